@@ -1,0 +1,46 @@
+# The handful of commands of this repository; each one sets up .venv by itself.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+RUN    := runs/demo
+
+.PHONY: help demo test lint docs bench wheels clean
+
+help:   ## show these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/demo   ## train a character model on the embedded corpus; perplexity, curve and sample in runs/demo
+	$(BIN)/rondeau train --output $(RUN) --overwrite
+	$(BIN)/rondeau generate $(RUN) --prompt "The " --length 400
+
+test: $(VENV)/dev   ## run every test
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/dev   ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy packages/*/src tools
+
+docs: $(VENV)/docs   ## build the site into docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+bench: $(VENV)/bench   ## our own history (asv, quick) and the ratios against PyTorch
+	cd asv_benchmarks && ../$(BIN)/asv machine --yes
+	cd asv_benchmarks && ../$(BIN)/asv run --quick --show-stderr --python=same --set-commit-hash=$$(git rev-parse HEAD)
+	$(BIN)/python tools/compare_with_torch.py --pairs 5
+
+wheels: $(VENV)/dev   ## build the five wheels into dist/
+	for package in kernels tensor nn data train; do $(BIN)/python -m build --wheel --outdir dist packages/$$package || exit 1; done
+
+clean:   ## remove what the other commands made
+	rm -rf $(VENV) dist docs/_build docs/reference/generated docs/jupyter_execute asv_benchmarks/.asv runs
+
+# One stamp file for each set of extras, made anew when the dependencies change.
+$(VENV)/demo: EXTRAS := plot
+$(VENV)/dev: EXTRAS := dev
+$(VENV)/docs: EXTRAS := docs
+$(VENV)/bench: EXTRAS := bench,parity
+$(VENV)/demo $(VENV)/dev $(VENV)/docs $(VENV)/bench: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"
+	@touch $@

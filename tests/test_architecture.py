@@ -1,0 +1,131 @@
+"""The rules of the mono-repo: an open namespace, imports that follow the arrows, one version, one list of dependencies."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("kernels", "tensor", "nn", "data", "train")
+
+# Who may import whom: train -> nn -> tensor -> kernels, and train -> data.
+ARROWS = {
+    "kernels": set(),
+    "tensor": {"kernels"},
+    "nn": {"kernels", "tensor"},
+    "data": set(),
+    "train": {"kernels", "tensor", "nn", "data"},
+}
+
+
+def sources(package):
+    return sorted((ROOT / "packages" / package / "src").rglob("*.py"))
+
+
+def imported_modules(path):
+    """Every absolute module name that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def requirement_name(requirement):
+    return re.match(r"[A-Za-z0-9._-]+", requirement).group().lower()
+
+
+def project(path):
+    return tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+
+
+def test_namespace_stays_open():
+    found = [p for p in ROOT.glob("packages/*/src/rondeau/__init__.py")]
+    assert found == [], "rondeau is an implicit namespace package; these files would close it"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_follow_the_arrows(package):
+    allowed = ARROWS[package] | {package}
+    for path in sources(package):
+        for name in imported_modules(path):
+            if name.startswith("rondeau."):
+                assert name.split(".")[1] in allowed, f"{path.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_package_imports_torch(package):
+    for path in sources(package):
+        assert not any(name.split(".")[0] == "torch" for name in imported_modules(path)), path
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_third_party_imports_are_declared(package):
+    declared = project(ROOT / "packages" / package / "pyproject.toml")
+    extras = [r for group in declared.get("optional-dependencies", {}).values() for r in group]
+    names = {requirement_name(r) for r in declared["dependencies"] + extras}
+    # llvmlite comes with numba; yaml with jsonargparse; cupy is looked for at run time and reported when missing.
+    names |= {"llvmlite"} if "numba" in names else set()
+    names |= {"yaml"} if "jsonargparse" in names else set()
+    names |= {"cupy"} if package in ("tensor", "kernels") else set()
+    for path in sources(package):
+        for name in imported_modules(path):
+            top = name.split(".")[0]
+            if top not in sys.stdlib_module_names and top != "rondeau":
+                assert top in names, (
+                    f"{path.relative_to(ROOT)} imports {top}, which {package} does not declare"
+                )
+
+
+def test_one_version():
+    versions = {p: import_module(f"rondeau.{p}").__version__ for p in PACKAGES}
+    assert len(set(versions.values())) == 1, versions
+    for package in PACKAGES:
+        for requirement in project(ROOT / "packages" / package / "pyproject.toml")["dependencies"]:
+            if requirement.startswith("rondeau-"):
+                assert requirement.endswith(f"=={versions[package]}"), f"{package}: {requirement}"
+
+
+def test_root_dependencies_are_the_union_of_the_packages():
+    union = {
+        requirement
+        for package in PACKAGES
+        for requirement in project(ROOT / "packages" / package / "pyproject.toml")["dependencies"]
+        if not requirement.startswith("rondeau-")
+    }
+    assert set(project(ROOT / "pyproject.toml")["dependencies"]) == union
+
+
+def test_root_offers_every_extra_of_the_packages():
+    root = project(ROOT / "pyproject.toml")["optional-dependencies"]
+    for package in PACKAGES:
+        extras = project(ROOT / "packages" / package / "pyproject.toml").get("optional-dependencies", {})
+        for name, requirements in extras.items():
+            assert root[name] == requirements, f"{package}[{name}]"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_exist(package):
+    module = import_module(f"rondeau.{package}")
+    assert "__all__" in vars(module), f"rondeau.{package} re-exports by __all__"
+    assert [n for n in module.__all__ if not hasattr(module, n)] == []
+
+
+def test_importing_everything_neither_compiles_nor_imports_heavy_extras():
+    code = (
+        "import sys, rondeau.kernels, rondeau.tensor, rondeau.nn, rondeau.data, rondeau.train\n"
+        "heavy = {'torch', 'matplotlib', 'tokenizers', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "from numba.core.dispatcher import Dispatcher\n"
+        "import gc\n"
+        "compiled = [d for d in gc.get_objects() if isinstance(d, Dispatcher) and d.overloads\n"
+        "            and d.py_func.__module__.startswith('rondeau')]\n"
+        "assert not compiled, compiled\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
