@@ -1,4 +1,4 @@
-"""The rules of the mono-repo: an open namespace, imports that follow the arrows, one version, one list of dependencies."""
+"""The rules of the mono-repo: open namespace, imports along the arrows, one version, one set of dependencies."""
 
 import ast
 import re
@@ -46,7 +46,7 @@ def project(path):
 
 
 def test_namespace_stays_open():
-    found = [p for p in ROOT.glob("packages/*/src/rondeau/__init__.py")]
+    found = list(ROOT.glob("packages/*/src/rondeau/__init__.py"))
     assert found == [], "rondeau is an implicit namespace package; these files would close it"
 
 
@@ -70,7 +70,7 @@ def test_third_party_imports_are_declared(package):
     declared = project(ROOT / "packages" / package / "pyproject.toml")
     extras = [r for group in declared.get("optional-dependencies", {}).values() for r in group]
     names = {requirement_name(r) for r in declared["dependencies"] + extras}
-    # llvmlite comes with numba; yaml with jsonargparse; cupy is looked for at run time and reported when missing.
+    # llvmlite comes with numba, yaml with jsonargparse; cupy is looked for at run time.
     names |= {"llvmlite"} if "numba" in names else set()
     names |= {"yaml"} if "jsonargparse" in names else set()
     names |= {"cupy"} if package in ("tensor", "kernels") else set()
@@ -78,9 +78,7 @@ def test_third_party_imports_are_declared(package):
         for name in imported_modules(path):
             top = name.split(".")[0]
             if top not in sys.stdlib_module_names and top != "rondeau":
-                assert top in names, (
-                    f"{path.relative_to(ROOT)} imports {top}, which {package} does not declare"
-                )
+                assert top in names, f"{path.relative_to(ROOT)} imports {top}: undeclared"
 
 
 def test_one_version():

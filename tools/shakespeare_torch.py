@@ -1,11 +1,11 @@
-"""The PyTorch twin of the Shakespeare recipe: the same model, data, order of batches and schedule, in torch alone.
+"""The PyTorch twin of the Shakespeare recipe: the same model, data, batches and schedule, in torch alone.
 
     python tools/shakespeare_torch.py CORPUS --cell gru --seed 0
 
-One recurrent layer over one-hot characters and a linear head. The first 90 % of the characters train, the last
-10 % are held out. Each epoch starts at a random offset with a zero state, which is then carried from batch to
-batch. Adam, its rate decayed by a cosine to 5 % over all steps; the gradient norm is clipped at 5; an LSTM's
-forget bias starts at 1. Prints one JSON line: the held-out loss in nats per character and the wall time.
+One recurrent layer over one-hot characters and a linear head. The first 90 % of the characters train, the
+last 10 % are held out. Each epoch starts at a random offset with a zero state, which is then carried from
+batch to batch. Adam, its rate decayed by a cosine to 5 % over all steps; the gradient norm is clipped at 5;
+an LSTM's forget bias starts at 1. Prints one JSON line: the held-out loss in nats per character and the time.
 """
 
 import argparse
@@ -65,9 +65,8 @@ def held_out_loss(model, tokens):
         for start in range(0, len(tokens) - 1, 1024):
             stop = min(start + 1024, len(tokens) - 1)
             logits, state = model(tokens[start:stop, None], state)
-            total += torch.nn.functional.cross_entropy(
-                logits, tokens[start + 1 : stop + 1], reduction="sum"
-            ).item()
+            target = tokens[start + 1 : stop + 1]
+            total += torch.nn.functional.cross_entropy(logits, target, reduction="sum").item()
     return total / (len(tokens) - 1)
 
 
@@ -114,9 +113,8 @@ def train(corpus: Path, cell: str, seed: int) -> dict[str, object]:
 
 def main() -> None:
     """Run the twin once, as the command line says."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--cell", choices=sorted(RATE), default="gru")
     parser.add_argument("--seed", type=int, default=0)
