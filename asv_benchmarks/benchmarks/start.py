@@ -1,0 +1,48 @@
+"""Import time, and the time from process start to the first training step, with a cold and a warm cache."""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+FIRST_STEP = """
+import numpy as np
+from rondeau import nn, tensor as rt
+layer = nn.{cell}(28, 64)
+output, _ = layer(rt.tensor(np.ones((5, 4, 28), np.float32)))
+output.sum().backward()
+"""
+
+
+def run(code, **environment):
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | environment)
+
+
+class Import:
+    """Importing the packages; nothing compiles."""
+
+    def time_import(self):
+        run("import rondeau.train, rondeau.data, rondeau.nn")
+
+    def time_numpy_and_numba_alone(self):
+        run("import numba")
+
+
+class FirstStep:
+    """A whole process up to its first training step."""
+
+    params = ["RNN", "GRU", "LSTM"]
+    param_names = ("cell",)
+    number = 1
+    timeout = 600
+
+    def setup(self, cell):
+        self.code = FIRST_STEP.format(cell=cell)
+        run(self.code)
+
+    def time_warm_cache(self, cell):
+        run(self.code)
+
+    def time_cold_cache(self, cell):
+        with tempfile.TemporaryDirectory() as empty:
+            run(self.code, RONDEAU_CACHE_DIR=empty)

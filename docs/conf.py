@@ -1,0 +1,35 @@
+"""The site: pydata theme, API reference from the docstrings, tutorials executed at build."""
+
+from rondeau.kernels import __version__
+
+project = "rondeau"
+author = "the rondeau developers"
+copyright = f"2026, {author}"  # noqa: A001
+version = release = __version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "numpydoc",
+    "myst_nb",
+]
+exclude_patterns = ["_build", "jupyter_execute"]
+html_theme = "pydata_sphinx_theme"
+html_title = "rondeau"
+html_theme_options = {
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+
+autosummary_generate = True
+autodoc_typehints = "none"  # numpydoc's Parameters hold them
+numpydoc_show_class_members = False
+
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+nb_execution_mode = "force"
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
