@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 # (batch, time steps, inputs, hidden units)
-SIZES = [(32, 35, 28, 256), (32, 16, 512, 512), (50, 50, 65, 128), (50, 50, 65, 512)]
+SIZES: list[tuple[int, ...]] = [(32, 35, 28, 256), (32, 16, 512, 512), (50, 50, 65, 128), (50, 50, 65, 512)]
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 MEASURE_SECONDS = 0.2
 SETTLE_SECONDS = 0.05  # lets the other library's threads stop spinning
@@ -133,13 +133,13 @@ def step_flops(cell: str, batch: int, steps: int, inputs: int, hidden: int) -> i
     return 6 * batch * steps * GATES[cell] * hidden * (inputs + hidden)
 
 
-def compare(cells: list[str], threads: int, pairs: int) -> list[dict[str, Any]]:
+def compare(cells: list[str], sizes: list[tuple[int, ...]], threads: int, pairs: int) -> list[dict[str, Any]]:
     """Measure every cell at every size; one row of figures each, printed as it comes."""
     rows = []
     ours, theirs = Peer("rondeau"), Peer("torch")
     peak = ours.ask(do="peak")["flops"] * threads
     for cell in cells:
-        for size in SIZES:
+        for size in sizes:
             for peer in (ours, theirs):
                 peer.ask(do="prepare", arguments=[cell, *size, threads])
             timed = [
@@ -172,6 +172,14 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cells", nargs="+", choices=sorted(GATES), default=list(GATES))
+    parser.add_argument(
+        "--size",
+        nargs=4,
+        type=int,
+        action="append",
+        metavar=("B", "T", "I", "H"),
+        help="batch, time steps, inputs, hidden units; may be given again (default: the four sizes of the README)",
+    )
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--pairs", type=int, default=9, help="measurements of each library, in turn")
     parser.add_argument("--json", help="write the rows to this file")
@@ -180,9 +188,12 @@ def main(arguments: list[str] | None = None) -> None:
     if options.serve:
         serve(options.serve)
         return
+    sizes = [tuple(size) for size in options.size] if options.size else SIZES
     print("| cell | size | threads | PyTorch / rondeau | range over pairs | share of peak |")
     print("|---|---|---|---|---|---|")
-    rows = [row for threads in options.threads for row in compare(options.cells, threads, options.pairs)]
+    rows = [
+        row for threads in options.threads for row in compare(options.cells, sizes, threads, options.pairs)
+    ]
     for cell in options.cells:
         for threads in options.threads:
             ratios = [r["ratio"] for r in rows if r["cell"] == cell and r["threads"] == threads]
