@@ -1,0 +1,190 @@
+"""The update of one parameter by one optimiser, as one pass over memory.
+
+Every kernel takes one-dimensional contiguous arrays of one dtype and of equal length, and updates the parameter
+and the optimiser's averages in place. `w` is the parameter, `g` its gradient, and the remaining arrays are the
+averages under the names of the equations. The scalars have the arrays' dtype. No element depends on another, and
+nothing is contracted or reordered, so the bits are the same for any number of threads.
+
+Options that torch spells as branches are numbers here, so that one loop serves them all:
+
+``sign``
+    1 to minimise, -1 to maximise.
+``l2``
+    weight decay that is added to the gradient; 0 for none.
+``shrink``
+    what the parameter is multiplied by first (decoupled weight decay): ``1 - lr * weight_decay``; 1 for none.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from rondeau.kernels import threads
+from rondeau.kernels.cache import cached_njit
+
+__all__ = ["adagrad", "adam", "amsgrad", "launch", "rmsprop", "sgd", "sgd_momentum"]
+
+# No contraction: a product and a sum that one thread rounds once and another twice would differ in bits.
+_kernel = cached_njit(parallel=True, fastmath=False)
+
+
+@_kernel
+def sgd(w: Any, g: Any, sign: Any, l2: Any, lr: Any) -> None:
+    """Apply ``w <- w - lr (sign g + l2 w)``."""
+    for i in prange(w.size):
+        w[i] -= lr * (sign * g[i] + l2 * w[i])
+
+
+@_kernel
+def sgd_momentum(
+    w: Any,
+    g: Any,
+    velocity: Any,
+    sign: Any,
+    l2: Any,
+    lr: Any,
+    momentum: Any,
+    intake: Any,
+    of_gradient: Any,
+    of_velocity: Any,
+) -> None:
+    """Apply ``d = sign g + l2 w;  v <- momentum v + intake d;  w <- w - lr (of_gradient d + of_velocity v)``.
+
+    `intake` is ``1 - dampening`` (1 at the first step); the last two are (0, 1), and (1, momentum) for Nesterov.
+    """
+    for i in prange(w.size):
+        d = sign * g[i] + l2 * w[i]
+        v = momentum * velocity[i] + intake * d
+        velocity[i] = v
+        w[i] -= lr * (of_gradient * d + of_velocity * v)
+
+
+@_kernel
+def adagrad(w: Any, g: Any, total: Any, sign: Any, l2: Any, lr: Any, eps: Any) -> None:
+    """Apply ``d = sign g + l2 w;  s <- s + d^2;  w <- w - lr d / (sqrt(s) + eps)``."""
+    for i in prange(w.size):
+        d = sign * g[i] + l2 * w[i]
+        s = total[i] + d * d
+        total[i] = s
+        w[i] -= lr * d / (math.sqrt(s) + eps)
+
+
+@_kernel
+def rmsprop(
+    w: Any,
+    g: Any,
+    square: Any,
+    mean: Any,
+    velocity: Any,
+    sign: Any,
+    l2: Any,
+    lr: Any,
+    alpha: Any,
+    rest: Any,
+    eps: Any,
+    momentum: Any,
+    centered: Any,
+) -> None:
+    """Apply ``s <- alpha s + rest d^2;  v <- momentum v + d / (sqrt(s - m^2) + eps);  w <- w - lr v``.
+
+    Here ``rest = 1 - alpha``, ``d = sign g + l2 w`` and ``m <- m + rest (d - m)`` where `centered`, else m is 0.
+    `mean` and `velocity` may have length 0 where they are not in use: not centered, momentum 0.
+    """
+    for i in prange(w.size):
+        d = sign * g[i] + l2 * w[i]
+        s = alpha * square[i] + rest * d * d
+        square[i] = s
+        if centered:
+            m = mean[i] + rest * (d - mean[i])
+            mean[i] = m
+            s -= m * m
+        v = d / (math.sqrt(s) + eps)
+        if momentum > 0:
+            v += momentum * velocity[i]
+            velocity[i] = v
+        w[i] -= lr * v
+
+
+@_kernel
+def adam(
+    w: Any,
+    g: Any,
+    mean: Any,
+    square: Any,
+    sign: Any,
+    l2: Any,
+    shrink: Any,
+    rest1: Any,
+    beta2: Any,
+    rest2: Any,
+    rate: Any,
+    root: Any,
+    eps: Any,
+) -> None:
+    """Apply ``m <- m + rest1 (d - m);  s <- beta2 s + rest2 d^2;  w <- shrink w - rate m / (sqrt(s) / root + eps)``.
+
+    Here ``d = sign g + l2 w``, ``rest1 = 1 - beta1``, ``rest2 = 1 - beta2``, ``rate = lr / (1 - beta1^t)`` and
+    ``root = sqrt(1 - beta2^t)``.
+    """
+    for i in prange(w.size):
+        d = sign * g[i] + l2 * w[i]
+        m = mean[i] + rest1 * (d - mean[i])
+        s = beta2 * square[i] + rest2 * d * d
+        mean[i] = m
+        square[i] = s
+        w[i] = shrink * w[i] - rate * m / (math.sqrt(s) / root + eps)
+
+
+@_kernel
+def amsgrad(
+    w: Any,
+    g: Any,
+    mean: Any,
+    square: Any,
+    largest: Any,
+    sign: Any,
+    l2: Any,
+    shrink: Any,
+    rest1: Any,
+    beta2: Any,
+    rest2: Any,
+    rate: Any,
+    root: Any,
+    eps: Any,
+) -> None:
+    """Apply `adam` with the largest ``s`` so far in the place of ``s``; a NaN counts as larger than any number."""
+    for i in prange(w.size):
+        d = sign * g[i] + l2 * w[i]
+        m = mean[i] + rest1 * (d - mean[i])
+        s = beta2 * square[i] + rest2 * d * d
+        mean[i] = m
+        square[i] = s
+        s = largest[i] if s <= largest[i] else s
+        largest[i] = s
+        w[i] = shrink * w[i] - rate * m / (math.sqrt(s) / root + eps)
+
+
+def launch(kernel: Any, *arrays: np.ndarray[Any, Any], **scalars: float | bool) -> None:
+    """Run one of the kernels above on `arrays`, with `scalars` in the arrays' dtype.
+
+    Parameters
+    ----------
+    kernel
+        A kernel of this module.
+    *arrays : ndarray of shape (n,)
+        float32 or float64, C-contiguous: what the kernel names first, in its order.
+    **scalars
+        What the kernel names next, in its order.
+
+    Examples
+    --------
+    >>> w, g = np.ones(3), np.array([1.0, 2.0, 3.0])
+    >>> launch(sgd, w, g, sign=1, l2=0, lr=0.5)
+    >>> w.tolist()
+    [0.5, 0.0, -0.5]
+    """
+    scalar = arrays[0].dtype.type
+    values = [value if isinstance(value, bool) else scalar(value) for value in scalars.values()]
+    threads.launch(kernel, *arrays, *values)

@@ -1,0 +1,86 @@
+"""Adagrad."""
+
+import numpy as np
+
+from rondeau.kernels import optimisers
+from rondeau.train.optim._optimizer import Array, Group, Optimizer, Parameters, State, check_at_least_zero
+
+
+class Adagrad(Optimizer):
+    r"""Rates that fall with the gradients seen (Duchi, Hazan, Singer 2011).
+
+    .. math:: d = \nabla + \lambda w, \quad s \leftarrow s + d^2, \quad
+              w \leftarrow w - \frac{\eta}{1 + (t - 1)\,\eta_d} \frac{d}{\sqrt{s} + \epsilon}
+
+    as ``torch.optim.Adagrad``.
+
+    Parameters
+    ----------
+    params : iterable of Tensor or dict
+        What to update.
+    lr : float
+        Learning rate :math:`\eta`.
+    lr_decay : float
+        :math:`\eta_d`.
+    weight_decay : float
+        :math:`\lambda`, an L2 penalty.
+    initial_accumulator_value : float
+        s before the first step.
+    eps : float
+        :math:`\epsilon`, added to the root.
+    maximize : bool
+        Climb instead.
+
+    Raises
+    ------
+    ValueError
+        If a number is negative.
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-2,
+        lr_decay: float = 0,
+        weight_decay: float = 0,
+        initial_accumulator_value: float = 0,
+        eps: float = 1e-10,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "lr_decay": lr_decay,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "initial_accumulator_value": initial_accumulator_value,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults)
+
+    def _check(self, group: Group) -> None:
+        check_at_least_zero(
+            {
+                "learning rate": group["lr"],
+                "lr_decay value": group["lr_decay"],
+                "weight_decay value": group["weight_decay"],
+                "initial_accumulator_value value": group["initial_accumulator_value"],
+                "epsilon value": group["eps"],
+            }
+        )
+
+    def _begin(self, data: Array, group: Group) -> State:
+        return {"step": 0, "sum": np.full(data.shape, group["initial_accumulator_value"], data.dtype)}
+
+    def _update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
+        state["step"] += 1
+        optimisers.launch(
+            optimisers.adagrad,
+            data,
+            gradient,
+            state["sum"].reshape(-1),
+            sign=-1.0 if group["maximize"] else 1.0,
+            l2=group["weight_decay"],
+            lr=group["lr"] / (1 + (state["step"] - 1) * group["lr_decay"]),
+            eps=group["eps"],
+        )

@@ -1,0 +1,229 @@
+"""What every optimiser shares: parameter groups, the walk over them, and the state dictionary."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau import tensor as rt
+
+Array = NDArray[Any]
+Group = dict[str, Any]
+State = dict[str, Any]
+Parameters = Iterable[rt.Tensor] | Iterable[Group]
+
+
+def check_at_least_zero(options: Mapping[str, float]) -> None:
+    """Raise ValueError for the first option that is not a number >= 0; the keys are what torch calls them.
+
+    Examples
+    --------
+    >>> check_at_least_zero({"learning rate": -1.0})
+    Traceback (most recent call last):
+    ...
+    ValueError: Invalid learning rate: -1.0; expected a number >= 0
+    """
+    for name, value in options.items():
+        if not value >= 0:
+            raise ValueError(f"Invalid {name}: {value}; expected a number >= 0")
+
+
+class Optimizer(ABC):
+    """Base of the optimisers.
+
+    Parameters
+    ----------
+    params : iterable of Tensor, or iterable of dict
+        What to update. A dict is a group: its ``"params"`` with options of its own.
+    defaults : dict
+        The options of a group that does not name them.
+
+    Attributes
+    ----------
+    param_groups : list of dict
+        Each with ``"params"`` (list of Tensor) and its options. Schedules change ``"lr"`` here.
+    state : dict
+        Parameter -> its averages, NumPy arrays of the parameter's shape and dtype, and its count of steps.
+
+    Notes
+    -----
+    A parameter whose gradient is None is skipped: neither it nor its state changes. An update works in place on
+    ``parameter.data`` and allocates nothing after the first step.
+    """
+
+    def __init__(self, params: Parameters, defaults: Group) -> None:
+        if isinstance(params, rt.Tensor):
+            raise TypeError(
+                "params argument given to the optimizer should be an iterable of Tensors or dicts, "
+                f"but got one {type(params).__name__}; write [tensor]"
+            )
+        groups = list(params)
+        if not groups:
+            raise ValueError(
+                "optimizer got an empty parameter list; a generator may have been used up before"
+            )
+        self.defaults = defaults
+        self.state: dict[rt.Tensor, State] = {}
+        self.param_groups: list[Group] = []
+        for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
+            self.add_param_group(group)
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a group: a dict with ``"params"`` and any of the optimiser's options.
+
+        Raises
+        ------
+        TypeError
+            If a parameter is no Tensor, or the group is no dict.
+        ValueError
+            If a parameter is no leaf, comes twice, or an option is unknown or out of its range.
+        """
+        if not isinstance(param_group, dict) or "params" not in param_group:
+            raise TypeError(f"param_group must be a dict with the key 'params', but got {param_group!r:.80}")
+        params = param_group["params"]
+        params = [params] if isinstance(params, rt.Tensor) else list(params)
+        unknown = sorted(set(param_group) - set(self.defaults) - {"params", "initial_lr"})
+        if unknown:
+            known = ", ".join(self.defaults)
+            raise ValueError(f"{type(self).__name__} knows no option {unknown[0]!r}; its options are {known}")
+        seen = {id(p) for group in self.param_groups for p in group["params"]}
+        for parameter in params:
+            if not isinstance(parameter, rt.Tensor):
+                raise TypeError(
+                    f"optimizer can only optimize Tensors, but one of the params is {type(parameter).__name__}"
+                )
+            if not parameter.is_leaf:
+                raise ValueError("can't optimize a non-leaf Tensor: give the Tensors it was computed from")
+            if id(parameter) in seen:
+                raise ValueError("some parameters appear in more than one parameter group, or twice in one")
+            seen.add(id(parameter))
+        group = {"params": params, **self.defaults, **{k: v for k, v in param_group.items() if k != "params"}}
+        self._check(group)
+        self.param_groups.append(group)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop every gradient (or fill it with zeros where `set_to_none` is False)."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if set_to_none:
+                    parameter.grad = None
+                elif parameter.grad is not None:
+                    parameter.grad.data.fill(0)
+
+    def step(self, closure: Callable[[], rt.Tensor] | None = None) -> rt.Tensor | None:
+        """Update every parameter that has a gradient.
+
+        Parameters
+        ----------
+        closure : callable, optional
+            Computes the loss and its gradients anew; called first, with gradients enabled.
+
+        Returns
+        -------
+        Tensor or None
+            What `closure` returned.
+        """
+        loss = None
+        if closure is not None:
+            with rt.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._step_one(parameter, group)
+        return loss
+
+    def _step_one(self, parameter: rt.Tensor, group: Group) -> None:
+        data = parameter.data
+        gradient = np.ascontiguousarray(parameter.grad.data, dtype=data.dtype).reshape(-1)
+        state = self.state.get(parameter)
+        if state is None:
+            state = self.state[parameter] = self._begin(data, group)
+        flat = data.reshape(-1)  # a copy where the data is not contiguous
+        self._update(flat, gradient, group, state)
+        if not data.flags.c_contiguous:
+            data[...] = flat.reshape(data.shape)
+
+    @abstractmethod
+    def _check(self, group: Group) -> None:
+        """Raise ValueError for an option out of its range."""
+
+    @abstractmethod
+    def _begin(self, data: Array, group: Group) -> State:
+        """Return the state of a parameter before its first step."""
+
+    @abstractmethod
+    def _update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
+        """Update the flat `data` (n,) and `state` in place, for `gradient` (n,)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as ``{"state": {index: ...}, "param_groups": [...]}``, parameters as indices in order.
+
+        As in torch, the arrays are the optimiser's own, not copies.
+        """
+        index: dict[int, int] = {}
+        groups = []
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                index[id(parameter)] = len(index)
+            options = {name: value for name, value in group.items() if name != "params"}
+            groups.append({**options, "params": [index[id(p)] for p in group["params"]]})
+        return {"state": {index[id(p)]: dict(s) for p, s in self.state.items()}, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over copies of the options and averages of a `state_dict`, ours or torch's of the same class.
+
+        Raises
+        ------
+        ValueError
+            If the groups, their sizes or a shape differ from this optimiser's.
+        """
+        saved = state_dict["param_groups"]
+        if len(saved) != len(self.param_groups):
+            raise ValueError(
+                "loaded state dict has a different number of parameter groups: "
+                f"expected {len(self.param_groups)}, got {len(saved)}"
+            )
+        pairs: list[tuple[rt.Tensor, int]] = []
+        for i, (group, other) in enumerate(zip(self.param_groups, saved, strict=True)):
+            if len(group["params"]) != len(other["params"]):
+                raise ValueError(
+                    f"loaded state dict's parameter group {i} doesn't match the size of the optimizer's group: "
+                    f"expected {len(group['params'])}, got {len(other['params'])}"
+                )
+            pairs.extend(zip(group["params"], other["params"], strict=True))
+        state = {}
+        for parameter, index in pairs:
+            if index in state_dict["state"]:
+                state[parameter] = self._adopt(parameter.data, index, state_dict["state"][index])
+        for group, other in zip(self.param_groups, saved, strict=True):
+            known = set(self.defaults) | {"initial_lr"}
+            group.update({k: copy.deepcopy(v) for k, v in other.items() if k in known})
+        self.state = state
+
+    def _adopt(self, data: Array, index: int, saved: Mapping[str, Any]) -> State:
+        """Copy one parameter's saved state: counts as int, averages as arrays like `data`."""
+        state: State = {}
+        for name, value in saved.items():
+            if value is None:
+                continue
+            if name == "step":
+                state[name] = int(value)
+                continue
+            array = np.array(value, dtype=data.dtype, order="C")
+            if array.shape != data.shape:
+                raise ValueError(
+                    f"loaded state {name!r} of parameter {index}: expected shape {data.shape}, got {array.shape}"
+                )
+            state[name] = array
+        return state
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for i, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {i}")
+            lines += [f"    {name}: {value}" for name, value in sorted(group.items()) if name != "params"]
+        return "\n".join([*lines, ")"])

@@ -1,0 +1,102 @@
+"""RMSprop."""
+
+import numpy as np
+
+from rondeau.kernels import optimisers
+from rondeau.train.optim._optimizer import Array, Group, Optimizer, Parameters, State, check_at_least_zero
+
+
+class RMSprop(Optimizer):
+    r"""Gradients over the root of their running mean square (Hinton's lecture 6; centered: Graves 2013, eq. 38-45).
+
+    .. math:: d = \nabla + \lambda w, \quad s \leftarrow \alpha s + (1 - \alpha) d^2, \quad
+              v \leftarrow \mu v + \frac{d}{\sqrt{s - m^2} + \epsilon}, \quad w \leftarrow w - \eta v
+
+    as ``torch.optim.RMSprop``: m is the running mean of d where `centered`, else 0.
+
+    Parameters
+    ----------
+    params : iterable of Tensor or dict
+        What to update.
+    lr : float
+        Learning rate :math:`\eta`.
+    alpha : float
+        Memory of the running means.
+    eps : float
+        :math:`\epsilon`, added to the root.
+    weight_decay : float
+        :math:`\lambda`, an L2 penalty.
+    momentum : float
+        :math:`\mu`.
+    centered : bool
+        Divide by the estimated standard deviation instead.
+    maximize : bool
+        Climb instead.
+
+    Raises
+    ------
+    ValueError
+        If a number is negative.
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum: float = 0,
+        centered: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "alpha": alpha,
+            "eps": eps,
+            "centered": centered,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults)
+
+    def _check(self, group: Group) -> None:
+        check_at_least_zero(
+            {
+                "learning rate": group["lr"],
+                "epsilon value": group["eps"],
+                "momentum value": group["momentum"],
+                "weight_decay value": group["weight_decay"],
+                "alpha value": group["alpha"],
+            }
+        )
+
+    def _begin(self, data: Array, group: Group) -> State:
+        state: State = {"step": 0, "square_avg": np.zeros_like(data, order="C")}
+        if group["momentum"] > 0:
+            state["momentum_buffer"] = np.zeros_like(data, order="C")
+        if group["centered"]:
+            state["grad_avg"] = np.zeros_like(data, order="C")
+        return state
+
+    def _update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
+        state["step"] += 1
+        unused = np.empty(0, data.dtype)
+        optimisers.launch(
+            optimisers.rmsprop,
+            data,
+            gradient,
+            state["square_avg"].reshape(-1),
+            state["grad_avg"].reshape(-1) if group["centered"] else unused,
+            state["momentum_buffer"].reshape(-1) if group["momentum"] > 0 else unused,
+            sign=-1.0 if group["maximize"] else 1.0,
+            l2=group["weight_decay"],
+            lr=group["lr"],
+            alpha=group["alpha"],
+            rest=1 - group["alpha"],
+            eps=group["eps"],
+            momentum=group["momentum"],
+            centered=bool(group["centered"]),
+        )

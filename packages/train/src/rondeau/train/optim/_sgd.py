@@ -1,0 +1,108 @@
+"""Stochastic gradient descent."""
+
+import numpy as np
+
+from rondeau.kernels import optimisers
+from rondeau.train.optim._optimizer import Array, Group, Optimizer, Parameters, State, check_at_least_zero
+
+
+class SGD(Optimizer):
+    r"""Gradient descent with momentum.
+
+    .. math:: d = \nabla + \lambda w, \quad v \leftarrow \mu v + (1 - \tau) d, \quad w \leftarrow w - \eta v
+
+    as ``torch.optim.SGD``: v is d at the first step (no dampening), and Nesterov's form uses
+    :math:`d + \mu v` in the place of v.
+
+    Parameters
+    ----------
+    params : iterable of Tensor or dict
+        What to update.
+    lr : float
+        Learning rate :math:`\eta`.
+    momentum : float
+        :math:`\mu`; 0 keeps no velocity.
+    dampening : float
+        :math:`\tau`.
+    weight_decay : float
+        :math:`\lambda`, an L2 penalty.
+    nesterov : bool
+        Nesterov's momentum.
+    maximize : bool
+        Climb instead.
+
+    Raises
+    ------
+    ValueError
+        If a number is negative, or `nesterov` comes without momentum or with dampening.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> w = rt.tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = SGD([w], lr=0.5)
+    >>> (w * w).sum().backward()
+    >>> _ = optimizer.step()
+    >>> w.tolist()
+    [0.0, 0.0]
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults)
+
+    def _check(self, group: Group) -> None:
+        check_at_least_zero(
+            {
+                "learning rate": group["lr"],
+                "momentum value": group["momentum"],
+                "weight_decay value": group["weight_decay"],
+            }
+        )
+        if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+
+    def _begin(self, data: Array, group: Group) -> State:
+        return {}
+
+    def _update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
+        sign = -1.0 if group["maximize"] else 1.0
+        if group["momentum"] == 0:
+            optimisers.launch(
+                optimisers.sgd, data, gradient, sign=sign, l2=group["weight_decay"], lr=group["lr"]
+            )
+            return
+        first = "momentum_buffer" not in state
+        if first:
+            state["momentum_buffer"] = np.zeros_like(data)
+        nesterov = group["nesterov"]
+        optimisers.launch(
+            optimisers.sgd_momentum,
+            data,
+            gradient,
+            state["momentum_buffer"].reshape(-1),
+            sign=sign,
+            l2=group["weight_decay"],
+            lr=group["lr"],
+            momentum=group["momentum"],
+            intake=1.0 if first else 1.0 - group["dampening"],
+            of_gradient=1.0 if nesterov else 0.0,
+            of_velocity=group["momentum"] if nesterov else 1.0,
+        )
