@@ -1,0 +1,126 @@
+"""Arrays whose memory is used again: the pages of a fresh large array cost as much as the arithmetic on it.
+
+`empty` gives an array of a pool. Its memory goes back when the array *and every view of it* have died, so nobody ever
+sees memory change that he still holds.
+"""
+
+import ctypes
+import functools
+import math
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["empty", "empty_cache", "free_bytes"]
+
+ALIGNMENT = 64
+"""Bytes; one cache line, and the widest vector."""
+POOLED_FROM = 32 * 1024
+"""Bytes from which memory is pooled; NumPy and malloc keep smaller pieces at hand themselves."""
+MAX_FREE_BYTES = 1 << 29
+"""Bytes that the pool keeps at most while nobody uses them: more than the training steps it was measured with need."""
+
+
+class _Pool:
+    """Free memory by size."""
+
+    def __init__(self) -> None:
+        self._free: dict[int, list[NDArray[np.uint8]]] = {}
+        # Reentrant: the collector may run, and let an array die, while this thread is in here.
+        self._lock = threading.RLock()
+        self.free_bytes = 0
+
+    def take(self, size: int) -> NDArray[np.uint8]:
+        with self._lock:
+            kept = self._free.get(size)
+            if kept:
+                self.free_bytes -= size
+                return kept.pop()
+        memory = np.empty(size + ALIGNMENT, np.uint8)
+        skip = -memory.ctypes.data % ALIGNMENT
+        return memory[skip : skip + size]
+
+    def give_back(self, memory: NDArray[np.uint8]) -> None:
+        with self._lock:
+            if self.free_bytes + memory.size <= MAX_FREE_BYTES:
+                self.free_bytes += memory.size
+                self._free.setdefault(memory.size, []).append(memory)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._free.clear()
+            self.free_bytes = 0
+
+
+_POOL = _Pool()
+
+
+@functools.cache
+def _block_type(size: int) -> Any:
+    """Give the type of what owns `size` bytes while an array uses them.
+
+    A ctypes array, because before Python 3.12 no class of Python's own can lend memory to NumPy. The array over it and
+    all views keep it as their base; when the last of them dies, it does, and its memory goes back.
+    """
+
+    def give_back(block: Any, pool: _Pool = _POOL) -> None:
+        pool.give_back(block.memory)
+
+    return type(f"Block{size}", (ctypes.c_ubyte * size,), {"__del__": give_back})
+
+
+def _size_class(size: int) -> int:
+    """Round up to one of eight sizes per octave, so that batches of slightly different length share memory."""
+    step = 1 << max(size.bit_length() - 4, 0)
+    return (size + step - 1) // step * step
+
+
+def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    """Give an array of undefined content, in memory that was used before where there is some.
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+        Its shape.
+    dtype : dtype, default float32
+        A dtype without Python objects.
+
+    Returns
+    -------
+    ndarray
+        Contiguous in row order; from 32 KiB on aligned to 64 bytes.
+
+    Raises
+    ------
+    ValueError
+        If a dimension is negative, or the dtype holds Python objects.
+
+    Examples
+    --------
+    >>> empty((2, 3)).shape
+    (2, 3)
+    """
+    dtype = np.dtype(dtype)
+    size = (shape if isinstance(shape, int) else math.prod(shape)) * dtype.itemsize
+    if size < POOLED_FROM:
+        return np.empty(shape, dtype)
+    if dtype.hasobject:
+        raise ValueError(f"empty expected a dtype of plain numbers, got {dtype}")
+    size = _size_class(size)
+    memory = _POOL.take(size)
+    block = _block_type(size).from_buffer(memory)
+    block.memory = memory
+    return np.ndarray(shape, dtype, block)
+
+
+def empty_cache() -> None:
+    """Free the memory that the pool keeps and nobody uses."""
+    _POOL.clear()
+
+
+def free_bytes() -> int:
+    """Give the bytes that the pool keeps and nobody uses."""
+    return _POOL.free_bytes

@@ -1,0 +1,5 @@
+"""The packed matrix product: `matmul` for arrays, and its serial pieces for the drivers of the recurrent kernels."""
+
+from rondeau.kernels.product.product import matmul, num_panels, pack, pack_panels, packed_size, product_rows
+
+__all__ = ["matmul", "num_panels", "pack", "pack_panels", "packed_size", "product_rows"]

@@ -1,0 +1,293 @@
+"""The inner kernel of the matrix product, as LLVM vector code.
+
+One call computes a tile of C that stays in vector registers while the loop runs over K:
+
+    C[rows, columns] (+)= A[rows, K] @ B[K, columns]
+
+* rows: up to `TILE.rows`; columns: up to `TILE.vectors` vectors of L lanes, of which the last may be partly valid.
+* A is read one element at a time with any stride between rows and between k; B whole vectors at a time with any
+  stride between k, so B must be readable up to a whole vector. C has unit stride along columns and is never
+  touched outside the tile (the last vector is loaded and stored under a mask).
+* Each element of C is one chain ``c = fma(a[k], b[k], c)`` over ascending k: that is what makes the bits of a
+  product independent of tiles, blocks and threads.
+
+Numba would neither keep the accumulators in registers nor choose the tile, hence the code is written in LLVM's
+terms through `numba.extending.intrinsic`. Each tile shape is one function of the module, called through a switch.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from rondeau.kernels.product.tiles import TILE
+
+__all__ = ["advance", "compute_tile", "pointer_to"]
+
+_I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+
+
+def _lanes(element: ir.Type) -> int:
+    """Give the number of elements of one vector register."""
+    return TILE.vector_bytes // (4 if isinstance(element, ir.FloatType) else 8)
+
+
+def _suffix(element: ir.Type) -> str:
+    """Name a vector type as LLVM's intrinsics do, e.g. ``v16f32``."""
+    return f"v{_lanes(element)}f{32 if isinstance(element, ir.FloatType) else 64}"
+
+
+class _TileFunction:
+    """Writes the function of one tile shape into a module."""
+
+    def __init__(self, module: ir.Module, element: ir.Type, rows: int, vectors: int) -> None:
+        self.module, self.element, self.rows, self.vectors = module, element, rows, vectors
+        self.lanes = _lanes(element)
+        self.align = 4 if isinstance(element, ir.FloatType) else 8
+        self.vector = ir.VectorType(element, self.lanes)
+        pointer = element.as_pointer()
+        signature = ir.FunctionType(
+            ir.VoidType(), [pointer, _I64, _I64, pointer, _I64, pointer, _I64, _I64, _I64, _I1]
+        )
+        name = f"rondeau_tile_{rows}x{vectors}_{_suffix(element)}"
+        self.function = ir.Function(module, signature, name)
+        # Callers share one copy; inlined into their loops it would lose its registers.
+        self.function.linkage = "linkonce_odr"
+        self.function.attributes.add("noinline")
+        self.function.attributes.add("nounwind")
+        self._write()
+
+    def _write(self) -> None:
+        a, a_row, a_step, b, b_step, c, c_row, depth, valid, accumulate = self.function.args
+        entry, load, loop, last, done = (
+            self.function.append_basic_block(name)
+            for name in ("entry", "load_c", "two_steps", "one_step", "done")
+        )
+        builder = ir.IRBuilder(entry)
+        self.a_rows = [builder.gep(a, [builder.mul(a_row, _I64(m))]) for m in range(self.rows)]
+        self.a_step, self.b, self.b_step = a_step, b, b_step
+        self.c_rows = [builder.gep(c, [builder.mul(c_row, _I64(m))]) for m in range(self.rows)]
+        self.mask = self._valid_lanes(builder, valid)
+        self.partial = builder.icmp_signed("<", valid, _I64(self.lanes))
+        zeros = [ir.Constant(self.vector, [0.0] * self.lanes)] * (self.rows * self.vectors)
+        builder.cbranch(accumulate, load, loop)
+
+        builder.position_at_end(load)
+        loaded = self._load_c(builder)
+        loaded_at = builder.block
+        builder.branch(loop)
+
+        # The loop's head decides by k whether two steps, one step or none remain.
+        builder.position_at_end(loop)
+        k, at_a, at_b = (self._phi(builder, _I64, [(_I64(0), entry), (_I64(0), loaded_at)]) for _ in range(3))
+        sums = [
+            self._phi(builder, self.vector, [(zero, entry), (value, loaded_at)])
+            for zero, value in zip(zeros, loaded, strict=True)
+        ]
+        body = self.function.append_basic_block("body")
+        tail = self.function.append_basic_block("tail")
+        two_more = builder.icmp_signed("<", builder.add(k, _I64(1)), depth)
+        builder.cbranch(two_more, body, tail)
+
+        builder.position_at_end(body)
+        stepped = self._step(builder, at_a, at_b, sums)
+        next_a, next_b = builder.add(at_a, a_step), builder.add(at_b, b_step)
+        stepped = self._step(builder, next_a, next_b, stepped)
+        k.add_incoming(builder.add(k, _I64(2)), body)
+        at_a.add_incoming(builder.add(next_a, a_step), body)
+        at_b.add_incoming(builder.add(next_b, b_step), body)
+        for phi, value in zip(sums, stepped, strict=True):
+            phi.add_incoming(value, body)
+        builder.branch(loop)
+
+        builder.position_at_end(tail)
+        builder.cbranch(builder.icmp_signed("<", k, depth), last, done)
+
+        builder.position_at_end(last)
+        finished = self._step(builder, at_a, at_b, sums)
+        builder.branch(done)
+
+        builder.position_at_end(done)
+        results = [
+            self._phi(builder, self.vector, [(before, tail), (after, last)])
+            for before, after in zip(sums, finished, strict=True)
+        ]
+        self._store_c(builder, results)
+        builder.ret_void()
+
+    def _phi(self, builder: ir.IRBuilder, kind: ir.Type, incoming: list[tuple[Any, Any]]) -> Any:
+        phi = builder.phi(kind)
+        for value, block in incoming:
+            phi.add_incoming(value, block)
+        return phi
+
+    def _splat(self, builder: ir.IRBuilder, scalar: Any) -> Any:
+        vector = ir.VectorType(scalar.type, self.lanes)
+        undefined = ir.Constant(vector, ir.Undefined)
+        first = builder.insert_element(undefined, scalar, _I32(0))
+        return builder.shuffle_vector(
+            first, undefined, ir.Constant(ir.VectorType(_I32, self.lanes), [0] * self.lanes)
+        )
+
+    def _valid_lanes(self, builder: ir.IRBuilder, valid: Any) -> Any:
+        indices = ir.Constant(ir.VectorType(_I64, self.lanes), list(range(self.lanes)))
+        return builder.icmp_signed("<", indices, self._splat(builder, valid))
+
+    def _vector_at(self, builder: ir.IRBuilder, row: Any, index: int) -> Any:
+        at = builder.gep(row, [_I64(index * self.lanes)])
+        return builder.bitcast(at, self.vector.as_pointer())
+
+    def _step(self, builder: ir.IRBuilder, at_a: Any, at_b: Any, sums: list[Any]) -> list[Any]:
+        """Extend every chain by one k."""
+        row = builder.gep(self.b, [at_b])
+        columns = [
+            builder.load(self._vector_at(builder, row, v), align=self.align) for v in range(self.vectors)
+        ]
+        stepped = []
+        for m in range(self.rows):
+            value = self._splat(builder, builder.load(builder.gep(self.a_rows[m], [at_a])))
+            for v in range(self.vectors):
+                stepped.append(self._multiply_add(builder, value, columns[v], sums[m * self.vectors + v]))
+        return stepped
+
+    def _multiply_add(self, builder: ir.IRBuilder, a: Any, b: Any, c: Any) -> Any:
+        if not TILE.fused:
+            return builder.fadd(builder.fmul(a, b), c)
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        fma = cgutils.get_or_insert_function(self.module, kind, f"llvm.fma.{_suffix(self.element)}")
+        return builder.call(fma, [a, b, c])
+
+    def _masked(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> Any:
+        kind = ir.FunctionType(result, arguments)
+        return cgutils.get_or_insert_function(
+            self.module, kind, f"llvm.masked.{name}.{_suffix(self.element)}.p0"
+        )
+
+    def _load_c(self, builder: ir.IRBuilder) -> list[Any]:
+        """Load the tile of C; the last vector of a row under the mask where only some lanes are valid."""
+        places = [(m, v) for m in range(self.rows) for v in range(self.vectors)]
+        loaded = {
+            (m, v): builder.load(self._vector_at(builder, self.c_rows[m], v), align=self.align)
+            for m, v in places
+            if v < self.vectors - 1
+        }
+        with builder.if_else(self.partial) as (masked, whole):
+            with masked:
+                at_masked = builder.block
+                some = [self._load_masked(builder, row) for row in self.c_rows]
+            with whole:
+                at_whole = builder.block
+                every = [
+                    builder.load(self._vector_at(builder, row, self.vectors - 1), align=self.align)
+                    for row in self.c_rows
+                ]
+        for m in range(self.rows):
+            incoming = [(some[m], at_masked), (every[m], at_whole)]
+            loaded[m, self.vectors - 1] = self._phi(builder, self.vector, incoming)
+        return [loaded[place] for place in places]
+
+    def _load_masked(self, builder: ir.IRBuilder, row: Any) -> Any:
+        at = self._vector_at(builder, row, self.vectors - 1)
+        load = self._masked("load", self.vector, [at.type, _I32, self.mask.type, self.vector])
+        zero = ir.Constant(self.vector, [0.0] * self.lanes)
+        return builder.call(load, [at, _I32(self.align), self.mask, zero])
+
+    def _store_c(self, builder: ir.IRBuilder, results: list[Any]) -> None:
+        """Store the tile of C, the last vector of a row under the mask where only some lanes are valid."""
+        last = self.vectors - 1
+        for m in range(self.rows):
+            for v in range(last):
+                at = self._vector_at(builder, self.c_rows[m], v)
+                builder.store(results[m * self.vectors + v], at, align=self.align)
+        with builder.if_else(self.partial) as (masked, whole):
+            with masked:
+                for m, row in enumerate(self.c_rows):
+                    at = self._vector_at(builder, row, last)
+                    store = self._masked("store", ir.VoidType(), [self.vector, at.type, _I32, self.mask.type])
+                    builder.call(store, [results[m * self.vectors + last], at, _I32(self.align), self.mask])
+            with whole:
+                for m, row in enumerate(self.c_rows):
+                    at = self._vector_at(builder, row, last)
+                    builder.store(results[m * self.vectors + last], at, align=self.align)
+
+
+def _tile_function(module: ir.Module, element: ir.Type, rows: int, vectors: int) -> ir.Function:
+    name = f"rondeau_tile_{rows}x{vectors}_{_suffix(element)}"
+    return module.globals.get(name) or _TileFunction(module, element, rows, vectors).function
+
+
+@intrinsic
+def compute_tile(  # type: ignore[no-untyped-def]
+    typingctx, rows, vectors, a, a_row, a_step, b, b_step, c, c_row, depth, valid, accumulate
+):
+    """Compute one tile of C (see the module).
+
+    Parameters
+    ----------
+    rows, vectors : int
+        Shape of the tile, 1 to `TILE.rows` and 1 to `TILE.vectors`.
+    a, b, c : pointer to float32 or float64
+        First element of each operand.
+    a_row, a_step : int
+        Elements between rows of A, and between k.
+    b_step : int
+        Elements between k of B.
+    c_row : int
+        Elements between rows of C.
+    depth : int
+        K, the length of each chain; may be 0.
+    valid : int
+        Valid lanes of the last vector, 1 to L.
+    accumulate : bool
+        Whether each chain starts at C, or at 0.
+    """
+    integer = types.intp
+    signature = types.void(
+        integer, integer, a, integer, integer, b, integer, c, integer, integer, integer, types.boolean
+    )
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
+        rows, vectors, *rest = arguments
+        element = context.get_value_type(a.dtype)
+        end = builder.append_basic_block("tile_done")
+        choice = builder.add(builder.mul(rows, _I64(TILE.vectors + 1)), vectors)
+        unreachable = builder.append_basic_block("no_such_tile")
+        switch = builder.switch(choice, unreachable)
+        for m in range(1, TILE.rows + 1):
+            for v in range(1, TILE.vectors + 1):
+                block = builder.append_basic_block(f"tile_{m}x{v}")
+                switch.add_case(_I64(m * (TILE.vectors + 1) + v), block)
+                with builder.goto_block(block):
+                    builder.call(_tile_function(builder.module, element, m, v), rest)
+                    builder.branch(end)
+        builder.position_at_end(unreachable)
+        builder.unreachable()
+        builder.position_at_end(end)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def pointer_to(typingctx, array, index):  # type: ignore[no-untyped-def]
+    """Give a pointer to ``array[index]`` of a flat contiguous array; the caller keeps the array alive."""
+    signature = types.CPointer(array.dtype)(array, types.intp)
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
+        value, index = arguments
+        return builder.gep(context.make_array(signature.args[0])(context, builder, value).data, [index])
+
+    return signature, codegen
+
+
+@intrinsic
+def advance(typingctx, pointer, count):  # type: ignore[no-untyped-def]
+    """Give the pointer `count` elements further on."""
+    signature = pointer(pointer, types.intp)
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
+        return builder.gep(arguments[0], [arguments[1]])
+
+    return signature, codegen

@@ -1,0 +1,403 @@
+"""The matrix product of the library: C[M, N] (+)= A[M, K] @ B[K, N].
+
+**The same bits, always.** Each element of C is one chain of fused multiply-adds over ascending k, which starts at 0
+or, when accumulating, at C. Neither tile, blocking, M, N nor the number of threads touches that chain: threads share
+rows or columns, never K.
+
+Letters
+-------
+M, N, K : rows of A and C, columns of B and C, and what is summed over.
+L : lanes, elements per vector register.
+W : ``TILE.vectors * L``, columns of a panel.
+
+Packed B
+--------
+Panels of W columns, one after the other; within a panel rows of W values in order of k:
+
+    packed[p * K * W + k * W + j] = B[k, p * W + j]
+
+The last panel is as wide as its columns rounded up to whole vectors, filled with zeros. So `packed_size(K, N)` elements
+hold any operand of float32 or float64, and one k of a panel is `vectors` whole loads.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import prange, types
+from numpy.typing import NDArray
+
+from rondeau.kernels import buffers, threads
+from rondeau.kernels.cache import cached_njit, kernel_njit
+from rondeau.kernels.product.microkernel import advance, compute_tile, pointer_to
+from rondeau.kernels.product.tiles import TILE
+
+__all__ = ["matmul", "num_panels", "pack", "pack_panels", "packed_size", "product_rows"]
+
+_ROWS, _VECTORS, _BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
+_WIDEST = _BYTES // 4
+
+DEPTH_BLOCK = 512
+"""Steps of k in one pass: a panel of float32 (128 KiB at 16 lanes) then stays in the second-level cache."""
+COLUMN_BLOCK = 256
+"""Columns of B that are packed at a time; a multiple of every panel's width."""
+ROW_BLOCK = 240
+"""Rows of A that pass a packed block of B before the next; a multiple of every tile's rows."""
+PARALLEL_FROM = 2**20
+"""Multiply-adds from which a product is shared among threads: below, one thread is done sooner than a pool wakes."""
+
+
+@kernel_njit(inline="always")
+def packed_size(K: int, N: int) -> int:
+    """Give the elements that a packed (K, N) operand takes; callable from Python and from kernels.
+
+    Examples
+    --------
+    >>> packed_size(10, 64)
+    640
+    """
+    return K * ((N + _WIDEST - 1) // _WIDEST * _WIDEST)
+
+
+@kernel_njit
+def num_panels(b, N):
+    """Give the number of panels of an operand with N columns and the dtype of the array `b`."""
+    width = _VECTORS * (_BYTES // b.itemsize)
+    return (N + width - 1) // width
+
+
+@kernel_njit
+def _pack_panel(b, k_stride, n_stride, K, columns, width, packed):
+    """Pack one panel of `columns` columns at pointer `b` into rows of `width` values at pointer `packed`."""
+    if n_stride == 1:
+        for k in range(K):
+            row, target = advance(b, k * k_stride), advance(packed, k * width)
+            for j in range(columns):
+                target[j] = row[j]
+    else:
+        for j in range(columns):
+            column = advance(b, j * n_stride)
+            for k in range(K):
+                packed[k * width + j] = column[k * k_stride]
+    if columns < width:
+        for k in range(K):
+            for j in range(columns, width):
+                packed[k * width + j] = 0
+
+
+@kernel_njit
+def _pack_block(b, k_stride, n_stride, K, N, lanes, packed):
+    """Pack a (K, N) operand at pointer `b`, panel by panel."""
+    width = _VECTORS * lanes
+    for first in range(0, N, width):
+        columns = min(width, N - first)
+        whole = (columns + lanes - 1) // lanes * lanes
+        _pack_panel(
+            advance(b, first * n_stride), k_stride, n_stride, K, columns, whole, advance(packed, first * K)
+        )
+
+
+@kernel_njit
+def pack_panels(b, b_at, k_stride, n_stride, K, N, packed, packed_at, first, last):
+    """Pack panels `first` to `last - 1` of a (K, N) operand: one thread's share of `pack`."""
+    lanes = _BYTES // b.itemsize
+    width = _VECTORS * lanes
+    source, target = pointer_to(b, b_at), pointer_to(packed, packed_at)
+    start, stop = min(N, first * width), min(N, last * width)
+    _pack_block(
+        advance(source, start * n_stride),
+        k_stride,
+        n_stride,
+        K,
+        stop - start,
+        lanes,
+        advance(target, start * K),
+    )
+
+
+@kernel_njit
+def pack(b, b_at, k_stride, n_stride, K, N, packed, packed_at):
+    """Pack a (K, N) operand; serial, for use inside kernels.
+
+    Parameters
+    ----------
+    b : flat contiguous array of float32 or float64
+        Element (k, n) of the operand is ``b[b_at + k * k_stride + n * n_stride]``: a weight of shape (N, K) is packed
+        as its transpose with strides (1, K), a weight of shape (K, N) as it is with (N, 1).
+    b_at : int
+        Where the operand starts.
+    k_stride, n_stride : int
+        Strides in elements; any, negative ones included.
+    K, N : int
+        Its shape.
+    packed : flat contiguous array of the same dtype
+        Takes ``packed_size(K, N)`` elements from `packed_at` on.
+    packed_at : int
+        Where they start.
+    """
+    lanes = _BYTES // b.itemsize
+    _pack_block(pointer_to(b, b_at), k_stride, n_stride, K, N, lanes, pointer_to(packed, packed_at))
+
+
+@kernel_njit
+def _multiply_block(a, a_row, a_step, M, K, packed, N, lanes, c, c_row, accumulate):
+    """C[M, N] (+)= A[M, K] @ B[K, N] at pointers, with the whole of B packed."""
+    width = _VECTORS * lanes
+    tiles = (M + _ROWS - 1) // _ROWS
+    for first in range(0, N, width):
+        columns = min(width, N - first)
+        vectors = (columns + lanes - 1) // lanes
+        valid = columns - (vectors - 1) * lanes
+        panel = advance(packed, first * K)
+        row = 0
+        for tile in range(tiles):
+            # Rows are dealt evenly: a thin tile would wait for its few chains.
+            rows = (M - row + tiles - tile - 1) // (tiles - tile)
+            compute_tile(
+                rows, vectors,
+                advance(a, row * a_row), a_row, a_step,
+                panel, vectors * lanes,
+                advance(c, row * c_row + first), c_row,
+                K, valid, accumulate,
+            )  # fmt: skip
+            row += rows
+
+
+@kernel_njit
+def product_rows(a, a_at, a_ld, M, K, packed, packed_at, N, c, c_at, c_ld, accumulate):
+    """C[M, N] (+)= A[M, K] @ B[K, N] with B packed; serial and free of allocation, for use inside `prange`.
+
+    Parameters
+    ----------
+    a : flat contiguous array of float32 or float64
+        Element (m, k) is ``a[a_at + m * a_ld + k]``.
+    a_at, a_ld : int
+        Where A starts, and elements between its rows.
+    M, K : int
+        Shape of A; either may be 0.
+    packed, packed_at : flat contiguous array of the same dtype, int
+        What `pack` wrote for the whole (K, N) operand.
+    N : int
+        Columns of B and C.
+    c, c_at, c_ld : flat contiguous array of the same dtype, int, int
+        Element (m, n) is ``c[c_at + m * c_ld + n]``; nothing else of `c` is read or written.
+    accumulate : bool
+        Whether each chain starts at C, or at 0.
+    """
+    lanes = _BYTES // a.itemsize
+    width = _VECTORS * lanes
+    rows, panels, target = pointer_to(a, a_at), pointer_to(packed, packed_at), pointer_to(c, c_at)
+    for first in range(0, N, width):
+        columns = min(width, N - first)
+        whole = (columns + lanes - 1) // lanes * lanes
+        for k in range(0, max(K, 1), DEPTH_BLOCK):
+            depth = min(DEPTH_BLOCK, K - k)
+            _multiply_block(
+                advance(rows, k), a_ld, 1, M, depth,
+                advance(panels, first * K + k * whole), columns, lanes,
+                advance(target, first), c_ld, accumulate or k > 0,
+            )  # fmt: skip
+
+
+@kernel_njit
+def _multiply(a, a_row, a_step, b, b_step, b_column, c, c_row, M, N, K, lanes, workspace, accumulate):
+    """C[M, N] (+)= A[M, K] @ B[K, N] at pointers, any strides of A and B; packs B block by block into `workspace`."""
+    for k in range(0, max(K, 1), DEPTH_BLOCK):
+        depth = min(DEPTH_BLOCK, K - k)
+        for n in range(0, N, COLUMN_BLOCK):
+            columns = min(COLUMN_BLOCK, N - n)
+            _pack_block(
+                advance(b, k * b_step + n * b_column), b_step, b_column, depth, columns, lanes, workspace
+            )
+            for m in range(0, M, ROW_BLOCK):
+                _multiply_block(
+                    advance(a, m * a_row + k * a_step), a_row, a_step, min(ROW_BLOCK, M - m), depth,
+                    workspace, columns, lanes,
+                    advance(c, m * c_row + n), c_row, accumulate or k > 0,
+                )  # fmt: skip
+
+
+@kernel_njit
+def _whole_elements(array):
+    """Whether strides and address of a 2-D array count whole elements (a field of a structured array may not)."""
+    size = array.itemsize
+    return array.strides[0] % size == 0 and array.strides[1] % size == 0 and array.ctypes.data % size == 0
+
+
+@kernel_njit
+def _share(a, b, c, row, rows, column, columns, workspace, workspace_at, accumulate):
+    """Compute C[row : row + rows, column : column + columns]."""
+    size = a.itemsize
+    a_row, a_step, b_step, b_column = (
+        a.strides[0] // size, a.strides[1] // size, b.strides[0] // size, b.strides[1] // size
+    )  # fmt: skip
+    c_row = c.strides[0] // size
+    _multiply(
+        advance(pointer_to(a, 0), row * a_row), a_row, a_step,
+        advance(pointer_to(b, 0), column * b_column), b_step, b_column,
+        advance(pointer_to(c, 0), row * c_row + column), c_row,
+        rows, columns, a.shape[1], _BYTES // size, pointer_to(workspace, workspace_at), accumulate,
+    )  # fmt: skip
+
+
+@cached_njit
+def _multiply_serial(a, b, c, workspace, accumulate):
+    """C (+)= A @ B on the calling thread; False, and nothing done, where a stride is no whole element."""
+    if not (_whole_elements(a) and _whole_elements(b) and _whole_elements(c)):
+        return False
+    _share(a, b, c, 0, c.shape[0], 0, c.shape[1], workspace, 0, accumulate)
+    return True
+
+
+@cached_njit(parallel=True)
+def _multiply_parallel(a, b, c, workspace, accumulate, shares):
+    """C (+)= A @ B in shares of whole tiles of rows, or of whole panels of columns, whichever are more."""
+    if not (_whole_elements(a) and _whole_elements(b) and _whole_elements(c)):
+        return False
+    M, N = c.shape
+    width = _VECTORS * (_BYTES // a.itemsize)
+    tiles, panels = (M + _ROWS - 1) // _ROWS, (N + width - 1) // width
+    stride = workspace.size // shares
+    for share in prange(shares):
+        if tiles * _ROWS >= panels * width:
+            row, stop = share * tiles // shares * _ROWS, min(M, (share + 1) * tiles // shares * _ROWS)
+            _share(a, b, c, row, stop - row, 0, N, workspace, share * stride, accumulate)
+        else:
+            column, stop = share * panels // shares * width, min(N, (share + 1) * panels // shares * width)
+            _share(a, b, c, 0, M, column, stop - column, workspace, share * stride, accumulate)
+    return True
+
+
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+class _Entries:
+    """The compiled products of one dtype: each compiled, or loaded, when first asked for."""
+
+    def __init__(self, element: Any) -> None:
+        matrix, flat = types.Array(element, 2, "A"), types.Array(element, 1, "C")
+        self._arguments = (matrix, matrix, matrix, flat, types.boolean)
+
+    @functools.cached_property
+    def serial(self) -> Callable[..., bool]:
+        entry: Callable[..., bool] = _multiply_serial.compile(types.boolean(*self._arguments))
+        return entry
+
+    @functools.cached_property
+    def parallel(self) -> Callable[..., bool]:
+        entry: Callable[..., bool] = _multiply_parallel.compile(types.boolean(*self._arguments, types.intp))
+        return entry
+
+
+_ENTRIES = {_FLOAT32: _Entries(types.float32), _FLOAT64: _Entries(types.float64)}
+
+
+def matmul(
+    a: NDArray[Any], b: NDArray[Any], *, out: NDArray[Any] | None = None, accumulate: bool = False
+) -> NDArray[Any]:
+    """Multiply two matrices, with the same bits for any number of threads.
+
+    ``C[m, n] = fma(A[m, K-1], B[K-1, n], ... fma(A[m, 0], B[0, n], C0))`` where ``C0`` is 0, or the old ``C[m, n]``
+    when accumulating.
+
+    Parameters
+    ----------
+    a : ndarray of float32 or float64, shape (M, K)
+        Any strides.
+    b : ndarray of the same dtype, shape (K, N)
+        Any strides.
+    out : ndarray of the same dtype, shape (M, N), optional
+        Where the result goes; any strides, and it may overlap `a` and `b`. By default a new array.
+    accumulate : bool, default False
+        Add to `out` instead of overwriting it.
+
+    Returns
+    -------
+    ndarray, shape (M, N)
+        `out`, or a new array in row order.
+
+    Raises
+    ------
+    TypeError
+        If an operand is no array of float32 or float64, or the dtypes differ.
+    ValueError
+        If the shapes do not fit, if `out` is read-only, or if `accumulate` comes without `out`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> matmul(np.eye(2) * 3, np.ones((2, 3)))
+    array([[3., 3., 3.],
+           [3., 3., 3.]])
+    """
+    dtype = _checked(a, b)
+    shape = a.shape[0], b.shape[1]
+    if out is None:
+        if accumulate:
+            raise ValueError("matmul expected out, the array to add to, with accumulate=True, and got None")
+        target = buffers.empty(shape, dtype)
+    else:
+        _check_out(out, shape, dtype)
+        if out.strides[1] != out.itemsize:
+            if out.strides[0] == out.itemsize:
+                # The product of the transposes: a * b and b * a are the same number.
+                matmul(b.T, a.T, out=out.T, accumulate=accumulate)
+                return out
+            target = np.array(out, order="C") if accumulate else buffers.empty(shape, dtype)
+        elif np.may_share_memory(out, a) or np.may_share_memory(out, b):
+            target = np.array(out, order="C") if accumulate else buffers.empty(shape, dtype)
+        else:
+            target = out
+    _multiply_into(target, a, b, accumulate)
+    if out is None or target is out:
+        return target
+    out[...] = target
+    return out
+
+
+def _multiply_into(c: NDArray[Any], a: NDArray[Any], b: NDArray[Any], accumulate: bool) -> None:
+    """C (+)= A @ B, checked: C has unit stride along columns and shares no memory with A and B."""
+    (M, K), N = a.shape, b.shape[1]
+    entries = _ENTRIES[c.dtype]
+    block = packed_size(min(K, DEPTH_BLOCK), min(N, COLUMN_BLOCK))
+    shares = threads.get_num_threads()
+    if shares == 1 or M * N * K < PARALLEL_FROM:
+        done = entries.serial(a, b, c, buffers.empty(block, c.dtype), accumulate)
+    else:
+        workspace = buffers.empty(shares * block, c.dtype)
+        done = threads.launch(entries.parallel, a, b, c, workspace, accumulate, shares)
+    if not done:  # fields of structured arrays, which need not lie on whole elements
+        whole = np.array(c, order="C")
+        _multiply_into(whole, np.array(a, order="C"), np.array(b, order="C"), accumulate)
+        c[...] = whole
+
+
+def _checked(a: Any, b: Any) -> np.dtype[Any]:
+    """Give the dtype of two matrices that can be multiplied."""
+    for name, operand in (("a", a), ("b", b)):
+        if not isinstance(operand, np.ndarray) or operand.ndim != 2:
+            shape = f"{operand.ndim}-D array" if isinstance(operand, np.ndarray) else type(operand).__name__
+            raise TypeError(f"matmul expected {name} to be a 2-D ndarray, got a {shape}")
+    if a.dtype not in _ENTRIES or a.dtype != b.dtype:
+        raise TypeError(
+            f"matmul expected two arrays of float32 or two of float64, got {a.dtype} and {b.dtype}; convert with astype"
+        )
+    if a.shape[1] != b.shape[0]:
+        raise ValueError(
+            f"matmul expected a (M, K) and b (K, N), got {a.shape} and {b.shape}: {a.shape[1]} columns of a against "
+            f"{b.shape[0]} rows of b"
+        )
+    return a.dtype
+
+
+def _check_out(out: Any, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+    """Refuse an `out` that cannot take the product."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"matmul expected out to be an ndarray, got {type(out).__name__}")
+    if out.dtype != dtype:
+        raise TypeError(f"matmul expected out of {dtype}, as its operands, got {out.dtype}")
+    if out.shape != shape:
+        raise ValueError(f"matmul expected out of shape {shape}, got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError("matmul expected a writable out, got a read-only array")

@@ -1,0 +1,108 @@
+"""How many threads compute, and the one way to start them.
+
+There is one pool of threads, Numba's. A kernel gets the count as an argument and cuts its work into that many shares;
+a share never depends on which thread takes it, so the bits are the same for any count. Shares may outnumber the pool
+(`NUMBA_NUM_THREADS` at most, by default one per usable core): the pool then takes them in turns.
+"""
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numba
+from numba import config
+from threadpoolctl import threadpool_limits
+
+__all__ = ["get_num_threads", "launch", "set_num_threads"]
+
+
+class _Count:
+    """The number of shares of every parallel kernel of this process."""
+
+    shares: int = config.NUMBA_NUM_THREADS
+    """Numba's default respects the scheduler's affinity mask and the variable NUMBA_NUM_THREADS."""
+
+
+class _OfThisThread(threading.local):
+    """Numba keeps the size of its pool per Python thread: what this thread last asked for."""
+
+    pool = 0
+
+
+_of_this_thread = _OfThisThread()
+_launching: AbstractContextManager[Any] | None = None
+
+
+def get_num_threads() -> int:
+    """Give the number of threads that kernels use.
+
+    Returns
+    -------
+    int
+        By default the number of usable cores, or NUMBA_NUM_THREADS where it is set.
+    """
+    return _Count.shares
+
+
+def set_num_threads(n: int) -> None:
+    """Set the number of threads that kernels use, and the most that NumPy's BLAS may use.
+
+    Parameters
+    ----------
+    n : int
+        At least 1. Work is cut into `n` shares; where Numba's pool is smaller (NUMBA_NUM_THREADS, by default the usable
+        cores), its threads take the shares in turns. Results have the same bits for every `n`.
+
+    Raises
+    ------
+    TypeError
+        If `n` is no integer.
+    ValueError
+        If `n` is less than 1.
+
+    Examples
+    --------
+    >>> before = get_num_threads()
+    >>> set_num_threads(1)
+    >>> get_num_threads()
+    1
+    >>> set_num_threads(before)
+    """
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise TypeError(f"set_num_threads expected an integer, got {n!r}; pass the number of threads, e.g. 2")
+    if n < 1:
+        raise ValueError(f"set_num_threads expected at least 1, got {n}; pass 1 to compute on one thread")
+    _Count.shares = n
+    threadpool_limits(limits=n, user_api="blas")
+
+
+def launch(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a parallel kernel: every launch of the library goes through here.
+
+    Parameters
+    ----------
+    function : callable
+        A compiled function with ``parallel=True``, or its entry point. It gets the count of shares among its arguments.
+    *arguments
+        Its arguments.
+
+    Returns
+    -------
+    object
+        What `function` returns.
+
+    Notes
+    -----
+    Numba's `workqueue` layer aborts the process when two Python threads launch at once, so there a lock is held.
+    """
+    global _launching
+    pool = min(_Count.shares, config.NUMBA_NUM_THREADS)
+    if _of_this_thread.pool != pool:
+        numba.set_num_threads(pool)  # starts the pool, and so decides its layer
+        _of_this_thread.pool = pool
+        if _launching is None:
+            _launching = threading.Lock() if numba.threading_layer() == "workqueue" else nullcontext()
+    assert _launching is not None
+    with _launching:
+        return function(*arguments)
