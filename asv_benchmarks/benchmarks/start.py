@@ -45,4 +45,4 @@ class FirstStep:
 
     def time_cold_cache(self, cell):
         with tempfile.TemporaryDirectory() as empty:
-            run(self.code, RONDEAU_CACHE_DIR=empty)
+            run(self.code, RONDEAU_CACHE=empty)
