@@ -18,6 +18,7 @@ import hashlib
 import os
 import pickle
 import platform
+import re
 import stat
 import sys
 import tempfile
@@ -30,12 +31,13 @@ from typing import Any
 import llvmlite
 import numba
 import numpy as np
+from llvmlite import binding
 from numba.core import config
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
-__all__ = ["cache_folder", "cached_njit", "kernel_njit"]
+__all__ = ["cache_folder", "cached_njit", "kernel_njit", "need_symbol", "provide_symbol"]
 
 _KEEP_DAYS = 60
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
@@ -81,6 +83,33 @@ def cached_njit(function: Callable[..., Any] | None = None, *, source: str = "",
     return dispatcher
 
 
+_SYMBOL_PREFIX = "rondeau_"
+_providers: dict[str, Callable[[], int]] = {}
+_needed: set[str] = set()
+
+
+def provide_symbol(name: str, address: Callable[[], int]) -> None:
+    """Offer a compiled function to kernels under a name that begins with ``rondeau_``.
+
+    Parameters
+    ----------
+    name : str
+        The name by which kernels declare and call it.
+    address : callable
+        Compiles, or loads, the function and gives its address; called once, when the first kernel needs it.
+    """
+    if not name.startswith(_SYMBOL_PREFIX):
+        raise ValueError(f"provide_symbol expected a name that begins with {_SYMBOL_PREFIX!r}, got {name!r}")
+    _providers[name] = address
+
+
+def need_symbol(name: str) -> None:
+    """See to it that code which calls the provided function `name` can be linked."""
+    if name not in _needed:
+        binding.add_symbol(name, _providers[name]())
+        _needed.add(name)
+
+
 def cache_folder() -> Path:
     """Give the folder of compiled kernels: ``$RONDEAU_CACHE``, or ``rondeau`` in the user's cache folder."""
     if chosen := os.environ.get("RONDEAU_CACHE"):
@@ -118,14 +147,20 @@ class _DiskCache(NullCache):
         if hashlib.sha256(payload).digest() != digest:
             path.unlink(missing_ok=True)
             return None
-        return CompileResult._rebuild(target_context, *pickle.loads(payload))
+        symbols, reduced = pickle.loads(payload)
+        for symbol in symbols:
+            need_symbol(symbol)
+        return CompileResult._rebuild(target_context, *reduced)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         folder = _usable_folder(cache_folder())
         if folder is None or data.library.has_dynamic_globals:
             return
         path = self._path(folder, sig, data.codegen)
-        payload = dumps(data._reduce())
+        symbols = re.findall(
+            rf"^declare [^@]*@({_SYMBOL_PREFIX}\w+)", data.library.get_llvm_str(), re.MULTILINE
+        )
+        payload = dumps((symbols, data._reduce()))
         if not path.parent.exists():
             path.parent.mkdir(mode=0o700, exist_ok=True)
             _forget_old(folder)

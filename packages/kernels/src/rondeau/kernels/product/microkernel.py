@@ -12,9 +12,11 @@ One call computes a tile of C that stays in vector registers while the loop runs
   product independent of tiles, blocks and threads.
 
 Numba would neither keep the accumulators in registers nor choose the tile, hence the code is written in LLVM's
-terms through `numba.extending.intrinsic`. Each tile shape is one function of the module, called through a switch.
+terms through `numba.extending.intrinsic`. The tiles of a dtype are compiled once, into a library of their own; kernels
+call them by the name of a symbol, so that no kernel compiles them again.
 """
 
+import functools
 from typing import Any
 
 from llvmlite import ir
@@ -22,6 +24,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from rondeau.kernels.cache import cached_njit, need_symbol, provide_symbol
 from rondeau.kernels.product.tiles import TILE
 
 __all__ = ["advance", "compute_tile", "pointer_to"]
@@ -53,8 +56,7 @@ class _TileFunction:
         )
         name = f"rondeau_tile_{rows}x{vectors}_{_suffix(element)}"
         self.function = ir.Function(module, signature, name)
-        # Callers share one copy; inlined into their loops it would lose its registers.
-        self.function.linkage = "linkonce_odr"
+        self.function.linkage = "internal"
         self.function.attributes.add("noinline")
         self.function.attributes.add("nounwind")
         self._write()
@@ -213,9 +215,62 @@ class _TileFunction:
                     builder.store(results[m * self.vectors + last], at, align=self.align)
 
 
-def _tile_function(module: ir.Module, element: ir.Type, rows: int, vectors: int) -> ir.Function:
-    name = f"rondeau_tile_{rows}x{vectors}_{_suffix(element)}"
-    return module.globals.get(name) or _TileFunction(module, element, rows, vectors).function
+def _tile_arguments(element: ir.Type) -> ir.FunctionType:
+    """Give the type of the function that computes any tile: rows, vectors, and what a tile's own function takes."""
+    pointer = element.as_pointer()
+    arguments = [_I64, _I64, pointer, _I64, _I64, pointer, _I64, pointer, _I64, _I64, _I64, _I1]
+    return ir.FunctionType(ir.VoidType(), arguments)
+
+
+def _write_tiles(module: ir.Module, element: ir.Type) -> None:
+    """Write every tile of a dtype, and the function that chooses among them, into a module."""
+    chooser = ir.Function(module, _tile_arguments(element), _symbol(element))
+    rows, vectors, *rest = chooser.args
+    builder = ir.IRBuilder(chooser.append_basic_block("entry"))
+    nothing = chooser.append_basic_block("no_such_tile")
+    switch = builder.switch(builder.add(builder.mul(rows, _I64(TILE.vectors + 1)), vectors), nothing)
+    for m in range(1, TILE.rows + 1):
+        for v in range(1, TILE.vectors + 1):
+            block = chooser.append_basic_block(f"tile_{m}x{v}")
+            switch.add_case(_I64(m * (TILE.vectors + 1) + v), block)
+            builder.position_at_end(block)
+            builder.call(_TileFunction(module, element, m, v).function, rest, tail=True)
+            builder.ret_void()
+    builder.position_at_end(nothing)
+    builder.ret_void()
+
+
+def _symbol(element: ir.Type) -> str:
+    return f"rondeau_tile_{_suffix(element)}"
+
+
+@intrinsic
+def _tiles_of(typingctx, element):  # type: ignore[no-untyped-def]
+    """Put the tiles of a dtype into the library of the function that calls this."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
+        _write_tiles(builder.module, context.get_value_type(element))
+        return context.get_dummy_value()
+
+    return types.void(element), codegen
+
+
+@cached_njit
+def _tile_library(element: Any) -> None:
+    """Compiled for a dtype and never called: its library holds the dtype's tiles."""
+    _tiles_of(element)
+
+
+def _tile_address(element: Any) -> int:
+    """Compile, or load, the tiles of a dtype and give the address of the function that chooses among them."""
+    _tile_library.compile((element,))
+    library = _tile_library.overloads[element,].library
+    return int(library.get_pointer_to_function(_symbol(_LLVM_TYPES[element])))
+
+
+_LLVM_TYPES = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
+for _element, _llvm_type in _LLVM_TYPES.items():
+    provide_symbol(_symbol(_llvm_type), functools.partial(_tile_address, _element))
 
 
 @intrinsic
@@ -249,22 +304,10 @@ def compute_tile(  # type: ignore[no-untyped-def]
     )
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
-        rows, vectors, *rest = arguments
         element = context.get_value_type(a.dtype)
-        end = builder.append_basic_block("tile_done")
-        choice = builder.add(builder.mul(rows, _I64(TILE.vectors + 1)), vectors)
-        unreachable = builder.append_basic_block("no_such_tile")
-        switch = builder.switch(choice, unreachable)
-        for m in range(1, TILE.rows + 1):
-            for v in range(1, TILE.vectors + 1):
-                block = builder.append_basic_block(f"tile_{m}x{v}")
-                switch.add_case(_I64(m * (TILE.vectors + 1) + v), block)
-                with builder.goto_block(block):
-                    builder.call(_tile_function(builder.module, element, m, v), rest)
-                    builder.branch(end)
-        builder.position_at_end(unreachable)
-        builder.unreachable()
-        builder.position_at_end(end)
+        need_symbol(_symbol(element))
+        tile = cgutils.get_or_insert_function(builder.module, _tile_arguments(element), _symbol(element))
+        builder.call(tile, arguments)
         return context.get_dummy_value()
 
     return signature, codegen

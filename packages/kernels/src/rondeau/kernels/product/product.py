@@ -226,71 +226,54 @@ def _whole_elements(array):
 
 
 @kernel_njit
-def _share(a, b, c, row, rows, column, columns, workspace, workspace_at, accumulate):
-    """Compute C[row : row + rows, column : column + columns]."""
-    size = a.itemsize
-    a_row, a_step, b_step, b_column = (
-        a.strides[0] // size, a.strides[1] // size, b.strides[0] // size, b.strides[1] // size
-    )  # fmt: skip
+def _multiply_share(a, b, c, workspace, accumulate, share, shares):
+    """Compute one share of C: whole tiles of rows, or whole panels of columns, whichever are more elements."""
+    M, N = c.shape
+    K, size = a.shape[1], a.itemsize
+    lanes = _BYTES // size
+    width = _VECTORS * lanes
+    tiles, panels = (M + _ROWS - 1) // _ROWS, (N + width - 1) // width
+    row, last_row, column, last_column = 0, M, 0, N
+    if tiles * _ROWS >= panels * width:
+        row, last_row = share * tiles // shares * _ROWS, min(M, (share + 1) * tiles // shares * _ROWS)
+    else:
+        column, last_column = share * panels // shares * width, min(N, (share + 1) * panels // shares * width)
+    a_row, a_step = a.strides[0] // size, a.strides[1] // size
+    b_step, b_column = b.strides[0] // size, b.strides[1] // size
     c_row = c.strides[0] // size
     _multiply(
         advance(pointer_to(a, 0), row * a_row), a_row, a_step,
         advance(pointer_to(b, 0), column * b_column), b_step, b_column,
         advance(pointer_to(c, 0), row * c_row + column), c_row,
-        rows, columns, a.shape[1], _BYTES // size, pointer_to(workspace, workspace_at), accumulate,
+        last_row - row, last_column - column, K, lanes,
+        pointer_to(workspace, workspace.size // shares * share), accumulate,
     )  # fmt: skip
 
 
-@cached_njit
-def _multiply_serial(a, b, c, workspace, accumulate):
-    """C (+)= A @ B on the calling thread; False, and nothing done, where a stride is no whole element."""
-    if not (_whole_elements(a) and _whole_elements(b) and _whole_elements(c)):
-        return False
-    _share(a, b, c, 0, c.shape[0], 0, c.shape[1], workspace, 0, accumulate)
-    return True
-
-
 @cached_njit(parallel=True)
-def _multiply_parallel(a, b, c, workspace, accumulate, shares):
-    """C (+)= A @ B in shares of whole tiles of rows, or of whole panels of columns, whichever are more."""
+def _multiply_shares(a, b, c, workspace, accumulate, shares):
+    """C (+)= A @ B; False, and nothing done, where a stride is no whole number of elements."""
     if not (_whole_elements(a) and _whole_elements(b) and _whole_elements(c)):
         return False
-    M, N = c.shape
-    width = _VECTORS * (_BYTES // a.itemsize)
-    tiles, panels = (M + _ROWS - 1) // _ROWS, (N + width - 1) // width
-    stride = workspace.size // shares
-    for share in prange(shares):
-        if tiles * _ROWS >= panels * width:
-            row, stop = share * tiles // shares * _ROWS, min(M, (share + 1) * tiles // shares * _ROWS)
-            _share(a, b, c, row, stop - row, 0, N, workspace, share * stride, accumulate)
-        else:
-            column, stop = share * panels // shares * width, min(N, (share + 1) * panels // shares * width)
-            _share(a, b, c, 0, M, column, stop - column, workspace, share * stride, accumulate)
+    if shares == 1:  # on the calling thread, without waking the pool
+        _multiply_share(a, b, c, workspace, accumulate, shares - 1, shares)
+    else:
+        for share in prange(shares):
+            _multiply_share(a, b, c, workspace, accumulate, np.intp(share), shares)
     return True
+
+
+def _entry(element: Any) -> Callable[..., bool]:
+    """Compile, or load, the product of a dtype."""
+    matrix, flat = types.Array(element, 2, "A"), types.Array(element, 1, "C")
+    signature = types.boolean(matrix, matrix, matrix, flat, types.boolean, types.intp)
+    entry: Callable[..., bool] = _multiply_shares.compile(signature)
+    return entry
 
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-
-
-class _Entries:
-    """The compiled products of one dtype: each compiled, or loaded, when first asked for."""
-
-    def __init__(self, element: Any) -> None:
-        matrix, flat = types.Array(element, 2, "A"), types.Array(element, 1, "C")
-        self._arguments = (matrix, matrix, matrix, flat, types.boolean)
-
-    @functools.cached_property
-    def serial(self) -> Callable[..., bool]:
-        entry: Callable[..., bool] = _multiply_serial.compile(types.boolean(*self._arguments))
-        return entry
-
-    @functools.cached_property
-    def parallel(self) -> Callable[..., bool]:
-        entry: Callable[..., bool] = _multiply_parallel.compile(types.boolean(*self._arguments, types.intp))
-        return entry
-
-
-_ENTRIES = {_FLOAT32: _Entries(types.float32), _FLOAT64: _Entries(types.float64)}
+_ELEMENTS = {_FLOAT32: types.float32, _FLOAT64: types.float64}
+_entries: dict[np.dtype[Any], Callable[..., bool]] = {}
 
 
 def matmul(
@@ -358,15 +341,18 @@ def matmul(
 
 def _multiply_into(c: NDArray[Any], a: NDArray[Any], b: NDArray[Any], accumulate: bool) -> None:
     """C (+)= A @ B, checked: C has unit stride along columns and shares no memory with A and B."""
+    dtype = c.dtype
+    entry = _entries.get(dtype)
+    if entry is None:
+        entry = _entries[dtype] = _entry(_ELEMENTS[dtype])
     (M, K), N = a.shape, b.shape[1]
-    entries = _ENTRIES[c.dtype]
     block = packed_size(min(K, DEPTH_BLOCK), min(N, COLUMN_BLOCK))
     shares = threads.get_num_threads()
     if shares == 1 or M * N * K < PARALLEL_FROM:
-        done = entries.serial(a, b, c, buffers.empty(block, c.dtype), accumulate)
+        done = entry(a, b, c, buffers.empty(block, dtype), accumulate, 1)
     else:
-        workspace = buffers.empty(shares * block, c.dtype)
-        done = threads.launch(entries.parallel, a, b, c, workspace, accumulate, shares)
+        workspace = buffers.empty(shares * block, dtype)
+        done = threads.launch(entry, a, b, c, workspace, accumulate, shares)
     if not done:  # fields of structured arrays, which need not lie on whole elements
         whole = np.array(c, order="C")
         _multiply_into(whole, np.array(a, order="C"), np.array(b, order="C"), accumulate)
@@ -379,7 +365,7 @@ def _checked(a: Any, b: Any) -> np.dtype[Any]:
         if not isinstance(operand, np.ndarray) or operand.ndim != 2:
             shape = f"{operand.ndim}-D array" if isinstance(operand, np.ndarray) else type(operand).__name__
             raise TypeError(f"matmul expected {name} to be a 2-D ndarray, got a {shape}")
-    if a.dtype not in _ENTRIES or a.dtype != b.dtype:
+    if a.dtype not in _ELEMENTS or a.dtype != b.dtype:
         raise TypeError(
             f"matmul expected two arrays of float32 or two of float64, got {a.dtype} and {b.dtype}; convert with astype"
         )
