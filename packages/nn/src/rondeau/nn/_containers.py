@@ -1,0 +1,231 @@
+"""Modules made of modules: Sequential, ModuleList, ModuleDict."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self, SupportsIndex, overload
+
+from ._module import Module
+
+
+class Sequential(Module):
+    """Modules applied one after the other.
+
+    Parameters
+    ----------
+    *modules : Module, or one mapping of str to Module
+        Named "0", "1", ... in the order given, or by the keys of the mapping.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1))
+    >>> model
+    Sequential(
+      (0): Linear(in_features=2, out_features=8, bias=True)
+      (1): ReLU()
+      (2): Linear(in_features=8, out_features=1, bias=True)
+    )
+    >>> model(rt.zeros(5, 2)).shape
+    (5, 1)
+    >>> model[:2]
+    Sequential(
+      (0): Linear(in_features=2, out_features=8, bias=True)
+      (1): ReLU()
+    )
+    """
+
+    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+        super().__init__()
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, module in modules[0].items():
+                self.add_module(name, module)
+        else:
+            for module in modules:
+                self.append(module)  # type: ignore[arg-type]  # add_module refuses what is no Module
+
+    def forward(self, input: Any) -> Any:
+        """Pass `input` through every module in turn."""
+        for module in self:
+            input = module(input)
+        return input
+
+    def append(self, module: Module) -> Self:
+        """Add a module at the end."""
+        self.add_module(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Add several modules at the end."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules.values())  # type: ignore[arg-type]  # a container never holds None
+
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Module: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Module:
+        if isinstance(index, slice):
+            return type(self)(dict(list(self._modules.items())[index]))  # type: ignore[arg-type]
+        return self._modules[_name_at(self, index)]  # type: ignore[return-value]
+
+    def __setitem__(self, index: SupportsIndex, module: Module) -> None:
+        self.add_module(_name_at(self, index), module)
+
+    def __delitem__(self, index: SupportsIndex | slice) -> None:
+        _delete(self, index)
+
+
+class ModuleList(Module):
+    """A list whose modules are registered: parameters of a plain list would not be found.
+
+    Parameters
+    ----------
+    modules : iterable of Module, optional
+        Named "0", "1", ... in their order.
+
+    Examples
+    --------
+    >>> from rondeau import nn
+    >>> layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+    >>> len(list(layers.parameters()))
+    6
+    """
+
+    def __init__(self, modules: Iterable[Module] | None = None) -> None:
+        super().__init__()
+        self.extend(modules if modules is not None else ())
+
+    def append(self, module: Module) -> Self:
+        """Add a module at the end."""
+        self.add_module(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Add several modules at the end."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> None:
+        """Put a module before the one at `index`."""
+        modules = list(self)
+        modules.insert(index, module)
+        self._modules.clear()
+        self.extend(modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules.values())  # type: ignore[arg-type]  # a container never holds None
+
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Module: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Module:
+        if isinstance(index, slice):
+            return type(self)(list(self)[index])
+        return self._modules[_name_at(self, index)]  # type: ignore[return-value]
+
+    def __setitem__(self, index: SupportsIndex, module: Module) -> None:
+        self.add_module(_name_at(self, index), module)
+
+    def __delitem__(self, index: SupportsIndex | slice) -> None:
+        _delete(self, index)
+
+
+class ModuleDict(Module):
+    """A dictionary whose modules are registered.
+
+    Parameters
+    ----------
+    modules : mapping of str to Module, optional
+        The keys become part of the parameters' names, so they have no dot.
+
+    Examples
+    --------
+    >>> from rondeau import nn
+    >>> heads = nn.ModuleDict({"word": nn.Linear(4, 100), "tag": nn.Linear(4, 9)})
+    >>> heads["tag"].out_features
+    9
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        super().__init__()
+        self.update(modules if modules is not None else {})
+
+    def update(self, modules: Mapping[str, Module]) -> None:
+        """Add or replace modules."""
+        for name, module in modules.items():
+            self[name] = module
+
+    def pop(self, name: str) -> Module:
+        """Remove a module and return it."""
+        module = self[name]
+        del self[name]
+        return module
+
+    def clear(self) -> None:
+        """Remove all modules."""
+        self._modules.clear()
+
+    def keys(self) -> Iterable[str]:
+        """Return the names, in order of insertion."""
+        return self._modules.keys()
+
+    def values(self) -> Iterable[Module]:
+        """Return the modules, in order of insertion."""
+        return self._modules.values()  # type: ignore[return-value]  # a container never holds None
+
+    def items(self) -> Iterable[tuple[str, Module]]:
+        """Return names and modules, in order of insertion."""
+        return self._modules.items()  # type: ignore[return-value]
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules
+
+    def __getitem__(self, name: str) -> Module:
+        if name not in self._modules:
+            raise KeyError(
+                f"no module named {name!r} in this ModuleDict; it has {', '.join(map(repr, self))}"
+            )
+        return self._modules[name]  # type: ignore[return-value]
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        self.add_module(name, module)
+
+    def __delitem__(self, name: str) -> None:
+        self[name]  # raises the KeyError that says what there is
+        del self._modules[name]
+
+
+def _name_at(container: Sequential | ModuleList, index: SupportsIndex) -> str:
+    position, size = operator.index(index), len(container)
+    if not -size <= position < size:
+        raise IndexError(f"index {position} is out of range for {type(container).__name__} of {size} modules")
+    return list(container._modules)[position]
+
+
+def _delete(container: Sequential | ModuleList, index: SupportsIndex | slice) -> None:
+    """Delete, and number the rest anew."""
+    doomed = list(container._modules)[index] if isinstance(index, slice) else [_name_at(container, index)]
+    kept = [module for name, module in container._modules.items() if name not in doomed]
+    container._modules.clear()
+    for module in kept:
+        container.append(module)  # type: ignore[arg-type]

@@ -1,0 +1,80 @@
+"""Dropout: zeroing elements at random while training."""
+
+from __future__ import annotations
+
+from rondeau.tensor import Tensor, rand
+
+from ._module import Module
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """Zero every element with probability `p` and scale the others by 1 / (1 - p) (Srivastava et al. 2014).
+
+    Parameters
+    ----------
+    input : Tensor
+        Any shape.
+    p : float
+        Probability of zeroing, in [0, 1].
+    training : bool
+        False returns the input.
+
+    Returns
+    -------
+    Tensor
+        The shape of `input`; its expectation is `input`.
+
+    Raises
+    ------
+    ValueError
+        If `p` is not in [0, 1].
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> sorted(set(nn.functional.dropout(rt.ones(1000), 0.5).tolist()))
+    [0.0, 2.0]
+    """
+    _check_probability(p)
+    if not training or p == 0.0:
+        return input
+    kept = rand(*input.shape, dtype="float32").data >= p
+    scale = 1.0 / (1.0 - p) if p < 1.0 else 0.0
+    return input * Tensor(kept * input.dtype.type(scale))
+
+
+def _check_probability(p: float) -> None:
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+
+
+class Dropout(Module):
+    """In training mode zero every element with probability `p` and scale the others by 1 / (1 - p).
+
+    Draws come from the generator that `rondeau.tensor.manual_seed` seeds.
+
+    Parameters
+    ----------
+    p : float
+        Probability of zeroing.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> layer = nn.Dropout(0.2)
+    >>> layer.eval()(rt.ones(3)).tolist()
+    [1.0, 1.0, 1.0]
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        _check_probability(p)
+        self.p = p
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply to a Tensor of any shape."""
+        return dropout(input, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        """Return the configuration for ``repr``."""
+        return f"p={self.p}"

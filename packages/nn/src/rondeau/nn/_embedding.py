@@ -1,0 +1,249 @@
+"""Embedding: a table of vectors, one for each id; and one-hot rows."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from rondeau.tensor import Function, Tensor, empty
+
+from . import init
+from ._module import Module
+from ._parameter import Parameter
+
+
+def embedding(input: Tensor | NDArray[Any], weight: Tensor, padding_idx: int | None = None) -> Tensor:
+    """Return the rows of `weight` that `input` names.
+
+    Parameters
+    ----------
+    input : Tensor or ndarray of integers
+        Ids in [0, V), any shape.
+    weight : Tensor
+        Shape (V, E).
+    padding_idx : int, optional
+        The id whose row gets no gradient; negative counts from the end.
+
+    Returns
+    -------
+    Tensor
+        The shape of `input`, and E. The gradient of `weight` adds up where an id repeats, in ascending order.
+
+    Raises
+    ------
+    TypeError
+        If the ids are not integers.
+    IndexError
+        If an id, or `padding_idx`, is outside the table.
+    ValueError
+        If `weight` is not a matrix.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> table = rt.tensor([[0.0, 0.0], [1.0, 10.0]])
+    >>> nn.functional.embedding(rt.tensor([1, 0]), table).tolist()
+    [[1.0, 10.0], [0.0, 0.0]]
+    """
+    if weight.ndim != 2:
+        raise ValueError(f"embedding: weight should have shape (V, E), got {tuple(weight.shape)}")
+    ids = _checked_ids("embedding", input, weight.shape[0])
+    padding = -1 if padding_idx is None else _checked_padding(padding_idx, weight.shape[0])
+    return _Lookup.apply(weight, ids.reshape(-1), padding).reshape(*ids.shape, weight.shape[1])
+
+
+def one_hot(tensor: Tensor | NDArray[Any], num_classes: int = -1) -> Tensor:
+    """Return rows that are 1 at the given class and 0 elsewhere.
+
+    Parameters
+    ----------
+    tensor : Tensor or ndarray of integers
+        Classes, any shape, none negative.
+    num_classes : int
+        Width of the rows; -1 takes the largest class and one.
+
+    Returns
+    -------
+    Tensor
+        int64, the shape of `tensor`, and num_classes.
+
+    Raises
+    ------
+    TypeError
+        If the classes are not integers.
+    IndexError
+        If a class is outside [0, num_classes).
+    ValueError
+        If the number of classes cannot be told from an empty tensor.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.functional.one_hot(rt.tensor([0, 2]), 3).tolist()
+    [[1, 0, 0], [0, 0, 1]]
+    """
+    classes = tensor.data if isinstance(tensor, Tensor) else np.asarray(tensor)
+    if num_classes == -1:
+        if classes.size == 0:
+            raise ValueError("one_hot: an empty tensor does not tell the number of classes; pass num_classes")
+        num_classes = int(classes.max()) + 1
+    ids = _checked_ids("one_hot", classes, num_classes)
+    rows = np.zeros((ids.size, num_classes), np.int64)
+    rows[np.arange(ids.size), ids.reshape(-1)] = 1
+    return Tensor(rows.reshape(*ids.shape, num_classes))
+
+
+def _checked_ids(name: str, input: Tensor | NDArray[Any], number: int) -> NDArray[np.int64]:
+    ids = input.data if isinstance(input, Tensor) else np.asarray(input)
+    if not np.issubdtype(ids.dtype, np.integer):
+        raise TypeError(f"{name}: ids should be integers, got {ids.dtype}; use ids.long()")
+    if ids.size and not (ids.min() >= 0 and ids.max() < number):
+        wrong = ids[(ids < 0) | (ids >= number)][0]
+        raise IndexError(f"{name}: id {wrong} is out of range: there are {number} rows, 0 to {number - 1}")
+    return ids.astype(np.int64, copy=False)
+
+
+def _checked_padding(padding_idx: int, number: int) -> int:
+    if not -number <= padding_idx < number:
+        raise IndexError(f"padding_idx {padding_idx} is out of range for an embedding of {number} rows")
+    return padding_idx % number
+
+
+class _Lookup(Function):
+    """Rows of a table by id; its gradient is `_ScatterAdd`, whose gradient is the lookup again."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, ids: NDArray[np.int64], padding: int) -> Tensor:
+        ctx.rows, ctx.ids, ctx.padding = table.shape[0], ids, padding
+        return Tensor(np.take(table.data, ids, axis=0))
+
+    @staticmethod
+    def backward(ctx: Any, d_rows: Tensor) -> tuple[Tensor, None, None]:
+        return _ScatterAdd.apply(d_rows, ctx.ids, ctx.rows, ctx.padding), None, None
+
+
+class _ScatterAdd(Function):
+    """The sum of the rows of each id, in ascending order of rows; nothing for the id of padding."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, ids: NDArray[np.int64], number: int, padding: int) -> Tensor:
+        ctx.ids, ctx.padding = ids, padding
+        table = np.zeros((number, rows.shape[1]), rows.dtype)
+        if ids.size:
+            # Equal ids side by side, each group in the order of its rows, and one sum per group.
+            order = np.argsort(ids, kind="stable")
+            grouped = ids[order]
+            starts = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]])
+            table[grouped[starts]] = np.add.reduceat(rows.data[order], starts, axis=0)
+        if padding >= 0:
+            table[padding] = 0
+        return Tensor(table)
+
+    @staticmethod
+    def backward(ctx: Any, d_table: Tensor) -> tuple[Tensor, None, None, None]:
+        d_rows = _Lookup.apply(d_table, ctx.ids, ctx.padding)
+        if ctx.padding >= 0:
+            d_rows = d_rows * Tensor((ctx.ids != ctx.padding)[:, None].astype(d_table.dtype))
+        return d_rows, None, None, None
+
+
+class Embedding(Module):
+    """A table of `num_embeddings` learned vectors of `embedding_dim` numbers, looked up by id.
+
+    Parameters
+    ----------
+    num_embeddings : int
+        Number of ids.
+    embedding_dim : int
+        Length of each vector.
+    padding_idx : int, optional
+        The id of padding: its vector starts as zeros and gets no gradient.
+    device, dtype : optional
+        Of the parameter; float32 by default.
+
+    Attributes
+    ----------
+    weight : Parameter
+        Shape (num_embeddings, embedding_dim), at the start N(0, 1).
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> table = nn.Embedding(10, 3, padding_idx=0)
+    >>> table(rt.tensor([[0, 2, 0, 5]])).shape
+    (1, 4, 3)
+    >>> table(rt.tensor([0])).tolist()
+    [[0.0, 0.0, 0.0]]
+    """
+
+    weight: Parameter
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        *,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.padding_idx = None if padding_idx is None else _checked_padding(padding_idx, num_embeddings)
+        self.weight = Parameter(empty(num_embeddings, embedding_dim, dtype=dtype, device=device))
+        self.reset_parameters()
+
+    @classmethod
+    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> Self:
+        """Make an Embedding of a given table.
+
+        Parameters
+        ----------
+        embeddings : Tensor
+            Shape (num_embeddings, embedding_dim).
+        freeze : bool
+            Whether the table is not to be trained.
+        padding_idx : int, optional
+            The id that gets no gradient; its vector is left as it is.
+
+        Returns
+        -------
+        Embedding
+            It shares the memory of `embeddings`.
+
+        Raises
+        ------
+        ValueError
+            If `embeddings` is not a matrix.
+
+        Examples
+        --------
+        >>> from rondeau import nn, tensor as rt
+        >>> nn.Embedding.from_pretrained(rt.tensor([[1.0, 2.0], [3.0, 4.0]]))(rt.tensor(1)).tolist()
+        [3.0, 4.0]
+        """
+        if embeddings.ndim != 2:
+            raise ValueError(
+                f"embeddings should have shape (num_embeddings, embedding_dim), got {tuple(embeddings.shape)}"
+            )
+        made = cls(*embeddings.shape, padding_idx=padding_idx, dtype=embeddings.dtype)
+        made.weight = Parameter(embeddings, requires_grad=not freeze)
+        return made
+
+    def reset_parameters(self) -> None:
+        """Draw new initial values; the vector of padding becomes zeros."""
+        init.normal_(self.weight)
+        if self.padding_idx is not None:
+            self.weight.data[self.padding_idx] = 0
+
+    def forward(self, input: Tensor | NDArray[Any]) -> Tensor:
+        """Look up ids of any shape; the result has that shape and `embedding_dim`."""
+        return embedding(input, self.weight, self.padding_idx)
+
+    def extra_repr(self) -> str:
+        """Return the configuration for ``repr``."""
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"

@@ -1,0 +1,170 @@
+"""Linear: a product with a weight matrix and a bias."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from numpy.typing import DTypeLike
+
+from rondeau.kernels import buffers, product
+from rondeau.tensor import Function, Tensor, empty
+
+from . import init
+from ._module import Module
+from ._parameter import Parameter
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return ``input @ weight.T + bias`` as one node of the graph.
+
+    Parameters
+    ----------
+    input : Tensor
+        Shape (..., in).
+    weight : Tensor
+        Shape (out, in), or (in,).
+    bias : Tensor, optional
+        Shape (out,), or () beside a weight (in,).
+
+    Returns
+    -------
+    Tensor
+        Shape (..., out), or (...) for a weight (in,).
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    TypeError
+        If the dtypes differ, or are not floating-point.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.functional.linear(rt.ones(1, 2), rt.tensor([[1.0, 2.0]]), rt.tensor([0.5])).tolist()
+    [[3.5]]
+    """
+    if weight.ndim == 1:
+        return linear(input, weight.unsqueeze(0), None if bias is None else bias.reshape(1)).squeeze(-1)
+    out_features, in_features = _checked_sizes(input, weight, bias)
+    if input.ndim == 2:
+        return _Affine.apply(input, weight, bias)
+    leading = input.shape[:-1]
+    rows = _Affine.apply(input.reshape(math.prod(leading), in_features), weight, bias)
+    return rows.reshape(*leading, out_features)
+
+
+def _checked_sizes(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[int, int]:
+    if weight.ndim != 2:
+        raise ValueError(f"linear: weight should have shape (out, in), got {tuple(weight.shape)}")
+    out_features, in_features = weight.shape
+    if input.ndim == 0 or input.shape[-1] != in_features:
+        raise ValueError(
+            f"linear: input of shape {tuple(input.shape)} should have {in_features} as its last dimension, "
+            f"for the weight has shape {tuple(weight.shape)}"
+        )
+    if bias is not None and bias.shape != (out_features,):
+        raise ValueError(f"linear: bias should have shape ({out_features},), got {tuple(bias.shape)}")
+    for name, tensor in (("input", input), ("bias", bias)):
+        if tensor is not None and tensor.dtype != weight.dtype:
+            raise TypeError(
+                f"linear: {name} is {tensor.dtype} and weight is {weight.dtype}; convert one, by "
+                f"{name}.to(weight.dtype) or module.to({name}.dtype)"
+            )
+    return out_features, in_features
+
+
+class _Affine(Function):
+    """Y = X W^T + b on matrices; dX = dY W, dW = dY^T X, db = the sum of dY's rows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        y = buffers.empty((x.shape[0], weight.shape[0]), x.dtype)
+        if bias is not None:
+            y[...] = bias.data
+        product.matmul(x.data, weight.data.T, out=y, accumulate=bias is not None)
+        return Tensor(y)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        if ctx.create_graph:
+            return (
+                dy @ weight if of_x else None,
+                dy.T @ x if of_weight else None,
+                dy.sum(0) if of_bias else None,
+            )
+        g = dy.data
+        return (
+            Tensor(product.matmul(g, weight.data)) if of_x else None,
+            Tensor(product.matmul(g.T, x.data)) if of_weight else None,
+            Tensor(g.sum(axis=0)) if of_bias else None,
+        )
+
+
+class Linear(Module):
+    """y = x W^T + b.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Sizes of the last dimension of input and output.
+    bias : bool
+        Whether there is a b.
+    device, dtype : optional
+        Of the parameters; float32 by default.
+
+    Attributes
+    ----------
+    weight : Parameter
+        Shape (out_features, in_features).
+    bias : Parameter or None
+        Shape (out_features,). Both start as U(-1/sqrt(in_features), 1/sqrt(in_features)), PyTorch's choice.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> layer = nn.Linear(20, 30)
+    >>> layer(rt.zeros(7, 128, 20)).shape
+    (7, 128, 30)
+    """
+
+    weight: Parameter
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.weight = Parameter(empty(out_features, in_features, dtype=dtype, device=device))
+        self.register_parameter(
+            "bias", Parameter(empty(out_features, dtype=dtype, device=device)) if bias else None
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new initial values."""
+        bound = 1.0 / math.sqrt(self.in_features) if self.in_features else 0.0
+        init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply to an input of shape (..., in_features); the result has shape (..., out_features)."""
+        return linear(input, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        """Return the configuration for ``repr``."""
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        )

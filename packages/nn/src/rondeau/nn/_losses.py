@@ -1,0 +1,442 @@
+"""Losses: how far predictions are from targets."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau.kernels import buffers, threads
+from rondeau.kernels import cross_entropy as kernels
+from rondeau.tensor import Function, Tensor
+
+from ._module import Module
+
+_REDUCTIONS = ("none", "mean", "sum")
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor | NDArray[Any],
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Negative log-likelihood of targets under softmax(`input`), in one fused pass.
+
+    For a class t: -w[t] log softmax(input)[t]; for probabilities q: -sum_c w[c] q[c] log softmax(input)[c].
+    Label smoothing s (Szegedy et al. 2016) first replaces the target, taken as probabilities, by (1 - s) q + s / C.
+
+    Parameters
+    ----------
+    input : Tensor
+        Logits, shape (C,), (N, C) or (N, C, d1, ...).
+    target : Tensor or ndarray
+        Classes as integers in [0, C), shape (), (N,) or (N, d1, ...); or probabilities, of the shape and dtype
+        of `input`.
+    weight : Tensor, optional
+        Weight of each class, shape (C,).
+    ignore_index : int
+        The class whose rows neither count nor get a gradient. Without effect on probabilities.
+    reduction : {"mean", "sum", "none"}
+        "mean" divides by the sum of the weights w[t] of the rows that count; for probabilities by the number
+        of rows. As 0 / 0 it is NaN where there is none.
+    label_smoothing : float
+        s, in [0, 1].
+
+    Returns
+    -------
+    Tensor
+        Shape (), or for "none" one loss per row: (), (N,) or (N, d1, ...).
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or an option is unknown.
+    IndexError
+        If a class is outside [0, C) and is not `ignore_index`.
+    TypeError
+        If dtypes do not fit.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> logits = rt.tensor([[2.0, 0.0], [0.0, 0.0]])
+    >>> [round(v, 6) for v in nn.functional.cross_entropy(logits, rt.tensor([0, 1]), reduction="none").tolist()]
+    [0.126928, 0.693147]
+    >>> round(nn.functional.cross_entropy(rt.tensor([[0.8, 0.2]]).log(), rt.tensor([[1.0, 0.0]])).item(), 6)
+    0.223144
+    """
+    _check_reduction(reduction)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    _check_input("cross_entropy", input)
+    weights = _class_weights("cross_entropy", input, weight)
+    if np.issubdtype(target.dtype, np.floating):
+        return _cross_entropy_of_probabilities(input, target, weights, reduction, label_smoothing)
+    classes = _checked_classes("cross_entropy", input, target, ignore_index)
+    losses = _CrossEntropy.apply(
+        _class_rows(input), classes.reshape(-1), weights, ignore_index, reduction, float(label_smoothing)
+    )
+    return losses.reshape(*classes.shape) if reduction == "none" else losses
+
+
+class _CrossEntropy(Function):
+    """Rows of logits (N, C) against one class each; the kernels state the equations."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        classes: NDArray[np.int64],
+        weights: NDArray[Any],
+        ignored: int,
+        reduction: str,
+        smoothing: float,
+    ) -> Tensor:
+        z = np.ascontiguousarray(logits.data)
+        s = z.dtype.type(smoothing)
+        losses, scale = np.empty(z.shape[0], z.dtype), np.empty(z.shape[0], z.dtype)
+        e = buffers.empty(z.shape, z.dtype)
+        threads.launch(kernels.forward, z, classes, weights, s, ignored, losses, e, scale)
+        ctx.save_for_backward(logits)
+        ctx.reduction = reduction
+        ctx.of_kernel = (e, scale, classes, weights, s, ignored)
+        if reduction == "none":
+            return Tensor(losses)
+        total = losses.sum(dtype=np.float64)
+        ctx.divisor = 1.0
+        if reduction == "mean":
+            ctx.divisor = weights[classes[classes != ignored]].sum(dtype=np.float64)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                total = total / ctx.divisor
+        return Tensor(np.asarray(total, dtype=z.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor | None, ...]:
+        (logits,) = ctx.saved_tensors
+        e, scale, classes, weights, s, ignored = ctx.of_kernel
+        if ctx.reduction != "none":
+            with np.errstate(divide="ignore", invalid="ignore"):
+                share = np.divide(1.0, ctx.divisor)
+        if ctx.create_graph:
+            row = dloss.reshape(-1, 1) if ctx.reduction == "none" else dloss * float(share)
+            factors = _factors(classes, weights, s, ignored)
+            of_sum = Tensor(factors.sum(axis=1, keepdims=True))
+            return (row * (logits.softmax(1) * of_sum - Tensor(factors)), None, None, None, None, None)
+        if ctx.reduction == "none":
+            rows = np.ascontiguousarray(dloss.data)
+        else:
+            rows = np.full(classes.shape, dloss.data * share, e.dtype)
+        dz = buffers.empty(e.shape, e.dtype)
+        threads.launch(kernels.backward, e, scale, classes, weights, s, ignored, rows, dz)
+        return (Tensor(dz), None, None, None, None, None)
+
+
+def _factors(classes: NDArray[np.int64], weights: NDArray[Any], smoothing: Any, ignored: int) -> NDArray[Any]:
+    """Return the factors of -log softmax in every row's loss, shape (N, C)."""
+    counts = classes != ignored
+    factors = np.where(counts[:, None], smoothing / weights.size * weights, weights.dtype.type(0))
+    rows = np.flatnonzero(counts)
+    factors[rows, classes[rows]] += (1 - smoothing) * weights[classes[rows]]
+    return factors
+
+
+def _cross_entropy_of_probabilities(
+    input: Tensor, target: Tensor | NDArray[Any], weights: NDArray[Any], reduction: str, smoothing: float
+) -> Tensor:
+    if target.shape != input.shape or target.dtype != input.dtype:
+        raise ValueError(
+            "cross_entropy: floating-point targets are probabilities of the classes, and should have the shape "
+            f"and dtype of the input, {tuple(input.shape)} {input.dtype}; got {tuple(target.shape)} {target.dtype}. "
+            "Class indices are integers: target.long()"
+        )
+    q = _class_rows(target if isinstance(target, Tensor) else Tensor(target))
+    if smoothing > 0.0:
+        q = q * (1.0 - smoothing) + smoothing / weights.size
+    losses = -(q * _class_rows(input).log_softmax(1) * Tensor(weights)).sum(1)
+    if reduction == "none":
+        return losses.reshape(*input.shape[:1], *input.shape[2:]) if input.ndim > 1 else losses.reshape(())
+    return losses.mean() if reduction == "mean" else losses.sum()
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor | NDArray[Any],
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """Negative log-likelihood of classes, given log-probabilities: -w[t] input[t].
+
+    Parameters
+    ----------
+    input : Tensor
+        Log-probabilities, shape (C,), (N, C) or (N, C, d1, ...).
+    target : Tensor or ndarray
+        Classes as integers in [0, C), shape (), (N,) or (N, d1, ...).
+    weight : Tensor, optional
+        Weight of each class, shape (C,).
+    ignore_index : int
+        The class whose rows neither count nor get a gradient.
+    reduction : {"mean", "sum", "none"}
+        "mean" divides by the sum of the weights w[t] of the rows that count.
+
+    Returns
+    -------
+    Tensor
+        Shape (), or for "none" one loss per row: (), (N,) or (N, d1, ...).
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or an option is unknown.
+    IndexError
+        If a class is outside [0, C) and is not `ignore_index`.
+    TypeError
+        If dtypes do not fit.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> log_probabilities = rt.tensor([[0.25, 0.75]]).log()
+    >>> round(nn.functional.nll_loss(log_probabilities, rt.tensor([1])).item(), 6)
+    0.287682
+    """
+    _check_reduction(reduction)
+    _check_input("nll_loss", input)
+    weights = _class_weights("nll_loss", input, weight)
+    classes = _checked_classes("nll_loss", input, target, ignore_index)
+    flat = classes.reshape(-1)
+    counts = flat != ignore_index
+    at = np.where(counts, flat, 0)
+    of_row = np.where(counts, weights[at] if weights.size else 0, 0).astype(weights.dtype)
+    picked = _class_rows(input).gather(1, Tensor(at.reshape(-1, 1))).reshape(-1)
+    # where, not a product: an ignored row may hold an infinity, and 0 times that is NaN.
+    losses = -(picked.where(Tensor(counts), Tensor(np.zeros((), weights.dtype))) * Tensor(of_row))
+    if reduction == "none":
+        return losses.reshape(*classes.shape)
+    total = losses.sum()
+    return total / Tensor(np.asarray(of_row.sum(), weights.dtype)) if reduction == "mean" else total
+
+
+def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """Squared difference of two tensors, elementwise or reduced.
+
+    Parameters
+    ----------
+    input, target : Tensor
+        The same shape; another is broadcast, with a warning.
+    reduction : {"mean", "sum", "none"}
+        Over all elements.
+
+    Returns
+    -------
+    Tensor
+        Shape (), or for "none" that of `input`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown reduction.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.functional.mse_loss(rt.tensor([1.0, 2.0]), rt.tensor([1.0, 4.0])).item()
+    2.0
+    """
+    _check_reduction(reduction)
+    if input.shape != target.shape:
+        warnings.warn(
+            f"mse_loss: the target has shape {tuple(target.shape)} and the input {tuple(input.shape)}; they are "
+            "broadcast, which is rarely meant: make the shapes equal",
+            stacklevel=2,
+        )
+    difference = input - target
+    squares = difference * difference
+    if reduction == "none":
+        return squares
+    return squares.mean() if reduction == "mean" else squares.sum()
+
+
+def _check_reduction(reduction: str) -> None:
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"{reduction} is not a valid value for reduction; expected one of {_REDUCTIONS}")
+
+
+def _check_input(name: str, input: Tensor) -> None:
+    if input.ndim == 0 or _classes_of(input) == 0:
+        raise ValueError(
+            f"{name}: input should have shape (C,), (N, C) or (N, C, d1, ...) with C at least 1, "
+            f"got {tuple(input.shape)}"
+        )
+    if not np.issubdtype(input.dtype, np.floating):
+        raise TypeError(f"{name}: input should be floating-point, got {input.dtype}; use input.float()")
+
+
+def _classes_of(input: Tensor) -> int:
+    return int(input.shape[0] if input.ndim == 1 else input.shape[1])
+
+
+def _class_weights(name: str, input: Tensor, weight: Tensor | None) -> NDArray[Any]:
+    number = _classes_of(input)
+    if weight is None:
+        return np.ones(number, input.dtype)
+    if tuple(weight.shape) != (number,) or weight.dtype != input.dtype:
+        raise ValueError(
+            f"{name}: weight should have one {input.dtype} for each of the {number} classes, shape ({number},), "
+            f"got {weight.dtype} of shape {tuple(weight.shape)}"
+        )
+    return np.ascontiguousarray(weight.data)
+
+
+def _checked_classes(
+    name: str, input: Tensor, target: Tensor | NDArray[Any], ignore_index: int
+) -> NDArray[np.int64]:
+    classes = target.data if isinstance(target, Tensor) else np.asarray(target)
+    expected = tuple(input.shape[:1] + input.shape[2:]) if input.ndim > 1 else ()
+    if not np.issubdtype(classes.dtype, np.integer):
+        raise TypeError(f"{name}: target should be integer classes, got {classes.dtype}; use target.long()")
+    if classes.shape != expected:
+        raise ValueError(
+            f"{name}: for an input of shape {tuple(input.shape)} the target should have shape {expected}, "
+            f"got {classes.shape}"
+        )
+    number = _classes_of(input)
+    if classes.size and not (classes.min() >= 0 and classes.max() < number):
+        wrong = classes[((classes < 0) | (classes >= number)) & (classes != ignore_index)]
+        if wrong.size:
+            raise IndexError(
+                f"{name}: Target {wrong[0]} is out of bounds: the {number} columns of the input are classes 0 to "
+                f"{number - 1}, and ignore_index is {ignore_index}"
+            )
+    return np.ascontiguousarray(classes, dtype=np.int64)
+
+
+def _class_rows(input: Tensor) -> Tensor:
+    """Return (C,), (N, C) or (N, C, d1, ...) as (N d1 ..., C)."""
+    if input.ndim == 2:
+        return input
+    if input.ndim == 1:
+        return input.reshape(1, -1)
+    order = (0, *range(2, input.ndim), 1)
+    rows = input.permute(*order)
+    return rows.reshape(int(np.prod(rows.shape[:-1])), rows.shape[-1])
+
+
+class CrossEntropyLoss(Module):
+    """Negative log-likelihood of targets under the softmax of logits; see `rondeau.nn.functional.cross_entropy`.
+
+    Parameters
+    ----------
+    weight : Tensor, optional
+        Weight of each class, shape (C,); a buffer.
+    ignore_index : int
+        The class whose rows neither count nor get a gradient.
+    reduction : {"mean", "sum", "none"}
+        What becomes of the losses of the rows.
+    label_smoothing : float
+        In [0, 1]: how much of every target is spread over all classes.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> loss = nn.CrossEntropyLoss()(rt.zeros(4, 10), rt.tensor([0, 1, 2, 3]))
+    >>> round(loss.item(), 6)
+    2.302585
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        *,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check_reduction(reduction)
+        self.register_buffer("weight", weight)
+        self.ignore_index = ignore_index
+        self.reduction = reduction
+        self.label_smoothing = label_smoothing
+
+    def forward(self, input: Tensor, target: Tensor | NDArray[Any]) -> Tensor:
+        """Return the loss of logits (N, C) or (N, C, d1, ...) against classes or probabilities."""
+        return cross_entropy(
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
+
+
+class NLLLoss(Module):
+    """Negative log-likelihood of classes given log-probabilities; see `rondeau.nn.functional.nll_loss`.
+
+    Parameters
+    ----------
+    weight : Tensor, optional
+        Weight of each class, shape (C,); a buffer.
+    ignore_index : int
+        The class whose rows neither count nor get a gradient.
+    reduction : {"mean", "sum", "none"}
+        What becomes of the losses of the rows.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> log_probabilities = nn.LogSoftmax(dim=1)(rt.zeros(1, 10))
+    >>> round(nn.NLLLoss()(log_probabilities, rt.tensor([3])).item(), 6)
+    2.302585
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
+    ) -> None:
+        super().__init__()
+        _check_reduction(reduction)
+        self.register_buffer("weight", weight)
+        self.ignore_index = ignore_index
+        self.reduction = reduction
+
+    def forward(self, input: Tensor, target: Tensor | NDArray[Any]) -> Tensor:
+        """Return the loss of log-probabilities (N, C) or (N, C, d1, ...) against classes."""
+        return nll_loss(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
+
+
+class MSELoss(Module):
+    """Mean squared difference; see `rondeau.nn.functional.mse_loss`.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+        What becomes of the squared differences.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.MSELoss()(rt.tensor([3.0]), rt.tensor([1.0])).item()
+    4.0
+    """
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        _check_reduction(reduction)
+        self.reduction = reduction
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of two tensors of one shape."""
+        return mse_loss(input, target, self.reduction)

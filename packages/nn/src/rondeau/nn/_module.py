@@ -1,0 +1,667 @@
+"""Module: the base class of every layer and model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from rondeau.tensor import Tensor, no_grad
+
+from ._parameter import Parameter
+from ._safetensors import as_array, load_safetensors
+
+
+class IncompatibleKeys(NamedTuple):
+    """What `Module.load_state_dict` did not match; both lists are empty after a strict load."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """A part of a model: its parameters, its buffers, its submodules, and how they compute.
+
+    A subclass calls ``super().__init__()`` first, assigns its `Parameter`s and submodules as attributes,
+    which registers them, and defines ``forward``. The module is then called like a function. Names,
+    arguments and ``state_dict`` keys are PyTorch's.
+
+    Attributes
+    ----------
+    training : bool
+        True after `train`, False after `eval`. Dropout reads it.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> class Twice(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.inner = nn.Linear(3, 3)
+    ...
+    ...     def forward(self, x):
+    ...         return self.inner(self.inner(x))
+    >>> model = Twice()
+    >>> model(rt.ones(2, 3)).shape
+    (2, 3)
+    >>> [name for name, _ in model.named_parameters()]
+    ['inner.weight', 'inner.bias']
+    """
+
+    training: bool
+    _parameters: dict[str, Parameter | None]
+    _buffers: dict[str, Tensor | None]
+    _modules: dict[str, Module | None]
+    _transient: set[str]  # names of buffers that state_dict leaves out
+    _forward_pre_hooks: dict[int, Callable[..., Any]]
+    _forward_hooks: dict[int, Callable[..., Any]]
+
+    def __init__(self) -> None:
+        place = super().__setattr__  # ours looks into the dictionaries that are made here
+        place("training", True)
+        place("_parameters", {})
+        place("_buffers", {})
+        place("_modules", {})
+        place("_transient", set())
+        place("_forward_pre_hooks", {})
+        place("_forward_hooks", {})
+
+    # -- computing ---------------------------------------------------------------------------------
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the module's output; every subclass defines it."""
+        raise NotImplementedError(
+            f'Module [{type(self).__name__}] is missing the required "forward" function: define '
+            "forward(self, ...) in the class"
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._forward_pre_hooks and not self._forward_hooks:
+            return self.forward(*args, **kwargs)
+        for hook in tuple(self._forward_pre_hooks.values()):
+            changed = hook(self, args)
+            if changed is not None:
+                args = changed if isinstance(changed, tuple) else (changed,)
+        output = self.forward(*args, **kwargs)
+        for hook in tuple(self._forward_hooks.values()):
+            changed = hook(self, args, output)
+            if changed is not None:
+                output = changed
+        return output
+
+    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(module, args)`` before every forward; what it returns, if anything, replaces ``args``.
+
+        Returns
+        -------
+        RemovableHandle
+            Its ``remove()`` takes the hook away again.
+        """
+        return RemovableHandle(self._forward_pre_hooks, hook)
+
+    def register_forward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(module, args, output)`` after every forward; a result other than None replaces ``output``.
+
+        Returns
+        -------
+        RemovableHandle
+            Its ``remove()`` takes the hook away again.
+
+        Examples
+        --------
+        >>> from rondeau import nn, tensor as rt
+        >>> seen = []
+        >>> layer = nn.Linear(2, 3)
+        >>> handle = layer.register_forward_hook(lambda module, args, output: seen.append(output.shape))
+        >>> _ = layer(rt.ones(5, 2))
+        >>> handle.remove()
+        >>> _ = layer(rt.ones(5, 2))
+        >>> seen
+        [(5, 3)]
+        """
+        return RemovableHandle(self._forward_hooks, hook)
+
+    # -- attributes --------------------------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only when ordinary lookup has failed.
+        for registry in ("_parameters", "_buffers", "_modules"):
+            members = self.__dict__.get(registry)
+            if members is not None and name in members:
+                return members[name]
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        state = self.__dict__
+        if isinstance(value, Parameter):
+            if "_parameters" not in state:
+                raise AttributeError("cannot assign parameters before Module.__init__() call")
+            self._forget(name)
+            self.register_parameter(name, value)
+        elif name in state.get("_parameters", ()):
+            if value is not None:
+                raise TypeError(
+                    f"cannot assign '{type(value).__name__}' as parameter '{name}' (nn.Parameter or None "
+                    "expected); wrap it in nn.Parameter, or change the values in place"
+                )
+            self._parameters[name] = None
+        elif isinstance(value, Module):
+            if "_modules" not in state:
+                raise AttributeError("cannot assign module before Module.__init__() call")
+            self._forget(name)
+            self.add_module(name, value)
+        elif name in state.get("_modules", ()):
+            if value is not None:
+                raise TypeError(
+                    f"cannot assign '{type(value).__name__}' as child module '{name}' (nn.Module or None expected)"
+                )
+            self._modules[name] = None
+        elif name in state.get("_buffers", ()):
+            if value is not None and not isinstance(value, Tensor):
+                raise TypeError(
+                    f"cannot assign '{type(value).__name__}' as buffer '{name}' (Tensor or None expected)"
+                )
+            self._buffers[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        for registry in (self._parameters, self._buffers, self._modules):
+            if name in registry:
+                self._forget(name)
+                return
+        super().__delattr__(name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules})
+
+    def _forget(self, name: str) -> None:
+        """Remove `name` wherever it is registered or stored, so that it can be assigned anew."""
+        self.__dict__.pop(name, None)
+        self._parameters.pop(name, None)
+        self._buffers.pop(name, None)
+        self._modules.pop(name, None)
+        self._transient.discard(name)
+
+    def _check_new_name(self, kind: str, name: str, registry: Mapping[str, object]) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"{kind} name should be a string, got {type(name).__name__}")
+        if "." in name:
+            raise KeyError(
+                f'{kind} name can\'t contain ".", got {name!r}: the dot separates names in state_dict'
+            )
+        if not name:
+            raise KeyError(f'{kind} name can\'t be empty string ""')
+        if name not in registry and hasattr(self, name):
+            raise KeyError(f"attribute '{name}' already exists: choose another name for the {kind}")
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Register a parameter under `name`, which assigning it as an attribute also does.
+
+        Parameters
+        ----------
+        name : str
+            Without a dot, and not yet an attribute.
+        param : Parameter or None
+            None reserves the name: it is an attribute, and not in ``state_dict``.
+
+        Raises
+        ------
+        KeyError
+            If the name is empty, has a dot, or is taken.
+        TypeError
+            If `param` is not a Parameter.
+        """
+        self._check_new_name("parameter", name, self._parameters)
+        if param is not None and not isinstance(param, Parameter):
+            raise TypeError(
+                f"cannot assign '{type(param).__name__}' object to parameter '{name}' "
+                "(nn.Parameter or None required)"
+            )
+        self._parameters[name] = param
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Register a tensor that belongs to the module's state and is not trained, such as a running mean.
+
+        Parameters
+        ----------
+        name : str
+            Without a dot, and not yet an attribute.
+        tensor : Tensor or None
+            The value.
+        persistent : bool
+            False leaves it out of ``state_dict``.
+
+        Raises
+        ------
+        KeyError
+            If the name is empty, has a dot, or is taken.
+        TypeError
+            If `tensor` is not a Tensor.
+        """
+        self._check_new_name("buffer", name, self._buffers)
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"cannot assign '{type(tensor).__name__}' object to buffer '{name}' (Tensor or None required)"
+            )
+        self._buffers[name] = tensor
+        if persistent:
+            self._transient.discard(name)
+        else:
+            self._transient.add(name)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Register a submodule under `name`, which assigning it as an attribute also does.
+
+        Raises
+        ------
+        KeyError
+            If the name is empty, has a dot, or is taken.
+        TypeError
+            If `module` is not a Module.
+        """
+        self._check_new_name("module", name, self._modules)
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"{type(module).__name__} is not a Module subclass, and cannot be child '{name}'")
+        self._modules[name] = module
+
+    register_module = add_module
+
+    # -- walking -----------------------------------------------------------------------------------
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield the immediate submodules with their names, each module once."""
+        seen: set[Module] = set()
+        for name, module in self._modules.items():
+            if module is not None and module not in seen:
+                seen.add(module)
+                yield name, module
+
+    def children(self) -> Iterator[Module]:
+        """Yield the immediate submodules, each once."""
+        for _, module in self.named_children():
+            yield module
+
+    def named_modules(
+        self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """Yield this module and all below it with their dotted names, parents first.
+
+        Parameters
+        ----------
+        memo : set of Module, optional
+            Modules to leave out; those yielded are added.
+        prefix : str
+            Put before every name.
+        remove_duplicate : bool
+            Yield a module that is reached twice only under its first name.
+        """
+        if memo is None:
+            memo = set()
+        if self in memo:
+            return
+        if remove_duplicate:
+            memo.add(self)
+        yield prefix, self
+        for name, module in self._modules.items():
+            if module is not None:
+                below = f"{prefix}.{name}" if prefix else name
+                yield from module.named_modules(memo, below, remove_duplicate)
+
+    def modules(self) -> Iterator[Module]:
+        """Yield this module and all below it, each once."""
+        for _, module in self.named_modules():
+            yield module
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """Yield the parameters with their dotted names.
+
+        Parameters
+        ----------
+        prefix : str
+            Put before every name.
+        recurse : bool
+            Also those of the submodules.
+        remove_duplicate : bool
+            Yield a parameter that several modules share only under its first name.
+        """
+        yield from self._named_members("_parameters", prefix, recurse, remove_duplicate)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """Yield the parameters, each once; what an optimiser is given."""
+        for _, parameter in self.named_parameters(recurse=recurse):
+            yield parameter
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Yield the buffers with their dotted names; arguments as in `named_parameters`."""
+        yield from self._named_members("_buffers", prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """Yield the buffers, each once."""
+        for _, buffer in self.named_buffers(recurse=recurse):
+            yield buffer
+
+    def _named_members(
+        self, registry: str, prefix: str, recurse: bool, remove_duplicate: bool
+    ) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        modules = (
+            self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
+            if recurse
+            else [(prefix, self)]
+        )
+        for path, module in modules:
+            for name, member in module.__dict__[registry].items():
+                if member is None or id(member) in seen:
+                    continue
+                if remove_duplicate:
+                    seen.add(id(member))
+                yield (f"{path}.{name}" if path else name), member
+
+    def get_submodule(self, target: str) -> Module:
+        """Return the submodule of the dotted name `target`; the empty name is this module.
+
+        Raises
+        ------
+        AttributeError
+            If there is no such attribute, or it is not a module.
+        """
+        module: Any = self
+        for name in target.split(".") if target else ():
+            if not hasattr(module, name):
+                raise AttributeError(
+                    f"{type(module).__name__} has no attribute `{name}` (looking for {target!r})"
+                )
+            module = getattr(module, name)
+            if not isinstance(module, Module):
+                raise AttributeError(f"`{name}` is not an nn.Module (looking for {target!r})")
+        return module  # type: ignore[no-any-return]
+
+    def get_parameter(self, target: str) -> Parameter:
+        """Return the parameter of the dotted name `target`.
+
+        Raises
+        ------
+        AttributeError
+            If there is no such attribute, or it is not a parameter.
+        """
+        path, _, name = target.rpartition(".")
+        parameter = getattr(self.get_submodule(path), name)
+        if not isinstance(parameter, Parameter):
+            raise AttributeError(f"`{name}` is not an nn.Parameter (looking for {target!r})")
+        return parameter
+
+    def get_buffer(self, target: str) -> Tensor:
+        """Return the buffer of the dotted name `target`.
+
+        Raises
+        ------
+        AttributeError
+            If there is no such attribute, or it is not a buffer.
+        """
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        buffer = getattr(module, name)
+        if name not in module._buffers:
+            raise AttributeError(f"`{name}` is not a buffer (looking for {target!r})")
+        return buffer  # type: ignore[no-any-return]
+
+    def apply(self, fn: Callable[[Module], object]) -> Self:
+        """Call `fn` on every module below this one and then on this one; the usual way to initialise a model.
+
+        Examples
+        --------
+        >>> from rondeau import nn
+        >>> def to_zero(module):
+        ...     if isinstance(module, nn.Linear):
+        ...         nn.init.zeros_(module.weight)
+        >>> nn.Sequential(nn.Linear(2, 2), nn.Tanh()).apply(to_zero)[0].weight.tolist()
+        [[0.0, 0.0], [0.0, 0.0]]
+        """
+        for module in self.children():
+            module.apply(fn)
+        fn(self)
+        return self
+
+    # -- modes -------------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode, or evaluation mode with ``mode=False``, here and below."""
+        if not isinstance(mode, bool):
+            raise ValueError(f"training mode is expected to be boolean, got {mode!r}")
+        self.training = mode
+        for module in self.children():
+            module.train(mode)
+        return self
+
+    def eval(self) -> Self:
+        """Set evaluation mode: dropout passes its input through."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Let all parameters take part in training, or freeze them."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters.
+
+        Parameters
+        ----------
+        set_to_none : bool
+            False fills them with zeros instead: a new tensor, so that a gradient held elsewhere keeps its
+            values and a NaN does not survive, as it would multiplied by zero.
+        """
+        for parameter in self.parameters():
+            gradient = parameter.grad
+            if gradient is None:
+                continue
+            parameter.grad = None if set_to_none else Tensor(np.zeros_like(gradient.data))
+
+    # -- dtype and device --------------------------------------------------------------------------
+
+    def to(self, *args: Any, dtype: DTypeLike | None = None, device: Any = None) -> Self:
+        """Change the dtype or the device of all floating-point parameters and buffers, in place.
+
+        Parameters
+        ----------
+        *args
+            A dtype, a device, a device and a dtype, or a Tensor whose dtype and device are meant.
+        dtype : dtype, optional
+            ``rt.float32`` or ``rt.float64``. Integer buffers keep theirs.
+        device : optional
+            Where to; see `rondeau.tensor`.
+
+        Returns
+        -------
+        Module
+            This module. The parameters stay the same objects, so optimisers keep them.
+
+        Raises
+        ------
+        TypeError
+            If the dtype is not a floating-point one.
+        """
+        for argument in args:
+            if isinstance(argument, Tensor):
+                dtype, device = argument.dtype, argument.device
+            elif _names_a_dtype(argument):
+                dtype = argument
+            elif argument is not None:
+                device = argument
+        if dtype is not None:
+            dtype = np.dtype(dtype)
+            if dtype not in (np.float32, np.float64):
+                raise TypeError(f"nn.Module.to only accepts float32 or float64 as dtype, got {dtype}")
+
+        def moved(tensor: Tensor) -> Any:
+            target = dtype if dtype is not None and np.issubdtype(tensor.dtype, np.floating) else None
+            return tensor.detach().to(dtype=target, device=device).data
+
+        for tensor in (*self.parameters(), *self.buffers()):
+            tensor.data = moved(tensor)
+            if tensor.grad is not None:
+                tensor.grad = Tensor(moved(tensor.grad))
+        return self
+
+    def float(self) -> Self:
+        """Make all floating-point parameters and buffers float32."""
+        return self.to(dtype=np.float32)
+
+    def double(self) -> Self:
+        """Make all floating-point parameters and buffers float64."""
+        return self.to(dtype=np.float64)
+
+    # -- state -------------------------------------------------------------------------------------
+
+    def state_dict(self, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
+        """Return all parameters and persistent buffers by dotted name.
+
+        Parameters
+        ----------
+        prefix : str
+            Put before every name.
+        keep_vars : bool
+            Return the parameters themselves rather than detached tensors.
+
+        Returns
+        -------
+        dict of str to Tensor
+            The tensors share memory with the module: they change when it trains. Copy what should stay.
+            A parameter that several modules share is there under each of its names.
+
+        Examples
+        --------
+        >>> from rondeau import nn
+        >>> {name: value.shape for name, value in nn.Linear(3, 2).state_dict().items()}
+        {'weight': (2, 3), 'bias': (2,)}
+        """
+        return {
+            prefix + name: tensor if keep_vars else tensor.detach() for name, tensor in self._named_state()
+        }
+
+    def _named_state(self) -> Iterator[tuple[str, Tensor]]:
+        for path, module in self.named_modules(remove_duplicate=False):
+            dot = f"{path}." if path else ""
+            for name, parameter in module._parameters.items():
+                if parameter is not None:
+                    yield dot + name, parameter
+            for name, buffer in module._buffers.items():
+                if buffer is not None and name not in module._transient:
+                    yield dot + name, buffer
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any] | str | os.PathLike[str], strict: bool = True
+    ) -> IncompatibleKeys:
+        """Copy parameters and buffers from a mapping, or from a safetensors file, into this module.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array_like, or path
+            Tensors, arrays, or another library's CPU tensors that NumPy can read, such as PyTorch's; or the
+            path of a ``.safetensors`` file (see `load_safetensors`). Values are converted to the dtype of
+            the parameter they are copied into.
+        strict : bool
+            Whether missing and unexpected names are an error. A wrong shape always is.
+
+        Returns
+        -------
+        IncompatibleKeys
+            ``missing_keys`` and ``unexpected_keys``.
+
+        Raises
+        ------
+        RuntimeError
+            If names or shapes do not fit. All that do not are listed, and nothing has been copied.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rondeau import nn
+        >>> layer = nn.Linear(2, 1)
+        >>> layer.load_state_dict({"weight": np.ones((1, 2)), "bias": np.zeros(1)})
+        IncompatibleKeys(missing_keys=[], unexpected_keys=[])
+        >>> layer.load_state_dict({"weight": np.ones((1, 3))}, strict=False)
+        Traceback (most recent call last):
+            ...
+        RuntimeError: Error(s) in loading state_dict for Linear:
+            size mismatch for weight: the shape in the state_dict is (1, 3), in this module it is (1, 2)
+        """
+        if isinstance(state_dict, str | os.PathLike):
+            state_dict = load_safetensors(state_dict)
+        elif not isinstance(state_dict, Mapping):
+            raise TypeError(
+                "load_state_dict expects a mapping from names to tensors, or the path of a safetensors file, "
+                f"got {type(state_dict).__name__}"
+            )
+        own = dict(self._named_state())
+        missing = [name for name in own if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in own]
+        new = {name: as_array(name, state_dict[name]) for name in own if name in state_dict}
+        problems = []
+        if strict and missing:
+            problems.append(f"Missing key(s) in state_dict: {_quoted(missing)}")
+        if strict and unexpected:
+            problems.append(f"Unexpected key(s) in state_dict: {_quoted(unexpected)}")
+        problems += [
+            f"size mismatch for {name}: the shape in the state_dict is {value.shape}, "
+            f"in this module it is {tuple(own[name].shape)}"
+            for name, value in new.items()
+            if value.shape != tuple(own[name].shape)
+        ]
+        if problems:
+            raise RuntimeError(
+                f"Error(s) in loading state_dict for {type(self).__name__}:\n    " + "\n    ".join(problems)
+            )
+        with no_grad():
+            for name, value in new.items():
+                own[name].copy_(Tensor(value.astype(own[name].dtype, copy=False)))
+        return IncompatibleKeys(missing, unexpected)
+
+    # -- display -----------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """Return what stands in the parentheses of ``repr``; layers show their configuration."""
+        return ""
+
+    def __repr__(self) -> str:
+        extra = self.extra_repr()
+        children = [f"({name}): {module!r}" for name, module in self._modules.items()]
+        if not children:
+            return f"{type(self).__name__}({extra})"
+        lines = "\n".join(([extra] if extra else []) + children).replace("\n", "\n  ")
+        return f"{type(self).__name__}(\n  {lines}\n)"
+
+
+class RemovableHandle:
+    """Takes one hook away again."""
+
+    _next = 0
+
+    def __init__(self, hooks: dict[int, Callable[..., Any]], hook: Callable[..., Any]) -> None:
+        self._hooks = hooks
+        self._key = RemovableHandle._next
+        RemovableHandle._next += 1
+        hooks[self._key] = hook
+
+    def remove(self) -> None:
+        """Remove the hook; a second call does nothing."""
+        self._hooks.pop(self._key, None)
+
+
+def _names_a_dtype(argument: object) -> bool:
+    if isinstance(argument, str):
+        return argument in ("float32", "float64")
+    return isinstance(argument, np.dtype | type)
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names) + "."

@@ -1,0 +1,204 @@
+"""Layer normalisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from rondeau.tensor import Function, Tensor, ones, zeros
+
+from . import init
+from ._module import Module
+from ._parameter import Parameter
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise the last dimensions to mean 0 and variance 1, then scale and shift (Ba et al. 2016, eq. 4).
+
+    y = (x - mean) / sqrt(var + eps) * weight + bias, with the variance over n, not n - 1.
+
+    Parameters
+    ----------
+    input : Tensor
+        Shape (..., *normalized_shape).
+    normalized_shape : int or sequence of int
+        The last dimensions, over which mean and variance are taken together.
+    weight, bias : Tensor, optional
+        Shape normalized_shape.
+    eps : float
+        Added to the variance.
+
+    Returns
+    -------
+    Tensor
+        The shape of `input`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    TypeError
+        If the dtypes differ.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.functional.layer_norm(rt.tensor([1.0, 3.0]), 2, eps=0.0).tolist()
+    [-1.0, 1.0]
+    """
+    shape = _as_shape(normalized_shape)
+    if not shape or tuple(input.shape[-len(shape) :]) != shape:
+        raise ValueError(
+            f"layer_norm: input of shape {tuple(input.shape)} should end in normalized_shape={shape}, "
+            "which should not be empty"
+        )
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is None:
+            continue
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"layer_norm: {name} should have shape {shape}, got {tuple(tensor.shape)}")
+        if tensor.dtype != input.dtype:
+            raise TypeError(f"layer_norm: input is {input.dtype} and {name} is {tensor.dtype}; convert one")
+    height, width = math.prod(input.shape[: -len(shape)]), math.prod(shape)
+    rows = _LayerNorm.apply(
+        input.reshape(height, width),
+        None if weight is None else weight.reshape(width),
+        None if bias is None else bias.reshape(width),
+        float(eps),
+    )
+    return rows.reshape(*input.shape)
+
+
+def _as_shape(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
+    if isinstance(normalized_shape, int):
+        return (normalized_shape,)
+    return tuple(int(size) for size in normalized_shape)
+
+
+class _LayerNorm(Function):
+    """Rows of a matrix: z = (x - mean) * rstd, y = z * weight + bias.
+
+    With h = dy * weight: dx = rstd (h - mean(h) - z mean(h z)), dweight = sum of dy z, dbias = sum of dy.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+        z = x.data - x.data.mean(axis=1, keepdims=True)
+        rstd = 1.0 / np.sqrt(np.square(z).mean(axis=1, keepdims=True) + x.dtype.type(eps))
+        z *= rstd
+        ctx.save_for_backward(x, weight)
+        ctx.eps, ctx.z, ctx.rstd = eps, z, rstd
+        y = z if weight is None else z * weight.data
+        if bias is not None:
+            y = y + bias.data
+        return Tensor(y if y is not z else z.copy())
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias, _ = ctx.needs_input_grad
+        if ctx.create_graph:
+            centred = x - x.mean(1, keepdim=True)
+            rstd = ((centred * centred).mean(1, keepdim=True) + ctx.eps) ** -0.5
+            z = centred * rstd
+            h = dy if weight is None else dy * weight
+            return (
+                rstd * (h - h.mean(1, keepdim=True) - z * (h * z).mean(1, keepdim=True)) if of_x else None,
+                (dy * z).sum(0) if of_weight else None,
+                dy.sum(0) if of_bias else None,
+                None,
+            )
+        g, z, dx = dy.data, ctx.z, None
+        if of_x:
+            dx = g.copy() if weight is None else g * weight.data
+            towards_z = (dx * z).mean(axis=1, keepdims=True)
+            dx -= dx.mean(axis=1, keepdims=True)
+            dx -= z * towards_z
+            dx *= ctx.rstd
+        return (
+            Tensor(dx) if of_x else None,
+            Tensor((g * z).sum(axis=0)) if of_weight else None,
+            Tensor(g.sum(axis=0)) if of_bias else None,
+            None,
+        )
+
+
+class LayerNorm(Module):
+    """Normalise the last dimensions of the input to mean 0 and variance 1, then scale and shift.
+
+    Parameters
+    ----------
+    normalized_shape : int or sequence of int
+        The last dimensions of the input.
+    eps : float
+        Added to the variance.
+    elementwise_affine : bool
+        Whether there is a weight, and a bias if `bias`.
+    bias : bool
+        Whether there is a bias.
+    device, dtype : optional
+        Of the parameters; float32 by default.
+
+    Attributes
+    ----------
+    weight : Parameter or None
+        Shape normalized_shape, ones at the start.
+    bias : Parameter or None
+        Shape normalized_shape, zeros at the start.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.LayerNorm(10)(rt.zeros(20, 5, 10)).shape
+    (20, 5, 10)
+    """
+
+    weight: Parameter | None
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__()
+        self.normalized_shape = _as_shape(normalized_shape)
+        self.eps = eps
+        self.elementwise_affine = elementwise_affine
+        shape = self.normalized_shape
+        with_bias = elementwise_affine and bias
+        self.register_parameter(
+            "weight", Parameter(ones(*shape, dtype=dtype, device=device)) if elementwise_affine else None
+        )
+        self.register_parameter(
+            "bias", Parameter(zeros(*shape, dtype=dtype, device=device)) if with_bias else None
+        )
+
+    def reset_parameters(self) -> None:
+        """Set the weight to ones and the bias to zeros."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply to an input of shape (..., *normalized_shape)."""
+        return layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        """Return the configuration for ``repr``."""
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"

@@ -1,0 +1,43 @@
+"""Parameter: a tensor that a module trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rondeau.tensor import Tensor
+
+
+class Parameter(Tensor):
+    """A tensor that, assigned as an attribute of a `Module`, becomes one of its parameters.
+
+    Parameters
+    ----------
+    data : Tensor or array_like
+        The values, shared with the parameter where they are a Tensor or an array.
+    requires_grad : bool
+        False for one that is kept and saved, and not trained.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.Parameter(rt.zeros(2)).requires_grad
+    True
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        super().__init__(data.data if isinstance(data, Tensor) else data, requires_grad=requires_grad)
+
+    def __repr__(self) -> str:
+        return f"Parameter containing:\n{super().__repr__()}"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+        if id(self) not in memo:
+            copied = type(self)(self.data.copy(), self.requires_grad)
+            if self.grad is not None:
+                copied.grad = Tensor(np.array(self.grad.data))
+            memo[id(self)] = copied
+        return memo[id(self)]  # type: ignore[no-any-return]

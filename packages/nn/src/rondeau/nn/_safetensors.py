@@ -1,0 +1,136 @@
+"""Weights on disk: safetensors files, ours and those that PyTorch wrote."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from rondeau.tensor import Tensor
+
+# https://huggingface.co/docs/safetensors: the format's names of dtypes. BF16 is read apart: NumPy has none.
+_DTYPES: dict[str, str] = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "<i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
+    "U8": "<u1",
+    "BOOL": "?",
+}
+
+
+def load_safetensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+    """Read a safetensors file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file, written by `save_safetensors`, by PyTorch, or by anything else.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Sorted by name. float16 and bfloat16, in which we do not compute, come as float32: every one of
+        their values is a float32, so nothing is lost.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not a safetensors file, or a tensor has a dtype without an equal here (float8).
+    """
+    path = Path(path)
+    try:
+        entries = safetensors.deserialize(path.read_bytes())
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"{path} is not a whole safetensors file ({error}); a file of torch.save is a pickle: load it in "
+            "PyTorch and write it with safetensors.torch.save_file"
+        ) from error
+    arrays = {name: _decode(path, name, entry) for name, entry in entries}
+    return dict(sorted(arrays.items()))
+
+
+def _decode(path: Path, name: str, entry: Any) -> NDArray[Any]:
+    kind, raw, shape = entry["dtype"], entry["data"], tuple(entry["shape"])
+    if kind == "BF16":
+        # A bfloat16 is the upper half of a float32.
+        return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
+    if kind not in _DTYPES:
+        raise ValueError(
+            f"tensor {name!r} of {path} has dtype {kind}; readable are BF16, {', '.join(_DTYPES)}: convert it "
+            "to one of them before saving"
+        )
+    array = np.frombuffer(raw, _DTYPES[kind]).reshape(shape)
+    return array.astype(np.float32 if kind == "F16" else array.dtype.newbyteorder("="))
+
+
+def save_safetensors(
+    tensors: Mapping[str, Any], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors to a safetensors file, which PyTorch and others read.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor or array_like
+        For example ``model.state_dict()``. Views of any strides are written with the values they show.
+    path : str or path-like
+        The file, replaced if it is there.
+    metadata : mapping of str to str, optional
+        Kept in the header of the file.
+
+    Raises
+    ------
+    TypeError
+        If a value is not a tensor or array.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from rondeau import nn
+    >>> layer = nn.Linear(3, 2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     nn.save_safetensors(layer.state_dict(), Path(folder) / "layer.safetensors")
+    ...     nn.Linear(3, 2).load_state_dict(Path(folder) / "layer.safetensors")
+    IncompatibleKeys(missing_keys=[], unexpected_keys=[])
+    """
+    # safetensors writes the memory as it lies: an array in any other order would become garbage (its #825).
+    # order="C" keeps 0-d arrays 0-d, where ascontiguousarray would not.
+    arrays = {name: np.asarray(as_array(name, value), order="C") for name, value in tensors.items()}
+    Path(path).write_bytes(safetensors.numpy.save(arrays, dict(metadata) if metadata is not None else None))
+
+
+def as_array(name: str, value: Any) -> NDArray[Any]:
+    """Return the array of `value`: a Tensor, an array, or another library's CPU tensor.
+
+    Raises
+    ------
+    TypeError
+        If NumPy cannot read it as numbers; the message names the tensor.
+    """
+    if isinstance(value, Tensor):
+        return value.data
+    try:
+        array = np.asarray(value)
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(
+            f"tensor {name!r} cannot be read as a NumPy array ({error}); convert it first, for a PyTorch "
+            "tensor by .detach().cpu().float()"
+        ) from error
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"tensor {name!r} should be an array of numbers, got {type(value).__name__}")
+    return array

@@ -1,0 +1,258 @@
+"""Initial values of parameters, written in place; names and defaults are PyTorch's.
+
+Every function draws from ``generator``, or from the one that `rondeau.tensor.manual_seed` seeds, writes into
+the tensor without recording it, and returns the tensor.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rondeau.tensor import Generator, Tensor, no_grad, rand, randn
+
+__all__ = [
+    "calculate_gain",
+    "constant_",
+    "eye_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "normal_",
+    "ones_",
+    "orthogonal_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]
+
+_GAINS = {
+    "linear": 1.0,
+    "identity": 1.0,
+    "conv1d": 1.0,
+    "conv2d": 1.0,
+    "conv3d": 1.0,
+    "sigmoid": 1.0,
+    "tanh": 5.0 / 3.0,
+    "relu": math.sqrt(2.0),
+    "selu": 3.0 / 4.0,
+}
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """Return the factor on the standard deviation that keeps a signal's size through a nonlinearity.
+
+    Parameters
+    ----------
+    nonlinearity : str
+        "linear", "identity", "conv1d", "conv2d", "conv3d", "sigmoid" (1), "tanh" (5/3), "relu" (sqrt 2),
+        "leaky_relu" (sqrt(2 / (1 + slope^2))), "selu" (3/4).
+    param : float, optional
+        The slope of "leaky_relu"; 0.01 where not given.
+
+    Raises
+    ------
+    ValueError
+        For another name.
+
+    Examples
+    --------
+    >>> from rondeau import nn
+    >>> round(nn.init.calculate_gain("leaky_relu", 0.2), 4)
+    1.3868
+    """
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else float(param)
+        return math.sqrt(2.0 / (1.0 + slope**2))
+    if nonlinearity not in _GAINS:
+        raise ValueError(
+            f"Unsupported nonlinearity {nonlinearity!r}; expected one of leaky_relu, {', '.join(_GAINS)}"
+        )
+    return _GAINS[nonlinearity]
+
+
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Fill with draws from the uniform distribution on [a, b).
+
+    Raises
+    ------
+    ValueError
+        If a > b.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> w = nn.init.uniform_(rt.empty(100), -0.1, 0.1)
+    >>> bool((w.abs() <= 0.1).all())
+    True
+    """
+    if not a <= b:
+        raise ValueError(f"uniform_ expects a <= b, got a={a} and b={b}")
+    draws = rand(*tensor.shape, dtype=tensor.dtype, generator=generator).data
+    return _fill(tensor, draws * tensor.dtype.type(b - a) + tensor.dtype.type(a))
+
+
+def normal_(
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
+) -> Tensor:
+    """Fill with draws from the normal distribution of the given mean and standard deviation.
+
+    Raises
+    ------
+    ValueError
+        If `std` is negative.
+    """
+    if not std >= 0:
+        raise ValueError(f"normal_ expects std >= 0, got {std}")
+    draws = randn(*tensor.shape, dtype=tensor.dtype, generator=generator).data
+    return _fill(tensor, draws * tensor.dtype.type(std) + tensor.dtype.type(mean))
+
+
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    """Fill with the number `val`."""
+    return _fill(tensor, np.full(tensor.shape, val, dtype=tensor.dtype))
+
+
+def zeros_(tensor: Tensor) -> Tensor:
+    """Fill with zeros."""
+    return constant_(tensor, 0.0)
+
+
+def ones_(tensor: Tensor) -> Tensor:
+    """Fill with ones."""
+    return constant_(tensor, 1.0)
+
+
+def eye_(tensor: Tensor) -> Tensor:
+    """Fill a matrix with the identity, as much of it as there is room for.
+
+    Raises
+    ------
+    ValueError
+        If the tensor does not have 2 dimensions.
+    """
+    if tensor.ndim != 2:
+        raise ValueError(f"eye_ expects a tensor of 2 dimensions, got shape {tuple(tensor.shape)}")
+    return _fill(tensor, np.eye(*tensor.shape, dtype=tensor.dtype))
+
+
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Fill with U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010, eq. 16).
+
+    Raises
+    ------
+    ValueError
+        If the tensor has fewer than 2 dimensions.
+    """
+    fan_in, fan_out = _fans(tensor)
+    bound = gain * math.sqrt(6.0 / max(1, fan_in + fan_out))
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Fill with N(0, std^2), std = gain sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010, eq. 12).
+
+    Raises
+    ------
+    ValueError
+        If the tensor has fewer than 2 dimensions.
+    """
+    fan_in, fan_out = _fans(tensor)
+    return normal_(tensor, 0.0, gain * math.sqrt(2.0 / max(1, fan_in + fan_out)), generator)
+
+
+def kaiming_uniform_(
+    tensor: Tensor,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
+) -> Tensor:
+    """Fill with U(-b, b), b = gain sqrt(3 / fan) (He et al. 2015, eq. 10 and 14).
+
+    Parameters
+    ----------
+    tensor : Tensor
+        At least 2 dimensions: (out, in, ...).
+    a : float
+        Slope of the leaky ReLU that follows; used with ``nonlinearity="leaky_relu"`` alone.
+    mode : {"fan_in", "fan_out"}
+        Keep the size of the signal on the way forward, or of the gradient on the way back.
+    nonlinearity : str
+        See `calculate_gain`.
+    generator : Generator, optional
+        Source of the draws.
+
+    Raises
+    ------
+    ValueError
+        If the tensor has fewer than 2 dimensions, or for an unknown mode or nonlinearity.
+    """
+    bound = math.sqrt(3.0) * _kaiming_std(tensor, a, mode, nonlinearity)
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def kaiming_normal_(
+    tensor: Tensor,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
+) -> Tensor:
+    """Fill with N(0, std^2), std = gain / sqrt(fan); parameters as in `kaiming_uniform_`.
+
+    Raises
+    ------
+    ValueError
+        If the tensor has fewer than 2 dimensions, or for an unknown mode or nonlinearity.
+    """
+    return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Fill with a random matrix whose rows, or columns if they are fewer, are orthonormal times `gain`.
+
+    The Q of a QR decomposition of a normal matrix, with the signs of R's diagonal moved into it, which makes
+    it uniform over the orthogonal matrices (Saxe et al. 2014; Mezzadri 2007). Dimensions after the first
+    are taken as one.
+
+    Raises
+    ------
+    ValueError
+        If the tensor has fewer than 2 dimensions.
+    """
+    if tensor.ndim < 2:
+        raise ValueError(f"orthogonal_ expects at least 2 dimensions, got shape {tuple(tensor.shape)}")
+    if 0 in tensor.shape:
+        return tensor
+    rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
+    flat = randn(rows, columns, dtype=tensor.dtype, generator=generator).data
+    q, r = np.linalg.qr(flat if rows >= columns else flat.T)
+    q = q * np.sign(np.diagonal(r))
+    if rows < columns:
+        q = q.T
+    return _fill(tensor, (q * gain).reshape(tensor.shape))
+
+
+def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f'mode should be "fan_in" or "fan_out", got {mode!r}')
+    fan_in, fan_out = _fans(tensor)
+    return calculate_gain(nonlinearity, a) / math.sqrt(max(1, fan_in if mode == "fan_in" else fan_out))
+
+
+def _fans(tensor: Tensor) -> tuple[int, int]:
+    """Return how many inputs one output has, and the other way round, for a weight (out, in, ...)."""
+    if tensor.ndim < 2:
+        raise ValueError(
+            f"fan in and fan out need a tensor of at least 2 dimensions, got shape {tuple(tensor.shape)}"
+        )
+    field = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * field, tensor.shape[0] * field
+
+
+def _fill(tensor: Tensor, values: ArrayLike) -> Tensor:
+    with no_grad():
+        return tensor.copy_(Tensor(np.asarray(values, dtype=tensor.dtype)))

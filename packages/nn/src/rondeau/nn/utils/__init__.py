@@ -1,0 +1,12 @@
+"""Clipping of gradients, and parameters as one vector."""
+
+from ._clip import clip_grad_norm_, clip_grad_value_, get_total_norm
+from ._vector import parameters_to_vector, vector_to_parameters
+
+__all__ = [
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "get_total_norm",
+    "parameters_to_vector",
+    "vector_to_parameters",
+]

@@ -1,0 +1,144 @@
+"""Bounds on gradients, by their joint norm or element by element."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau.tensor import Tensor
+
+# Squares are summed in the gradients' dtype over runs of this length, and the runs' sums in float64.
+_RUN = 4096
+
+
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor],
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+) -> Tensor:
+    """Scale all gradients together so that their joint norm is at most `max_norm`, in place.
+
+    g <- min(1, max_norm / (|g| + 1e-6)) g, as PyTorch does it (Pascanu et al. 2013, algorithm 1). Directions
+    stay as they are. If the norm is not finite, so becomes every gradient.
+
+    Parameters
+    ----------
+    parameters : Tensor or iterable of Tensor
+        Those without a gradient are passed over.
+    max_norm : float
+        The bound.
+    norm_type : float
+        The p of the p-norm; ``math.inf`` for the largest magnitude.
+    error_if_nonfinite : bool
+        Raise if the norm is NaN or infinite.
+
+    Returns
+    -------
+    Tensor
+        The norm before clipping, shape ().
+
+    Raises
+    ------
+    RuntimeError
+        If the norm is not finite and `error_if_nonfinite`.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> w = rt.tensor([1.0, 1.0], requires_grad=True)
+    >>> (w * rt.tensor([3.0, 4.0])).sum().backward()
+    >>> nn.utils.clip_grad_norm_(w, 1.0).item()
+    5.0
+    >>> [round(v, 5) for v in w.grad.tolist()]
+    [0.6, 0.8]
+    """
+    gradients = [p.grad for p in _listed(parameters) if p.grad is not None]
+    total = get_total_norm(gradients, norm_type, error_if_nonfinite)
+    factor = float(max_norm) / (total.item() + 1e-6)
+    if not factor >= 1.0:  # so that NaN spreads
+        with np.errstate(invalid="ignore"):
+            for gradient in gradients:
+                gradient.data *= gradient.dtype.type(factor)
+    return total
+
+
+def get_total_norm(
+    tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
+    """Return the norm of all tensors as if they were one vector.
+
+    The same bits for any number of threads: NumPy's own norm goes through BLAS, whose bits vary with it.
+
+    Parameters
+    ----------
+    tensors : Tensor or iterable of Tensor
+        Any shapes.
+    norm_type : float
+        The p of the p-norm; ``math.inf`` for the largest magnitude.
+    error_if_nonfinite : bool
+        Raise if the norm is NaN or infinite.
+
+    Returns
+    -------
+    Tensor
+        Shape (); float32, or float64 if a tensor is. 0 for no tensors.
+
+    Raises
+    ------
+    RuntimeError
+        If the norm is not finite and `error_if_nonfinite`.
+    """
+    arrays = [tensor.data for tensor in _listed(tensors)]
+    power = float(norm_type)
+    if math.isinf(power):
+        largest = [np.max(np.abs(array)) for array in arrays if array.size]
+        total = float(np.max(largest)) if largest else 0.0
+    elif power == 2.0:
+        total = math.sqrt(sum(_sum_of_squares(array) for array in arrays))
+    else:
+        total = sum(float(np.sum(np.abs(a) ** power, dtype=np.float64)) for a in arrays) ** (1.0 / power)
+    if error_if_nonfinite and not math.isfinite(total):
+        raise RuntimeError(
+            f"the total norm of order {power} is {total}, so the gradients cannot be clipped: find the NaN or "
+            "infinity, or pass error_if_nonfinite=False to scale anyway"
+        )
+    dtype = np.result_type(np.float32, *(array.dtype for array in arrays))
+    return Tensor(np.asarray(total, dtype=dtype))
+
+
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """Limit every element of every gradient to [-clip_value, clip_value], in place.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> w = rt.tensor([1.0, 1.0], requires_grad=True)
+    >>> (w * rt.tensor([3.0, -0.5])).sum().backward()
+    >>> nn.utils.clip_grad_value_(w, 1.0)
+    >>> w.grad.tolist()
+    [1.0, -0.5]
+    """
+    bound = float(clip_value)
+    for parameter in _listed(parameters):
+        if parameter.grad is not None:
+            gradient = parameter.grad.data
+            np.clip(gradient, -bound, bound, out=gradient)
+
+
+def _listed(tensors: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+
+
+def _sum_of_squares(array: NDArray[Any]) -> float:
+    # einsum multiplies and adds in one pass without BLAS and without an array of squares.
+    flat = array.reshape(-1)
+    whole = flat.size - flat.size % _RUN
+    runs = flat[:whole].reshape(-1, _RUN)
+    total = float(np.einsum("ij,ij->i", runs, runs).sum(dtype=np.float64))
+    rest = flat[whole:]
+    return total + float(np.einsum("i,i->", rest, rest))

@@ -1,0 +1,67 @@
+"""All parameters of a model as one vector, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rondeau.tensor import Tensor, cat, no_grad
+
+
+def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
+    """Return all elements of the parameters, one after the other, as one vector.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+        For example ``model.parameters()``.
+
+    Returns
+    -------
+    Tensor
+        Shape (sum of their sizes,). Gradients flow through it.
+
+    Examples
+    --------
+    >>> from rondeau import nn
+    >>> nn.utils.parameters_to_vector(nn.Linear(3, 2).parameters()).shape
+    (8,)
+    """
+    return cat([parameter.reshape(-1) for parameter in parameters])
+
+
+def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
+    """Copy the elements of `vec` into the parameters, in place: the inverse of `parameters_to_vector`.
+
+    Parameters
+    ----------
+    vec : Tensor
+        Shape (sum of the parameters' sizes,).
+    parameters : iterable of Tensor
+        Where to.
+
+    Raises
+    ------
+    ValueError
+        If the vector is not as long as the parameters together; nothing has been copied then.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> layer = nn.Linear(1, 2)
+    >>> nn.utils.vector_to_parameters(rt.tensor([1.0, 2.0, 3.0, 4.0]), layer.parameters())
+    >>> layer.weight.tolist(), layer.bias.tolist()
+    ([[1.0], [2.0]], [3.0, 4.0])
+    """
+    targets = list(parameters)
+    size = sum(parameter.data.size for parameter in targets)
+    if vec.ndim != 1 or vec.shape[0] != size:
+        raise ValueError(
+            f"the parameters hold {size} elements, so the vector should have shape ({size},), "
+            f"got {tuple(vec.shape)}"
+        )
+    start = 0
+    with no_grad():
+        for parameter in targets:
+            stop = start + parameter.data.size
+            parameter.copy_(vec[start:stop].reshape(parameter.shape))
+            start = stop

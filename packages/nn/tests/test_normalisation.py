@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from rondeau import nn
+from rondeau import tensor as rt
+from rondeau.nn import functional as F  # noqa: N812 - the usual name
+
+
+@pytest.mark.parametrize(
+    ("shape", "normalized"),
+    [
+        ((4,), 4),
+        ((3, 1), 1),
+        ((5, 7), 7),
+        ((2, 3, 8), 8),
+        ((2, 3, 8), (3, 8)),
+        ((0, 4), 4),
+        ((33, 129), [129]),
+    ],
+)
+@pytest.mark.parametrize(("affine", "bias"), [(True, True), (True, False), (False, True)])
+def test_agrees_with_torch(compare_modules, torch, dtype, shape, normalized, affine, bias):
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal(shape) * 2 + 1).astype(dtype)
+    theirs = torch.nn.LayerNorm(normalized, 1e-3, affine, bias, dtype=getattr(torch, dtype))
+    for parameter in theirs.parameters():
+        parameter.data = torch.from_numpy(rng.standard_normal(parameter.shape).astype(dtype))
+    compare_modules(nn.LayerNorm(normalized, 1e-3, affine, bias, dtype=dtype), theirs, x)
+
+
+def test_first_and_second_derivatives_by_central_differences():
+    rng = np.random.default_rng(1)
+    x, w, b = (rt.Tensor(rng.standard_normal(shape), requires_grad=True) for shape in ((3, 5), (5,), (5,)))
+
+    def normalise(x, *parameters):
+        return F.layer_norm(x, 5, *parameters)
+
+    for inputs in ([x, w, b], [x]):
+        assert rt.gradcheck(normalise, inputs)
+        assert rt.gradgradcheck(normalise, inputs)
+
+
+def test_rows_get_mean_zero_and_variance_one():
+    x = rt.Tensor(np.random.default_rng(2).standard_normal((6, 50)) * 9 + 100)
+    y = F.layer_norm(x, 50).data
+    np.testing.assert_allclose(y.mean(1), 0, atol=1e-12)
+    np.testing.assert_allclose(y.var(1), 1, rtol=1e-6)
+
+
+def test_the_result_does_not_share_memory_with_what_backward_keeps():
+    x = rt.Tensor(np.random.default_rng(2).standard_normal((2, 5)), requires_grad=True)
+    y = F.layer_norm(x, 5)
+    expected = rt.grad(y, x, rt.ones(2, 5, dtype="float64"), retain_graph=True)[0].tolist()
+    y.data[...] = 7.0
+    assert rt.grad(y, x, rt.ones(2, 5, dtype="float64"))[0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "normalized", "message"),
+    [
+        ((2, 3), 4, r"input of shape \(2, 3\) should end in normalized_shape=\(4,\)"),
+        ((3,), (2, 3), r"should end in normalized_shape=\(2, 3\)"),
+        ((2, 3), (), "which should not be empty"),
+    ],
+)
+def test_wrong_shapes(shape, normalized, message):
+    with pytest.raises(ValueError, match=message):
+        F.layer_norm(rt.ones(*shape), normalized)
+
+
+def test_wrong_parameters():
+    with pytest.raises(ValueError, match=r"weight should have shape \(3,\), got \(2,\)"):
+        F.layer_norm(rt.ones(2, 3), 3, rt.ones(2))
+    with pytest.raises(TypeError, match="input is float64 and weight is float32"):
+        nn.LayerNorm(3)(rt.ones(2, 3, dtype="float64"))
+
+
+def test_reset_and_repr():
+    layer = nn.LayerNorm((2, 3))
+    nn.init.zeros_(layer.weight)
+    layer.reset_parameters()
+    assert layer.weight.tolist() == [[1.0] * 3] * 2
+    assert repr(layer) == "LayerNorm((2, 3), eps=1e-05, elementwise_affine=True)"

@@ -1,0 +1,98 @@
+import math
+
+import numpy as np
+import pytest
+
+from rondeau import nn
+from rondeau import tensor as rt
+from rondeau.nn import utils
+
+SHAPES = [(), (1,), (3, 5), (4096,), (4097,), (70, 130)]
+
+
+def with_gradients(dtype, scale=1.0):
+    rng = np.random.default_rng(0)
+    parameters = []
+    for shape in SHAPES:
+        parameter = nn.Parameter(rt.zeros(*shape, dtype=dtype))
+        parameter.grad = rt.Tensor(np.asarray(rng.standard_normal(shape) * scale, dtype))
+        parameters.append(parameter)
+    return [*parameters, nn.Parameter(rt.zeros(2, dtype=dtype))]
+
+
+@pytest.mark.parametrize("max_norm", [0.5, 1e6])
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, 3.5, math.inf])
+def test_clip_grad_norm_agrees_with_torch(close, torch, dtype, norm_type, max_norm):
+    ours = with_gradients(dtype)
+    theirs = []
+    for parameter in ours:
+        twin = torch.nn.Parameter(torch.zeros(parameter.shape, dtype=getattr(torch, dtype)))
+        if parameter.grad is not None:
+            twin.grad = torch.from_numpy(parameter.grad.data.copy())
+        theirs.append(twin)
+    total = utils.clip_grad_norm_(ours, max_norm, norm_type)
+    close(total.data, torch.nn.utils.clip_grad_norm_(theirs, max_norm, norm_type).numpy(), "norm")
+    for own, other in zip(ours[:-1], theirs[:-1], strict=True):
+        close(own.grad.data, other.grad.numpy(), "gradient")
+    assert ours[-1].grad is None
+
+
+def test_clipped_norm_is_the_bound():
+    parameters = with_gradients("float64", scale=100.0)
+    utils.clip_grad_norm_(parameters, 5.0)
+    assert utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).item() == pytest.approx(
+        5.0
+    )
+
+
+def test_small_gradients_keep_their_bits():
+    (parameter,) = parameters = with_gradients("float32")[2:3]
+    before = parameter.grad.data.copy()
+    utils.clip_grad_norm_(iter(parameters), 1e3)
+    assert np.array_equal(parameter.grad.data, before)
+
+
+def test_nothing_to_clip():
+    assert utils.clip_grad_norm_([], 1.0).item() == 0.0
+    assert utils.clip_grad_norm_(nn.Parameter(rt.zeros(2)), 1.0).item() == 0.0
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_norm_that_is_not_finite(bad):
+    parameter = nn.Parameter(rt.zeros(2))
+    parameter.grad = rt.tensor([1.0, bad])
+    with pytest.raises(
+        RuntimeError, match=r"total norm of order 2.0 is (nan|inf), so the gradients cannot be clipped"
+    ):
+        utils.clip_grad_norm_(parameter, 1.0, error_if_nonfinite=True)
+    assert parameter.grad.data[0] == 1.0
+    assert not math.isfinite(utils.clip_grad_norm_(parameter, 1.0).item())
+    assert math.isnan(parameter.grad.data[1])
+
+
+def test_clip_grad_value():
+    parameters = with_gradients("float32")
+    expected = [None if p.grad is None else np.clip(p.grad.data, -0.3, 0.3) for p in parameters]
+    utils.clip_grad_value_(parameters, 0.3)
+    for parameter, clipped in zip(parameters, expected, strict=True):
+        assert (parameter.grad is None) == (clipped is None)
+        if clipped is not None:
+            assert np.array_equal(parameter.grad.data, clipped)
+
+
+def test_vector_and_back():
+    source, target = nn.Linear(3, 2), nn.Linear(3, 2)
+    vector = utils.parameters_to_vector(source.parameters())
+    assert vector.tolist() == [*source.weight.reshape(-1).tolist(), *source.bias.tolist()]
+    utils.vector_to_parameters(vector, target.parameters())
+    assert target.weight.tolist() == source.weight.tolist()
+    assert target.bias.tolist() == source.bias.tolist()
+    (vector * vector).sum().backward()
+    np.testing.assert_allclose(source.weight.grad.data, 2 * source.weight.data)
+
+
+def test_vector_of_another_length():
+    with pytest.raises(
+        ValueError, match=r"hold 8 elements, so the vector should have shape \(8,\), got \(7,\)"
+    ):
+        utils.vector_to_parameters(rt.zeros(7), nn.Linear(3, 2).parameters())
