@@ -1,0 +1,242 @@
+"""Batches for a language model: windows of a token stream, and the same windows one token later."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._stream import TokenStream
+
+Batch = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+
+class Batches(ABC):
+    """What both samplers share: the random offset, epochs, and resuming in the midst of one.
+
+    Each ``for`` loop over the object is one epoch. An epoch drops its first 0 to ``num_steps - 1`` tokens, so that
+    windows are cut elsewhere each time, and every epoch has the same number of batches, ``len(batches)``. What an epoch
+    yields depends on the seed and the number of the epoch alone. A loop that is left early ends its epoch.
+    """
+
+    def __init__(
+        self,
+        stream: TokenStream,
+        batch_size: int,
+        num_steps: int,
+        *,
+        seed: int = 0,
+        offset: int | None = None,
+    ) -> None:
+        if batch_size < 1 or num_steps < 1:
+            raise ValueError(f"batch_size and num_steps must be at least 1, got {batch_size} and {num_steps}")
+        if seed < 0:
+            raise ValueError(f"seed must be 0 or more, got {seed}")
+        if offset is not None and not 0 <= offset < num_steps:
+            raise ValueError(f"offset must be from 0 to {num_steps - 1} (num_steps - 1), got {offset}")
+        last_offset = num_steps - 1 if offset is None else offset
+        needed = last_offset + batch_size * num_steps + 1
+        if len(stream) < needed:
+            raise ValueError(
+                f"a stream of {len(stream):,} tokens is too short for one batch of {batch_size} x {num_steps} tokens: "
+                f"it needs {needed:,} (with the offset and the last target); take a smaller batch_size or num_steps"
+            )
+        self.stream = stream
+        self.batch_size = batch_size
+        self.num_steps = num_steps
+        self.seed = seed
+        self.offset = offset
+        self._usable = len(stream) - last_offset - 1  # tokens that are inputs in every epoch
+        self._epoch = 0
+        self._batch = 0  # batches of this epoch that were yielded
+        self._resumed = False
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+
+    @abstractmethod
+    def _plan(self, offset: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Draw what an epoch needs to say where its windows start."""
+
+    @abstractmethod
+    def _starts(self, plan: npt.NDArray[np.int64], batch: int) -> npt.NDArray[np.int64]:
+        """Return where the rows of a batch start in the stream, shape (batch_size,)."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of the next epoch, or after :meth:`load_state_dict` the rest of that one."""
+        if self._batch and not self._resumed:
+            self._epoch += 1
+            self._batch = 0
+        self._resumed = False
+        generator = np.random.default_rng((self.seed, self._epoch))
+        drawn = int(generator.integers(self.num_steps))
+        plan = self._plan(drawn if self.offset is None else self.offset, generator)
+        while self._batch < len(self):
+            windows = self.stream.windows(self._starts(plan, self._batch), self.num_steps + 1)
+            self._batch += 1
+            yield windows[:, :-1].copy(), windows[:, 1:].copy()
+        self._epoch += 1
+        self._batch = 0
+
+    def state_dict(self) -> dict[str, int | str]:
+        """Return where the sampler stands, JSON-able: the epoch, and how many of its batches were yielded."""
+        return {**self._settings(), "seed": self.seed, "epoch": self._epoch, "batch": self._batch}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Stand where the sampler stood that gave `state`: the next loop yields what would have come next there.
+
+        Raises
+        ------
+        ValueError
+            If that sampler was of another kind, or had another batch size, window or stream.
+        """
+        expected = {**self._settings(), "seed": None, "epoch": None, "batch": None}
+        if state.keys() != expected.keys():
+            raise ValueError(f"expected the state of a sampler with {sorted(expected)}, got {sorted(state)}")
+        for name, value in self._settings().items():
+            if state[name] != value:
+                raise ValueError(
+                    f"cannot resume: {name} is {value!r} here, but was {state[name]!r} in the state"
+                )
+        self.seed, self._epoch, self._batch = state["seed"], state["epoch"], state["batch"]
+        self._resumed = True
+
+    def _settings(self) -> dict[str, int | str]:
+        return {
+            "sampler": type(self).__name__,
+            "batch_size": self.batch_size,
+            "num_steps": self.num_steps,
+            "num_tokens": len(self.stream),
+        }
+
+
+class SequentialBatches(Batches):
+    """Batches whose row i continues row i of the batch before, so that a hidden state can be carried.
+
+    After the offset, the stream is cut into `batch_size` rows of equal length, and the rows into windows side by side.
+
+    Parameters
+    ----------
+    stream : TokenStream
+    batch_size : int
+        Rows per batch.
+    num_steps : int
+        Tokens per row.
+    seed : int
+        Seed of the offsets.
+    offset : int, optional
+        Tokens dropped at the start of every epoch, from 0 to ``num_steps - 1``. Default: drawn anew for each epoch.
+
+    Yields
+    ------
+    X, Y : ndarray of int64, shape (batch_size, num_steps)
+        The tokens, and the token after each.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range, or the stream is too short for one batch.
+
+    Examples
+    --------
+    >>> for X, Y in SequentialBatches(TokenStream(range(35)), batch_size=2, num_steps=5, offset=0):
+    ...     print(X.tolist())
+    [[0, 1, 2, 3, 4], [17, 18, 19, 20, 21]]
+    [[5, 6, 7, 8, 9], [22, 23, 24, 25, 26]]
+    [[10, 11, 12, 13, 14], [27, 28, 29, 30, 31]]
+    """
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return self._usable // self.batch_size // self.num_steps
+
+    def _plan(self, offset: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+        row_length = (len(self.stream) - offset - 1) // self.batch_size
+        return offset + row_length * np.arange(self.batch_size)
+
+    def _starts(self, plan: npt.NDArray[np.int64], batch: int) -> npt.NDArray[np.int64]:
+        return plan + batch * self.num_steps
+
+
+class RandomBatches(Batches):
+    """Batches of windows in random order: neighbours in a batch or in time have nothing to do with each other.
+
+    After the offset, the stream is cut into windows side by side; an epoch shuffles them and yields each at most once
+    (the last ones may not fill a batch).
+
+    Parameters
+    ----------
+    stream : TokenStream
+    batch_size : int
+        Windows per batch.
+    num_steps : int
+        Tokens per window.
+    seed : int
+        Seed of the offsets and orders.
+    offset : int, optional
+        Tokens dropped at the start of every epoch, from 0 to ``num_steps - 1``. Default: drawn anew for each epoch.
+    order : sequence of int, optional
+        The windows of every epoch by number, window k starting at ``offset + k * num_steps``; needs `offset`.
+        Default: all of them, shuffled anew for each epoch.
+
+    Yields
+    ------
+    X, Y : ndarray of int64, shape (batch_size, num_steps)
+        The tokens, and the token after each.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range, `order` is no order of windows, or the stream is too short for one batch.
+
+    Examples
+    --------
+    >>> stream = TokenStream(range(35))
+    >>> for X, Y in RandomBatches(stream, batch_size=2, num_steps=5, offset=3, order=[2, 5, 0, 3, 1, 4]):
+    ...     print(X.tolist())
+    [[13, 14, 15, 16, 17], [28, 29, 30, 31, 32]]
+    [[3, 4, 5, 6, 7], [18, 19, 20, 21, 22]]
+    [[8, 9, 10, 11, 12], [23, 24, 25, 26, 27]]
+    """
+
+    def __init__(
+        self,
+        stream: TokenStream,
+        batch_size: int,
+        num_steps: int,
+        *,
+        seed: int = 0,
+        offset: int | None = None,
+        order: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(stream, batch_size, num_steps, seed=seed, offset=offset)
+        if order is None:
+            self.order = None
+            return
+        if offset is None:
+            raise ValueError(
+                "an order of windows needs a fixed offset, which says how many windows there are"
+            )
+        windows = self._usable // num_steps
+        if len(set(order)) < len(order) or not set(order) <= set(range(windows)) or len(order) < batch_size:
+            raise ValueError(
+                f"order must name at least {batch_size} different windows from 0 to {windows - 1}, got {list(order)}"
+            )
+        self.order = np.array(order, np.int64)
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        windows = self._usable // self.num_steps if self.order is None else len(self.order)
+        return windows // self.batch_size
+
+    def _plan(self, offset: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+        windows = (len(self.stream) - offset - 1) // self.num_steps
+        order = generator.permutation(windows) if self.order is None else self.order
+        return offset + order * self.num_steps
+
+    def _starts(self, plan: npt.NDArray[np.int64], batch: int) -> npt.NDArray[np.int64]:
+        return plan[batch * self.batch_size : (batch + 1) * self.batch_size]

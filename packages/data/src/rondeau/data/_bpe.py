@@ -1,0 +1,176 @@
+"""Byte-level byte-pair encoding, trained on a corpus."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._text import check_text
+from ._tokenizers import Tokenizer, cut_after_lines
+from ._vocab import Vocab
+
+_BLOCK = 1 << 14  # characters encoded by one thread at a time
+
+
+class BPETokenizer(Tokenizer):
+    """Frequent sequences of bytes are tokens, found by byte-pair encoding; any text comes back exactly.
+
+    The text's UTF-8 bytes start as 256 tokens, and the most frequent pair of neighbours is merged into a new
+    token until `vocab_size` tokens exist (Sennrich, Haddow and Birch 2016, over bytes as in Radford et al. 2019).
+    No token reaches over a line end, and a Han character is merged with no other: Chinese is written without
+    spaces, so that whole clauses would count as words.
+
+    Tokens are written in the alphabet of Radford et al., a printable character for each byte: ``"Ġthe"`` is " the".
+    This tokenizer needs the package `tokenizers` (the extra ``bpe``). Make one with :meth:`train`.
+
+    Parameters
+    ----------
+    model : dict
+        The trained model, as the `tokenizers` package serialises it.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If the package `tokenizers` is not installed.
+    ValueError
+        If `model` is no such model.
+
+    Examples
+    --------
+    >>> tokenizer = BPETokenizer.train("a rose is a rose is a rose, 玫瑰", vocab_size=261)
+    >>> tokenizer.split("a rose, 玫")
+    ['a', 'Ġrose', ',', 'Ġ', 'ç', 'İ', '«']
+    >>> tokenizer.join(_)
+    'a rose, 玫'
+    """
+
+    name = "bpe"
+
+    def __init__(self, model: dict[str, Any]) -> None:
+        tokenizers = _tokenizers_package()
+        try:
+            self._model = tokenizers.Tokenizer.from_str(json.dumps(model))
+        except Exception as error:  # the package raises no narrower class
+            raise ValueError(f"expected a model of the tokenizers package: {error}") from None
+        size = self._model.get_vocab_size()
+        self.tokens: tuple[str, ...] = tuple(self._model.id_to_token(i) for i in range(size))
+
+    @classmethod
+    def train(cls, text: str | Iterable[str], vocab_size: int, min_frequency: int = 2) -> BPETokenizer:
+        """Find the merges on a corpus.
+
+        Parameters
+        ----------
+        text : str or iterable of str
+            The corpus, or its pieces (see :func:`read_text_chunks`).
+        vocab_size : int
+            How many tokens to make, at least the 256 bytes. A small corpus may give fewer.
+        min_frequency : int
+            A pair seen less often is not merged.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If the package `tokenizers` is not installed.
+        ValueError
+            If `vocab_size` is below 256.
+        """
+        tokenizers = _tokenizers_package()
+        if vocab_size < 256:
+            raise ValueError(f"vocab_size must be at least 256, one for each byte; got {vocab_size}")
+        split = tokenizers.pre_tokenizers.Split
+        byte_level = tokenizers.pre_tokenizers.ByteLevel
+        model = tokenizers.Tokenizer(tokenizers.models.BPE())
+        model.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
+            [
+                split("\n", "isolated"),
+                split(tokenizers.Regex(r"\p{Han}"), "isolated"),
+                byte_level(add_prefix_space=False),
+            ]
+        )
+        trainer = tokenizers.trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            min_frequency=min_frequency,
+            initial_alphabet=byte_level.alphabet(),
+            show_progress=False,
+        )
+        model.train_from_iterator(_checked([text] if isinstance(text, str) else text), trainer)
+        return cls(json.loads(model.to_str()))
+
+    def split(self, text: str) -> list[str]:
+        """Return the tokens of `text`, in the alphabet of bytes."""
+        return [self.tokens[i] for i in self._ids(text)]
+
+    def stream(self, tokens: Iterable[str]) -> Iterator[str]:
+        """Yield the characters that each token completes; bytes that are no UTF-8 become U+FFFD."""
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        for token in tokens:
+            yield decode(b"".join(_BYTE_OF.get(c) or c.encode() for c in token))
+        yield decode(b"", True)
+
+    def fields(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"model": json.loads(self._model.to_str())}
+
+    def count(self, text: str) -> Counter[str]:
+        """Return how often each token occurs in `text`: every token of the model is there, with 0 if it does not.
+
+        So a vocabulary made from the counts has them all, and text that the corpus did not foresee is never unknown.
+        """
+        total = np.zeros(len(self.tokens), np.int64)
+        for piece in self._pieces(text):
+            total += np.bincount(self._ids(piece), minlength=len(self.tokens))
+        return Counter(dict(zip(self.tokens, total.tolist(), strict=True)))
+
+    def encode(self, text: str, vocab: Vocab) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """Return the index in `vocab` of each token of `text`."""
+        index_of_id = vocab.indices(self.tokens)
+        pieces = [index_of_id[self._ids(piece)] for piece in self._pieces(text)]
+        return np.concatenate(pieces) if pieces else np.empty(0, vocab.dtype)
+
+    def _ids(self, text: str) -> npt.NDArray[np.uint32]:
+        """Return the model's own numbers of the tokens, found by blocks of lines on the package's threads."""
+        check_text(text)
+        blocks = list(cut_after_lines(text, _BLOCK))
+        rows = [encoding.ids for encoding in self._model.encode_batch_fast(blocks)]
+        return np.concatenate([np.array(row, np.uint32) for row in rows]) if rows else np.empty(0, np.uint32)
+
+    def __repr__(self) -> str:
+        return f"BPETokenizer({len(self.tokens)} tokens)"
+
+
+def _alphabet() -> dict[str, bytes]:
+    """Return the byte that each character of the alphabet of Radford et al. (2019) stands for.
+
+    Bytes that print in Latin-1 are written as themselves, the others as the characters from U+0100 on, in their order.
+    """
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    codes = {byte: byte for byte in printable} | {byte: 256 + i for i, byte in enumerate(others)}
+    return {chr(code): bytes([byte]) for byte, code in codes.items()}
+
+
+_BYTE_OF = _alphabet()
+
+
+def _checked(pieces: Iterable[str]) -> Iterator[str]:
+    for piece in pieces:
+        check_text(piece)
+        yield piece
+
+
+def _tokenizers_package() -> ModuleType:
+    try:
+        import tokenizers
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "byte-pair encoding needs the package 'tokenizers': pip install 'rondeau[bpe]'"
+        ) from None
+    return tokenizers

@@ -1,0 +1,291 @@
+"""A corpus as one long row of token indices, in memory or in memory-mapped files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, overload
+
+import numpy as np
+import numpy.typing as npt
+
+_MANIFEST = "stream.json"
+
+
+class TokenStream:
+    """One long row of token indices.
+
+    The indices lie in one array, or in the files of a folder (:meth:`write`, :meth:`open`) that are mapped into memory
+    and so may be larger than it. Either way they are kept in the smallest unsigned type that holds `vocab_size` values,
+    and reads give int64.
+
+    Parameters
+    ----------
+    tokens : array_like of int, shape (number of tokens,)
+        The indices. An array of the smallest type is used as it is, without a copy.
+    vocab_size : int, optional
+        How many values there are: every index is from 0 to ``vocab_size - 1``. Default: one more than the largest.
+
+    Attributes
+    ----------
+    vocab_size : int
+    dtype : numpy.dtype
+        The type in which the indices are kept.
+
+    Raises
+    ------
+    TypeError
+        If `tokens` are no integers.
+    ValueError
+        If `tokens` are not one row.
+    IndexError
+        If an index is negative, or not below `vocab_size`.
+
+    Examples
+    --------
+    >>> stream = TokenStream([3, 1, 4, 1, 5, 9, 2, 6, 5, 3], vocab_size=10)
+    >>> stream[2:5]
+    array([4, 1, 5])
+    >>> train, held_out = stream.split(0.8)
+    >>> len(train), held_out[:]
+    (8, array([5, 3]))
+    >>> stream.windows([0, 6], length=3)
+    array([[3, 1, 4],
+           [2, 6, 5]])
+    """
+
+    vocab_size: int
+    dtype: np.dtype[np.unsignedinteger[Any]]
+
+    def __init__(self, tokens: npt.ArrayLike, vocab_size: int | None = None) -> None:
+        row = np.asarray(tokens)
+        if row.ndim != 1:
+            raise ValueError(f"expected one row of indices, an array of shape (n,); got shape {row.shape}")
+        if row.size == 0:
+            row = row.astype(np.uint8)
+        if not np.issubdtype(row.dtype, np.integer):
+            raise TypeError(f"expected integer indices, got {row.dtype}; encode text with a Codec first")
+        if vocab_size is None:
+            vocab_size = int(row.max(initial=0)) + 1
+        self._fill([_narrowed(row, vocab_size)], 0, row.size, vocab_size)
+
+    def _fill(self, shards: Sequence[npt.NDArray[Any]], start: int, stop: int, vocab_size: int) -> None:
+        self._shards = shards
+        self._ends = np.cumsum([len(shard) for shard in shards])
+        self._start = start  # this stream is the part from start to stop of the shards' row
+        self._stop = stop
+        self.vocab_size = vocab_size
+        self.dtype = _storage_type(vocab_size)
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def __repr__(self) -> str:
+        return f"TokenStream({len(self):,} tokens of {self.vocab_size:,} values, {self.dtype})"
+
+    @overload
+    def __getitem__(self, where: int) -> int: ...
+
+    @overload
+    def __getitem__(self, where: slice) -> npt.NDArray[np.int64]: ...
+
+    def __getitem__(self, where: int | slice) -> int | npt.NDArray[np.int64]:
+        """Return the index at a position, or those of a slice as a new int64 array."""
+        if isinstance(where, slice):
+            start, stop, step = where.indices(len(self))
+            if step != 1:
+                raise ValueError(f"a stream is read in slices of step 1, got step {step}")
+            return self._read(start, max(start, stop))
+        start = where + len(self) if where < 0 else where
+        if not 0 <= start < len(self):
+            raise IndexError(f"position {where} is outside a stream of {len(self):,} tokens")
+        return int(self._read(start, start + 1)[0])
+
+    def windows(self, starts: npt.ArrayLike, length: int) -> npt.NDArray[np.int64]:
+        """Return the windows that begin at the given positions.
+
+        Parameters
+        ----------
+        starts : array_like of int, shape (number of windows,)
+            Where each window begins.
+        length : int
+            Tokens per window.
+
+        Returns
+        -------
+        ndarray of int64, shape (number of windows, length)
+
+        Raises
+        ------
+        IndexError
+            If a window would reach outside the stream.
+        """
+        starts = np.asarray(starts, np.int64)
+        if starts.size and (starts.min() < 0 or starts.max() + length > len(self)):
+            raise IndexError(
+                f"windows of {length} tokens begin between 0 and {len(self) - length} in a stream of {len(self):,} "
+                f"tokens; got starts from {starts.min()} to {starts.max()}"
+            )
+        windows = np.empty((len(starts), length), np.int64)
+        for window, start in zip(windows, starts.tolist(), strict=True):
+            self._read_into(window, start)
+        return windows
+
+    def chunks(self, size: int = 1 << 20, overlap: int = 0) -> Iterator[npt.NDArray[np.int64]]:
+        """Yield the stream from its start to its end as int64 arrays of at most ``overlap + size`` tokens.
+
+        Each chunk but the first begins with the last `overlap` tokens before it.
+        """
+        for start in range(0, len(self), size):
+            yield self[max(0, start - overlap) : start + size]
+
+    def section(self, start: int, stop: int) -> TokenStream:
+        """Return the part from `start` to before `stop` as a stream of its own, without a copy.
+
+        Raises
+        ------
+        IndexError
+            Unless ``0 <= start <= stop <= len(self)``.
+        """
+        if not 0 <= start <= stop <= len(self):
+            raise IndexError(f"expected 0 <= start <= stop <= {len(self)}, got start {start} and stop {stop}")
+        section = TokenStream.__new__(TokenStream)
+        section._fill(self._shards, self._start + start, self._start + stop, self.vocab_size)
+        return section
+
+    def split(self, fraction: float = 0.9) -> tuple[TokenStream, TokenStream]:
+        """Return the first ``int(fraction * len(self))`` tokens to train on, and the rest to hold out.
+
+        Raises
+        ------
+        ValueError
+            Unless `fraction` is between 0 and 1.
+        """
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"fraction must be between 0 and 1, got {fraction}")
+        cut = int(fraction * len(self))
+        return self.section(0, cut), self.section(cut, len(self))
+
+    @classmethod
+    def write(
+        cls,
+        folder: str | os.PathLike[str],
+        chunks: Iterable[npt.ArrayLike],
+        vocab_size: int,
+        shard_tokens: int = 1 << 28,
+    ) -> TokenStream:
+        """Write a stream to a folder as it comes, and open it; one chunk at a time is in memory.
+
+        The folder gets ``tokens-00000.bin``, ``tokens-00001.bin``, ... (indices, little-endian) and, when all is
+        written, ``stream.json``; a folder without that is no stream.
+
+        Parameters
+        ----------
+        folder : path
+            A new folder, or one that holds no stream yet.
+        chunks : iterable of array_like of int
+            The indices, e.g. ``map(codec.encode, read_text_chunks(path))``.
+        vocab_size : int
+            How many values there are.
+        shard_tokens : int
+            Tokens per file.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder already holds a stream.
+        TypeError, ValueError, IndexError
+            As the constructor, for each chunk.
+        """
+        folder = Path(folder)
+        if (folder / _MANIFEST).exists():
+            raise FileExistsError(f"{folder} already holds a stream; remove it or choose another folder")
+        if shard_tokens < 1:
+            raise ValueError(f"shard_tokens must be at least 1, got {shard_tokens}")
+        folder.mkdir(parents=True, exist_ok=True)
+        lengths: list[int] = []
+        file: BinaryIO | None = None
+        try:
+            for chunk in chunks:
+                row = cls(chunk, vocab_size)._shards[0]
+                while row.size:
+                    if file is None or lengths[-1] == shard_tokens:
+                        if file is not None:
+                            file.close()
+                        file = (folder / _shard_name(len(lengths))).open("wb")
+                        lengths.append(0)
+                    part, row = np.split(row, [shard_tokens - lengths[-1]])
+                    file.write(part.astype(part.dtype.newbyteorder("<"), copy=False).tobytes())
+                    lengths[-1] += part.size
+        finally:
+            if file is not None:
+                file.close()
+        manifest = {"vocab_size": vocab_size, "shards": lengths}
+        (folder / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> TokenStream:
+        """Map the files that :meth:`write` wrote into memory; nothing is read until it is asked for.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder holds no whole stream.
+        ValueError
+            If a file has another length than was written.
+        """
+        folder = Path(folder)
+        if not (folder / _MANIFEST).exists():
+            raise FileNotFoundError(f"{folder} holds no {_MANIFEST}: no stream was written there to its end")
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        dtype = _storage_type(manifest["vocab_size"]).newbyteorder("<")
+        shards = []
+        for number, length in enumerate(manifest["shards"]):
+            path = folder / _shard_name(number)
+            size = path.stat().st_size if path.exists() else 0
+            if size != length * dtype.itemsize:
+                raise ValueError(
+                    f"{path} holds {size:,} bytes, but {length * dtype.itemsize:,} were written; write the stream anew"
+                )
+            shards.append(np.asarray(np.memmap(path, dtype, "r")))
+        stream = cls.__new__(cls)
+        stream._fill(shards, 0, sum(manifest["shards"]), manifest["vocab_size"])
+        return stream
+
+    def _read(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+        tokens = np.empty(stop - start, np.int64)
+        self._read_into(tokens, start)
+        return tokens
+
+    def _read_into(self, tokens: npt.NDArray[np.int64], start: int) -> None:
+        """Fill `tokens` from position `start` on, over as many shards as it takes."""
+        at = self._start + start
+        number = int(np.searchsorted(self._ends, at, side="right")) if len(self._shards) > 1 else 0
+        filled = 0
+        while filled < len(tokens):
+            shard = self._shards[number]
+            begin = at + filled - (int(self._ends[number]) - len(shard))
+            part = shard[begin : begin + len(tokens) - filled]
+            tokens[filled : filled + len(part)] = part
+            filled += len(part)
+            number += 1
+
+
+def _shard_name(number: int) -> str:
+    return f"tokens-{number:05d}.bin"
+
+
+def _storage_type(vocab_size: int) -> np.dtype[Any]:
+    return np.min_scalar_type(max(vocab_size - 1, 0))
+
+
+def _narrowed(row: npt.NDArray[np.integer[Any]], vocab_size: int) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Return a row of indices in the storage type, after checking that each is one of the `vocab_size` values."""
+    if row.size and not (row.min() >= 0 and row.max() < vocab_size):
+        raise IndexError(
+            f"expected indices from 0 to {vocab_size - 1} (vocab_size {vocab_size}); got {row.min()} to {row.max()}"
+        )
+    return row.astype(_storage_type(vocab_size), copy=False)

@@ -1,0 +1,175 @@
+"""Text from files: strict UTF-8, one kind of line end, and errors that say where the trouble is."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_NOT_TEXT = (
+    (b"\xff\xfe", "it looks like UTF-16: convert it to UTF-8 first"),
+    (b"\xfe\xff", "it looks like UTF-16: convert it to UTF-8 first"),
+    (b"\x1f\x8b", "it looks like a gzip archive: decompress it first"),
+    (b"PK\x03\x04", "it looks like a zip archive: unpack it first"),
+)
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    r"""Read a text file as UTF-8.
+
+    A byte order mark at the start is dropped. Line ends are made ``"\n"`` (from ``"\r\n"`` and ``"\r"``), so that a
+    corpus has the same tokens whichever machine saved it. Every other character is kept, null characters included;
+    nothing is normalised.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    str
+        Its text; at least one character.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError
+        If there is no such file, or it is a directory.
+    ValueError
+        If the file is empty or is not UTF-8; the message names the file, the byte offset and the byte.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / "poem.txt").write_bytes("紅樓\r\n夢\n".encode())
+    ...     read_text(Path(folder) / "poem.txt")
+    '紅樓\n夢\n'
+    """
+    return "".join(read_text_chunks(path))
+
+
+def read_text_chunks(path: str | os.PathLike[str], chunk_bytes: int = 1 << 24) -> Iterator[str]:
+    r"""Read a UTF-8 text file in pieces, for corpora larger than memory.
+
+    The pieces joined are what :func:`read_text` returns. Each but the last ends with a line end, so that tokenizers
+    whose tokens do not cross lines give the same tokens for the pieces as for the whole; a line must fit in memory.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    chunk_bytes : int
+        About how many bytes a piece holds. The default, 16 MiB, is far above the cost of a call and far below
+        the memory of a machine.
+
+    Yields
+    ------
+    str
+        The next piece.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError, ValueError
+        As :func:`read_text`; a byte that is not UTF-8 is found when its piece is reached.
+    """
+    path = Path(path)
+    if chunk_bytes < 1:
+        raise ValueError(f"chunk_bytes must be at least 1, got {chunk_bytes}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory; expected a text file")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty; expected some text")
+    return _read_lines(path, chunk_bytes)
+
+
+def _read_lines(path: Path, chunk_bytes: int) -> Iterator[str]:
+    decode = codecs.getincrementaldecoder("utf-8-sig")().decode
+    unify_line_ends = io.IncrementalNewlineDecoder(None, translate=True).decode
+    unfinished_line: list[str] = []
+    bytes_read = 0
+    with path.open("rb") as file:
+        last = False
+        while not last:
+            block = file.read(chunk_bytes)
+            bytes_read += len(block)
+            last = not block
+            try:
+                text = unify_line_ends(decode(block, last), last)
+            except UnicodeDecodeError as error:
+                # The decoder was given the end of what was read, so offsets count from there.
+                offset = bytes_read - len(error.object) + error.start
+                raise ValueError(_not_utf8(path, offset, error.object[error.start])) from None
+            cut = text.rfind("\n") + 1
+            if cut:
+                unfinished_line.append(text[:cut])
+                yield "".join(unfinished_line)
+                unfinished_line.clear()
+            unfinished_line.append(text[cut:])
+    if rest := "".join(unfinished_line):
+        yield rest
+
+
+def _not_utf8(path: Path, offset: int, byte: int) -> str:
+    with path.open("rb") as file:
+        start = file.read(4)
+    hint = next((hint for mark, hint in _NOT_TEXT if start.startswith(mark)), "convert it to UTF-8 first")
+    return f"{path} is not UTF-8: byte 0x{byte:02x} at offset {offset:,} is invalid; {hint}"
+
+
+def check_text(text: str) -> None:
+    """Raise unless `text` is a string of Unicode characters: not bytes, and without lone surrogates.
+
+    Raises
+    ------
+    TypeError
+        If it is no string.
+    ValueError
+        If it holds a lone surrogate, which stands for no character and cannot be written as UTF-8.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"expected text as str, got {type(text).__name__}; decode bytes first")
+    if text.isascii():
+        return
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"the text holds a lone surrogate, U+{ord(text[error.start]):04X}, at character {error.start:,}; "
+            "it stands for no character: decode the source again without 'surrogateescape' or 'surrogatepass'"
+        ) from None
+
+
+def embedded_corpus() -> str:
+    """Return a corpus that needs no file and no network: the language reference that ships inside CPython.
+
+    It is ``pydoc_data.topics``, some 465,000 characters of English and code, its topics in alphabetical order. It
+    differs between releases of Python, so it is for a first run and never for a published number.
+
+    Returns
+    -------
+    str
+        The text, the same in every process of one Python release.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        Where a cut-down Python ships without ``pydoc_data``.
+
+    Examples
+    --------
+    >>> 'The "assert" statement' in embedded_corpus()
+    True
+    """
+    try:
+        from pydoc_data.topics import topics
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "this Python ships without pydoc_data, which holds the embedded corpus; give a text file instead"
+        ) from None
+    return "\n".join(topics[name] for name in sorted(topics))

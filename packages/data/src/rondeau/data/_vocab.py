@@ -1,0 +1,238 @@
+"""A vocabulary: which tokens there are, and the index of each."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import operator
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+
+UNKNOWN = "<unk>"
+
+
+class _Index(dict[str, int]):
+    """Token to index; a lookup of any other token gives the unknown token's index, at the speed of a dict."""
+
+    unk: int | None = None
+
+    def __missing__(self, token: str) -> int:
+        if self.unk is None:
+            raise KeyError(f"the token {token!r} is not in the vocabulary, which has no unknown token")
+        return self.unk
+
+
+class Vocab:
+    """The distinct tokens of a corpus, each with an index.
+
+    The order is: the unknown token, the reserved tokens as given, then the corpus's tokens by falling frequency, ties
+    by code point. It depends on the counts alone, so that every process gives a token the same index.
+
+    Parameters
+    ----------
+    tokens : iterable of str, iterable of sequences of str, or mapping of str to int
+        The corpus: its tokens, its lines of tokens, or the count of each token.
+    min_freq : int
+        Tokens seen less often are left out, so that they become unknown.
+    reserved_tokens : sequence of str
+        Tokens with a place of their own whether or not the corpus holds them, such as ``"<pad>"``.
+    unk_token : str or None
+        The token that stands for every token left out. With None there is none, and looking up a token
+        that is not in the vocabulary is an error.
+    order : {"frequency", "token"}
+        The order of the corpus's tokens: by falling frequency (the default), or sorted by code point, which the
+        character models of several texts use.
+
+    Attributes
+    ----------
+    tokens : tuple of str
+        Every token; ``tokens[i]`` has index `i`.
+    counts : dict of str to int
+        How often the corpus holds each token, in the order of `tokens`.
+    unk : int or None
+        The unknown token's index: 0, or None where there is none.
+    dtype : numpy.dtype
+        The smallest unsigned integer type that holds every index.
+
+    Raises
+    ------
+    TypeError
+        If a token is no string.
+    ValueError
+        If a reserved token is given twice, or `min_freq` or `order` is not one of the above.
+
+    Examples
+    --------
+    >>> vocab = Vocab("a rose is a rose is a rose".split(), min_freq=3, reserved_tokens=["<pad>"])
+    >>> vocab.tokens
+    ('<unk>', '<pad>', 'a', 'rose')
+    >>> vocab[["a", "rose", "is"]]
+    [2, 3, 0]
+    >>> vocab.to_tokens([2, 3])
+    ['a', 'rose']
+    """
+
+    tokens: tuple[str, ...]
+    counts: dict[str, int]
+    unk: int | None
+    dtype: np.dtype[np.unsignedinteger[Any]]
+
+    def __init__(
+        self,
+        tokens: Iterable[str] | Iterable[Sequence[str]] | Mapping[str, int],
+        min_freq: int = 0,
+        reserved_tokens: Sequence[str] = (),
+        *,
+        unk_token: str | None = UNKNOWN,
+        order: Literal["frequency", "token"] = "frequency",
+    ) -> None:
+        if min_freq < 0:
+            raise ValueError(f"min_freq must be 0 or more, got {min_freq}")
+        if order not in ("frequency", "token"):
+            raise ValueError(f"order must be 'frequency' or 'token', got {order!r}")
+        if isinstance(reserved_tokens, str):
+            raise TypeError(
+                f"reserved_tokens must be a sequence of tokens, got the string {reserved_tokens!r}"
+            )
+        counts = _count(tokens)
+        special = [*([] if unk_token is None else [unk_token]), *reserved_tokens]
+        kept = (token for token in counts.keys() - set(special) if counts[token] >= min_freq)
+        ordinary = sorted(kept)
+        if order == "frequency":
+            ordinary.sort(key=counts.__getitem__, reverse=True)  # stable: ties stay sorted
+        self._fill([*special, *ordinary], counts, unk_token)
+
+    def _fill(self, tokens: Sequence[str], counts: Mapping[str, int], unk_token: str | None) -> None:
+        for token in tokens:
+            if not isinstance(token, str):
+                raise TypeError(f"tokens must be strings, got {type(token).__name__}: {token!r}")
+        self._index = _Index(zip(tokens, itertools.count()))
+        if len(self._index) < len(tokens):
+            twice = next(token for token, times in Counter(tokens).items() if times > 1)
+            raise ValueError(f"the token {twice!r} is reserved twice; each token has one index")
+        self._index.unk = self.unk = None if unk_token is None else self._index[unk_token]
+        self.tokens = tuple(tokens)
+        self.counts = {token: int(counts.get(token, 0)) for token in tokens}
+        self.dtype = np.min_scalar_type(max(len(tokens) - 1, 0))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __contains__(self, token: object) -> bool:
+        return token in self._index
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tokens)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocab) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]  # equal by value, so not usable as a key
+
+    def __repr__(self) -> str:
+        return (
+            f"Vocab({len(self)} tokens: {', '.join(map(repr, self.tokens[:6]))}{', ...' * (len(self) > 6)})"
+        )
+
+    @overload
+    def __getitem__(self, tokens: str) -> int: ...
+
+    @overload
+    def __getitem__(self, tokens: Sequence[Any]) -> list[Any]: ...
+
+    def __getitem__(self, tokens: str | Sequence[Any]) -> int | list[Any]:
+        """Return the index of a token, or the (nested) list of the indices of a (nested) list of tokens."""
+        if isinstance(tokens, str):
+            return self._index[tokens]
+        if isinstance(tokens, list | tuple):
+            return [self[token] for token in tokens]
+        raise TypeError(f"expected a token or a list of tokens, got {type(tokens).__name__}: {tokens!r}")
+
+    def indices(self, tokens: Iterable[str]) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """Return the indices of many tokens as an array of shape (number of tokens,) and type `dtype`.
+
+        Raises
+        ------
+        KeyError
+            If a token is not in the vocabulary and there is no unknown token.
+        """
+        return np.fromiter(map(self._index.__getitem__, tokens), self.dtype)
+
+    @overload
+    def to_tokens(self, indices: int | np.integer[Any]) -> str: ...
+
+    @overload
+    def to_tokens(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> list[str]: ...
+
+    def to_tokens(self, indices: Any) -> str | list[str]:
+        """Return the token of an index, or the list of the tokens of a sequence of indices.
+
+        Raises
+        ------
+        IndexError
+            If an index is negative, or not below the vocabulary's length.
+        """
+        if isinstance(indices, np.ndarray):
+            indices = indices.tolist()
+        if isinstance(indices, Iterable):
+            return [self.to_tokens(index) for index in indices]
+        index = operator.index(indices)
+        if not 0 <= index < len(self.tokens):
+            raise IndexError(
+                f"expected an index from 0 to {len(self) - 1} (the vocabulary's last), got {index}"
+            )
+        return self.tokens[index]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able dict, from which :meth:`from_dict` makes an equal vocabulary."""
+        unk_token = None if self.unk is None else self.tokens[self.unk]
+        return {"unk_token": unk_token, "tokens": list(self.tokens), "counts": list(self.counts.values())}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Vocab:
+        """Return the vocabulary that :meth:`to_dict` described.
+
+        Raises
+        ------
+        ValueError
+            If the dict is not one of those.
+        """
+        expected = {"unk_token", "tokens", "counts"}
+        if set(fields) != expected or len(fields["tokens"]) != len(fields["counts"]):
+            raise ValueError(f"expected the fields {sorted(expected)} of a Vocab, got {sorted(fields)}")
+        vocab = cls.__new__(cls)
+        counts = dict(zip(fields["tokens"], fields["counts"], strict=True))
+        vocab._fill(fields["tokens"], counts, fields["unk_token"])
+        return vocab
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the vocabulary as JSON, in UTF-8."""
+        Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False), encoding="utf-8", newline="\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Vocab:
+        """Read the vocabulary that :meth:`save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file is not JSON or holds no vocabulary.
+        """
+        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+
+
+def _count(tokens: Iterable[Any]) -> Mapping[str, int]:
+    if isinstance(tokens, Mapping):
+        return tokens
+    tokens = iter(tokens)
+    first = next(tokens, None)
+    if first is None:
+        return {}
+    tokens = itertools.chain([first], tokens)
+    return Counter(tokens if isinstance(first, str) else itertools.chain.from_iterable(tokens))
