@@ -7,16 +7,21 @@ the tensor without recording it, and returns the tensor.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rondeau.tensor import Generator, Tensor, no_grad, rand, randn
 
+if TYPE_CHECKING:
+    from ._recurrent import Recurrent
+
 __all__ = [
     "calculate_gain",
     "constant_",
     "eye_",
+    "forget_bias_",
     "kaiming_normal_",
     "kaiming_uniform_",
     "normal_",
@@ -136,6 +141,47 @@ def eye_(tensor: Tensor) -> Tensor:
     if tensor.ndim != 2:
         raise ValueError(f"eye_ expects a tensor of 2 dimensions, got shape {tuple(tensor.shape)}")
     return _fill(tensor, np.eye(*tensor.shape, dtype=tensor.dtype))
+
+
+def forget_bias_(layer: Recurrent, value: float = 1.0) -> Recurrent:
+    """Open the forget gates of a recurrent layer: their ``bias_ih`` becomes `value`, their ``bias_hh`` zero.
+
+    The default draws the bias around 0, so that a unit forgets half of its memory at every step. A bias of 1 lets
+    gradients pass from the start (Gers, Schmidhuber, Cummins 2000; Jozefowicz, Zaremba, Sutskever 2015).
+
+    Parameters
+    ----------
+    layer : LSTM, LSTMCell, or Recurrent with a gate named "f"
+        All its layers and directions are set; other gates keep their biases.
+    value : float
+        What the two biases sum to.
+
+    Raises
+    ------
+    ValueError
+        If the layer has no gate "f" or no biases.
+
+    Examples
+    --------
+    >>> from rondeau import nn
+    >>> layer = nn.init.forget_bias_(nn.LSTM(3, 2))
+    >>> layer.bias_ih_l0[2:4].tolist(), layer.bias_hh_l0[2:4].tolist()
+    ([1.0, 1.0], [0.0, 0.0])
+    """
+    gates = layer.cell.gates
+    if "f" not in gates:
+        raise ValueError(
+            f"forget_bias_ expects a cell with a gate 'f', {layer.cell.name} got gates {', '.join(gates)}"
+        )
+    if not layer.bias:
+        raise ValueError("forget_bias_ expects a layer made with bias=True; this one has no biases")
+    start = gates.index("f") * layer.hidden_size
+    forget = slice(start, start + layer.hidden_size)
+    with no_grad():
+        for name, parameter in layer.named_parameters():
+            if name.startswith("bias_"):
+                parameter[forget] = value if name.startswith("bias_ih") else 0.0
+    return layer
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:

@@ -1,0 +1,196 @@
+"""`LanguageModel`: token ids in, logits of the next token out, and a state that the next call continues."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from rondeau.kernels.sequence import Cell
+from rondeau.tensor import Tensor
+
+from . import cells
+from ._dropout import Dropout
+from ._embedding import Embedding
+from ._linear import Linear
+from ._module import Module
+from ._recurrent import Recurrent, State
+
+CELLS = {"rnn": cells.rnn_tanh, "gru": cells.gru, "lstm": cells.lstm}
+
+
+class LanguageModel(Module):
+    """A recurrent language model: one-hot or embedded tokens, recurrent layers, a linear head.
+
+    Trained to give the next token a high probability at every step, it is a model of text; fed its own
+    predictions, it writes some.
+
+    Parameters
+    ----------
+    vocab_size : int
+        V, the number of tokens.
+    recurrent : {"rnn", "gru", "lstm"}, Cell or Recurrent
+        The recurrent layers: the name of a built-in cell; any cell, as `recurrent_cell` makes it; or layers made
+        by the caller, whose input size is `embedding_size`, or V for one-hot input.
+    hidden_size : int, optional
+        H, the hidden units of a layer; left out if `recurrent` is a layer.
+    num_layers : int, optional
+        L (default: 1); left out if `recurrent` is a layer.
+    embedding_size : int, optional
+        Tokens enter as learned vectors of this size. None: as one-hot vectors, which are never made: their product
+        with the input weights is a selection of columns, equal to it up to rounding.
+    dropout : float
+        Probability of dropping an element of the embedded input, of the output of each recurrent layer, in training
+        (Zaremba, Sutskever, Vinyals, "Recurrent neural network regularization", 2014).
+    tie_weights : bool
+        Let the head's weight be the embedding's, which needs `embedding_size` equal to the layers' output size
+        (Press, Wolf, "Using the output embedding to improve language models", 2017). It then starts as a head's.
+    device : optional
+        Where the parameters live.
+    dtype : dtype, optional
+        float32 (the default) or float64.
+
+    Attributes
+    ----------
+    embedding : Embedding or None
+    recurrent : Recurrent
+    head : Linear
+
+    Raises
+    ------
+    ValueError
+        If the recurrent layers are bidirectional: the reverse direction reads the tokens that the model is to
+        predict. If sizes do not fit each other.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> model = nn.LanguageModel(vocab_size=28, recurrent="gru", hidden_size=16)
+    >>> ids = rt.zeros(2, 5, dtype="int64")
+    >>> logits, state = model(ids, model.begin_state(batch_size=2))
+    >>> logits.shape, state.shape
+    ((10, 28), (1, 2, 16))
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        recurrent: str | Cell | Recurrent = "gru",
+        hidden_size: int | None = None,
+        num_layers: int | None = None,
+        embedding_size: int | None = None,
+        dropout: float = 0.0,
+        tie_weights: bool = False,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__()
+        input_size = vocab_size if embedding_size is None else embedding_size
+        if isinstance(recurrent, Recurrent):
+            layers = _checked(recurrent, input_size, hidden_size, num_layers)
+        else:
+            depth = 1 if num_layers is None else num_layers
+            if hidden_size is None:
+                raise ValueError("hidden_size is missing: give it, or a Recurrent layer that has one")
+            between = dropout if depth > 1 else 0.0
+            layers = Recurrent(
+                _cell(recurrent), input_size, hidden_size, depth, dropout=between, device=device, dtype=dtype
+            )
+        output_size = layers.proj_size or layers.hidden_size
+        if tie_weights and embedding_size != output_size:
+            given = "one-hot input" if embedding_size is None else f"embedding_size={embedding_size}"
+            raise ValueError(
+                "tie_weights needs an embedding as wide as the recurrent output: "
+                f"expected embedding_size={output_size}, got {given}"
+            )
+        self.vocab_size = vocab_size
+        self.embedding: Embedding | None = None
+        if embedding_size is not None:
+            self.embedding = Embedding(vocab_size, embedding_size, device=device, dtype=dtype)
+        self.dropout = Dropout(dropout)
+        self.recurrent = layers
+        self.head = Linear(output_size, vocab_size, device=device, dtype=dtype)
+        if tie_weights and self.embedding is not None:
+            self.embedding.weight = self.head.weight
+
+    def begin_state(self, batch_size: int, device: Any = None) -> State:
+        """Return the zero state, which starts a text.
+
+        Parameters
+        ----------
+        batch_size : int
+            B.
+        device : optional
+            Where; default: with the parameters.
+
+        Returns
+        -------
+        Tensor or tuple of Tensor
+            (L, B, H) for a cell with one state, a tuple of such for others, as `Recurrent` takes them.
+        """
+        return self.recurrent.begin_state(batch_size, device)
+
+    def forward(self, ids: Tensor | NDArray[np.int64], state: State | None = None) -> tuple[Tensor, State]:
+        """Compute the logits of every next token.
+
+        Parameters
+        ----------
+        ids : Tensor or ndarray
+            int64 (B, T), each from 0 to V-1: a batch as the samplers of `rondeau.data` yield it.
+        state : Tensor or tuple of Tensor, optional
+            What the call before returned, or `begin_state`; default: zeros.
+
+        Returns
+        -------
+        logits : Tensor
+            (T*B, V), time-major: row ``t*B + b`` is the prediction after ``ids[b, t]``. The targets in this order
+            are ``Y.T.reshape(-1)``.
+        state : Tensor or tuple of Tensor
+            The state after the last step; ``detach`` it before the next call of truncated backpropagation.
+
+        Raises
+        ------
+        ValueError
+            If `ids` are not int64 of two dimensions.
+        IndexError
+            If an id is not in the vocabulary.
+        """
+        if not isinstance(ids, Tensor):
+            ids = Tensor(ids)
+        if ids.ndim != 2 or ids.dtype != np.int64:
+            raise ValueError(
+                f"ids should be int64 of shape (batch, steps), got {ids.dtype} of shape {ids.shape}"
+            )
+        tokens = ids if self.recurrent.batch_first else ids.transpose(0, 1)
+        x = tokens if self.embedding is None else self.dropout(self.embedding(tokens))
+        output, state = self.recurrent(x, state)
+        if self.recurrent.batch_first:
+            output = output.transpose(0, 1)
+        rows = output.reshape(ids.shape[0] * ids.shape[1], output.shape[-1])
+        return self.head(self.dropout(rows)), state
+
+
+def _cell(recurrent: str | Cell) -> Cell:
+    if isinstance(recurrent, Cell):
+        return recurrent
+    if recurrent not in CELLS:
+        raise ValueError(
+            f"Unknown recurrent layer {recurrent!r}: expected one of {', '.join(map(repr, CELLS))}, a cell or a layer"
+        )
+    return CELLS[recurrent]
+
+
+def _checked(
+    layers: Recurrent, input_size: int, hidden_size: int | None, num_layers: int | None
+) -> Recurrent:
+    if layers.bidirectional:
+        raise ValueError(
+            "A bidirectional language model sees its target: the reverse direction has read token t+1 "
+            "when the model predicts it. Use bidirectional=False; both directions serve classification"
+        )
+    for name, given in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
+        own = getattr(layers, name)
+        if given is not None and given != own:
+            raise ValueError(f"The recurrent layer has {name}={own}, expected {name}={given}")
+    return layers

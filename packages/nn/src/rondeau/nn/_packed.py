@@ -1,0 +1,443 @@
+"""Batches of sequences of different lengths: padded rectangles, and rows packed without the padding.
+
+The packed form holds the valid rows of a padded (T, B, *) batch time step by time step, longest sequence
+first: the ``batch_sizes[t]`` sequences that reach step t are the first ones of the batch. Names, fields and
+results are PyTorch's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rondeau import tensor as rt
+from rondeau.tensor import Tensor
+
+__all__ = [
+    "PackedSequence",
+    "invert_permutation",
+    "pack_padded_sequence",
+    "pack_sequence",
+    "pad_packed_sequence",
+    "pad_sequence",
+    "unpack_sequence",
+    "unpad_sequence",
+]
+
+Integers = NDArray[np.int64]
+
+
+class _Fields(NamedTuple):
+    data: Tensor
+    batch_sizes: Tensor
+    sorted_indices: Tensor | None
+    unsorted_indices: Tensor | None
+
+
+class PackedSequence(_Fields):
+    """The rows of several sequences, packed; made by `pack_padded_sequence` and `pack_sequence`.
+
+    Parameters
+    ----------
+    data : Tensor
+        (N, *), the rows: first those of step 0, longest sequence first, then those of step 1, and so on.
+    batch_sizes : Tensor
+        int64 (T,), how many sequences reach each step; it never increases, and its sum is N.
+    sorted_indices : Tensor, optional
+        int64 (B,), the place in the caller's batch of each sequence in packed order. None: they are in
+        the caller's order already.
+    unsorted_indices : Tensor, optional
+        int64 (B,), the inverse permutation; found from ``sorted_indices`` if not given.
+
+    Raises
+    ------
+    ValueError
+        If ``batch_sizes`` is not a decreasing run of positive counts whose sum is the number of rows.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> packed = pack_sequence([rt.tensor([1.0, 2.0, 3.0]), rt.tensor([4.0])])
+    >>> packed.data.tolist(), packed.batch_sizes.tolist()
+    ([1.0, 4.0, 2.0, 3.0], [2, 1, 1])
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        data: Tensor,
+        batch_sizes: Tensor,
+        sorted_indices: Tensor | None = None,
+        unsorted_indices: Tensor | None = None,
+    ) -> Self:
+        sizes = batch_sizes.data
+        if sizes.ndim != 1 or sizes.size == 0 or sizes.dtype != np.int64:
+            raise ValueError(
+                f"batch_sizes should be int64 of shape (T,) with T > 0, got {sizes.dtype} of shape {sizes.shape}"
+            )
+        if sizes[-1] <= 0 or (sizes[1:] > sizes[:-1]).any():
+            raise ValueError(f"batch_sizes should be positive and never increase, got {sizes.tolist()}")
+        rows = int(sizes.sum())
+        if data.ndim == 0 or data.shape[0] != rows:
+            raise ValueError(
+                f"data should have one row for each of the sum(batch_sizes) = {rows} steps, got shape {data.shape}"
+            )
+        if unsorted_indices is None:
+            unsorted_indices = invert_permutation(sorted_indices)
+        return super().__new__(cls, data, batch_sizes, sorted_indices, unsorted_indices)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Return this sequence with its ``data`` converted as by `Tensor.to`; the integer fields stay."""
+        return self._replace(data=self.data.to(*args, **kwargs))
+
+    def float(self) -> Self:
+        """Return this sequence with ``data`` in float32."""
+        return self.to(dtype=np.float32)
+
+    def double(self) -> Self:
+        """Return this sequence with ``data`` in float64."""
+        return self.to(dtype=np.float64)
+
+
+class _Take(rt.Function):
+    """Rows ``x[index]`` of (M, *), no index twice; the adjoint of `_Put` at the same places."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Integers) -> Tensor:
+        ctx.index, ctx.num_rows = index, x.shape[0]
+        return Tensor(x.data[index])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Put.apply(gradient, ctx.index, ctx.num_rows, 0.0), None
+
+
+class _Put(rt.Function):
+    """(M, *) filled with a constant, except for rows ``index``, which are those of ``x``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Integers, num_rows: int, fill: float) -> Tensor:
+        ctx.index = index
+        rows = np.full((num_rows, *x.shape[1:]), fill, x.dtype)
+        rows[index] = x.data
+        return Tensor(rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return _Take.apply(gradient, ctx.index), None, None, None
+
+
+def invert_permutation(permutation: Tensor | None) -> Tensor | None:
+    """Return q with ``q[permutation[i]] = i``, or None for None.
+
+    Parameters
+    ----------
+    permutation : Tensor or None
+        int64 (B,), a permutation of 0 .. B-1.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> invert_permutation(rt.tensor([2, 0, 1])).tolist()
+    [1, 2, 0]
+    """
+    if permutation is None:
+        return None
+    inverse = np.empty_like(permutation.data)
+    inverse[permutation.data] = np.arange(inverse.size)
+    return Tensor(inverse)
+
+
+def _lengths(lengths: Any, batch_size: int, num_steps: int) -> Integers:
+    array = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
+    if array.size and not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"lengths should be integers, got {array.dtype}")
+    if array.ndim != 1:
+        raise ValueError(f"lengths should have shape (batch,), got {array.shape}")
+    if len(array) != batch_size:
+        raise RuntimeError(
+            f"Expected `len(lengths)` to be equal to batch_size, but got {len(array)} (batch_size={batch_size})"
+        )
+    if array.size and array.min() <= 0:
+        raise RuntimeError(
+            "Length of all samples has to be greater than 0, "
+            f"but found an element in 'lengths' that is <= 0: {array.min()} at {array.argmin()}"
+        )
+    if array.size and array.max() > num_steps:
+        raise RuntimeError(
+            f"Expected no length above the padded input's {num_steps} steps, "
+            f"but got {array.max()} at {array.argmax()}"
+        )
+    return array.astype(np.int64)
+
+
+def _row_indices(lengths: Integers, order: Integers) -> Integers:
+    """Where the packed rows stand in a padded (T, B) batch seen as T*B rows.
+
+    `lengths` (B,) descend; `order` (B,) holds the column of each.
+    """
+    steps = np.arange(lengths[0])[:, None]
+    return (steps * len(order) + order)[steps < lengths]
+
+
+def _sequences(sequences: Iterable[Tensor], what: str) -> list[Tensor]:
+    items = list(sequences)
+    if not items:
+        raise RuntimeError(f"{what} received an empty list of sequences")
+    for item in items:
+        if not isinstance(item, Tensor) or item.ndim == 0:
+            raise TypeError(f"{what} expects Tensors of shape (length, *), got {item!r}")
+    rest = items[0].shape[1:]
+    for i, item in enumerate(items):
+        if item.shape[1:] != rest:
+            raise ValueError(
+                f"{what} expects sequences (length, *) that differ only in length: "
+                f"sequence 0 has * = {rest}, sequence {i} has {item.shape[1:]}"
+            )
+    return items
+
+
+def pad_sequence(
+    sequences: Iterable[Tensor],
+    batch_first: bool = False,
+    padding_value: float = 0.0,
+    padding_side: str = "right",
+) -> Tensor:
+    """Stack sequences of different lengths, filled up with a constant to the longest.
+
+    Parameters
+    ----------
+    sequences : iterable of Tensor
+        B tensors (length, *), equal in all but length.
+    batch_first : bool
+        Return (B, T, *) rather than (T, B, *).
+    padding_value : float
+        What stands past the end of a sequence.
+    padding_side : {"right", "left"}
+        Whether the padding follows the sequence or precedes it.
+
+    Returns
+    -------
+    Tensor
+        (T, B, *), T the greatest length; differentiable.
+
+    Raises
+    ------
+    RuntimeError
+        If there are no sequences.
+    ValueError
+        If the sequences differ in more than length.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> pad_sequence([rt.tensor([1, 2, 3]), rt.tensor([4])], batch_first=True).tolist()
+    [[1, 2, 3], [4, 0, 0]]
+    """
+    if padding_side not in ("left", "right"):
+        raise RuntimeError(f"Expected padding_side to be one of left or right, but got {padding_side}")
+    items = _sequences(sequences, "pad_sequence")
+    lengths = np.array([item.shape[0] for item in items])
+    B, T = len(items), int(lengths.max())
+    steps = np.arange(T)
+    first = T - lengths if padding_side == "left" else np.zeros_like(lengths)
+    valid = (first[:, None] <= steps) & (steps < (first + lengths)[:, None])
+    rows = _Put.apply(rt.cat(items, 0), np.flatnonzero(valid), B * T, padding_value)
+    padded = rows.reshape(B, T, *items[0].shape[1:])
+    return padded if batch_first else padded.transpose(0, 1)
+
+
+def unpad_sequence(
+    padded_sequences: Tensor, lengths: Tensor | ArrayLike, batch_first: bool = False
+) -> list[Tensor]:
+    """Cut a padded batch into its sequences; undoes `pad_sequence`.
+
+    Parameters
+    ----------
+    padded_sequences : Tensor
+        (T, B, *), or (B, T, *) with `batch_first`, padded on the right.
+    lengths : array_like of int
+        (B,).
+    batch_first : bool
+        Which of the two.
+
+    Returns
+    -------
+    list of Tensor
+        B tensors (length, *).
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> [s.tolist() for s in unpad_sequence(rt.tensor([[1, 4], [2, 0]]), [2, 1])]
+    [[1, 2], [4]]
+    """
+    rows = padded_sequences if batch_first else padded_sequences.transpose(0, 1)
+    return [rows[i, :n] for i, n in enumerate(_lengths(lengths, rows.shape[0], rows.shape[1]))]
+
+
+def pack_padded_sequence(
+    input: Tensor,
+    lengths: Tensor | ArrayLike,
+    batch_first: bool = False,
+    enforce_sorted: bool = True,
+) -> PackedSequence:
+    """Take the valid rows of a padded batch.
+
+    Parameters
+    ----------
+    input : Tensor
+        (T, B, *), or (B, T, *) with `batch_first`; what stands past a length is not looked at.
+    lengths : array_like of int
+        (B,), each from 1 to T: a list, an array or a Tensor.
+    batch_first : bool
+        Which of the two shapes `input` has.
+    enforce_sorted : bool
+        True refuses lengths that do not descend. With False the sequences are sorted here (stably), and
+        recurrent layers put their states back into the caller's order.
+
+    Returns
+    -------
+    PackedSequence
+        Its ``data`` is differentiable.
+
+    Raises
+    ------
+    RuntimeError
+        If a length is out of range, or the lengths do not descend and `enforce_sorted` is True.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> padded = rt.tensor([[1.0, 0.0, 0.0], [2.0, 3.0, 0.0]])
+    >>> packed = pack_padded_sequence(padded, [1, 2], batch_first=True, enforce_sorted=False)
+    >>> packed.data.tolist(), packed.sorted_indices.tolist()
+    ([2.0, 1.0, 3.0], [1, 0])
+    """
+    if not isinstance(input, Tensor):
+        raise TypeError(f"input should be a Tensor, got {type(input).__name__}: wrap it in rt.tensor(...)")
+    if input.ndim < 2:
+        raise ValueError(f"input should have at least the dimensions time and batch, got shape {input.shape}")
+    if 0 in input.shape[:2]:
+        raise RuntimeError(f"Cannot pack empty tensors: got shape {input.shape}")
+    padded = input.transpose(0, 1) if batch_first else input
+    T, B = padded.shape[:2]
+    ends = _lengths(lengths, B, T)
+    if enforce_sorted:
+        if (ends[1:] > ends[:-1]).any():
+            raise RuntimeError(
+                "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. "
+                "Pass `enforce_sorted=False` to have the sequences sorted here"
+            )
+        order, sorted_indices = np.arange(B), None
+    else:
+        order = np.argsort(-ends, kind="stable")
+        ends, sorted_indices = ends[order], Tensor(order)
+    rows = padded.reshape(T * B, *padded.shape[2:])
+    if ends[-1] < T or sorted_indices is not None:
+        rows = _Take.apply(rows, _row_indices(ends, order))
+    batch_sizes = (np.arange(ends[0])[:, None] < ends).sum(axis=1)
+    return PackedSequence(rows, Tensor(batch_sizes), sorted_indices)
+
+
+def pad_packed_sequence(
+    sequence: PackedSequence,
+    batch_first: bool = False,
+    padding_value: float = 0.0,
+    total_length: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Put packed rows back into a padded batch, in the caller's order; undoes `pack_padded_sequence`.
+
+    Parameters
+    ----------
+    sequence : PackedSequence
+        For instance a recurrent layer's output.
+    batch_first : bool
+        Return (B, T, *) rather than (T, B, *).
+    padding_value : float
+        What stands past the end of a sequence.
+    total_length : int, optional
+        Pad to this many steps rather than to the longest sequence.
+
+    Returns
+    -------
+    padded : Tensor
+        (T, B, *); differentiable.
+    lengths : Tensor
+        int64 (B,).
+
+    Raises
+    ------
+    ValueError
+        If `total_length` is less than the longest sequence.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> packed = pack_sequence([rt.tensor([4.0]), rt.tensor([1.0, 2.0])], enforce_sorted=False)
+    >>> padded, lengths = pad_packed_sequence(packed, batch_first=True, padding_value=-1.0)
+    >>> padded.tolist(), lengths.tolist()
+    ([[4.0, -1.0], [1.0, 2.0]], [1, 2])
+    """
+    if not isinstance(sequence, PackedSequence):
+        raise TypeError(f"sequence should be a PackedSequence, got {type(sequence).__name__}")
+    rows, batch_sizes, sorted_indices, unsorted_indices = sequence
+    sizes = batch_sizes.data
+    T, B = len(sizes), int(sizes[0])
+    if total_length is not None:
+        if total_length < T:
+            raise ValueError(
+                "Expected total_length to be at least the length of the longest sequence in input, "
+                f"but got total_length={total_length} and max sequence length being {T}"
+            )
+        T = total_length
+    ends = (np.arange(B) < sizes[:, None]).sum(axis=0)
+    order = np.arange(B) if sorted_indices is None else sorted_indices.data
+    if rows.shape[0] != T * B or sorted_indices is not None:
+        rows = _Put.apply(rows, _row_indices(ends, order), T * B, padding_value)
+    padded = rows.reshape(T, B, *rows.shape[1:])
+    if unsorted_indices is not None:
+        ends = ends[unsorted_indices.data]
+    return padded.transpose(0, 1) if batch_first else padded, Tensor(ends)
+
+
+def pack_sequence(sequences: Sequence[Tensor], enforce_sorted: bool = True) -> PackedSequence:
+    """Pack sequences of different lengths.
+
+    Parameters
+    ----------
+    sequences : sequence of Tensor
+        B tensors (length, *), equal in all but length.
+    enforce_sorted : bool
+        As in `pack_padded_sequence`.
+
+    Returns
+    -------
+    PackedSequence
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> pack_sequence([rt.tensor([1, 2]), rt.tensor([3])]).data.tolist()
+    [1, 3, 2]
+    """
+    items = _sequences(sequences, "pack_sequence")
+    lengths = [item.shape[0] for item in items]
+    return pack_padded_sequence(pad_sequence(items), lengths, enforce_sorted=enforce_sorted)
+
+
+def unpack_sequence(packed_sequences: PackedSequence) -> list[Tensor]:
+    """Cut packed rows into the sequences they came from, in the caller's order; undoes `pack_sequence`.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> [s.tolist() for s in unpack_sequence(pack_sequence([rt.tensor([1, 2]), rt.tensor([3])]))]
+    [[1, 2], [3]]
+    """
+    padded, lengths = pad_packed_sequence(packed_sequences)
+    return unpad_sequence(padded, lengths)

@@ -1,0 +1,381 @@
+"""`RNN`, `GRU`, `LSTM`, which are `Recurrent` with a built-in cell, and the same cells for a single step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from numpy.typing import DTypeLike
+
+from rondeau import tensor as rt
+from rondeau.kernels.sequence import Cell, Layout
+from rondeau.tensor import Tensor
+
+from . import cells, init
+from ._module import Module
+from ._recurrent import Recurrent, RecurrentLayer, check_sizes, register_weights, weight_shapes
+
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
+
+RNN_CELLS = {"tanh": cells.rnn_tanh, "relu": cells.rnn_relu}
+
+
+def _rnn_cell(nonlinearity: str) -> Cell:
+    if nonlinearity not in RNN_CELLS:
+        raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
+    return RNN_CELLS[nonlinearity]
+
+
+def _refuse_projection(proj_size: int) -> None:
+    if proj_size != 0:
+        raise ValueError(
+            f"proj_size argument is only supported for LSTM, not RNN or GRU, got proj_size={proj_size}; "
+            "nn.Recurrent projects any cell that does not read its first state"
+        )
+
+
+class RNN(Recurrent):
+    """Simple recurrent layers: ``h_t = tanh(W x_t + b + R h_{t-1} + c)``, or relu instead of tanh.
+
+    The cell is `cells.rnn_tanh` or `cells.rnn_relu`. Parameters other than `nonlinearity`, shapes, notes
+    and errors are those of `Recurrent`.
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers
+        As in `Recurrent`.
+    nonlinearity : {"tanh", "relu"}
+        Which cell.
+    bias, batch_first, dropout, bidirectional
+        As in `Recurrent`.
+    proj_size : int
+        Refused unless zero, as PyTorch does.
+    device, dtype
+        As in `Recurrent`.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> layer = nn.RNN(3, 5, nonlinearity="relu")
+    >>> output, h_n = layer(rt.ones(7, 2, 3))
+    >>> output.shape, h_n.shape
+    ((7, 2, 5), (1, 2, 5))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        _refuse_projection(proj_size)
+        super().__init__(
+            _rnn_cell(nonlinearity),
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device=device,
+            dtype=dtype,
+        )
+        self.nonlinearity = nonlinearity
+
+
+class GRU(Recurrent):
+    """Gated recurrent layers; the equations are those of `cells.gru`.
+
+    Parameters, shapes, notes and errors are those of `Recurrent`, without its ``cell``; a `proj_size` other
+    than zero is refused, as PyTorch does.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> layer = nn.GRU(3, 5, num_layers=2, batch_first=True)
+    >>> output, h_n = layer(rt.ones(4, 7, 3))
+    >>> output.shape, h_n.shape
+    ((4, 7, 5), (2, 4, 5))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        _refuse_projection(proj_size)
+        super().__init__(
+            cells.gru,
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device=device,
+            dtype=dtype,
+        )
+
+
+class LSTM(Recurrent):
+    """Long short-term memory layers; the equations are those of `cells.lstm`.
+
+    Parameters, shapes, notes and errors are those of `Recurrent`, without its ``cell``. The states are a
+    pair ``(h, c)``. `init.forget_bias_` opens the forget gate at the start of training.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> layer = nn.LSTM(3, 5, proj_size=2)
+    >>> output, (h_n, c_n) = layer(rt.ones(7, 4, 3))
+    >>> output.shape, h_n.shape, c_n.shape
+    ((7, 4, 2), (1, 4, 2), (1, 4, 5))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__(
+            cells.lstm,
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
+        )
+
+
+class _SingleStep(Module):
+    """One step of a cell over a batch: `Recurrent`'s layer over a sequence of one step."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        bias: bool,
+        device: Any,
+        dtype: DTypeLike | None,
+    ) -> None:
+        super().__init__()
+        check_sizes(input_size=input_size, hidden_size=hidden_size)
+        self.cell = cell
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.bias = bias
+        self._names = register_weights(
+            self, weight_shapes(cell, input_size, hidden_size, bias), "", device, dtype
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew from U(-1/sqrt(H), 1/sqrt(H))."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for parameter in self.parameters():
+            init.uniform_(parameter, -bound, bound)
+
+    def extra_repr(self) -> str:
+        """Return the sizes, and that there is no bias."""
+        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
+
+    def _step(self, input: Tensor, hx: tuple[Tensor, ...] | None) -> list[Tensor]:
+        """Return the new states, each (B, H), or (H,) for an input (I,)."""
+        name = type(self).__name__
+        dtype = self.weight_ih.dtype
+        if not isinstance(input, Tensor):
+            raise TypeError(
+                f"input should be a Tensor, got {type(input).__name__}: wrap it in rt.tensor(...)"
+            )
+        if input.ndim not in (1, 2):
+            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.ndim}D instead")
+        if input.dtype != dtype:
+            raise ValueError(f"{name} input dtype ({input.dtype}) does not match weight dtype ({dtype})")
+        if input.shape[-1] != self.input_size:
+            raise RuntimeError(
+                f"input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}"
+            )
+        shape = (*input.shape[:-1], self.hidden_size)
+        if hx is None:
+            hx = tuple(rt.zeros(shape, dtype=dtype, device=input.device) for _ in self.cell.states)
+        for k, state in enumerate(hx):
+            _check_state(state, shape, dtype, f"hidden{k}")
+        weights = [None if weight is None else getattr(self, weight) for weight in self._names]
+        layout = Layout.dense(1, input.shape[0] if input.ndim == 2 else 1)
+        _, *states = RecurrentLayer.apply(self.cell, layout, False, input, *weights, *hx)
+        return states
+
+
+def _check_state(state: Tensor, shape: tuple[int, ...], dtype: DTypeLike, name: str) -> None:
+    if not isinstance(state, Tensor):
+        raise TypeError(f"{name} should be a Tensor, got {type(state).__name__}")
+    if state.ndim != len(shape):
+        raise RuntimeError(f"{name} should be {len(shape)}D like the input, got {state.ndim}D")
+    if state.shape[-1] != shape[-1]:
+        raise RuntimeError(
+            f"{name} has inconsistent hidden_size: got {state.shape[-1]}, expected {shape[-1]}"
+        )
+    if state.shape != shape:
+        raise RuntimeError(f"Input batch size {shape[0]} doesn't match {name} batch size {state.shape[0]}")
+    if state.dtype != dtype:
+        raise ValueError(f"{name} dtype ({state.dtype}) does not match weight dtype ({dtype})")
+
+
+class RNNCell(_SingleStep):
+    """One step of `cells.rnn_tanh` or `cells.rnn_relu`: ``h' = tanh(W x + b + R h + c)``.
+
+    Parameters
+    ----------
+    input_size : int
+        I.
+    hidden_size : int
+        H.
+    bias : bool
+        Whether there are ``bias_ih`` and ``bias_hh``.
+    nonlinearity : {"tanh", "relu"}
+        Which cell.
+    device : optional
+        Where the parameters live.
+    dtype : dtype, optional
+        float32 (the default) or float64.
+
+    Attributes
+    ----------
+    weight_ih, weight_hh, bias_ih, bias_hh : Parameter
+        (H, I), (H, H), (H,), (H,), drawn from U(-1/sqrt(H), 1/sqrt(H)).
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> cell = nn.RNNCell(3, 5)
+    >>> h = cell(rt.ones(2, 3))
+    >>> cell(rt.ones(2, 3), h).shape
+    (2, 5)
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__(_rnn_cell(nonlinearity), input_size, hidden_size, bias, device, dtype)
+        self.nonlinearity = nonlinearity
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        """Return the new state (B, H) from `input` (B, I) and the state (B, H), zeros if not given.
+
+        Without a batch, ``(I,)`` and ``(H,)``.
+
+        Raises
+        ------
+        ValueError, RuntimeError
+            If the number of dimensions, the dtype or a size is not as expected.
+        """
+        return self._step(input, None if hx is None else (hx,))[0]
+
+    def extra_repr(self) -> str:
+        """Return the sizes, and what differs from the defaults."""
+        shown = super().extra_repr()
+        return shown if self.nonlinearity == "tanh" else f"{shown}, nonlinearity={self.nonlinearity}"
+
+
+class GRUCell(_SingleStep):
+    """One step of `cells.gru`.
+
+    Parameters and attributes are those of `RNNCell`, without ``nonlinearity`` and with 3*H rows of gates r, z, n.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.GRUCell(3, 5)(rt.ones(2, 3)).shape
+    (2, 5)
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__(cells.gru, input_size, hidden_size, bias, device, dtype)
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        """Return the new state; shapes and errors are those of `RNNCell.forward`."""
+        return self._step(input, None if hx is None else (hx,))[0]
+
+
+class LSTMCell(_SingleStep):
+    """One step of `cells.lstm`.
+
+    Parameters and attributes are those of `RNNCell`, without ``nonlinearity`` and with 4*H rows of gates i, f, g, o.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> h, c = nn.LSTMCell(3, 5)(rt.ones(2, 3))
+    >>> h.shape, c.shape
+    ((2, 5), (2, 5))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__(cells.lstm, input_size, hidden_size, bias, device, dtype)
+
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Return the new pair of states from `input` (B, I) and a pair (B, H), zeros if not given.
+
+        Raises
+        ------
+        TypeError
+            If `hx` is not a pair of Tensors.
+        ValueError, RuntimeError
+            If the number of dimensions, the dtype or a size is not as expected.
+        """
+        if hx is not None and (not isinstance(hx, tuple | list) or len(hx) != 2):
+            raise TypeError(f"hx should be a pair of Tensors (h, c), got {type(hx).__name__}")
+        h, c = self._step(input, hx)
+        return h, c
