@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from rondeau.kernels import scatter
 from rondeau.tensor import Function, Tensor, empty
 
 from . import init
@@ -131,12 +132,7 @@ class _ScatterAdd(Function):
     def forward(ctx: Any, rows: Tensor, ids: NDArray[np.int64], number: int, padding: int) -> Tensor:
         ctx.ids, ctx.padding = ids, padding
         table = np.zeros((number, rows.shape[1]), rows.dtype)
-        if ids.size:
-            # Equal ids side by side, each group in the order of its rows, and one sum per group.
-            order = np.argsort(ids, kind="stable")
-            grouped = ids[order]
-            starts = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]])
-            table[grouped[starts]] = np.add.reduceat(rows.data[order], starts, axis=0)
+        scatter.add_rows(rows.data, ids, table)
         if padding >= 0:
             table[padding] = 0
         return Tensor(table)
