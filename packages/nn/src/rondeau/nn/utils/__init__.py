@@ -1,5 +1,6 @@
-"""Clipping of gradients, and parameters as one vector."""
+"""Clipping of gradients, parameters as one vector, and batches of sequences of different lengths."""
 
+from . import rnn
 from ._clip import clip_grad_norm_, clip_grad_value_, get_total_norm
 from ._vector import parameters_to_vector, vector_to_parameters
 
@@ -8,5 +9,6 @@ __all__ = [
     "clip_grad_value_",
     "get_total_norm",
     "parameters_to_vector",
+    "rnn",
     "vector_to_parameters",
 ]
