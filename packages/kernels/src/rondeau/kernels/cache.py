@@ -123,7 +123,7 @@ def cache_folder() -> Path:
     return base / "rondeau" / "kernels"
 
 
-class _DiskCache(NullCache):
+class _DiskCache(NullCache):  # type: ignore[misc]
     """What Numba's dispatcher asks for a compiled signature before it compiles, and gives it to afterwards."""
 
     def __init__(self, name: str, key: str) -> None:

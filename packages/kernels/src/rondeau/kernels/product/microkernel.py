@@ -245,7 +245,7 @@ def _symbol(element: ir.Type) -> str:
 
 
 @intrinsic
-def _tiles_of(typingctx, element):  # type: ignore[no-untyped-def]
+def _tiles_of(typingctx: Any, element: Any) -> Any:
     """Put the tiles of a dtype into the library of the function that calls this."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
@@ -274,9 +274,21 @@ for _element, _llvm_type in _LLVM_TYPES.items():
 
 
 @intrinsic
-def compute_tile(  # type: ignore[no-untyped-def]
-    typingctx, rows, vectors, a, a_row, a_step, b, b_step, c, c_row, depth, valid, accumulate
-):
+def compute_tile(
+    typingctx: Any,
+    rows: Any,
+    vectors: Any,
+    a: Any,
+    a_row: Any,
+    a_step: Any,
+    b: Any,
+    b_step: Any,
+    c: Any,
+    c_row: Any,
+    depth: Any,
+    valid: Any,
+    accumulate: Any,
+) -> Any:
     """Compute one tile of C (see the module).
 
     Parameters
@@ -314,7 +326,7 @@ def compute_tile(  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def pointer_to(typingctx, array, index):  # type: ignore[no-untyped-def]
+def pointer_to(typingctx: Any, array: Any, index: Any) -> Any:
     """Give a pointer to ``array[index]`` of a flat contiguous array; the caller keeps the array alive."""
     signature = types.CPointer(array.dtype)(array, types.intp)
 
@@ -326,7 +338,7 @@ def pointer_to(typingctx, array, index):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def advance(typingctx, pointer, count):  # type: ignore[no-untyped-def]
+def advance(typingctx: Any, pointer: Any, count: Any) -> Any:
     """Give the pointer `count` elements further on."""
     signature = pointer(pointer, types.intp)
 

@@ -20,7 +20,6 @@ The last panel is as wide as its columns rounded up to whole vectors, filled wit
 hold any operand of float32 or float64, and one k of a panel is `vectors` whole loads.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -61,14 +60,14 @@ def packed_size(K: int, N: int) -> int:
 
 
 @kernel_njit
-def num_panels(b, N):
+def num_panels(b: Any, N: Any) -> Any:
     """Give the number of panels of an operand with N columns and the dtype of the array `b`."""
     width = _VECTORS * (_BYTES // b.itemsize)
     return (N + width - 1) // width
 
 
 @kernel_njit
-def _pack_panel(b, k_stride, n_stride, K, columns, width, packed):
+def _pack_panel(b: Any, k_stride: Any, n_stride: Any, K: Any, columns: Any, width: Any, packed: Any) -> Any:
     """Pack one panel of `columns` columns at pointer `b` into rows of `width` values at pointer `packed`."""
     if n_stride == 1:
         for k in range(K):
@@ -87,7 +86,7 @@ def _pack_panel(b, k_stride, n_stride, K, columns, width, packed):
 
 
 @kernel_njit
-def _pack_block(b, k_stride, n_stride, K, N, lanes, packed):
+def _pack_block(b: Any, k_stride: Any, n_stride: Any, K: Any, N: Any, lanes: Any, packed: Any) -> Any:
     """Pack a (K, N) operand at pointer `b`, panel by panel."""
     width = _VECTORS * lanes
     for first in range(0, N, width):
@@ -99,7 +98,18 @@ def _pack_block(b, k_stride, n_stride, K, N, lanes, packed):
 
 
 @kernel_njit
-def pack_panels(b, b_at, k_stride, n_stride, K, N, packed, packed_at, first, last):
+def pack_panels(
+    b: Any,
+    b_at: Any,
+    k_stride: Any,
+    n_stride: Any,
+    K: Any,
+    N: Any,
+    packed: Any,
+    packed_at: Any,
+    first: Any,
+    last: Any,
+) -> Any:
     """Pack panels `first` to `last - 1` of a (K, N) operand: one thread's share of `pack`."""
     lanes = _BYTES // b.itemsize
     width = _VECTORS * lanes
@@ -117,7 +127,7 @@ def pack_panels(b, b_at, k_stride, n_stride, K, N, packed, packed_at, first, las
 
 
 @kernel_njit
-def pack(b, b_at, k_stride, n_stride, K, N, packed, packed_at):
+def pack(b: Any, b_at: Any, k_stride: Any, n_stride: Any, K: Any, N: Any, packed: Any, packed_at: Any) -> Any:
     """Pack a (K, N) operand; serial, for use inside kernels.
 
     Parameters
@@ -141,7 +151,19 @@ def pack(b, b_at, k_stride, n_stride, K, N, packed, packed_at):
 
 
 @kernel_njit
-def _multiply_block(a, a_row, a_step, M, K, packed, N, lanes, c, c_row, accumulate):
+def _multiply_block(
+    a: Any,
+    a_row: Any,
+    a_step: Any,
+    M: Any,
+    K: Any,
+    packed: Any,
+    N: Any,
+    lanes: Any,
+    c: Any,
+    c_row: Any,
+    accumulate: Any,
+) -> Any:
     """C[M, N] (+)= A[M, K] @ B[K, N] at pointers, with the whole of B packed."""
     width = _VECTORS * lanes
     tiles = (M + _ROWS - 1) // _ROWS
@@ -165,7 +187,20 @@ def _multiply_block(a, a_row, a_step, M, K, packed, N, lanes, c, c_row, accumula
 
 
 @kernel_njit
-def product_rows(a, a_at, a_ld, M, K, packed, packed_at, N, c, c_at, c_ld, accumulate):
+def product_rows(
+    a: Any,
+    a_at: Any,
+    a_ld: Any,
+    M: Any,
+    K: Any,
+    packed: Any,
+    packed_at: Any,
+    N: Any,
+    c: Any,
+    c_at: Any,
+    c_ld: Any,
+    accumulate: Any,
+) -> Any:
     """C[M, N] (+)= A[M, K] @ B[K, N] with B packed; serial and free of allocation, for use inside `prange`.
 
     Parameters
@@ -201,7 +236,22 @@ def product_rows(a, a_at, a_ld, M, K, packed, packed_at, N, c, c_at, c_ld, accum
 
 
 @kernel_njit
-def _multiply(a, a_row, a_step, b, b_step, b_column, c, c_row, M, N, K, lanes, workspace, accumulate):
+def _multiply(
+    a: Any,
+    a_row: Any,
+    a_step: Any,
+    b: Any,
+    b_step: Any,
+    b_column: Any,
+    c: Any,
+    c_row: Any,
+    M: Any,
+    N: Any,
+    K: Any,
+    lanes: Any,
+    workspace: Any,
+    accumulate: Any,
+) -> Any:
     """C[M, N] (+)= A[M, K] @ B[K, N] at pointers, any strides of A and B; packs B block by block into `workspace`."""
     for k in range(0, max(K, 1), DEPTH_BLOCK):
         depth = min(DEPTH_BLOCK, K - k)
@@ -219,14 +269,14 @@ def _multiply(a, a_row, a_step, b, b_step, b_column, c, c_row, M, N, K, lanes, w
 
 
 @kernel_njit
-def _whole_elements(array):
+def _whole_elements(array: Any) -> Any:
     """Whether strides and address of a 2-D array count whole elements (a field of a structured array may not)."""
     size = array.itemsize
     return array.strides[0] % size == 0 and array.strides[1] % size == 0 and array.ctypes.data % size == 0
 
 
 @kernel_njit
-def _multiply_share(a, b, c, workspace, accumulate, share, shares):
+def _multiply_share(a: Any, b: Any, c: Any, workspace: Any, accumulate: Any, share: Any, shares: Any) -> Any:
     """Compute one share of C: whole tiles of rows, or whole panels of columns, whichever are more elements."""
     M, N = c.shape
     K, size = a.shape[1], a.itemsize
@@ -251,7 +301,7 @@ def _multiply_share(a, b, c, workspace, accumulate, share, shares):
 
 
 @cached_njit(parallel=True)
-def _multiply_shares(a, b, c, workspace, accumulate, shares):
+def _multiply_shares(a: Any, b: Any, c: Any, workspace: Any, accumulate: Any, shares: Any) -> Any:
     """C (+)= A @ B; False, and nothing done, where a stride is no whole number of elements."""
     if not (_whole_elements(a) and _whole_elements(b) and _whole_elements(c)):
         return False
@@ -374,7 +424,8 @@ def _checked(a: Any, b: Any) -> np.dtype[Any]:
             f"matmul expected a (M, K) and b (K, N), got {a.shape} and {b.shape}: {a.shape[1]} columns of a against "
             f"{b.shape[0]} rows of b"
         )
-    return a.dtype
+    dtype: np.dtype[Any] = a.dtype
+    return dtype
 
 
 def _check_out(out: Any, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
