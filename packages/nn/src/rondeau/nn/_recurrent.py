@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
@@ -98,6 +98,8 @@ class RecurrentLayer(Function):
     last dimension; the output has the same form. States are (1, B, H), (B, H), or (H,) or (1, H) without a batch.
     """
 
+    owns_gradients = True
+
     @staticmethod
     def forward(
         ctx: Any, cell: Cell, layout: Layout, reverse: bool, x: Tensor, *tensors: Any
@@ -105,80 +107,77 @@ class RecurrentLayer(Function):
         """Return the output rows and the final states; `tensors` are the fields of `Weights`, and the states."""
         weights = Weights(*(None if w is None else w.data for w in tensors[:WEIGHTS]))
         states = tensors[WEIGHTS:]
-        rows = _rows(x.data, layout)
         initial = tuple(s.data.reshape(layout.batch_size, s.shape[-1]) for s in states)
         save = any(ctx.needs_input_grad)
-        output, final, saved = sequence.forward(
-            cell, layout, rows, weights, initial, reverse=reverse, save=save
+        rows, final, saved = sequence.forward(
+            cell, layout, _as_rows(x.data, layout), weights, initial, reverse=reverse, save=save
         )
+        leading = x.shape if x.dtype.kind == "i" else x.shape[:-1]
+        output = Tensor(rows.reshape(*leading, rows.shape[-1]))
         if save:
-            ctx.save_for_backward(x, *tensors)
-            ctx.call = cell, layout, reverse, saved
-        lead = x.shape if x.dtype.kind == "i" else x.shape[:-1]
-        return (
-            Tensor(output.reshape(*lead, output.shape[-1])),
-            *(Tensor(end.reshape(s.shape)) for end, s in zip(final, states, strict=True)),
-        )
+            ctx.set_materialize_grads(False)
+            ctx.save_for_backward(x, *tensors, output)  # output: backward reads its memory
+            ctx.run = cell, layout, reverse, saved
+        return output, *(Tensor(end.reshape(s.shape)) for end, s in zip(final, states, strict=True))
 
     @staticmethod
-    def backward(ctx: Any, d_output: Tensor | None, *d_final: Tensor | None) -> tuple[Tensor | None, ...]:
-        """Return the gradients of what `forward` took."""
-        if ctx.create_graph:
-            return _differentiable_gradients(ctx, (d_output, *d_final))
-        cell, layout, _, saved = ctx.call
-        x, *tensors = ctx.saved_tensors
-        needs_x, *needs = ctx.needs_input_grad[-1 - len(tensors) :]
-        gradients = sequence.backward(
-            cell,
-            saved,
-            None if d_output is None else d_output.data.reshape(layout.num_rows, d_output.shape[-1]),
-            tuple(None if d is None else d.data.reshape(layout.batch_size, d.shape[-1]) for d in d_final),
-            Needs(x=needs_x, weights=any(needs[:WEIGHTS]), initial=any(needs[WEIGHTS:])),
-        )
-        found = (gradients.x, *gradients.weights, *gradients.initial)
-        return (
-            None,
-            None,
-            None,
-            *(
-                Tensor(d.reshape(t.shape)) if need else None
-                for d, t, need in zip(found, (x, *tensors), (needs_x, *needs), strict=True)
-            ),
-        )
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Return the gradients of what `forward` took, given those of what it returned."""
+        differentiate = _differentiable_gradients if ctx.create_graph else _gradients
+        *inputs, _ = ctx.saved_tensors
+        return (None, None, None, *differentiate(ctx, inputs, ctx.needs_input_grad[3:], cotangents))
 
 
 WEIGHTS = len(Weights._fields)
 
 
-def _rows(x: Any, layout: Layout) -> Any:
-    return x.reshape(layout.num_rows, *([] if x.dtype.kind == "i" else [x.shape[-1]]))
+def _as_rows(x: Any, layout: Layout) -> Any:
+    return x.reshape(layout.num_rows) if x.dtype.kind == "i" else x.reshape(layout.num_rows, x.shape[-1])
 
 
-def _differentiable_gradients(ctx: Any, cotangents: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
-    """Compute the gradients so that they can be differentiated again: by the reference, run on Tensors."""
-    cell, layout, reverse, _ = ctx.call
-    inputs = [
-        None if t is None else t.clone() for t in ctx.saved_tensors
-    ]  # grad must stop here: one may depend on another
-    x, *tensors = inputs
+def _gradients(
+    ctx: Any, inputs: list[Tensor | None], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
+) -> Iterator[Tensor | None]:
+    """Backpropagation through time, by the kernels."""
+    cell, layout, _, saved = ctx.run
+    rows = (layout.num_rows, *[layout.batch_size] * len(cell.states))
+    d_output, *d_final = (
+        None if d is None else d.data.reshape(n, d.shape[-1]) for d, n in zip(cotangents, rows, strict=True)
+    )
+    needs_x, needs_weights, needs_initial = needs[0], needs[1 : 1 + WEIGHTS], needs[1 + WEIGHTS :]
+    parts = Needs(x=needs_x, weights=any(needs_weights), initial=any(needs_initial))
+    d_x, d_initial, d_weights = sequence.backward(cell, saved, d_output, tuple(d_final), parts)
+    found = (d_x, *d_weights, *(d_initial or [None] * len(cell.states)))
+    for array, like, need in zip(found, inputs, needs, strict=True):
+        yield Tensor(array.reshape(like.shape)) if need else None
+
+
+def _differentiable_gradients(
+    ctx: Any, inputs: list[Tensor | None], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
+) -> Iterator[Tensor | None]:
+    """Backpropagation through time that can be differentiated again: the reference, run on Tensors."""
+    cell, layout, reverse, _ = ctx.run
+    # Copies, where `rt.grad` stops: of the inputs themselves one may have been computed from another.
+    x, *tensors = copies = [None if t is None else t.clone() for t in inputs]
     initial = tuple(s.reshape(layout.batch_size, s.shape[-1]) for s in tensors[WEIGHTS:])
+    weights = Weights(*tensors[:WEIGHTS])
     output, final = reference.run(
-        cell, TENSORS, layout, _rows(x, layout), Weights(*tensors[:WEIGHTS]), initial, reverse=reverse
+        cell, TENSORS, layout, _as_rows(x, layout), weights, initial, reverse=reverse
     )
     pairs = [
         (r.reshape(d.shape), d) for r, d in zip((output, *final), cotangents, strict=True) if d is not None
     ]
-    needs = ctx.needs_input_grad[-len(inputs) :]
     found = iter(
         rt.grad(
             [result for result, _ in pairs],
-            [t for t, need in zip(inputs, needs, strict=True) if need],
+            [copy for copy, need in zip(copies, needs, strict=True) if need],
             [cotangent for _, cotangent in pairs],
             create_graph=True,
             allow_unused=True,
         )
     )
-    return (None, None, None, *(next(found) if need else None for need in needs))
+    for need in needs:
+        yield next(found) if need else None
 
 
 class Recurrent(Module):
