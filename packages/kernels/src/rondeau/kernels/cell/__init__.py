@@ -1,0 +1,7 @@
+"""The language of cells: trace a step, derive its backward, schedule both. No array in sight."""
+
+from rondeau.kernels.cell.derive import derive
+from rondeau.kernels.cell.schedule import Schedule, schedule
+from rondeau.kernels.cell.trace import CellError, Graph, Node, Symbol, trace
+
+__all__ = ["CellError", "Graph", "Node", "Schedule", "Symbol", "derive", "schedule", "trace"]

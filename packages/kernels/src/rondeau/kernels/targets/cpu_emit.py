@@ -1,0 +1,218 @@
+"""Emit: the pointwise row of a scheduled cell as Python source that Numba compiles, forward and backward.
+
+The row is all that is compiled per cell. Both directions have one signature for every cell of a dtype, so that
+the drivers of `cpu_run` are compiled once and take a row as an argument.
+
+A row function serves ``count`` batch rows of one step. Slot k of row n is ``gates[n, k]`` (H numbers), slots in
+the order of `Schedule.order`; `recurrent` has the second slots of split gates. State i of row n is
+``states[n, i]``.
+"""
+
+from __future__ import annotations
+
+import keyword
+import math
+import re
+from typing import Any
+
+import numba
+import numpy as np
+
+from rondeau.kernels import scalar
+from rondeau.kernels.cache import cached_njit, kernel_njit
+from rondeau.kernels.cell.schedule import Schedule, Slot
+from rondeau.kernels.targets.lanes import lanes
+
+__all__ = [
+    "BACKWARD_ARGUMENTS",
+    "FORWARD_ARGUMENTS",
+    "compile_row",
+    "emit_backward",
+    "emit_forward",
+    "row_signature",
+]
+
+FORWARD_ARGUMENTS = "gates, recurrent, bias, states, row, old, new, count"
+BACKWARD_ARGUMENTS = "gates, recurrent, states, d_states, row, old, new, batch, count"
+
+_CODE = {
+    "add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "div": "{} / {}", "neg": "-{}", "abs": "abs({})",
+    "sqrt": "sqrt({})", "exp": "exp({})", "log": "log({})", "sigmoid": "sigmoid({})", "tanh": "tanh({})",
+    "relu": "maximum({}, {zero})", "softplus": "softplus({})", "minimum": "minimum({}, {})",
+    "maximum": "maximum({}, {})", "where": "{1} if {0} else {2}",
+    "lt": "{} < {}", "le": "{} <= {}", "gt": "{} > {}", "ge": "{} >= {}", "eq": "{} == {}", "ne": "{} != {}",
+    "and": "{} & {}", "or": "{} | {}", "not": "not {}",
+}  # fmt: skip
+
+
+@kernel_njit(forceinline=True)
+def _minimum(a, b):  # type: ignore[no-untyped-def]
+    return a if a <= b or a != a else b
+
+
+@kernel_njit(forceinline=True)
+def _maximum(a, b):  # type: ignore[no-untyped-def]
+    return a if a >= b or a != a else b
+
+
+#: What generated source may call.
+_FUNCTIONS: dict[str, Any] = {
+    **{name: getattr(scalar, name) for name in ("exp", "log", "sigmoid", "softplus", "tanh")},
+    "sqrt": math.sqrt, "minimum": _minimum, "maximum": _maximum, "lanes": lanes,
+    "float32": numba.float32, "float64": numba.float64, "inf": math.inf, "nan": math.nan,
+}  # fmt: skip
+_ARGUMENTS = {*FORWARD_ARGUMENTS.split(", "), *BACKWARD_ARGUMENTS.split(", ")}
+_RESERVED = frozenset({*_FUNCTIONS, *_ARGUMENTS, "b", "j", "abs", "range"})
+
+
+def emit_forward(name: str, plan: Schedule, dtype: Any) -> str:
+    """Return the source of the forward row: slots and old states in, new states and saved slots out."""
+    row = _Row(plan, dtype)
+    for slot, node in plan.leaves.items():
+        kind, gate = slot
+        label = f"a_{gate}" if gate in plan.joint else f"{kind}_{gate}"
+        row.may_read(node, f"{row.slot(slot)}[j] + {row.bias(slot)}[j]", label)
+    for state in plan.graph.states:
+        row.may_read(row.input("s", state), f"{row.state('old', state)}[j]", f"s_{state}")
+    writes: list[tuple[str, int | None]] = [(row.slot(slot), node) for slot, node in plan.saved.items()]
+    writes += [
+        (row.state("new", s), node) for s, node in zip(plan.graph.states, plan.graph.outputs, strict=True)
+    ]
+    return row.source(f"{name}_forward", FORWARD_ARGUMENTS, writes)
+
+
+def emit_backward(name: str, plan: Schedule, dtype: Any) -> str:
+    """Return the source of the backward row: saved slots become adjoints, in place, and so do the states' adjoints."""
+    row = _Row(plan, dtype)
+    for slot, node in plan.saved.items():
+        label = slot[1] if slot[0] == "x" else f"r_{slot[1]}"
+        row.may_read(node, f"{row.slot(slot)}[j]", plan.graph.labels.get(node, label))
+    for state, output in zip(plan.graph.states, plan.graph.outputs, strict=True):
+        row.may_read(row.input("d", state), f"{row.adjoint(state)}[j]", f"d_new_{state}")
+        row.may_read(row.input("s", state), f"{row.state('old', state)}[j]", f"s_{state}")
+        row.may_read(output, f"{row.state('new', state)}[j]", plan.graph.labels.get(output, f"y_{state}"))
+    writes: list[tuple[str, int | None]] = [(row.slot(slot), plan.adjoints.get(slot)) for slot in plan.slots]
+    writes += [(row.adjoint(state), plan.state_adjoints.get(state)) for state in plan.graph.states]
+    return row.source(f"{name}_backward", BACKWARD_ARGUMENTS, writes)
+
+
+def row_signature(arguments: str, dtype: Any) -> numba.core.typing.templates.Signature:
+    """Return the one signature of every row of a dtype, forward or backward."""
+    array = numba.types.Array(numba.from_dtype(np.dtype(dtype)), 3, "C")
+    names = arguments.split(", ")
+    kinds = [
+        array if name in ("gates", "recurrent", "bias", "states", "d_states") else numba.types.intp
+        for name in names
+    ]
+    return numba.types.void(*kinds)
+
+
+def compile_row(source: str, arguments: str, dtype: Any) -> Any:
+    """Compile a row for its one signature, or load it from the disk."""
+    namespace = {**_FUNCTIONS, "__name__": __name__}
+    exec(compile(source, "<rondeau row>", "exec"), namespace)
+    name = re.search(r"def (\w+)", source)
+    assert name is not None
+    dispatcher = cached_njit(namespace[name[1]], source=source)
+    dispatcher.compile(row_signature(arguments, dtype))
+    return dispatcher
+
+
+class _Row:
+    """Source of one row function in the making: what it may read, under which names, and what it writes."""
+
+    def __init__(self, plan: Schedule, dtype: Any) -> None:
+        self._plan, self._graph = plan, plan.graph
+        self._number = np.dtype(dtype).name
+        self._lanes: dict[str, str] = {}  # name -> what it views, for all lanes that the row may use
+        self._reads: dict[int, str] = {}  # node -> the expression that reads it
+        self._names: dict[int, str] = {}
+
+    def slot(self, slot: Slot) -> str:
+        """Return the name of a slot's lane."""
+        kind, gate = slot
+        if kind == "x":
+            return self._lane(f"gate_{gate}", f"gates, row + b, {self._plan.order.index(gate)}")
+        return self._lane(f"recurrent_{gate}", f"recurrent, row + b, {self._plan.split.index(gate)}")
+
+    def bias(self, slot: Slot) -> str:
+        """Return the name of the lane of a slot's bias."""
+        kind, gate = slot
+        name = f"bias_{gate}" if kind == "x" else f"bias_recurrent_{gate}"
+        return self._lane(name, f"bias, 0, {self._plan.slots.index(slot)}")
+
+    def state(self, when: str, state: str) -> str:
+        """Return the name of the lane of a state, ``"old"`` or ``"new"``."""
+        return self._lane(f"{when}_{state}", f"states, {self._graph.states.index(state)}, {when} + b")
+
+    def adjoint(self, state: str) -> str:
+        """Return the name of the lane of a state's adjoint."""
+        return self._lane(f"adjoint_{state}", f"d_states, {self._graph.states.index(state)}, batch + b")
+
+    def may_read(self, node: int | None, lane_expression: str, name: str) -> None:
+        """Offer a way to read a node from memory."""
+        if node is not None and node not in self._reads:
+            self._reads[node] = lane_expression
+            self._names[node] = f"v{node}" if name in _RESERVED or name in self._names.values() else name
+
+    def input(self, kind: str, name: str) -> int | None:
+        """Return the node of an input, None where the graph has none."""
+        nodes = enumerate(self._graph.nodes)
+        return next((i for i, node in nodes if node.op == "input" and node.value == (kind, name)), None)
+
+    def source(self, name: str, arguments: str, writes: list[tuple[str, int | None]]) -> str:
+        """Return the function's source; a write of None is a write of zero."""
+        needed = self._graph.reach([node for _, node in writes if node is not None], frozenset(self._reads))
+        self._choose_names(needed, writes)
+        body = []
+        for index in needed:
+            if index in self._reads:
+                body.append(f"{self._names[index]} = {self._reads[index]}")
+            elif self._graph.nodes[index].op != "const":
+                body.append(f"{self._names[index]} = {self._expression(index)}")
+        body += [
+            f"{lane}[j] = {self._number + '(0)' if node is None else self._operand(node)}"
+            for lane, node in writes
+        ]
+        text = "\n".join(body)
+        used = [lane for lane in self._lanes if re.search(rf"\b{lane}\[j\]", text)]
+        lines = [f"def {name}({arguments}):", "    for b in range(count):"]
+        lines += [f"        {lane} = lanes({self._lanes[lane]}, {scope})" for scope, lane in enumerate(used)]
+        lines += ["        for j in range(states.shape[2]):"]
+        lines += [f"            {line}" for line in body]
+        return "\n".join(lines) + "\n"
+
+    def _lane(self, name: str, view: str) -> str:
+        self._lanes.setdefault(name, view)
+        return name
+
+    def _choose_names(self, needed: list[int], writes: list[tuple[str, int | None]]) -> None:
+        """Name every value: by the user's variable, by the lane it is written to, by its function, or by number."""
+        wished = {node: lane.partition("_")[2] for lane, node in writes if node is not None}
+        wished = {
+            node: name if node in self._graph.reach(self._graph.outputs) else f"d_{name}"
+            for node, name in wished.items()
+        }
+        wished.update(self._graph.labels)
+        taken = {*self._lanes, *self._names.values(), *_RESERVED}
+        for index in needed:
+            if index in self._names:
+                continue
+            node = self._graph.nodes[index]
+            wish = wished.get(index, f"v{index}")
+            if index not in wished and len(node.args) == 1:
+                wish = f"{node.op}_{self._names.get(node.args[0], str(node.args[0]))}"
+            if wish in taken or keyword.iskeyword(wish) or not wish.isidentifier():
+                wish = f"v{index}"
+            self._names[index] = wish
+            taken.add(wish)
+
+    def _expression(self, index: int) -> str:
+        node = self._graph.nodes[index]
+        return _CODE[node.op].format(*map(self._operand, node.args), zero=f"{self._number}(0)")
+
+    def _operand(self, index: int) -> str:
+        node = self._graph.nodes[index]
+        if index not in self._reads and node.op == "const":
+            return f"{self._number}({node.value!r})"
+        return self._names[index]

@@ -1,0 +1,403 @@
+"""Run: a compiled row over a whole sequence on the CPU, forward and backward.
+
+Each thread takes a slice of the batch through all steps, with no barrier between them: per step a recurrent
+product into the gates' buffers, then the row. What does not recur is one large product over all N rows: the
+input projection before, and the gradients of weights and input after.
+
+Letters
+-------
+N rows, one per batch row and step it has; B batch, I inputs, H hidden units, P = H or the projection;
+S slots of all gates, R recurrent slots of split gates, J columns of the joint gates.
+
+Storage
+-------
+``gates`` (N, S, H) and ``recurrent`` (N, R, H): slots, then what backward needs, then adjoints, in place.
+``states`` (states, B + N, H), and ``hidden`` (B + N, P) where the first state is projected: `Layout.before` and
+`Layout.after` say where a step's rows begin; the initial states lie among them.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numba import from_dtype, prange, types
+from numpy.typing import NDArray
+
+from rondeau.kernels import buffers, threads
+from rondeau.kernels.cache import cached_njit
+from rondeau.kernels.product import matmul, num_panels, pack_panels, packed_size, product_rows
+from rondeau.kernels.targets.cpu_emit import BACKWARD_ARGUMENTS, FORWARD_ARGUMENTS, row_signature
+
+if TYPE_CHECKING:
+    from rondeau.kernels.cell.schedule import Schedule
+    from rondeau.kernels.sequence import Layout, Needs, Weights
+
+__all__ = ["Saved", "backward", "forward"]
+
+Array = NDArray[Any]
+
+
+# ---------------------------------------------------------------- kernels, compiled once per dtype
+
+
+@cached_njit(parallel=True)
+def _run_forward(  # type: ignore[no-untyped-def]
+    row, gates, recurrent, bias, states, hidden, weight_hh, weight_hr, packed, packed_hr, joint,
+    starts, befores, afters, sizes, cuts,
+):  # fmt: skip
+    """Run all steps; ``starts, befores, afters, sizes`` name the rows of each, in the order of running."""
+    H, P = states.shape[2], weight_hh.shape[1]
+    shares, projected = cuts.size - 1, weight_hr.shape[0] > 0
+    J, R, S = joint * H, recurrent.shape[1] * H, gates.shape[1] * H
+    flat_gates, flat_recurrent, flat_states = gates.reshape(-1), recurrent.reshape(-1), states.reshape(-1)
+    flat_hh, flat_hr = weight_hh.reshape(-1), weight_hr.reshape(-1)
+    flat_hidden = hidden.reshape(-1) if projected else flat_states
+    split_at = packed_size(P, J)
+    for share in prange(shares):
+        pack_panels(
+            flat_hh, 0, 1, P, P, J, packed, 0,
+            share * num_panels(packed, J) // shares, (share + 1) * num_panels(packed, J) // shares,
+        )  # fmt: skip
+        pack_panels(
+            flat_hh, J * P, 1, P, P, R, packed, split_at,
+            share * num_panels(packed, R) // shares, (share + 1) * num_panels(packed, R) // shares,
+        )  # fmt: skip
+        if projected:
+            pack_panels(
+                flat_hr, 0, 1, H, H, P, packed_hr, 0,
+                share * num_panels(packed, P) // shares, (share + 1) * num_panels(packed, P) // shares,
+            )  # fmt: skip
+    for share in prange(shares):
+        first = cuts[share]
+        for step in range(starts.size):
+            count = min(cuts[share + 1], sizes[step]) - first
+            if count <= 0:
+                continue
+            at, old, new = starts[step] + first, befores[step] + first, afters[step] + first
+            product_rows(flat_hidden, old * P, P, count, P, packed, 0, J, flat_gates, at * S, S, True)
+            product_rows(
+                flat_hidden, old * P, P, count, P, packed, split_at, R, flat_recurrent, at * R, R, False
+            )
+            row(gates, recurrent, bias, states, at, old, new, count)
+            if projected:
+                product_rows(
+                    flat_states, new * H, H, count, H, packed_hr, 0, P, flat_hidden, new * P, P, False
+                )
+
+
+@cached_njit(parallel=True)
+def _run_backward(  # type: ignore[no-untyped-def]
+    row, gates, recurrent, states, d_states, d_hidden, d_output, d_projected, weight_hh, weight_hr, packed, packed_hr,
+    joint, starts, befores, afters, sizes, cuts,
+):  # fmt: skip
+    """Run all steps backwards, from the last that `_run_forward` ran; ``d_hidden`` and ``d_states`` are carried."""
+    H, P = states.shape[2], weight_hh.shape[1]
+    shares, projected = cuts.size - 1, weight_hr.shape[0] > 0
+    J, R, S = joint * H, recurrent.shape[1] * H, gates.shape[1] * H
+    flat_gates, flat_recurrent, flat_states = gates.reshape(-1), recurrent.reshape(-1), d_states.reshape(-1)
+    flat_hh, flat_hr, flat_projected = weight_hh.reshape(-1), weight_hr.reshape(-1), d_projected.reshape(-1)
+    flat_hidden = d_hidden.reshape(-1) if projected else flat_states
+    flat_output = d_output.reshape(-1)
+    split_at = packed_size(J, P)
+    for share in prange(shares):
+        low, high = share * num_panels(packed, P) // shares, (share + 1) * num_panels(packed, P) // shares
+        pack_panels(flat_hh, 0, P, 1, J, P, packed, 0, low, high)
+        pack_panels(flat_hh, J * P, P, 1, R, P, packed, split_at, low, high)
+        if projected:
+            pack_panels(
+                flat_hr, 0, H, 1, P, H, packed_hr, 0,
+                share * num_panels(packed, H) // shares, (share + 1) * num_panels(packed, H) // shares,
+            )  # fmt: skip
+    for share in prange(shares):
+        first = cuts[share]
+        for step in range(starts.size - 1, -1, -1):
+            count = min(cuts[share + 1], sizes[step]) - first
+            if count <= 0:
+                continue
+            at, old, new = starts[step] + first, befores[step] + first, afters[step] + first
+            if flat_output.size > 0:
+                for k in range(count * P):
+                    flat_hidden[first * P + k] += flat_output[at * P + k]
+            if projected:
+                for k in range(count * P):
+                    flat_projected[at * P + k] = flat_hidden[first * P + k]
+                product_rows(
+                    flat_hidden, first * P, P, count, P, packed_hr, 0, H, flat_states, first * H, H, False
+                )
+            row(gates, recurrent, states, d_states, at, old, new, first, count)
+            product_rows(
+                flat_gates, at * S, S, count, J, packed, 0, P, flat_hidden, first * P, P, not projected
+            )
+            product_rows(
+                flat_recurrent, at * R, R, count, R, packed, split_at, P, flat_hidden, first * P, P, True
+            )
+
+
+@cached_njit(parallel=True)
+def _gather(table, index, out, shares):  # type: ignore[no-untyped-def]
+    """Copy ``table[index[n]]`` to ``out[n]``."""
+    for share in prange(shares):
+        for n in range(share * index.size // shares, (share + 1) * index.size // shares):
+            out[n, :] = table[index[n], :]
+
+
+@cached_njit(parallel=True)
+def _scatter_add(rows, index, out, shares):  # type: ignore[no-untyped-def]
+    """Set ``out`` to zero, then add ``rows[n]`` to ``out[index[n]]`` in the order of n; threads share columns."""
+    columns = rows.shape[1]
+    for share in prange(shares):
+        low, high = share * columns // shares, (share + 1) * columns // shares
+        for i in range(out.shape[0]):
+            for k in range(low, high):
+                out[i, k] = 0
+        for n in range(index.size):
+            i = index[n]
+            for k in range(low, high):
+                out[i, k] += rows[n, k]
+
+
+class _Kernels:
+    """The compiled kernels of one dtype: each compiled, or loaded, when first asked for."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype, self._number = dtype, from_dtype(dtype)
+
+    def _array(self, dimensions: int) -> Any:
+        return types.Array(self._number, dimensions, "C")
+
+    @functools.cached_property
+    def run_forward(self) -> Any:
+        one, two, three = map(self._array, (1, 2, 3))
+        rows = (types.Array(types.int64, 1, "C"),) * 5
+        row = types.FunctionType(row_signature(FORWARD_ARGUMENTS, self._dtype))
+        return _run_forward.compile(
+            types.void(row, three, three, three, three, two, two, two, one, one, types.intp, *rows)
+        )
+
+    @functools.cached_property
+    def run_backward(self) -> Any:
+        one, two, three = map(self._array, (1, 2, 3))
+        rows = (types.Array(types.int64, 1, "C"),) * 5
+        row = types.FunctionType(row_signature(BACKWARD_ARGUMENTS, self._dtype))
+        return _run_backward.compile(
+            types.void(
+                row, three, three, three, three, two, two, two, two, two, one, one, types.intp, *rows
+            )
+        )  # fmt: skip
+
+    @functools.cached_property
+    def gather(self) -> Any:
+        two = self._array(2)
+        return _gather.compile(types.void(two, types.Array(types.int64, 1, "C"), two, types.intp))
+
+    @functools.cached_property
+    def scatter_add(self) -> Any:
+        two = self._array(2)
+        return _scatter_add.compile(types.void(two, types.Array(types.int64, 1, "C"), two, types.intp))
+
+
+_KERNELS = {dtype: _Kernels(dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
+_NO_INDEX = np.zeros(0, np.int64)
+
+
+# ---------------------------------------------------------------- one layer, one direction
+
+
+class Saved(NamedTuple):
+    """What forward leaves for backward."""
+
+    layout: Layout
+    reverse: bool
+    x: Array
+    weights: Weights
+    gates: Array
+    recurrent: Array
+    states: Array
+    hidden: Array
+
+
+def forward(
+    plan: Schedule,
+    row: Any,
+    layout: Layout,
+    x: Array,
+    weights: Weights,
+    initial: tuple[Array, ...],
+    reverse: bool,
+) -> tuple[Array, tuple[Array, ...], Saved]:
+    """Run forward; all arguments are checked, contiguous, and of one dtype."""
+    dtype = weights.weight_hh.dtype
+    kernels = _KERNELS[dtype]
+    N, B, P = layout.num_rows, layout.batch_size, weights.weight_hh.shape[1]
+    H = weights.weight_hh.shape[0] // len(plan.order)
+    weight_ih, weight_hh = (_in_order(plan, w) for w in (weights.weight_ih, weights.weight_hh))
+
+    gates = buffers.empty((N, len(plan.order), H), dtype)
+    recurrent = buffers.empty((N, len(plan.split), H), dtype)
+    states = buffers.empty((len(initial), B + N, H), dtype)
+    projected = weights.weight_hr is not None
+    hidden = buffers.empty((B + N, P) if projected else (0, P), dtype)
+    weight_hr = weights.weight_hr if weights.weight_hr is not None else np.empty((0, H), dtype)
+    for k, state in enumerate(initial):
+        (hidden if projected and k == 0 else states[k])[layout.initial_rows(reverse)] = state
+
+    _project_input(x, weight_ih, gates.reshape(N, weight_ih.shape[0]))
+    bias = _bias_of_slots(plan, weights, H)
+    J, R = len(plan.joint) * H, len(plan.split) * H
+    packed = buffers.empty(packed_size(P, J) + packed_size(P, R), dtype)
+    packed_hr = buffers.empty(packed_size(H, P) if projected else 0, dtype)
+    threads.launch(
+        kernels.run_forward, row, gates, recurrent, bias, states, hidden, weight_hh, weight_hr, packed, packed_hr,
+        len(plan.joint), *layout.steps(reverse), layout.cuts(threads.get_num_threads()),
+    )  # fmt: skip
+
+    first = hidden if projected else states[0]
+    output = first[layout.output_rows(reverse)]
+    last = layout.final_rows(reverse)
+    final = tuple(np.array((first if k == 0 else states[k])[last]) for k in range(len(initial)))
+    return output, final, Saved(layout, reverse, x, weights, gates, recurrent, states, hidden)
+
+
+def backward(
+    plan: Schedule,
+    row: Any,
+    saved: Saved,
+    d_output: Array | None,
+    d_final: tuple[Array | None, ...],
+    needs: Needs,
+    consume: bool,
+) -> tuple[Array | None, tuple[Array, ...] | None, dict[str, Array | None]]:
+    """Run backward; return the gradients of x, of the initial states, and of the weights by name."""
+    layout, reverse, x, weights, gates, recurrent, states, hidden = saved
+    dtype = weights.weight_hh.dtype
+    kernels = _KERNELS[dtype]
+    N, B, P = layout.num_rows, layout.batch_size, weights.weight_hh.shape[1]
+    H = weights.weight_hh.shape[0] // len(plan.order)
+    weight_ih, weight_hh = (_in_order(plan, w) for w in (weights.weight_ih, weights.weight_hh))
+    projected = weights.weight_hr is not None
+    if not consume:
+        gates, recurrent = _copy(gates), _copy(recurrent)
+
+    d_states = buffers.empty((states.shape[0], B, H), dtype)
+    d_hidden = buffers.empty((B, P) if projected else (0, P), dtype)
+    d_initial = tuple(d_hidden if projected and k == 0 else d_states[k] for k in range(states.shape[0]))
+    for target, gradient in zip(d_initial, d_final, strict=True):
+        target[...] = 0 if gradient is None else gradient
+    d_projected = buffers.empty((N, P) if projected else (0, P), dtype)
+    if d_output is None:
+        d_output = np.empty((0, P), dtype)
+    weight_hr = weights.weight_hr if weights.weight_hr is not None else np.empty((0, H), dtype)
+    J, R = len(plan.joint) * H, len(plan.split) * H
+    packed = buffers.empty(packed_size(J, P) + packed_size(R, P), dtype)
+    packed_hr = buffers.empty(packed_size(P, H) if projected else 0, dtype)
+    threads.launch(
+        kernels.run_backward, row, gates, recurrent, states, d_states, d_hidden, d_output, d_projected,
+        weight_hh, weight_hr, packed, packed_hr,
+        len(plan.joint), *layout.steps(reverse), layout.cuts(threads.get_num_threads()),
+    )  # fmt: skip
+
+    d_gates = gates.reshape(N, weight_ih.shape[0])
+    d_recurrent = recurrent.reshape(N, recurrent.shape[1] * H)
+    d_x = matmul(d_gates, weight_ih) if needs.x and x.ndim == 2 else None
+    d_weights: dict[str, Array | None] = dict.fromkeys(weights._fields)
+    if needs.weights:
+        before = (hidden if projected else states[0])[layout.before_rows(reverse)]
+        d_hh = np.empty_like(weight_hh)
+        d_hh[J + R :] = 0
+        matmul(d_gates[:, :J].T, before, out=d_hh[:J])
+        matmul(d_recurrent.T, before, out=d_hh[J : J + R])
+        d_weights["weight_ih"] = _in_users_order(
+            plan, _gradient_of_input_weight(x, d_gates, weight_ih.shape[1])
+        )
+        d_weights["weight_hh"] = _in_users_order(plan, d_hh)
+        d_bias = _sum_rows(d_gates)
+        if weights.bias_ih is not None:
+            d_weights["bias_ih"] = _in_users_order(plan, d_bias)
+        if weights.bias_hh is not None:
+            d_bias_hh = np.concatenate(
+                (d_bias[:J], _sum_rows(d_recurrent), np.zeros(len(plan.apart) * H, dtype))
+            )
+            d_weights["bias_hh"] = _in_users_order(plan, d_bias_hh)
+        if projected:
+            after = states[0][layout.after_rows(reverse)]
+            d_weights["weight_hr"] = matmul(d_projected.T, after)
+    return d_x, d_initial if needs.initial else None, d_weights
+
+
+def _project_input(x: Array, weight_ih: Array, gates: Array) -> None:
+    """Fill ``gates`` (N, G H) with the input part of every gate, without its bias."""
+    if x.ndim == 2:
+        matmul(x, weight_ih.T, out=gates)
+        return
+    used, index = _used_ids(x, weight_ih.shape[1])
+    table = np.ascontiguousarray(weight_ih.T if used is None else weight_ih[:, used].T)
+    threads.launch(_KERNELS[gates.dtype].gather, table, index, gates, threads.get_num_threads())
+
+
+def _gradient_of_input_weight(x: Array, d_gates: Array, inputs: int) -> Array:
+    """Return the gradient of ``weight_ih`` (G H, I)."""
+    if x.ndim == 2:
+        return matmul(d_gates.T, x)
+    used, index = _used_ids(x, inputs)
+    table = buffers.empty((inputs if used is None else used.size, d_gates.shape[1]), d_gates.dtype)
+    threads.launch(_KERNELS[d_gates.dtype].scatter_add, d_gates, index, table, threads.get_num_threads())
+    if used is None:
+        return np.ascontiguousarray(table.T)
+    gradient = np.zeros((d_gates.shape[1], inputs), d_gates.dtype)
+    gradient[:, used] = table.T
+    return gradient
+
+
+def _used_ids(ids: Array, inputs: int) -> tuple[Array | None, Array]:
+    """Return the ids that occur and each row's place among them; None and the ids themselves where most may occur."""
+    if inputs <= ids.size:
+        return None, ids
+    used, index = np.unique(ids, return_inverse=True)
+    return used, index.astype(np.int64, copy=False)
+
+
+def _sum_rows(rows: Array) -> Array:
+    """Return the sum over rows, in their order, whatever the number of threads."""
+    index = np.zeros(rows.shape[0], np.int64)
+    total = np.empty((1, rows.shape[1]), rows.dtype)
+    threads.launch(_KERNELS[rows.dtype].scatter_add, rows, index, total, threads.get_num_threads())
+    summed: Array = total[0]
+    return summed
+
+
+def _bias_of_slots(plan: Schedule, weights: Weights, H: int) -> Array:
+    """Return what is added to each slot, (1, slots, H): joint gates get both biases, split gates one in each slot."""
+    bias = np.zeros((1, len(plan.slots), H), weights.weight_hh.dtype)
+    flat, columns = bias.reshape(-1), len(plan.order) * H
+    J, R = len(plan.joint) * H, len(plan.split) * H
+    if weights.bias_ih is not None:
+        flat[:columns] = _in_order(plan, weights.bias_ih)
+    if weights.bias_hh is not None:
+        bias_hh = _in_order(plan, weights.bias_hh)
+        flat[:J] += bias_hh[:J]
+        flat[columns:] = bias_hh[J : J + R]
+    return bias
+
+
+def _in_order(plan: Schedule, rows: Array) -> Array:
+    """Return the rows of a weight or bias with the gates in the order of the buffers."""
+    if plan.order == plan.graph.gates:
+        return rows
+    places = [plan.graph.gates.index(gate) for gate in plan.order]
+    return np.ascontiguousarray(rows.reshape(len(places), -1)[places]).reshape(rows.shape)
+
+
+def _in_users_order(plan: Schedule, rows: Array) -> Array:
+    """Undo `_in_order`."""
+    if plan.order == plan.graph.gates:
+        return rows
+    places = [plan.order.index(gate) for gate in plan.graph.gates]
+    return np.ascontiguousarray(rows.reshape(len(places), -1)[places]).reshape(rows.shape)
+
+
+def _copy(array: Array) -> Array:
+    copy = buffers.empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
