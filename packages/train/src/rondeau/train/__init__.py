@@ -1,3 +1,59 @@
-"""Optimisers, schedules, the training loop, checkpoints and the command line."""
+"""Optimisers, schedules, the training loop, evaluation, generation, checkpoints and the command line.
+
+Everything is imported on first use, so that ``rondeau --help`` answers at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rondeau.train import lr_scheduler, optim
+    from rondeau.train._checkpoint import CheckpointError, CheckpointFolder, Snapshot
+    from rondeau.train._evaluate import Evaluation, evaluate
+    from rondeau.train._generate import generate, token_probabilities
+    from rondeau.train._progress import Progress
+    from rondeau.train._run import Recorder, RunError, RunFolder
+    from rondeau.train._trainer import Callback, DivergedError, Trainer
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Callback",
+    "CheckpointError",
+    "CheckpointFolder",
+    "DivergedError",
+    "Evaluation",
+    "Progress",
+    "Recorder",
+    "RunError",
+    "RunFolder",
+    "Snapshot",
+    "Trainer",
+    "evaluate",
+    "generate",
+    "lr_scheduler",
+    "optim",
+    "token_probabilities",
+]
+
+_HOMES = {
+    "_checkpoint": ("CheckpointError", "CheckpointFolder", "Snapshot"),
+    "_evaluate": ("Evaluation", "evaluate"),
+    "_generate": ("generate", "token_probabilities"),
+    "_progress": ("Progress",),
+    "_run": ("Recorder", "RunError", "RunFolder"),
+    "_trainer": ("Callback", "DivergedError", "Trainer"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("lr_scheduler", "optim"):
+        return import_module(f"{__name__}.{name}")
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -49,9 +49,9 @@ class LRScheduler(ABC):
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"expected an Optimizer to schedule, got {type(optimizer).__name__}")
         self.optimizer = optimizer
-        self.base_lrs: list[float] = [
-            group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups
-        ]
+        self.base_lrs: list[float] = []
+        for group in optimizer.param_groups:
+            self.base_lrs.append(group.setdefault("initial_lr", group["lr"]))
         self.last_epoch = last_epoch
         self.step()
 

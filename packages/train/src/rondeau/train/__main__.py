@@ -1,0 +1,5 @@
+"""``python -m rondeau.train``: the command line."""
+
+from rondeau.train.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,81 @@
+"""``rondeau corpus``."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rondeau.train._options import TextOptions, pick
+from rondeau.train._parser import CommandParser, UsageError
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "corpus",
+        "[CORPUS]",
+        "Count what a text holds: its vocabulary, its most frequent n-grams, and how their counts fall "
+        "with their rank (Zipf's law).",
+    )
+    parser.add_argument(
+        "corpus", metavar="CORPUS", nargs="?", help="a UTF-8 text file; by default Python's own"
+    )
+    parser.add_argument("--ngrams", type=int, default=3, help="count runs of up to this many tokens")
+    parser.add_argument("--top", type=int, default=10, help="how many of the most frequent to print")
+    parser.add_argument("--plot", type=str | None, help="a PNG file to draw the counts into")
+    parser.add_class_arguments(TextOptions, as_group=True, skip={"held_out"})
+    parser.set_defaults(tokens="words")
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Print the tables; return the exit status."""
+    arguments = _parser().parse_args(list(argv))
+    from rondeau.data import TokenStream, count_ngrams, fit_zipf
+    from rondeau.train._curves import can_plot, plot_zipf
+    from rondeau.train._recipe import TOKEN_NAMES, load_corpus, make_codec
+
+    for name in ("ngrams", "top"):
+        if arguments[name] < 1:
+            raise UsageError(f"--{name}: expected at least 1, got {arguments[name]}")
+    if arguments.plot is not None and not can_plot():
+        raise UsageError('--plot needs matplotlib; pip install "rondeau[plot]"')
+    options = pick(TextOptions, argparse.Namespace(**vars(arguments)))
+    corpus = load_corpus(arguments.corpus)
+    codec = make_codec(corpus.text, options)
+    stream = TokenStream(codec.encode(corpus.text), len(codec))
+    token = TOKEN_NAMES[options.tokens]
+    print(f"{corpus.name}: {len(corpus.text):,} characters, {len(stream):,} {token}s")
+    tables, fits = {}, {}
+    for n in range(1, arguments.ngrams + 1):
+        try:
+            table = count_ngrams(stream, n)
+        except ValueError as error:
+            raise UsageError(f"--ngrams: {error}") from error
+        label = {1: f"{token}s", 2: f"pairs of {token}s", 3: f"triples of {token}s"}.get(
+            n, f"runs of {n} {token}s"
+        )
+        tables[label] = table
+        once = int((table.counts == 1).sum())
+        print(f"\n{label}: {len(table):,} distinct, {once:,} of them once")
+        width = max((len(str(count)) for count in table.counts[: arguments.top]), default=1)
+        for ngram, count in table.most_common(arguments.top, codec.vocab):
+            print(f"  {count:{width}}  {' '.join(map(_visible, ngram))}")
+        # The most frequent lie below Zipf's line, and those seen once form one long step.
+        last = int((table.counts > 1).sum())
+        first = min(10, max(1, last // 10))
+        if last - first >= 2:
+            fit = fits[label] = fit_zipf(table.counts, first, last)
+            print(
+                f"  Zipf: the count falls as rank to the power of -{fit.exponent:.3f} (ranks {first:,} to {last:,})"
+            )
+    if arguments.plot is not None:
+        path = Path(arguments.plot)
+        try:
+            plot_zipf(tables, fits, path)
+        except OSError as error:
+            raise UsageError(f"--plot: {error}") from error
+        print(f"\nplot: {path}")
+    return 0
+
+
+def _visible(token: str) -> str:
+    return repr(token) if not token.strip() or not token.isprintable() else token

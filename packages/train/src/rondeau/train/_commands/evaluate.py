@@ -1,0 +1,83 @@
+"""``rondeau evaluate``."""
+
+from collections.abc import Sequence
+
+from rondeau.train._parser import CommandParser, UsageError
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "evaluate",
+        "RUN [CORPUS]",
+        "Measure how well a trained model predicts: the held-out part of its own text, or the whole of "
+        "another one.",
+    )
+    parser.add_argument("run", metavar="RUN", type=str, help="the folder of a run")
+    parser.add_argument("corpus", metavar="CORPUS", nargs="?", help="a UTF-8 text file, scored as a whole")
+    parser.add_argument(
+        "--checkpoint", type=str, default="best", help="best, latest, or a name such as step-200"
+    )
+    parser.add_argument(
+        "--batch_size",
+        type=int,
+        default=1,
+        help="read the text as this many rows: faster; 1 is the exact score",
+    )
+    parser.add_argument(
+        "--windows",
+        type=int | None,
+        help="begin with a zero state every so many tokens, instead of carrying it",
+    )
+    parser.add_argument("--threads", type=int | None, help="cores to use; by default all")
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Print the score; return the exit status."""
+    arguments = _parser().parse_args(list(argv))
+    from rondeau import tensor as rt
+    from rondeau.data import TokenStream
+    from rondeau.train._evaluate import evaluate
+    from rondeau.train._recipe import TOKEN_NAMES, load_corpus, split_stream
+    from rondeau.train._trained import load_trained
+
+    for name in ("batch_size", "windows", "threads"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name}: expected at least 1, got {value}")
+    if arguments.threads is not None:
+        rt.set_num_threads(arguments.threads)
+    trained = load_trained(arguments.run, arguments.checkpoint)
+    options = trained.config.text
+    token = TOKEN_NAMES[options.tokens]
+    if arguments.corpus is None:
+        corpus = load_corpus(trained.config.corpus)
+        stream = split_stream(corpus.text, trained.codec, options.held_out)[1]
+        what = f"the last {100 * options.held_out:g} % of {corpus.name}, held out in training"
+        if not len(stream):
+            raise UsageError("this run held nothing out (--held_out 0); give a CORPUS to measure it on")
+    else:
+        corpus = load_corpus(arguments.corpus)
+        stream = TokenStream(trained.codec.encode(corpus.text), len(trained.codec))
+        what = f"all of {corpus.name}"
+    if len(stream) < 2:
+        raise UsageError(
+            f"{what} has {len(stream)} {token}s; expected at least 2, one to read and one to predict"
+        )
+    if arguments.windows is None:
+        score = evaluate(trained.model, stream, batch_size=arguments.batch_size, num_steps=1024)
+    else:
+        score = evaluate(
+            trained.model,
+            stream,
+            batch_size=arguments.batch_size,
+            num_steps=arguments.windows,
+            carry_state=False,
+        )
+    print(f"{what}, by the model of step {trained.step:,}:")
+    print(score.describe(token))
+    unk = trained.codec.vocab.unk
+    unknown = 0 if unk is None else sum(int((chunk == unk).sum()) for chunk in stream.chunks())
+    if unknown:
+        print(f"{unknown:,} {token}s are not in the model's vocabulary, and count as <unk>")
+    return 0

@@ -1,0 +1,71 @@
+"""``rondeau generate``."""
+
+import sys
+from collections.abc import Sequence
+
+from rondeau.train._parser import CommandParser, UsageError
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "generate",
+        "RUN",
+        "Let a trained model continue a text. It reads the prompt, then its own draws.",
+    )
+    parser.add_argument("run", metavar="RUN", type=str, help="the folder of a run")
+    parser.add_argument("--prompt", type=str | None, help="what the text begins with; by default a line end")
+    parser.add_argument("--length", type=int, default=400, help="how many tokens to draw")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=0.8,
+        help="below 1 safer, above 1 wilder, 0: the likeliest token each time",
+    )
+    parser.add_argument("--top_k", type=int | None, help="draw among this many likeliest tokens only")
+    parser.add_argument(
+        "--top_p",
+        type=float | None,
+        help="draw among the fewest likeliest tokens whose probabilities sum to this",
+    )
+    parser.add_argument("--seed", type=int | None, help="the same seed draws the same text")
+    parser.add_argument(
+        "--checkpoint", type=str, default="best", help="best, latest, or a name such as step-200"
+    )
+    parser.add_argument(
+        "--unknown_as_unk", action="store_true", help="let what the vocabulary lacks be <unk>, not an error"
+    )
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Print the prompt and its continuation; return the exit status."""
+    arguments = _parser().parse_args(list(argv))
+    from rondeau.train._generate import generate
+    from rondeau.train._recipe import default_prompt
+    from rondeau.train._trained import load_trained
+
+    trained = load_trained(arguments.run, arguments.checkpoint)
+    prompt = default_prompt(trained.codec) if arguments.prompt is None else arguments.prompt
+    if arguments.seed is not None and arguments.seed < 0:
+        raise UsageError(f"--seed: expected at least 0, got {arguments.seed}")
+    try:
+        pieces = generate(
+            trained.model,
+            trained.codec,
+            prompt,
+            arguments.length,
+            temperature=arguments.temperature,
+            top_k=arguments.top_k,
+            top_p=arguments.top_p,
+            seed=arguments.seed,
+            on_unknown="unk" if arguments.unknown_as_unk else "error",
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    joint = trained.codec.decode_stream(trained.codec.encode(prompt).tolist())
+    sys.stdout.write(prompt if arguments.prompt is not None else "".join(joint))
+    for piece in pieces:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+    return 0

@@ -1,0 +1,210 @@
+"""``rondeau train``."""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rondeau.train._options import Config, Request, parse_train
+from rondeau.train._parser import UsageError
+
+if TYPE_CHECKING:
+    from rondeau.data import Codec, TokenStream
+    from rondeau.train._run import RunFolder
+    from rondeau.train._trainer import Trainer
+
+_INTERRUPTED = "interrupted"
+
+
+def run(argv: Sequence[str]) -> int:
+    """Start or continue a run; return the exit status."""
+    request = parse_train(argv)
+    # What follows needs the compiler and its kernels: not imported for --help.
+    from rondeau.train._checkpoint import CheckpointError
+    from rondeau.train._run import RunError
+    from rondeau.train._trainer import DivergedError
+
+    try:
+        return _train(request)
+    except (RunError, CheckpointError) as error:
+        raise UsageError(str(error)) from error
+    except DivergedError as error:
+        print(f"rondeau train: {error}", file=sys.stderr)
+        return 1
+
+
+def _train(request: Request) -> int:
+    from rondeau import tensor as rt
+    from rondeau.data import NgramModel
+    from rondeau.train import _recipe
+    from rondeau.train._progress import Progress
+    from rondeau.train._run import Recorder, RunFolder
+
+    config = request.config
+    threads = request.threads if request.threads is not None else config.run.threads
+    if threads is not None:
+        if threads < 1:
+            raise UsageError(f"--threads: expected at least 1, got {threads}")
+        rt.set_num_threads(threads)
+    _check_run_options(config)
+    corpus = _recipe.load_corpus(config.corpus)
+    run = RunFolder(request.resume or _output(config), config.run.keep)
+    begins = request.resume is None or not run.vocab.exists()
+    codec = _recipe.make_codec(corpus.text, config.text) if begins else run.load_codec()
+    train, held_out = _recipe.split_stream(corpus.text, codec, config.text.held_out)
+    rt.manual_seed(config.run.seed)
+    model = _recipe.make_model(config.model, len(codec))
+    recorder = Recorder(
+        run,
+        codec,
+        corpus.identity,
+        checkpoint_every=config.run.checkpoint_every,
+        prompt=_recipe.default_prompt(codec),
+    )
+    trainer = _recipe.make_trainer(
+        config.training,
+        model,
+        train,
+        held_out,
+        seed=config.run.seed,
+        log_every=config.run.log_every,
+        evaluate_every=config.run.evaluate_every,
+        callbacks=[recorder, Progress()],
+    )
+    if request.resume is None:
+        run.create(config.yaml, request.overwrite)
+    if begins:
+        run.save_codec(codec)
+    if request.resume is not None:
+        recorder.resume(trainer)
+
+    token = _recipe.TOKEN_NAMES[config.text.tokens]
+    _say("corpus", f"{corpus.name}: {len(corpus.text):,} characters")
+    _say(
+        "tokens",
+        f"{len(train):,} {token}s to train on, {len(held_out):,} held out; vocabulary of {len(codec):,}",
+    )
+    _say("model", _describe_model(config, trainer))
+    _say("run", f"{run.path}" + (f", continued at step {trainer.step:,}" if request.resume else ""))
+    baselines: dict[str, float] = {}
+    if len(held_out):
+        for order, name in ((1, "unigram"), (2, "bigram")):
+            baselines[name] = NgramModel(train, order).negative_log_likelihood(held_out)
+
+    with _stopping_on_signals(trainer):
+        trainer.fit()
+    if trainer.stopped_by == _INTERRUPTED:
+        print(
+            f"interrupted at step {trainer.step:,}: everything is kept; "
+            f"continue with: rondeau train --resume {run.path}",
+            file=sys.stderr,
+        )
+        return 130
+    _finish(config, run, codec, trainer, held_out, baselines)
+    return 0
+
+
+def _say(what: str, line: str) -> None:
+    print(f"{what:9}{line}", flush=True)
+
+
+def _output(config: Config) -> str:
+    from rondeau.train._recipe import default_output
+
+    if config.run.output is not None:
+        return config.run.output
+    return str(default_output(config.corpus, config.model, time.strftime("%Y%m%d-%H%M%S")))
+
+
+def _check_run_options(config: Config) -> None:
+    for name in ("log_every", "evaluate_every", "checkpoint_every", "keep"):
+        value = getattr(config.run, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name}: expected at least 1, got {value}")
+    if config.run.seed < 0:
+        raise UsageError(f"--seed: expected at least 0, got {config.run.seed}")
+
+
+def _describe_model(config: Config, trainer: "Trainer") -> str:
+    options = config.model
+    size = sum(parameter.data.size for parameter in trainer.model.parameters())
+    layers = "1 layer" if options.num_layers == 1 else f"{options.num_layers} layers"
+    entry = "one-hot input" if options.embedding_size is None else f"embeddings of {options.embedding_size}"
+    steps = "" if trainer.total_steps is None else f", {trainer.total_steps:,} steps"
+    return f"{options.cell}, {layers} of {options.hidden_size} units, {entry}: {size:,} parameters{steps}"
+
+
+@contextmanager
+def _stopping_on_signals(trainer: "Trainer") -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the run after the present step; a second one ends it at once."""
+
+    def stop(number: int, frame: Any) -> None:
+        trainer.stop(_INTERRUPTED)
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _finish(
+    config: Config,
+    run: "RunFolder",
+    codec: "Codec",
+    trainer: "Trainer",
+    held_out: "TokenStream",
+    baselines: dict[str, float],
+) -> None:
+    """Measure the best weights, and tell and keep what came out."""
+    from rondeau.train import _recipe
+    from rondeau.train._curves import can_plot, plot_curves
+    from rondeau.train._durable import replace_file
+    from rondeau.train._evaluate import Evaluation, evaluate
+    from rondeau.train._generate import generate
+
+    token = _recipe.TOKEN_NAMES[config.text.tokens]
+    print(f"ended: {trainer.stopped_by}, in {trainer.seconds:,.0f} seconds of training")
+    summary: dict[str, Any] = {
+        "stopped_by": trainer.stopped_by,
+        "steps": trainer.step,
+        "train_seconds": round(trainer.seconds, 3),
+    }
+    if len(held_out):
+        if trainer.best_step != trainer.step:
+            trainer.model.load_state_dict(run.load_checkpoint("best").arrays["weights"])
+        steps = 1024 if trainer.carries_state else config.training.num_steps
+        score = evaluate(trainer.model, held_out, num_steps=steps, carry_state=trainer.carries_state)
+        print(f"held out, with the weights of step {trainer.best_step:,}:")
+        print(f"  this model  {score.describe(token)}")
+        for name, loss in baselines.items():
+            print(f"  {name:10}  perplexity {Evaluation(loss, score.num_tokens, True).perplexity:.3f}")
+        summary |= {
+            "best_step": trainer.best_step,
+            "held_out_loss": score.loss,
+            "held_out_perplexity": score.perplexity,
+            "bits_per_token": score.bits_per_token,
+            "tokens_scored": score.num_tokens,
+            "state_carried": score.carried,
+            "baselines": baselines,
+        }
+    replace_file(run.path / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+    prompt = _recipe.default_prompt(codec)
+    print("sample:")
+    text = prompt + "".join(
+        generate(trainer.model, codec, prompt, 300, temperature=0.8, seed=config.run.seed)
+    )
+    print("  | " + text.strip("\n").replace("\n", "\n  | "))
+    if can_plot():
+        plot_curves(run.rows(), run.curves, baselines)
+        print(f"curves: {run.curves}")
+    else:
+        print('curves: not drawn, since matplotlib is missing; pip install "rondeau[plot]"')
+    print(f"run folder: {run.path}{os.sep}")
+    print(f'next: rondeau generate {run.path} --prompt "..."')

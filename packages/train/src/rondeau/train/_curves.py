@@ -1,0 +1,79 @@
+"""Plots, where matplotlib is installed (extra `plot`)."""
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rondeau.data import NgramTable, ZipfFit
+from rondeau.train._trainer import Row
+
+
+def can_plot() -> bool:
+    """Return whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def _figure() -> Any:
+    # A Figure of its own, not pyplot: no window, no global state, whatever backend the caller uses.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(8, 5), layout="constrained")
+
+
+def plot_curves(rows: Sequence[Row], path: Path, baselines: Mapping[str, float] | None = None) -> None:
+    """Draw the training and held-out loss over the steps.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Of ``metrics.jsonl``.
+    path : Path
+        A PNG file, replaced.
+    baselines : mapping of str to float, optional
+        Losses of other models in nats per token, drawn as lines.
+    """
+    figure = _figure()
+    axes = figure.subplots()
+    trained = [row for row in rows if "train_loss" in row]
+    axes.plot([r["step"] for r in trained], [r["train_loss"] for r in trained], label="training", alpha=0.7)
+    held_out = [row for row in trained if "held_out_loss" in row]
+    if held_out:
+        axes.plot(
+            [r["step"] for r in held_out], [r["held_out_loss"] for r in held_out], "o-", label="held out"
+        )
+    for i, (name, loss) in enumerate((baselines or {}).items()):
+        axes.axhline(loss, linestyle="--", linewidth=1, color=f"C{i + 2}", label=name)
+    axes.set(xlabel="step", ylabel="loss (nats per token)")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(path, format="png", dpi=120)
+
+
+def plot_zipf(tables: Mapping[str, NgramTable], fits: Mapping[str, ZipfFit], path: Path) -> None:
+    """Draw counts over ranks, both logarithmic, with the fitted lines.
+
+    Parameters
+    ----------
+    tables : mapping of str to NgramTable
+        Label -> counts.
+    fits : mapping of str to ZipfFit
+        Label -> line; a label may be missing.
+    path : Path
+        A PNG file, replaced.
+    """
+    figure = _figure()
+    axes = figure.subplots()
+    for i, (label, table) in enumerate(tables.items()):
+        axes.loglog(np.arange(1, len(table) + 1), table.counts, color=f"C{i}", label=label)
+        if label in fits:
+            fit = fits[label]
+            ranks = np.array([fit.first_rank, fit.last_rank])
+            line = np.exp(fit.intercept - fit.exponent * np.log(ranks))
+            axes.loglog(ranks, line, "--", color=f"C{i}", label=f"exponent {fit.exponent:.2f}")
+    axes.set(xlabel="rank", ylabel="count")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(path, format="png", dpi=120)

@@ -1,0 +1,175 @@
+"""How well a language model predicts a stream of tokens."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rondeau import nn
+from rondeau import tensor as rt
+from rondeau.data import TokenStream
+
+# One tensor, or a tuple of them where a cell has several states; each (layers, batch, hidden).
+CarriedState = Any
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The score of a stream.
+
+    Attributes
+    ----------
+    loss : float
+        Mean negative log-likelihood in nats per token, every token weighing the same.
+    num_tokens : int
+        How many tokens were scored.
+    carried : bool
+        Whether the hidden state was carried along each row, or began anew in every window.
+    num_rows : int
+        Into how many rows, or windows, the stream was cut; each begins with a zero state.
+
+    Examples
+    --------
+    >>> evaluation = Evaluation(loss=math.log(2), num_tokens=1000, carried=True)
+    >>> round(evaluation.perplexity, 6), round(evaluation.bits_per_token, 6)
+    (2.0, 1.0)
+    """
+
+    loss: float
+    num_tokens: int
+    carried: bool
+    num_rows: int = 1
+
+    @property
+    def perplexity(self) -> float:
+        """Return ``exp(loss)``: 1 is perfect, the size of the vocabulary is uniform guessing."""
+        return math.exp(self.loss) if self.loss < 700 else math.inf
+
+    @property
+    def bits_per_token(self) -> float:
+        """Return the loss in bits: bits per character where tokens are characters."""
+        return self.loss / math.log(2)
+
+    def describe(self, token: str = "token") -> str:
+        """Return one line for a reader; `token` is what the tokens are, such as "character"."""
+        if not self.carried:
+            state = f"zero state at each of {self.num_rows:,} windows"
+        elif self.num_rows == 1:
+            state = "state carried over the whole stream"
+        else:
+            state = f"state carried over {self.num_rows} rows"
+        return (
+            f"perplexity {self.perplexity:.3f}, {self.loss:.4f} nats and {self.bits_per_token:.4f} bits per {token} "
+            f"({self.num_tokens:,} {token}s scored, {state})"
+        )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch dropout and the recording of gradients off, and afterwards back to what they were."""
+    training = model.training
+    model.eval()
+    try:
+        with rt.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+def map_state(function: Callable[[rt.Tensor], rt.Tensor], state: CarriedState) -> CarriedState:
+    """Apply `function` to every tensor of a state."""
+    return tuple(map(function, state)) if isinstance(state, tuple) else function(state)
+
+
+def time_major(targets: NDArray[np.int64]) -> rt.Tensor:
+    """Return targets (B, T) in the order of a language model's logits: (T*B,), row ``t*B + b``."""
+    return rt.tensor(np.ascontiguousarray(targets.T).reshape(-1))
+
+
+def evaluate(
+    model: nn.Module,
+    tokens: TokenStream | ArrayLike,
+    *,
+    batch_size: int = 1,
+    num_steps: int = 256,
+    carry_state: bool = True,
+) -> Evaluation:
+    """Score every token of a stream but the first, which nothing precedes.
+
+    Parameters
+    ----------
+    model : Module
+        Called as `nn.LanguageModel`: ``model(ids (B, T), state) -> (logits (T*B, V) time-major, state)``.
+    tokens : TokenStream or array_like of int, shape (n,)
+        At least 2.
+    batch_size : int
+        1, the default, reads the stream as one row: the exact score, where every prediction sees all that came
+        before. More rows are faster; each is a contiguous part that begins with a zero state, which costs a little.
+    num_steps : int
+        Tokens of a row in one call of the model; does not change the score where the state is carried.
+    carry_state : bool
+        False: every window of `num_steps` tokens begins with a zero state.
+
+    Returns
+    -------
+    Evaluation
+        Of ``n - 1`` tokens.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 2 tokens, or a size is less than 1.
+    """
+    stream = tokens if isinstance(tokens, TokenStream) else TokenStream(tokens)
+    count = len(stream) - 1
+    if count < 1:
+        raise ValueError(f"tokens: expected at least 2, one to read and one to predict, got {len(stream)}")
+    for name, size in (("batch_size", batch_size), ("num_steps", num_steps)):
+        if size < 1:
+            raise ValueError(f"{name}: expected at least 1, got {size}")
+    with evaluating(model):
+        if carry_state:
+            rows = min(batch_size, count)
+            return Evaluation(_score_rows(model, stream, rows, num_steps) / count, count, True, rows)
+        windows = -(-count // num_steps)
+        return Evaluation(_score_windows(model, stream, batch_size, num_steps) / count, count, False, windows)
+
+
+def _score_rows(model: nn.Module, stream: TokenStream, rows: int, num_steps: int) -> float:
+    """Sum the loss over contiguous rows, whose lengths differ by one at most, the longer ones first."""
+    length, longer = divmod(len(stream) - 1, rows)
+    starts = np.arange(rows) * length + np.minimum(np.arange(rows), longer)
+    total, state = 0.0, None
+    for t in range(0, length, num_steps):
+        loss, state = _score(model, stream, starts + t, min(num_steps, length - t), state)
+        total += loss
+    if longer:
+        state = map_state(lambda part: part[:, :longer], state)
+        total += _score(model, stream, starts[:longer] + length, 1, state)[0]
+    return total
+
+
+def _score_windows(model: nn.Module, stream: TokenStream, batch_size: int, num_steps: int) -> float:
+    """Sum the loss over windows that all begin with a zero state, `batch_size` of them at a time."""
+    whole, rest = divmod(len(stream) - 1, num_steps)
+    starts = np.arange(whole) * num_steps
+    total = 0.0
+    for i in range(0, whole, batch_size):
+        total += _score(model, stream, starts[i : i + batch_size], num_steps, None)[0]
+    if rest:
+        total += _score(model, stream, np.array([whole * num_steps]), rest, None)[0]
+    return total
+
+
+def _score(
+    model: nn.Module, stream: TokenStream, starts: NDArray[np.int64], num_steps: int, state: CarriedState
+) -> tuple[float, CarriedState]:
+    """Sum the loss of the `num_steps` predictions that follow each of `starts` (B,)."""
+    windows = stream.windows(starts, num_steps + 1)
+    logits, state = model(np.ascontiguousarray(windows[:, :-1]), state)
+    losses = nn.functional.cross_entropy(logits, time_major(windows[:, 1:]), reduction="none")
+    return float(losses.data.sum(dtype=np.float64)), state

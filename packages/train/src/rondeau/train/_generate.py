@@ -1,0 +1,150 @@
+"""Text from a language model, token by token."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau import nn
+from rondeau.data import Codec
+from rondeau.train._evaluate import evaluating
+
+
+def generate(
+    model: nn.Module,
+    codec: Codec,
+    prompt: str,
+    length: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+    on_unknown: Literal["error", "unk"] = "error",
+) -> Iterator[str]:
+    """Continue a text: read `prompt`, then feed the model its own draws.
+
+    Parameters
+    ----------
+    model : Module
+        Called as `nn.LanguageModel`: ``model(ids (B, T), state) -> (logits (T*B, V) time-major, state)``.
+    codec : Codec
+        Tokenizer and vocabulary that the model was trained with.
+    prompt : str
+        At least one token.
+    length : int
+        How many tokens to draw.
+    temperature : float
+        The logits are divided by it: below 1 is safer, above 1 wilder, and 0 takes the likeliest token each time.
+    top_k : int, optional
+        Draw among the `top_k` likeliest tokens only.
+    top_p : float, optional
+        Draw among the fewest likeliest tokens whose probabilities, after `top_k`, sum to at least `top_p`
+        (Holtzman et al., "The curious case of neural text degeneration", 2020).
+    seed : int, optional
+        Of the draws; the same seed gives the same text. None: another text each time.
+    on_unknown : {"error", "unk"}
+        What becomes of a token of the prompt that is not in the vocabulary: an error, or the unknown token.
+
+    Returns
+    -------
+    iterator of str
+        The text after the prompt, in pieces, each as soon as it is drawn. The unknown token is never drawn.
+
+    Raises
+    ------
+    ValueError
+        If the prompt is empty or holds unknown tokens, or a number is out of its range.
+    """
+    if length < 0:
+        raise ValueError(f"length: expected at least 0 tokens, got {length}")
+    if not temperature >= 0:
+        raise ValueError(f"temperature: expected a number >= 0, got {temperature}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k: expected at least 1, got {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p: expected 0 < top_p <= 1, got {top_p}")
+    ids = _encode_prompt(codec, prompt, on_unknown)
+    draws = _draw(model, ids, length, temperature, top_k, top_p, codec.vocab.unk, np.random.default_rng(seed))
+    return codec.decode_stream(draws)
+
+
+def token_probabilities(
+    logits: NDArray[Any], temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+) -> NDArray[np.float64]:
+    """Return the probabilities from which the next token is drawn.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (V,)
+    temperature, top_k, top_p
+        As for `generate`. Of equally likely tokens, the first ones in the vocabulary are kept.
+
+    Returns
+    -------
+    ndarray of float64, shape (V,)
+
+    Examples
+    --------
+    >>> logits = np.log([0.5, 0.3, 0.2])
+    >>> token_probabilities(logits, top_k=2).round(3).tolist()
+    [0.625, 0.375, 0.0]
+    >>> token_probabilities(logits, top_p=0.4).tolist()
+    [1.0, 0.0, 0.0]
+    >>> token_probabilities(logits, temperature=0).tolist()
+    [1.0, 0.0, 0.0]
+    """
+    scores = np.asarray(logits, dtype=np.float64)
+    probabilities = np.zeros_like(scores)
+    if temperature == 0:
+        probabilities[scores.argmax()] = 1.0
+        return probabilities
+    order = np.argsort(-scores, kind="stable")[:top_k]
+    kept = np.exp((scores[order] - scores[order[0]]) / temperature)
+    kept /= kept.sum()
+    if top_p is not None:
+        enough = int(np.searchsorted(np.cumsum(kept), top_p)) + 1
+        order, kept = order[:enough], kept[:enough] / kept[:enough].sum()
+    probabilities[order] = kept
+    return probabilities
+
+
+def _encode_prompt(codec: Codec, prompt: str, on_unknown: str) -> NDArray[np.int64]:
+    if on_unknown not in ("error", "unk"):
+        raise ValueError(f"on_unknown: expected 'error' or 'unk', got {on_unknown!r}")
+    unknown = sorted({token for token in codec.tokenizer.split(prompt) if token not in codec.vocab})
+    if unknown and (on_unknown == "error" or codec.vocab.unk is None):
+        remedy = "" if codec.vocab.unk is None else f", or let them be {codec.vocab.tokens[codec.vocab.unk]}"
+        raise ValueError(
+            f"the prompt holds {', '.join(map(repr, unknown[:5]))}{', ...' * (len(unknown) > 5)}, not among the "
+            f"{len(codec)} tokens of the vocabulary; leave them out{remedy}"
+        )
+    ids = codec.encode(prompt).astype(np.int64)
+    if not len(ids):
+        raise ValueError("the prompt holds no token; give at least one for the model to continue")
+    return ids
+
+
+def _draw(
+    model: nn.Module,
+    prompt: NDArray[np.int64],
+    length: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    never: int | None,
+    generator: np.random.Generator,
+) -> Iterator[int]:
+    """Yield the index of each drawn token."""
+    ids, state = prompt[None, :], None
+    for _ in range(length):
+        with evaluating(model):  # not around the yield: the caller's code runs there
+            logits, state = model(ids, state)
+        scores = logits.data[-1].astype(np.float64)
+        if never is not None:
+            scores[never] = -np.inf
+        cumulated = np.cumsum(token_probabilities(scores, temperature, top_k, top_p))
+        token = int(np.searchsorted(cumulated, generator.random() * cumulated[-1], side="right"))
+        yield token
+        ids = np.array([[token]])

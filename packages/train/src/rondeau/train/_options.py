@@ -1,0 +1,316 @@
+"""What a training run can be told: the options of ``rondeau train``, and of its ``config.yaml``.
+
+Nothing heavy is imported here: ``--help`` and ``--print_config`` need this file alone.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from jsonargparse import ActionConfigFile
+
+from rondeau.train._parser import CommandParser, UsageError
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """The text and its tokens.
+
+    Parameters
+    ----------
+    tokens
+        What the model reads and writes: characters, words, the matches of --pattern, or byte pairs (BPE).
+    normalise
+        "d2l" reduces the text to lower-case letters and single spaces first.
+    pattern
+        The regular expression of --tokens regex. By default words and signs, with the spaces before them.
+    bpe_size
+        Size of the vocabulary of --tokens bpe.
+    min_freq
+        Tokens that the text holds less often become the unknown token.
+    held_out
+        The last part of the text, as a fraction, is never trained on: it measures the model.
+    """
+
+    tokens: Literal["characters", "words", "regex", "bpe"] = "characters"
+    normalise: Literal["d2l"] | None = None
+    pattern: str | None = None
+    bpe_size: int = 1000
+    min_freq: int = 0
+    held_out: float = 0.1
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The model.
+
+    Parameters
+    ----------
+    cell
+        The recurrent cell.
+    hidden_size
+        Hidden units of a layer.
+    num_layers
+        Recurrent layers.
+    embedding_size
+        Tokens enter as learned vectors of this size; null: as one-hot vectors.
+    dropout
+        Probability of dropping an element between layers, in training.
+    tie_weights
+        The output layer uses the embedding's weights; needs --embedding_size equal to --hidden_size.
+    forget_bias
+        What the forget gates of an LSTM start with; other cells have none.
+    """
+
+    cell: Literal["rnn", "gru", "lstm"] = "gru"
+    hidden_size: int = 256
+    num_layers: int = 1
+    embedding_size: int | None = None
+    dropout: float = 0.0
+    tie_weights: bool = False
+    forget_bias: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """The training.
+
+    Parameters
+    ----------
+    sampling
+        sequential: each batch continues the one before, and the hidden state is carried. random: it does not.
+    batch_size
+        Rows of a batch, read side by side.
+    num_steps
+        Tokens of a row, over which gradients are propagated back.
+    epochs
+        Passes through the text. The run ends with the first of --epochs, --max_steps and --max_minutes.
+    max_steps
+        Batches.
+    max_minutes
+        Minutes of training.
+    optimizer
+        Its other options have the defaults of rondeau.train.optim.
+    lr
+        Learning rate.
+    momentum
+        Of sgd and rmsprop.
+    weight_decay
+        An L2 penalty; for adamw, decoupled from the gradient.
+    schedule
+        How the rate falls over the run; plateau: to a tenth whenever two evaluations in a row were no better.
+    final_lr
+        Where cosine, linear and exponential end, as a fraction of --lr.
+    warmup_steps
+        Steps over which the rate first rises to --lr.
+    clip_norm
+        Gradients whose joint norm is larger are scaled down to it; null: none are.
+    patience
+        End the run after this many evaluations in a row without a new best; null: do not.
+    """
+
+    sampling: Literal["sequential", "random"] = "sequential"
+    batch_size: int = 32
+    num_steps: int = 64
+    epochs: int | None = 10
+    max_steps: int | None = None
+    max_minutes: float | None = None
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop", "adagrad"] = "adam"
+    lr: float = 4e-3
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine", "linear", "exponential", "plateau"] = "cosine"
+    final_lr: float = 0.05
+    warmup_steps: int = 0
+    clip_norm: float | None = 5.0
+    patience: int | None = None
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The run.
+
+    Parameters
+    ----------
+    output
+        The run's folder; by default a new one under runs/.
+    seed
+        Of the initial weights, the batches and dropout: with the same seed, the same bits.
+    threads
+        Cores to use; by default all. The results do not depend on it.
+    log_every
+        Steps from one line of metrics.jsonl to the next.
+    evaluate_every
+        Steps from one evaluation on the held-out part, sample and checkpoint to the next; by default an epoch.
+    checkpoint_every
+        Steps from one checkpoint to the next, beside those of evaluations.
+    keep
+        How many of the last checkpoints to keep; the best one is always kept.
+    """
+
+    output: str | None = None
+    seed: int = 0
+    threads: int | None = None
+    log_every: int = 50
+    evaluate_every: int | None = None
+    checkpoint_every: int | None = None
+    keep: int = 3
+
+
+class Config(NamedTuple):
+    """All options of a run; `yaml` is how they are printed and kept."""
+
+    corpus: str | None
+    text: TextOptions
+    model: ModelOptions
+    training: TrainingOptions
+    run: RunOptions
+    yaml: str
+
+
+class Request(NamedTuple):
+    """What a command line asks of ``rondeau train``: a new run, or (`resume`) the continuation of one."""
+
+    config: Config
+    resume: Path | None = None
+    overwrite: bool = False
+    threads: int | None = None
+
+
+class _Corpus(argparse.Action):
+    """The positional corpus, kept as an absolute path so that config.yaml works from any folder."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if values is not None:  # argparse calls this with None where the argument is absent
+            namespace.corpus = os.path.abspath(os.path.expanduser(values))
+
+
+class _Order(argparse.Action):
+    """An option that says what to do, not what the run is: it stays out of the configuration."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        parser.orders[self.option_strings[0]] = values
+
+
+def train_parser() -> CommandParser:
+    """Return the parser of ``rondeau train``."""
+    parser = CommandParser(
+        "train",
+        "[CORPUS]",
+        "Train a language model on a text: it learns to predict the next token (by default, the next "
+        "character). Without arguments it reads the language reference that ships inside Python, and ends within "
+        "three minutes on two cores. It leaves a folder with checkpoints, metrics, curves and samples, and an "
+        "interrupted run continues where it was with --resume.",
+    )
+    text = parser.add_argument_group("What to do")
+    text.add_argument(
+        "corpus",
+        metavar="CORPUS",
+        nargs="?",
+        action=_Corpus,
+        default=None,
+        help="a UTF-8 text file; by default Python's own",
+    )
+    orders: dict[str, Any] = {"dest": argparse.SUPPRESS, "default": argparse.SUPPRESS, "action": _Order}
+    text.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="continue a run; of the other options, only --threads may be given",
+        **orders,
+    )
+    text.add_argument("--overwrite", nargs=0, help="replace the run that --output holds", **orders)
+    parser.add_argument(
+        "--config",
+        action=ActionConfigFile,
+        help="a YAML file of options, such as a run's config.yaml; flags win over it",
+    )
+    for group in (TextOptions, ModelOptions, TrainingOptions, RunOptions):
+        parser.add_class_arguments(group, as_group=True)
+    return parser
+
+
+def parse_train(argv: Sequence[str]) -> Request:
+    """Parse the command line of ``rondeau train``.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be understood.
+    """
+    if any(argument == "--resume" or argument.startswith("--resume=") for argument in argv):
+        return _parse_resume(argv)
+    parser = train_parser()
+    namespace = parser.parse_args(_config_first(argv))
+    return Request(_config(parser, namespace), overwrite="--overwrite" in parser.orders)
+
+
+def read_config(path: Path) -> Config:
+    """Read a run's config.yaml.
+
+    Raises
+    ------
+    UsageError
+        If it is not one.
+    """
+    parser = train_parser()
+    return _config(parser, parser.parse_args(["--config", str(path)]))
+
+
+def _parse_resume(argv: Sequence[str]) -> Request:
+    parser = argparse.ArgumentParser(prog="rondeau train", exit_on_error=False, add_help=False)
+    parser.add_argument("--resume")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--help", "-h", action="store_true")
+    try:
+        arguments, others = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise UsageError(str(error)) from None
+    if arguments.help:
+        train_parser().print_help()
+        raise SystemExit(0)
+    if others:
+        raise UsageError(
+            f"with --resume only --threads may be given, got {others[0]}: all else is in the run's config.yaml"
+        )
+    folder = Path(arguments.resume)
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UsageError(
+            f"{folder} is no run: it holds no config.yaml; give a folder that `rondeau train` made"
+        )
+    return Request(read_config(path), resume=folder, threads=arguments.threads)
+
+
+def _config_first(argv: Sequence[str]) -> list[str]:
+    """Move --config to the front, so that flags win over it wherever they stand."""
+    first, rest = [], list(argv)
+    for i, argument in enumerate(argv):
+        if argument.startswith("--config="):
+            first, rest = [argument], rest[:i] + rest[i + 1 :]
+            break
+        if argument == "--config":
+            first, rest = list(argv[i : i + 2]), rest[:i] + rest[i + 2 :]
+            break
+    return first + rest
+
+
+_Options = TypeVar("_Options", TextOptions, ModelOptions, TrainingOptions, RunOptions)
+
+
+def pick(options: type[_Options], namespace: Any) -> _Options:
+    """Make a group of options from what was parsed."""
+    return options(**{field.name: namespace[field.name] for field in fields(options)})
+
+
+def _config(parser: CommandParser, namespace: Any) -> Config:
+    return Config(
+        namespace.corpus,
+        pick(TextOptions, namespace),
+        pick(ModelOptions, namespace),
+        pick(TrainingOptions, namespace),
+        pick(RunOptions, namespace),
+        parser.dump(namespace, skip_none=False),
+    )

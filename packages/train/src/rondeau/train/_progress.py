@@ -1,0 +1,87 @@
+"""How far a run is: a bar on a terminal, plain lines in a file or pipe."""
+
+import sys
+import time
+from typing import TextIO
+
+from tqdm import tqdm
+
+from rondeau.train._trainer import Callback, Row, Trainer
+
+# Seconds between plain lines; evaluations are always told.
+_PAUSE = 10.0
+
+
+class Progress(Callback):
+    """Tells loss, held-out perplexity, tokens per second and the time left.
+
+    Parameters
+    ----------
+    stream : text file, optional
+        Default: standard error.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = sys.stderr if stream is None else stream
+        self._bar: tqdm | None = None  # type: ignore[type-arg]  # generic in its stubs only
+        self._told_at = -_PAUSE
+
+    def on_begin(self, trainer: Trainer) -> None:
+        """Start the clock, and the bar where there is a terminal."""
+        self._tokens_before, self._seconds_before = trainer.num_tokens, trainer.seconds
+        if self.stream.isatty():
+            total = trainer.total_steps
+            self._bar = tqdm(
+                total=None
+                if total is None
+                else total * trainer.batches.batch_size * trainer.batches.num_steps,
+                initial=trainer.num_tokens,
+                file=self.stream,
+                unit=" tokens",
+                unit_scale=True,
+                dynamic_ncols=True,
+            )
+
+    def on_step(self, trainer: Trainer) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update(trainer.num_tokens - self._bar.n)
+
+    def on_row(self, trainer: Trainer, row: Row) -> None:
+        """Show the losses."""
+        if self._bar is not None:
+            shown = {"epoch": row["epoch"], "loss": f"{row['train_loss']:.3f}"}
+            if trainer.evaluation is not None:
+                shown["held-out perplexity"] = f"{trainer.evaluation.perplexity:.3f}"
+            self._bar.set_postfix(shown)
+        elif "held_out_loss" in row or time.monotonic() - self._told_at >= _PAUSE:
+            self._told_at = time.monotonic()
+            print(self._line(trainer, row), file=self.stream, flush=True)
+
+    def on_end(self, trainer: Trainer) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _line(self, trainer: Trainer, row: Row) -> str:
+        total = trainer.total_steps
+        seconds = max(trainer.seconds - self._seconds_before, 1e-9)
+        parts = [
+            f"step {row['step']:,}" + (f"/{total:,}" if total else ""),
+            f"epoch {row['epoch']}",
+            f"loss {row['train_loss']:.3f}",
+        ]
+        if "held_out_loss" in row:
+            parts.append(f"held-out perplexity {row['held_out_perplexity']:.3f}")
+        parts.append(f"{(trainer.num_tokens - self._tokens_before) / seconds:,.0f} tokens/s")
+        if total:
+            parts.append(f"{time_left(trainer, self._tokens_before, seconds, total)} left")
+        return "  ".join(parts)
+
+
+def time_left(trainer: Trainer, tokens_before: int, seconds: float, total_steps: int) -> str:
+    """Return the time that the remaining steps will take at the pace of this process, as minutes:seconds."""
+    per_step = trainer.batches.batch_size * trainer.batches.num_steps
+    pace = (trainer.num_tokens - tokens_before) / per_step / seconds
+    minutes, rest = divmod(round((total_steps - trainer.step) / max(pace, 1e-9)), 60)
+    return f"{minutes}:{rest:02}"

@@ -1,0 +1,301 @@
+"""From the options of a run to its objects: text, codec, streams, model, optimiser, schedule, trainer."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rondeau import nn
+from rondeau.data import (
+    BPETokenizer,
+    CharTokenizer,
+    Codec,
+    RandomBatches,
+    RegexTokenizer,
+    SequentialBatches,
+    Tokenizer,
+    TokenStream,
+    WordTokenizer,
+    embedded_corpus,
+    read_text,
+)
+from rondeau.train import lr_scheduler, optim
+from rondeau.train._options import ModelOptions, TextOptions, TrainingOptions
+from rondeau.train._parser import UsageError
+from rondeau.train._trainer import Callback, Trainer
+
+TOKEN_NAMES = {"characters": "character", "words": "word", "regex": "token", "bpe": "token"}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text and what identifies it."""
+
+    name: str
+    text: str
+
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """Return what a checkpoint keeps to recognise the text."""
+        return {"characters": len(self.text), "sha256": hashlib.sha256(self.text.encode()).hexdigest()}
+
+
+def load_corpus(path: str | None) -> Corpus:
+    """Read a text file, or (None) the embedded corpus.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read.
+    """
+    try:
+        if path is None:
+            return Corpus("CPython's language reference (embedded)", embedded_corpus())
+        return Corpus(str(path), read_text(path))
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        raise UsageError(f"cannot read the corpus: {error}") from error
+
+
+def make_codec(text: str, options: TextOptions) -> Codec:
+    """Make tokenizer and vocabulary for a text; the vocabulary is that of the whole text, held-out part included.
+
+    Raises
+    ------
+    UsageError
+        If the options do not fit each other, or a package is missing.
+    """
+    for name, value, home in (
+        ("normalise", options.normalise, ("characters", "words")),
+        ("pattern", options.pattern, ("regex",)),
+    ):
+        if value is not None and options.tokens not in home:
+            raise UsageError(
+                f"--{name} goes with --tokens {' or '.join(home)}, got --tokens {options.tokens}"
+            )
+    try:
+        return Codec.fit(text, _make_tokenizer(text, options), min_freq=options.min_freq)
+    except (ValueError, ModuleNotFoundError) as error:
+        raise UsageError(f"--tokens {options.tokens}: {error}") from error
+
+
+def _make_tokenizer(text: str, options: TextOptions) -> Tokenizer:
+    if options.tokens == "bpe":
+        return BPETokenizer.train(text, options.bpe_size)
+    if options.tokens == "regex":
+        return RegexTokenizer() if options.pattern is None else RegexTokenizer(options.pattern)
+    return (CharTokenizer if options.tokens == "characters" else WordTokenizer)(options.normalise)
+
+
+def split_stream(text: str, codec: Codec, held_out: float) -> tuple[TokenStream, TokenStream]:
+    """Encode a text and cut its last part off.
+
+    Returns
+    -------
+    train, held_out : TokenStream
+
+    Raises
+    ------
+    UsageError
+        If the fraction is not in [0, 1), or the part is too short to be predicted.
+    """
+    if not 0 <= held_out < 1:
+        raise UsageError(f"--held_out: expected a fraction from 0 to below 1, got {held_out}")
+    stream = TokenStream(codec.encode(text), len(codec))
+    train, rest = stream.split(1 - held_out)
+    if held_out > 0 and len(rest) < 2:
+        raise UsageError(
+            f"--held_out: {held_out} of {len(stream)} tokens leaves {len(rest)} to predict; "
+            "give a longer text, a larger fraction, or 0"
+        )
+    return train, rest
+
+
+def make_model(options: ModelOptions, vocab_size: int) -> nn.LanguageModel:
+    """Make the model, its weights drawn from the default generator.
+
+    Raises
+    ------
+    UsageError
+        If the options do not fit each other.
+    """
+    for name in ("hidden_size", "num_layers", "embedding_size"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name}: expected at least 1, got {value}")
+    try:
+        model = nn.LanguageModel(
+            vocab_size,
+            options.cell,
+            options.hidden_size,
+            options.num_layers,
+            embedding_size=options.embedding_size,
+            dropout=options.dropout,
+            tie_weights=options.tie_weights,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if options.cell == "lstm":
+        _set_forget_bias(model, options.forget_bias, options.hidden_size)
+    return model
+
+
+def _set_forget_bias(model: nn.LanguageModel, value: float, hidden_size: int) -> None:
+    """Let every forget gate start with `value`: the sum of its two biases (gates i, f, g, o)."""
+    forget = slice(hidden_size, 2 * hidden_size)
+    for name, parameter in model.named_parameters():
+        if ".bias_ih" in name:
+            parameter.data[forget] = value
+        elif ".bias_hh" in name:
+            parameter.data[forget] = 0
+
+
+def make_optimizer(options: TrainingOptions, model: nn.Module) -> optim.Optimizer:
+    """Make the optimiser.
+
+    Raises
+    ------
+    UsageError
+        If a number is out of its range.
+    """
+    parameters = list(model.parameters())
+    decay, momentum = options.weight_decay, options.momentum
+    if momentum and options.optimizer not in ("sgd", "rmsprop"):
+        raise UsageError(
+            f"--momentum goes with --optimizer sgd or rmsprop, got --optimizer {options.optimizer}"
+        )
+    try:
+        match options.optimizer:
+            case "adam":
+                return optim.Adam(parameters, options.lr, weight_decay=decay)
+            case "adamw":
+                return optim.AdamW(parameters, options.lr, weight_decay=decay)
+            case "adagrad":
+                return optim.Adagrad(parameters, options.lr, weight_decay=decay)
+            case "rmsprop":
+                return optim.RMSprop(parameters, options.lr, weight_decay=decay, momentum=momentum)
+            case "sgd":
+                return optim.SGD(parameters, options.lr, momentum, weight_decay=decay)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def make_schedule(
+    options: TrainingOptions, optimizer: optim.Optimizer, total_steps: int | None
+) -> lr_scheduler.LRScheduler | lr_scheduler.ReduceLROnPlateau | None:
+    """Make the schedule of a run of `total_steps` steps.
+
+    Raises
+    ------
+    UsageError
+        If a decay over the run has no length to go by, or a number is out of its range.
+    """
+    kind, warmup = options.schedule, options.warmup_steps
+    if warmup < 0:
+        raise UsageError(f"--warmup_steps: expected at least 0, got {warmup}")
+    if kind == "plateau":
+        if warmup:
+            raise UsageError("--warmup_steps does not go with --schedule plateau")
+        return lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=1)
+    if kind == "constant" and not warmup:
+        return None
+    main: lr_scheduler.LRScheduler
+    if kind == "constant":
+        main = lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    else:
+        main = _make_decay(options, optimizer, total_steps)
+    if not warmup:
+        return main
+    rise = lr_scheduler.LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
+    return lr_scheduler.SequentialLR(optimizer, [rise, main], [warmup])
+
+
+def _make_decay(
+    options: TrainingOptions, optimizer: optim.Optimizer, total_steps: int | None
+) -> lr_scheduler.LRScheduler:
+    kind, final = options.schedule, options.final_lr
+    if total_steps is None:
+        raise UsageError(
+            f"--schedule {kind} falls over the whole run, so it needs --epochs or --max_steps; "
+            "with --max_minutes alone, give --schedule constant or plateau"
+        )
+    steps = total_steps - options.warmup_steps
+    if steps < 1:
+        raise UsageError(
+            f"--warmup_steps: expected less than the run's {total_steps} steps, got {options.warmup_steps}"
+        )
+    if not 0 <= final <= 1 or (final == 0 and kind == "exponential"):
+        raise UsageError(
+            f"--final_lr: expected a fraction of --lr from 0 (exponential: above 0) to 1, got {final}"
+        )
+    if kind == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=final * options.lr)
+    if kind == "linear":
+        return lr_scheduler.LinearLR(optimizer, start_factor=1.0, end_factor=final, total_iters=steps)
+    return lr_scheduler.ExponentialLR(optimizer, final ** (1 / steps))
+
+
+def make_trainer(
+    options: TrainingOptions,
+    model: nn.Module,
+    train: TokenStream,
+    held_out: TokenStream,
+    *,
+    seed: int,
+    log_every: int = 50,
+    evaluate_every: int | None = None,
+    callbacks: Iterable[Callback] = (),
+) -> Trainer:
+    """Make the trainer with its batches, optimiser and schedule.
+
+    Raises
+    ------
+    UsageError
+        If an option is out of its range, or the text is too short for one batch.
+    """
+    sampler = SequentialBatches if options.sampling == "sequential" else RandomBatches
+    try:
+        batches = sampler(train, options.batch_size, options.num_steps, seed=seed)
+        trainer = Trainer(
+            model,
+            make_optimizer(options, model),
+            batches,
+            held_out=held_out if len(held_out) else None,
+            max_epochs=options.epochs,
+            max_steps=options.max_steps,
+            max_minutes=options.max_minutes,
+            clip_norm=options.clip_norm,
+            evaluate_every=evaluate_every,
+            log_every=log_every,
+            patience=options.patience,
+            callbacks=callbacks,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    trainer.scheduler = make_schedule(options, trainer.optimizer, trainer.total_steps)
+    if options.schedule == "plateau" and not len(held_out):
+        raise UsageError("--schedule plateau watches the held-out loss; give --held_out a fraction above 0")
+    return trainer
+
+
+def default_prompt(codec: Codec) -> str:
+    """Return what a text may begin with: a line end where that is a token, else the most frequent token."""
+    newline = codec.tokenizer.split("\n")
+    if newline and all(token in codec.vocab for token in newline):
+        return "\n"
+    counts = np.array(list(codec.vocab.counts.values()))
+    if codec.vocab.unk is not None:
+        counts[codec.vocab.unk] = -1
+    return codec.decode([int(counts.argmax())])
+
+
+def default_output(corpus: str | None, options: ModelOptions, clock: str) -> Path:
+    """Return a new folder under runs/, named after the corpus, the cell and the time."""
+    stem = "embedded" if corpus is None else Path(corpus).stem
+    first = Path("runs") / f"{stem}-{options.cell}-{clock}"
+    path, number = first, 1
+    while path.exists():
+        number += 1
+        path = first.with_name(f"{first.name}-{number}")
+    return path

@@ -1,0 +1,348 @@
+"""The training loop of language models."""
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from rondeau import nn
+from rondeau import tensor as rt
+from rondeau.data import RandomBatches, SequentialBatches, TokenStream
+from rondeau.train._checkpoint import CheckpointError, Snapshot
+from rondeau.train._evaluate import CarriedState, Evaluation, evaluate, map_state, time_major
+from rondeau.train.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from rondeau.train.optim import Optimizer
+
+Row = dict[str, Any]
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer a finite number."""
+
+
+class Callback:
+    """What may happen beside the training; override what is needed.
+
+    The order within a step: the update, `on_row` if a row of metrics is due, `on_evaluate` if it holds an
+    evaluation, then `on_step`.
+    """
+
+    def on_begin(self, trainer: "Trainer") -> None:
+        """Before the first step of this process."""
+
+    def on_row(self, trainer: "Trainer", row: Row) -> None:
+        """When a row of metrics is there."""
+
+    def on_evaluate(self, trainer: "Trainer", evaluation: Evaluation) -> None:
+        """After an evaluation of the held-out tokens, and after `trainer.best_step` is set."""
+
+    def on_step(self, trainer: "Trainer") -> None:
+        """After each step, when everything is as it is to be continued from."""
+
+    def on_end(self, trainer: "Trainer") -> None:
+        """After the last step of this process; `trainer.stopped_by` says why it was the last."""
+
+
+class Trainer:
+    """Trains a language model on batches of tokens.
+
+    Each step: logits of a batch (X, Y), mean cross-entropy, gradients, clipping, the optimiser's update, the
+    schedule's step. With sequential batches the hidden state is carried from batch to batch, detached, so that
+    gradients reach back to the beginning of a batch: truncated backpropagation through time. An epoch begins with a
+    zero state. Two runs with the same seeds have the same bits, for any number of threads and any interruptions.
+
+    Parameters
+    ----------
+    model : Module
+        Called as `nn.LanguageModel`: ``model(ids (B, T), state) -> (logits (T*B, V) time-major, state)``.
+    optimizer : Optimizer
+        Of the model's parameters.
+    batches : SequentialBatches or RandomBatches
+        One iteration is an epoch.
+    scheduler : LRScheduler or ReduceLROnPlateau, optional
+        Steps after every update; a plateau's, after every evaluation.
+    held_out : TokenStream or array_like, optional
+        Evaluated every `evaluate_every` steps.
+    max_epochs, max_steps : int, optional
+    max_minutes : float, optional
+        The run ends when the first of these is reached. At least one must be given. Minutes count the time in `fit`,
+        that before a resume included, and are the only thing here that depends on the clock.
+    clip_norm : float, optional
+        The gradients' joint norm is scaled down to this where it is larger.
+    evaluate_every : int, optional
+        Steps between evaluations. Default: at the end of each epoch. At the end of the run there is always one.
+    log_every : int
+        Steps between rows of metrics.
+    patience : int, optional
+        The run ends after this many evaluations in a row that were not the best one.
+    evaluation_rows : int
+        Rows into which the held-out tokens are cut for an evaluation; see `evaluate`.
+    callbacks : sequence of Callback
+
+    Attributes
+    ----------
+    epoch, step, num_tokens : int
+        Epochs completed, steps done, tokens trained on.
+    seconds : float
+        Time spent in `fit`.
+    evaluation : Evaluation or None
+        The last one.
+    best_loss, best_step
+        The lowest held-out loss so far and its step; None before the first evaluation.
+    stopped_by : str or None
+        Why `fit` returned.
+
+    Raises
+    ------
+    ValueError
+        If nothing ends the run, or a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        batches: SequentialBatches | RandomBatches,
+        *,
+        scheduler: LRScheduler | ReduceLROnPlateau | None = None,
+        held_out: TokenStream | Sequence[int] | np.ndarray[Any, Any] | None = None,
+        max_epochs: int | None = None,
+        max_steps: int | None = None,
+        max_minutes: float | None = None,
+        clip_norm: float | None = None,
+        evaluate_every: int | None = None,
+        log_every: int = 50,
+        patience: int | None = None,
+        evaluation_rows: int = 16,
+        callbacks: Iterable[Callback] = (),
+    ) -> None:
+        limits = {"max_epochs": max_epochs, "max_steps": max_steps, "max_minutes": max_minutes}
+        if all(limit is None for limit in limits.values()):
+            raise ValueError("nothing ends this run: give max_epochs, max_steps or max_minutes")
+        others = {
+            "clip_norm": clip_norm,
+            "evaluate_every": evaluate_every,
+            "log_every": log_every,
+            "patience": patience,
+        }
+        for name, value in (limits | others).items():
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}: expected a number > 0, got {value}")
+        if patience is not None and held_out is None:
+            raise ValueError("patience: early stopping needs held-out tokens to watch; give held_out")
+        if isinstance(scheduler, ReduceLROnPlateau) and held_out is None:
+            raise ValueError("ReduceLROnPlateau needs held-out tokens to watch; give held_out")
+        self.model, self.optimizer, self.batches = model, optimizer, batches
+        self.scheduler, self.held_out = scheduler, held_out
+        self.max_epochs, self.max_steps, self.max_minutes = max_epochs, max_steps, max_minutes
+        self.clip_norm, self.evaluate_every, self.log_every = clip_norm, evaluate_every, log_every
+        self.patience, self.evaluation_rows = patience, evaluation_rows
+        self.callbacks = list(callbacks)
+        self.carries_state = isinstance(batches, SequentialBatches)
+
+        self.epoch = self.step = self.num_tokens = 0
+        self.seconds = 0.0
+        self.evaluation: Evaluation | None = None
+        self.best_loss: float | None = None
+        self.best_step: int | None = None
+        self.stopped_by: str | None = None
+        self._carried: CarriedState | None = None
+        self._losses: list[float] = []  # since the last row of metrics
+        self._grad_norms: list[float] = []
+        self._bad_evaluations = 0
+
+    def fit(self) -> None:
+        """Train until an end is reached or `stop` is called.
+
+        Raises
+        ------
+        DivergedError
+            If the loss is no longer finite.
+        """
+        self.model.train()
+        self.stopped_by = None
+        self.batches.load_state_dict(self.batches.state_dict())  # the next loop continues an epoch left early
+        began = time.perf_counter() - self.seconds
+        self._tell("on_begin")
+        while not self._finished():
+            for inputs, targets in self.batches:
+                self._learn(inputs, targets)
+                self.seconds = time.perf_counter() - began
+                self._report()
+                self._tell("on_step")
+                if self._finished():
+                    break
+        self._tell("on_end")
+
+    def stop(self, reason: str) -> None:
+        """End `fit` after the present step, without another evaluation: `restore` then continues seamlessly."""
+        self.stopped_by = reason
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps of the whole run; None where it is known only that minutes or `patience` will end it."""
+        limits = [] if self.max_steps is None else [self.max_steps]
+        if self.max_epochs is not None:
+            limits.append(self.max_epochs * len(self.batches))
+        return min(limits, default=None)
+
+    def _finished(self) -> bool:
+        self.stopped_by = self.stopped_by or self._end_reached()
+        return self.stopped_by is not None
+
+    def _end_reached(self) -> str | None:
+        if self.max_epochs is not None and self.epoch >= self.max_epochs:
+            return f"{self.max_epochs} epochs are done"
+        if self.max_steps is not None and self.step >= self.max_steps:
+            return f"{self.max_steps} steps are done"
+        if self.max_minutes is not None and self.seconds >= 60 * self.max_minutes:
+            return f"{self.max_minutes:g} minutes are over"
+        if self.patience is not None and self._bad_evaluations >= self.patience:
+            return f"the held-out loss has not improved for {self.patience} evaluations"
+        return None
+
+    def _learn(self, inputs: Any, targets: Any) -> None:
+        """One step of training on inputs and targets (B, T)."""
+        self.optimizer.zero_grad()
+        logits, state = self.model(inputs, self._carried)
+        loss = nn.functional.cross_entropy(logits, time_major(targets))
+        value = loss.item()
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"the loss became {value} at step {self.step + 1}, with learning rate "
+                f"{self.optimizer.param_groups[0]['lr']:g}: lower the rate, or clip the gradients' norm (more)"
+            )
+        loss.backward()
+        if self.clip_norm is not None:
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+            self._grad_norms.append(norm.item())
+        self.optimizer.step()
+        if isinstance(self.scheduler, LRScheduler):
+            self.scheduler.step()
+        self.step += 1
+        self.num_tokens += targets.size
+        self._losses.append(value)
+        self._carried = map_state(rt.Tensor.detach, state) if self.carries_state else None
+        if self.step % len(self.batches) == 0:
+            self.epoch += 1
+            self._carried = None
+
+    def _report(self) -> None:
+        """Evaluate and make a row of metrics, whichever is due."""
+        every = self.evaluate_every or len(self.batches)
+        ends = self._end_reached() is not None
+        due = self.held_out is not None and (self.step % every == 0 or ends)
+        if not (due or ends or self.step % self.log_every == 0):
+            return
+        row: Row = {
+            "step": self.step,
+            "epoch": self.epoch,
+            "tokens": self.num_tokens,
+            "train_loss": math.fsum(self._losses) / len(self._losses),
+            "lr": self.optimizer.param_groups[0]["lr"],
+        }
+        if self._grad_norms:
+            row["grad_norm"] = math.fsum(self._grad_norms) / len(self._grad_norms)
+        self._losses, self._grad_norms = [], []
+        evaluation = self._evaluate() if due else None
+        if evaluation is not None:
+            row |= {"held_out_loss": evaluation.loss, "held_out_perplexity": evaluation.perplexity}
+        self._tell("on_row", row | {"seconds": round(self.seconds, 3)})
+        if evaluation is not None:
+            self._tell("on_evaluate", evaluation)
+
+    def _evaluate(self) -> Evaluation:
+        assert self.held_out is not None
+        self.evaluation = evaluate(
+            self.model,
+            self.held_out,
+            batch_size=self.evaluation_rows,
+            num_steps=self.batches.num_steps,
+            carry_state=self.carries_state,
+        )
+        loss = self.evaluation.loss
+        if self.best_loss is None or loss < self.best_loss:
+            self.best_loss, self.best_step, self._bad_evaluations = loss, self.step, 0
+        else:
+            self._bad_evaluations += 1
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(loss)
+        return self.evaluation
+
+    def _tell(self, event: str, *arguments: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *arguments)
+
+    def snapshot(self) -> Snapshot:
+        """Return all that `restore` needs to continue as if nothing had happened.
+
+        The arrays are the trainer's own: write them before the next step.
+        """
+        optimizer = self.optimizer.state_dict()
+        averages: dict[str, np.ndarray[Any, Any]] = {}
+        counts: dict[str, dict[str, Any]] = {}
+        for index, state in optimizer["state"].items():
+            averages |= {f"{index}.{k}": v for k, v in state.items() if isinstance(v, np.ndarray)}
+            counts[str(index)] = {k: v for k, v in state.items() if not isinstance(v, np.ndarray)}
+        carried = (
+            self._carried if isinstance(self._carried, tuple) or self._carried is None else (self._carried,)
+        )
+        arrays = {
+            "weights": {name: tensor.data for name, tensor in self.model.state_dict().items()},
+            "optimizer": averages,
+            "carried": {str(i): part.data for i, part in enumerate(carried or ())},
+        }
+        state = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "tokens": self.num_tokens,
+            "seconds": self.seconds,
+            "best_loss": self.best_loss,
+            "best_step": self.best_step,
+            "bad_evaluations": self._bad_evaluations,
+            "losses": self._losses,
+            "grad_norms": self._grad_norms,
+            "carries_several_states": isinstance(self._carried, tuple),
+            "optimizer": {"counts": counts, "param_groups": optimizer["param_groups"]},
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "batches": self.batches.state_dict(),
+            "generator": rt.default_generator().get_state(),
+        }
+        return Snapshot(arrays, state)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Continue from a `snapshot` of a trainer that was made with the same arguments.
+
+        Raises
+        ------
+        CheckpointError
+            If it does not fit the model, the optimiser or the batches.
+        """
+        arrays, state = snapshot
+        averages: dict[str, dict[str, Any]] = {k: dict(v) for k, v in state["optimizer"]["counts"].items()}
+        for name, array in arrays["optimizer"].items():
+            index, _, kind = name.partition(".")
+            averages.setdefault(index, {})[kind] = array
+        try:
+            self.model.load_state_dict(arrays["weights"])
+            self.optimizer.load_state_dict(
+                {
+                    "state": {int(index): average for index, average in averages.items()},
+                    "param_groups": state["optimizer"]["param_groups"],
+                }
+            )
+            if self.scheduler is not None:
+                self.scheduler.load_state_dict(state["scheduler"])
+            self.batches.load_state_dict(state["batches"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"the checkpoint is of another run: {error}") from error
+        rt.default_generator().set_state(state["generator"])
+        self.epoch, self.step, self.num_tokens = state["epoch"], state["step"], state["tokens"]
+        self.seconds = state["seconds"]
+        self.best_loss, self.best_step = state["best_loss"], state["best_step"]
+        self._bad_evaluations = state["bad_evaluations"]
+        self._losses, self._grad_norms = list(state["losses"]), list(state["grad_norms"])
+        parts = tuple(rt.tensor(arrays["carried"][str(i)]) for i in range(len(arrays["carried"])))
+        self._carried = (parts if state["carries_several_states"] else parts[0]) if parts else None
