@@ -26,6 +26,9 @@ html_theme_options = {
 }
 
 autosummary_generate = True
+autosummary_imported_members = True
+autosummary_ignore_module_all = False  # a package's public names are its __all__
+templates_path = ["_templates"]
 autodoc_typehints = "none"  # numpydoc's Parameters hold them
 numpydoc_show_class_members = False
 
