@@ -115,6 +115,8 @@ def _checked_padding(padding_idx: int, number: int) -> int:
 class _Lookup(Function):
     """Rows of a table by id; its gradient is `_ScatterAdd`, whose gradient is the lookup again."""
 
+    owns_gradients = True
+
     @staticmethod
     def forward(ctx: Any, table: Tensor, ids: NDArray[np.int64], padding: int) -> Tensor:
         ctx.rows, ctx.ids, ctx.padding = table.shape[0], ids, padding
@@ -127,6 +129,8 @@ class _Lookup(Function):
 
 class _ScatterAdd(Function):
     """The sum of the rows of each id, in ascending order of rows; nothing for the id of padding."""
+
+    owns_gradients = True
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, ids: NDArray[np.int64], number: int, padding: int) -> Tensor:

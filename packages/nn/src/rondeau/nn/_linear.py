@@ -78,6 +78,8 @@ def _checked_sizes(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[
 class _Affine(Function):
     """Y = X W^T + b on matrices; dX = dY W, dW = dY^T X, db = the sum of dY's rows."""
 
+    owns_gradients = True
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)

@@ -88,6 +88,8 @@ def cross_entropy(
 class _CrossEntropy(Function):
     """Rows of logits (N, C) against one class each; the kernels state the equations."""
 
+    owns_gradients = True
+
     @staticmethod
     def forward(
         ctx: Any,

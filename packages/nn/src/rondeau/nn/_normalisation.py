@@ -91,6 +91,8 @@ class _LayerNorm(Function):
     With h = dy * weight: dx = rstd (h - mean(h) - z mean(h z)), dweight = sum of dy z, dbias = sum of dy.
     """
 
+    owns_gradients = True
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
         z = x.data - x.data.mean(axis=1, keepdims=True)
