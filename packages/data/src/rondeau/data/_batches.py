@@ -82,7 +82,7 @@ class Batches(ABC):
         self._epoch += 1
         self._batch = 0
 
-    def state_dict(self) -> dict[str, int | str]:
+    def state_dict(self) -> dict[str, int | str | None]:
         """Return where the sampler stands, JSON-able: the epoch, and how many of its batches were yielded."""
         return {**self._settings(), "seed": self.seed, "epoch": self._epoch, "batch": self._batch}
 
@@ -92,7 +92,7 @@ class Batches(ABC):
         Raises
         ------
         ValueError
-            If that sampler was of another kind, or had another batch size, window or stream.
+            If that sampler was of another kind, or had another batch size, window, offset or length of stream.
         """
         expected = {**self._settings(), "seed": None, "epoch": None, "batch": None}
         if state.keys() != expected.keys():
@@ -102,15 +102,18 @@ class Batches(ABC):
                 raise ValueError(
                     f"cannot resume: {name} is {value!r} here, but was {state[name]!r} in the state"
                 )
+        if not 0 <= state["batch"] <= len(self):
+            raise ValueError(f"expected a batch from 0 to {len(self)} in the state, got {state['batch']}")
         self.seed, self._epoch, self._batch = state["seed"], state["epoch"], state["batch"]
         self._resumed = True
 
-    def _settings(self) -> dict[str, int | str]:
+    def _settings(self) -> dict[str, int | str | None]:
         return {
             "sampler": type(self).__name__,
             "batch_size": self.batch_size,
             "num_steps": self.num_steps,
             "num_tokens": len(self.stream),
+            "offset": self.offset,
         }
 
 

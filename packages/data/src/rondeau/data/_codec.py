@@ -12,8 +12,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ._text import read_json
 from ._tokenizers import Tokenizer
 from ._vocab import UNKNOWN, Vocab
+
+_FIELDS = {"tokenizer", "vocab"}
 
 
 class Codec:
@@ -124,7 +127,7 @@ class Codec:
         ValueError
             If the dict is not one of those.
         """
-        if set(fields) != {"tokenizer", "vocab"}:
+        if set(fields) != _FIELDS:
             raise ValueError(f"expected the fields 'tokenizer' and 'vocab' of a Codec, got {sorted(fields)}")
         return cls(Tokenizer.from_dict(fields["tokenizer"]), Vocab.from_dict(fields["vocab"]))
 
@@ -141,4 +144,4 @@ class Codec:
         ValueError
             If the file is not JSON or holds no codec.
         """
-        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        return cls.from_dict(read_json(path, _FIELDS))

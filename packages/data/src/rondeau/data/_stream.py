@@ -11,6 +11,8 @@ from typing import Any, BinaryIO, overload
 import numpy as np
 import numpy.typing as npt
 
+from ._text import read_json
+
 _MANIFEST = "stream.json"
 
 
@@ -69,10 +71,13 @@ class TokenStream:
             raise TypeError(f"expected integer indices, got {row.dtype}; encode text with a Codec first")
         if vocab_size is None:
             vocab_size = int(row.max(initial=0)) + 1
-        self._fill([_narrowed(row, vocab_size)], 0, row.size, vocab_size)
+        self._fill([_narrowed(row, vocab_size)], 0, row.size, vocab_size, mapped=False)
 
-    def _fill(self, shards: Sequence[npt.NDArray[Any]], start: int, stop: int, vocab_size: int) -> None:
+    def _fill(
+        self, shards: Sequence[npt.NDArray[Any]], start: int, stop: int, vocab_size: int, mapped: bool
+    ) -> None:
         self._shards = shards
+        self._mapped = mapped  # files may change under us, so what is read from them is checked
         self._ends = np.cumsum([len(shard) for shard in shards])
         self._start = start  # this stream is the part from start to stop of the shards' row
         self._stop = stop
@@ -121,6 +126,8 @@ class TokenStream:
         ------
         IndexError
             If a window would reach outside the stream.
+        ValueError
+            If a file of the stream holds an index that is not below `vocab_size`.
         """
         starts = np.asarray(starts, np.int64)
         if starts.size and (starts.min() < 0 or starts.max() + length > len(self)):
@@ -128,9 +135,14 @@ class TokenStream:
                 f"windows of {length} tokens begin between 0 and {len(self) - length} in a stream of {len(self):,} "
                 f"tokens; got starts from {starts.min()} to {starts.max()}"
             )
-        windows = np.empty((len(starts), length), np.int64)
-        for window, start in zip(windows, starts.tolist(), strict=True):
-            self._read_into(window, start)
+        if len(self._shards) == 1:
+            places = (self._start + starts)[:, np.newaxis] + np.arange(length)
+            windows = self._shards[0][places].astype(np.int64)
+        else:
+            windows = np.empty((len(starts), length), np.int64)
+            for window, start in zip(windows, starts.tolist(), strict=True):
+                self._copy_into(window, start)
+        self._check(windows)
         return windows
 
     def chunks(self, size: int = 1 << 20, overlap: int = 0) -> Iterator[npt.NDArray[np.int64]]:
@@ -152,7 +164,7 @@ class TokenStream:
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"expected 0 <= start <= stop <= {len(self)}, got start {start} and stop {stop}")
         section = TokenStream.__new__(TokenStream)
-        section._fill(self._shards, self._start + start, self._start + stop, self.vocab_size)
+        section._fill(self._shards, self._start + start, self._start + stop, self.vocab_size, self._mapped)
         return section
 
     def split(self, fraction: float = 0.9) -> tuple[TokenStream, TokenStream]:
@@ -240,7 +252,7 @@ class TokenStream:
         folder = Path(folder)
         if not (folder / _MANIFEST).exists():
             raise FileNotFoundError(f"{folder} holds no {_MANIFEST}: no stream was written there to its end")
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(folder / _MANIFEST, {"vocab_size", "shards"})
         dtype = _storage_type(manifest["vocab_size"]).newbyteorder("<")
         shards = []
         for number, length in enumerate(manifest["shards"]):
@@ -252,15 +264,23 @@ class TokenStream:
                 )
             shards.append(np.asarray(np.memmap(path, dtype, "r")))
         stream = cls.__new__(cls)
-        stream._fill(shards, 0, sum(manifest["shards"]), manifest["vocab_size"])
+        stream._fill(shards, 0, sum(manifest["shards"]), manifest["vocab_size"], mapped=True)
         return stream
 
     def _read(self, start: int, stop: int) -> npt.NDArray[np.int64]:
         tokens = np.empty(stop - start, np.int64)
-        self._read_into(tokens, start)
+        self._copy_into(tokens, start)
+        self._check(tokens)
         return tokens
 
-    def _read_into(self, tokens: npt.NDArray[np.int64], start: int) -> None:
+    def _check(self, tokens: npt.NDArray[np.int64]) -> None:
+        if self._mapped and tokens.size and (largest := tokens.max()) >= self.vocab_size:
+            raise ValueError(
+                f"the stream's file holds the index {largest}, but vocab_size is {self.vocab_size}: "
+                "it was changed or damaged; write the stream anew"
+            )
+
+    def _copy_into(self, tokens: npt.NDArray[np.int64], start: int) -> None:
         """Fill `tokens` from position `start` on, over as many shards as it takes."""
         at = self._start + start
         number = int(np.searchsorted(self._ends, at, side="right")) if len(self._shards) > 1 else 0

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import codecs
 import io
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
+from typing import Any
 
+_BLOCK = 1 << 20  # characters checked at a time
 _NOT_TEXT = (
     (b"\xff\xfe", "it looks like UTF-16: convert it to UTF-8 first"),
     (b"\xfe\xff", "it looks like UTF-16: convert it to UTF-8 first"),
@@ -74,7 +77,7 @@ def read_text_chunks(path: str | os.PathLike[str], chunk_bytes: int = 1 << 24) -
     Raises
     ------
     FileNotFoundError, IsADirectoryError, ValueError
-        As :func:`read_text`; a byte that is not UTF-8 is found when its piece is reached.
+        As :func:`read_text`; that the file is empty, or where it is not UTF-8, is found when it is read.
     """
     path = Path(path)
     if chunk_bytes < 1:
@@ -83,8 +86,6 @@ def read_text_chunks(path: str | os.PathLike[str], chunk_bytes: int = 1 << 24) -
         raise IsADirectoryError(f"{path} is a directory; expected a text file")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty; expected some text")
     return _read_lines(path, chunk_bytes)
 
 
@@ -92,19 +93,27 @@ def _read_lines(path: Path, chunk_bytes: int) -> Iterator[str]:
     decode = codecs.getincrementaldecoder("utf-8-sig")().decode
     unify_line_ends = io.IncrementalNewlineDecoder(None, translate=True).decode
     unfinished_line: list[str] = []
+    first_bytes = b""
     bytes_read = 0
+    empty = True
     with path.open("rb") as file:
         last = False
         while not last:
             block = file.read(chunk_bytes)
-            bytes_read += len(block)
             last = not block
+            first_bytes = first_bytes or block[:4]
+            bytes_read += len(block)
             try:
                 text = unify_line_ends(decode(block, last), last)
             except UnicodeDecodeError as error:
                 # The decoder was given the end of what was read, so offsets count from there.
                 offset = bytes_read - len(error.object) + error.start
-                raise ValueError(_not_utf8(path, offset, error.object[error.start])) from None
+                hints = (hint for mark, hint in _NOT_TEXT if first_bytes.startswith(mark))
+                raise ValueError(
+                    f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {offset:,} is invalid; "
+                    + next(hints, "convert it to UTF-8 first")
+                ) from None
+            empty = empty and not text
             cut = text.rfind("\n") + 1
             if cut:
                 unfinished_line.append(text[:cut])
@@ -113,13 +122,8 @@ def _read_lines(path: Path, chunk_bytes: int) -> Iterator[str]:
             unfinished_line.append(text[cut:])
     if rest := "".join(unfinished_line):
         yield rest
-
-
-def _not_utf8(path: Path, offset: int, byte: int) -> str:
-    with path.open("rb") as file:
-        start = file.read(4)
-    hint = next((hint for mark, hint in _NOT_TEXT if start.startswith(mark)), "convert it to UTF-8 first")
-    return f"{path} is not UTF-8: byte 0x{byte:02x} at offset {offset:,} is invalid; {hint}"
+    if empty:
+        raise ValueError(f"{path} is empty; expected some text")
 
 
 def check_text(text: str) -> None:
@@ -136,13 +140,33 @@ def check_text(text: str) -> None:
         raise TypeError(f"expected text as str, got {type(text).__name__}; decode bytes first")
     if text.isascii():
         return
+    for start in range(0, len(text), _BLOCK):
+        try:
+            text[start : start + _BLOCK].encode("utf-8")
+        except UnicodeEncodeError as error:
+            at = start + error.start
+            raise ValueError(
+                f"the text holds a lone surrogate, U+{ord(text[at]):04X}, at character {at:,}, which stands for "
+                "no character: decode its source again without 'surrogateescape' or 'surrogatepass'"
+            ) from None
+
+
+def read_json(path: str | os.PathLike[str], fields: Set[str]) -> dict[str, Any]:
+    """Return the JSON object of a file after checking that it has the given fields.
+
+    Raises
+    ------
+    ValueError
+        If the file is not JSON, or is no object with these fields; the message names the file.
+    """
     try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"the text holds a lone surrogate, U+{ord(text[error.start]):04X}, at character {error.start:,}; "
-            "it stands for no character: decode the source again without 'surrogateescape' or 'surrogatepass'"
-        ) from None
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+    if not isinstance(content, dict) or content.keys() != fields:
+        found = sorted(content) if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f"{path}: expected a JSON object with the fields {sorted(fields)}, got {found}")
+    return content
 
 
 def embedded_corpus() -> str:

@@ -6,6 +6,8 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from inspect import signature
+from operator import itemgetter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +18,12 @@ from ._vocab import Vocab
 
 _PIECE = 1 << 20  # characters whose tokens are held as a list at a time
 _CODE_POINTS = 1 << 16  # code points looked up at a time: with their indices they stay in a core's cache
+
+_SPACE = ord(" ")  # above the line end and below the letters
+_LINE_END = np.array([ord("\n")], np.uint8)
+_D2L_SIGNS = bytes(
+    ord(c) if "a" <= c <= "z" or c == "\n" else _SPACE for c in map(str.lower, map(chr, range(256)))
+)
 
 
 def d2l_lines(text: str) -> list[str]:
@@ -29,10 +37,14 @@ def d2l_lines(text: str) -> list[str]:
     >>> d2l_lines("The Time Machine,\nby H. G. Wells [1898]\n")
     ['the time machine', 'by h g wells']
     """
-    lines = re.sub(r"[^A-Za-z\n]+", " ", text).lower().split("\n")
-    if not lines[-1]:
-        lines.pop()  # the text ended with a line end
-    return [line.strip() for line in lines]
+    # One byte for each character: a lower-case letter, a space or a line end. (Regular expressions are 7 times slower.)
+    signs = np.frombuffer(text.encode("ascii", "replace").translate(_D2L_SIGNS), np.uint8)
+    for neighbour in (slice(None, -2), slice(2, None)):
+        # A space stays if a letter is before it, which leaves the first of a run; then, if one is after it.
+        around = np.concatenate([_LINE_END, signs, _LINE_END])[neighbour]
+        signs = signs[(signs != _SPACE) | (around > _SPACE)]
+    lines = signs.tobytes().decode("ascii").split("\n")
+    return lines if text and text[-1] != "\n" else lines[:-1]  # a line end at the end begins no line
 
 
 # What a tokenizer may do to the text first: a name, and a function from text to its lines without line ends.
@@ -96,13 +108,18 @@ class Tokenizer(ABC):
         Raises
         ------
         ValueError
-            If its name is that of no tokenizer.
+            If its name is that of no tokenizer, or its fields are not those of that tokenizer.
         """
         rest = dict(fields)
         name = rest.pop("tokenizer", None)
         if name not in Tokenizer._kinds:
             raise ValueError(f"expected 'tokenizer' to be one of {sorted(Tokenizer._kinds)}, got {name!r}")
-        return Tokenizer._kinds[name](**rest)
+        kind = Tokenizer._kinds[name]
+        if rest.keys() != signature(kind).parameters.keys():
+            raise ValueError(
+                f"expected the fields {[*signature(kind).parameters]} of {kind.__name__}, got {[*rest]}"
+            )
+        return kind(**rest)
 
     def _pieces(self, text: str) -> Iterator[str]:
         """Cut `text` so that the tokens of a whole corpus are never held as one list."""
@@ -310,7 +327,7 @@ class RegexTokenizer(Tokenizer):
 
     def _matches(self, text: str) -> Iterator[str]:
         check_text(text)
-        return (match[0] for match in self._regex.finditer(text) if match[0])
+        return filter(None, map(itemgetter(0), self._regex.finditer(text)))
 
 
 def cut_after_lines(text: str, size: int) -> Iterator[str]:

@@ -14,7 +14,10 @@ from typing import Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
+from ._text import read_json
+
 UNKNOWN = "<unk>"
+_FIELDS = {"unk_token", "tokens", "counts"}
 
 
 class _Index(dict[str, int]):
@@ -203,12 +206,16 @@ class Vocab:
         ValueError
             If the dict is not one of those.
         """
-        expected = {"unk_token", "tokens", "counts"}
-        if set(fields) != expected or len(fields["tokens"]) != len(fields["counts"]):
-            raise ValueError(f"expected the fields {sorted(expected)} of a Vocab, got {sorted(fields)}")
+        if set(fields) != _FIELDS:
+            raise ValueError(f"expected the fields {sorted(_FIELDS)} of a Vocab, got {sorted(fields)}")
+        tokens, counts, unk_token = fields["tokens"], fields["counts"], fields["unk_token"]
+        if len(tokens) != len(counts) or unk_token not in [None, *tokens]:
+            raise ValueError(
+                f"expected a count for each token, and unk_token among the tokens; "
+                f"got {len(tokens)} tokens, {len(counts)} counts and unk_token {unk_token!r}"
+            )
         vocab = cls.__new__(cls)
-        counts = dict(zip(fields["tokens"], fields["counts"], strict=True))
-        vocab._fill(fields["tokens"], counts, fields["unk_token"])
+        vocab._fill(tokens, dict(zip(tokens, counts, strict=True)), unk_token)
         return vocab
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -224,7 +231,7 @@ class Vocab:
         ValueError
             If the file is not JSON or holds no vocabulary.
         """
-        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        return cls.from_dict(read_json(path, _FIELDS))
 
 
 def _count(tokens: Iterable[Any]) -> Mapping[str, int]:

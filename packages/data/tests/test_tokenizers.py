@@ -1,0 +1,289 @@
+"""Tokenizers and codecs: what the tokens are, that text comes back, and the figures of real corpora."""
+
+import json
+import re
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from rondeau import data
+from rondeau.data import (
+    BPETokenizer,
+    CharTokenizer,
+    Codec,
+    RegexTokenizer,
+    Tokenizer,
+    Vocab,
+    WordTokenizer,
+    d2l_lines,
+    read_text,
+    read_text_chunks,
+)
+from rondeau.data import _tokenizers as tokenizers_module
+
+# Letters of several scripts, combining and joined characters, controls, and every kind of white space.
+edges = st.sampled_from(list("aBz é紅夢\n\n\r\t\x00\u0301\u200d👍\u2028\x85 .,'"))
+characters = edges | st.characters(codec="utf-8")
+texts = st.text(characters, max_size=60)
+
+TRAINING = "a rose is a rose is a rose, 玫瑰 is 玫瑰\n" * 3
+
+
+@pytest.fixture(scope="module")
+def bpe():
+    pytest.importorskip("tokenizers", reason="the extra bpe is not installed")
+    return BPETokenizer.train(TRAINING, vocab_size=280)
+
+
+@pytest.fixture(scope="module", params=["characters", "d2l characters", "words", "d2l words", "regex", "bpe"])
+def tokenizer(request):
+    if request.param == "bpe":
+        return request.getfixturevalue("bpe")
+    return {
+        "characters": CharTokenizer(),
+        "d2l characters": CharTokenizer(normalise="d2l"),
+        "words": WordTokenizer(),
+        "d2l words": WordTokenizer(normalise="d2l"),
+        "regex": RegexTokenizer(r"[^\W\d]+|\d", separator="_"),
+    }[request.param]
+
+
+@given(text=texts)
+@example(text="")
+@example(text="\n")
+@example(text="a\n\n b")
+def test_count_and_encode_agree_with_split(tokenizer, text):
+    tokens = tokenizer.split(text)
+    assert +tokenizer.count(text) == Counter(tokens)
+    codec = Codec.fit(text, tokenizer)
+    ids = codec.encode(text)
+    assert codec.vocab.to_tokens(ids) == tokens
+    assert ids.dtype == codec.vocab.dtype
+    assert codec.decode(ids) == tokenizer.join(tokens)
+    assert "".join(codec.decode_stream(iter(ids.tolist()))) == tokenizer.join(tokens)
+
+
+@given(text=texts)
+def test_pieces_of_lines_give_the_tokens_of_the_whole(tokenizer, text):
+    whole = tokenizer.split(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokenizers_module, "_PIECE", 3)
+        patch.setattr(tokenizers_module, "_CODE_POINTS", 2)
+        vocab = Vocab(tokenizer.count(text))
+        assert {token: n for token, n in vocab.counts.items() if n} == Counter(whole)
+        assert vocab.to_tokens(tokenizer.encode(text, vocab)) == whole
+
+
+@given(text=texts)
+def test_lossless_tokenizers_give_the_text_back(bpe, text):
+    for tokenizer in (CharTokenizer(), RegexTokenizer(), bpe):
+        assert tokenizer.join(tokenizer.split(text)) == text
+
+
+@given(text=texts)
+def test_words_come_back_but_for_white_space(text):
+    tokenizer = WordTokenizer()
+    tokens = tokenizer.split(text)
+    assert "\n".join(" ".join(line.split()) for line in text.split("\n")) == tokenizer.join(tokens)
+    assert tokenizer.split(tokenizer.join(tokens)) == tokens
+
+
+@given(text=texts)
+@example(text="x\n\x00")
+def test_d2l_rule_is_its_definition(text):
+    lines = text.split("\n")[:-1] if text.endswith("\n") or not text else text.split("\n")
+    assert d2l_lines(text) == [re.sub("[^A-Za-z]+", " ", line).strip().lower() for line in lines]
+
+
+def test_d2l_lines_are_joined_without_a_separator():
+    text = "The Time\n\nMachine [1898]\n"
+    assert (
+        CharTokenizer(normalise="d2l").join(CharTokenizer(normalise="d2l").split(text)) == "the timemachine"
+    )
+    assert WordTokenizer(normalise="d2l").split(text) == ["the", "time", "machine"]
+    assert WordTokenizer(normalise="d2l").join(["the", "time"]) == "the time"
+
+
+def test_characters_are_code_points():
+    assert CharTokenizer().split("e\u0301é👩‍👧\x00") == ["e", "\u0301", "é", "👩", "\u200d", "👧", "\x00"]
+
+
+def test_regex_matches():
+    assert RegexTokenizer(r"(a)|\d*").split("a12 b") == [
+        "a",
+        "12",
+    ]  # groups do not matter; empty matches are left out
+    assert RegexTokenizer(r"\w+", " ").join(["a", "b"]) == "a b"
+    with pytest.raises(ValueError, match=r"'\(' is not a regular expression: missing \)"):
+        RegexTokenizer("(")
+
+
+def test_unknown_normalisation():
+    for kind in (CharTokenizer, WordTokenizer):
+        with pytest.raises(ValueError, match=r"normalise must be None or one of \['d2l'\], got 'upper'"):
+            kind(normalise="upper")
+
+
+@pytest.mark.parametrize("method", ["split", "count"])
+def test_what_is_no_text(tokenizer, method):
+    with pytest.raises(ValueError, match=r"lone surrogate, U\+D800, at character 3"):
+        getattr(tokenizer, method)("ab\n\ud800")
+    with pytest.raises(TypeError, match="expected text as str, got bytes"):
+        getattr(tokenizer, method)(b"ab")
+
+
+def test_unknown_characters():
+    vocab = Vocab("abé")
+    assert CharTokenizer().encode("aé夢bê👍\x00", vocab).tolist() == vocab[list("aé夢bê👍\x00")]
+    strict = Vocab("abé", unk_token=None)
+    assert CharTokenizer().encode("éab", strict).tolist() == strict[list("éab")]
+    for text, bad in (("ab夢a", "夢"), ("abc", "c")):
+        with pytest.raises(
+            KeyError, match=f"the token '{bad}' is not in the vocabulary, which has no unknown token"
+        ):
+            CharTokenizer().encode(text, strict)
+    assert CharTokenizer().encode("a", Vocab([])).tolist() == [0]
+
+
+def test_reserved_tokens_do_not_come_from_characters():
+    codec = Codec.fit("pad", CharTokenizer(), reserved_tokens=["<pad>"])
+    assert codec.decode(codec.encode("<pad>")) == "<unk>pad<unk>"
+
+
+def test_json_round_trip(tokenizer, tmp_path):
+    again = Tokenizer.from_dict(json.loads(json.dumps(tokenizer.to_dict())))
+    assert type(again) is type(tokenizer)
+    assert again == tokenizer
+    assert again.split(TRAINING) == tokenizer.split(TRAINING)
+    codec = Codec.fit(TRAINING, tokenizer, min_freq=1, reserved_tokens=["<pad>"])
+    codec.save(tmp_path / "vocab.json")
+    loaded = Codec.load(tmp_path / "vocab.json")
+    assert loaded == codec
+    assert len(loaded) == len(codec.vocab)
+    assert loaded.encode(TRAINING).tolist() == codec.encode(TRAINING).tolist()
+    assert CharTokenizer() != CharTokenizer("d2l")
+
+
+def test_json_errors():
+    with pytest.raises(
+        ValueError, match=r"expected 'tokenizer' to be one of .*'characters'.*, got 'letters'"
+    ):
+        Tokenizer.from_dict({"tokenizer": "letters"})
+    with pytest.raises(
+        ValueError, match=r"expected the fields \['normalise'\] of CharTokenizer, got \['size'\]"
+    ):
+        Tokenizer.from_dict({"tokenizer": "characters", "size": 3})
+    with pytest.raises(
+        ValueError, match=r"expected the fields 'tokenizer' and 'vocab' of a Codec, got \['vocab'\]"
+    ):
+        Codec.from_dict({"vocab": {}})
+
+
+def test_bpe_merges_frequent_pairs_and_splits_han(bpe):
+    first, second = bpe.split("玫瑰")
+    assert [first, second] == bpe.split("玫") + bpe.split("瑰")
+    assert bpe.split("a rose, 玫瑰") == ["a", "Ġrose", ",", "Ġ", first, second]
+    assert bpe.split("is\na") == ["is", "Ċ", "a"]
+
+
+def test_bpe_streams_whole_characters(bpe):
+    assert list(bpe.stream(bpe.split("é"))) == ["", "é", ""]
+    assert bpe.join(["Ã"]) == "\ufffd"
+    assert bpe.join(["<unk>", "Ġrose", "<a b>"]) == "<unk> rose<a b>"
+
+
+def test_bpe_vocabulary_knows_every_text(bpe):
+    codec = Codec.fit(TRAINING, bpe)
+    text = "nothing of this was seen: 紅樓夢 👩‍👧 \x00"
+    ids = codec.encode(text)
+    assert codec.vocab.unk not in ids
+    assert codec.decode(ids) == text
+
+
+def test_bpe_training_is_deterministic_and_takes_pieces(bpe):
+    lines = TRAINING.splitlines(keepends=True)
+    assert BPETokenizer.train(lines, vocab_size=280) == bpe
+    assert BPETokenizer.train(TRAINING, vocab_size=280, min_frequency=100).tokens != bpe.tokens
+    assert repr(bpe) == f"BPETokenizer({len(bpe.tokens)} tokens)"
+
+
+def test_bpe_errors(bpe, monkeypatch):
+    with pytest.raises(ValueError, match="vocab_size must be at least 256, one for each byte; got 255"):
+        BPETokenizer.train(TRAINING, vocab_size=255)
+    with pytest.raises(ValueError, match="lone surrogate"):
+        BPETokenizer.train("\udc80", vocab_size=256)
+    with pytest.raises(ValueError, match="expected a model of the tokenizers package"):
+        BPETokenizer({"version": "none"})
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(
+        ModuleNotFoundError, match=r"needs the package 'tokenizers': pip install 'rondeau\[bpe\]'"
+    ):
+        BPETokenizer.train(TRAINING, vocab_size=280)
+
+
+def test_a_tokenizer_of_ones_own():
+    class Pairs(Tokenizer):
+        name = "pairs"
+
+        def split(self, text):
+            return [text[i : i + 2] for i in range(0, len(text), 2)]
+
+        def stream(self, tokens):
+            return iter(tokens)
+
+        def fields(self):
+            return {}
+
+    try:
+        codec = Codec.fit("abab", Pairs())
+        assert codec.encode("ab?").tolist() == [1, 0]
+        assert Codec.from_dict(codec.to_dict()) == codec
+    finally:
+        del Tokenizer._kinds["pairs"]
+
+
+def test_time_machine(real_data):
+    text = read_text(real_data("timemachine.txt"))
+    assert len(d2l_lines(text)) == 3221
+    characters = Codec.fit(text, CharTokenizer(normalise="d2l"))
+    assert len(characters.encode(text)) == 170_580
+    assert len(characters) == 28  # 27 and <unk>
+    words = Codec.fit(text, WordTokenizer(normalise="d2l"))
+    ids = words.encode(text)
+    assert len(ids) == 32_775
+    assert len(words) == 4580  # 4,579 and <unk>
+    assert list(words.vocab.counts.items())[1:4] == [("the", 2261), ("i", 1267), ("and", 1245)]
+    assert data.count_ngrams(ids, 2).most_common(1, words.vocab) == [(("of", "the"), 309)]
+
+
+def test_tiny_shakespeare(real_data):
+    path = real_data("tinyshakespeare.txt")
+    text = read_text(path)
+    codec = Codec.fit(text, CharTokenizer(), order="token", unk_token=None)
+    ids = codec.encode(text)
+    assert len(ids) == 1_115_394
+    assert codec.vocab.tokens == tuple(sorted(set(text)))
+    assert len(codec) == 65
+    assert codec.decode(ids) == text
+    chunks = [codec.encode(chunk) for chunk in read_text_chunks(path, 100_000)]
+    assert np.array_equal(np.concatenate(chunks), ids)
+
+
+def test_names(real_data):
+    names = read_text(real_data("names.txt")).split("\n")
+    assert len(names) == 32_033
+    assert {min(map(len, names)), max(map(len, names))} == {2, 15}
+    codec = Codec.fit(names, CharTokenizer())
+    assert len(codec) == 27  # 26 letters and <unk>
+    assert [codec.decode(codec.encode(name)) for name in names[:3]] == ["emma", "olivia", "ava"]
+
+
+def test_accents_of_surnames(real_data):
+    text = read_text(real_data("names_by_language/Polish.txt"))
+    codec = Codec.fit(text, CharTokenizer())
+    assert any(ord(token) > 127 for token in codec.vocab.tokens[1:])
+    assert codec.decode(codec.encode(text)) == text
