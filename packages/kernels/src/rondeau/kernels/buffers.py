@@ -7,6 +7,7 @@ sees memory change that he still holds.
 import ctypes
 import functools
 import math
+import operator
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -96,7 +97,7 @@ def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[
     Raises
     ------
     ValueError
-        If a dimension is negative, or the dtype holds Python objects.
+        If a dimension is negative (NumPy's), or the dtype holds Python objects.
 
     Examples
     --------
@@ -104,7 +105,8 @@ def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[
     (2, 3)
     """
     dtype = np.dtype(dtype)
-    size = (shape if isinstance(shape, int) else math.prod(shape)) * dtype.itemsize
+    count = math.prod(shape) if isinstance(shape, Sequence) else operator.index(shape)
+    size = count * dtype.itemsize
     if size < POOLED_FROM:
         return np.empty(shape, dtype)
     if dtype.hasobject:

@@ -51,6 +51,8 @@ def kernel_njit(function: Callable[..., Any] | None = None, **options: Any) -> A
     """
     if function is None:
         return functools.partial(kernel_njit, **options)
+    if function.__module__ is None:  # made by exec: a second process that loads it looks for its module
+        function.__module__ = __name__
     return numba.njit(**(_OPTIONS | options))(function)
 
 

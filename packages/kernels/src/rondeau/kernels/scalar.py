@@ -72,6 +72,19 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @intrinsic
+def _copysign(typingctx: Any, size: Any, sign: Any) -> Any:
+    """Give a float32 `size` with the sign of another, also of zero."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
+        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()] * 2)
+        return builder.call(
+            cgutils.get_or_insert_function(builder.module, kind, "llvm.copysign.f32"), arguments
+        )
+
+    return types.float32(types.float32, types.float32), codegen
+
+
+@intrinsic
 def _times_power(typingctx: Any, value: Any, rounded: Any) -> Any:
     """Give ``value * 2**n`` where `rounded` is ``n + _ROUNDER``, in two factors: 2**n alone may overflow or vanish."""
 
@@ -146,6 +159,7 @@ def _log1p32(x: Any) -> Any:
     rest = x - (u - _F32(1))  # what the rounding of 1 + x lost
     result = _log32(u) + rest / u
     result = x if abs(x) < _F32(2.0**-24) else result
+    result = _F32(-np.inf) if x == _F32(-1) else result
     return x if x == _F32(np.inf) else result
 
 
@@ -157,10 +171,9 @@ def _tanh32(x: Any) -> Any:
     p = fma(p, s, _TANH[2])
     p = fma(p, s, _TANH[1])
     p = fma(p, s, _TANH[0])
-    small = fma(p * s, x, x)
+    small = fma(p * s, size, size)
     large = _F32(1) - _F32(2) / (_exp32(size + size) + _F32(1))
-    large = -large if x < _F32(0) else large
-    return small if size < _F32(0.625) else large
+    return _copysign(small if size < _F32(0.625) else large, x)
 
 
 @_inline
