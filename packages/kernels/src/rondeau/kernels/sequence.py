@@ -92,7 +92,7 @@ class Cell:
                     arguments = (
                         cpu_emit.FORWARD_ARGUMENTS if direction == "forward" else cpu_emit.BACKWARD_ARGUMENTS
                     )
-                    row = cpu_emit.compile_row(self.source(direction, dtype), arguments, dtype)
+                    row = cpu_emit.CompiledRow(self.source(direction, dtype), arguments, dtype)
                     self._rows[direction, dtype] = row
         return row
 
@@ -200,6 +200,12 @@ class Layout:
         return self._rows_from_zero if reverse else slice(self.batch_size, None)
 
     output_rows = after_rows
+
+    def rows_after_first_step(self, reverse: bool) -> slice:
+        """Which rows do not belong to the step that runs first."""
+        if not self.num_steps:
+            return slice(0, 0)
+        return slice(0, int(self.starts[-1])) if reverse else slice(int(self.batch_sizes[0]), None)
 
     @functools.cached_property
     def _steps_forward(self) -> tuple[NDArray[np.int64], ...]:

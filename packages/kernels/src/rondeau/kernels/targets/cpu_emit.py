@@ -13,10 +13,14 @@ from __future__ import annotations
 import keyword
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from rondeau.kernels import scalar
 from rondeau.kernels.cache import cached_njit, kernel_njit
@@ -26,7 +30,8 @@ from rondeau.kernels.targets.lanes import lanes
 __all__ = [
     "BACKWARD_ARGUMENTS",
     "FORWARD_ARGUMENTS",
-    "compile_row",
+    "CompiledRow",
+    "call_row",
     "emit_backward",
     "emit_forward",
     "row_signature",
@@ -98,24 +103,52 @@ def emit_backward(name: str, plan: Schedule, dtype: Any) -> str:
 
 def row_signature(arguments: str, dtype: Any) -> numba.core.typing.templates.Signature:
     """Return the one signature of every row of a dtype, forward or backward."""
-    array = numba.types.Array(numba.from_dtype(np.dtype(dtype)), 3, "C")
+    array = types.Array(numba.from_dtype(np.dtype(dtype)), 3, "C")
     names = arguments.split(", ")
     kinds = [
-        array if name in ("gates", "recurrent", "bias", "states", "d_states") else numba.types.intp
+        array if name in ("gates", "recurrent", "bias", "states", "d_states") else types.intp
         for name in names
     ]
-    return numba.types.void(*kinds)
+    return types.void(*kinds)
 
 
-def compile_row(source: str, arguments: str, dtype: Any) -> Any:
-    """Compile a row for its one signature, or load it from the disk."""
-    namespace = {**_FUNCTIONS, "__name__": __name__}
-    exec(compile(source, "<rondeau row>", "exec"), namespace)
-    name = re.search(r"def (\w+)", source)
-    assert name is not None
-    dispatcher = cached_njit(namespace[name[1]], source=source)
-    dispatcher.compile(row_signature(arguments, dtype))
-    return dispatcher
+class CompiledRow:
+    """A row for its one signature, compiled or loaded from the disk.
+
+    Attributes
+    ----------
+    address : int
+        Where its machine code lies; what `call_row` takes.
+    """
+
+    def __init__(self, source: str, arguments: str, dtype: Any) -> None:
+        namespace = {**_FUNCTIONS, "__name__": __name__}
+        exec(compile(source, "<rondeau row>", "exec"), namespace)
+        name = source[len("def ") : source.index("(")]
+        signature = row_signature(arguments, dtype)
+        self.dispatcher = cached_njit(namespace[name], source=source)
+        self.dispatcher.compile(signature)
+        compiled = self.dispatcher.overloads[signature.args]
+        self.address: int = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+
+@intrinsic
+def call_row(_: Any, address: Any, arguments: Any) -> tuple[Any, Callable[..., Any]]:
+    """Call the row at an address with a tuple of arguments.
+
+    Numba's own first-class functions do the same, but look the function up in Python at each launch (40 us).
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kinds = tuple(arguments)
+        function = context.call_conv.get_function_type(types.void, kinds)
+        row = builder.inttoptr(values[0], function.as_pointer())
+        context.call_conv.call_function(
+            builder, row, types.void, kinds, cgutils.unpack_tuple(builder, values[1], len(kinds))
+        )
+        return context.get_dummy_value()
+
+    return types.void(address, arguments), generate
 
 
 class _Row:

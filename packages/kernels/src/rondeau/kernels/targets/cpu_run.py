@@ -26,9 +26,10 @@ from numba import from_dtype, prange, types
 from numpy.typing import NDArray
 
 from rondeau.kernels import buffers, threads
-from rondeau.kernels.cache import cached_njit
+from rondeau.kernels.cache import cached_njit, kernel_njit
 from rondeau.kernels.product import matmul, num_panels, pack_panels, packed_size, product_rows
-from rondeau.kernels.targets.cpu_emit import BACKWARD_ARGUMENTS, FORWARD_ARGUMENTS, row_signature
+from rondeau.kernels.scatter import add_rows
+from rondeau.kernels.targets.cpu_emit import CompiledRow, call_row
 
 if TYPE_CHECKING:
     from rondeau.kernels.cell.schedule import Schedule
@@ -42,9 +43,17 @@ Array = NDArray[Any]
 # ---------------------------------------------------------------- kernels, compiled once per dtype
 
 
+@kernel_njit
+def _pack_share(w, w_at, k_stride, n_stride, K, N, packed, packed_at, share, shares):  # type: ignore[no-untyped-def]
+    """Pack one thread's share of an operand's panels."""
+    panels = num_panels(packed, N)
+    low, high = share * panels // shares, (share + 1) * panels // shares
+    pack_panels(w, w_at, k_stride, n_stride, K, N, packed, packed_at, low, high)
+
+
 @cached_njit(parallel=True)
 def _run_forward(  # type: ignore[no-untyped-def]
-    row, gates, recurrent, bias, states, hidden, weight_hh, weight_hr, packed, packed_hr, joint,
+    row, gates, recurrent, bias, states, hidden, weight_hh, weight_hr, packed, packed_hr, joint, from_zero,
     starts, befores, afters, sizes, cuts,
 ):  # fmt: skip
     """Run all steps; ``starts, befores, afters, sizes`` name the rows of each, in the order of running."""
@@ -56,19 +65,10 @@ def _run_forward(  # type: ignore[no-untyped-def]
     flat_hidden = hidden.reshape(-1) if projected else flat_states
     split_at = packed_size(P, J)
     for share in prange(shares):
-        pack_panels(
-            flat_hh, 0, 1, P, P, J, packed, 0,
-            share * num_panels(packed, J) // shares, (share + 1) * num_panels(packed, J) // shares,
-        )  # fmt: skip
-        pack_panels(
-            flat_hh, J * P, 1, P, P, R, packed, split_at,
-            share * num_panels(packed, R) // shares, (share + 1) * num_panels(packed, R) // shares,
-        )  # fmt: skip
+        _pack_share(flat_hh, 0, 1, P, P, J, packed, 0, share, shares)
+        _pack_share(flat_hh, J * P, 1, P, P, R, packed, split_at, share, shares)
         if projected:
-            pack_panels(
-                flat_hr, 0, 1, H, H, P, packed_hr, 0,
-                share * num_panels(packed, P) // shares, (share + 1) * num_panels(packed, P) // shares,
-            )  # fmt: skip
+            _pack_share(flat_hr, 0, 1, H, H, P, packed_hr, 0, share, shares)
     for share in prange(shares):
         first = cuts[share]
         for step in range(starts.size):
@@ -76,11 +76,15 @@ def _run_forward(  # type: ignore[no-untyped-def]
             if count <= 0:
                 continue
             at, old, new = starts[step] + first, befores[step] + first, afters[step] + first
-            product_rows(flat_hidden, old * P, P, count, P, packed, 0, J, flat_gates, at * S, S, True)
-            product_rows(
-                flat_hidden, old * P, P, count, P, packed, split_at, R, flat_recurrent, at * R, R, False
-            )
-            row(gates, recurrent, bias, states, at, old, new, count)
+            if step == 0 and from_zero:
+                for k in range(at * R, (at + count) * R):
+                    flat_recurrent[k] = 0
+            else:
+                product_rows(flat_hidden, old * P, P, count, P, packed, 0, J, flat_gates, at * S, S, True)
+                product_rows(
+                    flat_hidden, old * P, P, count, P, packed, split_at, R, flat_recurrent, at * R, R, False
+                )
+            call_row(row, (gates, recurrent, bias, states, at, old, new, count))
             if projected:
                 product_rows(
                     flat_states, new * H, H, count, H, packed_hr, 0, P, flat_hidden, new * P, P, False
@@ -89,10 +93,10 @@ def _run_forward(  # type: ignore[no-untyped-def]
 
 @cached_njit(parallel=True)
 def _run_backward(  # type: ignore[no-untyped-def]
-    row, gates, recurrent, states, d_states, d_hidden, d_output, d_projected, weight_hh, weight_hr, packed, packed_hr,
-    joint, starts, befores, afters, sizes, cuts,
+    row, gates, recurrent, states, d_states, d_hidden, d_output, d_projected, weight_hh, weight_hr,
+    packed, packed_hr, joint, needs_initial, starts, befores, afters, sizes, cuts,
 ):  # fmt: skip
-    """Run all steps backwards, from the last that `_run_forward` ran; ``d_hidden`` and ``d_states`` are carried."""
+    """Run all steps from the last to the first that `_run_forward` ran, carrying ``d_hidden`` and ``d_states``."""
     H, P = states.shape[2], weight_hh.shape[1]
     shares, projected = cuts.size - 1, weight_hr.shape[0] > 0
     J, R, S = joint * H, recurrent.shape[1] * H, gates.shape[1] * H
@@ -102,14 +106,10 @@ def _run_backward(  # type: ignore[no-untyped-def]
     flat_output = d_output.reshape(-1)
     split_at = packed_size(J, P)
     for share in prange(shares):
-        low, high = share * num_panels(packed, P) // shares, (share + 1) * num_panels(packed, P) // shares
-        pack_panels(flat_hh, 0, P, 1, J, P, packed, 0, low, high)
-        pack_panels(flat_hh, J * P, P, 1, R, P, packed, split_at, low, high)
+        _pack_share(flat_hh, 0, P, 1, J, P, packed, 0, share, shares)
+        _pack_share(flat_hh, J * P, P, 1, R, P, packed, split_at, share, shares)
         if projected:
-            pack_panels(
-                flat_hr, 0, H, 1, P, H, packed_hr, 0,
-                share * num_panels(packed, H) // shares, (share + 1) * num_panels(packed, H) // shares,
-            )  # fmt: skip
+            _pack_share(flat_hr, 0, H, 1, P, H, packed_hr, 0, share, shares)
     for share in prange(shares):
         first = cuts[share]
         for step in range(starts.size - 1, -1, -1):
@@ -126,13 +126,14 @@ def _run_backward(  # type: ignore[no-untyped-def]
                 product_rows(
                     flat_hidden, first * P, P, count, P, packed_hr, 0, H, flat_states, first * H, H, False
                 )
-            row(gates, recurrent, states, d_states, at, old, new, first, count)
-            product_rows(
-                flat_gates, at * S, S, count, J, packed, 0, P, flat_hidden, first * P, P, not projected
-            )
-            product_rows(
-                flat_recurrent, at * R, R, count, R, packed, split_at, P, flat_hidden, first * P, P, True
-            )
+            call_row(row, (gates, recurrent, states, d_states, at, old, new, first, count))
+            if step > 0 or needs_initial:
+                product_rows(
+                    flat_gates, at * S, S, count, J, packed, 0, P, flat_hidden, first * P, P, not projected
+                )
+                product_rows(
+                    flat_recurrent, at * R, R, count, R, packed, split_at, P, flat_hidden, first * P, P, True
+                )
 
 
 @cached_njit(parallel=True)
@@ -144,18 +145,20 @@ def _gather(table, index, out, shares):  # type: ignore[no-untyped-def]
 
 
 @cached_njit(parallel=True)
-def _scatter_add(rows, index, out, shares):  # type: ignore[no-untyped-def]
-    """Set ``out`` to zero, then add ``rows[n]`` to ``out[index[n]]`` in the order of n; threads share columns."""
-    columns = rows.shape[1]
+def _sum_rows(rows, total, shares):  # type: ignore[no-untyped-def]
+    """Set ``total`` to the sum of the rows in their order; threads share columns."""
+    N, columns = rows.shape
     for share in prange(shares):
         low, high = share * columns // shares, (share + 1) * columns // shares
-        for i in range(out.shape[0]):
+        for k in range(low, high):
+            total[k] = 0
+        whole = N // 4 * 4
+        for n in range(0, whole, 4):
             for k in range(low, high):
-                out[i, k] = 0
-        for n in range(index.size):
-            i = index[n]
+                total[k] = (((total[k] + rows[n, k]) + rows[n + 1, k]) + rows[n + 2, k]) + rows[n + 3, k]
+        for n in range(whole, N):
             for k in range(low, high):
-                out[i, k] += rows[n, k]
+                total[k] += rows[n, k]
 
 
 class _Kernels:
@@ -170,22 +173,16 @@ class _Kernels:
     @functools.cached_property
     def run_forward(self) -> Any:
         one, two, three = map(self._array, (1, 2, 3))
-        rows = (types.Array(types.int64, 1, "C"),) * 5
-        row = types.FunctionType(row_signature(FORWARD_ARGUMENTS, self._dtype))
-        return _run_forward.compile(
-            types.void(row, three, three, three, three, two, two, two, one, one, types.intp, *rows)
-        )
+        steps = (types.Array(types.int64, 1, "C"),) * 5
+        arrays = (three, three, three, three, two, two, two, one, one)
+        return _run_forward.compile(types.void(types.intp, *arrays, types.intp, types.boolean, *steps))
 
     @functools.cached_property
     def run_backward(self) -> Any:
         one, two, three = map(self._array, (1, 2, 3))
-        rows = (types.Array(types.int64, 1, "C"),) * 5
-        row = types.FunctionType(row_signature(BACKWARD_ARGUMENTS, self._dtype))
-        return _run_backward.compile(
-            types.void(
-                row, three, three, three, three, two, two, two, two, two, one, one, types.intp, *rows
-            )
-        )  # fmt: skip
+        steps = (types.Array(types.int64, 1, "C"),) * 5
+        arrays = (three, three, three, three, two, two, two, two, two, one, one)
+        return _run_backward.compile(types.void(types.intp, *arrays, types.intp, types.boolean, *steps))
 
     @functools.cached_property
     def gather(self) -> Any:
@@ -193,13 +190,11 @@ class _Kernels:
         return _gather.compile(types.void(two, types.Array(types.int64, 1, "C"), two, types.intp))
 
     @functools.cached_property
-    def scatter_add(self) -> Any:
-        two = self._array(2)
-        return _scatter_add.compile(types.void(two, types.Array(types.int64, 1, "C"), two, types.intp))
+    def sum_rows(self) -> Any:
+        return _sum_rows.compile(types.void(self._array(2), self._array(1), types.intp))
 
 
 _KERNELS = {dtype: _Kernels(dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
-_NO_INDEX = np.zeros(0, np.int64)
 
 
 # ---------------------------------------------------------------- one layer, one direction
@@ -216,11 +211,12 @@ class Saved(NamedTuple):
     recurrent: Array
     states: Array
     hidden: Array
+    from_zero: bool
 
 
 def forward(
     plan: Schedule,
-    row: Any,
+    row: CompiledRow,
     layout: Layout,
     x: Array,
     weights: Weights,
@@ -243,26 +239,28 @@ def forward(
     for k, state in enumerate(initial):
         (hidden if projected and k == 0 else states[k])[layout.initial_rows(reverse)] = state
 
+    from_zero = not initial[0].any()
+
     _project_input(x, weight_ih, gates.reshape(N, weight_ih.shape[0]))
     bias = _bias_of_slots(plan, weights, H)
     J, R = len(plan.joint) * H, len(plan.split) * H
     packed = buffers.empty(packed_size(P, J) + packed_size(P, R), dtype)
     packed_hr = buffers.empty(packed_size(H, P) if projected else 0, dtype)
     threads.launch(
-        kernels.run_forward, row, gates, recurrent, bias, states, hidden, weight_hh, weight_hr, packed, packed_hr,
-        len(plan.joint), *layout.steps(reverse), layout.cuts(threads.get_num_threads()),
+        kernels.run_forward, row.address, gates, recurrent, bias, states, hidden, weight_hh, weight_hr,
+        packed, packed_hr, len(plan.joint), from_zero, *layout.steps(reverse), layout.cuts(threads.get_num_threads()),
     )  # fmt: skip
 
     first = hidden if projected else states[0]
     output = first[layout.output_rows(reverse)]
     last = layout.final_rows(reverse)
     final = tuple(np.array((first if k == 0 else states[k])[last]) for k in range(len(initial)))
-    return output, final, Saved(layout, reverse, x, weights, gates, recurrent, states, hidden)
+    return output, final, Saved(layout, reverse, x, weights, gates, recurrent, states, hidden, from_zero)
 
 
 def backward(
     plan: Schedule,
-    row: Any,
+    row: CompiledRow,
     saved: Saved,
     d_output: Array | None,
     d_final: tuple[Array | None, ...],
@@ -270,7 +268,7 @@ def backward(
     consume: bool,
 ) -> tuple[Array | None, tuple[Array, ...] | None, dict[str, Array | None]]:
     """Run backward; return the gradients of x, of the initial states, and of the weights by name."""
-    layout, reverse, x, weights, gates, recurrent, states, hidden = saved
+    layout, reverse, x, weights, gates, recurrent, states, hidden, from_zero = saved
     dtype = weights.weight_hh.dtype
     kernels = _KERNELS[dtype]
     N, B, P = layout.num_rows, layout.batch_size, weights.weight_hh.shape[1]
@@ -293,9 +291,8 @@ def backward(
     packed = buffers.empty(packed_size(J, P) + packed_size(R, P), dtype)
     packed_hr = buffers.empty(packed_size(P, H) if projected else 0, dtype)
     threads.launch(
-        kernels.run_backward, row, gates, recurrent, states, d_states, d_hidden, d_output, d_projected,
-        weight_hh, weight_hr, packed, packed_hr,
-        len(plan.joint), *layout.steps(reverse), layout.cuts(threads.get_num_threads()),
+        kernels.run_backward, row.address, gates, recurrent, states, d_states, d_hidden, d_output, d_projected,
+        weight_hh, weight_hr, packed, packed_hr, len(plan.joint), needs.initial, *layout.steps(reverse), layout.cuts(threads.get_num_threads()),
     )  # fmt: skip
 
     d_gates = gates.reshape(N, weight_ih.shape[0])
@@ -303,22 +300,23 @@ def backward(
     d_x = matmul(d_gates, weight_ih) if needs.x and x.ndim == 2 else None
     d_weights: dict[str, Array | None] = dict.fromkeys(weights._fields)
     if needs.weights:
-        before = (hidden if projected else states[0])[layout.before_rows(reverse)]
-        d_hh = np.empty_like(weight_hh)
+        # Where the initial state is zero, the first step that ran adds nothing to the recurrent gradient.
+        rows = layout.rows_after_first_step(reverse) if from_zero else slice(None)
+        before = (hidden if projected else states[0])[layout.before_rows(reverse)][rows]
+        d_hh = buffers.empty(weight_hh.shape, dtype)
+        matmul(d_gates[rows, :J].T, before, out=d_hh[:J])
+        if R:
+            matmul(d_recurrent[rows].T, before, out=d_hh[J : J + R])
         d_hh[J + R :] = 0
-        matmul(d_gates[:, :J].T, before, out=d_hh[:J])
-        matmul(d_recurrent.T, before, out=d_hh[J : J + R])
         d_weights["weight_ih"] = _in_users_order(
             plan, _gradient_of_input_weight(x, d_gates, weight_ih.shape[1])
         )
         d_weights["weight_hh"] = _in_users_order(plan, d_hh)
-        d_bias = _sum_rows(d_gates)
+        d_bias = _sum(d_gates)
         if weights.bias_ih is not None:
             d_weights["bias_ih"] = _in_users_order(plan, d_bias)
         if weights.bias_hh is not None:
-            d_bias_hh = np.concatenate(
-                (d_bias[:J], _sum_rows(d_recurrent), np.zeros(len(plan.apart) * H, dtype))
-            )
+            d_bias_hh = np.concatenate((d_bias[:J], _sum(d_recurrent), np.zeros(len(plan.apart) * H, dtype)))
             d_weights["bias_hh"] = _in_users_order(plan, d_bias_hh)
         if projected:
             after = states[0][layout.after_rows(reverse)]
@@ -341,8 +339,8 @@ def _gradient_of_input_weight(x: Array, d_gates: Array, inputs: int) -> Array:
     if x.ndim == 2:
         return matmul(d_gates.T, x)
     used, index = _used_ids(x, inputs)
-    table = buffers.empty((inputs if used is None else used.size, d_gates.shape[1]), d_gates.dtype)
-    threads.launch(_KERNELS[d_gates.dtype].scatter_add, d_gates, index, table, threads.get_num_threads())
+    table = np.zeros((inputs if used is None else used.size, d_gates.shape[1]), d_gates.dtype)
+    add_rows(d_gates, index, table)
     if used is None:
         return np.ascontiguousarray(table.T)
     gradient = np.zeros((d_gates.shape[1], inputs), d_gates.dtype)
@@ -358,13 +356,12 @@ def _used_ids(ids: Array, inputs: int) -> tuple[Array | None, Array]:
     return used, index.astype(np.int64, copy=False)
 
 
-def _sum_rows(rows: Array) -> Array:
+def _sum(rows: Array) -> Array:
     """Return the sum over rows, in their order, whatever the number of threads."""
-    index = np.zeros(rows.shape[0], np.int64)
-    total = np.empty((1, rows.shape[1]), rows.dtype)
-    threads.launch(_KERNELS[rows.dtype].scatter_add, rows, index, total, threads.get_num_threads())
-    summed: Array = total[0]
-    return summed
+    total = np.empty(rows.shape[1], rows.dtype)
+    if total.size:
+        threads.launch(_KERNELS[rows.dtype].sum_rows, rows, total, threads.get_num_threads())
+    return total
 
 
 def _bias_of_slots(plan: Schedule, weights: Weights, H: int) -> Array:
