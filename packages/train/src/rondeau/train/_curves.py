@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from rondeau.data import NgramTable, ZipfFit
-from rondeau.train._trainer import Row
 
 
 def can_plot() -> bool:
@@ -23,7 +22,9 @@ def _figure() -> Any:
     return Figure(figsize=(8, 5), layout="constrained")
 
 
-def plot_curves(rows: Sequence[Row], path: Path, baselines: Mapping[str, float] | None = None) -> None:
+def plot_curves(
+    rows: Sequence[Mapping[str, Any]], path: Path, baselines: Mapping[str, float] | None = None
+) -> None:
     """Draw the training and held-out loss over the steps.
 
     Parameters

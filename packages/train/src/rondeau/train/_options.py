@@ -301,8 +301,10 @@ _Options = TypeVar("_Options", TextOptions, ModelOptions, TrainingOptions, RunOp
 
 
 def pick(options: type[_Options], namespace: Any) -> _Options:
-    """Make a group of options from what was parsed."""
-    return options(**{field.name: namespace[field.name] for field in fields(options)})
+    """Make a group of options from what was parsed; what the parser left out keeps its default."""
+    return options(
+        **{field.name: namespace[field.name] for field in fields(options) if field.name in namespace}
+    )
 
 
 def _config(parser: CommandParser, namespace: Any) -> Config:

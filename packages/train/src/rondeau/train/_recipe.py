@@ -1,115 +1,14 @@
-"""From the options of a run to its objects: text, codec, streams, model, optimiser, schedule, trainer."""
+"""From the options of a run to its objects: model, optimiser, schedule, trainer."""
 
-import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from rondeau import nn
-from rondeau.data import (
-    BPETokenizer,
-    CharTokenizer,
-    Codec,
-    RandomBatches,
-    RegexTokenizer,
-    SequentialBatches,
-    Tokenizer,
-    TokenStream,
-    WordTokenizer,
-    embedded_corpus,
-    read_text,
-)
+from rondeau.data import RandomBatches, SequentialBatches, TokenStream
 from rondeau.train import lr_scheduler, optim
-from rondeau.train._options import ModelOptions, TextOptions, TrainingOptions
+from rondeau.train._options import ModelOptions, TrainingOptions
 from rondeau.train._parser import UsageError
 from rondeau.train._trainer import Callback, Trainer
-
-TOKEN_NAMES = {"characters": "character", "words": "word", "regex": "token", "bpe": "token"}
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """A text and what identifies it."""
-
-    name: str
-    text: str
-
-    @property
-    def identity(self) -> dict[str, str | int]:
-        """Return what a checkpoint keeps to recognise the text."""
-        return {"characters": len(self.text), "sha256": hashlib.sha256(self.text.encode()).hexdigest()}
-
-
-def load_corpus(path: str | None) -> Corpus:
-    """Read a text file, or (None) the embedded corpus.
-
-    Raises
-    ------
-    UsageError
-        If it cannot be read.
-    """
-    try:
-        if path is None:
-            return Corpus("CPython's language reference (embedded)", embedded_corpus())
-        return Corpus(str(path), read_text(path))
-    except (OSError, ValueError, ModuleNotFoundError) as error:
-        raise UsageError(f"cannot read the corpus: {error}") from error
-
-
-def make_codec(text: str, options: TextOptions) -> Codec:
-    """Make tokenizer and vocabulary for a text; the vocabulary is that of the whole text, held-out part included.
-
-    Raises
-    ------
-    UsageError
-        If the options do not fit each other, or a package is missing.
-    """
-    for name, value, home in (
-        ("normalise", options.normalise, ("characters", "words")),
-        ("pattern", options.pattern, ("regex",)),
-    ):
-        if value is not None and options.tokens not in home:
-            raise UsageError(
-                f"--{name} goes with --tokens {' or '.join(home)}, got --tokens {options.tokens}"
-            )
-    try:
-        return Codec.fit(text, _make_tokenizer(text, options), min_freq=options.min_freq)
-    except (ValueError, ModuleNotFoundError) as error:
-        raise UsageError(f"--tokens {options.tokens}: {error}") from error
-
-
-def _make_tokenizer(text: str, options: TextOptions) -> Tokenizer:
-    if options.tokens == "bpe":
-        return BPETokenizer.train(text, options.bpe_size)
-    if options.tokens == "regex":
-        return RegexTokenizer() if options.pattern is None else RegexTokenizer(options.pattern)
-    return (CharTokenizer if options.tokens == "characters" else WordTokenizer)(options.normalise)
-
-
-def split_stream(text: str, codec: Codec, held_out: float) -> tuple[TokenStream, TokenStream]:
-    """Encode a text and cut its last part off.
-
-    Returns
-    -------
-    train, held_out : TokenStream
-
-    Raises
-    ------
-    UsageError
-        If the fraction is not in [0, 1), or the part is too short to be predicted.
-    """
-    if not 0 <= held_out < 1:
-        raise UsageError(f"--held_out: expected a fraction from 0 to below 1, got {held_out}")
-    stream = TokenStream(codec.encode(text), len(codec))
-    train, rest = stream.split(1 - held_out)
-    if held_out > 0 and len(rest) < 2:
-        raise UsageError(
-            f"--held_out: {held_out} of {len(stream)} tokens leaves {len(rest)} to predict; "
-            "give a longer text, a larger fraction, or 0"
-        )
-    return train, rest
 
 
 def make_model(options: ModelOptions, vocab_size: int) -> nn.LanguageModel:
@@ -277,17 +176,6 @@ def make_trainer(
     if options.schedule == "plateau" and not len(held_out):
         raise UsageError("--schedule plateau watches the held-out loss; give --held_out a fraction above 0")
     return trainer
-
-
-def default_prompt(codec: Codec) -> str:
-    """Return what a text may begin with: a line end where that is a token, else the most frequent token."""
-    newline = codec.tokenizer.split("\n")
-    if newline and all(token in codec.vocab for token in newline):
-        return "\n"
-    counts = np.array(list(codec.vocab.counts.values()))
-    if codec.vocab.unk is not None:
-        counts[codec.vocab.unk] = -1
-    return codec.decode([int(counts.argmax())])
 
 
 def default_output(corpus: str | None, options: ModelOptions, clock: str) -> Path:

@@ -1,6 +1,5 @@
 """``rondeau corpus``."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,15 +29,15 @@ def run(argv: Sequence[str]) -> int:
     """Print the tables; return the exit status."""
     arguments = _parser().parse_args(list(argv))
     from rondeau.data import TokenStream, count_ngrams, fit_zipf
+    from rondeau.train._corpus import TOKEN_NAMES, load_corpus, make_codec
     from rondeau.train._curves import can_plot, plot_zipf
-    from rondeau.train._recipe import TOKEN_NAMES, load_corpus, make_codec
 
     for name in ("ngrams", "top"):
         if arguments[name] < 1:
             raise UsageError(f"--{name}: expected at least 1, got {arguments[name]}")
     if arguments.plot is not None and not can_plot():
         raise UsageError('--plot needs matplotlib; pip install "rondeau[plot]"')
-    options = pick(TextOptions, argparse.Namespace(**vars(arguments)))
+    options = pick(TextOptions, arguments)
     corpus = load_corpus(arguments.corpus)
     codec = make_codec(corpus.text, options)
     stream = TokenStream(codec.encode(corpus.text), len(codec))

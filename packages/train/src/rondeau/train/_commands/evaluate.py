@@ -37,8 +37,8 @@ def run(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(list(argv))
     from rondeau import tensor as rt
     from rondeau.data import TokenStream
+    from rondeau.train._corpus import TOKEN_NAMES, load_corpus, split_stream
     from rondeau.train._evaluate import evaluate
-    from rondeau.train._recipe import TOKEN_NAMES, load_corpus, split_stream
     from rondeau.train._trained import load_trained
 
     for name in ("batch_size", "windows", "threads"):

@@ -40,8 +40,8 @@ def _parser() -> CommandParser:
 def run(argv: Sequence[str]) -> int:
     """Print the prompt and its continuation; return the exit status."""
     arguments = _parser().parse_args(list(argv))
+    from rondeau.train._corpus import default_prompt
     from rondeau.train._generate import generate
-    from rondeau.train._recipe import default_prompt
     from rondeau.train._trained import load_trained
 
     trained = load_trained(arguments.run, arguments.checkpoint)

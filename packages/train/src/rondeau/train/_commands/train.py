@@ -40,7 +40,7 @@ def run(argv: Sequence[str]) -> int:
 def _train(request: Request) -> int:
     from rondeau import tensor as rt
     from rondeau.data import NgramModel
-    from rondeau.train import _recipe
+    from rondeau.train import _corpus, _recipe
     from rondeau.train._progress import Progress
     from rondeau.train._run import Recorder, RunFolder
 
@@ -51,11 +51,11 @@ def _train(request: Request) -> int:
             raise UsageError(f"--threads: expected at least 1, got {threads}")
         rt.set_num_threads(threads)
     _check_run_options(config)
-    corpus = _recipe.load_corpus(config.corpus)
+    corpus = _corpus.load_corpus(config.corpus)
     run = RunFolder(request.resume or _output(config), config.run.keep)
     begins = request.resume is None or not run.vocab.exists()
-    codec = _recipe.make_codec(corpus.text, config.text) if begins else run.load_codec()
-    train, held_out = _recipe.split_stream(corpus.text, codec, config.text.held_out)
+    codec = _corpus.make_codec(corpus.text, config.text) if begins else run.load_codec()
+    train, held_out = _corpus.split_stream(corpus.text, codec, config.text.held_out)
     rt.manual_seed(config.run.seed)
     model = _recipe.make_model(config.model, len(codec))
     recorder = Recorder(
@@ -63,7 +63,7 @@ def _train(request: Request) -> int:
         codec,
         corpus.identity,
         checkpoint_every=config.run.checkpoint_every,
-        prompt=_recipe.default_prompt(codec),
+        prompt=_corpus.default_prompt(codec),
     )
     trainer = _recipe.make_trainer(
         config.training,
@@ -82,7 +82,7 @@ def _train(request: Request) -> int:
     if request.resume is not None:
         recorder.resume(trainer)
 
-    token = _recipe.TOKEN_NAMES[config.text.tokens]
+    token = _corpus.TOKEN_NAMES[config.text.tokens]
     _say("corpus", f"{corpus.name}: {len(corpus.text):,} characters")
     _say(
         "tokens",
@@ -163,13 +163,13 @@ def _finish(
     baselines: dict[str, float],
 ) -> None:
     """Measure the best weights, and tell and keep what came out."""
-    from rondeau.train import _recipe
+    from rondeau.train import _corpus
     from rondeau.train._curves import can_plot, plot_curves
     from rondeau.train._durable import replace_file
     from rondeau.train._evaluate import Evaluation, evaluate
     from rondeau.train._generate import generate
 
-    token = _recipe.TOKEN_NAMES[config.text.tokens]
+    token = _corpus.TOKEN_NAMES[config.text.tokens]
     print(f"ended: {trainer.stopped_by}, in {trainer.seconds:,.0f} seconds of training")
     summary: dict[str, Any] = {
         "stopped_by": trainer.stopped_by,
@@ -195,7 +195,7 @@ def _finish(
             "baselines": baselines,
         }
     replace_file(run.path / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
-    prompt = _recipe.default_prompt(codec)
+    prompt = _corpus.default_prompt(codec)
     print("sample:")
     text = prompt + "".join(
         generate(trainer.model, codec, prompt, 300, temperature=0.8, seed=config.run.seed)

@@ -1,0 +1,161 @@
+"""Generation against a model whose probabilities are known."""
+
+import numpy as np
+import pytest
+
+from rondeau import nn
+from rondeau import tensor as rt
+from rondeau.data import CharTokenizer, Codec, WordTokenizer
+from rondeau.train import generate, token_probabilities
+
+TEXT = "aaaaabbbbcccdde"  # by frequency: <unk> 0, a 1, b 2, c 3, d 4, e 5
+
+
+@pytest.fixture
+def codec():
+    return Codec.fit(TEXT, CharTokenizer())
+
+
+class Bigram(nn.Module):
+    """Logits of the next token by a table; its state counts the tokens read."""
+
+    def __init__(self, table):
+        super().__init__()
+        self.table = nn.Parameter(np.asarray(table, dtype=np.float32))
+        self.calls = []
+
+    def forward(self, ids, state=None):
+        count = 0 if state is None else state
+        self.calls.append((ids.tolist(), count, self.training, rt.is_grad_enabled()))
+        return rt.tensor(self.table.data[ids.T.reshape(-1)]), count + ids.shape[1]
+
+
+def cycle(codec):
+    """A model that writes abcdeabcde..."""
+    table = np.zeros((6, 6))
+    for token, following in zip("abcde", "bcdea", strict=True):
+        table[codec.vocab[token], codec.vocab[following]] = 50
+    return Bigram(table)
+
+
+def text_of(*arguments, **options):
+    return "".join(generate(*arguments, **options))
+
+
+def test_reads_the_prompt_then_its_own_draws(codec):
+    model = cycle(codec)
+    assert text_of(model, codec, "cd", 7, seed=0) == "eabcdea"
+    ids, counts, _, _ = zip(*model.calls, strict=True)
+    assert ids[0] == [codec.vocab[["c", "d"]]]
+    assert ids[1:4] == ([[codec.vocab["e"]]], [[codec.vocab["a"]]], [[codec.vocab["b"]]])
+    assert counts == (0, 2, 3, 4, 5, 6, 7)
+
+
+def test_streams_and_leaves_the_caller_as_it_was(codec):
+    model = cycle(codec).train()
+    pieces = generate(model, codec, "a", 3, seed=0)
+    assert model.calls == [], "nothing is computed before it is asked for"
+    for piece, expected in zip(pieces, "bcd", strict=True):
+        assert piece == expected
+        assert model.training
+        assert rt.is_grad_enabled()
+    assert {call[2:] for call in model.calls} == {(False, False)}
+
+
+def test_greedy_takes_the_likeliest(codec):
+    rt.manual_seed(0)
+    model = nn.LanguageModel(len(codec), "gru", 8)
+    greedy = text_of(model, codec, "ab", 20, temperature=0)
+    assert greedy == text_of(model, codec, "ab", 20, temperature=0, seed=9)
+    assert greedy == text_of(model, codec, "ab", 20, top_k=1)
+    assert greedy == text_of(model, codec, "ab", 20, top_p=1e-9)
+    ids = codec.encode("ab" + greedy).astype(np.int64)
+    logits, _ = model(ids[None, :])
+    scores = logits.data[1:-1].copy()
+    scores[:, 0] = -np.inf
+    assert scores.argmax(1).tolist() == ids[2:].tolist(), "one step at a time is the whole at once"
+
+
+def test_draws_have_the_stated_frequencies(codec):
+    probabilities = np.array([0.5, 0.3, 0.1, 0.06, 0.04])
+    model = Bigram(np.tile(np.concatenate([[3.0], np.log(probabilities)]), (6, 1)))
+    text = text_of(model, codec, "a", 20_000, seed=1)
+    counts = np.array([text.count(token) for token in "abcde"])
+    expected = probabilities * 20_000
+    chi_squared = ((counts - expected) ** 2 / expected).sum()
+    assert chi_squared < 18.5, counts  # the 99.9th percentile for 4 degrees of freedom
+    assert len(text) == 20_000, "the unknown token, here the likeliest, is never drawn"
+
+
+def test_the_seed_decides(codec):
+    model = Bigram(np.zeros((6, 6)))
+    one = text_of(model, codec, "a", 100, seed=1)
+    assert one == text_of(model, codec, "a", 100, seed=1)
+    assert one != text_of(model, codec, "a", 100, seed=2)
+    assert text_of(model, codec, "a", 100) != text_of(model, codec, "a", 100)
+
+
+def test_words_are_joined_as_their_tokenizer_does():
+    codec = Codec.fit("to be or not to be", WordTokenizer())
+    model = Bigram(np.zeros((len(codec), len(codec))))
+    assert set(text_of(model, codec, "to be", 30, seed=0).split()) == {"to", "be", "or", "not"}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, [0.4, 0.3, 0.2, 0.1]),
+        ({"temperature": 0.5}, [16 / 30, 9 / 30, 4 / 30, 1 / 30]),
+        ({"temperature": 0}, [1, 0, 0, 0]),
+        ({"top_k": 2}, [4 / 7, 3 / 7, 0, 0]),
+        ({"top_k": 100}, [0.4, 0.3, 0.2, 0.1]),
+        ({"top_p": 0.5}, [4 / 7, 3 / 7, 0, 0]),
+        ({"top_p": 0.39}, [1, 0, 0, 0]),
+        ({"top_p": 1.0}, [0.4, 0.3, 0.2, 0.1]),
+        ({"top_k": 3, "top_p": 0.7}, [4 / 7, 3 / 7, 0, 0]),  # 4/9 + 3/9 reach 0.7 among the top three
+        ({"top_k": 2, "temperature": 0.5}, [16 / 25, 9 / 25, 0, 0]),
+    ],
+    ids=str,
+)
+def test_token_probabilities(options, expected):
+    order = np.array([2, 0, 3, 1])
+    logits = np.empty(4)
+    logits[order] = np.log([0.4, 0.3, 0.2, 0.1]) + 7
+    got = token_probabilities(logits, **options)
+    np.testing.assert_allclose(got[order], expected, rtol=1e-12, atol=1e-15)
+
+
+def test_token_probabilities_do_not_overflow():
+    np.testing.assert_array_equal(token_probabilities(np.array([1e4, 0.0, -np.inf]), 0.01), [1, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "message"),
+    [
+        ("", {}, "the prompt holds no token; give at least one"),
+        (
+            "a€x",
+            {},
+            r"the prompt holds 'x', '€', not among the 6 tokens .*; leave them out, or let them be <unk>",
+        ),
+        ("a", {"temperature": -1}, "temperature: expected a number >= 0, got -1"),
+        ("a", {"temperature": float("nan")}, "temperature: expected a number >= 0, got nan"),
+        ("a", {"top_k": 0}, "top_k: expected at least 1, got 0"),
+        ("a", {"top_p": 0}, "top_p: expected 0 < top_p <= 1, got 0"),
+        ("a", {"top_p": 1.5}, "top_p: expected 0 < top_p <= 1, got 1.5"),
+        ("a", {"length": -1}, "length: expected at least 0 tokens, got -1"),
+        ("a", {"on_unknown": "skip"}, "on_unknown: expected 'error' or 'unk', got 'skip'"),
+    ],
+)
+def test_mistakes_are_told_at_the_call(codec, prompt, options, message):
+    with pytest.raises(ValueError, match=message):
+        generate(cycle(codec), codec, prompt, **({"length": 5} | options))
+
+
+def test_unknown_tokens_may_be_unk(codec):
+    model = cycle(codec)
+    text_of(model, codec, "a€", 1, on_unknown="unk", seed=0)
+    assert model.calls[0][0] == [[codec.vocab["a"], codec.vocab.unk]]
+    without = Codec.fit(TEXT, CharTokenizer(), unk_token=None)
+    with pytest.raises(ValueError, match=r"leave them out$"):
+        generate(model, without, "a€", 1, on_unknown="unk")

@@ -1,0 +1,299 @@
+"""Optimisers: every option against torch's over many steps, and the promises that torch does not make."""
+
+import copy
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from rondeau import tensor as rt
+from rondeau.train import optim
+
+torch = pytest.importorskip("torch")
+
+CASES = [
+    ("SGD", {"lr": 0.1}),
+    ("SGD", {"lr": 0.1, "weight_decay": 0.01, "maximize": True}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.02}),
+    ("SGD", {"lr": 0.1, "momentum": 0.8, "nesterov": True, "weight_decay": 0.01}),
+    ("Adagrad", {}),
+    (
+        "Adagrad",
+        {"lr": 0.3, "lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.5, "eps": 1e-3},
+    ),
+    ("RMSprop", {}),
+    ("RMSprop", {"alpha": 0.9, "eps": 1e-4, "weight_decay": 0.1}),
+    ("RMSprop", {"momentum": 0.9}),
+    ("RMSprop", {"centered": True}),
+    ("RMSprop", {"centered": True, "momentum": 0.5, "weight_decay": 0.05, "maximize": True}),
+    ("Adam", {}),
+    ("Adam", {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.1}),
+    ("Adam", {"amsgrad": True, "lr": 0.05, "betas": (0.7, 0.8)}),
+    ("Adam", {"maximize": True}),
+    ("AdamW", {}),
+    ("AdamW", {"lr": 0.05, "weight_decay": 0.2, "amsgrad": True, "maximize": True}),
+]
+SHAPES = [(), (1,), (3, 5), (17,), (64, 33)]
+
+
+def ids(case):
+    return f"{case[0]}({', '.join(f'{k}={v}' for k, v in case[1].items())})"
+
+
+def twins(dtype, seed=0):
+    """The same parameters twice: ours and torch's."""
+    rng = np.random.default_rng(seed)
+    arrays = [rng.standard_normal(shape).astype(dtype) for shape in SHAPES]
+    ours = [rt.tensor(a.copy(), requires_grad=True) for a in arrays]
+    theirs = [torch.tensor(a, requires_grad=True) for a in arrays]
+    return ours, theirs, rng
+
+
+def set_gradients(ours, theirs, rng, dtype):
+    for i, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
+        if i == 3 and rng.random() < 0.3:  # a parameter without a gradient is skipped
+            mine.grad, other.grad = None, None
+            continue
+        gradient = rng.standard_normal(mine.shape).astype(dtype)
+        if i == 4:
+            gradient = np.asfortranarray(gradient)
+        mine.grad, other.grad = rt.tensor(gradient), torch.tensor(gradient)
+
+
+def assert_close(ours, theirs, rtol, atol):
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine.data, other.detach().numpy(), rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 2e-5)])
+def test_sixty_steps_as_torch(case, dtype, tolerance):
+    name, options = case
+    ours, theirs, rng = twins(dtype)
+    mine, other = getattr(optim, name)(ours, **options), getattr(torch.optim, name)(theirs, **options)
+    for step in range(60):
+        set_gradients(ours, theirs, rng, dtype)
+        if step == 30:  # what a schedule does
+            mine.param_groups[0]["lr"] *= 0.5
+            other.param_groups[0]["lr"] *= 0.5
+        mine.step()
+        other.step()
+    assert_close(ours, theirs, tolerance, tolerance)
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_defaults_and_state_are_those_of_torch(case):
+    name, options = case
+    ours, theirs, rng = twins("float64")
+    mine, other = getattr(optim, name)(ours, **options), getattr(torch.optim, name)(theirs, **options)
+    for key, value in mine.defaults.items():
+        assert other.defaults[key] == value, key
+    set_gradients(ours, theirs, rng, "float64")
+    mine.step()
+    other.step()
+    for mine_state, other_state in zip(mine.state.values(), other.state.values(), strict=True):
+        kept = {k: v for k, v in other_state.items() if v is not None}
+        assert set(mine_state) == set(kept)
+        for key, value in kept.items():
+            np.testing.assert_allclose(mine_state[key], np.asarray(value), rtol=1e-12, err_msg=key)
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_continues_from_a_state_dict_of_torch(case):
+    name, options = case
+    ours, theirs, rng = twins("float64")
+    other = getattr(torch.optim, name)(theirs, **options)
+    for _ in range(5):
+        set_gradients(ours, theirs, rng, "float64")
+        other.step()
+    for mine, theirs_one in zip(ours, theirs, strict=True):
+        mine.data[...] = theirs_one.detach().numpy()
+    mine = getattr(optim, name)(ours)
+    mine.load_state_dict(other.state_dict())
+    for _ in range(5):
+        set_gradients(ours, theirs, rng, "float64")
+        mine.step()
+        other.step()
+    assert_close(ours, theirs, 1e-12, 1e-12)
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_continues_bit_for_bit_from_its_own_state_dict(case):
+    name, options = case
+    ours, theirs, rng = twins("float32")
+    first = getattr(optim, name)(ours, **options)
+    for _ in range(3):
+        set_gradients(ours, theirs, rng, "float32")
+        first.step()
+    copies = [rt.tensor(p.data.copy(), requires_grad=True) for p in ours]
+    second = getattr(optim, name)(copies)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for _ in range(3):
+        set_gradients(ours, theirs, rng, "float32")
+        for p, q in zip(ours, copies, strict=True):
+            q.grad = p.grad
+        first.step()
+        second.step()
+    for p, q in zip(ours, copies, strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+
+
+def test_groups_have_options_of_their_own():
+    ours, theirs, rng = twins("float64")
+    groups = lambda p: [{"params": p[:2]}, {"params": p[2:4], "lr": 0.5, "momentum": 0.0}]  # noqa: E731
+    mine = optim.SGD(groups(ours), lr=0.01, momentum=0.9)
+    other = torch.optim.SGD(groups(theirs), lr=0.01, momentum=0.9)
+    mine.add_param_group({"params": ours[4], "weight_decay": 0.1})
+    other.add_param_group({"params": theirs[4], "weight_decay": 0.1})
+    for _ in range(50):
+        set_gradients(ours, theirs, rng, "float64")
+        mine.step()
+        other.step()
+    assert_close(ours, theirs, 1e-12, 1e-12)
+    assert [g["params"] for g in mine.state_dict()["param_groups"]] == [[0, 1], [2, 3], [4]]
+
+
+def test_parameters_that_are_not_contiguous():
+    rng = np.random.default_rng(1)
+    base = rng.standard_normal((6, 8))
+    mine = rt.tensor(np.zeros((8, 3)), requires_grad=True)
+    mine.data = base.T[:, ::2]
+    other = torch.tensor(base.T[:, ::2].copy(), requires_grad=True)
+    mine.grad, other.grad = rt.tensor(np.ones((8, 3))), torch.ones(8, 3, dtype=torch.float64)
+    optim.Adam([mine], lr=0.1).step()
+    torch.optim.Adam([other], lr=0.1).step()
+    np.testing.assert_allclose(base.T[:, ::2], other.detach().numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_same_bits_for_any_number_of_threads(case):
+    name, options = case
+    results = []
+    before = rt.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            rt.set_num_threads(threads)
+            rng = np.random.default_rng(2)
+            parameter = rt.tensor(rng.standard_normal(100_003).astype(np.float32), requires_grad=True)
+            optimizer = getattr(optim, name)([parameter], **options)
+            for _ in range(4):
+                parameter.grad = rt.tensor(rng.standard_normal(100_003).astype(np.float32))
+                optimizer.step()
+            results.append(parameter.data.copy())
+    finally:
+        rt.set_num_threads(before)
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
+
+
+def test_a_step_allocates_nothing():
+    parameter = rt.tensor(np.ones(1_000_000, np.float32), requires_grad=True)
+    parameter.grad = rt.tensor(np.ones(1_000_000, np.float32))
+    optimizer = optim.Adam([parameter])
+    optimizer.step()
+    tracemalloc.start()
+    optimizer.step()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000
+
+
+def test_step_calls_a_closure_with_gradients_enabled():
+    w = rt.tensor([3.0], requires_grad=True)
+    optimizer = optim.SGD([w], lr=0.1)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (w * w).sum()
+        loss.backward()
+        return loss
+
+    with rt.no_grad():
+        loss = optimizer.step(closure)
+    assert loss.item() == 9.0
+    np.testing.assert_allclose(w.data, [2.4], rtol=1e-6)
+
+
+def test_zero_grad_drops_or_clears():
+    w = rt.tensor([1.0], requires_grad=True)
+    optimizer = optim.SGD([w])
+    w.grad = rt.tensor([5.0])
+    optimizer.zero_grad(set_to_none=False)
+    assert w.grad.tolist() == [0.0]
+    optimizer.zero_grad()
+    assert w.grad is None
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("SGD", {"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ("SGD", {"momentum": -0.1}, "Invalid momentum value: -0.1"),
+        ("SGD", {"weight_decay": -0.1}, "Invalid weight_decay value: -0.1"),
+        ("SGD", {"nesterov": True}, "Nesterov momentum requires a momentum and zero dampening"),
+        (
+            "SGD",
+            {"nesterov": True, "momentum": 0.9, "dampening": 0.1},
+            "Nesterov momentum requires a momentum",
+        ),
+        ("Adagrad", {"lr_decay": -1}, "Invalid lr_decay value: -1"),
+        ("Adagrad", {"initial_accumulator_value": -1}, "Invalid initial_accumulator_value value: -1"),
+        ("Adagrad", {"eps": -1}, "Invalid epsilon value: -1"),
+        ("RMSprop", {"alpha": -1}, "Invalid alpha value: -1"),
+        ("RMSprop", {"lr": float("nan")}, "Invalid learning rate: nan"),
+        ("Adam", {"betas": (1.0, 0.9)}, "Invalid beta parameter at index 0: 1.0"),
+        ("Adam", {"betas": (0.9, -0.1)}, "Invalid beta parameter at index 1: -0.1"),
+        ("Adam", {"eps": -1e-8}, "Invalid epsilon value: -1e-08"),
+        ("AdamW", {"weight_decay": -1}, "Invalid weight_decay value: -1"),
+    ],
+)
+def test_options_out_of_range(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(optim, name)([rt.zeros(1, requires_grad=True)], **options)
+    if options.get("lr", 0) == options.get("lr", 0):  # torch lets a NaN rate pass
+        with pytest.raises(ValueError, match=message.split(":")[0]):
+            getattr(torch.optim, name)([torch.zeros(1, requires_grad=True)], **options)
+
+
+def test_wrong_parameters():
+    w = rt.zeros(1, requires_grad=True)
+    with pytest.raises(
+        TypeError, match=r"iterable of Tensors or dicts, but got one Tensor; write \[tensor\]"
+    ):
+        optim.SGD(w)
+    with pytest.raises(ValueError, match="empty parameter list"):
+        optim.SGD([])
+    with pytest.raises(TypeError, match="one of the params is ndarray"):
+        optim.SGD([np.zeros(1)])
+    with pytest.raises(ValueError, match="non-leaf"):
+        optim.SGD([w * 2])
+    with pytest.raises(ValueError, match="more than one parameter group, or twice in one"):
+        optim.SGD([{"params": [w]}, {"params": [w]}])
+    with pytest.raises(ValueError, match="SGD knows no option 'beta'; its options are lr, momentum"):
+        optim.SGD([{"params": [w], "beta": 1}])
+    with pytest.raises(TypeError, match="must be a dict with the key 'params'"):
+        optim.SGD([w]).add_param_group([w])
+
+
+def test_wrong_state_dicts():
+    one, two = rt.zeros(2, requires_grad=True), rt.zeros(3, requires_grad=True)
+    one.grad, two.grad = rt.ones(2), rt.ones(3)
+    optimizer = optim.Adam([one])
+    optimizer.step()
+    saved = optimizer.state_dict()
+    with pytest.raises(ValueError, match="different number of parameter groups: expected 2, got 1"):
+        optim.Adam([{"params": [one]}, {"params": [two]}]).load_state_dict(saved)
+    with pytest.raises(
+        ValueError, match="group 0 doesn't match the size of the optimizer's group: expected 2, got 1"
+    ):
+        optim.Adam([one, two]).load_state_dict(saved)
+    other = optim.Adam([two])
+    other.step()
+    with pytest.raises(ValueError, match=r"'exp_avg' of parameter 0: expected shape \(3,\), got \(2,\)"):
+        other.load_state_dict(saved)
+    assert other.state[two]["step"] == 1, "a refused state changes nothing"
+
+
+def test_repr_tells_the_options():
+    assert "lr: 0.001" in repr(optim.Adam([rt.zeros(1, requires_grad=True)]))

@@ -1,0 +1,292 @@
+"""The training loop against the same steps written out, and each of its ends."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from rondeau import nn
+from rondeau import tensor as rt
+from rondeau.data import RandomBatches, SequentialBatches, TokenStream
+from rondeau.train import Callback, CheckpointError, DivergedError, Snapshot, Trainer, lr_scheduler, optim
+
+V = 7
+
+
+def stream(length=400, seed=0):
+    return TokenStream(np.random.default_rng(seed).integers(0, V, length), V)
+
+
+def make(sampler=SequentialBatches, cell="gru", scheduler=None, dropout=0.0, **options):
+    rt.manual_seed(1)
+    model = nn.LanguageModel(
+        V, cell, 6, embedding_size=4 if dropout else None, dropout=dropout, dtype="float64"
+    )
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    batches = sampler(stream(), batch_size=3, num_steps=5, seed=2)
+    schedule = None if scheduler is None else scheduler(optimizer)
+    return Trainer(model, optimizer, batches, scheduler=schedule, **({"max_epochs": 2} | options))
+
+
+def weights(trainer):
+    return {name: tensor.data.copy() for name, tensor in trainer.model.state_dict().items()}
+
+
+def assert_same_weights(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
+
+
+class Events(Callback):
+    """Keeps all that a trainer tells."""
+
+    def __init__(self):
+        self.rows, self.evaluations, self.order = [], [], []
+
+    def on_begin(self, trainer):
+        self.order.append("begin")
+
+    def on_row(self, trainer, row):
+        self.rows.append(row)
+        self.order.append("row")
+
+    def on_evaluate(self, trainer, evaluation):
+        self.evaluations.append((trainer.step, evaluation.loss))
+        self.order.append("evaluate")
+
+    def on_step(self, trainer):
+        self.order.append("step")
+
+    def on_end(self, trainer):
+        self.order.append("end")
+
+
+@pytest.mark.parametrize("sampler", [SequentialBatches, RandomBatches])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_two_epochs_are_the_steps_written_out(sampler, cell):
+    events = Events()
+    trainer = make(
+        sampler,
+        cell,
+        lambda o: lr_scheduler.StepLR(o, 7, gamma=0.5),
+        clip_norm=0.05,
+        log_every=1,
+        callbacks=[events],
+    )
+    other = make(sampler, cell)
+    trainer.fit()
+
+    model, optimizer = other.model, other.optimizer
+    losses, norms, rates = [], [], []
+    for _ in range(2):
+        state = None
+        for inputs, targets in other.batches:
+            optimizer.zero_grad()
+            logits, state = model(inputs, state)
+            state = tuple(s.detach() for s in state) if cell == "lstm" else state.detach()
+            state = state if sampler is SequentialBatches else None
+            log_p = nn.functional.log_softmax(logits, dim=-1)
+            rows = rt.tensor(np.arange(15))
+            loss = -log_p[rows, rt.tensor(targets.T.reshape(-1))].mean()
+            loss.backward()
+            norm = math.sqrt(sum(float((p.grad.data**2).sum()) for p in model.parameters()))
+            for p in model.parameters():
+                p.grad.data *= min(1.0, 0.05 / (norm + 1e-6))
+            optimizer.param_groups[0]["lr"] = 0.01 * 0.5 ** (len(losses) // 7)
+            optimizer.step()
+            losses.append(loss.item())
+            norms.append(norm)
+            rates.append(optimizer.param_groups[0]["lr"])
+    np.testing.assert_allclose([row["train_loss"] for row in events.rows], losses, rtol=1e-9)
+    np.testing.assert_allclose([row["grad_norm"] for row in events.rows], norms, rtol=1e-7)
+    np.testing.assert_allclose([row["lr"] for row in events.rows[:-1]], rates[1:], rtol=1e-12)
+    assert trainer.step == len(losses) == 2 * len(trainer.batches)
+    assert (trainer.epoch, trainer.num_tokens) == (2, 15 * trainer.step)
+    assert trainer.stopped_by == "2 epochs are done"
+    for name, tensor in model.state_dict().items():
+        np.testing.assert_allclose(trainer.model.state_dict()[name].data, tensor.data, rtol=1e-7, atol=1e-10)
+
+
+def test_rows_average_over_the_steps_between_them():
+    every, sparse = Events(), Events()
+    make(log_every=1, clip_norm=1.0, callbacks=[every]).fit()
+    make(log_every=4, clip_norm=1.0, callbacks=[sparse]).fit()
+    losses = [row["train_loss"] for row in every.rows]
+    starts = range(0, len(losses), 4)
+    np.testing.assert_allclose(
+        [row["train_loss"] for row in sparse.rows], [np.mean(losses[i : i + 4]) for i in starts], rtol=1e-12
+    )
+    assert [row["step"] for row in sparse.rows] == [min(i + 4, len(losses)) for i in starts]
+
+
+def test_order_of_events():
+    events = Events()
+    make(max_steps=4, log_every=2, evaluate_every=4, held_out=stream(50), callbacks=[events]).fit()
+    assert events.order == ["begin", "step", "row", "step", "step", "row", "evaluate", "step", "end"]
+
+
+def test_evaluates_each_epoch_and_at_the_end():
+    events = Events()
+    trainer = make(held_out=stream(60, seed=5), max_steps=40, max_epochs=None, callbacks=[events])
+    trainer.fit()
+    per_epoch = len(trainer.batches)
+    assert per_epoch == 26
+    assert [step for step, _ in events.evaluations] == [26, 40]
+    best = min(events.evaluations, key=lambda pair: pair[1])
+    assert (trainer.best_step, trainer.best_loss) == best
+    assert trainer.evaluation.loss == events.evaluations[-1][1]
+    assert [row["held_out_loss"] for row in events.rows if "held_out_loss" in row] == [
+        v for _, v in events.evaluations
+    ]
+
+
+def test_patience_ends_the_run_after_bad_evaluations():
+    events = Events()
+    trainer = make(
+        held_out=stream(60, seed=5), evaluate_every=2, patience=3, max_epochs=1000, callbacks=[events]
+    )
+    trainer.fit()
+    assert trainer.stopped_by == "the held-out loss has not improved for 3 evaluations"
+    losses = [loss for _, loss in events.evaluations]
+    assert int(np.argmin(losses)) == len(losses) - 4, "three evaluations after the best one"
+    for i in range(3, len(losses) - 1):
+        assert min(losses[i - 2 : i + 1]) <= min(losses[: i - 2]), "and never before"
+
+
+def test_ends_by_minutes():
+    trainer = make(max_epochs=None, max_minutes=1e-9)
+    trainer.fit()
+    assert trainer.step == 1
+    assert trainer.stopped_by == "1e-09 minutes are over"
+    assert trainer.total_steps is None
+
+
+def test_total_steps():
+    assert make().total_steps == 52
+    assert make(max_steps=9).total_steps == 9
+    assert make(max_steps=99).total_steps == 52
+
+
+def test_plateau_schedule_follows_the_evaluations():
+    events = Events()
+    trainer = make(
+        scheduler=lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=0, factor=0.5),
+        held_out=stream(60, seed=5),
+        evaluate_every=2,
+        max_steps=40,
+        callbacks=[events],
+    )
+    trainer.fit()
+    losses = [loss for _, loss in events.evaluations]
+    best, rate = math.inf, 0.01
+    for loss in losses:
+        if loss < best * (1 - 1e-4):
+            best = loss
+        else:
+            rate *= 0.5
+    assert rate < 0.01
+    assert trainer.optimizer.param_groups[0]["lr"] == rate
+
+
+@pytest.mark.parametrize("sampler", [SequentialBatches, RandomBatches])
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+@pytest.mark.parametrize("stop_at", [1, 13, 26, 27, 51])
+def test_restored_from_json_and_arrays_it_goes_on_bit_for_bit(sampler, cell, stop_at):
+    class StopAt(Callback):
+        def on_step(self, trainer):
+            if trainer.step == stop_at:
+                trainer.stop("stopped")
+
+    def build(callbacks):
+        return make(
+            sampler,
+            cell,
+            lambda o: lr_scheduler.CosineAnnealingLR(o, 52),
+            dropout=0.3,
+            clip_norm=0.1,
+            held_out=stream(60, seed=5),
+            evaluate_every=10,
+            log_every=4,
+            callbacks=callbacks,
+        )
+
+    whole, first, second = Events(), Events(), Events()
+    uninterrupted = build([whole])
+    uninterrupted.fit()
+
+    stopped = build([first, StopAt()])
+    stopped.fit()
+    assert (stopped.step, stopped.stopped_by) == (stop_at, "stopped")
+    kept = stopped.snapshot()
+    arrays = {stem: {k: v.copy() for k, v in group.items()} for stem, group in kept.arrays.items()}
+    kept = Snapshot(arrays, json.loads(json.dumps(kept.state)))
+    rt.manual_seed(99)
+    resumed = build([second])
+    resumed.restore(kept)
+    resumed.fit()
+
+    timeless = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]  # noqa: E731
+    assert timeless(first.rows + second.rows) == timeless(whole.rows)
+    assert_same_weights(weights(resumed), weights(uninterrupted))
+
+
+def test_fit_again_goes_on_where_it_stopped():
+    once, twice = make(max_steps=40), make(max_steps=15)
+    once.fit()
+    twice.fit()
+    twice.max_steps = 40
+    twice.fit()
+    assert_same_weights(weights(once), weights(twice))
+
+
+def test_same_bits_for_any_number_of_threads():
+    before = rt.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            rt.set_num_threads(threads)
+            trainer = make(clip_norm=0.1, dropout=0.2)
+            trainer.fit()
+            results.append(weights(trainer))
+    finally:
+        rt.set_num_threads(before)
+    assert_same_weights(results[0], results[1])
+    assert_same_weights(results[0], results[2])
+
+
+def test_a_diverged_loss_is_an_error():
+    trainer = make()
+    trainer.model.head.bias.data[0] = np.nan
+    with pytest.raises(
+        DivergedError, match=r"the loss became nan at step 1, with learning rate 0\.01: lower"
+    ):
+        trainer.fit()
+
+
+def test_a_snapshot_of_another_model_is_refused():
+    kept = make(cell="gru").snapshot()
+    with pytest.raises(CheckpointError, match=r"the checkpoint is of another run: .*weight_ih_l0"):
+        make(cell="lstm").restore(kept)
+    with pytest.raises(CheckpointError, match=r"the checkpoint is of another run: .*sampler"):
+        make(RandomBatches).restore(kept)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_epochs": None}, "nothing ends this run: give max_epochs, max_steps or max_minutes"),
+        ({"max_epochs": 0}, "max_epochs: expected a number > 0, got 0"),
+        ({"max_steps": -1}, "max_steps: expected a number > 0, got -1"),
+        ({"max_minutes": 0}, "max_minutes: expected a number > 0, got 0"),
+        ({"clip_norm": 0}, "clip_norm: expected a number > 0, got 0"),
+        ({"log_every": 0}, "log_every: expected a number > 0, got 0"),
+        ({"evaluate_every": 0}, "evaluate_every: expected a number > 0, got 0"),
+        ({"patience": 2}, "patience: early stopping needs held-out tokens to watch"),
+        ({"scheduler": lr_scheduler.ReduceLROnPlateau}, "ReduceLROnPlateau needs held-out tokens to watch"),
+    ],
+)
+def test_mistakes(options, message):
+    with pytest.raises(ValueError, match=message):
+        make(**options)
