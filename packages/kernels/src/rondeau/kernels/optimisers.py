@@ -173,8 +173,8 @@ def launch(kernel: Any, *arrays: np.ndarray[Any, Any], **scalars: float | bool) 
     ----------
     kernel
         A kernel of this module.
-    *arrays : ndarray of shape (n,)
-        float32 or float64, C-contiguous: what the kernel names first, in its order.
+    *arrays : ndarray
+        float32 or float64, C-contiguous, of any shape: what the kernel names first, in its order.
     **scalars
         What the kernel names next, in its order.
 
@@ -187,4 +187,4 @@ def launch(kernel: Any, *arrays: np.ndarray[Any, Any], **scalars: float | bool) 
     """
     scalar = arrays[0].dtype.type
     values = [value if isinstance(value, bool) else scalar(value) for value in scalars.values()]
-    threads.launch(kernel, *arrays, *values)
+    threads.launch(kernel, *[array.reshape(-1) for array in arrays], *values)

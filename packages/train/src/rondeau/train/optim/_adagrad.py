@@ -78,7 +78,7 @@ class Adagrad(Optimizer):
             optimisers.adagrad,
             data,
             gradient,
-            state["sum"].reshape(-1),
+            state["sum"],
             sign=-1.0 if group["maximize"] else 1.0,
             l2=group["weight_decay"],
             lr=group["lr"] / (1 + (state["step"] - 1) * group["lr_decay"]),

@@ -99,9 +99,9 @@ class Adam(Optimizer):
     def _update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
         state["step"] += 1
         beta1, beta2 = group["betas"]
-        averages = [state["exp_avg"].reshape(-1), state["exp_avg_sq"].reshape(-1)]
+        averages = [state["exp_avg"], state["exp_avg_sq"]]
         if group["amsgrad"]:
-            averages.append(state["max_exp_avg_sq"].reshape(-1))
+            averages.append(state["max_exp_avg_sq"])
         decay = group["weight_decay"]
         optimisers.launch(
             optimisers.amsgrad if group["amsgrad"] else optimisers.adam,

@@ -137,15 +137,17 @@ class Optimizer(ABC):
         return loss
 
     def _step_one(self, parameter: rt.Tensor, group: Group) -> None:
-        data = parameter.data
-        gradient = np.ascontiguousarray(parameter.grad.data, dtype=data.dtype).reshape(-1)
+        assert parameter.grad is not None
+        data = np.asarray(parameter.data, order="C")  # a copy where it is not contiguous
+        gradient = np.asarray(parameter.grad.data, dtype=data.dtype, order="C")
         state = self.state.get(parameter)
         if state is None:
-            state = self.state[parameter] = self._begin(data, group)
-        flat = data.reshape(-1)  # a copy where the data is not contiguous
-        self._update(flat, gradient, group, state)
-        if not data.flags.c_contiguous:
-            data[...] = flat.reshape(data.shape)
+            state = self._begin(data, group)
+        self._update(data, gradient, group, state)
+        if state:
+            self.state[parameter] = state
+        if data is not parameter.data:
+            parameter.data[...] = data
 
     @abstractmethod
     def _check(self, group: Group) -> None:
@@ -157,7 +159,7 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
-        """Update the flat `data` (n,) and `state` in place, for `gradient` (n,)."""
+        """Update `data` and `state` in place for `gradient`, all C-contiguous and of one shape."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as ``{"state": {index: ...}, "param_groups": [...]}``, parameters as indices in order.
@@ -213,7 +215,7 @@ class Optimizer(ABC):
             if name == "step":
                 state[name] = int(value)
                 continue
-            array = np.array(value, dtype=data.dtype, order="C")
+            array = np.asarray(value).astype(data.dtype, order="C")
             if array.shape != data.shape:
                 raise ValueError(
                     f"loaded state {name!r} of parameter {index}: expected shape {data.shape}, got {array.shape}"

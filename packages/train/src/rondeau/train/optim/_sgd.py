@@ -97,7 +97,7 @@ class SGD(Optimizer):
             optimisers.sgd_momentum,
             data,
             gradient,
-            state["momentum_buffer"].reshape(-1),
+            state["momentum_buffer"],
             sign=sign,
             l2=group["weight_decay"],
             lr=group["lr"],
