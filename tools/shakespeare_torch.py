@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-BATCH, STEPS, HIDDEN, EPOCHS, CLIP = 50, 64, 128, 12, 5.0
+BATCH, STEPS, HIDDEN, CLIP = 50, 64, 128, 5.0
 RATE = {"rnn": 2e-3, "lstm": 4e-3, "gru": 4e-3}
 FINAL_RATE = 0.05  # of the first
 
@@ -70,7 +70,7 @@ def held_out_loss(model, tokens):
     return total / (len(tokens) - 1)
 
 
-def train(corpus: Path, cell: str, seed: int) -> dict[str, object]:
+def train(corpus: Path, cell: str, seed: int, epochs: int) -> dict[str, object]:
     """Train the recipe and return its held-out loss and times."""
     text = corpus.read_text(encoding="utf-8")
     index = {character: i for i, character in enumerate(sorted(set(text)))}
@@ -79,7 +79,7 @@ def train(corpus: Path, cell: str, seed: int) -> dict[str, object]:
     train_tokens, held_out = tokens[:cut], tokens[cut:]
 
     torch.manual_seed(seed)
-    offsets = np.random.default_rng(seed).integers(0, STEPS, EPOCHS)
+    offsets = np.random.default_rng(seed).integers(0, STEPS, epochs)
     model = CharacterModel(cell, len(index))
     steps = sum(sum(1 for _ in epoch_batches(train_tokens, int(offset))) for offset in offsets)
     optimiser = torch.optim.Adam(model.parameters(), lr=RATE[cell])
@@ -118,10 +118,11 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--cell", choices=sorted(RATE), default="gru")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(json.dumps(train(arguments.corpus, arguments.cell, arguments.seed)), flush=True)
+    print(json.dumps(train(arguments.corpus, arguments.cell, arguments.seed, arguments.epochs)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,100 @@
+"""The Shakespeare recipe by rondeau and by its PyTorch twin: held-out loss and wall time, side by side.
+
+    python tools/shakespeare.py ../shared/data/tinyshakespeare.txt
+
+For each cell and seed, one after the other: `rondeau train` with the recipe's flags, its last checkpoint scored by
+`rondeau evaluate` over the whole held-out stream, and `tools/shakespeare_torch.py`. Times are of whole processes;
+rondeau's holds twelve evaluations, the checkpoints and the samples, the twin's one evaluation. Prints one row per
+run and then the means over the seeds.
+"""
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TWIN = Path(__file__).with_name("shakespeare_torch.py")
+RATE = {"rnn": "2e-3", "lstm": "4e-3", "gru": "4e-3"}
+
+
+def timed(command: list[str]) -> tuple[str, float]:
+    """Run a command to its end; its standard output and its wall time in seconds."""
+    start = time.perf_counter()
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout, time.perf_counter() - start
+
+
+def train_flags(cell: str, epochs: int) -> list[str]:
+    """Flags of `rondeau train` that say the recipe."""
+    return [
+        *("--cell", cell, "--hidden_size", "128", "--num_layers", "1", "--forget_bias", "1"),
+        *("--batch_size", "50", "--num_steps", "64", "--epochs", str(epochs)),
+        *("--optimizer", "adam", "--lr", RATE[cell], "--schedule", "cosine", "--final_lr", "0.05"),
+        *("--clip_norm", "5", "--held_out", "0.1"),
+    ]
+
+
+def run_rondeau(
+    corpus: Path, cell: str, seed: int, threads: int, epochs: int, folder: Path
+) -> tuple[float, float]:
+    """Train by rondeau; the held-out loss in nats per character, and the seconds of training."""
+    command = [sys.executable, "-m", "rondeau.train"]
+    common = ["--output", str(folder), "--seed", str(seed), "--threads", str(threads)]
+    _, seconds = timed([*command, "train", str(corpus), *train_flags(cell, epochs), *common])
+    report, _ = timed([*command, "evaluate", str(folder), "--checkpoint", "latest"])
+    found = re.search(r"([0-9.]+) nats", report)
+    if found is None:
+        raise SystemExit(f"rondeau evaluate printed no loss: {report!r}")
+    return float(found[1]), seconds
+
+
+def run_torch(corpus: Path, cell: str, seed: int, threads: int, epochs: int) -> tuple[float, float]:
+    """Train by the twin; the held-out loss in nats per character, and the seconds of the process."""
+    flags = ["--cell", cell, "--seed", str(seed), "--threads", str(threads), "--epochs", str(epochs)]
+    report, seconds = timed([sys.executable, str(TWIN), str(corpus), *flags])
+    return json.loads(report)["held_out_nats"], seconds
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the table."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--cells", nargs="+", choices=sorted(RATE), default=["rnn", "gru", "lstm"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args(arguments)
+    rows = []
+    print("| cell | seed | rondeau nats | torch nats | rondeau s | torch s |\n|---|---|---|---|---|---|")
+    for cell in options.cells:
+        for seed in options.seeds:
+            with tempfile.TemporaryDirectory() as folder:
+                run = Path(folder) / "run"
+                ours = run_rondeau(options.corpus, cell, seed, options.threads, options.epochs, run)
+            twin = run_torch(options.corpus, cell, seed, options.threads, options.epochs)
+            row = {"cell": cell, "seed": seed, "nats": [ours[0], twin[0]], "seconds": [ours[1], twin[1]]}
+            rows.append(row)
+            print(
+                f"| {cell} | {seed} | {ours[0]:.4f} | {twin[0]:.4f} | {ours[1]:.0f} | {twin[1]:.0f} |",
+                flush=True,
+            )
+    for cell in options.cells:
+        own, other = (statistics.mean(r["nats"][i] for r in rows if r["cell"] == cell) for i in (0, 1))
+        faster = statistics.median(r["seconds"][1] / r["seconds"][0] for r in rows if r["cell"] == cell)
+        print(
+            f"{cell}: mean {own:.4f} nats, twin {other:.4f}, difference {own - other:+.4f}; "
+            f"torch / rondeau wall time {faster:.2f}"
+        )
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
