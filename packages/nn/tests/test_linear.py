@@ -33,12 +33,6 @@ def test_non_contiguous_operands(compare, torch):
     )  # fmt: skip
 
 
-def test_one_output_without_its_dimension(compare, torch):
-    rng = np.random.default_rng(3)
-    x, w, b = rng.standard_normal((5, 3)), rng.standard_normal(3), rng.standard_normal(())
-    compare(F.linear, torch.nn.functional.linear, x, w, b)
-
-
 def test_first_and_second_derivatives_by_central_differences():
     rng = np.random.default_rng(4)
     inputs = [rt.Tensor(rng.standard_normal(shape), requires_grad=True) for shape in ((3, 2), (4, 2), (4,))]

@@ -10,7 +10,6 @@ from rondeau.nn import functional as F  # noqa: N812 - the usual name
     ("shape", "normalized"),
     [
         ((4,), 4),
-        ((3, 1), 1),
         ((5, 7), 7),
         ((2, 3, 8), 8),
         ((2, 3, 8), (3, 8)),
@@ -38,6 +37,14 @@ def test_first_and_second_derivatives_by_central_differences():
     for inputs in ([x, w, b], [x]):
         assert rt.gradcheck(normalise, inputs)
         assert rt.gradgradcheck(normalise, inputs)
+
+
+def test_a_row_of_one_is_its_bias_and_has_no_gradient():
+    x, w, b = (rt.tensor(values, requires_grad=True) for values in ([[2.0], [-3.0]], [5.0], [7.0]))
+    y = F.layer_norm(x, 1, w, b)
+    assert y.tolist() == [[7.0], [7.0]]
+    y.backward(rt.tensor([[1.0], [2.0]]))
+    assert (x.grad.tolist(), w.grad.tolist(), b.grad.tolist()) == ([[0.0], [0.0]], [0.0], [3.0])
 
 
 def test_rows_get_mean_zero_and_variance_one():

@@ -52,7 +52,7 @@ def embedding(input: Tensor | NDArray[Any], weight: Tensor, padding_idx: int | N
         raise ValueError(f"embedding: weight should have shape (V, E), got {tuple(weight.shape)}")
     ids = _checked_ids("embedding", input, weight.shape[0])
     padding = -1 if padding_idx is None else _checked_padding(padding_idx, weight.shape[0])
-    return _Lookup.apply(weight, ids.reshape(-1), padding).reshape(*ids.shape, weight.shape[1])
+    return _Lookup.apply(weight, ids.reshape(-1), padding).reshape((*ids.shape, weight.shape[1]))
 
 
 def one_hot(tensor: Tensor | NDArray[Any], num_classes: int = -1) -> Tensor:

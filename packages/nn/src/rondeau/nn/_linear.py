@@ -23,14 +23,14 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     input : Tensor
         Shape (..., in).
     weight : Tensor
-        Shape (out, in), or (in,).
+        Shape (out, in).
     bias : Tensor, optional
-        Shape (out,), or () beside a weight (in,).
+        Shape (out,).
 
     Returns
     -------
     Tensor
-        Shape (..., out), or (...) for a weight (in,).
+        Shape (..., out).
 
     Raises
     ------
@@ -45,14 +45,12 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> nn.functional.linear(rt.ones(1, 2), rt.tensor([[1.0, 2.0]]), rt.tensor([0.5])).tolist()
     [[3.5]]
     """
-    if weight.ndim == 1:
-        return linear(input, weight.unsqueeze(0), None if bias is None else bias.reshape(1)).squeeze(-1)
     out_features, in_features = _checked_sizes(input, weight, bias)
     if input.ndim == 2:
         return _Affine.apply(input, weight, bias)
     leading = input.shape[:-1]
-    rows = _Affine.apply(input.reshape(math.prod(leading), in_features), weight, bias)
-    return rows.reshape(*leading, out_features)
+    rows = _Affine.apply(input.reshape((math.prod(leading), in_features)), weight, bias)
+    return rows.reshape((*leading, out_features))
 
 
 def _checked_sizes(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[int, int]:

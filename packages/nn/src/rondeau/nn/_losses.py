@@ -82,7 +82,7 @@ def cross_entropy(
     losses = _CrossEntropy.apply(
         _class_rows(input), classes.reshape(-1), weights, ignore_index, reduction, float(label_smoothing)
     )
-    return losses.reshape(*classes.shape) if reduction == "none" else losses
+    return losses.reshape(classes.shape) if reduction == "none" else losses
 
 
 class _CrossEntropy(Function):
@@ -162,7 +162,7 @@ def _cross_entropy_of_probabilities(
         q = q * (1.0 - smoothing) + smoothing / weights.size
     losses = -(q * _class_rows(input).log_softmax(1) * Tensor(weights)).sum(1)
     if reduction == "none":
-        return losses.reshape(*input.shape[:1], *input.shape[2:]) if input.ndim > 1 else losses.reshape(())
+        return losses.reshape(input.shape[:1] + input.shape[2:] if input.ndim > 1 else ())
     return losses.mean() if reduction == "mean" else losses.sum()
 
 
@@ -217,12 +217,12 @@ def nll_loss(
     flat = classes.reshape(-1)
     counts = flat != ignore_index
     at = np.where(counts, flat, 0)
-    of_row = np.where(counts, weights[at] if weights.size else 0, 0).astype(weights.dtype)
+    of_row = weights[at] * counts
     picked = _class_rows(input).gather(1, Tensor(at.reshape(-1, 1))).reshape(-1)
-    # where, not a product: an ignored row may hold an infinity, and 0 times that is NaN.
-    losses = -(picked.where(Tensor(counts), Tensor(np.zeros((), weights.dtype))) * Tensor(of_row))
+    # Filled, not multiplied by 0: an ignored row may hold an infinity, and their product is NaN.
+    losses = -(picked.masked_fill(Tensor(~counts), 0.0) * Tensor(of_row))
     if reduction == "none":
-        return losses.reshape(*classes.shape)
+        return losses.reshape(classes.shape)
     total = losses.sum()
     return total / Tensor(np.asarray(of_row.sum(), weights.dtype)) if reduction == "mean" else total
 
@@ -318,7 +318,7 @@ def _checked_classes(
                 f"{name}: Target {wrong[0]} is out of bounds: the {number} columns of the input are classes 0 to "
                 f"{number - 1}, and ignore_index is {ignore_index}"
             )
-    return np.ascontiguousarray(classes, dtype=np.int64)
+    return np.asarray(classes, dtype=np.int64, order="C")
 
 
 def _class_rows(input: Tensor) -> Tensor:

@@ -189,12 +189,13 @@ class Module:
     def _check_new_name(self, kind: str, name: str, registry: Mapping[str, object]) -> None:
         if not isinstance(name, str):
             raise TypeError(f"{kind} name should be a string, got {type(name).__name__}")
+        # One kind of quotes: KeyError shows the repr of its message.
         if "." in name:
             raise KeyError(
-                f'{kind} name can\'t contain ".", got {name!r}: the dot separates names in state_dict'
+                f"{kind} name should have no dot, which separates names in state_dict, got {name!r}"
             )
         if not name:
-            raise KeyError(f'{kind} name can\'t be empty string ""')
+            raise KeyError(f"{kind} name should not be empty, got {name!r}")
         if name not in registry and hasattr(self, name):
             raise KeyError(f"attribute '{name}' already exists: choose another name for the {kind}")
 

@@ -76,7 +76,7 @@ def layer_norm(
         None if bias is None else bias.reshape(width),
         float(eps),
     )
-    return rows.reshape(*input.shape)
+    return rows.reshape(input.shape)
 
 
 def _as_shape(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
@@ -184,10 +184,10 @@ class LayerNorm(Module):
         shape = self.normalized_shape
         with_bias = elementwise_affine and bias
         self.register_parameter(
-            "weight", Parameter(ones(*shape, dtype=dtype, device=device)) if elementwise_affine else None
+            "weight", Parameter(ones(shape, dtype=dtype, device=device)) if elementwise_affine else None
         )
         self.register_parameter(
-            "bias", Parameter(zeros(*shape, dtype=dtype, device=device)) if with_bias else None
+            "bias", Parameter(zeros(shape, dtype=dtype, device=device)) if with_bias else None
         )
 
     def reset_parameters(self) -> None:

@@ -95,7 +95,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     """
     if not a <= b:
         raise ValueError(f"uniform_ expects a <= b, got a={a} and b={b}")
-    draws = rand(*tensor.shape, dtype=tensor.dtype, generator=generator).data
+    draws = rand(tensor.shape, dtype=tensor.dtype, generator=generator).data
     return _fill(tensor, draws * tensor.dtype.type(b - a) + tensor.dtype.type(a))
 
 
@@ -111,7 +111,7 @@ def normal_(
     """
     if not std >= 0:
         raise ValueError(f"normal_ expects std >= 0, got {std}")
-    draws = randn(*tensor.shape, dtype=tensor.dtype, generator=generator).data
+    draws = randn(tensor.shape, dtype=tensor.dtype, generator=generator).data
     return _fill(tensor, draws * tensor.dtype.type(std) + tensor.dtype.type(mean))
 
 
