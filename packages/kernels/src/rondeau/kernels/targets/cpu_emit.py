@@ -40,7 +40,7 @@ __all__ = [
 FORWARD_ARGUMENTS = "gates, recurrent, bias, states, row, old, new, count"
 BACKWARD_ARGUMENTS = "gates, recurrent, states, d_states, row, old, new, batch, count"
 
-_CODE = {
+CODE = {
     "add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "div": "{} / {}", "neg": "-{}", "abs": "abs({})",
     "sqrt": "sqrt({})", "exp": "exp({})", "log": "log({})", "sigmoid": "sigmoid({})", "tanh": "tanh({})",
     "relu": "maximum({}, {zero})", "softplus": "softplus({})", "minimum": "minimum({}, {})",
@@ -83,7 +83,7 @@ def emit_forward(name: str, plan: Schedule, dtype: Any) -> str:
     writes += [
         (row.state("new", s), node) for s, node in zip(plan.graph.states, plan.graph.outputs, strict=True)
     ]
-    return row.source(f"{name}_forward", FORWARD_ARGUMENTS, writes)
+    return row.source(_function_name(name, "forward"), FORWARD_ARGUMENTS, writes)
 
 
 def emit_backward(name: str, plan: Schedule, dtype: Any) -> str:
@@ -91,14 +91,19 @@ def emit_backward(name: str, plan: Schedule, dtype: Any) -> str:
     row = _Row(plan, dtype)
     for slot, node in plan.saved.items():
         label = slot[1] if slot[0] == "x" else f"r_{slot[1]}"
-        row.may_read(node, f"{row.slot(slot)}[j]", plan.graph.labels.get(node, label))
+        row.may_read(node, f"{row.slot(slot)}[j]", label)
     for state, output in zip(plan.graph.states, plan.graph.outputs, strict=True):
         row.may_read(row.input("d", state), f"{row.adjoint(state)}[j]", f"d_new_{state}")
         row.may_read(row.input("s", state), f"{row.state('old', state)}[j]", f"s_{state}")
-        row.may_read(output, f"{row.state('new', state)}[j]", plan.graph.labels.get(output, f"y_{state}"))
+        row.may_read(output, f"{row.state('new', state)}[j]", state)
     writes: list[tuple[str, int | None]] = [(row.slot(slot), plan.adjoints.get(slot)) for slot in plan.slots]
     writes += [(row.adjoint(state), plan.state_adjoints.get(state)) for state in plan.graph.states]
-    return row.source(f"{name}_backward", BACKWARD_ARGUMENTS, writes)
+    return row.source(_function_name(name, "backward"), BACKWARD_ARGUMENTS, writes)
+
+
+def _function_name(cell: str, direction: str) -> str:
+    name = re.sub(r"\W", "_", f"{cell}_{direction}", flags=re.ASCII)
+    return name if name.isidentifier() else f"cell_{name}"
 
 
 def row_signature(arguments: str, dtype: Any) -> numba.core.typing.templates.Signature:
@@ -159,6 +164,9 @@ class _Row:
         self._number = np.dtype(dtype).name
         self._lanes: dict[str, str] = {}  # name -> what it views, for all lanes that the row may use
         self._reads: dict[int, str] = {}  # node -> the expression that reads it
+        self._wishes: dict[
+            int, str
+        ] = {}  # node -> a name for it, if it has no better one and this one is free
         self._names: dict[int, str] = {}
 
     def slot(self, slot: Slot) -> str:
@@ -186,7 +194,7 @@ class _Row:
         """Offer a way to read a node from memory."""
         if node is not None and node not in self._reads:
             self._reads[node] = lane_expression
-            self._names[node] = f"v{node}" if name in _RESERVED or name in self._names.values() else name
+            self._wishes.setdefault(node, name)
 
     def input(self, kind: str, name: str) -> int | None:
         """Return the node of an input, None where the graph has none."""
@@ -220,29 +228,27 @@ class _Row:
         return name
 
     def _choose_names(self, needed: list[int], writes: list[tuple[str, int | None]]) -> None:
-        """Name every value: by the user's variable, by the lane it is written to, by its function, or by number."""
-        wished = {node: lane.partition("_")[2] for lane, node in writes if node is not None}
-        wished = {
-            node: name if node in self._graph.reach(self._graph.outputs) else f"d_{name}"
-            for node, name in wished.items()
-        }
-        wished.update(self._graph.labels)
-        taken = {*self._lanes, *self._names.values(), *_RESERVED}
+        """Name every value: by the user's variable, by where it is read or written, by its function, or by number."""
+        forward = frozenset(self._graph.reach(self._graph.outputs))
+        for lane, node in writes:
+            if node is not None:
+                kind, _, name = lane.partition("_")
+                name = f"r_{name}" if kind == "recurrent" else name
+                self._wishes.setdefault(node, name if node in forward else f"d_{name}")
+        taken = {*self._lanes, *_RESERVED}
         for index in needed:
-            if index in self._names:
-                continue
-            node = self._graph.nodes[index]
-            wish = wished.get(index, f"v{index}")
-            if index not in wished and len(node.args) == 1:
-                wish = f"{node.op}_{self._names.get(node.args[0], str(node.args[0]))}"
-            if wish in taken or keyword.iskeyword(wish) or not wish.isidentifier():
-                wish = f"v{index}"
-            self._names[index] = wish
-            taken.add(wish)
+            op, args, _ = self._graph.nodes[index]
+            wishes = [self._graph.labels.get(index), self._wishes.get(index)]
+            if len(args) == 1 and args[0] in self._names:
+                wishes.append(f"{op}_{self._names[args[0]]}")
+            wishes += [f"v{index}", f"v{index}_"]
+            name = next(w for w in wishes if w and w not in taken and not keyword.iskeyword(w))
+            self._names[index] = name
+            taken.add(name)
 
     def _expression(self, index: int) -> str:
         node = self._graph.nodes[index]
-        return _CODE[node.op].format(*map(self._operand, node.args), zero=f"{self._number}(0)")
+        return CODE[node.op].format(*map(self._operand, node.args), zero=f"{self._number}(0)")
 
     def _operand(self, index: int) -> str:
         node = self._graph.nodes[index]

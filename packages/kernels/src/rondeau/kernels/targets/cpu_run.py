@@ -292,7 +292,8 @@ def backward(
     packed_hr = buffers.empty(packed_size(P, H) if projected else 0, dtype)
     threads.launch(
         kernels.run_backward, row.address, gates, recurrent, states, d_states, d_hidden, d_output, d_projected,
-        weight_hh, weight_hr, packed, packed_hr, len(plan.joint), needs.initial, *layout.steps(reverse), layout.cuts(threads.get_num_threads()),
+        weight_hh, weight_hr, packed, packed_hr, len(plan.joint), needs.initial,
+        *layout.steps(reverse), layout.cuts(threads.get_num_threads()),
     )  # fmt: skip
 
     d_gates = gates.reshape(N, weight_ih.shape[0])

@@ -1,0 +1,224 @@
+import itertools
+import math
+import re
+
+import numpy as np
+import pytest
+
+from rondeau.kernels.cell import CellError, trace
+from rondeau.kernels.cell import cell_math as m
+
+
+def _if(x, r, s):
+    if x.h > 0:
+        return x.h
+    return r.h
+
+
+def _min(x, r, s):
+    return min(x.h, r.h)
+
+
+def _and(x, r, s):
+    return m.where(x.h > 0 and r.h > 0, x.h, r.h)
+
+
+def _chained(x, r, s):
+    return m.where(0 < x.h < 1, x.h, r.h)
+
+
+def _math(x, r, s):
+    return math.tanh(x.h)
+
+
+def _numpy(x, r, s):
+    return np.tanh(x.h)
+
+
+def _numpy_where(x, r, s):
+    return np.where(x.h > 0, x.h, r.h)
+
+
+def _unknown_ufunc(x, r, s):
+    return np.sinc(x.h)
+
+
+def _length(x, r, s):
+    return x.h * len(r.h)
+
+
+def _iterate(x, r, s):
+    return sum(x.h)
+
+
+def _index(x, r, s):
+    return x.h[0]
+
+
+def _method(x, r, s):
+    return x.h.tanh()
+
+
+def _gate(x, r, s):
+    return x.hh + r.h
+
+
+def _state(x, r, s):
+    return x.h + s.cell
+
+
+def _array(x, r, s):
+    return x.h + np.ones(3)
+
+
+def _string(x, r, s):
+    return x.h + "1"
+
+
+def _power(x, r, s):
+    return x.h**0.5
+
+
+def _comparison_added(x, r, s):
+    return x.h + (r.h > 0)
+
+
+def _number_as_condition(x, r, s):
+    return m.where(x.h, x.h, r.h)
+
+
+def _too_many(x, r, s):
+    return x.h, r.h
+
+
+def _nothing(x, r, s):
+    pass
+
+
+def _returns_comparison(x, r, s):
+    return x.h > r.h
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (_if, "has no truth value"),
+        (_min, "has no truth value"),
+        (_and, "combine comparisons with & | ~"),
+        (_chained, "has no truth value"),
+        (_math, "math.tanh and its kin"),
+        (_numpy, "numpy.tanh cannot take a symbol; use cell_math.tanh"),
+        (_numpy_where, "numpy.where cannot take a symbol; use cell_math.where"),
+        (_unknown_ufunc, "cannot take a symbol"),
+        (_length, "has no length"),
+        (_iterate, "cannot be iterated over"),
+        (_index, "cannot be indexed"),
+        (_method, "no attribute 'tanh'; functions are in cell_math"),
+        (_gate, "x.hh is no gate of this cell, which has h; did you mean x.h?"),
+        (_state, "s.cell is no state of this cell, which has h"),
+        (_array, "not ndarray"),
+        (_string, "not str"),
+        (_power, "whole exponent from 1, not 0.5"),
+        (_comparison_added, "use where(condition, 1, 0)"),
+        (_number_as_condition, "takes a comparison as its operand 0"),
+        (_too_many, "returned 2 values, and the cell has 1 state (h)"),
+        (_nothing, "must be a symbol or a number, and the step returned NoneType"),
+        (_returns_comparison, "must be a number, not a comparison"),
+    ],
+)
+def test_a_step_that_cannot_be_traced_shows_the_users_line(step, message):
+    with pytest.raises(CellError, match=re.escape(message)) as info:
+        trace(step, ("h",), ("h",))
+    shown = str(info.value)
+    assert f'File "{__file__}", line ' in shown
+    assert f"in {step.__name__}" in shown
+    line = int(re.search(r"line (\d+)", shown)[1])
+    first = step.__code__.co_firstlineno
+    assert first <= line <= first + 3
+    with open(__file__) as file:
+        assert next(itertools.islice(file, line - 1, None)).strip() in shown
+
+
+@pytest.mark.parametrize(
+    ("gates", "states", "message"),
+    [
+        ("h", ("h",), 'must be a tuple of names, as in ("h",)'),
+        ((), ("h",), "must be a tuple of names"),
+        (("h", "h"), ("h",), "must differ"),
+        (("a b",), ("h",), "'a b' is not a name"),
+        (("h",), ("_h",), "'_h' is not a name"),
+    ],
+)
+def test_names_are_checked(gates, states, message):
+    with pytest.raises(CellError, match=re.escape(message)):
+        trace(lambda x, r, s: x.h, gates, states)
+
+
+def test_a_step_takes_three_arguments():
+    with pytest.raises(CellError, match="a step takes three arguments"):
+        trace(lambda x, r: x.h, ("h",), ("h",))
+
+
+def test_a_symbol_does_not_outlive_its_call():
+    kept = []
+    trace(lambda x, r, s: kept.append(x.h) or x.h, ("h",), ("h",))
+    with pytest.raises(CellError, match="kept from an earlier call"):
+        trace(lambda x, r, s: x.h + kept[0], ("h",), ("h",))
+    with pytest.raises(CellError, match="kept from an earlier call"):
+        trace(lambda x, r, s: kept[0], ("h",), ("h",))
+
+
+def test_an_error_of_the_step_itself_passes():
+    with pytest.raises(ZeroDivisionError):
+        trace(lambda x, r, s: x.h * (1 / 0), ("h",), ("h",))
+
+
+def test_equal_values_are_recorded_once():
+    graph = trace(lambda x, r, s: m.tanh(x.h + r.h) * m.tanh(x.h + r.h), ("h",), ("h",))
+    ops = [graph.nodes[i].op for i in graph.reach(graph.outputs)]
+    assert ops == ["input", "input", "add", "tanh", "mul"]
+
+
+def test_zero_and_minus_zero_are_two_constants():
+    graph = trace(lambda x, r, s: (x.h * 0.0) + (x.h * -0.0), ("h",), ("h",))
+    assert sorted(str(node.value) for node in graph.nodes if node.op == "const") == ["-0.0", "0.0"]
+
+
+def test_numpy_scalars_are_numbers_on_either_side():
+    graph = trace(lambda x, r, s: np.float32(2) * x.h - np.float64(1) / r.h, ("h",), ("h",))
+    assert str(graph).splitlines()[-1].startswith("new h")
+    assert [graph.nodes[i].op for i in graph.reach(graph.outputs)].count("const") == 2
+
+
+def test_a_whole_power_is_repeated_squaring():
+    graph = trace(lambda x, r, s: x.h**5, ("h",), ("h",))
+    assert [graph.nodes[i].op for i in graph.reach(graph.outputs)] == ["input", "mul", "mul", "mul"]
+
+
+def test_variables_of_the_step_name_its_values():
+    def step(x, r, s):
+        gate = m.sigmoid(x.h + r.h)
+        return gate * s.h
+
+    graph = trace(step, ("h",), ("h",))
+    assert {name: graph.nodes[i].op for i, name in graph.labels.items()} == {"gate": "sigmoid"}
+
+
+@pytest.mark.parametrize("name", m.__all__)
+def test_functions_compute_on_numbers_and_arrays_what_torch_does(name):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 100)) * 3
+    if name in ("log", "sqrt"):
+        a = np.abs(a)
+    b[:10] = a[:10]
+    operands = {"where": (a > b, a, b), "minimum": (a, b), "maximum": (a, b)}.get(name, (a,))
+    home = torch.nn.functional if name == "softplus" else torch
+    expected = getattr(home, name)(*(torch.from_numpy(o) for o in operands)).numpy()
+    np.testing.assert_allclose(getattr(m, name)(*operands), expected, rtol=1e-7, atol=0)
+    np.testing.assert_allclose(getattr(m, name)(*(o[3].item() for o in operands)), expected[3], rtol=1e-7)
+
+
+def test_sigmoid_keeps_both_tails():
+    np.testing.assert_allclose(m.sigmoid(np.array([-700.0, -40.0])), np.exp([-700.0, -40.0]), rtol=1e-15)
+    assert m.sigmoid(np.array([800.0, -800.0])).tolist() == [1.0, 0.0]
