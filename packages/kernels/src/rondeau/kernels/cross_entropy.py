@@ -10,20 +10,12 @@ from numba import prange
 
 from rondeau.kernels import scalar
 from rondeau.kernels.cache import cached_njit, kernel_njit
+from rondeau.kernels.rows import sum_of
 
 __all__ = ["backward", "forward"]
 
 # Rows that a thread takes at a time: a cut that does not depend on the number of threads.
 _ROWS = 64
-
-
-# Reassociation lets LLVM sum in the lanes of a vector: the order is another than the source's, but always the same.
-@kernel_njit(fastmath={"contract", "reassoc"})
-def _sum(row):  # type: ignore[no-untyped-def]
-    total = row.dtype.type(0)
-    for c in range(row.size):
-        total += row[c]
-    return total
 
 
 @kernel_njit
@@ -76,7 +68,7 @@ def forward(z, t, w, s, ignored, losses, e, scale):  # type: ignore[no-untyped-d
             largest = _largest(z[n])
             for c in range(C):
                 e[n, c] = scalar.exp(z[n, c] - largest)
-            total = _sum(e[n])
+            total = sum_of(e[n])
             scale[n] = one / total
             if t[n] == ignored:
                 losses[n] = zero
@@ -108,7 +100,7 @@ def backward(e, scale, t, w, s, ignored, dlosses, dz):  # type: ignore[no-untype
     one = scale.dtype.type(1)
     zero = scale.dtype.type(0)
     smooth = s / C
-    of_all = smooth * _sum(w)
+    of_all = smooth * sum_of(w)
     for share in prange((N + _ROWS - 1) // _ROWS):
         for n in range(share * _ROWS, min((share + 1) * _ROWS, N)):
             if t[n] == ignored:

@@ -22,9 +22,9 @@ def _add_rows(rows, ids, table):  # type: ignore[no-untyped-def]
     for share in prange((E + _COLUMNS - 1) // _COLUMNS):
         first, last = share * _COLUMNS, min((share + 1) * _COLUMNS, E)
         for n in range(ids.size):
-            at = ids[n]
-            for e in range(first, last):
-                table[at, e] += rows[n, e]
+            row, target = rows[n, first:last], table[ids[n], first:last]
+            for e in range(last - first):
+                target[e] += row[e]
 
 
 def add_rows(rows: NDArray[Any], ids: NDArray[np.int64], table: NDArray[Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from rondeau.kernels import scatter
+from rondeau.kernels import buffers, scatter
 from rondeau.tensor import Function, Tensor, empty
 
 from . import init
@@ -120,7 +120,9 @@ class _Lookup(Function):
     @staticmethod
     def forward(ctx: Any, table: Tensor, ids: NDArray[np.int64], padding: int) -> Tensor:
         ctx.rows, ctx.ids, ctx.padding = table.shape[0], ids, padding
-        return Tensor(np.take(table.data, ids, axis=0))
+        rows = buffers.empty((ids.size, table.shape[1]), table.dtype)
+        # The ids are known to be good, and with mode "raise" take would go through a buffer.
+        return Tensor(np.take(table.data, ids, axis=0, out=rows, mode="clip"))
 
     @staticmethod
     def backward(ctx: Any, d_rows: Tensor) -> tuple[Tensor, None, None]:
@@ -135,7 +137,8 @@ class _ScatterAdd(Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, ids: NDArray[np.int64], number: int, padding: int) -> Tensor:
         ctx.ids, ctx.padding = ids, padding
-        table = np.zeros((number, rows.shape[1]), rows.dtype)
+        table = buffers.empty((number, rows.shape[1]), rows.dtype)
+        table.fill(0)
         scatter.add_rows(rows.data, ids, table)
         if padding >= 0:
             table[padding] = 0

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from rondeau.kernels import buffers, threads
+from rondeau.kernels import layer_norm as kernels
 from rondeau.tensor import Function, Tensor, ones, zeros
 
 from . import init
@@ -86,24 +88,22 @@ def _as_shape(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
 
 
 class _LayerNorm(Function):
-    """Rows of a matrix: z = (x - mean) * rstd, y = z * weight + bias.
-
-    With h = dy * weight: dx = rstd (h - mean(h) - z mean(h z)), dweight = sum of dy z, dbias = sum of dy.
-    """
+    """Rows of a matrix; the kernels state the equations."""
 
     owns_gradients = True
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
-        z = x.data - x.data.mean(axis=1, keepdims=True)
-        rstd = 1.0 / np.sqrt(np.square(z).mean(axis=1, keepdims=True) + x.dtype.type(eps))
-        z *= rstd
+        height, width = x.shape
+        rows = np.ascontiguousarray(x.data)
+        w = np.ones(width, x.dtype) if weight is None else np.ascontiguousarray(weight.data)
+        b = np.zeros(width, x.dtype) if bias is None else np.ascontiguousarray(bias.data)
+        y = buffers.empty((height, width), x.dtype)
+        mean, rstd = np.empty(height, x.dtype), np.empty(height, x.dtype)
+        threads.launch(kernels.forward, rows, w, b, x.dtype.type(eps), y, mean, rstd)
         ctx.save_for_backward(x, weight)
-        ctx.eps, ctx.z, ctx.rstd = eps, z, rstd
-        y = z if weight is None else z * weight.data
-        if bias is not None:
-            y = y + bias.data
-        return Tensor(y if y is not z else z.copy())
+        ctx.eps, ctx.rows, ctx.w, ctx.mean, ctx.rstd = eps, rows, w, mean, rstd
+        return Tensor(y)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
@@ -120,17 +120,18 @@ class _LayerNorm(Function):
                 dy.sum(0) if of_bias else None,
                 None,
             )
-        g, z, dx = dy.data, ctx.z, None
+        g = np.ascontiguousarray(dy.data)
+        dx = dw = db = None
         if of_x:
-            dx = g.copy() if weight is None else g * weight.data
-            towards_z = (dx * z).mean(axis=1, keepdims=True)
-            dx -= dx.mean(axis=1, keepdims=True)
-            dx -= z * towards_z
-            dx *= ctx.rstd
+            dx = buffers.empty(g.shape, g.dtype)
+            threads.launch(kernels.backward_input, g, ctx.rows, ctx.w, ctx.mean, ctx.rstd, dx)
+        if of_weight or of_bias:
+            dw, db = np.empty_like(ctx.w), np.empty_like(ctx.w)
+            threads.launch(kernels.backward_parameters, g, ctx.rows, ctx.mean, ctx.rstd, dw, db)
         return (
             Tensor(dx) if of_x else None,
-            Tensor((g * z).sum(axis=0)) if of_weight else None,
-            Tensor(g.sum(axis=0)) if of_bias else None,
+            Tensor(dw) if of_weight else None,
+            Tensor(db) if of_bias else None,
             None,
         )
 
