@@ -66,7 +66,7 @@ def laid_out(rng, values, layout):
     if layout == "C":
         return values.copy()
     if layout == "F":
-        return np.asfortranarray(values)
+        return np.array(values, order="F")
     if layout == "reversed":
         return np.ascontiguousarray(values[::-1, ::-1])[::-1, ::-1]
     wide = np.full((2 * rows + 1, 3 * columns + 2), np.nan, values.dtype)
@@ -97,6 +97,8 @@ EDGES = st.sampled_from((0, 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 15, 16, 17, 31, 32,
 @example(M=7, N=65, K=DEPTH_BLOCK + 1, a_layout="F", b_layout="C", c_layout="C", accumulate=True)
 @example(M=3, N=17, K=2 * DEPTH_BLOCK + 3, a_layout="C", b_layout="F", c_layout="strided", accumulate=False)
 @example(M=250, N=260, K=3, a_layout="C", b_layout="F", c_layout="F", accumulate=True)
+@example(M=64, N=17, K=DEPTH_BLOCK + 1, a_layout="F", b_layout="C", c_layout="C", accumulate=True)
+@example(M=64, N=17, K=DEPTH_BLOCK + 1, a_layout="F", b_layout="C", c_layout="strided", accumulate=False)
 def test_each_element_is_one_chain(M, N, K, a_layout, b_layout, c_layout, accumulate):
     rng = np.random.default_rng(M * 10007 + N * 101 + K)
     a, b, start = normal(rng, M, K), normal(rng, K, N), normal(rng, M, N)

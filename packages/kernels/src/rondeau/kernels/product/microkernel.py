@@ -27,19 +27,19 @@ from numba.extending import intrinsic
 from rondeau.kernels.cache import cached_njit, need_symbol, provide_symbol
 from rondeau.kernels.product.tiles import TILE
 
-__all__ = ["advance", "compute_tile", "pointer_to"]
+__all__ = ["advance", "compute_tile", "lanes_of", "pointer_to", "vector_name"]
 
 _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 
 
-def _lanes(element: ir.Type) -> int:
+def lanes_of(element: ir.Type) -> int:
     """Give the number of elements of one vector register."""
     return TILE.vector_bytes // (4 if isinstance(element, ir.FloatType) else 8)
 
 
-def _suffix(element: ir.Type) -> str:
+def vector_name(element: ir.Type) -> str:
     """Name a vector type as LLVM's intrinsics do, e.g. ``v16f32``."""
-    return f"v{_lanes(element)}f{32 if isinstance(element, ir.FloatType) else 64}"
+    return f"v{lanes_of(element)}f{32 if isinstance(element, ir.FloatType) else 64}"
 
 
 class _TileFunction:
@@ -47,14 +47,14 @@ class _TileFunction:
 
     def __init__(self, module: ir.Module, element: ir.Type, rows: int, vectors: int) -> None:
         self.module, self.element, self.rows, self.vectors = module, element, rows, vectors
-        self.lanes = _lanes(element)
+        self.lanes = lanes_of(element)
         self.align = 4 if isinstance(element, ir.FloatType) else 8
         self.vector = ir.VectorType(element, self.lanes)
         pointer = element.as_pointer()
         signature = ir.FunctionType(
             ir.VoidType(), [pointer, _I64, _I64, pointer, _I64, pointer, _I64, _I64, _I64, _I1]
         )
-        name = f"rondeau_tile_{rows}x{vectors}_{_suffix(element)}"
+        name = f"rondeau_tile_{rows}x{vectors}_{vector_name(element)}"
         self.function = ir.Function(module, signature, name)
         self.function.linkage = "internal"
         self.function.attributes.add("noinline")
@@ -158,13 +158,13 @@ class _TileFunction:
         if not TILE.fused:
             return builder.fadd(builder.fmul(a, b), c)
         kind = ir.FunctionType(self.vector, [self.vector] * 3)
-        fma = cgutils.get_or_insert_function(self.module, kind, f"llvm.fma.{_suffix(self.element)}")
+        fma = cgutils.get_or_insert_function(self.module, kind, f"llvm.fma.{vector_name(self.element)}")
         return builder.call(fma, [a, b, c])
 
     def _masked(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> Any:
         kind = ir.FunctionType(result, arguments)
         return cgutils.get_or_insert_function(
-            self.module, kind, f"llvm.masked.{name}.{_suffix(self.element)}.p0"
+            self.module, kind, f"llvm.masked.{name}.{vector_name(self.element)}.p0"
         )
 
     def _load_c(self, builder: ir.IRBuilder) -> list[Any]:
@@ -241,7 +241,7 @@ def _write_tiles(module: ir.Module, element: ir.Type) -> None:
 
 
 def _symbol(element: ir.Type) -> str:
-    return f"rondeau_tile_{_suffix(element)}"
+    return f"rondeau_tile_{vector_name(element)}"
 
 
 @intrinsic

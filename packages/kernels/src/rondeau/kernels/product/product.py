@@ -20,17 +20,20 @@ The last panel is as wide as its columns rounded up to whole vectors, filled wit
 hold any operand of float32 or float64, and one k of a panel is `vectors` whole loads.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import prange, types
+from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from rondeau.kernels import buffers, threads
 from rondeau.kernels.cache import cached_njit, kernel_njit
 from rondeau.kernels.product.microkernel import advance, compute_tile, pointer_to
 from rondeau.kernels.product.tiles import TILE
+from rondeau.kernels.product.transpose import transpose_square
 
 __all__ = ["matmul", "num_panels", "pack", "pack_panels", "packed_size", "product_rows"]
 
@@ -43,8 +46,10 @@ COLUMN_BLOCK = 256
 """Columns of B that are packed at a time; a multiple of every panel's width."""
 ROW_BLOCK = 240
 """Rows of A that pass a packed block of B before the next; a multiple of every tile's rows."""
-PARALLEL_FROM = 2**20
+PARALLEL_FROM = 2**19
 """Multiply-adds from which a product is shared among threads: below, one thread is done sooner than a pool wakes."""
+_SMALL = 2**13
+"""Elements below which the pool of buffers costs more than it saves: malloc keeps such pieces at hand."""
 
 
 @kernel_njit(inline="always")
@@ -67,22 +72,26 @@ def num_panels(b: Any, N: Any) -> Any:
 
 
 @kernel_njit
-def _pack_panel(b: Any, k_stride: Any, n_stride: Any, K: Any, columns: Any, width: Any, packed: Any) -> Any:
+def _pack_panel(
+    b: Any, k_stride: Any, n_stride: Any, K: Any, columns: Any, lanes: Any, width: Any, packed: Any
+) -> Any:
     """Pack one panel of `columns` columns at pointer `b` into rows of `width` values at pointer `packed`."""
-    if n_stride == 1:
-        for k in range(K):
-            row, target = advance(b, k * k_stride), advance(packed, k * width)
-            for j in range(columns):
+    whole_columns = columns - columns % lanes if k_stride == 1 else 0
+    whole_depth = K - K % lanes
+    for j in range(0, whole_columns, lanes):
+        for k in range(0, whole_depth, lanes):
+            transpose_square(advance(b, j * n_stride + k), n_stride, advance(packed, k * width + j), width)
+    for k in range(K):
+        row, target = advance(b, k * k_stride), advance(packed, k * width)
+        first = whole_columns if k < whole_depth else 0
+        if n_stride == 1:
+            for j in range(first, columns):
                 target[j] = row[j]
-    else:
-        for j in range(columns):
-            column = advance(b, j * n_stride)
-            for k in range(K):
-                packed[k * width + j] = column[k * k_stride]
-    if columns < width:
-        for k in range(K):
-            for j in range(columns, width):
-                packed[k * width + j] = 0
+        else:
+            for j in range(first, columns):
+                target[j] = row[j * n_stride]
+        for j in range(columns, width):
+            target[j] = 0
 
 
 @kernel_njit
@@ -93,7 +102,14 @@ def _pack_block(b: Any, k_stride: Any, n_stride: Any, K: Any, N: Any, lanes: Any
         columns = min(width, N - first)
         whole = (columns + lanes - 1) // lanes * lanes
         _pack_panel(
-            advance(b, first * n_stride), k_stride, n_stride, K, columns, whole, advance(packed, first * K)
+            advance(b, first * n_stride),
+            k_stride,
+            n_stride,
+            K,
+            columns,
+            lanes,
+            whole,
+            advance(packed, first * K),
         )
 
 
@@ -300,30 +316,62 @@ def _multiply_share(a: Any, b: Any, c: Any, workspace: Any, accumulate: Any, sha
     )  # fmt: skip
 
 
+@register_jitable
+def _block_size(N: int, K: int) -> int:
+    """Give the elements that one share packs at a time."""
+    size: int = packed_size(min(K, DEPTH_BLOCK), min(N, COLUMN_BLOCK))
+    return size
+
+
 @cached_njit(parallel=True)
 def _multiply_shares(a: Any, b: Any, c: Any, workspace: Any, accumulate: Any, shares: Any) -> Any:
-    """C (+)= A @ B; False, and nothing done, where a stride is no whole number of elements."""
+    """C (+)= A @ B; False, and nothing done, where a stride is no whole number of elements.
+
+    `workspace` holds `_block_size` elements for each share; with one share it may be empty.
+    """
     if not (_whole_elements(a) and _whole_elements(b) and _whole_elements(c)):
         return False
     if shares == 1:  # on the calling thread, without waking the pool
-        _multiply_share(a, b, c, workspace, accumulate, shares - 1, shares)
+        block = workspace if workspace.size > 0 else np.empty(_block_size(c.shape[1], a.shape[1]), a.dtype)
+        _multiply_share(a, b, c, block, accumulate, shares - 1, shares)
     else:
         for share in prange(shares):
             _multiply_share(a, b, c, workspace, accumulate, np.intp(share), shares)
     return True
 
 
-def _entry(element: Any) -> Callable[..., bool]:
-    """Compile, or load, the product of a dtype."""
-    matrix, flat = types.Array(element, 2, "A"), types.Array(element, 1, "C")
-    signature = types.boolean(matrix, matrix, matrix, flat, types.boolean, types.intp)
-    entry: Callable[..., bool] = _multiply_shares.compile(signature)
-    return entry
+class _Product:
+    """The product of one dtype: compiled, or loaded, when first asked for."""
+
+    def __init__(self, element: Any) -> None:
+        self.element = element
+        self.nothing = np.empty(0, str(element))
+
+    @functools.cached_property
+    def entry(self) -> Callable[..., bool]:
+        """`_multiply_shares` behind its one signature."""
+        matrix, flat = types.Array(self.element, 2, "A"), types.Array(self.element, 1, "C")
+        signature = types.boolean(matrix, matrix, matrix, flat, types.boolean, types.intp)
+        entry: Callable[..., bool] = _multiply_shares.compile(signature)
+        return entry
+
+    def compute(self, c: NDArray[Any], a: NDArray[Any], b: NDArray[Any], accumulate: bool) -> None:
+        """C (+)= A @ B, checked: C has unit stride along columns and shares no memory with A and B."""
+        (M, N), K = c.shape, a.shape[1]
+        shares = threads.get_num_threads() if M * N * K >= PARALLEL_FROM else 1
+        if shares == 1:
+            workspace = self.nothing if N * K < _SMALL else buffers.empty(_block_size(N, K), c.dtype)
+            done = self.entry(a, b, c, workspace, accumulate, 1)
+        else:
+            workspace = buffers.empty(shares * _block_size(N, K), c.dtype)
+            done = threads.launch(self.entry, a, b, c, workspace, accumulate, shares)
+        if not done:  # fields of structured arrays, which need not lie on whole elements
+            whole = np.array(c, order="C")
+            self.compute(whole, np.array(a, order="C"), np.array(b, order="C"), accumulate)
+            c[...] = whole
 
 
-_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-_ELEMENTS = {_FLOAT32: types.float32, _FLOAT64: types.float64}
-_entries: dict[np.dtype[Any], Callable[..., bool]] = {}
+_PRODUCTS = {np.dtype(np.float32): _Product(types.float32), np.dtype(np.float64): _Product(types.float64)}
 
 
 def matmul(
@@ -364,58 +412,54 @@ def matmul(
     array([[3., 3., 3.],
            [3., 3., 3.]])
     """
-    dtype = _checked(a, b)
-    shape = a.shape[0], b.shape[1]
+    # The common case in the fewest steps: what is not plainly right is looked at in `_check`.
+    if type(a) is not np.ndarray or type(b) is not np.ndarray or a.ndim != 2 or b.ndim != 2:
+        _check(a, b)
+    (M, K), (rows, N) = a.shape, b.shape
+    dtype = a.dtype
+    product = _PRODUCTS.get(dtype)
+    if product is None or rows != K or b.dtype is not dtype:
+        product = _check(a, b)
     if out is None:
         if accumulate:
             raise ValueError("matmul expected out, the array to add to, with accumulate=True, and got None")
-        target = buffers.empty(shape, dtype)
+        out = np.empty((M, N), dtype) if M * N < _SMALL else buffers.empty((M, N), dtype)
+        shared = False
     else:
-        _check_out(out, shape, dtype)
-        if out.strides[1] != out.itemsize:
-            if out.strides[0] == out.itemsize:
-                # The product of the transposes: a * b and b * a are the same number.
-                matmul(b.T, a.T, out=out.T, accumulate=accumulate)
-                return out
-            target = np.array(out, order="C") if accumulate else buffers.empty(shape, dtype)
-        elif np.may_share_memory(out, a) or np.may_share_memory(out, b):
-            target = np.array(out, order="C") if accumulate else buffers.empty(shape, dtype)
-        else:
-            target = out
-    _multiply_into(target, a, b, accumulate)
-    if out is None or target is out:
-        return target
-    out[...] = target
+        _check_out(out, (M, N), dtype)
+        shared = np.may_share_memory(out, a) or np.may_share_memory(out, b)
+    if out.strides[0] == out.itemsize != out.strides[1]:
+        # The product of the transposes: a * b and b * a are the same number.
+        matmul(b.T, a.T, out=out.T, accumulate=accumulate)
+    elif K >= DEPTH_BLOCK and _better_transposed(a, M, N):
+        target = np.array(out.T, order="C") if accumulate else buffers.empty((N, M), dtype)
+        out[...] = matmul(b.T, a.T, out=target, accumulate=accumulate).T
+    elif shared or out.strides[1] != out.itemsize:
+        target = np.array(out, order="C") if accumulate else buffers.empty((M, N), dtype)
+        product.compute(target, a, b, accumulate)
+        out[...] = target
+    else:
+        product.compute(out, a, b, accumulate)
     return out
 
 
-def _multiply_into(c: NDArray[Any], a: NDArray[Any], b: NDArray[Any], accumulate: bool) -> None:
-    """C (+)= A @ B, checked: C has unit stride along columns and shares no memory with A and B."""
-    dtype = c.dtype
-    entry = _entries.get(dtype)
-    if entry is None:
-        entry = _entries[dtype] = _entry(_ELEMENTS[dtype])
-    (M, K), N = a.shape, b.shape[1]
-    block = packed_size(min(K, DEPTH_BLOCK), min(N, COLUMN_BLOCK))
-    shares = threads.get_num_threads()
-    if shares == 1 or M * N * K < PARALLEL_FROM:
-        done = entry(a, b, c, buffers.empty(block, dtype), accumulate, 1)
-    else:
-        workspace = buffers.empty(shares * block, dtype)
-        done = threads.launch(entry, a, b, c, workspace, accumulate, shares)
-    if not done:  # fields of structured arrays, which need not lie on whole elements
-        whole = np.array(c, order="C")
-        _multiply_into(whole, np.array(a, order="C"), np.array(b, order="C"), accumulate)
-        c[...] = whole
+def _better_transposed(a: NDArray[Any], M: int, N: int) -> bool:
+    """Whether to compute C^T = B^T A^T: C's rows would fill vectors badly, its columns better, and A packs as it lies.
+
+    So it is with the gradient of an input weight, for instance with 65 inputs: C (G*H, 65) and A stored as (T*B, G*H).
+    """
+    lanes = _BYTES // a.itemsize
+    filled, filled_transposed = N / (-N % lanes + N), M / (-M % lanes + M)
+    return a.strides[0] == a.itemsize and filled_transposed > 1.2 * filled
 
 
-def _checked(a: Any, b: Any) -> np.dtype[Any]:
-    """Give the dtype of two matrices that can be multiplied."""
+def _check(a: Any, b: Any) -> _Product:
+    """Give the product of two operands, or refuse them."""
     for name, operand in (("a", a), ("b", b)):
         if not isinstance(operand, np.ndarray) or operand.ndim != 2:
             shape = f"{operand.ndim}-D array" if isinstance(operand, np.ndarray) else type(operand).__name__
             raise TypeError(f"matmul expected {name} to be a 2-D ndarray, got a {shape}")
-    if a.dtype not in _ELEMENTS or a.dtype != b.dtype:
+    if a.dtype not in _PRODUCTS or a.dtype != b.dtype:
         raise TypeError(
             f"matmul expected two arrays of float32 or two of float64, got {a.dtype} and {b.dtype}; convert with astype"
         )
@@ -424,8 +468,7 @@ def _checked(a: Any, b: Any) -> np.dtype[Any]:
             f"matmul expected a (M, K) and b (K, N), got {a.shape} and {b.shape}: {a.shape[1]} columns of a against "
             f"{b.shape[0]} rows of b"
         )
-    dtype: np.dtype[Any] = a.dtype
-    return dtype
+    return _PRODUCTS[a.dtype]
 
 
 def _check_out(out: Any, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
