@@ -24,7 +24,7 @@ __all__ = ["NUMPY", "run", "step"]
 #: The functions of the language on NumPy arrays, and ``cat``, which joins a list of arrays by rows.
 NUMPY = SimpleNamespace(**{name: getattr(cell_math, name) for name in cell_math.__all__}, cat=np.concatenate)
 
-_OPERATORS = {
+OPERATORS = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "neg": operator.neg,
     "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "eq": operator.eq,
     "ne": operator.ne, "and": operator.and_, "or": operator.or_, "not": operator.invert,
@@ -110,14 +110,8 @@ def step(graph: Graph, functions: Any, x: Any, weights: Weights, states: tuple[A
         given["x", gate] = x_part[:, k * H : (k + 1) * H]
         given["r", gate] = r_part[:, k * H : (k + 1) * H]
     new = evaluate(graph, functions, given)
-    if (
-        isinstance(new[0], float)
-        or weights.weight_hr is not None
-        or any(isinstance(value, float) for value in new)
-    ):
-        new = tuple(
-            given["x", graph.gates[0]] * 0.0 + value if isinstance(value, float) else value for value in new
-        )
+    # A state that is a constant gets the shape of the others.
+    new = tuple(0.0 * x_part[:, :H] + value if isinstance(value, float) else value for value in new)
     if weights.weight_hr is not None:
         new = (new[0] @ weights.weight_hr.T, *new[1:])
     return new
@@ -133,6 +127,6 @@ def evaluate(graph: Graph, functions: Any, given: dict[tuple[str, str], Any]) ->
         elif node.op == "const":
             values[index] = node.value
         else:
-            function: Any = _OPERATORS.get(node.op) or getattr(functions, node.op)
+            function: Any = OPERATORS.get(node.op) or getattr(functions, node.op)
             values[index] = function(*(values[arg] for arg in node.args))
     return tuple(values[index] for index in graph.outputs)
