@@ -30,7 +30,7 @@ def timed(command: list[str]) -> tuple[str, float]:
 
 
 def train_flags(cell: str, epochs: int) -> list[str]:
-    """Flags of `rondeau train` that say the recipe."""
+    """Give the flags of `rondeau train` that say the recipe."""
     return [
         *("--cell", cell, "--hidden_size", "128", "--num_layers", "1", "--forget_bias", "1"),
         *("--batch_size", "50", "--num_steps", "64", "--epochs", str(epochs)),
