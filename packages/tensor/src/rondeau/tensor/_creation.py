@@ -1,0 +1,451 @@
+"""Making tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from rondeau.tensor._autograd import Recorded
+from rondeau.tensor._devices import namespace
+from rondeau.tensor._dtypes import DEFAULT_FLOAT, as_dtype, default_for
+from rondeau.tensor._ops.shape import sizes
+from rondeau.tensor._tensor import Tensor
+
+
+def _made(array: Any, requires_grad: bool) -> Tensor:
+    return Tensor(array, requires_grad=requires_grad)
+
+
+def _shape(shape: tuple[Any, ...]) -> tuple[int, ...]:
+    found = sizes(shape)
+    if any(not isinstance(n, (int, np.integer)) for n in found):
+        raise TypeError(f"a shape is made of integers, got {found}")
+    return found
+
+
+def tensor(
+    data: Any, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Return a new tensor with a copy of data.
+
+    Parameters
+    ----------
+    data : array_like or Tensor
+        Python numbers and lists become float32, int64 or bool; arrays and tensors keep their type.
+    dtype : dtype_like, optional
+    device : {"cpu", "cuda"}, optional
+    requires_grad : bool
+        Collect gradients in ``.grad``.
+
+    Returns
+    -------
+    Tensor
+        A leaf that shares no memory.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.tensor([[1.0, 2.0], [3.0, 4.0]])
+    tensor([[1., 2.],
+            [3., 4.]])
+    """
+    if isinstance(data, Recorded):
+        data = data._array
+    made = Tensor(data, dtype=dtype, device=device)
+    if isinstance(data, np.ndarray) and np.may_share_memory(made._array, data):
+        made._array = made._array.copy()
+    return made.requires_grad_() if requires_grad else made
+
+
+def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
+    """Return a tensor that shares the memory of an array.
+
+    Parameters
+    ----------
+    array : ndarray
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    TypeError
+        If it is no array.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> import numpy as np
+    >>> a = np.zeros(2)
+    >>> t = rt.from_numpy(a)
+    >>> a[0] = 7
+    >>> t.tolist()
+    [7.0, 0.0]
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(
+            f"from_numpy expects an ndarray, got {type(array).__name__}; use tensor() for other data"
+        )
+    return Tensor(array)
+
+
+def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
+    """Return data as a tensor, without a copy where it can be shared.
+
+    Parameters
+    ----------
+    data : array_like or Tensor
+    dtype : dtype_like, optional
+    device : {"cpu", "cuda"}, optional
+
+    Returns
+    -------
+    Tensor
+        `data` itself if it is a tensor of that type already.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> t = rt.zeros(2)
+    >>> rt.as_tensor(t) is t
+    True
+    """
+    if isinstance(data, Tensor):
+        return data.to(dtype=dtype, device=device)
+    return Tensor(data, dtype=dtype, device=device)
+
+
+def zeros(
+    *size: Any, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Return a tensor of zeros.
+
+    Parameters
+    ----------
+    *size : int, or one sequence of int
+        The shape.
+    dtype : dtype_like, optional
+        Default float32.
+    device : {"cpu", "cuda"}, optional
+    requires_grad : bool
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.zeros(2, 3).shape
+    (2, 3)
+    """
+    return _made(namespace(device).zeros(_shape(size), _float(dtype)), requires_grad)
+
+
+def ones(
+    *size: Any, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Return a tensor of ones.
+
+    Parameters
+    ----------
+    *size : int, or one sequence of int
+        The shape.
+    dtype : dtype_like, optional
+        Default float32.
+    device : {"cpu", "cuda"}, optional
+    requires_grad : bool
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.ones(2).tolist()
+    [1.0, 1.0]
+    """
+    return _made(namespace(device).ones(_shape(size), _float(dtype)), requires_grad)
+
+
+def empty(
+    *size: Any, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Return a tensor whose values are whatever its memory held.
+
+    Parameters
+    ----------
+    *size : int, or one sequence of int
+        The shape.
+    dtype : dtype_like, optional
+        Default float32.
+    device : {"cpu", "cuda"}, optional
+    requires_grad : bool
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.empty(2, dtype="int64").dtype
+    dtype('int64')
+    """
+    return _made(namespace(device).empty(_shape(size), _float(dtype)), requires_grad)
+
+
+def full(
+    size: int | Sequence[int],
+    fill_value: float,
+    *,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Return a tensor of one value.
+
+    Parameters
+    ----------
+    size : int or sequence of int
+        The shape.
+    fill_value : number
+    dtype : dtype_like, optional
+        Default: float32 for a float, int64 for an integer, bool for a boolean.
+    device : {"cpu", "cuda"}, optional
+    requires_grad : bool
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.full((2,), 7).tolist()
+    [7, 7]
+    """
+    shape = (size,) if isinstance(size, int) else tuple(size)
+    found = default_for(np.asarray(fill_value)) if dtype is None else as_dtype(dtype)
+    return _made(namespace(device).full(shape, fill_value, found), requires_grad)
+
+
+def _float(dtype: DTypeLike | None) -> np.dtype[Any]:
+    return DEFAULT_FLOAT if dtype is None else as_dtype(dtype)
+
+
+def _like(other: Tensor, dtype: DTypeLike | None) -> np.dtype[Any]:
+    return other._array.dtype if dtype is None else as_dtype(dtype)
+
+
+def zeros_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """Return zeros in the shape, type and device of another tensor.
+
+    Parameters
+    ----------
+    other : Tensor
+    dtype : dtype_like, optional
+        Default: that of `other`.
+    requires_grad : bool
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.zeros_like(rt.tensor([1, 2])).tolist()
+    [0, 0]
+    """
+    return zeros(other.shape, dtype=_like(other, dtype), device=other.device, requires_grad=requires_grad)
+
+
+def ones_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """Return ones in the shape, type and device of another tensor.
+
+    Parameters
+    ----------
+    other : Tensor
+    dtype : dtype_like, optional
+        Default: that of `other`.
+    requires_grad : bool
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.ones_like(rt.tensor([5, 6])).tolist()
+    [1, 1]
+    """
+    return ones(other.shape, dtype=_like(other, dtype), device=other.device, requires_grad=requires_grad)
+
+
+def empty_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """Return an uninitialised tensor in the shape, type and device of another.
+
+    Parameters
+    ----------
+    other : Tensor
+    dtype : dtype_like, optional
+        Default: that of `other`.
+    requires_grad : bool
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.empty_like(rt.zeros(2, 3)).shape
+    (2, 3)
+    """
+    return empty(other.shape, dtype=_like(other, dtype), device=other.device, requires_grad=requires_grad)
+
+
+def full_like(
+    other: Tensor, fill_value: float, *, dtype: DTypeLike | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Return one value in the shape, type and device of another tensor.
+
+    Parameters
+    ----------
+    other : Tensor
+    fill_value : number
+    dtype : dtype_like, optional
+        Default: that of `other`.
+    requires_grad : bool
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.full_like(rt.zeros(2), 3).tolist()
+    [3.0, 3.0]
+    """
+    return full(
+        other.shape, fill_value, dtype=_like(other, dtype), device=other.device, requires_grad=requires_grad
+    )
+
+
+def arange(
+    start: float,
+    end: float | None = None,
+    step: float = 1,
+    *,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Return numbers from `start` in steps, up to but not with `end`.
+
+    Parameters
+    ----------
+    start, end, step : number
+        With one argument it is `end`, and `start` is 0.
+    dtype : dtype_like, optional
+        Default: int64 if all are integers, else float32.
+    device : {"cpu", "cuda"}, optional
+    requires_grad : bool
+
+    Returns
+    -------
+    Tensor
+        One dimension.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.arange(3).tolist(), rt.arange(1, 2, 0.5).tolist()
+    ([0, 1, 2], [1.0, 1.5])
+    """
+    if end is None:
+        start, end = 0, start
+    if dtype is None:
+        whole = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
+        found = np.dtype(np.int64) if whole else DEFAULT_FLOAT
+    else:
+        found = as_dtype(dtype)
+    # Steps are counted in float64, whatever the type of the result.
+    return _made(namespace(device).arange(start, end, step).astype(found), requires_grad)
+
+
+def linspace(
+    start: float,
+    end: float,
+    steps: int,
+    *,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Return evenly spaced numbers, both ends included.
+
+    Parameters
+    ----------
+    start, end : number
+    steps : int
+        How many.
+    dtype : dtype_like, optional
+        Default float32.
+    device : {"cpu", "cuda"}, optional
+    requires_grad : bool
+
+    Returns
+    -------
+    Tensor
+        One dimension.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.linspace(0, 1, 3).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    return _made(namespace(device).linspace(start, end, steps).astype(_float(dtype)), requires_grad)
+
+
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Return a matrix with ones on the diagonal.
+
+    Parameters
+    ----------
+    n : int
+        Rows.
+    m : int, optional
+        Columns; default `n`.
+    dtype : dtype_like, optional
+        Default float32.
+    device : {"cpu", "cuda"}, optional
+    requires_grad : bool
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.eye(2).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    return _made(namespace(device).eye(n, m, dtype=_float(dtype)), requires_grad)

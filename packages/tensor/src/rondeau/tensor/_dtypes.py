@@ -1,0 +1,100 @@
+"""Element types and how they combine.
+
+A tensor holds one of NumPy's booleans, integers or floats. Mixed arithmetic follows PyTorch, not NumPy: the
+*category* (bool < integer < float) decides first, so that int64 with float32 stays float32, and within one
+category a tensor with dimensions outranks a zero-dimensional one, which outranks a Python number.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+type_ = np.dtype[Any]
+
+float16 = np.dtype(np.float16)
+float32 = np.dtype(np.float32)
+float64 = np.dtype(np.float64)
+uint8 = np.dtype(np.uint8)
+int8 = np.dtype(np.int8)
+int16 = np.dtype(np.int16)
+int32 = np.dtype(np.int32)
+int64 = np.dtype(np.int64)
+bool = np.dtype(np.bool_)  # torch's name
+
+DEFAULT_FLOAT = float32
+
+_SUPPORTED = frozenset((float16, float32, float64, uint8, int8, int16, int32, int64, bool))
+_CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
+
+
+def as_dtype(dtype: DTypeLike) -> type_:
+    """Return `dtype` as a NumPy dtype that a tensor can hold.
+
+    Raises
+    ------
+    TypeError
+        If it is no boolean, integer or float of a width that tensors hold.
+    """
+    found = np.dtype(dtype)
+    if found not in _SUPPORTED:
+        raise TypeError(
+            f"a tensor cannot hold dtype {found}: expected one of "
+            f"{', '.join(sorted(str(d) for d in _SUPPORTED))}; convert the array first, e.g. array.astype('float32')"
+        )
+    return found.newbyteorder("=") if not found.isnative else found
+
+
+def is_float(dtype: type_) -> bool_:
+    """Whether values of this type can have gradients."""
+    return dtype.kind == "f"
+
+
+def default_for(array: np.ndarray[Any, Any]) -> type_:
+    """The type that Python numbers and lists take: floats float32, integers int64, booleans bool."""
+    kind = array.dtype.kind
+    if kind == "f":
+        return DEFAULT_FLOAT
+    if kind in "iu":
+        return int64
+    return as_dtype(array.dtype)
+
+
+def promote(x: type_, y: type_) -> type_:
+    """The common type of two types of equal rank (both with dimensions, or both without).
+
+    Examples
+    --------
+    >>> promote(int64, float32)
+    dtype('float32')
+    """
+    if _CATEGORY[x.kind] == _CATEGORY[y.kind]:
+        return np.promote_types(x, y)
+    return x if _CATEGORY[x.kind] > _CATEGORY[y.kind] else y
+
+
+def result_type(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> type_:
+    """The type of an arithmetic result of two arrays, by PyTorch's rule of categories and dimensions."""
+    a, b = x.dtype, y.dtype
+    if a == b:
+        return a
+    if (x.ndim == 0) == (y.ndim == 0):
+        return promote(a, b)
+    with_dimensions, without = (b, a) if x.ndim == 0 else (a, b)
+    return without if _CATEGORY[without.kind] > _CATEGORY[with_dimensions.kind] else with_dimensions
+
+
+def scalar_result_type(x: type_, number: object) -> type_:
+    """The type of arithmetic between an array of type `x` and a Python number."""
+    category = 2 if isinstance(number, float) else 0 if isinstance(number, (np.bool_, _python_bool)) else 1
+    if category <= _CATEGORY[x.kind]:
+        return x
+    return DEFAULT_FLOAT if category == 2 else int64
+
+
+_python_bool = type(True)
+bool_ = _python_bool

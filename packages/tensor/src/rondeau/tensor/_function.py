@@ -1,0 +1,254 @@
+"""Function: an operation whose derivative its user writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from rondeau.tensor._autograd import Changes, Node, Op, Recorded, modes, output_node, wrap
+
+if TYPE_CHECKING:
+    from rondeau.tensor._tensor import Tensor
+
+
+class Context:
+    """What a `Function` keeps between its forward and its backward; any attribute may be set on it.
+
+    Attributes
+    ----------
+    needs_input_grad : tuple of bool
+        For each argument of `Function.apply`, whether its gradient is wanted; all False where nothing is recorded.
+    create_graph : bool
+        True while backward runs under ``create_graph=True``: what it computes from tensors is then recorded.
+    """
+
+    def __init__(self, name: str, needs_input_grad: tuple[bool, ...]) -> None:
+        self.needs_input_grad = needs_input_grad
+        self.create_graph = False
+        self._name = name
+        self._saved: tuple[Any, ...] = ()
+        self._saved_at = 0
+        self._node: Node | None = None  # only while backward runs: it holds this context
+        self._materialize = True
+        self._not_differentiable: tuple[Any, ...] = ()
+        self._input_shapes: tuple[tuple[int, ...], ...] = ()
+        self._outputs: tuple[tuple[tuple[int, ...], Any], ...] = ()
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keep tensors, inputs or outputs of the function, for `saved_tensors` in backward.
+
+        Prefer this to an attribute: an output kept as an attribute is a reference cycle, and a change in place of
+        what is kept here is noticed.
+        """
+        self._saved = tensors
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None:
+        """Declare outputs that no gradient flows through. Integer and boolean outputs need no declaration."""
+        self._not_differentiable = tensors
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """With False, backward gets None instead of zeros for an output that nothing depends on."""
+        self._materialize = value
+
+    @property
+    def saved_tensors(self) -> tuple[Any, ...]:
+        """What `save_for_backward` was given.
+
+        Raises
+        ------
+        RuntimeError
+            If one of them was changed in place since.
+        """
+        count = len(self._outputs)
+        tensors = tuple(t.tensor(self._node, count) if isinstance(t, _OwnOutput) else t for t in self._saved)
+        for i, tensor in enumerate(tensors):
+            if tensor is not None and tensor._changes is not None and tensor._changes.last > self._saved_at:
+                raise RuntimeError(
+                    f"saved tensor {i} of '{self._name}', {tensor._array.dtype} of shape {tensor._array.shape}, "
+                    "was changed in place after forward: use the out-of-place operation, or clone() it before"
+                )
+        return tensors
+
+
+class _OwnOutput:
+    """An output that its own function saved: all but its node, which would be a cycle and is made again when asked."""
+
+    def __init__(self, index: int, tensor: Tensor) -> None:
+        if tensor._changes is None:
+            tensor._changes = Changes()
+        self.index = index
+        self.array = tensor._array
+        self.changes = tensor._changes
+
+    def tensor(self, function: Node | None, outputs: int) -> Tensor:
+        tensor = wrap(self.array)
+        tensor._changes = self.changes
+        if function is not None:
+            tensor._node = output_node(function, self.index, outputs)
+        return tensor
+
+
+def _saved(tensor: Any, outputs: tuple[Any, ...], handed_on: tuple[Any, ...]) -> Any:
+    """Replace a saved output by what holds no cycle."""
+    for i, output in enumerate(outputs):
+        if tensor is output and tensor is handed_on[i]:
+            return _OwnOutput(i, tensor)
+    return tensor
+
+
+def _stand_in(tensor: Tensor) -> Tensor:
+    """Return another tensor over the same memory."""
+    if tensor._changes is None:
+        tensor._changes = Changes()
+    other = wrap(tensor._array)
+    other._changes = tensor._changes
+    return other
+
+
+class Function:
+    """An operation with a derivative of your own; subclass it and call ``apply``.
+
+    `forward` computes the outputs from the arguments (tensors and anything else) with nothing recorded.
+    `backward` gets one gradient per output and returns one per argument of `forward`, None where there is none. It
+    works on tensors; under ``create_graph`` what it does is recorded, so a `backward` made of tensor operations on
+    `saved_tensors` can be differentiated again.
+
+    Attributes
+    ----------
+    owns_gradients : bool
+        Set it to True in a subclass to promise that every array that `backward` returns is new and held by nobody
+        else: it then becomes a ``.grad`` without a copy.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> class Cube(rt.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         ctx.save_for_backward(x)
+    ...         return x**3
+    ...
+    ...     @staticmethod
+    ...     def backward(ctx, g):
+    ...         (x,) = ctx.saved_tensors
+    ...         return g * 3 * x**2
+    >>> x = rt.tensor(2.0, requires_grad=True)
+    >>> Cube.apply(x).backward()
+    >>> x.grad.item()
+    12.0
+    """
+
+    owns_gradients: ClassVar[bool] = False
+    _op: ClassVar[Op]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+
+        def run(node: Node, gradients: Any, create_graph: bool) -> Sequence[Any]:
+            return cls._run_backward(node, gradients, create_graph)
+
+        cls._op = Op(cls.__name__, custom=run, owns_gradients=cls.owns_gradients)
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any, **kwargs: Any) -> Any:
+        """Compute the output, a Tensor or a tuple of them, from the arguments of `apply`."""
+        raise NotImplementedError("a Function defines the static method forward(ctx, *args)")
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        """Return the gradient of every argument of `forward`, given those of its outputs."""
+        raise NotImplementedError("a Function defines the static method backward(ctx, *gradients)")
+
+    @classmethod
+    def apply(cls, *args: Any, **kwargs: Any) -> Any:
+        """Run `forward`, and record `backward` if an argument requires gradients.
+
+        Parameters
+        ----------
+        *args
+            Tensors require gradients as usual; everything else is passed on.
+        **kwargs
+            Passed on to `forward`; no gradient flows into them.
+
+        Returns
+        -------
+        Tensor or tuple of Tensor
+            As `forward` returned.
+
+        Raises
+        ------
+        TypeError
+            If `forward` returns anything but tensors.
+        """
+        parents = tuple([a._node if isinstance(a, Recorded) else None for a in args])
+        recording = modes.recording
+        recorded = recording and any(p is not None for p in parents)
+        ctx = Context(cls.__name__, tuple([recorded and p is not None for p in parents]))
+        modes.recording = False
+        try:
+            returned = cls.forward(ctx, *args, **kwargs)
+        finally:
+            modes.recording = recording
+        outputs = returned if isinstance(returned, tuple) else (returned,)
+        for output in outputs:
+            if not isinstance(output, Recorded):
+                raise TypeError(
+                    f"{cls.__name__}.forward must return a Tensor or a tuple of them, got {type(output).__name__}"
+                )
+        # A tensor that was there before keeps its own history: what is returned stands for it.
+        given = [a for a in args if isinstance(a, Recorded)]
+        handed_on = tuple(
+            _stand_in(o) if o._node is not None or any(o is a for a in given) else o for o in outputs
+        )
+        if recorded:
+            node = Node(cls._op, parents, (ctx,))
+            ctx._saved_at = node.number
+            ctx._input_shapes = tuple(a._array.shape if isinstance(a, Recorded) else () for a in args)
+            ctx._outputs = tuple((o._array.shape, o._array.dtype) for o in outputs)
+            ctx._saved = tuple(_saved(s, outputs, handed_on) for s in ctx._saved)
+            for i, (before, output) in enumerate(zip(outputs, handed_on, strict=True)):
+                if output._array.dtype.kind == "f" and not any(before is t for t in ctx._not_differentiable):
+                    output._node = output_node(node, i, len(outputs))
+            ctx._not_differentiable = ()
+        return handed_on if isinstance(returned, tuple) else handed_on[0]
+
+    @classmethod
+    def _run_backward(cls, node: Node, gradients: list[Any], create_graph: bool) -> Sequence[Any]:
+        assert node.saved is not None
+        ctx: Context = node.saved[0]
+        given: list[Any] = []
+        for g, (shape, dtype) in zip(gradients, ctx._outputs, strict=True):
+            if g is None:
+                given.append(wrap(np.zeros(shape, dtype)) if ctx._materialize else None)
+            else:
+                given.append(g if isinstance(g, Recorded) else wrap(g))
+        ctx.create_graph = create_graph
+        ctx._node = node
+        try:
+            returned = cls.backward(ctx, *given)
+        finally:
+            ctx._node = None
+        results = returned if isinstance(returned, (tuple, list)) else (returned,)
+        if len(results) < len(node.parents) or any(r is not None for r in results[len(node.parents) :]):
+            raise RuntimeError(
+                f"{cls.__name__}.backward returned {len(results)} gradients for {len(node.parents)} arguments of "
+                "forward: return one for each, None where there is none"
+            )
+        return [
+            None if p is None or r is None else cls._checked_gradient(i, r, shape, create_graph)
+            for i, (p, r, shape) in enumerate(zip(node.parents, results, ctx._input_shapes, strict=False))
+        ]
+
+    @classmethod
+    def _checked_gradient(cls, i: int, g: Any, shape: tuple[int, ...], create_graph: bool) -> Any:
+        if not isinstance(g, Recorded):
+            raise TypeError(
+                f"{cls.__name__}.backward must return Tensors or None, gradient {i} is {type(g).__name__}"
+            )
+        if g._array.shape != shape:
+            raise RuntimeError(
+                f"{cls.__name__}.backward returned a gradient of shape {g._array.shape} for argument {i} of shape {shape}"
+            )
+        return g if create_graph else g._array

@@ -1,0 +1,237 @@
+"""Changing a tensor in place, under PyTorch's rules.
+
+The new values are computed by the ordinary operator and written into the old memory, and the tensor moves to the
+operator's node. What had saved the old values notices in its backward. A leaf that requires gradients, or a view of
+one, cannot be changed while recording. A changed *view* moves its base too: the base becomes "the old base outside
+the view, the view's values inside", so gradients flow through both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rondeau.tensor._autograd import (
+    Changes,
+    Node,
+    Op,
+    Recorded,
+    is_leaf_node,
+    mark_changed,
+    modes,
+    record_broadcast,
+    wrap,
+)
+from rondeau.tensor._ops._operands import cast
+from rondeau.tensor._ops.indexing import SETITEM, array_index, value_for
+
+if TYPE_CHECKING:
+    from rondeau.tensor._tensor import Tensor
+
+
+def _outside(g: Any, show: Callable[[Any], Any]) -> Any:
+    """`g` with zeros inside the view that `show` gives."""
+    shape, dtype = g.shape, g.dtype
+    keep = np.ones(shape, dtype)
+    show(keep)[...] = 0
+    return g * keep
+
+
+_REBASE = Op(
+    "view_changed",
+    lambda g, _out, _base, _view, show: _outside(g, show),
+    lambda g, _out, _base, _view, show: show(g),
+)
+
+
+def _base_and_show(view: Tensor) -> tuple[Tensor, Callable[[Any], Any]]:
+    """The tensor at the root of a chain of views, and the function from it to the last."""
+    steps = []
+    tensor = view
+    while tensor._view is not None:
+        tensor, _, parameters = tensor._view
+        steps.append(parameters[0])
+
+    def show(x: Any) -> Any:
+        for step in reversed(steps):
+            x = step(x)
+        return x
+
+    return tensor, show
+
+
+def check_changeable(tensor: Tensor) -> None:
+    """Raise if `tensor` must not be changed in place.
+
+    Raises
+    ------
+    RuntimeError
+        For a leaf that requires gradients (or a view of one) while recording, or memory that elements share.
+    """
+    if not tensor._array.flags.writeable:
+        raise RuntimeError(
+            "this tensor cannot be changed in place: its elements share memory (expand) or its array is read-only; "
+            "clone() it first"
+        )
+    if not modes.recording:
+        return
+    root = _base_and_show(tensor)[0] if tensor._view is not None else tensor
+    if root._node is not None and is_leaf_node(root._node):
+        raise RuntimeError(
+            f"a {'leaf' if root is tensor else 'view of a leaf'} that requires gradients cannot be changed in place "
+            "while recording: put the change into `with rt.no_grad():`, or compute a new tensor"
+        )
+
+
+def _move_to(tensor: Tensor, node: Node | None) -> None:
+    """Note that the memory of `tensor` now holds the result of `node`."""
+    if tensor._view is None:
+        mark_changed(tensor, recorded=node is not None)
+        tensor._node = node
+        return
+    base, show = _base_and_show(tensor)
+    mark_changed(tensor, recorded=True)
+    if base._node is None and node is None:
+        return
+    base._node = Node(_REBASE, (base._node, node), (None, None, None, show))
+    # The view is looked at anew, in the base that has changed.
+    tensor._node = show(_alias(base))._node
+
+
+def _alias(tensor: Tensor) -> Tensor:
+    """Another tensor with the memory and history of `tensor`: what an operator may save while `tensor` moves on."""
+    if tensor._changes is None:
+        tensor._changes = Changes()
+    other = wrap(tensor._array)
+    other._node = tensor._node
+    other._changes = tensor._changes
+    return other
+
+
+def in_place(operator: Callable[..., Tensor], ufunc: Any = None) -> Callable[..., Tensor]:
+    """Make ``tensor.name_(...)`` from an operator: compute, then write into the memory of the tensor.
+
+    Parameters
+    ----------
+    operator : callable
+        The operator, whose first argument is the tensor.
+    ufunc : numpy.ufunc, optional
+        The same on arrays of one floating type, for changes that are not recorded.
+    """
+    name = operator.__name__
+
+    @wraps(operator)
+    def change(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        check_changeable(self)
+        array = self._array
+        recording = modes.recording
+        if ufunc is not None and len(args) == 1 and not kwargs and array.dtype.kind == "f":
+            other = args[0]
+            value = other._array if isinstance(other, Recorded) else other
+            quick = not recording or (self._node is None and getattr(other, "_node", None) is None)
+            if quick and (type(value) in (int, float) or getattr(value, "dtype", None) == array.dtype):
+                if (
+                    np.shape(value) != array.shape
+                    and np.broadcast_shapes(np.shape(value), array.shape) != array.shape
+                ):
+                    raise RuntimeError(
+                        _grown(name, np.broadcast_shapes(np.shape(value), array.shape), array.shape)
+                    )
+                modes.quiet(ufunc, array, value, out=array)
+                mark_changed(self)
+                return self
+        if recording:
+            result = operator(_alias(self), *args, **kwargs)
+        else:
+            result = operator(wrap(array), *args, **kwargs)
+        changed = result._array
+        if changed.shape != array.shape:
+            raise RuntimeError(_grown(name, changed.shape, array.shape))
+        if changed.dtype != array.dtype:
+            if (changed.dtype.kind == "f" and array.dtype.kind != "f") or array.dtype.kind == "b":
+                raise RuntimeError(
+                    f"{name}_ of a tensor of {array.dtype} gives {changed.dtype}, which it cannot hold: "
+                    f"use the out-of-place {name}, or convert the tensor first"
+                )
+            result = cast(result, array.dtype)
+            changed = result._array
+        array[...] = changed
+        if recording:
+            _move_to(self, result._node)
+        else:
+            mark_changed(self)
+        return self
+
+    change.__name__ = change.__qualname__ = name + "_"
+    change.__doc__ = f"Do `{name}` in place; see `rondeau.tensor.{name}`. Returns the tensor itself."
+    return change
+
+
+def _grown(name: str, result: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    return f"{name}_ gives a result of shape {result}, which does not fit in place into a tensor of shape {shape}"
+
+
+def setitem(self: Tensor, index: Any, value: Any) -> None:
+    """Write a value into a part of a tensor, as ``x[index] = value``.
+
+    Parameters
+    ----------
+    self : Tensor
+    index : as for reading
+    value : Tensor, ndarray or number
+        Broadcast to the part, converted to the type of the tensor.
+
+    Raises
+    ------
+    RuntimeError
+        If the tensor cannot be changed in place.
+    IndexError
+        Out of range.
+    ValueError
+        If the shapes do not fit.
+    """
+    check_changeable(self)
+    index, _ = array_index(index)
+    given = value_for(self, value)
+    if given._changes is not None and given._changes is self._changes:
+        given = given.clone()  # reading and writing one memory
+    self._array[index] = given._array
+    if not modes.recording:
+        mark_changed(self)
+    elif self._node is None and given._node is None:
+        _move_to(self, None)
+    else:
+        _move_to(
+            self, Node(SETITEM, (self._node, given._node), (None, None, None, index, given._array.shape))
+        )
+
+
+# Writing over a tensor keeps it in the graph, as in PyTorch: the old values get a gradient of zero.
+_OVERWRITE = Op("overwrite", lambda g, _out, _x, _value: g * 0, lambda g, _out, _x, _value: g)
+
+
+def fill(x: Tensor, value: Any) -> Tensor:
+    """Return `value` everywhere, in the shape and type of `x`."""
+    given = value_for(x, value)
+    if given._array.ndim:
+        raise ValueError(
+            f"fill_ needs a number or a tensor of zero dimensions, got shape {given._array.shape}"
+        )
+    return copy(x, given)
+
+
+def copy(x: Tensor, other: Any) -> Tensor:
+    """Return `other` broadcast to the shape of `x`, in its type."""
+    given = value_for(x, other)
+    shape = x._array.shape
+    if np.broadcast_shapes(given._array.shape, shape) != shape:
+        raise RuntimeError(_grown("copy", given._array.shape, shape))
+    return record_broadcast(_OVERWRITE, np.broadcast_to(given._array, shape), (x, given))
+
+
+def zero(x: Tensor) -> Tensor:
+    """Return zeros like `x`."""
+    return fill(x, 0)

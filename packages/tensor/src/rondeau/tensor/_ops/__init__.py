@@ -1,0 +1,1 @@
+"""The operators, by family; each op's forward beside its vector-Jacobian products."""

@@ -1,0 +1,549 @@
+"""Reading parts of a tensor by slices, integers and masks, and the sums that differentiate it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rondeau.kernels import scatter
+from rondeau.tensor._autograd import Op, Recorded, record, record_view, wrap
+from rondeau.tensor._ops._operands import as_tensor, cast
+from rondeau.tensor._ops.reduce import ValuesIndices, normalize_dim
+
+if TYPE_CHECKING:
+    from rondeau.tensor._tensor import Tensor
+
+_BASIC = frozenset((int, slice, type(None), type(Ellipsis)))
+_COMPILED_FROM = (
+    4096  # elements from which the compiled scatter is worth its call; both add in the same order
+)
+
+
+def _part(index: Any) -> Any:
+    """One entry of an index as NumPy takes it: tensors and lists as arrays, 0-d integers as Python's."""
+    if isinstance(index, Recorded):
+        index = index._array
+    elif isinstance(index, list):
+        index = np.asarray([_part(i) for i in index]) if index else np.zeros(0, np.int64)
+    elif isinstance(index, range):
+        index = np.asarray(index)
+    if isinstance(index, (np.ndarray, np.generic)):
+        if index.dtype.kind not in "biu":
+            raise IndexError(
+                f"a tensor is indexed by integers, slices and masks, got values of {index.dtype}"
+            )
+        if index.ndim == 0 and index.dtype.kind != "b":
+            return int(index)
+    return index
+
+
+def array_index(index: Any) -> tuple[Any, bool]:
+    """Return an index as NumPy takes it, and whether it is basic: the result shows the same memory.
+
+    Examples
+    --------
+    >>> array_index((0, slice(None)))
+    ((0, slice(None, None, None)), True)
+    """
+    if type(index) in _BASIC:
+        return index, True
+    if isinstance(index, tuple):
+        for part in index:
+            if type(part) not in _BASIC:
+                break
+        else:
+            return index, True
+        parts = tuple([_part(part) for part in index])
+        return parts, all(type(part) in _BASIC for part in parts)
+    part = _part(index)
+    return part, type(part) in _BASIC
+
+
+# --------------------------------------------------------------------------------------------------- reading
+
+
+def _put_slice(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros of `shape` with `g` where a basic index reads."""
+    if isinstance(g, Recorded):
+        return record(_PUT_SLICE, _put_slice(g._array, index, shape), (g,), index)  # type: ignore[arg-type]
+    total = np.zeros(shape, g.dtype)
+    total[index] = g
+    return total
+
+
+def _add_slice(total: Any, g: Any, _out: Any, _x: Any, _show: Any, index: Any, _shape: Any) -> None:
+    total[index] += g
+
+
+_PUT_SLICE = Op("put_slice", lambda g, _out, _x, index: g[index])
+_SLICE = Op(
+    "getitem",
+    lambda g, _out, _x, _show, index, shape: _put_slice(g, index, shape),
+    view=True,
+    add_into=_add_slice,
+)
+
+
+def _repeats(index: Any) -> bool:
+    """Whether an index may read an element twice; masks do not."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(isinstance(p, np.ndarray) and p.dtype.kind != "b" for p in parts)
+
+
+def _scatter(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros of `shape`, with `g` added where an index with integer arrays or masks reads."""
+    if isinstance(g, Recorded):
+        return record(_SCATTER, _scatter(g._array, index, shape), (g,), index)  # type: ignore[arg-type]
+    total = np.zeros(shape, g.dtype)
+    _add_scattered(total, g, None, None, index, shape)
+    return total
+
+
+def _add_scattered(total: Any, g: Any, _out: Any, _x: Any, index: Any, _shape: Any) -> None:
+    if not _repeats(index):
+        total[index] += g
+    elif isinstance(index, np.ndarray) and total.ndim > 1:
+        add_rows(total, index, g)
+    else:
+        np.add.at(total, index, g)
+
+
+def add_rows(total: Any, index: Any, g: Any) -> None:
+    """Add ``g[i]`` to ``total[index[i]]`` in place, in ascending order of i, so that repeated indices add up."""
+    if g.size >= _COMPILED_FROM and total.dtype.name in ("float32", "float64") and total.flags.c_contiguous:
+        rows = np.where(index < 0, index + total.shape[0], index).reshape(-1).astype(np.int64, copy=False)
+        scatter.add_rows(g.reshape(rows.size, -1), rows, total.reshape(total.shape[0], -1))
+    else:
+        np.add.at(total, index, g)
+
+
+_SCATTER = Op("scatter", lambda g, _out, _x, index: g[index])
+_TAKE = Op("getitem", lambda g, _out, _x, index, shape: _scatter(g, index, shape), add_into=_add_scattered)
+
+
+def _show_part(index: Any, x: Any) -> Any:
+    return x[index]
+
+
+def getitem(x: Tensor, index: Any) -> Tensor:
+    """Return ``x[index]``.
+
+    Parameters
+    ----------
+    x : Tensor
+    index : int, slice, None, ..., integer array or Tensor, boolean mask, list, or a tuple of them
+
+    Returns
+    -------
+    Tensor
+        Integers and slices share memory with `x`; arrays, masks and lists copy. Where an index repeats, the
+        gradients of its copies add up.
+
+    Raises
+    ------
+    IndexError
+        Out of range, or of a type that does not index.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> x = rt.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> x[[0, 0, 2]].sum().backward()
+    >>> x.grad.tolist()
+    [2.0, 0.0, 1.0]
+    """
+    index, basic = array_index(index)
+    array = x._array
+    if not basic:
+        return record(_TAKE, array[index], (x,), index, array.shape)
+    result = array[index]
+    if type(result) is not np.ndarray:
+        index = (*index, ...) if isinstance(index, tuple) else (index, ...)
+        result = array[index]
+    return record_view(_SLICE, result, x, partial(_show_part, index), index, array.shape)
+
+
+# ------------------------------------------------------------------------------------ along one dimension
+
+
+def _index_array(name: str, index: Any, size: int) -> Any:
+    array = as_tensor(index)._array
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} needs integers as index, got {array.dtype}")
+    if array.size and (array.min() < 0 or array.max() >= size):
+        wrong = array[(array < 0) | (array >= size)].flat[0]
+        raise IndexError(f"{name}: index {wrong} is out of range for a dimension of size {size}")
+    return array
+
+
+def index_select(x: Tensor, dim: int, index: Any) -> Tensor:
+    """Return the slices of `x` along a dimension that `index` names.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int
+    index : Tensor, ndarray or sequence of int
+        Shape (n,); may repeat, then gradients add up.
+
+    Returns
+    -------
+    Tensor
+        `n` along `dim`.
+
+    Raises
+    ------
+    IndexError
+        Out of range.
+    TypeError
+        If the index is not of integers.
+    ValueError
+        If it has more than one dimension.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.index_select(rt.tensor([[1, 2], [3, 4]]), 1, rt.tensor([1, 1])).tolist()
+    [[2, 2], [4, 4]]
+    """
+    axis = normalize_dim(dim, x._array.ndim)
+    found = _index_array("index_select", index, x._array.shape[axis] if x._array.ndim else 1)
+    if found.ndim > 1:
+        raise ValueError(f"index_select needs an index of one dimension, got shape {found.shape}")
+    if x._array.ndim == 0:
+        return x.reshape(1)[found.reshape(1)].reshape(())
+    found = found.reshape(-1)
+    return getitem(x, found) if axis == 0 else getitem(x, (slice(None),) * axis + (found,))
+
+
+def _grid(index: Any, axis: int) -> tuple[Any, ...]:
+    """The index that reads one element for each entry of `index`, at its own place but for `axis`."""
+    places = list(np.ogrid[tuple(slice(n) for n in index.shape)])
+    places[axis] = index
+    return tuple(places)
+
+
+def gather(x: Tensor, dim: int, index: Any) -> Tensor:
+    """Return the elements of `x` that `index` names along a dimension, e.g. ``x[index[i, j], j]`` for dim 0.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int
+    index : Tensor or ndarray of int
+        As many dimensions as `x`, none but `dim` larger.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `index`.
+
+    Raises
+    ------
+    IndexError
+        Out of range.
+    TypeError
+        If the index is not of integers.
+    ValueError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.gather(rt.tensor([[1.0, 2.0], [3.0, 4.0]]), 1, rt.tensor([[1], [0]])).tolist()
+    [[2.0], [3.0]]
+    """
+    shape = x._array.shape
+    axis = normalize_dim(dim, len(shape))
+    found = _index_array("gather", index, shape[axis] if shape else 1)
+    _check_along("gather", found.shape, shape, axis)
+    if not shape:
+        return x.clone()
+    return getitem(x, _grid(found, axis))
+
+
+def _check_along(name: str, index: tuple[int, ...], shape: tuple[int, ...], axis: int) -> None:
+    if len(index) != len(shape) or any(
+        n > m for i, (n, m) in enumerate(zip(index, shape, strict=True)) if i != axis
+    ):
+        raise ValueError(
+            f"{name}: an index of shape {index} does not fit a tensor of shape {shape}: it needs as many dimensions, "
+            f"none larger but dim {axis}"
+        )
+
+
+def scatter_add(x: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
+    """Return `x` with elements of `src` added where `index` names along a dimension: what differentiates `gather`.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int
+    index : Tensor or ndarray of int
+        As many dimensions as `x` and `src`.
+    src : Tensor
+        Of the type of `x`, at least as large as `index`.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `x`.
+
+    Raises
+    ------
+    IndexError, TypeError, ValueError
+        As for `gather`.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.scatter_add(rt.zeros(3), 0, rt.tensor([0, 0, 2]), rt.ones(3)).tolist()
+    [2.0, 0.0, 1.0]
+    """
+    shape = x._array.shape
+    axis = normalize_dim(dim, len(shape))
+    found = _index_array("scatter_add", index, shape[axis] if shape else 1)
+    _check_along("scatter_add", found.shape, shape, axis)
+    _check_along("scatter_add", found.shape, src._array.shape, -1)
+    part = getitem(src, tuple(slice(n) for n in found.shape))
+    return x + (part if not shape else _scatter(as_tensor(part), _grid(found, axis), shape))
+
+
+def index_add(x: Tensor, dim: int, index: Any, source: Tensor) -> Tensor:
+    """Return `x` with the slices of `source` added at the places `index` along a dimension.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int
+    index : Tensor, ndarray or sequence of int
+        Shape (n,); may repeat.
+    source : Tensor
+        Like `x`, with size n along `dim`.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `x`.
+
+    Raises
+    ------
+    IndexError
+        Out of range.
+    TypeError
+        If the index is not of integers.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.index_add(rt.zeros(2, 1), 0, rt.tensor([1, 1]), rt.ones(2, 1)).tolist()
+    [[0.0], [2.0]]
+    """
+    shape = x._array.shape
+    axis = normalize_dim(dim, len(shape))
+    found = _index_array("index_add", index, shape[axis])
+    return x + _scatter(source, found if axis == 0 else (slice(None),) * axis + (found,), shape)
+
+
+def scatter_into_zeros(g: Any, index: Any, shape: tuple[int, ...], axis: int) -> Any:
+    """Zeros of `shape` with `g` at one place along `axis` each; for an array or a tensor."""
+    if not shape:
+        return g
+    return _scatter(g, _grid(index, axis), shape)
+
+
+def masked_select(x: Tensor, mask: Any) -> Tensor:
+    """Return the elements where a mask holds, as one dimension.
+
+    Parameters
+    ----------
+    x : Tensor
+    mask : Tensor or ndarray of bool
+        Broadcast with `x`.
+
+    Returns
+    -------
+    Tensor
+        Shape (n,).
+
+    Raises
+    ------
+    TypeError
+        If the mask is not boolean.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.masked_select(rt.tensor([1, 2, 3]), rt.tensor([True, False, True])).tolist()
+    [1, 3]
+    """
+    array = as_tensor(mask)._array
+    if array.dtype.kind != "b":
+        raise TypeError(
+            f"masked_select needs a boolean mask, got {array.dtype}: compare first, e.g. mask != 0"
+        )
+    shape = np.broadcast_shapes(array.shape, x._array.shape)
+    return getitem(x.expand(shape), np.broadcast_to(array, shape))
+
+
+def nonzero(x: Tensor) -> Tensor:
+    """Return the indices of all elements that are not zero.
+
+    Parameters
+    ----------
+    x : Tensor
+
+    Returns
+    -------
+    Tensor
+        int64 (n, ndim), in row-major order.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.nonzero(rt.tensor([0, 3, 4])).tolist()
+    [[1], [2]]
+    """
+    return wrap(np.argwhere(x._array))
+
+
+# ------------------------------------------------------------------------------------------------- ordering
+
+
+def argsort(x: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
+    """Return the indices that sort `x` along a dimension; equal elements keep their order.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int
+    descending : bool
+
+    Returns
+    -------
+    Tensor
+        int64, of the shape of `x`.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.argsort(rt.tensor([3.0, 1.0, 2.0])).tolist()
+    [1, 2, 0]
+    """
+    array = x._array
+    if array.ndim == 0:
+        return wrap(np.zeros((), np.int64))
+    axis = normalize_dim(dim, array.ndim)
+    if not descending:
+        return wrap(np.argsort(array, axis=axis, kind="stable"))
+    reverse = np.argsort(np.flip(array, axis), axis=axis, kind="stable")
+    return wrap(np.flip(array.shape[axis] - 1 - reverse, axis).copy())
+
+
+def sort(x: Tensor, dim: int = -1, descending: bool = False) -> ValuesIndices:
+    """Return `x` sorted along a dimension, and the indices that sort it.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int
+    descending : bool
+
+    Returns
+    -------
+    named tuple (values, indices) of Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.sort(rt.tensor([3.0, 1.0, 2.0]), descending=True).values.tolist()
+    [3.0, 2.0, 1.0]
+    """
+    indices = argsort(x, dim, descending)
+    return ValuesIndices(gather(x, dim, indices), indices)
+
+
+def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True) -> ValuesIndices:
+    """Return the k largest (or smallest) elements along a dimension, sorted, and their indices.
+
+    Parameters
+    ----------
+    x : Tensor
+    k : int
+    dim : int
+    largest : bool
+
+    Returns
+    -------
+    named tuple (values, indices) of Tensor
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than `k`.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.topk(rt.tensor([3.0, 1.0, 2.0]), 2).indices.tolist()
+    [0, 2]
+    """
+    axis = normalize_dim(dim, x._array.ndim)
+    size = x._array.shape[axis] if x._array.ndim else 1
+    if not 0 <= k <= size:
+        raise ValueError(f"topk: k must be between 0 and the size {size} of dim {dim}, got {k}")
+    indices = argsort(x, dim, largest)
+    kept = indices if x._array.ndim == 0 else getitem(indices, (slice(None),) * axis + (slice(k),)).clone()
+    return ValuesIndices(gather(x, dim, kept), kept)
+
+
+# -------------------------------------------------------------------------------------------------- writing
+
+
+def _without(g: Any, index: Any) -> Any:
+    """`g` with zeros where an index writes."""
+    if isinstance(g, Recorded):
+        keep = np.ones(g._array.shape, g._array.dtype)
+        keep[index] = 0
+        return g * keep  # type: ignore[operator]
+    kept = g.copy()
+    kept[index] = 0
+    return kept
+
+
+def _written(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    """What the gradient of a written value gets: the part that was written, of the value's shape."""
+    part = g[index]
+    if part.shape == shape:
+        return part
+    from rondeau.tensor._autograd import sum_to
+
+    extra = len(shape) - part.ndim
+    if extra > 0:  # leading sizes of 1 that assignment drops
+        return np.reshape(sum_to(part, shape[extra:]), shape)
+    return sum_to(part, shape)
+
+
+SETITEM = Op(
+    "setitem",
+    lambda g, _out, _x, _value, index, _shape: _without(g, index),
+    lambda g, _out, _x, _value, index, shape: _written(g, index, shape),
+)
+
+
+def value_for(x: Tensor, value: Any) -> Tensor:
+    """The value of an assignment into `x`, in its type.
+
+    Raises
+    ------
+    RuntimeError
+        If that would lose a fraction.
+    """
+    found = as_tensor(value)
+    if found._array.dtype.kind == "f" and x._array.dtype.kind != "f":
+        if isinstance(value, Recorded) and found._node is not None:
+            raise RuntimeError(f"cannot write a tensor that requires a gradient into one of {x._array.dtype}")
+        return wrap(found._array.astype(x._array.dtype))
+    return cast(found, x._array.dtype)

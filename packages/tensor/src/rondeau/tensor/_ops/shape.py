@@ -1,0 +1,706 @@
+"""Shapes: views that share memory wherever NumPy can give one, and joining tensors.
+
+Each view is a function in NumPy's vocabulary, ``show(x)``; it runs on arrays, and on tensors where a gradient is
+itself recorded or where a view changed in place is shown again from its base.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rondeau.tensor._autograd import Op, record, record_view, sum_to
+from rondeau.tensor._ops._operands import as_tensor, cast
+from rondeau.tensor._ops.reduce import normalize_dim, normalize_dims
+
+if TYPE_CHECKING:
+    from rondeau.tensor._tensor import Tensor
+
+Shape = tuple[int, ...]
+
+
+def sizes(shape: tuple[Any, ...]) -> Shape:
+    """Return a shape given either as one sequence or as separate numbers."""
+    if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+        return tuple(shape[0])
+    return shape
+
+
+# ------------------------------------------------------------------------------------------------- reshape
+
+_RESHAPE = Op("reshape", lambda g, _out, _x, _show, shape: np.reshape(g, shape), view=True)
+_RESHAPE_COPY = Op("reshape", lambda g, _out, _x, shape: np.reshape(g, shape))
+
+
+def _reshape_to(shape: Shape, x: Any) -> Any:
+    return np.reshape(x, shape)
+
+
+def reshape(x: Tensor, *shape: Any) -> Tensor:
+    """Return the same elements in another shape, sharing memory where the strides allow it.
+
+    Parameters
+    ----------
+    x : Tensor
+    *shape : int, or one sequence of int
+        One size may be -1: whatever remains.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ValueError
+        If the number of elements differs.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.reshape(rt.arange(6), (2, -1)).tolist()
+    [[0, 1, 2], [3, 4, 5]]
+    """
+    array = x._array
+    target = sizes(shape)
+    try:
+        result = array.reshape(target)
+    except ValueError as error:
+        raise ValueError(
+            f"cannot reshape a tensor of shape {array.shape} ({array.size} elements) to {target}"
+        ) from error
+    base = result.base
+    if base is not array and (base is None or base is not array.base):
+        return record(_RESHAPE_COPY, result, (x,), array.shape)
+    return record_view(_RESHAPE, result, x, partial(_reshape_to, result.shape), array.shape)
+
+
+def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Return `x` with a run of dimensions made one.
+
+    Parameters
+    ----------
+    x : Tensor
+    start_dim, end_dim : int
+        First and last of the run.
+
+    Returns
+    -------
+    Tensor
+        Of at least one dimension.
+
+    Raises
+    ------
+    ValueError
+        If the run is empty.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.flatten(rt.zeros(2, 3, 4), start_dim=1).shape
+    (2, 12)
+    """
+    shape = x._array.shape
+    first, last = normalize_dim(start_dim, len(shape)), normalize_dim(end_dim, len(shape))
+    if first > last:
+        raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
+    return reshape(x, (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
+
+
+def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """Return `x` with one dimension split into several.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int
+    sizes : sequence of int
+        Their product is the size of `dim`; one may be -1.
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.unflatten(rt.zeros(2, 12), 1, (3, 4)).shape
+    (2, 3, 4)
+    """
+    shape = x._array.shape
+    axis = normalize_dim(dim, len(shape))
+    known = math.prod(s for s in sizes if s != -1)
+    inner = tuple(shape[axis] // known if s == -1 else s for s in sizes)
+    return reshape(x, (*shape[:axis], *inner, *shape[axis + 1 :]))
+
+
+def squeeze(x: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
+    """Return `x` without dimensions of size 1.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int or sequence of int, optional
+        Only these; one of another size stays.
+
+    Returns
+    -------
+    Tensor
+        Sharing memory with `x`.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.squeeze(rt.zeros(1, 3, 1)).shape, rt.squeeze(rt.zeros(1, 3, 1), 0).shape
+    ((3,), (3, 1))
+    """
+    shape = x._array.shape
+    dropped = normalize_dims(dim, len(shape)) if dim != () else ()
+    return reshape(x, tuple(n for i, n in enumerate(shape) if n != 1 or i not in dropped))
+
+
+def unsqueeze(x: Tensor, dim: int) -> Tensor:
+    """Return `x` with a dimension of size 1 put in.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int
+        Where it shall stand.
+
+    Returns
+    -------
+    Tensor
+        Sharing memory with `x`.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.unsqueeze(rt.zeros(3), -1).shape
+    (3, 1)
+    """
+    shape = x._array.shape
+    axis = normalize_dim(dim, len(shape) + 1)
+    return reshape(x, (*shape[:axis], 1, *shape[axis:]))
+
+
+# ------------------------------------------------------------------------------------------------ permute
+
+_PERMUTE = Op("permute", lambda g, _out, _x, _show, back: np.transpose(g, back), view=True)
+
+
+def _permute_to(order: Shape, x: Any) -> Any:
+    return np.transpose(x, order)
+
+
+def permute(x: Tensor, *dims: Any) -> Tensor:
+    """Return `x` with its dimensions in another order.
+
+    Parameters
+    ----------
+    x : Tensor
+    *dims : int, or one sequence of int
+        Every dimension once.
+
+    Returns
+    -------
+    Tensor
+        Sharing memory with `x`.
+
+    Raises
+    ------
+    ValueError
+        If a dimension is missing or named twice.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.permute(rt.zeros(2, 3, 4), (2, 0, 1)).shape
+    (4, 2, 3)
+    """
+    ndim = x._array.ndim
+    given = sizes(dims)
+    order = tuple(normalize_dim(d, ndim) for d in given) if ndim else ()
+    if sorted(order) != list(range(ndim)):
+        raise ValueError(
+            f"permute needs each of the {ndim} dimensions of shape {x._array.shape} once, got {given}"
+        )
+    back = tuple(sorted(range(ndim), key=order.__getitem__))
+    return record_view(_PERMUTE, x._array.transpose(order), x, partial(_permute_to, order), back)
+
+
+def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Return `x` with two dimensions exchanged.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim0, dim1 : int
+
+    Returns
+    -------
+    Tensor
+        Sharing memory with `x`.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.transpose(rt.zeros(2, 3, 4), 0, -1).shape
+    (4, 3, 2)
+    """
+    ndim = x._array.ndim
+    order = list(range(ndim))
+    i, j = normalize_dim(dim0, ndim), normalize_dim(dim1, ndim)
+    if ndim:
+        order[i], order[j] = j, i
+    return permute(x, order)
+
+
+def t(x: Tensor) -> Tensor:
+    """Return the transpose of a matrix; a tensor of fewer dimensions as it is.
+
+    Parameters
+    ----------
+    x : Tensor
+        Of at most two dimensions.
+
+    Returns
+    -------
+    Tensor
+        Sharing memory with `x`.
+
+    Raises
+    ------
+    ValueError
+        For more dimensions.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.t(rt.zeros(2, 3)).shape
+    (3, 2)
+    """
+    ndim = x._array.ndim
+    if ndim > 2:
+        raise ValueError(
+            f"t() is for at most 2 dimensions, this tensor has shape {x._array.shape}: use transpose()"
+        )
+    return permute(x, tuple(reversed(range(ndim))))
+
+
+def movedim(x: Tensor, source: int, destination: int) -> Tensor:
+    """Return `x` with one dimension moved, the others in their order.
+
+    Parameters
+    ----------
+    x : Tensor
+    source, destination : int
+
+    Returns
+    -------
+    Tensor
+        Sharing memory with `x`.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.movedim(rt.zeros(2, 3, 4), 0, -1).shape
+    (3, 4, 2)
+    """
+    ndim = x._array.ndim
+    order = list(range(ndim))
+    order.insert(normalize_dim(destination, ndim), order.pop(normalize_dim(source, ndim)))
+    return permute(x, order)
+
+
+# ------------------------------------------------------------------------------------------------- expand
+
+_EXPAND = Op("expand", lambda g, _out, _x, _show, shape: sum_to(g, shape), view=True)
+
+
+def _expand_to(shape: Shape, x: Any) -> Any:
+    return np.broadcast_to(x, shape)
+
+
+def expand(x: Tensor, *shape: Any) -> Tensor:
+    """Return `x` repeated along dimensions of size 1, without copying.
+
+    Parameters
+    ----------
+    x : Tensor
+    *shape : int, or one sequence of int
+        The new sizes; more may be put in front, -1 keeps a size.
+
+    Returns
+    -------
+    Tensor
+        A view that cannot be changed in place: its elements share memory.
+
+    Raises
+    ------
+    ValueError
+        If a size other than 1 would change.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.expand(rt.tensor([[1.0], [2.0]]), -1, 3).tolist()
+    [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]
+    """
+    array = x._array
+    wanted = sizes(shape)
+    extra = len(wanted) - array.ndim
+    old = (None,) * extra + array.shape
+    if extra < 0 or any(
+        (w == -1 and o is None) or (w not in (-1, o) and o not in (1, None))
+        for w, o in zip(wanted, old, strict=True)
+    ):
+        raise ValueError(
+            f"cannot expand a tensor of shape {array.shape} to {wanted}: only sizes of 1 stretch"
+        )
+    target = tuple(o if w == -1 and o is not None else w for w, o in zip(wanted, old, strict=True))
+    return record_view(_EXPAND, np.broadcast_to(array, target), x, partial(_expand_to, target), array.shape)
+
+
+def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return `x` expanded to a shape; the same as `expand`.
+
+    Parameters
+    ----------
+    x : Tensor
+    shape : sequence of int
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.broadcast_to(rt.tensor([1.0, 2.0]), (2, 2)).tolist()
+    [[1.0, 2.0], [1.0, 2.0]]
+    """
+    return expand(x, tuple(shape))
+
+
+# -------------------------------------------------------------------------------------------- flip and repeat
+
+_FLIP = Op("flip", lambda g, _out, _x, axes: np.flip(g, axes))
+
+
+def flip(x: Tensor, dims: int | Sequence[int]) -> Tensor:
+    """Return a copy with the order along dimensions reversed.
+
+    Parameters
+    ----------
+    x : Tensor
+    dims : int or sequence of int
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.flip(rt.tensor([1, 2, 3]), 0).tolist()
+    [3, 2, 1]
+    """
+    axes = () if isinstance(dims, Sequence) and not len(dims) else normalize_dims(dims, x._array.ndim)
+    return record(_FLIP, np.flip(x._array, axes).copy(), (x,), axes)
+
+
+def repeat(x: Tensor, *repeats: Any) -> Tensor:
+    """Return copies of `x` side by side.
+
+    Parameters
+    ----------
+    x : Tensor
+    *repeats : int, or one sequence of int
+        How often along each dimension; more may be put in front.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ValueError
+        If there are fewer numbers than dimensions.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.repeat(rt.tensor([1, 2]), 2, 2).tolist()
+    [[1, 2, 1, 2], [1, 2, 1, 2]]
+    """
+    counts = sizes(repeats)
+    extra = len(counts) - x._array.ndim
+    if extra < 0:
+        raise ValueError(f"repeat needs a number for each dimension of shape {x._array.shape}, got {counts}")
+    shape = (1,) * extra + x._array.shape
+    spread = reshape(x, tuple(n for size in shape for n in (1, size)))
+    spread = expand(
+        spread, tuple(n for count, size in zip(counts, shape, strict=True) for n in (count, size))
+    )
+    return reshape(spread, tuple(count * size for count, size in zip(counts, shape, strict=True)))
+
+
+# ---------------------------------------------------------------------------------------- joining and cutting
+
+
+def _pieces(g: Any, axis: int, lengths: Sequence[int]) -> list[Any]:
+    pieces, start = [], 0
+    for n in lengths:
+        pieces.append(g[(slice(None),) * axis + (slice(start, start + n),)])
+        start += n
+    return pieces
+
+
+_CAT = Op("cat", lambda g, _out, axis, lengths: _pieces(g, axis, lengths), joint=True)
+_STACK = Op(
+    "stack", lambda g, _out, axis, count: [g[(slice(None),) * axis + (i,)] for i in range(count)], joint=True
+)
+
+
+def _common(tensors: Sequence[Any], name: str) -> list[Tensor]:
+    found = [as_tensor(x) for x in tensors]
+    if not found:
+        raise ValueError(f"{name} needs at least one tensor")
+    dtype = found[0]._array.dtype
+    for x in found[1:]:
+        if x._array.dtype != dtype:
+            from rondeau.tensor._dtypes import promote
+
+            dtype = promote(dtype, x._array.dtype)
+    return [cast(x, dtype) for x in found]
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Return tensors joined along a dimension that they have.
+
+    Parameters
+    ----------
+    tensors : sequence of Tensor
+        Equal in all other dimensions.
+    dim : int
+
+    Returns
+    -------
+    Tensor
+        Of the common type.
+
+    Raises
+    ------
+    ValueError
+        Without tensors, or if shapes do not fit.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.cat([rt.tensor([1, 2]), rt.tensor([3])]).tolist()
+    [1, 2, 3]
+    """
+    found = _common(tensors, "cat")
+    # PyTorch lets an empty vector stand beside tensors of any shape.
+    kept = [x for x in found if x._array.shape != (0,)] or found[:1]
+    arrays = [x._array for x in kept]
+    if arrays[0].ndim == 0:
+        raise ValueError("cat needs tensors of at least one dimension: use stack() for numbers")
+    axis = normalize_dim(dim, arrays[0].ndim)
+    outer = [a.shape[:axis] + a.shape[axis + 1 :] for a in arrays]
+    if any(o != outer[0] or a.ndim != arrays[0].ndim for o, a in zip(outer, arrays, strict=True)):
+        raise ValueError(
+            f"cat along dim {dim}: all other sizes must be equal, got {[a.shape for a in arrays]}"
+        )
+    return record(_CAT, np.concatenate(arrays, axis), tuple(kept), axis, [a.shape[axis] for a in arrays])
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Return tensors of one shape joined along a new dimension.
+
+    Parameters
+    ----------
+    tensors : sequence of Tensor
+    dim : int
+        Where the new dimension stands.
+
+    Returns
+    -------
+    Tensor
+        Of the common type.
+
+    Raises
+    ------
+    ValueError
+        Without tensors, or if shapes differ.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.stack([rt.tensor([1, 2]), rt.tensor([3, 4])], dim=1).tolist()
+    [[1, 3], [2, 4]]
+    """
+    found = _common(tensors, "stack")
+    arrays = [x._array for x in found]
+    if any(a.shape != arrays[0].shape for a in arrays):
+        raise ValueError(f"stack needs tensors of one shape, got {[a.shape for a in arrays]}")
+    axis = normalize_dim(dim, arrays[0].ndim + 1)
+    return record(_STACK, np.stack(arrays, axis), tuple(found), axis, len(arrays))
+
+
+def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Return consecutive pieces along a dimension.
+
+    Parameters
+    ----------
+    x : Tensor
+    split_size : int or sequence of int
+        The size of each piece (the last may be smaller), or all sizes.
+    dim : int
+
+    Returns
+    -------
+    tuple of Tensor
+        Sharing memory with `x`.
+
+    Raises
+    ------
+    ValueError
+        If the sizes are not positive or do not add up.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> [p.tolist() for p in rt.split(rt.arange(5), 2)]
+    [[0, 1], [2, 3], [4]]
+    """
+    axis = normalize_dim(dim, x._array.ndim)
+    if x._array.ndim == 0:
+        raise ValueError("split needs a tensor of at least one dimension")
+    total = x._array.shape[axis]
+    if isinstance(split_size, (int, np.integer)):
+        if split_size <= 0:
+            raise ValueError(f"split_size must be positive, got {split_size}")
+        lengths = [min(int(split_size), total - i) for i in range(0, total, int(split_size))] or [0]
+    else:
+        lengths = [int(n) for n in split_size]
+        if sum(lengths) != total or any(n < 0 for n in lengths):
+            raise ValueError(f"split sizes {lengths} must add up to the size {total} of dim {dim}")
+    return tuple(_pieces(x, axis, lengths))
+
+
+def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """Return at most `chunks` consecutive pieces of equal size along a dimension; the last may be smaller.
+
+    Parameters
+    ----------
+    x : Tensor
+    chunks : int
+    dim : int
+
+    Returns
+    -------
+    tuple of Tensor
+        Sharing memory with `x`.
+
+    Raises
+    ------
+    ValueError
+        If `chunks` is not positive.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> [p.tolist() for p in rt.chunk(rt.arange(5), 2)]
+    [[0, 1, 2], [3, 4]]
+    """
+    if chunks <= 0:
+        raise ValueError(f"chunks must be positive, got {chunks}")
+    total = x._array.shape[normalize_dim(dim, x._array.ndim)] if x._array.ndim else 0
+    size = -(-total // chunks)
+    return split(x, size, dim) if size else split(x, [0] * chunks, dim)
+
+
+def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """Return the slices along a dimension, without it.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int
+
+    Returns
+    -------
+    tuple of Tensor
+        Sharing memory with `x`.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> [p.item() for p in rt.unbind(rt.tensor([1, 2]))]
+    [1, 2]
+    """
+    axis = normalize_dim(dim, x._array.ndim)
+    if x._array.ndim == 0:
+        raise ValueError("unbind needs a tensor of at least one dimension")
+    return tuple(x[(slice(None),) * axis + (i,)] for i in range(x._array.shape[axis]))
+
+
+# -------------------------------------------------------------------------------------------------- triangles
+
+_MASKED = Op("triangle", lambda g, _out, _x, mask: g * mask)
+
+
+def _triangle(x: Tensor, function: Any, diagonal: int) -> Tensor:
+    if x._array.ndim < 2:
+        raise ValueError(f"a triangle needs at least 2 dimensions, got shape {x._array.shape}")
+    mask = function(np.ones(x._array.shape[-2:], np.bool_), diagonal)
+    return record(_MASKED, np.where(mask, x._array, x._array.dtype.type(0)), (x,), mask)
+
+
+def tril(x: Tensor, diagonal: int = 0) -> Tensor:
+    """Return the lower triangle of the last two dimensions, zeros above.
+
+    Parameters
+    ----------
+    x : Tensor
+    diagonal : int
+        The last diagonal that is kept; 0 is the main one.
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.tril(rt.ones(2, 2)).tolist()
+    [[1.0, 0.0], [1.0, 1.0]]
+    """
+    return _triangle(x, np.tril, diagonal)
+
+
+def triu(x: Tensor, diagonal: int = 0) -> Tensor:
+    """Return the upper triangle of the last two dimensions, zeros below.
+
+    Parameters
+    ----------
+    x : Tensor
+    diagonal : int
+        The first diagonal that is kept; 0 is the main one.
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.triu(rt.ones(2, 2)).tolist()
+    [[1.0, 1.0], [0.0, 1.0]]
+    """
+    return _triangle(x, np.triu, diagonal)

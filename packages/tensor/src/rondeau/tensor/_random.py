@@ -1,0 +1,440 @@
+"""Random tensors, and the generators they are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from rondeau.tensor._autograd import Recorded
+from rondeau.tensor._devices import move
+from rondeau.tensor._dtypes import DEFAULT_FLOAT, as_dtype, float32
+from rondeau.tensor._ops.shape import sizes
+from rondeau.tensor._tensor import Tensor
+
+
+class Generator:
+    """A stream of random numbers (PCG64), with a state that can be saved as JSON.
+
+    Parameters
+    ----------
+    seed : int or None
+        None draws one from the operating system.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> g = rt.Generator(0)
+    >>> state = g.get_state()
+    >>> a = rt.rand(3, generator=g)
+    >>> g.set_state(state)
+    >>> rt.equal(a, rt.rand(3, generator=g))
+    True
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.numpy = np.random.Generator(np.random.PCG64(seed))
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start again from a seed, and return the generator itself."""
+        if seed < 0:
+            raise ValueError(f"a seed is an integer from 0, got {seed}")
+        self.numpy = np.random.Generator(np.random.PCG64(seed))
+        return self
+
+    def get_state(self) -> dict[str, Any]:
+        """Return where the stream stands: a dict of strings and integers."""
+        state: dict[str, Any] = dict(self.numpy.bit_generator.state)
+        return {**state, "state": dict(state["state"])}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go to where `get_state` was called.
+
+        Parameters
+        ----------
+        state : dict
+
+        Raises
+        ------
+        ValueError
+            If it is the state of something else.
+        """
+        expected = self.numpy.bit_generator.state
+        if not isinstance(state, dict) or state.get("bit_generator") != expected["bit_generator"]:
+            raise ValueError(
+                f"expected the state of a {expected['bit_generator']} generator, as get_state() returns it, got {state!r}"
+            )
+        self.numpy.bit_generator.state = state
+
+
+_default = Generator()
+
+
+def default_generator() -> Generator:
+    """Return the generator that is used where none is given.
+
+    Returns
+    -------
+    Generator
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.default_generator() is rt.default_generator()
+    True
+    """
+    return _default
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seed the default generator.
+
+    Parameters
+    ----------
+    seed : int
+        From 0.
+
+    Returns
+    -------
+    Generator
+        The default generator.
+
+    Raises
+    ------
+    ValueError
+        For a negative seed.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> _ = rt.manual_seed(0); a = rt.rand(2)
+    >>> _ = rt.manual_seed(0); rt.equal(a, rt.rand(2))
+    True
+    """
+    return _default.manual_seed(seed)
+
+
+def _source(generator: Generator | None) -> np.random.Generator:
+    return (_default if generator is None else generator).numpy
+
+
+def _finished(array: Any, dtype: DTypeLike | None, device: str | None, requires_grad: bool) -> Tensor:
+    found = DEFAULT_FLOAT if dtype is None else as_dtype(dtype)
+    return Tensor(move(np.asarray(array, found), device or "cpu"), requires_grad=requires_grad)
+
+
+def _drawn_type(dtype: DTypeLike | None) -> Any:
+    """The type to draw in: float32 directly, all else by way of float64."""
+    return np.float32 if dtype is None or np.dtype(dtype) == float32 else np.float64
+
+
+def rand(
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Return numbers drawn uniformly from [0, 1).
+
+    Parameters
+    ----------
+    *size : int, or one sequence of int
+        The shape.
+    generator : Generator, optional
+        Default: the one that `manual_seed` seeds.
+    dtype : dtype_like, optional
+        Default float32.
+    device : {"cpu", "cuda"}, optional
+    requires_grad : bool
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.rand(2, 3).shape
+    (2, 3)
+    """
+    drawn = _source(generator).random(sizes(size), dtype=_drawn_type(dtype))
+    return _finished(drawn, dtype, device, requires_grad)
+
+
+def randn(
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Return numbers drawn from the standard normal distribution.
+
+    Parameters
+    ----------
+    *size : int, or one sequence of int
+        The shape.
+    generator : Generator, optional
+        Default: the one that `manual_seed` seeds.
+    dtype : dtype_like, optional
+        Default float32.
+    device : {"cpu", "cuda"}, optional
+    requires_grad : bool
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.randn((4,)).shape
+    (4,)
+    """
+    drawn = _source(generator).standard_normal(sizes(size), dtype=_drawn_type(dtype))
+    return _finished(drawn, dtype, device, requires_grad)
+
+
+def randint(
+    low: int,
+    high: int | Sequence[int] | None = None,
+    size: Sequence[int] | None = None,
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+) -> Tensor:
+    """Return integers drawn uniformly from low to high - 1.
+
+    Parameters
+    ----------
+    low, high : int
+        ``randint(high, size)`` starts from 0.
+    size : sequence of int
+        The shape.
+    generator : Generator, optional
+        Default: the one that `manual_seed` seeds.
+    dtype : dtype_like, optional
+        Default int64.
+    device : {"cpu", "cuda"}, optional
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ValueError
+        If there is no integer in the range, or no shape.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.randint(0, 1, (2,)).tolist()
+    [0, 0]
+    """
+    if size is None:
+        low, high, size = 0, low, high  # type: ignore[assignment]
+    if size is None or not isinstance(high, (int, np.integer)):
+        raise ValueError("randint is called as randint(high, size) or randint(low, high, size)")
+    if high <= low:
+        raise ValueError(f"randint: no integer from {low} to {high} - 1")
+    drawn = _source(generator).integers(low, high, tuple(size))
+    return _finished(drawn, np.int64 if dtype is None else dtype, device, False)
+
+
+def randperm(n: int, *, generator: Generator | None = None, device: str | None = None) -> Tensor:
+    """Return 0..n-1 in random order.
+
+    Parameters
+    ----------
+    n : int
+    generator : Generator, optional
+        Default: the one that `manual_seed` seeds.
+    device : {"cpu", "cuda"}, optional
+
+    Returns
+    -------
+    Tensor
+        int64 (n,).
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> sorted(rt.randperm(4).tolist())
+    [0, 1, 2, 3]
+    """
+    return _finished(_source(generator).permutation(n), np.int64, device, False)
+
+
+def normal(
+    mean: float,
+    std: float,
+    size: Sequence[int],
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+) -> Tensor:
+    """Return numbers drawn from a normal distribution.
+
+    Parameters
+    ----------
+    mean, std : float
+    size : sequence of int
+        The shape.
+    generator : Generator, optional
+        Default: the one that `manual_seed` seeds.
+    dtype : dtype_like, optional
+        Default float32.
+    device : {"cpu", "cuda"}, optional
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ValueError
+        If `std` is negative.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.normal(5.0, 0.0, (2,)).tolist()
+    [5.0, 5.0]
+    """
+    if std < 0:
+        raise ValueError(f"normal: std must not be negative, got {std}")
+    return randn(*size, generator=generator, dtype=dtype, device=device) * std + mean
+
+
+def rand_like(other: Tensor, *, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
+    """Return `rand` in the shape, type and device of another tensor.
+
+    Parameters
+    ----------
+    other : Tensor
+    generator : Generator, optional
+    requires_grad : bool
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.rand_like(rt.zeros(2, 3)).shape
+    (2, 3)
+    """
+    return rand(
+        *other.shape, generator=generator, dtype=other.dtype, device=other.device, requires_grad=requires_grad
+    )
+
+
+def randn_like(other: Tensor, *, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
+    """Return `randn` in the shape, type and device of another tensor.
+
+    Parameters
+    ----------
+    other : Tensor
+    generator : Generator, optional
+    requires_grad : bool
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.randn_like(rt.zeros(2, 3)).shape
+    (2, 3)
+    """
+    return randn(
+        *other.shape, generator=generator, dtype=other.dtype, device=other.device, requires_grad=requires_grad
+    )
+
+
+def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """Return 1 with the given probabilities, else 0.
+
+    Parameters
+    ----------
+    p : Tensor
+        Probabilities, of a floating type.
+    generator : Generator, optional
+
+    Returns
+    -------
+    Tensor
+        Of the shape and type of `p`.
+
+    Raises
+    ------
+    ValueError
+        If a probability is not in [0, 1].
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.bernoulli(rt.tensor([0.0, 1.0])).tolist()
+    [0.0, 1.0]
+    """
+    array = p._array
+    if not np.all((array >= 0) & (array <= 1)):
+        raise ValueError("bernoulli needs probabilities from 0 to 1")
+    return _finished(_source(generator).random(array.shape) < array, array.dtype, p.device, False)
+
+
+def multinomial(
+    p: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+) -> Tensor:
+    """Return indices drawn with the given weights.
+
+    Parameters
+    ----------
+    p : Tensor
+        Weights, shape (n,) or (rows, n); not negative, they need not sum to 1.
+    num_samples : int
+        How many for each row.
+    replacement : bool
+        Whether an index may come twice.
+    generator : Generator, optional
+
+    Returns
+    -------
+    Tensor
+        int64 (num_samples,) or (rows, num_samples).
+
+    Raises
+    ------
+    ValueError
+        If weights are negative, not finite or all zero, or too few for as many samples.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.multinomial(rt.tensor([0.0, 1.0, 0.0]), 2, replacement=True).tolist()
+    [1, 1]
+    """
+    weights = np.atleast_2d(p._array if isinstance(p, Recorded) else np.asarray(p)).astype(np.float64)
+    totals = weights.sum(axis=-1, keepdims=True)
+    if not (np.all(weights >= 0) and np.all(np.isfinite(totals)) and np.all(totals > 0)):
+        raise ValueError("multinomial needs weights that are finite, not negative and not all zero")
+    if not replacement and np.any((weights > 0).sum(axis=-1) < num_samples):
+        raise ValueError(
+            f"multinomial: fewer than {num_samples} indices have a weight; draw with replacement=True"
+        )
+    source = _source(generator)
+    drawn = np.stack(
+        [
+            source.choice(weights.shape[-1], num_samples, replacement, row / total)
+            for row, total in zip(weights, totals, strict=True)
+        ]
+    )
+    return _finished(drawn if p.ndim == 2 else drawn[0], np.int64, None, False)

@@ -1,0 +1,117 @@
+"""Drawing the recorded graph."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from rondeau.tensor._autograd import Node, is_leaf_node
+from rondeau.tensor._tensor import Tensor
+
+__all__ = ["draw_graph"]
+
+
+def draw_graph(
+    tensor: Tensor, path: str | Path | None = None, *, names: Mapping[str, Tensor] | None = None
+) -> str:
+    r"""Return the graph that a tensor was computed by, as Graphviz source.
+
+    Boxes are operations, ellipses the leaves that gradients go to; edges run from what was used to what used it.
+
+    Parameters
+    ----------
+    tensor : Tensor
+    path : str or Path, optional
+        Where to write: source for a suffix ``.dot`` or ``.gv``; ``.svg`` needs the program ``dot`` of Graphviz.
+    names : mapping of str to Tensor, optional
+        Names of leaves, e.g. ``dict(model.named_parameters())``.
+
+    Returns
+    -------
+    str
+        The source.
+
+    Raises
+    ------
+    ValueError
+        For a tensor without a graph, or an unknown suffix.
+    RuntimeError
+        For ``.svg`` where there is no ``dot``.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> x = rt.tensor([1.0, 2.0], requires_grad=True)
+    >>> print(rt.draw_graph((x * x).sum(), names={"x": x}))
+    digraph {
+        rankdir=LR
+        n0 [label="x\nfloat32 (2)" shape=ellipse]
+        n1 [label="mul" shape=box]
+        n2 [label="sum" shape=box]
+        n0 -> n1
+        n0 -> n1
+        n1 -> n2
+    }
+    """
+    if tensor.grad_fn is None and not tensor.requires_grad:
+        raise ValueError(
+            "there is no graph to draw: the tensor was not computed from anything that requires gradients"
+        )
+    assert tensor._node is not None
+    called = {t._node: name for name, t in (names or {}).items() if t._node is not None}
+    nodes = _reachable(tensor._node)
+    number = {node: f"n{i}" for i, node in enumerate(nodes)}
+    lines = ["digraph {", "    rankdir=LR"]
+    for node in nodes:
+        if is_leaf_node(node):
+            label, shape = _leaf_label(node, called), "ellipse"
+        else:
+            label, shape = node.name, "box"
+        lines.append(f'    {number[node]} [label="{label}" shape={shape}]')
+    lines += [
+        f"    {number[parent]} -> {number[node]}"
+        for node in nodes
+        for parent in node.parents
+        if parent is not None
+    ]
+    source = "\n".join([*lines, "}"])
+    if path is not None:
+        _write(source, Path(path))
+    return source
+
+
+def _reachable(root: Node) -> list[Node]:
+    """All nodes that lead to `root`, oldest first."""
+    seen = {root}
+    stack = [root]
+    while stack:
+        for parent in stack.pop().parents:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return sorted(seen, key=lambda node: node.number)
+
+
+def _leaf_label(node: Node, called: Mapping[Node | None, str]) -> str:
+    tensor = node.holder() if node.holder is not None else None
+    name = called.get(node, "leaf").replace("\\", "\\\\").replace('"', '\\"')
+    if tensor is None:
+        return name
+    return f"{name}\\n{tensor.dtype} ({', '.join(map(str, tensor.shape))})"
+
+
+def _write(source: str, path: Path) -> None:
+    if path.suffix in (".dot", ".gv"):
+        path.write_text(source + "\n", encoding="utf-8")
+    elif path.suffix == ".svg":
+        program = shutil.which("dot")
+        if program is None:
+            raise RuntimeError(
+                "writing SVG needs the program 'dot' of Graphviz (graphviz.org), which is not installed: "
+                "install it, or write the source to a .dot file"
+            )
+        subprocess.run([program, "-Tsvg", "-o", str(path)], input=source, text=True, check=True)
+    else:
+        raise ValueError(f"expected a path that ends in .dot, .gv or .svg, got {path}")
