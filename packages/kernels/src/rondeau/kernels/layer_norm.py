@@ -1,6 +1,6 @@
 """Layer normalisation of rows, and its gradients.
 
-Legend: N rows, C columns; x (N, C) input, w and b (C,) weight and bias, y (N, C) output; mean and rstd (N,), of each row.
+Legend: N rows, C columns; x (N, C) input, w and b (C,) weight and bias, y (N, C) output, mean and rstd (N,) per row.
 A row, and in `backward_parameters` a column, is the work of one thread from end to end: the bits are the same for any
 number of threads.
 """

@@ -1,58 +1,10 @@
-"""Activations as modules, and the function that each applies."""
+"""Activations as modules, each a function of `rondeau.tensor`."""
 
 from __future__ import annotations
 
-from rondeau.tensor import Tensor
+from rondeau.tensor import Tensor, gelu, leaky_relu, log_softmax, relu, sigmoid, softmax, softplus, tanh
 
 from ._module import Module
-
-
-def tanh(input: Tensor) -> Tensor:
-    """Hyperbolic tangent of every element."""
-    return input.tanh()
-
-
-def sigmoid(input: Tensor) -> Tensor:
-    """Logistic function 1 / (1 + exp(-x)) of every element."""
-    return input.sigmoid()
-
-
-def relu(input: Tensor) -> Tensor:
-    """max(0, x) of every element; the derivative at 0 is 0."""
-    return input.relu()
-
-
-def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
-    """Return x where x > 0, and `negative_slope` times x elsewhere."""
-    return input.leaky_relu(negative_slope)
-
-
-def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """X times the standard normal distribution function at x (Hendrycks and Gimpel 2016).
-
-    Parameters
-    ----------
-    input : Tensor
-        Any shape.
-    approximate : {"none", "tanh"}
-        "tanh" computes 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) instead.
-    """
-    return input.gelu(approximate)
-
-
-def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """log(1 + exp(beta x)) / beta, and x itself where beta x > `threshold`."""
-    return input.softplus(beta, threshold)
-
-
-def softmax(input: Tensor, dim: int) -> Tensor:
-    """exp(x) divided by its sum along `dim`, computed without overflow."""
-    return input.softmax(dim)
-
-
-def log_softmax(input: Tensor, dim: int) -> Tensor:
-    """Logarithm of `softmax`, computed as x - logsumexp(x), which neither overflows nor takes log 0."""
-    return input.log_softmax(dim)
 
 
 class Identity(Module):

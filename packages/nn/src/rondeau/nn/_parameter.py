@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from rondeau.tensor import Tensor
 
 
@@ -33,11 +31,3 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
-        if id(self) not in memo:
-            copied = type(self)(self.data.copy(), self.requires_grad)
-            if self.grad is not None:
-                copied.grad = Tensor(np.array(self.grad.data))
-            memo[id(self)] = copied
-        return memo[id(self)]  # type: ignore[no-any-return]

@@ -1,6 +1,7 @@
 """What the layers and losses compute, as functions."""
 
-from ._activations import gelu, leaky_relu, log_softmax, relu, sigmoid, softmax, softplus, tanh
+from rondeau.tensor import gelu, leaky_relu, log_softmax, relu, sigmoid, softmax, softplus, tanh
+
 from ._dropout import dropout
 from ._embedding import embedding, one_hot
 from ._linear import linear
