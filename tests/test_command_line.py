@@ -294,7 +294,7 @@ def test_overwrite(corpus, tmp_path, capsys):
 
 
 def test_a_diverged_run_is_told_with_status_1(corpus, tmp_path, capsys):
-    options = ["--optimizer=sgd", "--lr=1e30", "--clip_norm=null", f"--output={tmp_path / 'run'}"]
+    options = ["--optimizer=sgd", "--lr=1e38", "--clip_norm=null", f"--output={tmp_path / 'run'}"]
     assert cli.main(["train", str(corpus), *QUICK, *options]) == 1
     assert re.search(
         r"rondeau train: the loss became (nan|inf) at step \d+, with learning rate", capsys.readouterr().err

@@ -308,11 +308,13 @@ def pick(options: type[_Options], namespace: Any) -> _Options:
 
 
 def _config(parser: CommandParser, namespace: Any) -> Config:
+    # Unset options are printed too, as --print_config does. By position: jsonargparse 4.49 renamed the argument.
+    yaml = parser.dump(namespace, "parser_mode", False)
     return Config(
         namespace.corpus,
         pick(TextOptions, namespace),
         pick(ModelOptions, namespace),
         pick(TrainingOptions, namespace),
         pick(RunOptions, namespace),
-        parser.dump(namespace, skip_none=False),
+        yaml,
     )

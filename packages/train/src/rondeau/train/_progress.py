@@ -71,8 +71,8 @@ class Progress(Callback):
             f"epoch {row['epoch']}",
             f"loss {row['train_loss']:.3f}",
         ]
-        if "held_out_loss" in row:
-            parts.append(f"held-out perplexity {row['held_out_perplexity']:.3f}")
+        if "held_out_loss" in row and trainer.evaluation is not None:
+            parts.append(f"held-out perplexity {trainer.evaluation.perplexity:.3f}")
         parts.append(f"{(trainer.num_tokens - self._tokens_before) / seconds:,.0f} tokens/s")
         if total:
             parts.append(f"{time_left(trainer, self._tokens_before, seconds, total)} left")

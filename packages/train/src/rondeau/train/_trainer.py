@@ -248,7 +248,9 @@ class Trainer:
         self._losses, self._grad_norms = [], []
         evaluation = self._evaluate() if due else None
         if evaluation is not None:
-            row |= {"held_out_loss": evaluation.loss, "held_out_perplexity": evaluation.perplexity}
+            row["held_out_loss"] = evaluation.loss
+            if math.isfinite(evaluation.perplexity):  # JSON has no infinity
+                row["held_out_perplexity"] = evaluation.perplexity
         self._tell("on_row", row | {"seconds": round(self.seconds, 3)})
         if evaluation is not None:
             self._tell("on_evaluate", evaluation)
@@ -337,7 +339,8 @@ class Trainer:
                 self.scheduler.load_state_dict(state["scheduler"])
             self.batches.load_state_dict(state["batches"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"the checkpoint is of another run: {error}") from error
+            reason = " ".join(str(error).split())
+            raise CheckpointError(f"the checkpoint is of another run: {reason}") from error
         rt.default_generator().set_state(state["generator"])
         self.epoch, self.step, self.num_tokens = state["epoch"], state["step"], state["tokens"]
         self.seconds = state["seconds"]
