@@ -42,8 +42,7 @@ class Sequential(Module):
             for name, module in modules[0].items():
                 self.add_module(name, module)
         else:
-            for module in modules:
-                self.append(module)  # type: ignore[arg-type]  # add_module refuses what is no Module
+            self.extend(modules)  # type: ignore[arg-type]  # add_module refuses what is no Module
 
     def forward(self, input: Any) -> Any:
         """Pass `input` through every module in turn."""

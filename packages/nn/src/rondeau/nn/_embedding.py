@@ -52,7 +52,8 @@ def embedding(input: Tensor | NDArray[Any], weight: Tensor, padding_idx: int | N
         raise ValueError(f"embedding: weight should have shape (V, E), got {tuple(weight.shape)}")
     ids = _checked_ids("embedding", input, weight.shape[0])
     padding = -1 if padding_idx is None else _checked_padding(padding_idx, weight.shape[0])
-    return _Lookup.apply(weight, ids.reshape(-1), padding).reshape((*ids.shape, weight.shape[1]))
+    rows: Tensor = _Lookup.apply(weight, ids.reshape(-1), padding)
+    return rows.reshape((*ids.shape, weight.shape[1]))
 
 
 def one_hot(tensor: Tensor | NDArray[Any], num_classes: int = -1) -> Tensor:
@@ -232,7 +233,8 @@ class Embedding(Module):
             raise ValueError(
                 f"embeddings should have shape (num_embeddings, embedding_dim), got {tuple(embeddings.shape)}"
             )
-        made = cls(*embeddings.shape, padding_idx=padding_idx, dtype=embeddings.dtype)
+        rows, width = embeddings.shape
+        made = cls(rows, width, padding_idx, dtype=embeddings.dtype)
         made.weight = Parameter(embeddings, requires_grad=not freeze)
         return made
 

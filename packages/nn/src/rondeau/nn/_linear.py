@@ -46,11 +46,10 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     [[3.5]]
     """
     out_features, in_features = _checked_sizes(input, weight, bias)
-    if input.ndim == 2:
-        return _Affine.apply(input, weight, bias)
     leading = input.shape[:-1]
-    rows = _Affine.apply(input.reshape((math.prod(leading), in_features)), weight, bias)
-    return rows.reshape((*leading, out_features))
+    matrix = input if input.ndim == 2 else input.reshape((math.prod(leading), in_features))
+    rows: Tensor = _Affine.apply(matrix, weight, bias)
+    return rows if input.ndim == 2 else rows.reshape((*leading, out_features))
 
 
 def _checked_sizes(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[int, int]:

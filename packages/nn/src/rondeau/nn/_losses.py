@@ -79,7 +79,7 @@ def cross_entropy(
     if np.issubdtype(target.dtype, np.floating):
         return _cross_entropy_of_probabilities(input, target, weights, reduction, label_smoothing)
     classes = _checked_classes("cross_entropy", input, target, ignore_index)
-    losses = _CrossEntropy.apply(
+    losses: Tensor = _CrossEntropy.apply(
         _class_rows(input), classes.reshape(-1), weights, ignore_index, reduction, float(label_smoothing)
     )
     return losses.reshape(classes.shape) if reduction == "none" else losses
@@ -142,7 +142,9 @@ class _CrossEntropy(Function):
 def _factors(classes: NDArray[np.int64], weights: NDArray[Any], smoothing: Any, ignored: int) -> NDArray[Any]:
     """Return the factors of -log softmax in every row's loss, shape (N, C)."""
     counts = classes != ignored
-    factors = np.where(counts[:, None], smoothing / weights.size * weights, weights.dtype.type(0))
+    factors: NDArray[Any] = np.where(
+        counts[:, None], smoothing / weights.size * weights, weights.dtype.type(0)
+    )
     rows = np.flatnonzero(counts)
     factors[rows, classes[rows]] += (1 - smoothing) * weights[classes[rows]]
     return factors

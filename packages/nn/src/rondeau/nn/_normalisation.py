@@ -72,7 +72,7 @@ def layer_norm(
         if tensor.dtype != input.dtype:
             raise TypeError(f"layer_norm: input is {input.dtype} and {name} is {tensor.dtype}; convert one")
     height, width = math.prod(input.shape[: -len(shape)]), math.prod(shape)
-    rows = _LayerNorm.apply(
+    rows: Tensor = _LayerNorm.apply(
         input.reshape(height, width),
         None if weight is None else weight.reshape(width),
         None if bias is None else bias.reshape(width),

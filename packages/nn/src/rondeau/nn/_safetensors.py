@@ -54,7 +54,7 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """
     path = Path(path)
     try:
-        entries = safetensors.deserialize(path.read_bytes())
+        entries = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
         raise ValueError(
             f"{path} is not a whole safetensors file ({error}); a file of torch.save is a pickle: load it in "
@@ -123,7 +123,7 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
         If NumPy cannot read it as numbers; the message names the tensor.
     """
     if isinstance(value, Tensor):
-        return value.data
+        return np.asarray(value.data)
     try:
         array = np.asarray(value)
     except (TypeError, RuntimeError) as error:
