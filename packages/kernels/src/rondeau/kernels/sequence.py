@@ -96,6 +96,9 @@ class Cell:
                     self._rows[direction, dtype] = row
         return row
 
+    def __deepcopy__(self, memo: object) -> Cell:
+        return self  # nothing in it changes: the copies of a layer share it
+
     def __repr__(self) -> str:
         return f"Cell({self.name}: gates {', '.join(self.gates)}; states {', '.join(self.states)})"
 
@@ -309,7 +312,9 @@ def forward(
     TypeError
         If an argument is no array, or dtypes differ.
     ValueError
-        If shapes do not fit, or an id is out of range.
+        If shapes do not fit.
+    IndexError
+        If an id is out of range.
 
     Examples
     --------
@@ -472,7 +477,7 @@ def _checked(
             )
         if x.size and (int(x.min()) < 0 or int(x.max()) >= width):
             wrong = x.min() if x.min() < 0 else x.max()
-            raise ValueError(
+            raise IndexError(
                 f"x expected ids from 0 to {width - 1} (weight_ih has {width} columns), got {wrong}"
             )
         x = np.ascontiguousarray(x, np.int64)
