@@ -1,5 +1,6 @@
 """The site: pydata theme, API reference from the docstrings, tutorials executed at build."""
 
+import numpy as np
 from rondeau.kernels import __version__
 
 project = "rondeau"
@@ -36,3 +37,14 @@ myst_enable_extensions = ["dollarmath", "colon_fence"]
 nb_execution_mode = "force"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
+
+
+def describe_dtypes(app, what, name, obj, options, lines):
+    """Say what a dtype is in one line; NumPy's own docstring is about dtypes in general."""
+    if isinstance(obj, np.dtype):
+        lines[:] = [f"The NumPy dtype ``{obj}``."]
+
+
+def setup(app):
+    """Register what this file adds to Sphinx."""
+    app.connect("autodoc-process-docstring", describe_dtypes)

@@ -32,7 +32,7 @@ def layer_norm(
     Parameters
     ----------
     input : Tensor
-        Shape (..., *normalized_shape).
+        Shape ``(..., *normalized_shape)``.
     normalized_shape : int or sequence of int
         The last dimensions, over which mean and variance are taken together.
     weight, bias : Tensor, optional
@@ -199,7 +199,7 @@ class LayerNorm(Module):
             init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Apply to an input of shape (..., *normalized_shape)."""
+        """Apply to an input of shape ``(..., *normalized_shape)``."""
         return layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:

@@ -1,6 +1,6 @@
 """Batches of sequences of different lengths: padded rectangles, and rows packed without the padding.
 
-The packed form holds the valid rows of a padded (T, B, *) batch time step by time step, longest sequence
+The packed form holds the valid rows of a padded (T, B, ...) batch time step by time step, longest sequence
 first: the ``batch_sizes[t]`` sequences that reach step t are the first ones of the batch. Names, fields and
 results are PyTorch's.
 """
@@ -43,7 +43,7 @@ class PackedSequence(_Fields):
     Parameters
     ----------
     data : Tensor
-        (N, *), the rows: first those of step 0, longest sequence first, then those of step 1, and so on.
+        (N, ...), the rows: first those of step 0, longest sequence first, then those of step 1, and so on.
     batch_sizes : Tensor
         int64 (T,), how many sequences reach each step; it never increases, and its sum is N.
     sorted_indices : Tensor, optional
@@ -104,7 +104,7 @@ class PackedSequence(_Fields):
 
 
 class _Take(rt.Function):
-    """Rows ``x[index]`` of (M, *), no index twice; the adjoint of `_Put` at the same places."""
+    """Rows ``x[index]`` of (M, ...), no index twice; the adjoint of `_Put` at the same places."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: Integers) -> Tensor:
@@ -117,7 +117,7 @@ class _Take(rt.Function):
 
 
 class _Put(rt.Function):
-    """(M, *) filled with a constant, except for rows ``index``, which are those of ``x``."""
+    """(M, ...) filled with a constant, except for rows ``index``, which are those of ``x``."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: Integers, num_rows: int, fill: float) -> Tensor:
@@ -190,12 +190,12 @@ def _sequences(sequences: Iterable[Tensor], what: str) -> list[Tensor]:
         raise RuntimeError(f"{what} received an empty list of sequences")
     for item in items:
         if not isinstance(item, Tensor) or item.ndim == 0:
-            raise TypeError(f"{what} expects Tensors of shape (length, *), got {item!r}")
+            raise TypeError(f"{what} expects Tensors of shape (length, ...), got {item!r}")
     rest = items[0].shape[1:]
     for i, item in enumerate(items):
         if item.shape[1:] != rest:
             raise ValueError(
-                f"{what} expects sequences (length, *) that differ only in length: "
+                f"{what} expects sequences (length, ...) that differ only in length: "
                 f"sequence 0 has * = {rest}, sequence {i} has {item.shape[1:]}"
             )
     return items
@@ -212,9 +212,9 @@ def pad_sequence(
     Parameters
     ----------
     sequences : iterable of Tensor
-        B tensors (length, *), equal in all but length.
+        B tensors (length, ...), equal in all but length.
     batch_first : bool
-        Return (B, T, *) rather than (T, B, *).
+        Return (B, T, ...) rather than (T, B, ...).
     padding_value : float
         What stands past the end of a sequence.
     padding_side : {"right", "left"}
@@ -223,7 +223,7 @@ def pad_sequence(
     Returns
     -------
     Tensor
-        (T, B, *), T the greatest length; differentiable.
+        (T, B, ...), T the greatest length; differentiable.
 
     Raises
     ------
@@ -259,7 +259,7 @@ def unpad_sequence(
     Parameters
     ----------
     padded_sequences : Tensor
-        (T, B, *), or (B, T, *) with `batch_first`, padded on the right.
+        (T, B, ...), or (B, T, ...) with `batch_first`, padded on the right.
     lengths : array_like of int
         (B,).
     batch_first : bool
@@ -268,7 +268,7 @@ def unpad_sequence(
     Returns
     -------
     list of Tensor
-        B tensors (length, *).
+        B tensors (length, ...).
 
     Examples
     --------
@@ -291,7 +291,7 @@ def pack_padded_sequence(
     Parameters
     ----------
     input : Tensor
-        (T, B, *), or (B, T, *) with `batch_first`; what stands past a length is not looked at.
+        (T, B, ...), or (B, T, ...) with `batch_first`; what stands past a length is not looked at.
     lengths : array_like of int
         (B,), each from 1 to T: a list, an array or a Tensor.
     batch_first : bool
@@ -357,7 +357,7 @@ def pad_packed_sequence(
     sequence : PackedSequence
         For instance a recurrent layer's output.
     batch_first : bool
-        Return (B, T, *) rather than (T, B, *).
+        Return (B, T, ...) rather than (T, B, ...).
     padding_value : float
         What stands past the end of a sequence.
     total_length : int, optional
@@ -366,7 +366,7 @@ def pad_packed_sequence(
     Returns
     -------
     padded : Tensor
-        (T, B, *); differentiable.
+        (T, B, ...); differentiable.
     lengths : Tensor
         int64 (B,).
 
@@ -411,7 +411,7 @@ def pack_sequence(sequences: Sequence[Tensor], enforce_sorted: bool = True) -> P
     Parameters
     ----------
     sequences : sequence of Tensor
-        B tensors (length, *), equal in all but length.
+        B tensors (length, ...), equal in all but length.
     enforce_sorted : bool
         As in `pack_padded_sequence`.
 

@@ -199,7 +199,7 @@ class Recurrent(Module):
     bias : bool
         Whether gates have the two biases ``bias_ih`` and ``bias_hh``.
     batch_first : bool
-        Input and output are (B, T, *) rather than (T, B, *). States are not affected.
+        Input and output are (B, T, ...) rather than (T, B, ...). States are not affected.
     dropout : float
         The probability with which an element of the output of each layer but the last is dropped in training.
     bidirectional : bool

@@ -23,7 +23,7 @@ def clip_grad_norm_(
 ) -> Tensor:
     """Scale all gradients together so that their joint norm is at most `max_norm`, in place.
 
-    g <- min(1, max_norm / (|g| + 1e-6)) g, as PyTorch does it (Pascanu et al. 2013, algorithm 1). Directions
+    ``g <- min(1, max_norm / (|g| + 1e-6)) g``, as PyTorch does it (Pascanu et al. 2013, algorithm 1). Directions
     stay as they are. If the norm is not finite, so becomes every gradient.
 
     Parameters
