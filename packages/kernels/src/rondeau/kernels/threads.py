@@ -5,6 +5,7 @@ a share never depends on which thread takes it, so the bits are the same for any
 (`NUMBA_NUM_THREADS` at most, by default one per usable core): the pool then takes them in turns.
 """
 
+import functools
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -31,7 +32,15 @@ class _OfThisThread(threading.local):
 
 
 _of_this_thread = _OfThisThread()
-_launching: AbstractContextManager[Any] | None = None
+
+
+@functools.cache
+def _turn() -> AbstractContextManager[Any]:
+    """Give what a launch holds: a lock where the pool's layer is `workqueue`; asked for once the pool runs."""
+    return _LOCK if numba.threading_layer() == "workqueue" else nullcontext()
+
+
+_LOCK = threading.Lock()
 
 
 def get_num_threads() -> int:
@@ -96,13 +105,9 @@ def launch(function: Callable[..., Any], *arguments: Any) -> Any:
     -----
     Numba's `workqueue` layer aborts the process when two Python threads launch at once, so there a lock is held.
     """
-    global _launching
     pool = min(_Count.shares, config.NUMBA_NUM_THREADS)
     if _of_this_thread.pool != pool:
         numba.set_num_threads(pool)  # starts the pool, and so decides its layer
         _of_this_thread.pool = pool
-        if _launching is None:
-            _launching = threading.Lock() if numba.threading_layer() == "workqueue" else nullcontext()
-    assert _launching is not None
-    with _launching:
+    with _turn():
         return function(*arguments)

@@ -10,7 +10,7 @@ lanes    registers rows x vectors   measured (1 thread, float32, share of a regi
 16       32        5 x 4            Zen 4: 0.99, as 4x4, 6x4, 8x3 and 12x2 (0.98-0.99). Zen 5: 0.96-0.98, where
                                     8x4, 12x2 and 14x2 fell to 0.4-0.5. Five divides 25 and 50, and leaves 4 + 4 + 4
                                     + 4 for 16 rows: no thin tile at the batch sizes of recurrent training
-8        16        6 x 2            AVX2 code on Zen 4: 0.97; 4x3 needs every register
+8        16        6 x 2            AVX2 code on Zen 4: 0.90-0.95; 4x3 needs every register
 4        32        6 x 4            NEON: by the count of registers (24 + 4 + 1), not measured
 4        16        6 x 2            x86 with SSE alone: by the count of registers, not measured
 ======== ========= ================ =============================================================================
