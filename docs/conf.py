@@ -1,11 +1,12 @@
 """The site: pydata theme, API reference from the docstrings, tutorials executed at build."""
 
 import numpy as np
+
 from rondeau.kernels import __version__
 
 project = "rondeau"
 author = "the rondeau developers"
-copyright = f"2026, {author}"  # noqa: A001
+copyright = f"2026, {author}"
 version = release = __version__
 
 extensions = [
