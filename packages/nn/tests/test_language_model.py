@@ -22,38 +22,38 @@ def test_shapes_of_program_11(recurrent):
     model = nn.LanguageModel(V, recurrent, hidden_size=H, num_layers=2)
     begin = model.begin_state(batch_size=B)
     assert len(parts(begin)) == (2 if recurrent == "lstm" else 1)
-    assert all(s.shape == (2, B, H) and not s.numpy().any() for s in parts(begin))
+    assert all(s.shape == (2, B, H) and not s.data.any() for s in parts(begin))
     logits, state = model(ids(), begin)
     assert logits.shape == (T * B, V)
     assert [s.shape for s in parts(state)] == [s.shape for s in parts(begin)]
-    np.testing.assert_array_equal(model(ids())[0].numpy(), logits.numpy())
+    np.testing.assert_array_equal(model(ids())[0].data, logits.data)
 
 
 def test_one_hot_input_is_the_product_with_one_hot_rows():
     rt.manual_seed(0)
     model = nn.LanguageModel(V, "gru", hidden_size=H, dtype="float64")
     logits, state = model(ids())
-    one_hot = rt.tensor(np.eye(V)[ids().numpy().T])
+    one_hot = rt.tensor(np.eye(V)[ids().data.T])
     output, expected_state = model.recurrent(one_hot)
     expected = model.head(output.reshape(T * B, H))
-    np.testing.assert_allclose(logits.numpy(), expected.numpy(), rtol=1e-12)
-    np.testing.assert_allclose(state.numpy(), expected_state.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(logits.data, expected.data, rtol=1e-12)
+    np.testing.assert_allclose(state.data, expected_state.data, rtol=1e-12)
     loss = nn.CrossEntropyLoss()
     target = ids(1).T.reshape(-1)
     loss(logits, target).backward()
-    ours = {name: p.grad.numpy() for name, p in model.named_parameters()}
+    ours = {name: p.grad.data for name, p in model.named_parameters()}
     model.zero_grad()
     loss(expected, target).backward()
     for name, p in model.named_parameters():
-        np.testing.assert_allclose(ours[name], p.grad.numpy(), rtol=1e-11, atol=1e-15, err_msg=name)
+        np.testing.assert_allclose(ours[name], p.grad.data, rtol=1e-11, atol=1e-15, err_msg=name)
 
 
 def test_rows_of_the_logits_are_time_major():
     rt.manual_seed(0)
     model = nn.LanguageModel(V, "rnn", hidden_size=H, embedding_size=4)
-    logits = model(ids())[0].numpy().reshape(T, B, V)
+    logits = model(ids())[0].data.reshape(T, B, V)
     for b in range(B):
-        alone = model(ids()[b : b + 1])[0].numpy()
+        alone = model(ids()[b : b + 1])[0].data
         np.testing.assert_allclose(logits[:, b], alone, rtol=2e-6, atol=1e-6)
 
 
@@ -65,14 +65,14 @@ def test_the_state_carries_a_text_across_calls(recurrent):
     whole, final = model(tokens)
     first, state = model(tokens[:, :3])
     second, state = model(tokens[:, 3:], state)
-    np.testing.assert_allclose(rt.cat([first, second]).numpy(), whole.numpy(), rtol=1e-13)
+    np.testing.assert_allclose(rt.cat([first, second]).data, whole.data, rtol=1e-13)
     for carried, expected in zip(parts(state), parts(final), strict=True):
-        np.testing.assert_allclose(carried.numpy(), expected.numpy(), rtol=1e-13)
+        np.testing.assert_allclose(carried.data, expected.data, rtol=1e-13)
 
 
 def test_numpy_batches_are_taken_as_they_come():
     model = nn.LanguageModel(V, "gru", hidden_size=H)
-    np.testing.assert_array_equal(model(ids().numpy())[0].numpy(), model(ids())[0].numpy())
+    np.testing.assert_array_equal(model(ids().data)[0].data, model(ids())[0].data)
 
 
 def test_own_layer_and_own_cell():
@@ -84,7 +84,7 @@ def test_own_layer_and_own_cell():
     by_cell = nn.LanguageModel(V, light, hidden_size=H)
     by_layer = nn.LanguageModel(V, nn.Recurrent(light, V, H, batch_first=True))
     by_layer.load_state_dict(by_cell.state_dict())
-    np.testing.assert_array_equal(by_cell(ids())[0].numpy(), by_layer(ids())[0].numpy())
+    np.testing.assert_array_equal(by_cell(ids())[0].data, by_layer(ids())[0].data)
     projected = nn.LanguageModel(V, nn.LSTM(4, H, proj_size=3), embedding_size=4)
     assert projected.head.weight.shape == (V, 3)
     assert projected(ids())[0].shape == (T * B, V)
@@ -103,16 +103,16 @@ def test_tied_weights_are_one_parameter():
         "head.bias",
     ]
     bound = 1 / np.sqrt(H)
-    assert np.abs(model.head.weight.numpy()).max() <= bound  # drawn as a head's, not from N(0, 1)
+    assert np.abs(model.head.weight.data).max() <= bound  # drawn as a head's, not from N(0, 1)
     logits, _ = model(ids())
     nn.CrossEntropyLoss()(logits, ids(1).T.reshape(-1)).backward()
-    by_both = model.head.weight.grad.numpy()
+    by_both = model.head.weight.grad.data
 
     untied = nn.LanguageModel(V, "gru", hidden_size=H, embedding_size=H)
     untied.load_state_dict(model.state_dict())
     logits, _ = untied(ids())
     nn.CrossEntropyLoss()(logits, ids(1).T.reshape(-1)).backward()
-    summed = untied.embedding.weight.grad.numpy() + untied.head.weight.grad.numpy()
+    summed = untied.embedding.weight.grad.data + untied.head.weight.grad.data
     np.testing.assert_allclose(by_both, summed, rtol=1e-5, atol=1e-7)
 
 
@@ -120,16 +120,16 @@ def test_dropout_acts_in_training_alone():
     rt.manual_seed(0)
     model = nn.LanguageModel(V, "gru", hidden_size=H, embedding_size=4, dropout=0.5)
     assert model.recurrent.dropout == 0  # one layer: there is nothing between layers
-    assert (model(ids())[0].numpy() != model(ids())[0].numpy()).any()
+    assert (model(ids())[0].data != model(ids())[0].data).any()
     model.eval()
-    np.testing.assert_array_equal(model(ids())[0].numpy(), model(ids())[0].numpy())
+    np.testing.assert_array_equal(model(ids())[0].data, model(ids())[0].data)
     assert nn.LanguageModel(V, "gru", hidden_size=H, num_layers=2, dropout=0.5).recurrent.dropout == 0.5
 
 
 def test_all_dropped_leaves_the_head_alone():
     model = nn.LanguageModel(V, "lstm", hidden_size=H, dropout=1.0)
     logits, _ = model(ids())
-    np.testing.assert_array_equal(logits.numpy(), np.broadcast_to(model.head.bias.numpy(), (T * B, V)))
+    np.testing.assert_array_equal(logits.data, np.broadcast_to(model.head.bias.data, (T * B, V)))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_refusals(build, message):
 @pytest.mark.parametrize("bad", [-1, V])
 def test_an_id_outside_the_vocabulary_is_refused(embedding_size, bad):
     model = nn.LanguageModel(V, "gru", hidden_size=H, embedding_size=embedding_size)
-    tokens = ids().numpy().copy()
+    tokens = ids().data.copy()
     tokens[1, 2] = bad
     with pytest.raises(IndexError, match=str(bad)):
         model(tokens)
@@ -189,7 +189,7 @@ def test_a_two_directional_model_would_read_its_target():
     """The leak that is refused, shown: the prediction at t changes with the token at t+1."""
     layer = nn.GRU(V, H, bidirectional=True)
     one, other = np.eye(V, dtype=np.float32)[[[1], [2]]], np.eye(V, dtype=np.float32)[[[1], [3]]]
-    before = layer(rt.tensor(one))[0].numpy()[0]
-    after = layer(rt.tensor(other))[0].numpy()[0]
+    before = layer(rt.tensor(one))[0].data[0]
+    after = layer(rt.tensor(other))[0].data[0]
     np.testing.assert_array_equal(before[:, :H], after[:, :H])
     assert (before[:, H:] != after[:, H:]).all()

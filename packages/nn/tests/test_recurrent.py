@@ -27,12 +27,12 @@ def as_tuple(states):
 
 
 def assert_equal(ours, theirs):
-    np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    np.testing.assert_array_equal(ours.data, theirs.data)
 
 
 def assert_near(ours, theirs, tolerance=1e-12):
-    theirs = theirs if isinstance(theirs, np.ndarray) else theirs.numpy()
-    np.testing.assert_allclose(ours.numpy(), theirs, rtol=0, atol=tolerance * max(1.0, np.abs(theirs).max()))
+    theirs = theirs if isinstance(theirs, np.ndarray) else theirs.data
+    np.testing.assert_allclose(ours.data, theirs, rtol=0, atol=tolerance * max(1.0, np.abs(theirs).max()))
 
 
 # -- programs of the texts -------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def test_program_17_the_backward_state_is_where_each_row_begins(layer_class):
     assert_equal(h_n[1], padded[0, :, H:])
     for row, length in enumerate(lengths):
         assert_equal(h_n[0, row], padded[length - 1, row, :H])
-        assert not padded[length:, row].numpy().any()
+        assert not padded[length:, row].data.any()
 
 
 # -- forms of input --------------------------------------------------------------------------------
@@ -192,14 +192,14 @@ def test_empty_batch(layer_class):
     assert all(s.shape == (4, 0, 5) for s in as_tuple(state))
     output.sum().backward()
     assert x.grad.shape == x.shape
-    assert all(p.grad.shape == p.shape and not p.grad.numpy().any() for p in layer.parameters())
+    assert all(p.grad.shape == p.shape and not p.grad.data.any() for p in layer.parameters())
 
 
 @pytest.mark.parametrize("layer_class", LAYERS)
 def test_integers_are_one_hot_rows(layer_class):
     layer = layer_class(6, 5, num_layers=2, bidirectional=True, batch_first=True, dtype="float64")
     ids = rt.tensor(np.random.default_rng(0).integers(0, 6, (3, 4)))
-    one_hot = rt.tensor(np.eye(6)[ids.numpy()])
+    one_hot = rt.tensor(np.eye(6)[ids.data])
     cotangent = randn(3, 4, 10)
     output, _ = layer(ids)
     expected, _ = layer(one_hot)
@@ -219,8 +219,8 @@ def test_non_contiguous_input_and_weights(layer_class):
     x, h = randn(4, 2, 6), tuple(randn(1, 4, 5) for _ in layer.cell.states)
     hx = tuple(s[:, ::2] for s in h)
     output, _ = layer(x[:, :, ::2], hx if len(hx) > 1 else hx[0])
-    copies = tuple(rt.tensor(s.numpy().copy()) for s in hx)
-    expected, _ = layer(rt.tensor(x.numpy()[:, :, ::2].copy()), copies if len(hx) > 1 else copies[0])
+    copies = tuple(rt.tensor(s.data.copy()) for s in hx)
+    expected, _ = layer(rt.tensor(x.data[:, :, ::2].copy()), copies if len(hx) > 1 else copies[0])
     assert_equal(output, expected)
 
 
@@ -291,7 +291,7 @@ def test_names_shapes_and_initial_values_are_pytorchs():
     ]
     rt.manual_seed(0)
     layer = nn.GRU(50, 100)
-    values = np.concatenate([p.numpy().ravel() for p in layer.parameters()])
+    values = np.concatenate([p.data.ravel() for p in layer.parameters()])
     assert np.abs(values).max() <= 0.1
     assert np.abs(values).max() > 0.0999
     assert abs(values.mean()) < 0.001
@@ -308,7 +308,7 @@ def test_a_torch_state_dict_loads_and_shows_as_torch_does(name):
         result, expected = ours(rt.tensor(x)), theirs(torch.tensor(x))
         while isinstance(result, tuple):
             result, expected = result[0], expected[0]
-        np.testing.assert_allclose(result.numpy(), expected.detach().numpy(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(result.data, expected.detach().numpy(), rtol=1e-5, atol=1e-6)
         assert repr(ours) == repr(theirs)
 
 
@@ -335,13 +335,13 @@ def test_positional_arguments_are_pytorchs():
 
 def test_forget_bias():
     layer = nn.LSTM(3, 4, num_layers=2, bidirectional=True)
-    before = {name: p.numpy().copy() for name, p in layer.named_parameters()}
+    before = {name: p.data.copy() for name, p in layer.named_parameters()}
     assert nn.init.forget_bias_(layer, 1.5) is layer
     for name, p in layer.named_parameters():
         expected = before[name]
         if name.startswith("bias"):
             expected[4:8] = 1.5 if name.startswith("bias_ih") else 0.0
-        np.testing.assert_array_equal(p.numpy(), expected)
+        np.testing.assert_array_equal(p.data, expected)
     with pytest.raises(ValueError, match=r"expects a cell with a gate 'f'.* got gates r, z, n"):
         nn.init.forget_bias_(nn.GRU(3, 4))
     with pytest.raises(ValueError, match="has no biases"):
@@ -362,7 +362,7 @@ def test_a_deep_copy_computes_the_same():
     assert_equal(twin(x)[0], layer(x)[0])
     with rt.no_grad():
         twin.weight_ih_l0.zero_()
-    assert layer.weight_ih_l0.numpy().any()
+    assert layer.weight_ih_l0.data.any()
 
 
 def test_begin_state():
@@ -406,7 +406,7 @@ def test_dropout_drops_its_share_and_scales_the_rest():
         }
     )
     x = rt.ones(T, B, 1, dtype="float64")
-    output = layer(x)[0].numpy()
+    output = layer(x)[0].data
     assert set(np.unique(output)) == {0.0, 1 / (1 - p)}
     dropped = output == 0
     n = output.size
@@ -415,7 +415,7 @@ def test_dropout_drops_its_share_and_scales_the_rest():
         others = tuple(a for a in range(3) if a != axis)
         share = dropped.mean(axis=others)
         assert np.abs(share - p).max() < 5 * np.sqrt(p * (1 - p) / (n / output.shape[axis]))
-    assert (layer(x)[0].numpy() != output).any()
+    assert (layer(x)[0].data != output).any()
     rt.manual_seed(7)
     first = layer(x)[0]
     rt.manual_seed(7)
@@ -425,7 +425,7 @@ def test_dropout_drops_its_share_and_scales_the_rest():
 # -- single steps ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("cell_class", "layer_class"), zip(CELLS, LAYERS, strict=True))
+@pytest.mark.parametrize(("cell_class", "layer_class"), [*zip(CELLS, LAYERS, strict=True)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_chain_of_single_steps_is_the_layer(cell_class, layer_class, bias):
     layer = layer_class(3, 5, bias=bias, dtype="float64")
@@ -474,10 +474,10 @@ def test_a_users_cell_by_hand():
     layer = nn.Recurrent(slow_and_fast, I, H, dtype="float64")
     x = randn(T, B, I)
     output, (h_n, e_n) = layer(x)
-    W, R, b, c = (p.numpy() for p in layer.parameters())
+    W, R, b, c = (p.data for p in layer.parameters())
     h, e = np.zeros((B, H)), np.zeros((B, H))
     for t in range(T):
-        into, back = x.numpy()[t] @ W.T + b, h @ R.T + c
+        into, back = x.data[t] @ W.T + b, h @ R.T + c
         z = 1 / (1 + np.exp(-(into[:, :H] + back[:, :H])))
         h = z * h + (1 - z) * np.tanh(into[:, H:] * back[:, H:] + 0.5)
         e = np.where(h > e, h, 0.9 * e + 0.1 * h)
@@ -506,11 +506,11 @@ def test_a_projected_cell_of_the_users():
 
     layer = nn.Recurrent(leaky, 3, 5, proj_size=2, dtype="float64")
     x = randn(4, 2, 3)
-    W, R, b, c, P = (p.numpy() for p in layer.parameters())
+    W, R, b, c, P = (p.data for p in layer.parameters())
     h = np.zeros((2, 2))
     output, h_n = layer(x)
     for t in range(4):
-        into = x.numpy()[t] @ W.T + b
+        into = x.data[t] @ W.T + b
         h = (np.maximum(into + h @ R.T + c, 0) + 0.1 * into) @ P.T
         assert_near(output[t], h, 1e-14)
     assert_near(h_n[0], h, 1e-14)
