@@ -190,12 +190,12 @@ def _sequences(sequences: Iterable[Tensor], what: str) -> list[Tensor]:
         raise RuntimeError(f"{what} received an empty list of sequences")
     for item in items:
         if not isinstance(item, Tensor) or item.ndim == 0:
-            raise TypeError(f"{what} expects Tensors of shape (length, ...), got {item!r}")
+            raise TypeError(f"{what} expects Tensors of shape (length, *), got {item!r}")
     rest = items[0].shape[1:]
     for i, item in enumerate(items):
         if item.shape[1:] != rest:
             raise ValueError(
-                f"{what} expects sequences (length, ...) that differ only in length: "
+                f"{what} expects sequences (length, *) that differ only in length: "
                 f"sequence 0 has * = {rest}, sequence {i} has {item.shape[1:]}"
             )
     return items
