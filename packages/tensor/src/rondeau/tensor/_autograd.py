@@ -100,18 +100,20 @@ class Changes:
         self.last_recorded = 0
 
 
-_last_change = 0  # the latest in-place change anywhere: older than a node means nothing to check
+# The latest in-place change anywhere, and the latest recorded one: older than a node means nothing to check.
+_last_change = 0
+_last_recorded_change = 0
 
 
 def mark_changed(tensor: Recorded, recorded: bool = False) -> None:
     """Note that the memory of `tensor` was just changed in place."""
-    global _last_change
+    global _last_change, _last_recorded_change
     changes = tensor._changes
     if changes is None:
         changes = tensor._changes = Changes()
     changes.last = _last_change = _next_number()
     if recorded:
-        changes.last_recorded = changes.last
+        changes.last_recorded = _last_recorded_change = changes.last
 
 
 class Op:
@@ -523,6 +525,8 @@ def _propagate(
         for i, parent in enumerate(parents):
             if parent is None or (needed is not None and parent not in needed):
                 continue
+            if _last_recorded_change > parent.number and parent.op.view:
+                _check_fresh_view(node, parent)
             if op.add_into is not None and parent in own:
                 op.add_into(pending[parent], g, *arguments)
                 continue
@@ -571,6 +575,8 @@ def _accumulate(tensor: Tensor | None, g: Any, own: bool, create_graph: bool) ->
     if tensor is None:  # the leaf died before its gradient came
         return
     grad = tensor._grad
+    if g.dtype != tensor._array.dtype:  # only what a user's Function returned
+        g = g.to(tensor._array.dtype) if create_graph else g.astype(tensor._array.dtype)
     if create_graph:
         tensor._grad = g.clone() if grad is None else grad + g
     elif grad is None:
@@ -595,7 +601,7 @@ def _saved_as_tensors(node: Node) -> list[Any]:
 
 
 def _check_unchanged(node: Node) -> None:
-    """Raise if anything that a node saved, or looks at, was changed in place after it was recorded."""
+    """Raise if anything that a node saved was changed in place after it was recorded."""
     assert node.saved is not None
     for i, value in enumerate(node.saved):
         if isinstance(value, Recorded):
@@ -609,14 +615,15 @@ def _check_unchanged(node: Node) -> None:
                 f"a tensor that the backward of '{node.name}' needs, {array.dtype} of shape {array.shape}, was "
                 "changed in place after it was used. Use the out-of-place operation, or clone() it before"
             )
-    for parent in node.parents:
-        if parent is not None and parent.op.view and parent.changes is not None:
-            changed = parent.changes.last_recorded
-            if parent.number < changed < node.number:
-                raise RuntimeError(
-                    f"'{node.name}' used a view (from '{parent.name}') whose memory had been changed in place "
-                    "through another tensor after the view was made: take the view again after the change"
-                )
+
+
+def _check_fresh_view(node: Node, view: Node) -> None:
+    """Raise if `node` used a view whose memory had been changed, through another tensor, after the view was made."""
+    if view.changes is not None and view.number < view.changes.last_recorded < node.number:
+        raise RuntimeError(
+            f"'{node.name}' used a view (from '{view.name}') whose memory had been changed in place "
+            "through another tensor after the view was made: take the view again after the change"
+        )
 
 
 def _leading_to(targets: Iterable[Node], roots: Iterable[Node]) -> set[Node]:

@@ -40,13 +40,13 @@ def as_dtype(dtype: DTypeLike) -> type_:
     TypeError
         If it is no boolean, integer or float of a width that tensors hold.
     """
-    found = np.dtype(dtype)
+    found = np.dtype(dtype).newbyteorder("=")
     if found not in _SUPPORTED:
         raise TypeError(
             f"a tensor cannot hold dtype {found}: expected one of "
             f"{', '.join(sorted(str(d) for d in _SUPPORTED))}; convert the array first, e.g. array.astype('float32')"
         )
-    return found.newbyteorder("=") if not found.isnative else found
+    return found
 
 
 def is_float(dtype: type_) -> bool_:

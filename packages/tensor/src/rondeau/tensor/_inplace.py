@@ -143,10 +143,10 @@ def in_place(operator: Callable[..., Tensor], ufunc: Any = None) -> Callable[...
                 modes.quiet(ufunc, array, value, out=array)
                 mark_changed(self)
                 return self
-        if recording:
-            result = operator(_alias(self), *args, **kwargs)
-        else:
-            result = operator(wrap(array), *args, **kwargs)
+        old = _alias(self) if recording else wrap(array)
+        result = operator(old, *args, **kwargs)
+        if result._node is not None and any(saved is old for saved in result._node.saved or ()):
+            old._array, old._changes = array.copy(), None  # the derivative needs the old values
         changed = result._array
         if changed.shape != array.shape:
             raise RuntimeError(_grown(name, changed.shape, array.shape))

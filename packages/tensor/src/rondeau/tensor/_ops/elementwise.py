@@ -127,7 +127,8 @@ def _power_to_base(g: Any, a: Any, b: Any) -> Any:
 
 def _power_to_exponent(g: Any, out: Any, a: Any, b: Any) -> Any:
     # 0**b is 0 for every b > 0, so its derivative is 0 and not 0 * log 0.
-    logarithm = math.log(a) if isinstance(a, (int, float)) and a > 0 else np.log(a)
+    # As a Python float for a number, which does not widen float32.
+    logarithm = float(np.log(a)) if isinstance(a, (int, float)) else np.log(a)
     return np.where(np.logical_and(np.equal(a, 0), np.greater_equal(b, 0)), 0.0, g * (out * logarithm))
 
 

@@ -452,9 +452,13 @@ def repeat(x: Tensor, *repeats: Any) -> Tensor:
 # ---------------------------------------------------------------------------------------- joining and cutting
 
 
-def _pieces(g: Any, axis: int, lengths: Sequence[int]) -> list[Any]:
+def _pieces(g: Any, axis: int, lengths: Sequence[int | None]) -> list[Any]:
+    """Cut into pieces of the given lengths; None is an empty vector, which took no part."""
     pieces, start = [], 0
     for n in lengths:
+        if n is None:
+            pieces.append(g.reshape(-1)[:0])
+            continue
         pieces.append(g[(slice(None),) * axis + (slice(start, start + n),)])
         start += n
     return pieces
@@ -506,17 +510,15 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """
     found = _common(tensors, "cat")
     # PyTorch lets an empty vector stand beside tensors of any shape.
-    kept = [x for x in found if x._array.shape != (0,)] or found[:1]
-    arrays = [x._array for x in kept]
+    arrays = [x._array for x in found if x._array.shape != (0,)] or [found[0]._array]
     if arrays[0].ndim == 0:
         raise ValueError("cat needs tensors of at least one dimension: use stack() for numbers")
     axis = normalize_dim(dim, arrays[0].ndim)
     outer = [a.shape[:axis] + a.shape[axis + 1 :] for a in arrays]
     if any(o != outer[0] or a.ndim != arrays[0].ndim for o, a in zip(outer, arrays, strict=True)):
-        raise ValueError(
-            f"cat along dim {dim}: all other sizes must be equal, got {[a.shape for a in arrays]}"
-        )
-    return record(_CAT, np.concatenate(arrays, axis), tuple(kept), axis, [a.shape[axis] for a in arrays])
+        raise ValueError(f"cat along dim {dim}: all other sizes must be equal, got {[a.shape for a in arrays]}")
+    lengths = [None if x._array.shape == (0,) else x._array.shape[axis] for x in found]
+    return record(_CAT, np.concatenate(arrays, axis), tuple(found), axis, lengths)
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
