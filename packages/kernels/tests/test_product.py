@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from rondeau.kernels import threads
 from rondeau.kernels.cache import kernel_njit
-from rondeau.kernels.product import matmul, num_panels, pack, pack_panels, packed_size, product_rows
+from rondeau.kernels.product import (
+    matmul,
+    num_panels,
+    pack,
+    pack_panels,
+    packed_size,
+    peak_flops,
+    product_rows,
+)
 from rondeau.kernels.product.product import DEPTH_BLOCK, PARALLEL_FROM
 from rondeau.kernels.product.tiles import TILE, choose_tile
 
@@ -391,3 +399,8 @@ ONES = np.ones((2, 3), np.float32)
 def test_mistakes_are_named(a, b, options, error, message):
     with pytest.raises(error, match=message):
         matmul(a, b, **options)
+
+
+def test_the_peak_is_of_a_float_dtype():
+    with pytest.raises(TypeError, match="expected float32 or float64, got int64"):
+        peak_flops("int64")

@@ -1,0 +1,91 @@
+"""The ceiling of every product: what one core multiplies and adds when nothing has to be loaded."""
+
+import time
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import DTypeLike
+
+from rondeau.kernels.cache import cached_njit
+from rondeau.kernels.product.microkernel import lanes_of, vector_name
+
+__all__ = ["peak_flops"]
+
+CHAINS = 12
+"""Independent chains: more than the latency times the issue rate of a multiply-add, fewer than the registers."""
+LINKS = 200_000
+REPEATS = 15
+
+
+@intrinsic
+def _multiply_add_chains(typingctx: Any, seed: Any, links: Any) -> Any:
+    """Extend `CHAINS` chains of vector multiply-adds by `links` links each, all in registers."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
+        seed_value, count = arguments
+        element, lanes = seed_value.type, lanes_of(seed_value.type)
+        vector, integer = ir.VectorType(element, lanes), ir.IntType(32)
+        kind = ir.FunctionType(vector, [vector] * 3)
+        fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.{vector_name(element)}")
+        first = builder.insert_element(ir.Constant(vector, ir.Undefined), seed_value, integer(0))
+        indices = ir.Constant(ir.VectorType(integer, lanes), [0] * lanes)
+        start = builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), indices)
+        factor, term = (ir.Constant(vector, [value] * lanes) for value in (0.999, 1e-3))
+        sums = [cgutils.alloca_once_value(builder, start) for _ in range(CHAINS)]
+        with cgutils.for_range(builder, count):
+            for at in sums:  # LLVM keeps them in registers
+                builder.store(builder.call(fma, [builder.load(at), factor, term]), at)
+        total = builder.load(sums[0])
+        for at in sums[1:]:
+            total = builder.fadd(total, builder.load(at))
+        return builder.extract_element(total, integer(0))
+
+    return seed(seed, types.intp), codegen
+
+
+@cached_njit
+def _run_chains(seed: Any, links: Any) -> Any:
+    return _multiply_add_chains(seed, links)
+
+
+def peak_flops(dtype: DTypeLike = np.float32) -> float:
+    """Measure the peak of one core, in multiplications and additions per second; it takes some 10 ms.
+
+    Parameters
+    ----------
+    dtype : dtype, default float32
+        float32 or float64.
+
+    Returns
+    -------
+    float
+        Of the fastest of a few runs of independent chains of vector multiply-adds, which load and store nothing.
+
+    Raises
+    ------
+    TypeError
+        If the dtype is another.
+
+    Examples
+    --------
+    >>> peak_flops("float64") > 0
+    True
+    """
+    kind = np.dtype(dtype)
+    if kind not in (np.float32, np.float64):
+        raise TypeError(f"peak_flops expected float32 or float64, got {kind}")
+    element = types.float32 if kind == np.float32 else types.float64
+    run = _run_chains.compile(element(element, types.intp))
+    seed = kind.type(1)
+    run(seed, LINKS)
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        run(seed, LINKS)
+        times.append(time.perf_counter() - start)
+    lanes = lanes_of(ir.FloatType() if kind == np.float32 else ir.DoubleType())
+    return 2 * CHAINS * lanes * LINKS / min(times)
