@@ -102,6 +102,11 @@ def test_float_ids_are_refused():
         nn.Embedding(5, 2)(rt.tensor([1.0]))
 
 
+def test_table_of_half_precision():
+    with pytest.raises(TypeError, match="weight should be float32 or float64, got float16"):
+        F.embedding(rt.tensor([0]), rt.ones(2, 2, dtype="float16"))
+
+
 def test_padding_outside_the_table():
     with pytest.raises(IndexError, match="padding_idx 5 is out of range for an embedding of 5 rows"):
         nn.Embedding(5, 2, padding_idx=5)

@@ -234,8 +234,12 @@ def test_wrong_options():
         F.cross_entropy(logits, target, label_smoothing=1.5)
     with pytest.raises(ValueError, match=r"each of the 3 classes, shape \(3,\), got float32 of shape \(2,\)"):
         F.cross_entropy(logits, target, rt.ones(2))
-    with pytest.raises(TypeError, match=r"input should be floating-point, got int64; use input.float\(\)"):
+    with pytest.raises(
+        TypeError, match=r"input should be float32 or float64, got int64; use input.float\(\)"
+    ):
         F.cross_entropy(rt.zeros(2, 3).long(), target)
+    with pytest.raises(TypeError, match="input should be float32 or float64, got float16"):
+        F.cross_entropy(rt.zeros(2, 3, dtype="float16"), target)
 
 
 def test_mse_warns_when_it_broadcasts():

@@ -80,6 +80,8 @@ def test_wrong_parameters():
         F.layer_norm(rt.ones(2, 3), 3, rt.ones(2))
     with pytest.raises(TypeError, match="input is float64 and weight is float32"):
         nn.LayerNorm(3)(rt.ones(2, 3, dtype="float64"))
+    with pytest.raises(TypeError, match="input should be float32 or float64, got int64"):
+        F.layer_norm(rt.ones(2, 3).long(), 3)
 
 
 def test_reset_and_repr():

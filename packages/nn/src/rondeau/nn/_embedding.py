@@ -35,7 +35,7 @@ def embedding(input: Tensor | NDArray[Any], weight: Tensor, padding_idx: int | N
     Raises
     ------
     TypeError
-        If the ids are not integers.
+        If the ids are not integers, or `weight` is neither float32 nor float64.
     IndexError
         If an id, or `padding_idx`, is outside the table.
     ValueError
@@ -50,6 +50,10 @@ def embedding(input: Tensor | NDArray[Any], weight: Tensor, padding_idx: int | N
     """
     if weight.ndim != 2:
         raise ValueError(f"embedding: weight should have shape (V, E), got {tuple(weight.shape)}")
+    if weight.dtype.char not in "fd":
+        raise TypeError(
+            f"embedding: weight should be float32 or float64, got {weight.dtype}; use weight.float()"
+        )
     ids = _checked_ids("embedding", input, weight.shape[0])
     padding = -1 if padding_idx is None else _checked_padding(padding_idx, weight.shape[0])
     rows: Tensor = _Lookup.apply(weight, ids.reshape(-1), padding)
@@ -99,7 +103,7 @@ def one_hot(tensor: Tensor | NDArray[Any], num_classes: int = -1) -> Tensor:
 
 def _checked_ids(name: str, input: Tensor | NDArray[Any], number: int) -> NDArray[np.int64]:
     ids = input.data if isinstance(input, Tensor) else np.asarray(input)
-    if not np.issubdtype(ids.dtype, np.integer):
+    if ids.dtype.kind not in "iu":
         raise TypeError(f"{name}: ids should be integers, got {ids.dtype}; use ids.long()")
     if ids.size and not (ids.min() >= 0 and ids.max() < number):
         wrong = ids[(ids < 0) | (ids >= number)][0]

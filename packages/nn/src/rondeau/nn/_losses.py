@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -76,7 +77,7 @@ def cross_entropy(
         raise ValueError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     _check_input("cross_entropy", input)
     weights = _class_weights("cross_entropy", input, weight)
-    if np.issubdtype(target.dtype, np.floating):
+    if target.dtype.kind == "f":
         return _cross_entropy_of_probabilities(input, target, weights, reduction, label_smoothing)
     classes = _checked_classes("cross_entropy", input, target, ignore_index)
     losses: Tensor = _CrossEntropy.apply(
@@ -110,30 +111,26 @@ class _CrossEntropy(Function):
         ctx.of_kernel = (e, scale, classes, weights, s, ignored)
         if reduction == "none":
             return Tensor(losses)
-        total = losses.sum(dtype=np.float64)
-        ctx.divisor = 1.0
+        ctx.share = 1.0
         if reduction == "mean":
-            ctx.divisor = weights[classes[classes != ignored]].sum(dtype=np.float64)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                total = total / ctx.divisor
-        return Tensor(np.asarray(total, dtype=z.dtype))
+            counted = float(weights[classes[classes != ignored]].sum(dtype=np.float64))
+            ctx.share = 1.0 / counted if counted else math.inf  # times no loss at all: NaN, as 0 / 0
+        total = float(losses.sum(dtype=np.float64))
+        return Tensor(np.asarray(total * ctx.share, dtype=z.dtype))
 
     @staticmethod
     def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor | None, ...]:
         (logits,) = ctx.saved_tensors
         e, scale, classes, weights, s, ignored = ctx.of_kernel
-        if ctx.reduction != "none":
-            with np.errstate(divide="ignore", invalid="ignore"):
-                share = np.divide(1.0, ctx.divisor)
         if ctx.create_graph:
-            row = dloss.reshape(-1, 1) if ctx.reduction == "none" else dloss * float(share)
+            row = dloss.reshape(-1, 1) if ctx.reduction == "none" else dloss * ctx.share
             factors = _factors(classes, weights, s, ignored)
             of_sum = Tensor(factors.sum(axis=1, keepdims=True))
             return (row * (logits.softmax(1) * of_sum - Tensor(factors)), None, None, None, None, None)
         if ctx.reduction == "none":
             rows = np.ascontiguousarray(dloss.data)
         else:
-            rows = np.full(classes.shape, dloss.data * share, e.dtype)
+            rows = np.full(classes.shape, dloss.data * ctx.share, e.dtype)
         dz = buffers.empty(e.shape, e.dtype)
         threads.launch(kernels.backward, e, scale, classes, weights, s, ignored, rows, dz)
         return (Tensor(dz), None, None, None, None, None)
@@ -280,8 +277,8 @@ def _check_input(name: str, input: Tensor) -> None:
             f"{name}: input should have shape (C,), (N, C) or (N, C, d1, ...) with C at least 1, "
             f"got {tuple(input.shape)}"
         )
-    if not np.issubdtype(input.dtype, np.floating):
-        raise TypeError(f"{name}: input should be floating-point, got {input.dtype}; use input.float()")
+    if input.dtype.char not in "fd":
+        raise TypeError(f"{name}: input should be float32 or float64, got {input.dtype}; use input.float()")
 
 
 def _classes_of(input: Tensor) -> int:
@@ -305,7 +302,7 @@ def _checked_classes(
 ) -> NDArray[np.int64]:
     classes = target.data if isinstance(target, Tensor) else np.asarray(target)
     expected = tuple(input.shape[:1] + input.shape[2:]) if input.ndim > 1 else ()
-    if not np.issubdtype(classes.dtype, np.integer):
+    if classes.dtype.kind not in "iu":
         raise TypeError(f"{name}: target should be integer classes, got {classes.dtype}; use target.long()")
     if classes.shape != expected:
         raise ValueError(

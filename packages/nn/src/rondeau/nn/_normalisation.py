@@ -50,7 +50,7 @@ def layer_norm(
     ValueError
         If the shapes do not fit.
     TypeError
-        If the dtypes differ.
+        If the dtypes differ, or are neither float32 nor float64.
 
     Examples
     --------
@@ -63,6 +63,10 @@ def layer_norm(
         raise ValueError(
             f"layer_norm: input of shape {tuple(input.shape)} should end in normalized_shape={shape}, "
             "which should not be empty"
+        )
+    if input.dtype.char not in "fd":
+        raise TypeError(
+            f"layer_norm: input should be float32 or float64, got {input.dtype}; use input.float()"
         )
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is None:
