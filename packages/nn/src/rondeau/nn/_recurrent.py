@@ -146,7 +146,9 @@ def _gradients(
     )
     needs_x, needs_weights, needs_initial = needs[0], needs[1 : 1 + WEIGHTS], needs[1 + WEIGHTS :]
     parts = Needs(x=needs_x, weights=any(needs_weights), initial=any(needs_initial))
-    d_x, d_initial, d_weights = sequence.backward(cell, saved, d_output, tuple(d_final), parts)
+    d_x, d_initial, d_weights = sequence.backward(
+        cell, saved, d_output, tuple(d_final), parts, consume=not ctx.retain_graph
+    )
     found = (d_x, *d_weights, *(d_initial or [None] * len(cell.states)))
     for array, like, need in zip(found, inputs, needs, strict=True):
         yield Tensor(array.reshape(like.shape)) if need else None

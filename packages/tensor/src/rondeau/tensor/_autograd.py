@@ -132,7 +132,8 @@ class Op:
     view : bool
         The output shares its input's memory.
     custom : callable, optional
-        In place of products, for a user's `Function`: ``custom(node, gradients_of_outputs, create_graph)``.
+        In place of products, for a user's `Function`: ``custom(node, gradients_of_outputs, create_graph,
+        retain_graph)``.
     owns_gradients : bool
         Whether every array that `custom` returns is new and held by nobody else.
     add_into : callable, optional
@@ -511,7 +512,7 @@ def _propagate(
             _check_unchanged(node)
         parents = node.parents
         if op.custom is not None:
-            gradients = op.custom(node, g, create_graph)
+            gradients = op.custom(node, g, create_graph, retain_graph)
         else:
             if create_graph:
                 arguments: Sequence[Any] = _saved_as_tensors(node)

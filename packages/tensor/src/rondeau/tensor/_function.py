@@ -22,11 +22,14 @@ class Context:
         For each argument of `Function.apply`, whether its gradient is wanted; all False where nothing is recorded.
     create_graph : bool
         True while backward runs under ``create_graph=True``: what it computes from tensors is then recorded.
+    retain_graph : bool
+        False while the last backward through this graph runs: what forward kept may be overwritten.
     """
 
     def __init__(self, name: str, needs_input_grad: tuple[bool, ...]) -> None:
         self.needs_input_grad = needs_input_grad
         self.create_graph = False
+        self.retain_graph = True
         self._name = name
         self._saved: tuple[Any, ...] = ()
         self._saved_at = 0
@@ -146,8 +149,8 @@ class Function:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
 
-        def run(node: Node, gradients: Any, create_graph: bool) -> Sequence[Any]:
-            return cls._run_backward(node, gradients, create_graph)
+        def run(node: Node, gradients: Any, create_graph: bool, retain_graph: bool) -> Sequence[Any]:
+            return cls._run_backward(node, gradients, create_graph, retain_graph)
 
         cls._op = Op(cls.__name__, custom=run, owns_gradients=cls.owns_gradients)
 
@@ -215,7 +218,9 @@ class Function:
         return handed_on if isinstance(returned, tuple) else handed_on[0]
 
     @classmethod
-    def _run_backward(cls, node: Node, gradients: list[Any], create_graph: bool) -> Sequence[Any]:
+    def _run_backward(
+        cls, node: Node, gradients: list[Any], create_graph: bool, retain_graph: bool
+    ) -> Sequence[Any]:
         assert node.saved is not None
         ctx: Context = node.saved[0]
         given: list[Any] = []
@@ -224,7 +229,7 @@ class Function:
                 given.append(wrap(np.zeros(shape, dtype)) if ctx._materialize else None)
             else:
                 given.append(g if isinstance(g, Recorded) else wrap(g))
-        ctx.create_graph = create_graph
+        ctx.create_graph, ctx.retain_graph = create_graph, retain_graph
         ctx._node = node
         try:
             returned = cls.backward(ctx, *given)
