@@ -19,35 +19,44 @@ OPTIONS = [
 ]
 
 # Runs the command line, and kills its own process at a moment that the first argument names:
-# "calls:N" before the Nth call of a function of rondeau.train; "rename:N" before the Nth new checkpoint gets its name;
-# "latest:N" before the Nth time that `latest` is swapped; "count" counts the calls and prints them instead.
+# "calls:N" before the Nth call of any method of the classes that train and record, or of fsync and replace;
+# "rename:N" before the Nth new checkpoint gets its name; "latest:N" before the Nth time that `latest` is swapped.
+# "count" kills nothing, counts the calls and prints them.
 CHILD = """
-import os, signal, sys
+import functools, os, signal, sys
+from rondeau import nn, tensor as rt
+from rondeau.data import SequentialBatches
+from rondeau.train import CheckpointFolder, Recorder, RunFolder, Trainer, _run, cli, lr_scheduler, optim
+
 moment, number = (sys.argv[1] + ":0").split(":")[:2]
 number, seen = int(number), 0
 
-def reached():
+def reached(*kinds):
     global seen
-    seen += 1
-    if seen == number:
-        os.kill(os.getpid(), signal.SIGKILL)
+    if moment in kinds:
+        seen += 1
+        if seen == number:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-def profile(frame, event, argument):
-    if event == "call" and "rondeau" in frame.f_code.co_filename and "train" in frame.f_code.co_filename:
-        reached()
+def watched(function, kinds=lambda *arguments: ()):
+    @functools.wraps(function)
+    def call(*arguments, **options):
+        reached("calls", "count", *kinds(*arguments))
+        return function(*arguments, **options)
+    return call
 
-def replace(source, target, rename=os.replace):
+def kind_of_replacement(source, target):
     name = os.path.basename(target)
-    if (moment == "rename" and name.startswith("step-")) or (moment == "latest" and name == "latest"):
-        reached()
-    rename(source, target)
+    return ["latest"] if name == "latest" else ["rename"] if name.startswith("step-") else []
 
-os.replace = replace
-from rondeau.train.cli import main
-if moment in ("calls", "count"):
-    sys.setprofile(profile)
-status = main(sys.argv[2:])
-sys.setprofile(None)
+os.fsync = watched(os.fsync)
+os.replace = watched(os.replace, kind_of_replacement)
+for kind in (Trainer, Recorder, RunFolder, CheckpointFolder, _run.Log, optim.Optimizer, optim.Adam, rt.Tensor,
+             lr_scheduler.LRScheduler, lr_scheduler.SequentialLR, SequentialBatches, nn.LanguageModel, nn.Recurrent):
+    for name, member in list(vars(kind).items()):
+        if type(member) is type(watched) and (kind is not rt.Tensor or name in ("backward", "detach", "item")):
+            setattr(kind, name, watched(member))
+status = cli.main(sys.argv[2:])
 if moment == "count":
     print("calls:", seen)
 raise SystemExit(status)
@@ -125,7 +134,7 @@ def test_ten_kills(corpus, whole, tmp_path):
     for number, moment in enumerate(moments):
         begun = (folder / "config.yaml").exists()
         what = ["--resume", folder] if begun else [corpus, *OPTIONS, f"--output={folder}"]
-        killed = command(moment, *what, f"--threads={1 + number % 3}")
+        killed = command(moment, *what, f"--threads={(1, 2, 1, 3)[number % 4]}")
         assert killed.returncode == -signal.SIGKILL, (moment, killed.returncode, killed.stderr)
         checkpoints = folder / "checkpoints"
         if moment.startswith("rename"):

@@ -16,7 +16,8 @@ Options that torch spells as branches are numbers here, so that one loop serves 
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import prange
@@ -26,8 +27,20 @@ from rondeau.kernels.cache import cached_njit
 
 __all__ = ["adagrad", "adam", "amsgrad", "launch", "rmsprop", "sgd", "sgd_momentum"]
 
-# No contraction: a product and a sum that one thread rounds once and another twice would differ in bits.
-_kernel = cached_njit(parallel=True, fastmath=False)
+# Below so many elements one thread is done before a second one is awake; on a busy machine that takes milliseconds.
+_ALONE = 16384
+
+
+class Kernel(NamedTuple):
+    """An update, compiled for one thread and for all."""
+
+    serial: Any
+    parallel: Any
+
+
+def _kernel(function: Callable[..., None]) -> Kernel:
+    # No contraction: a product and a sum that one loop rounds once and another twice would differ in bits.
+    return Kernel(cached_njit(function, fastmath=False), cached_njit(function, parallel=True, fastmath=False))
 
 
 @_kernel
@@ -166,13 +179,13 @@ def amsgrad(
         w[i] = shrink * w[i] - rate * m / (math.sqrt(s) / root + eps)
 
 
-def launch(kernel: Any, *arrays: np.ndarray[Any, Any], **scalars: float | bool) -> None:
+def launch(kernel: Kernel, *arrays: np.ndarray[Any, Any], **scalars: float | bool) -> None:
     """Run one of the kernels above on `arrays`, with `scalars` in the arrays' dtype.
 
     Parameters
     ----------
-    kernel
-        A kernel of this module.
+    kernel : Kernel
+        One of this module.
     *arrays : ndarray
         float32 or float64, C-contiguous, of any shape: what the kernel names first, in its order.
     **scalars
@@ -187,4 +200,8 @@ def launch(kernel: Any, *arrays: np.ndarray[Any, Any], **scalars: float | bool) 
     """
     scalar = arrays[0].dtype.type
     values = [value if isinstance(value, bool) else scalar(value) for value in scalars.values()]
-    threads.launch(kernel, *[array.reshape(-1) for array in arrays], *values)
+    flat = [array.reshape(-1) for array in arrays]
+    if arrays[0].size < _ALONE:
+        kernel.serial(*flat, *values)
+    else:
+        threads.launch(kernel.parallel, *flat, *values)

@@ -51,7 +51,8 @@ class LRScheduler(ABC):
         self.optimizer = optimizer
         self.base_lrs: list[float] = []
         for group in optimizer.param_groups:
-            self.base_lrs.append(group.setdefault("initial_lr", group["lr"]))
+            group.setdefault("initial_lr", group["lr"])
+            self.base_lrs.append(group["initial_lr"])
         self.last_epoch = last_epoch
         self.step()
 

@@ -60,7 +60,7 @@ class Optimizer(ABC):
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, "
                 f"but got one {type(params).__name__}; write [tensor]"
             )
-        groups = list(params)
+        groups: list[Any] = list(params)
         if not groups:
             raise ValueError(
                 "optimizer got an empty parameter list; a generator may have been used up before"
