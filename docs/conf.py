@@ -26,6 +26,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+html_sidebars = {page: [] for page in ("installation", "tutorials/*", "explanation/*")}
 
 autosummary_generate = True
 autosummary_imported_members = True
