@@ -447,6 +447,8 @@ def _checked(
         raise ValueError(
             f"weight_hh expected shape ({rows}, {H}), got {weight_hh.shape}; only weight_hr allows P != H"
         )
+    if weights.weight_hr is not None and P == 0:
+        raise ValueError("weight_hr expected at least one row; pass None for no projection")
     if weights.weight_hr is not None and cell.plan.reads_state(cell.states[0]):
         raise ValueError(
             f"cell {cell.name} reads its first state s.{cell.states[0]} beside gates of {H}, and a projection would "

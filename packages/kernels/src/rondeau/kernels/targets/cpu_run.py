@@ -201,17 +201,22 @@ _KERNELS = {dtype: _Kernels(dtype) for dtype in (np.dtype(np.float32), np.dtype(
 
 
 class Saved(NamedTuple):
-    """What forward leaves for backward."""
+    """What forward leaves for backward; the storage is described at the head of this file."""
 
     layout: Layout
     reverse: bool
+    from_zero: bool
     x: Array
     weights: Weights
     gates: Array
     recurrent: Array
     states: Array
     hidden: Array
-    from_zero: bool
+
+    @property
+    def first(self) -> Array:
+        """The storage of the first state as the recurrent matrices see it, (B + N, P)."""
+        return self.states[0] if self.weights.weight_hr is None else self.hidden
 
 
 def forward(
@@ -224,38 +229,34 @@ def forward(
     reverse: bool,
 ) -> tuple[Array, tuple[Array, ...], Saved]:
     """Run forward; all arguments are checked, contiguous, and of one dtype."""
-    dtype = weights.weight_hh.dtype
-    kernels = _KERNELS[dtype]
-    N, B, P = layout.num_rows, layout.batch_size, weights.weight_hh.shape[1]
-    H = weights.weight_hh.shape[0] // len(plan.order)
-    weight_ih, weight_hh = (_in_order(plan, w) for w in (weights.weight_ih, weights.weight_hh))
-
-    gates = buffers.empty((N, len(plan.order), H), dtype)
-    recurrent = buffers.empty((N, len(plan.split), H), dtype)
-    states = buffers.empty((len(initial), B + N, H), dtype)
-    projected = weights.weight_hr is not None
-    hidden = buffers.empty((B + N, P) if projected else (0, P), dtype)
-    weight_hr = weights.weight_hr if weights.weight_hr is not None else np.empty((0, H), dtype)
-    for k, state in enumerate(initial):
-        (hidden if projected and k == 0 else states[k])[layout.initial_rows(reverse)] = state
-
-    from_zero = not initial[0].any()
-
-    _project_input(x, weight_ih, gates.reshape(N, weight_ih.shape[0]))
-    bias = _bias_of_slots(plan, weights, H)
+    dtype, N, B = weights.weight_hh.dtype, layout.num_rows, layout.batch_size
+    columns, P = weights.weight_hh.shape
+    H = columns // len(plan.order)
     J, R = len(plan.joint) * H, len(plan.split) * H
-    packed = buffers.empty(packed_size(P, J) + packed_size(P, R), dtype)
-    packed_hr = buffers.empty(packed_size(H, P) if projected else 0, dtype)
-    threads.launch(
-        kernels.run_forward, row.address, gates, recurrent, bias, states, hidden, weight_hh, weight_hr,
-        packed, packed_hr, len(plan.joint), from_zero, *layout.steps(reverse), layout.cuts(threads.get_num_threads()),
+    projected = weights.weight_hr is not None
+    from_zero = not initial[0].any()
+    saved = Saved(
+        layout, reverse, from_zero, x, weights,
+        gates=buffers.empty((N, len(plan.order), H), dtype),
+        recurrent=buffers.empty((N, len(plan.split), H), dtype),
+        states=buffers.empty((len(initial), B + N, H), dtype),
+        hidden=buffers.empty((B + N, P) if projected else (0, P), dtype),
     )  # fmt: skip
-
-    first = hidden if projected else states[0]
-    output = first[layout.output_rows(reverse)]
-    last = layout.final_rows(reverse)
-    final = tuple(np.array((first if k == 0 else states[k])[last]) for k in range(len(initial)))
-    return output, final, Saved(layout, reverse, x, weights, gates, recurrent, states, hidden, from_zero)
+    storages = (saved.first, *saved.states[1:])
+    for storage, state in zip(storages, initial, strict=True):
+        storage[layout.initial_rows(reverse)] = state
+    _project_input(x, _in_order(plan, weights.weight_ih), saved.gates.reshape(N, columns))
+    threads.launch(
+        _KERNELS[dtype].run_forward, row.address,
+        saved.gates, saved.recurrent, _bias_of_slots(plan, weights, H), saved.states, saved.hidden,
+        _in_order(plan, weights.weight_hh), weights.weight_hr if projected else np.empty((0, H), dtype),
+        buffers.empty(packed_size(P, J) + packed_size(P, R), dtype),
+        buffers.empty(packed_size(H, P) if projected else 0, dtype),
+        len(plan.joint), from_zero, *layout.steps(reverse), layout.cuts(threads.get_num_threads()),
+    )  # fmt: skip
+    output = saved.first[layout.output_rows(reverse)]
+    final = tuple(np.array(storage[layout.final_rows(reverse)]) for storage in storages)
+    return output, final, saved
 
 
 def backward(
@@ -268,61 +269,72 @@ def backward(
     consume: bool,
 ) -> tuple[Array | None, tuple[Array, ...] | None, dict[str, Array | None]]:
     """Run backward; return the gradients of x, of the initial states, and of the weights by name."""
-    layout, reverse, x, weights, gates, recurrent, states, hidden, from_zero = saved
-    dtype = weights.weight_hh.dtype
-    kernels = _KERNELS[dtype]
-    N, B, P = layout.num_rows, layout.batch_size, weights.weight_hh.shape[1]
-    H = weights.weight_hh.shape[0] // len(plan.order)
-    weight_ih, weight_hh = (_in_order(plan, w) for w in (weights.weight_ih, weights.weight_hh))
-    projected = weights.weight_hr is not None
-    if not consume:
-        gates, recurrent = _copy(gates), _copy(recurrent)
-
-    d_states = buffers.empty((states.shape[0], B, H), dtype)
-    d_hidden = buffers.empty((B, P) if projected else (0, P), dtype)
-    d_initial = tuple(d_hidden if projected and k == 0 else d_states[k] for k in range(states.shape[0]))
-    for target, gradient in zip(d_initial, d_final, strict=True):
-        target[...] = 0 if gradient is None else gradient
-    d_projected = buffers.empty((N, P) if projected else (0, P), dtype)
-    if d_output is None:
-        d_output = np.empty((0, P), dtype)
-    weight_hr = weights.weight_hr if weights.weight_hr is not None else np.empty((0, H), dtype)
+    layout, weights = saved.layout, saved.weights
+    dtype, N, B = weights.weight_hh.dtype, layout.num_rows, layout.batch_size
+    columns, P = weights.weight_hh.shape
+    H = columns // len(plan.order)
     J, R = len(plan.joint) * H, len(plan.split) * H
-    packed = buffers.empty(packed_size(J, P) + packed_size(R, P), dtype)
-    packed_hr = buffers.empty(packed_size(P, H) if projected else 0, dtype)
+    projected = weights.weight_hr is not None
+    gates, recurrent = (
+        (saved.gates, saved.recurrent) if consume else map(_copy, (saved.gates, saved.recurrent))
+    )
+
+    d_states = buffers.empty((len(d_final), B, H), dtype)
+    d_hidden = buffers.empty((B, P) if projected else (0, P), dtype)
+    d_initial = (d_hidden if projected else d_states[0], *d_states[1:])
+    for carried, gradient in zip(d_initial, d_final, strict=True):
+        carried[...] = 0 if gradient is None else gradient
+    d_projected = buffers.empty((N, P) if projected else (0, P), dtype)
     threads.launch(
-        kernels.run_backward, row.address, gates, recurrent, states, d_states, d_hidden, d_output, d_projected,
-        weight_hh, weight_hr, packed, packed_hr, len(plan.joint), needs.initial,
-        *layout.steps(reverse), layout.cuts(threads.get_num_threads()),
+        _KERNELS[dtype].run_backward, row.address,
+        gates, recurrent, saved.states, d_states, d_hidden,
+        np.empty((0, P), dtype) if d_output is None else d_output, d_projected,
+        _in_order(plan, weights.weight_hh), weights.weight_hr if projected else np.empty((0, H), dtype),
+        buffers.empty(packed_size(J, P) + packed_size(R, P), dtype),
+        buffers.empty(packed_size(P, H) if projected else 0, dtype),
+        len(plan.joint), needs.initial, *layout.steps(saved.reverse), layout.cuts(threads.get_num_threads()),
     )  # fmt: skip
 
-    d_gates = gates.reshape(N, weight_ih.shape[0])
-    d_recurrent = recurrent.reshape(N, recurrent.shape[1] * H)
-    d_x = matmul(d_gates, weight_ih) if needs.x and x.ndim == 2 else None
+    d_gates, d_recurrent = gates.reshape(N, columns), recurrent.reshape(N, R)
+    d_x = matmul(d_gates, _in_order(plan, weights.weight_ih)) if needs.x and saved.x.ndim == 2 else None
     d_weights: dict[str, Array | None] = dict.fromkeys(weights._fields)
     if needs.weights:
-        # Where the initial state is zero, the first step that ran adds nothing to the recurrent gradient.
-        rows = layout.rows_after_first_step(reverse) if from_zero else slice(None)
-        before = (hidden if projected else states[0])[layout.before_rows(reverse)][rows]
-        d_hh = buffers.empty(weight_hh.shape, dtype)
-        matmul(d_gates[rows, :J].T, before, out=d_hh[:J])
-        if R:
-            matmul(d_recurrent[rows].T, before, out=d_hh[J : J + R])
-        d_hh[J + R :] = 0
-        d_weights["weight_ih"] = _in_users_order(
-            plan, _gradient_of_input_weight(x, d_gates, weight_ih.shape[1])
-        )
-        d_weights["weight_hh"] = _in_users_order(plan, d_hh)
-        d_bias = _sum(d_gates)
-        if weights.bias_ih is not None:
-            d_weights["bias_ih"] = _in_users_order(plan, d_bias)
-        if weights.bias_hh is not None:
-            d_bias_hh = np.concatenate((d_bias[:J], _sum(d_recurrent), np.zeros(len(plan.apart) * H, dtype)))
-            d_weights["bias_hh"] = _in_users_order(plan, d_bias_hh)
-        if projected:
-            after = states[0][layout.after_rows(reverse)]
-            d_weights["weight_hr"] = matmul(d_projected.T, after)
+        d_weights |= _weight_gradients(plan, saved, d_gates, d_recurrent, d_projected)
     return d_x, d_initial if needs.initial else None, d_weights
+
+
+def _weight_gradients(
+    plan: Schedule, saved: Saved, d_gates: Array, d_recurrent: Array, d_projected: Array
+) -> dict[str, Array | None]:
+    """Return the gradient of every weight the layer has, given those of all slots and of the projected state."""
+    layout, weights, reverse = saved.layout, saved.weights, saved.reverse
+    H = d_gates.shape[1] // len(plan.order)
+    J, R = len(plan.joint) * H, d_recurrent.shape[1]
+    # Where the initial state is zero, the first step that ran adds nothing to the recurrent gradient.
+    rows = layout.rows_after_first_step(reverse) if saved.from_zero else slice(None)
+    before = saved.first[layout.before_rows(reverse)][rows]
+    d_hh = buffers.empty(weights.weight_hh.shape, d_gates.dtype)
+    matmul(d_gates[rows, :J].T, before, out=d_hh[:J])
+    if R:
+        matmul(d_recurrent[rows].T, before, out=d_hh[J : J + R])
+    d_hh[J + R :] = 0
+    found: dict[str, Array | None] = {
+        "weight_ih": _gradient_of_input_weight(saved.x, d_gates, weights.weight_ih.shape[1]),
+        "weight_hh": d_hh,
+    }
+    if weights.bias_ih is not None or weights.bias_hh is not None:
+        d_bias = _sum(d_gates)
+        if weights.bias_hh is not None:
+            nothing = np.zeros(len(plan.apart) * H, d_gates.dtype)
+            found["bias_hh"] = np.concatenate((d_bias[:J], _sum(d_recurrent), nothing))
+        if weights.bias_ih is not None:
+            found["bias_ih"] = d_bias
+    found = {
+        name: _in_users_order(plan, gradient) for name, gradient in found.items() if gradient is not None
+    }
+    if weights.weight_hr is not None:
+        found["weight_hr"] = matmul(d_projected.T, saved.states[0][layout.after_rows(reverse)])
+    return found
 
 
 def _project_input(x: Array, weight_ih: Array, gates: Array) -> None:
