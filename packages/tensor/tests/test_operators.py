@@ -128,16 +128,16 @@ case(
 )
 case("number-to-power", lambda m, x: 0**x, (3,), fixed={0: [1.0, 2.0, 0.5]}, twice=False)
 
-for name in "exp expm1 tanh sigmoid sin cos erf relu abs neg square".split():
+for name in ["exp", "expm1", "tanh", "sigmoid", "sin", "cos", "erf", "relu", "abs", "neg", "square"]:
     over(SHAPES, name, lambda m, x, name=name: getattr(m, name)(x), away=(0.0,))
     over([(2, 3)], name + "-method", lambda m, x, name=name: getattr(x, name)(), away=(0.0,))
-for name in "log log2 log1p sqrt rsqrt reciprocal".split():
+for name in ["log", "log2", "log1p", "sqrt", "rsqrt", "reciprocal"]:
     over(SHAPES, name, lambda m, x, name=name: getattr(m, name)(x), low=0.3)
-for name in "sign floor ceil round".split():
+for name in ["sign", "floor", "ceil", "round"]:
     over(
         SHAPES, name, lambda m, x, name=name: getattr(m, name)(x), away=(0.0, 1.0, -1.0, 0.5, -0.5, 1.5, -1.5)
     )
-for name in "relu abs sign sqrt tanh sigmoid".split():
+for name in ["relu", "abs", "sign", "sqrt", "tanh", "sigmoid"]:
     case(
         name + "-at-zero",
         lambda m, x, name=name: getattr(m, name)(x),
@@ -191,12 +191,12 @@ REDUCTIONS = [
     lambda f: lambda m, x: f(m, x, (0, 2)),
     lambda f: lambda m, x: f(m, x, (2, 1), keepdim=True),
 ]
-for name in "sum mean var std amax amin logsumexp".split():
+for name in ["sum", "mean", "var", "std", "amax", "amin", "logsumexp"]:
     for i, make in enumerate(REDUCTIONS):
         if name == "logsumexp" and i == 0:
             continue
         case(f"{name}-{i}", make(lambda m, *args, name=name, **kw: getattr(m, name)(*args, **kw)), (3, 4, 2))
-for name in "sum mean var amax prod".split():
+for name in ["sum", "mean", "var", "amax", "prod"]:
     if name != "var":
         case(f"{name}-scalar", lambda m, x, name=name: getattr(m, name)(x), ())
 case("sum-empty", lambda m, x: (m.sum(x), m.sum(x, 0), m.sum(x, 1)), (0, 3))

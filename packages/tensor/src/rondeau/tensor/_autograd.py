@@ -216,6 +216,7 @@ class Node:
         return f"<{self.name} backward>"
 
 
+_ONE = (True,)
 _ACCUMULATE = Op("leaf")
 _OUTPUT = Op("output")
 
@@ -247,25 +248,30 @@ def record(op: Op, array: Any, inputs: tuple[Tensor, ...], *parameters: Any) -> 
     gradients are summed back to their own shapes by the walk.
     """
     result = wrap(array)
-    if modes.recording:
-        for tensor in inputs:
-            if tensor._node is not None:
+    for tensor in inputs:
+        if tensor._node is not None:
+            if modes.recording:
                 attach(result, op, inputs, parameters)
-                break
+            break
     return result
 
 
 def attach(result: Tensor, op: Op, inputs: tuple[Tensor, ...], parameters: tuple[Any, ...]) -> None:
     """Give `result` a new node."""
-    parents = tuple([t._node for t in inputs])
+    array = result._array
     if op.joint:
-        keep_output, keep_inputs = op.kept((True,))[0], ()
+        keep_output, kept = op.kept((True,))[0], ()
+        parents = tuple([t._node for t in inputs])
+    elif len(inputs) == 1:
+        (x,) = inputs
+        parents = (x._node,)
+        keep_output, keep_x = op.kept(_ONE)
+        kept = (x if keep_x else None,)
     else:
+        parents = tuple([t._node for t in inputs])
         keep_output, *keep_inputs = op.kept(tuple([p is not None for p in parents]))
-    saved = [result._array if keep_output else None]
-    if not op.joint:
-        saved += [t if keep else None for t, keep in zip(inputs, keep_inputs, strict=True)]
-    result._node = node = Node(op, parents, (*saved, *parameters))
+        kept = tuple([t if keep else None for t, keep in zip(inputs, keep_inputs, strict=True)])
+    result._node = node = Node(op, parents, (array if keep_output else None, *kept, *parameters))
     if keep_output:
         node.changes = result._changes = result._changes or Changes()
 

@@ -72,6 +72,6 @@ def move(array: Any, device: str) -> Any:
 
 def as_array(value: Any) -> Any:
     """Return `value` as an array: what a reduction to zero dimensions hands back as a scalar becomes 0-d."""
-    if isinstance(value, (np.ndarray, np.generic, int, float)):
+    if isinstance(value, (np.generic, np.ndarray, int, float)):
         return np.asarray(value)
     return value

@@ -169,7 +169,7 @@ class Tensor(Recorded):
     @property
     def T(self) -> Tensor:
         """The tensor with its dimensions in reverse order."""
-        return shapes.permute(self, tuple(range(self._array.ndim))[::-1])
+        return shapes.reverse(self)
 
     @property
     def mT(self) -> Tensor:

@@ -67,10 +67,12 @@ def as_float(x: Tensor) -> Tensor:
 
 def pair(a: Any, b: Any) -> tuple[Any, Any]:
     """Return two operands in their common type: both tensors, or one and a Python number that fits it."""
-    if isinstance(a, Recorded) and type(b) in _NUMBERS:
-        return cast(a, scalar_result_type(a._array.dtype, b)), b  # type: ignore[arg-type]
-    if isinstance(b, Recorded) and type(a) in _NUMBERS:
-        return a, cast(b, scalar_result_type(b._array.dtype, a))  # type: ignore[arg-type]
+    if type(b) in _NUMBERS and isinstance(a, Recorded):
+        dtype = a._array.dtype
+        return a if dtype.kind == "f" else cast(a, scalar_result_type(dtype, b)), b  # type: ignore[arg-type]
+    if type(a) in _NUMBERS and isinstance(b, Recorded):
+        dtype = b._array.dtype
+        return a, b if dtype.kind == "f" else cast(b, scalar_result_type(dtype, a))  # type: ignore[arg-type]
     a, b = as_tensor(a), as_tensor(b)
     dtype = result_type(a._array, b._array)
     return cast(a, dtype), cast(b, dtype)
@@ -132,44 +134,51 @@ def binary(
         kept = {(a, b): op.kept((a, b)) for a in (False, True) for b in (False, True)}
         local = modes
 
+        def record_pair(result: Tensor, a: Any, b: Any, parent_a: Any, parent_b: Any) -> None:
+            keep_output, keep_a, keep_b = kept[parent_a is not None, parent_b is not None]
+            result._node = node = Node(
+                op,
+                (parent_a, parent_b),
+                (result._array if keep_output else None, a if keep_a else None, b if keep_b else None),
+            )
+            if keep_output:
+                node.changes = result._changes = Changes()
+
         @functools.wraps(forward)
         def operator(a: Any, b: Any) -> Tensor:
-            if isinstance(a, Recorded) and isinstance(b, Recorded):
-                x, y = a._array, b._array
-                dtype = x.dtype
-                if dtype is not y.dtype or (dtype is not float32 and dtype is not float64):
-                    a, b = pair(a, b)
-                    if fractional:
-                        a, b = as_float(a), as_float(b)  # type: ignore[arg-type]
-                    x, y = a._array, b._array
-                parent_a, parent_b = a._node, b._node
-            else:
+            if not (isinstance(a, Recorded) and isinstance(b, Recorded)):
+                return with_constant(a, b)
+            x, y = a._array, b._array
+            dtype = x.dtype
+            if dtype is not y.dtype or (dtype is not float32 and dtype is not float64):
                 a, b = pair(a, b)
-                if isinstance(a, Recorded):
-                    if fractional:
-                        a = as_float(a)  # type: ignore[arg-type]
-                    x, parent_a = a._array, a._node
-                else:
-                    x, parent_a = a, None
-                if isinstance(b, Recorded):
-                    if fractional:
-                        b = as_float(b)  # type: ignore[arg-type]
-                    y, parent_b = b._array, b._node
-                else:
-                    y, parent_b = b, None
+                if fractional:
+                    a, b = as_float(a), as_float(b)  # type: ignore[arg-type]
+                x, y = a._array, b._array
             result = wrap(local.quiet(forward, x, y))
+            parent_a, parent_b = a._node, b._node
             if (parent_a is not None or parent_b is not None) and local.recording:
-                keep_output, keep_a, keep_b = kept[parent_a is not None, parent_b is not None]
-                result._node = node = Node(
-                    op,
-                    (parent_a, parent_b),
-                    (result._array if keep_output else None, a if keep_a else None, b if keep_b else None),
-                )
-                if keep_output:
-                    node.changes = result._changes = Changes()
-                shape_a, shape_b = np.shape(x), np.shape(y)
-                if shape_a != shape_b:
-                    node.shapes = (shape_a, shape_b)
+                record_pair(result, a, b, parent_a, parent_b)
+                if x.shape != y.shape:
+                    result._node.shapes = (x.shape, y.shape)  # type: ignore[union-attr]
+            return result
+
+        def with_constant(a: Any, b: Any) -> Tensor:
+            """As `operator`, where one operand is a number or an array."""
+            a, b = pair(a, b)
+            if isinstance(a, Recorded) and isinstance(b, Recorded):
+                return operator(a, b)
+            if fractional:
+                a = as_float(a) if isinstance(a, Recorded) else a  # type: ignore[arg-type]
+                b = as_float(b) if isinstance(b, Recorded) else b  # type: ignore[arg-type]
+            if isinstance(a, Recorded):
+                result = wrap(local.quiet(forward, a._array, b))
+                if a._node is not None and local.recording:
+                    record_pair(result, a, b, a._node, None)
+            else:
+                result = wrap(local.quiet(forward, a, b._array))
+                if b._node is not None and local.recording:
+                    record_pair(result, a, b, None, b._node)
             return result
 
         return operator
@@ -192,7 +201,8 @@ def comparison(forward: Callable[[Any, Any], Any]) -> Binary:
 
     @functools.wraps(forward)
     def operator(a: Any, b: Any) -> Tensor:
-        a, b = pair(a, b)
+        if not (isinstance(a, Recorded) and isinstance(b, Recorded) and a._array.dtype is b._array.dtype):
+            a, b = pair(a, b)
         x = a._array if isinstance(a, Recorded) else a
         y = b._array if isinstance(b, Recorded) else b
         return wrap(modes.quiet(forward, x, y))

@@ -624,7 +624,11 @@ def sigmoid(x: Any) -> Any:
     >>> rt.sigmoid(rt.tensor([0.0, 1000.0, -1000.0])).tolist()
     [0.5, 1.0, 0.0]
     """
-    return np.reciprocal(np.exp(-x) + x.dtype.type(1))
+    if x.ndim == 0:
+        return 1 / (1 + np.exp(-x))
+    y = np.negative(x)
+    np.exp(y, out=y)
+    return np.reciprocal(np.add(y, _constant(1, x), out=y), out=y)
 
 
 @unary(lambda g, _out, x: g * (2 / math.sqrt(math.pi) * np.exp(-x * x)))
@@ -672,11 +676,11 @@ def relu(x: Tensor) -> Tensor:
     >>> rt.relu(rt.tensor([-1.0, 2.0])).tolist()
     [0.0, 2.0]
     """
-    return record(_RELU, np.maximum(x._array, _zero(x._array)), (x,))
+    return record(_RELU, np.maximum(x._array, _constant(0, x._array)), (x,))
 
 
 _LEAKY_RELU = Op(
-    "leaky_relu", lambda g, _out, x, slope: g * np.where(np.greater(x, 0), _one(x), _one(x) * slope)
+    "leaky_relu", lambda g, _out, x, slope: np.where(np.greater(x, 0), g, g * slope)
 )
 
 
@@ -706,19 +710,21 @@ def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
 
 
 def _leaky(a: Any, slope: float) -> Any:
-    return np.where(a > 0, a, a * slope)
+    scaled = a * slope
+    return np.maximum(a, scaled) if 0 <= slope <= 1 else np.where(a > 0, a, scaled)
 
 
-def _zero(x: Any) -> Any:
-    """Zero in the type of an array: a Python 0 costs NumPy a conversion as long as the operation."""
-    return _ZEROS[x.dtype] if x.dtype in _ZEROS else x.dtype.type(0)
+def _constant(value: int, x: Any) -> Any:
+    """A number as an array in the type of `x`: converting a Python number costs NumPy as much as the operation."""
+    found = _CONSTANTS.get((value, x.dtype))
+    return x.dtype.type(value) if found is None else found
 
 
-_ZEROS = {np.dtype(t): np.zeros((), t) for t in ("float32", "float64")}
-
-
-def _one(x: Any) -> Any:
-    return x.dtype.type(1)
+_CONSTANTS = {
+    (value, np.dtype(dtype)): np.full((), value, dtype)
+    for value in (0, 1)
+    for dtype in ("float32", "float64")
+}
 
 
 _SQRT_HALF = math.sqrt(0.5)
@@ -959,12 +965,13 @@ def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """
     if min is None and max is None:
         raise ValueError("clamp needs min, max or both")
-    if any(isinstance(limit, (Recorded, np.ndarray)) for limit in (min, max)):
+    if isinstance(min, (Recorded, np.ndarray)) or isinstance(max, (Recorded, np.ndarray)):
         bounded = x if min is None else where(less(x, min), min, x)
         return bounded if max is None else where(greater(bounded, max), max, bounded)
-    for limit in (min, max):
-        if limit is not None:
-            x = pair(x, limit)[0]
+    if x._array.dtype.kind != "f":
+        for limit in (min, max):
+            if limit is not None:
+                x = pair(x, limit)[0]
     a = x._array
     if min is not None:
         a = np.maximum(a, a.dtype.type(min))
@@ -1012,7 +1019,8 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
         raise TypeError(
             f"where needs a boolean condition, got {mask.dtype}: compare first, e.g. condition != 0"
         )
-    a, b = pair(a, b)
+    if not (isinstance(a, Recorded) and isinstance(b, Recorded) and a._array.dtype is b._array.dtype):
+        a, b = pair(a, b)
     if not isinstance(a, Recorded):
         a = wrap(np.asarray(a, b._array.dtype))
     if not isinstance(b, Recorded):

@@ -10,7 +10,8 @@ import numpy as np
 
 from rondeau.kernels import product
 from rondeau.tensor._autograd import Op, Recorded, record
-from rondeau.tensor._ops._operands import pair
+from rondeau.tensor._dtypes import float32, float64
+from rondeau.tensor._ops._operands import as_tensor, pair
 from rondeau.tensor._ops.reduce import sum as reduce_sum
 from rondeau.tensor._ops.shape import permute, reshape, unsqueeze
 
@@ -23,7 +24,8 @@ def product_array(a: Any, b: Any) -> Any:
 
     Floats go through the library's own product, whose bits do not depend on the number of threads.
     """
-    if a.dtype.kind != "f" or a.dtype.itemsize < 4 or not isinstance(a, np.ndarray):
+    dtype = a.dtype
+    if (dtype is not float32 and dtype is not float64) or type(a) is not np.ndarray:
         return np.matmul(a, b)
     if a.ndim == 2 and b.ndim == 2:
         return product.matmul(a, b)
@@ -80,7 +82,7 @@ def matmul(a: Any, b: Any) -> Tensor:
     [[11.0]]
     """
     if not (isinstance(a, Recorded) and isinstance(b, Recorded)):
-        a, b = _both_tensors(a, b)
+        a, b = as_tensor(a), as_tensor(b)
     x, y = a._array, b._array
     if x.dtype != y.dtype:
         raise TypeError(
@@ -111,12 +113,6 @@ def matmul(a: Any, b: Any) -> Tensor:
     if recorded._node is not None and x.shape[:-2] != y.shape[:-2]:
         recorded._node.shapes = (x.shape, y.shape)
     return recorded
-
-
-def _both_tensors(a: Any, b: Any) -> tuple[Any, Any]:
-    from rondeau.tensor._ops._operands import as_tensor
-
-    return as_tensor(a), as_tensor(b)
 
 
 def _checked(name: str, x: Any, ndim: int) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
 
 Dims = int | Sequence[int] | None
+_total: Any = np.add.reduce
+_maximum: Any = np.maximum.reduce
+_minimum: Any = np.minimum.reduce
 
 
 def normalize_dims(dim: Dims, ndim: int) -> tuple[int, ...]:
@@ -59,20 +62,41 @@ def normalize_dim(dim: int, ndim: int) -> int:
 
 def _axes(dim: Dims, ndim: int) -> tuple[int, ...]:
     """As `normalize_dims`; nothing to reduce over in a 0-d array."""
+    if dim is None and ndim < len(_ALL):
+        return _ALL[ndim]
+    if type(dim) is int and -ndim <= dim < ndim:
+        return (dim % ndim,)
     axes = normalize_dims(dim, ndim)
     return axes if ndim else ()
 
 
+_ALL = [tuple(range(n)) for n in range(8)]
+_FILLED_UP_TO = 4096  # elements for which writing them all costs less than NumPy's broadcast view
+
+
 def _restore(g: Any, shape: tuple[int, ...], axes: tuple[int, ...], keepdim: bool) -> Any:
     """Broadcast what was reduced over `axes` back to `shape`."""
-    if axes and not keepdim and len(axes) != len(shape):
-        g = np.expand_dims(g, axes)
+    g = _kept(g, axes, keepdim)
+    if type(g) is np.ndarray and math.prod(shape) <= _FILLED_UP_TO:
+        full = np.empty(shape, g.dtype)
+        full[...] = g
+        return full
     return np.broadcast_to(g, shape)
 
 
 def _kept(g: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
     """Put the reduced dimensions back, of size one."""
-    return g if keepdim or not axes else np.expand_dims(g, axes)
+    if keepdim or not axes:
+        return g
+    if isinstance(g, Recorded):
+        return np.expand_dims(g, axes)  # type: ignore[call-overload]
+    g = np.asarray(g)
+    if len(axes) == g.ndim + len(axes):
+        return g.reshape((1,) * len(axes))
+    sizes = list(g.shape)
+    for axis in axes:
+        sizes.insert(axis, 1)
+    return g.reshape(sizes)
 
 
 # --------------------------------------------------------------------------------------------- sum and mean
@@ -109,7 +133,7 @@ def sum(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike 
         x = cast(x, int64)
     array = x._array
     axes = _axes(dim, array.ndim)
-    return record(_SUM, np.add.reduce(array, axis=axes, keepdims=keepdim), (x,), array.shape, axes, keepdim)
+    return record(_SUM, _total(array, axis=axes, keepdims=keepdim), (x,), array.shape, axes, keepdim)
 
 
 _MEAN = Op("mean", lambda g, _out, _x, shape, axes, keepdim, count: _restore(g / count, shape, axes, keepdim))
@@ -157,7 +181,7 @@ def mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike
 
 
 def _mean(array: Any, axes: tuple[int, ...], keepdim: bool, count: int) -> Any:
-    return np.true_divide(np.add.reduce(array, axis=axes, keepdims=keepdim), array.dtype.type(count))
+    return np.true_divide(_total(array, axis=axes, keepdims=keepdim), array.dtype.type(count))
 
 
 def _var_derivative(g: Any, x: Any, axes: tuple[int, ...], keepdim: bool, count: int, divisor: float) -> Any:
@@ -223,8 +247,8 @@ def var(
 
 def _var(array: Any, axes: tuple[int, ...], keepdim: bool, count: int, divisor: float) -> Any:
     real = array.dtype.type
-    centred = array - np.add.reduce(array, axis=axes, keepdims=True) / real(count)
-    return np.add.reduce(centred * centred, axis=axes, keepdims=keepdim) / real(divisor)
+    centred = array - _total(array, axis=axes, keepdims=True) / real(count)
+    return _total(centred * centred, axis=axes, keepdims=keepdim) / real(divisor)
 
 
 def std(
@@ -311,7 +335,7 @@ def _check_nonempty(name: str, array: Any, axes: tuple[int, ...]) -> None:
         raise IndexError(f"{name} of nothing: a reduced dimension of shape {array.shape} has size 0")
 
 
-def _along(x: Tensor, dim: int, keepdim: bool, name: str, argument: Any) -> ValuesIndices:
+def _along(x: Tensor, dim: int, keepdim: bool, name: str, reduce: Any, argument: Any) -> ValuesIndices:
     array = x._array
     axis = normalize_dim(dim, array.ndim)
     if array.ndim == 0:
@@ -320,12 +344,11 @@ def _along(x: Tensor, dim: int, keepdim: bool, name: str, argument: Any) -> Valu
             wrap(np.zeros((), np.int64)),
         )
     _check_nonempty(name, array, (axis,))
-    index = modes.quiet(argument, array, axis=axis, keepdims=True)
-    values = np.take_along_axis(array, index, axis)
-    if not keepdim:
-        values = values.squeeze(axis)
-    result = record(_PICK, values, (x,), index, array.shape, axis, keepdim)
-    return ValuesIndices(result, wrap(index if keepdim else index.squeeze(axis)))
+    values = modes.quiet(reduce, array, axis, keepdims=keepdim)
+    index = argument(array, axis)
+    kept = _kept(index, (axis,), False)
+    result = record(_PICK, values, (x,), kept, array.shape, axis, keepdim)
+    return ValuesIndices(result, wrap(kept if keepdim else index))
 
 
 def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -354,7 +377,7 @@ def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     >>> rt.amax(rt.tensor([[1.0, 2.0], [3.0, 0.0]]), dim=1).tolist()
     [2.0, 3.0]
     """
-    return _extreme(x, dim, keepdim, _EXTREME, np.maximum.reduce)
+    return _extreme(x, dim, keepdim, _EXTREME, _maximum)
 
 
 def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -383,7 +406,7 @@ def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     >>> rt.amin(rt.tensor([[1.0, 2.0], [3.0, 0.0]]), dim=1).tolist()
     [1.0, 0.0]
     """
-    return _extreme(x, dim, keepdim, _EXTREME_MIN, np.minimum.reduce)
+    return _extreme(x, dim, keepdim, _EXTREME_MIN, _minimum)
 
 
 def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
@@ -420,7 +443,7 @@ def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         from rondeau.tensor._ops.elementwise import maximum
 
         return maximum(x, dim)  # type: ignore[arg-type]
-    return _along(x, dim, keepdim, "max", np.argmax)
+    return _along(x, dim, keepdim, "max", _maximum, np.ndarray.argmax)
 
 
 def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
@@ -456,7 +479,7 @@ def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         from rondeau.tensor._ops.elementwise import minimum
 
         return minimum(x, dim)  # type: ignore[arg-type]
-    return _along(x, dim, keepdim, "min", np.argmin)
+    return _along(x, dim, keepdim, "min", _minimum, np.ndarray.argmin)
 
 
 def _argument(name: str, function: Any, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
@@ -607,14 +630,23 @@ def softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
 
 
 def _largest(array: Any, axis: Any) -> Any:
-    return np.maximum.reduce(array, axis=axis, keepdims=True, initial=-math.inf)
+    return (
+        _maximum(array, axis=axis, keepdims=True)
+        if array.size
+        else np.full(_reduced(array.shape, axis), -math.inf, array.dtype)
+    )
+
+
+def _reduced(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
+    """`shape` with the reduced dimensions of size one."""
+    axes = (axis,) if isinstance(axis, int) else range(len(shape)) if axis is None else axis
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
 
 def _softmax(array: Any, axis: Any) -> Any:
     e = np.asarray(array - _largest(array, axis))
     np.exp(e, out=e)
-    e /= np.add.reduce(e, axis=axis, keepdims=True)
-    return e
+    return np.divide(e, _total(e, axis=axis, keepdims=True), out=e)
 
 
 _LOG_SOFTMAX = Op(
@@ -652,7 +684,7 @@ def log_softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tenso
 
 def _log_softmax(array: Any, axis: Any) -> Any:
     shifted = np.asarray(array - _largest(array, axis))
-    shifted -= np.log(np.add.reduce(np.exp(shifted), axis=axis, keepdims=True))
+    shifted -= np.log(_total(np.exp(shifted), axis=axis, keepdims=True))
     return shifted
 
 
@@ -696,7 +728,7 @@ def logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
 def _logsumexp(array: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
     largest = np.asarray(_largest(array, axes))
     largest[np.isinf(largest)] = 0
-    total = np.log(np.add.reduce(np.exp(array - largest), axis=axes, keepdims=True)) + largest
+    total = np.log(_total(np.exp(array - largest), axis=axes, keepdims=True)) + largest
     return total if keepdim or not axes else np.squeeze(total, axes)
 
 
@@ -718,8 +750,7 @@ def _norm_derivative(g: Any, out: Any, x: Any, p: float, axes: tuple[int, ...], 
         return g * (np.sign(x) * share)
     # The derivative at 0 is 0, as for every p > 1; for p < 1 it does not exist.
     zero = np.equal(_data(x), 0)
-    magnitude = np.abs(x) if isinstance(x, Recorded) else np.abs(x)
-    inner = np.where(zero, 1.0, magnitude) ** (p - 1) * np.sign(x)
+    inner = np.where(zero, 1.0, np.abs(x)) ** (p - 1) * np.sign(x)
     return np.where(np.equal(_data(out), 0), 0.0, inner * (g * _nonzero(out) ** (1 - p)))
 
 
@@ -773,17 +804,17 @@ def norm(x: Tensor, p: float | str = 2.0, dim: Dims = None, keepdim: bool = Fals
 
 def _norm(array: Any, p: float, axes: tuple[int, ...], keepdim: bool) -> Any:
     if p == 2:
-        return np.sqrt(np.add.reduce(array * array, axis=axes, keepdims=keepdim))
+        return np.sqrt(_total(array * array, axis=axes, keepdims=keepdim))
     magnitude = np.abs(array)
     if p == 1:
-        return np.add.reduce(magnitude, axis=axes, keepdims=keepdim)
+        return _total(magnitude, axis=axes, keepdims=keepdim)
     if p == 0:
-        return np.add.reduce((array != 0).astype(array.dtype), axis=axes, keepdims=keepdim)
+        return _total((array != 0).astype(array.dtype), axis=axes, keepdims=keepdim)
     if p == math.inf:
-        return np.maximum.reduce(magnitude, axis=axes, keepdims=keepdim)
+        return _maximum(magnitude, axis=axes, keepdims=keepdim)
     if p == -math.inf:
-        return np.minimum.reduce(magnitude, axis=axes, keepdims=keepdim)
-    return np.add.reduce(magnitude**p, axis=axes, keepdims=keepdim) ** (1 / p)
+        return _minimum(magnitude, axis=axes, keepdims=keepdim)
+    return _total(magnitude**p, axis=axes, keepdims=keepdim) ** (1 / p)
 
 
 # ------------------------------------------------------------------------------------- products, running sums

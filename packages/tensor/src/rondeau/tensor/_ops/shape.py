@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.tensor._autograd import Op, record, record_view, sum_to
+from rondeau.tensor._dtypes import promote
 from rondeau.tensor._ops._operands import as_tensor, cast
 from rondeau.tensor._ops.reduce import normalize_dim, normalize_dims
 
@@ -232,6 +233,14 @@ def permute(x: Tensor, *dims: Any) -> Tensor:
     return record_view(_PERMUTE, x._array.transpose(order), x, partial(_permute_to, order), back)
 
 
+def reverse(x: Tensor) -> Tensor:
+    """Return `x` with its dimensions in reverse order: ``x.T``."""
+    return record_view(_REVERSE, x._array.T, x, np.transpose)
+
+
+_REVERSE = Op("permute", lambda g, _out, _x, _show: np.transpose(g), view=True)
+
+
 def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
     """Return `x` with two dimensions exchanged.
 
@@ -325,6 +334,19 @@ def _expand_to(shape: Shape, x: Any) -> Any:
     return np.broadcast_to(x, shape)
 
 
+def _broadcast_view(array: Any, shape: Shape) -> Any:
+    """``np.broadcast_to``, at a quarter of its cost where the memory has no gaps."""
+    if type(array) is not np.ndarray or not array.flags.c_contiguous or not array.size:
+        return np.broadcast_to(array, shape)
+    extra = len(shape) - array.ndim
+    strides = [0] * extra
+    for size, old, stride in zip(shape[extra:], array.shape, array.strides, strict=True):
+        strides.append(stride if size == old else 0)
+    view: Any = np.ndarray(shape, array.dtype, array, 0, strides)
+    view.flags.writeable = False
+    return view
+
+
 def expand(x: Tensor, *shape: Any) -> Tensor:
     """Return `x` repeated along dimensions of size 1, without copying.
 
@@ -362,7 +384,7 @@ def expand(x: Tensor, *shape: Any) -> Tensor:
             f"cannot expand a tensor of shape {array.shape} to {wanted}: only sizes of 1 stretch"
         )
     target = tuple(o if w == -1 and o is not None else w for w, o in zip(wanted, old, strict=True))
-    return record_view(_EXPAND, np.broadcast_to(array, target), x, partial(_expand_to, target), array.shape)
+    return record_view(_EXPAND, _broadcast_view(array, target), x, partial(_expand_to, target), array.shape)
 
 
 def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
@@ -470,17 +492,19 @@ _STACK = Op(
 )
 
 
-def _common(tensors: Sequence[Any], name: str) -> list[Tensor]:
-    found = [as_tensor(x) for x in tensors]
+def _common(tensors: Sequence[Any], name: str) -> tuple[tuple[Tensor, ...], list[Any]]:
+    """Tensors in their common type, and their arrays."""
+    found = tuple([as_tensor(x) for x in tensors])
     if not found:
         raise ValueError(f"{name} needs at least one tensor")
-    dtype = found[0]._array.dtype
-    for x in found[1:]:
-        if x._array.dtype != dtype:
-            from rondeau.tensor._dtypes import promote
-
-            dtype = promote(dtype, x._array.dtype)
-    return [cast(x, dtype) for x in found]
+    arrays = [x._array for x in found]
+    dtype = arrays[0].dtype
+    if any([a.dtype is not dtype for a in arrays]):
+        for a in arrays[1:]:
+            dtype = promote(dtype, a.dtype)
+        found = tuple([cast(x, dtype) for x in found])
+        arrays = [x._array for x in found]
+    return found, arrays
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -508,17 +532,22 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     >>> rt.cat([rt.tensor([1, 2]), rt.tensor([3])]).tolist()
     [1, 2, 3]
     """
-    found = _common(tensors, "cat")
+    found, arrays = _common(tensors, "cat")
     # PyTorch lets an empty vector stand beside tensors of any shape.
-    arrays = [x._array for x in found if x._array.shape != (0,)] or [found[0]._array]
-    if arrays[0].ndim == 0:
+    joined = arrays
+    if any([a.shape == (0,) for a in arrays]):
+        joined = [a for a in arrays if a.shape != (0,)] or arrays[:1]
+    if joined[0].ndim == 0:
         raise ValueError("cat needs tensors of at least one dimension: use stack() for numbers")
-    axis = normalize_dim(dim, arrays[0].ndim)
-    outer = [a.shape[:axis] + a.shape[axis + 1 :] for a in arrays]
-    if any(o != outer[0] or a.ndim != arrays[0].ndim for o, a in zip(outer, arrays, strict=True)):
-        raise ValueError(f"cat along dim {dim}: all other sizes must be equal, got {[a.shape for a in arrays]}")
-    lengths = [None if x._array.shape == (0,) else x._array.shape[axis] for x in found]
-    return record(_CAT, np.concatenate(arrays, axis), tuple(found), axis, lengths)
+    axis = normalize_dim(dim, joined[0].ndim)
+    try:
+        result = np.concatenate(joined, axis)
+    except ValueError as error:
+        raise ValueError(
+            f"cat along dim {dim}: all other sizes must be equal, got {[a.shape for a in joined]}"
+        ) from error
+    lengths = [None if a.shape == (0,) else a.shape[axis] for a in arrays]
+    return record(_CAT, result, found, axis, lengths)
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -546,12 +575,13 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     >>> rt.stack([rt.tensor([1, 2]), rt.tensor([3, 4])], dim=1).tolist()
     [[1, 3], [2, 4]]
     """
-    found = _common(tensors, "stack")
-    arrays = [x._array for x in found]
-    if any(a.shape != arrays[0].shape for a in arrays):
+    found, arrays = _common(tensors, "stack")
+    shape = arrays[0].shape
+    if any([a.shape != shape for a in arrays]):
         raise ValueError(f"stack needs tensors of one shape, got {[a.shape for a in arrays]}")
-    axis = normalize_dim(dim, arrays[0].ndim + 1)
-    return record(_STACK, np.stack(arrays, axis), tuple(found), axis, len(arrays))
+    axis = normalize_dim(dim, len(shape) + 1)
+    place = (slice(None),) * axis + (None,)
+    return record(_STACK, np.concatenate([a[place] for a in arrays], axis), found, axis, len(arrays))
 
 
 def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
