@@ -158,7 +158,17 @@ def test_ctrl_c_then_resume(corpus, whole, tmp_path):
     folder = tmp_path / "run"
     interrupting = CHILD.replace("signal.SIGKILL", "signal.SIGINT")
     stopped = subprocess.run(
-        [sys.executable, "-c", interrupting, "latest:4", "train", corpus, *OPTIONS, f"--output={folder}"],
+        [
+            sys.executable,
+            "-c",
+            interrupting,
+            "latest:4",
+            "train",
+            corpus,
+            *OPTIONS,
+            "--threads=1",
+            f"--output={folder}",
+        ],
         capture_output=True,
         text=True,
         timeout=300,
