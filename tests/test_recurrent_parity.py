@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}  # of the largest magnitude
 FORMS = ("dense", "unbatched", "sorted", "unsorted")
 SIZES = (1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 48, 65)  # on both sides of a vector and of a tile
-SEEDS = range(360)
+SEEDS = range(320)
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def test_a_drawn_configuration_equals_pytorch(seed):
     arrays = cast(draw_arrays(rng, drawn), drawn.dtype)
     theirs_layer = getattr(torch.nn, drawn.cell)(drawn.I, drawn.H, dtype=torch.float64, **drawn.options)
     weights = {
-        name: rng.standard_normal(tuple(w.shape)) / np.sqrt(drawn.H)
+        name: rng.uniform(-1, 1, tuple(w.shape)) / np.sqrt(drawn.H)
         for name, w in theirs_layer.state_dict().items()
     }
     weights = {name: w.astype(drawn.dtype) for name, w in weights.items()}

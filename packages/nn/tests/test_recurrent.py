@@ -469,6 +469,11 @@ def slow_and_fast(x, r, s):
     return h, m.where(h > s.e, h, 0.9 * s.e + 0.1 * h)
 
 
+def test_a_cell_documents_itself_as_its_step_does():
+    assert slow_and_fast.__doc__.startswith("Two states, a comparison")
+    assert nn.cells.gru.__doc__.startswith("Step the gated recurrent unit")
+
+
 def test_a_users_cell_by_hand():
     T, B, I, H = 5, 2, 3, 4  # noqa: E741
     layer = nn.Recurrent(slow_and_fast, I, H, dtype="float64")
@@ -574,6 +579,11 @@ def zeros(*shape, dtype="float32"):
         ),
         (lambda: nn.LSTM(4, 5, proj_size=5), ValueError, "proj_size has to be smaller than hidden_size"),
         (lambda: nn.LSTM(4, 5, proj_size=-1), ValueError, "proj_size should be a positive integer or zero"),
+        (
+            lambda: nn.Recurrent(nn.cells.gru, 4, 5, proj_size=2),
+            ValueError,
+            r"proj_size=2 needs a cell that does not read its first state, which is projected: gru reads s\.h",
+        ),
         (lambda: nn.LSTM(4, 0), ValueError, "hidden_size must be greater than zero, got 0"),
         (lambda: nn.LSTM(0, 5), ValueError, "input_size must be greater than zero, got 0"),
         (lambda: nn.LSTM(4, 5, 0), ValueError, "num_layers must be greater than zero, got 0"),

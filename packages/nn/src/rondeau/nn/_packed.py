@@ -246,7 +246,7 @@ def pad_sequence(
     steps = np.arange(T)
     first = T - lengths if padding_side == "left" else np.zeros_like(lengths)
     valid = (first[:, None] <= steps) & (steps < (first + lengths)[:, None])
-    rows = _Put.apply(rt.cat(items, 0), np.flatnonzero(valid), B * T, padding_value)
+    rows: Tensor = _Put.apply(rt.cat(items, 0), np.flatnonzero(valid), B * T, padding_value)
     padded = rows.reshape(B, T, *items[0].shape[1:])
     return padded if batch_first else padded.transpose(0, 1)
 

@@ -79,7 +79,9 @@ def recurrent_cell(
     """
 
     def decorate(step: Step) -> Cell:
-        return Cell(step, gates, states, name or step.__name__)
+        cell = Cell(step, gates, states, name or step.__name__)
+        cell.__doc__ = step.__doc__
+        return cell
 
     return decorate
 
@@ -136,7 +138,7 @@ def _as_rows(x: Any, layout: Layout) -> Any:
 
 
 def _gradients(
-    ctx: Any, inputs: list[Tensor | None], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
+    ctx: Any, inputs: list[Any], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
 ) -> Iterator[Tensor | None]:
     """Backpropagation through time, by the kernels."""
     cell, layout, _, saved = ctx.run
@@ -155,12 +157,13 @@ def _gradients(
 
 
 def _differentiable_gradients(
-    ctx: Any, inputs: list[Tensor | None], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
+    ctx: Any, inputs: list[Any], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
 ) -> Iterator[Tensor | None]:
     """Backpropagation through time that can be differentiated again: the reference, run on Tensors."""
     cell, layout, reverse, _ = ctx.run
     # Copies, where `rt.grad` stops: of the inputs themselves one may have been computed from another.
-    x, *tensors = copies = [None if t is None else t.clone() for t in inputs]
+    copies: list[Any] = [None if t is None else t.clone() for t in inputs]
+    x, *tensors = copies
     initial = tuple(s.reshape(layout.batch_size, s.shape[-1]) for s in tensors[WEIGHTS:])
     weights = Weights(*tensors[:WEIGHTS])
     output, final = reference.run(
@@ -242,6 +245,18 @@ class Recurrent(Module):
     ((7, 4, 10), (4, 4, 5), (4, 4, 5))
     """
 
+    cell: Cell
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bias: bool
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+    proj_size: int
+    num_directions: int
+    _names: list[list[str | None]]  # of each layer and direction, in the order of Weights
+
     def __init__(
         self,
         cell: Cell,
@@ -283,6 +298,11 @@ class Recurrent(Module):
                 f"proj_size has to be smaller than hidden_size, got proj_size={proj_size} and "
                 f"hidden_size={hidden_size}"
             )
+        if proj_size > 0 and cell.plan.reads_state(cell.states[0]):
+            raise ValueError(
+                f"proj_size={proj_size} needs a cell that does not read its first state, which is projected: "
+                f"{cell.name} reads s.{cell.states[0]}"
+            )
         self.cell = cell
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -293,7 +313,7 @@ class Recurrent(Module):
         self.bidirectional = bidirectional
         self.proj_size = proj_size
         self.num_directions = 2 if bidirectional else 1
-        self._names: list[list[str | None]] = []  # of each layer and direction, in the order of Weights
+        self._names = []
         output_size = proj_size or hidden_size
         for layer in range(num_layers):
             inputs = input_size if layer == 0 else output_size * self.num_directions
@@ -342,12 +362,16 @@ class Recurrent(Module):
         RuntimeError
             If the input's last dimension or the initial states have the wrong size, or there are no steps.
         """
-        if not isinstance(input, Tensor | PackedSequence):
+        output: Tensor | PackedSequence
+        if isinstance(input, PackedSequence):
+            output, states = self._forward_packed(input, hx)
+        elif isinstance(input, Tensor):
+            output, states = self._forward_dense(input, hx)
+        else:
             raise TypeError(
-                f"input should be a Tensor or a PackedSequence, got {type(input).__name__}: wrap it in rt.tensor(...)"
+                f"input should be a Tensor or a PackedSequence, got {type(input).__name__}: "
+                "wrap it in rt.tensor(...)"
             )
-        run = self._forward_packed if isinstance(input, PackedSequence) else self._forward_dense
-        output, states = run(input, hx)
         return output, states[0] if len(states) == 1 else states
 
     def begin_state(self, batch_size: int | None = None, device: Any = None) -> State:

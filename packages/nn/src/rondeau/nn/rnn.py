@@ -181,6 +181,11 @@ class LSTM(Recurrent):
 class _SingleStep(Module):
     """One step of a cell over a batch: `Recurrent`'s layer over a sequence of one step."""
 
+    cell: Cell
+    input_size: int
+    hidden_size: int
+    bias: bool
+
     def __init__(
         self,
         cell: Cell,
@@ -211,7 +216,7 @@ class _SingleStep(Module):
         """Return the sizes, and that there is no bias."""
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
 
-    def _step(self, input: Tensor, hx: tuple[Tensor, ...] | None) -> list[Tensor]:
+    def _step(self, input: Tensor, hx: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
         """Return the new states, each (B, H), or (H,) for an input (I,)."""
         name = type(self).__name__
         dtype = self.weight_ih.dtype
@@ -235,7 +240,7 @@ class _SingleStep(Module):
         weights = [None if weight is None else getattr(self, weight) for weight in self._names]
         layout = Layout.dense(1, input.shape[0] if input.ndim == 2 else 1)
         _, *states = RecurrentLayer.apply(self.cell, layout, False, input, *weights, *hx)
-        return states
+        return tuple(states)
 
 
 def _check_state(state: Tensor, shape: tuple[int, ...], dtype: DTypeLike, name: str) -> None:
