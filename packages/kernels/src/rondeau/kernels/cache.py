@@ -15,6 +15,7 @@ belongs to the user alone (mode 0700), because reading it runs what it holds.
 import contextlib
 import functools
 import hashlib
+import inspect
 import os
 import pickle
 import platform
@@ -32,12 +33,14 @@ import llvmlite
 import numba
 import numpy as np
 from llvmlite import binding
-from numba.core import config
+from numba import types
+from numba.core import cgutils, config
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
+from numba.extending import intrinsic
 
-__all__ = ["cache_folder", "cached_njit", "kernel_njit", "need_symbol", "provide_symbol"]
+__all__ = ["cache_folder", "cached_njit", "compiled_once", "kernel_njit", "need_symbol", "provide_symbol"]
 
 _KEEP_DAYS = 60
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
@@ -86,6 +89,7 @@ def cached_njit(function: Callable[..., Any] | None = None, *, source: str = "",
 
 
 _SYMBOL_PREFIX = "rondeau_"
+_ELEMENTS = (types.float32, types.float64)
 _providers: dict[str, Callable[[], int]] = {}
 _needed: set[str] = set()
 
@@ -110,6 +114,64 @@ def need_symbol(name: str) -> None:
     if name not in _needed:
         binding.add_symbol(name, _providers[name]())
         _needed.add(name)
+
+
+def compiled_once(signature_of: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Make a function that other kernels call by the name of a symbol: compiled once a dtype, not into each of them.
+
+    Numba compiles a function anew into all that call it, level by level: a product and its packing added a second to
+    every kernel that uses them.
+
+    Parameters
+    ----------
+    signature_of : callable
+        Gives the function's signature, without result, for ``types.float32`` and for ``types.float64``. A call goes
+        to the one that its arguments fit.
+
+    Returns
+    -------
+    callable
+        A decorator; the decorated function is for compiled code only.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        dispatcher = cached_njit(function)
+        signatures = {f"rondeau_{function.__name__.strip('_')}_{e}": signature_of(e) for e in _ELEMENTS}
+
+        def address(signature: Any) -> int:
+            dispatcher.compile(signature)
+            result = dispatcher.overloads[signature.args]
+            return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
+
+        for symbol, signature in signatures.items():
+            provide_symbol(symbol, functools.partial(address, signature))
+
+        def call(typingctx: Any, *given: Any) -> Any:
+            def fits(signature: Any) -> bool:
+                pairs = zip(given, signature.args, strict=True)
+                return all(typingctx.can_convert(ours, theirs) is not None for ours, theirs in pairs)
+
+            fitting = [(symbol, signature) for symbol, signature in signatures.items() if fits(signature)]
+            if not fitting:
+                return None
+            symbol, signature = fitting[0]
+
+            def codegen(context: Any, builder: Any, _: Any, values: Any) -> Any:
+                need_symbol(symbol)
+                kind = context.call_conv.get_function_type(types.none, signature.args)
+                native = cgutils.get_or_insert_function(builder.module, kind, symbol)
+                context.call_conv.call_function(builder, native, types.none, signature.args, values)
+                return context.get_dummy_value()
+
+            return signature, codegen
+
+        # Numba reads an intrinsic's parameters here, and would take *given for a single tuple.
+        context = inspect.Parameter("typingctx", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(function).parameters.values()
+        call.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
+        return intrinsic(call)
+
+    return decorate
 
 
 def cache_folder() -> Path:

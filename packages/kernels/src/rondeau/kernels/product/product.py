@@ -30,7 +30,7 @@ from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from rondeau.kernels import buffers, threads
-from rondeau.kernels.cache import cached_njit, kernel_njit
+from rondeau.kernels.cache import cached_njit, compiled_once, kernel_njit
 from rondeau.kernels.product.microkernel import advance, compute_tile, pointer_to
 from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.product.transpose import transpose_square
@@ -66,6 +66,11 @@ class _Matrix(NamedTuple):
     """Elements between columns."""
 
 
+def _matrix_type(element: Any) -> Any:
+    """Give Numba's type of a matrix."""
+    return types.NamedTuple([types.CPointer(element), types.intp, types.intp], _Matrix)
+
+
 @kernel_njit
 def _matrix(array: Any) -> Any:
     """Give the matrix of a 2-D array."""
@@ -99,7 +104,12 @@ def num_panels(b: Any, N: Any) -> Any:
     return (N + width - 1) // width
 
 
-@kernel_njit
+def _signature_of_a_panel(element: Any) -> Any:
+    size, pointer = types.intp, types.CPointer(element)
+    return types.none(_matrix_type(element), size, size, size, size, pointer)
+
+
+@compiled_once(_signature_of_a_panel)
 def _pack_panel(b: Any, K: Any, columns: Any, lanes: Any, width: Any, packed: Any) -> Any:
     """Pack one panel of `columns` columns of the matrix `b` into rows of `width` values at pointer `packed`."""
     whole_columns = columns - columns % lanes if b.row == 1 else 0
@@ -120,7 +130,12 @@ def _pack_panel(b: Any, K: Any, columns: Any, lanes: Any, width: Any, packed: An
             target[j] = 0
 
 
-@kernel_njit
+def _signature_of_packing(element: Any) -> Any:
+    pointer = types.CPointer(element)
+    return types.none(_matrix_type(element), types.intp, types.intp, types.intp, pointer)
+
+
+@compiled_once(_signature_of_packing)
 def _pack_panels(b: Any, K: Any, N: Any, lanes: Any, packed: Any) -> Any:
     """Pack the (K, N) matrix `b` to pointer `packed`, panel by panel."""
     width = _VECTORS * lanes
@@ -175,7 +190,12 @@ def pack(b: Any, b_at: Any, k_stride: Any, n_stride: Any, K: Any, N: Any, packed
     _pack_panels(source, K, N, _BYTES // b.itemsize, pointer_to(packed, packed_at))
 
 
-@kernel_njit
+def _signature_of_product(element: Any) -> Any:
+    pointer, matrix, size = types.CPointer(element), _matrix_type(element), types.intp
+    return types.none(matrix, size, size, pointer, size, size, matrix, types.boolean)
+
+
+@compiled_once(_signature_of_product)
 def _multiply_packed(a: Any, M: Any, K: Any, packed: Any, N: Any, lanes: Any, c: Any, accumulate: Any) -> Any:
     """C[M, N] (+)= A[M, K] @ B[K, N] for matrices `a` and `c`, with the panels of B at pointer `packed`."""
     width = _VECTORS * lanes
@@ -235,7 +255,12 @@ def product_rows(
             )  # fmt: skip
 
 
-@kernel_njit
+def _signature_of_any_product(element: Any) -> Any:
+    pointer, matrix, size = types.CPointer(element), _matrix_type(element), types.intp
+    return types.none(matrix, matrix, matrix, size, size, size, size, pointer, types.boolean)
+
+
+@compiled_once(_signature_of_any_product)
 def _multiply(
     a: Any, b: Any, c: Any, M: Any, N: Any, K: Any, lanes: Any, workspace: Any, accumulate: Any
 ) -> Any:
