@@ -174,7 +174,7 @@ def test_a_view_taken_before_the_change_of_its_base_is_noticed():
     view = x[0]
     x.mul_(2)
     y = view + 1
-    with pytest.raises(RuntimeError, match="used a view .*take the view again after the change"):
+    with pytest.raises(RuntimeError, match=r"used a view .*take the view again after the change"):
         y.backward()
 
 

@@ -126,7 +126,7 @@ def test_no_warning_where_torch_gives_none():
 def test_unsupported_types():
     with pytest.raises(TypeError, match="cannot hold dtype complex128"):
         rt.tensor(np.array([1j]))
-    with pytest.raises(TypeError, match="made of numbers.*different lengths"):
+    with pytest.raises(TypeError, match=r"made of numbers.*different lengths"):
         rt.tensor([None])
     with pytest.raises(TypeError, match="made of numbers"):
         rt.tensor("text")

@@ -149,7 +149,7 @@ class Op:
         *vjps: Callable[..., Any],
         joint: bool = False,
         view: bool = False,
-        custom: Callable[[Node, Any, bool], Sequence[Any]] | None = None,
+        custom: Callable[[Node, Any, bool, bool], Sequence[Any]] | None = None,
         owns_gradients: bool = False,
         add_into: Callable[..., None] | None = None,
     ) -> None:
@@ -259,9 +259,11 @@ def record(op: Op, array: Any, inputs: tuple[Tensor, ...], *parameters: Any) -> 
 def attach(result: Tensor, op: Op, inputs: tuple[Tensor, ...], parameters: tuple[Any, ...]) -> None:
     """Give `result` a new node."""
     array = result._array
+    parents: tuple[Node | None, ...]
+    kept: tuple[Tensor | None, ...] = ()
     if op.joint:
-        keep_output, kept = op.kept((True,))[0], ()
         parents = tuple([t._node for t in inputs])
+        keep_output = op.kept(_ONE)[0]
     elif len(inputs) == 1:
         (x,) = inputs
         parents = (x._node,)
@@ -518,7 +520,7 @@ def _propagate(
             _check_unchanged(node)
         parents = node.parents
         if op.custom is not None:
-            gradients = op.custom(node, g, create_graph, retain_graph)
+            gradients: Sequence[Any] | None = op.custom(node, g, create_graph, retain_graph)
         else:
             if create_graph:
                 arguments: Sequence[Any] = _saved_as_tensors(node)
@@ -596,7 +598,7 @@ def _accumulate(tensor: Tensor | None, g: Any, own: bool, create_graph: bool) ->
 
 
 def _saved_as_tensors(node: Node) -> list[Any]:
-    """What a node saved, its output as a tensor of the node itself, for products that record."""
+    """Return what a node saved, its output as a tensor of the node itself, for products that record."""
     assert node.saved is not None
     output, *rest = node.saved
     if output is not None:
@@ -634,7 +636,7 @@ def _check_fresh_view(node: Node, view: Node) -> None:
 
 
 def _leading_to(targets: Iterable[Node], roots: Iterable[Node]) -> set[Node]:
-    """The nodes between `roots` and `targets`: those through which a gradient must pass."""
+    """Return the nodes between `roots` and `targets`: those through which a gradient must pass."""
     seen = set(roots)
     stack = list(seen)
     while stack:
@@ -739,7 +741,7 @@ def grad(
         create_graph=create_graph,
         captured=captured,
     )
-    results = []
+    results: list[Any] = []
     for i, tensor in enumerate(starts):
         assert tensor._node is not None
         g = captured[tensor._node]
@@ -764,7 +766,7 @@ def _roots(outputs: tuple[Tensor, ...], gradients: Any, create_graph: bool) -> l
         gradients = (gradients,)
     if len(gradients) != len(outputs):
         raise RuntimeError(f"expected one gradient for each of {len(outputs)} outputs, got {len(gradients)}")
-    roots = []
+    roots: list[tuple[Node, Any]] = []
     for output, g in zip(outputs, gradients, strict=True):
         node, array = output._node, output._array
         if node is None:
@@ -778,14 +780,16 @@ def _roots(outputs: tuple[Tensor, ...], gradients: Any, create_graph: bool) -> l
                     f"a gradient can be left out only for a tensor of one element, this one has shape {array.shape}: "
                     "reduce it first, e.g. .sum(), or pass the gradient"
                 )
-            g = np.ones_like(array)
+            g = np.empty(array.shape, array.dtype)
+            g.fill(1)
         given = g._array if isinstance(g, Recorded) else np.asarray(g)
         if given.shape != array.shape:
             raise RuntimeError(
                 f"expected a gradient of shape {array.shape} like the tensor, got {given.shape}"
             )
         if given.dtype != array.dtype:
-            g = given = given.astype(array.dtype)
+            g = g.to(array.dtype) if isinstance(g, Recorded) else wrap(given.astype(array.dtype))  # type: ignore[attr-defined]
+            given = g._array
         if create_graph:
             roots.append((node, g if isinstance(g, Recorded) else wrap(given)))
         else:

@@ -7,6 +7,7 @@ category a tensor with dimensions outranks a zero-dimensional one, which outrank
 
 from __future__ import annotations
 
+import builtins
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,13 +50,13 @@ def as_dtype(dtype: DTypeLike) -> type_:
     return found
 
 
-def is_float(dtype: type_) -> bool_:
+def is_float(dtype: type_) -> builtins.bool:
     """Whether values of this type can have gradients."""
     return dtype.kind == "f"
 
 
 def default_for(array: np.ndarray[Any, Any]) -> type_:
-    """The type that Python numbers and lists take: floats float32, integers int64, booleans bool."""
+    """Return the type that Python numbers and lists take: floats float32, integers int64, booleans bool."""
     kind = array.dtype.kind
     if kind == "f":
         return DEFAULT_FLOAT
@@ -65,7 +66,7 @@ def default_for(array: np.ndarray[Any, Any]) -> type_:
 
 
 def promote(x: type_, y: type_) -> type_:
-    """The common type of two types of equal rank (both with dimensions, or both without).
+    """Return the common type of two types of equal rank (both with dimensions, or both without).
 
     Examples
     --------
@@ -78,8 +79,9 @@ def promote(x: type_, y: type_) -> type_:
 
 
 def result_type(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> type_:
-    """The type of an arithmetic result of two arrays, by PyTorch's rule of categories and dimensions."""
-    a, b = x.dtype, y.dtype
+    """Return the type of an arithmetic result of two arrays, by PyTorch's rule of categories and dimensions."""
+    a: type_ = x.dtype
+    b: type_ = y.dtype
     if a == b:
         return a
     if (x.ndim == 0) == (y.ndim == 0):
@@ -89,12 +91,8 @@ def result_type(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> type_:
 
 
 def scalar_result_type(x: type_, number: object) -> type_:
-    """The type of arithmetic between an array of type `x` and a Python number."""
-    category = 2 if isinstance(number, float) else 0 if isinstance(number, (np.bool_, _python_bool)) else 1
+    """Return the type of arithmetic between an array of type `x` and a Python number."""
+    category = 2 if isinstance(number, float) else 0 if isinstance(number, (np.bool_, builtins.bool)) else 1
     if category <= _CATEGORY[x.kind]:
         return x
     return DEFAULT_FLOAT if category == 2 else int64
-
-
-_python_bool = type(True)
-bool_ = _python_bool

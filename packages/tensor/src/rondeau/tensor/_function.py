@@ -254,6 +254,7 @@ class Function:
             )
         if g._array.shape != shape:
             raise RuntimeError(
-                f"{cls.__name__}.backward returned a gradient of shape {g._array.shape} for argument {i} of shape {shape}"
+                f"{cls.__name__}.backward returned a gradient of shape {g._array.shape} for argument {i} "
+                f"of shape {shape}"
             )
         return g if create_graph else g._array

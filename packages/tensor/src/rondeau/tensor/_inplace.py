@@ -48,7 +48,7 @@ _REBASE = Op(
 
 
 def _base_and_show(view: Tensor) -> tuple[Tensor, Callable[[Any], Any]]:
-    """The tensor at the root of a chain of views, and the function from it to the last."""
+    """Return the tensor at the root of a chain of views, and the function from it to the last."""
     steps = []
     tensor = view
     while tensor._view is not None:

@@ -64,7 +64,8 @@ class Generator:
         expected = self.numpy.bit_generator.state
         if not isinstance(state, dict) or state.get("bit_generator") != expected["bit_generator"]:
             raise ValueError(
-                f"expected the state of a {expected['bit_generator']} generator, as get_state() returns it, got {state!r}"
+                f"expected the state of a {expected['bit_generator']} generator, as get_state() returns it, "
+                f"got {state!r}"
             )
         self.numpy.bit_generator.state = state
 
@@ -126,7 +127,7 @@ def _finished(array: Any, dtype: DTypeLike | None, device: str | None, requires_
 
 
 def _drawn_type(dtype: DTypeLike | None) -> Any:
-    """The type to draw in: float32 directly, all else by way of float64."""
+    """Return the type to draw in: float32 directly, all else by way of float64."""
     return np.float32 if dtype is None or np.dtype(dtype) == float32 else np.float64
 
 

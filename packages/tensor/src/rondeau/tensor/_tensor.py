@@ -104,7 +104,7 @@ class Tensor(Recorded):
     @data.setter
     def data(self, value: Any) -> None:
         array = value._array if isinstance(value, Recorded) else value
-        if not isinstance(array, np.ndarray) and device_of(array) == "cpu":
+        if not _is_array(array):
             raise TypeError(f"expected an array as data, got {type(value).__name__}")
         if self._node is not None and array.dtype.kind != "f":
             raise TypeError(f"data of a tensor that requires gradients must be floating, got {array.dtype}")
@@ -557,11 +557,11 @@ class Tensor(Recorded):
     def __rmatmul__(self, other: Any) -> Tensor:
         return linalg.matmul(other, self)
 
-    def __eq__(self, other: object) -> Any:
-        return elementwise.eq(self, other) if isinstance(other, _OPERANDS) else NotImplemented
+    def __eq__(self, other: Any) -> Any:
+        return elementwise.eq(self, other) if _is_operand(other) else NotImplemented
 
-    def __ne__(self, other: object) -> Any:
-        return elementwise.ne(self, other) if isinstance(other, _OPERANDS) else NotImplemented
+    def __ne__(self, other: Any) -> Any:
+        return elementwise.ne(self, other) if _is_operand(other) else NotImplemented
 
     __rand__ = elementwise.bitwise_and
     __ror__ = elementwise.bitwise_or
@@ -672,8 +672,8 @@ class Tensor(Recorded):
         result = shapes.reshape(self, *size)
         if result._array.size and not np.may_share_memory(result._array, self._array):
             raise ValueError(
-                f"view: a tensor of shape {self._array.shape} and these strides cannot be seen as {size} without a copy: "
-                "use reshape()"
+                f"view: a tensor of shape {self._array.shape} and these strides cannot be seen as {size} "
+                "without a copy: use reshape()"
             )
         return result
 
@@ -787,7 +787,16 @@ class HookHandle:
             self._node.hooks.pop(id(self), None)
 
 
-_OPERANDS = (Recorded, np.ndarray, np.generic, int, float, bool, list)
+def _is_array(value: Any) -> bool:
+    """Whether a value is an array of NumPy or, on a GPU, of CuPy."""
+    return isinstance(value, np.ndarray) or hasattr(value, "__cuda_array_interface__")
+
+
+def _is_operand(value: Any) -> bool:
+    """Whether comparing a tensor with `value` means comparing its elements."""
+    return isinstance(value, (Recorded, np.ndarray, np.generic, int, float, bool, list))
+
+
 _MOVE = Op("to", lambda g, _out, _x, device: _moved(g, device))
 
 
@@ -796,13 +805,13 @@ def _moved(g: Any, device: str) -> Any:
 
 
 def _as_data(data: Any, dtype: DTypeLike | None, device: str | None) -> Any:
-    """What a tensor holds, from whatever it is made of."""
+    """Return what a tensor holds, from whatever it is made of."""
     if isinstance(data, Recorded):
         array = data._array
-    elif isinstance(data, (np.ndarray, np.generic)) or (
-        device_of(data) == "cuda" and hasattr(data, "__cuda_array_interface__")
-    ):
-        array = np.asarray(data) if isinstance(data, np.generic) else data
+    elif isinstance(data, np.generic):
+        array = np.asarray(data)
+    elif _is_array(data):
+        array = data
     else:
         array = np.asarray(_plain(data))
         if array.dtype.kind not in "biuf":

@@ -18,7 +18,7 @@ class GradcheckError(AssertionError):
 
 
 def _outputs(function: Callable[..., Any], inputs: Sequence[Any]) -> list[Tensor]:
-    """The differentiable outputs of a function."""
+    """Return the differentiable outputs of a function."""
     result = function(*inputs)
     found = result if isinstance(result, (tuple, list)) else (result,)
     return [o for o in found if isinstance(o, Tensor) and o.dtype.kind == "f"]
@@ -136,7 +136,7 @@ def _differences(
     outputs: Sequence[Tensor],
     eps: float,
 ) -> list[list[np.ndarray[Any, Any]]]:
-    """The Jacobians of all outputs with respect to all wanted inputs, by central differences."""
+    """Return the Jacobians of all outputs with respect to all wanted inputs, by central differences."""
     jacobians = [[np.zeros((o.numel(), x.numel())) for x in wanted] for o in outputs]
 
     def evaluate() -> list[np.ndarray[Any, Any]]:
@@ -194,7 +194,7 @@ def gradgradcheck(
     >>> rt.gradgradcheck(lambda x: x.exp() * x, x)
     True
     """
-    inputs, wanted = _checked(inputs)
+    inputs, _ = _checked(inputs)
     random = np.random.default_rng(0)
     cotangents = [
         Tensor(random.standard_normal(o.shape), requires_grad=True)

@@ -94,7 +94,7 @@ def _reachable(root: Node) -> list[Node]:
     return sorted(seen, key=lambda node: node.number)
 
 
-def _leaf_label(node: Node, called: Mapping[Node | None, str]) -> str:
+def _leaf_label(node: Node, called: Mapping[Node, str]) -> str:
     tensor = node.holder() if node.holder is not None else None
     name = called.get(node, "leaf").replace("\\", "\\\\").replace('"', '\\"')
     if tensor is None:

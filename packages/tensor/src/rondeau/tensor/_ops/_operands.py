@@ -119,7 +119,7 @@ def binary(
     vjp_b: Callable[[Any, Any, Any, Any], Any],
     fractional: bool = False,
 ) -> Callable[[Callable[[Any, Any], Any]], Binary]:
-    """Make an elementwise operator of two operands, either of which may be a number or an array, from its array function.
+    """Make an elementwise operator of two operands from its array function; either may be a number or an array.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def binary(
             if dtype is not y.dtype or (dtype is not float32 and dtype is not float64):
                 a, b = pair(a, b)
                 if fractional:
-                    a, b = as_float(a), as_float(b)  # type: ignore[arg-type]
+                    a, b = as_float(a), as_float(b)
                 x, y = a._array, b._array
             result = wrap(local.quiet(forward, x, y))
             parent_a, parent_b = a._node, b._node

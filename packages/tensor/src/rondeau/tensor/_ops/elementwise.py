@@ -679,9 +679,7 @@ def relu(x: Tensor) -> Tensor:
     return record(_RELU, np.maximum(x._array, _constant(0, x._array)), (x,))
 
 
-_LEAKY_RELU = Op(
-    "leaky_relu", lambda g, _out, x, slope: np.where(np.greater(x, 0), g, g * slope)
-)
+_LEAKY_RELU = Op("leaky_relu", lambda g, _out, x, slope: np.where(np.greater(x, 0), g, g * slope))
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
@@ -715,7 +713,7 @@ def _leaky(a: Any, slope: float) -> Any:
 
 
 def _constant(value: int, x: Any) -> Any:
-    """A number as an array in the type of `x`: converting a Python number costs NumPy as much as the operation."""
+    """Return a number as an array in the type of `x`: NumPy converts a Python number as slowly as it adds it."""
     found = _CONSTANTS.get((value, x.dtype))
     return x.dtype.type(value) if found is None else found
 
@@ -828,8 +826,11 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
 
 
 def _softplus(a: Any, beta: float, threshold: float) -> Any:
-    scaled = a * beta
-    return np.where(scaled > threshold, a, np.log1p(np.exp(np.minimum(scaled, threshold))) / beta)
+    scaled = a if beta == 1 else a * beta
+    y = np.log1p(np.exp(-np.abs(scaled))) + np.maximum(scaled, _constant(0, a))
+    y = y if beta == 1 else y / beta
+    # In float32 log(1 + exp(x)) rounds to x from 17 on: a threshold beyond changes nothing.
+    return y if threshold >= 17 and a.dtype == np.float32 else np.where(scaled > threshold, a, y)
 
 
 # ------------------------------------------------------------------------------------- rounding and limits
@@ -1025,7 +1026,7 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
         a = wrap(np.asarray(a, b._array.dtype))
     if not isinstance(b, Recorded):
         b = wrap(np.asarray(b, a._array.dtype))
-    return record_broadcast(_WHERE, np.where(mask, a._array, b._array), (a, b), mask)  # type: ignore[arg-type]
+    return record_broadcast(_WHERE, np.where(mask, a._array, b._array), (a, b), mask)
 
 
 def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:

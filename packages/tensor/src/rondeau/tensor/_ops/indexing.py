@@ -10,6 +10,7 @@ import numpy as np
 from rondeau.kernels import scatter
 from rondeau.tensor._autograd import Op, Recorded, record, record_view, wrap
 from rondeau.tensor._ops._operands import as_tensor, cast
+from rondeau.tensor._ops.elementwise import add
 from rondeau.tensor._ops.reduce import ValuesIndices, normalize_dim
 
 if TYPE_CHECKING:
@@ -168,11 +169,15 @@ def getitem(x: Tensor, index: Any) -> Tensor:
 # ------------------------------------------------------------------------------------ along one dimension
 
 
+_smallest: Any = np.minimum.reduce
+_largest: Any = np.maximum.reduce
+
+
 def _index_array(name: str, index: Any, size: int) -> Any:
     array = as_tensor(index)._array
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} needs integers as index, got {array.dtype}")
-    if array.size and (array.min() < 0 or array.max() >= size):
+    if array.size and (_smallest(array, None) < 0 or _largest(array, None) >= size):
         wrong = array[(array < 0) | (array >= size)].flat[0]
         raise IndexError(f"{name}: index {wrong} is out of range for a dimension of size {size}")
     return array
@@ -219,7 +224,7 @@ def index_select(x: Tensor, dim: int, index: Any) -> Tensor:
 
 
 def _grid(index: Any, axis: int) -> tuple[Any, ...]:
-    """The index that reads one element for each entry of `index`, at its own place but for `axis`."""
+    """Return the index that reads one element for each entry of `index`, at its own place but for `axis`."""
     places = list(np.ogrid[tuple(slice(n) for n in index.shape)])
     places[axis] = index
     return tuple(places)
@@ -308,7 +313,7 @@ def scatter_add(x: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
     _check_along("scatter_add", found.shape, shape, axis)
     _check_along("scatter_add", found.shape, src._array.shape, -1)
     part = getitem(src, tuple(slice(n) for n in found.shape))
-    return x + (part if not shape else _scatter(as_tensor(part), _grid(found, axis), shape))
+    return add(x, part if not shape else _scatter(part, _grid(found, axis), shape))
 
 
 def index_add(x: Tensor, dim: int, index: Any, source: Tensor) -> Tensor:
@@ -344,7 +349,8 @@ def index_add(x: Tensor, dim: int, index: Any, source: Tensor) -> Tensor:
     shape = x._array.shape
     axis = normalize_dim(dim, len(shape))
     found = _index_array("index_add", index, shape[axis])
-    return x + _scatter(source, found if axis == 0 else (slice(None),) * axis + (found,), shape)
+    where = found if axis == 0 else (*(slice(None),) * axis, found)
+    return add(x, _scatter(source, where, shape))
 
 
 def scatter_into_zeros(g: Any, index: Any, shape: tuple[int, ...], axis: int) -> Any:
@@ -507,14 +513,14 @@ def _without(g: Any, index: Any) -> Any:
     if isinstance(g, Recorded):
         keep = np.ones(g._array.shape, g._array.dtype)
         keep[index] = 0
-        return g * keep  # type: ignore[operator]
+        return g * keep
     kept = g.copy()
     kept[index] = 0
     return kept
 
 
 def _written(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    """What the gradient of a written value gets: the part that was written, of the value's shape."""
+    """Return what the gradient of a written value gets: the part that was written, of the value's shape."""
     part = g[index]
     if part.shape == shape:
         return part
@@ -534,7 +540,7 @@ SETITEM = Op(
 
 
 def value_for(x: Tensor, value: Any) -> Tensor:
-    """The value of an assignment into `x`, in its type.
+    """Return the value of an assignment into `x`, in its type.
 
     Raises
     ------

@@ -40,7 +40,7 @@ def product_array(a: Any, b: Any) -> Any:
 
 
 def _times(a: Any, b: Any) -> Any:
-    """The product of two arrays, or of operands one of which is a tensor."""
+    """Return the product of two arrays, or of operands one of which is a tensor."""
     if isinstance(a, Recorded) or isinstance(b, Recorded):
         return matmul(a, b)
     return product_array(a, b)
@@ -95,21 +95,21 @@ def matmul(a: Any, b: Any) -> Tensor:
             "the last but one of the second (its only one for a vector)"
         )
     if n == 2 and m == 2:
-        return record(_MATMUL, product_array(x, y), (a, b))  # type: ignore[arg-type]
+        return record(_MATMUL, product_array(x, y), (a, b))
     if n == 1:
-        return reshape(matmul(unsqueeze(a, 0), b), (*y.shape[:-2], *y.shape[-1:]) if m > 1 else ())  # type: ignore[arg-type]
+        return reshape(matmul(unsqueeze(a, 0), b), (*y.shape[:-2], *y.shape[-1:]) if m > 1 else ())
     if m == 1:
-        return reshape(matmul(a, unsqueeze(b, 1)), x.shape[:-1])  # type: ignore[arg-type]
+        return reshape(matmul(a, unsqueeze(b, 1)), x.shape[:-1])
     if m == 2:  # one matrix behind a batch: all rows at once
         return reshape(
             matmul(reshape(a, (-1 if x.size else math.prod(x.shape[:-1]), x.shape[-1])), b),
             (*x.shape[:-1], y.shape[-1]),
-        )  # type: ignore[arg-type]
+        )
     try:
         result = product_array(x, y)
     except ValueError as error:
         raise ValueError(f"matmul: the batches of shapes {x.shape} and {y.shape} do not broadcast") from error
-    recorded = record(_MATMUL, result, (a, b))  # type: ignore[arg-type]
+    recorded = record(_MATMUL, result, (a, b))
     if recorded._node is not None and x.shape[:-2] != y.shape[:-2]:
         recorded._node.shapes = (x.shape, y.shape)
     return recorded
@@ -264,7 +264,7 @@ def outer(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _parse(equation: str, ndims: Sequence[int]) -> tuple[list[str], str]:
-    """Return one label per dimension of each operand, and of the output; an ellipsis gets capital letters of its own."""
+    """Return one label per dimension of each operand, and of the output; an ellipsis gets labels of its own."""
     equation = equation.replace(" ", "")
     left, arrow, right = equation.partition("->")
     terms = left.split(",")

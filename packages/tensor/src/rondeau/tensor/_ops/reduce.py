@@ -21,6 +21,8 @@ Dims = int | Sequence[int] | None
 _total: Any = np.add.reduce
 _maximum: Any = np.maximum.reduce
 _minimum: Any = np.minimum.reduce
+_conjunction: Any = np.logical_and.reduce
+_disjunction: Any = np.logical_or.reduce
 
 
 def normalize_dims(dim: Dims, ndim: int) -> tuple[int, ...]:
@@ -331,7 +333,7 @@ def _extreme(x: Tensor, dim: Dims, keepdim: bool, op: Op, reduce: Any) -> Tensor
 
 
 def _check_nonempty(name: str, array: Any, axes: tuple[int, ...]) -> None:
-    if 0 in [array.shape[i] for i in axes]:
+    if array.size == 0 and 0 in [array.shape[i] for i in axes]:
         raise IndexError(f"{name} of nothing: a reduced dimension of shape {array.shape} has size 0")
 
 
@@ -570,7 +572,7 @@ def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     >>> rt.all(rt.tensor([True, False])).item()
     False
     """
-    return wrap(np.logical_and.reduce(x._array, axis=_axes(dim, x._array.ndim), keepdims=keepdim))
+    return wrap(_conjunction(x._array, axis=_axes(dim, x._array.ndim), keepdims=keepdim))
 
 
 def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -593,7 +595,7 @@ def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     >>> rt.any(rt.tensor([True, False])).item()
     True
     """
-    return wrap(np.logical_or.reduce(x._array, axis=_axes(dim, x._array.ndim), keepdims=keepdim))
+    return wrap(_disjunction(x._array, axis=_axes(dim, x._array.ndim), keepdims=keepdim))
 
 
 # -------------------------------------------------------------------------------------- softmax and relatives

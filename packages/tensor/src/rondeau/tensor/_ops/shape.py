@@ -375,16 +375,22 @@ def expand(x: Tensor, *shape: Any) -> Tensor:
     array = x._array
     wanted = sizes(shape)
     extra = len(wanted) - array.ndim
-    old = (None,) * extra + array.shape
-    if extra < 0 or any(
-        (w == -1 and o is None) or (w not in (-1, o) and o not in (1, None))
-        for w, o in zip(wanted, old, strict=True)
-    ):
+    target = list(wanted)
+    fits = extra >= 0 and -1 not in wanted[:extra]
+    if fits:
+        for i, old in enumerate(array.shape, extra):
+            if target[i] == -1:
+                target[i] = old
+            elif old not in (1, target[i]):
+                fits = False
+    if not fits:
         raise ValueError(
-            f"cannot expand a tensor of shape {array.shape} to {wanted}: only sizes of 1 stretch"
+            f"cannot expand a tensor of shape {array.shape} to {wanted}: only sizes of 1 stretch, "
+            "new dimensions come first"
         )
-    target = tuple(o if w == -1 and o is not None else w for w, o in zip(wanted, old, strict=True))
-    return record_view(_EXPAND, _broadcast_view(array, target), x, partial(_expand_to, target), array.shape)
+    return record_view(
+        _EXPAND, _broadcast_view(array, tuple(target)), x, partial(_expand_to, tuple(target)), array.shape
+    )
 
 
 def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
@@ -499,7 +505,7 @@ def _common(tensors: Sequence[Any], name: str) -> tuple[tuple[Tensor, ...], list
         raise ValueError(f"{name} needs at least one tensor")
     arrays = [x._array for x in found]
     dtype = arrays[0].dtype
-    if any([a.dtype is not dtype for a in arrays]):
+    if any(a.dtype is not dtype for a in arrays):
         for a in arrays[1:]:
             dtype = promote(dtype, a.dtype)
         found = tuple([cast(x, dtype) for x in found])
@@ -535,7 +541,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     found, arrays = _common(tensors, "cat")
     # PyTorch lets an empty vector stand beside tensors of any shape.
     joined = arrays
-    if any([a.shape == (0,) for a in arrays]):
+    if (0,) in [a.shape for a in arrays]:
         joined = [a for a in arrays if a.shape != (0,)] or arrays[:1]
     if joined[0].ndim == 0:
         raise ValueError("cat needs tensors of at least one dimension: use stack() for numbers")
@@ -577,7 +583,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """
     found, arrays = _common(tensors, "stack")
     shape = arrays[0].shape
-    if any([a.shape != shape for a in arrays]):
+    if [a.shape for a in arrays] != [shape] * len(arrays):
         raise ValueError(f"stack needs tensors of one shape, got {[a.shape for a in arrays]}")
     axis = normalize_dim(dim, len(shape) + 1)
     place = (slice(None),) * axis + (None,)

@@ -1,0 +1,183 @@
+"""Indexing of every kind against PyTorch, and its errors."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from rondeau import tensor as rt
+
+torch = pytest.importorskip("torch")
+
+
+@st.composite
+def indexed_arrays(draw):
+    """An array and an index into it: what both libraries understand alike."""
+    shape = draw(npst.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=5))
+    kinds = []
+    for size in shape[: draw(st.integers(0, len(shape)))]:
+        kinds.append(
+            draw(
+                st.one_of(
+                    st.integers(-size, size - 1),
+                    st.builds(
+                        slice,
+                        st.none() | st.integers(-size, size),
+                        st.none() | st.integers(-size, size),
+                        st.sampled_from([None, 1, 2]),
+                    ),
+                    npst.arrays(
+                        np.int64, st.sampled_from([(3,), (2, 3)]), elements=st.integers(-size, size - 1)
+                    ),
+                )
+            )
+        )
+    if draw(st.booleans()):
+        kinds.insert(draw(st.integers(0, len(kinds))), None)
+    if draw(st.booleans()):
+        kinds.append(Ellipsis)
+    return shape, tuple(kinds)
+
+
+def convert(m, index):
+    return tuple(m.tensor(i) if isinstance(i, np.ndarray) else i for i in index)
+
+
+@settings(max_examples=300, deadline=None)
+@given(indexed_arrays())
+@example(((3, 4), (np.array([0, 0, 2]), slice(None))))
+@example(((3, 4, 2), (slice(None), np.array([1, 1]), np.array([0, 1]))))
+@example(((3, 4, 2), (np.array([1, 1]), slice(None), np.array([0, 1]))))
+@example(((2,), (0, None)))
+def test_reading_and_its_gradient(drawn):
+    shape, index = drawn
+    array = np.arange(np.prod(shape), dtype="float64").reshape(shape) + 1
+    ours, theirs = rt.tensor(array, requires_grad=True), torch.tensor(array, requires_grad=True)
+    a, b = ours[convert(rt, index)], theirs[convert(torch, index)]
+    assert a.shape == tuple(b.shape)
+    np.testing.assert_array_equal(a.data, b.detach().numpy())
+    if any(isinstance(i, np.ndarray) for i in index):
+        assert not np.shares_memory(a.data, array)
+    elif a.numel():
+        assert np.shares_memory(a.data, ours.data)
+    cotangent = np.random.default_rng(0).standard_normal(a.shape)
+    (a * rt.tensor(cotangent)).sum().backward()
+    (b * torch.tensor(cotangent)).sum().backward()
+    np.testing.assert_allclose(ours.grad.data, theirs.grad.numpy(), rtol=1e-12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(indexed_arrays(), st.booleans())
+def test_writing_and_its_gradients(drawn, scalar):
+    shape, index = drawn
+    array = np.arange(np.prod(shape), dtype="float64").reshape(shape) + 1
+    part = array[index]
+    # Where an index repeats, the order of writes is not defined in PyTorch: write one value.
+    repeats = any(isinstance(i, np.ndarray) for i in index)
+    value = np.array(5.0) if scalar or repeats else np.random.default_rng(0).standard_normal(part.shape)
+    results = []
+    for m in (rt, torch):
+        x, v = m.tensor(array, requires_grad=True), m.tensor(value, requires_grad=True)
+        y = x * 2
+        y[convert(m, index)] = v
+        (y * m.tensor(array)).sum().backward()
+        results.append([np.asarray(t.detach().numpy()) for t in (y, x.grad, v.grad)])
+    if repeats:
+        results = [r[:2] for r in results]
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [3, 5000])
+def test_repeated_rows_add_in_order_whatever_their_number(dtype, rows):
+    """Few rows go through NumPy, many through the compiled scatter: the same bits, those of a plain loop."""
+    random = np.random.default_rng(0)
+    ids = random.integers(-7, 7, rows)
+    g = random.standard_normal((rows, 6)).astype(dtype)
+    expected = np.zeros((7, 6), dtype)
+    for i, row in zip(ids, g, strict=True):
+        expected[i] += row
+    x = rt.zeros(7, 6, dtype=dtype, requires_grad=True)
+    x[ids].backward(rt.tensor(g))
+    np.testing.assert_array_equal(x.grad.data, expected)
+
+
+def test_many_slices_of_one_tensor_accumulate():
+    x = rt.ones(50, 3, dtype="float64", requires_grad=True)
+    total = sum((x[t] * (t + 1)).sum() for t in range(50))
+    total.backward()
+    np.testing.assert_array_equal(x.grad.data, np.repeat(np.arange(1.0, 51), 3).reshape(50, 3))
+
+
+def test_numbers_of_numpy_and_tensors_index():
+    x = rt.arange(5)
+    assert x[np.int64(2)].item() == x[rt.tensor(2)].item() == 2
+    assert x[np.array([1, 2])].tolist() == x[range(1, 3)].tolist() == x[[rt.tensor(1), 2]].tolist() == [1, 2]
+    assert x[np.array([True, False, True, False, False])].tolist() == [0, 2]
+    assert x[[]].tolist() == []
+    assert [1, 2, 3][rt.tensor(1)] == 2
+
+
+def test_iteration_and_length():
+    x = rt.tensor([[1, 2], [3, 4]])
+    assert [row.tolist() for row in x] == [[1, 2], [3, 4]]
+    assert len(x) == 2
+    assert 3 in x
+    assert 5 not in x
+    with pytest.raises(TypeError, match="iteration over a tensor without dimensions"):
+        iter(rt.tensor(1.0))
+    with pytest.raises(TypeError, match="without dimensions"):
+        len(rt.tensor(1.0))
+
+
+def test_index_errors():
+    x = rt.ones(3, 4)
+    with pytest.raises(IndexError, match="index 3 is out of bounds for axis 0 with size 3"):
+        x[3]
+    with pytest.raises(IndexError, match="out of bounds"):
+        x[rt.tensor([0, 3])]
+    with pytest.raises(IndexError, match="too many indices"):
+        x[0, 0, 0]
+    with pytest.raises(IndexError, match="integers, slices and masks, got values of float32"):
+        x[rt.tensor([0.5])]
+    with pytest.raises(IndexError, match=r"index_select: index 4 is out of range for a dimension of size 4"):
+        rt.index_select(x, 1, rt.tensor([4]))
+    with pytest.raises(IndexError, match=r"gather: index -1 is out of range"):
+        rt.gather(x, 0, rt.tensor([[-1, 0]]))
+    with pytest.raises(TypeError, match="index_select needs integers as index, got float32"):
+        rt.index_select(x, 0, rt.tensor([0.0]))
+    with pytest.raises(ValueError, match=r"index of shape \(3,\) does not fit a tensor of shape \(3, 4\)"):
+        rt.gather(x, 0, rt.tensor([0, 1, 2]))
+    with pytest.raises(ValueError, match=r"needs an index of one dimension, got shape \(1, 1\)"):
+        rt.index_select(x, 0, rt.tensor([[0]]))
+    with pytest.raises(TypeError, match="masked_select needs a boolean mask, got int64"):
+        rt.masked_select(x, rt.tensor([1]))
+    with pytest.raises(TypeError, match="where needs a boolean condition, got float32"):
+        rt.where(x, x, x)
+    with pytest.raises(ValueError, match="topk: k must be between 0 and the size 4"):
+        rt.topk(x, 5)
+    with pytest.raises(ValueError, match="broadcast"):
+        x[0] = rt.ones(3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    npst.arrays(
+        np.float64, npst.array_shapes(max_dims=3, max_side=5), elements=st.sampled_from([0.0, 1.0, 2.0, 3.0])
+    ),
+    st.booleans(),
+)
+def test_sort_keeps_the_order_of_equals(array, descending):
+    ours = rt.sort(rt.tensor(array), descending=descending)
+    theirs = torch.sort(torch.tensor(array), descending=descending, stable=True)
+    np.testing.assert_array_equal(ours.values.data, theirs.values.numpy())
+    np.testing.assert_array_equal(ours.indices.data, theirs.indices.numpy())
+
+
+def test_nonzero():
+    array = np.array([[0, 1], [2, 0]])
+    np.testing.assert_array_equal(
+        rt.nonzero(rt.tensor(array)).data, torch.nonzero(torch.tensor(array)).numpy()
+    )
