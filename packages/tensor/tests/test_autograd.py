@@ -546,6 +546,15 @@ def test_hook_replaces_the_gradient_and_can_be_removed():
     assert x.grad.item() == 11
 
 
+def test_hooks_without_kept_handles_all_run_in_their_order():
+    x = rt.ones(1, requires_grad=True)
+    seen = []
+    for i in range(5):
+        x.register_hook(lambda g, i=i: seen.append(i))
+    (2 * x).sum().backward()
+    assert seen == [0, 1, 2, 3, 4]
+
+
 def test_a_hook_that_keeps_the_gradient_keeps_its_value():
     x = leaf([2.0])
     kept = []

@@ -50,6 +50,10 @@ def convert(m, index):
 @example(((3, 4, 2), (slice(None), np.array([1, 1]), np.array([0, 1]))))
 @example(((3, 4, 2), (np.array([1, 1]), slice(None), np.array([0, 1]))))
 @example(((2,), (0, None)))
+@example(((2, 3, 4), (0, slice(None), np.array([1, 1, 0]))))
+@example(((2, 3, 4, 2), (np.array([1, 1]), Ellipsis, 0)))
+@example(((2, 3, 4, 2), (slice(None), np.array([1, 1]), slice(None), 0)))
+@example(((2, 3, 4, 2), (0, None, np.array([1, 1]), slice(None), np.array([0, 1]))))
 def test_reading_and_its_gradient(drawn):
     shape, index = drawn
     array = np.arange(np.prod(shape), dtype="float64").reshape(shape) + 1

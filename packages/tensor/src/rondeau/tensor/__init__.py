@@ -28,6 +28,7 @@ from rondeau.tensor._creation import (
 )
 from rondeau.tensor._dtypes import bool, float16, float32, float64, int8, int16, int32, int64, uint8
 from rondeau.tensor._function import Function
+from rondeau.tensor._hooks import RemovableHandle
 from rondeau.tensor._ops.elementwise import (
     abs,
     add,
@@ -175,6 +176,7 @@ __all__ = [
     "Generator",
     "GradcheckError",
     "Node",
+    "RemovableHandle",
     "Tensor",
     "abs",
     "add",

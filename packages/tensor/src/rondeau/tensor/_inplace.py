@@ -4,6 +4,10 @@ The new values are computed by the ordinary operator and written into the old me
 operator's node. What had saved the old values notices in its backward. A leaf that requires gradients, or a view of
 one, cannot be changed while recording. A changed *view* moves its base too: the base becomes "the old base outside
 the view, the view's values inside", so gradients flow through both.
+
+Two departures from PyTorch, which looks at every view anew after its base has changed. A recorded view that was taken
+before a recorded change through *another* tensor shows the new values but has the old history: using it and calling
+backward is an error that says so. A view that needed no gradient when it was taken goes on needing none.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from rondeau.tensor._autograd import (
     wrap,
 )
 from rondeau.tensor._ops._operands import cast
-from rondeau.tensor._ops.indexing import SETITEM, array_index, value_for
+from rondeau.tensor._ops.indexing import SETITEM, array_index, getitem, two_steps, value_for
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -194,7 +198,11 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
         If the shapes do not fit.
     """
     check_changeable(self)
-    index, _ = array_index(index)
+    index, basic = array_index(index)
+    steps = None if basic else two_steps(index, self._array.ndim)
+    if steps is not None:
+        setitem(getitem(self, steps[0]), steps[1], value)
+        return
     given = value_for(self, value)
     if given._changes is not None and given._changes is self._changes:
         given = given.clone()  # reading and writing one memory

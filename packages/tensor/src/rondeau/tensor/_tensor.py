@@ -13,6 +13,7 @@ from rondeau.tensor._autograd import Node, Op, Recorded, is_leaf_node, leaf_node
 from rondeau.tensor._devices import device_of, move, namespace
 from rondeau.tensor._dtypes import as_dtype, default_for, float32, float64, int64
 from rondeau.tensor._dtypes import bool as bool_
+from rondeau.tensor._hooks import RemovableHandle
 from rondeau.tensor._ops import elementwise, indexing, linalg, reduce
 from rondeau.tensor._ops import shape as shapes
 from rondeau.tensor._ops._operands import cast
@@ -391,7 +392,7 @@ class Tensor(Recorded):
         if self._node.holder is None:
             self._node.holder = weakref.ref(self)
 
-    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> HookHandle:
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call a function with the gradient of this tensor whenever backward has computed it.
 
         Parameters
@@ -401,7 +402,7 @@ class Tensor(Recorded):
 
         Returns
         -------
-        HookHandle
+        RemovableHandle
             Its ``remove()`` takes the hook off again.
 
         Raises
@@ -411,7 +412,9 @@ class Tensor(Recorded):
         """
         if self._node is None:
             raise RuntimeError("register_hook() of a tensor that does not require gradients")
-        return HookHandle(self._node, hook)
+        if self._node.hooks is None:
+            self._node.hooks = {}
+        return RemovableHandle(self._node.hooks, hook)
 
     # ------------------------------------------------------------------------------------------ Python's protocols
 
@@ -764,27 +767,6 @@ class Tensor(Recorded):
     def new_ones(self, *size: Any) -> Tensor:
         """Return ones of a shape, in the type and on the device of this tensor."""
         return wrap(namespace(self.device).ones(shapes.sizes(size), self._array.dtype))
-
-
-class HookHandle:
-    """A hook on a tensor, to take off again.
-
-    Parameters
-    ----------
-    node : Node
-    hook : callable
-    """
-
-    def __init__(self, node: Node, hook: Callable[[Tensor], Tensor | None]) -> None:
-        if node.hooks is None:
-            node.hooks = {}
-        node.hooks[id(self)] = hook
-        self._node = node
-
-    def remove(self) -> None:
-        """Take the hook off; a second time does nothing."""
-        if self._node.hooks is not None:
-            self._node.hooks.pop(id(self), None)
 
 
 def _is_array(value: Any) -> bool:

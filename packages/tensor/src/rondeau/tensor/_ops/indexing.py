@@ -62,6 +62,44 @@ def array_index(index: Any) -> tuple[Any, bool]:
     return part, type(part) in _BASIC
 
 
+def two_steps(index: Any, ndim: int) -> tuple[Any, Any] | None:
+    """Return an index as one of integers and slices and then one of arrays, where NumPy would order axes otherwise.
+
+    For NumPy an integer beside an array is an array too, and arrays that a slice separates move their axes to the
+    front; in PyTorch integers take no part in that. None where both agree.
+
+    Examples
+    --------
+    >>> two_steps((0, slice(None), np.array([1, 2])), 3)
+    ((0, slice(None, None, None), slice(None, None, None)), (slice(None, None, None), array([1, 2])))
+    """
+    if not isinstance(index, tuple):
+        return None
+    placed = [i for i, part in enumerate(index) if isinstance(part, (int, np.ndarray))]
+    integers = any(type(index[i]) is int for i in placed)
+    if not integers or not placed or placed[-1] - placed[0] + 1 == len(placed):
+        return None
+    used = sum(part.ndim if _is_mask(part) else part is not None and part is not Ellipsis for part in index)
+    first: list[Any] = []
+    then: list[Any] = []
+    for part in index:
+        if part is Ellipsis:
+            first += [slice(None)] * (ndim - used)
+            then += [slice(None)] * (ndim - used)
+        elif isinstance(part, np.ndarray):
+            first += [slice(None)] * (part.ndim if _is_mask(part) else 1)
+            then.append(part)
+        else:
+            first.append(part)
+            if type(part) is not int:
+                then.append(slice(None))
+    return tuple(first), tuple(then)
+
+
+def _is_mask(part: Any) -> bool:
+    return isinstance(part, np.ndarray) and part.dtype.kind == "b"
+
+
 # --------------------------------------------------------------------------------------------------- reading
 
 
@@ -158,6 +196,9 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     index, basic = array_index(index)
     array = x._array
     if not basic:
+        steps = two_steps(index, array.ndim)
+        if steps is not None:
+            return getitem(getitem(x, steps[0]), steps[1])
         return record(_TAKE, array[index], (x,), index, array.shape)
     result = array[index]
     if type(result) is not np.ndarray:
