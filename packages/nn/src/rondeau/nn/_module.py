@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rondeau.tensor import Tensor, no_grad
+from rondeau.tensor import RemovableHandle, Tensor, no_grad
 
 from ._parameter import Parameter
 from ._safetensors import as_array, load_safetensors
@@ -640,22 +640,6 @@ class Module:
             return f"{type(self).__name__}({extra})"
         lines = "\n".join(([extra] if extra else []) + children).replace("\n", "\n  ")
         return f"{type(self).__name__}(\n  {lines}\n)"
-
-
-class RemovableHandle:
-    """Takes one hook away again."""
-
-    _next = 0
-
-    def __init__(self, hooks: dict[int, Callable[..., Any]], hook: Callable[..., Any]) -> None:
-        self._hooks = hooks
-        self._key = RemovableHandle._next
-        RemovableHandle._next += 1
-        hooks[self._key] = hook
-
-    def remove(self) -> None:
-        """Remove the hook; a second call does nothing."""
-        self._hooks.pop(self._key, None)
 
 
 def _names_a_dtype(argument: object) -> bool:
