@@ -3,13 +3,64 @@
 from __future__ import annotations
 
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, SupportsIndex, overload
 
 from ._module import Module
 
 
-class Sequential(Module):
+class _Sequence(Module, ABC):
+    """What `Sequential` and `ModuleList` share: modules in an order, named "0", "1", ... or by their maker."""
+
+    @abstractmethod
+    def _part(self, names: list[str]) -> Self:
+        """Return a container of its kind of the modules of these names."""
+
+    def append(self, module: Module) -> Self:
+        """Add a module at the end."""
+        self.add_module(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Add several modules at the end."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules.values())  # type: ignore[arg-type]  # a container never holds None
+
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Module: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Module:
+        if isinstance(index, slice):
+            return self._part(list(self._modules)[index])
+        return self._modules[self._name_at(index)]  # type: ignore[return-value]
+
+    def __setitem__(self, index: SupportsIndex, module: Module) -> None:
+        self.add_module(self._name_at(index), module)
+
+    def __delitem__(self, index: SupportsIndex | slice) -> None:
+        """Delete, and number the rest anew."""
+        doomed = list(self._modules)[index] if isinstance(index, slice) else [self._name_at(index)]
+        kept = [module for name, module in self._modules.items() if name not in doomed]
+        self._modules.clear()
+        self.extend(kept)  # type: ignore[arg-type]  # a container never holds None
+
+    def _name_at(self, index: SupportsIndex) -> str:
+        position, size = operator.index(index), len(self)
+        if not -size <= position < size:
+            raise IndexError(f"index {position} is out of range for {type(self).__name__} of {size} modules")
+        return list(self._modules)[position]
+
+
+class Sequential(_Sequence):
     """Modules applied one after the other.
 
     Parameters
@@ -50,40 +101,11 @@ class Sequential(Module):
             input = module(input)
         return input
 
-    def append(self, module: Module) -> Self:
-        """Add a module at the end."""
-        self.add_module(str(len(self)), module)
-        return self
-
-    def extend(self, modules: Iterable[Module]) -> Self:
-        """Add several modules at the end."""
-        for module in modules:
-            self.append(module)
-        return self
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())  # type: ignore[arg-type]  # a container never holds None
-
-    @overload
-    def __getitem__(self, index: slice) -> Self: ...
-    @overload
-    def __getitem__(self, index: SupportsIndex) -> Module: ...
-    def __getitem__(self, index: SupportsIndex | slice) -> Module:
-        if isinstance(index, slice):
-            return type(self)(dict(list(self._modules.items())[index]))  # type: ignore[arg-type]
-        return self._modules[_name_at(self, index)]  # type: ignore[return-value]
-
-    def __setitem__(self, index: SupportsIndex, module: Module) -> None:
-        self.add_module(_name_at(self, index), module)
-
-    def __delitem__(self, index: SupportsIndex | slice) -> None:
-        _delete(self, index)
+    def _part(self, names: list[str]) -> Self:
+        return type(self)({name: self._modules[name] for name in names})  # type: ignore[misc]
 
 
-class ModuleList(Module):
+class ModuleList(_Sequence):
     """A list whose modules are registered: parameters of a plain list would not be found.
 
     Parameters
@@ -103,17 +125,6 @@ class ModuleList(Module):
         super().__init__()
         self.extend(modules if modules is not None else ())
 
-    def append(self, module: Module) -> Self:
-        """Add a module at the end."""
-        self.add_module(str(len(self)), module)
-        return self
-
-    def extend(self, modules: Iterable[Module]) -> Self:
-        """Add several modules at the end."""
-        for module in modules:
-            self.append(module)
-        return self
-
     def insert(self, index: int, module: Module) -> None:
         """Put a module before the one at `index`."""
         modules = list(self)
@@ -121,26 +132,8 @@ class ModuleList(Module):
         self._modules.clear()
         self.extend(modules)
 
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())  # type: ignore[arg-type]  # a container never holds None
-
-    @overload
-    def __getitem__(self, index: slice) -> Self: ...
-    @overload
-    def __getitem__(self, index: SupportsIndex) -> Module: ...
-    def __getitem__(self, index: SupportsIndex | slice) -> Module:
-        if isinstance(index, slice):
-            return type(self)(list(self)[index])
-        return self._modules[_name_at(self, index)]  # type: ignore[return-value]
-
-    def __setitem__(self, index: SupportsIndex, module: Module) -> None:
-        self.add_module(_name_at(self, index), module)
-
-    def __delitem__(self, index: SupportsIndex | slice) -> None:
-        _delete(self, index)
+    def _part(self, names: list[str]) -> Self:
+        return type(self)(self._modules[name] for name in names)  # type: ignore[misc]
 
 
 class ModuleDict(Module):
@@ -212,19 +205,3 @@ class ModuleDict(Module):
     def __delitem__(self, name: str) -> None:
         self[name]  # raises the KeyError that says what there is
         del self._modules[name]
-
-
-def _name_at(container: Sequential | ModuleList, index: SupportsIndex) -> str:
-    position, size = operator.index(index), len(container)
-    if not -size <= position < size:
-        raise IndexError(f"index {position} is out of range for {type(container).__name__} of {size} modules")
-    return list(container._modules)[position]
-
-
-def _delete(container: Sequential | ModuleList, index: SupportsIndex | slice) -> None:
-    """Delete, and number the rest anew."""
-    doomed = list(container._modules)[index] if isinstance(index, slice) else [_name_at(container, index)]
-    kept = [module for name, module in container._modules.items() if name not in doomed]
-    container._modules.clear()
-    for module in kept:
-        container.append(module)  # type: ignore[arg-type]
