@@ -116,6 +116,34 @@ def test_generator_of_its_own():
 
 
 @pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: nn.LSTM(3, 2, num_layers=2, bidirectional=True),
+        lambda: nn.LSTM(3, 4, proj_size=2),
+        lambda: nn.LSTMCell(3, 2),
+    ],
+)
+def test_forget_bias_opens_the_forget_gates_alone(layer):
+    layer = layer()
+    before = {name: parameter.data.copy() for name, parameter in layer.named_parameters()}
+    assert init.forget_bias_(layer, 0.5) is layer
+    H = layer.hidden_size
+    for name, parameter in layer.named_parameters():
+        expected = before[name]
+        if name.startswith("bias"):
+            expected[H : 2 * H] = 0.5 if "_ih" in name else 0.0  # gates i, f, g, o
+        np.testing.assert_array_equal(parameter.data, expected, err_msg=name)
+        assert parameter.is_leaf
+
+
+def test_forget_bias_needs_a_forget_gate_and_biases():
+    with pytest.raises(ValueError, match="expects a cell with a gate 'f'; gru has the gates r, z, n"):
+        init.forget_bias_(nn.GRU(3, 2))
+    with pytest.raises(ValueError, match="expects a layer made with bias=True; this one has no biases"):
+        init.forget_bias_(nn.LSTM(3, 2, bias=False))
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda w: init.uniform_(w, 2.0, 1.0), "expects a <= b, got a=2.0 and b=1.0"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rondeau.tensor import Generator, Tensor, no_grad, rand, randn
+from rondeau.tensor import Generator, Tensor, no_grad, randn
 
 if TYPE_CHECKING:
     from ._recurrent import Recurrent
@@ -95,8 +95,8 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     """
     if not a <= b:
         raise ValueError(f"uniform_ expects a <= b, got a={a} and b={b}")
-    draws = rand(tensor.shape, dtype=tensor.dtype, generator=generator).data
-    return _fill(tensor, draws * tensor.dtype.type(b - a) + tensor.dtype.type(a))
+    with no_grad():
+        return tensor.uniform_(a, b, generator=generator)
 
 
 def normal_(
@@ -108,25 +108,53 @@ def normal_(
     ------
     ValueError
         If `std` is negative.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.init.normal_(rt.empty(2), mean=5.0, std=0.0).tolist()
+    [5.0, 5.0]
     """
     if not std >= 0:
         raise ValueError(f"normal_ expects std >= 0, got {std}")
-    draws = randn(tensor.shape, dtype=tensor.dtype, generator=generator).data
-    return _fill(tensor, draws * tensor.dtype.type(std) + tensor.dtype.type(mean))
+    with no_grad():
+        return tensor.normal_(mean, std, generator=generator)
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    """Fill with the number `val`."""
-    return _fill(tensor, np.full(tensor.shape, val, dtype=tensor.dtype))
+    """Fill with the number `val`.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.init.constant_(rt.empty(2), 2.5).tolist()
+    [2.5, 2.5]
+    """
+    with no_grad():
+        return tensor.fill_(val)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
-    """Fill with zeros."""
+    """Fill with zeros.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.init.zeros_(rt.empty(2)).tolist()
+    [0.0, 0.0]
+    """
     return constant_(tensor, 0.0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
-    """Fill with ones."""
+    """Fill with ones.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.init.ones_(rt.empty(2)).tolist()
+    [1.0, 1.0]
+    """
     return constant_(tensor, 1.0)
 
 
@@ -137,6 +165,12 @@ def eye_(tensor: Tensor) -> Tensor:
     ------
     ValueError
         If the tensor does not have 2 dimensions.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.init.eye_(rt.empty(2, 3)).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     """
     if tensor.ndim != 2:
         raise ValueError(f"eye_ expects a tensor of 2 dimensions, got shape {tuple(tensor.shape)}")
@@ -171,7 +205,7 @@ def forget_bias_(layer: Recurrent, value: float = 1.0) -> Recurrent:
     gates = layer.cell.gates
     if "f" not in gates:
         raise ValueError(
-            f"forget_bias_ expects a cell with a gate 'f', {layer.cell.name} got gates {', '.join(gates)}"
+            f"forget_bias_ expects a cell with a gate 'f'; {layer.cell.name} has the gates {', '.join(gates)}"
         )
     if not layer.bias:
         raise ValueError("forget_bias_ expects a layer made with bias=True; this one has no biases")
@@ -191,6 +225,13 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | No
     ------
     ValueError
         If the tensor has fewer than 2 dimensions.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> w = nn.init.xavier_uniform_(rt.empty(3, 3))
+    >>> bool((w.abs() <= 1).all())  # a = sqrt(6 / (3 + 3))
+    True
     """
     fan_in, fan_out = _fans(tensor)
     bound = gain * math.sqrt(6.0 / max(1, fan_in + fan_out))
@@ -204,6 +245,13 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | Non
     ------
     ValueError
         If the tensor has fewer than 2 dimensions.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> w = nn.init.xavier_normal_(rt.empty(100, 100))  # std = sqrt(2 / 200)
+    >>> 0.09 < w.std().item() < 0.11
+    True
     """
     fan_in, fan_out = _fans(tensor)
     return normal_(tensor, 0.0, gain * math.sqrt(2.0 / max(1, fan_in + fan_out)), generator)
@@ -235,6 +283,13 @@ def kaiming_uniform_(
     ------
     ValueError
         If the tensor has fewer than 2 dimensions, or for an unknown mode or nonlinearity.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> w = nn.init.kaiming_uniform_(rt.empty(4, 6), nonlinearity="relu")
+    >>> bool((w.abs() <= 1).all())  # b = sqrt(2) sqrt(3 / 6)
+    True
     """
     bound = math.sqrt(3.0) * _kaiming_std(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound, generator)
@@ -253,6 +308,13 @@ def kaiming_normal_(
     ------
     ValueError
         If the tensor has fewer than 2 dimensions, or for an unknown mode or nonlinearity.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> w = nn.init.kaiming_normal_(rt.empty(100, 200), nonlinearity="relu")  # std = sqrt(2) / sqrt(200)
+    >>> 0.09 < w.std().item() < 0.11
+    True
     """
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
@@ -268,6 +330,13 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     ------
     ValueError
         If the tensor has fewer than 2 dimensions.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> w = nn.init.orthogonal_(rt.empty(3, 5))
+    >>> rt.allclose(w @ w.T, rt.eye(3), atol=1e-6)
+    True
     """
     if tensor.ndim < 2:
         raise ValueError(f"orthogonal_ expects at least 2 dimensions, got shape {tuple(tensor.shape)}")
