@@ -40,7 +40,15 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 from numba.extending import intrinsic
 
-__all__ = ["cache_folder", "cached_njit", "compiled_once", "kernel_njit", "need_symbol", "provide_symbol"]
+__all__ = [
+    "address_of",
+    "cache_folder",
+    "cached_njit",
+    "compiled_once",
+    "kernel_njit",
+    "need_symbol",
+    "provide_symbol",
+]
 
 _KEEP_DAYS = 60
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
@@ -86,6 +94,13 @@ def cached_njit(function: Callable[..., Any] | None = None, *, source: str = "",
         name = f"{function.__module__}.{function.__qualname__}"
         dispatcher._cache = _DiskCache(name, f"{name}\n{sorted(options.items())!r}\n{source}")
     return dispatcher
+
+
+def address_of(dispatcher: Any, signature: Any) -> int:
+    """Compile, or load, one explicit signature of a dispatcher, and give the address of its machine code."""
+    dispatcher.compile(signature)
+    result = dispatcher.overloads[signature.args]
+    return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
 
 
 _SYMBOL_PREFIX = "rondeau_"
@@ -138,13 +153,8 @@ def compiled_once(signature_of: Callable[[Any], Any]) -> Callable[[Callable[...,
         dispatcher = cached_njit(function)
         signatures = {f"rondeau_{function.__name__.strip('_')}_{e}": signature_of(e) for e in _ELEMENTS}
 
-        def address(signature: Any) -> int:
-            dispatcher.compile(signature)
-            result = dispatcher.overloads[signature.args]
-            return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
-
         for symbol, signature in signatures.items():
-            provide_symbol(symbol, functools.partial(address, signature))
+            provide_symbol(symbol, functools.partial(address_of, dispatcher, signature))
 
         def call(typingctx: Any, *given: Any) -> Any:
             def fits(signature: Any) -> bool:

@@ -23,7 +23,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from rondeau.kernels import scalar
-from rondeau.kernels.cache import cached_njit, kernel_njit
+from rondeau.kernels.cache import address_of, cached_njit, kernel_njit
 from rondeau.kernels.cell.schedule import Schedule, Slot
 from rondeau.kernels.targets.lanes import lanes
 
@@ -130,11 +130,8 @@ class CompiledRow:
         namespace = {**_FUNCTIONS, "__name__": __name__}
         exec(compile(source, "<rondeau row>", "exec"), namespace)
         name = source[len("def ") : source.index("(")]
-        signature = row_signature(arguments, dtype)
         self.dispatcher = cached_njit(namespace[name], source=source)
-        self.dispatcher.compile(signature)
-        compiled = self.dispatcher.overloads[signature.args]
-        self.address: int = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+        self.address = address_of(self.dispatcher, row_signature(arguments, dtype))
 
 
 @intrinsic
@@ -179,7 +176,7 @@ class _Row:
     def bias(self, slot: Slot) -> str:
         """Return the name of the lane of a slot's bias."""
         kind, gate = slot
-        name = f"bias_{gate}" if kind == "x" else f"bias_recurrent_{gate}"
+        name = f"bias_{gate}" if kind == "x" else f"second_bias_{gate}"  # no gate's name makes them equal
         return self._lane(name, f"bias, 0, {self._plan.slots.index(slot)}")
 
     def state(self, when: str, state: str) -> str:

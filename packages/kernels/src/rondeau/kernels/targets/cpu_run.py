@@ -12,8 +12,8 @@ S slots of all gates, R recurrent slots of split gates, J columns of the joint g
 Storage
 -------
 ``gates`` (N, S, H) and ``recurrent`` (N, R, H): slots, then what backward needs, then adjoints, in place.
-``states`` (states, B + N, H), and ``hidden`` (B + N, P) where the first state is projected: `Layout.before` and
-`Layout.after` say where a step's rows begin; the initial states lie among them.
+``states`` (states, B + N, H), and ``hidden`` (B + N, P) where the first state is projected: `Layout.steps` says
+where a step's rows begin before and after it; the initial states lie among them.
 """
 
 from __future__ import annotations
