@@ -49,7 +49,7 @@ def test_frozen_weight_gets_no_gradient():
 
 
 def test_worked_example_of_two_layers():
-    # PROGRAMS.md (12): by hand.
+    # By hand: hidden rows relu([-0.5, 1.5]) and relu([-0.5, 5.5]); the predictions' gradients are -3.5 and -4.5.
     first, second = nn.Linear(2, 2), nn.Linear(2, 1)
     first.load_state_dict({"weight": [[1.0, -1.0], [2.0, 0.0]], "bias": [0.5, -0.5]})
     second.load_state_dict({"weight": [[1.0, 2.0]], "bias": [0.0]})
