@@ -36,18 +36,8 @@ def make_model(options: ModelOptions, vocab_size: int) -> nn.LanguageModel:
     except ValueError as error:
         raise UsageError(str(error)) from error
     if options.cell == "lstm":
-        _set_forget_bias(model, options.forget_bias, options.hidden_size)
+        nn.init.forget_bias_(model.recurrent, options.forget_bias)
     return model
-
-
-def _set_forget_bias(model: nn.LanguageModel, value: float, hidden_size: int) -> None:
-    """Let every forget gate start with `value`: the sum of its two biases (gates i, f, g, o)."""
-    forget = slice(hidden_size, 2 * hidden_size)
-    for name, parameter in model.named_parameters():
-        if ".bias_ih" in name:
-            parameter.data[forget] = value
-        elif ".bias_hh" in name:
-            parameter.data[forget] = 0
 
 
 def make_optimizer(options: TrainingOptions, model: nn.Module) -> optim.Optimizer:
