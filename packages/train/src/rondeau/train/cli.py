@@ -20,7 +20,7 @@ Train recurrent language models (RNN, GRU, LSTM) and let them write.
 commands:
 {commands}
 
-A first run, of about two minutes, needs no text:
+A first run, of about three minutes, needs no text:
 
   rondeau train --output runs/first
   rondeau generate runs/first --prompt "The "
