@@ -1,6 +1,6 @@
 """The Shakespeare recipe by rondeau and by its PyTorch twin: held-out loss and wall time, side by side.
 
-    python tools/shakespeare.py ../shared/data/tinyshakespeare.txt
+    python tools/shakespeare.py CORPUS
 
 For each cell and seed, one after the other: `rondeau train` with the recipe's flags, its last checkpoint scored by
 `rondeau evaluate` over the whole held-out stream, and `tools/shakespeare_torch.py`. Times are of whole processes;
