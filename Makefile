@@ -30,6 +30,7 @@ bench: $(VENV)/bench   ## our own history (asv, quick) and the ratios against Py
 	$(BIN)/python tools/compare_with_torch.py --pairs 5
 
 wheels: $(VENV)/dev   ## build the five wheels into dist/
+	rm -rf dist
 	for package in kernels tensor nn data train; do $(BIN)/python -m build --wheel --outdir dist packages/$$package || exit 1; done
 
 clean:   ## remove what the other commands made
