@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ._text import read_json
+from ._json import read_json, write_json
 from ._tokenizers import Tokenizer
 from ._vocab import UNKNOWN, Vocab
 
@@ -133,7 +131,7 @@ class Codec:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write tokenizer and vocabulary as one JSON file, in UTF-8."""
-        Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False), encoding="utf-8", newline="\n")
+        write_json(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Codec:

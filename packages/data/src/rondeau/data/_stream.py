@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, BinaryIO, overload
 import numpy as np
 import numpy.typing as npt
 
-from ._text import read_json
+from ._json import read_json, write_json
 
 _MANIFEST = "stream.json"
 
@@ -234,8 +233,7 @@ class TokenStream:
         finally:
             if file is not None:
                 file.close()
-        manifest = {"vocab_size": vocab_size, "shards": lengths}
-        (folder / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+        write_json(folder / _MANIFEST, {"vocab_size": vocab_size, "shards": lengths})
         return cls.open(folder)
 
     @classmethod

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import codecs
 import io
-import json
 import os
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 _BLOCK = 1 << 20  # characters checked at a time
 _NOT_TEXT = (
@@ -149,24 +147,6 @@ def check_text(text: str) -> None:
                 f"the text holds a lone surrogate, U+{ord(text[at]):04X}, at character {at:,}, which stands for "
                 "no character: decode its source again without 'surrogateescape' or 'surrogatepass'"
             ) from None
-
-
-def read_json(path: str | os.PathLike[str], fields: Set[str]) -> dict[str, Any]:
-    """Return the JSON object of a file after checking that it has the given fields.
-
-    Raises
-    ------
-    ValueError
-        If the file is not JSON, or is no object with these fields; the message names the file.
-    """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
-    if not isinstance(content, dict) or content.keys() != fields:
-        found = sorted(content) if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f"{path}: expected a JSON object with the fields {sorted(fields)}, got {found}")
-    return content
 
 
 def embedded_corpus() -> str:

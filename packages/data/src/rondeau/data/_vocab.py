@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import json
 import operator
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from ._text import read_json
+from ._json import read_json, write_json
 
 UNKNOWN = "<unk>"
 _FIELDS = {"unk_token", "tokens", "counts"}
@@ -220,7 +218,7 @@ class Vocab:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the vocabulary as JSON, in UTF-8."""
-        Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False), encoding="utf-8", newline="\n")
+        write_json(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Vocab:
