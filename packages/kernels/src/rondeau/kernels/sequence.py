@@ -123,6 +123,7 @@ class Layout:
     """
 
     def __init__(self, batch_sizes: NDArray[np.int64], batch_size: int) -> None:
+        batch_sizes.flags.writeable = False  # kernels index by it; and equal dense layouts are one object
         self.batch_sizes = batch_sizes
         self.num_steps, self.batch_size = batch_sizes.size, batch_size
         self.num_rows = int(batch_sizes.sum())
@@ -132,12 +133,15 @@ class Layout:
         # _boundaries[t]: the states before step t of its n_t batch rows run on from there, and so do those
         # after step t - 1 of its n_{t-1}. Running in reverse, before and after change places.
         self._boundaries = np.concatenate(([0], batch_size + self.starts))
+        self._cuts: dict[int, NDArray[np.int64]] = {}
 
     @staticmethod
-    @functools.lru_cache(maxsize=64)
+    @functools.lru_cache(maxsize=64, typed=True)
     def dense(num_steps: int, batch_size: int) -> Layout:
         """Return the layout of ``batch_size`` sequences of ``num_steps`` steps each."""
         for name, value in (("num_steps", num_steps), ("batch_size", batch_size)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+                raise TypeError(f"a layout expected an integer as {name}, got {value!r}")
             if value < 0:
                 raise ValueError(f"a layout expected {name} of at least 0, got {value}")
         return Layout(np.full(num_steps, batch_size, np.int64), batch_size)
@@ -180,11 +184,14 @@ class Layout:
 
     def cuts(self, threads: int) -> NDArray[np.int64]:
         """Return where to cut the batch so that each of at most ``threads`` shares has about as many rows."""
-        shares = max(1, min(threads, self.batch_size))
-        rows_before = np.concatenate(([0], np.cumsum(self.lengths)))
-        cuts = np.searchsorted(rows_before, np.arange(shares + 1) * self.num_rows // shares)
-        cuts[-1] = self.batch_size
-        return cuts.astype(np.int64)
+        cuts = self._cuts.get(threads)
+        if cuts is None:
+            shares = max(1, min(threads, self.batch_size))
+            rows_before = np.concatenate(([0], np.cumsum(self.lengths)))
+            cuts = np.searchsorted(rows_before, np.arange(shares + 1) * self.num_rows // shares).astype(np.int64)
+            cuts[-1] = self.batch_size
+            self._cuts[threads] = cuts
+        return cuts
 
     def initial_rows(self, reverse: bool) -> Any:
         """Where in a state's storage the initial states lie, in batch order."""
@@ -477,6 +484,8 @@ def _checked(
             raise ValueError(
                 f"x expected ids of shape ({layout.num_rows},), one per row of the layout, got {x.shape}"
             )
+        # A copy, for backward reads it: the caller may fill his array with the next batch before.
+        x = x.copy()
         if x.size and (int(x.min()) < 0 or int(x.max()) >= width):
             wrong = x.min() if x.min() < 0 else x.max()
             raise IndexError(
