@@ -3,13 +3,16 @@
 import copy
 import gc
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from rondeau import nn
 from rondeau import tensor as rt
+from rondeau.kernels import sequence
 from rondeau.kernels.cell import CellError
+from rondeau.nn import _recurrent
 from rondeau.nn import cell_math as m
 from rondeau.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 
@@ -274,6 +277,28 @@ def test_a_weight_changed_in_place_before_backward_is_refused():
         layer.weight_hh_l0.zero_()
     with pytest.raises(RuntimeError, match="in place"):
         output.sum().backward()
+
+
+def test_an_output_changed_in_place_before_backward_is_refused():
+    layer = nn.GRU(3, 5)
+    output, _ = layer(rt.ones(4, 2, 3))
+    output.mul_(2.0)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        output.sum().backward()
+
+
+def test_the_output_is_not_copied(monkeypatch):
+    """One layer in one direction: the result is over the memory that the kernel wrote."""
+    written = []
+
+    def forward(*arguments, **options):
+        result = sequence.forward(*arguments, **options)
+        written.append(result[0])
+        return result
+
+    monkeypatch.setattr(_recurrent, "sequence", SimpleNamespace(forward=forward))
+    output, _ = nn.GRU(3, 5)(rt.ones(4, 2, 3))
+    assert np.shares_memory(output.data, written[0])
 
 
 # -- parameters ------------------------------------------------------------------------------------
