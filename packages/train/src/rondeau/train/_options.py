@@ -247,14 +247,19 @@ def parse_train(argv: Sequence[str]) -> Request:
     return Request(_config(parser, namespace), overwrite="--overwrite" in parser.orders)
 
 
-def read_config(path: Path) -> Config:
-    """Read a run's config.yaml.
+def read_config(folder: Path) -> Config:
+    """Read the config.yaml of a run's folder.
 
     Raises
     ------
     UsageError
-        If it is not one.
+        If the folder holds none, or one that cannot be understood.
     """
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UsageError(
+            f"{folder} is no run: it holds no config.yaml; give a folder that `rondeau train` made"
+        )
     parser = train_parser()
     return _config(parser, parser.parse_args(["--config", str(path)]))
 
@@ -276,12 +281,7 @@ def _parse_resume(argv: Sequence[str]) -> Request:
             f"with --resume only --threads may be given, got {others[0]}: all else is in the run's config.yaml"
         )
     folder = Path(arguments.resume)
-    path = folder / "config.yaml"
-    if not path.is_file():
-        raise UsageError(
-            f"{folder} is no run: it holds no config.yaml; give a folder that `rondeau train` made"
-        )
-    return Request(read_config(path), resume=folder, threads=arguments.threads)
+    return Request(read_config(folder), resume=folder, threads=arguments.threads)
 
 
 def _config_first(argv: Sequence[str]) -> list[str]:

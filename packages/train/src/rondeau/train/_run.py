@@ -22,8 +22,6 @@ from rondeau.train._evaluate import Evaluation
 from rondeau.train._generate import generate
 from rondeau.train._trainer import Callback, Row, Trainer
 
-CONFIG = "config.yaml"
-
 
 class RunError(ValueError):
     """A folder that is not what a command needs."""
@@ -75,7 +73,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str], keep: int = 3) -> None:
         self.path = Path(path)
-        self.config = self.path / CONFIG
+        self.config = self.path / "config.yaml"
         self.vocab = self.path / "vocab.json"
         self.curves = self.path / "curves.png"
         self.metrics = Log(self.path / "metrics.jsonl")
@@ -109,13 +107,6 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         replace_file(self.config, config.encode())
         sync_folder(self.path.parent)
-
-    def require(self) -> None:
-        """Raise RunError unless this is a run's folder."""
-        if not self.config.is_file():
-            raise RunError(
-                f"{self.path} is no run: it holds no {CONFIG}; give a folder that `rondeau train` made"
-            )
 
     def save_codec(self, codec: Codec) -> None:
         """Write tokenizer and vocabulary."""

@@ -38,8 +38,7 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
     """
     run = RunFolder(path)
     try:
-        run.require()
-        config = read_config(run.config)
+        config = read_config(run.path)
         codec = run.load_codec()
         snapshot = run.load_checkpoint(checkpoint)
         model = make_model(config.model, len(codec))

@@ -30,7 +30,7 @@ def run(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(list(argv))
     from rondeau.data import TokenStream, count_ngrams, fit_zipf
     from rondeau.train._corpus import TOKEN_NAMES, load_corpus, make_codec
-    from rondeau.train._curves import can_plot, plot_zipf
+    from rondeau.train._plots import can_plot, plot_zipf
 
     for name in ("ngrams", "top"):
         if arguments[name] < 1:

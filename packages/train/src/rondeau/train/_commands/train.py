@@ -164,10 +164,10 @@ def _finish(
 ) -> None:
     """Measure the best weights, and tell and keep what came out."""
     from rondeau.train import _corpus
-    from rondeau.train._curves import can_plot, plot_curves
     from rondeau.train._durable import replace_file
     from rondeau.train._evaluate import Evaluation, evaluate
     from rondeau.train._generate import generate
+    from rondeau.train._plots import can_plot, plot_curves
 
     token = _corpus.TOKEN_NAMES[config.text.tokens]
     print(f"ended: {trainer.stopped_by}, in {trainer.seconds:,.0f} seconds of training")

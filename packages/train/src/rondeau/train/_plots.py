@@ -1,4 +1,4 @@
-"""Plots, where matplotlib is installed (extra `plot`)."""
+"""Plots of a run and of a corpus, where matplotlib is installed (extra `plot`)."""
 
 import importlib.util
 from collections.abc import Mapping, Sequence
