@@ -14,7 +14,7 @@ from rondeau.tensor._devices import device_of, move, namespace
 from rondeau.tensor._dtypes import as_dtype, default_for, float32, float64, int64
 from rondeau.tensor._dtypes import bool as bool_
 from rondeau.tensor._hooks import RemovableHandle
-from rondeau.tensor._ops import elementwise, indexing, linalg, reduce
+from rondeau.tensor._ops import activations, comparison, elementwise, indexing, linalg, reduce
 from rondeau.tensor._ops import shape as shapes
 from rondeau.tensor._ops._operands import cast
 
@@ -525,14 +525,14 @@ class Tensor(Recorded):
     __neg__ = elementwise.neg
     __pos__ = elementwise.positive
     __abs__ = elementwise.abs
-    __invert__ = elementwise.bitwise_not
-    __and__ = elementwise.bitwise_and
-    __or__ = elementwise.bitwise_or
-    __xor__ = elementwise.bitwise_xor
-    __lt__ = elementwise.less
-    __le__ = elementwise.less_equal
-    __gt__ = elementwise.greater
-    __ge__ = elementwise.greater_equal
+    __invert__ = comparison.bitwise_not
+    __and__ = comparison.bitwise_and
+    __or__ = comparison.bitwise_or
+    __xor__ = comparison.bitwise_xor
+    __lt__ = comparison.less
+    __le__ = comparison.less_equal
+    __gt__ = comparison.greater
+    __ge__ = comparison.greater_equal
     __getitem__ = indexing.getitem
     __setitem__ = _inplace.setitem
 
@@ -561,14 +561,14 @@ class Tensor(Recorded):
         return linalg.matmul(other, self)
 
     def __eq__(self, other: Any) -> Any:
-        return elementwise.eq(self, other) if _is_operand(other) else NotImplemented
+        return comparison.eq(self, other) if _is_operand(other) else NotImplemented
 
     def __ne__(self, other: Any) -> Any:
-        return elementwise.ne(self, other) if _is_operand(other) else NotImplemented
+        return comparison.ne(self, other) if _is_operand(other) else NotImplemented
 
-    __rand__ = elementwise.bitwise_and
-    __ror__ = elementwise.bitwise_or
-    __rxor__ = elementwise.bitwise_xor
+    __rand__ = comparison.bitwise_and
+    __ror__ = comparison.bitwise_or
+    __rxor__ = comparison.bitwise_xor
 
     # elementwise
     add = elementwise.add
@@ -596,27 +596,27 @@ class Tensor(Recorded):
     tanh = elementwise.tanh
     sigmoid = elementwise.sigmoid
     erf = elementwise.erf
-    relu = elementwise.relu
+    relu = activations.relu
     sign = elementwise.sign
     floor = elementwise.floor
     ceil = elementwise.ceil
     round = elementwise.round
     clamp = elementwise.clamp
     masked_fill = elementwise.masked_fill
-    eq = elementwise.eq
-    ne = elementwise.ne
-    logical_and = elementwise.logical_and
-    logical_or = elementwise.logical_or
-    logical_not = elementwise.logical_not
-    isnan = elementwise.isnan
-    isinf = elementwise.isinf
-    isfinite = elementwise.isfinite
-    equal = elementwise.equal
-    allclose = elementwise.allclose
-    lt = elementwise.less
-    le = elementwise.less_equal
-    gt = elementwise.greater
-    ge = elementwise.greater_equal
+    eq = comparison.eq
+    ne = comparison.ne
+    logical_and = comparison.logical_and
+    logical_or = comparison.logical_or
+    logical_not = comparison.logical_not
+    isnan = comparison.isnan
+    isinf = comparison.isinf
+    isfinite = comparison.isfinite
+    equal = comparison.equal
+    allclose = comparison.allclose
+    lt = comparison.less
+    le = comparison.less_equal
+    gt = comparison.greater
+    ge = comparison.greater_equal
 
     def where(self, condition: Any, other: Any) -> Tensor:
         """Return this tensor where the condition holds, else `other`; see `rondeau.tensor.where`."""
@@ -721,7 +721,7 @@ class Tensor(Recorded):
     sqrt_ = _inplace.in_place(elementwise.sqrt)
     tanh_ = _inplace.in_place(elementwise.tanh)
     sigmoid_ = _inplace.in_place(elementwise.sigmoid)
-    relu_ = _inplace.in_place(elementwise.relu)
+    relu_ = _inplace.in_place(activations.relu)
     round_ = _inplace.in_place(elementwise.round)
     floor_ = _inplace.in_place(elementwise.floor)
     ceil_ = _inplace.in_place(elementwise.ceil)
@@ -862,22 +862,22 @@ _UFUNCS: dict[Any, Callable[..., Any]] = {
     np.floor: elementwise.floor,
     np.ceil: elementwise.ceil,
     np.rint: elementwise.round,
-    np.equal: elementwise.eq,
-    np.not_equal: elementwise.ne,
-    np.less: elementwise.less,
-    np.less_equal: elementwise.less_equal,
-    np.greater: elementwise.greater,
-    np.greater_equal: elementwise.greater_equal,
-    np.logical_and: elementwise.logical_and,
-    np.logical_or: elementwise.logical_or,
-    np.logical_not: elementwise.logical_not,
-    np.bitwise_and: elementwise.bitwise_and,
-    np.bitwise_or: elementwise.bitwise_or,
-    np.bitwise_xor: elementwise.bitwise_xor,
-    np.invert: elementwise.bitwise_not,
-    np.isnan: elementwise.isnan,
-    np.isinf: elementwise.isinf,
-    np.isfinite: elementwise.isfinite,
+    np.equal: comparison.eq,
+    np.not_equal: comparison.ne,
+    np.less: comparison.less,
+    np.less_equal: comparison.less_equal,
+    np.greater: comparison.greater,
+    np.greater_equal: comparison.greater_equal,
+    np.logical_and: comparison.logical_and,
+    np.logical_or: comparison.logical_or,
+    np.logical_not: comparison.logical_not,
+    np.bitwise_and: comparison.bitwise_and,
+    np.bitwise_or: comparison.bitwise_or,
+    np.bitwise_xor: comparison.bitwise_xor,
+    np.invert: comparison.bitwise_not,
+    np.isnan: comparison.isnan,
+    np.isinf: comparison.isinf,
+    np.isfinite: comparison.isfinite,
     np.matmul: linalg.matmul,
 }
 

@@ -208,3 +208,16 @@ def comparison(forward: Callable[[Any, Any], Any]) -> Binary:
         return wrap(modes.quiet(forward, x, y))
 
     return operator
+
+
+def constant(value: int, x: Any) -> Any:
+    """Return a number as an array in the type of `x`: NumPy converts a Python number as slowly as it adds it."""
+    found = _CONSTANTS.get((value, x.dtype))
+    return x.dtype.type(value) if found is None else found
+
+
+_CONSTANTS = {
+    (value, np.dtype(dtype)): np.full((), value, dtype)
+    for value in (0, 1)
+    for dtype in ("float32", "float64")
+}

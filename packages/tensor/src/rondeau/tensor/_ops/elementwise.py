@@ -1,4 +1,4 @@
-"""Elementwise operators: arithmetic, functions of one variable, comparison and choice.
+"""Elementwise operators: arithmetic, functions of one variable, limits and choice.
 
 Every definition is the array function under a decorator that carries its vector-Jacobian products
 (``vjp(g, out, *inputs)``, see `rondeau.tensor._autograd.Op`). At ties and kinks the derivative is PyTorch's.
@@ -13,16 +13,8 @@ import numpy as np
 
 from rondeau.tensor._autograd import Op, Recorded, modes, record, record_broadcast, wrap
 from rondeau.tensor._ops._erf import erf_array
-from rondeau.tensor._ops._operands import (
-    as_float,
-    as_tensor,
-    binary,
-    cast,
-    comparison,
-    pair,
-    predicate,
-    unary,
-)
+from rondeau.tensor._ops._operands import as_tensor, binary, cast, comparison, constant, pair, unary
+from rondeau.tensor._ops.comparison import greater, less
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -628,7 +620,7 @@ def sigmoid(x: Any) -> Any:
         return 1 / (1 + np.exp(-x))
     y = np.negative(x)
     np.exp(y, out=y)
-    return np.reciprocal(np.add(y, _constant(1, x), out=y), out=y)
+    return np.reciprocal(np.add(y, constant(1, x), out=y), out=y)
 
 
 @unary(lambda g, _out, x: g * (2 / math.sqrt(math.pi) * np.exp(-x * x)))
@@ -653,192 +645,12 @@ def erf(x: Any) -> Any:
     return erf_array(x)
 
 
-# -------------------------------------------------------------------------------------------- activations
-
-_RELU = Op("relu", lambda g, out, _x: g * np.greater(out, 0))
-
-
-def relu(x: Tensor) -> Tensor:
-    """Return max(x, 0); its derivative at 0 is 0.
-
-    Parameters
-    ----------
-    x : Tensor
-
-    Returns
-    -------
-    Tensor
-        Of the shape and type of `x`.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.relu(rt.tensor([-1.0, 2.0])).tolist()
-    [0.0, 2.0]
-    """
-    return record(_RELU, np.maximum(x._array, _constant(0, x._array)), (x,))
-
-
-_LEAKY_RELU = Op("leaky_relu", lambda g, _out, x, slope: np.where(np.greater(x, 0), g, g * slope))
-
-
-def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
-    """Return x where it is positive, else negative_slope * x.
-
-    Parameters
-    ----------
-    x : Tensor
-    negative_slope : float
-        Also the derivative at 0.
-
-    Returns
-    -------
-    Tensor
-        Of the shape of `x`; integers give float32.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.leaky_relu(rt.tensor([-10.0, 2.0]), 0.5).tolist()
-    [-5.0, 2.0]
-    """
-    x = as_float(x)
-    a = x._array
-    return record(_LEAKY_RELU, modes.quiet(_leaky, a, negative_slope), (x,), negative_slope)
-
-
-def _leaky(a: Any, slope: float) -> Any:
-    scaled = a * slope
-    return np.maximum(a, scaled) if 0 <= slope <= 1 else np.where(a > 0, a, scaled)
-
-
-def _constant(value: int, x: Any) -> Any:
-    """Return a number as an array in the type of `x`: NumPy converts a Python number as slowly as it adds it."""
-    found = _CONSTANTS.get((value, x.dtype))
-    return x.dtype.type(value) if found is None else found
-
-
-_CONSTANTS = {
-    (value, np.dtype(dtype)): np.full((), value, dtype)
-    for value in (0, 1)
-    for dtype in ("float32", "float64")
-}
-
-
-_SQRT_HALF = math.sqrt(0.5)
-_SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
-
-
-def _gelu_derivative(g: Any, x: Any) -> Any:
-    density = np.exp(-0.5 * x * x) * (_SQRT_HALF / math.sqrt(math.pi))
-    return g * (0.5 * (1 + _erf(x * _SQRT_HALF)) + x * density)
-
-
-def _erf(x: Any) -> Any:
-    return erf(x) if isinstance(x, Recorded) else erf_array(x)  # type: ignore[arg-type]
-
-
-def _gelu_tanh_derivative(g: Any, x: Any) -> Any:
-    t = np.tanh(_SQRT_2_OVER_PI * (x + 0.044715 * x * x * x))
-    inner = _SQRT_2_OVER_PI * (1 + 3 * 0.044715 * x * x)
-    return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner)
-
-
-_GELU = Op("gelu", lambda g, _out, x: _gelu_derivative(g, x))
-_GELU_TANH = Op("gelu", lambda g, _out, x: _gelu_tanh_derivative(g, x))
-
-
-def gelu(x: Tensor, approximate: str = "none") -> Tensor:
-    """Return x times the normal distribution function of x (Hendrycks and Gimpel 2016).
-
-    Parameters
-    ----------
-    x : Tensor
-    approximate : {"none", "tanh"}
-        "tanh" is 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
-
-    Returns
-    -------
-    Tensor
-        Of the shape of `x`; integers give float32.
-
-    Raises
-    ------
-    ValueError
-        For another `approximate`.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> [f"{v:.4f}" for v in rt.gelu(rt.tensor([-1.0, 0.0, 1.0])).tolist()]
-    ['-0.1587', '0.0000', '0.8413']
-    """
-    x = as_float(x)
-    a = x._array
-    if approximate == "none":
-        return record(_GELU, modes.quiet(_gelu, a), (x,))
-    if approximate == "tanh":
-        return record(_GELU_TANH, modes.quiet(_gelu_tanh, a), (x,))
-    raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
-
-
-def _gelu(a: Any) -> Any:
-    return 0.5 * a * (1 + erf_array(a * _SQRT_HALF))
-
-
-def _gelu_tanh(a: Any) -> Any:
-    return 0.5 * a * (1 + np.tanh(_SQRT_2_OVER_PI * (a + 0.044715 * a * a * a)))
-
-
-def _softplus_derivative(g: Any, x: Any, beta: float, threshold: float) -> Any:
-    scaled = x * beta
-    slope = 1 / (1 + np.exp(-scaled))
-    return np.where(np.greater(scaled, threshold), g, g * slope)
-
-
-_SOFTPLUS = Op("softplus", lambda g, _out, x, beta, threshold: _softplus_derivative(g, x, beta, threshold))
-
-
-def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """Return log(1 + exp(beta x)) / beta.
-
-    Parameters
-    ----------
-    x : Tensor
-    beta : float
-        Sharpness of the bend.
-    threshold : float
-        Where beta x is larger, the result is x.
-
-    Returns
-    -------
-    Tensor
-        Of the shape of `x`; integers give float32.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> [f"{v:.4f}" for v in rt.softplus(rt.tensor([0.0, 100.0])).tolist()]
-    ['0.6931', '100.0000']
-    """
-    x = as_float(x)
-    return record(_SOFTPLUS, modes.quiet(_softplus, x._array, beta, threshold), (x,), beta, threshold)
-
-
-def _softplus(a: Any, beta: float, threshold: float) -> Any:
-    scaled = a if beta == 1 else a * beta
-    y = np.log1p(np.exp(-np.abs(scaled))) + np.maximum(scaled, _constant(0, a))
-    y = y if beta == 1 else y / beta
-    # In float32 log(1 + exp(x)) rounds to x from 17 on: a threshold beyond changes nothing.
-    return y if threshold >= 17 and a.dtype == np.float32 else np.where(scaled > threshold, a, y)
-
-
 # ------------------------------------------------------------------------------------- rounding and limits
 
 _STEP = Op("step", lambda g, _out, _x: g * 0)
 
 
-def _flat(name: str, function: Any, x: Tensor) -> Tensor:
+def _flat(function: Any, x: Tensor) -> Tensor:
     """Apply a function whose derivative is zero everywhere but at jumps."""
     return record(_STEP, function(x._array), (x,))
 
@@ -861,7 +673,7 @@ def sign(x: Tensor) -> Tensor:
     >>> rt.sign(rt.tensor([-3.0, 0.0, 2.0])).tolist()
     [-1.0, 0.0, 1.0]
     """
-    return _flat("sign", np.sign, x)
+    return _flat(np.sign, x)
 
 
 def floor(x: Tensor) -> Tensor:
@@ -882,7 +694,7 @@ def floor(x: Tensor) -> Tensor:
     >>> rt.floor(rt.tensor([-1.5, 1.5])).tolist()
     [-2.0, 1.0]
     """
-    return _flat("floor", np.floor, x)
+    return _flat(np.floor, x)
 
 
 def ceil(x: Tensor) -> Tensor:
@@ -903,7 +715,7 @@ def ceil(x: Tensor) -> Tensor:
     >>> rt.ceil(rt.tensor([-1.5, 1.5])).tolist()
     [-1.0, 2.0]
     """
-    return _flat("ceil", np.ceil, x)
+    return _flat(np.ceil, x)
 
 
 def round(x: Tensor) -> Tensor:
@@ -924,7 +736,7 @@ def round(x: Tensor) -> Tensor:
     >>> rt.round(rt.tensor([0.5, 1.5, 2.6])).tolist()
     [0.0, 2.0, 3.0]
     """
-    return _flat("round", np.rint if x._array.dtype.kind == "f" else np.positive, x)
+    return _flat(np.rint if x._array.dtype.kind == "f" else np.positive, x)
 
 
 def _inside(x: Any, low: Any, high: Any) -> Any:
@@ -1060,398 +872,3 @@ def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
     if np.ndim(value._array if isinstance(value, Recorded) else value):
         raise ValueError("masked_fill needs a number or a tensor of zero dimensions; for more use where()")
     return where(mask, cast(as_tensor(value), x._array.dtype), x)
-
-
-# --------------------------------------------------------------------------------------------- comparison
-
-
-@comparison
-def eq(a: Any, b: Any) -> Any:
-    """Return a == b, elementwise with broadcasting.
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-        Of bool.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.eq(rt.tensor([1, 2]), 2).tolist()
-    [False, True]
-    """
-    return np.equal(a, b)
-
-
-@comparison
-def ne(a: Any, b: Any) -> Any:
-    """Return a != b, elementwise with broadcasting.
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-        Of bool.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.ne(rt.tensor([1, 2]), 2).tolist()
-    [True, False]
-    """
-    return np.not_equal(a, b)
-
-
-@comparison
-def less(a: Any, b: Any) -> Any:
-    """Return a < b, elementwise with broadcasting.
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-        Of bool.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.less(rt.tensor([1, 2]), 2).tolist()
-    [True, False]
-    """
-    return np.less(a, b)
-
-
-@comparison
-def less_equal(a: Any, b: Any) -> Any:
-    """Return a <= b, elementwise with broadcasting.
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-        Of bool.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.less_equal(rt.tensor([1, 3]), 2).tolist()
-    [True, False]
-    """
-    return np.less_equal(a, b)
-
-
-@comparison
-def greater(a: Any, b: Any) -> Any:
-    """Return a > b, elementwise with broadcasting.
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-        Of bool.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.greater(rt.tensor([1, 3]), 2).tolist()
-    [False, True]
-    """
-    return np.greater(a, b)
-
-
-@comparison
-def greater_equal(a: Any, b: Any) -> Any:
-    """Return a >= b, elementwise with broadcasting.
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-        Of bool.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.greater_equal(rt.tensor([1, 2]), 2).tolist()
-    [False, True]
-    """
-    return np.greater_equal(a, b)
-
-
-@comparison
-def logical_and(a: Any, b: Any) -> Any:
-    """Return whether both are true (not zero).
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-        Of bool.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.logical_and(rt.tensor([True, False]), True).tolist()
-    [True, False]
-    """
-    return np.logical_and(a, b)
-
-
-@comparison
-def logical_or(a: Any, b: Any) -> Any:
-    """Return whether at least one is true (not zero).
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-        Of bool.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.logical_or(rt.tensor([True, False]), False).tolist()
-    [True, False]
-    """
-    return np.logical_or(a, b)
-
-
-@comparison
-def bitwise_and(a: Any, b: Any) -> Any:
-    """Return ``a & b`` of booleans or integers.
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.bitwise_and(rt.tensor([6, 3]), 2).tolist()
-    [2, 2]
-    """
-    return np.bitwise_and(a, b)
-
-
-@comparison
-def bitwise_or(a: Any, b: Any) -> Any:
-    """Return ``a | b`` of booleans or integers.
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.bitwise_or(rt.tensor([4, 3]), 2).tolist()
-    [6, 3]
-    """
-    return np.bitwise_or(a, b)
-
-
-@comparison
-def bitwise_xor(a: Any, b: Any) -> Any:
-    """Return ``a ^ b`` of booleans or integers.
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.bitwise_xor(rt.tensor([6, 3]), 2).tolist()
-    [4, 1]
-    """
-    return np.bitwise_xor(a, b)
-
-
-@predicate
-def logical_not(x: Any) -> Any:
-    """Return whether x is false (zero).
-
-    Parameters
-    ----------
-    x : Tensor
-
-    Returns
-    -------
-    Tensor
-        Of bool.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.logical_not(rt.tensor([True, False])).tolist()
-    [False, True]
-    """
-    return np.logical_not(x)
-
-
-@predicate
-def bitwise_not(x: Any) -> Any:
-    """Return ``~x`` of booleans or integers.
-
-    Parameters
-    ----------
-    x : Tensor
-
-    Returns
-    -------
-    Tensor
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.bitwise_not(rt.tensor([True, False])).tolist()
-    [False, True]
-    """
-    return np.invert(x)
-
-
-@predicate
-def isnan(x: Any) -> Any:
-    """Return where x is NaN.
-
-    Parameters
-    ----------
-    x : Tensor
-
-    Returns
-    -------
-    Tensor
-        Of bool.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.isnan(rt.tensor([1.0, float("nan")])).tolist()
-    [False, True]
-    """
-    return np.isnan(x)
-
-
-@predicate
-def isinf(x: Any) -> Any:
-    """Return where x is infinite.
-
-    Parameters
-    ----------
-    x : Tensor
-
-    Returns
-    -------
-    Tensor
-        Of bool.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.isinf(rt.tensor([1.0, float("-inf")])).tolist()
-    [False, True]
-    """
-    return np.isinf(x)
-
-
-@predicate
-def isfinite(x: Any) -> Any:
-    """Return where x is neither infinite nor NaN.
-
-    Parameters
-    ----------
-    x : Tensor
-
-    Returns
-    -------
-    Tensor
-        Of bool.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.isfinite(rt.tensor([1.0, float("nan")])).tolist()
-    [True, False]
-    """
-    return np.isfinite(x)
-
-
-def equal(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors have the same shape and the same values.
-
-    Parameters
-    ----------
-    a, b : Tensor
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.equal(rt.tensor([1, 2]), rt.tensor([1, 2]))
-    True
-    """
-    return bool(np.array_equal(a._array, b._array))
-
-
-def allclose(a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
-    """Whether abs(a - b) <= atol + rtol * abs(b) everywhere.
-
-    Parameters
-    ----------
-    a, b : Tensor
-    rtol, atol : float
-    equal_nan : bool
-        Let NaN equal NaN.
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.allclose(rt.tensor([1.0]), rt.tensor([1.000001]))
-    True
-    """
-    x, y = as_tensor(a)._array, as_tensor(b)._array
-    return bool(np.allclose(x, y, rtol=rtol, atol=atol, equal_nan=equal_nan))

@@ -1,0 +1,180 @@
+"""Activations: the nonlinearities between the layers of a network; at kinks the derivative is PyTorch's."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rondeau.tensor._autograd import Op, Recorded, modes, record
+from rondeau.tensor._ops._erf import erf_array
+from rondeau.tensor._ops._operands import as_float, constant
+from rondeau.tensor._ops.elementwise import erf
+
+if TYPE_CHECKING:
+    from rondeau.tensor._tensor import Tensor
+
+_RELU = Op("relu", lambda g, out, _x: g * np.greater(out, 0))
+
+
+def relu(x: Tensor) -> Tensor:
+    """Return max(x, 0); its derivative at 0 is 0.
+
+    Parameters
+    ----------
+    x : Tensor
+
+    Returns
+    -------
+    Tensor
+        Of the shape and type of `x`.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.relu(rt.tensor([-1.0, 2.0])).tolist()
+    [0.0, 2.0]
+    """
+    return record(_RELU, np.maximum(x._array, constant(0, x._array)), (x,))
+
+
+_LEAKY_RELU = Op("leaky_relu", lambda g, _out, x, slope: np.where(np.greater(x, 0), g, g * slope))
+
+
+def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """Return x where it is positive, else negative_slope * x.
+
+    Parameters
+    ----------
+    x : Tensor
+    negative_slope : float
+        Also the derivative at 0.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `x`; integers give float32.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.leaky_relu(rt.tensor([-10.0, 2.0]), 0.5).tolist()
+    [-5.0, 2.0]
+    """
+    x = as_float(x)
+    a = x._array
+    return record(_LEAKY_RELU, modes.quiet(_leaky, a, negative_slope), (x,), negative_slope)
+
+
+def _leaky(a: Any, slope: float) -> Any:
+    scaled = a * slope
+    return np.maximum(a, scaled) if 0 <= slope <= 1 else np.where(a > 0, a, scaled)
+
+
+_SQRT_HALF = math.sqrt(0.5)
+_SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+
+
+def _gelu_derivative(g: Any, x: Any) -> Any:
+    density = np.exp(-0.5 * x * x) * (_SQRT_HALF / math.sqrt(math.pi))
+    return g * (0.5 * (1 + _erf(x * _SQRT_HALF)) + x * density)
+
+
+def _erf(x: Any) -> Any:
+    return erf(x) if isinstance(x, Recorded) else erf_array(x)  # type: ignore[arg-type]
+
+
+def _gelu_tanh_derivative(g: Any, x: Any) -> Any:
+    t = np.tanh(_SQRT_2_OVER_PI * (x + 0.044715 * x * x * x))
+    inner = _SQRT_2_OVER_PI * (1 + 3 * 0.044715 * x * x)
+    return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner)
+
+
+_GELU = Op("gelu", lambda g, _out, x: _gelu_derivative(g, x))
+_GELU_TANH = Op("gelu", lambda g, _out, x: _gelu_tanh_derivative(g, x))
+
+
+def gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    """Return x times the normal distribution function of x (Hendrycks and Gimpel 2016).
+
+    Parameters
+    ----------
+    x : Tensor
+    approximate : {"none", "tanh"}
+        "tanh" is 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `x`; integers give float32.
+
+    Raises
+    ------
+    ValueError
+        For another `approximate`.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> [f"{v:.4f}" for v in rt.gelu(rt.tensor([-1.0, 0.0, 1.0])).tolist()]
+    ['-0.1587', '0.0000', '0.8413']
+    """
+    x = as_float(x)
+    a = x._array
+    if approximate == "none":
+        return record(_GELU, modes.quiet(_gelu, a), (x,))
+    if approximate == "tanh":
+        return record(_GELU_TANH, modes.quiet(_gelu_tanh, a), (x,))
+    raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
+
+
+def _gelu(a: Any) -> Any:
+    return 0.5 * a * (1 + erf_array(a * _SQRT_HALF))
+
+
+def _gelu_tanh(a: Any) -> Any:
+    return 0.5 * a * (1 + np.tanh(_SQRT_2_OVER_PI * (a + 0.044715 * a * a * a)))
+
+
+def _softplus_derivative(g: Any, x: Any, beta: float, threshold: float) -> Any:
+    scaled = x * beta
+    slope = 1 / (1 + np.exp(-scaled))
+    return np.where(np.greater(scaled, threshold), g, g * slope)
+
+
+_SOFTPLUS = Op("softplus", lambda g, _out, x, beta, threshold: _softplus_derivative(g, x, beta, threshold))
+
+
+def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """Return log(1 + exp(beta x)) / beta.
+
+    Parameters
+    ----------
+    x : Tensor
+    beta : float
+        Sharpness of the bend.
+    threshold : float
+        Where beta x is larger, the result is x.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `x`; integers give float32.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> [f"{v:.4f}" for v in rt.softplus(rt.tensor([0.0, 100.0])).tolist()]
+    ['0.6931', '100.0000']
+    """
+    x = as_float(x)
+    return record(_SOFTPLUS, modes.quiet(_softplus, x._array, beta, threshold), (x,), beta, threshold)
+
+
+def _softplus(a: Any, beta: float, threshold: float) -> Any:
+    scaled = a if beta == 1 else a * beta
+    y = np.log1p(np.exp(-np.abs(scaled))) + np.maximum(scaled, constant(0, a))
+    y = y if beta == 1 else y / beta
+    # In float32 log(1 + exp(x)) rounds to x from 17 on: a threshold beyond changes nothing.
+    return y if threshold >= 17 and a.dtype == np.float32 else np.where(scaled > threshold, a, y)

@@ -1,0 +1,404 @@
+"""Elementwise operators without a derivative: comparison, logic, and what kind of number an element is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rondeau.tensor._ops._operands import as_tensor, comparison, predicate
+
+if TYPE_CHECKING:
+    from rondeau.tensor._tensor import Tensor
+
+
+@comparison
+def eq(a: Any, b: Any) -> Any:
+    """Return a == b, elementwise with broadcasting.
+
+    Parameters
+    ----------
+    a, b : Tensor, ndarray or number
+
+    Returns
+    -------
+    Tensor
+        Of bool.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.eq(rt.tensor([1, 2]), 2).tolist()
+    [False, True]
+    """
+    return np.equal(a, b)
+
+
+@comparison
+def ne(a: Any, b: Any) -> Any:
+    """Return a != b, elementwise with broadcasting.
+
+    Parameters
+    ----------
+    a, b : Tensor, ndarray or number
+
+    Returns
+    -------
+    Tensor
+        Of bool.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.ne(rt.tensor([1, 2]), 2).tolist()
+    [True, False]
+    """
+    return np.not_equal(a, b)
+
+
+@comparison
+def less(a: Any, b: Any) -> Any:
+    """Return a < b, elementwise with broadcasting.
+
+    Parameters
+    ----------
+    a, b : Tensor, ndarray or number
+
+    Returns
+    -------
+    Tensor
+        Of bool.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.less(rt.tensor([1, 2]), 2).tolist()
+    [True, False]
+    """
+    return np.less(a, b)
+
+
+@comparison
+def less_equal(a: Any, b: Any) -> Any:
+    """Return a <= b, elementwise with broadcasting.
+
+    Parameters
+    ----------
+    a, b : Tensor, ndarray or number
+
+    Returns
+    -------
+    Tensor
+        Of bool.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.less_equal(rt.tensor([1, 3]), 2).tolist()
+    [True, False]
+    """
+    return np.less_equal(a, b)
+
+
+@comparison
+def greater(a: Any, b: Any) -> Any:
+    """Return a > b, elementwise with broadcasting.
+
+    Parameters
+    ----------
+    a, b : Tensor, ndarray or number
+
+    Returns
+    -------
+    Tensor
+        Of bool.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.greater(rt.tensor([1, 3]), 2).tolist()
+    [False, True]
+    """
+    return np.greater(a, b)
+
+
+@comparison
+def greater_equal(a: Any, b: Any) -> Any:
+    """Return a >= b, elementwise with broadcasting.
+
+    Parameters
+    ----------
+    a, b : Tensor, ndarray or number
+
+    Returns
+    -------
+    Tensor
+        Of bool.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.greater_equal(rt.tensor([1, 2]), 2).tolist()
+    [False, True]
+    """
+    return np.greater_equal(a, b)
+
+
+@comparison
+def logical_and(a: Any, b: Any) -> Any:
+    """Return whether both are true (not zero).
+
+    Parameters
+    ----------
+    a, b : Tensor, ndarray or number
+
+    Returns
+    -------
+    Tensor
+        Of bool.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.logical_and(rt.tensor([True, False]), True).tolist()
+    [True, False]
+    """
+    return np.logical_and(a, b)
+
+
+@comparison
+def logical_or(a: Any, b: Any) -> Any:
+    """Return whether at least one is true (not zero).
+
+    Parameters
+    ----------
+    a, b : Tensor, ndarray or number
+
+    Returns
+    -------
+    Tensor
+        Of bool.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.logical_or(rt.tensor([True, False]), False).tolist()
+    [True, False]
+    """
+    return np.logical_or(a, b)
+
+
+@comparison
+def bitwise_and(a: Any, b: Any) -> Any:
+    """Return ``a & b`` of booleans or integers.
+
+    Parameters
+    ----------
+    a, b : Tensor, ndarray or number
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.bitwise_and(rt.tensor([6, 3]), 2).tolist()
+    [2, 2]
+    """
+    return np.bitwise_and(a, b)
+
+
+@comparison
+def bitwise_or(a: Any, b: Any) -> Any:
+    """Return ``a | b`` of booleans or integers.
+
+    Parameters
+    ----------
+    a, b : Tensor, ndarray or number
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.bitwise_or(rt.tensor([4, 3]), 2).tolist()
+    [6, 3]
+    """
+    return np.bitwise_or(a, b)
+
+
+@comparison
+def bitwise_xor(a: Any, b: Any) -> Any:
+    """Return ``a ^ b`` of booleans or integers.
+
+    Parameters
+    ----------
+    a, b : Tensor, ndarray or number
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.bitwise_xor(rt.tensor([6, 3]), 2).tolist()
+    [4, 1]
+    """
+    return np.bitwise_xor(a, b)
+
+
+@predicate
+def logical_not(x: Any) -> Any:
+    """Return whether x is false (zero).
+
+    Parameters
+    ----------
+    x : Tensor
+
+    Returns
+    -------
+    Tensor
+        Of bool.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.logical_not(rt.tensor([True, False])).tolist()
+    [False, True]
+    """
+    return np.logical_not(x)
+
+
+@predicate
+def bitwise_not(x: Any) -> Any:
+    """Return ``~x`` of booleans or integers.
+
+    Parameters
+    ----------
+    x : Tensor
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.bitwise_not(rt.tensor([True, False])).tolist()
+    [False, True]
+    """
+    return np.invert(x)
+
+
+@predicate
+def isnan(x: Any) -> Any:
+    """Return where x is NaN.
+
+    Parameters
+    ----------
+    x : Tensor
+
+    Returns
+    -------
+    Tensor
+        Of bool.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.isnan(rt.tensor([1.0, float("nan")])).tolist()
+    [False, True]
+    """
+    return np.isnan(x)
+
+
+@predicate
+def isinf(x: Any) -> Any:
+    """Return where x is infinite.
+
+    Parameters
+    ----------
+    x : Tensor
+
+    Returns
+    -------
+    Tensor
+        Of bool.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.isinf(rt.tensor([1.0, float("-inf")])).tolist()
+    [False, True]
+    """
+    return np.isinf(x)
+
+
+@predicate
+def isfinite(x: Any) -> Any:
+    """Return where x is neither infinite nor NaN.
+
+    Parameters
+    ----------
+    x : Tensor
+
+    Returns
+    -------
+    Tensor
+        Of bool.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.isfinite(rt.tensor([1.0, float("nan")])).tolist()
+    [True, False]
+    """
+    return np.isfinite(x)
+
+
+def equal(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors have the same shape and the same values.
+
+    Parameters
+    ----------
+    a, b : Tensor
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.equal(rt.tensor([1, 2]), rt.tensor([1, 2]))
+    True
+    """
+    return bool(np.array_equal(a._array, b._array))
+
+
+def allclose(a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+    """Whether abs(a - b) <= atol + rtol * abs(b) everywhere.
+
+    Parameters
+    ----------
+    a, b : Tensor
+    rtol, atol : float
+    equal_nan : bool
+        Let NaN equal NaN.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.allclose(rt.tensor([1.0]), rt.tensor([1.000001]))
+    True
+    """
+    x, y = as_tensor(a)._array, as_tensor(b)._array
+    return bool(np.allclose(x, y, rtol=rtol, atol=atol, equal_nan=equal_nan))
