@@ -185,3 +185,46 @@ def test_nonzero():
     np.testing.assert_array_equal(
         rt.nonzero(rt.tensor(array)).data, torch.nonzero(torch.tensor(array)).numpy()
     )
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x, index: x[index],
+        lambda x, index: x[index, :],
+        lambda x, index: rt.index_select(x, 0, index),
+        lambda x, index: rt.gather(x, 0, index.reshape(-1, 1)),
+    ],
+)
+def test_backward_uses_the_index_that_forward_was_given(read):
+    x = rt.zeros(3, 2000, requires_grad=True)
+    index = np.array([0, 2, 2])
+    y = read(x, index)
+    index[:] = 10**12
+    y.sum().backward()
+    assert x.grad.data[:, 0].tolist() == [1.0, 0.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "add", [rt.index_add, lambda *a: rt.scatter_add(a[0], a[1], a[2].reshape(3, 1), a[3])]
+)
+def test_backward_of_additions_uses_the_index_that_forward_was_given(add):
+    source = rt.ones(3, 1, requires_grad=True)
+    index = np.array([0, 2, 2])
+    y = add(rt.zeros(3, 1), 0, index, source)
+    index[:] = 10**12
+    (y * rt.tensor([[1.0], [2.0], [3.0]])).sum().backward()
+    assert source.grad.tolist() == [[1.0], [3.0], [3.0]]
+
+
+@pytest.mark.parametrize("shape", [(512, 16), (1024, 16), (1024, 1), (1, 8), (8,), ()])
+def test_index_add_refuses_a_source_of_another_shape(shape):
+    with pytest.raises(ValueError, match=r"the source should have shape \(1024, 8\)"):
+        rt.index_add(rt.zeros(10, 8), 0, np.zeros(1024, np.int64), rt.ones(shape))
+
+
+def test_index_add_refuses_what_has_no_dimension():
+    with pytest.raises(ValueError, match="all three one dimension or more"):
+        rt.index_add(rt.zeros(()), 0, np.zeros(1, np.int64), rt.ones(1))
+    with pytest.raises(ValueError, match=r"an index of shape \(1, 1\)"):
+        rt.index_add(rt.zeros(3), 0, np.zeros((1, 1), np.int64), rt.ones(1))

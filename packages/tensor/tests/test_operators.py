@@ -453,7 +453,7 @@ def test_operator_on_any_strides(case):
     check(case, "float64", strided)
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.twice], ids=str)
+@pytest.mark.parametrize("case", [c for c in CASES if c.twice and any(0 not in s for s in c.shapes)], ids=str)
 def test_second_derivatives(case):
     """gradgradcheck includes the first derivative's own Jacobian with respect to its cotangent."""
 
@@ -461,8 +461,6 @@ def test_second_derivatives(case):
         return tuple(o for o in outputs(case.function(rt, *xs)) if o.requires_grad)
 
     inputs = [rt.tensor(a, requires_grad=True) for a in case.arrays("float64")]
-    if sum(t.numel() for t in inputs) == 0:
-        pytest.skip("nothing to differentiate")
     if not real(*inputs):
         return
     assert rt.gradcheck(real, inputs)

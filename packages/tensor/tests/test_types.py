@@ -138,3 +138,17 @@ def test_foreign_byte_order_is_converted():
     x = rt.tensor(np.array([1.0, 2.0], ">f4"))
     assert x.dtype == rt.float32
     assert (x + np.array([1.0, 1.0], ">f4")).tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("dtype", ["complex128", "object", "U3", "longdouble", "uint64", [("a", "f4")]])
+def test_data_of_a_type_that_no_tensor_holds_is_refused(dtype):
+    x = rt.zeros(3)
+    with pytest.raises(TypeError, match="a tensor cannot hold dtype"):
+        x.data = np.zeros(3, dtype)
+    assert x.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_data_in_the_other_order_of_bytes_is_refused():
+    x = rt.zeros(3)
+    with pytest.raises(TypeError, match=r"in this machine's order of bytes.*astype\('float32'\)"):
+        x.data = x.data.astype(x.data.dtype.newbyteorder())

@@ -70,8 +70,10 @@ def move(array: Any, device: str) -> Any:
     return namespace(device).asarray(array)
 
 
+_asarray = np.asarray
+_HOST = (np.generic, np.ndarray, int, float)
+
+
 def as_array(value: Any) -> Any:
     """Return `value` as an array: what a reduction to zero dimensions hands back as a scalar becomes 0-d."""
-    if isinstance(value, (np.generic, np.ndarray, int, float)):
-        return np.asarray(value)
-    return value
+    return _asarray(value) if isinstance(value, _HOST) else value

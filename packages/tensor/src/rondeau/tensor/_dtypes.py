@@ -29,7 +29,10 @@ bool = np.dtype(np.bool_)  # torch's name
 
 DEFAULT_FLOAT = float32
 
-_SUPPORTED = frozenset((float16, float32, float64, uint8, int8, int16, int32, int64, bool))
+# Each type with the one object that stands for it: operators compare types by identity first.
+_SUPPORTED: dict[type_, type_] = {
+    d: d for d in (float16, float32, float64, uint8, int8, int16, int32, int64, bool)
+}
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
 
 
@@ -41,18 +44,14 @@ def as_dtype(dtype: DTypeLike) -> type_:
     TypeError
         If it is no boolean, integer or float of a width that tensors hold.
     """
-    found = np.dtype(dtype).newbyteorder("=")
-    if found not in _SUPPORTED:
+    found = np.dtype(dtype)
+    supported = _SUPPORTED.get(found if found.isnative else found.newbyteorder("="))
+    if supported is None:
         raise TypeError(
             f"a tensor cannot hold dtype {found}: expected one of "
             f"{', '.join(sorted(str(d) for d in _SUPPORTED))}; convert the array first, e.g. array.astype('float32')"
         )
-    return found
-
-
-def is_float(dtype: type_) -> builtins.bool:
-    """Whether values of this type can have gradients."""
-    return dtype.kind == "f"
+    return supported
 
 
 def default_for(array: np.ndarray[Any, Any]) -> type_:

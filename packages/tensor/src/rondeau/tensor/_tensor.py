@@ -107,6 +107,11 @@ class Tensor(Recorded):
         array = value._array if isinstance(value, Recorded) else value
         if not _is_array(array):
             raise TypeError(f"expected an array as data, got {type(value).__name__}")
+        if as_dtype(array.dtype) != array.dtype:
+            raise TypeError(
+                f"data should be in this machine's order of bytes, got {array.dtype}: convert it with "
+                f"astype({as_dtype(array.dtype).name!r})"
+            )
         if self._node is not None and array.dtype.kind != "f":
             raise TypeError(f"data of a tensor that requires gradients must be floating, got {array.dtype}")
         self._array = array

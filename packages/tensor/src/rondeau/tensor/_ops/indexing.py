@@ -37,6 +37,8 @@ def _part(index: Any) -> Any:
             )
         if index.ndim == 0 and index.dtype.kind != "b":
             return int(index)
+        # Backward reads it: the caller may change his array before.
+        index = index.copy()
     return index
 
 
@@ -210,15 +212,16 @@ def getitem(x: Tensor, index: Any) -> Tensor:
 # ------------------------------------------------------------------------------------ along one dimension
 
 
-_smallest: Any = np.minimum.reduce
 _largest: Any = np.maximum.reduce
 
 
 def _index_array(name: str, index: Any, size: int) -> Any:
-    array = as_tensor(index)._array
+    array = as_tensor(index)._array.copy()  # backward reads it: the caller may change his array before
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} needs integers as index, got {array.dtype}")
-    if array.size and (_smallest(array, None) < 0 or _largest(array, None) >= size):
+    # Seen without a sign, a negative index is larger than any size.
+    unsigned = array if array.dtype.kind == "u" else array.view(f"u{array.itemsize}")
+    if array.size and _largest(unsigned, None) >= size:
         wrong = array[(array < 0) | (array >= size)].flat[0]
         raise IndexError(f"{name}: index {wrong} is out of range for a dimension of size {size}")
     return array
@@ -380,6 +383,8 @@ def index_add(x: Tensor, dim: int, index: Any, source: Tensor) -> Tensor:
         Out of range.
     TypeError
         If the index is not of integers.
+    ValueError
+        If the index has not one dimension, or `source` another shape than said.
 
     Examples
     --------
@@ -389,7 +394,13 @@ def index_add(x: Tensor, dim: int, index: Any, source: Tensor) -> Tensor:
     """
     shape = x._array.shape
     axis = normalize_dim(dim, len(shape))
-    found = _index_array("index_add", index, shape[axis])
+    found = _index_array("index_add", index, shape[axis] if shape else 1)
+    wanted = (*shape[:axis], found.size, *shape[axis + 1 :])
+    if not shape or found.ndim != 1 or source._array.shape != wanted:
+        raise ValueError(
+            f"index_add: with a tensor of shape {shape} and an index of shape {found.shape} along dimension {axis} the "
+            f"source should have shape {wanted}, and all three one dimension or more; got {source._array.shape}"
+        )
     where = found if axis == 0 else (*(slice(None),) * axis, found)
     return add(x, _scatter(source, where, shape))
 
