@@ -123,6 +123,13 @@ def evaluate(
     ------
     ValueError
         If there are fewer than 2 tokens, or a size is less than 1.
+
+    Examples
+    --------
+    >>> model = nn.LanguageModel(vocab_size=4, recurrent="rnn", hidden_size=2)
+    >>> _ = nn.init.zeros_(model.head.weight), nn.init.zeros_(model.head.bias)  # every token is as likely
+    >>> print(evaluate(model, [0, 1, 2, 3, 0]).describe("letter"))
+    perplexity 4.000, 1.3863 nats and 2.0000 bits per letter (4 letters scored, state carried over the whole stream)
     """
     stream = tokens if isinstance(tokens, TokenStream) else TokenStream(tokens)
     count = len(stream) - 1

@@ -98,6 +98,20 @@ class Trainer:
     ------
     ValueError
         If nothing ends the run, or a number is out of its range.
+
+    Examples
+    --------
+    >>> from rondeau import data, nn, tensor as rt, train
+    >>> _ = rt.manual_seed(0)
+    >>> tokens = data.TokenStream([0, 1, 2] * 40)
+    >>> model = nn.LanguageModel(vocab_size=3, recurrent="gru", hidden_size=8)
+    >>> optimizer = train.optim.Adam(model.parameters(), lr=0.05)
+    >>> trainer = train.Trainer(model, optimizer, data.SequentialBatches(tokens, 2, 5), max_epochs=10)
+    >>> trainer.fit()
+    >>> trainer.stopped_by
+    '10 epochs are done'
+    >>> train.evaluate(model, tokens).perplexity < 1.5  # 3 would be guessing
+    True
     """
 
     def __init__(

@@ -109,6 +109,19 @@ class ConstantLR(LRScheduler):
         In [0, 1].
     total_iters : int
     last_epoch : int
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> from rondeau.train.optim import SGD
+    >>> optimizer = SGD([rt.zeros(1, requires_grad=True)], lr=1.0)
+    >>> schedule = ConstantLR(optimizer, factor=0.5, total_iters=2)
+    >>> rates = []
+    >>> for _ in range(3):
+    ...     rates += schedule.get_last_lr()
+    ...     schedule.step()
+    >>> rates
+    [0.5, 0.5, 1.0]
     """
 
     def __init__(
@@ -134,6 +147,19 @@ class StepLR(LRScheduler):
         Steps from fall to fall.
     gamma : float
     last_epoch : int
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> from rondeau.train.optim import SGD
+    >>> optimizer = SGD([rt.zeros(1, requires_grad=True)], lr=1.0)
+    >>> schedule = StepLR(optimizer, step_size=2, gamma=0.5)
+    >>> rates = []
+    >>> for _ in range(5):
+    ...     rates += schedule.get_last_lr()
+    ...     schedule.step()
+    >>> rates
+    [1.0, 1.0, 0.5, 0.5, 0.25]
     """
 
     def __init__(
@@ -156,6 +182,19 @@ class ExponentialLR(LRScheduler):
     optimizer : Optimizer
     gamma : float
     last_epoch : int
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> from rondeau.train.optim import SGD
+    >>> optimizer = SGD([rt.zeros(1, requires_grad=True)], lr=1.0)
+    >>> schedule = ExponentialLR(optimizer, gamma=0.5)
+    >>> rates = []
+    >>> for _ in range(4):
+    ...     rates += schedule.get_last_lr()
+    ...     schedule.step()
+    >>> rates
+    [1.0, 0.5, 0.25, 0.125]
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
@@ -179,6 +218,19 @@ class LinearLR(LRScheduler):
         In [0, 1].
     total_iters : int
     last_epoch : int
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> from rondeau.train.optim import SGD
+    >>> optimizer = SGD([rt.zeros(1, requires_grad=True)], lr=1.0)
+    >>> schedule = LinearLR(optimizer, start_factor=0.5, total_iters=2)
+    >>> rates = []
+    >>> for _ in range(4):
+    ...     rates += schedule.get_last_lr()
+    ...     schedule.step()
+    >>> rates
+    [0.5, 0.75, 1.0, 1.0]
     """
 
     def __init__(
@@ -217,6 +269,19 @@ class CosineAnnealingLR(LRScheduler):
         Steps to the minimum.
     eta_min : float
     last_epoch : int
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> from rondeau.train.optim import SGD
+    >>> optimizer = SGD([rt.zeros(1, requires_grad=True)], lr=1.0)
+    >>> schedule = CosineAnnealingLR(optimizer, T_max=2)
+    >>> rates = []
+    >>> for _ in range(3):
+    ...     rates += schedule.get_last_lr()
+    ...     schedule.step()
+    >>> rates
+    [1.0, 0.5, 0.0]
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
@@ -350,6 +415,17 @@ class ReduceLROnPlateau:
         Lower bound, for all groups or for each.
     eps : float
         A reduction smaller than this is not made.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> from rondeau.train.optim import SGD
+    >>> optimizer = SGD([rt.zeros(1, requires_grad=True)], lr=1.0)
+    >>> schedule = ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
+    >>> for loss in (3.0, 2.0, 2.0, 2.0):  # the second value that is no better makes one more than `patience`
+    ...     schedule.step(loss)
+    >>> schedule.get_last_lr()
+    [0.5]
     """
 
     def __init__(

@@ -92,6 +92,12 @@ def get_total_norm(
     ------
     RuntimeError
         If the norm is not finite and `error_if_nonfinite`.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.utils.get_total_norm([rt.tensor([3.0]), rt.tensor([[4.0]])]).item()
+    5.0
     """
     arrays = [tensor.data for tensor in _listed(tensors)]
     power = float(norm_type)

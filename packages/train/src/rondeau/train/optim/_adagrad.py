@@ -35,6 +35,16 @@ class Adagrad(Optimizer):
     ------
     ValueError
         If a number is negative.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> w = rt.tensor([1.0, -1.0], requires_grad=True)
+    >>> optimizer = Adagrad([w], lr=0.25)
+    >>> (100 * w * w).sum().backward()
+    >>> _ = optimizer.step()
+    >>> w.tolist()  # the first step has the size of the rate, whatever the gradient
+    [0.75, -0.75]
     """
 
     def __init__(

@@ -125,6 +125,16 @@ class AdamW(Adam):
 
     First :math:`w \leftarrow w - \eta \lambda w`, then Adam's update without a penalty, as ``torch.optim.AdamW``.
     Arguments as `Adam`; `weight_decay` is 0.01 by default.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> w = rt.tensor([1.0, -1.0], requires_grad=True)
+    >>> optimizer = AdamW([w], lr=0.25, weight_decay=1.0)
+    >>> (0 * w).sum().backward()
+    >>> _ = optimizer.step()
+    >>> w.tolist()  # the gradient is zero, the decay is not
+    [0.75, -0.75]
     """
 
     _decoupled = True

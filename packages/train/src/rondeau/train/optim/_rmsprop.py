@@ -37,6 +37,16 @@ class RMSprop(Optimizer):
     ------
     ValueError
         If a number is negative.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> w = rt.tensor([1.0, -1.0], requires_grad=True)
+    >>> optimizer = RMSprop([w], lr=0.25, alpha=0.75)
+    >>> (100 * w * w).sum().backward()
+    >>> _ = optimizer.step()
+    >>> w.tolist()  # the root of 1 - alpha is a half: the first step is twice the rate
+    [0.5, -0.5]
     """
 
     def __init__(
