@@ -93,7 +93,7 @@ def _kept(g: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
     if isinstance(g, Recorded):
         return np.expand_dims(g, axes)  # type: ignore[call-overload]
     g = np.asarray(g)
-    if len(axes) == g.ndim + len(axes):
+    if g.ndim == 0:
         return g.reshape((1,) * len(axes))
     sizes = list(g.shape)
     for axis in axes:
@@ -307,8 +307,8 @@ def _data(x: Any) -> Any:
     return x._array if isinstance(x, Recorded) else x
 
 
-_EXTREME = Op("amax", lambda g, out, x, axes, keepdim: _share_ties(g, out, x, axes, keepdim))
-_EXTREME_MIN = Op("amin", lambda g, out, x, axes, keepdim: _share_ties(g, out, x, axes, keepdim))
+_AMAX = Op("amax", lambda g, out, x, axes, keepdim: _share_ties(g, out, x, axes, keepdim))
+_AMIN = Op("amin", lambda g, out, x, axes, keepdim: _share_ties(g, out, x, axes, keepdim))
 
 
 def _put_at(g: Any, index: Any, shape: tuple[int, ...], axis: int) -> Any:
@@ -379,7 +379,7 @@ def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     >>> rt.amax(rt.tensor([[1.0, 2.0], [3.0, 0.0]]), dim=1).tolist()
     [2.0, 3.0]
     """
-    return _extreme(x, dim, keepdim, _EXTREME, _maximum)
+    return _extreme(x, dim, keepdim, _AMAX, _maximum)
 
 
 def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -408,7 +408,7 @@ def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     >>> rt.amin(rt.tensor([[1.0, 2.0], [3.0, 0.0]]), dim=1).tolist()
     [1.0, 0.0]
     """
-    return _extreme(x, dim, keepdim, _EXTREME_MIN, _minimum)
+    return _extreme(x, dim, keepdim, _AMIN, _minimum)
 
 
 def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
