@@ -69,7 +69,8 @@ def cell(request, cells):
 
 
 @pytest.fixture
-def set_num_threads():
+def set_num_threads(monkeypatch):
+    monkeypatch.setattr(threads, "PARALLEL_FROM", 0)  # else small work stays on one
     before = threads.get_num_threads()
     yield threads.set_num_threads
     threads.set_num_threads(before)

@@ -24,8 +24,9 @@ from rondeau.kernels.product import (
     peak_flops,
     product_rows,
 )
-from rondeau.kernels.product.product import DEPTH_BLOCK, PARALLEL_FROM
+from rondeau.kernels.product.product import DEPTH_BLOCK
 from rondeau.kernels.product.tiles import TILE, choose_tile
+from rondeau.kernels.threads import PARALLEL_FROM
 
 DTYPES = (np.float32, np.float64)
 

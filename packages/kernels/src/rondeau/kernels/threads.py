@@ -15,7 +15,10 @@ import numba
 from numba import config
 from threadpoolctl import threadpool_limits
 
-__all__ = ["get_num_threads", "launch", "set_num_threads"]
+__all__ = ["get_num_threads", "launch", "set_num_threads", "shares_of"]
+
+PARALLEL_FROM = 2**19
+"""Multiply-adds from which work is shared among threads: below, one thread is done sooner than a pool wakes."""
 
 
 class _Count:
@@ -86,7 +89,28 @@ def set_num_threads(n: int) -> None:
     threadpool_limits(limits=n, user_api="blas")
 
 
-def launch(function: Callable[..., Any], *arguments: Any) -> Any:
+def shares_of(multiply_adds: int) -> int:
+    """Give the number of shares that work of this size is cut into: one where a pool would not be worth waking.
+
+    Parameters
+    ----------
+    multiply_adds : int
+        The size of the work; something else than a multiply-add counts as many as take as long.
+
+    Returns
+    -------
+    int
+        `get_num_threads`, or 1 below `PARALLEL_FROM`.
+
+    Examples
+    --------
+    >>> shares_of(1000)
+    1
+    """
+    return _Count.shares if multiply_adds >= PARALLEL_FROM else 1
+
+
+def launch(function: Callable[..., Any], *arguments: Any, shares: int | None = None) -> Any:
     """Call a parallel kernel: every launch of the library goes through here.
 
     Parameters
@@ -95,6 +119,8 @@ def launch(function: Callable[..., Any], *arguments: Any) -> Any:
         A compiled function with ``parallel=True``, or its entry point. It gets the count of shares among its arguments.
     *arguments
         Its arguments.
+    shares : int, optional
+        How many threads of the pool are worth waking; default: `get_num_threads`.
 
     Returns
     -------
@@ -105,7 +131,7 @@ def launch(function: Callable[..., Any], *arguments: Any) -> Any:
     -----
     Numba's `workqueue` layer aborts the process when two Python threads launch at once, so there a lock is held.
     """
-    pool = min(_Count.shares, config.NUMBA_NUM_THREADS)
+    pool = min(_Count.shares if shares is None else shares, config.NUMBA_NUM_THREADS)
     if _of_this_thread.pool != pool:
         numba.set_num_threads(pool)  # starts the pool, and so decides its layer
         _of_this_thread.pool = pool

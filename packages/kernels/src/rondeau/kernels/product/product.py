@@ -49,8 +49,6 @@ ROW_BLOCK = 240
 PACK_A_FROM = 128 if TILE.vector_bytes < 64 else 2**62
 """Columns of C from which an A with strided k is packed first. Narrow panels read it more often: with AVX2 code packing
 raised 0.72 of the peak to 0.85; with AVX-512, whose panels are 64 columns wide, it costs 3 %."""
-PARALLEL_FROM = 2**19
-"""Multiply-adds from which a product is shared among threads: below, one thread is done sooner than a pool wakes."""
 _SMALL = 2**13
 """Elements below which the pool of buffers costs more than it saves: malloc keeps such pieces at hand."""
 
@@ -352,7 +350,7 @@ class _Product:
     def compute(self, c: NDArray[Any], a: NDArray[Any], b: NDArray[Any], accumulate: bool) -> None:
         """C (+)= A @ B, checked: C has unit stride along columns and shares no memory with A and B."""
         (M, N), K = c.shape, a.shape[1]
-        shares = threads.get_num_threads() if M * N * K >= PARALLEL_FROM else 1
+        shares = threads.shares_of(M * N * K)
         if shares == 1:
             workspace = self.nothing if N * K < _SMALL else buffers.empty(_block_size(N, K), c.dtype)
             done = self.entry(a, b, c, workspace, accumulate, 1)

@@ -39,6 +39,9 @@ __all__ = ["Saved", "backward", "forward"]
 
 Array = NDArray[Any]
 
+_PER_ELEMENT = 8
+"""Multiply-adds that take as long as passing one element through memory."""
+
 
 # ---------------------------------------------------------------- kernels, compiled once per dtype
 
@@ -246,13 +249,14 @@ def forward(
     for storage, state in zip(storages, initial, strict=True):
         storage[layout.initial_rows(reverse)] = state
     _project_input(x, _in_order(plan, weights.weight_ih), saved.gates.reshape(N, columns))
+    shares = threads.shares_of(N * P * (J + R))
     threads.launch(
         _KERNELS[dtype].run_forward, row.address,
         saved.gates, saved.recurrent, _bias_of_slots(plan, weights, H), saved.states, saved.hidden,
         _in_order(plan, weights.weight_hh), weights.weight_hr if projected else np.empty((0, H), dtype),
         buffers.empty(packed_size(P, J) + packed_size(P, R), dtype),
         buffers.empty(packed_size(H, P) if projected else 0, dtype),
-        len(plan.joint), from_zero, *layout.steps(reverse), layout.cuts(threads.get_num_threads()),
+        len(plan.joint), from_zero, *layout.steps(reverse), layout.cuts(shares), shares=shares,
     )  # fmt: skip
     output = saved.first[layout.output_rows(reverse)]
     final = tuple(np.array(storage[layout.final_rows(reverse)]) for storage in storages)
@@ -285,6 +289,7 @@ def backward(
     for carried, gradient in zip(d_initial, d_final, strict=True):
         carried[...] = 0 if gradient is None else gradient
     d_projected = buffers.empty((N, P) if projected else (0, P), dtype)
+    shares = threads.shares_of(N * P * (J + R))
     threads.launch(
         _KERNELS[dtype].run_backward, row.address,
         gates, recurrent, saved.states, d_states, d_hidden,
@@ -292,7 +297,7 @@ def backward(
         _in_order(plan, weights.weight_hh), weights.weight_hr if projected else np.empty((0, H), dtype),
         buffers.empty(packed_size(J, P) + packed_size(R, P), dtype),
         buffers.empty(packed_size(P, H) if projected else 0, dtype),
-        len(plan.joint), needs.initial, *layout.steps(saved.reverse), layout.cuts(threads.get_num_threads()),
+        len(plan.joint), needs.initial, *layout.steps(saved.reverse), layout.cuts(shares), shares=shares,
     )  # fmt: skip
 
     d_gates, d_recurrent = gates.reshape(N, columns), recurrent.reshape(N, R)
@@ -344,7 +349,8 @@ def _project_input(x: Array, weight_ih: Array, gates: Array) -> None:
         return
     used, index = _used_ids(x, weight_ih.shape[1])
     table = np.ascontiguousarray(weight_ih.T if used is None else weight_ih[:, used].T)
-    threads.launch(_KERNELS[gates.dtype].gather, table, index, gates, threads.get_num_threads())
+    shares = threads.shares_of(_PER_ELEMENT * gates.size)
+    threads.launch(_KERNELS[gates.dtype].gather, table, index, gates, shares, shares=shares)
 
 
 def _gradient_of_input_weight(x: Array, d_gates: Array, inputs: int) -> Array:
@@ -373,7 +379,8 @@ def _sum(rows: Array) -> Array:
     """Return the sum over rows, in their order, whatever the number of threads."""
     total = np.empty(rows.shape[1], rows.dtype)
     if total.size:
-        threads.launch(_KERNELS[rows.dtype].sum_rows, rows, total, threads.get_num_threads())
+        shares = threads.shares_of(_PER_ELEMENT * rows.size)
+        threads.launch(_KERNELS[rows.dtype].sum_rows, rows, total, shares, shares=shares)
     return total
 
 
