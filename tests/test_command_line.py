@@ -240,6 +240,7 @@ def test_the_recipe_of_the_shakespeare_comparison_can_be_said(corpus, tmp_path):
             "--sampling=random",
         ],
         ["--tokens=regex", "--optimizer=rmsprop", "--schedule=plateau", "--min_freq=2", "--lr=0.001"],
+        ["--normalise=d2l", "--cell=lstm", "--dropout=0.1"],
         ["--tokens=words", "--normalise=d2l", "--optimizer=adamw", "--schedule=linear", "--weight_decay=0.1"],
         ["--embedding_size=8", "--tie_weights=true", "--optimizer=adagrad", "--schedule=exponential"],
         ["--held_out=0", "--max_minutes=0.001", "--epochs=null", "--schedule=constant", "--warmup_steps=3"],

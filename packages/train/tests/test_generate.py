@@ -102,6 +102,31 @@ def test_words_are_joined_as_their_tokenizer_does():
 
 
 @pytest.mark.parametrize(
+    ("prompt", "continuation"),
+    [
+        ("to be", " or not\nto"),
+        ("to be ", "or not\nto"),
+        ("be or\tnot", "\nto be or"),
+        ("not\n", "to be or not"),
+    ],
+)
+def test_the_first_word_is_joined_to_the_prompt_as_any_other(prompt, continuation):
+    codec = Codec.fit("to be or not\n" * 2, WordTokenizer())
+    words = ["to", "be", "or", "not", "\n"]
+    table = np.zeros((len(codec), len(codec)))
+    for word, following in zip(words, [*words[1:], words[0]], strict=True):
+        table[codec.vocab[word], codec.vocab[following]] = 50
+    assert text_of(Bigram(table), codec, prompt, 4, temperature=0) == continuation
+
+
+def test_a_prompt_that_normalisation_changes_is_not_repeated():
+    codec = Codec.fit("to be", CharTokenizer(normalise="d2l"))
+    table = np.zeros((len(codec), len(codec)))
+    table[:, codec.vocab["e"]] = 50
+    assert text_of(Bigram(table), codec, "TO  BE! ", 2, temperature=0) == "ee"
+
+
+@pytest.mark.parametrize(
     ("options", "expected"),
     [
         ({}, [0.4, 0.3, 0.2, 0.1]),

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -106,11 +107,16 @@ def split_stream(text: str, codec: Codec, held_out: float) -> tuple[TokenStream,
 
 
 def default_prompt(codec: Codec) -> str:
-    """Return what a text may begin with: a line end where that is a token, else the most frequent token."""
-    newline = codec.tokenizer.split("\n")
-    if newline and all(token in codec.vocab for token in newline):
-        return "\n"
+    """Return what a text may begin with: a line end where that is a token, else the most frequent token.
+
+    Only what the tokenizer reads as itself will do: the "d2l" normalisation strips a line that is one space.
+    """
     counts = np.array(list(codec.vocab.counts.values()))
     if codec.vocab.unk is not None:
         counts[codec.vocab.unk] = -1
-    return codec.decode([int(counts.argmax())])
+    by_frequency = (codec.decode([int(index)]) for index in np.argsort(-counts, kind="stable"))
+    for prompt in chain(["\n"], by_frequency):
+        tokens = codec.tokenizer.split(prompt)
+        if tokens and all(token in codec.vocab for token in tokens):
+            return prompt
+    raise UsageError("no token of the vocabulary can begin a text; give a --prompt")

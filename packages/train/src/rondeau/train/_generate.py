@@ -1,6 +1,7 @@
 """Text from a language model, token by token."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -50,7 +51,8 @@ def generate(
     Returns
     -------
     iterator of str
-        The text after the prompt, in pieces, each as soon as it is drawn. The unknown token is never drawn.
+        The text after the prompt, in pieces, each as soon as it is drawn: ``prompt + "".join(pieces)`` is the whole,
+        with a space between two words where the tokenizer joins them so. The unknown token is never drawn.
 
     Raises
     ------
@@ -67,7 +69,7 @@ def generate(
         raise ValueError(f"top_p: expected 0 < top_p <= 1, got {top_p}")
     ids = _encode_prompt(codec, prompt, on_unknown)
     draws = _draw(model, ids, length, temperature, top_k, top_p, codec.vocab.unk, np.random.default_rng(seed))
-    return codec.decode_stream(draws)
+    return _continue_text(codec, prompt, ids, draws)
 
 
 def token_probabilities(
@@ -124,6 +126,21 @@ def _encode_prompt(codec: Codec, prompt: str, on_unknown: str) -> NDArray[np.int
     if not len(ids):
         raise ValueError("the prompt holds no token; give at least one for the model to continue")
     return ids
+
+
+def _continue_text(codec: Codec, prompt: str, ids: NDArray[np.int64], draws: Iterator[int]) -> Iterator[str]:
+    """Yield the text of `draws` as it reads behind the prompt: between words it begins with a space."""
+    known = codec.decode(ids)
+    skipped = len(known)
+    pieces = codec.decode_stream(chain(ids.tolist(), draws))
+    has_space = prompt[-1:].isspace() and not known[-1:].isspace()  # the prompt's own last space is no token
+    for piece in pieces:
+        rest = piece[skipped:]
+        skipped = max(0, skipped - len(piece))
+        if rest and has_space:
+            rest, has_space = rest.removeprefix(" "), False
+        if rest:
+            yield rest
 
 
 def _draw(
