@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 BATCH, STEPS, HIDDEN, CLIP = 50, 64, 128, 5.0
 RATE = {"rnn": 2e-3, "lstm": 4e-3, "gru": 4e-3}
 FINAL_RATE = 0.05  # of the first
+State = torch.Tensor | tuple[torch.Tensor, ...]
 
 
 class CharacterModel(torch.nn.Module):
@@ -37,19 +39,19 @@ class CharacterModel(torch.nn.Module):
                 self.recurrent.bias_ih_l0[forget] = 1.0
                 self.recurrent.bias_hh_l0[forget] = 0.0
 
-    def forward(self, ids, state=None):
+    def forward(self, ids: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
         """Logits (T*B, V) and state for `ids` (T, B)."""
         one_hot = torch.nn.functional.one_hot(ids, self.vocabulary).float()
         output, state = self.recurrent(one_hot, state)
         return self.head(output.flatten(0, 1)), state
 
 
-def detach(state):
+def detach(state: State) -> State:
     """Cut the graph at a carried state."""
     return tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
 
 
-def epoch_batches(tokens, offset):
+def epoch_batches(tokens: torch.Tensor, offset: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Pairs (X, Y) of shape (STEPS, BATCH); column i of a batch continues column i of the batch before."""
     per_row = (len(tokens) - offset - 1) // BATCH
     x = tokens[offset : offset + BATCH * per_row].reshape(BATCH, per_row).T
@@ -58,7 +60,7 @@ def epoch_batches(tokens, offset):
         yield x[start : start + STEPS], y[start : start + STEPS]
 
 
-def held_out_loss(model, tokens):
+def held_out_loss(model: CharacterModel, tokens: torch.Tensor) -> float:
     """Mean negative log-likelihood in nats over the whole stream, read as one row with its state carried."""
     total, state = 0.0, None
     with torch.no_grad():
@@ -95,7 +97,7 @@ def train(corpus: Path, cell: str, seed: int, epochs: int) -> dict[str, object]:
             logits, state = model(x, state)
             state = detach(state)
             loss = torch.nn.functional.cross_entropy(logits, y.reshape(-1))
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
             optimiser.step()
             schedule.step()

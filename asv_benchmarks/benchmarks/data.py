@@ -1,13 +1,14 @@
 """Text to batches."""
 
 import numpy as np
+
 from rondeau import data
 
 
 class Encoding:
     """Making a vocabulary and encoding two megabytes of text."""
 
-    params = ["characters", "words", "regex"]
+    params = ("characters", "words", "regex")
     param_names = ("tokenizer",)
 
     def setup(self, tokenizer):
@@ -31,7 +32,7 @@ class Encoding:
 class Epoch:
     """One epoch of batches over a million tokens."""
 
-    params = ["SequentialBatches", "RandomBatches"]
+    params = ("SequentialBatches", "RandomBatches")
     param_names = ("sampler",)
 
     def setup(self, sampler):

@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+
 from rondeau.kernels import threads
 from rondeau.kernels.product import matmul, peak_flops
 
@@ -10,7 +11,10 @@ from rondeau.kernels.product import matmul, peak_flops
 class Product:
     """Square and training-step shapes; float32."""
 
-    params = ([(256, 256, 256), (1120, 28, 768), (1600, 512, 2048), (32, 512, 2048), (2048, 1600, 512)], [1, 2])
+    params = (
+        [(256, 256, 256), (1120, 28, 768), (1600, 512, 2048), (32, 512, 2048), (2048, 1600, 512)],
+        [1, 2],
+    )
     param_names = ("M K N", "threads")
 
     def setup(self, shape, count):

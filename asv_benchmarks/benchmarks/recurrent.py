@@ -1,6 +1,7 @@
 """Forward and training step of every built-in cell at four sizes, and their peak memory."""
 
 import numpy as np
+
 from rondeau import nn
 from rondeau import tensor as rt
 

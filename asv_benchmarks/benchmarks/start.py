@@ -31,7 +31,7 @@ class Import:
 class FirstStep:
     """A whole process up to its first training step."""
 
-    params = ["RNN", "GRU", "LSTM"]
+    params = ("RNN", "GRU", "LSTM")
     param_names = ("cell",)
     number = 1
     timeout = 600

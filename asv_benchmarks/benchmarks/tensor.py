@@ -1,6 +1,7 @@
 """Small tensors: what a call costs when the arithmetic costs nothing."""
 
 import numpy as np
+
 from rondeau import tensor as rt
 
 

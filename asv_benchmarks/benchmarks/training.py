@@ -11,7 +11,7 @@ STEPS = 60
 class CharacterModel:
     """128 hidden units, one-hot input, batch 50, 64 steps, Adam, clipping: a training run without evaluations."""
 
-    params = ["rnn", "gru", "lstm"]
+    params = ("rnn", "gru", "lstm")
     param_names = ("cell",)
     number = 1
 

@@ -9,13 +9,13 @@ pytest.importorskip("torch")
 TOOL = Path(__file__).resolve().parents[1] / "compare_with_torch.py"
 
 
-def run(*arguments):
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(TOOL), *arguments], capture_output=True, text=True, timeout=600
     )
 
 
-def test_a_small_comparison_prints_and_writes_its_rows(tmp_path):
+def test_a_small_comparison_prints_and_writes_its_rows(tmp_path: Path) -> None:
     rows_file = tmp_path / "rows.json"
     done = run(
         *("--cells", "RNN", "--size", "4", "3", "5", "8", "--threads", "1", "--pairs", "1"),
@@ -30,7 +30,7 @@ def test_a_small_comparison_prints_and_writes_its_rows(tmp_path):
     assert 0 < row["peak_share"] < 1
 
 
-def test_a_peer_that_fails_ends_the_comparison():
+def test_a_peer_that_fails_ends_the_comparison() -> None:
     done = run("--cells", "RNN", "--size", "4", "3", "5", "0", "--threads", "1", "--pairs", "1")
     assert done.returncode != 0
     assert "a peer ended with status" in done.stderr

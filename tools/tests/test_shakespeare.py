@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 TOOL = Path(__file__).resolve().parents[1] / "shakespeare.py"
 
 
-def test_both_libraries_run_the_recipe_and_its_rows_are_kept(tmp_path):
+def test_both_libraries_run_the_recipe_and_its_rows_are_kept(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("to be, or not to be, that is the question:\n" * 200, encoding="utf-8")
     rows_file = tmp_path / "rows.json"
