@@ -245,3 +245,12 @@ def test_wrong_options():
 def test_mse_warns_when_it_broadcasts():
     with pytest.warns(UserWarning, match=r"the target has shape \(3,\) and the input \(3, 1\)"):
         F.mse_loss(rt.zeros(3, 1), rt.zeros(3))
+
+
+def test_backward_of_cross_entropy_uses_the_classes_that_forward_was_given():
+    logits = rt.Tensor(np.zeros((500, 4)), requires_grad=True)
+    classes = np.zeros(500, np.int64)
+    loss = F.cross_entropy(logits, classes, reduction="sum")
+    classes[:] = 10**12
+    loss.backward()
+    assert np.array_equal(logits.grad.data, np.broadcast_to([-0.75, 0.25, 0.25, 0.25], (500, 4)))

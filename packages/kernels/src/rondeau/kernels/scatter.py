@@ -14,6 +14,10 @@ __all__ = ["add_rows"]
 # Columns that a thread takes: a cut that does not depend on the number of threads. Every element of the table is one
 # thread's, which adds to it in ascending order of rows, so the bits are the same for any number of threads.
 _COLUMNS = 64
+_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+_PER_ELEMENT = 8
+"""Multiply-adds that take as long as adding one element to memory."""
 
 
 @cached_njit(parallel=True)
@@ -32,12 +36,21 @@ def add_rows(rows: NDArray[Any], ids: NDArray[np.int64], table: NDArray[Any]) ->
 
     Parameters
     ----------
-    rows : ndarray of shape (N, E)
+    rows : ndarray of float32 or float64, shape (N, E)
         Any strides.
     ids : ndarray of int64, shape (N,)
-        In [0, V): the caller has checked them.
+        In [0, V). Checked here as well: a caller may have checked them long before a backward pass gets here.
     table : ndarray of shape (V, E)
         C-contiguous, of the dtype of `rows`; changed in place.
+
+    Raises
+    ------
+    TypeError
+        If dtypes do not fit.
+    ValueError
+        If shapes do not fit, or the table is not writable and C-contiguous.
+    IndexError
+        If an id is outside the table; the table is as it was.
 
     Examples
     --------
@@ -46,4 +59,24 @@ def add_rows(rows: NDArray[Any], ids: NDArray[np.int64], table: NDArray[Any]) ->
     >>> table.tolist()
     [[2.0], [0.0], [5.0]]
     """
-    threads.launch(_add_rows, np.ascontiguousarray(rows), np.ascontiguousarray(ids), table)
+    ids = np.ascontiguousarray(ids)
+    if table.dtype not in _DTYPES or rows.dtype != table.dtype or ids.dtype != np.int64:
+        raise TypeError(
+            "add_rows expected rows and table both float32 or both float64, and ids of int64, got "
+            f"{rows.dtype}, {table.dtype} and {ids.dtype}; convert with astype"
+        )
+    if ids.ndim != 1 or table.ndim != 2 or rows.shape != (ids.size, table.shape[1]):
+        raise ValueError(
+            "add_rows expected rows (N, E), ids (N,) and a table (V, E), got "
+            f"{rows.shape}, {ids.shape} and {table.shape}"
+        )
+    if not (table.flags.c_contiguous and table.flags.writeable):
+        raise ValueError("add_rows expected a writable table in row order, got one that is not; pass a copy")
+    if ids.size and not (ids.min() >= 0 and ids.max() < len(table)):
+        wrong = ids[(ids < 0) | (ids >= len(table))][0]
+        raise IndexError(
+            f"add_rows: id {wrong} is out of range for a table of {len(table)} rows; if the ids were good when "
+            "they were given, they have been changed since"
+        )
+    shares = threads.shares_of(_PER_ELEMENT * rows.size)
+    threads.launch(_add_rows, np.ascontiguousarray(rows), ids, table, shares=shares)

@@ -86,6 +86,10 @@ def cross_entropy(
     return losses.reshape(classes.shape) if reduction == "none" else losses
 
 
+_PER_LOGIT = 32
+"""Multiply-adds that take as long as one logit, with its exponential."""
+
+
 class _CrossEntropy(Function):
     """Rows of logits (N, C) against one class each; the kernels state the equations."""
 
@@ -105,7 +109,8 @@ class _CrossEntropy(Function):
         s = z.dtype.type(smoothing)
         losses, scale = np.empty(z.shape[0], z.dtype), np.empty(z.shape[0], z.dtype)
         e = buffers.empty(z.shape, z.dtype)
-        threads.launch(kernels.forward, z, classes, weights, s, ignored, losses, e, scale)
+        shares = threads.shares_of(_PER_LOGIT * z.size)
+        threads.launch(kernels.forward, z, classes, weights, s, ignored, losses, e, scale, shares=shares)
         ctx.save_for_backward(logits)
         ctx.reduction = reduction
         ctx.of_kernel = (e, scale, classes, weights, s, ignored)
@@ -132,7 +137,8 @@ class _CrossEntropy(Function):
         else:
             rows = np.full(classes.shape, dloss.data * ctx.share, e.dtype)
         dz = buffers.empty(e.shape, e.dtype)
-        threads.launch(kernels.backward, e, scale, classes, weights, s, ignored, rows, dz)
+        shares = threads.shares_of(_PER_LOGIT * e.size)
+        threads.launch(kernels.backward, e, scale, classes, weights, s, ignored, rows, dz, shares=shares)
         return (Tensor(dz), None, None, None, None, None)
 
 
@@ -301,6 +307,8 @@ def _checked_classes(
     name: str, input: Tensor, target: Tensor | NDArray[Any], ignore_index: int
 ) -> NDArray[np.int64]:
     classes = target.data if isinstance(target, Tensor) else np.asarray(target)
+    # A copy, for backward reads it: the caller may fill his array with the next batch before.
+    classes = np.array(classes, order="C")
     expected = tuple(input.shape[:1] + input.shape[2:]) if input.ndim > 1 else ()
     if classes.dtype.kind not in "iu":
         raise TypeError(f"{name}: target should be integer classes, got {classes.dtype}; use target.long()")

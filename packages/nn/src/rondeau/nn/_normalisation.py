@@ -91,6 +91,10 @@ def _as_shape(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(int(size) for size in normalized_shape)
 
 
+_PER_ELEMENT = 16
+"""Multiply-adds that take as long as one element, in its two passes through memory."""
+
+
 class _LayerNorm(Function):
     """Rows of a matrix; the kernels state the equations."""
 
@@ -104,7 +108,8 @@ class _LayerNorm(Function):
         b = np.zeros(width, x.dtype) if bias is None else np.ascontiguousarray(bias.data)
         y = buffers.empty((height, width), x.dtype)
         mean, rstd = np.empty(height, x.dtype), np.empty(height, x.dtype)
-        threads.launch(kernels.forward, rows, w, b, x.dtype.type(eps), y, mean, rstd)
+        shares = threads.shares_of(_PER_ELEMENT * rows.size)
+        threads.launch(kernels.forward, rows, w, b, x.dtype.type(eps), y, mean, rstd, shares=shares)
         ctx.save_for_backward(x, weight)
         ctx.eps, ctx.rows, ctx.w, ctx.mean, ctx.rstd = eps, rows, w, mean, rstd
         return Tensor(y)
@@ -128,10 +133,14 @@ class _LayerNorm(Function):
         dx = dw = db = None
         if of_x:
             dx = buffers.empty(g.shape, g.dtype)
-            threads.launch(kernels.backward_input, g, ctx.rows, ctx.w, ctx.mean, ctx.rstd, dx)
+            shares = threads.shares_of(_PER_ELEMENT * g.size)
+            threads.launch(kernels.backward_input, g, ctx.rows, ctx.w, ctx.mean, ctx.rstd, dx, shares=shares)
         if of_weight or of_bias:
             dw, db = np.empty_like(ctx.w), np.empty_like(ctx.w)
-            threads.launch(kernels.backward_parameters, g, ctx.rows, ctx.mean, ctx.rstd, dw, db)
+            shares = threads.shares_of(_PER_ELEMENT * g.size)
+            threads.launch(
+                kernels.backward_parameters, g, ctx.rows, ctx.mean, ctx.rstd, dw, db, shares=shares
+            )
         return (
             Tensor(dx) if of_x else None,
             Tensor(dw) if of_weight else None,
