@@ -361,6 +361,10 @@ class Recurrent(Module):
             If the input has the wrong number of dimensions or another dtype than the weights.
         RuntimeError
             If the input's last dimension or the initial states have the wrong size, or there are no steps.
+        TypeError
+            If the input is no tensor, or the initial states are not as many tensors as the cell has states.
+        IndexError
+            If an integer is not from 0 to I-1.
         """
         output: Tensor | PackedSequence
         if isinstance(input, PackedSequence):
@@ -424,6 +428,11 @@ class Recurrent(Module):
         self, input: PackedSequence, hx: State | None
     ) -> tuple[PackedSequence, tuple[Tensor, ...]]:
         rows, batch_sizes, sorted_indices, unsorted_indices = input
+        if rows.ndim != (1 if rows.dtype.kind == "i" else 2):
+            raise ValueError(
+                f"{type(self).__name__}: Expected packed rows (N, {self.input_size}) or integers (N,), "
+                f"got {rows.dtype} of shape {rows.shape}"
+            )
         self._check_features(rows)
         layout = Layout.packed(batch_sizes.data)
         initial = self._initial(hx, (layout.batch_size,))
@@ -478,7 +487,7 @@ class Recurrent(Module):
         if hx is None:
             return self._zeros(batch)
         names = self.cell.states
-        states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        states = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
         if len(states) != len(names) or not all(isinstance(state, Tensor) for state in states):
             wanted = (
                 "a Tensor" if len(names) == 1 else f"a tuple of {len(names)} Tensors ({', '.join(names)})"
