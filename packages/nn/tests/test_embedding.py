@@ -137,3 +137,12 @@ def test_one_hot_finds_the_number_of_classes():
 def test_repr():
     assert repr(nn.Embedding(3, 4)) == "Embedding(3, 4)"
     assert repr(nn.Embedding(3, 4, padding_idx=1)) == "Embedding(3, 4, padding_idx=1)"
+
+
+def test_backward_uses_the_ids_that_forward_was_given():
+    table = rt.Tensor(np.zeros((3, 2)), requires_grad=True)
+    ids = np.array([0, 2, 2])
+    rows = F.embedding(ids, table)
+    ids[:] = 10**12
+    rows.sum().backward()
+    assert table.grad.tolist() == [[1.0, 1.0], [0.0, 0.0], [2.0, 2.0]]

@@ -297,3 +297,54 @@ def test_wrong_state_dicts():
 
 def test_repr_tells_the_options():
     assert "lr: 0.001" in repr(optim.Adam([rt.zeros(1, requires_grad=True)]))
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adagrad", "RMSprop", "Adam", "AdamW"])
+def test_a_parameter_or_gradient_that_changed_its_shape_is_refused(name):
+    parameter = rt.zeros(40_000, requires_grad=True)
+    optimizer = getattr(optim, name)([parameter], **({"momentum": 0.9} if name == "SGD" else {}))
+    parameter.grad = rt.ones(40_000)
+    optimizer.step()
+    parameter.grad.data = np.ones(3, np.float32)
+    with pytest.raises(ValueError, match=r"the shape of its parameter, \(40000,\), got \(3,\)"):
+        optimizer.step()
+    parameter.data = np.zeros(80_000, np.float32)
+    parameter.grad = rt.ones(80_000)
+    with pytest.raises(
+        ValueError, match=r"shape \(40000,\), its parameter is now float32 of shape \(80000,\)"
+    ):
+        optimizer.step()
+    assert not parameter.data.any()
+
+
+def test_a_read_only_parameter_is_refused():
+    parameter = rt.Tensor(np.broadcast_to(np.float32(0), (3, 4)), requires_grad=True)
+    optimizer = optim.Adam([parameter])
+    parameter.grad = rt.ones(3, 4)
+    with pytest.raises(ValueError, match=r"shape \(3, 4\) is read-only .* parameter.data.copy\(\)"):
+        optimizer.step()
+    assert not optimizer.state
+
+
+@pytest.mark.parametrize(
+    ("garbage", "message"),
+    [
+        (None, "has the keys 'state' and 'param_groups', got NoneType"),
+        ([], "got list"),
+        ({"state": {}}, r"got \['state'\]"),
+        (
+            {"state": {0: {"step": 1}}, "param_groups": [{"params": [0]}]},
+            "has no exp_avg, exp_avg_sq, only step",
+        ),
+        ({"state": {}, "param_groups": [{"params": [0], "lr": -1.0}]}, "Invalid learning rate: -1.0"),
+    ],
+)
+def test_a_state_dict_that_is_none_is_refused_and_changes_nothing(garbage, message):
+    parameter = rt.zeros(2, requires_grad=True)
+    optimizer = optim.Adam([parameter], lr=0.5)
+    parameter.grad = rt.ones(2)
+    optimizer.step()
+    before = copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(ValueError, match=message):
+        optimizer.load_state_dict(garbage)
+    assert repr(optimizer.state_dict()) == repr(before)

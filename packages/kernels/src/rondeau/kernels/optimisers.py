@@ -29,6 +29,9 @@ __all__ = ["adagrad", "adam", "amsgrad", "launch", "rmsprop", "sgd", "sgd_moment
 
 # Below so many elements one thread is done before a second one is awake; on a busy machine that takes milliseconds.
 _ALONE = 16384
+_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+# The place among the arrays of the one that is only read; the averages follow it.
+_GRADIENT = 1
 
 
 class Kernel(NamedTuple):
@@ -191,6 +194,13 @@ def launch(kernel: Kernel, *arrays: np.ndarray[Any, Any], **scalars: float | boo
     **scalars
         What the kernel names next, in its order.
 
+    Raises
+    ------
+    TypeError
+        If an array is not of float32 or float64, or of another dtype than the first.
+    ValueError
+        If an array has another shape than the first, or is not C-contiguous, or is to be changed and read-only.
+
     Examples
     --------
     >>> w, g = np.ones(3), np.array([1.0, 2.0, 3.0])
@@ -198,10 +208,27 @@ def launch(kernel: Kernel, *arrays: np.ndarray[Any, Any], **scalars: float | boo
     >>> w.tolist()
     [0.5, 0.0, -0.5]
     """
-    scalar = arrays[0].dtype.type
+    first = arrays[0]
+    for i, array in enumerate(arrays):
+        if array.dtype != first.dtype or array.dtype not in _DTYPES:
+            raise TypeError(
+                "an update expected arrays all of float32 or all of float64, "
+                f"got {', '.join(str(a.dtype) for a in arrays)}; convert with astype"
+            )
+        if array.shape != first.shape and not (kernel is rmsprop and array.shape == (0,) and i > _GRADIENT):
+            raise ValueError(
+                "an update expected the parameter, its gradient and its averages to have one shape, "
+                f"got {', '.join(str(a.shape) for a in arrays)}"
+            )
+        if not array.flags.c_contiguous or not (array.flags.writeable or i == _GRADIENT):
+            raise ValueError(
+                f"an update expected C-contiguous arrays and all but the gradient writable, array {i} is not: "
+                "pass a copy"
+            )
+    scalar = first.dtype.type
     values = [value if isinstance(value, bool) else scalar(value) for value in scalars.values()]
     flat = [array.reshape(-1) for array in arrays]
-    if arrays[0].size < _ALONE:
+    if first.size < _ALONE:
         kernel.serial(*flat, *values)
     else:
         threads.launch(kernel.parallel, *flat, *values)

@@ -102,7 +102,8 @@ def one_hot(tensor: Tensor | NDArray[Any], num_classes: int = -1) -> Tensor:
 
 
 def _checked_ids(name: str, input: Tensor | NDArray[Any], number: int) -> NDArray[np.int64]:
-    ids = input.data if isinstance(input, Tensor) else np.asarray(input)
+    # A copy, for backward reads it: the caller may fill his array with the next batch before.
+    ids = np.array(input.data if isinstance(input, Tensor) else input, order="C")
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name}: ids should be integers, got {ids.dtype}; use ids.long()")
     if ids.size and not (ids.min() >= 0 and ids.max() < number):

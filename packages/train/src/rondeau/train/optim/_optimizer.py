@@ -140,9 +140,25 @@ class Optimizer(ABC):
         assert parameter.grad is not None
         data = np.asarray(parameter.data, order="C")  # a copy where it is not contiguous
         gradient = np.asarray(parameter.grad.data, dtype=data.dtype, order="C")
+        if not parameter.data.flags.writeable:
+            raise ValueError(
+                f"a parameter of shape {data.shape} is read-only and cannot be updated: give it a copy, "
+                "parameter.data = parameter.data.copy()"
+            )
+        if gradient.shape != data.shape:
+            raise ValueError(
+                f"a gradient should have the shape of its parameter, {data.shape}, got {gradient.shape}: "
+                "was data assigned since backward?"
+            )
         state = self.state.get(parameter)
         if state is None:
             state = self._begin(data, group)
+        for name, value in state.items():
+            if isinstance(value, np.ndarray) and (value.shape, value.dtype) != (data.shape, data.dtype):
+                raise ValueError(
+                    f"state {name!r} is {value.dtype} of shape {value.shape}, its parameter is now {data.dtype} of "
+                    f"shape {data.shape}: make a new optimizer after changing a parameter's shape or dtype"
+                )
         self._update(data, gradient, group, state)
         if state:
             self.state[parameter] = state
@@ -181,29 +197,43 @@ class Optimizer(ABC):
         Raises
         ------
         ValueError
-            If the groups, their sizes or a shape differ from this optimiser's.
+            If the groups, their sizes or a shape differ from this optimiser's, or something is missing. Nothing is
+            changed then.
         """
+        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
+            raise ValueError(
+                "a state dict of an optimizer has the keys 'state' and 'param_groups', "
+                f"got {sorted(state_dict) if isinstance(state_dict, Mapping) else type(state_dict).__name__}"
+            )
         saved = state_dict["param_groups"]
         if len(saved) != len(self.param_groups):
             raise ValueError(
                 "loaded state dict has a different number of parameter groups: "
                 f"expected {len(self.param_groups)}, got {len(saved)}"
             )
-        pairs: list[tuple[rt.Tensor, int]] = []
         for i, (group, other) in enumerate(zip(self.param_groups, saved, strict=True)):
             if len(group["params"]) != len(other["params"]):
                 raise ValueError(
                     f"loaded state dict's parameter group {i} doesn't match the size of the optimizer's group: "
                     f"expected {len(group['params'])}, got {len(other['params'])}"
                 )
-            pairs.extend(zip(group["params"], other["params"], strict=True))
+        known = set(self.defaults) | {"initial_lr"}
+        options = [{k: copy.deepcopy(v) for k, v in other.items() if k in known} for other in saved]
+        merged = [{**group, **other} for group, other in zip(self.param_groups, options, strict=True)]
         state = {}
-        for parameter, index in pairs:
-            if index in state_dict["state"]:
-                state[parameter] = self._adopt(parameter.data, index, state_dict["state"][index])
-        for group, other in zip(self.param_groups, saved, strict=True):
-            known = set(self.defaults) | {"initial_lr"}
-            group.update({k: copy.deepcopy(v) for k, v in other.items() if k in known})
+        for group, other in zip(merged, saved, strict=True):
+            self._check(group)
+            for parameter, index in zip(group["params"], other["params"], strict=True):
+                if index in state_dict["state"]:
+                    state[parameter] = self._adopt(parameter.data, index, state_dict["state"][index])
+                    missing = sorted(set(self._begin(parameter.data, group)) - set(state[parameter]))
+                    if missing:
+                        raise ValueError(
+                            f"loaded state of parameter {index} has no {', '.join(missing)}, only "
+                            f"{', '.join(state[parameter])}: is it of another optimizer, or of other options?"
+                        )
+        for group, other in zip(self.param_groups, options, strict=True):
+            group.update(other)
         self.state = state
 
     def _adopt(self, data: Array, index: int, saved: Mapping[str, Any]) -> State:
