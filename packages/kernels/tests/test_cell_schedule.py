@@ -78,12 +78,12 @@ def gru_forward(gates, recurrent, bias, states, row, old, new, count):
         gate_n = lanes(gates, row + b, 2, 4)
         bias_n = lanes(bias, 0, 2, 5)
         recurrent_n = lanes(recurrent, row + b, 0, 6)
-        bias_recurrent_n = lanes(bias, 0, 3, 7)
+        second_bias_n = lanes(bias, 0, 3, 7)
         old_h = lanes(states, 0, old + b, 8)
         new_h = lanes(states, 0, new + b, 9)
         for j in range(states.shape[2]):
             x_n = gate_n[j] + bias_n[j]
-            r_n = recurrent_n[j] + bias_recurrent_n[j]
+            r_n = recurrent_n[j] + second_bias_n[j]
             s_h = old_h[j]
             a_r = gate_r[j] + bias_r[j]
             reset = sigmoid(a_r)

@@ -222,3 +222,23 @@ def test_functions_compute_on_numbers_and_arrays_what_torch_does(name):
 def test_sigmoid_keeps_both_tails():
     np.testing.assert_allclose(m.sigmoid(np.array([-700.0, -40.0])), np.exp([-700.0, -40.0]), rtol=1e-15)
     assert m.sigmoid(np.array([800.0, -800.0])).tolist() == [1.0, 0.0]
+
+
+def test_a_name_that_python_reads_as_another_is_refused():
+    with pytest.raises(CellError, match="gate '\ufb01' is read by Python as 'fi': name it so"):
+        trace(lambda x, r, s: s.h, ("\ufb01", "fi"), ("h",))
+    with pytest.raises(CellError, match="state '\ufb01' is read by Python as 'fi'"):
+        trace(lambda x, r, s: (s.h, s.fi), ("h",), ("h", "\ufb01"))
+
+
+@pytest.mark.parametrize("step", [lambda x, r, s: x.h * 10**400, lambda x, r, s: 10**400])
+def test_a_number_beyond_float64_is_refused(step):
+    with pytest.raises(CellError, match="beyond the range of float64; write float"):
+        trace(step, ("h",), ("h",))
+
+
+def test_a_step_without_a_signature_is_refused():
+    with pytest.raises(
+        CellError, match="a step is a Python function of x, r and s, got <built-in function max>"
+    ):
+        trace(max, ("h",), ("h",))

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rondeau.kernels.sequence import Layout, Needs, Weights, backward, forward
+from rondeau.kernels.cell import cell_math as m
+from rondeau.kernels.sequence import Cell, Layout, Needs, Weights, backward, forward
 from rondeau.kernels.targets import reference
 
 LAYOUTS = {
@@ -492,3 +493,45 @@ def test_lengths_and_cuts_of_a_ragged_layout():
     assert Layout.dense(5, 6).cuts(3).tolist() == [0, 2, 4, 6]
     assert Layout.dense(5, 2).cuts(8).tolist() == [0, 1, 2]
     assert Layout.dense(0, 2).cuts(2)[-1] == 2
+
+
+@pytest.mark.parametrize("gates", [("z", "recurrent_z"), ("recurrent_z", "z")])
+def test_a_gate_may_be_named_like_what_belongs_to_another(gates):
+    def step(x, r, s):
+        return m.tanh(x.z * r.z + x.recurrent_z * r.recurrent_z)
+
+    problem = Problem(Cell(step, gates, ("h",), "cell"), Layout.packed([3, 2]), np.float64)
+    output, _, _ = problem.forward()
+    functions = SimpleNamespace(**{name: getattr(m, name) for name in m.__all__}, cat=np.concatenate)
+    expected, _ = reference.run(
+        problem.cell, functions, problem.layout, problem.x, problem.weights, problem.initial, reverse=False
+    )
+    np.testing.assert_allclose(output, expected, rtol=1e-12)
+
+
+def test_a_long_name_of_a_cell():
+    problem = Problem(
+        Cell(lambda x, r, s: x.h - r.h, ("h",), ("h",), "a" * 400), Layout.dense(1, 1), np.float32
+    )
+    assert problem.forward()[0].shape == (1, 5)
+
+
+def test_backward_uses_the_ids_that_forward_was_given():
+    cell = Cell(lambda x, r, s: m.tanh(x.h + r.h), ("h",), ("h",), "rnn")
+    problem = Problem(cell, Layout.dense(4, 3), np.float64, one_hot=True)
+    _, _, saved = problem.forward()
+    expected = backward(cell, saved, problem.d_output, problem.d_final).weights.weight_ih
+    problem.x[:] = 10**12
+    found = backward(cell, saved, problem.d_output, problem.d_final).weights.weight_ih
+    assert np.array_equal(found, expected)
+
+
+def test_layouts_cannot_be_changed_and_take_integers():
+    layout = Layout.dense(2, 3)
+    with pytest.raises(ValueError, match="read-only"):
+        layout.batch_sizes[0] = 100
+    assert Layout.packed([2, 1]).batch_sizes.flags.writeable is False
+    with pytest.raises(TypeError, match=r"expected an integer as batch_size, got 3\.0"):
+        Layout.dense(2, 3.0)
+    with pytest.raises(TypeError, match="expected an integer as num_steps, got True"):
+        Layout.dense(True, 3)

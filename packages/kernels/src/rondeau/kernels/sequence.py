@@ -188,7 +188,9 @@ class Layout:
         if cuts is None:
             shares = max(1, min(threads, self.batch_size))
             rows_before = np.concatenate(([0], np.cumsum(self.lengths)))
-            cuts = np.searchsorted(rows_before, np.arange(shares + 1) * self.num_rows // shares).astype(np.int64)
+            cuts = np.searchsorted(rows_before, np.arange(shares + 1) * self.num_rows // shares).astype(
+                np.int64
+            )
             cuts[-1] = self.batch_size
             self._cuts[threads] = cuts
         return cuts

@@ -13,6 +13,7 @@ import inspect
 import linecache
 import numbers
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
@@ -87,6 +88,13 @@ class Graph:
         """Return the symbol of an input, such as ``("x", gate)``."""
         return self.add("input", value=(kind, name))
 
+    def constant(self, value: numbers.Real) -> Symbol:
+        """Return the symbol of a number."""
+        try:
+            return self.add("const", value=float(value))
+        except OverflowError:
+            raise_at_user_line("a number is beyond the range of float64; write float('inf') if that is meant")
+
     def apply(self, op: str, *operands: object) -> Symbol:
         """Record ``op`` applied to symbols and Python numbers; refuse anything else."""
         symbols = [self._operand(op, value) for value in operands]
@@ -149,7 +157,7 @@ class Graph:
                 f"{op} takes symbols and numbers, not {type(value).__name__}; arrays and learned vectors "
                 "cannot be captured by a step"
             )
-        return self.add("const", value=float(value))
+        return self.constant(value)
 
 
 class Symbol:
@@ -345,7 +353,7 @@ def trace(step: Callable[..., Any], gates: tuple[str, ...], states: tuple[str, .
                 f"{_describe_definition(step)}\nthe new state {state} must be a symbol or a number, "
                 f"and the step returned {type(result).__name__}"
             )
-        symbol = result if isinstance(result, Symbol) else graph.add("const", value=float(result))
+        symbol = result if isinstance(result, Symbol) else graph.constant(result)
         if symbol.graph is not graph or graph.is_truth(symbol.index):
             what = "a comparison" if symbol.graph is graph else "a symbol kept from an earlier call"
             raise CellError(
@@ -412,6 +420,11 @@ def _check_names(step: Callable[..., Any], names: tuple[str, ...], what: str) ->
             raise CellError(
                 f"{_describe_definition(step)}\n{what} {name!r} is not a name that can follow a dot"
             )
+        if unicodedata.normalize("NFKC", name) != name:
+            raise CellError(
+                f"{_describe_definition(step)}\n{what} {name!r} is read by Python as "
+                f"{unicodedata.normalize('NFKC', name)!r}: name it so"
+            )
     if len(set(names)) != len(names):
         raise CellError(f"{_describe_definition(step)}\n{what}s must differ, got {', '.join(names)}")
 
@@ -424,6 +437,8 @@ def _check_signature(step: Callable[..., Any]) -> None:
             f"{_describe_definition(step)}\n"
             "a step takes three arguments: x (input parts), r (recurrent parts), s (states)"
         ) from None
+    except ValueError as error:  # what is written in C may have no signature
+        raise CellError(f"a step is a Python function of x, r and s, got {step!r}") from error
 
 
 def _count(number: int, noun: str) -> str:

@@ -102,7 +102,8 @@ def emit_backward(name: str, plan: Schedule, dtype: Any) -> str:
 
 
 def _function_name(cell: str, direction: str) -> str:
-    name = re.sub(r"\W", "_", f"{cell}_{direction}", flags=re.ASCII)
+    # Cut, for it becomes part of a file's name; equal names are told apart by their source.
+    name = re.sub(r"\W", "_", f"{str(cell)[:64]}_{direction}", flags=re.ASCII)
     return name if name.isidentifier() else f"cell_{name}"
 
 
