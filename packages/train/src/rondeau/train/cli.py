@@ -71,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output, such as `head`, has gone: nothing more to say, to anyone.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, a folder that cannot be written: what was kept before stays whole
+        return _fail(f"rondeau {name}", f"{error}; free space there, or choose another --output", 1)
     return status
 
 
