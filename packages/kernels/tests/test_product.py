@@ -143,6 +143,12 @@ def thread_count():
     threads.set_num_threads(before)
 
 
+def test_more_threads_than_tiles_cost_no_memory(thread_count):
+    a = np.ones((300, 300), np.float32)
+    thread_count(10**6)
+    assert (matmul(a, a) == 300).all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("M", "N", "K"), [(333, 129, 600), (65, 500, 130), (2, 3000, 200), (5, 1, 300_000)])
 def test_same_bits_for_any_number_of_threads(thread_count, dtype, M, N, K):

@@ -350,7 +350,7 @@ class _Product:
     def compute(self, c: NDArray[Any], a: NDArray[Any], b: NDArray[Any], accumulate: bool) -> None:
         """C (+)= A @ B, checked: C has unit stride along columns and shares no memory with A and B."""
         (M, N), K = c.shape, a.shape[1]
-        shares = threads.shares_of(M * N * K)
+        shares = min(threads.shares_of(M * N * K), max(M, N) // _ROWS + 1)  # a share needs a tile or a panel
         if shares == 1:
             workspace = self.nothing if N * K < _SMALL else buffers.empty(_block_size(N, K), c.dtype)
             done = self.entry(a, b, c, workspace, accumulate, 1)
