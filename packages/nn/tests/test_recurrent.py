@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import pickle
 import weakref
 from types import SimpleNamespace
 
@@ -388,6 +389,33 @@ def test_a_deep_copy_computes_the_same():
     with rt.no_grad():
         twin.weight_ih_l0.zero_()
     assert layer.weight_ih_l0.data.any()
+
+
+def plain_step(x, r, s):
+    return m.tanh(x.h - r.h)
+
+
+@nn.recurrent_cell(gates=("h",), states=("h",))
+def decorated_step(x, r, s):
+    return m.sigmoid(x.h - r.h)
+
+
+@pytest.mark.parametrize(
+    ("cell", "is_shared"),
+    [
+        (nn.cells.lstm, True),
+        (decorated_step, True),
+        (nn.recurrent_cell(gates=("h",), states=("h",))(plain_step), False),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_pickled_layer_computes_the_same(cell, is_shared):
+    layer = nn.Recurrent(cell, 3, 4, num_layers=2, dtype="float64")
+    twin = pickle.loads(pickle.dumps(layer))
+    x = randn(5, 2, 3)
+    assert_equal(twin(x)[0], layer(x)[0])
+    assert (twin.cell is cell) == is_shared
+    assert repr(twin) == repr(layer)
 
 
 def test_begin_state():

@@ -10,6 +10,8 @@ A dense batch is the case of equal steps: N = T * B. Nothing is ever computed fo
 from __future__ import annotations
 
 import functools
+import importlib
+import operator
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -99,8 +101,22 @@ class Cell:
     def __deepcopy__(self, memo: object) -> Cell:
         return self  # nothing in it changes: the copies of a layer share it
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        place = self.step.__module__, self.step.__qualname__
+        try:
+            is_there = _find(*place) is self
+        except (ImportError, AttributeError):
+            is_there = False
+        # Where a decorator put the cell in its step's place, it is pickled as a function is: by that place.
+        return (_find, place) if is_there else (Cell, (self.step, self.gates, self.states, self.name))
+
     def __repr__(self) -> str:
         return f"Cell({self.name}: gates {', '.join(self.gates)}; states {', '.join(self.states)})"
+
+
+def _find(module: str, path: str) -> Any:
+    """Return what is at a dotted path in a module."""
+    return operator.attrgetter(path)(importlib.import_module(module))
 
 
 class Layout:
