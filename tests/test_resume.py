@@ -25,9 +25,11 @@ OPTIONS = [
 CHILD = """
 import functools, os, signal, sys
 from rondeau import nn, tensor as rt
+from rondeau.kernels import threads
 from rondeau.data import SequentialBatches
 from rondeau.train import CheckpointFolder, Recorder, RunFolder, Trainer, _run, cli, lr_scheduler, optim
 
+threads.PARALLEL_FROM = 0  # so small a model would stay on one thread
 moment, number = (sys.argv[1] + ":0").split(":")[:2]
 number, seen = int(number), 0
 
