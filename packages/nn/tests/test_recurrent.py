@@ -391,6 +391,17 @@ def test_a_deep_copy_computes_the_same():
     assert layer.weight_ih_l0.data.any()
 
 
+@pytest.mark.parametrize("function", [rt.tanh, nn.functional.softplus, nn.functional.gelu])
+def test_a_function_of_tensors_in_a_step_is_an_error_at_its_line(function):
+    with pytest.raises(
+        CellError, match=r"test_recurrent\.py.*\n +return function\(x\.h\)\n.*are in cell_math"
+    ):
+
+        @nn.recurrent_cell(gates=("h",), states=("h",))
+        def step(x, r, s):
+            return function(x.h)
+
+
 def plain_step(x, r, s):
     return m.tanh(x.h - r.h)
 

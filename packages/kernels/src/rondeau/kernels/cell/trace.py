@@ -20,7 +20,8 @@ from typing import Any, NamedTuple, NoReturn
 
 __all__ = ["OPERATIONS", "CellError", "Graph", "Node", "Symbol", "trace"]
 
-_PACKAGE = __name__.rpartition(".")[0]
+# Where a step's call may have led when it fails; its own line is the one before.
+_CALLED = (__name__.rpartition(".")[0], "rondeau.tensor", "rondeau.nn.functional", "numpy")
 
 #: Every operation of the language and its number of operands. `derive` holds its derivative, each target its code.
 OPERATIONS: Mapping[str, int] = {
@@ -368,9 +369,9 @@ def trace(step: Callable[..., Any], gates: tuple[str, ...], states: tuple[str, .
 
 
 def raise_at_user_line(message: str) -> NoReturn:
-    """Raise a `CellError` that names and shows the line outside this package that is running now."""
+    """Raise a `CellError` that names and shows the line of the step that is running now."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith((_PACKAGE, "numpy")):
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(_CALLED):
         frame = frame.f_back
     where = (
         ""
