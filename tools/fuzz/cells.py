@@ -1,0 +1,54 @@
+"""The cells that are fuzzed: all that the library ships, and some that use the rest of the language."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from rondeau import nn
+from rondeau.nn import cell_math as m
+
+
+@nn.recurrent_cell(gates=("a", "b"), states=("h", "n", "k"))
+def branching(x: Any, r: Any, s: Any) -> Any:
+    """Take every function of the language that the built-in cells leave out."""
+    n = m.where((x.a > r.b) & ~(s.n < -0.5), m.minimum(x.a + r.a, 1.5), m.abs(s.n) * 0.5)
+    k = m.sqrt(1 + s.k * s.k) - m.log(2 + m.abs(x.b)) * 0.25
+    return m.tanh(m.softplus(x.b + r.b) - m.maximum(n, k)) / (1 + m.exp(-m.abs(k))), n, k
+
+
+@nn.recurrent_cell(gates=("g",), states=("h", "rest"))
+def constant(x: Any, r: Any, s: Any) -> Any:
+    """Return a number as a state, and read no state."""
+    return m.tanh(x.g + r.g) * 0.5, 1.0
+
+
+def _built_in() -> dict[str, Any]:
+    return {name: getattr(nn.cells, name) for name in nn.cells.__all__}
+
+
+def _with_vectors_and_scalars() -> dict[str, Any]:
+    """Cells of the language's later parts, where the library has them."""
+    known = inspect.signature(nn.recurrent_cell).parameters
+    if "params" not in known:
+        return {}
+
+    recurrent_cell: Any = nn.recurrent_cell
+
+    @recurrent_cell(gates=("h", "u"), states=("h",), params={"slope": nn.init.ones_, "shift": nn.init.zeros_})
+    def leaky(x: Any, r: Any, s: Any, p: Any, *, leak: float = 0.1, gain: float = 1.0) -> Any:
+        """Vectors, scalars of the run, and a recurrent matrix applied to an expression."""
+        new = m.tanh(gain * x.h + r.h(m.sigmoid(x.u) * s.h) * p.slope + p.shift)
+        return (1 - leak) * new + leak * s.h
+
+    return {"leaky": leaky}
+
+
+CELLS: dict[str, Any] = {
+    **_built_in(),
+    "branching": branching,
+    "constant": constant,
+    **_with_vectors_and_scalars(),
+}
+#: Cells whose second derivative along a step of differences says little: their slopes jump.
+KINKED = ("rnn_relu", "li_gru", "branching", "slstm")

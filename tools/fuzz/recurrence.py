@@ -1,0 +1,247 @@
+"""The oracle of the recurrent layers: the cell's own step on NumPy arrays in float64, in plain loops.
+
+Nothing of the library computes here but the functions that the step itself calls, which on arrays are NumPy's: no
+trace, no derivative, no schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+MATRICES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+
+
+class Sequence(NamedTuple):
+    """A padded batch of sequences.
+
+    Attributes
+    ----------
+    x : ndarray
+        (T, B, I), or integers (T, B) for one-hot rows.
+    lengths : ndarray of int
+        (B,).
+    reset : ndarray of bool
+        (T, B): the states become zero before step t; in reverse, after it.
+    """
+
+    x: Array
+    lengths: Array
+    reset: Array
+
+
+class _RecurrentPart(np.ndarray[Any, Any]):
+    """Gate k's part ``R_k h + c_k``; called with a value, ``R_k value + c_k``."""
+
+    times: Callable[[Any], Array]
+
+    def __call__(self, value: Any) -> Array:
+        return self.times(value)
+
+
+def names_read(cell: Any) -> dict[str, set[str]]:
+    """Return the names that a cell's step reads from ``r``, its recurrent parts, and from ``s``, its states."""
+    read: dict[str, set[str]] = {"r": set(), "s": set()}
+
+    class Recorder:
+        def __init__(self, kind: str, names: tuple[str, ...]) -> None:
+            self.__dict__.update({"_kind": kind, "_names": names})
+
+        def __getattr__(self, name: str) -> Any:
+            read[self._kind].add(name)
+            part = np.zeros((1, 2)).view(_RecurrentPart)
+            part.times = lambda value: np.asarray(value) * 0.0
+            return part
+
+    vectors = SimpleNamespace(**dict.fromkeys(getattr(cell, "params", None) or (), np.zeros(2)))
+    extra = (vectors,) if vectors.__dict__ else ()
+    inputs = SimpleNamespace(**dict.fromkeys(cell.gates, np.zeros((1, 2))))
+    with np.errstate(all="ignore"):
+        cell.step(inputs, Recorder("r", cell.gates), Recorder("s", cell.states), *extra)
+    return read
+
+
+def step(
+    cell: Any, weights: Mapping[str, Array], x_part: Array, states: list[Array], scalars: Mapping[str, float]
+) -> list[Array]:
+    """Return the states after one step.
+
+    Parameters
+    ----------
+    cell : Cell
+        Its `step` is run on arrays.
+    weights : dict of str to ndarray
+        The fields of a layer in one direction, by name without suffix; other names than `MATRICES` are the cell's
+        learned vectors.
+    x_part : ndarray
+        (B, G * H): ``W x + b``.
+    states : list of ndarray
+        (B, P) or (B, H) each.
+    scalars : dict of str to float
+        The cell's scalars of the run that differ from its defaults.
+
+    Returns
+    -------
+    list of ndarray
+        As `states`.
+    """
+    G = len(cell.gates)
+    B, H = x_part.shape[0], x_part.shape[1] // G
+    inputs = {gate: x_part[:, k * H : (k + 1) * H] for k, gate in enumerate(cell.gates)}
+    recurrent = {}
+    for gate, matrix, bias in _recurrent_rows(cell, weights, H):
+
+        def times(value: Any, matrix: Array = matrix, bias: Array | None = bias) -> Array:
+            # Heads are blocks along the diagonal: each block of hidden units reads its own part of the value.
+            value = np.broadcast_to(np.asarray(value), (B, np.asarray(value).shape[-1]))
+            width = matrix.shape[1]
+            heads = value.shape[1] // width if width else 1
+            blocks = matrix.reshape(heads, -1, width) if heads else matrix.reshape(1, H, 0)
+            parts = [value[:, a * width : (a + 1) * width] @ block.T for a, block in enumerate(blocks)]
+            product = np.concatenate(parts, axis=1)
+            return product if bias is None else product + bias
+
+        part = times(states[0]).view(_RecurrentPart)
+        part.times = times
+        recurrent[gate] = part
+    vectors = {name: value for name, value in weights.items() if name not in MATRICES}
+    extra = (SimpleNamespace(**vectors),) if vectors else ()
+    before = SimpleNamespace(**dict(zip(cell.states, states, strict=True)))
+    after = cell.step(SimpleNamespace(**inputs), SimpleNamespace(**recurrent), before, *extra, **scalars)
+    after = after if isinstance(after, tuple) else (after,)
+    new = [np.array(np.broadcast_to(np.asarray(value), (B, H))) for value in after]
+    if "weight_hr" in weights:
+        new[0] = new[0] @ weights["weight_hr"].T
+    return new
+
+
+def _recurrent_rows(cell: Any, weights: Mapping[str, Array], H: int) -> list[tuple[str, Array, Array | None]]:
+    """Return gate, matrix and bias of each gate that has a recurrent part."""
+    matrix = weights.get("weight_hh")
+    if matrix is None:
+        return []
+    gates = [gate for gate in cell.gates if gate in names_read(cell)["r"]]
+    if matrix.shape[0] == H * len(cell.gates):
+        gates = list(cell.gates)
+    bias = weights.get("bias_hh")
+    rows = [slice(k * H, (k + 1) * H) for k in range(len(gates))]
+    return [(g, matrix[at], None if bias is None else bias[at]) for g, at in zip(gates, rows, strict=True)]
+
+
+def run_direction(
+    cell: Any,
+    weights: Mapping[str, Array],
+    sequence: Sequence,
+    initial: list[Array],
+    reverse: bool,
+    scalars: Mapping[str, float],
+    zoneout: Mapping[str, float],
+) -> tuple[list[Array], list[Array]]:
+    """Run one layer in one direction.
+
+    Returns
+    -------
+    every : list of ndarray
+        (T, B, .): each state after every step, zero past a sequence's end.
+    final : list of ndarray
+        (B, .): each state after a sequence's last step, in reverse its first.
+    """
+    x, lengths, reset = sequence
+    T = x.shape[0]
+    states = [state.copy() for state in initial]
+    every = [np.zeros((T, *state.shape)) for state in states]
+    for t in reversed(range(T)) if reverse else range(T):
+        rows = np.flatnonzero(lengths > t)
+        if not rows.size:
+            continue
+        if not reverse:
+            _clear(states, reset[t] & (lengths > t))
+        x_t = x[t][rows]
+        x_part = weights["weight_ih"].T[x_t] if x.dtype.kind == "i" else x_t @ weights["weight_ih"].T
+        if "bias_ih" in weights:
+            x_part = x_part + weights["bias_ih"]
+        new = step(cell, weights, x_part, [state[rows] for state in states], scalars)
+        for name, state, after, sequence_of_states in zip(cell.states, states, new, every, strict=True):
+            rate = zoneout.get(name, 0.0)
+            state[rows] = rate * state[rows] + (1 - rate) * after if rate else after
+            sequence_of_states[t, rows] = state[rows]
+        if reverse and t > 0:
+            _clear(states, reset[t] & (lengths > t))
+    return every, states
+
+
+def _clear(states: list[Array], where: Array) -> None:
+    for state in states:
+        state[where] = 0.0
+
+
+class Configuration(NamedTuple):
+    """What of a layer, beside its weights, decides its result."""
+
+    cell: Any
+    num_layers: int
+    num_directions: int
+    scalars: Mapping[str, float]
+    zoneout: Mapping[str, float]
+    drops_all: bool = False
+    """Whether everything between layers is dropped."""
+
+
+def run(
+    configuration: Configuration, weights: Mapping[str, Array], sequence: Sequence, initial: list[Array]
+) -> tuple[list[Array], list[Array]]:
+    """Run all layers.
+
+    Parameters
+    ----------
+    configuration : Configuration
+    weights : dict of str to ndarray of float64
+        By the layer's names of its parameters, such as ``weight_ih_l0_reverse``.
+    sequence : Sequence
+    initial : list of ndarray of float64
+        (L * D, B, .), one per state.
+
+    Returns
+    -------
+    every : list of ndarray
+        (T, B, D * .): each state of the last layer after every step; the first is the output.
+    final : list of ndarray
+        As `initial`.
+    """
+    cell, layers, directions, scalars, zoneout, drops_all = configuration
+    x = sequence.x
+    ends: list[list[Array]] = []
+    every: list[Array] = []
+    with np.errstate(all="ignore"):
+        for layer in range(layers):
+            if layer and drops_all:
+                x = x * 0.0
+            sides = []
+            for direction in range(directions):
+                here = of_direction(weights, layer, direction)
+                at = layer * directions + direction
+                states, final = run_direction(
+                    cell,
+                    here,
+                    sequence._replace(x=x),
+                    [s[at] for s in initial],
+                    direction == 1,
+                    scalars,
+                    zoneout,
+                )
+                sides.append(states)
+                ends.append(final)
+            every = [np.concatenate(parts, axis=-1) for parts in zip(*sides, strict=True)]
+            x = every[0]
+    return every, [np.stack(parts) for parts in zip(*ends, strict=True)]
+
+
+def of_direction(weights: Mapping[str, Array], layer: int, direction: int) -> dict[str, Array]:
+    """Return the weights of one layer and direction by their names without suffix."""
+    suffix = f"_l{layer}" + ("_reverse" if direction else "")
+    return {name.removesuffix(suffix): value for name, value in weights.items() if name.endswith(suffix)}

@@ -1,0 +1,562 @@
+"""The recurrent layers: forward, backward and twice backward, with every option that they take."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau import nn
+from rondeau import tensor as rt
+from rondeau.nn.utils.rnn import PackedSequence, pack_padded_sequence
+
+from .. import recurrence
+from ..cells import CELLS, KINKED
+from ..directional import check_gradients
+from ..drawing import NONSENSE, Draw
+from ..recurrence import Configuration, Sequence
+from ..verdict import attempt, check_close, check_like, tolerance_of
+
+Array = NDArray[Any]
+
+
+class Option(NamedTuple):
+    """An argument of a layer: how to draw it, right and wrong. A new one is one entry below."""
+
+    name: str
+    chance: float
+    """How often it is given at all."""
+    good: Callable[[Draw, Shape], Any]
+    """A value that every layer of that shape takes, or `REFUSED` with why it does not."""
+    bad: tuple[Any, ...]
+    """Values that no layer takes."""
+
+
+class Shape(NamedTuple):
+    """Of one call."""
+
+    cell: Any
+    T: int
+    B: int
+    I: int  # noqa: E741 - the field's letter
+    H: int
+
+
+def _rate(draw: Draw, shape: Shape) -> float:
+    return draw.choose((0.0, 0.25, 0.5, 1.0))
+
+
+def _zoneout(draw: Draw, shape: Shape) -> Any:
+    if draw.chance(0.5):
+        return _rate(draw, shape)
+    return {name: _rate(draw, shape) for name in shape.cell.states if draw.chance(0.7)}
+
+
+def _scalars(draw: Draw, shape: Shape) -> dict[str, float]:
+    known = inspect.signature(shape.cell.step).parameters.values()
+    keywords = [p.name for p in known if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    return {name: draw.choose((0.0, 0.2, 0.7)) for name in keywords if draw.chance(0.7)}
+
+
+def _steps(draw: Draw, shape: Shape) -> int:
+    return draw.random.randint(1, shape.T + 2)
+
+
+def _heads(draw: Draw, shape: Shape) -> int:
+    return draw.choose([n for n in range(1, shape.H + 1) if shape.H % n == 0])
+
+
+_NO_RATE = (-0.1, 1.5, "half", float("nan"), [0.5])
+_NO_COUNT = (0, -1, 1.5, "two")
+
+#: What the layers' constructors take; those that a version of the library lacks are left out by its signature.
+CONSTRUCTION = (
+    Option("num_layers", 0.3, lambda d, s: d.choose((1, 2, 3)), _NO_COUNT),
+    Option("bias", 0.3, lambda d, s: d.chance(0.5), ()),
+    Option("batch_first", 0.3, lambda d, s: d.chance(0.7), ()),
+    Option("dropout", 0.15, _rate, _NO_RATE),
+    Option("bidirectional", 0.3, lambda d, s: d.chance(0.8), ()),
+    Option("proj_size", 0.15, lambda d, s: d.random.randint(0, max(0, s.H - 1)), (-1, 10_000, 0.5, "one")),
+    Option("device", 0.1, lambda d, s: d.choose((None, "cpu")), ("tpu", "cuda:99", 7)),
+    Option("num_heads", 0.25, _heads, (0, -2, 10_007, 1.5, "two")),
+    Option("hyperparameters", 0.3, _scalars, ({"no such": 1.0}, 0.5, "leak")),
+    Option("recurrent_dropout", 0.15, _rate, _NO_RATE),
+    Option("zoneout", 0.2, _zoneout, (*_NO_RATE, {"no such": 0.5})),
+    Option("weight_dropout", 0.15, _rate, _NO_RATE),
+    Option("bptt_truncate", 0.1, _steps, _NO_COUNT),
+    Option("checkpoint_every", 0.2, _steps, _NO_COUNT),
+)
+#: Those that draw at random in training, so that no oracle knows the result.
+RANDOM = ("recurrent_dropout", "zoneout", "weight_dropout")
+
+
+def _draw_options(draw: Draw, shape: Shape, known: set[str]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for option in CONSTRUCTION:
+        if option.name in known and draw.chance(option.chance):
+            if option.bad and draw.spoil(f"{option.name} out of its range", 0.06):
+                options[option.name] = draw.choose(option.bad)
+            else:
+                options[option.name] = option.good(draw, shape)
+    return options
+
+
+def _draw_layer(draw: Draw, shape: Shape, dtype: Any) -> Any:
+    """Return a layer in float32 or float64, in training or evaluation, with weights of any layout."""
+    named: dict[str, Any] = {"rnn_tanh": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+    cell = next(name for name, value in CELLS.items() if value is shape.cell)
+    kind: Any = named[cell] if cell in named and draw.chance(0.5) else nn.Recurrent
+    known = set(inspect.signature(kind.__init__).parameters)
+    options = _draw_options(draw, shape, known)
+    projected = options.get("proj_size", 0)
+    if draw.wrong is None and projected:
+        reads_output = shape.cell.states[0] in recurrence.names_read(shape.cell)["s"]
+        if kind in (nn.RNN, nn.GRU) or reads_output:
+            draw.wrong = "proj_size where the cell cannot be projected"
+        elif options.get("num_heads", 1) > 1 or "weight_hh" not in _fields(shape.cell):
+            draw.open = "a projection of heads, or of a cell without a recurrent matrix"
+    if options.get("num_heads", 1) != 1 and "weight_hh" not in _fields(shape.cell):
+        draw.open = "heads of a cell without a recurrent matrix"
+    first: tuple[Any, ...] = (shape.cell,) if kind is nn.Recurrent else ()
+    if first and draw.spoil("no cell", 0.01):
+        first = (draw.choose(NONSENSE),)
+    sizes: list[Any] = [shape.I, shape.H]
+    if draw.spoil("sizes out of range", 0.02):
+        sizes[draw.random.randrange(2)] = draw.choose((0, -3, 2.5, None, "three"))
+    given_dtype: Any = dtype
+    if draw.spoil("a dtype that layers do not have", 0.01):
+        given_dtype = draw.choose(("int64", "float16", "complex64", "no such"))
+        if given_dtype == "float16":
+            draw.wrong, draw.open = None, "layers in float16"
+    draw.note("layer", (kind.__name__, cell, sizes, options, given_dtype))
+    layer = attempt(draw, lambda: kind(*first, *sizes, dtype=given_dtype, **options), last=False)
+    draw.note("training", layer.train(draw.chance(0.6)).training)
+    return layer
+
+
+def _fields(cell: Any) -> tuple[str, ...]:
+    return ("weight_hh",) if recurrence.names_read(cell)["r"] else ()
+
+
+def _treat_weights(draw: Draw, layer: Any) -> bool:
+    """Lay out, plant and freeze weights; return whether they are far from what numbers of a dtype can follow."""
+    extreme = False
+    for name, parameter in list(layer.named_parameters()):
+        if name.startswith(recurrence.MATRICES):
+            parameter.data = draw.laid_out(parameter.data, plain=0.9)
+        else:
+            parameter.data = draw.floats(parameter.shape, parameter.dtype, 0.5)
+        if draw.chance(0.02):
+            parameter.data = draw.note(f"{name} planted", draw.planted(parameter.data))
+        if draw.chance(0.01):
+            extreme = True
+            scale = draw.choose((1e30, 1e-30, 1e5))
+            with np.errstate(all="ignore"):
+                parameter.data = draw.note(
+                    f"{name} scaled", parameter.data * np.asarray(scale, parameter.dtype)
+                )
+        if draw.chance(0.05):
+            parameter.requires_grad = False
+        if draw.spoil(f"{name} replaced by another shape or dtype", 0.003):
+            wrong = draw.choose(
+                [
+                    np.zeros((*parameter.shape, 1), parameter.dtype),
+                    np.zeros([n + 1 for n in parameter.shape], parameter.dtype),
+                    np.zeros([0 for n in parameter.shape], parameter.dtype),
+                    parameter.data.astype(np.float16),
+                    parameter.data.astype(np.float32 if parameter.dtype == np.float64 else np.float64),
+                ]
+            )
+            parameter.data = draw.note(name, wrong)
+    return extreme
+
+
+class Inputs(NamedTuple):
+    """What a layer is called with, and what that means."""
+
+    given: Any
+    """Tensor or PackedSequence."""
+    hx: Any
+    keywords: dict[str, Any]
+    sequence: Sequence
+    initial: list[Array]
+    form: str
+    """"dense", "unbatched" or "packed"."""
+    leaves: dict[str, Any]
+    """Tensors by the oracle's names ``x`` and ``s0``, ``s1``, ...; integers are none of them."""
+    widths: list[int]
+    batch_first: bool
+
+
+def _draw_input(draw: Draw, layer: Any, shape: Shape, dtype: Any) -> Inputs:
+    form = draw.note("form", draw.choose(("dense",) * 6 + ("unbatched",) + ("packed",) * 2))
+    T, B, I = shape.T, 1 if form == "unbatched" else shape.B, shape.I  # noqa: E741
+    if form == "packed" and not (T and B):
+        form = "dense"
+    one_hot = draw.note("one-hot", draw.chance(0.2))
+    batch = () if form == "unbatched" else (B,)
+    time_first = form != "dense" or not layer.batch_first
+    dimensions = (T, *batch) if time_first else (*batch, T)
+    wrong: Any = None
+    if draw.spoil("an input of another shape, dtype or type", 0.05):
+        wrong = draw.choose(("width", "dimensions", "dtype", "type", "range"))
+    if one_hot:
+        integers = draw.choose((np.int64, np.int64, np.int64, np.int32, np.int8))
+        values = draw.integers(dimensions, I, integers)
+        if wrong in ("width", "range"):
+            values = values.copy()
+            if values.size:
+                values.flat[draw.random.randrange(values.size)] = draw.choose((-1, I, 100, -128))
+            else:
+                wrong, draw.wrong = None, None
+    else:
+        width = (
+            (I,)
+            if wrong not in ("width", "range")
+            else (draw.choose([n for n in (0, 1, I + 1, 2 * I) if n != I]),)
+        )
+        values = draw.floats((*dimensions, *width), dtype)
+        if draw.chance(0.02):
+            values = draw.planted(values)
+    if wrong == "dimensions":
+        values = draw.choose(
+            [values[None, None], values.reshape(-1)[:1].reshape(()), values[..., None, None]]
+        )
+    if wrong == "dtype":
+        other = [np.float16, np.bool_, np.float32 if dtype == np.float64 else np.float64]
+        values = values.astype(draw.choose(other))
+        if one_hot and values.dtype.kind == "f" and values.dtype == dtype:
+            values = values.astype(np.float16)
+    x = rt.Tensor(values)
+    leaves = {}
+    if not one_hot and x.dtype.kind == "f" and draw.chance(0.6):
+        x.requires_grad_()
+        leaves["x"] = x
+    given: Any = x
+    if wrong == "type":
+        given = draw.choose((*NONSENSE, values.tolist(), values))
+    draw.note("input", given)
+    keywords, lengths, reset = _draw_ends(draw, layer, T, B, form)
+    if form == "packed":
+        order = np.sort(draw.numbers.integers(1, T + 1, B))[::-1] if draw.chance(0.5) else None
+        lengths = draw.numbers.integers(1, T + 1, B) if order is None else order
+        draw.note("packed lengths", lengths)
+        if wrong != "type":
+            ordered = order is not None
+            given = attempt(
+                draw, lambda: pack_padded_sequence(x, lengths, enforce_sorted=ordered), x, last=False
+            )
+    states, initial, widths = _draw_states(draw, layer, shape, batch, dtype)
+    if states is not None:
+        for k, state in enumerate(states if isinstance(states, tuple) else (states,)):
+            if isinstance(state, rt.Tensor) and state.dtype == dtype and draw.chance(0.6):
+                leaves[f"s{k}"] = state.requires_grad_()
+    padded = values if time_first else np.swapaxes(values, 0, 1) if values.ndim > 1 else values
+    if form == "unbatched":
+        padded = padded[:, None] if padded.ndim else padded
+        initial = [state[:, None] for state in initial]
+    sequence = Sequence(padded if one_hot else padded.astype(np.float64), lengths, reset)
+    return Inputs(given, states, keywords, sequence, initial, form, leaves, widths, not time_first)
+
+
+def _draw_ends(draw: Draw, layer: Any, T: int, B: int, form: str) -> tuple[dict[str, Any], Array, Array]:
+    """Draw lengths and resets, where the layer takes them."""
+    lengths, reset = np.full(B, T), np.zeros((T, B), bool)
+    known = inspect.signature(type(layer).forward).parameters
+    keywords: dict[str, Any] = {}
+    if "lengths" in known and draw.chance(0.3):
+        lengths = draw.numbers.integers(0, T + 1, B)
+        given: Any = draw.integers((B,), 1) + lengths
+        if draw.spoil("wrong lengths", 0.15):
+            bad = [
+                np.full(B, T + 1),
+                np.full(B + 1, T),
+                np.full((B, 1), T),
+                lengths + 0.5,
+                "long",
+                [None] * B,
+            ]
+            bad += [np.full(B, -1)] if B else []
+            given = draw.choose(bad if B else bad[1:3])
+        form_of: Any = draw.choose((list, rt.Tensor, np.asarray))
+        keywords["lengths"] = draw.note("lengths", form_of(given) if B and draw.wrong is None else given)
+        if form != "dense":
+            draw.open = "lengths of what has none or brings its own"
+    if "reset" in known and draw.chance(0.3):
+        reset = draw.numbers.random((T, B)) < 0.3
+        turned = reset.T if form == "dense" and layer.batch_first else reset
+        given = turned if form != "unbatched" or draw.chance(0.5) else turned[:, 0]
+        if draw.spoil("wrong reset", 0.15):
+            given = draw.choose(
+                (np.zeros((T + 1, B), bool), np.zeros((T, B, 1), bool), np.zeros((T, B)) + 0.5, "often")
+            )
+        elif form != "dense":
+            draw.open = "a reset of what has no (T, B)"
+        keywords["reset"] = draw.note("reset", rt.Tensor(given) if not isinstance(given, str) else given)
+    return keywords, lengths, reset
+
+
+def _draw_states(
+    draw: Draw, layer: Any, shape: Shape, batch: tuple[int, ...], dtype: Any
+) -> tuple[Any, list[Array], list[int]]:
+    """Return the initial states as given, as float64 arrays, and their widths."""
+    widths = [layer.proj_size or layer.hidden_size] + [layer.hidden_size] * (len(shape.cell.states) - 1)
+    count = layer.num_layers * layer.num_directions
+    if not draw.chance(0.5):
+        return None, [np.zeros((count, *batch, width)) for width in widths], widths
+    arrays = [draw.floats((count, *batch, width), dtype) for width in widths]
+    states: list[Any] = [rt.Tensor(array) for array in arrays]
+    given: Any = states[0] if len(states) == 1 else tuple(states)
+    if draw.spoil("wrong initial states", 0.1):
+        bad: list[Any] = [(*states, states[0]), "zero", (None,) * len(states), arrays]
+        array = arrays[-1]
+        for other in (array[None], array[..., :-1], array[..., None], array.astype(np.float16), array[:0]):
+            bad.append((*states[:-1], rt.Tensor(other)))
+        given = draw.choose(bad)
+    return draw.note("hx", given), [array.astype(np.float64) for array in arrays], widths
+
+
+def recurrent(draw: Draw) -> None:
+    """Call a layer, and compare all that comes out of it with the oracle."""
+    cell = CELLS[draw.note("cell", draw.choose(tuple(CELLS)))]
+    T = draw.random.randint(1, 12) if draw.chance(0.95) else draw.choose((17, 33, 70))
+    shape = Shape(cell, T, draw.size(empty=0.02), draw.size(), draw.size())
+    if draw.chance(0.02):
+        draw.open = "no steps"
+        shape = shape._replace(T=0)
+    draw.note("T, B, I, H", shape[1:])
+    dtype = draw.note("dtype", draw.dtype())
+    rt.set_num_threads(draw.choose((1, 1, 2, 3)))
+    layer = _draw_layer(draw, shape, dtype)
+    extreme = _treat_weights(draw, layer)
+    inputs = _draw_input(draw, layer, shape, dtype)
+    parameters = dict(layer.named_parameters())
+    seed = draw.random.getrandbits(30)
+
+    ask_states = hasattr(layer, "all_states") and draw.chance(0.2)
+    call: Any = layer.all_states if ask_states else layer
+
+    def forward() -> Any:
+        rt.manual_seed(seed)
+        return call(inputs.given, inputs.hx, **inputs.keywords)
+
+    watched = (inputs.given, inputs.hx, list(inputs.keywords.values()), *parameters.values())
+    output, final = attempt(draw, forward, *watched)
+    every = output if ask_states else (output,)
+    every = (
+        [every] if not isinstance(every, (tuple, list)) or isinstance(every, PackedSequence) else list(every)
+    )
+    finals = list(final) if isinstance(final, tuple) else [final]
+    configuration = _configuration(layer, shape.cell)
+    values = {name: p.data.astype(np.float64) for name, p in parameters.items()}
+    _check_shapes(layer, shape, inputs, every, finals, dtype)
+    if extreme:
+        return
+    if configuration is not None:
+        _check_values(draw, configuration, inputs, every, finals, values, dtype)
+    if not all(np.isfinite(v).all() for v in (*values.values(), *inputs.initial, inputs.sequence.x)):
+        configuration = None  # gradients are then asked for, and not compared
+    _check_gradients(draw, layer, configuration, inputs, (every, finals), values, dtype)
+
+
+def _configuration(layer: Any, cell: Any) -> Configuration | None:
+    """Return what decides the result of a layer, or None where chance does."""
+    training = layer.training
+    dropout = layer.dropout if layer.training and layer.num_layers > 1 else 0.0
+    rates = {name: getattr(layer, name, 0.0) for name in RANDOM}
+    if (training and any(rates.values())) or 0 < dropout < 1:
+        return None
+    zoneout = rates["zoneout"] if not training else 0.0
+    by_state = dict(zoneout) if isinstance(zoneout, dict) else dict.fromkeys(cell.states, zoneout)
+    scalars = dict(getattr(layer, "hyperparameters", None) or {})
+    return Configuration(cell, layer.num_layers, layer.num_directions, scalars, by_state, dropout == 1)
+
+
+def _check_shapes(
+    layer: Any, shape: Shape, inputs: Inputs, every: list[Any], finals: list[Any], dtype: Any
+) -> None:
+    T, B = inputs.sequence.x.shape[:2]
+    for k, result in enumerate(every):
+        width = inputs.widths[k] * layer.num_directions
+        dimensions: tuple[int, ...] = (T, B)
+        if inputs.form == "packed":
+            check_like("output", result.data, (int(inputs.sequence.lengths.sum()), width), dtype)
+            continue
+        if inputs.form == "unbatched":
+            dimensions = (T,)
+        elif layer.batch_first:
+            dimensions = (B, T)
+        check_like("output", result, (*dimensions, width), dtype)
+    for k, (final, state, width) in enumerate(zip(finals, inputs.initial, inputs.widths, strict=True)):
+        batch = () if inputs.form == "unbatched" else (B,)
+        check_like(f"final state {k}", final, (len(state), *batch, width), dtype)
+
+
+def _in_form(inputs: Inputs, padded: Array) -> Array:
+    """Return a padded (T, B, .) array in the form of the layer's output."""
+    if inputs.form == "unbatched":
+        return padded[:, 0]
+    if inputs.form == "packed":
+        lengths = inputs.sequence.lengths
+        order = np.argsort(-lengths, kind="stable")
+        steps = [padded[t, [b for b in order if lengths[b] > t]] for t in range(padded.shape[0])]
+        return np.concatenate(steps)
+    return np.swapaxes(padded, 0, 1) if inputs.batch_first else padded
+
+
+def _expected(
+    configuration: Configuration, inputs: Inputs, values: dict[str, Array], states: int
+) -> tuple[list[Array], list[Array]]:
+    """Return what the oracle says of the first `states` sequences of states and of all final ones."""
+    names = [name for name in values if name not in ("x",) and not _is_state(name)]
+    x = values.get("x", inputs.sequence.x)
+    initial = [values.get(f"s{k}", state) for k, state in enumerate(inputs.initial)]
+    weights = {name: values[name] for name in names}
+    every, final = recurrence.run(configuration, weights, inputs.sequence._replace(x=x), initial)
+    if inputs.form == "unbatched":
+        final = [state[:, 0] for state in final]
+    return [_in_form(inputs, padded) for padded in every[:states]], final
+
+
+def _is_state(name: str) -> bool:
+    return name[:1] == "s" and name[1:].isdigit()
+
+
+def _check_values(
+    draw: Draw,
+    configuration: Configuration,
+    inputs: Inputs,
+    every: list[Any],
+    finals: list[Any],
+    values: dict[str, Array],
+    dtype: Any,
+) -> None:
+    wanted_every, wanted_finals = _expected(configuration, inputs, values, len(every))
+    wanted = wanted_every + wanted_finals
+    got = [r.data if inputs.form == "packed" else r for r in every] + finals
+    names = [f"output {k}" for k in range(len(every))] + [f"final state {k}" for k in range(len(finals))]
+    length = inputs.sequence.x.shape[0] * configuration.num_layers + max(inputs.widths)
+    rounding = float(np.finfo(dtype).eps)
+
+    def near(k: int) -> float:
+        """How far result k moves where everything that goes in is rounded."""
+        moved = {**values, **{f"s{i}": state for i, state in enumerate(inputs.initial)}}
+        if inputs.sequence.x.dtype.kind == "f":
+            moved["x"] = inputs.sequence.x
+        moved = {n: v * (1 + rounding * draw.normal(v.shape, np.float64)) for n, v in moved.items()}
+        others = _expected(configuration, inputs, moved, len(every))
+        return float(np.nanmax(np.abs((others[0] + others[1])[k] - wanted[k]), initial=0.0))
+
+    for k, (name, result, right) in enumerate(zip(names, got, wanted, strict=True)):
+        check_close(
+            f"{configuration.cell.name}: {name}",
+            result,
+            right,
+            dtype,
+            tolerance=tolerance_of(dtype, length),
+            spread=lambda k=k: near(k),  # type: ignore[misc]
+        )
+
+
+def _check_gradients(
+    draw: Draw,
+    layer: Any,
+    configuration: Configuration | None,
+    inputs: Inputs,
+    results: tuple[list[Any], list[Any]],
+    values: dict[str, Array],
+    dtype: Any,
+) -> None:
+    """Go backward, and where the oracle knows the result compare the gradients with its differences."""
+    every = [result.data if inputs.form == "packed" else result for result in results[0]]
+    outputs = [result for result in (*every, *results[1]) if result.requires_grad]
+    leaves = {name: p for name, p in layer.named_parameters() if p.requires_grad} | inputs.leaves
+    if not outputs or not draw.chance(0.7):
+        return
+    cotangents = [draw.floats(o.shape, dtype) if draw.chance(0.75) else None for o in outputs]
+    if all(cotangent is None for cotangent in cotangents):
+        cotangents[0] = draw.floats(outputs[0].shape, dtype)
+    draw.note("cotangents", cotangents)
+    pairs = [(o, rt.Tensor(c)) for o, c in zip(outputs, cotangents, strict=True) if c is not None]
+    given = [o for o, _ in pairs]
+    wanted_of = {id(o): c.data.astype(np.float64) for o, c in pairs}
+    watched = (inputs.given, inputs.hx, *layer.parameters(), *outputs, [c for _, c in pairs])
+
+    def loss(at: dict[str, Array]) -> float:
+        assert configuration is not None
+        full = {**values, **at}
+        right = _expected(configuration, inputs, full, len(every))
+        terms = zip((*every, *results[1]), right[0] + right[1], strict=True)
+        return sum(float((wanted_of[id(o)] * value).sum()) for o, value in terms if id(o) in wanted_of)
+
+    at = {name: _as_oracle(name, leaf.data.astype(np.float64), inputs) for name, leaf in leaves.items()}
+    truncated = getattr(layer, "bptt_truncate", None) is not None
+    compared = configuration if not truncated else None
+    if draw.chance(0.06) and layer.hidden_size <= 17 and inputs.sequence.x.shape[0] <= 6:
+        _check_second(draw, compared, leaves, pairs, inputs, at, loss, dtype, watched)
+        return
+    times = 2 if draw.chance(0.1) else 1
+
+    def backward() -> None:
+        for i in range(times):
+            rt.backward(given, [c for _, c in pairs], retain_graph=i + 1 < times)
+
+    attempt(draw, backward, *watched)
+    gradients = {}
+    for name, leaf in leaves.items():
+        if leaf.grad is not None:
+            gradients[name] = check_like(f"gradient of {name}", leaf.grad, leaf.shape, dtype) / times
+    if compared is not None and gradients:
+        shown = {name: _as_oracle(name, gradient, inputs) for name, gradient in gradients.items()}
+        check_gradients(draw, loss, at, shown, dtype, f"{compared.cell.name}: gradient")
+
+
+def _check_second(
+    draw: Draw,
+    configuration: Configuration | None,
+    leaves: dict[str, Any],
+    pairs: list[tuple[Any, Any]],
+    inputs: Inputs,
+    at: dict[str, Array],
+    loss: Callable[[dict[str, Array]], float],
+    dtype: Any,
+    watched: tuple[Any, ...],
+) -> None:
+    """Differentiate the gradient of one leaf once more."""
+    name = draw.note("differentiated twice", draw.choose(sorted(leaves)))
+    outputs, cotangents = [o for o, _ in pairs], [c for _, c in pairs]
+    along = rt.Tensor(draw.normal(leaves[name].shape, dtype))
+
+    def backward() -> None:
+        (gradient,) = rt.grad(outputs, [leaves[name]], cotangents, create_graph=True, allow_unused=True)
+        if gradient is not None and gradient.requires_grad:
+            (gradient * along).sum().backward()
+
+    attempt(draw, backward, *watched)
+    gradients = {
+        other: _as_oracle(
+            other, check_like(f"second gradient of {other}", leaf.grad, leaf.shape, dtype), inputs
+        )
+        for other, leaf in leaves.items()
+        if leaf.grad is not None
+    }
+    if configuration is None or not gradients or configuration.cell.name in KINKED:
+        return
+    direction, step = _as_oracle(name, along.data.astype(np.float64), inputs), 1e-4
+
+    def derivative(values: dict[str, Array]) -> float:
+        ahead, behind = ({**values, name: values[name] + sign * step * direction} for sign in (1, -1))
+        return (loss(ahead) - loss(behind)) / (2 * step)
+
+    what = f"{configuration.cell.name}: second gradient"
+    check_gradients(draw, derivative, at, gradients, dtype, what, step=1e-3, tolerance=1e-3)
+
+
+def _as_oracle(name: str, value: Array, inputs: Inputs) -> Array:
+    """Return the value or gradient of a leaf in the form in which the oracle takes it."""
+    if inputs.form == "unbatched" and (name == "x" or _is_state(name)):
+        return value[:, None]
+    return np.swapaxes(value, 0, 1) if name == "x" and inputs.batch_first else value

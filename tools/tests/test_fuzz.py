@@ -1,0 +1,191 @@
+"""The fuzzer: a short run of it, and that it notices what is planted for it to find."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:  # so that the planted targets below import as the worker does
+    sys.path.insert(0, str(ROOT))
+
+from tools.fuzz.drawing import LAYOUTS, Draw  # noqa: E402
+from tools.fuzz.verdict import Finding, Refused, attempt, check_clear, check_close, check_equal  # noqa: E402
+
+from rondeau.kernels.product import matmul  # noqa: E402
+
+# ------------------------------------------------------------------------------------- planted, for the worker
+
+
+def right_result(draw: Draw) -> None:
+    a = draw.floats((3, 4), np.float64)
+    check_equal("copy", attempt(draw, lambda: a.copy(), a), np.asarray(a))
+
+
+def clear_exception(draw: Draw) -> None:
+    draw.wrong = "shapes that do not fit"
+    attempt(draw, lambda: matmul(np.ones((2, 3)), np.ones((2, 3))))
+
+
+def wrong_result(draw: Draw) -> None:
+    a = draw.normal((3, 4), np.float64)
+    check_close("planted product", attempt(draw, lambda: a * 1.001, a), a, np.float64, tolerance=1e-9)
+
+
+def bad_exception(draw: Draw) -> None:
+    draw.wrong = "a key that is not there"
+    attempt(draw, lambda: os.environ["planted"])
+
+
+def crash(draw: Draw) -> None:
+    if draw.chance(0.5):
+        attempt(draw, os.abort)
+
+
+def changed_input(draw: Draw) -> None:
+    a = draw.normal((3,), np.float64)
+    attempt(draw, lambda: a.fill(0.0), a)
+
+
+TARGETS = {
+    target.__name__: (target, 1.0)
+    for target in (right_result, clear_exception, wrong_result, bad_exception, crash, changed_input)
+}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tools.fuzz", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT)
+
+
+def run_planted(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return run("--targets", "tools.tests.test_fuzz", *arguments)
+
+
+# ------------------------------------------------------------------------------------------------- the library
+
+
+#: Causes that are known and not mended yet, as the fuzzer's summary names them. The short run below allows no other.
+OPEN = (
+    # The first step from zero states leaves the recurrent product out, so a NaN in weight_hh shows one step late.
+    "recurrent: wrong result (.*: output 0)",
+    # A name that is no dtype is refused by NumPy, not by us.
+    "(recurrent|linear layer): exception from below the door (tensor/_dtypes.py:as_dtype)",
+    # Arguments of another type than Tensor or int reach attribute look-ups and conversions.
+    "(linear|embedding|cross entropy|layer norm): bad exception (nn/.*)",
+    "(embedding|cross entropy|layer norm): exception from below the door (nn/.*)",
+)
+
+
+def is_open(cause: str) -> bool:
+    return any(re.fullmatch(known.replace(" (", r" \(")[:-1] + r"\)", cause) for known in OPEN)
+
+
+def test_calls_end_in_a_right_result_or_a_clear_exception() -> None:
+    done = run("--calls", "300", "--seed", "1")
+    assert "300 calls, seed 1: " in done.stdout, done.stderr
+    causes = re.findall(r"^ +\d+ x (.*)$", done.stdout, flags=re.MULTILINE)
+    assert [cause for cause in causes if not is_open(cause)] == [], done.stdout
+
+
+# --------------------------------------------------------------------------------------------- what it notices
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("wrong_result", "wrong result: planted product[0, 0] should be"),
+        ("bad_exception", "bad exception: KeyError: 'planted'"),
+        ("changed_input", "changed its input: input 0 has other values after the call"),
+    ],
+)
+def test_a_planted_fault_is_found_with_its_command(target: str, says: str) -> None:
+    done = run_planted("--only", target, "--calls", "3")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert says in done.stdout
+    assert f"--targets tools.tests.test_fuzz --only {target} --replay 0 0" in done.stdout
+    assert "3 calls, seed 0: 3 findings of 1 causes" in done.stdout
+
+
+def test_a_crash_is_found_and_the_calls_behind_it_run() -> None:
+    crashes = [Draw(4, index, "crash").chance(0.5) for index in range(4)]
+    assert sum(crashes) == 2, "the seed should crash two calls of four"
+    done = run_planted("--only", "crash", "--calls", "4", "--seed", "4")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "crash: the process ended by SIGABRT" in done.stdout
+    assert f"--only crash --replay 4 {crashes.index(True)}" in done.stdout
+    assert "4 calls, seed 4: 2 findings of 1 causes" in done.stdout
+    assert "in crash" in done.stdout, "faulthandler's stack should be shown"
+
+
+def test_what_is_right_is_counted_and_no_finding() -> None:
+    for target, outcome in (("right_result", "20 | 0 | 0"), ("clear_exception", "0 | 20 | 0")):
+        done = run_planted("--only", target, "--calls", "20")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"| {target} | {outcome} |" in done.stdout
+
+
+def test_replay_runs_one_call_and_prints_what_it_drew() -> None:
+    done = run_planted("--only", "right_result", "--replay", "0", "5")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "call 5 of seed 0: right_result" in done.stdout
+    assert "right: a result" in done.stdout
+
+
+# ------------------------------------------------------------------------------------------------- its verdict
+
+
+def caught(function: Callable[[], object]) -> Exception:
+    try:
+        function()
+    except Exception as error:
+        return error
+    raise AssertionError("expected an exception")
+
+
+def test_an_exception_from_below_the_door_is_a_finding() -> None:
+    from rondeau import tensor as rt
+
+    check_clear(caught(lambda: matmul(np.ones((2, 3)), np.ones((2, 3)))))
+    with pytest.raises(Finding, match="from below the door"):
+        check_clear(caught(lambda: np.ones(3).reshape(2, 2)))
+    with pytest.raises(Finding, match="bad exception"):
+        check_clear(caught(lambda: 1 // 0))
+    with pytest.raises(Finding, match="says too little"):
+        check_clear(ValueError("no"))
+    check_clear(caught(lambda: rt.ones(2) + rt.ones(3)))  # NumPy's words on broadcasting are clear
+
+
+def test_a_wrong_call_must_be_refused_and_a_good_one_must_not() -> None:
+    draw = Draw(0, 0, "any")
+    draw.wrong = "planted"
+    with pytest.raises(Finding, match="took a wrong call: planted"):
+        attempt(draw, lambda: 1)
+    with pytest.raises(Refused):
+        attempt(draw, lambda: matmul(np.ones(2), np.ones(2)))
+    with pytest.raises(Finding, match="refused a good call"):
+        attempt(Draw(0, 0, "any"), lambda: matmul(np.ones(2), np.ones(2)))
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+def test_a_layout_keeps_shape_and_dtype_and_all_but_one_keep_the_values(layout: str) -> None:
+    draw = Draw(0, 0, layout)
+    for shape in ((3,), (2, 3, 4), (1, 1), (0, 2)):
+        values = draw.normal(shape, np.float32)
+        given = LAYOUTS[layout](draw, values)
+        assert given.shape == shape
+        assert given.dtype == np.float32
+        assert layout == "repeated" or (given == values).all()
+
+
+def test_nan_and_infinity_must_stand_where_they_should() -> None:
+    wanted = np.array([1.0, np.nan, np.inf])
+    check_close("r", wanted.copy(), wanted, np.float64, tolerance=1e-9)
+    for other in ([np.nan, np.nan, np.inf], [1.0, 2.0, np.inf], [1.0, np.nan, -np.inf], [1.0, np.nan, 1e300]):
+        with pytest.raises(Finding, match="of 3 elements differ"):
+            check_close("r", np.array(other), wanted, np.float64, tolerance=1e-9)
