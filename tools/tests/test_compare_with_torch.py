@@ -2,11 +2,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("torch")
 TOOL = Path(__file__).resolve().parents[1] / "compare_with_torch.py"
+SMALL = ("--size", "4", "3", "5", "8", "--threads", "1")
+ONE_PAIR = ("--pairs", "1")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -15,22 +18,125 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_small_comparison_prints_and_writes_its_rows(tmp_path: Path) -> None:
+def rows_of(tmp_path: Path, *arguments: str) -> tuple[str, list[dict[str, Any]]]:
+    """Run the tool; what it printed, and the rows that it kept."""
     rows_file = tmp_path / "rows.json"
-    done = run(
-        *("--cells", "RNN", "--size", "4", "3", "5", "8", "--threads", "1", "--pairs", "1"),
-        *("--json", str(rows_file)),
-    )
+    done = run(*arguments, "--json", str(rows_file))
+    assert done.returncode == 0, done.stderr
+    document = json.loads(rows_file.read_text(encoding="utf-8"))
+    assert document["command"].startswith(f"python tools/compare_with_torch.py {arguments[0]} ")
+    assert {"processor", "cores", "numpy", "torch"} <= document["machine"].keys()
+    rows: list[dict[str, Any]] = document["rows"]
+    return done.stdout, rows
+
+
+def test_layers_is_what_runs_without_a_name(tmp_path: Path) -> None:
+    rows_file = tmp_path / "rows.json"
+    done = run("--cells", "RNN", *SMALL, *ONE_PAIR, "--json", str(rows_file))
     assert done.returncode == 0, done.stderr
     assert "| RNN | B4 T3 I5 H8 | 1 |" in done.stdout
-    assert "RNN, threads 1: geometric mean" in done.stdout
-    (row,) = json.loads(rows_file.read_text())
+    assert "RNN, threads 1: PyTorch / rondeau: geometric mean" in done.stdout
+    document = json.loads(rows_file.read_text(encoding="utf-8"))
+    assert document["command"].startswith(
+        "python tools/compare_with_torch.py layers --cells RNN --size 4 3 5 8"
+    )
+    (row,) = document["rows"]
     assert row["cell"] == "RNN"
-    assert 0 < row["lowest"] <= row["ratio"] <= row["highest"]
+    lowest, highest = row["ratio_range"]
+    assert 0 < lowest <= row["ratio"] <= highest
     assert 0 < row["peak_share"] < 1
 
 
 def test_a_peer_that_fails_ends_the_comparison() -> None:
-    done = run("--cells", "RNN", "--size", "4", "3", "5", "0", "--threads", "1", "--pairs", "1")
+    done = run("--cells", "RNN", "--size", "4", "3", "5", "0", "--threads", "1", *ONE_PAIR)
     assert done.returncode != 0
     assert "a peer ended with status" in done.stderr
+
+
+def test_both_sides_compute_the_same_cells() -> None:
+    done = run("loops", "--check", "--size", "3", "7", "5", "17", "--size", "1", "1", "2", "3")
+    assert done.returncode == 0, done.stderr
+    assert "| highway | B3 T7 I5 H17 |" in done.stdout
+    assert "| highway | B1 T1 I2 H3 |" in done.stdout
+
+
+def test_cells_against_loops(tmp_path: Path) -> None:
+    printed, (row,) = rows_of(
+        tmp_path, "loops", "--cells", "highway", *SMALL, *ONE_PAIR, "--compile-limit", "0"
+    )
+    assert "highway, threads 1: eager / rondeau: geometric mean" in printed
+    assert row["eager"] > 0
+    assert row["compile_seconds"] is None
+    assert "compiled" not in row
+
+
+def test_a_compilation_past_its_limit_is_reported(tmp_path: Path) -> None:
+    limit = ("--compile-limit", "0.001")
+    printed, (row,) = rows_of(tmp_path, "loops", "--cells", "highway", *SMALL, *ONE_PAIR, *limit)
+    assert "| not within 0.001 s |" in printed
+    assert row["compile_seconds"] is None
+
+
+def test_a_loop_compiles(tmp_path: Path) -> None:
+    size = ("--size", "2", "1", "3", "4", "--threads", "1")
+    printed, (row,) = rows_of(tmp_path, "loops", "--cells", "highway", *size, *ONE_PAIR)
+    assert "highway, threads 1: compiled / rondeau: geometric mean" in printed
+    assert row["compiled"] > 0
+    assert row["compile_seconds"] > 0
+
+
+def test_cells_against_our_lstm() -> None:
+    done = run("cells", *SMALL, *ONE_PAIR)
+    assert done.returncode == 0, done.stderr
+    for cell in ("peephole", "slstm"):
+        assert f"| {cell} | B4 T3 I5 H8 | 1 |" in done.stdout or f"{cell}: left out:" in done.stdout
+
+
+def test_memory(tmp_path: Path) -> None:
+    size = ("--size", "16", "100", "64", "128")
+    printed, (row,) = rows_of(tmp_path, "memory", "--cells", "RNN", *size)
+    assert "RNN, threads 2: rondeau / PyTorch: geometric mean" in printed
+    output_and_gradient = 4 * 16 * 100 * (128 + 64)
+    for peer in ("rondeau", "torch"):  # at least the results; not fifty times as much
+        assert output_and_gradient < row[f"{peer}_bytes"] < 50 * output_and_gradient
+
+
+def test_scaling(tmp_path: Path) -> None:
+    sizes = ("--steps", "20", "200", "--batch", "16", "--inputs", "8", "--hidden", "64", "--threads", "1")
+    printed, rows = rows_of(tmp_path, "scaling", "--cells", "GRU", *sizes, *ONE_PAIR)
+    assert "| GRU | 200 / 20 | 1 | - |" in printed
+    assert len(rows) == 2 or "left out: rondeau's recurrent layers take no checkpoint_every" in printed
+    assert all(row["time"] > 0 and row["beyond_bytes"] < row["bytes"] for row in rows)
+
+
+def test_information_has_sizes_of_its_own(tmp_path: Path) -> None:
+    _, (row,) = rows_of(tmp_path, "information", "--cells", "LSTM", *SMALL, *ONE_PAIR)
+    assert row["size"] == "B4 T3 I5 H8"
+    assert "B1 T35 I28 H256" in " ".join(run("information", "--help").stdout.split())
+
+
+def test_streaming(tmp_path: Path) -> None:
+    small = ("--inputs", "5", "--hidden", "8", "--threads", "1")
+    printed, rows = rows_of(tmp_path, "streaming", *small, *ONE_PAIR)
+    by_way = {row["way"]: row for row in rows}
+    assert {"torch.nn.LSTM stepping", "torch.nn.LSTMCell stepping", "reading"} <= by_way.keys()
+    assert by_way["reading"]["bytes"] == 4 * (4 * 8 * (5 + 8 + 1) + 5 * (8 + 1))
+    assert (
+        "rondeau stepping" in by_way
+        or "left out: rondeau's recurrent layers have no stepper() yet" in printed
+    )
+
+
+def test_parts(tmp_path: Path) -> None:
+    size = ("--size", "16", "20", "32", "64", "--threads", "1")
+    _, (row,) = rows_of(tmp_path, "parts", "--cells", "GRU", *size, *ONE_PAIR)
+    assert list(row["parts"]) == [
+        "input projection",
+        "recurrence forward",
+        "recurrence backward",
+        "input gradient",
+        "weight gradients",
+    ]
+    assert sum(part["share"] for part in row["parts"].values()) == pytest.approx(1)
+    assert row["flops"] == sum(part["flops"] for part in row["parts"].values())
+    assert row["memory_bandwidth"] > 0

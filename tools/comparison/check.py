@@ -1,0 +1,66 @@
+"""Whether the two sides of the comparison compute the same cell. The one file that imports both libraries."""
+
+from typing import Any
+
+import numpy as np
+
+from .sizes import Size
+
+
+def largest_differences(cell: str, size: Size) -> dict[str, float]:
+    """Run a training step of rondeau's layer and of the PyTorch loop from the same weights.
+
+    Parameters
+    ----------
+    cell : str
+        A key of `peers.torch_loop.LOOPS`.
+    size : Size
+
+    Returns
+    -------
+    dict of str to float
+        For the output, every final state, and the gradients of the input and of each weight: the largest absolute
+        difference, divided by the largest absolute value where that is above 1.
+    """
+    import torch
+
+    from rondeau import tensor as rt
+
+    from .peers.cells import layer_of
+    from .peers.torch_loop import LOOPS
+
+    rng = np.random.default_rng(0)
+    layer = layer_of(cell, size.inputs, size.hidden)
+    loop = LOOPS[cell](size.inputs, size.hidden)
+    bound = size.hidden**-0.5
+    for name, parameter in layer.named_parameters():  # also those that begin at zero
+        parameter.data[...] = rng.uniform(-bound, bound, parameter.shape)
+        if "bias" not in name:
+            with torch.no_grad():
+                getattr(loop, name.removesuffix("_l0")).copy_(torch.from_numpy(parameter.data))
+    with torch.no_grad():
+        loop.bias.copy_(torch.from_numpy(layer.bias_ih_l0.data + layer.bias_hh_l0.data))
+
+    x = rng.standard_normal((size.steps, size.batch, size.inputs), np.float32)
+    cotangent = rng.standard_normal((size.steps, size.batch, size.hidden), np.float32)
+    own_x: Any = rt.tensor(x, requires_grad=True)
+    other_x: Any = torch.tensor(x, requires_grad=True)
+    own, own_states = layer(own_x)
+    other, other_states = loop(other_x)
+    own.backward(rt.tensor(cotangent))
+    other.backward(torch.from_numpy(cotangent))
+
+    pairs: dict[str, tuple[Any, Any]] = {
+        "output": (own.data, other.detach()),
+        "gradient of the input": (own_x.grad.data, other_x.grad),
+    }
+    for state, mine, theirs in zip(layer.cell.states, own_states, other_states, strict=True):
+        pairs[f"final {state}"] = mine.data, theirs.detach()
+    for name, parameter in layer.named_parameters():
+        kind = "bias" if "bias" in name else name.removesuffix("_l0")
+        pairs[f"gradient of {name}"] = parameter.grad.data, getattr(loop, kind).grad
+    return {name: _difference(mine, theirs.numpy()) for name, (mine, theirs) in pairs.items()}
+
+
+def _difference(mine: Any, theirs: Any) -> float:
+    return float(np.abs(mine - theirs).max() / max(1.0, np.abs(theirs).max()))

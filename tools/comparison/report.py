@@ -1,0 +1,89 @@
+"""A table's rows: printed as they come, in Markdown, and kept in a file with the command that made them."""
+
+import json
+import os
+import platform
+import shlex
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+Column = Callable[[dict[str, Any]], str]
+
+
+def times(name: str) -> Column:
+    """Show a ratio, or a dash."""
+    return lambda row: f"{row[name]:.2f}" if row.get(name) is not None else "-"
+
+
+def span(name: str) -> Column:
+    """Show the range of a ratio, or a dash."""
+    return lambda row: "{:.2f} - {:.2f}".format(*row[name]) if row.get(name) is not None else "-"
+
+
+def share(name: str) -> Column:
+    """Show a share in per cent."""
+    return lambda row: f"{row[name]:.0%}"
+
+
+def microseconds(name: str) -> Column:
+    """Show seconds as microseconds, or a dash."""
+    return lambda row: f"{row[name] * 1e6:.0f}" if row.get(name) is not None else "-"
+
+
+def megabytes(name: str) -> Column:
+    """Show bytes as megabytes, or a dash."""
+    return lambda row: f"{row[name] / 1e6:.1f}" if row.get(name) is not None else "-"
+
+
+def text(name: str) -> Column:
+    """Show a figure as it is."""
+    return lambda row: str(row[name])
+
+
+class Table:
+    """A table that is printed row by row.
+
+    Parameters
+    ----------
+    columns : dict of str to callable
+        Headings, and how to show a row's figures under each.
+    """
+
+    def __init__(self, columns: Mapping[str, Column]) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._columns = columns
+        print("| " + " | ".join(columns) + " |")
+        print("|" + "---|" * len(columns), flush=True)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Print a row and keep it."""
+        self.rows.append(row)
+        print("| " + " | ".join(show(row) for show in self._columns.values()) + " |", flush=True)
+
+
+def write(path: str, arguments: list[str], rows: list[dict[str, Any]]) -> None:
+    """Write rows to a JSON file, with the command and the machine: figures of another machine are other figures."""
+    document = {
+        "command": shlex.join(["python", "tools/compare_with_torch.py", *arguments]),
+        "machine": _machine(),
+        "rows": rows,
+    }
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _machine() -> dict[str, Any]:
+    cpuinfo = Path("/proc/cpuinfo")
+    fields = {}
+    for line in cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []:
+        key, _, value = line.partition(":")
+        fields[key.strip()] = value.strip()
+    return {
+        "processor": fields.get("model name", platform.machine()),
+        "family": fields.get("cpu family", ""),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in ("rondeau", "numpy", "numba", "torch")},
+    }

@@ -1,0 +1,102 @@
+"""Where the time of rondeau's training step goes, and how far each part is from what the machine allows.
+
+Five parts: the input projection, the recurrence forward and backward, the gradient of the input, and those of the
+weights. Each is the difference of two runs, one of which stops before it; the input projection is timed alone.
+The rows kept with --json have each part's arithmetic, the bytes that it has to move (see `work`), its arithmetic per
+second, the peak, and the bytes per second that reading a large array reaches: what a roofline plot needs.
+"""
+
+import argparse
+import statistics
+from typing import Any
+
+from .. import arguments, report
+from ..pairs import in_turn
+from ..process import Process, UnavailableError
+from ..sizes import SIZES
+from ..work import parts_of_step
+from .layers import CELLS, speed
+from .loops import CELLS as CUSTOM_CELLS
+
+PARTS = list(parts_of_step("RNN", SIZES[0]))
+MEMORY_BYTES = 256 * 1024**2
+"""More than any cache."""
+CACHE_BYTES = 512 * 1024
+"""Less than one core's second cache."""
+
+
+def _part(name: str) -> report.Column:
+    return lambda row: f"{row['parts'][name]['share']:.0%}"
+
+
+COLUMNS = {
+    "cell": report.text("cell"),
+    "size": report.text("size"),
+    "threads": report.text("threads"),
+    **{name: _part(name) for name in PARTS},
+    "GFLOP/s": lambda row: f"{row['gflops']:.0f}",
+    "share of peak": report.share("peak_share"),
+    "flops per byte": lambda row: f"{row['intensity']:.0f}",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what can be chosen."""
+    arguments.add_cells(parser, [*CELLS, *CUSTOM_CELLS])
+    arguments.add_sizes(parser, SIZES)
+    arguments.add_threads(parser)
+    arguments.add_pairs(parser)
+
+
+def run(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure the parts of every cell at every size and number of threads."""
+    table = report.Table(COLUMNS)
+    for threads in options.threads:
+        bandwidth = {
+            "memory_bandwidth": _bandwidth(MEMORY_BYTES, threads),
+            "cache_bandwidth": _bandwidth(CACHE_BYTES, 1) * threads,  # a cache of each core
+        }
+        with Process() as process:
+            for cell in options.cells:
+                try:
+                    for size in options.size:
+                        request = {"cell": cell, "size": size, "threads": threads}
+                        for upto in PARTS:
+                            process.ask(
+                                "prepare",
+                                peer="rondeau part",
+                                arguments=request | {"upto": upto},
+                                name=upto,
+                            )
+                        seconds = in_turn([(process, upto) for upto in PARTS], options.pairs)
+                        figures = _parts(request, seconds) | speed(request, seconds[-1], process)
+                        table.add(request | {"size": str(size)} | figures | bandwidth)
+                except UnavailableError as missing:
+                    print(f"{cell}: left out: {missing}", flush=True)
+    return table.rows
+
+
+def _parts(request: dict[str, Any], seconds: list[list[float]]) -> dict[str, Any]:
+    """Take the differences; each part's share of the whole, and its place in a roofline plot."""
+    works = parts_of_step(request["cell"], request["size"])
+    ends = [statistics.median(taken) for taken in seconds]
+    parts = {}
+    for name, begin, end in zip(PARTS, [0.0, *ends], ends, strict=False):
+        part = works[name]
+        parts[name] = {
+            "share": (end - begin) / ends[-1],
+            "flops": part.flops,
+            "bytes": part.bytes,
+            "gflops": part.flops / (end - begin) / 1e9 if end > begin else None,  # lost in the noise
+            "intensity": part.flops / part.bytes,
+        }
+    flops, moved = (sum(column) for column in zip(*works.values(), strict=True))
+    return {"parts": parts, "flops": flops, "bytes": moved, "intensity": flops / moved}
+
+
+def _bandwidth(size: int, threads: int) -> float:
+    """Measure bytes per second of reading."""
+    with Process() as process:
+        process.ask("prepare", peer="reading", arguments={"size": size, "threads": threads})
+        found: float = size / process.ask("measure")["seconds"]
+        return found
