@@ -1,0 +1,391 @@
+"""Random numbers by position: Philox4x32-10, and the masks of dropout that are made of it.
+
+A counter-based generator has no state to carry: the number of an element is a function of a key and of the element's
+place (its stream, time, row of the batch and unit). So backward draws again what forward drew and nothing is stored,
+and a mask does not depend on the number of threads, the cut of a batch, the dtype or the target.
+
+Legend: N rows, W units of each; of an element the counter of four 32-bit words is (unit, batch, time, stream), and the
+two halves of one 64-bit key, the lower first, are Philox's key. Of the four words that come out the first is used:
+its upper 24 bits times 2**-24 are uniform on [0, 1), and exact in float32 too.
+"""
+
+import functools
+import math
+import operator
+from typing import Any
+
+import numpy as np
+from numba import prange, types
+from numpy.typing import ArrayLike, NDArray
+
+from rondeau.kernels import threads
+from rondeau.kernels.cache import cached_njit, kernel_njit
+
+__all__ = [
+    "CONSTANT_OVER_TIME",
+    "keep_mask",
+    "mask_rows",
+    "philox4x32",
+    "random_word",
+    "scale_of",
+    "threshold_of",
+    "uniforms",
+]
+
+CONSTANT_OVER_TIME = 2**32 - 1
+"""The time of masks that do not vary over time: no sequence gets there."""
+
+_BITS = 24
+_LOW, _HALF, _UNUSED = np.uint64(2**32 - 1), np.uint64(32), np.uint64(32 - _BITS)
+_MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_WEYL = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+"""What the key grows by from round to round: the golden ratio and the square root of 3, less 1, as fractions."""
+_ROUNDS = 10
+
+_PER_ELEMENT = 64
+"""Multiply-adds that take as long as drawing one element."""
+_KINDS = {np.dtype(np.float32): types.float32, np.dtype(np.float64): types.float64}
+
+
+def philox4x32(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
+    """Give the four random words of a counter and a key: Philox4x32-10.
+
+    One source for NumPy arrays and for compiled code. Words are held in 64 bits and their upper halves are left as they
+    fall: a product reads lower halves alone, so that a vector of eight words takes six instructions a round.
+
+    Parameters
+    ----------
+    c0, c1, c2, c3 : uint64, scalars or arrays
+        The counter's words; the lower 32 bits count.
+    k0, k1 : uint64
+        The key's words, below 2**32.
+
+    Returns
+    -------
+    tuple of uint64
+        Four words below 2**32.
+
+    References
+    ----------
+    Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3. SC 2011, section 3.3 and table 2.
+
+    Examples
+    --------
+    >>> zero = np.uint64(0)
+    >>> [f"{word:08x}" for word in philox4x32(zero, zero, zero, zero, zero, zero)]
+    ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
+    """
+    for _ in range(_ROUNDS):
+        first, second = _MULTIPLIERS[0] * (c0 & _LOW), _MULTIPLIERS[1] * (c2 & _LOW)
+        c0, c1, c2, c3 = (second >> _HALF) ^ c1 ^ k0, second, (first >> _HALF) ^ c3 ^ k1, first
+        k0, k1 = k0 + _WEYL[0], k1 + _WEYL[1]
+    return c0 & _LOW, c1 & _LOW, c2 & _LOW, c3 & _LOW
+
+
+_inline = kernel_njit(forceinline=True)
+_compiled_philox4x32 = _inline(philox4x32)
+
+
+@_inline
+def random_word(key: Any, stream: Any, time: Any, batch: Any, unit: Any) -> Any:
+    """Give 24 random bits of an element, as an int32 from 0: for compiled code.
+
+    Compare it with `threshold_of` a probability. A loop over `unit` is vectorised by LLVM, and what does not depend
+    on the unit, a round and a half, leaves the loop.
+
+    Parameters
+    ----------
+    key : uint64
+        Of the call.
+    stream, time, batch, unit : integer
+        The place, each below 2**32; `CONSTANT_OVER_TIME` as time of what does not vary over time.
+    """
+    word, _, _, _ = _compiled_philox4x32(
+        np.uint64(unit), np.uint64(batch), np.uint64(time), np.uint64(stream),
+        np.uint64(key) & _LOW, np.uint64(key) >> _HALF,
+    )  # fmt: skip
+    return np.int32(word >> _UNUSED)
+
+
+def uniforms(
+    key: int, stream: ArrayLike, times: ArrayLike, batches: ArrayLike, units: ArrayLike
+) -> NDArray[np.float64]:
+    """Give the uniform numbers of elements by NumPy alone: `random_word` times 2**-24.
+
+    Parameters
+    ----------
+    key : int
+        Of the call, in [0, 2**64).
+    stream, times, batches, units : array_like of integers
+        The places, each in [0, 2**32), broadcast against one another.
+
+    Returns
+    -------
+    ndarray of float64
+        In [0, 1), of the common shape.
+
+    Raises
+    ------
+    TypeError
+        If a place is not of integers.
+    ValueError
+        If the key or a place is out of range.
+
+    Examples
+    --------
+    >>> uniforms(7, 0, [[3], [4]], 0, [0, 1, 2]).shape
+    (2, 3)
+    """
+    key = _checked_key("uniforms", key)
+    given = {"units": units, "batches": batches, "times": times, "stream": stream}
+    counter = [_checked_words("uniforms", name, words).astype(np.uint64) for name, words in given.items()]
+    c0, c1, c2, c3 = counter
+    word = philox4x32(c0, c1, c2, c3, np.uint64(key) & _LOW, np.uint64(key) >> _HALF)[0]
+    return np.asarray(word >> _UNUSED, np.float64) * 2.0**-_BITS
+
+
+def threshold_of(p: float) -> int:
+    """Give the least `random_word` that is kept where elements are dropped with probability `p`.
+
+    Integers, so that float32 and float64 kernels keep the same elements. An element is dropped with probability
+    ``threshold_of(p) * 2**-24``: `p` rounded up to 24 bits.
+
+    Parameters
+    ----------
+    p : float
+        In [0, 1].
+
+    Returns
+    -------
+    int
+        From 0, all kept, to 2**24, none.
+
+    Raises
+    ------
+    ValueError
+        If `p` is not in [0, 1].
+
+    Examples
+    --------
+    >>> threshold_of(0.0), threshold_of(0.5), threshold_of(1.0)
+    (0, 8388608, 16777216)
+    """
+    return math.ceil(_checked_probability("threshold_of", p) * (1 << _BITS))
+
+
+def scale_of(p: float) -> float:
+    """Give 1 / (1 - p), by which kept elements are multiplied so that the mean stays; 0 where none is kept.
+
+    Parameters
+    ----------
+    p : float
+        In [0, 1].
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If `p` is not in [0, 1].
+
+    Examples
+    --------
+    >>> scale_of(0.5), scale_of(1.0)
+    (2.0, 0.0)
+    """
+    return 0.0 if _checked_probability("scale_of", p) == 1 else 1 / (1 - p)
+
+
+@kernel_njit
+def _fill_row(out, time, batch, key, stream, threshold, scale):  # type: ignore[no-untyped-def]
+    for unit in range(out.size):
+        kept = random_word(key, stream, time, batch, unit) >= threshold
+        out[unit] = scale if kept else scale * 0
+
+
+@kernel_njit
+def _mask_row(x, out, time, batch, key, stream, threshold, scale):  # type: ignore[no-untyped-def]
+    for unit in range(out.size):
+        kept = random_word(key, stream, time, batch, unit) >= threshold
+        out[unit] = x[unit] * (scale if kept else scale * 0)
+
+
+# With one share the loops run on the calling thread, without waking the pool.
+@cached_njit(parallel=True)
+def _fill_rows(times, batches, key, stream, threshold, scale, out, shares):  # type: ignore[no-untyped-def]
+    N = len(out)
+    if shares == 1:
+        for n in range(N):
+            _fill_row(out[n], times[n], batches[n], key, stream, threshold, scale)
+    else:
+        for share in prange(shares):
+            for n in range(share * N // shares, (share + 1) * N // shares):
+                _fill_row(out[n], times[n], batches[n], key, stream, threshold, scale)
+
+
+@cached_njit(parallel=True)
+def _mask_rows(x, times, batches, key, stream, threshold, scale, out, shares):  # type: ignore[no-untyped-def]
+    N = len(out)
+    if shares == 1:
+        for n in range(N):
+            _mask_row(x[n], out[n], times[n], batches[n], key, stream, threshold, scale)
+    else:
+        for share in prange(shares):
+            for n in range(share * N // shares, (share + 1) * N // shares):
+                _mask_row(x[n], out[n], times[n], batches[n], key, stream, threshold, scale)
+
+
+@functools.cache
+def _entry(kernel: Any, dtype: np.dtype[Any]) -> Any:
+    """Compile, or load, a kernel for one dtype: `_fill_rows`, or `_mask_rows`, which has a matrix more."""
+    real, places = _KINDS[dtype], types.Array(types.int64, 1, "C")
+    matrix = types.Array(real, 2, "C")
+    before = [types.Array(real, 2, "C", readonly=True)] if kernel is _mask_rows else []
+    return kernel.compile(
+        types.void(*before, places, places, types.uint64, types.int64, types.int32, real, matrix, types.intp)
+    )
+
+
+def keep_mask(
+    mask: NDArray[Any], times: ArrayLike, batches: ArrayLike, key: int, stream: int, p: float
+) -> None:
+    """Fill the mask of rows: 0 with probability `p`, else 1 / (1 - p).
+
+    Parameters
+    ----------
+    mask : ndarray of float32 or float64, shape (N, W)
+        C-contiguous; written.
+    times, batches : array_like of integers, shape (N,)
+        The place of each row, in [0, 2**32); `CONSTANT_OVER_TIME` as time of what does not vary over time.
+    key : int
+        Of the call, in [0, 2**64).
+    stream : int
+        Which of a call's masks it is, in [0, 2**32).
+    p : float
+        Probability of 0, in [0, 1]; an element is kept where its `uniforms` is at least `p`.
+
+    Raises
+    ------
+    TypeError
+        If a dtype does not fit.
+    ValueError
+        If a shape does not fit, a number is out of range, or the mask is not writable and C-contiguous.
+
+    Examples
+    --------
+    >>> mask = np.empty((2, 3))
+    >>> keep_mask(mask, [0, 1], [0, 0], 7, 0, 0.5)
+    >>> np.array_equal(mask, 2.0 * (uniforms(7, 0, [[0], [1]], 0, [0, 1, 2]) >= 0.5))
+    True
+    """
+    _launch("keep_mask", _fill_rows, (), times, batches, key, stream, p, mask)
+
+
+def mask_rows(
+    x: NDArray[Any],
+    times: ArrayLike,
+    batches: ArrayLike,
+    key: int,
+    stream: int,
+    p: float,
+    out: NDArray[Any],
+) -> None:
+    """Write `x` times its mask, which `keep_mask` of the same arguments would give, to `out`.
+
+    Parameters
+    ----------
+    x : ndarray of float32 or float64, shape (N, W)
+        Any strides.
+    times, batches : array_like of integers, shape (N,)
+        As for `keep_mask`, and so are `key`, `stream` and `p`.
+    key, stream : int
+    p : float
+    out : ndarray of shape (N, W)
+        C-contiguous, of the dtype of `x` and sharing no memory with it; written.
+
+    Raises
+    ------
+    TypeError
+        If a dtype does not fit.
+    ValueError
+        If a shape does not fit, a number is out of range, or `out` cannot be written.
+
+    Examples
+    --------
+    >>> x, mask, out = np.ones((2, 3)), np.empty((2, 3)), np.empty((2, 3))
+    >>> keep_mask(mask, [0, 1], [5, 5], 7, 0, 0.5)
+    >>> mask_rows(x, [0, 1], [5, 5], 7, 0, 0.5, out)
+    >>> np.array_equal(out, x * mask)
+    True
+    """
+    if x.dtype != out.dtype:
+        raise TypeError(
+            f"mask_rows expected x and out of one dtype, got {x.dtype} and {out.dtype}; convert x"
+        )
+    if x.shape != out.shape:
+        raise ValueError(f"mask_rows expected x and out of one shape, got {x.shape} and {out.shape}")
+    if np.may_share_memory(x, out):
+        raise ValueError("mask_rows expected x and out apart, got two views of one memory; pass a new array")
+    _launch("mask_rows", _mask_rows, (np.ascontiguousarray(x),), times, batches, key, stream, p, out)
+
+
+def _launch(
+    name: str,
+    kernel: Any,
+    before: tuple[NDArray[Any], ...],
+    times: ArrayLike,
+    batches: ArrayLike,
+    key: int,
+    stream: int,
+    p: float,
+    out: NDArray[Any],
+) -> None:
+    """Check what both kernels are given, and run one."""
+    if out.dtype not in _KINDS:
+        raise TypeError(f"{name} expected to write float32 or float64, got {out.dtype}; convert with astype")
+    if out.ndim != 2 or not (out.flags.c_contiguous and out.flags.writeable):
+        raise ValueError(
+            f"{name} expected to write to a writable matrix in row order, got shape {out.shape} and "
+            f"strides {out.strides}; pass a new array"
+        )
+    places = []
+    for of_what, words in (("times", times), ("batches", batches)):
+        place = _checked_words(name, of_what, words)
+        if place.shape != (len(out),):
+            raise ValueError(
+                f"{name} expected {of_what} of shape ({len(out)},), one a row, got {place.shape}"
+            )
+        places.append(np.ascontiguousarray(place, np.int64))
+    key = _checked_key(name, key)
+    number = int(_checked_words(name, "stream", stream))
+    threshold, scale = threshold_of(_checked_probability(name, p)), out.dtype.type(scale_of(p))
+    shares = min(threads.shares_of(_PER_ELEMENT * out.size), max(len(out), 1))
+    entry = _entry(kernel, out.dtype)
+    arguments = (*before, *places, key, number, threshold, scale, out, shares)
+    if shares == 1:
+        entry(*arguments)
+    else:
+        threads.launch(entry, *arguments, shares=shares)
+
+
+def _checked_probability(name: str, p: float) -> float:
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name} expected a probability from 0 to 1, got p={p}")
+    return float(p)
+
+
+def _checked_key(name: str, key: int) -> int:
+    if not 0 <= operator.index(key) < 2**64:
+        raise ValueError(f"{name} expected a key from 0 to 2**64 - 1, got {key}")
+    return operator.index(key)
+
+
+def _checked_words(name: str, of_what: str, words: ArrayLike) -> NDArray[Any]:
+    array = np.asarray(words)
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"{name} expected {of_what} to be integers, got {array.dtype}; convert with astype")
+    if array.size and not (array.min() >= 0 and array.max() <= CONSTANT_OVER_TIME):
+        raise ValueError(f"{name} expected {of_what} from 0 to 2**32 - 1, got {array.min()} to {array.max()}")
+    return array
