@@ -1,0 +1,169 @@
+"""Dropout by position: masks that backward draws again from a key, of rows and of weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rondeau.kernels import buffers, philox
+from rondeau.tensor import Function, Generator, Tensor, default_generator
+
+
+def draw_key(generator: Generator | None = None) -> int:
+    """Draw the key of one forward pass, from which all its masks follow.
+
+    Parameters
+    ----------
+    generator : Generator, optional
+        Default: the one that `rondeau.tensor.manual_seed` seeds and checkpoints keep.
+
+    Returns
+    -------
+    int
+        In [0, 2**64).
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> draw_key(rt.Generator(0)) == draw_key(rt.Generator(0))
+    True
+    """
+    source = default_generator() if generator is None else generator
+    return int(source.numpy.integers(2**64 - 1, dtype=np.uint64, endpoint=True))
+
+
+def dropout_rows(x: Tensor, p: float, key: int, stream: int, times: ArrayLike, batches: ArrayLike) -> Tensor:
+    """Zero every element with probability `p` and scale the others by 1 / (1 - p), by the place of the element.
+
+    What becomes of an element depends on `key`, `stream`, its row's time and batch, and its unit alone.
+
+    Parameters
+    ----------
+    x : Tensor of float32 or float64
+        Shape (..., W), seen as N rows of W units.
+    p : float
+        Probability of zeroing, in [0, 1]; 0 returns `x` itself.
+    key : int
+        Of the forward pass, from `draw_key`.
+    stream : int
+        Which of the pass's masks it is, in [0, 2**32).
+    times, batches : array_like of integers
+        The place of each row, in [0, 2**32): shape (N,), or one that broadcasts to the rows (...). The time of what
+        does not vary over time is `rondeau.kernels.philox.CONSTANT_OVER_TIME`.
+
+    Returns
+    -------
+    Tensor
+        The shape of `x`; its expectation is `x`.
+
+    Raises
+    ------
+    ValueError
+        If `p` is not in [0, 1], a number is out of range, or there is not one place for each row.
+    TypeError
+        If `x` is neither float32 nor float64, or places are not integers.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> x = rt.ones(5, 2, 100)  # (T, B, W)
+    >>> y = dropout_rows(x, 0.5, 7, 0, [[0], [1], [2], [3], [4]], [0, 1])
+    >>> y.shape, sorted(set(y.data.ravel().tolist()))
+    ((5, 2, 100), [0.0, 2.0])
+    >>> rt.equal(y[3], dropout_rows(x[3], 0.5, 7, 0, 3, [0, 1]))
+    True
+    """
+    _check("dropout_rows", x, p)
+    if x.ndim == 0:
+        raise ValueError("dropout_rows: x should have shape (..., W), got a scalar")
+    if p == 0:
+        return x
+    leading = x.shape[:-1]
+    places = _places("times", times, leading), _places("batches", batches, leading)
+    matrix = x if x.ndim == 2 else x.reshape((places[0].size, x.shape[-1]))
+    rows: Tensor = _MaskedRows.apply(matrix, p, key, stream, *places)
+    return rows if x.ndim == 2 else rows.reshape(x.shape)
+
+
+def drop_connect(weight: Tensor, p: float, key: int, stream: int) -> Tensor:
+    """Zero every weight with probability `p` and scale the others by 1 / (1 - p), once for all time steps.
+
+    DropConnect (Wan et al. 2013), on recurrent matrices as Merity et al. 2017 (AWD-LSTM, section 2) have it. Because of
+    the scale nothing needs to change in evaluation, where Wan et al. draw from a normal distribution instead.
+
+    Parameters
+    ----------
+    weight : Tensor of float32 or float64
+        Shape (rows, columns).
+    p : float
+        Probability of zeroing, in [0, 1]; 0 returns `weight` itself.
+    key : int
+        Of the forward pass, from `draw_key`.
+    stream : int
+        Which of the pass's masks it is, in [0, 2**32).
+
+    Returns
+    -------
+    Tensor
+        The shape of `weight`.
+
+    Raises
+    ------
+    ValueError
+        If `p` is not in [0, 1], a number is out of range, or `weight` is no matrix.
+    TypeError
+        If `weight` is neither float32 nor float64.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> sorted(set(drop_connect(rt.ones(20, 10), 0.5, 7, 0).data.ravel().tolist()))
+    [0.0, 2.0]
+    """
+    _check("drop_connect", weight, p)
+    if weight.ndim != 2:
+        raise ValueError(f"drop_connect: weight should be a matrix, got shape {tuple(weight.shape)}")
+    return dropout_rows(weight, p, key, stream, philox.CONSTANT_OVER_TIME, np.arange(weight.shape[0]))
+
+
+def _check(name: str, x: Tensor, p: float) -> None:
+    if x.dtype.char not in "fd":
+        raise TypeError(f"{name}: the tensor should be float32 or float64, got {x.dtype}; use .float()")
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name}: p is a probability, from 0 to 1, got {p}")
+
+
+def _places(name: str, given: ArrayLike, leading: tuple[int, ...]) -> NDArray[Any]:
+    """Give one number a row, in a copy, for backward reads it: the caller may change his array before."""
+    places = np.asarray(given)
+    rows = int(np.prod(leading, dtype=np.int64))
+    if places.shape != (rows,):
+        try:
+            places = np.broadcast_to(places, leading)
+        except ValueError:
+            raise ValueError(
+                f"dropout_rows: {name} should have shape ({rows},) or broadcast to {tuple(leading)}, the rows of x, "
+                f"got {places.shape}"
+            ) from None
+    return places.flatten()
+
+
+class _MaskedRows(Function):
+    """Rows of a matrix times their mask: linear, so that its gradient is the same function of the gradient."""
+
+    owns_gradients = True
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, p: float, key: int, stream: int, times: NDArray[Any], batches: NDArray[Any]
+    ) -> Tensor:
+        ctx.mask = p, key, stream, times, batches
+        y = buffers.empty(x.shape, x.dtype)
+        philox.mask_rows(x.data, times, batches, key, stream, p, y)
+        return Tensor(y)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        return _MaskedRows.apply(dy, *ctx.mask), None, None, None, None, None
