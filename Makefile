@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := runs/demo
+BENCH  := runs/bench
 
 .PHONY: help demo test lint docs bench wheels clean
 
@@ -24,10 +25,22 @@ lint: $(VENV)/dev   ## style and types
 docs: $(VENV)/docs   ## build the site into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
-bench: $(VENV)/bench   ## our own history (asv, quick) and the ratios against PyTorch
+bench: $(VENV)/bench   ## our own history (asv, quick) and the ratios against PyTorch; rows and plots in runs/bench
 	cd asv_benchmarks && ../$(BIN)/asv machine --yes
 	cd asv_benchmarks && ../$(BIN)/asv run --quick --show-stderr --python=same --set-commit-hash=$$(git rev-parse HEAD)
-	$(BIN)/python tools/compare_with_torch.py --pairs 5
+	$(COMPARE) loops --check
+	$(COMPARE) layers --pairs 5 --json $(BENCH)/layers.json
+	$(COMPARE) loops --pairs 3 --compile-limit 0 --json $(BENCH)/loops.json
+	$(COMPARE) loops --pairs 3 --threads 2 --size 32 35 28 256 --json $(BENCH)/compiled.json
+	$(COMPARE) cells --pairs 5 --json $(BENCH)/cells.json
+	$(COMPARE) memory --json $(BENCH)/memory.json
+	$(COMPARE) scaling --pairs 3 --threads 2 --json $(BENCH)/scaling.json
+	$(COMPARE) information --pairs 3 --threads 2 --json $(BENCH)/information.json
+	$(COMPARE) streaming --json $(BENCH)/streaming.json
+	$(COMPARE) parts --pairs 3 --json $(BENCH)/parts.json
+	$(BIN)/python tools/plot_comparison.py $(BENCH) $(BENCH)
+
+COMPARE = $(BIN)/python tools/compare_with_torch.py
 
 wheels: $(VENV)/dev   ## build the five wheels into dist/
 	rm -rf dist
@@ -40,7 +53,7 @@ clean:   ## remove what the other commands made
 $(VENV)/demo: EXTRAS := plot
 $(VENV)/dev: EXTRAS := dev
 $(VENV)/docs: EXTRAS := docs
-$(VENV)/bench: EXTRAS := bench,parity
+$(VENV)/bench: EXTRAS := bench,parity,plot
 $(VENV)/demo $(VENV)/dev $(VENV)/docs $(VENV)/bench: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"

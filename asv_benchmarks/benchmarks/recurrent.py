@@ -1,11 +1,11 @@
-"""Forward and training step of every built-in cell at four sizes, and their peak memory."""
+"""Forward and training step of the recurrent layers, their peak memory, and one step at a time."""
 
 import numpy as np
 
 from rondeau import nn
 from rondeau import tensor as rt
 
-from .memory import peak_of_step
+from .memory import peak_of
 
 # (batch, time steps, inputs, hidden units)
 SIZES = {
@@ -17,6 +17,14 @@ SIZES = {
 CELLS = ["RNN", "GRU", "LSTM"]
 
 
+def make_layer(cell, inputs, hidden, **options):
+    """Give a layer by its class in nn, or by its cell in nn.cells."""
+    options = {name: value for name, value in options.items() if value is not None}
+    if hasattr(nn, cell):
+        return getattr(nn, cell)(inputs, hidden, **options)
+    return nn.Recurrent(getattr(nn.cells, cell), inputs, hidden, **options)
+
+
 class Layer:
     """One layer, its input and a random cotangent; the first call, which may compile, is in setup."""
 
@@ -26,10 +34,17 @@ class Layer:
     def setup(self, cell, size, threads):
         rt.set_num_threads(threads)
         batch, steps, inputs, hidden = SIZES[size]
+        self.prepare(make_layer(cell, inputs, hidden), steps, batch)
+
+    def prepare(self, layer, steps, batch):
         rng = np.random.default_rng(0)
-        self.layer = getattr(nn, cell)(inputs, hidden)
-        self.x = rt.tensor(rng.standard_normal((steps, batch, inputs), np.float32), requires_grad=True)
-        self.cotangent = rt.tensor(rng.standard_normal((steps, batch, hidden), np.float32))
+        self.layer = layer
+        self.x = rt.tensor(
+            rng.standard_normal((steps, batch, layer.input_size), np.float32), requires_grad=True
+        )
+        with rt.no_grad():
+            output, _ = layer(self.x)
+        self.cotangent = rt.tensor(rng.standard_normal(output.shape, np.float32))
         self.train()
         self.train()
 
@@ -62,4 +77,55 @@ class Memory(Layer):
     unit = "bytes"
 
     def track_peak_memory(self, cell, size, threads):
-        return peak_of_step(self.train)
+        return peak_of(self.train)
+
+
+class EveryCell(Layer):
+    """A training step of every built-in cell at the first size."""
+
+    params = (nn.cells.__all__, list(SIZES)[:1], [2])
+
+    def time_training_step(self, cell, size, threads):
+        self.train()
+
+
+class LongSequence(Layer):
+    """A training step of 100 and of 1,000 steps, keeping every state or every 32nd."""
+
+    params = ([100, 1000], [None, 32])
+    param_names = ("steps", "checkpoint_every")
+
+    def setup(self, steps, checkpoint_every):
+        rt.set_num_threads(2)
+        try:
+            layer = make_layer("LSTM", 28, 256, checkpoint_every=checkpoint_every)
+        except TypeError:  # a version of the library that always keeps every state
+            raise NotImplementedError from None
+        self.prepare(layer, steps, 32)
+
+    def time_training_step(self, steps, checkpoint_every):
+        self.train()
+
+    def track_peak_memory(self, steps, checkpoint_every):
+        return peak_of(self.train)
+
+    track_peak_memory.unit = "bytes"
+
+
+class Stepping:
+    """One step at a time, batch 1, as text is generated: 512 units, 65 inputs, a linear head."""
+
+    params = (1, 2)
+    param_names = ("threads",)
+
+    def setup(self, threads):
+        rt.set_num_threads(threads)
+        layer = nn.LSTM(65, 512)
+        if not hasattr(layer, "stepper"):
+            raise NotImplementedError
+        self.stepper = layer.stepper(nn.Linear(512, 65))
+        self.x = rt.tensor(np.random.default_rng(0).standard_normal((1, 65), np.float32))
+        _, self.state = self.stepper(self.x, None)
+
+    def time_step(self, threads):
+        _, self.state = self.stepper(self.x, self.state)

@@ -8,7 +8,14 @@ import tempfile
 FIRST_STEP = """
 import numpy as np
 from rondeau import nn, tensor as rt
-layer = nn.{cell}(28, 64)
+from rondeau.nn import cell_math as m
+
+@nn.recurrent_cell(gates=("z", "n"), states=("h",))
+def custom(x, r, s):
+    keep = m.sigmoid(x.z + r.z)
+    return keep * s.h + (1 - keep) * m.tanh(x.n + r.n)
+
+layer = {layer}
 output, _ = layer(rt.tensor(np.ones((5, 4, 28), np.float32)))
 output.sum().backward()
 """
@@ -31,13 +38,14 @@ class Import:
 class FirstStep:
     """A whole process up to its first training step."""
 
-    params = ("RNN", "GRU", "LSTM")
+    params = ("RNN", "GRU", "LSTM", "custom")
     param_names = ("cell",)
     number = 1
     timeout = 600
 
     def setup(self, cell):
-        self.code = FIRST_STEP.format(cell=cell)
+        layer = "nn.Recurrent(custom, 28, 64)" if cell == "custom" else f"nn.{cell}(28, 64)"
+        self.code = FIRST_STEP.format(layer=layer)
         run(self.code)
 
     def time_warm_cache(self, cell):

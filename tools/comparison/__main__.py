@@ -36,12 +36,13 @@ def main(arguments: list[str]) -> None:
         )
         module.add_arguments(command)
         command.add_argument("--json", metavar="FILE", help="write the rows to this file")
+        command.add_argument("--add", action="store_true", help="add to the rows of the file")
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
         arguments = ["layers", *arguments]
     options = parser.parse_args(arguments)
     rows = modules[options.table].run(options)
     if options.json:
-        report.write(options.json, arguments, rows)
+        report.write(options.json, arguments, rows, add=options.add)
 
 
 if __name__ == "__main__":

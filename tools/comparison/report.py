@@ -63,15 +63,38 @@ class Table:
         print("| " + " | ".join(show(row) for show in self._columns.values()) + " |", flush=True)
 
 
-def write(path: str, arguments: list[str], rows: list[dict[str, Any]]) -> None:
-    """Write rows to a JSON file, with the command and the machine: figures of another machine are other figures."""
-    document = {
-        "command": shlex.join(["python", "tools/compare_with_torch.py", *arguments]),
-        "machine": _machine(),
-        "rows": rows,
-    }
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+def write(path: str, arguments: list[str], rows: list[dict[str, Any]], *, add: bool = False) -> None:
+    """Write rows to a JSON file, with the command and the machine: figures of another machine are other figures.
+
+    Parameters
+    ----------
+    path : str
+        The file; its folder is made.
+    arguments : list of str
+        The command line after the program's name.
+    rows : list of dict
+        The table.
+    add : bool, default False
+        Add to the rows that are there, from the same machine, instead of replacing them: for tables that are
+        measured in pieces.
+
+    Raises
+    ------
+    SystemExit
+        If rows of another machine or of other versions are there to add to.
+    """
+    file, machine, commands = Path(path), _machine(), []
+    if add and file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        if before["machine"] != machine:
+            raise SystemExit(
+                f"{path} holds figures of {before['machine']}, and this is {machine}: write another file"
+            )
+        commands, rows = before["commands"], before["rows"] + rows
+    commands = [*commands, shlex.join(["python", "tools/compare_with_torch.py", *arguments])]
+    document = {"commands": commands, "machine": machine, "rows": rows}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 def _machine() -> dict[str, Any]:

@@ -24,7 +24,8 @@ def rows_of(tmp_path: Path, *arguments: str) -> tuple[str, list[dict[str, Any]]]
     done = run(*arguments, "--json", str(rows_file))
     assert done.returncode == 0, done.stderr
     document = json.loads(rows_file.read_text(encoding="utf-8"))
-    assert document["command"].startswith(f"python tools/compare_with_torch.py {arguments[0]} ")
+    (command,) = document["commands"]
+    assert command.startswith(f"python tools/compare_with_torch.py {arguments[0]} ")
     assert {"processor", "cores", "numpy", "torch"} <= document["machine"].keys()
     rows: list[dict[str, Any]] = document["rows"]
     return done.stdout, rows
@@ -37,14 +38,29 @@ def test_layers_is_what_runs_without_a_name(tmp_path: Path) -> None:
     assert "| RNN | B4 T3 I5 H8 | 1 |" in done.stdout
     assert "RNN, threads 1: PyTorch / rondeau: geometric mean" in done.stdout
     document = json.loads(rows_file.read_text(encoding="utf-8"))
-    assert document["command"].startswith(
-        "python tools/compare_with_torch.py layers --cells RNN --size 4 3 5 8"
-    )
+    (command,) = document["commands"]
+    assert command.startswith("python tools/compare_with_torch.py layers --cells RNN --size 4 3 5 8")
     (row,) = document["rows"]
     assert row["cell"] == "RNN"
     lowest, highest = row["ratio_range"]
     assert 0 < lowest <= row["ratio"] <= highest
     assert 0 < row["peak_share"] < 1
+
+
+def test_rows_are_added_to_those_of_the_same_machine(tmp_path: Path) -> None:
+    rows_file = tmp_path / "rows.json"
+    arguments = ("layers", "--cells", "RNN", *SMALL, *ONE_PAIR, "--json", str(rows_file), "--add")
+    for count in (1, 2):
+        done = run(*arguments)
+        assert done.returncode == 0, done.stderr
+        document = json.loads(rows_file.read_text(encoding="utf-8"))
+        assert len(document["rows"]) == len(document["commands"]) == count
+    document["machine"]["processor"] = "another"
+    rows_file.write_text(json.dumps(document), encoding="utf-8")
+    done = run(*arguments)
+    assert done.returncode == 1
+    assert "holds figures of {'processor': 'another'" in done.stderr
+    assert len(json.loads(rows_file.read_text(encoding="utf-8"))["rows"]) == 2
 
 
 def test_a_peer_that_fails_ends_the_comparison() -> None:
