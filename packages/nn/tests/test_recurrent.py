@@ -13,7 +13,7 @@ from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.kernels import sequence
 from rondeau.kernels.cell import CellError
-from rondeau.nn import _recurrent
+from rondeau.nn import _recurrent_function
 from rondeau.nn import cell_math as m
 from rondeau.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 
@@ -294,10 +294,10 @@ def test_the_output_is_not_copied(monkeypatch):
 
     def forward(*arguments, **options):
         result = sequence.forward(*arguments, **options)
-        written.append(result[0])
+        written.append(result.every[0])
         return result
 
-    monkeypatch.setattr(_recurrent, "sequence", SimpleNamespace(forward=forward))
+    monkeypatch.setattr(_recurrent_function, "sequence", SimpleNamespace(forward=forward))
     output, _ = nn.GRU(3, 5)(rt.ones(4, 2, 3))
     assert np.shares_memory(output.data, written[0])
 
@@ -646,7 +646,7 @@ def zeros(*shape, dtype="float32"):
         (
             lambda: nn.Recurrent(nn.cells.gru, 4, 5, proj_size=2),
             ValueError,
-            r"proj_size=2 needs a cell that does not read its first state, which is projected: gru reads s\.h",
+            r"proj_size=2 needs a cell that does not read its first state, which is projected: cell gru reads",
         ),
         (lambda: nn.LSTM(4, 0), ValueError, "hidden_size must be greater than zero, got 0"),
         (lambda: nn.LSTM(0, 5), ValueError, "input_size must be greater than zero, got 0"),

@@ -12,7 +12,7 @@ from rondeau.kernels.cache import cached_njit
 __all__ = ["add_rows"]
 
 # Columns that a thread takes: a cut that does not depend on the number of threads. Every element of the table is one
-# thread's, which adds to it in ascending order of rows, so the bits are the same for any number of threads.
+# thread's, which adds to it in one order of rows, so the bits are the same for any number of threads.
 _COLUMNS = 64
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -21,17 +21,20 @@ _PER_ELEMENT = 8
 
 
 @cached_njit(parallel=True)
-def _add_rows(rows, ids, table):  # type: ignore[no-untyped-def]
+def _add_rows(rows, ids, table, descending):  # type: ignore[no-untyped-def]
     E = table.shape[1]
     for share in prange((E + _COLUMNS - 1) // _COLUMNS):
         first, last = share * _COLUMNS, min((share + 1) * _COLUMNS, E)
-        for n in range(ids.size):
+        for k in range(ids.size):
+            n = ids.size - 1 - k if descending else k
             row, target = rows[n, first:last], table[ids[n], first:last]
             for e in range(last - first):
                 target[e] += row[e]
 
 
-def add_rows(rows: NDArray[Any], ids: NDArray[np.int64], table: NDArray[Any]) -> None:
+def add_rows(
+    rows: NDArray[Any], ids: NDArray[np.int64], table: NDArray[Any], *, descending: bool = False
+) -> None:
     """Do ``table[ids[n]] += rows[n]`` for every n in ascending order, so that repeated ids add up.
 
     Parameters
@@ -42,6 +45,8 @@ def add_rows(rows: NDArray[Any], ids: NDArray[np.int64], table: NDArray[Any]) ->
         In [0, V). Checked here as well: a caller may have checked them long before a backward pass gets here.
     table : ndarray of shape (V, E)
         C-contiguous, of the dtype of `rows`; changed in place.
+    descending : bool, default False
+        Add the last row first.
 
     Raises
     ------
@@ -79,4 +84,4 @@ def add_rows(rows: NDArray[Any], ids: NDArray[np.int64], table: NDArray[Any]) ->
             "they were given, they have been changed since"
         )
     shares = threads.shares_of(_PER_ELEMENT * rows.size)
-    threads.launch(_add_rows, np.ascontiguousarray(rows), ids, table, shares=shares)
+    threads.launch(_add_rows, np.ascontiguousarray(rows), ids, table, bool(descending), shares=shares)

@@ -13,16 +13,30 @@ import functools
 import importlib
 import operator
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rondeau.kernels.cell import CellError, Graph, Schedule, schedule, trace
-from rondeau.kernels.targets import cpu_emit, cpu_run
+from rondeau.kernels.cell import CellError, Graph, Regularisers, Schedule, schedule, trace
+from rondeau.kernels.cell.trace import scalars_of
+from rondeau.kernels.targets import cpu_emit, cpu_run, recompute, truncation
 
-__all__ = ["Cell", "CellError", "Gradients", "Layout", "Needs", "Weights", "backward", "forward"]
+__all__ = [
+    "Cell",
+    "CellError",
+    "Gradients",
+    "Layout",
+    "Needs",
+    "Regularisers",
+    "Result",
+    "Settings",
+    "Weights",
+    "backward",
+    "forward",
+]
 
 Array = NDArray[Any]
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -36,13 +50,26 @@ class Cell:
     step : callable
         ``step(x, r, s)`` returns the new states: a tuple in the order of `states`, or one value for one state.
         ``x.k`` is gate k's input part ``W_k x_t + b_k``, ``r.k`` its recurrent part ``R_k h_{t-1} + c_k``, ``s.name``
-        a state before the step; the functions it may call are in `rondeau.kernels.cell.cell_math`.
+        a state before the step; ``r.k(value)`` is ``R_k value + c_k``. With `params` there is a fourth argument ``p``,
+        the learned vectors. Keyword-only arguments, which have defaults, are scalars of the run. The functions that a
+        step may call are in `rondeau.kernels.cell.cell_math`.
     gates : tuple of str
         Names of the gates, in the order of the rows of the weights.
     states : tuple of str
         Names of the states. The first is the output, and what the recurrent matrices multiply.
     name : str
         A name, for messages and generated source.
+    params : mapping of str to object, optional
+        Names of the learned vectors of H, and what initialises each: kept for whoever makes them.
+    project : str, optional
+        Which state is projected after the step: the first, or none. A cell that does not name it may be projected.
+    regularisers : Regularisers, optional
+        What is woven into the step; see `regularised`.
+
+    Attributes
+    ----------
+    scalars : dict of str to float
+        The scalars of the run, and their defaults.
 
     Raises
     ------
@@ -53,13 +80,13 @@ class Cell:
     --------
     >>> from rondeau.kernels.cell import cell_math as m
     >>> cell = Cell(lambda x, r, s: m.tanh(x.h + r.h), ("h",), ("h",), "rnn")
-    >>> print(cell.source("forward"))
-    def rnn_forward(gates, recurrent, bias, states, row, old, new, count):
+    >>> print(cell.source("forward").partition("):")[2])
+    <BLANKLINE>
         for b in range(count):
             gate_h = lanes(gates, row + b, 0, 0)
             bias_h = lanes(bias, 0, 0, 1)
             new_h = lanes(states, 0, new + b, 2)
-            for j in range(states.shape[2]):
+            for j in range(low, high):
                 a_h = gate_h[j] + bias_h[j]
                 h = tanh(a_h)
                 new_h[j] = h
@@ -67,36 +94,80 @@ class Cell:
     """
 
     def __init__(
-        self, step: Callable[..., Any], gates: tuple[str, ...], states: tuple[str, ...], name: str
+        self,
+        step: Callable[..., Any],
+        gates: tuple[str, ...],
+        states: tuple[str, ...],
+        name: str,
+        params: Mapping[str, Any] = MappingProxyType({}),
+        project: str | None = None,
+        regularisers: Regularisers = Regularisers(),  # noqa: B008 - an immutable default
     ) -> None:
-        self.graph: Graph = trace(step, gates, states)
+        self.graph: Graph = trace(step, gates, states, tuple(params), regularisers)
+        if project not in (None, states[0]):
+            raise CellError(
+                f"cell {name}: project expected {states[0]!r}, the state that the recurrent matrices multiply, "
+                f"got {project!r}"
+            )
         self.step, self.gates, self.states, self.name = step, tuple(gates), tuple(states), name
-        self._rows: dict[tuple[str, np.dtype[Any]], Any] = {}
-        self._lock = threading.Lock()
+        self.params, self.initialisers, self.project = tuple(params), dict(params), project
+        self.regularisers, self.scalars = regularisers, scalars_of(step)
+        self._rows: dict[tuple[str, np.dtype[Any]], NDArray[np.int64]] = {}
+        self._regularised: dict[Regularisers, Cell] = {}
+        self._lock = threading.RLock()
 
     @functools.cached_property
     def plan(self) -> Schedule:
         """The schedule of the cell: its buffers, and what forward saves."""
         return schedule(self.graph)
 
-    def source(self, direction: str, dtype: Any = np.float32) -> str:
-        """Return the generated source of the pointwise row, ``"forward"`` or ``"backward"``."""
-        emit = {"forward": cpu_emit.emit_forward, "backward": cpu_emit.emit_backward}[direction]
-        return emit(self.name, self.plan, dtype)
+    @functools.cached_property
+    def recurrent(self) -> tuple[str, ...]:
+        """The gates that have a recurrent matrix: those of which the step reads the recurrent part."""
+        return tuple(self.graph.recurrent_parts)
 
-    def row(self, direction: str, dtype: np.dtype[Any]) -> Any:
-        """Return the compiled row, compiling it or loading it from the disk at the first call."""
-        row = self._rows.get((direction, dtype))
-        if row is None:
+    @property
+    def reason_against_projection(self) -> str | None:
+        """Why the first state cannot be projected to another width, or None where it can be."""
+        first = self.states[0]
+        if self.plan.reads_state(first):
+            return f"cell {self.name} reads its first state s.{first} beside gates of another width"
+        if self.plan.values:
+            return f"cell {self.name} applies recurrent matrices to values as wide as its gates"
+        return None
+
+    def regularised(self, regularisers: Regularisers) -> Cell:
+        """Return this cell with regularisers woven into its step; the same cell for the same ones."""
+        if regularisers == self.regularisers:
+            return self
+        with self._lock:
+            if regularisers not in self._regularised:
+                self._regularised[regularisers] = Cell(
+                    self.step,
+                    self.gates,
+                    self.states,
+                    self.name,
+                    self.initialisers,
+                    self.project,
+                    regularisers,
+                )
+            return self._regularised[regularisers]
+
+    def source(self, direction: str, dtype: Any = np.float32) -> str:
+        """Return the generated source of the pointwise rows, ``"forward"`` or ``"backward"``."""
+        return "\n\n".join(cpu_emit.emit(self.name, direction, self.plan, dtype))
+
+    def rows(self, direction: str, dtype: np.dtype[Any]) -> NDArray[np.int64]:
+        """Return the addresses of the compiled rows, compiling or loading them from the disk at the first call."""
+        rows = self._rows.get((direction, dtype))
+        if rows is None:
             with self._lock:
-                row = self._rows.get((direction, dtype))
-                if row is None:
-                    arguments = (
-                        cpu_emit.FORWARD_ARGUMENTS if direction == "forward" else cpu_emit.BACKWARD_ARGUMENTS
-                    )
-                    row = cpu_emit.CompiledRow(self.source(direction, dtype), arguments, dtype)
-                    self._rows[direction, dtype] = row
-        return row
+                rows = self._rows.get((direction, dtype))
+                if rows is None:
+                    sources = cpu_emit.emit(self.name, direction, self.plan, dtype)
+                    addresses = [cpu_emit.CompiledRow(source, dtype).address for source in sources]
+                    rows = self._rows[direction, dtype] = np.array(addresses, np.int64)
+        return rows
 
     def __deepcopy__(self, memo: object) -> Cell:
         return self  # nothing in it changes: the copies of a layer share it
@@ -108,7 +179,10 @@ class Cell:
         except (ImportError, AttributeError):
             is_there = False
         # Where a decorator put the cell in its step's place, it is pickled as a function is: by that place.
-        return (_find, place) if is_there else (Cell, (self.step, self.gates, self.states, self.name))
+        made_of = (
+            self.step, self.gates, self.states, self.name, self.initialisers, self.project, self.regularisers,
+        )  # fmt: skip
+        return (_find, place) if is_there else (Cell, made_of)
 
     def __repr__(self) -> str:
         return f"Cell({self.name}: gates {', '.join(self.gates)}; states {', '.join(self.states)})"
@@ -130,6 +204,9 @@ class Layout:
         The first row of each step.
     num_rows, num_steps, batch_size : int
         N, T and B.
+    origins, begins : ndarray of int64, shape (B,)
+        Where each sequence lies in the caller's batch: its row, and its first time step. Random numbers depend on
+        these alone, not on how a batch is sorted or cut.
 
     Examples
     --------
@@ -138,7 +215,13 @@ class Layout:
     (7, 3, 3)
     """
 
-    def __init__(self, batch_sizes: NDArray[np.int64], batch_size: int) -> None:
+    def __init__(
+        self,
+        batch_sizes: NDArray[np.int64],
+        batch_size: int,
+        origins: NDArray[np.int64] | None = None,
+        begins: NDArray[np.int64] | None = None,
+    ) -> None:
         batch_sizes.flags.writeable = False  # kernels index by it; and equal dense layouts are one object
         self.batch_sizes = batch_sizes
         self.num_steps, self.batch_size = batch_sizes.size, batch_size
@@ -150,6 +233,8 @@ class Layout:
         # after step t - 1 of its n_{t-1}. Running in reverse, before and after change places.
         self._boundaries = np.concatenate(([0], batch_size + self.starts))
         self._cuts: dict[int, NDArray[np.int64]] = {}
+        self.origins = np.arange(batch_size) if origins is None else origins
+        self.begins = np.zeros(batch_size, np.int64) if begins is None else begins
 
     @staticmethod
     @functools.lru_cache(maxsize=64, typed=True)
@@ -163,8 +248,16 @@ class Layout:
         return Layout(np.full(num_steps, batch_size, np.int64), batch_size)
 
     @staticmethod
-    def packed(batch_sizes: ArrayLike) -> Layout:
+    def packed(
+        batch_sizes: ArrayLike, origins: ArrayLike | None = None, begins: ArrayLike | None = None
+    ) -> Layout:
         """Return the layout of a ragged batch from the number of rows of each step, as in torch's PackedSequence.
+
+        Parameters
+        ----------
+        batch_sizes : array_like of int, shape (T,)
+        origins, begins : array_like of int, shape (B,), optional
+            Each sequence's row in the caller's batch and first time step there; by default its own row, and 0.
 
         Raises
         ------
@@ -185,7 +278,16 @@ class Layout:
                 f"batch_sizes must never increase, and step {step} has {sizes[step]} rows after {sizes[step - 1]}; "
                 "sort the sequences by length, longest first"
             )
-        return Layout(sizes, int(sizes[0]) if sizes.size else 0)
+        batch_size = int(sizes[0]) if sizes.size else 0
+        places = []
+        for name, given in (("origins", origins), ("begins", begins)):
+            array = None if given is None else np.asarray(given).astype(np.int64)
+            if array is not None and array.shape != (batch_size,):
+                raise ValueError(
+                    f"{name} expected one number for each of {batch_size} sequences, got {array.shape}"
+                )
+            places.append(array)
+        return Layout(sizes, batch_size, *places)
 
     @functools.cached_property
     def lengths(self) -> NDArray[np.int64]:
@@ -193,6 +295,50 @@ class Layout:
         return self.num_steps - np.searchsorted(
             self.batch_sizes[::-1], np.arange(self.batch_size), side="right"
         )
+
+    @functools.cached_property
+    def batch_rows(self) -> NDArray[np.int64]:
+        """The batch row of each row, (N,)."""
+        return np.arange(self.num_rows) - np.repeat(self.starts, self.batch_sizes)
+
+    @functools.cached_property
+    def places(self) -> NDArray[np.int64]:
+        """Each row's time and row in the caller's batch, (N, 2)."""
+        times = np.repeat(np.arange(self.num_steps), self.batch_sizes)
+        rows = self.batch_rows
+        return np.stack((self.begins[rows] + times, self.origins[rows]), axis=1)
+
+    def previous(self, reverse: bool) -> NDArray[np.int64]:
+        """Return the row that runs before each row in its sequence, -1 for the first, (N,)."""
+        times = np.repeat(np.arange(self.num_steps), self.batch_sizes)
+        rows = self.batch_rows
+        if reverse:
+            ends = times + 1 >= self.lengths[rows]
+            return np.where(ends, -1, self.starts[np.where(ends, times, times + 1)] + rows)
+        return np.where(times == 0, -1, self.starts[np.maximum(times - 1, 0)] + rows)
+
+    def last(self, reverse: bool) -> NDArray[np.int64]:
+        """Return the row of each sequence that runs last, (B,), without sequences of no steps."""
+        lengths = self.lengths[self.lengths > 0]
+        rows = np.arange(lengths.size)
+        return rows if reverse else self.starts[lengths - 1] + rows
+
+    def of_rows(self, rows: NDArray[np.int64]) -> Layout:
+        """Return the layout of some rows as a batch of a single step."""
+        places = self.places[rows]
+        sizes = np.array([rows.size], np.int64)
+        return Layout(
+            sizes, rows.size, np.ascontiguousarray(places[:, 1]), np.ascontiguousarray(places[:, 0])
+        )
+
+    def pieces(self, steps: int, reverse: bool) -> Iterator[tuple[Layout, slice]]:
+        """Yield the layouts of pieces of so many steps, in the order of running, and which rows each has."""
+        firsts = range(0, self.num_steps, steps)
+        for first in reversed(firsts) if reverse else firsts:
+            sizes = self.batch_sizes[first : first + steps].copy()
+            B, at = int(sizes[0]), int(self.starts[first])
+            piece = Layout(sizes, B, self.origins[:B], self.begins[:B] + first)
+            yield piece, slice(at, at + piece.num_rows)
 
     def steps(self, reverse: bool) -> tuple[NDArray[np.int64], ...]:
         """Return each step's first row, where the states before and after it begin, and its size, in running order."""
@@ -265,11 +411,14 @@ class Weights(NamedTuple):
     Attributes
     ----------
     weight_ih : ndarray, shape (G * H, I)
-    weight_hh : ndarray, shape (G * H, P)
-        P = H without projection.
-    bias_ih, bias_hh : ndarray, shape (G * H,), optional
+    weight_hh : ndarray, shape (R * H, P), or (R * H, H / heads)
+        Of the R gates that have a recurrent matrix, in their order; None if R = 0. P = H without projection. With
+        heads a gate's matrix is block-diagonal, and its rows hold the columns of their own block.
+    bias_ih, bias_hh : ndarray, shapes (G * H,) and (R * H,), optional
     weight_hr : ndarray, shape (P, H), optional
         Projects the first state after the step.
+    params : tuple of ndarray, shape (H,) each
+        The learned vectors of the step.
     """
 
     weight_ih: Any
@@ -277,6 +426,29 @@ class Weights(NamedTuple):
     bias_ih: Any = None
     bias_hh: Any = None
     weight_hr: Any = None
+    params: tuple[Any, ...] = ()
+
+
+class Settings(NamedTuple):
+    """What a run depends on beside arrays.
+
+    Attributes
+    ----------
+    scalars : dict
+        The values of the scalars of the run, ``("k", name)``, and of zoneout rates, ``("rate", state)``.
+    dropout : float
+        The rate of recurrent dropout, where the cell has it.
+    key, stream : int
+        Random numbers are a function of the key, the stream (64 for each layer and direction), and their place.
+    num_heads : int
+        Blocks of the recurrent matrices.
+    """
+
+    scalars: Mapping[tuple[str, str], float] = MappingProxyType({})
+    dropout: float = 0.0
+    key: int = 0
+    stream: int = 0
+    num_heads: int = 1
 
 
 class Needs(NamedTuple):
@@ -295,6 +467,25 @@ class Gradients(NamedTuple):
     weights: Weights
 
 
+class Result(NamedTuple):
+    """What `forward` returns.
+
+    Attributes
+    ----------
+    every : tuple of ndarray, shape (N, P) for the first state and (N, H) for others
+        States after every step: all of them if they were asked for, else the first, which is the output. `backward`
+        reads them: they must not be changed before.
+    final : tuple of ndarray, shape (B, P) and (B, H)
+        Each state after each row's own last step (in reverse: its step 0).
+    saved : object or None
+        For `backward`.
+    """
+
+    every: tuple[Array, ...]
+    final: tuple[Array, ...]
+    saved: Any
+
+
 def forward(
     cell: Cell,
     layout: Layout,
@@ -304,7 +495,10 @@ def forward(
     *,
     reverse: bool = False,
     save: bool = True,
-) -> tuple[Array, tuple[Array, ...], Any]:
+    every_state: bool = False,
+    settings: Settings = Settings(),  # noqa: B008 - an immutable default
+    checkpoint_every: int | None = None,
+) -> Result:
     """Run a cell over a batch of sequences.
 
     Parameters
@@ -322,22 +516,24 @@ def forward(
         Run each sequence from its own last step to its first.
     save : bool, default True
         Keep what `backward` needs.
+    every_state : bool, default False
+        Return every state after every step, not the first alone.
+    settings : Settings, optional
+        Scalars of the run that are not given have their defaults.
+    checkpoint_every : int, optional
+        Keep the states of every so many steps only, and let `backward` compute the others again: the same bits in
+        less memory and more time.
 
     Returns
     -------
-    output : ndarray, shape (N, P)
-        The first state after every step. When `save` is true `backward` reads it: it must not be changed before.
-    final : tuple of ndarray
-        Each state after each row's own last step (in reverse: its step 0).
-    saved : object or None
-        For `backward`.
+    Result
 
     Raises
     ------
     TypeError
         If an argument is no array, or dtypes differ.
     ValueError
-        If shapes do not fit.
+        If shapes do not fit, or a scalar is unknown or missing.
     IndexError
         If an id is out of range.
 
@@ -346,24 +542,36 @@ def forward(
     >>> from rondeau.kernels.cell import cell_math as m
     >>> cell = Cell(lambda x, r, s: x.h + r.h, ("h",), ("h",), "sum")
     >>> one = np.ones((1, 1), np.float32)
-    >>> output, final, _ = forward(cell, Layout.dense(3, 1), np.ones((3, 1), np.float32), Weights(one, one), (0 * one,))
-    >>> output.ravel()
+    >>> result = forward(cell, Layout.dense(3, 1), np.ones((3, 1), np.float32), Weights(one, one), (0 * one,))
+    >>> result.every[0].ravel()
     array([1., 2., 3.], dtype=float32)
     """
-    x, weights, initial = _checked(cell, layout, x, weights, initial)
-    row = cell.row("forward", weights.weight_hh.dtype)
-    output, final, saved = cpu_run.forward(cell.plan, row, layout, x, weights, initial, reverse)
-    return output, final, _Run(cell, saved) if save else None
+    settings = _checked_settings(cell, settings)
+    x, weights, initial = _checked(cell, layout, x, weights, initial, settings.num_heads)
+    if checkpoint_every is not None and (isinstance(checkpoint_every, bool) or checkpoint_every < 1):
+        raise ValueError(f"checkpoint_every expected a number of steps, at least 1, got {checkpoint_every!r}")
+    rows = cell.rows("forward", weights.weight_ih.dtype)
+    num_kept = len(cell.states) if every_state else 1
+    kept: cpu_run.Saved | recompute.Record
+    if checkpoint_every is not None and checkpoint_every < layout.num_steps:
+        every, final, kept = recompute.forward(
+            cell.plan, rows, layout, x, weights, initial, reverse, settings, checkpoint_every, num_kept
+        )
+    else:
+        kept = cpu_run.forward(cell.plan, rows, layout, x, weights, initial, reverse, settings)
+        every, final = tuple(kept.every(k) for k in range(num_kept)), kept.final()
+    return Result(every, final, _Run(cell, kept) if save else None)
 
 
 def backward(
     cell: Cell,
     saved: Any,
-    d_output: Array | None,
+    d_every: tuple[Array | None, ...],
     d_final: tuple[Array | None, ...],
     needs: Needs = Needs(),  # noqa: B008 - an immutable default
     *,
     consume: bool = False,
+    truncate: int | None = None,
 ) -> Gradients:
     """Differentiate a run of `forward`: backpropagation through time.
 
@@ -373,8 +581,9 @@ def backward(
         The cell that ran.
     saved : object
         What `forward` returned with ``save=True``.
-    d_output : ndarray, shape (N, P), optional
-        The gradient of the loss with respect to the output; None for zero.
+    d_every : tuple of ndarray or None
+        The gradients of the loss with respect to the states after every step; None, and what is left out at the end,
+        for zero. The first is that of the output.
     d_final : tuple of ndarray or None
         The gradients with respect to the final states.
     needs : Needs
@@ -382,6 +591,9 @@ def backward(
     consume : bool, default False
         Use the memory of `saved` for the gradients: faster, and `saved` is spent. By default `saved` stays
         as it is, and a second call gives the same result.
+    truncate : int, optional
+        Let what the loss says of step t reach back this many steps before t only; see
+        `rondeau.kernels.targets.truncation`.
 
     Returns
     -------
@@ -391,7 +603,8 @@ def backward(
     Raises
     ------
     TypeError, ValueError
-        If a gradient has another dtype or shape than what it is the gradient of; if `saved` is spent.
+        If a gradient has another dtype or shape than what it is the gradient of; if `saved` is spent; if `truncate`
+        is negative, or meets a run with checkpoints.
     """
     if not isinstance(saved, _Run) or saved.cell is not cell:
         got = f"that of cell {saved.cell.name}" if isinstance(saved, _Run) else type(saved).__name__
@@ -403,25 +616,56 @@ def backward(
             "backward was called with consume=True before, which spends what forward saved; call it without"
         )
     kept = saved.kept
-    dtype, layout = kept.weights.weight_hh.dtype, kept.layout
-    widths = _state_widths(cell, kept.weights)
-    if d_output is not None:
-        d_output = _checked_array("d_output", d_output, (layout.num_rows, widths[0]), dtype)
+    if truncate is not None and (
+        isinstance(truncate, bool) or truncate < 0 or isinstance(kept, recompute.Record)
+    ):
+        raise ValueError(
+            f"truncate expected a number of earlier steps, at least 0, and a run without checkpoints, got {truncate!r}"
+        )
+    dtype, layout, weights = kept.weights.weight_ih.dtype, kept.layout, kept.weights
+    widths = _state_widths(cell, weights)
+    if len(d_every) > len(cell.states):
+        raise ValueError(f"d_every expected at most one gradient per state, got {len(d_every)}")
+    d_every = (*d_every, *[None] * (len(cell.states) - len(d_every)))
     if len(d_final) != len(cell.states):
         raise ValueError(
             f"d_final expected one gradient or None per state ({len(cell.states)}), got {len(d_final)}"
         )
-    d_final = tuple(
-        None
-        if gradient is None
-        else _checked_array(f"d_final of {state}", gradient, (layout.batch_size, width), dtype)
-        for state, gradient, width in zip(cell.states, d_final, widths, strict=True)
+    d_steps, d_ends = (
+        tuple(
+            None if d is None else _checked_array(f"{name} of {state}", d, (length, width), dtype)
+            for state, d, width in zip(cell.states, given, widths, strict=True)
+        )
+        for name, given, length in (
+            ("d_every", d_every, layout.num_rows),
+            ("d_final", d_final, layout.batch_size),
+        )
     )
     if consume:
         saved.kept = None
-    row = cell.row("backward", dtype)
-    d_x, d_initial, d_weights = cpu_run.backward(cell.plan, row, kept, d_output, d_final, needs, consume)
-    return Gradients(d_x, d_initial, Weights(**d_weights))
+    rows = cell.rows("backward", dtype)
+    one_hot = kept.x.ndim == 1
+    gradients = cpu_run.WeightGradients(
+        cell.plan, weights, kept.x if one_hot else None, len(cell.params), layout.batch_size
+    )
+    needs_x = needs.x and not one_hot
+    if isinstance(kept, recompute.Record):
+        d_x, d_initial = recompute.backward(rows, kept, d_steps, d_ends, gradients, needs_x, needs.initial)
+    else:
+        if truncate is None:
+            adjoints = cpu_run.backward_through_time(
+                rows, kept, d_steps, d_ends, gradients.d_params, needs.initial, consume
+            )
+        else:
+            adjoints = truncation.backward_through_windows(
+                rows, kept, d_steps, d_ends, gradients.d_params, truncate
+            )
+        d_initial = adjoints.initial
+        d_x = cpu_run.input_gradient(kept, adjoints) if needs_x else None
+        if needs.weights:
+            gradients.add(kept, adjoints)
+    d_weights = gradients.finish() if needs.weights else {**dict.fromkeys(weights._fields), "params": ()}
+    return Gradients(d_x, d_initial if needs.initial else None, Weights(**d_weights))
 
 
 class _Run:
@@ -429,15 +673,32 @@ class _Run:
 
     __slots__ = ("cell", "kept")
 
-    def __init__(self, cell: Cell, kept: cpu_run.Saved) -> None:
+    def __init__(self, cell: Cell, kept: cpu_run.Saved | recompute.Record) -> None:
         self.cell = cell
-        self.kept: cpu_run.Saved | None = kept
+        self.kept: cpu_run.Saved | recompute.Record | None = kept
 
 
 def _state_widths(cell: Cell, weights: Weights) -> tuple[int, ...]:
     """Return the width of each state: P for the first, H for the others."""
-    hidden = weights.weight_hh.shape[0] // len(cell.gates)
-    return (weights.weight_hh.shape[1], *(hidden for _ in cell.states[1:]))
+    hidden = weights.weight_ih.shape[0] // len(cell.gates)
+    first = hidden if weights.weight_hr is None else weights.weight_hr.shape[0]
+    return (first, *(hidden for _ in cell.states[1:]))
+
+
+def _checked_settings(cell: Cell, settings: Settings) -> Settings:
+    """Return the settings with every scalar that the cell reads."""
+    if not cell.plan.scalars and not settings.scalars:
+        return settings
+    given = {("k", name): value for name, value in cell.scalars.items()} | dict(settings.scalars)
+    wanted = cell.plan.scalars
+    missing = [name for kind, name in wanted if (kind, name) not in given]
+    unknown = [name for kind, name in given if kind == "k" and name not in cell.scalars]
+    if missing or unknown:
+        raise ValueError(
+            f"cell {cell.name} expected the scalars {', '.join(cell.scalars) or 'none'} and its zoneout rates, got "
+            f"{', '.join(unknown) or 'none'} beside them and nothing for {', '.join(missing) or 'none'}"
+        )
+    return settings._replace(scalars=given)
 
 
 def _checked_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -454,49 +715,51 @@ def _checked_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtyp
 
 
 def _checked(
-    cell: Cell, layout: Layout, x: Any, weights: Weights, initial: Any
+    cell: Cell, layout: Layout, x: Any, weights: Weights, initial: Any, heads: int
 ) -> tuple[Array, Weights, tuple[Array, ...]]:
     """Check every argument of `forward` and make the arrays contiguous."""
-    weight_hh = weights.weight_hh
-    if not isinstance(weight_hh, np.ndarray) or weight_hh.dtype not in _DTYPES:
-        got = weight_hh.dtype if isinstance(weight_hh, np.ndarray) else type(weight_hh).__name__
-        raise TypeError(f"weight_hh expected an array of float32 or float64, got {got}")
-    dtype, gates = weight_hh.dtype, len(cell.gates)
-    if weight_hh.ndim != 2 or weight_hh.shape[0] % gates:
+    weight_ih = weights.weight_ih
+    if not isinstance(weight_ih, np.ndarray) or weight_ih.dtype not in _DTYPES:
+        got = weight_ih.dtype if isinstance(weight_ih, np.ndarray) else type(weight_ih).__name__
+        raise TypeError(f"weight_ih expected an array of float32 or float64, got {got}")
+    dtype, gates, recurrent = weight_ih.dtype, len(cell.gates), len(cell.recurrent)
+    if weight_ih.ndim != 2 or weight_ih.shape[0] % gates:
         raise ValueError(
-            f"weight_hh expected shape ({gates} * H, P) for {gates} gates, got {weight_hh.shape}"
+            f"weight_ih expected shape ({gates} * H, I) for {gates} gates, got {weight_ih.shape}"
         )
-    rows, P = weight_hh.shape
+    rows, width = weight_ih.shape
     H = rows // gates
-    if weights.weight_hr is None and P != H:
-        raise ValueError(
-            f"weight_hh expected shape ({rows}, {H}), got {weight_hh.shape}; only weight_hr allows P != H"
-        )
-    if weights.weight_hr is not None and P == 0:
-        raise ValueError("weight_hr expected at least one row; pass None for no projection")
-    if weights.weight_hr is not None and cell.plan.reads_state(cell.states[0]):
-        raise ValueError(
-            f"cell {cell.name} reads its first state s.{cell.states[0]} beside gates of {H}, and a projection would "
-            f"make it {P} wide: it cannot be projected"
-        )
-    width = (
-        weights.weight_ih.shape[-1]
-        if isinstance(weights.weight_ih, np.ndarray) and weights.weight_ih.ndim
-        else 0
-    )
+    P = H
+    if weights.weight_hr is not None:
+        P = _checked_projection(cell, weights.weight_hr, heads)
+    if isinstance(heads, bool) or heads < 1 or H % heads:
+        raise ValueError(f"num_heads expected a divisor of the {H} hidden units, got {heads!r}")
     shapes = {
         "weight_ih": (rows, width),
-        "weight_hh": (rows, P),
+        "weight_hh": (recurrent * H, P if heads == 1 else H // heads),
         "bias_ih": (rows,),
-        "bias_hh": (rows,),
+        "bias_hh": (recurrent * H,),
         "weight_hr": (P, H),
     }
+    if (weights.weight_hh is None) != (recurrent == 0):
+        raise ValueError(
+            f"weight_hh expected {shapes['weight_hh'] if recurrent else None}, for cell {cell.name} reads the "
+            f"recurrent parts of {recurrent} gates; got {'None' if weights.weight_hh is None else 'an array'}"
+        )
+    if len(weights.params) != len(cell.params):
+        raise ValueError(
+            f"params expected {len(cell.params)} vectors ({', '.join(cell.params)}), got {len(weights.params)}"
+        )
     checked = {
         name: None
-        if array is None and name not in ("weight_ih", "weight_hh")
-        else _checked_array(name, array, shapes[name], dtype)
-        for name, array in zip(Weights._fields, weights, strict=True)
+        if getattr(weights, name) is None
+        else _checked_array(name, getattr(weights, name), shape, dtype)
+        for name, shape in shapes.items()
     }
+    params = tuple(
+        _checked_array(name, vector, (H,), dtype)
+        for name, vector in zip(cell.params, weights.params, strict=True)
+    )
     if isinstance(x, np.ndarray) and x.dtype.kind in "iu":
         if x.shape != (layout.num_rows,):
             raise ValueError(
@@ -516,9 +779,20 @@ def _checked(
         raise ValueError(
             f"initial expected one array per state ({', '.join(cell.states)}), got {len(initial)}"
         )
-    kept = Weights(**checked)
+    kept = Weights(**checked, params=params)
     initial = tuple(
         _checked_array(f"initial {state}", array, (layout.batch_size, size), dtype)
         for state, array, size in zip(cell.states, initial, _state_widths(cell, kept), strict=True)
     )
     return x, kept, initial
+
+
+def _checked_projection(cell: Cell, weight_hr: Any, heads: int) -> int:
+    """Return the width P to which the first state is projected, if the cell can be projected."""
+    if not isinstance(weight_hr, np.ndarray) or weight_hr.ndim != 2 or not weight_hr.shape[0]:
+        got = f"shape {weight_hr.shape}" if isinstance(weight_hr, np.ndarray) else type(weight_hr).__name__
+        raise ValueError(f"weight_hr expected an array of shape (P, H) with P at least 1, got {got}")
+    reason = cell.reason_against_projection
+    if reason is not None or heads != 1:
+        raise ValueError(f"weight_hr expected None: {reason or 'heads see the units of the first state'}")
+    return int(weight_hr.shape[0])

@@ -21,7 +21,8 @@ from ._losses import CrossEntropyLoss, MSELoss, NLLLoss
 from ._module import Module
 from ._normalisation import LayerNorm
 from ._parameter import Parameter
-from ._recurrent import Recurrent, recurrent_cell
+from ._recurrent import Recurrent
+from ._recurrent_cell import recurrent_cell
 from ._safetensors import load_safetensors, save_safetensors
 from .rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 

@@ -131,6 +131,18 @@ class _Put(rt.Function):
         return _Take.apply(gradient, ctx.index), None, None, None
 
 
+def take_rows(x: Tensor, index: Integers) -> Tensor:
+    """Return rows ``x[index]`` of (M, ...), no index twice."""
+    taken: Tensor = _Take.apply(x, index)
+    return taken
+
+
+def put_rows(x: Tensor, index: Integers, num_rows: int, fill: float) -> Tensor:
+    """Return (num_rows, ...) filled with a constant, except for rows ``index``, which are those of ``x``."""
+    filled: Tensor = _Put.apply(x, index, num_rows, fill)
+    return filled
+
+
 def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     """Return q with ``q[permutation[i]] = i``, or None for None.
 
@@ -246,7 +258,7 @@ def pad_sequence(
     steps = np.arange(T)
     first = T - lengths if padding_side == "left" else np.zeros_like(lengths)
     valid = (first[:, None] <= steps) & (steps < (first + lengths)[:, None])
-    rows: Tensor = _Put.apply(rt.cat(items, 0), np.flatnonzero(valid), B * T, padding_value)
+    rows = put_rows(rt.cat(items, 0), np.flatnonzero(valid), B * T, padding_value)
     padded = rows.reshape(B, T, *items[0].shape[1:])
     return padded if batch_first else padded.transpose(0, 1)
 
@@ -339,7 +351,7 @@ def pack_padded_sequence(
         ends, sorted_indices = ends[order], Tensor(order)
     rows = padded.reshape(T * B, *padded.shape[2:])
     if ends[-1] < T or sorted_indices is not None:
-        rows = _Take.apply(rows, _row_indices(ends, order))
+        rows = take_rows(rows, _row_indices(ends, order))
     batch_sizes = (np.arange(ends[0])[:, None] < ends).sum(axis=1)
     return PackedSequence(rows, Tensor(batch_sizes), sorted_indices)
 
@@ -398,7 +410,7 @@ def pad_packed_sequence(
     ends = (np.arange(B) < sizes[:, None]).sum(axis=0)
     order = np.arange(B) if sorted_indices is None else sorted_indices.data
     if rows.shape[0] != T * B or sorted_indices is not None:
-        rows = _Put.apply(rows, _row_indices(ends, order), T * B, padding_value)
+        rows = put_rows(rows, _row_indices(ends, order), T * B, padding_value)
     padded = rows.reshape(T, B, *rows.shape[1:])
     if unsorted_indices is not None:
         ends = ends[unsorted_indices.data]

@@ -1,4 +1,4 @@
-"""`Recurrent`: layers of any cell over whole sequences; `recurrent_cell`, which makes a cell of a step.
+"""`Recurrent`: layers of any cell over whole sequences.
 
 Letters: T steps, B sequences, N rows (T*B, or fewer when packed), I inputs, H hidden units, P outputs per
 direction (H, or ``proj_size``), G gates, L layers, D directions.
@@ -9,180 +9,43 @@ from __future__ import annotations
 import math
 import numbers
 import warnings
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any, TypeAlias, TypedDict
 
-from numpy.typing import DTypeLike
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from rondeau import tensor as rt
-from rondeau.kernels import sequence
-from rondeau.kernels.cell import cell_math
-from rondeau.kernels.sequence import Cell, Layout, Needs, Weights
-from rondeau.kernels.targets import reference
-from rondeau.tensor import Function, Tensor
+from rondeau.kernels.cell.explain import explain
+from rondeau.kernels.sequence import Cell, Layout, Regularisers, Settings
+from rondeau.tensor import Tensor
 
-from . import functional, init
+from . import init
+from ._masks import draw_key, drop_connect, dropout_rows
 from ._module import Module
 from ._packed import PackedSequence
 from ._parameter import Parameter
+from ._recurrent_function import RecurrentFunction, Run
+from ._segments import Segments
 
 State: TypeAlias = "Tensor | tuple[Tensor, ...]"
-Step: TypeAlias = Callable[[Any, Any, Any], Any]
 
 
-def recurrent_cell(
-    *, gates: tuple[str, ...], states: tuple[str, ...], name: str | None = None
-) -> Callable[[Step], Cell]:
-    """Make a recurrent cell of a function that computes one time step of one hidden unit.
+class Options(TypedDict, total=False):
+    """The keyword-only options of `Recurrent`, which `RNN`, `GRU` and `LSTM` pass on."""
 
-    The step is called once, with symbols, and what it does with them is recorded. Its backward pass is
-    derived from the record, and both are compiled for a whole sequence the first time that a layer of the
-    cell runs. So the step may use arithmetic, comparisons and the functions of `rondeau.nn.cell_math`, and no
-    Python ``if`` on a symbol.
-
-    Parameters
-    ----------
-    gates : tuple of str
-        The names of the gates, in the order of their rows in the weights.
-    states : tuple of str
-        The names of the states. The first is the cell's output, and what the recurrent matrices multiply.
-    name : str, optional
-        What error messages and ``repr`` call the cell; the function's name if not given.
-
-    Returns
-    -------
-    Callable
-        A decorator, from ``step(x, r, s)`` to a `Cell` for `Recurrent`. ``x.k`` is gate k's input part
-        ``W_k x_t + b_k``, ``r.k`` its recurrent part ``R_k h_{t-1} + c_k``, and ``s.name`` a state of the step
-        before. The step returns the new state, or a tuple of them in the order of `states`.
-
-    Raises
-    ------
-    CellError
-        If the step cannot be traced; the message shows its line.
-
-    Examples
-    --------
-    A gated unit without a reset gate:
-
-    >>> from rondeau import nn, tensor as rt
-    >>> from rondeau.nn import cell_math as m
-    >>> @nn.recurrent_cell(gates=("z", "n"), states=("h",))
-    ... def light_gru(x, r, s):
-    ...     keep = m.sigmoid(x.z + r.z)
-    ...     return keep * s.h + (1 - keep) * m.tanh(x.n + r.n)
-    >>> layer = nn.Recurrent(light_gru, input_size=4, hidden_size=8)
-    >>> output, h_n = layer(rt.ones(5, 2, 4))
-    >>> output.shape, h_n.shape
-    ((5, 2, 8), (1, 2, 8))
-    """
-
-    def decorate(step: Step) -> Cell:
-        cell = Cell(step, gates, states, name or step.__name__)
-        cell.__doc__ = step.__doc__
-        return cell
-
-    return decorate
+    num_heads: int
+    hyperparameters: Mapping[str, float] | None
+    recurrent_dropout: float
+    zoneout: float | Mapping[str, float]
+    weight_dropout: float
+    bptt_truncate: int | None
+    checkpoint_every: int | None
 
 
-#: The language of cells on Tensors, for which `reference.run` computes what can be differentiated again.
-TENSORS = SimpleNamespace(
-    **{name: getattr(functional if hasattr(functional, name) else rt, name) for name in cell_math.__all__},
-    cat=rt.cat,
-)
-
-
-class RecurrentLayer(Function):
-    """One layer in one direction over whole sequences, as one differentiable operation.
-
-    Whatever has the N rows in order is its input: (T, B, I), (T, I) or packed (N, I), or integers without the
-    last dimension; the output has the same form. States are (1, B, H), (B, H), or (H,) or (1, H) without a batch.
-    """
-
-    owns_gradients = True
-
-    @staticmethod
-    def forward(
-        ctx: Any, cell: Cell, layout: Layout, reverse: bool, x: Tensor, *tensors: Any
-    ) -> tuple[Tensor, ...]:
-        """Return the output rows and the final states; `tensors` are the fields of `Weights`, and the states."""
-        weights = Weights(*(None if w is None else w.data for w in tensors[:WEIGHTS]))
-        states = tensors[WEIGHTS:]
-        initial = tuple(s.data.reshape(layout.batch_size, s.shape[-1]) for s in states)
-        save = any(ctx.needs_input_grad)
-        rows, final, saved = sequence.forward(
-            cell, layout, _as_rows(x.data, layout), weights, initial, reverse=reverse, save=save
-        )
-        leading = x.shape if x.dtype.kind == "i" else x.shape[:-1]
-        output = Tensor(rows.reshape(*leading, rows.shape[-1]))
-        if save:
-            ctx.set_materialize_grads(False)
-            ctx.save_for_backward(x, *tensors, output)  # output: backward reads its memory
-            ctx.run = cell, layout, reverse, saved
-        return output, *(Tensor(end.reshape(s.shape)) for end, s in zip(final, states, strict=True))
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        """Return the gradients of what `forward` took, given those of what it returned."""
-        differentiate = _differentiable_gradients if ctx.create_graph else _gradients
-        *inputs, _ = ctx.saved_tensors
-        return (None, None, None, *differentiate(ctx, inputs, ctx.needs_input_grad[3:], cotangents))
-
-
-WEIGHTS = len(Weights._fields)
-
-
-def _as_rows(x: Any, layout: Layout) -> Any:
-    return x.reshape(layout.num_rows) if x.dtype.kind == "i" else x.reshape(layout.num_rows, x.shape[-1])
-
-
-def _gradients(
-    ctx: Any, inputs: list[Any], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
-) -> Iterator[Tensor | None]:
-    """Backpropagation through time, by the kernels."""
-    cell, layout, _, saved = ctx.run
-    rows = (layout.num_rows, *[layout.batch_size] * len(cell.states))
-    d_output, *d_final = (
-        None if d is None else d.data.reshape(n, d.shape[-1]) for d, n in zip(cotangents, rows, strict=True)
-    )
-    needs_x, needs_weights, needs_initial = needs[0], needs[1 : 1 + WEIGHTS], needs[1 + WEIGHTS :]
-    parts = Needs(x=needs_x, weights=any(needs_weights), initial=any(needs_initial))
-    d_x, d_initial, d_weights = sequence.backward(
-        cell, saved, d_output, tuple(d_final), parts, consume=not ctx.retain_graph
-    )
-    found = (d_x, *d_weights, *(d_initial or [None] * len(cell.states)))
-    for array, like, need in zip(found, inputs, needs, strict=True):
-        yield Tensor(array.reshape(like.shape)) if need else None
-
-
-def _differentiable_gradients(
-    ctx: Any, inputs: list[Any], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
-) -> Iterator[Tensor | None]:
-    """Backpropagation through time that can be differentiated again: the reference, run on Tensors."""
-    cell, layout, reverse, _ = ctx.run
-    # Copies, where `rt.grad` stops: of the inputs themselves one may have been computed from another.
-    copies: list[Any] = [None if t is None else t.clone() for t in inputs]
-    x, *tensors = copies
-    initial = tuple(s.reshape(layout.batch_size, s.shape[-1]) for s in tensors[WEIGHTS:])
-    weights = Weights(*tensors[:WEIGHTS])
-    output, final = reference.run(
-        cell, TENSORS, layout, _as_rows(x, layout), weights, initial, reverse=reverse
-    )
-    pairs = [
-        (r.reshape(d.shape), d) for r, d in zip((output, *final), cotangents, strict=True) if d is not None
-    ]
-    found = iter(
-        rt.grad(
-            [result for result, _ in pairs],
-            [copy for copy, need in zip(copies, needs, strict=True) if need],
-            [cotangent for _, cotangent in pairs],
-            create_graph=True,
-            allow_unused=True,
-        )
-    )
-    for need in needs:
-        yield next(found) if need else None
+#: Streams of random numbers that a layer and direction has; the kernels use the first ones.
+_STREAMS = 64
+_WEIGHT_STREAM, _BETWEEN_STREAM = 33, 34
 
 
 class Recurrent(Module):
@@ -216,13 +79,36 @@ class Recurrent(Module):
         Where the parameters live.
     dtype : dtype, optional
         float32 (the default) or float64.
+    num_heads : int
+        Make the recurrent matrices block-diagonal: the units are cut into so many heads, and each sees the first state
+        of its own alone.
+    hyperparameters : mapping of str to float, optional
+        Values for the scalars of the cell's step, instead of their defaults. The attribute of this name is a dict that
+        may be changed between calls; nothing is compiled for that.
+    recurrent_dropout : float
+        In training, the probability with which a unit is hidden from the recurrent matrices: one mask for each
+        sequence, the same at every step (Gal, Ghahramani 2016).
+    zoneout : float or mapping of str to float
+        In training, the probability with which a unit keeps its old state at a step, for all states or by name; in
+        evaluation the expectation (Krueger et al. 2017).
+    weight_dropout : float
+        In training, the probability with which an element of the recurrent matrices is zero in a call (DropConnect;
+        Merity, Keskar, Socher 2018).
+    bptt_truncate : int, optional
+        Let the loss at step t reach back this many steps before t only: a window that slides with t. Another thing than
+        cutting a stream into chunks with a carried, detached state, which `rondeau.train.Trainer` does.
+    checkpoint_every : int, optional
+        Keep the states of every so many steps only and compute the rest again in backward: the same bits in memory of
+        order T/k + k instead of T, for one more forward pass.
 
     Attributes
     ----------
     weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, weight_hr_l0 : Parameter
-        (G*H, I), or (G*H, D*P) above the first layer; (G*H, P); (G*H,); (G*H,); (P, H): the weights of the
-        first layer, gate after gate. The others end in ``_l1``, ``_l2``, ..., those of the reverse direction in
-        ``_l0_reverse``. All are drawn from U(-1/sqrt(H), 1/sqrt(H)).
+        (G*H, I), or (G*H, D*P) above the first layer; (R*H, P); (G*H,); (R*H,); (P, H): the weights of the
+        first layer, gate after gate; R counts the gates of which the step reads the recurrent part, all as a rule, and
+        with R = 0 there is no ``weight_hh``. With heads ``weight_hh`` is (R*H, H/heads). The others end in ``_l1``,
+        ``_l2``, ..., those of the reverse direction in ``_l0_reverse``. All are drawn from U(-1/sqrt(H), 1/sqrt(H)).
+        A learned vector of the step has its own name, as in ``peephole_l0``, shape (H,) and initial value.
 
     Notes
     -----
@@ -255,6 +141,13 @@ class Recurrent(Module):
     bidirectional: bool
     proj_size: int
     num_directions: int
+    num_heads: int
+    hyperparameters: dict[str, float]
+    recurrent_dropout: float
+    zoneout: dict[str, float]
+    weight_dropout: float
+    bptt_truncate: int | None
+    checkpoint_every: int | None
     _names: list[list[str | None]]  # of each layer and direction, in the order of Weights
 
     def __init__(
@@ -270,6 +163,14 @@ class Recurrent(Module):
         proj_size: int = 0,
         device: Any = None,
         dtype: DTypeLike | None = None,
+        *,
+        num_heads: int = 1,
+        hyperparameters: Mapping[str, float] | None = None,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | Mapping[str, float] = 0.0,
+        weight_dropout: float = 0.0,
+        bptt_truncate: int | None = None,
+        checkpoint_every: int | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(cell, Cell):
@@ -277,32 +178,35 @@ class Recurrent(Module):
                 f"cell should be what nn.recurrent_cell makes of a step, got {cell!r}: "
                 "decorate the step with @nn.recurrent_cell(gates=..., states=...)"
             )
-        check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        if isinstance(dropout, bool) or not isinstance(dropout, numbers.Real) or not 0 <= dropout <= 1:
-            raise ValueError(
-                "dropout should be a number in range [0, 1] representing the probability of an element being "
-                f"zeroed, got {dropout!r}"
-            )
+        check_sizes(
+            input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, num_heads=num_heads
+        )
+        _check_probability("dropout", dropout)
+        _check_probability("recurrent_dropout", recurrent_dropout)
+        _check_probability("weight_dropout", weight_dropout)
         if dropout > 0 and num_layers == 1:
             warnings.warn(
                 "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
                 f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}",
                 stacklevel=2,
             )
-        if not isinstance(proj_size, int) or proj_size < 0:
+        if hidden_size % num_heads:
+            raise ValueError(f"num_heads should divide hidden_size={hidden_size}, got {num_heads}")
+        for name, steps, least in (
+            ("bptt_truncate", bptt_truncate, 0),
+            ("checkpoint_every", checkpoint_every, 1),
+        ):
+            if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < least):
+                raise ValueError(
+                    f"{name} should be None or a number of steps, at least {least}, got {steps!r}"
+                )
+        if bptt_truncate is not None and checkpoint_every is not None:
             raise ValueError(
-                f"proj_size should be a positive integer or zero to disable projections, got {proj_size!r}"
+                "bptt_truncate reads every state again and again: give it or checkpoint_every, not both"
             )
-        if proj_size >= hidden_size:
-            raise ValueError(
-                f"proj_size has to be smaller than hidden_size, got proj_size={proj_size} and "
-                f"hidden_size={hidden_size}"
-            )
-        if proj_size > 0 and cell.plan.reads_state(cell.states[0]):
-            raise ValueError(
-                f"proj_size={proj_size} needs a cell that does not read its first state, which is projected: "
-                f"{cell.name} reads s.{cell.states[0]}"
-            )
+        rates = _zoneout_rates(cell, zoneout)
+        regularised = cell.regularised(Regularisers(recurrent_dropout > 0, tuple(rates)))
+        _check_projection(regularised, proj_size, hidden_size, num_heads)
         self.cell = cell
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -313,20 +217,27 @@ class Recurrent(Module):
         self.bidirectional = bidirectional
         self.proj_size = proj_size
         self.num_directions = 2 if bidirectional else 1
+        self.num_heads = num_heads
+        self.hyperparameters = dict(cell.scalars) | dict(hyperparameters or {})
+        self._check_hyperparameters()
+        self.recurrent_dropout = float(recurrent_dropout)
+        self.zoneout = rates
+        self.weight_dropout = float(weight_dropout)
+        self.bptt_truncate = bptt_truncate
+        self.checkpoint_every = checkpoint_every
         self._names = []
         output_size = proj_size or hidden_size
         for layer in range(num_layers):
             inputs = input_size if layer == 0 else output_size * self.num_directions
             for suffix in (f"_l{layer}", f"_l{layer}_reverse")[: self.num_directions]:
-                shapes = weight_shapes(cell, inputs, hidden_size, bias, proj_size)
+                shapes = weight_shapes(cell, inputs, hidden_size, bias, proj_size, num_heads)
                 self._names.append(register_weights(self, shapes, suffix, device, dtype))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew from U(-1/sqrt(H), 1/sqrt(H))."""
-        bound = 1 / math.sqrt(self.hidden_size)
-        for parameter in self.parameters():
-            init.uniform_(parameter, -bound, bound)
+        """Draw all weights anew from U(-1/sqrt(H), 1/sqrt(H)), and initialise the learned vectors."""
+        for names in self._names:
+            reset_weights(self, self.cell, self.hidden_size, names)
 
     def flatten_parameters(self) -> None:
         """Do nothing; PyTorch's name for laying the weights out for cuDNN, so that its programs run."""
@@ -337,7 +248,12 @@ class Recurrent(Module):
         return [[getattr(self, name) for name in names if name is not None] for names in self._names]
 
     def forward(
-        self, input: Tensor | PackedSequence, hx: State | None = None
+        self,
+        input: Tensor | PackedSequence,
+        hx: State | None = None,
+        *,
+        lengths: ArrayLike | Tensor | None = None,
+        reset: ArrayLike | Tensor | None = None,
     ) -> tuple[Tensor | PackedSequence, State]:
         """Run all layers over the input.
 
@@ -347,6 +263,12 @@ class Recurrent(Module):
             (T, B, I), (T, I), packed rows (N, I), or integers without the last dimension; see the class.
         hx : Tensor or tuple of Tensor, optional
             The initial states, for a `PackedSequence` in the order of the caller's batch. Default: zeros.
+        lengths : array_like of int, shape (B,), optional
+            The steps of each sequence of a padded input, from 0 to T. What stands past a length is not looked at and
+            costs nothing; outputs there are 0, and final states are those after the last step.
+        reset : array_like of bool, shape (T, B), optional
+            True marks a boundary before a step: there the state becomes zero (not the initial state), in the reverse
+            direction after the step. (B, T) with `batch_first`.
 
         Returns
         -------
@@ -358,7 +280,8 @@ class Recurrent(Module):
         Raises
         ------
         ValueError
-            If the input has the wrong number of dimensions or another dtype than the weights.
+            If the input has the wrong number of dimensions or another dtype than the weights, or lengths or resets
+            do not fit it.
         RuntimeError
             If the input's last dimension or the initial states have the wrong size, or there are no steps.
         TypeError
@@ -366,17 +289,59 @@ class Recurrent(Module):
         IndexError
             If an integer is not from 0 to I-1.
         """
-        output: Tensor | PackedSequence
-        if isinstance(input, PackedSequence):
-            output, states = self._forward_packed(input, hx)
-        elif isinstance(input, Tensor):
-            output, states = self._forward_dense(input, hx)
-        else:
-            raise TypeError(
-                f"input should be a Tensor or a PackedSequence, got {type(input).__name__}: "
-                "wrap it in rt.tensor(...)"
-            )
-        return output, states[0] if len(states) == 1 else states
+        every, states = self._run(input, hx, lengths, reset, every_state=False)
+        return every[0], states[0] if len(states) == 1 else states
+
+    def all_states(
+        self,
+        input: Tensor | PackedSequence,
+        hx: State | None = None,
+        *,
+        lengths: ArrayLike | Tensor | None = None,
+        reset: ArrayLike | Tensor | None = None,
+    ) -> tuple[tuple[Tensor | PackedSequence, ...], State]:
+        """Run all layers over the input, and return every state of the last one after every step.
+
+        Parameters
+        ----------
+        input, hx, lengths, reset
+            As for `forward`.
+
+        Returns
+        -------
+        every : tuple of Tensor or PackedSequence
+            For each state of the cell in order, (T, B, D*P) for the first and (T, B, D*H) for others, in the form of
+            the input; the first is the output. Differentiable, as the output is.
+        states : Tensor or tuple of Tensor
+            The final states.
+
+        Examples
+        --------
+        >>> from rondeau import nn, tensor as rt
+        >>> (h, c), _ = nn.LSTM(3, 5).all_states(rt.ones(7, 2, 3))
+        >>> h.shape, c.shape
+        ((7, 2, 5), (7, 2, 5))
+        """
+        every, states = self._run(input, hx, lengths, reset, every_state=True)
+        return every, states[0] if len(states) == 1 else states
+
+    def explain(self) -> str:
+        """Return how the cell is computed: its recorded graph, its schedule, and the source that is compiled.
+
+        Returns
+        -------
+        str
+            Of the cell as this layer runs it now, with its regularisers if it is in training.
+
+        Examples
+        --------
+        >>> from rondeau import nn
+        >>> print(nn.RNN(3, 5).explain()[:46])
+        Cell rnn_tanh: gates h; states h
+        <BLANKLINE>
+        1. Graph
+        """
+        return explain(self._regularised_cell())
 
     def begin_state(self, batch_size: int | None = None, device: Any = None) -> State:
         """Return zero states, from which `forward` starts if it is given none.
@@ -406,7 +371,36 @@ class Recurrent(Module):
                 shown.append(f"{name}={value}")
         return ", ".join(shown)
 
-    def _forward_dense(self, input: Tensor, hx: State | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _run(
+        self,
+        input: Tensor | PackedSequence,
+        hx: State | None,
+        lengths: ArrayLike | Tensor | None,
+        reset: ArrayLike | Tensor | None,
+        every_state: bool,
+    ) -> tuple[tuple[Any, ...], tuple[Tensor, ...]]:
+        """Return every state of the last layer that is asked for, in the form of the input, and the final states."""
+        if isinstance(input, PackedSequence):
+            if lengths is not None or reset is not None:
+                raise ValueError(
+                    "lengths and reset belong to a padded Tensor; a PackedSequence has its own lengths"
+                )
+            return self._run_packed(input, hx, every_state)
+        if not isinstance(input, Tensor):
+            raise TypeError(
+                f"input should be a Tensor or a PackedSequence, got {type(input).__name__}: "
+                "wrap it in rt.tensor(...)"
+            )
+        return self._run_padded(input, hx, lengths, reset, every_state)
+
+    def _run_padded(
+        self,
+        input: Tensor,
+        hx: State | None,
+        lengths: ArrayLike | Tensor | None,
+        reset: ArrayLike | Tensor | None,
+        every_state: bool,
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         one_hot = input.dtype.kind == "i"
         leading = input.shape if one_hot else input.shape[:-1]
         if len(leading) not in (1, 2):
@@ -420,13 +414,23 @@ class Recurrent(Module):
         T, *batch = x.shape[: len(leading)]
         if T == 0:
             raise RuntimeError(f"Expected sequence length to be larger than 0 in {type(self).__name__}")
-        layout = Layout.dense(T, batch[0] if batch else 1)
-        output, states = self._run_layers(x, layout, self._initial(hx, tuple(batch)))
-        return output.transpose(0, 1) if turned else output, states
+        initial = self._initial(hx, tuple(batch))
+        if lengths is None and reset is None:
+            layout = Layout.dense(T, batch[0] if batch else 1)
+            every, states = self._run_layers(x, layout, initial, every_state)
+        else:
+            if not batch:
+                raise ValueError("lengths and reset need an input with a batch dimension")
+            segments = Segments(
+                _checked_lengths(lengths, T, batch[0]), _checked_resets(reset, T, batch[0], turned)
+            )
+            rows, states = self._run_layers(segments.take(x), segments.layout, initial, every_state, segments)
+            every = tuple(segments.put(state) for state in rows)
+        return tuple(state.transpose(0, 1) for state in every) if turned else every, states
 
-    def _forward_packed(
-        self, input: PackedSequence, hx: State | None
-    ) -> tuple[PackedSequence, tuple[Tensor, ...]]:
+    def _run_packed(
+        self, input: PackedSequence, hx: State | None, every_state: bool
+    ) -> tuple[tuple[PackedSequence, ...], tuple[Tensor, ...]]:
         rows, batch_sizes, sorted_indices, unsorted_indices = input
         if rows.ndim != (1 if rows.dtype.kind == "i" else 2):
             raise ValueError(
@@ -434,38 +438,101 @@ class Recurrent(Module):
                 f"got {rows.dtype} of shape {rows.shape}"
             )
         self._check_features(rows)
-        layout = Layout.packed(batch_sizes.data)
+        layout = Layout.packed(batch_sizes.data, None if sorted_indices is None else sorted_indices.data)
         initial = self._initial(hx, (layout.batch_size,))
         if hx is not None:
             initial = _reordered(initial, sorted_indices)
-        output, states = self._run_layers(rows, layout, initial)
-        return input._replace(data=output), _reordered(states, unsorted_indices)
+        every, states = self._run_layers(rows, layout, initial, every_state)
+        return tuple(input._replace(data=state) for state in every), _reordered(states, unsorted_indices)
 
     def _run_layers(
-        self, x: Tensor, layout: Layout, initial: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Run all layers over time-major or packed rows; return the last one's output and all final states."""
+        self,
+        x: Tensor,
+        layout: Layout,
+        initial: tuple[Tensor, ...],
+        every_state: bool,
+        segments: Segments | None = None,
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Run all layers over time-major or packed rows; return the last one's states and all final states."""
         begins = (
             [initial] if len(self._names) == 1 else list(zip(*(rt.split(s, 1) for s in initial), strict=True))
         )
+        cell = self._regularised_cell()
+        key = draw_key() if self.training and self._is_random() else 0
+        rates = {("rate", state): rate for state, rate in self.zoneout.items()}
+        self._check_hyperparameters()
+        scalars = {("k", name): value for name, value in self.hyperparameters.items()} | rates
+        settings = Settings(scalars, self.recurrent_dropout, key, 0, self.num_heads)
         ends = []
+        every: tuple[Tensor, ...] = (x,)
         for layer in range(self.num_layers):
-            if layer > 0 and self.dropout > 0:
-                x = functional.dropout(x, self.dropout, self.training)
-            outputs = []
+            x = every[0]
+            if layer > 0 and self.dropout > 0 and self.training:
+                stream = layer * self.num_directions * _STREAMS + _BETWEEN_STREAM
+                times, rows = layout.places[:, 0], layout.places[:, 1]
+                x = dropout_rows(x, self.dropout, key, stream, times, rows)
+            of_directions = []
             for direction in range(self.num_directions):
-                i = layer * self.num_directions + direction
+                i, reverse = layer * self.num_directions + direction, direction == 1
                 weights = [None if name is None else getattr(self, name) for name in self._names[i]]
-                output, *end = RecurrentLayer.apply(
-                    self.cell, layout, direction == 1, x, *weights, *begins[i]
+                if self.weight_dropout > 0 and self.training and weights[1] is not None:
+                    weights[1] = drop_connect(
+                        weights[1], self.weight_dropout, key, i * _STREAMS + _WEIGHT_STREAM
+                    )
+                run = Run(
+                    cell,
+                    layout,
+                    reverse,
+                    settings._replace(stream=i * _STREAMS),
+                    every_state and layer == self.num_layers - 1,
+                    self.checkpoint_every,
+                    self.bptt_truncate,
                 )
-                outputs.append(output)
-                ends.append(end)
-            x = outputs[0] if len(outputs) == 1 else rt.cat(outputs, -1)
+                states = begins[i]
+                if segments is not None:
+                    states = tuple(segments.begin(state, reverse) for state in states)
+                *found, final = _split_final(
+                    RecurrentFunction.apply(run, x, *weights, *states), len(cell.states)
+                )
+                of_directions.append(found)
+                if segments is not None:
+                    final = tuple(
+                        segments.end(state, before, reverse)
+                        for state, before in zip(final, begins[i], strict=True)
+                    )
+                ends.append(final)
+            every = tuple(
+                parts[0] if len(parts) == 1 else rt.cat(parts, -1)
+                for parts in zip(*of_directions, strict=True)
+            )
         final = (
             tuple(ends[0]) if len(ends) == 1 else tuple(rt.cat(parts, 0) for parts in zip(*ends, strict=True))
         )
-        return x, final
+        return every, final
+
+    def _regularised_cell(self) -> Cell:
+        """Return the cell as it runs now: with masks in training, with the expectation of zoneout in evaluation."""
+        if not self.zoneout and self.recurrent_dropout == 0:
+            return self.cell
+        dropout = self.training and self.recurrent_dropout > 0
+        return self.cell.regularised(
+            Regularisers(dropout, tuple(self.zoneout), bool(self.zoneout) and not self.training)
+        )
+
+    def _is_random(self) -> bool:
+        between = self.dropout > 0 and self.num_layers > 1
+        return between or bool(self.zoneout) or self.recurrent_dropout > 0 or self.weight_dropout > 0
+
+    def _check_hyperparameters(self) -> None:
+        """Refuse a scalar that the cell has not, or that is no number."""
+        wanted = ", ".join(self.cell.scalars) or "none"
+        for name, value in self.hyperparameters.items():
+            if name not in self.cell.scalars:
+                raise ValueError(f"cell {self.cell.name} has no scalar {name!r}; its scalars are: {wanted}")
+            if isinstance(value, bool) or not isinstance(value, numbers.Real):
+                raise TypeError(f"hyperparameter {name} should be a number, got {value!r}")
+        if self.hyperparameters.keys() != self.cell.scalars.keys():
+            raise ValueError(f"hyperparameters should have a value for each of: {wanted}")
 
     def _check_features(self, x: Tensor) -> None:
         """Refuse another dtype than the weights' or another width than I; integers stand for one-hot rows."""
@@ -521,14 +588,97 @@ class Recurrent(Module):
         return [(len(self._names), *batch, width) for width in widths]
 
 
-_SHOWN_UNLESS_DEFAULT = {
+_SHOWN_UNLESS_DEFAULT: dict[str, Any] = {
     "proj_size": 0,
     "num_layers": 1,
     "bias": True,
     "batch_first": False,
     "dropout": 0.0,
     "bidirectional": False,
+    "num_heads": 1,
+    "hyperparameters": {},
+    "recurrent_dropout": 0.0,
+    "zoneout": {},
+    "weight_dropout": 0.0,
+    "bptt_truncate": None,
+    "checkpoint_every": None,
 }
+
+
+def _split_final(results: tuple[Tensor, ...], num_states: int) -> list[Any]:
+    """Return the states of every step, and last the final states as one tuple."""
+    return [*results[:-num_states], results[-num_states:]]
+
+
+def _zoneout_rates(cell: Cell, zoneout: float | Mapping[str, float]) -> dict[str, float]:
+    """Return the rates above zero by the names of states."""
+    rates = dict(zoneout) if isinstance(zoneout, Mapping) else dict.fromkeys(cell.states, zoneout)
+    for state, rate in rates.items():
+        if state not in cell.states:
+            raise ValueError(
+                f"zoneout names the state {state!r}, and cell {cell.name} has {', '.join(cell.states)}"
+            )
+        _check_probability("zoneout", rate)
+    return {state: float(rate) for state, rate in rates.items() if rate > 0}
+
+
+def _check_probability(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
+        raise ValueError(
+            f"{name} should be a number in range [0, 1] representing the probability of an element being "
+            f"zeroed, got {value!r}"
+        )
+
+
+def _check_projection(cell: Cell, proj_size: int, hidden_size: int, num_heads: int) -> None:
+    """Refuse a size that is none, and a projection that the cell, with its regularisers, cannot have."""
+    if isinstance(proj_size, bool) or not isinstance(proj_size, int) or proj_size < 0:
+        raise ValueError(
+            f"proj_size should be a positive integer or zero to disable projections, got {proj_size!r}"
+        )
+    if proj_size >= hidden_size:
+        raise ValueError(
+            f"proj_size has to be smaller than hidden_size, got proj_size={proj_size} and "
+            f"hidden_size={hidden_size}"
+        )
+    if proj_size == 0 and cell.project is not None:
+        raise ValueError(f"cell {cell.name} projects its state {cell.project}: it needs a proj_size")
+    if proj_size > 0 and num_heads > 1:
+        raise ValueError(
+            f"num_heads={num_heads} cuts the units of the first state, which proj_size={proj_size} mixes"
+        )
+    if proj_size > 0 and cell.reason_against_projection is not None:
+        raise ValueError(
+            f"proj_size={proj_size} needs a cell that does not read its first state, which is projected: "
+            f"{cell.reason_against_projection}"
+        )
+
+
+def _checked_lengths(lengths: Any, num_steps: int, batch_size: int) -> NDArray[np.int64]:
+    """Return lengths as an array, all of them T if they are not given."""
+    if lengths is None:
+        return np.full(batch_size, num_steps, np.int64)
+    array = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
+    if array.shape != (batch_size,) or (array.size and array.dtype.kind not in "iu"):
+        raise ValueError(f"lengths should be {batch_size} integers, got {array.dtype} of shape {array.shape}")
+    if array.size and (array.min() < 0 or array.max() > num_steps):
+        raise ValueError(
+            f"lengths should be from 0 to {num_steps}, the steps of the input, got {array.min()} to {array.max()}"
+        )
+    return array.astype(np.int64)
+
+
+def _checked_resets(reset: Any, num_steps: int, batch_size: int, turned: bool) -> NDArray[np.bool_]:
+    """Return resets as a time-major array of truth values, none of them if they are not given."""
+    if reset is None:
+        return np.zeros((num_steps, batch_size), np.bool_)
+    array = np.asarray(reset.data if isinstance(reset, Tensor) else reset)
+    wanted = (batch_size, num_steps) if turned else (num_steps, batch_size)
+    if array.shape != wanted or array.dtype != np.bool_:
+        raise ValueError(
+            f"reset should be truth values (bool) of shape {wanted}, got {array.dtype} of shape {array.shape}"
+        )
+    return array.T if turned else array
 
 
 def _reordered(states: tuple[Tensor, ...], indices: Tensor | None) -> tuple[Tensor, ...]:
@@ -536,16 +686,20 @@ def _reordered(states: tuple[Tensor, ...], indices: Tensor | None) -> tuple[Tens
 
 
 def weight_shapes(
-    cell: Cell, inputs: int, hidden: int, bias: bool, projection: int = 0
+    cell: Cell, inputs: int, hidden: int, bias: bool, projection: int = 0, heads: int = 1
 ) -> dict[str, tuple[int, ...] | None]:
-    """Return the shapes of the fields of `Weights` for one layer and direction; None for what it does not have."""
-    rows = len(cell.gates) * hidden
+    """Return the shapes of the weights of one layer and direction, None for what it does not have.
+
+    The first are the matrices and biases of `Weights`, in order; then come the learned vectors.
+    """
+    rows, recurrent = len(cell.gates) * hidden, len(cell.recurrent) * hidden
     return {
         "weight_ih": (rows, inputs),
-        "weight_hh": (rows, projection or hidden),
+        "weight_hh": (recurrent, (projection or hidden) // heads) if recurrent else None,
         "bias_ih": (rows,) if bias else None,
-        "bias_hh": (rows,) if bias else None,
+        "bias_hh": (recurrent,) if bias and recurrent else None,
         "weight_hr": (projection, hidden) if projection else None,
+        **dict.fromkeys(cell.params, (hidden,)),
     }
 
 
@@ -563,6 +717,18 @@ def register_weights(
             setattr(module, kind + suffix, Parameter(rt.empty(shape, dtype=dtype, device=device)))
         names.append(kind + suffix if shape is not None else None)
     return names
+
+
+def reset_weights(module: Module, cell: Cell, hidden: int, names: list[str | None]) -> None:
+    """Draw the weights of one layer and direction from U(-1/sqrt(H), 1/sqrt(H)), and initialise its vectors."""
+    bound = 1 / math.sqrt(hidden)
+    matrices, vectors = names[: -len(cell.params) or None], names[len(names) - len(cell.params) :]
+    for name in matrices:
+        if name is not None:
+            init.uniform_(getattr(module, name), -bound, bound)
+    for param, name in zip(cell.params, vectors, strict=True):
+        if name is not None:
+            cell.initialisers[param](getattr(module, name))
 
 
 def check_sizes(**sizes: int) -> None:

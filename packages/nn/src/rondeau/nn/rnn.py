@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from typing import Any, Unpack
 
 from numpy.typing import DTypeLike
 
@@ -11,9 +10,10 @@ from rondeau import tensor as rt
 from rondeau.kernels.sequence import Cell, Layout
 from rondeau.tensor import Tensor
 
-from . import cells, init
+from . import cells
 from ._module import Module
-from ._recurrent import Recurrent, RecurrentLayer, check_sizes, register_weights, weight_shapes
+from ._recurrent import Options, Recurrent, check_sizes, register_weights, reset_weights, weight_shapes
+from ._recurrent_function import RecurrentFunction, Run
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 
@@ -52,6 +52,8 @@ class RNN(Recurrent):
         Refused unless zero, as PyTorch does.
     device, dtype
         As in `Recurrent`.
+    **options
+        The keyword-only options of `Recurrent`: zoneout, recurrent dropout, truncation, checkpoints.
 
     Examples
     --------
@@ -75,6 +77,7 @@ class RNN(Recurrent):
         proj_size: int = 0,
         device: Any = None,
         dtype: DTypeLike | None = None,
+        **options: Unpack[Options],
     ) -> None:
         _refuse_projection(proj_size)
         super().__init__(
@@ -88,6 +91,7 @@ class RNN(Recurrent):
             bidirectional,
             device=device,
             dtype=dtype,
+            **options,
         )
         self.nonlinearity = nonlinearity
 
@@ -119,6 +123,7 @@ class GRU(Recurrent):
         proj_size: int = 0,
         device: Any = None,
         dtype: DTypeLike | None = None,
+        **options: Unpack[Options],
     ) -> None:
         _refuse_projection(proj_size)
         super().__init__(
@@ -132,6 +137,7 @@ class GRU(Recurrent):
             bidirectional,
             device=device,
             dtype=dtype,
+            **options,
         )
 
 
@@ -162,6 +168,7 @@ class LSTM(Recurrent):
         proj_size: int = 0,
         device: Any = None,
         dtype: DTypeLike | None = None,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(
             cells.lstm,
@@ -175,6 +182,7 @@ class LSTM(Recurrent):
             proj_size,
             device,
             dtype,
+            **options,
         )
 
 
@@ -208,9 +216,7 @@ class _SingleStep(Module):
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew from U(-1/sqrt(H), 1/sqrt(H))."""
-        bound = 1 / math.sqrt(self.hidden_size)
-        for parameter in self.parameters():
-            init.uniform_(parameter, -bound, bound)
+        reset_weights(self, self.cell, self.hidden_size, self._names)
 
     def extra_repr(self) -> str:
         """Return the sizes, and that there is no bias."""
@@ -239,7 +245,7 @@ class _SingleStep(Module):
             _check_state(state, shape, dtype, f"hidden{k}")
         weights = [None if weight is None else getattr(self, weight) for weight in self._names]
         layout = Layout.dense(1, input.shape[0] if input.ndim == 2 else 1)
-        _, *states = RecurrentLayer.apply(self.cell, layout, False, input, *weights, *hx)
+        _, *states = RecurrentFunction.apply(Run(self.cell, layout), input, *weights, *hx)
         return tuple(states)
 
 

@@ -2,6 +2,6 @@
 
 from rondeau.kernels.cell.derive import derive
 from rondeau.kernels.cell.schedule import Schedule, schedule
-from rondeau.kernels.cell.trace import CellError, Graph, Node, Symbol, trace
+from rondeau.kernels.cell.trace import CellError, Graph, Node, Regularisers, Symbol, trace
 
-__all__ = ["CellError", "Graph", "Node", "Schedule", "Symbol", "derive", "schedule", "trace"]
+__all__ = ["CellError", "Graph", "Node", "Regularisers", "Schedule", "Symbol", "derive", "schedule", "trace"]

@@ -7,14 +7,29 @@ target is tested against.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from rondeau.kernels.cell.trace import Symbol
+from rondeau.kernels.cell.trace import Symbol, raise_at_user_line
 
-__all__ = ["abs", "exp", "log", "maximum", "minimum", "relu", "sigmoid", "softplus", "sqrt", "tanh", "where"]
+__all__ = [
+    "abs",
+    "exp",
+    "layer_norm",
+    "log",
+    "maximum",
+    "minimum",
+    "relu",
+    "sigmoid",
+    "softplus",
+    "sqrt",
+    "tanh",
+    "where",
+]
 
 
 def _apply(op: str, function: Callable[..., Any], *operands: Any) -> Any:
@@ -122,6 +137,63 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     3.0
     """
     return _apply("where", np.where, condition, a, b)
+
+
+def layer_norm(values: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    """Normalise over the hidden units: ``(v - mean) / sqrt(variance + eps) * weight + bias``.
+
+    Several values are normalised jointly: mean and variance are taken over the units of all of them, as if they stood
+    side by side (Ba, Kiros, Hinton, "Layer normalization", 2016, equations 3 and 4).
+
+    Parameters
+    ----------
+    values : symbol, or tuple of them
+        Each with one number per hidden unit (arrays: in the last dimension).
+    weight, bias : symbol, or tuple of as many as there are values, optional
+        Gains and shifts, learned vectors as a rule.
+    eps : float
+        Keeps the division from zero.
+
+    Returns
+    -------
+    symbol, or tuple of them
+        As `values`.
+
+    >>> layer_norm(np.array([1.0, 3.0]), eps=0.0).tolist()
+    [-1.0, 1.0]
+    """
+    several = isinstance(values, tuple | list)
+    group = tuple(values) if several else (values,)
+    weights, biases = (_matched(given, len(group), several) for given in (weight, bias))
+    count = len(group) * _width(group[0])
+    mean = _sum(functools.reduce(operator.add, group)) / count
+    centered = [value - mean for value in group]
+    variance = _sum(functools.reduce(operator.add, [c * c for c in centered])) / count
+    scale = 1 / sqrt(variance + eps)
+    normal = [c * scale for c in centered]
+    scaled = [n if w is None else n * w for n, w in zip(normal, weights, strict=True)]
+    shifted = [n if b is None else n + b for n, b in zip(scaled, biases, strict=True)]
+    return tuple(shifted) if several else shifted[0]
+
+
+def _matched(given: Any, count: int, several: bool) -> tuple[Any, ...]:
+    """Return one gain or shift for each value of a group."""
+    if given is None:
+        return (None,) * count
+    parts = tuple(given) if isinstance(given, tuple | list) else (given,)
+    if len(parts) != count or isinstance(given, tuple | list) != several:
+        raise_at_user_line(
+            f"layer_norm of {count} values takes as many weights and biases, or none, got {len(parts)}"
+        )
+    return parts
+
+
+def _sum(x: Any) -> Any:
+    return _apply("sum", lambda x: x.sum(-1, keepdims=True), x)
+
+
+def _width(x: Any) -> Any:
+    return x.graph.input("width", "H") if isinstance(x, Symbol) else x.shape[-1]
 
 
 def _sigmoid(x: Any) -> Any:

@@ -2,6 +2,9 @@
 
 Each rule gives the adjoint of every operand from ``d``, the adjoint of the result ``y``. At ties and kinks they
 are PyTorch's: ``relu'(0) = abs'(0) = 0``; at a tie of `minimum` or `maximum` each operand gets half.
+
+What varies over the units of a row and is computed from one number of that row sums its adjoint over the units:
+the rules speak of elements, and `derive` sees to that.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from rondeau.kernels.cell import cell_math as m
-from rondeau.kernels.cell.trace import Graph, Symbol
+from rondeau.kernels.cell.trace import Graph, Rank, Symbol
 
 __all__ = ["Derivative", "derive"]
 
@@ -39,6 +42,7 @@ RULES: Mapping[str, Rule] = {
     "softplus": lambda d, y, x: (d * m.sigmoid(x),),
     "minimum": lambda d, y, a, b: (_tie(a < b, a, b, d), _tie(b < a, a, b, d)),
     "maximum": lambda d, y, a, b: (_tie(a > b, a, b, d), _tie(b > a, a, b, d)),
+    "sum": lambda d, y, x: (d,),
     "where": lambda d, y, condition, a, b: (None, m.where(condition, d, 0.0), m.where(condition, 0.0, d)),
 }
 
@@ -46,8 +50,9 @@ RULES: Mapping[str, Rule] = {
 class Derivative(NamedTuple):
     """The graph of a step's forward and backward, and the adjoint of every input that the step reads.
 
-    ``adjoints`` maps an input such as ``("x", "gate")`` to the node of its adjoint. Inputs of kind ``"d"`` are
-    the adjoints of the new states.
+    ``adjoints`` maps an input such as ``("x", "gate")`` to the node of its adjoint; ``("r", gate)`` may be a product.
+    Inputs of kind ``"d"`` are the adjoints of the new states, those of kind ``"back"`` what products send back: the
+    adjoint of the value at the node of that name.
     """
 
     graph: Graph
@@ -67,6 +72,7 @@ def derive(graph: Graph) -> Derivative:
     graph = graph.copy()
     varying = _depend_on_inputs(graph)
     adjoint: dict[int, Symbol] = {}
+    sent_back: set[int] = set()
 
     def accumulate(index: int, term: Symbol | None) -> None:
         if term is not None and index in varying:
@@ -74,21 +80,44 @@ def derive(graph: Graph) -> Derivative:
 
     for state, index in zip(graph.states, graph.outputs, strict=True):
         accumulate(index, graph.input("d", state))
-    for index in reversed(graph.reach(graph.outputs)):
+    reached = graph.reach(graph.outputs)
+    for index in reached:
+        if graph.nodes[index].op == "product":
+            (value,) = graph.nodes[index].args
+            if value in varying and value not in sent_back:
+                sent_back.add(value)
+                accumulate(value, graph.input("back", str(value)))
+    for index in reversed(reached):
         node = graph.nodes[index]
-        if index in adjoint and node.op != "input":
+        if index in adjoint and node.op in RULES:
             operands = [Symbol(graph, arg) for arg in node.args]
             terms = RULES[node.op](adjoint[index], Symbol(graph, index), *operands)
             for arg, term in zip(node.args, terms, strict=True):
+                if term is not None and graph.rank(arg) < graph.rank(index) == Rank.UNIT:
+                    term = _sum_over_units(graph, term)
                 accumulate(arg, term)
-    inputs = {graph.nodes[i].value: d.index for i, d in adjoint.items() if graph.nodes[i].op == "input"}
-    return Derivative(graph, inputs)
+    adjoints = {}
+    for index, d in adjoint.items():
+        node = graph.nodes[index]
+        if node.op == "product":
+            adjoints["r", node.value] = d.index
+        elif node.op == "input":
+            adjoints[node.value] = d.index
+    return Derivative(graph, adjoints)
+
+
+def _sum_over_units(graph: Graph, term: Symbol) -> Symbol:
+    """Return the sum of a term over the units of a row, each of which has its own or the same."""
+    if graph.rank(term.index) == Rank.UNIT:
+        return graph.apply("sum", term)
+    return term * graph.input("width", "H")
 
 
 def _depend_on_inputs(graph: Graph) -> set[int]:
-    """Return the nodes that an input reaches by a path with a derivative."""
+    """Return the nodes that something with a gradient reaches by a path with a derivative."""
     varying: set[int] = set()
     for index, node in enumerate(graph.nodes):
-        if node.op == "input" or (not graph.is_truth(index) and not varying.isdisjoint(node.args)):
+        learned = node.op == "product" or (node.op == "input" and node.value[0] in ("x", "r", "s", "p"))
+        if learned or (not graph.is_truth(index) and not varying.isdisjoint(node.args)):
             varying.add(index)
     return varying

@@ -3,7 +3,10 @@
 Every gate has a *slot* per row and hidden unit, filled by the input projection. A gate that the step reads only
 as ``x.k + r.k`` is *joint*: its recurrent product accumulates into the same slot. A gate whose recurrent part
 is read apart (the GRU's n) is *split*: it has a second, recurrent slot. A gate whose recurrent part is not read
-has no recurrent product at all.
+stands *apart*: it has no recurrent product at all.
+
+An *operand* is what recurrent matrices multiply: the first state before the step, or a value that the step hands to
+``r.k(value)``. Its product runs as soon as it is there, and cuts the step into phases; see `timeline`.
 
 The slots are also where forward leaves what backward wants: results of the expensive functions go into slots
 whose own content backward can do without, so that backward evaluates as few of them again as it can.
@@ -11,12 +14,15 @@ whose own content backward can do without, so that backward evaluates as few of 
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from rondeau.kernels.cell.derive import derive
-from rondeau.kernels.cell.trace import Graph
+from rondeau.kernels.cell.timeline import Place, Program, build_program
+from rondeau.kernels.cell.trace import Graph, Rank
 
-__all__ = ["Schedule", "Slot", "schedule"]
+__all__ = ["Operand", "Schedule", "Slot", "schedule"]
 
 #: ``("x", gate)``: the gate's slot; ``("r", gate)``: the second slot of a split gate.
 Slot = tuple[str, str]
@@ -24,48 +30,170 @@ Slot = tuple[str, str]
 _EXPENSIVE = frozenset(("sigmoid", "tanh", "exp", "log", "softplus"))
 
 
-class Schedule(NamedTuple):
+class Operand(NamedTuple):
+    """What some gates' recurrent matrices multiply.
+
+    Attributes
+    ----------
+    node : int or None
+        The value; None for the first state before the step.
+    joint, split : tuple of str
+        The gates whose matrices multiply it, by kind.
+    """
+
+    node: int | None
+    joint: tuple[str, ...]
+    split: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
     """What an emitter needs to know about a cell beyond its graph.
 
     Attributes
     ----------
     graph : Graph
         Forward and backward; ``graph.outputs`` are the new states.
-    joint, split, apart : tuple of str
-        The gates by kind: joint, split, and those without a recurrent product. Their concatenation is the order
-        of the gates in the buffers.
+    operands : tuple of Operand
+        That of the first state before the step comes first, if it has gates.
+    apart : tuple of str
+        The gates without a recurrent product.
     leaves : dict of Slot to int
-        The node that each slot holds when forward starts.
+        The node that each slot holds when the step, or the product that fills it, begins.
     saved : dict of Slot to int
         The node that each slot holds when backward starts; slots that backward does not read are absent.
     adjoints : dict of Slot to int
         The node of the adjoint that backward leaves in each slot; absent where it is zero.
-    state_adjoints : dict of str to int
-        The node of the pointwise part of each old state's adjoint; absent where it is zero.
+    state_adjoints, param_adjoints : dict of str to int
+        The node of the pointwise part of each old state's adjoint, and of a row's part of each parameter's; absent
+        where it is zero.
     """
 
     graph: Graph
-    joint: tuple[str, ...]
-    split: tuple[str, ...]
+    operands: tuple[Operand, ...]
     apart: tuple[str, ...]
     leaves: dict[Slot, int]
     saved: dict[Slot, int]
     adjoints: dict[Slot, int]
     state_adjoints: dict[str, int]
+    param_adjoints: dict[str, int]
 
-    @property
+    @functools.cached_property
+    def joint(self) -> tuple[str, ...]:
+        """The joint gates, operand by operand."""
+        return tuple(gate for operand in self.operands for gate in operand.joint)
+
+    @functools.cached_property
+    def split(self) -> tuple[str, ...]:
+        """The split gates, operand by operand."""
+        return tuple(gate for operand in self.operands for gate in operand.split)
+
+    @functools.cached_property
     def order(self) -> tuple[str, ...]:
         """The gates in the order of the buffers."""
         return self.joint + self.split + self.apart
 
-    @property
+    @functools.cached_property
+    def recurrent(self) -> tuple[str, ...]:
+        """The gates that have a recurrent matrix, in the order of the weights."""
+        return tuple(gate for gate in self.graph.gates if gate not in self.apart)
+
+    @functools.cached_property
     def slots(self) -> tuple[Slot, ...]:
         """All slots in the order of the buffers: those of the gates, then the recurrent ones."""
         return tuple(("x", gate) for gate in self.order) + tuple(("r", gate) for gate in self.split)
 
+    @functools.cached_property
+    def values(self) -> tuple[int, ...]:
+        """The operands that the step computes, in the order of their buffer."""
+        return tuple(operand.node for operand in self.operands if operand.node is not None)
+
     def reads_state(self, state: str) -> bool:
         """Tell whether the step reads the old value of a state pointwise."""
-        return _find_input(self.graph, self.graph.reach(self.graph.outputs), ("s", state)) is not None
+        return self.graph.find("s", state, self.graph.reach(self.graph.outputs)) is not None
+
+    @functools.cached_property
+    def scalars(self) -> tuple[tuple[str, str], ...]:
+        """The inputs that are scalars of the run, in the order of the array that holds them."""
+        values = [node.value for node in self.graph.nodes if node.op == "input"]
+        return tuple(value for value in values if value[0] in ("k", "rate"))
+
+    def has_input(self, kind: str) -> bool:
+        """Tell whether the step reads an input of a kind, as ``"uniform"`` or ``"mask"``."""
+        return kind in self._kinds
+
+    @functools.cached_property
+    def _kinds(self) -> frozenset[str]:
+        return frozenset(node.value[0] for node in self.graph.nodes if node.op == "input")
+
+    @functools.cached_property
+    def forward(self) -> Program:
+        """The step: slots and old states in; operands, saved slots and new states out."""
+        graph = self.graph
+        leaves: dict[int, Place] = {node: ("slot", slot) for slot, node in self.leaves.items()}
+        leaves |= self._inputs("old")
+        waits = {
+            self.leaves[slot]: [("value", str(operand.node))]
+            for operand in self.operands
+            if operand.node is not None
+            for slot in (*(("x", g) for g in operand.joint), *(("r", g) for g in operand.split))
+            if slot in self.leaves
+        }
+        writes: list[tuple[Place, int | None]] = [(("value", str(node)), node) for node in self.values]
+        writes += [(("slot", slot), node) for slot, node in self.saved.items()]
+        writes += [(("new", state), node) for state, node in zip(graph.states, graph.outputs, strict=True)]
+        return build_program(graph, leaves, writes, waits, self.kept_rows, raw=True)
+
+    @functools.cached_property
+    def backward(self) -> Program:
+        """The derivative: saved slots, states and their adjoints in; adjoints of slots, states and parameters out."""
+        graph = self.graph
+        leaves: dict[int, Place] = {node: ("slot", slot) for slot, node in self.saved.items()}
+        leaves |= {node: ("value", str(node)) for node in self.values if node not in leaves}
+        for state, output in zip(graph.states, graph.outputs, strict=True):
+            leaves.setdefault(output, ("new", state))
+        leaves |= self._inputs("old")
+        leaves |= {node: ("row", node) for node in self.kept_rows}
+        waits: dict[int, list[Place]] = {}
+        for operand in self.operands:
+            back = graph.find("back", str(operand.node))
+            if back is not None:
+                leaves[back] = ("back", str(operand.node))
+                waits[back] = [("slot", ("x", gate)) for gate in operand.joint]
+                waits[back] += [("slot", ("r", gate)) for gate in operand.split]
+        writes: list[tuple[Place, int | None]] = [
+            (("slot", slot), self.adjoints.get(slot)) for slot in self.slots
+        ]
+        writes += [(("adjoint", state), self.state_adjoints.get(state)) for state in graph.states]
+        writes += [(("d_parameter", name), node) for name, node in self.param_adjoints.items()]
+        return build_program(graph, leaves, writes, waits, self.kept_rows, raw=False)
+
+    @functools.cached_property
+    def kept_rows(self) -> tuple[int, ...]:
+        """What is one number a row and forward keeps for backward."""
+        graph = self.graph
+        forward = set(graph.reach(graph.outputs))
+        rows = frozenset(i for i in forward if graph.rank(i) == Rank.ROW)
+        roots = [*self.adjoints.values(), *self.state_adjoints.values(), *self.param_adjoints.values()]
+        given = _given(graph, self.values) | frozenset(self.saved.values()) | rows
+        return tuple(i for i in graph.reach(roots, given) if i in rows)
+
+    def _inputs(self, old: str) -> dict[int, Place]:
+        """Return where the inputs lie that are neither slots nor brought by a product."""
+        places = {
+            "s": old,
+            "d": "adjoint",
+            "p": "parameter",
+            "k": "scalar",
+            "rate": "rate",
+            "uniform": "uniform",
+        }
+        places |= {"mask": "mask", "width": "width"}
+        return {
+            index: (places[node.value[0]], node.value[1])
+            for index, node in enumerate(self.graph.nodes)
+            if node.op == "input" and node.value[0] in places
+        }
 
 
 def schedule(graph: Graph) -> Schedule:
@@ -85,59 +213,87 @@ def schedule(graph: Graph) -> Schedule:
     >>> {slot: plan.graph.nodes[node].op for slot, node in plan.saved.items()}
     {('x', 'r'): 'sigmoid', ('x', 'z'): 'sigmoid', ('x', 'n'): 'tanh', ('r', 'n'): 'input'}
     """
-    joint_nodes = _find_joint_gates(graph)
     live = graph.reach(graph.outputs)
-    joint = tuple(gate for gate in graph.gates if gate in joint_nodes)
-    rest = [gate for gate in graph.gates if gate not in joint_nodes]
-    split = tuple(gate for gate in rest if _find_input(graph, live, ("r", gate)) is not None)
-    apart = tuple(gate for gate in rest if gate not in split)
+    recurrent = graph.recurrent_parts
+    joint_nodes = _find_joint_gates(graph, live, recurrent)
+    operands = _find_operands(graph, recurrent, joint_nodes)
+    apart = tuple(gate for gate in graph.gates if gate not in recurrent)
 
-    leaves: dict[Slot, int] = {("x", gate): joint_nodes[gate] for gate in joint}
-    for slot in [("x", gate) for gate in split + apart] + [("r", gate) for gate in split]:
-        node = _find_input(graph, live, slot)
+    leaves: dict[Slot, int] = {}
+    for gate in graph.gates:
+        if gate in joint_nodes:
+            leaves["x", gate] = joint_nodes[gate]
+            continue
+        node = graph.find("x", gate, live)
         if node is not None:
-            leaves[slot] = node
+            leaves["x", gate] = node
+        if gate in recurrent:
+            leaves["r", gate] = recurrent[gate]
 
-    graph, input_adjoints = derive(graph)
-    slots = [("x", gate) for gate in joint + split + apart] + [("r", gate) for gate in split]
-    adjoints = {slot: input_adjoints[slot] for slot in slots if slot in input_adjoints}
-    state_adjoints = {s: input_adjoints["s", s] for s in graph.states if ("s", s) in input_adjoints}
-    saved = _choose_saved(graph, leaves, [*adjoints.values(), *state_adjoints.values()])
-    saved = {slot: saved[slot] for slot in slots if slot in saved}
-    return Schedule(graph, joint, split, apart, leaves, saved, adjoints, state_adjoints)
+    values = tuple(operand.node for operand in operands if operand.node is not None)
+    graph, found = derive(graph)
+    plan = Schedule(graph, operands, apart, leaves, {}, {}, {}, {})
+    adjoints = {slot: found[slot] for slot in plan.slots if slot in found}
+    state_adjoints = {s: found["s", s] for s in graph.states if ("s", s) in found}
+    param_adjoints = {p: found["p", p] for p in graph.params if ("p", p) in found}
+    roots = [*adjoints.values(), *state_adjoints.values(), *param_adjoints.values()]
+    saved = _choose_saved(graph, leaves, values, roots)
+    saved = {slot: saved[slot] for slot in plan.slots if slot in saved}
+    return Schedule(graph, operands, apart, leaves, saved, adjoints, state_adjoints, param_adjoints)
 
 
-def _find_joint_gates(graph: Graph) -> dict[str, int]:
+def _find_joint_gates(graph: Graph, live: list[int], recurrent: dict[str, int]) -> dict[str, int]:
     """Return the node ``x.k + r.k`` of every gate whose parts are read nowhere else."""
-    live = graph.reach(graph.outputs)
     readers: dict[int, list[int]] = {index: [] for index in live}
     for index in live:
         for arg in graph.nodes[index].args:
             readers[arg].append(index)
     joint = {}
-    for gate in graph.gates:
-        x, r = (_find_input(graph, live, (kind, gate)) for kind in "xr")
-        if x is None or r is None or x in graph.outputs or r in graph.outputs:
+    for gate, r in recurrent.items():
+        x = graph.find("x", gate, live)
+        if x is None or x in graph.outputs or r in graph.outputs:
             continue
         if len(readers[x]) == 1 and readers[x] == readers[r] and graph.nodes[readers[x][0]].op == "add":
             joint[gate] = readers[x][0]
     return joint
 
 
-def _find_input(graph: Graph, live: list[int], value: tuple[str, str]) -> int | None:
-    return next((i for i in live if graph.nodes[i].op == "input" and graph.nodes[i].value == value), None)
+def _find_operands(graph: Graph, recurrent: dict[str, int], joint: dict[str, int]) -> tuple[Operand, ...]:
+    """Return the operands: the first state, then the computed values in the order of computation."""
+    gates_of: dict[int | None, list[str]] = {}
+    for gate, index in recurrent.items():
+        node = graph.nodes[index]
+        gates_of.setdefault(node.args[0] if node.op == "product" else None, []).append(gate)
+    return tuple(
+        Operand(
+            value,
+            tuple(gate for gate in gates_of[value] if gate in joint),
+            tuple(gate for gate in gates_of[value] if gate not in joint),
+        )
+        for value in sorted(gates_of, key=lambda value: -1 if value is None else value)
+    )
 
 
-def _choose_saved(graph: Graph, leaves: dict[Slot, int], roots: list[int]) -> dict[Slot, int]:
+def _given(graph: Graph, values: tuple[int, ...]) -> frozenset[int]:
+    """Return what backward can read for nothing: states, their adjoints, operands, and inputs of no slot."""
+    return frozenset((*graph.outputs, *values)).union(
+        index
+        for index, node in enumerate(graph.nodes)
+        if node.op == "input" and node.value[0] not in ("x", "r")
+    )
+
+
+def _choose_saved(
+    graph: Graph, leaves: dict[Slot, int], values: tuple[int, ...], roots: list[int]
+) -> dict[Slot, int]:
     """Give every slot the node that backward will read from it.
 
-    Backward can read the states before and after the step for nothing. Of the expensive values it wants beyond
-    those, keep as many as there are slots whose own content is then not wanted.
+    Of the expensive values that backward wants beyond what it is given, keep as many as there are slots whose own
+    content is then not wanted.
     """
-    given = frozenset(graph.outputs).union(
-        index for index, node in enumerate(graph.nodes) if node.op == "input" and node.value[0] in "sd"
-    )
     forward = set(graph.reach(graph.outputs))
+    rows = frozenset(i for i in forward if graph.rank(i) == Rank.ROW)
+    given = _given(graph, values) | rows
     slot_of = {node: slot for slot, node in leaves.items()}
 
     def wanted_leaves(kept: frozenset[int]) -> set[int]:
@@ -147,7 +303,9 @@ def _choose_saved(graph: Graph, leaves: dict[Slot, int], roots: list[int]) -> di
         return len(leaves) - len(wanted_leaves(kept)) - len(kept)
 
     kept = frozenset(
-        i for i in graph.reach(roots, given) if i in forward - given and graph.nodes[i].op in _EXPENSIVE
+        i
+        for i in graph.reach(roots, given)
+        if i in forward - given and graph.nodes[i].op in _EXPENSIVE and graph.rank(i) == Rank.UNIT
     )
     while kept and room(kept) < 0:
         kept -= {max(kept, key=lambda node: (room(kept - {node}), node))}

@@ -1,24 +1,37 @@
 """Trace: call a cell's step once with symbols, and record what it computes as a graph.
 
 A step is scalar Python over one hidden unit, ``step(x, r, s)``: ``x.k`` is gate k's input part, ``r.k`` its
-recurrent part and ``s.name`` a state before the step; it returns the new states. Symbols overload arithmetic
-and comparisons; `rondeau.kernels.cell.cell_math` holds the functions. The trace sees one path through the
-step, so whatever would need a value (``if``, ``len``, ``math.tanh``) is an error that shows the user's line.
+recurrent part and ``s.name`` a state before the step; it returns the new states. A fourth argument ``p`` holds
+learned vectors, keyword-only arguments are scalars of the run, and ``r.k(value)`` applies gate k's recurrent matrix
+to a value instead of the first state. Symbols overload arithmetic and comparisons; `rondeau.kernels.cell.cell_math`
+holds the functions. The trace sees one path through the step, so whatever would need a value (``if``, ``len``,
+``math.tanh``) is an error that shows the user's line.
 """
 
 from __future__ import annotations
 
 import difflib
+import enum
 import inspect
 import linecache
 import numbers
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
-__all__ = ["OPERATIONS", "CellError", "Graph", "Node", "Symbol", "trace"]
+__all__ = [
+    "OPERATIONS",
+    "CellError",
+    "Graph",
+    "Node",
+    "Rank",
+    "Regularisers",
+    "Symbol",
+    "scalars_of",
+    "trace",
+]
 
 # Where a step's call may have led when it fails; its own line is the one before.
 _CALLED = (__name__.rpartition(".")[0], "rondeau.tensor", "rondeau.nn.functional", "numpy")
@@ -26,6 +39,7 @@ _CALLED = (__name__.rpartition(".")[0], "rondeau.tensor", "rondeau.nn.functional
 #: Every operation of the language and its number of operands. `derive` holds its derivative, each target its code.
 OPERATIONS: Mapping[str, int] = {
     **dict.fromkeys(("neg", "abs", "sqrt", "exp", "log", "sigmoid", "tanh", "relu", "softplus", "not"), 1),
+    "sum": 1,  # over the hidden units of a row
     **dict.fromkeys(("add", "sub", "mul", "div", "minimum", "maximum", "and", "or"), 2),
     **dict.fromkeys(("lt", "le", "gt", "ge", "eq", "ne"), 2),
     "where": 3,
@@ -42,11 +56,46 @@ class CellError(Exception):
     """A step that cannot be traced. The message names the file and line of the step and shows it."""
 
 
-class Node(NamedTuple):
-    """One value of a graph: an operation on earlier nodes, a constant, or an input.
+class Rank(enum.IntEnum):
+    """Of how many numbers a value consists."""
 
-    ``op`` is a key of `OPERATIONS`, ``"const"`` (``value`` is a float) or ``"input"`` (``value`` is a pair
-    such as ``("x", "gate")``); ``args`` are indices of earlier nodes.
+    CALL = 0
+    """One number for the whole run: a constant or a scalar of the run."""
+    ROW = 1
+    """One number per batch row, as a sum over the hidden units is."""
+    UNIT = 2
+    """One number per batch row and hidden unit."""
+
+
+class Regularisers(NamedTuple):
+    """What a trace weaves into a step; the rates are scalars of the run.
+
+    Attributes
+    ----------
+    dropout : bool
+        What recurrent matrices multiply is first multiplied by a mask that does not vary over time
+        (Gal, Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", 2016).
+    zoneout : tuple of str
+        States of which units keep their old value at random (Krueger et al., "Zoneout", 2017).
+    expected : bool
+        Zoneout by its expectation, ``rate * old + (1 - rate) * new``, as in evaluation.
+    """
+
+    dropout: bool = False
+    zoneout: tuple[str, ...] = ()
+    expected: bool = False
+
+
+class Node(NamedTuple):
+    """One value of a graph: an operation on earlier nodes, a constant, an input, or a recurrent product.
+
+    ``op`` is a key of `OPERATIONS`, ``"const"`` (``value`` is a float), ``"input"`` (``value`` is a pair such as
+    ``("x", "gate")``) or ``"product"`` (gate ``value``'s recurrent matrix and bias, applied to the one argument);
+    ``args`` are indices of earlier nodes.
+
+    Inputs are ``("x", gate)``, ``("r", gate)``, ``("s", state)``, ``("p", parameter)``, ``("k", scalar)``, the zoneout
+    rate ``("rate", state)``, ``("uniform", state)``: a number drawn from [0, 1), ``("mask", "h")``: that of recurrent
+    dropout, and ``("width", "H")``: the number of hidden units.
     """
 
     op: str
@@ -68,13 +117,15 @@ class Graph:
         Node index to the name of the step's variable that held it; only for readable generated source.
     """
 
-    def __init__(self, gates: tuple[str, ...], states: tuple[str, ...]) -> None:
+    def __init__(self, gates: tuple[str, ...], states: tuple[str, ...], params: tuple[str, ...] = ()) -> None:
         self.gates = gates
         self.states = states
+        self.params = params
         self.nodes: list[Node] = []
         self.outputs: tuple[int, ...] = ()
         self.labels: dict[int, str] = {}
         self._index: dict[tuple[str, tuple[int, ...], str], int] = {}
+        self._ranks: list[Rank] = []
 
     def add(self, op: str, args: tuple[int, ...] = (), value: Any = None) -> Symbol:
         """Record a node, or find the equal one that is already there."""
@@ -83,7 +134,21 @@ class Graph:
         if index is None:
             index = self._index[key] = len(self.nodes)
             self.nodes.append(Node(op, args, value))
+            self._ranks.append(self._rank(op, args, value))
         return Symbol(self, index)
+
+    def rank(self, index: int) -> Rank:
+        """Return of how many numbers a node consists."""
+        return self._ranks[index]
+
+    def _rank(self, op: str, args: tuple[int, ...], value: Any) -> Rank:
+        if op == "sum":
+            return Rank.ROW
+        if op == "const" or (op == "input" and value[0] in ("k", "rate", "width")):
+            return Rank.CALL
+        if op in ("input", "product"):
+            return Rank.UNIT
+        return max(self._ranks[arg] for arg in args)
 
     def input(self, kind: str, name: str) -> Symbol:
         """Return the symbol of an input, such as ``("x", gate)``."""
@@ -107,6 +172,8 @@ class Graph:
                     if wants_truth
                     else f"{op} takes numbers, and its operand {position} is a comparison: use where(condition, 1, 0)"
                 )
+        if op == "sum" and self.rank(symbols[0].index) != Rank.UNIT:  # every unit has the same
+            return symbols[0] * self.input("width", "H")
         return self.add(op, tuple(symbol.index for symbol in symbols))
 
     def is_truth(self, index: int) -> bool:
@@ -115,10 +182,30 @@ class Graph:
 
     def copy(self) -> Graph:
         """Return a graph with the same nodes, to which others can be added."""
-        other = Graph(self.gates, self.states)
+        other = Graph(self.gates, self.states, self.params)
         other.nodes, other.outputs = list(self.nodes), self.outputs
         other.labels, other._index = dict(self.labels), dict(self._index)
+        other._ranks = list(self._ranks)
         return other
+
+    def find(self, kind: str, name: str, among: Iterable[int] | None = None) -> int | None:
+        """Return the node of an input, None where there is none."""
+        indices = range(len(self.nodes)) if among is None else among
+        return next(
+            (i for i in indices if self.nodes[i].op == "input" and self.nodes[i].value == (kind, name)), None
+        )
+
+    @property
+    def recurrent_parts(self) -> dict[str, int]:
+        """The node of every gate's recurrent part that the step reads, in the order of the gates."""
+        parts = {}
+        for index in self.reach(self.outputs):
+            node = self.nodes[index]
+            if node.op == "product":
+                parts[node.value] = index
+            elif node.op == "input" and node.value[0] == "r":
+                parts[node.value[1]] = index
+        return {gate: parts[gate] for gate in self.gates if gate in parts}
 
     def reach(self, roots: tuple[int, ...] | list[int], known: frozenset[int] = frozenset()) -> list[int]:
         """Return, in order, the nodes that ``roots`` need, themselves included, without looking behind ``known``."""
@@ -135,14 +222,12 @@ class Graph:
         lines = []
         for index in self.reach(self.outputs):
             op, args, value = self.nodes[index]
-            body = (
-                value
-                if op == "const"
-                else f"{value[0]}.{value[1]}"
-                if op == "input"
-                else " ".join(f"%{a}" for a in args)
-            )
-            lines.append(f"%{index} = {op} {body}")
+            words = [op, *(f"%{a}" for a in args)]
+            if op == "input":
+                words.append(".".join(value))
+            elif value is not None:
+                words.insert(1, str(value))
+            lines.append(f"%{index} = {' '.join(words)}")
         lines += [f"new {state} = %{index}" for state, index in zip(self.states, self.outputs, strict=True)]
         return "\n".join(lines)
 
@@ -285,8 +370,32 @@ class Symbol:
         )
 
 
+class RecurrentPart(Symbol):
+    """``r.k``, gate k's recurrent part; called with a value, its recurrent matrix applied to that value."""
+
+    __slots__ = ("gate", "keep")
+
+    def __init__(self, graph: Graph, index: int, gate: str, keep: Symbol | None) -> None:
+        super().__init__(graph, index)
+        self.gate, self.keep = gate, keep
+
+    def __call__(self, *values: object) -> Symbol:
+        if len(values) != 1:
+            raise_at_user_line(f"r.{self.gate}(value) takes one value, got {len(values)}")
+        (value,) = values
+        if not isinstance(value, Symbol):
+            raise_at_user_line(
+                f"r.{self.gate}(value) takes a value that the step computed, not {type(value).__name__}"
+            )
+        if self.keep is not None:
+            value = self.graph.apply("mul", value, self.keep)
+        if self.graph.rank(value.index) != Rank.UNIT:
+            raise_at_user_line(f"r.{self.gate}(value) takes one number per hidden unit")
+        return self.graph.add("product", (value.index,), self.gate)
+
+
 class Inputs:
-    """The inputs of one kind as attributes: ``x.gate``, ``r.gate`` or ``s.state``."""
+    """The inputs of one kind as attributes: ``x.gate``, ``r.gate``, ``s.state`` or ``p.parameter``."""
 
     def __init__(self, letter: str, what: str, symbols: Mapping[str, Symbol]) -> None:
         self.__dict__.update(symbols)
@@ -302,15 +411,24 @@ class Inputs:
         )
 
 
-def trace(step: Callable[..., Any], gates: tuple[str, ...], states: tuple[str, ...]) -> Graph:
+def trace(
+    step: Callable[..., Any],
+    gates: tuple[str, ...],
+    states: tuple[str, ...],
+    params: tuple[str, ...] = (),
+    regularisers: Regularisers = Regularisers(),  # noqa: B008 - an immutable default
+) -> Graph:
     """Call ``step`` once with symbols and return the graph of what it computes.
 
     Parameters
     ----------
     step : callable
         ``step(x, r, s)``, returning the new states in the order of ``states``: a tuple, or one value for one state.
-    gates, states : tuple of str
-        Names of the gates and of the states.
+        With ``params``, ``step(x, r, s, p)``. Keyword-only arguments are scalars of the run; see `scalars_of`.
+    gates, states, params : tuple of str
+        Names of the gates, of the states, and of the learned vectors.
+    regularisers : Regularisers, optional
+        What to weave into the step.
 
     Returns
     -------
@@ -333,12 +451,17 @@ def trace(step: Callable[..., Any], gates: tuple[str, ...], states: tuple[str, .
     """
     _check_names(step, gates, "gate")
     _check_names(step, states, "state")
-    _check_signature(step)
-    graph = Graph(tuple(gates), tuple(states))
+    if params:
+        _check_names(step, params, "parameter")
+    scalars = scalars_of(step)
+    _check_signature(step, params)
+    graph = Graph(tuple(gates), tuple(states), tuple(params))
     x = Inputs("x", "gate", {gate: graph.input("x", gate) for gate in gates})
-    r = Inputs("r", "gate", {gate: graph.input("r", gate) for gate in gates})
+    r = Inputs("r", "gate", _recurrent_parts(graph, regularisers.dropout))
     s = Inputs("s", "state", {state: graph.input("s", state) for state in states})
-    results, variables = _call_and_keep_variables(step, x, r, s)
+    p = [Inputs("p", "parameter", {param: graph.input("p", param) for param in params})] if params else []
+    given = {scalar: graph.input("k", scalar) for scalar in scalars}
+    results, variables = _call_and_keep_variables(step, (x, r, s, *p), given)
     results = results if isinstance(results, tuple) else (results,)
     if len(results) != len(states):
         raise CellError(
@@ -360,12 +483,75 @@ def trace(step: Callable[..., Any], gates: tuple[str, ...], states: tuple[str, .
             raise CellError(
                 f"{_describe_definition(step)}\nthe new state {state} must be a number, not {what}"
             )
+        if state in regularisers.zoneout:
+            symbol = _zone_out(graph, state, symbol, regularisers.expected)
         outputs.append(symbol.index)
     graph.outputs = tuple(outputs)
+    _check_products(step, graph)
     for name, value in variables.items():
         if isinstance(value, Symbol) and value.graph is graph and graph.nodes[value.index].op in OPERATIONS:
             graph.labels.setdefault(value.index, name)
     return graph
+
+
+def scalars_of(step: Callable[..., Any]) -> dict[str, float]:
+    """Return the scalars of a step and their defaults: its keyword-only parameters.
+
+    Examples
+    --------
+    >>> scalars_of(lambda x, r, s, *, leak=0.5: (1 - leak) * s.h + leak * x.h)
+    {'leak': 0.5}
+    """
+    try:
+        parameters = inspect.signature(step).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    scalars = {}
+    for parameter in parameters:
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            default = parameter.default
+            if isinstance(default, bool) or not isinstance(default, numbers.Real):
+                raise CellError(
+                    f"{_describe_definition(step)}\nthe scalar {parameter.name} needs a number as its default, "
+                    f"as in *, {parameter.name}=0.5"
+                )
+            scalars[parameter.name] = float(default)
+    return scalars
+
+
+def _recurrent_parts(graph: Graph, dropout: bool) -> dict[str, Symbol]:
+    """Return ``r.k`` for every gate; with recurrent dropout it is the product with the masked first state."""
+    if not dropout:
+        return {gate: RecurrentPart(graph, graph.input("r", gate).index, gate, None) for gate in graph.gates}
+    keep = graph.input("mask", "h")
+    masked = graph.apply("mul", graph.input("s", graph.states[0]), keep)
+    return {
+        gate: RecurrentPart(graph, graph.add("product", (masked.index,), gate).index, gate, keep)
+        for gate in graph.gates
+    }
+
+
+def _zone_out(graph: Graph, state: str, new: Symbol, expected: bool) -> Symbol:
+    """Return the new state of which some units keep the old value, or the expectation of it."""
+    old, rate = graph.input("s", state), graph.input("rate", state)
+    if expected:
+        return rate * old + (1 - rate) * new
+    return graph.apply("where", graph.input("uniform", state) < rate, old, new)
+
+
+def _check_products(step: Callable[..., Any], graph: Graph) -> None:
+    """Refuse a recurrent matrix that is used twice: its product is computed once a step."""
+    seen: set[str] = set()
+    for index in graph.reach(graph.outputs):
+        node = graph.nodes[index]
+        if node.op == "product" or (node.op == "input" and node.value[0] == "r"):
+            gate = node.value if node.op == "product" else node.value[1]
+            if gate in seen:
+                raise CellError(
+                    f"{_describe_definition(step)}\nr.{gate} is applied to two values, and a recurrent matrix to one: "
+                    "give the cell another gate"
+                )
+            seen.add(gate)
 
 
 def raise_at_user_line(message: str) -> NoReturn:
@@ -393,11 +579,13 @@ def _describe_definition(step: Callable[..., Any]) -> str:
     return _describe_line(code.co_filename, code.co_firstlineno, code.co_name)
 
 
-def _call_and_keep_variables(step: Callable[..., Any], *arguments: Inputs) -> tuple[Any, dict[str, Any]]:
+def _call_and_keep_variables(
+    step: Callable[..., Any], arguments: tuple[Inputs, ...], scalars: dict[str, Symbol]
+) -> tuple[Any, dict[str, Any]]:
     """Call the step; return its result and its local variables, whose names the generated source uses."""
     code = getattr(step, "__code__", None)
     if code is None or sys.getprofile() is not None:  # someone is profiling: do without the names
-        return step(*arguments), {}
+        return step(*arguments, **scalars), {}
     variables: dict[str, Any] = {}
 
     def watch(frame: FrameType, event: str, _: object) -> None:
@@ -406,7 +594,7 @@ def _call_and_keep_variables(step: Callable[..., Any], *arguments: Inputs) -> tu
 
     sys.setprofile(watch)
     try:
-        return step(*arguments), variables
+        return step(*arguments, **scalars), variables
     finally:
         sys.setprofile(None)
 
@@ -430,14 +618,18 @@ def _check_names(step: Callable[..., Any], names: tuple[str, ...], what: str) ->
         raise CellError(f"{_describe_definition(step)}\n{what}s must differ, got {', '.join(names)}")
 
 
-def _check_signature(step: Callable[..., Any]) -> None:
+def _check_signature(step: Callable[..., Any], params: tuple[str, ...]) -> None:
+    arguments = "x (input parts), r (recurrent parts), s (states)"
+    count, wanted = (
+        (4, f"four arguments: {arguments}, p (parameters)")
+        if params
+        else (3, f"three arguments: {arguments}")
+    )
     try:
-        inspect.signature(step).bind(None, None, None)
+        inspect.signature(step).bind(*[None] * count)
     except TypeError:
-        raise CellError(
-            f"{_describe_definition(step)}\n"
-            "a step takes three arguments: x (input parts), r (recurrent parts), s (states)"
-        ) from None
+        hint = "" if params else "; one that reads learned vectors p needs params={...} beside its gates"
+        raise CellError(f"{_describe_definition(step)}\na step takes {wanted}{hint}") from None
     except ValueError as error:  # what is written in C may have no signature
         raise CellError(f"a step is a Python function of x, r and s, got {step!r}") from error
 

@@ -27,7 +27,7 @@ from numba.extending import intrinsic
 from rondeau.kernels.cache import cached_njit, need_symbol, provide_symbol
 from rondeau.kernels.product.tiles import TILE
 
-__all__ = ["advance", "compute_tile", "lanes_of", "pointer_to", "vector_name"]
+__all__ = ["advance", "compute_tile", "lanes_of", "pointer_at", "pointer_to", "vector_name"]
 
 _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 
@@ -333,6 +333,17 @@ def pointer_to(typingctx: Any, array: Any, index: Any) -> Any:
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
         value, index = arguments
         return builder.gep(context.make_array(signature.args[0])(context, builder, value).data, [index])
+
+    return signature, codegen
+
+
+@intrinsic
+def pointer_at(typingctx: Any, array: Any, address: Any) -> Any:
+    """Give a pointer to the numbers at an address, of the array's dtype; the caller keeps them alive."""
+    signature = types.CPointer(array.dtype)(array, types.intp)
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
+        return builder.inttoptr(arguments[1], context.get_value_type(signature.return_type))
 
     return signature, codegen
 

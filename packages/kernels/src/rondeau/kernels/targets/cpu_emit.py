@@ -1,11 +1,19 @@
 """Emit: the pointwise row of a scheduled cell as Python source that Numba compiles, forward and backward.
 
-The row is all that is compiled per cell. Both directions have one signature for every cell of a dtype, so that
-the drivers of `cpu_run` are compiled once and take a row as an argument.
+The row is all that is compiled per cell: one function for each phase of each direction. All have one signature for a
+dtype, so that the drivers of `cpu_run` are compiled once and take rows as an argument.
 
-A row function serves ``count`` batch rows of one step. Slot k of row n is ``gates[n, k]`` (H numbers), slots in
-the order of `Schedule.order`; `recurrent` has the second slots of split gates. State i of row n is
-``states[n, i]``.
+A row function serves ``count`` batch rows of one step, and their hidden units from ``low`` to ``high - 1``:
+
+* ``gates[row + b, k]`` is the k-th slot of batch row b (H numbers), slots in the order of `Schedule.order`;
+  `recurrent` has the second slots of split gates, `bias[0]` what is added to each slot, `values` the operands that the
+  step computes;
+* ``states[i, old + b]`` and ``states[i, new + b]`` are state i before and after the step, ``d_states[i, batch + b]``
+  its adjoint, ``d_values[k, batch + b]`` that of an operand;
+* ``d_params[batch + b]`` sums the adjoints of the learned vectors ``params[0]`` over time;
+* ``row_values[row + b, 0]`` holds what is one number a row, ``carry[batch + b]`` what one loop hands to another;
+* ``mask[batch + b, 0]`` is that of recurrent dropout; ``places[row + b]`` the row's time and place in the caller's
+  batch, which with ``key`` and ``stream`` determine its random numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +22,7 @@ import keyword
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numba
 import numpy as np
@@ -22,23 +30,23 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from rondeau.kernels import scalar
+from rondeau.kernels import philox, scalar
 from rondeau.kernels.cache import address_of, cached_njit, kernel_njit
 from rondeau.kernels.cell.schedule import Schedule, Slot
+from rondeau.kernels.cell.timeline import Place, Program, Read, Write
 from rondeau.kernels.targets.lanes import lanes
 
 __all__ = [
-    "BACKWARD_ARGUMENTS",
-    "FORWARD_ARGUMENTS",
+    "ARGUMENTS",
     "CompiledRow",
     "call_row",
-    "emit_backward",
-    "emit_forward",
+    "emit",
     "row_signature",
 ]
 
-FORWARD_ARGUMENTS = "gates, recurrent, bias, states, row, old, new, count"
-BACKWARD_ARGUMENTS = "gates, recurrent, states, d_states, row, old, new, batch, count"
+_READ = "gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask"
+_ARRAYS = f"{_READ}, d_states, d_params, d_values"
+ARGUMENTS = f"{_ARRAYS}, places, key, stream, row, old, new, batch, count, low, high"
 
 CODE = {
     "add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "div": "{} / {}", "neg": "-{}", "abs": "abs({})",
@@ -60,45 +68,26 @@ def _maximum(a, b):  # type: ignore[no-untyped-def]
     return a if a >= b or a != a else b
 
 
+@kernel_njit(forceinline=True, fastmath={"contract", "reassoc"})
+def _add_in_any_order(total, term):  # type: ignore[no-untyped-def]
+    """Add to a sum whose order the compiler chooses, once for all rows: without that leave it stays scalar."""
+    return total + term
+
+
 #: What generated source may call.
 _FUNCTIONS: dict[str, Any] = {
     **{name: getattr(scalar, name) for name in ("exp", "log", "sigmoid", "softplus", "tanh")},
-    "sqrt": math.sqrt, "minimum": _minimum, "maximum": _maximum, "lanes": lanes,
+    "sqrt": math.sqrt, "minimum": _minimum, "maximum": _maximum, "lanes": lanes, "add_to": _add_in_any_order,
+    "random_word": philox.random_word,
     "float32": numba.float32, "float64": numba.float64, "inf": math.inf, "nan": math.nan,
 }  # fmt: skip
-_ARGUMENTS = {*FORWARD_ARGUMENTS.split(", "), *BACKWARD_ARGUMENTS.split(", ")}
-_RESERVED = frozenset({*_FUNCTIONS, *_ARGUMENTS, "b", "j", "abs", "range"})
+_RESERVED = frozenset({*_FUNCTIONS, *ARGUMENTS.split(", "), "b", "j", "abs", "range", "time", "place"})
 
 
-def emit_forward(name: str, plan: Schedule, dtype: Any) -> str:
-    """Return the source of the forward row: slots and old states in, new states and saved slots out."""
-    row = _Row(plan, dtype)
-    for slot, node in plan.leaves.items():
-        kind, gate = slot
-        label = f"a_{gate}" if gate in plan.joint else f"{kind}_{gate}"
-        row.may_read(node, f"{row.slot(slot)}[j] + {row.bias(slot)}[j]", label)
-    for state in plan.graph.states:
-        row.may_read(row.input("s", state), f"{row.state('old', state)}[j]", f"s_{state}")
-    writes: list[tuple[str, int | None]] = [(row.slot(slot), node) for slot, node in plan.saved.items()]
-    writes += [
-        (row.state("new", s), node) for s, node in zip(plan.graph.states, plan.graph.outputs, strict=True)
-    ]
-    return row.source(_function_name(name, "forward"), FORWARD_ARGUMENTS, writes)
-
-
-def emit_backward(name: str, plan: Schedule, dtype: Any) -> str:
-    """Return the source of the backward row: saved slots become adjoints, in place, and so do the states' adjoints."""
-    row = _Row(plan, dtype)
-    for slot, node in plan.saved.items():
-        label = slot[1] if slot[0] == "x" else f"r_{slot[1]}"
-        row.may_read(node, f"{row.slot(slot)}[j]", label)
-    for state, output in zip(plan.graph.states, plan.graph.outputs, strict=True):
-        row.may_read(row.input("d", state), f"{row.adjoint(state)}[j]", f"d_new_{state}")
-        row.may_read(row.input("s", state), f"{row.state('old', state)}[j]", f"s_{state}")
-        row.may_read(output, f"{row.state('new', state)}[j]", state)
-    writes: list[tuple[str, int | None]] = [(row.slot(slot), plan.adjoints.get(slot)) for slot in plan.slots]
-    writes += [(row.adjoint(state), plan.state_adjoints.get(state)) for state in plan.graph.states]
-    return row.source(_function_name(name, "backward"), BACKWARD_ARGUMENTS, writes)
+def emit(name: str, direction: str, plan: Schedule, dtype: Any) -> list[str]:
+    """Return the source of the row functions of a direction, ``"forward"`` or ``"backward"``, phase by phase."""
+    program: Program = getattr(plan, direction)
+    return [_Row(name, direction, plan, number, dtype).source() for number in range(len(program.phases))]
 
 
 def _function_name(cell: str, direction: str) -> str:
@@ -107,15 +96,12 @@ def _function_name(cell: str, direction: str) -> str:
     return name if name.isidentifier() else f"cell_{name}"
 
 
-def row_signature(arguments: str, dtype: Any) -> numba.core.typing.templates.Signature:
-    """Return the one signature of every row of a dtype, forward or backward."""
+def row_signature(dtype: Any) -> numba.core.typing.templates.Signature:
+    """Return the one signature of every row of a dtype."""
     array = types.Array(numba.from_dtype(np.dtype(dtype)), 3, "C")
-    names = arguments.split(", ")
-    kinds = [
-        array if name in ("gates", "recurrent", "bias", "states", "d_states") else types.intp
-        for name in names
-    ]
-    return types.void(*kinds)
+    kinds = {"places": types.Array(types.int64, 2, "C"), "key": types.uint64}
+    kinds |= dict.fromkeys(_ARRAYS.split(", "), array)
+    return types.void(*(kinds.get(name, types.intp) for name in ARGUMENTS.split(", ")))
 
 
 class CompiledRow:
@@ -127,12 +113,12 @@ class CompiledRow:
         Where its machine code lies; what `call_row` takes.
     """
 
-    def __init__(self, source: str, arguments: str, dtype: Any) -> None:
+    def __init__(self, source: str, dtype: Any) -> None:
         namespace = {**_FUNCTIONS, "__name__": __name__}
         exec(compile(source, "<rondeau row>", "exec"), namespace)
         name = source[len("def ") : source.index("(")]
         self.dispatcher = cached_njit(namespace[name], source=source)
-        self.address = address_of(self.dispatcher, row_signature(arguments, dtype))
+        self.address = address_of(self.dispatcher, row_signature(dtype))
 
 
 @intrinsic
@@ -155,94 +141,150 @@ def call_row(_: Any, address: Any, arguments: Any) -> tuple[Any, Callable[..., A
 
 
 class _Row:
-    """Source of one row function in the making: what it may read, under which names, and what it writes."""
+    """Source of one row function in the making."""
 
-    def __init__(self, plan: Schedule, dtype: Any) -> None:
-        self._plan, self._graph = plan, plan.graph
+    def __init__(self, name: str, direction: str, plan: Schedule, phase: int, dtype: Any) -> None:
+        program: Program = getattr(plan, direction)
+        self._plan, self._graph, self._program = plan, plan.graph, program
+        self._phase = program.phases[phase]
         self._number = np.dtype(dtype).name
-        self._lanes: dict[str, str] = {}  # name -> what it views, for all lanes that the row may use
-        self._reads: dict[int, str] = {}  # node -> the expression that reads it
-        self._wishes: dict[
-            int, str
-        ] = {}  # node -> a name for it, if it has no better one and this one is free
+        suffix = f"_{phase}" if len(program.phases) > 1 else ""
+        self._name = _function_name(name, direction + suffix)
+        self._lanes: dict[str, str] = {}  # name -> what it views, for all lanes that the function uses
+        self._needs_place = False
         self._names: dict[int, str] = {}
 
-    def slot(self, slot: Slot) -> str:
-        """Return the name of a slot's lane."""
-        kind, gate = slot
-        if kind == "x":
-            return self._lane(f"gate_{gate}", f"gates, row + b, {self._plan.order.index(gate)}")
-        return self._lane(f"recurrent_{gate}", f"recurrent, row + b, {self._plan.split.index(gate)}")
-
-    def bias(self, slot: Slot) -> str:
-        """Return the name of the lane of a slot's bias."""
-        kind, gate = slot
-        name = f"bias_{gate}" if kind == "x" else f"second_bias_{gate}"  # no gate's name makes them equal
-        return self._lane(name, f"bias, 0, {self._plan.slots.index(slot)}")
-
-    def state(self, when: str, state: str) -> str:
-        """Return the name of the lane of a state, ``"old"`` or ``"new"``."""
-        return self._lane(f"{when}_{state}", f"states, {self._graph.states.index(state)}, {when} + b")
-
-    def adjoint(self, state: str) -> str:
-        """Return the name of the lane of a state's adjoint."""
-        return self._lane(f"adjoint_{state}", f"d_states, {self._graph.states.index(state)}, batch + b")
-
-    def may_read(self, node: int | None, lane_expression: str, name: str) -> None:
-        """Offer a way to read a node from memory."""
-        if node is not None and node not in self._reads:
-            self._reads[node] = lane_expression
-            self._wishes.setdefault(node, name)
-
-    def input(self, kind: str, name: str) -> int | None:
-        """Return the node of an input, None where the graph has none."""
-        nodes = enumerate(self._graph.nodes)
-        return next((i for i, node in nodes if node.op == "input" and node.value == (kind, name)), None)
-
-    def source(self, name: str, arguments: str, writes: list[tuple[str, int | None]]) -> str:
-        """Return the function's source; a write of None is a write of zero."""
-        needed = self._graph.reach([node for _, node in writes if node is not None], frozenset(self._reads))
-        self._choose_names(needed, writes)
+    def source(self) -> str:
+        """Return the function's source."""
+        self._choose_names()
         body = []
-        for index in needed:
-            if index in self._reads:
-                body.append(f"{self._names[index]} = {self._reads[index]}")
-            elif self._graph.nodes[index].op != "const":
-                body.append(f"{self._names[index]} = {self._expression(index)}")
-        body += [
-            f"{lane}[j] = {self._number + '(0)' if node is None else self._operand(node)}"
-            for lane, node in writes
+        for loop in self._phase.loops:
+            body += [f"{self._names[n]} = {self._place(place, n)}" for n, place, _ in loop.row_reads]
+            body += [f"{self._names[n]} = {self._expression(n)}" for n in loop.row_nodes]
+            body += [
+                f"{self._place(place, n)} = {self._names[n]}" for place, n in loop.row_writes if n is not None
+            ]
+            body += [f"{self._names[n]} = {self._number}(0)" for n in loop.sums]
+            inner = [f"{self._names[read.node]} = {self._read(read)}" for read in loop.reads]
+            inner += [f"{self._names[n]} = {self._expression(n)}" for n in loop.nodes]
+            inner += [
+                f"{self._names[n]} = add_to({self._names[n]}, {self._operand(self._graph.nodes[n].args[0])})"
+                for n in loop.sums
+            ]
+            inner += [self._write(write) for write in loop.writes]
+            if inner:
+                body += ["for j in range(low, high):", *(f"    {line}" for line in inner)]
+        lines = [f"def {self._name}({ARGUMENTS}):"]
+        lines += [f"    {self._names[n]} = {self._call_value(n)}" for n in self._phase.call_nodes]
+        lines += ["    for b in range(count):"]
+        if self._needs_place:
+            lines += ["        time, place = places[row + b, 0], places[row + b, 1]"]
+        lines += [
+            f"        {lane} = lanes({view}, {k})" for k, (lane, view) in enumerate(self._lanes.items())
         ]
-        text = "\n".join(body)
-        used = [lane for lane in self._lanes if re.search(rf"\b{lane}\[j\]", text)]
-        lines = [f"def {name}({arguments}):", "    for b in range(count):"]
-        lines += [f"        {lane} = lanes({self._lanes[lane]}, {scope})" for scope, lane in enumerate(used)]
-        lines += ["        for j in range(states.shape[2]):"]
-        lines += [f"            {line}" for line in body]
+        lines += [f"        {line}" for line in body]
         return "\n".join(lines) + "\n"
+
+    def _read(self, read: Read) -> str:
+        kind, key = read.place
+        if kind == "uniform":
+            self._needs_place = True
+            stream = f"stream + {self._graph.states.index(str(key))}"
+            return (
+                f"{self._number}(random_word(key, {stream}, time, place, j)) * {self._number}({2.0**-24!r})"
+            )
+        value = f"{self._place(read.place, read.node)}[j]"
+        if read.raw:
+            slot = cast("Slot", key)
+            name = f"bias_{slot[1]}" if slot[0] == "x" else f"second_bias_{slot[1]}"
+            value += f" + {self._lane(name, f'bias, 0, {self._plan.slots.index(slot)}')}[j]"
+        return value
+
+    def _write(self, write: Write) -> str:
+        lane = self._place(write.place, write.node)
+        value = f"{self._number}(0)" if write.node is None else self._operand(write.node)
+        return f"{lane}[j] += {value}" if write.place[0] == "d_parameter" else f"{lane}[j] = {value}"
+
+    def _place(self, place: Place, node: int | None) -> str:
+        """Return the name of the lane at a place; for what is one number a row, where it lies."""
+        kind, key = place
+        if kind == "row":
+            return f"row_values[row + b, 0, {self._program.row_values.index(cast('int', key))}]"
+        if kind == "carry":
+            index = list(self._program.carries).index(cast("int", key))
+            row = "batch + b" if self._program.carries[cast("int", key)] else "batch"
+            return self._lane(f"carry_{index}", f"carry, {row}, {index}")
+        if kind == "slot":
+            where, gate = cast("Slot", key)
+            if where == "x":
+                return self._lane(f"gate_{gate}", f"gates, row + b, {self._plan.order.index(gate)}")
+            return self._lane(f"recurrent_{gate}", f"recurrent, row + b, {self._plan.split.index(gate)}")
+        name, graph = str(key), self._graph
+        if kind in ("old", "new"):
+            return self._lane(f"{kind}_{name}", f"states, {graph.states.index(name)}, {kind} + b")
+        if kind == "adjoint":
+            return self._lane(f"adjoint_{name}", f"d_states, {graph.states.index(name)}, batch + b")
+        if kind == "parameter":
+            return self._lane(f"param_{name}", f"params, 0, {graph.params.index(name)}")
+        if kind == "d_parameter":
+            return self._lane(f"gradient_{name}", f"d_params, batch + b, {graph.params.index(name)}")
+        if kind == "mask":
+            return self._lane(f"mask_{name}", "mask, batch + b, 0")
+        number = self._plan.values.index(int(name))
+        if kind == "value":
+            return self._lane(f"value_{number}", f"values, row + b, {number}")
+        assert kind == "back", kind
+        return self._lane(f"back_{number}", f"d_values, {number}, batch + b")
 
     def _lane(self, name: str, view: str) -> str:
         self._lanes.setdefault(name, view)
         return name
 
-    def _choose_names(self, needed: list[int], writes: list[tuple[str, int | None]]) -> None:
+    def _choose_names(self) -> None:
         """Name every value: by the user's variable, by where it is read or written, by its function, or by number."""
-        forward = frozenset(self._graph.reach(self._graph.outputs))
-        for lane, node in writes:
-            if node is not None:
-                kind, _, name = lane.partition("_")
-                name = f"r_{name}" if kind == "recurrent" else name
-                self._wishes.setdefault(node, name if node in forward else f"d_{name}")
-        taken = {*self._lanes, *_RESERVED}
-        for index in needed:
-            op, args, _ = self._graph.nodes[index]
-            wishes = [self._graph.labels.get(index), self._wishes.get(index)]
+        graph, loops = self._graph, self._phase.loops
+        wishes: dict[int, list[str]] = {}
+        for read in (read for loop in loops for read in loop.reads):
+            wishes.setdefault(read.node, []).append(_wish_of_read(read, self._plan))
+        forward = frozenset(graph.reach(graph.outputs))
+        for place, node in (write for loop in loops for write in loop.writes):
+            if node is not None and place[0] not in ("carry", "value"):
+                name = _wish_of_write(place)
+                wishes.setdefault(node, []).append(name if node in forward else f"d_{name}")
+        taken = set(_RESERVED)
+        taken |= {f"{kind}_{g}" for kind in ("gate", "recurrent", "bias", "second_bias") for g in graph.gates}
+        taken |= {f"{kind}_{s}" for kind in ("old", "new", "adjoint", "mask") for s in (*graph.states, "h")}
+        taken |= {f"{kind}_{p}" for kind in ("param", "gradient") for p in graph.params}
+        taken |= {f"{kind}_{k}" for kind in ("carry", "value", "back") for k in range(len(graph.nodes))}
+        for index in self._named():
+            op, args, value = graph.nodes[index]
+            options = [graph.labels.get(index, ""), *wishes.get(index, ())]
+            if op == "input" and value[0] in ("k", "rate", "width"):
+                options.append({"k": value[1], "rate": f"rate_{value[1]}", "width": "width"}[value[0]])
             if len(args) == 1 and args[0] in self._names:
-                wishes.append(f"{op}_{self._names[args[0]]}")
-            wishes += [f"v{index}", f"v{index}_"]
-            name = next(w for w in wishes if w and w not in taken and not keyword.iskeyword(w))
+                options.append(f"{op}_{self._names[args[0]]}")
+            options += [f"v{index}", f"v{index}_"]
+            name = next(o for o in options if o and o not in taken and not keyword.iskeyword(o))
             self._names[index] = name
             taken.add(name)
+
+    def _named(self) -> list[int]:
+        """Return every node that the function holds in a variable, in order."""
+        nodes = set(self._phase.call_nodes)
+        for loop in self._phase.loops:
+            nodes |= {*loop.row_nodes, *loop.nodes, *loop.sums}
+            nodes |= {read.node for read in (*loop.row_reads, *loop.reads)}
+            nodes |= {n for _, n in loop.row_writes if n is not None}
+        return sorted(nodes)
+
+    def _call_value(self, index: int) -> str:
+        node = self._graph.nodes[index]
+        if node.op != "input":
+            return self._expression(index)
+        kind, name = node.value
+        if kind == "width":
+            return f"{self._number}(states.shape[2])"
+        return f"scalars[0, 0, {self._plan.scalars.index((kind, name))}]"
 
     def _expression(self, index: int) -> str:
         node = self._graph.nodes[index]
@@ -250,6 +292,35 @@ class _Row:
 
     def _operand(self, index: int) -> str:
         node = self._graph.nodes[index]
-        if index not in self._reads and node.op == "const":
+        if index not in self._names and node.op == "const":
             return f"{self._number}({node.value!r})"
         return self._names[index]
+
+
+def _wish_of_read(read: Read, plan: Schedule) -> str:
+    """Return a good name for what is read from a place."""
+    kind, key = read.place
+    if kind == "slot":
+        where, gate = cast("Slot", key)
+        if not read.raw:
+            return gate if where == "x" else f"r_{gate}"
+        return f"a_{gate}" if gate in plan.joint else f"{where}_{gate}"
+    if kind in ("carry", "value", "back"):
+        return f"{kind[0]}{read.node}"
+    prefix = {
+        "old": "s_",
+        "adjoint": "d_new_",
+        "parameter": "p_",
+        "uniform": "draw_",
+        "mask": "keep_",
+        "new": "",
+    }
+    return f"{prefix[kind]}{key}"
+
+
+def _wish_of_write(place: Place) -> str:
+    kind, key = place
+    if kind == "slot":
+        where, gate = cast("Slot", key)
+        return gate if where == "x" else f"r_{gate}"
+    return f"p_{key}" if kind == "d_parameter" else str(key)

@@ -13,22 +13,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels import philox
 from rondeau.kernels.cell import cell_math
-from rondeau.kernels.cell.trace import Graph
+from rondeau.kernels.cell.trace import OPERATIONS, Graph
+from rondeau.kernels.targets.cpu_run import MASK_STREAM
 
 if TYPE_CHECKING:
-    from rondeau.kernels.sequence import Cell, Layout, Weights
+    from rondeau.kernels.sequence import Cell, Layout, Settings, Weights
 
-__all__ = ["NUMPY", "run", "step"]
-
-#: The functions of the language on NumPy arrays, and ``cat``, which joins a list of arrays by rows.
-NUMPY = SimpleNamespace(**{name: getattr(cell_math, name) for name in cell_math.__all__}, cat=np.concatenate)
+__all__ = ["FUNCTIONS", "NUMPY", "run"]
 
 OPERATORS = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "neg": operator.neg,
     "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "eq": operator.eq,
     "ne": operator.ne, "and": operator.and_, "or": operator.or_, "not": operator.invert,
 }  # fmt: skip
+
+#: The operations that a namespace of functions must offer by name, beside ``sum``, ``cat`` and ``constant``.
+FUNCTIONS = tuple(name for name in OPERATIONS if name not in OPERATORS and name != "sum")
+
+#: The functions of the language on NumPy arrays; ``cat`` joins a list of arrays by rows, ``constant`` makes an array of
+#: its own kind of a NumPy array, and ``sum`` adds up the last dimension and keeps it.
+NUMPY = SimpleNamespace(
+    **{name: getattr(cell_math, name) for name in FUNCTIONS},
+    cat=np.concatenate,
+    constant=lambda array: array,
+    sum=lambda x: x.sum(-1, keepdims=True),
+)
 
 
 def run(
@@ -38,36 +49,39 @@ def run(
     x: Any,
     weights: Weights,
     initial: tuple[Any, ...],
+    settings: Settings,
     *,
     reverse: bool = False,
-) -> tuple[Any, tuple[Any, ...]]:
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Run a cell over a ragged batch, step by step.
 
     Parameters
     ----------
     cell : Cell
     functions : namespace
-        `NUMPY`, or anything with the same names on arrays of its own: the functions of
-        `rondeau.kernels.cell.cell_math`, and ``cat(list of arrays)`` along the rows.
+        `NUMPY`, or anything with the same names on arrays of its own.
     layout : Layout
     x : array of (N, I), or int64 ids of (N,)
         Ids stand for one-hot rows.
     weights : Weights
     initial : tuple of array
         The states before the first step, (B, P) the first and (B, H) the others.
+    settings : Settings
+        With a value for every scalar of the cell.
     reverse : bool
         Run from each row's last step to its first.
 
     Returns
     -------
-    output : array of (N, P)
-        The first state after every step.
+    every : tuple of array, (N, P) and (N, H)
+        Each state after every step.
     final : tuple of array
         Each state after each row's own last step.
     """
     sizes, starts = layout.batch_sizes, layout.starts
     if not sizes.size:
-        return initial[0][:0], initial
+        return tuple(state[:0] for state in initial), initial
+    step = _Step(cell, functions, weights, settings, layout)
     states = tuple(initial)
     outputs: list[Any] = [None] * len(sizes)
     ended: list[tuple[Any, ...]] = []  # states of the rows that end at each step, in the order of the steps
@@ -85,48 +99,96 @@ def run(
         elif rows < states[0].shape[0]:
             ended.append(tuple(state[rows:] for state in states))
             states = tuple(state[:rows] for state in states)
-        states = step(cell.graph, functions, x[here], weights, states)
-        outputs[t] = states[0]
+        states = step(x[here], states, t)
+        outputs[t] = states
     if ended:
         states = tuple(
             functions.cat([state, *(e[i] for e in reversed(ended))]) for i, state in enumerate(states)
         )
-    return functions.cat(outputs), states
+    return tuple(functions.cat(list(every)) for every in zip(*outputs, strict=True)), states
 
 
-def step(graph: Graph, functions: Any, x: Any, weights: Weights, states: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the states after one step of ``x`` (n, I) from the states before it (n, H)."""
-    columns = len(graph.gates)
-    one_hot = len(x.shape) == 1
-    x_part = weights.weight_ih.T[x] if one_hot else x @ weights.weight_ih.T
-    r_part = states[0] @ weights.weight_hh.T
-    if weights.bias_ih is not None:
-        x_part = x_part + weights.bias_ih
-    if weights.bias_hh is not None:
-        r_part = r_part + weights.bias_hh
-    H = weights.weight_hh.shape[0] // columns
-    given = {("s", name): state for name, state in zip(graph.states, states, strict=True)}
-    for k, gate in enumerate(graph.gates):
-        given["x", gate] = x_part[:, k * H : (k + 1) * H]
-        given["r", gate] = r_part[:, k * H : (k + 1) * H]
-    new = evaluate(graph, functions, given)
-    # A state that is a constant gets the shape of the others.
-    new = tuple(0.0 * x_part[:, :H] + value if isinstance(value, float) else value for value in new)
-    if weights.weight_hr is not None:
-        new = (new[0] @ weights.weight_hr.T, *new[1:])
-    return new
+class _Step:
+    """One step of a cell: from ``x`` (n, I) and the states before it, (n, H) each, the states after it."""
 
+    def __init__(
+        self, cell: Cell, functions: Any, weights: Weights, settings: Settings, layout: Layout
+    ) -> None:
+        self._cell, self._functions, self._weights, self._settings = cell, functions, weights, settings
+        self._layout = layout
+        self._gates = len(cell.gates)
+        self._H = weights.weight_ih.shape[0] // self._gates
+        self._matrices = self._blocks_as_matrix() if cell.recurrent else None
 
-def evaluate(graph: Graph, functions: Any, given: dict[tuple[str, str], Any]) -> tuple[Any, ...]:
-    """Compute the outputs of a graph node by node."""
-    values: dict[int, Any] = {}
-    for index in graph.reach(graph.outputs):
-        node = graph.nodes[index]
-        if node.op == "input":
-            values[index] = given[node.value]
-        elif node.op == "const":
-            values[index] = node.value
+    def __call__(self, x: Any, states: tuple[Any, ...], t: int) -> tuple[Any, ...]:
+        cell, weights, H = self._cell, self._weights, self._H
+        one_hot = len(x.shape) == 1
+        x_part = weights.weight_ih.T[x] if one_hot else x @ weights.weight_ih.T
+        if weights.bias_ih is not None:
+            x_part = x_part + weights.bias_ih
+        given = {("x", gate): x_part[:, k * H : (k + 1) * H] for k, gate in enumerate(cell.gates)}
+        given |= {("s", name): state for name, state in zip(cell.states, states, strict=True)}
+        given |= {("p", name): vector for name, vector in zip(cell.params, weights.params, strict=True)}
+        given |= dict(self._settings.scalars)
+        given["width", "H"] = float(H)
+        new = self._evaluate(cell.graph, given, states[0], t)
+        # What is the same for all units gets the shape of the others.
+        new = tuple(0.0 * x_part[:, :H] + value for value in new)
+        if weights.weight_hr is not None:
+            new = (new[0] @ weights.weight_hr.T, *new[1:])
+        return new
+
+    def _evaluate(
+        self, graph: Graph, given: dict[tuple[str, str], Any], first: Any, t: int
+    ) -> tuple[Any, ...]:
+        """Compute the outputs of a graph node by node."""
+        values: dict[int, Any] = {}
+        for index in graph.reach(graph.outputs):
+            node = graph.nodes[index]
+            if node.op == "const":
+                values[index] = node.value
+            elif node.op == "product":
+                values[index] = self._multiply(node.value, values[node.args[0]])
+            elif node.op == "input":
+                kind, name = node.value
+                if kind == "r":
+                    values[index] = self._multiply(name, first)
+                elif kind in ("uniform", "mask"):
+                    values[index] = self._draw(kind, name, t, first.shape[0], first.dtype)
+                else:
+                    values[index] = given[node.value]
+            else:
+                function: Any = OPERATORS.get(node.op) or getattr(self._functions, node.op)
+                values[index] = function(*(values[arg] for arg in node.args))
+        return tuple(values[index] for index in graph.outputs)
+
+    def _multiply(self, gate: str, value: Any) -> Any:
+        """Apply a gate's recurrent matrix and bias."""
+        place, H = self._cell.recurrent.index(gate), self._H
+        rows = slice(place * H, (place + 1) * H)
+        product = value @ self._matrices[rows].T  # type: ignore[index]
+        return product if self._weights.bias_hh is None else product + self._weights.bias_hh[rows]
+
+    def _blocks_as_matrix(self) -> Any:
+        """Return the recurrent matrices in full where they are kept as blocks, one below the other."""
+        weight, heads, H = self._weights.weight_hh, self._settings.num_heads, self._H
+        if heads == 1:
+            return weight
+        repeated = self._functions.cat([weight.T] * heads).T
+        head_of_row = np.arange(weight.shape[0]) % H // (H // heads)
+        head_of_column = np.arange(H) // (H // heads)
+        own = (head_of_row[:, None] == head_of_column).astype(weight.dtype)
+        return repeated * self._functions.constant(own)
+
+    def _draw(self, kind: str, name: str, t: int, rows: int, dtype: Any) -> Any:
+        """Return the random numbers of a step, or the mask of recurrent dropout."""
+        settings, layout = self._settings, self._layout
+        origins, units = layout.origins[:rows, None], np.arange(self._H)
+        if kind == "uniform":
+            stream = settings.stream + self._cell.states.index(name)
+            drawn = philox.uniforms(settings.key, stream, layout.begins[:rows, None] + t, origins, units)
         else:
-            function: Any = OPERATORS.get(node.op) or getattr(functions, node.op)
-            values[index] = function(*(values[arg] for arg in node.args))
-    return tuple(values[index] for index in graph.outputs)
+            stream, rate = settings.stream + MASK_STREAM, settings.dropout
+            uniforms = philox.uniforms(settings.key, stream, philox.CONSTANT_OVER_TIME, origins, units)
+            drawn = np.where(uniforms >= rate, 1 / (1 - rate) if rate < 1 else 0.0, 0.0)
+        return self._functions.constant(drawn.astype(dtype))

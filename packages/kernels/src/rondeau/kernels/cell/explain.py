@@ -1,0 +1,114 @@
+"""Explain: a cell as the library sees it, from the recorded graph to the source that is compiled, as text to read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rondeau.kernels.cell.timeline import Program
+
+if TYPE_CHECKING:
+    from rondeau.kernels.sequence import Cell
+
+__all__ = ["explain"]
+
+
+def explain(cell: Cell) -> str:
+    """Return what becomes of a cell's step: its graph, its schedule, and the source of its rows.
+
+    Examples
+    --------
+    >>> from rondeau.kernels.sequence import Cell
+    >>> text = explain(Cell(lambda x, r, s: x.h + r.h, ("h",), ("h",), "sum"))
+    >>> print(text[: text.index("3. Source")])
+    Cell sum: gates h; states h
+    <BLANKLINE>
+    1. Graph: what the step computes from its inputs, one operation a line
+    <BLANKLINE>
+    %0 = input x.h
+    %1 = input r.h
+    %3 = add %0 %1
+    new h = %3
+    <BLANKLINE>
+    2. Schedule: where products run, and what forward keeps for backward
+    <BLANKLINE>
+    The input projection of all steps, one product before the first, fills a slot for every gate: h
+    Recurrent products of the first state h before the step: h into the gate's slot
+    Backward needs nothing of the slots
+    <BLANKLINE>
+    <BLANKLINE>
+    """
+    return "\n".join(
+        [
+            _title(cell),
+            "",
+            "1. Graph: what the step computes from its inputs, one operation a line",
+            "",
+            str(cell.graph),
+            "",
+            "2. Schedule: where products run, and what forward keeps for backward",
+            "",
+            *_describe_schedule(cell),
+            "",
+            "",
+            "3. Source: the rows that are compiled, forward and backward; slots change their meaning in place",
+            "",
+            cell.source("forward"),
+            cell.source("backward"),
+        ]
+    )
+
+
+def _title(cell: Cell) -> str:
+    parts = [f"gates {', '.join(cell.gates)}", f"states {', '.join(cell.states)}"]
+    parts += [f"parameters {', '.join(cell.params)}"] if cell.params else []
+    parts += [f"scalars {', '.join(cell.scalars)}"] if cell.scalars else []
+    return f"Cell {cell.name}: {'; '.join(parts)}"
+
+
+def _describe_schedule(cell: Cell) -> list[str]:
+    plan, graph = cell.plan, cell.graph
+    lines = [
+        "The input projection of all steps, one product before the first, fills a slot for every gate: "
+        + ", ".join(plan.order)
+    ]
+    for operand in plan.operands:
+        what = (
+            f"the first state {cell.states[0]} before the step"
+            if operand.node is None
+            else f"%{operand.node}"
+            + (f" ({graph.labels[operand.node]})" if operand.node in graph.labels else "")
+        )
+        places = [f"{', '.join(operand.joint)} into the gate's slot"] if operand.joint else []
+        places += [f"{', '.join(operand.split)} into a second slot"] if operand.split else []
+        lines.append(f"Recurrent products of {what}: {'; '.join(places)}")
+    if not plan.operands:
+        lines.append("No recurrent products: every unit sees its own past alone")
+    kept = [
+        f"{gate if kind == 'x' else f'{gate} (second)'}: %{node} {plan.graph.nodes[node].op}"
+        for (kind, gate), node in plan.saved.items()
+    ]
+    lines.append(
+        f"Forward leaves in the slots for backward: {'; '.join(kept)}"
+        if kept
+        else "Backward needs nothing of the slots"
+    )
+    for direction in ("forward", "backward"):
+        lines += _describe_program(direction, getattr(plan, direction))
+    return lines
+
+
+def _describe_program(direction: str, program: Program) -> list[str]:
+    """Return lines on what is not the plain case of one pass over the units."""
+    lines = []
+    if len(program.phases) > 1:
+        lines.append(
+            f"{direction.capitalize()} runs in {len(program.phases)} phases, with products between them"
+        )
+    passes = sum(len(phase.loops) for phase in program.phases)
+    if passes > len(program.phases):
+        lines.append(f"{direction.capitalize()} makes {passes} passes over the units, with sums between them")
+    if program.carries:
+        lines.append(
+            f"{direction.capitalize()} carries {len(program.carries)} values a unit from pass to pass"
+        )
+    return lines

@@ -1,0 +1,100 @@
+"""`recurrent_cell`: make a recurrent cell of a function that computes one time step of one hidden unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from rondeau.kernels.sequence import Cell
+
+__all__ = ["Step", "recurrent_cell"]
+
+Step: TypeAlias = Callable[..., Any]
+
+
+def recurrent_cell(
+    *,
+    gates: tuple[str, ...],
+    states: tuple[str, ...],
+    params: Mapping[str, Callable[[Any], Any]] = MappingProxyType({}),
+    project: str | None = None,
+    name: str | None = None,
+) -> Callable[[Step], Cell]:
+    """Make a recurrent cell of a function that computes one time step of one hidden unit.
+
+    The step is called once, with symbols, and what it does with them is recorded. Its backward pass is
+    derived from the record, and both are compiled for a whole sequence the first time that a layer of the
+    cell runs. So the step may use arithmetic, comparisons and the functions of `rondeau.nn.cell_math`, and no
+    Python ``if`` on a symbol.
+
+    Parameters
+    ----------
+    gates : tuple of str
+        The names of the gates, in the order of their rows in the weights.
+    states : tuple of str
+        The names of the states. The first is the cell's output, and what the recurrent matrices multiply.
+    params : mapping of str to callable, optional
+        Learned vectors with one number per hidden unit, and what initialises each, e.g. ``{"peephole":
+        nn.init.zeros_}``. The step then takes a fourth argument.
+    project : str, optional
+        The first state's name, if layers of the cell must project it: they then need a ``proj_size``.
+    name : str, optional
+        What error messages and ``repr`` call the cell; the function's name if not given.
+
+    Returns
+    -------
+    Callable
+        A decorator, from a step to a `Cell` for `Recurrent`.
+
+        The step is ``step(x, r, s)``, or ``step(x, r, s, p)`` where there are `params`. ``x.k`` is gate k's input part
+        ``W_k x_t + b_k``, ``r.k`` its recurrent part ``R_k h_{t-1} + c_k``, ``s.name`` a state of the step before and
+        ``p.name`` a learned vector. ``r.k(value)`` is ``R_k value + c_k``: gate k's matrix applied to a value of the
+        step instead of the first state. The step returns the new state, or a tuple of them in the order of `states`.
+
+        Keyword-only parameters of the step, which need defaults, are scalars of the run: `Recurrent` takes their
+        values as ``hyperparameters``, and another value does not compile anything anew.
+
+    Raises
+    ------
+    CellError
+        If the step cannot be traced; the message shows its line.
+
+    Examples
+    --------
+    A gated unit without a reset gate:
+
+    >>> from rondeau import nn, tensor as rt
+    >>> from rondeau.nn import cell_math as m
+    >>> @nn.recurrent_cell(gates=("z", "n"), states=("h",))
+    ... def light_gru(x, r, s):
+    ...     keep = m.sigmoid(x.z + r.z)
+    ...     return keep * s.h + (1 - keep) * m.tanh(x.n + r.n)
+    >>> layer = nn.Recurrent(light_gru, input_size=4, hidden_size=8)
+    >>> output, h_n = layer(rt.ones(5, 2, 4))
+    >>> output.shape, h_n.shape
+    ((5, 2, 8), (1, 2, 8))
+
+    Units that leak at a learned rate, with a scalar of the run:
+
+    >>> @nn.recurrent_cell(gates=("h",), states=("h",), params={"rate": nn.init.zeros_})
+    ... def leaky(x, r, s, p, *, slope=0.1):
+    ...     leak = m.sigmoid(p.rate)
+    ...     new = x.h + r.h
+    ...     return (1 - leak) * s.h + leak * m.maximum(new, slope * new)
+    >>> layer = nn.Recurrent(leaky, 4, 8, hyperparameters={"slope": 0.2})
+    >>> layer.rate_l0.shape
+    (8,)
+    """
+    for what, given in (("gates", gates), ("states", states)):
+        if callable(given):
+            raise TypeError(
+                f"{what} expected a tuple of names, got {given!r}: write @nn.recurrent_cell(gates=..., states=...)"
+            )
+
+    def decorate(step: Step) -> Cell:
+        cell = Cell(step, gates, states, name or step.__name__, params, project)
+        cell.__doc__ = step.__doc__
+        return cell
+
+    return decorate

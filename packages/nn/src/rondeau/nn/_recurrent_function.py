@@ -1,0 +1,185 @@
+"""`RecurrentFunction`: one recurrent layer in one direction, as one differentiable operation on Tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from rondeau import tensor as rt
+from rondeau.kernels import sequence
+from rondeau.kernels.sequence import Cell, Layout, Needs, Settings, Weights
+from rondeau.kernels.targets import reference
+from rondeau.tensor import Function, Tensor
+
+from . import functional
+
+__all__ = ["RecurrentFunction", "Run"]
+
+#: The language of cells on Tensors, for which `reference.run` computes what can be differentiated again.
+TENSORS = SimpleNamespace(
+    **{name: getattr(functional if hasattr(functional, name) else rt, name) for name in reference.FUNCTIONS},
+    cat=rt.cat,
+    constant=Tensor,
+    sum=lambda x: x.sum(-1, keepdim=True),
+)
+
+
+class Run(NamedTuple):
+    """What one run of a layer in one direction depends on beside Tensors.
+
+    Attributes
+    ----------
+    cell : Cell
+    layout : Layout
+    reverse : bool
+    settings : Settings
+    every_state : bool
+        Return every state after every step, not the first alone.
+    checkpoint_every, bptt_truncate : int or None
+        As in `Recurrent`.
+    """
+
+    cell: Cell
+    layout: Layout
+    reverse: bool = False
+    settings: Settings = Settings()
+    every_state: bool = False
+    checkpoint_every: int | None = None
+    bptt_truncate: int | None = None
+
+
+class RecurrentFunction(Function):
+    """One layer in one direction over whole sequences.
+
+    Whatever has the N rows in order is its input: (T, B, I), (T, I) or packed (N, I), or integers without the
+    last dimension; the output has the same form. States are (1, B, H), (B, H), or (H,) or (1, H) without a batch.
+    """
+
+    owns_gradients = True
+
+    @staticmethod
+    def forward(ctx: Any, run: Run, x: Tensor, *tensors: Any) -> tuple[Tensor, ...]:
+        """Return the states of every step that were asked for, and the final states.
+
+        `tensors` are the matrices and biases of `Weights`, None where there is none, the learned vectors, and the
+        initial states.
+        """
+        layout = run.layout
+        weights = _weights(run.cell, [None if w is None else w.data for w in tensors])
+        states = tensors[MATRICES + len(run.cell.params) :]
+        initial = tuple(s.data.reshape(layout.batch_size, s.shape[-1]) for s in states)
+        save = any(ctx.needs_input_grad)
+        result = sequence.forward(
+            run.cell,
+            layout,
+            _as_rows(x.data, layout),
+            weights,
+            initial,
+            reverse=run.reverse,
+            save=save,
+            every_state=run.every_state,
+            settings=run.settings,
+            checkpoint_every=run.checkpoint_every if save else None,
+        )
+        leading = x.shape if x.dtype.kind == "i" else x.shape[:-1]
+        every = [Tensor(rows.reshape(*leading, rows.shape[-1])) for rows in result.every]
+        if save:
+            ctx.set_materialize_grads(False)
+            ctx.save_for_backward(x, *tensors, *every)  # every: backward reads its memory
+            ctx.run, ctx.saved = run, result.saved
+        final = [Tensor(end.reshape(s.shape)) for end, s in zip(result.final, states, strict=True)]
+        return (*every, *final)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Return the gradients of what `forward` took, given those of what it returned."""
+        differentiate = _differentiable_gradients if ctx.create_graph else _gradients
+        needs = ctx.needs_input_grad[1:]
+        return (None, *differentiate(ctx, ctx.saved_tensors[: len(needs)], needs, cotangents))
+
+
+MATRICES = len(Weights._fields) - 1
+
+
+def _weights(cell: Cell, tensors: list[Any]) -> Weights:
+    """Return the weights among the tensors of `RecurrentFunction`."""
+    params = tuple(tensors[MATRICES : MATRICES + len(cell.params)])
+    return Weights(*tensors[:MATRICES])._replace(params=params)
+
+
+def _as_rows(x: Any, layout: Layout) -> Any:
+    return x.reshape(layout.num_rows) if x.dtype.kind == "i" else x.reshape(layout.num_rows, x.shape[-1])
+
+
+def _gradients(
+    ctx: Any, inputs: tuple[Any, ...], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
+) -> Iterator[Tensor | None]:
+    """Backpropagation through time, by the kernels."""
+    run, num_states = ctx.run, len(ctx.run.cell.states)
+    num_every = len(cotangents) - num_states
+    rows = [run.layout.num_rows] * num_every + [run.layout.batch_size] * num_states
+    arrays = [
+        None if d is None else d.data.reshape(n, d.shape[-1]) for d, n in zip(cotangents, rows, strict=True)
+    ]
+    begin = MATRICES + 1 + len(run.cell.params)
+    parts = Needs(x=needs[0], weights=any(needs[1:begin]), initial=any(needs[begin:]))
+    found = sequence.backward(
+        run.cell,
+        ctx.saved,
+        tuple(arrays[:num_every]),
+        tuple(arrays[num_every:]),
+        parts,
+        consume=not ctx.retain_graph,
+        truncate=run.bptt_truncate,
+    )
+    *matrices, params = found.weights
+    gradients = (
+        found.x,
+        *matrices,
+        *(params or [None] * len(run.cell.params)),
+        *(found.initial or [None] * num_states),
+    )
+    for array, like, need in zip(gradients, inputs, needs, strict=True):
+        yield Tensor(array.reshape(like.shape)) if need else None
+
+
+def _differentiable_gradients(
+    ctx: Any, inputs: tuple[Any, ...], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
+) -> Iterator[Tensor | None]:
+    """Backpropagation through time that can be differentiated again: the reference, run on Tensors."""
+    run: Run = ctx.run
+    if run.bptt_truncate is not None:
+        raise NotImplementedError(
+            "create_graph=True meets bptt_truncate: a truncated gradient is the gradient of no function, so it has no "
+            "derivative. Leave one of them out"
+        )
+    # Copies, where `rt.grad` stops: of the inputs themselves one may have been computed from another.
+    copies: list[Any] = [None if t is None else t.clone() for t in inputs]
+    x, *tensors = copies
+    states = tensors[MATRICES + len(run.cell.params) :]
+    initial = tuple(s.reshape(run.layout.batch_size, s.shape[-1]) for s in states)
+    scalars = {("k", name): value for name, value in run.cell.scalars.items()} | dict(run.settings.scalars)
+    every, final = reference.run(
+        run.cell,
+        TENSORS,
+        run.layout,
+        _as_rows(x, run.layout),
+        _weights(run.cell, tensors),
+        initial,
+        run.settings._replace(scalars=scalars),
+        reverse=run.reverse,
+    )
+    results = (*every[: len(cotangents) - len(final)], *final)
+    pairs = [(r.reshape(d.shape), d) for r, d in zip(results, cotangents, strict=True) if d is not None]
+    found = iter(
+        rt.grad(
+            [result for result, _ in pairs],
+            [copy for copy, need in zip(copies, needs, strict=True) if need],
+            [cotangent for _, cotangent in pairs],
+            create_graph=True,
+            allow_unused=True,
+        )
+    )
+    for need in needs:
+        yield next(found) if need else None

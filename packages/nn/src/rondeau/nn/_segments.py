@@ -1,0 +1,88 @@
+"""Segments: the sequences that a padded batch with lengths and resets consists of.
+
+A length ends a sequence, and a reset begins one, with a state of zeros. So a padded batch with both is a ragged batch
+of more and shorter sequences: `Segments` finds them, and moves rows and states from one form to the other. What is
+never computed costs nothing, and no kernel need know of either.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau import tensor as rt
+from rondeau.kernels.sequence import Layout
+from rondeau.tensor import Tensor
+
+from ._packed import put_rows, take_rows
+
+__all__ = ["Segments"]
+
+Integers = NDArray[np.int64]
+
+
+class Segments:
+    """The sequences in a padded batch of T steps and B rows.
+
+    Parameters
+    ----------
+    lengths : ndarray of int64, shape (B,)
+        The steps of each row, from 0 to T.
+    resets : ndarray of bool, shape (T, B)
+        Where a boundary lies before a step.
+
+    Attributes
+    ----------
+    layout : Layout
+        Of the sequences, longest first.
+    """
+
+    def __init__(self, lengths: Integers, resets: NDArray[np.bool_]) -> None:
+        T, B = resets.shape
+        steps = np.arange(T)[:, None]
+        valid = steps < lengths
+        begins = valid & (resets | (steps == 0))
+        rows, firsts = np.nonzero(begins.T)
+        follows = np.append(rows[1:] == rows[:-1], False)
+        ends = np.where(follows, np.append(firsts[1:], 0), lengths[rows])
+        order = np.argsort(firsts - ends, kind="stable")
+        self._rows, self._firsts, self._ends = rows[order], firsts[order], ends[order]
+        spans = self._ends - self._firsts
+        longest = int(spans[0]) if spans.size else 0
+        runs = np.arange(longest)[:, None] < spans
+        self.layout = Layout.packed(runs.sum(axis=1), self._rows, self._firsts)
+        self._index = ((np.arange(longest)[:, None] + self._firsts) * B + self._rows)[runs]
+        self._padded = T, B
+        self._lengths, self._cleared = lengths, resets[0] if T else np.zeros(B, bool)
+
+    def take(self, padded: Tensor) -> Tensor:
+        """Return the rows (N, ...) of (T, B, ...)."""
+        T, B = self._padded
+        return take_rows(padded.reshape(T * B, *padded.shape[2:]), self._index)
+
+    def put(self, rows: Tensor) -> Tensor:
+        """Return (T, B, ...) of the rows, zero where there are none."""
+        T, B = self._padded
+        return put_rows(rows, self._index, T * B, 0.0).reshape(T, B, *rows.shape[1:])
+
+    def begin(self, state: Tensor, reverse: bool) -> Tensor:
+        """Return the states (1, sequences, W) before the sequences of a state (1, B, W) before the batch."""
+        first = self._first_of_row(reverse)
+        chosen = np.flatnonzero(first)
+        taken = take_rows(state[0], self._rows[chosen])
+        return put_rows(taken, chosen, self._rows.size, 0.0).reshape(1, self._rows.size, state.shape[-1])
+
+    def end(self, states: Tensor, initial: Tensor, reverse: bool) -> Tensor:
+        """Return the states (1, B, W) after the batch; of a row without steps, the one before it."""
+        last = self._firsts == 0 if reverse else self._ends == self._lengths[self._rows]
+        index = self._rows.size + np.arange(self._padded[1])
+        index[self._rows[last]] = np.flatnonzero(last)
+        both = rt.cat([states[0], initial[0]], 0)
+        return rt.index_select(both, 0, Tensor(index)).reshape(initial.shape)
+
+    def _first_of_row(self, reverse: bool) -> NDArray[Any]:
+        """Tell which sequences begin with the state before the batch."""
+        reaches_the_end: NDArray[Any] = self._ends == self._lengths[self._rows]
+        return reaches_the_end if reverse else (self._firsts == 0) & ~self._cleared[self._rows]
