@@ -79,6 +79,7 @@ def ratios(layers: Sequence[Row], loops: Sequence[Row]) -> Figure:
             axes.annotate(f"{row[name]:.1f}", (left, high), ha="center", va="bottom", fontsize=7)
         axes.axhline(1, color="black", linewidth=0.8)
         axes.set_xticks(range(len(cells)), cells)
+        axes.set_xlim(-0.5, len(cells) - 0.5)
         axes.set_ylabel("PyTorch / rondeau")
         axes.set_title(title, loc="left", fontsize=9)
     marks = [
@@ -100,7 +101,9 @@ def roofline(parts: Sequence[Row]) -> Figure:
     figure = Figure(figsize=(3 * columns + 0.5, 3 * -(-len(cells) // columns) + 1), layout="constrained")
     panels = figure.subplots(-(-len(cells) // columns), columns, squeeze=False, sharex=True, sharey=True)
     peak = max(row["peak_gflops"] for row in rows)
-    reach = [0.5, 2000.0]
+    reach = [1.0, 500.0]
+    reached = [part["gflops"] for row in rows for part in row["parts"].values() if part["gflops"] is not None]
+    bottom = min(peak / 10, 0.8 * min(reached))
     for axes in panels.flat[len(cells) :]:
         axes.set_visible(False)
     for axes, cell in zip(panels.flat, cells, strict=False):
@@ -118,7 +121,7 @@ def roofline(parts: Sequence[Row]) -> Figure:
                 if part["gflops"] is not None:
                     axes.plot(part["intensity"], part["gflops"], marker, color=f"C{number}", markersize=5)
             axes.plot(row["intensity"], row["gflops"], marker, color="black", markersize=5)
-        axes.set(xscale="log", yscale="log", xlim=reach, ylim=(1, 1.6 * peak), title=cell)
+        axes.set(xscale="log", yscale="log", xlim=reach, ylim=(bottom, 1.4 * peak), title=cell)
         axes.set_xlabel("flops per byte")
         axes.set_ylabel("GFLOP/s")
     marks = [

@@ -5,8 +5,6 @@ from typing import Any
 from rondeau import nn
 from rondeau.nn import cell_math as m
 
-from ..process import UnavailableError
-
 
 @nn.recurrent_cell(gates=("f", "g", "o"), states=("h", "c"))
 def highway(x: Any, r: Any, s: Any) -> Any:
@@ -17,14 +15,18 @@ def highway(x: Any, r: Any, s: Any) -> Any:
     return o * m.tanh(c) + (1 - o) * s.h, c
 
 
-BUILT_IN = {"peephole": "lstm_peephole", "slstm": "slstm"}
+CELLS = {
+    "RNN": nn.cells.rnn_tanh,
+    "GRU": nn.cells.gru,
+    "LSTM": nn.cells.lstm,
+    "highway": highway,
+    "peephole": nn.cells.lstm_peephole,
+    "slstm": nn.cells.slstm,
+}
 
 
-def layer_of(cell: str, inputs: int, hidden: int, **options: Any) -> Any:
-    """Return a layer: rondeau's RNN, GRU or LSTM, or `nn.Recurrent` of a cell."""
-    if hasattr(nn, cell):
-        return getattr(nn, cell)(inputs, hidden, **options)
-    step = highway if cell == "highway" else getattr(nn.cells, BUILT_IN[cell], None)
-    if step is None:
-        raise UnavailableError(f"rondeau.nn.cells has no {BUILT_IN[cell]} yet")
-    return nn.Recurrent(step, inputs, hidden, **options)
+def layer_of(cell: str, inputs: int, hidden: int, checkpoint_every: int | None = None) -> Any:
+    """Return the layer that a user would take: `nn.RNN`, `nn.GRU` or `nn.LSTM` where it does, else `nn.Recurrent`."""
+    if hasattr(nn, cell) and checkpoint_every is None:
+        return getattr(nn, cell)(inputs, hidden)
+    return nn.Recurrent(CELLS[cell], inputs, hidden, checkpoint_every=checkpoint_every)

@@ -1,12 +1,9 @@
 """A training step of rondeau's layer."""
 
-from typing import Any
-
 import numpy as np
 
 from rondeau import tensor as rt
 
-from ..process import UnavailableError
 from ..sizes import Size
 from .cells import layer_of
 from .training_step import TrainingStep
@@ -17,13 +14,7 @@ def prepare(cell: str, size: list[int], threads: int, checkpoint_every: int | No
     batch, steps, inputs, hidden = Size(*size)
     rt.set_num_threads(threads)
     rng = np.random.default_rng(0)
-    options: dict[str, Any] = {} if checkpoint_every is None else {"checkpoint_every": checkpoint_every}
-    try:
-        layer = layer_of(cell, inputs, hidden, **options)
-    except TypeError as error:
-        if not options or "checkpoint_every" not in str(error):
-            raise
-        raise UnavailableError("rondeau's recurrent layers take no checkpoint_every yet") from error
+    layer = layer_of(cell, inputs, hidden, checkpoint_every=checkpoint_every)
     x = rt.tensor(rng.standard_normal((steps, batch, inputs), np.float32), requires_grad=True)
     cotangent = rt.tensor(rng.standard_normal((steps, batch, hidden), np.float32))
     return TrainingStep(layer, x, cotangent)

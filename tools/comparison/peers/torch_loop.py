@@ -119,7 +119,8 @@ class SLSTMLoop(Loop):
         h_t = sigmoid(o~_t) c_t / n_t
 
     where k~_t is ``W_k x_t + b_k + R_k h_{t-1}``. Beck et al., "xLSTM: extended long short-term memory" (2024),
-    equations 8 to 17, with the sigmoid of the two forget gates that equation 12 allows.
+    equations 8 to 17, with the sigmoid of the two forget gates that equation 12 allows. m_0 is minus infinity, so that
+    m_1 = i~_1, as in the authors' code: from zero, a small i~_1 could make c and n both zero.
     """
 
     def __init__(self, inputs: int, hidden: int) -> None:
@@ -128,7 +129,8 @@ class SLSTMLoop(Loop):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the outputs (T, B, H) and the final states (B, H) for x (T, B, I)."""
-        h = c = n = m = x.new_zeros(x.shape[1], self.hidden)
+        h = c = n = x.new_zeros(x.shape[1], self.hidden)
+        m = x.new_full((x.shape[1], self.hidden), -torch.inf)
         weight, outputs = self.weight_hh.t(), []
         for part in self.projected(x):
             i, f, z, o = torch.addmm(part, h, weight).chunk(4, 1)

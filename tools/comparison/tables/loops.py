@@ -11,7 +11,7 @@ from typing import Any
 from .. import arguments, report
 from ..check import largest_differences
 from ..pairs import in_turn, ratio
-from ..process import Process, UnavailableError
+from ..process import Process
 from ..sizes import SIZES, Size
 from .layers import print_means, speed
 
@@ -66,14 +66,11 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     for threads in options.threads:
         with Process() as ours, Process() as eager:
             for cell in options.cells:
-                try:
-                    for size in options.size:
-                        request = {"cell": cell, "size": size, "threads": threads}
-                        ours.ask("prepare", peer="rondeau", arguments=request)
-                        eager.ask("prepare", peer="torch loop", arguments=request)
-                        table.add(_measure(request, ours, eager, options))
-                except UnavailableError as missing:
-                    print(f"{cell}: left out: {missing}", flush=True)
+                for size in options.size:
+                    request = {"cell": cell, "size": size, "threads": threads}
+                    ours.ask("prepare", peer="rondeau", arguments=request)
+                    eager.ask("prepare", peer="torch loop", arguments=request)
+                    table.add(_measure(request, ours, eager, options))
     print_means(table.rows, "eager", "eager / rondeau")
     print_means(table.rows, "compiled", "compiled / rondeau")
     return table.rows
@@ -108,11 +105,7 @@ def _check(options: argparse.Namespace) -> list[dict[str, Any]]:
     table = report.Table({name: report.text(name) for name in ("cell", "size", "of", "difference")})
     for cell in options.cells:
         for size in options.size:
-            try:
-                differences = largest_differences(cell, size)
-            except UnavailableError as missing:
-                print(f"{cell}: left out: {missing}", flush=True)
-                break
+            differences = largest_differences(cell, size)
             name, difference = max(differences.items(), key=lambda item: item[1])
             table.add({"cell": cell, "size": str(size), "of": name, "difference": f"{difference:.1e}"})
             if not difference < TOLERANCE:

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import arguments, report
 from ..pairs import in_turn
-from ..process import Process, UnavailableError
+from ..process import Process
 from ..sizes import SIZES
 from ..work import parts_of_step
 from .layers import CELLS, speed
@@ -58,21 +58,18 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
         }
         with Process() as process:
             for cell in options.cells:
-                try:
-                    for size in options.size:
-                        request = {"cell": cell, "size": size, "threads": threads}
-                        for upto in PARTS:
-                            process.ask(
-                                "prepare",
-                                peer="rondeau part",
-                                arguments=request | {"upto": upto},
-                                name=upto,
-                            )
-                        seconds = in_turn([(process, upto) for upto in PARTS], options.pairs)
-                        figures = _parts(request, seconds) | speed(request, [min(seconds[-1])], process)
-                        table.add(request | {"size": str(size)} | figures | bandwidth)
-                except UnavailableError as missing:
-                    print(f"{cell}: left out: {missing}", flush=True)
+                for size in options.size:
+                    request = {"cell": cell, "size": size, "threads": threads}
+                    for upto in PARTS:
+                        process.ask(
+                            "prepare",
+                            peer="rondeau part",
+                            arguments=request | {"upto": upto},
+                            name=upto,
+                        )
+                    seconds = in_turn([(process, upto) for upto in PARTS], options.pairs)
+                    figures = _parts(request, seconds) | speed(request, [min(seconds[-1])], process)
+                    table.add(request | {"size": str(size)} | figures | bandwidth)
     return table.rows
 
 
