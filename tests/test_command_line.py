@@ -393,7 +393,7 @@ def test_corpus_of_python_with_a_plot(tmp_path, capsys):
         (["sing"], "rondeau: there is no command 'sing'; the commands are train, generate, evaluate, corpus"),
         (
             ["train", "--cell=transformer"],
-            r"--cell: Expected one of \['rnn', 'gru', 'lstm'\]. Got value: transformer",
+            r"--cell: expected one of rnn, gru, .*, slstm, got transformer",
         ),
         (["train", "--epochs=two"], "--epochs: Expected a whole number or null. Got value: two"),
         (["train", "--lr=fast"], "--lr: Expected a number. Got value: fast"),

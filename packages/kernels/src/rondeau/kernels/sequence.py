@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rondeau.kernels import philox
 from rondeau.kernels.cell import CellError, Graph, Regularisers, Schedule, schedule, trace
 from rondeau.kernels.cell.trace import scalars_of
 from rondeau.kernels.targets import cpu_emit, cpu_run, recompute, truncation
@@ -35,6 +36,7 @@ __all__ = [
     "Settings",
     "Weights",
     "backward",
+    "complete_settings",
     "forward",
 ]
 
@@ -546,7 +548,7 @@ def forward(
     >>> result.every[0].ravel()
     array([1., 2., 3.], dtype=float32)
     """
-    settings = _checked_settings(cell, settings)
+    settings = complete_settings(cell, settings)
     x, weights, initial = _checked(cell, layout, x, weights, initial, settings.num_heads)
     if checkpoint_every is not None and (isinstance(checkpoint_every, bool) or checkpoint_every < 1):
         raise ValueError(f"checkpoint_every expected a number of steps, at least 1, got {checkpoint_every!r}")
@@ -685,8 +687,17 @@ def _state_widths(cell: Cell, weights: Weights) -> tuple[int, ...]:
     return (first, *(hidden for _ in cell.states[1:]))
 
 
-def _checked_settings(cell: Cell, settings: Settings) -> Settings:
-    """Return the settings with every scalar that the cell reads."""
+def complete_settings(cell: Cell, settings: Settings) -> Settings:
+    """Return settings with every scalar that the cell reads.
+
+    Scalars that are not given have their defaults, and rates become multiples of 2**-24, as random numbers are: so that
+    what falls below a rate does not depend on the dtype.
+
+    Raises
+    ------
+    ValueError
+        If a scalar is unknown, or a rate is missing.
+    """
     if not cell.plan.scalars and not settings.scalars:
         return settings
     given = {("k", name): value for name, value in cell.scalars.items()} | dict(settings.scalars)
@@ -698,7 +709,11 @@ def _checked_settings(cell: Cell, settings: Settings) -> Settings:
             f"cell {cell.name} expected the scalars {', '.join(cell.scalars) or 'none'} and its zoneout rates, got "
             f"{', '.join(unknown) or 'none'} beside them and nothing for {', '.join(missing) or 'none'}"
         )
-    return settings._replace(scalars=given)
+    rounded = {
+        scalar: philox.threshold_of(value) * 2.0**-24 if scalar[0] == "rate" else value
+        for scalar, value in given.items()
+    }
+    return settings._replace(scalars=rounded)
 
 
 def _checked_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -17,9 +17,6 @@ from ._linear import Linear
 from ._module import Module
 from ._recurrent import Recurrent, State
 
-CELLS = {"rnn": cells.rnn_tanh, "gru": cells.gru, "lstm": cells.lstm}
-
-
 class LanguageModel(Module):
     """A recurrent language model: one-hot or embedded tokens, recurrent layers, a linear head.
 
@@ -30,8 +27,8 @@ class LanguageModel(Module):
     ----------
     vocab_size : int
         V, the number of tokens.
-    recurrent : {"rnn", "gru", "lstm"}, Cell or Recurrent
-        The recurrent layers: the name of a built-in cell; any cell, as `recurrent_cell` makes it; or layers made
+    recurrent : str, Cell or Recurrent
+        The recurrent layers: "rnn", "gru", "lstm" or the name of another cell of `rondeau.nn.cells`; any cell, as `recurrent_cell` makes it; or layers made
         by the caller, whose input size is `embedding_size`, or V for one-hot input.
     hidden_size : int, optional
         H, the hidden units of a layer; left out if `recurrent` is a layer.
@@ -72,6 +69,11 @@ class LanguageModel(Module):
     >>> logits.shape, state.shape
     ((10, 28), (1, 2, 16))
     """
+
+    CELLS: ClassVar[dict[str, Cell]] = {"rnn": cells.rnn_tanh} | {
+        name: cell for name in cells.__all__ if (cell := getattr(cells, name)).project is None
+    }
+    """The built-in cells by name, without the one that must be projected."""
 
     def __init__(
         self,
@@ -174,11 +176,11 @@ class LanguageModel(Module):
 def _cell(recurrent: str | Cell) -> Cell:
     if isinstance(recurrent, Cell):
         return recurrent
-    if recurrent not in CELLS:
+    if recurrent not in LanguageModel.CELLS:
         raise ValueError(
-            f"Unknown recurrent layer {recurrent!r}: expected one of {', '.join(map(repr, CELLS))}, a cell or a layer"
+            f"Unknown recurrent layer {recurrent!r}: expected {', '.join(LanguageModel.CELLS)}, a cell or a layer"
         )
-    return CELLS[recurrent]
+    return LanguageModel.CELLS[recurrent]
 
 
 def _checked(

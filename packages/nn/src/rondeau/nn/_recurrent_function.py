@@ -159,7 +159,6 @@ def _differentiable_gradients(
     x, *tensors = copies
     states = tensors[MATRICES + len(run.cell.params) :]
     initial = tuple(s.reshape(run.layout.batch_size, s.shape[-1]) for s in states)
-    scalars = {("k", name): value for name, value in run.cell.scalars.items()} | dict(run.settings.scalars)
     every, final = reference.run(
         run.cell,
         TENSORS,
@@ -167,7 +166,7 @@ def _differentiable_gradients(
         _as_rows(x, run.layout),
         _weights(run.cell, tensors),
         initial,
-        run.settings._replace(scalars=scalars),
+        sequence.complete_settings(run.cell, run.settings),
         reverse=run.reverse,
     )
     results = (*every[: len(cotangents) - len(final)], *final)

@@ -50,7 +50,7 @@ class ModelOptions:
     Parameters
     ----------
     cell
-        The recurrent cell.
+        The recurrent cell: rnn, gru, lstm, or another by its name in rondeau.nn.cells, such as lstm_peephole.
     hidden_size
         Hidden units of a layer.
     num_layers
@@ -62,10 +62,10 @@ class ModelOptions:
     tie_weights
         The output layer uses the embedding's weights; needs --embedding_size equal to --hidden_size.
     forget_bias
-        What the forget gates of an LSTM start with; other cells have none.
+        What the forget gates of an LSTM start with; other cells keep theirs.
     """
 
-    cell: Literal["rnn", "gru", "lstm"] = "gru"
+    cell: str = "gru"
     hidden_size: int = 256
     num_layers: int = 1
     embedding_size: int | None = None

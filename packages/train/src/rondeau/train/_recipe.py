@@ -23,6 +23,9 @@ def make_model(options: ModelOptions, vocab_size: int) -> nn.LanguageModel:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name}: expected at least 1, got {value}")
+    if options.cell not in nn.LanguageModel.CELLS:
+        known = ", ".join(nn.LanguageModel.CELLS)
+        raise UsageError(f"--cell: expected one of {known}, got {options.cell}")
     try:
         model = nn.LanguageModel(
             vocab_size,
@@ -35,7 +38,7 @@ def make_model(options: ModelOptions, vocab_size: int) -> nn.LanguageModel:
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    if options.cell == "lstm":
+    if options.cell.startswith("lstm") and "f" in model.recurrent.cell.gates:
         nn.init.forget_bias_(model.recurrent, options.forget_bias)
     return model
 
