@@ -70,8 +70,9 @@ class LanguageModel(Module):
     ((10, 28), (1, 2, 16))
     """
 
-    CELLS: ClassVar[dict[str, Cell]] = {"rnn": cells.rnn_tanh} | {
-        name: cell for name in cells.__all__ if (cell := getattr(cells, name)).project is None
+    CELLS: ClassVar[dict[str, Cell]] = {
+        "rnn": cells.rnn_tanh,
+        **{name: getattr(cells, name) for name in cells.__all__ if getattr(cells, name).project is None},
     }
     """The built-in cells by name, without the one that must be projected."""
 
