@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from rondeau import nn
@@ -23,32 +22,20 @@ def constant(x: Any, r: Any, s: Any) -> Any:
     return m.tanh(x.g + r.g) * 0.5, 1.0
 
 
-def _built_in() -> dict[str, Any]:
-    return {name: getattr(nn.cells, name) for name in nn.cells.__all__}
-
-
-def _with_vectors_and_scalars() -> dict[str, Any]:
-    """Cells of the language's later parts, where the library has them."""
-    known = inspect.signature(nn.recurrent_cell).parameters
-    if "params" not in known:
-        return {}
-
-    recurrent_cell: Any = nn.recurrent_cell
-
-    @recurrent_cell(gates=("h", "u"), states=("h",), params={"slope": nn.init.ones_, "shift": nn.init.zeros_})
-    def leaky(x: Any, r: Any, s: Any, p: Any, *, leak: float = 0.1, gain: float = 1.0) -> Any:
-        """Vectors, scalars of the run, and a recurrent matrix applied to an expression."""
-        new = m.tanh(gain * x.h + r.h(m.sigmoid(x.u) * s.h) * p.slope + p.shift)
-        return (1 - leak) * new + leak * s.h
-
-    return {"leaky": leaky}
+@nn.recurrent_cell(gates=("h", "u"), states=("h",), params={"slope": nn.init.ones_, "shift": nn.init.zeros_})
+def leaky(x: Any, r: Any, s: Any, p: Any, *, leak: float = 0.1, gain: float = 1.0) -> Any:
+    """Take learned vectors, scalars of the run, and a recurrent matrix applied to an expression."""
+    new = m.tanh(gain * x.h + r.h(m.sigmoid(x.u) * s.h) * p.slope + p.shift)
+    return (1 - leak) * new + leak * s.h
 
 
 CELLS: dict[str, Any] = {
-    **_built_in(),
+    **{name: getattr(nn.cells, name) for name in nn.cells.__all__},
     "branching": branching,
     "constant": constant,
-    **_with_vectors_and_scalars(),
+    "leaky": leaky,
 }
+#: Cells that are also run with regularisers: each has a few variants of its own to compile.
+REGULARISED = ("lstm", "gru")
 #: Cells whose second derivative along a step of differences says little: their slopes jump.
 KINKED = ("rnn_relu", "li_gru", "branching", "slstm")

@@ -102,6 +102,7 @@ class Draw:
         Strides may become negative, zero (the values are then repeated along an axis, and so differ), larger than the
         elements, or no multiple of an element; memory may be unaligned, read-only, or of a subclass of ndarray.
         """
+        values = np.asanyarray(values)
         if self.chance(plain):
             return values
         name = self.choose(tuple(LAYOUTS) if values.ndim else LAYOUTS_OF_A_NUMBER)

@@ -6,6 +6,7 @@ trace, no derivative, no schedule.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -44,6 +45,12 @@ class _RecurrentPart(np.ndarray[Any, Any]):
         return self.times(value)
 
 
+def recurrent_gates(cell: Any) -> list[str]:
+    """Return the gates that have rows in ``weight_hh``: those of which the step reads the recurrent part."""
+    return [gate for gate in cell.gates if gate in names_read(cell)["r"]]
+
+
+@functools.cache
 def names_read(cell: Any) -> dict[str, set[str]]:
     """Return the names that a cell's step reads from ``r``, its recurrent parts, and from ``s``, its states."""
     read: dict[str, set[str]] = {"r": set(), "s": set()}
@@ -58,8 +65,7 @@ def names_read(cell: Any) -> dict[str, set[str]]:
             part.times = lambda value: np.asarray(value) * 0.0
             return part
 
-    vectors = SimpleNamespace(**dict.fromkeys(getattr(cell, "params", None) or (), np.zeros(2)))
-    extra = (vectors,) if vectors.__dict__ else ()
+    extra = (SimpleNamespace(**dict.fromkeys(cell.params, np.zeros(2))),) if cell.params else ()
     inputs = SimpleNamespace(**dict.fromkeys(cell.gates, np.zeros((1, 2))))
     with np.errstate(all="ignore"):
         cell.step(inputs, Recorder("r", cell.gates), Recorder("s", cell.states), *extra)
@@ -125,9 +131,7 @@ def _recurrent_rows(cell: Any, weights: Mapping[str, Array], H: int) -> list[tup
     matrix = weights.get("weight_hh")
     if matrix is None:
         return []
-    gates = [gate for gate in cell.gates if gate in names_read(cell)["r"]]
-    if matrix.shape[0] == H * len(cell.gates):
-        gates = list(cell.gates)
+    gates = recurrent_gates(cell)
     bias = weights.get("bias_hh")
     rows = [slice(k * H, (k + 1) * H) for k in range(len(gates))]
     return [(g, matrix[at], None if bias is None else bias[at]) for g, at in zip(gates, rows, strict=True)]

@@ -4,18 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rondeau import nn
+
 from ..drawing import Draw
-from . import layers
+from . import layers, operators, optimisers, packing
 from .product import product
 from .recurrent import recurrent
+from .sequence import sequence
+from .single_step import single_step
+from .stepping import stepping
 
 #: By name: the target, and how often it is drawn relative to the others.
 TARGETS: dict[str, tuple[Callable[[Draw], None], float]] = {
-    "recurrent": (recurrent, 6.0),
-    "product": (product, 2.0),
+    "recurrent": (recurrent, 10.0),
+    "sequence": (sequence, 4.0),
+    "single_step": (single_step, 1.5),
+    "product": (product, 3.0),
     "linear": (layers.linear, 1.0),
-    "linear layer": (layers.linear_layer, 0.1),
+    "linear_layer": (layers.linear_layer, 0.2),
     "embedding": (layers.embedding, 1.0),
-    "cross entropy": (layers.cross_entropy, 1.0),
-    "layer norm": (layers.layer_norm, 1.0),
+    "cross_entropy": (layers.cross_entropy, 1.0),
+    "layer_norm": (layers.layer_norm, 1.0),
+    "padding": (packing.padding, 0.7),
+    "packing": (packing.packing, 1.0),
+    "packed_by_hand": (packing.packed_by_hand, 0.5),
+    "optimiser": (optimisers.optimiser, 1.5),
+    "launch": (optimisers.launch, 0.3),
+    "elementwise": (operators.elementwise, 1.0),
+    "binary": (operators.binary, 1.0),
+    "reduction": (operators.reduction, 1.0),
+    "shaping": (operators.shaping, 1.0),
+    "matrices": (operators.matrices, 0.7),
+    "einsum": (operators.einsum, 0.4),
+    "indexing": (operators.indexing, 1.0),
+    "reading": (operators.reading, 0.7),
+    "ordering": (operators.ordering, 0.5),
+    "creation": (operators.creation, 0.4),
+    "add_rows": (operators.in_place, 0.5),
 }
+if hasattr(nn.Recurrent, "stepper"):
+    TARGETS["stepping"] = (stepping, 1.5)

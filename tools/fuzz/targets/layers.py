@@ -35,6 +35,7 @@ def compare(
     dtype: Any,
     *,
     length: int = 1,
+    least: float = 0.0,
     watched: tuple[Any, ...] = (),
 ) -> None:
     """Call something that returns one tensor; compare it, and its gradients, with a function in float64."""
@@ -48,7 +49,9 @@ def compare(
         near = {k: v * (1 + rounding * draw.normal(v.shape, np.float64)) for k, v in values.items()}
         return float(np.nanmax(np.abs(right(near) - wanted), initial=0.0))
 
-    check_close(name, result, wanted, dtype, tolerance=tolerance_of(dtype, length), spread=spread)
+    check_close(
+        name, result, wanted, dtype, tolerance=tolerance_of(dtype, length), least=least, spread=spread
+    )
     asked = {key: tensor for key, tensor in leaves.items() if tensor.requires_grad}
     if not result.requires_grad or not draw.chance(0.7):
         return
@@ -97,7 +100,7 @@ def linear(draw: Draw) -> None:
         given[k] = _spoiled_tensor(draw, given[k] if given[k] is not None else weight)
         if k == 2 and given[k] is None:
             draw.wrong = None
-            del leaves["bias"]
+            leaves.pop("bias", None)
     draw.note("arguments", given)
 
     def right(at: Values) -> Array:
@@ -222,6 +225,7 @@ def cross_entropy(draw: Draw) -> None:
         right,
         dtype,
         length=classes,
+        least=1.0,
         watched=(target, weight),
     )
 

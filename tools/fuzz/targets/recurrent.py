@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,11 +15,11 @@ from rondeau import tensor as rt
 from rondeau.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from .. import recurrence
-from ..cells import CELLS, KINKED
+from ..cells import CELLS, KINKED, REGULARISED
 from ..directional import check_gradients
 from ..drawing import NONSENSE, Draw
 from ..recurrence import Configuration, Sequence
-from ..verdict import attempt, check_close, check_like, tolerance_of
+from ..verdict import Finding, attempt, check_close, check_like, tolerance_of
 
 Array = NDArray[Any]
 
@@ -50,9 +51,8 @@ def _rate(draw: Draw, shape: Shape) -> float:
 
 
 def _zoneout(draw: Draw, shape: Shape) -> Any:
-    if draw.chance(0.5):
-        return _rate(draw, shape)
-    return {name: _rate(draw, shape) for name in shape.cell.states if draw.chance(0.7)}
+    rate = _rate(draw, shape)
+    return rate if draw.chance(0.5) else {shape.cell.states[-1]: rate}
 
 
 def _scalars(draw: Draw, shape: Shape) -> dict[str, float]:
@@ -70,11 +70,11 @@ def _heads(draw: Draw, shape: Shape) -> int:
 
 
 _NO_RATE = (-0.1, 1.5, "half", float("nan"), [0.5])
-_NO_COUNT = (0, -1, 1.5, "two")
+_NO_COUNT = (-1, 1.5, "two", [1])
 
 #: What the layers' constructors take; those that a version of the library lacks are left out by its signature.
 CONSTRUCTION = (
-    Option("num_layers", 0.3, lambda d, s: d.choose((1, 2, 3)), _NO_COUNT),
+    Option("num_layers", 0.3, lambda d, s: d.choose((1, 2, 3)), (0, *_NO_COUNT)),
     Option("bias", 0.3, lambda d, s: d.chance(0.5), ()),
     Option("batch_first", 0.3, lambda d, s: d.chance(0.7), ()),
     Option("dropout", 0.15, _rate, _NO_RATE),
@@ -82,12 +82,12 @@ CONSTRUCTION = (
     Option("proj_size", 0.15, lambda d, s: d.random.randint(0, max(0, s.H - 1)), (-1, 10_000, 0.5, "one")),
     Option("device", 0.1, lambda d, s: d.choose((None, "cpu")), ("tpu", "cuda:99", 7)),
     Option("num_heads", 0.25, _heads, (0, -2, 10_007, 1.5, "two")),
-    Option("hyperparameters", 0.3, _scalars, ({"no such": 1.0}, 0.5, "leak")),
+    Option("hyperparameters", 0.3, _scalars, ({"no such": 1.0}, 0.5, "leak", {"leak": "fast"})),
     Option("recurrent_dropout", 0.15, _rate, _NO_RATE),
     Option("zoneout", 0.2, _zoneout, (*_NO_RATE, {"no such": 0.5})),
     Option("weight_dropout", 0.15, _rate, _NO_RATE),
     Option("bptt_truncate", 0.1, _steps, _NO_COUNT),
-    Option("checkpoint_every", 0.2, _steps, _NO_COUNT),
+    Option("checkpoint_every", 0.2, _steps, (0, *_NO_COUNT)),
 )
 #: Those that draw at random in training, so that no oracle knows the result.
 RANDOM = ("recurrent_dropout", "zoneout", "weight_dropout")
@@ -95,9 +95,12 @@ RANDOM = ("recurrent_dropout", "zoneout", "weight_dropout")
 
 def _draw_options(draw: Draw, shape: Shape, known: set[str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
+    regularised = any(shape.cell is CELLS[name] for name in REGULARISED)
     for option in CONSTRUCTION:
-        if option.name in known and draw.chance(option.chance):
-            if option.bad and draw.spoil(f"{option.name} out of its range", 0.06):
+        allowed = option.name in known and (option.name not in RANDOM or regularised)
+        needed = option.name == "proj_size" and shape.cell.project is not None and shape.H > 1
+        if allowed and draw.chance(0.95 if needed else option.chance):
+            if option.bad and draw.spoil(f"{option.name} out of its range", 0.04):
                 options[option.name] = draw.choose(option.bad)
             else:
                 options[option.name] = option.good(draw, shape)
@@ -109,17 +112,9 @@ def _draw_layer(draw: Draw, shape: Shape, dtype: Any) -> Any:
     named: dict[str, Any] = {"rnn_tanh": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
     cell = next(name for name, value in CELLS.items() if value is shape.cell)
     kind: Any = named[cell] if cell in named and draw.chance(0.5) else nn.Recurrent
-    known = set(inspect.signature(kind.__init__).parameters)
-    options = _draw_options(draw, shape, known)
-    projected = options.get("proj_size", 0)
-    if draw.wrong is None and projected:
-        reads_output = shape.cell.states[0] in recurrence.names_read(shape.cell)["s"]
-        if kind in (nn.RNN, nn.GRU) or reads_output:
-            draw.wrong = "proj_size where the cell cannot be projected"
-        elif options.get("num_heads", 1) > 1 or "weight_hh" not in _fields(shape.cell):
-            draw.open = "a projection of heads, or of a cell without a recurrent matrix"
-    if options.get("num_heads", 1) != 1 and "weight_hh" not in _fields(shape.cell):
-        draw.open = "heads of a cell without a recurrent matrix"
+    options = _draw_options(draw, shape, _names_of_options(kind))
+    if draw.wrong is None:
+        draw.wrong = _conflict(kind, shape.cell, options)
     first: tuple[Any, ...] = (shape.cell,) if kind is nn.Recurrent else ()
     if first and draw.spoil("no cell", 0.01):
         first = (draw.choose(NONSENSE),)
@@ -137,8 +132,30 @@ def _draw_layer(draw: Draw, shape: Shape, dtype: Any) -> Any:
     return layer
 
 
-def _fields(cell: Any) -> tuple[str, ...]:
-    return ("weight_hh",) if recurrence.names_read(cell)["r"] else ()
+def _names_of_options(kind: Any) -> set[str]:
+    """Return the arguments that a constructor takes, those included that it passes on to `Recurrent`."""
+    own = inspect.signature(kind.__init__).parameters
+    passed_on = inspect.signature(nn.Recurrent.__init__).parameters.values()
+    names = set(own)
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in own.values()):
+        names |= {p.name for p in passed_on if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    return names
+
+
+def _conflict(kind: Any, cell: Any, options: dict[str, Any]) -> str | None:
+    """Return why options that are good by themselves do not go together, if they do not."""
+    projected = options.get("proj_size", 0)
+    if options.get("bptt_truncate") is not None and options.get("checkpoint_every") is not None:
+        return "bptt_truncate and checkpoint_every"
+    if not projected:
+        return "a cell that projects, without a size" if cell.project else None
+    zoneout = options.get("zoneout", 0.0)
+    kept = zoneout.get(cell.states[0], 0.0) if isinstance(zoneout, dict) else zoneout
+    # A matrix applied to an expression of the step multiplies H numbers, not P.
+    applied = any("r." + gate + "(" in inspect.getsource(cell.step) for gate in cell.gates)
+    if kind in (nn.RNN, nn.GRU) or cell.states[0] in recurrence.names_read(cell)["s"] or applied or kept:
+        return "proj_size where the cell cannot be projected"
+    return "proj_size and num_heads" if options.get("num_heads", 1) > 1 else None
 
 
 def _treat_weights(draw: Draw, layer: Any) -> bool:
@@ -200,6 +217,7 @@ def _draw_input(draw: Draw, layer: Any, shape: Shape, dtype: Any) -> Inputs:
     batch = () if form == "unbatched" else (B,)
     time_first = form != "dense" or not layer.batch_first
     dimensions = (T, *batch) if time_first else (*batch, T)
+    keywords, lengths, reset = _draw_ends(draw, layer, T, B, form)
     wrong: Any = None
     if draw.spoil("an input of another shape, dtype or type", 0.05):
         wrong = draw.choose(("width", "dimensions", "dtype", "type", "range"))
@@ -221,10 +239,11 @@ def _draw_input(draw: Draw, layer: Any, shape: Shape, dtype: Any) -> Inputs:
         values = draw.floats((*dimensions, *width), dtype)
         if draw.chance(0.02):
             values = draw.planted(values)
+    sequence_values = np.array(values)
+    if draw.wrong is None and (lengths < T).any() and draw.chance(0.5):
+        values = _with_rubbish(values, sequence_values, lengths, time_first)
     if wrong == "dimensions":
-        values = draw.choose(
-            [values[None, None], values.reshape(-1)[:1].reshape(()), values[..., None, None]]
-        )
+        values = draw.choose([values[None, None], np.zeros((), values.dtype), values[..., None, None]])
     if wrong == "dtype":
         other = [np.float16, np.bool_, np.float32 if dtype == np.float64 else np.float64]
         values = values.astype(draw.choose(other))
@@ -239,7 +258,6 @@ def _draw_input(draw: Draw, layer: Any, shape: Shape, dtype: Any) -> Inputs:
     if wrong == "type":
         given = draw.choose((*NONSENSE, values.tolist(), values))
     draw.note("input", given)
-    keywords, lengths, reset = _draw_ends(draw, layer, T, B, form)
     if form == "packed":
         order = np.sort(draw.numbers.integers(1, T + 1, B))[::-1] if draw.chance(0.5) else None
         lengths = draw.numbers.integers(1, T + 1, B) if order is None else order
@@ -254,49 +272,64 @@ def _draw_input(draw: Draw, layer: Any, shape: Shape, dtype: Any) -> Inputs:
         for k, state in enumerate(states if isinstance(states, tuple) else (states,)):
             if isinstance(state, rt.Tensor) and state.dtype == dtype and draw.chance(0.6):
                 leaves[f"s{k}"] = state.requires_grad_()
-    padded = values if time_first else np.swapaxes(values, 0, 1) if values.ndim > 1 else values
+    padded = sequence_values if time_first else np.swapaxes(sequence_values, 0, 1)
     if form == "unbatched":
-        padded = padded[:, None] if padded.ndim else padded
+        padded = padded[:, None]
         initial = [state[:, None] for state in initial]
     sequence = Sequence(padded if one_hot else padded.astype(np.float64), lengths, reset)
     return Inputs(given, states, keywords, sequence, initial, form, leaves, widths, not time_first)
 
 
+def _with_rubbish(values: Array, right: Array, lengths: Array, time_first: bool) -> Array:
+    """Return the values with what nobody may look at past the lengths, where `right` becomes zero."""
+    values = np.array(values)
+    past = np.arange(values.shape[0 if time_first else 1])[:, None] >= lengths
+    past = past if time_first else past.T
+    values[past] = np.nan if values.dtype.kind == "f" else -1
+    right[past] = 0
+    return values
+
+
 def _draw_ends(draw: Draw, layer: Any, T: int, B: int, form: str) -> tuple[dict[str, Any], Array, Array]:
-    """Draw lengths and resets, where the layer takes them."""
+    """Draw lengths and resets: as arguments, as (B,) and as (T, B)."""
     lengths, reset = np.full(B, T), np.zeros((T, B), bool)
-    known = inspect.signature(type(layer).forward).parameters
     keywords: dict[str, Any] = {}
-    if "lengths" in known and draw.chance(0.3):
+    often = 0.3 if form == "dense" else 0.03
+    if draw.chance(often):
         lengths = draw.numbers.integers(0, T + 1, B)
-        given: Any = draw.integers((B,), 1) + lengths
-        if draw.spoil("wrong lengths", 0.15):
-            bad = [
-                np.full(B, T + 1),
-                np.full(B + 1, T),
-                np.full((B, 1), T),
-                lengths + 0.5,
-                "long",
-                [None] * B,
-            ]
-            bad += [np.full(B, -1)] if B else []
-            given = draw.choose(bad if B else bad[1:3])
         form_of: Any = draw.choose((list, rt.Tensor, np.asarray))
-        keywords["lengths"] = draw.note("lengths", form_of(given) if B and draw.wrong is None else given)
-        if form != "dense":
-            draw.open = "lengths of what has none or brings its own"
-    if "reset" in known and draw.chance(0.3):
-        reset = draw.numbers.random((T, B)) < 0.3
+        given: Any = form_of(draw.laid_out(lengths)) if B else lengths
+        if not np.array_equal(np.asarray(given), lengths):  # laid out with a stride of zero
+            given = lengths
+        if draw.spoil("wrong lengths", 0.15):
+            given = draw.choose(_bad_lengths(lengths, T))
+        keywords["lengths"] = draw.note("lengths", given)
+    if draw.chance(often):
+        reset = draw.laid_out(draw.numbers.random((T, B)) < 0.3)
         turned = reset.T if form == "dense" and layer.batch_first else reset
-        given = turned if form != "unbatched" or draw.chance(0.5) else turned[:, 0]
-        if draw.spoil("wrong reset", 0.15):
+        form_of = draw.choose((rt.Tensor, np.asarray))
+        given = form_of(turned)
+        if draw.spoil("a wrong reset", 0.15):
+            bad = [np.zeros((T + 1, B), bool), np.zeros((T, B, 1), bool), np.zeros((T, B)) + 0.5, "often"]
             given = draw.choose(
-                (np.zeros((T + 1, B), bool), np.zeros((T, B, 1), bool), np.zeros((T, B)) + 0.5, "often")
+                [*bad, turned.astype(np.int64), rt.Tensor(turned.astype(np.float32)), turned[None]]
             )
-        elif form != "dense":
-            draw.open = "a reset of what has no (T, B)"
-        keywords["reset"] = draw.note("reset", rt.Tensor(given) if not isinstance(given, str) else given)
-    return keywords, lengths, reset
+        keywords["reset"] = draw.note("reset", given)
+    if keywords and form != "dense" and draw.wrong is None:
+        draw.wrong = "lengths or reset of what has no batch or brings its own lengths"
+    return keywords, lengths, np.asarray(reset)
+
+
+def _bad_lengths(lengths: Array, T: int) -> list[Any]:
+    """Return what are no lengths of a batch of T steps."""
+    bad: list[Any] = [np.append(lengths, T), lengths[:, None] + T, "long", [[1], [2, 3]]]
+    if lengths.size:
+        bad += [lengths + 0.5, [None] * lengths.size, lengths[:-1], lengths.astype(bool)]
+        for value in (-1, T + 1, 2**40, -(2**63)):
+            wrong = lengths.astype(np.int64)
+            wrong[-1] = value
+            bad += [wrong, rt.Tensor(wrong)]
+    return bad
 
 
 def _draw_states(
@@ -336,7 +369,7 @@ def recurrent(draw: Draw) -> None:
     parameters = dict(layer.named_parameters())
     seed = draw.random.getrandbits(30)
 
-    ask_states = hasattr(layer, "all_states") and draw.chance(0.2)
+    ask_states = draw.note("every state", draw.chance(0.2))
     call: Any = layer.all_states if ask_states else layer
 
     def forward() -> Any:
@@ -355,24 +388,43 @@ def recurrent(draw: Draw) -> None:
     _check_shapes(layer, shape, inputs, every, finals, dtype)
     if extreme:
         return
-    if configuration is not None:
+    finite = all(np.isfinite(v).all() for v in (*values.values(), *inputs.initial, inputs.sequence.x))
+    if configuration is None:
+        _check_chance(draw, every, finals, forward, finite)
+    else:
         _check_values(draw, configuration, inputs, every, finals, values, dtype)
-    if not all(np.isfinite(v).all() for v in (*values.values(), *inputs.initial, inputs.sequence.x)):
-        configuration = None  # gradients are then asked for, and not compared
-    _check_gradients(draw, layer, configuration, inputs, (every, finals), values, dtype)
+    _check_gradients(draw, layer, configuration, inputs, (every, finals), values, dtype, forward, finite)
+
+
+def _check_chance(
+    draw: Draw, every: list[Any], finals: list[Any], forward: Callable[[], Any], finite: bool
+) -> None:
+    """Check of a result that chance decides that it has numbers, and the same ones for the same seed."""
+    results = _arrays_of(every, finals)
+    if finite and not all(np.isfinite(array).all() for array in results):
+        raise Finding("wrong result", "NaN or infinity in training, from numbers", "results of chance")
+    if draw.chance(0.2):
+        again, final = forward()
+        again = again if isinstance(again, tuple) and not isinstance(again, PackedSequence) else (again,)
+        others = _arrays_of(list(again), list(final) if isinstance(final, tuple) else [final])
+        if any(one.tobytes() != other.tobytes() for one, other in zip(results, others, strict=True)):
+            raise Finding("wrong result", "the same seed gives other bits", "results of chance")
+
+
+def _arrays_of(every: list[Any], finals: list[Any]) -> list[Array]:
+    tensors = [state.data if isinstance(state, PackedSequence) else state for state in every] + finals
+    return [tensor.data for tensor in tensors]
 
 
 def _configuration(layer: Any, cell: Any) -> Configuration | None:
     """Return what decides the result of a layer, or None where chance does."""
     training = layer.training
     dropout = layer.dropout if layer.training and layer.num_layers > 1 else 0.0
-    rates = {name: getattr(layer, name, 0.0) for name in RANDOM}
+    rates = {name: getattr(layer, name) for name in RANDOM}
     if (training and any(rates.values())) or 0 < dropout < 1:
         return None
-    zoneout = rates["zoneout"] if not training else 0.0
-    by_state = dict(zoneout) if isinstance(zoneout, dict) else dict.fromkeys(cell.states, zoneout)
-    scalars = dict(getattr(layer, "hyperparameters", None) or {})
-    return Configuration(cell, layer.num_layers, layer.num_directions, scalars, by_state, dropout == 1)
+    scalars = layer.hyperparameters
+    return Configuration(cell, layer.num_layers, layer.num_directions, scalars, layer.zoneout, dropout == 1)
 
 
 def _check_shapes(
@@ -450,14 +502,16 @@ def _check_values(
         others = _expected(configuration, inputs, moved, len(every))
         return float(np.nanmax(np.abs((others[0] + others[1])[k] - wanted[k]), initial=0.0))
 
+    finite = all(np.isfinite(value).all() for value in (*values.values(), inputs.sequence.x))
+    shown = configuration.cell.name if finite else "with NaN or infinity"
     for k, (name, result, right) in enumerate(zip(names, got, wanted, strict=True)):
         check_close(
-            f"{configuration.cell.name}: {name}",
+            f"{shown}: {name}",
             result,
             right,
             dtype,
             tolerance=tolerance_of(dtype, length),
-            spread=lambda k=k: near(k),  # type: ignore[misc]
+            spread=functools.partial(near, k),
         )
 
 
@@ -469,6 +523,8 @@ def _check_gradients(
     results: tuple[list[Any], list[Any]],
     values: dict[str, Array],
     dtype: Any,
+    forward: Callable[[], Any],
+    finite: bool,
 ) -> None:
     """Go backward, and where the oracle knows the result compare the gradients with its differences."""
     every = [result.data if inputs.form == "packed" else result for result in results[0]]
@@ -492,10 +548,17 @@ def _check_gradients(
         terms = zip((*every, *results[1]), right[0] + right[1], strict=True)
         return sum(float((wanted_of[id(o)] * value).sum()) for o, value in terms if id(o) in wanted_of)
 
-    at = {name: _as_oracle(name, leaf.data.astype(np.float64), inputs) for name, leaf in leaves.items()}
-    truncated = getattr(layer, "bptt_truncate", None) is not None
-    compared = configuration if not truncated else None
+    everything = {**values, "x": inputs.sequence.x, **{f"s{k}": s for k, s in enumerate(inputs.initial)}}
+    at = {name: everything[name] for name in leaves}
+    truncated = layer.bptt_truncate is not None
+    compared = (
+        configuration
+        if finite and (not truncated or layer.bptt_truncate >= inputs.sequence.x.shape[0])
+        else None
+    )
     if draw.chance(0.06) and layer.hidden_size <= 17 and inputs.sequence.x.shape[0] <= 6:
+        if truncated:
+            draw.wrong = "a second derivative of a truncated gradient"
         _check_second(draw, compared, leaves, pairs, inputs, at, loss, dtype, watched)
         return
     times = 2 if draw.chance(0.1) else 1
@@ -509,9 +572,36 @@ def _check_gradients(
     for name, leaf in leaves.items():
         if leaf.grad is not None:
             gradients[name] = check_like(f"gradient of {name}", leaf.grad, leaf.shape, dtype) / times
+    by_chance = configuration is None and finite and not truncated and inputs.form != "packed"
+    if by_chance and gradients and dtype == np.float64:
+        start = {name: leaf.data for name, leaf in leaves.items()}
+
+        def through_layer(at: dict[str, Array]) -> float:
+            return _loss_through_layer(leaves, at, forward, cotangents)
+
+        check_gradients(draw, through_layer, start, gradients, dtype, "gradient of what chance decides")
     if compared is not None and gradients:
         shown = {name: _as_oracle(name, gradient, inputs) for name, gradient in gradients.items()}
         check_gradients(draw, loss, at, shown, dtype, f"{compared.cell.name}: gradient")
+
+
+def _loss_through_layer(
+    leaves: dict[str, Any], at: dict[str, Array], forward: Callable[[], Any], cotangents: list[Array | None]
+) -> float:
+    """Return the weighted sum of what a layer returns from the same seed where its leaves have other values."""
+    before = {name: leaf.data for name, leaf in leaves.items()}
+    try:
+        for name, leaf in leaves.items():
+            leaf.data = at[name]
+        every, final = forward()
+    finally:
+        for name, leaf in leaves.items():
+            leaf.data = before[name]
+    results = (list(every) if isinstance(every, tuple) else [every]) + (
+        list(final) if isinstance(final, tuple) else [final]
+    )
+    pairs = zip(results, cotangents, strict=True)
+    return sum(float((result.data * c).sum()) for result, c in pairs if c is not None)
 
 
 def _check_second(
