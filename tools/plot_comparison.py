@@ -1,10 +1,11 @@
-"""Plots of what `compare_with_torch.py` measured, as SVG, for the documentation.
+"""Plots of what `compare_with_torch.py` and `shakespeare.py` measured, as SVG, for the documentation.
 
     python tools/plot_comparison.py docs/explanation/data docs/explanation
 
 The first folder holds the files that --json wrote, under the names of their tables; what is not there is not drawn.
 Written are ``ratios.svg`` (`layers`, and `loops`: PyTorch's time over rondeau's), ``roofline.svg`` (`parts`: what
-each part reaches of what the machine allows) and ``parts.svg`` (`parts`: where the time goes).
+each part reaches of what the machine allows), ``parts.svg`` (`parts`: where the time goes) and ``training.svg``
+(`shakespeare`: held-out loss over wall time).
 """
 
 import argparse
@@ -160,6 +161,22 @@ def shares(parts: Sequence[Row]) -> Figure:
     return figure
 
 
+def training(runs: Sequence[Row]) -> Figure:
+    """Draw each run's held-out loss in nats per character over its seconds, a colour for each cell."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    cells = values(runs, "cell")
+    for run in runs:
+        for library, line, curve in zip(("rondeau", "PyTorch"), ("-", ":"), run["curves"], strict=True):
+            seconds, nats = zip(*curve, strict=True)
+            name = f"{run['cell'].upper()}, {library}" if run["seed"] == runs[0]["seed"] else None
+            axes.plot(seconds, nats, line, color=f"C{cells.index(run['cell'])}", marker=".", label=name)
+    axes.set_xlabel("wall time of training in seconds")
+    axes.set_ylabel("held-out loss in nats per character")
+    axes.legend(frameon=False)
+    return figure
+
+
 def rows_of(folder: Path, table: str) -> list[Row]:
     """Return a table's rows, none if its file is not there."""
     file = folder / f"{table}.json"
@@ -171,19 +188,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("data", type=Path, help="the folder with layers.json, loops.json and parts.json")
+    parser.add_argument("data", type=Path, help="the folder with the rows, a file for each table")
     parser.add_argument("output", type=Path, help="the folder for the plots")
     options = parser.parse_args(arguments)
-    layers, loops, parts = (rows_of(options.data, table) for table in ("layers", "loops", "parts"))
+    tables = ("layers", "loops", "parts", "shakespeare")
+    layers, loops, parts, runs = (rows_of(options.data, table) for table in tables)
     drawings: dict[str, Callable[[], Figure]] = {}
     if layers or loops:
         drawings["ratios"] = lambda: ratios(layers, loops)
     if parts:
         drawings["roofline"] = lambda: roofline(parts)
         drawings["parts"] = lambda: shares(parts)
+    if runs:
+        drawings["training"] = lambda: training(runs)
     if not drawings:
         raise SystemExit(
-            f"{options.data} holds none of layers.json, loops.json and parts.json: "
+            f"{options.data} holds none of {', '.join(f'{table}.json' for table in tables)}: "
             "make one with compare_with_torch.py layers --json"
         )
     options.output.mkdir(parents=True, exist_ok=True)

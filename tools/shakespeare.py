@@ -3,9 +3,10 @@
     python tools/shakespeare.py CORPUS
 
 For each cell and seed, one after the other: `rondeau train` with the recipe's flags, its last checkpoint scored by
-`rondeau evaluate` over the whole held-out stream, and `tools/shakespeare_torch.py`. Times are of whole processes;
-rondeau's holds twelve evaluations, the checkpoints and the samples, the twin's one evaluation. Prints one row per
-run and then the means over the seeds.
+`rondeau evaluate` over the whole held-out stream, and `tools/shakespeare_torch.py`. Times are of whole processes, in
+both with an evaluation after every epoch; rondeau's holds the checkpoints and the samples as well. Prints one row per
+run and then the means over the seeds; the rows of --json also hold the curves, pairs of the seconds since the
+first step and the held-out loss.
 """
 
 import argparse
@@ -39,10 +40,12 @@ def train_flags(cell: str, epochs: int) -> list[str]:
     ]
 
 
-def run_rondeau(
-    corpus: Path, cell: str, seed: int, threads: int, epochs: int, folder: Path
-) -> tuple[float, float]:
-    """Train by rondeau; the held-out loss in nats per character, and the seconds of training."""
+Outcome = tuple[float, float, list[tuple[float, float]]]
+"""The held-out loss in nats per character, the seconds of the process, and the curve."""
+
+
+def run_rondeau(corpus: Path, cell: str, seed: int, threads: int, epochs: int, folder: Path) -> Outcome:
+    """Train by rondeau."""
     command = [sys.executable, "-m", "rondeau.train"]
     common = ["--output", str(folder), "--seed", str(seed), "--threads", str(threads)]
     _, seconds = timed([*command, "train", str(corpus), *train_flags(cell, epochs), *common])
@@ -50,14 +53,17 @@ def run_rondeau(
     found = re.search(r"([0-9.]+) nats", report)
     if found is None:
         raise SystemExit(f"rondeau evaluate printed no loss: {report!r}")
-    return float(found[1]), seconds
+    rows = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    curve = [(row["seconds"], row["held_out_loss"]) for row in rows if "held_out_loss" in row]
+    return float(found[1]), seconds, curve
 
 
-def run_torch(corpus: Path, cell: str, seed: int, threads: int, epochs: int) -> tuple[float, float]:
-    """Train by the twin; the held-out loss in nats per character, and the seconds of the process."""
+def run_torch(corpus: Path, cell: str, seed: int, threads: int, epochs: int) -> Outcome:
+    """Train by the twin."""
     flags = ["--cell", cell, "--seed", str(seed), "--threads", str(threads), "--epochs", str(epochs)]
     report, seconds = timed([sys.executable, str(TWIN), str(corpus), *flags])
-    return json.loads(report)["held_out_nats"], seconds
+    outcome = json.loads(report)
+    return outcome["held_out_nats"], seconds, outcome["curve"]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -79,8 +85,8 @@ def main(arguments: list[str] | None = None) -> None:
                 run = Path(folder) / "run"
                 ours = run_rondeau(options.corpus, cell, seed, options.threads, options.epochs, run)
             twin = run_torch(options.corpus, cell, seed, options.threads, options.epochs)
-            row = {"cell": cell, "seed": seed, "nats": [ours[0], twin[0]], "seconds": [ours[1], twin[1]]}
-            rows.append(row)
+            nats, seconds, curves = (list(pair) for pair in zip(ours, twin, strict=True))
+            rows.append({"cell": cell, "seed": seed, "nats": nats, "seconds": seconds, "curves": curves})
             print(
                 f"| {cell} | {seed} | {ours[0]:.4f} | {twin[0]:.4f} | {ours[1]:.0f} | {twin[1]:.0f} |",
                 flush=True,
@@ -93,7 +99,9 @@ def main(arguments: list[str] | None = None) -> None:
             f"torch / rondeau wall time {faster:.2f}"
         )
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        command = " ".join(["python tools/shakespeare.py", *(arguments or sys.argv[1:])])
+        kept = {"command": command, "rows": rows}
+        options.json.write_text(json.dumps(kept, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

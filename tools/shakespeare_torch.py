@@ -90,6 +90,7 @@ def train(corpus: Path, cell: str, seed: int, epochs: int) -> dict[str, object]:
         lambda step: FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * step / steps)),
     )
     started = time.perf_counter()
+    curve = []
     for offset in offsets:
         state = None
         for x, y in epoch_batches(train_tokens, int(offset)):
@@ -101,6 +102,7 @@ def train(corpus: Path, cell: str, seed: int, epochs: int) -> dict[str, object]:
             torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
             optimiser.step()
             schedule.step()
+        curve.append((time.perf_counter() - started, held_out_loss(model, held_out)))
     trained = time.perf_counter() - started
     return {
         "library": f"torch {torch.__version__}",
@@ -108,7 +110,8 @@ def train(corpus: Path, cell: str, seed: int, epochs: int) -> dict[str, object]:
         "seed": seed,
         "threads": torch.get_num_threads(),
         "steps": steps,
-        "held_out_nats": held_out_loss(model, held_out),
+        "held_out_nats": curve[-1][1],
+        "curve": curve,
         "train_seconds": trained,
     }
 

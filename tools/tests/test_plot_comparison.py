@@ -46,6 +46,8 @@ def data(tmp_path: Path) -> Path:
     parts = [figures(*p) | whole | bandwidths | {"parts": dict.fromkeys(PARTS, part)} for p in places]
     parts[-1]["parts"] = parts[-1]["parts"] | {"input gradient": part | {"gflops": None, "share": -0.01}}
     keep(tmp_path, "parts", parts)
+    curves = [[[1.0, 2.5], [2.0, 2.0]], [[2.0, 2.4], [4.0, 2.1]]]
+    keep(tmp_path, "shakespeare", [{"cell": "gru", "seed": seed, "curves": curves} for seed in (0, 1)])
     return tmp_path
 
 
@@ -55,7 +57,7 @@ def test_plots_show_the_rows_and_are_the_same_each_time(data: Path, tmp_path: Pa
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
     drawn = {path.name: path.read_text(encoding="utf-8") for path in sorted((tmp_path / "first").iterdir())}
-    assert list(drawn) == ["parts.svg", "ratios.svg", "roofline.svg"]
+    assert list(drawn) == ["parts.svg", "ratios.svg", "roofline.svg", "training.svg"]
     for name, svg in drawn.items():
         assert svg == (tmp_path / "second" / name).read_text(encoding="utf-8")
     for words in ("LSTM", "B5 T6 I7 H8", "torch.compile of the loop, threads: 1", "eager loop, threads: 2"):
@@ -63,10 +65,11 @@ def test_plots_show_the_rows_and_are_the_same_each_time(data: Path, tmp_path: Pa
     for words in (*PARTS, "flops per byte", "threads: 2"):
         assert words in drawn["roofline.svg"]
     assert "RNN B1 T2 I3 H4" in drawn["parts.svg"]
+    assert drawn["training.svg"].count("GRU, PyTorch") == 1
 
 
 def test_only_what_is_there_is_drawn(data: Path, tmp_path: Path) -> None:
-    for table in ("loops", "parts"):
+    for table in ("loops", "parts", "shakespeare"):
         (data / f"{table}.json").unlink()
     assert run(data, tmp_path / "plots").returncode == 0
     assert [path.name for path in (tmp_path / "plots").iterdir()] == ["ratios.svg"]
@@ -75,4 +78,4 @@ def test_only_what_is_there_is_drawn(data: Path, tmp_path: Path) -> None:
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     done = run(tmp_path, tmp_path / "plots")
     assert done.returncode == 1
-    assert "holds none of layers.json, loops.json and parts.json" in done.stderr
+    assert "holds none of layers.json, loops.json, parts.json, shakespeare.json" in done.stderr
