@@ -1,10 +1,10 @@
-"""The cells that the tests run: those of the texts, one with a peephole, and one that uses the whole language."""
+"""The cells that the tests run: those of the texts, and ones that together use the whole language."""
 
 import pytest
 
 from rondeau.kernels import threads
 from rondeau.kernels.cell import cell_math as m
-from rondeau.kernels.sequence import Cell
+from rondeau.kernels.sequence import Cell, Regularisers
 
 
 def rnn_tanh(x, r, s):
@@ -26,11 +26,11 @@ def lstm(x, r, s):
     return m.sigmoid(x.o + r.o) * m.tanh(c), c
 
 
-def peephole(x, r, s):
-    """Coupled gates, a peephole, and a highway past the output."""
-    f = m.sigmoid(x.f + r.f + 0.5 * s.c)
+def peephole(x, r, s, p):
+    """Coupled gates, learned peepholes, and a highway past the output."""
+    f = m.sigmoid(x.f + r.f + p.forget * s.c)
     c = f * s.c + (1 - f) * m.tanh(x.g + r.g)
-    o = m.sigmoid(x.o + r.o + c)
+    o = m.sigmoid(x.o + r.o + p.output * c)
     return o * m.tanh(c) + (1 - o) * s.h, c
 
 
@@ -47,23 +47,100 @@ def menagerie(x, r, s):
     return chosen / (2 + abs(n)) - m.relu(s.h - 0.1), n
 
 
+def leaky(x, r, s, *, leak=0.25, shift=-0.5):
+    """Scalars of the run, and what is computed from them once a call."""
+    return (1 - leak) * s.h + leak * m.tanh(x.h + r.h + shift * shift)
+
+
+def alone(x, r, s, p):
+    """No recurrent matrix: every unit sees its own past."""
+    return m.relu(x.h + p.u * s.h)
+
+
+def reset_before(x, r, s):
+    """A recurrent matrix on a value that the step computes."""
+    reset, update = m.sigmoid(x.r + r.r), m.sigmoid(x.z + r.z)
+    return (1 - update) * s.h + update * m.tanh(x.n + r.n(reset * s.h))
+
+
+def chained(x, r, s):
+    """Products of products, joint and split, in an order that is not the buffers'."""
+    mixed = m.tanh(x.b + r.b)
+    second = m.tanh(x.c * r.c(mixed) + r.d(mixed))
+    return m.sigmoid(x.a + r.a(second)) * second + x.d * s.k, second - 0.5 * s.k
+
+
+def operands(x, r, s, p):
+    """Matrices on whatever there is: an input part, a sum of a joint gate, a state, a parameter, a new state."""
+    joint = x.b + r.b
+    h = m.tanh(r.a(x.a) + r.c(joint) * m.sigmoid(r.d(s.k)))
+    return h, m.tanh(0.5 * r.e(h) + x.c * r.f(p.v) + x.d + x.e * x.f)
+
+
+def normalised(x, r, s, p):
+    """Two parts normalised jointly, one alone, and a state."""
+    x_i, x_g = m.layer_norm((x.i, x.g), (p.gain_i, p.gain_g), (p.bias_i, p.bias_g))
+    i = m.sigmoid(x_i + m.layer_norm(r.i, p.gain_r, eps=0.1))
+    c = (1 - i) * s.c + i * m.tanh(x_g + r.g)
+    return m.tanh(m.layer_norm(c, p.gain_c, p.bias_c)), c
+
+
+def everything(x, r, s, p, *, strength=0.75):
+    """Sums before, between and after products: values are carried from loop to loop and from phase to phase."""
+    x_a, x_b = m.layer_norm((x.a, x.b), eps=0.1)
+    gate = m.sigmoid(x_a + r.a)
+    seen = m.layer_norm(strength * s.k + gate * s.h, p.gain, p.bias, eps=0.1)
+    new = m.tanh(x_b + r.b(seen) + m.layer_norm(r.c(m.relu(seen)), eps=0.1) * x_a)
+    k = 0.5 * s.k + m.layer_norm((new, x.c), None, (p.bias, p.bias), eps=0.1)[1]
+    return gate * new + (1 - gate) * seen, k
+
+
+def plain_sum(x, r, s):
+    """A state that is the same for all units, and one that is a number."""
+    mean = m.layer_norm(x.h + r.h, eps=1.0)
+    return m.tanh(mean * s.k), 0.5
+
+
 STEPS = {
     "rnn_tanh": (rnn_tanh, ("h",), ("h",)),
     "rnn_relu": (rnn_relu, ("h",), ("h",)),
     "gru": (gru, ("r", "z", "n"), ("h",)),
     "lstm": (lstm, ("i", "f", "g", "o"), ("h", "c")),
-    "peephole": (peephole, ("f", "g", "o"), ("h", "c")),
+    "peephole": (peephole, ("f", "g", "o"), ("h", "c"), ("forget", "output")),
     "menagerie": (menagerie, ("a", "b", "c", "d"), ("h", "n")),
+    "leaky": (leaky, ("h",), ("h",)),
+    "alone": (alone, ("h",), ("h",), ("u",)),
+    "reset_before": (reset_before, ("r", "z", "n"), ("h",)),
+    "chained": (chained, ("a", "b", "c", "d"), ("h", "k")),
+    "operands": (operands, ("a", "b", "c", "d", "e", "f"), ("h", "k"), ("v",)),
+    "normalised": (
+        normalised, ("i", "g"), ("h", "c"),
+        ("gain_i", "gain_g", "bias_i", "bias_g", "gain_r", "gain_c", "bias_c"),
+    ),
+    "everything": (everything, ("a", "b", "c"), ("h", "k"), ("gain", "bias")),
+    "plain_sum": (plain_sum, ("h",), ("h", "k")),
+}  # fmt: skip
+
+REGULARISED = {
+    "lstm_dropout": ("lstm", Regularisers(dropout=True)),
+    "reset_before_dropout": ("reset_before", Regularisers(dropout=True, zoneout=("h",))),
+    "lstm_zoneout": ("lstm", Regularisers(zoneout=("h", "c"))),
+    "gru_expected": ("gru", Regularisers(zoneout=("h",), expected=True)),
 }
 
 
 @pytest.fixture(scope="session")
 def cells():
     """All cells by name, compiled at most once in the session."""
-    return {name: Cell(step, gates, states, name) for name, (step, gates, states) in STEPS.items()}
+    cells = {
+        name: Cell(step, gates, states, name, dict.fromkeys(*params) if params else {})
+        for name, (step, gates, states, *params) in STEPS.items()
+    }
+    regularised = {name: cells[base].regularised(options) for name, (base, options) in REGULARISED.items()}
+    return cells | regularised
 
 
-@pytest.fixture(params=STEPS)
+@pytest.fixture(params=[*STEPS, *REGULARISED])
 def cell(request, cells):
     return cells[request.param]
 

@@ -7,14 +7,21 @@ from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.cell import derive, trace
 from rondeau.kernels.cell.derive import RULES
 from rondeau.kernels.cell.trace import OPERATIONS
-from rondeau.kernels.targets.reference import NUMPY, evaluate
+from rondeau.kernels.targets.reference import NUMPY, OPERATORS
 
 
-def _adjoints(step, gates, states, values):
+def _adjoints(step, gates, states, values, params=()):
     """Evaluate the derived adjoints of all inputs for the values of inputs and of the new states' adjoints."""
-    graph, adjoints = derive(trace(step, gates, states))
-    graph.outputs = tuple(adjoints.values())
-    return dict(zip(adjoints, evaluate(graph, NUMPY, values), strict=True))
+    graph, adjoints = derive(trace(step, gates, states, params))
+    found = {}
+    for index in graph.reach(list(adjoints.values())):
+        op, args, value = graph.nodes[index]
+        if op in ("input", "const"):
+            found[index] = values[value] if op == "input" else value
+        else:
+            function = OPERATORS.get(op) or getattr(NUMPY, op)
+            found[index] = function(*(found[arg] for arg in args))
+    return {name: found[index] for name, index in adjoints.items()}
 
 
 def test_every_operation_with_a_derivative_has_a_rule():
@@ -114,3 +121,78 @@ def test_a_value_used_twice_gets_both_adjoints():
 def test_inputs_that_do_not_matter_have_no_adjoint():
     _, adjoints = derive(trace(lambda x, r, s: m.where(r.g > s.h, x.g, 2.0), ("g",), ("h",)))
     assert set(adjoints) == {("x", "g")}
+
+
+def test_a_number_of_the_row_sums_its_adjoint_over_the_units():
+    """y = a sum(a b): dy is d sum(a b) + b sum(d a) for a, a sum(d a) for b."""
+    rng = np.random.default_rng(0)
+    a, b, d = rng.standard_normal((3, 4, 5))
+    values = {("x", "g"): a, ("r", "g"): b, ("d", "h"): d}
+    adjoints = _adjoints(lambda x, r, s: x.g * x.g.graph.apply("sum", x.g * r.g), ("g",), ("h",), values)
+    through = (d * a).sum(-1, keepdims=True)
+    np.testing.assert_allclose(
+        adjoints["x", "g"], d * (a * b).sum(-1, keepdims=True) + b * through, rtol=1e-12
+    )
+    np.testing.assert_allclose(adjoints["r", "g"], a * through, rtol=1e-12)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_layer_norm_is_torchs(several):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    a, b, d = rng.standard_normal((3, 4, 5))
+    vectors = dict(zip(("w", "v", "u", "t"), rng.standard_normal((4, 5)), strict=True))
+
+    def step(x, r, s, p):
+        if several:
+            return m.layer_norm((x.g, r.g), (p.w, p.v), (p.u, p.t), eps=0.3)
+        return m.layer_norm(x.g, p.w, p.u), r.g
+
+    values = {("x", "g"): a, ("r", "g"): b, ("d", "h"): d, ("d", "c"): 2 * d, ("width", "H"): 5.0}
+    values |= {("p", name): vector for name, vector in vectors.items()}
+    adjoints = _adjoints(step, ("g",), ("h", "c"), values, tuple(vectors))
+    ta, tb, *tv = (torch.from_numpy(v.copy()).requires_grad_() for v in (a, b, *vectors.values()))
+    w, v, u, t = tv
+    if several:
+        joint = torch.nn.functional.layer_norm(
+            torch.cat((ta, tb), 1), (10,), torch.cat((w, v)), torch.cat((u, t)), eps=0.3
+        )
+        first, second = joint[:, :5], joint[:, 5:]
+        on_arrays = m.layer_norm((a, b), tuple(vectors.values())[:2], tuple(vectors.values())[2:], eps=0.3)
+    else:
+        first, second = torch.nn.functional.layer_norm(ta, (5,), w, u), tb
+        on_arrays = m.layer_norm(a, vectors["w"], vectors["u"]), b
+    for ours, theirs in zip(on_arrays, (first, second), strict=True):
+        np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-10, atol=1e-12)
+    ((first + 2 * second) * torch.from_numpy(d)).sum().backward()
+    leaves = {("x", "g"): ta, ("r", "g"): tb} | {
+        ("p", name): leaf for name, leaf in zip(vectors, tv, strict=True)
+    }
+    for name, leaf in leaves.items():
+        if leaf.grad is not None:
+            ours = (
+                adjoints[name] if name[0] != "p" else adjoints[name].sum(0)
+            )  # a parameter's is a row's part
+            np.testing.assert_allclose(ours, leaf.grad.numpy(), rtol=1e-10, atol=1e-12)
+
+
+def test_what_a_matrix_multiplies_gets_what_comes_back_once():
+    """Two matrices on one value: the product of both sends back one adjoint."""
+    graph, adjoints = derive(trace(lambda x, r, s: r.g(s.h * x.g) * r.k(s.h * x.g), ("g", "k"), ("h",)))
+    back = [node.value for node in graph.nodes if node.op == "input" and node.value[0] == "back"]
+    (value,) = {graph.nodes[i].args[0] for i in graph.recurrent_parts.values()}
+    assert back == [("back", str(value))]
+    assert set(adjoints) >= {("r", "g"), ("r", "k"), ("x", "g"), ("s", "h")}
+
+
+def test_the_adjoint_that_comes_back_passes_through_the_value():
+    values = {("x", "g"): 3.0, ("s", "h"): 2.0, ("d", "h"): 1.0}
+    graph = derive(trace(lambda x, r, s: r.g(x.g * s.h) + s.h, ("g",), ("h",))).graph
+    (back,) = (node.value for node in graph.nodes if node.op == "input" and node.value[0] == "back")
+    adjoints = _adjoints(lambda x, r, s: r.g(x.g * s.h) + s.h, ("g",), ("h",), values | {back: 10.0})
+    assert adjoints == {("r", "g"): 1.0, ("x", "g"): 20.0, ("s", "h"): 31.0}
+
+
+def test_learned_vectors_have_adjoints_and_scalars_have_none():
+    _, adjoints = derive(trace(lambda x, r, s, p, *, k=1.0: p.u * x.g * k, ("g",), ("h",), ("u", "v")))
+    assert set(adjoints) == {("x", "g"), ("p", "u")}

@@ -2,9 +2,9 @@ import pytest
 
 from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.cell import schedule, trace
-from rondeau.kernels.cell.trace import OPERATIONS
+from rondeau.kernels.cell.trace import OPERATIONS, Rank
 from rondeau.kernels.sequence import Cell
-from rondeau.kernels.targets.cpu_emit import CODE
+from rondeau.kernels.targets.cpu_emit import ARGUMENTS, CODE
 
 
 def _kinds(step, gates, states=("h",)):
@@ -34,6 +34,24 @@ def test_joint_gates_come_first_whatever_the_order_of_the_weights(cells):
     plan = cells["menagerie"].plan
     assert (plan.joint, plan.split, plan.apart) == (("b",), ("a", "d"), ("c",))
     assert plan.slots == (("x", "b"), ("x", "a"), ("x", "d"), ("x", "c"), ("r", "a"), ("r", "d"))
+    assert plan.recurrent == ("a", "b", "d")
+
+
+def test_operands_come_in_the_order_of_computation_the_first_state_first(cells):
+    plan = cells["chained"].plan
+    kinds = [(operand.node is None, operand.joint, operand.split) for operand in plan.operands]
+    assert kinds == [(True, ("b",), ()), (False, (), ("c", "d")), (False, ("a",), ())]
+    assert plan.order == ("b", "a", "c", "d")
+    assert plan.values == tuple(operand.node for operand in plan.operands[1:])
+    assert cells["alone"].plan.operands == ()
+    assert cells["alone"].plan.apart == ("h",)
+
+
+def test_forward_keeps_no_number_of_a_row_that_backward_does_not_want(cells):
+    assert cells["lstm"].plan.kept_rows == ()
+    plan = cells["normalised"].plan
+    assert plan.kept_rows
+    assert all(plan.graph.rank(node) == Rank.ROW for node in plan.kept_rows)
 
 
 def test_backward_evaluates_no_expensive_function_that_a_slot_could_keep(cells):
@@ -62,32 +80,32 @@ def test_lstm_saves_the_same_whichever_factor_is_written_first():
 
 
 def test_the_target_has_code_for_every_operation():
-    assert set(CODE) == set(OPERATIONS)
+    assert set(CODE) | {"sum"} == set(OPERATIONS)
 
 
 def test_the_source_is_readable_python(cells):
     assert (
         cells["gru"].source("forward")
         == """\
-def gru_forward(gates, recurrent, bias, states, row, old, new, count):
+def gru_forward(ARGUMENTS):
     for b in range(count):
-        gate_r = lanes(gates, row + b, 0, 0)
-        bias_r = lanes(bias, 0, 0, 1)
-        gate_z = lanes(gates, row + b, 1, 2)
-        bias_z = lanes(bias, 0, 1, 3)
-        gate_n = lanes(gates, row + b, 2, 4)
-        bias_n = lanes(bias, 0, 2, 5)
-        recurrent_n = lanes(recurrent, row + b, 0, 6)
-        second_bias_n = lanes(bias, 0, 3, 7)
-        old_h = lanes(states, 0, old + b, 8)
+        gate_n = lanes(gates, row + b, 2, 0)
+        bias_n = lanes(bias, 0, 2, 1)
+        recurrent_n = lanes(recurrent, row + b, 0, 2)
+        second_bias_n = lanes(bias, 0, 3, 3)
+        old_h = lanes(states, 0, old + b, 4)
+        gate_r = lanes(gates, row + b, 0, 5)
+        bias_r = lanes(bias, 0, 0, 6)
+        gate_z = lanes(gates, row + b, 1, 7)
+        bias_z = lanes(bias, 0, 1, 8)
         new_h = lanes(states, 0, new + b, 9)
-        for j in range(states.shape[2]):
+        for j in range(low, high):
             x_n = gate_n[j] + bias_n[j]
             r_n = recurrent_n[j] + second_bias_n[j]
             s_h = old_h[j]
             a_r = gate_r[j] + bias_r[j]
-            reset = sigmoid(a_r)
             a_z = gate_z[j] + bias_z[j]
+            reset = sigmoid(a_r)
             update = sigmoid(a_z)
             v11 = reset * r_n
             v12 = x_n + v11
@@ -101,7 +119,7 @@ def gru_forward(gates, recurrent, bias, states, row, old, new, count):
             gate_n[j] = n
             recurrent_n[j] = r_n
             new_h[j] = h
-"""
+""".replace("ARGUMENTS", ARGUMENTS)
     )
 
 

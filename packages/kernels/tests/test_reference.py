@@ -5,48 +5,79 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rondeau.kernels.cell import trace
+from rondeau.kernels import philox
 from rondeau.kernels.cell.trace import OPERATIONS
-from rondeau.kernels.sequence import Cell, Layout, Weights
+from rondeau.kernels.sequence import Cell, Layout, Settings, Weights
 from rondeau.kernels.targets import reference
 
+from .problem import Problem
 
-def run_alone(cell, x, weights, states, reverse):
-    """Run one sequence x (T, I) from states (H,) by calling the step on arrays."""
-    H = weights.weight_hh.shape[0] // len(cell.gates)
-    output = np.empty((len(x), weights.weight_hh.shape[1]))
+
+class RecurrentPart(np.ndarray):
+    """``r.k`` as an array that can be called with a value."""
+
+    def __call__(self, value):
+        return self.multiply(value)
+
+
+def run_alone(problem, x, states, b, reverse):
+    """Run batch row b's sequence x (T, I) from states (H,) by calling the step on arrays."""
+    cell, weights, settings = problem.cell, problem.weights, problem.settings
+    H = weights.weight_ih.shape[0] // len(cell.gates)
+    scalars = {name: value for (kind, name), value in settings.scalars.items() if kind == "k"}
+    params = [SimpleNamespace(**dict(zip(cell.params, weights.params, strict=True)))] if cell.params else []
+    keep = 1.0
+    if cell.regularisers.dropout:
+        drawn = philox.uniforms(
+            settings.key, settings.stream + 32, philox.CONSTANT_OVER_TIME, b, np.arange(H)
+        )
+        keep = np.where(drawn < settings.dropout, 0.0, 1 / (1 - settings.dropout))
+
+    def recurrent_part(k, state):
+        rows = slice(k * H, (k + 1) * H)
+        matrix, bias = weights.weight_hh[rows], weights.bias_hh[rows]
+        product = matrix @ (state * keep) if matrix.shape[1] == len(state) else np.zeros(H)
+        part = (product + bias).view(RecurrentPart)
+        part.multiply = lambda value: matrix @ (np.asarray(value) * keep) + bias
+        return part
+
+    every = []
     for t in range(len(x))[:: -1 if reverse else 1]:
         x_part = (weights.weight_ih @ x[t] + weights.bias_ih).reshape(-1, H)
-        r_part = (weights.weight_hh @ states[0] + weights.bias_hh).reshape(-1, H)
-        x_gates, r_gates = (
-            SimpleNamespace(**dict(zip(cell.gates, part, strict=True))) for part in (x_part, r_part)
+        x_gates = SimpleNamespace(**dict(zip(cell.gates, x_part, strict=True)))
+        r_gates = SimpleNamespace(
+            **{gate: recurrent_part(k, states[0]) for k, gate in enumerate(cell.recurrent)}
         )
-        new = cell.step(x_gates, r_gates, SimpleNamespace(**dict(zip(cell.states, states, strict=True))))
-        states = new if isinstance(new, tuple) else (new,)
+        old = dict(zip(cell.states, states, strict=True))
+        new = cell.step(x_gates, r_gates, SimpleNamespace(**old), *params, **scalars)
+        new = [np.broadcast_to(np.asarray(state), H) for state in (new if isinstance(new, tuple) else (new,))]
+        for state in cell.regularisers.zoneout:
+            k, rate = cell.states.index(state), settings.scalars["rate", state]
+            drawn = philox.uniforms(settings.key, settings.stream + k, t, b, np.arange(H))
+            kept = rate if cell.regularisers.expected else drawn < rate
+            new[k] = kept * old[state] + (1 - kept) * new[k]
         if weights.weight_hr is not None:
-            states = (weights.weight_hr @ states[0], *states[1:])
-        output[t] = states[0]
-    return output, states
+            new[0] = weights.weight_hr @ new[0]
+        states = tuple(new)
+        every.append(states)
+    return every[::-1] if reverse else every, states
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("sizes", [[3, 3, 3], [5, 4, 4, 1, 1], [1]])
 def test_each_row_of_a_batch_is_its_own_loop(cell, sizes, reverse):
-    rng = np.random.default_rng(0)
-    layout, I, H, G = Layout.packed(sizes), 3, 4, len(cell.gates)  # noqa: E741 - the field's letter
-    P = H if cell.plan.reads_state(cell.states[0]) else 2
-    shapes = Weights((G * H, I), (G * H, P), (G * H,), (G * H,), None if P == H else (P, H))
-    weights = Weights(*(None if shape is None else rng.standard_normal(shape) for shape in shapes))
-    x = rng.standard_normal((layout.num_rows, I))
-    widths = [P] + [H] * (len(cell.states) - 1)
-    initial = tuple(rng.standard_normal((layout.batch_size, width)) for width in widths)
-    output, final = reference.run(cell, reference.NUMPY, layout, x, weights, initial, reverse=reverse)
+    layout = Layout.packed(sizes)
+    problem = Problem(cell, layout, np.float64, H=4, P=None if cell.reason_against_projection else 2)
+    every, final = problem.reference(reverse=reverse)
     for b, length in enumerate(layout.lengths):
         rows = layout.starts[:length] + b
-        expected, states = run_alone(cell, x[rows], weights, tuple(s[b] for s in initial), reverse)
-        np.testing.assert_allclose(output[rows], expected, rtol=1e-12, atol=1e-14)
+        expected, states = run_alone(
+            problem, problem.x[rows], tuple(s[b] for s in problem.initial), b, reverse
+        )
+        for got, state in zip(every, zip(*expected, strict=True), strict=True):
+            np.testing.assert_allclose(got[rows], state, rtol=1e-11, atol=1e-13)
         for got, state in zip(final, states, strict=True):
-            np.testing.assert_allclose(got[b], state, rtol=1e-12, atol=1e-14)
+            np.testing.assert_allclose(got[b], state, rtol=1e-11, atol=1e-13)
 
 
 def test_bptt_by_hand():
@@ -54,8 +85,8 @@ def test_bptt_by_hand():
     cell = Cell(lambda x, r, s: reference.NUMPY.tanh(x.h + r.h), ("h",), ("h",), "rnn")
     one = np.ones((1, 1))
     x = np.array([[1.0], [-0.5], [0.25]])
-    output, _ = reference.run(
-        cell, reference.NUMPY, Layout.dense(3, 1), x, Weights(one, 0.8 * one), (0.5 * one,)
+    (output,), _ = reference.run(
+        cell, reference.NUMPY, Layout.dense(3, 1), x, Weights(one, 0.8 * one), (0.5 * one,), Settings()
     )
     h1 = np.tanh(0.8 * 0.5 + 1.0)
     h2 = np.tanh(0.8 * h1 - 0.5)
@@ -63,12 +94,12 @@ def test_bptt_by_hand():
 
 
 def test_the_reference_computes_every_operation():
-    assert set(reference.OPERATORS) | set(vars(reference.NUMPY)) - {"cat"} == set(OPERATIONS)
+    assert set(reference.OPERATORS) | set(vars(reference.NUMPY)) - {"cat", "constant"} == set(OPERATIONS)
 
 
 def test_a_constant_state_has_the_shape_of_the_others():
-    graph = trace(lambda x, r, s: (x.h + r.h, 2.0), ("h",), ("h", "k"))
-    weights = Weights(np.ones((3, 2)), np.ones((3, 3)))
-    states = reference.step(graph, reference.NUMPY, np.ones((4, 2)), weights, (np.zeros((4, 3)),) * 2)
-    assert [s.shape for s in states] == [(4, 3)] * 2
-    assert (states[1] == 2).all()
+    cell = Cell(lambda x, r, s: (x.h + r.h, 2.0), ("h",), ("h", "k"), "constant")
+    problem = Problem(cell, Layout.dense(1, 4), np.float64, H=3)
+    every, final = problem.reference()
+    assert [s.shape for s in (*every, *final)] == [(4, 3)] * 4
+    assert (final[1] == 2).all()

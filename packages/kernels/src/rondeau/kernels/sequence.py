@@ -550,7 +550,7 @@ def forward(
     """
     settings = complete_settings(cell, settings)
     x, weights, initial = _checked(cell, layout, x, weights, initial, settings.num_heads)
-    if checkpoint_every is not None and (isinstance(checkpoint_every, bool) or checkpoint_every < 1):
+    if checkpoint_every is not None and not _is_count(checkpoint_every, at_least=1):
         raise ValueError(f"checkpoint_every expected a number of steps, at least 1, got {checkpoint_every!r}")
     rows = cell.rows("forward", weights.weight_ih.dtype)
     num_kept = len(cell.states) if every_state else 1
@@ -618,9 +618,7 @@ def backward(
             "backward was called with consume=True before, which spends what forward saved; call it without"
         )
     kept = saved.kept
-    if truncate is not None and (
-        isinstance(truncate, bool) or truncate < 0 or isinstance(kept, recompute.Record)
-    ):
+    if truncate is not None and (not _is_count(truncate, at_least=0) or isinstance(kept, recompute.Record)):
         raise ValueError(
             f"truncate expected a number of earlier steps, at least 0, and a run without checkpoints, got {truncate!r}"
         )
@@ -687,6 +685,10 @@ def _state_widths(cell: Cell, weights: Weights) -> tuple[int, ...]:
     return (first, *(hidden for _ in cell.states[1:]))
 
 
+def _is_count(value: Any, at_least: int) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= at_least)
+
+
 def complete_settings(cell: Cell, settings: Settings) -> Settings:
     """Return settings with every scalar that the cell reads.
 
@@ -722,7 +724,7 @@ def _checked_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtyp
         raise TypeError(f"{name} expected a numpy array, got {type(array).__name__}")
     if array.dtype != dtype:
         raise TypeError(
-            f"{name} expected {dtype}, as weight_hh is, got {array.dtype}; convert one with .astype"
+            f"{name} expected {dtype}, as weight_ih is, got {array.dtype}; convert one with .astype"
         )
     if array.shape != shape:
         raise ValueError(f"{name} expected shape {shape}, got {array.shape}")

@@ -389,6 +389,10 @@ class RecurrentPart(Symbol):
             )
         if self.keep is not None:
             value = self.graph.apply("mul", value, self.keep)
+        if self.graph.is_truth(value.index):
+            raise_at_user_line(
+                f"r.{self.gate}(value) takes a number, and this is a comparison: use where(condition, 1, 0)"
+            )
         if self.graph.rank(value.index) != Rank.UNIT:
             raise_at_user_line(f"r.{self.gate}(value) takes one number per hidden unit")
         return self.graph.add("product", (value.index,), self.gate)

@@ -159,7 +159,10 @@ class _Row:
         self._choose_names()
         body = []
         for loop in self._phase.loops:
-            body += [f"{self._names[n]} = {self._place(place, n)}" for n, place, _ in loop.row_reads]
+            body += [
+                f"{self._names[n]} = {self._place(place, n)}" + (" != 0" if self._graph.is_truth(n) else "")
+                for n, place, _ in loop.row_reads
+            ]
             body += [f"{self._names[n]} = {self._expression(n)}" for n in loop.row_nodes]
             body += [
                 f"{self._place(place, n)} = {self._names[n]}" for place, n in loop.row_writes if n is not None
@@ -194,6 +197,8 @@ class _Row:
                 f"{self._number}(random_word(key, {stream}, time, place, j)) * {self._number}({2.0**-24!r})"
             )
         value = f"{self._place(read.place, read.node)}[j]"
+        if kind == "carry" and self._graph.is_truth(read.node):
+            return f"{value} != {self._number}(0)"
         if read.raw:
             slot = cast("Slot", key)
             name = f"bias_{slot[1]}" if slot[0] == "x" else f"second_bias_{slot[1]}"
@@ -203,6 +208,8 @@ class _Row:
     def _write(self, write: Write) -> str:
         lane = self._place(write.place, write.node)
         value = f"{self._number}(0)" if write.node is None else self._operand(write.node)
+        if write.place[0] == "carry" and self._graph.is_truth(cast("int", write.node)):
+            value = f"{self._number}(1) if {value} else {self._number}(0)"
         return f"{lane}[j] += {value}" if write.place[0] == "d_parameter" else f"{lane}[j] = {value}"
 
     def _place(self, place: Place, node: int | None) -> str:

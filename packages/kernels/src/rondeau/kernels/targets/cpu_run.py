@@ -153,7 +153,7 @@ def _add_steps(d_steps, d_hidden, d_states, at, first, count, low, high):  # typ
         if d_steps[state] != 0:
             source = pointer_at(d_states, d_steps[state])
             for row in range(count):
-                for k in range(low, high):
+                for k in range(low, min(high, H)):
                     flat_states[(state * B + first + row) * H + k] += source[(at + row) * H + k]
 
 
@@ -249,7 +249,7 @@ def _backward_by_batch(  # type: ignore[no-untyped-def]
             if count <= 0:
                 continue
             at, old, new = starts[step] + first, befores[step] + first, afters[step] + first
-            _add_steps(d_steps, d_hidden, d_states, at, first, count, 0, H)
+            _add_steps(d_steps, d_hidden, d_states, at, first, count, 0, max(H, P))
             if projected:
                 for k in range(count * P):
                     flat_projected[at * P + k] = flat_hidden[first * P + k]
@@ -423,14 +423,18 @@ def forward(
     initial: tuple[Array, ...],
     reverse: bool,
     settings: Settings,
+    begins: bool = True,
 ) -> Saved:
-    """Run forward; all arguments are checked, contiguous, and of one dtype. ``rows`` are addresses."""
+    """Run forward; all arguments are checked, contiguous, and of one dtype. ``rows`` are addresses.
+
+    Where the sequence `begins` here, the product with an initial state of zeros is left out.
+    """
     dtype, N, B = weights.weight_ih.dtype, layout.num_rows, layout.batch_size
     S, R, V, Z = len(plan.order), len(plan.split), len(plan.values), len(plan.forward.row_values)
     H, P = weights.weight_ih.shape[0] // S, initial[0].shape[1]
     projected = weights.weight_hr is not None
     saved = Saved(
-        plan, layout, reverse, not initial[0].any(), settings, x, weights,
+        plan, layout, reverse, begins and not initial[0].any(), settings, x, weights,
         gates=buffers.empty((N, S, H), dtype),
         recurrent=buffers.empty((N, R, H), dtype),
         values=buffers.empty((N, V, H), dtype),

@@ -67,7 +67,8 @@ def forward(
     for piece, piece_rows in layout.pieces(steps, reverse):
         begin = tuple(state[: piece.batch_size].copy() for state in carried)
         begins.append(begin)
-        saved = cpu_run.forward(plan, rows, piece, x[piece_rows], weights, begin, reverse, settings)
+        first = len(begins) == 1
+        saved = cpu_run.forward(plan, rows, piece, x[piece_rows], weights, begin, reverse, settings, first)
         for k, kept in enumerate(every):
             kept[piece_rows] = saved.every(k)
         for state, end in zip(carried, saved.final(), strict=True):
@@ -89,7 +90,7 @@ def backward(
     d_x = buffers.empty(x.shape, x.dtype) if needs_x else None
     carried = tuple(
         np.zeros((layout.batch_size, begin.shape[1]), begin.dtype) if d is None else np.array(d)
-        for d, begin in zip(d_final, _widths(record), strict=True)
+        for d, begin in zip(d_final, record.begins[0], strict=True)
     )
     pieces = list(layout.pieces(record.steps, record.reverse))
     for number in reversed(range(len(pieces))):
@@ -97,7 +98,7 @@ def backward(
         B = piece.batch_size
         saved = cpu_run.forward(
             plan, record.rows, piece, x[piece_rows], record.weights, record.begins[number], record.reverse,
-            record.settings,
+            record.settings, number == 0,
         )  # fmt: skip
         adjoints = cpu_run.backward_through_time(
             rows,
@@ -114,7 +115,3 @@ def backward(
             d_x[piece_rows] = cpu_run.input_gradient(saved, adjoints)
         gradients.add(saved, adjoints)
     return d_x, carried
-
-
-def _widths(record: Record) -> tuple[Array, ...]:
-    return record.begins[0]

@@ -50,9 +50,12 @@ def backward_through_windows(
             d_state[last] += final[layout.lengths > 0]
         d_windows.append(d_state)
     d_initial = tuple(np.zeros((B, storage.shape[1]), storage.dtype) for storage in storages)
+    for start, final in zip(d_initial, d_final, strict=True):
+        if final is not None and not layout.num_steps:
+            start += final  # the final states are the initial ones
     totals = cpu_run.Adjoints(
-        np.zeros((layout.num_rows, saved.gates[0].size if layout.num_rows else 0), saved.gates.dtype),
-        np.zeros((layout.num_rows, saved.recurrent[0].size if layout.num_rows else 0), saved.gates.dtype),
+        np.zeros((layout.num_rows, saved.gates.shape[1] * saved.gates.shape[2]), saved.gates.dtype),
+        np.zeros((layout.num_rows, saved.recurrent.shape[1] * saved.recurrent.shape[2]), saved.gates.dtype),
         np.zeros(
             (layout.num_rows, 0 if saved.weights.weight_hr is None else saved.first.shape[1]),
             saved.gates.dtype,

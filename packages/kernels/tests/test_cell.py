@@ -1,0 +1,98 @@
+"""Cells as objects: regularised, pickled, copied; what they say of themselves."""
+
+import copy
+import pickle
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from rondeau.kernels.cell import cell_math as m
+from rondeau.kernels.sequence import Cell, CellError, Layout, Regularisers
+
+from .problem import Problem, assert_same_bits
+
+
+def _step(x, r, s, p, *, leak=0.5):
+    return leak * s.h + p.gain * m.tanh(x.h + r.h)
+
+
+module_cell = Cell(_step, ("h",), ("h",), "kept", {"gain": None})
+
+
+def test_a_cell_knows_its_parameters_scalars_and_matrices(cells):
+    one, zero = object(), object()
+    cell = Cell(_step, ("h",), ("h",), "cell", {"gain": one})
+    assert (cell.params, cell.initialisers, cell.scalars) == (("gain",), {"gain": one}, {"leak": 0.5})
+    assert cell.recurrent == ("h",)
+    assert cells["menagerie"].recurrent == ("a", "b", "d")
+    assert cells["alone"].recurrent == ()
+    assert cells["lstm"].scalars == {}
+    assert repr(cells["lstm"]) == "Cell(lstm: gates i, f, g, o; states h, c)"
+    assert zero is not one
+
+
+def test_the_same_regularisers_give_the_same_cell(cells):
+    cell = cells["lstm"]
+    masked = cell.regularised(Regularisers(dropout=True))
+    assert masked is cell.regularised(Regularisers(dropout=True))
+    assert masked is not cell
+    assert masked is not cell.regularised(Regularisers(dropout=True, zoneout=("h",)))
+    assert cell.regularised(Regularisers()) is cell
+    assert masked.regularised(Regularisers(dropout=True)) is masked
+    assert (masked.name, masked.gates, masked.states) == (cell.name, cell.gates, cell.states)
+    assert masked.regularisers == Regularisers(dropout=True)
+    assert cell.regularisers == Regularisers()
+
+
+def test_regularised_cells_keep_parameters_and_projection():
+    initialiser = object()
+    cell = Cell(_step, ("h",), ("h",), "cell", {"gain": initialiser}, "h")
+    masked = cell.regularised(Regularisers(dropout=True))
+    assert masked.initialisers == {"gain": initialiser}
+    assert masked.project == "h"
+    assert masked.scalars == {"leak": 0.5}
+
+
+def test_regularisers_that_read_the_first_state_stand_against_projection(cells):
+    assert cells["lstm"].reason_against_projection is None
+    assert cells["lstm"].regularised(Regularisers(zoneout=("c",))).reason_against_projection is None
+    for options in ({"dropout": True}, {"zoneout": ("h",)}):
+        assert cells["lstm"].regularised(Regularisers(**options)).reason_against_projection
+
+
+@pytest.mark.parametrize("regularisers", [Regularisers(), Regularisers(True, ("h",))])
+def test_a_cell_with_parameters_is_pickled_with_what_it_is_made_of(regularisers):
+    cell = module_cell.regularised(regularisers)
+    assert sys.modules[_step.__module__]._step is _step
+    other = pickle.loads(pickle.dumps(cell))
+    assert other is not cell
+    assert (other.params, other.scalars, other.regularisers) == (cell.params, cell.scalars, cell.regularisers)
+    layout = Layout.dense(2, 3)
+    ours, theirs = (Problem(c, layout, np.float32).forward().every for c in (cell, other))
+    assert_same_bits(ours, theirs)
+
+
+def test_copies_share_the_cell(cells):
+    assert copy.deepcopy(cells["everything"]) is cells["everything"]
+
+
+@pytest.mark.parametrize("project", ["c", "p"])
+def test_only_the_first_state_can_be_projected(project):
+    def step(x, r, s):
+        return x.h + r.h, s.c
+
+    message = (
+        f"cell two: project expected 'h', the state that the recurrent matrices multiply, got '{project}'"
+    )
+    with pytest.raises(CellError, match=re.escape(message)):
+        Cell(step, ("h",), ("h", "c"), "two", {}, project)
+
+
+def test_the_source_of_every_phase_is_python(cells):
+    for cell in cells.values():
+        for direction in ("forward", "backward"):
+            source = cell.source(direction)
+            compile(source, "rows", "exec")
+            assert source.count("def ") == len(getattr(cell.plan, direction).phases)
