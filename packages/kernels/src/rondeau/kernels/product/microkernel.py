@@ -25,36 +25,40 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from rondeau.kernels.cache import cached_njit, need_symbol, provide_symbol
-from rondeau.kernels.product.tiles import TILE
+from rondeau.kernels.product.tiles import TILE, Tile
 
-__all__ = ["advance", "compute_tile", "lanes_of", "pointer_at", "pointer_to", "vector_name"]
+__all__ = ["advance", "compute_tile", "lanes_of", "pointer_at", "pointer_to", "vector_name", "write_tiles"]
 
 _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 
 
-def lanes_of(element: ir.Type) -> int:
-    """Give the number of elements of one vector register."""
-    return TILE.vector_bytes // (4 if isinstance(element, ir.FloatType) else 8)
+def lanes_of(element: ir.Type, tile: Tile = TILE) -> int:
+    """Give the number of elements of one vector register, of this process's processor or of another tile's."""
+    return tile.vector_bytes // (4 if isinstance(element, ir.FloatType) else 8)
 
 
-def vector_name(element: ir.Type) -> str:
+def vector_name(element: ir.Type, tile: Tile = TILE) -> str:
     """Name a vector type as LLVM's intrinsics do, e.g. ``v16f32``."""
-    return f"v{lanes_of(element)}f{32 if isinstance(element, ir.FloatType) else 64}"
+    return f"v{lanes_of(element, tile)}f{32 if isinstance(element, ir.FloatType) else 64}"
 
 
 class _TileFunction:
-    """Writes the function of one tile shape into a module."""
+    """Writes the function of one shape, up to a tile's own, into a module."""
 
-    def __init__(self, module: ir.Module, element: ir.Type, rows: int, vectors: int) -> None:
+    def __init__(self, module: ir.Module, element: ir.Type, tile: Tile, rows: int, vectors: int) -> None:
         self.module, self.element, self.rows, self.vectors = module, element, rows, vectors
-        self.lanes = lanes_of(element)
+        self.lanes, self.fused, self.vector_name = (
+            lanes_of(element, tile),
+            tile.fused,
+            vector_name(element, tile),
+        )
         self.align = 4 if isinstance(element, ir.FloatType) else 8
         self.vector = ir.VectorType(element, self.lanes)
         pointer = element.as_pointer()
         signature = ir.FunctionType(
             ir.VoidType(), [pointer, _I64, _I64, pointer, _I64, pointer, _I64, _I64, _I64, _I1]
         )
-        name = f"rondeau_tile_{rows}x{vectors}_{vector_name(element)}"
+        name = f"rondeau_tile_{rows}x{vectors}_{self.vector_name}"
         self.function = ir.Function(module, signature, name)
         self.function.linkage = "internal"
         self.function.attributes.add("noinline")
@@ -155,17 +159,15 @@ class _TileFunction:
         return stepped
 
     def _multiply_add(self, builder: ir.IRBuilder, a: Any, b: Any, c: Any) -> Any:
-        if not TILE.fused:
+        if not self.fused:
             return builder.fadd(builder.fmul(a, b), c)
         kind = ir.FunctionType(self.vector, [self.vector] * 3)
-        fma = cgutils.get_or_insert_function(self.module, kind, f"llvm.fma.{vector_name(self.element)}")
+        fma = cgutils.get_or_insert_function(self.module, kind, f"llvm.fma.{self.vector_name}")
         return builder.call(fma, [a, b, c])
 
     def _masked(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> Any:
         kind = ir.FunctionType(result, arguments)
-        return cgutils.get_or_insert_function(
-            self.module, kind, f"llvm.masked.{name}.{vector_name(self.element)}.p0"
-        )
+        return cgutils.get_or_insert_function(self.module, kind, f"llvm.masked.{name}.{self.vector_name}.p0")
 
     def _load_c(self, builder: ir.IRBuilder) -> list[Any]:
         """Load the tile of C; the last vector of a row under the mask where only some lanes are valid."""
@@ -222,26 +224,36 @@ def _tile_arguments(element: ir.Type) -> ir.FunctionType:
     return ir.FunctionType(ir.VoidType(), arguments)
 
 
-def _write_tiles(module: ir.Module, element: ir.Type) -> None:
-    """Write every tile of a dtype, and the function that chooses among them, into a module."""
-    chooser = ir.Function(module, _tile_arguments(element), _symbol(element))
+def write_tiles(module: ir.Module, element: ir.Type, tile: Tile) -> None:
+    """Write every shape up to a tile, and the function that chooses among them, into a module.
+
+    Parameters
+    ----------
+    module : llvmlite.ir.Module
+        Gets the function ``rondeau_tile_<vector>``, and ``rondeau_tile_<rows>x<vectors>_<vector>`` for each shape.
+    element : llvmlite.ir.Type
+        float or double.
+    tile : Tile
+        Of the processor that the module is compiled for.
+    """
+    chooser = ir.Function(module, _tile_arguments(element), _symbol(element, tile))
     rows, vectors, *rest = chooser.args
     builder = ir.IRBuilder(chooser.append_basic_block("entry"))
     nothing = chooser.append_basic_block("no_such_tile")
-    switch = builder.switch(builder.add(builder.mul(rows, _I64(TILE.vectors + 1)), vectors), nothing)
-    for m in range(1, TILE.rows + 1):
-        for v in range(1, TILE.vectors + 1):
+    switch = builder.switch(builder.add(builder.mul(rows, _I64(tile.vectors + 1)), vectors), nothing)
+    for m in range(1, tile.rows + 1):
+        for v in range(1, tile.vectors + 1):
             block = chooser.append_basic_block(f"tile_{m}x{v}")
-            switch.add_case(_I64(m * (TILE.vectors + 1) + v), block)
+            switch.add_case(_I64(m * (tile.vectors + 1) + v), block)
             builder.position_at_end(block)
-            builder.call(_TileFunction(module, element, m, v).function, rest, tail=True)
+            builder.call(_TileFunction(module, element, tile, m, v).function, rest, tail=True)
             builder.ret_void()
     builder.position_at_end(nothing)
     builder.ret_void()
 
 
-def _symbol(element: ir.Type) -> str:
-    return f"rondeau_tile_{vector_name(element)}"
+def _symbol(element: ir.Type, tile: Tile = TILE) -> str:
+    return f"rondeau_tile_{vector_name(element, tile)}"
 
 
 @intrinsic
@@ -249,7 +261,7 @@ def _tiles_of(typingctx: Any, element: Any) -> Any:
     """Put the tiles of a dtype into the library of the function that calls this."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
-        _write_tiles(builder.module, context.get_value_type(element))
+        write_tiles(builder.module, context.get_value_type(element), TILE)
         return context.get_dummy_value()
 
     return types.void(element), codegen
