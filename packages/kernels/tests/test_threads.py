@@ -1,6 +1,7 @@
 """The one pool of threads and its count."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -108,6 +109,41 @@ def test_several_python_threads_may_launch(layer):
     used, wrong = run.stdout.split()
     assert wrong == "0"
     assert layer in ("default", used)
+
+
+MULTIPLY_AND_SHOW = """
+import os
+import numba
+import numpy as np
+from rondeau.kernels.product import matmul
+before = dict(os.environ)
+matmul(np.ones((9, 9), np.float32), np.ones((9, 9), np.float32))
+print(numba.threading_layer(), dict(os.environ) == before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Numba's OpenMP is GNU's on Linux alone")
+@pytest.mark.parametrize(
+    ("chosen", "spins"),
+    [
+        ({}, str(threads.SPINS)),
+        ({"OMP_WAIT_POLICY": "passive"}, "0"),
+        ({"GOMP_SPINCOUNT": "77"}, "77"),
+    ],
+)
+def test_threads_of_the_pool_spin_briefly_unless_the_user_chose(chosen, spins):
+    environment = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    environment |= {"OMP_DISPLAY_ENV": "verbose", "NUMBA_THREADING_LAYER": "omp", **chosen}
+    run = subprocess.run(
+        [sys.executable, "-c", MULTIPLY_AND_SHOW],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert run.stdout.split() == ["omp", "True"]
+    assert re.findall("GOMP_SPINCOUNT = '(.*)'", run.stderr) == [spins]
 
 
 def test_another_python_thread_launches_with_the_count():

@@ -40,6 +40,8 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 from numba.extending import intrinsic
 
+from rondeau.kernels import threads
+
 __all__ = [
     "address_of",
     "cache_folder",
@@ -92,7 +94,8 @@ def cached_njit(function: Callable[..., Any] | None = None, *, source: str = "",
     dispatcher = kernel_njit(function, **options)
     if not config.DISABLE_JIT:
         name = f"{function.__module__}.{function.__qualname__}"
-        dispatcher._cache = _DiskCache(name, f"{name}\n{sorted(options.items())!r}\n{source}")
+        key = f"{name}\n{sorted(options.items())!r}\n{source}"
+        dispatcher._cache = _DiskCache(name, key, bool(options.get("parallel")))
     return dispatcher
 
 
@@ -200,14 +203,16 @@ def cache_folder() -> Path:
 class _DiskCache(NullCache):  # type: ignore[misc]
     """What Numba's dispatcher asks for a compiled signature before it compiles, and gives it to afterwards."""
 
-    def __init__(self, name: str, key: str) -> None:
-        self._name, self._key = name, key
+    def __init__(self, name: str, key: str, parallel: bool) -> None:
+        self._name, self._key, self._parallel = name, key, parallel
 
     @property
     def cache_path(self) -> str:
         return str(cache_folder())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        if self._parallel:  # else Numba loads its pool, whether the kernel is compiled or loaded
+            threads.start_pool()
         folder = _usable_folder(cache_folder())
         if folder is None:
             return None
