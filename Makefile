@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 RUN    := runs/demo
 BENCH  := runs/bench
 
-.PHONY: help demo test lint docs bench wheels clean
+.PHONY: help demo test test-avx2 lint docs bench wheels clean
 
 help:   ## show these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo   ## train a character model on the embedded corpus; perplexity, curve and sample in runs/demo
 	$(BIN)/rondeau train --output $(RUN) --overwrite
@@ -16,6 +16,11 @@ demo: $(VENV)/demo   ## train a character model on the embedded corpus; perplexi
 
 test: $(VENV)/dev   ## run every test
 	$(BIN)/python -m pytest -q
+
+test-avx2: $(VENV)/dev   ## on x86-64: the kernels and the parity with PyTorch, compiled for a processor with AVX2 alone
+	NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx,+avx2,+fma,+sse4.2,+bmi,+bmi2 RONDEAU_CACHE=$(CURDIR)/$(VENV)/avx2 \
+		$(BIN)/python -m pytest -q $(addprefix packages/kernels/tests/test_,product.py scalar.py sequence.py) \
+		tests/test_recurrent_parity.py
 
 lint: $(VENV)/dev   ## style and types
 	$(BIN)/ruff check .
