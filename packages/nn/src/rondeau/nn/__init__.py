@@ -24,6 +24,7 @@ from ._parameter import Parameter
 from ._recurrent import Recurrent
 from ._recurrent_cell import recurrent_cell
 from ._safetensors import load_safetensors, save_safetensors
+from ._stepper import Stepper
 from .rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 
 __version__ = "0.1.0"
@@ -57,6 +58,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "Stepper",
     "Tanh",
     "cell_math",
     "cells",

@@ -16,6 +16,8 @@ from ._embedding import Embedding
 from ._linear import Linear
 from ._module import Module
 from ._recurrent import Recurrent, State
+from ._stepper import Stepper
+
 
 class LanguageModel(Module):
     """A recurrent language model: one-hot or embedded tokens, recurrent layers, a linear head.
@@ -172,6 +174,26 @@ class LanguageModel(Module):
             output = output.transpose(0, 1)
         rows = output.reshape(ids.shape[0] * ids.shape[1], output.shape[-1])
         return self.head(self.dropout(rows)), state
+
+    def stepper(self) -> Stepper:
+        """Return a frozen snapshot of the model that reads one token a call, and so writes text fast.
+
+        Returns
+        -------
+        Stepper
+            ``logits, state = stepper(ids, state)``: from ids (B,), or one as an integer, to (B, V) or (V,). The bits
+            are those of a call of the model in evaluation with one step.
+
+        Examples
+        --------
+        >>> from rondeau import nn
+        >>> stepper = nn.LanguageModel(vocab_size=28, recurrent="gru", hidden_size=16).stepper()
+        >>> logits, state = stepper(3)
+        >>> logits, state = stepper(int(logits.data.argmax()), state)
+        >>> logits.shape, state.shape
+        ((28,), (1, 16))
+        """
+        return Stepper(self.recurrent, self.head, self.embedding)
 
 
 def _cell(recurrent: str | Cell) -> Cell:

@@ -21,12 +21,14 @@ from rondeau.kernels.sequence import Cell, Layout, Regularisers, Settings
 from rondeau.tensor import Tensor
 
 from . import init
+from ._linear import Linear
 from ._masks import draw_key, drop_connect, dropout_rows
 from ._module import Module
 from ._packed import PackedSequence
 from ._parameter import Parameter
 from ._recurrent_function import RecurrentFunction, Run
 from ._segments import Segments
+from ._stepper import Stepper
 
 State: TypeAlias = "Tensor | tuple[Tensor, ...]"
 
@@ -342,6 +344,26 @@ class Recurrent(Module):
         1. Graph
         """
         return explain(self._regularised_cell())
+
+    def stepper(self, head: Linear | None = None) -> Stepper:
+        """Return a frozen snapshot of the layers that runs one step a call: ``y, state = stepper(x_t, state)``.
+
+        Parameters
+        ----------
+        head : Linear, optional
+            Applied to the output, and frozen with the layers.
+
+        Returns
+        -------
+        Stepper
+            Of the layers as in evaluation, whatever their mode; later changes of parameters are not seen.
+
+        Raises
+        ------
+        ValueError
+            If the layers are bidirectional, or the head does not fit them.
+        """
+        return Stepper(self, head)
 
     def begin_state(self, batch_size: int | None = None, device: Any = None) -> State:
         """Return zero states, from which `forward` starts if it is given none.

@@ -1,0 +1,207 @@
+"""A stepper: frozen layers of a cell that run one step a call, as text is generated."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau.kernels.sequence import (
+    Cell,
+    Layout,
+    Settings,
+    Weights,
+    _checked,
+    _checked_array,
+    _state_widths,
+    complete_settings,
+)
+from rondeau.kernels.targets.cpu_step import Frozen, Workspace
+
+__all__ = ["Stepper"]
+
+Array = NDArray[Any]
+
+_KEPT = 8
+"""Batch sizes whose workspaces are kept; a search whose beam shrinks uses several in turn."""
+
+
+class Stepper:
+    """Layers of a cell, and a linear head if there is one, as they were when this was made.
+
+    Weights are copied, and packed once for the product; later changes of them are not seen. Nothing is kept between
+    calls that a result depends on: the states are arguments and results.
+
+    Parameters
+    ----------
+    cell : Cell
+    layers : sequence of Weights
+        From the lowest up: arrays of one dtype. Each above the first has as many inputs as the one below outputs.
+    settings : Settings, optional
+        As for `rondeau.kernels.sequence.forward`, of all layers. A step draws no random numbers: a cell that is
+        regularised for training is refused.
+    head : tuple of ndarray, optional
+        The weight (V, P) and the bias (V,), or None for it, of a linear layer on the output.
+
+    Attributes
+    ----------
+    dtype : dtype
+    num_layers, inputs, outputs : int
+        L, I, and what `y` has: V, or P without a head.
+    widths : tuple of int
+        The widths of the states: P, and H for others.
+
+    Raises
+    ------
+    TypeError
+        If a weight is no array of float32 or float64, or dtypes differ.
+    ValueError
+        If shapes do not fit, a scalar is unknown or missing, there are no layers, or the cell draws random numbers.
+
+    Notes
+    -----
+    The bits are those of `forward` for a sequence of one step, for any number of threads.
+
+    A stepper may be called from several Python threads: they wait for each other.
+
+    Examples
+    --------
+    >>> from rondeau.kernels.cell import cell_math as m
+    >>> cell = Cell(lambda x, r, s: x.h + r.h, ("h",), ("h",), "sum")
+    >>> one = np.ones((1, 1), np.float32)
+    >>> stepper = Stepper(cell, [Weights(one, one)], head=(10 * one, None))
+    >>> y, states = stepper(one)
+    >>> y, states = stepper(one, states)
+    >>> y, states
+    (array([[20.]], dtype=float32), (array([[[2.]]], dtype=float32),))
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        layers: Sequence[Weights],
+        settings: Settings = Settings(),  # noqa: B008 - an immutable default
+        head: tuple[Array, Array | None] | None = None,
+    ) -> None:
+        if not layers:
+            raise ValueError("a stepper expected the weights of at least one layer, got none")
+        for kind in ("mask", "uniform"):
+            if cell.plan.has_input(kind):
+                raise ValueError(
+                    f"a stepper expected a cell as in evaluation, and cell {cell.name} draws random numbers: leave "
+                    "recurrent dropout out, and take the expectation of zoneout"
+                )
+        settings = complete_settings(cell, settings)
+        checked = [_checked_layer(cell, weights, settings.num_heads) for weights in layers]
+        self.dtype = checked[0].weight_ih.dtype
+        self.widths, self.num_layers = _state_widths(cell, checked[0]), len(checked)
+        (rows, self.inputs), width = checked[0].weight_ih.shape, self.widths[0]
+        for k, weights in enumerate(checked[1:], 1):
+            _checked_array(f"weight_ih of layer {k}", weights.weight_ih, (rows, width), self.dtype)
+            if _state_widths(cell, weights) != self.widths:
+                raise ValueError(
+                    f"weight_hr of layer {k} expected {width} outputs, as that of layer 0, got "
+                    f"{_state_widths(cell, weights)[0]}"
+                )
+        self.outputs = width
+        if head is not None:
+            head = _checked_head(head, width, self.dtype)
+            self.outputs = head[0].shape[0]
+        self._states, self._has_head = cell.states, head is not None
+        self._frozen = Frozen(cell.plan, cell.rows("forward", self.dtype), tuple(checked), settings, head)
+        self._workspaces: dict[int, Workspace] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, x: Array, states: tuple[Array, ...] | None = None) -> tuple[Array, tuple[Array, ...]]:
+        """Run one step.
+
+        Parameters
+        ----------
+        x : ndarray, shape (B, I), or of integers, shape (B,)
+            The input; integers stand for one-hot rows, as in `forward`.
+        states : tuple of ndarray, optional
+            The states before the step, (L, B, P) the first and (L, B, H) the others. Default: zeros.
+
+        Returns
+        -------
+        y : ndarray, shape (B, V), or (B, P) without a head
+        states : tuple of ndarray
+            After the step. Like `y` they are the caller's: no later call changes them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong shape or dtype.
+        IndexError
+            If an id is not from 0 to I-1.
+        """
+        x = self._checked_input(x)
+        B = x.shape[0]
+        with self._lock:
+            workspace = self._workspaces.get(B)
+            if workspace is None:
+                if len(self._workspaces) >= _KEPT:
+                    self._workspaces.clear()
+                workspace = self._workspaces[B] = Workspace(self._frozen, B)
+            if states is None:
+                for before in workspace.before:
+                    before.fill(0)
+            else:
+                self._check_states(states, workspace)
+                for before, state in zip(workspace.before, states, strict=True):
+                    before[...] = state
+            y = np.empty((B, self.outputs if self._has_head else 0), self.dtype)
+            workspace.step(x, y)
+            if not self._has_head:
+                y = workspace.after[0][-1].copy()
+            return y, tuple([after.copy() for after in workspace.after])
+
+    def _checked_input(self, x: Any) -> Array:
+        """Return the input contiguous, or say what came."""
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"x expected a numpy array, got {type(x).__name__}")
+        if x.dtype is self.dtype and x.ndim == 2 and x.shape[1] == self.inputs and x.flags.c_contiguous:
+            return x
+        if x.dtype.kind not in "iu":
+            return _checked_array("x", x, (x.shape[0] if x.ndim else 1, self.inputs), self.dtype)
+        if x.ndim != 1:
+            raise ValueError(f"x expected ids of shape (B,), got shape {x.shape}")
+        if x.size and not (x.min() >= 0 and x.max() < self.inputs):
+            wrong = x[(x < 0) | (x >= self.inputs)][0]
+            raise IndexError(
+                f"x expected ids from 0 to {self.inputs - 1} (weight_ih has {self.inputs} columns), got {wrong}"
+            )
+        return np.ascontiguousarray(x, np.int64)
+
+    def _check_states(self, states: Any, workspace: Workspace) -> None:
+        if len(states) != len(self._states):
+            raise ValueError(
+                f"states expected one array per state ({', '.join(self._states)}), got {len(states)}"
+            )
+        for name, state, before in zip(self._states, states, workspace.before, strict=True):
+            if type(state) is not np.ndarray or state.dtype is not self.dtype or state.shape != before.shape:
+                _checked_array(f"state {name}", state, before.shape, self.dtype)
+
+
+def _checked_layer(cell: Cell, weights: Weights, heads: int) -> Weights:
+    """Return the weights checked and contiguous: as `forward` would, for a batch of nothing."""
+    matrices = [w for w in (weights.weight_ih, weights.weight_hr) if w is not None]
+    widths: tuple[int, ...] = tuple(
+        0 for _ in cell.states
+    )  # of what is refused before its states are looked at
+    if all(isinstance(w, np.ndarray) and w.ndim == 2 for w in matrices) and weights.weight_ih is not None:
+        widths = _state_widths(cell, weights)
+    initial = tuple(np.empty((0, width), getattr(weights.weight_ih, "dtype", None)) for width in widths)
+    _, weights, _ = _checked(cell, Layout.dense(1, 0), np.empty(0, np.int64), weights, initial, heads)
+    return weights
+
+
+def _checked_head(head: Any, width: int, dtype: np.dtype[Any]) -> tuple[Array, Array | None]:
+    """Return the head's weight and bias checked and contiguous."""
+    weight, bias = head
+    outputs = weight.shape[0] if isinstance(weight, np.ndarray) and weight.ndim else 1
+    weight = _checked_array("weight of the head", weight, (outputs, width), dtype)
+    return weight, None if bias is None else _checked_array("bias of the head", bias, (outputs,), dtype)

@@ -1,0 +1,169 @@
+"""`Stepper`: recurrent layers and a head, frozen, that run one step a call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau.kernels import stepper
+from rondeau.kernels.sequence import Regularisers, Settings, Weights
+from rondeau.tensor import Tensor
+
+from ._embedding import Embedding
+from ._linear import Linear
+
+if TYPE_CHECKING:
+    from ._recurrent import Recurrent, State
+
+__all__ = ["Stepper"]
+
+_MATRICES = len(Weights._fields) - 1
+
+
+class Stepper:
+    """A frozen snapshot of recurrent layers that runs one step a call, for streams and for the writing of text.
+
+    `Recurrent.stepper` and `LanguageModel.stepper` make one. The weights are copied, and packed once for the product,
+    which a call of the layer does each time; later changes of the layer's parameters are not seen.
+
+    Parameters
+    ----------
+    layer : Recurrent
+        In one direction. It runs as in evaluation whatever its mode: without dropout, with the expectation of zoneout.
+    head : Linear, optional
+        Applied to the output.
+    embedding : Embedding, optional
+        Applied to the input, which then is ids.
+
+    Raises
+    ------
+    ValueError
+        If the layer is bidirectional, or the sizes of head and embedding do not fit it.
+    TypeError
+        If the dtypes differ, or the parameters are not in the memory of the CPU.
+
+    Notes
+    -----
+    ``y, state = stepper(x_t, state)`` returns what ``layer(x, state)`` returns for a sequence of one step, and the head
+    of it, to the bit; nothing is recorded for gradients. What it returns is the caller's: states may be kept, changed
+    and given in any order, as a beam search does.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> stepper = nn.LSTM(3, 5).stepper(nn.Linear(5, 2))
+    >>> y, state = stepper(rt.ones(4, 3))
+    >>> y, (h, c) = stepper(rt.ones(4, 3), state)
+    >>> y.shape, h.shape, c.shape
+    ((4, 2), (1, 4, 5), (1, 4, 5))
+    """
+
+    def __init__(
+        self, layer: Recurrent, head: Linear | None = None, embedding: Embedding | None = None
+    ) -> None:
+        if layer.bidirectional:
+            raise ValueError(
+                "A bidirectional layer cannot run step by step: the reverse direction begins at the end of the "
+                "sequence. Use bidirectional=False"
+            )
+        layer._check_hyperparameters()
+        cell = layer.cell.regularised(Regularisers(False, tuple(layer.zoneout), bool(layer.zoneout)))
+        scalars = {("k", name): value for name, value in layer.hyperparameters.items()}
+        scalars |= {("rate", state): rate for state, rate in layer.zoneout.items()}
+        layers = []
+        for names in layer._names:
+            arrays: list[Any] = [None if name is None else getattr(layer, name).data for name in names]
+            layers.append(Weights(*arrays[:_MATRICES])._replace(params=tuple(arrays[_MATRICES:])))
+        self._vectors: NDArray[Any] | None = None
+        if embedding is not None:
+            if embedding.embedding_dim != layer.input_size:
+                raise ValueError(
+                    f"embedding should have vectors of the layer's input_size={layer.input_size}, got "
+                    f"{embedding.embedding_dim}"
+                )
+            self._vectors = np.array(embedding.weight.data)
+        weights = None
+        if head is not None:
+            weights = head.weight.data, None if head.bias is None else head.bias.data
+        self._stepper = stepper.Stepper(cell, layers, Settings(scalars, num_heads=layer.num_heads), weights)
+
+    def __call__(
+        self, x_t: Tensor | NDArray[Any] | int, state: State | NDArray[Any] | tuple[Any, ...] | None = None
+    ) -> tuple[Tensor, State]:
+        """Run one step.
+
+        Parameters
+        ----------
+        x_t : Tensor, ndarray or int
+            The input of the step: (B, I), or (I,) for one sequence without a batch; ids (B,), or one as an integer,
+            which stand for one-hot rows, or for vectors of the embedding.
+        state : Tensor or ndarray, or tuple of them, optional
+            The state before the step, as a call or the layer returns it: (L, B, P) the first and (L, B, H) the others,
+            without B for an input without. Default: zeros.
+
+        Returns
+        -------
+        y : Tensor
+            (B, V) with a head, (B, P) without; without B for an input without.
+        state : Tensor or tuple of Tensor
+            After the step, in the form that the layer returns.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong type, shape or dtype.
+        IndexError
+            If an id is out of range.
+        """
+        x: Any = x_t.data if isinstance(x_t, Tensor) else x_t
+        if not isinstance(x, np.ndarray):
+            x = _one_id(x)
+        is_batch = x.ndim == (1 if x.dtype.kind in "iu" else 2)
+        if not is_batch:
+            x = x[None]
+        if self._vectors is not None:
+            x = self._embedded(x)
+        states = None if state is None else _arrays(state, is_batch)
+        y, after = self._stepper(x, states)
+        if not is_batch:
+            y, after = y[0], tuple(part[:, 0] for part in after)
+        found = tuple([Tensor(part) for part in after])
+        return Tensor(y), found[0] if len(found) == 1 else found
+
+    def _embedded(self, ids: NDArray[Any]) -> NDArray[Any]:
+        vectors = self._vectors
+        assert vectors is not None
+        if ids.dtype.kind not in "iu" or ids.ndim != 1:
+            raise TypeError(
+                f"x_t should be ids, integers of shape (B,), for an embedding makes vectors of them; got {ids.dtype} "
+                f"of shape {ids.shape}"
+            )
+        if ids.size and not (ids.min() >= 0 and ids.max() < len(vectors)):
+            wrong = ids[(ids < 0) | (ids >= len(vectors))][0]
+            raise IndexError(
+                f"x_t: id {wrong} is out of range: there are {len(vectors)} rows, 0 to {len(vectors) - 1}"
+            )
+        rows: NDArray[Any] = vectors[ids]
+        return rows
+
+
+def _one_id(x: Any) -> NDArray[np.int64]:
+    """Return one id as an array without dimensions."""
+    if isinstance(x, bool) or not isinstance(x, int | np.integer):
+        raise TypeError(f"x_t should be a Tensor, an array or an id, got {type(x).__name__}")
+    if not -(2**63) <= x < 2**63:
+        raise IndexError(f"x_t: id {x} is out of range")
+    return np.array(x, np.int64)
+
+
+def _arrays(state: Any, is_batch: bool) -> tuple[Any, ...]:
+    """Return the arrays of a state, with the dimension of the batch."""
+    states = state if isinstance(state, tuple | list) else (state,)
+    arrays = tuple([part.data if isinstance(part, Tensor) else part for part in states])
+    if is_batch:
+        return arrays
+    return tuple(
+        part[:, None] if isinstance(part, np.ndarray) and part.ndim == 2 else part for part in arrays
+    )

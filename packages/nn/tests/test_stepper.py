@@ -1,0 +1,200 @@
+"""`Stepper`: the layer's own one-step call and the head's, to the bit; a frozen snapshot; refusals."""
+
+import re
+
+import numpy as np
+import pytest
+
+from rondeau import nn
+from rondeau import tensor as rt
+
+I, H, V, B = 3, 5, 4, 2  # noqa: E741 - the field's letter
+
+
+def parts(state):
+    return state if isinstance(state, tuple) else (state,)
+
+
+def assert_same_bits(ours, theirs):
+    for a, b in zip(ours, theirs, strict=True):
+        assert isinstance(a, rt.Tensor)
+        assert not a.requires_grad
+        assert a.shape == b.shape
+        assert a.data.tobytes() == b.data.tobytes()
+
+
+def drawn(*shape, seed=0):
+    return rt.tensor(np.random.default_rng(seed).standard_normal(shape, np.float32))
+
+
+LAYERS = {
+    "gru": lambda: nn.GRU(I, H),
+    "lstm": lambda: nn.LSTM(I, H, 2, batch_first=True, dropout=0.5),
+    "projected": lambda: nn.LSTM(I, H, 2, proj_size=4),
+    "heads": lambda: nn.Recurrent(nn.cells.slstm, I, 6, num_heads=2),
+    "regularised": lambda: nn.GRU(I, H, recurrent_dropout=0.5, zoneout=0.25, weight_dropout=0.5),
+    "without recurrent matrices": lambda: nn.Recurrent(nn.cells.indrnn, I, H, bias=False),
+    "two phases": lambda: nn.Recurrent(nn.cells.gru_original, I, H, checkpoint_every=3),
+    "sums": lambda: nn.Recurrent(nn.cells.lstm_layer_norm, I, H),
+}
+
+
+@pytest.fixture(params=LAYERS)
+def layer(request):
+    rt.manual_seed(0)
+    return LAYERS[request.param]()
+
+
+def step_of(layer, x, state, head=None):
+    """The layer's own step, in evaluation."""
+    layer.eval()
+    ids = x.dtype.kind == "i"
+    batched = x.ndim == (1 if ids else 2)
+    time = 1 if layer.batch_first and batched else 0
+    output, state = layer(x.unsqueeze(time), state)
+    y = output.squeeze(time)
+    layer.train()
+    return (y if head is None else head(y), state)
+
+
+@pytest.mark.parametrize("kind", ["rows", "a row", "ids", "an id"])
+def test_a_step_is_that_of_the_layer_in_evaluation(layer, kind):
+    x = {"rows": drawn(B, I), "a row": drawn(I), "ids": rt.tensor([2, 0]), "an id": rt.tensor(1)}[kind]
+    for head in (
+        None,
+        nn.Linear(layer.proj_size or layer.hidden_size, V),
+        nn.Linear(layer.proj_size or layer.hidden_size, V, bias=False),
+    ):
+        stepper = layer.train().stepper(head)
+        state = None
+        for _ in range(3):
+            y, after = stepper(x, state)
+            expected, expected_state = step_of(layer, x, state, head)
+            assert isinstance(after, tuple) == isinstance(expected_state, tuple)
+            assert_same_bits((y, *parts(after)), (expected, *parts(expected_state)))
+            state = after
+        assert layer.training
+
+
+def test_arrays_and_integers_are_taken_too():
+    stepper = nn.LSTM(I, H).stepper()
+    _, state = stepper(drawn(B, I))
+    again, after = stepper(drawn(B, I).data, tuple(part.data for part in state))
+    assert_same_bits((again, *after), [*_flat(stepper(drawn(B, I), state))])
+    for one in (1, np.int32(1), np.array(1)):
+        assert_same_bits(_flat(stepper(one)), _flat(stepper(rt.tensor(1))))
+    alone = nn.GRU(I, H).stepper()
+    _, state = alone(2)
+    assert_same_bits(_flat(alone(1, state.data)), _flat(alone(1, state)))
+
+
+def _flat(result):
+    return result[0], *parts(result[1])
+
+
+def test_later_changes_of_parameters_are_not_seen():
+    layer, head = nn.LSTM(I, H), nn.Linear(H, V)
+    stepper = layer.stepper(head)
+    before = _flat(stepper(drawn(B, I)))
+    for parameter in (*layer.parameters(), *head.parameters()):
+        nn.init.constant_(parameter, 0.5)
+    assert_same_bits(_flat(stepper(drawn(B, I))), before)
+    assert not np.array_equal(layer.stepper(head)(drawn(B, I))[0].data, before[0].data)
+
+
+def test_states_are_the_callers():
+    """A search keeps several states, continues each of them, and reorders their rows."""
+    layer = nn.GRU(I, H)
+    stepper = layer.stepper()
+    _, first = stepper(drawn(B, I))
+    kept = first.data.copy()
+    one, two = stepper(drawn(B, I, seed=1), first), stepper(drawn(B, I, seed=2), first)
+    assert_same_bits(_flat(one), _flat(step_of(layer, drawn(B, I, seed=1), first)))
+    assert_same_bits(_flat(two), _flat(step_of(layer, drawn(B, I, seed=2), first)))
+    assert first.data.tobytes() == kept.tobytes()
+    beam = first[:, [1, 1, 0]]
+    assert_same_bits(_flat(stepper(drawn(3, I), beam)), _flat(step_of(layer, drawn(3, I), beam)))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_original", "lstm_layer_norm"])
+def test_any_number_of_threads_gives_the_same_bits(cell, monkeypatch):
+    monkeypatch.setattr("rondeau.kernels.threads.PARALLEL_FROM", 0)
+    layer, head = nn.Recurrent(getattr(nn.cells, cell), I, 130, 2), nn.Linear(130, 70)
+    stepper = layer.stepper(head)
+    before, found = rt.get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            rt.set_num_threads(threads)
+            _, state = stepper(drawn(1, I))
+            found.append(_flat(stepper(drawn(1, I), state)))
+    finally:
+        rt.set_num_threads(before)
+    assert_same_bits(found[0], found[1])
+    assert_same_bits(found[0], found[2])
+
+
+@pytest.mark.parametrize("embedding_size", [None, 6])
+@pytest.mark.parametrize("recurrent", ["gru", "lstm"])
+def test_a_language_model_reads_a_token_a_call(recurrent, embedding_size):
+    rt.manual_seed(0)
+    model = nn.LanguageModel(V, recurrent, H, 2, embedding_size, dropout=0.5)
+    stepper = model.stepper()
+    assert model.training
+    model.eval()
+    ids = np.random.default_rng(0).integers(0, V, (B, 6))
+    state = expected_state = None
+    for t in range(6):
+        logits, state = stepper(ids[:, t], state)
+        expected, expected_state = model(ids[:, t : t + 1], expected_state)
+        assert_same_bits((logits, *parts(state)), (expected, *parts(expected_state)))
+    logits, state = stepper(int(ids[0, 0]))
+    expected, expected_state = model(ids[:1, :1])
+    assert_same_bits(
+        (logits[None], *(part[:, None] for part in parts(state))), (expected, *parts(expected_state))
+    )
+
+
+def test_refusals():
+    layer = nn.LSTM(I, H)
+    stepper = layer.stepper()
+    embedded = nn.LanguageModel(V, "gru", H, embedding_size=3).stepper()
+    state = stepper(drawn(B, I))[1]
+    for call, error, message in (
+        (lambda: nn.GRU(I, H, bidirectional=True).stepper(), ValueError, "cannot run step by step"),
+        (
+            lambda: layer.stepper(nn.Linear(H + 1, V)),
+            ValueError,
+            "weight of the head expected shape (4, 5), got (4, 6)",
+        ),
+        (
+            lambda: layer.stepper(nn.Linear(H, V, dtype="float64")),
+            TypeError,
+            "weight of the head expected float32",
+        ),
+        (
+            lambda: nn.Stepper(layer, embedding=nn.Embedding(V, 2)),
+            ValueError,
+            "vectors of the layer's input_size=3, got 2",
+        ),
+        (lambda: stepper("a"), TypeError, "x_t should be a Tensor, an array or an id, got str"),
+        (lambda: stepper(True), TypeError, "got bool"),
+        (lambda: stepper(I), IndexError, "x expected ids from 0 to 2"),
+        (lambda: stepper(2**70), IndexError, "out of range"),
+        (lambda: stepper(drawn(B, I + 1)), ValueError, "x expected shape (2, 3), got (2, 4)"),
+        (lambda: stepper(drawn(1, B, I)), ValueError, "x expected shape"),
+        (
+            lambda: stepper(drawn(B, I), state[0]),
+            ValueError,
+            "states expected one array per state (h, c), got 1",
+        ),
+        (
+            lambda: stepper(drawn(B + 1, I), state),
+            ValueError,
+            "state h expected shape (1, 3, 5), got (1, 2, 5)",
+        ),
+        (lambda: stepper(drawn(I), state), ValueError, "state h expected shape (1, 1, 5), got (1, 2, 5)"),
+        (lambda: embedded(drawn(B, 3)), TypeError, "x_t should be ids"),
+        (lambda: embedded(V), IndexError, "id 4 is out of range: there are 4 rows, 0 to 3"),
+    ):
+        with pytest.raises(error, match=re.escape(message)):
+            call()
