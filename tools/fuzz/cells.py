@@ -29,13 +29,22 @@ def leaky(x: Any, r: Any, s: Any, p: Any, *, leak: float = 0.1, gain: float = 1.
     return (1 - leak) * new + leak * s.h
 
 
+@nn.recurrent_cell(gates=("a", "b"), states=("h",))
+def separated(x: Any, r: Any, s: Any) -> Any:
+    """Take a comparison before a product and a sum over units, and use it after them."""
+    rises = m.tanh(x.a) > s.h
+    value = m.where(rises, r.b(m.tanh(x.a) * s.h), x.b)
+    return m.where(rises, m.tanh(m.layer_norm(value)), 0.5 * s.h)
+
+
 CELLS: dict[str, Any] = {
     **{name: getattr(nn.cells, name) for name in nn.cells.__all__},
     "branching": branching,
     "constant": constant,
     "leaky": leaky,
+    "separated": separated,
 }
 #: Cells that are also run with regularisers: each has a few variants of its own to compile.
 REGULARISED = ("lstm", "gru")
 #: Cells whose second derivative along a step of differences says little: their slopes jump.
-KINKED = ("rnn_relu", "li_gru", "branching", "slstm")
+KINKED = ("rnn_relu", "li_gru", "branching", "slstm", "separated")

@@ -99,7 +99,7 @@ def _draw_options(draw: Draw, shape: Shape, known: set[str]) -> dict[str, Any]:
     for option in CONSTRUCTION:
         allowed = option.name in known and (option.name not in RANDOM or regularised)
         needed = option.name == "proj_size" and shape.cell.project is not None and shape.H > 1
-        if allowed and draw.chance(0.95 if needed else option.chance):
+        if allowed and draw.chance(0.95 if needed else option.chance * (2 if option.name in RANDOM else 1)):
             if option.bad and draw.spoil(f"{option.name} out of its range", 0.04):
                 options[option.name] = draw.choose(option.bad)
             else:
@@ -377,18 +377,15 @@ def recurrent(draw: Draw) -> None:
         return call(inputs.given, inputs.hx, **inputs.keywords)
 
     watched = (inputs.given, inputs.hx, list(inputs.keywords.values()), *parameters.values())
-    output, final = attempt(draw, forward, *watched)
-    every = output if ask_states else (output,)
-    every = (
-        [every] if not isinstance(every, (tuple, list)) or isinstance(every, PackedSequence) else list(every)
-    )
-    finals = list(final) if isinstance(final, tuple) else [final]
+    every, finals = _results(attempt(draw, forward, *watched))
     configuration = _configuration(layer, shape.cell)
     values = {name: p.data.astype(np.float64) for name, p in parameters.items()}
     _check_shapes(layer, shape, inputs, every, finals, dtype)
     if extreme:
         return
     finite = all(np.isfinite(v).all() for v in (*values.values(), *inputs.initial, inputs.sequence.x))
+    if draw.chance(0.05):
+        _check_threads(draw, every, finals, forward)
     if configuration is None:
         _check_chance(draw, every, finals, forward, finite)
     else:
@@ -396,24 +393,38 @@ def recurrent(draw: Draw) -> None:
     _check_gradients(draw, layer, configuration, inputs, (every, finals), values, dtype, forward, finite)
 
 
+def _check_threads(draw: Draw, every: list[Any], finals: list[Any], forward: Callable[[], Any]) -> None:
+    """Run once more on another number of threads: the same bits."""
+    before = rt.get_num_threads()
+    rt.set_num_threads(draw.note("threads", draw.choose([n for n in (1, 2, 3, 5) if n != before])))
+    if _bits(every, finals) != _bits(*_results(forward())):
+        raise Finding("wrong result", "another number of threads gives other bits", "bits on other threads")
+
+
 def _check_chance(
     draw: Draw, every: list[Any], finals: list[Any], forward: Callable[[], Any], finite: bool
 ) -> None:
     """Check of a result that chance decides that it has numbers, and the same ones for the same seed."""
-    results = _arrays_of(every, finals)
-    if finite and not all(np.isfinite(array).all() for array in results):
+    if finite and not all(np.isfinite(array).all() for array in _arrays(every, finals)):
         raise Finding("wrong result", "NaN or infinity in training, from numbers", "results of chance")
-    if draw.chance(0.2):
-        again, final = forward()
-        again = again if isinstance(again, tuple) and not isinstance(again, PackedSequence) else (again,)
-        others = _arrays_of(list(again), list(final) if isinstance(final, tuple) else [final])
-        if any(one.tobytes() != other.tobytes() for one, other in zip(results, others, strict=True)):
-            raise Finding("wrong result", "the same seed gives other bits", "results of chance")
+    if draw.chance(0.2) and _bits(every, finals) != _bits(*_results(forward())):
+        raise Finding("wrong result", "the same seed gives other bits", "results of chance")
 
 
-def _arrays_of(every: list[Any], finals: list[Any]) -> list[Array]:
+def _results(returned: tuple[Any, Any]) -> tuple[list[Any], list[Any]]:
+    """Return the sequences of states and the final states that a layer returned, as lists."""
+    every, final = returned
+    several = isinstance(every, tuple) and not isinstance(every, PackedSequence)
+    return list(every) if several else [every], list(final) if isinstance(final, tuple) else [final]
+
+
+def _arrays(every: list[Any], finals: list[Any]) -> list[Array]:
     tensors = [state.data if isinstance(state, PackedSequence) else state for state in every] + finals
     return [tensor.data for tensor in tensors]
+
+
+def _bits(every: list[Any], finals: list[Any]) -> list[bytes]:
+    return [array.tobytes() for array in _arrays(every, finals)]
 
 
 def _configuration(layer: Any, cell: Any) -> Configuration | None:
@@ -593,13 +604,11 @@ def _loss_through_layer(
     try:
         for name, leaf in leaves.items():
             leaf.data = at[name]
-        every, final = forward()
+        every, finals = _results(forward())
     finally:
         for name, leaf in leaves.items():
             leaf.data = before[name]
-    results = (list(every) if isinstance(every, tuple) else [every]) + (
-        list(final) if isinstance(final, tuple) else [final]
-    )
+    results = [*every, *finals]
     pairs = zip(results, cotangents, strict=True)
     return sum(float((result.data * c).sum()) for result, c in pairs if c is not None)
 

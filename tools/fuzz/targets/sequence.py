@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,67 @@ from ..directional import check_gradients
 from ..drawing import NONSENSE, Draw
 from ..recurrence import Sequence
 from ..verdict import Finding, attempt, check_close, check_like, tolerance_of
+from ..windows import Windows
+from ..windows import loss as loss_of_windows
 
 Array = NDArray[Any]
 
 
-def sequence(draw: Draw) -> None:
-    """Run one layer in one direction over rows, ragged or not, and go backward once or twice."""
-    set_num_threads(draw.choose((1, 1, 2, 3)))
+class Problem(NamedTuple):
+    """One layer in one direction over a ragged batch, its rows as `Layout` has them."""
+
+    cell: Any
+    dtype: np.dtype[Any]
+    x: Array
+    """(N, I), or integers (N,)."""
+    lengths: Array
+    """(B,), longest first."""
+    reverse: bool
+    scalars: dict[str, float]
+    weights: dict[str, Array]
+    """Matrices, biases and learned vectors by name."""
+    initial: list[Array]
+
+    @property
+    def sizes(self) -> Array:
+        """How many sequences reach each step, (T,)."""
+        return np.array([(self.lengths > t).sum() for t in range(self.lengths.max(initial=0))], np.int64)
+
+    @property
+    def values(self) -> dict[str, Array]:
+        """Everything that has a gradient, in float64; states are ``s0``, ``s1``, ..."""
+        values = {name: array.astype(np.float64) for name, array in self.weights.items()}
+        values |= {f"s{k}": state.astype(np.float64) for k, state in enumerate(self.initial)}
+        return values if self.x.dtype.kind == "i" else {**values, "x": self.x.astype(np.float64)}
+
+    def padded(self, rows: Array) -> Array:
+        """Return (T, B, ...) of rows (N, ...)."""
+        sizes = self.sizes
+        array = np.zeros((len(sizes), self.lengths.size, *rows.shape[1:]), rows.dtype)
+        for t, start in enumerate(np.cumsum(sizes) - sizes):
+            array[t, : sizes[t]] = rows[start : start + sizes[t]]
+        return array
+
+    def of_rows(self, padded: Array) -> Array:
+        """Return rows (N, ...) of (T, B, ...)."""
+        rows = [padded[t, :size] for t, size in enumerate(self.sizes)]
+        return np.concatenate(rows) if rows else padded.reshape(0, *padded.shape[2:])
+
+    def parts(self, at: dict[str, Array]) -> tuple[dict[str, Array], Array, list[Array]]:
+        """Return weights, padded input and initial states from values by name."""
+        states = [at[f"s{k}"] for k in range(len(self.initial))]
+        return {name: at[name] for name in self.weights}, self.padded(at.get("x", self.x)), states
+
+    def run(self, at: dict[str, Array]) -> tuple[list[Array], list[Array]]:
+        """Return what the oracle says: every state, (T, B, .), and the final ones."""
+        weights, x, states = self.parts(at)
+        steps = Sequence(x, self.lengths, np.zeros(x.shape[:2], bool))
+        with np.errstate(all="ignore"):
+            return recurrence.run_direction(self.cell, weights, steps, states, self.reverse, self.scalars, {})
+
+
+def _draw_problem(draw: Draw) -> tuple[Problem, int]:
+    """Return a problem and its number of heads."""
     cell = CELLS[draw.note("cell", draw.choose(tuple(CELLS)))]
     dtype = draw.note("dtype", draw.dtype())
     T, B, I, H = draw.random.randint(0, 9), draw.size(empty=0.05), draw.size(empty=0.03), draw.size()  # noqa: E741
@@ -34,104 +88,86 @@ def sequence(draw: Draw) -> None:
     if draw.chance(0.5) and T and B:
         lengths = np.sort(draw.numbers.integers(1, T + 1, B))[::-1]
     reverse = draw.chance(0.4)
-    draw.note("lengths, I, H, P, reverse", (lengths, I, H, P, reverse))
-    sizes = np.array([(lengths > t).sum() for t in range(lengths.max(initial=0))], np.int64)
-    N, G = int(sizes.sum()), len(cell.gates)
-    one_hot = draw.chance(0.2) and I > 0
-    x: Array = draw.integers((N,), I) if one_hot else draw.floats((N, I), dtype)
-    gates = len(recurrence.recurrent_gates(cell))
-    bias = draw.chance(0.7)
-    arrays: dict[str, Array] = {"weight_ih": draw.floats((G * H, I), dtype, 0.4)}
+    draw.note("lengths, I, H, P, heads, reverse", (lengths, I, H, P, heads, reverse))
+    N, G, gates = int(lengths.sum()), len(cell.gates), len(recurrence.recurrent_gates(cell))
+    x: Array = draw.integers((N,), I) if draw.chance(0.2) and I > 0 else draw.floats((N, I), dtype)
+    weights: dict[str, Array] = {"weight_ih": draw.floats((G * H, I), dtype, 0.4)}
     if gates:
-        arrays["weight_hh"] = draw.floats((gates * H, P if heads == 1 else H // heads), dtype, 0.3)
-    if bias:
-        arrays["bias_ih"] = draw.floats((G * H,), dtype)
+        weights["weight_hh"] = draw.floats((gates * H, P if heads == 1 else H // heads), dtype, 0.3)
+    if draw.chance(0.7):
+        weights["bias_ih"] = draw.floats((G * H,), dtype)
         if gates:
-            arrays["bias_hh"] = draw.floats((gates * H,), dtype)
+            weights["bias_hh"] = draw.floats((gates * H,), dtype)
     if projects:
-        arrays["weight_hr"] = draw.floats((P, H), dtype, 0.5)
-    vectors = {name: draw.floats((H,), dtype, 0.5) for name in cell.params}
-    widths = [P] + [H] * (len(cell.states) - 1)
-    initial = [draw.floats((B, width), dtype) for width in widths]
-    weights = Weights(**{"weight_hh": None, **arrays}, params=tuple(vectors.values()))
-    arrays |= vectors
-    arguments: list[Any] = [x, weights, tuple(initial)]
-    if draw.spoil("an argument of another shape, dtype or type", 0.2):
-        _spoil(draw, arguments, I)
-    layout = Layout.dense(T, B) if (lengths == T).all() and draw.chance(0.7) else Layout.packed(sizes)
-    if layout.batch_size != B or (layout.num_steps != T and not sizes.size):
-        layout = Layout.dense(T, B)
-    draw.note("arguments", arguments)
+        weights["weight_hr"] = draw.floats((P, H), dtype, 0.5)
+    weights |= {name: draw.floats((H,), dtype, 0.5) for name in cell.params}
+    initial = [draw.floats((B, width), dtype) for width in [P] + [H] * (len(cell.states) - 1)]
     scalars = {name: draw.choose((0.0, 0.3, 0.8)) for name in cell.scalars if draw.chance(0.6)}
-    options: dict[str, Any] = {"reverse": reverse, "save": draw.chance(0.9), "every_state": draw.chance(0.3)}
-    options["settings"] = Settings({("k", name): value for name, value in scalars.items()}, num_heads=heads)
+    return Problem(cell, dtype, x, lengths, reverse, scalars, weights, initial), heads
+
+
+def sequence(draw: Draw) -> None:
+    """Run one layer in one direction over rows, ragged or not, and go backward once or twice."""
+    set_num_threads(draw.choose((1, 1, 2, 3)))
+    problem, heads = _draw_problem(draw)
+    cell, lengths, dtype = problem.cell, problem.lengths, problem.dtype
+    matrices = {name: array for name, array in problem.weights.items() if name not in cell.params}
+    weights = Weights(
+        **{"weight_hh": None, **matrices}, params=tuple(problem.weights[name] for name in cell.params)
+    )
+    arguments: list[Any] = [problem.x, weights, tuple(problem.initial)]
+    width, T, B = problem.weights["weight_ih"].shape[1], int(lengths.max(initial=0)), lengths.size
+    if draw.spoil("an argument of another shape, dtype or type", 0.15):
+        _spoil(draw, arguments, width)
+    dense = not T or (int(lengths.min()) == T and draw.chance(0.7))
+    layout = Layout.dense(T, B) if dense else Layout.packed(problem.sizes)
+    draw.note("arguments", arguments)
+    options: dict[str, Any] = {"save": draw.chance(0.9), "every_state": draw.chance(0.3)}
+    scalars = {("k", name): value for name, value in problem.scalars.items()}
+    options |= {"reverse": problem.reverse, "settings": Settings(scalars, num_heads=heads)}
     if draw.chance(0.3):
         options["checkpoint_every"] = draw.random.randint(1, 12)
     if draw.spoil("a wrong option of forward", 0.04):
-        bad = [Settings({("k", "no such"): 1.0}), Settings(num_heads=H + 1), Settings(num_heads=0)]
-        name, value = draw.choose(
-            [*(("settings", s) for s in bad), ("checkpoint_every", 0), ("checkpoint_every", -2)]
-        )
+        bad: list[tuple[str, Any]] = [("checkpoint_every", 0), ("checkpoint_every", -2)]
+        bad += [("settings", Settings({("k", "no such"): 1.0})), ("settings", Settings(num_heads=0))]
+        bad += [("settings", Settings(num_heads=10_007))]
+        name, value = draw.choose(bad)
         options[name] = value
     draw.note("options", options)
-    watched = (x, *arrays.values(), *initial)
+    watched = (problem.x, *problem.weights.values(), *problem.initial)
     every, final, saved = attempt(draw, lambda: forward(cell, layout, *arguments, **options), *watched)
-
-    starts = np.cumsum(sizes) - sizes
-
-    def padded(values: Array) -> Array:
-        array = np.zeros((len(sizes), B, *values.shape[1:]), values.dtype)
-        for t, start in enumerate(starts):
-            array[t, : sizes[t]] = values[start : start + sizes[t]]
-        return array
-
-    def right(at: dict[str, Array]) -> list[Array]:
-        here = {name: at[name] for name in arrays}
-        steps = Sequence(padded(at.get("x", x)), lengths, np.zeros((len(sizes), B), bool))
-        states = [at[f"s{k}"] for k in range(len(initial))]
-        with np.errstate(all="ignore"):
-            padded_states, ends = recurrence.run_direction(cell, here, steps, states, reverse, scalars, {})
-        of_rows = []
-        for state, width in zip(padded_states[: len(every)], widths, strict=False):
-            rows = [state[t, : sizes[t]] for t in range(len(sizes))]
-            of_rows.append(np.concatenate(rows) if rows else np.zeros((0, width)))
-        return [*of_rows, *ends]
-
-    values = {name: array.astype(np.float64) for name, array in arrays.items()}
-    values |= {f"s{k}": state.astype(np.float64) for k, state in enumerate(initial)}
-    if not one_hot:
-        values["x"] = x.astype(np.float64)
-    wanted = right(values)
+    values = problem.values
+    padded, ends = problem.run(values)
+    wanted = [*map(problem.of_rows, padded[: len(every)]), *ends]
 
     def near(k: int) -> float:
         rounding = float(np.finfo(dtype).eps)
-        moved = {n: v * (1 + rounding * draw.normal(v.shape, np.float64)) for n, v in values.items()}
-        return float(np.abs(right(moved)[k] - wanted[k]).max(initial=0.0))
+        moved, moved_ends = problem.run(
+            {n: v * (1 + rounding * draw.normal(v.shape, np.float64)) for n, v in values.items()}
+        )
+        other = [*map(problem.of_rows, moved[: len(every)]), *moved_ends][k]
+        return float(np.abs(other - wanted[k]).max(initial=0.0))
 
     for k, (got, value) in enumerate(zip((*every, *final), wanted, strict=True)):
-        spread = functools.partial(near, k)
-        tolerance = tolerance_of(dtype, T + I + H)
+        spread, tolerance = (
+            functools.partial(near, k),
+            tolerance_of(dtype, T + sum(problem.weights["weight_ih"].shape)),
+        )
         check_close(f"{cell.name}: result {k}", got, value, dtype, tolerance=tolerance, spread=spread)
     if options["save"]:
-        recomputed = "checkpoint_every" in options
-        _go_back(draw, cell, saved, (every, final), values, right, dtype, watched, one_hot, T, recomputed)
+        _go_back(draw, problem, saved, every, final, "checkpoint_every" in options)
 
 
 def _go_back(
     draw: Draw,
-    cell: Any,
+    problem: Problem,
     saved: Any,
-    results: tuple[tuple[Array, ...], tuple[Array, ...]],
-    values: dict[str, Array],
-    right: Any,
-    dtype: Any,
-    watched: tuple[Array, ...],
-    one_hot: bool,
-    T: int,
+    every: tuple[Array, ...],
+    final: tuple[Array, ...],
     recomputed: bool,
 ) -> None:
     """Differentiate the run, with any of the cotangents left out."""
-    every, final = results
+    cell, dtype, T = problem.cell, problem.dtype, len(problem.sizes)
     cotangents = [draw.floats(r.shape, dtype) if draw.chance(0.7) else None for r in (*every, *final)]
     d_every, d_final = tuple(cotangents[: len(every)]), tuple(cotangents[len(every) :])
     needs = Needs(*(draw.chance(0.8) for _ in Needs._fields))
@@ -140,41 +176,76 @@ def _go_back(
     if truncate is not None and recomputed:
         draw.open = "windows over what is computed again"
     given: list[Any] = [cell, saved, d_every, d_final]
-    if draw.spoil("a wrong argument of backward", 0.15):
+    if draw.spoil("a wrong argument of backward", 0.12):
         other = np.float32 if dtype == np.float64 else np.float64
         array = every[0]
         bad: list[tuple[int, Any]] = [(2, (array[:, :-1],)), (2, (array.astype(other),)), (2, (array[None],))]
-        bad += [(1, None), (1, results), (3, ()), (3, (*d_final, None)), (0, _another(cell)), (2, ("one",))]
+        bad += [(1, None), (1, every), (3, ()), (3, (*d_final, None)), (0, _another(cell)), (2, ("one",))]
         bad += [(3, (np.zeros((1, 2, 3), dtype), *d_final[1:])), (2, (*d_every, *[array] * len(final)))]
         k, value = draw.choose(bad)
         given[k] = value
     options: dict[str, Any] = {"needs": needs, "truncate": truncate}
     draw.note("backward", (given[2:], options, consume))
-    gradients: Any = attempt(
-        draw, lambda: backward(*given, consume=consume, **options), *watched, *cotangents, every, final
-    )
-    if draw.chance(0.3):
-        _again(draw, given, options, consume, gradients)
+    watched = (problem.x, *problem.weights.values(), *problem.initial, cotangents, every, final)
+    gradients: Any = attempt(draw, lambda: backward(*given, consume=consume, **options), *watched)
     found = {} if gradients.x is None else {"x": gradients.x}
-    if (gradients.x is None) != (one_hot or not needs.x):
+    if (gradients.x is None) != (problem.x.dtype.kind == "i" or not needs.x):
         raise Finding("wrong result", "x has a gradient where it should not, or none", "gradient of x")
     for k, gradient in enumerate(gradients.initial or ()):
         found[f"s{k}"] = gradient
     *matrices, vectors = gradients.weights
     found |= {name: g for name, g in zip(Weights._fields, matrices, strict=False) if g is not None}
     found |= dict(zip(cell.params, vectors or (), strict=False))
+    values = problem.values
     for name, gradient in found.items():
         check_like(f"gradient of {name}", gradient, values[name].shape, dtype)
-    pairs = [(k, c.astype(np.float64)) for k, c in enumerate(cotangents) if c is not None]
+    factors = [None if c is None else c.astype(np.float64) for c in cotangents]
+    what = f"{cell.name}: gradient"
     if found and (truncate is None or truncate >= T):
+        check_gradients(draw, lambda at: _loss(problem, at, factors), values, found, dtype, what)
+    elif found and problem.lengths.size <= 5:
+        windows = _windows(problem, truncate, factors)
         check_gradients(
             draw,
-            lambda at: sum(float((right(at)[k] * c).sum()) for k, c in pairs),
+            lambda at: loss_of_windows(windows, *problem.parts(at)),
             values,
             found,
             dtype,
-            f"{cell.name}: gradient",
+            f"windows: {what}",
         )
+    if draw.chance(0.3):
+        _again(draw, given, options, consume, gradients)
+
+
+def _loss(problem: Problem, at: dict[str, Array], factors: list[Array | None]) -> float:
+    """Return the loss, linear in the states."""
+    padded, ends = problem.run(at)
+    states = [*map(problem.of_rows, padded), *ends]
+    missing = [None] * (len(states) - len(factors))
+    factors = [*factors[: len(factors) - len(ends)], *missing, *factors[len(factors) - len(ends) :]]
+    return sum(float((state * f).sum()) for state, f in zip(states, factors, strict=True) if f is not None)
+
+
+def _windows(problem: Problem, steps: Any, factors: list[Array | None]) -> Windows:
+    """Return what the oracle of truncated backpropagation needs; a final state belongs to the step that runs last."""
+    every, ends = problem.run(problem.values)
+    d_every = [np.zeros_like(state) for state in every]
+    for d, factor in zip(d_every, factors[: len(factors) - len(ends)], strict=False):
+        d += 0.0 if factor is None else problem.padded(factor)
+    rows = np.arange(problem.lengths.size)
+    last = np.zeros_like(rows) if problem.reverse else problem.lengths - 1
+    for d, factor in zip(d_every, factors[len(factors) - len(ends) :], strict=True):
+        d[last, rows] += 0.0 if factor is None else factor
+    return Windows(
+        problem.cell,
+        problem.reverse,
+        problem.scalars,
+        problem.lengths,
+        steps,
+        every,
+        problem.parts(problem.values)[2],
+        d_every,
+    )
 
 
 def _again(draw: Draw, given: list[Any], options: dict[str, Any], consume: bool, first: Any) -> None:
