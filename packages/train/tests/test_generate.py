@@ -76,6 +76,56 @@ def test_greedy_takes_the_likeliest(codec):
     assert scores.argmax(1).tolist() == ids[2:].tolist(), "one step at a time is the whole at once"
 
 
+class Forwarding(nn.Module):
+    """A language model that is called for every token, as any module is."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids, state=None):
+        return self.model(ids, state)
+
+
+@pytest.mark.parametrize("recurrent", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("embedding_size", [None, 5])
+def test_stepping_writes_what_the_models_own_forward_writes(codec, recurrent, embedding_size):
+    rt.manual_seed(0)
+    model = nn.LanguageModel(len(codec), recurrent, 8, 2, embedding_size, dropout=0.5)
+    for options in ({}, {"temperature": 0.7, "top_k": 3}, {"top_p": 0.8}):
+        stepped = text_of(model, codec, "abc", 200, seed=3, **options)
+        assert stepped == text_of(Forwarding(model), codec, "abc", 200, seed=3, **options)
+    assert model.training
+
+
+def test_the_text_is_that_of_the_model_as_it_was(codec):
+    rt.manual_seed(0)
+    model = nn.LanguageModel(len(codec), "gru", 8)
+    expected = text_of(model, codec, "a", 50, seed=0)
+    pieces = generate(model, codec, "a", 50, seed=0)
+    text = next(pieces)
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    assert text + "".join(pieces) == expected
+
+
+def test_a_subclass_with_a_forward_of_its_own_is_called(codec):
+    class Stubborn(nn.LanguageModel):
+        def forward(self, ids, state=None):
+            logits, state = super().forward(ids, state)
+            logits.data[:] = 0
+            logits.data[:, codec.vocab["e"]] = 50
+            return logits, state
+
+    assert text_of(Stubborn(len(codec), "gru", 8), codec, "a", 5, temperature=0) == "eeeee"
+
+
+def test_no_length_reads_nothing(codec):
+    model = cycle(codec)
+    assert text_of(model, codec, "a", 0) == ""
+    assert model.calls == []
+
+
 def test_draws_have_the_stated_frequencies(codec):
     probabilities = np.array([0.5, 0.3, 0.1, 0.06, 0.04])
     model = Bigram(np.tile(np.concatenate([[3.0], np.log(probabilities)]), (6, 1)))

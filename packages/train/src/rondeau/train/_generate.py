@@ -1,6 +1,6 @@
 """Text from a language model, token by token."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, Literal
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau import nn
+from rondeau import tensor as rt
 from rondeau.data import Codec
 from rondeau.train._evaluate import evaluating
 
@@ -29,7 +30,9 @@ def generate(
     Parameters
     ----------
     model : Module
-        Called as `nn.LanguageModel`: ``model(ids (B, T), state) -> (logits (T*B, V) time-major, state)``.
+        Called as `nn.LanguageModel`: ``model(ids (B, T), state) -> (logits (T*B, V) time-major, state)``. One that is a
+        `nn.LanguageModel` itself reads the prompt and is then frozen: its stepper gives the same text faster, and
+        training between two pieces does not change it.
     codec : Codec
         Tokenizer and vocabulary that the model was trained with.
     prompt : str
@@ -154,14 +157,32 @@ def _draw(
     generator: np.random.Generator,
 ) -> Iterator[int]:
     """Yield the index of each drawn token."""
-    ids, state = prompt[None, :], None
-    for _ in range(length):
-        with evaluating(model):  # not around the yield: the caller's code runs there
-            logits, state = model(ids, state)
-        scores = logits.data[-1].astype(np.float64)
+    if length == 0:
+        return
+    with evaluating(model):  # not around the yield: the caller's code runs there
+        logits, state = model(prompt[None, :], None)
+    step = _step_of(model)
+    scores = logits.data[-1].astype(np.float64)
+    for remaining in range(length - 1, -1, -1):
         if never is not None:
             scores[never] = -np.inf
         cumulated = np.cumsum(token_probabilities(scores, temperature, top_k, top_p))
         token = int(np.searchsorted(cumulated, generator.random() * cumulated[-1], side="right"))
         yield token
-        ids = np.array([[token]])
+        if remaining:
+            logits, state = step(np.array([token]), state)
+            scores = logits.data[-1].astype(np.float64)
+
+
+def _step_of(model: nn.Module) -> Callable[[NDArray[np.int64], Any], tuple[rt.Tensor, Any]]:
+    """Return what reads one token a call, as ids (1,), and gives logits (1, V) and the state."""
+    # A subclass with a forward of its own computes something else than the stepper that it inherits.
+    if isinstance(model, nn.LanguageModel) and type(model).forward is nn.LanguageModel.forward:
+        return model.stepper()
+
+    def step(ids: NDArray[np.int64], state: Any) -> tuple[rt.Tensor, Any]:
+        with evaluating(model):
+            logits, state = model(ids[None, :], state)
+        return logits, state
+
+    return step
