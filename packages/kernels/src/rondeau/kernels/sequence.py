@@ -157,7 +157,7 @@ class Cell:
 
     def source(self, direction: str, dtype: Any = np.float32) -> str:
         """Return the generated source of the pointwise rows, ``"forward"`` or ``"backward"``."""
-        return "\n\n".join(cpu_emit.emit(self.name, direction, self.plan, dtype))
+        return "\n".join(cpu_emit.emit(self.name, direction, self.plan, dtype))
 
     def rows(self, direction: str, dtype: np.dtype[Any]) -> NDArray[np.int64]:
         """Return the addresses of the compiled rows, compiling or loading them from the disk at the first call."""

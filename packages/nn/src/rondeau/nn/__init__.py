@@ -1,5 +1,7 @@
 """Modules, layers, losses and the recurrent layers."""
 
+from rondeau.kernels.sequence import CellError
+
 from . import cell_math, cells, functional, init, utils
 from ._activations import (
     GELU,
@@ -34,6 +36,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "CellError",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",

@@ -30,8 +30,9 @@ class LanguageModel(Module):
     vocab_size : int
         V, the number of tokens.
     recurrent : str, Cell or Recurrent
-        The recurrent layers: "rnn", "gru", "lstm" or the name of another cell of `rondeau.nn.cells`; any cell, as `recurrent_cell` makes it; or layers made
-        by the caller, whose input size is `embedding_size`, or V for one-hot input.
+        The recurrent layers: "rnn", "gru", "lstm" or the name of another cell of `rondeau.nn.cells`; any cell, as
+        `recurrent_cell` makes it; or layers made by the caller, whose input size is `embedding_size`, or V for one-hot
+        input.
     hidden_size : int, optional
         H, the hidden units of a layer; left out if `recurrent` is a layer.
     num_layers : int, optional

@@ -97,7 +97,8 @@ class Recurrent(Module):
         In training, the probability with which an element of the recurrent matrices is zero in a call (DropConnect;
         Merity, Keskar, Socher 2018).
     bptt_truncate : int, optional
-        Let the loss at step t reach back this many steps before t only: a window that slides with t. Another thing than
+        Let the gradient that reaches a layer at step t go back this many steps before t only: a window that slides with
+        t. Every layer has its own, so with L layers a loss can reach L times as far back. Another thing than
         cutting a stream into chunks with a carried, detached state, which `rondeau.train.Trainer` does.
     checkpoint_every : int, optional
         Keep the states of every so many steps only and compute the rest again in backward: the same bits in memory of
@@ -338,10 +339,8 @@ class Recurrent(Module):
         Examples
         --------
         >>> from rondeau import nn
-        >>> print(nn.RNN(3, 5).explain()[:46])
+        >>> print(nn.RNN(3, 5).explain().splitlines()[0])
         Cell rnn_tanh: gates h; states h
-        <BLANKLINE>
-        1. Graph
         """
         return explain(self._regularised_cell())
 

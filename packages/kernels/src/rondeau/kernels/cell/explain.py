@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from rondeau.kernels.cell.timeline import Program
@@ -49,13 +50,16 @@ def explain(cell: Cell) -> str:
             "",
             *_describe_schedule(cell),
             "",
-            "",
             "3. Source: the rows that are compiled, forward and backward; slots change their meaning in place",
             "",
-            cell.source("forward"),
-            cell.source("backward"),
+            "\n".join(_without_arguments(cell.source(direction)) for direction in ("forward", "backward")),
         ]
     )
+
+
+def _without_arguments(source: str) -> str:
+    """Return source whose functions do not show their arguments, the same for all."""
+    return re.sub(r"^(def \w+)\(.*\):$", r"\1(...):", source, flags=re.MULTILINE)
 
 
 def _title(cell: Cell) -> str:
