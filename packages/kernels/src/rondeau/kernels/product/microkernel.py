@@ -29,6 +29,11 @@ from rondeau.kernels.product.tiles import TILE, Tile
 
 __all__ = ["advance", "compute_tile", "lanes_of", "pointer_at", "pointer_to", "vector_name", "write_tiles"]
 
+AHEAD = 2048
+"""Bytes of B that a tile of one row asks for in advance: it uses each number once, so its time is that of
+reading. 4 MiB of packed float32 (512 x 2048; Zen 5, one thread) took 45 us without this, 38 with it or with 4096 bytes,
+and 37 to 41 in a loop that only sums them."""
+
 _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 
 
@@ -148,6 +153,8 @@ class _TileFunction:
     def _step(self, builder: ir.IRBuilder, at_a: Any, at_b: Any, sums: list[Any]) -> list[Any]:
         """Extend every chain by one k."""
         row = builder.gep(self.b, [at_b])
+        if self.rows == 1:
+            self._prefetch(builder, row)
         columns = [
             builder.load(self._vector_at(builder, row, v), align=self.align) for v in range(self.vectors)
         ]
@@ -157,6 +164,16 @@ class _TileFunction:
             for v in range(self.vectors):
                 stepped.append(self._multiply_add(builder, value, columns[v], sums[m * self.vectors + v]))
         return stepped
+
+    def _prefetch(self, builder: ir.IRBuilder, row: Any) -> None:
+        """Ask for the lines of B that come `AHEAD` bytes later; beyond the end it asks for what is not used."""
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+        prefetch = cgutils.get_or_insert_function(self.module, kind, "llvm.prefetch.p0")
+        first = builder.bitcast(row, byte)
+        for line in range(0, self.vectors * self.lanes * self.align, 64):
+            at = builder.gep(first, [_I64(AHEAD + line)])
+            builder.call(prefetch, [at, _I32(0), _I32(3), _I32(1)])  # to read, keep in every cache, data
 
     def _multiply_add(self, builder: ir.IRBuilder, a: Any, b: Any, c: Any) -> Any:
         if not self.fused:
