@@ -480,10 +480,7 @@ class Recurrent(Module):
         )
         cell = self._regularised_cell()
         key = draw_key() if self.training and self._is_random() else 0
-        rates = {("rate", state): rate for state, rate in self.zoneout.items()}
-        self._check_hyperparameters()
-        scalars = {("k", name): value for name, value in self.hyperparameters.items()} | rates
-        settings = Settings(scalars, self.recurrent_dropout, key, 0, self.num_heads)
+        settings = Settings(self._scalars(), self.recurrent_dropout, key, 0, self.num_heads)
         ends = []
         every: tuple[Tensor, ...] = (x,)
         for layer in range(self.num_layers):
@@ -539,6 +536,14 @@ class Recurrent(Module):
         return self.cell.regularised(
             Regularisers(dropout, tuple(self.zoneout), bool(self.zoneout) and not self.training)
         )
+
+    def _scalars(self) -> dict[tuple[str, str], float]:
+        """Return the scalars of the run by their place in the language of cells."""
+        if not self.hyperparameters and not self.cell.scalars and not self.zoneout:
+            return {}
+        self._check_hyperparameters()
+        given = {("k", name): value for name, value in self.hyperparameters.items()}
+        return given | {("rate", state): rate for state, rate in self.zoneout.items()}
 
     def _is_random(self) -> bool:
         between = self.dropout > 0 and self.num_layers > 1

@@ -61,6 +61,7 @@ class _Block(NamedTuple):
     weight_at: int
 
 
+@functools.lru_cache(maxsize=256)
 def unit_cuts(hidden: int, shares: int, lanes: int = 16) -> tuple[int, ...]:
     """Return where to cut the hidden units for a number of threads: on multiples of vectors, as evenly as they allow.
 

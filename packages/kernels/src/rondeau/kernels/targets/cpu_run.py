@@ -642,9 +642,11 @@ class WeightGradients:
             d_bias_hh = np.concatenate((joint, self._d_second_bias))
             found["bias_hh"] = _in_order(d_bias_hh, recurrent, plan.recurrent)
         found["weight_hr"] = self._d_hr
-        d_params = np.zeros(self.d_params.shape[1] * H, d_ih.dtype)
-        _sum(self.d_params.reshape(len(self.d_params), d_params.size), False, d_params)
-        found["params"] = tuple(d_params.reshape(-1, H))
+        found["params"] = ()
+        if self.d_params.shape[1]:
+            d_params = np.zeros(self.d_params.shape[1] * H, d_ih.dtype)
+            _sum(self.d_params.reshape(len(self.d_params), d_params.size), False, d_params)
+            found["params"] = tuple(d_params.reshape(-1, H))
         return found
 
 
