@@ -48,7 +48,8 @@ class _Pool:
 
     def give_back(self, size: int, piece: _Piece) -> None:
         with self._lock:
-            if self.free_bytes + size <= MAX_FREE_BYTES:
+            # At the interpreter's end a module's names are None already.
+            if MAX_FREE_BYTES is not None and self.free_bytes + size <= MAX_FREE_BYTES:
                 self.free_bytes += size
                 self._free.setdefault(size, []).append(piece)
 

@@ -9,16 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels.sequence import (
-    Cell,
-    Layout,
-    Settings,
-    Weights,
-    _checked,
-    _checked_array,
-    _state_widths,
-    complete_settings,
-)
+from rondeau.kernels.checks import checked_array, checked_inputs, complete_settings, state_widths
+from rondeau.kernels.compiled_cell import Cell
+from rondeau.kernels.layout import Layout
+from rondeau.kernels.sequence import Settings, Weights
 from rondeau.kernels.targets.cpu_step import Frozen, Workspace
 
 __all__ = ["Stepper"]
@@ -97,14 +91,14 @@ class Stepper:
         settings = complete_settings(cell, settings)
         checked = [_checked_layer(cell, weights, settings.num_heads) for weights in layers]
         self.dtype = checked[0].weight_ih.dtype
-        self.widths, self.num_layers = _state_widths(cell, checked[0]), len(checked)
+        self.widths, self.num_layers = state_widths(cell, checked[0]), len(checked)
         (rows, self.inputs), width = checked[0].weight_ih.shape, self.widths[0]
         for k, weights in enumerate(checked[1:], 1):
-            _checked_array(f"weight_ih of layer {k}", weights.weight_ih, (rows, width), self.dtype)
-            if _state_widths(cell, weights) != self.widths:
+            checked_array(f"weight_ih of layer {k}", weights.weight_ih, (rows, width), self.dtype)
+            if state_widths(cell, weights) != self.widths:
                 raise ValueError(
                     f"weight_hr of layer {k} expected {width} outputs, as that of layer 0, got "
-                    f"{_state_widths(cell, weights)[0]}"
+                    f"{state_widths(cell, weights)[0]}"
                 )
         self.outputs = width
         if head is not None:
@@ -166,7 +160,7 @@ class Stepper:
         if x.dtype is self.dtype and x.ndim == 2 and x.shape[1] == self.inputs and x.flags.c_contiguous:
             return x
         if x.dtype.kind not in "iu":
-            return _checked_array("x", x, (x.shape[0] if x.ndim else 1, self.inputs), self.dtype)
+            return checked_array("x", x, (x.shape[0] if x.ndim else 1, self.inputs), self.dtype)
         if x.ndim != 1:
             raise ValueError(f"x expected ids of shape (B,), got shape {x.shape}")
         if x.size and not (x.min() >= 0 and x.max() < self.inputs):
@@ -183,7 +177,7 @@ class Stepper:
             )
         for name, state, before in zip(self._states, states, workspace.before, strict=True):
             if type(state) is not np.ndarray or state.dtype is not self.dtype or state.shape != before.shape:
-                _checked_array(f"state {name}", state, before.shape, self.dtype)
+                checked_array(f"state {name}", state, before.shape, self.dtype)
 
 
 def _checked_layer(cell: Cell, weights: Weights, heads: int) -> Weights:
@@ -193,9 +187,9 @@ def _checked_layer(cell: Cell, weights: Weights, heads: int) -> Weights:
         0 for _ in cell.states
     )  # of what is refused before its states are looked at
     if all(isinstance(w, np.ndarray) and w.ndim == 2 for w in matrices) and weights.weight_ih is not None:
-        widths = _state_widths(cell, weights)
+        widths = state_widths(cell, weights)
     initial = tuple(np.empty((0, width), getattr(weights.weight_ih, "dtype", None)) for width in widths)
-    _, weights, _ = _checked(cell, Layout.dense(1, 0), np.empty(0, np.int64), weights, initial, heads)
+    _, weights, _ = checked_inputs(cell, Layout.dense(1, 0), np.empty(0, np.int64), weights, initial, heads)
     return weights
 
 
@@ -203,5 +197,5 @@ def _checked_head(head: Any, width: int, dtype: np.dtype[Any]) -> tuple[Array, A
     """Return the head's weight and bias checked and contiguous."""
     weight, bias = head
     outputs = weight.shape[0] if isinstance(weight, np.ndarray) and weight.ndim else 1
-    weight = _checked_array("weight of the head", weight, (outputs, width), dtype)
-    return weight, None if bias is None else _checked_array("bias of the head", bias, (outputs,), dtype)
+    weight = checked_array("weight of the head", weight, (outputs, width), dtype)
+    return weight, None if bias is None else checked_array("bias of the head", bias, (outputs,), dtype)

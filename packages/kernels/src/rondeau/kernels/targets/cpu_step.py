@@ -32,17 +32,16 @@ from rondeau.kernels import threads
 from rondeau.kernels.cache import cached_njit, kernel_njit
 from rondeau.kernels.product import pack, packed_size, product_rows
 from rondeau.kernels.product.tiles import TILE
+from rondeau.kernels.targets.block_products import multiply_forward, pack_blocks
 from rondeau.kernels.targets.blocks import forward_blocks, unit_cuts
 from rondeau.kernels.targets.cpu_emit import call_row
-from rondeau.kernels.targets.cpu_run import (
-    _bias_of_slots,
-    _cuts_of_rows,
-    _in_order,
-    _multiply_forward,
-    _pack_blocks,
-    _parameters,
-    _recurrent_weight,
-    _scalars,
+from rondeau.kernels.targets.driver_arguments import (
+    bias_of_slots,
+    cuts_of_rows,
+    in_order,
+    parameters_of,
+    recurrent_weight,
+    scalars_of_run,
 )
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def _pack_layer(  # type: ignore[no-untyped-def]
 ):
     """Pack the weights of a layer; ``packed_hh`` and ``packed_hr`` are its own."""
     _pack_pieces(weight_ih, slots, packed_ih, ih_at)
-    _pack_blocks(table, weight_hh.reshape(-1), 1, weight_hh.shape[1], packed_hh, 0, 1)
+    pack_blocks(table, weight_hh.reshape(-1), 1, weight_hh.shape[1], packed_hh, 0, 1)
     _pack_pieces(weight_hr, 1, packed_hr, 0)
 
 
@@ -164,7 +163,7 @@ def _step(  # type: ignore[no-untyped-def]
                         _multiply_pieces(
                             flat_x, 0, B, x.shape[1], packed_ih, 0, S, H, first, last, flat_gates, 0, False
                         )
-                _multiply_forward(
+                multiply_forward(
                     table, ends[phase, first], ends[phase, last], gates, recurrent, values, hidden,
                     packed_hh[layer], from_zero, 0, old, B,
                 )  # fmt: skip
@@ -284,8 +283,8 @@ class Frozen:
         packed_hr = _aligned((len(layers), packed_size(H, P) if self.is_projected else 0), dtype)
         for k, weights in enumerate(layers):
             self.kernels.pack_layer(
-                _in_order(weights.weight_ih, plan.graph.gates, plan.order), S, packed_ih, sum(sizes[:k]),
-                blocks.table, _recurrent_weight(plan, weights, P, dtype), packed_hh[k],
+                in_order(weights.weight_ih, plan.graph.gates, plan.order), S, packed_ih, sum(sizes[:k]),
+                blocks.table, recurrent_weight(plan, weights, P, dtype), packed_hh[k],
                 weights.weight_hr if self.is_projected else np.empty((0, H), dtype), packed_hr[k],
             )  # fmt: skip
         weight, bias = (np.empty((0, P), dtype), None) if head is None else head
@@ -294,9 +293,9 @@ class Frozen:
         #: What the kernel takes first.
         self.arrays = (
             rows, packed_ih, blocks.table, blocks.ends, packed_hh, packed_hr,
-            np.concatenate([_bias_of_slots(plan, weights, H) for weights in layers]),
-            np.concatenate([_parameters(weights, H, dtype) for weights in layers]),
-            _scalars(plan, settings, dtype),
+            np.concatenate([bias_of_slots(plan, weights, H) for weights in layers]),
+            np.concatenate([parameters_of(weights, H, dtype) for weights in layers]),
+            scalars_of_run(plan, settings, dtype),
             np.zeros(self.outputs, dtype) if bias is None else np.array(bias), packed_head,
         )  # fmt: skip
         #: Multiply-adds that a row takes in a layer, and in the head.
@@ -311,7 +310,7 @@ class Frozen:
             count = max(1, min(count, pieces))
             cuts = np.array([pieces * share // count for share in range(count + 1)])
             units = tuple(self.cuts[cut] for cut in cuts)
-            found = self._shares[count] = cuts, _cuts_of_rows(self.plan.forward, units)
+            found = self._shares[count] = cuts, cuts_of_rows(self.plan.forward, units)
         return found
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels import buffers
-from rondeau.kernels.targets import cpu_run
+from rondeau.kernels.targets import cpu_run, large_products
 
 if TYPE_CHECKING:
     from rondeau.kernels.cell.schedule import Schedule
@@ -81,7 +81,7 @@ def backward(
     record: Record,
     d_steps: tuple[Array | None, ...],
     d_final: tuple[Array | None, ...],
-    gradients: cpu_run.WeightGradients,
+    gradients: large_products.WeightGradients,
     needs_x: bool,
     needs_initial: bool,
 ) -> tuple[Array | None, tuple[Array, ...]]:
@@ -112,6 +112,6 @@ def backward(
         for state, begin in zip(carried, adjoints.initial, strict=True):
             state[:B] = begin
         if d_x is not None:
-            d_x[piece_rows] = cpu_run.input_gradient(saved, adjoints)
+            d_x[piece_rows] = large_products.input_gradient(saved, adjoints)
         gradients.add(saved, adjoints)
     return d_x, carried

@@ -1,0 +1,158 @@
+"""The door of the recurrent core: what is wrong with an argument is said here, and no kernel sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau.kernels import philox
+from rondeau.kernels.compiled_cell import Cell
+from rondeau.kernels.layout import Layout
+
+if TYPE_CHECKING:
+    from rondeau.kernels.sequence import Settings, Weights
+
+__all__ = ["checked_array", "checked_inputs", "complete_settings", "is_count", "state_widths"]
+
+Array = NDArray[Any]
+_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def is_count(value: Any, at_least: int) -> bool:
+    """Tell whether a value is a whole number, and not too small."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= at_least)
+
+
+def complete_settings(cell: Cell, settings: Settings) -> Settings:
+    """Return settings with every scalar that the cell reads.
+
+    Scalars that are not given have their defaults, and rates become multiples of 2**-24, as random numbers are: so that
+    what falls below a rate does not depend on the dtype.
+
+    Raises
+    ------
+    ValueError
+        If a scalar is unknown, or a rate is missing.
+    """
+    if not cell.plan.scalars and not settings.scalars:
+        return settings
+    given = {("k", name): value for name, value in cell.scalars.items()} | dict(settings.scalars)
+    wanted = cell.plan.scalars
+    missing = [name for kind, name in wanted if (kind, name) not in given]
+    unknown = [name for kind, name in given if kind == "k" and name not in cell.scalars]
+    if missing or unknown:
+        raise ValueError(
+            f"cell {cell.name} expected the scalars {', '.join(cell.scalars) or 'none'} and its zoneout rates, got "
+            f"{', '.join(unknown) or 'none'} beside them and nothing for {', '.join(missing) or 'none'}"
+        )
+    rounded = {
+        scalar: philox.threshold_of(value) * 2.0**-24 if scalar[0] == "rate" else value
+        for scalar, value in given.items()
+    }
+    return settings._replace(scalars=rounded)
+
+
+def state_widths(cell: Cell, weights: Weights) -> tuple[int, ...]:
+    """Return the width of each state: P for the first, H for the others."""
+    hidden = weights.weight_ih.shape[0] // len(cell.gates)
+    first = hidden if weights.weight_hr is None else weights.weight_hr.shape[0]
+    return (first, *(hidden for _ in cell.states[1:]))
+
+
+def checked_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return a contiguous array of the shape and dtype expected, or say what came."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} expected a numpy array, got {type(array).__name__}")
+    if array.dtype != dtype:
+        raise TypeError(
+            f"{name} expected {dtype}, as weight_ih is, got {array.dtype}; convert one with .astype"
+        )
+    if array.shape != shape:
+        raise ValueError(f"{name} expected shape {shape}, got {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+def checked_inputs(
+    cell: Cell, layout: Layout, x: Any, weights: Weights, initial: Any, heads: int
+) -> tuple[Array, Weights, tuple[Array, ...]]:
+    """Check every argument of `forward` and make the arrays contiguous."""
+    weight_ih = weights.weight_ih
+    if not isinstance(weight_ih, np.ndarray) or weight_ih.dtype not in _DTYPES:
+        got = weight_ih.dtype if isinstance(weight_ih, np.ndarray) else type(weight_ih).__name__
+        raise TypeError(f"weight_ih expected an array of float32 or float64, got {got}")
+    dtype, gates, recurrent = weight_ih.dtype, len(cell.gates), len(cell.recurrent)
+    if weight_ih.ndim != 2 or weight_ih.shape[0] % gates:
+        raise ValueError(
+            f"weight_ih expected shape ({gates} * H, I) for {gates} gates, got {weight_ih.shape}"
+        )
+    rows, width = weight_ih.shape
+    H = rows // gates
+    P = H
+    if weights.weight_hr is not None:
+        P = _checked_projection(cell, weights.weight_hr, heads)
+    if isinstance(heads, bool) or heads < 1 or H % heads:
+        raise ValueError(f"num_heads expected a divisor of the {H} hidden units, got {heads!r}")
+    shapes = {
+        "weight_ih": (rows, width),
+        "weight_hh": (recurrent * H, P if heads == 1 else H // heads),
+        "bias_ih": (rows,),
+        "bias_hh": (recurrent * H,),
+        "weight_hr": (P, H),
+    }
+    if (weights.weight_hh is None) != (recurrent == 0):
+        raise ValueError(
+            f"weight_hh expected {shapes['weight_hh'] if recurrent else None}, for cell {cell.name} reads the "
+            f"recurrent parts of {recurrent} gates; got {'None' if weights.weight_hh is None else 'an array'}"
+        )
+    if len(weights.params) != len(cell.params):
+        raise ValueError(
+            f"params expected {len(cell.params)} vectors ({', '.join(cell.params)}), got {len(weights.params)}"
+        )
+    checked = {
+        name: None
+        if getattr(weights, name) is None
+        else checked_array(name, getattr(weights, name), shape, dtype)
+        for name, shape in shapes.items()
+    }
+    params = tuple(
+        checked_array(name, vector, (H,), dtype)
+        for name, vector in zip(cell.params, weights.params, strict=True)
+    )
+    if isinstance(x, np.ndarray) and x.dtype.kind in "iu":
+        if x.shape != (layout.num_rows,):
+            raise ValueError(
+                f"x expected ids of shape ({layout.num_rows},), one per row of the layout, got {x.shape}"
+            )
+        # A copy, for backward reads it: the caller may fill his array with the next batch before.
+        x = x.copy()
+        if x.size and (int(x.min()) < 0 or int(x.max()) >= width):
+            wrong = x.min() if x.min() < 0 else x.max()
+            raise IndexError(
+                f"x expected ids from 0 to {width - 1} (weight_ih has {width} columns), got {wrong}"
+            )
+        x = np.ascontiguousarray(x, np.int64)
+    else:
+        x = checked_array("x", x, (layout.num_rows, width), dtype)
+    if len(initial) != len(cell.states):
+        raise ValueError(
+            f"initial expected one array per state ({', '.join(cell.states)}), got {len(initial)}"
+        )
+    kept = weights._replace(**checked, params=params)
+    initial = tuple(
+        checked_array(f"initial {state}", array, (layout.batch_size, size), dtype)
+        for state, array, size in zip(cell.states, initial, state_widths(cell, kept), strict=True)
+    )
+    return x, kept, initial
+
+
+def _checked_projection(cell: Cell, weight_hr: Any, heads: int) -> int:
+    """Return the width P to which the first state is projected, if the cell can be projected."""
+    if not isinstance(weight_hr, np.ndarray) or weight_hr.ndim != 2 or not weight_hr.shape[0]:
+        got = f"shape {weight_hr.shape}" if isinstance(weight_hr, np.ndarray) else type(weight_hr).__name__
+        raise ValueError(f"weight_hr expected an array of shape (P, H) with P at least 1, got {got}")
+    reason = cell.reason_against_projection
+    if reason is not None or heads != 1:
+        raise ValueError(f"weight_hr expected None: {reason or 'heads see the units of the first state'}")
+    return int(weight_hr.shape[0])

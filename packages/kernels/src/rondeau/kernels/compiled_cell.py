@@ -1,0 +1,171 @@
+"""`Cell`: a recurrent cell, traced once, and compiled for a dtype when first run."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import operator
+import threading
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau.kernels.cell import CellError, Graph, Regularisers, Schedule, schedule, trace
+from rondeau.kernels.cell.trace import scalars_of
+from rondeau.kernels.targets import cpu_emit
+
+__all__ = ["Cell"]
+
+
+class Cell:
+    """A recurrent cell: its step, traced once, and compiled for a dtype when first run.
+
+    Parameters
+    ----------
+    step : callable
+        ``step(x, r, s)`` returns the new states: a tuple in the order of `states`, or one value for one state.
+        ``x.k`` is gate k's input part ``W_k x_t + b_k``, ``r.k`` its recurrent part ``R_k h_{t-1} + c_k``, ``s.name``
+        a state before the step; ``r.k(value)`` is ``R_k value + c_k``. With `params` there is a fourth argument ``p``,
+        the learned vectors. Keyword-only arguments, which have defaults, are scalars of the run. The functions that a
+        step may call are in `rondeau.kernels.cell.cell_math`.
+    gates : tuple of str
+        Names of the gates, in the order of the rows of the weights.
+    states : tuple of str
+        Names of the states. The first is the output, and what the recurrent matrices multiply.
+    name : str
+        A name, for messages and generated source.
+    params : mapping of str to object, optional
+        Names of the learned vectors of H, and what initialises each: kept for whoever makes them.
+    project : str, optional
+        Which state is projected after the step: the first, or none. A cell that does not name it may be projected.
+    regularisers : Regularisers, optional
+        What is woven into the step; see `regularised`.
+
+    Attributes
+    ----------
+    scalars : dict of str to float
+        The scalars of the run, and their defaults.
+
+    Raises
+    ------
+    CellError
+        When the step cannot be traced; the message shows the user's line.
+
+    Examples
+    --------
+    >>> from rondeau.kernels.cell import cell_math as m
+    >>> cell = Cell(lambda x, r, s: m.tanh(x.h + r.h), ("h",), ("h",), "rnn")
+    >>> print(cell.source("forward").partition("):")[2])
+    <BLANKLINE>
+        for b in range(count):
+            gate_h = lanes(gates, row + b, 0, 0)
+            bias_h = lanes(bias, 0, 0, 1)
+            new_h = lanes(states, 0, new + b, 2)
+            for j in range(low, high):
+                a_h = gate_h[j] + bias_h[j]
+                h = tanh(a_h)
+                new_h[j] = h
+    <BLANKLINE>
+    """
+
+    def __init__(
+        self,
+        step: Callable[..., Any],
+        gates: tuple[str, ...],
+        states: tuple[str, ...],
+        name: str,
+        params: Mapping[str, Any] = MappingProxyType({}),
+        project: str | None = None,
+        regularisers: Regularisers = Regularisers(),  # noqa: B008 - an immutable default
+    ) -> None:
+        self.graph: Graph = trace(step, gates, states, tuple(params), regularisers)
+        if project not in (None, states[0]):
+            raise CellError(
+                f"cell {name}: project expected {states[0]!r}, the state that the recurrent matrices multiply, "
+                f"got {project!r}"
+            )
+        self.step, self.gates, self.states, self.name = step, tuple(gates), tuple(states), name
+        self.params, self.initialisers, self.project = tuple(params), dict(params), project
+        self.regularisers, self.scalars = regularisers, scalars_of(step)
+        self._rows: dict[tuple[str, np.dtype[Any]], NDArray[np.int64]] = {}
+        self._regularised: dict[Regularisers, Cell] = {}
+        self._lock = threading.RLock()
+
+    @functools.cached_property
+    def plan(self) -> Schedule:
+        """The schedule of the cell: its buffers, and what forward saves."""
+        return schedule(self.graph)
+
+    @functools.cached_property
+    def recurrent(self) -> tuple[str, ...]:
+        """The gates that have a recurrent matrix: those of which the step reads the recurrent part."""
+        return tuple(self.graph.recurrent_parts)
+
+    @property
+    def reason_against_projection(self) -> str | None:
+        """Why the first state cannot be projected to another width, or None where it can be."""
+        first = self.states[0]
+        if self.plan.reads_state(first):
+            return f"cell {self.name} reads its first state s.{first} beside gates of another width"
+        if self.plan.values:
+            return f"cell {self.name} applies recurrent matrices to values as wide as its gates"
+        return None
+
+    def regularised(self, regularisers: Regularisers) -> Cell:
+        """Return this cell with regularisers woven into its step; the same cell for the same ones."""
+        if regularisers == self.regularisers:
+            return self
+        with self._lock:
+            if regularisers not in self._regularised:
+                self._regularised[regularisers] = Cell(
+                    self.step,
+                    self.gates,
+                    self.states,
+                    self.name,
+                    self.initialisers,
+                    self.project,
+                    regularisers,
+                )
+            return self._regularised[regularisers]
+
+    def source(self, direction: str, dtype: Any = np.float32) -> str:
+        """Return the generated source of the pointwise rows, ``"forward"`` or ``"backward"``."""
+        return "\n".join(cpu_emit.emit(self.name, direction, self.plan, dtype))
+
+    def rows(self, direction: str, dtype: np.dtype[Any]) -> NDArray[np.int64]:
+        """Return the addresses of the compiled rows, compiling or loading them from the disk at the first call."""
+        rows = self._rows.get((direction, dtype))
+        if rows is None:
+            with self._lock:
+                rows = self._rows.get((direction, dtype))
+                if rows is None:
+                    sources = cpu_emit.emit(self.name, direction, self.plan, dtype)
+                    addresses = [cpu_emit.CompiledRow(source, dtype).address for source in sources]
+                    rows = self._rows[direction, dtype] = np.array(addresses, np.int64)
+        return rows
+
+    def __deepcopy__(self, memo: object) -> Cell:
+        return self  # nothing in it changes: the copies of a layer share it
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        place = self.step.__module__, self.step.__qualname__
+        try:
+            is_there = _find(*place) is self
+        except (ImportError, AttributeError):
+            is_there = False
+        # Where a decorator put the cell in its step's place, it is pickled as a function is: by that place.
+        made_of = (
+            self.step, self.gates, self.states, self.name, self.initialisers, self.project, self.regularisers,
+        )  # fmt: skip
+        return (_find, place) if is_there else (Cell, made_of)
+
+    def __repr__(self) -> str:
+        return f"Cell({self.name}: gates {', '.join(self.gates)}; states {', '.join(self.states)})"
+
+
+def _find(module: str, path: str) -> Any:
+    """Return what is at a dotted path in a module."""
+    return operator.attrgetter(path)(importlib.import_module(module))

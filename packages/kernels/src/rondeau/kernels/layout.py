@@ -1,0 +1,231 @@
+"""Where the rows of a ragged batch of sequences lie.
+
+Rows
+----
+A batch is stored by rows, time-major: first the rows of step 0, then those of step 1, and so on, N rows in all.
+Within a step rows are in batch order, longest sequence first, so step t has the first ``batch_sizes[t]`` batch rows.
+A dense batch is the case of equal steps: N = T * B. Nothing is ever computed for a row that does not exist.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Layout"]
+
+
+class Layout:
+    """Where the rows of a ragged batch lie; make one with `dense` or `packed`.
+
+    Attributes
+    ----------
+    batch_sizes : ndarray of int64, shape (T,)
+        How many batch rows each step has; never increasing.
+    starts : ndarray of int64, shape (T,)
+        The first row of each step.
+    num_rows, num_steps, batch_size : int
+        N, T and B.
+    origins, begins : ndarray of int64, shape (B,)
+        Where each sequence lies in the caller's batch: its row, and its first time step. Random numbers depend on
+        these alone, not on how a batch is sorted or cut.
+
+    Examples
+    --------
+    >>> layout = Layout.packed([3, 2, 2])
+    >>> layout.num_rows, layout.num_steps, layout.batch_size
+    (7, 3, 3)
+    """
+
+    def __init__(
+        self,
+        batch_sizes: NDArray[np.int64],
+        batch_size: int,
+        origins: NDArray[np.int64] | None = None,
+        begins: NDArray[np.int64] | None = None,
+    ) -> None:
+        batch_sizes.flags.writeable = False  # kernels index by it; and equal dense layouts are one object
+        self.batch_sizes = batch_sizes
+        self.num_steps, self.batch_size = batch_sizes.size, batch_size
+        self.num_rows = int(batch_sizes.sum())
+        self.starts = np.cumsum(batch_sizes) - batch_sizes
+        self._is_dense = batch_sizes.size == 0 or int(batch_sizes[-1]) == batch_size
+        # A state's storage has B + N rows. Boundary t, between step t - 1 and step t, begins at row
+        # _boundaries[t]: the states before step t of its n_t batch rows run on from there, and so do those
+        # after step t - 1 of its n_{t-1}. Running in reverse, before and after change places.
+        self._boundaries = np.concatenate(([0], batch_size + self.starts))
+        self._cuts: dict[int, NDArray[np.int64]] = {}
+        self.origins = np.arange(batch_size) if origins is None else origins
+        self.begins = np.zeros(batch_size, np.int64) if begins is None else begins
+
+    @staticmethod
+    @functools.lru_cache(maxsize=64, typed=True)
+    def dense(num_steps: int, batch_size: int) -> Layout:
+        """Return the layout of ``batch_size`` sequences of ``num_steps`` steps each."""
+        for name, value in (("num_steps", num_steps), ("batch_size", batch_size)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+                raise TypeError(f"a layout expected an integer as {name}, got {value!r}")
+            if value < 0:
+                raise ValueError(f"a layout expected {name} of at least 0, got {value}")
+        return Layout(np.full(num_steps, batch_size, np.int64), batch_size)
+
+    @staticmethod
+    def packed(
+        batch_sizes: ArrayLike, origins: ArrayLike | None = None, begins: ArrayLike | None = None
+    ) -> Layout:
+        """Return the layout of a ragged batch from the number of rows of each step, as in torch's PackedSequence.
+
+        Parameters
+        ----------
+        batch_sizes : array_like of int, shape (T,)
+        origins, begins : array_like of int, shape (B,), optional
+            Each sequence's row in the caller's batch and first time step there; by default its own row, and 0.
+
+        Raises
+        ------
+        ValueError
+            If the sizes are not positive integers that never increase.
+        """
+        sizes = np.asarray(batch_sizes)
+        if sizes.ndim != 1 or (sizes.size and sizes.dtype.kind not in "iu"):
+            raise ValueError(
+                f"batch_sizes expected a 1-D array of integers, got {sizes.dtype} of shape {sizes.shape}"
+            )
+        sizes = sizes.astype(np.int64)
+        if sizes.size and sizes[-1] < 1:
+            raise ValueError(f"batch_sizes expected at least one row at every step, got {int(sizes.min())}")
+        if (sizes[1:] > sizes[:-1]).any():
+            step = int(np.argmax(sizes[1:] > sizes[:-1])) + 1
+            raise ValueError(
+                f"batch_sizes must never increase, and step {step} has {sizes[step]} rows after {sizes[step - 1]}; "
+                "sort the sequences by length, longest first"
+            )
+        batch_size = int(sizes[0]) if sizes.size else 0
+        places = []
+        for name, given in (("origins", origins), ("begins", begins)):
+            array = None if given is None else np.asarray(given).astype(np.int64)
+            if array is not None and array.shape != (batch_size,):
+                raise ValueError(
+                    f"{name} expected one number for each of {batch_size} sequences, got {array.shape}"
+                )
+            places.append(array)
+        return Layout(sizes, batch_size, *places)
+
+    @functools.cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """The number of steps of each batch row, (B,)."""
+        return self.num_steps - np.searchsorted(
+            self.batch_sizes[::-1], np.arange(self.batch_size), side="right"
+        )
+
+    @functools.cached_property
+    def batch_rows(self) -> NDArray[np.int64]:
+        """The batch row of each row, (N,)."""
+        return np.arange(self.num_rows) - np.repeat(self.starts, self.batch_sizes)
+
+    @functools.cached_property
+    def places(self) -> NDArray[np.int64]:
+        """Each row's time and row in the caller's batch, (N, 2)."""
+        times = np.repeat(np.arange(self.num_steps), self.batch_sizes)
+        rows = self.batch_rows
+        return np.stack((self.begins[rows] + times, self.origins[rows]), axis=1)
+
+    def previous(self, reverse: bool) -> NDArray[np.int64]:
+        """Return the row that runs before each row in its sequence, -1 for the first, (N,)."""
+        times = np.repeat(np.arange(self.num_steps), self.batch_sizes)
+        rows = self.batch_rows
+        if reverse:
+            ends = times + 1 >= self.lengths[rows]
+            return np.where(ends, -1, self.starts[np.where(ends, times, times + 1)] + rows)
+        return np.where(times == 0, -1, self.starts[np.maximum(times - 1, 0)] + rows)
+
+    def last(self, reverse: bool) -> NDArray[np.int64]:
+        """Return the row of each sequence that runs last, (B,), without sequences of no steps."""
+        lengths = self.lengths[self.lengths > 0]
+        rows = np.arange(lengths.size)
+        return rows if reverse else self.starts[lengths - 1] + rows
+
+    def of_rows(self, rows: NDArray[np.int64]) -> Layout:
+        """Return the layout of some rows as a batch of a single step."""
+        places = self.places[rows]
+        sizes = np.array([rows.size], np.int64)
+        return Layout(
+            sizes, rows.size, np.ascontiguousarray(places[:, 1]), np.ascontiguousarray(places[:, 0])
+        )
+
+    def pieces(self, steps: int, reverse: bool) -> Iterator[tuple[Layout, slice]]:
+        """Yield the layouts of pieces of so many steps, in the order of running, and which rows each has."""
+        firsts = range(0, self.num_steps, steps)
+        for first in reversed(firsts) if reverse else firsts:
+            sizes = self.batch_sizes[first : first + steps].copy()
+            B, at = int(sizes[0]), int(self.starts[first])
+            piece = Layout(sizes, B, self.origins[:B], self.begins[:B] + first)
+            yield piece, slice(at, at + piece.num_rows)
+
+    def steps(self, reverse: bool) -> tuple[NDArray[np.int64], ...]:
+        """Return each step's first row, where the states before and after it begin, and its size, in running order."""
+        return self._steps_reverse if reverse else self._steps_forward
+
+    def cuts(self, threads: int) -> NDArray[np.int64]:
+        """Return where to cut the batch so that each of at most ``threads`` shares has about as many rows."""
+        cuts = self._cuts.get(threads)
+        if cuts is None:
+            shares = max(1, min(threads, self.batch_size))
+            rows_before = np.concatenate(([0], np.cumsum(self.lengths)))
+            cuts = np.searchsorted(rows_before, np.arange(shares + 1) * self.num_rows // shares).astype(
+                np.int64
+            )
+            cuts[-1] = self.batch_size
+            self._cuts[threads] = cuts
+        return cuts
+
+    def initial_rows(self, reverse: bool) -> Any:
+        """Where in a state's storage the initial states lie, in batch order."""
+        return self._ends if reverse else slice(0, self.batch_size)
+
+    def final_rows(self, reverse: bool) -> Any:
+        """Where in a state's storage the states after each row's own last step lie, in batch order."""
+        return slice(0, self.batch_size) if reverse else self._ends
+
+    def before_rows(self, reverse: bool) -> Any:
+        """Where in a state's storage the states before each row lie, in row order."""
+        return slice(self.batch_size, None) if reverse else self._rows_from_zero
+
+    def after_rows(self, reverse: bool) -> Any:
+        """Where in a state's storage the states after each row lie, in row order."""
+        return self._rows_from_zero if reverse else slice(self.batch_size, None)
+
+    output_rows = after_rows
+
+    def rows_after_first_step(self, reverse: bool) -> slice:
+        """Which rows do not belong to the step that runs first."""
+        if not self.num_steps:
+            return slice(0, 0)
+        return slice(0, int(self.starts[-1])) if reverse else slice(int(self.batch_sizes[0]), None)
+
+    @functools.cached_property
+    def _steps_forward(self) -> tuple[NDArray[np.int64], ...]:
+        return self.starts, self._boundaries[:-1].copy(), self._boundaries[1:].copy(), self.batch_sizes
+
+    @functools.cached_property
+    def _steps_reverse(self) -> tuple[NDArray[np.int64], ...]:
+        starts, before, after, sizes = self._steps_forward
+        return tuple(np.ascontiguousarray(a[::-1]) for a in (starts, after, before, sizes))
+
+    @functools.cached_property
+    def _ends(self) -> Any:
+        """Where the boundary after each batch row's last step has that row."""
+        if self._is_dense:
+            return slice(self.num_rows, self.num_rows + self.batch_size)
+        return self._boundaries[self.lengths] + np.arange(self.batch_size)
+
+    @functools.cached_property
+    def _rows_from_zero(self) -> Any:
+        """Where the boundary before each step has that step's rows."""
+        if self._is_dense:
+            return slice(0, self.num_rows)
+        return np.arange(self.num_rows) + np.repeat(self._boundaries[:-1] - self.starts, self.batch_sizes)

@@ -1,0 +1,99 @@
+"""What the drivers take beside their storage: weights, biases and scalars in the order of a cell's buffers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau.kernels import buffers, philox
+
+if TYPE_CHECKING:
+    from rondeau.kernels.cell.schedule import Schedule
+    from rondeau.kernels.cell.timeline import Program
+    from rondeau.kernels.layout import Layout
+    from rondeau.kernels.sequence import Settings, Weights
+
+__all__ = [
+    "MASK_STREAM",
+    "bias_of_slots",
+    "cuts_of_rows",
+    "in_order",
+    "parameters_of",
+    "places_of",
+    "recurrent_mask",
+    "recurrent_weight",
+    "scalars_of_run",
+]
+
+Array = NDArray[Any]
+
+MASK_STREAM = 32
+"""Of the 64 streams of a layer and direction: that of recurrent dropout. State k's zoneout has stream k."""
+
+
+def recurrent_weight(plan: Schedule, weights: Weights, P: int, dtype: np.dtype[Any]) -> Array:
+    """Return the recurrent matrices in the order of the buffers; none, of P columns, where there are none."""
+    if weights.weight_hh is None:
+        return np.empty((0, P), dtype)
+    return in_order(weights.weight_hh, plan.recurrent, plan.joint + plan.split)
+
+
+def bias_of_slots(plan: Schedule, weights: Weights, H: int) -> Array:
+    """Return what is added to each slot, (1, slots, H): joint gates get both biases, split gates one in each slot."""
+    bias = np.zeros((1, len(plan.slots), H), weights.weight_ih.dtype)
+    flat, columns = bias.reshape(-1), len(plan.order) * H
+    J = len(plan.joint) * H
+    if weights.bias_ih is not None:
+        flat[:columns] = in_order(weights.bias_ih, plan.graph.gates, plan.order)
+    if weights.bias_hh is not None:
+        bias_hh = in_order(weights.bias_hh, plan.recurrent, plan.joint + plan.split)
+        flat[:J] += bias_hh[:J]
+        flat[columns:] = bias_hh[J:]
+    return bias
+
+
+def parameters_of(weights: Weights, H: int, dtype: np.dtype[Any]) -> Array:
+    """Return the learned vectors, (1, parameters, H)."""
+    params = np.empty((1, len(weights.params), H), dtype)
+    for k, vector in enumerate(weights.params):
+        params[0, k] = vector
+    return params
+
+
+def scalars_of_run(plan: Schedule, settings: Settings, dtype: np.dtype[Any]) -> Array:
+    """Return the scalars of the run, (1, 1, scalars)."""
+    values = [settings.scalars[scalar] for scalar in plan.scalars]
+    return np.array(values, dtype).reshape(1, 1, -1)
+
+
+def places_of(plan: Schedule, layout: Layout) -> NDArray[np.int64]:
+    """Return every row's time and place in the caller's batch, where the cell draws numbers by them."""
+    return layout.places if plan.has_input("uniform") else np.empty((0, 2), np.int64)
+
+
+def recurrent_mask(plan: Schedule, layout: Layout, settings: Settings, H: int, dtype: np.dtype[Any]) -> Array:
+    """Return the mask of recurrent dropout, (B, 1, H), where the cell has one."""
+    if not plan.has_input("mask"):
+        return np.empty((0, 1, H), dtype)
+    mask = buffers.empty((layout.batch_size, H), dtype)
+    times = np.full(layout.batch_size, philox.CONSTANT_OVER_TIME)
+    philox.keep_mask(
+        mask, times, layout.origins, settings.key, settings.stream + MASK_STREAM, settings.dropout
+    )
+    return mask.reshape(-1, 1, H)
+
+
+def cuts_of_rows(program: Program, cuts: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return where rows are cut: nowhere, if they sum over the hidden units."""
+    sums = any(loop.sums for phase in program.phases for loop in phase.loops)
+    return np.array([cuts[0], cuts[-1]] if sums else cuts)
+
+
+def in_order(rows: Array, given: tuple[str, ...], wanted: tuple[str, ...]) -> Array:
+    """Return the rows of a weight or bias with the gates in another order."""
+    if given == wanted:
+        return rows
+    places = [given.index(gate) for gate in wanted]
+    return np.ascontiguousarray(rows.reshape(len(places), -1)[places]).reshape(rows.shape)

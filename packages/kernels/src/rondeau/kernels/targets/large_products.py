@@ -1,0 +1,209 @@
+"""What does not recur: the input projection before a run, and after it the gradients of input and weights.
+
+Each is one large product over all N rows of the batch; letters are those of `cpu_run`.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import from_dtype, prange, types
+from numpy.typing import NDArray
+
+from rondeau.kernels import buffers, threads
+from rondeau.kernels.cache import cached_njit
+from rondeau.kernels.product import matmul
+from rondeau.kernels.scatter import add_rows
+from rondeau.kernels.targets.driver_arguments import in_order
+
+if TYPE_CHECKING:
+    from rondeau.kernels.cell.schedule import Schedule
+    from rondeau.kernels.sequence import Weights
+    from rondeau.kernels.targets.cpu_run import Adjoints, Saved
+
+__all__ = ["WeightGradients", "input_gradient", "project_input"]
+
+Array = NDArray[Any]
+
+_PER_ELEMENT = 8
+"""Multiply-adds that take as long as passing one element through memory."""
+
+
+@cached_njit(parallel=True)
+def _gather(table, index, out, shares):  # type: ignore[no-untyped-def]
+    """Copy ``table[index[n]]`` to ``out[n]``."""
+    for share in prange(shares):
+        for n in range(share * index.size // shares, (share + 1) * index.size // shares):
+            out[n, :] = table[index[n], :]
+
+
+@cached_njit(parallel=True)
+def _sum_rows(rows, descending, total, shares):  # type: ignore[no-untyped-def]
+    """Add the rows to ``total`` one after the other; threads share columns."""
+    N, columns = rows.shape
+    first, step = (N - 1, -1) if descending else (0, 1)
+    for share in prange(shares):
+        low, high = share * columns // shares, (share + 1) * columns // shares
+        whole = N // 4 * 4
+        for n in range(0, whole, 4):
+            a, b, c, d = (
+                first + n * step,
+                first + (n + 1) * step,
+                first + (n + 2) * step,
+                first + (n + 3) * step,
+            )
+            for k in range(low, high):
+                total[k] = (((total[k] + rows[a, k]) + rows[b, k]) + rows[c, k]) + rows[d, k]
+        for n in range(whole, N):
+            for k in range(low, high):
+                total[k] += rows[first + n * step, k]
+
+
+@functools.cache
+def _compiled_gather(dtype: np.dtype[Any]) -> Any:
+    rows, ids = types.Array(from_dtype(dtype), 2, "C"), types.Array(types.int64, 1, "C")
+    return _gather.compile(types.void(rows, ids, rows, types.intp))
+
+
+@functools.cache
+def _compiled_sum_rows(dtype: np.dtype[Any]) -> Any:
+    rows, total = (types.Array(from_dtype(dtype), dimensions, "C") for dimensions in (2, 1))
+    return _sum_rows.compile(types.void(rows, types.boolean, total, types.intp))
+
+
+def project_input(x: Array, weight_ih: Array, gates: Array) -> None:
+    """Fill ``gates`` (N, G H) with the input part of every gate, without its bias."""
+    if x.ndim == 2:
+        matmul(x, weight_ih.T, out=gates)
+        return
+    used, index = _used_ids(x, weight_ih.shape[1])
+    table = np.ascontiguousarray(weight_ih.T if used is None else weight_ih[:, used].T)
+    shares = threads.shares_of(_PER_ELEMENT * gates.size)
+    threads.launch(_compiled_gather(gates.dtype), table, index, gates, shares, shares=shares)
+
+
+def input_gradient(saved: Saved, adjoints: Adjoints) -> Array:
+    """Return the gradient of x, (N, I)."""
+    plan, weight = saved.plan, saved.weights.weight_ih
+    return matmul(adjoints.gates, in_order(weight, plan.graph.gates, plan.order))
+
+
+class WeightGradients:
+    """The gradients of a layer's weights, summed over rows in the order in which backward runs.
+
+    That order lets a sequence be differentiated piece by piece, the last piece first, with the bits of the whole.
+    """
+
+    def __init__(
+        self, plan: Schedule, weights: Weights, ids: Array | None, num_params: int, batch_size: int
+    ) -> None:
+        """Begin with zero; ``ids`` are all rows of a one-hot input."""
+        self._plan, self._weights, self._ids = plan, weights, ids
+        dtype = weights.weight_ih.dtype
+        columns, inputs = weights.weight_ih.shape
+        self._H = columns // len(plan.order)
+        self._started = False
+        self._d_bias = np.zeros(columns, dtype)
+        self._d_second_bias = np.zeros(len(plan.split) * self._H, dtype)
+        self._d_hh = None if weights.weight_hh is None else buffers.empty(weights.weight_hh.shape, dtype)
+        self._d_hr = None if weights.weight_hr is None else np.empty_like(weights.weight_hr)
+        self._used: Array | None = None
+        if ids is None:
+            self._d_ih = buffers.empty((columns, inputs), dtype)
+        else:
+            self._used, _ = _used_ids(ids, inputs)
+            self._d_ih = np.zeros((inputs if self._used is None else self._used.size, columns), dtype)
+        self.d_params = np.zeros((batch_size, num_params, self._H), dtype)
+
+    def add(self, saved: Saved, adjoints: Adjoints) -> None:
+        """Add what the rows of a piece contribute."""
+        more, descending = self._started, not saved.reverse
+        self._started = True
+        order = slice(None, None, -1 if descending else 1)
+        d_gates, d_recurrent, d_projected = adjoints.gates, adjoints.recurrent, adjoints.projected
+        if self._ids is None:
+            matmul(d_gates[order].T, saved.x[order], out=self._d_ih, accumulate=more)
+        else:
+            index = saved.x if self._used is None else np.searchsorted(self._used, saved.x)
+            add_rows(d_gates, index, self._d_ih, descending=descending)
+        if self._weights.bias_ih is not None or self._weights.bias_hh is not None:
+            _sum(d_gates, descending, self._d_bias)
+            _sum(d_recurrent, descending, self._d_second_bias)
+        if self._d_hh is not None:
+            self._add_recurrent(saved, adjoints, order, more)
+        if self._d_hr is not None:
+            after = saved.states[0][saved.layout.after_rows(saved.reverse)]
+            matmul(d_projected[order].T, after[order], out=self._d_hr, accumulate=more)
+
+    def _add_recurrent(self, saved: Saved, adjoints: Adjoints, order: slice, more: bool) -> None:
+        """Add the products of slots' adjoints and operands to the gradient of the recurrent matrices."""
+        plan, H, heads = self._plan, self._H, saved.settings.num_heads
+        assert self._d_hh is not None
+        # Where the initial state is zero, the first step that ran adds nothing.
+        live = saved.layout.rows_after_first_step(saved.reverse) if saved.from_zero else slice(None)
+        for operand in plan.operands:
+            if operand.node is None:
+                value, rows = saved.first[saved.layout.before_rows(saved.reverse)][live][order], live
+            else:
+                value, rows = saved.values[:, plan.values.index(operand.node)][order], slice(None)
+            parts = (
+                (adjoints.gates, operand.joint, plan.joint, 0),
+                (adjoints.recurrent, operand.split, plan.split, len(plan.joint)),
+            )
+            for slots, gates, kind, offset in parts:
+                if not gates:
+                    continue
+                first = kind.index(gates[0])
+                d_slots = slots[rows, first * H : (first + len(gates)) * H][order]
+                d_rows = self._d_hh[(offset + first) * H : (offset + first + len(gates)) * H]
+                size = H // heads if heads > 1 else d_slots.shape[1]
+                for k in range(d_slots.shape[1] // size):
+                    head = k % heads
+                    seen = value[:, head * size : (head + 1) * size] if heads > 1 else value
+                    matmul(
+                        d_slots[:, k * size : (k + 1) * size].T, seen,
+                        out=d_rows[k * size : (k + 1) * size], accumulate=more,
+                    )  # fmt: skip
+
+    def finish(self) -> dict[str, Any]:
+        """Return the gradients by the names of `Weights`, in the shapes and the order of the weights."""
+        plan, weights, H = self._plan, self._weights, self._H
+        gates, order, recurrent = plan.graph.gates, plan.order, plan.joint + plan.split
+        d_ih = self._d_ih
+        if self._ids is not None:
+            d_ih = np.zeros(weights.weight_ih.shape, d_ih.dtype)
+            d_ih[:, slice(None) if self._used is None else self._used] = self._d_ih.T
+        found: dict[str, Any] = dict.fromkeys(weights._fields)
+        found["weight_ih"] = in_order(d_ih, order, gates)
+        if self._d_hh is not None:
+            found["weight_hh"] = in_order(self._d_hh, recurrent, plan.recurrent)
+        if weights.bias_ih is not None:
+            found["bias_ih"] = in_order(self._d_bias, order, gates)
+        if weights.bias_hh is not None:
+            joint = self._d_bias[: len(plan.joint) * H]
+            d_bias_hh = np.concatenate((joint, self._d_second_bias))
+            found["bias_hh"] = in_order(d_bias_hh, recurrent, plan.recurrent)
+        found["weight_hr"] = self._d_hr
+        found["params"] = ()
+        if self.d_params.shape[1]:
+            d_params = np.zeros(self.d_params.shape[1] * H, d_ih.dtype)
+            _sum(self.d_params.reshape(len(self.d_params), d_params.size), False, d_params)
+            found["params"] = tuple(d_params.reshape(-1, H))
+        return found
+
+
+def _used_ids(ids: Array, inputs: int) -> tuple[Array | None, Array]:
+    """Return the ids that occur and each row's place among them; None and the ids themselves where most may occur."""
+    if inputs <= ids.size:
+        return None, ids
+    used, index = np.unique(ids, return_inverse=True)
+    return used, index.astype(np.int64, copy=False)
+
+
+def _sum(rows: Array, descending: bool, total: Array) -> None:
+    """Add the rows to ``total`` one after the other, whatever the number of threads."""
+    if total.size:
+        shares = threads.shares_of(_PER_ELEMENT * rows.size)
+        threads.launch(_compiled_sum_rows(rows.dtype), rows, descending, total, shares, shares=shares)
