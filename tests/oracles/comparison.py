@@ -1,0 +1,162 @@
+"""One comparison for everything: a `rondeau.nn.Recurrent` with a PyTorch loop, every result and every gradient."""
+
+import numpy as np
+import pytest
+
+from rondeau import tensor as rt
+
+from . import loop
+
+torch = pytest.importorskip("torch")
+
+TOLERANCE = {"float64": 1e-10, "float32": 2e-5}
+
+
+def as_tuple(states):
+    return states if isinstance(states, tuple) else (states,)
+
+
+def draw_parameters(layer, rng):
+    """Give a layer weights of a size at which states neither vanish nor saturate."""
+    for name, parameter in layer.named_parameters():
+        values = rng.standard_normal(parameter.shape)
+        if name.startswith("weight"):
+            values /= np.sqrt(parameter.shape[1])
+        elif name.startswith("gain"):
+            values = 1 + 0.3 * values
+        else:
+            values *= 0.5
+        parameter.data = values.astype(parameter.dtype)
+
+
+def draw_states(layer, B, rng):
+    """Return initial states; a state called n is a normaliser, and positive."""
+    widths = [layer.proj_size or layer.hidden_size] + [layer.hidden_size] * (len(layer.cell.states) - 1)
+    shapes = [(layer.num_layers * layer.num_directions, B, width) for width in widths]
+    drawn = [0.7 * rng.standard_normal(shape) for shape in shapes]
+    return [
+        0.5 + np.abs(state) if name == "n" else state
+        for name, state in zip(layer.cell.states, drawn, strict=True)
+    ]
+
+
+def assert_close(ours, theirs, tolerance, what):
+    """Compare relative to the largest magnitude."""
+    assert ours.shape == theirs.shape, f"{what}: shape {ours.shape}, expected {theirs.shape}"
+    scale = max(np.abs(theirs).max(initial=0.0), 1e-2)  # what cancels to nothing leaves rounding of its parts
+    error = np.abs(ours - theirs).max(initial=0.0)
+    assert error <= tolerance * scale, f"{what}: error {error:.3g} at a largest magnitude of {scale:.3g}"
+
+
+def cotangents(values):
+    """Return a random array for each of several named arrays."""
+    return {
+        name: np.random.default_rng([i, *value.shape]).standard_normal(value.shape)
+        for i, (name, value) in enumerate(values.items())
+    }
+
+
+class Ours:
+    """A call of the layer: its results by name, and the gradients of everything by name."""
+
+    def __init__(self, layer, x, initial, *, all_states, **features):
+        names = layer.cell.states
+        dtype = next(iter(layer.parameters())).dtype
+        x = rt.tensor(x.astype(dtype), requires_grad=True)
+        hx = None
+        if initial is not None:
+            hx = tuple(rt.tensor(state.astype(dtype), requires_grad=True) for state in initial)
+        given = hx if hx is None or len(hx) > 1 else hx[0]
+        if all_states:
+            sequences, final = layer.all_states(x, given, **features)
+            self.values = {f"every {name}": s for name, s in zip(names, sequences, strict=True)}
+        else:
+            output, final = layer(x, given, **features)
+            self.values = {"output": output}
+        self.values |= {f"final {name}": s for name, s in zip(names, as_tuple(final), strict=True)}
+        leaves = {"x": x} | ({f"initial {n}": s for n, s in zip(names, hx, strict=True)} if hx else {})
+        leaves |= dict(layer.named_parameters())
+        weighting = cotangents(self.values)
+        loss = sum((v * rt.tensor(weighting[n].astype(dtype))).sum() for n, v in self.values.items())
+        found = rt.grad(loss, list(leaves.values()), allow_unused=True)
+        self.gradients = {
+            name: np.zeros(leaf.shape) if d is None else d.data
+            for (name, leaf), d in zip(leaves.items(), found, strict=True)
+        }
+        self.values = {name: value.data for name, value in self.values.items()}
+
+
+class Theirs:
+    """The loop's results, and the gradients for the cotangents that `Ours` takes."""
+
+    def __init__(self, layer, step, x, initial, **features):
+        named = {
+            name: torch.tensor(p.data, dtype=torch.float64, requires_grad=True)
+            for name, p in layer.named_parameters()
+        }
+        x = torch.tensor(x, requires_grad=True)
+        self.names = layer.cell.states
+        given = initial is not None
+        if not given:
+            B = x.shape[1]
+            initial = [np.zeros_like(s) for s in draw_states(layer, B, np.random.default_rng(0))]
+        states = [torch.tensor(state, requires_grad=given) for state in initial]
+        self.sequences, self.final = loop.run(layer, step, named, x, states, **features)
+        self.leaves = {"x": x}
+        if given:
+            self.leaves |= {f"initial {n}": s for n, s in zip(self.names, states, strict=True)}
+        self.leaves |= named
+
+    def results(self, all_states):
+        """Return values and gradients, by name, of a call or of all states."""
+        if all_states:
+            values = {f"every {name}": s for name, s in zip(self.names, self.sequences, strict=True)}
+        else:
+            values = {"output": self.sequences[0]}
+        values |= {f"final {name}": s for name, s in zip(self.names, self.final, strict=True)}
+        weighting = cotangents(values)
+        loss = sum((value * torch.tensor(weighting[name])).sum() for name, value in values.items())
+        found = torch.autograd.grad(loss, list(self.leaves.values()), retain_graph=True, allow_unused=True)
+        gradients = {
+            name: np.zeros(leaf.shape) if d is None else d.numpy()
+            for (name, leaf), d in zip(self.leaves.items(), found, strict=True)
+        }
+        return {name: value.detach().numpy() for name, value in values.items()}, gradients
+
+
+def compare(layer, step, x, initial=None, *, tolerance=None, what="", oracle=None, seed=0, **features):
+    """Compare a layer with the loop of a PyTorch step: what a call returns, all states, and all gradients.
+
+    Parameters
+    ----------
+    layer : nn.Recurrent
+    step : callable
+        See `oracles.cells`.
+    x : ndarray of float64, shape (T, B, I)
+    initial : list of ndarray, optional
+    tolerance : float, optional
+        Of the largest magnitude of each array; default by the layer's dtype.
+    what : str
+        What is compared, for the message.
+    oracle : dict, optional
+        Arguments of `loop.run` that are attributes of our layer, or follow from them and from `seed`.
+    seed : int
+        What `rt.manual_seed` gets before each call of the layer.
+    **features
+        Arguments of both calls: lengths, reset.
+    """
+    dtype = str(next(iter(layer.parameters())).dtype)
+    tolerance = TOLERANCE[dtype] if tolerance is None else tolerance
+    x = x.astype(dtype).astype(np.float64)
+    initial = None if initial is None else [s.astype(dtype).astype(np.float64) for s in initial]
+    theirs = Theirs(layer, step, x, initial, **features, **(oracle or {}))
+    for all_states in (False, True):
+        rt.manual_seed(seed)
+        ours = Ours(layer, x, initial, all_states=all_states, **features)
+        values, gradients = theirs.results(all_states)
+        assert ours.values.keys() == values.keys()
+        for name, value in values.items():
+            assert_close(ours.values[name], value, tolerance, f"{name} of {what}")
+        assert ours.gradients.keys() == gradients.keys()
+        for name, gradient in gradients.items():
+            assert_close(ours.gradients[name], gradient, tolerance, f"gradient of {name} of {what}")
