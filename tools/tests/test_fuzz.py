@@ -83,8 +83,6 @@ OPEN = (
     r"\w+: took a wrong call \(.*\)",
     # A batch of products with an empty matrix is taken for one that does not broadcast.
     r"(matrices|einsum): refused a good call \(tensor/_ops/linalg.py:matmul\)",
-    # Windows of backpropagation, and second derivatives, over a batch whose sequences are all empty.
-    r"(recurrent|sequence): refused a good call \((kernels/(product|scatter)|tensor/_autograd).*\)",
     # Recurrent dropout of a projected state.
     r"recurrent: refused a good call \(nn/_recurrent.py:_check_projection\)",
 )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rondeau import nn
-
 from ..drawing import Draw
 from . import layers, operators, optimisers, packing
 from .product import product
@@ -19,6 +17,7 @@ TARGETS: dict[str, tuple[Callable[[Draw], None], float]] = {
     "recurrent": (recurrent, 10.0),
     "sequence": (sequence, 4.0),
     "single_step": (single_step, 1.5),
+    "stepping": (stepping, 1.5),
     "product": (product, 3.0),
     "linear": (layers.linear, 1.0),
     "linear_layer": (layers.linear_layer, 0.2),
@@ -42,5 +41,3 @@ TARGETS: dict[str, tuple[Callable[[Draw], None], float]] = {
     "creation": (operators.creation, 0.4),
     "add_rows": (operators.in_place, 0.5),
 }
-if hasattr(nn.Recurrent, "stepper"):
-    TARGETS["stepping"] = (stepping, 1.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rondeau import nn
 from rondeau import tensor as rt
@@ -15,61 +16,107 @@ from ..drawing import NONSENSE, Draw
 from ..recurrence import Configuration, Sequence
 from ..verdict import attempt, check_close, tolerance_of
 
+Array = NDArray[Any]
 
-def stepping(draw: Draw) -> None:
-    """Step a layer through a sequence, with or without a head, and compare every output and the last states."""
+
+def _draw_layer(draw: Draw, dtype: Any) -> tuple[Any, int]:
+    """Return a layer, in training or not, and its number of inputs."""
     cell = CELLS[draw.note("cell", draw.choose(tuple(CELLS)))]
-    dtype, T, B = draw.dtype(), draw.random.randint(1, 6), draw.size(9)
-    I, H, layers = draw.size(), draw.size(), draw.choose((1, 1, 2))  # noqa: E741 - the field's letters
-    options: dict[str, Any] = {"num_layers": layers, "bias": draw.chance(0.7)}
+    I, H = draw.size(), draw.size()  # noqa: E741 - the field's letters
+    options: dict[str, Any] = {"num_layers": draw.choose((1, 1, 2)), "bias": draw.chance(0.7), "dtype": dtype}
     if cell.project:
         H, options["proj_size"] = H + 1, draw.random.randint(1, H)
+    elif draw.chance(0.2):
+        options["num_heads"] = draw.choose([n for n in range(1, H + 1) if H % n == 0])
+    if cell.scalars and draw.chance(0.5):
+        options["hyperparameters"] = dict.fromkeys(cell.scalars, 0.3)
     if draw.spoil("a layer that runs backward too", 0.05):
         options["bidirectional"] = True
-    draw.note("dtype, T, B, I, H, options", (dtype, T, B, I, H, options))
-    layer = nn.Recurrent(cell, I, H, dtype=dtype, **options).eval()
+    draw.note("I, H, options", (I, H, options))
+    layer = nn.Recurrent(cell, I, H, **options).train(draw.chance(0.5))
     for name, parameter in layer.named_parameters():
         if not name.startswith(recurrence.MATRICES):
             parameter.data = draw.normal(parameter.shape, dtype, 0.5)
-    width = layer.proj_size or H
-    head = nn.Linear(width, draw.size(), dtype=dtype) if draw.chance(0.3) else None
+        parameter.data = draw.laid_out(parameter.data, plain=0.9)
+    return layer, I
+
+
+def stepping(draw: Draw) -> None:
+    """Step a layer through a sequence, with or without a head, and compare every output and the last states."""
+    rt.set_num_threads(draw.choose((1, 1, 2, 3)))
+    dtype, T, B = draw.dtype(), draw.random.randint(1, 6), draw.size(9, empty=0.03)
+    batch = () if draw.chance(0.2) else (B,)
+    layer, I = _draw_layer(draw, dtype)  # noqa: E741
+    cell, width = layer.cell, layer.proj_size or layer.hidden_size
+    head = nn.Linear(width, draw.size(), draw.chance(0.7), dtype=dtype) if draw.chance(0.3) else None
     one_hot = draw.chance(0.3)
-    x = draw.integers((T, B), I) if one_hot else draw.floats((T, B, I), dtype)
+    x = draw.integers((T, *batch), I) if one_hot else draw.floats((T, *batch, I), dtype)
     given_head: Any = head
     if draw.spoil("a head that is none", 0.05):
         given_head = draw.choose([value for value in NONSENSE if value is not None])
-    stepper: Any = attempt(draw, lambda: layer.stepper(given_head), *layer.parameters(), last=False)  # type: ignore[attr-defined, unused-ignore]
+    stepper: Any = attempt(draw, lambda: layer.stepper(given_head), *layer.parameters(), last=False)
     steps: list[Any] = [rt.Tensor(row) for row in x]
-    if draw.spoil("an input of another shape, dtype or type", 0.15):
-        row = x[-1]
-        bad: list[Any] = [
-            *map(rt.Tensor, (row[None, None], row.astype(np.float16), row[:0, None, None])),
-            *NONSENSE,
-        ]
-        if one_hot:
-            bad += [rt.Tensor(np.full(B, I)), rt.Tensor(np.full(B, -1))] * 3
-        steps[-1] = draw.choose(bad)
-    draw.note("steps", steps)
+    start: Any = layer.begin_state(batch[0] if batch else None) if draw.chance(0.5) else None
+    if draw.spoil("an input of another shape, dtype or type", 0.1):
+        steps[-1] = _bad_step(draw, x[-1], I)
+    elif draw.spoil("a state of another shape, dtype or type", 0.1):
+        start = _bad_state(draw, layer, batch)
+    draw.note("steps, state", (steps, start))
 
     def run() -> tuple[list[Any], Any]:
-        state, outputs = layer.begin_state(B), []
+        state, outputs = start, []
         for step in steps:
             output, state = stepper(step, state)
             outputs.append(output)
         return outputs, state
 
-    outputs, state = attempt(draw, run, steps, *layer.parameters())
+    outputs, state = attempt(draw, run, steps, start, *layer.parameters())
     values = {name: p.data.astype(np.float64) for name, p in layer.named_parameters()}
-    sequence = Sequence(x if one_hot else x.astype(np.float64), np.full(B, T), np.zeros((T, B), bool))
-    initial = [np.zeros((layers, B, width))] + [np.zeros((layers, B, H))] * (len(cell.states) - 1)
-    configuration = Configuration(cell, layers, 1, layer.hyperparameters, {})
+    rows = x if batch else x[:, None]
+    sequence = Sequence(rows if one_hot else rows.astype(np.float64), np.full(rows.shape[1], T), _never(rows))
+    widths = [width] + [layer.hidden_size] * (len(cell.states) - 1)
+    initial = [np.zeros((layer.num_layers, rows.shape[1], n)) for n in widths]
+    configuration = Configuration(cell, layer.num_layers, 1, layer.hyperparameters, {})
     every, final = recurrence.run(configuration, values, sequence, initial)
     wanted = every[0]
-    if head is not None and head.bias is not None:
-        wanted = wanted @ head.weight.data.astype(np.float64).T + head.bias.data
-    tolerance = tolerance_of(dtype, T * layers + I + H) * 4
+    if head is not None:
+        wanted = wanted @ head.weight.data.astype(np.float64).T
+        wanted = wanted if head.bias is None else wanted + head.bias.data
+    tolerance = 4 * tolerance_of(dtype, T * layer.num_layers + I + layer.hidden_size)
     for t, output in enumerate(outputs):
-        check_close(f"{cell.name}: step", output, wanted[t], dtype, tolerance=tolerance, least=1.0)
-    states = state if isinstance(state, tuple) else (state,)
-    for got, right in zip(states, final, strict=True):
+        right = wanted[t] if batch else wanted[t, 0]
+        check_close(f"{cell.name}: step", output, right, dtype, tolerance=tolerance, least=1.0)
+    for got, end in zip(state if isinstance(state, tuple) else (state,), final, strict=True):
+        right = end if batch else end[:, 0]
         check_close(f"{cell.name}: state", got, right, dtype, tolerance=tolerance, least=1.0)
+
+
+def _never(rows: Array) -> Array:
+    """Return resets that never come."""
+    return np.zeros(rows.shape[:2], bool)
+
+
+def _bad_step(draw: Draw, row: Array, width: int) -> Any:
+    """Return what is no input of one step."""
+    bad: list[Any] = [row[None, None], row.astype(np.float16), np.zeros((2, 3, 4)), *NONSENSE]
+    if row.dtype.kind == "i":
+        wrong = row.astype(np.int64)
+        for value in (width, -1, 2**40, -(2**63)):
+            bad += [np.full_like(wrong, value)] if wrong.size else []
+    else:
+        bad += [np.zeros((*row.shape[:-1], width + 1), row.dtype), row.astype(np.complex64)]
+    chosen = draw.choose(bad)
+    return rt.Tensor(chosen) if isinstance(chosen, np.ndarray) and chosen.dtype.kind != "c" else chosen
+
+
+def _bad_state(draw: Draw, layer: Any, batch: tuple[int, ...]) -> Any:
+    """Return what is no state of a layer."""
+    good: Any = layer.begin_state(batch[0] if batch else None)
+    states: tuple[Any, ...] = good if isinstance(good, tuple) else (good,)
+    array = states[-1].data
+    other = np.float32 if array.dtype == np.float64 else np.float64
+    bad = [array[None], array[..., :-1], array.astype(other), np.zeros((9, 9, 9, 9), array.dtype)]
+    chosen: list[Any] = [(*states[:-1], rt.Tensor(value)) for value in bad]
+    chosen += [(*states, states[0]), (), "state", 3.5]
+    value = draw.choose(chosen)
+    return value[0] if isinstance(value, tuple) and len(value) == 1 and len(states) == 1 else value
