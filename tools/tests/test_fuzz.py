@@ -19,7 +19,10 @@ if str(ROOT) not in sys.path:  # so that the planted targets below import as the
 from tools.fuzz.directional import check_gradients  # noqa: E402
 from tools.fuzz.drawing import LAYOUTS, Draw  # noqa: E402
 from tools.fuzz.verdict import Finding, Refused, attempt, check_clear, check_close, check_equal  # noqa: E402
+from tools.fuzz.worker import run_call  # noqa: E402
 
+from rondeau import nn  # noqa: E402
+from rondeau import tensor as rt  # noqa: E402
 from rondeau.kernels.product import matmul  # noqa: E402
 
 # ------------------------------------------------------------------------------------- planted, for the worker
@@ -84,7 +87,7 @@ OPEN = (
     # A batch of products with an empty matrix is taken for one that does not broadcast.
     r"(matrices|einsum): refused a good call \(tensor/_ops/linalg.py:matmul\)",
     # Recurrent dropout of a projected state.
-    r"recurrent: refused a good call \(nn/_recurrent.py:_check_projection\)",
+    r"recurrent: refused a good call \(nn/_recurrent_options.py:check_projection\)",
 )
 
 
@@ -153,8 +156,6 @@ def caught(function: Callable[[], object]) -> Exception:
 
 
 def test_an_exception_from_below_the_door_is_a_finding() -> None:
-    from rondeau import tensor as rt
-
     check_clear(caught(lambda: matmul(np.ones((2, 3)), np.ones((2, 3)))))
     with pytest.raises(Finding, match="from below the door"):
         check_clear(caught(lambda: np.ones(3).reshape(2, 2)))
@@ -208,3 +209,17 @@ def test_a_gradient_that_is_wrong_in_one_element_is_found(dtype: type[np.floatin
     wrong[3] *= 1.01
     with pytest.raises(Finding, match="along a drawn direction the gradient gives"):
         check_gradients(Draw(0, 0, "any"), function, at, {"x": wrong}, dtype)
+
+
+def weights_of_a_layer(draw: Draw) -> None:
+    draw.note("weights", nn.Linear(2, 1).weight.data.tolist())
+
+
+def test_a_call_draws_the_same_weights_whatever_ran_before() -> None:
+    notes = []
+    for before in (0, 3):
+        rt.rand(before)
+        draw = Draw(0, 0, "weights")
+        assert run_call(weights_of_a_layer, draw) == ("result", None)
+        notes.append(draw.notes)
+    assert notes[0] == notes[1]

@@ -6,43 +6,37 @@ direction (H, or ``proj_size``), G gates, L layers, D directions.
 
 from __future__ import annotations
 
-import math
 import numbers
 import warnings
 from collections.abc import Mapping
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias
 
-import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from rondeau import tensor as rt
 from rondeau.kernels.cell.explain import explain
 from rondeau.kernels.sequence import Cell, Layout, Regularisers, Settings
 from rondeau.tensor import Tensor
 
-from . import init
 from ._linear import Linear
 from ._masks import draw_key, drop_connect, dropout_rows
 from ._module import Module
 from ._packed import PackedSequence
 from ._parameter import Parameter
 from ._recurrent_function import RecurrentFunction, Run
+from ._recurrent_options import (
+    check_probability,
+    check_projection,
+    check_sizes,
+    checked_lengths,
+    checked_resets,
+    zoneout_rates,
+)
+from ._recurrent_weights import register_weights, reset_weights, weight_shapes
 from ._segments import Segments
 from ._stepper import Stepper
 
 State: TypeAlias = "Tensor | tuple[Tensor, ...]"
-
-
-class Options(TypedDict, total=False):
-    """The keyword-only options of `Recurrent`, which `RNN`, `GRU` and `LSTM` pass on."""
-
-    num_heads: int
-    hyperparameters: Mapping[str, float] | None
-    recurrent_dropout: float
-    zoneout: float | Mapping[str, float]
-    weight_dropout: float
-    bptt_truncate: int | None
-    checkpoint_every: int | None
 
 
 #: Streams of random numbers that a layer and direction has; the kernels use the first ones.
@@ -184,9 +178,9 @@ class Recurrent(Module):
         check_sizes(
             input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, num_heads=num_heads
         )
-        _check_probability("dropout", dropout)
-        _check_probability("recurrent_dropout", recurrent_dropout)
-        _check_probability("weight_dropout", weight_dropout)
+        check_probability("dropout", dropout)
+        check_probability("recurrent_dropout", recurrent_dropout)
+        check_probability("weight_dropout", weight_dropout)
         if dropout > 0 and num_layers == 1:
             warnings.warn(
                 "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
@@ -207,9 +201,9 @@ class Recurrent(Module):
             raise ValueError(
                 "bptt_truncate reads every state again and again: give it or checkpoint_every, not both"
             )
-        rates = _zoneout_rates(cell, zoneout)
+        rates = zoneout_rates(cell, zoneout)
         regularised = cell.regularised(Regularisers(recurrent_dropout > 0, tuple(rates)))
-        _check_projection(regularised, proj_size, hidden_size, num_heads)
+        check_projection(regularised, proj_size, hidden_size, num_heads)
         self.cell = cell
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -443,7 +437,7 @@ class Recurrent(Module):
             if not batch:
                 raise ValueError("lengths and reset need an input with a batch dimension")
             segments = Segments(
-                _checked_lengths(lengths, T, batch[0]), _checked_resets(reset, T, batch[0], turned)
+                checked_lengths(lengths, T, batch[0]), checked_resets(reset, T, batch[0], turned)
             )
             rows, states = self._run_layers(segments.take(x), segments.layout, initial, every_state, segments)
             every = tuple(segments.put(state) for state in rows)
@@ -636,131 +630,5 @@ def _split_final(results: tuple[Tensor, ...], num_states: int) -> list[Any]:
     return [*results[:-num_states], results[-num_states:]]
 
 
-def _zoneout_rates(cell: Cell, zoneout: float | Mapping[str, float]) -> dict[str, float]:
-    """Return the rates above zero by the names of states."""
-    rates = dict(zoneout) if isinstance(zoneout, Mapping) else dict.fromkeys(cell.states, zoneout)
-    for state, rate in rates.items():
-        if state not in cell.states:
-            raise ValueError(
-                f"zoneout names the state {state!r}, and cell {cell.name} has {', '.join(cell.states)}"
-            )
-        _check_probability("zoneout", rate)
-    return {state: float(rate) for state, rate in rates.items() if rate > 0}
-
-
-def _check_probability(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
-        raise ValueError(
-            f"{name} should be a number in range [0, 1] representing the probability of an element being "
-            f"zeroed, got {value!r}"
-        )
-
-
-def _check_projection(cell: Cell, proj_size: int, hidden_size: int, num_heads: int) -> None:
-    """Refuse a size that is none, and a projection that the cell, with its regularisers, cannot have."""
-    if isinstance(proj_size, bool) or not isinstance(proj_size, int) or proj_size < 0:
-        raise ValueError(
-            f"proj_size should be a positive integer or zero to disable projections, got {proj_size!r}"
-        )
-    if proj_size >= hidden_size:
-        raise ValueError(
-            f"proj_size has to be smaller than hidden_size, got proj_size={proj_size} and "
-            f"hidden_size={hidden_size}"
-        )
-    if proj_size == 0 and cell.project is not None:
-        raise ValueError(f"cell {cell.name} projects its state {cell.project}: it needs a proj_size")
-    if proj_size > 0 and num_heads > 1:
-        raise ValueError(
-            f"num_heads={num_heads} cuts the units of the first state, which proj_size={proj_size} mixes"
-        )
-    if proj_size > 0 and cell.reason_against_projection is not None:
-        raise ValueError(
-            f"proj_size={proj_size} needs a cell that does not read its first state, which is projected: "
-            f"{cell.reason_against_projection}"
-        )
-
-
-def _checked_lengths(lengths: Any, num_steps: int, batch_size: int) -> NDArray[np.int64]:
-    """Return lengths as an array, all of them T if they are not given."""
-    if lengths is None:
-        return np.full(batch_size, num_steps, np.int64)
-    array = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
-    if array.shape != (batch_size,) or (array.size and array.dtype.kind not in "iu"):
-        raise ValueError(f"lengths should be {batch_size} integers, got {array.dtype} of shape {array.shape}")
-    if array.size and (array.min() < 0 or array.max() > num_steps):
-        raise ValueError(
-            f"lengths should be from 0 to {num_steps}, the steps of the input, got {array.min()} to {array.max()}"
-        )
-    return array.astype(np.int64)
-
-
-def _checked_resets(reset: Any, num_steps: int, batch_size: int, turned: bool) -> NDArray[np.bool_]:
-    """Return resets as a time-major array of truth values, none of them if they are not given."""
-    if reset is None:
-        return np.zeros((num_steps, batch_size), np.bool_)
-    array = np.asarray(reset.data if isinstance(reset, Tensor) else reset)
-    wanted = (batch_size, num_steps) if turned else (num_steps, batch_size)
-    if array.shape != wanted or array.dtype != np.bool_:
-        raise ValueError(
-            f"reset should be truth values (bool) of shape {wanted}, got {array.dtype} of shape {array.shape}"
-        )
-    return array.T if turned else array
-
-
 def _reordered(states: tuple[Tensor, ...], indices: Tensor | None) -> tuple[Tensor, ...]:
     return states if indices is None else tuple(rt.index_select(state, 1, indices) for state in states)
-
-
-def weight_shapes(
-    cell: Cell, inputs: int, hidden: int, bias: bool, projection: int = 0, heads: int = 1
-) -> dict[str, tuple[int, ...] | None]:
-    """Return the shapes of the weights of one layer and direction, None for what it does not have.
-
-    The first are the matrices and biases of `Weights`, in order; then come the learned vectors.
-    """
-    rows, recurrent = len(cell.gates) * hidden, len(cell.recurrent) * hidden
-    return {
-        "weight_ih": (rows, inputs),
-        "weight_hh": (recurrent, (projection or hidden) // heads) if recurrent else None,
-        "bias_ih": (rows,) if bias else None,
-        "bias_hh": (recurrent,) if bias and recurrent else None,
-        "weight_hr": (projection, hidden) if projection else None,
-        **dict.fromkeys(cell.params, (hidden,)),
-    }
-
-
-def register_weights(
-    module: Module,
-    shapes: dict[str, tuple[int, ...] | None],
-    suffix: str,
-    device: Any,
-    dtype: DTypeLike | None,
-) -> list[str | None]:
-    """Give `module` a parameter for every shape; return their names, None where there is none."""
-    names: list[str | None] = []
-    for kind, shape in shapes.items():
-        if shape is not None:
-            setattr(module, kind + suffix, Parameter(rt.empty(shape, dtype=dtype, device=device)))
-        names.append(kind + suffix if shape is not None else None)
-    return names
-
-
-def reset_weights(module: Module, cell: Cell, hidden: int, names: list[str | None]) -> None:
-    """Draw the weights of one layer and direction from U(-1/sqrt(H), 1/sqrt(H)), and initialise its vectors."""
-    bound = 1 / math.sqrt(hidden)
-    matrices, vectors = names[: -len(cell.params) or None], names[len(names) - len(cell.params) :]
-    for name in matrices:
-        if name is not None:
-            init.uniform_(getattr(module, name), -bound, bound)
-    for param, name in zip(cell.params, vectors, strict=True):
-        if name is not None:
-            cell.initialisers[param](getattr(module, name))
-
-
-def check_sizes(**sizes: int) -> None:
-    """Refuse sizes that are not positive integers, by name."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int):
-            raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
-        if size <= 0:
-            raise ValueError(f"{name} must be greater than zero, got {size}")

@@ -12,8 +12,10 @@ from rondeau.tensor import Tensor
 
 from . import cells
 from ._module import Module
-from ._recurrent import Options, Recurrent, check_sizes, register_weights, reset_weights, weight_shapes
+from ._recurrent import Recurrent
 from ._recurrent_function import RecurrentFunction, Run
+from ._recurrent_options import Options, check_sizes
+from ._recurrent_weights import register_weights, reset_weights, weight_shapes
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 

@@ -1,0 +1,63 @@
+"""The weights of one recurrent layer and direction: their shapes, their names in a module, and their initial values."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from numpy.typing import DTypeLike
+
+from rondeau import tensor as rt
+from rondeau.kernels.sequence import Cell
+
+from . import init
+from ._module import Module
+from ._parameter import Parameter
+
+__all__ = ["register_weights", "reset_weights", "weight_shapes"]
+
+
+def weight_shapes(
+    cell: Cell, inputs: int, hidden: int, bias: bool, projection: int = 0, heads: int = 1
+) -> dict[str, tuple[int, ...] | None]:
+    """Return the shapes of the weights of one layer and direction, None for what it does not have.
+
+    The first are the matrices and biases of `Weights`, in order; then come the learned vectors.
+    """
+    rows, recurrent = len(cell.gates) * hidden, len(cell.recurrent) * hidden
+    return {
+        "weight_ih": (rows, inputs),
+        "weight_hh": (recurrent, (projection or hidden) // heads) if recurrent else None,
+        "bias_ih": (rows,) if bias else None,
+        "bias_hh": (recurrent,) if bias and recurrent else None,
+        "weight_hr": (projection, hidden) if projection else None,
+        **dict.fromkeys(cell.params, (hidden,)),
+    }
+
+
+def register_weights(
+    module: Module,
+    shapes: dict[str, tuple[int, ...] | None],
+    suffix: str,
+    device: Any,
+    dtype: DTypeLike | None,
+) -> list[str | None]:
+    """Give `module` a parameter for every shape; return their names, None where there is none."""
+    names: list[str | None] = []
+    for kind, shape in shapes.items():
+        if shape is not None:
+            setattr(module, kind + suffix, Parameter(rt.empty(shape, dtype=dtype, device=device)))
+        names.append(kind + suffix if shape is not None else None)
+    return names
+
+
+def reset_weights(module: Module, cell: Cell, hidden: int, names: list[str | None]) -> None:
+    """Draw the weights of one layer and direction from U(-1/sqrt(H), 1/sqrt(H)), and initialise its vectors."""
+    bound = 1 / math.sqrt(hidden)
+    matrices, vectors = names[: -len(cell.params) or None], names[len(names) - len(cell.params) :]
+    for name in matrices:
+        if name is not None:
+            init.uniform_(getattr(module, name), -bound, bound)
+    for param, name in zip(cell.params, vectors, strict=True):
+        if name is not None:
+            cell.initialisers[param](getattr(module, name))
