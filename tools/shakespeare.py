@@ -99,7 +99,9 @@ def main(arguments: list[str] | None = None) -> None:
             f"torch / rondeau wall time {faster:.2f}"
         )
     if options.json:
-        given = [Path(word).name if word == str(options.corpus) else word for word in arguments or sys.argv[1:]]
+        given = [
+            Path(word).name if word == str(options.corpus) else word for word in arguments or sys.argv[1:]
+        ]
         command = " ".join(["python tools/shakespeare.py", *given])
         kept = {"command": command, "rows": rows}
         options.json.write_text(json.dumps(kept, indent=1), encoding="utf-8")
