@@ -47,4 +47,4 @@ CELLS: dict[str, Any] = {
 #: Cells that are also run with regularisers: each has a few variants of its own to compile.
 REGULARISED = ("lstm", "gru")
 #: Cells whose second derivative along a step of differences says little: their slopes jump.
-KINKED = ("rnn_relu", "li_gru", "branching", "slstm", "separated")
+KINKED = ("rnn_relu", "li_gru", "indrnn", "branching", "slstm", "separated")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -36,6 +37,8 @@ class Draw:
     ----------
     notes : list of (str, object)
         What was drawn, by name, for the report.
+    weights : int
+        What to seed the library's own generator with.
     wrong : str or None
         What is wrong with the call on purpose.
     open : str or None
@@ -51,6 +54,7 @@ class Draw:
     def __init__(self, seed: int, index: int, target: str) -> None:
         name = f"{seed} {index} {target}"
         self.random = random.Random(name)
+        self.weights = zlib.crc32(name.encode())
         self.notes: list[tuple[str, Any]] = []
         self.wrong: str | None = None
         self.open: str | None = None

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rondeau.tensor import Tensor
+from rondeau.tensor import Tensor, manual_seed
 
 from .drawing import Draw
 from .verdict import Finding, Refused, shown_traceback
@@ -71,6 +71,7 @@ def target_of(seed: int, index: int, targets: Mapping[str, tuple[Target, float]]
 
 def run_call(target: Target, draw: Draw) -> tuple[str, dict[str, Any] | None]:
     """Run one call; return what it came to, and the report of a finding."""
+    manual_seed(draw.weights)  # layers draw their weights from the default generator
     try:
         target(draw)
     except Refused:

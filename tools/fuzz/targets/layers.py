@@ -296,6 +296,8 @@ def layer_norm(draw: Draw) -> None:
         bad += [(k, spoiled)] * 8 if not (k and spoiled is None) else []
         at, value = draw.choose(bad)
         arguments[at] = value
+        if at == 0 and weight is None and bias is None:
+            draw.wrong, draw.open = None, "another dtype, which nothing contradicts"
     draw.note("arguments", arguments)
     leaves = {k: t for k, t in (("x", x), ("weight", weight), ("bias", bias)) if t is not None}
     axes = tuple(range(-len(normalised), 0))
