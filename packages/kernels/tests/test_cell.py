@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 
+from rondeau.kernels.cell import CellError
 from rondeau.kernels.cell import cell_math as m
-from rondeau.kernels.sequence import Cell, CellError, Layout, Regularisers
+from rondeau.kernels.sequence import Cell, Layout, Regularisers
 
 from .problem import Problem, assert_same_bits
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from rondeau.kernels.cell import CellError, Regularisers
+from rondeau.kernels.cell import Regularisers
 from rondeau.kernels.checks import checked_array, checked_inputs, complete_settings, is_count, state_widths
 from rondeau.kernels.compiled_cell import Cell
 from rondeau.kernels.layout import Layout
@@ -16,7 +16,6 @@ from rondeau.kernels.targets import cpu_run, large_products, recompute, truncati
 
 __all__ = [
     "Cell",
-    "CellError",
     "Gradients",
     "Layout",
     "Needs",

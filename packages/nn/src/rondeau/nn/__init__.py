@@ -1,6 +1,6 @@
 """Modules, layers, losses and the recurrent layers."""
 
-from rondeau.kernels.sequence import CellError
+from rondeau.kernels.cell import CellError
 
 from . import cell_math, cells, functional, init, utils
 from ._activations import (
