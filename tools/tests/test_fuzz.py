@@ -84,8 +84,6 @@ OPEN = (
     r"\w+: (bad exception|exception from below the door) \(.*\)",
     # A few wrong arguments are taken without a word.
     r"\w+: took a wrong call \(.*\)",
-    # A batch of products with an empty matrix is taken for one that does not broadcast.
-    r"(matrices|einsum): refused a good call \(tensor/_ops/linalg.py:matmul\)",
     # Recurrent dropout of a projected state.
     r"recurrent: refused a good call \(nn/_recurrent_options.py:check_projection\)",
 )

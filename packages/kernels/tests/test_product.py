@@ -411,3 +411,9 @@ def test_mistakes_are_named(a, b, options, error, message):
 def test_the_peak_is_of_a_float_dtype():
     with pytest.raises(TypeError, match="expected float32 or float64, got int64"):
         peak_flops("int64")
+
+
+@pytest.mark.parametrize(("M", "N"), [(0, 65), (65, 0), (0, 0)])
+def test_an_empty_product_of_great_depth(M, N):
+    a, b = np.ones((1000, M), np.float32), np.ones((1000, N), np.float32)
+    assert matmul(a.T, b).shape == (M, N)

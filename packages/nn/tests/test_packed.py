@@ -218,3 +218,10 @@ def test_invert_permutation():
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call(rt.zeros(3, 2, 4))
+
+
+@pytest.mark.parametrize("indices", [[0, 0], [0, 2], [0], [-1, 0]])
+@pytest.mark.parametrize("name", ["sorted_indices", "unsorted_indices"])
+def test_indices_that_are_no_permutation_are_refused(name, indices):
+    with pytest.raises(ValueError, match=f"{name} should be int64 and hold each of 0 to 1 once"):
+        PackedSequence(rt.zeros(3, 1), rt.tensor([2, 1]), **{name: rt.tensor(indices)})

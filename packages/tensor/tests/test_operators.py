@@ -465,3 +465,12 @@ def test_second_derivatives(case):
         return
     assert rt.gradcheck(real, inputs)
     assert rt.gradgradcheck(real, inputs, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [((2, 0, 3), (3, 4)), ((0, 2, 3), (0, 3, 4)), ((2, 3, 0), (2, 0, 4)), ((2, 3, 4), (4, 0))]
+)
+def test_batches_of_products_with_empty_matrices(a, b):
+    found = rt.zeros(a) @ rt.zeros(b)
+    assert found.shape == np.matmul(np.zeros(a), np.zeros(b)).shape
+    assert (found.data == 0).all()

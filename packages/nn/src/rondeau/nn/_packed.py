@@ -86,6 +86,11 @@ class PackedSequence(_Fields):
             raise ValueError(
                 f"data should have one row for each of the sum(batch_sizes) = {rows} steps, got shape {data.shape}"
             )
+        for name, indices in (("sorted_indices", sorted_indices), ("unsorted_indices", unsorted_indices)):
+            if indices is not None and not _is_permutation(indices, int(sizes[0])):
+                raise ValueError(
+                    f"{name} should be int64 and hold each of 0 to {sizes[0] - 1} once, got {indices!r}"
+                )
         if unsorted_indices is None:
             unsorted_indices = invert_permutation(sorted_indices)
         return super().__new__(cls, data, batch_sizes, sorted_indices, unsorted_indices)
@@ -101,6 +106,13 @@ class PackedSequence(_Fields):
     def double(self) -> Self:
         """Return this sequence with ``data`` in float64."""
         return self.to(dtype=np.float64)
+
+
+def _is_permutation(indices: Any, count: int) -> bool:
+    array = indices.data if isinstance(indices, Tensor) else None
+    if array is None or array.dtype != np.int64 or array.shape != (count,):
+        return False
+    return bool((np.sort(array) == np.arange(count)).all())
 
 
 class _Take(rt.Function):

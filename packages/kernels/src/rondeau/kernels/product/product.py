@@ -423,7 +423,7 @@ def matmul(
     if out.strides[0] == out.itemsize != out.strides[1]:
         # The product of the transposes: a * b and b * a are the same number.
         matmul(b.T, a.T, out=out.T, accumulate=accumulate)
-    elif K >= DEPTH_BLOCK and _better_transposed(a, M, N):
+    elif K >= DEPTH_BLOCK and M and N and _better_transposed(a, M, N):
         target = np.array(out.T, order="C") if accumulate else buffers.empty((N, M), dtype)
         out[...] = matmul(b.T, a.T, out=target, accumulate=accumulate).T
     elif shared or out.strides[1] != out.itemsize:

@@ -30,11 +30,11 @@ def product_array(a: Any, b: Any) -> Any:
     if a.ndim == 2 and b.ndim == 2:
         return product.matmul(a, b)
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    rows, columns = a.shape[-2], b.shape[-1]
-    left = np.broadcast_to(a, (*batch, *a.shape[-2:])).reshape(-1, *a.shape[-2:])
-    right = np.broadcast_to(b, (*batch, *b.shape[-2:])).reshape(-1, *b.shape[-2:])
-    out = np.empty((math.prod(batch), rows, columns), a.dtype)
-    for i in range(len(out)):
+    rows, columns, count = a.shape[-2], b.shape[-1], math.prod(batch)
+    left = np.broadcast_to(a, (*batch, *a.shape[-2:])).reshape(count, *a.shape[-2:])
+    right = np.broadcast_to(b, (*batch, *b.shape[-2:])).reshape(count, *b.shape[-2:])
+    out = np.empty((count, rows, columns), a.dtype)
+    for i in range(count):
         product.matmul(left[i], right[i], out=out[i])
     return out.reshape(*batch, rows, columns)
 
