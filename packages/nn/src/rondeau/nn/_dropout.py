@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rondeau.tensor import Tensor, rand
 
-from ._checks import check_probability
+from ._checks import check_probability, check_tensor
 from ._module import Module
 
 
@@ -29,6 +29,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     ------
     ValueError
         If `p` is not in [0, 1].
+    TypeError
+        If `input` is no Tensor.
 
     Examples
     --------
@@ -37,6 +39,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     [0.0, 2.0]
     """
     check_probability("p", p)
+    check_tensor("dropout: input", input)
     if not training or p == 0.0:
         return input
     kept = rand(input.shape, dtype="float32").data >= p
