@@ -27,7 +27,14 @@ from ._parameter import Parameter
 from ._recurrent_call import Call
 from ._recurrent_options import check_flags, check_projection, check_steps, zoneout_rates
 from ._recurrent_sequences import checked_lengths, checked_resets
-from ._recurrent_states import State, as_returned, checked_states, state_widths, zero_states
+from ._recurrent_states import (
+    State,
+    as_returned,
+    checked_states,
+    split_by_layer,
+    state_widths,
+    zero_states,
+)
 from ._recurrent_weights import as_weights, register_weights, reset_weights, weight_shapes
 from ._segments import Segments
 from ._stepper import Stepper
@@ -365,10 +372,11 @@ class Recurrent(Module):
         TypeError, ValueError
             If the batch size is no integer, or negative.
         """
+        count = len(self._names)
         if batch_size is None:
-            return as_returned(self._zeros((), device))
+            return as_returned(self._zeros((count,), device))
         check_sizes(0, batch_size=batch_size)
-        return as_returned(self._zeros((batch_size,), device))
+        return as_returned(self._zeros((count, batch_size), device))
 
     def extra_repr(self) -> str:
         """Return the sizes, and what differs from the defaults, as PyTorch's layers show them."""
@@ -423,17 +431,17 @@ class Recurrent(Module):
         T, *batch = x.shape[: len(leading)]
         if T == 0:
             raise RuntimeError(f"Expected sequence length to be larger than 0 in {type(self).__name__}")
-        initial = self._initial(hx, tuple(batch))
+        begins = self._begins(hx, tuple(batch))
         if lengths is None and reset is None:
             layout = Layout.dense(T, batch[0] if batch else 1)
-            every, states = self._run_layers(x, layout, initial, every_state)
+            every, states = self._run_layers(x, layout, begins, every_state)
         else:
             if not batch:
                 raise ValueError("lengths and reset need an input with a batch dimension")
             segments = Segments(
                 checked_lengths(lengths, T, batch[0]), checked_resets(reset, T, batch[0], turned)
             )
-            rows, states = self._run_layers(segments.take(x), segments.layout, initial, every_state, segments)
+            rows, states = self._run_layers(segments.take(x), segments.layout, begins, every_state, segments)
             every = tuple(segments.put(state) for state in rows)
         return tuple(state.transpose(0, 1) for state in every) if turned else every, states
 
@@ -448,17 +456,15 @@ class Recurrent(Module):
             )
         self._check_features(rows)
         layout = Layout.packed(batch_sizes.data, None if sorted_indices is None else sorted_indices.data)
-        initial = self._initial(hx, (layout.batch_size,))
-        if hx is not None:
-            initial = _reordered(initial, sorted_indices)
-        every, states = self._run_layers(rows, layout, initial, every_state)
+        begins = self._begins(hx, (layout.batch_size,), sorted_indices)
+        every, states = self._run_layers(rows, layout, begins, every_state)
         return tuple(input._replace(data=state) for state in every), _reordered(states, unsorted_indices)
 
     def _run_layers(
         self,
         x: Tensor,
         layout: Layout,
-        initial: tuple[Tensor, ...],
+        begins: list[tuple[Tensor, ...]],
         every_state: bool,
         segments: Segments | None = None,
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -478,11 +484,16 @@ class Recurrent(Module):
             self.checkpoint_every,
             self.bptt_truncate,
         )
-        return call.run(x, layout, initial, segments)
+        return call.run(x, layout, begins, segments)
 
     def _weights(self, place: int) -> list[Tensor | None]:
         """Return the weights of a layer and direction, in the order of `Weights`."""
-        return [None if name is None else getattr(self, name) for name in self._names[place]]
+        found = self._parameters
+        # A hook may have put a tensor in a parameter's place; to ask the dictionary first takes a quarter of the time.
+        return [
+            None if name is None else found[name] if name in found else getattr(self, name)
+            for name in self._names[place]
+        ]
 
     def _in_evaluation(self) -> tuple[Cell, list[Weights], Settings]:
         """Return what `Stepper` freezes: the cell as in evaluation, the weights of every layer, and the settings."""
@@ -519,21 +530,23 @@ class Recurrent(Module):
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}"
             )
 
-    def _initial(self, hx: State | None, batch: tuple[int, ...]) -> tuple[Tensor, ...]:
-        """Return the initial states as a tuple: zeros, or what the caller gave, checked."""
+    def _begins(
+        self, hx: State | None, batch: tuple[int, ...], order: Tensor | None = None
+    ) -> list[tuple[Tensor, ...]]:
+        """Return the initial states of each layer and direction: the same zeros, or the caller's, put in order."""
+        count = len(self._names)
         if hx is None:
-            return self._zeros(batch)
-        return checked_states(hx, self.cell, self._state_shapes(batch), self.weight_ih_l0.dtype)
+            return [self._zeros((1, *batch))] * count
+        states = checked_states(hx, self.cell, self._state_shapes((count, *batch)), self.weight_ih_l0.dtype)
+        return split_by_layer(_reordered(states, order), count)
 
-    def _zeros(self, batch: tuple[int, ...], device: Any = None) -> tuple[Tensor, ...]:
+    def _zeros(self, leading: tuple[int, ...], device: Any = None) -> tuple[Tensor, ...]:
         weight = self.weight_ih_l0
-        return zero_states(
-            self._state_shapes(batch), weight.dtype, weight.device if device is None else device
-        )
+        shapes = self._state_shapes(leading)
+        return zero_states(shapes, weight.dtype, weight.device if device is None else device)
 
-    def _state_shapes(self, batch: tuple[int, ...]) -> list[tuple[int, ...]]:
-        widths = state_widths(self.cell, self.hidden_size, self.proj_size)
-        return [(len(self._names), *batch, width) for width in widths]
+    def _state_shapes(self, leading: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [(*leading, width) for width in state_widths(self.cell, self.hidden_size, self.proj_size)]
 
 
 _SHOWN_UNLESS_DEFAULT: dict[str, Any] = {

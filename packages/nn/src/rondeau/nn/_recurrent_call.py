@@ -57,7 +57,7 @@ class Call(NamedTuple):
     bptt_truncate: int | None
 
     def run(
-        self, x: Tensor, layout: Layout, initial: States, segments: Segments | None = None
+        self, x: Tensor, layout: Layout, begins: list[States], segments: Segments | None = None
     ) -> tuple[States, States]:
         """Run all layers over time-major or packed rows.
 
@@ -66,7 +66,8 @@ class Call(NamedTuple):
         x : Tensor
             Whatever has the N rows of the layout in order; integers without the last dimension.
         layout : Layout
-        initial : tuple of Tensor, (L*D, B, W) each
+        begins : list of tuple of Tensor, (1, B, W) each
+            The initial states of each layer and direction.
         segments : Segments, optional
             Those that the layout is of, where states before and after the batch are not those of its sequences.
 
@@ -76,7 +77,6 @@ class Call(NamedTuple):
             States of the last layer after every step, directions side by side.
         final : tuple of Tensor, (L*D, B, W) each
         """
-        begins = _split_by_layer(initial, len(self.weights))
         ends: list[States] = []
         every: States = (x,)
         num_layers = len(self.weights) // self.num_directions
@@ -125,13 +125,6 @@ class Call(NamedTuple):
         """Return the input of a layer above the first with dropout."""
         stream = first_stream(layer * self.num_directions) + BETWEEN_LAYERS
         return dropout_rows(x, self.dropout, self.key, stream, layout.places[:, 0], layout.places[:, 1])
-
-
-def _split_by_layer(states: States, count: int) -> list[States]:
-    """Return the states (1, B, W) of each layer and direction, of states (L*D, B, W)."""
-    if count == 1:
-        return [states]
-    return list(zip(*[rt.split(state, 1) for state in states], strict=True))
 
 
 def _joined(parts: list[States], dim: int) -> States:

@@ -10,7 +10,7 @@ from rondeau import tensor as rt
 from rondeau.kernels.sequence import Cell
 from rondeau.tensor import Tensor
 
-__all__ = ["State", "as_returned", "checked_states", "state_widths", "zero_states"]
+__all__ = ["State", "as_returned", "checked_states", "split_by_layer", "state_widths", "zero_states"]
 
 State: TypeAlias = "Tensor | tuple[Tensor, ...]"
 """What a layer takes and returns: the tensor of a cell with one state, a tuple for others."""
@@ -31,6 +31,13 @@ def zero_states(shapes: Shapes, dtype: DTypeLike, device: Any) -> tuple[Tensor, 
 def as_returned(states: tuple[Tensor, ...]) -> State:
     """Return the states in the form of `State`."""
     return states[0] if len(states) == 1 else states
+
+
+def split_by_layer(states: tuple[Tensor, ...], count: int) -> list[tuple[Tensor, ...]]:
+    """Return the states (1, B, W) of each layer and direction, of states (L*D, B, W)."""
+    if count == 1:
+        return [states]
+    return list(zip(*[rt.split(state, 1) for state in states], strict=True))
 
 
 def checked_states(hx: Any, cell: Cell, shapes: Shapes, dtype: DTypeLike) -> tuple[Tensor, ...]:
