@@ -138,7 +138,7 @@ def test_plateau_resumes_exactly():
         (lambda o: ours.LinearLR(o, total_iters=0), ValueError, "total_iters: expected at least 1 step"),
         (lambda o: ours.ConstantLR(o, factor=2), ValueError, "expected 0 <= factor <= 1, got 2"),
         (lambda o: ours.LambdaLR(o, [abs]), ValueError, "expected 2 functions, one for each group, got 1"),
-        (lambda o: ours.StepLR("adam", 1), TypeError, "expected an Optimizer to schedule, got str"),
+        (lambda o: ours.StepLR("adam", 1), TypeError, "optimizer: expected Optimizer, got str"),
         (lambda o: ours.SequentialLR(o, [], []), ValueError, "one milestone less than schedulers"),
         (
             lambda o: ours.SequentialLR(o, [ours.StepLR(o, 1)] * 3, [5, 2]),

@@ -327,24 +327,60 @@ def test_a_read_only_parameter_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("garbage", "message"),
+    ("garbage", "error", "message"),
     [
-        (None, "has the keys 'state' and 'param_groups', got NoneType"),
-        ([], "got list"),
-        ({"state": {}}, r"got \['state'\]"),
+        (None, TypeError, "state of an optimizer: expected Mapping, got NoneType"),
+        ([], TypeError, "state of an optimizer: expected Mapping, got list"),
+        ({"state": {}}, ValueError, "expected the names param_groups, state, got state"),
+        (
+            {"state": [], "param_groups": []},
+            TypeError,
+            "'state' in the state of an optimizer: expected Mapping",
+        ),
+        ({"state": {}, "param_groups": 3}, TypeError, "expected an iterable of dicts, got int"),
+        (
+            {"state": {}, "param_groups": [3]},
+            TypeError,
+            "state of parameter group 0: expected Mapping, got int",
+        ),
+        (
+            {"state": {}, "param_groups": [{"params": 3}]},
+            TypeError,
+            "'params' of parameter group 0: expected list",
+        ),
+        (
+            {"state": {0: 3}, "param_groups": [{"params": [0]}]},
+            TypeError,
+            "loaded state of parameter 0: expected Mapping, got int",
+        ),
+        (
+            {"state": {0: {"step": "one"}}, "param_groups": [{"params": [0]}]},
+            TypeError,
+            "loaded state 'step' of parameter 0: expected one number, got 'one'",
+        ),
+        (
+            {"state": {0: {"exp_avg": "one"}}, "param_groups": [{"params": [0]}]},
+            TypeError,
+            "loaded state 'exp_avg' of parameter 0: expected an array of numbers, got 'one'",
+        ),
         (
             {"state": {0: {"step": 1}}, "param_groups": [{"params": [0]}]},
+            ValueError,
             "has no exp_avg, exp_avg_sq, only step",
         ),
-        ({"state": {}, "param_groups": [{"params": [0], "lr": -1.0}]}, "Invalid learning rate: -1.0"),
+        (
+            {"state": {}, "param_groups": [{"params": [0], "lr": -1.0}]},
+            ValueError,
+            "Invalid learning rate: -1.0",
+        ),
     ],
 )
-def test_a_state_dict_that_is_none_is_refused_and_changes_nothing(garbage, message):
+def test_a_state_dict_that_is_none_is_refused_and_changes_nothing(garbage, error, message):
     parameter = rt.zeros(2, requires_grad=True)
     optimizer = optim.Adam([parameter], lr=0.5)
     parameter.grad = rt.ones(2)
     optimizer.step()
     before = copy.deepcopy(optimizer.state_dict())
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(error, match=message):
         optimizer.load_state_dict(garbage)
     assert repr(optimizer.state_dict()) == repr(before)

@@ -24,6 +24,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from rondeau.train._checks import check_integer, check_is, checked_list
 from rondeau.train._durable import replace_file, sync_folder, write_file
 
 _FORMAT = 1
@@ -54,7 +55,7 @@ class CheckpointFolder:
 
     Parameters
     ----------
-    folder : Path
+    folder : path-like
         Made by the first `save`.
     keep : int
         How many of the last checkpoints remain.
@@ -70,10 +71,10 @@ class CheckpointFolder:
     (array([0., 1.]), {'epoch': 1})
     """
 
-    def __init__(self, folder: Path, keep: int = 3) -> None:
-        if keep < 1:
-            raise ValueError(f"keep: expected at least 1 checkpoint to remain, got {keep}")
-        self.folder = folder
+    def __init__(self, folder: str | os.PathLike[str], keep: int = 3) -> None:
+        check_is("folder", folder, str, os.PathLike)
+        check_integer("keep", keep, 1, " checkpoint to remain")
+        self.folder = Path(folder)
         self.keep = keep
 
     def save(self, step: int, snapshot: Snapshot, also_keep: Collection[int] = ()) -> Path:
@@ -92,7 +93,20 @@ class CheckpointFolder:
         -------
         Path
             The checkpoint's folder.
+
+        Raises
+        ------
+        TypeError
+            If the snapshot holds something else than arrays, and what JSON can hold. Nothing has been written then.
+        CheckpointError
+            If the latest checkpoint is of this step.
         """
+        check_integer("step", step, 0)
+        check_is("snapshot", snapshot, Snapshot)
+        kept = checked_list("also_keep", also_keep, "steps")
+        for i, other in enumerate(kept):
+            check_integer(f"also_keep[{i}]", other, 0)
+        _check_content(snapshot)
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"step-{step}"
         if self._published() == name:
@@ -119,7 +133,7 @@ class CheckpointFolder:
         sync_folder(self.folder)
         latest = {"checkpoint": name, "sha256": hashlib.sha256(content).hexdigest()}
         replace_file(self.folder / "latest", (json.dumps(latest) + "\n").encode())
-        self._remove_old({step, *also_keep})
+        self._remove_old({step, *kept})
         return final
 
     def exists(self) -> bool:
@@ -146,6 +160,7 @@ class CheckpointFolder:
         CheckpointError
             If it is not there or damaged; the message names the file.
         """
+        check_is("name", name, str)
         expected = None
         if name == "latest":
             name, expected = self._latest()
@@ -194,6 +209,20 @@ class CheckpointFolder:
                 doomed = folder.with_name(f".{folder.name}.removing")
                 os.replace(folder, doomed)
             shutil.rmtree(doomed)
+
+
+def _check_content(snapshot: Snapshot) -> None:
+    """Refuse what cannot be written, before anything is."""
+    check_is("arrays of a snapshot", snapshot.arrays, Mapping)
+    check_is("state of a snapshot", snapshot.state, dict)
+    for stem, arrays in snapshot.arrays.items():
+        check_is(f"arrays of a snapshot, {stem!r}", arrays, Mapping)
+        for name, array in arrays.items():
+            check_is(f"arrays of a snapshot, {stem!r}, {name!r}", array, np.ndarray, np.generic)
+    try:
+        json.dumps(snapshot.state)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"state of a snapshot: expected what JSON can hold, but {error}") from None
 
 
 def _read(path: Path, digest: str | None) -> bytes:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import TokenStream
+from rondeau.train._checks import check_integer, check_is
 
 # One tensor, or a tuple of them where a cell has several states; each (layers, batch, hidden).
 CarriedState = Any
@@ -121,6 +122,8 @@ def evaluate(
 
     Raises
     ------
+    TypeError
+        If `model` is no Module, `tokens` are no integers, or a size is none.
     ValueError
         If there are fewer than 2 tokens, or a size is less than 1.
 
@@ -135,9 +138,9 @@ def evaluate(
     count = len(stream) - 1
     if count < 1:
         raise ValueError(f"tokens: expected at least 2, one to read and one to predict, got {len(stream)}")
-    for name, size in (("batch_size", batch_size), ("num_steps", num_steps)):
-        if size < 1:
-            raise ValueError(f"{name}: expected at least 1, got {size}")
+    check_is("model", model, nn.Module)
+    check_integer("batch_size", batch_size, 1)
+    check_integer("num_steps", num_steps, 1)
     with evaluating(model):
         if carry_state:
             rows = min(batch_size, count)

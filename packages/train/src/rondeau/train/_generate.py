@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import Codec
+from rondeau.train._checks import check_integer, check_is, check_number
 from rondeau.train._evaluate import evaluating
 
 
@@ -59,17 +60,18 @@ def generate(
 
     Raises
     ------
+    TypeError
+        If an argument is of another type.
     ValueError
         If the prompt is empty or holds unknown tokens, or a number is out of its range.
     """
-    if length < 0:
-        raise ValueError(f"length: expected at least 0 tokens, got {length}")
-    if not temperature >= 0:
-        raise ValueError(f"temperature: expected a number >= 0, got {temperature}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k: expected at least 1, got {top_k}")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p: expected 0 < top_p <= 1, got {top_p}")
+    check_is("model", model, nn.Module)
+    check_is("codec", codec, Codec)
+    check_is("prompt", prompt, str)
+    check_integer("length", length, 0, " tokens")
+    _check_choice(temperature, top_k, top_p)
+    if seed is not None:
+        check_integer("seed", seed, 0)
     ids = _encode_prompt(codec, prompt, on_unknown)
     draws = _draw(model, ids, length, temperature, top_k, top_p, codec.vocab.unk, np.random.default_rng(seed))
     return _continue_text(codec, prompt, ids, draws)
@@ -90,6 +92,13 @@ def token_probabilities(
     -------
     ndarray of float64, shape (V,)
 
+    Raises
+    ------
+    TypeError
+        If an argument is of another type.
+    ValueError
+        If a number is out of its range, or the logits are no vector.
+
     Examples
     --------
     >>> logits = np.log([0.5, 0.3, 0.2])
@@ -100,7 +109,31 @@ def token_probabilities(
     >>> token_probabilities(logits, temperature=0).tolist()
     [1.0, 0.0, 0.0]
     """
-    scores = np.asarray(logits, dtype=np.float64)
+    _check_choice(temperature, top_k, top_p)
+    try:
+        scores = np.asarray(logits, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"logits: expected an array of numbers, got {type(logits).__name__}") from None
+    if scores.ndim != 1 or not scores.size:
+        raise ValueError(f"logits: expected shape (V,) with V at least 1, got {scores.shape}")
+    return _probabilities(scores, temperature, top_k, top_p)
+
+
+def _check_choice(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    check_number("temperature", temperature)
+    if not temperature >= 0:
+        raise ValueError(f"temperature: expected a number >= 0, got {temperature}")
+    if top_k is not None:
+        check_integer("top_k", top_k, 1)
+    if top_p is not None:
+        check_number("top_p", top_p)
+        if not 0 < top_p <= 1:
+            raise ValueError(f"top_p: expected 0 < top_p <= 1, got {top_p}")
+
+
+def _probabilities(
+    scores: NDArray[np.float64], temperature: float, top_k: int | None, top_p: float | None
+) -> NDArray[np.float64]:
     probabilities = np.zeros_like(scores)
     if temperature == 0:
         probabilities[scores.argmax()] = 1.0
@@ -166,7 +199,7 @@ def _draw(
     for remaining in range(length - 1, -1, -1):
         if never is not None:
             scores[never] = -np.inf
-        cumulated = np.cumsum(token_probabilities(scores, temperature, top_k, top_p))
+        cumulated = np.cumsum(_probabilities(scores, temperature, top_k, top_p))
         token = int(np.searchsorted(cumulated, generator.random() * cumulated[-1], side="right"))
         yield token
         if remaining:

@@ -17,6 +17,7 @@ from typing import Any
 
 from rondeau.data import Codec
 from rondeau.train._checkpoint import CheckpointError, CheckpointFolder, Snapshot
+from rondeau.train._checks import check_integer, check_is
 from rondeau.train._durable import replace_file, sync_folder
 from rondeau.train._evaluate import Evaluation
 from rondeau.train._generate import generate
@@ -72,6 +73,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str], keep: int = 3) -> None:
+        check_is("path", path, str, os.PathLike)
         self.path = Path(path)
         self.config = self.path / "config.yaml"
         self.vocab = self.path / "vocab.json"
@@ -88,6 +90,7 @@ class RunFolder:
         RunError
             If the folder holds something, unless that is a run and `overwrite` is true.
         """
+        check_is("config", config, str)
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; choose another --output")
         if self.path.is_dir() and any(self.path.iterdir()):
@@ -110,6 +113,7 @@ class RunFolder:
 
     def save_codec(self, codec: Codec) -> None:
         """Write tokenizer and vocabulary."""
+        check_is("codec", codec, Codec)
         replace_file(self.vocab, (json.dumps(codec.to_dict(), ensure_ascii=False) + "\n").encode())
 
     def load_codec(self) -> Codec:
@@ -180,8 +184,12 @@ class Recorder(Callback):
         checkpoint_every: int | None = None,
         prompt: str,
     ) -> None:
-        if checkpoint_every is not None and checkpoint_every < 1:
-            raise ValueError(f"checkpoint_every: expected at least 1 step, got {checkpoint_every}")
+        check_is("run", run, RunFolder)
+        check_is("codec", codec, Codec)
+        check_is("corpus", corpus, Mapping)
+        check_is("prompt", prompt, str)
+        if checkpoint_every is not None:
+            check_integer("checkpoint_every", checkpoint_every, 1, " step")
         self.run, self.codec, self.corpus = run, codec, dict(corpus)
         self.checkpoint_every, self.prompt = checkpoint_every, prompt
         self._saved_at: int | None = None

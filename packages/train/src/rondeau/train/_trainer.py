@@ -2,15 +2,16 @@
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from rondeau import nn
 from rondeau import tensor as rt
-from rondeau.data import RandomBatches, SequentialBatches, TokenStream
+from rondeau.data import Batches, RandomBatches, SequentialBatches, TokenStream
 from rondeau.train._checkpoint import CheckpointError, Snapshot
+from rondeau.train._checks import check_integer, check_is, check_number, checked_list
 from rondeau.train._evaluate import CarriedState, Evaluation, evaluate, map_state, time_major
 from rondeau.train.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from rondeau.train.optim import Optimizer
@@ -96,6 +97,8 @@ class Trainer:
 
     Raises
     ------
+    TypeError
+        If an argument is of another type.
     ValueError
         If nothing ends the run, or a number is out of its range.
 
@@ -132,6 +135,11 @@ class Trainer:
         evaluation_rows: int = 16,
         callbacks: Iterable[Callback] = (),
     ) -> None:
+        check_is("model", model, nn.Module)
+        check_is("optimizer", optimizer, Optimizer)
+        check_is("batches", batches, Batches)
+        if scheduler is not None:
+            check_is("scheduler", scheduler, LRScheduler, ReduceLROnPlateau)
         limits = {"max_epochs": max_epochs, "max_steps": max_steps, "max_minutes": max_minutes}
         if all(limit is None for limit in limits.values()):
             raise ValueError("nothing ends this run: give max_epochs, max_steps or max_minutes")
@@ -142,8 +150,11 @@ class Trainer:
             "patience": patience,
         }
         for name, value in (limits | others).items():
-            if value is not None and not value > 0:
-                raise ValueError(f"{name}: expected a number > 0, got {value}")
+            if value is not None:
+                check_number(name, value)
+                if not value > 0:
+                    raise ValueError(f"{name}: expected a number > 0, got {value}")
+        check_integer("evaluation_rows", evaluation_rows, 1)
         if patience is not None and held_out is None:
             raise ValueError("patience: early stopping needs held-out tokens to watch; give held_out")
         if isinstance(scheduler, ReduceLROnPlateau) and held_out is None:
@@ -153,7 +164,9 @@ class Trainer:
         self.max_epochs, self.max_steps, self.max_minutes = max_epochs, max_steps, max_minutes
         self.clip_norm, self.evaluate_every, self.log_every = clip_norm, evaluate_every, log_every
         self.patience, self.evaluation_rows = patience, evaluation_rows
-        self.callbacks = list(callbacks)
+        self.callbacks = checked_list("callbacks", callbacks, "Callbacks")
+        for i, callback in enumerate(self.callbacks):
+            check_is(f"callbacks[{i}]", callback, Callback)
         self.carries_state = isinstance(batches, SequentialBatches)
 
         self.epoch = self.step = self.num_tokens = 0
@@ -336,25 +349,30 @@ class Trainer:
         CheckpointError
             If it does not fit the model, the optimiser or the batches.
         """
-        arrays, state = snapshot
+        check_is("snapshot", snapshot, Snapshot)
+        try:
+            self._take_over(*snapshot)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(f"the checkpoint is of another run: {reason}") from error
+
+    def _take_over(
+        self, arrays: Mapping[str, Mapping[str, np.ndarray[Any, Any]]], state: Mapping[str, Any]
+    ) -> None:
         averages: dict[str, dict[str, Any]] = {k: dict(v) for k, v in state["optimizer"]["counts"].items()}
         for name, array in arrays["optimizer"].items():
             index, _, kind = name.partition(".")
             averages.setdefault(index, {})[kind] = array
-        try:
-            self.model.load_state_dict(arrays["weights"])
-            self.optimizer.load_state_dict(
-                {
-                    "state": {int(index): average for index, average in averages.items()},
-                    "param_groups": state["optimizer"]["param_groups"],
-                }
-            )
-            if self.scheduler is not None:
-                self.scheduler.load_state_dict(state["scheduler"])
-            self.batches.load_state_dict(state["batches"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise CheckpointError(f"the checkpoint is of another run: {reason}") from error
+        self.model.load_state_dict(arrays["weights"])
+        self.optimizer.load_state_dict(
+            {
+                "state": {int(index): average for index, average in averages.items()},
+                "param_groups": state["optimizer"]["param_groups"],
+            }
+        )
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+        self.batches.load_state_dict(state["batches"])
         rt.default_generator().set_state(state["generator"])
         self.epoch, self.step, self.num_tokens = state["epoch"], state["step"], state["tokens"]
         self.seconds = state["seconds"]

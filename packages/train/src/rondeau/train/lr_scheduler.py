@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rondeau.train._checks import check_integer, check_is, check_number, check_state, checked_list
 from rondeau.train.optim import Optimizer
 
 __all__ = [
@@ -46,8 +47,8 @@ class LRScheduler(ABC):
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"expected an Optimizer to schedule, got {type(optimizer).__name__}")
+        check_is("optimizer", optimizer, Optimizer)
+        check_integer("last_epoch", last_epoch, -1)
         self.optimizer = optimizer
         self.base_lrs: list[float] = []
         for group in optimizer.param_groups:
@@ -83,20 +84,26 @@ class LRScheduler(ABC):
 
         Raises
         ------
+        TypeError
+            If it, or a part of it, is not of the type that `state_dict` has there.
         ValueError
-            If it comes from an optimiser with another number of groups.
+            If it comes from an optimiser with another number of groups, or of another schedule.
         """
-        base = list(state_dict["base_lrs"])
+        check_state("a schedule", state_dict, {"base_lrs", "last_epoch"})
+        base = _rates("base_lrs", state_dict["base_lrs"])
         if len(base) != len(self.base_lrs):
             raise ValueError(f"expected base rates of {len(self.base_lrs)} parameter groups, got {len(base)}")
+        check_integer("last_epoch", state_dict["last_epoch"], 0)
         self.base_lrs = base
         self.last_epoch = int(state_dict["last_epoch"])
         self._apply()
 
 
-def _check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name}: expected at least 1 step, got {value}")
+def _rates(name: str, values: Any) -> list[float]:
+    rates = checked_list(name, values, "numbers")
+    for i, rate in enumerate(rates):
+        check_number(f"{name}[{i}]", rate)
+    return rates
 
 
 class ConstantLR(LRScheduler):
@@ -127,6 +134,8 @@ class ConstantLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
     ) -> None:
+        check_number("factor", factor)
+        check_integer("total_iters", total_iters, 0, " steps")
         if not 0 <= factor <= 1:
             raise ValueError(f"factor: expected 0 <= factor <= 1, got {factor}")
         self.factor, self.total_iters = factor, total_iters
@@ -165,7 +174,8 @@ class StepLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        _check_positive("step_size", step_size)
+        check_integer("step_size", step_size, 1, " step")
+        check_number("gamma", gamma)
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
 
@@ -198,6 +208,7 @@ class ExponentialLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
+        check_number("gamma", gamma)
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
@@ -241,11 +252,13 @@ class LinearLR(LRScheduler):
         total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:
+        check_number("start_factor", start_factor)
+        check_number("end_factor", end_factor)
         if not 0 < start_factor <= 1:
             raise ValueError(f"start_factor: expected 0 < start_factor <= 1, got {start_factor}")
         if not 0 <= end_factor <= 1:
             raise ValueError(f"end_factor: expected 0 <= end_factor <= 1, got {end_factor}")
-        _check_positive("total_iters", total_iters)
+        check_integer("total_iters", total_iters, 1, " step")
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch)
 
@@ -285,7 +298,8 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
-        _check_positive("T_max", T_max)
+        check_integer("T_max", T_max, 1, " step")
+        check_number("eta_min", eta_min)
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 
@@ -321,8 +335,13 @@ class LambdaLR(LRScheduler):
         lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]],
         last_epoch: int = -1,
     ) -> None:
+        check_is("optimizer", optimizer, Optimizer)
         groups = len(optimizer.param_groups)
-        lambdas = [lr_lambda] * groups if callable(lr_lambda) else list(lr_lambda)
+        lambdas = (
+            [lr_lambda] * groups if callable(lr_lambda) else checked_list("lr_lambda", lr_lambda, "functions")
+        )
+        for i, function in enumerate(lambdas):
+            check_is(f"lr_lambda[{i}]", function, Callable)  # type: ignore[arg-type]
         if len(lambdas) != groups:
             raise ValueError(
                 f"lr_lambda: expected {groups} functions, one for each group, got {len(lambdas)}"
@@ -332,7 +351,9 @@ class LambdaLR(LRScheduler):
 
     def rate(self, base: float, step: int, group: int = 0) -> float:
         """Return ``base lr_lambda(step)``."""
-        return base * self.lr_lambdas[group](step)
+        factor = self.lr_lambdas[group](step)
+        check_number(f"what lr_lambda gave for step {step}", factor)
+        return base * factor
 
 
 class SequentialLR(LRScheduler):
@@ -369,21 +390,26 @@ class SequentialLR(LRScheduler):
         milestones: Sequence[int],
         last_epoch: int = -1,
     ) -> None:
-        if len(schedulers) < 1 or len(milestones) != len(schedulers) - 1:
+        drivers = checked_list("schedulers", schedulers, "schedules")
+        steps = checked_list("milestones", milestones, "steps")
+        for i, milestone in enumerate(steps):
+            check_integer(f"milestones[{i}]", milestone, 0)
+        if len(drivers) < 1 or len(steps) != len(drivers) - 1:
             raise ValueError(
                 "expected one milestone less than schedulers, "
-                f"got {len(schedulers)} schedulers and {len(milestones)} milestones"
+                f"got {len(drivers)} schedulers and {len(steps)} milestones"
             )
-        if list(milestones) != sorted(milestones):
-            raise ValueError(f"milestones: expected ascending steps, got {list(milestones)}")
-        for i, scheduler in enumerate(schedulers):
+        if steps != sorted(steps):
+            raise ValueError(f"milestones: expected ascending steps, got {steps}")
+        for i, scheduler in enumerate(drivers):
             if not isinstance(scheduler, LRScheduler):
                 raise TypeError(
                     f"schedulers[{i}]: expected a function of the step, got {type(scheduler).__name__}"
                 )
             if scheduler.optimizer is not optimizer:
                 raise ValueError(f"schedulers[{i}] drives another optimizer")
-        self.schedulers, self.milestones = list(schedulers), list(milestones)
+        self.schedulers: list[LRScheduler] = drivers
+        self.milestones: list[int] = steps
         super().__init__(optimizer, last_epoch)
 
     def rate(self, base: float, step: int, group: int = 0) -> float:
@@ -440,6 +466,11 @@ class ReduceLROnPlateau:
         min_lr: float | Sequence[float] = 0.0,
         eps: float = 1e-8,
     ) -> None:
+        check_is("optimizer", optimizer, Optimizer)
+        for name, value in (("factor", factor), ("threshold", threshold), ("eps", eps)):
+            check_number(name, value)
+        check_integer("patience", patience, 0)
+        check_integer("cooldown", cooldown, 0)
         if factor >= 1.0:
             raise ValueError(f"Factor should be < 1.0, got {factor}")
         if mode not in ("min", "max"):
@@ -447,7 +478,8 @@ class ReduceLROnPlateau:
         if threshold_mode not in ("rel", "abs"):
             raise ValueError(f"threshold mode {threshold_mode!r} is unknown; expected 'rel' or 'abs'")
         groups = len(optimizer.param_groups)
-        self.min_lrs = [float(min_lr)] * groups if isinstance(min_lr, (int, float)) else list(min_lr)
+        given = min_lr if isinstance(min_lr, list | tuple) else [min_lr] * groups
+        self.min_lrs = _rates("min_lr", given)
         if len(self.min_lrs) != groups:
             raise ValueError(f"expected {groups} min_lrs, got {len(self.min_lrs)}")
         self.optimizer = optimizer
@@ -460,7 +492,10 @@ class ReduceLROnPlateau:
 
     def step(self, metrics: float) -> None:
         """Take the next measured value, and reduce the rates if it is time."""
-        value = float(metrics)
+        try:
+            value = float(metrics)
+        except (TypeError, ValueError):
+            raise TypeError(f"metrics: expected one number, got {type(metrics).__name__}") from None
         self.last_epoch += 1
         if self._is_better(value):
             self.best, self.num_bad_epochs = value, 0
@@ -497,10 +532,27 @@ class ReduceLROnPlateau:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from a `state_dict`."""
+        """Continue from a `state_dict`.
+
+        Raises
+        ------
+        TypeError
+            If it, or a part of it, is not of the type that `state_dict` has there.
+        ValueError
+            If it comes from an optimiser with another number of groups, or of another schedule.
+        """
+        check_state("a schedule", state_dict, set(self.state_dict()))
+        check_number("best", state_dict["best"])
+        for name in ("num_bad_epochs", "cooldown_counter", "last_epoch"):
+            check_integer(name, state_dict[name], 0)
+        rates = _rates("lrs", state_dict["lrs"])
+        if len(rates) != len(self.min_lrs):
+            raise ValueError(
+                f"lrs: expected the rates of {len(self.min_lrs)} parameter groups, got {len(rates)}"
+            )
         self.best = float(state_dict["best"])
         self.num_bad_epochs = int(state_dict["num_bad_epochs"])
         self.cooldown_counter = int(state_dict["cooldown_counter"])
         self.last_epoch = int(state_dict["last_epoch"])
-        for group, lr in zip(self.optimizer.param_groups, state_dict["lrs"], strict=True):
+        for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = lr

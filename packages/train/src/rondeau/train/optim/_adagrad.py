@@ -33,6 +33,8 @@ class Adagrad(Optimizer):
 
     Raises
     ------
+    TypeError
+        If an option is no number, or `params` yields no Tensors.
     ValueError
         If a number is negative.
 

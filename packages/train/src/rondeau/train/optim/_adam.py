@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from rondeau.kernels import optimisers
+from rondeau.train._checks import check_number
 from rondeau.train.optim._optimizer import (
     Array,
     Group,
@@ -42,6 +43,8 @@ class Adam(Optimizer):
 
     Raises
     ------
+    TypeError
+        If an option is no number, or `params` yields no Tensors.
     ValueError
         If a number is negative, or a beta is not in [0, 1).
 
@@ -81,7 +84,11 @@ class Adam(Optimizer):
 
     def _check(self, group: Group) -> None:
         check_at_least_zero({"learning rate": group["lr"], "epsilon value": group["eps"]})
-        for i, beta in enumerate(group["betas"]):
+        betas = group["betas"]
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise TypeError(f"betas: expected a pair of numbers, got {betas!r:.80}")
+        for i, beta in enumerate(betas):
+            check_number(f"Invalid beta parameter at index {i}", beta)
             if not 0 <= beta < 1:
                 raise ValueError(f"Invalid beta parameter at index {i}: {beta}; expected 0 <= beta < 1")
         check_at_least_zero({"weight_decay value": group["weight_decay"]})

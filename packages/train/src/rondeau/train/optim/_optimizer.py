@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau import tensor as rt
+from rondeau.train._checks import check_is, check_number, check_state, checked_list
 
 Array = NDArray[Any]
 Group = dict[str, Any]
@@ -17,7 +18,14 @@ Parameters = Iterable[rt.Tensor] | Iterable[Group]
 
 
 def check_at_least_zero(options: Mapping[str, float]) -> None:
-    """Raise ValueError for the first option that is not a number >= 0; the keys are what torch calls them.
+    """Raise for the first option that is not a number >= 0; the keys are what torch calls them.
+
+    Raises
+    ------
+    TypeError
+        If it is no number.
+    ValueError
+        If it is below 0, or NaN.
 
     Examples
     --------
@@ -27,6 +35,7 @@ def check_at_least_zero(options: Mapping[str, float]) -> None:
     ValueError: Invalid learning rate: -1.0; expected a number >= 0
     """
     for name, value in options.items():
+        check_number(f"Invalid {name}", value)
         if not value >= 0:
             raise ValueError(f"Invalid {name}: {value}; expected a number >= 0")
 
@@ -60,7 +69,9 @@ class Optimizer(ABC):
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, "
                 f"but got one {type(params).__name__}; write [tensor]"
             )
-        groups: list[Any] = list(params)
+        if isinstance(params, Mapping):
+            raise TypeError("params: expected an iterable of Tensors or dicts, got one dict; write [dict]")
+        groups = checked_list("params", params, "Tensors or dicts")
         if not groups:
             raise ValueError(
                 "optimizer got an empty parameter list; a generator may have been used up before"
@@ -84,8 +95,8 @@ class Optimizer(ABC):
         if not isinstance(param_group, dict) or "params" not in param_group:
             raise TypeError(f"param_group must be a dict with the key 'params', but got {param_group!r:.80}")
         params = param_group["params"]
-        params = [params] if isinstance(params, rt.Tensor) else list(params)
-        unknown = sorted(set(param_group) - set(self.defaults) - {"params", "initial_lr"})
+        params = [params] if isinstance(params, rt.Tensor) else checked_list("params", params, "Tensors")
+        unknown = sorted(set(param_group) - set(self.defaults) - {"params", "initial_lr"}, key=str)
         if unknown:
             known = ", ".join(self.defaults)
             raise ValueError(f"{type(self).__name__} knows no option {unknown[0]!r}; its options are {known}")
@@ -128,6 +139,7 @@ class Optimizer(ABC):
         """
         loss = None
         if closure is not None:
+            check_is("closure", closure, Callable)  # type: ignore[arg-type]
             with rt.enable_grad():
                 loss = closure()
         for group in self.param_groups:
@@ -167,7 +179,7 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _check(self, group: Group) -> None:
-        """Raise ValueError for an option out of its range."""
+        """Raise TypeError for an option of a wrong type and ValueError for one out of its range."""
 
     @abstractmethod
     def _begin(self, data: Array, group: Group) -> State:
@@ -196,22 +208,25 @@ class Optimizer(ABC):
 
         Raises
         ------
+        TypeError
+            If it, or a part of it, is not of the type that `state_dict` has there.
         ValueError
             If the groups, their sizes or a shape differ from this optimiser's, or something is missing. Nothing is
             changed then.
         """
-        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
-            raise ValueError(
-                "a state dict of an optimizer has the keys 'state' and 'param_groups', "
-                f"got {sorted(state_dict) if isinstance(state_dict, Mapping) else type(state_dict).__name__}"
-            )
-        saved = state_dict["param_groups"]
+        check_state("an optimizer", state_dict, {"state", "param_groups"})
+        check_is("'state' in the state of an optimizer", state_dict["state"], Mapping)
+        saved = checked_list(
+            "'param_groups' in the state of an optimizer", state_dict["param_groups"], "dicts"
+        )
         if len(saved) != len(self.param_groups):
             raise ValueError(
                 "loaded state dict has a different number of parameter groups: "
                 f"expected {len(self.param_groups)}, got {len(saved)}"
             )
         for i, (group, other) in enumerate(zip(self.param_groups, saved, strict=True)):
+            check_state(f"parameter group {i}", other, {"params"})
+            check_is(f"'params' of parameter group {i}", other["params"], list, tuple)
             if len(group["params"]) != len(other["params"]):
                 raise ValueError(
                     f"loaded state dict's parameter group {i} doesn't match the size of the optimizer's group: "
@@ -238,14 +253,26 @@ class Optimizer(ABC):
 
     def _adopt(self, data: Array, index: int, saved: Mapping[str, Any]) -> State:
         """Copy one parameter's saved state: counts as int, averages as arrays like `data`."""
+        check_is(f"loaded state of parameter {index}", saved, Mapping)
         state: State = {}
         for name, value in saved.items():
             if value is None:
                 continue
+            try:
+                array = np.asarray(value)
+                if array.dtype.kind not in "biuf" or (
+                    name == "step" and not (array.size == 1 and np.isfinite(array))
+                ):
+                    raise ValueError
+            except (TypeError, ValueError, RuntimeError):
+                wanted = "one number" if name == "step" else "an array of numbers"
+                raise TypeError(
+                    f"loaded state {name!r} of parameter {index}: expected {wanted}, got {value!r:.80}"
+                ) from None
             if name == "step":
-                state[name] = int(value)
+                state[name] = int(array.item())
                 continue
-            array = np.asarray(value).astype(data.dtype, order="C")
+            array = array.astype(data.dtype, order="C")
             if array.shape != data.shape:
                 raise ValueError(
                     f"loaded state {name!r} of parameter {index}: expected shape {data.shape}, got {array.shape}"

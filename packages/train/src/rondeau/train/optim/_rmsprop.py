@@ -35,6 +35,8 @@ class RMSprop(Optimizer):
 
     Raises
     ------
+    TypeError
+        If an option is no number, or `params` yields no Tensors.
     ValueError
         If a number is negative.
 

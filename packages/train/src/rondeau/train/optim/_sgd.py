@@ -3,6 +3,7 @@
 import numpy as np
 
 from rondeau.kernels import optimisers
+from rondeau.train._checks import check_number
 from rondeau.train.optim._optimizer import Array, Group, Optimizer, Parameters, State, check_at_least_zero
 
 
@@ -33,6 +34,8 @@ class SGD(Optimizer):
 
     Raises
     ------
+    TypeError
+        If an option is no number, or `params` yields no Tensors.
     ValueError
         If a number is negative, or `nesterov` comes without momentum or with dampening.
 
@@ -76,6 +79,7 @@ class SGD(Optimizer):
                 "weight_decay value": group["weight_decay"],
             }
         )
+        check_number("Invalid dampening value", group["dampening"])
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
 
