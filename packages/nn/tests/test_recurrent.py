@@ -736,18 +736,18 @@ def test_hyperparameters_set_to_what_is_no_mapping(value):
         (lambda: nn.GRU(4, 5).begin_state("two"), TypeError, "batch_size should be of type int, got: str"),
         (
             lambda: nn.GRU(4, 5)(zeros(3, 2, 4), lengths=[[1], [2, 3]]),
-            ValueError,
-            "lengths should be an array, got lists that are none",
+            TypeError,
+            "lengths should be a Tensor or an array of numbers, got a list that is none: its rows differ",
         ),
         (
             lambda: nn.GRU(4, 5)(zeros(3, 2, 4), reset=[[True], [True, False]]),
-            ValueError,
-            "reset should be an array, got lists that are none",
+            TypeError,
+            "reset should be a Tensor or an array of numbers, got a list that is none: its rows differ",
         ),
         (
             lambda: nn.GRU(4, 5)(zeros(3, 2, 4), lengths="ab"),
-            ValueError,
-            r"lengths should be 2 integers, got <U2 of shape \(\)",
+            TypeError,
+            "lengths should be a Tensor or an array of numbers, got str",
         ),
         (
             lambda: nn.GRU(4, 5).all_states([[1.0]]),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping
 from typing import Any
 
 from rondeau.kernels.sequence import Cell, Regularisers
+
+from ._checks import check_number
 
 __all__ = ["cell_of_run", "checked_hyperparameters", "scalars_of_run"]
 
@@ -50,8 +51,7 @@ def checked_hyperparameters(cell: Cell, hyperparameters: Any) -> dict[str, float
     for name, value in hyperparameters.items():
         if name not in cell.scalars:
             raise ValueError(f"cell {cell.name} has no scalar {name!r}; its scalars are: {wanted}")
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError(f"hyperparameter {name} should be a number, got {value!r}")
+        check_number(f"hyperparameter {name}", value)
     if hyperparameters.keys() != cell.scalars.keys():
         raise ValueError(f"hyperparameters should have a value for each of: {wanted}")
     return dict(hyperparameters)

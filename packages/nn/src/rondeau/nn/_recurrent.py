@@ -274,7 +274,8 @@ class Recurrent(Module):
         RuntimeError
             If the input's last dimension or the initial states have the wrong size, or there are no steps.
         TypeError
-            If the input is no tensor, or the initial states are not as many tensors as the cell has states.
+            If the input is no tensor, lengths or resets are no numbers, or the initial states are not as many tensors
+            as the cell has states.
         IndexError
             If an integer is not from 0 to I-1.
         """
