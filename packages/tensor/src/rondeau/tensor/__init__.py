@@ -152,6 +152,7 @@ from rondeau.tensor._ops.shape import (
     unflatten,
     unsqueeze,
 )
+from rondeau.tensor._plot_graph import plot_graph
 from rondeau.tensor._random import (
     Generator,
     bernoulli,
@@ -294,6 +295,7 @@ __all__ = [
     "ones_like",
     "outer",
     "permute",
+    "plot_graph",
     "positive",
     "pow",
     "prod",

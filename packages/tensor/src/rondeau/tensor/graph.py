@@ -55,18 +55,13 @@ def draw_graph(
         n1 -> n2
     }
     """
-    if tensor.grad_fn is None and not tensor.requires_grad:
-        raise ValueError(
-            "there is no graph to draw: the tensor was not computed from anything that requires gradients"
-        )
-    assert tensor._node is not None
-    called = {t._node: name for name, t in (names or {}).items() if t._node is not None}
-    nodes = _reachable(tensor._node)
+    nodes = reachable(tensor)
+    called = names_of_nodes(names)
     number = {node: f"n{i}" for i, node in enumerate(nodes)}
     lines = ["digraph {", "    rankdir=LR"]
     for node in nodes:
         if is_leaf_node(node):
-            label, shape = _leaf_label(node, called), "ellipse"
+            label, shape = _escaped(leaf_label(node, called)), "ellipse"
         else:
             label, shape = node.name, "box"
         lines.append(f'    {number[node]} [label="{label}" shape={shape}]')
@@ -82,10 +77,15 @@ def draw_graph(
     return source
 
 
-def _reachable(root: Node) -> list[Node]:
-    """All nodes that lead to `root`, oldest first."""
-    seen = {root}
-    stack = [root]
+def reachable(tensor: Tensor) -> list[Node]:
+    """Return all nodes of a tensor's graph, oldest first; an error if it has none."""
+    if tensor.grad_fn is None and not tensor.requires_grad:
+        raise ValueError(
+            "there is no graph to draw: the tensor was not computed from anything that requires gradients"
+        )
+    assert tensor._node is not None
+    seen = {tensor._node}
+    stack = [tensor._node]
     while stack:
         for parent in stack.pop().parents:
             if parent is not None and parent not in seen:
@@ -94,12 +94,20 @@ def _reachable(root: Node) -> list[Node]:
     return sorted(seen, key=lambda node: node.number)
 
 
-def _leaf_label(node: Node, called: Mapping[Node, str]) -> str:
+def names_of_nodes(names: Mapping[str, Tensor] | None) -> dict[Node, str]:
+    """Return what leaves are called, by their nodes."""
+    return {t._node: name for name, t in (names or {}).items() if t._node is not None}
+
+
+def leaf_label(node: Node, called: Mapping[Node, str]) -> str:
+    """Return a leaf's name, and on a second line its dtype and shape while the tensor lives."""
     tensor = node.holder() if node.holder is not None else None
-    name = called.get(node, "leaf").replace("\\", "\\\\").replace('"', '\\"')
-    if tensor is None:
-        return name
-    return f"{name}\\n{tensor.dtype} ({', '.join(map(str, tensor.shape))})"
+    name = called.get(node, "leaf")
+    return name if tensor is None else f"{name}\n{tensor.dtype} ({', '.join(map(str, tensor.shape))})"
+
+
+def _escaped(label: str) -> str:
+    return label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _write(source: str, path: Path) -> None:
