@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ._checks import as_array, check_integer, check_is
 from ._stream import TokenStream
 
 Batch = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
@@ -31,6 +32,11 @@ class Batches(ABC):
         seed: int = 0,
         offset: int | None = None,
     ) -> None:
+        check_is("stream", stream, TokenStream)
+        numbers = {"batch_size": batch_size, "num_steps": num_steps, "seed": seed, "offset": offset}
+        for name, number in numbers.items():
+            if number is not None or name != "offset":
+                check_integer(name, number)
         if batch_size < 1 or num_steps < 1:
             raise ValueError(f"batch_size and num_steps must be at least 1, got {batch_size} and {num_steps}")
         if seed < 0:
@@ -95,6 +101,7 @@ class Batches(ABC):
             If that sampler was of another kind, or had another batch size, window, offset or length of stream.
         """
         expected = {**self._settings(), "seed": None, "epoch": None, "batch": None}
+        check_is("the state of a sampler", state, Mapping)
         if state.keys() != expected.keys():
             raise ValueError(f"expected the state of a sampler with {sorted(expected)}, got {sorted(state)}")
         for name, value in self._settings().items():
@@ -102,6 +109,12 @@ class Batches(ABC):
                 raise ValueError(
                     f"cannot resume: {name} is {value!r} here, but was {state[name]!r} in the state"
                 )
+        for name in ("seed", "epoch", "batch"):
+            check_integer(f"{name} in the state", state[name])
+        if state["seed"] < 0 or state["epoch"] < 0:
+            raise ValueError(
+                f"expected seed and epoch of 0 or more in the state, got {state['seed']} and {state['epoch']}"
+            )
         if not 0 <= state["batch"] <= len(self):
             raise ValueError(f"expected a batch from 0 to {len(self)} in the state, got {state['batch']}")
         self.seed, self._epoch, self._batch = state["seed"], state["epoch"], state["batch"]
@@ -141,6 +154,8 @@ class SequentialBatches(Batches):
 
     Raises
     ------
+    TypeError
+        If an argument is of another type.
     ValueError
         If a number is out of its range, or the stream is too short for one batch.
 
@@ -193,6 +208,8 @@ class RandomBatches(Batches):
 
     Raises
     ------
+    TypeError
+        If an argument is of another type.
     ValueError
         If a number is out of its range, `order` is no order of windows, or the stream is too short for one batch.
 
@@ -225,9 +242,13 @@ class RandomBatches(Batches):
                 "an order of windows needs a fixed offset, which says how many windows there are"
             )
         windows = self._usable // num_steps
+        numbers = as_array("order", order)
+        if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+            raise TypeError(f"order must be a row of integers, got {numbers.dtype} of shape {numbers.shape}")
+        order = numbers.tolist()
         if len(set(order)) < len(order) or not set(order) <= set(range(windows)) or len(order) < batch_size:
             raise ValueError(
-                f"order must name at least {batch_size} different windows from 0 to {windows - 1}, got {list(order)}"
+                f"order must name at least {batch_size} different windows from 0 to {windows - 1}, got {order}"
             )
         self.order = np.array(order, np.int64)
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ._checks import check_integer, check_is, check_iterable
 from ._text import check_text
-from ._tokenizers import Tokenizer, cut_after_lines
+from ._tokenizers import Tokenizer, checked_tokens, cut_after_lines
 from ._vocab import Vocab
 
 _BLOCK = 1 << 14  # characters encoded by one thread at a time
@@ -55,6 +56,7 @@ class BPETokenizer(Tokenizer):
 
     def __init__(self, model: dict[str, Any]) -> None:
         tokenizers = _tokenizers_package()
+        check_is("model", model, dict)
         try:
             self._model = tokenizers.Tokenizer.from_str(json.dumps(model))
         except Exception as error:  # the package raises no narrower class
@@ -83,6 +85,11 @@ class BPETokenizer(Tokenizer):
             If `vocab_size` is below 256.
         """
         tokenizers = _tokenizers_package()
+        check_iterable("text", text, "str")
+        check_integer("vocab_size", vocab_size)
+        check_integer("min_frequency", min_frequency)
+        if min_frequency < 0:
+            raise ValueError(f"min_frequency must be 0 or more, got {min_frequency}")
         if vocab_size < 256:
             raise ValueError(f"vocab_size must be at least 256, one for each byte; got {vocab_size}")
         split = tokenizers.pre_tokenizers.Split
@@ -111,7 +118,7 @@ class BPETokenizer(Tokenizer):
     def stream(self, tokens: Iterable[str]) -> Iterator[str]:
         """Yield the characters that each token completes; bytes that are no UTF-8 become U+FFFD."""
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        for token in tokens:
+        for token in checked_tokens(tokens):
             yield decode(b"".join(_BYTE_OF.get(c) or c.encode() for c in token))
         yield decode(b"", True)
 
@@ -131,6 +138,7 @@ class BPETokenizer(Tokenizer):
 
     def encode(self, text: str, vocab: Vocab) -> npt.NDArray[np.unsignedinteger[Any]]:
         """Return the index in `vocab` of each token of `text`."""
+        check_is("vocab", vocab, Vocab)
         index_of_id = vocab.indices(self.tokens)
         pieces = [index_of_id[self._ids(piece)] for piece in self._pieces(text)]
         return np.concatenate(pieces) if pieces else np.empty(0, vocab.dtype)

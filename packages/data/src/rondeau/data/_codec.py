@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ._checks import check_is, check_iterable
 from ._json import read_json, write_json
 from ._tokenizers import Tokenizer
 from ._vocab import UNKNOWN, Vocab
@@ -39,6 +40,8 @@ class Codec:
     """
 
     def __init__(self, tokenizer: Tokenizer, vocab: Vocab) -> None:
+        check_is("tokenizer", tokenizer, Tokenizer)
+        check_is("vocab", vocab, Vocab)
         self.tokenizer = tokenizer
         self.vocab = vocab
 
@@ -64,6 +67,8 @@ class Codec:
         min_freq, reserved_tokens, unk_token, order
             As for :class:`Vocab`.
         """
+        check_is("tokenizer", tokenizer, Tokenizer)
+        check_iterable("text", text, "str")
         counts: Counter[str] = Counter()
         for piece in [text] if isinstance(text, str) else text:
             counts.update(tokenizer.count(piece))
@@ -100,6 +105,7 @@ class Codec:
         IndexError
             If an index is none of the vocabulary's.
         """
+        check_iterable("indices", indices, "integers")
         return self.tokenizer.join(self.vocab.to_tokens(indices))
 
     def decode_stream(self, indices: Iterable[int]) -> Iterator[str]:
@@ -110,6 +116,7 @@ class Codec:
         IndexError
             If an index is none of the vocabulary's.
         """
+        check_iterable("indices", indices, "integers")
         return self.tokenizer.stream(map(self.vocab.to_tokens, indices))
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,6 +132,7 @@ class Codec:
         ValueError
             If the dict is not one of those.
         """
+        check_is("fields of a Codec", fields, Mapping)
         if set(fields) != _FIELDS:
             raise ValueError(f"expected the fields 'tokenizer' and 'vocab' of a Codec, got {sorted(fields)}")
         return cls(Tokenizer.from_dict(fields["tokenizer"]), Vocab.from_dict(fields["vocab"]))

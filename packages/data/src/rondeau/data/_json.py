@@ -8,9 +8,12 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
+from ._checks import check_path
+
 
 def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
     """Write an object in UTF-8, the same bytes on every system."""
+    check_path(path)
     Path(path).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8", newline="\n")
 
 
@@ -22,6 +25,7 @@ def read_json(path: str | os.PathLike[str], fields: Set[str]) -> dict[str, Any]:
     ValueError
         If the file is not JSON, or is no object with these fields; the message names the file.
     """
+    check_path(path)
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ._checks import as_array, check_integer, check_is, check_number
 from ._stream import TokenStream
 from ._vocab import Vocab
 
@@ -36,6 +37,8 @@ class NgramTable:
 
     def most_common(self, number: int, vocab: Vocab) -> list[tuple[tuple[str, ...], int]]:
         """Return the `number` most frequent n-grams as tokens, each with its count."""
+        check_integer("number", number)
+        check_is("vocab", vocab, Vocab)
         rows = zip(self.ngrams[:number], self.counts[:number].tolist(), strict=True)
         return [(tuple(vocab.to_tokens(ngram)), count) for ngram, count in rows]
 
@@ -110,7 +113,12 @@ def fit_zipf(counts: npt.ArrayLike, first_rank: int = 1, last_rank: int | None =
     >>> round(fit.exponent, 6), round(fit.intercept - math.log(6000), 6)
     (1.0, 0.0)
     """
-    counts = np.asarray(counts, np.float64)
+    counts = as_array("counts", counts).astype(np.float64)
+    if counts.ndim != 1:
+        raise ValueError(f"counts must be one row, an array of shape (n,); got shape {counts.shape}")
+    check_integer("first_rank", first_rank)
+    if last_rank is not None:
+        check_integer("last_rank", last_rank)
     last_rank = len(counts) if last_rank is None else last_rank
     if not 1 <= first_rank < last_rank <= len(counts):
         raise ValueError(
@@ -164,6 +172,8 @@ class NgramModel:
 
     def __init__(self, tokens: TokenStream | npt.ArrayLike, order: int, *, add_k: float = 1.0) -> None:
         stream = tokens if isinstance(tokens, TokenStream) else TokenStream(tokens)
+        check_integer("order", order)
+        check_number("add_k", add_k)
         if order < 1:
             raise ValueError(f"order must be at least 1, got {order}")
         if not add_k > 0:
@@ -194,7 +204,8 @@ class NgramModel:
         IndexError
             If a token of the history is not below `vocab_size`.
         """
-        before = TokenStream(history, self.vocab_size)[:][max(0, len(np.asarray(history)) - self.order + 1) :]
+        tokens = TokenStream(history, self.vocab_size)[:]
+        before = tokens[max(0, len(tokens) - self.order + 1) :]
         probabilities = self._unigram.copy()
         for level in self._levels[: len(before)]:
             context = 0
@@ -314,6 +325,7 @@ def _keys(ids: npt.NDArray[np.int64], n: int, vocab_size: int) -> npt.NDArray[np
 
 def _count_keys(stream: TokenStream, n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the keys of the stream's n-grams, sorted, and the count of each."""
+    check_integer("n", n)
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     possible = stream.vocab_size**n

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, overload
 import numpy as np
 import numpy.typing as npt
 
+from ._checks import as_array, check_integer, check_iterable, check_number, check_path
 from ._json import read_json, write_json
 
 _MANIFEST = "stream.json"
@@ -61,14 +62,16 @@ class TokenStream:
     dtype: np.dtype[np.unsignedinteger[Any]]
 
     def __init__(self, tokens: npt.ArrayLike, vocab_size: int | None = None) -> None:
-        row = np.asarray(tokens)
+        row = as_array("tokens", tokens)
         if row.ndim != 1:
             raise ValueError(f"expected one row of indices, an array of shape (n,); got shape {row.shape}")
         if row.size == 0:
             row = row.astype(np.uint8)
         if not np.issubdtype(row.dtype, np.integer):
             raise TypeError(f"expected integer indices, got {row.dtype}; encode text with a Codec first")
-        if vocab_size is None:
+        if vocab_size is not None:
+            check_integer("vocab_size", vocab_size)
+        else:
             vocab_size = int(row.max(initial=0)) + 1
         self._fill([_narrowed(row, vocab_size)], 0, row.size, vocab_size, mapped=False)
 
@@ -98,10 +101,14 @@ class TokenStream:
     def __getitem__(self, where: int | slice) -> int | npt.NDArray[np.int64]:
         """Return the index at a position, or those of a slice as a new int64 array."""
         if isinstance(where, slice):
+            for bound in (where.start, where.stop, where.step):
+                if bound is not None:
+                    check_integer("the bound of a slice", bound)
             start, stop, step = where.indices(len(self))
             if step != 1:
                 raise ValueError(f"a stream is read in slices of step 1, got step {step}")
             return self._read(start, max(start, stop))
+        check_integer("position", where)
         start = where + len(self) if where < 0 else where
         if not 0 <= start < len(self):
             raise IndexError(f"position {where} is outside a stream of {len(self):,} tokens")
@@ -128,7 +135,13 @@ class TokenStream:
         ValueError
             If a file of the stream holds an index that is not below `vocab_size`.
         """
-        starts = np.asarray(starts, np.int64)
+        starts = as_array("starts", starts)
+        if starts.ndim != 1 or (starts.size and starts.dtype.kind not in "iu"):
+            raise TypeError(f"starts must be one row of integers, got {starts.dtype} of shape {starts.shape}")
+        starts = starts.astype(np.int64, copy=False)
+        check_integer("length", length)
+        if length < 0:
+            raise ValueError(f"length must be 0 or more, got {length}")
         if starts.size and (starts.min() < 0 or starts.max() + length > len(self)):
             raise IndexError(
                 f"windows of {length} tokens begin between 0 and {len(self) - length} in a stream of {len(self):,} "
@@ -149,6 +162,10 @@ class TokenStream:
 
         Each chunk but the first begins with the last `overlap` tokens before it.
         """
+        check_integer("size", size)
+        check_integer("overlap", overlap)
+        if size < 1 or overlap < 0:
+            raise ValueError(f"size must be at least 1 and overlap 0 or more, got {size} and {overlap}")
         for start in range(0, len(self), size):
             yield self[max(0, start - overlap) : start + size]
 
@@ -160,6 +177,8 @@ class TokenStream:
         IndexError
             Unless ``0 <= start <= stop <= len(self)``.
         """
+        check_integer("start", start)
+        check_integer("stop", stop)
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"expected 0 <= start <= stop <= {len(self)}, got start {start} and stop {stop}")
         section = TokenStream.__new__(TokenStream)
@@ -174,6 +193,7 @@ class TokenStream:
         ValueError
             Unless `fraction` is between 0 and 1.
         """
+        check_number("fraction", fraction)
         if not 0 <= fraction <= 1:
             raise ValueError(f"fraction must be between 0 and 1, got {fraction}")
         cut = int(fraction * len(self))
@@ -210,6 +230,10 @@ class TokenStream:
         TypeError, ValueError, IndexError
             As the constructor, for each chunk.
         """
+        check_path(folder)
+        check_iterable("chunks", chunks, "arrays")
+        check_integer("vocab_size", vocab_size)
+        check_integer("shard_tokens", shard_tokens)
         folder = Path(folder)
         if (folder / _MANIFEST).exists():
             raise FileExistsError(f"{folder} already holds a stream; remove it or choose another folder")
@@ -247,6 +271,7 @@ class TokenStream:
         ValueError
             If a file has another length than was written.
         """
+        check_path(folder)
         folder = Path(folder)
         if not (folder / _MANIFEST).exists():
             raise FileNotFoundError(f"{folder} holds no {_MANIFEST}: no stream was written there to its end")

@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ._checks import check_integer, check_path
+
 _BLOCK = 1 << 20  # characters checked at a time
 _NOT_TEXT = (
     (b"\xff\xfe", "it looks like UTF-16: convert it to UTF-8 first"),
@@ -77,6 +79,8 @@ def read_text_chunks(path: str | os.PathLike[str], chunk_bytes: int = 1 << 24) -
     FileNotFoundError, IsADirectoryError, ValueError
         As :func:`read_text`; that the file is empty, or where it is not UTF-8, is found when it is read.
     """
+    check_path(path)
+    check_integer("chunk_bytes", chunk_bytes)
     path = Path(path)
     if chunk_bytes < 1:
         raise ValueError(f"chunk_bytes must be at least 1, got {chunk_bytes}")

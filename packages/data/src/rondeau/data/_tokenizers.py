@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from ._checks import check_is, check_iterable
 from ._text import check_text
 from ._vocab import Vocab
 
@@ -37,6 +38,7 @@ def d2l_lines(text: str) -> list[str]:
     >>> d2l_lines("The Time Machine,\nby H. G. Wells [1898]\n")
     ['the time machine', 'by h g wells']
     """
+    check_text(text)
     # One byte for each character: a lower-case letter, a space or a line end. (Regular expressions are 7 times slower.)
     signs = np.frombuffer(text.encode("ascii", "replace").translate(_D2L_SIGNS), np.uint8)
     for neighbour in (slice(None, -2), slice(2, None)):
@@ -94,6 +96,7 @@ class Tokenizer(ABC):
         -------
         ndarray of shape (number of tokens,) and type `vocab.dtype`
         """
+        check_is("vocab", vocab, Vocab)
         pieces = [vocab.indices(self.split(piece)) for piece in self._pieces(text)]
         return np.concatenate(pieces) if pieces else np.empty(0, vocab.dtype)
 
@@ -110,9 +113,10 @@ class Tokenizer(ABC):
         ValueError
             If its name is that of no tokenizer, or its fields are not those of that tokenizer.
         """
+        check_is("fields of a Tokenizer", fields, Mapping)
         rest = dict(fields)
         name = rest.pop("tokenizer", None)
-        if name not in Tokenizer._kinds:
+        if not isinstance(name, str) or name not in Tokenizer._kinds:
             raise ValueError(f"expected 'tokenizer' to be one of {sorted(Tokenizer._kinds)}, got {name!r}")
         kind = Tokenizer._kinds[name]
         if rest.keys() != signature(kind).parameters.keys():
@@ -167,7 +171,7 @@ class CharTokenizer(Tokenizer):
 
     def stream(self, tokens: Iterable[str]) -> Iterator[str]:
         """Yield the tokens as they are."""
-        yield from tokens
+        yield from checked_tokens(tokens)
 
     def fields(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -185,6 +189,7 @@ class CharTokenizer(Tokenizer):
 
     def encode(self, text: str, vocab: Vocab) -> npt.NDArray[np.unsignedinteger[Any]]:
         """Return the index in `vocab` of each character of `text`, looked up in a table of code points."""
+        check_is("vocab", vocab, Vocab)
         table = _index_of_code_point(vocab)
         pieces = []
         for codes in self._code_points(text):
@@ -256,7 +261,7 @@ class WordTokenizer(Tokenizer):
     def stream(self, tokens: Iterable[str]) -> Iterator[str]:
         """Yield each token, after a space where it follows a word on its line."""
         within_line = False
-        for token in tokens:
+        for token in checked_tokens(tokens):
             ends_line = token == "\n"
             yield " " + token if within_line and not ends_line else token
             within_line = not ends_line
@@ -293,6 +298,8 @@ class RegexTokenizer(Tokenizer):
     name = "regex"
 
     def __init__(self, pattern: str = r" ?\w+| ?[^\w\s]+|\s", separator: str = "") -> None:
+        check_is("pattern", pattern, str)
+        check_is("separator", separator, str)
         try:
             self._regex = re.compile(pattern)
         except re.error as error:
@@ -307,7 +314,7 @@ class RegexTokenizer(Tokenizer):
     def stream(self, tokens: Iterable[str]) -> Iterator[str]:
         """Yield each token, after the separator where it is not the first."""
         before = ""
-        for token in tokens:
+        for token in checked_tokens(tokens):
             yield before + token
             before = self.separator
 
@@ -323,11 +330,21 @@ class RegexTokenizer(Tokenizer):
 
     def encode(self, text: str, vocab: Vocab) -> npt.NDArray[np.unsignedinteger[Any]]:
         """Return the index in `vocab` of each token of `text`."""
+        check_is("vocab", vocab, Vocab)
         return vocab.indices(self._matches(text))
 
     def _matches(self, text: str) -> Iterator[str]:
         check_text(text)
         return filter(None, map(itemgetter(0), self._regex.finditer(text)))
+
+
+def checked_tokens(tokens: Iterable[str]) -> Iterator[str]:
+    """Yield tokens one by one; TypeError where one is no string."""
+    check_iterable("tokens", tokens, "str")
+    for token in tokens:
+        if not isinstance(token, str):
+            raise TypeError(f"tokens must be strings, got {type(token).__name__}: {token!r:.80}")
+        yield token
 
 
 def cut_after_lines(text: str, size: int) -> Iterator[str]:
@@ -342,7 +359,7 @@ def cut_after_lines(text: str, size: int) -> Iterator[str]:
 def _normalisation(name: str | None) -> Callable[[str], list[str]] | None:
     if name is None:
         return None
-    if name not in NORMALISATIONS:
+    if not isinstance(name, str) or name not in NORMALISATIONS:
         raise ValueError(f"normalise must be None or one of {sorted(NORMALISATIONS)}, got {name!r}")
     return NORMALISATIONS[name]
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
+from ._checks import check_integer, check_is, check_iterable
 from ._json import read_json, write_json
 
 UNKNOWN = "<unk>"
@@ -64,7 +65,7 @@ class Vocab:
     Raises
     ------
     TypeError
-        If a token is no string.
+        If a token is no string, a count or `min_freq` no integer, or `tokens` nothing of the above.
     ValueError
         If a reserved token is given twice, or `min_freq` or `order` is not one of the above.
 
@@ -93,6 +94,7 @@ class Vocab:
         unk_token: str | None = UNKNOWN,
         order: Literal["frequency", "token"] = "frequency",
     ) -> None:
+        check_integer("min_freq", min_freq)
         if min_freq < 0:
             raise ValueError(f"min_freq must be 0 or more, got {min_freq}")
         if order not in ("frequency", "token"):
@@ -101,8 +103,11 @@ class Vocab:
             raise TypeError(
                 f"reserved_tokens must be a sequence of tokens, got the string {reserved_tokens!r}"
             )
+        check_iterable("reserved_tokens", reserved_tokens, "tokens")
         counts = _count(tokens)
         special = [*([] if unk_token is None else [unk_token]), *reserved_tokens]
+        for token in special:
+            _check_token(token)
         kept = (token for token in counts.keys() - set(special) if counts[token] >= min_freq)
         ordinary = sorted(kept)
         if order == "frequency":
@@ -111,8 +116,7 @@ class Vocab:
 
     def _fill(self, tokens: Sequence[str], counts: Mapping[str, int], unk_token: str | None) -> None:
         for token in tokens:
-            if not isinstance(token, str):
-                raise TypeError(f"tokens must be strings, got {type(token).__name__}: {token!r}")
+            _check_token(token)
         self._index = _Index(zip(tokens, itertools.count()))
         if len(self._index) < len(tokens):
             twice = next(token for token, times in Counter(tokens).items() if times > 1)
@@ -126,7 +130,7 @@ class Vocab:
         return len(self.tokens)
 
     def __contains__(self, token: object) -> bool:
-        return token in self._index
+        return isinstance(token, str) and token in self._index
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.tokens)
@@ -163,7 +167,11 @@ class Vocab:
         KeyError
             If a token is not in the vocabulary and there is no unknown token.
         """
-        return np.fromiter(map(self._index.__getitem__, tokens), self.dtype)
+        check_iterable("tokens", tokens, "tokens")
+        try:
+            return np.fromiter(map(self._index.__getitem__, tokens), self.dtype)
+        except TypeError as error:  # a list, say, which no dict looks up
+            raise TypeError(f"tokens must be strings, got one that is not: {error}") from None
 
     @overload
     def to_tokens(self, indices: int | np.integer[Any]) -> str: ...
@@ -181,9 +189,14 @@ class Vocab:
         """
         if isinstance(indices, np.ndarray):
             indices = indices.tolist()
-        if isinstance(indices, Iterable):
+        if isinstance(indices, Iterable) and not isinstance(indices, str | bytes):
             return [self.to_tokens(index) for index in indices]
-        index = operator.index(indices)
+        try:
+            index = operator.index(indices)
+        except TypeError:
+            raise TypeError(
+                f"expected an index or a sequence of indices, got {type(indices).__name__}: {indices!r:.80}"
+            ) from None
         if not 0 <= index < len(self.tokens):
             raise IndexError(
                 f"expected an index from 0 to {len(self) - 1} (the vocabulary's last), got {index}"
@@ -204,9 +217,14 @@ class Vocab:
         ValueError
             If the dict is not one of those.
         """
+        check_is("fields of a Vocab", fields, Mapping)
         if set(fields) != _FIELDS:
             raise ValueError(f"expected the fields {sorted(_FIELDS)} of a Vocab, got {sorted(fields)}")
         tokens, counts, unk_token = fields["tokens"], fields["counts"], fields["unk_token"]
+        check_is("tokens of a Vocab", tokens, list, tuple)
+        check_is("counts of a Vocab", counts, list, tuple)
+        for count in counts:
+            check_integer("a count", count)
         if len(tokens) != len(counts) or unk_token not in [None, *tokens]:
             raise ValueError(
                 f"expected a count for each token, and unk_token among the tokens; "
@@ -232,12 +250,24 @@ class Vocab:
         return cls.from_dict(read_json(path, _FIELDS))
 
 
+def _check_token(token: Any) -> None:
+    if not isinstance(token, str):
+        raise TypeError(f"tokens must be strings, got {type(token).__name__}: {token!r}")
+
+
 def _count(tokens: Iterable[Any]) -> Mapping[str, int]:
     if isinstance(tokens, Mapping):
+        for token, count in tokens.items():
+            _check_token(token)
+            check_integer(f"the count of {token!r}", count)
         return tokens
+    check_iterable("tokens", tokens, "tokens, or of lines of them")
     tokens = iter(tokens)
     first = next(tokens, None)
     if first is None:
         return {}
     tokens = itertools.chain([first], tokens)
-    return Counter(tokens if isinstance(first, str) else itertools.chain.from_iterable(tokens))
+    try:
+        return Counter(tokens if isinstance(first, str) else itertools.chain.from_iterable(tokens))
+    except TypeError as error:  # from the iteration: a number among lines, or a token that no dict counts
+        raise TypeError(f"expected tokens (strings), or lines of tokens, but {error}") from None
