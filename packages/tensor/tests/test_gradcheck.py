@@ -35,6 +35,14 @@ def test_passes_where_it_is_right():
     assert rt.gradgradcheck(right, leaf(1.0, -2.0))
 
 
+def test_a_graph_recorded_before_can_still_be_walked():
+    x = leaf(1.0, -2.0)
+    before = (x * x).sum()
+    assert rt.gradcheck(right, x)
+    before.backward()
+    assert x.grad.tolist() == [2.0, -4.0]
+
+
 @pytest.mark.parametrize(
     "derivative",
     [
