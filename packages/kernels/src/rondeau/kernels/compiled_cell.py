@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels.cell import CellError, Graph, Regularisers, Schedule, schedule, trace
-from rondeau.kernels.cell.trace import scalars_of
+from rondeau.kernels.cell import CellError, Graph, Regularisers, Schedule, scalars_of, schedule, trace
 from rondeau.kernels.targets import cpu_emit
 
 __all__ = ["Cell"]

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from rondeau.kernels.cell.derive import derive
+from rondeau.kernels.cell.graph import Graph, Rank
 from rondeau.kernels.cell.timeline import Place, Program, build_program
-from rondeau.kernels.cell.trace import Graph, Rank
 
 __all__ = ["Operand", "Schedule", "Slot", "schedule"]
 

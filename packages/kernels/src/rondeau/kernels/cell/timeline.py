@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from rondeau.kernels.cell.trace import OPERATIONS, Graph, Rank
+from rondeau.kernels.cell.graph import OPERATIONS, Graph, Rank
 
 __all__ = ["Loop", "Phase", "Place", "Program", "build_program"]
 
