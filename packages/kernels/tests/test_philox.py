@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rondeau.kernels import philox
-from rondeau.kernels.cache import kernel_njit
+from rondeau.kernels.compiling import kernel_njit
 
 WORD = st.integers(0, 2**32 - 1)
 KEY = st.integers(0, 2**64 - 1)

@@ -23,7 +23,7 @@ import numpy as np
 from numba import prange
 
 from rondeau.kernels import threads
-from rondeau.kernels.cache import cached_njit
+from rondeau.kernels.compiling import cached_njit
 
 __all__ = ["adagrad", "adam", "amsgrad", "launch", "rmsprop", "sgd", "sgd_momentum"]
 

@@ -19,7 +19,7 @@ from numba import prange, types
 from numpy.typing import ArrayLike, NDArray
 
 from rondeau.kernels import threads
-from rondeau.kernels.cache import cached_njit, kernel_njit
+from rondeau.kernels.compiling import cached_njit, kernel_njit
 
 __all__ = [
     "CONSTANT_OVER_TIME",

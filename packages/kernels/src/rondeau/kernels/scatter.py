@@ -7,7 +7,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from rondeau.kernels import threads
-from rondeau.kernels.cache import cached_njit
+from rondeau.kernels.compiling import cached_njit
 
 __all__ = ["add_rows"]
 

@@ -24,7 +24,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from rondeau.kernels.cache import cached_njit, need_symbol, provide_symbol
+from rondeau.kernels.compiling import cached_njit
+from rondeau.kernels.linking import need_symbol, provide_symbol
 from rondeau.kernels.product.tiles import TILE, Tile
 
 __all__ = ["advance", "compute_tile", "lanes_of", "pointer_at", "pointer_to", "vector_name", "write_tiles"]

@@ -10,7 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import DTypeLike
 
-from rondeau.kernels.cache import cached_njit
+from rondeau.kernels.compiling import cached_njit
 from rondeau.kernels.product.microkernel import lanes_of, vector_name
 
 __all__ = ["peak_flops"]

@@ -1,6 +1,6 @@
 """The products of a table of `blocks`, for use inside kernels: packing, from operands to slots, and back."""
 
-from rondeau.kernels.cache import kernel_njit
+from rondeau.kernels.compiling import kernel_njit
 from rondeau.kernels.product import num_panels, pack_panels, product_rows
 from rondeau.kernels.targets.blocks import COLUMN, GATES, RECURRENT
 

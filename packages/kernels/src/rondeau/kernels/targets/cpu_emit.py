@@ -31,9 +31,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from rondeau.kernels import philox, scalar
-from rondeau.kernels.cache import address_of, cached_njit, kernel_njit
 from rondeau.kernels.cell.schedule import Schedule, Slot
 from rondeau.kernels.cell.timeline import Place, Program, Read, Write
+from rondeau.kernels.compiling import address_of, cached_njit, kernel_njit
 from rondeau.kernels.targets.lanes import lanes
 
 __all__ = [
