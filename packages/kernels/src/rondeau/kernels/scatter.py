@@ -51,7 +51,7 @@ def add_rows(
     Raises
     ------
     TypeError
-        If dtypes do not fit.
+        If an argument is no array, or dtypes do not fit.
     ValueError
         If shapes do not fit, or the table is not writable and C-contiguous.
     IndexError
@@ -64,7 +64,10 @@ def add_rows(
     >>> table.tolist()
     [[2.0], [0.0], [5.0]]
     """
-    ids = np.ascontiguousarray(ids)
+    for name, array in (("rows", rows), ("ids", ids), ("table", table)):
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"add_rows expected {name} to be a numpy array, got {type(array).__name__}")
+    ids = np.ascontiguousarray(ids) if ids.ndim else ids
     if table.dtype not in _DTYPES or rows.dtype != table.dtype or ids.dtype != np.int64:
         raise TypeError(
             "add_rows expected rows and table both float32 or both float64, and ids of int64, got "

@@ -75,7 +75,10 @@ def peak_flops(dtype: DTypeLike = np.float32) -> float:
     >>> peak_flops("float64") > 0
     True
     """
-    kind = np.dtype(dtype)
+    try:
+        kind = np.dtype(dtype)
+    except (TypeError, ValueError):
+        raise TypeError(f"peak_flops expected float32 or float64, got {dtype!r}") from None
     if kind not in (np.float32, np.float64):
         raise TypeError(f"peak_flops expected float32 or float64, got {kind}")
     element = types.float32 if kind == np.float32 else types.float64
