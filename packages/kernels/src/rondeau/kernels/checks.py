@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rondeau.kernels import philox
 from rondeau.kernels.compiled_cell import Cell
+from rondeau.kernels.dtypes import ELEMENTS
 from rondeau.kernels.layout import Layout
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def is_count(value: Any, at_least: int) -> bool:
@@ -131,7 +131,7 @@ def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
     if not hasattr(weights, "weight_ih"):
         raise TypeError(f"weights expected Weights of rondeau.kernels.sequence, got {type(weights).__name__}")
     weight_ih = weights.weight_ih
-    if not isinstance(weight_ih, np.ndarray) or weight_ih.dtype not in _DTYPES:
+    if not isinstance(weight_ih, np.ndarray) or weight_ih.dtype not in ELEMENTS:
         got = weight_ih.dtype if isinstance(weight_ih, np.ndarray) else type(weight_ih).__name__
         raise TypeError(f"weight_ih expected an array of float32 or float64, got {got}")
     dtype, gates, recurrent = weight_ih.dtype, len(cell.gates), len(cell.recurrent)

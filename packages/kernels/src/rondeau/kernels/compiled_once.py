@@ -10,11 +10,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from rondeau.kernels.compiling import address_of, cached_njit
+from rondeau.kernels.dtypes import ELEMENTS
 from rondeau.kernels.linking import need_symbol, provide_symbol
 
 __all__ = ["compiled_once"]
-
-_ELEMENTS = (types.float32, types.float64)
 
 
 def compiled_once(signature_of: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Any]:
@@ -37,7 +36,9 @@ def compiled_once(signature_of: Callable[[Any], Any]) -> Callable[[Callable[...,
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = cached_njit(function)
-        signatures = {f"rondeau_{function.__name__.strip('_')}_{e}": signature_of(e) for e in _ELEMENTS}
+        signatures = {
+            f"rondeau_{function.__name__.strip('_')}_{e}": signature_of(e) for e in ELEMENTS.values()
+        }
 
         for symbol, signature in signatures.items():
             provide_symbol(symbol, functools.partial(address_of, dispatcher, signature))

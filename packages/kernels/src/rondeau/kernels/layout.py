@@ -208,8 +208,6 @@ class Layout:
         """Where in a state's storage the states after each row lie, in row order."""
         return self._rows_from_zero if reverse else slice(self.batch_size, None)
 
-    output_rows = after_rows
-
     def rows_after_first_step(self, reverse: bool) -> slice:
         """Which rows do not belong to the step that runs first."""
         if not self.num_steps:

@@ -26,12 +26,12 @@ from numba import prange
 
 from rondeau.kernels import threads
 from rondeau.kernels.compiling import cached_njit
+from rondeau.kernels.dtypes import ELEMENTS
 
 __all__ = ["adagrad", "adam", "amsgrad", "launch", "rmsprop", "sgd", "sgd_momentum"]
 
 # Below so many elements one thread is done before a second one is awake; on a busy machine that takes milliseconds.
 _ALONE = 16384
-_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 # The place among the arrays of the one that is only read; the averages follow it.
 _GRADIENT = 1
 
@@ -220,7 +220,7 @@ def launch(kernel: Kernel, *arrays: np.ndarray[Any, Any], **scalars: float | boo
     _check_arguments(kernel, arrays, scalars)
     first = arrays[0]
     for i, array in enumerate(arrays):
-        if array.dtype != first.dtype or array.dtype not in _DTYPES:
+        if array.dtype != first.dtype or array.dtype not in ELEMENTS:
             raise TypeError(
                 "an update expected arrays all of float32 or all of float64, "
                 f"got {', '.join(str(a.dtype) for a in arrays)}; convert with astype"

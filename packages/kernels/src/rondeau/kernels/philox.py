@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rondeau.kernels import threads
 from rondeau.kernels.compiling import cached_njit, kernel_njit
+from rondeau.kernels.dtypes import ELEMENTS
 
 __all__ = [
     "CONSTANT_OVER_TIME",
@@ -54,7 +55,6 @@ _ROUNDS = 10
 
 _PER_ELEMENT = 64
 """Multiply-adds that take as long as drawing one element."""
-_KINDS = {np.dtype(np.float32): types.float32, np.dtype(np.float64): types.float64}
 
 
 def philox4x32(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
@@ -250,7 +250,7 @@ def _mask_rows(x, times, batches, key, stream, threshold, scale, out, shares):  
 @functools.cache
 def _entry(kernel: Any, dtype: np.dtype[Any]) -> Any:
     """Compile, or load, a kernel for one dtype: `_fill_rows`, or `_mask_rows`, which has a matrix more."""
-    real, places = _KINDS[dtype], types.Array(types.int64, 1, "C")
+    real, places = ELEMENTS[dtype], types.Array(types.int64, 1, "C")
     matrix = types.Array(real, 2, "C")
     before = [types.Array(real, 2, "C", readonly=True)] if kernel is _mask_rows else []
     return kernel.compile(
@@ -350,7 +350,7 @@ def _launch(
 ) -> None:
     """Check what both kernels are given, and run one."""
     _check_array(name, "an array to write to", out)
-    if out.dtype not in _KINDS:
+    if out.dtype not in ELEMENTS:
         raise TypeError(f"{name} expected to write float32 or float64, got {out.dtype}; convert with astype")
     if out.ndim != 2 or not (out.flags.c_contiguous and out.flags.writeable):
         raise ValueError(

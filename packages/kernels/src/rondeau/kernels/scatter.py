@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from rondeau.kernels import threads
 from rondeau.kernels.compiling import cached_njit
+from rondeau.kernels.dtypes import ELEMENTS
 
 __all__ = ["add_rows"]
 
 # Columns that a thread takes: a cut that does not depend on the number of threads. Every element of the table is one
 # thread's, which adds to it in one order of rows, so the bits are the same for any number of threads.
 _COLUMNS = 64
-_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 _PER_ELEMENT = 8
 """Multiply-adds that take as long as adding one element to memory."""
@@ -68,7 +68,7 @@ def add_rows(
         if not isinstance(array, np.ndarray):
             raise TypeError(f"add_rows expected {name} to be a numpy array, got {type(array).__name__}")
     ids = np.ascontiguousarray(ids) if ids.ndim else ids
-    if table.dtype not in _DTYPES or rows.dtype != table.dtype or ids.dtype != np.int64:
+    if table.dtype not in ELEMENTS or rows.dtype != table.dtype or ids.dtype != np.int64:
         raise TypeError(
             "add_rows expected rows and table both float32 or both float64, and ids of int64, got "
             f"{rows.dtype}, {table.dtype} and {ids.dtype}; convert with astype"
