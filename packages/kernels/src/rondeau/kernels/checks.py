@@ -84,8 +84,6 @@ def _check_settings(settings: Any) -> None:
             raise ValueError(
                 f"{name} of the settings expected an integer from 0 to {most} - 1, got {value!r}"
             )
-    if not is_count(settings.num_heads, at_least=1):
-        raise ValueError(f"num_heads expected a number of heads, at least 1, got {settings.num_heads!r}")
 
 
 def state_widths(cell: Cell, weights: Weights) -> tuple[int, ...]:
@@ -141,10 +139,10 @@ def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
         )
     rows, width = weight_ih.shape
     H = P = rows // gates
+    if not is_count(heads, at_least=1) or H % heads:
+        raise ValueError(f"num_heads expected a divisor of the {H} hidden units, got {heads!r}")
     if weights.weight_hr is not None:
         P = _checked_projection(cell, weights.weight_hr, heads)
-    if H % heads:
-        raise ValueError(f"num_heads expected a divisor of the {H} hidden units, got {heads!r}")
     shapes = {
         "weight_ih": (rows, width),
         "weight_hh": (recurrent * H, P if heads == 1 else H // heads),

@@ -80,9 +80,8 @@ class Stepper:
         head: tuple[Array, Array | None] | None = None,
     ) -> None:
         if not isinstance(layers, tuple | list) or not layers:
-            raise ValueError(
-                f"a stepper expected a list of Weights, of at least one layer, got {layers!r:.80}"
-            )
+            got = "none" if isinstance(layers, tuple | list) else type(layers).__name__
+            raise ValueError(f"a stepper expected the weights of at least one layer, got {got}")
         for kind in ("mask", "uniform"):
             if cell.plan.has_input(kind):
                 raise ValueError(
