@@ -8,9 +8,8 @@ import pytest
 
 from rondeau import tensor as rt
 from rondeau.kernels import philox
-from rondeau.kernels.targets.driver_arguments import MASK_STREAM
 from rondeau.nn._masks import draw_key
-from rondeau.nn._recurrent import _BETWEEN_STREAM, _STREAMS, _WEIGHT_STREAM
+from rondeau.nn._streams import BETWEEN_LAYERS, RECURRENT_DROPOUT, RECURRENT_WEIGHTS, first_stream
 
 torch = pytest.importorskip("torch")
 
@@ -32,7 +31,7 @@ class Masks:
         self._layer, self._rows, self._key = layer, np.arange(B)[:, None], call_key(seed)
 
     def _uniforms(self, depth, direction, stream, times, rows, width):
-        first = _STREAMS * (depth * self._layer.num_directions + direction)
+        first = first_stream(depth * self._layer.num_directions + direction)
         return philox.uniforms(self._key, first + stream, times, rows, np.arange(width))
 
     @property
@@ -44,7 +43,9 @@ class Masks:
     def recurrent_masks(self, depth, direction):
         """Return what multiplies all that enters the recurrent matrices: (B, P), the same at every step."""
         width = self._layer.proj_size or self._layer.hidden_size
-        drawn = self._uniforms(depth, direction, MASK_STREAM, philox.CONSTANT_OVER_TIME, self._rows, width)
+        drawn = self._uniforms(
+            depth, direction, RECURRENT_DROPOUT, philox.CONSTANT_OVER_TIME, self._rows, width
+        )
         return kept(drawn, self._layer.recurrent_dropout)
 
     def after_step(self, depth, direction):
@@ -67,7 +68,7 @@ class Masks:
             for direction in range(self._layer.num_directions):
                 name = f"weight_hh_l{depth}" + "_reverse" * direction
                 rows, columns = named[name].shape
-                place = _WEIGHT_STREAM, philox.CONSTANT_OVER_TIME, np.arange(rows)[:, None]
+                place = RECURRENT_WEIGHTS, philox.CONSTANT_OVER_TIME, np.arange(rows)[:, None]
                 drawn = self._uniforms(depth, direction, *place, columns)
                 masked[name] = named[name] * kept(drawn, self._layer.weight_dropout)
         return masked
@@ -75,7 +76,7 @@ class Masks:
     def between_layers(self, depth, x):
         """Return the input (T, B, D*P) of a layer above the first."""
         times = np.arange(len(x))[:, None, None]
-        drawn = self._uniforms(depth, 0, _BETWEEN_STREAM, times, self._rows, x.shape[-1])
+        drawn = self._uniforms(depth, 0, BETWEEN_LAYERS, times, self._rows, x.shape[-1])
         return x * kept(drawn, self._layer.dropout)
 
 

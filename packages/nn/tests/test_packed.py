@@ -192,7 +192,16 @@ def test_invert_permutation():
             ValueError,
             r"sequence 0 has \* = \(2, 4\), sequence 1 has \(4,\)",
         ),
-        (lambda x: pad_sequence([1.0]), TypeError, r"expects Tensors of shape \(length, \*\), got 1.0"),
+        (
+            lambda x: pad_sequence([1.0]),
+            TypeError,
+            "pad_sequence: sequences should be an iterable of Tensors, but number 0 is float",
+        ),
+        (
+            lambda x: pad_sequence([rt.tensor(1.0)]),
+            TypeError,
+            r"expects Tensors of shape \(length, \*\), got tensor\(1",
+        ),
         (
             lambda x: pad_sequence([x], padding_side="x"),
             RuntimeError,

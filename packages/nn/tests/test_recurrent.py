@@ -600,6 +600,23 @@ def test_what_is_no_cell_is_refused():
         nn.Recurrent(lambda x, r, s: x.h, 3, 4)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "step", "message"),
+    [
+        ({"gates": 1}, plain_step, r"gates expected a tuple of names, got 1: write @nn\.recurrent_cell"),
+        ({"gates": "h"}, plain_step, "gates expected a tuple of names, got 'h'"),
+        ({"states": None}, plain_step, "states expected a tuple of names, got None"),
+        ({"params": ["peephole"]}, plain_step, "params expected a mapping of names to what initialises them"),
+        ({"name": 7}, plain_step, "name expected a string, got 7"),
+        ({}, "nonsense", "a cell is made of a function step.x, r, s., got 'nonsense'"),
+        ({}, None, "a cell is made of a function"),
+    ],
+)
+def test_what_no_cell_is_made_of_is_refused(arguments, step, message):
+    with pytest.raises(TypeError, match=message):
+        nn.recurrent_cell(**{"gates": ("h",), "states": ("h",)} | arguments)(step)
+
+
 # -- memory ----------------------------------------------------------------------------------------
 
 
@@ -628,6 +645,15 @@ def zeros(*shape, dtype="float32"):
     return rt.zeros(*shape, dtype=dtype)
 
 
+@pytest.mark.parametrize("value", [None, 0.5, "leak", np.ones(2)])
+def test_hyperparameters_set_to_what_is_no_mapping(value):
+    layer = nn.GRU(4, 5)
+    layer.hyperparameters = value
+    for call in (lambda: layer(zeros(3, 2, 4)), layer.stepper):
+        with pytest.raises(TypeError, match="hyperparameters should be a mapping of names to numbers"):
+            call()
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -652,6 +678,83 @@ def zeros(*shape, dtype="float32"):
         (lambda: nn.LSTM(0, 5), ValueError, "input_size must be greater than zero, got 0"),
         (lambda: nn.LSTM(4, 5, 0), ValueError, "num_layers must be greater than zero, got 0"),
         (lambda: nn.LSTM(4, 5.0), TypeError, "hidden_size should be of type int, got: float"),
+        (lambda: nn.GRU(4, 5, bias=[1, 2]), TypeError, r"bias should be True or False, got \[1, 2\]"),
+        (lambda: nn.GRU(4, 5, 1, True, "yes"), TypeError, "batch_first should be True or False, got 'yes'"),
+        (lambda: nn.GRUCell(4, 5, None), TypeError, "bias should be True or False, got None"),
+        (
+            lambda: nn.RNN(4, 5, nonlinearity=["tanh"]),
+            ValueError,
+            r"Unknown nonlinearity '\['tanh'\]'. Select from 'tanh' or 'relu'.",
+        ),
+        (
+            lambda: nn.RNN(4, 5, proj_size=np.ones(2)),
+            ValueError,
+            "proj_size argument is only supported for LSTM",
+        ),
+        (
+            lambda: nn.LSTM(4, 5, proj_size="one"),
+            ValueError,
+            "proj_size should be a positive integer or zero",
+        ),
+        (
+            lambda: nn.LSTM(4, 5, zoneout=[0.5]),
+            ValueError,
+            r"zoneout should be a number in range .* got \[0.5\]",
+        ),
+        (lambda: nn.LSTM(4, 5, zoneout={"h": "often"}), ValueError, "zoneout should be a number in range"),
+        (
+            lambda: nn.LSTM(4, 5, hyperparameters=0.5),
+            TypeError,
+            "hyperparameters should be a mapping of names to numbers, got 0.5; the scalars of cell lstm are: none",
+        ),
+        (
+            lambda: nn.LSTM(4, 5, hyperparameters="leak"),
+            TypeError,
+            "hyperparameters should be a mapping of names to numbers, got 'leak'",
+        ),
+        (
+            lambda: nn.LSTM(4, 5, proj_size=2, recurrent_dropout=0.25),
+            ValueError,
+            "recurrent_dropout=0.25 masks 5 hidden units .* 2 features with proj_size=2: leave one of them out",
+        ),
+        (
+            lambda: nn.LSTM(4, 5, proj_size=2, zoneout=0.25),
+            ValueError,
+            "zoneout of the state h keeps old values .*: name the other states",
+        ),
+        (
+            lambda: nn.GRU(4, 5, bptt_truncate=[1]),
+            ValueError,
+            "bptt_truncate should be None or a number of steps",
+        ),
+        (
+            lambda: nn.GRU(4, 5, checkpoint_every=0),
+            ValueError,
+            "checkpoint_every should be None or a number of steps, at least 1, got 0",
+        ),
+        (lambda: nn.GRU(4, 5).begin_state(-1), ValueError, "batch_size must be at least 0, got -1"),
+        (lambda: nn.GRU(4, 5).begin_state("two"), TypeError, "batch_size should be of type int, got: str"),
+        (
+            lambda: nn.GRU(4, 5)(zeros(3, 2, 4), lengths=[[1], [2, 3]]),
+            ValueError,
+            "lengths should be an array, got lists that are none",
+        ),
+        (
+            lambda: nn.GRU(4, 5)(zeros(3, 2, 4), reset=[[True], [True, False]]),
+            ValueError,
+            "reset should be an array, got lists that are none",
+        ),
+        (
+            lambda: nn.GRU(4, 5)(zeros(3, 2, 4), lengths="ab"),
+            ValueError,
+            r"lengths should be 2 integers, got <U2 of shape \(\)",
+        ),
+        (
+            lambda: nn.GRU(4, 5).all_states([[1.0]]),
+            TypeError,
+            "input should be a Tensor or a PackedSequence, got list",
+        ),
+        (lambda: nn.GRU(4, 5)(zeros(3, 2, 4), {}), TypeError, r"hx should be a Tensor, got \(dict\)"),
         (
             lambda: nn.RNN(4, 5, nonlinearity="x"),
             ValueError,

@@ -135,3 +135,36 @@ def test_second_derivatives_of_a_shared_layer_equal_pytorchs(name):
     pairs += [(p.grad, q.grad) for p, q in zip(ours.parameters(), theirs.parameters(), strict=True)]
     for g, e in pairs:
         np.testing.assert_allclose(g.numpy(), e.numpy(), rtol=0, atol=1e-10 * np.abs(e.numpy()).max())
+
+
+@pytest.mark.parametrize(
+    ("B", "keywords"),
+    [
+        (0, {}),
+        (0, {"lengths": []}),
+        (0, {"reset": np.zeros((3, 0), bool)}),
+        (2, {"lengths": [0, 0]}),
+    ],
+)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_batch_without_a_step_differentiated_twice(B, keywords, bidirectional):
+    layer = nn.LSTM(2, 3, 2, bidirectional=bidirectional, dtype="float64")
+    x = rt.ones(3, B, 2, dtype="float64", requires_grad=True)
+    start = tuple(state.requires_grad_() for state in layer.begin_state(B))
+    output, ends = layer(x, start, **keywords)
+    leaves = [x, *layer.parameters()]
+    loss = output.sum() + sum((end**2).sum() for end in ends)
+    *found, d_h, d_c = rt.grad(loss, [*leaves, *start], create_graph=True)
+    for gradient, leaf in zip(found, leaves, strict=True):
+        assert gradient.shape == leaf.shape
+        assert not gradient.data.any()
+    (d_h.sum() + d_c.sum()).backward()
+    for state in start:
+        assert np.array_equal(state.grad.data, np.full(state.shape, 2.0))
+
+
+def test_a_batch_without_a_step_or_a_state_differentiated_twice():
+    layer = nn.GRU(2, 3)
+    output, h_n = layer(rt.ones(3, 2, 2), lengths=[0, 0])
+    for gradient in rt.grad([output.sum(), h_n.sum()], list(layer.parameters()), create_graph=True):
+        assert not gradient.data.any()

@@ -192,7 +192,43 @@ def test_refusals():
             ValueError,
             "state h expected shape (1, 3, 5), got (1, 2, 5)",
         ),
-        (lambda: stepper(drawn(I), state), ValueError, "state h expected shape (1, 1, 5), got (1, 2, 5)"),
+        (
+            lambda: stepper(drawn(I), state),
+            ValueError,
+            "state should be of shape (L, H), as x_t has no dimension of a batch, got (1, 2, 5)",
+        ),
+        (
+            lambda: stepper(drawn(I), stepper(drawn(1, I))[1]),
+            ValueError,
+            "state should be of shape (L, H), as x_t has no dimension of a batch, got (1, 1, 5)",
+        ),
+        (
+            lambda: stepper(drawn(I), tuple(part[:, 0] for part in stepper(drawn(1, I))[1])[:1]),
+            ValueError,
+            "states expected one array per state (h, c), got 1",
+        ),
+        (
+            lambda: stepper(drawn(I), ([[0.0]], [[0.0]])),
+            TypeError,
+            "state h expected a numpy array, got list",
+        ),
+        (lambda: stepper(drawn(B, I), {}), ValueError, "states expected one array per state (h, c), got 1"),
+        (lambda: layer.stepper({}), TypeError, "head should be an nn.Linear or None, got dict"),
+        (
+            lambda: layer.stepper(nn.Embedding(V, H)),
+            TypeError,
+            "head should be an nn.Linear or None, got Embedding",
+        ),
+        (
+            lambda: nn.Stepper(layer, None, nn.Linear(V, I)),
+            TypeError,
+            "embedding should be an nn.Embedding or None, got Linear",
+        ),
+        (
+            lambda: nn.Stepper(nn.Linear(V, I)),
+            TypeError,
+            "layer should be an nn.Recurrent, nn.RNN, nn.GRU or nn.LSTM, got Linear",
+        ),
         (lambda: embedded(drawn(B, 3)), TypeError, "x_t should be ids"),
         (lambda: embedded(V), IndexError, "id 4 is out of range: there are 4 rows, 0 to 3"),
     ):

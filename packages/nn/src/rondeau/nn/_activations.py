@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rondeau.tensor import Tensor, gelu, leaky_relu, log_softmax, relu, sigmoid, softmax, softplus, tanh
 
+from ._checks import check_integer, check_number
 from ._module import Module
 
 
@@ -87,6 +88,7 @@ class LeakyReLU(Module):
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         super().__init__()
+        check_number("negative_slope", negative_slope)
         self.negative_slope = negative_slope
 
     def forward(self, input: Tensor) -> Tensor:
@@ -147,6 +149,8 @@ class Softplus(Module):
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__()
+        check_number("beta", beta)
+        check_number("threshold", threshold)
         self.beta = beta
         self.threshold = threshold
 
@@ -176,6 +180,7 @@ class Softmax(Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        check_integer("dim", dim)
         self.dim = dim
 
     def forward(self, input: Tensor) -> Tensor:
@@ -204,6 +209,7 @@ class LogSoftmax(Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        check_integer("dim", dim)
         self.dim = dim
 
     def forward(self, input: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, SupportsIndex, overload
 
+from ._checks import checked_list
 from ._module import Module
 
 
@@ -19,12 +20,13 @@ class _Sequence(Module, ABC):
 
     def append(self, module: Module) -> Self:
         """Add a module at the end."""
+        _check_module(module)
         self.add_module(str(len(self)), module)
         return self
 
     def extend(self, modules: Iterable[Module]) -> Self:
         """Add several modules at the end."""
-        for module in modules:
+        for module in checked_list("modules", modules, Module, "Modules"):
             self.append(module)
         return self
 
@@ -40,24 +42,45 @@ class _Sequence(Module, ABC):
     def __getitem__(self, index: SupportsIndex) -> Module: ...
     def __getitem__(self, index: SupportsIndex | slice) -> Module:
         if isinstance(index, slice):
-            return self._part(list(self._modules)[index])
+            return self._part(self._names_at(index))
         return self._modules[self._name_at(index)]  # type: ignore[return-value]
 
     def __setitem__(self, index: SupportsIndex, module: Module) -> None:
+        _check_module(module)
         self.add_module(self._name_at(index), module)
 
     def __delitem__(self, index: SupportsIndex | slice) -> None:
         """Delete, and number the rest anew."""
-        doomed = list(self._modules)[index] if isinstance(index, slice) else [self._name_at(index)]
+        doomed = self._names_at(index) if isinstance(index, slice) else [self._name_at(index)]
         kept = [module for name, module in self._modules.items() if name not in doomed]
         self._modules.clear()
         self.extend(kept)  # type: ignore[arg-type]  # a container never holds None
 
+    def _names_at(self, index: slice) -> list[str]:
+        bounds = (index.start, index.stop, index.step)
+        return list(self._modules)[slice(*(None if bound is None else _position(bound) for bound in bounds))]
+
     def _name_at(self, index: SupportsIndex) -> str:
-        position, size = operator.index(index), len(self)
+        position, size = _position(index), len(self)
         if not -size <= position < size:
             raise IndexError(f"index {position} is out of range for {type(self).__name__} of {size} modules")
         return list(self._modules)[position]
+
+
+def _position(index: SupportsIndex) -> int:
+    try:
+        return operator.index(index)
+    except TypeError:
+        raise TypeError(
+            f"modules are numbered: the index should be an integer or a slice, got {type(index).__name__}"
+        ) from None
+
+
+def _check_module(module: object) -> None:
+    if not isinstance(module, Module):
+        raise TypeError(
+            f"{type(module).__name__} is not a Module subclass, and cannot be in a container of modules"
+        )
 
 
 class Sequential(_Sequence):
@@ -91,9 +114,10 @@ class Sequential(_Sequence):
         super().__init__()
         if len(modules) == 1 and isinstance(modules[0], Mapping):
             for name, module in modules[0].items():
+                _check_module(module)
                 self.add_module(name, module)
         else:
-            self.extend(modules)  # type: ignore[arg-type]  # add_module refuses what is no Module
+            self.extend(modules)  # type: ignore[arg-type]  # extend refuses what is no Module
 
     def forward(self, input: Any) -> Any:
         """Pass `input` through every module in turn."""
@@ -127,8 +151,9 @@ class ModuleList(_Sequence):
 
     def insert(self, index: int, module: Module) -> None:
         """Put a module before the one at `index`."""
+        _check_module(module)
         modules = list(self)
-        modules.insert(index, module)
+        modules.insert(_position(index), module)
         self._modules.clear()
         self.extend(modules)
 
@@ -158,6 +183,8 @@ class ModuleDict(Module):
 
     def update(self, modules: Mapping[str, Module]) -> None:
         """Add or replace modules."""
+        if not isinstance(modules, Mapping | ModuleDict):
+            raise TypeError(f"modules should be a mapping of names to Modules, got {type(modules).__name__}")
         for name, module in modules.items():
             self[name] = module
 
@@ -190,16 +217,17 @@ class ModuleDict(Module):
         return iter(self._modules)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._modules
+        return isinstance(name, str) and name in self._modules
 
     def __getitem__(self, name: str) -> Module:
-        if name not in self._modules:
+        if name not in self:
             raise KeyError(
                 f"no module named {name!r} in this ModuleDict; it has {', '.join(map(repr, self))}"
             )
         return self._modules[name]  # type: ignore[return-value]
 
     def __setitem__(self, name: str, module: Module) -> None:
+        _check_module(module)
         self.add_module(name, module)
 
     def __delitem__(self, name: str) -> None:

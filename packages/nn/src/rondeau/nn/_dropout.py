@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rondeau.tensor import Tensor, rand
 
+from ._checks import check_probability, check_tensor
 from ._module import Module
 
 
@@ -28,6 +29,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     ------
     ValueError
         If `p` is not in [0, 1].
+    TypeError
+        If `input` is no Tensor.
 
     Examples
     --------
@@ -35,17 +38,13 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     >>> sorted(set(nn.functional.dropout(rt.ones(1000), 0.5).tolist()))
     [0.0, 2.0]
     """
-    _check_probability(p)
+    check_probability("p", p)
+    check_tensor("dropout: input", input)
     if not training or p == 0.0:
         return input
     kept = rand(input.shape, dtype="float32").data >= p
     scale = 1.0 / (1.0 - p) if p < 1.0 else 0.0
     return input * Tensor(kept * input.dtype.type(scale))
-
-
-def _check_probability(p: float) -> None:
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
 
 
 class Dropout(Module):
@@ -68,7 +67,7 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        _check_probability(p)
+        check_probability("p", p)
         self.p = p
 
     def forward(self, input: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from rondeau.kernels import buffers, scatter
 from rondeau.tensor import Function, Tensor, empty
 
 from . import init
+from ._checks import as_array, check_integer, check_sizes, check_tensor
 from ._module import Module
 from ._parameter import Parameter
 
@@ -35,7 +36,7 @@ def embedding(input: Tensor | NDArray[Any], weight: Tensor, padding_idx: int | N
     Raises
     ------
     TypeError
-        If the ids are not integers, or `weight` is neither float32 nor float64.
+        If the ids or `padding_idx` are not integers, or `weight` is no Tensor of float32 or float64.
     IndexError
         If an id, or `padding_idx`, is outside the table.
     ValueError
@@ -48,6 +49,7 @@ def embedding(input: Tensor | NDArray[Any], weight: Tensor, padding_idx: int | N
     >>> nn.functional.embedding(rt.tensor([1, 0]), table).tolist()
     [[1.0, 10.0], [0.0, 0.0]]
     """
+    check_tensor("embedding: weight", weight)
     if weight.ndim != 2:
         raise ValueError(f"embedding: weight should have shape (V, E), got {tuple(weight.shape)}")
     if weight.dtype.char not in "fd":
@@ -82,7 +84,7 @@ def one_hot(tensor: Tensor | NDArray[Any], num_classes: int = -1) -> Tensor:
     IndexError
         If a class is outside [0, num_classes).
     ValueError
-        If the number of classes cannot be told from an empty tensor.
+        If the number of classes is negative, or cannot be told from an empty tensor.
 
     Examples
     --------
@@ -90,11 +92,16 @@ def one_hot(tensor: Tensor | NDArray[Any], num_classes: int = -1) -> Tensor:
     >>> nn.functional.one_hot(rt.tensor([0, 2]), 3).tolist()
     [[1, 0, 0], [0, 0, 1]]
     """
-    classes = tensor.data if isinstance(tensor, Tensor) else np.asarray(tensor)
+    classes = as_array("one_hot: classes", tensor)
+    check_integer("one_hot: num_classes", num_classes)
     if num_classes == -1:
         if classes.size == 0:
             raise ValueError("one_hot: an empty tensor does not tell the number of classes; pass num_classes")
         num_classes = int(classes.max()) + 1
+    elif num_classes < 0:
+        raise ValueError(
+            f"one_hot: num_classes must be at least 0, or -1 to take the largest, got {num_classes}"
+        )
     ids = _checked_ids("one_hot", classes, num_classes)
     rows = np.zeros((ids.size, num_classes), np.int64)
     rows[np.arange(ids.size), ids.reshape(-1)] = 1
@@ -103,7 +110,7 @@ def one_hot(tensor: Tensor | NDArray[Any], num_classes: int = -1) -> Tensor:
 
 def _checked_ids(name: str, input: Tensor | NDArray[Any], number: int) -> NDArray[np.int64]:
     # A copy, for backward reads it: the caller may fill his array with the next batch before.
-    ids = np.array(input.data if isinstance(input, Tensor) else input, order="C")
+    ids = np.array(as_array(f"{name}: ids", input), order="C")
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name}: ids should be integers, got {ids.dtype}; use ids.long()")
     if ids.size and not (ids.min() >= 0 and ids.max() < number):
@@ -113,6 +120,7 @@ def _checked_ids(name: str, input: Tensor | NDArray[Any], number: int) -> NDArra
 
 
 def _checked_padding(padding_idx: int, number: int) -> int:
+    check_integer("padding_idx", padding_idx)
     if not -number <= padding_idx < number:
         raise IndexError(f"padding_idx {padding_idx} is out of range for an embedding of {number} rows")
     return padding_idx % number
@@ -177,6 +185,15 @@ class Embedding(Module):
     weight : Parameter
         Shape (num_embeddings, embedding_dim), at the start N(0, 1).
 
+    Raises
+    ------
+    TypeError
+        If a number is no integer.
+    ValueError
+        If a size is negative.
+    IndexError
+        If `padding_idx` is outside the table.
+
     Examples
     --------
     >>> from rondeau import nn, tensor as rt
@@ -199,6 +216,7 @@ class Embedding(Module):
         dtype: DTypeLike | None = None,
     ) -> None:
         super().__init__()
+        check_sizes(0, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = None if padding_idx is None else _checked_padding(padding_idx, num_embeddings)
@@ -225,8 +243,10 @@ class Embedding(Module):
 
         Raises
         ------
+        TypeError
+            If `embeddings` is no Tensor.
         ValueError
-            If `embeddings` is not a matrix.
+            If it is not a matrix.
 
         Examples
         --------
@@ -234,6 +254,7 @@ class Embedding(Module):
         >>> nn.Embedding.from_pretrained(rt.tensor([[1.0, 2.0], [3.0, 4.0]]))(rt.tensor(1)).tolist()
         [3.0, 4.0]
         """
+        check_tensor("embeddings", embeddings)
         if embeddings.ndim != 2:
             raise ValueError(
                 f"embeddings should have shape (num_embeddings, embedding_dim), got {tuple(embeddings.shape)}"

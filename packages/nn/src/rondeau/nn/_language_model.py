@@ -11,6 +11,7 @@ from rondeau.kernels.sequence import Cell
 from rondeau.tensor import Tensor
 
 from . import cells
+from ._checks import as_array, check_probability, check_sizes
 from ._dropout import Dropout
 from ._embedding import Embedding
 from ._linear import Linear
@@ -59,6 +60,8 @@ class LanguageModel(Module):
 
     Raises
     ------
+    TypeError
+        If a size is no integer, or `recurrent` is neither a name, a cell nor a layer.
     ValueError
         If the recurrent layers are bidirectional: the reverse direction reads the tokens that the model is to
         predict. If sizes do not fit each other.
@@ -92,6 +95,12 @@ class LanguageModel(Module):
         dtype: DTypeLike | None = None,
     ) -> None:
         super().__init__()
+        given = {"vocab_size": vocab_size, "embedding_size": embedding_size}
+        given |= {"hidden_size": hidden_size, "num_layers": num_layers}
+        check_sizes(
+            **{name: size for name, size in given.items() if size is not None or name == "vocab_size"}
+        )
+        check_probability("dropout", dropout)
         input_size = vocab_size if embedding_size is None else embedding_size
         if isinstance(recurrent, Recurrent):
             layers = _checked(recurrent, input_size, hidden_size, num_layers)
@@ -105,10 +114,10 @@ class LanguageModel(Module):
             )
         output_size = layers.proj_size or layers.hidden_size
         if tie_weights and embedding_size != output_size:
-            given = "one-hot input" if embedding_size is None else f"embedding_size={embedding_size}"
+            own = "one-hot input" if embedding_size is None else f"embedding_size={embedding_size}"
             raise ValueError(
                 "tie_weights needs an embedding as wide as the recurrent output: "
-                f"expected embedding_size={output_size}, got {given}"
+                f"expected embedding_size={output_size}, got {own}"
             )
         self.vocab_size = vocab_size
         self.embedding: Embedding | None = None
@@ -163,7 +172,7 @@ class LanguageModel(Module):
             If an id is not in the vocabulary.
         """
         if not isinstance(ids, Tensor):
-            ids = Tensor(ids)
+            ids = Tensor(as_array("ids", ids))
         if ids.ndim != 2 or ids.dtype != np.int64:
             raise ValueError(
                 f"ids should be int64 of shape (batch, steps), got {ids.dtype} of shape {ids.shape}"
@@ -200,6 +209,10 @@ class LanguageModel(Module):
 def _cell(recurrent: str | Cell) -> Cell:
     if isinstance(recurrent, Cell):
         return recurrent
+    if not isinstance(recurrent, str):
+        raise TypeError(
+            f"recurrent should be the name of a cell, a cell or a Recurrent layer, got {type(recurrent).__name__}"
+        )
     if recurrent not in LanguageModel.CELLS:
         raise ValueError(
             f"Unknown recurrent layer {recurrent!r}: expected {', '.join(LanguageModel.CELLS)}, a cell or a layer"

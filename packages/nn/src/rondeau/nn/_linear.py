@@ -11,6 +11,7 @@ from rondeau.kernels import buffers, product
 from rondeau.tensor import Function, Tensor, empty
 
 from . import init
+from ._checks import check_sizes, check_tensor
 from ._module import Module
 from ._parameter import Parameter
 
@@ -37,7 +38,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     ValueError
         If the shapes do not fit.
     TypeError
-        If the dtypes differ, or are not floating-point.
+        If an argument is no Tensor, or the dtypes differ or are not floating-point.
 
     Examples
     --------
@@ -53,6 +54,10 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _checked_sizes(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[int, int]:
+    check_tensor("linear: input", input)
+    check_tensor("linear: weight", weight)
+    if bias is not None:
+        check_tensor("linear: bias", bias)
     if weight.ndim != 2:
         raise ValueError(f"linear: weight should have shape (out, in), got {tuple(weight.shape)}")
     out_features, in_features = weight.shape
@@ -123,6 +128,13 @@ class Linear(Module):
     bias : Parameter or None
         Shape (out_features,). Both start as U(-1/sqrt(in_features), 1/sqrt(in_features)), PyTorch's choice.
 
+    Raises
+    ------
+    TypeError
+        If a size is no integer.
+    ValueError
+        If a size is negative.
+
     Examples
     --------
     >>> from rondeau import nn, tensor as rt
@@ -143,6 +155,7 @@ class Linear(Module):
         dtype: DTypeLike | None = None,
     ) -> None:
         super().__init__()
+        check_sizes(0, in_features=in_features, out_features=out_features)
         self.in_features = in_features
         self.out_features = out_features
         self.weight = Parameter(empty(out_features, in_features, dtype=dtype, device=device))

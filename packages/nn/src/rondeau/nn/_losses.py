@@ -13,6 +13,7 @@ from rondeau.kernels import buffers, threads
 from rondeau.kernels import cross_entropy as kernels
 from rondeau.tensor import Function, Tensor
 
+from ._checks import as_array, check_integer, check_number, check_tensor
 from ._module import Module
 
 _REDUCTIONS = ("none", "mean", "sum")
@@ -61,7 +62,7 @@ def cross_entropy(
     IndexError
         If a class is outside [0, C) and is not `ignore_index`.
     TypeError
-        If dtypes do not fit.
+        If dtypes do not fit, or an argument is of another type.
 
     Examples
     --------
@@ -73,13 +74,15 @@ def cross_entropy(
     0.223144
     """
     _check_reduction(reduction)
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    check_integer("ignore_index", ignore_index)
+    _check_smoothing(label_smoothing)
     _check_input("cross_entropy", input)
     weights = _class_weights("cross_entropy", input, weight)
-    if target.dtype.kind == "f":
-        return _cross_entropy_of_probabilities(input, target, weights, reduction, label_smoothing)
-    classes = _checked_classes("cross_entropy", input, target, ignore_index)
+    given = as_array("cross_entropy: target", target)
+    if given.dtype.kind == "f":
+        of_classes = target if isinstance(target, Tensor) else Tensor(given)
+        return _cross_entropy_of_probabilities(input, of_classes, weights, reduction, label_smoothing)
+    classes = _checked_classes("cross_entropy", input, given, ignore_index)
     losses: Tensor = _CrossEntropy.apply(
         _class_rows(input), classes.reshape(-1), weights, ignore_index, reduction, float(label_smoothing)
     )
@@ -154,7 +157,7 @@ def _factors(classes: NDArray[np.int64], weights: NDArray[Any], smoothing: Any, 
 
 
 def _cross_entropy_of_probabilities(
-    input: Tensor, target: Tensor | NDArray[Any], weights: NDArray[Any], reduction: str, smoothing: float
+    input: Tensor, target: Tensor, weights: NDArray[Any], reduction: str, smoothing: float
 ) -> Tensor:
     if target.shape != input.shape or target.dtype != input.dtype:
         raise ValueError(
@@ -162,7 +165,7 @@ def _cross_entropy_of_probabilities(
             f"and dtype of the input, {tuple(input.shape)} {input.dtype}; got {tuple(target.shape)} {target.dtype}. "
             "Class indices are integers: target.long()"
         )
-    q = _class_rows(target if isinstance(target, Tensor) else Tensor(target))
+    q = _class_rows(target)
     if smoothing > 0.0:
         q = q * (1.0 - smoothing) + smoothing / weights.size
     losses = -(q * _class_rows(input).log_softmax(1) * Tensor(weights)).sum(1)
@@ -206,7 +209,7 @@ def nll_loss(
     IndexError
         If a class is outside [0, C) and is not `ignore_index`.
     TypeError
-        If dtypes do not fit.
+        If dtypes do not fit, or an argument is of another type.
 
     Examples
     --------
@@ -216,9 +219,10 @@ def nll_loss(
     0.287682
     """
     _check_reduction(reduction)
+    check_integer("ignore_index", ignore_index)
     _check_input("nll_loss", input)
     weights = _class_weights("nll_loss", input, weight)
-    classes = _checked_classes("nll_loss", input, target, ignore_index)
+    classes = _checked_classes("nll_loss", input, as_array("nll_loss: target", target), ignore_index)
     flat = classes.reshape(-1)
     counts = flat != ignore_index
     at = np.where(counts, flat, 0)
@@ -249,6 +253,8 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
 
     Raises
     ------
+    TypeError
+        If an argument is no Tensor.
     ValueError
         For an unknown reduction.
 
@@ -259,6 +265,8 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     2.0
     """
     _check_reduction(reduction)
+    check_tensor("mse_loss: input", input)
+    check_tensor("mse_loss: target", target)
     if input.shape != target.shape:
         warnings.warn(
             f"mse_loss: the target has shape {tuple(target.shape)} and the input {tuple(input.shape)}; they are "
@@ -273,11 +281,20 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
 
 
 def _check_reduction(reduction: str) -> None:
-    if reduction not in _REDUCTIONS:
-        raise ValueError(f"{reduction} is not a valid value for reduction; expected one of {_REDUCTIONS}")
+    if not isinstance(reduction, str) or reduction not in _REDUCTIONS:
+        raise ValueError(
+            f"{reduction!s:.80} is not a valid value for reduction; expected one of {_REDUCTIONS}"
+        )
+
+
+def _check_smoothing(label_smoothing: float) -> None:
+    check_number("label_smoothing", label_smoothing)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
 
 
 def _check_input(name: str, input: Tensor) -> None:
+    check_tensor(f"{name}: input", input)
     if input.ndim == 0 or _classes_of(input) == 0:
         raise ValueError(
             f"{name}: input should have shape (C,), (N, C) or (N, C, d1, ...) with C at least 1, "
@@ -295,6 +312,7 @@ def _class_weights(name: str, input: Tensor, weight: Tensor | None) -> NDArray[A
     number = _classes_of(input)
     if weight is None:
         return np.ones(number, input.dtype)
+    check_tensor(f"{name}: weight", weight)
     if tuple(weight.shape) != (number,) or weight.dtype != input.dtype:
         raise ValueError(
             f"{name}: weight should have one {input.dtype} for each of the {number} classes, shape ({number},), "
@@ -303,12 +321,9 @@ def _class_weights(name: str, input: Tensor, weight: Tensor | None) -> NDArray[A
     return np.ascontiguousarray(weight.data)
 
 
-def _checked_classes(
-    name: str, input: Tensor, target: Tensor | NDArray[Any], ignore_index: int
-) -> NDArray[np.int64]:
-    classes = target.data if isinstance(target, Tensor) else np.asarray(target)
+def _checked_classes(name: str, input: Tensor, target: NDArray[Any], ignore_index: int) -> NDArray[np.int64]:
     # A copy, for backward reads it: the caller may fill his array with the next batch before.
-    classes = np.array(classes, order="C")
+    classes = np.array(target, order="C")
     expected = tuple(input.shape[:1] + input.shape[2:]) if input.ndim > 1 else ()
     if classes.dtype.kind not in "iu":
         raise TypeError(f"{name}: target should be integer classes, got {classes.dtype}; use target.long()")
@@ -373,6 +388,8 @@ class CrossEntropyLoss(Module):
     ) -> None:
         super().__init__()
         _check_reduction(reduction)
+        check_integer("ignore_index", ignore_index)
+        _check_smoothing(label_smoothing)
         self.register_buffer("weight", weight)
         self.ignore_index = ignore_index
         self.reduction = reduction
@@ -417,6 +434,7 @@ class NLLLoss(Module):
     ) -> None:
         super().__init__()
         _check_reduction(reduction)
+        check_integer("ignore_index", ignore_index)
         self.register_buffer("weight", weight)
         self.ignore_index = ignore_index
         self.reduction = reduction

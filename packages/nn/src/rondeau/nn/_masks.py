@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from rondeau.kernels import buffers, philox
 from rondeau.tensor import Function, Generator, Tensor, default_generator
 
+from ._checks import check_probability
+
 
 def draw_key(generator: Generator | None = None) -> int:
     """Draw the key of one forward pass, from which all its masks follow.
@@ -131,8 +133,7 @@ def drop_connect(weight: Tensor, p: float, key: int, stream: int) -> Tensor:
 def _check(name: str, x: Tensor, p: float) -> None:
     if x.dtype.char not in "fd":
         raise TypeError(f"{name}: the tensor should be float32 or float64, got {x.dtype}; use .float()")
-    if not 0 <= p <= 1:
-        raise ValueError(f"{name}: p is a probability, from 0 to 1, got {p}")
+    check_probability(f"{name}: p", p)
 
 
 def _places(name: str, given: ArrayLike, leading: tuple[int, ...]) -> NDArray[Any]:

@@ -11,8 +11,9 @@ from numpy.typing import DTypeLike
 
 from rondeau.tensor import RemovableHandle, Tensor, no_grad
 
+from ._checks import as_array
 from ._parameter import Parameter
-from ._safetensors import as_array, load_safetensors
+from ._safetensors import load_safetensors
 
 
 class IncompatibleKeys(NamedTuple):
@@ -100,6 +101,7 @@ class Module:
         RemovableHandle
             Its ``remove()`` takes the hook away again.
         """
+        _check_callable("hook", hook)
         return RemovableHandle(self._forward_pre_hooks, hook)
 
     def register_forward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
@@ -122,6 +124,7 @@ class Module:
         >>> seen
         [(5, 3)]
         """
+        _check_callable("hook", hook)
         return RemovableHandle(self._forward_hooks, hook)
 
     # -- attributes --------------------------------------------------------------------------------
@@ -302,6 +305,8 @@ class Module:
         """
         if memo is None:
             memo = set()
+        if not isinstance(memo, set):
+            raise TypeError(f"memo should be a set of Modules, got {type(memo).__name__}")
         if self in memo:
             return
         if remove_duplicate:
@@ -374,6 +379,7 @@ class Module:
         AttributeError
             If there is no such attribute, or it is not a module.
         """
+        _check_name("target", target)
         module: Any = self
         for name in target.split(".") if target else ():
             if not hasattr(module, name):
@@ -393,6 +399,7 @@ class Module:
         AttributeError
             If there is no such attribute, or it is not a parameter.
         """
+        _check_name("target", target)
         path, _, name = target.rpartition(".")
         parameter = getattr(self.get_submodule(path), name)
         if not isinstance(parameter, Parameter):
@@ -407,6 +414,7 @@ class Module:
         AttributeError
             If there is no such attribute, or it is not a buffer.
         """
+        _check_name("target", target)
         path, _, name = target.rpartition(".")
         module = self.get_submodule(path)
         buffer = getattr(module, name)
@@ -426,6 +434,7 @@ class Module:
         >>> nn.Sequential(nn.Linear(2, 2), nn.Tanh()).apply(to_zero)[0].weight.tolist()
         [[0.0, 0.0], [0.0, 0.0]]
         """
+        _check_callable("fn", fn)
         for module in self.children():
             module.apply(fn)
         fn(self)
@@ -489,7 +498,7 @@ class Module:
         Raises
         ------
         TypeError
-            If the dtype is not a floating-point one.
+            If the dtype is not a floating-point one, or an argument is neither.
         """
         for argument in args:
             if isinstance(argument, Tensor):
@@ -499,7 +508,12 @@ class Module:
             elif argument is not None:
                 device = argument
         if dtype is not None:
-            dtype = np.dtype(dtype)
+            try:
+                dtype = np.dtype(dtype)
+            except TypeError:
+                raise TypeError(
+                    f"nn.Module.to only accepts float32 or float64 as dtype, got {dtype!r}"
+                ) from None
             if dtype not in (np.float32, np.float64):
                 raise TypeError(f"nn.Module.to only accepts float32 or float64 as dtype, got {dtype}")
 
@@ -545,6 +559,7 @@ class Module:
         >>> {name: value.shape for name, value in nn.Linear(3, 2).state_dict().items()}
         {'weight': (2, 3), 'bias': (2,)}
         """
+        _check_name("prefix", prefix)
         return {
             prefix + name: tensor if keep_vars else tensor.detach() for name, tensor in self._named_state()
         }
@@ -603,10 +618,12 @@ class Module:
                 "load_state_dict expects a mapping from names to tensors, or the path of a safetensors file, "
                 f"got {type(state_dict).__name__}"
             )
+        for name in state_dict:
+            _check_name("the names in a state_dict", name)
         own = dict(self._named_state())
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
-        new = {name: as_array(name, state_dict[name]) for name in own if name in state_dict}
+        new = {name: as_array(f"tensor {name!r}", state_dict[name]) for name in own if name in state_dict}
         problems = []
         if strict and missing:
             problems.append(f"Missing key(s) in state_dict: {_quoted(missing)}")
@@ -640,6 +657,16 @@ class Module:
             return f"{type(self).__name__}({extra})"
         lines = "\n".join(([extra] if extra else []) + children).replace("\n", "\n  ")
         return f"{type(self).__name__}(\n  {lines}\n)"
+
+
+def _check_callable(name: str, value: object) -> None:
+    if not callable(value):
+        raise TypeError(f"{name} should be a function of the module, got {type(value).__name__}")
+
+
+def _check_name(what: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{what} should be a string, got {type(value).__name__}")
 
 
 def _names_a_dtype(argument: object) -> bool:

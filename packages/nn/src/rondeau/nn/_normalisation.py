@@ -14,6 +14,7 @@ from rondeau.kernels import layer_norm as kernels
 from rondeau.tensor import Function, Tensor, ones, zeros
 
 from . import init
+from ._checks import check_number, check_sizes, check_tensor
 from ._module import Module
 from ._parameter import Parameter
 
@@ -50,7 +51,7 @@ def layer_norm(
     ValueError
         If the shapes do not fit.
     TypeError
-        If the dtypes differ, or are neither float32 nor float64.
+        If the dtypes differ, or are neither float32 nor float64; or if an argument is of another type.
 
     Examples
     --------
@@ -59,6 +60,8 @@ def layer_norm(
     [-1.0, 1.0]
     """
     shape = _as_shape(normalized_shape)
+    check_number("layer_norm: eps", eps)
+    check_tensor("layer_norm: input", input)
     if not shape or tuple(input.shape[-len(shape) :]) != shape:
         raise ValueError(
             f"layer_norm: input of shape {tuple(input.shape)} should end in normalized_shape={shape}, "
@@ -71,6 +74,7 @@ def layer_norm(
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is None:
             continue
+        check_tensor(f"layer_norm: {name}", tensor)
         if tuple(tensor.shape) != shape:
             raise ValueError(f"layer_norm: {name} should have shape {shape}, got {tuple(tensor.shape)}")
         if tensor.dtype != input.dtype:
@@ -86,9 +90,10 @@ def layer_norm(
 
 
 def _as_shape(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
-    if isinstance(normalized_shape, int):
-        return (normalized_shape,)
-    return tuple(int(size) for size in normalized_shape)
+    sizes = tuple(normalized_shape) if isinstance(normalized_shape, tuple | list) else (normalized_shape,)
+    for size in sizes:
+        check_sizes(0, normalized_shape=size)
+    return sizes
 
 
 _PER_ELEMENT = 16
@@ -193,6 +198,7 @@ class LayerNorm(Module):
     ) -> None:
         super().__init__()
         self.normalized_shape = _as_shape(normalized_shape)
+        check_number("eps", eps)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         shape = self.normalized_shape

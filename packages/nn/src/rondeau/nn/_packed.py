@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from rondeau import tensor as rt
 from rondeau.tensor import Tensor
 
+from ._checks import as_array, check_integer, check_number, check_tensor, checked_list
+
 __all__ = [
     "PackedSequence",
     "invert_permutation",
@@ -50,12 +52,15 @@ class PackedSequence(_Fields):
         int64 (B,), the place in the caller's batch of each sequence in packed order. None: they are in
         the caller's order already.
     unsorted_indices : Tensor, optional
-        int64 (B,), the inverse permutation; found from ``sorted_indices`` if not given.
+        int64 (B,), the inverse permutation. Either is found from the other if that alone is given.
 
     Raises
     ------
+    TypeError
+        If ``data`` or ``batch_sizes`` is no Tensor.
     ValueError
-        If ``batch_sizes`` is not a decreasing run of positive counts whose sum is the number of rows.
+        If ``batch_sizes`` is not a decreasing run of positive counts whose sum is the number of rows,
+        or the indices are no permutations and each other's inverse.
 
     Examples
     --------
@@ -74,6 +79,8 @@ class PackedSequence(_Fields):
         sorted_indices: Tensor | None = None,
         unsorted_indices: Tensor | None = None,
     ) -> Self:
+        check_tensor("data", data)
+        check_tensor("batch_sizes", batch_sizes)
         sizes = batch_sizes.data
         if sizes.ndim != 1 or sizes.size == 0 or sizes.dtype != np.int64:
             raise ValueError(
@@ -93,6 +100,12 @@ class PackedSequence(_Fields):
                 )
         if unsorted_indices is None:
             unsorted_indices = invert_permutation(sorted_indices)
+        elif sorted_indices is None:
+            sorted_indices = invert_permutation(unsorted_indices)
+        elif (sorted_indices.data[unsorted_indices.data] != np.arange(sizes[0])).any():
+            raise ValueError(
+                "unsorted_indices should be the inverse permutation of sorted_indices; leave it out, and it is found"
+            )
         return super().__new__(cls, data, batch_sizes, sorted_indices, unsorted_indices)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
@@ -163,6 +176,13 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     permutation : Tensor or None
         int64 (B,), a permutation of 0 .. B-1.
 
+    Raises
+    ------
+    TypeError
+        If it is no Tensor.
+    ValueError
+        If it is no permutation.
+
     Examples
     --------
     >>> from rondeau import tensor as rt
@@ -171,13 +191,18 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     """
     if permutation is None:
         return None
+    check_tensor("permutation", permutation)
+    if not _is_permutation(permutation, permutation.data.size):
+        raise ValueError(
+            f"permutation should be int64 of shape (B,) and hold each of 0 to B - 1 once, got {permutation!r}"
+        )
     inverse = np.empty_like(permutation.data)
     inverse[permutation.data] = np.arange(inverse.size)
     return Tensor(inverse)
 
 
 def _lengths(lengths: Any, batch_size: int, num_steps: int) -> Integers:
-    array = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
+    array = as_array("lengths", lengths)
     if array.size and not np.issubdtype(array.dtype, np.integer):
         raise TypeError(f"lengths should be integers, got {array.dtype}")
     if array.ndim != 1:
@@ -209,11 +234,11 @@ def _row_indices(lengths: Integers, order: Integers) -> Integers:
 
 
 def _sequences(sequences: Iterable[Tensor], what: str) -> list[Tensor]:
-    items = list(sequences)
+    items = checked_list(f"{what}: sequences", sequences, Tensor, "Tensors")
     if not items:
         raise RuntimeError(f"{what} received an empty list of sequences")
     for item in items:
-        if not isinstance(item, Tensor) or item.ndim == 0:
+        if item.ndim == 0:
             raise TypeError(f"{what} expects Tensors of shape (length, *), got {item!r}")
     rest = items[0].shape[1:]
     for i, item in enumerate(items):
@@ -262,6 +287,7 @@ def pad_sequence(
     >>> pad_sequence([rt.tensor([1, 2, 3]), rt.tensor([4])], batch_first=True).tolist()
     [[1, 2, 3], [4, 0, 0]]
     """
+    check_number("padding_value", padding_value)
     if padding_side not in ("left", "right"):
         raise RuntimeError(f"Expected padding_side to be one of left or right, but got {padding_side}")
     items = _sequences(sequences, "pad_sequence")
@@ -300,6 +326,11 @@ def unpad_sequence(
     >>> [s.tolist() for s in unpad_sequence(rt.tensor([[1, 4], [2, 0]]), [2, 1])]
     [[1, 2], [4]]
     """
+    check_tensor("padded_sequences", padded_sequences)
+    if padded_sequences.ndim < 2:
+        raise ValueError(
+            f"padded_sequences should have at least the dimensions time and batch, got shape {padded_sequences.shape}"
+        )
     rows = padded_sequences if batch_first else padded_sequences.transpose(0, 1)
     return [rows[i, :n] for i, n in enumerate(_lengths(lengths, rows.shape[0], rows.shape[1]))]
 
@@ -342,8 +373,7 @@ def pack_padded_sequence(
     >>> packed.data.tolist(), packed.sorted_indices.tolist()
     ([2.0, 1.0, 3.0], [1, 0])
     """
-    if not isinstance(input, Tensor):
-        raise TypeError(f"input should be a Tensor, got {type(input).__name__}: wrap it in rt.tensor(...)")
+    check_tensor("input", input)
     if input.ndim < 2:
         raise ValueError(f"input should have at least the dimensions time and batch, got shape {input.shape}")
     if 0 in input.shape[:2]:
@@ -409,10 +439,12 @@ def pad_packed_sequence(
     """
     if not isinstance(sequence, PackedSequence):
         raise TypeError(f"sequence should be a PackedSequence, got {type(sequence).__name__}")
+    check_number("padding_value", padding_value)
     rows, batch_sizes, sorted_indices, unsorted_indices = sequence
     sizes = batch_sizes.data
     T, B = len(sizes), int(sizes[0])
     if total_length is not None:
+        check_integer("total_length", total_length)
         if total_length < T:
             raise ValueError(
                 "Expected total_length to be at least the length of the longest sequence in input, "

@@ -6,42 +6,33 @@ direction (H, or ``proj_size``), G gates, L layers, D directions.
 
 from __future__ import annotations
 
-import numbers
 import warnings
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 from numpy.typing import ArrayLike, DTypeLike
 
 from rondeau import tensor as rt
 from rondeau.kernels.cell.explain import explain
-from rondeau.kernels.sequence import Cell, Layout, Regularisers, Settings
+from rondeau.kernels.sequence import Cell, Layout, Settings, Weights
 from rondeau.tensor import Tensor
 
+from ._cell_of_run import cell_of_run, checked_hyperparameters, scalars_of_run
+from ._checks import check_probability, check_sizes
 from ._linear import Linear
-from ._masks import draw_key, drop_connect, dropout_rows
+from ._masks import draw_key
 from ._module import Module
 from ._packed import PackedSequence
 from ._parameter import Parameter
-from ._recurrent_function import RecurrentFunction, Run
-from ._recurrent_options import (
-    check_probability,
-    check_projection,
-    check_sizes,
-    checked_lengths,
-    checked_resets,
-    zoneout_rates,
-)
-from ._recurrent_weights import register_weights, reset_weights, weight_shapes
+from ._recurrent_call import Call
+from ._recurrent_options import check_flags, check_projection, check_steps, zoneout_rates
+from ._recurrent_sequences import checked_lengths, checked_resets
+from ._recurrent_states import State, as_returned, checked_states, state_widths, zero_states
+from ._recurrent_weights import as_weights, register_weights, reset_weights, weight_shapes
 from ._segments import Segments
 from ._stepper import Stepper
 
-State: TypeAlias = "Tensor | tuple[Tensor, ...]"
-
-
-#: Streams of random numbers that a layer and direction has; the kernels use the first ones.
-_STREAMS = 64
-_WEIGHT_STREAM, _BETWEEN_STREAM = 33, 34
+__all__ = ["Recurrent", "State"]
 
 
 class Recurrent(Module):
@@ -178,6 +169,7 @@ class Recurrent(Module):
         check_sizes(
             input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, num_heads=num_heads
         )
+        check_flags(bias=bias, batch_first=batch_first, bidirectional=bidirectional)
         check_probability("dropout", dropout)
         check_probability("recurrent_dropout", recurrent_dropout)
         check_probability("weight_dropout", weight_dropout)
@@ -189,21 +181,15 @@ class Recurrent(Module):
             )
         if hidden_size % num_heads:
             raise ValueError(f"num_heads should divide hidden_size={hidden_size}, got {num_heads}")
-        for name, steps, least in (
-            ("bptt_truncate", bptt_truncate, 0),
-            ("checkpoint_every", checkpoint_every, 1),
-        ):
-            if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < least):
-                raise ValueError(
-                    f"{name} should be None or a number of steps, at least {least}, got {steps!r}"
-                )
+        check_steps("bptt_truncate", bptt_truncate, 0)
+        check_steps("checkpoint_every", checkpoint_every, 1)
         if bptt_truncate is not None and checkpoint_every is not None:
             raise ValueError(
                 "bptt_truncate reads every state again and again: give it or checkpoint_every, not both"
             )
         rates = zoneout_rates(cell, zoneout)
-        regularised = cell.regularised(Regularisers(recurrent_dropout > 0, tuple(rates)))
-        check_projection(regularised, proj_size, hidden_size, num_heads)
+        check_projection(cell, proj_size, hidden_size, num_heads, recurrent_dropout, rates)
+        scalars = checked_hyperparameters(cell, _completed(cell, hyperparameters))
         self.cell = cell
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -215,8 +201,7 @@ class Recurrent(Module):
         self.proj_size = proj_size
         self.num_directions = 2 if bidirectional else 1
         self.num_heads = num_heads
-        self.hyperparameters = dict(cell.scalars) | dict(hyperparameters or {})
-        self._check_hyperparameters()
+        self.hyperparameters = scalars
         self.recurrent_dropout = float(recurrent_dropout)
         self.zoneout = rates
         self.weight_dropout = float(weight_dropout)
@@ -287,7 +272,7 @@ class Recurrent(Module):
             If an integer is not from 0 to I-1.
         """
         every, states = self._run(input, hx, lengths, reset, every_state=False)
-        return every[0], states[0] if len(states) == 1 else states
+        return every[0], as_returned(states)
 
     def all_states(
         self,
@@ -320,7 +305,7 @@ class Recurrent(Module):
         ((7, 2, 5), (7, 2, 5))
         """
         every, states = self._run(input, hx, lengths, reset, every_state=True)
-        return every, states[0] if len(states) == 1 else states
+        return every, as_returned(states)
 
     def explain(self) -> str:
         """Return how the cell is computed: its recorded graph, its schedule, and the source that is compiled.
@@ -336,7 +321,7 @@ class Recurrent(Module):
         >>> print(nn.RNN(3, 5).explain().splitlines()[0])
         Cell rnn_tanh: gates h; states h
         """
-        return explain(self._regularised_cell())
+        return explain(self._cell_of_run(self.training))
 
     def stepper(self, head: Linear | None = None) -> Stepper:
         """Return a frozen snapshot of the layers that runs one step a call: ``y, state = stepper(x_t, state)``.
@@ -355,6 +340,8 @@ class Recurrent(Module):
         ------
         ValueError
             If the layers are bidirectional, or the head does not fit them.
+        TypeError
+            If the head is no `Linear`, or of another dtype.
         """
         return Stepper(self, head)
 
@@ -372,9 +359,16 @@ class Recurrent(Module):
         -------
         Tensor or tuple of Tensor
             (L*D, B, P) for the first and (L*D, B, H) for each other state.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the batch size is no integer, or negative.
         """
-        states = self._zeros(() if batch_size is None else (batch_size,), device)
-        return states[0] if len(states) == 1 else states
+        if batch_size is None:
+            return as_returned(self._zeros((), device))
+        check_sizes(0, batch_size=batch_size)
+        return as_returned(self._zeros((batch_size,), device))
 
     def extra_repr(self) -> str:
         """Return the sizes, and what differs from the defaults, as PyTorch's layers show them."""
@@ -469,90 +463,46 @@ class Recurrent(Module):
         segments: Segments | None = None,
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Run all layers over time-major or packed rows; return the last one's states and all final states."""
-        begins = (
-            [initial] if len(self._names) == 1 else list(zip(*(rt.split(s, 1) for s in initial), strict=True))
+        training = self.training
+        call = Call(
+            self._cell_of_run(training),
+            [self._weights(place) for place in range(len(self._names))],
+            self.num_directions,
+            self._scalars(),
+            draw_key() if training and self._is_random() else 0,
+            self.num_heads,
+            self.recurrent_dropout,
+            self.dropout if training else 0.0,
+            self.weight_dropout if training else 0.0,
+            every_state,
+            self.checkpoint_every,
+            self.bptt_truncate,
         )
-        cell = self._regularised_cell()
-        key = draw_key() if self.training and self._is_random() else 0
-        settings = Settings(self._scalars(), self.recurrent_dropout, key, 0, self.num_heads)
-        ends = []
-        every: tuple[Tensor, ...] = (x,)
-        for layer in range(self.num_layers):
-            x = every[0]
-            if layer > 0 and self.dropout > 0 and self.training:
-                stream = layer * self.num_directions * _STREAMS + _BETWEEN_STREAM
-                times, rows = layout.places[:, 0], layout.places[:, 1]
-                x = dropout_rows(x, self.dropout, key, stream, times, rows)
-            of_directions = []
-            for direction in range(self.num_directions):
-                i, reverse = layer * self.num_directions + direction, direction == 1
-                weights = [None if name is None else getattr(self, name) for name in self._names[i]]
-                if self.weight_dropout > 0 and self.training and weights[1] is not None:
-                    weights[1] = drop_connect(
-                        weights[1], self.weight_dropout, key, i * _STREAMS + _WEIGHT_STREAM
-                    )
-                run = Run(
-                    cell,
-                    layout,
-                    reverse,
-                    settings._replace(stream=i * _STREAMS),
-                    every_state and layer == self.num_layers - 1,
-                    self.checkpoint_every,
-                    self.bptt_truncate,
-                )
-                states = begins[i]
-                if segments is not None:
-                    states = tuple(segments.begin(state, reverse) for state in states)
-                *found, final = _split_final(
-                    RecurrentFunction.apply(run, x, *weights, *states), len(cell.states)
-                )
-                of_directions.append(found)
-                if segments is not None:
-                    final = tuple(
-                        segments.end(state, before, reverse)
-                        for state, before in zip(final, begins[i], strict=True)
-                    )
-                ends.append(final)
-            every = tuple(
-                parts[0] if len(parts) == 1 else rt.cat(parts, -1)
-                for parts in zip(*of_directions, strict=True)
-            )
-        final = (
-            tuple(ends[0]) if len(ends) == 1 else tuple(rt.cat(parts, 0) for parts in zip(*ends, strict=True))
-        )
-        return every, final
+        return call.run(x, layout, initial, segments)
 
-    def _regularised_cell(self) -> Cell:
-        """Return the cell as it runs now: with masks in training, with the expectation of zoneout in evaluation."""
-        if not self.zoneout and self.recurrent_dropout == 0:
-            return self.cell
-        dropout = self.training and self.recurrent_dropout > 0
-        return self.cell.regularised(
-            Regularisers(dropout, tuple(self.zoneout), bool(self.zoneout) and not self.training)
-        )
+    def _weights(self, place: int) -> list[Tensor | None]:
+        """Return the weights of a layer and direction, in the order of `Weights`."""
+        return [None if name is None else getattr(self, name) for name in self._names[place]]
+
+    def _in_evaluation(self) -> tuple[Cell, list[Weights], Settings]:
+        """Return what `Stepper` freezes: the cell as in evaluation, the weights of every layer, and the settings."""
+        weights = [
+            as_weights(
+                self.cell, [None if tensor is None else tensor.data for tensor in self._weights(place)]
+            )
+            for place in range(len(self._names))
+        ]
+        return self._cell_of_run(False), weights, Settings(self._scalars(), num_heads=self.num_heads)
+
+    def _cell_of_run(self, is_training: bool) -> Cell:
+        return cell_of_run(self.cell, self.recurrent_dropout, self.zoneout, is_training)
 
     def _scalars(self) -> dict[tuple[str, str], float]:
-        """Return the scalars of the run by their place in the language of cells."""
-        if not self.hyperparameters and not self.cell.scalars and not self.zoneout:
-            return {}
-        self._check_hyperparameters()
-        given = {("k", name): value for name, value in self.hyperparameters.items()}
-        return given | {("rate", state): rate for state, rate in self.zoneout.items()}
+        return scalars_of_run(self.cell, self.hyperparameters, self.zoneout)
 
     def _is_random(self) -> bool:
         between = self.dropout > 0 and self.num_layers > 1
         return between or bool(self.zoneout) or self.recurrent_dropout > 0 or self.weight_dropout > 0
-
-    def _check_hyperparameters(self) -> None:
-        """Refuse a scalar that the cell has not, or that is no number."""
-        wanted = ", ".join(self.cell.scalars) or "none"
-        for name, value in self.hyperparameters.items():
-            if name not in self.cell.scalars:
-                raise ValueError(f"cell {self.cell.name} has no scalar {name!r}; its scalars are: {wanted}")
-            if isinstance(value, bool) or not isinstance(value, numbers.Real):
-                raise TypeError(f"hyperparameter {name} should be a number, got {value!r}")
-        if self.hyperparameters.keys() != self.cell.scalars.keys():
-            raise ValueError(f"hyperparameters should have a value for each of: {wanted}")
 
     def _check_features(self, x: Tensor) -> None:
         """Refuse another dtype than the weights' or another width than I; integers stand for one-hot rows."""
@@ -573,38 +523,16 @@ class Recurrent(Module):
         """Return the initial states as a tuple: zeros, or what the caller gave, checked."""
         if hx is None:
             return self._zeros(batch)
-        names = self.cell.states
-        states = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
-        if len(states) != len(names) or not all(isinstance(state, Tensor) for state in states):
-            wanted = (
-                "a Tensor" if len(names) == 1 else f"a tuple of {len(names)} Tensors ({', '.join(names)})"
-            )
-            given = ", ".join(type(state).__name__ for state in states)
-            raise TypeError(f"hx should be {wanted}, got ({given})")
-        form = "batched 3-D" if batch else "unbatched 2-D"
-        dtype = self.weight_ih_l0.dtype
-        for k, (state, shape) in enumerate(zip(states, self._state_shapes(batch), strict=True)):
-            hidden = "hidden" if len(states) == 1 else f"hidden[{k}]"
-            if state.ndim != len(shape):
-                raise RuntimeError(
-                    f"For {form} input, {hidden.replace('hidden', 'hx')} should also be {len(shape)}-D "
-                    f"but got {state.ndim}-D tensor"
-                )
-            if state.shape != shape:
-                raise RuntimeError(f"Expected {hidden} size {shape}, got {list(state.shape)}")
-            if state.dtype != dtype:
-                raise ValueError(f"{hidden} dtype ({state.dtype}) does not match weight dtype ({dtype})")
-        return states
+        return checked_states(hx, self.cell, self._state_shapes(batch), self.weight_ih_l0.dtype)
 
     def _zeros(self, batch: tuple[int, ...], device: Any = None) -> tuple[Tensor, ...]:
         weight = self.weight_ih_l0
-        device = weight.device if device is None else device
-        return tuple(
-            rt.zeros(shape, dtype=weight.dtype, device=device) for shape in self._state_shapes(batch)
+        return zero_states(
+            self._state_shapes(batch), weight.dtype, weight.device if device is None else device
         )
 
     def _state_shapes(self, batch: tuple[int, ...]) -> list[tuple[int, ...]]:
-        widths = [self.proj_size or self.hidden_size] + [self.hidden_size] * (len(self.cell.states) - 1)
+        widths = state_widths(self.cell, self.hidden_size, self.proj_size)
         return [(len(self._names), *batch, width) for width in widths]
 
 
@@ -625,9 +553,11 @@ _SHOWN_UNLESS_DEFAULT: dict[str, Any] = {
 }
 
 
-def _split_final(results: tuple[Tensor, ...], num_states: int) -> list[Any]:
-    """Return the states of every step, and last the final states as one tuple."""
-    return [*results[:-num_states], results[-num_states:]]
+def _completed(cell: Cell, hyperparameters: Any) -> Any:
+    """Return the cell's defaults, and what is given instead; what is no mapping as it is."""
+    if hyperparameters is None:
+        return cell.scalars
+    return cell.scalars | dict(hyperparameters) if isinstance(hyperparameters, Mapping) else hyperparameters
 
 
 def _reordered(states: tuple[Tensor, ...], indices: Tensor | None) -> tuple[Tensor, ...]:

@@ -87,12 +87,24 @@ def recurrent_cell(
     (8,)
     """
     for what, given in (("gates", gates), ("states", states)):
-        if callable(given):
+        if not isinstance(given, tuple | list):
             raise TypeError(
                 f"{what} expected a tuple of names, got {given!r}: write @nn.recurrent_cell(gates=..., states=...)"
             )
+    if not isinstance(params, Mapping):
+        raise TypeError(
+            f"params expected a mapping of names to what initialises them, got {params!r}: write "
+            "params={'peephole': nn.init.zeros_}"
+        )
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name expected a string, got {name!r}")
 
     def decorate(step: Step) -> Cell:
+        if not callable(step) or not hasattr(step, "__name__"):
+            raise TypeError(
+                f"a cell is made of a function step(x, r, s), got {step!r}: write @nn.recurrent_cell(gates=..., "
+                "states=...) above it"
+            )
         cell = Cell(step, gates, states, name or step.__name__, params, project)
         cell.__doc__ = step.__doc__
         return cell

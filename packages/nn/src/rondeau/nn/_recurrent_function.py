@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from rondeau import tensor as rt
 from rondeau.kernels import sequence
-from rondeau.kernels.sequence import Cell, Layout, Needs, Settings, Weights
+from rondeau.kernels.sequence import Cell, Layout, Needs, Settings
 from rondeau.kernels.targets import reference
 from rondeau.tensor import Function, Tensor
 
 from . import functional
+from ._recurrent_weights import MATRICES, as_weights
 
 __all__ = ["RecurrentFunction", "Run"]
 
@@ -65,17 +65,16 @@ class RecurrentFunction(Function):
         `tensors` are the matrices and biases of `Weights`, None where there is none, the learned vectors, and the
         initial states.
         """
-        layout = run.layout
-        weights = _weights(run.cell, [None if w is None else w.data for w in tensors])
-        states = tensors[MATRICES + len(run.cell.params) :]
-        initial = tuple(s.data.reshape(layout.batch_size, s.shape[-1]) for s in states)
-        save = any(ctx.needs_input_grad)
+        cell, layout = run.cell, run.layout
+        save = True in ctx.needs_input_grad
+        first_state = MATRICES + len(cell.params)
+        states = tensors[first_state:]
         result = sequence.forward(
-            run.cell,
+            cell,
             layout,
             _as_rows(x.data, layout),
-            weights,
-            initial,
+            as_weights(cell, [None if w is None else w.data for w in tensors[:first_state]]),
+            tuple([s.data.reshape(layout.batch_size, s.shape[-1]) for s in states]),
             reverse=run.reverse,
             save=save,
             every_state=run.every_state,
@@ -99,37 +98,25 @@ class RecurrentFunction(Function):
         return (None, *differentiate(ctx, ctx.saved_tensors[: len(needs)], needs, cotangents))
 
 
-MATRICES = len(Weights._fields) - 1
-
-
-def _weights(cell: Cell, tensors: list[Any]) -> Weights:
-    """Return the weights among the tensors of `RecurrentFunction`."""
-    params = tuple(tensors[MATRICES : MATRICES + len(cell.params)])
-    return Weights(*tensors[:MATRICES])._replace(params=params)
-
-
 def _as_rows(x: Any, layout: Layout) -> Any:
     return x.reshape(layout.num_rows) if x.dtype.kind == "i" else x.reshape(layout.num_rows, x.shape[-1])
 
 
 def _gradients(
     ctx: Any, inputs: tuple[Any, ...], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
-) -> Iterator[Tensor | None]:
+) -> list[Tensor | None]:
     """Backpropagation through time, by the kernels."""
-    run, num_states = ctx.run, len(ctx.run.cell.states)
-    num_every = len(cotangents) - num_states
-    rows = [run.layout.num_rows] * num_every + [run.layout.batch_size] * num_states
-    arrays = [
-        None if d is None else d.data.reshape(n, d.shape[-1]) for d, n in zip(cotangents, rows, strict=True)
-    ]
-    begin = MATRICES + 1 + len(run.cell.params)
-    parts = Needs(x=needs[0], weights=any(needs[1:begin]), initial=any(needs[begin:]))
+    run: Run = ctx.run
+    cell = run.cell
+    num_every = len(cotangents) - len(cell.states)
+    arrays = [None if d is None else d.data.reshape(-1, d.shape[-1]) for d in cotangents]
+    first_state = 1 + MATRICES + len(cell.params)
     found = sequence.backward(
-        run.cell,
+        cell,
         ctx.saved,
         tuple(arrays[:num_every]),
         tuple(arrays[num_every:]),
-        parts,
+        Needs(x=needs[0], weights=True in needs[1:first_state], initial=True in needs[first_state:]),
         consume=not ctx.retain_graph,
         truncate=run.bptt_truncate,
     )
@@ -137,16 +124,18 @@ def _gradients(
     gradients = (
         found.x,
         *matrices,
-        *(params or [None] * len(run.cell.params)),
-        *(found.initial or [None] * num_states),
+        *(params or [None] * len(cell.params)),
+        *(found.initial or [None] * len(cell.states)),
     )
-    for array, like, need in zip(gradients, inputs, needs, strict=True):
-        yield Tensor(array.reshape(like.shape)) if need else None
+    return [
+        Tensor(array.reshape(like.shape)) if need else None
+        for array, like, need in zip(gradients, inputs, needs, strict=True)
+    ]
 
 
 def _differentiable_gradients(
     ctx: Any, inputs: tuple[Any, ...], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
-) -> Iterator[Tensor | None]:
+) -> list[Tensor | None]:
     """Backpropagation through time that can be differentiated again: the reference, run on Tensors."""
     run: Run = ctx.run
     if run.bptt_truncate is not None:
@@ -164,21 +153,22 @@ def _differentiable_gradients(
         TENSORS,
         run.layout,
         _as_rows(x, run.layout),
-        _weights(run.cell, tensors),
+        as_weights(run.cell, tensors),
         initial,
         sequence.complete_settings(run.cell, run.settings),
         reverse=run.reverse,
     )
     results = (*every[: len(cotangents) - len(final)], *final)
-    pairs = [(r.reshape(d.shape), d) for r, d in zip(results, cotangents, strict=True) if d is not None]
-    found = iter(
-        rt.grad(
-            [result for result, _ in pairs],
-            [copy for copy, need in zip(copies, needs, strict=True) if need],
-            [cotangent for _, cotangent in pairs],
-            create_graph=True,
-            allow_unused=True,
-        )
-    )
-    for need in needs:
-        yield next(found) if need else None
+    # A batch without a step returns its initial states, which may depend on nothing.
+    pairs = [
+        (r.reshape(d.shape), d)
+        for r, d in zip(results, cotangents, strict=True)
+        if d is not None and r.requires_grad
+    ]
+    wanted = [copy for copy, need in zip(copies, needs, strict=True) if need]
+    found: Any = [None] * len(wanted)
+    if pairs:
+        ends, gradients = zip(*pairs, strict=True)
+        found = rt.grad(list(ends), wanted, list(gradients), create_graph=True, allow_unused=True)
+    given = iter([rt.zeros_like(w) if d is None else d for w, d in zip(wanted, found, strict=True)])
+    return [next(given) if need else None for need in needs]

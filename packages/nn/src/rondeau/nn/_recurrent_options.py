@@ -1,26 +1,17 @@
-"""What can be asked of recurrent layers, and what is wrong with it."""
+"""The options of recurrent layers, and what is wrong with them."""
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rondeau.kernels.sequence import Cell
-from rondeau.tensor import Tensor
 
-__all__ = [
-    "Options",
-    "check_probability",
-    "check_projection",
-    "check_sizes",
-    "checked_lengths",
-    "checked_resets",
-    "zoneout_rates",
-]
+from ._checks import check_probability
+
+__all__ = ["Options", "check_flags", "check_projection", "check_steps", "zoneout_rates"]
 
 
 class Options(TypedDict, total=False):
@@ -35,8 +26,14 @@ class Options(TypedDict, total=False):
     checkpoint_every: int | None
 
 
-def zoneout_rates(cell: Cell, zoneout: float | Mapping[str, float]) -> dict[str, float]:
-    """Return the rates above zero by the names of states."""
+def zoneout_rates(cell: Cell, zoneout: Any) -> dict[str, float]:
+    """Return the rates above zero by the names of states.
+
+    Raises
+    ------
+    ValueError
+        If a rate is no probability, or what it is given for is no state of the cell.
+    """
     rates = dict(zoneout) if isinstance(zoneout, Mapping) else dict.fromkeys(cell.states, zoneout)
     for state, rate in rates.items():
         if state not in cell.states:
@@ -47,17 +44,37 @@ def zoneout_rates(cell: Cell, zoneout: float | Mapping[str, float]) -> dict[str,
     return {state: float(rate) for state, rate in rates.items() if rate > 0}
 
 
-def check_probability(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
-        raise ValueError(
-            f"{name} should be a number in range [0, 1] representing the probability of an element being "
-            f"zeroed, got {value!r}"
-        )
+def check_flags(**flags: Any) -> None:
+    """Refuse what is neither True nor False, by name."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool | np.bool_):
+            raise TypeError(f"{name} should be True or False, got {flag!r}")
 
 
-def check_projection(cell: Cell, proj_size: int, hidden_size: int, num_heads: int) -> None:
-    """Refuse a size that is none, and a projection that the cell, with its regularisers, cannot have."""
-    if isinstance(proj_size, bool) or not isinstance(proj_size, int) or proj_size < 0:
+def check_steps(name: str, steps: Any, least: int) -> None:
+    """Refuse what is neither None nor a number of steps."""
+    if steps is None:
+        return
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < least:
+        raise ValueError(f"{name} should be None or a number of steps, at least {least}, got {steps!r}")
+
+
+def check_projection(
+    cell: Cell,
+    proj_size: Any,
+    hidden_size: int,
+    num_heads: int,
+    recurrent_dropout: float,
+    zoneout: Mapping[str, float],
+) -> None:
+    """Refuse a size that is none, and a projection that the cell or another option cannot have.
+
+    Raises
+    ------
+    ValueError
+        With the name of what stands against it.
+    """
+    if isinstance(proj_size, bool) or not isinstance(proj_size, int | np.integer) or proj_size < 0:
         raise ValueError(
             f"proj_size should be a positive integer or zero to disable projections, got {proj_size!r}"
         )
@@ -66,50 +83,28 @@ def check_projection(cell: Cell, proj_size: int, hidden_size: int, num_heads: in
             f"proj_size has to be smaller than hidden_size, got proj_size={proj_size} and "
             f"hidden_size={hidden_size}"
         )
-    if proj_size == 0 and cell.project is not None:
-        raise ValueError(f"cell {cell.name} projects its state {cell.project}: it needs a proj_size")
-    if proj_size > 0 and num_heads > 1:
+    if proj_size == 0:
+        if cell.project is not None:
+            raise ValueError(f"cell {cell.name} projects its state {cell.project}: it needs a proj_size")
+        return
+    if num_heads > 1:
         raise ValueError(
             f"num_heads={num_heads} cuts the units of the first state, which proj_size={proj_size} mixes"
         )
-    if proj_size > 0 and cell.reason_against_projection is not None:
+    if cell.reason_against_projection is not None:
         raise ValueError(
             f"proj_size={proj_size} needs a cell that does not read its first state, which is projected: "
             f"{cell.reason_against_projection}"
         )
-
-
-def checked_lengths(lengths: Any, num_steps: int, batch_size: int) -> NDArray[np.int64]:
-    """Return lengths as an array, all of them T if they are not given."""
-    if lengths is None:
-        return np.full(batch_size, num_steps, np.int64)
-    array = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
-    if array.shape != (batch_size,) or (array.size and array.dtype.kind not in "iu"):
-        raise ValueError(f"lengths should be {batch_size} integers, got {array.dtype} of shape {array.shape}")
-    if array.size and (array.min() < 0 or array.max() > num_steps):
+    if recurrent_dropout > 0:
         raise ValueError(
-            f"lengths should be from 0 to {num_steps}, the steps of the input, got {array.min()} to {array.max()}"
+            f"recurrent_dropout={recurrent_dropout} masks {hidden_size} hidden units before the recurrent matrices, "
+            f"which see {proj_size} features with proj_size={proj_size}: leave one of them out; weight_dropout goes "
+            "with a projection"
         )
-    return array.astype(np.int64)
-
-
-def checked_resets(reset: Any, num_steps: int, batch_size: int, turned: bool) -> NDArray[np.bool_]:
-    """Return resets as a time-major array of truth values, none of them if they are not given."""
-    if reset is None:
-        return np.zeros((num_steps, batch_size), np.bool_)
-    array = np.asarray(reset.data if isinstance(reset, Tensor) else reset)
-    wanted = (batch_size, num_steps) if turned else (num_steps, batch_size)
-    if array.shape != wanted or array.dtype != np.bool_:
+    first = cell.states[0]
+    if first in zoneout:
         raise ValueError(
-            f"reset should be truth values (bool) of shape {wanted}, got {array.dtype} of shape {array.shape}"
+            f"zoneout of the state {first} keeps old values of {hidden_size} hidden units, of which "
+            f"proj_size={proj_size} keeps {proj_size} features: name the other states, as in zoneout={{'c': 0.1}}"
         )
-    return array.T if turned else array
-
-
-def check_sizes(**sizes: int) -> None:
-    """Refuse sizes that are not positive integers, by name."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int):
-            raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
-        if size <= 0:
-            raise ValueError(f"{name} must be greater than zero, got {size}")

@@ -1,20 +1,24 @@
-"""The weights of one recurrent layer and direction: their shapes, their names in a module, and their initial values."""
+"""The weights of one recurrent layer and direction: shapes, names in a module, initial values, form for kernels."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import DTypeLike
 
 from rondeau import tensor as rt
-from rondeau.kernels.sequence import Cell
+from rondeau.kernels.sequence import Cell, Weights
 
 from . import init
 from ._module import Module
 from ._parameter import Parameter
 
-__all__ = ["register_weights", "reset_weights", "weight_shapes"]
+__all__ = ["MATRICES", "as_weights", "register_weights", "reset_weights", "weight_shapes"]
+
+MATRICES = len(Weights._fields) - 1
+"""How many matrices and biases come first wherever weights are a sequence; the learned vectors follow."""
 
 
 def weight_shapes(
@@ -61,3 +65,8 @@ def reset_weights(module: Module, cell: Cell, hidden: int, names: list[str | Non
     for param, name in zip(cell.params, vectors, strict=True):
         if name is not None:
             cell.initialisers[param](getattr(module, name))
+
+
+def as_weights(cell: Cell, parts: Sequence[Any]) -> Weights:
+    """Return the weights at the beginning of a sequence: matrices and biases, None for those missing, then vectors."""
+    return Weights._make((*parts[:MATRICES], tuple(parts[MATRICES : MATRICES + len(cell.params)])))

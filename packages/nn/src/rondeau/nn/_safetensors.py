@@ -12,7 +12,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from rondeau.tensor import Tensor
+from ._checks import as_array, check_path
 
 # https://huggingface.co/docs/safetensors: the format's names of dtypes. BF16 is read apart: NumPy has none.
 _DTYPES: dict[str, str] = {
@@ -52,6 +52,7 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     ValueError
         If it is not a safetensors file, or a tensor has a dtype without an equal here (float8).
     """
+    check_path("path", path)
     path = Path(path)
     try:
         entries = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
@@ -95,7 +96,7 @@ def save_safetensors(
     Raises
     ------
     TypeError
-        If a value is not a tensor or array.
+        If a value is not a tensor or array, a name no string, or `path` no path.
 
     Examples
     --------
@@ -108,29 +109,15 @@ def save_safetensors(
     ...     nn.Linear(3, 2).load_state_dict(Path(folder) / "layer.safetensors")
     IncompatibleKeys(missing_keys=[], unexpected_keys=[])
     """
+    check_path("path", path)
+    for name, mapping in (("tensors", tensors), ("metadata", {} if metadata is None else metadata)):
+        if not isinstance(mapping, Mapping) or not all(isinstance(key, str) for key in mapping):
+            raise TypeError(f"{name} should be a mapping with names (str) as its keys, got {mapping!r:.80}")
+    if metadata is not None and not all(isinstance(value, str) for value in metadata.values()):
+        raise TypeError(f"metadata should be a mapping of str to str, got {dict(metadata)!r:.80}")
     # safetensors writes the memory as it lies: an array in any other order would become garbage (its #825).
     # order="C" keeps 0-d arrays 0-d, where ascontiguousarray would not.
-    arrays = {name: np.asarray(as_array(name, value), order="C") for name, value in tensors.items()}
+    arrays = {
+        name: np.asarray(as_array(f"tensor {name!r}", value), order="C") for name, value in tensors.items()
+    }
     Path(path).write_bytes(safetensors.numpy.save(arrays, dict(metadata) if metadata is not None else None))
-
-
-def as_array(name: str, value: Any) -> NDArray[Any]:
-    """Return the array of `value`: a Tensor, an array, or another library's CPU tensor.
-
-    Raises
-    ------
-    TypeError
-        If NumPy cannot read it as numbers; the message names the tensor.
-    """
-    if isinstance(value, Tensor):
-        return np.asarray(value.data)
-    try:
-        array = np.asarray(value)
-    except (TypeError, RuntimeError) as error:
-        raise TypeError(
-            f"tensor {name!r} cannot be read as a NumPy array ({error}); convert it first, for a PyTorch "
-            "tensor by .detach().cpu().float()"
-        ) from error
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"tensor {name!r} should be an array of numbers, got {type(value).__name__}")
-    return array

@@ -8,18 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels import stepper
-from rondeau.kernels.sequence import Regularisers, Settings, Weights
 from rondeau.tensor import Tensor
 
 from ._embedding import Embedding
 from ._linear import Linear
+from ._recurrent_states import State, as_returned
 
 if TYPE_CHECKING:
-    from ._recurrent import Recurrent, State
+    from ._recurrent import Recurrent
 
 __all__ = ["Stepper"]
-
-_MATRICES = len(Weights._fields) - 1
 
 
 class Stepper:
@@ -42,7 +40,7 @@ class Stepper:
     ValueError
         If the layer is bidirectional, or the sizes of head and embedding do not fit it.
     TypeError
-        If the dtypes differ, or the parameters are not in the memory of the CPU.
+        If the layer, head or embedding is none, dtypes differ, or parameters are not in the memory of the CPU.
 
     Notes
     -----
@@ -63,19 +61,20 @@ class Stepper:
     def __init__(
         self, layer: Recurrent, head: Linear | None = None, embedding: Embedding | None = None
     ) -> None:
+        for name, module, kind in (("head", head, Linear), ("embedding", embedding, Embedding)):
+            if module is not None and not isinstance(module, kind):
+                raise TypeError(
+                    f"{name} should be an nn.{kind.__name__} or None, got {type(module).__name__}"
+                )
+        if not hasattr(layer, "_in_evaluation"):
+            raise TypeError(
+                f"layer should be an nn.Recurrent, nn.RNN, nn.GRU or nn.LSTM, got {type(layer).__name__}"
+            )
         if layer.bidirectional:
             raise ValueError(
                 "A bidirectional layer cannot run step by step: the reverse direction begins at the end of the "
                 "sequence. Use bidirectional=False"
             )
-        layer._check_hyperparameters()
-        cell = layer.cell.regularised(Regularisers(False, tuple(layer.zoneout), bool(layer.zoneout)))
-        scalars = {("k", name): value for name, value in layer.hyperparameters.items()}
-        scalars |= {("rate", state): rate for state, rate in layer.zoneout.items()}
-        layers = []
-        for names in layer._names:
-            arrays: list[Any] = [None if name is None else getattr(layer, name).data for name in names]
-            layers.append(Weights(*arrays[:_MATRICES])._replace(params=tuple(arrays[_MATRICES:])))
         self._vectors: NDArray[Any] | None = None
         if embedding is not None:
             if embedding.embedding_dim != layer.input_size:
@@ -84,10 +83,10 @@ class Stepper:
                     f"{embedding.embedding_dim}"
                 )
             self._vectors = np.array(embedding.weight.data)
-        weights = None
+        frozen_head = None
         if head is not None:
-            weights = head.weight.data, None if head.bias is None else head.bias.data
-        self._stepper = stepper.Stepper(cell, layers, Settings(scalars, num_heads=layer.num_heads), weights)
+            frozen_head = head.weight.data, None if head.bias is None else head.bias.data
+        self._stepper = stepper.Stepper(*layer._in_evaluation(), frozen_head)
 
     def __call__(
         self, x_t: Tensor | NDArray[Any] | int, state: State | NDArray[Any] | tuple[Any, ...] | None = None
@@ -129,8 +128,7 @@ class Stepper:
         y, after = self._stepper(x, states)
         if not is_batch:
             y, after = y[0], tuple(part[:, 0] for part in after)
-        found = tuple([Tensor(part) for part in after])
-        return Tensor(y), found[0] if len(found) == 1 else found
+        return Tensor(y), as_returned(tuple([Tensor(part) for part in after]))
 
     def _embedded(self, ids: NDArray[Any]) -> NDArray[Any]:
         vectors = self._vectors
@@ -159,11 +157,18 @@ def _one_id(x: Any) -> NDArray[np.int64]:
 
 
 def _arrays(state: Any, is_batch: bool) -> tuple[Any, ...]:
-    """Return the arrays of a state, with the dimension of the batch."""
+    """Return the arrays of a state, with the dimension of the batch.
+
+    Of a batch they are checked where the step runs.
+    """
     states = state if isinstance(state, tuple | list) else (state,)
     arrays = tuple([part.data if isinstance(part, Tensor) else part for part in states])
     if is_batch:
         return arrays
-    return tuple(
-        part[:, None] if isinstance(part, np.ndarray) and part.ndim == 2 else part for part in arrays
-    )
+    for part in arrays:
+        if isinstance(part, np.ndarray) and part.ndim != 2:
+            raise ValueError(
+                f"state should be of shape (L, H), as x_t has no dimension of a batch, got {part.shape}: leave the "
+                "batch out of both, or give it to both"
+            )
+    return tuple([part[:, None] if isinstance(part, np.ndarray) else part for part in arrays])

@@ -1,7 +1,7 @@
 """Initial values of parameters, written in place; names and defaults are PyTorch's.
 
 Every function draws from ``generator``, or from the one that `rondeau.tensor.manual_seed` seeds, writes into
-the tensor without recording it, and returns the tensor.
+the tensor without recording it, and returns the tensor. An argument of a wrong type is a TypeError.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rondeau.kernels.sequence import Cell
 from rondeau.tensor import Generator, Tensor, no_grad, randn
+
+from ._checks import check_number, check_tensor
 
 if TYPE_CHECKING:
     from ._recurrent import Recurrent
@@ -68,7 +71,11 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     >>> round(nn.init.calculate_gain("leaky_relu", 0.2), 4)
     1.3868
     """
+    if not isinstance(nonlinearity, str):
+        raise TypeError(f"nonlinearity should be a string, got {type(nonlinearity).__name__}")
     if nonlinearity == "leaky_relu":
+        if param is not None:
+            check_number("calculate_gain: param", param)
         slope = 0.01 if param is None else float(param)
         return math.sqrt(2.0 / (1.0 + slope**2))
     if nonlinearity not in _GAINS:
@@ -93,6 +100,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     >>> bool((w.abs() <= 0.1).all())
     True
     """
+    _check("uniform_", tensor, generator, a=a, b=b)
     if not a <= b:
         raise ValueError(f"uniform_ expects a <= b, got a={a} and b={b}")
     with no_grad():
@@ -115,6 +123,7 @@ def normal_(
     >>> nn.init.normal_(rt.empty(2), mean=5.0, std=0.0).tolist()
     [5.0, 5.0]
     """
+    _check("normal_", tensor, generator, mean=mean, std=std)
     if not std >= 0:
         raise ValueError(f"normal_ expects std >= 0, got {std}")
     with no_grad():
@@ -130,6 +139,7 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
     >>> nn.init.constant_(rt.empty(2), 2.5).tolist()
     [2.5, 2.5]
     """
+    _check("constant_", tensor, val=val)
     with no_grad():
         return tensor.fill_(val)
 
@@ -172,6 +182,7 @@ def eye_(tensor: Tensor) -> Tensor:
     >>> nn.init.eye_(rt.empty(2, 3)).tolist()
     [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     """
+    _check("eye_", tensor)
     if tensor.ndim != 2:
         raise ValueError(f"eye_ expects a tensor of 2 dimensions, got shape {tuple(tensor.shape)}")
     return _fill(tensor, np.eye(*tensor.shape, dtype=tensor.dtype))
@@ -202,6 +213,9 @@ def forget_bias_(layer: Recurrent, value: float = 1.0) -> Recurrent:
     >>> layer.bias_ih_l0[2:4].tolist(), layer.bias_hh_l0[2:4].tolist()
     ([1.0, 1.0], [0.0, 0.0])
     """
+    if not isinstance(getattr(layer, "cell", None), Cell):
+        raise TypeError(f"forget_bias_ expects a recurrent layer, got {type(layer).__name__}")
+    check_number("forget_bias_: value", value)
     gates = layer.cell.gates
     if "f" not in gates:
         raise ValueError(
@@ -233,6 +247,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | No
     >>> bool((w.abs() <= 1).all())  # a = sqrt(6 / (3 + 3))
     True
     """
+    _check("xavier_uniform_", tensor, generator, gain=gain)
     fan_in, fan_out = _fans(tensor)
     bound = gain * math.sqrt(6.0 / max(1, fan_in + fan_out))
     return uniform_(tensor, -bound, bound, generator)
@@ -253,6 +268,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | Non
     >>> 0.09 < w.std().item() < 0.11
     True
     """
+    _check("xavier_normal_", tensor, generator, gain=gain)
     fan_in, fan_out = _fans(tensor)
     return normal_(tensor, 0.0, gain * math.sqrt(2.0 / max(1, fan_in + fan_out)), generator)
 
@@ -291,6 +307,7 @@ def kaiming_uniform_(
     >>> bool((w.abs() <= 1).all())  # b = sqrt(2) sqrt(3 / 6)
     True
     """
+    _check("kaiming_uniform_", tensor, generator, a=a)
     bound = math.sqrt(3.0) * _kaiming_std(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound, generator)
 
@@ -316,6 +333,7 @@ def kaiming_normal_(
     >>> 0.09 < w.std().item() < 0.11
     True
     """
+    _check("kaiming_normal_", tensor, generator, a=a)
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 
@@ -338,6 +356,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     >>> rt.allclose(w @ w.T, rt.eye(3), atol=1e-6)
     True
     """
+    _check("orthogonal_", tensor, generator, gain=gain)
     if tensor.ndim < 2:
         raise ValueError(f"orthogonal_ expects at least 2 dimensions, got shape {tuple(tensor.shape)}")
     if 0 in tensor.shape:
@@ -349,6 +368,17 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     if rows < columns:
         q = q.T
     return _fill(tensor, (q * gain).reshape(tensor.shape))
+
+
+def _check(function: str, tensor: Tensor, generator: Generator | None = None, /, **numbers: float) -> None:
+    """Refuse what is no Tensor, no Generator, or no number."""
+    check_tensor(f"{function}: tensor", tensor)
+    for name, number in numbers.items():
+        check_number(f"{function}: {name}", number)
+    if generator is not None and not isinstance(generator, Generator):
+        raise TypeError(
+            f"{function}: generator should be a Generator or None, got {type(generator).__name__}"
+        )
 
 
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:

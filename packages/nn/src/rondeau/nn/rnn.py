@@ -11,10 +11,11 @@ from rondeau.kernels.sequence import Cell, Layout
 from rondeau.tensor import Tensor
 
 from . import cells
+from ._checks import check_sizes
 from ._module import Module
 from ._recurrent import Recurrent
 from ._recurrent_function import RecurrentFunction, Run
-from ._recurrent_options import Options, check_sizes
+from ._recurrent_options import Options, check_flags
 from ._recurrent_weights import register_weights, reset_weights, weight_shapes
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
@@ -23,13 +24,13 @@ RNN_CELLS = {"tanh": cells.rnn_tanh, "relu": cells.rnn_relu}
 
 
 def _rnn_cell(nonlinearity: str) -> Cell:
-    if nonlinearity not in RNN_CELLS:
+    if not isinstance(nonlinearity, str) or nonlinearity not in RNN_CELLS:
         raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
     return RNN_CELLS[nonlinearity]
 
 
 def _refuse_projection(proj_size: int) -> None:
-    if proj_size != 0:
+    if not isinstance(proj_size, int) or proj_size != 0:
         raise ValueError(
             f"proj_size argument is only supported for LSTM, not RNN or GRU, got proj_size={proj_size}; "
             "nn.Recurrent projects any cell that does not read its first state"
@@ -207,6 +208,7 @@ class _SingleStep(Module):
     ) -> None:
         super().__init__()
         check_sizes(input_size=input_size, hidden_size=hidden_size)
+        check_flags(bias=bias)
         self.cell = cell
         self.input_size = input_size
         self.hidden_size = hidden_size

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from rondeau.tensor import Tensor
 
+from .._checks import check_number
+from ._listed import listed
+
 # Squares are summed in the gradients' dtype over runs of this length, and the runs' sums in float64.
 _RUN = 4096
 
@@ -46,6 +49,10 @@ def clip_grad_norm_(
     ------
     RuntimeError
         If the norm is not finite and `error_if_nonfinite`.
+    TypeError
+        If an argument is no Tensor, no iterable of them, or no number.
+    ValueError
+        If `norm_type` is not greater than 0.
 
     Examples
     --------
@@ -57,7 +64,8 @@ def clip_grad_norm_(
     >>> [round(v, 5) for v in w.grad.tolist()]
     [0.6, 0.8]
     """
-    gradients = [p.grad for p in _listed(parameters) if p.grad is not None]
+    check_number("max_norm", max_norm)
+    gradients = [p.grad for p in listed("parameters", parameters) if p.grad is not None]
     total = get_total_norm(gradients, norm_type, error_if_nonfinite)
     factor = float(max_norm) / (total.item() + 1e-6)
     if not factor >= 1.0:  # so that NaN spreads
@@ -92,6 +100,10 @@ def get_total_norm(
     ------
     RuntimeError
         If the norm is not finite and `error_if_nonfinite`.
+    TypeError
+        If an argument is no Tensor, no iterable of them, or no number.
+    ValueError
+        If `norm_type` is not greater than 0.
 
     Examples
     --------
@@ -99,8 +111,8 @@ def get_total_norm(
     >>> nn.utils.get_total_norm([rt.tensor([3.0]), rt.tensor([[4.0]])]).item()
     5.0
     """
-    arrays = [tensor.data for tensor in _listed(tensors)]
-    power = float(norm_type)
+    arrays = [tensor.data for tensor in listed("tensors", tensors)]
+    power = _order(norm_type)
     if math.isinf(power):
         largest = [np.max(np.abs(array)) for array in arrays if array.size]
         total = float(np.max(largest)) if largest else 0.0
@@ -120,6 +132,13 @@ def get_total_norm(
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
     """Limit every element of every gradient to [-clip_value, clip_value], in place.
 
+    Raises
+    ------
+    TypeError
+        If `parameters` is no Tensor and no iterable of them, or `clip_value` no number.
+    ValueError
+        If `clip_value` is negative or NaN.
+
     Examples
     --------
     >>> from rondeau import nn, tensor as rt
@@ -129,15 +148,24 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     >>> w.grad.tolist()
     [1.0, -0.5]
     """
+    check_number("clip_value", clip_value)
+    if not clip_value >= 0:
+        raise ValueError(f"clip_value, a bound on magnitudes, should be at least 0, got {clip_value}")
     bound = float(clip_value)
-    for parameter in _listed(parameters):
+    for parameter in listed("parameters", parameters):
         if parameter.grad is not None:
             gradient = parameter.grad.data
             np.clip(gradient, -bound, bound, out=gradient)
 
 
-def _listed(tensors: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+def _order(norm_type: float | str) -> float:
+    """Return the p of a norm, for which PyTorch also writes "inf"."""
+    if not (isinstance(norm_type, str) and norm_type == "inf"):
+        check_number("norm_type", norm_type)
+    power = float(norm_type)
+    if not power > 0:
+        raise ValueError(f"norm_type, the p of a p-norm, should be greater than 0, got {norm_type}")
+    return power
 
 
 def _sum_of_squares(array: NDArray[Any]) -> float:

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 from rondeau.tensor import Tensor, cat, no_grad
 
+from .._checks import check_tensor
+from ._listed import listed
+
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     """Return all elements of the parameters, one after the other, as one vector.
@@ -20,13 +23,25 @@ def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     Tensor
         Shape (sum of their sizes,). Gradients flow through it.
 
+    Raises
+    ------
+    TypeError
+        If `parameters` yields something else.
+    ValueError
+        If it yields nothing.
+
     Examples
     --------
     >>> from rondeau import nn
     >>> nn.utils.parameters_to_vector(nn.Linear(3, 2).parameters()).shape
     (8,)
     """
-    return cat([parameter.reshape(-1) for parameter in parameters])
+    vectors = [parameter.reshape(-1) for parameter in listed("parameters", parameters)]
+    if not vectors:
+        raise ValueError(
+            "parameters should be at least one Tensor, got none; a generator may have been used up before"
+        )
+    return cat(vectors)
 
 
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
@@ -41,6 +56,8 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
 
     Raises
     ------
+    TypeError
+        If `vec` is no Tensor, or `parameters` yields something else.
     ValueError
         If the vector is not as long as the parameters together; nothing has been copied then.
 
@@ -52,7 +69,8 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     >>> layer.weight.tolist(), layer.bias.tolist()
     ([[1.0], [2.0]], [3.0, 4.0])
     """
-    targets = list(parameters)
+    check_tensor("vec", vec)
+    targets = listed("parameters", parameters)
     size = sum(parameter.data.size for parameter in targets)
     if vec.ndim != 1 or vec.shape[0] != size:
         raise ValueError(

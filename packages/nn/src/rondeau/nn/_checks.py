@@ -1,0 +1,220 @@
+"""What layers and functions refuse at the door: arguments of a wrong type, and numbers out of their range.
+
+Each takes the argument's name, as the message is to begin, and the argument.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau.tensor import Tensor
+
+__all__ = [
+    "as_array",
+    "check_integer",
+    "check_number",
+    "check_path",
+    "check_probability",
+    "check_sizes",
+    "check_tensor",
+    "checked_list",
+]
+
+# Not the abstract classes of `numbers`, which take several times as long to ask.
+_INTEGERS = (int, np.integer)
+_NUMBERS = (*_INTEGERS, float, np.floating)
+
+
+def check_tensor(name: str, value: Any) -> None:
+    """Refuse what is no Tensor.
+
+    Raises
+    ------
+    TypeError
+        With the name of the argument.
+
+    Examples
+    --------
+    >>> check_tensor("linear: input", [1.0, 2.0])
+    Traceback (most recent call last):
+        ...
+    TypeError: linear: input should be a Tensor, got list; make one with rondeau.tensor.tensor(...)
+    """
+    if not isinstance(value, Tensor):
+        hint = "" if value is None else "; make one with rondeau.tensor.tensor(...)"
+        raise TypeError(f"{name} should be a Tensor, got {type(value).__name__}{hint}")
+
+
+def as_array(name: str, value: Any) -> NDArray[Any]:
+    """Return the array of a Tensor, an array, nested lists of numbers, or another library's CPU tensor.
+
+    Raises
+    ------
+    TypeError
+        If NumPy cannot read it as numbers.
+
+    Examples
+    --------
+    >>> as_array("ids", [[1, 2], [3]])
+    Traceback (most recent call last):
+        ...
+    TypeError: ids should be a Tensor or an array of numbers, got a list that is none: its rows differ in length
+    """
+    if isinstance(value, Tensor):
+        return np.asarray(value.data)
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        kind = type(value).__name__
+        raise TypeError(
+            f"{name} should be a Tensor or an array of numbers, got a {kind} that is none: its rows differ in length"
+        ) from None
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} cannot be read as a NumPy array ({error}); convert it first, for a PyTorch tensor by "
+            ".detach().cpu().float()"
+        ) from error
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} should be a Tensor or an array of numbers, got {_described(value, array)}")
+    return array
+
+
+def _described(value: Any, array: NDArray[Any]) -> str:
+    kind = type(value).__name__
+    return f"{kind} of {array.dtype}" if isinstance(value, np.ndarray | list | tuple) else kind
+
+
+def check_number(name: str, value: Any) -> None:
+    """Refuse what is no real number.
+
+    Raises
+    ------
+    TypeError
+        With the name of the argument.
+
+    Examples
+    --------
+    >>> check_number("eps", None)
+    Traceback (most recent call last):
+        ...
+    TypeError: eps should be a number, got NoneType: None
+    """
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
+        raise TypeError(f"{name} should be a number, got {type(value).__name__}: {value!r:.80}")
+
+
+def check_integer(name: str, value: Any) -> None:
+    """Refuse what is no integer.
+
+    Raises
+    ------
+    TypeError
+        With the name of the argument.
+
+    Examples
+    --------
+    >>> check_integer("ignore_index", "none")
+    Traceback (most recent call last):
+        ...
+    TypeError: ignore_index should be an integer, got str: 'none'
+    """
+    if isinstance(value, bool) or not isinstance(value, _INTEGERS):
+        raise TypeError(f"{name} should be an integer, got {type(value).__name__}: {value!r:.80}")
+
+
+def check_probability(name: str, value: Any) -> None:
+    """Refuse what is no number from 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        With the name of the argument.
+
+    Examples
+    --------
+    >>> check_probability("p", 1.5)
+    Traceback (most recent call last):
+        ...
+    ValueError: p should be a number in range [0, 1] representing the probability of an element being zeroed, got 1.5
+    """
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS) or not 0 <= value <= 1:
+        raise ValueError(
+            f"{name} should be a number in range [0, 1] representing the probability of an element being "
+            f"zeroed, got {value!r:.80}"
+        )
+
+
+def check_sizes(least: int = 1, /, **sizes: Any) -> None:
+    """Refuse sizes that are no integers, or below the least: 1, or 0 where there may be nothing.
+
+    Raises
+    ------
+    TypeError
+        For what is no integer, with the name of the argument.
+    ValueError
+        For one that is too small.
+
+    Examples
+    --------
+    >>> check_sizes(input_size=3, hidden_size=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: hidden_size must be greater than zero, got 0
+    """
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, _INTEGERS):
+            raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
+        if size < least:
+            bound = "greater than zero" if least == 1 else f"at least {least}"
+            raise ValueError(f"{name} must be {bound}, got {size}")
+
+
+def checked_list(name: str, values: Any, kind: type, what: str) -> list[Any]:
+    """Return what an iterable yields, after checking that each is of a type; `what` is what it should be one of.
+
+    Raises
+    ------
+    TypeError
+        If it cannot be iterated over, or yields something else; the message says which.
+
+    Examples
+    --------
+    >>> checked_list("modules", [1], str, "modules")
+    Traceback (most recent call last):
+        ...
+    TypeError: modules should be an iterable of modules, but number 0 is int
+    """
+    try:
+        iterator = iter(values)
+    except TypeError:
+        raise TypeError(f"{name} should be an iterable of {what}, got {type(values).__name__}") from None
+    found = list(iterator)
+    for i, value in enumerate(found):
+        if not isinstance(value, kind):
+            raise TypeError(
+                f"{name} should be an iterable of {what}, but number {i} is {type(value).__name__}"
+            )
+    return found
+
+
+def check_path(name: str, value: Any) -> None:
+    """Refuse what names no file.
+
+    Raises
+    ------
+    TypeError
+        With the name of the argument.
+
+    Examples
+    --------
+    >>> check_path("path", 3)
+    Traceback (most recent call last):
+        ...
+    TypeError: path should be a str or a path-like object, got int
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} should be a str or a path-like object, got {type(value).__name__}")

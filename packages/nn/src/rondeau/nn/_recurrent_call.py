@@ -1,0 +1,141 @@
+"""`Call`: one call of recurrent layers, from their input to their states, layer by layer and direction by direction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from rondeau import tensor as rt
+from rondeau.kernels.sequence import Cell, Layout, Settings
+from rondeau.tensor import Tensor
+
+from ._masks import drop_connect, dropout_rows
+from ._recurrent_function import RecurrentFunction, Run
+from ._segments import Segments
+from ._streams import BETWEEN_LAYERS, RECURRENT_WEIGHTS, first_stream
+
+__all__ = ["Call"]
+
+States = tuple[Tensor, ...]
+
+
+class Call(NamedTuple):
+    """What a call of recurrent layers depends on beside its input and its initial states.
+
+    Attributes
+    ----------
+    cell : Cell
+        With the regularisers that this call has.
+    weights : list of list of Tensor or None
+        Of each layer and direction, in the order of `Weights`.
+    num_directions : int
+        D.
+    scalars : mapping
+        As in `Settings`.
+    key : int
+        From which all masks of the call follow.
+    num_heads : int
+    recurrent_dropout, dropout, weight_dropout : float
+        Rates in this call; the last two are 0 in evaluation.
+    every_state : bool
+        Return every state of the last layer, not the first alone.
+    checkpoint_every, bptt_truncate : int or None
+        As in `Recurrent`.
+    """
+
+    cell: Cell
+    weights: list[list[Tensor | None]]
+    num_directions: int
+    scalars: Mapping[tuple[str, str], float]
+    key: int
+    num_heads: int
+    recurrent_dropout: float
+    dropout: float
+    weight_dropout: float
+    every_state: bool
+    checkpoint_every: int | None
+    bptt_truncate: int | None
+
+    def run(
+        self, x: Tensor, layout: Layout, initial: States, segments: Segments | None = None
+    ) -> tuple[States, States]:
+        """Run all layers over time-major or packed rows.
+
+        Parameters
+        ----------
+        x : Tensor
+            Whatever has the N rows of the layout in order; integers without the last dimension.
+        layout : Layout
+        initial : tuple of Tensor, (L*D, B, W) each
+        segments : Segments, optional
+            Those that the layout is of, where states before and after the batch are not those of its sequences.
+
+        Returns
+        -------
+        every : tuple of Tensor
+            States of the last layer after every step, directions side by side.
+        final : tuple of Tensor, (L*D, B, W) each
+        """
+        begins = _split_by_layer(initial, len(self.weights))
+        ends: list[States] = []
+        every: States = (x,)
+        num_layers = len(self.weights) // self.num_directions
+        for layer in range(num_layers):
+            x = every[0] if layer == 0 or self.dropout == 0 else self._dropped(every[0], layer, layout)
+            of_directions = []
+            for reverse in (False, True)[: self.num_directions]:
+                place = len(ends)
+                run = Run(
+                    self.cell,
+                    layout,
+                    reverse,
+                    Settings(
+                        self.scalars, self.recurrent_dropout, self.key, first_stream(place), self.num_heads
+                    ),
+                    self.every_state and layer == num_layers - 1,
+                    self.checkpoint_every,
+                    self.bptt_truncate,
+                )
+                found, end = self._run_direction(run, x, place, begins[place], segments)
+                of_directions.append(found)
+                ends.append(end)
+            every = _joined(of_directions, -1)
+        return every, _joined(ends, 0)
+
+    def _run_direction(
+        self, run: Run, x: Tensor, place: int, before: States, segments: Segments | None
+    ) -> tuple[States, States]:
+        """Run one layer in one direction; return its states after every step, and those at the end."""
+        weights = self.weights[place]
+        if self.weight_dropout > 0 and weights[1] is not None:
+            stream = first_stream(place) + RECURRENT_WEIGHTS
+            masked = drop_connect(weights[1], self.weight_dropout, self.key, stream)
+            weights = [weights[0], masked, *weights[2:]]
+        begin = before
+        if segments is not None:
+            begin = tuple([segments.begin(state, run.reverse) for state in before])
+        results = RecurrentFunction.apply(run, x, *weights, *begin)
+        every, end = results[: -len(begin)], results[-len(begin) :]
+        if segments is not None:
+            pairs = zip(end, before, strict=True)
+            end = tuple([segments.end(state, initial, run.reverse) for state, initial in pairs])
+        return every, end
+
+    def _dropped(self, x: Tensor, layer: int, layout: Layout) -> Tensor:
+        """Return the input of a layer above the first with dropout."""
+        stream = first_stream(layer * self.num_directions) + BETWEEN_LAYERS
+        return dropout_rows(x, self.dropout, self.key, stream, layout.places[:, 0], layout.places[:, 1])
+
+
+def _split_by_layer(states: States, count: int) -> list[States]:
+    """Return the states (1, B, W) of each layer and direction, of states (L*D, B, W)."""
+    if count == 1:
+        return [states]
+    return list(zip(*[rt.split(state, 1) for state in states], strict=True))
+
+
+def _joined(parts: list[States], dim: int) -> States:
+    """Return the first tensors of all parts as one, and so the second, and the others."""
+    if len(parts) == 1:
+        return parts[0]
+    return tuple([rt.cat(tensors, dim) for tensors in zip(*parts, strict=True)])

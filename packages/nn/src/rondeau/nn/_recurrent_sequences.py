@@ -1,0 +1,59 @@
+"""What is said of the sequences in a padded batch, lengths and resets, and what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau.tensor import Tensor
+
+__all__ = ["checked_lengths", "checked_resets"]
+
+
+def checked_lengths(lengths: Any, num_steps: int, batch_size: int) -> NDArray[np.int64]:
+    """Return lengths as an array, all of them T if they are not given.
+
+    Raises
+    ------
+    ValueError
+        If they are not B integers from 0 to T.
+    """
+    if lengths is None:
+        return np.full(batch_size, num_steps, np.int64)
+    array = _array("lengths", lengths)
+    if array.shape != (batch_size,) or (array.size and array.dtype.kind not in "iu"):
+        raise ValueError(f"lengths should be {batch_size} integers, got {array.dtype} of shape {array.shape}")
+    if array.size and (array.min() < 0 or array.max() > num_steps):
+        raise ValueError(
+            f"lengths should be from 0 to {num_steps}, the steps of the input, got {array.min()} to {array.max()}"
+        )
+    return array.astype(np.int64)
+
+
+def checked_resets(reset: Any, num_steps: int, batch_size: int, turned: bool) -> NDArray[np.bool_]:
+    """Return resets as a time-major array of truth values, none of them if they are not given.
+
+    Raises
+    ------
+    ValueError
+        If they are not truth values of shape (T, B), or (B, T) where the input is `turned`.
+    """
+    if reset is None:
+        return np.zeros((num_steps, batch_size), np.bool_)
+    array = _array("reset", reset)
+    wanted = (batch_size, num_steps) if turned else (num_steps, batch_size)
+    if array.shape != wanted or array.dtype != np.bool_:
+        raise ValueError(
+            f"reset should be truth values (bool) of shape {wanted}, got {array.dtype} of shape {array.shape}"
+        )
+    return array.T if turned else array
+
+
+def _array(name: str, given: Any) -> NDArray[Any]:
+    """Return what a caller gave as an array, or say that it is none."""
+    try:
+        return np.asarray(given.data if isinstance(given, Tensor) else given)
+    except ValueError as error:  # NumPy's, of nested lists that differ in length
+        raise ValueError(f"{name} should be an array, got lists that are none: {error}") from None

@@ -1,0 +1,66 @@
+"""The states of recurrent layers: their shapes, zeros to begin with, and what is wrong with what a caller gives."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from numpy.typing import DTypeLike
+
+from rondeau import tensor as rt
+from rondeau.kernels.sequence import Cell
+from rondeau.tensor import Tensor
+
+__all__ = ["State", "as_returned", "checked_states", "state_widths", "zero_states"]
+
+State: TypeAlias = "Tensor | tuple[Tensor, ...]"
+"""What a layer takes and returns: the tensor of a cell with one state, a tuple for others."""
+
+Shapes: TypeAlias = list[tuple[int, ...]]
+
+
+def state_widths(cell: Cell, hidden: int, projection: int = 0) -> list[int]:
+    """Return the width of each state: P for the first, H for the others."""
+    return [projection or hidden] + [hidden] * (len(cell.states) - 1)
+
+
+def zero_states(shapes: Shapes, dtype: DTypeLike, device: Any) -> tuple[Tensor, ...]:
+    """Return zeros of the shapes."""
+    return tuple([rt.zeros(shape, dtype=dtype, device=device) for shape in shapes])
+
+
+def as_returned(states: tuple[Tensor, ...]) -> State:
+    """Return the states in the form of `State`."""
+    return states[0] if len(states) == 1 else states
+
+
+def checked_states(hx: Any, cell: Cell, shapes: Shapes, dtype: DTypeLike) -> tuple[Tensor, ...]:
+    """Return the states that a caller gave as a tuple, one Tensor per state of the cell.
+
+    Raises
+    ------
+    TypeError
+        If they are not as many Tensors as the cell has states.
+    RuntimeError
+        If one has another shape than expected: (L*D, B, W), without B for unbatched input.
+    ValueError
+        If one has another dtype than the weights.
+    """
+    names = cell.states
+    states = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
+    if len(states) != len(names) or not all(isinstance(state, Tensor) for state in states):
+        wanted = "a Tensor" if len(names) == 1 else f"a tuple of {len(names)} Tensors ({', '.join(names)})"
+        given = ", ".join(type(state).__name__ for state in states)
+        raise TypeError(f"hx should be {wanted}, got ({given})")
+    for k, (state, shape) in enumerate(zip(states, shapes, strict=True)):
+        hidden = "hidden" if len(states) == 1 else f"hidden[{k}]"
+        if state.ndim != len(shape):
+            form = "batched 3-D" if len(shape) == 3 else "unbatched 2-D"
+            raise RuntimeError(
+                f"For {form} input, {hidden.replace('hidden', 'hx')} should also be {len(shape)}-D "
+                f"but got {state.ndim}-D tensor"
+            )
+        if state.shape != shape:
+            raise RuntimeError(f"Expected {hidden} size {shape}, got {list(state.shape)}")
+        if state.dtype != dtype:
+            raise ValueError(f"{hidden} dtype ({state.dtype}) does not match weight dtype ({dtype})")
+    return states

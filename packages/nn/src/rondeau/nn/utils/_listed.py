@@ -1,0 +1,27 @@
+"""What the functions of this package take: one tensor, or several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rondeau.tensor import Tensor
+
+from .._checks import checked_list
+
+
+def listed(name: str, tensors: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    """Return one tensor or an iterable of them as a list.
+
+    Raises
+    ------
+    TypeError
+        If it is neither; the message begins with the argument's name.
+
+    Examples
+    --------
+    >>> listed("parameters", 3.0)
+    Traceback (most recent call last):
+        ...
+    TypeError: parameters should be an iterable of Tensors, got float
+    """
+    return [tensors] if isinstance(tensors, Tensor) else checked_list(name, tensors, Tensor, "Tensors")
