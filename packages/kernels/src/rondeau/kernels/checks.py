@@ -76,7 +76,7 @@ def _check_settings(settings: Any) -> None:
     ):
         raise TypeError(f'scalars expected a dict with keys such as ("k", name), got {scalars!r}')
     for (_, name), value in scalars.items():
-        if not isinstance(value, numbers.Real):
+        if type(value) is not float and not isinstance(value, numbers.Real):
             raise TypeError(f"the scalar {name} expected a number, got {value!r}")
     for name, most in (("key", 2**64), ("stream", 2**32)):
         value = getattr(settings, name)
@@ -139,10 +139,10 @@ def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
         )
     rows, width = weight_ih.shape
     H = P = rows // gates
-    if not is_count(heads, at_least=1) or H % heads:
-        raise ValueError(f"num_heads expected a divisor of the {H} hidden units, got {heads!r}")
     if weights.weight_hr is not None:
         P = _checked_projection(cell, weights.weight_hr, heads)
+    if not is_count(heads, at_least=1) or H % heads:
+        raise ValueError(f"num_heads expected a divisor of the {H} hidden units, got {heads!r}")
     shapes = {
         "weight_ih": (rows, width),
         "weight_hh": (recurrent * H, P if heads == 1 else H // heads),
@@ -194,6 +194,6 @@ def _checked_projection(cell: Cell, weight_hr: Any, heads: int) -> int:
         got = f"shape {weight_hr.shape}" if isinstance(weight_hr, np.ndarray) else type(weight_hr).__name__
         raise ValueError(f"weight_hr expected an array of shape (P, H) with P at least 1, got {got}")
     reason = cell.reason_against_projection
-    if reason is not None or heads != 1:
+    if reason is not None or not is_count(heads, at_least=1) or heads != 1:
         raise ValueError(f"weight_hr expected None: {reason or 'heads see the units of the first state'}")
     return int(weight_hr.shape[0])

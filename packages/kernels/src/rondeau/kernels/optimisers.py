@@ -251,7 +251,7 @@ def _check_arguments(kernel: Any, arrays: tuple[Any, ...], scalars: dict[str, An
         raise TypeError(f"launch expected a kernel of rondeau.kernels.optimisers, got {kernel!r}")
     if len(arrays) != len(kernel.arrays):
         raise TypeError(f"an update expected the arrays {', '.join(kernel.arrays)}, got {len(arrays)}")
-    if scalars.keys() != set(kernel.scalars):
+    if tuple(scalars) != kernel.scalars and scalars.keys() != set(kernel.scalars):
         raise TypeError(
             f"an update expected the scalars {', '.join(kernel.scalars)}, got {', '.join(scalars) or 'none'}"
         )
@@ -259,5 +259,5 @@ def _check_arguments(kernel: Any, arrays: tuple[Any, ...], scalars: dict[str, An
         if not isinstance(array, np.ndarray):
             raise TypeError(f"an update expected {name} to be a numpy array, got {type(array).__name__}")
     for name, value in scalars.items():
-        if not isinstance(value, numbers.Real):
+        if type(value) is not float and not isinstance(value, numbers.Real):  # to ask for a kind takes longer
             raise TypeError(f"an update expected {name} to be a number, got {value!r}")
