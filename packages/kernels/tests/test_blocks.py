@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from rondeau.kernels.product import packed_size
-from rondeau.kernels.targets.blocks import COLUMNS, backward_blocks, forward_blocks, unit_cuts
+from rondeau.kernels.targets.blocks import Block, backward_blocks, forward_blocks, unit_cuts
 
 
 def rows_of(blocks):
-    return [dict(zip(COLUMNS, row, strict=True)) for row in blocks.table.tolist()]
+    return [dict(zip(Block._fields, row, strict=True)) for row in blocks.table.tolist()]
 
 
 @pytest.mark.parametrize("hidden", [1, 15, 16, 17, 32, 65, 130])

@@ -13,7 +13,7 @@ PROGRAM = """
 import sys
 import numpy as np
 from numba import types
-from rondeau.kernels.cache import cached_njit, cache_folder
+from rondeau.kernels.compiling import cached_njit
 from rondeau.kernels.product import matmul
 space = {}
 exec("def add(x):\\n    return x + " + sys.argv[1], space)
@@ -83,33 +83,16 @@ def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
 
 
 def test_the_key_holds_processor_and_settings(monkeypatch):
-    cache._environment.cache_clear()
-    first = cache._environment(("triple", "znver4", "+avx2"))
-    assert cache._environment(("triple", "znver4", "+avx2,+fma")) != first
-    assert cache._environment(("triple", "haswell", "+avx2")) != first
-    cache._environment.cache_clear()
-    monkeypatch.setattr(cache.numba, "__version__", "0.0")
-    assert cache._environment(("triple", "znver4", "+avx2")) != first
-    cache._environment.cache_clear()
-
-
-def test_the_key_holds_the_sources(tmp_path, monkeypatch):
-    (tmp_path / "product").mkdir()
-    kernel = tmp_path / "product" / "kernel.py"
-    kernel.write_text("one")
-    monkeypatch.setattr(cache, "__file__", str(tmp_path / "cache.py"))
-    keys = []
-    for text in ("one", "two"):
-        kernel.write_text(text)
+    def key(*target):
         cache._environment.cache_clear()
-        keys.append(cache._environment(("triple", "cpu", "")))
+        return cache._environment(target, "rondeau.kernels.scalar")
+
+    first = key("triple", "znver4", "+avx2")
+    assert key("triple", "znver4", "+avx2,+fma") != first
+    assert key("triple", "haswell", "+avx2") != first
+    monkeypatch.setattr(cache.numba, "__version__", "0.0")
+    assert key("triple", "znver4", "+avx2") != first
     cache._environment.cache_clear()
-    assert keys[0] != keys[1]
-
-
-def test_a_symbol_has_a_name_of_ours():
-    with pytest.raises(ValueError, match="expected a name that begins with 'rondeau_', got 'tile'"):
-        cache.provide_symbol("tile", lambda: 0)
 
 
 def test_default_folder_is_the_users(monkeypatch, tmp_path):

@@ -2,7 +2,7 @@ import pytest
 
 from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.cell import schedule, trace
-from rondeau.kernels.cell.trace import OPERATIONS, Rank
+from rondeau.kernels.cell.graph import OPERATIONS, Rank
 from rondeau.kernels.sequence import Cell
 from rondeau.kernels.targets.cpu_emit import ARGUMENTS, CODE
 

@@ -7,7 +7,9 @@ import pytest
 
 from rondeau.kernels.cell import CellError, trace
 from rondeau.kernels.cell import cell_math as m
-from rondeau.kernels.cell.trace import Rank, Regularisers
+from rondeau.kernels.cell.graph import Rank
+from rondeau.kernels.cell.regularisers import Regularisers
+from rondeau.kernels.cell.symbols import apply
 
 
 def _if(x, r, s):
@@ -173,7 +175,7 @@ def _value_is_a_number(x, r, s, p):
 
 
 def _value_of_the_row(x, r, s, p):
-    return x.h + r.h(x.h.graph.apply("sum", x.h))
+    return x.h + r.h(apply(x.h.graph, "sum", x.h))
 
 
 def _value_is_an_array(x, r, s, p):
@@ -286,10 +288,10 @@ def test_ranks():
     ranks = {}
 
     def step(x, r, s, *, k=2.0):
-        total = x.h.graph.apply("sum", x.h)
+        total = apply(x.h.graph, "sum", x.h)
         for name, symbol in {
-            "call": k * 3, "row": total * k, "unit": total * x.h, "truth": total > k, "width": k.graph.apply("sum", k),
-            "row of row": total.graph.apply("sum", total),
+            "call": k * 3, "row": total * k, "unit": total * x.h, "truth": total > k, "width": apply(k.graph, "sum", k),
+            "row of row": apply(total.graph, "sum", total),
         }.items():  # fmt: skip
             ranks[name] = symbol.graph.rank(symbol.index)
         return x.h

@@ -118,7 +118,35 @@ def test_pieces_of_no_steps_are_none():
 
 
 def test_origins_and_begins_are_one_for_each_sequence():
-    with pytest.raises(ValueError, match=r"origins expected one number for each of 2 sequences, got \(3,\)"):
+    with pytest.raises(ValueError, match=r"one integer for each of 2 sequences, got int64 of shape \(3,\)"):
         Layout.packed([2, 1], origins=[0, 1, 2])
-    with pytest.raises(ValueError, match=r"begins expected one number for each of 2 sequences, got \(1,\)"):
+    with pytest.raises(
+        ValueError, match=r"begins expected one integer for each of 2 .*, got int64 of shape \(1,\)"
+    ):
         Layout.packed([2, 1], begins=[0])
+
+
+@pytest.mark.parametrize("size", [[2], "two", None, 2.5])
+def test_a_dense_layout_has_whole_sizes(size):
+    with pytest.raises(TypeError, match="expected an integer as num_steps"):
+        Layout.dense(size, 1)
+
+
+def test_equal_dense_layouts_are_one():
+    assert Layout.dense(2, 3) is Layout.dense(np.int64(2), 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([[2], [1, 1]],), "batch_sizes expected a 1-D array of integers, got rows of several lengths"),
+        (
+            ([2, 1], ["a", "b"]),
+            r"origins expected one integer for each of 2 sequences, got <U1 of shape \(2,\)",
+        ),
+        (([2, 1], None, [0.5, 1.5]), "begins expected one integer for each of 2 sequences, got float64"),
+    ],
+)
+def test_a_packed_layout_has_whole_numbers(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Layout.packed(*arguments)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rondeau.kernels import philox
-from rondeau.kernels.cache import kernel_njit
+from rondeau.kernels.compiling import kernel_njit
 
 WORD = st.integers(0, 2**32 - 1)
 KEY = st.integers(0, 2**64 - 1)
@@ -212,7 +212,13 @@ GOOD = {"times": [0, 1], "batches": [0, 0], "key": 1, "stream": 0, "p": 0.5}
         ({"p": float("nan")}, ValueError, "a probability from 0 to 1, got p=nan"),
         ({"key": -1}, ValueError, r"a key from 0 to 2\*\*64 - 1, got -1"),
         ({"key": 2**64}, ValueError, r"a key from 0 to 2\*\*64 - 1, got 18446744073709551616"),
-        ({"key": 0.5}, TypeError, "'float' object cannot be interpreted as an integer"),
+        ({"key": 0.5}, TypeError, "a key that is an integer, got 0.5"),
+        ({"key": True}, TypeError, "a key that is an integer, got True"),
+        ({"p": "half"}, TypeError, "a probability as a number, got p='half'"),
+        ({"stream": "first"}, TypeError, "stream to be integers, got <U5"),
+        ({"stream": [1, 2]}, ValueError, r"one stream, an integer, got an array of shape \(2,\)"),
+        ({"times": [[0], [1, 2]]}, ValueError, "times as an array of integers, got rows of several lengths"),
+        ({"times": None}, TypeError, "times to be integers, got object"),
         ({"stream": 2**32}, ValueError, r"stream from 0 to 2\*\*32 - 1, got 4294967296"),
         ({"times": [0, -1]}, ValueError, r"times from 0 to 2\*\*32 - 1, got -1 to 0"),
         ({"batches": [0.0, 1.0]}, TypeError, "batches to be integers, got float64"),
@@ -241,7 +247,18 @@ def test_mask_rows_refuses_what_does_not_pair():
         philox.mask_rows(out, **GOOD, out=out)
 
 
+def test_what_is_no_array_is_refused():
+    with pytest.raises(TypeError, match="an array to write to, a numpy array, got list"):
+        philox.keep_mask([[0.0]], **GOOD)
+    with pytest.raises(TypeError, match="x, a numpy array, got NoneType"):
+        philox.mask_rows(None, **GOOD, out=np.empty((2, 3)))
+
+
 def test_the_numpy_twin_refuses_the_same():
+    with pytest.raises(
+        ValueError, match=r"places that broadcast, got units \(3,\), batches \(\), times \(2,\)"
+    ):
+        philox.uniforms(1, 0, [0, 1], 0, [0, 1, 2])
     with pytest.raises(ValueError, match=r"units from 0 to 2\*\*32 - 1"):
         philox.uniforms(1, 0, 0, 0, [2**32])
     with pytest.raises(TypeError, match="times to be integers, got float64"):

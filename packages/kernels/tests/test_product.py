@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rondeau.kernels import threads
-from rondeau.kernels.cache import kernel_njit
+from rondeau.kernels.compiling import kernel_njit
 from rondeau.kernels.product import (
     matmul,
     num_panels,

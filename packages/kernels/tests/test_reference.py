@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rondeau.kernels import philox
-from rondeau.kernels.cell.trace import OPERATIONS
+from rondeau.kernels.cell.graph import OPERATIONS
 from rondeau.kernels.sequence import Cell, Layout, Settings, Weights
 from rondeau.kernels.targets import reference
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rondeau.kernels import scalar
-from rondeau.kernels.cache import kernel_njit
+from rondeau.kernels.compiling import kernel_njit
 
 REFERENCES = {
     "exp": np.exp,

@@ -12,7 +12,7 @@ from numba import config, prange
 from threadpoolctl import threadpool_info
 
 from rondeau.kernels import threads
-from rondeau.kernels.cache import kernel_njit
+from rondeau.kernels.compiling import kernel_njit
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,8 @@ import pytest
 
 from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.cell import schedule, trace
-from rondeau.kernels.cell.trace import Rank
+from rondeau.kernels.cell.graph import Rank
+from rondeau.kernels.cell.symbols import apply
 from rondeau.kernels.sequence import Cell
 
 GATES = ("a", "b")
@@ -61,7 +62,7 @@ def test_a_sum_splits_the_loop():
 @pytest.fixture(autouse=True)
 def a_sum(monkeypatch):
     """Give cells the bare sum over the units, of which `layer_norm` is made."""
-    monkeypatch.setattr(m, "cell_sum", lambda x: x.graph.apply("sum", x), raising=False)
+    monkeypatch.setattr(m, "cell_sum", lambda x: apply(x.graph, "sum", x), raising=False)
 
 
 def test_sums_of_sums_take_a_loop_each():

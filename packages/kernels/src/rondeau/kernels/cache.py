@@ -4,7 +4,8 @@ Numba's own cache is keyed to the file of the function alone: after a change to 
 inlined it runs stale machine code, a damaged file stops the program, and generated source needs a real file. Here the
 key of a kernel is everything that can change its machine code:
 
-* the sources of this package, as they lie on disk, and the versions of Python, NumPy, Numba and LLVM;
+* the sources that its module's compiled code can come from, see `rondeau.kernels.sources`, as they lie on disk;
+* the versions of Python, NumPy, Numba and LLVM;
 * the processor and its features, as Numba compiles for them, and Numba's optimisation settings;
 * the function's name, options and signature, and for a generated function its source.
 
@@ -15,11 +16,9 @@ belongs to the user alone (mode 0700), because reading it runs what it holds.
 import contextlib
 import functools
 import hashlib
-import inspect
 import os
 import pickle
 import platform
-import re
 import stat
 import sys
 import tempfile
@@ -32,159 +31,17 @@ from typing import Any
 import llvmlite
 import numba
 import numpy as np
-from llvmlite import binding
-from numba import types
-from numba.core import cgutils, config
+from numba.core import config
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
-from numba.extending import intrinsic
 
-from rondeau.kernels import threads
+from rondeau.kernels.linking import need_symbol, needed_symbols
+from rondeau.kernels.sources import digest_of_sources
 
-__all__ = [
-    "address_of",
-    "cache_folder",
-    "cached_njit",
-    "compiled_once",
-    "kernel_njit",
-    "need_symbol",
-    "provide_symbol",
-]
+__all__ = ["DiskCache", "cache_folder"]
 
 _KEEP_DAYS = 60
-_OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
-
-
-def kernel_njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """`numba.njit` with the options of every kernel here: for functions that only other kernels call.
-
-    ``fastmath={"contract"}`` (never True: that assumes NaN and infinity away), ``error_model="numpy"`` and
-    ``nogil=True``, unless `options` says otherwise.
-    """
-    if function is None:
-        return functools.partial(kernel_njit, **options)
-    if function.__module__ is None:  # made by exec: a second process that loads it looks for its module
-        function.__module__ = __name__
-    return numba.njit(**(_OPTIONS | options))(function)
-
-
-def cached_njit(function: Callable[..., Any] | None = None, *, source: str = "", **options: Any) -> Any:
-    """`kernel_njit` for a function that is called from Python: compiled at first use and kept on disk.
-
-    Nothing is compiled at decoration. ``dispatcher.compile(signature)`` compiles, or loads, one explicit signature
-    and returns its entry point, which costs less to call than the dispatcher.
-
-    Parameters
-    ----------
-    function : callable
-        The function, of this package or generated.
-    source : str
-        For a generated function (made by ``exec``, or a closure over generated functions), text that determines it
-        and everything generated that it calls. Functions of this package need none: their files are in the key.
-    **options
-        Options of `numba.njit`, e.g. ``parallel=True``.
-
-    Returns
-    -------
-    numba.core.dispatcher.Dispatcher
-    """
-    if function is None:
-        return functools.partial(cached_njit, source=source, **options)
-    dispatcher = kernel_njit(function, **options)
-    if not config.DISABLE_JIT:
-        name = f"{function.__module__}.{function.__qualname__}"
-        key = f"{name}\n{sorted(options.items())!r}\n{source}"
-        dispatcher._cache = _DiskCache(name, key, bool(options.get("parallel")))
-    return dispatcher
-
-
-def address_of(dispatcher: Any, signature: Any) -> int:
-    """Compile, or load, one explicit signature of a dispatcher, and give the address of its machine code."""
-    dispatcher.compile(signature)
-    result = dispatcher.overloads[signature.args]
-    return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
-
-
-_SYMBOL_PREFIX = "rondeau_"
-_ELEMENTS = (types.float32, types.float64)
-_providers: dict[str, Callable[[], int]] = {}
-_needed: set[str] = set()
-
-
-def provide_symbol(name: str, address: Callable[[], int]) -> None:
-    """Offer a compiled function to kernels under a name that begins with ``rondeau_``.
-
-    Parameters
-    ----------
-    name : str
-        The name by which kernels declare and call it.
-    address : callable
-        Compiles, or loads, the function and gives its address; called once, when the first kernel needs it.
-    """
-    if not name.startswith(_SYMBOL_PREFIX):
-        raise ValueError(f"provide_symbol expected a name that begins with {_SYMBOL_PREFIX!r}, got {name!r}")
-    _providers[name] = address
-
-
-def need_symbol(name: str) -> None:
-    """See to it that code which calls the provided function `name` can be linked."""
-    if name not in _needed:
-        binding.add_symbol(name, _providers[name]())
-        _needed.add(name)
-
-
-def compiled_once(signature_of: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Any]:
-    """Make a function that other kernels call by the name of a symbol: compiled once a dtype, not into each of them.
-
-    Numba compiles a function anew into all that call it, level by level: a product and its packing added a second to
-    every kernel that uses them.
-
-    Parameters
-    ----------
-    signature_of : callable
-        Gives the function's signature, without result, for ``types.float32`` and for ``types.float64``. A call goes
-        to the one that its arguments fit.
-
-    Returns
-    -------
-    callable
-        A decorator; the decorated function is for compiled code only.
-    """
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = cached_njit(function)
-        signatures = {f"rondeau_{function.__name__.strip('_')}_{e}": signature_of(e) for e in _ELEMENTS}
-
-        for symbol, signature in signatures.items():
-            provide_symbol(symbol, functools.partial(address_of, dispatcher, signature))
-
-        def call(typingctx: Any, *given: Any) -> Any:
-            def fits(signature: Any) -> bool:
-                pairs = zip(given, signature.args, strict=True)
-                return all(typingctx.can_convert(ours, theirs) is not None for ours, theirs in pairs)
-
-            fitting = [(symbol, signature) for symbol, signature in signatures.items() if fits(signature)]
-            if not fitting:
-                return None
-            symbol, signature = fitting[0]
-
-            def codegen(context: Any, builder: Any, _: Any, values: Any) -> Any:
-                need_symbol(symbol)
-                kind = context.call_conv.get_function_type(types.none, signature.args)
-                native = cgutils.get_or_insert_function(builder.module, kind, symbol)
-                context.call_conv.call_function(builder, native, types.none, signature.args, values)
-                return context.get_dummy_value()
-
-            return signature, codegen
-
-        # Numba reads an intrinsic's parameters here, and would take *given for a single tuple.
-        context = inspect.Parameter("typingctx", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        parameters = inspect.signature(function).parameters.values()
-        call.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
-        return intrinsic(call)
-
-    return decorate
 
 
 def cache_folder() -> Path:
@@ -200,19 +57,31 @@ def cache_folder() -> Path:
     return base / "rondeau" / "kernels"
 
 
-class _DiskCache(NullCache):  # type: ignore[misc]
-    """What Numba's dispatcher asks for a compiled signature before it compiles, and gives it to afterwards."""
+class DiskCache(NullCache):  # type: ignore[misc]
+    """What Numba's dispatcher asks for a compiled signature before it compiles, and gives it to afterwards.
 
-    def __init__(self, name: str, key: str, parallel: bool) -> None:
-        self._name, self._key, self._parallel = name, key, parallel
+    Parameters
+    ----------
+    module, name : str
+        Where the function is defined, ``"generated"`` for nowhere, and what it is called there.
+    key : str
+        What else determines it, beside its signature and the sources of its module.
+    before : callable, optional
+        Called before the function is compiled or loaded.
+    """
+
+    def __init__(self, module: str, name: str, key: str, before: Callable[[], None] | None = None) -> None:
+        self._module, self._name, self._key, self._before = module, name, key, before
 
     @property
     def cache_path(self) -> str:
+        """The folder, for Numba's statistics."""
         return str(cache_folder())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        if self._parallel:  # else Numba loads its pool, whether the kernel is compiled or loaded
-            threads.start_pool()
+        """Return a compiled signature; None where it is not there, or damaged."""
+        if self._before is not None:
+            self._before()
         folder = _usable_folder(cache_folder())
         if folder is None:
             return None
@@ -232,28 +101,26 @@ class _DiskCache(NullCache):  # type: ignore[misc]
         return CompileResult._rebuild(target_context, *reduced)
 
     def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep a compiled signature."""
         folder = _usable_folder(cache_folder())
         if folder is None or data.library.has_dynamic_globals:
             return
         path = self._path(folder, sig, data.codegen)
-        symbols = re.findall(
-            rf"^declare [^@]*@({_SYMBOL_PREFIX}\w+)", data.library.get_llvm_str(), re.MULTILINE
-        )
-        payload = dumps((symbols, data._reduce()))
+        payload = dumps((needed_symbols(data.library.get_llvm_str()), data._reduce()))
         if not path.parent.exists():
             path.parent.mkdir(mode=0o700, exist_ok=True)
             _forget_old(folder)
         _write_whole(path, hashlib.sha256(payload).digest() + payload)
 
     def _path(self, folder: Path, sig: Any, codegen: Any) -> Path:
-        key = hashlib.sha256(f"{self._key}\n{sig}".encode()).hexdigest()
-        return folder / _environment(codegen.magic_tuple()) / f"{self._name}-{key[:24]}.bin"
+        name = f"{self._module}.{self._name}"
+        key = hashlib.sha256(f"{name}\n{self._key}\n{sig}".encode()).hexdigest()
+        return folder / _environment(codegen.magic_tuple(), self._module) / f"{name}-{key[:24]}.bin"
 
 
 @functools.cache
-def _environment(target: tuple[str, str, str]) -> str:
-    """Hash what all kernels of this process have in common; `target` names triple, processor and features."""
-    digest = hashlib.sha256()
+def _environment(target: tuple[str, str, str], module: str) -> str:
+    """Hash what the kernels of a module have in common; `target` names triple, processor and features."""
     settings = (
         config.OPT,
         config.BOUNDSCHECK,
@@ -262,12 +129,8 @@ def _environment(target: tuple[str, str, str]) -> str:
         config.SLP_VECTORIZE,
     )
     versions = (sys.version, platform.machine(), np.__version__, numba.__version__, llvmlite.__version__)
-    digest.update(repr((target, settings, versions)).encode())
-    package = Path(__file__).parent
-    for path in sorted(package.rglob("*.py")):
-        digest.update(f"\n{path.relative_to(package).as_posix()}\n".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:24]
+    content = repr((target, settings, versions, digest_of_sources(module)))
+    return hashlib.sha256(content.encode()).hexdigest()[:24]
 
 
 @functools.cache

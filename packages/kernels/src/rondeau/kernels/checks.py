@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,15 +11,22 @@ from numpy.typing import NDArray
 
 from rondeau.kernels import philox
 from rondeau.kernels.compiled_cell import Cell
+from rondeau.kernels.dtypes import ELEMENTS
 from rondeau.kernels.layout import Layout
 
 if TYPE_CHECKING:
     from rondeau.kernels.sequence import Settings, Weights
 
-__all__ = ["checked_array", "checked_inputs", "complete_settings", "is_count", "state_widths"]
+__all__ = [
+    "checked_array",
+    "checked_inputs",
+    "checked_weights",
+    "complete_settings",
+    "is_count",
+    "state_widths",
+]
 
 Array = NDArray[Any]
-_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def is_count(value: Any, at_least: int) -> bool:
@@ -33,9 +42,12 @@ def complete_settings(cell: Cell, settings: Settings) -> Settings:
 
     Raises
     ------
+    TypeError
+        If something is not of its kind.
     ValueError
-        If a scalar is unknown, or a rate is missing.
+        If a scalar is unknown, a rate is missing, or a number is out of range.
     """
+    _check_settings(settings)
     if not cell.plan.scalars and not settings.scalars:
         return settings
     given = {("k", name): value for name, value in cell.scalars.items()} | dict(settings.scalars)
@@ -52,6 +64,26 @@ def complete_settings(cell: Cell, settings: Settings) -> Settings:
         for scalar, value in given.items()
     }
     return settings._replace(scalars=rounded)
+
+
+def _check_settings(settings: Any) -> None:
+    """Refuse settings that are none, or hold what no kernel can take."""
+    if not hasattr(settings, "num_heads"):
+        raise TypeError(f"settings expected Settings of rondeau.kernels.sequence, got {settings!r}")
+    scalars = settings.scalars
+    if not isinstance(scalars, Mapping) or not all(
+        isinstance(key, tuple) and len(key) == 2 for key in scalars
+    ):
+        raise TypeError(f'scalars expected a dict with keys such as ("k", name), got {scalars!r}')
+    for (_, name), value in scalars.items():
+        if type(value) is not float and not isinstance(value, numbers.Real):
+            raise TypeError(f"the scalar {name} expected a number, got {value!r}")
+    for name, most in (("key", 2**64), ("stream", 2**32)):
+        value = getattr(settings, name)
+        if not is_count(value, at_least=0) or value >= most:
+            raise ValueError(
+                f"{name} of the settings expected an integer from 0 to {most} - 1, got {value!r}"
+            )
 
 
 def state_widths(cell: Cell, weights: Weights) -> tuple[int, ...]:
@@ -78,8 +110,26 @@ def checked_inputs(
     cell: Cell, layout: Layout, x: Any, weights: Weights, initial: Any, heads: int
 ) -> tuple[Array, Weights, tuple[Array, ...]]:
     """Check every argument of `forward` and make the arrays contiguous."""
+    if not isinstance(layout, Layout):
+        raise TypeError(f"layout expected a Layout of rondeau.kernels.sequence, got {type(layout).__name__}")
+    weights = checked_weights(cell, weights, heads)
+    x = _checked_x(layout, x, weights.weight_ih)
+    if not isinstance(initial, tuple | list) or len(initial) != len(cell.states):
+        got = len(initial) if isinstance(initial, tuple | list) else type(initial).__name__
+        raise ValueError(f"initial expected one array per state ({', '.join(cell.states)}), got {got}")
+    initial = tuple(
+        checked_array(f"initial {state}", array, (layout.batch_size, size), weights.weight_ih.dtype)
+        for state, array, size in zip(cell.states, initial, state_widths(cell, weights), strict=True)
+    )
+    return x, weights, initial
+
+
+def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
+    """Return the weights of a layer, contiguous."""
+    if not hasattr(weights, "weight_ih"):
+        raise TypeError(f"weights expected Weights of rondeau.kernels.sequence, got {type(weights).__name__}")
     weight_ih = weights.weight_ih
-    if not isinstance(weight_ih, np.ndarray) or weight_ih.dtype not in _DTYPES:
+    if not isinstance(weight_ih, np.ndarray) or weight_ih.dtype not in ELEMENTS:
         got = weight_ih.dtype if isinstance(weight_ih, np.ndarray) else type(weight_ih).__name__
         raise TypeError(f"weight_ih expected an array of float32 or float64, got {got}")
     dtype, gates, recurrent = weight_ih.dtype, len(cell.gates), len(cell.recurrent)
@@ -88,11 +138,10 @@ def checked_inputs(
             f"weight_ih expected shape ({gates} * H, I) for {gates} gates, got {weight_ih.shape}"
         )
     rows, width = weight_ih.shape
-    H = rows // gates
-    P = H
+    H = P = rows // gates
     if weights.weight_hr is not None:
         P = _checked_projection(cell, weights.weight_hr, heads)
-    if isinstance(heads, bool) or heads < 1 or H % heads:
+    if not is_count(heads, at_least=1) or H % heads:
         raise ValueError(f"num_heads expected a divisor of the {H} hidden units, got {heads!r}")
     shapes = {
         "weight_ih": (rows, width),
@@ -106,45 +155,37 @@ def checked_inputs(
             f"weight_hh expected {shapes['weight_hh'] if recurrent else None}, for cell {cell.name} reads the "
             f"recurrent parts of {recurrent} gates; got {'None' if weights.weight_hh is None else 'an array'}"
         )
-    if len(weights.params) != len(cell.params):
-        raise ValueError(
-            f"params expected {len(cell.params)} vectors ({', '.join(cell.params)}), got {len(weights.params)}"
-        )
+    params = weights.params
+    if not isinstance(params, tuple | list) or len(params) != len(cell.params):
+        got = len(params) if isinstance(params, tuple | list) else type(params).__name__
+        raise ValueError(f"params expected {len(cell.params)} vectors ({', '.join(cell.params)}), got {got}")
     checked = {
         name: None
         if getattr(weights, name) is None
         else checked_array(name, getattr(weights, name), shape, dtype)
         for name, shape in shapes.items()
     }
-    params = tuple(
-        checked_array(name, vector, (H,), dtype)
-        for name, vector in zip(cell.params, weights.params, strict=True)
+    vectors = (
+        checked_array(name, vector, (H,), dtype) for name, vector in zip(cell.params, params, strict=True)
     )
-    if isinstance(x, np.ndarray) and x.dtype.kind in "iu":
-        if x.shape != (layout.num_rows,):
-            raise ValueError(
-                f"x expected ids of shape ({layout.num_rows},), one per row of the layout, got {x.shape}"
-            )
-        # A copy, for backward reads it: the caller may fill his array with the next batch before.
-        x = x.copy()
-        if x.size and (int(x.min()) < 0 or int(x.max()) >= width):
-            wrong = x.min() if x.min() < 0 else x.max()
-            raise IndexError(
-                f"x expected ids from 0 to {width - 1} (weight_ih has {width} columns), got {wrong}"
-            )
-        x = np.ascontiguousarray(x, np.int64)
-    else:
-        x = checked_array("x", x, (layout.num_rows, width), dtype)
-    if len(initial) != len(cell.states):
+    return weights._replace(**checked, params=tuple(vectors))
+
+
+def _checked_x(layout: Layout, x: Any, weight_ih: Array) -> Array:
+    """Return the input contiguous, and ids as a copy."""
+    width = weight_ih.shape[1]
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "iu":
+        return checked_array("x", x, (layout.num_rows, width), weight_ih.dtype)
+    if x.shape != (layout.num_rows,):
         raise ValueError(
-            f"initial expected one array per state ({', '.join(cell.states)}), got {len(initial)}"
+            f"x expected ids of shape ({layout.num_rows},), one per row of the layout, got {x.shape}"
         )
-    kept = weights._replace(**checked, params=params)
-    initial = tuple(
-        checked_array(f"initial {state}", array, (layout.batch_size, size), dtype)
-        for state, array, size in zip(cell.states, initial, state_widths(cell, kept), strict=True)
-    )
-    return x, kept, initial
+    # A copy, for backward reads it: the caller may fill his array with the next batch before.
+    x = x.copy()
+    if x.size and (int(x.min()) < 0 or int(x.max()) >= width):
+        wrong = x.min() if x.min() < 0 else x.max()
+        raise IndexError(f"x expected ids from 0 to {width - 1} (weight_ih has {width} columns), got {wrong}")
+    return np.ascontiguousarray(x, np.int64)
 
 
 def _checked_projection(cell: Cell, weight_hr: Any, heads: int) -> int:
@@ -153,6 +194,6 @@ def _checked_projection(cell: Cell, weight_hr: Any, heads: int) -> int:
         got = f"shape {weight_hr.shape}" if isinstance(weight_hr, np.ndarray) else type(weight_hr).__name__
         raise ValueError(f"weight_hr expected an array of shape (P, H) with P at least 1, got {got}")
     reason = cell.reason_against_projection
-    if reason is not None or heads != 1:
+    if reason is not None or not is_count(heads, at_least=1) or heads != 1:
         raise ValueError(f"weight_hr expected None: {reason or 'heads see the units of the first state'}")
     return int(weight_hr.shape[0])

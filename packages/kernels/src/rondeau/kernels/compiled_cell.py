@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels.cell import CellError, Graph, Regularisers, Schedule, schedule, trace
-from rondeau.kernels.cell.trace import scalars_of
+from rondeau.kernels.cell import CellError, Graph, Regularisers, Schedule, scalars_of, schedule, trace
 from rondeau.kernels.targets import cpu_emit
 
 __all__ = ["Cell"]
@@ -81,6 +80,7 @@ class Cell:
         project: str | None = None,
         regularisers: Regularisers = Regularisers(),  # noqa: B008 - an immutable default
     ) -> None:
+        _check_options(name, params, project, regularisers)
         self.graph: Graph = trace(step, gates, states, tuple(params), regularisers)
         if project not in (None, states[0]):
             raise CellError(
@@ -164,6 +164,20 @@ class Cell:
 
     def __repr__(self) -> str:
         return f"Cell({self.name}: gates {', '.join(self.gates)}; states {', '.join(self.states)})"
+
+
+def _check_options(name: str, params: Any, project: Any, regularisers: Any) -> None:
+    """Refuse what is of another type than an option of a cell."""
+    if not isinstance(params, Mapping):
+        raise CellError(
+            f"cell {name}: params expected a dict of names and initialisers, got {type(params).__name__}"
+        )
+    if not (project is None or isinstance(project, str)):
+        raise CellError(
+            f"cell {name}: project expected the name of a state, or None, got {type(project).__name__}"
+        )
+    if not isinstance(regularisers, Regularisers):
+        raise CellError(f"cell {name}: regularisers expected Regularisers, got {type(regularisers).__name__}")
 
 
 def _find(module: str, path: str) -> Any:

@@ -9,7 +9,7 @@ import math
 from numba import prange
 
 from rondeau.kernels import scalar
-from rondeau.kernels.cache import cached_njit, kernel_njit
+from rondeau.kernels.compiling import cached_njit, kernel_njit
 from rondeau.kernels.rows import sum_of
 
 __all__ = ["backward", "forward"]

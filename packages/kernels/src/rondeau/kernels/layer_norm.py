@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import prange
 
-from rondeau.kernels.cache import cached_njit
+from rondeau.kernels.compiling import cached_njit
 from rondeau.kernels.rows import sum_of, sum_of_products, sum_of_squares
 
 __all__ = ["backward_input", "backward_parameters", "forward"]

@@ -63,15 +63,20 @@ class Layout:
         self.begins = np.zeros(batch_size, np.int64) if begins is None else begins
 
     @staticmethod
-    @functools.lru_cache(maxsize=64, typed=True)
     def dense(num_steps: int, batch_size: int) -> Layout:
-        """Return the layout of ``batch_size`` sequences of ``num_steps`` steps each."""
+        """Return the layout of ``batch_size`` sequences of ``num_steps`` steps each; the same one for the same sizes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a size is no integer, or negative.
+        """
         for name, value in (("num_steps", num_steps), ("batch_size", batch_size)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
                 raise TypeError(f"a layout expected an integer as {name}, got {value!r}")
             if value < 0:
                 raise ValueError(f"a layout expected {name} of at least 0, got {value}")
-        return Layout(np.full(num_steps, batch_size, np.int64), batch_size)
+        return _dense(int(num_steps), int(batch_size))
 
     @staticmethod
     def packed(
@@ -88,9 +93,9 @@ class Layout:
         Raises
         ------
         ValueError
-            If the sizes are not positive integers that never increase.
+            If the sizes are not positive integers that never increase, or the places are not one integer each.
         """
-        sizes = np.asarray(batch_sizes)
+        sizes = _array_of("batch_sizes", batch_sizes)
         if sizes.ndim != 1 or (sizes.size and sizes.dtype.kind not in "iu"):
             raise ValueError(
                 f"batch_sizes expected a 1-D array of integers, got {sizes.dtype} of shape {sizes.shape}"
@@ -105,14 +110,18 @@ class Layout:
                 "sort the sequences by length, longest first"
             )
         batch_size = int(sizes[0]) if sizes.size else 0
-        places = []
+        places: list[NDArray[np.int64] | None] = []
         for name, given in (("origins", origins), ("begins", begins)):
-            array = None if given is None else np.asarray(given).astype(np.int64)
-            if array is not None and array.shape != (batch_size,):
+            if given is None:
+                places.append(None)
+                continue
+            array = _array_of(name, given)
+            if array.shape != (batch_size,) or (array.size and array.dtype.kind not in "iu"):
                 raise ValueError(
-                    f"{name} expected one number for each of {batch_size} sequences, got {array.shape}"
+                    f"{name} expected one integer for each of {batch_size} sequences, got {array.dtype} of shape "
+                    f"{array.shape}"
                 )
-            places.append(array)
+            places.append(array.astype(np.int64))
         return Layout(sizes, batch_size, *places)
 
     @functools.cached_property
@@ -199,8 +208,6 @@ class Layout:
         """Where in a state's storage the states after each row lie, in row order."""
         return self._rows_from_zero if reverse else slice(self.batch_size, None)
 
-    output_rows = after_rows
-
     def rows_after_first_step(self, reverse: bool) -> slice:
         """Which rows do not belong to the step that runs first."""
         if not self.num_steps:
@@ -229,3 +236,15 @@ class Layout:
         if self._is_dense:
             return slice(0, self.num_rows)
         return np.arange(self.num_rows) + np.repeat(self._boundaries[:-1] - self.starts, self.batch_sizes)
+
+
+@functools.lru_cache(maxsize=64)
+def _dense(num_steps: int, batch_size: int) -> Layout:
+    return Layout(np.full(num_steps, batch_size, np.int64), batch_size)
+
+
+def _array_of(name: str, numbers: ArrayLike) -> NDArray[Any]:
+    try:
+        return np.asarray(numbers)
+    except ValueError:
+        raise ValueError(f"{name} expected a 1-D array of integers, got rows of several lengths") from None

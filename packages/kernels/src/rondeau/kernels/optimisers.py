@@ -15,7 +15,9 @@ Options that torch spells as branches are numbers here, so that one loop serves 
     what the parameter is multiplied by first (decoupled weight decay): ``1 - lr * weight_decay``; 1 for none.
 """
 
+import inspect
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,13 +25,13 @@ import numpy as np
 from numba import prange
 
 from rondeau.kernels import threads
-from rondeau.kernels.cache import cached_njit
+from rondeau.kernels.compiling import cached_njit
+from rondeau.kernels.dtypes import ELEMENTS
 
 __all__ = ["adagrad", "adam", "amsgrad", "launch", "rmsprop", "sgd", "sgd_momentum"]
 
 # Below so many elements one thread is done before a second one is awake; on a busy machine that takes milliseconds.
 _ALONE = 16384
-_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 # The place among the arrays of the one that is only read; the averages follow it.
 _GRADIENT = 1
 
@@ -39,11 +41,18 @@ class Kernel(NamedTuple):
 
     serial: Any
     parallel: Any
+    arrays: tuple[str, ...]
+    """The names of its arrays, in order."""
+    scalars: tuple[str, ...]
+    """The names of its scalars, which follow them."""
 
 
 def _kernel(function: Callable[..., None]) -> Kernel:
     # No contraction: a product and a sum that one loop rounds once and another twice would differ in bits.
-    return Kernel(cached_njit(function, fastmath=False), cached_njit(function, parallel=True, fastmath=False))
+    compiled = cached_njit(function, fastmath=False), cached_njit(function, parallel=True, fastmath=False)
+    names = tuple(inspect.signature(function).parameters)
+    first = names.index("sign")
+    return Kernel(*compiled, names[:first], names[first:])
 
 
 @_kernel
@@ -192,12 +201,12 @@ def launch(kernel: Kernel, *arrays: np.ndarray[Any, Any], **scalars: float | boo
     *arrays : ndarray
         float32 or float64, C-contiguous, of any shape: what the kernel names first, in its order.
     **scalars
-        What the kernel names next, in its order.
+        What the kernel names next, by name.
 
     Raises
     ------
     TypeError
-        If an array is not of float32 or float64, or of another dtype than the first.
+        If something is not what the kernel takes, or an array is of another dtype than the first.
     ValueError
         If an array has another shape than the first, or is not C-contiguous, or is to be changed and read-only.
 
@@ -208,9 +217,10 @@ def launch(kernel: Kernel, *arrays: np.ndarray[Any, Any], **scalars: float | boo
     >>> w.tolist()
     [0.5, 0.0, -0.5]
     """
+    _check_arguments(kernel, arrays, scalars)
     first = arrays[0]
     for i, array in enumerate(arrays):
-        if array.dtype != first.dtype or array.dtype not in _DTYPES:
+        if array.dtype != first.dtype or array.dtype not in ELEMENTS:
             raise TypeError(
                 "an update expected arrays all of float32 or all of float64, "
                 f"got {', '.join(str(a.dtype) for a in arrays)}; convert with astype"
@@ -226,9 +236,28 @@ def launch(kernel: Kernel, *arrays: np.ndarray[Any, Any], **scalars: float | boo
                 "pass a copy"
             )
     scalar = first.dtype.type
-    values = [value if isinstance(value, bool) else scalar(value) for value in scalars.values()]
+    given = [scalars[name] for name in kernel.scalars]
+    values = [value if isinstance(value, bool) else scalar(value) for value in given]
     flat = [array.reshape(-1) for array in arrays]
     if first.size < _ALONE:
         kernel.serial(*flat, *values)
     else:
         threads.launch(kernel.parallel, *flat, *values)
+
+
+def _check_arguments(kernel: Any, arrays: tuple[Any, ...], scalars: dict[str, Any]) -> None:
+    """Refuse what a kernel does not name, and values that are no arrays or no numbers."""
+    if not isinstance(kernel, Kernel):
+        raise TypeError(f"launch expected a kernel of rondeau.kernels.optimisers, got {kernel!r}")
+    if len(arrays) != len(kernel.arrays):
+        raise TypeError(f"an update expected the arrays {', '.join(kernel.arrays)}, got {len(arrays)}")
+    if tuple(scalars) != kernel.scalars and scalars.keys() != set(kernel.scalars):
+        raise TypeError(
+            f"an update expected the scalars {', '.join(kernel.scalars)}, got {', '.join(scalars) or 'none'}"
+        )
+    for name, array in zip(kernel.arrays, arrays, strict=True):
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"an update expected {name} to be a numpy array, got {type(array).__name__}")
+    for name, value in scalars.items():
+        if type(value) is not float and not isinstance(value, numbers.Real):  # to ask for a kind takes longer
+            raise TypeError(f"an update expected {name} to be a number, got {value!r}")

@@ -7,11 +7,21 @@ and a mask does not depend on the number of threads, the cut of a batch, the dty
 Legend: N rows, W units of each; of an element the counter of four 32-bit words is (unit, batch, time, stream), and the
 two halves of one 64-bit key, the lower first, are Philox's key. Of the four words that come out the first is used:
 its upper 24 bits times 2**-24 are uniform on [0, 1), and exact in float32 too.
+
+Arguments of one name are the same everywhere:
+
+``key``
+    of a call of the library, in [0, 2**64).
+``stream``
+    which of the call's random arrays it is, in [0, 2**32).
+``times``, ``batches``, ``units``
+    the place of elements, each in [0, 2**32); `CONSTANT_OVER_TIME` as time of what does not vary over time.
+``p``
+    the probability of 0 in a mask, in [0, 1].
 """
 
 import functools
 import math
-import operator
 from typing import Any
 
 import numpy as np
@@ -19,7 +29,8 @@ from numba import prange, types
 from numpy.typing import ArrayLike, NDArray
 
 from rondeau.kernels import threads
-from rondeau.kernels.cache import cached_njit, kernel_njit
+from rondeau.kernels.compiling import cached_njit, kernel_njit
+from rondeau.kernels.dtypes import ELEMENTS
 
 __all__ = [
     "CONSTANT_OVER_TIME",
@@ -44,7 +55,6 @@ _ROUNDS = 10
 
 _PER_ELEMENT = 64
 """Multiply-adds that take as long as drawing one element."""
-_KINDS = {np.dtype(np.float32): types.float32, np.dtype(np.float64): types.float64}
 
 
 def philox4x32(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
@@ -96,9 +106,7 @@ def random_word(key: Any, stream: Any, time: Any, batch: Any, unit: Any) -> Any:
     Parameters
     ----------
     key : uint64
-        Of the call.
     stream, time, batch, unit : integer
-        The place, each below 2**32; `CONSTANT_OVER_TIME` as time of what does not vary over time.
     """
     word, _, _, _ = _compiled_philox4x32(
         np.uint64(unit), np.uint64(batch), np.uint64(time), np.uint64(stream),
@@ -115,9 +123,8 @@ def uniforms(
     Parameters
     ----------
     key : int
-        Of the call, in [0, 2**64).
     stream, times, batches, units : array_like of integers
-        The places, each in [0, 2**32), broadcast against one another.
+        Broadcast against one another.
 
     Returns
     -------
@@ -127,9 +134,9 @@ def uniforms(
     Raises
     ------
     TypeError
-        If a place is not of integers.
+        If the key or a place is not of integers.
     ValueError
-        If the key or a place is out of range.
+        If one is out of range, or the places do not broadcast.
 
     Examples
     --------
@@ -139,6 +146,11 @@ def uniforms(
     key = _checked_key("uniforms", key)
     given = {"units": units, "batches": batches, "times": times, "stream": stream}
     counter = [_checked_words("uniforms", name, words).astype(np.uint64) for name, words in given.items()]
+    try:
+        np.broadcast(*counter)
+    except ValueError:
+        shapes = ", ".join(f"{name} {words.shape}" for name, words in zip(given, counter, strict=True))
+        raise ValueError(f"uniforms expected places that broadcast, got {shapes}") from None
     c0, c1, c2, c3 = counter
     word = philox4x32(c0, c1, c2, c3, np.uint64(key) & _LOW, np.uint64(key) >> _HALF)[0]
     return np.asarray(word >> _UNUSED, np.float64) * 2.0**-_BITS
@@ -153,7 +165,6 @@ def threshold_of(p: float) -> int:
     Parameters
     ----------
     p : float
-        In [0, 1].
 
     Returns
     -------
@@ -162,8 +173,8 @@ def threshold_of(p: float) -> int:
 
     Raises
     ------
-    ValueError
-        If `p` is not in [0, 1].
+    TypeError, ValueError
+        If `p` is no number, or not in [0, 1].
 
     Examples
     --------
@@ -179,7 +190,6 @@ def scale_of(p: float) -> float:
     Parameters
     ----------
     p : float
-        In [0, 1].
 
     Returns
     -------
@@ -187,8 +197,8 @@ def scale_of(p: float) -> float:
 
     Raises
     ------
-    ValueError
-        If `p` is not in [0, 1].
+    TypeError, ValueError
+        If `p` is no number, or not in [0, 1].
 
     Examples
     --------
@@ -240,7 +250,7 @@ def _mask_rows(x, times, batches, key, stream, threshold, scale, out, shares):  
 @functools.cache
 def _entry(kernel: Any, dtype: np.dtype[Any]) -> Any:
     """Compile, or load, a kernel for one dtype: `_fill_rows`, or `_mask_rows`, which has a matrix more."""
-    real, places = _KINDS[dtype], types.Array(types.int64, 1, "C")
+    real, places = ELEMENTS[dtype], types.Array(types.int64, 1, "C")
     matrix = types.Array(real, 2, "C")
     before = [types.Array(real, 2, "C", readonly=True)] if kernel is _mask_rows else []
     return kernel.compile(
@@ -258,18 +268,15 @@ def keep_mask(
     mask : ndarray of float32 or float64, shape (N, W)
         C-contiguous; written.
     times, batches : array_like of integers, shape (N,)
-        The place of each row, in [0, 2**32); `CONSTANT_OVER_TIME` as time of what does not vary over time.
-    key : int
-        Of the call, in [0, 2**64).
-    stream : int
-        Which of a call's masks it is, in [0, 2**32).
+        The place of each row.
+    key, stream : int
     p : float
-        Probability of 0, in [0, 1]; an element is kept where its `uniforms` is at least `p`.
+        An element is kept where its `uniforms` is at least `p`.
 
     Raises
     ------
     TypeError
-        If a dtype does not fit.
+        If a type or dtype does not fit.
     ValueError
         If a shape does not fit, a number is out of range, or the mask is not writable and C-contiguous.
 
@@ -299,7 +306,6 @@ def mask_rows(
     x : ndarray of float32 or float64, shape (N, W)
         Any strides.
     times, batches : array_like of integers, shape (N,)
-        As for `keep_mask`, and so are `key`, `stream` and `p`.
     key, stream : int
     p : float
     out : ndarray of shape (N, W)
@@ -307,10 +313,8 @@ def mask_rows(
 
     Raises
     ------
-    TypeError
-        If a dtype does not fit.
-    ValueError
-        If a shape does not fit, a number is out of range, or `out` cannot be written.
+    TypeError, ValueError
+        As `keep_mask` does, and if `x` and `out` are not alike or share memory.
 
     Examples
     --------
@@ -320,6 +324,8 @@ def mask_rows(
     >>> np.array_equal(out, x * mask)
     True
     """
+    _check_array("mask_rows", "x", x)
+    _check_array("mask_rows", "out", out)
     if x.dtype != out.dtype:
         raise TypeError(
             f"mask_rows expected x and out of one dtype, got {x.dtype} and {out.dtype}; convert x"
@@ -343,7 +349,8 @@ def _launch(
     out: NDArray[Any],
 ) -> None:
     """Check what both kernels are given, and run one."""
-    if out.dtype not in _KINDS:
+    _check_array(name, "an array to write to", out)
+    if out.dtype not in ELEMENTS:
         raise TypeError(f"{name} expected to write float32 or float64, got {out.dtype}; convert with astype")
     if out.ndim != 2 or not (out.flags.c_contiguous and out.flags.writeable):
         raise ValueError(
@@ -359,31 +366,47 @@ def _launch(
             )
         places.append(np.ascontiguousarray(place, np.int64))
     key = _checked_key(name, key)
-    number = int(_checked_words(name, "stream", stream))
+    of_stream = _checked_words(name, "stream", stream)
+    if of_stream.shape != ():
+        raise ValueError(f"{name} expected one stream, an integer, got an array of shape {of_stream.shape}")
     threshold, scale = threshold_of(_checked_probability(name, p)), out.dtype.type(scale_of(p))
     shares = min(threads.shares_of(_PER_ELEMENT * out.size), max(len(out), 1))
     entry = _entry(kernel, out.dtype)
-    arguments = (*before, *places, key, number, threshold, scale, out, shares)
+    arguments = (*before, *places, key, int(of_stream), threshold, scale, out, shares)
     if shares == 1:
         entry(*arguments)
     else:
         threads.launch(entry, *arguments, shares=shares)
 
 
-def _checked_probability(name: str, p: float) -> float:
+def _check_array(name: str, what: str, array: Any) -> None:
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} expected {what}, a numpy array, got {type(array).__name__}")
+
+
+def _checked_probability(name: str, p: Any) -> float:
+    if not isinstance(p, float | int | np.floating | np.integer) or isinstance(p, bool):
+        raise TypeError(f"{name} expected a probability as a number, got p={p!r}")
     if not 0 <= p <= 1:
         raise ValueError(f"{name} expected a probability from 0 to 1, got p={p}")
     return float(p)
 
 
-def _checked_key(name: str, key: int) -> int:
-    if not 0 <= operator.index(key) < 2**64:
+def _checked_key(name: str, key: Any) -> int:
+    if not isinstance(key, int | np.integer) or isinstance(key, bool):
+        raise TypeError(f"{name} expected a key that is an integer, got {key!r}")
+    if not 0 <= key < 2**64:
         raise ValueError(f"{name} expected a key from 0 to 2**64 - 1, got {key}")
-    return operator.index(key)
+    return int(key)
 
 
 def _checked_words(name: str, of_what: str, words: ArrayLike) -> NDArray[Any]:
-    array = np.asarray(words)
+    try:
+        array = np.asarray(words)
+    except ValueError:
+        raise ValueError(
+            f"{name} expected {of_what} as an array of integers, got rows of several lengths"
+        ) from None
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"{name} expected {of_what} to be integers, got {array.dtype}; convert with astype")
     if array.size and not (array.min() >= 0 and array.max() <= CONSTANT_OVER_TIME):

@@ -4,7 +4,7 @@ Reassociation lets LLVM sum in the lanes of a vector. The order is another than 
 rows of one length, whichever thread takes them.
 """
 
-from rondeau.kernels.cache import kernel_njit
+from rondeau.kernels.compiling import kernel_njit
 
 __all__ = ["sum_of", "sum_of_products", "sum_of_squares"]
 

@@ -31,7 +31,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from rondeau.kernels.cache import kernel_njit
+from rondeau.kernels.compiling import kernel_njit
 from rondeau.kernels.product.tiles import TILE
 
 __all__ = ["exp", "fma", "log", "log1p", "sigmoid", "softplus", "tanh"]

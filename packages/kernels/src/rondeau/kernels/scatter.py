@@ -7,14 +7,14 @@ from numba import prange
 from numpy.typing import NDArray
 
 from rondeau.kernels import threads
-from rondeau.kernels.cache import cached_njit
+from rondeau.kernels.compiling import cached_njit
+from rondeau.kernels.dtypes import ELEMENTS
 
 __all__ = ["add_rows"]
 
 # Columns that a thread takes: a cut that does not depend on the number of threads. Every element of the table is one
 # thread's, which adds to it in one order of rows, so the bits are the same for any number of threads.
 _COLUMNS = 64
-_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 _PER_ELEMENT = 8
 """Multiply-adds that take as long as adding one element to memory."""
@@ -51,7 +51,7 @@ def add_rows(
     Raises
     ------
     TypeError
-        If dtypes do not fit.
+        If an argument is no array, or dtypes do not fit.
     ValueError
         If shapes do not fit, or the table is not writable and C-contiguous.
     IndexError
@@ -64,8 +64,11 @@ def add_rows(
     >>> table.tolist()
     [[2.0], [0.0], [5.0]]
     """
-    ids = np.ascontiguousarray(ids)
-    if table.dtype not in _DTYPES or rows.dtype != table.dtype or ids.dtype != np.int64:
+    for name, array in (("rows", rows), ("ids", ids), ("table", table)):
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"add_rows expected {name} to be a numpy array, got {type(array).__name__}")
+    ids = np.ascontiguousarray(ids) if ids.ndim else ids
+    if table.dtype not in ELEMENTS or rows.dtype != table.dtype or ids.dtype != np.int64:
         raise TypeError(
             "add_rows expected rows and table both float32 or both float64, and ids of int64, got "
             f"{rows.dtype}, {table.dtype} and {ids.dtype}; convert with astype"

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels.checks import checked_array, checked_inputs, complete_settings, state_widths
+from rondeau.kernels.checks import checked_array, checked_weights, complete_settings, state_widths
 from rondeau.kernels.compiled_cell import Cell
-from rondeau.kernels.layout import Layout
 from rondeau.kernels.sequence import Settings, Weights
 from rondeau.kernels.targets.cpu_step import Frozen, Workspace
 
@@ -80,8 +79,9 @@ class Stepper:
         settings: Settings = Settings(),  # noqa: B008 - an immutable default
         head: tuple[Array, Array | None] | None = None,
     ) -> None:
-        if not layers:
-            raise ValueError("a stepper expected the weights of at least one layer, got none")
+        if not isinstance(layers, tuple | list) or not layers:
+            got = "none" if isinstance(layers, tuple | list) else type(layers).__name__
+            raise ValueError(f"a stepper expected the weights of at least one layer, got {got}")
         for kind in ("mask", "uniform"):
             if cell.plan.has_input(kind):
                 raise ValueError(
@@ -89,7 +89,7 @@ class Stepper:
                     "recurrent dropout out, and take the expectation of zoneout"
                 )
         settings = complete_settings(cell, settings)
-        checked = [_checked_layer(cell, weights, settings.num_heads) for weights in layers]
+        checked = [checked_weights(cell, weights, settings.num_heads) for weights in layers]
         self.dtype = checked[0].weight_ih.dtype
         self.widths, self.num_layers = state_widths(cell, checked[0]), len(checked)
         (rows, self.inputs), width = checked[0].weight_ih.shape, self.widths[0]
@@ -171,30 +171,18 @@ class Stepper:
         return np.ascontiguousarray(x, np.int64)
 
     def _check_states(self, states: Any, workspace: Workspace) -> None:
-        if len(states) != len(self._states):
-            raise ValueError(
-                f"states expected one array per state ({', '.join(self._states)}), got {len(states)}"
-            )
+        if not isinstance(states, tuple | list) or len(states) != len(self._states):
+            got = len(states) if isinstance(states, tuple | list) else type(states).__name__
+            raise ValueError(f"states expected one array per state ({', '.join(self._states)}), got {got}")
         for name, state, before in zip(self._states, states, workspace.before, strict=True):
             if type(state) is not np.ndarray or state.dtype is not self.dtype or state.shape != before.shape:
                 checked_array(f"state {name}", state, before.shape, self.dtype)
 
 
-def _checked_layer(cell: Cell, weights: Weights, heads: int) -> Weights:
-    """Return the weights checked and contiguous: as `forward` would, for a batch of nothing."""
-    matrices = [w for w in (weights.weight_ih, weights.weight_hr) if w is not None]
-    widths: tuple[int, ...] = tuple(
-        0 for _ in cell.states
-    )  # of what is refused before its states are looked at
-    if all(isinstance(w, np.ndarray) and w.ndim == 2 for w in matrices) and weights.weight_ih is not None:
-        widths = state_widths(cell, weights)
-    initial = tuple(np.empty((0, width), getattr(weights.weight_ih, "dtype", None)) for width in widths)
-    _, weights, _ = checked_inputs(cell, Layout.dense(1, 0), np.empty(0, np.int64), weights, initial, heads)
-    return weights
-
-
 def _checked_head(head: Any, width: int, dtype: np.dtype[Any]) -> tuple[Array, Array | None]:
     """Return the head's weight and bias checked and contiguous."""
+    if not isinstance(head, tuple | list) or len(head) != 2:
+        raise ValueError(f"the head expected a weight and a bias, or None for it, got {head!r:.80}")
     weight, bias = head
     outputs = weight.shape[0] if isinstance(weight, np.ndarray) and weight.ndim else 1
     weight = checked_array("weight of the head", weight, (outputs, width), dtype)

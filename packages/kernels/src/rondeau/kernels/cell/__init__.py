@@ -1,7 +1,11 @@
 """The language of cells: trace a step, derive its backward, schedule both. No array in sight."""
 
+from rondeau.kernels.cell.definition import scalars_of
 from rondeau.kernels.cell.derive import derive
+from rondeau.kernels.cell.errors import CellError
+from rondeau.kernels.cell.graph import Graph
+from rondeau.kernels.cell.regularisers import Regularisers
 from rondeau.kernels.cell.schedule import Schedule, schedule
-from rondeau.kernels.cell.trace import CellError, Graph, Node, Regularisers, Symbol, trace
+from rondeau.kernels.cell.trace import trace
 
-__all__ = ["CellError", "Graph", "Node", "Regularisers", "Schedule", "Symbol", "derive", "schedule", "trace"]
+__all__ = ["CellError", "Graph", "Regularisers", "Schedule", "derive", "scalars_of", "schedule", "trace"]

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from rondeau.kernels.cell.trace import Symbol, raise_at_user_line
+from rondeau.kernels.cell.errors import raise_at_user_line
+from rondeau.kernels.cell.symbols import Symbol, apply, input_symbol
 
 __all__ = [
     "abs",
@@ -36,7 +37,7 @@ def _apply(op: str, function: Callable[..., Any], *operands: Any) -> Any:
     """Record ``op`` where an operand is a symbol, else compute ``function``."""
     for operand in operands:
         if isinstance(operand, Symbol):
-            return operand.graph.apply(op, *operands)
+            return apply(operand.graph, op, *operands)
     return function(*operands)
 
 
@@ -193,7 +194,7 @@ def _sum(x: Any) -> Any:
 
 
 def _width(x: Any) -> Any:
-    return x.graph.input("width", "H") if isinstance(x, Symbol) else x.shape[-1]
+    return input_symbol(x.graph, "width", "H") if isinstance(x, Symbol) else x.shape[-1]
 
 
 def _sigmoid(x: Any) -> Any:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from rondeau.kernels.cell import cell_math as m
-from rondeau.kernels.cell.trace import Graph, Rank, Symbol
+from rondeau.kernels.cell.graph import Graph, Rank
+from rondeau.kernels.cell.symbols import Symbol, apply, input_symbol
 
 __all__ = ["Derivative", "derive"]
 
@@ -79,14 +80,14 @@ def derive(graph: Graph) -> Derivative:
             adjoint[index] = adjoint[index] + term if index in adjoint else term
 
     for state, index in zip(graph.states, graph.outputs, strict=True):
-        accumulate(index, graph.input("d", state))
+        accumulate(index, input_symbol(graph, "d", state))
     reached = graph.reach(graph.outputs)
     for index in reached:
         if graph.nodes[index].op == "product":
             (value,) = graph.nodes[index].args
             if value in varying and value not in sent_back:
                 sent_back.add(value)
-                accumulate(value, graph.input("back", str(value)))
+                accumulate(value, input_symbol(graph, "back", str(value)))
     for index in reversed(reached):
         node = graph.nodes[index]
         if index in adjoint and node.op in RULES:
@@ -109,8 +110,8 @@ def derive(graph: Graph) -> Derivative:
 def _sum_over_units(graph: Graph, term: Symbol) -> Symbol:
     """Return the sum of a term over the units of a row, each of which has its own or the same."""
     if graph.rank(term.index) == Rank.UNIT:
-        return graph.apply("sum", term)
-    return term * graph.input("width", "H")
+        return apply(graph, "sum", term)
+    return term * input_symbol(graph, "width", "H")
 
 
 def _depend_on_inputs(graph: Graph) -> set[int]:

@@ -19,13 +19,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from rondeau.kernels.cell.derive import derive
+from rondeau.kernels.cell.graph import Graph, Rank
 from rondeau.kernels.cell.timeline import Place, Program, build_program
-from rondeau.kernels.cell.trace import Graph, Rank
 
 __all__ = ["Operand", "Schedule", "Slot", "schedule"]
 
 #: ``("x", gate)``: the gate's slot; ``("r", gate)``: the second slot of a split gate.
 Slot = tuple[str, str]
+
+#: Where inputs lie, by kind: those that are neither slots nor brought by a product.
+_PLACE_OF_INPUT = {
+    "s": "old", "d": "adjoint", "p": "parameter", "k": "scalar", "rate": "rate", "uniform": "uniform",
+    "mask": "mask", "width": "width",
+}  # fmt: skip
 
 _EXPENSIVE = frozenset(("sigmoid", "tanh", "exp", "log", "softplus"))
 
@@ -131,7 +137,7 @@ class Schedule:
         """The step: slots and old states in; operands, saved slots and new states out."""
         graph = self.graph
         leaves: dict[int, Place] = {node: ("slot", slot) for slot, node in self.leaves.items()}
-        leaves |= self._inputs("old")
+        leaves |= self._inputs()
         waits = {
             self.leaves[slot]: [("value", str(operand.node))]
             for operand in self.operands
@@ -152,7 +158,7 @@ class Schedule:
         leaves |= {node: ("value", str(node)) for node in self.values if node not in leaves}
         for state, output in zip(graph.states, graph.outputs, strict=True):
             leaves.setdefault(output, ("new", state))
-        leaves |= self._inputs("old")
+        leaves |= self._inputs()
         leaves |= {node: ("row", node) for node in self.kept_rows}
         waits: dict[int, list[Place]] = {}
         for operand in self.operands:
@@ -178,21 +184,12 @@ class Schedule:
         given = _given(graph, self.values) | frozenset(self.saved.values()) | rows
         return tuple(i for i in graph.reach(roots, given) if i in rows)
 
-    def _inputs(self, old: str) -> dict[int, Place]:
+    def _inputs(self) -> dict[int, Place]:
         """Return where the inputs lie that are neither slots nor brought by a product."""
-        places = {
-            "s": old,
-            "d": "adjoint",
-            "p": "parameter",
-            "k": "scalar",
-            "rate": "rate",
-            "uniform": "uniform",
-        }
-        places |= {"mask": "mask", "width": "width"}
         return {
-            index: (places[node.value[0]], node.value[1])
+            index: (_PLACE_OF_INPUT[node.value[0]], node.value[1])
             for index, node in enumerate(self.graph.nodes)
-            if node.op == "input" and node.value[0] in places
+            if node.op == "input" and node.value[0] in _PLACE_OF_INPUT
         }
 
 

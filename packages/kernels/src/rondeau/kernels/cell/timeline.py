@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from rondeau.kernels.cell.trace import OPERATIONS, Graph, Rank
+from rondeau.kernels.cell.graph import OPERATIONS, Graph, Rank
 
 __all__ = ["Loop", "Phase", "Place", "Program", "build_program"]
 
@@ -110,6 +110,8 @@ def build_program(
 
 
 class _Builder:
+    """A program in the making: when each value is there, where a loop finds it, and what each loop does."""
+
     def __init__(
         self,
         graph: Graph,
@@ -127,11 +129,7 @@ class _Builder:
         self.needed = graph.reach(roots, frozenset(leaves))
         self.computed = [n for n in self.needed if n not in leaves and graph.nodes[n].op in OPERATIONS]
         self.times = self._find_times(waits)
-        brought = {place: self.times[node] for node, place in leaves.items() if node in self.times}
-        self.written = {
-            place: max((0, 0) if node is None else self.times[node], brought.get(place, (0, 0)))
-            for place, node in self.writes
-        }
+        self.written = self._find_written()
         self.copies: dict[int, Place] = {}  # where a node lies once its write is done
         for place, node in self.writes:
             if node is not None and place[0] != "d_parameter":
@@ -139,50 +137,22 @@ class _Builder:
         self.carries: dict[int, bool] = {}
 
     def build(self) -> Program:
-        """Find what every loop reads, which tells what earlier ones must put by, and put the loops together."""
-        times = [*self.times.values(), *self.written.values()]
-        depths = [
-            max((loop for p, loop in times if p == phase), default=0)
-            for phase in range(max((p for p, _ in times), default=0) + 1)
-        ]
-        order = [(phase, loop) for phase, depth in enumerate(depths) for loop in range(depth + 1)]
-        reads = {time: [self._find(node, time) for node in sorted(self._wanted(time))] for time in order}
+        """Put the loops together: what each reads comes first, for it tells what earlier ones must put by."""
+        depths = self._find_depths()
+        times = [(phase, loop) for phase, depth in enumerate(depths) for loop in range(depth)]
+        reads = {time: self._reads(time) for time in times}
         row_reads = {phase: self._row_reads(phase) for phase in range(len(depths))}
-        begins: dict[Time, list[int]] = {}
-        for node in self.carries:
-            begins.setdefault(self._begin(node), []).append(node)
+        loops = {
+            time: self._loop(time, row_reads[time[0]] if time[1] == 0 else [], reads[time]) for time in times
+        }
         phases = []
         for phase, depth in enumerate(depths):
-            loops = []
-            for number in range(depth + 1):
-                time = phase, number
-                known = {read.node for read in reads[time]}
-                put_by = begins.get(time, [])
-                leaves = [
-                    Read(n, self.leaves[n], self._is_raw(n))
-                    for n in put_by
-                    if n in self.leaves and n not in known
-                ]
-                row_nodes = [n for n in self._at(time, Rank.ROW) if self.graph.nodes[n].op != "sum"]
-                loops.append(
-                    Loop(
-                        row_reads=tuple(row_reads[phase] if number == 0 else ()),
-                        row_nodes=tuple(row_nodes),
-                        row_writes=tuple(
-                            Write(("row", n), n) for n in self._at(time, Rank.ROW) if n in self.row_values
-                        ),
-                        reads=(*reads[time], *leaves),
-                        nodes=tuple(self._at(time, Rank.UNIT)),
-                        sums=tuple(self._sums(time)),
-                        writes=(
-                            *(w for w in self.writes if self.written[w.place] == time),
-                            *(Write(("carry", n), n) for n in put_by),
-                        ),
-                    )
-                )
-            phases.append(Phase(tuple(self._call_nodes(loops)), tuple(loops)))
+            of_phase = tuple(loops[phase, loop] for loop in range(depth))
+            phases.append(Phase(tuple(self._call_nodes(of_phase)), of_phase))
         written = {place: time[0] for place, time in self.written.items()}
         return Program(tuple(phases), written, self.carries, tuple(self.row_values))
+
+    # ---------------------------------------------------------------- when
 
     def _find_times(self, waits: Mapping[int, Sequence[Place]]) -> dict[int, Time]:
         """Return the time of every needed node; a leaf that a product brings comes a phase after what it waits for."""
@@ -207,6 +177,41 @@ class _Builder:
                     times[index], changed = time, True
         return times
 
+    def _find_written(self) -> dict[Place, Time]:
+        """Return when each place is written: when the value is there, and what a product brought there is too."""
+        brought = {place: self.times[node] for node, place in self.leaves.items() if node in self.times}
+        return {
+            place: max((0, 0) if node is None else self.times[node], brought.get(place, (0, 0)))
+            for place, node in self.writes
+        }
+
+    def _find_depths(self) -> list[int]:
+        """Return the number of loops of each phase, at least one."""
+        times = [*self.times.values(), *self.written.values()]
+        phases = 1 + max((phase for phase, _ in times), default=0)
+        return [1 + max((loop for p, loop in times if p == phase), default=0) for phase in range(phases)]
+
+    # ---------------------------------------------------------------- what a loop does
+
+    def _loop(self, time: Time, row_reads: Sequence[Read], reads: Sequence[Read]) -> Loop:
+        """Return the loop at a time, once all loops have said what they read."""
+        known = {read.node for read in reads}
+        put_by = [node for node in self.carries if self._begin(node) == time]
+        leaves = [node for node in put_by if node in self.leaves and node not in known]
+        of_rows = self._at(time, Rank.ROW)
+        return Loop(
+            row_reads=tuple(row_reads),
+            row_nodes=tuple(n for n in of_rows if self.graph.nodes[n].op != "sum"),
+            row_writes=tuple(Write(("row", n), n) for n in of_rows if n in self.row_values),
+            reads=(*reads, *(self._read_leaf(node) for node in leaves)),
+            nodes=tuple(self._at(time, Rank.UNIT)),
+            sums=tuple(self._sums(time)),
+            writes=(
+                *(write for write in self.writes if self.written[write.place] == time),
+                *(Write(("carry", node), node) for node in put_by),
+            ),
+        )
+
     def _at(self, time: Time, rank: Rank) -> list[int]:
         return [n for n in self.computed if self.times[n] == time and self.graph.rank(n) == rank]
 
@@ -215,19 +220,23 @@ class _Builder:
         sums = [n for n in self.computed if self.graph.nodes[n].op == "sum"]
         return [n for n in sums if self.times[self.graph.nodes[n].args[0]] == time]
 
-    def _wanted(self, time: Time) -> set[int]:
+    # ---------------------------------------------------------------- what it reads, and where that lies
+
+    def _reads(self, time: Time) -> list[Read]:
         """Return the values of units that the loop at a time takes from memory."""
-        wanted = {arg for n in self._at(time, Rank.UNIT) for arg in self.graph.nodes[n].args}
+        here = self._at(time, Rank.UNIT)
+        wanted = {arg for n in here for arg in self.graph.nodes[n].args}
         wanted |= {self.graph.nodes[n].args[0] for n in self._sums(time)}
         wanted |= {node for place, node in self.writes if node is not None and self.written[place] == time}
-        here = set(self._at(time, Rank.UNIT))
-        return {n for n in wanted - here if self.graph.rank(n) == Rank.UNIT}
+        return [
+            self._find(n, time) for n in sorted(wanted.difference(here)) if self.graph.rank(n) == Rank.UNIT
+        ]
 
     def _find(self, node: int, time: Time) -> Read:
         """Return where a loop finds a value of units; where nowhere, a carry."""
         place = self.leaves.get(node)
         if place is not None and self.written.get(place, time) >= time:
-            return Read(node, place, self._is_raw(node))
+            return self._read_leaf(node)
         copy = self.copies.get(node)
         if copy is not None and self.written[copy] < time:
             return Read(node, copy)
@@ -235,12 +244,13 @@ class _Builder:
         self.carries[node] = self.carries.get(node, False) or begin[0] != time[0]
         return Read(node, ("carry", node))
 
+    def _read_leaf(self, node: int) -> Read:
+        place = self.leaves[node]
+        return Read(node, place, self.raw and place[0] == "slot")
+
     def _begin(self, node: int) -> Time:
         """Return when a carry is filled: when its value is computed, or overwritten where it lay."""
         return self.written[self.leaves[node]] if node in self.leaves else self.times[node]
-
-    def _is_raw(self, node: int) -> bool:
-        return self.raw and self.leaves[node][0] == "slot"
 
     def _row_reads(self, phase: int) -> list[Read]:
         """Return the numbers of a row that a phase takes from memory: kept by the other direction or another phase."""

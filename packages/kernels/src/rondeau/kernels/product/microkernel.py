@@ -24,7 +24,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from rondeau.kernels.cache import cached_njit, need_symbol, provide_symbol
+from rondeau.kernels.compiling import cached_njit
+from rondeau.kernels.linking import need_symbol, provide_symbol
 from rondeau.kernels.product.tiles import TILE, Tile
 
 __all__ = ["advance", "compute_tile", "lanes_of", "pointer_at", "pointer_to", "vector_name", "write_tiles"]
@@ -52,11 +53,8 @@ class _TileFunction:
 
     def __init__(self, module: ir.Module, element: ir.Type, tile: Tile, rows: int, vectors: int) -> None:
         self.module, self.element, self.rows, self.vectors = module, element, rows, vectors
-        self.lanes, self.fused, self.vector_name = (
-            lanes_of(element, tile),
-            tile.fused,
-            vector_name(element, tile),
-        )
+        self.lanes, self.vector_name = lanes_of(element, tile), vector_name(element, tile)
+        self.fused = tile.fused
         self.align = 4 if isinstance(element, ir.FloatType) else 8
         self.vector = ir.VectorType(element, self.lanes)
         pointer = element.as_pointer()

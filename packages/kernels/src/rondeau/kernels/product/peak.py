@@ -10,7 +10,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import DTypeLike
 
-from rondeau.kernels.cache import cached_njit
+from rondeau.kernels.compiling import cached_njit
+from rondeau.kernels.dtypes import ELEMENTS
 from rondeau.kernels.product.microkernel import lanes_of, vector_name
 
 __all__ = ["peak_flops"]
@@ -75,10 +76,13 @@ def peak_flops(dtype: DTypeLike = np.float32) -> float:
     >>> peak_flops("float64") > 0
     True
     """
-    kind = np.dtype(dtype)
-    if kind not in (np.float32, np.float64):
+    try:
+        kind = np.dtype(dtype)
+    except (TypeError, ValueError):
+        raise TypeError(f"peak_flops expected float32 or float64, got {dtype!r}") from None
+    if kind not in ELEMENTS:
         raise TypeError(f"peak_flops expected float32 or float64, got {kind}")
-    element = types.float32 if kind == np.float32 else types.float64
+    element = ELEMENTS[kind]
     run = _run_chains.compile(element(element, types.intp))
     seed = kind.type(1)
     run(seed, LINKS)

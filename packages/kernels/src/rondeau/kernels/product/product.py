@@ -30,7 +30,9 @@ from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from rondeau.kernels import buffers, threads
-from rondeau.kernels.cache import cached_njit, compiled_once, kernel_njit
+from rondeau.kernels.compiled_once import compiled_once
+from rondeau.kernels.compiling import cached_njit, kernel_njit
+from rondeau.kernels.dtypes import ELEMENTS
 from rondeau.kernels.product.microkernel import advance, compute_tile, pointer_to
 from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.product.transpose import transpose_square
@@ -363,7 +365,7 @@ class _Product:
             c[...] = whole
 
 
-_PRODUCTS = {np.dtype(np.float32): _Product(types.float32), np.dtype(np.float64): _Product(types.float64)}
+_PRODUCTS = {dtype: _Product(element) for dtype, element in ELEMENTS.items()}
 
 
 def matmul(

@@ -1,14 +1,10 @@
 """The products of a table of `blocks`, for use inside kernels: packing, from operands to slots, and back."""
 
-from rondeau.kernels.cache import kernel_njit
+from rondeau.kernels.compiling import kernel_njit
 from rondeau.kernels.product import num_panels, pack_panels, product_rows
-from rondeau.kernels.targets.blocks import COLUMNS
+from rondeau.kernels.targets.blocks import COLUMN, GATES, RECURRENT
 
 __all__ = ["multiply_backward", "multiply_forward", "pack_blocks", "pack_share"]
-
-_OPERAND, _OPERAND_COLUMN, _SLOTS, _SLOT_COLUMN, _DEPTH, _WIDTH, _ACCUMULATE, _PACKED_AT, _WEIGHT_AT = range(
-    len(COLUMNS)
-)
 
 
 @kernel_njit
@@ -25,8 +21,8 @@ def pack_blocks(table, flat, k_stride, n_stride, packed, share, shares):  # type
     for k in range(table.shape[0]):
         block = table[k]
         pack_share(
-            flat, block[_WEIGHT_AT], k_stride, n_stride, block[_DEPTH], block[_WIDTH],
-            packed, block[_PACKED_AT], share, shares,
+            flat, block[COLUMN.weight_at], k_stride, n_stride, block[COLUMN.depth], block[COLUMN.width],
+            packed, block[COLUMN.packed_at], share, shares,
         )  # fmt: skip
 
 
@@ -41,18 +37,19 @@ def multiply_forward(  # type: ignore[no-untyped-def]
     V, H, P = values.shape[1] * values.shape[2], values.shape[2], hidden.shape[1]
     for k in range(first_block, last_block):
         block = table[k]
-        depth, width, column, packed_at = block[_DEPTH], block[_WIDTH], block[_SLOT_COLUMN], block[_PACKED_AT]
-        operand, operand_at, stride = flat_hidden, old * P + block[_OPERAND_COLUMN], P
-        if block[_OPERAND] >= 0:
+        depth, width = block[COLUMN.depth], block[COLUMN.width]
+        column, packed_at = block[COLUMN.slot_column], block[COLUMN.packed_at]
+        operand, operand_at, stride = flat_hidden, old * P + block[COLUMN.operand_column], P
+        if block[COLUMN.operand] >= 0:
             operand, stride = flat_values, V
-            operand_at = at * V + block[_OPERAND] * H + block[_OPERAND_COLUMN]
+            operand_at = at * V + block[COLUMN.operand] * H + block[COLUMN.operand_column]
         elif from_zero:
-            if block[_SLOTS] == 1:
+            if block[COLUMN.slots] == RECURRENT:
                 for row in range(at, at + count):
                     for j in range(row * R + column, row * R + column + width):
                         flat_recurrent[j] = 0
             continue
-        if block[_SLOTS] == 0:
+        if block[COLUMN.slots] == GATES:
             product_rows(
                 operand, operand_at, stride, count, depth, packed, packed_at, width,
                 flat_gates, at * S + column, S, True,
@@ -75,13 +72,14 @@ def multiply_backward(  # type: ignore[no-untyped-def]
     B, H, P = d_values.shape[1], d_values.shape[2], d_hidden.shape[1]
     for k in range(first_block, last_block):
         block = table[k]
-        depth, width, column, packed_at = block[_DEPTH], block[_WIDTH], block[_SLOT_COLUMN], block[_PACKED_AT]
+        depth, width = block[COLUMN.depth], block[COLUMN.width]
+        column, packed_at = block[COLUMN.slot_column], block[COLUMN.packed_at]
         slots, slots_at, stride = flat_gates, at * S + column, S
-        if block[_SLOTS] == 1:
+        if block[COLUMN.slots] == RECURRENT:
             slots, slots_at, stride = flat_recurrent, at * R + column, R
-        accumulate = block[_ACCUMULATE] != 0
-        if block[_OPERAND] >= 0:
-            target = (block[_OPERAND] * B + first) * H + block[_OPERAND_COLUMN]
+        accumulate = block[COLUMN.accumulate] != 0
+        if block[COLUMN.operand] >= 0:
+            target = (block[COLUMN.operand] * B + first) * H + block[COLUMN.operand_column]
             product_rows(
                 slots, slots_at, stride, count, depth, packed, packed_at, width,
                 flat_values, target, H, accumulate,
@@ -89,5 +87,5 @@ def multiply_backward(  # type: ignore[no-untyped-def]
         elif wants_hidden:
             product_rows(
                 slots, slots_at, stride, count, depth, packed, packed_at, width,
-                flat_hidden, first * P + block[_OPERAND_COLUMN], P, accumulate,
+                flat_hidden, first * P + block[COLUMN.operand_column], P, accumulate,
             )  # fmt: skip

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,14 +22,46 @@ from rondeau.kernels.product import packed_size
 if TYPE_CHECKING:
     from rondeau.kernels.cell.schedule import Operand, Schedule
 
-__all__ = ["COLUMNS", "Blocks", "backward_blocks", "forward_blocks", "unit_cuts"]
+__all__ = [
+    "COLUMN",
+    "GATES",
+    "RECURRENT",
+    "Block",
+    "Blocks",
+    "backward_blocks",
+    "forward_blocks",
+    "unit_cuts",
+]
 
-#: The columns of a table. ``operand`` is -1 for the first state, else the place of a value; ``slots`` is 0 for the
-#: gates' buffer and 1 for that of recurrent slots. Backward reads ``depth`` columns of slots and writes ``width`` of
-#: the operand.
-COLUMNS = (
-    "operand", "operand_column", "slots", "slot_column", "depth", "width", "accumulate", "packed_at", "weight_at",
-)  # fmt: skip
+GATES, RECURRENT = 0, 1
+"""The buffers of slots: that of all gates, and that of split gates' recurrent parts."""
+
+
+class Block(NamedTuple):
+    """One product: ``depth`` columns by ``width``. Backward reads columns of slots and writes those of the operand."""
+
+    operand: int
+    """-1 for the first state, else the place of a value."""
+    operand_column: int
+    """The first column of the operand."""
+    slots: int
+    """`GATES` or `RECURRENT`."""
+    slot_column: int
+    """The first column of that buffer."""
+    depth: int
+    """How many numbers each result sums over."""
+    width: int
+    """How many results a row has."""
+    accumulate: bool
+    """Whether the result is added to what is there."""
+    weight_at: int
+    """Where its first weight lies among the recurrent weights."""
+    packed_at: int = 0
+    """Where its first weight lies among the packed ones."""
+
+
+COLUMN = Block(*range(len(Block._fields)))
+"""The column of a table that each field of a block is in."""
 
 
 class Blocks(NamedTuple):
@@ -37,7 +70,7 @@ class Blocks(NamedTuple):
     Attributes
     ----------
     table : ndarray of int64, shape (blocks, columns)
-        Rows by group, and within a group by share; columns are `COLUMNS`.
+        Rows by group, and within a group by share; columns are `COLUMN`.
     ends : ndarray of int64, shape (groups, shares + 1)
         The rows of a share in a group are from ``ends[group, share]`` to ``ends[group, share + 1]``.
     packed_size : int
@@ -49,16 +82,13 @@ class Blocks(NamedTuple):
     packed_size: int
 
 
-class _Block(NamedTuple):
-    group: int
-    operand: int
-    operand_column: int
+class _Part(NamedTuple):
+    """The gates of an operand that share a buffer: an operand has one part of each kind at most, and at least one."""
+
     slots: int
+    gates: int
     slot_column: int
-    depth: int
-    width: int
-    accumulate: bool
-    weight_at: int
+    weight_row: int
 
 
 @functools.lru_cache(maxsize=256)
@@ -88,22 +118,21 @@ def forward_blocks(plan: Schedule, hidden: int, width: int, heads: int, cuts: tu
     cuts : tuple of int
         Where the hidden units are cut among shares; ``(0, H)`` for none.
     """
-    columns = hidden // heads if heads > 1 else width
-    shares: list[list[_Block]] = []
-    for low, high in itertools.pairwise(cuts):
-        blocks = []
-        for number, operand in _operands(plan):
-            group = 0 if number < 0 else plan.forward.written["value", str(operand.node)] + 1
-            for slots, gates, slot_column, weight_row in _parts(plan, operand, hidden):
-                for row, units, head in _cut(gates, hidden, heads, low, high):
-                    blocks.append(
-                        _Block(
-                            group, number, head * columns if heads > 1 else 0, slots, slot_column + row,
-                            columns, units, slots == 0, (weight_row + row) * columns,
-                        )
-                    )  # fmt: skip
-        shares.append(blocks)
-    return _table(shares, len(plan.forward.phases) + 1)
+    columns = _matrix_columns(hidden, width, heads)
+
+    def group_of(operand: Operand) -> int:
+        return 0 if operand.node is None else plan.forward.written["value", str(operand.node)] + 1
+
+    def blocks_of(place: int, operand: Operand, low: int, high: int) -> Iterator[Block]:
+        for part in _parts(plan, operand, hidden):
+            for row, units, head in _runs(part.gates, hidden, heads, low, high):
+                yield Block(
+                    place, head * columns, part.slots, part.slot_column + row,
+                    depth=columns, width=units, accumulate=part.slots == GATES,
+                    weight_at=(part.weight_row + row) * columns,
+                )  # fmt: skip
+
+    return _tabulate(plan, cuts, len(plan.forward.phases) + 1, group_of, blocks_of)
 
 
 @functools.lru_cache(maxsize=256)
@@ -115,66 +144,59 @@ def backward_blocks(
     Parameters are those of `forward_blocks`; ``projected`` tells whether the first state's adjoint comes from the
     product alone. Without heads, `cuts` are those of the operand's columns.
     """
-    columns = hidden // heads if heads > 1 else width
-    last = len(plan.backward.phases) - 1
-    shares: list[list[_Block]] = []
-    for low, high in itertools.pairwise(cuts):
-        blocks = []
-        for number, operand in _operands(plan):
-            group = last
-            if number >= 0:
-                adjoints = [("x", g) for g in operand.joint] + [("r", g) for g in operand.split]
-                group = max(plan.backward.written["slot", slot] for slot in adjoints)
-            fresh = projected or number >= 0
-            for slots, gates, slot_column, weight_row in _parts(plan, operand, hidden):
-                if heads == 1:
-                    if high > low and gates:
-                        blocks.append(
-                            _Block(
-                                group, number, low, slots, slot_column, gates * hidden, high - low, not fresh,
-                                weight_row * columns + low,
-                            )
-                        )  # fmt: skip
-                        fresh = False
-                    continue
-                for gate in range(gates):
-                    for row, units, head in _cut(1, hidden, heads, low, high):
-                        at = gate * hidden + head * columns
-                        blocks.append(
-                            _Block(
-                                group, number, row, slots, slot_column + at, columns, units, not fresh or gate > 0,
-                                (weight_row + at) * columns + row - head * columns,
-                            )
-                        )  # fmt: skip
-                fresh = fresh and not gates
-        shares.append(blocks)
-    return _table(shares, last + 1)
+    columns, phases = _matrix_columns(hidden, width, heads), len(plan.backward.phases)
+
+    def group_of(operand: Operand) -> int:
+        if operand.node is None:
+            return phases - 1
+        adjoints = [("x", gate) for gate in operand.joint] + [("r", gate) for gate in operand.split]
+        return max(plan.backward.written["slot", slot] for slot in adjoints)
+
+    def blocks_of(place: int, operand: Operand, low: int, high: int) -> Iterator[Block]:
+        # The first product of all overwrites, unless the row has left a part of the adjoint there.
+        accumulate = operand.node is None and not projected
+        for part in _parts(plan, operand, hidden):
+            if heads == 1:
+                yield Block(
+                    place, low, part.slots, part.slot_column,
+                    depth=part.gates * hidden, width=high - low, accumulate=accumulate,
+                    weight_at=part.weight_row * columns + low,
+                )  # fmt: skip
+                accumulate = True
+                continue
+            for gate in range(part.gates):
+                for column, units, head in _runs(1, hidden, heads, low, high):
+                    row = gate * hidden + head * columns
+                    yield Block(
+                        place, column, part.slots, part.slot_column + row,
+                        depth=columns, width=units, accumulate=accumulate,
+                        weight_at=(part.weight_row + row) * columns + column - head * columns,
+                    )  # fmt: skip
+                accumulate = True
+
+    return _tabulate(plan, cuts, phases, group_of, blocks_of)
 
 
-def _operands(plan: Schedule) -> list[tuple[int, Operand]]:
-    """Return every operand with its place among the values, -1 for the first state."""
-    return [
-        (-1 if operand.node is None else plan.values.index(operand.node), operand)
-        for operand in plan.operands
-    ]
+def _matrix_columns(hidden: int, width: int, heads: int) -> int:
+    """Return how many columns a gate's matrix is kept with."""
+    return hidden // heads if heads > 1 else width
 
 
-def _parts(plan: Schedule, operand: Operand, hidden: int) -> list[tuple[int, int, int, int]]:
-    """Return which slots an operand's gates have: buffer, number of gates, first column, first row of the weights."""
-    parts = []
+def _parts(plan: Schedule, operand: Operand, hidden: int) -> Iterator[_Part]:
+    """Yield the parts of an operand, that of the joint gates first, as the weights lie."""
     if operand.joint:
         first = plan.joint.index(operand.joint[0])
-        parts.append((0, len(operand.joint), first * hidden, first * hidden))
+        yield _Part(GATES, len(operand.joint), first * hidden, first * hidden)
     if operand.split:
         first = plan.split.index(operand.split[0])
-        parts.append((1, len(operand.split), first * hidden, (len(plan.joint) + first) * hidden))
-    return parts
+        weight_row = (len(plan.joint) + first) * hidden
+        yield _Part(RECURRENT, len(operand.split), first * hidden, weight_row)
 
 
-def _cut(gates: int, hidden: int, heads: int, low: int, high: int) -> list[tuple[int, int, int]]:
+def _runs(gates: int, hidden: int, heads: int, low: int, high: int) -> list[tuple[int, int, int]]:
     """Return the runs of slot columns of units ``low`` to ``high - 1``: first column, how many, and of which head."""
     if heads == 1 and high - low == hidden:
-        return [(0, gates * hidden, 0)] if gates else []
+        return [(0, gates * hidden, 0)]
     runs = []
     size = hidden // heads
     for gate in range(gates):
@@ -185,28 +207,26 @@ def _cut(gates: int, hidden: int, heads: int, low: int, high: int) -> list[tuple
     return runs
 
 
-def _table(shares: list[list[_Block]], groups: int) -> Blocks:
-    rows: list[tuple[int, ...]] = []
+def _tabulate(
+    plan: Schedule,
+    cuts: tuple[int, ...],
+    groups: int,
+    group_of: Callable[[Operand], int],
+    blocks_of: Callable[[int, Operand, int, int], Iterator[Block]],
+) -> Blocks:
+    """Write the blocks of all operands down by group, and within a group by share."""
+    rows: list[Block] = []
     ends: list[list[int]] = []
-    at = 0
+    packed_at = 0
     for group in range(groups):
         ends.append([len(rows)])
-        for blocks in shares:
-            for b in (block for block in blocks if block.group == group):
-                rows.append(
-                    (
-                        b.operand,
-                        b.operand_column,
-                        b.slots,
-                        b.slot_column,
-                        b.depth,
-                        b.width,
-                        b.accumulate,
-                        at,
-                        b.weight_at,
-                    )
-                )
-                at += packed_size(b.depth, b.width)
+        operands = [operand for operand in plan.operands if group_of(operand) == group]
+        for low, high in itertools.pairwise(cuts):
+            for operand in operands:
+                place = -1 if operand.node is None else plan.values.index(operand.node)
+                for block in blocks_of(place, operand, low, high):
+                    rows.append(block._replace(packed_at=packed_at))
+                    packed_at += packed_size(block.depth, block.width)
             ends[-1].append(len(rows))
-    table = np.array(rows, np.int64).reshape(-1, len(COLUMNS))
-    return Blocks(table, np.array(ends, np.int64), at)
+    table = np.array(rows, np.int64).reshape(-1, len(COLUMN))
+    return Blocks(table, np.array(ends, np.int64), packed_at)

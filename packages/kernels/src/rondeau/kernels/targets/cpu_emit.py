@@ -31,9 +31,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from rondeau.kernels import philox, scalar
-from rondeau.kernels.cache import address_of, cached_njit, kernel_njit
 from rondeau.kernels.cell.schedule import Schedule, Slot
-from rondeau.kernels.cell.timeline import Place, Program, Read, Write
+from rondeau.kernels.cell.timeline import Loop, Place, Program, Read, Write
+from rondeau.kernels.compiling import address_of, cached_njit, kernel_njit
 from rondeau.kernels.targets.lanes import lanes
 
 __all__ = [
@@ -157,28 +157,10 @@ class _Row:
     def source(self) -> str:
         """Return the function's source."""
         self._choose_names()
-        body = []
-        for loop in self._phase.loops:
-            body += [
-                f"{self._names[n]} = {self._place(place, n)}" + (" != 0" if self._graph.is_truth(n) else "")
-                for n, place, _ in loop.row_reads
-            ]
-            body += [f"{self._names[n]} = {self._expression(n)}" for n in loop.row_nodes]
-            body += [
-                f"{self._place(place, n)} = {self._names[n]}" for place, n in loop.row_writes if n is not None
-            ]
-            body += [f"{self._names[n]} = {self._number}(0)" for n in loop.sums]
-            inner = [f"{self._names[read.node]} = {self._read(read)}" for read in loop.reads]
-            inner += [f"{self._names[n]} = {self._expression(n)}" for n in loop.nodes]
-            inner += [
-                f"{self._names[n]} = add_to({self._names[n]}, {self._operand(self._graph.nodes[n].args[0])})"
-                for n in loop.sums
-            ]
-            inner += [self._write(write) for write in loop.writes]
-            if inner:
-                body += ["for j in range(low, high):", *(f"    {line}" for line in inner)]
+        names = self._names
+        body = [line for loop in self._phase.loops for line in self._loop(loop)]
         lines = [f"def {self._name}({ARGUMENTS}):"]
-        lines += [f"    {self._names[n]} = {self._call_value(n)}" for n in self._phase.call_nodes]
+        lines += [f"    {names[n]} = {self._call_value(n)}" for n in self._phase.call_nodes]
         lines += ["    for b in range(count):"]
         if self._needs_place:
             lines += ["        time, place = places[row + b, 0], places[row + b, 1]"]
@@ -187,6 +169,24 @@ class _Row:
         ]
         lines += [f"        {line}" for line in body]
         return "\n".join(lines) + "\n"
+
+    def _loop(self, loop: Loop) -> list[str]:
+        """Return one pass over the hidden units of a row: first what is one number for the row, then the units."""
+        names, nodes = self._names, self._graph.nodes
+        of_row = [
+            f"{names[n]} = {self._place(place, n)}" + (" != 0" if self._graph.is_truth(n) else "")
+            for n, place, _ in loop.row_reads
+        ]
+        of_row += [f"{names[n]} = {self._expression(n)}" for n in loop.row_nodes]
+        of_row += [f"{self._place(place, n)} = {names[n]}" for place, n in loop.row_writes if n is not None]
+        of_row += [f"{names[n]} = {self._number}(0)" for n in loop.sums]
+        of_unit = [f"{names[read.node]} = {self._read(read)}" for read in loop.reads]
+        of_unit += [f"{names[n]} = {self._expression(n)}" for n in loop.nodes]
+        of_unit += [f"{names[n]} = add_to({names[n]}, {self._operand(nodes[n].args[0])})" for n in loop.sums]
+        of_unit += [self._write(write) for write in loop.writes]
+        if of_unit:
+            of_row += ["for j in range(low, high):", *(f"    {line}" for line in of_unit)]
+        return of_row
 
     def _read(self, read: Read) -> str:
         kind, key = read.place
@@ -249,20 +249,7 @@ class _Row:
 
     def _choose_names(self) -> None:
         """Name every value: by the user's variable, by where it is read or written, by its function, or by number."""
-        graph, loops = self._graph, self._phase.loops
-        wishes: dict[int, list[str]] = {}
-        for read in (read for loop in loops for read in loop.reads):
-            wishes.setdefault(read.node, []).append(_wish_of_read(read, self._plan))
-        forward = frozenset(graph.reach(graph.outputs))
-        for place, node in (write for loop in loops for write in loop.writes):
-            if node is not None and place[0] not in ("carry", "value"):
-                name = _wish_of_write(place)
-                wishes.setdefault(node, []).append(name if node in forward else f"d_{name}")
-        taken = set(_RESERVED)
-        taken |= {f"{kind}_{g}" for kind in ("gate", "recurrent", "bias", "second_bias") for g in graph.gates}
-        taken |= {f"{kind}_{s}" for kind in ("old", "new", "adjoint", "mask") for s in (*graph.states, "h")}
-        taken |= {f"{kind}_{p}" for kind in ("param", "gradient") for p in graph.params}
-        taken |= {f"{kind}_{k}" for kind in ("carry", "value", "back") for k in range(len(graph.nodes))}
+        graph, wishes, taken = self._graph, self._wishes(), self._names_of_others()
         for index in self._named():
             op, args, value = graph.nodes[index]
             options = [graph.labels.get(index, ""), *wishes.get(index, ())]
@@ -274,6 +261,28 @@ class _Row:
             name = next(o for o in options if o and o not in taken and not keyword.iskeyword(o))
             self._names[index] = name
             taken.add(name)
+
+    def _wishes(self) -> dict[int, list[str]]:
+        """Return good names for values by where they are read and written."""
+        wishes: dict[int, list[str]] = {}
+        for read in (read for loop in self._phase.loops for read in loop.reads):
+            wishes.setdefault(read.node, []).append(_wish_of_read(read, self._plan))
+        forward = frozenset(self._graph.reach(self._graph.outputs))
+        for place, node in (write for loop in self._phase.loops for write in loop.writes):
+            if node is not None and place[0] not in ("carry", "value"):
+                name = _wish_of_write(place)
+                wishes.setdefault(node, []).append(name if node in forward else f"d_{name}")
+        return wishes
+
+    def _names_of_others(self) -> set[str]:
+        """Return the names that are no value's: those of arguments, functions and lanes."""
+        graph = self._graph
+        taken = set(_RESERVED)
+        taken |= {f"{kind}_{g}" for kind in ("gate", "recurrent", "bias", "second_bias") for g in graph.gates}
+        taken |= {f"{kind}_{s}" for kind in ("old", "new", "adjoint", "mask") for s in (*graph.states, "h")}
+        taken |= {f"{kind}_{p}" for kind in ("param", "gradient") for p in graph.params}
+        taken |= {f"{kind}_{k}" for kind in ("carry", "value", "back") for k in range(len(graph.nodes))}
+        return taken
 
     def _named(self) -> list[int]:
         """Return every node that the function holds in a variable, in order."""
@@ -304,6 +313,11 @@ class _Row:
         return self._names[index]
 
 
+_PREFIX_OF_READ = {
+    "old": "s_", "adjoint": "d_new_", "parameter": "p_", "uniform": "draw_", "mask": "keep_", "new": "",
+}  # fmt: skip
+
+
 def _wish_of_read(read: Read, plan: Schedule) -> str:
     """Return a good name for what is read from a place."""
     kind, key = read.place
@@ -314,15 +328,7 @@ def _wish_of_read(read: Read, plan: Schedule) -> str:
         return f"a_{gate}" if gate in plan.joint else f"{where}_{gate}"
     if kind in ("carry", "value", "back"):
         return f"{kind[0]}{read.node}"
-    prefix = {
-        "old": "s_",
-        "adjoint": "d_new_",
-        "parameter": "p_",
-        "uniform": "draw_",
-        "mask": "keep_",
-        "new": "",
-    }
-    return f"{prefix[kind]}{key}"
+    return f"{_PREFIX_OF_READ[kind]}{key}"
 
 
 def _wish_of_write(place: Place) -> str:

@@ -27,7 +27,7 @@ from numba import from_dtype, prange, types
 from numpy.typing import NDArray
 
 from rondeau.kernels import buffers, threads
-from rondeau.kernels.cache import cached_njit, kernel_njit
+from rondeau.kernels.compiling import cached_njit, kernel_njit
 from rondeau.kernels.product import packed_size, product_rows
 from rondeau.kernels.product.microkernel import pointer_at
 from rondeau.kernels.targets.block_products import (

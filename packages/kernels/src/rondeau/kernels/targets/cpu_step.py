@@ -29,7 +29,7 @@ from numba import from_dtype, prange, types
 from numpy.typing import NDArray
 
 from rondeau.kernels import threads
-from rondeau.kernels.cache import cached_njit, kernel_njit
+from rondeau.kernels.compiling import cached_njit, kernel_njit
 from rondeau.kernels.product import pack, packed_size, product_rows
 from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.targets.block_products import multiply_forward, pack_blocks

@@ -13,7 +13,7 @@ from numba import from_dtype, prange, types
 from numpy.typing import NDArray
 
 from rondeau.kernels import buffers, threads
-from rondeau.kernels.cache import cached_njit
+from rondeau.kernels.compiling import cached_njit
 from rondeau.kernels.product import matmul
 from rondeau.kernels.scatter import add_rows
 from rondeau.kernels.targets.driver_arguments import in_order

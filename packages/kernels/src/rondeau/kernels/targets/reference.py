@@ -15,7 +15,7 @@ import numpy as np
 
 from rondeau.kernels import philox
 from rondeau.kernels.cell import cell_math
-from rondeau.kernels.cell.trace import OPERATIONS, Graph
+from rondeau.kernels.cell.graph import OPERATIONS, Graph
 from rondeau.kernels.targets.driver_arguments import MASK_STREAM
 
 if TYPE_CHECKING:

@@ -38,30 +38,13 @@ def backward_through_windows(
     The gradient of a final state counts as that of its row's last step. A window that reaches the first step and has
     steps left sends its adjoint on to the initial state.
     """
-    layout, reverse = saved.layout, saved.reverse
-    B, storages = layout.batch_size, (saved.first, *saved.states[1:])
-    batch_rows, previous, last = layout.batch_rows, layout.previous(reverse), layout.last(reverse)
-    d_windows = []
-    for storage, steps, final in zip(storages, d_steps, d_final, strict=True):
-        d_state = np.zeros((layout.num_rows, storage.shape[1]), storage.dtype)
-        if steps is not None:
-            d_state += steps
-        if final is not None:
-            d_state[last] += final[layout.lengths > 0]
-        d_windows.append(d_state)
-    d_initial = tuple(np.zeros((B, storage.shape[1]), storage.dtype) for storage in storages)
-    for start, final in zip(d_initial, d_final, strict=True):
+    layout = saved.layout
+    batch_rows, previous = layout.batch_rows, layout.previous(saved.reverse)
+    totals = _zeros(saved)
+    for start, final in zip(totals.initial, d_final, strict=True):
         if final is not None and not layout.num_steps:
             start += final  # the final states are the initial ones
-    totals = cpu_run.Adjoints(
-        np.zeros((layout.num_rows, saved.gates.shape[1] * saved.gates.shape[2]), saved.gates.dtype),
-        np.zeros((layout.num_rows, saved.recurrent.shape[1] * saved.recurrent.shape[2]), saved.gates.dtype),
-        np.zeros(
-            (layout.num_rows, 0 if saved.weights.weight_hr is None else saved.first.shape[1]),
-            saved.gates.dtype,
-        ),
-        d_initial,
-    )
+    d_windows = _begin_windows(saved, d_steps, d_final)
     at = np.arange(layout.num_rows)
     for lag in range(earlier_steps + 1):
         if not at.size:
@@ -78,11 +61,39 @@ def backward_through_windows(
         np.add.at(d_params, batch_rows[at], step_params)
         begun = previous[at] < 0
         if lag < earlier_steps:
-            for total, part in zip(d_initial, found.initial, strict=True):
+            for total, part in zip(totals.initial, found.initial, strict=True):
                 np.add.at(total, batch_rows[at[begun]], part[begun])
         d_windows = [part[~begun] for part in found.initial]
         at = previous[at[~begun]]
     return totals
+
+
+def _begin_windows(
+    saved: cpu_run.Saved, d_steps: tuple[Array | None, ...], d_final: tuple[Array | None, ...]
+) -> list[Array]:
+    """Return what the loss says of the states after every row, with which the window of that row begins."""
+    layout, d_windows = saved.layout, []
+    last = layout.last(saved.reverse)
+    for storage, steps, final in zip((saved.first, *saved.states[1:]), d_steps, d_final, strict=True):
+        d_state = np.zeros((layout.num_rows, storage.shape[1]), storage.dtype)
+        if steps is not None:
+            d_state += steps
+        if final is not None:
+            d_state[last] += final[layout.lengths > 0]
+        d_windows.append(d_state)
+    return d_windows
+
+
+def _zeros(saved: cpu_run.Saved) -> cpu_run.Adjoints:
+    """Return the adjoints of a run, all zero."""
+    dtype, N, B = saved.gates.dtype, saved.layout.num_rows, saved.layout.batch_size
+    projected = 0 if saved.weights.weight_hr is None else saved.first.shape[1]
+    return cpu_run.Adjoints(
+        np.zeros((N, saved.gates.shape[1] * saved.gates.shape[2]), dtype),
+        np.zeros((N, saved.recurrent.shape[1] * saved.recurrent.shape[2]), dtype),
+        np.zeros((N, projected), dtype),
+        tuple(np.zeros((B, storage.shape[1]), dtype) for storage in (saved.first, *saved.states[1:])),
+    )
 
 
 def _single_step(saved: cpu_run.Saved, layout: Layout, at: NDArray[np.int64]) -> cpu_run.Saved:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rondeau.kernels.cache import cached_njit
+from rondeau.kernels.compiling import cached_njit
 
 
 def _fill(x, out):  # type: ignore[no-untyped-def]

@@ -1,0 +1,152 @@
+"""The graph of a step: what it computes, as operations on inputs, constants and earlier values."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+__all__ = ["LOGICAL", "OPERATIONS", "Graph", "Node", "Rank"]
+
+#: Every operation of the language and its number of operands. `derive` holds its derivative, each target its code.
+OPERATIONS: Mapping[str, int] = {
+    **dict.fromkeys(("neg", "abs", "sqrt", "exp", "log", "sigmoid", "tanh", "relu", "softplus", "not"), 1),
+    "sum": 1,  # over the hidden units of a row
+    **dict.fromkeys(("add", "sub", "mul", "div", "minimum", "maximum", "and", "or"), 2),
+    **dict.fromkeys(("lt", "le", "gt", "ge", "eq", "ne"), 2),
+    "where": 3,
+}
+_COMPARISONS = frozenset(("lt", "le", "gt", "ge", "eq", "ne"))
+#: The operations on truth values.
+LOGICAL = frozenset(("and", "or", "not"))
+
+
+class Rank(enum.IntEnum):
+    """Of how many numbers a value consists."""
+
+    CALL = 0
+    """One number for the whole run: a constant or a scalar of the run."""
+    ROW = 1
+    """One number per batch row, as a sum over the hidden units is."""
+    UNIT = 2
+    """One number per batch row and hidden unit."""
+
+
+class Node(NamedTuple):
+    """One value of a graph: an operation on earlier nodes, a constant, an input, or a recurrent product.
+
+    ``op`` is a key of `OPERATIONS`, ``"const"`` (``value`` is a float), ``"input"`` (``value`` is a pair such as
+    ``("x", "gate")``) or ``"product"`` (gate ``value``'s recurrent matrix and bias, applied to the one argument);
+    ``args`` are indices of earlier nodes.
+
+    Inputs are ``("x", gate)``, ``("r", gate)``, ``("s", state)``, ``("p", parameter)``, ``("k", scalar)``, the zoneout
+    rate ``("rate", state)``, ``("uniform", state)``: a number drawn from [0, 1), ``("mask", "h")``: that of recurrent
+    dropout, and ``("width", "H")``: the number of hidden units.
+    """
+
+    op: str
+    args: tuple[int, ...] = ()
+    value: Any = None
+
+
+class Graph:
+    """The values a step computes, in an order in which each follows its operands.
+
+    Equal values are recorded once, so a subexpression written twice is computed once.
+
+    Attributes
+    ----------
+    nodes : list of Node
+    outputs : tuple of int
+        The node of each new state.
+    labels : dict
+        Node index to the name of the step's variable that held it; only for readable generated source.
+    """
+
+    def __init__(self, gates: tuple[str, ...], states: tuple[str, ...], params: tuple[str, ...] = ()) -> None:
+        self.gates = gates
+        self.states = states
+        self.params = params
+        self.nodes: list[Node] = []
+        self.outputs: tuple[int, ...] = ()
+        self.labels: dict[int, str] = {}
+        self._index: dict[tuple[str, tuple[int, ...], str], int] = {}
+        self._ranks: list[Rank] = []
+
+    def add(self, op: str, args: tuple[int, ...] = (), value: Any = None) -> int:
+        """Record a node, or find the equal one that is already there, and return its index."""
+        key = op, args, repr(value)  # repr: 0.0 == -0.0, yet they are two constants
+        index = self._index.get(key)
+        if index is None:
+            index = self._index[key] = len(self.nodes)
+            self.nodes.append(Node(op, args, value))
+            self._ranks.append(self._rank(op, args, value))
+        return index
+
+    def rank(self, index: int) -> Rank:
+        """Return of how many numbers a node consists."""
+        return self._ranks[index]
+
+    def _rank(self, op: str, args: tuple[int, ...], value: Any) -> Rank:
+        if op == "sum":
+            return Rank.ROW
+        if op == "const" or (op == "input" and value[0] in ("k", "rate", "width")):
+            return Rank.CALL
+        if op in ("input", "product"):
+            return Rank.UNIT
+        return max(self._ranks[arg] for arg in args)
+
+    def is_truth(self, index: int) -> bool:
+        """Tell whether a node is a truth value (a comparison, or one made of comparisons)."""
+        return self.nodes[index].op in _COMPARISONS or self.nodes[index].op in LOGICAL
+
+    def copy(self) -> Graph:
+        """Return a graph with the same nodes, to which others can be added."""
+        other = Graph(self.gates, self.states, self.params)
+        other.nodes, other.outputs = list(self.nodes), self.outputs
+        other.labels, other._index = dict(self.labels), dict(self._index)
+        other._ranks = list(self._ranks)
+        return other
+
+    def find(self, kind: str, name: str, among: Iterable[int] | None = None) -> int | None:
+        """Return the node of an input, None where there is none."""
+        indices = range(len(self.nodes)) if among is None else among
+        return next(
+            (i for i in indices if self.nodes[i].op == "input" and self.nodes[i].value == (kind, name)), None
+        )
+
+    @property
+    def recurrent_parts(self) -> dict[str, int]:
+        """The node of every gate's recurrent part that the step reads, in the order of the gates."""
+        parts = {}
+        for index in self.reach(self.outputs):
+            node = self.nodes[index]
+            if node.op == "product":
+                parts[node.value] = index
+            elif node.op == "input" and node.value[0] == "r":
+                parts[node.value[1]] = index
+        return {gate: parts[gate] for gate in self.gates if gate in parts}
+
+    def reach(self, roots: tuple[int, ...] | list[int], known: frozenset[int] = frozenset()) -> list[int]:
+        """Return, in order, the nodes that ``roots`` need, themselves included, without looking behind ``known``."""
+        needed, pending = set(), list(roots)
+        while pending:
+            index = pending.pop()
+            if index not in needed:
+                needed.add(index)
+                if index not in known:
+                    pending.extend(self.nodes[index].args)
+        return sorted(needed)
+
+    def __str__(self) -> str:
+        lines = []
+        for index in self.reach(self.outputs):
+            op, args, value = self.nodes[index]
+            words = [op, *(f"%{a}" for a in args)]
+            if op == "input":
+                words.append(".".join(value))
+            elif value is not None:
+                words.insert(1, str(value))
+            lines.append(f"%{index} = {' '.join(words)}")
+        lines += [f"new {state} = %{index}" for state, index in zip(self.states, self.outputs, strict=True)]
+        return "\n".join(lines)

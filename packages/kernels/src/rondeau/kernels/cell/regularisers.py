@@ -1,0 +1,52 @@
+"""What a trace weaves into a step beside what its author wrote: recurrent dropout and zoneout."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rondeau.kernels.cell.graph import Graph
+from rondeau.kernels.cell.symbols import RecurrentPart, Symbol, apply, input_symbol
+
+__all__ = ["Regularisers", "recurrent_parts", "zone_out"]
+
+
+class Regularisers(NamedTuple):
+    """What a trace weaves into a step; the rates are scalars of the run.
+
+    Attributes
+    ----------
+    dropout : bool
+        What recurrent matrices multiply is first multiplied by a mask that does not vary over time
+        (Gal, Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", 2016).
+    zoneout : tuple of str
+        States of which units keep their old value at random (Krueger et al., "Zoneout", 2017).
+    expected : bool
+        Zoneout by its expectation, ``rate * old + (1 - rate) * new``, as in evaluation.
+    """
+
+    dropout: bool = False
+    zoneout: tuple[str, ...] = ()
+    expected: bool = False
+
+
+def recurrent_parts(graph: Graph, dropout: bool) -> dict[str, RecurrentPart]:
+    """Return ``r.k`` for every gate; with recurrent dropout it is the product with the masked first state."""
+    if not dropout:
+        return {
+            gate: RecurrentPart(graph, input_symbol(graph, "r", gate).index, gate, None)
+            for gate in graph.gates
+        }
+    keep = input_symbol(graph, "mask", "h")
+    masked = input_symbol(graph, "s", graph.states[0]) * keep
+    return {
+        gate: RecurrentPart(graph, graph.add("product", (masked.index,), gate), gate, keep)
+        for gate in graph.gates
+    }
+
+
+def zone_out(graph: Graph, state: str, new: Symbol, expected: bool) -> Symbol:
+    """Return the new state of which some units keep the old value, or the expectation of it."""
+    old, rate = input_symbol(graph, "s", state), input_symbol(graph, "rate", state)
+    if expected:
+        return rate * old + (1 - rate) * new
+    return apply(graph, "where", input_symbol(graph, "uniform", state) < rate, old, new)

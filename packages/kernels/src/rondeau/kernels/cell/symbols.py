@@ -1,0 +1,242 @@
+"""Symbols: the values that a step meets while it is traced, and what may be done with them.
+
+Symbols overload arithmetic and comparisons, which record what is done in the graph. Whatever would need a value
+(``if``, ``len``, ``math.tanh``) is an error that shows the user's line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import numbers
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+from rondeau.kernels.cell.errors import raise_at_user_line
+from rondeau.kernels.cell.graph import LOGICAL, OPERATIONS, Graph, Rank
+
+__all__ = ["Inputs", "RecurrentPart", "Symbol", "apply", "constant_symbol", "input_symbol"]
+
+_UFUNC_ARITHMETIC = {
+    "add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "less": "lt", "less_equal": "le",
+    "greater": "gt", "greater_equal": "ge", "equal": "eq", "not_equal": "ne",
+}  # fmt: skip
+
+
+class Symbol:
+    """A value of the step being traced: one number per hidden unit and batch row, not known yet."""
+
+    __slots__ = ("graph", "index")
+    __hash__ = object.__hash__
+
+    def __init__(self, graph: Graph, index: int) -> None:
+        self.graph = graph
+        self.index = index
+
+    def __add__(self, other: object) -> Symbol:
+        return apply(self.graph, "add", self, other)
+
+    def __radd__(self, other: object) -> Symbol:
+        return apply(self.graph, "add", other, self)
+
+    def __sub__(self, other: object) -> Symbol:
+        return apply(self.graph, "sub", self, other)
+
+    def __rsub__(self, other: object) -> Symbol:
+        return apply(self.graph, "sub", other, self)
+
+    def __mul__(self, other: object) -> Symbol:
+        return apply(self.graph, "mul", self, other)
+
+    def __rmul__(self, other: object) -> Symbol:
+        return apply(self.graph, "mul", other, self)
+
+    def __truediv__(self, other: object) -> Symbol:
+        return apply(self.graph, "div", self, other)
+
+    def __rtruediv__(self, other: object) -> Symbol:
+        return apply(self.graph, "div", other, self)
+
+    def __neg__(self) -> Symbol:
+        return apply(self.graph, "neg", self)
+
+    def __pos__(self) -> Symbol:
+        return self
+
+    def __abs__(self) -> Symbol:
+        return apply(self.graph, "abs", self)
+
+    def __pow__(self, exponent: object) -> Symbol:
+        if not isinstance(exponent, int) or exponent < 1:
+            raise_at_user_line(
+                f"a power takes a whole exponent from 1, not {exponent!r}; use exp(p * log(x)) or sqrt(x)"
+            )
+        power = self
+        for digit in format(exponent, "b")[1:]:
+            power = power * power
+            power = power * self if digit == "1" else power
+        return power
+
+    def __lt__(self, other: object) -> Symbol:
+        return apply(self.graph, "lt", self, other)
+
+    def __le__(self, other: object) -> Symbol:
+        return apply(self.graph, "le", self, other)
+
+    def __gt__(self, other: object) -> Symbol:
+        return apply(self.graph, "gt", self, other)
+
+    def __ge__(self, other: object) -> Symbol:
+        return apply(self.graph, "ge", self, other)
+
+    def __eq__(self, other: object) -> Symbol:  # type: ignore[override]
+        return apply(self.graph, "eq", self, other)
+
+    def __ne__(self, other: object) -> Symbol:  # type: ignore[override]
+        return apply(self.graph, "ne", self, other)
+
+    def __and__(self, other: object) -> Symbol:
+        return apply(self.graph, "and", self, other)
+
+    def __or__(self, other: object) -> Symbol:
+        return apply(self.graph, "or", self, other)
+
+    def __invert__(self) -> Symbol:
+        return apply(self.graph, "not", self)
+
+    def __bool__(self) -> NoReturn:
+        raise_at_user_line(
+            "a symbol has no truth value (if, while, and, or, not, assert, min, max need one); "
+            "choose with cell_math.where(condition, a, b), combine comparisons with & | ~"
+        )
+
+    def __float__(self) -> NoReturn:
+        raise_at_user_line(
+            "a symbol cannot become a Python number (math.tanh and its kin need one); use cell_math"
+        )
+
+    __int__ = __index__ = __complex__ = __round__ = __float__
+
+    def __len__(self) -> NoReturn:
+        raise_at_user_line("a symbol is one number per hidden unit and has no length")
+
+    def __iter__(self) -> Iterator[NoReturn]:
+        raise_at_user_line("a symbol is one number per hidden unit and cannot be iterated over")
+
+    def __getitem__(self, key: object) -> NoReturn:
+        raise_at_user_line("a symbol is one number per hidden unit and cannot be indexed")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # protocols probe for these
+            raise AttributeError(name)
+        raise_at_user_line(
+            f"a symbol has no attribute {name!r}; functions are in cell_math, as in cell_math.tanh(x.k)"
+        )
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: object, **options: object) -> Symbol:
+        op = _UFUNC_ARITHMETIC.get(ufunc.__name__)
+        if op is None or method != "__call__" or options:
+            raise_at_user_line(
+                f"numpy.{ufunc.__name__} cannot take a symbol; {_suggest_function(ufunc.__name__)}"
+            )
+        return apply(self.graph, op, *inputs)  # np.float32(2) * symbol comes this way
+
+    def __array_function__(self, function: Any, *_: object) -> NoReturn:
+        raise_at_user_line(
+            f"numpy.{function.__name__} cannot take a symbol; {_suggest_function(function.__name__)}"
+        )
+
+
+class RecurrentPart(Symbol):
+    """``r.k``, gate k's recurrent part; called with a value, its recurrent matrix applied to that value."""
+
+    __slots__ = ("gate", "keep")
+
+    def __init__(self, graph: Graph, index: int, gate: str, keep: Symbol | None) -> None:
+        super().__init__(graph, index)
+        self.gate, self.keep = gate, keep
+
+    def __call__(self, *values: object) -> Symbol:
+        """Return the product of gate k's recurrent matrix and the one value, with the gate's bias."""
+        if len(values) != 1:
+            raise_at_user_line(f"r.{self.gate}(value) takes one value, got {len(values)}")
+        (value,) = values
+        if not isinstance(value, Symbol):
+            raise_at_user_line(
+                f"r.{self.gate}(value) takes a value that the step computed, not {type(value).__name__}"
+            )
+        if self.keep is not None:
+            value = apply(self.graph, "mul", value, self.keep)
+        if self.graph.is_truth(value.index):
+            raise_at_user_line(
+                f"r.{self.gate}(value) takes a number, and this is a comparison: use where(condition, 1, 0)"
+            )
+        if self.graph.rank(value.index) != Rank.UNIT:
+            raise_at_user_line(f"r.{self.gate}(value) takes one number per hidden unit")
+        return Symbol(self.graph, self.graph.add("product", (value.index,), self.gate))
+
+
+class Inputs:
+    """The inputs of one kind as attributes: ``x.gate``, ``r.gate``, ``s.state`` or ``p.parameter``."""
+
+    def __init__(self, letter: str, what: str, symbols: Mapping[str, Symbol]) -> None:
+        self.__dict__.update(symbols)
+        self._letter, self._what, self._names = letter, what, tuple(symbols)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        near = difflib.get_close_matches(name, self._names, n=1)
+        hint = f"; did you mean {self._letter}.{near[0]}?" if near else ""
+        raise_at_user_line(
+            f"{self._letter}.{name} is no {self._what} of this cell, which has {', '.join(self._names)}{hint}"
+        )
+
+
+def input_symbol(graph: Graph, kind: str, name: str) -> Symbol:
+    """Return the symbol of an input, such as ``("x", gate)``."""
+    return Symbol(graph, graph.add("input", value=(kind, name)))
+
+
+def constant_symbol(graph: Graph, value: numbers.Real) -> Symbol:
+    """Return the symbol of a number."""
+    try:
+        return Symbol(graph, graph.add("const", value=float(value)))
+    except OverflowError:
+        raise_at_user_line("a number is beyond the range of float64; write float('inf') if that is meant")
+
+
+def apply(graph: Graph, op: str, *operands: object) -> Symbol:
+    """Record ``op`` applied to symbols and Python numbers; refuse anything else."""
+    symbols = [_operand(graph, op, value) for value in operands]
+    for position, symbol in enumerate(symbols):
+        wants_truth = op in LOGICAL or (op == "where" and position == 0)
+        if graph.is_truth(symbol.index) != wants_truth:
+            raise_at_user_line(
+                f"{op} takes a comparison as its operand {position}, as in where(a > b, a, b)"
+                if wants_truth
+                else f"{op} takes numbers, and its operand {position} is a comparison: use where(condition, 1, 0)"
+            )
+    if op == "sum" and graph.rank(symbols[0].index) != Rank.UNIT:  # every unit has the same
+        return symbols[0] * input_symbol(graph, "width", "H")
+    return Symbol(graph, graph.add(op, tuple(symbol.index for symbol in symbols)))
+
+
+def _operand(graph: Graph, op: str, value: object) -> Symbol:
+    """Return an operand as a symbol of the graph."""
+    if isinstance(value, Symbol):
+        if value.graph is not graph:
+            raise_at_user_line(
+                "a symbol was kept from an earlier call of a step; use this call's arguments only"
+            )
+        return value
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise_at_user_line(
+            f"{op} takes symbols and numbers, not {type(value).__name__}; arrays and learned vectors "
+            "cannot be captured by a step"
+        )
+    return constant_symbol(graph, value)
+
+
+def _suggest_function(name: str) -> str:
+    near = difflib.get_close_matches(name, [op for op in OPERATIONS if len(op) > 3], n=1)
+    return f"use cell_math.{near[0]}" if near else "use the functions of cell_math"

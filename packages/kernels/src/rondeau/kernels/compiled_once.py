@@ -1,0 +1,71 @@
+"""Functions that are compiled once a dtype, into a library of their own, and called by other kernels."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from rondeau.kernels.compiling import address_of, cached_njit
+from rondeau.kernels.dtypes import ELEMENTS
+from rondeau.kernels.linking import need_symbol, provide_symbol
+
+__all__ = ["compiled_once"]
+
+
+def compiled_once(signature_of: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Make a function that other kernels call by the name of a symbol: compiled once a dtype, not into each of them.
+
+    Numba compiles a function anew into all that call it, level by level: a product and its packing added a second to
+    every kernel that uses them.
+
+    Parameters
+    ----------
+    signature_of : callable
+        Gives the function's signature, without result, for ``types.float32`` and for ``types.float64``. A call goes
+        to the one that its arguments fit.
+
+    Returns
+    -------
+    callable
+        A decorator; the decorated function is for compiled code only.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        dispatcher = cached_njit(function)
+        signatures = {
+            f"rondeau_{function.__name__.strip('_')}_{e}": signature_of(e) for e in ELEMENTS.values()
+        }
+
+        for symbol, signature in signatures.items():
+            provide_symbol(symbol, functools.partial(address_of, dispatcher, signature))
+
+        def call(typingctx: Any, *given: Any) -> Any:
+            def fits(signature: Any) -> bool:
+                pairs = zip(given, signature.args, strict=True)
+                return all(typingctx.can_convert(ours, theirs) is not None for ours, theirs in pairs)
+
+            fitting = [(symbol, signature) for symbol, signature in signatures.items() if fits(signature)]
+            if not fitting:
+                return None
+            symbol, signature = fitting[0]
+
+            def codegen(context: Any, builder: Any, _: Any, values: Any) -> Any:
+                need_symbol(symbol)
+                kind = context.call_conv.get_function_type(types.none, signature.args)
+                native = cgutils.get_or_insert_function(builder.module, kind, symbol)
+                context.call_conv.call_function(builder, native, types.none, signature.args, values)
+                return context.get_dummy_value()
+
+            return signature, codegen
+
+        # Numba reads an intrinsic's parameters here, and would take *given for a single tuple.
+        context = inspect.Parameter("typingctx", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(function).parameters.values()
+        call.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
+        return intrinsic(call)
+
+    return decorate

@@ -1,0 +1,99 @@
+"""The door of the recurrent core: arguments of another kind than is expected."""
+
+import numpy as np
+import pytest
+
+from rondeau.kernels.cell import CellError
+from rondeau.kernels.checks import complete_settings
+from rondeau.kernels.sequence import Cell, Layout, Settings, Weights, forward
+from rondeau.kernels.stepper import Stepper
+
+ONE = np.ones((1, 1), np.float32)
+GOOD = {"layout": Layout.dense(1, 1), "x": ONE, "weights": Weights(ONE, ONE), "initial": (ONE,)}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"layout": (1, 1)}, TypeError, "layout expected a Layout of rondeau.kernels.sequence, got tuple"),
+        (
+            {"weights": [ONE, ONE]},
+            TypeError,
+            "weights expected Weights of rondeau.kernels.sequence, got list",
+        ),
+        (
+            {"weights": Weights(ONE, ONE, params=None)},
+            ValueError,
+            r"params expected 0 vectors \(\), got NoneType",
+        ),
+        ({"initial": None}, ValueError, r"initial expected one array per state \(h\), got NoneType"),
+        ({"initial": 3}, ValueError, r"initial expected one array per state \(h\), got int"),
+        (
+            {"settings": Settings(num_heads="two")},
+            ValueError,
+            "num_heads expected a divisor of the 1 hidden units, got 'two'",
+        ),
+        (
+            {"settings": {"key": 1}},
+            TypeError,
+            "settings expected Settings of rondeau.kernels.sequence, got {'key': 1}",
+        ),
+    ],
+)
+def test_what_is_of_another_kind_is_refused(cells, change, error, message):
+    with pytest.raises(error, match=message):
+        forward(cells["rnn_tanh"], **(GOOD | change))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        (Settings(scalars=[1, 2]), TypeError, r'a dict with keys such as \("k", name\), got \[1, 2\]'),
+        (Settings(scalars={"leak": 1}), TypeError, r'keys such as \("k", name\)'),
+        (Settings({("k", "leak"): "much"}), TypeError, "the scalar leak expected a number, got 'much'"),
+        (
+            Settings(key=-1),
+            ValueError,
+            r"key of the settings expected an integer from 0 to 18446744073709551616 - 1",
+        ),
+        (Settings(key=0.5), ValueError, "key of the settings expected an integer .* got 0.5"),
+        (Settings(stream="s"), ValueError, "stream of the settings expected an integer .* got 's'"),
+    ],
+)
+def test_settings_hold_numbers(cells, settings, error, message):
+    with pytest.raises(error, match=message):
+        complete_settings(cells["leaky"], settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"params": 3}, "params expected a dict of names and initialisers, got int"),
+        ({"project": np.ones(2)}, "project expected the name of a state, or None, got ndarray"),
+        ({"regularisers": None}, "regularisers expected Regularisers, got NoneType"),
+        ({"gates": 3}, "gates must be a tuple of names"),
+    ],
+)
+def test_options_of_a_cell_are_of_their_kind(change, message):
+    good = {"step": lambda x, r, s: x.h + r.h, "gates": ("h",), "states": ("h",), "name": "sum"}
+    with pytest.raises(CellError, match=message):
+        Cell(**(good | change))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((None,), ValueError, "the weights of at least one layer, got NoneType"),
+        (([None],), TypeError, "weights expected Weights of rondeau.kernels.sequence, got NoneType"),
+        (([Weights(ONE, ONE)], Settings(), 3), ValueError, "a weight and a bias, or None for it, got 3"),
+        (([Weights(ONE, ONE)], Settings(), (ONE,)), ValueError, "the head expected a weight and a bias"),
+    ],
+)  # fmt: skip
+def test_a_stepper_is_made_of_weights(cells, arguments, error, message):
+    with pytest.raises(error, match=message):
+        Stepper(cells["rnn_tanh"], *arguments)
+
+
+def test_the_states_of_a_stepper_are_arrays(cells):
+    with pytest.raises(ValueError, match=r"states expected one array per state \(h\), got float"):
+        Stepper(cells["rnn_tanh"], [Weights(ONE, ONE)])(ONE, 0.5)
