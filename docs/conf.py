@@ -1,6 +1,7 @@
 """The site: pydata theme, API reference from the docstrings, tutorials executed at build."""
 
 import numpy as np
+from sphinx_gallery.sorting import ExplicitOrder
 
 from rondeau.kernels import __version__
 
@@ -16,8 +17,10 @@ extensions = [
     "sphinx.ext.viewcode",
     "numpydoc",
     "myst_nb",
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "jupyter_execute"]
+# sphinx-gallery copies the examples' sources beside the pages it makes of them.
+exclude_patterns = ["_build", "jupyter_execute", "gallery", "generated_gallery/**/*.ipynb", "generated_gallery/**/*.py"]
 html_theme = "pydata_sphinx_theme"
 html_title = "rondeau"
 html_theme_options = {
@@ -39,6 +42,24 @@ myst_enable_extensions = ["dollarmath", "colon_fence"]
 nb_execution_mode = "force"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
+
+SECTIONS = ("autograd", "sequences", "networks", "notes", "numpy_rnn")
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "generated_gallery",
+    "filename_pattern": r"\d\d_",  # run every example; its number is the program's
+    "subsection_order": ExplicitOrder([f"gallery/{section}" for section in SECTIONS]),
+    "within_subsection_order": "FileNameSortKey",
+    "nested_sections": False,
+    "plot_gallery": "True",
+    "abort_on_example_error": True,
+    "capture_repr": (),
+    "remove_config_comments": True,
+    "show_memory": False,
+    "write_computation_times": False,
+    "min_reported_time": 0,
+}
 
 
 def describe_dtypes(app, what, name, obj, options, lines):
