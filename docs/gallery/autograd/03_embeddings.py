@@ -107,11 +107,9 @@ fig, ax = plt.subplots(figsize=(7, 4), layout="constrained")
 for (name, way), width in zip(ways.items(), (9, 5, 1.5), strict=True):
     loss = way(scores)
     finite = np.isfinite(loss)
-    last = gap[finite][-1]
-    print(f"{name}: finite up to a score of {last:.1f}")
-    ax.plot(
-        gap[finite], loss[finite], linewidth=width, label=f"{name}: up to {last:.1f}", solid_capstyle="butt"
-    )
+    end = "no end" if finite.all() else f"up to {gap[finite][-1]:.1f}"
+    print(f"{name}: {end}")
+    ax.plot(gap[finite], loss[finite], linewidth=width, label=f"{name}: {end}", solid_capstyle="butt")
 ax.set(xlabel="score of the wrong class minus score of the right one", ylabel="loss (nats)", title="float32")
 ax.legend()
 assert np.isfinite(text_loss(np.float32([[88.7, 0]]))).all()
@@ -162,7 +160,7 @@ for word, path in enumerate(np.stack(paths, axis=1)):
     colour = f"C{kinds[word].item()}"
     ax.plot(*path.T, color=colour, linewidth=1)
     ax.plot(*path[-1], "o", color=colour)
-    ax.annotate(f"word {word}", path[-1], textcoords="offset points", xytext=(6, 4))
+    ax.annotate(f"{word}", path[-1], textcoords="offset points", xytext=(6, -3))
 ax.plot(*paths[0].T, ".", color="C7", label="start")
-ax.set(xlabel="first number of the vector", ylabel="second number", title="Six embeddings in 200 steps")
+ax.set(xlabel="first number of the vector", ylabel="second number", title="Six words in 200 steps")
 ax.legend()
