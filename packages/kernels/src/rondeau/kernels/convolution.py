@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 from numba import prange, types
 from numba.extending import register_jitable
 
-from rondeau.kernels.cache import cached_njit, compiled_once, kernel_njit
+from rondeau.kernels.compiled_once import compiled_once
+from rondeau.kernels.compiling import cached_njit, kernel_njit
 from rondeau.kernels.product.microkernel import advance, pointer_to
 from rondeau.kernels.product.product import pack, packed_size, product_rows
 from rondeau.kernels.product.tiles import TILE

@@ -6,7 +6,7 @@ A plane is the work of one thread from its first element to its last: the bits a
 
 from numba import prange
 
-from rondeau.kernels.cache import cached_njit, kernel_njit
+from rondeau.kernels.compiling import cached_njit, kernel_njit
 
 __all__ = ["average", "largest", "put", "spread", "take"]
 
