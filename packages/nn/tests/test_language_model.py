@@ -90,6 +90,20 @@ def test_own_layer_and_own_cell():
     assert projected(ids())[0].shape == (T * B, V)
 
 
+def test_options_reach_the_recurrent_layer():
+    options = {"zoneout": {"h": 0.1}, "recurrent_dropout": 0.2, "weight_dropout": 0.3, "checkpoint_every": 2}
+    by_name = nn.LanguageModel(V, "lstm", hidden_size=H, **options)
+    by_layer = nn.LanguageModel(V, nn.LSTM(V, H, **options))
+    by_layer.load_state_dict(by_name.state_dict())
+    for name, value in options.items():
+        assert getattr(by_name.recurrent, name) == value
+    rt.manual_seed(1)
+    first = by_name(ids())[0].data
+    rt.manual_seed(1)
+    np.testing.assert_array_equal(first, by_layer(ids())[0].data)
+    assert (first != by_name(ids())[0].data).any()
+
+
 def test_tied_weights_are_one_parameter():
     model = nn.LanguageModel(V, "gru", hidden_size=H, embedding_size=H, tie_weights=True)
     assert model.embedding.weight is model.head.weight
@@ -141,6 +155,10 @@ def test_all_dropped_leaves_the_head_alone():
         ),
         (lambda: nn.LanguageModel(V, "gru"), "hidden_size is missing"),
         (
+            lambda: nn.LanguageModel(V, nn.GRU(V, H), zoneout=0.1),
+            r"zoneout was given beside a recurrent layer, which has its own options: .* as in nn.GRU\(..., zoneout=",
+        ),
+        (
             lambda: nn.LanguageModel(V, "transformer", hidden_size=H),
             "Unknown recurrent layer 'transformer': expected rnn, gru, .*, slstm, a cell or a layer",
         ),
@@ -173,6 +191,13 @@ def test_all_dropped_leaves_the_head_alone():
 def test_refusals(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_a_class_is_no_layer():
+    with pytest.raises(
+        TypeError, match=r"got the class LSTM: write 'lstm', or make the layer, nn\.LSTM\(\.\.\.\)"
+    ):
+        nn.LanguageModel(V, nn.LSTM, hidden_size=H)
 
 
 @pytest.mark.parametrize("embedding_size", [None, 4])

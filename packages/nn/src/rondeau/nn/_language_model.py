@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -17,6 +17,7 @@ from ._embedding import Embedding
 from ._linear import Linear
 from ._module import Module
 from ._recurrent import Recurrent, State
+from ._recurrent_options import Options
 from ._stepper import Stepper
 
 
@@ -51,6 +52,9 @@ class LanguageModel(Module):
         Where the parameters live.
     dtype : dtype, optional
         float32 (the default) or float64.
+    **options
+        The keyword-only options of `Recurrent`, as ``zoneout`` or ``recurrent_dropout``; left out if `recurrent` is a
+        layer.
 
     Attributes
     ----------
@@ -64,7 +68,7 @@ class LanguageModel(Module):
         If a size is no integer, or `recurrent` is neither a name, a cell nor a layer.
     ValueError
         If the recurrent layers are bidirectional: the reverse direction reads the tokens that the model is to
-        predict. If sizes do not fit each other.
+        predict. If sizes do not fit each other. If options are given beside layers.
 
     Examples
     --------
@@ -93,6 +97,7 @@ class LanguageModel(Module):
         tie_weights: bool = False,
         device: Any = None,
         dtype: DTypeLike | None = None,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__()
         given = {"vocab_size": vocab_size, "embedding_size": embedding_size}
@@ -103,6 +108,11 @@ class LanguageModel(Module):
         check_probability("dropout", dropout)
         input_size = vocab_size if embedding_size is None else embedding_size
         if isinstance(recurrent, Recurrent):
+            if options:
+                raise ValueError(
+                    f"{', '.join(options)} was given beside a recurrent layer, which has its own options: give it to "
+                    f"the layer, as in nn.{type(recurrent).__name__}(..., {next(iter(options))}=...)"
+                )
             layers = _checked(recurrent, input_size, hidden_size, num_layers)
         else:
             depth = 1 if num_layers is None else num_layers
@@ -110,7 +120,14 @@ class LanguageModel(Module):
                 raise ValueError("hidden_size is missing: give it, or a Recurrent layer that has one")
             between = dropout if depth > 1 else 0.0
             layers = Recurrent(
-                _cell(recurrent), input_size, hidden_size, depth, dropout=between, device=device, dtype=dtype
+                _cell(recurrent),
+                input_size,
+                hidden_size,
+                depth,
+                dropout=between,
+                device=device,
+                dtype=dtype,
+                **options,
             )
         output_size = layers.proj_size or layers.hidden_size
         if tie_weights and embedding_size != output_size:
@@ -211,13 +228,25 @@ def _cell(recurrent: str | Cell) -> Cell:
         return recurrent
     if not isinstance(recurrent, str):
         raise TypeError(
-            f"recurrent should be the name of a cell, a cell or a Recurrent layer, got {type(recurrent).__name__}"
+            f"recurrent should be the name of a cell, a cell or a Recurrent layer, got {_described(recurrent)}"
         )
     if recurrent not in LanguageModel.CELLS:
         raise ValueError(
             f"Unknown recurrent layer {recurrent!r}: expected {', '.join(LanguageModel.CELLS)}, a cell or a layer"
         )
     return LanguageModel.CELLS[recurrent]
+
+
+def _described(recurrent: Any) -> str:
+    if not isinstance(recurrent, type):
+        return type(recurrent).__name__
+    name = recurrent.__name__
+    hint = (
+        f": write {name.lower()!r}, or make the layer, nn.{name}(...)"
+        if issubclass(recurrent, Recurrent)
+        else ""
+    )
+    return f"the class {name}{hint}"
 
 
 def _checked(

@@ -25,7 +25,15 @@ from ._module import Module
 from ._packed import PackedSequence
 from ._parameter import Parameter
 from ._recurrent_call import Call
-from ._recurrent_options import check_flags, check_projection, check_steps, zoneout_rates
+from ._recurrent_options import (
+    check_cell,
+    check_dropouts,
+    check_flags,
+    check_projection,
+    check_steps,
+    kind_of,
+    zoneout_rates,
+)
 from ._recurrent_sequences import checked_lengths, checked_resets
 from ._recurrent_states import (
     State,
@@ -59,7 +67,7 @@ class Recurrent(Module):
     num_layers : int
         L; each layer after the first reads the output of the one below.
     bias : bool
-        Whether gates have the two biases ``bias_ih`` and ``bias_hh``.
+        Whether gates have biases: ``bias_ih``, and ``bias_hh`` where the step reads the recurrent part.
     batch_first : bool
         Input and output are (B, T, ...) rather than (T, B, ...). States are not affected.
     dropout : float
@@ -81,20 +89,21 @@ class Recurrent(Module):
         may be changed between calls; nothing is compiled for that.
     recurrent_dropout : float
         In training, the probability with which a unit is hidden from the recurrent matrices: one mask for each
-        sequence, the same at every step (Gal, Ghahramani 2016).
+        sequence, the same at every step (Gal, Ghahramani 2016). Refused for a cell without recurrent matrices.
     zoneout : float or mapping of str to float
         In training, the probability with which a unit keeps its old state at a step, for all states or by name; in
         evaluation the expectation (Krueger et al. 2017).
     weight_dropout : float
-        In training, the probability with which an element of the recurrent matrices is zero in a call (DropConnect;
-        Merity, Keskar, Socher 2018).
+        DropConnect: in training, the probability with which an element of the recurrent matrices is zero in a call
+        (Merity, Keskar, Socher 2018). Refused for a cell without recurrent matrices.
     bptt_truncate : int, optional
         Let the gradient that reaches a layer at step t go back this many steps before t only: a window that slides with
         t. Every layer has its own, so with L layers a loss can reach L times as far back. Another thing than
         cutting a stream into chunks with a carried, detached state, which `rondeau.train.Trainer` does.
     checkpoint_every : int, optional
         Keep the states of every so many steps only and compute the rest again in backward: the same bits in memory of
-        order T/k + k instead of T, for one more forward pass.
+        order T/k + k instead of T, for one more forward pass. It saves memory; the ``checkpoint_every`` of
+        `rondeau.train.Trainer` and of the ``rondeau`` command writes files.
 
     Attributes
     ----------
@@ -168,18 +177,13 @@ class Recurrent(Module):
         checkpoint_every: int | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(cell, Cell):
-            raise TypeError(
-                f"cell should be what nn.recurrent_cell makes of a step, got {cell!r}: "
-                "decorate the step with @nn.recurrent_cell(gates=..., states=...)"
-            )
+        check_cell(cell)
         check_sizes(
             input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, num_heads=num_heads
         )
         check_flags(bias=bias, batch_first=batch_first, bidirectional=bidirectional)
         check_probability("dropout", dropout)
-        check_probability("recurrent_dropout", recurrent_dropout)
-        check_probability("weight_dropout", weight_dropout)
+        check_dropouts(cell, recurrent_dropout=recurrent_dropout, weight_dropout=weight_dropout)
         if dropout > 0 and num_layers == 1:
             warnings.warn(
                 "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
@@ -406,7 +410,7 @@ class Recurrent(Module):
             return self._run_packed(input, hx, every_state)
         if not isinstance(input, Tensor):
             raise TypeError(
-                f"input should be a Tensor or a PackedSequence, got {type(input).__name__}: "
+                f"input should be a Tensor or a PackedSequence, got {kind_of(input)}: "
                 "wrap it in rt.tensor(...)"
             )
         return self._run_padded(input, hx, lengths, reset, every_state)

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
+from rondeau.kernels.cell import check_all_are_read
 from rondeau.kernels.sequence import Cell
 
 __all__ = ["Step", "recurrent_cell"]
 
 Step: TypeAlias = Callable[..., Any]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
+def _only_with_brackets(make_decorator: Callable[P, R]) -> Callable[P, R]:
+    """Say of ``@recurrent_cell`` without brackets how it is written."""
+
+    @functools.wraps(make_decorator)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        if args:
+            raise TypeError(
+                f"recurrent_cell takes its arguments by name, got {args[0]!r}: write "
+                "@nn.recurrent_cell(gates=..., states=...)"
+            )
+        return make_decorator(*args, **kwargs)
+
+    return checked
+
+
+@_only_with_brackets
 def recurrent_cell(
     *,
     gates: tuple[str, ...],
@@ -36,7 +56,9 @@ def recurrent_cell(
         The names of the states. The first is the cell's output, and what the recurrent matrices multiply.
     params : mapping of str to callable, optional
         Learned vectors with one number per hidden unit, and what initialises each, e.g. ``{"peephole":
-        nn.init.zeros_}``. The step then takes a fourth argument.
+        nn.init.zeros_}``. The step then takes a fourth argument. An initialiser gets the `Parameter` of shape (H,) of
+        each layer and direction and fills it in place, without being recorded: any function of `rondeau.nn.init`, or
+        ``lambda vector: vector.fill_(1.0)``. What it returns is not looked at.
     project : str, optional
         The first state's name, if layers of the cell must project it: they then need a ``proj_size``.
     name : str, optional
@@ -49,8 +71,9 @@ def recurrent_cell(
 
         The step is ``step(x, r, s)``, or ``step(x, r, s, p)`` where there are `params`. ``x.k`` is gate k's input part
         ``W_k x_t + b_k``, ``r.k`` its recurrent part ``R_k h_{t-1} + c_k``, ``s.name`` a state of the step before and
-        ``p.name`` a learned vector. ``r.k(value)`` is ``R_k value + c_k``: gate k's matrix applied to a value of the
-        step instead of the first state. The step returns the new state, or a tuple of them in the order of `states`.
+        ``p.name`` a learned vector. A gate may be called r too: it has the parts ``x.r`` and ``r.r``. ``r.k(value)`` is
+        ``R_k value + c_k``: gate k's matrix applied to a value of the step instead of the first state. The step returns
+        the new state, or a tuple of them in the order of `states`.
 
         Keyword-only parameters of the step, which need defaults, are scalars of the run: `Recurrent` takes their
         values as ``hyperparameters``, and another value does not compile anything anew.
@@ -58,7 +81,9 @@ def recurrent_cell(
     Raises
     ------
     CellError
-        If the step cannot be traced; the message shows its line.
+        If the step cannot be traced, or no new state depends on a gate or learned vector; the message shows its line.
+    TypeError
+        If an argument has the wrong type, as what cannot be called for an initialiser.
 
     Examples
     --------
@@ -96,6 +121,12 @@ def recurrent_cell(
             f"params expected a mapping of names to what initialises them, got {params!r}: write "
             "params={'peephole': nn.init.zeros_}"
         )
+    for param, initialiser in params.items():
+        if not callable(initialiser):
+            raise TypeError(
+                f"params[{param!r}] expected a function that fills the vector in place, as nn.init.zeros_ or "
+                f"lambda vector: vector.fill_(1.0), got {initialiser!r}"
+            )
     if name is not None and not isinstance(name, str):
         raise TypeError(f"name expected a string, got {name!r}")
 
@@ -106,6 +137,7 @@ def recurrent_cell(
                 "states=...) above it"
             )
         cell = Cell(step, gates, states, name or step.__name__, params, project)
+        check_all_are_read(step, cell.graph)
         cell.__doc__ = step.__doc__
         return cell
 

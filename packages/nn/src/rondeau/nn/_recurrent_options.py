@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
@@ -9,9 +10,19 @@ import numpy as np
 
 from rondeau.kernels.sequence import Cell
 
+from . import cells
 from ._checks import check_probability
 
-__all__ = ["Options", "check_flags", "check_projection", "check_steps", "zoneout_rates"]
+__all__ = [
+    "Options",
+    "check_cell",
+    "check_dropouts",
+    "check_flags",
+    "check_projection",
+    "check_steps",
+    "kind_of",
+    "zoneout_rates",
+]
 
 
 class Options(TypedDict, total=False):
@@ -24,6 +35,59 @@ class Options(TypedDict, total=False):
     weight_dropout: float
     bptt_truncate: int | None
     checkpoint_every: int | None
+
+
+def kind_of(value: Any) -> str:
+    """Return the name of a value's type, with its module where that is another library: ``"torch.Tensor"``.
+
+    >>> kind_of(3), kind_of(np.ones(2))
+    ('int', 'numpy.ndarray')
+    """
+    kind = type(value)
+    ours = kind.__module__ == "builtins" or kind.__module__.startswith("rondeau.")
+    return kind.__name__ if ours else f"{kind.__module__}.{kind.__name__}"
+
+
+def check_cell(cell: Any) -> None:
+    """Refuse what is no cell; of a name or a class the message says which cell may be meant.
+
+    Raises
+    ------
+    TypeError
+        If it is no cell.
+
+    Examples
+    --------
+    >>> check_cell("lstm")
+    Traceback (most recent call last):
+        ...
+    TypeError: cell should be what nn.recurrent_cell makes of a step, got 'lstm': did you mean nn.cells.lstm?
+    """
+    if isinstance(cell, Cell):
+        return
+    name = cell if isinstance(cell, str) else getattr(cell, "__name__", "") if isinstance(cell, type) else ""
+    hint = "decorate the step with @nn.recurrent_cell(gates=..., states=...)"
+    if name:
+        named = {"rnn": "rnn_tanh"}.get(name.lower(), name.lower())
+        near = difflib.get_close_matches(named, cells.__all__, n=1)
+        hint = f"did you mean nn.cells.{near[0]}?" if near else f"nn.cells has {', '.join(cells.__all__)}"
+    raise TypeError(f"cell should be what nn.recurrent_cell makes of a step, got {cell!r}: {hint}")
+
+
+def check_dropouts(cell: Cell, **rates: Any) -> None:
+    """Refuse rates of what acts on recurrent matrices, by name, that are none, or that the cell has no matrices for.
+
+    Raises
+    ------
+    ValueError
+        With the name of the rate.
+    """
+    for name, rate in rates.items():
+        check_probability(name, rate)
+        if rate > 0 and not cell.recurrent:
+            raise ValueError(
+                f"cell {cell.name} has no recurrent matrices, so {name} has nothing to act on; use zoneout"
+            )
 
 
 def zoneout_rates(cell: Cell, zoneout: Any) -> dict[str, float]:
@@ -40,7 +104,11 @@ def zoneout_rates(cell: Cell, zoneout: Any) -> dict[str, float]:
             raise ValueError(
                 f"zoneout names the state {state!r}, and cell {cell.name} has {', '.join(cell.states)}"
             )
-        check_probability("zoneout", rate)
+        if isinstance(rate, bool) or not isinstance(rate, int | float | np.number) or not 0 <= rate <= 1:
+            raise ValueError(
+                "zoneout should be a number in range [0, 1] representing the probability of a unit keeping its old "
+                f"state, got {rate!r:.80}"
+            )
     return {state: float(rate) for state, rate in rates.items() if rate > 0}
 
 

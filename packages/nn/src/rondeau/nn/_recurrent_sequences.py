@@ -25,7 +25,10 @@ def checked_lengths(lengths: Any, num_steps: int, batch_size: int) -> NDArray[np
     if lengths is None:
         return np.full(batch_size, num_steps, np.int64)
     array = as_array("lengths", lengths)
-    if array.shape != (batch_size,) or (array.size and array.dtype.kind not in "iu"):
+    if array.size and array.dtype.kind not in "iu":
+        kind = "truth values" if array.dtype.kind == "b" else "floats"
+        raise ValueError(f"lengths should be {batch_size} integers, got {kind} ({array.dtype})")
+    if array.shape != (batch_size,):
         raise ValueError(f"lengths should be {batch_size} integers, got {array.dtype} of shape {array.shape}")
     if array.size and (array.min() < 0 or array.max() > num_steps):
         raise ValueError(

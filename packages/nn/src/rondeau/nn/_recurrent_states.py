@@ -10,6 +10,8 @@ from rondeau import tensor as rt
 from rondeau.kernels.sequence import Cell
 from rondeau.tensor import Tensor
 
+from ._recurrent_options import kind_of
+
 __all__ = ["State", "as_returned", "checked_states", "split_by_layer", "state_widths", "zero_states"]
 
 State: TypeAlias = "Tensor | tuple[Tensor, ...]"
@@ -56,8 +58,10 @@ def checked_states(hx: Any, cell: Cell, shapes: Shapes, dtype: DTypeLike) -> tup
     states = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
     if len(states) != len(names) or not all(isinstance(state, Tensor) for state in states):
         wanted = "a Tensor" if len(names) == 1 else f"a tuple of {len(names)} Tensors ({', '.join(names)})"
-        given = ", ".join(type(state).__name__ for state in states)
-        raise TypeError(f"hx should be {wanted}, got ({given})")
+        kinds = ", ".join(kind_of(state) for state in states)
+        raise TypeError(
+            f"hx should be {wanted}, got {f'({kinds})' if isinstance(hx, tuple | list) else kinds}"
+        )
     for k, (state, shape) in enumerate(zip(states, shapes, strict=True)):
         hidden = "hidden" if len(states) == 1 else f"hidden[{k}]"
         if state.ndim != len(shape):

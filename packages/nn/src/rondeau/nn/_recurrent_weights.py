@@ -56,7 +56,13 @@ def register_weights(
 
 
 def reset_weights(module: Module, cell: Cell, hidden: int, names: list[str | None]) -> None:
-    """Draw the weights of one layer and direction from U(-1/sqrt(H), 1/sqrt(H)), and initialise its vectors."""
+    """Draw the weights of one layer and direction from U(-1/sqrt(H), 1/sqrt(H)), and initialise its vectors.
+
+    Raises
+    ------
+    ValueError
+        If the initialiser of a vector leaves an element of it unset.
+    """
     bound = 1 / math.sqrt(hidden)
     matrices, vectors = names[: -len(cell.params) or None], names[len(names) - len(cell.params) :]
     for name in matrices:
@@ -64,7 +70,18 @@ def reset_weights(module: Module, cell: Cell, hidden: int, names: list[str | Non
             init.uniform_(getattr(module, name), -bound, bound)
     for param, name in zip(cell.params, vectors, strict=True):
         if name is not None:
-            cell.initialisers[param](getattr(module, name))
+            _initialise(getattr(module, name), param, cell)
+
+
+def _initialise(vector: Parameter, param: str, cell: Cell) -> None:
+    with rt.no_grad():
+        vector.fill_(math.nan)  # which shows what is not written to
+        cell.initialisers[param](vector)
+        if rt.isnan(vector).any():
+            raise ValueError(
+                f"the initialiser of the parameter {param} of cell {cell.name} left elements unset (or NaN): it gets "
+                "the Parameter and should fill it in place, as nn.init.zeros_ or lambda vector: vector.fill_(1.0)"
+            )
 
 
 def as_weights(cell: Cell, parts: Sequence[Any]) -> Weights:

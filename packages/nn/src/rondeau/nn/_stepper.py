@@ -12,6 +12,7 @@ from rondeau.tensor import Tensor
 
 from ._embedding import Embedding
 from ._linear import Linear
+from ._recurrent_options import kind_of
 from ._recurrent_states import State, as_returned
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class Stepper:
 def _one_id(x: Any) -> NDArray[np.int64]:
     """Return one id as an array without dimensions."""
     if isinstance(x, bool) or not isinstance(x, int | np.integer):
-        raise TypeError(f"x_t should be a Tensor, an array or an id, got {type(x).__name__}")
+        raise TypeError(f"x_t should be a Tensor, an array or an id, got {kind_of(x)}")
     if not -(2**63) <= x < 2**63:
         raise IndexError(f"x_t: id {x} is out of range")
     return np.array(x, np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
+import numpy as np
 from numpy.typing import DTypeLike
 
 from rondeau import tensor as rt
@@ -30,7 +31,7 @@ def _rnn_cell(nonlinearity: str) -> Cell:
 
 
 def _refuse_projection(proj_size: int) -> None:
-    if not isinstance(proj_size, int) or proj_size != 0:
+    if not isinstance(proj_size, int | np.integer) or proj_size != 0:
         raise ValueError(
             f"proj_size argument is only supported for LSTM, not RNN or GRU, got proj_size={proj_size}; "
             "nn.Recurrent projects any cell that does not read its first state"
