@@ -174,6 +174,15 @@ def test_a_row_does_not_depend_on_the_rest_of_the_batch(cell, reverse):
         assert_same_bits(end, (state[b : b + 1] for state in final))
 
 
+def test_a_run_that_saves_nothing_derives_nothing():
+    cell = Cell(lambda x, r, s: m.tanh(x.h + r.h), ("h",), ("h",), "fresh")
+    problem = Problem(cell, LAYOUTS["dense"], np.float32)
+    without = problem.forward(save=False)
+    assert "backward" not in vars(cell.plan)
+    assert_same_bits(without.every, problem.forward().every)
+    assert "backward" in vars(cell.plan)
+
+
 def test_backward_may_run_twice_and_consume_spends(cell, reverse):
     problem = Problem(cell, LAYOUTS["ragged"], np.float32)
     _, _, saved = problem.forward(reverse)

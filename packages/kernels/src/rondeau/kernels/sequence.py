@@ -190,7 +190,7 @@ def forward(
             cell.plan, rows, layout, x, weights, initial, reverse, settings, checkpoint_every, num_kept
         )
     else:
-        kept = cpu_run.forward(cell.plan, rows, layout, x, weights, initial, reverse, settings)
+        kept = cpu_run.forward(cell.plan, rows, layout, x, weights, initial, reverse, settings, save=save)
         every, final = tuple(kept.every(k) for k in range(num_kept)), kept.final()
     return Result(every, final, _Run(cell, kept) if save else None)
 

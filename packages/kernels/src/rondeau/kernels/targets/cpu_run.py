@@ -67,21 +67,27 @@ UNITS_FROM = 2**17
 
 
 @kernel_njit
-def _add_steps(d_steps, d_hidden, d_states, at, first, count, low, high):  # type: ignore[no-untyped-def]
+def _add_steps(d_steps, d_hidden, d_states, at, first, count):  # type: ignore[no-untyped-def]
     """Add what the loss says of every step's states to their adjoints; a state without has address 0."""
     flat_hidden, flat_states = d_hidden.reshape(-1), d_states.reshape(-1)
     B, H, P = d_states.shape[1], d_states.shape[2], d_hidden.shape[1]
     if d_steps[0] != 0:
         source = pointer_at(d_hidden, d_steps[0])
         for row in range(count):
-            for k in range(low, min(high, P)):
+            for k in range(P):
                 flat_hidden[(first + row) * P + k] += source[(at + row) * P + k]
     for state in range(1, d_steps.size):
         if d_steps[state] != 0:
             source = pointer_at(d_states, d_steps[state])
             for row in range(count):
-                for k in range(low, min(high, H)):
+                for k in range(H):
                     flat_states[(state * B + first + row) * H + k] += source[(at + row) * H + k]
+
+
+@kernel_njit
+def _run_row(row, arrays, at, old, new, first, count, low, high):  # type: ignore[no-untyped-def]
+    """Run a compiled row over ``count`` rows of a step, from unit ``low`` to ``high - 1``."""
+    call_row(row, arrays + (at, old, new, first, count, low, high))  # noqa: RUF005 - Numba adds tuples, and no more
 
 
 @cached_njit(parallel=True)
@@ -93,6 +99,10 @@ def _forward_by_batch(  # type: ignore[no-untyped-def]
     H, P, projected = states.shape[2], hidden.shape[1], weight_hr.shape[0] > 0
     flat_states, flat_hidden, nothing = states.reshape(-1), hidden.reshape(-1), bias[:0]
     flat_hh, flat_hr, shares = weight_hh.reshape(-1), weight_hr.reshape(-1), cuts.size - 1
+    arrays = (
+        gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
+        nothing, nothing, nothing, places, key, stream,
+    )  # fmt: skip
     for share in prange(shares):
         pack_blocks(table, flat_hh, 1, weight_hh.shape[1], packed, np.intp(share), shares)
         if projected:
@@ -109,10 +119,7 @@ def _forward_by_batch(  # type: ignore[no-untyped-def]
                     table, ends[phase, 0], ends[phase, 1], gates, recurrent, values, hidden, packed,
                     step == 0 and from_zero, at, old, count,
                 )  # fmt: skip
-                call_row(rows[phase], (
-                    gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
-                    nothing, nothing, nothing, places, key, stream, at, old, new, first, count, 0, H,
-                ))  # fmt: skip
+                _run_row(rows[phase], arrays, at, old, new, first, count, 0, H)
             if projected:
                 product_rows(
                     flat_states, new * H, H, count, H, packed_hr, 0, P, flat_hidden, new * P, P, False
@@ -126,6 +133,10 @@ def _forward_by_units(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Run all steps, each thread its share of the hidden units; it runs rows where ``cuts_of_rows`` lets it."""
     nothing, flat_hh, shares = bias[:0], weight_hh.reshape(-1), cuts.size - 1
+    arrays = (
+        gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
+        nothing, nothing, nothing, places, key, stream,
+    )  # fmt: skip
     for share in prange(shares):
         pack_blocks(table, flat_hh, 1, weight_hh.shape[1], packed, np.intp(share), shares)
     for step in range(starts.size):
@@ -138,17 +149,10 @@ def _forward_by_units(  # type: ignore[no-untyped-def]
                     step == 0 and from_zero, at, old, count,
                 )  # fmt: skip
                 if not whole:
-                    call_row(rows[phase], (
-                        gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
-                        nothing, nothing, nothing, places, key, stream, at, old, new, 0, count,
-                        cuts_of_rows[share], cuts_of_rows[share + 1],
-                    ))  # fmt: skip
+                    low, high = cuts_of_rows[share], cuts_of_rows[share + 1]
+                    _run_row(rows[phase], arrays, at, old, new, 0, count, low, high)
             if whole:
-                call_row(rows[phase], (
-                    gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
-                    nothing, nothing, nothing, places, key, stream, at, old, new, 0, count,
-                    cuts_of_rows[0], cuts_of_rows[1],
-                ))  # fmt: skip
+                _run_row(rows[phase], arrays, at, old, new, 0, count, cuts_of_rows[0], cuts_of_rows[1])
 
 
 @cached_njit(parallel=True)
@@ -165,6 +169,10 @@ def _backward_by_batch(  # type: ignore[no-untyped-def]
         d_projected.reshape(-1),
     )
     flat_hh, flat_hr, shares = weight_hh.reshape(-1), weight_hr.reshape(-1), cuts.size - 1
+    arrays = (
+        gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
+        d_states, d_params, d_values, places, key, stream,
+    )  # fmt: skip
     for share in prange(shares):
         pack_blocks(table, flat_hh, weight_hh.shape[1], 1, packed, np.intp(share), shares)
         if projected:
@@ -176,7 +184,7 @@ def _backward_by_batch(  # type: ignore[no-untyped-def]
             if count <= 0:
                 continue
             at, old, new = starts[step] + first, befores[step] + first, afters[step] + first
-            _add_steps(d_steps, d_hidden, d_states, at, first, count, 0, max(H, P))
+            _add_steps(d_steps, d_hidden, d_states, at, first, count)
             if projected:
                 for k in range(count * P):
                     flat_projected[at * P + k] = flat_hidden[first * P + k]
@@ -184,10 +192,7 @@ def _backward_by_batch(  # type: ignore[no-untyped-def]
                     flat_hidden, first * P, P, count, P, packed_hr, 0, H, flat_states, first * H, H, False
                 )
             for phase in range(rows.size):
-                call_row(rows[phase], (
-                    gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
-                    d_states, d_params, d_values, places, key, stream, at, old, new, first, count, 0, H,
-                ))  # fmt: skip
+                _run_row(rows[phase], arrays, at, old, new, first, count, 0, H)
                 multiply_backward(
                     table, ends[phase, 0], ends[phase, 1], gates, recurrent, d_hidden, d_values, packed,
                     step > 0 or needs_initial, at, first, count,
@@ -202,25 +207,22 @@ def _backward_by_units(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Run all steps backwards, each thread its share of the hidden units."""
     flat_hh, shares = weight_hh.reshape(-1), cuts.size - 1
+    arrays = (
+        gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
+        d_states, d_params, d_values, places, key, stream,
+    )  # fmt: skip
     for share in prange(shares):
         pack_blocks(table, flat_hh, weight_hh.shape[1], 1, packed, np.intp(share), shares)
     for step in range(starts.size - 1, -1, -1):
         count, at, old, new = sizes[step], starts[step], befores[step], afters[step]
-        _add_steps(d_steps, d_hidden, d_states, at, 0, count, 0, states.shape[2])
+        _add_steps(d_steps, d_hidden, d_states, at, 0, count)
         for phase in range(rows.size):
             if cuts_of_rows.size == 2:
-                call_row(rows[phase], (
-                    gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
-                    d_states, d_params, d_values, places, key, stream, at, old, new, 0, count,
-                    cuts_of_rows[0], cuts_of_rows[1],
-                ))  # fmt: skip
+                _run_row(rows[phase], arrays, at, old, new, 0, count, cuts_of_rows[0], cuts_of_rows[1])
             else:
                 for share in prange(cuts_of_rows.size - 1):
-                    call_row(rows[phase], (
-                        gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
-                        d_states, d_params, d_values, places, key, stream, at, old, new, 0, count,
-                        cuts_of_rows[share], cuts_of_rows[share + 1],
-                    ))  # fmt: skip
+                    low, high = cuts_of_rows[share], cuts_of_rows[share + 1]
+                    _run_row(rows[phase], arrays, at, old, new, 0, count, low, high)
             for share in prange(cuts.size - 1):
                 multiply_backward(
                     table, ends[phase, share], ends[phase, share + 1], gates, recurrent, d_hidden, d_values, packed,
@@ -312,13 +314,17 @@ def forward(
     reverse: bool,
     settings: Settings,
     begins: bool = True,
+    save: bool = True,
 ) -> Saved:
     """Run forward; all arguments are checked, contiguous, and of one dtype. ``rows`` are addresses.
 
-    Where the sequence `begins` here, the product with an initial state of zeros is left out.
+    Where the sequence `begins` here, the product with an initial state of zeros is left out. Without `save` there is no
+    room for what backward adds, and nothing is derived for it.
     """
     dtype, N, B = weights.weight_ih.dtype, layout.num_rows, layout.batch_size
     S, R, V, Z = len(plan.order), len(plan.split), len(plan.values), len(plan.forward.row_values)
+    if save:
+        Z = max(Z, len(plan.backward.row_values))
     H, P = weights.weight_ih.shape[0] // S, initial[0].shape[1]
     projected = weights.weight_hr is not None
     saved = Saved(
@@ -326,7 +332,7 @@ def forward(
         gates=buffers.empty((N, S, H), dtype),
         recurrent=buffers.empty((N, R, H), dtype),
         values=buffers.empty((N, V, H), dtype),
-        row_values=buffers.empty((N, 1, max(Z, len(plan.backward.row_values))), dtype),
+        row_values=buffers.empty((N, 1, Z), dtype),
         states=buffers.empty((len(initial), B + N, H), dtype),
         hidden=buffers.empty((B + N, P) if projected else (0, P), dtype),
         mask=recurrent_mask(plan, layout, settings, H, dtype),
@@ -426,7 +432,7 @@ def backward_through_time(
     return Adjoints(gates.reshape(N, S * H), recurrent.reshape(N, R * H), d_projected, d_initial)
 
 
-# ---------------------------------------------------------------- what drivers take
+# ---------------------------------------------------------------- how work is divided, and what backward spends
 
 
 def _divide(layout: Layout, multiply_adds: int, projected: bool) -> tuple[int, bool]:
