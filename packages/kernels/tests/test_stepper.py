@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rondeau.kernels.product import matmul
-from rondeau.kernels.sequence import Layout, Settings, Weights, forward
+from rondeau.kernels.sequence import Cell, Layout, Settings, Weights, forward
 from rondeau.kernels.stepper import Stepper
 
 from .conftest import REGULARISED, STEPS
@@ -210,3 +210,12 @@ def test_wrong_layers(cells):
 def test_a_cell_as_in_training_is_refused(cells, name):
     with pytest.raises(ValueError, match="draws random numbers: leave recurrent dropout out"):
         Stack(cells[name]).stepper()
+
+
+def test_dropped_projected_features_are_refused():
+    one = np.ones((1, 1), np.float32)
+    cell = Cell(lambda x, r, s: x.h + r.h, ("h",), ("h",), "sum")
+    with pytest.raises(
+        ValueError, match=r"projected features would be dropped at the rate 0\.5: give feature_dropout=0"
+    ):
+        Stepper(cell, [Weights(one, one, weight_hr=one)], Settings(feature_dropout=0.5))

@@ -12,6 +12,8 @@ S slots of all gates, R recurrent slots of split gates, V operands that the step
 
 Storage
 -------
+``keep`` (B, P) is the mask of recurrent dropout where the first state is projected; a row of ``seen`` (B, P) is then
+what the recurrent matrices multiply. Else the mask is part of the cell, and both are empty.
 ``gates`` (N, S, H) and ``recurrent`` (N, R, H): slots, then what backward needs, then adjoints, in place.
 ``values`` (N, V, H): operands. ``states`` (states, B + N, H), and ``hidden`` (B + N, P) where the first state is
 projected: `Layout.steps` says where a step's rows begin before and after it; the initial states lie among them.
@@ -44,6 +46,7 @@ from rondeau.kernels.targets.driver_arguments import (
     in_order,
     parameters_of,
     places_of,
+    projected_mask,
     recurrent_mask,
     recurrent_weight,
     scalars_of_run,
@@ -93,9 +96,11 @@ def _run_row(row, arrays, at, old, new, first, count, low, high):  # type: ignor
 @cached_njit(parallel=True)
 def _forward_by_batch(  # type: ignore[no-untyped-def]
     rows, table, ends, gates, recurrent, bias, values, row_values, states, hidden, params, scalars, carry, mask, places,
-    key, stream, weight_hh, weight_hr, packed, packed_hr, from_zero, starts, befores, afters, sizes, cuts,
+    key, stream, weight_hh, weight_hr, packed, packed_hr, keep, seen, from_zero, starts, befores, afters, sizes, cuts,
 ):  # fmt: skip
     """Run all steps, each thread its slice of the batch; ``starts`` to ``sizes`` name each step's rows as they run."""
+    masked = keep.shape[0] > 0
+    operand = seen if masked else hidden
     H, P, projected = states.shape[2], hidden.shape[1], weight_hr.shape[0] > 0
     flat_states, flat_hidden, nothing = states.reshape(-1), hidden.reshape(-1), bias[:0]
     flat_hh, flat_hr, shares = weight_hh.reshape(-1), weight_hr.reshape(-1), cuts.size - 1
@@ -114,10 +119,14 @@ def _forward_by_batch(  # type: ignore[no-untyped-def]
             if count <= 0:
                 continue
             at, old, new = starts[step] + first, befores[step] + first, afters[step] + first
+            if masked:
+                for row in range(count):
+                    for k in range(P):
+                        seen[first + row, k] = hidden[old + row, k] * keep[first + row, k]
             for phase in range(rows.size):
                 multiply_forward(
-                    table, ends[phase, 0], ends[phase, 1], gates, recurrent, values, hidden, packed,
-                    step == 0 and from_zero, at, old, count,
+                    table, ends[phase, 0], ends[phase, 1], gates, recurrent, values, operand, packed,
+                    step == 0 and from_zero, at, first if masked else old, count,
                 )  # fmt: skip
                 _run_row(rows[phase], arrays, at, old, new, first, count, 0, H)
             if projected:
@@ -159,7 +168,7 @@ def _forward_by_units(  # type: ignore[no-untyped-def]
 def _backward_by_batch(  # type: ignore[no-untyped-def]
     rows, table, ends, gates, recurrent, bias, values, row_values, states, d_states, d_hidden, d_steps, d_projected,
     params, d_params, d_values, scalars, carry, mask, places, key, stream, weight_hh, weight_hr, packed, packed_hr,
-    needs_initial, starts, befores, afters, sizes, cuts,
+    keep, needs_initial, starts, befores, afters, sizes, cuts,
 ):  # fmt: skip
     """Run all steps from the last to the first that forward ran, carrying ``d_hidden`` and ``d_states``."""
     H, P, projected = states.shape[2], d_hidden.shape[1], weight_hr.shape[0] > 0
@@ -197,6 +206,10 @@ def _backward_by_batch(  # type: ignore[no-untyped-def]
                     table, ends[phase, 0], ends[phase, 1], gates, recurrent, d_hidden, d_values, packed,
                     step > 0 or needs_initial, at, first, count,
                 )  # fmt: skip
+            if keep.shape[0] > 0:
+                for row in range(first, first + count):
+                    for k in range(P):
+                        d_hidden[row, k] *= keep[row, k]
 
 
 @cached_njit(parallel=True)
@@ -248,7 +261,7 @@ class _Kernels:
 
     @functools.cached_property
     def forward_by_batch(self) -> Any:
-        return self._compile(_forward_by_batch, "iII 333333 2 3333 I un 22 11 b iiiii")
+        return self._compile(_forward_by_batch, "iII 333333 2 3333 I un 22 11 22 b iiiii")
 
     @functools.cached_property
     def forward_by_units(self) -> Any:
@@ -256,7 +269,7 @@ class _Kernels:
 
     @functools.cached_property
     def backward_by_batch(self) -> Any:
-        return self._compile(_backward_by_batch, "iII 333333 3 2 i 2 333 333 I un 22 11 b iiiii")
+        return self._compile(_backward_by_batch, "iII 333333 3 2 i 2 333 333 I un 22 11 2 b iiiii")
 
     @functools.cached_property
     def backward_by_units(self) -> Any:
@@ -286,6 +299,7 @@ class Saved(NamedTuple):
     states: Array
     hidden: Array
     mask: Array
+    keep: Array
 
     @property
     def first(self) -> Array:
@@ -336,6 +350,7 @@ def forward(
         states=buffers.empty((len(initial), B + N, H), dtype),
         hidden=buffers.empty((B + N, P) if projected else (0, P), dtype),
         mask=recurrent_mask(plan, layout, settings, H, dtype),
+        keep=projected_mask(weights, layout, settings, P, dtype),
     )  # fmt: skip
     for storage, state in zip((saved.first, *saved.states[1:]), initial, strict=True):
         storage[layout.initial_rows(reverse)] = state
@@ -362,7 +377,8 @@ def forward(
         threads.launch(
             kernels.forward_by_batch, *arrays, weight_hh,
             weight_hr if projected else np.empty((0, H), dtype), packed,
-            buffers.empty(packed_size(H, P) if projected else 0, dtype), saved.from_zero, *steps,
+            buffers.empty(packed_size(H, P) if projected else 0, dtype), saved.keep,
+            buffers.empty(saved.keep.shape, dtype), saved.from_zero, *steps,
             layout.cuts(shares), shares=shares,
         )  # fmt: skip
     return saved
@@ -426,7 +442,7 @@ def backward_through_time(
         threads.launch(
             kernels.backward_by_batch, *arrays, d_projected, *more, weight_hh,
             weight_hr if projected else np.empty((0, H), dtype), packed,
-            buffers.empty(packed_size(P, H) if projected else 0, dtype), needs_initial, *steps,
+            buffers.empty(packed_size(P, H) if projected else 0, dtype), saved.keep, needs_initial, *steps,
             layout.cuts(shares), shares=shares,
         )  # fmt: skip
     return Adjoints(gates.reshape(N, S * H), recurrent.reshape(N, R * H), d_projected, d_initial)
