@@ -302,6 +302,20 @@ def test_nan_and_infinity_stay(cells):
     assert np.isfinite(output[[0, 3]]).all()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_weight_that_is_no_finite_number_shows_in_the_first_step_from_zero_states(cells, value):
+    problem = Problem(cells["gru"], Layout.dense(3, 2), np.float64)
+    for state in problem.initial:
+        state[:] = 0
+    problem.weights.weight_hh[1, 2] = value
+    output = problem.forward().every[0]
+    with np.errstate(invalid="ignore"):
+        expected = problem.reference()[0][0]
+    assert np.array_equal(np.isnan(output), np.isnan(expected))
+    assert np.isnan(output[:2, 1]).all()
+    assert np.isfinite(output[:2, 0]).all()
+
+
 def _replaced(**changes):
     def make(problem):
         for name, value in changes.items():

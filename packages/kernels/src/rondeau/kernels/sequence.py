@@ -157,11 +157,6 @@ def forward(
     -------
     Result
 
-    Notes
-    -----
-    Where the initial first state is zero, its product is left out: NaN and infinity in ``weight_hh`` show from the
-    second step on.
-
     Raises
     ------
     TypeError

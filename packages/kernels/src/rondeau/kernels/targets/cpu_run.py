@@ -44,6 +44,7 @@ from rondeau.kernels.targets.driver_arguments import (
     bias_of_slots,
     cuts_of_rows,
     in_order,
+    leaves_out_zeros,
     parameters_of,
     places_of,
     projected_mask,
@@ -341,8 +342,9 @@ def forward(
         Z = max(Z, len(plan.backward.row_values))
     H, P = weights.weight_ih.shape[0] // S, initial[0].shape[1]
     projected = weights.weight_hr is not None
+    from_zero = begins and not initial[0].any() and leaves_out_zeros(weights)
     saved = Saved(
-        plan, layout, reverse, begins and not initial[0].any(), settings, x, weights,
+        plan, layout, reverse, from_zero, settings, x, weights,
         gates=buffers.empty((N, S, H), dtype),
         recurrent=buffers.empty((N, R, H), dtype),
         values=buffers.empty((N, V, H), dtype),

@@ -20,6 +20,7 @@ __all__ = [
     "bias_of_slots",
     "cuts_of_rows",
     "in_order",
+    "leaves_out_zeros",
     "parameters_of",
     "places_of",
     "projected_mask",
@@ -79,6 +80,11 @@ def recurrent_mask(plan: Schedule, layout: Layout, settings: Settings, H: int, d
     if not plan.has_input("mask"):
         return np.empty((0, 1, H), dtype)
     return _mask(layout, settings, settings.dropout, H, dtype).reshape(-1, 1, H)
+
+
+def leaves_out_zeros(weights: Weights) -> bool:
+    """Return whether the recurrent product of zeros may be left out: it is zero unless a weight is no finite number."""
+    return weights.weight_hh is None or bool(np.isfinite(weights.weight_hh).all())
 
 
 def projected_mask(
