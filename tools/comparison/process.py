@@ -28,6 +28,7 @@ PEERS = {
     "rondeau stepping": "rondeau_stepping",
     "torch.nn.LSTM stepping": "torch_lstm_stepping",
     "torch.nn.LSTMCell stepping": "torch_lstm_cell_stepping",
+    "LeNet": "lenet_step",
     "reading": "reading",
 }
 """The files of `peers`; ``prepare`` in each returns what is timed: a function without arguments."""

@@ -160,3 +160,10 @@ def test_parts(tmp_path: Path) -> None:
     assert sum(part["share"] for part in row["parts"].values()) == pytest.approx(1)
     assert row["flops"] == sum(part["flops"] for part in row["parts"].values())
     assert row["memory_bandwidth"] > 0
+
+
+def test_lenet(tmp_path: Path) -> None:
+    printed, rows = rows_of(tmp_path, "lenet", "--batch", "2", "3", "--threads", "1", *ONE_PAIR)
+    assert "| 3 | 1 |" in printed
+    assert [row["batch"] for row in rows] == [2, 3]
+    assert all(row["ratio"] > 0 for row in rows)

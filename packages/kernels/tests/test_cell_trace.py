@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from rondeau.kernels.cell import CellError, trace
+from rondeau.kernels.cell import CellError, check_all_are_read, trace
 from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.cell.graph import Rank
 from rondeau.kernels.cell.regularisers import Regularisers
@@ -90,6 +90,26 @@ def _number_as_condition(x, r, s):
     return m.where(x.h, x.h, r.h)
 
 
+def _matrix_product(x, r, s):
+    return m.tanh(x.h @ r.h)
+
+
+def _array_times(x, r, s):
+    return np.ones(3) @ x.h
+
+
+def _remainder(x, r, s):
+    return x.h % 2
+
+
+def _whole_division(x, r, s):
+    return 2 // x.h
+
+
+def _symbol_as_exponent(x, r, s):
+    return 2**x.h
+
+
 def _too_many(x, r, s):
     return x.h, r.h
 
@@ -124,8 +144,13 @@ def _returns_comparison(x, r, s):
         (_power, "whole exponent from 1, not 0.5"),
         (_comparison_added, "use where(condition, 1, 0)"),
         (_number_as_condition, "takes a comparison as its operand 0"),
+        (_matrix_product, "a step is scalar: r.h already holds the product"),
+        (_array_times, "a step is scalar: r.h already holds the product"),
+        (_remainder, "no // or %"),
+        (_whole_division, "no // or %"),
+        (_symbol_as_exponent, "use exp(x * log(base))"),
         (_too_many, "returned 2 values, and the cell has 1 state (h)"),
-        (_nothing, "must be a symbol or a number, and the step returned NoneType"),
+        (_nothing, "the step returns nothing: end it with `return` and the new state of h"),
         (_returns_comparison, "must be a number, not a comparison"),
     ],
 )
@@ -269,6 +294,23 @@ def _truth_as_default(x, r, s, *, leak=True):
     return leak * x.h
 
 
+def test_a_scalar_needs_its_star():
+    def step(x, r, s, dt=1.0):
+        return dt * x.h + r.h
+
+    with pytest.raises(
+        CellError, match=re.escape("dt is positional, and so a constant of the step; write `*, dt=1.0`")
+    ):
+        trace(step, ("h",), ("h",))
+    with pytest.raises(CellError, match="dt is positional"):
+        trace(lambda x, r, s, dt=1.0: dt * x.h, ("h",), ("h",), ("u",))
+
+
+def test_a_default_that_is_no_number_is_the_steps_own():
+    trace(lambda x, r, s, function=m.tanh, clipped=True: function(x.h), ("h",), ("h",))
+    trace(lambda x, r, s, p=None: x.h, ("h",), ("h",))
+
+
 @pytest.mark.parametrize("step", [_no_default, _truth_as_default])
 def test_a_scalar_needs_a_number_as_its_default(step):
     with pytest.raises(
@@ -318,6 +360,57 @@ def test_regularisers_are_woven_into_the_step():
     assert ("uniform", "h") not in ops(zoneout=("c",))
     assert not {("uniform", "c"), "lt", "where"} & set(ops(zoneout=("c",), expected=True))
     assert ("rate", "c") in ops(zoneout=("c",), expected=True)
+
+
+def _gate_for_nothing(x, r, s):
+    unused = m.sigmoid(x.z + r.z)  # noqa: F841
+    return m.tanh(x.h + r.h)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [lambda x, r, s: x.h + r.h, _gate_for_nothing, lambda x, r, s: x.h * s.h, lambda x, r, s: r.h(s.h * x.h)],
+)
+@pytest.mark.parametrize("regularisers", [Regularisers(), Regularisers(True, ("h",))])
+def test_a_gate_on_which_nothing_depends_is_refused(step, regularisers):
+    graph = trace(step, ("h", "z"), ("h",), (), regularisers)
+    with pytest.raises(
+        CellError, match=r"gate z is declared and never read: no new state depends on x\.z or r\.z"
+    ):
+        check_all_are_read(step, graph)
+
+
+@pytest.mark.parametrize("step", [lambda x, r, s: x.a * r.b, lambda x, r, s: x.a * r.b(s.h * s.h)])
+def test_one_part_of_a_gate_is_enough(step):
+    check_all_are_read(step, trace(step, ("a", "b"), ("h",)))
+
+
+def test_a_step_that_reads_nothing_is_refused():
+    def step(x, r, s):
+        return 1.0
+
+    with pytest.raises(CellError, match="gate h is declared and never read"):
+        check_all_are_read(step, trace(step, ("h",), ("h",)))
+
+
+def test_a_learned_vector_on_which_nothing_depends_is_refused():
+    def step(x, r, s, p):
+        return x.h * p.u
+
+    with pytest.raises(
+        CellError, match=r"parameter v is declared and never read: no new state depends on p\.v"
+    ):
+        check_all_are_read(step, trace(step, ("h",), ("h",), ("u", "v")))
+
+
+def test_a_function_that_does_not_exist():
+    message = re.escape(
+        f"cell_math has no function 'tahn', it has {', '.join(m.__all__)}; did you mean tanh?"
+    )
+    with pytest.raises(AttributeError, match=message):
+        trace(lambda x, r, s: m.tahn(x.h), ("h",), ("h",))
+    with pytest.raises(AttributeError, match="cell_math has no function 'foo', it has abs, exp,"):
+        _ = m.foo
 
 
 def test_a_symbol_does_not_outlive_its_call():

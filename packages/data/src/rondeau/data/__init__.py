@@ -1,5 +1,6 @@
 """From text to tokens to batches."""
 
+from . import datasets
 from ._batches import Batches, RandomBatches, SequentialBatches
 from ._bpe import BPETokenizer
 from ._codec import Codec
@@ -28,6 +29,7 @@ __all__ = [
     "ZipfFit",
     "count_ngrams",
     "d2l_lines",
+    "datasets",
     "embedded_corpus",
     "fit_zipf",
     "read_text",

@@ -3,6 +3,7 @@
 from rondeau.kernels.cell import CellError
 
 from . import cell_math, cells, functional, init, utils
+from ._absolute_losses import L1Loss, SmoothL1Loss
 from ._activations import (
     GELU,
     Identity,
@@ -14,12 +15,19 @@ from ._activations import (
     Softplus,
     Tanh,
 )
+from ._average_pooling import AdaptiveAvgPool2d, AvgPool2d
+from ._batch_normalisation import BatchNorm1d, BatchNorm2d
+from ._binary_cross_entropy import BCELoss, BCEWithLogitsLoss
 from ._containers import ModuleDict, ModuleList, Sequential
+from ._convolution import Conv1d, Conv2d
 from ._dropout import Dropout
 from ._embedding import Embedding
+from ._flatten import Flatten
+from ._kl_divergence import KLDivLoss
 from ._language_model import LanguageModel
 from ._linear import Linear
 from ._losses import CrossEntropyLoss, MSELoss, NLLLoss
+from ._max_pooling import MaxPool2d
 from ._module import Module
 from ._normalisation import LayerNorm
 from ._parameter import Parameter
@@ -36,12 +44,23 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AdaptiveAvgPool2d",
+    "AvgPool2d",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "CellError",
+    "Conv1d",
+    "Conv2d",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
+    "Flatten",
     "GRUCell",
     "Identity",
+    "KLDivLoss",
+    "L1Loss",
     "LSTMCell",
     "LanguageModel",
     "LayerNorm",
@@ -49,6 +68,7 @@ __all__ = [
     "Linear",
     "LogSoftmax",
     "MSELoss",
+    "MaxPool2d",
     "Module",
     "ModuleDict",
     "ModuleList",
@@ -59,6 +79,7 @@ __all__ = [
     "Recurrent",
     "Sequential",
     "Sigmoid",
+    "SmoothL1Loss",
     "Softmax",
     "Softplus",
     "Stepper",

@@ -2,3 +2,4 @@
 
 from rondeau.kernels.cell.cell_math import *  # noqa: F403
 from rondeau.kernels.cell.cell_math import __all__ as __all__
+from rondeau.kernels.cell.cell_math import __getattr__ as __getattr__

@@ -1,6 +1,6 @@
 """The language of cells: trace a step, derive its backward, schedule both. No array in sight."""
 
-from rondeau.kernels.cell.definition import scalars_of
+from rondeau.kernels.cell.definition import check_all_are_read, scalars_of
 from rondeau.kernels.cell.derive import derive
 from rondeau.kernels.cell.errors import CellError
 from rondeau.kernels.cell.graph import Graph
@@ -8,4 +8,14 @@ from rondeau.kernels.cell.regularisers import Regularisers
 from rondeau.kernels.cell.schedule import Schedule, schedule
 from rondeau.kernels.cell.trace import trace
 
-__all__ = ["CellError", "Graph", "Regularisers", "Schedule", "derive", "scalars_of", "schedule", "trace"]
+__all__ = [
+    "CellError",
+    "Graph",
+    "Regularisers",
+    "Schedule",
+    "check_all_are_read",
+    "derive",
+    "scalars_of",
+    "schedule",
+    "trace",
+]

@@ -7,10 +7,11 @@ target is tested against.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -31,6 +32,13 @@ __all__ = [
     "tanh",
     "where",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    """Say of a function that does not exist which there are."""
+    near = difflib.get_close_matches(name, __all__, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise AttributeError(f"cell_math has no function {name!r}, it has {', '.join(__all__)}{hint}")
 
 
 def _apply(op: str, function: Callable[..., Any], *operands: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a cell is defined by, before its step runs: the names of its parts, and the step's own parameters."""
+"""What a cell is defined by beside its step: the names of its parts, and the step's own parameters."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from rondeau.kernels.cell.errors import CellError, raise_at_definition
+from rondeau.kernels.cell.graph import Graph
 
-__all__ = ["check_names", "check_signature", "scalars_of"]
+__all__ = ["check_all_are_read", "check_names", "check_signature", "scalars_of"]
 
 
 def scalars_of(step: Callable[..., Any]) -> dict[str, float]:
@@ -28,15 +29,18 @@ def scalars_of(step: Callable[..., Any]) -> dict[str, float]:
     scalars = {}
     for parameter in parameters:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            default = parameter.default
-            if isinstance(default, bool) or not isinstance(default, numbers.Real):
+            if not _is_number(parameter.default):
                 raise_at_definition(
                     step,
                     f"the scalar {parameter.name} needs a number as its default, "
                     f"as in *, {parameter.name}=0.5",
                 )
-            scalars[parameter.name] = float(default)
+            scalars[parameter.name] = float(parameter.default)
     return scalars
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def check_names(step: Callable[..., Any], names: tuple[str, ...], what: str) -> None:
@@ -64,9 +68,44 @@ def check_signature(step: Callable[..., Any], params: tuple[str, ...]) -> None:
         else (3, f"three arguments: {arguments}")
     )
     try:
+        parameters = inspect.signature(step).parameters.values()
+        for place, parameter in enumerate(parameters):
+            positional = parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+            if place >= len("xrs") and positional and _is_number(parameter.default):
+                name = parameter.name
+                raise_at_definition(
+                    step,
+                    f"{name} is positional, and so a constant of the step; write "
+                    f"`*, {name}={parameter.default!r}` to make it a scalar of the run",
+                )
         inspect.signature(step).bind(*[None] * count)
     except TypeError:
         hint = "" if params else "; one that reads learned vectors p needs params={...} beside its gates"
         raise_at_definition(step, f"a step takes {wanted}{hint}")
     except ValueError as error:  # what is written in C may have no signature
         raise CellError(f"a step is a Python function of x, r and s, got {step!r}") from error
+
+
+def check_all_are_read(step: Callable[..., Any], graph: Graph) -> None:
+    """Refuse a gate or a learned vector of the recorded step on which no new state depends.
+
+    Such a cell can be run. Its layers would have rows of weights that nothing reads, most likely by mistake.
+
+    Raises
+    ------
+    CellError
+        With the names of the parts that should have been read.
+    """
+    nodes = [graph.nodes[index] for index in graph.reach(graph.outputs)]
+    read = {node.value for node in nodes if node.op == "input"} | {
+        ("r", gate) for gate in graph.recurrent_parts
+    }
+    for what, names, letters in (("gate", graph.gates, "xr"), ("parameter", graph.params, "p")):
+        for name in names:
+            if read.isdisjoint((letter, name) for letter in letters):
+                parts = " or ".join(f"{letter}.{name}" for letter in letters)
+                raise_at_definition(
+                    step,
+                    f"{what} {name} is declared and never read: no new state depends on {parts}; use it, or "
+                    "leave it out",
+                )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import linecache
 import sys
 from collections.abc import Callable
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
-__all__ = ["CellError", "raise_at_definition", "raise_at_user_line"]
+__all__ = ["CellError", "called_on_tensors", "raise_at_definition", "raise_at_user_line"]
 
+# What computes on Tensors, and no step can use.
+_OF_TENSORS = ("rondeau.tensor", "rondeau.nn._", "rondeau.nn.functional")
 # Where a step's call may have led when it fails; its own line is the one before.
-_CALLED = (__name__.rpartition(".")[0], "rondeau.tensor", "rondeau.nn.functional", "numpy")
+_CALLED = (__name__.rpartition(".")[0], *_OF_TENSORS, "numpy")
 
 
 class CellError(Exception):
@@ -21,7 +25,7 @@ class CellError(Exception):
 def raise_at_user_line(message: str) -> NoReturn:
     """Raise a `CellError` that names and shows the line of the step that is running now."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(_CALLED):
+    while frame is not None and _module(frame).startswith(_CALLED):
         frame = frame.f_back
     if frame is None:
         raise CellError(message) from None
@@ -38,6 +42,52 @@ def raise_at_definition(step: Callable[..., Any], message: str) -> NoReturn:
         else _describe_line(code.co_filename, code.co_firstlineno, code.co_name)
     )
     raise CellError(f"{line}\n{message}") from None
+
+
+def called_on_tensors(error: Exception) -> tuple[str, str | None] | None:
+    """Tell whether a step failed inside a function of Tensors.
+
+    Returns
+    -------
+    line : str
+        Where the step called it.
+    name : str or None
+        The function as the step writes it, as in ``"rt.tanh"``; None for an operator on a Tensor.
+    """
+    trail: list[TracebackType] = []
+    link = error.__traceback__
+    while link is not None:
+        trail.append(link)
+        link = link.tb_next
+    own = max(
+        (i for i, link in enumerate(trail) if not _module(link.tb_frame).startswith(_CALLED)), default=-1
+    )
+    if own + 1 >= len(trail) or not _module(trail[own + 1].tb_frame).startswith(_OF_TENSORS):
+        return None
+    code = trail[own].tb_frame.f_code
+    line = _describe_line(code.co_filename, trail[own].tb_lineno, code.co_name)
+    return line, _name_of_called(trail[own])
+
+
+def _name_of_called(link: TracebackType) -> str | None:
+    """Return the function that the user's source calls at this place, as it is written there."""
+    code = link.tb_frame.f_code
+    positions = next(itertools.islice(code.co_positions(), link.tb_lasti // 2, None), (None,) * 4)
+    first, last, start, end = positions
+    if first is None or last is None or start is None or end is None:  # python -X no_debug_ranges
+        return "a function of Tensors"
+    lines = [linecache.getline(code.co_filename, number).encode() for number in range(first, last + 1)]
+    lines[-1] = lines[-1][:end]  # before the first is cut: they may be one
+    lines[0] = lines[0][start:]
+    try:
+        written = ast.parse(b"(" + b"".join(lines) + b")", mode="eval").body
+    except SyntaxError:  # the source is not at hand
+        return "a function of Tensors"
+    return ast.unparse(written.func) if isinstance(written, ast.Call) else None
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
 
 
 def _describe_line(filename: str, line: int, function: str) -> str:

@@ -14,12 +14,21 @@ from typing import Any, NoReturn
 from rondeau.kernels.cell.errors import raise_at_user_line
 from rondeau.kernels.cell.graph import LOGICAL, OPERATIONS, Graph, Rank
 
-__all__ = ["Inputs", "RecurrentPart", "Symbol", "apply", "constant_symbol", "input_symbol"]
+__all__ = [
+    "Inputs",
+    "RecurrentPart",
+    "Symbol",
+    "apply",
+    "constant_symbol",
+    "input_symbol",
+    "suggest_function",
+]
 
 _UFUNC_ARITHMETIC = {
     "add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "less": "lt", "less_equal": "le",
     "greater": "gt", "greater_equal": "ge", "equal": "eq", "not_equal": "ne",
 }  # fmt: skip
+_OPERATORS = frozenset((*_UFUNC_ARITHMETIC.values(), *LOGICAL, "neg"))
 
 
 class Symbol:
@@ -75,6 +84,22 @@ class Symbol:
             power = power * power
             power = power * self if digit == "1" else power
         return power
+
+    def __rpow__(self, base: object) -> NoReturn:
+        raise_at_user_line("a power takes a whole number as its exponent; use exp(x * log(base))")
+
+    def __matmul__(self, other: object) -> NoReturn:
+        gate = self.graph.gates[0]
+        raise_at_user_line(
+            f"a step is scalar: r.{gate} already holds the product of gate {gate}'s matrix and the old state"
+        )
+
+    __rmatmul__ = __matmul__
+
+    def __mod__(self, other: object) -> NoReturn:
+        raise_at_user_line("a step has the operators + - * / and whole powers, and no // or %")
+
+    __rmod__ = __floordiv__ = __rfloordiv__ = __divmod__ = __rdivmod__ = __mod__
 
     def __lt__(self, other: object) -> Symbol:
         return apply(self.graph, "lt", self, other)
@@ -133,16 +158,18 @@ class Symbol:
         )
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: object, **options: object) -> Symbol:
+        if ufunc.__name__ == "matmul":
+            self.__matmul__(None)
         op = _UFUNC_ARITHMETIC.get(ufunc.__name__)
         if op is None or method != "__call__" or options:
             raise_at_user_line(
-                f"numpy.{ufunc.__name__} cannot take a symbol; {_suggest_function(ufunc.__name__)}"
+                f"numpy.{ufunc.__name__} cannot take a symbol; {suggest_function(ufunc.__name__)}"
             )
         return apply(self.graph, op, *inputs)  # np.float32(2) * symbol comes this way
 
     def __array_function__(self, function: Any, *_: object) -> NoReturn:
         raise_at_user_line(
-            f"numpy.{function.__name__} cannot take a symbol; {_suggest_function(function.__name__)}"
+            f"numpy.{function.__name__} cannot take a symbol; {suggest_function(function.__name__)}"
         )
 
 
@@ -237,6 +264,11 @@ def _operand(graph: Graph, op: str, value: object) -> Symbol:
     return constant_symbol(graph, value)
 
 
-def _suggest_function(name: str) -> str:
-    near = difflib.get_close_matches(name, [op for op in OPERATIONS if len(op) > 3], n=1)
+def suggest_function(name: str) -> str:
+    """Return which function of the language to use instead of another library's.
+
+    >>> suggest_function("tanh"), suggest_function("sinc")
+    ('use cell_math.tanh', 'use the functions of cell_math')
+    """
+    near = difflib.get_close_matches(name, OPERATIONS.keys() - _OPERATORS - {"sum"}, n=1, cutoff=0.7)
     return f"use cell_math.{near[0]}" if near else "use the functions of cell_math"

@@ -11,16 +11,17 @@ holds the functions. The trace sees one path through the step, so whatever would
 from __future__ import annotations
 
 import numbers
+import re
 import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from rondeau.kernels.cell.definition import check_names, check_signature, scalars_of
-from rondeau.kernels.cell.errors import raise_at_definition
+from rondeau.kernels.cell.errors import CellError, called_on_tensors, raise_at_definition
 from rondeau.kernels.cell.graph import OPERATIONS, Graph
 from rondeau.kernels.cell.regularisers import Regularisers, recurrent_parts, zone_out
-from rondeau.kernels.cell.symbols import Inputs, Symbol, constant_symbol, input_symbol
+from rondeau.kernels.cell.symbols import Inputs, Symbol, constant_symbol, input_symbol, suggest_function
 
 __all__ = ["trace"]
 
@@ -75,7 +76,16 @@ def trace(
     s = Inputs("s", "state", {state: input_symbol(graph, "s", state) for state in states})
     p = Inputs("p", "parameter", {param: input_symbol(graph, "p", param) for param in params})
     given = {scalar: input_symbol(graph, "k", scalar) for scalar in scalars}
-    results, variables = _call_and_keep_variables(step, (x, r, s, p) if params else (x, r, s), given)
+    try:
+        results, variables = _call_and_keep_variables(step, (x, r, s, p) if params else (x, r, s), given)
+    except Exception as error:
+        _blame_tensors(error)
+        raise
+    if results is None:
+        raise_at_definition(
+            step,
+            f"the step returns nothing: end it with `return` and the new state of {', '.join(states)}",
+        )
     results = results if isinstance(results, tuple) else (results,)
     if len(results) != len(states):
         raise_at_definition(
@@ -95,6 +105,22 @@ def trace(
         if isinstance(value, Symbol) and value.graph is graph and graph.nodes[value.index].op in OPERATIONS:
             graph.labels.setdefault(value.index, name)
     return graph
+
+
+def _blame_tensors(error: Exception) -> None:
+    """Raise a `CellError` that names the function of Tensors in which a step failed, if it did so in one."""
+    found = called_on_tensors(error)
+    if found is None:
+        return
+    line, name = found
+    if name is None:
+        message = (
+            "a step takes symbols and numbers, not Tensors; arrays and learned vectors cannot be captured"
+        )
+    else:
+        last = re.findall(r"\w+", name)[-1]
+        message = f"{name} cannot take a symbol; {suggest_function(last.lower())}"
+    raise CellError(f"{line}\n{message}") from error
 
 
 def _new_state(step: Callable[..., Any], graph: Graph, state: str, result: object) -> Symbol:

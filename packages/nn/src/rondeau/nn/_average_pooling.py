@@ -1,0 +1,305 @@
+"""Average pooling: the mean of every window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau.kernels import buffers, threads
+from rondeau.kernels import pooling as kernels
+from rondeau.tensor import Function, Tensor
+
+from ._checks import check_integer, check_sizes
+from ._module import Module
+from ._windows import check_planes, half_padding, number_of_windows, per_dimension
+
+_Sizes = int | Sequence[int]
+
+
+def avg_pool2d(
+    input: Tensor,
+    kernel_size: _Sizes,
+    stride: _Sizes | None = None,
+    padding: _Sizes = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """Take the mean of every window.
+
+    Parameters
+    ----------
+    input : Tensor
+        Shape (N, C, H, W) or (C, H, W); N may be 0.
+    kernel_size : int or (int, int)
+        Rows and columns of a window.
+    stride : int or (int, int), optional
+        From one window to the next; by default its size, so that they do not overlap.
+    padding : int or (int, int)
+        Rows and columns of zeros beside the input, at most half a window.
+    ceil_mode : bool
+        Whether a window counts that begins on the input, or before it, and reaches over its end.
+    count_include_pad : bool
+        Whether a mean is over the zeros of the padding too. What lies behind the padding never counts.
+    divisor_override : int, optional
+        What sums are divided by, instead of the number of elements.
+
+    Returns
+    -------
+    Tensor
+        Shape (N, C, H', W') or (C, H', W') with H' = (H + 2 padding - rows) // stride + 1, the quotient rounded up
+        with `ceil_mode`.
+
+    Raises
+    ------
+    ValueError
+        If a size does not fit, or no window fits on the input.
+    TypeError
+        If the input is no Tensor of float32 or float64, or a size no integer.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.functional.avg_pool2d(rt.tensor([[[[1.0, 5.0, 2.0, 0.0], [3.0, 3.0, 8.0, 6.0]]]]), 2).tolist()
+    [[[[3.0, 4.0]]]]
+    """
+    name = "avg_pool2d"
+    check_planes(name, input)
+    size = per_dimension(f"{name}: kernel_size", kernel_size, 2)
+    strides = size if stride is None else per_dimension(f"{name}: stride", stride, 2)
+    paddings = per_dimension(f"{name}: padding", padding, 2, 0)
+    half_padding(name, paddings, size)
+    _check_divisor(divisor_override)
+    ends, counts = [], []
+    for n, window, step, p in zip(input.shape[-2:], size, strides, paddings, strict=True):
+        number = number_of_windows(name, n, p, p, window, step, 1, ceil_mode)
+        first = np.arange(number) * step - p
+        last = np.minimum(first + window, n + p)
+        whole = last - first
+        first, last = np.maximum(first, 0), np.minimum(last, n)
+        ends += [first, last]
+        counts.append(whole if count_include_pad else last - first)
+    divisor = np.multiply.outer(*counts) if divisor_override is None else divisor_override
+    return _averaged(input, ends, divisor)
+
+
+def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] | None) -> Tensor:
+    """Take means of windows that cut the input evenly, into as many as asked for.
+
+    Window i of P on H rows is rows floor(i H / P) to ceil((i + 1) H / P) - 1, and so are its columns.
+
+    Parameters
+    ----------
+    input : Tensor
+        Shape (N, C, H, W) or (C, H, W); N may be 0.
+    output_size : int, None, or a pair of them
+        P and Q; one integer is both, and None leaves a size as it is.
+
+    Returns
+    -------
+    Tensor
+        Shape (N, C, P, Q) or (C, P, Q).
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit.
+    TypeError
+        If the input is no Tensor of float32 or float64, or a size no integer.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> x = rt.arange(6, dtype="float32").reshape(1, 2, 3)
+    >>> nn.functional.adaptive_avg_pool2d(x, (1, 2)).tolist()
+    [[[2.0, 3.0]]]
+    """
+    check_planes("adaptive_avg_pool2d", input)
+    ends, counts = [], []
+    for n, number in zip(input.shape[-2:], _output_sizes(output_size), strict=True):
+        parts = n if number is None else number
+        i = np.arange(parts)
+        ends += [i * n // max(parts, 1), -(-(i + 1) * n // max(parts, 1))]
+        counts.append(ends[-1] - ends[-2])
+    return _averaged(input, ends, np.multiply.outer(*counts))
+
+
+def _check_divisor(divisor: Any) -> None:
+    if divisor is None:
+        return
+    check_integer("divisor_override", divisor)
+    if divisor == 0:
+        raise ValueError("divisor_override must not be zero")
+
+
+def _output_sizes(output_size: Any) -> tuple[int | None, ...]:
+    sizes = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size, output_size)
+    if len(sizes) != 2:
+        raise ValueError(f"output_size should be one integer or None, or two, got {output_size!r:.80}")
+    for size in sizes:
+        if size is not None:
+            check_sizes(0, output_size=size)
+    return sizes
+
+
+class _Windows(NamedTuple):
+    """Rows and columns of all windows, and what their sums are divided by."""
+
+    first_row: NDArray[np.int64]
+    last_row: NDArray[np.int64]
+    first_column: NDArray[np.int64]
+    last_column: NDArray[np.int64]
+    divisor: NDArray[Any]
+
+    @property
+    def work(self) -> int:
+        """The elements of all windows on a plane, in multiply-adds that take as long."""
+        rows, columns = self.last_row - self.first_row, self.last_column - self.first_column
+        return _PER_ELEMENT * int(rows.sum()) * int(columns.sum())
+
+
+_PER_ELEMENT = 4
+"""Multiply-adds that take as long as one element of a window."""
+
+
+def _averaged(input: Tensor, ends: list[NDArray[np.int64]], divisor: Any) -> Tensor:
+    shape = (len(ends[0]), len(ends[2]))
+    # Where a window shows only padding that does not count, the sum is 0, and so is the mean.
+    divisors = np.array(np.broadcast_to(np.where(np.equal(divisor, 0), 1, divisor), shape), input.dtype)
+    leading = input.shape[:-2]
+    planes = input.reshape((math.prod(leading), *input.shape[-2:]))
+    y: Tensor = _Average.apply(planes, _Windows(*ends, divisors))  # type: ignore[call-arg]
+    return y.reshape((*leading, *shape))
+
+
+class _Average(Function):
+    """Planes (M, H, W) to their windows' sums divided by the divisors; the kernels state it."""
+
+    owns_gradients = True
+
+    @staticmethod
+    def forward(ctx: Any, planes: Tensor, windows: _Windows) -> Tensor:
+        ctx.windows, ctx.shape = windows, planes.shape
+        x = np.ascontiguousarray(planes.data)
+        y = buffers.empty((len(x), *windows.divisor.shape), x.dtype)
+        threads.launch(kernels.average, x, *windows, y, shares=threads.shares_of(len(x) * windows.work))
+        return Tensor(y)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        return _Spread.apply(dy, ctx.windows, ctx.shape), None
+
+
+class _Spread(Function):
+    """The adjoint of `_Average`."""
+
+    owns_gradients = True
+
+    @staticmethod
+    def forward(ctx: Any, dy: Tensor, windows: _Windows, shape: tuple[int, int, int]) -> Tensor:
+        ctx.windows = windows
+        g = np.ascontiguousarray(dy.data)
+        x = buffers.empty(shape, g.dtype)
+        threads.launch(kernels.spread, g, *windows, x, shares=threads.shares_of(len(g) * windows.work))
+        return Tensor(x)
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
+        return _Average.apply(v, ctx.windows), None, None
+
+
+class AvgPool2d(Module):
+    """The mean of every window; see `rondeau.nn.functional.avg_pool2d`.
+
+    Parameters
+    ----------
+    kernel_size : int or (int, int)
+        Rows and columns of a window.
+    stride : int or (int, int), optional
+        From one window to the next; by default its size.
+    padding : int or (int, int)
+        Rows and columns of zeros beside the input.
+    ceil_mode : bool
+        Whether windows count that reach over the end.
+    count_include_pad : bool
+        Whether a mean is over the zeros of the padding too.
+    divisor_override : int, optional
+        What sums are divided by, instead of the number of elements.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.AvgPool2d(2, 2)(rt.zeros(64, 6, 28, 28)).shape
+    (64, 6, 14, 14)
+    """
+
+    def __init__(
+        self,
+        kernel_size: _Sizes,
+        stride: _Sizes | None = None,
+        padding: _Sizes = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
+        super().__init__()
+        size = per_dimension("kernel_size", kernel_size, 2)
+        if stride is not None:
+            per_dimension("stride", stride, 2)
+        half_padding("AvgPool2d", per_dimension("padding", padding, 2, 0), size)
+        _check_divisor(divisor_override)
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+        self.ceil_mode = ceil_mode
+        self.count_include_pad = count_include_pad
+        self.divisor_override = divisor_override
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply to an input of shape (N, C, H, W) or (C, H, W)."""
+        return avg_pool2d(
+            input,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.ceil_mode,
+            self.count_include_pad,
+            self.divisor_override,
+        )
+
+    def extra_repr(self) -> str:
+        """Return the configuration for ``repr``."""
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AdaptiveAvgPool2d(Module):
+    """Means of windows that cut the input into as many as asked for; see `rondeau.nn.functional.adaptive_avg_pool2d`.
+
+    Parameters
+    ----------
+    output_size : int, None, or a pair of them
+        Rows and columns of the output; one integer is both, and None leaves a size as it is.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.AdaptiveAvgPool2d((1, None))(rt.zeros(64, 16, 5, 7)).shape
+    (64, 16, 1, 7)
+    """
+
+    def __init__(self, output_size: int | Sequence[int | None] | None) -> None:
+        super().__init__()
+        _output_sizes(output_size)
+        self.output_size = output_size
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply to an input of shape (N, C, H, W) or (C, H, W)."""
+        return adaptive_avg_pool2d(input, self.output_size)
+
+    def extra_repr(self) -> str:
+        """Return the configuration for ``repr``."""
+        return f"output_size={self.output_size}"

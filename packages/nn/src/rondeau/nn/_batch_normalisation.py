@@ -1,0 +1,382 @@
+"""Batch normalisation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from rondeau.kernels import buffers
+from rondeau.tensor import Function, Tensor, no_grad, ones, tensor, zeros
+
+from . import init
+from ._checks import check_number, check_sizes, check_tensor
+from ._module import Module
+from ._parameter import Parameter
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise every channel to mean 0 and variance 1, then scale and shift it (Ioffe and Szegedy 2015, alg. 1).
+
+    y = (x - mean) / sqrt(var + eps) * weight + bias for each channel. In training mean and variance, over n and not
+    n - 1, are those of the n numbers of the channel in all samples; otherwise the running ones.
+
+    Parameters
+    ----------
+    input : Tensor
+        Shape (N, C) or (N, C, d1, ...); N may be 0.
+    running_mean, running_var : Tensor or None
+        Shape (C,). In training they become (1 - momentum) times what they were + momentum times the mean and the
+        variance over n - 1; None keeps none.
+    weight, bias : Tensor, optional
+        Shape (C,).
+    training : bool
+        Whether to take the statistics of this input.
+    momentum : float
+        Share of this input in the running statistics.
+    eps : float
+        Added to the variance.
+
+    Returns
+    -------
+    Tensor
+        The shape of `input`.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit; for one number per channel in training, whose variance would be 0; or without running
+        statistics out of it.
+    TypeError
+        If the dtypes differ, or are neither float32 nor float64; or if an argument is of another type.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> x = rt.tensor([[1.0, 5.0], [3.0, 5.0]])
+    >>> nn.functional.batch_norm(x, None, None, training=True, eps=1e-12).tolist()
+    [[-1.0, 0.0], [1.0, 0.0]]
+    """
+    check_number("batch_norm: momentum", momentum)
+    check_number("batch_norm: eps", eps)
+    _check_arguments(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    channels = input.shape[1]
+    count = math.prod(input.shape) // channels
+    along = (1, channels, *(1,) * (input.ndim - 2))
+    if not training:
+        if running_mean is None or running_var is None:
+            raise ValueError(
+                "batch_norm: running_mean and running_var should be given where training=False: there is nothing "
+                "else to normalise with"
+            )
+        factor = (running_var + eps) ** -0.5
+        if weight is not None:
+            factor = factor * weight
+        y = (input - running_mean.reshape(along)) * factor.reshape(along)
+        result: Tensor = y if bias is None else y + bias.reshape(along)
+        return result
+    if count == 1:
+        raise ValueError(
+            f"Expected more than 1 value per channel when training, got input size {tuple(input.shape)}; give more "
+            "samples, or call eval() on the layer to normalise with the running statistics"
+        )
+    rows = input.reshape(input.shape[0], channels, math.prod(input.shape[2:]))
+    if count == 0:
+        return rows.reshape(input.shape)
+    normalised, mean, var = _BatchNorm.apply(rows, weight, bias, float(eps))
+    with no_grad():
+        if running_mean is not None:
+            running_mean.copy_(running_mean * (1 - momentum) + mean * momentum)
+        if running_var is not None:
+            running_var.copy_(running_var * (1 - momentum) + var * (momentum * (count / (count - 1))))
+    whole: Tensor = normalised.reshape(input.shape)
+    return whole
+
+
+def _check_arguments(input: Tensor, **of_channels: Tensor | None) -> None:
+    check_tensor("batch_norm: input", input)
+    if input.ndim < 2 or input.shape[1] == 0:
+        raise ValueError(
+            f"batch_norm: input should have shape (N, C) or (N, C, d1, ...) with C at least 1, got "
+            f"{tuple(input.shape)}"
+        )
+    if input.dtype.char not in "fd":
+        raise TypeError(
+            f"batch_norm: input should be float32 or float64, got {input.dtype}; use input.float()"
+        )
+    for name, given in of_channels.items():
+        if given is None:
+            continue
+        check_tensor(f"batch_norm: {name}", given)
+        if given.shape != (input.shape[1],):
+            raise ValueError(
+                f"batch_norm: {name} should have shape ({input.shape[1]},), one for each channel of the input of "
+                f"shape {tuple(input.shape)}, got {tuple(given.shape)}"
+            )
+        if given.dtype != input.dtype:
+            raise TypeError(f"batch_norm: input is {input.dtype} and {name} is {given.dtype}; convert one")
+
+
+def _channel_sums(rows: NDArray[Any]) -> NDArray[Any]:
+    """Sum (N, C, L) over N and L, pairwise and then in float64: as exact as float32 can hold, in one fixed order."""
+    sums: NDArray[Any] = rows.sum(axis=2).sum(axis=0, dtype=np.float64)
+    return sums
+
+
+class _BatchNorm(Function):
+    """Rows (N, C, L), normalised over N and L, with the mean and the variance of each channel.
+
+    With z = (x - mean) rstd and n = N L: dx = weight rstd (dy - (db + z dw) / n), dw = sum of dy z, db = sum of dy.
+    """
+
+    owns_gradients = True
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        rows = x.data
+        dtype, count = rows.dtype, rows.shape[0] * rows.shape[2]
+        mean = _channel_sums(rows) / count
+        z = np.subtract(rows, mean.astype(dtype)[:, None], out=buffers.empty(rows.shape, dtype))
+        y = np.multiply(z, z, out=buffers.empty(rows.shape, dtype))
+        var = _channel_sums(y) / count
+        rstd = 1 / np.sqrt(var + eps)
+        z *= rstd.astype(dtype)[:, None]
+        if weight is None:
+            y[...] = z
+        else:
+            np.multiply(z, weight.data[:, None], out=y)
+        if bias is not None:
+            y += bias.data[:, None]
+        ctx.save_for_backward(x, weight)
+        ctx.eps, ctx.z, ctx.rstd = eps, z, rstd
+        statistics = Tensor(mean.astype(dtype)), Tensor(var.astype(dtype))
+        ctx.mark_non_differentiable(*statistics)
+        return Tensor(y), *statistics
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias, _ = ctx.needs_input_grad
+        if ctx.create_graph:
+            return *_gradients(dy, x, weight, ctx.eps, ctx.needs_input_grad), None
+        z, g, dtype = ctx.z, dy.data, dy.dtype
+        dx = buffers.empty(g.shape, dtype)
+        db = _channel_sums(g)
+        dw = _channel_sums(np.multiply(g, z, out=dx))
+        if of_x:
+            count = g.shape[0] * g.shape[2]
+            np.multiply(z, (-dw / count).astype(dtype)[:, None], out=dx)
+            dx += g
+            dx -= (db / count).astype(dtype)[:, None]
+            dx *= (ctx.rstd if weight is None else ctx.rstd * weight.data).astype(dtype)[:, None]
+        return (
+            Tensor(dx) if of_x else None,
+            Tensor(dw.astype(dtype)) if of_weight else None,
+            Tensor(db.astype(dtype)) if of_bias else None,
+            None,
+        )
+
+
+def _gradients(
+    dy: Tensor, x: Tensor, weight: Tensor | None, eps: float, needed: tuple[bool, ...]
+) -> tuple[Tensor | None, ...]:
+    """Compute the gradients of `_BatchNorm` in operations that can be differentiated again."""
+    over = (0, 2)
+    centred = x - x.mean(over, keepdim=True)
+    rstd = ((centred * centred).mean(over, keepdim=True) + eps) ** -0.5
+    z = centred * rstd
+    h = dy if weight is None else dy * weight.reshape(-1, 1)
+    of_x, of_weight, of_bias, _ = needed
+    return (
+        rstd * (h - h.mean(over, keepdim=True) - z * (h * z).mean(over, keepdim=True)) if of_x else None,
+        (dy * z).sum(over) if of_weight else None,
+        dy.sum(over) if of_bias else None,
+    )
+
+
+class _BatchNormalisation(Module):
+    """What layers for inputs of different shapes have in common; `_shapes` tells them apart."""
+
+    _shapes: dict[int, str]
+    weight: Parameter | None
+    bias: Parameter | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        check_sizes(num_features=num_features)
+        check_number("eps", eps)
+        if momentum is not None:
+            check_number("momentum", momentum)
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        place = {"dtype": dtype, "device": device}
+        self.register_parameter("weight", Parameter(ones(num_features, **place)) if affine else None)
+        self.register_parameter("bias", Parameter(zeros(num_features, **place)) if affine and bias else None)
+        tracks = track_running_stats
+        self.register_buffer("running_mean", zeros(num_features, **place) if tracks else None)
+        self.register_buffer("running_var", ones(num_features, **place) if tracks else None)
+        self.register_buffer("num_batches_tracked", tensor(0, device=device) if tracks else None)
+
+    def reset_running_stats(self) -> None:
+        """Set the running mean to 0, the running variance to 1, and the number of batches to 0."""
+        if self.running_mean is not None and self.running_var is not None:
+            init.zeros_(self.running_mean)
+            init.ones_(self.running_var)
+            self.num_batches_tracked = tensor(0)
+
+    def reset_parameters(self) -> None:
+        """Set the weight to ones, the bias to zeros, and the running statistics to their start."""
+        self.reset_running_stats()
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply to an input of a shape that the class takes; in training it changes the running statistics."""
+        name = type(self).__name__
+        check_tensor(f"{name}: input", input)
+        if input.ndim not in self._shapes or input.shape[1] != self.num_features:
+            expected = " or ".join(self._shapes.values())
+            raise ValueError(
+                f"{name}: input should have shape {expected} with C = {self.num_features}, got "
+                f"{tuple(input.shape)}"
+            )
+        momentum = 0.0 if self.momentum is None else self.momentum
+        updates = self.training and self.track_running_stats
+        if updates and self.num_batches_tracked is not None:
+            self.num_batches_tracked = self.num_batches_tracked + 1
+            if self.momentum is None:
+                momentum = 1.0 / self.num_batches_tracked.item()
+        tracked = (self.running_mean, self.running_var) if updates or not self.training else (None, None)
+        return batch_norm(
+            input,
+            *tracked,
+            self.weight,
+            self.bias,
+            self.training or tracked == (None, None),
+            momentum,
+            self.eps,
+        )
+
+    def extra_repr(self) -> str:
+        """Return the configuration for ``repr``."""
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
+        )
+
+
+class BatchNorm1d(_BatchNormalisation):
+    """Normalise every channel of vectors or sequences over all samples; see `rondeau.nn.functional.batch_norm`.
+
+    In training with the statistics of the batch, which change the running ones; after ``eval()`` with the running ones.
+
+    Parameters
+    ----------
+    num_features : int
+        C.
+    eps : float
+        Added to the variance.
+    momentum : float or None
+        Share of a batch in the running statistics; None makes them the mean over all batches.
+    affine : bool
+        Whether there is a weight, and a bias if `bias`.
+    track_running_stats : bool
+        Whether there are running statistics; without, those of the batch serve after ``eval()`` too.
+    device, dtype : optional
+        Of the parameters; float32 by default.
+    bias : bool
+        Whether there is a bias.
+
+    Attributes
+    ----------
+    weight, bias : Parameter or None
+        Shape (C,), ones and zeros at the start.
+    running_mean, running_var : Tensor or None
+        Shape (C,), zeros and ones at the start; buffers.
+    num_batches_tracked : Tensor or None
+        How many batches they have seen, shape (), int64; a buffer.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> layer = nn.BatchNorm1d(2)
+    >>> layer(rt.tensor([[1.0, 10.0], [3.0, 30.0]])).round().tolist()
+    [[-1.0, -1.0], [1.0, 1.0]]
+    >>> [round(v, 3) for v in layer.running_mean.tolist()]
+    [0.2, 2.0]
+    """
+
+    _shapes = {2: "(N, C)", 3: "(N, C, L)"}  # noqa: RUF012
+
+
+class BatchNorm2d(_BatchNormalisation):
+    """Normalise every channel of planes over all samples; see `rondeau.nn.functional.batch_norm`.
+
+    In training with the statistics of the batch, which change the running ones; after ``eval()`` with the running ones.
+
+    Parameters
+    ----------
+    num_features : int
+        C.
+    eps : float
+        Added to the variance.
+    momentum : float or None
+        Share of a batch in the running statistics; None makes them the mean over all batches.
+    affine : bool
+        Whether there is a weight, and a bias if `bias`.
+    track_running_stats : bool
+        Whether there are running statistics; without, those of the batch serve after ``eval()`` too.
+    device, dtype : optional
+        Of the parameters; float32 by default.
+    bias : bool
+        Whether there is a bias.
+
+    Attributes
+    ----------
+    weight, bias : Parameter or None
+        Shape (C,), ones and zeros at the start.
+    running_mean, running_var : Tensor or None
+        Shape (C,), zeros and ones at the start; buffers.
+    num_batches_tracked : Tensor or None
+        How many batches they have seen, shape (), int64; a buffer.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.BatchNorm2d(6)(rt.zeros(64, 6, 28, 28)).shape
+    (64, 6, 28, 28)
+    """
+
+    _shapes = {4: "(N, C, H, W)"}  # noqa: RUF012

@@ -1,0 +1,94 @@
+"""Kullback-Leibler divergence: how far a distribution is from another, of which the logarithm is given."""
+
+from __future__ import annotations
+
+import warnings
+
+from rondeau.tensor import Tensor, where
+
+from ._module import Module
+from ._reductions import REDUCTIONS, check_reduction, check_same_dtype, reduced, warn_of_broadcast
+
+_REDUCTIONS = (*REDUCTIONS, "batchmean")
+
+
+def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:
+    """Pointwise t (log t - x), for log-probabilities x and targets t; 0 where t is 0.
+
+    Parameters
+    ----------
+    input : Tensor
+        Log-probabilities x.
+    target : Tensor
+        Probabilities t of the same shape, or their logarithms; another shape is broadcast, with a warning.
+    reduction : {"mean", "batchmean", "sum", "none"}
+        "batchmean" divides the sum by the first size alone, the samples': the divergence by its definition. "mean",
+        the default for PyTorch's sake, divides by the number of all elements, and warns.
+    log_target : bool
+        Whether the target is log t.
+
+    Returns
+    -------
+    Tensor
+        Shape (), or for "none" that of `input`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown reduction.
+    TypeError
+        If dtypes do not fit, or an argument is no Tensor.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> x = rt.tensor([[0.5, 0.5]]).log()
+    >>> round(nn.functional.kl_div(x, rt.tensor([[1.0, 0.0]]), reduction="batchmean").item(), 6)
+    0.693147
+    """
+    check_reduction(reduction, _REDUCTIONS)
+    check_same_dtype("kl_div", input, target=target)
+    warn_of_broadcast("kl_div", input, target)
+    if reduction == "mean":
+        warnings.warn(
+            "kl_div: reduction 'mean' divides by the number of all elements; 'batchmean' divides by that of the "
+            "samples, as the divergence is defined: choose it, or 'sum'",
+            stacklevel=2,
+        )
+    if log_target:
+        losses = target.exp() * (target - input)
+    else:
+        nothing = target == 0
+        losses = where(nothing, 0.0, target * target.masked_fill(nothing, 1.0).log()) - target * input
+    if reduction != "batchmean":
+        return reduced(losses, reduction)
+    return losses.sum() / input.shape[0] if input.ndim else losses.sum()
+
+
+class KLDivLoss(Module):
+    """Kullback-Leibler divergence of log-probabilities; see `rondeau.nn.functional.kl_div`.
+
+    Parameters
+    ----------
+    reduction : {"mean", "batchmean", "sum", "none"}
+        What becomes of the losses of the elements; "batchmean" is the divergence by its definition.
+    log_target : bool
+        Whether targets are logarithms too.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> x = rt.tensor([[0.25, 0.75]]).log()
+    >>> nn.KLDivLoss(reduction="batchmean", log_target=True)(x, x).item()
+    0.0
+    """
+
+    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+        super().__init__()
+        check_reduction(reduction, _REDUCTIONS)
+        self.reduction = reduction
+        self.log_target = log_target
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of log-probabilities against targets of one shape."""
+        return kl_div(input, target, self.reduction, self.log_target)

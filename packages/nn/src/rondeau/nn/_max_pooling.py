@@ -1,0 +1,240 @@
+"""Max pooling: the largest element of every window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rondeau.kernels import buffers, threads
+from rondeau.kernels import pooling as kernels
+from rondeau.kernels.convolution import Window
+from rondeau.tensor import Function, Tensor
+
+from ._module import Module
+from ._windows import check_planes, half_padding, number_of_windows, per_dimension
+
+_Sizes = int | Sequence[int]
+
+
+def max_pool2d(
+    input: Tensor,
+    kernel_size: _Sizes,
+    stride: _Sizes | None = None,
+    padding: _Sizes = 0,
+    dilation: _Sizes = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Take the largest element of every window; its gradient goes to that element, the first of equal ones.
+
+    Parameters
+    ----------
+    input : Tensor
+        Shape (N, C, H, W) or (C, H, W); N may be 0.
+    kernel_size : int or (int, int)
+        Rows and columns of a window.
+    stride : int or (int, int), optional
+        From one window to the next; by default its size, so that they do not overlap.
+    padding : int or (int, int)
+        Rows and columns beside the input that windows may reach over, at most half a window; they never are the
+        largest.
+    dilation : int or (int, int)
+        From one element of a window to the next.
+    ceil_mode : bool
+        Whether a window counts that begins on the input, or before it, and reaches over its end.
+    return_indices : bool
+        Whether to tell where the largest elements are.
+
+    Returns
+    -------
+    Tensor or (Tensor, Tensor)
+        Shape (N, C, H', W') or (C, H', W') with H' = (H + 2 padding - dilation (rows - 1) - 1) // stride + 1, the
+        quotient rounded up with `ceil_mode`; and with `return_indices` of each its index in the plane, int64,
+        W * row + column.
+
+    Raises
+    ------
+    ValueError
+        If a size does not fit, no window fits on the input, or one shows none of it.
+    TypeError
+        If the input is no Tensor of float32 or float64, or a size no integer.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> x = rt.tensor([[[[1.0, 5.0, 2.0, 0.0], [3.0, 4.0, 8.0, 7.0]]]])
+    >>> nn.functional.max_pool2d(x, 2).tolist()
+    [[[[5.0, 8.0]]]]
+    >>> nn.functional.max_pool2d(x, 2, return_indices=True)[1].tolist()
+    [[[[1, 6]]]]
+    """
+    name = "max_pool2d"
+    check_planes(name, input)
+    size = per_dimension(f"{name}: kernel_size", kernel_size, 2)
+    strides = size if stride is None else per_dimension(f"{name}: stride", stride, 2)
+    paddings = per_dimension(f"{name}: padding", padding, 2, 0)
+    dilations = per_dimension(f"{name}: dilation", dilation, 2)
+    half_padding(name, paddings, size)
+    shape = []
+    for n, p, k, s, d in zip(input.shape[-2:], paddings, size, strides, dilations, strict=True):
+        number = number_of_windows(name, n, p, p, k, s, d, ceil_mode)
+        _check_each_shows_some(n, p, number, k, s, d)
+        shape.append(number)
+    window = Window(*size, *strides, *dilations, *paddings)
+    leading = input.shape[:-2]
+    planes = input.reshape((math.prod(leading), *input.shape[-2:]))
+    largest, indices = _MaxPooling.apply(planes, window, tuple(shape))
+    largest = largest.reshape((*leading, *shape))
+    return (largest, indices.reshape((*leading, *shape))) if return_indices else largest
+
+
+def _check_each_shows_some(
+    size: int, padding: int, number: int, window: int, stride: int, dilation: int
+) -> None:
+    """Refuse a window with padding before the input, and its next element already behind."""
+    first = np.arange(number) * stride - padding
+    on_input = (
+        first + -(np.minimum(first, 0) // dilation) * dilation
+    )  # the first element that is not before it
+    if (on_input >= size).any():
+        raise ValueError(
+            f"max_pool2d: with dilation {dilation} and padding {padding}, a window of {window} elements has none on "
+            f"an input of {size}; use less padding"
+        )
+
+
+class _MaxPooling(Function):
+    """Planes (M, H, W) to their windows' largest elements and the indices of these."""
+
+    owns_gradients = True
+
+    @staticmethod
+    def forward(ctx: Any, planes: Tensor, window: Window, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        x = np.ascontiguousarray(planes.data)
+        y = buffers.empty((len(x), *shape), x.dtype)
+        indices = buffers.empty(y.shape, np.int64)
+        shares = threads.shares_of(_PER_ELEMENT * y.size * window.rows * window.columns)
+        threads.launch(kernels.largest, x, window, y, indices, shares=shares)
+        found, at = Tensor(y), Tensor(indices)
+        ctx.mark_non_differentiable(at)
+        ctx.shape, ctx.indices = x.shape, indices
+        return found, at
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+        return _Put.apply(dy, ctx.indices, ctx.shape), None, None
+
+
+class _Put(Function):
+    """Values added up at their indices on planes of zeros."""
+
+    owns_gradients = True
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, indices: Any, shape: tuple[int, int, int]) -> Tensor:
+        ctx.indices = indices
+        planes = buffers.empty(shape, values.dtype)
+        given = np.ascontiguousarray(values.data)
+        _launch(kernels.put, given, indices, planes)
+        return Tensor(planes)
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
+        return _Take.apply(v, ctx.indices), None, None
+
+
+class _Take(Function):
+    """What lies at indices on planes."""
+
+    owns_gradients = True
+
+    @staticmethod
+    def forward(ctx: Any, planes: Tensor, indices: Any) -> Tensor:
+        ctx.indices, ctx.shape = indices, planes.shape
+        values = buffers.empty(indices.shape, planes.dtype)
+        _launch(kernels.take, np.ascontiguousarray(planes.data), indices, values)
+        return Tensor(values)
+
+    @staticmethod
+    def backward(ctx: Any, dvalues: Tensor) -> tuple[Tensor | None, ...]:
+        return _Put.apply(dvalues, ctx.indices, ctx.shape), None
+
+
+def _launch(kernel: Any, read: Any, indices: Any, written: Any) -> None:
+    def rows(array: Any) -> Any:
+        return array.reshape(len(array), math.prod(array.shape[1:]))
+
+    shares = threads.shares_of(_PER_ELEMENT * (read.size + written.size))
+    threads.launch(kernel, rows(read), rows(indices), rows(written), shares=shares)
+
+
+_PER_ELEMENT = 8
+"""Multiply-adds that take as long as one element of a window."""
+
+
+class MaxPool2d(Module):
+    """The largest element of every window; see `rondeau.nn.functional.max_pool2d`.
+
+    Parameters
+    ----------
+    kernel_size : int or (int, int)
+        Rows and columns of a window.
+    stride : int or (int, int), optional
+        From one window to the next; by default its size.
+    padding, dilation : int or (int, int)
+        Rows and columns beside the input; from one element of a window to the next.
+    return_indices : bool
+        Whether to tell where the largest elements are.
+    ceil_mode : bool
+        Whether windows count that reach over the end.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.MaxPool2d(2, 2)(rt.zeros(64, 6, 28, 28)).shape
+    (64, 6, 14, 14)
+    """
+
+    def __init__(
+        self,
+        kernel_size: _Sizes,
+        stride: _Sizes | None = None,
+        padding: _Sizes = 0,
+        dilation: _Sizes = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__()
+        size = per_dimension("kernel_size", kernel_size, 2)
+        if stride is not None:
+            per_dimension("stride", stride, 2)
+        per_dimension("dilation", dilation, 2)
+        half_padding("MaxPool2d", per_dimension("padding", padding, 2, 0), size)
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+        self.dilation = dilation
+        self.return_indices = return_indices
+        self.ceil_mode = ceil_mode
+
+    def forward(self, input: Tensor) -> Any:
+        """Apply to an input of shape (N, C, H, W) or (C, H, W)."""
+        return max_pool2d(
+            input,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.ceil_mode,
+            self.return_indices,
+        )
+
+    def extra_repr(self) -> str:
+        """Return the configuration for ``repr``."""
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
+        )

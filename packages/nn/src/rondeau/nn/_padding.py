@@ -1,0 +1,51 @@
+"""What convolution finds beside its input where that is not zeros."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rondeau.tensor import Tensor, index_select
+
+__all__ = ["PADDING_MODES", "padded"]
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+_AS_NUMPY_NAMES_IT = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def padded(input: Tensor, dim: int, before: int, after: int, mode: str) -> Tensor:
+    """Return the input with elements of its own before and after those of one dimension.
+
+    Parameters
+    ----------
+    input : Tensor
+        Any shape.
+    dim : int
+        The dimension.
+    before, after : int
+        How many.
+    mode : {"reflect", "replicate", "circular"}
+        The elements mirrored at the outermost, which is not repeated; the outermost; or those of the other end.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer elements than that takes.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> x = rt.tensor([1.0, 2.0, 3.0])
+    >>> [padded(x, 0, 1, 2, mode).tolist() for mode in ("reflect", "replicate", "circular")]
+    [[2.0, 1.0, 2.0, 3.0, 2.0, 1.0], [1.0, 1.0, 2.0, 3.0, 3.0, 3.0], [3.0, 1.0, 2.0, 3.0, 1.0, 2.0]]
+    """
+    if before == after == 0:
+        return input
+    size = input.shape[dim]
+    there = {"reflect": size - 1, "replicate": max(before, after), "circular": size}[mode]
+    if max(before, after) > there:
+        raise ValueError(
+            f"padding mode {mode!r} takes at most {there} elements from a dimension of {size}, got padding "
+            f"{before} before and {after} after it"
+        )
+    order = np.pad(np.arange(size), (before, after), mode=_AS_NUMPY_NAMES_IT[mode])  # type: ignore[call-overload]
+    return index_select(input, dim, Tensor(order))

@@ -1,0 +1,86 @@
+"""What becomes of the losses of all elements: their mean, their sum, or themselves."""
+
+from __future__ import annotations
+
+import warnings
+
+from rondeau.tensor import Tensor
+
+from ._checks import check_tensor
+
+__all__ = ["REDUCTIONS", "check_reduction", "check_same_dtype", "reduced", "warn_of_broadcast"]
+
+REDUCTIONS = ("none", "mean", "sum")
+
+
+def check_reduction(reduction: str, allowed: tuple[str, ...] = REDUCTIONS) -> None:
+    """Refuse an unknown reduction.
+
+    Raises
+    ------
+    ValueError
+        With those that there are.
+
+    Examples
+    --------
+    >>> check_reduction("average")
+    Traceback (most recent call last):
+        ...
+    ValueError: average is not a valid value for reduction; expected one of ('none', 'mean', 'sum')
+    """
+    if reduction not in allowed:
+        raise ValueError(f"{reduction} is not a valid value for reduction; expected one of {allowed}")
+
+
+def reduced(losses: Tensor, reduction: str) -> Tensor:
+    """Return the mean or the sum of all losses, or with "none" the losses.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> [reduced(rt.tensor([1.0, 3.0]), reduction).tolist() for reduction in REDUCTIONS]
+    [[1.0, 3.0], 2.0, 4.0]
+    """
+    if reduction == "none":
+        return losses
+    return losses.mean() if reduction == "mean" else losses.sum()
+
+
+def check_same_dtype(name: str, input: Tensor, **others: Tensor | None) -> None:
+    """Refuse what is no Tensor of float32 or float64, or not of the dtype of the input.
+
+    Raises
+    ------
+    TypeError
+        With the names and dtypes.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> check_same_dtype("l1_loss", rt.ones(2), target=rt.tensor([0, 1]))
+    Traceback (most recent call last):
+        ...
+    TypeError: l1_loss: input is float32 and target is int64; convert one, by target.to(input.dtype)
+    """
+    check_tensor(f"{name}: input", input)
+    if input.dtype.char not in "fd":
+        raise TypeError(f"{name}: input should be float32 or float64, got {input.dtype}; use input.float()")
+    for other, given in others.items():
+        if given is None:
+            continue
+        check_tensor(f"{name}: {other}", given)
+        if given.dtype != input.dtype:
+            raise TypeError(
+                f"{name}: input is {input.dtype} and {other} is {given.dtype}; convert one, by "
+                f"{other}.to(input.dtype)"
+            )
+
+
+def warn_of_broadcast(name: str, input: Tensor, target: Tensor) -> None:
+    """Warn the caller of the loss `name` where the shapes differ."""
+    if input.shape != target.shape:
+        warnings.warn(
+            f"{name}: the target has shape {tuple(target.shape)} and the input {tuple(input.shape)}; they are "
+            "broadcast, which is rarely meant: make the shapes equal",
+            stacklevel=3,
+        )

@@ -1,0 +1,131 @@
+"""What convolution and pooling ask of the windows that they lay on an input: their sizes, and how many fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rondeau.tensor import Tensor
+
+from ._checks import check_sizes, check_tensor
+
+__all__ = ["check_planes", "half_padding", "number_of_windows", "per_dimension"]
+
+_LARGEST = 2**31 - 1
+"""Of a window's sizes: so that no position computed from them leaves 64 bits."""
+
+
+def per_dimension(name: str, value: int | Sequence[int], number: int, least: int = 1) -> tuple[int, ...]:
+    """Return a size for each of `number` dimensions, from one for all or one for each.
+
+    Raises
+    ------
+    TypeError
+        For what is no integer.
+    ValueError
+        For another number of them, or one that is out of range.
+
+    Examples
+    --------
+    >>> per_dimension("stride", 3, 2)
+    (3, 3)
+    >>> per_dimension("stride", (1, 0), 2)
+    Traceback (most recent call last):
+        ...
+    ValueError: stride must be greater than zero, got 0
+    """
+    sizes: tuple[Any, ...] = tuple(value) if isinstance(value, tuple | list) else (value,) * number
+    if len(sizes) != number:
+        one_each = "one integer" if number == 1 else f"one integer or {number}"
+        raise ValueError(f"{name} should be {one_each}, got {value!r:.80}")
+    for size in sizes:
+        check_sizes(least, **{name: size})
+        if size > _LARGEST:
+            raise ValueError(f"{name} must be at most {_LARGEST}, got {size}")
+    return tuple(int(size) for size in sizes)
+
+
+def number_of_windows(
+    name: str,
+    size: int,
+    before: int,
+    after: int,
+    window: int,
+    stride: int,
+    dilation: int,
+    ceil_mode: bool = False,
+) -> int:
+    """Return how many windows fit on `size` positions with padding `before` and `after` them.
+
+    With `ceil_mode` also the one that only begins there, unless it begins in the padding after them.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+
+    Examples
+    --------
+    >>> number_of_windows("conv1d", 7, 0, 0, window=2, stride=2, dilation=1)
+    3
+    >>> number_of_windows("max_pool2d", 7, 0, 0, window=2, stride=2, dilation=1, ceil_mode=True)
+    4
+    """
+    extent = dilation * (window - 1) + 1
+    room = size + before + after - extent
+    number = (-(-room // stride) if ceil_mode else room // stride) + 1
+    if ceil_mode and (number - 1) * stride >= size + before:
+        number -= 1
+    if number < 1:
+        padded = f"{size}" if before == after == 0 else f"{before} + {size} + {after} with padding"
+        raise ValueError(
+            f"{name}: the window is {extent} wide and the input {padded}, so that none fits; pad the input, or use a "
+            "smaller window or dilation"
+        )
+    return number
+
+
+def half_padding(name: str, padding: tuple[int, ...], window: tuple[int, ...]) -> None:
+    """Refuse padding of more than half a window, as PyTorch does, whatever the dilation.
+
+    Raises
+    ------
+    ValueError
+        With the sizes.
+
+    Examples
+    --------
+    >>> half_padding("max_pool2d", (2, 2), (3, 3))
+    Traceback (most recent call last):
+        ...
+    ValueError: max_pool2d: padding should be at most half of the window, got padding (2, 2) for (3, 3)
+    """
+    if any(p > size // 2 for p, size in zip(padding, window, strict=True)):
+        raise ValueError(
+            f"{name}: padding should be at most half of the window, got padding {padding} for {window}"
+        )
+
+
+def check_planes(name: str, input: Any, shape: str = "(N, C, H, W) or (C, H, W)") -> Tensor:
+    """Refuse an input that is no floating-point Tensor of that shape, or has nothing but perhaps samples; return it.
+
+    Raises
+    ------
+    TypeError
+        If it is no Tensor, or of another dtype.
+    ValueError
+        If it has another number of dimensions, or one but N is 0.
+    """
+    check_tensor(f"{name}: input", input)
+    dimensions = shape.split(" or ")[0].count(",") + 1
+    if input.ndim not in (dimensions, dimensions - 1):
+        raise ValueError(f"{name}: input should have shape {shape}, got {tuple(input.shape)}")
+    if math.prod(input.shape[1 - dimensions :]) == 0:
+        raise ValueError(
+            f"{name}: input of shape {tuple(input.shape)} should have elements; only N, the samples, may be 0"
+        )
+    if input.dtype.char not in "fd":
+        raise TypeError(f"{name}: input should be float32 or float64, got {input.dtype}; use input.float()")
+    checked: Tensor = input
+    return checked

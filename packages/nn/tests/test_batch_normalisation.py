@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+
+from rondeau import nn
+from rondeau import tensor as rt
+from rondeau.nn import functional as F  # noqa: N812 - the usual name
+
+
+def drawn(*shapes):
+    rng = np.random.default_rng(0)
+    return [rt.Tensor(rng.standard_normal(shape), requires_grad=True) for shape in shapes]
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (4, 3, 2), (3, 2, 2, 3)])
+@pytest.mark.parametrize("training", [True, False])
+def test_first_and_second_derivatives_by_central_differences(shape, training):
+    x, w, b = drawn(shape, shape[1], shape[1])
+    mean, var = rt.zeros(shape[1], dtype="float64"), rt.full((shape[1],), 2.0, dtype="float64")
+
+    def normalise(x, *parameters):
+        return F.batch_norm(x, mean, var, *parameters, training=training)
+
+    for inputs in ([x, w, b], [x]):
+        assert rt.gradcheck(normalise, inputs)
+        assert rt.gradgradcheck(normalise, inputs)
+
+
+def test_momentum_none_is_the_mean_over_all_batches():
+    layer = nn.BatchNorm1d(1, momentum=None)
+    for value in (1.0, 2.0, 6.0):
+        layer(rt.tensor([[value - 1], [value + 1]]))
+    assert layer.running_mean.item() == pytest.approx(3.0)
+    assert layer.running_var.item() == pytest.approx(2.0)  # over n - 1
+    assert layer.num_batches_tracked.item() == 3
+    layer.reset_parameters()
+    assert (layer.running_mean.item(), layer.running_var.item(), layer.num_batches_tracked.item()) == (
+        0,
+        1,
+        0,
+    )
+
+
+def test_evaluation_changes_nothing_and_does_without_statistics_where_there_are_none():
+    layer = nn.BatchNorm1d(2).eval()
+    before = [t.tolist() for t in layer.buffers()]
+    layer(rt.randn(5, 2))
+    assert [t.tolist() for t in layer.buffers()] == before
+    layer = nn.BatchNorm1d(2, track_running_stats=False, affine=False).eval()
+    assert list(layer.state_dict()) == []
+    x = rt.randn(50, 2)
+    np.testing.assert_allclose(layer(x).data.mean(0), 0, atol=1e-6)
+
+
+def test_a_batch_far_from_zero_keeps_its_digits():
+    x = (1e4 + np.random.default_rng(3).standard_normal((64, 3, 8, 8))).astype("float32")
+    expected = (x - x.mean((0, 2, 3), dtype="float64", keepdims=True)) / x.std(
+        (0, 2, 3), dtype="float64", keepdims=True
+    )
+    np.testing.assert_allclose(nn.BatchNorm2d(3)(rt.Tensor(x)).data, expected, atol=2e-3)
+
+
+def test_strides_do_not_matter():
+    x = np.random.default_rng(1).standard_normal((5, 4, 3, 2))
+    layer = nn.BatchNorm2d(3, dtype="float64")
+    y = layer(rt.Tensor(x.transpose(0, 2, 1, 3)))
+    np.testing.assert_array_equal(
+        y.data, layer(rt.Tensor(np.ascontiguousarray(x.transpose(0, 2, 1, 3)))).data
+    )
+
+
+def test_an_empty_batch_leaves_the_statistics():
+    layer = nn.BatchNorm2d(3)
+    assert layer(rt.zeros(0, 3, 2, 2)).shape == (0, 3, 2, 2)
+    assert layer.running_mean.tolist() == [0.0] * 3
+    assert layer.num_batches_tracked.item() == 1
+
+
+def test_state_goes_both_ways(torch):
+    theirs = torch.nn.BatchNorm2d(3)
+    theirs(torch.randn(4, 3, 5, 5))
+    ours = nn.BatchNorm2d(3)
+    ours.load_state_dict(theirs.state_dict())
+    assert {k: v.dtype for k, v in ours.state_dict().items()} == {
+        k: v.numpy().dtype for k, v in theirs.state_dict().items()
+    }
+    theirs.load_state_dict({k: torch.tensor(v.data) for k, v in ours.state_dict().items()})
+    assert ours.num_batches_tracked.item() == 1
+    assert ours.double().num_batches_tracked.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: nn.BatchNorm1d(3)(rt.ones(1, 3)),
+            ValueError,
+            r"Expected more than 1 value per channel when training, got input size \(1, 3\)",
+        ),
+        (
+            lambda: nn.BatchNorm1d(3)(rt.ones(3)),
+            ValueError,
+            r"should have shape \(N, C\) or \(N, C, L\) with C = 3, got \(3,\)",
+        ),
+        (lambda: nn.BatchNorm2d(3)(rt.ones(2, 4, 1, 1)), ValueError, r"with C = 3, got \(2, 4, 1, 1\)"),
+        (
+            lambda: nn.BatchNorm1d(3)(rt.ones(2, 3).double()),
+            TypeError,
+            "input is float64 and running_mean is float32",
+        ),
+        (
+            lambda: F.batch_norm(rt.ones(2, 3), None, None),
+            ValueError,
+            "running_mean and running_var should be given",
+        ),
+        (
+            lambda: F.batch_norm(rt.ones(2, 3), rt.ones(2), rt.ones(3)),
+            ValueError,
+            r"running_mean should have shape \(3,\)",
+        ),
+        (lambda: F.batch_norm(rt.ones(2, 3).long(), None, None), TypeError, "float32 or float64, got int64"),
+        (lambda: nn.BatchNorm1d(0), ValueError, "num_features must be greater than zero"),
+        (lambda: nn.BatchNorm1d(1, momentum="0.1"), TypeError, "momentum should be a number"),
+    ],
+)
+def test_what_does_not_fit_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

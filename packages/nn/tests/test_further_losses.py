@@ -1,0 +1,140 @@
+"""Binary cross-entropy, absolute losses and divergence: what the drawn configurations of tests/ do not show."""
+
+import numpy as np
+import pytest
+
+from rondeau import nn
+from rondeau import tensor as rt
+from rondeau.nn import functional as F  # noqa: N812 - the usual name
+
+LOSSES = {
+    "probabilities": F.binary_cross_entropy,
+    "logits": lambda x, t: F.binary_cross_entropy_with_logits(
+        x, t, rt.tensor([0.5], dtype="float64"), pos_weight=rt.tensor([3.0], dtype="float64")
+    ),
+    "absolute": F.l1_loss,
+    "rounded": lambda x, t: F.smooth_l1_loss(x, t, beta=0.4),
+    "divergence": lambda x, t: F.kl_div(x, t, "batchmean"),
+    "divergence of logarithms": lambda x, t: F.kl_div(x, t, "sum", log_target=True),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_first_and_second_derivatives_by_central_differences(name):
+    rng = np.random.default_rng(0)
+    x, t = (rt.Tensor(rng.uniform(0.1, 0.9, (3, 4)), requires_grad=True) for _ in range(2))
+    assert rt.gradcheck(LOSSES[name], [x, t])
+    assert rt.gradgradcheck(LOSSES[name], [x, t])
+
+
+def test_a_wrong_certainty_costs_100_and_has_a_finite_gradient(compare, torch):
+    p, t = np.array([0.0, 0.0, 1.0, 1.0], "float32"), np.array([0.0, 1.0, 0.0, 1.0], "float32")
+    assert F.binary_cross_entropy(rt.tensor(p), rt.tensor(t), reduction="none").tolist() == [0, 100, 100, 0]
+    compare(
+        lambda p: F.binary_cross_entropy(p, rt.tensor(t)),
+        lambda p: torch.nn.functional.binary_cross_entropy(p, torch.tensor(t)),
+        p,
+    )
+
+
+def test_logits_neither_overflow_nor_cancel():
+    x, t = (
+        rt.tensor([-1000.0, 1000.0, -20.0, 20.0], dtype="float64"),
+        rt.tensor([1.0, 0.0, 0.0, 1.0], dtype="float64"),
+    )
+    losses = F.binary_cross_entropy_with_logits(x, t, reduction="none")
+    np.testing.assert_allclose(
+        losses.data, [1000.0, 1000.0, np.log1p(np.exp(-20)), np.log1p(np.exp(-20))], rtol=1e-14
+    )
+
+
+def test_kinks_and_infinities_follow_pytorch(compare, torch):
+    x = np.array([-np.inf, -1.0, -0.5, 0.0, 0.5, 1.0, np.inf], "float32")
+    for name in ("l1_loss", "smooth_l1_loss"):
+        compare(
+            lambda x, n=name: getattr(F, n)(x, rt.zeros(7), reduction="none"),
+            lambda x, n=name: getattr(torch.nn.functional, n)(x, torch.zeros(7), reduction="none"),
+            x,
+        )
+
+
+def test_no_probability_costs_nothing():
+    x = rt.tensor([[-1.0, -2.0]], requires_grad=True)
+    loss = F.kl_div(x, rt.tensor([[0.0, 1.0]]), "sum")
+    loss.backward()
+    assert loss.item() == 2.0
+    assert x.grad.tolist() == [[0.0, -1.0]]
+
+
+def test_warnings():
+    with pytest.warns(UserWarning, match="'batchmean' divides by that of the samples"):
+        F.kl_div(rt.zeros(2, 2), rt.ones(2, 2))
+    for loss in (F.l1_loss, F.smooth_l1_loss, lambda x, t: F.kl_div(x, t, "sum")):
+        with pytest.warns(UserWarning, match=r"the target has shape \(2,\) and the input \(3, 2\)"):
+            loss(rt.zeros(3, 2), rt.ones(2))
+
+
+def test_empty_inputs_follow_pytorch(torch):
+    for name in ("l1_loss", "smooth_l1_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"):
+        for reduction in ("none", "mean", "sum"):
+            ours = getattr(F, name)(rt.zeros(0, 3), rt.zeros(0, 3), reduction=reduction)
+            theirs = getattr(torch.nn.functional, name)(
+                torch.zeros(0, 3), torch.zeros(0, 3), reduction=reduction
+            )
+            np.testing.assert_array_equal(ours.data, theirs.numpy())
+
+
+def test_weights_are_buffers():
+    loss = nn.BCEWithLogitsLoss(rt.ones(2), pos_weight=rt.ones(2))
+    assert list(loss.state_dict()) == ["weight", "pos_weight"]
+    assert list(nn.BCELoss(rt.ones(2)).state_dict()) == ["weight"]
+
+
+ONE, TWO = rt.ones(1), rt.ones(2)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: F.binary_cross_entropy(rt.tensor([1.5]), ONE),
+            ValueError,
+            "all elements of input should be between 0 and 1, got 1.5 to 1.5",
+        ),
+        (lambda: F.binary_cross_entropy(rt.tensor([float("nan")]), ONE), ValueError, "between 0 and 1"),
+        (lambda: F.binary_cross_entropy(ONE, rt.tensor([-1.0])), ValueError, "all elements of target"),
+        (
+            lambda: F.binary_cross_entropy(ONE, TWO),
+            ValueError,
+            r"should have the shape of the input, \(1,\), got \(2,\)",
+        ),
+        (
+            lambda: F.binary_cross_entropy(ONE, ONE, TWO),
+            ValueError,
+            r"weight of shape \(2,\) should broadcast",
+        ),
+        (
+            lambda: F.binary_cross_entropy_with_logits(TWO, TWO, pos_weight=rt.ones(3)),
+            ValueError,
+            r"pos_weight of shape \(3,\)",
+        ),
+        (
+            lambda: F.binary_cross_entropy_with_logits(ONE, ONE.long()),
+            TypeError,
+            "input is float32 and target is int64",
+        ),
+        (
+            lambda: F.l1_loss(ONE, ONE, reduction="average"),
+            ValueError,
+            "average is not a valid value for reduction",
+        ),
+        (lambda: F.l1_loss(ONE.long(), ONE), TypeError, "input should be float32 or float64, got int64"),
+        (lambda: F.l1_loss(ONE, [1.0]), TypeError, "target should be a Tensor, got list"),
+        (lambda: F.smooth_l1_loss(ONE, ONE, beta=-1), ValueError, "beta should be at least 0, got -1"),
+        (lambda: nn.SmoothL1Loss(beta="1"), TypeError, "beta should be a number"),
+        (lambda: nn.KLDivLoss("average"), ValueError, "'batchmean'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
