@@ -79,6 +79,75 @@ def test_truncation_meets_the_same_masks(truncate):
     compare(layer, STEPS["lstm"], x, initial, oracle=oracle, seed=7, lengths=[6, 4, 1])
 
 
+PROJECTED = {"proj_size": 2, "recurrent_dropout": 0.4, "zoneout": {"c": 0.2}, "weight_dropout": 0.3}
+
+
+def test_projected_features_are_masked_as_the_loop_masks_them():
+    """The mask is of what the recurrent matrices multiply: the P features of the projection."""
+    rng = np.random.default_rng(31)
+    T, B = 5, 4
+    layer = make("lstm", rng, num_layers=2, bidirectional=True, dropout=0.1, **PROJECTED)
+    x, initial = rng.standard_normal((T, B, 3)), draw_states(layer, B, rng)
+    features = {"lengths": [4, 0, 5, 2], "reset": rng.random((T, B)) < 0.2}
+    oracle = Masks(layer, B, 5).oracle
+    compare(layer, STEPS["lstm_projected"], x, initial, oracle=oracle, seed=5, **features)
+
+
+@pytest.mark.parametrize("truncate", [1, 3])
+def test_truncation_meets_the_masks_of_projected_features(truncate):
+    rng = np.random.default_rng(32)
+    layer = make("lstm", rng, bidirectional=True, bptt_truncate=truncate, **PROJECTED)
+    x, initial = rng.standard_normal((6, 3, 3)), draw_states(layer, 3, rng)
+    oracle = Masks(layer, 3, 7).oracle | {"bptt_truncate": truncate}
+    compare(layer, STEPS["lstm_projected"], x, initial, oracle=oracle, seed=7, lengths=[6, 4, 1])
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_checkpoints_meet_the_masks_of_projected_features(steps):
+    x = np.random.default_rng(33).standard_normal((5, 3, 3))
+    plain = make("lstm", np.random.default_rng(34), **PROJECTED)
+    kept = make("lstm", np.random.default_rng(34), checkpoint_every=steps, **PROJECTED)
+    assert_same_bits(ours(plain, x, lengths=[5, 3, 1]), ours(kept, x, lengths=[5, 3, 1]))
+
+
+def test_masks_of_projected_features_do_not_depend_on_threads(set_num_threads):
+    rng = np.random.default_rng(35)
+    layer = make("lstm", rng, I=32, H=64, dtype="float32", **{**PROJECTED, "proj_size": 48})
+    x = rng.standard_normal((6, 21, 32)).astype(np.float32)
+    set_num_threads(1)
+    alone = ours(layer, x)
+    for count in (2, 3):
+        set_num_threads(count)
+        assert_same_bits(alone, ours(layer, x))
+
+
+def test_masks_of_projected_features_are_drawn_again_backward():
+    rng = np.random.default_rng(36)
+    layer = make("lstm", rng, I=2, H=3, **PROJECTED)
+    initial = [rt.tensor(state, requires_grad=True) for state in draw_states(layer, 2, rng)]
+    x = rt.tensor(rng.standard_normal((3, 2, 2)), requires_grad=True)
+
+    def call(x, h, c, *weights):
+        rt.manual_seed(8)
+        output, (h_n, c_n) = layer(x, (h, c), lengths=[3, 2])
+        return output, h_n, c_n
+
+    varied = (x, *initial, layer.weight_hh_l0, layer.weight_hr_l0)
+    assert rt.gradcheck(call, varied)
+    assert rt.gradgradcheck(call, varied)
+
+
+def test_evaluation_masks_no_projected_feature():
+    rng = np.random.default_rng(37)
+    options = {name: value for name, value in PROJECTED.items() if name != "recurrent_dropout"}
+    dropped, plain = make("lstm", rng, **PROJECTED).eval(), make("lstm", rng, **options).eval()
+    plain.load_state_dict(dropped.state_dict())
+    x = rng.standard_normal((4, 2, 3))
+    assert_same_bits(ours(dropped, x), ours(plain, x))
+    step, _ = dropped.stepper()(x[0])
+    np.testing.assert_array_equal(step.data, plain(rt.tensor(x[:1]))[0][0].data)
+
+
 # -- replay ----------------------------------------------------------------------------------------
 
 

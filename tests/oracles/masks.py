@@ -55,8 +55,11 @@ class Masks:
         def zone_out(t, old, new):
             result = []
             for k, (state, before, after) in enumerate(zip(states, old, new, strict=True)):
+                if state not in rates:  # a projected one changes its width after the step
+                    result.append(after)
+                    continue
                 drawn = self._uniforms(depth, direction, k, t, self._rows, after.shape[-1])
-                result.append(torch.where(torch.tensor(drawn < rates.get(state, 0.0)), before, after))
+                result.append(torch.where(torch.tensor(drawn < rates[state]), before, after))
             return result
 
         return zone_out

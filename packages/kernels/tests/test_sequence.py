@@ -174,6 +174,15 @@ def test_a_row_does_not_depend_on_the_rest_of_the_batch(cell, reverse):
         assert_same_bits(end, (state[b : b + 1] for state in final))
 
 
+def test_a_run_that_saves_nothing_derives_nothing():
+    cell = Cell(lambda x, r, s: m.tanh(x.h + r.h), ("h",), ("h",), "fresh")
+    problem = Problem(cell, LAYOUTS["dense"], np.float32)
+    without = problem.forward(save=False)
+    assert "backward" not in vars(cell.plan)
+    assert_same_bits(without.every, problem.forward().every)
+    assert "backward" in vars(cell.plan)
+
+
 def test_backward_may_run_twice_and_consume_spends(cell, reverse):
     problem = Problem(cell, LAYOUTS["ragged"], np.float32)
     _, _, saved = problem.forward(reverse)
@@ -291,6 +300,20 @@ def test_nan_and_infinity_stay(cells):
     assert np.array_equal(np.isnan(output), np.isnan(expected))
     assert np.isnan(output[1::4]).all()
     assert np.isfinite(output[[0, 3]]).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_weight_that_is_no_finite_number_shows_in_the_first_step_from_zero_states(cells, value):
+    problem = Problem(cells["gru"], Layout.dense(3, 2), np.float64)
+    for state in problem.initial:
+        state[:] = 0
+    problem.weights.weight_hh[1, 2] = value
+    output = problem.forward().every[0]
+    with np.errstate(invalid="ignore"):
+        expected = problem.reference()[0][0]
+    assert np.array_equal(np.isnan(output), np.isnan(expected))
+    assert np.isnan(output[:2, 1]).all()
+    assert np.isfinite(output[:2, 0]).all()
 
 
 def _replaced(**changes):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rondeau.kernels.product import matmul
-from rondeau.kernels.sequence import Layout, Settings, Weights, forward
+from rondeau.kernels.sequence import Cell, Layout, Settings, Weights, forward
 from rondeau.kernels.stepper import Stepper
 
 from .conftest import REGULARISED, STEPS
@@ -144,13 +144,12 @@ def test_strides_and_read_only_arguments(cells):
     assert_same_bits((y, *after), (expected[0], *expected[1]))
 
 
-def test_nan_stays_where_it_is(cells):
-    """A weight that is not a number meets a state of zeros as in a run: not at all."""
+def test_a_weight_that_is_not_a_number_shows_in_the_first_step_from_zero_states(cells):
     stack = Stack(cells["rnn_tanh"], L=1)
     stack.layers[0].weight_hh[0, 0] = np.nan
-    y, states = stack.stepper()(stack.x)
-    assert np.isfinite(y).all()
-    assert np.isnan(stack.stepper()(stack.x, states)[0][:, 0]).all()
+    y, _ = stack.stepper()(stack.x)
+    assert np.isnan(y[:, 0]).all()
+    assert np.isfinite(y[:, 1:]).all()
 
 
 @pytest.mark.parametrize(
@@ -210,3 +209,12 @@ def test_wrong_layers(cells):
 def test_a_cell_as_in_training_is_refused(cells, name):
     with pytest.raises(ValueError, match="draws random numbers: leave recurrent dropout out"):
         Stack(cells[name]).stepper()
+
+
+def test_dropped_projected_features_are_refused():
+    one = np.ones((1, 1), np.float32)
+    cell = Cell(lambda x, r, s: x.h + r.h, ("h",), ("h",), "sum")
+    with pytest.raises(
+        ValueError, match=r"projected features would be dropped at the rate 0\.5: give feature_dropout=0"
+    ):
+        Stepper(cell, [Weights(one, one, weight_hr=one)], Settings(feature_dropout=0.5))

@@ -861,11 +861,6 @@ def test_hyperparameters_set_to_what_is_no_mapping(value):
             "hyperparameters should be a mapping of names to numbers, got 'leak'",
         ),
         (
-            lambda: nn.LSTM(4, 5, proj_size=2, recurrent_dropout=0.25),
-            ValueError,
-            "recurrent_dropout=0.25 masks 5 hidden units .* 2 features with proj_size=2: leave one of them out",
-        ),
-        (
             lambda: nn.LSTM(4, 5, proj_size=2, zoneout=0.25),
             ValueError,
             "zoneout of the state h keeps old values .*: name the other states",

@@ -68,6 +68,8 @@ class Settings(NamedTuple):
         Random numbers are a function of the key, the stream (64 for each layer and direction), and their place.
     num_heads : int
         Blocks of the recurrent matrices.
+    feature_dropout : float
+        The rate of recurrent dropout over the features of a projected first state, which is no part of the cell.
     """
 
     scalars: Mapping[tuple[str, str], float] = MappingProxyType({})
@@ -75,6 +77,7 @@ class Settings(NamedTuple):
     key: int = 0
     stream: int = 0
     num_heads: int = 1
+    feature_dropout: float = 0.0
 
 
 class Needs(NamedTuple):
@@ -154,11 +157,6 @@ def forward(
     -------
     Result
 
-    Notes
-    -----
-    Where the initial first state is zero, its product is left out: NaN and infinity in ``weight_hh`` show from the
-    second step on.
-
     Raises
     ------
     TypeError
@@ -190,7 +188,7 @@ def forward(
             cell.plan, rows, layout, x, weights, initial, reverse, settings, checkpoint_every, num_kept
         )
     else:
-        kept = cpu_run.forward(cell.plan, rows, layout, x, weights, initial, reverse, settings)
+        kept = cpu_run.forward(cell.plan, rows, layout, x, weights, initial, reverse, settings, save=save)
         every, final = tuple(kept.every(k) for k in range(num_kept)), kept.final()
     return Result(every, final, _Run(cell, kept) if save else None)
 

@@ -88,6 +88,11 @@ class Stepper:
                     f"a stepper expected a cell as in evaluation, and cell {cell.name} draws random numbers: leave "
                     "recurrent dropout out, and take the expectation of zoneout"
                 )
+        if settings.feature_dropout > 0:
+            raise ValueError(
+                f"a stepper draws no random numbers, and projected features would be dropped at the rate "
+                f"{settings.feature_dropout}: give feature_dropout=0"
+            )
         settings = complete_settings(cell, settings)
         checked = [checked_weights(cell, weights, settings.num_heads) for weights in layers]
         self.dtype = checked[0].weight_ih.dtype

@@ -88,8 +88,9 @@ class Recurrent(Module):
         Values for the scalars of the cell's step, instead of their defaults. The attribute of this name is a dict that
         may be changed between calls; nothing is compiled for that.
     recurrent_dropout : float
-        In training, the probability with which a unit is hidden from the recurrent matrices: one mask for each
-        sequence, the same at every step (Gal, Ghahramani 2016). Refused for a cell without recurrent matrices.
+        In training, the probability with which a unit, or a feature of the projection, is hidden from the recurrent
+        matrices: one mask for each sequence, the same at every step (Gal, Ghahramani 2016). Refused for a cell without
+        recurrent matrices.
     zoneout : float or mapping of str to float
         In training, the probability with which a unit keeps its old state at a step, for all states or by name; in
         evaluation the expectation (Krueger et al. 2017).
@@ -199,7 +200,7 @@ class Recurrent(Module):
                 "bptt_truncate reads every state again and again: give it or checkpoint_every, not both"
             )
         rates = zoneout_rates(cell, zoneout)
-        check_projection(cell, proj_size, hidden_size, num_heads, recurrent_dropout, rates)
+        check_projection(cell, proj_size, hidden_size, num_heads, rates)
         scalars = checked_hyperparameters(cell, _completed(cell, hyperparameters))
         self.cell = cell
         self.input_size = input_size
@@ -482,7 +483,7 @@ class Recurrent(Module):
             self._scalars(),
             draw_key() if training and self._is_random() else 0,
             self.num_heads,
-            self.recurrent_dropout,
+            self.recurrent_dropout if training else 0.0,
             self.dropout if training else 0.0,
             self.weight_dropout if training else 0.0,
             every_state,
@@ -511,7 +512,9 @@ class Recurrent(Module):
         return self._cell_of_run(False), weights, Settings(self._scalars(), num_heads=self.num_heads)
 
     def _cell_of_run(self, is_training: bool) -> Cell:
-        return cell_of_run(self.cell, self.recurrent_dropout, self.zoneout, is_training)
+        # Of a projected state the kernels mask the features themselves: the cell has H units alone.
+        dropout = 0.0 if self.proj_size else self.recurrent_dropout
+        return cell_of_run(self.cell, dropout, self.zoneout, is_training)
 
     def _scalars(self) -> dict[tuple[str, str], float]:
         return scalars_of_run(self.cell, self.hyperparameters, self.zoneout)

@@ -11,6 +11,7 @@ from rondeau.tensor import Tensor
 
 from ._masks import drop_connect, dropout_rows
 from ._recurrent_function import RecurrentFunction, Run
+from ._recurrent_weights import PROJECTION
 from ._segments import Segments
 from ._streams import BETWEEN_LAYERS, RECURRENT_WEIGHTS, first_stream
 
@@ -36,7 +37,7 @@ class Call(NamedTuple):
         From which all masks of the call follow.
     num_heads : int
     recurrent_dropout, dropout, weight_dropout : float
-        Rates in this call; the last two are 0 in evaluation.
+        Rates in this call, 0 in evaluation.
     every_state : bool
         Return every state of the last layer, not the first alone.
     checkpoint_every, bptt_truncate : int or None
@@ -89,9 +90,7 @@ class Call(NamedTuple):
                     self.cell,
                     layout,
                     reverse,
-                    Settings(
-                        self.scalars, self.recurrent_dropout, self.key, first_stream(place), self.num_heads
-                    ),
+                    self._settings(place),
                     self.every_state and layer == num_layers - 1,
                     self.checkpoint_every,
                     self.bptt_truncate,
@@ -120,6 +119,13 @@ class Call(NamedTuple):
             pairs = zip(end, before, strict=True)
             end = tuple([segments.end(state, initial, run.reverse) for state, initial in pairs])
         return every, end
+
+    def _settings(self, place: int) -> Settings:
+        """Return the settings of a layer and direction; recurrent dropout is in the cell, or of projected features."""
+        rate, features = self.recurrent_dropout, 0.0
+        if self.weights[place][PROJECTION] is not None:
+            rate, features = features, rate
+        return Settings(self.scalars, rate, self.key, first_stream(place), self.num_heads, features)
 
     def _dropped(self, x: Tensor, layer: int, layout: Layout) -> Tensor:
         """Return the input of a layer above the first with dropout."""

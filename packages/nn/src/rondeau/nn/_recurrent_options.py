@@ -132,7 +132,6 @@ def check_projection(
     proj_size: Any,
     hidden_size: int,
     num_heads: int,
-    recurrent_dropout: float,
     zoneout: Mapping[str, float],
 ) -> None:
     """Refuse a size that is none, and a projection that the cell or another option cannot have.
@@ -163,12 +162,6 @@ def check_projection(
         raise ValueError(
             f"proj_size={proj_size} needs a cell that does not read its first state, which is projected: "
             f"{cell.reason_against_projection}"
-        )
-    if recurrent_dropout > 0:
-        raise ValueError(
-            f"recurrent_dropout={recurrent_dropout} masks {hidden_size} hidden units before the recurrent matrices, "
-            f"which see {proj_size} features with proj_size={proj_size}: leave one of them out; weight_dropout goes "
-            "with a projection"
         )
     first = cell.states[0]
     if first in zoneout:

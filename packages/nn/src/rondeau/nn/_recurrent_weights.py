@@ -15,10 +15,12 @@ from . import init
 from ._module import Module
 from ._parameter import Parameter
 
-__all__ = ["MATRICES", "as_weights", "register_weights", "reset_weights", "weight_shapes"]
+__all__ = ["MATRICES", "PROJECTION", "as_weights", "register_weights", "reset_weights", "weight_shapes"]
 
 MATRICES = len(Weights._fields) - 1
 """How many matrices and biases come first wherever weights are a sequence; the learned vectors follow."""
+PROJECTION = Weights._fields.index("weight_hr")
+"""The place of the projection among them."""
 
 
 def weight_shapes(

@@ -12,6 +12,8 @@ S slots of all gates, R recurrent slots of split gates, V operands that the step
 
 Storage
 -------
+``keep`` (B, P) is the mask of recurrent dropout where the first state is projected; a row of ``seen`` (B, P) is then
+what the recurrent matrices multiply. Else the mask is part of the cell, and both are empty.
 ``gates`` (N, S, H) and ``recurrent`` (N, R, H): slots, then what backward needs, then adjoints, in place.
 ``values`` (N, V, H): operands. ``states`` (states, B + N, H), and ``hidden`` (B + N, P) where the first state is
 projected: `Layout.steps` says where a step's rows begin before and after it; the initial states lie among them.
@@ -42,8 +44,10 @@ from rondeau.kernels.targets.driver_arguments import (
     bias_of_slots,
     cuts_of_rows,
     in_order,
+    leaves_out_zeros,
     parameters_of,
     places_of,
+    projected_mask,
     recurrent_mask,
     recurrent_weight,
     scalars_of_run,
@@ -67,32 +71,44 @@ UNITS_FROM = 2**17
 
 
 @kernel_njit
-def _add_steps(d_steps, d_hidden, d_states, at, first, count, low, high):  # type: ignore[no-untyped-def]
+def _add_steps(d_steps, d_hidden, d_states, at, first, count):  # type: ignore[no-untyped-def]
     """Add what the loss says of every step's states to their adjoints; a state without has address 0."""
     flat_hidden, flat_states = d_hidden.reshape(-1), d_states.reshape(-1)
     B, H, P = d_states.shape[1], d_states.shape[2], d_hidden.shape[1]
     if d_steps[0] != 0:
         source = pointer_at(d_hidden, d_steps[0])
         for row in range(count):
-            for k in range(low, min(high, P)):
+            for k in range(P):
                 flat_hidden[(first + row) * P + k] += source[(at + row) * P + k]
     for state in range(1, d_steps.size):
         if d_steps[state] != 0:
             source = pointer_at(d_states, d_steps[state])
             for row in range(count):
-                for k in range(low, min(high, H)):
+                for k in range(H):
                     flat_states[(state * B + first + row) * H + k] += source[(at + row) * H + k]
+
+
+@kernel_njit
+def _run_row(row, arrays, at, old, new, first, count, low, high):  # type: ignore[no-untyped-def]
+    """Run a compiled row over ``count`` rows of a step, from unit ``low`` to ``high - 1``."""
+    call_row(row, arrays + (at, old, new, first, count, low, high))  # noqa: RUF005 - Numba adds tuples, and no more
 
 
 @cached_njit(parallel=True)
 def _forward_by_batch(  # type: ignore[no-untyped-def]
     rows, table, ends, gates, recurrent, bias, values, row_values, states, hidden, params, scalars, carry, mask, places,
-    key, stream, weight_hh, weight_hr, packed, packed_hr, from_zero, starts, befores, afters, sizes, cuts,
+    key, stream, weight_hh, weight_hr, packed, packed_hr, keep, seen, from_zero, starts, befores, afters, sizes, cuts,
 ):  # fmt: skip
     """Run all steps, each thread its slice of the batch; ``starts`` to ``sizes`` name each step's rows as they run."""
+    masked = keep.shape[0] > 0
+    operand = seen if masked else hidden
     H, P, projected = states.shape[2], hidden.shape[1], weight_hr.shape[0] > 0
     flat_states, flat_hidden, nothing = states.reshape(-1), hidden.reshape(-1), bias[:0]
     flat_hh, flat_hr, shares = weight_hh.reshape(-1), weight_hr.reshape(-1), cuts.size - 1
+    arrays = (
+        gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
+        nothing, nothing, nothing, places, key, stream,
+    )  # fmt: skip
     for share in prange(shares):
         pack_blocks(table, flat_hh, 1, weight_hh.shape[1], packed, np.intp(share), shares)
         if projected:
@@ -104,15 +120,16 @@ def _forward_by_batch(  # type: ignore[no-untyped-def]
             if count <= 0:
                 continue
             at, old, new = starts[step] + first, befores[step] + first, afters[step] + first
+            if masked:
+                for row in range(count):
+                    for k in range(P):
+                        seen[first + row, k] = hidden[old + row, k] * keep[first + row, k]
             for phase in range(rows.size):
                 multiply_forward(
-                    table, ends[phase, 0], ends[phase, 1], gates, recurrent, values, hidden, packed,
-                    step == 0 and from_zero, at, old, count,
+                    table, ends[phase, 0], ends[phase, 1], gates, recurrent, values, operand, packed,
+                    step == 0 and from_zero, at, first if masked else old, count,
                 )  # fmt: skip
-                call_row(rows[phase], (
-                    gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
-                    nothing, nothing, nothing, places, key, stream, at, old, new, first, count, 0, H,
-                ))  # fmt: skip
+                _run_row(rows[phase], arrays, at, old, new, first, count, 0, H)
             if projected:
                 product_rows(
                     flat_states, new * H, H, count, H, packed_hr, 0, P, flat_hidden, new * P, P, False
@@ -126,6 +143,10 @@ def _forward_by_units(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Run all steps, each thread its share of the hidden units; it runs rows where ``cuts_of_rows`` lets it."""
     nothing, flat_hh, shares = bias[:0], weight_hh.reshape(-1), cuts.size - 1
+    arrays = (
+        gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
+        nothing, nothing, nothing, places, key, stream,
+    )  # fmt: skip
     for share in prange(shares):
         pack_blocks(table, flat_hh, 1, weight_hh.shape[1], packed, np.intp(share), shares)
     for step in range(starts.size):
@@ -138,24 +159,17 @@ def _forward_by_units(  # type: ignore[no-untyped-def]
                     step == 0 and from_zero, at, old, count,
                 )  # fmt: skip
                 if not whole:
-                    call_row(rows[phase], (
-                        gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
-                        nothing, nothing, nothing, places, key, stream, at, old, new, 0, count,
-                        cuts_of_rows[share], cuts_of_rows[share + 1],
-                    ))  # fmt: skip
+                    low, high = cuts_of_rows[share], cuts_of_rows[share + 1]
+                    _run_row(rows[phase], arrays, at, old, new, 0, count, low, high)
             if whole:
-                call_row(rows[phase], (
-                    gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
-                    nothing, nothing, nothing, places, key, stream, at, old, new, 0, count,
-                    cuts_of_rows[0], cuts_of_rows[1],
-                ))  # fmt: skip
+                _run_row(rows[phase], arrays, at, old, new, 0, count, cuts_of_rows[0], cuts_of_rows[1])
 
 
 @cached_njit(parallel=True)
 def _backward_by_batch(  # type: ignore[no-untyped-def]
     rows, table, ends, gates, recurrent, bias, values, row_values, states, d_states, d_hidden, d_steps, d_projected,
     params, d_params, d_values, scalars, carry, mask, places, key, stream, weight_hh, weight_hr, packed, packed_hr,
-    needs_initial, starts, befores, afters, sizes, cuts,
+    keep, needs_initial, starts, befores, afters, sizes, cuts,
 ):  # fmt: skip
     """Run all steps from the last to the first that forward ran, carrying ``d_hidden`` and ``d_states``."""
     H, P, projected = states.shape[2], d_hidden.shape[1], weight_hr.shape[0] > 0
@@ -165,6 +179,10 @@ def _backward_by_batch(  # type: ignore[no-untyped-def]
         d_projected.reshape(-1),
     )
     flat_hh, flat_hr, shares = weight_hh.reshape(-1), weight_hr.reshape(-1), cuts.size - 1
+    arrays = (
+        gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
+        d_states, d_params, d_values, places, key, stream,
+    )  # fmt: skip
     for share in prange(shares):
         pack_blocks(table, flat_hh, weight_hh.shape[1], 1, packed, np.intp(share), shares)
         if projected:
@@ -176,7 +194,7 @@ def _backward_by_batch(  # type: ignore[no-untyped-def]
             if count <= 0:
                 continue
             at, old, new = starts[step] + first, befores[step] + first, afters[step] + first
-            _add_steps(d_steps, d_hidden, d_states, at, first, count, 0, max(H, P))
+            _add_steps(d_steps, d_hidden, d_states, at, first, count)
             if projected:
                 for k in range(count * P):
                     flat_projected[at * P + k] = flat_hidden[first * P + k]
@@ -184,14 +202,15 @@ def _backward_by_batch(  # type: ignore[no-untyped-def]
                     flat_hidden, first * P, P, count, P, packed_hr, 0, H, flat_states, first * H, H, False
                 )
             for phase in range(rows.size):
-                call_row(rows[phase], (
-                    gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
-                    d_states, d_params, d_values, places, key, stream, at, old, new, first, count, 0, H,
-                ))  # fmt: skip
+                _run_row(rows[phase], arrays, at, old, new, first, count, 0, H)
                 multiply_backward(
                     table, ends[phase, 0], ends[phase, 1], gates, recurrent, d_hidden, d_values, packed,
                     step > 0 or needs_initial, at, first, count,
                 )  # fmt: skip
+            if keep.shape[0] > 0:
+                for row in range(first, first + count):
+                    for k in range(P):
+                        d_hidden[row, k] *= keep[row, k]
 
 
 @cached_njit(parallel=True)
@@ -202,25 +221,22 @@ def _backward_by_units(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Run all steps backwards, each thread its share of the hidden units."""
     flat_hh, shares = weight_hh.reshape(-1), cuts.size - 1
+    arrays = (
+        gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
+        d_states, d_params, d_values, places, key, stream,
+    )  # fmt: skip
     for share in prange(shares):
         pack_blocks(table, flat_hh, weight_hh.shape[1], 1, packed, np.intp(share), shares)
     for step in range(starts.size - 1, -1, -1):
         count, at, old, new = sizes[step], starts[step], befores[step], afters[step]
-        _add_steps(d_steps, d_hidden, d_states, at, 0, count, 0, states.shape[2])
+        _add_steps(d_steps, d_hidden, d_states, at, 0, count)
         for phase in range(rows.size):
             if cuts_of_rows.size == 2:
-                call_row(rows[phase], (
-                    gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
-                    d_states, d_params, d_values, places, key, stream, at, old, new, 0, count,
-                    cuts_of_rows[0], cuts_of_rows[1],
-                ))  # fmt: skip
+                _run_row(rows[phase], arrays, at, old, new, 0, count, cuts_of_rows[0], cuts_of_rows[1])
             else:
                 for share in prange(cuts_of_rows.size - 1):
-                    call_row(rows[phase], (
-                        gates, recurrent, bias, values, row_values, states, params, scalars, carry, mask,
-                        d_states, d_params, d_values, places, key, stream, at, old, new, 0, count,
-                        cuts_of_rows[share], cuts_of_rows[share + 1],
-                    ))  # fmt: skip
+                    low, high = cuts_of_rows[share], cuts_of_rows[share + 1]
+                    _run_row(rows[phase], arrays, at, old, new, 0, count, low, high)
             for share in prange(cuts.size - 1):
                 multiply_backward(
                     table, ends[phase, share], ends[phase, share + 1], gates, recurrent, d_hidden, d_values, packed,
@@ -246,7 +262,7 @@ class _Kernels:
 
     @functools.cached_property
     def forward_by_batch(self) -> Any:
-        return self._compile(_forward_by_batch, "iII 333333 2 3333 I un 22 11 b iiiii")
+        return self._compile(_forward_by_batch, "iII 333333 2 3333 I un 22 11 22 b iiiii")
 
     @functools.cached_property
     def forward_by_units(self) -> Any:
@@ -254,7 +270,7 @@ class _Kernels:
 
     @functools.cached_property
     def backward_by_batch(self) -> Any:
-        return self._compile(_backward_by_batch, "iII 333333 3 2 i 2 333 333 I un 22 11 b iiiii")
+        return self._compile(_backward_by_batch, "iII 333333 3 2 i 2 333 333 I un 22 11 2 b iiiii")
 
     @functools.cached_property
     def backward_by_units(self) -> Any:
@@ -284,6 +300,7 @@ class Saved(NamedTuple):
     states: Array
     hidden: Array
     mask: Array
+    keep: Array
 
     @property
     def first(self) -> Array:
@@ -312,24 +329,30 @@ def forward(
     reverse: bool,
     settings: Settings,
     begins: bool = True,
+    save: bool = True,
 ) -> Saved:
     """Run forward; all arguments are checked, contiguous, and of one dtype. ``rows`` are addresses.
 
-    Where the sequence `begins` here, the product with an initial state of zeros is left out.
+    Where the sequence `begins` here, the product with an initial state of zeros is left out. Without `save` there is no
+    room for what backward adds, and nothing is derived for it.
     """
     dtype, N, B = weights.weight_ih.dtype, layout.num_rows, layout.batch_size
     S, R, V, Z = len(plan.order), len(plan.split), len(plan.values), len(plan.forward.row_values)
+    if save:
+        Z = max(Z, len(plan.backward.row_values))
     H, P = weights.weight_ih.shape[0] // S, initial[0].shape[1]
     projected = weights.weight_hr is not None
+    from_zero = begins and not initial[0].any() and leaves_out_zeros(weights)
     saved = Saved(
-        plan, layout, reverse, begins and not initial[0].any(), settings, x, weights,
+        plan, layout, reverse, from_zero, settings, x, weights,
         gates=buffers.empty((N, S, H), dtype),
         recurrent=buffers.empty((N, R, H), dtype),
         values=buffers.empty((N, V, H), dtype),
-        row_values=buffers.empty((N, 1, max(Z, len(plan.backward.row_values))), dtype),
+        row_values=buffers.empty((N, 1, Z), dtype),
         states=buffers.empty((len(initial), B + N, H), dtype),
         hidden=buffers.empty((B + N, P) if projected else (0, P), dtype),
         mask=recurrent_mask(plan, layout, settings, H, dtype),
+        keep=projected_mask(weights, layout, settings, P, dtype),
     )  # fmt: skip
     for storage, state in zip((saved.first, *saved.states[1:]), initial, strict=True):
         storage[layout.initial_rows(reverse)] = state
@@ -356,7 +379,8 @@ def forward(
         threads.launch(
             kernels.forward_by_batch, *arrays, weight_hh,
             weight_hr if projected else np.empty((0, H), dtype), packed,
-            buffers.empty(packed_size(H, P) if projected else 0, dtype), saved.from_zero, *steps,
+            buffers.empty(packed_size(H, P) if projected else 0, dtype), saved.keep,
+            buffers.empty(saved.keep.shape, dtype), saved.from_zero, *steps,
             layout.cuts(shares), shares=shares,
         )  # fmt: skip
     return saved
@@ -420,13 +444,13 @@ def backward_through_time(
         threads.launch(
             kernels.backward_by_batch, *arrays, d_projected, *more, weight_hh,
             weight_hr if projected else np.empty((0, H), dtype), packed,
-            buffers.empty(packed_size(P, H) if projected else 0, dtype), needs_initial, *steps,
+            buffers.empty(packed_size(P, H) if projected else 0, dtype), saved.keep, needs_initial, *steps,
             layout.cuts(shares), shares=shares,
         )  # fmt: skip
     return Adjoints(gates.reshape(N, S * H), recurrent.reshape(N, R * H), d_projected, d_initial)
 
 
-# ---------------------------------------------------------------- what drivers take
+# ---------------------------------------------------------------- how work is divided, and what backward spends
 
 
 def _divide(layout: Layout, multiply_adds: int, projected: bool) -> tuple[int, bool]:

@@ -39,6 +39,7 @@ from rondeau.kernels.targets.driver_arguments import (
     bias_of_slots,
     cuts_of_rows,
     in_order,
+    leaves_out_zeros,
     parameters_of,
     recurrent_weight,
     scalars_of_run,
@@ -119,7 +120,8 @@ def _pack_head(weight, packed):  # type: ignore[no-untyped-def]
 
 def _step(  # type: ignore[no-untyped-def]
     rows, packed_ih, table, ends, packed_hh, packed_hr, bias, params, scalars, head_bias, packed_head,
-    states, hidden, gates, recurrent, values, row_values, carry, places, x, ids, y, cuts, cuts_of_rows, head_shares,
+    leaves_out, states, hidden, gates, recurrent, values, row_values, carry, places, x, ids, y, cuts, cuts_of_rows,
+    head_shares,
 ):  # fmt: skip
     """Run all layers for one step, and the head; shares are runs of pieces, from one of ``cuts`` to the next.
 
@@ -134,7 +136,9 @@ def _step(  # type: ignore[no-untyped-def]
     for layer in range(L):
         old, new, below = layer * B, (L + layer) * B, (L + layer - 1) * B * P
         bias_of_layer, params_of_layer = bias[layer : layer + 1], params[layer : layer + 1]
-        from_zero = True  # as in a run of the layer: the product with a state of zeros is left out
+        from_zero = leaves_out[
+            layer
+        ]  # as in a run of the layer: the product with a state of zeros is left out
         for k in range(old * P, (old + B) * P):
             from_zero = from_zero and flat_hidden[k] == 0
         for phase in range(rows.size):
@@ -232,6 +236,7 @@ class _Kernels:
         one, two, three, integers, table = self._one, self._two, self._three, self._integers, self._table
         return types.void(
             integers, one, table, table, two, two, three, three, three, one, one,
+            types.Array(types.boolean, 1, "C"),
             three, two, three, three, three, three, three, table, two, integers, two, integers, integers, types.intp,
         )  # fmt: skip
 
@@ -297,6 +302,7 @@ class Frozen:
             np.concatenate([parameters_of(weights, H, dtype) for weights in layers]),
             scalars_of_run(plan, settings, dtype),
             np.zeros(self.outputs, dtype) if bias is None else np.array(bias), packed_head,
+            np.array([leaves_out_zeros(weights) for weights in layers]),
         )  # fmt: skip
         #: Multiply-adds that a row takes in a layer, and in the head.
         self.work = columns * max(self.inputs, P) + blocks.packed_size, P * self.outputs

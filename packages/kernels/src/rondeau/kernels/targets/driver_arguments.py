@@ -20,8 +20,10 @@ __all__ = [
     "bias_of_slots",
     "cuts_of_rows",
     "in_order",
+    "leaves_out_zeros",
     "parameters_of",
     "places_of",
+    "projected_mask",
     "recurrent_mask",
     "recurrent_weight",
     "scalars_of_run",
@@ -77,12 +79,28 @@ def recurrent_mask(plan: Schedule, layout: Layout, settings: Settings, H: int, d
     """Return the mask of recurrent dropout, (B, 1, H), where the cell has one."""
     if not plan.has_input("mask"):
         return np.empty((0, 1, H), dtype)
-    mask = buffers.empty((layout.batch_size, H), dtype)
+    return _mask(layout, settings, settings.dropout, H, dtype).reshape(-1, 1, H)
+
+
+def leaves_out_zeros(weights: Weights) -> bool:
+    """Return whether the recurrent product of zeros may be left out: it is zero unless a weight is no finite number."""
+    return weights.weight_hh is None or bool(np.isfinite(weights.weight_hh).all())
+
+
+def projected_mask(
+    weights: Weights, layout: Layout, settings: Settings, P: int, dtype: np.dtype[Any]
+) -> Array:
+    """Return the mask of recurrent dropout over the features of a projected first state, (B, P), or none."""
+    if weights.weight_hr is None or settings.feature_dropout == 0:
+        return np.empty((0, P), dtype)
+    return _mask(layout, settings, settings.feature_dropout, P, dtype)
+
+
+def _mask(layout: Layout, settings: Settings, rate: float, width: int, dtype: np.dtype[Any]) -> Array:
+    mask = buffers.empty((layout.batch_size, width), dtype)
     times = np.full(layout.batch_size, philox.CONSTANT_OVER_TIME)
-    philox.keep_mask(
-        mask, times, layout.origins, settings.key, settings.stream + MASK_STREAM, settings.dropout
-    )
-    return mask.reshape(-1, 1, H)
+    philox.keep_mask(mask, times, layout.origins, settings.key, settings.stream + MASK_STREAM, rate)
+    return mask
 
 
 def cuts_of_rows(program: Program, cuts: tuple[int, ...]) -> NDArray[np.int64]:

@@ -145,7 +145,10 @@ class WeightGradients:
         live = saved.layout.rows_after_first_step(saved.reverse) if saved.from_zero else slice(None)
         for operand in plan.operands:
             if operand.node is None:
-                value, rows = saved.first[saved.layout.before_rows(saved.reverse)][live][order], live
+                value, rows = saved.first[saved.layout.before_rows(saved.reverse)][live], live
+                if saved.keep.size:
+                    value = value * saved.keep[saved.layout.batch_rows[live]]
+                value = value[order]
             else:
                 value, rows = saved.values[:, plan.values.index(operand.node)][order], slice(None)
             parts = (

@@ -131,7 +131,12 @@ class _Step:
         given |= {("p", name): vector for name, vector in zip(cell.params, weights.params, strict=True)}
         given |= dict(self._settings.scalars)
         given["width", "H"] = float(H)
-        new = self._evaluate(cell.graph, given, states[0], t)
+        first = states[0]
+        if weights.weight_hr is not None and self._settings.feature_dropout > 0:
+            first = first * self._mask(
+                self._settings.feature_dropout, first.shape[0], first.shape[1], first.dtype
+            )
+        new = self._evaluate(cell.graph, given, first, t)
         # What is the same for all units gets the shape of the others.
         new = tuple(0.0 * x_part[:, :H] + value for value in new)
         if weights.weight_hr is not None:
@@ -183,12 +188,17 @@ class _Step:
     def _draw(self, kind: str, name: str, t: int, rows: int, dtype: Any) -> Any:
         """Return the random numbers of a step, or the mask of recurrent dropout."""
         settings, layout = self._settings, self._layout
+        if kind == "mask":
+            return self._mask(settings.dropout, rows, self._H, dtype)
         origins, units = layout.origins[:rows, None], np.arange(self._H)
-        if kind == "uniform":
-            stream = settings.stream + self._cell.states.index(name)
-            drawn = philox.uniforms(settings.key, stream, layout.begins[:rows, None] + t, origins, units)
-        else:
-            stream, rate = settings.stream + MASK_STREAM, settings.dropout
-            uniforms = philox.uniforms(settings.key, stream, philox.CONSTANT_OVER_TIME, origins, units)
-            drawn = np.where(uniforms >= rate, 1 / (1 - rate) if rate < 1 else 0.0, 0.0)
+        stream = settings.stream + self._cell.states.index(name)
+        drawn = philox.uniforms(settings.key, stream, layout.begins[:rows, None] + t, origins, units)
+        return self._functions.constant(drawn.astype(dtype))
+
+    def _mask(self, rate: float, rows: int, width: int, dtype: Any) -> Any:
+        """Return the mask of recurrent dropout."""
+        settings, origins, units = self._settings, self._layout.origins[:rows, None], np.arange(width)
+        stream = settings.stream + MASK_STREAM
+        uniforms = philox.uniforms(settings.key, stream, philox.CONSTANT_OVER_TIME, origins, units)
+        drawn = np.where(uniforms >= rate, 1 / (1 - rate) if rate < 1 else 0.0, 0.0)
         return self._functions.constant(drawn.astype(dtype))

@@ -111,4 +111,5 @@ def _single_step(saved: cpu_run.Saved, layout: Layout, at: NDArray[np.int64]) ->
         states=np.ascontiguousarray(saved.states[:, both]),
         hidden=saved.hidden[both] if saved.hidden.size else saved.hidden,
         mask=saved.mask[layout.batch_rows[at]] if saved.mask.size else saved.mask,
+        keep=saved.keep[layout.batch_rows[at]] if saved.keep.size else saved.keep,
     )

@@ -1,0 +1,293 @@
+"""Batches of a data set, in order or shuffled, read here or ahead by worker processes."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from ._checks import check_integer, check_is, check_iterable, check_number
+from ._dataset import checked_seed, read_batch, read_samples, reading
+from ._workers import Worker, WorkerDiedError, packed, refuse_within_import
+
+Task = tuple[int, list[Any]]  # the epoch, and the indices of a batch
+
+
+class DataLoader:
+    """Batches of a data set; each ``for`` loop over the loader is one epoch.
+
+    The order of an epoch depends on `seed` and the number of the epoch alone, and so do the samples where they draw
+    from :func:`sample_generator`: what is yielded is the same whatever the number of workers. A loop that is left early
+    ends its epoch, and its workers. The global generators of a worker (``random``, ``numpy.random``) are seeded by
+    `seed` and its number; draws from them do depend on the number of workers.
+
+    Worker processes are spawned: they import the main script anew, which must therefore keep what it does under
+    ``if __name__ == "__main__":``, and the data set and functions must be picklable. They pay where reading a sample
+    is slow; rows of an array are read faster without.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Anything with ``__len__`` and ``__getitem__``; see :class:`Dataset` for what more it may have.
+    batch_size : int
+        Samples a batch.
+    shuffle : bool
+        Draw a new order for every epoch.
+    sampler : iterable of index, optional
+        The order of an epoch, instead of `shuffle`. If it has ``set_epoch``, that is called first with the number
+        of the epoch, as it is for `batch_sampler`.
+    batch_sampler : iterable of list of index, optional
+        The batches of an epoch, such as :class:`BucketBatches`; instead of `batch_size`, `shuffle`, `sampler` and
+        `drop_last`.
+    num_workers : int
+        How many processes read. 0, the default: this one.
+    collate_fn : callable, optional
+        From a list of samples to a batch. Default: the data set's ``batch`` if it is a :class:`Dataset`,
+        else :func:`default_collate`.
+    drop_last : bool
+        Leave out a last batch that is not full. From here on, arguments are given by name.
+    timeout : float
+        Seconds to wait for a batch of a worker; 0 waits for ever.
+    worker_init_fn : callable, optional
+        Called in every worker with its number.
+    seed : int or numpy.random.Generator
+        Of orders and samples; a generator gives it by one draw.
+    prefetch_factor : int
+        How many batches each worker reads ahead.
+    persistent_workers : bool
+        Keep the workers between epochs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If arguments are of a wrong type or exclude each other, or (on iterating) what workers need is not picklable.
+
+    Examples
+    --------
+    >>> from rondeau.data import TensorDataset
+    >>> loader = DataLoader(TensorDataset(np.arange(5), np.arange(5) ** 2), batch_size=2)
+    >>> for x, y in loader:
+    ...     print(x, y)
+    [0 1] [0 1]
+    [2 3] [4 9]
+    [4] [16]
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        sampler: Iterable[Any] | None = None,
+        batch_sampler: Iterable[Sequence[Any]] | None = None,
+        num_workers: int = 0,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        *,
+        drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], Any] | None = None,
+        seed: int | np.random.Generator = 0,
+        prefetch_factor: int = 2,
+        persistent_workers: bool = False,
+    ) -> None:
+        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+            raise TypeError(f"dataset must have __len__ and __getitem__, got {type(dataset).__name__}")
+        for name, number, least in (
+            ("batch_size", batch_size, 1),
+            ("num_workers", num_workers, 0),
+            ("prefetch_factor", prefetch_factor, 1),
+        ):
+            check_integer(name, number)
+            if number < least:
+                raise ValueError(f"{name} must be at least {least}, got {number}")
+        check_number("timeout", timeout)
+        if timeout < 0:
+            raise ValueError(f"timeout must be 0 (none) or more seconds, got {timeout}")
+        for name, function in (("collate_fn", collate_fn), ("worker_init_fn", worker_init_fn)):
+            if function is not None and not callable(function):
+                raise TypeError(f"{name} must be callable, got {type(function).__name__}")
+        for name, indices in (("sampler", sampler), ("batch_sampler", batch_sampler)):
+            if indices is not None:
+                check_iterable(name, indices, "indices")
+        if sampler is not None and shuffle:
+            raise ValueError("sampler and shuffle exclude each other: the sampler is the order")
+        if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
+            raise ValueError(
+                "batch_sampler excludes batch_size, shuffle, sampler and drop_last: it gives whole batches"
+            )
+        if num_workers == 0 and (timeout or persistent_workers):
+            raise ValueError("timeout and persistent_workers need workers: give num_workers")
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.sampler = sampler
+        self.batch_sampler = batch_sampler
+        self.num_workers = num_workers
+        self.collate_fn = collate_fn
+        self.drop_last = drop_last
+        self.timeout = timeout
+        self.worker_init_fn = worker_init_fn
+        self.seed = checked_seed(seed)
+        self.prefetch_factor = prefetch_factor
+        self.persistent_workers = persistent_workers
+        self._epoch = 0
+        self._batch = 0  # batches of this epoch that were yielded
+        self._resumed = False
+        self._idle: list[Worker] = []  # workers kept for the next epoch
+
+    def __len__(self) -> int:
+        """Return the number of batches of an epoch."""
+        if self.batch_sampler is not None:
+            return len(self.batch_sampler)  # type: ignore[arg-type]  # its own TypeError says it has none
+        samples = len(self.dataset if self.sampler is None else self.sampler)  # type: ignore[arg-type]
+        return samples // self.batch_size if self.drop_last else -(-samples // self.batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the batches of the next epoch, or after :meth:`load_state_dict` the rest of that one."""
+        if self.num_workers:
+            refuse_within_import()
+        if self._batch and not self._resumed:
+            self._epoch += 1
+            self._batch = 0
+        self._resumed = False
+        epoch, first = self._epoch, self._batch
+        tasks = ((epoch, indices) for indices in islice(self._index_batches(epoch), first, None))
+        with closing(self._ahead(tasks) if self.num_workers else self._here(tasks)) as batches:
+            for count, batch in enumerate(batches, first + 1):
+                self._epoch, self._batch = epoch, count
+                yield batch
+        self._epoch, self._batch = epoch + 1, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Return where the loader stands, JSON-able: the epoch, and how many of its batches were yielded."""
+        return {**self._settings(), "seed": self.seed, "epoch": self._epoch, "batch": self._batch}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Stand where the loader stood that gave `state`: the next loop yields what would have come next there.
+
+        A `sampler` or `batch_sampler` must give the same order for the same epoch.
+
+        Raises
+        ------
+        ValueError
+            If that loader had another number of samples, another batch size, or dropped the last batch otherwise.
+        """
+        check_is("the state of a loader", state, Mapping)
+        expected = {**self._settings(), "seed": None, "epoch": None, "batch": None}
+        if state.keys() != expected.keys():
+            raise ValueError(f"expected the state of a loader with {sorted(expected)}, got {sorted(state)}")
+        for name, value in self._settings().items():
+            if state[name] != value:
+                raise ValueError(
+                    f"cannot resume: {name} is {value!r} here, but was {state[name]!r} in the state"
+                )
+        for name in ("seed", "epoch", "batch"):
+            check_integer(f"{name} in the state", state[name])
+            if state[name] < 0:
+                raise ValueError(f"expected a {name} of 0 or more in the state, got {state[name]}")
+        self.seed, self._epoch, self._batch = state["seed"], state["epoch"], state["batch"]
+        self._resumed = True
+
+    def _settings(self) -> dict[str, int]:
+        return {
+            "num_samples": len(self.dataset),
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "drop_last": self.drop_last,
+        }
+
+    def _index_batches(self, epoch: int) -> Iterator[list[Any]]:
+        chosen: Any = self.sampler if self.batch_sampler is None else self.batch_sampler
+        if hasattr(chosen, "set_epoch"):
+            chosen.set_epoch(epoch)
+        if self.batch_sampler is not None:
+            yield from (list(batch) for batch in self.batch_sampler)
+            return
+        if self.sampler is not None:
+            order = iter(self.sampler)
+        elif self.shuffle:
+            order = iter(np.random.default_rng((self.seed, epoch)).permutation(len(self.dataset)).tolist())
+        else:
+            order = iter(range(len(self.dataset)))
+        while batch := list(islice(order, self.batch_size)):
+            if len(batch) < self.batch_size and self.drop_last:
+                return
+            yield batch
+
+    def _here(self, tasks: Iterator[Task]) -> Generator[Any, None, None]:
+        for task in tasks:
+            yield _read(task, dataset=self.dataset, collate_fn=self.collate_fn, seed=self.seed)
+
+    def _ahead(self, tasks: Iterator[Task]) -> Generator[Any, None, None]:
+        """Yield what the workers make of the tasks, in the order of the tasks, which are dealt out in turn."""
+        workers, self._idle = self._idle, []
+        try:
+            if not workers:
+                job = packed(
+                    dataset=self.dataset,
+                    collate_fn=self.collate_fn,
+                    worker_init_fn=self.worker_init_fn,
+                    seed=self.seed,
+                    read=_read,
+                )
+                for number in range(self.num_workers):
+                    workers.append(Worker(number, job, self.seed))
+                if self.persistent_workers:
+                    weakref.finalize(self, _stop, workers)
+            for worker in workers:
+                while worker.outstanding:  # what a loop that was left early had asked for
+                    _drop_answer(worker, self.timeout)
+            asked = 0
+            for task in islice(tasks, self.num_workers * self.prefetch_factor):
+                workers[asked % len(workers)].ask(task)
+                asked += 1
+            answered = 0
+            while answered < asked:
+                worker = workers[answered % len(workers)]
+                batch = worker.answer(self.timeout)
+                answered += 1
+                for task in islice(tasks, 1):
+                    workers[asked % len(workers)].ask(task)
+                    asked += 1
+                yield batch
+        except (
+            GeneratorExit
+        ):  # the loop was left; persistent workers go on, and what they then send is dropped
+            kept = self.persistent_workers
+            raise
+        except BaseException:
+            kept = False
+            raise
+        else:
+            kept = self.persistent_workers
+        finally:
+            if kept and not self._idle:  # another loop over the same loader may have left its own
+                self._idle = workers
+            else:
+                _stop(workers)
+
+
+def _read(task: Task, *, dataset: Any, collate_fn: Callable[[list[Any]], Any] | None, seed: int) -> Any:
+    epoch, indices = task
+    with reading(seed, epoch):
+        if collate_fn is None:
+            return read_batch(dataset, indices)
+        return collate_fn(read_samples(dataset, indices))
+
+
+def _drop_answer(worker: Worker, timeout: float) -> None:
+    try:
+        worker.answer(timeout)
+    except (WorkerDiedError, TimeoutError):
+        raise
+    except Exception:
+        return  # an error of a batch that nobody waits for
+
+
+def _stop(workers: list[Worker]) -> None:
+    for worker in workers:
+        worker.stop()
