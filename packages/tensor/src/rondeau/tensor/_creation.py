@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from rondeau.tensor._arguments import array_of, count, number, shape_of
 from rondeau.tensor._autograd import Recorded
 from rondeau.tensor._devices import namespace
 from rondeau.tensor._dtypes import DEFAULT_FLOAT, as_dtype, default_for
-from rondeau.tensor._ops.shape import sizes
 from rondeau.tensor._tensor import Tensor
 
 
 def _made(array: Any, requires_grad: bool) -> Tensor:
     return Tensor(array, requires_grad=requires_grad)
-
-
-def _shape(shape: tuple[Any, ...]) -> tuple[int, ...]:
-    found = sizes(shape)
-    if any(not isinstance(n, (int, np.integer)) for n in found):
-        raise TypeError(f"a shape is made of integers, got {found}")
-    return found
 
 
 def tensor(
@@ -143,7 +137,7 @@ def zeros(
     >>> rt.zeros(2, 3).shape
     (2, 3)
     """
-    return _made(namespace(device).zeros(_shape(size), _float(dtype)), requires_grad)
+    return _made(namespace(device).zeros(shape_of(size), _float(dtype)), requires_grad)
 
 
 def ones(
@@ -170,7 +164,7 @@ def ones(
     >>> rt.ones(2).tolist()
     [1.0, 1.0]
     """
-    return _made(namespace(device).ones(_shape(size), _float(dtype)), requires_grad)
+    return _made(namespace(device).ones(shape_of(size), _float(dtype)), requires_grad)
 
 
 def empty(
@@ -197,7 +191,7 @@ def empty(
     >>> rt.empty(2, dtype="int64").dtype
     dtype('int64')
     """
-    return _made(namespace(device).empty(_shape(size), _float(dtype)), requires_grad)
+    return _made(namespace(device).empty(shape_of(size), _float(dtype)), requires_grad)
 
 
 def full(
@@ -230,9 +224,9 @@ def full(
     >>> rt.full((2,), 7).tolist()
     [7, 7]
     """
-    shape = (size,) if isinstance(size, int) else tuple(size)
-    found = default_for(np.asarray(fill_value)) if dtype is None else as_dtype(dtype)
-    return _made(namespace(device).full(shape, fill_value, found), requires_grad)
+    value = number(fill_value, "fill_value")
+    found = default_for(np.asarray(value)) if dtype is None else as_dtype(dtype)
+    return _made(namespace(device).full(shape_of((size,), "size"), value, found), requires_grad)
 
 
 def _float(dtype: DTypeLike | None) -> np.dtype[Any]:
@@ -240,7 +234,7 @@ def _float(dtype: DTypeLike | None) -> np.dtype[Any]:
 
 
 def _like(other: Tensor, dtype: DTypeLike | None) -> np.dtype[Any]:
-    return other._array.dtype if dtype is None else as_dtype(dtype)
+    return array_of(other).dtype if dtype is None else as_dtype(dtype)
 
 
 def zeros_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
@@ -263,7 +257,12 @@ def zeros_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: 
     >>> rt.zeros_like(rt.tensor([1, 2])).tolist()
     [0, 0]
     """
-    return zeros(other.shape, dtype=_like(other, dtype), device=other.device, requires_grad=requires_grad)
+    return zeros(
+        array_of(other, "other").shape,
+        dtype=_like(other, dtype),
+        device=other.device,
+        requires_grad=requires_grad,
+    )
 
 
 def ones_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
@@ -286,7 +285,12 @@ def ones_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: b
     >>> rt.ones_like(rt.tensor([5, 6])).tolist()
     [1, 1]
     """
-    return ones(other.shape, dtype=_like(other, dtype), device=other.device, requires_grad=requires_grad)
+    return ones(
+        array_of(other, "other").shape,
+        dtype=_like(other, dtype),
+        device=other.device,
+        requires_grad=requires_grad,
+    )
 
 
 def empty_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
@@ -309,7 +313,12 @@ def empty_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: 
     >>> rt.empty_like(rt.zeros(2, 3)).shape
     (2, 3)
     """
-    return empty(other.shape, dtype=_like(other, dtype), device=other.device, requires_grad=requires_grad)
+    return empty(
+        array_of(other, "other").shape,
+        dtype=_like(other, dtype),
+        device=other.device,
+        requires_grad=requires_grad,
+    )
 
 
 def full_like(
@@ -336,7 +345,11 @@ def full_like(
     [3.0, 3.0]
     """
     return full(
-        other.shape, fill_value, dtype=_like(other, dtype), device=other.device, requires_grad=requires_grad
+        array_of(other, "other").shape,
+        fill_value,
+        dtype=_like(other, dtype),
+        device=other.device,
+        requires_grad=requires_grad,
     )
 
 
@@ -373,8 +386,11 @@ def arange(
     """
     if end is None:
         start, end = 0, start
+    start, end, step = number(start, "start"), number(end, "end"), number(step, "step")
+    if not math.isfinite(end - start) or not step or not math.isfinite(step):
+        raise ValueError(f"arange needs finite ends and a step other than 0, got {start}, {end}, {step}")
     if dtype is None:
-        whole = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
+        whole = all(isinstance(v, int) for v in (start, end, step))
         found = np.dtype(np.int64) if whole else DEFAULT_FLOAT
     else:
         found = as_dtype(dtype)
@@ -414,6 +430,9 @@ def linspace(
     >>> rt.linspace(0, 1, 3).tolist()
     [0.0, 0.5, 1.0]
     """
+    start, end, steps = number(start, "start"), number(end, "end"), count(steps, "steps")
+    if not math.isfinite(end - start):
+        raise ValueError(f"linspace needs finite ends, got {start} and {end}")
     return _made(namespace(device).linspace(start, end, steps).astype(_float(dtype)), requires_grad)
 
 
@@ -448,4 +467,6 @@ def eye(
     >>> rt.eye(2).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     """
+    n = count(n, "n")
+    m = n if m is None else count(m, "m")
     return _made(namespace(device).eye(n, m, dtype=_float(dtype)), requires_grad)

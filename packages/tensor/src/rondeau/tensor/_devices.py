@@ -34,10 +34,13 @@ def namespace(device: str | None) -> ModuleType:
     >>> namespace("cpu").__name__
     'numpy'
     """
-    if device is None or device == "cpu":
+    if device is None:
         return np
-    if device == "cuda":
-        return _cupy()
+    if isinstance(device, str):  # an array would compare element by element
+        if device == "cpu":
+            return np
+        if device == "cuda":
+            return _cupy()
     raise ValueError(f"expected device 'cpu' or 'cuda', got {device!r}")
 
 
@@ -62,12 +65,10 @@ def device_of(array: Any) -> str:
 
 def move(array: Any, device: str) -> Any:
     """Return `array` on `device`: itself where it already lives there, else a copy."""
+    library = namespace(device)
     if device_of(array) == device:
-        namespace(device)
         return array
-    if device == "cpu":
-        return array.get()
-    return namespace(device).asarray(array)
+    return array.get() if library is np else library.asarray(array)
 
 
 _asarray = np.asarray

@@ -44,7 +44,12 @@ def as_dtype(dtype: DTypeLike) -> type_:
     TypeError
         If it is no boolean, integer or float of a width that tensors hold.
     """
-    found = np.dtype(dtype)
+    try:
+        found = np.dtype(dtype)
+    except (
+        Exception
+    ) as error:  # NumPy parses strings and classes: it may be anything from a TypeError to a SyntaxError
+        raise TypeError(f"expected a dtype such as 'float32' or np.int64, got {dtype!r}") from error
     supported = _SUPPORTED.get(found if found.isnative else found.newbyteorder("="))
     if supported is None:
         raise TypeError(

@@ -137,10 +137,7 @@ def in_place(operator: Callable[..., Tensor], ufunc: Any = None) -> Callable[...
             value = other._array if isinstance(other, Recorded) else other
             quick = not recording or (self._node is None and getattr(other, "_node", None) is None)
             if quick and (type(value) in (int, float) or getattr(value, "dtype", None) == array.dtype):
-                if (
-                    np.shape(value) != array.shape
-                    and np.broadcast_shapes(np.shape(value), array.shape) != array.shape
-                ):
+                if np.shape(value) != array.shape and not _fits(np.shape(value), array.shape):
                     raise RuntimeError(
                         _grown(name, np.broadcast_shapes(np.shape(value), array.shape), array.shape)
                     )
@@ -172,6 +169,13 @@ def in_place(operator: Callable[..., Tensor], ufunc: Any = None) -> Callable[...
     change.__name__ = change.__qualname__ = name + "_"
     change.__doc__ = f"Do `{name}` in place; see `rondeau.tensor.{name}`. Returns the tensor itself."
     return change
+
+
+def _fits(value: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether `value` broadcasts to `shape` itself."""
+    return len(value) <= len(shape) and all(
+        n in (1, m) for n, m in zip(reversed(value), reversed(shape), strict=False)
+    )
 
 
 def _grown(name: str, result: tuple[int, ...], shape: tuple[int, ...]) -> str:
@@ -206,7 +210,14 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
     given = value_for(self, value)
     if given._changes is not None and given._changes is self._changes:
         given = given.clone()  # reading and writing one memory
-    self._array[index] = given._array
+    try:
+        self._array[index] = given._array
+    except (IndexError, ValueError) as error:
+        kind = IndexError if isinstance(error, IndexError) else ValueError
+        raise kind(
+            f"cannot write a value of shape {given._array.shape} into a tensor of shape {self._array.shape} there: "
+            f"{error}"
+        ) from error
     if not modes.recording:
         mark_changed(self)
     elif self._node is None and given._node is None:
@@ -235,7 +246,7 @@ def copy(x: Tensor, other: Any) -> Tensor:
     """Return `other` broadcast to the shape of `x`, in its type."""
     given = value_for(x, other)
     shape = x._array.shape
-    if np.broadcast_shapes(given._array.shape, shape) != shape:
+    if not _fits(given._array.shape, shape):
         raise RuntimeError(_grown("copy", given._array.shape, shape))
     return record_broadcast(_OVERWRITE, np.broadcast_to(given._array, shape), (x, given))
 

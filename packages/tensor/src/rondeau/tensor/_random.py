@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rondeau.tensor._autograd import Recorded
+from rondeau.tensor._arguments import array_of, count, described, integer, number, shape_of
 from rondeau.tensor._devices import move
 from rondeau.tensor._dtypes import DEFAULT_FLOAT, as_dtype, float32
-from rondeau.tensor._ops.shape import sizes
+from rondeau.tensor._ops._operands import as_tensor
 from rondeau.tensor._tensor import Tensor
 
 
@@ -35,13 +35,11 @@ class Generator:
     """
 
     def __init__(self, seed: int | None = None) -> None:
-        self.numpy = np.random.Generator(np.random.PCG64(seed))
+        self.numpy = _stream(seed)
 
     def manual_seed(self, seed: int) -> Generator:
         """Start again from a seed, and return the generator itself."""
-        if seed < 0:
-            raise ValueError(f"a seed is an integer from 0, got {seed}")
-        self.numpy = np.random.Generator(np.random.PCG64(seed))
+        self.numpy = _stream(count(seed, "seed"))
         return self
 
     def get_state(self) -> dict[str, Any]:
@@ -68,6 +66,10 @@ class Generator:
                 f"got {state!r}"
             )
         self.numpy.bit_generator.state = state
+
+
+def _stream(seed: int | None) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(seed if seed is None else count(seed, "seed")))
 
 
 _default = Generator()
@@ -118,17 +120,23 @@ def manual_seed(seed: int) -> Generator:
 
 
 def _source(generator: Generator | None) -> np.random.Generator:
-    return (_default if generator is None else generator).numpy
+    if generator is None:
+        return _default.numpy
+    if not isinstance(generator, Generator):
+        raise TypeError(f"generator must be a Generator or None, got {described(generator)}")
+    return generator.numpy
 
 
 def _finished(array: Any, dtype: DTypeLike | None, device: str | None, requires_grad: bool) -> Tensor:
     found = DEFAULT_FLOAT if dtype is None else as_dtype(dtype)
-    return Tensor(move(np.asarray(array, found), device or "cpu"), requires_grad=requires_grad)
+    return Tensor(
+        move(np.asarray(array, found), "cpu" if device is None else device), requires_grad=requires_grad
+    )
 
 
 def _drawn_type(dtype: DTypeLike | None) -> Any:
     """Return the type to draw in: float32 directly, all else by way of float64."""
-    return np.float32 if dtype is None or np.dtype(dtype) == float32 else np.float64
+    return np.float32 if dtype is None or as_dtype(dtype) == float32 else np.float64
 
 
 def rand(
@@ -161,7 +169,7 @@ def rand(
     >>> rt.rand(2, 3).shape
     (2, 3)
     """
-    drawn = _source(generator).random(sizes(size), dtype=_drawn_type(dtype))
+    drawn = _source(generator).random(shape_of(size), dtype=_drawn_type(dtype))
     return _finished(drawn, dtype, device, requires_grad)
 
 
@@ -195,7 +203,7 @@ def randn(
     >>> rt.randn((4,)).shape
     (4,)
     """
-    drawn = _source(generator).standard_normal(sizes(size), dtype=_drawn_type(dtype))
+    drawn = _source(generator).standard_normal(shape_of(size), dtype=_drawn_type(dtype))
     return _finished(drawn, dtype, device, requires_grad)
 
 
@@ -239,11 +247,12 @@ def randint(
     """
     if size is None:
         low, high, size = 0, low, high  # type: ignore[assignment]
-    if size is None or not isinstance(high, (int, np.integer)):
+    if size is None or high is None:
         raise ValueError("randint is called as randint(high, size) or randint(low, high, size)")
+    low, high = integer(low, "low"), integer(high, "high")
     if high <= low:
         raise ValueError(f"randint: no integer from {low} to {high} - 1")
-    drawn = _source(generator).integers(low, high, tuple(size))
+    drawn = _source(generator).integers(low, high, shape_of((size,), "size"))
     return _finished(drawn, np.int64 if dtype is None else dtype, device, False)
 
 
@@ -268,7 +277,7 @@ def randperm(n: int, *, generator: Generator | None = None, device: str | None =
     >>> sorted(rt.randperm(4).tolist())
     [0, 1, 2, 3]
     """
-    return _finished(_source(generator).permutation(n), np.int64, device, False)
+    return _finished(_source(generator).permutation(count(n, "n")), np.int64, device, False)
 
 
 def normal(
@@ -308,9 +317,10 @@ def normal(
     >>> rt.normal(5.0, 0.0, (2,)).tolist()
     [5.0, 5.0]
     """
+    mean, std = number(mean, "mean"), number(std, "std")
     if std < 0:
         raise ValueError(f"normal: std must not be negative, got {std}")
-    return randn(*size, generator=generator, dtype=dtype, device=device) * std + mean
+    return randn(*shape_of((size,), "size"), generator=generator, dtype=dtype, device=device) * std + mean
 
 
 def rand_like(other: Tensor, *, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
@@ -333,7 +343,11 @@ def rand_like(other: Tensor, *, generator: Generator | None = None, requires_gra
     (2, 3)
     """
     return rand(
-        *other.shape, generator=generator, dtype=other.dtype, device=other.device, requires_grad=requires_grad
+        *array_of(other, "other").shape,
+        generator=generator,
+        dtype=other.dtype,
+        device=other.device,
+        requires_grad=requires_grad,
     )
 
 
@@ -357,7 +371,11 @@ def randn_like(other: Tensor, *, generator: Generator | None = None, requires_gr
     (2, 3)
     """
     return randn(
-        *other.shape, generator=generator, dtype=other.dtype, device=other.device, requires_grad=requires_grad
+        *array_of(other, "other").shape,
+        generator=generator,
+        dtype=other.dtype,
+        device=other.device,
+        requires_grad=requires_grad,
     )
 
 
@@ -386,7 +404,7 @@ def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:
     >>> rt.bernoulli(rt.tensor([0.0, 1.0])).tolist()
     [0.0, 1.0]
     """
-    array = p._array
+    array = array_of(p)
     if not np.all((array >= 0) & (array <= 1)):
         raise ValueError("bernoulli needs probabilities from 0 to 1")
     return _finished(_source(generator).random(array.shape) < array, array.dtype, p.device, False)
@@ -423,7 +441,11 @@ def multinomial(
     >>> rt.multinomial(rt.tensor([0.0, 1.0, 0.0]), 2, replacement=True).tolist()
     [1, 1]
     """
-    weights = np.atleast_2d(p._array if isinstance(p, Recorded) else np.asarray(p)).astype(np.float64)
+    num_samples = count(num_samples, "num_samples")
+    given = as_tensor(p)._array
+    if given.ndim not in (1, 2):
+        raise ValueError(f"multinomial needs weights of shape (n,) or (rows, n), got shape {given.shape}")
+    weights = np.atleast_2d(given).astype(np.float64)
     totals = weights.sum(axis=-1, keepdims=True)
     if not (np.all(weights >= 0) and np.all(np.isfinite(totals)) and np.all(totals > 0)):
         raise ValueError("multinomial needs weights that are finite, not negative and not all zero")
@@ -438,4 +460,4 @@ def multinomial(
             for row, total in zip(weights, totals, strict=True)
         ]
     )
-    return _finished(drawn if p.ndim == 2 else drawn[0], np.int64, None, False)
+    return _finished(drawn if given.ndim == 2 else drawn[0], np.int64, None, False)

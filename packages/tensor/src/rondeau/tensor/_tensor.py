@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rondeau.tensor import _autograd, _inplace
+from rondeau.tensor._arguments import array_of, number, plain_array, shape_of
 from rondeau.tensor._autograd import Node, Op, Recorded, is_leaf_node, leaf_node, modes, record, wrap
-from rondeau.tensor._devices import device_of, move, namespace
+from rondeau.tensor._devices import as_array, device_of, move, namespace
 from rondeau.tensor._dtypes import as_dtype, default_for, float32, float64, int64
 from rondeau.tensor._dtypes import bool as bool_
 from rondeau.tensor._hooks import RemovableHandle
@@ -41,7 +42,7 @@ def clone(x: Tensor) -> Tensor:
     >>> rt.clone(rt.tensor([1.0])).tolist()
     [1.0]
     """
-    return record(_CLONE, x._array.copy(), (x,))
+    return record(_CLONE, array_of(x).copy(), (x,))
 
 
 class Tensor(Recorded):
@@ -198,7 +199,13 @@ class Tensor(Recorded):
     def size(self, dim: int) -> int: ...
     def size(self, dim: int | None = None) -> int | tuple[int, ...]:
         """Return the shape, or the size of one dimension."""
-        return self._array.shape if dim is None else self._array.shape[dim]  # type: ignore[no-any-return]
+        shape: tuple[int, ...] = self._array.shape
+        if dim is None:
+            return shape
+        axis = reduce.normalize_dim(dim, len(shape))
+        if not shape:
+            raise IndexError("size(dim) of a tensor without dimensions: it has no sizes")
+        return shape[axis]
 
     def dim(self) -> int:
         """Return the number of dimensions."""
@@ -317,7 +324,7 @@ class Tensor(Recorded):
 
     def type_as(self, other: Tensor) -> Tensor:
         """Return the tensor in the type of another."""
-        return cast(self, other._array.dtype)
+        return cast(self, array_of(other, "other").dtype)
 
     def contiguous(self) -> Tensor:
         """Return the tensor with its elements in order in memory; itself if they are so."""
@@ -448,8 +455,8 @@ class Tensor(Recorded):
             raise TypeError("iteration over a tensor without dimensions; use .item()")
         return iter(shapes.unbind(self))
 
-    def __contains__(self, value: object) -> Bool:
-        return bool(np.any(self._array == (value._array if isinstance(value, Recorded) else value)))
+    def __contains__(self, value: Any) -> Bool:
+        return bool(np.any(comparison.eq(self, value)._array))
 
     def __bool__(self) -> Bool:
         if self._array.size != 1:
@@ -687,15 +694,15 @@ class Tensor(Recorded):
 
     def view_as(self, other: Tensor) -> Tensor:
         """Return the same memory in the shape of another tensor."""
-        return self.view(other._array.shape)
+        return self.view(array_of(other, "other").shape)
 
     def expand_as(self, other: Tensor) -> Tensor:
         """Return the tensor expanded to the shape of another."""
-        return shapes.expand(self, other._array.shape)
+        return shapes.expand(self, array_of(other, "other").shape)
 
     def reshape_as(self, other: Tensor) -> Tensor:
         """Return the tensor in the shape of another."""
-        return shapes.reshape(self, other._array.shape)
+        return shapes.reshape(self, array_of(other, "other").shape)
 
     # parts and products
     index_select = indexing.index_select
@@ -743,6 +750,7 @@ class Tensor(Recorded):
 
     def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """Add ``alpha * other`` in place; see `rondeau.tensor.add`. Returns the tensor itself."""
+        alpha = number(alpha, "alpha")
         return self._plus_(other if alpha == 1 else other * alpha)
 
     __iadd__ = add_
@@ -755,6 +763,7 @@ class Tensor(Recorded):
         """Fill with numbers drawn uniformly from [low, high), from `generator` or the default one."""
         from rondeau.tensor._random import rand
 
+        low, high = number(low, "low"), number(high, "high")
         drawn = rand(*self.shape, generator=generator, dtype=self.dtype, device=self.device)
         return self.copy_(drawn * (high - low) + low)
 
@@ -762,16 +771,17 @@ class Tensor(Recorded):
         """Fill with numbers drawn from a normal distribution, from `generator` or the default one."""
         from rondeau.tensor._random import randn
 
+        mean, std = number(mean, "mean"), number(std, "std")
         drawn = randn(*self.shape, generator=generator, dtype=self.dtype, device=self.device)
         return self.copy_(drawn * std + mean)
 
     def new_zeros(self, *size: Any) -> Tensor:
         """Return zeros of a shape, in the type and on the device of this tensor."""
-        return wrap(namespace(self.device).zeros(shapes.sizes(size), self._array.dtype))
+        return wrap(namespace(self.device).zeros(shape_of(size), self._array.dtype))
 
     def new_ones(self, *size: Any) -> Tensor:
         """Return ones of a shape, in the type and on the device of this tensor."""
-        return wrap(namespace(self.device).ones(shapes.sizes(size), self._array.dtype))
+        return wrap(namespace(self.device).ones(shape_of(size), self._array.dtype))
 
 
 def _is_array(value: Any) -> bool:
@@ -798,14 +808,9 @@ def _as_data(data: Any, dtype: DTypeLike | None, device: str | None) -> Any:
     elif isinstance(data, np.generic):
         array = np.asarray(data)
     elif _is_array(data):
-        array = data
+        array = as_array(data)  # of NumPy's own class: a subclass may index and compare by other rules
     else:
-        array = np.asarray(_plain(data))
-        if array.dtype.kind not in "biuf":
-            raise TypeError(
-                f"a tensor is made of numbers: got {type(data).__name__} that NumPy reads as {array.dtype}"
-                + (" (rows of different lengths?)" if array.dtype.kind == "O" else "")
-            )
+        array = plain_array(_plain(data))
         if dtype is None:
             dtype = default_for(array)
     wanted = as_dtype(array.dtype if dtype is None else dtype)

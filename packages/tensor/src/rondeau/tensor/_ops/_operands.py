@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.tensor._arguments import array_of, no_tensor, plain_array, undefined
 from rondeau.tensor._autograd import Changes, Node, Op, Recorded, modes, record, wrap
 from rondeau.tensor._dtypes import (
     DEFAULT_FLOAT,
@@ -38,7 +39,7 @@ def _astype(g: Any, dtype: Any) -> Any:
 
 def cast(x: Tensor, dtype: np.dtype[Any]) -> Tensor:
     """Return `x` in another type; `x` itself where it already has it."""
-    before = x._array.dtype
+    before = array_of(x).dtype
     if before == dtype:
         return x
     if dtype.kind != "f":
@@ -47,22 +48,29 @@ def cast(x: Tensor, dtype: np.dtype[Any]) -> Tensor:
 
 
 def as_tensor(value: Any) -> Tensor:
-    """Return an operand as a tensor: tensors as they are, arrays shared, Python numbers in the default types."""
+    """Return an operand as a tensor: tensors as they are, arrays shared, Python numbers in the default types.
+
+    Raises
+    ------
+    TypeError
+        If it is made of no numbers.
+    ValueError
+        For nested lists whose rows differ in length.
+    """
     if isinstance(value, Recorded):
         return value  # type: ignore[return-value]
     if isinstance(value, np.ndarray):
-        return wrap(value if value.dtype.isnative else value.astype(as_dtype(value.dtype)))
-    array = np.asarray(value)
+        native = value.dtype.isnative and value.dtype.kind in "biuf"
+        return wrap(value if native else value.astype(as_dtype(value.dtype)))
+    array = plain_array(value)
     if isinstance(value, np.generic):
         return wrap(array)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"expected a Tensor, an array or a number, got {type(value).__name__}")
     return wrap(array.astype(DEFAULT_FLOAT) if array.dtype.kind == "f" else array)
 
 
 def as_float(x: Tensor) -> Tensor:
     """Return `x`, integers and booleans as float32: what functions with a fractional result work on."""
-    return x if x._array.dtype.kind == "f" else cast(x, DEFAULT_FLOAT)
+    return x if array_of(x).dtype.kind == "f" else cast(x, DEFAULT_FLOAT)
 
 
 def pair(a: Any, b: Any) -> tuple[Any, Any]:
@@ -94,7 +102,10 @@ def unary(vjp: Callable[[Any, Any, Any], Any]) -> Callable[[Callable[[Any], Any]
 
         @functools.wraps(forward)
         def operator(x: Tensor) -> Tensor:
-            array = x._array
+            try:
+                array = x._array
+            except AttributeError:
+                raise no_tensor(x) from None
             dtype = array.dtype
             if dtype is not float32 and dtype is not float64 and dtype.kind != "f":
                 x = cast(x, DEFAULT_FLOAT)
@@ -155,7 +166,10 @@ def binary(
                 if fractional:
                     a, b = as_float(a), as_float(b)
                 x, y = a._array, b._array
-            result = wrap(local.quiet(forward, x, y))
+            try:
+                result = wrap(local.quiet(forward, x, y))
+            except (TypeError, OverflowError) as error:
+                raise undefined(forward.__name__, x, y) from error
             parent_a, parent_b = a._node, b._node
             if (parent_a is not None or parent_b is not None) and local.recording:
                 record_pair(result, a, b, parent_a, parent_b)
@@ -171,14 +185,17 @@ def binary(
             if fractional:
                 a = as_float(a) if isinstance(a, Recorded) else a  # type: ignore[arg-type]
                 b = as_float(b) if isinstance(b, Recorded) else b  # type: ignore[arg-type]
-            if isinstance(a, Recorded):
-                result = wrap(local.quiet(forward, a._array, b))
-                if a._node is not None and local.recording:
-                    record_pair(result, a, b, a._node, None)
-            else:
-                result = wrap(local.quiet(forward, a, b._array))
-                if b._node is not None and local.recording:
-                    record_pair(result, a, b, None, b._node)
+            try:
+                if isinstance(a, Recorded):
+                    result = wrap(local.quiet(forward, a._array, b))
+                    if a._node is not None and local.recording:
+                        record_pair(result, a, b, a._node, None)
+                else:
+                    result = wrap(local.quiet(forward, a, b._array))
+                    if b._node is not None and local.recording:
+                        record_pair(result, a, b, None, b._node)
+            except (TypeError, OverflowError) as error:
+                raise undefined(forward.__name__, a, b) from error
             return result
 
         return operator
@@ -191,7 +208,11 @@ def predicate(forward: Callable[[Any], Any]) -> Unary:
 
     @functools.wraps(forward)
     def operator(x: Tensor) -> Tensor:
-        return wrap(modes.quiet(forward, x._array))
+        array = array_of(x)
+        try:
+            return wrap(modes.quiet(forward, array))
+        except (TypeError, OverflowError) as error:
+            raise undefined(forward.__name__, array) from error
 
     return operator
 
@@ -205,7 +226,10 @@ def comparison(forward: Callable[[Any, Any], Any]) -> Binary:
             a, b = pair(a, b)
         x = a._array if isinstance(a, Recorded) else a
         y = b._array if isinstance(b, Recorded) else b
-        return wrap(modes.quiet(forward, x, y))
+        try:
+            return wrap(modes.quiet(forward, x, y))
+        except (TypeError, OverflowError) as error:
+            raise undefined(forward.__name__, x, y) from error
 
     return operator
 

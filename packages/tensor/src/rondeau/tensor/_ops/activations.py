@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.tensor._arguments import array_of, number
 from rondeau.tensor._autograd import Op, Recorded, modes, record
 from rondeau.tensor._ops._erf import erf_array
 from rondeau.tensor._ops._operands import as_float, constant
@@ -36,7 +37,8 @@ def relu(x: Tensor) -> Tensor:
     >>> rt.relu(rt.tensor([-1.0, 2.0])).tolist()
     [0.0, 2.0]
     """
-    return record(_RELU, np.maximum(x._array, constant(0, x._array)), (x,))
+    array = array_of(x)
+    return record(_RELU, np.maximum(array, constant(0, array)), (x,))
 
 
 _LEAKY_RELU = Op("leaky_relu", lambda g, _out, x, slope: np.where(np.greater(x, 0), g, g * slope))
@@ -64,6 +66,7 @@ def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
     """
     x = as_float(x)
     a = x._array
+    negative_slope = number(negative_slope, "negative_slope")
     return record(_LEAKY_RELU, modes.quiet(_leaky, a, negative_slope), (x,), negative_slope)
 
 
@@ -122,11 +125,11 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     """
     x = as_float(x)
     a = x._array
+    if not isinstance(approximate, str) or approximate not in ("none", "tanh"):
+        raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
     if approximate == "none":
         return record(_GELU, modes.quiet(_gelu, a), (x,))
-    if approximate == "tanh":
-        return record(_GELU_TANH, modes.quiet(_gelu_tanh, a), (x,))
-    raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
+    return record(_GELU_TANH, modes.quiet(_gelu_tanh, a), (x,))
 
 
 def _gelu(a: Any) -> Any:
@@ -169,6 +172,7 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     ['0.6931', '100.0000']
     """
     x = as_float(x)
+    beta, threshold = number(beta, "beta"), number(threshold, "threshold")
     return record(_SOFTPLUS, modes.quiet(_softplus, x._array, beta, threshold), (x,), beta, threshold)
 
 

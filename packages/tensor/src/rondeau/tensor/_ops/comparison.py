@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.tensor._arguments import array_of, number
 from rondeau.tensor._ops._operands import as_tensor, comparison, predicate
 
 if TYPE_CHECKING:
@@ -377,7 +379,7 @@ def equal(a: Tensor, b: Tensor) -> bool:
     >>> rt.equal(rt.tensor([1, 2]), rt.tensor([1, 2]))
     True
     """
-    return bool(np.array_equal(a._array, b._array))
+    return bool(np.array_equal(array_of(a), array_of(b, "other")))
 
 
 def allclose(a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
@@ -401,4 +403,7 @@ def allclose(a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal
     True
     """
     x, y = as_tensor(a)._array, as_tensor(b)._array
+    rtol, atol = float(number(rtol, "rtol")), float(number(atol, "atol"))
+    if not (0 <= rtol < math.inf and 0 <= atol < math.inf):
+        raise ValueError(f"allclose needs rtol and atol that are finite and not negative, got {rtol}, {atol}")
     return bool(np.allclose(x, y, rtol=rtol, atol=atol, equal_nan=equal_nan))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.tensor._arguments import array_of, number, plain_array, undefined
 from rondeau.tensor._autograd import Op, Recorded, modes, record, record_broadcast, wrap
 from rondeau.tensor._ops._erf import erf_array
 from rondeau.tensor._ops._operands import as_tensor, binary, cast, comparison, constant, pair, unary
@@ -281,7 +282,11 @@ def neg(x: Tensor) -> Tensor:
     >>> rt.neg(rt.tensor([1, -2])).tolist()
     [-1, 2]
     """
-    return record(_NEG, np.negative(x._array), (x,))
+    array = array_of(x)
+    try:
+        return record(_NEG, np.negative(array), (x,))
+    except TypeError as error:
+        raise undefined("neg", array) from error
 
 
 def positive(x: Tensor) -> Tensor:
@@ -301,6 +306,7 @@ def positive(x: Tensor) -> Tensor:
     >>> rt.positive(rt.tensor(1.0)).item()
     1.0
     """
+    array_of(x)
     return x
 
 
@@ -325,7 +331,7 @@ def abs(x: Tensor) -> Tensor:
     >>> rt.abs(rt.tensor([-1.5, 2.0])).tolist()
     [1.5, 2.0]
     """
-    return record(_ABS, np.abs(x._array), (x,))
+    return record(_ABS, np.abs(array_of(x)), (x,))
 
 
 # --------------------------------------------------------------------------------- functions of one variable
@@ -528,7 +534,8 @@ def square(x: Tensor) -> Tensor:
     >>> rt.square(rt.tensor([3, 4])).tolist()
     [9, 16]
     """
-    return record(_SQUARE, modes.quiet(np.multiply, x._array, x._array), (x,))
+    array = array_of(x)
+    return record(_SQUARE, modes.quiet(np.multiply, array, array), (x,))
 
 
 @unary(lambda g, _out, x: g * np.cos(x))
@@ -652,7 +659,11 @@ _STEP = Op("step", lambda g, _out, _x: g * 0)
 
 def _flat(function: Any, x: Tensor) -> Tensor:
     """Apply a function whose derivative is zero everywhere but at jumps."""
-    return record(_STEP, function(x._array), (x,))
+    array = array_of(x)
+    try:
+        return record(_STEP, function(array), (x,))
+    except TypeError as error:
+        raise undefined(function.__name__, array) from error
 
 
 def sign(x: Tensor) -> Tensor:
@@ -736,7 +747,7 @@ def round(x: Tensor) -> Tensor:
     >>> rt.round(rt.tensor([0.5, 1.5, 2.6])).tolist()
     [0.0, 2.0, 3.0]
     """
-    return _flat(np.rint if x._array.dtype.kind == "f" else np.positive, x)
+    return _flat(np.rint if array_of(x).dtype.kind == "f" else np.positive, x)
 
 
 def _inside(x: Any, low: Any, high: Any) -> Any:
@@ -781,7 +792,8 @@ def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if isinstance(min, (Recorded, np.ndarray)) or isinstance(max, (Recorded, np.ndarray)):
         bounded = x if min is None else where(less(x, min), min, x)
         return bounded if max is None else where(greater(bounded, max), max, bounded)
-    if x._array.dtype.kind != "f":
+    min, max = (limit if limit is None else number(limit, "a limit of clamp") for limit in (min, max))
+    if array_of(x).dtype.kind != "f":
         for limit in (min, max):
             if limit is not None:
                 x = pair(x, limit)[0]
@@ -827,7 +839,7 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     >>> rt.where(x > 0, x, 0).tolist()
     [0.0, 2.0]
     """
-    mask = condition._array if isinstance(condition, Recorded) else np.asarray(condition)
+    mask = condition._array if isinstance(condition, Recorded) else plain_array(condition)
     if mask.dtype.kind != "b":
         raise TypeError(
             f"where needs a boolean condition, got {mask.dtype}: compare first, e.g. condition != 0"
@@ -869,6 +881,7 @@ def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
     >>> rt.masked_fill(rt.tensor([1.0, 2.0]), rt.tensor([True, False]), float("-inf")).tolist()
     [-inf, 2.0]
     """
-    if np.ndim(value._array if isinstance(value, Recorded) else value):
+    given = as_tensor(value)
+    if given._array.ndim:
         raise ValueError("masked_fill needs a number or a tensor of zero dimensions; for more use where()")
-    return where(mask, cast(as_tensor(value), x._array.dtype), x)
+    return where(mask, cast(given, array_of(x).dtype), x)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels import scatter
+from rondeau.tensor._arguments import array_of, integer, plain_array
 from rondeau.tensor._autograd import Op, Recorded, record, record_view, wrap
 from rondeau.tensor._ops._operands import as_tensor, cast
 from rondeau.tensor._ops.elementwise import add
@@ -27,7 +28,7 @@ def _part(index: Any) -> Any:
     if isinstance(index, Recorded):
         index = index._array
     elif isinstance(index, list):
-        index = np.asarray([_part(i) for i in index]) if index else np.zeros(0, np.int64)
+        index = plain_array([_part(i) for i in index]) if index else np.zeros(0, np.int64)
     elif isinstance(index, range):
         index = np.asarray(index)
     if isinstance(index, (np.ndarray, np.generic)):
@@ -204,7 +205,8 @@ def getitem(x: Tensor, index: Any) -> Tensor:
         return record(_TAKE, array[index], (x,), index, array.shape)
     result = array[index]
     if type(result) is not np.ndarray:
-        index = (*index, ...) if isinstance(index, tuple) else (index, ...)
+        whole = index if isinstance(index, tuple) else (index,)
+        index = whole if ... in whole else (*whole, ...)
         result = array[index]
     return record_view(_SLICE, result, x, partial(_show_part, index), index, array.shape)
 
@@ -257,7 +259,7 @@ def index_select(x: Tensor, dim: int, index: Any) -> Tensor:
     >>> rt.index_select(rt.tensor([[1, 2], [3, 4]]), 1, rt.tensor([1, 1])).tolist()
     [[2, 2], [4, 4]]
     """
-    axis = normalize_dim(dim, x._array.ndim)
+    axis = normalize_dim(dim, array_of(x).ndim)
     found = _index_array("index_select", index, x._array.shape[axis] if x._array.ndim else 1)
     if found.ndim > 1:
         raise ValueError(f"index_select needs an index of one dimension, got shape {found.shape}")
@@ -304,7 +306,7 @@ def gather(x: Tensor, dim: int, index: Any) -> Tensor:
     >>> rt.gather(rt.tensor([[1.0, 2.0], [3.0, 4.0]]), 1, rt.tensor([[1], [0]])).tolist()
     [[2.0], [3.0]]
     """
-    shape = x._array.shape
+    shape = array_of(x).shape
     axis = normalize_dim(dim, len(shape))
     found = _index_array("gather", index, shape[axis] if shape else 1)
     _check_along("gather", found.shape, shape, axis)
@@ -351,11 +353,11 @@ def scatter_add(x: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
     >>> rt.scatter_add(rt.zeros(3), 0, rt.tensor([0, 0, 2]), rt.ones(3)).tolist()
     [2.0, 0.0, 1.0]
     """
-    shape = x._array.shape
+    shape = array_of(x).shape
     axis = normalize_dim(dim, len(shape))
     found = _index_array("scatter_add", index, shape[axis] if shape else 1)
     _check_along("scatter_add", found.shape, shape, axis)
-    _check_along("scatter_add", found.shape, src._array.shape, -1)
+    _check_along("scatter_add", found.shape, array_of(src, "src").shape, -1)
     part = getitem(src, tuple(slice(n) for n in found.shape))
     return add(x, part if not shape else _scatter(part, _grid(found, axis), shape))
 
@@ -392,14 +394,15 @@ def index_add(x: Tensor, dim: int, index: Any, source: Tensor) -> Tensor:
     >>> rt.index_add(rt.zeros(2, 1), 0, rt.tensor([1, 1]), rt.ones(2, 1)).tolist()
     [[0.0], [2.0]]
     """
-    shape = x._array.shape
+    shape = array_of(x).shape
     axis = normalize_dim(dim, len(shape))
     found = _index_array("index_add", index, shape[axis] if shape else 1)
     wanted = (*shape[:axis], found.size, *shape[axis + 1 :])
-    if not shape or found.ndim != 1 or source._array.shape != wanted:
+    came = array_of(source, "source").shape
+    if not shape or found.ndim != 1 or came != wanted:
         raise ValueError(
             f"index_add: with a tensor of shape {shape} and an index of shape {found.shape} along dimension {axis} the "
-            f"source should have shape {wanted}, and all three one dimension or more; got {source._array.shape}"
+            f"source should have shape {wanted}, and all three one dimension or more; got {came}"
         )
     where = found if axis == 0 else (*(slice(None),) * axis, found)
     return add(x, _scatter(source, where, shape))
@@ -442,7 +445,7 @@ def masked_select(x: Tensor, mask: Any) -> Tensor:
         raise TypeError(
             f"masked_select needs a boolean mask, got {array.dtype}: compare first, e.g. mask != 0"
         )
-    shape = np.broadcast_shapes(array.shape, x._array.shape)
+    shape = np.broadcast_shapes(array.shape, array_of(x).shape)
     return getitem(x.expand(shape), np.broadcast_to(array, shape))
 
 
@@ -464,7 +467,7 @@ def nonzero(x: Tensor) -> Tensor:
     >>> rt.nonzero(rt.tensor([0, 3, 4])).tolist()
     [[1], [2]]
     """
-    return wrap(np.argwhere(x._array))
+    return wrap(np.argwhere(array_of(x)))
 
 
 # ------------------------------------------------------------------------------------------------- ordering
@@ -490,7 +493,7 @@ def argsort(x: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
     >>> rt.argsort(rt.tensor([3.0, 1.0, 2.0])).tolist()
     [1, 2, 0]
     """
-    array = x._array
+    array = array_of(x)
     if array.ndim == 0:
         return wrap(np.zeros((), np.int64))
     axis = normalize_dim(dim, array.ndim)
@@ -548,7 +551,8 @@ def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True) -> ValuesIndice
     >>> rt.topk(rt.tensor([3.0, 1.0, 2.0]), 2).indices.tolist()
     [0, 2]
     """
-    axis = normalize_dim(dim, x._array.ndim)
+    axis = normalize_dim(dim, array_of(x).ndim)
+    k = integer(k, "k")
     size = x._array.shape[axis] if x._array.ndim else 1
     if not 0 <= k <= size:
         raise ValueError(f"topk: k must be between 0 and the size {size} of dim {dim}, got {k}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels import product
+from rondeau.tensor._arguments import array_of, described
 from rondeau.tensor._autograd import Op, Recorded, record
 from rondeau.tensor._dtypes import float32, float64
 from rondeau.tensor._ops._operands import as_tensor, pair
@@ -116,8 +117,9 @@ def matmul(a: Any, b: Any) -> Tensor:
 
 
 def _checked(name: str, x: Any, ndim: int) -> None:
-    if x._array.ndim != ndim:
-        raise ValueError(f"{name} needs a tensor of {ndim} dimensions here, got shape {x._array.shape}")
+    shape = array_of(x).shape
+    if len(shape) != ndim:
+        raise ValueError(f"{name} needs a tensor of {ndim} dimensions here, got shape {shape}")
 
 
 def mm(a: Tensor, b: Tensor) -> Tensor:
@@ -378,7 +380,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
         Labels of the dimensions of each operand, separated by commas, and after ``->`` of the result; labels that
         it lacks are summed. ``...`` stands for further dimensions, which broadcast. Without ``->`` the result has
         those labels that occur once, in alphabetical order. A label that repeats within an operand takes its diagonal.
-    *operands : Tensor
+    *operands : Tensor or ndarray
         Of one type.
 
     Returns
@@ -387,6 +389,8 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 
     Raises
     ------
+    TypeError
+        If the equation is no string, or an operand no tensor.
     ValueError
         If equation and shapes do not fit.
 
@@ -396,10 +400,13 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     >>> rt.einsum("ij,kj->ik", rt.tensor([[1.0, 2.0]]), rt.tensor([[3.0, 4.0]])).tolist()
     [[11.0]]
     """
+    if not isinstance(equation, str):
+        raise TypeError(f"einsum: equation must be str such as 'ij,jk->ik', got {described(equation)}")
     if len(operands) == 1 and isinstance(operands[0], (tuple, list)):
         operands = tuple(operands[0])
     if not operands:
         raise ValueError("einsum needs at least one operand")
+    operands = tuple([as_tensor(x) for x in operands])
     labelled, output = _parse(equation, [x._array.ndim for x in operands])
     terms = [_diagonals(x, labels) for x, labels in zip(operands, labelled, strict=True)]
     x, labels = terms[0]

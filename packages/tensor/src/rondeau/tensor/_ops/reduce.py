@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
+from rondeau.tensor._arguments import array_of, integer, number
 from rondeau.tensor._autograd import Op, Recorded, modes, record, wrap
 from rondeau.tensor._dtypes import as_dtype, int64
 from rondeau.tensor._ops._operands import as_float, cast
@@ -32,12 +33,14 @@ def normalize_dims(dim: Dims, ndim: int) -> tuple[int, ...]:
     ------
     IndexError
         For a dimension that a tensor of `ndim` dimensions does not have.
+    TypeError
+        If they are no integers.
     ValueError
         For a dimension that is named twice.
     """
-    if dim is None or dim == ():
+    if dim is None or (isinstance(dim, tuple) and not dim):
         return tuple(range(ndim))
-    dims = (dim,) if isinstance(dim, (int, np.integer)) else tuple(dim)
+    dims = tuple(dim) if isinstance(dim, (tuple, list, range)) else (dim,)
     found = sorted(normalize_dim(d, ndim) for d in dims)
     if len(set(found)) != len(found):
         raise ValueError(
@@ -53,8 +56,12 @@ def normalize_dim(dim: int, ndim: int) -> int:
     ------
     IndexError
         For a dimension that a tensor of `ndim` dimensions does not have.
+    TypeError
+        If it is no integer.
     """
     size = ndim or 1
+    if type(dim) is not int:
+        dim = integer(dim, "dim")
     if not -size <= dim < size:
         raise IndexError(
             f"dim {dim} is out of range for a tensor with {ndim} dimensions: expected {-size} to {size - 1}"
@@ -131,9 +138,9 @@ def sum(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike 
     """
     if dtype is not None:
         x = cast(x, as_dtype(dtype))
-    elif x._array.dtype.kind != "f":
+    elif array_of(x).dtype.kind != "f":
         x = cast(x, int64)
-    array = x._array
+    array = array_of(x)
     axes = _axes(dim, array.ndim)
     return record(_SUM, _total(array, axis=axes, keepdims=keepdim), (x,), array.shape, axes, keepdim)
 
@@ -172,7 +179,7 @@ def mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike
     """
     if dtype is not None:
         x = cast(x, as_dtype(dtype))
-    array = x._array
+    array = array_of(x)
     if array.dtype.kind != "f":
         raise TypeError(f"mean of {array.dtype}: convert with .float(), or pass dtype='float32'")
     axes = _axes(dim, array.ndim)
@@ -236,12 +243,13 @@ def var(
     >>> rt.var(rt.tensor([1.0, 2.0, 3.0])).item(), rt.var(rt.tensor([1.0, 3.0]), unbiased=False).item()
     (1.0, 1.0)
     """
-    array = x._array
+    array = array_of(x)
     if array.dtype.kind != "f":
         raise TypeError(f"var of {array.dtype}: convert with .float() first")
     axes = _axes(dim, array.ndim)
     count = math.prod([array.shape[i] for i in axes])
-    divisor = float(builtins.max(0, count - (int(unbiased) if correction is None else correction)))
+    less = int(unbiased) if correction is None else number(correction, "correction")
+    divisor = float(builtins.max(0, count - less))
     return record(
         _VAR, modes.quiet(_var, array, axes, keepdim, count, divisor), (x,), axes, keepdim, count, divisor
     )
@@ -326,7 +334,7 @@ _PICK = Op(
 
 
 def _extreme(x: Tensor, dim: Dims, keepdim: bool, op: Op, reduce: Any) -> Tensor:
-    array = x._array
+    array = array_of(x)
     axes = _axes(dim, array.ndim)
     _check_nonempty(op.name, array, axes)
     return record(op, modes.quiet(reduce, array, axis=axes, keepdims=keepdim), (x,), axes, keepdim)
@@ -338,7 +346,7 @@ def _check_nonempty(name: str, array: Any, axes: tuple[int, ...]) -> None:
 
 
 def _along(x: Tensor, dim: int, keepdim: bool, name: str, reduce: Any, argument: Any) -> ValuesIndices:
-    array = x._array
+    array = array_of(x)
     axis = normalize_dim(dim, array.ndim)
     if array.ndim == 0:
         return ValuesIndices(
@@ -485,7 +493,7 @@ def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 def _argument(name: str, function: Any, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
-    array = x._array
+    array = array_of(x)
     if array.size == 0:
         raise IndexError(f"{name} of an empty tensor of shape {array.shape}")
     if array.ndim == 0:
@@ -572,7 +580,8 @@ def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     >>> rt.all(rt.tensor([True, False])).item()
     False
     """
-    return wrap(_conjunction(x._array, axis=_axes(dim, x._array.ndim), keepdims=keepdim))
+    array = array_of(x)
+    return wrap(_conjunction(array, axis=_axes(dim, array.ndim), keepdims=keepdim))
 
 
 def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -595,7 +604,8 @@ def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     >>> rt.any(rt.tensor([True, False])).item()
     True
     """
-    return wrap(_disjunction(x._array, axis=_axes(dim, x._array.ndim), keepdims=keepdim))
+    array = array_of(x)
+    return wrap(_disjunction(array, axis=_axes(dim, array.ndim), keepdims=keepdim))
 
 
 # -------------------------------------------------------------------------------------- softmax and relatives
@@ -625,10 +635,20 @@ def softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     >>> rt.softmax(rt.tensor([1000.0, 1000.0]), dim=0).tolist()
     [0.5, 0.5]
     """
-    x = as_float(x) if dtype is None else cast(x, as_dtype(dtype))
-    array = x._array
+    x = _as_given(x, dtype)
+    array = array_of(x)
     axis = normalize_dim(dim, array.ndim) if array.ndim else None
     return record(_SOFTMAX, modes.quiet(_softmax, array, axis), (x,), axis)
+
+
+def _as_given(x: Tensor, dtype: DTypeLike | None) -> Tensor:
+    """Return `x` in a floating type: the given one, or its own."""
+    if dtype is None:
+        return as_float(x)
+    found = as_dtype(dtype)
+    if found.kind != "f":
+        raise TypeError(f"softmax and log_softmax need a floating dtype, got {found}")
+    return cast(x, found)
 
 
 def _largest(array: Any, axis: Any) -> Any:
@@ -678,8 +698,8 @@ def log_softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tenso
     >>> rt.log_softmax(rt.tensor([0.0, 1000.0]), dim=0).tolist()
     [-1000.0, 0.0]
     """
-    x = as_float(x) if dtype is None else cast(x, as_dtype(dtype))
-    array = x._array
+    x = _as_given(x, dtype)
+    array = array_of(x)
     axis = normalize_dim(dim, array.ndim) if array.ndim else None
     return record(_LOG_SOFTMAX, modes.quiet(_log_softmax, array, axis), (x,), axis)
 
@@ -796,8 +816,8 @@ def norm(x: Tensor, p: float | str = 2.0, dim: Dims = None, keepdim: bool = Fals
     """
     if isinstance(p, str) and p != "fro":
         raise ValueError(f"norm: p must be a number or 'fro', got {p!r}")
-    order = 2.0 if isinstance(p, str) else float(p)
-    array = x._array
+    order = 2.0 if isinstance(p, str) else float(number(p, "p"))
+    array = array_of(x)
     if array.dtype.kind != "f":
         raise TypeError(f"norm of {array.dtype}: convert with .float() first")
     axes = _axes(dim, array.ndim)
@@ -870,7 +890,7 @@ def prod(
     """
     if dtype is not None:
         x = cast(x, as_dtype(dtype))
-    elif x._array.dtype.kind != "f":
+    elif array_of(x).dtype.kind != "f":
         x = cast(x, int64)
     if dim is None or x._array.ndim == 0:
         from rondeau.tensor._ops.shape import reshape
@@ -909,7 +929,7 @@ def cumsum(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     """
     if dtype is not None:
         x = cast(x, as_dtype(dtype))
-    elif x._array.dtype.kind != "f":
+    elif array_of(x).dtype.kind != "f":
         x = cast(x, int64)
     axis = normalize_dim(dim, x._array.ndim)
     if x._array.ndim == 0:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.tensor._arguments import Shape, array_of, described, integer, integers, shape_of, sizes
 from rondeau.tensor._autograd import Op, record, record_view, sum_to
 from rondeau.tensor._dtypes import promote
 from rondeau.tensor._ops._operands import as_tensor, cast
@@ -20,16 +21,6 @@ from rondeau.tensor._ops.reduce import normalize_dim, normalize_dims
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
-
-Shape = tuple[int, ...]
-
-
-def sizes(shape: tuple[Any, ...]) -> Shape:
-    """Return a shape given either as one sequence or as separate numbers."""
-    if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
-        return tuple(shape[0])
-    return shape
-
 
 # ------------------------------------------------------------------------------------------------- reshape
 
@@ -56,8 +47,10 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
 
     Raises
     ------
+    TypeError
+        If a size is no integer.
     ValueError
-        If the number of elements differs.
+        If the number of elements differs, or a size is below -1.
 
     Examples
     --------
@@ -65,11 +58,14 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
     >>> rt.reshape(rt.arange(6), (2, -1)).tolist()
     [[0, 1, 2], [3, 4, 5]]
     """
-    array = x._array
+    array = array_of(x)
     target = sizes(shape)
     try:
         result = array.reshape(target)
-    except ValueError as error:
+        if result.shape != target:  # a -1 was filled in, and NumPy fills in any negative number
+            shape_of(target, least=-1)
+    except (TypeError, ValueError) as error:
+        target = shape_of(target, least=-1)
         raise ValueError(
             f"cannot reshape a tensor of shape {array.shape} ({array.size} elements) to {target}"
         ) from error
@@ -104,7 +100,7 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     >>> rt.flatten(rt.zeros(2, 3, 4), start_dim=1).shape
     (2, 12)
     """
-    shape = x._array.shape
+    shape = array_of(x).shape
     first, last = normalize_dim(start_dim, len(shape)), normalize_dim(end_dim, len(shape))
     if first > last:
         raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
@@ -131,10 +127,11 @@ def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     >>> rt.unflatten(rt.zeros(2, 12), 1, (3, 4)).shape
     (2, 3, 4)
     """
-    shape = x._array.shape
+    shape = array_of(x).shape
     axis = normalize_dim(dim, len(shape))
-    known = math.prod(s for s in sizes if s != -1)
-    inner = tuple(shape[axis] // known if s == -1 else s for s in sizes)
+    wanted = shape_of((integers(sizes, "sizes"),), "sizes", least=-1)
+    known = math.prod(s for s in wanted if s != -1)
+    inner = tuple(shape[axis] // (known or 1) if s == -1 else s for s in wanted)
     return reshape(x, (*shape[:axis], *inner, *shape[axis + 1 :]))
 
 
@@ -158,8 +155,8 @@ def squeeze(x: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     >>> rt.squeeze(rt.zeros(1, 3, 1)).shape, rt.squeeze(rt.zeros(1, 3, 1), 0).shape
     ((3,), (3, 1))
     """
-    shape = x._array.shape
-    dropped = normalize_dims(dim, len(shape)) if dim != () else ()
+    shape = array_of(x).shape
+    dropped = () if isinstance(dim, tuple) and not dim else normalize_dims(dim, len(shape))
     return reshape(x, tuple(n for i, n in enumerate(shape) if n != 1 or i not in dropped))
 
 
@@ -183,7 +180,7 @@ def unsqueeze(x: Tensor, dim: int) -> Tensor:
     >>> rt.unsqueeze(rt.zeros(3), -1).shape
     (3, 1)
     """
-    shape = x._array.shape
+    shape = array_of(x).shape
     axis = normalize_dim(dim, len(shape) + 1)
     return reshape(x, (*shape[:axis], 1, *shape[axis:]))
 
@@ -222,7 +219,7 @@ def permute(x: Tensor, *dims: Any) -> Tensor:
     >>> rt.permute(rt.zeros(2, 3, 4), (2, 0, 1)).shape
     (4, 2, 3)
     """
-    ndim = x._array.ndim
+    ndim = array_of(x).ndim
     given = sizes(dims)
     order = tuple(normalize_dim(d, ndim) for d in given) if ndim else ()
     if sorted(order) != list(range(ndim)):
@@ -235,7 +232,7 @@ def permute(x: Tensor, *dims: Any) -> Tensor:
 
 def reverse(x: Tensor) -> Tensor:
     """Return `x` with its dimensions in reverse order: ``x.T``."""
-    return record_view(_REVERSE, x._array.T, x, np.transpose)
+    return record_view(_REVERSE, array_of(x).T, x, np.transpose)
 
 
 _REVERSE = Op("permute", lambda g, _out, _x, _show: np.transpose(g), view=True)
@@ -260,7 +257,7 @@ def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
     >>> rt.transpose(rt.zeros(2, 3, 4), 0, -1).shape
     (4, 3, 2)
     """
-    ndim = x._array.ndim
+    ndim = array_of(x).ndim
     order = list(range(ndim))
     i, j = normalize_dim(dim0, ndim), normalize_dim(dim1, ndim)
     if ndim:
@@ -292,7 +289,7 @@ def t(x: Tensor) -> Tensor:
     >>> rt.t(rt.zeros(2, 3)).shape
     (3, 2)
     """
-    ndim = x._array.ndim
+    ndim = array_of(x).ndim
     if ndim > 2:
         raise ValueError(
             f"t() is for at most 2 dimensions, this tensor has shape {x._array.shape}: use transpose()"
@@ -319,7 +316,7 @@ def movedim(x: Tensor, source: int, destination: int) -> Tensor:
     >>> rt.movedim(rt.zeros(2, 3, 4), 0, -1).shape
     (3, 4, 2)
     """
-    ndim = x._array.ndim
+    ndim = array_of(x).ndim
     order = list(range(ndim))
     order.insert(normalize_dim(destination, ndim), order.pop(normalize_dim(source, ndim)))
     return permute(x, order)
@@ -372,8 +369,8 @@ def expand(x: Tensor, *shape: Any) -> Tensor:
     >>> rt.expand(rt.tensor([[1.0], [2.0]]), -1, 3).tolist()
     [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]
     """
-    array = x._array
-    wanted = sizes(shape)
+    array = array_of(x)
+    wanted = shape_of(shape, least=-1)
     extra = len(wanted) - array.ndim
     target = list(wanted)
     fits = extra >= 0 and -1 not in wanted[:extra]
@@ -411,7 +408,7 @@ def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
     >>> rt.broadcast_to(rt.tensor([1.0, 2.0]), (2, 2)).tolist()
     [[1.0, 2.0], [1.0, 2.0]]
     """
-    return expand(x, tuple(shape))
+    return expand(x, shape_of((shape,)))
 
 
 # -------------------------------------------------------------------------------------------- flip and repeat
@@ -437,7 +434,7 @@ def flip(x: Tensor, dims: int | Sequence[int]) -> Tensor:
     >>> rt.flip(rt.tensor([1, 2, 3]), 0).tolist()
     [3, 2, 1]
     """
-    axes = () if isinstance(dims, Sequence) and not len(dims) else normalize_dims(dims, x._array.ndim)
+    axes = () if isinstance(dims, Sequence) and not len(dims) else normalize_dims(dims, array_of(x).ndim)
     return record(_FLIP, np.flip(x._array, axes).copy(), (x,), axes)
 
 
@@ -465,8 +462,8 @@ def repeat(x: Tensor, *repeats: Any) -> Tensor:
     >>> rt.repeat(rt.tensor([1, 2]), 2, 2).tolist()
     [[1, 2, 1, 2], [1, 2, 1, 2]]
     """
-    counts = sizes(repeats)
-    extra = len(counts) - x._array.ndim
+    counts = shape_of(repeats, "repeats")
+    extra = len(counts) - array_of(x).ndim
     if extra < 0:
         raise ValueError(f"repeat needs a number for each dimension of shape {x._array.shape}, got {counts}")
     shape = (1,) * extra + x._array.shape
@@ -500,6 +497,11 @@ _STACK = Op(
 
 def _common(tensors: Sequence[Any], name: str) -> tuple[tuple[Tensor, ...], list[Any]]:
     """Tensors in their common type, and their arrays."""
+    if not isinstance(tensors, (tuple, list)):
+        try:
+            tensors = tuple(tensors)
+        except TypeError:
+            raise TypeError(f"{name} needs a sequence of tensors, got {described(tensors)}") from None
     found = tuple([as_tensor(x) for x in tensors])
     if not found:
         raise ValueError(f"{name} needs at least one tensor")
@@ -616,16 +618,17 @@ def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Ten
     >>> [p.tolist() for p in rt.split(rt.arange(5), 2)]
     [[0, 1], [2, 3], [4]]
     """
-    axis = normalize_dim(dim, x._array.ndim)
+    axis = normalize_dim(dim, array_of(x).ndim)
     if x._array.ndim == 0:
         raise ValueError("split needs a tensor of at least one dimension")
     total = x._array.shape[axis]
-    if isinstance(split_size, (int, np.integer)):
-        if split_size <= 0:
-            raise ValueError(f"split_size must be positive, got {split_size}")
-        lengths = [min(int(split_size), total - i) for i in range(0, total, int(split_size))] or [0]
+    if not isinstance(split_size, (tuple, list)):
+        size = integer(split_size, "split_size, if it is no sequence of integers,")
+        if size <= 0:
+            raise ValueError(f"split_size must be positive, got {size}")
+        lengths = [min(size, total - i) for i in range(0, total, size)] or [0]
     else:
-        lengths = [int(n) for n in split_size]
+        lengths = list(integers(split_size, "split_size"))
         if sum(lengths) != total or any(n < 0 for n in lengths):
             raise ValueError(f"split sizes {lengths} must add up to the size {total} of dim {dim}")
     return tuple(_pieces(x, axis, lengths))
@@ -656,9 +659,11 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     >>> [p.tolist() for p in rt.chunk(rt.arange(5), 2)]
     [[0, 1, 2], [3, 4]]
     """
+    chunks = integer(chunks, "chunks")
     if chunks <= 0:
         raise ValueError(f"chunks must be positive, got {chunks}")
-    total = x._array.shape[normalize_dim(dim, x._array.ndim)] if x._array.ndim else 0
+    shape = array_of(x).shape
+    total = shape[normalize_dim(dim, len(shape))] if shape else 0
     size = -(-total // chunks)
     return split(x, size, dim) if size else split(x, [0] * chunks, dim)
 
@@ -682,7 +687,7 @@ def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     >>> [p.item() for p in rt.unbind(rt.tensor([1, 2]))]
     [1, 2]
     """
-    axis = normalize_dim(dim, x._array.ndim)
+    axis = normalize_dim(dim, array_of(x).ndim)
     if x._array.ndim == 0:
         raise ValueError("unbind needs a tensor of at least one dimension")
     return tuple(x[(slice(None),) * axis + (i,)] for i in range(x._array.shape[axis]))
@@ -694,10 +699,13 @@ _MASKED = Op("triangle", lambda g, _out, _x, mask: g * mask)
 
 
 def _triangle(x: Tensor, function: Any, diagonal: int) -> Tensor:
-    if x._array.ndim < 2:
-        raise ValueError(f"a triangle needs at least 2 dimensions, got shape {x._array.shape}")
-    mask = function(np.ones(x._array.shape[-2:], np.bool_), diagonal)
-    return record(_MASKED, np.where(mask, x._array, x._array.dtype.type(0)), (x,), mask)
+    array = array_of(x)
+    if array.ndim < 2:
+        raise ValueError(f"a triangle needs at least 2 dimensions, got shape {array.shape}")
+    rows, columns = array.shape[-2:]
+    kept = min(max(integer(diagonal, "diagonal"), -rows), columns)  # all beyond are the same
+    mask = function(np.ones((rows, columns), np.bool_), kept)
+    return record(_MASKED, np.where(mask, array, array.dtype.type(0)), (x,), mask)
 
 
 def tril(x: Tensor, diagonal: int = 0) -> Tensor:
