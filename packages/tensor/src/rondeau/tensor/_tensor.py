@@ -808,7 +808,9 @@ def _as_data(data: Any, dtype: DTypeLike | None, device: str | None) -> Any:
     elif isinstance(data, np.generic):
         array = np.asarray(data)
     elif _is_array(data):
-        array = as_array(data)  # of NumPy's own class: a subclass may index and compare by other rules
+        array = (
+            data if type(data) is np.ndarray else as_array(data)
+        )  # of NumPy's own class: a subclass may index and compare by other rules
     else:
         array = plain_array(_plain(data))
         if dtype is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rondeau.tensor._arguments import array_of, number
+from rondeau.tensor._arguments import no_tensor, number
 from rondeau.tensor._autograd import Op, Recorded, modes, record
 from rondeau.tensor._ops._erf import erf_array
 from rondeau.tensor._ops._operands import as_float, constant
@@ -37,8 +37,10 @@ def relu(x: Tensor) -> Tensor:
     >>> rt.relu(rt.tensor([-1.0, 2.0])).tolist()
     [0.0, 2.0]
     """
-    array = array_of(x)
-    return record(_RELU, np.maximum(array, constant(0, array)), (x,))
+    try:
+        return record(_RELU, np.maximum(x._array, constant(0, x._array)), (x,))
+    except AttributeError:
+        raise no_tensor(x) from None
 
 
 _LEAKY_RELU = Op("leaky_relu", lambda g, _out, x, slope: np.where(np.greater(x, 0), g, g * slope))

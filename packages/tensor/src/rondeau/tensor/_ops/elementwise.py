@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rondeau.tensor._arguments import array_of, number, plain_array, undefined
+from rondeau.tensor._arguments import array_of, no_tensor, number, plain_array, undefined
 from rondeau.tensor._autograd import Op, Recorded, modes, record, record_broadcast, wrap
 from rondeau.tensor._ops._erf import erf_array
 from rondeau.tensor._ops._operands import as_tensor, binary, cast, comparison, constant, pair, unary
@@ -282,11 +282,10 @@ def neg(x: Tensor) -> Tensor:
     >>> rt.neg(rt.tensor([1, -2])).tolist()
     [-1, 2]
     """
-    array = array_of(x)
     try:
-        return record(_NEG, np.negative(array), (x,))
-    except TypeError as error:
-        raise undefined("neg", array) from error
+        return record(_NEG, np.negative(x._array), (x,))
+    except (TypeError, AttributeError) as error:
+        raise undefined("neg", array_of(x)) from error
 
 
 def positive(x: Tensor) -> Tensor:
@@ -331,7 +330,10 @@ def abs(x: Tensor) -> Tensor:
     >>> rt.abs(rt.tensor([-1.5, 2.0])).tolist()
     [1.5, 2.0]
     """
-    return record(_ABS, np.abs(array_of(x)), (x,))
+    try:
+        return record(_ABS, np.abs(x._array), (x,))
+    except AttributeError:
+        raise no_tensor(x) from None
 
 
 # --------------------------------------------------------------------------------- functions of one variable
@@ -534,8 +536,10 @@ def square(x: Tensor) -> Tensor:
     >>> rt.square(rt.tensor([3, 4])).tolist()
     [9, 16]
     """
-    array = array_of(x)
-    return record(_SQUARE, modes.quiet(np.multiply, array, array), (x,))
+    try:
+        return record(_SQUARE, modes.quiet(np.multiply, x._array, x._array), (x,))
+    except AttributeError:
+        raise no_tensor(x) from None
 
 
 @unary(lambda g, _out, x: g * np.cos(x))
@@ -659,11 +663,10 @@ _STEP = Op("step", lambda g, _out, _x: g * 0)
 
 def _flat(function: Any, x: Tensor) -> Tensor:
     """Apply a function whose derivative is zero everywhere but at jumps."""
-    array = array_of(x)
     try:
-        return record(_STEP, function(array), (x,))
-    except TypeError as error:
-        raise undefined(function.__name__, array) from error
+        return record(_STEP, function(x._array), (x,))
+    except (TypeError, AttributeError) as error:
+        raise undefined(function.__name__, array_of(x)) from error
 
 
 def sign(x: Tensor) -> Tensor:
@@ -792,7 +795,8 @@ def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if isinstance(min, (Recorded, np.ndarray)) or isinstance(max, (Recorded, np.ndarray)):
         bounded = x if min is None else where(less(x, min), min, x)
         return bounded if max is None else where(greater(bounded, max), max, bounded)
-    min, max = (limit if limit is None else number(limit, "a limit of clamp") for limit in (min, max))
+    min = None if min is None else number(min, "a limit of clamp")
+    max = None if max is None else number(max, "a limit of clamp")
     if array_of(x).dtype.kind != "f":
         for limit in (min, max):
             if limit is not None:

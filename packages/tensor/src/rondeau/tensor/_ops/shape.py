@@ -58,13 +58,15 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
     >>> rt.reshape(rt.arange(6), (2, -1)).tolist()
     [[0, 1, 2], [3, 4, 5]]
     """
-    array = array_of(x)
     target = sizes(shape)
     try:
+        array = x._array
         result = array.reshape(target)
-        if result.shape != target:  # a -1 was filled in, and NumPy fills in any negative number
+        # Where the shape is another, a -1 was filled in, and NumPy fills in any negative number.
+        if result.shape != target and -1 not in target:
             shape_of(target, least=-1)
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
+        array = array_of(x)
         target = shape_of(target, least=-1)
         raise ValueError(
             f"cannot reshape a tensor of shape {array.shape} ({array.size} elements) to {target}"
