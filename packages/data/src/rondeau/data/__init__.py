@@ -3,7 +3,11 @@
 from . import datasets
 from ._batches import Batches, RandomBatches, SequentialBatches
 from ._bpe import BPETokenizer
+from ._buckets import BucketBatches
 from ._codec import Codec
+from ._collate import default_collate
+from ._dataset import Dataset, Subset, TensorDataset, random_split, sample_generator
+from ._loader import DataLoader
 from ._ngrams import NgramModel, NgramTable, ZipfFit, count_ngrams, fit_zipf
 from ._stream import TokenStream
 from ._text import embedded_corpus, read_text, read_text_chunks
@@ -15,13 +19,18 @@ __version__ = "0.1.0"
 __all__ = [
     "BPETokenizer",
     "Batches",
+    "BucketBatches",
     "CharTokenizer",
     "Codec",
+    "DataLoader",
+    "Dataset",
     "NgramModel",
     "NgramTable",
     "RandomBatches",
     "RegexTokenizer",
     "SequentialBatches",
+    "Subset",
+    "TensorDataset",
     "TokenStream",
     "Tokenizer",
     "Vocab",
@@ -30,8 +39,11 @@ __all__ = [
     "count_ngrams",
     "d2l_lines",
     "datasets",
+    "default_collate",
     "embedded_corpus",
     "fit_zipf",
+    "random_split",
     "read_text",
     "read_text_chunks",
+    "sample_generator",
 ]
