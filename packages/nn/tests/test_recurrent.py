@@ -441,6 +441,13 @@ def test_a_function_of_tensors_is_named_beside_what_to_use(step, message):
         nn.recurrent_cell(gates=("h",), states=("h",))(step)
 
 
+def test_a_function_that_cell_math_does_not_have():
+    with pytest.raises(
+        AttributeError, match="cell_math has no function 'sigmoyd', it has abs, .*; did you mean sigm"
+    ):
+        nn.recurrent_cell(gates=("h",), states=("h",))(lambda x, r, s: m.sigmoyd(x.h))
+
+
 def plain_step(x, r, s):
     return m.tanh(x.h - r.h)
 
@@ -849,6 +856,7 @@ def test_hyperparameters_set_to_what_is_no_mapping(value):
             ValueError,
             r"lengths should be 2 integers, got truth values \(bool\)",
         ),
+        (lambda: nn.LSTM(4, 5, zoneout=np.complex64(0.5)), ValueError, "zoneout should be a number in range"),
         (lambda: nn.LSTM(4, 5, zoneout={"h": "often"}), ValueError, "zoneout should be a number in range"),
         (
             lambda: nn.LSTM(4, 5, hyperparameters=0.5),

@@ -104,7 +104,8 @@ def zoneout_rates(cell: Cell, zoneout: Any) -> dict[str, float]:
             raise ValueError(
                 f"zoneout names the state {state!r}, and cell {cell.name} has {', '.join(cell.states)}"
             )
-        if isinstance(rate, bool) or not isinstance(rate, int | float | np.number) or not 0 <= rate <= 1:
+        is_number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
+        if not is_number or not 0 <= rate <= 1:
             raise ValueError(
                 "zoneout should be a number in range [0, 1] representing the probability of a unit keeping its old "
                 f"state, got {rate!r:.80}"
