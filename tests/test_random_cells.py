@@ -124,16 +124,21 @@ class Program:
         )
 
     @property
-    def recurrent_gates(self):
-        """The gates whose recurrent part an output depends on, in the order of the gates."""
-        leaves = self.leaves
+    def needed(self):
+        """The values that an output depends on."""
         needed, pending = set(), list(self.outputs)
         while pending:
             index = pending.pop()
             if index not in needed:
                 needed.add(index)
-                if index >= len(leaves):
-                    pending.extend(self.lines[index - len(leaves)][1])
+                if index >= len(self.leaves):
+                    pending.extend(self.lines[index - len(self.leaves)][1])
+        return needed
+
+    @property
+    def recurrent_gates(self):
+        """The gates whose recurrent part an output depends on, in the order of the gates."""
+        leaves, needed = self.leaves, self.needed
         found = {leaves[i][1] for i in needed if i < len(leaves) and leaves[i][0] == "r"}
         found |= {
             k for i, (op, _, k) in enumerate(self.lines, len(leaves)) if op == "product" and i in needed
@@ -247,6 +252,13 @@ def programs(draw):
         for other in others:
             total = add("subtract", (total, other), 0.0, bounds[total] + bounds[other])
         outputs.append(add(draw(st.sampled_from(["soften", "tanh", "sigmoid"])), (total,), 0.0, 1.0))
+    # A gate or a learned vector that no state depends on would be refused.
+    program = Program(gates, states, params, scalar, plain, tuple(lines), tuple(outputs))
+    needed, recurrent = program.needed, program.recurrent_gates
+    for index, (kind, name) in enumerate(program.leaves):
+        if index not in needed and (kind == "p" or (kind == "x" and name not in recurrent)):
+            total = add("subtract", (outputs[0], index), 0.0, 5.0)
+            outputs[0] = add("tanh", (total,), 0.0, 1.0)
     return Program(gates, states, params, scalar, plain, tuple(lines), tuple(outputs))
 
 

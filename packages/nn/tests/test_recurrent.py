@@ -443,7 +443,7 @@ def test_a_function_of_tensors_is_named_beside_what_to_use(step, message):
 
 def test_a_function_that_cell_math_does_not_have():
     with pytest.raises(
-        AttributeError, match="cell_math has no function 'sigmoyd', it has abs, .*; did you mean sigm"
+        AttributeError, match=r"cell_math has no function 'sigmoyd', it has abs, .*; did you mean sigm"
     ):
         nn.recurrent_cell(gates=("h",), states=("h",))(lambda x, r, s: m.sigmoyd(x.h))
 

@@ -103,8 +103,8 @@ class Recurrent(Module):
         cutting a stream into chunks with a carried, detached state, which `rondeau.train.Trainer` does.
     checkpoint_every : int, optional
         Keep the states of every so many steps only and compute the rest again in backward: the same bits in memory of
-        order T/k + k instead of T, for one more forward pass. It saves memory; the ``checkpoint_every`` of
-        `rondeau.train.Trainer` and of the ``rondeau`` command writes files.
+        order T/k + k instead of T, for one more forward pass. It saves memory; the
+        ``checkpoint_every`` of the ``rondeau`` command writes files.
 
     Attributes
     ----------
