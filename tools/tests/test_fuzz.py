@@ -1,7 +1,6 @@
 """The fuzzer: a short run of it, and that it notices what is planted for it to find."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -76,22 +75,10 @@ def run_planted(*arguments: str) -> subprocess.CompletedProcess[str]:
 # ------------------------------------------------------------------------------------------------- the library
 
 
-#: Causes, as the fuzzer's summary names them, that are known and not mended yet. The short run allows no other.
-OPEN = (
-    # Arguments of another type than documented reach NumPy's or Python's own errors, which do not say what to do.
-    r"\w+: (bad exception|exception from below the door) \(.*\)",
-    # A few wrong arguments are taken without a word.
-    r"\w+: took a wrong call \(.*\)",
-)
-
-
 def test_calls_end_in_a_right_result_or_a_clear_exception() -> None:
     done = run("--calls", "300", "--seed", "1")
     assert "300 calls, seed 1: " in done.stdout, done.stderr
-    causes = re.findall(r"^ +\d+ x (.*)$", done.stdout, flags=re.MULTILINE)
-    assert [cause for cause in causes if not any(re.fullmatch(known, cause) for known in OPEN)] == [], (
-        done.stdout
-    )
+    assert done.returncode == 0, done.stdout
 
 
 # --------------------------------------------------------------------------------------------- what it notices
