@@ -3,9 +3,9 @@ Backpropagation through time by hand
 ====================================
 
 Three steps of a recurrent network with one unit and one weight: the chain rule of "Naturally understanding deep
-learning", term by term, and the same number from autograd. The text writes the terms with dh/dW and does not say which
-derivative that is: it is the local one, with the state before held fixed. Read as the whole derivative, earlier steps
-are counted twice; this page shows by how much.
+learning", term by term, and the same number from autograd. Each dh/dW in that
+chain is the local derivative, with the state before held fixed. Read as the whole derivative it counts earlier steps
+more than once; this page shows by how much.
 """
 
 # %%

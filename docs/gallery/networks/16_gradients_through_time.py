@@ -3,8 +3,9 @@ Gradients through time: vanishing and exploding
 ===============================================
 
 How much of the gradient of a loss at the last step arrives at each step before: for a linear network, for tanh units,
-for a GRU and for an LSTM. "Naturally understanding deep learning" decides by the norm of the recurrent matrix: below 1
-the gradient vanishes, above 1 it explodes. Only the first half holds; above 1 it can explode, and need not.
+for a GRU and for an LSTM. After "Naturally understanding deep learning". A short rule says: below 1 for the norm of
+the recurrent matrix the gradient vanishes, above 1 it explodes. Only the first half holds for tanh units; above 1 the
+gradient can explode, and need not.
 """
 
 # %%

@@ -1,0 +1,125 @@
+"""Which language a surname is from, by rondeau and by its PyTorch twin: accuracy and wall time, side by side.
+
+    python tools/surnames.py FOLDER
+
+For each seed: the recipe of `tools/surnames_torch.py` by rondeau, in this process, and that file in a process of
+its own. Both draw the split and the batches of a seed by the same NumPy generator, and their initial weights each by
+their own. Prints one row per seed and then the means; the rows of --json also hold the accuracy after every epoch.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from rondeau import data, nn, train
+from rondeau import tensor as rt
+from rondeau.nn.utils.rnn import pack_padded_sequence, pad_sequence
+
+TWIN = Path(__file__).with_name("surnames_torch.py")
+EMBEDDING, HIDDEN, BATCH, RATE = 64, 64, 64, 2e-3
+
+
+class Classifier(nn.Module):
+    """Embedded characters, a bidirectional GRU, a linear layer on its two last states."""
+
+    def __init__(self, characters: int, languages: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(characters, EMBEDDING)
+        self.recurrent = nn.GRU(EMBEDDING, HIDDEN, bidirectional=True)
+        self.head = nn.Linear(2 * HIDDEN, languages)
+
+    def forward(self, ids: list[rt.Tensor]) -> rt.Tensor:
+        """Logits (B, languages) for rows of character indices."""
+        lengths = [len(row) for row in ids]
+        embedded = self.embedding(pad_sequence(ids))
+        _, h_n = self.recurrent(pack_padded_sequence(embedded, lengths, enforce_sorted=False))
+        logits: rt.Tensor = self.head(rt.cat((h_n[-2], h_n[-1]), 1))
+        return logits
+
+
+def run_rondeau(folder: Path, seed: int, epochs: int) -> tuple[list[float], float]:
+    """Train by rondeau; the accuracy on the test surnames after every epoch, and the seconds."""
+    files = sorted(folder.glob("*.txt"))
+    samples = [
+        (name.strip(), language)
+        for language, file in enumerate(files)
+        for name in data.read_text(file).splitlines()
+        if name.strip()
+    ]
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(samples))
+    cut = int(0.8 * len(samples))
+    training, test = order[:cut], order[cut:]
+    known = sorted({character for i in training for character in samples[i][0]})
+    index = {
+        character: i + 1 for i, character in enumerate(known)
+    }  # 0: a character that no training name has
+    ids = [rt.tensor([index.get(character, 0) for character in name]) for name, _ in samples]
+    labels = np.array([language for _, language in samples])
+
+    rt.manual_seed(seed)
+    model = Classifier(len(known) + 1, len(files))
+    optimizer = train.optim.Adam(model.parameters(), lr=RATE)
+    started = time.perf_counter()
+    accuracies = []
+    for _ in range(epochs):
+        for batch in np.array_split(generator.permutation(training), -(-cut // BATCH)):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model([ids[i] for i in batch]), labels[batch])
+            loss.backward()
+            optimizer.step()
+        with rt.no_grad():
+            found = model([ids[i] for i in test]).argmax(1).numpy()
+        accuracies.append(float((found == labels[test]).mean()))
+    return accuracies, time.perf_counter() - started
+
+
+def run_torch(folder: Path, seed: int, epochs: int, threads: int) -> tuple[list[float], float]:
+    """Train by the twin."""
+    flags = ["--seed", str(seed), "--epochs", str(epochs), "--threads", str(threads)]
+    command = [sys.executable, str(TWIN), str(folder), *flags]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    outcome = json.loads(done.stdout)
+    return outcome["accuracies"], outcome["seconds"]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the table."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parser.add_argument("folder", type=Path, help="names_by_language, with one file for each language")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args(arguments)
+    rt.set_num_threads(options.threads)
+    rows = []
+    print("| seed | rondeau % | torch % | rondeau s | torch s |\n|---|---|---|---|---|")
+    for seed in options.seeds:
+        ours, seconds = run_rondeau(options.folder, seed, options.epochs)
+        twin, twin_seconds = run_torch(options.folder, seed, options.epochs, options.threads)
+        rows.append({"seed": seed, "accuracies": [ours, twin], "seconds": [seconds, twin_seconds]})
+        print(
+            f"| {seed} | {100 * ours[-1]:.2f} | {100 * twin[-1]:.2f} | {seconds:.0f} | {twin_seconds:.0f} |",
+            flush=True,
+        )
+    own, other = (100 * statistics.mean(row["accuracies"][i][-1] for row in rows) for i in (0, 1))
+    print(f"mean {own:.2f} %, twin {other:.2f} %, difference {own - other:+.2f} points")
+    if options.json:
+        words = [str(word) for word in (arguments or sys.argv[1:])]
+        kept_path = {str(options.folder): options.folder.name, str(options.json): options.json.name}
+        command = " ".join(["python tools/surnames.py", *(kept_path.get(word, word) for word in words)])
+        options.json.write_text(
+            json.dumps({"command": command, "rows": rows}, indent=1) + "\n", encoding="utf-8"
+        )
+
+
+if __name__ == "__main__":
+    main()
