@@ -441,6 +441,15 @@ def test_a_function_of_tensors_is_named_beside_what_to_use(step, message):
         nn.recurrent_cell(gates=("h",), states=("h",))(step)
 
 
+def test_a_function_of_tensors_in_a_step_without_source():
+    namespace = {"rt": rt}
+    exec("def step(x, r, s): return rt.tanh(x.h)", namespace)
+    with pytest.raises(
+        CellError, match="a function of Tensors cannot take a symbol; use the functions of cell_math"
+    ):
+        nn.recurrent_cell(gates=("h",), states=("h",))(namespace["step"])
+
+
 def test_a_function_that_cell_math_does_not_have():
     with pytest.raises(
         AttributeError, match=r"cell_math has no function 'sigmoyd', it has abs, .*; did you mean sigm"

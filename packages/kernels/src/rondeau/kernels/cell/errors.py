@@ -79,9 +79,12 @@ def _name_of_called(link: TracebackType) -> str | None:
     lines = [linecache.getline(code.co_filename, number).encode() for number in range(first, last + 1)]
     lines[-1] = lines[-1][:end]  # before the first is cut: they may be one
     lines[0] = lines[0][start:]
+    segment = b"".join(lines)
     try:
-        written = ast.parse(b"(" + b"".join(lines) + b")", mode="eval").body
-    except SyntaxError:  # the source is not at hand
+        written = ast.parse(b"(" + segment + b")", mode="eval").body
+    except SyntaxError:  # the file was changed since
+        return "a function of Tensors"
+    if not segment:  # the source is not at hand, as in a console
         return "a function of Tensors"
     return ast.unparse(written.func) if isinstance(written, ast.Call) else None
 
