@@ -57,8 +57,8 @@ assert a.grad.tolist() == c.grad.tolist() == [1] * 5
 assert b.grad.tolist() == [2] * 5
 
 # %%
-# The same graph as source for Graphviz. With a path that ends in ``.svg`` it is drawn, if ``dot`` is
-# installed.
+# A graph as source for Graphviz, here that of a + b. With a path that ends in ``.svg`` it is drawn, if
+# ``dot`` is installed.
 
 print(rt.draw_graph(a + b, names={"a": a, "b": b}))
 
@@ -126,7 +126,7 @@ assert gradient(lambda x: x.unsqueeze(0).expand(3, 2), [1.0, 2.0]) == [[3.0, 3.0
 
 # %%
 # **2. A branch that nobody uses.** The text waits for the gradient of every reader, also of one whose result
-# was thrown away, and so waits forever. Only readers on the way to the result count.
+# was thrown away, and so never goes on. Only readers on the way to the result count.
 
 
 def unused_branch(x):
@@ -138,8 +138,8 @@ def unused_branch(x):
 assert gradient(unused_branch, [1.0]) == [[6.0]]
 
 # %%
-# **3. The second ``backward``** passes the text's check unseen through the operations of case 1. Here no
-# operation has a say in it: the walk itself refuses.
+# **3. Walking twice.** A second ``backward`` passes the text's check unseen through the operations of case 1.
+# Here no operation has a say in it: the walk itself refuses.
 
 for operation in (rt.neg, rt.sum, rt.t, lambda m: m.mm(m), lambda m: m.expand(2, 1, 1)):
     m = rt.ones(1, 1, requires_grad=True)

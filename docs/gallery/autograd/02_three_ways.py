@@ -3,9 +3,9 @@ One network, trained three ways
 ===============================
 
 A network of two layers learns from four points, with gradients written by hand, with gradients from autograd,
-and by an optimiser: an early program of the NumPy autograd text. The text's three versions do not agree, and
-it does not say why. Its hand-written version leaves out a factor of 2 and so descends on another loss. Here
-they agree, on both losses.
+and by an optimiser: an early program of the NumPy autograd text. They agree only when they differentiate the
+same loss. The text's hand-written delta leaves out a factor of 2: it is the gradient of half the loss that
+the text prints. Here are both losses, each three ways.
 """
 
 # %%

@@ -3,8 +3,8 @@ Truncated backpropagation through time in NumPy
 ===============================================
 
 A network that predicts the next word, in NumPy alone, with its three matrices U, W and V and every derivative
-spelled out: the program of the bare NumPy text. The text recommends truncation against vanishing gradients.
-Truncation bounds the cost; the gradients vanish as before, and it cuts off what is left of them.
+spelled out: the program of the bare NumPy text. Truncation bounds the cost of a long text. It is no cure for
+vanishing gradients: they vanish as before, and it cuts off what is left of them.
 """
 
 # %%
