@@ -1,6 +1,7 @@
 """From the options of a text to its tokens: corpus, codec, streams. Nothing of the models is imported here."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from itertools import chain
 
@@ -14,6 +15,7 @@ from rondeau.data import (
     Tokenizer,
     TokenStream,
     WordTokenizer,
+    datasets,
     embedded_corpus,
     read_text,
 )
@@ -37,7 +39,7 @@ class Corpus:
 
 
 def load_corpus(path: str | None) -> Corpus:
-    """Read a text file, or (None) the embedded corpus.
+    """Read a text file, or the named data set where there is no such file, or (None) the embedded corpus.
 
     Raises
     ------
@@ -47,8 +49,13 @@ def load_corpus(path: str | None) -> Corpus:
     try:
         if path is None:
             return Corpus("CPython's language reference (embedded)", embedded_corpus())
+        if path in datasets.TEXTS and not os.path.exists(path):
+            return Corpus(path, datasets.load_text(path))
         return Corpus(str(path), read_text(path))
-    except (OSError, ValueError, ModuleNotFoundError) as error:
+    except FileNotFoundError as error:
+        names = ", ".join(datasets.TEXTS)
+        raise UsageError(f"cannot read the corpus: {error}, nor a data set of that name: {names}") from error
+    except (OSError, ValueError, ModuleNotFoundError, datasets.DataError) as error:
         raise UsageError(f"cannot read the corpus: {error}") from error
 
 

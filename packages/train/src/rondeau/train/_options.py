@@ -160,6 +160,11 @@ class RunOptions:
     keep: int = 3
 
 
+CORPUS_HELP = (
+    "a UTF-8 text file, or a data set: tinyshakespeare, timemachine, names; by default Python's own text"
+)
+
+
 class Config(NamedTuple):
     """All options of a run; `yaml` is how they are printed and kept."""
 
@@ -181,11 +186,16 @@ class Request(NamedTuple):
 
 
 class _Corpus(argparse.Action):
-    """The positional corpus, kept as an absolute path so that config.yaml works from any folder."""
+    """The positional corpus: a path, kept as an absolute one so that config.yaml works from any folder, or a name.
+
+    A path wins over a data set of that name. What is neither is kept as it is: reading it says so.
+    """
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         if values is not None:  # argparse calls this with None where the argument is absent
-            namespace.corpus = os.path.abspath(os.path.expanduser(values))
+            path = os.path.abspath(os.path.expanduser(values))
+            could_be_a_name = os.path.basename(values) == values and not os.path.splitext(values)[1]
+            namespace.corpus = values if could_be_a_name and not os.path.exists(path) else path
 
 
 class _Order(argparse.Action):
@@ -212,7 +222,7 @@ def train_parser() -> CommandParser:
         nargs="?",
         action=_Corpus,
         default=None,
-        help="a UTF-8 text file; by default Python's own",
+        help=CORPUS_HELP,
     )
     orders: dict[str, Any] = {"dest": argparse.SUPPRESS, "default": argparse.SUPPRESS, "action": _Order}
     text.add_argument(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rondeau.train._options import TextOptions, pick
+from rondeau.train._options import CORPUS_HELP, TextOptions, pick
 from rondeau.train._parser import CommandParser, UsageError
 
 
@@ -14,9 +14,7 @@ def _parser() -> CommandParser:
         "Count what a text holds: its vocabulary, its most frequent n-grams, and how their counts fall "
         "with their rank (Zipf's law).",
     )
-    parser.add_argument(
-        "corpus", metavar="CORPUS", nargs="?", help="a UTF-8 text file; by default Python's own"
-    )
+    parser.add_argument("corpus", metavar="CORPUS", nargs="?", help=CORPUS_HELP)
     parser.add_argument("--ngrams", type=int, default=3, help="count runs of up to this many tokens")
     parser.add_argument("--top", type=int, default=10, help="how many of the most frequent to print")
     parser.add_argument("--plot", type=str | None, help="a PNG file to draw the counts into")

@@ -13,7 +13,12 @@ def _parser() -> CommandParser:
         "another one.",
     )
     parser.add_argument("run", metavar="RUN", type=str, help="the folder of a run")
-    parser.add_argument("corpus", metavar="CORPUS", nargs="?", help="a UTF-8 text file, scored as a whole")
+    parser.add_argument(
+        "corpus",
+        metavar="CORPUS",
+        nargs="?",
+        help="a UTF-8 text file, or a data set such as timemachine, scored as a whole",
+    )
     parser.add_argument(
         "--checkpoint", type=str, default="best", help="best, latest, or a name such as step-200"
     )
