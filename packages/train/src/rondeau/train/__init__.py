@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rondeau.train import lr_scheduler, optim
+    from rondeau.train import estimators, lr_scheduler, metrics, optim
     from rondeau.train._checkpoint import CheckpointError, CheckpointFolder, Snapshot
     from rondeau.train._evaluate import Evaluation, evaluate
     from rondeau.train._generate import generate, token_probabilities
@@ -29,9 +29,11 @@ __all__ = [
     "RunFolder",
     "Snapshot",
     "Trainer",
+    "estimators",
     "evaluate",
     "generate",
     "lr_scheduler",
+    "metrics",
     "optim",
     "token_probabilities",
 ]
@@ -47,7 +49,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("lr_scheduler", "optim"):
+    if name in ("estimators", "lr_scheduler", "metrics", "optim"):
         return import_module(f"{__name__}.{name}")
     for home, names in _HOMES.items():
         if name in names:

@@ -1,0 +1,81 @@
+"""The scikit-learn estimators: scikit-learn's own checks, and sequences with lengths."""
+
+import numpy as np
+import pytest
+
+sklearn_checks = pytest.importorskip("sklearn.utils.estimator_checks", reason="needs scikit-learn")
+
+from rondeau import nn  # noqa: E402
+from rondeau import tensor as rt  # noqa: E402
+from rondeau.train.estimators import RecurrentClassifier, RecurrentRegressor  # noqa: E402
+
+
+@sklearn_checks.parametrize_with_checks(
+    [RecurrentClassifier(hidden_size=8, epochs=40), RecurrentRegressor(hidden_size=8, epochs=40)]
+)
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+def last_valid(rng, n=240, T=7):
+    """Sequences of which only the element at their end decides."""
+    X, lengths = rng.choice([-1.0, 1.0], (n, T)), rng.integers(1, T + 1, n)
+    return X, lengths, X[np.arange(n), lengths - 1]
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_lengths_say_where_a_sequence_ends(bidirectional):
+    X, lengths, y = last_valid(np.random.default_rng(0))
+    model = RecurrentClassifier("lstm", 16, bidirectional=bidirectional, epochs=25, random_state=0)
+    model.fit(X[:200], y[:200], lengths=lengths[:200])
+    assert model.score(X[200:], y[200:]) < 0.9  # it reads past the end
+    assert (model.predict(X[200:], lengths=lengths[200:]) == y[200:]).all()
+    changed = X[200:].copy()
+    changed[np.arange(7) >= lengths[200:, None]] = 9.0
+    wanted = model.predict_proba(X[200:], lengths=lengths[200:])
+    assert (model.predict_proba(changed, lengths=lengths[200:]) == wanted).all()
+
+
+def test_a_cell_of_ones_own_and_several_features_and_targets():
+    @nn.recurrent_cell(gates=("h",), states=("h",))
+    def mean_cell(x, r, s):
+        return 0.9 * s.h + 0.1 * (x.h + r.h)
+
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(200, 5, 3))
+    y = np.stack([X[:, :, 0].sum(1), 100 + 10 * X[:, -1, 2]], axis=1)
+    model = RecurrentRegressor(mean_cell, 16, epochs=60, random_state=0).fit(X[:160], y[:160])
+    assert model.predict(X[160:]).shape == (40, 2)
+    assert model.score(X[160:], y[160:]) > 0.9
+    assert model.loss_curve_[-1] < 0.1 * model.loss_curve_[0]
+
+
+def test_a_fit_leaves_the_librarys_generator_as_it_was():
+    X, _, y = last_valid(np.random.default_rng(0), 20)
+    rt.manual_seed(3)
+    wanted = rt.rand(2).tolist()
+    rt.manual_seed(3)
+    RecurrentClassifier(epochs=1, random_state=0).fit(X, y)
+    assert rt.rand(2).tolist() == wanted
+
+
+@pytest.mark.parametrize(
+    ("options", "fit", "message"),
+    [
+        ({"cell": "gruu"}, {}, "cell expected one of"),
+        ({"epochs": 0}, {}, "epochs expected an integer of at least 1, got 0"),
+        ({"batch_size": 2.5}, {}, "batch_size expected an integer of at least 1, got 2.5"),
+        ({}, {"lengths": [1, 2]}, "lengths expected 20 integers, got int64 of shape"),
+    ],
+)
+def test_what_is_refused(options, fit, message):
+    X, _, y = last_valid(np.random.default_rng(0), 20)
+    with pytest.raises(ValueError, match=message):
+        RecurrentClassifier(**options).fit(X, y, **fit)
+
+
+def test_other_widths_than_in_fit_are_refused():
+    X = np.ones((20, 4, 2))
+    model = RecurrentRegressor(epochs=1).fit(X, X.sum((1, 2)))
+    with pytest.raises(ValueError, match="X expected 2 features a step, as in fit, got 3"):
+        model.predict(np.ones((5, 4, 3)))
