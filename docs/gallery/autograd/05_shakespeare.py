@@ -109,27 +109,26 @@ lstm, lstm_rows = trained("lstm", every=100, max_steps=200)
 # weights and starts slower: its gates are half open at first, and plain gradient descent has no way to make
 # up for small gradients.
 
-guessing = np.log(len(vocab))
-pairs = np.log(data.NgramModel(training, order=2).perplexity(held_out))
+counted_pairs = data.NgramModel(training, order=2)
+yardsticks = {"guessing": np.log(len(vocab)), "counted pairs": np.log(counted_pairs.perplexity(held_out))}
 
 
-def plot(curves, title):
+def plot(curves, yardsticks, title):
     """Draw held-out losses by step, with the two yardsticks."""
     _, ax = plt.subplots(figsize=(7, 4), layout="constrained")
     for name, rows in curves.items():
         ax.plot([step for step, _, _ in rows], [loss for _, _, loss in rows], ".-", label=name.upper())
         print(f"{name}: {rows[-1][2]:.3f} nats per held-out character after {rows[-1][0]:,} steps")
-    ax.axhline(guessing, color="C3", linestyle=":", label="guessing")
-    ax.axhline(pairs, color="C2", linestyle="--", label="counted pairs")
+    for (name, loss), colour, style in zip(yardsticks.items(), ("C3", "C2"), (":", "--"), strict=True):
+        ax.axhline(loss, color=colour, linestyle=style, label=f"{name} ({loss:.2f})")
     ax.set(xlabel="steps of 32 x 16 characters", ylabel="held-out loss (nats per character)", title=title)
     ax.legend()
 
 
-plot({"rnn": rnn_rows, "lstm": lstm_rows}, "The first steps, on this page")
-print(f"guessing: {guessing:.3f}, counted pairs: {pairs:.3f}")
-assert max(rnn_rows[-1][2], lstm_rows[-1][2]) < guessing
+plot({"rnn": rnn_rows, "lstm": lstm_rows}, yardsticks, "The first steps, on this page")
+assert max(rnn_rows[-1][2], lstm_rows[-1][2]) < yardsticks["guessing"]
 if datasets.is_real("tinyshakespeare"):
-    assert rnn_rows[-1][2] < pairs < lstm_rows[-1][2]
+    assert rnn_rows[-1][2] < yardsticks["counted pairs"] < lstm_rows[-1][2]
 
 # %%
 # Sampling
@@ -173,7 +172,7 @@ if "--record" in sys.argv:
     for cell in ("rnn", "lstm"):
         model, rows = trained(cell, every=490, max_epochs=5)
         cells[cell] = {"curve": rows, "samples": {str(t): sample(model, t) for t in TEMPERATURES}}
-        run = {"command": COMMAND, "columns": COLUMNS, "cells": cells}
+        run = {"command": COMMAND, "yardsticks": yardsticks, "columns": COLUMNS, "cells": cells}
         Path(sys.argv[-1]).write_text(json.dumps(run, indent=1) + "\n")
 
 folder = Path(globals().get("__file__", "05_shakespeare.py")).resolve().parent
@@ -185,7 +184,7 @@ if file.exists():  # it is not part of a downloaded script
     assert recorded["command"] == COMMAND
     assert round(cells["rnn"]["curve"][-1][2], 3) == 1.714
     assert round(cells["lstm"]["curve"][-1][2], 3) == 1.843
-    plot({cell: run["curve"] for cell, run in cells.items()}, "Five epochs, recorded")
+    plot({cell: run["curve"] for cell, run in cells.items()}, recorded["yardsticks"], "Five epochs, recorded")
     for cell, run in cells.items():
         for temperature, written in run["samples"].items():
             print(f"--- {cell.upper()}, temperature {temperature}\n{written}")
