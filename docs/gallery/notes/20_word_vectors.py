@@ -9,8 +9,8 @@ vectors of 1,200 words trained on the plays of Shakespeare: their nearest neighb
 # %%
 # Five words, three numbers each
 # ------------------------------
-# 苹果 是 一家 科技 公司, "Apple is a technology company", is split into five words with the numbers 1 to 5. 0 stays free
-# for padding.
+# 苹果 是 一家 科技 公司, "Apple is a technology company": five words with the numbers 1 to 5. 0 stays free for
+# padding.
 
 import re
 from collections import Counter
@@ -173,6 +173,7 @@ for colour, (name, group) in enumerate(groups.items()):
 ax.set(
     xlabel="first component",
     ylabel="second component",
+    xlim=(-0.75, 1.15) if real else None,
     title=f"{kept:.0%} of the variance of {len(members)} words",
 )
 ax.legend()
