@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := runs/demo
 BENCH  := runs/bench
+GALLERY ?= 1
 
 .PHONY: help demo test test-avx2 lint docs bench wheels clean
 
@@ -27,8 +28,8 @@ lint: $(VENV)/dev   ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy packages/*/src tools
 
-docs: $(VENV)/docs   ## build the site into docs/_build/html
-	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+docs: $(VENV)/docs   ## build the site into docs/_build/html (GALLERY=0: without running the gallery)
+	$(BIN)/sphinx-build -W --keep-going -D plot_gallery=$(GALLERY) -b html docs docs/_build/html
 
 bench: $(VENV)/bench   ## our own history (asv, quick) and the ratios against PyTorch; rows and plots in runs/bench
 	cd asv_benchmarks && ../$(BIN)/asv machine --yes
@@ -53,7 +54,7 @@ wheels: $(VENV)/dev   ## build the five wheels into dist/
 	for package in kernels tensor nn data train; do $(BIN)/python -m build --wheel --outdir dist packages/$$package || exit 1; done
 
 clean:   ## remove what the other commands made
-	rm -rf $(VENV) dist docs/_build docs/reference/generated docs/jupyter_execute asv_benchmarks/.asv runs
+	rm -rf $(VENV) dist docs/_build docs/reference/generated docs/generated_gallery docs/jupyter_execute asv_benchmarks/.asv runs
 
 # One stamp file for each set of extras, made anew when the dependencies change.
 $(VENV)/demo: EXTRAS := plot
