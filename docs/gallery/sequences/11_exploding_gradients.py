@@ -95,7 +95,7 @@ for name, history in runs.items():
     upper.semilogy(steps, np.exp(np.minimum(history.losses, 50)), linewidth=1, label=name)
     lower.semilogy(steps, history.norms, linewidth=1, label=name)
 lower.axhline(1.0, color="0.5", linewidth=1)
-upper.set(ylabel="perplexity of the batch (log)", title="d2l's recipe with and without clipping")
+upper.set(ylabel="perplexity of the batch (log, to $e^{50}$)", title="d2l's recipe with and without clipping")
 lower.set(xlabel="updates", ylabel="gradient norm before clipping (log)")
 _ = upper.legend()
 

@@ -152,8 +152,9 @@ _ = ax.legend()
 # With the book instead of a page
 # -------------------------------
 # The cure is more text: the same network with Adam on the first nine tenths of the book, 800 updates instead
-# of 4,000, and scored on the last tenth. The two numbers are now close together. `Cells and layers
-# <11_recurrent_cells.html>`_ shows what GRU and LSTM make of the same text.
+# of 4,000, and scored on the last tenth. The two numbers are now close together.
+# :ref:`sphx_glr_generated_gallery_sequences_11_recurrent_cells.py` shows what GRU and LSTM make of the same
+# text.
 
 training, held_out = stream.split(0.9)
 rt.manual_seed(0)

@@ -105,5 +105,5 @@ for name, (model, _) in models.items():
     )
 
 # %%
-# These are short runs. `N-gram models with smoothing <09_ngram_models.html>`_ trains the two layers longer,
-# until they beat the best table of counts.
+# These are short runs. :ref:`sphx_glr_generated_gallery_sequences_09_ngram_models.py` trains the two layers
+# longer, until they beat the best table of counts.
