@@ -152,7 +152,8 @@ class Function:
         def run(node: Node, gradients: Any, create_graph: bool, retain_graph: bool) -> Sequence[Any]:
             return cls._run_backward(node, gradients, create_graph, retain_graph)
 
-        cls._op = Op(cls.__name__, custom=run, owns_gradients=cls.owns_gradients)
+        # In pictures and messages a private function has the name of what it does.
+        cls._op = Op(cls.__name__.lstrip("_"), custom=run, owns_gradients=cls.owns_gradients)
 
     @staticmethod
     def forward(ctx: Any, *args: Any, **kwargs: Any) -> Any:
