@@ -2,16 +2,17 @@
 Backpropagation through time by hand
 ====================================
 
-Three steps of a recurrent network with one unit and one weight: the chain rule of "Naturally understanding deep
-learning", term by term, and the same number from autograd. Each dh/dW in that
-chain is the local derivative, with the state before held fixed. Read as the whole derivative it counts earlier steps
-more than once; this page shows by how much.
+Three steps of a recurrent network with one unit and one weight: the chain rule of "Naturally understanding
+deep learning", term by term, and the same number from autograd. Each dh/dW in that chain is the local
+derivative, with the state before held fixed. Read as the whole derivative it counts earlier steps more than
+once; this page shows by how much.
 """
 
 # %%
 # The network
 # -----------
-# :math:`h_t = \tanh(w h_{t-1} + x_t)`, three times, and a loss on the last state alone, :math:`L = h_3^2 / 2`.
+# :math:`h_t = \tanh(w h_{t-1} + x_t)`, three times, and a loss on the last state alone, :math:`L = h_3^2 /
+# 2`.
 
 import math
 
@@ -36,8 +37,8 @@ print("states:", *(f"{state:.6f}" for state in h))
 #    + \frac{\partial h_3}{\partial h_2} \frac{\partial h_2}{\partial h_1} \frac{\partial h_1}{\partial W} \right]
 #
 # The weight is used at three steps, s = 3, 2, 1, and each use contributes one term. The slope of tanh is
-# :math:`1 - h_t^2`, so that the local derivatives are :math:`\partial h_t / \partial W = (1 - h_t^2) h_{t-1}` and
-# :math:`\partial h_t / \partial h_{t-1} = (1 - h_t^2) w`.
+# :math:`1 - h_t^2`, so that the local derivatives are :math:`\partial h_t / \partial W = (1 - h_t^2) h_{t-1}`
+# and :math:`\partial h_t / \partial h_{t-1} = (1 - h_t^2) w`.
 
 of_weight = {t: (1 - h[t] ** 2) * h[t - 1] for t in (1, 2, 3)}
 of_state = {t: (1 - h[t] ** 2) * w for t in (2, 3)}
@@ -88,8 +89,8 @@ assert rt.gradcheck(loss_of, weights)
 # %%
 # A layer gives the same
 # ----------------------
-# ``nn.RNN`` with one unit, the input weight 1 and no bias. It records one node for all steps and walks back in
-# compiled code.
+# ``nn.RNN`` with one unit, the input weight 1 and no bias. It records one node for all steps and walks back
+# in compiled code.
 
 layer = nn.RNN(1, 1, bias=False, dtype=rt.float64)
 layer.load_state_dict(
@@ -102,8 +103,9 @@ assert math.isclose(layer.weight_hh_l0.grad.item(), sum(terms.values()), rel_tol
 # %%
 # Backwards in one pass
 # ---------------------
-# The terms share their factors, so nobody multiplies them out. Going back from the last step, one number, the gradient
-# of the loss by the state, is carried along: time in proportion to the steps rather than to their square.
+# The terms share their factors, so nobody multiplies them out. Going back from the last step, one number, the
+# gradient of the loss by the state, is carried along: time in proportion to the steps rather than to their
+# square.
 
 of_loss, gradient = h[3], 0.0
 for t in (3, 2, 1):
@@ -115,8 +117,8 @@ assert math.isclose(gradient, sum(terms.values()), rel_tol=1e-12)
 # %%
 # Local, not whole
 # ----------------
-# The whole derivative of h_2 by the weight already holds what came through h_1. Whoever puts whole derivatives into the
-# chain counts the term of step 2 twice and that of step 1 three times:
+# The whole derivative of h_2 by the weight already holds what came through h_1. Whoever puts whole
+# derivatives into the chain counts the term of step 2 twice and that of step 1 three times:
 
 whole = {1: of_weight[1]}
 for t in (2, 3):
@@ -128,8 +130,8 @@ assert math.isclose(wrong, terms[3] + 2 * terms[2] + 3 * terms[1], rel_tol=1e-12
 # %%
 # Which step the gradient comes from
 # ----------------------------------
-# The use at step 2 counts most: the state after step 1, which it multiplies, is large. Step 1 lies behind two slopes
-# and two weights below 1. With more steps the early terms fade away or blow up: see the next page.
+# The use at step 2 counts most: the state after step 1, which it multiplies, is large. Step 1 lies behind two
+# slopes and two weights below 1. With more steps the early terms fade away or blow up: see the next page.
 
 fig, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
 left = 0.0

@@ -2,17 +2,18 @@
 Gradients through time: vanishing and exploding
 ===============================================
 
-How much of the gradient of a loss at the last step arrives at each step before: for a linear network, for tanh units,
-for a GRU and for an LSTM. After "Naturally understanding deep learning". A short rule says: below 1 for the norm of
-the recurrent matrix the gradient vanishes, above 1 it explodes. Only the first half holds for tanh units; above 1 the
-gradient can explode, and need not.
+How much of the gradient of a loss at the last step arrives at each step before: for a linear network, for
+tanh units, for a GRU and for an LSTM. After "Naturally understanding deep learning". A short rule says: below
+1 for the norm of the recurrent matrix the gradient vanishes, above 1 it explodes. Only the first half holds
+for tanh units; above 1 the gradient can explode, and need not.
 """
 
 # %%
 # Measuring
 # ---------
-# A layer is run one step at a time, so that every state is a tensor of its own. ``rt.grad`` then gives the derivative
-# of a random projection of the last output by each of them. An LSTM's state is a pair; its two parts count together.
+# A layer is run one step at a time, so that every state is a tensor of its own. ``rt.grad`` then gives the
+# derivative of a random projection of the last output by each of them. An LSTM's state is a pair; its two
+# parts count together.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -46,9 +47,9 @@ x = rt.randn(T, 4, dtype=rt.float64)
 # %%
 # The linear network: :math:`|\lambda|^T`
 # ---------------------------------------
-# Without a nonlinearity each step back multiplies the gradient by the transpose of the same matrix R. After some steps
-# the eigenvalue of the largest modulus decides: the gradient follows a line in the logarithm, of slope
-# :math:`\log|\lambda|`. The same random matrix, scaled to three moduli:
+# Without a nonlinearity each step back multiplies the gradient by the transpose of the same matrix R. After
+# some steps the eigenvalue of the largest modulus decides: the gradient follows a line in the logarithm, of
+# slope :math:`\log|\lambda|`. The same random matrix, scaled to three moduli:
 
 fig, ax = plt.subplots(figsize=(7, 4), layout="constrained")
 steps = np.arange(T)
@@ -71,8 +72,8 @@ ax.legend()
 # %%
 # tanh units: the norm of R
 # -------------------------
-# A step back multiplies by :math:`R^\top \mathrm{diag}(1 - h_t^2)`, and no slope of tanh is above 1. So the gradient
-# shrinks by at least the largest singular value of R, :math:`\|R\|_2`, and below 1 it must vanish:
+# A step back multiplies by :math:`R^\top \mathrm{diag}(1 - h_t^2)`, and no slope of tanh is above 1. So the
+# gradient shrinks by at least the largest singular value of R, :math:`\|R\|_2`, and below 1 it must vanish:
 
 
 def tanh_layer(matrix):
@@ -86,9 +87,9 @@ vanishing = gradient_norms(tanh_layer(0.95 * singular), x)
 assert (vanishing <= 0.95**steps * (1 + 1e-12)).all()
 
 # %%
-# Above 1 nothing follows. Three cases with a norm far above 1: a matrix that explodes, the same one with inputs that
-# drive tanh to its flat ends, and a shift, whose entries are all 0 but for 3s beside the diagonal: its norm is 3, its
-# eigenvalues are all 0, and after 32 steps back the gradient is exactly 0.
+# Above 1 nothing follows. Three cases with a norm far above 1: a matrix that explodes, the same one with
+# inputs that drive tanh to its flat ends, and a shift, whose entries are all 0 but for 3s beside the
+# diagonal: its norm is 3, its eigenvalues are all 0, and after 32 steps back the gradient is exactly 0.
 
 shift = 3.0 * np.eye(HIDDEN, k=1)
 cases = {
@@ -116,10 +117,11 @@ ax.legend()
 # %%
 # RNN against GRU and LSTM
 # ------------------------
-# With the usual initial values, uniform within :math:`\pm 1/\sqrt{H}`, all three forget. What sets gated layers apart
-# is that they can learn not to: the gradient along the memory cell is multiplied by the forget gate alone, and that
-# along the state of a GRU by its update gate, next to smaller terms. Both gates start half open, which halves the
-# gradient at each step; a bias opens them. That is why an LSTM's forget bias is often started at 1 or higher.
+# With the usual initial values, uniform within :math:`\pm 1/\sqrt{H}`, all three forget. What sets gated
+# layers apart is that they can learn not to: the gradient along the memory cell is multiplied by the forget
+# gate alone, and that along the state of a GRU by its update gate, next to smaller terms. Both gates start
+# half open, which halves the gradient at each step; a bias opens them. That is why an LSTM's forget bias is
+# often started at 1 or higher.
 
 
 def layer_of(kind, gate_bias=0.0):
@@ -162,8 +164,8 @@ assert norms["RNN"][50] < norms["GRU"][50] < norms["GRU, update bias 4"][50]
 assert norms["LSTM, forget bias 4"][99] > 0.01 * norms["LSTM, forget bias 4"][1]
 
 # %%
-# Clipping, the usual cure for exploding gradients, bounds the length of the step and keeps its direction. It cannot
-# bring back a gradient that has vanished:
+# Clipping, the usual cure for exploding gradients, bounds the length of the step and keeps its direction. It
+# cannot bring back a gradient that has vanished:
 
 weight = nn.Parameter(rt.tensor([0.0, 0.0], dtype=rt.float64))
 (weight * rt.tensor([3e6, 4e6], dtype=rt.float64)).sum().backward()

@@ -2,16 +2,17 @@
 Many to many, many to one
 =========================
 
-Two uses of one recurrent layer, after "Naturally understanding deep learning": an output at every step (tomorrow's
-temperature, each day), and one output at the end (the language of a surname). The text trains on one sample after the
-other and then on mini-batches; the summed gradient of both is the same, for sequences of different lengths as well.
+Two uses of one recurrent layer, after "Naturally understanding deep learning": an output at every step
+(tomorrow's temperature, each day), and one output at the end (the language of a surname). The text trains on
+one sample after the other and then on mini-batches; the summed gradient of both is the same, for sequences of
+different lengths as well.
 """
 
 # %%
 # Many to many: temperatures
 # --------------------------
-# Ten years of daily minimum temperatures in Melbourne. The last two are for testing; the scaling is by the mean and the
-# deviation of the others.
+# Ten years of daily minimum temperatures in Melbourne. The last two are for testing; the scaling is by the
+# mean and the deviation of the others.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,8 +32,8 @@ if datasets.is_real("min_temperatures"):
     assert len(celsius) == 3650
 
 # %%
-# At every step the network reads a day and says the next: inputs x[0..T-1], targets x[1..T]. A batch has windows of 60
-# days. In testing the state goes through all days before, as a weather service would do it.
+# At every step the network reads a day and says the next: inputs x[0..T-1], targets x[1..T]. A batch has
+# windows of 60 days. In testing the state goes through all days before, as a weather service would do it.
 
 
 class NextDay(nn.Module):
@@ -118,7 +119,8 @@ print(
 assert accuracies[-1] > majority + 0.1
 
 # %%
-# What the network thinks after each letter: the same head on every state of the way. Only the last one was trained.
+# What the network thinks after each letter: the same head on every state of the way. Only the last one was
+# trained.
 
 
 def after_each_letter(name):
@@ -143,9 +145,9 @@ axes[-1].legend()
 # %%
 # One by one or as a batch
 # ------------------------
-# Sixteen surnames of different lengths: each by itself, gradients added up, and all in one packed batch with the losses
-# summed. The same, up to rounding, since the gradient of a sum is the sum of the gradients and packing keeps rows
-# apart. What differs is when the weights change: after each sample, or once for all.
+# Sixteen surnames of different lengths: each by itself, gradients added up, and all in one packed batch with
+# the losses summed. The same, up to rounding, since the gradient of a sum is the sum of the gradients and
+# packing keeps rows apart. What differs is when the weights change: after each sample, or once for all.
 
 classifier = classifier.double()
 chosen = training[:16]
@@ -160,7 +162,8 @@ for alone, p in zip(one_by_one, classifier.parameters(), strict=True):
     assert rt.allclose(alone, p.grad, rtol=1e-9, atol=1e-12)
 
 # %%
-# With the mean instead of the sum, the batch's gradient is a sixteenth of it, and so a batch wants a higher rate.
+# With the mean instead of the sum, the batch's gradient is a sixteenth of it, and so a batch wants a higher
+# rate.
 
 summed = [p.grad.clone() for p in classifier.parameters()]
 classifier.zero_grad()

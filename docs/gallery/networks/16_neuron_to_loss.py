@@ -2,15 +2,15 @@
 Pictures: from two neurons to a loss
 ====================================
 
-The smaller pictures of "Naturally understanding deep learning": two recurrent neurons with their four connections, the
-sigmoid, and the way from scores over a softmax to a loss against a one-hot target.
+The smaller pictures of "Naturally understanding deep learning": two recurrent neurons with their four
+connections, the sigmoid, and the way from scores over a softmax to a loss against a one-hot target.
 """
 
 # %%
 # Two neurons
 # -----------
-# A recurrent layer of two neurons. Both read the input, and both read both states of the step before: the matrix R has
-# four weights, of which those on the diagonal are the loops.
+# A recurrent layer of two neurons. Both read the input, and both read both states of the step before: the
+# matrix R has four weights, of which those on the diagonal are the loops.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -70,8 +70,9 @@ assert np.allclose(output[:, 0].detach().numpy(), states, atol=1e-6)
 # %%
 # The sigmoid
 # -----------
-# It maps scores to the interval from 0 to 1. Its slope is s (1 - s), at most 1/4, at 0: a chain of sigmoids shrinks the
-# gradient by a factor of 4 or more at each one. tanh is the same curve, stretched: tanh(z) = 2 sigmoid(2z) - 1.
+# It maps scores to the interval from 0 to 1. Its slope is s (1 - s), at most 1/4, at 0: a chain of sigmoids
+# shrinks the gradient by a factor of 4 or more at each one. tanh is the same curve, stretched: tanh(z) = 2
+# sigmoid(2z) - 1.
 
 z = rt.linspace(-6, 6, 241, dtype=rt.float64, requires_grad=True)
 s = z.sigmoid()
@@ -90,8 +91,8 @@ ax.legend()
 # %%
 # Softmax, one-hot, -log
 # ----------------------
-# Three scores become probabilities; the one-hot target picks one of them; its negative logarithm is the loss. Only the
-# probability of the right class counts directly, the others by what they leave for it.
+# Three scores become probabilities; the one-hot target picks one of them; its negative logarithm is the loss.
+# Only the probability of the right class counts directly, the others by what they leave for it.
 
 scores = rt.tensor([2.0, 1.0, 0.1], dtype=rt.float64)
 probabilities = scores.softmax(0)

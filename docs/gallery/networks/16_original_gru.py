@@ -2,9 +2,9 @@
 The GRU as it was published, and PyTorch's
 ==========================================
 
-"Naturally understanding deep learning" defines the gated recurrent unit with a z that weights the new state and a
-reset gate inside the recurrent product. PyTorch's and rondeau's ``nn.GRU`` do both the other way round, so
-that weights moved from one to the other unchanged give another network. Here is what leads across.
+"Naturally understanding deep learning" defines the gated recurrent unit with a z that weights the new state
+and a reset gate inside the recurrent product. PyTorch's and rondeau's ``nn.GRU`` do both the other way round,
+so that weights moved from one to the other unchanged give another network. Here is what leads across.
 """
 
 # %%
@@ -58,9 +58,9 @@ assert all(rt.allclose(a, b, rtol=0, atol=1e-11) for a, b in zip(of_layer, of_ha
 # %%
 # Which state z weights
 # ---------------------
-# In PyTorch's convention, also that of the paper by Cho and others, z weights the old state: h' = (1 - z) n + z h.
-# Since :math:`1 - \sigma(a) = \sigma(-a)`, negating the rows of the update gate in both matrices turns one convention
-# into the other, exactly. The paper's cell is written in three lines:
+# In PyTorch's convention, also that of the paper by Cho and others, z weights the old state: h' = (1 - z) n +
+# z h. Since :math:`1 - \sigma(a) = \sigma(-a)`, negating the rows of the update gate in both matrices turns
+# one convention into the other, exactly. The paper's cell is written in three lines:
 
 
 @nn.recurrent_cell(gates=("r", "z", "n"), states=("h",))
@@ -89,9 +89,9 @@ assert rt.allclose(paper(x, h_0)[0], output, rtol=0, atol=1e-12)
 # %%
 # Where the reset gate stands
 # ---------------------------
-# ``nn.GRU`` multiplies by the reset gate after the recurrent product, r * (U h) rather than U (r * h), because all
-# three products with h can then be one. No weights undo that, but there are cases in which it makes no difference.
-# With one hidden unit U is a number, and numbers commute:
+# ``nn.GRU`` multiplies by the reset gate after the recurrent product, r * (U h) rather than U (r * h),
+# because all three products with h can then be one. No weights undo that, but there are cases in which it
+# makes no difference. With one hidden unit U is a number, and numbers commute:
 
 narrow = nn.Recurrent(nn.cells.gru_original, INPUT, 1, bias=False, dtype=rt.float64)
 torch_like = nn.GRU(INPUT, 1, bias=False, dtype=rt.float64)
@@ -99,7 +99,8 @@ torch_like.load_state_dict(with_update_gate_negated(narrow))
 assert rt.allclose(torch_like(x, h_0[..., :1])[0], narrow(x, h_0[..., :1])[0], rtol=0, atol=1e-12)
 
 # %%
-# With more units, the first step from a state of zeros is the same, and the difference begins with the second:
+# With more units, the first step from a state of zeros is the same, and the difference begins with the
+# second:
 
 torch_like = nn.GRU(INPUT, HIDDEN, bias=False, dtype=rt.float64)
 torch_like.load_state_dict(with_update_gate_negated(layer))
@@ -110,8 +111,8 @@ assert (mapped[1] - original[1]).abs().max() > 1e-4
 # %%
 # How far apart
 # -------------
-# One unit over 20 steps. With z mapped, what remains of the difference is the place of the reset gate; with the
-# weights as they are, the two networks have little in common.
+# One unit over 20 steps. With z mapped, what remains of the difference is the place of the reset gate; with
+# the weights as they are, the two networks have little in common.
 
 torch_like.load_state_dict(layer.state_dict())
 as_they_are = torch_like(x)[0]

@@ -2,9 +2,9 @@
 Pictures: unrolled, in both directions, padded and packed
 =========================================================
 
-The pictures with which "Naturally understanding deep learning" explains recurrent layers, drawn from what the layers
-compute. An unrolled network looks as if it had as many cells as steps; it has one cell, with one set of weights, and
-the picture repeats it.
+The pictures with which "Naturally understanding deep learning" explains recurrent layers, drawn from what the
+layers compute. An unrolled network looks as if it had as many cells as steps; it has one cell, with one set
+of weights, and the picture repeats it.
 """
 
 # %%
@@ -62,8 +62,9 @@ assert rt.allclose(h_n[0], h, atol=1e-6)
 # %%
 # Both directions
 # ---------------
-# A second cell, with weights of its own, reads from the end. The outputs stand side by side, so that the output at a
-# step has seen all of the sequence. What is called the *last* state of the backward cell is the one at the first step.
+# A second cell, with weights of its own, reads from the end. The outputs stand side by side, so that the
+# output at a step has seen all of the sequence. What is called the *last* state of the backward cell is the
+# one at the first step.
 
 fig, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
 for t in range(1, 5):
@@ -92,8 +93,8 @@ assert rt.equal(h_n[-1], output[0, :, 3:])
 # %%
 # Padded and packed
 # -----------------
-# Sequences of a batch differ in length. Padding makes a rectangle; packing takes the rectangle's columns step by step,
-# the longest sequence first, and leaves out the padding.
+# Sequences of a batch differ in length. Padding makes a rectangle; packing takes the rectangle's columns step
+# by step, the longest sequence first, and leaves out the padding.
 
 words = ["anna", "bo", "christine", "dave"]
 ids = [rt.tensor([ord(c) - ord("a") for c in word]) for word in words]
@@ -130,8 +131,8 @@ for t, size in enumerate(packed.batch_sizes.tolist()):
 below.set(xlim=(0, place), ylim=(1, 0), xticks=[], yticks=[], title="packed: step after step, longest first")
 
 # %%
-# A layer runs the packed rows without computing any padding, and ``h_n`` is the state at each sequence's own end. A
-# padded run would end with states that went on through the padding.
+# A layer runs the packed rows without computing any padding, and ``h_n`` is the state at each sequence's own
+# end. A padded run would end with states that went on through the padding.
 
 embedding, layer = nn.Embedding(26, 3), nn.GRU(3, 4)
 at_own_end = layer(pack_padded_sequence(embedding(padded.clamp(min=0)), lengths, enforce_sorted=False))

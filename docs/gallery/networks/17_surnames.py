@@ -2,9 +2,9 @@
 Which language a surname is from
 ================================
 
-The last program of "Naturally understanding deep learning": the letters of a surname, a GRU in both directions over a
-packed batch, and a classifier on its two last states. A random split puts some surnames on both sides; this page counts
-them and scores the others by themselves.
+The last program of "Naturally understanding deep learning": the letters of a surname, a GRU in both
+directions over a packed batch, and a classifier on its two last states. A random split puts some surnames on
+both sides; this page counts them and scores the others by themselves.
 """
 
 # %%
@@ -43,8 +43,8 @@ if datasets.is_real("names_by_language"):
 # %%
 # The model
 # ---------
-# ``h_n`` holds the states at the ends: ``h_n[-2]`` of the forward direction, after the last letter, and ``h_n[-1]`` of
-# the backward one, after the first.
+# ``h_n`` holds the states at the ends: ``h_n[-2]`` of the forward direction, after the last letter, and
+# ``h_n[-1]`` of the backward one, after the first.
 
 
 class Classifier(nn.Module):
@@ -68,8 +68,9 @@ rt.manual_seed(SEED)
 model = Classifier()
 
 # %%
-# The backward state is the backward half of the output at the first letter, for packed rows too: the backward run of a
-# name starts at its own last letter and not in the padding. The forward state is at each name's own end.
+# The backward state is the backward half of the output at the first letter, for packed rows too: the backward
+# run of a name starts at its own last letter and not in the padding. The forward state is at each name's own
+# end.
 
 packed, h_n = model.run([ids[i] for i in training[:5]])
 output, lengths = pad_packed_sequence(packed)
@@ -98,9 +99,10 @@ print("accuracy on the test surnames after each epoch:", *(f"{100 * a:.1f} %" fo
 # %%
 # Seen and unseen
 # ---------------
-# Some surnames are in the files more than once, so that a random split puts copies on both sides. Here this makes the
-# accuracy no better: many copies are Arabic names, which are listed over and over and easy to know by heart, but others
-# are names of two languages or more, for which a training set that says English is wrong about the German one.
+# Some surnames are in the files more than once, so that a random split puts copies on both sides. Here this
+# makes the accuracy no better: many copies are Arabic names, which are listed over and over and easy to know
+# by heart, but others are names of two languages or more, for which a training set that says English is wrong
+# about the German one.
 
 files_of = {}
 for i in training:
@@ -122,8 +124,8 @@ assert right.mean() > majority + 0.1
 # %%
 # The confusion matrix
 # --------------------
-# Each row, a language, sums to 1. Russian and Japanese stand apart; the small languages are taken for English and for
-# their neighbours.
+# Each row, a language, sums to 1. Russian and Japanese stand apart; the small languages are taken for English
+# and for their neighbours.
 
 fig, ax = plt.subplots(figsize=(7, 6.5), layout="constrained")
 ConfusionMatrixDisplay.from_predictions(
@@ -157,8 +159,8 @@ for name in ("Satoshi", "Jackson", "Rossi", "Dovesky"):
 # %%
 # Three seeds, and PyTorch
 # ------------------------
-# The recorded run: eight epochs for each of three seeds, by rondeau and by the same model in PyTorch, with the same
-# splits and batches. It was made by the command that is printed here.
+# The recorded run: eight epochs for each of three seeds, by rondeau and by the same model in PyTorch, with
+# the same splits and batches. It was made by the command that is printed here.
 
 here = Path(globals().get("__file__", "17_surnames.py")).resolve().parent
 file = here.parent / "recorded" / "17_surnames.json"

@@ -2,16 +2,18 @@
 Cross-entropy by hand
 =====================
 
-The notes on cross-entropy, with their numbers: what it costs, in nats, to expect q where the data come from p. The loss
-of a perfect prediction is often said to be 0. It is the entropy of p, which is 0 only where p is one-hot.
+The notes on cross-entropy, with their numbers: what it costs, in nats, to expect q where the data come from
+p. The loss of a perfect prediction is often said to be 0. It is the entropy of p, which is 0 only where p is
+one-hot.
 """
 
 # %%
 # Three kinds of candy
 # --------------------
-# A bag holds 60 % red, 20 % green and 20 % blue candy: p. A model believes in 50 %, 30 %, 20 %: q. The cross-entropy
-# :math:`H(p, q) = -\sum_i p_i \log q_i` is the loss; it splits into the entropy of the bag, which no model can change,
-# and the divergence :math:`\mathrm{KL}(p \,\|\, q)`, which is what training reduces.
+# A bag holds 60 % red, 20 % green and 20 % blue candy: p. A model believes in 50 %, 30 %, 20 %: q. The
+# cross-entropy :math:`H(p, q) = -\sum_i p_i \log q_i` is the loss; it splits into the entropy of the bag,
+# which no model can change, and the divergence :math:`\mathrm{KL}(p \,\|\, q)`, which is what training
+# reduces.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,8 +31,8 @@ assert [round(value, 6) for value in (cross_entropy, entropy, divergence)] == [0
 assert np.isclose(cross_entropy, entropy + divergence)
 
 # %%
-# The library's loss takes scores instead of probabilities. Logarithms of probabilities are scores whose softmax is
-# those probabilities, so that the loss gives the same number; divided by log 2, in bits.
+# The library's loss takes scores instead of probabilities. Logarithms of probabilities are scores whose
+# softmax is those probabilities, so that the loss gives the same number; divided by log 2, in bits.
 
 loss = functional.cross_entropy(rt.tensor(np.log(q)), rt.tensor(p))
 assert round(loss.item(), 6) == 0.978570
@@ -39,8 +41,9 @@ print(f"{loss.item():.6f} nats are {loss.item() / np.log(2):.6f} bits")
 # %%
 # Cat or dog
 # ----------
-# The picture shows a cat: p = (1, 0); the model says q = (.8, .2). With a one-hot p one term is left, -log .8. The
-# other is 0 times a logarithm, and counts as 0 even where q is 0 as well, which plain floating point gets wrong:
+# The picture shows a cat: p = (1, 0); the model says q = (.8, .2). With a one-hot p one term is left, -log
+# .8. The other is 0 times a logarithm, and counts as 0 even where q is 0 as well, which plain floating point
+# gets wrong:
 
 cat, belief = np.array([1.0, 0.0]), np.array([0.8, 0.2])
 loss = functional.cross_entropy(rt.tensor(np.log(belief)), rt.tensor(0))
@@ -101,7 +104,8 @@ ax.set(xlabel="q(red)", ylabel="q(green)", title="H(p, q) in nats", xlim=(0, 1),
 ax.legend()
 
 # %%
-# One belief changed alone: the share of red in q, the rest split evenly. Between the two curves lies the divergence.
+# One belief changed alone: the share of red in q, the rest split evenly. Between the two curves lies the
+# divergence.
 
 share = np.linspace(0.02, 0.98, 193)
 curve = -(p[0] * np.log(share) + (p[1] + p[2]) * np.log((1 - share) / 2))

@@ -2,14 +2,14 @@
 What an LSTM remembers that an RNN forgets
 ==========================================
 
-Two tasks from the paper that introduced the LSTM and from its successors, for the notes on RNN and LSTM: say again what
-was seen twenty steps ago, and add two numbers that are far apart. It is said for short that an RNN has no long memory.
-It can have one, but gradient descent hardly finds it.
+Two tasks from the paper that introduced the LSTM and from its successors, for the notes on RNN and LSTM: say
+again what was seen twenty steps ago, and add two numbers that are far apart. It is said for short that an RNN
+has no long memory. It can have one, but gradient descent hardly finds it.
 """
 
 # %%
-# Two networks that are alike but for their cell: 64 units, a linear layer, Adam with the same rate, clipping at norm 1.
-# The LSTM's forget gates start open, with a bias of 3: it begins by keeping what it has.
+# Two networks that are alike but for their cell: 64 units, a linear layer, Adam with the same rate, clipping
+# at norm 1. The LSTM's forget gates start open, with a bias of 3: it begins by keeping what it has.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -64,8 +64,8 @@ def draw(losses, floor, floor_name, title, unit):
 # %%
 # The copy task
 # -------------
-# Three symbols of four kinds, twenty blanks, a signal; then the three symbols are to be said in their order. Who has
-# forgotten them says each with probability 1/4, at log 4 = 1.386 nats.
+# Three symbols of four kinds, nineteen blanks, a signal; then the three symbols are to be said in their
+# order. Who has forgotten them says each with probability 1/4, at log 4 = 1.386 nats.
 
 SYMBOLS, KINDS, DELAY = 3, 4, 20
 BLANK, SIGNAL = KINDS, KINDS + 1
@@ -112,9 +112,10 @@ assert least(losses["LSTM"]) < 0.1
 assert min(least(losses["RNN"]), least(losses["RNN, lower rate"])) > 2 * least(losses["LSTM"])
 
 # %%
-# The same networks, without more training, where the wait is shorter or longer than they were trained on. The LSTM
-# holds the symbols for some steps more. It has not learnt to wait for the signal, though: in training the wait was always the
-# same. The better RNN keeps them in an oscillation, which is in phase at some delays only.
+# The same networks, without more training, where the wait is shorter or longer than they were trained on. The
+# LSTM holds the symbols for some steps more. It has not learnt to wait for the signal, though: in training
+# the wait was always the same. The better RNN keeps them in an oscillation, which is in phase at some delays
+# only.
 
 delays = range(2, 61, 2)
 fig, ax = plt.subplots(figsize=(7, 4), layout="constrained")
@@ -133,8 +134,8 @@ ax.legend()
 # %%
 # The adding problem
 # ------------------
-# Fifty numbers between 0 and 1, two of them marked, one in each half: what is the sum of the two? Who always says 1 is
-# wrong by 1/6 in the mean square, the variance of a sum of two such numbers.
+# Fifty numbers between 0 and 1, two of them marked, one in each half: what is the sum of the two? Who always
+# says 1 is wrong by 1/6 in the mean square, the variance of a sum of two such numbers.
 
 LENGTH = 50
 

@@ -2,8 +2,9 @@
 What an embedding learns
 ========================
 
-The notes on embeddings look up made-up vectors for five words. Here is their example, with its numbers, and then
-vectors of 1,200 words trained on the plays of Shakespeare: their nearest neighbours, and a picture in two dimensions.
+The notes on embeddings look up made-up vectors for five words. Here is their example, with its numbers, and
+then vectors of 1,200 words trained on the plays of Shakespeare: their nearest neighbours, and a picture in
+two dimensions.
 """
 
 # %%
@@ -42,16 +43,16 @@ def cosine(one, other):
 
 
 # %%
-# The cosine of the angle between two vectors is their likeness: Apple is near to company and far from technology. In
-# the notes somebody chose these numbers; training has to find them from text.
+# The cosine of the angle between two vectors is their likeness: Apple is near to company and far from
+# technology. In the notes somebody chose these numbers; training has to find them from text.
 
 for pair, expected in ((("苹果", "公司"), 0.9938), (("苹果", "科技"), 0.5601), (("科技", "公司"), 0.6476)):
     print(*pair, f"{cosine(*pair):.4f}")
     assert round(cosine(*pair), 4) == expected
 
 # %%
-# The notes then feed them to a recurrent network, :math:`h_t = \tanh(W_h h_{t-1} + W_x x_t + b)`, with one bias.
-# ``nn.RNN`` has two, as PyTorch's; the second is set to zero.
+# The notes then feed them to a recurrent network, :math:`h_t = \tanh(W_h h_{t-1} + W_x x_t + b)`, with one
+# bias. ``nn.RNN`` has two, as PyTorch's; the second is set to zero.
 
 rt.manual_seed(0)
 layer = nn.RNN(3, 4)
@@ -65,8 +66,8 @@ assert rt.allclose(h_n[0], h, atol=1e-6)
 # %%
 # A real text
 # -----------
-# You know a word by the company it keeps. The 120 commonest words (the, and, to, ...) keep company with all others and
-# are left out; of the next 1,200 each pair is counted that stands within five words of each other.
+# You know a word by the company it keeps. The 120 commonest words (the, and, to, ...) keep company with all
+# others and are left out; of the next 1,200 each pair is counted that stands within five words of each other.
 
 print(datasets.describe("tinyshakespeare"))
 real = datasets.is_real("tinyshakespeare")
@@ -87,9 +88,10 @@ print("left out:", *frequent[: min(12, common)], "...")
 # %%
 # Training
 # --------
-# The skip-gram model: from the vector of a word, a linear layer and a softmax say which words stand around it. As the
-# counts of all neighbours fit into one table, a step needs no sampling: the target of each word is the distribution of
-# its neighbours, and the loss is the cross-entropy. It cannot fall below the entropy of that distribution.
+# The skip-gram model: from the vector of a word, a linear layer and a softmax say which words stand around
+# it. As the counts of all neighbours fit into one table, a step needs no sampling: the target of each word is
+# the distribution of its neighbours, and the loss is the cross-entropy. It cannot fall below the entropy of
+# that distribution.
 
 totals = counts.sum(1, keepdims=True)
 share = rt.tensor(totals[:, 0] / totals.sum())
@@ -146,8 +148,8 @@ if real:
 # %%
 # A picture in two dimensions
 # ---------------------------
-# The principal components of the drawn words: the plane in which they lie farthest apart. It holds a part of what 32
-# numbers say, so that neighbours in the picture need not be neighbours.
+# The principal components of the drawn words: the plane in which they lie farthest apart. It holds a part of
+# what 32 numbers say, so that neighbours in the picture need not be neighbours.
 
 groups = {
     "family": ["son", "father's", "heir", "daughter", "children", "mother", "wife", "age"],
