@@ -248,6 +248,15 @@ def test_fractions_are_cut_when_written_into_integers():
         x[0] = rt.tensor(1.0, requires_grad=True)
 
 
+def test_numbers_written_into_float64_are_not_rounded_to_float32():
+    x = rt.zeros(4, dtype=rt.float64)
+    x[0] = 0.1
+    x[1:3] = [0.2, 0.3]
+    assert x.tolist() == [0.1, 0.2, 0.3, 0.0]
+    assert x.fill_(0.8).tolist() == [0.8] * 4
+    assert rt.zeros(1)[0].fill_(0.1).dtype == rt.float32
+
+
 def test_in_place_methods_return_the_tensor():
     x = rt.ones(2)
     assert x.add_(1).mul_(2).zero_().fill_(3) is x

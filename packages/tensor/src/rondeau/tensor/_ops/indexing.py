@@ -603,7 +603,8 @@ def value_for(x: Tensor, value: Any) -> Tensor:
     RuntimeError
         If that would lose a fraction.
     """
-    found = as_tensor(value)
+    # Python's numbers are doubles until they are written: float32, their default, would round what float64 can hold.
+    found = as_tensor(value if isinstance(value, (Recorded, np.ndarray)) else plain_array(value))
     if found._array.dtype.kind == "f" and x._array.dtype.kind != "f":
         if isinstance(value, Recorded) and found._node is not None:
             raise RuntimeError(f"cannot write a tensor that requires a gradient into one of {x._array.dtype}")
