@@ -19,6 +19,7 @@ from rondeau.data import (
     embedded_corpus,
     read_text,
 )
+from rondeau.train._extras import how_to_install
 from rondeau.train._options import TextOptions
 from rondeau.train._parser import UsageError
 
@@ -73,12 +74,14 @@ def make_codec(text: str, options: TextOptions) -> Codec:
     ):
         if value is not None and options.tokens not in home:
             raise UsageError(
-                f"--{name} goes with --tokens {' or '.join(home)}, got --tokens {options.tokens}"
+                f"--{name}: goes with --tokens {' or '.join(home)}, got --tokens {options.tokens}"
             )
     try:
         return Codec.fit(text, _make_tokenizer(text, options), min_freq=options.min_freq)
-    except (ValueError, ModuleNotFoundError) as error:
-        raise UsageError(f"--tokens {options.tokens}: {error}") from error
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--tokens: bpe needs the package tokenizers; {how_to_install('bpe')}") from error
+    except ValueError as error:
+        raise UsageError(f"--tokens: {options.tokens}: {error}") from error
 
 
 def _make_tokenizer(text: str, options: TextOptions) -> Tokenizer:

@@ -5,6 +5,7 @@ Nothing heavy is imported here: ``--help`` and ``--print_config`` need this file
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]  # exported, but not by name
 
 from rondeau.train._parser import CommandParser, UsageError
+from rondeau.train._program import program
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class ModelOptions:
     Parameters
     ----------
     cell
-        The recurrent cell: rnn, gru, lstm, or another by its name in rondeau.nn.cells, such as lstm_peephole.
+        The recurrent cell: rnn, gru, lstm, or another by its name in rondeau.nn.cells, such as lstm_peephole;
+        not those that need a proj_size, as lstm_projected.
     hidden_size
         Hidden units of a layer.
     num_layers
@@ -63,6 +66,12 @@ class ModelOptions:
         The output layer uses the embedding's weights; needs --embedding_size equal to --hidden_size.
     forget_bias
         What the forget gates of an LSTM start with; other cells keep theirs.
+    zoneout
+        Probability of a hidden unit keeping its old state at a step, in training.
+    recurrent_dropout
+        Probability of hiding a unit from the recurrent matrices, the same units at every step, in training.
+    weight_dropout
+        Probability of dropping an element of the recurrent matrices, in training.
     """
 
     cell: str = "gru"
@@ -72,6 +81,9 @@ class ModelOptions:
     dropout: float = 0.0
     tie_weights: bool = False
     forget_bias: float = 1.0
+    zoneout: float = 0.0
+    recurrent_dropout: float = 0.0
+    weight_dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -146,7 +158,8 @@ class RunOptions:
     evaluate_every
         Steps from one evaluation on the held-out part, sample and checkpoint to the next; by default an epoch.
     checkpoint_every
-        Steps from one checkpoint to the next, beside those of evaluations.
+        Steps from one checkpoint file to the next, beside those of evaluations. Only about files: what a layer calls
+        checkpoint_every, states computed again to save memory, is no option of this command.
     keep
         How many of the last checkpoints to keep; the best one is always kept.
     """
@@ -211,8 +224,8 @@ def train_parser() -> CommandParser:
         "train",
         "[CORPUS]",
         "Train a language model on a text: it learns to predict the next token (by default, the next "
-        "character). Without arguments it reads the language reference that ships inside Python, and ends within "
-        "three minutes on two cores. It leaves a folder with checkpoints, metrics, curves and samples, and an "
+        "character). Without arguments it reads the language reference that ships inside Python, and ends in one "
+        "to three minutes on two cores. It leaves a folder with checkpoints, metrics, curves and samples, and an "
         "interrupted run continues where it was with --resume.",
     )
     text = parser.add_argument_group("What to do")
@@ -253,7 +266,7 @@ def parse_train(argv: Sequence[str]) -> Request:
     if any(argument == "--resume" or argument.startswith("--resume=") for argument in argv):
         return _parse_resume(argv)
     parser = train_parser()
-    namespace = parser.parse_args(_config_first(argv))
+    namespace = parser.parse(_config_first(argv))
     return Request(_config(parser, namespace), overwrite="--overwrite" in parser.orders)
 
 
@@ -268,10 +281,10 @@ def read_config(folder: Path) -> Config:
     path = folder / "config.yaml"
     if not path.is_file():
         raise UsageError(
-            f"{folder} is no run: it holds no config.yaml; give a folder that `rondeau train` made"
+            f"{folder} is no run: it holds no config.yaml; give a folder that `{program()} train` made"
         )
     parser = train_parser()
-    return _config(parser, parser.parse_args(["--config", str(path)]))
+    return _config(parser, parser.parse(["--config", str(path)]))
 
 
 def _parse_resume(argv: Sequence[str]) -> Request:
@@ -282,13 +295,13 @@ def _parse_resume(argv: Sequence[str]) -> Request:
     try:
         arguments, others = parser.parse_known_args(argv)
     except argparse.ArgumentError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(re.sub("^argument ", "", str(error))) from None
     if arguments.help:
         train_parser().print_help()
         raise SystemExit(0)
     if others:
         raise UsageError(
-            f"with --resume only --threads may be given, got {others[0]}: all else is in the run's config.yaml"
+            f"--resume: only --threads may be given beside it, got {others[0]}: all else is in the run's config.yaml"
         )
     folder = Path(arguments.resume)
     return Request(read_config(folder), resume=folder, threads=arguments.threads)

@@ -1,23 +1,36 @@
 """The parser of every command: one clear line for a mistake, in the place of a page of usage."""
 
 import argparse
+import difflib
 import re
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-_WORDS = {
-    "a typing.Literal[": "one of [",
-    "typing.Literal[": "one of [",
-    "a one of": "one of",
-    "<class 'int'>": "whole number",
-    "<class 'float'>": "number",
+_KINDS = {
+    "<class 'int'>": "a whole number",
+    "<class 'float'>": "a number",
+    "<class 'bool'>": "true or false",
+    "<class 'str'>": "a text",
     "<class 'NoneType'>": "null",
 }
 
 
 class UsageError(Exception):
     """A command line, or what it names, that cannot be used; told in one line, with exit status 2."""
+
+
+def check_at_least(option: str, value: int | None, least: int) -> None:
+    """Refuse a number below `least`; None, an option that is not set, passes.
+
+    Raises
+    ------
+    UsageError
+        With the name of the option.
+    """
+    if value is not None and value < least:
+        raise UsageError(f"--{option}: expected at least {least}, got {value}")
 
 
 class _HelpFormatter(DefaultHelpFormatter):
@@ -52,21 +65,72 @@ class CommandParser(ArgumentParser):
         )
         self.orders: dict[str, Any] = {}
 
+    def parse(self, argv: Sequence[str]) -> Any:
+        """Parse a command line, in which hyphens may stand for the underscores of an option's name.
+
+        An option of type bool may stand alone, and is then true.
+
+        Raises
+        ------
+        UsageError
+            If it cannot be understood.
+        """
+        self._refuse_unknown(spelled := [self._spelled(argument) for argument in argv])
+        for i, argument in enumerate(spelled):
+            follows = spelled[i + 1] if i + 1 < len(spelled) else ""
+            if self._is_switch(argument) and follows.lower() not in ("true", "false", "yes", "no"):
+                spelled[i] += "=true"
+        return self.parse_args(spelled)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise `UsageError` with the message as one line that names the flag."""
         raise UsageError(_one_line(message))
 
+    def _spelled(self, argument: str) -> str:
+        name, equals, value = argument.partition("=")
+        known = _underscored(name)
+        is_option = name.startswith("--") and known in self._option_string_actions
+        return known + equals + value if is_option else argument
+
+    def _is_switch(self, argument: str) -> bool:
+        return getattr(self._option_string_actions.get(argument), "_typehint", None) is bool
+
+    def _refuse_unknown(self, argv: Sequence[str]) -> None:
+        for argument in argv:
+            name = argument.partition("=")[0]
+            if re.fullmatch(r"--[A-Za-z][\w-]*", name) and name not in self._option_string_actions:
+                options = [option for option in self._option_string_actions if option.startswith("--")]
+                near = difflib.get_close_matches(_underscored(name), options, n=2, cutoff=0.7)
+                hint = f"did you mean {' or '.join(near)}?" if near else f"`{self.prog} --help` lists them"
+                raise UsageError(f"{name}: there is no such option; {hint}")
+
+
+def _underscored(option: str) -> str:
+    return "--" + option.removeprefix("--").replace("-", "_")
+
 
 def _one_line(message: str) -> str:
     """Put what jsonargparse says of a value into words for a user: flags, not keys; kinds of numbers, not classes."""
-    line = re.sub(r'Parser key "(\w+)":\s*', r"--\1: ", " ".join(message.split()))
+    line = re.sub(r'^(?:Parser key "(\w+)"|argument --(\w+)):\s*', r"--\1\2: ", " ".join(message.split()))
+    line = re.sub(r"^unrecognized arguments: (.*)", r"expected no further arguments, got \1", line)
     union = re.fullmatch(
         r"(--\w+: )Does not validate .* Errors: - (.*) Given value type: .* Given value: (.*)", line
     )
-    if union:
-        flag, errors, value = union.groups()
-        kinds = [error.removeprefix("Expected a ").removeprefix("Expected ") for error in errors.split(" - ")]
-        line = f"{flag}Expected a {' or '.join(kinds)}. Got value: {value}"
-    for found, said in _WORDS.items():
-        line = line.replace(found, said)
+    single = re.fullmatch(r"(--\w+: )(Expected an? .*)\. Got value: (.*)", line)
+    if found := union or single:
+        flag, errors, value = found.groups()
+        line = f"{flag}expected {' or '.join(map(_kind, errors.split(' - ')))}, got {value}"
     return line
+
+
+def _kind(error: str) -> str:
+    """Say in words what is expected by "Expected a <class 'int'>" or "Expected a typing.Literal['x', 'y', 'z']".
+
+    >>> _kind("Expected a typing.Literal['x', 'y', 'z']")
+    'x, y or z'
+    """
+    kind = re.sub(r"^Expected (an? )?", "", error)
+    if literal := re.fullmatch(r"typing\.Literal\[(.*)\]", kind):
+        *words, last = (word.strip("' ") for word in literal[1].split(","))
+        return f"{', '.join(words)} or {last}" if words else last
+    return _KINDS.get(kind, kind)

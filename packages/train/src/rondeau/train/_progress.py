@@ -12,8 +12,13 @@ from rondeau.train._trainer import Callback, Row, Trainer
 _PAUSE = 10.0
 
 
+INTERRUPTED = "interrupted"
+
+
 class Progress(Callback):
     """Tells loss, held-out perplexity, tokens per second and the time left.
+
+    Where nobody reads it any more, as when a pipe was closed, it stops the trainer as an interruption does.
 
     Parameters
     ----------
@@ -56,7 +61,10 @@ class Progress(Callback):
             self._bar.set_postfix(shown)
         elif "held_out_loss" in row or time.monotonic() - self._told_at >= _PAUSE:
             self._told_at = time.monotonic()
-            print(self._line(trainer, row), file=self.stream, flush=True)
+            try:
+                print(self._line(trainer, row), file=self.stream, flush=True)
+            except BrokenPipeError:
+                trainer.stop(INTERRUPTED)
 
     def on_end(self, trainer: Trainer) -> None:
         """Close the bar."""

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from rondeau import nn
 from rondeau.data import RandomBatches, SequentialBatches, TokenStream
+from rondeau.nn import cells
 from rondeau.train import lr_scheduler, optim
 from rondeau.train._options import ModelOptions, TrainingOptions
-from rondeau.train._parser import UsageError
+from rondeau.train._parser import UsageError, check_at_least
 from rondeau.train._trainer import Callback, Trainer
 
 
@@ -20,12 +21,27 @@ def make_model(options: ModelOptions, vocab_size: int) -> nn.LanguageModel:
         If the options do not fit each other.
     """
     for name in ("hidden_size", "num_layers", "embedding_size"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UsageError(f"--{name}: expected at least 1, got {value}")
-    if options.cell not in nn.LanguageModel.CELLS:
-        known = ", ".join(nn.LanguageModel.CELLS)
-        raise UsageError(f"--cell: expected one of {known}, got {options.cell}")
+        check_at_least(name, getattr(options, name), 1)
+    regularisers = {
+        name: getattr(options, name) for name in ("zoneout", "recurrent_dropout", "weight_dropout")
+    }
+    for name, rate in (regularisers | {"dropout": options.dropout}).items():
+        if not 0 <= rate <= 1:
+            raise UsageError(f"--{name}: expected a probability from 0 to 1, got {rate}")
+    known = nn.LanguageModel.CELLS
+    if options.cell not in known:
+        why = ", which needs a proj_size: this command gives none" if options.cell in cells.__all__ else ""
+        raise UsageError(f"--cell: expected one of {', '.join(known)}, got {options.cell}{why}")
+    if options.tie_weights and options.embedding_size != options.hidden_size:
+        own = "one-hot input" if options.embedding_size is None else options.embedding_size
+        raise UsageError(
+            f"--tie_weights: expected --embedding_size equal to --hidden_size, {options.hidden_size}, got {own}"
+        )
+    for name in ("recurrent_dropout", "weight_dropout"):
+        if regularisers[name] and not known[options.cell].recurrent:
+            raise UsageError(
+                f"--{name}: expected a cell with recurrent matrices, got --cell {options.cell}; use --zoneout"
+            )
     try:
         model = nn.LanguageModel(
             vocab_size,
@@ -35,6 +51,9 @@ def make_model(options: ModelOptions, vocab_size: int) -> nn.LanguageModel:
             embedding_size=options.embedding_size,
             dropout=options.dropout,
             tie_weights=options.tie_weights,
+            zoneout=options.zoneout,
+            recurrent_dropout=options.recurrent_dropout,
+            weight_dropout=options.weight_dropout,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -53,9 +72,13 @@ def make_optimizer(options: TrainingOptions, model: nn.Module) -> optim.Optimize
     """
     parameters = list(model.parameters())
     decay, momentum = options.weight_decay, options.momentum
+    for name in ("lr", "weight_decay", "momentum"):
+        value = getattr(options, name)
+        if not value >= 0:
+            raise UsageError(f"--{name}: expected a number >= 0, got {value}")
     if momentum and options.optimizer not in ("sgd", "rmsprop"):
         raise UsageError(
-            f"--momentum goes with --optimizer sgd or rmsprop, got --optimizer {options.optimizer}"
+            f"--momentum: goes with --optimizer sgd or rmsprop, got --optimizer {options.optimizer}"
         )
     try:
         match options.optimizer:
@@ -88,7 +111,7 @@ def make_schedule(
         raise UsageError(f"--warmup_steps: expected at least 0, got {warmup}")
     if kind == "plateau":
         if warmup:
-            raise UsageError("--warmup_steps does not go with --schedule plateau")
+            raise UsageError("--warmup_steps: does not go with --schedule plateau")
         return lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=1)
     if kind == "constant" and not warmup:
         return None
@@ -109,7 +132,7 @@ def _make_decay(
     kind, final = options.schedule, options.final_lr
     if total_steps is None:
         raise UsageError(
-            f"--schedule {kind} falls over the whole run, so it needs --epochs or --max_steps; "
+            f"--schedule: {kind} falls over the whole run, so it needs --epochs or --max_steps; "
             "with --max_minutes alone, give --schedule constant or plateau"
         )
     steps = total_steps - options.warmup_steps
@@ -146,6 +169,22 @@ def make_trainer(
     UsageError
         If an option is out of its range, or the text is too short for one batch.
     """
+    for name in ("batch_size", "num_steps", "epochs", "max_steps", "patience"):
+        check_at_least(name, getattr(options, name), 1)
+    for name in ("max_minutes", "clip_norm"):
+        value = getattr(options, name)
+        if value is not None and not value > 0:
+            raise UsageError(f"--{name}: expected a number > 0, got {value}")
+    if options.epochs is None and options.max_steps is None and options.max_minutes is None:
+        raise UsageError("--epochs: nothing ends this run; give --epochs, --max_steps or --max_minutes")
+    for name, watches in (
+        ("patience", options.patience is not None),
+        ("schedule", options.schedule == "plateau"),
+    ):
+        if watches and not len(held_out):
+            raise UsageError(
+                f"--{name}: {getattr(options, name)} watches the held-out loss; give --held_out a fraction above 0"
+            )
     sampler = SequentialBatches if options.sampling == "sequential" else RandomBatches
     try:
         batches = sampler(train, options.batch_size, options.num_steps, seed=seed)
@@ -166,8 +205,6 @@ def make_trainer(
     except ValueError as error:
         raise UsageError(str(error)) from error
     trainer.scheduler = make_schedule(options, trainer.optimizer, trainer.total_steps)
-    if options.schedule == "plateau" and not len(held_out):
-        raise UsageError("--schedule plateau watches the held-out loss; give --held_out a fraction above 0")
     return trainer
 
 

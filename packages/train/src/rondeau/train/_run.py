@@ -4,6 +4,7 @@ config.yaml         what ``rondeau train ... --print_config`` prints; running it
 vocab.json          tokenizer and vocabulary
 metrics.jsonl       one JSON object a line
 samples.txt         text that the model wrote after each evaluation
+summary.json        what came out at the end; not there before
 curves.png          the loss over the steps, where matplotlib is installed
 checkpoints/        see `rondeau.train._checkpoint`
 """
@@ -20,7 +21,9 @@ from rondeau.train._checkpoint import CheckpointError, CheckpointFolder, Snapsho
 from rondeau.train._checks import check_integer, check_is
 from rondeau.train._durable import replace_file, sync_folder
 from rondeau.train._evaluate import Evaluation
+from rondeau.train._extras import how_to_install
 from rondeau.train._generate import generate
+from rondeau.train._program import program
 from rondeau.train._trainer import Callback, Row, Trainer
 
 
@@ -77,6 +80,7 @@ class RunFolder:
         self.path = Path(path)
         self.config = self.path / "config.yaml"
         self.vocab = self.path / "vocab.json"
+        self.summary = self.path / "summary.json"
         self.curves = self.path / "curves.png"
         self.metrics = Log(self.path / "metrics.jsonl")
         self.samples = Log(self.path / "samples.txt")
@@ -99,12 +103,13 @@ class RunFolder:
             if not overwrite:
                 raise RunError(
                     f"{self.path} holds a run already; give --overwrite to replace it, another --output, "
-                    f"or continue it with: rondeau train --resume {self.path}"
+                    f"or continue it with: {program()} train --resume {self.path}"
                 )
             for log in (self.metrics, self.samples):
                 log.path.unlink(missing_ok=True)
             self.curves.unlink(missing_ok=True)
             self.vocab.unlink(missing_ok=True)
+            self.summary.unlink(missing_ok=True)
             if self.checkpoints.folder.exists():
                 shutil.rmtree(self.checkpoints.folder)
         self.path.mkdir(parents=True, exist_ok=True)
@@ -128,6 +133,8 @@ class RunFolder:
             return Codec.load(self.vocab)
         except FileNotFoundError:
             raise RunError(f"{self.vocab} is missing: the run ended before it began; start it anew") from None
+        except ModuleNotFoundError as error:
+            raise RunError(f"{self.vocab} needs the package tokenizers; {how_to_install('bpe')}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"{self.vocab} is damaged: {error}") from error
 

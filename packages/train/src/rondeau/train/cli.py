@@ -4,6 +4,9 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+
+from rondeau.train._program import program
 
 COMMANDS = {
     "train": "train a language model on a text, or continue a run",
@@ -20,12 +23,12 @@ Train recurrent language models (RNN, GRU, LSTM) and let them write.
 commands:
 {commands}
 
-A first run, of about three minutes, needs no text:
+A first run, of one to three minutes, needs no text:
 
-  rondeau train --output runs/first
-  rondeau generate runs/first --prompt "The "
+  {program} train --output runs/first
+  {program} generate runs/first --prompt "The "
 
-`rondeau COMMAND --help` tells a command's options.
+`{program} COMMAND --help` tells a command's options.
 """
 
 
@@ -41,12 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         Exit status: 0; 1 if the run itself failed, as when the loss diverged; 2 for input that cannot be used;
-        130 after Ctrl-C.
+        130 after Ctrl-C, and for training whose output nobody reads any more.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(
-            _OVERVIEW.format(commands="\n".join(f"  {name:10}{line}" for name, line in COMMANDS.items())),
+            _OVERVIEW.format(
+                commands="\n".join(f"  {name:10}{line}" for name, line in COMMANDS.items()), program=program()
+            ),
             end="",
         )
         return 0
@@ -69,8 +74,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"rondeau {name}", "interrupted", 130)
     except BrokenPipeError:
         # The reader of our output, such as `head`, has gone: nothing more to say, to anyone.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(BrokenPipeError):
+                stream.flush()
+                continue
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return 130 if name == "train" else 0
     except OSError as error:  # a full disk, a folder that cannot be written: what was kept before stays whole
         return _fail(f"rondeau {name}", f"{error}; free space there, or choose another --output", 1)
     return status

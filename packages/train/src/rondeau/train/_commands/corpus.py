@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rondeau.train._extras import how_to_install
 from rondeau.train._options import CORPUS_HELP, TextOptions, pick
-from rondeau.train._parser import CommandParser, UsageError
+from rondeau.train._parser import CommandParser, UsageError, check_at_least
 
 
 def _parser() -> CommandParser:
@@ -18,6 +19,11 @@ def _parser() -> CommandParser:
     parser.add_argument("--ngrams", type=int, default=3, help="count runs of up to this many tokens")
     parser.add_argument("--top", type=int, default=10, help="how many of the most frequent to print")
     parser.add_argument("--plot", type=str | None, help="a PNG file to draw the counts into")
+    parser.add_argument(
+        "--line_ends",
+        action="store_true",
+        help="count line ends too, with --tokens words; else they are left out",
+    )
     parser.add_class_arguments(TextOptions, as_group=True, skip={"held_out"})
     parser.set_defaults(tokens="words")
     return parser
@@ -25,20 +31,22 @@ def _parser() -> CommandParser:
 
 def run(argv: Sequence[str]) -> int:
     """Print the tables; return the exit status."""
-    arguments = _parser().parse_args(list(argv))
+    arguments = _parser().parse(argv)
     from rondeau.data import TokenStream, count_ngrams, fit_zipf
     from rondeau.train._corpus import TOKEN_NAMES, load_corpus, make_codec
     from rondeau.train._plots import can_plot, plot_zipf
 
     for name in ("ngrams", "top"):
-        if arguments[name] < 1:
-            raise UsageError(f"--{name}: expected at least 1, got {arguments[name]}")
+        check_at_least(name, arguments[name], 1)
     if arguments.plot is not None and not can_plot():
-        raise UsageError('--plot needs matplotlib; pip install "rondeau[plot]"')
+        raise UsageError(f"--plot: needs matplotlib; {how_to_install('plot')}")
     options = pick(TextOptions, arguments)
     corpus = load_corpus(arguments.corpus)
     codec = make_codec(corpus.text, options)
-    stream = TokenStream(codec.encode(corpus.text), len(codec))
+    ids = codec.encode(corpus.text)
+    if options.tokens == "words" and not arguments.line_ends and "\n" in codec.vocab:
+        ids = ids[ids != codec.vocab["\n"]]
+    stream = TokenStream(ids, len(codec))
     token = TOKEN_NAMES[options.tokens]
     print(f"{corpus.name}: {len(corpus.text):,} characters, {len(stream):,} {token}s")
     tables, fits = {}, {}

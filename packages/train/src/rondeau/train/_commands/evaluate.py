@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rondeau.train._parser import CommandParser, UsageError
+from rondeau.train._parser import CommandParser, UsageError, check_at_least
 
 
 def _parser() -> CommandParser:
@@ -39,7 +39,7 @@ def _parser() -> CommandParser:
 
 def run(argv: Sequence[str]) -> int:
     """Print the score; return the exit status."""
-    arguments = _parser().parse_args(list(argv))
+    arguments = _parser().parse(argv)
     from rondeau import tensor as rt
     from rondeau.data import TokenStream
     from rondeau.train._corpus import TOKEN_NAMES, load_corpus, split_stream
@@ -47,9 +47,7 @@ def run(argv: Sequence[str]) -> int:
     from rondeau.train._trained import load_trained
 
     for name in ("batch_size", "windows", "threads"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise UsageError(f"--{name}: expected at least 1, got {value}")
+        check_at_least(name, getattr(arguments, name), 1)
     if arguments.threads is not None:
         rt.set_num_threads(arguments.threads)
     trained = load_trained(arguments.run, arguments.checkpoint)

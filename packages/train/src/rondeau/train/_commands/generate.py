@@ -1,9 +1,10 @@
 """``rondeau generate``."""
 
+import re
 import sys
 from collections.abc import Sequence
 
-from rondeau.train._parser import CommandParser, UsageError
+from rondeau.train._parser import CommandParser, UsageError, check_at_least
 
 
 def _parser() -> CommandParser:
@@ -39,15 +40,14 @@ def _parser() -> CommandParser:
 
 def run(argv: Sequence[str]) -> int:
     """Print the prompt and its continuation; return the exit status."""
-    arguments = _parser().parse_args(list(argv))
+    arguments = _parser().parse(argv)
     from rondeau.train._corpus import default_prompt
     from rondeau.train._generate import generate
     from rondeau.train._trained import load_trained
 
     trained = load_trained(arguments.run, arguments.checkpoint)
     prompt = default_prompt(trained.codec) if arguments.prompt is None else arguments.prompt
-    if arguments.seed is not None and arguments.seed < 0:
-        raise UsageError(f"--seed: expected at least 0, got {arguments.seed}")
+    check_at_least("seed", arguments.seed, 0)
     try:
         pieces = generate(
             trained.model,
@@ -61,7 +61,7 @@ def run(argv: Sequence[str]) -> int:
             on_unknown="unk" if arguments.unknown_as_unk else "error",
         )
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(_in_flags(str(error))) from error
     joint = trained.codec.decode_stream(trained.codec.encode(prompt).tolist())
     sys.stdout.write(prompt if arguments.prompt is not None else "".join(joint))
     for piece in pieces:
@@ -69,3 +69,10 @@ def run(argv: Sequence[str]) -> int:
         sys.stdout.flush()
     sys.stdout.write("\n")
     return 0
+
+
+def _in_flags(message: str) -> str:
+    """Name flags where `generate` names its arguments."""
+    message = re.sub(r"^(?=(length|temperature|top_k|top_p): )", "--", message)
+    message = re.sub(r"^the prompt (?=holds )", "--prompt: it ", message)
+    return re.sub(r"(?<=, or let them be )(\S+)$", r"\1 with --unknown_as_unk", message)

@@ -4,20 +4,23 @@ import json
 import os
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rondeau.train._extras import how_to_install
 from rondeau.train._options import Config, Request, parse_train
-from rondeau.train._parser import UsageError
+from rondeau.train._parser import UsageError, check_at_least
+from rondeau.train._program import program
 
 if TYPE_CHECKING:
     from rondeau.data import Codec, TokenStream
     from rondeau.train._run import RunFolder
     from rondeau.train._trainer import Trainer
 
-_INTERRUPTED = "interrupted"
+_SAMPLE_WIDTH = 76  # of 80 columns
 
 
 def run(argv: Sequence[str]) -> int:
@@ -41,14 +44,13 @@ def _train(request: Request) -> int:
     from rondeau import tensor as rt
     from rondeau.data import NgramModel
     from rondeau.train import _corpus, _recipe
-    from rondeau.train._progress import Progress
+    from rondeau.train._progress import INTERRUPTED, Progress
     from rondeau.train._run import Recorder, RunFolder
 
     config = request.config
     threads = request.threads if request.threads is not None else config.run.threads
+    check_at_least("threads", threads, 1)
     if threads is not None:
-        if threads < 1:
-            raise UsageError(f"--threads: expected at least 1, got {threads}")
         rt.set_num_threads(threads)
     _check_run_options(config)
     corpus = _corpus.load_corpus(config.corpus)
@@ -95,15 +97,24 @@ def _train(request: Request) -> int:
         for order, name in ((1, "unigram"), (2, "bigram")):
             baselines[name] = NgramModel(train, order).negative_log_likelihood(held_out)
 
+    began_at = trainer.step
     with _stopping_on_signals(trainer):
         trainer.fit()
-    if trainer.stopped_by == _INTERRUPTED:
+    if trainer.stopped_by == INTERRUPTED:
         print(
             f"interrupted at step {trainer.step:,}: everything is kept; "
-            f"continue with: rondeau train --resume {run.path}",
+            f"continue with: {program()} train --resume {run.path}",
             file=sys.stderr,
         )
         return 130
+    if trainer.step == began_at and run.summary.exists():
+        print(
+            f"this run has ended: {trainer.stopped_by}; what came out is in {run.summary}\n"
+            "for a longer one begin anew, since the learning rate was planned for this length: "
+            f"{program()} train --config {run.config} --output FOLDER, "
+            "and a larger --epochs, --max_steps or --max_minutes"
+        )
+        return 0
     _finish(config, run, codec, trainer, held_out, baselines)
     return 0
 
@@ -122,11 +133,8 @@ def _output(config: Config) -> str:
 
 def _check_run_options(config: Config) -> None:
     for name in ("log_every", "evaluate_every", "checkpoint_every", "keep"):
-        value = getattr(config.run, name)
-        if value is not None and value < 1:
-            raise UsageError(f"--{name}: expected at least 1, got {value}")
-    if config.run.seed < 0:
-        raise UsageError(f"--seed: expected at least 0, got {config.run.seed}")
+        check_at_least(name, getattr(config.run, name), 1)
+    check_at_least("seed", config.run.seed, 0)
 
 
 def _describe_model(config: Config, trainer: "Trainer") -> str:
@@ -141,9 +149,10 @@ def _describe_model(config: Config, trainer: "Trainer") -> str:
 @contextmanager
 def _stopping_on_signals(trainer: "Trainer") -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the run after the present step; a second one ends it at once."""
+    from rondeau.train._progress import INTERRUPTED
 
     def stop(number: int, frame: Any) -> None:
-        trainer.stop(_INTERRUPTED)
+        trainer.stop(INTERRUPTED)
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -181,7 +190,7 @@ def _finish(
             trainer.model.load_state_dict(run.load_checkpoint("best").arrays["weights"])
         steps = 1024 if trainer.carries_state else config.training.num_steps
         score = evaluate(trainer.model, held_out, num_steps=steps, carry_state=trainer.carries_state)
-        print(f"held out, with the weights of step {trainer.best_step:,}:")
+        print(f"held out, with the weights of step {trainer.best_step:,}{_other_way(trainer)}:")
         print(f"  this model  {score.describe(token)}")
         for name, loss in baselines.items():
             print(f"  {name:10}  perplexity {Evaluation(loss, score.num_tokens, True).perplexity:.3f}")
@@ -194,17 +203,26 @@ def _finish(
             "state_carried": score.carried,
             "baselines": baselines,
         }
-    replace_file(run.path / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+    replace_file(run.summary, (json.dumps(summary, indent=1) + "\n").encode())
     prompt = _corpus.default_prompt(codec)
     print("sample:")
     text = prompt + "".join(
         generate(trainer.model, codec, prompt, 300, temperature=0.8, seed=config.run.seed)
     )
-    print("  | " + text.strip("\n").replace("\n", "\n  | "))
+    for line in text.strip("\n").split("\n"):
+        for part in textwrap.wrap(line, _SAMPLE_WIDTH, replace_whitespace=False) or [""]:
+            print(f"  | {part}")
     if can_plot():
         plot_curves(run.rows(), run.curves, baselines)
         print(f"curves: {run.curves}")
     else:
-        print('curves: not drawn, since matplotlib is missing; pip install "rondeau[plot]"')
+        print(f"curves: not drawn, since matplotlib is missing; {how_to_install('plot')}")
     print(f"run folder: {run.path}{os.sep}")
-    print(f'next: rondeau generate {run.path} --prompt "..."')
+    print(f'next: {program()} generate {run.path} --prompt "..."')
+
+
+def _other_way(trainer: "Trainer") -> str:
+    """Say why the evaluations of the steps gave another number than the measure at the end."""
+    if not trainer.carries_state:
+        return ""
+    return f", read as one stream (step lines cut it into {trainer.evaluation_rows} rows, for speed)"
