@@ -21,6 +21,16 @@ class Batches(ABC):
     Each ``for`` loop over the object is one epoch. An epoch drops its first 0 to ``num_steps - 1`` tokens, so that
     windows are cut elsewhere each time, and every epoch has the same number of batches, ``len(batches)``. What an epoch
     yields depends on the seed and the number of the epoch alone. A loop that is left early ends its epoch.
+
+    Examples
+    --------
+    >>> from rondeau.data import Batches, RandomBatches, SequentialBatches, TokenStream
+    >>> stream = TokenStream(range(35))
+    >>> for kind in (RandomBatches, SequentialBatches):
+    ...     batches = kind(stream, batch_size=2, num_steps=5)
+    ...     print(isinstance(batches, Batches), len(batches))
+    True 3
+    True 3
     """
 
     def __init__(

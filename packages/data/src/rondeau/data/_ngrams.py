@@ -27,6 +27,13 @@ class NgramTable:
         The token indices of each.
     counts : ndarray of int64, shape (number of distinct n-grams,)
         How often each occurs.
+
+    Examples
+    --------
+    >>> from rondeau.data import count_ngrams
+    >>> table = count_ngrams([0, 1, 0, 1, 2], n=2)
+    >>> table.ngrams.tolist(), table.counts.tolist()
+    ([[0, 1], [1, 0], [1, 2]], [2, 1, 1])
     """
 
     ngrams: npt.NDArray[np.int64]
@@ -81,7 +88,15 @@ def count_ngrams(tokens: TokenStream | npt.ArrayLike, n: int) -> NgramTable:
 
 @dataclass(frozen=True)
 class ZipfFit:
-    """A fit of ``log count = -exponent * log rank + intercept`` over the ranks from `first_rank` to `last_rank`."""
+    """A fit of ``log count = -exponent * log rank + intercept`` over the ranks from `first_rank` to `last_rank`.
+
+    Examples
+    --------
+    >>> from rondeau.data import fit_zipf
+    >>> fit = fit_zipf([600, 300, 200])
+    >>> print(f"{fit.exponent:.2f}, over the ranks {fit.first_rank} to {fit.last_rank}")
+    1.00, over the ranks 1 to 3
+    """
 
     exponent: float
     intercept: float

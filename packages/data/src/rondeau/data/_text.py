@@ -78,6 +78,15 @@ def read_text_chunks(path: str | os.PathLike[str], chunk_bytes: int = 1 << 24) -
     ------
     FileNotFoundError, IsADirectoryError, ValueError
         As :func:`read_text`; that the file is empty, or where it is not UTF-8, is found when it is read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile() as file:
+    ...     _ = file.write(b"one\ntwo\nthree\n")
+    ...     file.flush()
+    ...     list(read_text_chunks(file.name, chunk_bytes=5))
+    ['one\n', 'two\n', 'three\n']
     """
     check_path(path)
     check_integer("chunk_bytes", chunk_bytes)

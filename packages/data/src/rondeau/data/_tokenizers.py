@@ -54,10 +54,26 @@ NORMALISATIONS: dict[str, Callable[[str], list[str]]] = {"d2l": d2l_lines}
 
 
 class Tokenizer(ABC):
-    """Cuts text into tokens, and joins tokens to text.
+    r"""Cuts text into tokens, and joins tokens to text.
 
     A tokenizer is written by subclassing: `name`, :meth:`split`, :meth:`stream` and :meth:`fields` say all
     there is to it; a faster :meth:`count` or :meth:`encode` may replace the one here.
+
+    Examples
+    --------
+    >>> class Lines(Tokenizer):
+    ...     name = "lines of the example"
+    ...
+    ...     def split(self, text):
+    ...         return text.splitlines(keepends=True)
+    ...
+    ...     def stream(self, tokens):
+    ...         yield from tokens
+    ...
+    ...     def fields(self):
+    ...         return {}
+    >>> Lines().split("one\ntwo\n"), Lines().join(["one\n", "two\n"])
+    (['one\n', 'two\n'], 'one\ntwo\n')
     """
 
     name: ClassVar[str]

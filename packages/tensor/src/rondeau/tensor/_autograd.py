@@ -191,6 +191,14 @@ class Node:
         The output's array or None, the inputs (tensors) or None, and the operation's parameters; None once freed.
     shapes : tuple of tuple or None
         The inputs' shapes, where broadcasting made the output's another.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> x = rt.ones(2, requires_grad=True)
+    >>> y = (x * x).sum()
+    >>> y.grad_fn, y.grad_fn.parents
+    (<sum backward>, (<mul backward>,))
     """
 
     __slots__ = ("changes", "holder", "hooks", "number", "op", "parents", "saved", "shapes")
@@ -677,6 +685,14 @@ def backward(
     RuntimeError
         If a tensor requires no gradient, a gradient is missing or of the wrong shape, the graph was freed, or a
         saved tensor was changed in place.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> x = rt.tensor([1.0, 2.0], requires_grad=True)
+    >>> rt.backward([x.sum(), x * x], [1.0, [1.0, 10.0]])
+    >>> x.grad
+    tensor([ 3., 41.])
     """
     outputs = (tensors,) if isinstance(tensors, Recorded) else tuple(tensors)
     walk(

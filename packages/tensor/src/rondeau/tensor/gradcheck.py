@@ -14,7 +14,17 @@ __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 
 
 class GradcheckError(AssertionError):
-    """A derivative that does not agree with central differences."""
+    """A derivative that does not agree with central differences.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> x = rt.ones(1, dtype="float64", requires_grad=True)
+    >>> rt.gradcheck(lambda x: x * x.detach(), x)  # half of the derivative is missing
+    Traceback (most recent call last):
+        ...
+    rondeau.tensor.gradcheck.GradcheckError: ...
+    """
 
 
 def _outputs(function: Callable[..., Any], inputs: Sequence[Any]) -> list[Tensor]:

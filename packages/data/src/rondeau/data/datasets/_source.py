@@ -18,7 +18,21 @@ _refused: set[str] = set()  # data sets whose download failed in this process
 
 
 class DataError(RuntimeError):
-    """A data set cannot be had, or a file of it is damaged."""
+    """A data set cannot be had, or a file of it is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from rondeau.data import datasets
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "names.txt").write_text("emma")  # one name of 32,033
+    ...     try:
+    ...         datasets.names(folder)
+    ...     except datasets.DataError:
+    ...         print("damaged")
+    damaged
+    """
 
 
 @dataclass(frozen=True)
