@@ -1,5 +1,7 @@
 """The site: pydata theme, API reference from the docstrings, tutorials executed at build."""
 
+import re
+
 import numpy as np
 from sphinx_gallery.sorting import ExplicitOrder
 
@@ -20,7 +22,13 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 # sphinx-gallery copies the examples' sources beside the pages it makes of them.
-exclude_patterns = ["_build", "jupyter_execute", "gallery", "generated_gallery/**/*.ipynb", "generated_gallery/**/*.py"]
+exclude_patterns = [
+    "_build",
+    "jupyter_execute",
+    "gallery",
+    "generated_gallery/**/*.ipynb",
+    "generated_gallery/**/*.py",
+]
 html_theme = "pydata_sphinx_theme"
 html_title = "rondeau"
 html_theme_options = {
@@ -68,6 +76,26 @@ def describe_dtypes(app, what, name, obj, options, lines):
         lines[:] = [f"The NumPy dtype ``{obj}``."]
 
 
+def point_to_scikit_learn(app, what, name, obj, options, lines):
+    """Keep the first line of what is scikit-learn's and link to the rest, which refers to that site's pages."""
+    home = getattr(obj, "__module__", None) or ""
+    if what == "function" and home.startswith("sklearn."):
+        title = f"sklearn.metrics.{obj.__name__}"
+        page = f"https://scikit-learn.org/stable/modules/generated/{title}.html"
+        lines[:] = [
+            obj.__doc__.strip().splitlines()[0],
+            "",
+            f"scikit-learn's function: `{title} <{page}>`__.",
+        ]
+
+
+def skip_requests(app, what, name, obj, skip, options):
+    """Leave out ``set_fit_request`` and its like, which scikit-learn writes into every estimator."""
+    return True if re.fullmatch(r"set_\w+_request", name) else None
+
+
 def setup(app):
     """Register what this file adds to Sphinx."""
     app.connect("autodoc-process-docstring", describe_dtypes)
+    app.connect("autodoc-process-docstring", point_to_scikit_learn)
+    app.connect("autodoc-skip-member", skip_requests)
