@@ -9,7 +9,7 @@ from rondeau import tensor as rt
 F, rnn = nn.functional, nn.utils.rnn
 
 NO_TENSORS = [None, "text", [1.0, 2.0], 3.5, {}, np.zeros((2, 3), np.float32)]
-NO_ARRAYS = [None, "text", {}, [[1], [2, 3]], [None], 1j, object()]
+NO_ARRAYS = [None, "text", {}, [[1], [2, 3]], [None], 1j, Ellipsis]
 NO_INTEGERS = [None, "3", 2.5, [3], True, 1j]
 NO_NUMBERS = [None, "0.5", [0.5], True, 1j]
 
@@ -181,7 +181,7 @@ def test_what_is_no_probability(call, name, wrong):
         call(wrong)
 
 
-@pytest.mark.parametrize("wrong", [None, 3, 1.5, object()], ids=repr)
+@pytest.mark.parametrize("wrong", [None, 3, 1.5, Ellipsis], ids=repr)
 @pytest.mark.parametrize(
     ("call", "name", "what"),
     [
