@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from rondeau.data import Codec
 from rondeau.train import cli
+from rondeau.train._program import program
 
 QUICK = ["--hidden_size=8", "--batch_size=4", "--num_steps=8", "--epochs=2", "--log_every=5"]
 
@@ -93,6 +95,41 @@ def test_help_of_each_command_explains_every_option(command, capsys):
     assert not re.search(r"type:|<class|Literal", "\n".join(lines))
 
 
+def test_help_says_what_is_not_meant(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "not those that need a proj_size, as lstm_projected" in said
+    assert "from one checkpoint file to the next" in said
+    assert "ends in one to three minutes" in said
+    cli.main([])
+    assert "A first run, of one to three minutes" in capsys.readouterr().out
+
+
+def test_a_hint_repeats_the_command_as_it_was_called(tmp_path, monkeypatch):
+    from rondeau import train
+
+    folder = tmp_path / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    for name in ("rondeau", "python"):
+        (folder / name).touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", os.defpath)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    called = {
+        str(folder / "rondeau"): str(Path(".venv", "bin", "rondeau")),
+        str(Path(train.__file__).with_name("__main__.py")): str(Path(".venv", "bin", "python"))
+        + " -m rondeau.train",
+        "/elsewhere/pytest": "rondeau",
+    }
+    for argument, said in called.items():
+        monkeypatch.setattr(sys, "argv", [argument])
+        assert program() == said
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(sys, "argv", [str(folder / "rondeau")])
+    assert program() == "rondeau"
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys\nfrom rondeau.train import cli\n"
@@ -123,6 +160,7 @@ def test_train_tells_what_a_user_wants_to_know(trained):
     assert float(own[1]) < float(unigram[1])
     assert float(bigram[1]) < float(unigram[1])
     assert "state carried over the whole stream" in out
+    assert re.search(r"step \d+, read as one stream \(step lines cut it into 16 rows, for speed\):\n", out)
     assert f"run folder: {folder}" in out
     assert f"-m rondeau.train generate {folder}" in out, "the command as it was called"
     assert "Traceback" not in done.stderr
@@ -269,6 +307,44 @@ def test_a_corpus_in_any_script(tmp_path, capsys):
     written = capsys.readouterr().out
     assert written.startswith("滿紙")
     assert len(written) == 13
+
+
+def test_a_sample_of_words_fits_the_terminal(tmp_path, capsys):
+    corpus = tmp_path / "line.txt"
+    corpus.write_text(text(900).replace("\n", "and"), encoding="utf-8")
+    assert cli.main(["train", str(corpus), *QUICK, "--tokens=words", f"--output={tmp_path / 'run'}"]) == 0
+    sample = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  | ")]
+    assert len(sample) > 10
+    assert max(map(len, sample)) <= 80
+
+
+def test_resuming_an_ended_run_says_so_and_how_to_go_on(trained, capsys):
+    assert cli.main(["train", "--resume", str(trained[0])]) == 0
+    out = capsys.readouterr().out
+    assert "this run has ended: 2 epochs are done; what came out is in " in out
+    assert f"train --config {trained[0] / 'config.yaml'} --output FOLDER, and a larger --epochs" in out
+    assert "sample:" not in out
+
+
+def test_an_overwritten_run_has_not_ended(trained, corpus, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+    arguments = ["--optimizer=sgd", "--lr=1e38", "--clip_norm=null", f"--output={folder}", "--overwrite"]
+    assert cli.main(["train", str(corpus), *QUICK, *arguments]) == 1
+    assert not (folder / "summary.json").exists()
+
+
+def test_bpe_without_its_package(trained, corpus, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+    vocab = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    remedy = 'needs the package tokenizers; in the clone of rondeau: python -m pip install -e ".[bpe]"'
+    line = refused(capsys, "train", corpus, "--tokens=bpe", f"--output={tmp_path / 'new'}")
+    assert line == f"rondeau train: --tokens: bpe {remedy}"
+    vocab["tokenizer"] = {"tokenizer": "bpe", "model": {}}
+    (folder / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
+    assert refused(capsys, "generate", folder).endswith(f"vocab.json {remedy}")
 
 
 def test_the_default_folder_is_new_each_time(corpus, tmp_path):
@@ -550,8 +626,6 @@ def test_folders_that_are_no_run(corpus, capsys, tmp_path):
 
 
 def test_a_damaged_run_folder(trained, capsys, tmp_path):
-    import shutil
-
     folder = tmp_path / "run"
     shutil.copytree(trained[0], folder)
     vocab = (folder / "vocab.json").read_text(encoding="utf-8")
@@ -582,6 +656,31 @@ def test_a_reader_that_leaves_is_no_error(trained):
     process.stderr.close()
     assert process.wait(timeout=120) == 0
     assert errors == b""
+
+
+def test_a_run_whose_reader_leaves_keeps_its_steps(corpus, tmp_path):
+    import signal
+
+    if not hasattr(signal, "SIGPIPE"):
+        pytest.skip("this system has no SIGPIPE")
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rondeau.train", "train", str(corpus), *QUICK, f"--output={folder}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    while not process.stdout.readline().startswith(b"run "):
+        pass
+    process.stdout.close()
+    assert process.wait(timeout=300) == 130
+    latest = json.loads((folder / "checkpoints" / "latest").read_text())["checkpoint"]
+    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert latest == f"step-{last['step']}"
+    assert last["step"] > 0
+    done = rondeau("train", "--resume", folder)
+    assert done.returncode == 0, done.stderr
+    assert f"continued at step {last['step']}" in done.stdout
+    assert (folder / "summary.json").exists()
 
 
 def test_the_installed_command_is_this_one():
