@@ -33,11 +33,12 @@ html_theme = "pydata_sphinx_theme"
 html_title = "rondeau"
 html_theme_options = {
     "show_toc_level": 2,
+    "header_links_before_dropdown": 7,  # all
     "navigation_with_keys": False,
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {page: [] for page in ("installation", "tutorials/*", "explanation/*")}
+html_sidebars = {page: [] for page in ("installation", "texts")}  # they have no pages below them
 
 autosummary_generate = True
 autosummary_imported_members = True
@@ -94,8 +95,19 @@ def skip_requests(app, what, name, obj, skip, options):
     return True if re.fullmatch(r"set_\w+_request", name) else None
 
 
+def mend_links_from_sources(app, pagename, templatename, context, doctree):
+    """Let a source page's link back reach its object, where viewcode joins one name's page and another's anchor.
+
+    It does so for what two modules show, as `nn.functional.add` is `tensor.add`; a page is named after its object.
+    """
+    if pagename.startswith("_modules/"):
+        link = re.compile(r'(reference/generated/(rondeau[\w.]*)\.html#)(?!\2\b)[\w.]+(?=")')
+        context["body"] = link.sub(r"\1\2", context["body"])
+
+
 def setup(app):
     """Register what this file adds to Sphinx."""
     app.connect("autodoc-process-docstring", describe_dtypes)
     app.connect("autodoc-process-docstring", point_to_scikit_learn)
     app.connect("autodoc-skip-member", skip_requests)
+    app.connect("html-page-context", mend_links_from_sources)
