@@ -484,6 +484,7 @@ STORY = b"1 Eve sat down.\n2 Where is Eve? \t"
         (idx((0, 0, 8, 3), 2, 2, 3, content=bytes(13)), r"its sizes \(2, 2, 3\) need 28 bytes, got 29"),
         (gzip.compress(bytes((0, 0, 8, 3, 0, 0))), "is damaged"),
     ],
+    ids=["not gzip", "cut", "empty", "another magic", "another type", "too short", "too long", "no sizes"],
 )
 def test_idx_files_are_checked(tmp_path, content, message):
     path = tmp_path / "images.gz"
