@@ -48,7 +48,7 @@ def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
 
 
 def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
-    """Absolute difference |d| - beta / 2, rounded off below beta to d^2 / (2 beta) (Girshick 2015, eq. 3).
+    """Absolute difference ``|d| - beta / 2``, rounded off below beta to ``d^2 / (2 beta)`` (Girshick 2015, eq. 3).
 
     Parameters
     ----------
