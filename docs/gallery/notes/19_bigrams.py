@@ -118,7 +118,7 @@ ax.set(
 )
 _ = ax.legend()
 network, losses = runs["Adam, rate 0.1"]
-assert 0 < losses[-1] - counted_loss < 3e-3
+assert 0 < losses[-1] - counted_loss < (3e-3 if real else 0.1)
 assert not real or round(losses[-1], 3) in (2.454, 2.455, 2.456)
 
 # %%
