@@ -555,8 +555,10 @@ def test_corpus_of_python_with_a_plot(tmp_path, capsys):
             ["train", "--resume=nowhere", "--lr=1"],
             "--resume: only --threads may be given beside it, got --lr=1",
         ),
+        (["train", "--resume=nowhere", "--threads=x"], "--threads: expected a whole number, got x"),
+        (["train", "--print_config=all"], "--print_config: there is no option all of it"),
         (["train", "--resume"], "train: --resume: expected one argument"),
-        (["generate"], "the following arguments are required: run"),
+        (["generate"], "rondeau generate: RUN is missing"),
         (
             ["generate", "nowhere"],
             "nowhere is no run: it holds no config.yaml; give a folder that `rondeau train` made",
@@ -612,6 +614,15 @@ def test_texts_that_are_no_text(capsys, tmp_path):
     bad.write_text("short")
     assert "too short for one batch" in refused(capsys, "train", bad, "--held_out=0")
     assert "leaves 1 to predict" in refused(capsys, "train", bad)
+
+
+def test_a_config_that_is_none(capsys, corpus, tmp_path):
+    line = refused(capsys, "train", corpus, "--config", corpus)
+    assert line == "rondeau train: --config: expected a YAML file of options, got another text"
+    config = tmp_path / "config.yaml"
+    config.write_text("hiden_size: 3\n", encoding="utf-8")
+    line = refused(capsys, "train", corpus, "--config", config)
+    assert line == "rondeau train: --config: there is no option hiden_size"
 
 
 def test_folders_that_are_no_run(corpus, capsys, tmp_path):

@@ -5,7 +5,6 @@ Nothing heavy is imported here: ``--help`` and ``--print_config`` need this file
 
 import argparse
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]  # exported, but not by name
 
-from rondeau.train._parser import CommandParser, UsageError
+from rondeau.train._parser import CommandParser, UsageError, one_line
 from rondeau.train._program import program
 
 
@@ -295,7 +294,7 @@ def _parse_resume(argv: Sequence[str]) -> Request:
     try:
         arguments, others = parser.parse_known_args(argv)
     except argparse.ArgumentError as error:
-        raise UsageError(re.sub("^argument ", "", str(error))) from None
+        raise UsageError(one_line(str(error))) from None
     if arguments.help:
         train_parser().print_help()
         raise SystemExit(0)

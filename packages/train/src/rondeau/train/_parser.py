@@ -84,7 +84,7 @@ class CommandParser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise `UsageError` with the message as one line that names the flag."""
-        raise UsageError(_one_line(message))
+        raise UsageError(one_line(message))
 
     def _spelled(self, argument: str) -> str:
         name, equals, value = argument.partition("=")
@@ -109,10 +109,19 @@ def _underscored(option: str) -> str:
     return "--" + option.removeprefix("--").replace("-", "_")
 
 
-def _one_line(message: str) -> str:
-    """Put what jsonargparse says of a value into words for a user: flags, not keys; kinds of numbers, not classes."""
+def one_line(message: str) -> str:
+    """Put what a parser says of a value into words for a user: flags, not keys; kinds of numbers, not classes."""
     line = re.sub(r'^(?:Parser key "(\w+)"|argument --(\w+)):\s*', r"--\1\2: ", " ".join(message.split()))
     line = re.sub(r"^unrecognized arguments: (.*)", r"expected no further arguments, got \1", line)
+    line = re.sub(
+        r"^the following arguments are required: (.*)", lambda found: f"{found[1].upper()} is missing", line
+    )
+    line = re.sub(r'^Invalid option "(.*)" for (--\w+)$', r"\2: there is no option \1 of it", line)
+    line = re.sub(r"^Option '(\w+)' is not accepted$", r"--config: there is no option \1", line)
+    line = re.sub(
+        r"^Unexpected config: .*", "--config: expected a YAML file of options, got another text", line
+    )
+    line = re.sub(r"^(--\w+: )invalid int value: '(.*)'$", r"\1expected a whole number, got \2", line)
     union = re.fullmatch(
         r"(--\w+: )Does not validate .* Errors: - (.*) Given value type: .* Given value: (.*)", line
     )
