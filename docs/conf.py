@@ -44,6 +44,7 @@ autosummary_generate = True
 autosummary_imported_members = True
 autosummary_ignore_module_all = False  # a package's public names are its __all__
 templates_path = ["_templates"]
+default_role = "py:obj"  # a docstring's `name` links to what it names
 autodoc_typehints = "none"  # numpydoc's Parameters hold them
 numpydoc_show_class_members = False
 
