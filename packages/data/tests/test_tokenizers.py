@@ -220,7 +220,7 @@ def test_bpe_errors(bpe, monkeypatch):
         BPETokenizer({"version": "none"})
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(
-        ModuleNotFoundError, match=r"needs the package 'tokenizers': pip install 'rondeau\[bpe\]'"
+        ModuleNotFoundError, match=r"needs the package 'tokenizers': python -m pip install -e '\.\[bpe\]'"
     ):
         BPETokenizer.train(TRAINING, vocab_size=280)
 
