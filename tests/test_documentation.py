@@ -91,3 +91,12 @@ def test_pages_link_to_gallery_pages_that_exist(page):
         if not (ROOT / "docs/gallery" / section / file).is_file()
     ]
     assert missing == []
+
+
+def test_every_gallery_page_is_on_the_map_of_the_texts():
+    mapped = (ROOT / "docs/texts.md").read_text(encoding="utf-8")
+    files = [path.relative_to(ROOT / "docs/gallery") for path in ROOT.glob("docs/gallery/*/[0-9]*.py")]
+    missing = [
+        str(file) for file in files if f"sphx_glr_generated_gallery_{file.parent}_{file.name}`" not in mapped
+    ]
+    assert missing == [], "docs/texts.md should link to them beside the chapters they belong to"
