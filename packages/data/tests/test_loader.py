@@ -411,7 +411,8 @@ def test_a_script_without_a_guard_is_told_so(samples, tmp_path):
 
 def test_an_interrupt_ends_all_processes_with_one_traceback(samples, tmp_path):
     text = (
-        "from rondeau.data import DataLoader\nfrom samples_of_a_test import Broken\n"
+        "import signal\nfrom rondeau.data import DataLoader\nfrom samples_of_a_test import Broken\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # tests that run in the background ignore it
         "if __name__ == '__main__':\n"
         "    for batch in DataLoader(Broken('hang'), 1, num_workers=2):\n"
         "        print(batch, flush=True)\n"
