@@ -8,8 +8,8 @@ import pytest
 
 from rondeau import tensor as rt
 from rondeau.kernels import philox
+from rondeau.kernels.streams import BETWEEN_LAYERS, RECURRENT_DROPOUT, RECURRENT_WEIGHTS, first_stream
 from rondeau.nn._masks import draw_key
-from rondeau.nn._streams import BETWEEN_LAYERS, RECURRENT_DROPOUT, RECURRENT_WEIGHTS, first_stream
 
 torch = pytest.importorskip("torch")
 

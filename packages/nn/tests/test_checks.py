@@ -17,6 +17,11 @@ X, WEIGHT, TARGET = rt.ones(2, 3), rt.ones(4, 3), rt.tensor([0, 1])
 PACKED = rnn.PackedSequence(rt.ones(3), rt.tensor([2, 1]))
 
 
+def name_of(wrong):
+    """Return the name of a type as messages give it: another library's with its module."""
+    return "numpy.ndarray" if isinstance(wrong, np.ndarray) else type(wrong).__name__
+
+
 @pytest.mark.parametrize("wrong", NO_TENSORS, ids=repr)
 @pytest.mark.parametrize(
     ("call", "name"),
@@ -50,7 +55,7 @@ PACKED = rnn.PackedSequence(rt.ones(3), rt.tensor([2, 1]))
     ],
 )
 def test_what_is_no_tensor(call, name, wrong):
-    with pytest.raises(TypeError, match=f"^{name} should be a Tensor, got {type(wrong).__name__}"):
+    with pytest.raises(TypeError, match=f"^{name} should be a Tensor, got {name_of(wrong)}"):
         call(wrong)
 
 
@@ -67,7 +72,7 @@ def test_what_is_no_tensor(call, name, wrong):
     ],
 )
 def test_what_is_no_optional_tensor(call, name, wrong):
-    with pytest.raises(TypeError, match=f"^{name} should be a Tensor, got {type(wrong).__name__}"):
+    with pytest.raises(TypeError, match=f"^{name} should be a Tensor, got {name_of(wrong)}"):
         call(wrong)
 
 

@@ -127,7 +127,7 @@ X, W = rt.ones(1, 2, 5, 5), rt.ones(4, 2, 3, 3)
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ((np.ones((1, 2, 5, 5)), W), TypeError, "conv2d: input should be a Tensor, got ndarray"),
+        ((np.ones((1, 2, 5, 5)), W), TypeError, "conv2d: input should be a Tensor, got numpy.ndarray"),
         (
             (rt.ones(5, 5), W),
             ValueError,

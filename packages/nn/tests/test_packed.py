@@ -178,7 +178,7 @@ def test_invert_permutation():
         (
             lambda x: pack_padded_sequence(x.numpy(), [3, 2]),
             TypeError,
-            "input should be a Tensor, got ndarray",
+            "input should be a Tensor, got numpy.ndarray",
         ),
         (
             lambda x: pad_packed_sequence(pack_padded_sequence(x, [3, 2]), total_length=2),

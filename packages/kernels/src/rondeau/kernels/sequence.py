@@ -65,7 +65,7 @@ class Settings(NamedTuple):
     dropout : float
         The rate of recurrent dropout, where the cell has it.
     key, stream : int
-        Random numbers are a function of the key, the stream (64 for each layer and direction), and their place.
+        Random numbers are a function of the key, the stream (see `rondeau.kernels.streams`), and their place.
     num_heads : int
         Blocks of the recurrent matrices.
     feature_dropout : float

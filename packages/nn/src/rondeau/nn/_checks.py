@@ -22,11 +22,23 @@ __all__ = [
     "check_sizes",
     "check_tensor",
     "checked_list",
+    "kind_of",
 ]
 
 # Not the abstract classes of `numbers`, which take several times as long to ask.
 _INTEGERS = (int, np.integer)
 _NUMBERS = (*_INTEGERS, float, np.floating)
+
+
+def kind_of(value: Any) -> str:
+    """Return the name of a value's type, with its module where that is another library: ``"torch.Tensor"``.
+
+    >>> kind_of(3), kind_of(np.ones(2))
+    ('int', 'numpy.ndarray')
+    """
+    kind = type(value)
+    ours = kind.__module__ == "builtins" or kind.__module__.startswith("rondeau.")
+    return kind.__name__ if ours else f"{kind.__module__}.{kind.__name__}"
 
 
 def check_tensor(name: str, value: Any) -> None:
@@ -46,7 +58,7 @@ def check_tensor(name: str, value: Any) -> None:
     """
     if not isinstance(value, Tensor):
         hint = "" if value is None else "; make one with rondeau.tensor.tensor(...)"
-        raise TypeError(f"{name} should be a Tensor, got {type(value).__name__}{hint}")
+        raise TypeError(f"{name} should be a Tensor, got {kind_of(value)}{hint}")
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:

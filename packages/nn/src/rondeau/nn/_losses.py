@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,7 @@ from rondeau.tensor import Function, Tensor
 
 from ._checks import as_array, check_integer, check_number, check_tensor
 from ._module import Module
-
-_REDUCTIONS = ("none", "mean", "sum")
+from ._reductions import check_reduction, reduced, warn_of_broadcast
 
 
 def cross_entropy(
@@ -73,7 +71,7 @@ def cross_entropy(
     >>> round(nn.functional.cross_entropy(rt.tensor([[0.8, 0.2]]).log(), rt.tensor([[1.0, 0.0]])).item(), 6)
     0.223144
     """
-    _check_reduction(reduction)
+    check_reduction(reduction)
     check_integer("ignore_index", ignore_index)
     _check_smoothing(label_smoothing)
     _check_input("cross_entropy", input)
@@ -218,7 +216,7 @@ def nll_loss(
     >>> round(nn.functional.nll_loss(log_probabilities, rt.tensor([1])).item(), 6)
     0.287682
     """
-    _check_reduction(reduction)
+    check_reduction(reduction)
     check_integer("ignore_index", ignore_index)
     _check_input("nll_loss", input)
     weights = _class_weights("nll_loss", input, weight)
@@ -264,27 +262,12 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     >>> nn.functional.mse_loss(rt.tensor([1.0, 2.0]), rt.tensor([1.0, 4.0])).item()
     2.0
     """
-    _check_reduction(reduction)
+    check_reduction(reduction)
     check_tensor("mse_loss: input", input)
     check_tensor("mse_loss: target", target)
-    if input.shape != target.shape:
-        warnings.warn(
-            f"mse_loss: the target has shape {tuple(target.shape)} and the input {tuple(input.shape)}; they are "
-            "broadcast, which is rarely meant: make the shapes equal",
-            stacklevel=2,
-        )
+    warn_of_broadcast("mse_loss", input, target)
     difference = input - target
-    squares = difference * difference
-    if reduction == "none":
-        return squares
-    return squares.mean() if reduction == "mean" else squares.sum()
-
-
-def _check_reduction(reduction: str) -> None:
-    if not isinstance(reduction, str) or reduction not in _REDUCTIONS:
-        raise ValueError(
-            f"{reduction!s:.80} is not a valid value for reduction; expected one of {_REDUCTIONS}"
-        )
+    return reduced(difference * difference, reduction)
 
 
 def _check_smoothing(label_smoothing: float) -> None:
@@ -387,7 +370,7 @@ class CrossEntropyLoss(Module):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        _check_reduction(reduction)
+        check_reduction(reduction)
         check_integer("ignore_index", ignore_index)
         _check_smoothing(label_smoothing)
         self.register_buffer("weight", weight)
@@ -433,7 +416,7 @@ class NLLLoss(Module):
         self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
     ) -> None:
         super().__init__()
-        _check_reduction(reduction)
+        check_reduction(reduction)
         check_integer("ignore_index", ignore_index)
         self.register_buffer("weight", weight)
         self.ignore_index = ignore_index
@@ -461,7 +444,7 @@ class MSELoss(Module):
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
-        _check_reduction(reduction)
+        check_reduction(reduction)
         self.reduction = reduction
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from rondeau.kernels.sequence import Cell, Layout, Settings, Weights
 from rondeau.tensor import Tensor
 
 from ._cell_of_run import cell_of_run, checked_hyperparameters, scalars_of_run
-from ._checks import check_probability, check_sizes
+from ._checks import check_probability, check_sizes, kind_of
 from ._linear import Linear
 from ._masks import draw_key
 from ._module import Module
@@ -31,7 +31,6 @@ from ._recurrent_options import (
     check_flags,
     check_projection,
     check_steps,
-    kind_of,
     zoneout_rates,
 )
 from ._recurrent_sequences import checked_lengths, checked_resets

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from rondeau import tensor as rt
 from rondeau.kernels.sequence import Cell, Layout, Settings
+from rondeau.kernels.streams import BETWEEN_LAYERS, RECURRENT_WEIGHTS, first_stream
 from rondeau.tensor import Tensor
 
 from ._masks import drop_connect, dropout_rows
 from ._recurrent_function import RecurrentFunction, Run
 from ._recurrent_weights import PROJECTION
 from ._segments import Segments
-from ._streams import BETWEEN_LAYERS, RECURRENT_WEIGHTS, first_stream
 
 __all__ = ["Call"]
 

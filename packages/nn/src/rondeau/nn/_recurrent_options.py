@@ -20,7 +20,6 @@ __all__ = [
     "check_flags",
     "check_projection",
     "check_steps",
-    "kind_of",
     "zoneout_rates",
 ]
 
@@ -35,17 +34,6 @@ class Options(TypedDict, total=False):
     weight_dropout: float
     bptt_truncate: int | None
     checkpoint_every: int | None
-
-
-def kind_of(value: Any) -> str:
-    """Return the name of a value's type, with its module where that is another library: ``"torch.Tensor"``.
-
-    >>> kind_of(3), kind_of(np.ones(2))
-    ('int', 'numpy.ndarray')
-    """
-    kind = type(value)
-    ours = kind.__module__ == "builtins" or kind.__module__.startswith("rondeau.")
-    return kind.__name__ if ours else f"{kind.__module__}.{kind.__name__}"
 
 
 def check_cell(cell: Any) -> None:

@@ -10,7 +10,7 @@ from rondeau import tensor as rt
 from rondeau.kernels.sequence import Cell
 from rondeau.tensor import Tensor
 
-from ._recurrent_options import kind_of
+from ._checks import kind_of
 
 __all__ = ["State", "as_returned", "checked_states", "split_by_layer", "state_widths", "zero_states"]
 

@@ -28,8 +28,8 @@ def check_reduction(reduction: str, allowed: tuple[str, ...] = REDUCTIONS) -> No
         ...
     ValueError: average is not a valid value for reduction; expected one of ('none', 'mean', 'sum')
     """
-    if reduction not in allowed:
-        raise ValueError(f"{reduction} is not a valid value for reduction; expected one of {allowed}")
+    if not isinstance(reduction, str) or reduction not in allowed:
+        raise ValueError(f"{reduction!s:.80} is not a valid value for reduction; expected one of {allowed}")
 
 
 def reduced(losses: Tensor, reduction: str) -> Tensor:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from rondeau.kernels import stepper
 from rondeau.tensor import Tensor
 
+from ._checks import kind_of
 from ._embedding import Embedding
 from ._linear import Linear
-from ._recurrent_options import kind_of
 from ._recurrent_states import State, as_returned
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels import buffers, philox
+from rondeau.kernels.streams import RECURRENT_DROPOUT
 
 if TYPE_CHECKING:
     from rondeau.kernels.cell.schedule import Schedule
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from rondeau.kernels.sequence import Settings, Weights
 
 __all__ = [
-    "MASK_STREAM",
     "bias_of_slots",
     "cuts_of_rows",
     "in_order",
@@ -30,9 +30,6 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-
-MASK_STREAM = 32
-"""Of the 64 streams of a layer and direction: that of recurrent dropout. State k's zoneout has stream k."""
 
 
 def recurrent_weight(plan: Schedule, weights: Weights, P: int, dtype: np.dtype[Any]) -> Array:
@@ -99,7 +96,7 @@ def projected_mask(
 def _mask(layout: Layout, settings: Settings, rate: float, width: int, dtype: np.dtype[Any]) -> Array:
     mask = buffers.empty((layout.batch_size, width), dtype)
     times = np.full(layout.batch_size, philox.CONSTANT_OVER_TIME)
-    philox.keep_mask(mask, times, layout.origins, settings.key, settings.stream + MASK_STREAM, rate)
+    philox.keep_mask(mask, times, layout.origins, settings.key, settings.stream + RECURRENT_DROPOUT, rate)
     return mask
 
 

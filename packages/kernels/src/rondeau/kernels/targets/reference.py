@@ -16,7 +16,7 @@ import numpy as np
 from rondeau.kernels import philox
 from rondeau.kernels.cell import cell_math
 from rondeau.kernels.cell.graph import OPERATIONS, Graph
-from rondeau.kernels.targets.driver_arguments import MASK_STREAM
+from rondeau.kernels.streams import RECURRENT_DROPOUT
 
 if TYPE_CHECKING:
     from rondeau.kernels.sequence import Cell, Layout, Settings, Weights
@@ -198,7 +198,7 @@ class _Step:
     def _mask(self, rate: float, rows: int, width: int, dtype: Any) -> Any:
         """Return the mask of recurrent dropout."""
         settings, origins, units = self._settings, self._layout.origins[:rows, None], np.arange(width)
-        stream = settings.stream + MASK_STREAM
+        stream = settings.stream + RECURRENT_DROPOUT
         uniforms = philox.uniforms(settings.key, stream, philox.CONSTANT_OVER_TIME, origins, units)
         drawn = np.where(uniforms >= rate, 1 / (1 - rate) if rate < 1 else 0.0, 0.0)
         return self._functions.constant(drawn.astype(dtype))

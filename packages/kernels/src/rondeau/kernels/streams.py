@@ -15,11 +15,9 @@ numbers, and a mask stays the same whatever else of the call is switched on.
 
 from __future__ import annotations
 
-from rondeau.kernels.targets.driver_arguments import MASK_STREAM
-
 __all__ = ["BETWEEN_LAYERS", "RECURRENT_DROPOUT", "RECURRENT_WEIGHTS", "first_stream"]
 
-RECURRENT_DROPOUT = MASK_STREAM
+RECURRENT_DROPOUT = 32
 RECURRENT_WEIGHTS = 33
 BETWEEN_LAYERS = 34
 
