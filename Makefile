@@ -30,6 +30,7 @@ lint: $(VENV)/dev   ## style and types
 
 docs: $(VENV)/docs   ## build the site into docs/_build/html (GALLERY=0: without running the gallery)
 	$(BIN)/sphinx-build -W --keep-going -D plot_gallery=$(GALLERY) -b html docs docs/_build/html
+	$(BIN)/python tools/check_links.py docs/_build/html
 
 bench: $(VENV)/bench   ## our own history (asv, quick) and the ratios against PyTorch; rows and plots in runs/bench
 	cd asv_benchmarks && ../$(BIN)/asv machine --yes

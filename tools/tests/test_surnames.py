@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch")
-TOOL = Path(__file__).resolve().parents[1] / "surnames.py"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_both_libraries_learn_the_same_split_and_the_rows_are_kept(tmp_path: Path) -> None:
@@ -18,9 +18,8 @@ def test_both_libraries_learn_the_same_split_and_the_rows_are_kept(tmp_path: Pat
         (folder / f"{language}.txt").write_text("\n".join(names), encoding="utf-8")
     rows_file = tmp_path / "rows.json"
     flags = ["--seeds", "0", "--epochs", "20", "--threads", "1", "--json", str(rows_file)]
-    done = subprocess.run(
-        [sys.executable, str(TOOL), str(folder), *flags], capture_output=True, text=True, timeout=600
-    )
+    command = [sys.executable, "-m", "tools.surnames", str(folder), *flags]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     recorded = json.loads(rows_file.read_text())
     (row,) = recorded["rows"]

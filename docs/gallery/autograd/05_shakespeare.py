@@ -24,8 +24,8 @@ from rondeau import data, nn, train
 from rondeau import tensor as rt
 from rondeau.data import datasets
 
-print(datasets.describe("tinyshakespeare"))
 text = datasets.tinyshakespeare(stand_in=True)
+print(datasets.describe("tinyshakespeare"))
 vocab = data.Vocab(text, unk_token=None, order="token")
 codec = data.Codec(data.CharTokenizer(), vocab)
 print(f"{len(text):,} characters, {len(vocab)} distinct: {''.join(vocab)!r}")
@@ -68,25 +68,12 @@ assert (X[:, 1:] == Y[:, :-1]).all()
 # next character. Plain gradient descent with the rate 0.05: no momentum, no clipping, no schedule.
 
 
-COLUMNS = ("step", "train_loss", "held_out_loss")
-
-
-class Curve(train.Callback):
-    """Keeps the rows of metrics: the step, the mean training loss since the row before, the held-out loss."""
-
-    def __init__(self):
-        self.rows = []
-
-    def on_row(self, trainer, row):
-        self.rows.append([row[column] for column in COLUMNS])
-
-
 def trained(cell, every, **until):
     rt.manual_seed(0)
     model = nn.LanguageModel(len(vocab), cell, hidden_size=512, embedding_size=512)
     batches = data.SequentialBatches(training, batch_size=32, num_steps=16, seed=0)
     optimizer = train.optim.SGD(model.parameters(), lr=0.05)
-    curve = Curve()
+    history = train.History()
     train.Trainer(
         model,
         optimizer,
@@ -94,14 +81,14 @@ def trained(cell, every, **until):
         held_out=held_out,
         evaluate_every=every,
         log_every=every,
-        callbacks=[curve],
+        callbacks=[history],
         **until,
     ).fit()
-    return model, curve.rows
+    return model, history.curve("held_out_loss")
 
 
-rnn, rnn_rows = trained("rnn", every=100, max_steps=400)
-lstm, lstm_rows = trained("lstm", every=100, max_steps=200)
+rnn, rnn_curve = trained("rnn", every=100, max_steps=400)
+lstm, lstm_curve = trained("lstm", every=100, max_steps=200)
 
 # %%
 # Two yardsticks: guessing costs log V nats a character, and a model that has only counted pairs of characters
@@ -116,19 +103,20 @@ yardsticks = {"guessing": np.log(len(vocab)), "counted pairs": np.log(counted_pa
 def plot(curves, yardsticks, title):
     """Draw held-out losses by step, with the two yardsticks."""
     _, ax = plt.subplots(figsize=(7, 4), layout="constrained")
-    for name, rows in curves.items():
-        ax.plot([step for step, _, _ in rows], [loss for _, _, loss in rows], ".-", label=name.upper())
-        print(f"{name}: {rows[-1][2]:.3f} nats per held-out character after {rows[-1][0]:,} steps")
+    for name, (steps, losses) in curves.items():
+        ax.plot(steps, losses, ".-", label=name.upper())
+        print(f"{name}: {losses[-1]:.3f} nats per held-out character after {steps[-1]:,} steps")
     for (name, loss), colour, style in zip(yardsticks.items(), ("C3", "C2"), (":", "--"), strict=True):
         ax.axhline(loss, color=colour, linestyle=style, label=f"{name} ({loss:.2f})")
     ax.set(xlabel="steps of 32 x 16 characters", ylabel="held-out loss (nats per character)", title=title)
     ax.legend()
 
 
-plot({"rnn": rnn_rows, "lstm": lstm_rows}, yardsticks, "The first steps, on this page")
-assert max(rnn_rows[-1][2], lstm_rows[-1][2]) < yardsticks["guessing"]
+plot({"rnn": rnn_curve, "lstm": lstm_curve}, yardsticks, "The first steps, on this page")
+ends = {"rnn": rnn_curve[1][-1], "lstm": lstm_curve[1][-1]}
+assert max(ends.values()) < yardsticks["guessing"]
 if datasets.is_real("tinyshakespeare"):
-    assert rnn_rows[-1][2] < yardsticks["counted pairs"] < lstm_rows[-1][2]
+    assert ends["rnn"] < yardsticks["counted pairs"] < ends["lstm"]
 
 # %%
 # Sampling
@@ -170,9 +158,10 @@ COMMAND = "python docs/gallery/autograd/05_shakespeare.py --record docs/gallery/
 if "--record" in sys.argv:
     cells = {}
     for cell in ("rnn", "lstm"):
-        model, rows = trained(cell, every=490, max_epochs=5)
-        cells[cell] = {"curve": rows, "samples": {str(t): sample(model, t) for t in TEMPERATURES}}
-        run = {"command": COMMAND, "yardsticks": yardsticks, "columns": COLUMNS, "cells": cells}
+        model, curve = trained(cell, every=490, max_epochs=5)
+        samples = {str(temperature): sample(model, temperature) for temperature in TEMPERATURES}
+        cells[cell] = {"curve": [points.tolist() for points in curve], "samples": samples}
+        run = {"command": COMMAND, "yardsticks": yardsticks, "cells": cells}
         Path(sys.argv[-1]).write_text(json.dumps(run, indent=1) + "\n")
 
 folder = Path(globals().get("__file__", "05_shakespeare.py")).resolve().parent
@@ -182,8 +171,8 @@ if file.exists():  # it is not part of a downloaded script
     cells = recorded["cells"]
     print(recorded["command"])
     assert recorded["command"] == COMMAND
-    assert round(cells["rnn"]["curve"][-1][2], 3) == 1.714
-    assert round(cells["lstm"]["curve"][-1][2], 3) == 1.843
+    assert round(cells["rnn"]["curve"][1][-1], 3) == 1.714
+    assert round(cells["lstm"]["curve"][1][-1], 3) == 1.843
     plot({cell: run["curve"] for cell, run in cells.items()}, recorded["yardsticks"], "Five epochs, recorded")
     for cell, run in cells.items():
         for temperature, written in run["samples"].items():

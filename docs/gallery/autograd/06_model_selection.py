@@ -23,14 +23,14 @@ from rondeau import data, nn, train
 from rondeau import tensor as rt
 from rondeau.data import datasets
 
-for name in ("tinyshakespeare", "timemachine"):
-    print(datasets.describe(name))
-real = datasets.is_real("tinyshakespeare") and datasets.is_real("timemachine")
 books = (
     datasets.tinyshakespeare(stand_in=True),
     datasets.timemachine(stand_in=True),
     data.embedded_corpus(),
 )
+for name in ("tinyshakespeare", "timemachine"):
+    print(datasets.describe(name))
+real = datasets.is_real("tinyshakespeare") and datasets.is_real("timemachine")
 words = [re.findall("[a-z]+", book.lower()) for book in books]
 count = min(250, *(len(found) // 40 for found in words))
 cut = int(0.8 * count)

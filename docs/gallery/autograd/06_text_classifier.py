@@ -24,14 +24,14 @@ from rondeau import data, nn, train
 from rondeau import tensor as rt
 from rondeau.data import datasets
 
-for name in ("tinyshakespeare", "timemachine"):
-    print(datasets.describe(name))
-real = datasets.is_real("tinyshakespeare") and datasets.is_real("timemachine")
 books = {
     "Shakespeare": datasets.tinyshakespeare(stand_in=True),
     "The Time Machine": datasets.timemachine(stand_in=True),
     "language reference": data.embedded_corpus(),
 }
+for name in ("tinyshakespeare", "timemachine"):
+    print(datasets.describe(name))
+real = datasets.is_real("tinyshakespeare") and datasets.is_real("timemachine")
 words = {name: re.findall("[a-z]+", text.lower()) for name, text in books.items()}
 count = min(800, *(len(found) // 40 for found in words.values()))
 cut = int(0.8 * count)

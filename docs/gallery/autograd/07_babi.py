@@ -20,9 +20,9 @@ from rondeau import tensor as rt
 from rondeau.data import datasets
 from rondeau.nn.utils.rnn import pad_sequence
 
+babi = datasets.babi_qa1(stand_in=True)
 print(datasets.describe("babi_qa1"))
 real = datasets.is_real("babi_qa1")
-babi = datasets.babi_qa1(stand_in=True)
 asked = babi.train[1]
 print(*asked.story, asked.question, "--", asked.answer)
 if real:

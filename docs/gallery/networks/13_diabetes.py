@@ -22,8 +22,8 @@ from rondeau import data, nn, train
 from rondeau import tensor as rt
 from rondeau.data import datasets
 
-print(datasets.describe("pima_diabetes"))
 features, labels = datasets.pima_diabetes(stand_in=True)
+print(datasets.describe("pima_diabetes"))
 real = datasets.is_real("pima_diabetes")
 print(f"{len(features)} rows, {labels.mean():.3f} of them with diabetes, so {1 - labels.mean():.3f} without")
 assert features.shape == (768, 8)

@@ -31,9 +31,6 @@ def standardised_samples():
     return data.TensorDataset(scaled.astype(np.float32), labels.astype(np.float32)[:, None])
 
 
-if __name__ == "__main__":
-    print(datasets.describe("pima_diabetes"))
-
 # %%
 # The same training, read here and by four workers
 # ------------------------------------------------
@@ -61,9 +58,8 @@ def trained(loader, epochs=3):
 
 if __name__ == "__main__":
     samples = standardised_samples()
-    trained(
-        data.DataLoader(samples, 32), epochs=1
-    )  # what is compiled at first use is no part of the times below
+    print(datasets.describe("pima_diabetes"))
+    trained(data.DataLoader(samples, 32), epochs=1)  # compiled now, so that no time below has a part of it
     alone, losses, seconds = trained(data.DataLoader(samples, 32, shuffle=True))
     ahead = data.DataLoader(samples, 32, shuffle=True, num_workers=4, persistent_workers=True)
     by_workers, same_losses, worker_seconds = trained(ahead)

@@ -61,8 +61,8 @@ assert far.log_softmax(1)[0, 0].item() == -200
 # .1307 and .3081. That maps background to -.424 and full ink to 2.821: a mean of 0 and a deviation of 1, not
 # a range of [0, 1].
 
-print(datasets.describe("mnist"))
 digits, real = datasets.mnist(stand_in=True), datasets.is_real("mnist")
+print(datasets.describe("mnist"))
 if real:
     ink = digits.train_images / np.float32(255)
     assert (round(float(ink.mean()), 4), round(float(ink.std()), 4)) == (0.1307, 0.3081)

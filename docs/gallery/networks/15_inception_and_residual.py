@@ -19,8 +19,8 @@ from rondeau import data, nn, train
 from rondeau import tensor as rt
 from rondeau.data import datasets
 
-print(datasets.describe("mnist"))
 digits = datasets.mnist(stand_in=True)
+print(datasets.describe("mnist"))
 
 
 def standardised(images):

@@ -26,8 +26,8 @@ from rondeau import data, nn, train
 from rondeau import tensor as rt
 from rondeau.data import datasets
 
-print(datasets.describe("mnist"))
 digits, real = datasets.mnist(stand_in=True), datasets.is_real("mnist")
+print(datasets.describe("mnist"))
 
 
 def standardised(images):

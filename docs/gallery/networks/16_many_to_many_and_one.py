@@ -23,8 +23,8 @@ from rondeau.data import datasets
 from rondeau.nn.utils.rnn import pack_sequence
 
 rt.manual_seed(0)
-print(datasets.describe("min_temperatures"))
 celsius = datasets.min_temperatures(stand_in=True).values.astype(np.float32)
+print(datasets.describe("min_temperatures"))
 cut = len(celsius) - 730
 mean, deviation = celsius[:cut].mean(), celsius[:cut].std()
 scaled = (celsius - mean) / deviation
@@ -77,8 +77,8 @@ ax.legend()
 # ---------------------
 # The letters of a surname go in one by one; the state after the last one decides between three languages.
 
-print(datasets.describe("names_by_language"))
 by_language = datasets.names_by_language(stand_in=True)
+print(datasets.describe("names_by_language"))
 languages = ["Greek", "Italian", "Japanese"]
 surnames = [name for language in languages for name in dict.fromkeys(by_language[language])]
 labels = np.array([i for i, language in enumerate(languages) for _ in dict.fromkeys(by_language[language])])

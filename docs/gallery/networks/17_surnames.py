@@ -26,8 +26,8 @@ from rondeau.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_
 
 SEED, EPOCHS, BATCH, SIZE = 0, 5, 64, 64
 
-print(datasets.describe("names_by_language"))
 by_language = datasets.names_by_language(stand_in=True)
+print(datasets.describe("names_by_language"))
 languages = list(by_language)
 surnames = [name for names in by_language.values() for name in names]
 labels = np.array([i for i, names in enumerate(by_language.values()) for _ in names])

@@ -20,9 +20,9 @@ from rondeau import data, nn, train
 from rondeau import tensor as rt
 from rondeau.data import datasets
 
+names = datasets.names(stand_in=True)
 print(datasets.describe("names"))
 real = datasets.is_real("names")
-names = datasets.names(stand_in=True)
 print(f"{len(names):,} names, {min(map(len, names))} to {max(map(len, names))} letters, first {names[:5]}")
 
 

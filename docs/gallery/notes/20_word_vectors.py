@@ -69,10 +69,10 @@ assert rt.allclose(h_n[0], h, atol=1e-6)
 # You know a word by the company it keeps. The 120 commonest words (the, and, to, ...) keep company with all
 # others and are left out; of the next 1,200 each pair is counted that stands within five words of each other.
 
+text = re.findall("[a-z']+", datasets.tinyshakespeare(stand_in=True).lower())
 print(datasets.describe("tinyshakespeare"))
 real = datasets.is_real("tinyshakespeare")
 COMMON, SIZE, DIMENSIONS, WINDOW = 120, 1200, 32, 5
-text = re.findall("[a-z']+", datasets.tinyshakespeare(stand_in=True).lower())
 frequent = [word for word, _ in Counter(text).most_common()]
 common = min(COMMON, len(frequent) // 10)
 words = frequent[common : common + SIZE]

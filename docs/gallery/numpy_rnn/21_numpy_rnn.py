@@ -247,8 +247,8 @@ assert full[16] < 1e-3 * full[0]
 # The first two thousand words of The Time Machine, as it is reduced in d2l, twenty at a time. A word that
 # comes once is unknown.
 
-print(datasets.describe("timemachine"))
 lines = data.d2l_lines(datasets.timemachine(stand_in=True))
+print(datasets.describe("timemachine"))
 story = [word for line in lines for word in line.split()][:2001]
 vocab = data.Vocab(story, min_freq=2)
 ids = np.array(vocab[story])

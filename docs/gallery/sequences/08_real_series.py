@@ -28,8 +28,8 @@ SPECS = {  # values to train on, length of the window (two years, a year, a mont
 }
 series = {}
 for name, (load, *_) in SPECS.items():
-    print(datasets.describe(name))
     series[name] = load(stand_in=True).values
+    print(datasets.describe(name))
 real = all(map(datasets.is_real, SPECS))
 
 figure, axes = plt.subplots(3, 1, figsize=(8, 7), layout="constrained")

@@ -24,9 +24,9 @@ from rondeau import data, nn, train
 from rondeau import tensor as rt
 from rondeau.data import datasets
 
+text = datasets.timemachine(stand_in=True)
 print(datasets.describe("timemachine"))
 real = datasets.is_real("timemachine")
-text = datasets.timemachine(stand_in=True)
 
 tokens = data.WordTokenizer(normalise="d2l").split(text)
 cut = len(tokens) * 9 // 10

@@ -17,9 +17,9 @@ import matplotlib.pyplot as plt
 from rondeau import data
 from rondeau.data import datasets
 
+text = datasets.timemachine(stand_in=True)
 print(datasets.describe("timemachine"))
 real = datasets.is_real("timemachine")
-text = datasets.timemachine(stand_in=True)
 
 # %%
 # Lines

@@ -19,9 +19,9 @@ import numpy as np
 from rondeau import data
 from rondeau.data import datasets
 
+text = datasets.timemachine(stand_in=True)
 print(datasets.describe("timemachine"))
 real = datasets.is_real("timemachine")
-text = datasets.timemachine(stand_in=True)
 words = data.Codec.fit(text, data.WordTokenizer(normalise="d2l"))
 stream = data.TokenStream(words.encode(text), vocab_size=len(words))
 

@@ -90,26 +90,17 @@ _ = figure.colorbar(image, ax=axes, ticks=[1, 2, 3], label="batch")
 # detached: gradients still reach back one window, but the state holds what was read long before. Windows are
 # short here, 8 characters, for it is then that the difference is large.
 
+text = datasets.timemachine(stand_in=True)
 print(datasets.describe("timemachine"))
 real = datasets.is_real("timemachine")
-text = datasets.timemachine(stand_in=True)
 codec = data.Codec.fit(text, data.CharTokenizer(normalise="d2l"))
 training, held_out = data.TokenStream(codec.encode(text), len(codec)).split(0.9)
-
-
-class Curve(train.Callback):
-    def __init__(self):
-        self.steps, self.losses = [], []
-
-    def on_evaluate(self, trainer, evaluation):
-        self.steps.append(trainer.step)
-        self.losses.append(evaluation.loss)
 
 
 def fit(sampler, num_steps, seed):
     rt.manual_seed(seed)
     model = nn.LanguageModel(len(codec), recurrent="gru", hidden_size=128)
-    curve = Curve()
+    history = train.History()
     trainer = train.Trainer(
         model,
         train.optim.Adam(model.parameters(), lr=4e-3),
@@ -118,10 +109,10 @@ def fit(sampler, num_steps, seed):
         max_steps=800,
         evaluate_every=100,
         clip_norm=1.0,
-        callbacks=[curve],
+        callbacks=[history],
     )
     trainer.fit()
-    return model, curve
+    return model, history.curve("held_out_perplexity")
 
 
 samplers = {"random": data.RandomBatches, "sequential": data.SequentialBatches}
@@ -151,11 +142,10 @@ if real:
 
 figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
 for name, models in results.items():
-    curves = np.exp([curve.losses for _, curve in models])
-    (line,) = ax.plot(models[0][1].steps, curves.mean(axis=0), label=name)
-    ax.fill_between(
-        models[0][1].steps, curves.min(axis=0), curves.max(axis=0), alpha=0.3, color=line.get_color()
-    )
+    steps, _ = models[0][1]
+    curves = np.array([perplexities for _, (_, perplexities) in models])
+    (line,) = ax.plot(steps, curves.mean(axis=0), label=name)
+    ax.fill_between(steps, curves.min(axis=0), curves.max(axis=0), alpha=0.3, color=line.get_color())
 ax.set(xlabel="updates", ylabel="held-out perplexity (each scored as it trains)")
 ax.set_title("Windows of 8 characters, mean and range of three seeds")
 _ = ax.legend()

@@ -22,9 +22,9 @@ from rondeau import data, nn, train
 from rondeau import tensor as rt
 from rondeau.data import datasets
 
+text = datasets.timemachine(stand_in=True)
 print(datasets.describe("timemachine"))
 real = datasets.is_real("timemachine")
-text = datasets.timemachine(stand_in=True)
 codec = data.Codec.fit(text, data.CharTokenizer(normalise="d2l"))
 V = len(codec)
 training, held_out = data.TokenStream(codec.encode(text), V).split(0.9)

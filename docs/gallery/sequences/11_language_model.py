@@ -22,9 +22,9 @@ from rondeau import data, nn, train
 from rondeau import tensor as rt
 from rondeau.data import datasets
 
+text = datasets.timemachine(stand_in=True)
 print(datasets.describe("timemachine"))
 real = datasets.is_real("timemachine")
-text = datasets.timemachine(stand_in=True)
 codec = data.Codec.fit(text, data.CharTokenizer(normalise="d2l"))
 stream = data.TokenStream(codec.encode(text), vocab_size=len(codec))
 
@@ -84,23 +84,11 @@ print(repr(continued(model, "time traveller ")))
 # Training as in the chapter
 # --------------------------
 # The first 10,000 characters, plain gradient descent with a rate of 1, the gradient's norm clipped to 1, 500
-# epochs of 8 batches. A callback notes the perplexity of the characters just trained on; ``held_out`` are the
+# epochs of 8 batches. ``History`` notes the loss of the characters just trained on; ``held_out`` are the
 # 10,000 that follow.
 
 seen, unseen = stream.section(0, 10_000), stream.section(10_000, 20_000)
-
-
-class Perplexities(train.Callback):
-    def __init__(self):
-        self.steps, self.training, self.held_out = [], [], []
-
-    def on_row(self, trainer, row):
-        self.steps.append(row["step"])
-        self.training.append(math.exp(row["train_loss"]))
-        self.held_out.append(row["held_out_perplexity"])
-
-
-curve = Perplexities()
+history = train.History()
 trainer = train.Trainer(
     model,
     train.optim.SGD(model.parameters(), lr=1.0),
@@ -110,9 +98,12 @@ trainer = train.Trainer(
     evaluate_every=160,
     log_every=160,
     clip_norm=1.0,
-    callbacks=[curve],
+    callbacks=[history],
 )
 trainer.fit()
+steps, losses = history.curve("train_loss")
+_, unseen_perplexities = history.curve("held_out_perplexity")
+seen_perplexities = np.exp(losses)
 
 # %%
 # Side by side
@@ -125,22 +116,19 @@ trainer.fit()
 scores = {name: train.evaluate(model, part).perplexity for name, part in [("seen", seen), ("unseen", unseen)]}
 bigrams = data.NgramModel(seen, order=2)
 print(f"perplexity                     seen    unseen   (even guessing: {V})")
-print(f"RNN after 500 epochs       {curve.training[-1]:>8.2f} {scores['unseen']:>9.2f}")
-print(f"RNN, best on unseen text   {min(curve.held_out):>18.2f}")
+print(f"RNN after 500 epochs       {seen_perplexities[-1]:>8.2f} {scores['unseen']:>9.2f}")
+print(f"RNN, best on unseen text   {unseen_perplexities.min():>18.2f}")
 print(f"bigram table               {bigrams.perplexity(seen):>8.2f} {bigrams.perplexity(unseen):>9.2f}")
 print(repr(continued(model, "time traveller ")))
 print(repr(continued(model, "traveller ")))
 if real:
-    assert curve.training[-1] < 1.6
-    assert scores["unseen"] > V > bigrams.perplexity(unseen) > min(curve.held_out)
+    assert seen_perplexities[-1] < 1.6
+    assert scores["unseen"] > V > bigrams.perplexity(unseen) > unseen_perplexities.min()
 
 figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
-ax.semilogy(
-    np.array(curve.steps) / len(trainer.batches), curve.training, label="10,000 characters trained on"
-)
-ax.semilogy(
-    np.array(curve.steps) / len(trainer.batches), curve.held_out, "--", label="the 10,000 that follow"
-)
+epochs = steps / len(trainer.batches)
+ax.semilogy(epochs, seen_perplexities, label="10,000 characters trained on")
+ax.semilogy(epochs, unseen_perplexities, "--", label="the 10,000 that follow")
 ax.axhline(V, color="0.5", linewidth=1)
 ax.text(500, V * 1.1, "even guessing", horizontalalignment="right", color="0.5")
 ax.set(

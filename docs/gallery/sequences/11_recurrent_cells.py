@@ -18,9 +18,9 @@ from rondeau import data, nn, train
 from rondeau import tensor as rt
 from rondeau.data import datasets
 
+text = datasets.timemachine(stand_in=True)
 print(datasets.describe("timemachine"))
 real = datasets.is_real("timemachine")
-text = datasets.timemachine(stand_in=True)
 codec = data.Codec.fit(text, data.CharTokenizer(normalise="d2l"))
 training, held_out = data.TokenStream(codec.encode(text), len(codec)).split(0.9)
 
@@ -30,20 +30,11 @@ training, held_out = data.TokenStream(codec.encode(text), len(codec)).split(0.9)
 # All have 256 units a layer and see the same batches. Adam's rate falls to zero along half a cosine.
 
 
-class Curve(train.Callback):
-    def __init__(self):
-        self.steps, self.perplexities = [], []
-
-    def on_evaluate(self, trainer, evaluation):
-        self.steps.append(trainer.step)
-        self.perplexities.append(evaluation.perplexity)
-
-
 def fit(recurrent, num_layers, lr):
     rt.manual_seed(0)
     model = nn.LanguageModel(len(codec), recurrent, hidden_size=256, num_layers=num_layers)
     optimizer = train.optim.Adam(model.parameters(), lr=lr)
-    curve = Curve()
+    history = train.History()
     trainer = train.Trainer(
         model,
         optimizer,
@@ -53,10 +44,10 @@ def fit(recurrent, num_layers, lr):
         max_steps=400,
         evaluate_every=100,
         clip_norm=1.0,
-        callbacks=[curve],
+        callbacks=[history],
     )
     trainer.fit()
-    return model, curve
+    return model, history.curve("held_out_perplexity")
 
 
 choices = {
@@ -83,14 +74,14 @@ for order in (2, 3):
         f"{f'counts, {order}-grams':<20} {counts.perplexity(training):>9.2f} {counts.perplexity(held_out):>10.2f}"
     )
 
-last = {name: curve.perplexities[-1] for name, (_, curve) in models.items()}
+last = {name: perplexities[-1] for name, (_, (_, perplexities)) in models.items()}
 if real:
     assert max(last["GRU"], last["LSTM"]) < last["RNN"]
     assert last["GRU, two layers"] < data.NgramModel(training, 3).perplexity(held_out)
 
 figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
 for name, (_, curve) in models.items():
-    ax.plot(curve.steps, curve.perplexities, "o-", markersize=4, label=name)
+    ax.plot(*curve, "o-", markersize=4, label=name)
 ax.set(xlabel="updates", ylabel="held-out perplexity", title="256 units a layer, the same batches")
 _ = ax.legend()
 

@@ -9,7 +9,16 @@ import pytest
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import RandomBatches, SequentialBatches, TokenStream
-from rondeau.train import Callback, CheckpointError, DivergedError, Snapshot, Trainer, lr_scheduler, optim
+from rondeau.train import (
+    Callback,
+    CheckpointError,
+    DivergedError,
+    History,
+    Snapshot,
+    Trainer,
+    lr_scheduler,
+    optim,
+)
 
 V = 7
 
@@ -290,3 +299,31 @@ def test_a_snapshot_of_another_model_is_refused():
 def test_mistakes(options, message):
     with pytest.raises(ValueError, match=message):
         make(**options)
+
+
+def test_a_history_gives_each_column_with_its_own_steps():
+    history, events = History(), Events()
+    make(
+        held_out=stream(60, 1),
+        max_steps=12,
+        max_epochs=None,
+        evaluate_every=6,
+        log_every=4,
+        clip_norm=math.inf,
+        callbacks=[history, events],
+    ).fit()
+    assert history.rows == events.rows
+    steps, losses = history.curve("held_out_loss")
+    assert list(zip(steps, losses, strict=True)) == events.evaluations
+    steps, norms = history.curve("grad_norm")
+    assert steps.tolist() == [4, 6, 8, 12]
+    assert (norms > 0).all()
+
+
+def test_a_history_names_the_columns_that_it_has():
+    with pytest.raises(KeyError, match="no row of metrics holds 'loss'; there: no rows yet"):
+        History().curve("loss")
+    history = History()
+    make(max_epochs=1, callbacks=[history]).fit()
+    with pytest.raises(KeyError, match=r"no row of metrics holds 'loss'; there: epoch, lr, .*train_loss"):
+        history.curve("loss")

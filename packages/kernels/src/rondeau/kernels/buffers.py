@@ -125,10 +125,32 @@ def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[
 
 
 def empty_cache() -> None:
-    """Free the memory that the pool keeps and nobody uses."""
+    """Free the memory that the pool keeps and nobody uses.
+
+    Examples
+    --------
+    >>> empty_cache()
+    >>> free_bytes()
+    0
+    """
     _POOL.clear()
 
 
 def free_bytes() -> int:
-    """Give the bytes that the pool keeps and nobody uses."""
+    """Give the bytes that the pool keeps and nobody uses.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> empty_cache()
+    >>> array = empty((1024, 1024))
+    >>> free_bytes()
+    0
+    >>> del array
+    >>> free_bytes()
+    4194304
+    """
     return _POOL.free_bytes

@@ -46,6 +46,13 @@ def complete_settings(cell: Cell, settings: Settings) -> Settings:
         If something is not of its kind.
     ValueError
         If a scalar is unknown, a rate is missing, or a number is out of range.
+
+    Examples
+    --------
+    >>> from rondeau.kernels.sequence import Cell, Settings
+    >>> leaky = Cell(lambda x, r, s, *, rate=0.1: s.h + rate * (x.h + r.h - s.h), ("h",), ("h",), "leaky")
+    >>> complete_settings(leaky, Settings()).scalars
+    {('k', 'rate'): 0.1}
     """
     _check_settings(settings)
     if not cell.plan.scalars and not settings.scalars:

@@ -107,6 +107,18 @@ def random_word(key: Any, stream: Any, time: Any, batch: Any, unit: Any) -> Any:
     ----------
     key : uint64
     stream, time, batch, unit : integer
+
+    Returns
+    -------
+    int32
+        From 0 to 2**24 - 1.
+
+    Examples
+    --------
+    >>> from numba import njit
+    >>> word = njit(lambda unit: random_word(7, 0, 3, 0, unit))(2)
+    >>> word * 2.0**-24 == uniforms(7, 0, 3, 0, 2)
+    np.True_
     """
     word, _, _, _ = _compiled_philox4x32(
         np.uint64(unit), np.uint64(batch), np.uint64(time), np.uint64(stream),

@@ -45,6 +45,12 @@ class Weights(NamedTuple):
         Projects the first state after the step.
     params : tuple of ndarray, shape (H,) each
         The learned vectors of the step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Weights(np.ones((3, 2)), np.eye(3), bias_ih=np.zeros(3)).weight_ih.shape  # one gate, H = 3, I = 2
+    (3, 2)
     """
 
     weight_ih: Any
@@ -70,6 +76,11 @@ class Settings(NamedTuple):
         Blocks of the recurrent matrices.
     feature_dropout : float
         The rate of recurrent dropout over the features of a projected first state, which is no part of the cell.
+
+    Examples
+    --------
+    >>> Settings(scalars={("k", "rate"): 0.1, ("rate", "h"): 0.05}, key=7).dropout
+    0.0
     """
 
     scalars: Mapping[tuple[str, str], float] = MappingProxyType({})
@@ -81,7 +92,13 @@ class Settings(NamedTuple):
 
 
 class Needs(NamedTuple):
-    """Which gradients `backward` computes."""
+    """Which gradients `backward` computes.
+
+    Examples
+    --------
+    >>> Needs(x=False)
+    Needs(x=False, initial=True, weights=True)
+    """
 
     x: bool = True
     initial: bool = True
@@ -89,7 +106,24 @@ class Needs(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """The gradients that `backward` returns; parts that were not needed are None."""
+    """The gradients that `backward` returns; parts that were not needed are None.
+
+    Attributes
+    ----------
+    x : ndarray, shape (N, I), or None
+        Also None for one-hot input.
+    initial : tuple of ndarray, or None
+        Of the states before the first step.
+    weights : Weights
+        Each part of the shape of the weight.
+
+    Examples
+    --------
+    See `backward`.
+
+    >>> Gradients(None, None, Weights(None, None)).weights.params
+    ()
+    """
 
     x: Array | None
     initial: tuple[Array, ...] | None
@@ -108,6 +142,13 @@ class Result(NamedTuple):
         Each state after each row's own last step (in reverse: its step 0).
     saved : object or None
         For `backward`.
+
+    Examples
+    --------
+    See `forward`.
+
+    >>> Result(every=(), final=(), saved=None)
+    Result(every=(), final=(), saved=None)
     """
 
     every: tuple[Array, ...]
@@ -235,6 +276,18 @@ def backward(
     TypeError, ValueError
         If a gradient has another dtype or shape than what it is the gradient of; if `saved` is spent; if `truncate`
         is negative, or meets a run with checkpoints.
+
+    Examples
+    --------
+    Of h_t = x_t + h_(t-1), the gradient of the last state with respect to every input is 1:
+
+    >>> import numpy as np
+    >>> cell = Cell(lambda x, r, s: x.h + r.h, ("h",), ("h",), "sum")
+    >>> one = np.ones((1, 1), np.float32)
+    >>> result = forward(cell, Layout.dense(3, 1), np.ones((3, 1), np.float32), Weights(one, one), (0 * one,))
+    >>> gradients = backward(cell, result.saved, (None,), (one,))
+    >>> gradients.x.ravel(), gradients.weights.weight_hh
+    (array([1., 1., 1.], dtype=float32), array([[3.]], dtype=float32))
     """
     if not isinstance(saved, _Run) or saved.cell is not cell:
         got = f"that of cell {saved.cell.name}" if isinstance(saved, _Run) else type(saved).__name__

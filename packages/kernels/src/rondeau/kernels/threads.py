@@ -61,6 +61,10 @@ def start_pool() -> None:
     Compiling or loading a kernel with ``parallel=True`` would load the pool too, so this comes before. GNU OpenMP reads
     the variable GOMP_SPINCOUNT while it is loaded: it is set for that moment alone, and not at all where it or
     OMP_WAIT_POLICY is set already. Other layers, and an OpenMP that was loaded before, take no notice.
+
+    Examples
+    --------
+    >>> start_pool()  # a second call does nothing
     """
     chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
     if not chosen:
@@ -88,6 +92,11 @@ def get_num_threads() -> int:
     -------
     int
         By default the number of usable cores, or NUMBA_NUM_THREADS where it is set.
+
+    Examples
+    --------
+    >>> get_num_threads() >= 1
+    True
     """
     return _Count.shares
 
@@ -165,6 +174,20 @@ def launch(function: Callable[..., Any], *arguments: Any, shares: int | None = N
     Notes
     -----
     Numba's `workqueue` layer aborts the process when two Python threads launch at once, so there a lock is held.
+
+    Examples
+    --------
+    >>> from numba import njit, prange
+    >>> import numpy as np
+    >>> @njit(parallel=True)
+    ... def fill(out, shares):
+    ...     for share in prange(shares):
+    ...         for i in range(share * out.size // shares, (share + 1) * out.size // shares):
+    ...             out[i] = i
+    >>> out = np.empty(5)
+    >>> launch(fill, out, 2, shares=2)
+    >>> out
+    array([0., 1., 2., 3., 4.])
     """
     pool = min(_Count.shares if shares is None else shares, config.NUMBA_NUM_THREADS)
     if _of_this_thread.pool != pool:

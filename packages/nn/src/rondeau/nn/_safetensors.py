@@ -51,6 +51,14 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         If there is no such file.
     ValueError
         If it is not a safetensors file, or a tensor has a dtype without an equal here (float8).
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_safetensors({"weight": np.arange(3.0)}, Path(folder) / "weights.safetensors")
+    ...     load_safetensors(Path(folder) / "weights.safetensors")
+    {'weight': array([0., 1., 2.])}
     """
     check_path("path", path)
     path = Path(path)

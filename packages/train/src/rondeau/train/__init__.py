@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rondeau.train._checkpoint import CheckpointError, CheckpointFolder, Snapshot
     from rondeau.train._evaluate import Evaluation, evaluate
     from rondeau.train._generate import generate, token_probabilities
+    from rondeau.train._history import History
     from rondeau.train._progress import Progress
     from rondeau.train._run import Recorder, RunError, RunFolder
     from rondeau.train._trainer import Callback, DivergedError, Trainer
@@ -23,6 +24,7 @@ __all__ = [
     "CheckpointFolder",
     "DivergedError",
     "Evaluation",
+    "History",
     "Progress",
     "Recorder",
     "RunError",
@@ -42,6 +44,7 @@ _HOMES = {
     "_checkpoint": ("CheckpointError", "CheckpointFolder", "Snapshot"),
     "_evaluate": ("Evaluation", "evaluate"),
     "_generate": ("generate", "token_probabilities"),
+    "_history": ("History",),
     "_progress": ("Progress",),
     "_run": ("Recorder", "RunError", "RunFolder"),
     "_trainer": ("Callback", "DivergedError", "Trainer"),

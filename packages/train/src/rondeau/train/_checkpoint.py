@@ -32,7 +32,15 @@ _NAME = re.compile(r"step-(\d+)")
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is missing, damaged, or of another model."""
+    """A checkpoint that is missing, damaged, or of another model.
+
+    Examples
+    --------
+    >>> CheckpointFolder("no_such_run").load("step-200")
+    Traceback (most recent call last):
+    ...
+    rondeau.train._checkpoint.CheckpointError: there is no checkpoint no_such_run/step-200; there: none
+    """
 
 
 class Snapshot(NamedTuple):
@@ -44,6 +52,12 @@ class Snapshot(NamedTuple):
         File name without its ending -> array name -> array.
     state : dict
         Everything else; what JSON can hold.
+
+    Examples
+    --------
+    >>> snapshot = Snapshot({"weights": {"w": np.arange(2.0)}}, {"epoch": 1})
+    >>> snapshot.state["epoch"]
+    1
     """
 
     arrays: Mapping[str, Mapping[str, NDArray[Any]]]

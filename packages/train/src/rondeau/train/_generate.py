@@ -64,6 +64,19 @@ def generate(
         If an argument is of another type.
     ValueError
         If the prompt is empty or holds unknown tokens, or a number is out of its range.
+
+    Examples
+    --------
+    >>> from rondeau import data, nn, tensor as rt, train
+    >>> _ = rt.manual_seed(0)
+    >>> text = "abc" * 40
+    >>> codec = data.Codec.fit(text, data.CharTokenizer())
+    >>> model = nn.LanguageModel(len(codec), recurrent="gru", hidden_size=8)
+    >>> optimizer = train.optim.Adam(model.parameters(), lr=0.05)
+    >>> batches = data.SequentialBatches(data.TokenStream(codec.encode(text), len(codec)), 2, 5)
+    >>> train.Trainer(model, optimizer, batches, max_epochs=10).fit()
+    >>> "".join(train.generate(model, codec, "ab", length=7, temperature=0))
+    'cabcabc'
     """
     check_is("model", model, nn.Module)
     check_is("codec", codec, Codec)

@@ -24,6 +24,17 @@ class Progress(Callback):
     ----------
     stream : text file, optional
         Default: standard error.
+
+    Examples
+    --------
+    >>> from rondeau import data, nn, tensor as rt, train
+    >>> _ = rt.manual_seed(0)
+    >>> model = nn.LanguageModel(vocab_size=3, recurrent="gru", hidden_size=8)
+    >>> optimizer = train.optim.Adam(model.parameters(), lr=0.05)
+    >>> batches = data.SequentialBatches(data.TokenStream([0, 1, 2] * 40), 2, 5)
+    >>> train.Trainer(model, optimizer, batches, max_steps=40, callbacks=[Progress(sys.stdout)]).fit()
+    ... # doctest: +ELLIPSIS
+    step 40/40  epoch 3  loss ... tokens/s  0:00 left
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:

@@ -28,7 +28,15 @@ from rondeau.train._trainer import Callback, Row, Trainer
 
 
 class RunError(ValueError):
-    """A folder that is not what a command needs."""
+    """A folder that is not what a command needs.
+
+    Examples
+    --------
+    >>> RunFolder("no_such_run").load_codec()
+    Traceback (most recent call last):
+    ...
+    rondeau.train._run.RunError: no_such_run/vocab.json is missing: the run ended before it began; start it anew
+    """
 
 
 class Log:
@@ -66,13 +74,23 @@ class Log:
 
 
 class RunFolder:
-    """Paths and contents of a run's folder.
+    r"""Paths and contents of a run's folder.
 
     Parameters
     ----------
     path : path-like
     keep : int
         How many of the last checkpoints remain.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = RunFolder(Path(folder) / "demo")
+    ...     run.create("model: {}")
+    ...     run.metrics.append('{"step": 1, "train_loss": 2.5}\n')
+    ...     run.rows()
+    [{'step': 1, 'train_loss': 2.5}]
     """
 
     def __init__(self, path: str | os.PathLike[str], keep: int = 3) -> None:
@@ -178,6 +196,23 @@ class Recorder(Callback):
         Steps.
     prompt : str
         What the samples begin with.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from rondeau import data, nn, tensor as rt, train
+    >>> _ = rt.manual_seed(0)
+    >>> text = "abc" * 40
+    >>> codec = data.Codec.fit(text, data.CharTokenizer())
+    >>> model = nn.LanguageModel(len(codec), recurrent="gru", hidden_size=8)
+    >>> optimizer = train.optim.Adam(model.parameters(), lr=0.05)
+    >>> batches = data.SequentialBatches(data.TokenStream(codec.encode(text), len(codec)), 2, 5)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = train.RunFolder(folder)
+    ...     recorder = train.Recorder(run, codec, {"name": "abc"}, prompt="a")
+    ...     train.Trainer(model, optimizer, batches, max_steps=20, callbacks=[recorder]).fit()
+    ...     run.checkpoints.steps(), [row["step"] for row in run.rows()]
+    ([0, 20], [20])
     """
 
     sample_length = 300

@@ -20,7 +20,22 @@ Row = dict[str, Any]
 
 
 class DivergedError(RuntimeError):
-    """The loss is no longer a finite number."""
+    """The loss is no longer a finite number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rondeau import data, nn, tensor as rt, train
+    >>> model = nn.LanguageModel(vocab_size=3, recurrent="gru", hidden_size=8)
+    >>> model.head.bias.data[0] = np.nan
+    >>> batches = data.SequentialBatches(data.TokenStream([0, 1, 2] * 40), 2, 5)
+    >>> trainer = train.Trainer(model, train.optim.SGD(model.parameters(), lr=0.1), batches, max_steps=1)
+    >>> try:
+    ...     trainer.fit()
+    ... except train.DivergedError as error:
+    ...     print(str(error).partition(":")[0])
+    the loss became nan at step 1, with learning rate 0.1
+    """
 
 
 class Callback:
@@ -28,6 +43,26 @@ class Callback:
 
     The order within a step: the update, `on_row` if a row of metrics is due, `on_evaluate` if it holds an
     evaluation, then `on_step`.
+
+    Examples
+    --------
+    Stop where the loss is small enough:
+
+    >>> from rondeau import data, nn, tensor as rt, train
+    >>> class GoodEnough(train.Callback):
+    ...     def on_row(self, trainer, row):
+    ...         if row["train_loss"] < 0.5:
+    ...             trainer.stop("the loss is below 0.5")
+    >>> _ = rt.manual_seed(0)
+    >>> model = nn.LanguageModel(vocab_size=3, recurrent="gru", hidden_size=8)
+    >>> optimizer = train.optim.Adam(model.parameters(), lr=0.05)
+    >>> batches = data.SequentialBatches(data.TokenStream([0, 1, 2] * 40), 2, 5)
+    >>> trainer = train.Trainer(
+    ...     model, optimizer, batches, max_epochs=100, log_every=5, callbacks=[GoodEnough()]
+    ... )
+    >>> trainer.fit()
+    >>> trainer.stopped_by
+    'the loss is below 0.5'
     """
 
     def on_begin(self, trainer: "Trainer") -> None:
@@ -71,7 +106,8 @@ class Trainer:
         The run ends when the first of these is reached. At least one must be given. Minutes count the time in `fit`,
         that before a resume included, and are the only thing here that depends on the clock.
     clip_norm : float, optional
-        The gradients' joint norm is scaled down to this where it is larger.
+        The gradients' joint norm is scaled down to this where it is larger. ``math.inf`` leaves every gradient as it
+        is, and the norms are reported all the same.
     evaluate_every : int, optional
         Steps between evaluations. Default: at the end of each epoch. At the end of the run there is always one.
     log_every : int

@@ -44,6 +44,21 @@ class LRScheduler(ABC):
         One for each group.
     last_epoch : int
         The present step. (torch's name: a step may be an epoch or a batch.)
+
+    Examples
+    --------
+    A schedule of one's own is its `rate`:
+
+    >>> from rondeau import tensor as rt, train
+    >>> class InverseSquareRoot(train.lr_scheduler.LRScheduler):
+    ...     def rate(self, base, step, group=0):
+    ...         return base / (1 + step) ** 0.5
+    >>> optimizer = train.optim.SGD([rt.zeros(1, requires_grad=True)], lr=0.1)
+    >>> scheduler = InverseSquareRoot(optimizer)
+    >>> for _ in range(3):
+    ...     scheduler.step()
+    >>> scheduler.get_last_lr()
+    [0.05]
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:

@@ -19,7 +19,17 @@ _CALLED = (__name__.rpartition(".")[0], *_OF_TENSORS, "numpy")
 
 
 class CellError(Exception):
-    """A step that cannot be traced. The message names the file and line of the step and shows it."""
+    """A step that cannot be traced. The message names the file and line of the step and shows it.
+
+    Examples
+    --------
+    >>> from rondeau.kernels.sequence import Cell
+    >>> try:
+    ...     Cell(lambda x, r, s: x.h + r.h if s.h > 0 else s.h, ("h",), ("h",), "wrong")
+    ... except CellError as error:
+    ...     print(str(error).splitlines()[-1][:29])
+    a symbol has no truth value (
+    """
 
 
 def raise_at_user_line(message: str) -> NoReturn:

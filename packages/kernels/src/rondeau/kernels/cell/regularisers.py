@@ -22,6 +22,11 @@ class Regularisers(NamedTuple):
         States of which units keep their old value at random (Krueger et al., "Zoneout", 2017).
     expected : bool
         Zoneout by its expectation, ``rate * old + (1 - rate) * new``, as in evaluation.
+
+    Examples
+    --------
+    >>> Regularisers(zoneout=("h",))
+    Regularisers(dropout=False, zoneout=('h',), expected=False)
     """
 
     dropout: bool = False

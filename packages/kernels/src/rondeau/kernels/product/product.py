@@ -99,7 +99,16 @@ def packed_size(K: int, N: int) -> int:
 
 @kernel_njit
 def num_panels(b: Any, N: Any) -> Any:
-    """Give the number of panels of an operand with N columns and the dtype of the array `b`."""
+    """Give the number of panels of an operand with N columns and the dtype of the array `b`.
+
+    A panel is as wide as the tiles of this processor; see `rondeau.kernels.product.tiles`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> num_panels(np.ones(4), 1)
+    1
+    """
     width = _VECTORS * (_BYTES // b.itemsize)
     return (N + width - 1) // width
 
@@ -158,7 +167,17 @@ def pack_panels(
     first: Any,
     last: Any,
 ) -> Any:
-    """Pack panels `first` to `last - 1` of a (K, N) operand: one thread's share of `pack`."""
+    """Pack panels `first` to `last - 1` of a (K, N) operand: one thread's share of `pack`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> b, whole, shared = np.arange(6.0), np.zeros(packed_size(3, 2)), np.zeros(packed_size(3, 2))
+    >>> pack(b, 0, 2, 1, 3, 2, whole, 0)
+    >>> pack_panels(b, 0, 2, 1, 3, 2, shared, 0, 0, num_panels(b, 2))
+    >>> np.array_equal(whole, shared)
+    True
+    """
     lanes = _BYTES // b.itemsize
     width = _VECTORS * lanes
     start, stop = min(N, first * width), min(N, last * width)
@@ -185,6 +204,14 @@ def pack(b: Any, b_at: Any, k_stride: Any, n_stride: Any, K: Any, N: Any, packed
         Takes ``packed_size(K, N)`` elements from `packed_at` on.
     packed_at : int
         Where they start.
+
+    Examples
+    --------
+    See `product_rows`.
+
+    >>> import numpy as np
+    >>> weight, packed = np.arange(6.0), np.empty(packed_size(3, 2))
+    >>> pack(weight, 0, 1, 3, 3, 2, packed, 0)  # of shape (N=2, K=3), as its transpose
     """
     source = _Matrix(pointer_to(b, b_at), k_stride, n_stride)
     _pack_panels(source, K, N, _BYTES // b.itemsize, pointer_to(packed, packed_at))
@@ -240,6 +267,16 @@ def product_rows(
         Element (m, n) is ``c[c_at + m * c_ld + n]``; nothing else of `c` is read or written.
     accumulate : bool
         Whether each chain starts at C, or at 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> a, b, c = np.arange(6.0).reshape(2, 3), np.arange(6.0).reshape(3, 2), np.empty((2, 2))
+    >>> packed = np.empty(packed_size(3, 2))
+    >>> pack(b.ravel(), 0, 2, 1, 3, 2, packed, 0)
+    >>> product_rows(a.ravel(), 0, 3, 2, 3, packed, 0, 2, c.ravel(), 0, 2, False)
+    >>> np.array_equal(c, a @ b)
+    True
     """
     lanes = _BYTES // a.itemsize
     width = _VECTORS * lanes

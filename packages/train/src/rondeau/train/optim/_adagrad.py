@@ -70,7 +70,8 @@ class Adagrad(Optimizer):
         }
         super().__init__(params, defaults)
 
-    def _check(self, group: Group) -> None:
+    def check_options(self, group: Group) -> None:
+        """Refuse options out of their range."""
         check_at_least_zero(
             {
                 "learning rate": group["lr"],
@@ -81,10 +82,12 @@ class Adagrad(Optimizer):
             }
         )
 
-    def _begin(self, data: Array, group: Group) -> State:
+    def initial_state(self, data: Array, group: Group) -> State:
+        """Begin the sum at `initial_accumulator_value`."""
         return {"step": 0, "sum": np.full(data.shape, group["initial_accumulator_value"], data.dtype)}
 
-    def _update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
+    def update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
+        """Take one step."""
         state["step"] += 1
         optimisers.launch(
             optimisers.adagrad,

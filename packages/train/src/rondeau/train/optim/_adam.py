@@ -82,7 +82,8 @@ class Adam(Optimizer):
         }
         super().__init__(params, defaults)
 
-    def _check(self, group: Group) -> None:
+    def check_options(self, group: Group) -> None:
+        """Refuse options out of their range."""
         check_at_least_zero({"learning rate": group["lr"], "epsilon value": group["eps"]})
         betas = group["betas"]
         if not isinstance(betas, tuple | list) or len(betas) != 2:
@@ -93,7 +94,8 @@ class Adam(Optimizer):
                 raise ValueError(f"Invalid beta parameter at index {i}: {beta}; expected 0 <= beta < 1")
         check_at_least_zero({"weight_decay value": group["weight_decay"]})
 
-    def _begin(self, data: Array, group: Group) -> State:
+    def initial_state(self, data: Array, group: Group) -> State:
+        """Begin with zeros."""
         state: State = {
             "step": 0,
             "exp_avg": np.zeros_like(data, order="C"),
@@ -103,7 +105,8 @@ class Adam(Optimizer):
             state["max_exp_avg_sq"] = np.zeros_like(data, order="C")
         return state
 
-    def _update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
+    def update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
+        """Take one step."""
         state["step"] += 1
         beta1, beta2 = group["betas"]
         averages = [state["exp_avg"], state["exp_avg_sq"]]

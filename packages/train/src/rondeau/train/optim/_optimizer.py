@@ -61,6 +61,26 @@ class Optimizer(ABC):
     -----
     A parameter whose gradient is None is skipped: neither it nor its state changes. An update works in place on
     ``parameter.data`` and allocates nothing after the first step.
+
+    Examples
+    --------
+    An optimiser of one's own says what a group's options may be, how one step changes a parameter in place, and, in
+    `initial_state`, what it remembers. This is sign descent (Bernstein et al., "signSGD", 2018):
+
+    >>> from rondeau import tensor as rt, train
+    >>> class SignSGD(train.optim.Optimizer):
+    ...     def __init__(self, params, lr):
+    ...         super().__init__(params, {"lr": lr})
+    ...     def check_options(self, group):
+    ...         if group["lr"] <= 0:
+    ...             raise ValueError("lr should be above 0")
+    ...     def update(self, data, gradient, group, state):
+    ...         data -= group["lr"] * np.sign(gradient)
+    >>> w = rt.tensor([1.0, -2.0], requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> _ = SignSGD([w], lr=0.5).step()
+    >>> w.tolist()
+    [0.5, -1.5]
     """
 
     def __init__(self, params: Parameters, defaults: Group) -> None:
@@ -112,7 +132,7 @@ class Optimizer(ABC):
                 raise ValueError("some parameters appear in more than one parameter group, or twice in one")
             seen.add(id(parameter))
         group = {"params": params, **self.defaults, **{k: v for k, v in param_group.items() if k != "params"}}
-        self._check(group)
+        self.check_options(group)
         self.param_groups.append(group)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -164,29 +184,29 @@ class Optimizer(ABC):
             )
         state = self.state.get(parameter)
         if state is None:
-            state = self._begin(data, group)
+            state = self.initial_state(data, group)
         for name, value in state.items():
             if isinstance(value, np.ndarray) and (value.shape, value.dtype) != (data.shape, data.dtype):
                 raise ValueError(
                     f"state {name!r} is {value.dtype} of shape {value.shape}, its parameter is now {data.dtype} of "
                     f"shape {data.shape}: make a new optimizer after changing a parameter's shape or dtype"
                 )
-        self._update(data, gradient, group, state)
+        self.update(data, gradient, group, state)
         if state:
             self.state[parameter] = state
         if data is not parameter.data:
             parameter.data[...] = data
 
     @abstractmethod
-    def _check(self, group: Group) -> None:
+    def check_options(self, group: Group) -> None:
         """Raise TypeError for an option of a wrong type and ValueError for one out of its range."""
 
-    @abstractmethod
-    def _begin(self, data: Array, group: Group) -> State:
-        """Return the state of a parameter before its first step."""
+    def initial_state(self, data: Array, group: Group) -> State:
+        """Return the state of a parameter before its first step; none by default."""
+        return {}
 
     @abstractmethod
-    def _update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
+    def update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
         """Update `data` and `state` in place for `gradient`, all C-contiguous and of one shape."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -237,11 +257,11 @@ class Optimizer(ABC):
         merged = [{**group, **other} for group, other in zip(self.param_groups, options, strict=True)]
         state = {}
         for group, other in zip(merged, saved, strict=True):
-            self._check(group)
+            self.check_options(group)
             for parameter, index in zip(group["params"], other["params"], strict=True):
                 if index in state_dict["state"]:
                     state[parameter] = self._adopt(parameter.data, index, state_dict["state"][index])
-                    missing = sorted(set(self._begin(parameter.data, group)) - set(state[parameter]))
+                    missing = sorted(set(self.initial_state(parameter.data, group)) - set(state[parameter]))
                     if missing:
                         raise ValueError(
                             f"loaded state of parameter {index} has no {', '.join(missing)}, only "

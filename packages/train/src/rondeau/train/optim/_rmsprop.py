@@ -74,7 +74,8 @@ class RMSprop(Optimizer):
         }
         super().__init__(params, defaults)
 
-    def _check(self, group: Group) -> None:
+    def check_options(self, group: Group) -> None:
+        """Refuse options out of their range."""
         check_at_least_zero(
             {
                 "learning rate": group["lr"],
@@ -85,7 +86,8 @@ class RMSprop(Optimizer):
             }
         )
 
-    def _begin(self, data: Array, group: Group) -> State:
+    def initial_state(self, data: Array, group: Group) -> State:
+        """Begin with zeros."""
         state: State = {"step": 0, "square_avg": np.zeros_like(data, order="C")}
         if group["momentum"] > 0:
             state["momentum_buffer"] = np.zeros_like(data, order="C")
@@ -93,7 +95,8 @@ class RMSprop(Optimizer):
             state["grad_avg"] = np.zeros_like(data, order="C")
         return state
 
-    def _update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
+    def update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
+        """Take one step."""
         state["step"] += 1
         unused = np.empty(0, data.dtype)
         optimisers.launch(

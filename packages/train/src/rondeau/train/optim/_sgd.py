@@ -71,7 +71,8 @@ class SGD(Optimizer):
         }
         super().__init__(params, defaults)
 
-    def _check(self, group: Group) -> None:
+    def check_options(self, group: Group) -> None:
+        """Refuse options out of their range."""
         check_at_least_zero(
             {
                 "learning rate": group["lr"],
@@ -83,10 +84,8 @@ class SGD(Optimizer):
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
 
-    def _begin(self, data: Array, group: Group) -> State:
-        return {}
-
-    def _update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
+    def update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
+        """Take one step."""
         sign = -1.0 if group["maximize"] else 1.0
         if group["momentum"] == 0:
             optimisers.launch(

@@ -1,10 +1,10 @@
 """Which language a surname is from, by rondeau and by its PyTorch twin: accuracy and wall time, side by side.
 
-    python tools/surnames.py FOLDER
+    python -m tools.surnames FOLDER
 
-For each seed: the recipe of `tools/surnames_torch.py` by rondeau, in this process, and that file in a process of
-its own. Both draw the split and the batches of a seed by the same NumPy generator, and their initial weights each by
-their own. Prints one row per seed and then the means; the rows of --json also hold the accuracy after every epoch.
+For each seed: the recipe by rondeau, in this process, and `torch_twin.py` beside this file, in a process of its own.
+Both draw the split and the batches of a seed by the same NumPy generator, and their initial weights each by their own.
+Prints one row per seed and then the means; the rows of --json also hold the accuracy after every epoch.
 """
 
 import argparse
@@ -15,14 +15,12 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-
-from rondeau import data, nn, train
+from rondeau import nn, train
 from rondeau import tensor as rt
 from rondeau.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
-TWIN = Path(__file__).with_name("surnames_torch.py")
-EMBEDDING, HIDDEN, BATCH, RATE = 64, 64, 64, 2e-3
+from ..recording import record
+from .recipe import EMBEDDING, HIDDEN, RATE, Surnames
 
 
 class Classifier(nn.Module):
@@ -45,45 +43,30 @@ class Classifier(nn.Module):
 
 def run_rondeau(folder: Path, seed: int, epochs: int) -> tuple[list[float], float]:
     """Train by rondeau; the accuracy on the test surnames after every epoch, and the seconds."""
-    files = sorted(folder.glob("*.txt"))
-    samples = [
-        (name.strip(), language)
-        for language, file in enumerate(files)
-        for name in data.read_text(file).splitlines()
-        if name.strip()
-    ]
-    generator = np.random.default_rng(seed)
-    order = generator.permutation(len(samples))
-    cut = int(0.8 * len(samples))
-    training, test = order[:cut], order[cut:]
-    known = sorted({character for i in training for character in samples[i][0]})
-    index = {
-        character: i + 1 for i, character in enumerate(known)
-    }  # 0: a character that no training name has
-    ids = [rt.tensor([index.get(character, 0) for character in name]) for name, _ in samples]
-    labels = np.array([language for _, language in samples])
+    surnames = Surnames(folder, seed)
+    ids = [rt.tensor(row) for row in surnames.ids]
 
     rt.manual_seed(seed)
-    model = Classifier(len(known) + 1, len(files))
+    model = Classifier(surnames.num_characters, surnames.num_languages)
     optimizer = train.optim.Adam(model.parameters(), lr=RATE)
     started = time.perf_counter()
     accuracies = []
     for _ in range(epochs):
-        for batch in np.array_split(generator.permutation(training), -(-cut // BATCH)):
+        for batch in surnames.epoch():
             optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model([ids[i] for i in batch]), labels[batch])
+            loss = nn.functional.cross_entropy(model([ids[i] for i in batch]), surnames.labels[batch])
             loss.backward()
             optimizer.step()
         with rt.no_grad():
-            found = model([ids[i] for i in test]).argmax(1).numpy()
-        accuracies.append(float((found == labels[test]).mean()))
+            found = model([ids[i] for i in surnames.test]).argmax(1).numpy()
+        accuracies.append(float((found == surnames.labels[surnames.test]).mean()))
     return accuracies, time.perf_counter() - started
 
 
 def run_torch(folder: Path, seed: int, epochs: int, threads: int) -> tuple[list[float], float]:
     """Train by the twin."""
     flags = ["--seed", str(seed), "--epochs", str(epochs), "--threads", str(threads)]
-    command = [sys.executable, str(TWIN), str(folder), *flags]
+    command = [sys.executable, "-m", f"{__package__}.torch_twin", str(folder), *flags]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     outcome = json.loads(done.stdout)
     return outcome["accuracies"], outcome["seconds"]
@@ -113,12 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
     own, other = (100 * statistics.mean(row["accuracies"][i][-1] for row in rows) for i in (0, 1))
     print(f"mean {own:.2f} %, twin {other:.2f} %, difference {own - other:+.2f} points")
     if options.json:
-        words = [str(word) for word in (arguments or sys.argv[1:])]
-        kept_path = {str(options.folder): options.folder.name, str(options.json): options.json.name}
-        command = " ".join(["python tools/surnames.py", *(kept_path.get(word, word) for word in words)])
-        options.json.write_text(
-            json.dumps({"command": command, "rows": rows}, indent=1) + "\n", encoding="utf-8"
-        )
+        record(options.json, "surnames", arguments, options.folder, rows=rows)
 
 
 if __name__ == "__main__":
