@@ -4,6 +4,7 @@ import itertools
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 from rondeau import tensor as rt
@@ -29,6 +30,36 @@ def test_single_numbers_show_their_value_and_gradient_and_others_their_shape():
     assert set(labels) == {"a = 3\ngrad 2", "b\nfloat32 (2)", "mul", "sum"}
 
 
+def ends(ax):
+    """Return where the arrows begin and end, in pixels of the drawn picture."""
+    ax.figure.canvas.draw()
+    arrows = [text.arrow_patch for text in ax.texts if not text.get_text()]
+    assert arrows
+    paths = [arrow.get_transform().transform_path(arrow.get_path()).vertices for arrow in arrows]
+    # The shaft comes before the head, whose outermost point is the tip.
+    return [(path[0], path[path[:, 0].argmax()]) for path in paths]
+
+
+def test_arrows_begin_and_end_at_the_boxes_however_wide_these_are():
+    x, weight = rt.ones(1, requires_grad=True), rt.ones(1, requires_grad=True)
+    out = (x * weight * 2).exp()
+    ax = rt.plot_graph(out, names={"x": x, "a_weight_with_a_long_name": weight})
+    arrows = ends(ax)
+    boxes = [text.get_bbox_patch().get_window_extent() for text in ax.texts if text.get_text()]
+    for tail, tip in arrows:
+        assert min(np.hypot(tail[0] - box.x1, tail[1] - (box.y0 + box.y1) / 2) for box in boxes) < 4
+        assert min(np.hypot(tip[0] - box.x0, tip[1] - (box.y0 + box.y1) / 2) for box in boxes) < 4
+        assert tip[0] - tail[0] > 10
+
+
+def test_the_first_of_two_leaves_is_on_top():
+    x, y = rt.ones(1, requires_grad=True), rt.ones(1, requires_grad=True)
+    ax = rt.plot_graph(x + y, names={"x": x, "y": y})
+    ax.figure.canvas.draw()
+    tops = {text.get_text()[0]: text.get_window_extent().y1 for text in ax.texts if text.get_text()}
+    assert tops["x"] > tops["y"]
+
+
 def test_edges_run_to_the_right_and_no_two_nodes_share_a_place():
     a, b = (rt.tensor(v, requires_grad=True) for v in (-4.0, 2.0))
     c = a + b
@@ -39,9 +70,8 @@ def test_edges_run_to_the_right_and_no_two_nodes_share_a_place():
     ax = rt.plot_graph((c - d) ** 2)
     _, places = labels_and_places(ax)
     assert len({(round(x, 3), round(y, 3)) for x, y in places}) == len(places)
-    arrows = [text for text in ax.texts if not text.get_text()]
-    assert arrows
-    assert all(arrow.xyann[0] < arrow.xy[0] for arrow in arrows)
+    tails, tips = zip(*ends(ax), strict=True)
+    assert all(tail[0] < tip[0] for tail, tip in zip(tails, tips, strict=True))
     for x in {x for x, _ in places}:
         heights = sorted(y for at, y in places if at == x)
         assert all(high - low > 0.99 for low, high in itertools.pairwise(heights))

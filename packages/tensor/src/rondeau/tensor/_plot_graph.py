@@ -56,15 +56,19 @@ def plot_graph(tensor: Tensor, ax: Axes | None = None, *, names: Mapping[str, Te
     nodes = reachable(tensor)
     called = names_of_nodes(names)
     place = _places(nodes)
+    labels = {node: _value_label(node, called) if is_leaf_node(node) else node.name for node in nodes}
     if ax is None:
-        width = max(x for x, _ in place.values()) + 1
-        height = 2 * max(abs(y) for _, y in place.values()) + 1
-        _, ax = plt.subplots(figsize=(1.2 * width + 0.6, 0.75 * height + 0.4), layout="constrained")
+        columns = max(x for x, _ in place.values()) + 1
+        rows = 2 * max(abs(y) for _, y in place.values()) + 1
+        longest = max(len(line) for label in labels.values() for line in label.splitlines())
+        column_width = max(1.2, 0.5 + 0.085 * longest)  # inches: a label and an arrow's length
+        _, ax = plt.subplots(figsize=(column_width * columns + 0.6, 0.75 * rows + 0.4), layout="constrained")
+    boxes = {}
     for node in nodes:
         is_leaf = is_leaf_node(node)
-        ax.text(
+        boxes[node] = ax.text(
             *place[node],
-            _value_label(node, called) if is_leaf else node.name,
+            labels[node],
             ha="center",
             va="center",
             fontsize=9,
@@ -78,21 +82,25 @@ def plot_graph(tensor: Tensor, ax: Axes | None = None, *, names: Mapping[str, Te
         for k, parent in enumerate(parent for parent in node.parents if parent is not None):
             # Two edges between the same nodes, as in x * x, part by their bend.
             bend = 0.15 * k if node.parents.count(parent) > 1 else 0.0
+            # From the middle of one label's right side to that of the other's left side, less its box's padding.
             ax.annotate(
                 "",
-                xy=place[node],
-                xytext=place[parent],
+                xy=(0, 0.5),
+                xycoords=boxes[node],
+                xytext=(1, 0.5),
+                textcoords=boxes[parent],
                 zorder=0,
                 arrowprops={
                     "arrowstyle": "-|>",
                     "color": "#7a8a99",
-                    "shrinkA": 16,
-                    "shrinkB": 16,
+                    "shrinkA": 4,
+                    "shrinkB": 4,
                     "connectionstyle": f"arc3,rad={bend}",
                 },
             )
     ax.set_xlim(-0.6, max(x for x, _ in place.values()) + 0.6)
-    ax.set_ylim(min(y for _, y in place.values()) - 0.6, max(y for _, y in place.values()) + 0.6)
+    # The first leaf on top.
+    ax.set_ylim(max(y for _, y in place.values()) + 0.6, min(y for _, y in place.values()) - 0.6)
     ax.set_axis_off()
     return ax
 
