@@ -77,6 +77,25 @@ def test_edges_run_to_the_right_and_no_two_nodes_share_a_place():
         assert all(high - low > 0.99 for low, high in itertools.pairwise(heights))
 
 
+def test_edges_do_not_run_behind_boxes_that_they_have_nothing_to_do_with():
+    weight = rt.tensor(0.8, requires_grad=True)
+    state = rt.tensor(0.5)
+    for _ in range(3):
+        state = (weight * state + 1).tanh()
+    ax = rt.plot_graph(state, names={"w": weight})
+    ax.figure.canvas.draw()
+    boxes = [text.get_bbox_patch().get_window_extent() for text in ax.texts if text.get_text()]
+    arrows = [text.arrow_patch for text in ax.texts if not text.get_text()]
+    for arrow in arrows:
+        # What is filled is a head; the shaft is the longest piece of the path.
+        path = arrow.get_transform().transform_path(arrow.get_path())
+        line = max(path.to_polygons(closed_only=False), key=lambda piece: np.ptp(piece[:, 0]))
+        line = np.concatenate([np.linspace(start, end, 50) for start, end in itertools.pairwise(line)])
+        met = [box for box in boxes if any(box.contains(x, y) for x, y in line)]
+        assert len(met) <= 2
+        assert all(box.x1 < line[:, 0].min() + 5 or box.x0 > line[:, 0].max() - 5 for box in met)
+
+
 def test_a_tensor_used_twice_by_one_operation_has_two_edges():
     x = rt.ones(2, requires_grad=True)
     arrows = [text for text in rt.plot_graph(x * x).texts if not text.get_text()]

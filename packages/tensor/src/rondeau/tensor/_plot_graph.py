@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from rondeau.tensor._autograd import Node, is_leaf_node
 from rondeau.tensor._tensor import Tensor
@@ -11,6 +12,10 @@ from rondeau.tensor.graph import leaf_label, names_of_nodes, reachable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.path import Path
+
+#: What has a place in a column: a node, or the edges of the node that pass the column of that number.
+Item: TypeAlias = Node | tuple[Node, int]
 
 __all__ = ["plot_graph"]
 
@@ -55,11 +60,11 @@ def plot_graph(tensor: Tensor, ax: Axes | None = None, *, names: Mapping[str, Te
 
     nodes = reachable(tensor)
     called = names_of_nodes(names)
-    place = _places(nodes)
+    place, ways = _places(nodes)
     labels = {node: _value_label(node, called) if is_leaf_node(node) else node.name for node in nodes}
     if ax is None:
         columns = max(x for x, _ in place.values()) + 1
-        rows = 2 * max(abs(y) for _, y in place.values()) + 1
+        rows = max(y for _, y in place.values()) - min(y for _, y in place.values()) + 1
         longest = max(len(line) for label in labels.values() for line in label.splitlines())
         column_width = max(1.2, 0.5 + 0.085 * longest)  # inches: a label and an arrow's length
         _, ax = plt.subplots(figsize=(column_width * columns + 0.6, 0.75 * rows + 0.4), layout="constrained")
@@ -95,7 +100,9 @@ def plot_graph(tensor: Tensor, ax: Axes | None = None, *, names: Mapping[str, Te
                     "color": "#7a8a99",
                     "shrinkA": 4,
                     "shrinkB": 4,
-                    "connectionstyle": f"arc3,rad={bend}",
+                    "connectionstyle": _through(ax, way)
+                    if (way := ways[parent, node])
+                    else f"arc3,rad={bend}",
                 },
             )
     ax.set_xlim(-0.6, max(x for x, _ in place.values()) + 0.6)
@@ -114,8 +121,36 @@ def _value_label(node: Node, called: Mapping[Node, str]) -> str:
     return label if tensor.grad is None else f"{label}\ngrad {tensor.grad.item():.4g}"
 
 
-def _places(nodes: list[Node]) -> dict[Node, tuple[float, float]]:
-    """Return where nodes stand: in columns by the longest way to them, in an order that crosses few edges."""
+def _through(ax: Axes, way: Sequence[tuple[float, float]]) -> Callable[..., Path]:
+    """Return the style of an edge that passes these places, level at each of them and at its ends."""
+    from matplotlib.path import Path
+
+    def style(
+        start: tuple[float, float],
+        end: tuple[float, float],
+        *,
+        shrinkA: float,
+        shrinkB: float,
+        **patches: object,
+    ) -> Path:
+        start, end = (start[0] + shrinkA, start[1]), (end[0] - shrinkB, end[1])
+        corners, kinds = [start], [Path.MOVETO]
+        for (x0, y0), (x1, y1) in itertools.pairwise([start, *ax.transData.transform(way), end]):
+            corners += [((x0 + x1) / 2, y0), ((x0 + x1) / 2, y1), (x1, y1)]
+            kinds += [Path.CURVE4] * 3
+        return Path(corners, kinds)
+
+    return style
+
+
+def _places(
+    nodes: list[Node],
+) -> tuple[dict[Item, tuple[float, float]], dict[tuple[Node, Node], list[tuple[float, float]]]]:
+    """Return where nodes stand, in columns by the longest way to them, and by which places each edge goes.
+
+    The order in the columns crosses few edges. An edge has a place of its own in the columns between its ends, which
+    keeps it off the boxes there; edges from the same node share it.
+    """
     users: dict[Node, list[Node]] = {node: [] for node in nodes}
     for node in nodes:
         for parent in node.parents:
@@ -127,25 +162,37 @@ def _places(nodes: list[Node]) -> dict[Node, tuple[float, float]]:
     for node in nodes:
         if is_leaf_node(node) and users[node]:
             column[node] = min(column[user] for user in users[node]) - 1
-    height = dict.fromkeys(nodes, 0.0)
-    columns = [[n for n in nodes if column[n] == k] for k in range(max(column.values()) + 1)]
+    neighbours: dict[Item, list[Item]] = {node: [] for node in nodes}
+    ways: dict[tuple[Node, Node], list[Item]] = {}
+    for node in nodes:
+        for parent in node.parents:
+            if parent is not None:
+                way: list[Item] = [(parent, k) for k in range(column[parent] + 1, column[node])]
+                ways[parent, node] = way
+                for one, other in itertools.pairwise([parent, *way, node]):
+                    neighbours.setdefault(one, []).append(other)
+                    neighbours.setdefault(other, []).append(one)
+    height = dict.fromkeys(neighbours, 0.0)
+    where = {item: item[1] if isinstance(item, tuple) else column[item] for item in neighbours}
+    columns = [[item for item in neighbours if where[item] == k] for k in range(max(where.values()) + 1)]
     for sweep in range(SWEEPS):
         for members in columns if sweep % 2 == 0 else reversed(columns):
             wanted = {}
-            for node in members:
-                near = [height[n] for n in (*node.parents, *users[node]) if n is not None]
-                wanted[node] = sum(near) / len(near) if near else 0.0
+            for item in members:
+                near = [height[other] for other in neighbours[item]]
+                wanted[item] = sum(near) / len(near) if near else 0.0
             members.sort(key=wanted.__getitem__)
             _spread(members, wanted, height)
-    return {node: (float(column[node]), height[node]) for node in nodes}
+    place = {item: (float(where[item]), height[item]) for item in neighbours}
+    return place, {edge: [place[item] for item in way] for edge, way in ways.items()}
 
 
-def _spread(members: list[Node], wanted: Mapping[Node, float], height: dict[Node, float]) -> None:
+def _spread(members: list[Item], wanted: Mapping[Item, float], height: dict[Item, float]) -> None:
     """Set the heights of a column, in order, near what is wanted and one apart."""
     below = -float("inf")
-    for node in members:
-        below = max(wanted[node], below + 1)
-        height[node] = below
-    shift = sum(height[node] - wanted[node] for node in members) / len(members)
-    for node in members:
-        height[node] -= shift
+    for item in members:
+        below = max(wanted[item], below + 1)
+        height[item] = below
+    shift = sum(height[item] - wanted[item] for item in members) / len(members)
+    for item in members:
+        height[item] -= shift
