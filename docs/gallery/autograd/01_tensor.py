@@ -107,15 +107,29 @@ def gradient(function, *values):
 # where the derivative is 2.
 
 
-def twice_read(x):
-    h = x * 1
-    return h.neg().neg() + h
+OPERATIONS = {
+    "mm": lambda h: h.mm(rt.ones(1, 1, dtype=rt.float64)),
+    "transpose": lambda h: h.transpose(0, 1),
+    "sum": lambda h: h.sum(),
+    "expand": lambda h: h.unsqueeze(0).expand(1, 1, 1),
+    "neg": lambda h: -h,
+}
 
 
-assert gradient(twice_read, [1.0]) == [[2.0]]
-assert gradient(lambda x: x.mm(x), [[3.0]]) == [[[6.0]]]
-assert gradient(lambda x: x.transpose(0, 1) + x.transpose(0, 1), [[1.0, 2.0]]) == [[[2.0, 2.0]]]
-assert gradient(lambda x: x.sum() + x.sum(), [1.0, 2.0]) == [[2.0, 2.0]]
+def twice_read(operation):
+    """Return a function of x that reads x * 1 twice."""
+
+    def function(x):
+        h = x * 1
+        return operation(h) + operation(h)
+
+    return function
+
+
+for name, operation in OPERATIONS.items():
+    (found,) = gradient(twice_read(operation), [[1.0]])
+    print(f"{name:<9} {found}")
+    assert found == ([[-2.0]] if name == "neg" else [[2.0]])
 
 # %%
 # The text's ``expand(dim, copies)`` puts copies along a new axis. Here that is ``unsqueeze`` and ``expand``;
@@ -141,8 +155,8 @@ assert gradient(unused_branch, [1.0]) == [[6.0]]
 # **3. Walking twice.** A second ``backward`` passes the text's check unseen through the operations of case 1.
 # Here no operation has a say in it: the walk itself refuses.
 
-for operation in (rt.neg, rt.sum, rt.t, lambda m: m.mm(m), lambda m: m.expand(2, 1, 1)):
-    m = rt.ones(1, 1, requires_grad=True)
+for operation in OPERATIONS.values():
+    m = rt.ones(1, 1, requires_grad=True, dtype=rt.float64)
     result = operation(m).sum()
     result.backward()
     assert "second time" in refused(result.backward)

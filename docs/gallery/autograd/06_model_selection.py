@@ -2,9 +2,9 @@
 Cross-validation and a small search
 ===================================
 
-How large should the embeddings of a classifier be, and with which rate is it trained? The NumPy autograd
-text tries by hand. Trying on the test set makes its figure worthless; here scikit-learn cuts the training
-passages into folds, and the test is used once, at the end.
+How large should the embeddings of a classifier be, and with which rate should it be trained? The question
+belongs to the classifier of the NumPy autograd text. Whoever tries on the test set gets a figure that is too
+good; here scikit-learn cuts the training passages into folds, and the test is used once, at the end.
 """
 
 # %%
@@ -103,7 +103,7 @@ if real:
 # The search
 # ----------
 
-grid = ParameterGrid({"size": [2, 8, 32], "lr": [0.01, 0.03, 0.1]})
+grid = ParameterGrid({"size": [2, 8, 32], "lr": [0.01, 0.03, 0.1, 0.3]})
 results = [
     (np.mean(found := cross_validate(StratifiedKFold(5), **choice)), np.std(found), choice) for choice in grid
 ]
@@ -120,9 +120,11 @@ _ = ax.legend()
 # %%
 # Once on the test
 # ----------------
-# The chosen network is trained on all training passages. The best of nine means is itself a little too
-# good: the largest of nine noisy numbers is.
+# The chosen network is trained on all training passages. The best of twelve means is itself too good: the
+# largest of twelve noisy numbers is.
 
 final = accuracy((x, y), (x_test, y_test), **choice)
 print(f"on the test: {100 * final:.1f} %")
 assert final > (0.85 if real else 0.5)
+if real:
+    assert final < best

@@ -75,10 +75,13 @@ fits = {rank: fit(rank) for rank in ranks}
 figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
 for i, (rank, (_, curve)) in enumerate(fits.items()):
     print(f"rank {rank:>2}: error {curve[-1][0]:.3f} in training, {curve[-1][1]:.3f} held out")
-    ax.plot([held_out for _, held_out in curve], color=f"C{i}", label=f"rank {rank}, held out")
-    ax.plot([seen for seen, _ in curve], color=f"C{i}", linestyle=":", label=f"rank {rank}, training")
+    epochs = range(1, len(curve) + 1)
+    ax.plot(epochs, [held_out for _, held_out in curve], color=f"C{i}", label=f"rank {rank}, held out")
+    ax.plot(epochs, [seen for seen, _ in curve], color=f"C{i}", linestyle=":", label=f"rank {rank}, training")
 ax.axhline(NOISE, color="black", linewidth=0.8, label="the noise")
-ax.set(xlabel="epochs", ylabel="root mean square error (rating)", title="One rank is right", ylim=(0, 1.2))
+ax.set(
+    xlabel="epochs", ylabel="root mean square error (rating points)", title="One rank is right", ylim=(0, 1.2)
+)
 _ = ax.legend(ncols=2, loc="upper right")
 held_out_error = {rank: curve[-1][1] for rank, (_, curve) in fits.items()}
 assert min(held_out_error, key=held_out_error.get) == RANK

@@ -113,6 +113,8 @@ ax.set(xlabel="epochs", ylabel="training loss (nats per passage)", title="The sa
 _ = ax.legend()
 assert curves["momentum"][-1] < curves["SGD"][-1]
 assert curves["Adam"][-1] < curves["SGD"][-1]
+if real:
+    assert curves["momentum"][-1] < curves["momentum, step decay"][-1]
 
 # %%
 # Momentum makes larger steps of many that agree. A falling rate pays where the noise of the batches keeps
@@ -187,8 +189,8 @@ own, others = (scores["averaged"][:, 0][test_labels == 0], scores["averaged"][:,
 pairs = (own[:, None] > others).mean() + 0.5 * (own[:, None] == others).mean()
 assert np.isclose(pairs, areas["averaged", "Shakespeare"])
 if real:
-    assert metrics.accuracy_score(test_labels, scores["averaged"].argmax(1)) > 0.9
-    assert metrics.accuracy_score(test_labels, scores["recurrent"].argmax(1)) > 0.9
+    accuracies = {name: metrics.accuracy_score(test_labels, p.argmax(1)) for name, p in scores.items()}
+    assert accuracies["averaged"] > accuracies["recurrent"] - 0.01 > 0.9
     assert min(areas.values()) > 0.95
 
 # %%

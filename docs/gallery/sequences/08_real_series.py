@@ -4,7 +4,7 @@ Sunspots, passengers and temperatures
 
 What d2l's chapter tries on a sine, on three real series: a network that sees a window, one that keeps a
 state, linear autoregression, and repeating the last value. Nothing of the test span enters the models, their
-scaling included; on a short and growing series that is where most published comparisons go wrong.
+scaling included; on a short and growing series that is easily got wrong.
 """
 
 # %%
@@ -21,10 +21,10 @@ from rondeau import tensor as rt
 from rondeau.data import datasets
 
 STEPS = (1, 4, 16, 64)
-SPECS = {  # values to train on, length of the window (two years, a year, a month), what is measured
-    "sunspots": (datasets.sunspots, 2000, 24, "sunspots (monthly mean)"),
-    "airline_passengers": (datasets.airline_passengers, 72, 12, "passengers (thousands a month)"),
-    "min_temperatures": (datasets.min_temperatures, 2555, 30, "daily minimum (°C)"),
+SPECS = {  # values to train on, length of the window (two years, a year, a month), what is measured, step
+    "sunspots": (datasets.sunspots, 2000, 24, "sunspots (monthly mean)", "months"),
+    "airline_passengers": (datasets.airline_passengers, 72, 12, "passengers (thousands)", "months"),
+    "min_temperatures": (datasets.min_temperatures, 2555, 30, "daily minimum (°C)", "days"),
 }
 series = {}
 for name, (load, *_) in SPECS.items():
@@ -33,12 +33,11 @@ for name, (load, *_) in SPECS.items():
 real = all(map(datasets.is_real, SPECS))
 
 figure, axes = plt.subplots(3, 1, figsize=(8, 7), layout="constrained")
-for ax, (name, (_, count, _, unit)) in zip(axes, SPECS.items(), strict=True):
+for ax, (name, (_, count, _, unit, step)) in zip(axes, SPECS.items(), strict=True):
     ax.plot(series[name], linewidth=0.8)
     ax.axvspan(count, len(series[name]), alpha=0.15, label="test span")
-    ax.set(ylabel=unit, xlim=(0, len(series[name])))
-axes[0].legend(loc="upper right")
-_ = axes[2].set_xlabel("steps (months, months, days)")
+    ax.set(xlabel=f"time ({step})", ylabel=unit, xlim=(0, len(series[name])))
+_ = axes[1].legend(loc="upper left")
 
 # %%
 # Scaling
@@ -46,7 +45,7 @@ _ = axes[2].set_xlabel("steps (months, months, days)")
 # Networks want values around 0 with a standard deviation near 1. The numbers for that come from the training
 # span: those of all passengers would tell the model in 1954 that six years of growth are to come.
 
-for name, (_, count, _, _) in SPECS.items():
+for name, (_, count, *_) in SPECS.items():
     known, everything = series[name][:count], series[name]
     print(
         f"{name:<19} training span: {known.mean():6.1f} ± {known.std():5.1f}   "
@@ -142,7 +141,7 @@ MODELS = {
 # span.
 
 errors, forecasts = {}, {}
-for name, (_, count, tau, unit) in SPECS.items():
+for name, (_, count, tau, unit, _) in SPECS.items():
     values = series[name]
     mean, std = values[:count].mean(), values[:count].std()
     scaled = ((values - mean) / std).astype(np.float32)
@@ -183,7 +182,7 @@ if real:
     assert errors["sunspots", "network with a state"][2] < errors["sunspots", "network on a window"][2]
 
 figure, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
-for ax, (name, (_, count, _, unit)) in zip(axes, SPECS.items(), strict=True):
+for ax, (name, (_, count, _, unit, step)) in zip(axes, SPECS.items(), strict=True):
     values = series[name]
     for model in MODELS:
         squares = [
@@ -191,6 +190,6 @@ for ax, (name, (_, count, _, unit)) in zip(axes, SPECS.items(), strict=True):
             for k in range(1, max(STEPS) + 1)
         ]
         ax.plot(range(1, max(STEPS) + 1), [np.sqrt(square.mean()) for square in squares], label=model)
-    ax.set(xlabel="k (steps ahead)", ylabel=unit, title=name.replace("_", " "), ylim=(0, None))
+    ax.set(xlabel=f"k ({step} ahead)", ylabel=unit, title=name.replace("_", " "), ylim=(0, None))
 axes[0].legend(fontsize="small")
 _ = figure.suptitle("Root mean squared error in the test span")

@@ -19,6 +19,7 @@ from collections import Counter
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import LogFormatter
 
 from rondeau import data, nn, train
 from rondeau import tensor as rt
@@ -137,4 +138,6 @@ for ax, (name, rows) in zip(axes[1:], tables.items(), strict=True):
     ax.set(xlabel="order (tokens)", ylabel="perplexity (log)", title=f"Order, for {name}", xticks=orders)
 axes[2].axhline(recurrent.perplexity, color="C2", linestyle="--", label="GRU, held-out part")
 for ax in axes:
+    ax.yaxis.set_major_formatter(LogFormatter())
+    ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
     ax.legend()

@@ -48,14 +48,18 @@ if real:
 
 FIRST, LAST = 10, min(500, *(len(table) for table in tables.values()))
 fits = {n: data.fit_zipf(table.counts, FIRST, LAST) for n, table in tables.items()}
+residuals = {}
 for n, fit in fits.items():
     ranks = np.arange(FIRST, LAST + 1)
     line = fit.intercept - fit.exponent * np.log(ranks)
-    residual = np.sqrt(np.mean((np.log(tables[n].counts[FIRST - 1 : LAST]) - line) ** 2))
-    print(f"{names[n]:<8} ranks {FIRST} to {LAST}: alpha = {fit.exponent:.3f}, residual {residual:.3f} nats")
+    residuals[n] = np.sqrt(np.mean((np.log(tables[n].counts[FIRST - 1 : LAST]) - line) ** 2))
+    print(
+        f"{names[n]:<8} ranks {FIRST} to {LAST}: alpha = {fit.exponent:.3f}, residual {residuals[n]:.3f} nats"
+    )
 
 if real:
     assert [round(fit.exponent, 3) for fit in fits.values()] == [1.030, 0.671, 0.449]
+    assert residuals[2] < residuals[1] < residuals[3]
 
 # %%
 # Longer n-grams give flatter lines. That of the bigrams is also straighter than that of the words, and so
@@ -76,7 +80,7 @@ _ = ax.legend()
 # %%
 # Another range, another exponent
 # -------------------------------
-# The same counts of words give anything from 0.9 to 1.04. Over all ranks the fit is ruled by the words seen
+# The same counts of words give anything from 0.89 to 1.04. Over all ranks the fit is ruled by the words seen
 # once, over half of them. Whoever quotes an exponent of a text must quote its range.
 
 for first, last in [(1, 100), (10, 100), (10, 500), (10, 1000), (1, len(tables[1]))]:

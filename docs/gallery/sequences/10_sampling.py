@@ -138,6 +138,7 @@ for carry, words in [(False, "state of zeros every 8 characters"), (True, "state
     random, carried = (np.exp(scores[name, carry]) for name in ("random", "sequential"))
     print(f"held-out perplexity, {words:<34} random {random:6.3f}, sequential {carried:6.3f}")
 if real:
+    assert scores["random", False] < scores["sequential", False]
     assert scores["sequential", True] < scores["random", True] < scores["random", False]
 
 figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
