@@ -15,6 +15,8 @@ HOME = """<a href="guide/first.html#start">a place</a> <a href="guide/">a folder
 def site(tmp_path: Path) -> Path:
     """A site of three pages and a picture, whose links are whole."""
     (tmp_path / "guide").mkdir()
+    (tmp_path / "_static").mkdir()
+    (tmp_path / "_static/template.html").write_text('<a href="{{ path }}">a template of the theme</a>')
     (tmp_path / "index.html").write_text(HOME)
     (tmp_path / "curve one.png").write_bytes(b"")
     (tmp_path / "guide/index.html").write_text('<a href="../index.html">home</a>')
@@ -37,6 +39,12 @@ def test_a_link_that_leads_nowhere_is_told_with_its_page(site: Path, link: str) 
     (site / "guide/second.html").write_text("")
     (site / "index.html").write_text(f'{HOME} <a href="{link}">broken</a>')
     assert check(site) == (1, f"{link}: on index.html\n1 broken links\n")
+
+
+def test_a_template_that_a_theme_copies_is_no_page(site: Path) -> None:
+    (site / "_static").mkdir()
+    (site / "_static/macros.html").write_text("<link href=\"{{ pathto('theme.css') }}\">")
+    assert check(site) == (0, "0 broken links\n")
 
 
 def test_what_is_no_site_is_refused(tmp_path: Path) -> None:
