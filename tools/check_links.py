@@ -2,7 +2,8 @@
 
     python tools/check_links.py docs/_build/html
 
-Links to other sites are not followed. What is under ``_static`` is copied, not built: a theme keeps templates there. Prints what is broken, each with the pages it is on; the exit status is then 1.
+Links to other sites are not followed, and what is under ``_static`` is copied, not built: a theme keeps templates there.
+Prints what is broken, each with the pages it is on; the exit status is then 1.
 """
 
 import argparse
@@ -34,7 +35,7 @@ class Page(HTMLParser):
 def broken_links(site: Path) -> dict[str, list[str]]:
     """Return the links of a site that lead nowhere, and the pages each is on."""
     files = (file for file in sorted(site.rglob("*.html")) if "_static" not in file.relative_to(site).parts)
-    pages = {file.resolve(): Page(file) for file in files}  # a theme keeps templates among its static files
+    pages = {file.resolve(): Page(file) for file in files}
     broken = defaultdict(list)
     for file, page in pages.items():
         for link in page.links:

@@ -15,8 +15,6 @@ HOME = """<a href="guide/first.html#start">a place</a> <a href="guide/">a folder
 def site(tmp_path: Path) -> Path:
     """A site of three pages and a picture, whose links are whole."""
     (tmp_path / "guide").mkdir()
-    (tmp_path / "_static").mkdir()
-    (tmp_path / "_static/template.html").write_text('<a href="{{ path }}">a template of the theme</a>')
     (tmp_path / "index.html").write_text(HOME)
     (tmp_path / "curve one.png").write_bytes(b"")
     (tmp_path / "guide/index.html").write_text('<a href="../index.html">home</a>')
