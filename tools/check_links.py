@@ -2,7 +2,7 @@
 
     python tools/check_links.py docs/_build/html
 
-Links to other sites are not followed, and what is under ``_static`` is copied, not built: a theme keeps templates there.
+Links to other sites are not followed, and what is under ``_static`` is no page: a theme keeps templates there.
 Prints what is broken, each with the pages it is on; the exit status is then 1.
 """
 
