@@ -50,7 +50,7 @@ d_a = np.outer(d_prediction, W2)
 d_z = d_a * (Z > 0)
 d_w1, d_b1 = d_z.T @ X, d_z.sum(axis=0)
 print(f"dŷ = {d_prediction.tolist()}\ndW2 = {(d_w2 + 0).tolist()}, db2 = {d_b2}")
-print(f"dW1 = {(d_w1 + 0).tolist()}, d_b1 = {(d_b1 + 0).tolist()}")
+print(f"dW1 = {(d_w1 + 0).tolist()}, db1 = {(d_b1 + 0).tolist()}")
 assert np.array_equal(d_w2, [0, -30])
 assert d_b2 == -8
 assert np.array_equal(d_w1, [[0, 0], [-34, -50]])
@@ -96,7 +96,7 @@ print(f"loss {first.item()}, after the step {second.item():.6f}")
 assert first.item() == 32.5
 assert round(second.item(), 6) == 2.280584
 
-ax = rt.plot_graph(first, names={"X": inputs, "y": targets, **dict(network.named_parameters())})
+ax = rt.plot_graph(first, names=dict(network.named_parameters()))
 ax.set_title("The recorded graph of the loss")
 
 # %%

@@ -50,8 +50,9 @@ for stride, padding, dilation in itertools.product((1, 2), (0, 1), (1, 2)):
 print(f"weight {weight.shape}: 4 groups, 3 channels, 3 x 3; the eight layers equal the loops")
 
 # %%
-# An edge is where neighbours differ: a kernel of ones and minus ones finds it, here in a picture of a square.
-# Padding by one keeps the size, and lets the border count as an edge where the picture is not dark there.
+# An edge is where neighbours differ: a kernel of ones and minus ones finds it, here in a picture of ones (black)
+# on zeros. Padding by one keeps the size, and makes an edge of the right border, where the ones meet the zeros
+# of the padding. Blue is above zero, red below.
 
 picture = np.zeros((12, 12))
 picture[3:9, 4:12] = 1

@@ -110,7 +110,7 @@ _ = ax.legend()
 # %%
 # What the first layer has learnt
 # -------------------------------
-# Its six filters, and what each makes of a test digit before ReLU.
+# Its six filters, and what each makes of a test digit before ReLU. Blue is above zero, red below.
 
 first = network[0]
 with rt.no_grad():

@@ -135,10 +135,9 @@ assert math.isclose(wrong, terms[3] + 2 * terms[2] + 3 * terms[1], rel_tol=1e-12
 fig, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
 left = 0.0
 for s, term in terms.items():
-    ax.barh(f"s = {s}", term, left=left, color=f"C{3 - s}")
-    ax.annotate(f"{term:.6f}", (left + term, f"s = {s}"), textcoords="offset points", xytext=(6, -3))
+    ax.barh(f"s = {s}: {term:.6f}", term, left=left, color=f"C{3 - s}")
     left += term
 ax.axvline(left, color="C7", linestyle="--", label=f"dL/dw = {left:.6f}")
-ax.set(xlabel="contribution to dL/dw, added up", ylabel="use of the weight", xlim=(0, 0.38))
+ax.set(xlabel="contribution to dL/dw, added up", ylabel="use of the weight")
 ax.invert_yaxis()
 ax.legend(loc="lower left")

@@ -72,8 +72,9 @@ ax.legend()
 # %%
 # tanh units: the norm of R
 # -------------------------
-# A step back multiplies by :math:`R^\top \mathrm{diag}(1 - h_t^2)`, and no slope of tanh is above 1. So the
-# gradient shrinks by at least the largest singular value of R, :math:`\|R\|_2`, and below 1 it must vanish:
+# A step back multiplies by :math:`R^\top \mathrm{diag}(1 - h_t^2)`, and no slope of tanh is above 1. So the norm
+# of the gradient is multiplied by :math:`\|R\|_2`, the largest singular value of R, at most; where that is below
+# 1, the gradient must vanish:
 
 
 def tanh_layer(matrix):

@@ -4,7 +4,7 @@ Two moons
 
 The second example of micrograd: a network of 337 numbers learns to tell two interlocked half circles apart,
 with the loss of a support vector machine. micrograd walks through a graph of tens of thousands of scalars for
-each step; with tensors the graph has a dozen nodes, and the whole training takes a fraction of a second.
+each step; with tensors the graph has some twenty nodes, and the whole training takes a fraction of a second.
 """
 
 # %%
