@@ -179,10 +179,6 @@ def test_all_dropped_leaves_the_head_alone():
             "expected embedding_size=7, got one-hot input",
         ),
         (
-            lambda: nn.LanguageModel(V, "gru", H)(rt.zeros(B, T)),
-            r"ids should be int64 of shape \(batch, steps\), got float32 of shape \(3, 5\)",
-        ),
-        (
             lambda: nn.LanguageModel(V, "gru", H)(ids()[0]),
             r"ids should be int64 of shape \(batch, steps\), got int64 of shape \(5,\)",
         ),
@@ -191,6 +187,13 @@ def test_all_dropped_leaves_the_head_alone():
 def test_refusals(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_ids_of_another_dtype_are_refused():
+    with pytest.raises(
+        TypeError, match=r"ids should be int64 of shape \(batch, steps\), got float32 of shape \(3, 5\)"
+    ):
+        nn.LanguageModel(V, "gru", H)(rt.zeros(B, T))
 
 
 def test_a_class_is_no_layer():

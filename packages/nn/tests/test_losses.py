@@ -234,6 +234,8 @@ def test_wrong_options():
         F.cross_entropy(logits, target, label_smoothing=1.5)
     with pytest.raises(ValueError, match=r"each of the 3 classes, shape \(3,\), got float32 of shape \(2,\)"):
         F.cross_entropy(logits, target, rt.ones(2))
+    with pytest.raises(TypeError, match=r"one float32 for each of the 3 classes, .* got float64 of shape"):
+        F.cross_entropy(logits, target, rt.ones(3, dtype="float64"))
     with pytest.raises(
         TypeError, match=r"input should be float32 or float64, got int64; use input.float\(\)"
     ):

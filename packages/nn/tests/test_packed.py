@@ -219,7 +219,7 @@ def test_invert_permutation():
         ),
         (
             lambda x: PackedSequence(x[0], rt.tensor([2.0])),
-            ValueError,
+            TypeError,
             r"batch_sizes should be int64 of shape \(T,\) with T > 0, got float32 of shape \(1,\)",
         ),
     ],

@@ -857,12 +857,12 @@ def test_hyperparameters_set_to_what_is_no_mapping(value):
         ),
         (
             lambda: nn.GRU(4, 5)(zeros(3, 2, 4), lengths=[3.0, 1]),
-            ValueError,
+            TypeError,
             r"lengths should be 2 integers, got floats \(float64\)",
         ),
         (
             lambda: nn.GRU(4, 5)(zeros(3, 2, 4), lengths=[True, True]),
-            ValueError,
+            TypeError,
             r"lengths should be 2 integers, got truth values \(bool\)",
         ),
         (lambda: nn.LSTM(4, 5, zoneout=np.complex64(0.5)), ValueError, "zoneout should be a number in range"),
@@ -955,7 +955,7 @@ def test_hyperparameters_set_to_what_is_no_mapping(value):
         ),
         (
             lambda: nn.RNN(4, 5)(zeros(3, 2, 4, dtype="float64")),
-            ValueError,
+            TypeError,
             r"RNN input dtype \(float64\) does not match weight dtype \(float32\). "
             r"Convert input: input.to\('float32'\), or convert model: model.to\('float64'\)",
         ),
@@ -1006,7 +1006,7 @@ def test_hyperparameters_set_to_what_is_no_mapping(value):
         ),
         (
             lambda: nn.GRU(4, 5)(zeros(3, 2, 4), zeros(1, 2, 5, dtype="float64")),
-            ValueError,
+            TypeError,
             r"hidden dtype \(float64\) does not match weight dtype \(float32\)",
         ),
         (lambda: nn.GRU(4, 5)(rt.tensor([[1], [4]])), IndexError, "expected ids from 0 to 3 .* got 4"),
@@ -1043,12 +1043,12 @@ def test_hyperparameters_set_to_what_is_no_mapping(value):
         (lambda: nn.RNNCell(4, 5)(np.zeros((2, 4))), TypeError, "input should be a Tensor, got ndarray"),
         (
             lambda: nn.RNNCell(4, 5)(zeros(2, 4, dtype="float64")),
-            ValueError,
+            TypeError,
             r"RNNCell input dtype \(float64\) does not match weight dtype \(float32\)",
         ),
         (
             lambda: nn.RNNCell(4, 5)(zeros(2, 4), zeros(2, 5, dtype="float64")),
-            ValueError,
+            TypeError,
             r"hidden0 dtype \(float64\) does not match weight dtype \(float32\)",
         ),
         (

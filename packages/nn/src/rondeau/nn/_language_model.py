@@ -183,17 +183,18 @@ class LanguageModel(Module):
 
         Raises
         ------
+        TypeError
+            If `ids` are not int64.
         ValueError
-            If `ids` are not int64 of two dimensions.
+            If they have not two dimensions.
         IndexError
             If an id is not in the vocabulary.
         """
         if not isinstance(ids, Tensor):
             ids = Tensor(as_array("ids", ids))
         if ids.ndim != 2 or ids.dtype != np.int64:
-            raise ValueError(
-                f"ids should be int64 of shape (batch, steps), got {ids.dtype} of shape {ids.shape}"
-            )
+            kind = ValueError if ids.dtype == np.int64 else TypeError
+            raise kind(f"ids should be int64 of shape (batch, steps), got {ids.dtype} of shape {ids.shape}")
         tokens = ids if self.recurrent.batch_first else ids.transpose(0, 1)
         x = tokens if self.embedding is None else self.dropout(self.embedding(tokens))
         output, state = self.recurrent(x, state)

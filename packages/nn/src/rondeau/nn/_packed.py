@@ -57,7 +57,7 @@ class PackedSequence(_Fields):
     Raises
     ------
     TypeError
-        If ``data`` or ``batch_sizes`` is no Tensor.
+        If ``data`` or ``batch_sizes`` is no Tensor, or the latter not int64.
     ValueError
         If ``batch_sizes`` is not a decreasing run of positive counts whose sum is the number of rows,
         or the indices are no permutations and each other's inverse.
@@ -83,7 +83,8 @@ class PackedSequence(_Fields):
         check_tensor("batch_sizes", batch_sizes)
         sizes = batch_sizes.data
         if sizes.ndim != 1 or sizes.size == 0 or sizes.dtype != np.int64:
-            raise ValueError(
+            kind = ValueError if sizes.dtype == np.int64 else TypeError
+            raise kind(
                 f"batch_sizes should be int64 of shape (T,) with T > 0, got {sizes.dtype} of shape {sizes.shape}"
             )
         if sizes[-1] <= 0 or (sizes[1:] > sizes[:-1]).any():

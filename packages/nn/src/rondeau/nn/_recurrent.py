@@ -273,13 +273,13 @@ class Recurrent(Module):
         Raises
         ------
         ValueError
-            If the input has the wrong number of dimensions or another dtype than the weights, or lengths or resets
-            do not fit it.
+            If the input has the wrong number of dimensions, or lengths or resets do not fit it.
         RuntimeError
             If the input's last dimension or the initial states have the wrong size, or there are no steps.
         TypeError
-            If the input is no tensor, lengths or resets are no numbers, or the initial states are not as many tensors
-            as the cell has states.
+            If the input is no tensor or has another dtype than the weights, as the initial states must have too; if
+            lengths are no integers or resets no truth values; or if the initial states are not as many tensors as the
+            cell has states.
         IndexError
             If an integer is not from 0 to I-1.
         """
@@ -528,7 +528,7 @@ class Recurrent(Module):
         if x.dtype.kind == "i":
             return
         if x.dtype != dtype:
-            raise ValueError(
+            raise TypeError(
                 f"{type(self).__name__} input dtype ({x.dtype}) does not match weight dtype ({dtype}). "
                 f"Convert input: input.to({str(dtype)!r}), or convert model: model.to({str(x.dtype)!r})"
             )

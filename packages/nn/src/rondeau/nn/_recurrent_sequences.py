@@ -18,16 +18,16 @@ def checked_lengths(lengths: Any, num_steps: int, batch_size: int) -> NDArray[np
     Raises
     ------
     TypeError
-        If they are no numbers.
+        If they are no integers.
     ValueError
-        If they are not B integers from 0 to T.
+        If they are not B, each from 0 to T.
     """
     if lengths is None:
         return np.full(batch_size, num_steps, np.int64)
     array = as_array("lengths", lengths)
     if array.size and array.dtype.kind not in "iu":
         kind = "truth values" if array.dtype.kind == "b" else "floats"
-        raise ValueError(f"lengths should be {batch_size} integers, got {kind} ({array.dtype})")
+        raise TypeError(f"lengths should be {batch_size} integers, got {kind} ({array.dtype})")
     if array.shape != (batch_size,):
         raise ValueError(f"lengths should be {batch_size} integers, got {array.dtype} of shape {array.shape}")
     if array.size and (array.min() < 0 or array.max() > num_steps):
@@ -43,16 +43,17 @@ def checked_resets(reset: Any, num_steps: int, batch_size: int, turned: bool) ->
     Raises
     ------
     TypeError
-        If they are no numbers.
+        If they are no truth values.
     ValueError
-        If they are not truth values of shape (T, B), or (B, T) where the input is `turned`.
+        If they are not of shape (T, B), or (B, T) where the input is `turned`.
     """
     if reset is None:
         return np.zeros((num_steps, batch_size), np.bool_)
     array = as_array("reset", reset)
     wanted = (batch_size, num_steps) if turned else (num_steps, batch_size)
     if array.shape != wanted or array.dtype != np.bool_:
-        raise ValueError(
+        kind = ValueError if array.dtype == np.bool_ else TypeError
+        raise kind(
             f"reset should be truth values (bool) of shape {wanted}, got {array.dtype} of shape {array.shape}"
         )
     return array.T if turned else array

@@ -48,11 +48,9 @@ def checked_states(hx: Any, cell: Cell, shapes: Shapes, dtype: DTypeLike) -> tup
     Raises
     ------
     TypeError
-        If they are not as many Tensors as the cell has states.
+        If they are not as many Tensors as the cell has states, or one has another dtype than the weights.
     RuntimeError
         If one has another shape than expected: (L*D, B, W), without B for unbatched input.
-    ValueError
-        If one has another dtype than the weights.
     """
     names = cell.states
     states = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
@@ -73,5 +71,5 @@ def checked_states(hx: Any, cell: Cell, shapes: Shapes, dtype: DTypeLike) -> tup
         if state.shape != shape:
             raise RuntimeError(f"Expected {hidden} size {shape}, got {list(state.shape)}")
         if state.dtype != dtype:
-            raise ValueError(f"{hidden} dtype ({state.dtype}) does not match weight dtype ({dtype})")
+            raise TypeError(f"{hidden} dtype ({state.dtype}) does not match weight dtype ({dtype})")
     return states

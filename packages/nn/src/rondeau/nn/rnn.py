@@ -238,7 +238,7 @@ class _SingleStep(Module):
         if input.ndim not in (1, 2):
             raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.ndim}D instead")
         if input.dtype != dtype:
-            raise ValueError(f"{name} input dtype ({input.dtype}) does not match weight dtype ({dtype})")
+            raise TypeError(f"{name} input dtype ({input.dtype}) does not match weight dtype ({dtype})")
         if input.shape[-1] != self.input_size:
             raise RuntimeError(
                 f"input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}"
@@ -266,7 +266,7 @@ def _check_state(state: Tensor, shape: tuple[int, ...], dtype: DTypeLike, name: 
     if state.shape != shape:
         raise RuntimeError(f"Input batch size {shape[0]} doesn't match {name} batch size {state.shape[0]}")
     if state.dtype != dtype:
-        raise ValueError(f"{name} dtype ({state.dtype}) does not match weight dtype ({dtype})")
+        raise TypeError(f"{name} dtype ({state.dtype}) does not match weight dtype ({dtype})")
 
 
 class RNNCell(_SingleStep):
@@ -320,8 +320,10 @@ class RNNCell(_SingleStep):
 
         Raises
         ------
+        TypeError
+            If an argument is no Tensor, or has another dtype than the weights.
         ValueError, RuntimeError
-            If the number of dimensions, the dtype or a size is not as expected.
+            If the number of dimensions or a size is not as expected.
         """
         return self._step(input, None if hx is None else (hx,))[0]
 
@@ -387,9 +389,9 @@ class LSTMCell(_SingleStep):
         Raises
         ------
         TypeError
-            If `hx` is not a pair of Tensors.
+            If `hx` is not a pair of Tensors, or an argument has another dtype than the weights.
         ValueError, RuntimeError
-            If the number of dimensions, the dtype or a size is not as expected.
+            If the number of dimensions or a size is not as expected.
         """
         if hx is not None and (not isinstance(hx, tuple | list) or len(hx) != 2):
             raise TypeError(f"hx should be a pair of Tensors (h, c), got {type(hx).__name__}")
