@@ -321,3 +321,35 @@ def test_hooks_on_outputs():
     (total + product).backward()
     assert product.grad.item() == 10
     assert a.grad.item() == 1 + 50
+
+
+@pytest.mark.parametrize("data", [np.zeros(3, np.float32), np.zeros(2, np.float64)])
+def test_saved_tensors_whose_data_were_exchanged_are_refused(data):
+    x = rt.ones(2, requires_grad=True)
+    y = Cube.apply(x)
+    x.data = data
+    with pytest.raises(
+        RuntimeError,
+        match=r"saved tensor 0 of 'Cube' was float32 of shape \(2,\) in forward, and its data are now",
+    ):
+        y.backward(rt.ones(2))
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_backward_gets_gradients_in_the_dtype_of_the_outputs(create_graph):
+    found = []
+
+    class Same(rt.Function):
+        @staticmethod
+        def forward(ctx, a):
+            return a * 1
+
+        @staticmethod
+        def backward(ctx, g):
+            found.append(g.dtype)
+            return g
+
+    y = Same.apply(rt.ones(1, requires_grad=True))
+    y.register_hook(lambda g: g.double())
+    y.backward(create_graph=create_graph)
+    assert found == [rt.float32]

@@ -33,6 +33,7 @@ class Context:
         self._name = name
         self._saved: tuple[Any, ...] = ()
         self._saved_at = 0
+        self._saved_forms: tuple[tuple[Any, ...] | None, ...] = ()
         self._node: Node | None = None  # only while backward runs: it holds this context
         self._materialize = True
         self._not_differentiable: tuple[Any, ...] = ()
@@ -62,7 +63,7 @@ class Context:
         Raises
         ------
         RuntimeError
-            If one of them was changed in place since.
+            If one of them was changed in place since, or its ``data`` are now of another shape or dtype.
         """
         count = len(self._outputs)
         tensors = tuple(t.tensor(self._node, count) if isinstance(t, _OwnOutput) else t for t in self._saved)
@@ -72,7 +73,18 @@ class Context:
                     f"saved tensor {i} of '{self._name}', {tensor._array.dtype} of shape {tensor._array.shape}, "
                     "was changed in place after forward: use the out-of-place operation, or clone() it before"
                 )
+        for i, (tensor, form) in enumerate(zip(tensors, self._saved_forms, strict=False)):
+            if tensor is not None and form is not None and _form(tensor) != form:
+                shape, dtype = form
+                raise RuntimeError(
+                    f"saved tensor {i} of '{self._name}' was {dtype} of shape {shape} in forward, and its data are "
+                    f"now {tensor._array.dtype} of shape {tensor._array.shape}: run backward before you exchange them"
+                )
         return tensors
+
+
+def _form(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor._array.shape, tensor._array.dtype
 
 
 class _OwnOutput:
@@ -211,6 +223,7 @@ class Function:
             ctx._saved_at = node.number
             ctx._input_shapes = tuple(a._array.shape if isinstance(a, Recorded) else () for a in args)
             ctx._outputs = tuple((o._array.shape, o._array.dtype) for o in outputs)
+            ctx._saved_forms = tuple(None if s is None else _form(s) for s in ctx._saved)
             ctx._saved = tuple(_saved(s, outputs, handed_on) for s in ctx._saved)
             for i, (before, output) in enumerate(zip(outputs, handed_on, strict=True)):
                 if output._array.dtype.kind == "f" and not any(before is t for t in ctx._not_differentiable):
@@ -229,7 +242,9 @@ class Function:
             if g is None:
                 given.append(wrap(np.zeros(shape, dtype)) if ctx._materialize else None)
             else:
-                given.append(g if isinstance(g, Recorded) else wrap(g))
+                tensor: Any = g if isinstance(g, Recorded) else wrap(g)
+                # A hook, or what a user wrote, may have made it another.
+                given.append(tensor if tensor._array.dtype == dtype else tensor.to(dtype))
         ctx.create_graph, ctx.retain_graph = create_graph, retain_graph
         ctx._node = node
         try:
