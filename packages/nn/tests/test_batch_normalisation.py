@@ -125,3 +125,10 @@ def test_state_goes_both_ways(torch):
 def test_what_does_not_fit_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_what_is_too_large_overflows_without_a_warning():
+    x = rt.Tensor(np.array([[3e38], [-3e38]], np.float32), requires_grad=True)
+    layer = nn.BatchNorm1d(1)
+    layer(x).sum().backward()
+    assert np.isinf(layer.running_var.data).all()

@@ -138,3 +138,22 @@ ONE, TWO = rt.ones(1), rt.ones(2)
 def test_what_does_not_fit_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("beta", [1e-50, 1e-40, 1e-30, 1e30])
+def test_extreme_betas_follow_pytorch(beta, torch):
+    d = np.array([-2.0, -1e-3, 0.0, 1e-35, 5.0, 1e25], np.float32)
+    x, theirs = rt.Tensor(d, requires_grad=True), torch.tensor(d, requires_grad=True)
+    found = F.smooth_l1_loss(x, rt.zeros(6), "sum", beta)
+    wanted = torch.nn.functional.smooth_l1_loss(
+        theirs.double(), torch.zeros(6).double(), reduction="sum", beta=beta
+    )
+    found.backward()
+    wanted.backward()
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert np.allclose(x.grad.data, theirs.grad.numpy(), rtol=1e-5, atol=1e-37)
+
+
+def test_a_beta_that_is_no_number():
+    with pytest.raises(ValueError, match="beta should be at least 0, got nan"):
+        nn.SmoothL1Loss(beta=float("nan"))

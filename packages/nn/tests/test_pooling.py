@@ -137,3 +137,35 @@ def test_flatten():
         nn.Flatten("1")
     with pytest.raises(TypeError, match="Flatten: input should be a Tensor"):
         nn.Flatten()([1.0])
+
+
+def test_indices_may_be_changed_before_backward():
+    x = rt.Tensor(np.arange(16.0).reshape(1, 4, 4), requires_grad=True)
+    largest, indices = F.max_pool2d(x, 2, return_indices=True)
+    indices.data[...] = 10**12
+    largest.backward(rt.ones(1, 2, 2, dtype="float64"))
+    assert np.flatnonzero(x.grad.data).tolist() == [5, 7, 13, 15]
+
+
+def test_a_window_that_is_nearly_all_padding():
+    x = drawn(1, 1, 4, 4)
+    largest = F.max_pool2d(
+        x, 2**31 - 1, stride=1, padding=2**30 - 1
+    )  # takes no time that grows with the window
+    assert (largest.data == x.data.max()).all()
+    assert largest.shape == (1, 1, 4, 4)
+
+
+def test_a_result_that_no_memory_could_hold():
+    with pytest.raises(
+        ValueError, match=r"the result would have shape \(0, 1, 2147483647, 2147483647\), more"
+    ):
+        F.adaptive_avg_pool2d(rt.zeros(0, 1, 4, 4), 2**31 - 1)
+    with pytest.raises(ValueError, match="output_size must be at most 2147483647, got 4611686018427387904"):
+        F.adaptive_avg_pool2d(rt.zeros(0, 1, 4, 4), 2**62)
+    with pytest.raises(ValueError, match="divisor_override must be at most 2147483647, got 1267650600228229"):
+        F.avg_pool2d(rt.zeros(1, 4, 4), 2, divisor_override=2**100)
+    with pytest.raises(
+        ValueError, match=r"conv2d: the result would have shape \(0, 1, 4294967295, 4294967295\)"
+    ):
+        F.conv2d(rt.zeros(0, 1, 3, 3), rt.zeros(1, 1, 3, 3), padding=2**31 - 1)

@@ -15,10 +15,10 @@ __all__ = ["average", "largest", "put", "spread", "take"]
 def _inside(start, dilation, count, size):  # type: ignore[no-untyped-def]
     """Give the first i, and the one after the last below `count`, for which start + i * dilation is in [0, size)."""
     low, high = 0, count
-    while low < count and start + low * dilation < 0:
-        low += 1
-    while high > low and start + (high - 1) * dilation >= size:
-        high -= 1
+    if start < 0:  # a division only at the edges, where it is needed
+        low = min(count, (dilation - 1 - start) // dilation)
+    if start + (count - 1) * dilation >= size:
+        high = max(low, (size - 1 - start) // dilation + 1)
     return low, high
 
 

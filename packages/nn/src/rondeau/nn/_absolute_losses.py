@@ -79,16 +79,16 @@ def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta:
     """
     check_reduction(reduction)
     _check_beta(beta)
-    if beta == 0:
-        return l1_loss(input, target, reduction)
     check_same_dtype("smooth_l1_loss", input, target=target)
     warn_of_broadcast("smooth_l1_loss", input, target)
-    return reduced(_Rounded.apply(input - target, float(beta)), reduction)
+    end = float(input.dtype.type(beta))  # 0 for what is less than the dtype can tell from it
+    difference = input - target
+    return reduced(_Rounded.apply(difference, end) if end else difference.abs(), reduction)
 
 
 def _check_beta(beta: float) -> None:
     check_number("beta", beta)
-    if beta < 0:
+    if not beta >= 0:  # nor NaN
         raise ValueError(f"beta should be at least 0, got {beta}")
 
 
@@ -101,9 +101,11 @@ class _Rounded(Function):
     def forward(ctx: Any, d: Tensor, beta: float) -> Tensor:
         ctx.save_for_backward(d)
         ctx.beta = beta
-        size = np.abs(d.data)
-        near = np.minimum(size, d.dtype.type(beta))
-        return Tensor(np.asarray(near * near * d.dtype.type(0.5 / beta) + (size - near)))
+        with np.errstate(all="ignore"):
+            size = np.abs(d.data)
+            near = np.minimum(size, d.dtype.type(beta))
+            # near / beta is at most 1, so that neither large differences nor small betas overflow.
+            return Tensor(np.asarray(near * (near / d.dtype.type(beta)) * d.dtype.type(0.5) + (size - near)))
 
     @staticmethod
     def backward(ctx: Any, dlosses: Tensor) -> tuple[Tensor, None]:

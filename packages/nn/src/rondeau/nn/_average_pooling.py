@@ -15,7 +15,7 @@ from rondeau.tensor import Function, Tensor
 
 from ._checks import check_integer, check_sizes
 from ._module import Module
-from ._windows import check_planes, half_padding, number_of_windows, per_dimension
+from ._windows import check_planes, check_result, half_padding, number_of_windows, per_dimension
 
 _Sizes = int | Sequence[int]
 
@@ -120,8 +120,10 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
     """
     check_planes("adaptive_avg_pool2d", input)
     ends, counts = [], []
-    for n, number in zip(input.shape[-2:], _output_sizes(output_size), strict=True):
-        parts = n if number is None else number
+    sizes = zip(input.shape[-2:], _output_sizes(output_size), strict=True)
+    numbers = [n if number is None else number for n, number in sizes]
+    check_result("adaptive_avg_pool2d", (*input.shape[:-2], *numbers))
+    for n, parts in zip(input.shape[-2:], numbers, strict=True):
         i = np.arange(parts)
         ends += [i * n // max(parts, 1), -(-(i + 1) * n // max(parts, 1))]
         counts.append(ends[-1] - ends[-2])
@@ -134,6 +136,7 @@ def _check_divisor(divisor: Any) -> None:
     check_integer("divisor_override", divisor)
     if divisor == 0:
         raise ValueError("divisor_override must not be zero")
+    check_sizes(divisor_override=abs(divisor))
 
 
 def _output_sizes(output_size: Any) -> tuple[int | None, ...]:

@@ -148,21 +148,22 @@ class _BatchNorm(Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         rows = x.data
         dtype, count = rows.dtype, rows.shape[0] * rows.shape[2]
-        mean = _channel_sums(rows) / count
-        z = np.subtract(rows, mean.astype(dtype)[:, None], out=buffers.empty(rows.shape, dtype))
-        y = np.multiply(z, z, out=buffers.empty(rows.shape, dtype))
-        var = _channel_sums(y) / count
-        rstd = 1 / np.sqrt(var + eps)
-        z *= rstd.astype(dtype)[:, None]
-        if weight is None:
-            y[...] = z
-        else:
-            np.multiply(z, weight.data[:, None], out=y)
-        if bias is not None:
-            y += bias.data[:, None]
+        with np.errstate(all="ignore"):  # infinities and NaN are results, not events
+            mean = _channel_sums(rows) / count
+            z = np.subtract(rows, mean.astype(dtype)[:, None], out=buffers.empty(rows.shape, dtype))
+            y = np.multiply(z, z, out=buffers.empty(rows.shape, dtype))
+            var = _channel_sums(y) / count
+            rstd = 1 / np.sqrt(var + eps)
+            z *= rstd.astype(dtype)[:, None]
+            if weight is None:
+                y[...] = z
+            else:
+                np.multiply(z, weight.data[:, None], out=y)
+            if bias is not None:
+                y += bias.data[:, None]
+            statistics = Tensor(mean.astype(dtype)), Tensor(var.astype(dtype))
         ctx.save_for_backward(x, weight)
         ctx.eps, ctx.z, ctx.rstd = eps, z, rstd
-        statistics = Tensor(mean.astype(dtype)), Tensor(var.astype(dtype))
         ctx.mark_non_differentiable(*statistics)
         return Tensor(y), *statistics
 

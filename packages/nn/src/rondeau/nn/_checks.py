@@ -29,6 +29,9 @@ __all__ = [
 _INTEGERS = (int, np.integer)
 _NUMBERS = (*_INTEGERS, float, np.floating)
 
+_LARGEST_SIZE = 2**31 - 1
+"""So that no position or product of two that is computed from sizes leaves 64 bits."""
+
 
 def kind_of(value: Any) -> str:
     """Return the name of a value's type, with its module where that is another library: ``"torch.Tensor"``.
@@ -161,14 +164,14 @@ def check_probability(name: str, value: Any) -> None:
 
 
 def check_sizes(least: int = 1, /, **sizes: Any) -> None:
-    """Refuse sizes that are no integers, or below the least: 1, or 0 where there may be nothing.
+    """Refuse sizes that are no integers, above 2**31 - 1, or below the least: 1, or 0 where there may be nothing.
 
     Raises
     ------
     TypeError
         For what is no integer, with the name of the argument.
     ValueError
-        For one that is too small.
+        For one that is too small or too large.
 
     Examples
     --------
@@ -183,6 +186,8 @@ def check_sizes(least: int = 1, /, **sizes: Any) -> None:
         if size < least:
             bound = "greater than zero" if least == 1 else f"at least {least}"
             raise ValueError(f"{name} must be {bound}, got {size}")
+        if size > _LARGEST_SIZE:
+            raise ValueError(f"{name} must be at most {_LARGEST_SIZE}, got {size}")
 
 
 def checked_list(name: str, values: Any, kind: type, what: str) -> list[Any]:

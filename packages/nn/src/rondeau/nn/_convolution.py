@@ -19,7 +19,7 @@ from ._checks import check_sizes, check_tensor
 from ._module import Module
 from ._padding import PADDING_MODES, padded
 from ._parameter import Parameter
-from ._windows import check_planes, number_of_windows, per_dimension
+from ._windows import check_planes, check_result, number_of_windows, per_dimension
 
 _Sizes = int | Sequence[int]
 
@@ -157,6 +157,7 @@ def _convolve(
         number_of_windows(name, n, *side, k, s, d)
         for n, side, k, s, d in zip(x.shape[2:], sides, size, strides, dilations, strict=True)
     )
+    check_result(name, (x.shape[0], weight.shape[0], *shape))
     window = Window(*size, *strides, *dilations, sides[0][0], sides[1][0])  # type: ignore[call-arg]
     y: Tensor = _Convolution.apply(x, weight, bias, window, shape, groups)
     if dimensions == 1:

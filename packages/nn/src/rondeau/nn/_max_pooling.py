@@ -88,7 +88,10 @@ def max_pool2d(
     planes = input.reshape((math.prod(leading), *input.shape[-2:]))
     largest, indices = _MaxPooling.apply(planes, window, tuple(shape))
     largest = largest.reshape((*leading, *shape))
-    return (largest, indices.reshape((*leading, *shape))) if return_indices else largest
+    if not return_indices:
+        return largest
+    # Backward reads the indices, which the caller may change: his are a copy.
+    return largest, indices.clone().reshape((*leading, *shape))
 
 
 def _check_each_shows_some(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,10 +11,7 @@ from rondeau.tensor import Tensor
 
 from ._checks import check_sizes, check_tensor
 
-__all__ = ["check_planes", "half_padding", "number_of_windows", "per_dimension"]
-
-_LARGEST = 2**31 - 1
-"""Of a window's sizes: so that no position computed from them leaves 64 bits."""
+__all__ = ["check_planes", "check_result", "half_padding", "number_of_windows", "per_dimension"]
 
 
 def per_dimension(name: str, value: int | Sequence[int], number: int, least: int = 1) -> tuple[int, ...]:
@@ -41,8 +39,6 @@ def per_dimension(name: str, value: int | Sequence[int], number: int, least: int
         raise ValueError(f"{name} should be {one_each}, got {value!r:.80}")
     for size in sizes:
         check_sizes(least, **{name: size})
-        if size > _LARGEST:
-            raise ValueError(f"{name} must be at most {_LARGEST}, got {size}")
     return tuple(int(size) for size in sizes)
 
 
@@ -129,3 +125,25 @@ def check_planes(name: str, input: Any, shape: str = "(N, C, H, W) or (C, H, W)"
         raise TypeError(f"{name}: input should be float32 or float64, got {input.dtype}; use input.float()")
     checked: Tensor = input
     return checked
+
+
+def check_result(name: str, shape: Sequence[int]) -> None:
+    """Refuse to make what no memory could hold, even without samples: NumPy counts 0 of them as 1.
+
+    Raises
+    ------
+    ValueError
+        With the shape.
+
+    Examples
+    --------
+    >>> check_result("conv2d", (0, 4, 2**32, 2**32))
+    Traceback (most recent call last):
+        ...
+    ValueError: conv2d: the result would have shape (0, 4, 4294967296, 4294967296), more than any memory holds; use ...
+    """
+    if 8 * math.prod(max(size, 1) for size in shape) > sys.maxsize:
+        raise ValueError(
+            f"{name}: the result would have shape {tuple(shape)}, more than any memory holds; use less padding or "
+            "smaller sizes"
+        )
