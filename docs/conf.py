@@ -31,7 +31,11 @@ exclude_patterns = [
 ]
 html_theme = "pydata_sphinx_theme"
 html_title = "rondeau"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_favicon = "_static/logo.svg"
 html_theme_options = {
+    "logo": {"text": "rondeau", "image_light": "_static/logo.svg", "image_dark": "_static/logo.svg"},
     "show_toc_level": 2,
     "header_links_before_dropdown": 7,  # all
     "navigation_with_keys": False,
@@ -48,7 +52,7 @@ default_role = "py:obj"  # a docstring's `name` links to what it names
 autodoc_typehints = "none"  # numpydoc's Parameters hold them
 numpydoc_show_class_members = False
 
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 nb_execution_mode = "force"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
