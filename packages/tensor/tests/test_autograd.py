@@ -586,6 +586,18 @@ def test_hook_under_create_graph_records():
     assert (g.item(), second.item()) == (8, 8)
 
 
+def test_detach_in_place():
+    w = rt.ones(2, requires_grad=True)
+    y = w * 3
+    assert y.detach_() is y
+    assert y.is_leaf
+    assert not y.requires_grad
+    (y * w).sum().backward()
+    assert w.grad.tolist() == [3, 3]
+    with pytest.raises(RuntimeError, match=r"detach_\(\) of a view: use detach\(\)"):
+        (w * 3)[0].detach_()
+
+
 def test_retain_grad():
     x = leaf([2.0])
     h = x * 3

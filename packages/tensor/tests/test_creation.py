@@ -157,6 +157,7 @@ def test_a_tensor_as_target_of_numpy():
     assert x.tolist() == [2, 2]
     with pytest.raises(RuntimeError, match="leaf that requires gradients"):
         np.add(x, 1, out=x.requires_grad_())
+    assert x.tolist() == [2, 2]
 
 
 def test_numbers():

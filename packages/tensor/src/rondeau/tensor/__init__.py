@@ -1,15 +1,7 @@
 """Tensor with reverse-mode automatic differentiation."""
 
 from rondeau.kernels.threads import get_num_threads, set_num_threads
-from rondeau.tensor._autograd import (
-    Node,
-    backward,
-    enable_grad,
-    grad,
-    is_grad_enabled,
-    no_grad,
-    set_grad_enabled,
-)
+from rondeau.tensor._backward import backward, grad
 from rondeau.tensor._creation import (
     arange,
     as_tensor,
@@ -26,14 +18,44 @@ from rondeau.tensor._creation import (
     zeros,
     zeros_like,
 )
+from rondeau.tensor._draw_graph import draw_graph
 from rondeau.tensor._dtypes import bool, float16, float32, float64, int8, int16, int32, int64, uint8
 from rondeau.tensor._function import Function
+from rondeau.tensor._graph import Node
 from rondeau.tensor._hooks import RemovableHandle
+from rondeau.tensor._modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from rondeau.tensor._ops.activations import (
     gelu,
     leaky_relu,
     relu,
     softplus,
+)
+from rondeau.tensor._ops.along_dim import (
+    gather,
+    index_add,
+    index_select,
+    scatter_add,
+)
+from rondeau.tensor._ops.arithmetic import (
+    abs,
+    add,
+    div,
+    floor_divide,
+    mul,
+    neg,
+    positive,
+    pow,
+    reciprocal,
+    remainder,
+    square,
+    sub,
+)
+from rondeau.tensor._ops.choice import (
+    clamp,
+    masked_fill,
+    maximum,
+    minimum,
+    where,
 )
 from rondeau.tensor._ops.comparison import (
     allclose,
@@ -55,85 +77,76 @@ from rondeau.tensor._ops.comparison import (
     logical_or,
     ne,
 )
-from rondeau.tensor._ops.elementwise import (
-    abs,
-    add,
-    ceil,
-    clamp,
+from rondeau.tensor._ops.einsum import (
+    einsum,
+)
+from rondeau.tensor._ops.elementary import (
     cos,
-    div,
     erf,
     exp,
     expm1,
-    floor,
-    floor_divide,
     log,
     log1p,
     log2,
-    masked_fill,
-    maximum,
-    minimum,
-    mul,
-    neg,
-    positive,
-    pow,
-    reciprocal,
-    remainder,
-    round,
     rsqrt,
     sigmoid,
-    sign,
     sin,
     sqrt,
-    square,
-    sub,
     tanh,
-    where,
+)
+from rondeau.tensor._ops.extremes import (
+    amax,
+    amin,
+    argmax,
+    argmin,
+    max,
+    min,
 )
 from rondeau.tensor._ops.indexing import (
-    argsort,
-    gather,
-    index_add,
-    index_select,
     masked_select,
     nonzero,
-    scatter_add,
-    sort,
-    topk,
+)
+from rondeau.tensor._ops.joining import (
+    cat,
+    chunk,
+    split,
+    stack,
+    unbind,
 )
 from rondeau.tensor._ops.linalg import (
     bmm,
     dot,
-    einsum,
     matmul,
     mm,
     mv,
     outer,
 )
+from rondeau.tensor._ops.norm import (
+    norm,
+)
+from rondeau.tensor._ops.ordering import (
+    argsort,
+    sort,
+    topk,
+)
 from rondeau.tensor._ops.reduce import (
     all,
-    amax,
-    amin,
     any,
-    argmax,
-    argmin,
     cumsum,
-    log_softmax,
-    logsumexp,
-    max,
     mean,
-    min,
-    norm,
     prod,
-    softmax,
     std,
     sum,
     var,
 )
+from rondeau.tensor._ops.rounding import (
+    ceil,
+    floor,
+    round,
+    sign,
+)
 from rondeau.tensor._ops.shape import (
     broadcast_to,
-    cat,
-    chunk,
     expand,
     flatten,
     flip,
@@ -141,16 +154,20 @@ from rondeau.tensor._ops.shape import (
     permute,
     repeat,
     reshape,
-    split,
     squeeze,
-    stack,
     t,
     transpose,
-    tril,
-    triu,
-    unbind,
     unflatten,
     unsqueeze,
+)
+from rondeau.tensor._ops.softmax import (
+    log_softmax,
+    logsumexp,
+    softmax,
+)
+from rondeau.tensor._ops.triangle import (
+    tril,
+    triu,
 )
 from rondeau.tensor._plot_graph import plot_graph
 from rondeau.tensor._random import (
@@ -169,7 +186,6 @@ from rondeau.tensor._random import (
 )
 from rondeau.tensor._tensor import Tensor, clone
 from rondeau.tensor.gradcheck import GradcheckError, gradcheck, gradgradcheck
-from rondeau.tensor.graph import draw_graph
 
 lt, le, gt, ge = less, less_equal, greater, greater_equal
 concat = cat

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rondeau.tensor._autograd import Recorded
+from rondeau.tensor._graph import Recorded, unwrap
 
 Shape = tuple[int, ...]
 
@@ -27,7 +27,7 @@ def described(value: Any) -> str:
     """
     if value is None:
         return "None"
-    array = value._array if isinstance(value, Recorded) else value
+    array = unwrap(value)
     if isinstance(array, np.ndarray):
         return f"{type(value).__name__} of {array.dtype} of shape {array.shape}"
     return f"{type(value).__name__} {reprlib.repr(value)}"
@@ -77,7 +77,7 @@ def number(value: Any, name: str) -> Any:
     """
     if isinstance(value, (int, float)):
         return value
-    array = value._array if isinstance(value, Recorded) else value
+    array = unwrap(value)
     if isinstance(array, (np.generic, np.ndarray)) and array.ndim == 0 and array.dtype.kind in "biuf":
         return array.item()
     raise TypeError(f"{name} must be a number, got {described(value)}")

@@ -10,14 +10,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rondeau.tensor._arguments import array_of, count, number, shape_of
-from rondeau.tensor._autograd import Recorded
 from rondeau.tensor._devices import namespace
 from rondeau.tensor._dtypes import DEFAULT_FLOAT, as_dtype, default_for
+from rondeau.tensor._graph import Recorded
 from rondeau.tensor._tensor import Tensor
-
-
-def _made(array: Any, requires_grad: bool) -> Tensor:
-    return Tensor(array, requires_grad=requires_grad)
 
 
 def tensor(
@@ -137,7 +133,7 @@ def zeros(
     >>> rt.zeros(2, 3).shape
     (2, 3)
     """
-    return _made(namespace(device).zeros(shape_of(size), _float(dtype)), requires_grad)
+    return Tensor(namespace(device).zeros(shape_of(size), _float(dtype)), requires_grad)
 
 
 def ones(
@@ -164,7 +160,7 @@ def ones(
     >>> rt.ones(2).tolist()
     [1.0, 1.0]
     """
-    return _made(namespace(device).ones(shape_of(size), _float(dtype)), requires_grad)
+    return Tensor(namespace(device).ones(shape_of(size), _float(dtype)), requires_grad)
 
 
 def empty(
@@ -191,7 +187,7 @@ def empty(
     >>> rt.empty(2, dtype="int64").dtype
     dtype('int64')
     """
-    return _made(namespace(device).empty(shape_of(size), _float(dtype)), requires_grad)
+    return Tensor(namespace(device).empty(shape_of(size), _float(dtype)), requires_grad)
 
 
 def full(
@@ -226,15 +222,17 @@ def full(
     """
     value = number(fill_value, "fill_value")
     found = default_for(np.asarray(value)) if dtype is None else as_dtype(dtype)
-    return _made(namespace(device).full(shape_of((size,), "size"), value, found), requires_grad)
+    return Tensor(namespace(device).full(shape_of((size,), "size"), value, found), requires_grad)
 
 
 def _float(dtype: DTypeLike | None) -> np.dtype[Any]:
     return DEFAULT_FLOAT if dtype is None else as_dtype(dtype)
 
 
-def _like(other: Tensor, dtype: DTypeLike | None) -> np.dtype[Any]:
-    return array_of(other).dtype if dtype is None else as_dtype(dtype)
+def _like(other: Tensor, dtype: DTypeLike | None, requires_grad: bool) -> dict[str, Any]:
+    """Return the options that make a tensor in the type and on the device of another."""
+    found = array_of(other, "other").dtype if dtype is None else as_dtype(dtype)
+    return {"dtype": found, "device": other.device, "requires_grad": requires_grad}
 
 
 def zeros_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
@@ -257,12 +255,7 @@ def zeros_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: 
     >>> rt.zeros_like(rt.tensor([1, 2])).tolist()
     [0, 0]
     """
-    return zeros(
-        array_of(other, "other").shape,
-        dtype=_like(other, dtype),
-        device=other.device,
-        requires_grad=requires_grad,
-    )
+    return zeros(array_of(other, "other").shape, **_like(other, dtype, requires_grad))
 
 
 def ones_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
@@ -285,12 +278,7 @@ def ones_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: b
     >>> rt.ones_like(rt.tensor([5, 6])).tolist()
     [1, 1]
     """
-    return ones(
-        array_of(other, "other").shape,
-        dtype=_like(other, dtype),
-        device=other.device,
-        requires_grad=requires_grad,
-    )
+    return ones(array_of(other, "other").shape, **_like(other, dtype, requires_grad))
 
 
 def empty_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
@@ -313,12 +301,7 @@ def empty_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: 
     >>> rt.empty_like(rt.zeros(2, 3)).shape
     (2, 3)
     """
-    return empty(
-        array_of(other, "other").shape,
-        dtype=_like(other, dtype),
-        device=other.device,
-        requires_grad=requires_grad,
-    )
+    return empty(array_of(other, "other").shape, **_like(other, dtype, requires_grad))
 
 
 def full_like(
@@ -344,13 +327,7 @@ def full_like(
     >>> rt.full_like(rt.zeros(2), 3).tolist()
     [3.0, 3.0]
     """
-    return full(
-        array_of(other, "other").shape,
-        fill_value,
-        dtype=_like(other, dtype),
-        device=other.device,
-        requires_grad=requires_grad,
-    )
+    return full(array_of(other, "other").shape, fill_value, **_like(other, dtype, requires_grad))
 
 
 def arange(
@@ -395,7 +372,7 @@ def arange(
     else:
         found = as_dtype(dtype)
     # Steps are counted in float64, whatever the type of the result.
-    return _made(namespace(device).arange(start, end, step).astype(found), requires_grad)
+    return Tensor(namespace(device).arange(start, end, step).astype(found), requires_grad)
 
 
 def linspace(
@@ -433,7 +410,7 @@ def linspace(
     start, end, steps = number(start, "start"), number(end, "end"), count(steps, "steps")
     if not math.isfinite(end - start):
         raise ValueError(f"linspace needs finite ends, got {start} and {end}")
-    return _made(namespace(device).linspace(start, end, steps).astype(_float(dtype)), requires_grad)
+    return Tensor(namespace(device).linspace(start, end, steps).astype(_float(dtype)), requires_grad)
 
 
 def eye(
@@ -469,4 +446,4 @@ def eye(
     """
     n = count(n, "n")
     m = n if m is None else count(m, "m")
-    return _made(namespace(device).eye(n, m, dtype=_float(dtype)), requires_grad)
+    return Tensor(namespace(device).eye(n, m, dtype=_float(dtype)), requires_grad)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from rondeau.tensor._autograd import Changes, Node, Op, Recorded, modes, output_node, wrap
+from rondeau.tensor._graph import Node, Op, Recorded, changes_of, output_node, same_memory, wrap
+from rondeau.tensor._modes import modes
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -91,11 +92,9 @@ class _OwnOutput:
     """An output that its own function saved: all but its node, which would be a cycle and is made again when asked."""
 
     def __init__(self, index: int, tensor: Tensor) -> None:
-        if tensor._changes is None:
-            tensor._changes = Changes()
         self.index = index
         self.array = tensor._array
-        self.changes = tensor._changes
+        self.changes = changes_of(tensor)
 
     def tensor(self, function: Node | None, outputs: int) -> Tensor:
         tensor = wrap(self.array)
@@ -111,15 +110,6 @@ def _saved(tensor: Any, outputs: tuple[Any, ...], handed_on: tuple[Any, ...]) ->
         if tensor is output and tensor is handed_on[i]:
             return _OwnOutput(i, tensor)
     return tensor
-
-
-def _stand_in(tensor: Tensor) -> Tensor:
-    """Return another tensor over the same memory."""
-    if tensor._changes is None:
-        tensor._changes = Changes()
-    other = wrap(tensor._array)
-    other._changes = tensor._changes
-    return other
 
 
 class Function:
@@ -216,7 +206,7 @@ class Function:
         # A tensor that was there before keeps its own history: what is returned stands for it.
         given = [a for a in args if isinstance(a, Recorded)]
         handed_on = tuple(
-            _stand_in(o) if o._node is not None or any(o is a for a in given) else o for o in outputs
+            same_memory(o) if o._node is not None or any(o is a for a in given) else o for o in outputs
         )
         if recorded:
             node = Node(cls._op, parents, (ctx,))

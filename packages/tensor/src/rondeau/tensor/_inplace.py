@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rondeau.tensor._autograd import (
-    Changes,
+from rondeau.tensor._graph import (
     Node,
     Op,
-    Recorded,
     is_leaf_node,
     mark_changed,
-    modes,
     record_broadcast,
+    same_memory,
+    unwrap,
     wrap,
 )
+from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._operands import cast
 from rondeau.tensor._ops.indexing import SETITEM, array_index, getitem, two_steps, value_for
 
@@ -107,11 +107,8 @@ def _move_to(tensor: Tensor, node: Node | None) -> None:
 
 def _alias(tensor: Tensor) -> Tensor:
     """Another tensor with the memory and history of `tensor`: what an operator may save while `tensor` moves on."""
-    if tensor._changes is None:
-        tensor._changes = Changes()
-    other = wrap(tensor._array)
+    other = same_memory(tensor)
     other._node = tensor._node
-    other._changes = tensor._changes
     return other
 
 
@@ -134,7 +131,7 @@ def in_place(operator: Callable[..., Tensor], ufunc: Any = None) -> Callable[...
         recording = modes.recording
         if ufunc is not None and len(args) == 1 and not kwargs and array.dtype.kind == "f":
             other = args[0]
-            value = other._array if isinstance(other, Recorded) else other
+            value = unwrap(other)
             quick = not recording or (self._node is None and getattr(other, "_node", None) is None)
             if quick and (type(value) in (int, float) or getattr(value, "dtype", None) == array.dtype):
                 if np.shape(value) != array.shape and not _fits(np.shape(value), array.shape):

@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from rondeau.tensor._autograd import Node, is_leaf_node
+from rondeau.tensor._draw_graph import leaf_label, names_of_nodes, reachable
+from rondeau.tensor._graph import Node, is_leaf_node
 from rondeau.tensor._tensor import Tensor
-from rondeau.tensor.graph import leaf_label, names_of_nodes, reachable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

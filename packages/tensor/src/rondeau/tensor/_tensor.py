@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Self, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rondeau.tensor import _autograd, _inplace
+from rondeau.tensor import _backward, _inplace, _numpy_protocols
 from rondeau.tensor._arguments import array_of, number, plain_array, shape_of
-from rondeau.tensor._autograd import Node, Op, Recorded, is_leaf_node, leaf_node, modes, record, wrap
 from rondeau.tensor._devices import as_array, device_of, move, namespace
 from rondeau.tensor._dtypes import as_dtype, default_for, float32, float64, int64
 from rondeau.tensor._dtypes import bool as bool_
+from rondeau.tensor._graph import (
+    Node,
+    Op,
+    Recorded,
+    is_leaf_node,
+    leaf_node,
+    record,
+    same_memory,
+    set_result_class,
+    unwrap,
+    wrap,
+)
 from rondeau.tensor._hooks import RemovableHandle
-from rondeau.tensor._ops import activations, comparison, elementwise, indexing, linalg, reduce
+from rondeau.tensor._modes import modes
+from rondeau.tensor._ops import (
+    activations,
+    along_dim,
+    arithmetic,
+    choice,
+    comparison,
+    elementary,
+    extremes,
+    indexing,
+    joining,
+    linalg,
+    ordering,
+    reduce,
+    rounding,
+    triangle,
+)
+from rondeau.tensor._ops import norm as norms
 from rondeau.tensor._ops import shape as shapes
+from rondeau.tensor._ops import softmax as softmaxes
+from rondeau.tensor._ops._dims import normalize_dim
 from rondeau.tensor._ops._operands import cast
 
 Array = np.ndarray[Any, Any]
@@ -105,7 +136,7 @@ class Tensor(Recorded):
 
     @data.setter
     def data(self, value: Any) -> None:
-        array = value._array if isinstance(value, Recorded) else value
+        array = unwrap(value)
         if not _is_array(array):
             raise TypeError(f"expected an array as data, got {type(value).__name__}")
         if as_dtype(array.dtype) != array.dtype:
@@ -202,7 +233,7 @@ class Tensor(Recorded):
         shape: tuple[int, ...] = self._array.shape
         if dim is None:
             return shape
-        axis = reduce.normalize_dim(dim, len(shape))
+        axis = normalize_dim(dim, len(shape))
         if not shape:
             raise IndexError("size(dim) of a tensor without dimensions: it has no sizes")
         return shape[axis]
@@ -354,7 +385,7 @@ class Tensor(Recorded):
             If the tensor requires no gradient, `gradient` is missing or of the wrong shape, the graph was freed by an
             earlier backward, or a tensor that it needs was changed in place.
         """
-        _autograd.backward(self, gradient, retain_graph, create_graph)
+        _backward.backward(self, gradient, retain_graph, create_graph)
 
     def requires_grad_(self, requires_grad: Bool = True) -> Self:
         """Declare that gradients are to be collected in ``.grad``, or no longer; returns the tensor.
@@ -382,11 +413,7 @@ class Tensor(Recorded):
 
     def detach(self) -> Tensor:
         """Return a tensor over the same memory that gradients do not flow through."""
-        if self._changes is None:
-            self._changes = _autograd.Changes()
-        other = wrap(self._array)
-        other._changes = self._changes
-        return other
+        return same_memory(self)
 
     def detach_(self) -> Self:
         """Cut the tensor from the graph that computed it; returns the tensor."""
@@ -397,8 +424,6 @@ class Tensor(Recorded):
 
     def retain_grad(self) -> None:
         """Collect the gradient of a computed tensor in its ``.grad`` too."""
-        import weakref
-
         if self._node is None:
             raise RuntimeError("retain_grad() of a tensor that does not require gradients")
         if self._node.holder is None:
@@ -453,7 +478,7 @@ class Tensor(Recorded):
     def __iter__(self) -> Iterator[Tensor]:
         if self._array.ndim == 0:
             raise TypeError("iteration over a tensor without dimensions; use .item()")
-        return iter(shapes.unbind(self))
+        return iter(joining.unbind(self))
 
     def __contains__(self, value: Any) -> Bool:
         return bool(np.any(comparison.eq(self, value)._array))
@@ -500,43 +525,22 @@ class Tensor(Recorded):
 
     # NumPy hands its functions over: the vector-Jacobian products are written in its vocabulary, and users may mix.
 
-    def __array_ufunc__(
-        self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **kwargs: Any
-    ) -> Any:
-        if out is not None:
-            # An array as target: numbers are wanted, nothing is recorded. p.data -= lr * p.grad works so.
-            targets = tuple(o._array if isinstance(o, Recorded) else o for o in out)
-            arrays = [x._array if isinstance(x, Recorded) else x for x in inputs]
-            result = getattr(ufunc, method)(*arrays, out=targets, **kwargs)
-            for o in out:
-                if isinstance(o, Recorded):
-                    _inplace.check_changeable(o)  # type: ignore[arg-type]
-                    _autograd.mark_changed(o)
-            return out[0] if isinstance(out[0], Recorded) else result
-        operator = _UFUNCS.get(ufunc)
-        if operator is None or method != "__call__" or kwargs:
-            return _on_arrays(getattr(ufunc, method), f"np.{ufunc.__name__}", inputs, kwargs)
-        return operator(*inputs)
-
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        operator = _FUNCTIONS.get(function)
-        if operator is None:
-            return _on_arrays(function, f"np.{function.__name__}", args, kwargs)
-        return operator(*args, **kwargs)
+    __array_ufunc__ = _numpy_protocols.array_ufunc
+    __array_function__ = _numpy_protocols.array_function
 
     # ------------------------------------------------------------------------------------------------ operators
 
-    __add__ = elementwise.add
-    __sub__ = elementwise.sub
-    __mul__ = elementwise.mul
-    __truediv__ = elementwise.div
-    __floordiv__ = elementwise.floor_divide
-    __mod__ = elementwise.remainder
-    __pow__ = elementwise.pow
+    __add__ = arithmetic.add
+    __sub__ = arithmetic.sub
+    __mul__ = arithmetic.mul
+    __truediv__ = arithmetic.div
+    __floordiv__ = arithmetic.floor_divide
+    __mod__ = arithmetic.remainder
+    __pow__ = arithmetic.pow
     __matmul__ = linalg.matmul
-    __neg__ = elementwise.neg
-    __pos__ = elementwise.positive
-    __abs__ = elementwise.abs
+    __neg__ = arithmetic.neg
+    __pos__ = arithmetic.positive
+    __abs__ = arithmetic.abs
     __invert__ = comparison.bitwise_not
     __and__ = comparison.bitwise_and
     __or__ = comparison.bitwise_or
@@ -549,25 +553,25 @@ class Tensor(Recorded):
     __setitem__ = _inplace.setitem
 
     def __radd__(self, other: Any) -> Tensor:
-        return elementwise.add(other, self)
+        return arithmetic.add(other, self)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return elementwise.sub(other, self)
+        return arithmetic.sub(other, self)
 
     def __rmul__(self, other: Any) -> Tensor:
-        return elementwise.mul(other, self)
+        return arithmetic.mul(other, self)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return elementwise.div(other, self)
+        return arithmetic.div(other, self)
 
     def __rfloordiv__(self, other: Any) -> Tensor:
-        return elementwise.floor_divide(other, self)
+        return arithmetic.floor_divide(other, self)
 
     def __rmod__(self, other: Any) -> Tensor:
-        return elementwise.remainder(other, self)
+        return arithmetic.remainder(other, self)
 
     def __rpow__(self, other: Any) -> Tensor:
-        return elementwise.pow(other, self)
+        return arithmetic.pow(other, self)
 
     def __rmatmul__(self, other: Any) -> Tensor:
         return linalg.matmul(other, self)
@@ -583,38 +587,38 @@ class Tensor(Recorded):
     __rxor__ = comparison.bitwise_xor
 
     # elementwise
-    add = elementwise.add
-    sub = elementwise.sub
-    mul = elementwise.mul
-    div = elementwise.div
-    pow = elementwise.pow
-    remainder = elementwise.remainder
-    floor_divide = elementwise.floor_divide
-    maximum = elementwise.maximum
-    minimum = elementwise.minimum
-    neg = elementwise.neg
-    abs = elementwise.abs
-    exp = elementwise.exp
-    expm1 = elementwise.expm1
-    log = elementwise.log
-    log2 = elementwise.log2
-    log1p = elementwise.log1p
-    sqrt = elementwise.sqrt
-    rsqrt = elementwise.rsqrt
-    reciprocal = elementwise.reciprocal
-    square = elementwise.square
-    sin = elementwise.sin
-    cos = elementwise.cos
-    tanh = elementwise.tanh
-    sigmoid = elementwise.sigmoid
-    erf = elementwise.erf
+    add = arithmetic.add
+    sub = arithmetic.sub
+    mul = arithmetic.mul
+    div = arithmetic.div
+    pow = arithmetic.pow
+    remainder = arithmetic.remainder
+    floor_divide = arithmetic.floor_divide
+    maximum = choice.maximum
+    minimum = choice.minimum
+    neg = arithmetic.neg
+    abs = arithmetic.abs
+    exp = elementary.exp
+    expm1 = elementary.expm1
+    log = elementary.log
+    log2 = elementary.log2
+    log1p = elementary.log1p
+    sqrt = elementary.sqrt
+    rsqrt = elementary.rsqrt
+    reciprocal = arithmetic.reciprocal
+    square = arithmetic.square
+    sin = elementary.sin
+    cos = elementary.cos
+    tanh = elementary.tanh
+    sigmoid = elementary.sigmoid
+    erf = elementary.erf
     relu = activations.relu
-    sign = elementwise.sign
-    floor = elementwise.floor
-    ceil = elementwise.ceil
-    round = elementwise.round
-    clamp = elementwise.clamp
-    masked_fill = elementwise.masked_fill
+    sign = rounding.sign
+    floor = rounding.floor
+    ceil = rounding.ceil
+    round = rounding.round
+    clamp = choice.clamp
+    masked_fill = choice.masked_fill
     eq = comparison.eq
     ne = comparison.ne
     logical_and = comparison.logical_and
@@ -632,25 +636,25 @@ class Tensor(Recorded):
 
     def where(self, condition: Any, other: Any) -> Tensor:
         """Return this tensor where the condition holds, else `other`; see `rondeau.tensor.where`."""
-        return elementwise.where(condition, self, other)
+        return choice.where(condition, self, other)
 
     # reductions
     sum = reduce.sum
     mean = reduce.mean
     var = reduce.var
     std = reduce.std
-    amax = reduce.amax
-    amin = reduce.amin
-    max = reduce.max
-    min = reduce.min
-    argmax = reduce.argmax
-    argmin = reduce.argmin
+    amax = extremes.amax
+    amin = extremes.amin
+    max = extremes.max
+    min = extremes.min
+    argmax = extremes.argmax
+    argmin = extremes.argmin
     all = reduce.all
     any = reduce.any
-    softmax = reduce.softmax
-    log_softmax = reduce.log_softmax
-    logsumexp = reduce.logsumexp
-    norm = reduce.norm
+    softmax = softmaxes.softmax
+    log_softmax = softmaxes.log_softmax
+    logsumexp = softmaxes.logsumexp
+    norm = norms.norm
     prod = reduce.prod
     cumsum = reduce.cumsum
 
@@ -669,11 +673,11 @@ class Tensor(Recorded):
     broadcast_to = shapes.broadcast_to
     flip = shapes.flip
     repeat = shapes.repeat
-    split = shapes.split
-    chunk = shapes.chunk
-    unbind = shapes.unbind
-    tril = shapes.tril
-    triu = shapes.triu
+    split = joining.split
+    chunk = joining.chunk
+    unbind = joining.unbind
+    tril = triangle.tril
+    triu = triangle.triu
     clone = clone
 
     def view(self, *size: Any) -> Tensor:
@@ -705,15 +709,15 @@ class Tensor(Recorded):
         return shapes.reshape(self, array_of(other, "other").shape)
 
     # parts and products
-    index_select = indexing.index_select
-    gather = indexing.gather
-    scatter_add = indexing.scatter_add
-    index_add = indexing.index_add
+    index_select = along_dim.index_select
+    gather = along_dim.gather
+    scatter_add = along_dim.scatter_add
+    index_add = along_dim.index_add
     masked_select = indexing.masked_select
     nonzero = indexing.nonzero
-    sort = indexing.sort
-    argsort = indexing.argsort
-    topk = indexing.topk
+    sort = ordering.sort
+    argsort = ordering.argsort
+    topk = ordering.topk
     matmul = linalg.matmul
     mm = linalg.mm
     bmm = linalg.bmm
@@ -722,31 +726,31 @@ class Tensor(Recorded):
     outer = linalg.outer
 
     # in place
-    sub_ = _inplace.in_place(elementwise.sub, np.subtract)
-    mul_ = _inplace.in_place(elementwise.mul, np.multiply)
-    div_ = _inplace.in_place(elementwise.div, np.true_divide)
-    pow_ = _inplace.in_place(elementwise.pow)
-    neg_ = _inplace.in_place(elementwise.neg)
-    abs_ = _inplace.in_place(elementwise.abs)
-    exp_ = _inplace.in_place(elementwise.exp)
-    log_ = _inplace.in_place(elementwise.log)
-    sqrt_ = _inplace.in_place(elementwise.sqrt)
-    tanh_ = _inplace.in_place(elementwise.tanh)
-    sigmoid_ = _inplace.in_place(elementwise.sigmoid)
+    sub_ = _inplace.in_place(arithmetic.sub, np.subtract)
+    mul_ = _inplace.in_place(arithmetic.mul, np.multiply)
+    div_ = _inplace.in_place(arithmetic.div, np.true_divide)
+    pow_ = _inplace.in_place(arithmetic.pow)
+    neg_ = _inplace.in_place(arithmetic.neg)
+    abs_ = _inplace.in_place(arithmetic.abs)
+    exp_ = _inplace.in_place(elementary.exp)
+    log_ = _inplace.in_place(elementary.log)
+    sqrt_ = _inplace.in_place(elementary.sqrt)
+    tanh_ = _inplace.in_place(elementary.tanh)
+    sigmoid_ = _inplace.in_place(elementary.sigmoid)
     relu_ = _inplace.in_place(activations.relu)
-    round_ = _inplace.in_place(elementwise.round)
-    floor_ = _inplace.in_place(elementwise.floor)
-    ceil_ = _inplace.in_place(elementwise.ceil)
-    clamp_ = _inplace.in_place(elementwise.clamp)
-    masked_fill_ = _inplace.in_place(elementwise.masked_fill)
-    remainder_ = _inplace.in_place(elementwise.remainder)
-    reciprocal_ = _inplace.in_place(elementwise.reciprocal)
-    scatter_add_ = _inplace.in_place(indexing.scatter_add)
-    index_add_ = _inplace.in_place(indexing.index_add)
+    round_ = _inplace.in_place(rounding.round)
+    floor_ = _inplace.in_place(rounding.floor)
+    ceil_ = _inplace.in_place(rounding.ceil)
+    clamp_ = _inplace.in_place(choice.clamp)
+    masked_fill_ = _inplace.in_place(choice.masked_fill)
+    remainder_ = _inplace.in_place(arithmetic.remainder)
+    reciprocal_ = _inplace.in_place(arithmetic.reciprocal)
+    scatter_add_ = _inplace.in_place(along_dim.scatter_add)
+    index_add_ = _inplace.in_place(along_dim.index_add)
     fill_ = _inplace.in_place(_inplace.fill)
     copy_ = _inplace.in_place(_inplace.copy)
     zero_ = _inplace.in_place(_inplace.zero)
-    _plus_ = _inplace.in_place(elementwise.add, np.add)
+    _plus_ = _inplace.in_place(arithmetic.add, np.add)
 
     def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
         """Add ``alpha * other`` in place; see `rondeau.tensor.add`. Returns the tensor itself."""
@@ -825,106 +829,7 @@ def _plain(data: Any) -> Any:
     """Nested lists with the tensors in them as arrays."""
     if isinstance(data, (list, tuple)):
         return [_plain(x) for x in data]
-    return data._array if isinstance(data, Recorded) else data
+    return unwrap(data)
 
 
-def _on_arrays(function: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
-    """Run one of NumPy's functions that has no operator on the arrays of tensors, where no gradient can be lost."""
-
-    def plain(x: Any) -> Any:
-        if isinstance(x, Recorded):
-            if x._node is not None and modes.recording:
-                raise TypeError(
-                    f"{name} is not an operator of tensors, and this one requires gradients: "
-                    "use an operator of rondeau.tensor, or detach() first"
-                )
-            return x._array
-        if isinstance(x, (list, tuple)):
-            return type(x)(plain(i) for i in x) if type(x) in (list, tuple) else x
-        return x
-
-    return function(*plain(args), **{k: plain(v) for k, v in kwargs.items()})
-
-
-_UFUNCS: dict[Any, Callable[..., Any]] = {
-    np.add: elementwise.add,
-    np.subtract: elementwise.sub,
-    np.multiply: elementwise.mul,
-    np.true_divide: elementwise.div,
-    np.floor_divide: elementwise.floor_divide,
-    np.remainder: elementwise.remainder,
-    np.power: elementwise.pow,
-    np.maximum: elementwise.maximum,
-    np.minimum: elementwise.minimum,
-    np.negative: elementwise.neg,
-    np.positive: elementwise.positive,
-    np.absolute: elementwise.abs,
-    np.exp: elementwise.exp,
-    np.expm1: elementwise.expm1,
-    np.log: elementwise.log,
-    np.log2: elementwise.log2,
-    np.log1p: elementwise.log1p,
-    np.sqrt: elementwise.sqrt,
-    np.reciprocal: elementwise.reciprocal,
-    np.square: elementwise.square,
-    np.sin: elementwise.sin,
-    np.cos: elementwise.cos,
-    np.tanh: elementwise.tanh,
-    np.sign: elementwise.sign,
-    np.floor: elementwise.floor,
-    np.ceil: elementwise.ceil,
-    np.rint: elementwise.round,
-    np.equal: comparison.eq,
-    np.not_equal: comparison.ne,
-    np.less: comparison.less,
-    np.less_equal: comparison.less_equal,
-    np.greater: comparison.greater,
-    np.greater_equal: comparison.greater_equal,
-    np.logical_and: comparison.logical_and,
-    np.logical_or: comparison.logical_or,
-    np.logical_not: comparison.logical_not,
-    np.bitwise_and: comparison.bitwise_and,
-    np.bitwise_or: comparison.bitwise_or,
-    np.bitwise_xor: comparison.bitwise_xor,
-    np.invert: comparison.bitwise_not,
-    np.isnan: comparison.isnan,
-    np.isinf: comparison.isinf,
-    np.isfinite: comparison.isfinite,
-    np.matmul: linalg.matmul,
-}
-
-
-def _expand_dims(x: Any, axis: Any) -> Tensor:
-    axes = (axis,) if isinstance(axis, int) else axis
-    ndim = x._array.ndim + len(axes)
-    places = {a % ndim for a in axes}
-    rest = iter(x._array.shape)
-    return shapes.reshape(x, tuple(1 if i in places else next(rest) for i in range(ndim)))
-
-
-# NumPy's functions in NumPy's argument order, for vector-Jacobian products and for users who mix.
-_FUNCTIONS: dict[Any, Callable[..., Any]] = {
-    np.sum: lambda x, axis=None, keepdims=False: reduce.sum(x, axis, keepdims),
-    np.mean: lambda x, axis=None, keepdims=False: reduce.mean(x, axis, keepdims),
-    np.prod: lambda x, axis=None, keepdims=False: reduce.prod(x, axis, keepdims),
-    np.max: lambda x, axis=None, keepdims=False: reduce.amax(x, axis, keepdims),
-    np.min: lambda x, axis=None, keepdims=False: reduce.amin(x, axis, keepdims),
-    np.cumsum: lambda x, axis=None: reduce.cumsum(shapes.reshape(x, -1) if axis is None else x, axis or 0),
-    np.where: elementwise.where,
-    np.clip: elementwise.clamp,
-    np.reshape: lambda x, shape_: shapes.reshape(x, shape_),
-    np.transpose: lambda x, axes=None: x.T if axes is None else shapes.permute(x, axes),
-    np.swapaxes: shapes.transpose,
-    np.moveaxis: shapes.movedim,
-    np.broadcast_to: shapes.broadcast_to,
-    np.expand_dims: _expand_dims,
-    np.squeeze: lambda x, axis=None: shapes.squeeze(x, axis),
-    np.flip: lambda x, axis=None: shapes.flip(x, tuple(range(x.ndim)) if axis is None else axis),
-    np.concatenate: lambda xs, axis=0: shapes.cat(xs, axis),
-    np.stack: lambda xs, axis=0: shapes.stack(xs, axis),
-    np.tril: shapes.tril,
-    np.triu: shapes.triu,
-    np.einsum: linalg.einsum,
-}
-
-_autograd.set_result_class(Tensor)
+set_result_class(Tensor)

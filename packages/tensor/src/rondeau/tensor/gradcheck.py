@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rondeau.tensor._autograd import grad
+from rondeau.tensor._backward import grad
 from rondeau.tensor._tensor import Tensor
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]

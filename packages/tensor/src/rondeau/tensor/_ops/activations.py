@@ -7,29 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rondeau.tensor._arguments import no_tensor, number
-from rondeau.tensor._autograd import Op, Recorded, modes, record
+from rondeau.tensor._arguments import number
+from rondeau.tensor._graph import Op, Recorded, record
+from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._erf import erf_array
 from rondeau.tensor._ops._operands import as_float, constant
-from rondeau.tensor._ops.elementwise import erf
+from rondeau.tensor._ops._operators import unary
+from rondeau.tensor._ops.elementary import erf
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
 
-_RELU = Op("relu", lambda g, out, _x: g * np.greater(out, 0))
 
-
-def relu(x: Tensor) -> Tensor:
+@unary(lambda g, out, _x: g * np.greater(out, 0))
+def relu(x: Any) -> Any:
     """Return max(x, 0); its derivative at 0 is 0.
-
-    Parameters
-    ----------
-    x : Tensor
-
-    Returns
-    -------
-    Tensor
-        Of the shape and type of `x`.
 
     Examples
     --------
@@ -37,10 +29,7 @@ def relu(x: Tensor) -> Tensor:
     >>> rt.relu(rt.tensor([-1.0, 2.0])).tolist()
     [0.0, 2.0]
     """
-    try:
-        return record(_RELU, np.maximum(x._array, constant(0, x._array)), (x,))
-    except AttributeError:
-        raise no_tensor(x) from None
+    return np.maximum(x, constant(0, x))
 
 
 _LEAKY_RELU = Op("leaky_relu", lambda g, _out, x, slope: np.where(np.greater(x, 0), g, g * slope))

@@ -8,24 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.tensor._arguments import array_of, number
-from rondeau.tensor._ops._operands import as_tensor, comparison, predicate
+from rondeau.tensor._ops._operands import as_tensor
+from rondeau.tensor._ops._operators import COMMON, discrete_binary, discrete_unary
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
 
+_compared = discrete_binary("Of bool, of the broadcast shape.")
+_of_bits = discrete_binary(COMMON)
+_tested = discrete_unary("Of bool, of the shape of `x`.")
 
-@comparison
+
+@_compared
 def eq(a: Any, b: Any) -> Any:
     """Return a == b, elementwise with broadcasting.
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-        Of bool.
 
     Examples
     --------
@@ -36,18 +32,9 @@ def eq(a: Any, b: Any) -> Any:
     return np.equal(a, b)
 
 
-@comparison
+@_compared
 def ne(a: Any, b: Any) -> Any:
     """Return a != b, elementwise with broadcasting.
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-        Of bool.
 
     Examples
     --------
@@ -58,18 +45,9 @@ def ne(a: Any, b: Any) -> Any:
     return np.not_equal(a, b)
 
 
-@comparison
+@_compared
 def less(a: Any, b: Any) -> Any:
     """Return a < b, elementwise with broadcasting.
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-        Of bool.
 
     Examples
     --------
@@ -80,18 +58,9 @@ def less(a: Any, b: Any) -> Any:
     return np.less(a, b)
 
 
-@comparison
+@_compared
 def less_equal(a: Any, b: Any) -> Any:
     """Return a <= b, elementwise with broadcasting.
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-        Of bool.
 
     Examples
     --------
@@ -102,18 +71,9 @@ def less_equal(a: Any, b: Any) -> Any:
     return np.less_equal(a, b)
 
 
-@comparison
+@_compared
 def greater(a: Any, b: Any) -> Any:
     """Return a > b, elementwise with broadcasting.
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-        Of bool.
 
     Examples
     --------
@@ -124,18 +84,9 @@ def greater(a: Any, b: Any) -> Any:
     return np.greater(a, b)
 
 
-@comparison
+@_compared
 def greater_equal(a: Any, b: Any) -> Any:
     """Return a >= b, elementwise with broadcasting.
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-        Of bool.
 
     Examples
     --------
@@ -146,18 +97,9 @@ def greater_equal(a: Any, b: Any) -> Any:
     return np.greater_equal(a, b)
 
 
-@comparison
+@_compared
 def logical_and(a: Any, b: Any) -> Any:
     """Return whether both are true (not zero).
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-        Of bool.
 
     Examples
     --------
@@ -168,18 +110,9 @@ def logical_and(a: Any, b: Any) -> Any:
     return np.logical_and(a, b)
 
 
-@comparison
+@_compared
 def logical_or(a: Any, b: Any) -> Any:
     """Return whether at least one is true (not zero).
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
-        Of bool.
 
     Examples
     --------
@@ -190,17 +123,9 @@ def logical_or(a: Any, b: Any) -> Any:
     return np.logical_or(a, b)
 
 
-@comparison
+@_of_bits
 def bitwise_and(a: Any, b: Any) -> Any:
     """Return ``a & b`` of booleans or integers.
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
 
     Examples
     --------
@@ -211,17 +136,9 @@ def bitwise_and(a: Any, b: Any) -> Any:
     return np.bitwise_and(a, b)
 
 
-@comparison
+@_of_bits
 def bitwise_or(a: Any, b: Any) -> Any:
     """Return ``a | b`` of booleans or integers.
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
 
     Examples
     --------
@@ -232,17 +149,9 @@ def bitwise_or(a: Any, b: Any) -> Any:
     return np.bitwise_or(a, b)
 
 
-@comparison
+@_of_bits
 def bitwise_xor(a: Any, b: Any) -> Any:
     """Return ``a ^ b`` of booleans or integers.
-
-    Parameters
-    ----------
-    a, b : Tensor, ndarray or number
-
-    Returns
-    -------
-    Tensor
 
     Examples
     --------
@@ -253,18 +162,9 @@ def bitwise_xor(a: Any, b: Any) -> Any:
     return np.bitwise_xor(a, b)
 
 
-@predicate
+@_tested
 def logical_not(x: Any) -> Any:
     """Return whether x is false (zero).
-
-    Parameters
-    ----------
-    x : Tensor
-
-    Returns
-    -------
-    Tensor
-        Of bool.
 
     Examples
     --------
@@ -275,17 +175,9 @@ def logical_not(x: Any) -> Any:
     return np.logical_not(x)
 
 
-@predicate
+@discrete_unary("Of the shape and type of `x`.")
 def bitwise_not(x: Any) -> Any:
     """Return ``~x`` of booleans or integers.
-
-    Parameters
-    ----------
-    x : Tensor
-
-    Returns
-    -------
-    Tensor
 
     Examples
     --------
@@ -296,18 +188,9 @@ def bitwise_not(x: Any) -> Any:
     return np.invert(x)
 
 
-@predicate
+@_tested
 def isnan(x: Any) -> Any:
     """Return where x is NaN.
-
-    Parameters
-    ----------
-    x : Tensor
-
-    Returns
-    -------
-    Tensor
-        Of bool.
 
     Examples
     --------
@@ -318,18 +201,9 @@ def isnan(x: Any) -> Any:
     return np.isnan(x)
 
 
-@predicate
+@_tested
 def isinf(x: Any) -> Any:
     """Return where x is infinite.
-
-    Parameters
-    ----------
-    x : Tensor
-
-    Returns
-    -------
-    Tensor
-        Of bool.
 
     Examples
     --------
@@ -340,18 +214,9 @@ def isinf(x: Any) -> Any:
     return np.isinf(x)
 
 
-@predicate
+@_tested
 def isfinite(x: Any) -> Any:
     """Return where x is neither infinite nor NaN.
-
-    Parameters
-    ----------
-    x : Tensor
-
-    Returns
-    -------
-    Tensor
-        Of bool.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Reading parts of a tensor by slices, integers and masks, and the sums that differentiate it."""
+"""Reading and writing parts of a tensor by slices, integers and masks, and the sums that differentiate it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rondeau.kernels import scatter
-from rondeau.tensor._arguments import array_of, integer, plain_array
-from rondeau.tensor._autograd import Op, Recorded, record, record_view, wrap
+from rondeau.kernels import scatter as compiled_scatter
+from rondeau.tensor._arguments import array_of, plain_array
+from rondeau.tensor._backward import sum_to
+from rondeau.tensor._graph import Op, Recorded, record, record_view, wrap
 from rondeau.tensor._ops._operands import as_tensor, cast
-from rondeau.tensor._ops.elementwise import add
-from rondeau.tensor._ops.reduce import ValuesIndices, normalize_dim
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
 
+# -------------------------------------------------------------------------------------------------- an index
+
 _BASIC = frozenset((int, slice, type(None), type(Ellipsis)))
-_COMPILED_FROM = (
-    4096  # elements from which the compiled scatter is worth its call; both add in the same order
-)
 
 
 def _part(index: Any) -> Any:
@@ -134,10 +132,10 @@ def _repeats(index: Any) -> bool:
     return any(isinstance(p, np.ndarray) and p.dtype.kind != "b" for p in parts)
 
 
-def _scatter(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
+def scatter(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
     """Zeros of `shape`, with `g` added where an index with integer arrays or masks reads."""
     if isinstance(g, Recorded):
-        return record(_SCATTER, _scatter(g._array, index, shape), (g,), index)  # type: ignore[arg-type]
+        return record(_SCATTER, scatter(g._array, index, shape), (g,), index)  # type: ignore[arg-type]
     total = np.zeros(shape, g.dtype)
     _add_scattered(total, g, None, None, index, shape)
     return total
@@ -152,17 +150,21 @@ def _add_scattered(total: Any, g: Any, _out: Any, _x: Any, index: Any, _shape: A
         np.add.at(total, index, g)
 
 
+#: Elements from which the compiled scatter is worth its call; both add in the same order.
+_COMPILED_FROM = 4096
+
+
 def add_rows(total: Any, index: Any, g: Any) -> None:
     """Add ``g[i]`` to ``total[index[i]]`` in place, in ascending order of i, so that repeated indices add up."""
     if g.size >= _COMPILED_FROM and total.dtype.name in ("float32", "float64") and total.flags.c_contiguous:
         rows = np.where(index < 0, index + total.shape[0], index).reshape(-1).astype(np.int64, copy=False)
-        scatter.add_rows(g.reshape(rows.size, -1), rows, total.reshape(total.shape[0], -1))
+        compiled_scatter.add_rows(g.reshape(rows.size, -1), rows, total.reshape(total.shape[0], -1))
     else:
         np.add.at(total, index, g)
 
 
 _SCATTER = Op("scatter", lambda g, _out, _x, index: g[index])
-_TAKE = Op("getitem", lambda g, _out, _x, index, shape: _scatter(g, index, shape), add_into=_add_scattered)
+_TAKE = Op("getitem", lambda g, _out, _x, index, shape: scatter(g, index, shape), add_into=_add_scattered)
 
 
 def _show_part(index: Any, x: Any) -> Any:
@@ -209,210 +211,6 @@ def getitem(x: Tensor, index: Any) -> Tensor:
         index = whole if ... in whole else (*whole, ...)
         result = array[index]
     return record_view(_SLICE, result, x, partial(_show_part, index), index, array.shape)
-
-
-# ------------------------------------------------------------------------------------ along one dimension
-
-
-_largest: Any = np.maximum.reduce
-
-
-def _index_array(name: str, index: Any, size: int) -> Any:
-    array = as_tensor(index)._array.copy()  # backward reads it: the caller may change his array before
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} needs integers as index, got {array.dtype}")
-    # Seen without a sign, a negative index is larger than any size.
-    unsigned = array if array.dtype.kind == "u" else array.view(f"u{array.itemsize}")
-    if array.size and _largest(unsigned, None) >= size:
-        wrong = array[(array < 0) | (array >= size)].flat[0]
-        raise IndexError(f"{name}: index {wrong} is out of range for a dimension of size {size}")
-    return array
-
-
-def index_select(x: Tensor, dim: int, index: Any) -> Tensor:
-    """Return the slices of `x` along a dimension that `index` names.
-
-    Parameters
-    ----------
-    x : Tensor
-    dim : int
-    index : Tensor, ndarray or sequence of int
-        Shape (n,); may repeat, then gradients add up.
-
-    Returns
-    -------
-    Tensor
-        `n` along `dim`.
-
-    Raises
-    ------
-    IndexError
-        Out of range.
-    TypeError
-        If the index is not of integers.
-    ValueError
-        If it has more than one dimension.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.index_select(rt.tensor([[1, 2], [3, 4]]), 1, rt.tensor([1, 1])).tolist()
-    [[2, 2], [4, 4]]
-    """
-    axis = normalize_dim(dim, array_of(x).ndim)
-    found = _index_array("index_select", index, x._array.shape[axis] if x._array.ndim else 1)
-    if found.ndim > 1:
-        raise ValueError(f"index_select needs an index of one dimension, got shape {found.shape}")
-    if x._array.ndim == 0:
-        return x.reshape(1)[found.reshape(1)].reshape(())
-    found = found.reshape(-1)
-    return getitem(x, found) if axis == 0 else getitem(x, (slice(None),) * axis + (found,))
-
-
-def _grid(index: Any, axis: int) -> tuple[Any, ...]:
-    """Return the index that reads one element for each entry of `index`, at its own place but for `axis`."""
-    places = list(np.ogrid[tuple(slice(n) for n in index.shape)])
-    places[axis] = index
-    return tuple(places)
-
-
-def gather(x: Tensor, dim: int, index: Any) -> Tensor:
-    """Return the elements of `x` that `index` names along a dimension, e.g. ``x[index[i, j], j]`` for dim 0.
-
-    Parameters
-    ----------
-    x : Tensor
-    dim : int
-    index : Tensor or ndarray of int
-        As many dimensions as `x`, none but `dim` larger.
-
-    Returns
-    -------
-    Tensor
-        Of the shape of `index`.
-
-    Raises
-    ------
-    IndexError
-        Out of range.
-    TypeError
-        If the index is not of integers.
-    ValueError
-        If the shapes do not fit.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.gather(rt.tensor([[1.0, 2.0], [3.0, 4.0]]), 1, rt.tensor([[1], [0]])).tolist()
-    [[2.0], [3.0]]
-    """
-    shape = array_of(x).shape
-    axis = normalize_dim(dim, len(shape))
-    found = _index_array("gather", index, shape[axis] if shape else 1)
-    _check_along("gather", found.shape, shape, axis)
-    if not shape:
-        return x.clone()
-    return getitem(x, _grid(found, axis))
-
-
-def _check_along(name: str, index: tuple[int, ...], shape: tuple[int, ...], axis: int) -> None:
-    if len(index) != len(shape) or any(
-        n > m for i, (n, m) in enumerate(zip(index, shape, strict=True)) if i != axis
-    ):
-        raise ValueError(
-            f"{name}: an index of shape {index} does not fit a tensor of shape {shape}: it needs as many dimensions, "
-            f"none larger but dim {axis}"
-        )
-
-
-def scatter_add(x: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
-    """Return `x` with elements of `src` added where `index` names along a dimension: what differentiates `gather`.
-
-    Parameters
-    ----------
-    x : Tensor
-    dim : int
-    index : Tensor or ndarray of int
-        As many dimensions as `x` and `src`.
-    src : Tensor
-        Of the type of `x`, at least as large as `index`.
-
-    Returns
-    -------
-    Tensor
-        Of the shape of `x`.
-
-    Raises
-    ------
-    IndexError, TypeError, ValueError
-        As for `gather`.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.scatter_add(rt.zeros(3), 0, rt.tensor([0, 0, 2]), rt.ones(3)).tolist()
-    [2.0, 0.0, 1.0]
-    """
-    shape = array_of(x).shape
-    axis = normalize_dim(dim, len(shape))
-    found = _index_array("scatter_add", index, shape[axis] if shape else 1)
-    _check_along("scatter_add", found.shape, shape, axis)
-    _check_along("scatter_add", found.shape, array_of(src, "src").shape, -1)
-    part = getitem(src, tuple(slice(n) for n in found.shape))
-    return add(x, part if not shape else _scatter(part, _grid(found, axis), shape))
-
-
-def index_add(x: Tensor, dim: int, index: Any, source: Tensor) -> Tensor:
-    """Return `x` with the slices of `source` added at the places `index` along a dimension.
-
-    Parameters
-    ----------
-    x : Tensor
-    dim : int
-    index : Tensor, ndarray or sequence of int
-        Shape (n,); may repeat.
-    source : Tensor
-        Like `x`, with size n along `dim`.
-
-    Returns
-    -------
-    Tensor
-        Of the shape of `x`.
-
-    Raises
-    ------
-    IndexError
-        Out of range.
-    TypeError
-        If the index is not of integers.
-    ValueError
-        If the index has not one dimension, or `source` another shape than said.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.index_add(rt.zeros(2, 1), 0, rt.tensor([1, 1]), rt.ones(2, 1)).tolist()
-    [[0.0], [2.0]]
-    """
-    shape = array_of(x).shape
-    axis = normalize_dim(dim, len(shape))
-    found = _index_array("index_add", index, shape[axis] if shape else 1)
-    wanted = (*shape[:axis], found.size, *shape[axis + 1 :])
-    came = array_of(source, "source").shape
-    if not shape or found.ndim != 1 or came != wanted:
-        raise ValueError(
-            f"index_add: with a tensor of shape {shape} and an index of shape {found.shape} along dimension {axis} the "
-            f"source should have shape {wanted}, and all three one dimension or more; got {came}"
-        )
-    where = found if axis == 0 else (*(slice(None),) * axis, found)
-    return add(x, _scatter(source, where, shape))
-
-
-def scatter_into_zeros(g: Any, index: Any, shape: tuple[int, ...], axis: int) -> Any:
-    """Zeros of `shape` with `g` at one place along `axis` each; for an array or a tensor."""
-    if not shape:
-        return g
-    return _scatter(g, _grid(index, axis), shape)
 
 
 def masked_select(x: Tensor, mask: Any) -> Tensor:
@@ -470,98 +268,7 @@ def nonzero(x: Tensor) -> Tensor:
     return wrap(np.argwhere(array_of(x)))
 
 
-# ------------------------------------------------------------------------------------------------- ordering
-
-
-def argsort(x: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
-    """Return the indices that sort `x` along a dimension; equal elements keep their order.
-
-    Parameters
-    ----------
-    x : Tensor
-    dim : int
-    descending : bool
-
-    Returns
-    -------
-    Tensor
-        int64, of the shape of `x`.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.argsort(rt.tensor([3.0, 1.0, 2.0])).tolist()
-    [1, 2, 0]
-    """
-    array = array_of(x)
-    if array.ndim == 0:
-        return wrap(np.zeros((), np.int64))
-    axis = normalize_dim(dim, array.ndim)
-    if not descending:
-        return wrap(np.argsort(array, axis=axis, kind="stable"))
-    reverse = np.argsort(np.flip(array, axis), axis=axis, kind="stable")
-    return wrap(np.flip(array.shape[axis] - 1 - reverse, axis).copy())
-
-
-def sort(x: Tensor, dim: int = -1, descending: bool = False) -> ValuesIndices:
-    """Return `x` sorted along a dimension, and the indices that sort it.
-
-    Parameters
-    ----------
-    x : Tensor
-    dim : int
-    descending : bool
-
-    Returns
-    -------
-    named tuple (values, indices) of Tensor
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.sort(rt.tensor([3.0, 1.0, 2.0]), descending=True).values.tolist()
-    [3.0, 2.0, 1.0]
-    """
-    indices = argsort(x, dim, descending)
-    return ValuesIndices(gather(x, dim, indices), indices)
-
-
-def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True) -> ValuesIndices:
-    """Return the k largest (or smallest) elements along a dimension, sorted, and their indices.
-
-    Parameters
-    ----------
-    x : Tensor
-    k : int
-    dim : int
-    largest : bool
-
-    Returns
-    -------
-    named tuple (values, indices) of Tensor
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than `k`.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.topk(rt.tensor([3.0, 1.0, 2.0]), 2).indices.tolist()
-    [0, 2]
-    """
-    axis = normalize_dim(dim, array_of(x).ndim)
-    k = integer(k, "k")
-    size = x._array.shape[axis] if x._array.ndim else 1
-    if not 0 <= k <= size:
-        raise ValueError(f"topk: k must be between 0 and the size {size} of dim {dim}, got {k}")
-    indices = argsort(x, dim, largest)
-    kept = indices if x._array.ndim == 0 else getitem(indices, (slice(None),) * axis + (slice(k),)).clone()
-    return ValuesIndices(gather(x, dim, kept), kept)
-
-
-# -------------------------------------------------------------------------------------------------- writing
+# --------------------------------------------------------------------------------------------------- writing
 
 
 def _without(g: Any, index: Any) -> Any:
@@ -580,8 +287,6 @@ def _written(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
     part = g[index]
     if part.shape == shape:
         return part
-    from rondeau.tensor._autograd import sum_to
-
     extra = len(shape) - part.ndim
     if extra > 0:  # leading sizes of 1 that assignment drops
         return np.reshape(sum_to(part, shape[extra:]), shape)

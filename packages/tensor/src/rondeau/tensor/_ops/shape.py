@@ -1,4 +1,4 @@
-"""Shapes: views that share memory wherever NumPy can give one, and joining tensors.
+"""Views in another shape: they share memory wherever NumPy can give one.
 
 Each view is a function in NumPy's vocabulary, ``show(x)``; it runs on arrays, and on tensors where a gradient is
 itself recorded or where a view changed in place is shown again from its base.
@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rondeau.tensor._arguments import Shape, array_of, described, integer, integers, shape_of, sizes
-from rondeau.tensor._autograd import Op, record, record_view, sum_to
-from rondeau.tensor._dtypes import promote
-from rondeau.tensor._ops._operands import as_tensor, cast
-from rondeau.tensor._ops.reduce import normalize_dim, normalize_dims
+from rondeau.tensor._arguments import Shape, array_of, integers, shape_of, sizes
+from rondeau.tensor._backward import sum_to
+from rondeau.tensor._graph import Op, record, record_view
+from rondeau.tensor._ops._dims import normalize_dim, normalize_dims
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
 
-# ------------------------------------------------------------------------------------------------- reshape
+# --------------------------------------------------------------------------------------------------- reshape
 
 _RESHAPE = Op("reshape", lambda g, _out, _x, _show, shape: np.reshape(g, shape), view=True)
 _RESHAPE_COPY = Op("reshape", lambda g, _out, _x, shape: np.reshape(g, shape))
@@ -187,7 +186,7 @@ def unsqueeze(x: Tensor, dim: int) -> Tensor:
     return reshape(x, (*shape[:axis], 1, *shape[axis:]))
 
 
-# ------------------------------------------------------------------------------------------------ permute
+# --------------------------------------------------------------------------------------------------- permute
 
 _PERMUTE = Op("permute", lambda g, _out, _x, _show, back: np.transpose(g, back), view=True)
 
@@ -232,12 +231,12 @@ def permute(x: Tensor, *dims: Any) -> Tensor:
     return record_view(_PERMUTE, x._array.transpose(order), x, partial(_permute_to, order), back)
 
 
+_REVERSE = Op("permute", lambda g, _out, _x, _show: np.transpose(g), view=True)
+
+
 def reverse(x: Tensor) -> Tensor:
     """Return `x` with its dimensions in reverse order: ``x.T``."""
     return record_view(_REVERSE, array_of(x).T, x, np.transpose)
-
-
-_REVERSE = Op("permute", lambda g, _out, _x, _show: np.transpose(g), view=True)
 
 
 def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
@@ -324,7 +323,7 @@ def movedim(x: Tensor, source: int, destination: int) -> Tensor:
     return permute(x, order)
 
 
-# ------------------------------------------------------------------------------------------------- expand
+# ---------------------------------------------------------------------------------------------------- expand
 
 _EXPAND = Op("expand", lambda g, _out, _x, _show, shape: sum_to(g, shape), view=True)
 
@@ -413,7 +412,7 @@ def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
     return expand(x, shape_of((shape,)))
 
 
-# -------------------------------------------------------------------------------------------- flip and repeat
+# ----------------------------------------------------------------------------------- copies: flip and repeat
 
 _FLIP = Op("flip", lambda g, _out, _x, axes: np.flip(g, axes))
 
@@ -474,281 +473,3 @@ def repeat(x: Tensor, *repeats: Any) -> Tensor:
         spread, tuple(n for count, size in zip(counts, shape, strict=True) for n in (count, size))
     )
     return reshape(spread, tuple(count * size for count, size in zip(counts, shape, strict=True)))
-
-
-# ---------------------------------------------------------------------------------------- joining and cutting
-
-
-def _pieces(g: Any, axis: int, lengths: Sequence[int | None]) -> list[Any]:
-    """Cut into pieces of the given lengths; None is an empty vector, which took no part."""
-    pieces, start = [], 0
-    for n in lengths:
-        if n is None:
-            pieces.append(g.reshape(-1)[:0])
-            continue
-        pieces.append(g[(slice(None),) * axis + (slice(start, start + n),)])
-        start += n
-    return pieces
-
-
-_CAT = Op("cat", lambda g, _out, axis, lengths: _pieces(g, axis, lengths), joint=True)
-_STACK = Op(
-    "stack", lambda g, _out, axis, count: [g[(slice(None),) * axis + (i,)] for i in range(count)], joint=True
-)
-
-
-def _common(tensors: Sequence[Any], name: str) -> tuple[tuple[Tensor, ...], list[Any]]:
-    """Tensors in their common type, and their arrays."""
-    if not isinstance(tensors, (tuple, list)):
-        try:
-            tensors = tuple(tensors)
-        except TypeError:
-            raise TypeError(f"{name} needs a sequence of tensors, got {described(tensors)}") from None
-    found = tuple([as_tensor(x) for x in tensors])
-    if not found:
-        raise ValueError(f"{name} needs at least one tensor")
-    arrays = [x._array for x in found]
-    dtype = arrays[0].dtype
-    if any(a.dtype is not dtype for a in arrays):
-        for a in arrays[1:]:
-            dtype = promote(dtype, a.dtype)
-        found = tuple([cast(x, dtype) for x in found])
-        arrays = [x._array for x in found]
-    return found, arrays
-
-
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Return tensors joined along a dimension that they have.
-
-    Parameters
-    ----------
-    tensors : sequence of Tensor
-        Equal in all other dimensions.
-    dim : int
-
-    Returns
-    -------
-    Tensor
-        Of the common type.
-
-    Raises
-    ------
-    ValueError
-        Without tensors, or if shapes do not fit.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.cat([rt.tensor([1, 2]), rt.tensor([3])]).tolist()
-    [1, 2, 3]
-    """
-    found, arrays = _common(tensors, "cat")
-    # PyTorch lets an empty vector stand beside tensors of any shape.
-    joined = arrays
-    if (0,) in [a.shape for a in arrays]:
-        joined = [a for a in arrays if a.shape != (0,)] or arrays[:1]
-    if joined[0].ndim == 0:
-        raise ValueError("cat needs tensors of at least one dimension: use stack() for numbers")
-    axis = normalize_dim(dim, joined[0].ndim)
-    try:
-        result = np.concatenate(joined, axis)
-    except ValueError as error:
-        raise ValueError(
-            f"cat along dim {dim}: all other sizes must be equal, got {[a.shape for a in joined]}"
-        ) from error
-    lengths = [None if a.shape == (0,) else a.shape[axis] for a in arrays]
-    return record(_CAT, result, found, axis, lengths)
-
-
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Return tensors of one shape joined along a new dimension.
-
-    Parameters
-    ----------
-    tensors : sequence of Tensor
-    dim : int
-        Where the new dimension stands.
-
-    Returns
-    -------
-    Tensor
-        Of the common type.
-
-    Raises
-    ------
-    ValueError
-        Without tensors, or if shapes differ.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.stack([rt.tensor([1, 2]), rt.tensor([3, 4])], dim=1).tolist()
-    [[1, 3], [2, 4]]
-    """
-    found, arrays = _common(tensors, "stack")
-    shape = arrays[0].shape
-    if [a.shape for a in arrays] != [shape] * len(arrays):
-        raise ValueError(f"stack needs tensors of one shape, got {[a.shape for a in arrays]}")
-    axis = normalize_dim(dim, len(shape) + 1)
-    place = (slice(None),) * axis + (None,)
-    return record(_STACK, np.concatenate([a[place] for a in arrays], axis), found, axis, len(arrays))
-
-
-def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """Return consecutive pieces along a dimension.
-
-    Parameters
-    ----------
-    x : Tensor
-    split_size : int or sequence of int
-        The size of each piece (the last may be smaller), or all sizes.
-    dim : int
-
-    Returns
-    -------
-    tuple of Tensor
-        Sharing memory with `x`.
-
-    Raises
-    ------
-    ValueError
-        If the sizes are not positive or do not add up.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> [p.tolist() for p in rt.split(rt.arange(5), 2)]
-    [[0, 1], [2, 3], [4]]
-    """
-    axis = normalize_dim(dim, array_of(x).ndim)
-    if x._array.ndim == 0:
-        raise ValueError("split needs a tensor of at least one dimension")
-    total = x._array.shape[axis]
-    if not isinstance(split_size, (tuple, list)):
-        size = integer(split_size, "split_size, if it is no sequence of integers,")
-        if size <= 0:
-            raise ValueError(f"split_size must be positive, got {size}")
-        lengths = [min(size, total - i) for i in range(0, total, size)] or [0]
-    else:
-        lengths = list(integers(split_size, "split_size"))
-        if sum(lengths) != total or any(n < 0 for n in lengths):
-            raise ValueError(f"split sizes {lengths} must add up to the size {total} of dim {dim}")
-    return tuple(_pieces(x, axis, lengths))
-
-
-def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """Return at most `chunks` consecutive pieces of equal size along a dimension; the last may be smaller.
-
-    Parameters
-    ----------
-    x : Tensor
-    chunks : int
-    dim : int
-
-    Returns
-    -------
-    tuple of Tensor
-        Sharing memory with `x`.
-
-    Raises
-    ------
-    ValueError
-        If `chunks` is not positive.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> [p.tolist() for p in rt.chunk(rt.arange(5), 2)]
-    [[0, 1, 2], [3, 4]]
-    """
-    chunks = integer(chunks, "chunks")
-    if chunks <= 0:
-        raise ValueError(f"chunks must be positive, got {chunks}")
-    shape = array_of(x).shape
-    total = shape[normalize_dim(dim, len(shape))] if shape else 0
-    size = -(-total // chunks)
-    return split(x, size, dim) if size else split(x, [0] * chunks, dim)
-
-
-def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """Return the slices along a dimension, without it.
-
-    Parameters
-    ----------
-    x : Tensor
-    dim : int
-
-    Returns
-    -------
-    tuple of Tensor
-        Sharing memory with `x`.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> [p.item() for p in rt.unbind(rt.tensor([1, 2]))]
-    [1, 2]
-    """
-    axis = normalize_dim(dim, array_of(x).ndim)
-    if x._array.ndim == 0:
-        raise ValueError("unbind needs a tensor of at least one dimension")
-    return tuple(x[(slice(None),) * axis + (i,)] for i in range(x._array.shape[axis]))
-
-
-# -------------------------------------------------------------------------------------------------- triangles
-
-_MASKED = Op("triangle", lambda g, _out, _x, mask: g * mask)
-
-
-def _triangle(x: Tensor, function: Any, diagonal: int) -> Tensor:
-    array = array_of(x)
-    if array.ndim < 2:
-        raise ValueError(f"a triangle needs at least 2 dimensions, got shape {array.shape}")
-    rows, columns = array.shape[-2:]
-    kept = min(max(integer(diagonal, "diagonal"), -rows), columns)  # all beyond are the same
-    mask = function(np.ones((rows, columns), np.bool_), kept)
-    return record(_MASKED, np.where(mask, array, array.dtype.type(0)), (x,), mask)
-
-
-def tril(x: Tensor, diagonal: int = 0) -> Tensor:
-    """Return the lower triangle of the last two dimensions, zeros above.
-
-    Parameters
-    ----------
-    x : Tensor
-    diagonal : int
-        The last diagonal that is kept; 0 is the main one.
-
-    Returns
-    -------
-    Tensor
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.tril(rt.ones(2, 2)).tolist()
-    [[1.0, 0.0], [1.0, 1.0]]
-    """
-    return _triangle(x, np.tril, diagonal)
-
-
-def triu(x: Tensor, diagonal: int = 0) -> Tensor:
-    """Return the upper triangle of the last two dimensions, zeros below.
-
-    Parameters
-    ----------
-    x : Tensor
-    diagonal : int
-        The first diagonal that is kept; 0 is the main one.
-
-    Returns
-    -------
-    Tensor
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> rt.triu(rt.ones(2, 2)).tolist()
-    [[1.0, 1.0], [0.0, 1.0]]
-    """
-    return _triangle(x, np.triu, diagonal)

@@ -1,435 +1,24 @@
-"""The recorded graph and the walk through it.
-
-Every differentiable operation leaves a `Node` behind: which `Op` ran, the nodes its inputs came from, and what its
-vector-Jacobian products need. A node never holds the tensor that it produced, only (where the derivative is written
-in terms of it) that tensor's array: so the graph has no reference cycle and dies with its last tensor.
+"""The walk back through the recorded graph, which propagates gradients.
 
 Vector-Jacobian products are plain functions in NumPy's vocabulary. A backward pass calls them with arrays; under
 ``create_graph=True`` it calls the same functions with tensors, whose operators record in their turn.
-
-Nodes carry one global, growing number. It serves twice: parents are always older than children, so a heap that pops
-the youngest node first visits the graph in a valid order in a single pass, without recursion; and an in-place change
-stamps the memory it changes with a number from the same counter, so "was this saved tensor changed since?" is one
-comparison, and costs nothing when it is saved.
 """
 
 from __future__ import annotations
 
-import contextvars
-import threading
-import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
-from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rondeau.tensor._devices import as_array
+from rondeau.tensor._graph import LEAF, OUTPUT, Node, Recorded, latest, mark_changed, wrap
+from rondeau.tensor._modes import modes
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from rondeau.tensor._tensor import Tensor
 
-Array = np.ndarray[Any, Any]
-_F = TypeVar("_F", bound=Callable[..., Any])
 _ndarray = np.ndarray
-_new = object.__new__
-_next_number = count(1).__next__
-
-
-class Modes(threading.local):
-    """What holds for one thread: whether operations are recorded, and how array functions run quietly.
-
-    `quiet` runs a function in a context where floating point never warns: as in PyTorch, infinities and NaN are
-    results, not events. One context made once costs a tenth of an `np.errstate` block per call.
-    """
-
-    def __init__(self) -> None:
-        self.recording = True
-        context = contextvars.copy_context()
-        context.run(np.seterr, all="ignore")
-        self.quiet: Callable[..., Any] = context.run
-
-
-modes = Modes()
-
-
-class Recorded:
-    """What the graph knows of a tensor; `Tensor` adds everything that users see."""
-
-    __slots__ = ("__weakref__", "_array", "_changes", "_grad", "_node", "_view")
-
-    _array: Any  # the values, a NumPy or CuPy array
-    _node: Node | None  # where it came from; None: no gradient is required
-    _changes: (
-        Changes | None
-    )  # the changes of its memory, shared by all views of it; None: never changed nor viewed
-    _view: tuple[Tensor, Op, tuple[Any, ...]] | None  # for a view: the tensor it shows, and how
-    _grad: Tensor | None
-
-
-_result_class: type[Any] = Recorded
-
-
-def set_result_class(cls: type[Any]) -> None:
-    """Name the class of results: the operators are defined before the class whose methods they are."""
-    global _result_class
-    _result_class = cls
-
-
-def wrap(array: Any) -> Tensor:
-    """Return a tensor over `array` that records nothing yet."""
-    tensor: Tensor = _new(_result_class)
-    tensor._array = array if type(array) is _ndarray else as_array(array)
-    tensor._node = None
-    tensor._changes = None
-    tensor._view = None
-    tensor._grad = None
-    return tensor
-
-
-class Changes:
-    """When a piece of memory was last changed in place, in numbers of the global counter."""
-
-    __slots__ = ("last", "last_recorded")
-
-    def __init__(self) -> None:
-        self.last = 0
-        self.last_recorded = 0
-
-
-# The latest in-place change anywhere, and the latest recorded one: older than a node means nothing to check.
-_last_change = 0
-_last_recorded_change = 0
-
-
-def mark_changed(tensor: Recorded, recorded: bool = False) -> None:
-    """Note that the memory of `tensor` was just changed in place."""
-    global _last_change, _last_recorded_change
-    changes = tensor._changes
-    if changes is None:
-        changes = tensor._changes = Changes()
-    changes.last = _last_change = _next_number()
-    if recorded:
-        changes.last_recorded = _last_recorded_change = changes.last
-
-
-class Op:
-    """An operation's name and one vector-Jacobian product per differentiable argument.
-
-    Parameters
-    ----------
-    name : str
-        What error messages and graph drawings call it.
-    *vjps : callable
-        ``vjp(g, out, *inputs, *parameters)`` returns the gradient of one argument, given the gradient `g` of the
-        output. A parameter whose name begins with an underscore is not used, and what no needed product uses is
-        not kept alive; it is passed as None.
-    joint : bool
-        One product that returns the gradients of all (any number of) inputs as a sequence.
-    view : bool
-        The output shares its input's memory.
-    custom : callable, optional
-        In place of products, for a user's `Function`: ``custom(node, gradients_of_outputs, create_graph,
-        retain_graph)``.
-    owns_gradients : bool
-        Whether every array that `custom` returns is new and held by nobody else.
-    add_into : callable, optional
-        ``add_into(total, g, out, *inputs, *parameters)`` adds the product of the only argument to the array `total`
-        in place, for products that are mostly zeros.
-    """
-
-    __slots__ = ("_kept", "add_into", "custom", "joint", "name", "owns_gradients", "uses", "view", "vjps")
-
-    def __init__(
-        self,
-        name: str,
-        *vjps: Callable[..., Any],
-        joint: bool = False,
-        view: bool = False,
-        custom: Callable[[Node, Any, bool, bool], Sequence[Any]] | None = None,
-        owns_gradients: bool = False,
-        add_into: Callable[..., None] | None = None,
-    ) -> None:
-        self.name = name
-        self.add_into = add_into
-        self.vjps = vjps
-        self.joint = joint
-        self.view = view
-        self.custom = custom
-        self.owns_gradients = owns_gradients
-        self.uses = [
-            [not n.startswith("_") for n in vjp.__code__.co_varnames[1 : vjp.__code__.co_argcount]]
-            for vjp in vjps
-        ]
-        self._kept: dict[tuple[bool, ...], tuple[bool, ...]] = {}
-
-    def kept(self, needs: tuple[bool, ...]) -> tuple[bool, ...]:
-        """Whether the output, and each input, is used by the products that `needs` asks for."""
-        kept = self._kept.get(needs)
-        if kept is None:
-            used = self.uses if self.joint else [u for u, need in zip(self.uses, needs, strict=True) if need]
-            kept = tuple(any(u[i] for u in used) for i in range(1 + (0 if self.joint else len(needs))))
-            self._kept[needs] = kept
-        return kept
-
-    def __repr__(self) -> str:
-        return f"<op {self.name}>"
-
-
-class Node:
-    """One recorded operation, as `Tensor.grad_fn` shows it.
-
-    Attributes
-    ----------
-    op : Op
-    parents : tuple of Node or None
-        Where each input came from; None where no gradient is required.
-    saved : tuple or None
-        The output's array or None, the inputs (tensors) or None, and the operation's parameters; None once freed.
-    shapes : tuple of tuple or None
-        The inputs' shapes, where broadcasting made the output's another.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> x = rt.ones(2, requires_grad=True)
-    >>> y = (x * x).sum()
-    >>> y.grad_fn, y.grad_fn.parents
-    (<sum backward>, (<mul backward>,))
-    """
-
-    __slots__ = ("changes", "holder", "hooks", "number", "op", "parents", "saved", "shapes")
-
-    holder: weakref.ref[Tensor] | None
-
-    def __init__(self, op: Op, parents: tuple[Node | None, ...], saved: tuple[Any, ...] | None) -> None:
-        self.op = op
-        self.parents = parents
-        self.saved = saved
-        self.shapes: tuple[tuple[int, ...], ...] | None = None
-        self.changes: Changes | None = None
-        self.hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = None
-        self.holder = None
-        self.number = _next_number()
-
-    @property
-    def name(self) -> str:
-        """The operation's name."""
-        return self.op.name
-
-    def __repr__(self) -> str:
-        return f"<{self.name} backward>"
-
-
-_ONE = (True,)
-_ACCUMULATE = Op("leaf")
-_OUTPUT = Op("output")
-
-
-def output_node(function: Node, index: int, count: int) -> Node:
-    """Return the node of output `index` of a function with `count` outputs: its gradients wait for each other there."""
-    return Node(_OUTPUT, (function,), (index, count))
-
-
-def leaf_node(tensor: Tensor) -> Node:
-    """Return the node of a tensor that the user declared to require gradients."""
-    node = Node(_ACCUMULATE, (), ())
-    node.holder = weakref.ref(tensor)
-    return node
-
-
-def is_leaf_node(node: Node) -> bool:
-    """Whether a node stands for a leaf, whose gradient ends in its ``.grad``."""
-    return node.op is _ACCUMULATE
-
-
-# --------------------------------------------------------------------------------------------------- recording
-
-
-def record(op: Op, array: Any, inputs: tuple[Tensor, ...], *parameters: Any) -> Tensor:
-    """Wrap the result of an operation, with the node that differentiates it where an input requires gradients.
-
-    Broadcasting inputs are recognised by their shapes if `op` is no view and has one product per input: their
-    gradients are summed back to their own shapes by the walk.
-    """
-    result = wrap(array)
-    for tensor in inputs:
-        if tensor._node is not None:
-            if modes.recording:
-                attach(result, op, inputs, parameters)
-            break
-    return result
-
-
-def attach(result: Tensor, op: Op, inputs: tuple[Tensor, ...], parameters: tuple[Any, ...]) -> None:
-    """Give `result` a new node."""
-    array = result._array
-    parents: tuple[Node | None, ...]
-    kept: tuple[Tensor | None, ...] = ()
-    if op.joint:
-        parents = tuple([t._node for t in inputs])
-        keep_output = op.kept(_ONE)[0]
-    elif len(inputs) == 1:
-        (x,) = inputs
-        parents = (x._node,)
-        keep_output, keep_x = op.kept(_ONE)
-        kept = (x if keep_x else None,)
-    else:
-        parents = tuple([t._node for t in inputs])
-        keep_output, *keep_inputs = op.kept(tuple([p is not None for p in parents]))
-        kept = tuple([t if keep else None for t, keep in zip(inputs, keep_inputs, strict=True)])
-    result._node = node = Node(op, parents, (array if keep_output else None, *kept, *parameters))
-    if keep_output:
-        node.changes = result._changes = result._changes or Changes()
-
-
-def record_broadcast(op: Op, array: Any, inputs: tuple[Tensor, ...], *parameters: Any) -> Tensor:
-    """As `record`, for an operation whose inputs were broadcast to the output's shape."""
-    result = record(op, array, inputs, *parameters)
-    node = result._node
-    if node is not None:
-        shape = result._array.shape
-        shapes = tuple([t._array.shape for t in inputs])
-        if any(s != shape for s in shapes):
-            node.shapes = shapes
-    return result
-
-
-def record_view(op: Op, array: Any, source: Tensor, *parameters: Any) -> Tensor:
-    """As `record`, for a result that shows the memory of `source`.
-
-    The first parameter is the function that shows it, ``show(x)`` for an array or tensor `x` like `source`.
-    """
-    result = wrap(array)
-    changes = source._changes
-    if changes is None:
-        changes = source._changes = Changes()
-    result._changes = changes
-    if modes.recording:
-        result._view = (source, op, parameters)
-        parent = source._node
-        if parent is not None:
-            result._node = node = Node(op, (parent,), (None, None, *parameters))
-            node.changes = changes
-    return result
-
-
-# ------------------------------------------------------------------------------------------------------- modes
-
-
-class _Recording:
-    """Switch recording on or off in a ``with`` block or a decorated function."""
-
-    _to: ClassVar[bool]
-
-    def __init__(self) -> None:
-        self._before: list[bool] = []
-
-    def __enter__(self) -> Self:
-        self._before.append(modes.recording)
-        modes.recording = self._to
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        modes.recording = self._before.pop()
-
-    def __call__(self, function: _F) -> _F:
-        import functools
-        import inspect
-
-        if inspect.isgeneratorfunction(function):
-            raise TypeError(
-                f"{type(self).__name__} cannot decorate a generator: it would leak into the caller between items; "
-                f"use `with {type(self).__name__}():` around the work inside {function.__name__}"
-            )
-
-        @functools.wraps(function)
-        def inner(*args: Any, **kwargs: Any) -> Any:
-            with type(self)():
-                return function(*args, **kwargs)
-
-        return inner  # type: ignore[return-value]
-
-
-class no_grad(_Recording):  # noqa: N801 - torch's name
-    """Record nothing: results do not require gradients, and cost neither time nor memory for them.
-
-    Works as a context manager and as a decorator. The mode belongs to the thread.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> w = rt.ones(2, requires_grad=True)
-    >>> with rt.no_grad():
-    ...     (w * 2).requires_grad
-    False
-    """
-
-    _to = False
-
-
-class enable_grad(_Recording):  # noqa: N801 - torch's name
-    """Record again inside a `no_grad` block.
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> w = rt.ones(2, requires_grad=True)
-    >>> with rt.no_grad(), rt.enable_grad():
-    ...     (w * 2).requires_grad
-    True
-    """
-
-    _to = True
-
-
-class set_grad_enabled(_Recording):  # noqa: N801 - torch's name
-    """Record or not, as a value says: at once when called, and undone where a ``with`` block ends.
-
-    Parameters
-    ----------
-    mode : bool
-
-    Examples
-    --------
-    >>> from rondeau import tensor as rt
-    >>> with rt.set_grad_enabled(False):
-    ...     rt.is_grad_enabled()
-    False
-    """
-
-    def __init__(self, mode: bool) -> None:
-        super().__init__()
-        self._mode = mode
-        self._before.append(modes.recording)
-        modes.recording = mode
-
-    def __enter__(self) -> Self:
-        modes.recording = self._mode
-        return self
-
-    def __call__(self, function: _F) -> _F:
-        modes.recording = self._before.pop()
-        return (enable_grad if self._mode else no_grad)()(function)
-
-
-def is_grad_enabled() -> bool:
-    """Whether operations of this thread are recorded.
-
-    Examples
-    --------
-    >>> is_grad_enabled()
-    True
-    """
-    return modes.recording
-
-
-# --------------------------------------------------------------------------------------------------- the walk
 
 
 def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
@@ -504,9 +93,9 @@ def _propagate(
         elif node.holder is not None and captured is None:
             _accumulate(node.holder(), g, node in own, create_graph)
         op = node.op
-        if op is _ACCUMULATE:
+        if op is LEAF:
             continue
-        if op is _OUTPUT:
+        if op is OUTPUT:
             function, (index, outputs) = node.parents[0], node.saved  # type: ignore[misc]
             assert function is not None
             if needed is not None and function not in needed:
@@ -524,7 +113,7 @@ def _propagate(
                 f"backward runs a second time through the graph that a first backward freed (at '{node.name}'). "
                 "Call the first one with retain_graph=True, or compute the result again"
             )
-        if _last_change > node.number:
+        if latest.last > node.number:
             _check_unchanged(node)
         parents = node.parents
         if op.custom is not None:
@@ -542,7 +131,7 @@ def _propagate(
         for i, parent in enumerate(parents):
             if parent is None or (needed is not None and parent not in needed):
                 continue
-            if _last_recorded_change > parent.number and parent.op.view:
+            if latest.last_recorded > parent.number and parent.op.view:
                 _check_fresh_view(node, parent)
             if op.add_into is not None and parent in own:
                 op.add_into(pending[parent], g, *arguments)

@@ -1,4 +1,4 @@
-"""Drawing the recorded graph."""
+"""`draw_graph`: the recorded graph as Graphviz source."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from rondeau.tensor._autograd import Node, is_leaf_node
+from rondeau.tensor._graph import Node, is_leaf_node
 from rondeau.tensor._tensor import Tensor
 
 __all__ = ["draw_graph"]

@@ -1,0 +1,216 @@
+"""Parts that an index names along one dimension, and adding to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rondeau.tensor._arguments import array_of
+from rondeau.tensor._ops._dims import normalize_dim
+from rondeau.tensor._ops._operands import as_tensor
+from rondeau.tensor._ops.arithmetic import add
+from rondeau.tensor._ops.indexing import getitem, scatter
+
+if TYPE_CHECKING:
+    from rondeau.tensor._tensor import Tensor
+
+_largest: Any = np.maximum.reduce
+
+
+def _index_array(name: str, index: Any, size: int) -> Any:
+    array = as_tensor(index)._array.copy()  # backward reads it: the caller may change his array before
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} needs integers as index, got {array.dtype}")
+    # Seen without a sign, a negative index is larger than any size.
+    unsigned = array if array.dtype.kind == "u" else array.view(f"u{array.itemsize}")
+    if array.size and _largest(unsigned, None) >= size:
+        wrong = array[(array < 0) | (array >= size)].flat[0]
+        raise IndexError(f"{name}: index {wrong} is out of range for a dimension of size {size}")
+    return array
+
+
+def index_select(x: Tensor, dim: int, index: Any) -> Tensor:
+    """Return the slices of `x` along a dimension that `index` names.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int
+    index : Tensor, ndarray or sequence of int
+        Shape (n,); may repeat, then gradients add up.
+
+    Returns
+    -------
+    Tensor
+        `n` along `dim`.
+
+    Raises
+    ------
+    IndexError
+        Out of range.
+    TypeError
+        If the index is not of integers.
+    ValueError
+        If it has more than one dimension.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.index_select(rt.tensor([[1, 2], [3, 4]]), 1, rt.tensor([1, 1])).tolist()
+    [[2, 2], [4, 4]]
+    """
+    axis = normalize_dim(dim, array_of(x).ndim)
+    found = _index_array("index_select", index, x._array.shape[axis] if x._array.ndim else 1)
+    if found.ndim > 1:
+        raise ValueError(f"index_select needs an index of one dimension, got shape {found.shape}")
+    if x._array.ndim == 0:
+        return x.reshape(1)[found.reshape(1)].reshape(())
+    found = found.reshape(-1)
+    return getitem(x, found) if axis == 0 else getitem(x, (slice(None),) * axis + (found,))
+
+
+def _grid(index: Any, axis: int) -> tuple[Any, ...]:
+    """Return the index that reads one element for each entry of `index`, at its own place but for `axis`."""
+    places = list(np.ogrid[tuple(slice(n) for n in index.shape)])
+    places[axis] = index
+    return tuple(places)
+
+
+def gather(x: Tensor, dim: int, index: Any) -> Tensor:
+    """Return the elements of `x` that `index` names along a dimension, e.g. ``x[index[i, j], j]`` for dim 0.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int
+    index : Tensor or ndarray of int
+        As many dimensions as `x`, none but `dim` larger.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `index`.
+
+    Raises
+    ------
+    IndexError
+        Out of range.
+    TypeError
+        If the index is not of integers.
+    ValueError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.gather(rt.tensor([[1.0, 2.0], [3.0, 4.0]]), 1, rt.tensor([[1], [0]])).tolist()
+    [[2.0], [3.0]]
+    """
+    shape = array_of(x).shape
+    axis = normalize_dim(dim, len(shape))
+    found = _index_array("gather", index, shape[axis] if shape else 1)
+    _check_along("gather", found.shape, shape, axis)
+    if not shape:
+        return x.clone()
+    return getitem(x, _grid(found, axis))
+
+
+def _check_along(name: str, index: tuple[int, ...], shape: tuple[int, ...], axis: int) -> None:
+    if len(index) != len(shape) or any(
+        n > m for i, (n, m) in enumerate(zip(index, shape, strict=True)) if i != axis
+    ):
+        raise ValueError(
+            f"{name}: an index of shape {index} does not fit a tensor of shape {shape}: it needs as many dimensions, "
+            f"none larger but dim {axis}"
+        )
+
+
+def scatter_add(x: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
+    """Return `x` with elements of `src` added where `index` names along a dimension: what differentiates `gather`.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int
+    index : Tensor or ndarray of int
+        As many dimensions as `x` and `src`.
+    src : Tensor
+        Of the type of `x`, at least as large as `index`.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `x`.
+
+    Raises
+    ------
+    IndexError, TypeError, ValueError
+        As for `gather`.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.scatter_add(rt.zeros(3), 0, rt.tensor([0, 0, 2]), rt.ones(3)).tolist()
+    [2.0, 0.0, 1.0]
+    """
+    shape = array_of(x).shape
+    axis = normalize_dim(dim, len(shape))
+    found = _index_array("scatter_add", index, shape[axis] if shape else 1)
+    _check_along("scatter_add", found.shape, shape, axis)
+    _check_along("scatter_add", found.shape, array_of(src, "src").shape, -1)
+    part = getitem(src, tuple(slice(n) for n in found.shape))
+    return add(x, part if not shape else scatter(part, _grid(found, axis), shape))
+
+
+def index_add(x: Tensor, dim: int, index: Any, source: Tensor) -> Tensor:
+    """Return `x` with the slices of `source` added at the places `index` along a dimension.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int
+    index : Tensor, ndarray or sequence of int
+        Shape (n,); may repeat.
+    source : Tensor
+        Like `x`, with size n along `dim`.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `x`.
+
+    Raises
+    ------
+    IndexError
+        Out of range.
+    TypeError
+        If the index is not of integers.
+    ValueError
+        If the index has not one dimension, or `source` another shape than said.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.index_add(rt.zeros(2, 1), 0, rt.tensor([1, 1]), rt.ones(2, 1)).tolist()
+    [[0.0], [2.0]]
+    """
+    shape = array_of(x).shape
+    axis = normalize_dim(dim, len(shape))
+    found = _index_array("index_add", index, shape[axis] if shape else 1)
+    wanted = (*shape[:axis], found.size, *shape[axis + 1 :])
+    came = array_of(source, "source").shape
+    if not shape or found.ndim != 1 or came != wanted:
+        raise ValueError(
+            f"index_add: with a tensor of shape {shape} and an index of shape {found.shape} along dimension {axis} the "
+            f"source should have shape {wanted}, and all three one dimension or more; got {came}"
+        )
+    where = found if axis == 0 else (*(slice(None),) * axis, found)
+    return add(x, scatter(source, where, shape))
+
+
+def scatter_into_zeros(g: Any, index: Any, shape: tuple[int, ...], axis: int) -> Any:
+    """Zeros of `shape` with `g` at one place along `axis` each; for an array or a tensor."""
+    if not shape:
+        return g
+    return scatter(g, _grid(index, axis), shape)

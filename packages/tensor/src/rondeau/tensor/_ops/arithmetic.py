@@ -1,0 +1,211 @@
+"""Arithmetic of one and of two operands.
+
+Every definition is the array function under a decorator that carries its vector-Jacobian products
+(``vjp(g, out, *inputs)``, see `rondeau.tensor._graph.Op`) and completes its docstring.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rondeau.tensor._arguments import array_of
+from rondeau.tensor._modes import modes
+from rondeau.tensor._ops._operators import COMMON, binary, discrete_binary, float_unary, unary
+
+if TYPE_CHECKING:
+    from rondeau.tensor._tensor import Tensor
+
+
+@binary(lambda g, _out, _a, _b: g, lambda g, _out, _a, _b: g)
+def add(a: Any, b: Any) -> Any:
+    """Return a + b, elementwise with broadcasting.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.add(rt.tensor([1.0, 2.0]), 10).tolist()
+    [11.0, 12.0]
+    """
+    return np.add(a, b)
+
+
+@binary(lambda g, _out, _a, _b: g, lambda g, _out, _a, _b: -g)
+def sub(a: Any, b: Any) -> Any:
+    """Return a - b, elementwise with broadcasting.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.sub(1, rt.tensor([1.0, 2.0])).tolist()
+    [0.0, -1.0]
+    """
+    return np.subtract(a, b)
+
+
+@binary(lambda g, _out, _a, b: g * b, lambda g, _out, a, _b: g * a)
+def mul(a: Any, b: Any) -> Any:
+    """Return a * b, elementwise with broadcasting.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.mul(rt.tensor([1.0, 2.0]), rt.tensor([[3.0], [4.0]])).tolist()
+    [[3.0, 6.0], [4.0, 8.0]]
+    """
+    return np.multiply(a, b)
+
+
+@binary(lambda g, _out, _a, b: g / b, lambda g, _out, a, b: -g * a / (b * b), fractional=True)
+def div(a: Any, b: Any) -> Any:
+    """Return a / b, elementwise with broadcasting; integers give float32.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.div(rt.tensor([1, 2]), 4).tolist()
+    [0.25, 0.5]
+    """
+    return np.true_divide(a, b)
+
+
+def _power_to_base(g: Any, _out: Any, a: Any, b: Any) -> Any:
+    # 0 * 0**-1 would be NaN where the exponent is 0: the derivative of a constant is 0.
+    if isinstance(b, (int, float)):
+        return g * 0 if b == 0 else g if b == 1 else g * (b * a ** (b - 1))
+    return np.where(np.equal(b, 0), 0.0, g * (b * a ** (b - 1)))
+
+
+def _power_to_exponent(g: Any, out: Any, a: Any, b: Any) -> Any:
+    # 0**b is 0 for every b > 0, so its derivative is 0 and not 0 * log 0.
+    # As a Python float for a number, which does not widen float32.
+    logarithm = float(np.log(a)) if isinstance(a, (int, float)) else np.log(a)
+    return np.where(np.logical_and(np.equal(a, 0), np.greater_equal(b, 0)), 0.0, g * (out * logarithm))
+
+
+@binary(_power_to_base, _power_to_exponent)
+def pow(a: Any, b: Any) -> Any:
+    """Return a to the power b, elementwise with broadcasting.
+
+    Raises
+    ------
+    RuntimeError
+        For integers to a negative power, whose result is not an integer.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.pow(rt.tensor([1.0, 2.0, 3.0]), 2).tolist()
+    [1.0, 4.0, 9.0]
+    """
+    if b is not None and type(b) is not np.ndarray:
+        if b == 2:
+            return np.multiply(a, a)
+        if b == 0.5:
+            return np.sqrt(a)
+    try:
+        return np.power(a, b)
+    except ValueError as error:
+        raise RuntimeError(
+            "integers to a negative power are no integers: convert the base with .float()"
+        ) from error
+
+
+@binary(lambda g, _out, _a, _b: g, lambda g, _out, a, b: -g * np.floor(a / b))
+def remainder(a: Any, b: Any) -> Any:
+    """Return the remainder of a / b with the sign of b, as Python's ``%``.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.remainder(rt.tensor([5, -5]), 3).tolist()
+    [2, 1]
+    """
+    return np.remainder(a, b)
+
+
+@discrete_binary(COMMON)
+def floor_divide(a: Any, b: Any) -> Any:
+    """Return a / b rounded down, as Python's ``//``; no gradient flows through it.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.floor_divide(rt.tensor([5, -5]), 3).tolist()
+    [1, -2]
+    """
+    return np.floor_divide(a, b)
+
+
+@unary(lambda g, _out, _x: -g)
+def neg(x: Any) -> Any:
+    """Return -x, of numbers: booleans have no negative.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.neg(rt.tensor([1, -2])).tolist()
+    [-1, 2]
+    """
+    return np.negative(x)
+
+
+def positive(x: Tensor) -> Tensor:
+    """Return `x` itself: what ``+x`` means.
+
+    Parameters
+    ----------
+    x : Tensor
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.positive(rt.tensor(1.0)).item()
+    1.0
+    """
+    array_of(x)
+    return x
+
+
+@unary(lambda g, _out, x: g * np.sign(x))
+def abs(x: Any) -> Any:
+    """Return the absolute value; its derivative at 0 is 0.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.abs(rt.tensor([-1.5, 2.0])).tolist()
+    [1.5, 2.0]
+    """
+    return np.abs(x)
+
+
+@unary(lambda g, _out, x: g * (2 * x))
+def square(x: Any) -> Any:
+    """Return x * x.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.square(rt.tensor([3, 4])).tolist()
+    [9, 16]
+    """
+    return modes.quiet(np.multiply, x, x)
+
+
+@float_unary(lambda g, out, _x: -g * out * out)
+def reciprocal(x: Any) -> Any:
+    """Return 1 / x.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.reciprocal(rt.tensor([4.0])).tolist()
+    [0.25]
+    """
+    return np.reciprocal(x)

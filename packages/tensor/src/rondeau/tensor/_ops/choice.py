@@ -1,0 +1,189 @@
+"""Choice between values, element by element; where they are equal the derivative is PyTorch's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rondeau.tensor._arguments import array_of, number, plain_array
+from rondeau.tensor._graph import Op, Recorded, record, record_broadcast, wrap
+from rondeau.tensor._ops._operands import as_tensor, cast, pair
+from rondeau.tensor._ops._operators import binary
+from rondeau.tensor._ops.comparison import greater, less
+
+if TYPE_CHECKING:
+    from rondeau.tensor._tensor import Tensor
+
+
+def _to_chosen(g: Any, chosen: Any, tied: Any) -> Any:
+    """Return the gradient of an operand: all of it where it was chosen, half where both are equal."""
+    return np.where(chosen, g, np.where(tied, g / 2, 0.0))
+
+
+@binary(
+    lambda g, _out, a, b: _to_chosen(g, np.greater(a, b), np.equal(a, b)),
+    lambda g, _out, a, b: _to_chosen(g, np.less(a, b), np.equal(a, b)),
+)
+def maximum(a: Any, b: Any) -> Any:
+    """Return the larger of a and b, elementwise; equal operands share the gradient, NaN wins.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.maximum(rt.tensor([1.0, 5.0]), 3).tolist()
+    [3.0, 5.0]
+    """
+    return np.maximum(a, b)
+
+
+@binary(
+    lambda g, _out, a, b: _to_chosen(g, np.less(a, b), np.equal(a, b)),
+    lambda g, _out, a, b: _to_chosen(g, np.greater(a, b), np.equal(a, b)),
+)
+def minimum(a: Any, b: Any) -> Any:
+    """Return the smaller of a and b, elementwise; equal operands share the gradient, NaN wins.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.minimum(rt.tensor([1.0, 5.0]), 3).tolist()
+    [1.0, 3.0]
+    """
+    return np.minimum(a, b)
+
+
+def _inside(x: Any, low: Any, high: Any) -> Any:
+    inside = np.True_
+    if low is not None:
+        inside = np.greater_equal(x, low)
+    if high is not None:
+        inside = np.logical_and(inside, np.less_equal(x, high))
+    return inside
+
+
+_CLAMP = Op("clamp", lambda g, _out, x, low, high: np.where(_inside(x, low, high), g, 0.0))
+
+
+def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """Return x limited to [min, max]; at the limits themselves the gradient passes.
+
+    Parameters
+    ----------
+    x : Tensor
+    min, max : number or Tensor, optional
+        At least one; tensors are broadcast. Where min > max the result is max.
+
+    Returns
+    -------
+    Tensor
+        Of the shape and type of `x` (for tensor limits of the broadcast shape and common type).
+
+    Raises
+    ------
+    ValueError
+        Without any limit.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.clamp(rt.tensor([-2.0, 0.5, 2.0]), -1, 1).tolist()
+    [-1.0, 0.5, 1.0]
+    """
+    if min is None and max is None:
+        raise ValueError("clamp needs min, max or both")
+    if isinstance(min, (Recorded, np.ndarray)) or isinstance(max, (Recorded, np.ndarray)):
+        bounded = x if min is None else where(less(x, min), min, x)
+        return bounded if max is None else where(greater(bounded, max), max, bounded)
+    min = None if min is None else number(min, "a limit of clamp")
+    max = None if max is None else number(max, "a limit of clamp")
+    if array_of(x).dtype.kind != "f":
+        for limit in (min, max):
+            if limit is not None:
+                x = pair(x, limit)[0]
+    a = x._array
+    if min is not None:
+        a = np.maximum(a, a.dtype.type(min))
+    if max is not None:
+        a = np.minimum(a, a.dtype.type(max))
+    return record(_CLAMP, a, (x,), min, max)
+
+
+_WHERE = Op(
+    "where",
+    lambda g, _out, _a, _b, condition: np.where(condition, g, 0.0),
+    lambda g, _out, _a, _b, condition: np.where(condition, 0.0, g),
+)
+
+
+def where(condition: Any, a: Any, b: Any) -> Tensor:
+    """Return a where the condition holds, else b, elementwise with broadcasting.
+
+    Parameters
+    ----------
+    condition : Tensor or ndarray of bool
+    a, b : Tensor, ndarray or number
+
+    Returns
+    -------
+    Tensor
+        Of the broadcast shape and the common type of a and b.
+
+    Raises
+    ------
+    TypeError
+        If the condition is not boolean.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> x = rt.tensor([-1.0, 2.0])
+    >>> rt.where(x > 0, x, 0).tolist()
+    [0.0, 2.0]
+    """
+    mask = condition._array if isinstance(condition, Recorded) else plain_array(condition)
+    if mask.dtype.kind != "b":
+        raise TypeError(
+            f"where needs a boolean condition, got {mask.dtype}: compare first, e.g. condition != 0"
+        )
+    if not (isinstance(a, Recorded) and isinstance(b, Recorded) and a._array.dtype is b._array.dtype):
+        a, b = pair(a, b)
+    if not isinstance(a, Recorded):
+        a = wrap(np.asarray(a, b._array.dtype))
+    if not isinstance(b, Recorded):
+        b = wrap(np.asarray(b, a._array.dtype))
+    return record_broadcast(_WHERE, np.where(mask, a._array, b._array), (a, b), mask)
+
+
+def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
+    """Return `x` with `value` where the mask holds.
+
+    Parameters
+    ----------
+    x : Tensor
+    mask : Tensor or ndarray of bool
+        Broadcast to the shape of `x`.
+    value : number or Tensor of zero dimensions
+
+    Returns
+    -------
+    Tensor
+        Of the broadcast shape and the type of `x`.
+
+    Raises
+    ------
+    TypeError
+        If the mask is not boolean.
+    ValueError
+        If `value` has dimensions.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.masked_fill(rt.tensor([1.0, 2.0]), rt.tensor([True, False]), float("-inf")).tolist()
+    [-inf, 2.0]
+    """
+    given = as_tensor(value)
+    if given._array.ndim:
+        raise ValueError("masked_fill needs a number or a tensor of zero dimensions; for more use where()")
+    return where(mask, cast(given, array_of(x).dtype), x)

@@ -1,0 +1,277 @@
+"""The largest and the smallest values, and where they stand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from rondeau.tensor._arguments import array_of
+from rondeau.tensor._graph import Op, Recorded, record, unwrap, wrap
+from rondeau.tensor._modes import modes
+from rondeau.tensor._ops._dims import Dims, axes_of, kept, normalize_dim
+from rondeau.tensor._ops.along_dim import scatter_into_zeros
+from rondeau.tensor._ops.choice import maximum, minimum
+
+if TYPE_CHECKING:
+    from rondeau.tensor._tensor import Tensor
+
+_maximum: Any = np.maximum.reduce
+_minimum: Any = np.minimum.reduce
+
+
+class ValuesIndices(NamedTuple):
+    """Extreme values along a dimension, and where they stand (int64)."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def _check_nonempty(name: str, array: Any, axes: tuple[int, ...]) -> None:
+    if array.size == 0 and 0 in [array.shape[i] for i in axes]:
+        raise IndexError(f"{name} of nothing: a reduced dimension of shape {array.shape} has size 0")
+
+
+# ---------------------------------------------------------------------------------------------------- values
+
+
+def _share_ties(g: Any, out: Any, x: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
+    values, extreme = unwrap(x), kept(unwrap(out), axes, keepdim)
+    tied = np.equal(values, extreme) | (np.isnan(values) & np.isnan(extreme))
+    share = tied / np.sum(tied, axis=axes, keepdims=True)
+    return kept(g, axes, keepdim) * share.astype(x.dtype)
+
+
+_AMAX = Op("amax", _share_ties)
+_AMIN = Op("amin", _share_ties)
+
+
+def _extreme(x: Tensor, dim: Dims, keepdim: bool, op: Op, reduce: Any) -> Tensor:
+    array = array_of(x)
+    axes = axes_of(dim, array.ndim)
+    _check_nonempty(op.name, array, axes)
+    return record(op, modes.quiet(reduce, array, axis=axes, keepdims=keepdim), (x,), axes, keepdim)
+
+
+def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Return the largest value over dimensions; equal ones share the gradient.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int or sequence of int, optional
+        Default: all.
+    keepdim : bool
+        Leave the reduced dimensions, of size 1.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    IndexError
+        Over a dimension of size 0.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.amax(rt.tensor([[1.0, 2.0], [3.0, 0.0]]), dim=1).tolist()
+    [2.0, 3.0]
+    """
+    return _extreme(x, dim, keepdim, _AMAX, _maximum)
+
+
+def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Return the smallest value over dimensions; equal ones share the gradient.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int or sequence of int, optional
+        Default: all.
+    keepdim : bool
+        Leave the reduced dimensions, of size 1.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    IndexError
+        Over a dimension of size 0.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.amin(rt.tensor([[1.0, 2.0], [3.0, 0.0]]), dim=1).tolist()
+    [1.0, 0.0]
+    """
+    return _extreme(x, dim, keepdim, _AMIN, _minimum)
+
+
+# ---------------------------------------------------------------------------------------- values and indices
+
+_PICK = Op(
+    "max",
+    lambda g, _out, _x, index, shape, axis, keepdim: scatter_into_zeros(
+        g if keepdim or not shape else np.expand_dims(g, axis), index, shape, axis
+    ),
+)
+
+
+def _along(x: Tensor, dim: int, keepdim: bool, name: str, reduce: Any, argument: Any) -> ValuesIndices:
+    array = array_of(x)
+    axis = normalize_dim(dim, array.ndim)
+    if array.ndim == 0:
+        return ValuesIndices(
+            record(_PICK, array.copy(), (x,), np.zeros((), np.int64), (), 0, True),
+            wrap(np.zeros((), np.int64)),
+        )
+    _check_nonempty(name, array, (axis,))
+    values = modes.quiet(reduce, array, axis, keepdims=keepdim)
+    index = argument(array, axis)
+    index_kept = kept(index, (axis,), False)
+    result = record(_PICK, values, (x,), index_kept, array.shape, axis, keepdim)
+    return ValuesIndices(result, wrap(index_kept if keepdim else index))
+
+
+def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """Return the largest value of all, or along one dimension with its index.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int, optional
+        The dimension. A Tensor here means `maximum`.
+    keepdim : bool
+        Leave the dimension, of size 1.
+
+    Returns
+    -------
+    Tensor, or named tuple (values, indices) of Tensor
+        Without `dim` equal elements share the gradient; with it the first of them takes it all.
+
+    Raises
+    ------
+    IndexError
+        Over a dimension of size 0.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> values, indices = rt.max(rt.tensor([[1.0, 2.0], [3.0, 0.0]]), dim=1)
+    >>> values.tolist(), indices.tolist()
+    ([2.0, 3.0], [1, 0])
+    """
+    if dim is None:
+        return amax(x)
+    if isinstance(dim, Recorded):
+        return maximum(x, dim)  # type: ignore[arg-type]
+    return _along(x, dim, keepdim, "max", _maximum, np.ndarray.argmax)
+
+
+def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """Return the smallest value of all, or along one dimension with its index.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int, optional
+        The dimension. A Tensor here means `minimum`.
+    keepdim : bool
+        Leave the dimension, of size 1.
+
+    Returns
+    -------
+    Tensor, or named tuple (values, indices) of Tensor
+        Without `dim` equal elements share the gradient; with it the first of them takes it all.
+
+    Raises
+    ------
+    IndexError
+        Over a dimension of size 0.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.min(rt.tensor([4.0, 2.0, 3.0]), dim=0).indices.item()
+    1
+    """
+    if dim is None:
+        return amin(x)
+    if isinstance(dim, Recorded):
+        return minimum(x, dim)  # type: ignore[arg-type]
+    return _along(x, dim, keepdim, "min", _minimum, np.ndarray.argmin)
+
+
+# --------------------------------------------------------------------------------------------------- indices
+
+
+def _argument(name: str, function: Any, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
+    array = array_of(x)
+    if array.size == 0:
+        raise IndexError(f"{name} of an empty tensor of shape {array.shape}")
+    if array.ndim == 0:
+        return wrap(np.zeros((), np.int64))
+    axis = None if dim is None else normalize_dim(dim, array.ndim)
+    return wrap(function(array, axis=axis, keepdims=keepdim))
+
+
+def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Return the index of the largest value: of the flattened tensor, or along a dimension.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int, optional
+    keepdim : bool
+        Leave the dimension, of size 1.
+
+    Returns
+    -------
+    Tensor
+        int64; the first of equals.
+
+    Raises
+    ------
+    IndexError
+        Of an empty tensor.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.argmax(rt.tensor([[1.0, 5.0], [7.0, 0.0]]), dim=1).tolist()
+    [1, 0]
+    """
+    return _argument("argmax", np.argmax, x, dim, keepdim)
+
+
+def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Return the index of the smallest value: of the flattened tensor, or along a dimension.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int, optional
+    keepdim : bool
+        Leave the dimension, of size 1.
+
+    Returns
+    -------
+    Tensor
+        int64; the first of equals.
+
+    Raises
+    ------
+    IndexError
+        Of an empty tensor.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.argmin(rt.tensor([[1.0, 5.0], [7.0, 0.0]]), dim=1).tolist()
+    [0, 1]
+    """
+    return _argument("argmin", np.argmin, x, dim, keepdim)

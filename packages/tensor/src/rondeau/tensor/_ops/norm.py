@@ -1,0 +1,102 @@
+"""Norms over dimensions."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rondeau.tensor._arguments import array_of, number
+from rondeau.tensor._graph import Op, record, unwrap
+from rondeau.tensor._modes import modes
+from rondeau.tensor._ops._dims import Dims, axes_of, kept
+
+if TYPE_CHECKING:
+    from rondeau.tensor._tensor import Tensor
+
+_total: Any = np.add.reduce
+_maximum: Any = np.maximum.reduce
+_minimum: Any = np.minimum.reduce
+
+
+def _norm_derivative(g: Any, out: Any, x: Any, p: float, axes: tuple[int, ...], keepdim: bool) -> Any:
+    g, out = kept(g, axes, keepdim), kept(out, axes, keepdim)
+    if p == 2:
+        return np.where(np.equal(unwrap(out), 0), 0.0, x * (g / _nonzero(out)))
+    if p == 1:
+        return g * np.sign(x)
+    if p == 0:
+        return np.zeros_like(unwrap(x)) * g
+    if math.isinf(p):
+        magnitude = np.abs(unwrap(x))
+        tied = np.equal(magnitude, unwrap(out))
+        share = (tied / np.sum(tied, axis=axes, keepdims=True)).astype(x.dtype)
+        return g * (np.sign(x) * share)
+    # The derivative at 0 is 0, as for every p > 1; for p < 1 it does not exist.
+    zero = np.equal(unwrap(x), 0)
+    inner = np.where(zero, 1.0, np.abs(x)) ** (p - 1) * np.sign(x)
+    return np.where(np.equal(unwrap(out), 0), 0.0, inner * (g * _nonzero(out) ** (1 - p)))
+
+
+def _nonzero(x: Any) -> Any:
+    return np.where(np.equal(unwrap(x), 0), 1.0, x)
+
+
+_NORM = Op("norm", _norm_derivative)
+
+
+def norm(x: Tensor, p: float | str = 2.0, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Return (sum abs(x)^p)^(1/p) over dimensions; its derivative at 0 is 0.
+
+    Parameters
+    ----------
+    x : Tensor
+        Of a floating type.
+    p : float or "fro"
+        2 ("fro"), 1, inf (largest), -inf (smallest), 0 (number of nonzeros) or any other number.
+    dim : int or sequence of int, optional
+        Default: all.
+    keepdim : bool
+        Leave the reduced dimensions, of size 1.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    TypeError
+        For integers.
+    ValueError
+        For an unknown name in `p`.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.norm(rt.tensor([3.0, -4.0])).item(), rt.norm(rt.tensor([3.0, -4.0]), 1).item()
+    (5.0, 7.0)
+    """
+    if isinstance(p, str) and p != "fro":
+        raise ValueError(f"norm: p must be a number or 'fro', got {p!r}")
+    order = 2.0 if isinstance(p, str) else float(number(p, "p"))
+    array = array_of(x)
+    if array.dtype.kind != "f":
+        raise TypeError(f"norm of {array.dtype}: convert with .float() first")
+    axes = axes_of(dim, array.ndim)
+    return record(_NORM, modes.quiet(_norm, array, order, axes, keepdim), (x,), order, axes, keepdim)
+
+
+def _norm(array: Any, p: float, axes: tuple[int, ...], keepdim: bool) -> Any:
+    if p == 2:
+        return np.sqrt(_total(array * array, axis=axes, keepdims=keepdim))
+    magnitude = np.abs(array)
+    if p == 1:
+        return _total(magnitude, axis=axes, keepdims=keepdim)
+    if p == 0:
+        return _total((array != 0).astype(array.dtype), axis=axes, keepdims=keepdim)
+    if p == math.inf:
+        return _maximum(magnitude, axis=axes, keepdims=keepdim)
+    if p == -math.inf:
+        return _minimum(magnitude, axis=axes, keepdims=keepdim)
+    return _total(magnitude**p, axis=axes, keepdims=keepdim) ** (1 / p)

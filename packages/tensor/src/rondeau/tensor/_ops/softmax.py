@@ -1,0 +1,166 @@
+"""Softmax and its relatives: exponentials against the largest of their arguments, so that none overflows."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from rondeau.tensor._arguments import array_of
+from rondeau.tensor._dtypes import as_dtype
+from rondeau.tensor._graph import Op, record, unwrap
+from rondeau.tensor._modes import modes
+from rondeau.tensor._ops._dims import Dims, axes_of, kept, normalize_dim
+from rondeau.tensor._ops._operands import as_float, cast
+
+if TYPE_CHECKING:
+    from rondeau.tensor._tensor import Tensor
+
+_total: Any = np.add.reduce
+_maximum: Any = np.maximum.reduce
+
+
+def _as_given(x: Tensor, dtype: DTypeLike | None) -> Tensor:
+    """Return `x` in a floating type: the given one, or its own."""
+    if dtype is None:
+        return as_float(x)
+    found = as_dtype(dtype)
+    if found.kind != "f":
+        raise TypeError(f"softmax and log_softmax need a floating dtype, got {found}")
+    return cast(x, found)
+
+
+def _largest(array: Any, axis: Any) -> Any:
+    return (
+        _maximum(array, axis=axis, keepdims=True)
+        if array.size
+        else np.full(_reduced(array.shape, axis), -math.inf, array.dtype)
+    )
+
+
+def _reduced(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
+    """`shape` with the reduced dimensions of size one."""
+    axes = (axis,) if isinstance(axis, int) else range(len(shape)) if axis is None else axis
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+_SOFTMAX = Op("softmax", lambda g, out, _x, axis: out * (g - np.sum(g * out, axis=axis, keepdims=True)))
+
+
+def softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
+    """Return exp(x) / sum exp(x) along a dimension, the maximum subtracted first.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int
+        The dimension that sums to 1.
+    dtype : dtype_like, optional
+        Convert to this type first.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `x`; integers give float32.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.softmax(rt.tensor([1000.0, 1000.0]), dim=0).tolist()
+    [0.5, 0.5]
+    """
+    x = _as_given(x, dtype)
+    array = array_of(x)
+    axis = normalize_dim(dim, array.ndim) if array.ndim else None
+    return record(_SOFTMAX, modes.quiet(_softmax, array, axis), (x,), axis)
+
+
+def _softmax(array: Any, axis: Any) -> Any:
+    e = np.asarray(array - _largest(array, axis))
+    np.exp(e, out=e)
+    return np.divide(e, _total(e, axis=axis, keepdims=True), out=e)
+
+
+_LOG_SOFTMAX = Op(
+    "log_softmax", lambda g, out, _x, axis: g - np.exp(out) * np.sum(g, axis=axis, keepdims=True)
+)
+
+
+def log_softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
+    """Return log(softmax(x)) along a dimension, without overflow or a logarithm of 0.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int
+        The dimension along which probabilities sum to 1.
+    dtype : dtype_like, optional
+        Convert to this type first.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of `x`; integers give float32.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.log_softmax(rt.tensor([0.0, 1000.0]), dim=0).tolist()
+    [-1000.0, 0.0]
+    """
+    x = _as_given(x, dtype)
+    array = array_of(x)
+    axis = normalize_dim(dim, array.ndim) if array.ndim else None
+    return record(_LOG_SOFTMAX, modes.quiet(_log_softmax, array, axis), (x,), axis)
+
+
+def _log_softmax(array: Any, axis: Any) -> Any:
+    shifted = np.asarray(array - _largest(array, axis))
+    shifted -= np.log(_total(np.exp(shifted), axis=axis, keepdims=True))
+    return shifted
+
+
+_LOGSUMEXP = Op(
+    "logsumexp",
+    lambda g, out, x, axes, keepdim: kept(g, axes, keepdim) * np.exp(x - _finite(kept(out, axes, keepdim))),
+)
+
+
+def _finite(x: Any) -> Any:
+    """Infinities as 0, so that the derivative where all is -inf is 0 and not NaN."""
+    return np.where(np.isinf(unwrap(x)), 0.0, x)
+
+
+def logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
+    """Return log(sum(exp(x))) over dimensions, without overflow.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int or sequence of int
+    keepdim : bool
+        Leave the reduced dimensions, of size 1.
+
+    Returns
+    -------
+    Tensor
+        Integers give float32.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> round(rt.logsumexp(rt.tensor([1000.0, 1000.0]), dim=0).item(), 3)
+    1000.693
+    """
+    x = as_float(x)
+    axes = axes_of(dim, x._array.ndim)
+    return record(_LOGSUMEXP, modes.quiet(_logsumexp, x._array, axes, keepdim), (x,), axes, keepdim)
+
+
+def _logsumexp(array: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
+    largest = np.asarray(_largest(array, axes))
+    largest[np.isinf(largest)] = 0
+    total = np.log(_total(np.exp(array - largest), axis=axes, keepdims=True)) + largest
+    return total if keepdim or not axes else np.squeeze(total, axes)

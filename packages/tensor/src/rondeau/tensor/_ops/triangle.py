@@ -1,0 +1,70 @@
+"""Triangles of matrices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rondeau.tensor._arguments import array_of, integer
+from rondeau.tensor._graph import Op, record
+
+if TYPE_CHECKING:
+    from rondeau.tensor._tensor import Tensor
+
+
+_MASKED = Op("triangle", lambda g, _out, _x, mask: g * mask)
+
+
+def _triangle(x: Tensor, function: Any, diagonal: int) -> Tensor:
+    array = array_of(x)
+    if array.ndim < 2:
+        raise ValueError(f"a triangle needs at least 2 dimensions, got shape {array.shape}")
+    rows, columns = array.shape[-2:]
+    kept = min(max(integer(diagonal, "diagonal"), -rows), columns)  # all beyond are the same
+    mask = function(np.ones((rows, columns), np.bool_), kept)
+    return record(_MASKED, np.where(mask, array, array.dtype.type(0)), (x,), mask)
+
+
+def tril(x: Tensor, diagonal: int = 0) -> Tensor:
+    """Return the lower triangle of the last two dimensions, zeros above.
+
+    Parameters
+    ----------
+    x : Tensor
+    diagonal : int
+        The last diagonal that is kept; 0 is the main one.
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.tril(rt.ones(2, 2)).tolist()
+    [[1.0, 0.0], [1.0, 1.0]]
+    """
+    return _triangle(x, np.tril, diagonal)
+
+
+def triu(x: Tensor, diagonal: int = 0) -> Tensor:
+    """Return the upper triangle of the last two dimensions, zeros below.
+
+    Parameters
+    ----------
+    x : Tensor
+    diagonal : int
+        The first diagonal that is kept; 0 is the main one.
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.triu(rt.ones(2, 2)).tolist()
+    [[1.0, 1.0], [0.0, 1.0]]
+    """
+    return _triangle(x, np.triu, diagonal)
