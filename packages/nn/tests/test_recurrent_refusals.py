@@ -1,0 +1,306 @@
+"""What the recurrent layers refuse: the error, and its words."""
+
+import numpy as np
+import pytest
+
+from rondeau import nn
+from rondeau import tensor as rt
+from rondeau.nn.utils.rnn import PackedSequence
+
+
+def zeros(*shape, dtype="float32"):
+    return rt.zeros(*shape, dtype=dtype)
+
+
+@pytest.mark.parametrize("value", [None, 0.5, "leak", np.ones(2)])
+def test_hyperparameters_set_to_what_is_no_mapping(value):
+    layer = nn.GRU(4, 5)
+    layer.hyperparameters = value
+    for call in (lambda: layer(zeros(3, 2, 4)), layer.stepper):
+        with pytest.raises(TypeError, match="hyperparameters should be a mapping of names to numbers"):
+            call()
+
+
+@pytest.mark.parametrize("option", ["recurrent_dropout", "weight_dropout"])
+def test_what_acts_on_recurrent_matrices_needs_some(option):
+    with pytest.raises(
+        ValueError,
+        match=f"cell indrnn has no recurrent matrices, so {option} has nothing to act on; use zoneout",
+    ):
+        nn.Recurrent(nn.cells.indrnn, 3, 4, **{option: 0.9})
+    nn.Recurrent(nn.cells.indrnn, 3, 4, **{option: 0.0})
+
+
+def test_a_tensor_of_torch_is_called_so():
+    torch = pytest.importorskip("torch")
+    layer, x = nn.LSTM(3, 4), torch.zeros(5, 2, 3)
+    with pytest.raises(
+        TypeError, match=r"should be a Tensor or a PackedSequence, got torch\.Tensor: wrap it in rt\.tensor"
+    ):
+        layer(x)
+    with pytest.raises(
+        TypeError, match=r"hx should be a tuple of 2 Tensors \(h, c\), got \(torch\.Tensor, Tensor\)"
+    ):
+        layer(rt.tensor(x), (torch.zeros(1, 2, 4), zeros(1, 2, 4)))
+    with pytest.raises(TypeError, match=r"x_t should be a Tensor, an array or an id, got torch\.Tensor"):
+        layer.stepper()(x[0])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: nn.GRU(4, 5, proj_size=2),
+            ValueError,
+            "proj_size argument is only supported for LSTM, not RNN or GRU",
+        ),
+        (
+            lambda: nn.RNN(4, 5, proj_size=2),
+            ValueError,
+            "proj_size argument is only supported for LSTM, not RNN or GRU",
+        ),
+        (lambda: nn.LSTM(4, 5, proj_size=5), ValueError, "proj_size has to be smaller than hidden_size"),
+        (lambda: nn.LSTM(4, 5, proj_size=-1), ValueError, "proj_size should be a positive integer or zero"),
+        (
+            lambda: nn.Recurrent(nn.cells.gru, 4, 5, proj_size=2),
+            ValueError,
+            r"proj_size=2 needs a cell that does not read its first state, which is projected: cell gru reads",
+        ),
+        (lambda: nn.LSTM(4, 0), ValueError, "hidden_size must be greater than zero, got 0"),
+        (lambda: nn.LSTM(0, 5), ValueError, "input_size must be greater than zero, got 0"),
+        (lambda: nn.LSTM(4, 5, 0), ValueError, "num_layers must be greater than zero, got 0"),
+        (lambda: nn.LSTM(4, 5.0), TypeError, "hidden_size should be of type int, got: float"),
+        (lambda: nn.GRU(4, 5, bias=[1, 2]), TypeError, r"bias should be True or False, got \[1, 2\]"),
+        (lambda: nn.GRU(4, 5, 1, True, "yes"), TypeError, "batch_first should be True or False, got 'yes'"),
+        (lambda: nn.GRUCell(4, 5, None), TypeError, "bias should be True or False, got None"),
+        (
+            lambda: nn.RNN(4, 5, nonlinearity=["tanh"]),
+            ValueError,
+            r"Unknown nonlinearity '\['tanh'\]'. Select from 'tanh' or 'relu'.",
+        ),
+        (
+            lambda: nn.RNN(4, 5, proj_size=np.ones(2)),
+            ValueError,
+            "proj_size argument is only supported for LSTM",
+        ),
+        (
+            lambda: nn.LSTM(4, 5, proj_size="one"),
+            ValueError,
+            "proj_size should be a positive integer or zero",
+        ),
+        (
+            lambda: nn.LSTM(4, 5, zoneout=[0.5]),
+            ValueError,
+            r"zoneout should be a number in range .* got \[0.5\]",
+        ),
+        (
+            lambda: nn.LSTM(4, 5, zoneout=1.5),
+            ValueError,
+            r"\[0, 1\] representing the probability of a unit keeping its old state, got 1.5",
+        ),
+        (
+            lambda: nn.GRU(4, 5)(zeros(3, 2, 4), lengths=[3.0, 1]),
+            TypeError,
+            r"lengths should be 2 integers, got floats \(float64\)",
+        ),
+        (
+            lambda: nn.GRU(4, 5)(zeros(3, 2, 4), lengths=[True, True]),
+            TypeError,
+            r"lengths should be 2 integers, got truth values \(bool\)",
+        ),
+        (lambda: nn.LSTM(4, 5, zoneout=np.complex64(0.5)), ValueError, "zoneout should be a number in range"),
+        (lambda: nn.LSTM(4, 5, zoneout={"h": "often"}), ValueError, "zoneout should be a number in range"),
+        (
+            lambda: nn.LSTM(4, 5, hyperparameters=0.5),
+            TypeError,
+            "hyperparameters should be a mapping of names to numbers, got 0.5; the scalars of cell lstm are: none",
+        ),
+        (
+            lambda: nn.LSTM(4, 5, hyperparameters="leak"),
+            TypeError,
+            "hyperparameters should be a mapping of names to numbers, got 'leak'",
+        ),
+        (
+            lambda: nn.LSTM(4, 5, proj_size=2, zoneout=0.25),
+            ValueError,
+            "zoneout of the state h keeps old values .*: name the other states",
+        ),
+        (
+            lambda: nn.GRU(4, 5, bptt_truncate=[1]),
+            ValueError,
+            "bptt_truncate should be None or a number of steps",
+        ),
+        (
+            lambda: nn.GRU(4, 5, checkpoint_every=0),
+            ValueError,
+            "checkpoint_every should be None or a number of steps, at least 1, got 0",
+        ),
+        (lambda: nn.GRU(4, 5).begin_state(-1), ValueError, "batch_size must be at least 0, got -1"),
+        (lambda: nn.GRU(4, 5).begin_state("two"), TypeError, "batch_size should be of type int, got: str"),
+        (
+            lambda: nn.GRU(4, 5)(zeros(3, 2, 4), lengths=[[1], [2, 3]]),
+            TypeError,
+            "lengths should be a Tensor or an array of numbers, got a list that is none: its rows differ",
+        ),
+        (
+            lambda: nn.GRU(4, 5)(zeros(3, 2, 4), reset=[[True], [True, False]]),
+            TypeError,
+            "reset should be a Tensor or an array of numbers, got a list that is none: its rows differ",
+        ),
+        (
+            lambda: nn.GRU(4, 5)(zeros(3, 2, 4), lengths="ab"),
+            TypeError,
+            "lengths should be a Tensor or an array of numbers, got str",
+        ),
+        (
+            lambda: nn.GRU(4, 5).all_states([[1.0]]),
+            TypeError,
+            "input should be a Tensor or a PackedSequence, got list",
+        ),
+        (lambda: nn.GRU(4, 5)(zeros(3, 2, 4), {}), TypeError, r"hx should be a Tensor, got dict"),
+        (
+            lambda: nn.RNN(4, 5, nonlinearity="x"),
+            ValueError,
+            "Unknown nonlinearity 'x'. Select from 'tanh' or 'relu'.",
+        ),
+        (
+            lambda: nn.RNNCell(4, 5, nonlinearity="x"),
+            ValueError,
+            "Unknown nonlinearity 'x'. Select from 'tanh' or 'relu'.",
+        ),
+        (lambda: nn.GRU(4, 5, 2, dropout=2), ValueError, r"dropout should be a number in range \[0, 1\]"),
+        (lambda: nn.GRU(4, 5, 2, dropout=True), ValueError, r"dropout should be a number in range \[0, 1\]"),
+        (lambda: nn.GRU(4, 5, dropout=0.5), UserWarning, "dropout=0.5 and num_layers=1"),
+        (
+            lambda: nn.RNN(4, 5)(np.zeros((3, 2, 4))),
+            TypeError,
+            r"should be a Tensor or a PackedSequence, got numpy\.ndarray",
+        ),
+        (
+            lambda: nn.RNN(4, 5)(zeros(4)),
+            ValueError,
+            "RNN: Expected input to be 2D or 3D, got 1D tensor instead",
+        ),
+        (
+            lambda: nn.GRU(4, 5)(zeros(1, 2, 3, 4)),
+            ValueError,
+            "GRU: Expected input to be 2D or 3D, got 4D tensor instead",
+        ),
+        (
+            lambda: nn.GRU(4, 5)(zeros(1, 2, 3, dtype="int64")),
+            ValueError,
+            "GRU: Expected input of integers to be 1D or 2D, got 3D tensor instead",
+        ),
+        (
+            lambda: nn.RNN(4, 5)(zeros(3, 2, 6)),
+            RuntimeError,
+            r"input.size\(-1\) must be equal to input_size. Expected 4, got 6",
+        ),
+        (
+            lambda: nn.RNN(4, 5)(zeros(3, 2, 4, dtype="float64")),
+            TypeError,
+            r"RNN input dtype \(float64\) does not match weight dtype \(float32\). "
+            r"Convert input: input.to\('float32'\), or convert model: model.to\('float64'\)",
+        ),
+        (
+            lambda: nn.LSTM(4, 5)(PackedSequence(zeros(3, 6), rt.tensor([2, 1]))),
+            RuntimeError,
+            "Expected 4, got 6",
+        ),
+        (
+            lambda: nn.RNN(4, 5)(zeros(0, 2, 4)),
+            RuntimeError,
+            "Expected sequence length to be larger than 0 in RNN",
+        ),
+        (
+            lambda: nn.RNN(4, 5)(zeros(3, 2, 4), zeros(1, 5)),
+            RuntimeError,
+            "For batched 3-D input, hx should also be 3-D but got 2-D tensor",
+        ),
+        (
+            lambda: nn.RNN(4, 5)(zeros(3, 4), zeros(1, 1, 5)),
+            RuntimeError,
+            "For unbatched 2-D input, hx should also be 2-D but got 3-D tensor",
+        ),
+        (
+            lambda: nn.GRU(4, 5)(zeros(3, 2, 4), zeros(1, 3, 5)),
+            RuntimeError,
+            r"Expected hidden size \(1, 2, 5\), got \[1, 3, 5\]",
+        ),
+        (
+            lambda: nn.LSTM(4, 5)(zeros(3, 2, 4), (zeros(1, 2, 5), zeros(1, 3, 5))),
+            RuntimeError,
+            r"Expected hidden\[1\] size \(1, 2, 5\), got \[1, 3, 5\]",
+        ),
+        (
+            lambda: nn.LSTM(4, 5, proj_size=2)(zeros(3, 2, 4), (zeros(1, 2, 5), zeros(1, 2, 5))),
+            RuntimeError,
+            r"Expected hidden\[0\] size \(1, 2, 2\), got \[1, 2, 5\]",
+        ),
+        (
+            lambda: nn.LSTM(4, 5)(zeros(3, 2, 4), zeros(1, 2, 5)),
+            TypeError,
+            r"hx should be a tuple of 2 Tensors \(h, c\), got Tensor$",
+        ),
+        (
+            lambda: nn.GRU(4, 5)(zeros(3, 2, 4), (zeros(1, 2, 5), zeros(1, 2, 5))),
+            TypeError,
+            r"hx should be a Tensor, got \(Tensor, Tensor\)",
+        ),
+        (
+            lambda: nn.GRU(4, 5)(zeros(3, 2, 4), zeros(1, 2, 5, dtype="float64")),
+            TypeError,
+            r"hidden dtype \(float64\) does not match weight dtype \(float32\)",
+        ),
+        (lambda: nn.GRU(4, 5)(rt.tensor([[1], [4]])), IndexError, "expected ids from 0 to 3 .* got 4"),
+        (
+            lambda: nn.GRUCell(4, 5)(zeros(2, 6)),
+            RuntimeError,
+            "input has inconsistent input_size: got 6 expected 4",
+        ),
+        (
+            lambda: nn.GRUCell(4, 5)(zeros(1, 2, 4)),
+            ValueError,
+            "GRUCell: Expected input to be 1D or 2D, got 3D instead",
+        ),
+        (
+            lambda: nn.RNNCell(4, 5)(zeros(2, 4), zeros(3, 5)),
+            RuntimeError,
+            "Input batch size 2 doesn't match hidden0 batch size 3",
+        ),
+        (
+            lambda: nn.LSTMCell(4, 5)(zeros(2, 4), (zeros(2, 5), zeros(2, 6))),
+            RuntimeError,
+            "hidden1 has inconsistent hidden_size: got 6, expected 5",
+        ),
+        (
+            lambda: nn.LSTMCell(4, 5)(zeros(2, 4), zeros(2, 5)),
+            TypeError,
+            r"hx should be a pair of Tensors \(h, c\), got Tensor",
+        ),
+        (
+            lambda: nn.RNNCell(4, 5)(zeros(2, 4), zeros(5)),
+            RuntimeError,
+            "hidden0 should be 2D like the input, got 1D",
+        ),
+        (lambda: nn.RNNCell(4, 5)(np.zeros((2, 4))), TypeError, "input should be a Tensor, got ndarray"),
+        (
+            lambda: nn.RNNCell(4, 5)(zeros(2, 4, dtype="float64")),
+            TypeError,
+            r"RNNCell input dtype \(float64\) does not match weight dtype \(float32\)",
+        ),
+        (
+            lambda: nn.RNNCell(4, 5)(zeros(2, 4), zeros(2, 5, dtype="float64")),
+            TypeError,
+            r"hidden0 dtype \(float64\) does not match weight dtype \(float32\)",
+        ),
+        (
+            lambda: nn.RNNCell(4, 5)(zeros(2, 4), np.zeros((2, 5))),
+            TypeError,
+            "hidden0 should be a Tensor, got ndarray",
+        ),
+    ],
+)
+def test_refusals(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
