@@ -153,6 +153,10 @@ def test_all_dropped_leaves_the_head_alone():
             lambda: nn.LanguageModel(V, nn.GRU(V, H, bidirectional=True)),
             r"A bidirectional language model sees its target: the reverse direction has read token t\+1",
         ),
+        (
+            lambda: nn.LanguageModel(V, "gru", H, bidirectional=True),
+            r"A bidirectional language model sees its target: .* Use bidirectional=False",
+        ),
         (lambda: nn.LanguageModel(V, "gru"), "hidden_size is missing"),
         (
             lambda: nn.LanguageModel(V, nn.GRU(V, H), zoneout=0.1),

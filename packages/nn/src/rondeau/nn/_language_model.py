@@ -113,7 +113,7 @@ class LanguageModel(Module):
                     f"{', '.join(options)} was given beside a recurrent layer, which has its own options: give it to "
                     f"the layer, as in nn.{type(recurrent).__name__}(..., {next(iter(options))}=...)"
                 )
-            layers = _checked(recurrent, input_size, hidden_size, num_layers)
+            layers = recurrent
         else:
             depth = 1 if num_layers is None else num_layers
             if hidden_size is None:
@@ -129,6 +129,7 @@ class LanguageModel(Module):
                 dtype=dtype,
                 **options,
             )
+        _check_layers(layers, input_size, hidden_size, num_layers)
         output_size = layers.proj_size or layers.hidden_size
         if tie_weights and embedding_size != output_size:
             own = "one-hot input" if embedding_size is None else f"embedding_size={embedding_size}"
@@ -250,9 +251,9 @@ def _described(recurrent: Any) -> str:
     return f"the class {name}{hint}"
 
 
-def _checked(
+def _check_layers(
     layers: Recurrent, input_size: int, hidden_size: int | None, num_layers: int | None
-) -> Recurrent:
+) -> None:
     if layers.bidirectional:
         raise ValueError(
             "A bidirectional language model sees its target: the reverse direction has read token t+1 "
@@ -262,4 +263,3 @@ def _checked(
         own = getattr(layers, name)
         if given is not None and given != own:
             raise ValueError(f"The recurrent layer has {name}={own}, expected {name}={given}")
-    return layers
