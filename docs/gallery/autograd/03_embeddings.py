@@ -13,6 +13,7 @@ are large; this page shows where.
 # ``nn.Embedding`` starts with normal numbers of variance 1, as PyTorch's. The text draws them from the small
 # interval ±0.5 / dimensions instead, which is one call of ``nn.init``:
 
+# sphinx_gallery_thumbnail_number = 2
 import matplotlib.pyplot as plt
 import numpy as np
 

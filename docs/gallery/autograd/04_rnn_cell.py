@@ -13,6 +13,7 @@ hidden state, one makes the output. This page does so too, and gets the same num
 # h' = tanh(W x + b + R h + c), output = V h' + d. Both layers that feed the tanh have a bias, so b and c only
 # matter as a sum. Texts with one bias are the case c = 0.
 
+# sphinx_gallery_thumbnail_number = 3
 import time
 
 import matplotlib.pyplot as plt

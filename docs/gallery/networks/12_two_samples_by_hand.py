@@ -13,6 +13,7 @@ step of gradient descent. Every number of it is computed with NumPy as the chain
 # Rows of X are samples and rows of W1 are units, so that the hidden sums are Z = X W1ᵀ + b1. Then ReLU, and
 # one output unit. The loss is half the mean of the squares: L = 1/(2N) Σ (ŷ - y)².
 
+# sphinx_gallery_thumbnail_number = 2
 import matplotlib.pyplot as plt
 import numpy as np
 

@@ -15,6 +15,7 @@ there.
 # ----------
 # Planes of one channel, standardised by the mean and deviation of the training pixels.
 
+# sphinx_gallery_thumbnail_number = 2
 import json
 import sys
 from pathlib import Path

@@ -14,6 +14,7 @@ once; this page shows by how much.
 # :math:`h_t = \tanh(w h_{t-1} + x_t)`, three times, and a loss on the last state alone, :math:`L = h_3^2 /
 # 2`.
 
+# sphinx_gallery_thumbnail_number = 2
 import math
 
 import matplotlib.pyplot as plt

@@ -15,6 +15,7 @@ for tanh units; above 1 the gradient can explode, and need not.
 # derivative of a random projection of the last output by each of them. An LSTM's state is a pair; its two
 # parts count together.
 
+# sphinx_gallery_thumbnail_number = 3
 import matplotlib.pyplot as plt
 import numpy as np
 

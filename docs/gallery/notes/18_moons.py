@@ -12,6 +12,7 @@ each step; with tensors the graph has some twenty nodes, and the whole training 
 # --------
 # Fifty points on each of two half circles, with normal noise of 0.1. Their labels are 1 and -1.
 
+# sphinx_gallery_thumbnail_number = 3
 import matplotlib.pyplot as plt
 import numpy as np
 
