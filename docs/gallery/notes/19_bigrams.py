@@ -35,6 +35,7 @@ V = len(codec)
 ids = codec.encode(text_of(names))
 if real:
     assert (len(names), V, len(ids) - 1) == (32_033, 27, 228_146)
+    assert (min(map(len, names)), max(map(len, names))) == (2, 15)
     assert " ".join(names[:10]) == "emma olivia ava isabella sophia charlotte mia amelia harper evelyn"
 
 # %%
@@ -106,7 +107,7 @@ def fit(make_optimizer, steps):
 
 runs = {
     "gradient descent, rate 50": fit(lambda weights: train.optim.SGD(weights, lr=50), 100),
-    "Adam, rate 0.1": fit(lambda weights: train.optim.Adam(weights, lr=0.1), 150),
+    "Adam, rate 0.2": fit(lambda weights: train.optim.Adam(weights, lr=0.2), 150),
 }
 figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
 for label, (_, losses) in runs.items():
@@ -117,9 +118,9 @@ ax.set(
     xlabel="steps", ylabel="loss (nats per letter)", title="Towards the loss of the counts", ylim=(2.4, 3.2)
 )
 _ = ax.legend()
-network, losses = runs["Adam, rate 0.1"]
+network, losses = runs["Adam, rate 0.2"]
 assert 0 < losses[-1] - counted_loss < (3e-3 if real else 0.1)
-assert not real or round(losses[-1], 3) in (2.454, 2.455, 2.456)
+assert not real or round(losses[-1], 3) == 2.454
 
 # %%
 # At the relative frequencies themselves the gradient is zero. (A probability of 0 needs a logit of minus

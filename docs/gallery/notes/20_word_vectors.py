@@ -155,7 +155,7 @@ groups = {
     "family": ["son", "father's", "heir", "daughter", "children", "mother", "wife", "age"],
     "time": ["day", "night", "morning", "hour", "morrow", "week", "year", "years"],
     "body": ["eyes", "cheeks", "face", "tears", "lips", "arms", "hand", "tongue"],
-    "Rome": ["rome", "coriolanus", "menenius", "cominius", "aufidius", "brutus", "tribunes", "volsces"],
+    "Rome": ["rome", "coriolanus", "menenius", "brutus", "tribunes", "volsces"],
     "war": ["war", "swords", "enemies", "army", "fight", "soldiers", "drums", "field"],
 }
 if not real:
@@ -166,19 +166,32 @@ chosen = unit[[number[word] for word in members]]
 centre = chosen.mean(0)
 _, spread, axes = np.linalg.svd(chosen - centre, full_matrices=False)
 kept = (spread[:2] ** 2).sum() / (spread**2).sum()
-fig, ax = plt.subplots(figsize=(7, 5.5), layout="constrained")
+fig, ax = plt.subplots(figsize=(7, 6), layout="constrained")
+coloured = {}
 for colour, (name, group) in enumerate(groups.items()):
     places = (unit[[number[word] for word in group]] - centre) @ axes[:2].T
     ax.plot(*places.T, "o", color=f"C{colour}", label=name)
-    for word, place in zip(group, places, strict=True):
-        ax.annotate(word, place, textcoords="offset points", xytext=(5, 3), color=f"C{colour}")
+    coloured |= {word: (place, f"C{colour}") for word, place in zip(group, places, strict=True)}
 ax.set(
     xlabel="first component",
     ylabel="second component",
-    xlim=(-0.75, 1.15) if real else None,
     title=f"{kept:.0%} of the variance of {len(members)} words",
 )
-ax.legend()
+ax.margins(0.15, 0.08)
+fig.legend(loc="outside lower center", ncols=3)
+fig.canvas.draw()
+taken = []  # each word on the first side of its point where no other word stands
+for word, (place, colour) in sorted(coloured.items(), key=lambda item: -item[1][0][1]):
+    for offset, side in (((5, 3), "left"), ((-5, 3), "right"), ((5, -10), "left"), ((-5, -10), "right")):
+        text = ax.annotate(
+            word, place, textcoords="offset points", xytext=offset, ha=side, size=9, color=colour
+        )
+        extent = text.get_window_extent()
+        if not any(extent.overlaps(other) for other in taken):
+            break
+        text.set_visible(False)
+    text.set_visible(True)
+    taken.append(extent)
 if real:
     inside = np.mean(
         [unit[number[a]] @ unit[number[b]] for g in groups.values() for a in g for b in g if a != b]
