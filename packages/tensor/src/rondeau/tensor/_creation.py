@@ -229,7 +229,7 @@ def _float(dtype: DTypeLike | None) -> np.dtype[Any]:
     return DEFAULT_FLOAT if dtype is None else as_dtype(dtype)
 
 
-def _like(other: Tensor, dtype: DTypeLike | None, requires_grad: bool) -> dict[str, Any]:
+def like(other: Tensor, dtype: DTypeLike | None, requires_grad: bool) -> dict[str, Any]:
     """Return the options that make a tensor in the type and on the device of another."""
     found = array_of(other, "other").dtype if dtype is None else as_dtype(dtype)
     return {"dtype": found, "device": other.device, "requires_grad": requires_grad}
@@ -255,7 +255,7 @@ def zeros_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: 
     >>> rt.zeros_like(rt.tensor([1, 2])).tolist()
     [0, 0]
     """
-    return zeros(array_of(other, "other").shape, **_like(other, dtype, requires_grad))
+    return zeros(array_of(other, "other").shape, **like(other, dtype, requires_grad))
 
 
 def ones_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
@@ -278,7 +278,7 @@ def ones_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: b
     >>> rt.ones_like(rt.tensor([5, 6])).tolist()
     [1, 1]
     """
-    return ones(array_of(other, "other").shape, **_like(other, dtype, requires_grad))
+    return ones(array_of(other, "other").shape, **like(other, dtype, requires_grad))
 
 
 def empty_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
@@ -301,7 +301,7 @@ def empty_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: 
     >>> rt.empty_like(rt.zeros(2, 3)).shape
     (2, 3)
     """
-    return empty(array_of(other, "other").shape, **_like(other, dtype, requires_grad))
+    return empty(array_of(other, "other").shape, **like(other, dtype, requires_grad))
 
 
 def full_like(
@@ -327,7 +327,7 @@ def full_like(
     >>> rt.full_like(rt.zeros(2), 3).tolist()
     [3.0, 3.0]
     """
-    return full(array_of(other, "other").shape, fill_value, **_like(other, dtype, requires_grad))
+    return full(array_of(other, "other").shape, fill_value, **like(other, dtype, requires_grad))
 
 
 def arange(

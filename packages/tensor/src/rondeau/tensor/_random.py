@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rondeau.tensor._arguments import array_of, count, described, integer, number, shape_of
-from rondeau.tensor._devices import move
+from rondeau.tensor._creation import like
 from rondeau.tensor._dtypes import DEFAULT_FLOAT, as_dtype, float32
 from rondeau.tensor._ops._operands import as_tensor
 from rondeau.tensor._tensor import Tensor
@@ -128,10 +128,7 @@ def _source(generator: Generator | None) -> np.random.Generator:
 
 
 def _finished(array: Any, dtype: DTypeLike | None, device: str | None, requires_grad: bool) -> Tensor:
-    found = DEFAULT_FLOAT if dtype is None else as_dtype(dtype)
-    return Tensor(
-        move(np.asarray(array, found), "cpu" if device is None else device), requires_grad=requires_grad
-    )
+    return Tensor(array, requires_grad, DEFAULT_FLOAT if dtype is None else dtype, device)
 
 
 def _drawn_type(dtype: DTypeLike | None) -> Any:
@@ -342,13 +339,7 @@ def rand_like(other: Tensor, *, generator: Generator | None = None, requires_gra
     >>> rt.rand_like(rt.zeros(2, 3)).shape
     (2, 3)
     """
-    return rand(
-        *array_of(other, "other").shape,
-        generator=generator,
-        dtype=other.dtype,
-        device=other.device,
-        requires_grad=requires_grad,
-    )
+    return rand(*array_of(other, "other").shape, generator=generator, **like(other, None, requires_grad))
 
 
 def randn_like(other: Tensor, *, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
@@ -370,13 +361,7 @@ def randn_like(other: Tensor, *, generator: Generator | None = None, requires_gr
     >>> rt.randn_like(rt.zeros(2, 3)).shape
     (2, 3)
     """
-    return randn(
-        *array_of(other, "other").shape,
-        generator=generator,
-        dtype=other.dtype,
-        device=other.device,
-        requires_grad=requires_grad,
-    )
+    return randn(*array_of(other, "other").shape, generator=generator, **like(other, None, requires_grad))
 
 
 def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:
