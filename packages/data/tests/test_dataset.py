@@ -198,6 +198,8 @@ def test_buckets_are_drawn_anew_and_hold_less_padding():
     [
         ({"lengths": [1.5], "batch_size": 2}, TypeError, "lengths must be a row of integers, got float64"),
         ({"lengths": [-1], "batch_size": 2}, ValueError, "lengths must be 0 or more, got -1"),
+        ({"lengths": np.array([2**63], np.uint64), "batch_size": 2}, ValueError, "lengths must be at most"),
+        ({"lengths": [1], "batch_size": 1, "shuffle": "no"}, TypeError, "shuffle must be True or False"),
         ({"lengths": [1]}, ValueError, "give either batch_size or max_tokens"),
         (
             {"lengths": [1], "batch_size": 1, "max_tokens": 1},
@@ -212,6 +214,37 @@ def test_buckets_are_drawn_anew_and_hold_less_padding():
 def test_mistakes_with_buckets(arguments, kind, message):
     with pytest.raises(kind, match=message):
         BucketBatches(**arguments)
+
+
+def test_epochs_before_the_first_are_refused():
+    with pytest.raises(ValueError, match="epoch must be 0 or more, got -1"):
+        BucketBatches([1], 1).set_epoch(-1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: TensorDataset([1, 2]),
+            "number 0 must be an array or a Tensor with rows, got list; convert it",
+        ),
+        (
+            lambda: TensorDataset(np.ones(2), np.ones(())),
+            "number 1 .* with rows, got ndarray without dimensions",
+        ),
+        (lambda: Subset(Pairs(), [0.5]), "indices must be a row of integers, got float64"),
+        (lambda: Subset(Pairs(), np.array([True, False])), "indices must be a row of integers, got bool"),
+        (
+            lambda: Subset(Pairs(), [[0, 1]]),
+            r"indices must be a row of integers, got int64 of shape \(1, 2\)",
+        ),
+        (lambda: Subset(None, [0]), "dataset must have __len__ and __getitem__, got NoneType"),
+        (lambda: random_split(3, [1]), "dataset must have __len__ and __getitem__, got int"),
+    ],
+)
+def test_what_is_no_data_set_and_no_index(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
 
 
 def test_a_sample_generator_outside_of_a_loader_is_a_fresh_one():

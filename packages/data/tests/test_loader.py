@@ -19,7 +19,7 @@ PAIRS = TensorDataset(np.arange(10), np.arange(10) ** 2)
 MODULE = '''
 import os, random, signal, time
 import numpy as np
-from rondeau.data import Dataset, sample_generator
+from rondeau.data import DataLoader, Dataset, sample_generator
 
 class Noisy(Dataset):
     """Numbers with noise of their own."""
@@ -52,6 +52,8 @@ class Broken(Dataset):
                 os._exit(3)
             if self.way == "hang":
                 time.sleep(3600)
+            if self.way == "nested":
+                list(DataLoader(Noisy(), num_workers=1))
             if self.way == "lambda":
                 return lambda: 0
             raise {"key": KeyError("no\\nkey"), "cruel": Cruel(1, 2), "stop": StopIteration(),
@@ -225,11 +227,38 @@ def test_states_of_other_loaders_are_refused():
         ({"sampler": [1], "shuffle": True}, ValueError, "sampler and shuffle exclude each other"),
         ({"batch_sampler": [[1]], "batch_size": 2}, ValueError, "batch_sampler excludes batch_size"),
         ({"seed": -1}, ValueError, "seed must be 0 or more"),
+        ({"shuffle": "no"}, TypeError, "shuffle must be True or False, got 'no'"),
+        ({"drop_last": None}, TypeError, "drop_last must be True or False, got None"),
+        ({"num_workers": 1, "timeout": float("nan")}, ValueError, "timeout must be 0 .* got nan"),
+        ({"num_workers": 1, "timeout": 1e300}, ValueError, "timeout must be 0 .* got 1e[+]300"),
     ],
 )
 def test_mistakes(arguments, kind, message):
     with pytest.raises(kind, match=message):
         DataLoader(**{"dataset": PAIRS, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sampler": [0.5, 1.0]}, "indices must be a row of integers, got float64"),
+        ({"sampler": [True, False]}, "indices must be a row of integers, got bool"),
+        ({"sampler": "ab"}, "indices must be an array of numbers"),
+        ({"batch_sampler": [0, 1]}, "a batch of batch_sampler must be an iterable of indices, got int"),
+    ],
+)
+def test_mistakes_of_samplers(arguments, message):
+    with pytest.raises(TypeError, match=message):
+        list(DataLoader(PAIRS, **arguments, **({"batch_size": 2} if "sampler" in arguments else {})))
+
+
+def test_a_batch_larger_than_any_data_set():
+    assert [len(x) for x, _ in DataLoader(PAIRS, 2**70)] == [len(PAIRS)]
+
+
+def test_the_state_is_json_whatever_integers_were_given():
+    state = DataLoader(PAIRS, np.int64(3), np.bool_(True)).state_dict()
+    assert json.loads(json.dumps(state)) == state
 
 
 # In worker processes
@@ -325,7 +354,12 @@ def test_batches_larger_than_a_pipe(samples):
             RuntimeError,
             r"worker 1 \(pid \d+\) died unexpectedly \(exit code -9, SIGKILL\); SIGKILL mostly",
         ),
-        ("exit", RuntimeError, r"worker 1 \(pid \d+\) died unexpectedly \(exit code 3\)"),
+        ("exit", RuntimeError, r"worker 1 \(pid \d+\) died unexpectedly \(exit code 3\); What it printed"),
+        (
+            "nested",
+            RuntimeError,
+            "RuntimeError in worker 1 .* cannot start workers of its own: use num_workers=0",
+        ),
     ],
 )
 def test_what_befalls_a_worker(samples, way, kind, message):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ._checks import as_array, check_integer
+from ._checks import as_indices, check_flags, check_integer
 from ._dataset import checked_seed
 
 
@@ -58,13 +58,10 @@ class BucketBatches:
         drop_last: bool = False,
         seed: int | np.random.Generator = 0,
     ) -> None:
-        numbers = as_array("lengths", lengths)
-        if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
-            raise TypeError(
-                f"lengths must be a row of integers, got {numbers.dtype} of shape {numbers.shape}"
-            )
+        numbers = as_indices("lengths", lengths)
         if numbers.size and numbers.min() < 0:
             raise ValueError(f"lengths must be 0 or more, got {numbers.min()}")
+        check_flags(shuffle=shuffle, drop_last=drop_last)
         if (batch_size is None) == (max_tokens is None):
             raise ValueError("give either batch_size or max_tokens")
         for name, number in (("batch_size", batch_size), ("max_tokens", max_tokens)):
@@ -82,7 +79,7 @@ class BucketBatches:
                     f"sample {numbers.argmax()} has {numbers.max()} tokens, more than max_tokens, {max_tokens}: "
                     "cut or leave out what is longer"
                 )
-        self.lengths = numbers.astype(np.int64)
+        self.lengths = numbers
         self.batch_size = batch_size
         self.max_tokens = max_tokens
         self.shuffle = shuffle
@@ -110,6 +107,8 @@ class BucketBatches:
     def set_epoch(self, epoch: int) -> None:
         """Make the next loop that of epoch number `epoch`."""
         check_integer("epoch", epoch)
+        if epoch < 0:
+            raise ValueError(f"epoch must be 0 or more, got {epoch}")
         self._epoch = epoch
 
     def _cut(self, lengths: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> list[int]:

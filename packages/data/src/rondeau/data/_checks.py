@@ -44,6 +44,21 @@ def check_integer(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}: {value!r:.80}")
 
 
+def check_flags(**flags: Any) -> None:
+    """Raise TypeError unless each value is True or False: ``shuffle="no"`` would shuffle.
+
+    Examples
+    --------
+    >>> check_flags(shuffle="no")
+    Traceback (most recent call last):
+        ...
+    TypeError: shuffle must be True or False, got 'no'
+    """
+    for name, flag in flags.items():
+        if not isinstance(flag, bool | np.bool_):
+            raise TypeError(f"{name} must be True or False, got {flag!r:.80}")
+
+
 def check_number(name: str, value: Any) -> None:
     """Raise TypeError unless `value` is a real number.
 
@@ -76,6 +91,25 @@ def check_iterable(name: str, values: Any, what: str) -> None:
     """Raise TypeError unless `values` can be iterated over; `what` is what it should yield."""
     if not isinstance(values, Iterable):
         raise TypeError(f"{name} must be an iterable of {what}, got {type(values).__name__}")
+
+
+def as_indices(name: str, values: Any) -> npt.NDArray[np.int64]:
+    """Return a row of integers as an array, or raise TypeError: 1.5 and True are no places of samples.
+
+    Examples
+    --------
+    >>> as_indices("indices", [0.5, 1.0])
+    Traceback (most recent call last):
+        ...
+    TypeError: indices must be a row of integers, got float64 of shape (2,)
+    """
+    check_iterable(name, values, "integers")
+    array = as_array(name, values if hasattr(values, "__array__") else list(values))
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise TypeError(f"{name} must be a row of integers, got {array.dtype} of shape {array.shape}")
+    if array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} must be at most {np.iinfo(np.int64).max}, got {array.max()}")
+    return array.astype(np.int64)
 
 
 def as_array(name: str, values: Any) -> npt.NDArray[Any]:

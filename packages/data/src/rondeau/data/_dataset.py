@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import check_integer, check_is, checked_list
+from ._checks import as_indices, check_integer, check_is, checked_list
 from ._collate import default_collate
 
 # (seed, epoch), and then the indices, of what is being read; None outside a DataLoader.
@@ -57,12 +57,14 @@ class TensorDataset(Dataset):
     Parameters
     ----------
     *tensors : array or Tensor
-        Of equal length; anything that has a length and takes an integer array as its index.
+        Of equal length; anything that has a shape and takes an integer array as its index.
 
     Raises
     ------
     ValueError
         If there are none, or their lengths differ.
+    TypeError
+        If one is no array with rows.
 
     Examples
     --------
@@ -74,6 +76,12 @@ class TensorDataset(Dataset):
     """
 
     def __init__(self, *tensors: Any) -> None:
+        for number, tensor in enumerate(tensors):
+            if not getattr(tensor, "shape", ()):
+                raise TypeError(
+                    f"number {number} must be an array or a Tensor with rows, got {type(tensor).__name__}"
+                    + (" without dimensions" if hasattr(tensor, "shape") else "; convert it with np.asarray")
+                )
         lengths = [len(tensor) for tensor in tensors]
         if not lengths or len(set(lengths)) > 1:
             raise ValueError(f"expected arrays of one length, got {len(lengths)} of the lengths {lengths}")
@@ -89,7 +97,7 @@ class TensorDataset(Dataset):
 
     def batch(self, indices: Sequence[Any]) -> tuple[Any, ...]:
         """Return the rows of each at some indices: arrays stay arrays and Tensors Tensors."""
-        return self[np.asarray(indices, np.int64)]
+        return self[as_indices("indices", indices)]
 
 
 class Subset(Dataset):
@@ -101,6 +109,11 @@ class Subset(Dataset):
     indices : sequence of int
         Which.
 
+    Raises
+    ------
+    TypeError
+        If the data set has no samples by index, or an index is no integer.
+
     Examples
     --------
     >>> part = Subset(TensorDataset(np.arange(10) ** 2), [5, 2])
@@ -109,8 +122,9 @@ class Subset(Dataset):
     """
 
     def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
+        check_samples(dataset)
         self.dataset = dataset
-        self.indices = checked_list("indices", indices, "integers")
+        self.indices: list[int] = as_indices("indices", indices).tolist()
 
     def __len__(self) -> int:
         """Return the number of indices."""
@@ -158,6 +172,7 @@ def random_split(
     >>> len(train), len(test), sorted(train.indices + test.indices) == list(range(10))
     (8, 2, True)
     """
+    check_samples(dataset)
     numbers = checked_list("lengths", lengths, "numbers")
     total = len(dataset)
     if any(isinstance(number, float | np.floating) for number in numbers):
@@ -177,6 +192,12 @@ def random_split(
     order = np.random.default_rng(checked_seed(seed)).permutation(total).tolist()
     ends = np.cumsum(parts).tolist()
     return [Subset(dataset, order[end - part : end]) for part, end in zip(parts, ends, strict=True)]
+
+
+def check_samples(dataset: Any) -> None:
+    """Raise TypeError unless a data set has samples by index."""
+    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        raise TypeError(f"dataset must have __len__ and __getitem__, got {type(dataset).__name__}")
 
 
 def checked_seed(seed: Any) -> int:

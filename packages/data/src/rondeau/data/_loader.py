@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
+from threading import TIMEOUT_MAX
 from typing import Any
 
 import numpy as np
 
-from ._checks import check_integer, check_is, check_iterable, check_number
-from ._dataset import checked_seed, read_batch, read_samples, reading
+from ._checks import check_flags, check_integer, check_is, check_iterable, check_number
+from ._dataset import check_samples, checked_seed, read_batch, read_samples, reading
 from ._workers import Worker, WorkerDiedError, packed, refuse_within_import
 
 Task = tuple[int, list[Any]]  # the epoch, and the indices of a batch
@@ -94,8 +96,7 @@ class DataLoader:
         prefetch_factor: int = 2,
         persistent_workers: bool = False,
     ) -> None:
-        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
-            raise TypeError(f"dataset must have __len__ and __getitem__, got {type(dataset).__name__}")
+        check_samples(dataset)
         for name, number, least in (
             ("batch_size", batch_size, 1),
             ("num_workers", num_workers, 0),
@@ -104,9 +105,12 @@ class DataLoader:
             check_integer(name, number)
             if number < least:
                 raise ValueError(f"{name} must be at least {least}, got {number}")
+        check_flags(shuffle=shuffle, drop_last=drop_last, persistent_workers=persistent_workers)
         check_number("timeout", timeout)
-        if timeout < 0:
-            raise ValueError(f"timeout must be 0 (none) or more seconds, got {timeout}")
+        if not 0 <= timeout <= TIMEOUT_MAX:
+            raise ValueError(
+                f"timeout must be 0 (none) or more seconds, at most {TIMEOUT_MAX:.0f}, got {timeout!r:.80}"
+            )
         for name, function in (("collate_fn", collate_fn), ("worker_init_fn", worker_init_fn)):
             if function is not None and not callable(function):
                 raise TypeError(f"{name} must be callable, got {type(function).__name__}")
@@ -122,13 +126,13 @@ class DataLoader:
         if num_workers == 0 and (timeout or persistent_workers):
             raise ValueError("timeout and persistent_workers need workers: give num_workers")
         self.dataset = dataset
-        self.batch_size = batch_size
-        self.shuffle = shuffle
+        self.batch_size = int(batch_size)
+        self.shuffle = bool(shuffle)
         self.sampler = sampler
         self.batch_sampler = batch_sampler
         self.num_workers = num_workers
         self.collate_fn = collate_fn
-        self.drop_last = drop_last
+        self.drop_last = bool(drop_last)
         self.timeout = timeout
         self.worker_init_fn = worker_init_fn
         self.seed = checked_seed(seed)
@@ -205,7 +209,9 @@ class DataLoader:
         if hasattr(chosen, "set_epoch"):
             chosen.set_epoch(epoch)
         if self.batch_sampler is not None:
-            yield from (list(batch) for batch in self.batch_sampler)
+            for batch in self.batch_sampler:
+                check_iterable("a batch of batch_sampler", batch, "indices")
+                yield list(batch)
             return
         if self.sampler is not None:
             order = iter(self.sampler)
@@ -213,7 +219,7 @@ class DataLoader:
             order = iter(np.random.default_rng((self.seed, epoch)).permutation(len(self.dataset)).tolist())
         else:
             order = iter(range(len(self.dataset)))
-        while batch := list(islice(order, self.batch_size)):
+        while batch := list(islice(order, min(self.batch_size, sys.maxsize))):
             if len(batch) < self.batch_size and self.drop_last:
                 return
             yield batch
@@ -242,7 +248,7 @@ class DataLoader:
                 while worker.outstanding:  # what a loop that was left early had asked for
                     _drop_answer(worker, self.timeout)
             asked = 0
-            for task in islice(tasks, self.num_workers * self.prefetch_factor):
+            for task in islice(tasks, min(self.num_workers * self.prefetch_factor, sys.maxsize)):
                 workers[asked % len(workers)].ask(task)
                 asked += 1
             answered = 0

@@ -150,20 +150,33 @@ class Worker:
                 "the main script starts workers when it is imported, as every worker has to import it: put what the "
                 "script does under `if __name__ == '__main__':`, or use num_workers=0"
             )
-        how = f"exit code {code}"
+        how, hint = f"exit code {code}", ""
         if code is not None and code < 0:
             with suppress(ValueError):
                 how += f", {signal.Signals(-code).name}"
+        if code == -getattr(signal, "SIGKILL", 9):
+            hint = "SIGKILL mostly means that memory ran out: take fewer workers or smaller batches. "
         return (
-            f"worker {self.number} (pid {self.process.pid}) died unexpectedly ({how}); SIGKILL mostly means that "
-            "memory ran out: take fewer workers or smaller batches. What it printed stands above"
+            f"worker {self.number} (pid {self.process.pid}) died unexpectedly ({how}); {hint}"
+            "What it printed stands above"
         )
 
 
 def refuse_within_import() -> None:
-    """End this process where it is a worker that still imports the main script, which would start workers in turn."""
+    """End this process where it is a worker that still imports the main script, which would start workers in turn.
+
+    Raises
+    ------
+    RuntimeError
+        In a worker that does its work: it may not start processes.
+    """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise SystemExit(UNGUARDED)
+    if multiprocessing.current_process().daemon:
+        raise RuntimeError(
+            "a worker process, which ends with its parent, cannot start workers of its own: use num_workers=0 for the "
+            "loader within the data set, or for the one around it"
+        )
 
 
 @contextmanager
