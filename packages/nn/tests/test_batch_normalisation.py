@@ -120,6 +120,26 @@ def test_state_goes_both_ways(torch):
         (lambda: F.batch_norm(rt.ones(2, 3).long(), None, None), TypeError, "float32 or float64, got int64"),
         (lambda: nn.BatchNorm1d(0), ValueError, "num_features must be greater than zero"),
         (lambda: nn.BatchNorm1d(1, momentum="0.1"), TypeError, "momentum should be a number"),
+        (
+            lambda: nn.BatchNorm1d(1, momentum=-0.1),
+            ValueError,
+            "momentum should be a share from 0 to 1, got -0.1",
+        ),
+        (
+            lambda: nn.BatchNorm1d(1, momentum=float("nan")),
+            ValueError,
+            "momentum should be a share from 0 to 1",
+        ),
+        (
+            lambda: nn.BatchNorm1d(1, eps=-1),
+            ValueError,
+            "eps should be a finite number of at least 0, got -1",
+        ),
+        (
+            lambda: nn.BatchNorm1d(1, eps=float("inf")),
+            ValueError,
+            "eps should be a finite number of at least 0",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(call, error, message):
@@ -132,3 +152,10 @@ def test_what_is_too_large_overflows_without_a_warning():
     layer = nn.BatchNorm1d(1)
     layer(x).sum().backward()
     assert np.isinf(layer.running_var.data).all()
+
+
+def test_statistics_that_cannot_be_written_are_refused_before_any_is():
+    mean, var = rt.zeros(2), rt.ones(1).expand(2)
+    with pytest.raises(ValueError, match="running_var changes in training, but its array is read-only"):
+        F.batch_norm(rt.tensor([[1.0, 2.0], [3.0, 4.0]]), mean, var, training=True)
+    assert mean.tolist() == [0.0, 0.0]

@@ -130,6 +130,8 @@ ONE, TWO = rt.ones(1), rt.ones(2)
         ),
         (lambda: F.l1_loss(ONE.long(), ONE), TypeError, "input should be float32 or float64, got int64"),
         (lambda: F.l1_loss(ONE, [1.0]), TypeError, "target should be a Tensor, got list"),
+        (lambda: F.l1_loss(ONE, None), TypeError, "target should be a Tensor, got NoneType"),
+        (lambda: F.binary_cross_entropy(ONE, None), TypeError, "target should be a Tensor, got NoneType"),
         (lambda: F.smooth_l1_loss(ONE, ONE, beta=-1), ValueError, "beta should be at least 0, got -1"),
         (lambda: nn.SmoothL1Loss(beta="1"), TypeError, "beta should be a number"),
         (lambda: nn.KLDivLoss("average"), ValueError, "'batchmean'"),

@@ -90,3 +90,9 @@ def test_reset_and_repr():
     layer.reset_parameters()
     assert layer.weight.tolist() == [[1.0] * 3] * 2
     assert repr(layer) == "LayerNorm((2, 3), eps=1e-05, elementwise_affine=True)"
+
+
+@pytest.mark.parametrize("eps", [-1.0, float("nan"), float("inf")])
+def test_an_epsilon_that_cannot_be_added(eps):
+    with pytest.raises(ValueError, match="eps should be a finite number of at least 0"):
+        F.layer_norm(rt.ones(2, 3), 3, eps=eps)

@@ -42,7 +42,7 @@ def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     1.5
     """
     check_reduction(reduction)
-    check_same_dtype("l1_loss", input, target=target)
+    check_same_dtype("l1_loss", input, target)
     warn_of_broadcast("l1_loss", input, target)
     return reduced((input - target).abs(), reduction)
 
@@ -79,7 +79,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta:
     """
     check_reduction(reduction)
     _check_beta(beta)
-    check_same_dtype("smooth_l1_loss", input, target=target)
+    check_same_dtype("smooth_l1_loss", input, target)
     warn_of_broadcast("smooth_l1_loss", input, target)
     end = float(input.dtype.type(beta))  # 0 for what is less than the dtype can tell from it
     difference = input - target

@@ -12,7 +12,7 @@ from rondeau.kernels import buffers
 from rondeau.tensor import Function, Tensor, no_grad, ones, tensor, zeros
 
 from . import init
-from ._checks import check_number, check_sizes, check_tensor
+from ._checks import check_epsilon, check_number, check_sizes, check_tensor
 from ._module import Module
 from ._parameter import Parameter
 
@@ -57,7 +57,7 @@ def batch_norm(
     ------
     ValueError
         If shapes do not fit; for one number per channel in training, whose variance would be 0; or without running
-        statistics out of it.
+        statistics out of it; if these cannot be written in training; or if momentum or eps is out of range.
     TypeError
         If the dtypes differ, or are neither float32 nor float64; or if an argument is of another type.
 
@@ -68,10 +68,12 @@ def batch_norm(
     >>> nn.functional.batch_norm(x, None, None, training=True, eps=1e-12).tolist()
     [[-1.0, 0.0], [1.0, 0.0]]
     """
-    check_number("batch_norm: momentum", momentum)
-    check_number("batch_norm: eps", eps)
+    _check_momentum("batch_norm: momentum", momentum)
+    check_epsilon("batch_norm: eps", eps)
     _check_arguments(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     channels = input.shape[1]
+    if training:
+        _check_writable(running_mean=running_mean, running_var=running_var)
     count = math.prod(input.shape) // channels
     along = (1, channels, *(1,) * (input.ndim - 2))
     if not training:
@@ -104,6 +106,12 @@ def batch_norm(
     return whole
 
 
+def _check_momentum(name: str, momentum: Any) -> None:
+    check_number(name, momentum)
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"{name} should be a share from 0 to 1, got {momentum!r:.80}")
+
+
 def _check_arguments(input: Tensor, **of_channels: Tensor | None) -> None:
     check_tensor("batch_norm: input", input)
     if input.ndim < 2 or input.shape[1] == 0:
@@ -126,6 +134,16 @@ def _check_arguments(input: Tensor, **of_channels: Tensor | None) -> None:
             )
         if given.dtype != input.dtype:
             raise TypeError(f"batch_norm: input is {input.dtype} and {name} is {given.dtype}; convert one")
+
+
+def _check_writable(**statistics: Tensor | None) -> None:
+    """Refuse what would fail when half of the statistics are new."""
+    for name, given in statistics.items():
+        if given is not None and not given.data.flags.writeable:
+            raise ValueError(
+                f"batch_norm: {name} changes in training, but its array is read-only, or its elements share memory; "
+                "clone() it first"
+            )
 
 
 def _channel_sums(rows: NDArray[Any]) -> NDArray[Any]:
@@ -232,9 +250,9 @@ class _BatchNormalisation(Module):
     ) -> None:
         super().__init__()
         check_sizes(num_features=num_features)
-        check_number("eps", eps)
+        check_epsilon("eps", eps)
         if momentum is not None:
-            check_number("momentum", momentum)
+            _check_momentum("momentum", momentum)
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum

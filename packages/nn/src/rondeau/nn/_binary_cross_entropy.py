@@ -68,7 +68,7 @@ def binary_cross_entropy(
 
 
 def _check(name: str, input: Tensor, target: Tensor, **factors: Tensor | None) -> None:
-    check_same_dtype(name, input, target=target, **factors)
+    check_same_dtype(name, input, target, **factors)
     if target.shape != input.shape:
         raise ValueError(
             f"{name}: the target should have the shape of the input, {tuple(input.shape)}, got "

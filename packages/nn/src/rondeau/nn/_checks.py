@@ -6,6 +6,7 @@ Each takes the argument's name, as the message is to begin, and the argument.
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from rondeau.tensor import Tensor
 
 __all__ = [
     "as_array",
+    "check_epsilon",
     "check_integer",
     "check_number",
     "check_path",
@@ -120,6 +122,26 @@ def check_number(name: str, value: Any) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         raise TypeError(f"{name} should be a number, got {type(value).__name__}: {value!r:.80}")
+
+
+def check_epsilon(name: str, value: Any) -> None:
+    """Refuse what cannot be added to a variance: what is no number, negative, infinite or NaN.
+
+    Raises
+    ------
+    TypeError, ValueError
+        With the name of the argument.
+
+    Examples
+    --------
+    >>> check_epsilon("batch_norm: eps", -1e-5)
+    Traceback (most recent call last):
+        ...
+    ValueError: batch_norm: eps should be a finite number of at least 0, got -1e-05
+    """
+    check_number(name, value)
+    if not 0 <= value <= sys.float_info.max:
+        raise ValueError(f"{name} should be a finite number of at least 0, got {value!r:.80}")
 
 
 def check_integer(name: str, value: Any) -> None:

@@ -47,7 +47,7 @@ def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: b
     0.693147
     """
     check_reduction(reduction, _REDUCTIONS)
-    check_same_dtype("kl_div", input, target=target)
+    check_same_dtype("kl_div", input, target)
     warn_of_broadcast("kl_div", input, target)
     if reduction == "mean":
         warnings.warn(

@@ -14,7 +14,7 @@ from rondeau.kernels import layer_norm as kernels
 from rondeau.tensor import Function, Tensor, ones, zeros
 
 from . import init
-from ._checks import check_number, check_sizes, check_tensor
+from ._checks import check_epsilon, check_sizes, check_tensor
 from ._module import Module
 from ._parameter import Parameter
 
@@ -49,7 +49,7 @@ def layer_norm(
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, or eps is negative, infinite or NaN.
     TypeError
         If the dtypes differ, or are neither float32 nor float64; or if an argument is of another type.
 
@@ -60,7 +60,7 @@ def layer_norm(
     [-1.0, 1.0]
     """
     shape = _as_shape(normalized_shape)
-    check_number("layer_norm: eps", eps)
+    check_epsilon("layer_norm: eps", eps)
     check_tensor("layer_norm: input", input)
     if not shape or tuple(input.shape[-len(shape) :]) != shape:
         raise ValueError(
@@ -198,7 +198,7 @@ class LayerNorm(Module):
     ) -> None:
         super().__init__()
         self.normalized_shape = _as_shape(normalized_shape)
-        check_number("eps", eps)
+        check_epsilon("eps", eps)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         shape = self.normalized_shape

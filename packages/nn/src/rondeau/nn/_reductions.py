@@ -46,8 +46,10 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
     return losses.mean() if reduction == "mean" else losses.sum()
 
 
-def check_same_dtype(name: str, input: Tensor, **others: Tensor | None) -> None:
+def check_same_dtype(name: str, input: Tensor, target: Tensor, **optional: Tensor | None) -> None:
     """Refuse what is no Tensor of float32 or float64, or not of the dtype of the input.
+
+    The optional ones may be None.
 
     Raises
     ------
@@ -57,7 +59,7 @@ def check_same_dtype(name: str, input: Tensor, **others: Tensor | None) -> None:
     Examples
     --------
     >>> from rondeau import tensor as rt
-    >>> check_same_dtype("l1_loss", rt.ones(2), target=rt.tensor([0, 1]))
+    >>> check_same_dtype("l1_loss", rt.ones(2), rt.tensor([0, 1]))
     Traceback (most recent call last):
         ...
     TypeError: l1_loss: input is float32 and target is int64; convert one, by target.to(input.dtype)
@@ -65,7 +67,8 @@ def check_same_dtype(name: str, input: Tensor, **others: Tensor | None) -> None:
     check_tensor(f"{name}: input", input)
     if input.dtype.char not in "fd":
         raise TypeError(f"{name}: input should be float32 or float64, got {input.dtype}; use input.float()")
-    for other, given in others.items():
+    check_tensor(f"{name}: target", target)
+    for other, given in {"target": target, **optional}.items():
         if given is None:
             continue
         check_tensor(f"{name}: {other}", given)
