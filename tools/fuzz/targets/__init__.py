@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..drawing import Draw
-from . import layers, operators, optimisers, packing
+from . import layers, operators, optimisers, packing, sliding
+from .batch_norm import batch_norm
+from .losses import loss
 from .product import product
 from .recurrent import recurrent
 from .sequence import sequence
@@ -24,6 +26,12 @@ TARGETS: dict[str, tuple[Callable[[Draw], None], float]] = {
     "embedding": (layers.embedding, 1.0),
     "cross_entropy": (layers.cross_entropy, 1.0),
     "layer_norm": (layers.layer_norm, 1.0),
+    "convolution": (sliding.convolution, 2.0),
+    "max_pooling": (sliding.max_pooling, 1.0),
+    "average_pooling": (sliding.average_pooling, 1.0),
+    "adaptive_pooling": (sliding.adaptive_pooling, 0.7),
+    "batch_norm": (batch_norm, 1.0),
+    "loss": (loss, 1.5),
     "padding": (packing.padding, 0.7),
     "packing": (packing.packing, 1.0),
     "packed_by_hand": (packing.packed_by_hand, 0.5),

@@ -71,12 +71,14 @@ def compare(
         )
 
 
-def _spoiled_tensor(draw: Draw, tensor: Any) -> Any:
+def spoiled_tensor(draw: Draw, tensor: Any) -> Any:
     """Return something else than a tensor of this shape and dtype."""
     array = tensor.data
     other = np.float32 if array.dtype == np.float64 else np.float64
     bad: list[Any] = [rt.Tensor(np.zeros((*array.shape, 3), array.dtype)), rt.Tensor(array.astype(other))]
-    bad += [rt.Tensor(np.zeros([n + 2 for n in array.shape], array.dtype)), array, *NONSENSE]
+    bad += [array, *NONSENSE]
+    if array.ndim:
+        bad.append(rt.Tensor(np.zeros([n + 2 for n in array.shape], array.dtype)))
     if array.ndim and array.shape[-1]:
         bad.append(rt.Tensor(array[..., 0]))
     chosen = draw.choose(bad)
@@ -99,7 +101,7 @@ def linear(draw: Draw) -> None:
     given = [x, weight, bias]
     if draw.spoil("an argument of another shape, dtype or type", 0.1):
         k = draw.random.randrange(3)
-        given[k] = _spoiled_tensor(draw, given[k] if given[k] is not None else rt.zeros(outputs, dtype=dtype))
+        given[k] = spoiled_tensor(draw, given[k] if given[k] is not None else rt.zeros(outputs, dtype=dtype))
         if k == 2 and given[k] is None:
             draw.wrong = None
             leaves.pop("bias", None)
@@ -292,7 +294,7 @@ def layer_norm(draw: Draw) -> None:
         bad += [(4, "small"), (4, None)]
         k = draw.choose((0, 2, 3))
         of = arguments[k] if arguments[k] is not None else rt.Tensor(np.ones(normalised, dtype))
-        spoiled = _spoiled_tensor(draw, of)
+        spoiled = spoiled_tensor(draw, of)
         bad += [(k, spoiled)] * 8 if not (k and spoiled is None) else []
         at, value = draw.choose(bad)
         arguments[at] = value
