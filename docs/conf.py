@@ -1,8 +1,12 @@
 """The site: pydata theme, API reference from the docstrings, tutorials executed at build."""
 
 import re
+from pathlib import Path
 
 import numpy as np
+from docutils import nodes
+from PIL import Image
+from sphinx_gallery.directives import imgsgnode
 from sphinx_gallery.sorting import ExplicitOrder
 
 from rondeau.kernels import __version__
@@ -110,9 +114,21 @@ def mend_links_from_sources(app, pagename, templatename, context, doctree):
         context["body"] = link.sub(r"\1\2", context["body"])
 
 
+def keep_wide_figures_legible(app, doctree):
+    """Put a figure wider than a page's text in a frame that scrolls, and show it at no less than 0.65 of its size."""
+    for figure in list(doctree.findall(imgsgnode)):
+        with Image.open(Path(app.srcdir) / figure["uri"].lstrip("/")) as picture:
+            width = picture.width
+        if width > 700:
+            style = f"--least: {width * 0.65:.0f}px; --most: {width}px"
+            begin = nodes.raw("", f'<div class="wide-figure" style="{style}">', format="html")
+            figure.replace_self([begin, figure.deepcopy(), nodes.raw("", "</div>", format="html")])
+
+
 def setup(app):
     """Register what this file adds to Sphinx."""
     app.connect("autodoc-process-docstring", describe_dtypes)
     app.connect("autodoc-process-docstring", point_to_scikit_learn)
     app.connect("autodoc-skip-member", skip_requests)
+    app.connect("doctree-read", keep_wide_figures_legible)
     app.connect("html-page-context", mend_links_from_sources)
