@@ -102,7 +102,7 @@ def mark_changed(tensor: Recorded, recorded: bool = False) -> None:
 def same_memory(tensor: Recorded) -> Tensor:
     """Return another tensor over the memory of `tensor`, with its changes and without its history."""
     other = wrap(tensor._array)
-    other._changes = changes_of(tensor)
+    other._changes = tensor._changes or changes_of(tensor)
     return other
 
 
