@@ -326,6 +326,13 @@ def test_resuming_an_ended_run_says_so_and_how_to_go_on(trained, capsys):
     assert "sample:" not in out
 
 
+def test_the_first_run_on_a_machine_says_what_it_waits_for(trained, tmp_path, monkeypatch, capsys):
+    folder, _ = trained
+    monkeypatch.setenv("RONDEAU_CACHE", str(tmp_path / "none yet"))
+    assert cli.main(["train", "--resume", str(folder)]) == 0  # has ended: compiles nothing here
+    assert "\nkernels  compiled now, once on this machine" in capsys.readouterr().out
+
+
 def test_an_overwritten_run_has_not_ended(trained, corpus, tmp_path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(trained[0], folder)

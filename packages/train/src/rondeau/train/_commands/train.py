@@ -43,10 +43,12 @@ def run(argv: Sequence[str]) -> int:
 def _train(request: Request) -> int:
     from rondeau import tensor as rt
     from rondeau.data import NgramModel
+    from rondeau.kernels.cache import cache_folder
     from rondeau.train import _corpus, _recipe
     from rondeau.train._progress import INTERRUPTED, Progress
     from rondeau.train._run import Recorder, RunFolder
 
+    compiles = not cache_folder().exists()  # asked first: making the model may begin it
     config = request.config
     threads = request.threads if request.threads is not None else config.run.threads
     check_at_least("threads", threads, 1)
@@ -92,6 +94,8 @@ def _train(request: Request) -> int:
     )
     _say("model", _describe_model(config, trainer))
     _say("run", f"{run.path}" + (f", continued at step {trainer.step:,}" if request.resume else ""))
+    if compiles:
+        _say("kernels", "compiled now, once on this machine: until the first step is done, nothing moves")
     baselines: dict[str, float] = {}
     if len(held_out):
         for order, name in ((1, "unigram"), (2, "bigram")):
