@@ -115,7 +115,10 @@ for label, (_, losses) in runs.items():
     ax.plot(losses, label=label)
 ax.axhline(counted_loss, color="black", linestyle=":", label="counted")
 ax.set(
-    xlabel="steps", ylabel="loss (nats per letter)", title="Towards the loss of the counts", ylim=(2.4, 3.2)
+    xlabel="steps",
+    ylabel="loss (nats per letter)",
+    title="Towards the loss of the counts",
+    ylim=(counted_loss - 0.05, np.log(V)),
 )
 _ = ax.legend()
 network, losses = runs["Adam, rate 0.2"]
@@ -147,7 +150,8 @@ np.add.at(table, (rest[:-1], rest[1:]), 1)
 new_pairs = (table[held_out[:-1], held_out[1:]] == 0).sum()
 plus_one = (table + 1) / (table + 1).sum(axis=1, keepdims=True)
 plus_one_loss = -np.log(plus_one[held_out[:-1], held_out[1:]]).mean()
-print(f"{new_pairs} of {len(held_out) - 1:,} held-out pairs were never counted: an infinite loss")
+infinite = ": an infinite loss" if new_pairs else ""
+print(f"{new_pairs} of {len(held_out) - 1:,} held-out pairs were never counted{infinite}")
 print(f"one added to each count: {plus_one_loss:.4f}")
 training = data.TokenStream(rest, V)
 by_order = [data.NgramModel(training, order).negative_log_likelihood(held_out) for order in range(1, 7)]
