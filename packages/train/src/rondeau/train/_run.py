@@ -135,7 +135,7 @@ class RunFolder:
         sync_folder(self.path.parent)
 
     def save_codec(self, codec: Codec) -> None:
-        """Write tokenizer and vocabulary."""
+        """Write tokenizer and vocabulary into the folder, which must be there."""
         check_is("codec", codec, Codec)
         replace_file(self.vocab, (json.dumps(codec.to_dict(), ensure_ascii=False) + "\n").encode())
 
@@ -165,6 +165,8 @@ class RunFolder:
     def load_checkpoint(self, name: str = "latest") -> Snapshot:
         """Read a checkpoint: "latest", "best" (by the held-out loss), or a name such as "step-200".
 
+        Its weights are ``arrays["weights"]``, made for a model's ``load_state_dict``.
+
         Raises
         ------
         CheckpointError
@@ -189,9 +191,9 @@ class Recorder(Callback):
     ----------
     run : RunFolder
     codec : Codec
-        For the samples.
+        For the samples. `RunFolder.save_codec` writes it, once; this does not.
     corpus : mapping
-        What identifies the corpus; `resume` refuses another one.
+        What identifies the corpus, as ``{"name": ..., "sha256": ...}``; `resume` refuses another one.
     checkpoint_every : int, optional
         Steps.
     prompt : str

@@ -98,7 +98,7 @@ class Trainer:
     batches : SequentialBatches or RandomBatches
         One iteration is an epoch.
     scheduler : LRScheduler or ReduceLROnPlateau, optional
-        Steps after every update; a plateau's, after every evaluation.
+        Steps after every update, so count its steps in batches; a plateau's, after every evaluation.
     held_out : TokenStream or array_like, optional
         Evaluated every `evaluate_every` steps.
     max_epochs, max_steps : int, optional
@@ -113,10 +113,12 @@ class Trainer:
     log_every : int
         Steps between rows of metrics.
     patience : int, optional
-        The run ends after this many evaluations in a row that were not the best one.
+        The run ends after this many evaluations in a row that were not the best one. The model keeps its last weights;
+        a `Recorder` keeps the best ones.
     evaluation_rows : int
         Rows into which the held-out tokens are cut for an evaluation; see `evaluate`.
     callbacks : sequence of Callback
+        `History` keeps curves, `Progress` shows them, `Recorder` writes checkpoints; without any, `fit` is silent.
 
     Attributes
     ----------

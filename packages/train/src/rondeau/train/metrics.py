@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rondeau import nn
 from rondeau import tensor as rt
+from rondeau.train._checks import check_integer
 
 _FROM_SCIKIT_LEARN = (
     "classification_report",
@@ -36,7 +37,8 @@ def accuracy(
     Parameters
     ----------
     logits : Tensor or ndarray, shape (N, C)
-        Or probabilities: only their order counts.
+        Or probabilities: only their order counts. Predicted classes are not taken: scikit-learn's ``accuracy_score``
+        compares those, as ``(predicted == target).mean()`` does.
     targets : Tensor or ndarray of int, shape (N,)
         Classes.
     ignore_index : int
@@ -52,7 +54,9 @@ def accuracy(
     ValueError
         If shapes do not fit.
     TypeError
-        If targets are no integers.
+        If targets are no integers, or logits no numbers.
+    IndexError
+        If a class is outside [0, C) and is not `ignore_index`.
 
     Examples
     --------
@@ -61,8 +65,9 @@ def accuracy(
     >>> metrics.accuracy(rt.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]]), rt.tensor([0, 1, 1]))
     0.6666666666666666
     """
-    scores, classes = _array(logits), _array(targets)
-    if scores.ndim != 2 or classes.shape != scores.shape[:1]:
+    check_integer("accuracy: ignore_index", ignore_index, -(2**63))
+    scores, classes = _array("logits", logits), _array("targets", targets)
+    if scores.ndim != 2 or scores.shape[1] == 0 or classes.shape != scores.shape[:1]:
         raise ValueError(
             f"accuracy expected logits (N, C) and targets (N,), got shapes {scores.shape} and {classes.shape}"
         )
@@ -71,6 +76,12 @@ def accuracy(
     counts = classes != ignore_index
     if not counts.any():
         return math.nan
+    wrong = classes[counts & ((classes < 0) | (classes >= scores.shape[1]))]
+    if wrong.size:
+        raise IndexError(
+            f"accuracy: target {wrong[0]} is out of bounds: the {scores.shape[1]} columns of the logits are classes 0 "
+            f"to {scores.shape[1] - 1}, and ignore_index is {ignore_index}"
+        )
     return float((scores.argmax(axis=1) == classes)[counts].mean())
 
 
@@ -111,8 +122,14 @@ def perplexity(logits: rt.Tensor, targets: rt.Tensor | NDArray[Any], *, ignore_i
         return math.inf
 
 
-def _array(values: rt.Tensor | NDArray[Any]) -> NDArray[Any]:
-    return values.numpy() if isinstance(values, rt.Tensor) else np.asarray(values)
+def _array(name: str, values: rt.Tensor | NDArray[Any]) -> NDArray[Any]:
+    try:
+        array = np.asarray(values.data if isinstance(values, rt.Tensor) else values)
+    except ValueError:
+        raise TypeError(f"accuracy expected {name} in an array, got rows of different lengths") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"accuracy expected {name} that are numbers, got {array.dtype}")
+    return array
 
 
 def __getattr__(name: str) -> Any:
