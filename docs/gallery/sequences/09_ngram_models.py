@@ -116,7 +116,7 @@ trainer = train.Trainer(
     clip_norm=1.0,
 )
 trainer.fit()
-recurrent = train.evaluate(model, held_out_letters)
+recurrent = train.evaluate(model, held_out_letters, batch_size=16)
 print("two layers of GRU:", recurrent.describe("character"))
 print(f"best table, order {best['characters'][0]}: perplexity {best['characters'][2]:.3f}")
 if real:

@@ -110,7 +110,7 @@ for name, loss in losses.items():
     ax.semilogy(np.arange(1, 36), np.exp(loss), "o-", markersize=4, label=name)
 ax.set(xlabel="place in the window (characters)", ylabel="held-out perplexity (log)")
 ax.set_title("The reverse direction has read every target but the last")
-_ = ax.legend()
+_ = ax.legend(loc="center left")
 
 # %%
 # Writing is predicting the last place again and again. The same start, and the likeliest character each time:
