@@ -406,7 +406,7 @@ def test_downloads_that_go_wrong(nowhere, upstream, monkeypatch):
         datasets.names()
     (served / "names.txt").write_bytes(b"ada")
     (nowhere / "data").write_bytes(b"a file where a folder should be")
-    with pytest.raises(datasets.DataError, match=r"Not a directory|File exists"):
+    with pytest.raises(datasets.DataError, match="the folder that RONDEAU_DATA names is a file"):
         datasets.names()
 
 
@@ -510,3 +510,48 @@ def test_other_formats_are_checked(nowhere, monkeypatch, name, content, message)
         at.write_bytes(content)
     with pytest.raises(datasets.DataError, match=message):
         LOADERS[name]()
+
+
+def test_a_file_in_the_place_of_a_folder(nowhere, monkeypatch):
+    (nowhere / "names.txt").write_text("emma")
+    with pytest.raises(
+        datasets.DataError, match=r"the folder .*names.txt is a file, .*: name the folder that holds"
+    ):
+        datasets.names(nowhere / "names.txt")
+    monkeypatch.setenv("RONDEAU_DATA", str(nowhere / "names.txt"))
+    with pytest.raises(datasets.DataError, match="the folder that RONDEAU_DATA names is a file, "):
+        datasets.names(stand_in=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("~nobody-of-this-name/data", "RONDEAU_DATA is '~nobody-of-this-name/data', which names no folder"),
+        ("x" * 5000, "the folder that RONDEAU_DATA names cannot be read: File name too long"),
+    ],
+)
+def test_a_variable_that_names_no_folder(nowhere, monkeypatch, value, message):
+    monkeypatch.setenv("RONDEAU_DATA", value)
+    with pytest.raises(datasets.DataError, match=message):
+        datasets.names()
+
+
+def test_a_file_that_may_not_be_read(nowhere, monkeypatch):
+    folder = nowhere / "data"
+    folder.mkdir()
+    (folder / "names.txt").write_text("emma")
+
+    def refused(path):  # permissions do not keep the superuser out, as whom tests may run
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(_source, "_sha256", refused)
+    with pytest.raises(
+        datasets.DataError, match=r"cannot be read: Permission denied \(.*names.txt\); change its permissions"
+    ):
+        datasets.names()
+
+
+@pytest.mark.parametrize("flag", ["download", "stand_in"])
+def test_flags_that_are_none(nowhere, flag):
+    with pytest.raises(TypeError, match=f"{flag} must be True or False, got 'no'"):
+        datasets.names(**{flag: "no"})

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .._checks import check_is, check_path
+from .._checks import check_flags, check_is, check_path
 from ._registry import DATASETS, Entry, File
 
 TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two pieces of an answer
@@ -51,8 +51,10 @@ def root_of(
     Raises
     ------
     DataError
-        If a file is damaged, wherever it lies, or (without `stand_in`) there are none.
+        If a file is damaged or cannot be read, wherever it lies, a folder is none, or (without `stand_in`) there are
+        none.
     """
+    check_flags(download=download, stand_in=stand_in)
     entry = DATASETS[name]
     place = _holder(entry, _places(folder))
     if place is not None:
@@ -163,7 +165,10 @@ def _places(folder: str | os.PathLike[str] | None) -> Iterator[Place]:
     moved = os.environ.get("RONDEAU_DATA")
     # Importing pooch takes longer than reading most data sets: it waits until the folders were looked at.
     if moved:
-        cache = Place(Path(moved).expanduser(), "the folder that RONDEAU_DATA names")
+        try:
+            cache = Place(Path(moved).expanduser(), "the folder that RONDEAU_DATA names")
+        except RuntimeError as error:
+            raise DataError(f"RONDEAU_DATA is {moved!r:.80}, which names no folder: {error}") from None
         yield cache
     yield Place(_pooch_cache(), "the cache of downloads")
     if moved:
@@ -179,11 +184,19 @@ def _pooch_cache() -> Path:
 def _holder(entry: Entry, places: Iterable[Place]) -> Place | None:
     """Return the first place that holds all files of a data set, checked."""
     for place in places:
-        paths = [place.root / file.path for file in entry.files]
-        if all(path.is_file() for path in paths):
-            for file, path in zip(entry.files, paths, strict=True):
-                _check_hash(path, file)
-            return place
+        try:
+            if place.root.exists() and not place.root.is_dir():
+                raise DataError(f"{place.name} is a file, {place.root}: name the folder that holds the files")
+            paths = [place.root / file.path for file in entry.files]
+            if all(path.is_file() for path in paths):
+                for file, path in zip(entry.files, paths, strict=True):
+                    _check_hash(path, file)
+                return place
+        except OSError as error:
+            where = str(error.filename or place.root)
+            raise DataError(
+                f"{place.name} cannot be read: {error.strerror} ({where:.200}); change its permissions, or name another"
+            ) from None
     return None
 
 
