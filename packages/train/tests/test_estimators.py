@@ -66,6 +66,8 @@ def test_a_fit_leaves_the_librarys_generator_as_it_was():
         ({"epochs": 0}, {}, "epochs expected an integer of at least 1, got 0"),
         ({"batch_size": 2.5}, {}, "batch_size expected an integer of at least 1, got 2.5"),
         ({}, {"lengths": [1, 2]}, "lengths expected 20 integers, got int64 of shape"),
+        ({"max_norm": -1}, {}, "max_norm expected a number above 0, infinity for no clipping, got -1"),
+        ({"max_norm": float("nan")}, {}, "max_norm expected a number above 0"),
     ],
 )
 def test_what_is_refused(options, fit, message):
@@ -79,3 +81,38 @@ def test_other_widths_than_in_fit_are_refused():
     model = RecurrentRegressor(epochs=1).fit(X, X.sum((1, 2)))
     with pytest.raises(ValueError, match="X expected 2 features a step, as in fit, got 3"):
         model.predict(np.ones((5, 4, 3)))
+
+
+def test_three_dimensions_may_have_other_steps_in_predict():
+    X = np.random.default_rng(0).normal(size=(20, 4, 2))
+    model = RecurrentRegressor(epochs=1, random_state=0).fit(X, X.sum((1, 2)))
+    assert model.n_features_in_ == 2
+    longer = np.concatenate([X, np.full((20, 3, 2), 9.0)], axis=1)
+    assert (model.predict(longer, lengths=[4] * 20) == model.predict(X)).all()
+    with pytest.raises(ValueError, match=r"X expected sequences .* got an array of shape \(2,\)"):
+        model.predict(np.ones(2))
+
+
+@pytest.mark.parametrize("kind", [list, lambda rows: np.array(rows, object)])
+def test_sequences_of_different_lengths_are_to_be_padded(kind):
+    with pytest.raises(
+        ValueError, match="X has sequences of 1 to 3 steps: pad them to one length, and give lengths="
+    ):
+        RecurrentClassifier().fit(kind([[1.0, 2.0, 3.0], [1.0]]), [0, 1])
+
+
+@pytest.mark.parametrize("lengths", [[1.0] * 20, [True] * 20, [[1], [1, 2]], "all"])
+def test_lengths_that_are_no_integers(lengths):
+    X, _, y = last_valid(np.random.default_rng(0), 20)
+    with pytest.raises(TypeError, match="lengths expected 20 integers"):
+        RecurrentClassifier(epochs=1).fit(X, y, lengths=lengths)
+
+
+def test_what_float32_cannot_hold():
+    X, _, y = last_valid(np.random.default_rng(0), 20)
+    with pytest.raises(ValueError, match=r"X has values too large for float32, up to 1e\+300; scale them"):
+        RecurrentClassifier(epochs=1).fit(X * 1e300, y)
+    with pytest.raises(
+        ValueError, match=r"y has values too large to be standardised, up to 1e\+300; scale them"
+    ):
+        RecurrentRegressor(epochs=1).fit(X, y * 1e300)

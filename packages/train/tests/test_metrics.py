@@ -15,6 +15,9 @@ def test_accuracy_counts_the_rows_that_count():
     assert metrics.accuracy(logits.numpy(), np.array([0, 1, -100, -100])) == 0.5
     assert metrics.accuracy(logits, rt.tensor([0, 1, 5, 5]), ignore_index=5) == 0.5
     assert math.isnan(metrics.accuracy(logits, np.full(4, -100)))
+    assert metrics.accuracy(logits.requires_grad_(), rt.tensor([0, 1, 0, 1])) == 0.75
+    with pytest.raises(TypeError, match="ignore_index: expected an integer, got str"):
+        metrics.accuracy(logits, rt.tensor([0, 1, 0, 1]), ignore_index="none")
 
 
 def test_perplexity_is_the_exponential_of_the_mean_nll():
@@ -31,6 +34,11 @@ def test_perplexity_is_the_exponential_of_the_mean_nll():
         (np.ones(3), np.array([0]), ValueError, r"expected logits \(N, C\) and targets \(N,\), got shapes"),
         (np.ones((3, 2)), np.array([0, 1]), ValueError, r"got shapes \(3, 2\) and \(2,\)"),
         (np.ones((1, 2)), np.array([0.5]), TypeError, "targets of an integer dtype, got float64"),
+        (np.ones((1, 0)), np.array([0]), ValueError, r"got shapes \(1, 0\) and \(1,\)"),
+        (np.ones((1, 2)), np.array([2]), IndexError, "target 2 is out of bounds: the 2 columns"),
+        (np.ones((1, 2)), np.array([-1]), IndexError, "target -1 is out of bounds"),
+        (np.array([["a", "b"]]), np.array([0]), TypeError, "logits that are numbers, got <U1"),
+        ([[1.0], [2.0, 3.0]], np.array([0, 0]), TypeError, "logits in an array, got rows of different"),
     ],
 )
 def test_what_does_not_fit_is_refused(logits, targets, error, message):

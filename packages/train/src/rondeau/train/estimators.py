@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.train import optim
+from rondeau.train._checks import check_number
 
 __all__ = ["RecurrentClassifier", "RecurrentRegressor"]
 
@@ -76,7 +77,15 @@ class _RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[mis
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise ValueError(f"{name} expected an integer of at least 1, got {value!r}")
+        check_number("max_norm", self.max_norm)
+        if not self.max_norm > 0:
+            raise ValueError(
+                f"max_norm expected a number above 0, infinity for no clipping, got {self.max_norm}"
+            )
         sequences, steps = _as_sequences(X), _checked_lengths(lengths, X)
+        self._has_features = X.ndim == 3
+        if self._has_features:
+            self.n_features_in_ = X.shape[2]  # of one step: the number of steps may be another in predict
         self.loss_curve_ = []
         with _seeded(check_random_state(self.random_state)) as random:
             recurrent = nn.Recurrent(
@@ -106,7 +115,10 @@ class _RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[mis
 
     def _outputs(self, X: ArrayLike, lengths: Any) -> NDArray[Any]:
         check_is_fitted(self)
-        checked = validate_data(self, X, reset=False, dtype="numeric", allow_nd=True)
+        _refuse_ragged(X)
+        checked = validate_data(
+            self, X, reset=False, dtype="numeric", allow_nd=True, ensure_2d=not self._has_features
+        )
         sequences = _as_sequences(checked)
         width = self.model_.recurrent.input_size
         if sequences.shape[2] != width:
@@ -156,6 +168,8 @@ class RecurrentClassifier(ClassifierMixin, _RecurrentEstimator):  # type: ignore
     Notes
     -----
     Sequences are X of shape (n, T, I), or (n, T) for one feature a step; ``lengths`` (n,) says where padded ones end.
+    What is predicted may have another T than what was fitted if it is (n, T, I); scikit-learn takes the T of (n, T) for
+    a number of features, which stays.
     Features should be scaled, as for any network: put a scaler in front where they are not.
 
     Examples
@@ -188,6 +202,7 @@ class RecurrentClassifier(ClassifierMixin, _RecurrentEstimator):  # type: ignore
         ValueError
             If shapes do not fit, or X has NaN or infinity.
         """
+        _refuse_ragged(X)
         sequences, labels = validate_data(self, X, y, dtype="numeric", allow_nd=True)
         check_classification_targets(labels)
         self.classes_, targets = np.unique(labels, return_inverse=True)
@@ -281,14 +296,21 @@ class RecurrentRegressor(RegressorMixin, _RecurrentEstimator):  # type: ignore[m
         ValueError
             If shapes do not fit, or X or y has NaN or infinity.
         """
+        _refuse_ragged(X)
         sequences, values = validate_data(
             self, X, y, dtype="numeric", allow_nd=True, multi_output=True, y_numeric=True
         )
         targets = values.reshape(len(values), -1).astype(np.float64)
-        self._mean, scale = targets.mean(axis=0), targets.std(axis=0)
+        with np.errstate(all="ignore"):
+            self._mean, scale = targets.mean(axis=0), targets.std(axis=0)
         self._scale = np.where(scale > 0, scale, 1.0)
         self._shape = values.shape[1:]
-        standardised = ((targets - self._mean) / self._scale).astype(np.float32)
+        with np.errstate(all="ignore"):
+            standardised = ((targets - self._mean) / self._scale).astype(np.float32)
+        if not (np.isfinite(standardised).all() and np.isfinite(scale).all()):
+            raise ValueError(
+                f"y has values too large to be standardised, up to {np.abs(targets).max():g}; scale them"
+            )
         self._fit(sequences, standardised, targets.shape[1], lengths)
         return self
 
@@ -319,18 +341,37 @@ class RecurrentRegressor(RegressorMixin, _RecurrentEstimator):  # type: ignore[m
 
 def _as_sequences(X: NDArray[Any]) -> NDArray[np.float32]:
     """Return sequences (n, T, I) of float32; X of two dimensions has one feature a step."""
-    if X.ndim > 3:
-        raise ValueError(f"X expected sequences (n, T) or (n, T, I), got an array of shape {X.shape}")
-    array = np.ascontiguousarray(X, dtype=np.float32)
+    if X.ndim not in (2, 3) or 0 in X.shape[1:]:
+        raise ValueError(
+            f"X expected sequences (n, T) or (n, T, I), T and I at least 1, got an array of shape {X.shape}"
+        )
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(X, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError(f"X has values too large for float32, up to {np.abs(X).max():g}; scale them")
     return array if array.ndim == 3 else array[:, :, None]
+
+
+def _refuse_ragged(X: Any) -> None:
+    """Refuse sequences of different lengths, of which NumPy says something else."""
+    rows = X if isinstance(X, list | tuple) or getattr(X, "dtype", None) == np.dtype(object) else []
+    sizes = {len(row) for row in rows if hasattr(row, "__len__")}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"X has sequences of {min(sizes)} to {max(sizes)} steps: pad them to one length, and give lengths="
+        )
 
 
 def _checked_lengths(lengths: Any, X: NDArray[Any]) -> NDArray[np.int64] | None:
     if lengths is None:
         return None
-    found = np.asarray(lengths)
+    try:
+        found = np.asarray(lengths)
+    except ValueError:
+        raise TypeError(f"lengths expected {len(X)} integers, got lists of different lengths") from None
     if found.shape != (len(X),) or found.dtype.kind not in "iu":
-        raise ValueError(f"lengths expected {len(X)} integers, got {found.dtype} of shape {found.shape}")
+        kind = ValueError if found.dtype.kind in "iu" else TypeError
+        raise kind(f"lengths expected {len(X)} integers, got {found.dtype} of shape {found.shape}")
     return found.astype(np.int64)
 
 
