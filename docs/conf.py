@@ -37,9 +37,9 @@ html_theme = "pydata_sphinx_theme"
 html_title = "rondeau"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_favicon = "_static/logo.svg"
+html_favicon = html_logo = "_static/logo.svg"
 html_theme_options = {
-    "logo": {"text": "rondeau", "image_light": "_static/logo.svg", "image_dark": "_static/logo.svg"},
+    "logo": {"text": "rondeau"},
     "show_toc_level": 2,
     "header_links_before_dropdown": 7,  # all
     "navigation_with_keys": False,
