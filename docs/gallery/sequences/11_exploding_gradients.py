@@ -124,6 +124,10 @@ for eta in etas:
     for parameter, weight, gradient in zip(model.parameters(), weights, gradients, strict=True):
         parameter.data[...] = weight - eta * gradient
     after.append(loss_and_gradient(X, Y)[0])
+whole, shortened = np.interp([0.0, -math.log(norm)], np.log(etas), after)
+print(f"loss {loss:.3f}; after a step of size 1: {whole:.3f}, of length 1: {shortened:.3f}")
+if real:
+    assert whole > loss > shortened
 
 figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
 ax.semilogx(etas, np.array(after) - loss, label="measured")
