@@ -10,7 +10,7 @@ from rondeau import nn
 from rondeau import tensor as rt
 
 from .oracles.cells import STEPS
-from .oracles.comparison import Ours, as_tuple, compare, draw_parameters, draw_states
+from .oracles.comparison import Ours, as_tuple, assert_same_bits, compare, draw_parameters, draw_states
 from .oracles.masks import Masks, expected_zoneout
 
 RATES = {
@@ -31,14 +31,6 @@ def make(name, rng, I=3, H=5, **options):  # noqa: E741
     layer = nn.Recurrent(getattr(nn.cells, name), I, H, **options)
     draw_parameters(layer, rng)
     return layer
-
-
-def assert_same_bits(one, other):
-    for kind in ("values", "gradients"):
-        a, b = getattr(one, kind), getattr(other, kind)
-        assert a.keys() == b.keys()
-        for name in a:
-            np.testing.assert_array_equal(a[name], b[name], err_msg=f"{kind}: {name}")
 
 
 def ours(layer, x, initial=None, seed=0, **features):

@@ -9,7 +9,7 @@ from rondeau.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from .oracles import loop
 from .oracles.cells import STEPS, torch
-from .oracles.comparison import Ours, as_tuple, compare, draw_parameters, draw_states
+from .oracles.comparison import Ours, as_tuple, assert_same_bits, compare, draw_parameters, draw_states
 
 # One of each kind: one product and two, row sums, no recurrent matrix, four states, a projection, a split gate.
 CELLS = (
@@ -47,14 +47,6 @@ def draw_lengths(rng, T, B):
     lengths = rng.integers(0, T + 1, B)
     lengths[rng.permutation(B)[:2]] = (0, T)
     return lengths
-
-
-def assert_same_bits(one, other, what=""):
-    for kind in ("values", "gradients"):
-        a, b = getattr(one, kind), getattr(other, kind)
-        assert a.keys() == b.keys()
-        for name in a:
-            np.testing.assert_array_equal(a[name], b[name], err_msg=f"{kind}: {name} {what}")
 
 
 def two_runs(layer, x, initial, **features):

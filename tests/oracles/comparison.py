@@ -40,12 +40,21 @@ def draw_states(layer, B, rng):
     ]
 
 
-def assert_close(ours, theirs, tolerance, what):
-    """Compare relative to the largest magnitude."""
+def assert_close(ours, theirs, tolerance, what, least=1e-2):
+    """Compare relative to the largest magnitude; not below `least`, as what cancels leaves rounding of its parts."""
     assert ours.shape == theirs.shape, f"{what}: shape {ours.shape}, expected {theirs.shape}"
-    scale = max(np.abs(theirs).max(initial=0.0), 1e-2)  # what cancels to nothing leaves rounding of its parts
+    scale = max(np.abs(theirs).max(initial=0.0), least)
     error = np.abs(ours - theirs).max(initial=0.0)
     assert error <= tolerance * scale, f"{what}: error {error:.3g} at a largest magnitude of {scale:.3g}"
+
+
+def assert_same_bits(one, other, what=""):
+    """Compare two runs, `Ours` of both: results and gradients, bit for bit."""
+    for kind in ("values", "gradients"):
+        a, b = getattr(one, kind), getattr(other, kind)
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=f"{kind}: {name} {what}")
 
 
 def cotangents(values):
