@@ -140,7 +140,9 @@ def check_epsilon(name: str, value: Any) -> None:
     ValueError: batch_norm: eps should be a finite number of at least 0, got -1e-05
     """
     check_number(name, value)
-    if not 0 <= value <= sys.float_info.max:
+    # As Python's: comparing a float32 would convert the largest double, which overflows.
+    number = value.item() if isinstance(value, np.generic) else value
+    if not 0 <= number <= sys.float_info.max:
         raise ValueError(f"{name} should be a finite number of at least 0, got {value!r:.80}")
 
 
