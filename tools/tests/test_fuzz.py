@@ -81,6 +81,23 @@ def test_calls_end_in_a_right_result_or_a_clear_exception() -> None:
     assert done.returncode == 0, done.stdout
 
 
+WINDOWS_AND_LOSSES = (
+    "convolution",
+    "max_pooling",
+    "average_pooling",
+    "adaptive_pooling",
+    "batch_norm",
+    "loss",
+)
+
+
+@pytest.mark.parametrize("target", WINDOWS_AND_LOSSES)
+def test_windows_normalisation_and_losses_by_themselves(target: str) -> None:
+    done = run("--only", target, "--calls", "60", "--seed", "2")
+    assert f"| {target} | " in done.stdout, done.stderr
+    assert done.returncode == 0, done.stdout
+
+
 # --------------------------------------------------------------------------------------------- what it notices
 
 

@@ -156,7 +156,7 @@ def _spoil(
         key, value = draw.choose(bad_options)
         options[key] = value
         return
-    if kind.bounds == "probabilities" and given[0].size and draw.chance(0.3):
+    if kind.bounds == "probabilities" and given[0].data.size and draw.chance(0.3):
         k = draw.random.randrange(2)
         array = given[k].data.copy()
         array.flat[draw.random.randrange(array.size)] = draw.choose((-0.1, 1.5, np.nan, np.inf, -np.inf))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from rondeau import nn
 from rondeau import tensor as rt
-from rondeau.kernels.threads import set_num_threads
+from rondeau.kernels import threads
 from rondeau.nn import functional
 
 from ..drawing import Draw
@@ -56,6 +58,40 @@ class Geometry(NamedTuple):
         return tuple(room // s + 1 for room, s in zip(self.rooms, self.stride, strict=True))
 
 
+@contextmanager
+def _some_threads(draw: Draw) -> Iterator[None]:
+    """Compute on one to three threads, and often on all of them however small the work."""
+    least = threads.PARALLEL_FROM
+    threads.set_num_threads(draw.choose((1, 2, 3)))
+    threads.PARALLEL_FROM = draw.choose((least, 0))
+    try:
+        yield
+    finally:
+        threads.PARALLEL_FROM = least
+
+
+def _compare(
+    draw: Draw,
+    name: str,
+    call: Callable[[], Any],
+    leaves: dict[str, Any],
+    right: Callable[[Values], Array],
+    dtype: Any,
+    *,
+    length: int = 1,
+    least: float = 0.0,
+) -> None:
+    """Compare as all targets do, and the bits of one number of threads with those of another."""
+    with _some_threads(draw):
+        compare(draw, name, call, leaves, right, dtype, length=length, least=least)
+    if draw.open is None and draw.chance(0.2):
+        results = []
+        for _ in range(2):
+            with _some_threads(draw):
+                results.append(np.array(call().data))
+        check_equal(f"{name} on another number of threads", results[1], results[0])
+
+
 def cut(x: Array, geometry: Geometry, fill: str = "constant") -> Array:
     """Return what all windows show: (N, C, H, W) to (N, C, P, Q, rows, columns), and so for one dimension."""
     number = len(geometry.input)
@@ -85,13 +121,12 @@ def _drawn_geometry(draw: Draw, number: int, most: int) -> Geometry:
     shape = tuple(draw.size(most) for _ in range(number))
     padding = sizes(0, 0, 0, 1, 2, 5)
     return Geometry(
-        shape, sizes(1, 2, 3, 3, 4, 5), sizes(1, 1, 1, 2, 3, 7), sizes(1, 1, 1, 2, 3), padding, padding
+        shape, sizes(1, 2, 2, 3, 3, 5), sizes(1, 1, 1, 2, 3, 7), sizes(1, 1, 1, 1, 2, 3), padding, padding
     )
 
 
 def convolution(draw: Draw) -> None:
     """Convolve sequences or planes, by function or by layer, in every way of padding."""
-    set_num_threads(draw.choose((1, 1, 2, 3)))
     number = draw.note("dimensions", draw.choose((1, 2, 2)))
     dtype = draw.note("dtype", draw.dtype())
     groups = draw.choose((1, 1, 1, 2, 3))
@@ -162,7 +197,7 @@ def convolution(draw: Draw) -> None:
     length = of_group * int(np.prod(geometry.size))
     if by_layer:  # whose parameters are copies: their gradients are not ours
         leaves = {key: t if key == "x" else t.detach() for key, t in leaves.items()}
-    compare(draw, "convolution", call, leaves, right, dtype, length=length, least=1.0)
+    _compare(draw, "convolution", call, leaves, right, dtype, length=length, least=1.0)
 
 
 def _as_parameter(tensor: Any) -> Any:
@@ -258,7 +293,6 @@ def _spoil_pool(draw: Draw, given: list[Any], options: dict[str, Any]) -> None:
 
 def max_pooling(draw: Draw) -> None:
     """Find the largest element of every window, and where it is."""
-    set_num_threads(draw.choose((1, 1, 2, 3)))
     dtype = draw.note("dtype", draw.dtype())
     x = _drawn_planes(draw, dtype)
     options, geometry = _pool_options(draw, x, dilates=True)
@@ -290,7 +324,7 @@ def max_pooling(draw: Draw) -> None:
         shown = _cut_padded(np.pad(planes, sides, constant_values=-np.inf), bare, geometry)
         return np.asarray(shown.max(axis=(4, 5)).reshape(*at["x"].shape[:-2], *geometry.output))
 
-    compare(draw, "max_pooling", call, {"x": x}, right, dtype)
+    _compare(draw, "max_pooling", call, {"x": x}, right, dtype)
     if indices and draw.open is None:
         largest, at = found[0]
         check_like("indices", at, largest.shape, np.int64)
@@ -306,7 +340,6 @@ def _cut_padded(padded: Array, bare: Geometry, geometry: Geometry) -> Array:
 
 def average_pooling(draw: Draw) -> None:
     """Take the mean of every window, over its padding or not, or its sum over another number."""
-    set_num_threads(draw.choose((1, 1, 2, 3)))
     dtype = draw.note("dtype", draw.dtype())
     x = _drawn_planes(draw, dtype)
     options, geometry = _pool_options(draw, x, dilates=False)
@@ -340,12 +373,11 @@ def average_pooling(draw: Draw) -> None:
         means = sums / np.where(counts == 0, 1, counts)
         return np.asarray(means.reshape(*at["x"].shape[:-2], *geometry.output))
 
-    compare(draw, "average_pooling", call, {"x": x}, right, dtype, length=int(np.prod(geometry.size)))
+    _compare(draw, "average_pooling", call, {"x": x}, right, dtype, length=int(np.prod(geometry.size)))
 
 
 def adaptive_pooling(draw: Draw) -> None:
     """Take means of windows that cut planes into as many as are asked for."""
-    set_num_threads(draw.choose((1, 1, 2, 3)))
     dtype = draw.note("dtype", draw.dtype())
     x = _drawn_planes(draw, dtype)
     sizes: tuple[Any, ...] = tuple(draw.choose((None, draw.size(25, empty=0.1))) for _ in range(2))
@@ -379,4 +411,4 @@ def adaptive_pooling(draw: Draw) -> None:
             y = np.moveaxis(np.stack(means) if means else np.empty((0, *y.shape[1:])), 0, axis)
         return np.asarray(y)
 
-    compare(draw, "adaptive_pooling", call, {"x": x}, right, dtype, length=x.shape[-1] * x.shape[-2])
+    _compare(draw, "adaptive_pooling", call, {"x": x}, right, dtype, length=x.shape[-1] * x.shape[-2])
