@@ -13,6 +13,7 @@ two dimensions.
 # 苹果 是 一家 科技 公司, "Apple is a technology company": five words with the numbers 1 to 5. 0 stays free for
 # padding.
 
+# sphinx_gallery_thumbnail_number = 2
 import re
 from collections import Counter
 
