@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+sklearn = pytest.importorskip("sklearn", reason="needs scikit-learn")
 sklearn_checks = pytest.importorskip("sklearn.utils.estimator_checks", reason="needs scikit-learn")
+
+from sklearn.model_selection import GridSearchCV  # noqa: E402
 
 from rondeau import nn  # noqa: E402
 from rondeau import tensor as rt  # noqa: E402
@@ -34,6 +37,18 @@ def test_lengths_say_where_a_sequence_ends(bidirectional):
     changed[np.arange(7) >= lengths[200:, None]] = 9.0
     wanted = model.predict_proba(X[200:], lengths=lengths[200:])
     assert (model.predict_proba(changed, lengths=lengths[200:]) == wanted).all()
+
+
+@pytest.mark.parametrize("estimator", [RecurrentClassifier, RecurrentRegressor])
+def test_a_score_and_a_search_take_lengths(estimator):
+    X, lengths, y = last_valid(np.random.default_rng(0))
+    model = estimator("lstm", 16, epochs=25, random_state=0).fit(X[:200], y[:200], lengths=lengths[:200])
+    assert model.score(X[200:], y[200:]) < 0.9
+    assert model.score(X[200:], y[200:], lengths=lengths[200:]) > 0.99
+    with sklearn.config_context(enable_metadata_routing=True):
+        model.set_fit_request(lengths=True).set_score_request(lengths=True)
+        search = GridSearchCV(model, {"epochs": [25]}, cv=2).fit(X, y, lengths=lengths)
+    assert search.best_score_ > 0.9
 
 
 def test_a_cell_of_ones_own_and_several_features_and_targets():

@@ -301,6 +301,21 @@ def test_mistakes(options, message):
         make(**options)
 
 
+def test_an_optimizer_of_another_model_is_refused():
+    other, batches = nn.LanguageModel(V, "gru", 6), SequentialBatches(stream(), 3, 5)
+    with pytest.raises(ValueError, match="the optimizer holds none of the model's parameters"):
+        Trainer(nn.LanguageModel(V, "gru", 6), optim.SGD(other.parameters(), lr=0.1), batches, max_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"), [({"max_epochs": 1}, "1 epoch is done"), ({"max_steps": 1}, "1 step is done")]
+)
+def test_one_is_not_told_as_several(limit, told):
+    trainer = make(**({"max_epochs": None} | limit))
+    trainer.fit()
+    assert trainer.stopped_by == told
+
+
 def test_a_history_gives_each_column_with_its_own_steps():
     history, events = History(), Events()
     make(

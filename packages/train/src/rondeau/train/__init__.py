@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rondeau.train._history import History
     from rondeau.train._progress import Progress
     from rondeau.train._run import Recorder, RunError, RunFolder
+    from rondeau.train._trained import Trained, load_trained
     from rondeau.train._trainer import Callback, DivergedError, Trainer
 
 __version__ = "0.1.0"
@@ -30,10 +31,12 @@ __all__ = [
     "RunError",
     "RunFolder",
     "Snapshot",
+    "Trained",
     "Trainer",
     "estimators",
     "evaluate",
     "generate",
+    "load_trained",
     "lr_scheduler",
     "metrics",
     "optim",
@@ -47,6 +50,7 @@ _HOMES = {
     "_history": ("History",),
     "_progress": ("Progress",),
     "_run": ("Recorder", "RunError", "RunFolder"),
+    "_trained": ("Trained", "load_trained"),
     "_trainer": ("Callback", "DivergedError", "Trainer"),
 }
 

@@ -45,6 +45,7 @@ class Progress(Callback):
     def on_begin(self, trainer: Trainer) -> None:
         """Start the clock, and the bar where there is a terminal."""
         self._tokens_before, self._seconds_before = trainer.num_tokens, trainer.seconds
+        self._has_stepped = False
         if self.stream.isatty():
             total = trainer.total_steps
             self._bar = tqdm(
@@ -59,7 +60,10 @@ class Progress(Callback):
             )
 
     def on_step(self, trainer: Trainer) -> None:
-        """Move the bar."""
+        """Move the bar; after the first step, in which kernels are compiled, start the clock anew."""
+        if not self._has_stepped:
+            self._has_stepped = True
+            self._tokens_before, self._seconds_before = trainer.num_tokens, trainer.seconds
         if self._bar is not None:
             self._bar.update(trainer.num_tokens - self._bar.n)
 

@@ -135,8 +135,9 @@ class RunFolder:
         sync_folder(self.path.parent)
 
     def save_codec(self, codec: Codec) -> None:
-        """Write tokenizer and vocabulary into the folder, which must be there."""
+        """Write tokenizer and vocabulary; the folder is made where it is not there."""
         check_is("codec", codec, Codec)
+        self.path.mkdir(parents=True, exist_ok=True)
         replace_file(self.vocab, (json.dumps(codec.to_dict(), ensure_ascii=False) + "\n").encode())
 
     def load_codec(self) -> Codec:
@@ -182,7 +183,7 @@ class RunFolder:
 
 
 class Recorder(Callback):
-    """Writes a run's metrics, samples and checkpoints, and continues from them.
+    """Writes a run's vocabulary, metrics, samples and checkpoints, and continues from them.
 
     A checkpoint is written before the first step, after every evaluation, every `checkpoint_every` steps, and at the
     end; so there is always one to continue from.
@@ -191,7 +192,7 @@ class Recorder(Callback):
     ----------
     run : RunFolder
     codec : Codec
-        For the samples. `RunFolder.save_codec` writes it, once; this does not.
+        For the samples; written at the beginning of a run.
     corpus : mapping
         What identifies the corpus, as ``{"name": ..., "sha256": ...}``; `resume` refuses another one.
     checkpoint_every : int, optional
@@ -261,8 +262,9 @@ class Recorder(Callback):
         self.run.samples.cut(sizes["samples"])
 
     def on_begin(self, trainer: Trainer) -> None:
-        """Write the first checkpoint of a new run."""
+        """Write tokenizer, vocabulary and the first checkpoint of a new run."""
         if self._saved_at is None:
+            self.run.save_codec(self.codec)
             self._save(trainer)
 
     def on_row(self, trainer: Trainer, row: Row) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from rondeau import nn
 from rondeau.data import Codec
 from rondeau.train._checkpoint import CheckpointError
+from rondeau.train._checks import check_is
 from rondeau.train._options import Config, read_config
 from rondeau.train._parser import UsageError
 from rondeau.train._recipe import make_model
@@ -13,7 +14,26 @@ from rondeau.train._run import RunError, RunFolder
 
 
 class Trained(NamedTuple):
-    """What a run's folder holds, ready to use."""
+    """What a run's folder holds, ready to use.
+
+    Attributes
+    ----------
+    model : LanguageModel
+        In evaluation mode.
+    codec : Codec
+        Its tokenizer and vocabulary.
+    config : object
+        What ``config.yaml`` holds, as attributes: ``config.model.cell``, ``config.training.lr``.
+    step : int
+        That of the checkpoint.
+
+    Examples
+    --------
+    See `load_trained`.
+
+    >>> Trained._fields
+    ('model', 'codec', 'config', 'step')
+    """
 
     model: nn.LanguageModel
     codec: Codec
@@ -22,7 +42,7 @@ class Trained(NamedTuple):
 
 
 def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
-    """Read configuration, vocabulary and weights of a run.
+    """Read configuration, vocabulary and weights of a run of ``rondeau train``.
 
     Parameters
     ----------
@@ -31,11 +51,33 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
     checkpoint : str
         "best", "latest", or a name such as "step-200".
 
+    Returns
+    -------
+    Trained
+
     Raises
     ------
-    UsageError
+    TypeError
+        If an argument is of another type.
+    RunError
         If something is missing or damaged; the message names it.
+
+    Examples
+    --------
+    >>> import contextlib, io, tempfile
+    >>> from rondeau import train
+    >>> from rondeau.train import cli
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     flags = ["--output", folder, "--max_steps", "2", "--hidden_size", "16"]
+    ...     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    ...         _ = cli.main(["train", *flags])
+    ...     trained = load_trained(folder)
+    >>> trained.step
+    2
+    >>> len("".join(train.generate(trained.model, trained.codec, "The ", length=5)))
+    5
     """
+    check_is("checkpoint", checkpoint, str)
     run = RunFolder(path)
     try:
         config = read_config(run.path)
@@ -43,7 +85,7 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
         snapshot = run.load_checkpoint(checkpoint)
         model = make_model(config.model, len(codec))
         model.load_state_dict(snapshot.arrays["weights"])
-    except (RunError, CheckpointError, RuntimeError) as error:
-        raise UsageError(str(error)) from error
+    except (UsageError, CheckpointError, RuntimeError) as error:
+        raise RunError(str(error)) from error
     model.eval()
     return Trained(model, codec, config, snapshot.state["step"])

@@ -138,7 +138,7 @@ class Trainer:
     TypeError
         If an argument is of another type.
     ValueError
-        If nothing ends the run, or a number is out of its range.
+        If nothing ends the run, the optimiser holds none of the model's parameters, or a number is out of its range.
 
     Examples
     --------
@@ -197,6 +197,12 @@ class Trainer:
             raise ValueError("patience: early stopping needs held-out tokens to watch; give held_out")
         if isinstance(scheduler, ReduceLROnPlateau) and held_out is None:
             raise ValueError("ReduceLROnPlateau needs held-out tokens to watch; give held_out")
+        parameters = {id(parameter) for parameter in model.parameters()}
+        if not any(id(p) in parameters for group in optimizer.param_groups for p in group["params"]):
+            raise ValueError(
+                "the optimizer holds none of the model's parameters; make it of model.parameters(), "
+                "after the model has its last layers"
+            )
         self.model, self.optimizer, self.batches = model, optimizer, batches
         self.scheduler, self.held_out = scheduler, held_out
         self.max_epochs, self.max_steps, self.max_minutes = max_epochs, max_steps, max_minutes
@@ -259,9 +265,9 @@ class Trainer:
 
     def _end_reached(self) -> str | None:
         if self.max_epochs is not None and self.epoch >= self.max_epochs:
-            return f"{self.max_epochs} epochs are done"
+            return f"{_counted(self.max_epochs, 'epoch')} done"
         if self.max_steps is not None and self.step >= self.max_steps:
-            return f"{self.max_steps} steps are done"
+            return f"{_counted(self.max_steps, 'step')} done"
         if self.max_minutes is not None and self.seconds >= 60 * self.max_minutes:
             return f"{self.max_minutes:g} minutes are over"
         if self.patience is not None and self._bad_evaluations >= self.patience:
@@ -419,3 +425,7 @@ class Trainer:
         self._losses, self._grad_norms = list(state["losses"]), list(state["grad_norms"])
         parts = tuple(rt.tensor(arrays["carried"][str(i)]) for i in range(len(arrays["carried"])))
         self._carried = (parts if state["carries_several_states"] else parts[0]) if parts else None
+
+
+def _counted(count: float, noun: str) -> str:
+    return f"{count} {noun} is" if count == 1 else f"{count} {noun}s are"

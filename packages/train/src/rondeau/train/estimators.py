@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -242,6 +243,31 @@ class RecurrentClassifier(ClassifierMixin, _RecurrentEstimator):  # type: ignore
         found: NDArray[Any] = self.classes_[best]
         return found
 
+    def score(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+    ) -> float:
+        """Return the share of sequences of which the class is predicted.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, T) or (n, T, I)
+        y : array_like, shape (n,)
+        sample_weight : array_like, shape (n,), optional
+        lengths : array_like of int, shape (n,), optional
+            To have a search over padded sequences pass them, enable scikit-learn's metadata routing and
+            ``set_score_request(lengths=True)``.
+
+        Returns
+        -------
+        float
+        """
+        return float(accuracy_score(y, self.predict(X, lengths=lengths), sample_weight=sample_weight))
+
     def _loss(self, outputs: rt.Tensor, targets: NDArray[Any]) -> rt.Tensor:
         return nn.functional.cross_entropy(outputs, rt.from_numpy(targets))
 
@@ -329,6 +355,30 @@ class RecurrentRegressor(RegressorMixin, _RecurrentEstimator):  # type: ignore[m
         outputs = self._outputs(X, lengths) * self._scale + self._mean
         found: NDArray[np.float64] = outputs.reshape(len(outputs), *self._shape)
         return found
+
+    def score(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+    ) -> float:
+        """Return R², the coefficient of determination of the predictions.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, T) or (n, T, I)
+        y : array_like, shape (n,) or (n, outputs)
+        sample_weight : array_like, shape (n,), optional
+        lengths : array_like of int, shape (n,), optional
+            As in `RecurrentClassifier.score`.
+
+        Returns
+        -------
+        float
+        """
+        return float(r2_score(y, self.predict(X, lengths=lengths), sample_weight=sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -44,13 +44,17 @@ def run(argv: Sequence[str]) -> int:
     from rondeau.data import TokenStream
     from rondeau.train._corpus import TOKEN_NAMES, load_corpus, split_stream
     from rondeau.train._evaluate import evaluate
+    from rondeau.train._run import RunError
     from rondeau.train._trained import load_trained
 
     for name in ("batch_size", "windows", "threads"):
         check_at_least(name, getattr(arguments, name), 1)
     if arguments.threads is not None:
         rt.set_num_threads(arguments.threads)
-    trained = load_trained(arguments.run, arguments.checkpoint)
+    try:
+        trained = load_trained(arguments.run, arguments.checkpoint)
+    except RunError as error:
+        raise UsageError(str(error)) from error
     options = trained.config.text
     token = TOKEN_NAMES[options.tokens]
     if arguments.corpus is None:

@@ -43,9 +43,13 @@ def run(argv: Sequence[str]) -> int:
     arguments = _parser().parse(argv)
     from rondeau.train._corpus import default_prompt
     from rondeau.train._generate import generate
+    from rondeau.train._run import RunError
     from rondeau.train._trained import load_trained
 
-    trained = load_trained(arguments.run, arguments.checkpoint)
+    try:
+        trained = load_trained(arguments.run, arguments.checkpoint)
+    except RunError as error:
+        raise UsageError(str(error)) from error
     prompt = default_prompt(trained.codec) if arguments.prompt is None else arguments.prompt
     check_at_least("seed", arguments.seed, 0)
     try:

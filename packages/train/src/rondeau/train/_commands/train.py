@@ -81,8 +81,6 @@ def _train(request: Request) -> int:
     )
     if request.resume is None:
         run.create(config.yaml, request.overwrite)
-    if begins:
-        run.save_codec(codec)
     if request.resume is not None:
         recorder.resume(trainer)
 
