@@ -29,7 +29,18 @@ def test_the_model_of_a_command_is_loaded_with_its_weights(tmp_path, capsys):
     trained = train.load_trained(tmp_path / "run", "latest")
     assert (trained.step, trained.config.model.cell, trained.model.training) == (3, "lstm", False)
     written = "".join(train.generate(trained.model, trained.codec, "ab", 20, seed=0))
-    command = ["generate", str(tmp_path / "run"), "--prompt", "ab", "--length", "20", "--seed", "0"]
+    command = [
+        "generate",
+        str(tmp_path / "run"),
+        "--prompt",
+        "ab",
+        "--length",
+        "20",
+        "--seed",
+        "0",
+        "--temperature",
+        "1",
+    ]
     assert cli.main([*command, "--checkpoint", "latest"]) == 0
     assert capsys.readouterr().out == f"ab{written}\n"
 
