@@ -159,3 +159,10 @@ def test_statistics_that_cannot_be_written_are_refused_before_any_is():
     with pytest.raises(ValueError, match="running_var changes in training, but its array is read-only"):
         F.batch_norm(rt.tensor([[1.0, 2.0], [3.0, 4.0]]), mean, var, training=True)
     assert mean.tolist() == [0.0, 0.0]
+
+
+def test_the_mean_of_a_batch_far_from_zero_need_not_be_a_number_of_the_dtype():
+    x = np.array([[100.43534851], [101.00687408]], np.float32)
+    found = F.batch_norm(rt.Tensor(x), None, None, training=True).data
+    half = (x[1, 0].astype(np.float64) - x[0, 0]) / 2
+    assert found[:, 0] == pytest.approx(np.array([-half, half]) / np.sqrt(half**2 + 1e-5), rel=3e-7)

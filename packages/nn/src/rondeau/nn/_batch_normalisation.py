@@ -168,11 +168,17 @@ class _BatchNorm(Function):
         dtype, count = rows.dtype, rows.shape[0] * rows.shape[2]
         with np.errstate(all="ignore"):  # infinities and NaN are results, not events
             mean = _channel_sums(rows) / count
-            z = np.subtract(rows, mean.astype(dtype)[:, None], out=buffers.empty(rows.shape, dtype))
+            centre = mean.astype(dtype)
+            z = np.subtract(rows, centre[:, None], out=buffers.empty(rows.shape, dtype))
             y = np.multiply(z, z, out=buffers.empty(rows.shape, dtype))
-            var = _channel_sums(y) / count
+            # Far from zero the mean lies beside what the dtype can hold: what is left of it is taken off z.
+            rest = mean - centre
+            var = np.maximum(_channel_sums(y) / count - rest * rest, 0)
             rstd = 1 / np.sqrt(var + eps)
             z *= rstd.astype(dtype)[:, None]
+            left = rest * rstd
+            if (np.abs(left) > np.finfo(dtype).eps).any():
+                z -= left.astype(dtype)[:, None]
             if weight is None:
                 y[...] = z
             else:
