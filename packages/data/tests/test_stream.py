@@ -128,6 +128,8 @@ def test_what_is_no_stream(tmp_path):
         TokenStream([[1, 2]])
     with pytest.raises(TypeError, match="expected integer indices, got float64"):
         TokenStream([1.0, 2.0])
+    with pytest.raises(TypeError, match=r"tokens must be an array of numbers, got a text; encode it first"):
+        TokenStream("abc")
     for ids in ([0, 5], [-1, 4]):
         with pytest.raises(IndexError, match=rf"from 0 to 4 \(vocab_size 5\); got {ids[0]} to {ids[1]}"):
             TokenStream(ids, 5)

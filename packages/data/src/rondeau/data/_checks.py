@@ -122,6 +122,8 @@ def as_array(name: str, values: Any) -> npt.NDArray[Any]:
         ...
     TypeError: counts must be an array of numbers, got list
     """
+    if isinstance(values, str):
+        raise TypeError(f"{name} must be an array of numbers, got a text; encode it first, by Codec.encode")
     try:
         array = np.asarray(values)
     except (TypeError, ValueError):
