@@ -166,3 +166,10 @@ def test_the_mean_of_a_batch_far_from_zero_need_not_be_a_number_of_the_dtype():
     found = F.batch_norm(rt.Tensor(x), None, None, training=True).data
     half = (x[1, 0].astype(np.float64) - x[0, 0]) / 2
     assert found[:, 0] == pytest.approx(np.array([-half, half]) / np.sqrt(half**2 + 1e-5), rel=3e-7)
+
+
+def test_a_number_of_batches_below_zero():
+    layer = nn.BatchNorm1d(1, momentum=None)
+    layer.num_batches_tracked.copy_(rt.tensor(-1))
+    with pytest.raises(ValueError, match="num_batches_tracked should be 0 or more before a batch, got -1"):
+        layer(rt.tensor([[1.0], [2.0]]))

@@ -300,3 +300,23 @@ def test_the_order_of_a_packed_sequence_is_found_or_checked():
         rnn.PackedSequence(data, sizes, swapped, rt.tensor([0, 1]))
     with pytest.raises(ValueError, match=r"permutation should be int64 of shape \(B,\)"):
         rnn.invert_permutation(rt.tensor([0, 0]))
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: nn.BatchNorm1d(2, affine="no"), "affine"),
+        (lambda: nn.BatchNorm1d(2, track_running_stats=None), "track_running_stats"),
+        (lambda: F.batch_norm(rt.ones(2, 2), None, None, training="no"), "batch_norm: training"),
+        (lambda: nn.Conv1d(1, 1, 1, bias="no"), "bias"),
+        (lambda: nn.MaxPool2d(2, return_indices="no"), "return_indices"),
+        (lambda: F.max_pool2d(rt.ones(1, 2, 2), 2, ceil_mode="no"), "max_pool2d: ceil_mode"),
+        (lambda: nn.AvgPool2d(2, ceil_mode="no"), "ceil_mode"),
+        (lambda: F.avg_pool2d(rt.ones(1, 2, 2), 2, count_include_pad="no"), "avg_pool2d: count_include_pad"),
+        (lambda: nn.KLDivLoss(log_target="no"), "log_target"),
+        (lambda: F.kl_div(rt.ones(1), rt.ones(1), "sum", "no"), "kl_div: log_target"),
+    ],
+)
+def test_flags_of_layers(call, name):
+    with pytest.raises(TypeError, match=f"^{name} should be True or False, got"):
+        call()

@@ -13,7 +13,7 @@ from rondeau.kernels import buffers, threads
 from rondeau.kernels import pooling as kernels
 from rondeau.tensor import Function, Tensor
 
-from ._checks import check_integer, check_sizes
+from ._checks import check_flags, check_integer, check_sizes
 from ._module import Module
 from ._windows import check_planes, check_result, half_padding, number_of_windows, per_dimension
 
@@ -69,6 +69,7 @@ def avg_pool2d(
     """
     name = "avg_pool2d"
     check_planes(name, input)
+    check_flags(f"{name}: ", ceil_mode=ceil_mode, count_include_pad=count_include_pad)
     size = per_dimension(f"{name}: kernel_size", kernel_size, 2)
     strides = size if stride is None else per_dimension(f"{name}: stride", stride, 2)
     paddings = per_dimension(f"{name}: padding", padding, 2, 0)
@@ -250,6 +251,7 @@ class AvgPool2d(Module):
         divisor_override: int | None = None,
     ) -> None:
         super().__init__()
+        check_flags(ceil_mode=ceil_mode, count_include_pad=count_include_pad)
         size = per_dimension("kernel_size", kernel_size, 2)
         if stride is not None:
             per_dimension("stride", stride, 2)

@@ -12,7 +12,7 @@ from rondeau.kernels import buffers
 from rondeau.tensor import Function, Tensor, no_grad, ones, tensor, zeros
 
 from . import init
-from ._checks import check_epsilon, check_number, check_sizes, check_tensor
+from ._checks import check_epsilon, check_flags, check_number, check_sizes, check_tensor
 from ._module import Module
 from ._parameter import Parameter
 
@@ -68,6 +68,7 @@ def batch_norm(
     >>> nn.functional.batch_norm(x, None, None, training=True, eps=1e-12).tolist()
     [[-1.0, 0.0], [1.0, 0.0]]
     """
+    check_flags("batch_norm: ", training=training)
     _check_momentum("batch_norm: momentum", momentum)
     check_epsilon("batch_norm: eps", eps)
     _check_arguments(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
@@ -256,6 +257,7 @@ class _BatchNormalisation(Module):
     ) -> None:
         super().__init__()
         check_sizes(num_features=num_features)
+        check_flags(affine=affine, track_running_stats=track_running_stats, bias=bias)
         check_epsilon("eps", eps)
         if momentum is not None:
             _check_momentum("momentum", momentum)
@@ -302,7 +304,7 @@ class _BatchNormalisation(Module):
         if updates and self.num_batches_tracked is not None:
             self.num_batches_tracked = self.num_batches_tracked + 1
             if self.momentum is None:
-                momentum = 1.0 / self.num_batches_tracked.item()
+                momentum = 1.0 / self._number_of_batches()
         tracked = (self.running_mean, self.running_var) if updates or not self.training else (None, None)
         return batch_norm(
             input,
@@ -313,6 +315,15 @@ class _BatchNormalisation(Module):
             momentum,
             self.eps,
         )
+
+    def _number_of_batches(self) -> int:
+        assert self.num_batches_tracked is not None
+        number = int(self.num_batches_tracked.item())
+        if number < 1:
+            raise ValueError(
+                f"{type(self).__name__}: num_batches_tracked should be 0 or more before a batch, got {number - 1}"
+            )
+        return number
 
     def extra_repr(self) -> str:
         """Return the configuration for ``repr``."""

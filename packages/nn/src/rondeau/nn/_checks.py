@@ -17,6 +17,7 @@ from rondeau.tensor import Tensor
 __all__ = [
     "as_array",
     "check_epsilon",
+    "check_flags",
     "check_integer",
     "check_number",
     "check_path",
@@ -144,6 +145,26 @@ def check_epsilon(name: str, value: Any) -> None:
     number = value.item() if isinstance(value, np.generic) else value
     if not 0 <= number <= sys.float_info.max:
         raise ValueError(f"{name} should be a finite number of at least 0, got {value!r:.80}")
+
+
+def check_flags(prefix: str = "", /, **flags: Any) -> None:
+    """Refuse what is neither True nor False, by name: ``"no"`` would count as True.
+
+    Raises
+    ------
+    TypeError
+        With the name of the argument.
+
+    Examples
+    --------
+    >>> check_flags("max_pool2d: ", ceil_mode="no")
+    Traceback (most recent call last):
+        ...
+    TypeError: max_pool2d: ceil_mode should be True or False, got 'no'
+    """
+    for name, flag in flags.items():
+        if not isinstance(flag, bool | np.bool_):
+            raise TypeError(f"{prefix}{name} should be True or False, got {flag!r:.80}")
 
 
 def check_integer(name: str, value: Any) -> None:

@@ -15,7 +15,7 @@ from rondeau.kernels.convolution import Window
 from rondeau.tensor import Function, Tensor, empty
 
 from . import init
-from ._checks import check_sizes, check_tensor
+from ._checks import check_flags, check_sizes, check_tensor
 from ._module import Module
 from ._padding import PADDING_MODES, padded
 from ._parameter import Parameter
@@ -366,6 +366,7 @@ class _ConvolutionLayer(Module):
     ) -> None:
         super().__init__()
         number = self._dimensions
+        check_flags(bias=bias)
         check_sizes(in_channels=in_channels, out_channels=out_channels, groups=groups)
         if in_channels % groups or out_channels % groups:
             raise ValueError(

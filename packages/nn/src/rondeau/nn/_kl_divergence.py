@@ -6,6 +6,7 @@ import warnings
 
 from rondeau.tensor import Tensor, where
 
+from ._checks import check_flags
 from ._module import Module
 from ._reductions import REDUCTIONS, check_reduction, check_same_dtype, reduced, warn_of_broadcast
 
@@ -47,6 +48,7 @@ def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: b
     0.693147
     """
     check_reduction(reduction, _REDUCTIONS)
+    check_flags("kl_div: ", log_target=log_target)
     check_same_dtype("kl_div", input, target)
     warn_of_broadcast("kl_div", input, target)
     if reduction == "mean":
@@ -86,6 +88,7 @@ class KLDivLoss(Module):
     def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
         super().__init__()
         check_reduction(reduction, _REDUCTIONS)
+        check_flags(log_target=log_target)
         self.reduction = reduction
         self.log_target = log_target
 

@@ -13,6 +13,7 @@ from rondeau.kernels import pooling as kernels
 from rondeau.kernels.convolution import Window
 from rondeau.tensor import Function, Tensor
 
+from ._checks import check_flags
 from ._module import Module
 from ._windows import check_planes, half_padding, number_of_windows, per_dimension
 
@@ -73,6 +74,7 @@ def max_pool2d(
     """
     name = "max_pool2d"
     check_planes(name, input)
+    check_flags(f"{name}: ", ceil_mode=ceil_mode, return_indices=return_indices)
     size = per_dimension(f"{name}: kernel_size", kernel_size, 2)
     strides = size if stride is None else per_dimension(f"{name}: stride", stride, 2)
     paddings = per_dimension(f"{name}: padding", padding, 2, 0)
@@ -211,6 +213,7 @@ class MaxPool2d(Module):
         ceil_mode: bool = False,
     ) -> None:
         super().__init__()
+        check_flags(ceil_mode=ceil_mode, return_indices=return_indices)
         size = per_dimension("kernel_size", kernel_size, 2)
         if stride is not None:
             per_dimension("stride", stride, 2)

@@ -18,7 +18,7 @@ from rondeau.kernels.sequence import Cell, Layout, Settings, Weights
 from rondeau.tensor import Tensor
 
 from ._cell_of_run import cell_of_run, checked_hyperparameters, scalars_of_run
-from ._checks import check_probability, check_sizes, kind_of
+from ._checks import check_flags, check_probability, check_sizes, kind_of
 from ._linear import Linear
 from ._masks import draw_key
 from ._module import Module
@@ -28,7 +28,6 @@ from ._recurrent_call import Call
 from ._recurrent_options import (
     check_cell,
     check_dropouts,
-    check_flags,
     check_projection,
     check_steps,
     zoneout_rates,

@@ -17,7 +17,6 @@ __all__ = [
     "Options",
     "check_cell",
     "check_dropouts",
-    "check_flags",
     "check_projection",
     "check_steps",
     "zoneout_rates",
@@ -99,13 +98,6 @@ def zoneout_rates(cell: Cell, zoneout: Any) -> dict[str, float]:
                 f"state, got {rate!r:.80}"
             )
     return {state: float(rate) for state, rate in rates.items() if rate > 0}
-
-
-def check_flags(**flags: Any) -> None:
-    """Refuse what is neither True nor False, by name."""
-    for name, flag in flags.items():
-        if not isinstance(flag, bool | np.bool_):
-            raise TypeError(f"{name} should be True or False, got {flag!r}")
 
 
 def check_steps(name: str, steps: Any, least: int) -> None:

@@ -12,11 +12,11 @@ from rondeau.kernels.sequence import Cell, Layout
 from rondeau.tensor import Tensor
 
 from . import cells
-from ._checks import check_sizes
+from ._checks import check_flags, check_sizes
 from ._module import Module
 from ._recurrent import Recurrent
 from ._recurrent_function import RecurrentFunction, Run
-from ._recurrent_options import Options, check_flags
+from ._recurrent_options import Options
 from ._recurrent_weights import register_weights, reset_weights, weight_shapes
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
