@@ -175,6 +175,16 @@ def test_a_state_of_another_sampler_is_refused(sampler):
         batches.load_state_dict({"epoch": 1})
 
 
+def test_a_state_of_another_order_is_refused():
+    stream = TokenStream(np.arange(40))
+    batches = RandomBatches(stream, 2, 5, offset=0, order=[3, 1, 4, 0])
+    state = batches.state_dict()
+    RandomBatches(stream, 2, 5, offset=0, order=[3, 1, 4, 0]).load_state_dict(json.loads(json.dumps(state)))
+    for order in (None, [1, 3, 4, 0]):
+        with pytest.raises(ValueError, match=r"cannot resume: order is .* here, but was \[3, 1, 4, 0\] in"):
+            RandomBatches(stream, 2, 5, offset=0, order=order).load_state_dict(state)
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_shortest_stream(sampler):
     for batch_size, num_steps in ((1, 1), (2, 5), (7, 3)):

@@ -119,7 +119,9 @@ def test_model_errors():
 def test_count_errors():
     with pytest.raises(ValueError, match="n must be at least 1, got 0"):
         count_ngrams([0, 1], 0)
-    with pytest.raises(ValueError, match="4-grams over 65,536 tokens cannot be numbered in 63 bits"):
+    with pytest.raises(
+        ValueError, match="4-grams over 65,536 tokens do not fit 63 bits; take a smaller order"
+    ):
         count_ngrams(TokenStream([0, 1], 1 << 16), 4)
 
 

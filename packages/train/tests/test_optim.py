@@ -218,9 +218,10 @@ def test_step_calls_a_closure_with_gradients_enabled():
 def test_zero_grad_drops_or_clears():
     w = rt.tensor([1.0], requires_grad=True)
     optimizer = optim.SGD([w])
-    w.grad = rt.tensor([5.0])
+    held = w.grad = rt.tensor([5.0])
     optimizer.zero_grad(set_to_none=False)
     assert w.grad.tolist() == [0.0]
+    assert held.tolist() == [5.0]
     optimizer.zero_grad()
     assert w.grad is None
 

@@ -282,16 +282,35 @@ def test_a_snapshot_of_another_model_is_refused():
         make(RandomBatches).restore(kept)
 
 
+@pytest.mark.parametrize("part", ["optimizer", "batches", "generator", "losses"])
+def test_a_refused_snapshot_changes_nothing(part):
+    trained = make(max_steps=3)
+    trained.fit()
+    kept = trained.snapshot()
+    trainer, other = make(), make()
+    trainer.fit()
+    other.fit()
+    broken = Snapshot(kept.arrays, {key: value for key, value in kept.state.items() if key != part})
+    with pytest.raises(CheckpointError, match=f"the checkpoint is of another run: '{part}'"):
+        trainer.restore(broken)
+    assert_same_weights(weights(trainer), weights(other))
+    for one in (trainer, other):
+        one.max_epochs = 3
+        one.fit()
+    assert_same_weights(weights(trainer), weights(other))
+    assert (trainer.step, trainer.epoch, trainer.num_tokens) == (other.step, other.epoch, other.num_tokens)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"max_epochs": None}, "nothing ends this run: give max_epochs, max_steps or max_minutes"),
-        ({"max_epochs": 0}, "max_epochs: expected a number > 0, got 0"),
-        ({"max_steps": -1}, "max_steps: expected a number > 0, got -1"),
+        ({"max_epochs": 0}, "max_epochs: expected at least 1, got 0"),
+        ({"max_steps": -1}, "max_steps: expected at least 1, got -1"),
         ({"max_minutes": 0}, "max_minutes: expected a number > 0, got 0"),
         ({"clip_norm": 0}, "clip_norm: expected a number > 0, got 0"),
-        ({"log_every": 0}, "log_every: expected a number > 0, got 0"),
-        ({"evaluate_every": 0}, "evaluate_every: expected a number > 0, got 0"),
+        ({"log_every": 0}, "log_every: expected at least 1, got 0"),
+        ({"evaluate_every": 0}, "evaluate_every: expected at least 1, got 0"),
         ({"patience": 2}, "patience: early stopping needs held-out tokens to watch"),
         ({"scheduler": lr_scheduler.ReduceLROnPlateau}, "ReduceLROnPlateau needs held-out tokens to watch"),
     ],

@@ -98,7 +98,7 @@ class Batches(ABC):
         self._epoch += 1
         self._batch = 0
 
-    def state_dict(self) -> dict[str, int | str | None]:
+    def state_dict(self) -> dict[str, Any]:
         """Return where the sampler stands, JSON-able: the epoch, and how many of its batches were yielded."""
         return {**self._settings(), "seed": self.seed, "epoch": self._epoch, "batch": self._batch}
 
@@ -108,7 +108,7 @@ class Batches(ABC):
         Raises
         ------
         ValueError
-            If that sampler was of another kind, or had another batch size, window, offset or length of stream.
+            If that sampler was of another kind, or had another batch size, window, offset, order or length of stream.
         """
         expected = {**self._settings(), "seed": None, "epoch": None, "batch": None}
         check_is("the state of a sampler", state, Mapping)
@@ -130,7 +130,7 @@ class Batches(ABC):
         self.seed, self._epoch, self._batch = state["seed"], state["epoch"], state["batch"]
         self._resumed = True
 
-    def _settings(self) -> dict[str, int | str | None]:
+    def _settings(self) -> dict[str, Any]:
         return {
             "sampler": type(self).__name__,
             "batch_size": self.batch_size,
@@ -266,6 +266,9 @@ class RandomBatches(Batches):
         """Return the number of batches in an epoch."""
         windows = self._usable // self.num_steps if self.order is None else len(self.order)
         return windows // self.batch_size
+
+    def _settings(self) -> dict[str, Any]:
+        return {**super()._settings(), "order": None if self.order is None else self.order.tolist()}
 
     def _plan(self, offset: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
         windows = (len(self.stream) - offset - 1) // self.num_steps

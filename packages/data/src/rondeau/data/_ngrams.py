@@ -346,7 +346,7 @@ def _count_keys(stream: TokenStream, n: int) -> tuple[npt.NDArray[np.int64], npt
     possible = stream.vocab_size**n
     if possible >= 1 << 63:
         raise ValueError(
-            f"{n}-grams over {stream.vocab_size:,} tokens cannot be numbered in 63 bits; take a smaller order or vocabulary"
+            f"{n}-grams over {stream.vocab_size:,} tokens do not fit 63 bits; take a smaller order or vocabulary"
         )
     if possible <= _DENSE:
         table = np.zeros(possible, np.int64)

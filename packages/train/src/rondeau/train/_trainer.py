@@ -1,5 +1,6 @@
 """The training loop of language models."""
 
+import copy
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -181,18 +182,21 @@ class Trainer:
         limits = {"max_epochs": max_epochs, "max_steps": max_steps, "max_minutes": max_minutes}
         if all(limit is None for limit in limits.values()):
             raise ValueError("nothing ends this run: give max_epochs, max_steps or max_minutes")
-        others = {
-            "clip_norm": clip_norm,
-            "evaluate_every": evaluate_every,
-            "log_every": log_every,
-            "patience": patience,
-        }
-        for name, value in (limits | others).items():
+        for name, count in (
+            ("max_epochs", max_epochs),
+            ("max_steps", max_steps),
+            ("evaluate_every", evaluate_every),
+            ("patience", patience),
+        ):
+            if count is not None:
+                check_integer(name, count, 1)
+        check_integer("log_every", log_every, 1)
+        check_integer("evaluation_rows", evaluation_rows, 1)
+        for name, value in (("max_minutes", max_minutes), ("clip_norm", clip_norm)):
             if value is not None:
                 check_number(name, value)
                 if not value > 0:
                     raise ValueError(f"{name}: expected a number > 0, got {value}")
-        check_integer("evaluation_rows", evaluation_rows, 1)
         if patience is not None and held_out is None:
             raise ValueError("patience: early stopping needs held-out tokens to watch; give held_out")
         if isinstance(scheduler, ReduceLROnPlateau) and held_out is None:
@@ -391,12 +395,14 @@ class Trainer:
         Raises
         ------
         CheckpointError
-            If it does not fit the model, the optimiser or the batches.
+            If it does not fit the model, the optimiser or the batches. Nothing has changed then.
         """
         check_is("snapshot", snapshot, Snapshot)
+        before = copy.deepcopy(self.snapshot())
         try:
             self._take_over(*snapshot)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            self._take_over(*before)
             reason = " ".join(str(error).split())
             raise CheckpointError(f"the checkpoint is of another run: {reason}") from error
 

@@ -136,13 +136,11 @@ class Optimizer(ABC):
         self.param_groups.append(group)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop every gradient (or fill it with zeros where `set_to_none` is False)."""
+        """Forget every gradient; without `set_to_none` it becomes a new tensor of zeros, as in `Module.zero_grad`."""
         for group in self.param_groups:
             for parameter in group["params"]:
-                if set_to_none:
-                    parameter.grad = None
-                elif parameter.grad is not None:
-                    parameter.grad.data.fill(0)
+                if parameter.grad is not None:
+                    parameter.grad = None if set_to_none else rt.zeros_like(parameter.grad)
 
     def step(self, closure: Callable[[], rt.Tensor] | None = None) -> rt.Tensor | None:
         """Update every parameter that has a gradient.
