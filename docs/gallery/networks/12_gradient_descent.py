@@ -84,7 +84,7 @@ ax = fig.add_subplot(projection="3d")
 ax.plot_surface(w, b, loss_at(w, b), cmap="viridis", alpha=0.5, linewidth=0)
 places = paths["batch (3 points)"]
 ax.plot(*places.T, loss_at(*places.T), "C3.-", markersize=5, label="batch descent")
-ax.set(xlabel="w", ylabel="b", zlabel="loss")
+ax.set(xlabel="w", ylabel="b", zlabel="loss", title="Batch descent on the surface of the loss")
 ax.view_init(40, -70)
 ax.legend()
 
@@ -112,7 +112,8 @@ for name, places in paths.items():
     axes[1].semilogy(losses[:61], label=name)
 axes[0].set(xlabel="epoch", ylabel="loss over all points")
 axes[1].set(xlabel="update")
-_ = axes[0].legend()
+axes[0].legend()
+_ = fig.suptitle("Batch, stochastic and mini-batch descent")
 
 # %%
 # Where no line fits
@@ -141,7 +142,7 @@ ax.plot(*wandering[-300:].T, ".-", markersize=3, linewidth=0.5, label="stochasti
 ax.plot(*centre, "C3D", label="stochastic, mean")
 ax.plot(*resting.T, "-", linewidth=2, label="batch, all 1,500 epochs")
 ax.plot(*resting[-1], "k*", markersize=10, label="minimum")
-ax.set(xlabel="w", ylabel="b")
+ax.set(xlabel="w", ylabel="b", title="Where no line fits: shuffled descent rests beside the minimum")
 ax.legend()
 
 # %%
@@ -205,4 +206,5 @@ for (name, norm), places, style in zip(norms.items(), (caught, escaped), ("o-", 
     axes[1].semilogy(norm, label=name)
 axes[0].set(xlabel="x", ylabel="y")
 axes[1].set(xlabel="step", ylabel="norm of the gradient")
-_ = axes[1].legend()
+axes[1].legend()
+_ = fig.suptitle("Descent into a saddle, and past it")

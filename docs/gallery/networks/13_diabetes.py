@@ -131,6 +131,7 @@ bins = np.linspace(0, 0.25, 26)
 ax.hist(raw_slopes.ravel(), bins, alpha=0.6, label="raw measurements")
 ax.hist(scaled_slopes.ravel(), bins, alpha=0.6, label="standardised")
 ax.set(xlabel="slope of a sigmoid of the first layer, before training", ylabel="number")
+ax.set_title("Raw measurements leave sigmoids without slope")
 _ = ax.legend()
 
 # %%
@@ -169,7 +170,8 @@ axes[1].plot(*shares, "o", label="ten seeds")
 axes[1].plot(on_train, on_test, "k*", markersize=11, label="their mean")
 axes[1].axhline(1 - labels.mean(), color="grey", linestyle=":", label="always no")
 axes[1].set(xlabel="share of the training rows right", ylabel="share of the held-out rows right")
-_ = axes[1].legend(fontsize=8)
+axes[1].legend(fontsize=8)
+_ = fig.suptitle("Ten seeds of a recipe that learns")
 
 # %%
 # How sure is that?
@@ -207,5 +209,5 @@ if recorded_file.exists():  # it is not part of a downloaded script
     ax.hist(on_test, bins, alpha=0.5, label="200 splits")
     ax.hist(of_ten, bins, alpha=0.8, label="20 means of ten splits")
     ax.axvline(on_test.mean(), color="black", linestyle="--", label=f"mean of all: {on_test.mean():.3f}")
-    ax.set(xlabel="share of the held-out rows right", ylabel="number")
+    ax.set(xlabel="share of the held-out rows right", ylabel="number", title="200 splits, recorded")
     ax.legend(fontsize=8)

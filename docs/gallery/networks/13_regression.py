@@ -49,7 +49,7 @@ assert abs(at_4 - 8) < 0.01
 fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
 ax.semilogy(by_sum[:, 2], label="sum of squared errors")
 ax.semilogy(np.abs(by_sum[:, 0] - 2), "--", label="|w - 2|")
-ax.set(xlabel="epoch", ylabel="loss; distance of w")
+ax.set(xlabel="epoch", ylabel="loss; distance of w", title="The loss falls fast, then along its valley")
 _ = ax.legend()
 
 # %%
@@ -80,7 +80,7 @@ ax.semilogy(by_sum[:60, 2], label="sum, rate .01", linewidth=4, alpha=0.4)
 ax.semilogy(3 * by_mean[:60, 2], "--", label="mean, rate .03 (drawn times 3)")
 ax.semilogy(3 * again("mean", 0.01, epochs=60)[:, 2], ":", label="mean, rate .01 (drawn times 3)")
 ax.semilogy(too_fast[:, 2], "-.", label="sum, rate .07")
-ax.set(xlabel="epoch", ylabel="sum of squared errors", ylim=(1e-4, 1e6))
+ax.set(xlabel="epoch", ylabel="sum of squared errors", ylim=(1e-4, 1e6), title="Sum and mean")
 _ = ax.legend()
 
 # %%
@@ -120,7 +120,7 @@ ax.axvline(boundary, color="grey", linestyle=":", label=f"one half at {boundary:
 more = fitted(logistic, nn.BCELoss(reduction="sum"), classes, rate=0.1, epochs=3000)
 ax.plot(places[:, 0].tolist(), logistic(places)[:, 0].tolist(), "--", label="after 3,000 more, at rate .1")
 ax.plot(x[:, 0].tolist(), classes[:, 0].tolist(), "ko", label="samples")
-ax.set(xlabel="x", ylabel="probability of class 1")
+ax.set(xlabel="x", ylabel="probability of class 1", title="Logistic regression on three samples")
 ax.legend()
 print(f"w: {curve[-1, 0]:.2f}, later {more[-1, 0]:.2f}; loss: {curve[-1, 2]:.3f}, later {more[-1, 2]:.3f}")
 assert 2 < boundary < 3

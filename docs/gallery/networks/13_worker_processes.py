@@ -82,5 +82,5 @@ if __name__ == "__main__":
     epochs = np.arange(1, 4)
     ax.bar(epochs - 0.2, seconds, width=0.4, label="no workers")
     ax.bar(epochs + 0.2, worker_seconds, width=0.4, label="four workers")
-    ax.set(xlabel="epoch", ylabel="time (s)", yscale="log", xticks=epochs)
+    ax.set(xlabel="epoch", ylabel="time (s)", yscale="log", xticks=epochs, title="The time of an epoch")
     ax.legend()

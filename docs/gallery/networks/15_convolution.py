@@ -179,5 +179,5 @@ fig, ax = plt.subplots(figsize=(7, 2.4), layout="constrained")
 first, second = multiplications(point) / 1e6, multiplications(nn.Conv2d(16, 32, 5)) / 1e6
 ax.barh(["through 16 channels", "directly"], [first, 0], label="1 x 1")
 ax.barh(["through 16 channels", "directly"], [second, directly / 1e6], left=[first, 0], label="5 x 5")
-ax.set(xlabel="multiplications (millions)")
+ax.set(xlabel="multiplications (millions)", title="A 5 x 5 convolution, directly and through 1 x 1")
 _ = ax.legend()

@@ -152,5 +152,5 @@ for name, network in {"Inception": inception_network, "residual": residual_netwo
     print(f"{name}: {number:,} parameters, {share:.1%} of the test digits right")
     assert share > 0.85
     ax.semilogy(losses, linewidth=0.8, label=f"{name}: {share:.1%} of the test digits right")
-ax.set(xlabel="step", ylabel="cross-entropy (nats)")
+ax.set(xlabel="step", ylabel="cross-entropy (nats)", title="Inception and residual blocks learn digits")
 _ = ax.legend()

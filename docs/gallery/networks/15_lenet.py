@@ -148,4 +148,5 @@ if recorded_file.exists():  # it is not part of a downloaded script
     ax.plot(range(1, 6), recorded["accuracies"], "o-", label="LeNet-5, recorded")
     ax.axhline(0.988, color="grey", linestyle="--", linewidth=1, label="98.8 %")
     ax.set(xlabel="epoch", ylabel="share of the test digits right", xticks=range(1, 6))
+    ax.set_title("Five epochs, recorded")
     ax.legend()

@@ -97,6 +97,7 @@ for (name, norm), style in zip(norms.items(), ("o-", "s-", "o:", "s:"), strict=T
 ax.set(
     xlabel="convolution, from the input", ylabel="norm of the gradient of its weight", xticks=range(1, 21, 3)
 )
+ax.set_title("Plain and residual, with normalisation and without")
 _ = ax.legend()
 
 # %%

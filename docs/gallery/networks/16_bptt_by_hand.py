@@ -139,6 +139,6 @@ for s, term in terms.items():
     ax.barh(f"s = {s}: {term:.6f}", term, left=left, color=f"C{3 - s}")
     left += term
 ax.axvline(left, color="C7", linestyle="--", label=f"dL/dw = {left:.6f}")
-ax.set(xlabel="contribution to dL/dw, added up", ylabel="use of the weight")
+ax.set(xlabel="contribution to dL/dw, added up", ylabel="use of the weight", title="Three uses, one gradient")
 ax.invert_yaxis()
 ax.legend(loc="lower left")

@@ -140,7 +140,8 @@ for ax, name in zip(axes, shown, strict=True):
     ax.set(xlabel="after the letter", ylim=(-0.05, 1.05))
     ax.set_xticks(range(len(name)), name)
 axes[0].set_ylabel("probability")
-_ = fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+fig.suptitle("What is believed after each letter")
+_ = fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
 # %%
 # One by one or as a batch

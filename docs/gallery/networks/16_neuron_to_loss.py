@@ -24,6 +24,7 @@ layer = nn.RNN(1, 2, bias=False)
 layer.load_state_dict({"weight_ih_l0": rt.tensor(W), "weight_hh_l0": rt.tensor(R)})
 
 fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+ax.set_title("Two units that read themselves and each other")
 places = {"x": (0, 0), "h1": (2, 0.9), "h2": (2, -0.9)}
 for (name, (x, y)), colour in zip(places.items(), ("C0", "C1", "C2"), strict=True):
     ax.text(
@@ -85,7 +86,7 @@ fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
 ax.plot(z.tolist(), s.tolist(), label="sigmoid(z)")
 ax.plot(z.tolist(), z.grad.tolist(), "--", label="its slope")
 ax.plot(z.tolist(), z.tanh().tolist(), ":", label="tanh(z)")
-ax.set(xlabel="z", ylabel="value")
+ax.set(xlabel="z", ylabel="value", title="Sigmoid, its slope, and tanh")
 ax.legend()
 
 # %%
@@ -123,5 +124,5 @@ ax.plot(
     "o",
     label=f"p = {probabilities[0].item():.3f}: {loss.item():.3f} nats",
 )
-ax.set(xlabel="probability of the right class", ylabel="loss (nats)")
+ax.set(xlabel="probability of the right class", ylabel="loss (nats)", title="Cross-entropy")
 ax.legend()

@@ -34,6 +34,7 @@ def arrow(ax, start, end, text="", **style):
 
 
 fig, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
+ax.set_title("One cell, unrolled over four steps")
 for t in range(1, 5):
     box(ax, t, 0, f"$x_{t}$", "C0")
     box(ax, t, 1, "cell", "C1")
@@ -67,6 +68,7 @@ assert rt.allclose(h_n[0], h, atol=1e-6)
 # one at the first step.
 
 fig, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
+ax.set_title("A second cell reads from the end")
 for t in range(1, 5):
     box(ax, t, 0, f"$x_{t}$", "C0")
     box(ax, t - 0.2, 1, "→", "C1")

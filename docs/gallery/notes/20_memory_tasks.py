@@ -129,6 +129,7 @@ for name, model in models.items():
 ax.axvline(DELAY, color="C7", linestyle=":", label="the delay of the training")
 ax.axhline(1 / KINDS, color="C7", linestyle="--", label="guessing")
 ax.set(xlabel="delay (steps)", ylabel="share of symbols right", ylim=(0, 1.05))
+ax.set_title("Other delays than in training")
 ax.legend()
 
 # %%

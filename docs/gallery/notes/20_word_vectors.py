@@ -119,7 +119,7 @@ assert entropy < losses[-1] < losses[0]
 fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
 ax.plot(losses, label="cross-entropy")
 ax.axhline(entropy, color="C7", linestyle="--", label="entropy of the neighbours: the least there is")
-ax.set(xlabel="training steps", ylabel="nats per neighbour")
+ax.set(xlabel="training steps", ylabel="nats per neighbour", title="The vectors learn who stands where")
 ax.legend()
 
 # %%

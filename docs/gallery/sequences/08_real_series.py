@@ -37,7 +37,8 @@ for ax, (name, (_, count, _, unit, step)) in zip(axes, SPECS.items(), strict=Tru
     ax.plot(series[name], linewidth=0.8)
     ax.axvspan(count, len(series[name]), alpha=0.15, label="test span")
     ax.set(xlabel=f"time ({step})", ylabel=unit, xlim=(0, len(series[name])))
-_ = axes[1].legend(loc="upper left")
+axes[1].legend(loc="upper left")
+_ = figure.suptitle("Three series, and the span that each is tested on")
 
 # %%
 # Scaling

@@ -11,7 +11,7 @@ from rondeau.kernels import buffers, product
 from rondeau.tensor import Function, Tensor, empty
 
 from . import init
-from ._checks import check_sizes, check_tensor
+from ._checks import check_flags, check_sizes, check_tensor
 from ._module import Module
 from ._parameter import Parameter
 
@@ -156,6 +156,7 @@ class Linear(Module):
     ) -> None:
         super().__init__()
         check_sizes(0, in_features=in_features, out_features=out_features)
+        check_flags(bias=bias)
         self.in_features = in_features
         self.out_features = out_features
         self.weight = Parameter(empty(out_features, in_features, dtype=dtype, device=device))

@@ -14,7 +14,7 @@ from rondeau.kernels import layer_norm as kernels
 from rondeau.tensor import Function, Tensor, ones, zeros
 
 from . import init
-from ._checks import check_epsilon, check_sizes, check_tensor
+from ._checks import check_epsilon, check_flags, check_sizes, check_tensor
 from ._module import Module
 from ._parameter import Parameter
 
@@ -199,6 +199,7 @@ class LayerNorm(Module):
         super().__init__()
         self.normalized_shape = _as_shape(normalized_shape)
         check_epsilon("eps", eps)
+        check_flags(elementwise_affine=elementwise_affine, bias=bias)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         shape = self.normalized_shape
