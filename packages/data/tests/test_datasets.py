@@ -555,3 +555,15 @@ def test_a_file_that_may_not_be_read(nowhere, monkeypatch):
 def test_flags_that_are_none(nowhere, flag):
     with pytest.raises(TypeError, match=f"{flag} must be True or False, got 'no'"):
         datasets.names(**{flag: "no"})
+
+
+def test_a_notebook_without_widgets_is_not_told_to_install_them():
+    code = (
+        "import sys, types; notebook = types.SimpleNamespace(config={'IPKernelApp': {}});"
+        "sys.modules['IPython'] = types.SimpleNamespace(get_ipython=lambda: notebook);"
+        "sys.modules['ipywidgets'] = None; from rondeau.data import datasets; datasets.describe('names')"
+    )
+    environment = {**os.environ, "RONDEAU_DATA": ""}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from .._checks import check_flags, check_is, check_path
 from ._registry import DATASETS, Entry, File
@@ -175,10 +177,16 @@ def _places(folder: str | os.PathLike[str] | None) -> Iterator[Place]:
         yield cache
 
 
-def _pooch_cache() -> Path:
-    import pooch
+def _pooch() -> Any:
+    """Import pooch without what its progress bar, never shown here, advises to install in a notebook."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        import pooch
+    return pooch
 
-    return Path(pooch.os_cache("rondeau"))
+
+def _pooch_cache() -> Path:
+    return Path(_pooch().os_cache("rondeau"))
 
 
 def _holder(entry: Entry, places: Iterable[Place]) -> Place | None:
@@ -232,8 +240,7 @@ def _download(entry: Entry, root: Path) -> None:
 
 
 def _retrieve(url: str, folder: Path, known_hash: str | None) -> Path:
-    import pooch
-
+    pooch = _pooch()
     pooch.get_logger().setLevel("WARNING")  # below it, a line for every file and the hash of every archive
     get = pooch.HTTPDownloader(timeout=TIMEOUT)
     return Path(pooch.retrieve(url, known_hash, fname=url.rpartition("/")[2], path=folder, downloader=get))
