@@ -559,9 +559,9 @@ def test_flags_that_are_none(nowhere, flag):
 
 def test_a_notebook_without_widgets_is_not_told_to_install_them():
     code = (
-        "import sys, types; notebook = types.SimpleNamespace(config={'IPKernelApp': {}});"
-        "sys.modules['IPython'] = types.SimpleNamespace(get_ipython=lambda: notebook);"
-        "sys.modules['ipywidgets'] = None; from rondeau.data import datasets; datasets.describe('names')"
+        "import sys, types; sys.modules['ipykernel.zmqshell'] = types.ModuleType('zmqshell');"
+        "sys.modules['IPython'] = types.SimpleNamespace(get_ipython=object); sys.modules['ipywidgets'] = None;"
+        "from rondeau.data import datasets; datasets.describe('names')"
     )
     environment = {**os.environ, "RONDEAU_DATA": ""}
     command = [sys.executable, "-c", code]
