@@ -47,6 +47,7 @@ html_theme_options = {
     "footer_end": [],
 }
 html_sidebars = {page: [] for page in ("installation", "texts")}  # they have no pages below them
+html_sidebars["generated_gallery/*/*"] = []  # their lines of code need the room
 
 autosummary_generate = True
 autosummary_imported_members = True

@@ -87,6 +87,10 @@ def spoiled_tensor(draw: Draw, tensor: Any) -> Any:
     return chosen
 
 
+def _fits(x: Any, inputs: int, dtype: Any) -> bool:
+    return isinstance(x, rt.Tensor) and x.dtype == dtype and x.shape[-1:] == (inputs,)
+
+
 def linear(draw: Draw) -> None:
     """``x W^T + b`` for inputs of any number of dimensions."""
     dtype = draw.note("dtype", draw.dtype())
@@ -105,6 +109,10 @@ def linear(draw: Draw) -> None:
         if k == 2 and given[k] is None:
             draw.wrong = None
             leaves.pop("bias", None)
+        if k == 0 and _fits(
+            given[0], inputs, dtype
+        ):  # rows of another number of dimensions are right as well
+            draw.wrong, given[0] = None, x
     draw.note("arguments", given)
 
     def right(at: Values) -> Array:
