@@ -78,8 +78,7 @@ def test_a_fit_leaves_the_librarys_generator_as_it_was():
     ("options", "fit", "message"),
     [
         ({"cell": "gruu"}, {}, "cell expected one of"),
-        ({"epochs": 0}, {}, "epochs expected an integer of at least 1, got 0"),
-        ({"batch_size": 2.5}, {}, "batch_size expected an integer of at least 1, got 2.5"),
+        ({"epochs": 0}, {}, "epochs: expected at least 1, got 0"),
         ({}, {"lengths": [1, 2]}, "lengths expected 20 integers, got int64 of shape"),
         ({"max_norm": -1}, {}, "max_norm expected a number above 0, infinity for no clipping, got -1"),
         ({"max_norm": float("nan")}, {}, "max_norm expected a number above 0"),
@@ -89,6 +88,12 @@ def test_what_is_refused(options, fit, message):
     X, _, y = last_valid(np.random.default_rng(0), 20)
     with pytest.raises(ValueError, match=message):
         RecurrentClassifier(**options).fit(X, y, **fit)
+
+
+def test_numbers_of_samples_are_integers():
+    X, _, y = last_valid(np.random.default_rng(0), 20)
+    with pytest.raises(TypeError, match=r"batch_size: expected an integer, got float: 2\.5"):
+        RecurrentClassifier(batch_size=2.5).fit(X, y)
 
 
 def test_other_widths_than_in_fit_are_refused():

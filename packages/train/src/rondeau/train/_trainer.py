@@ -433,5 +433,5 @@ class Trainer:
         self._carried = (parts if state["carries_several_states"] else parts[0]) if parts else None
 
 
-def _counted(count: float, noun: str) -> str:
+def _counted(count: int, noun: str) -> str:
     return f"{count} {noun} is" if count == 1 else f"{count} {noun}s are"

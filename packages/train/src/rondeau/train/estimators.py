@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.train import optim
-from rondeau.train._checks import check_number
+from rondeau.train._checks import check_integer, check_number
 
 __all__ = ["RecurrentClassifier", "RecurrentRegressor"]
 
@@ -75,9 +75,7 @@ class _RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[mis
 
     def _fit(self, X: NDArray[Any], targets: NDArray[Any], num_outputs: int, lengths: Any) -> None:
         for name in ("epochs", "batch_size"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(f"{name} expected an integer of at least 1, got {value!r}")
+            check_integer(name, getattr(self, name), 1)
         check_number("max_norm", self.max_norm)
         if not self.max_norm > 0:
             raise ValueError(

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -177,6 +178,7 @@ def _places(folder: str | os.PathLike[str] | None) -> Iterator[Place]:
         yield cache
 
 
+@cache
 def _pooch() -> Any:
     """Import pooch without what its progress bar, never shown here, advises to install in a notebook."""
     with warnings.catch_warnings():

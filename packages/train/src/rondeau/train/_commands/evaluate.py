@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rondeau.train._commands._named_run import load_named_run
 from rondeau.train._parser import CommandParser, UsageError, check_at_least
 
 
@@ -44,17 +45,12 @@ def run(argv: Sequence[str]) -> int:
     from rondeau.data import TokenStream
     from rondeau.train._corpus import TOKEN_NAMES, load_corpus, split_stream
     from rondeau.train._evaluate import evaluate
-    from rondeau.train._run import RunError
-    from rondeau.train._trained import load_trained
 
     for name in ("batch_size", "windows", "threads"):
         check_at_least(name, getattr(arguments, name), 1)
     if arguments.threads is not None:
         rt.set_num_threads(arguments.threads)
-    try:
-        trained = load_trained(arguments.run, arguments.checkpoint)
-    except RunError as error:
-        raise UsageError(str(error)) from error
+    trained = load_named_run(arguments.run, arguments.checkpoint)
     options = trained.config.text
     token = TOKEN_NAMES[options.tokens]
     if arguments.corpus is None:

@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Sequence
 
+from rondeau.train._commands._named_run import load_named_run
 from rondeau.train._parser import CommandParser, UsageError, check_at_least
 
 
@@ -43,13 +44,8 @@ def run(argv: Sequence[str]) -> int:
     arguments = _parser().parse(argv)
     from rondeau.train._corpus import default_prompt
     from rondeau.train._generate import generate
-    from rondeau.train._run import RunError
-    from rondeau.train._trained import load_trained
 
-    try:
-        trained = load_trained(arguments.run, arguments.checkpoint)
-    except RunError as error:
-        raise UsageError(str(error)) from error
+    trained = load_named_run(arguments.run, arguments.checkpoint)
     prompt = default_prompt(trained.codec) if arguments.prompt is None else arguments.prompt
     check_at_least("seed", arguments.seed, 0)
     try:
