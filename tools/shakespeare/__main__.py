@@ -1,11 +1,11 @@
 """The Shakespeare recipe by rondeau and by its PyTorch twin: held-out loss and wall time, side by side.
 
-    python tools/shakespeare.py CORPUS
+    python -m tools.shakespeare CORPUS
 
 For each cell and seed, one after the other: `rondeau train` with the recipe's flags, its last checkpoint scored by
-`rondeau evaluate` over the whole held-out stream, and `tools/shakespeare_torch.py`. Times are of whole processes, in
-both with an evaluation after every epoch; rondeau's holds the checkpoints and the samples as well. Prints one row per
-run and then the means over the seeds; the rows of --json also hold the curves, pairs of the seconds since the
+`rondeau evaluate` over the whole held-out stream, and `torch_twin.py` beside this file. Times are of whole processes,
+in both with an evaluation after every epoch; rondeau's holds the checkpoints and the samples as well. Prints one row
+per run and then the means over the seeds; the rows of --json also hold the curves, pairs of the seconds since the
 first step and the held-out loss.
 """
 
@@ -19,7 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-TWIN = Path(__file__).with_name("shakespeare_torch.py")
+from ..recording import record
+
 RATE = {"rnn": "2e-3", "lstm": "4e-3", "gru": "4e-3"}
 
 
@@ -61,7 +62,7 @@ def run_rondeau(corpus: Path, cell: str, seed: int, threads: int, epochs: int, f
 def run_torch(corpus: Path, cell: str, seed: int, threads: int, epochs: int) -> Outcome:
     """Train by the twin."""
     flags = ["--cell", cell, "--seed", str(seed), "--threads", str(threads), "--epochs", str(epochs)]
-    report, seconds = timed([sys.executable, str(TWIN), str(corpus), *flags])
+    report, seconds = timed([sys.executable, "-m", f"{__package__}.torch_twin", str(corpus), *flags])
     outcome = json.loads(report)
     return outcome["held_out_nats"], seconds, outcome["curve"]
 
@@ -99,12 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
             f"torch / rondeau wall time {faster:.2f}"
         )
     if options.json:
-        given = [
-            Path(word).name if word == str(options.corpus) else word for word in arguments or sys.argv[1:]
-        ]
-        command = " ".join(["python tools/shakespeare.py", *given])
-        kept = {"command": command, "rows": rows}
-        options.json.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        record(options.json, "shakespeare", arguments, options.corpus, rows=rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The PyTorch twin of the Shakespeare recipe: the same model, data, batches and schedule, in torch alone.
 
-    python tools/shakespeare_torch.py CORPUS --cell gru --seed 0
+    python -m tools.shakespeare.torch_twin CORPUS --cell gru --seed 0
 
 One recurrent layer over one-hot characters and a linear head. The first 90 % of the characters train, the
 last 10 % are held out. Each epoch starts at a random offset with a zero state, which is then carried from
