@@ -132,3 +132,13 @@ def test_importing_everything_neither_compiles_nor_imports_heavy_extras():
         "assert not compiled, compiled\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("package", ["kernels", "tensor", "nn"])
+def test_wrong_arguments_raise_the_classes_that_programs_written_for_torch_catch(package):
+    for path in sources(package):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = node.func if isinstance(node, ast.Call) else None
+            assert getattr(called, "id", None) not in ("ValueError", "TypeError"), (
+                f"{path.relative_to(ROOT)}:{node.lineno}: use the classes of rondeau.kernels.errors"
+            )

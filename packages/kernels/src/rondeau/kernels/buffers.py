@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from rondeau.kernels.errors import ArgumentValueError
+
 __all__ = ["empty", "empty_cache", "free_bytes"]
 
 ALIGNMENT = 64
@@ -116,7 +118,7 @@ def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[
     if size < POOLED_FROM:
         return np.empty(shape, dtype)
     if dtype.hasobject:
-        raise ValueError(f"empty expected a dtype of plain numbers, got {dtype}")
+        raise ArgumentValueError(f"empty expected a dtype of plain numbers, got {dtype}")
     size = _size_class(size)
     piece = _POOL.take(size)
     block = _block_type(size).from_address(piece[1])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rondeau.kernels import philox
 from rondeau.kernels.compiled_cell import Cell
 from rondeau.kernels.dtypes import ELEMENTS
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.layout import Layout
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def complete_settings(cell: Cell, settings: Settings) -> Settings:
     missing = [name for kind, name in wanted if (kind, name) not in given]
     unknown = [name for kind, name in given if kind == "k" and name not in cell.scalars]
     if missing or unknown:
-        raise ValueError(
+        raise ArgumentValueError(
             f"cell {cell.name} expected the scalars {', '.join(cell.scalars) or 'none'} and its zoneout rates, got "
             f"{', '.join(unknown) or 'none'} beside them and nothing for {', '.join(missing) or 'none'}"
         )
@@ -76,19 +77,19 @@ def complete_settings(cell: Cell, settings: Settings) -> Settings:
 def _check_settings(settings: Any) -> None:
     """Refuse settings that are none, or hold what no kernel can take."""
     if not hasattr(settings, "num_heads"):
-        raise TypeError(f"settings expected Settings of rondeau.kernels.sequence, got {settings!r}")
+        raise ArgumentTypeError(f"settings expected Settings of rondeau.kernels.sequence, got {settings!r}")
     scalars = settings.scalars
     if not isinstance(scalars, Mapping) or not all(
         isinstance(key, tuple) and len(key) == 2 for key in scalars
     ):
-        raise TypeError(f'scalars expected a dict with keys such as ("k", name), got {scalars!r}')
+        raise ArgumentTypeError(f'scalars expected a dict with keys such as ("k", name), got {scalars!r}')
     for (_, name), value in scalars.items():
         if type(value) is not float and not isinstance(value, numbers.Real):
-            raise TypeError(f"the scalar {name} expected a number, got {value!r}")
+            raise ArgumentTypeError(f"the scalar {name} expected a number, got {value!r}")
     for name, most in (("key", 2**64), ("stream", 2**32)):
         value = getattr(settings, name)
         if not is_count(value, at_least=0) or value >= most:
-            raise ValueError(
+            raise ArgumentValueError(
                 f"{name} of the settings expected an integer from 0 to {most} - 1, got {value!r}"
             )
 
@@ -103,13 +104,13 @@ def state_widths(cell: Cell, weights: Weights) -> tuple[int, ...]:
 def checked_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return a contiguous array of the shape and dtype expected, or say what came."""
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name} expected a numpy array, got {type(array).__name__}")
+        raise ArgumentTypeError(f"{name} expected a numpy array, got {type(array).__name__}")
     if array.dtype != dtype:
-        raise TypeError(
+        raise ArgumentTypeError(
             f"{name} expected {dtype}, as weight_ih is, got {array.dtype}; convert one with .astype"
         )
     if array.shape != shape:
-        raise ValueError(f"{name} expected shape {shape}, got {array.shape}")
+        raise ArgumentValueError(f"{name} expected shape {shape}, got {array.shape}")
     return np.ascontiguousarray(array)
 
 
@@ -118,12 +119,16 @@ def checked_inputs(
 ) -> tuple[Array, Weights, tuple[Array, ...]]:
     """Check every argument of `forward` and make the arrays contiguous."""
     if not isinstance(layout, Layout):
-        raise TypeError(f"layout expected a Layout of rondeau.kernels.sequence, got {type(layout).__name__}")
+        raise ArgumentTypeError(
+            f"layout expected a Layout of rondeau.kernels.sequence, got {type(layout).__name__}"
+        )
     weights = checked_weights(cell, weights, heads)
     x = _checked_x(layout, x, weights.weight_ih)
     if not isinstance(initial, tuple | list) or len(initial) != len(cell.states):
         got = len(initial) if isinstance(initial, tuple | list) else type(initial).__name__
-        raise ValueError(f"initial expected one array per state ({', '.join(cell.states)}), got {got}")
+        raise ArgumentValueError(
+            f"initial expected one array per state ({', '.join(cell.states)}), got {got}"
+        )
     initial = tuple(
         checked_array(f"initial {state}", array, (layout.batch_size, size), weights.weight_ih.dtype)
         for state, array, size in zip(cell.states, initial, state_widths(cell, weights), strict=True)
@@ -134,14 +139,16 @@ def checked_inputs(
 def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
     """Return the weights of a layer, contiguous."""
     if not hasattr(weights, "weight_ih"):
-        raise TypeError(f"weights expected Weights of rondeau.kernels.sequence, got {type(weights).__name__}")
+        raise ArgumentTypeError(
+            f"weights expected Weights of rondeau.kernels.sequence, got {type(weights).__name__}"
+        )
     weight_ih = weights.weight_ih
     if not isinstance(weight_ih, np.ndarray) or weight_ih.dtype not in ELEMENTS:
         got = weight_ih.dtype if isinstance(weight_ih, np.ndarray) else type(weight_ih).__name__
-        raise TypeError(f"weight_ih expected an array of float32 or float64, got {got}")
+        raise ArgumentTypeError(f"weight_ih expected an array of float32 or float64, got {got}")
     dtype, gates, recurrent = weight_ih.dtype, len(cell.gates), len(cell.recurrent)
     if weight_ih.ndim != 2 or weight_ih.shape[0] % gates:
-        raise ValueError(
+        raise ArgumentValueError(
             f"weight_ih expected shape ({gates} * H, I) for {gates} gates, got {weight_ih.shape}"
         )
     rows, width = weight_ih.shape
@@ -149,7 +156,7 @@ def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
     if weights.weight_hr is not None:
         P = _checked_projection(cell, weights.weight_hr, heads)
     if not is_count(heads, at_least=1) or H % heads:
-        raise ValueError(f"num_heads expected a divisor of the {H} hidden units, got {heads!r}")
+        raise ArgumentValueError(f"num_heads expected a divisor of the {H} hidden units, got {heads!r}")
     shapes = {
         "weight_ih": (rows, width),
         "weight_hh": (recurrent * H, P if heads == 1 else H // heads),
@@ -158,14 +165,16 @@ def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
         "weight_hr": (P, H),
     }
     if (weights.weight_hh is None) != (recurrent == 0):
-        raise ValueError(
+        raise ArgumentValueError(
             f"weight_hh expected {shapes['weight_hh'] if recurrent else None}, for cell {cell.name} reads the "
             f"recurrent parts of {recurrent} gates; got {'None' if weights.weight_hh is None else 'an array'}"
         )
     params = weights.params
     if not isinstance(params, tuple | list) or len(params) != len(cell.params):
         got = len(params) if isinstance(params, tuple | list) else type(params).__name__
-        raise ValueError(f"params expected {len(cell.params)} vectors ({', '.join(cell.params)}), got {got}")
+        raise ArgumentValueError(
+            f"params expected {len(cell.params)} vectors ({', '.join(cell.params)}), got {got}"
+        )
     checked = {
         name: None
         if getattr(weights, name) is None
@@ -184,7 +193,7 @@ def _checked_x(layout: Layout, x: Any, weight_ih: Array) -> Array:
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "iu":
         return checked_array("x", x, (layout.num_rows, width), weight_ih.dtype)
     if x.shape != (layout.num_rows,):
-        raise ValueError(
+        raise ArgumentValueError(
             f"x expected ids of shape ({layout.num_rows},), one per row of the layout, got {x.shape}"
         )
     # A copy, for backward reads it: the caller may fill his array with the next batch before.
@@ -199,8 +208,10 @@ def _checked_projection(cell: Cell, weight_hr: Any, heads: int) -> int:
     """Return the width P to which the first state is projected, if the cell can be projected."""
     if not isinstance(weight_hr, np.ndarray) or weight_hr.ndim != 2 or not weight_hr.shape[0]:
         got = f"shape {weight_hr.shape}" if isinstance(weight_hr, np.ndarray) else type(weight_hr).__name__
-        raise ValueError(f"weight_hr expected an array of shape (P, H) with P at least 1, got {got}")
+        raise ArgumentValueError(f"weight_hr expected an array of shape (P, H) with P at least 1, got {got}")
     reason = cell.reason_against_projection
     if reason is not None or not is_count(heads, at_least=1) or heads != 1:
-        raise ValueError(f"weight_hr expected None: {reason or 'heads see the units of the first state'}")
+        raise ArgumentValueError(
+            f"weight_hr expected None: {reason or 'heads see the units of the first state'}"
+        )
     return int(weight_hr.shape[0])

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+
 __all__ = ["Layout"]
 
 
@@ -73,9 +75,9 @@ class Layout:
         """
         for name, value in (("num_steps", num_steps), ("batch_size", batch_size)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-                raise TypeError(f"a layout expected an integer as {name}, got {value!r}")
+                raise ArgumentTypeError(f"a layout expected an integer as {name}, got {value!r}")
             if value < 0:
-                raise ValueError(f"a layout expected {name} of at least 0, got {value}")
+                raise ArgumentValueError(f"a layout expected {name} of at least 0, got {value}")
         return _dense(int(num_steps), int(batch_size))
 
     @staticmethod
@@ -97,15 +99,17 @@ class Layout:
         """
         sizes = _array_of("batch_sizes", batch_sizes)
         if sizes.ndim != 1 or (sizes.size and sizes.dtype.kind not in "iu"):
-            raise ValueError(
+            raise ArgumentValueError(
                 f"batch_sizes expected a 1-D array of integers, got {sizes.dtype} of shape {sizes.shape}"
             )
         sizes = sizes.astype(np.int64)
         if sizes.size and sizes[-1] < 1:
-            raise ValueError(f"batch_sizes expected at least one row at every step, got {int(sizes.min())}")
+            raise ArgumentValueError(
+                f"batch_sizes expected at least one row at every step, got {int(sizes.min())}"
+            )
         if (sizes[1:] > sizes[:-1]).any():
             step = int(np.argmax(sizes[1:] > sizes[:-1])) + 1
-            raise ValueError(
+            raise ArgumentValueError(
                 f"batch_sizes must never increase, and step {step} has {sizes[step]} rows after {sizes[step - 1]}; "
                 "sort the sequences by length, longest first"
             )
@@ -117,7 +121,7 @@ class Layout:
                 continue
             array = _array_of(name, given)
             if array.shape != (batch_size,) or (array.size and array.dtype.kind not in "iu"):
-                raise ValueError(
+                raise ArgumentValueError(
                     f"{name} expected one integer for each of {batch_size} sequences, got {array.dtype} of shape "
                     f"{array.shape}"
                 )
@@ -247,4 +251,6 @@ def _array_of(name: str, numbers: ArrayLike) -> NDArray[Any]:
     try:
         return np.asarray(numbers)
     except ValueError:
-        raise ValueError(f"{name} expected a 1-D array of integers, got rows of several lengths") from None
+        raise ArgumentValueError(
+            f"{name} expected a 1-D array of integers, got rows of several lengths"
+        ) from None

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from llvmlite import binding
 
+from rondeau.kernels.errors import ArgumentValueError
+
 __all__ = ["need_symbol", "needed_symbols", "provide_symbol"]
 
 _PREFIX = "rondeau_"
@@ -23,7 +25,7 @@ def provide_symbol(name: str, address: Callable[[], int]) -> None:
         Compiles, or loads, the function and gives its address; called once, when the first kernel needs it.
     """
     if not name.startswith(_PREFIX):
-        raise ValueError(f"provide_symbol expected a name that begins with {_PREFIX!r}, got {name!r}")
+        raise ArgumentValueError(f"provide_symbol expected a name that begins with {_PREFIX!r}, got {name!r}")
     _providers[name] = address
 
 

@@ -27,6 +27,7 @@ from numba import prange
 from rondeau.kernels import threads
 from rondeau.kernels.compiling import cached_njit
 from rondeau.kernels.dtypes import ELEMENTS
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 
 __all__ = ["adagrad", "adam", "amsgrad", "launch", "rmsprop", "sgd", "sgd_momentum"]
 
@@ -221,17 +222,17 @@ def launch(kernel: Kernel, *arrays: np.ndarray[Any, Any], **scalars: float | boo
     first = arrays[0]
     for i, array in enumerate(arrays):
         if array.dtype != first.dtype or array.dtype not in ELEMENTS:
-            raise TypeError(
+            raise ArgumentTypeError(
                 "an update expected arrays all of float32 or all of float64, "
                 f"got {', '.join(str(a.dtype) for a in arrays)}; convert with astype"
             )
         if array.shape != first.shape and not (kernel is rmsprop and array.shape == (0,) and i > _GRADIENT):
-            raise ValueError(
+            raise ArgumentValueError(
                 "an update expected the parameter, its gradient and its averages to have one shape, "
                 f"got {', '.join(str(a.shape) for a in arrays)}"
             )
         if not array.flags.c_contiguous or not (array.flags.writeable or i == _GRADIENT):
-            raise ValueError(
+            raise ArgumentValueError(
                 f"an update expected C-contiguous arrays and all but the gradient writable, array {i} is not: "
                 "pass a copy"
             )
@@ -248,16 +249,20 @@ def launch(kernel: Kernel, *arrays: np.ndarray[Any, Any], **scalars: float | boo
 def _check_arguments(kernel: Any, arrays: tuple[Any, ...], scalars: dict[str, Any]) -> None:
     """Refuse what a kernel does not name, and values that are no arrays or no numbers."""
     if not isinstance(kernel, Kernel):
-        raise TypeError(f"launch expected a kernel of rondeau.kernels.optimisers, got {kernel!r}")
+        raise ArgumentTypeError(f"launch expected a kernel of rondeau.kernels.optimisers, got {kernel!r}")
     if len(arrays) != len(kernel.arrays):
-        raise TypeError(f"an update expected the arrays {', '.join(kernel.arrays)}, got {len(arrays)}")
+        raise ArgumentTypeError(
+            f"an update expected the arrays {', '.join(kernel.arrays)}, got {len(arrays)}"
+        )
     if tuple(scalars) != kernel.scalars and scalars.keys() != set(kernel.scalars):
-        raise TypeError(
+        raise ArgumentTypeError(
             f"an update expected the scalars {', '.join(kernel.scalars)}, got {', '.join(scalars) or 'none'}"
         )
     for name, array in zip(kernel.arrays, arrays, strict=True):
         if not isinstance(array, np.ndarray):
-            raise TypeError(f"an update expected {name} to be a numpy array, got {type(array).__name__}")
+            raise ArgumentTypeError(
+                f"an update expected {name} to be a numpy array, got {type(array).__name__}"
+            )
     for name, value in scalars.items():
         if type(value) is not float and not isinstance(value, numbers.Real):  # to ask for a kind takes longer
-            raise TypeError(f"an update expected {name} to be a number, got {value!r}")
+            raise ArgumentTypeError(f"an update expected {name} to be a number, got {value!r}")

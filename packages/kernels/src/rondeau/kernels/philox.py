@@ -31,6 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 from rondeau.kernels import threads
 from rondeau.kernels.compiling import cached_njit, kernel_njit
 from rondeau.kernels.dtypes import ELEMENTS
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 
 __all__ = [
     "CONSTANT_OVER_TIME",
@@ -162,7 +163,7 @@ def uniforms(
         np.broadcast(*counter)
     except ValueError:
         shapes = ", ".join(f"{name} {words.shape}" for name, words in zip(given, counter, strict=True))
-        raise ValueError(f"uniforms expected places that broadcast, got {shapes}") from None
+        raise ArgumentValueError(f"uniforms expected places that broadcast, got {shapes}") from None
     c0, c1, c2, c3 = counter
     word = philox4x32(c0, c1, c2, c3, np.uint64(key) & _LOW, np.uint64(key) >> _HALF)[0]
     return np.asarray(word >> _UNUSED, np.float64) * 2.0**-_BITS
@@ -339,13 +340,15 @@ def mask_rows(
     _check_array("mask_rows", "x", x)
     _check_array("mask_rows", "out", out)
     if x.dtype != out.dtype:
-        raise TypeError(
+        raise ArgumentTypeError(
             f"mask_rows expected x and out of one dtype, got {x.dtype} and {out.dtype}; convert x"
         )
     if x.shape != out.shape:
-        raise ValueError(f"mask_rows expected x and out of one shape, got {x.shape} and {out.shape}")
+        raise ArgumentValueError(f"mask_rows expected x and out of one shape, got {x.shape} and {out.shape}")
     if np.may_share_memory(x, out):
-        raise ValueError("mask_rows expected x and out apart, got two views of one memory; pass a new array")
+        raise ArgumentValueError(
+            "mask_rows expected x and out apart, got two views of one memory; pass a new array"
+        )
     _launch("mask_rows", _mask_rows, (np.ascontiguousarray(x),), times, batches, key, stream, p, out)
 
 
@@ -363,9 +366,11 @@ def _launch(
     """Check what both kernels are given, and run one."""
     _check_array(name, "an array to write to", out)
     if out.dtype not in ELEMENTS:
-        raise TypeError(f"{name} expected to write float32 or float64, got {out.dtype}; convert with astype")
+        raise ArgumentTypeError(
+            f"{name} expected to write float32 or float64, got {out.dtype}; convert with astype"
+        )
     if out.ndim != 2 or not (out.flags.c_contiguous and out.flags.writeable):
-        raise ValueError(
+        raise ArgumentValueError(
             f"{name} expected to write to a writable matrix in row order, got shape {out.shape} and "
             f"strides {out.strides}; pass a new array"
         )
@@ -373,14 +378,16 @@ def _launch(
     for of_what, words in (("times", times), ("batches", batches)):
         place = _checked_words(name, of_what, words)
         if place.shape != (len(out),):
-            raise ValueError(
+            raise ArgumentValueError(
                 f"{name} expected {of_what} of shape ({len(out)},), one a row, got {place.shape}"
             )
         places.append(np.ascontiguousarray(place, np.int64))
     key = _checked_key(name, key)
     of_stream = _checked_words(name, "stream", stream)
     if of_stream.shape != ():
-        raise ValueError(f"{name} expected one stream, an integer, got an array of shape {of_stream.shape}")
+        raise ArgumentValueError(
+            f"{name} expected one stream, an integer, got an array of shape {of_stream.shape}"
+        )
     threshold, scale = threshold_of(_checked_probability(name, p)), out.dtype.type(scale_of(p))
     shares = min(threads.shares_of(_PER_ELEMENT * out.size), max(len(out), 1))
     entry = _entry(kernel, out.dtype)
@@ -393,22 +400,22 @@ def _launch(
 
 def _check_array(name: str, what: str, array: Any) -> None:
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name} expected {what}, a numpy array, got {type(array).__name__}")
+        raise ArgumentTypeError(f"{name} expected {what}, a numpy array, got {type(array).__name__}")
 
 
 def _checked_probability(name: str, p: Any) -> float:
     if not isinstance(p, float | int | np.floating | np.integer) or isinstance(p, bool):
-        raise TypeError(f"{name} expected a probability as a number, got p={p!r}")
+        raise ArgumentTypeError(f"{name} expected a probability as a number, got p={p!r}")
     if not 0 <= p <= 1:
-        raise ValueError(f"{name} expected a probability from 0 to 1, got p={p}")
+        raise ArgumentValueError(f"{name} expected a probability from 0 to 1, got p={p}")
     return float(p)
 
 
 def _checked_key(name: str, key: Any) -> int:
     if not isinstance(key, int | np.integer) or isinstance(key, bool):
-        raise TypeError(f"{name} expected a key that is an integer, got {key!r}")
+        raise ArgumentTypeError(f"{name} expected a key that is an integer, got {key!r}")
     if not 0 <= key < 2**64:
-        raise ValueError(f"{name} expected a key from 0 to 2**64 - 1, got {key}")
+        raise ArgumentValueError(f"{name} expected a key from 0 to 2**64 - 1, got {key}")
     return int(key)
 
 
@@ -416,11 +423,15 @@ def _checked_words(name: str, of_what: str, words: ArrayLike) -> NDArray[Any]:
     try:
         array = np.asarray(words)
     except ValueError:
-        raise ValueError(
+        raise ArgumentValueError(
             f"{name} expected {of_what} as an array of integers, got rows of several lengths"
         ) from None
     if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"{name} expected {of_what} to be integers, got {array.dtype}; convert with astype")
+        raise ArgumentTypeError(
+            f"{name} expected {of_what} to be integers, got {array.dtype}; convert with astype"
+        )
     if array.size and not (array.min() >= 0 and array.max() <= CONSTANT_OVER_TIME):
-        raise ValueError(f"{name} expected {of_what} from 0 to 2**32 - 1, got {array.min()} to {array.max()}")
+        raise ArgumentValueError(
+            f"{name} expected {of_what} from 0 to 2**32 - 1, got {array.min()} to {array.max()}"
+        )
     return array

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from rondeau.kernels import threads
 from rondeau.kernels.compiling import cached_njit
 from rondeau.kernels.dtypes import ELEMENTS
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 
 __all__ = ["add_rows"]
 
@@ -66,20 +67,24 @@ def add_rows(
     """
     for name, array in (("rows", rows), ("ids", ids), ("table", table)):
         if not isinstance(array, np.ndarray):
-            raise TypeError(f"add_rows expected {name} to be a numpy array, got {type(array).__name__}")
+            raise ArgumentTypeError(
+                f"add_rows expected {name} to be a numpy array, got {type(array).__name__}"
+            )
     ids = np.ascontiguousarray(ids) if ids.ndim else ids
     if table.dtype not in ELEMENTS or rows.dtype != table.dtype or ids.dtype != np.int64:
-        raise TypeError(
+        raise ArgumentTypeError(
             "add_rows expected rows and table both float32 or both float64, and ids of int64, got "
             f"{rows.dtype}, {table.dtype} and {ids.dtype}; convert with astype"
         )
     if ids.ndim != 1 or table.ndim != 2 or rows.shape != (ids.size, table.shape[1]):
-        raise ValueError(
+        raise ArgumentValueError(
             "add_rows expected rows (N, E), ids (N,) and a table (V, E), got "
             f"{rows.shape}, {ids.shape} and {table.shape}"
         )
     if not (table.flags.c_contiguous and table.flags.writeable):
-        raise ValueError("add_rows expected a writable table in row order, got one that is not; pass a copy")
+        raise ArgumentValueError(
+            "add_rows expected a writable table in row order, got one that is not; pass a copy"
+        )
     if ids.size and not (ids.min() >= 0 and ids.max() < len(table)):
         wrong = ids[(ids < 0) | (ids >= len(table))][0]
         raise IndexError(

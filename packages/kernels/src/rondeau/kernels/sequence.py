@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rondeau.kernels.cell import Regularisers
 from rondeau.kernels.checks import checked_array, checked_inputs, complete_settings, is_count, state_widths
 from rondeau.kernels.compiled_cell import Cell
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.layout import Layout
 from rondeau.kernels.targets import cpu_run, large_products, recompute, truncation
 
@@ -220,7 +221,9 @@ def forward(
     settings = complete_settings(cell, settings)
     x, weights, initial = checked_inputs(cell, layout, x, weights, initial, settings.num_heads)
     if checkpoint_every is not None and not is_count(checkpoint_every, at_least=1):
-        raise ValueError(f"checkpoint_every expected a number of steps, at least 1, got {checkpoint_every!r}")
+        raise ArgumentValueError(
+            f"checkpoint_every expected a number of steps, at least 1, got {checkpoint_every!r}"
+        )
     rows = cell.rows("forward", weights.weight_ih.dtype)
     num_kept = len(cell.states) if every_state else 1
     kept: cpu_run.Saved | recompute.Record
@@ -291,25 +294,25 @@ def backward(
     """
     if not isinstance(saved, _Run) or saved.cell is not cell:
         got = f"that of cell {saved.cell.name}" if isinstance(saved, _Run) else type(saved).__name__
-        raise TypeError(
+        raise ArgumentTypeError(
             f"backward expected what forward returned for cell {cell.name} with save=True, got {got}"
         )
     if saved.kept is None:
-        raise ValueError(
+        raise ArgumentValueError(
             "backward was called with consume=True before, which spends what forward saved; call it without"
         )
     kept = saved.kept
     if truncate is not None and (not is_count(truncate, at_least=0) or isinstance(kept, recompute.Record)):
-        raise ValueError(
+        raise ArgumentValueError(
             f"truncate expected a number of earlier steps, at least 0, and a run without checkpoints, got {truncate!r}"
         )
     dtype, layout, weights = kept.weights.weight_ih.dtype, kept.layout, kept.weights
     widths = state_widths(cell, weights)
     if len(d_every) > len(cell.states):
-        raise ValueError(f"d_every expected at most one gradient per state, got {len(d_every)}")
+        raise ArgumentValueError(f"d_every expected at most one gradient per state, got {len(d_every)}")
     d_every = (*d_every, *[None] * (len(cell.states) - len(d_every)))
     if len(d_final) != len(cell.states):
-        raise ValueError(
+        raise ArgumentValueError(
             f"d_final expected one gradient or None per state ({len(cell.states)}), got {len(d_final)}"
         )
     d_steps, d_ends = (

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.checks import checked_array, checked_weights, complete_settings, state_widths
 from rondeau.kernels.compiled_cell import Cell
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.sequence import Settings, Weights
 from rondeau.kernels.targets.cpu_step import Frozen, Workspace
 
@@ -81,15 +82,15 @@ class Stepper:
     ) -> None:
         if not isinstance(layers, tuple | list) or not layers:
             got = "none" if isinstance(layers, tuple | list) else type(layers).__name__
-            raise ValueError(f"a stepper expected the weights of at least one layer, got {got}")
+            raise ArgumentValueError(f"a stepper expected the weights of at least one layer, got {got}")
         for kind in ("mask", "uniform"):
             if cell.plan.has_input(kind):
-                raise ValueError(
+                raise ArgumentValueError(
                     f"a stepper expected a cell as in evaluation, and cell {cell.name} draws random numbers: leave "
                     "recurrent dropout out, and take the expectation of zoneout"
                 )
         if settings.feature_dropout > 0:
-            raise ValueError(
+            raise ArgumentValueError(
                 f"a stepper draws no random numbers, and projected features would be dropped at the rate "
                 f"{settings.feature_dropout}: give feature_dropout=0"
             )
@@ -101,7 +102,7 @@ class Stepper:
         for k, weights in enumerate(checked[1:], 1):
             checked_array(f"weight_ih of layer {k}", weights.weight_ih, (rows, width), self.dtype)
             if state_widths(cell, weights) != self.widths:
-                raise ValueError(
+                raise ArgumentValueError(
                     f"weight_hr of layer {k} expected {width} outputs, as that of layer 0, got "
                     f"{state_widths(cell, weights)[0]}"
                 )
@@ -161,13 +162,13 @@ class Stepper:
     def _checked_input(self, x: Any) -> Array:
         """Return the input contiguous, or say what came."""
         if not isinstance(x, np.ndarray):
-            raise TypeError(f"x expected a numpy array, got {type(x).__name__}")
+            raise ArgumentTypeError(f"x expected a numpy array, got {type(x).__name__}")
         if x.dtype is self.dtype and x.ndim == 2 and x.shape[1] == self.inputs and x.flags.c_contiguous:
             return x
         if x.dtype.kind not in "iu":
             return checked_array("x", x, (x.shape[0] if x.ndim else 1, self.inputs), self.dtype)
         if x.ndim != 1:
-            raise ValueError(f"x expected ids of shape (B,), got shape {x.shape}")
+            raise ArgumentValueError(f"x expected ids of shape (B,), got shape {x.shape}")
         if x.size and not (x.min() >= 0 and x.max() < self.inputs):
             wrong = x[(x < 0) | (x >= self.inputs)][0]
             raise IndexError(
@@ -178,7 +179,9 @@ class Stepper:
     def _check_states(self, states: Any, workspace: Workspace) -> None:
         if not isinstance(states, tuple | list) or len(states) != len(self._states):
             got = len(states) if isinstance(states, tuple | list) else type(states).__name__
-            raise ValueError(f"states expected one array per state ({', '.join(self._states)}), got {got}")
+            raise ArgumentValueError(
+                f"states expected one array per state ({', '.join(self._states)}), got {got}"
+            )
         for name, state, before in zip(self._states, states, workspace.before, strict=True):
             if type(state) is not np.ndarray or state.dtype is not self.dtype or state.shape != before.shape:
                 checked_array(f"state {name}", state, before.shape, self.dtype)
@@ -187,7 +190,7 @@ class Stepper:
 def _checked_head(head: Any, width: int, dtype: np.dtype[Any]) -> tuple[Array, Array | None]:
     """Return the head's weight and bias checked and contiguous."""
     if not isinstance(head, tuple | list) or len(head) != 2:
-        raise ValueError(f"the head expected a weight and a bias, or None for it, got {head!r:.80}")
+        raise ArgumentValueError(f"the head expected a weight and a bias, or None for it, got {head!r:.80}")
     weight, bias = head
     outputs = weight.shape[0] if isinstance(weight, np.ndarray) and weight.ndim else 1
     weight = checked_array("weight of the head", weight, (outputs, width), dtype)

@@ -16,6 +16,8 @@ import numba
 from numba import config
 from threadpoolctl import threadpool_limits
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+
 __all__ = ["get_num_threads", "launch", "set_num_threads", "shares_of", "start_pool"]
 
 PARALLEL_FROM = 2**19
@@ -126,9 +128,13 @@ def set_num_threads(n: int) -> None:
     >>> set_num_threads(before)
     """
     if isinstance(n, bool) or not isinstance(n, int):
-        raise TypeError(f"set_num_threads expected an integer, got {n!r}; pass the number of threads, e.g. 2")
+        raise ArgumentTypeError(
+            f"set_num_threads expected an integer, got {n!r}; pass the number of threads, e.g. 2"
+        )
     if n < 1:
-        raise ValueError(f"set_num_threads expected at least 1, got {n}; pass 1 to compute on one thread")
+        raise ArgumentValueError(
+            f"set_num_threads expected at least 1, got {n}; pass 1 to compute on one thread"
+        )
     _Count.shares = n
     threadpool_limits(limits=n, user_api="blas")
 

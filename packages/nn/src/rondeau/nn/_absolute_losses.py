@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor import Function, Tensor
 
 from ._checks import check_number
@@ -89,7 +90,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta:
 def _check_beta(beta: float) -> None:
     check_number("beta", beta)
     if not beta >= 0:  # nor NaN
-        raise ValueError(f"beta should be at least 0, got {beta}")
+        raise ArgumentValueError(f"beta should be at least 0, got {beta}")
 
 
 class _Rounded(Function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor import Tensor, gelu, leaky_relu, log_softmax, relu, sigmoid, softmax, softplus, tanh
 
 from ._checks import check_integer, check_number
@@ -118,7 +119,7 @@ class GELU(Module):
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
         if approximate not in ("none", "tanh"):
-            raise ValueError(f'approximate should be "none" or "tanh", got {approximate!r}')
+            raise ArgumentValueError(f'approximate should be "none" or "tanh", got {approximate!r}')
         self.approximate = approximate
 
     def forward(self, input: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rondeau.kernels import buffers, threads
 from rondeau.kernels import pooling as kernels
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor import Function, Tensor
 
 from ._checks import check_flags, check_integer, check_sizes
@@ -136,14 +137,16 @@ def _check_divisor(divisor: Any) -> None:
         return
     check_integer("divisor_override", divisor)
     if divisor == 0:
-        raise ValueError("divisor_override must not be zero")
+        raise ArgumentValueError("divisor_override must not be zero")
     check_sizes(divisor_override=abs(divisor))
 
 
 def _output_sizes(output_size: Any) -> tuple[int | None, ...]:
     sizes = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size, output_size)
     if len(sizes) != 2:
-        raise ValueError(f"output_size should be one integer or None, or two, got {output_size!r:.80}")
+        raise ArgumentValueError(
+            f"output_size should be one integer or None, or two, got {output_size!r:.80}"
+        )
     for size in sizes:
         if size is not None:
             check_sizes(0, output_size=size)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from rondeau.kernels import buffers
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Function, Tensor, no_grad, ones, tensor, zeros
 
 from . import init
@@ -79,7 +80,7 @@ def batch_norm(
     along = (1, channels, *(1,) * (input.ndim - 2))
     if not training:
         if running_mean is None or running_var is None:
-            raise ValueError(
+            raise ArgumentValueError(
                 "batch_norm: running_mean and running_var should be given where training=False: there is nothing "
                 "else to normalise with"
             )
@@ -90,7 +91,7 @@ def batch_norm(
         result: Tensor = y if bias is None else y + bias.reshape(along)
         return result
     if count == 1:
-        raise ValueError(
+        raise ArgumentValueError(
             f"Expected more than 1 value per channel when training, got input size {tuple(input.shape)}; give more "
             "samples, or call eval() on the layer to normalise with the running statistics"
         )
@@ -110,18 +111,18 @@ def batch_norm(
 def _check_momentum(name: str, momentum: Any) -> None:
     check_number(name, momentum)
     if not 0 <= momentum <= 1:
-        raise ValueError(f"{name} should be a share from 0 to 1, got {momentum!r:.80}")
+        raise ArgumentValueError(f"{name} should be a share from 0 to 1, got {momentum!r:.80}")
 
 
 def _check_arguments(input: Tensor, **of_channels: Tensor | None) -> None:
     check_tensor("batch_norm: input", input)
     if input.ndim < 2 or input.shape[1] == 0:
-        raise ValueError(
+        raise ArgumentValueError(
             f"batch_norm: input should have shape (N, C) or (N, C, d1, ...) with C at least 1, got "
             f"{tuple(input.shape)}"
         )
     if input.dtype.char not in "fd":
-        raise TypeError(
+        raise ArgumentTypeError(
             f"batch_norm: input should be float32 or float64, got {input.dtype}; use input.float()"
         )
     for name, given in of_channels.items():
@@ -129,19 +130,21 @@ def _check_arguments(input: Tensor, **of_channels: Tensor | None) -> None:
             continue
         check_tensor(f"batch_norm: {name}", given)
         if given.shape != (input.shape[1],):
-            raise ValueError(
+            raise ArgumentValueError(
                 f"batch_norm: {name} should have shape ({input.shape[1]},), one for each channel of the input of "
                 f"shape {tuple(input.shape)}, got {tuple(given.shape)}"
             )
         if given.dtype != input.dtype:
-            raise TypeError(f"batch_norm: input is {input.dtype} and {name} is {given.dtype}; convert one")
+            raise ArgumentTypeError(
+                f"batch_norm: input is {input.dtype} and {name} is {given.dtype}; convert one"
+            )
 
 
 def _check_writable(**statistics: Tensor | None) -> None:
     """Refuse what would fail when half of the statistics are new."""
     for name, given in statistics.items():
         if given is not None and not given.data.flags.writeable:
-            raise ValueError(
+            raise ArgumentValueError(
                 f"batch_norm: {name} changes in training, but its array is read-only, or its elements share memory; "
                 "clone() it first"
             )
@@ -295,7 +298,7 @@ class _BatchNormalisation(Module):
         check_tensor(f"{name}: input", input)
         if input.ndim not in self._shapes or input.shape[1] != self.num_features:
             expected = " or ".join(self._shapes.values())
-            raise ValueError(
+            raise ArgumentValueError(
                 f"{name}: input should have shape {expected} with C = {self.num_features}, got "
                 f"{tuple(input.shape)}"
             )
@@ -320,7 +323,7 @@ class _BatchNormalisation(Module):
         assert self.num_batches_tracked is not None
         number = int(self.num_batches_tracked.item())
         if number < 1:
-            raise ValueError(
+            raise ArgumentValueError(
                 f"{type(self).__name__}: num_batches_tracked should be 0 or more before a batch, got {number - 1}"
             )
         return number

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor import Function, Tensor, softplus
 
 from ._module import Module
@@ -59,7 +60,7 @@ def binary_cross_entropy(
     _check("binary_cross_entropy", input, target, weight=weight)
     for name, given in (("input", input), ("target", target)):
         if not np.all((given.data >= 0) & (given.data <= 1)):
-            raise ValueError(
+            raise ArgumentValueError(
                 f"binary_cross_entropy: all elements of {name} should be between 0 and 1, got "
                 f"{given.data.min()} to {given.data.max()}; of logits use binary_cross_entropy_with_logits"
             )
@@ -70,13 +71,13 @@ def binary_cross_entropy(
 def _check(name: str, input: Tensor, target: Tensor, **factors: Tensor | None) -> None:
     check_same_dtype(name, input, target, **factors)
     if target.shape != input.shape:
-        raise ValueError(
+        raise ArgumentValueError(
             f"{name}: the target should have the shape of the input, {tuple(input.shape)}, got "
             f"{tuple(target.shape)}; use target.reshape or unsqueeze"
         )
     for factor, given in factors.items():
         if given is not None and not _broadcasts(given, input):
-            raise ValueError(
+            raise ArgumentValueError(
                 f"{name}: {factor} of shape {tuple(given.shape)} should broadcast to the input's "
                 f"{tuple(input.shape)}"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.sequence import Cell, Regularisers
 
 from ._checks import check_number
@@ -44,14 +45,14 @@ def checked_hyperparameters(cell: Cell, hyperparameters: Any) -> dict[str, float
     """
     wanted = ", ".join(cell.scalars) or "none"
     if not isinstance(hyperparameters, Mapping):
-        raise TypeError(
+        raise ArgumentTypeError(
             f"hyperparameters should be a mapping of names to numbers, got {hyperparameters!r}; the scalars of cell "
             f"{cell.name} are: {wanted}"
         )
     for name, value in hyperparameters.items():
         if name not in cell.scalars:
-            raise ValueError(f"cell {cell.name} has no scalar {name!r}; its scalars are: {wanted}")
+            raise ArgumentValueError(f"cell {cell.name} has no scalar {name!r}; its scalars are: {wanted}")
         check_number(f"hyperparameter {name}", value)
     if hyperparameters.keys() != cell.scalars.keys():
-        raise ValueError(f"hyperparameters should have a value for each of: {wanted}")
+        raise ArgumentValueError(f"hyperparameters should have a value for each of: {wanted}")
     return dict(hyperparameters)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Tensor
 
 __all__ = [
@@ -60,11 +61,11 @@ def check_tensor(name: str, value: Any) -> None:
     >>> check_tensor("linear: input", [1.0, 2.0])
     Traceback (most recent call last):
         ...
-    TypeError: linear: input should be a Tensor, got list; make one with rondeau.tensor.tensor(...)
+    rondeau.kernels.errors.ArgumentTypeError: linear: input should be a Tensor, got list; make one with rondeau.tensor.tensor(...)
     """
     if not isinstance(value, Tensor):
         hint = "" if value is None else "; make one with rondeau.tensor.tensor(...)"
-        raise TypeError(f"{name} should be a Tensor, got {kind_of(value)}{hint}")
+        raise ArgumentTypeError(f"{name} should be a Tensor, got {kind_of(value)}{hint}")
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:
@@ -80,7 +81,7 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
     >>> as_array("ids", [[1, 2], [3]])
     Traceback (most recent call last):
         ...
-    TypeError: ids should be a Tensor or an array of numbers, got a list that is none: its rows differ in length
+    rondeau.kernels.errors.ArgumentTypeError: ids should be a Tensor or an array of numbers, got a list that is none: its rows differ in length
     """
     if isinstance(value, Tensor):
         return np.asarray(value.data)
@@ -88,16 +89,18 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
         array = np.asarray(value)
     except ValueError:
         kind = type(value).__name__
-        raise TypeError(
+        raise ArgumentTypeError(
             f"{name} should be a Tensor or an array of numbers, got a {kind} that is none: its rows differ in length"
         ) from None
     except (TypeError, RuntimeError) as error:
-        raise TypeError(
+        raise ArgumentTypeError(
             f"{name} cannot be read as a NumPy array ({error}); convert it first, for a PyTorch tensor by "
             ".detach().cpu().float()"
         ) from error
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} should be a Tensor or an array of numbers, got {_described(value, array)}")
+        raise ArgumentTypeError(
+            f"{name} should be a Tensor or an array of numbers, got {_described(value, array)}"
+        )
     return array
 
 
@@ -119,10 +122,10 @@ def check_number(name: str, value: Any) -> None:
     >>> check_number("eps", None)
     Traceback (most recent call last):
         ...
-    TypeError: eps should be a number, got NoneType: None
+    rondeau.kernels.errors.ArgumentTypeError: eps should be a number, got NoneType: None
     """
     if isinstance(value, bool) or not isinstance(value, _NUMBERS):
-        raise TypeError(f"{name} should be a number, got {type(value).__name__}: {value!r:.80}")
+        raise ArgumentTypeError(f"{name} should be a number, got {type(value).__name__}: {value!r:.80}")
 
 
 def check_epsilon(name: str, value: Any) -> None:
@@ -138,13 +141,13 @@ def check_epsilon(name: str, value: Any) -> None:
     >>> check_epsilon("batch_norm: eps", -1e-5)
     Traceback (most recent call last):
         ...
-    ValueError: batch_norm: eps should be a finite number of at least 0, got -1e-05
+    rondeau.kernels.errors.ArgumentValueError: batch_norm: eps should be a finite number of at least 0, got -1e-05
     """
     check_number(name, value)
     # As Python's: comparing a float32 would convert the largest double, which overflows.
     number = value.item() if isinstance(value, np.generic) else value
     if not 0 <= number <= sys.float_info.max:
-        raise ValueError(f"{name} should be a finite number of at least 0, got {value!r:.80}")
+        raise ArgumentValueError(f"{name} should be a finite number of at least 0, got {value!r:.80}")
 
 
 def check_flags(prefix: str = "", /, **flags: Any) -> None:
@@ -160,11 +163,11 @@ def check_flags(prefix: str = "", /, **flags: Any) -> None:
     >>> check_flags("max_pool2d: ", ceil_mode="no")
     Traceback (most recent call last):
         ...
-    TypeError: max_pool2d: ceil_mode should be True or False, got 'no'
+    rondeau.kernels.errors.ArgumentTypeError: max_pool2d: ceil_mode should be True or False, got 'no'
     """
     for name, flag in flags.items():
         if not isinstance(flag, bool | np.bool_):
-            raise TypeError(f"{prefix}{name} should be True or False, got {flag!r:.80}")
+            raise ArgumentTypeError(f"{prefix}{name} should be True or False, got {flag!r:.80}")
 
 
 def check_integer(name: str, value: Any) -> None:
@@ -180,10 +183,10 @@ def check_integer(name: str, value: Any) -> None:
     >>> check_integer("ignore_index", "none")
     Traceback (most recent call last):
         ...
-    TypeError: ignore_index should be an integer, got str: 'none'
+    rondeau.kernels.errors.ArgumentTypeError: ignore_index should be an integer, got str: 'none'
     """
     if isinstance(value, bool) or not isinstance(value, _INTEGERS):
-        raise TypeError(f"{name} should be an integer, got {type(value).__name__}: {value!r:.80}")
+        raise ArgumentTypeError(f"{name} should be an integer, got {type(value).__name__}: {value!r:.80}")
 
 
 def check_probability(name: str, value: Any) -> None:
@@ -199,10 +202,10 @@ def check_probability(name: str, value: Any) -> None:
     >>> check_probability("p", 1.5)
     Traceback (most recent call last):
         ...
-    ValueError: p should be a number in range [0, 1] representing the probability of an element being zeroed, got 1.5
+    rondeau.kernels.errors.ArgumentValueError: p should be a number in range [0, 1] representing the probability of an element being zeroed, got 1.5
     """
     if isinstance(value, bool) or not isinstance(value, _NUMBERS) or not 0 <= value <= 1:
-        raise ValueError(
+        raise ArgumentValueError(
             f"{name} should be a number in range [0, 1] representing the probability of an element being "
             f"zeroed, got {value!r:.80}"
         )
@@ -223,16 +226,16 @@ def check_sizes(least: int = 1, /, **sizes: Any) -> None:
     >>> check_sizes(input_size=3, hidden_size=0)
     Traceback (most recent call last):
         ...
-    ValueError: hidden_size must be greater than zero, got 0
+    rondeau.kernels.errors.ArgumentValueError: hidden_size must be greater than zero, got 0
     """
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, _INTEGERS):
-            raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
+            raise ArgumentTypeError(f"{name} should be of type int, got: {type(size).__name__}")
         if size < least:
             bound = "greater than zero" if least == 1 else f"at least {least}"
-            raise ValueError(f"{name} must be {bound}, got {size}")
+            raise ArgumentValueError(f"{name} must be {bound}, got {size}")
         if size > _LARGEST_SIZE:
-            raise ValueError(f"{name} must be at most {_LARGEST_SIZE}, got {size}")
+            raise ArgumentValueError(f"{name} must be at most {_LARGEST_SIZE}, got {size}")
 
 
 def checked_list(name: str, values: Any, kind: type, what: str) -> list[Any]:
@@ -248,16 +251,18 @@ def checked_list(name: str, values: Any, kind: type, what: str) -> list[Any]:
     >>> checked_list("modules", [1], str, "modules")
     Traceback (most recent call last):
         ...
-    TypeError: modules should be an iterable of modules, but number 0 is int
+    rondeau.kernels.errors.ArgumentTypeError: modules should be an iterable of modules, but number 0 is int
     """
     try:
         iterator = iter(values)
     except TypeError:
-        raise TypeError(f"{name} should be an iterable of {what}, got {type(values).__name__}") from None
+        raise ArgumentTypeError(
+            f"{name} should be an iterable of {what}, got {type(values).__name__}"
+        ) from None
     found = list(iterator)
     for i, value in enumerate(found):
         if not isinstance(value, kind):
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"{name} should be an iterable of {what}, but number {i} is {type(value).__name__}"
             )
     return found
@@ -276,7 +281,7 @@ def check_path(name: str, value: Any) -> None:
     >>> check_path("path", 3)
     Traceback (most recent call last):
         ...
-    TypeError: path should be a str or a path-like object, got int
+    rondeau.kernels.errors.ArgumentTypeError: path should be a str or a path-like object, got int
     """
     if not isinstance(value, str | os.PathLike):
-        raise TypeError(f"{name} should be a str or a path-like object, got {type(value).__name__}")
+        raise ArgumentTypeError(f"{name} should be a str or a path-like object, got {type(value).__name__}")

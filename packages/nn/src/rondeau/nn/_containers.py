@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, SupportsIndex, overload
 
+from rondeau.kernels.errors import ArgumentTypeError
+
 from ._checks import checked_list
 from ._module import Module
 
@@ -71,14 +73,14 @@ def _position(index: SupportsIndex) -> int:
     try:
         return operator.index(index)
     except TypeError:
-        raise TypeError(
+        raise ArgumentTypeError(
             f"modules are numbered: the index should be an integer or a slice, got {type(index).__name__}"
         ) from None
 
 
 def _check_module(module: object) -> None:
     if not isinstance(module, Module):
-        raise TypeError(
+        raise ArgumentTypeError(
             f"{type(module).__name__} is not a Module subclass, and cannot be in a container of modules"
         )
 
@@ -184,7 +186,9 @@ class ModuleDict(Module):
     def update(self, modules: Mapping[str, Module]) -> None:
         """Add or replace modules."""
         if not isinstance(modules, Mapping | ModuleDict):
-            raise TypeError(f"modules should be a mapping of names to Modules, got {type(modules).__name__}")
+            raise ArgumentTypeError(
+                f"modules should be a mapping of names to Modules, got {type(modules).__name__}"
+            )
         for name, module in modules.items():
             self[name] = module
 

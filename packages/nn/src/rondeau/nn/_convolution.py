@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from rondeau.kernels import buffers, threads
 from rondeau.kernels import convolution as kernels
 from rondeau.kernels.convolution import Window
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Function, Tensor, empty
 
 from . import init
@@ -172,19 +173,19 @@ def _check_weight(
     check_sizes(groups=groups)
     if weight.ndim != dimensions + 2 or 0 in weight.shape:
         form = "(F, C / groups, K)" if dimensions == 1 else "(F, C / groups, rows, columns)"
-        raise ValueError(
+        raise ArgumentValueError(
             f"{name}: weight should have shape {form}, each at least 1, got {tuple(weight.shape)}"
         )
     out_channels, of_group = weight.shape[:2]
     channels = input.shape[-dimensions - 1]
     if out_channels % groups or channels != of_group * groups:
-        raise ValueError(
+        raise ArgumentValueError(
             f"{name}: weight of shape {tuple(weight.shape)} and groups={groups} go with an input of "
             f"{of_group * groups} channels and a multiple of {groups} channels out, but the input of shape "
             f"{tuple(input.shape)} has {channels} channels and the weight gives {out_channels}"
         )
     if weight.dtype != input.dtype:
-        raise TypeError(
+        raise ArgumentTypeError(
             f"{name}: input is {input.dtype} and weight is {weight.dtype}; convert one, by "
             "input.to(weight.dtype) or module.to(input.dtype)"
         )
@@ -192,9 +193,9 @@ def _check_weight(
         return
     check_tensor(f"{name}: bias", bias)
     if bias.shape != (out_channels,):
-        raise ValueError(f"{name}: bias should have shape ({out_channels},), got {tuple(bias.shape)}")
+        raise ArgumentValueError(f"{name}: bias should have shape ({out_channels},), got {tuple(bias.shape)}")
     if bias.dtype != weight.dtype:
-        raise TypeError(f"{name}: bias is {bias.dtype} and weight is {weight.dtype}; convert one")
+        raise ArgumentTypeError(f"{name}: bias is {bias.dtype} and weight is {weight.dtype}; convert one")
 
 
 def _padding_of(
@@ -207,11 +208,11 @@ def _padding_of(
     """Return the padding before and after each dimension."""
     if isinstance(padding, str):
         if padding not in ("valid", "same"):
-            raise ValueError(f'{name} should be "valid", "same" or integers, got {padding!r}')
+            raise ArgumentValueError(f'{name} should be "valid", "same" or integers, got {padding!r}')
         if padding == "valid":
             return ((0, 0),) * len(size)
         if any(stride != 1 for stride in strides):
-            raise ValueError(
+            raise ArgumentValueError(
                 f'{name} "same" leaves the size as it is, which a stride of {strides} cannot: use 1'
             )
         totals = [d * (k - 1) for k, d in zip(size, dilations, strict=True)]
@@ -369,11 +370,11 @@ class _ConvolutionLayer(Module):
         check_flags(bias=bias)
         check_sizes(in_channels=in_channels, out_channels=out_channels, groups=groups)
         if in_channels % groups or out_channels % groups:
-            raise ValueError(
+            raise ArgumentValueError(
                 f"groups={groups} should divide in_channels={in_channels} and out_channels={out_channels}"
             )
         if padding_mode not in PADDING_MODES:
-            raise ValueError(f"padding_mode should be one of {PADDING_MODES}, got {padding_mode!r}")
+            raise ArgumentValueError(f"padding_mode should be one of {PADDING_MODES}, got {padding_mode!r}")
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = per_dimension("kernel_size", kernel_size, number)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from rondeau.kernels import buffers, scatter
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Function, Tensor, empty
 
 from . import init
@@ -51,9 +52,9 @@ def embedding(input: Tensor | NDArray[Any], weight: Tensor, padding_idx: int | N
     """
     check_tensor("embedding: weight", weight)
     if weight.ndim != 2:
-        raise ValueError(f"embedding: weight should have shape (V, E), got {tuple(weight.shape)}")
+        raise ArgumentValueError(f"embedding: weight should have shape (V, E), got {tuple(weight.shape)}")
     if weight.dtype.char not in "fd":
-        raise TypeError(
+        raise ArgumentTypeError(
             f"embedding: weight should be float32 or float64, got {weight.dtype}; use weight.float()"
         )
     ids = _checked_ids("embedding", input, weight.shape[0])
@@ -96,10 +97,12 @@ def one_hot(tensor: Tensor | NDArray[Any], num_classes: int = -1) -> Tensor:
     check_integer("one_hot: num_classes", num_classes)
     if num_classes == -1:
         if classes.size == 0:
-            raise ValueError("one_hot: an empty tensor does not tell the number of classes; pass num_classes")
+            raise ArgumentValueError(
+                "one_hot: an empty tensor does not tell the number of classes; pass num_classes"
+            )
         num_classes = int(classes.max()) + 1
     elif num_classes < 0:
-        raise ValueError(
+        raise ArgumentValueError(
             f"one_hot: num_classes must be at least 0, or -1 to take the largest, got {num_classes}"
         )
     ids = _checked_ids("one_hot", classes, num_classes)
@@ -112,7 +115,7 @@ def _checked_ids(name: str, input: Tensor | NDArray[Any], number: int) -> NDArra
     # A copy, for backward reads it: the caller may fill his array with the next batch before.
     ids = np.array(as_array(f"{name}: ids", input), order="C")
     if ids.dtype.kind not in "iu":
-        raise TypeError(f"{name}: ids should be integers, got {ids.dtype}; use ids.long()")
+        raise ArgumentTypeError(f"{name}: ids should be integers, got {ids.dtype}; use ids.long()")
     if ids.size and not (ids.min() >= 0 and ids.max() < number):
         wrong = ids[(ids < 0) | (ids >= number)][0]
         raise IndexError(f"{name}: id {wrong} is out of range: there are {number} rows, 0 to {number - 1}")
@@ -256,7 +259,7 @@ class Embedding(Module):
         """
         check_tensor("embeddings", embeddings)
         if embeddings.ndim != 2:
-            raise ValueError(
+            raise ArgumentValueError(
                 f"embeddings should have shape (num_embeddings, embedding_dim), got {tuple(embeddings.shape)}"
             )
         rows, width = embeddings.shape

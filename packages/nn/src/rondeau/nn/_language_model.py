@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.sequence import Cell
 from rondeau.tensor import Tensor
 
@@ -109,7 +110,7 @@ class LanguageModel(Module):
         input_size = vocab_size if embedding_size is None else embedding_size
         if isinstance(recurrent, Recurrent):
             if options:
-                raise ValueError(
+                raise ArgumentValueError(
                     f"{', '.join(options)} was given beside a recurrent layer, which has its own options: give it to "
                     f"the layer, as in nn.{type(recurrent).__name__}(..., {next(iter(options))}=...)"
                 )
@@ -117,7 +118,7 @@ class LanguageModel(Module):
         else:
             depth = 1 if num_layers is None else num_layers
             if hidden_size is None:
-                raise ValueError("hidden_size is missing: give it, or a Recurrent layer that has one")
+                raise ArgumentValueError("hidden_size is missing: give it, or a Recurrent layer that has one")
             between = dropout if depth > 1 else 0.0
             layers = Recurrent(
                 _cell(recurrent),
@@ -133,7 +134,7 @@ class LanguageModel(Module):
         output_size = layers.proj_size or layers.hidden_size
         if tie_weights and embedding_size != output_size:
             own = "one-hot input" if embedding_size is None else f"embedding_size={embedding_size}"
-            raise ValueError(
+            raise ArgumentValueError(
                 "tie_weights needs an embedding as wide as the recurrent output: "
                 f"expected embedding_size={output_size}, got {own}"
             )
@@ -229,11 +230,11 @@ def _cell(recurrent: str | Cell) -> Cell:
     if isinstance(recurrent, Cell):
         return recurrent
     if not isinstance(recurrent, str):
-        raise TypeError(
+        raise ArgumentTypeError(
             f"recurrent should be the name of a cell, a cell or a Recurrent layer, got {_described(recurrent)}"
         )
     if recurrent not in LanguageModel.CELLS:
-        raise ValueError(
+        raise ArgumentValueError(
             f"Unknown recurrent layer {recurrent!r}: expected {', '.join(LanguageModel.CELLS)}, a cell or a layer"
         )
     return LanguageModel.CELLS[recurrent]
@@ -255,11 +256,11 @@ def _check_layers(
     layers: Recurrent, input_size: int, hidden_size: int | None, num_layers: int | None
 ) -> None:
     if layers.bidirectional:
-        raise ValueError(
+        raise ArgumentValueError(
             "A bidirectional language model sees its target: the reverse direction has read token t+1 "
             "when the model predicts it. Use bidirectional=False; both directions serve classification"
         )
     for name, given in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
         own = getattr(layers, name)
         if given is not None and given != own:
-            raise ValueError(f"The recurrent layer has {name}={own}, expected {name}={given}")
+            raise ArgumentValueError(f"The recurrent layer has {name}={own}, expected {name}={given}")

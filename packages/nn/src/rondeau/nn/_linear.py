@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import DTypeLike
 
 from rondeau.kernels import buffers, product
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Function, Tensor, empty
 
 from . import init
@@ -59,18 +60,18 @@ def _checked_sizes(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[
     if bias is not None:
         check_tensor("linear: bias", bias)
     if weight.ndim != 2:
-        raise ValueError(f"linear: weight should have shape (out, in), got {tuple(weight.shape)}")
+        raise ArgumentValueError(f"linear: weight should have shape (out, in), got {tuple(weight.shape)}")
     out_features, in_features = weight.shape
     if input.ndim == 0 or input.shape[-1] != in_features:
-        raise ValueError(
+        raise ArgumentValueError(
             f"linear: input of shape {tuple(input.shape)} should have {in_features} as its last dimension, "
             f"for the weight has shape {tuple(weight.shape)}"
         )
     if bias is not None and bias.shape != (out_features,):
-        raise ValueError(f"linear: bias should have shape ({out_features},), got {tuple(bias.shape)}")
+        raise ArgumentValueError(f"linear: bias should have shape ({out_features},), got {tuple(bias.shape)}")
     for name, tensor in (("input", input), ("bias", bias)):
         if tensor is not None and tensor.dtype != weight.dtype:
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"linear: {name} is {tensor.dtype} and weight is {weight.dtype}; convert one, by "
                 f"{name}.to(weight.dtype) or module.to({name}.dtype)"
             )

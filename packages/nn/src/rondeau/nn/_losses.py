@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rondeau.kernels import buffers, threads
 from rondeau.kernels import cross_entropy as kernels
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Function, Tensor
 
 from ._checks import as_array, check_integer, check_number, check_tensor
@@ -158,7 +159,7 @@ def _cross_entropy_of_probabilities(
     input: Tensor, target: Tensor, weights: NDArray[Any], reduction: str, smoothing: float
 ) -> Tensor:
     if target.shape != input.shape or target.dtype != input.dtype:
-        raise ValueError(
+        raise ArgumentValueError(
             "cross_entropy: floating-point targets are probabilities of the classes, and should have the shape "
             f"and dtype of the input, {tuple(input.shape)} {input.dtype}; got {tuple(target.shape)} {target.dtype}. "
             "Class indices are integers: target.long()"
@@ -273,18 +274,20 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
 def _check_smoothing(label_smoothing: float) -> None:
     check_number("label_smoothing", label_smoothing)
     if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+        raise ArgumentValueError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
 
 
 def _check_input(name: str, input: Tensor) -> None:
     check_tensor(f"{name}: input", input)
     if input.ndim == 0 or _classes_of(input) == 0:
-        raise ValueError(
+        raise ArgumentValueError(
             f"{name}: input should have shape (C,), (N, C) or (N, C, d1, ...) with C at least 1, "
             f"got {tuple(input.shape)}"
         )
     if input.dtype.char not in "fd":
-        raise TypeError(f"{name}: input should be float32 or float64, got {input.dtype}; use input.float()")
+        raise ArgumentTypeError(
+            f"{name}: input should be float32 or float64, got {input.dtype}; use input.float()"
+        )
 
 
 def _classes_of(input: Tensor) -> int:
@@ -310,9 +313,11 @@ def _checked_classes(name: str, input: Tensor, target: NDArray[Any], ignore_inde
     classes = np.array(target, order="C")
     expected = tuple(input.shape[:1] + input.shape[2:]) if input.ndim > 1 else ()
     if classes.dtype.kind not in "iu":
-        raise TypeError(f"{name}: target should be integer classes, got {classes.dtype}; use target.long()")
+        raise ArgumentTypeError(
+            f"{name}: target should be integer classes, got {classes.dtype}; use target.long()"
+        )
     if classes.shape != expected:
-        raise ValueError(
+        raise ArgumentValueError(
             f"{name}: for an input of shape {tuple(input.shape)} the target should have shape {expected}, "
             f"got {classes.shape}"
         )

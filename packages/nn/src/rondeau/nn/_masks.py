@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rondeau.kernels import buffers, philox
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Function, Generator, Tensor, default_generator
 
 from ._checks import check_probability
@@ -79,7 +80,7 @@ def dropout_rows(x: Tensor, p: float, key: int, stream: int, times: ArrayLike, b
     """
     _check("dropout_rows", x, p)
     if x.ndim == 0:
-        raise ValueError("dropout_rows: x should have shape (..., W), got a scalar")
+        raise ArgumentValueError("dropout_rows: x should have shape (..., W), got a scalar")
     if p == 0:
         return x
     leading = x.shape[:-1]
@@ -126,13 +127,15 @@ def drop_connect(weight: Tensor, p: float, key: int, stream: int) -> Tensor:
     """
     _check("drop_connect", weight, p)
     if weight.ndim != 2:
-        raise ValueError(f"drop_connect: weight should be a matrix, got shape {tuple(weight.shape)}")
+        raise ArgumentValueError(f"drop_connect: weight should be a matrix, got shape {tuple(weight.shape)}")
     return dropout_rows(weight, p, key, stream, philox.CONSTANT_OVER_TIME, np.arange(weight.shape[0]))
 
 
 def _check(name: str, x: Tensor, p: float) -> None:
     if x.dtype.char not in "fd":
-        raise TypeError(f"{name}: the tensor should be float32 or float64, got {x.dtype}; use .float()")
+        raise ArgumentTypeError(
+            f"{name}: the tensor should be float32 or float64, got {x.dtype}; use .float()"
+        )
     check_probability(f"{name}: p", p)
 
 
@@ -144,7 +147,7 @@ def _places(name: str, given: ArrayLike, leading: tuple[int, ...]) -> NDArray[An
         try:
             places = np.broadcast_to(places, leading)
         except ValueError:
-            raise ValueError(
+            raise ArgumentValueError(
                 f"dropout_rows: {name} should have shape ({rows},) or broadcast to {tuple(leading)}, the rows of x, "
                 f"got {places.shape}"
             ) from None

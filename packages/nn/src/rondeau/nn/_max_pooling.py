@@ -11,6 +11,7 @@ import numpy as np
 from rondeau.kernels import buffers, threads
 from rondeau.kernels import pooling as kernels
 from rondeau.kernels.convolution import Window
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor import Function, Tensor
 
 from ._checks import check_flags
@@ -105,7 +106,7 @@ def _check_each_shows_some(
         first + -(np.minimum(first, 0) // dilation) * dilation
     )  # the first element that is not before it
     if (on_input >= size).any():
-        raise ValueError(
+        raise ArgumentValueError(
             f"max_pool2d: with dilation {dilation} and padding {padding}, a window of {window} elements has none on "
             f"an input of {size}; use less padding"
         )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import RemovableHandle, Tensor, no_grad
 
 from ._checks import as_array
@@ -146,7 +147,7 @@ class Module:
             self.register_parameter(name, value)
         elif name in state.get("_parameters", ()):
             if value is not None:
-                raise TypeError(
+                raise ArgumentTypeError(
                     f"cannot assign '{type(value).__name__}' as parameter '{name}' (nn.Parameter or None "
                     "expected); wrap it in nn.Parameter, or change the values in place"
                 )
@@ -158,13 +159,13 @@ class Module:
             self.add_module(name, value)
         elif name in state.get("_modules", ()):
             if value is not None:
-                raise TypeError(
+                raise ArgumentTypeError(
                     f"cannot assign '{type(value).__name__}' as child module '{name}' (nn.Module or None expected)"
                 )
             self._modules[name] = None
         elif name in state.get("_buffers", ()):
             if value is not None and not isinstance(value, Tensor):
-                raise TypeError(
+                raise ArgumentTypeError(
                     f"cannot assign '{type(value).__name__}' as buffer '{name}' (Tensor or None expected)"
                 )
             self._buffers[name] = value
@@ -191,7 +192,7 @@ class Module:
 
     def _check_new_name(self, kind: str, name: str, registry: Mapping[str, object]) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"{kind} name should be a string, got {type(name).__name__}")
+            raise ArgumentTypeError(f"{kind} name should be a string, got {type(name).__name__}")
         # One kind of quotes: KeyError shows the repr of its message.
         if "." in name:
             raise KeyError(
@@ -221,7 +222,7 @@ class Module:
         """
         self._check_new_name("parameter", name, self._parameters)
         if param is not None and not isinstance(param, Parameter):
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"cannot assign '{type(param).__name__}' object to parameter '{name}' "
                 "(nn.Parameter or None required)"
             )
@@ -248,7 +249,7 @@ class Module:
         """
         self._check_new_name("buffer", name, self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"cannot assign '{type(tensor).__name__}' object to buffer '{name}' (Tensor or None required)"
             )
         self._buffers[name] = tensor
@@ -269,7 +270,9 @@ class Module:
         """
         self._check_new_name("module", name, self._modules)
         if module is not None and not isinstance(module, Module):
-            raise TypeError(f"{type(module).__name__} is not a Module subclass, and cannot be child '{name}'")
+            raise ArgumentTypeError(
+                f"{type(module).__name__} is not a Module subclass, and cannot be child '{name}'"
+            )
         self._modules[name] = module
 
     register_module = add_module
@@ -306,7 +309,7 @@ class Module:
         if memo is None:
             memo = set()
         if not isinstance(memo, set):
-            raise TypeError(f"memo should be a set of Modules, got {type(memo).__name__}")
+            raise ArgumentTypeError(f"memo should be a set of Modules, got {type(memo).__name__}")
         if self in memo:
             return
         if remove_duplicate:
@@ -445,7 +448,7 @@ class Module:
     def train(self, mode: bool = True) -> Self:
         """Set training mode, or evaluation mode with ``mode=False``, here and below."""
         if not isinstance(mode, bool):
-            raise ValueError(f"training mode is expected to be boolean, got {mode!r}")
+            raise ArgumentValueError(f"training mode is expected to be boolean, got {mode!r}")
         self.training = mode
         for module in self.children():
             module.train(mode)
@@ -511,11 +514,11 @@ class Module:
             try:
                 dtype = np.dtype(dtype)
             except TypeError:
-                raise TypeError(
+                raise ArgumentTypeError(
                     f"nn.Module.to only accepts float32 or float64 as dtype, got {dtype!r}"
                 ) from None
             if dtype not in (np.float32, np.float64):
-                raise TypeError(f"nn.Module.to only accepts float32 or float64 as dtype, got {dtype}")
+                raise ArgumentTypeError(f"nn.Module.to only accepts float32 or float64 as dtype, got {dtype}")
 
         def moved(tensor: Tensor) -> Any:
             target = dtype if dtype is not None and np.issubdtype(tensor.dtype, np.floating) else None
@@ -614,7 +617,7 @@ class Module:
         if isinstance(state_dict, str | os.PathLike):
             state_dict = load_safetensors(state_dict)
         elif not isinstance(state_dict, Mapping):
-            raise TypeError(
+            raise ArgumentTypeError(
                 "load_state_dict expects a mapping from names to tensors, or the path of a safetensors file, "
                 f"got {type(state_dict).__name__}"
             )
@@ -661,12 +664,12 @@ class Module:
 
 def _check_callable(name: str, value: object) -> None:
     if not callable(value):
-        raise TypeError(f"{name} should be a function of the module, got {type(value).__name__}")
+        raise ArgumentTypeError(f"{name} should be a function of the module, got {type(value).__name__}")
 
 
 def _check_name(what: str, value: object) -> None:
     if not isinstance(value, str):
-        raise TypeError(f"{what} should be a string, got {type(value).__name__}")
+        raise ArgumentTypeError(f"{what} should be a string, got {type(value).__name__}")
 
 
 def _names_a_dtype(argument: object) -> bool:

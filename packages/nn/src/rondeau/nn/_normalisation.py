@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 
 from rondeau.kernels import buffers, threads
 from rondeau.kernels import layer_norm as kernels
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Function, Tensor, ones, zeros
 
 from . import init
@@ -63,12 +64,12 @@ def layer_norm(
     check_epsilon("layer_norm: eps", eps)
     check_tensor("layer_norm: input", input)
     if not shape or tuple(input.shape[-len(shape) :]) != shape:
-        raise ValueError(
+        raise ArgumentValueError(
             f"layer_norm: input of shape {tuple(input.shape)} should end in normalized_shape={shape}, "
             "which should not be empty"
         )
     if input.dtype.char not in "fd":
-        raise TypeError(
+        raise ArgumentTypeError(
             f"layer_norm: input should be float32 or float64, got {input.dtype}; use input.float()"
         )
     for name, tensor in (("weight", weight), ("bias", bias)):
@@ -76,9 +77,13 @@ def layer_norm(
             continue
         check_tensor(f"layer_norm: {name}", tensor)
         if tuple(tensor.shape) != shape:
-            raise ValueError(f"layer_norm: {name} should have shape {shape}, got {tuple(tensor.shape)}")
+            raise ArgumentValueError(
+                f"layer_norm: {name} should have shape {shape}, got {tuple(tensor.shape)}"
+            )
         if tensor.dtype != input.dtype:
-            raise TypeError(f"layer_norm: input is {input.dtype} and {name} is {tensor.dtype}; convert one")
+            raise ArgumentTypeError(
+                f"layer_norm: input is {input.dtype} and {name} is {tensor.dtype}; convert one"
+            )
     height, width = math.prod(input.shape[: -len(shape)]), math.prod(shape)
     rows: Tensor = _LayerNorm.apply(
         input.reshape(height, width),

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rondeau import tensor as rt
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Tensor
 
 from ._checks import as_array, check_integer, check_number, check_tensor, checked_list
@@ -88,15 +89,17 @@ class PackedSequence(_Fields):
                 f"batch_sizes should be int64 of shape (T,) with T > 0, got {sizes.dtype} of shape {sizes.shape}"
             )
         if sizes[-1] <= 0 or (sizes[1:] > sizes[:-1]).any():
-            raise ValueError(f"batch_sizes should be positive and never increase, got {sizes.tolist()}")
+            raise ArgumentValueError(
+                f"batch_sizes should be positive and never increase, got {sizes.tolist()}"
+            )
         rows = int(sizes.sum())
         if data.ndim == 0 or data.shape[0] != rows:
-            raise ValueError(
+            raise ArgumentValueError(
                 f"data should have one row for each of the sum(batch_sizes) = {rows} steps, got shape {data.shape}"
             )
         for name, indices in (("sorted_indices", sorted_indices), ("unsorted_indices", unsorted_indices)):
             if indices is not None and not _is_permutation(indices, int(sizes[0])):
-                raise ValueError(
+                raise ArgumentValueError(
                     f"{name} should be int64 and hold each of 0 to {sizes[0] - 1} once, got {indices!r}"
                 )
         if unsorted_indices is None:
@@ -104,7 +107,7 @@ class PackedSequence(_Fields):
         elif sorted_indices is None:
             sorted_indices = invert_permutation(unsorted_indices)
         elif (sorted_indices.data[unsorted_indices.data] != np.arange(sizes[0])).any():
-            raise ValueError(
+            raise ArgumentValueError(
                 "unsorted_indices should be the inverse permutation of sorted_indices; leave it out, and it is found"
             )
         return super().__new__(cls, data, batch_sizes, sorted_indices, unsorted_indices)
@@ -194,7 +197,7 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
         return None
     check_tensor("permutation", permutation)
     if not _is_permutation(permutation, permutation.data.size):
-        raise ValueError(
+        raise ArgumentValueError(
             f"permutation should be int64 of shape (B,) and hold each of 0 to B - 1 once, got {permutation!r}"
         )
     inverse = np.empty_like(permutation.data)
@@ -205,9 +208,9 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
 def _lengths(lengths: Any, batch_size: int, num_steps: int) -> Integers:
     array = as_array("lengths", lengths)
     if array.size and not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"lengths should be integers, got {array.dtype}")
+        raise ArgumentTypeError(f"lengths should be integers, got {array.dtype}")
     if array.ndim != 1:
-        raise ValueError(f"lengths should have shape (batch,), got {array.shape}")
+        raise ArgumentValueError(f"lengths should have shape (batch,), got {array.shape}")
     if len(array) != batch_size:
         raise RuntimeError(
             f"Expected `len(lengths)` to be equal to batch_size, but got {len(array)} (batch_size={batch_size})"
@@ -240,11 +243,11 @@ def _sequences(sequences: Iterable[Tensor], what: str) -> list[Tensor]:
         raise RuntimeError(f"{what} received an empty list of sequences")
     for item in items:
         if item.ndim == 0:
-            raise TypeError(f"{what} expects Tensors of shape (length, *), got {item!r}")
+            raise ArgumentTypeError(f"{what} expects Tensors of shape (length, *), got {item!r}")
     rest = items[0].shape[1:]
     for i, item in enumerate(items):
         if item.shape[1:] != rest:
-            raise ValueError(
+            raise ArgumentValueError(
                 f"{what} expects sequences (length, *) that differ only in length: "
                 f"sequence 0 has * = {rest}, sequence {i} has {item.shape[1:]}"
             )
@@ -329,7 +332,7 @@ def unpad_sequence(
     """
     check_tensor("padded_sequences", padded_sequences)
     if padded_sequences.ndim < 2:
-        raise ValueError(
+        raise ArgumentValueError(
             f"padded_sequences should have at least the dimensions time and batch, got shape {padded_sequences.shape}"
         )
     rows = padded_sequences if batch_first else padded_sequences.transpose(0, 1)
@@ -376,7 +379,9 @@ def pack_padded_sequence(
     """
     check_tensor("input", input)
     if input.ndim < 2:
-        raise ValueError(f"input should have at least the dimensions time and batch, got shape {input.shape}")
+        raise ArgumentValueError(
+            f"input should have at least the dimensions time and batch, got shape {input.shape}"
+        )
     if 0 in input.shape[:2]:
         raise RuntimeError(f"Cannot pack empty tensors: got shape {input.shape}")
     padded = input.transpose(0, 1) if batch_first else input
@@ -439,7 +444,7 @@ def pad_packed_sequence(
     ([[4.0, -1.0], [1.0, 2.0]], [1, 2])
     """
     if not isinstance(sequence, PackedSequence):
-        raise TypeError(f"sequence should be a PackedSequence, got {type(sequence).__name__}")
+        raise ArgumentTypeError(f"sequence should be a PackedSequence, got {type(sequence).__name__}")
     check_number("padding_value", padding_value)
     rows, batch_sizes, sorted_indices, unsorted_indices = sequence
     sizes = batch_sizes.data
@@ -447,7 +452,7 @@ def pad_packed_sequence(
     if total_length is not None:
         check_integer("total_length", total_length)
         if total_length < T:
-            raise ValueError(
+            raise ArgumentValueError(
                 "Expected total_length to be at least the length of the longest sequence in input, "
                 f"but got total_length={total_length} and max sequence length being {T}"
             )

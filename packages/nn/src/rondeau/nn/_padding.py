@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor import Tensor, index_select
 
 __all__ = ["PADDING_MODES", "padded"]
@@ -43,7 +44,7 @@ def padded(input: Tensor, dim: int, before: int, after: int, mode: str) -> Tenso
     size = input.shape[dim]
     there = {"reflect": size - 1, "replicate": max(before, after), "circular": size}[mode]
     if max(before, after) > there:
-        raise ValueError(
+        raise ArgumentValueError(
             f"padding mode {mode!r} takes at most {there} elements from a dimension of {size}, got padding "
             f"{before} before and {after} after it"
         )

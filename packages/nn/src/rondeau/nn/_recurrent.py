@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from rondeau import tensor as rt
 from rondeau.kernels.cell.explain import explain
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.sequence import Cell, Layout, Settings, Weights
 from rondeau.tensor import Tensor
 
@@ -190,11 +191,11 @@ class Recurrent(Module):
                 stacklevel=2,
             )
         if hidden_size % num_heads:
-            raise ValueError(f"num_heads should divide hidden_size={hidden_size}, got {num_heads}")
+            raise ArgumentValueError(f"num_heads should divide hidden_size={hidden_size}, got {num_heads}")
         check_steps("bptt_truncate", bptt_truncate, 0)
         check_steps("checkpoint_every", checkpoint_every, 1)
         if bptt_truncate is not None and checkpoint_every is not None:
-            raise ValueError(
+            raise ArgumentValueError(
                 "bptt_truncate reads every state again and again: give it or checkpoint_every, not both"
             )
         rates = zoneout_rates(cell, zoneout)
@@ -403,12 +404,12 @@ class Recurrent(Module):
         """Return every state of the last layer that is asked for, in the form of the input, and the final states."""
         if isinstance(input, PackedSequence):
             if lengths is not None or reset is not None:
-                raise ValueError(
+                raise ArgumentValueError(
                     "lengths and reset belong to a padded Tensor; a PackedSequence has its own lengths"
                 )
             return self._run_packed(input, hx, every_state)
         if not isinstance(input, Tensor):
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"input should be a Tensor or a PackedSequence, got {kind_of(input)}: "
                 "wrap it in rt.tensor(...)"
             )
@@ -426,7 +427,7 @@ class Recurrent(Module):
         leading = input.shape if one_hot else input.shape[:-1]
         if len(leading) not in (1, 2):
             wanted = "of integers to be 1D or 2D" if one_hot else "to be 2D or 3D"
-            raise ValueError(
+            raise ArgumentValueError(
                 f"{type(self).__name__}: Expected input {wanted}, got {input.ndim}D tensor instead"
             )
         self._check_features(input)
@@ -441,7 +442,7 @@ class Recurrent(Module):
             every, states = self._run_layers(x, layout, begins, every_state)
         else:
             if not batch:
-                raise ValueError("lengths and reset need an input with a batch dimension")
+                raise ArgumentValueError("lengths and reset need an input with a batch dimension")
             segments = Segments(
                 checked_lengths(lengths, T, batch[0]), checked_resets(reset, T, batch[0], turned)
             )
@@ -454,7 +455,7 @@ class Recurrent(Module):
     ) -> tuple[tuple[PackedSequence, ...], tuple[Tensor, ...]]:
         rows, batch_sizes, sorted_indices, unsorted_indices = input
         if rows.ndim != (1 if rows.dtype.kind == "i" else 2):
-            raise ValueError(
+            raise ArgumentValueError(
                 f"{type(self).__name__}: Expected packed rows (N, {self.input_size}) or integers (N,), "
                 f"got {rows.dtype} of shape {rows.shape}"
             )
@@ -527,7 +528,7 @@ class Recurrent(Module):
         if x.dtype.kind == "i":
             return
         if x.dtype != dtype:
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"{type(self).__name__} input dtype ({x.dtype}) does not match weight dtype ({dtype}). "
                 f"Convert input: input.to({str(dtype)!r}), or convert model: model.to({str(x.dtype)!r})"
             )

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from rondeau.kernels.cell import check_all_are_read
+from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.kernels.sequence import Cell
 
 __all__ = ["Step", "recurrent_cell"]
@@ -23,7 +24,7 @@ def _only_with_brackets(make_decorator: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(make_decorator)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         if args:
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"recurrent_cell takes its arguments by name, got {args[0]!r}: write "
                 "@nn.recurrent_cell(gates=..., states=...)"
             )
@@ -113,26 +114,26 @@ def recurrent_cell(
     """
     for what, given in (("gates", gates), ("states", states)):
         if not isinstance(given, tuple | list):
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"{what} expected a tuple of names, got {given!r}: write @nn.recurrent_cell(gates=..., states=...)"
             )
     if not isinstance(params, Mapping):
-        raise TypeError(
+        raise ArgumentTypeError(
             f"params expected a mapping of names to what initialises them, got {params!r}: write "
             "params={'peephole': nn.init.zeros_}"
         )
     for param, initialiser in params.items():
         if not callable(initialiser):
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"params[{param!r}] expected a function that fills the vector in place, as nn.init.zeros_ or "
                 f"lambda vector: vector.fill_(1.0), got {initialiser!r}"
             )
     if name is not None and not isinstance(name, str):
-        raise TypeError(f"name expected a string, got {name!r}")
+        raise ArgumentTypeError(f"name expected a string, got {name!r}")
 
     def decorate(step: Step) -> Cell:
         if not callable(step) or not hasattr(step, "__name__"):
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"a cell is made of a function step(x, r, s), got {step!r}: write @nn.recurrent_cell(gates=..., "
                 "states=...) above it"
             )

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.sequence import Cell
 
 from . import cells
@@ -48,7 +49,7 @@ def check_cell(cell: Any) -> None:
     >>> check_cell("lstm")
     Traceback (most recent call last):
         ...
-    TypeError: cell should be what nn.recurrent_cell makes of a step, got 'lstm': did you mean nn.cells.lstm?
+    rondeau.kernels.errors.ArgumentTypeError: cell should be what nn.recurrent_cell makes of a step, got 'lstm': did you mean nn.cells.lstm?
     """
     if isinstance(cell, Cell):
         return
@@ -58,7 +59,7 @@ def check_cell(cell: Any) -> None:
         named = {"rnn": "rnn_tanh"}.get(name.lower(), name.lower())
         near = difflib.get_close_matches(named, cells.__all__, n=1)
         hint = f"did you mean nn.cells.{near[0]}?" if near else f"nn.cells has {', '.join(cells.__all__)}"
-    raise TypeError(f"cell should be what nn.recurrent_cell makes of a step, got {cell!r}: {hint}")
+    raise ArgumentTypeError(f"cell should be what nn.recurrent_cell makes of a step, got {cell!r}: {hint}")
 
 
 def check_dropouts(cell: Cell, **rates: Any) -> None:
@@ -72,7 +73,7 @@ def check_dropouts(cell: Cell, **rates: Any) -> None:
     for name, rate in rates.items():
         check_probability(name, rate)
         if rate > 0 and not cell.recurrent:
-            raise ValueError(
+            raise ArgumentValueError(
                 f"cell {cell.name} has no recurrent matrices, so {name} has nothing to act on; use zoneout"
             )
 
@@ -88,12 +89,12 @@ def zoneout_rates(cell: Cell, zoneout: Any) -> dict[str, float]:
     rates = dict(zoneout) if isinstance(zoneout, Mapping) else dict.fromkeys(cell.states, zoneout)
     for state, rate in rates.items():
         if state not in cell.states:
-            raise ValueError(
+            raise ArgumentValueError(
                 f"zoneout names the state {state!r}, and cell {cell.name} has {', '.join(cell.states)}"
             )
         is_number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
         if not is_number or not 0 <= rate <= 1:
-            raise ValueError(
+            raise ArgumentValueError(
                 "zoneout should be a number in range [0, 1] representing the probability of a unit keeping its old "
                 f"state, got {rate!r:.80}"
             )
@@ -105,7 +106,9 @@ def check_steps(name: str, steps: Any, least: int) -> None:
     if steps is None:
         return
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < least:
-        raise ValueError(f"{name} should be None or a number of steps, at least {least}, got {steps!r}")
+        raise ArgumentValueError(
+            f"{name} should be None or a number of steps, at least {least}, got {steps!r}"
+        )
 
 
 def check_projection(
@@ -123,30 +126,32 @@ def check_projection(
         With the name of what stands against it.
     """
     if isinstance(proj_size, bool) or not isinstance(proj_size, int | np.integer) or proj_size < 0:
-        raise ValueError(
+        raise ArgumentValueError(
             f"proj_size should be a positive integer or zero to disable projections, got {proj_size!r}"
         )
     if proj_size >= hidden_size:
-        raise ValueError(
+        raise ArgumentValueError(
             f"proj_size has to be smaller than hidden_size, got proj_size={proj_size} and "
             f"hidden_size={hidden_size}"
         )
     if proj_size == 0:
         if cell.project is not None:
-            raise ValueError(f"cell {cell.name} projects its state {cell.project}: it needs a proj_size")
+            raise ArgumentValueError(
+                f"cell {cell.name} projects its state {cell.project}: it needs a proj_size"
+            )
         return
     if num_heads > 1:
-        raise ValueError(
+        raise ArgumentValueError(
             f"num_heads={num_heads} cuts the units of the first state, which proj_size={proj_size} mixes"
         )
     if cell.reason_against_projection is not None:
-        raise ValueError(
+        raise ArgumentValueError(
             f"proj_size={proj_size} needs a cell that does not read its first state, which is projected: "
             f"{cell.reason_against_projection}"
         )
     first = cell.states[0]
     if first in zoneout:
-        raise ValueError(
+        raise ArgumentValueError(
             f"zoneout of the state {first} keeps old values of {hidden_size} hidden units, of which "
             f"proj_size={proj_size} keeps {proj_size} features: name the other states, as in zoneout={{'c': 0.1}}"
         )

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+
 from ._checks import as_array
 
 __all__ = ["checked_lengths", "checked_resets"]
@@ -27,11 +29,13 @@ def checked_lengths(lengths: Any, num_steps: int, batch_size: int) -> NDArray[np
     array = as_array("lengths", lengths)
     if array.size and array.dtype.kind not in "iu":
         kind = "truth values" if array.dtype.kind == "b" else "floats"
-        raise TypeError(f"lengths should be {batch_size} integers, got {kind} ({array.dtype})")
+        raise ArgumentTypeError(f"lengths should be {batch_size} integers, got {kind} ({array.dtype})")
     if array.shape != (batch_size,):
-        raise ValueError(f"lengths should be {batch_size} integers, got {array.dtype} of shape {array.shape}")
+        raise ArgumentValueError(
+            f"lengths should be {batch_size} integers, got {array.dtype} of shape {array.shape}"
+        )
     if array.size and (array.min() < 0 or array.max() > num_steps):
-        raise ValueError(
+        raise ArgumentValueError(
             f"lengths should be from 0 to {num_steps}, the steps of the input, got {array.min()} to {array.max()}"
         )
     return array.astype(np.int64)

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from numpy.typing import DTypeLike
 
 from rondeau import tensor as rt
+from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.kernels.sequence import Cell
 from rondeau.tensor import Tensor
 
@@ -57,7 +58,7 @@ def checked_states(hx: Any, cell: Cell, shapes: Shapes, dtype: DTypeLike) -> tup
     if len(states) != len(names) or not all(isinstance(state, Tensor) for state in states):
         wanted = "a Tensor" if len(names) == 1 else f"a tuple of {len(names)} Tensors ({', '.join(names)})"
         kinds = ", ".join(kind_of(state) for state in states)
-        raise TypeError(
+        raise ArgumentTypeError(
             f"hx should be {wanted}, got {f'({kinds})' if isinstance(hx, tuple | list) else kinds}"
         )
     for k, (state, shape) in enumerate(zip(states, shapes, strict=True)):
@@ -71,5 +72,5 @@ def checked_states(hx: Any, cell: Cell, shapes: Shapes, dtype: DTypeLike) -> tup
         if state.shape != shape:
             raise RuntimeError(f"Expected {hidden} size {shape}, got {list(state.shape)}")
         if state.dtype != dtype:
-            raise TypeError(f"{hidden} dtype ({state.dtype}) does not match weight dtype ({dtype})")
+            raise ArgumentTypeError(f"{hidden} dtype ({state.dtype}) does not match weight dtype ({dtype})")
     return states

@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import DTypeLike
 
 from rondeau import tensor as rt
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.kernels.sequence import Cell, Weights
 
 from . import init
@@ -80,7 +81,7 @@ def _initialise(vector: Parameter, param: str, cell: Cell) -> None:
         vector.fill_(math.nan)  # which shows what is not written to
         cell.initialisers[param](vector)
         if rt.isnan(vector).any():
-            raise ValueError(
+            raise ArgumentValueError(
                 f"the initialiser of the parameter {param} of cell {cell.name} left elements unset (or NaN): it gets "
                 "the Parameter and should fill it in place, as nn.init.zeros_ or lambda vector: vector.fill_(1.0)"
             )

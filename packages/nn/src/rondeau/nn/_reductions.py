@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Tensor
 
 from ._checks import check_tensor
@@ -26,10 +27,12 @@ def check_reduction(reduction: str, allowed: tuple[str, ...] = REDUCTIONS) -> No
     >>> check_reduction("average")
     Traceback (most recent call last):
         ...
-    ValueError: average is not a valid value for reduction; expected one of ('none', 'mean', 'sum')
+    rondeau.kernels.errors.ArgumentValueError: average is not a valid value for reduction; expected one of ('none', 'mean', 'sum')
     """
     if not isinstance(reduction, str) or reduction not in allowed:
-        raise ValueError(f"{reduction!s:.80} is not a valid value for reduction; expected one of {allowed}")
+        raise ArgumentValueError(
+            f"{reduction!s:.80} is not a valid value for reduction; expected one of {allowed}"
+        )
 
 
 def reduced(losses: Tensor, reduction: str) -> Tensor:
@@ -62,18 +65,20 @@ def check_same_dtype(name: str, input: Tensor, target: Tensor, **optional: Tenso
     >>> check_same_dtype("l1_loss", rt.ones(2), rt.tensor([0, 1]))
     Traceback (most recent call last):
         ...
-    TypeError: l1_loss: input is float32 and target is int64; convert one, by target.to(input.dtype)
+    rondeau.kernels.errors.ArgumentTypeError: l1_loss: input is float32 and target is int64; convert one, by target.to(input.dtype)
     """
     check_tensor(f"{name}: input", input)
     if input.dtype.char not in "fd":
-        raise TypeError(f"{name}: input should be float32 or float64, got {input.dtype}; use input.float()")
+        raise ArgumentTypeError(
+            f"{name}: input should be float32 or float64, got {input.dtype}; use input.float()"
+        )
     check_tensor(f"{name}: target", target)
     for other, given in {"target": target, **optional}.items():
         if given is None:
             continue
         check_tensor(f"{name}: {other}", given)
         if given.dtype != input.dtype:
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"{name}: input is {input.dtype} and {other} is {given.dtype}; convert one, by "
                 f"{other}.to(input.dtype)"
             )

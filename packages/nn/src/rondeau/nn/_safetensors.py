@@ -12,6 +12,8 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+
 from ._checks import as_array, check_path
 
 # https://huggingface.co/docs/safetensors: the format's names of dtypes. BF16 is read apart: NumPy has none.
@@ -65,7 +67,7 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     try:
         entries = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
-        raise ValueError(
+        raise ArgumentValueError(
             f"{path} is not a whole safetensors file ({error}); a file of torch.save is a pickle: load it in "
             "PyTorch and write it with safetensors.torch.save_file"
         ) from error
@@ -79,7 +81,7 @@ def _decode(path: Path, name: str, entry: Any) -> NDArray[Any]:
         # A bfloat16 is the upper half of a float32.
         return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
     if kind not in _DTYPES:
-        raise ValueError(
+        raise ArgumentValueError(
             f"tensor {name!r} of {path} has dtype {kind}; readable are BF16, {', '.join(_DTYPES)}: convert it "
             "to one of them before saving"
         )
@@ -120,9 +122,11 @@ def save_safetensors(
     check_path("path", path)
     for name, mapping in (("tensors", tensors), ("metadata", {} if metadata is None else metadata)):
         if not isinstance(mapping, Mapping) or not all(isinstance(key, str) for key in mapping):
-            raise TypeError(f"{name} should be a mapping with names (str) as its keys, got {mapping!r:.80}")
+            raise ArgumentTypeError(
+                f"{name} should be a mapping with names (str) as its keys, got {mapping!r:.80}"
+            )
     if metadata is not None and not all(isinstance(value, str) for value in metadata.values()):
-        raise TypeError(f"metadata should be a mapping of str to str, got {dict(metadata)!r:.80}")
+        raise ArgumentTypeError(f"metadata should be a mapping of str to str, got {dict(metadata)!r:.80}")
     # safetensors writes the memory as it lies: an array in any other order would become garbage (its #825).
     # order="C" keeps 0-d arrays 0-d, where ascontiguousarray would not.
     arrays = {

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels import stepper
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Tensor
 
 from ._checks import kind_of
@@ -64,22 +65,22 @@ class Stepper:
     ) -> None:
         for name, module, kind in (("head", head, Linear), ("embedding", embedding, Embedding)):
             if module is not None and not isinstance(module, kind):
-                raise TypeError(
+                raise ArgumentTypeError(
                     f"{name} should be an nn.{kind.__name__} or None, got {type(module).__name__}"
                 )
         if not hasattr(layer, "_in_evaluation"):
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"layer should be an nn.Recurrent, nn.RNN, nn.GRU or nn.LSTM, got {type(layer).__name__}"
             )
         if layer.bidirectional:
-            raise ValueError(
+            raise ArgumentValueError(
                 "A bidirectional layer cannot run step by step: the reverse direction begins at the end of the "
                 "sequence. Use bidirectional=False"
             )
         self._vectors: NDArray[Any] | None = None
         if embedding is not None:
             if embedding.embedding_dim != layer.input_size:
-                raise ValueError(
+                raise ArgumentValueError(
                     f"embedding should have vectors of the layer's input_size={layer.input_size}, got "
                     f"{embedding.embedding_dim}"
                 )
@@ -135,7 +136,7 @@ class Stepper:
         vectors = self._vectors
         assert vectors is not None
         if ids.dtype.kind not in "iu" or ids.ndim != 1:
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"x_t should be ids, integers of shape (B,), for an embedding makes vectors of them; got {ids.dtype} "
                 f"of shape {ids.shape}"
             )
@@ -151,7 +152,7 @@ class Stepper:
 def _one_id(x: Any) -> NDArray[np.int64]:
     """Return one id as an array without dimensions."""
     if isinstance(x, bool) or not isinstance(x, int | np.integer):
-        raise TypeError(f"x_t should be a Tensor, an array or an id, got {kind_of(x)}")
+        raise ArgumentTypeError(f"x_t should be a Tensor, an array or an id, got {kind_of(x)}")
     if not -(2**63) <= x < 2**63:
         raise IndexError(f"x_t: id {x} is out of range")
     return np.array(x, np.int64)
@@ -168,7 +169,7 @@ def _arrays(state: Any, is_batch: bool) -> tuple[Any, ...]:
         return arrays
     for part in arrays:
         if isinstance(part, np.ndarray) and part.ndim != 2:
-            raise ValueError(
+            raise ArgumentValueError(
                 f"state should be of shape (L, H), as x_t has no dimension of a batch, got {part.shape}: leave the "
                 "batch out of both, or give it to both"
             )

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Tensor
 
 from ._checks import check_sizes, check_tensor
@@ -31,12 +32,12 @@ def per_dimension(name: str, value: int | Sequence[int], number: int, least: int
     >>> per_dimension("stride", (1, 0), 2)
     Traceback (most recent call last):
         ...
-    ValueError: stride must be greater than zero, got 0
+    rondeau.kernels.errors.ArgumentValueError: stride must be greater than zero, got 0
     """
     sizes: tuple[Any, ...] = tuple(value) if isinstance(value, tuple | list) else (value,) * number
     if len(sizes) != number:
         one_each = "one integer" if number == 1 else f"one integer or {number}"
-        raise ValueError(f"{name} should be {one_each}, got {value!r:.80}")
+        raise ArgumentValueError(f"{name} should be {one_each}, got {value!r:.80}")
     for size in sizes:
         check_sizes(least, **{name: size})
     return tuple(int(size) for size in sizes)
@@ -75,7 +76,7 @@ def number_of_windows(
         number -= 1
     if number < 1:
         padded = f"{size}" if before == after == 0 else f"{before} + {size} + {after} with padding"
-        raise ValueError(
+        raise ArgumentValueError(
             f"{name}: the window is {extent} wide and the input {padded}, so that none fits; pad the input, or use a "
             "smaller window or dilation"
         )
@@ -95,10 +96,10 @@ def half_padding(name: str, padding: tuple[int, ...], window: tuple[int, ...]) -
     >>> half_padding("max_pool2d", (2, 2), (3, 3))
     Traceback (most recent call last):
         ...
-    ValueError: max_pool2d: padding should be at most half of the window, got padding (2, 2) for (3, 3)
+    rondeau.kernels.errors.ArgumentValueError: max_pool2d: padding should be at most half of the window, got padding (2, 2) for (3, 3)
     """
     if any(p > size // 2 for p, size in zip(padding, window, strict=True)):
-        raise ValueError(
+        raise ArgumentValueError(
             f"{name}: padding should be at most half of the window, got padding {padding} for {window}"
         )
 
@@ -116,13 +117,15 @@ def check_planes(name: str, input: Any, shape: str = "(N, C, H, W) or (C, H, W)"
     check_tensor(f"{name}: input", input)
     dimensions = shape.split(" or ")[0].count(",") + 1
     if input.ndim not in (dimensions, dimensions - 1):
-        raise ValueError(f"{name}: input should have shape {shape}, got {tuple(input.shape)}")
+        raise ArgumentValueError(f"{name}: input should have shape {shape}, got {tuple(input.shape)}")
     if math.prod(input.shape[1 - dimensions :]) == 0:
-        raise ValueError(
+        raise ArgumentValueError(
             f"{name}: input of shape {tuple(input.shape)} should have elements; only N, the samples, may be 0"
         )
     if input.dtype.char not in "fd":
-        raise TypeError(f"{name}: input should be float32 or float64, got {input.dtype}; use input.float()")
+        raise ArgumentTypeError(
+            f"{name}: input should be float32 or float64, got {input.dtype}; use input.float()"
+        )
     checked: Tensor = input
     return checked
 
@@ -140,10 +143,10 @@ def check_result(name: str, shape: Sequence[int]) -> None:
     >>> check_result("conv2d", (0, 4, 2**32, 2**32))
     Traceback (most recent call last):
         ...
-    ValueError: conv2d: the result would have shape (0, 4, 4294967296, 4294967296), more than any memory holds; use ...
+    rondeau.kernels.errors.ArgumentValueError: conv2d: the result would have shape (0, 4, 4294967296, 4294967296), more than any memory holds; use ...
     """
     if 8 * math.prod(max(size, 1) for size in shape) > sys.maxsize:
-        raise ValueError(
+        raise ArgumentValueError(
             f"{name}: the result would have shape {tuple(shape)}, more than any memory holds; use less padding or "
             "smaller sizes"
         )

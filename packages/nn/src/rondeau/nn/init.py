@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.sequence import Cell
 from rondeau.tensor import Generator, Tensor, no_grad, randn
 
@@ -72,14 +73,14 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     1.3868
     """
     if not isinstance(nonlinearity, str):
-        raise TypeError(f"nonlinearity should be a string, got {type(nonlinearity).__name__}")
+        raise ArgumentTypeError(f"nonlinearity should be a string, got {type(nonlinearity).__name__}")
     if nonlinearity == "leaky_relu":
         if param is not None:
             check_number("calculate_gain: param", param)
         slope = 0.01 if param is None else float(param)
         return math.sqrt(2.0 / (1.0 + slope**2))
     if nonlinearity not in _GAINS:
-        raise ValueError(
+        raise ArgumentValueError(
             f"Unsupported nonlinearity {nonlinearity!r}; expected one of leaky_relu, {', '.join(_GAINS)}"
         )
     return _GAINS[nonlinearity]
@@ -102,7 +103,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     """
     _check("uniform_", tensor, generator, a=a, b=b)
     if not a <= b:
-        raise ValueError(f"uniform_ expects a <= b, got a={a} and b={b}")
+        raise ArgumentValueError(f"uniform_ expects a <= b, got a={a} and b={b}")
     with no_grad():
         return tensor.uniform_(a, b, generator=generator)
 
@@ -125,7 +126,7 @@ def normal_(
     """
     _check("normal_", tensor, generator, mean=mean, std=std)
     if not std >= 0:
-        raise ValueError(f"normal_ expects std >= 0, got {std}")
+        raise ArgumentValueError(f"normal_ expects std >= 0, got {std}")
     with no_grad():
         return tensor.normal_(mean, std, generator=generator)
 
@@ -184,7 +185,7 @@ def eye_(tensor: Tensor) -> Tensor:
     """
     _check("eye_", tensor)
     if tensor.ndim != 2:
-        raise ValueError(f"eye_ expects a tensor of 2 dimensions, got shape {tuple(tensor.shape)}")
+        raise ArgumentValueError(f"eye_ expects a tensor of 2 dimensions, got shape {tuple(tensor.shape)}")
     return _fill(tensor, np.eye(*tensor.shape, dtype=tensor.dtype))
 
 
@@ -214,15 +215,15 @@ def forget_bias_(layer: Recurrent, value: float = 1.0) -> Recurrent:
     ([1.0, 1.0], [0.0, 0.0])
     """
     if not isinstance(getattr(layer, "cell", None), Cell):
-        raise TypeError(f"forget_bias_ expects a recurrent layer, got {type(layer).__name__}")
+        raise ArgumentTypeError(f"forget_bias_ expects a recurrent layer, got {type(layer).__name__}")
     check_number("forget_bias_: value", value)
     gates = layer.cell.gates
     if "f" not in gates:
-        raise ValueError(
+        raise ArgumentValueError(
             f"forget_bias_ expects a cell with a gate 'f'; {layer.cell.name} has the gates {', '.join(gates)}"
         )
     if not layer.bias:
-        raise ValueError("forget_bias_ expects a layer made with bias=True; this one has no biases")
+        raise ArgumentValueError("forget_bias_ expects a layer made with bias=True; this one has no biases")
     start = gates.index("f") * layer.hidden_size
     forget = slice(start, start + layer.hidden_size)
     with no_grad():
@@ -358,7 +359,9 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     """
     _check("orthogonal_", tensor, generator, gain=gain)
     if tensor.ndim < 2:
-        raise ValueError(f"orthogonal_ expects at least 2 dimensions, got shape {tuple(tensor.shape)}")
+        raise ArgumentValueError(
+            f"orthogonal_ expects at least 2 dimensions, got shape {tuple(tensor.shape)}"
+        )
     if 0 in tensor.shape:
         return tensor
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
@@ -376,14 +379,14 @@ def _check(function: str, tensor: Tensor, generator: Generator | None = None, /,
     for name, number in numbers.items():
         check_number(f"{function}: {name}", number)
     if generator is not None and not isinstance(generator, Generator):
-        raise TypeError(
+        raise ArgumentTypeError(
             f"{function}: generator should be a Generator or None, got {type(generator).__name__}"
         )
 
 
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f'mode should be "fan_in" or "fan_out", got {mode!r}')
+        raise ArgumentValueError(f'mode should be "fan_in" or "fan_out", got {mode!r}')
     fan_in, fan_out = _fans(tensor)
     return calculate_gain(nonlinearity, a) / math.sqrt(max(1, fan_in if mode == "fan_in" else fan_out))
 
@@ -391,7 +394,7 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
 def _fans(tensor: Tensor) -> tuple[int, int]:
     """Return how many inputs one output has, and the other way round, for a weight (out, in, ...)."""
     if tensor.ndim < 2:
-        raise ValueError(
+        raise ArgumentValueError(
             f"fan in and fan out need a tensor of at least 2 dimensions, got shape {tuple(tensor.shape)}"
         )
     field = math.prod(tensor.shape[2:])

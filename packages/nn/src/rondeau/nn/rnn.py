@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rondeau import tensor as rt
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.sequence import Cell, Layout
 from rondeau.tensor import Tensor
 
@@ -26,13 +27,13 @@ RNN_CELLS = {"tanh": cells.rnn_tanh, "relu": cells.rnn_relu}
 
 def _rnn_cell(nonlinearity: str) -> Cell:
     if not isinstance(nonlinearity, str) or nonlinearity not in RNN_CELLS:
-        raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
+        raise ArgumentValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
     return RNN_CELLS[nonlinearity]
 
 
 def _refuse_projection(proj_size: int) -> None:
     if not isinstance(proj_size, int | np.integer) or proj_size != 0:
-        raise ValueError(
+        raise ArgumentValueError(
             f"proj_size argument is only supported for LSTM, not RNN or GRU, got proj_size={proj_size}; "
             "nn.Recurrent projects any cell that does not read its first state"
         )
@@ -232,13 +233,15 @@ class _SingleStep(Module):
         name = type(self).__name__
         dtype = self.weight_ih.dtype
         if not isinstance(input, Tensor):
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"input should be a Tensor, got {type(input).__name__}: wrap it in rt.tensor(...)"
             )
         if input.ndim not in (1, 2):
-            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.ndim}D instead")
+            raise ArgumentValueError(f"{name}: Expected input to be 1D or 2D, got {input.ndim}D instead")
         if input.dtype != dtype:
-            raise TypeError(f"{name} input dtype ({input.dtype}) does not match weight dtype ({dtype})")
+            raise ArgumentTypeError(
+                f"{name} input dtype ({input.dtype}) does not match weight dtype ({dtype})"
+            )
         if input.shape[-1] != self.input_size:
             raise RuntimeError(
                 f"input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}"
@@ -256,7 +259,7 @@ class _SingleStep(Module):
 
 def _check_state(state: Tensor, shape: tuple[int, ...], dtype: DTypeLike, name: str) -> None:
     if not isinstance(state, Tensor):
-        raise TypeError(f"{name} should be a Tensor, got {type(state).__name__}")
+        raise ArgumentTypeError(f"{name} should be a Tensor, got {type(state).__name__}")
     if state.ndim != len(shape):
         raise RuntimeError(f"{name} should be {len(shape)}D like the input, got {state.ndim}D")
     if state.shape[-1] != shape[-1]:
@@ -266,7 +269,7 @@ def _check_state(state: Tensor, shape: tuple[int, ...], dtype: DTypeLike, name: 
     if state.shape != shape:
         raise RuntimeError(f"Input batch size {shape[0]} doesn't match {name} batch size {state.shape[0]}")
     if state.dtype != dtype:
-        raise TypeError(f"{name} dtype ({state.dtype}) does not match weight dtype ({dtype})")
+        raise ArgumentTypeError(f"{name} dtype ({state.dtype}) does not match weight dtype ({dtype})")
 
 
 class RNNCell(_SingleStep):
@@ -394,6 +397,6 @@ class LSTMCell(_SingleStep):
             If the number of dimensions or a size is not as expected.
         """
         if hx is not None and (not isinstance(hx, tuple | list) or len(hx) != 2):
-            raise TypeError(f"hx should be a pair of Tensors (h, c), got {type(hx).__name__}")
+            raise ArgumentTypeError(f"hx should be a pair of Tensors (h, c), got {type(hx).__name__}")
         h, c = self._step(input, hx)
         return h, c

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._graph import Recorded, unwrap
 
 Shape = tuple[int, ...]
@@ -48,7 +49,7 @@ def integer(value: Any, name: str) -> int:
             return operator.index(value)
         except TypeError:
             pass
-    raise TypeError(f"{name} must be an integer, got {described(value)}")
+    raise ArgumentTypeError(f"{name} must be an integer, got {described(value)}")
 
 
 def count(value: Any, name: str) -> int:
@@ -63,7 +64,7 @@ def count(value: Any, name: str) -> int:
     """
     found = integer(value, name)
     if found < 0:
-        raise ValueError(f"{name} must not be negative, got {found}")
+        raise ArgumentValueError(f"{name} must not be negative, got {found}")
     return found
 
 
@@ -80,7 +81,7 @@ def number(value: Any, name: str) -> Any:
     array = unwrap(value)
     if isinstance(array, (np.generic, np.ndarray)) and array.ndim == 0 and array.dtype.kind in "biuf":
         return array.item()
-    raise TypeError(f"{name} must be a number, got {described(value)}")
+    raise ArgumentTypeError(f"{name} must be a number, got {described(value)}")
 
 
 def sizes(given: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -117,7 +118,7 @@ def shape_of(given: tuple[Any, ...], name: str = "shape", least: int = 0) -> Sha
         return found
     whole = tuple([integer(size, f"each size in {name}") for size in found])
     if any(size < least for size in whole):
-        raise ValueError(f"each size in {name} must be at least {least}, got {whole}")
+        raise ArgumentValueError(f"each size in {name} must be at least {least}, got {whole}")
     return whole
 
 
@@ -134,7 +135,7 @@ def integers(values: Any, name: str) -> tuple[int, ...]:
         or not isinstance(values, (Sequence, np.ndarray))
         or isinstance(values, str)
     ):
-        raise TypeError(f"{name} must be a sequence of integers, got {described(values)}")
+        raise ArgumentTypeError(f"{name} must be a sequence of integers, got {described(values)}")
     return tuple([integer(value, f"each number in {name}") for value in values])
 
 
@@ -152,9 +153,11 @@ def array_of(x: Any, name: str = "input") -> Any:
         raise no_tensor(x, name) from None
 
 
-def no_tensor(x: Any, name: str = "input") -> TypeError:
+def no_tensor(x: Any, name: str = "input") -> ArgumentTypeError:
     """Return the error of an argument that has to be a tensor and is none."""
-    return TypeError(f"argument '{name}' must be Tensor, not {type(x).__name__}: make one with tensor(...)")
+    return ArgumentTypeError(
+        f"argument '{name}' must be Tensor, not {type(x).__name__}: make one with tensor(...)"
+    )
 
 
 def plain_array(value: Any) -> Any:
@@ -170,15 +173,17 @@ def plain_array(value: Any) -> Any:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ValueError(
+        raise ArgumentValueError(
             f"rows of one length are needed, got nested sequences that are ragged: {described(value)}"
         ) from error
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"expected a Tensor, an array or a number, got {described(value)}")
+        raise ArgumentTypeError(f"expected a Tensor, an array or a number, got {described(value)}")
     return array
 
 
-def undefined(name: str, *operands: Any) -> TypeError:
+def undefined(name: str, *operands: Any) -> ArgumentTypeError:
     """Return the error of an operator that is not defined for operands, arrays or numbers, of their types."""
     kinds = " and ".join(str(x.dtype) if hasattr(x, "dtype") else described(x) for x in operands)
-    return TypeError(f"{name} is not defined for {kinds}: convert first, e.g. with .float() or .bool()")
+    return ArgumentTypeError(
+        f"{name} is not defined for {kinds}: convert first, e.g. with .float() or .bool()"
+    )

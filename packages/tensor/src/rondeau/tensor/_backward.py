@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.tensor._graph import LEAF, OUTPUT, Node, Recorded, latest, mark_changed, wrap
 from rondeau.tensor._modes import modes
 
@@ -167,7 +168,9 @@ def _run_hooks(node: Node, g: Any, create_graph: bool) -> Any:
         if replaced is None:
             continue
         if not isinstance(replaced, Recorded):
-            raise TypeError(f"a gradient hook must return a Tensor or None, got {type(replaced).__name__}")
+            raise ArgumentTypeError(
+                f"a gradient hook must return a Tensor or None, got {type(replaced).__name__}"
+            )
         if replaced._array.shape != tensor._array.shape:
             raise RuntimeError(
                 f"a gradient hook must keep the shape {tensor._array.shape}, got {replaced._array.shape}"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import array_of, count, number, shape_of
 from rondeau.tensor._devices import namespace
 from rondeau.tensor._dtypes import DEFAULT_FLOAT, as_dtype, default_for
@@ -77,7 +78,7 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     [7.0, 0.0]
     """
     if not isinstance(array, np.ndarray):
-        raise TypeError(
+        raise ArgumentTypeError(
             f"from_numpy expects an ndarray, got {type(array).__name__}; use tensor() for other data"
         )
     return Tensor(array)
@@ -365,7 +366,9 @@ def arange(
         start, end = 0, start
     start, end, step = number(start, "start"), number(end, "end"), number(step, "step")
     if not math.isfinite(end - start) or not step or not math.isfinite(step):
-        raise ValueError(f"arange needs finite ends and a step other than 0, got {start}, {end}, {step}")
+        raise ArgumentValueError(
+            f"arange needs finite ends and a step other than 0, got {start}, {end}, {step}"
+        )
     if dtype is None:
         whole = all(isinstance(v, int) for v in (start, end, step))
         found = np.dtype(np.int64) if whole else DEFAULT_FLOAT
@@ -409,7 +412,7 @@ def linspace(
     """
     start, end, steps = number(start, "start"), number(end, "end"), count(steps, "steps")
     if not math.isfinite(end - start):
-        raise ValueError(f"linspace needs finite ends, got {start} and {end}")
+        raise ArgumentValueError(f"linspace needs finite ends, got {start} and {end}")
     return Tensor(namespace(device).linspace(start, end, steps).astype(_float(dtype)), requires_grad)
 
 

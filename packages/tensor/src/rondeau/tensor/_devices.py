@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentValueError
+
 
 def namespace(device: str | None) -> ModuleType:
     """Return the array library of a device.
@@ -41,7 +43,7 @@ def namespace(device: str | None) -> ModuleType:
             return np
         if device == "cuda":
             return _cupy()
-    raise ValueError(f"expected device 'cpu' or 'cuda', got {device!r}")
+    raise ArgumentValueError(f"expected device 'cpu' or 'cuda', got {device!r}")
 
 
 @cache

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._graph import Node, is_leaf_node
 from rondeau.tensor._tensor import Tensor
 
@@ -80,7 +81,7 @@ def draw_graph(
 def reachable(tensor: Tensor) -> list[Node]:
     """Return all nodes of a tensor's graph, oldest first; an error if it has none."""
     if tensor.grad_fn is None and not tensor.requires_grad:
-        raise ValueError(
+        raise ArgumentValueError(
             "there is no graph to draw: the tensor was not computed from anything that requires gradients"
         )
     assert tensor._node is not None
@@ -122,4 +123,4 @@ def _write(source: str, path: Path) -> None:
             )
         subprocess.run([program, "-Tsvg", "-o", str(path)], input=source, text=True, check=True)
     else:
-        raise ValueError(f"expected a path that ends in .dot, .gv or .svg, got {path}")
+        raise ArgumentValueError(f"expected a path that ends in .dot, .gv or .svg, got {path}")

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentTypeError
+
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
@@ -49,10 +51,10 @@ def as_dtype(dtype: DTypeLike) -> type_:
     except (
         Exception
     ) as error:  # NumPy parses strings and classes: it may be anything from a TypeError to a SyntaxError
-        raise TypeError(f"expected a dtype such as 'float32' or np.int64, got {dtype!r}") from error
+        raise ArgumentTypeError(f"expected a dtype such as 'float32' or np.int64, got {dtype!r}") from error
     supported = _SUPPORTED.get(found if found.isnative else found.newbyteorder("="))
     if supported is None:
-        raise TypeError(
+        raise ArgumentTypeError(
             f"a tensor cannot hold dtype {found}: expected one of "
             f"{', '.join(sorted(str(d) for d in _SUPPORTED))}; convert the array first, e.g. array.astype('float32')"
         )

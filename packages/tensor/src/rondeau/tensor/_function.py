@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.tensor._graph import Node, Op, Recorded, changes_of, output_node, same_memory, wrap
 from rondeau.tensor._modes import modes
 
@@ -200,7 +201,7 @@ class Function:
         outputs = returned if isinstance(returned, tuple) else (returned,)
         for output in outputs:
             if not isinstance(output, Recorded):
-                raise TypeError(
+                raise ArgumentTypeError(
                     f"{cls.__name__}.forward must return a Tensor or a tuple of them, got {type(output).__name__}"
                 )
         # A tensor that was there before keeps its own history: what is returned stands for it.
@@ -255,7 +256,7 @@ class Function:
     @classmethod
     def _checked_gradient(cls, i: int, g: Any, shape: tuple[int, ...], create_graph: bool) -> Any:
         if not isinstance(g, Recorded):
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"{cls.__name__}.backward must return Tensors or None, gradient {i} is {type(g).__name__}"
             )
         if g._array.shape != shape:

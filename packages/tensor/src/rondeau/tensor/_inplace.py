@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._graph import (
     Node,
     Op,
@@ -233,7 +234,7 @@ def fill(x: Tensor, value: Any) -> Tensor:
     """Return `value` everywhere, in the shape and type of `x`."""
     given = value_for(x, value)
     if given._array.ndim:
-        raise ValueError(
+        raise ArgumentValueError(
             f"fill_ needs a number or a tensor of zero dimensions, got shape {given._array.shape}"
         )
     return copy(x, given)

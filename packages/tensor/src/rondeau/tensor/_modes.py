@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentTypeError
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -54,7 +56,7 @@ class _Recording:
 
     def __call__(self, function: _F) -> _F:
         if inspect.isgeneratorfunction(function):
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"{type(self).__name__} cannot decorate a generator: it would leak into the caller between items; "
                 f"use `with {type(self).__name__}():` around the work inside {function.__name__}"
             )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.tensor._graph import Recorded, mark_changed, unwrap
 from rondeau.tensor._inplace import check_changeable
 from rondeau.tensor._modes import modes
@@ -148,7 +149,7 @@ def _on_arrays(function: Callable[..., Any], name: str, args: Any, kwargs: Any) 
     def plain(x: Any) -> Any:
         if isinstance(x, Recorded):
             if x._node is not None and modes.recording:
-                raise TypeError(
+                raise ArgumentTypeError(
                     f"{name} is not an operator of tensors, and this one requires gradients: "
                     "use an operator of rondeau.tensor, or detach() first"
                 )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import array_of, count, described, integer, number, shape_of
 from rondeau.tensor._creation import like
 from rondeau.tensor._dtypes import DEFAULT_FLOAT, as_dtype, float32
@@ -61,7 +62,7 @@ class Generator:
         """
         expected = self.numpy.bit_generator.state
         if not isinstance(state, dict) or state.get("bit_generator") != expected["bit_generator"]:
-            raise ValueError(
+            raise ArgumentValueError(
                 f"expected the state of a {expected['bit_generator']} generator, as get_state() returns it, "
                 f"got {state!r}"
             )
@@ -123,7 +124,7 @@ def _source(generator: Generator | None) -> np.random.Generator:
     if generator is None:
         return _default.numpy
     if not isinstance(generator, Generator):
-        raise TypeError(f"generator must be a Generator or None, got {described(generator)}")
+        raise ArgumentTypeError(f"generator must be a Generator or None, got {described(generator)}")
     return generator.numpy
 
 
@@ -245,10 +246,10 @@ def randint(
     if size is None:
         low, high, size = 0, low, high  # type: ignore[assignment]
     if size is None or high is None:
-        raise ValueError("randint is called as randint(high, size) or randint(low, high, size)")
+        raise ArgumentValueError("randint is called as randint(high, size) or randint(low, high, size)")
     low, high = integer(low, "low"), integer(high, "high")
     if high <= low:
-        raise ValueError(f"randint: no integer from {low} to {high} - 1")
+        raise ArgumentValueError(f"randint: no integer from {low} to {high} - 1")
     drawn = _source(generator).integers(low, high, shape_of((size,), "size"))
     return _finished(drawn, np.int64 if dtype is None else dtype, device, False)
 
@@ -316,7 +317,7 @@ def normal(
     """
     mean, std = number(mean, "mean"), number(std, "std")
     if std < 0:
-        raise ValueError(f"normal: std must not be negative, got {std}")
+        raise ArgumentValueError(f"normal: std must not be negative, got {std}")
     return randn(*shape_of((size,), "size"), generator=generator, dtype=dtype, device=device) * std + mean
 
 
@@ -391,7 +392,7 @@ def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:
     """
     array = array_of(p)
     if not np.all((array >= 0) & (array <= 1)):
-        raise ValueError("bernoulli needs probabilities from 0 to 1")
+        raise ArgumentValueError("bernoulli needs probabilities from 0 to 1")
     return _finished(_source(generator).random(array.shape) < array, array.dtype, p.device, False)
 
 
@@ -429,13 +430,15 @@ def multinomial(
     num_samples = count(num_samples, "num_samples")
     given = as_tensor(p)._array
     if given.ndim not in (1, 2):
-        raise ValueError(f"multinomial needs weights of shape (n,) or (rows, n), got shape {given.shape}")
+        raise ArgumentValueError(
+            f"multinomial needs weights of shape (n,) or (rows, n), got shape {given.shape}"
+        )
     weights = np.atleast_2d(given).astype(np.float64)
     totals = weights.sum(axis=-1, keepdims=True)
     if not (np.all(weights >= 0) and np.all(np.isfinite(totals)) and np.all(totals > 0)):
-        raise ValueError("multinomial needs weights that are finite, not negative and not all zero")
+        raise ArgumentValueError("multinomial needs weights that are finite, not negative and not all zero")
     if not replacement and np.any((weights > 0).sum(axis=-1) < num_samples):
-        raise ValueError(
+        raise ArgumentValueError(
             f"multinomial: fewer than {num_samples} indices have a weight; draw with replacement=True"
         )
     source = _source(generator)

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeAlias, overload
 import numpy as np
 from numpy.typing import DTypeLike
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import _backward, _inplace, _numpy_protocols
 from rondeau.tensor._arguments import array_of, number, plain_array, shape_of
 from rondeau.tensor._devices import as_array, device_of, move, namespace
@@ -138,14 +139,16 @@ class Tensor(Recorded):
     def data(self, value: Any) -> None:
         array = unwrap(value)
         if not _is_array(array):
-            raise TypeError(f"expected an array as data, got {type(value).__name__}")
+            raise ArgumentTypeError(f"expected an array as data, got {type(value).__name__}")
         if as_dtype(array.dtype) != array.dtype:
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"data should be in this machine's order of bytes, got {array.dtype}: convert it with "
                 f"astype({as_dtype(array.dtype).name!r})"
             )
         if self._node is not None and array.dtype.kind != "f":
-            raise TypeError(f"data of a tensor that requires gradients must be floating, got {array.dtype}")
+            raise ArgumentTypeError(
+                f"data of a tensor that requires gradients must be floating, got {array.dtype}"
+            )
         self._array = array
 
     @property
@@ -157,9 +160,9 @@ class Tensor(Recorded):
     def grad(self, value: Tensor | None) -> None:
         if value is not None:
             if not isinstance(value, Tensor):
-                raise TypeError(f"a gradient is a Tensor or None, got {type(value).__name__}")
+                raise ArgumentTypeError(f"a gradient is a Tensor or None, got {type(value).__name__}")
             if value._array.shape != self._array.shape or value._array.dtype != self._array.dtype:
-                raise ValueError(
+                raise ArgumentValueError(
                     f"a gradient is like its tensor, {self._array.dtype} of shape {self._array.shape}; "
                     f"got {value._array.dtype} of shape {value._array.shape}"
                 )
@@ -281,7 +284,9 @@ class Tensor(Recorded):
             If there is not exactly one.
         """
         if self._array.size != 1:
-            raise ValueError(f"item() is for a tensor of one element, this one has shape {self._array.shape}")
+            raise ArgumentValueError(
+                f"item() is for a tensor of one element, this one has shape {self._array.shape}"
+            )
         return self._array.item()
 
     def tolist(self) -> Any:
@@ -292,7 +297,7 @@ class Tensor(Recorded):
         array = self.numpy()
         if dtype is not None and array.dtype != dtype:
             if copy is False:
-                raise ValueError(
+                raise ArgumentValueError(
                     f"a tensor of {array.dtype} cannot become an array of {np.dtype(dtype)} without a copy"
                 )
             return array.astype(dtype)
@@ -399,7 +404,7 @@ class Tensor(Recorded):
         """
         if requires_grad:
             if self._array.dtype.kind != "f":
-                raise TypeError(
+                raise ArgumentTypeError(
                     f"only tensors of a floating type can require gradients, this one is {self._array.dtype}: "
                     "use .float() first"
                 )
@@ -472,12 +477,12 @@ class Tensor(Recorded):
 
     def __len__(self) -> int:
         if self._array.ndim == 0:
-            raise TypeError("len() of a tensor without dimensions")
+            raise ArgumentTypeError("len() of a tensor without dimensions")
         return len(self._array)
 
     def __iter__(self) -> Iterator[Tensor]:
         if self._array.ndim == 0:
-            raise TypeError("iteration over a tensor without dimensions; use .item()")
+            raise ArgumentTypeError("iteration over a tensor without dimensions; use .item()")
         return iter(joining.unbind(self))
 
     def __contains__(self, value: Any) -> Bool:
@@ -485,7 +490,7 @@ class Tensor(Recorded):
 
     def __bool__(self) -> Bool:
         if self._array.size != 1:
-            raise ValueError(
+            raise ArgumentValueError(
                 f"the truth of a tensor of shape {self._array.shape} is ambiguous: use .any() or .all()"
             )
         return bool(self._array.item())
@@ -498,7 +503,7 @@ class Tensor(Recorded):
 
     def __index__(self) -> int:
         if self._array.dtype.kind not in "biu" or self._array.size != 1:
-            raise TypeError("only a tensor of one integer can be used as an index")
+            raise ArgumentTypeError("only a tensor of one integer can be used as an index")
         return int(self._array.item())
 
     def __format__(self, spec: str) -> str:
@@ -690,7 +695,7 @@ class Tensor(Recorded):
         """
         result = shapes.reshape(self, *size)
         if result._array.size and not np.may_share_memory(result._array, self._array):
-            raise ValueError(
+            raise ArgumentValueError(
                 f"view: a tensor of shape {self._array.shape} and these strides cannot be seen as {size} "
                 "without a copy: use reshape()"
             )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._backward import grad
 from rondeau.tensor._tensor import Tensor
 
@@ -38,13 +39,13 @@ def _checked(inputs: Any) -> tuple[tuple[Any, ...], list[Tensor]]:
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     wanted = [x for x in inputs if isinstance(x, Tensor) and x.requires_grad]
     if not wanted:
-        raise ValueError("gradcheck needs at least one input with requires_grad=True")
+        raise ArgumentValueError("gradcheck needs at least one input with requires_grad=True")
     for i, x in enumerate(inputs):
         if isinstance(x, Tensor) and x.requires_grad:
             if x.dtype != np.float64:
-                raise ValueError(f"gradcheck needs float64, input {i} is {x.dtype}: use .double()")
+                raise ArgumentValueError(f"gradcheck needs float64, input {i} is {x.dtype}: use .double()")
             if not x.is_leaf:
-                raise ValueError(
+                raise ArgumentValueError(
                     f"gradcheck needs leaves, input {i} was computed: use .detach().requires_grad_()"
                 )
     return inputs, wanted
@@ -211,7 +212,7 @@ def gradgradcheck(
         if o.requires_grad
     ]
     if not cotangents:
-        raise ValueError("gradgradcheck: no output of the function requires a gradient")
+        raise ArgumentValueError("gradgradcheck: no output of the function requires a gradient")
     split = len(inputs)
     positions = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
 

@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 
 from rondeau.kernels.compiling import cached_njit
 from rondeau.kernels.dtypes import ELEMENTS
+from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.kernels.product.microkernel import lanes_of, vector_name
 
 __all__ = ["peak_flops"]
@@ -79,9 +80,9 @@ def peak_flops(dtype: DTypeLike = np.float32) -> float:
     try:
         kind = np.dtype(dtype)
     except (TypeError, ValueError):
-        raise TypeError(f"peak_flops expected float32 or float64, got {dtype!r}") from None
+        raise ArgumentTypeError(f"peak_flops expected float32 or float64, got {dtype!r}") from None
     if kind not in ELEMENTS:
-        raise TypeError(f"peak_flops expected float32 or float64, got {kind}")
+        raise ArgumentTypeError(f"peak_flops expected float32 or float64, got {kind}")
     element = ELEMENTS[kind]
     run = _run_chains.compile(element(element, types.intp))
     seed = kind.type(1)

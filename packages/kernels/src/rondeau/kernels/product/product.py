@@ -33,6 +33,7 @@ from rondeau.kernels import buffers, threads
 from rondeau.kernels.compiled_once import compiled_once
 from rondeau.kernels.compiling import cached_njit, kernel_njit
 from rondeau.kernels.dtypes import ELEMENTS
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.product.microkernel import advance, compute_tile, pointer_to
 from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.product.transpose import transpose_square
@@ -453,7 +454,9 @@ def matmul(
         product = _check(a, b)
     if out is None:
         if accumulate:
-            raise ValueError("matmul expected out, the array to add to, with accumulate=True, and got None")
+            raise ArgumentValueError(
+                "matmul expected out, the array to add to, with accumulate=True, and got None"
+            )
         out = np.empty((M, N), dtype) if M * N < _SMALL else buffers.empty((M, N), dtype)
         shared = False
     else:
@@ -489,13 +492,13 @@ def _check(a: Any, b: Any) -> _Product:
     for name, operand in (("a", a), ("b", b)):
         if not isinstance(operand, np.ndarray) or operand.ndim != 2:
             shape = f"{operand.ndim}-D array" if isinstance(operand, np.ndarray) else type(operand).__name__
-            raise TypeError(f"matmul expected {name} to be a 2-D ndarray, got a {shape}")
+            raise ArgumentTypeError(f"matmul expected {name} to be a 2-D ndarray, got a {shape}")
     if a.dtype not in _PRODUCTS or a.dtype != b.dtype:
-        raise TypeError(
+        raise ArgumentTypeError(
             f"matmul expected two arrays of float32 or two of float64, got {a.dtype} and {b.dtype}; convert with astype"
         )
     if a.shape[1] != b.shape[0]:
-        raise ValueError(
+        raise ArgumentValueError(
             f"matmul expected a (M, K) and b (K, N), got {a.shape} and {b.shape}: {a.shape[1]} columns of a against "
             f"{b.shape[0]} rows of b"
         )
@@ -505,10 +508,10 @@ def _check(a: Any, b: Any) -> _Product:
 def _check_out(out: Any, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
     """Refuse an `out` that cannot take the product."""
     if not isinstance(out, np.ndarray):
-        raise TypeError(f"matmul expected out to be an ndarray, got {type(out).__name__}")
+        raise ArgumentTypeError(f"matmul expected out to be an ndarray, got {type(out).__name__}")
     if out.dtype != dtype:
-        raise TypeError(f"matmul expected out of {dtype}, as its operands, got {out.dtype}")
+        raise ArgumentTypeError(f"matmul expected out of {dtype}, as its operands, got {out.dtype}")
     if out.shape != shape:
-        raise ValueError(f"matmul expected out of shape {shape}, got {out.shape}")
+        raise ArgumentValueError(f"matmul expected out of shape {shape}, got {out.shape}")
     if not out.flags.writeable:
-        raise ValueError("matmul expected a writable out, got a read-only array")
+        raise ArgumentValueError("matmul expected a writable out, got a read-only array")

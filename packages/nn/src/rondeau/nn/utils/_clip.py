@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor import Tensor
 
 from .._checks import check_number
@@ -150,7 +151,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     """
     check_number("clip_value", clip_value)
     if not clip_value >= 0:
-        raise ValueError(f"clip_value, a bound on magnitudes, should be at least 0, got {clip_value}")
+        raise ArgumentValueError(f"clip_value, a bound on magnitudes, should be at least 0, got {clip_value}")
     bound = float(clip_value)
     for parameter in listed("parameters", parameters):
         if parameter.grad is not None:
@@ -164,7 +165,7 @@ def _order(norm_type: float | str) -> float:
         check_number("norm_type", norm_type)
     power = float(norm_type)
     if not power > 0:
-        raise ValueError(f"norm_type, the p of a p-norm, should be greater than 0, got {norm_type}")
+        raise ArgumentValueError(f"norm_type, the p of a p-norm, should be greater than 0, got {norm_type}")
     return power
 
 

@@ -22,6 +22,6 @@ def listed(name: str, tensors: Tensor | Iterable[Tensor]) -> list[Tensor]:
     >>> listed("parameters", 3.0)
     Traceback (most recent call last):
         ...
-    TypeError: parameters should be an iterable of Tensors, got float
+    rondeau.kernels.errors.ArgumentTypeError: parameters should be an iterable of Tensors, got float
     """
     return [tensors] if isinstance(tensors, Tensor) else checked_list(name, tensors, Tensor, "Tensors")

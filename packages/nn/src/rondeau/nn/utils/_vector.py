@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor import Tensor, cat, no_grad
 
 from .._checks import check_tensor
@@ -38,7 +39,7 @@ def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     """
     vectors = [parameter.reshape(-1) for parameter in listed("parameters", parameters)]
     if not vectors:
-        raise ValueError(
+        raise ArgumentValueError(
             "parameters should be at least one Tensor, got none; a generator may have been used up before"
         )
     return cat(vectors)
@@ -73,7 +74,7 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     targets = listed("parameters", parameters)
     size = sum(parameter.data.size for parameter in targets)
     if vec.ndim != 1 or vec.shape[0] != size:
-        raise ValueError(
+        raise ArgumentValueError(
             f"the parameters hold {size} elements, so the vector should have shape ({size},), "
             f"got {tuple(vec.shape)}"
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._arguments import integer
 from rondeau.tensor._graph import Recorded
 
@@ -33,7 +34,7 @@ def normalize_dims(dim: Dims, ndim: int) -> tuple[int, ...]:
     dims = tuple(dim) if isinstance(dim, (tuple, list, range)) else (dim,)
     found = sorted(normalize_dim(d, ndim) for d in dims)
     if len(set(found)) != len(found):
-        raise ValueError(
+        raise ArgumentValueError(
             f"a dimension is named twice in dim={tuple(dims)} of a tensor with {ndim} dimensions"
         )
     return tuple(found)

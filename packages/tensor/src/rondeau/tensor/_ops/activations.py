@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._arguments import number
 from rondeau.tensor._graph import Op, Recorded, record
 from rondeau.tensor._modes import modes
@@ -117,7 +118,7 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     x = as_float(x)
     a = x._array
     if not isinstance(approximate, str) or approximate not in ("none", "tanh"):
-        raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
+        raise ArgumentValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
     if approximate == "none":
         return record(_GELU, modes.quiet(_gelu, a), (x,))
     return record(_GELU_TANH, modes.quiet(_gelu_tanh, a), (x,))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import array_of
 from rondeau.tensor._ops._dims import normalize_dim
 from rondeau.tensor._ops._operands import as_tensor
@@ -21,7 +22,7 @@ _largest: Any = np.maximum.reduce
 def _index_array(name: str, index: Any, size: int) -> Any:
     array = as_tensor(index)._array.copy()  # backward reads it: the caller may change his array before
     if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} needs integers as index, got {array.dtype}")
+        raise ArgumentTypeError(f"{name} needs integers as index, got {array.dtype}")
     # Seen without a sign, a negative index is larger than any size.
     unsigned = array if array.dtype.kind == "u" else array.view(f"u{array.itemsize}")
     if array.size and _largest(unsigned, None) >= size:
@@ -63,7 +64,7 @@ def index_select(x: Tensor, dim: int, index: Any) -> Tensor:
     axis = normalize_dim(dim, array_of(x).ndim)
     found = _index_array("index_select", index, x._array.shape[axis] if x._array.ndim else 1)
     if found.ndim > 1:
-        raise ValueError(f"index_select needs an index of one dimension, got shape {found.shape}")
+        raise ArgumentValueError(f"index_select needs an index of one dimension, got shape {found.shape}")
     if x._array.ndim == 0:
         return x.reshape(1)[found.reshape(1)].reshape(())
     found = found.reshape(-1)
@@ -120,7 +121,7 @@ def _check_along(name: str, index: tuple[int, ...], shape: tuple[int, ...], axis
     if len(index) != len(shape) or any(
         n > m for i, (n, m) in enumerate(zip(index, shape, strict=True)) if i != axis
     ):
-        raise ValueError(
+        raise ArgumentValueError(
             f"{name}: an index of shape {index} does not fit a tensor of shape {shape}: it needs as many dimensions, "
             f"none larger but dim {axis}"
         )
@@ -201,7 +202,7 @@ def index_add(x: Tensor, dim: int, index: Any, source: Tensor) -> Tensor:
     wanted = (*shape[:axis], found.size, *shape[axis + 1 :])
     came = array_of(source, "source").shape
     if not shape or found.ndim != 1 or came != wanted:
-        raise ValueError(
+        raise ArgumentValueError(
             f"index_add: with a tensor of shape {shape} and an index of shape {found.shape} along dimension {axis} the "
             f"source should have shape {wanted}, and all three one dimension or more; got {came}"
         )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import array_of, number, plain_array
 from rondeau.tensor._graph import Op, Recorded, record, record_broadcast, wrap
 from rondeau.tensor._ops._operands import as_tensor, cast, pair
@@ -91,7 +92,7 @@ def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     [-1.0, 0.5, 1.0]
     """
     if min is None and max is None:
-        raise ValueError("clamp needs min, max or both")
+        raise ArgumentValueError("clamp needs min, max or both")
     if isinstance(min, (Recorded, np.ndarray)) or isinstance(max, (Recorded, np.ndarray)):
         bounded = x if min is None else where(less(x, min), min, x)
         return bounded if max is None else where(greater(bounded, max), max, bounded)
@@ -143,7 +144,7 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     """
     mask = condition._array if isinstance(condition, Recorded) else plain_array(condition)
     if mask.dtype.kind != "b":
-        raise TypeError(
+        raise ArgumentTypeError(
             f"where needs a boolean condition, got {mask.dtype}: compare first, e.g. condition != 0"
         )
     if not (isinstance(a, Recorded) and isinstance(b, Recorded) and a._array.dtype is b._array.dtype):
@@ -185,5 +186,7 @@ def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
     """
     given = as_tensor(value)
     if given._array.ndim:
-        raise ValueError("masked_fill needs a number or a tensor of zero dimensions; for more use where()")
+        raise ArgumentValueError(
+            "masked_fill needs a number or a tensor of zero dimensions; for more use where()"
+        )
     return where(mask, cast(given, array_of(x).dtype), x)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._arguments import array_of, number
 from rondeau.tensor._ops._operands import as_tensor
 from rondeau.tensor._ops._operators import COMMON, discrete_binary, discrete_unary
@@ -270,5 +271,7 @@ def allclose(a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal
     x, y = as_tensor(a)._array, as_tensor(b)._array
     rtol, atol = float(number(rtol, "rtol")), float(number(atol, "atol"))
     if not (0 <= rtol < math.inf and 0 <= atol < math.inf):
-        raise ValueError(f"allclose needs rtol and atol that are finite and not negative, got {rtol}, {atol}")
+        raise ArgumentValueError(
+            f"allclose needs rtol and atol that are finite and not negative, got {rtol}, {atol}"
+        )
     return bool(np.allclose(x, y, rtol=rtol, atol=atol, equal_nan=equal_nan))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import described
 from rondeau.tensor._ops._operands import as_tensor, pair
 from rondeau.tensor._ops.linalg import matmul
@@ -24,9 +25,9 @@ def _parse(equation: str, ndims: Sequence[int]) -> tuple[list[str], str]:
     left, arrow, right = equation.partition("->")
     terms = left.split(",")
     if len(terms) != len(ndims):
-        raise ValueError(f"einsum: {equation!r} names {len(terms)} operands, {len(ndims)} were given")
+        raise ArgumentValueError(f"einsum: {equation!r} names {len(terms)} operands, {len(ndims)} were given")
     if any(not c.isalpha() for term in (*terms, right) for c in term.replace("...", "", 1)):
-        raise ValueError(f"einsum: expected letters, commas, '...' and one '->' in {equation!r}")
+        raise ArgumentValueError(f"einsum: expected letters, commas, '...' and one '->' in {equation!r}")
     hidden = max(
         (n - len(term) + 3 for term, n in zip(terms, ndims, strict=True) if "..." in term), default=0
     )
@@ -37,10 +38,12 @@ def _parse(equation: str, ndims: Sequence[int]) -> tuple[list[str], str]:
         if "..." in term:
             own = n - len(term) + 3
             if own < 0:
-                raise ValueError(f"einsum: {term!r} names more dimensions than the {n} of its operand")
+                raise ArgumentValueError(
+                    f"einsum: {term!r} names more dimensions than the {n} of its operand"
+                )
             term = term.replace("...", "".join(pool[len(pool) - own :]))
         if len(term) != n:
-            raise ValueError(f"einsum: {term!r} names {len(term)} dimensions, its operand has {n}")
+            raise ArgumentValueError(f"einsum: {term!r} names {len(term)} dimensions, its operand has {n}")
         labelled.append(term)
     if arrow:
         output = right.replace("...", "".join(pool))
@@ -50,7 +53,7 @@ def _parse(equation: str, ndims: Sequence[int]) -> tuple[list[str], str]:
             sorted(c for c in set(everything) if everything.count(c) == 1 and c not in pool)
         )
     if len(set(output)) != len(output) or not set(output) <= set("".join(labelled)):
-        raise ValueError(
+        raise ArgumentValueError(
             f"einsum: the output of {equation!r} repeats a label, or has one that no operand has"
         )
     return labelled, output
@@ -63,7 +66,7 @@ def _diagonals(x: Tensor, labels: str) -> tuple[Tensor, str]:
             i, j = labels.index(label), labels.rindex(label)
             n, m = x._array.shape[i], x._array.shape[j]
             if n != m:
-                raise ValueError(f"einsum: label {label!r} has sizes {n} and {m} in one operand")
+                raise ArgumentValueError(f"einsum: label {label!r} has sizes {n} and {m} in one operand")
             order = [k for k in range(x._array.ndim) if k not in (i, j)]
             steps = np.arange(n)
             x = permute(x, (i, j, *order))[steps, steps]
@@ -103,7 +106,9 @@ def _contract(a: Tensor, a_labels: str, b: Tensor, b_labels: str, later: set[str
             if sizes.get(c, 1) == 1:
                 sizes[c] = n
             elif n not in (1, sizes[c]):
-                raise ValueError(f"einsum: a label has size {sizes[c]} in one operand and {n} in another")
+                raise ArgumentValueError(
+                    f"einsum: a label has size {sizes[c]} in one operand and {n} in another"
+                )
 
     def matrices(x: Tensor, labels: str, first: str, second: str) -> Tensor:
         wanted = batch + first + second
@@ -154,11 +159,13 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     [[11.0]]
     """
     if not isinstance(equation, str):
-        raise TypeError(f"einsum: equation must be str such as 'ij,jk->ik', got {described(equation)}")
+        raise ArgumentTypeError(
+            f"einsum: equation must be str such as 'ij,jk->ik', got {described(equation)}"
+        )
     if len(operands) == 1 and isinstance(operands[0], (tuple, list)):
         operands = tuple(operands[0])
     if not operands:
-        raise ValueError("einsum needs at least one operand")
+        raise ArgumentValueError("einsum needs at least one operand")
     operands = tuple([as_tensor(x) for x in operands])
     labelled, output = _parse(equation, [x._array.ndim for x in operands])
     terms = [_diagonals(x, labels) for x, labels in zip(operands, labelled, strict=True)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels import scatter as compiled_scatter
+from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.tensor._arguments import array_of, plain_array
 from rondeau.tensor._backward import sum_to
 from rondeau.tensor._graph import Op, Recorded, record, record_view, wrap
@@ -240,7 +241,7 @@ def masked_select(x: Tensor, mask: Any) -> Tensor:
     """
     array = as_tensor(mask)._array
     if array.dtype.kind != "b":
-        raise TypeError(
+        raise ArgumentTypeError(
             f"masked_select needs a boolean mask, got {array.dtype}: compare first, e.g. mask != 0"
         )
     shape = np.broadcast_shapes(array.shape, array_of(x).shape)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import array_of, described, integer, integers
 from rondeau.tensor._dtypes import promote
 from rondeau.tensor._graph import Op, record
@@ -41,10 +42,10 @@ def _common(tensors: Sequence[Any], name: str) -> tuple[tuple[Tensor, ...], list
         try:
             tensors = tuple(tensors)
         except TypeError:
-            raise TypeError(f"{name} needs a sequence of tensors, got {described(tensors)}") from None
+            raise ArgumentTypeError(f"{name} needs a sequence of tensors, got {described(tensors)}") from None
     found = tuple([as_tensor(x) for x in tensors])
     if not found:
-        raise ValueError(f"{name} needs at least one tensor")
+        raise ArgumentValueError(f"{name} needs at least one tensor")
     arrays = [x._array for x in found]
     dtype = arrays[0].dtype
     if any(a.dtype is not dtype for a in arrays):
@@ -86,12 +87,12 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     if (0,) in [a.shape for a in arrays]:
         joined = [a for a in arrays if a.shape != (0,)] or arrays[:1]
     if joined[0].ndim == 0:
-        raise ValueError("cat needs tensors of at least one dimension: use stack() for numbers")
+        raise ArgumentValueError("cat needs tensors of at least one dimension: use stack() for numbers")
     axis = normalize_dim(dim, joined[0].ndim)
     try:
         result = np.concatenate(joined, axis)
     except ValueError as error:
-        raise ValueError(
+        raise ArgumentValueError(
             f"cat along dim {dim}: all other sizes must be equal, got {[a.shape for a in joined]}"
         ) from error
     lengths = [None if a.shape == (0,) else a.shape[axis] for a in arrays]
@@ -126,7 +127,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     found, arrays = _common(tensors, "stack")
     shape = arrays[0].shape
     if [a.shape for a in arrays] != [shape] * len(arrays):
-        raise ValueError(f"stack needs tensors of one shape, got {[a.shape for a in arrays]}")
+        raise ArgumentValueError(f"stack needs tensors of one shape, got {[a.shape for a in arrays]}")
     axis = normalize_dim(dim, len(shape) + 1)
     place = (slice(None),) * axis + (None,)
     return record(_STACK, np.concatenate([a[place] for a in arrays], axis), found, axis, len(arrays))
@@ -160,17 +161,17 @@ def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Ten
     """
     axis = normalize_dim(dim, array_of(x).ndim)
     if x._array.ndim == 0:
-        raise ValueError("split needs a tensor of at least one dimension")
+        raise ArgumentValueError("split needs a tensor of at least one dimension")
     total = x._array.shape[axis]
     if not isinstance(split_size, (tuple, list)):
         size = integer(split_size, "split_size, if it is no sequence of integers,")
         if size <= 0:
-            raise ValueError(f"split_size must be positive, got {size}")
+            raise ArgumentValueError(f"split_size must be positive, got {size}")
         lengths = [min(size, total - i) for i in range(0, total, size)] or [0]
     else:
         lengths = list(integers(split_size, "split_size"))
         if sum(lengths) != total or any(n < 0 for n in lengths):
-            raise ValueError(f"split sizes {lengths} must add up to the size {total} of dim {dim}")
+            raise ArgumentValueError(f"split sizes {lengths} must add up to the size {total} of dim {dim}")
     return tuple(_pieces(x, axis, lengths))
 
 
@@ -201,7 +202,7 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """
     chunks = integer(chunks, "chunks")
     if chunks <= 0:
-        raise ValueError(f"chunks must be positive, got {chunks}")
+        raise ArgumentValueError(f"chunks must be positive, got {chunks}")
     shape = array_of(x).shape
     total = shape[normalize_dim(dim, len(shape))] if shape else 0
     size = -(-total // chunks)
@@ -229,5 +230,5 @@ def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """
     axis = normalize_dim(dim, array_of(x).ndim)
     if x._array.ndim == 0:
-        raise ValueError("unbind needs a tensor of at least one dimension")
+        raise ArgumentValueError("unbind needs a tensor of at least one dimension")
     return tuple(x[(slice(None),) * axis + (i,)] for i in range(x._array.shape[axis]))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels import product
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import array_of
 from rondeau.tensor._dtypes import float32, float64
 from rondeau.tensor._graph import Op, Recorded, record
@@ -84,12 +85,12 @@ def matmul(a: Any, b: Any) -> Tensor:
         a, b = as_tensor(a), as_tensor(b)
     x, y = a._array, b._array
     if x.dtype != y.dtype:
-        raise TypeError(
+        raise ArgumentTypeError(
             f"matmul needs operands of one type, got {x.dtype} and {y.dtype}: convert one with .to(...)"
         )
     n, m = x.ndim, y.ndim
     if n == 0 or m == 0 or x.shape[-1] != y.shape[-2 if m > 1 else 0]:
-        raise ValueError(
+        raise ArgumentValueError(
             f"matmul: shapes {x.shape} and {y.shape} do not fit: the last size of the first must equal "
             "the last but one of the second (its only one for a vector)"
         )
@@ -107,7 +108,9 @@ def matmul(a: Any, b: Any) -> Tensor:
     try:
         result = product_array(x, y)
     except ValueError as error:
-        raise ValueError(f"matmul: the batches of shapes {x.shape} and {y.shape} do not broadcast") from error
+        raise ArgumentValueError(
+            f"matmul: the batches of shapes {x.shape} and {y.shape} do not broadcast"
+        ) from error
     recorded = record(_MATMUL, result, (a, b))
     if recorded._node is not None and x.shape[:-2] != y.shape[:-2]:
         recorded._node.shapes = (x.shape, y.shape)
@@ -117,7 +120,7 @@ def matmul(a: Any, b: Any) -> Tensor:
 def _checked(name: str, x: Any, ndim: int) -> None:
     shape = array_of(x).shape
     if len(shape) != ndim:
-        raise ValueError(f"{name} needs a tensor of {ndim} dimensions here, got shape {shape}")
+        raise ArgumentValueError(f"{name} needs a tensor of {ndim} dimensions here, got shape {shape}")
 
 
 def mm(a: Tensor, b: Tensor) -> Tensor:
@@ -180,7 +183,7 @@ def bmm(a: Tensor, b: Tensor) -> Tensor:
     _checked("bmm", a, 3)
     _checked("bmm", b, 3)
     if a._array.shape[0] != b._array.shape[0]:
-        raise ValueError(f"bmm needs equal batches, got shapes {a._array.shape} and {b._array.shape}")
+        raise ArgumentValueError(f"bmm needs equal batches, got shapes {a._array.shape} and {b._array.shape}")
     return matmul(a, b)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import array_of, number
 from rondeau.tensor._graph import Op, record, unwrap
 from rondeau.tensor._modes import modes
@@ -78,11 +79,11 @@ def norm(x: Tensor, p: float | str = 2.0, dim: Dims = None, keepdim: bool = Fals
     (5.0, 7.0)
     """
     if isinstance(p, str) and p != "fro":
-        raise ValueError(f"norm: p must be a number or 'fro', got {p!r}")
+        raise ArgumentValueError(f"norm: p must be a number or 'fro', got {p!r}")
     order = 2.0 if isinstance(p, str) else float(number(p, "p"))
     array = array_of(x)
     if array.dtype.kind != "f":
-        raise TypeError(f"norm of {array.dtype}: convert with .float() first")
+        raise ArgumentTypeError(f"norm of {array.dtype}: convert with .float() first")
     axes = axes_of(dim, array.ndim)
     return record(_NORM, modes.quiet(_norm, array, order, axes, keepdim), (x,), order, axes, keepdim)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._arguments import array_of, integer
 from rondeau.tensor._graph import wrap
 from rondeau.tensor._ops._dims import normalize_dim
@@ -99,7 +100,7 @@ def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True) -> ValuesIndice
     k = integer(k, "k")
     size = x._array.shape[axis] if x._array.ndim else 1
     if not 0 <= k <= size:
-        raise ValueError(f"topk: k must be between 0 and the size {size} of dim {dim}, got {k}")
+        raise ArgumentValueError(f"topk: k must be between 0 and the size {size} of dim {dim}, got {k}")
     indices = argsort(x, dim, largest)
     kept = indices if x._array.ndim == 0 else getitem(indices, (slice(None),) * axis + (slice(k),)).clone()
     return ValuesIndices(gather(x, dim, kept), kept)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.tensor._arguments import array_of, number
 from rondeau.tensor._dtypes import as_dtype, int64
 from rondeau.tensor._graph import Op, Recorded, record, wrap
@@ -100,7 +101,7 @@ def mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike
         x = cast(x, as_dtype(dtype))
     array = array_of(x)
     if array.dtype.kind != "f":
-        raise TypeError(f"mean of {array.dtype}: convert with .float(), or pass dtype='float32'")
+        raise ArgumentTypeError(f"mean of {array.dtype}: convert with .float(), or pass dtype='float32'")
     axes = axes_of(dim, array.ndim)
     count = math.prod([array.shape[i] for i in axes])
     return record(
@@ -166,7 +167,7 @@ def var(
     """
     array = array_of(x)
     if array.dtype.kind != "f":
-        raise TypeError(f"var of {array.dtype}: convert with .float() first")
+        raise ArgumentTypeError(f"var of {array.dtype}: convert with .float() first")
     axes = axes_of(dim, array.ndim)
     count = math.prod([array.shape[i] for i in axes])
     less = int(unbiased) if correction is None else number(correction, "correction")

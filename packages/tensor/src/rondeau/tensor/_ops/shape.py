@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._arguments import Shape, array_of, integers, shape_of, sizes
 from rondeau.tensor._backward import sum_to
 from rondeau.tensor._graph import Op, record, record_view
@@ -67,7 +68,7 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
     except (AttributeError, TypeError, ValueError) as error:
         array = array_of(x)
         target = shape_of(target, least=-1)
-        raise ValueError(
+        raise ArgumentValueError(
             f"cannot reshape a tensor of shape {array.shape} ({array.size} elements) to {target}"
         ) from error
     base = result.base
@@ -104,7 +105,7 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     shape = array_of(x).shape
     first, last = normalize_dim(start_dim, len(shape)), normalize_dim(end_dim, len(shape))
     if first > last:
-        raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
+        raise ArgumentValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
     return reshape(x, (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
 
 
@@ -224,7 +225,7 @@ def permute(x: Tensor, *dims: Any) -> Tensor:
     given = sizes(dims)
     order = tuple(normalize_dim(d, ndim) for d in given) if ndim else ()
     if sorted(order) != list(range(ndim)):
-        raise ValueError(
+        raise ArgumentValueError(
             f"permute needs each of the {ndim} dimensions of shape {x._array.shape} once, got {given}"
         )
     back = tuple(sorted(range(ndim), key=order.__getitem__))
@@ -292,7 +293,7 @@ def t(x: Tensor) -> Tensor:
     """
     ndim = array_of(x).ndim
     if ndim > 2:
-        raise ValueError(
+        raise ArgumentValueError(
             f"t() is for at most 2 dimensions, this tensor has shape {x._array.shape}: use transpose()"
         )
     return permute(x, tuple(reversed(range(ndim))))
@@ -382,7 +383,7 @@ def expand(x: Tensor, *shape: Any) -> Tensor:
             elif old not in (1, target[i]):
                 fits = False
     if not fits:
-        raise ValueError(
+        raise ArgumentValueError(
             f"cannot expand a tensor of shape {array.shape} to {wanted}: only sizes of 1 stretch, "
             "new dimensions come first"
         )
@@ -466,7 +467,9 @@ def repeat(x: Tensor, *repeats: Any) -> Tensor:
     counts = shape_of(repeats, "repeats")
     extra = len(counts) - array_of(x).ndim
     if extra < 0:
-        raise ValueError(f"repeat needs a number for each dimension of shape {x._array.shape}, got {counts}")
+        raise ArgumentValueError(
+            f"repeat needs a number for each dimension of shape {x._array.shape}, got {counts}"
+        )
     shape = (1,) * extra + x._array.shape
     spread = reshape(x, tuple(n for size in shape for n in (1, size)))
     spread = expand(

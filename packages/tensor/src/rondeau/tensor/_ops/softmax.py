@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.tensor._arguments import array_of
 from rondeau.tensor._dtypes import as_dtype
 from rondeau.tensor._graph import Op, record, unwrap
@@ -28,7 +29,7 @@ def _as_given(x: Tensor, dtype: DTypeLike | None) -> Tensor:
         return as_float(x)
     found = as_dtype(dtype)
     if found.kind != "f":
-        raise TypeError(f"softmax and log_softmax need a floating dtype, got {found}")
+        raise ArgumentTypeError(f"softmax and log_softmax need a floating dtype, got {found}")
     return cast(x, found)
 
 

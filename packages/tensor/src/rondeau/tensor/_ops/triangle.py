@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._arguments import array_of, integer
 from rondeau.tensor._graph import Op, record
 
@@ -19,7 +20,7 @@ _MASKED = Op("triangle", lambda g, _out, _x, mask: g * mask)
 def _triangle(x: Tensor, function: Any, diagonal: int) -> Tensor:
     array = array_of(x)
     if array.ndim < 2:
-        raise ValueError(f"a triangle needs at least 2 dimensions, got shape {array.shape}")
+        raise ArgumentValueError(f"a triangle needs at least 2 dimensions, got shape {array.shape}")
     rows, columns = array.shape[-2:]
     kept = min(max(integer(diagonal, "diagonal"), -rows), columns)  # all beyond are the same
     mask = function(np.ones((rows, columns), np.bool_), kept)
