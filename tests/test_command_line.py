@@ -318,6 +318,24 @@ def test_a_sample_of_words_fits_the_terminal(tmp_path, capsys):
     assert max(map(len, sample)) <= 80
 
 
+def test_perplexity_is_told_with_the_share_of_unknown_tokens(tmp_path, capsys):
+    corpus = tmp_path / "long.txt"
+    corpus.write_text(text(900) + " sepal petal", encoding="utf-8")
+    options = ["--tokens=words", "--held_out=0.02", "--num_steps=4", "--max_steps=2"]
+    assert cli.main(["train", str(corpus), *QUICK, *options, f"--output={tmp_path / 'run'}"]) == 0
+    out = capsys.readouterr().out
+    counted = re.search(
+        r"words to train on, (\d+) held out \((\S+) % <unk>\); vocabulary of 10$", out, re.MULTILINE
+    )
+    expected = 200 / int(counted[1])
+    assert float(counted[2]) == pytest.approx(expected, rel=1e-2)
+    assert f"  {counted[2]} % of these words are <unk>, not in the training part's vocabulary" in out
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["unknown_share"] == pytest.approx(expected / 100)
+    assert cli.main(["corpus", str(corpus), "--min_freq=2"]) == 0
+    assert "% of them are <unk>, seen fewer than 2 times (--min_freq)" in capsys.readouterr().out
+
+
 def test_resuming_an_ended_run_says_so_and_how_to_go_on(trained, capsys):
     assert cli.main(["train", "--resume", str(trained[0])]) == 0
     out = capsys.readouterr().out
@@ -427,7 +445,8 @@ def test_evaluate_on_another_text_and_in_other_ways(trained, tmp_path, capsys):
     out = capsys.readouterr().out
     assert f"all of {other}" in out
     assert f"({characters - 1:,} characters scored, state carried over 4 rows)" in out
-    assert "1 characters are not in the model's vocabulary, and count as <unk>" in out
+    part = f"{100 / characters:.3g} %"
+    assert f"1 characters ({part}) are not in the model's vocabulary, and count as <unk>" in out
     assert cli.main(["evaluate", str(trained[0]), str(other), "--windows=10"]) == 0
     assert "zero state at each of" in capsys.readouterr().out
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from itertools import chain
 
@@ -24,6 +25,13 @@ from rondeau.train._options import TextOptions
 from rondeau.train._parser import UsageError
 
 TOKEN_NAMES = {"characters": "character", "words": "word", "regex": "token", "bpe": "token"}
+
+_LONGEST_WORD = 100  # characters; a longer run without white space may be cut anywhere
+# Scripts written without spaces between words: Thai and Lao, Burmese, Khmer, kana, Han.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+_LONGEST_MEAN_WORD = 10  # characters: a text of these scripts whose words were separated stays below
 
 
 @dataclass(frozen=True)
@@ -60,13 +68,42 @@ def load_corpus(path: str | None) -> Corpus:
         raise UsageError(f"cannot read the corpus: {error}") from error
 
 
-def make_codec(text: str, options: TextOptions) -> Codec:
-    """Make tokenizer and vocabulary for a text; the vocabulary is that of the whole text, held-out part included.
+def split_text(text: str, options: TextOptions) -> tuple[str, str]:
+    """Cut a text into the part to train on and the part to hold out.
+
+    `held_out` is the fraction of the characters behind the cut. Where tokens are longer than characters, the cut moves
+    back to the nearest white space: no word is cut in two.
 
     Raises
     ------
     UsageError
-        If the options do not fit each other, or a package is missing.
+        If the fraction is not in [0, 1), or leaves nothing to train on.
+    """
+    held_out = options.held_out
+    if not 0 <= held_out < 1:
+        raise UsageError(f"--held_out: expected a fraction from 0 to below 1, got {held_out}")
+    cut = int((1 - held_out) * len(text))
+    if held_out and options.tokens != "characters":
+        before = text[max(0, cut - _LONGEST_WORD) : cut + 1]
+        space = max(before.rfind(" "), before.rfind("\n"))
+        cut -= len(before) - 1 - space if space >= 0 else 0
+    if not cut:
+        raise UsageError(
+            f"--held_out: {held_out} of {len(text):,} characters leaves none to train on; "
+            "give a longer text, or a smaller fraction"
+        )
+    return text[:cut], text[cut:]
+
+
+def make_codec(text: str, options: TextOptions) -> Codec:
+    """Make the tokenizer and the vocabulary of a text; give it the part to train on alone.
+
+    What only the held-out part holds is then unknown, as it is in a text that is yet to be written.
+
+    Raises
+    ------
+    UsageError
+        If the options do not fit each other or the text, or a package is missing.
     """
     for name, value, home in (
         ("normalise", options.normalise, ("characters", "words")),
@@ -76,12 +113,35 @@ def make_codec(text: str, options: TextOptions) -> Codec:
             raise UsageError(
                 f"--{name}: goes with --tokens {' or '.join(home)}, got --tokens {options.tokens}"
             )
+    if options.tokens == "words" and options.normalise is None:
+        _check_spaces(text)
     try:
-        return Codec.fit(text, _make_tokenizer(text, options), min_freq=options.min_freq)
+        codec = Codec.fit(text, _make_tokenizer(text, options), min_freq=options.min_freq)
     except ModuleNotFoundError as error:
         raise UsageError(f"--tokens: bpe needs the package tokenizers; {how_to_install('bpe')}") from error
     except ValueError as error:
         raise UsageError(f"--tokens: {options.tokens}: {error}") from error
+    if not any(codec.vocab.counts.values()):
+        what = ", ".join(
+            f"--{name} {value}"
+            for name in ("tokens", "normalise", "pattern", "min_freq")
+            if (value := getattr(options, name))
+        )
+        raise UsageError(f"--tokens: no token is left of the text, with {what}")
+    return codec
+
+
+def _check_spaces(text: str) -> None:
+    """Raise UsageError where words should be cut at white space, but the text's script does without."""
+    words = text.split()
+    length = sum(map(len, words))
+    mean = length / max(len(words), 1)
+    if mean > _LONGEST_MEAN_WORD and 2 * len(_UNSPACED.findall(text)) > length:
+        raise UsageError(
+            f"--tokens: words are cut at white space, and this text is of a script that has none between words: it "
+            f"would give {len(words):,} words of {mean:.0f} characters on average; give --tokens characters or bpe, "
+            "or a text whose words were separated by spaces"
+        )
 
 
 def _make_tokenizer(text: str, options: TextOptions) -> Tokenizer:
@@ -92,8 +152,8 @@ def _make_tokenizer(text: str, options: TextOptions) -> Tokenizer:
     return (CharTokenizer if options.tokens == "characters" else WordTokenizer)(options.normalise)
 
 
-def split_stream(text: str, codec: Codec, held_out: float) -> tuple[TokenStream, TokenStream]:
-    """Encode a text and cut its last part off.
+def split_stream(text: str, codec: Codec, options: TextOptions) -> tuple[TokenStream, TokenStream]:
+    """Encode both parts of a text (see `split_text`).
 
     Returns
     -------
@@ -102,18 +162,26 @@ def split_stream(text: str, codec: Codec, held_out: float) -> tuple[TokenStream,
     Raises
     ------
     UsageError
-        If the fraction is not in [0, 1), or the part is too short to be predicted.
+        As `split_text`, or if the part held out is too short to be predicted.
     """
-    if not 0 <= held_out < 1:
-        raise UsageError(f"--held_out: expected a fraction from 0 to below 1, got {held_out}")
-    stream = TokenStream(codec.encode(text), len(codec))
-    train, rest = stream.split(1 - held_out)
-    if held_out > 0 and len(rest) < 2:
+    train, held_out = (TokenStream(codec.encode(part), len(codec)) for part in split_text(text, options))
+    if options.held_out > 0 and len(held_out) < 2:
         raise UsageError(
-            f"--held_out: {held_out} of {len(stream)} tokens leaves {len(rest)} to predict; "
-            "give a longer text, a larger fraction, or 0"
+            f"--held_out: {options.held_out} of {len(train) + len(held_out):,} tokens leaves {len(held_out)} to "
+            "predict; give a longer text, a larger fraction, or 0"
         )
-    return train, rest
+    return train, held_out
+
+
+def count_unknown(stream: TokenStream, codec: Codec) -> int:
+    """Return how many tokens of a stream are the unknown token."""
+    unk = codec.vocab.unk
+    return 0 if unk is None else sum(int((chunk == unk).sum()) for chunk in stream.chunks())
+
+
+def share(part: int, whole: int) -> str:
+    """Return a part of a whole in per cent, such as ``"8.25 %"``."""
+    return f"{100 * part / whole:.3g} %"
 
 
 def default_prompt(codec: Codec) -> str:

@@ -31,9 +31,10 @@ class TextOptions:
     bpe_size
         Size of the vocabulary of --tokens bpe.
     min_freq
-        Tokens that the text holds less often become the unknown token.
+        Tokens that the text holds less often (without its held-out part) become the unknown token.
     held_out
-        The last part of the text, as a fraction, is never trained on: it measures the model.
+        The last part of the text, as a fraction, is never trained on: it measures the model. The vocabulary is made
+        without it.
     """
 
     tokens: Literal["characters", "words", "regex", "bpe"] = "characters"

@@ -33,7 +33,7 @@ def run(argv: Sequence[str]) -> int:
     """Print the tables; return the exit status."""
     arguments = _parser().parse(argv)
     from rondeau.data import TokenStream, count_ngrams, fit_zipf
-    from rondeau.train._corpus import TOKEN_NAMES, load_corpus, make_codec
+    from rondeau.train._corpus import TOKEN_NAMES, count_unknown, load_corpus, make_codec, share
     from rondeau.train._plots import can_plot, plot_zipf
 
     for name in ("ngrams", "top"):
@@ -49,6 +49,10 @@ def run(argv: Sequence[str]) -> int:
     stream = TokenStream(ids, len(codec))
     token = TOKEN_NAMES[options.tokens]
     print(f"{corpus.name}: {len(corpus.text):,} characters, {len(stream):,} {token}s")
+    if unknown := count_unknown(stream, codec):
+        print(
+            f"{share(unknown, len(stream))} of them are <unk>, seen fewer than {options.min_freq} times (--min_freq)"
+        )
     tables, fits = {}, {}
     for n in range(1, arguments.ngrams + 1):
         try:

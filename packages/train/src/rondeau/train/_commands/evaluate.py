@@ -43,7 +43,7 @@ def run(argv: Sequence[str]) -> int:
     arguments = _parser().parse(argv)
     from rondeau import tensor as rt
     from rondeau.data import TokenStream
-    from rondeau.train._corpus import TOKEN_NAMES, load_corpus, split_stream
+    from rondeau.train._corpus import TOKEN_NAMES, count_unknown, load_corpus, share, split_stream
     from rondeau.train._evaluate import evaluate
 
     for name in ("batch_size", "windows", "threads"):
@@ -55,7 +55,7 @@ def run(argv: Sequence[str]) -> int:
     token = TOKEN_NAMES[options.tokens]
     if arguments.corpus is None:
         corpus = load_corpus(trained.config.corpus)
-        stream = split_stream(corpus.text, trained.codec, options.held_out)[1]
+        stream = split_stream(corpus.text, trained.codec, options)[1]
         what = f"the last {100 * options.held_out:g} % of {corpus.name}, held out in training"
         if not len(stream):
             raise UsageError("this run held nothing out (--held_out 0); give a CORPUS to measure it on")
@@ -79,8 +79,10 @@ def run(argv: Sequence[str]) -> int:
         )
     print(f"{what}, by the model of step {trained.step:,}:")
     print(score.describe(token))
-    unk = trained.codec.vocab.unk
-    unknown = 0 if unk is None else sum(int((chunk == unk).sum()) for chunk in stream.chunks())
+    unknown = count_unknown(stream, trained.codec)
     if unknown:
-        print(f"{unknown:,} {token}s are not in the model's vocabulary, and count as <unk>")
+        print(
+            f"{unknown:,} {token}s ({share(unknown, len(stream))}) are not in the model's vocabulary, "
+            "and count as <unk>"
+        )
     return 0

@@ -58,8 +58,11 @@ def _train(request: Request) -> int:
     corpus = _corpus.load_corpus(config.corpus)
     run = RunFolder(request.resume or _output(config), config.run.keep)
     begins = request.resume is None or not run.vocab.exists()
-    codec = _corpus.make_codec(corpus.text, config.text) if begins else run.load_codec()
-    train, held_out = _corpus.split_stream(corpus.text, codec, config.text.held_out)
+    if begins:
+        codec = _corpus.make_codec(_corpus.split_text(corpus.text, config.text)[0], config.text)
+    else:
+        codec = run.load_codec()
+    train, held_out = _corpus.split_stream(corpus.text, codec, config.text)
     rt.manual_seed(config.run.seed)
     model = _recipe.make_model(config.model, len(codec))
     recorder = Recorder(
@@ -86,9 +89,11 @@ def _train(request: Request) -> int:
 
     token = _corpus.TOKEN_NAMES[config.text.tokens]
     _say("corpus", f"{corpus.name}: {len(corpus.text):,} characters")
+    known = [_share_of_unknown(part, codec) for part in (train, held_out)]
     _say(
         "tokens",
-        f"{len(train):,} {token}s to train on, {len(held_out):,} held out; vocabulary of {len(codec):,}",
+        f"{len(train):,} {token}s to train on{known[0]}, {len(held_out):,} held out{known[1]}; "
+        f"vocabulary of {len(codec):,}",
     )
     _say("model", _describe_model(config, trainer))
     _say("run", f"{run.path}" + (f", continued at step {trainer.step:,}" if request.resume else ""))
@@ -123,6 +128,13 @@ def _train(request: Request) -> int:
 
 def _say(what: str, line: str) -> None:
     print(f"{what:9}{line}", flush=True)
+
+
+def _share_of_unknown(stream: "TokenStream", codec: "Codec") -> str:
+    from rondeau.train._corpus import count_unknown, share
+
+    unknown = count_unknown(stream, codec)
+    return f" ({share(unknown, len(stream))} <unk>)" if unknown else ""
 
 
 def _output(config: Config) -> str:
@@ -196,12 +208,19 @@ def _finish(
         print(f"  this model  {score.describe(token)}")
         for name, loss in baselines.items():
             print(f"  {name:10}  perplexity {Evaluation(loss, score.num_tokens, True).perplexity:.3f}")
+        unknown = _corpus.count_unknown(held_out, codec)
+        if unknown:
+            print(
+                f"  {_corpus.share(unknown, len(held_out))} of these {token}s are <unk>, not in the training part's "
+                "vocabulary: compare perplexities of one vocabulary alone"
+            )
         summary |= {
             "best_step": trainer.best_step,
             "held_out_loss": score.loss,
             "held_out_perplexity": score.perplexity,
             "bits_per_token": score.bits_per_token,
             "tokens_scored": score.num_tokens,
+            "unknown_share": unknown / len(held_out),
             "state_carried": score.carried,
             "baselines": baselines,
         }
