@@ -182,7 +182,7 @@ def test_what_is_no_number(call, name, wrong):
     ],
 )
 def test_what_is_no_probability(call, name, wrong):
-    with pytest.raises(ValueError, match=rf"^{name} should be a number in range \[0, 1\]"):
+    with pytest.raises(ValueError, match=rf"^{name} should be a probability, from 0 to 1"):
         call(wrong)
 
 

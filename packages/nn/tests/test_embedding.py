@@ -108,7 +108,7 @@ def test_table_of_half_precision():
 
 
 def test_padding_outside_the_table():
-    with pytest.raises(IndexError, match="padding_idx 5 is out of range for an embedding of 5 rows"):
+    with pytest.raises(ValueError, match="padding_idx 5 is out of range for an embedding of 5 rows"):
         nn.Embedding(5, 2, padding_idx=5)
 
 

@@ -176,12 +176,12 @@ def test_keys_come_from_the_generator_that_checkpoints_keep():
         (
             lambda x: dropout_rows(x, 1.5, KEY, 0, 0, 0),
             ValueError,
-            "dropout_rows: p should be a number in range .* got 1.5",
+            "dropout_rows: p should be a probability, from 0 to 1, got 1.5",
         ),
         (
             lambda x: drop_connect(x, -0.1, KEY, 0),
             ValueError,
-            "drop_connect: p should be a number .* got -0.1",
+            "drop_connect: p should be a probability, from 0 to 1, got -0.1",
         ),
         (lambda x: dropout_rows(x.long(), 0.5, KEY, 0, 0, 0), TypeError, "float32 or float64, got int64"),
         (lambda x: drop_connect(x[0], 0.5, KEY, 0), ValueError, r"should be a matrix, got shape \(3,\)"),

@@ -91,12 +91,12 @@ def test_a_tensor_of_torch_is_called_so():
         (
             lambda: nn.LSTM(4, 5, zoneout=[0.5]),
             ValueError,
-            r"zoneout should be a number in range .* got \[0.5\]",
+            r"zoneout should be the probability of a unit keeping .* got \[0.5\]",
         ),
         (
             lambda: nn.LSTM(4, 5, zoneout=1.5),
             ValueError,
-            r"\[0, 1\] representing the probability of a unit keeping its old state, got 1.5",
+            r"the probability of a unit keeping its old state, from 0 to 1, got 1.5",
         ),
         (
             lambda: nn.GRU(4, 5)(zeros(3, 2, 4), lengths=[3.0, 1]),
@@ -108,8 +108,16 @@ def test_a_tensor_of_torch_is_called_so():
             TypeError,
             r"lengths should be 2 integers, got truth values \(bool\)",
         ),
-        (lambda: nn.LSTM(4, 5, zoneout=np.complex64(0.5)), ValueError, "zoneout should be a number in range"),
-        (lambda: nn.LSTM(4, 5, zoneout={"h": "often"}), ValueError, "zoneout should be a number in range"),
+        (
+            lambda: nn.LSTM(4, 5, zoneout=np.complex64(0.5)),
+            ValueError,
+            "zoneout should be the probability of a unit keeping",
+        ),
+        (
+            lambda: nn.LSTM(4, 5, zoneout={"h": "often"}),
+            ValueError,
+            "zoneout should be the probability of a unit keeping",
+        ),
         (
             lambda: nn.LSTM(4, 5, hyperparameters=0.5),
             TypeError,
@@ -140,12 +148,12 @@ def test_a_tensor_of_torch_is_called_so():
         (
             lambda: nn.GRU(4, 5)(zeros(3, 2, 4), lengths=[[1], [2, 3]]),
             TypeError,
-            "lengths should be a Tensor or an array of numbers, got a list that is none: its rows differ",
+            "lengths should be a Tensor or an array of numbers, got a ragged list",
         ),
         (
             lambda: nn.GRU(4, 5)(zeros(3, 2, 4), reset=[[True], [True, False]]),
             TypeError,
-            "reset should be a Tensor or an array of numbers, got a list that is none: its rows differ",
+            "reset should be a Tensor or an array of numbers, got a ragged list",
         ),
         (
             lambda: nn.GRU(4, 5)(zeros(3, 2, 4), lengths="ab"),
@@ -168,8 +176,8 @@ def test_a_tensor_of_torch_is_called_so():
             ValueError,
             "Unknown nonlinearity 'x'. Select from 'tanh' or 'relu'.",
         ),
-        (lambda: nn.GRU(4, 5, 2, dropout=2), ValueError, r"dropout should be a number in range \[0, 1\]"),
-        (lambda: nn.GRU(4, 5, 2, dropout=True), ValueError, r"dropout should be a number in range \[0, 1\]"),
+        (lambda: nn.GRU(4, 5, 2, dropout=2), ValueError, r"dropout should be a probability, from 0 to 1"),
+        (lambda: nn.GRU(4, 5, 2, dropout=True), ValueError, r"dropout should be a probability, from 0 to 1"),
         (lambda: nn.GRU(4, 5, dropout=0.5), UserWarning, "dropout=0.5 and num_layers=1"),
         (
             lambda: nn.RNN(4, 5)(np.zeros((3, 2, 4))),

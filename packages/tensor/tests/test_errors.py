@@ -75,7 +75,7 @@ CALLS = [
     (lambda: rt.einsum("ij,jk->ik", x, x), ValueError, "a label has size 4 in one operand and 3 in another"),
     (lambda: rt.einsum("i1->i", x), ValueError, "expected letters, commas"),
     (lambda: rt.einsum(""), ValueError, "at least one operand"),
-    (lambda: x + rt.ones(5), ValueError, "could not be broadcast together"),
+    (lambda: x + rt.ones(5), ValueError, "cannot be broadcast together"),
 ]
 
 

@@ -218,9 +218,9 @@ def test_the_optimiser_step_of_the_texts():
 
 def test_changes_need_a_shape_and_type_that_fit():
     x = rt.ones(2)
-    with pytest.raises(RuntimeError, match=r"add_ gives a result of shape \(3, 2\).*shape \(2,\)"):
+    with pytest.raises(RuntimeError, match=r"add_: shape \(3, 2\) .*shape \(2,\)"):
         x.add_(rt.ones(3, 2))
-    with pytest.raises(RuntimeError, match=r"mul_ gives a result of shape \(3, 2\)"):
+    with pytest.raises(RuntimeError, match=r"mul_: shape \(3, 2\)"):
         (rt.ones(2, requires_grad=True) * 1).mul_(rt.ones(3, 2))
     with pytest.raises(RuntimeError, match="add_ of a tensor of int64 gives float32"):
         rt.tensor([1, 2]).add_(0.5)

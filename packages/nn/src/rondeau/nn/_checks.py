@@ -58,10 +58,10 @@ def check_tensor(name: str, value: Any) -> None:
 
     Examples
     --------
-    >>> check_tensor("linear: input", [1.0, 2.0])
+    >>> check_tensor("input", [1.0, 2.0])
     Traceback (most recent call last):
         ...
-    rondeau.kernels.errors.ArgumentTypeError: linear: input should be a Tensor, got list; make one with rondeau.tensor.tensor(...)
+    rondeau.kernels.errors.ArgumentTypeError: input should be a Tensor, got list; make one with ...
     """
     if not isinstance(value, Tensor):
         hint = "" if value is None else "; make one with rondeau.tensor.tensor(...)"
@@ -81,7 +81,7 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
     >>> as_array("ids", [[1, 2], [3]])
     Traceback (most recent call last):
         ...
-    rondeau.kernels.errors.ArgumentTypeError: ids should be a Tensor or an array of numbers, got a list that is none: its rows differ in length
+    rondeau.kernels.errors.ArgumentTypeError: ids should be a Tensor or an array of numbers, got a ragged list
     """
     if isinstance(value, Tensor):
         return np.asarray(value.data)
@@ -90,7 +90,7 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
     except ValueError:
         kind = type(value).__name__
         raise ArgumentTypeError(
-            f"{name} should be a Tensor or an array of numbers, got a {kind} that is none: its rows differ in length"
+            f"{name} should be a Tensor or an array of numbers, got a ragged {kind}"
         ) from None
     except (TypeError, RuntimeError) as error:
         raise ArgumentTypeError(
@@ -202,13 +202,10 @@ def check_probability(name: str, value: Any) -> None:
     >>> check_probability("p", 1.5)
     Traceback (most recent call last):
         ...
-    rondeau.kernels.errors.ArgumentValueError: p should be a number in range [0, 1] representing the probability of an element being zeroed, got 1.5
+    rondeau.kernels.errors.ArgumentValueError: p should be a probability, from 0 to 1, got 1.5
     """
     if isinstance(value, bool) or not isinstance(value, _NUMBERS) or not 0 <= value <= 1:
-        raise ArgumentValueError(
-            f"{name} should be a number in range [0, 1] representing the probability of an element being "
-            f"zeroed, got {value!r:.80}"
-        )
+        raise ArgumentValueError(f"{name} should be a probability, from 0 to 1, got {value!r:.80}")
 
 
 def check_sizes(least: int = 1, /, **sizes: Any) -> None:

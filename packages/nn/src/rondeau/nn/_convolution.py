@@ -186,7 +186,7 @@ def _check_weight(
         )
     if weight.dtype != input.dtype:
         raise ArgumentTypeError(
-            f"{name}: input is {input.dtype} and weight is {weight.dtype}; convert one, by "
+            f"{name}: input is {input.dtype} and weight is {weight.dtype}; use "
             "input.to(weight.dtype) or module.to(input.dtype)"
         )
     if bias is None:

@@ -39,7 +39,7 @@ def embedding(input: Tensor | NDArray[Any], weight: Tensor, padding_idx: int | N
     TypeError
         If the ids or `padding_idx` are not integers, or `weight` is no Tensor of float32 or float64.
     IndexError
-        If an id, or `padding_idx`, is outside the table.
+        If an id is outside the table.
     ValueError
         If `weight` is not a matrix.
 
@@ -125,7 +125,9 @@ def _checked_ids(name: str, input: Tensor | NDArray[Any], number: int) -> NDArra
 def _checked_padding(padding_idx: int, number: int) -> int:
     check_integer("padding_idx", padding_idx)
     if not -number <= padding_idx < number:
-        raise IndexError(f"padding_idx {padding_idx} is out of range for an embedding of {number} rows")
+        raise ArgumentValueError(
+            f"padding_idx {padding_idx} is out of range for an embedding of {number} rows"
+        )
     return padding_idx % number
 
 
@@ -193,9 +195,7 @@ class Embedding(Module):
     TypeError
         If a number is no integer.
     ValueError
-        If a size is negative.
-    IndexError
-        If `padding_idx` is outside the table.
+        If a size is negative, or `padding_idx` is outside the table.
 
     Examples
     --------

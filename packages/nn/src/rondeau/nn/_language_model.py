@@ -195,7 +195,7 @@ class LanguageModel(Module):
         if not isinstance(ids, Tensor):
             ids = Tensor(as_array("ids", ids))
         if ids.ndim != 2 or ids.dtype != np.int64:
-            kind = ValueError if ids.dtype == np.int64 else TypeError
+            kind = ArgumentValueError if ids.dtype == np.int64 else ArgumentTypeError
             raise kind(f"ids should be int64 of shape (batch, steps), got {ids.dtype} of shape {ids.shape}")
         tokens = ids if self.recurrent.batch_first else ids.transpose(0, 1)
         x = tokens if self.embedding is None else self.dropout(self.embedding(tokens))

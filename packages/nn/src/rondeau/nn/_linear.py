@@ -72,7 +72,7 @@ def _checked_sizes(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[
     for name, tensor in (("input", input), ("bias", bias)):
         if tensor is not None and tensor.dtype != weight.dtype:
             raise ArgumentTypeError(
-                f"linear: {name} is {tensor.dtype} and weight is {weight.dtype}; convert one, by "
+                f"linear: {name} is {tensor.dtype} and weight is {weight.dtype}; use "
                 f"{name}.to(weight.dtype) or module.to({name}.dtype)"
             )
     return out_features, in_features

@@ -300,7 +300,7 @@ def _class_weights(name: str, input: Tensor, weight: Tensor | None) -> NDArray[A
         return np.ones(number, input.dtype)
     check_tensor(f"{name}: weight", weight)
     if tuple(weight.shape) != (number,) or weight.dtype != input.dtype:
-        kind = ValueError if weight.dtype == input.dtype else TypeError
+        kind = ArgumentValueError if weight.dtype == input.dtype else ArgumentTypeError
         raise kind(
             f"{name}: weight should have one {input.dtype} for each of the {number} classes, shape ({number},), "
             f"got {weight.dtype} of shape {tuple(weight.shape)}"

@@ -84,7 +84,7 @@ class PackedSequence(_Fields):
         check_tensor("batch_sizes", batch_sizes)
         sizes = batch_sizes.data
         if sizes.ndim != 1 or sizes.size == 0 or sizes.dtype != np.int64:
-            kind = ValueError if sizes.dtype == np.int64 else TypeError
+            kind = ArgumentValueError if sizes.dtype == np.int64 else ArgumentTypeError
             raise kind(
                 f"batch_sizes should be int64 of shape (T,) with T > 0, got {sizes.dtype} of shape {sizes.shape}"
             )
@@ -212,16 +212,16 @@ def _lengths(lengths: Any, batch_size: int, num_steps: int) -> Integers:
     if array.ndim != 1:
         raise ArgumentValueError(f"lengths should have shape (batch,), got {array.shape}")
     if len(array) != batch_size:
-        raise RuntimeError(
+        raise ArgumentValueError(
             f"Expected `len(lengths)` to be equal to batch_size, but got {len(array)} (batch_size={batch_size})"
         )
     if array.size and array.min() <= 0:
-        raise RuntimeError(
+        raise ArgumentValueError(
             "Length of all samples has to be greater than 0, "
             f"but found an element in 'lengths' that is <= 0: {array.min()} at {array.argmin()}"
         )
     if array.size and array.max() > num_steps:
-        raise RuntimeError(
+        raise ArgumentValueError(
             f"Expected no length above the padded input's {num_steps} steps, "
             f"but got {array.max()} at {array.argmax()}"
         )
@@ -240,7 +240,7 @@ def _row_indices(lengths: Integers, order: Integers) -> Integers:
 def _sequences(sequences: Iterable[Tensor], what: str) -> list[Tensor]:
     items = checked_list(f"{what}: sequences", sequences, Tensor, "Tensors")
     if not items:
-        raise RuntimeError(f"{what} received an empty list of sequences")
+        raise ArgumentValueError(f"{what} received an empty list of sequences")
     for item in items:
         if item.ndim == 0:
             raise ArgumentTypeError(f"{what} expects Tensors of shape (length, *), got {item!r}")
@@ -280,7 +280,7 @@ def pad_sequence(
 
     Raises
     ------
-    RuntimeError
+    ValueError
         If there are no sequences.
     ValueError
         If the sequences differ in more than length.
@@ -293,7 +293,7 @@ def pad_sequence(
     """
     check_number("padding_value", padding_value)
     if padding_side not in ("left", "right"):
-        raise RuntimeError(f"Expected padding_side to be one of left or right, but got {padding_side}")
+        raise ArgumentValueError(f"Expected padding_side to be one of left or right, but got {padding_side}")
     items = _sequences(sequences, "pad_sequence")
     lengths = np.array([item.shape[0] for item in items])
     B, T = len(items), int(lengths.max())
@@ -366,7 +366,7 @@ def pack_padded_sequence(
 
     Raises
     ------
-    RuntimeError
+    ValueError
         If a length is out of range, or the lengths do not descend and `enforce_sorted` is True.
 
     Examples
@@ -383,13 +383,13 @@ def pack_padded_sequence(
             f"input should have at least the dimensions time and batch, got shape {input.shape}"
         )
     if 0 in input.shape[:2]:
-        raise RuntimeError(f"Cannot pack empty tensors: got shape {input.shape}")
+        raise ArgumentValueError(f"Cannot pack empty tensors: got shape {input.shape}")
     padded = input.transpose(0, 1) if batch_first else input
     T, B = padded.shape[:2]
     ends = _lengths(lengths, B, T)
     if enforce_sorted:
         if (ends[1:] > ends[:-1]).any():
-            raise RuntimeError(
+            raise ArgumentValueError(
                 "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. "
                 "Pass `enforce_sorted=False` to have the sequences sorted here"
             )

@@ -273,9 +273,8 @@ class Recurrent(Module):
         Raises
         ------
         ValueError
-            If the input has the wrong number of dimensions, or lengths or resets do not fit it.
-        RuntimeError
-            If the input's last dimension or the initial states have the wrong size, or there are no steps.
+            If the input has the wrong number of dimensions or features, lengths, resets or initial states do not fit
+            it, or there are no steps.
         TypeError
             If the input is no tensor or has another dtype than the weights, as the initial states must have too; if
             lengths are no integers or resets no truth values; or if the initial states are not as many tensors as the
@@ -435,7 +434,7 @@ class Recurrent(Module):
         x = input.transpose(0, 1) if turned else input
         T, *batch = x.shape[: len(leading)]
         if T == 0:
-            raise RuntimeError(f"Expected sequence length to be larger than 0 in {type(self).__name__}")
+            raise ArgumentValueError(f"Expected sequence length to be larger than 0 in {type(self).__name__}")
         begins = self._begins(hx, tuple(batch))
         if lengths is None and reset is None:
             layout = Layout.dense(T, batch[0] if batch else 1)
@@ -533,7 +532,7 @@ class Recurrent(Module):
                 f"Convert input: input.to({str(dtype)!r}), or convert model: model.to({str(x.dtype)!r})"
             )
         if x.shape[-1] != self.input_size:
-            raise RuntimeError(
+            raise ArgumentValueError(
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}"
             )
 

@@ -49,7 +49,7 @@ def check_cell(cell: Any) -> None:
     >>> check_cell("lstm")
     Traceback (most recent call last):
         ...
-    rondeau.kernels.errors.ArgumentTypeError: cell should be what nn.recurrent_cell makes of a step, got 'lstm': did you mean nn.cells.lstm?
+    rondeau.kernels.errors.ArgumentTypeError: cell should be made by nn.recurrent_cell, got 'lstm': did you mean ...
     """
     if isinstance(cell, Cell):
         return
@@ -59,7 +59,7 @@ def check_cell(cell: Any) -> None:
         named = {"rnn": "rnn_tanh"}.get(name.lower(), name.lower())
         near = difflib.get_close_matches(named, cells.__all__, n=1)
         hint = f"did you mean nn.cells.{near[0]}?" if near else f"nn.cells has {', '.join(cells.__all__)}"
-    raise ArgumentTypeError(f"cell should be what nn.recurrent_cell makes of a step, got {cell!r}: {hint}")
+    raise ArgumentTypeError(f"cell should be made by nn.recurrent_cell, got {cell!r}: {hint}")
 
 
 def check_dropouts(cell: Cell, **rates: Any) -> None:
@@ -95,8 +95,7 @@ def zoneout_rates(cell: Cell, zoneout: Any) -> dict[str, float]:
         is_number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
         if not is_number or not 0 <= rate <= 1:
             raise ArgumentValueError(
-                "zoneout should be a number in range [0, 1] representing the probability of a unit keeping its old "
-                f"state, got {rate!r:.80}"
+                f"zoneout should be the probability of a unit keeping its old state, from 0 to 1, got {rate!r:.80}"
             )
     return {state: float(rate) for state, rate in rates.items() if rate > 0}
 

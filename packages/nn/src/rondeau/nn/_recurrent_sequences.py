@@ -56,7 +56,7 @@ def checked_resets(reset: Any, num_steps: int, batch_size: int, turned: bool) ->
     array = as_array("reset", reset)
     wanted = (batch_size, num_steps) if turned else (num_steps, batch_size)
     if array.shape != wanted or array.dtype != np.bool_:
-        kind = ValueError if array.dtype == np.bool_ else TypeError
+        kind = ArgumentValueError if array.dtype == np.bool_ else ArgumentTypeError
         raise kind(
             f"reset should be truth values (bool) of shape {wanted}, got {array.dtype} of shape {array.shape}"
         )

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from numpy.typing import DTypeLike
 
 from rondeau import tensor as rt
-from rondeau.kernels.errors import ArgumentTypeError
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.sequence import Cell
 from rondeau.tensor import Tensor
 
@@ -50,7 +50,7 @@ def checked_states(hx: Any, cell: Cell, shapes: Shapes, dtype: DTypeLike) -> tup
     ------
     TypeError
         If they are not as many Tensors as the cell has states, or one has another dtype than the weights.
-    RuntimeError
+    ValueError
         If one has another shape than expected: (L*D, B, W), without B for unbatched input.
     """
     names = cell.states
@@ -65,12 +65,12 @@ def checked_states(hx: Any, cell: Cell, shapes: Shapes, dtype: DTypeLike) -> tup
         hidden = "hidden" if len(states) == 1 else f"hidden[{k}]"
         if state.ndim != len(shape):
             form = "batched 3-D" if len(shape) == 3 else "unbatched 2-D"
-            raise RuntimeError(
+            raise ArgumentValueError(
                 f"For {form} input, {hidden.replace('hidden', 'hx')} should also be {len(shape)}-D "
                 f"but got {state.ndim}-D tensor"
             )
         if state.shape != shape:
-            raise RuntimeError(f"Expected {hidden} size {shape}, got {list(state.shape)}")
+            raise ArgumentValueError(f"Expected {hidden} size {shape}, got {list(state.shape)}")
         if state.dtype != dtype:
             raise ArgumentTypeError(f"{hidden} dtype ({state.dtype}) does not match weight dtype ({dtype})")
     return states

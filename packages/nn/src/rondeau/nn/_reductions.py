@@ -27,11 +27,11 @@ def check_reduction(reduction: str, allowed: tuple[str, ...] = REDUCTIONS) -> No
     >>> check_reduction("average")
     Traceback (most recent call last):
         ...
-    rondeau.kernels.errors.ArgumentValueError: average is not a valid value for reduction; expected one of ('none', 'mean', 'sum')
+    rondeau.kernels.errors.ArgumentValueError: average is not a valid value for reduction; use one of ('none', ...
     """
     if not isinstance(reduction, str) or reduction not in allowed:
         raise ArgumentValueError(
-            f"{reduction!s:.80} is not a valid value for reduction; expected one of {allowed}"
+            f"{reduction!s:.80} is not a valid value for reduction; use one of {allowed}"
         )
 
 
@@ -65,7 +65,7 @@ def check_same_dtype(name: str, input: Tensor, target: Tensor, **optional: Tenso
     >>> check_same_dtype("l1_loss", rt.ones(2), rt.tensor([0, 1]))
     Traceback (most recent call last):
         ...
-    rondeau.kernels.errors.ArgumentTypeError: l1_loss: input is float32 and target is int64; convert one, by target.to(input.dtype)
+    rondeau.kernels.errors.ArgumentTypeError: l1_loss: input is float32 and target is int64; use target.to(input.dtype)
     """
     check_tensor(f"{name}: input", input)
     if input.dtype.char not in "fd":
@@ -79,8 +79,7 @@ def check_same_dtype(name: str, input: Tensor, target: Tensor, **optional: Tenso
         check_tensor(f"{name}: {other}", given)
         if given.dtype != input.dtype:
             raise ArgumentTypeError(
-                f"{name}: input is {input.dtype} and {other} is {given.dtype}; convert one, by "
-                f"{other}.to(input.dtype)"
+                f"{name}: input is {input.dtype} and {other} is {given.dtype}; use {other}.to(input.dtype)"
             )
 
 

@@ -243,7 +243,7 @@ class _SingleStep(Module):
                 f"{name} input dtype ({input.dtype}) does not match weight dtype ({dtype})"
             )
         if input.shape[-1] != self.input_size:
-            raise RuntimeError(
+            raise ArgumentValueError(
                 f"input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}"
             )
         shape = (*input.shape[:-1], self.hidden_size)
@@ -261,13 +261,15 @@ def _check_state(state: Tensor, shape: tuple[int, ...], dtype: DTypeLike, name: 
     if not isinstance(state, Tensor):
         raise ArgumentTypeError(f"{name} should be a Tensor, got {type(state).__name__}")
     if state.ndim != len(shape):
-        raise RuntimeError(f"{name} should be {len(shape)}D like the input, got {state.ndim}D")
+        raise ArgumentValueError(f"{name} should be {len(shape)}D like the input, got {state.ndim}D")
     if state.shape[-1] != shape[-1]:
-        raise RuntimeError(
+        raise ArgumentValueError(
             f"{name} has inconsistent hidden_size: got {state.shape[-1]}, expected {shape[-1]}"
         )
     if state.shape != shape:
-        raise RuntimeError(f"Input batch size {shape[0]} doesn't match {name} batch size {state.shape[0]}")
+        raise ArgumentValueError(
+            f"Input batch size {shape[0]} doesn't match {name} batch size {state.shape[0]}"
+        )
     if state.dtype != dtype:
         raise ArgumentTypeError(f"{name} dtype ({state.dtype}) does not match weight dtype ({dtype})")
 
@@ -325,7 +327,7 @@ class RNNCell(_SingleStep):
         ------
         TypeError
             If an argument is no Tensor, or has another dtype than the weights.
-        ValueError, RuntimeError
+        ValueError
             If the number of dimensions or a size is not as expected.
         """
         return self._step(input, None if hx is None else (hx,))[0]
@@ -393,7 +395,7 @@ class LSTMCell(_SingleStep):
         ------
         TypeError
             If `hx` is not a pair of Tensors, or an argument has another dtype than the weights.
-        ValueError, RuntimeError
+        ValueError
             If the number of dimensions or a size is not as expected.
         """
         if hx is not None and (not isinstance(hx, tuple | list) or len(hx) != 2):

@@ -1,5 +1,6 @@
 """Tensor with reverse-mode automatic differentiation."""
 
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.threads import get_num_threads, set_num_threads
 from rondeau.tensor._backward import backward, grad
 from rondeau.tensor._creation import (
@@ -193,6 +194,8 @@ concat = cat
 __version__ = "0.1.0"
 
 __all__ = [
+    "ArgumentTypeError",
+    "ArgumentValueError",
     "Function",
     "Generator",
     "GradcheckError",

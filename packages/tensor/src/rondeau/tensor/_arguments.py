@@ -181,8 +181,23 @@ def plain_array(value: Any) -> Any:
     return array
 
 
-def undefined(name: str, *operands: Any) -> ArgumentTypeError:
-    """Return the error of an operator that is not defined for operands, arrays or numbers, of their types."""
+def refused(error: Exception, name: str, *operands: Any) -> ArgumentTypeError | ArgumentValueError:
+    """Return what to raise where NumPy refused the operands, arrays or numbers, of an operator.
+
+    Parameters
+    ----------
+    error : Exception
+        NumPy's error, or one that the operator has put into words already: that is returned as it is.
+    name : str
+        The operator.
+    *operands
+        Arrays or numbers.
+    """
+    if isinstance(error, (ArgumentTypeError, ArgumentValueError)):
+        return error
+    if isinstance(error, ValueError):
+        shapes = " and ".join(str(np.shape(x)) for x in operands)
+        return ArgumentValueError(f"{name}: shapes {shapes} cannot be broadcast together")
     kinds = " and ".join(str(x.dtype) if hasattr(x, "dtype") else described(x) for x in operands)
     return ArgumentTypeError(
         f"{name} is not defined for {kinds}: convert first, e.g. with .float() or .bool()"

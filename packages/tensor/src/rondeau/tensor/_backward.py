@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rondeau.kernels.errors import ArgumentTypeError
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._graph import LEAF, OUTPUT, Node, Recorded, latest, mark_changed, wrap
 from rondeau.tensor._modes import modes
 
@@ -172,7 +172,7 @@ def _run_hooks(node: Node, g: Any, create_graph: bool) -> Any:
                 f"a gradient hook must return a Tensor or None, got {type(replaced).__name__}"
             )
         if replaced._array.shape != tensor._array.shape:
-            raise RuntimeError(
+            raise ArgumentValueError(
                 f"a gradient hook must keep the shape {tensor._array.shape}, got {replaced._array.shape}"
             )
         g = replaced if create_graph else replaced._array
@@ -373,7 +373,9 @@ def _roots(outputs: tuple[Tensor, ...], gradients: Any, create_graph: bool) -> l
     ):
         gradients = (gradients,)
     if len(gradients) != len(outputs):
-        raise RuntimeError(f"expected one gradient for each of {len(outputs)} outputs, got {len(gradients)}")
+        raise ArgumentValueError(
+            f"expected one gradient for each of {len(outputs)} outputs, got {len(gradients)}"
+        )
     roots: list[tuple[Node, Any]] = []
     for output, g in zip(outputs, gradients, strict=True):
         node, array = output._node, output._array
@@ -384,7 +386,7 @@ def _roots(outputs: tuple[Tensor, ...], gradients: Any, create_graph: bool) -> l
             )
         if g is None:
             if array.size != 1:
-                raise RuntimeError(
+                raise ArgumentValueError(
                     f"a gradient can be left out only for a tensor of one element, this one has shape {array.shape}: "
                     "reduce it first, e.g. .sum(), or pass the gradient"
                 )
@@ -392,7 +394,7 @@ def _roots(outputs: tuple[Tensor, ...], gradients: Any, create_graph: bool) -> l
             g.fill(1)
         given = g._array if isinstance(g, Recorded) else np.asarray(g)
         if given.shape != array.shape:
-            raise RuntimeError(
+            raise ArgumentValueError(
                 f"expected a gradient of shape {array.shape} like the tensor, got {given.shape}"
             )
         if given.dtype != array.dtype:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from rondeau.kernels.errors import ArgumentTypeError
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._graph import Node, Op, Recorded, changes_of, output_node, same_memory, wrap
 from rondeau.tensor._modes import modes
 
@@ -244,7 +244,7 @@ class Function:
             ctx._node = None
         results = returned if isinstance(returned, (tuple, list)) else (returned,)
         if len(results) < len(node.parents) or any(r is not None for r in results[len(node.parents) :]):
-            raise RuntimeError(
+            raise ArgumentValueError(
                 f"{cls.__name__}.backward returned {len(results)} gradients for {len(node.parents)} arguments of "
                 "forward: return one for each, None where there is none"
             )
@@ -260,7 +260,7 @@ class Function:
                 f"{cls.__name__}.backward must return Tensors or None, gradient {i} is {type(g).__name__}"
             )
         if g._array.shape != shape:
-            raise RuntimeError(
+            raise ArgumentValueError(
                 f"{cls.__name__}.backward returned a gradient of shape {g._array.shape} for argument {i} "
                 f"of shape {shape}"
             )

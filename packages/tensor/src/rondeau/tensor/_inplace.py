@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._graph import (
     Node,
     Op,
@@ -136,9 +136,7 @@ def in_place(operator: Callable[..., Tensor], ufunc: Any = None) -> Callable[...
             quick = not recording or (self._node is None and getattr(other, "_node", None) is None)
             if quick and (type(value) in (int, float) or getattr(value, "dtype", None) == array.dtype):
                 if np.shape(value) != array.shape and not _fits(np.shape(value), array.shape):
-                    raise RuntimeError(
-                        _grown(name, np.broadcast_shapes(np.shape(value), array.shape), array.shape)
-                    )
+                    raise _does_not_fit(name, np.shape(value), array.shape)
                 modes.quiet(ufunc, array, value, out=array)
                 mark_changed(self)
                 return self
@@ -148,10 +146,10 @@ def in_place(operator: Callable[..., Tensor], ufunc: Any = None) -> Callable[...
             old._array, old._changes = array.copy(), None  # the derivative needs the old values
         changed = result._array
         if changed.shape != array.shape:
-            raise RuntimeError(_grown(name, changed.shape, array.shape))
+            raise _does_not_fit(name, changed.shape, array.shape)
         if changed.dtype != array.dtype:
             if (changed.dtype.kind == "f" and array.dtype.kind != "f") or array.dtype.kind == "b":
-                raise RuntimeError(
+                raise ArgumentTypeError(
                     f"{name}_ of a tensor of {array.dtype} gives {changed.dtype}, which it cannot hold: "
                     f"use the out-of-place {name}, or convert the tensor first"
                 )
@@ -176,8 +174,8 @@ def _fits(value: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     )
 
 
-def _grown(name: str, result: tuple[int, ...], shape: tuple[int, ...]) -> str:
-    return f"{name}_ gives a result of shape {result}, which does not fit in place into a tensor of shape {shape}"
+def _does_not_fit(name: str, value: tuple[int, ...], shape: tuple[int, ...]) -> ArgumentValueError:
+    return ArgumentValueError(f"{name}_: shape {value} does not fit in place into a tensor of shape {shape}")
 
 
 def setitem(self: Tensor, index: Any, value: Any) -> None:
@@ -210,8 +208,8 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
         given = given.clone()  # reading and writing one memory
     try:
         self._array[index] = given._array
-    except (IndexError, ValueError) as error:
-        kind = IndexError if isinstance(error, IndexError) else ValueError
+    except (IndexError, TypeError, ValueError) as error:
+        kind = IndexError if isinstance(error, IndexError) else ArgumentValueError
         raise kind(
             f"cannot write a value of shape {given._array.shape} into a tensor of shape {self._array.shape} there: "
             f"{error}"
@@ -245,7 +243,7 @@ def copy(x: Tensor, other: Any) -> Tensor:
     given = value_for(x, other)
     shape = x._array.shape
     if not _fits(given._array.shape, shape):
-        raise RuntimeError(_grown("copy", given._array.shape, shape))
+        raise _does_not_fit("copy", given._array.shape, shape)
     return record_broadcast(_OVERWRITE, np.broadcast_to(given._array, shape), (x, given))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rondeau.tensor._arguments import array_of, no_tensor, undefined
+from rondeau.tensor._arguments import array_of, no_tensor, refused
 from rondeau.tensor._dtypes import DEFAULT_FLOAT, float32, float64
 from rondeau.tensor._graph import Changes, Node, Op, Recorded, attach, wrap
 from rondeau.tensor._modes import modes
@@ -74,8 +74,8 @@ def unary(vjp: Callable[[Any, Any, Any], Any]) -> Callable[[Callable[[Any], Any]
         def operator(x: Tensor) -> Tensor:
             try:
                 result = wrap(forward(x._array))
-            except (TypeError, AttributeError) as error:
-                raise undefined(forward.__name__, array_of(x)) from error
+            except (TypeError, ValueError, AttributeError) as error:
+                raise refused(error, forward.__name__, array_of(x)) from error
             if x._node is not None and local.recording:
                 attach(result, op, (x,), ())
             return result
@@ -167,8 +167,8 @@ def binary(
                 x, y = a._array, b._array
             try:
                 result = wrap(local.quiet(forward, x, y))
-            except (TypeError, OverflowError) as error:
-                raise undefined(forward.__name__, x, y) from error
+            except (TypeError, ValueError, OverflowError) as error:
+                raise refused(error, forward.__name__, x, y) from error
             parent_a, parent_b = a._node, b._node
             if (parent_a is not None or parent_b is not None) and local.recording:
                 record_pair(result, a, b, parent_a, parent_b)
@@ -193,8 +193,8 @@ def binary(
                     result = wrap(local.quiet(forward, a, b._array))
                     if b._node is not None and local.recording:
                         record_pair(result, a, b, None, b._node)
-            except (TypeError, OverflowError) as error:
-                raise undefined(forward.__name__, a, b) from error
+            except (TypeError, ValueError, OverflowError) as error:
+                raise refused(error, forward.__name__, a, b) from error
             return result
 
         return _two(operator, _COMMON_FLOAT if fractional else COMMON)
@@ -217,8 +217,8 @@ def discrete_unary(returns: str) -> Callable[[Callable[[Any], Any]], Unary]:
             array = array_of(x)
             try:
                 return wrap(modes.quiet(forward, array))
-            except (TypeError, OverflowError) as error:
-                raise undefined(forward.__name__, array) from error
+            except (TypeError, ValueError, OverflowError) as error:
+                raise refused(error, forward.__name__, array) from error
 
         return _one(operator, returns)
 
@@ -243,8 +243,8 @@ def discrete_binary(returns: str) -> Callable[[Callable[[Any, Any], Any]], Binar
             y = b._array if isinstance(b, Recorded) else b
             try:
                 return wrap(modes.quiet(forward, x, y))
-            except (TypeError, OverflowError) as error:
-                raise undefined(forward.__name__, x, y) from error
+            except (TypeError, ValueError, OverflowError) as error:
+                raise refused(error, forward.__name__, x, y) from error
 
         return _two(operator, returns)
 

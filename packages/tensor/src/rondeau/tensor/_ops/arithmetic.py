@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._arguments import array_of
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._operators import COMMON, binary, discrete_binary, float_unary, unary
@@ -90,7 +91,7 @@ def pow(a: Any, b: Any) -> Any:
 
     Raises
     ------
-    RuntimeError
+    ValueError
         For integers to a negative power, whose result is not an integer.
 
     Examples
@@ -107,7 +108,7 @@ def pow(a: Any, b: Any) -> Any:
     try:
         return np.power(a, b)
     except ValueError as error:
-        raise RuntimeError(
+        raise ArgumentValueError(
             "integers to a negative power are no integers: convert the base with .float()"
         ) from error
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.tensor._arguments import array_of, number, plain_array
+from rondeau.tensor._arguments import array_of, number, plain_array, refused
 from rondeau.tensor._graph import Op, Recorded, record, record_broadcast, wrap
 from rondeau.tensor._ops._operands import as_tensor, cast, pair
 from rondeau.tensor._ops._operators import binary
@@ -153,7 +153,11 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
         a = wrap(np.asarray(a, b._array.dtype))
     if not isinstance(b, Recorded):
         b = wrap(np.asarray(b, a._array.dtype))
-    return record_broadcast(_WHERE, np.where(mask, a._array, b._array), (a, b), mask)
+    try:
+        chosen = np.where(mask, a._array, b._array)
+    except ValueError as error:
+        raise refused(error, "where", mask, a._array, b._array) from error
+    return record_broadcast(_WHERE, chosen, (a, b), mask)
 
 
 def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
