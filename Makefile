@@ -6,7 +6,7 @@ RUN    := runs/demo
 BENCH  := runs/bench
 GALLERY ?= 1
 
-.PHONY: help demo test test-avx2 lint docs bench wheels clean
+.PHONY: help demo test test-long test-avx2 lint docs bench wheels clean
 
 help:   ## show these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ demo: $(VENV)/demo   ## train a character model on the embedded corpus; perplexi
 
 test: $(VENV)/dev   ## run every test
 	$(BIN)/python -m pytest -q
+
+test-long: $(VENV)/dev   ## the tests that take minutes, which `make test` leaves out
+	$(BIN)/python -m pytest -q -m long
 
 test-avx2: $(VENV)/dev   ## on x86-64: the kernels and the parity with PyTorch, compiled for a processor with AVX2 alone
 	NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx,+avx2,+fma,+sse4.2,+bmi,+bmi2 RONDEAU_CACHE=$(CURDIR)/$(VENV)/avx2 \
