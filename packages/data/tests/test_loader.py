@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -420,7 +421,11 @@ def test_what_cannot_begin(samples):
 def script(tmp_path, text, **options):
     path = tmp_path / "script.py"
     path.write_text(text)
-    environment = {**os.environ, "PYTHONPATH": str(Path(sys.modules["samples_of_a_test"].__file__).parent)}
+    folders = [
+        str(Path(sys.modules["samples_of_a_test"].__file__).parent),
+        *filter(None, [os.environ.get("PYTHONPATH")]),
+    ]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
     return subprocess.Popen(
         [sys.executable, str(path)],
         stdout=subprocess.PIPE,
@@ -472,3 +477,47 @@ def test_workers_end_with_a_parent_that_is_killed(samples, tmp_path):
     process.stdout.readline()
     process.kill()
     process.communicate(timeout=120)  # ends when the workers, who hold the pipes too, have ended
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork a process")
+def test_a_forked_child_leaves_the_workers_of_its_parent_alone(samples, tmp_path):
+    text = """
+import os
+from rondeau.data import DataLoader
+from samples_of_a_test import Noisy
+
+def in_child():
+    try:
+        next(loop)
+    except RuntimeError as error:
+        print(error)
+    assert [batch[0].tolist() for batch in loader] == every  # by workers of its own
+    loop.close()  # as the end of the process would
+    loader._idle[0].stop()
+
+if __name__ == "__main__":
+    loader = DataLoader(Noisy(), 10, num_workers=1, persistent_workers=True)
+    every = [batch[0].tolist() for batch in loader]
+    loop = iter(loader)
+    found = [next(loop)[0].tolist()]
+    child = os.fork()
+    if child == 0:
+        try:
+            in_child()
+            print("child done", flush=True)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    found += [batch[0].tolist() for batch in loop]
+    assert found == every == [batch[0].tolist() for batch in loader]
+    print("parent done")
+"""
+    process = script(tmp_path, text)
+    out, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, "")
+    assert out.splitlines()[1:] == ["child done", "parent done"]
+    assert re.match(
+        r"the loop over this loader was begun in process \d+, and worker 0 answers that process alone; this one, \d+, "
+        "was forked from it: begin a loop of its own here",
+        out,
+    )

@@ -230,7 +230,7 @@ class DataLoader:
 
     def _ahead(self, tasks: Iterator[Task]) -> Generator[Any, None, None]:
         """Yield what the workers make of the tasks, in the order of the tasks, which are dealt out in turn."""
-        workers, self._idle = self._idle, []
+        workers, self._idle = [worker for worker in self._idle if worker.is_ours], []
         try:
             if not workers:
                 job = packed(

@@ -80,6 +80,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.number = number
         self.outstanding = 0
+        self._parent = os.getpid()
         self._connection, theirs = context.Pipe()
         self._answers: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self.process = context.Process(
@@ -90,8 +91,20 @@ class Worker:
         theirs.close()
         Thread(target=_receive, args=(self._connection, self.process, self._answers), daemon=True).start()
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process started it, not one that this process was forked from."""
+        return self._parent == os.getpid()
+
     def ask(self, task: Any) -> None:
-        """Send a task."""
+        """Send a task.
+
+        Raises
+        ------
+        RuntimeError
+            If another process started the worker.
+        """
+        self._refuse_in_another_process()
         self.outstanding += 1
         with suppress(OSError):  # it died: its next answer says so
             self._connection.send(task)
@@ -105,9 +118,12 @@ class Worker:
             If the worker ended instead.
         TimeoutError
             If there was none in time.
+        RuntimeError
+            If another process started the worker.
         Exception
             What the task raised, with the worker's traceback in its message.
         """
+        self._refuse_in_another_process()
         try:
             kind, *content = self._answers.get(timeout=timeout or None)
         except queue.Empty:
@@ -123,7 +139,9 @@ class Worker:
         raise WorkerDiedError(self._obituary())
 
     def stop(self) -> None:
-        """End the process and wait for its end; one that is busy is not waited for."""
+        """End the process and wait for its end; one that is busy is not waited for, nor another process's touched."""
+        if not self.is_ours:
+            return
         if self.outstanding:
             self.process.terminate()
         else:
@@ -133,6 +151,13 @@ class Worker:
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
+
+    def _refuse_in_another_process(self) -> None:
+        if not self.is_ours:
+            raise RuntimeError(
+                f"the loop over this loader was begun in process {self._parent}, and worker {self.number} answers that "
+                f"process alone; this one, {os.getpid()}, was forked from it: begin a loop of its own here"
+            )
 
     def _rebuilt(self, kind: type[Exception] | None, name: str, text: str) -> Exception:
         message = _Message(f"{name} in worker {self.number} (pid {self.process.pid}):\n\n{text}")

@@ -8,6 +8,7 @@ import ctypes
 import functools
 import math
 import operator
+import os
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -60,8 +61,16 @@ class _Pool:
             self._free.clear()
             self.free_bytes = 0
 
+    def begin_anew(self) -> None:
+        """Forget, in a forked child, what a thread of the parent may have been in the midst of changing."""
+        self._lock = threading.RLock()
+        self.clear()
+
 
 _POOL = _Pool()
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_POOL.begin_anew)
 
 
 @functools.cache

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import importlib
 import operator
-import threading
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numba.core.compiler_lock import global_compiler_lock
 from numpy.typing import NDArray
 
 from rondeau.kernels.cell import CellError, Graph, Regularisers, Schedule, scalars_of, schedule, trace
@@ -92,7 +92,6 @@ class Cell:
         self.regularisers, self.scalars = regularisers, scalars_of(step)
         self._rows: dict[tuple[str, np.dtype[Any]], NDArray[np.int64]] = {}
         self._regularised: dict[Regularisers, Cell] = {}
-        self._lock = threading.RLock()
 
     @functools.cached_property
     def plan(self) -> Schedule:
@@ -118,18 +117,13 @@ class Cell:
         """Return this cell with regularisers woven into its step; the same cell for the same ones."""
         if regularisers == self.regularisers:
             return self
-        with self._lock:
-            if regularisers not in self._regularised:
-                self._regularised[regularisers] = Cell(
-                    self.step,
-                    self.gates,
-                    self.states,
-                    self.name,
-                    self.initialisers,
-                    self.project,
-                    regularisers,
-                )
-            return self._regularised[regularisers]
+        found = self._regularised.get(regularisers)
+        if found is None:
+            cell = Cell(
+                self.step, self.gates, self.states, self.name, self.initialisers, self.project, regularisers
+            )
+            found = self._regularised.setdefault(regularisers, cell)  # another thread may have been faster
+        return found
 
     def source(self, direction: str, dtype: Any = np.float32) -> str:
         """Return the generated source of the pointwise rows, ``"forward"`` or ``"backward"``."""
@@ -139,7 +133,7 @@ class Cell:
         """Return the addresses of the compiled rows, compiling or loading them from the disk at the first call."""
         rows = self._rows.get((direction, dtype))
         if rows is None:
-            with self._lock:
+            with global_compiler_lock:
                 rows = self._rows.get((direction, dtype))
                 if rows is None:
                     sources = cpu_emit.emit(self.name, direction, self.plan, dtype)

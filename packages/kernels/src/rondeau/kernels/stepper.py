@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,7 +58,7 @@ class Stepper:
     -----
     The bits are those of `forward` for a sequence of one step, for any number of threads.
 
-    A stepper may be called from several Python threads: they wait for each other.
+    A stepper may be called from several Python threads at once: each works in memory of its own.
 
     Examples
     --------
@@ -113,7 +112,6 @@ class Stepper:
         self._states, self._has_head = cell.states, head is not None
         self._frozen = Frozen(cell.plan, cell.rows("forward", self.dtype), tuple(checked), settings, head)
         self._workspaces: dict[int, Workspace] = {}
-        self._lock = threading.Lock()
 
     def __call__(self, x: Array, states: tuple[Array, ...] | None = None) -> tuple[Array, tuple[Array, ...]]:
         """Run one step.
@@ -140,12 +138,8 @@ class Stepper:
         """
         x = self._checked_input(x)
         B = x.shape[0]
-        with self._lock:
-            workspace = self._workspaces.get(B)
-            if workspace is None:
-                if len(self._workspaces) >= _KEPT:
-                    self._workspaces.clear()
-                workspace = self._workspaces[B] = Workspace(self._frozen, B)
+        workspace = self._workspaces.pop(B, None) or Workspace(self._frozen, B)  # no other thread's meanwhile
+        try:
             if states is None:
                 for before in workspace.before:
                     before.fill(0)
@@ -158,6 +152,10 @@ class Stepper:
             if not self._has_head:
                 y = workspace.after[0][-1].copy()
             return y, tuple([after.copy() for after in workspace.after])
+        finally:
+            if len(self._workspaces) >= _KEPT:
+                self._workspaces.clear()
+            self._workspaces[B] = workspace
 
     def _checked_input(self, x: Any) -> Array:
         """Return the input contiguous, or say what came."""

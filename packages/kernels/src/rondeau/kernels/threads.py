@@ -2,7 +2,8 @@
 
 There is one pool of threads, Numba's. A kernel gets the count as an argument and cuts its work into that many shares;
 a share never depends on which thread takes it, so the bits are the same for any count. Shares may outnumber the pool
-(`NUMBA_NUM_THREADS` at most, by default one per usable core): the pool then takes them in turns.
+(`NUMBA_NUM_THREADS` at most, by default one per usable core): the pool then takes them in turns. A child that is forked
+while the pool runs has no pool, and takes all shares itself: see `rondeau.kernels.forking`.
 """
 
 import functools
@@ -14,8 +15,10 @@ from typing import Any
 
 import numba
 from numba import config
+from numba.core.compiler_lock import global_compiler_lock
 from threadpoolctl import threadpool_limits
 
+from rondeau.kernels import forking
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 
 __all__ = ["get_num_threads", "launch", "set_num_threads", "shares_of", "start_pool"]
@@ -64,18 +67,22 @@ def start_pool() -> None:
     the variable GOMP_SPINCOUNT while it is loaded: it is set for that moment alone, and not at all where it or
     OMP_WAIT_POLICY is set already. Other layers, and an OpenMP that was loaded before, take no notice.
 
+    Before anything is linked with the pool, `rondeau.kernels.forking` sees to the children that may be forked.
+
     Examples
     --------
     >>> start_pool()  # a second call does nothing
     """
-    chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
-    if not chosen:
-        os.environ["GOMP_SPINCOUNT"] = str(SPINS)
-    try:
-        numba.get_num_threads()  # loads the pool, and so decides its layer
-    finally:
+    with global_compiler_lock:  # no other thread compiles, starts the pool or forks meanwhile
+        chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
         if not chosen:
-            os.environ.pop("GOMP_SPINCOUNT", None)
+            os.environ["GOMP_SPINCOUNT"] = str(SPINS)
+        try:
+            numba.set_num_threads(config.NUMBA_NUM_THREADS)  # loads the pool, and so decides its layer
+        finally:
+            if not chosen:
+                os.environ.pop("GOMP_SPINCOUNT", None)
+        forking.guard_pool()
 
 
 @functools.cache
@@ -85,6 +92,17 @@ def _turn() -> AbstractContextManager[Any]:
 
 
 _LOCK = threading.Lock()
+
+
+def _after_fork_in_child() -> None:
+    """Forget what the parent's threads asked of the pool, and a lock that one of them may hold."""
+    global _LOCK, _of_this_thread
+    _LOCK, _of_this_thread = threading.Lock(), _OfThisThread()
+    _turn.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def get_num_threads() -> int:
@@ -177,6 +195,11 @@ def launch(function: Callable[..., Any], *arguments: Any, shares: int | None = N
     object
         What `function` returns.
 
+    Raises
+    ------
+    RuntimeError
+        In a forked child, with a version of Numba whose pool cannot be left out.
+
     Notes
     -----
     Numba's `workqueue` layer aborts the process when two Python threads launch at once, so there a lock is held.
@@ -198,6 +221,7 @@ def launch(function: Callable[..., Any], *arguments: Any, shares: int | None = N
     pool = min(_Count.shares if shares is None else shares, config.NUMBA_NUM_THREADS)
     if _of_this_thread.pool != pool:
         start_pool()
+        forking.check_pool()
         numba.set_num_threads(pool)
         _of_this_thread.pool = pool
     with _turn():

@@ -1,0 +1,128 @@
+"""What a forked child computes with: the thread that it has.
+
+A fork copies the memory of a process, but of its threads the calling one alone. A child of a process whose pool runs
+has the pool's data and none of its threads: a kernel that hands work to it would wait for ever, and Numba kills a child
+that tries it with GNU OpenMP. Compiled code finds the pool under the name ``numba_parallel_for``. There we register an
+entry of our own, which hands the work on to the pool or, in such a child, does all of it in the calling thread. What a
+kernel computes for a share does not depend on who takes it, so the bits are the same.
+
+Children that are spawned, or forked by a fork server, begin with no pool and start their own; so does a child that is
+forked before its parent has started one.
+"""
+
+import ctypes
+import functools
+import os
+from typing import Any
+
+import numba
+from llvmlite import binding
+from numba import types
+from numba.core.compiler_lock import global_compiler_lock
+
+__all__ = ["check_pool", "guard_pool"]
+
+_POOL_SYMBOL = "numba_parallel_for"
+
+_WORD = f"i{types.intp.bitwidth}"
+_ENTRY = f"""
+@pool_is_lost = global i8 0
+
+declare void @{_POOL_SYMBOL}(ptr, ptr, ptr, ptr, ptr, {_WORD}, {_WORD}, {_WORD})
+
+define void @rondeau_parallel_for(
+    ptr %work, ptr %args, ptr %dimensions, ptr %steps, ptr %data,
+    {_WORD} %inner_ndim, {_WORD} %array_count, {_WORD} %num_threads
+) {{
+  %flag = load i8, ptr @pool_is_lost
+  %is_lost = icmp ne i8 %flag, 0
+  br i1 %is_lost, label %alone, label %shared
+
+shared:
+  call void @{_POOL_SYMBOL}(
+      ptr %work, ptr %args, ptr %dimensions, ptr %steps, ptr %data,
+      {_WORD} %inner_ndim, {_WORD} %array_count, {_WORD} %num_threads
+  )
+  ret void
+
+alone:  ; %work itself loops over the pieces, of which the pool gives it one a call
+  call void %work(ptr %args, ptr %dimensions, ptr %steps, ptr %data)
+  ret void
+}}
+"""
+
+
+class _Pool:
+    """Numba's pool of threads, as this process sees it."""
+
+    is_lost: bool = False
+    """It was running in a process that forked this one."""
+    flag: ctypes.c_uint8 | None = None
+    """What compiled code reads of `is_lost`; None while the entry is not registered."""
+
+
+@functools.cache
+def _compiled_entry() -> Any:
+    """Compile the entry, and keep its machine code as long as the process."""
+    binding.initialize_native_target()  # as Numba does, but not before it compiles
+    binding.initialize_native_asmprinter()
+    machine = binding.Target.from_default_triple().create_target_machine(jit=True)
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(_ENTRY), machine)
+    engine.finalize_object()
+    return engine
+
+
+def guard_pool() -> None:
+    """Put our entry in the place of the pool's: once a process, when the pool runs and no kernel is linked to it.
+
+    Examples
+    --------
+    >>> from rondeau.kernels import threads
+    >>> threads.start_pool()  # calls this
+    """
+    if _Pool.flag is not None or binding.address_of_symbol(_POOL_SYMBOL) is None:
+        return
+    engine = _compiled_entry()  # linked with the pool: its name is still the pool's
+    _Pool.flag = ctypes.c_uint8.from_address(engine.get_global_value_address("pool_is_lost"))
+    _Pool.flag.value = _Pool.is_lost
+    binding.add_symbol(_POOL_SYMBOL, engine.get_function_address("rondeau_parallel_for"))
+
+
+def check_pool() -> None:
+    """Refuse to compute where a kernel would hand its work to threads that are not there.
+
+    Raises
+    ------
+    RuntimeError
+        In a forked child, if Numba calls its pool by another name than the one that our entry is registered under.
+    """
+    if _Pool.is_lost and _Pool.flag is None:
+        raise RuntimeError(
+            f"a forked process cannot compute with Numba {numba.__version__}: its parent's threads were not copied "
+            f"with it, and this version does not call them by the symbol {_POOL_SYMBOL}. Start processes by 'spawn' or "
+            "'forkserver', e.g. multiprocessing.get_context('spawn').Pool(), or fork before the first kernel runs"
+        )
+
+
+def _is_running() -> bool:
+    try:
+        numba.threading_layer()
+    except ValueError:
+        return False
+    return True
+
+
+def _after_fork_in_child() -> None:
+    global_compiler_lock.release()
+    _Pool.is_lost = _Pool.is_lost or _is_running()
+    if _Pool.flag is not None:
+        _Pool.flag.value = _Pool.is_lost
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    # The lock is held over the fork: otherwise a child of one thread would wait for ever for another that compiled.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=_after_fork_in_child,
+    )
