@@ -159,3 +159,13 @@ def test_extreme_betas_follow_pytorch(beta, torch):
 def test_a_beta_that_is_no_number():
     with pytest.raises(ValueError, match="beta should be at least 0, got nan"):
         nn.SmoothL1Loss(beta=float("nan"))
+
+
+def test_the_gradient_of_a_target_of_zero_is_the_limit():
+    """Of t log t it is log t + 1, which goes to -inf; a finite number there would be taken for right."""
+    x, t = rt.tensor([-1.0, -1.0], requires_grad=True), rt.tensor([0.0, 1.0], requires_grad=True)
+    loss = F.kl_div(x, t, "sum")
+    loss.backward()
+    assert loss.item() == 1.0
+    assert t.grad.tolist() == [-np.inf, 2.0]
+    assert x.grad.tolist() == [0.0, -1.0]

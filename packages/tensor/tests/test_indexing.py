@@ -1,8 +1,10 @@
 """Indexing of every kind against PyTorch, and its errors."""
 
+from enum import IntEnum
+
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -11,39 +13,72 @@ from rondeau import tensor as rt
 torch = pytest.importorskip("torch")
 
 
+def integers_of(size):
+    return st.integers(-size, size - 1)
+
+
+def parts_of(size):
+    """Every kind of part that reads one dimension."""
+    bound = st.none() | st.integers(-size, size)
+    arrays = npst.arrays(np.int64, st.sampled_from([(3,), (2, 3)]), elements=integers_of(size))
+    return st.one_of(
+        integers_of(size),
+        integers_of(size).map(np.int64),
+        integers_of(size).map(np.array),
+        st.builds(slice, bound, bound, st.sampled_from([None, 1, 2])),
+        arrays,
+        st.lists(integers_of(size), min_size=3, max_size=3),
+        st.tuples(*[integers_of(size)] * 3),
+        st.just([]),
+    )
+
+
 @st.composite
 def indexed_arrays(draw):
     """An array and an index into it: what both libraries understand alike."""
     shape = draw(npst.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=5))
-    kinds = []
-    for size in shape[: draw(st.integers(0, len(shape)))]:
-        kinds.append(
-            draw(
-                st.one_of(
-                    st.integers(-size, size - 1),
-                    st.builds(
-                        slice,
-                        st.none() | st.integers(-size, size),
-                        st.none() | st.integers(-size, size),
-                        st.sampled_from([None, 1, 2]),
-                    ),
-                    npst.arrays(
-                        np.int64, st.sampled_from([(3,), (2, 3)]), elements=st.integers(-size, size - 1)
-                    ),
-                )
+    parts, read = [], 0
+    stop = draw(st.integers(0, len(shape)))
+    while read < stop:
+        if draw(st.sampled_from([False, False, False, True])):
+            masked = shape[read : draw(st.integers(read + 1, stop))]
+            parts.append(
+                draw(npst.arrays(st.sampled_from([np.bool_, np.uint8]), masked, elements=st.booleans()))
             )
-        )
+            read += len(masked)
+        else:
+            parts.append(draw(parts_of(shape[read])))
+            read += 1
+    for extra in draw(st.lists(st.sampled_from([None, True, False]), max_size=2)):
+        parts.insert(draw(st.integers(0, len(parts))), extra)
     if draw(st.booleans()):
-        kinds.insert(draw(st.integers(0, len(kinds))), None)
-    if draw(st.booleans()):
-        kinds.append(Ellipsis)
-    return shape, tuple(kinds)
+        skipped = stop < len(shape)
+        parts.insert(len(parts) if skipped else draw(st.integers(0, len(parts))), Ellipsis)
+    return shape, tuple(parts)
+
+
+def is_mask(part):
+    return isinstance(part, np.ndarray) and part.dtype in (np.bool_, np.uint8)
+
+
+def copies(index):
+    """Whether reading by `index` copies."""
+    return any(isinstance(i, (bool, list, tuple)) or np.ndim(i) > 0 or is_mask(i) for i in index)
 
 
 def convert(m, index):
     return tuple(m.tensor(i) if isinstance(i, np.ndarray) else i for i in index)
 
 
+def without_uint8(index):
+    """PyTorch reads masks of uint8, and refuses to write a number by them."""
+    return tuple(i.astype(bool) if is_mask(i) else i for i in index)
+
+
+of_uint8 = pytest.mark.filterwarnings("ignore:.*uint8:UserWarning")
+
+
+@of_uint8
 @settings(max_examples=300, deadline=None)
 @given(indexed_arrays())
 @example(((3, 4), (np.array([0, 0, 2]), slice(None))))
@@ -54,41 +89,63 @@ def convert(m, index):
 @example(((2, 3, 4, 2), (np.array([1, 1]), Ellipsis, 0)))
 @example(((2, 3, 4, 2), (slice(None), np.array([1, 1]), slice(None), 0)))
 @example(((2, 3, 4, 2), (0, None, np.array([1, 1]), slice(None), np.array([0, 1]))))
+@example(((2, 5, 6), (1, slice(None), (1, 0))))
+@example(((2, 5, 6), (1, (1, 0), 1)))
+@example(((2, 5, 6), (slice(None), True, (1, 0))))
+@example(((2, 5), (np.array([1]), Ellipsis, np.array([True] * 5))))
 def test_reading_and_its_gradient(drawn):
     shape, index = drawn
     array = np.arange(np.prod(shape), dtype="float64").reshape(shape) + 1
     ours, theirs = rt.tensor(array, requires_grad=True), torch.tensor(array, requires_grad=True)
-    a, b = ours[convert(rt, index)], theirs[convert(torch, index)]
+    try:
+        b = theirs[convert(torch, index)]
+    except IndexError:  # arrays that do not fit together
+        with pytest.raises(IndexError):
+            ours[convert(rt, index)]
+        return
+    a = ours[convert(rt, index)]
     assert a.shape == tuple(b.shape)
     np.testing.assert_array_equal(a.data, b.detach().numpy())
-    if any(isinstance(i, np.ndarray) for i in index):
-        assert not np.shares_memory(a.data, array)
+    if copies(index):
+        assert not np.shares_memory(a.data, ours.data)
     elif a.numel():
         assert np.shares_memory(a.data, ours.data)
     cotangent = np.random.default_rng(0).standard_normal(a.shape)
     (a * rt.tensor(cotangent)).sum().backward()
     (b * torch.tensor(cotangent)).sum().backward()
-    np.testing.assert_allclose(ours.grad.data, theirs.grad.numpy(), rtol=1e-12)
+    expected = (
+        np.zeros(shape) if theirs.grad is None else theirs.grad.numpy()
+    )  # None where `False` reads nothing
+    np.testing.assert_allclose(ours.grad.data, expected, rtol=1e-12)
 
 
+@of_uint8
 @settings(max_examples=200, deadline=None)
 @given(indexed_arrays(), st.booleans())
+@example(((2, 5, 6), (1, slice(None), (1, 0))), False)
+@example(((4,), (np.array([True, False, True, False]),)), False)
 def test_writing_and_its_gradients(drawn, scalar):
-    shape, index = drawn
+    shape, index = drawn[0], without_uint8(drawn[1])
     array = np.arange(np.prod(shape), dtype="float64").reshape(shape) + 1
-    part = array[index]
+    try:
+        part = torch.tensor(array)[convert(torch, index)]
+    except IndexError:
+        assume(False)
     # Where an index repeats, the order of writes is not defined in PyTorch: write one value.
-    repeats = any(isinstance(i, np.ndarray) for i in index)
-    value = np.array(5.0) if scalar or repeats else np.random.default_rng(0).standard_normal(part.shape)
+    repeats = any(not is_mask(i) for i in index if copies((i,)))
+    value = np.array(5.0)
+    if not scalar and not repeats:
+        value = np.random.default_rng(0).standard_normal((1, *part.shape))
     results = []
     for m in (rt, torch):
         x, v = m.tensor(array, requires_grad=True), m.tensor(value, requires_grad=True)
         y = x * 2
         y[convert(m, index)] = v
         (y * m.tensor(array)).sum().backward()
-        results.append([np.asarray(t.detach().numpy()) for t in (y, x.grad, v.grad)])
-    if repeats:
-        results = [r[:2] for r in results]
+        written = (
+            np.zeros(value.shape) if v.grad is None else v.grad.numpy()
+        )  # None where `False` writes nothing
+        results.append([y.detach().numpy(), x.grad.numpy(), written])
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
 
@@ -118,10 +175,34 @@ def test_many_slices_of_one_tensor_accumulate():
 def test_numbers_of_numpy_and_tensors_index():
     x = rt.arange(5)
     assert x[np.int64(2)].item() == x[rt.tensor(2)].item() == 2
-    assert x[np.array([1, 2])].tolist() == x[range(1, 3)].tolist() == x[[rt.tensor(1), 2]].tolist() == [1, 2]
+    assert x[np.array([1, 2])].tolist() == x[range(1, 3)].tolist() == [1, 2]
     assert x[np.array([True, False, True, False, False])].tolist() == [0, 2]
     assert x[[]].tolist() == []
     assert [1, 2, 3][rt.tensor(1)] == 2
+    assert x[IntEnum("Third", "a b").b].item() == 2
+    assert np.shares_memory(x[IntEnum("Third", "a b").b].data, x.data)
+
+
+def test_what_numpy_and_torch_read_differently_is_said_at_the_line_of_the_caller():
+    x = rt.arange(3)
+    with pytest.warns(UserWarning, match="uint8 is read as a mask") as of_mask:
+        assert x[rt.tensor([1, 0, 1], dtype="uint8")].tolist() == [0, 2]
+    with pytest.warns(
+        UserWarning, match="a list of lists or tensors as index is read as one array"
+    ) as of_list:
+        assert x[[[0, 1], [2, 0]]].tolist() == [[0, 1], [2, 0]]
+    assert {w[0].filename for w in (of_mask, of_list)} == {__file__}
+
+
+def test_the_gradient_of_a_number_that_is_read_by_an_index_too():
+    x = rt.tensor(2.0, requires_grad=True)
+    y = x * 2
+    (y * 3 + y[None].sum()).backward()
+    assert x.grad.item() == 8
+    z = x * 2
+    z[...] = 1.0
+    z.backward()
+    assert x.grad.item() == 8
 
 
 def test_iteration_and_length():
@@ -144,7 +225,7 @@ def test_index_errors():
         x[rt.tensor([0, 3])]
     with pytest.raises(IndexError, match="too many indices"):
         x[0, 0, 0]
-    with pytest.raises(IndexError, match="integers, slices and masks, got values of float32"):
+    with pytest.raises(IndexError, match="masks and arrays of integers, got values of float32"):
         x[rt.tensor([0.5])]
     with pytest.raises(IndexError, match=r"index_select: index 4 is out of range for a dimension of size 4"):
         rt.index_select(x, 1, rt.tensor([4]))

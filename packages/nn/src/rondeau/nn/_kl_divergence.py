@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
+from typing import Any
 
-from rondeau.tensor import Tensor, where
+import numpy as np
+
+from rondeau.kernels.caller import warn_caller
+from rondeau.tensor import Function, Tensor
 
 from ._checks import check_flags
 from ._module import Module
@@ -52,19 +55,33 @@ def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: b
     check_same_dtype("kl_div", input, target)
     warn_of_broadcast("kl_div", input, target)
     if reduction == "mean":
-        warnings.warn(
+        warn_caller(
             "kl_div: reduction 'mean' divides by the number of all elements; 'batchmean' divides by that of the "
-            "samples, as the divergence is defined: choose it, or 'sum'",
-            stacklevel=2,
+            "samples, as the divergence is defined: choose it, or 'sum'"
         )
-    if log_target:
-        losses = target.exp() * (target - input)
-    else:
-        nothing = target == 0
-        losses = where(nothing, 0.0, target * target.masked_fill(nothing, 1.0).log()) - target * input
+    losses = target.exp() * (target - input) if log_target else _TimesLog.apply(target) - target * input
     if reduction != "batchmean":
         return reduced(losses, reduction)
     return losses.sum() / input.shape[0] if input.ndim else losses.sum()
+
+
+class _TimesLog(Function):
+    """t log t, which is 0 at 0; the derivative there is -inf."""
+
+    owns_gradients = True
+
+    @staticmethod
+    def forward(ctx: Any, t: Tensor) -> Tensor:
+        ctx.save_for_backward(t)
+        nothing = t.data == 0
+        with np.errstate(all="ignore"):
+            return Tensor(np.asarray(t.data * np.log(np.where(nothing, 1, t.data))))
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (t,) = ctx.saved_tensors
+        product: Tensor = g * (t.log() + 1)
+        return product
 
 
 class KLDivLoss(Module):

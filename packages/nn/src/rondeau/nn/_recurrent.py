@@ -6,13 +6,13 @@ direction (H, or ``proj_size``), G gates, L layers, D directions.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import ArrayLike, DTypeLike
 
 from rondeau import tensor as rt
+from rondeau.kernels.caller import warn_caller
 from rondeau.kernels.cell.explain import explain
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.sequence import Cell, Layout, Settings, Weights
@@ -185,10 +185,9 @@ class Recurrent(Module):
         check_probability("dropout", dropout)
         check_dropouts(cell, recurrent_dropout=recurrent_dropout, weight_dropout=weight_dropout)
         if dropout > 0 and num_layers == 1:
-            warnings.warn(
+            warn_caller(
                 "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
-                f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}",
-                stacklevel=2,
+                f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}"
             )
         if hidden_size % num_heads:
             raise ArgumentValueError(f"num_heads should divide hidden_size={hidden_size}, got {num_heads}")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-
+from rondeau.kernels.caller import warn_caller
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Tensor
 
@@ -86,8 +85,7 @@ def check_same_dtype(name: str, input: Tensor, target: Tensor, **optional: Tenso
 def warn_of_broadcast(name: str, input: Tensor, target: Tensor) -> None:
     """Warn the caller of the loss `name` where the shapes differ."""
     if input.shape != target.shape:
-        warnings.warn(
+        warn_caller(
             f"{name}: the target has shape {tuple(target.shape)} and the input {tuple(input.shape)}; they are "
-            "broadcast, which is rarely meant: make the shapes equal",
-            stacklevel=3,
+            "broadcast, which is rarely meant: make the shapes equal"
         )

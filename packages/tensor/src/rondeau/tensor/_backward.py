@@ -134,7 +134,7 @@ def _propagate(
                 continue
             if latest.last_recorded > parent.number and parent.op.view:
                 _check_fresh_view(node, parent)
-            if op.add_into is not None and parent in own:
+            if op.add_into is not None and parent in own and pending[parent].ndim:  # NumPy's numbers stay
                 op.add_into(pending[parent], g, *arguments)
                 continue
             d = gradients[i] if gradients is not None else op.vjps[i](g, *arguments)

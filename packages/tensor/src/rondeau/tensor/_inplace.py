@@ -30,8 +30,8 @@ from rondeau.tensor._graph import (
     wrap,
 )
 from rondeau.tensor._modes import modes
-from rondeau.tensor._ops._operands import cast
-from rondeau.tensor._ops.indexing import SETITEM, array_index, getitem, two_steps, value_for
+from rondeau.tensor._ops._operands import cast, no_gradient
+from rondeau.tensor._ops.indexing import SETITEM, getitem, steps_of, value_for
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -39,10 +39,9 @@ if TYPE_CHECKING:
 
 def _outside(g: Any, show: Callable[[Any], Any]) -> Any:
     """`g` with zeros inside the view that `show` gives."""
-    shape, dtype = g.shape, g.dtype
-    keep = np.ones(shape, dtype)
-    show(keep)[...] = 0
-    return g * keep
+    keep = np.ones(g.shape, np.bool_)
+    show(keep)[...] = False
+    return np.where(keep, g, 0.0)
 
 
 _REBASE = Op(
@@ -167,6 +166,11 @@ def in_place(operator: Callable[..., Tensor], ufunc: Any = None) -> Callable[...
     return change
 
 
+def _leading_ones(shape: tuple[int, ...]) -> int:
+    """Return how many sizes of 1 a shape begins with."""
+    return next((i for i, n in enumerate(shape) if n != 1), len(shape))
+
+
 def _fits(value: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     """Whether `value` broadcasts to `shape` itself."""
     return len(value) <= len(shape) and all(
@@ -198,16 +202,21 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
         If the shapes do not fit.
     """
     check_changeable(self)
-    index, basic = array_index(index)
-    steps = None if basic else two_steps(index, self._array.ndim)
-    if steps is not None:
-        setitem(getitem(self, steps[0]), steps[1], value)
-        return
+    index, arrays = steps_of(index, self._array.ndim)
+    if arrays is not None:
+        if index is not None:
+            setitem(getitem(self, index), arrays, value)
+            return
+        index = arrays
     given = value_for(self, value)
     if given._changes is not None and given._changes is self._changes:
         given = given.clone()  # reading and writing one memory
+    written = given._array
+    # NumPy drops leading sizes of 1 itself, but not for masks and single elements.
+    if written.shape[:1] == (1,):
+        written = written.reshape(written.shape[_leading_ones(written.shape) :])
     try:
-        self._array[index] = given._array
+        self._array[index] = written
     except (IndexError, TypeError, ValueError) as error:
         kind = IndexError if isinstance(error, IndexError) else ArgumentValueError
         raise kind(
@@ -225,7 +234,7 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
 
 
 # Writing over a tensor keeps it in the graph, as in PyTorch: the old values get a gradient of zero.
-_OVERWRITE = Op("overwrite", lambda g, _out, _x, _value: g * 0, lambda g, _out, _x, _value: g)
+_OVERWRITE = Op("overwrite", lambda g, _out, _x, _value: no_gradient(g), lambda g, _out, _x, _value: g)
 
 
 def fill(x: Tensor, value: Any) -> Tensor:

@@ -72,6 +72,11 @@ def pair(a: Any, b: Any) -> tuple[Any, Any]:
     return cast(a, dtype), cast(b, dtype)
 
 
+def no_gradient(g: Any) -> Any:
+    """Return zeros like the gradient `g`, whose own infinities times 0 would be NaN; recorded where it is."""
+    return np.where(True, 0.0, g)
+
+
 def constant(value: int, x: Any) -> Any:
     """Return a number as an array in the type of `x`: NumPy converts a Python number as slowly as it adds it."""
     found = _CONSTANTS.get((value, x.dtype))

@@ -14,15 +14,15 @@ from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._erf import erf_array
 from rondeau.tensor._ops._operands import as_float, constant
 from rondeau.tensor._ops._operators import unary
-from rondeau.tensor._ops.elementary import erf
+from rondeau.tensor._ops.elementary import erf, sigmoid
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
 
 
-@unary(lambda g, out, _x: g * np.greater(out, 0))
+@unary(lambda g, out, _x: np.where(np.less_equal(out, 0), 0.0, g))
 def relu(x: Any) -> Any:
-    """Return max(x, 0); its derivative at 0 is 0.
+    """Return max(x, 0); its derivative at 0 is 0, at NaN 1.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
 
 def _leaky(a: Any, slope: float) -> Any:
     scaled = a * slope
-    return np.maximum(a, scaled) if 0 <= slope <= 1 else np.where(a > 0, a, scaled)
+    return np.maximum(a, scaled) if 0 < slope <= 1 else np.where(a > 0, a, scaled)  # 0 times infinity is NaN
 
 
 _SQRT_HALF = math.sqrt(0.5)
@@ -134,8 +134,12 @@ def _gelu_tanh(a: Any) -> Any:
 
 def _softplus_derivative(g: Any, x: Any, beta: float, threshold: float) -> Any:
     scaled = x * beta
-    slope = 1 / (1 + np.exp(-scaled))
-    return np.where(np.greater(scaled, threshold), g, g * slope)
+    return np.where(np.greater(scaled, threshold), g, g * _sigmoid(scaled))
+
+
+def _sigmoid(x: Any) -> Any:
+    # The operator where this is recorded: the derivative of 1 / (1 + exp(-x)) by its parts overflows.
+    return sigmoid(x) if isinstance(x, Recorded) else 1 / (1 + np.exp(-x))  # type: ignore[arg-type]
 
 
 _SOFTPLUS = Op("softplus", lambda g, _out, x, beta, threshold: _softplus_derivative(g, x, beta, threshold))

@@ -12,7 +12,9 @@ import numpy as np
 
 from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._arguments import array_of
+from rondeau.tensor._graph import Recorded
 from rondeau.tensor._modes import modes
+from rondeau.tensor._ops._operands import no_gradient
 from rondeau.tensor._ops._operators import COMMON, binary, discrete_binary, float_unary, unary
 
 if TYPE_CHECKING:
@@ -58,7 +60,8 @@ def mul(a: Any, b: Any) -> Any:
     return np.multiply(a, b)
 
 
-@binary(lambda g, _out, _a, b: g / b, lambda g, _out, a, b: -g * a / (b * b), fractional=True)
+# Divided twice: the square of b overflows, also where the second derivative is finite.
+@binary(lambda g, _out, _a, b: g / b, lambda g, _out, a, b: -g * (a / b / b), fractional=True)
 def div(a: Any, b: Any) -> Any:
     """Return a / b, elementwise with broadcasting; integers give float32.
 
@@ -71,11 +74,28 @@ def div(a: Any, b: Any) -> Any:
     return np.true_divide(a, b)
 
 
+def _power(a: Any, b: Any) -> Any:
+    """Return a to the power b; the usual constants as PyTorch takes them, which matters at -0 and -inf."""
+    if (
+        b is not None
+        and type(b) is not np.ndarray
+        and not isinstance(a, Recorded)
+        and not isinstance(b, Recorded)
+    ):
+        if b == 2:
+            return np.multiply(a, a)
+        if b == 0.5:
+            return np.sqrt(a)
+        if b == -0.5:
+            return np.reciprocal(np.sqrt(a))
+    return np.power(a, b)
+
+
 def _power_to_base(g: Any, _out: Any, a: Any, b: Any) -> Any:
     # 0 * 0**-1 would be NaN where the exponent is 0: the derivative of a constant is 0.
     if isinstance(b, (int, float)):
-        return g * 0 if b == 0 else g if b == 1 else g * (b * a ** (b - 1))
-    return np.where(np.equal(b, 0), 0.0, g * (b * a ** (b - 1)))
+        return no_gradient(g) if b == 0 else g if b == 1 else g * (b * _power(a, b - 1))
+    return np.where(np.equal(b, 0), 0.0, g * (b * _power(a, b - 1)))
 
 
 def _power_to_exponent(g: Any, out: Any, a: Any, b: Any) -> Any:
@@ -100,13 +120,8 @@ def pow(a: Any, b: Any) -> Any:
     >>> rt.pow(rt.tensor([1.0, 2.0, 3.0]), 2).tolist()
     [1.0, 4.0, 9.0]
     """
-    if b is not None and type(b) is not np.ndarray:
-        if b == 2:
-            return np.multiply(a, a)
-        if b == 0.5:
-            return np.sqrt(a)
     try:
-        return np.power(a, b)
+        return _power(a, b)
     except ValueError as error:
         raise ArgumentValueError(
             "integers to a negative power are no integers: convert the base with .float()"

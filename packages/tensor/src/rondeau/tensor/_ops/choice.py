@@ -11,23 +11,22 @@ from rondeau.tensor._arguments import array_of, number, plain_array, refused
 from rondeau.tensor._graph import Op, Recorded, record, record_broadcast, wrap
 from rondeau.tensor._ops._operands import as_tensor, cast, pair
 from rondeau.tensor._ops._operators import binary
-from rondeau.tensor._ops.comparison import greater, less
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
 
 
-def _to_chosen(g: Any, chosen: Any, tied: Any) -> Any:
-    """Return the gradient of an operand: all of it where it was chosen, half where both are equal."""
-    return np.where(chosen, g, np.where(tied, g / 2, 0.0))
+def _unless_lost(g: Any, lost: Any, tied: Any) -> Any:
+    """Return the gradient of an operand: none where the other was chosen, half where both are equal, else all."""
+    return np.where(lost, 0.0, np.where(tied, g / 2, g))
 
 
 @binary(
-    lambda g, _out, a, b: _to_chosen(g, np.greater(a, b), np.equal(a, b)),
-    lambda g, _out, a, b: _to_chosen(g, np.less(a, b), np.equal(a, b)),
+    lambda g, _out, a, b: _unless_lost(g, np.less(a, b), np.equal(a, b)),
+    lambda g, _out, a, b: _unless_lost(g, np.greater(a, b), np.equal(a, b)),
 )
 def maximum(a: Any, b: Any) -> Any:
-    """Return the larger of a and b, elementwise; equal operands share the gradient, NaN wins.
+    """Return the larger of a and b, elementwise; equal operands share the gradient; NaN wins, and both get it.
 
     Examples
     --------
@@ -39,11 +38,11 @@ def maximum(a: Any, b: Any) -> Any:
 
 
 @binary(
-    lambda g, _out, a, b: _to_chosen(g, np.less(a, b), np.equal(a, b)),
-    lambda g, _out, a, b: _to_chosen(g, np.greater(a, b), np.equal(a, b)),
+    lambda g, _out, a, b: _unless_lost(g, np.greater(a, b), np.equal(a, b)),
+    lambda g, _out, a, b: _unless_lost(g, np.less(a, b), np.equal(a, b)),
 )
 def minimum(a: Any, b: Any) -> Any:
-    """Return the smaller of a and b, elementwise; equal operands share the gradient, NaN wins.
+    """Return the smaller of a and b, elementwise; equal operands share the gradient; NaN wins, and both get it.
 
     Examples
     --------
@@ -64,6 +63,24 @@ def _inside(x: Any, low: Any, high: Any) -> Any:
 
 
 _CLAMP = Op("clamp", lambda g, _out, x, low, high: np.where(_inside(x, low, high), g, 0.0))
+
+
+@binary(
+    lambda g, _out, x, low: np.where(np.greater_equal(x, low), g, 0.0),
+    lambda g, _out, x, low: np.where(np.less(x, low), g, 0.0),
+)
+def at_least(x: Any, low: Any) -> Any:
+    """Return the larger of both: as `maximum`, but at a tie x has the gradient, and at NaN neither."""
+    return np.maximum(x, low)
+
+
+@binary(
+    lambda g, _out, x, high: np.where(np.less_equal(x, high), g, 0.0),
+    lambda g, _out, x, high: np.where(np.greater(x, high), g, 0.0),
+)
+def at_most(x: Any, high: Any) -> Any:
+    """Return the smaller of both: as `minimum`, but at a tie x has the gradient, and at NaN neither."""
+    return np.minimum(x, high)
 
 
 def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
@@ -94,8 +111,8 @@ def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if min is None and max is None:
         raise ArgumentValueError("clamp needs min, max or both")
     if isinstance(min, (Recorded, np.ndarray)) or isinstance(max, (Recorded, np.ndarray)):
-        bounded = x if min is None else where(less(x, min), min, x)
-        return bounded if max is None else where(greater(bounded, max), max, bounded)
+        bounded = x if min is None else at_least(x, min)
+        return bounded if max is None else at_most(bounded, max)
     min = None if min is None else number(min, "a limit of clamp")
     max = None if max is None else number(max, "a limit of clamp")
     if array_of(x).dtype.kind != "f":

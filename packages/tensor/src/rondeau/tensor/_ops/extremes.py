@@ -35,15 +35,28 @@ def _check_nonempty(name: str, array: Any, axes: tuple[int, ...]) -> None:
 # ---------------------------------------------------------------------------------------------------- values
 
 
-def _share_ties(g: Any, out: Any, x: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
+def _shared(g: Any, tied: Any, dtype: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
+    """Return the gradient shared among those that are tied; NaN where none is."""
+    share = tied / np.sum(tied, axis=axes, keepdims=True)
+    return kept(g, axes, keepdim) * share.astype(dtype)
+
+
+def _share_equal(g: Any, out: Any, x: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
+    tied = np.equal(unwrap(x), kept(unwrap(out), axes, keepdim))
+    return _shared(g, tied, x.dtype, axes, keepdim)
+
+
+def _share_of_all(g: Any, out: Any, x: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
     values, extreme = unwrap(x), kept(unwrap(out), axes, keepdim)
     tied = np.equal(values, extreme) | (np.isnan(values) & np.isnan(extreme))
-    share = tied / np.sum(tied, axis=axes, keepdims=True)
-    return kept(g, axes, keepdim) * share.astype(x.dtype)
+    return _shared(g, tied, x.dtype, axes, keepdim)
 
 
-_AMAX = Op("amax", _share_ties)
-_AMIN = Op("amin", _share_ties)
+# At NaN the gradient of `amax` is NaN, and that of `max` of all goes to the NaNs: so it is in PyTorch.
+_AMAX = Op("amax", _share_equal)
+_AMIN = Op("amin", _share_equal)
+_MAX_OF_ALL = Op("max", _share_of_all)
+_MIN_OF_ALL = Op("min", _share_of_all)
 
 
 def _extreme(x: Tensor, dim: Dims, keepdim: bool, op: Op, reduce: Any) -> Tensor:
@@ -166,7 +179,7 @@ def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     ([2.0, 3.0], [1, 0])
     """
     if dim is None:
-        return amax(x)
+        return _extreme(x, None, False, _MAX_OF_ALL, _maximum)
     if isinstance(dim, Recorded):
         return maximum(x, dim)  # type: ignore[arg-type]
     return _along(x, dim, keepdim, "max", _maximum, np.ndarray.argmax)
@@ -200,7 +213,7 @@ def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     1
     """
     if dim is None:
-        return amin(x)
+        return _extreme(x, None, False, _MIN_OF_ALL, _minimum)
     if isinstance(dim, Recorded):
         return minimum(x, dim)  # type: ignore[arg-type]
     return _along(x, dim, keepdim, "min", _minimum, np.ndarray.argmin)

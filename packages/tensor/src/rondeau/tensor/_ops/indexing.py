@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rondeau.kernels import scatter as compiled_scatter
+from rondeau.kernels.caller import warn_caller
 from rondeau.kernels.errors import ArgumentTypeError
-from rondeau.tensor._arguments import array_of, plain_array
+from rondeau.tensor._arguments import array_of, described, plain_array
 from rondeau.tensor._backward import sum_to
-from rondeau.tensor._graph import Op, Recorded, record, record_view, wrap
+from rondeau.tensor._graph import Op, Recorded, record, record_view, unwrap, wrap
 from rondeau.tensor._ops._operands import as_tensor, cast
 
 if TYPE_CHECKING:
@@ -20,86 +22,130 @@ if TYPE_CHECKING:
 # -------------------------------------------------------------------------------------------------- an index
 
 _BASIC = frozenset((int, slice, type(None), type(Ellipsis)))
+_BESIDE_ARRAYS = frozenset((int, bool, type(Ellipsis)))  # what NumPy reads in its own way beside arrays
+_ALL = slice(None)
+
+Index = tuple[Any, ...]
 
 
-def _part(index: Any) -> Any:
-    """One entry of an index as NumPy takes it: tensors and lists as arrays, 0-d integers as Python's."""
-    if isinstance(index, Recorded):
-        index = index._array
-    elif isinstance(index, list):
-        index = plain_array([_part(i) for i in index]) if index else np.zeros(0, np.int64)
-    elif isinstance(index, range):
-        index = np.asarray(index)
-    if isinstance(index, (np.ndarray, np.generic)):
-        if index.dtype.kind not in "biu":
-            raise IndexError(
-                f"a tensor is indexed by integers, slices and masks, got values of {index.dtype}"
-            )
-        if index.ndim == 0 and index.dtype.kind != "b":
-            return int(index)
-        # Backward reads it: the caller may change his array before.
-        index = index.copy()
-    return index
+def steps_of(index: Any, ndim: int) -> tuple[Any, Any]:
+    """Return an index into `ndim` dimensions as a basic index and then one with arrays; either may be None.
 
-
-def array_index(index: Any) -> tuple[Any, bool]:
-    """Return an index as NumPy takes it, and whether it is basic: the result shows the same memory.
+    The basic one, of integers, slices and None, shows the same memory. NumPy takes an integer or a boolean beside an
+    array for an array too, and moves the axes of arrays that something separates to the front, were it an Ellipsis
+    that stands for nothing; in PyTorch the integers are taken first, and play no part in that. So they stand in a
+    first step of their own.
 
     Examples
     --------
-    >>> array_index((0, slice(None)))
-    ((0, slice(None, None, None)), True)
+    >>> steps_of((0, slice(1)), 2)
+    ((0, slice(None, 1, None)), None)
+    >>> steps_of((0, slice(1), [1, 0]), 3)
+    ((0, slice(None, 1, None), slice(None, None, None)), (slice(None, None, None), array([1, 0])))
     """
     if type(index) in _BASIC:
-        return index, True
-    if isinstance(index, tuple):
-        for part in index:
-            if type(part) not in _BASIC:
-                break
-        else:
-            return index, True
-        parts = tuple([_part(part) for part in index])
-        return parts, all(type(part) in _BASIC for part in parts)
-    part = _part(index)
-    return part, type(part) in _BASIC
+        return index, None
+    parts = index if isinstance(index, tuple) else (index,)
+    for part in parts:
+        if type(part) not in _BASIC:
+            break
+    else:
+        return index, None
+    parts = tuple([_part(part) for part in parts])
+    if isinstance(index, list) and _is_nested(index):
+        warn_caller(
+            "a list of lists or tensors as index is read as one array, as in NumPy, where PyTorch still reads a tuple: "
+            "write x[tuple(index)] or x[tensor(index)] to say which is meant"
+        )
+    kinds = {type(part) for part in parts}
+    if np.ndarray not in kinds and bool not in kinds:
+        return parts, None
+    if kinds.isdisjoint(_BESIDE_ARRAYS):
+        return None, parts if isinstance(index, tuple) else parts[0]
+    return _integers_first(parts, ndim)
 
 
-def two_steps(index: Any, ndim: int) -> tuple[Any, Any] | None:
-    """Return an index as one of integers and slices and then one of arrays, where NumPy would order axes otherwise.
-
-    For NumPy an integer beside an array is an array too, and arrays that a slice separates move their axes to the
-    front; in PyTorch integers take no part in that. None where both agree.
-
-    Examples
-    --------
-    >>> two_steps((0, slice(None), np.array([1, 2])), 3)
-    ((0, slice(None, None, None), slice(None, None, None)), (slice(None, None, None), array([1, 2])))
-    """
-    if not isinstance(index, tuple):
-        return None
-    placed = [i for i, part in enumerate(index) if isinstance(part, (int, np.ndarray))]
-    integers = any(type(index[i]) is int for i in placed)
-    if not integers or not placed or placed[-1] - placed[0] + 1 == len(placed):
-        return None
-    used = sum(part.ndim if _is_mask(part) else part is not None and part is not Ellipsis for part in index)
+def _integers_first(parts: Index, ndim: int) -> tuple[Index, Index]:
+    """Return an index of arrays and more as one of all else and then one of the arrays alone."""
     first: list[Any] = []
     then: list[Any] = []
-    for part in index:
+    for part in parts:
         if part is Ellipsis:
-            first += [slice(None)] * (ndim - used)
-            then += [slice(None)] * (ndim - used)
+            rest = [_ALL] * (ndim - sum(_dimensions_read(p) for p in parts))
+            first += rest
+            then += rest
         elif isinstance(part, np.ndarray):
-            first += [slice(None)] * (part.ndim if _is_mask(part) else 1)
+            first += [_ALL] * _dimensions_read(part)
             then.append(part)
+        elif isinstance(part, bool):  # a mask of no dimensions: all of a new dimension of size 1, or nothing
+            first.append(None)
+            then.append(np.zeros(int(part), np.int64))
         else:
             first.append(part)
             if type(part) is not int:
-                then.append(slice(None))
+                then.append(_ALL)
     return tuple(first), tuple(then)
 
 
-def _is_mask(part: Any) -> bool:
-    return isinstance(part, np.ndarray) and part.dtype.kind == "b"
+def _dimensions_read(part: Any) -> int:
+    """Return how many dimensions of the tensor a part of an index stands for."""
+    if isinstance(part, np.ndarray):
+        return part.ndim if part.dtype.kind == "b" else 1
+    return 0 if part is None or part is Ellipsis or isinstance(part, bool) else 1
+
+
+def _part(part: Any) -> Any:
+    """Return one part of an index as an integer, boolean, slice, None, Ellipsis or array of integers or booleans.
+
+    Raises
+    ------
+    IndexError
+        If it is nothing of the kind.
+    """
+    if type(part) in _BASIC or isinstance(part, bool):
+        return part
+    if isinstance(part, Recorded):
+        array = part._array
+    elif isinstance(part, (np.ndarray, np.generic)):
+        array = part
+    elif isinstance(part, (list, tuple, range)):
+        array = _listed(part)
+    else:
+        try:
+            return operator.index(part)
+        except TypeError:
+            raise IndexError(f"{_INDEXED_BY}, got {described(part)}") from None
+    kind = array.dtype.kind
+    if kind not in "biu":
+        raise IndexError(f"{_INDEXED_BY}, got values of {array.dtype}")
+    if array.dtype == np.uint8 and isinstance(array, np.ndarray):
+        warn_caller(
+            "an index of uint8 is read as a mask, as in PyTorch, where NumPy reads integers: convert it with .bool() "
+            "or .long() to say which is meant"
+        )
+        array = array != 0
+        kind = "b"
+    if array.ndim == 0:
+        return bool(array) if kind == "b" else int(array)
+    return array.copy()  # backward reads it: the caller may change his array before
+
+
+_INDEXED_BY = "a tensor is indexed by integers, slices, None, ..., masks and arrays of integers"
+
+
+def _listed(values: Any) -> Any:
+    """Return a sequence of an index, or nested ones, as an array."""
+    array = plain_array(_unwrapped(values))
+    return array if array.size else array.astype(np.int64)
+
+
+def _unwrapped(value: Any) -> Any:
+    """Return nested sequences with the tensors in them as arrays."""
+    return [_unwrapped(v) for v in value] if isinstance(value, (list, tuple)) else unwrap(value)
+
+
+def _is_nested(values: list[Any]) -> bool:
+    return any(isinstance(v, (list, tuple, np.ndarray, Recorded)) for v in values)
 
 
 # --------------------------------------------------------------------------------------------------- reading
@@ -179,12 +225,14 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     ----------
     x : Tensor
     index : int, slice, None, ..., integer array or Tensor, boolean mask, list, or a tuple of them
+        A list is one array, also a list of lists. Of uint8 it is a mask.
 
     Returns
     -------
     Tensor
         Integers and slices share memory with `x`; arrays, masks and lists copy. Where an index repeats, the
-        gradients of its copies add up.
+        gradients of its copies add up. The order of dimensions is PyTorch's: beside arrays, integers are taken
+        first.
 
     Raises
     ------
@@ -199,13 +247,11 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     >>> x.grad.tolist()
     [2.0, 0.0, 1.0]
     """
-    index, basic = array_index(index)
+    index, arrays = steps_of(index, x._array.ndim)
+    if arrays is not None:
+        x = x if index is None else getitem(x, index)
+        return record(_TAKE, x._array[arrays], (x,), arrays, x._array.shape)
     array = x._array
-    if not basic:
-        steps = two_steps(index, array.ndim)
-        if steps is not None:
-            return getitem(getitem(x, steps[0]), steps[1])
-        return record(_TAKE, array[index], (x,), index, array.shape)
     result = array[index]
     if type(result) is not np.ndarray:
         whole = index if isinstance(index, tuple) else (index,)
@@ -275,10 +321,10 @@ def nonzero(x: Tensor) -> Tensor:
 def _without(g: Any, index: Any) -> Any:
     """`g` with zeros where an index writes."""
     if isinstance(g, Recorded):
-        keep = np.ones(g._array.shape, g._array.dtype)
-        keep[index] = 0
-        return g * keep
-    kept = g.copy()
+        keep = np.ones(g._array.shape, np.bool_)
+        keep[index] = False
+        return np.where(keep, g, 0.0)  # type: ignore[call-overload]
+    kept = np.array(g)
     kept[index] = 0
     return kept
 

@@ -28,7 +28,7 @@ def _norm_derivative(g: Any, out: Any, x: Any, p: float, axes: tuple[int, ...], 
     if p == 1:
         return g * np.sign(x)
     if p == 0:
-        return np.zeros_like(unwrap(x)) * g
+        return np.where(np.ones(x.shape, np.bool_), 0.0, g)
     if math.isinf(p):
         magnitude = np.abs(unwrap(x))
         tied = np.equal(magnitude, unwrap(out))

@@ -12,11 +12,10 @@ from numpy.typing import DTypeLike
 from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.tensor._arguments import array_of, number
 from rondeau.tensor._dtypes import as_dtype, int64
-from rondeau.tensor._graph import Op, Recorded, record, wrap
+from rondeau.tensor._graph import Op, Recorded, record, unwrap, wrap
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._dims import Dims, axes_of, kept, normalize_dim, restored
 from rondeau.tensor._ops._operands import cast
-from rondeau.tensor._ops.elementary import sqrt
 from rondeau.tensor._ops.shape import reshape
 
 if TYPE_CHECKING:
@@ -62,7 +61,8 @@ def sum(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike 
         x = _summable(x, dtype)
         array = x._array
     axes = axes_of(dim, array.ndim)
-    return record(_SUM, _total(array, axis=axes, keepdims=keepdim), (x,), array.shape, axes, keepdim)
+    total = modes.quiet(_total, array, axis=axes, keepdims=keepdim)
+    return record(_SUM, total, (x,), array.shape, axes, keepdim)
 
 
 _MEAN = Op("mean", lambda g, _out, _x, shape, axes, keepdim, count: restored(g / count, shape, axes, keepdim))
@@ -120,10 +120,7 @@ def _var_derivative(
     return kept(g, axes, keepdim) * (centred * (2 / divisor if divisor > 0 else math.nan))
 
 
-_VAR = Op(
-    "var",
-    _var_derivative,
-)
+_VAR = Op("var", _var_derivative)
 
 
 def var(
@@ -165,22 +162,39 @@ def var(
     >>> rt.var(rt.tensor([1.0, 2.0, 3.0])).item(), rt.var(rt.tensor([1.0, 3.0]), unbiased=False).item()
     (1.0, 1.0)
     """
+    axes, count, divisor = _spread("var", x, dim, unbiased, correction)
+    result = modes.quiet(_var, x._array, axes, keepdim, count, divisor)
+    return record(_VAR, result, (x,), axes, keepdim, count, divisor)
+
+
+def _spread(
+    name: str, x: Tensor, dim: Dims, unbiased: bool, correction: int | None
+) -> tuple[tuple[int, ...], int, float]:
+    """Return the dimensions of a variance, how many elements they hold, and by what their squares are divided."""
     array = array_of(x)
     if array.dtype.kind != "f":
-        raise ArgumentTypeError(f"var of {array.dtype}: convert with .float() first")
+        raise ArgumentTypeError(f"{name} of {array.dtype}: convert with .float() first")
     axes = axes_of(dim, array.ndim)
     count = math.prod([array.shape[i] for i in axes])
     less = int(unbiased) if correction is None else number(correction, "correction")
-    divisor = float(builtins.max(0, count - less))
-    return record(
-        _VAR, modes.quiet(_var, array, axes, keepdim, count, divisor), (x,), axes, keepdim, count, divisor
-    )
+    return axes, count, float(builtins.max(0, count - less))
 
 
 def _var(array: Any, axes: tuple[int, ...], keepdim: bool, count: int, divisor: float) -> Any:
     real = array.dtype.type
     centred = array - _total(array, axis=axes, keepdims=True) / real(count)
     return _total(centred * centred, axis=axes, keepdims=keepdim) / real(divisor)
+
+
+def _std_derivative(
+    g: Any, out: Any, x: Any, axes: tuple[int, ...], keepdim: bool, count: int, divisor: float
+) -> Any:
+    constant = np.equal(unwrap(out), 0)  # where all are equal the derivative is 0, as PyTorch's
+    half = np.where(constant, 0.0, g / (2 * np.where(constant, 1.0, out)))
+    return _var_derivative(half, None, x, axes, keepdim, count, divisor)
+
+
+_STD = Op("std", _std_derivative)
 
 
 def std(
@@ -203,6 +217,12 @@ def std(
     Returns
     -------
     Tensor
+        Where it is 0, so is the gradient.
+
+    Raises
+    ------
+    TypeError
+        For integers.
 
     Examples
     --------
@@ -210,14 +230,43 @@ def std(
     >>> rt.std(rt.tensor([1.0, 2.0, 3.0])).item()
     1.0
     """
-    return sqrt(var(x, dim, unbiased, keepdim, correction=correction))
+    axes, count, divisor = _spread("std", x, dim, unbiased, correction)
+    result = modes.quiet(_std, x._array, axes, keepdim, count, divisor)
+    return record(_STD, result, (x,), axes, keepdim, count, divisor)
+
+
+def _std(array: Any, axes: tuple[int, ...], keepdim: bool, count: int, divisor: float) -> Any:
+    variance = np.asarray(_var(array, axes, keepdim, count, divisor))
+    root = np.sqrt(variance)
+    # Squares leave float32 where their roots do not.
+    lost = (variance < _LEAST_SQUARE) | (variance == math.inf)
+    if array.dtype != np.float64 and np.any(lost):
+        exact = np.sqrt(_var(array.astype(np.float64), axes, keepdim, count, divisor)).astype(array.dtype)
+        root = np.where(lost, exact, root)
+    return root
+
+
+_LEAST_SQUARE = 1e-30
+"""The variance from which the squares that it sums are no denormal numbers in float32, or do not count."""
 
 
 # --------------------------------------------------------------------------------- products and running sums
 
 
 def _products_of_others(x: Any, axis: int) -> Any:
-    """For each element along `axis` the product of the other ones, exact where some are zero."""
+    """For each element of an array along `axis` the product of the other ones, exact where some are zero."""
+    return _products_before(x, axis) * np.flip(_products_before(np.flip(x, axis), axis), axis)
+
+
+def _products_before(x: Any, axis: int) -> Any:
+    """For each element along `axis` the product of those before it."""
+    shifted = np.roll(x, 1, axis)
+    shifted[(slice(None),) * axis + (slice(1),)] = 1
+    return np.multiply.accumulate(shifted, axis)
+
+
+def _recorded_products_of_others(x: Any, axis: int) -> Any:
+    """As `_products_of_others`, of a tensor."""
     size = x.shape[axis]
     rows = np.expand_dims(np.moveaxis(x, axis, -1), -2)  # (..., 1, size)
     others = np.where(np.eye(size, dtype=bool), 1.0, np.broadcast_to(rows, (*rows.shape[:-2], size, size)))
@@ -226,9 +275,12 @@ def _products_of_others(x: Any, axis: int) -> Any:
 
 def _prod_derivative(g: Any, out: Any, x: Any, axis: int, keepdim: bool) -> Any:
     g = g if keepdim else np.expand_dims(g, axis)
-    if isinstance(x, Recorded) or not np.all(x):
-        return g * _products_of_others(x, axis)
-    return g * (out if keepdim else np.expand_dims(out, axis)) / x
+    if isinstance(x, Recorded):
+        return g * _recorded_products_of_others(x, axis)
+    # The quotient is exact unless the product became zero or infinite on the way.
+    if np.all(out) and np.all(np.isfinite(out)):
+        return g * (out if keepdim else np.expand_dims(out, axis)) / x
+    return g * _products_of_others(x, axis)
 
 
 _PROD = Op("prod", _prod_derivative)
@@ -300,7 +352,7 @@ def cumsum(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     axis = normalize_dim(dim, x._array.ndim)
     if x._array.ndim == 0:
         return x.clone()
-    return record(_CUMSUM, np.add.accumulate(x._array, axis=axis), (x,), axis)
+    return record(_CUMSUM, modes.quiet(np.add.accumulate, x._array, axis=axis), (x,), axis)
 
 
 # ----------------------------------------------------------------------------------------------------- logic

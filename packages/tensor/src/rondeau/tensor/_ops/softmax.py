@@ -125,17 +125,22 @@ def _log_softmax(array: Any, axis: Any) -> Any:
 
 _LOGSUMEXP = Op(
     "logsumexp",
-    lambda g, out, x, axes, keepdim: kept(g, axes, keepdim) * np.exp(x - _finite(kept(out, axes, keepdim))),
+    lambda g, out, x, axes, keepdim: (
+        kept(g, axes, keepdim) * np.exp(x - _above_all(kept(out, axes, keepdim)))
+    ),
 )
 
 
-def _finite(x: Any) -> Any:
-    """Infinities as 0, so that the derivative where all is -inf is 0 and not NaN."""
-    return np.where(np.isinf(unwrap(x)), 0.0, x)
+def _above_all(x: Any) -> Any:
+    """`x` with 0 for -inf, so that the derivative where all is -inf is 0 and not NaN."""
+    return np.where(np.equal(unwrap(x), -math.inf), 0.0, x)
 
 
 def logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """Return log(sum(exp(x))) over dimensions, without overflow.
+
+    Where one element is inf, its gradient is NaN and that of the others 0. Where all are -inf, as in a row that is
+    masked as a whole, the gradient is 0; PyTorch gives NaN.
 
     Parameters
     ----------

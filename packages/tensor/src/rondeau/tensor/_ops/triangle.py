@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
 
 
-_MASKED = Op("triangle", lambda g, _out, _x, mask: g * mask)
+_MASKED = Op("triangle", lambda g, _out, _x, mask: np.where(mask, g, 0.0))
 
 
 def _triangle(x: Tensor, function: Any, diagonal: int) -> Tensor:
