@@ -14,27 +14,27 @@ torch = pytest.importorskip("torch")
 INF, NAN = np.inf, np.nan
 NUMBERS = np.array(
     [
-        0.0,
-        -0.0,
-        1.0,
-        -1.0,
-        0.5,
-        2.0,
-        -2.0,
-        3.0,
-        1e-30,
-        -1e-30,
-        1e-10,
-        15.0,
-        50.0,
-        -50.0,
-        88.0,
-        -88.0,
-        89.0,
-        -89.0,
-        104.0,
+        *(
+            0.0,
+            -0.0,
+            1.0,
+            -1.0,
+            0.5,
+            2.0,
+            -2.0,
+            3.0,
+            15.0,
+            1e-30,
+            -1e-30,
+            1e-10,
+            50.0,
+            -50.0,
+            88.0,
+            -88.0,
+            89.0,
+        ),
+        *(-89.0, 104.0, -104.0, 750.0, -750.0, 1e4, -1e4, 1e30, -1e30, INF, -INF, NAN),
     ]
-    + [-104.0, 750.0, -750.0, 1e4, -1e4, 1e30, -1e30, INF, -INF, NAN]
 )
 COTANGENTS = [INF, -INF, NAN]
 ROWS = [
@@ -72,9 +72,27 @@ def not_nan(x):
 UNARY = {
     **{
         name: (lambda m, x, name=name: getattr(m, name)(x), everywhere)
-        for name in (
-            "exp expm1 log log2 log1p sqrt rsqrt sin cos tanh sigmoid erf relu square reciprocal neg floor ceil round"
-        ).split()
+        for name in [
+            "exp",
+            "expm1",
+            "log",
+            "log2",
+            "log1p",
+            "sqrt",
+            "rsqrt",
+            "sin",
+            "cos",
+            "tanh",
+            "sigmoid",
+            "erf",
+            "relu",
+            "square",
+            "reciprocal",
+            "neg",
+            "floor",
+            "ceil",
+            "round",
+        ]
     },
     "abs": (lambda m, x: m.abs(x), not_nan),
     "sign": (lambda m, x: m.sign(x), not_nan),
@@ -102,7 +120,7 @@ UNARY = {
 REDUCTIONS = {
     **{
         name: (lambda m, x, name=name: getattr(m, name)(x, dim=0), everywhere)
-        for name in "mean var amax amin".split()
+        for name in ["mean", "var", "amax", "amin"]
     },
     "sum": (lambda m, x: m.sum(x), everywhere),
     "max": (lambda m, x: m.max(x), everywhere),
