@@ -6,7 +6,7 @@ import functools
 import importlib
 import operator
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numpy.typing import NDArray
 
 from rondeau.kernels.cell import CellError, Graph, Regularisers, Schedule, scalars_of, schedule, trace
+from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.kernels.targets import cpu_emit
 
 __all__ = ["Cell"]
@@ -145,16 +146,24 @@ class Cell:
         return self  # nothing in it changes: the copies of a layer share it
 
     def __reduce__(self) -> tuple[Any, ...]:
-        place = self.step.__module__, self.step.__qualname__
+        place = getattr(self.step, "__module__", ""), getattr(self.step, "__qualname__", "")
         try:
-            is_there = _find(*place) is self
-        except (ImportError, AttributeError):
-            is_there = False
+            found = _find(*place)
+        except (ImportError, AttributeError, ValueError):
+            found = None
         # Where a decorator put the cell in its step's place, it is pickled as a function is: by that place.
+        if found is self:
+            return _find, place
+        if isinstance(self.step, FunctionType) and found is not self.step:
+            raise ArgumentTypeError(
+                f"cell {self.name} cannot be pickled: its step {self.step.__qualname__} is not at the top level of a "
+                "module, where a process that loads it would find it. Define it there, by def, or keep the "
+                "state_dict of the layer instead of the layer"
+            )
         made_of = (
             self.step, self.gates, self.states, self.name, self.initialisers, self.project, self.regularisers,
         )  # fmt: skip
-        return (_find, place) if is_there else (Cell, made_of)
+        return Cell, made_of
 
     def __repr__(self) -> str:
         return f"Cell({self.name}: gates {', '.join(self.gates)}; states {', '.join(self.states)})"

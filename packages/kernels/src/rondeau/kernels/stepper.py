@@ -157,6 +157,18 @@ class Stepper:
                 self._workspaces.clear()
             self._workspaces[B] = workspace
 
+    def __copy__(self) -> Stepper:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Stepper:
+        return self  # nothing changes that a result depends on, and packed weights must keep their alignment
+
+    def __reduce__(self) -> Any:
+        raise ArgumentTypeError(
+            "a Stepper cannot be pickled, because its weights are packed for this processor: pickle the layer or the "
+            "model, and make a stepper of it where it is loaded, layer.stepper()"
+        )
+
     def _checked_input(self, x: Any) -> Array:
         """Return the input contiguous, or say what came."""
         if not isinstance(x, np.ndarray):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.tensor._devices import as_array
 from rondeau.tensor._modes import modes
 
@@ -207,6 +208,12 @@ class Node:
         self.hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = None
         self.holder = None
         self.number = _next_number()
+
+    def __reduce__(self) -> Any:
+        raise ArgumentTypeError(
+            f"{self!r} belongs to one recorded graph and can be neither copied nor pickled: keep the tensors that the "
+            "graph was computed from, and compute it again"
+        )
 
     @property
     def name(self) -> str:

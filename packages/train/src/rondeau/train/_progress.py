@@ -38,9 +38,14 @@ class Progress(Callback):
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self.stream = sys.stderr if stream is None else stream
+        self._given_stream = stream
         self._bar: tqdm | None = None  # type: ignore[type-arg]  # generic in its stubs only
         self._told_at = -_PAUSE
+
+    @property
+    def stream(self) -> TextIO:
+        """What was given, or standard error as it is now: a copy of a trainer, in another process too, has its own."""
+        return sys.stderr if self._given_stream is None else self._given_stream
 
     def on_begin(self, trainer: Trainer) -> None:
         """Start the clock, and the bar where there is a terminal."""
@@ -85,6 +90,7 @@ class Progress(Callback):
         """Close the bar."""
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
 
     def _line(self, trainer: Trainer, row: Row) -> str:
         total = trainer.total_steps
