@@ -39,7 +39,7 @@ def test_only_averages_of_rmsprop_may_be_empty():
     with pytest.raises(ValueError, match=r"one shape, got \(3,\), \(3,\), \(0,\)"):
         optimisers.launch(
             optimisers.sgd_momentum, np.zeros(3), np.ones(3), np.zeros(0),
-            sign=1, l2=0, lr=1, momentum=0.5, intake=1, of_gradient=0, of_velocity=1,
+            sign=1, l2=0, lr=1, momentum=0.5, intake=1, nesterov=False,
         )  # fmt: skip
 
 

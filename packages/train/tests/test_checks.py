@@ -168,8 +168,14 @@ def test_what_is_no_state_of_a_schedule(make, wrong):
     with pytest.raises(ValueError, match=r"^state of a schedule: expected the names .*, got step"):
         schedule.load_state_dict({"step": 1})
     for name in before:
+        if wrong is None and name in (
+            "best",
+            "default_min_lr",
+        ):  # before the first value; bounds for each group
+            continue
         with pytest.raises(
-            (TypeError, ValueError), match=r"expected (a number|an integer|an iterable|base|the rates)"
+            (TypeError, ValueError),
+            match=r"expected (a number|an integer|an iterable|base|the (rates|bounds)|'(min|rel)' or)",
         ):
             schedule.load_state_dict({**before, name: wrong})
     assert schedule.state_dict() == before, "a refused state changes nothing"
@@ -217,7 +223,7 @@ def test_what_is_no_state_of_a_schedule(make, wrong):
         (
             lambda: train.token_probabilities(np.zeros(2), -1.0),
             ValueError,
-            "temperature: expected a number >= 0",
+            "temperature: expected a finite number >= 0",
         ),
         (lambda: train.generate(3, None, "a", 1), TypeError, "model: expected Module, got int"),
         (lambda: train.generate(nn.Tanh(), None, "a", 1), TypeError, "codec: expected Codec, got NoneType"),

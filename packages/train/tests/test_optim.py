@@ -1,13 +1,16 @@
 """Optimisers: every option against torch's over many steps, and the promises that torch does not make."""
 
 import copy
+import math
 import tracemalloc
 
 import numpy as np
 import pytest
 
+from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.train import optim
+from rondeau.train._checks import shown
 
 torch = pytest.importorskip("torch")
 
@@ -242,7 +245,8 @@ def test_zero_grad_drops_or_clears():
         ("Adagrad", {"initial_accumulator_value": -1}, "Invalid initial_accumulator_value value: -1"),
         ("Adagrad", {"eps": -1}, "Invalid epsilon value: -1"),
         ("RMSprop", {"alpha": -1}, "Invalid alpha value: -1"),
-        ("RMSprop", {"lr": float("nan")}, "Invalid learning rate: nan"),
+        ("RMSprop", {"alpha": 1.01}, r"Invalid alpha value: 1.01; expected a number in \[0, 1\]"),
+        ("RMSprop", {"lr": math.nan}, "Invalid learning rate: nan"),
         ("Adam", {"betas": (1.0, 0.9)}, "Invalid beta parameter at index 0: 1.0"),
         ("Adam", {"betas": (0.9, -0.1)}, "Invalid beta parameter at index 1: -0.1"),
         ("Adam", {"eps": -1e-8}, "Invalid epsilon value: -1e-08"),
@@ -252,7 +256,7 @@ def test_zero_grad_drops_or_clears():
 def test_options_out_of_range(name, options, message):
     with pytest.raises(ValueError, match=message):
         getattr(optim, name)([rt.zeros(1, requires_grad=True)], **options)
-    if options.get("lr", 0) == options.get("lr", 0):  # torch lets a NaN rate pass
+    if options not in ({"alpha": 1.01}, {"lr": math.nan}):  # torch lets them pass, and diverges
         with pytest.raises(ValueError, match=message.split(":")[0]):
             getattr(torch.optim, name)([torch.zeros(1, requires_grad=True)], **options)
 
@@ -357,7 +361,18 @@ def test_a_read_only_parameter_is_refused():
         (
             {"state": {0: {"step": "one"}}, "param_groups": [{"params": [0]}]},
             TypeError,
-            "loaded state 'step' of parameter 0: expected one number, got 'one'",
+            "loaded state 'step' of parameter 0: expected one number of steps, got 'one'",
+        ),
+        (
+            {"state": {0: {"step": -3}}, "param_groups": [{"params": [0]}]},
+            TypeError,
+            "one number of steps, got -3",
+        ),
+        ({"state": {0: {"step": 2.5}}, "param_groups": [{"params": [0]}]}, TypeError, "of steps, got 2.5"),
+        (
+            {"state": {0: {"step": 10**400}}, "param_groups": [{"params": [0]}]},
+            TypeError,
+            "of steps, got 10000",
         ),
         (
             {"state": {0: {"exp_avg": "one"}}, "param_groups": [{"params": [0]}]},
@@ -385,3 +400,132 @@ def test_a_state_dict_that_is_none_is_refused_and_changes_nothing(garbage, error
     with pytest.raises(error, match=message):
         optimizer.load_state_dict(garbage)
     assert repr(optimizer.state_dict()) == repr(before)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (lambda o, p: setattr(p[2].grad, "data", np.ones(5, np.float32)), ValueError, r"\(4,\), got \(5,\)"),
+        (lambda o, p: p[2].data.setflags(write=False), ValueError, "read-only"),
+        (lambda o, p: setattr(p[2], "data", p[2].data.astype(np.float64)), ValueError, "is now float64"),
+        (lambda o, p: o.param_groups[1].update(lr=math.nan), ValueError, "Invalid learning rate: nan"),
+        (
+            lambda o, p: o.param_groups[1].update(lr="fast"),
+            TypeError,
+            "Invalid learning rate: expected a number",
+        ),
+        (
+            lambda o, p: o.param_groups[1].update(lr=1e39),
+            ValueError,
+            "lr=1e[+]39, .* is more than float32 holds",
+        ),
+        (lambda o, p: o.param_groups[1].update(maximize="no"), TypeError, "maximize: expected True or False"),
+    ],
+)
+@pytest.mark.parametrize("name", ["SGD", "Adagrad", "RMSprop", "Adam", "AdamW"])
+def test_a_step_that_fails_changes_nothing(name, spoil, error, message):
+    """Not even what comes before the parameter that cannot be updated."""
+    parameters = [rt.tensor(np.full(4, i, np.float32), requires_grad=True) for i in range(3)]
+    groups = [{"params": parameters[:2]}, {"params": parameters[2:]}]
+    optimizer = getattr(optim, name)(groups, lr=0.1, **({"momentum": 0.9} if name == "SGD" else {}))
+    for parameter in parameters:
+        parameter.grad = rt.ones(4)
+    optimizer.step()
+    spoil(optimizer, parameters)
+    before = repr((optimizer.state, [p.data.tobytes() for p in parameters]))
+    with pytest.raises(error, match=message):
+        optimizer.step()
+    assert repr((optimizer.state, [p.data.tobytes() for p in parameters])) == before
+
+
+def test_a_group_that_is_refused_changes_nothing():
+    optimizer = optim.Adam([rt.zeros(1, requires_grad=True)])
+    for group in ({"params": [rt.zeros(1), "w"]}, {"params": [rt.zeros(1)], "lr": -1}, {"params": optimizer}):
+        with pytest.raises((TypeError, ValueError)):
+            optimizer.add_param_group(group)
+        assert len(optimizer.param_groups) == 1
+
+
+def test_a_module_is_told_to_give_its_parameters():
+    with pytest.raises(
+        TypeError, match=r"got the module Linear; give its parameters, as module.parameters\(\)"
+    ):
+        optim.Adam(nn.Linear(2, 3))
+    with pytest.raises(
+        TypeError, match=r"params: expected an iterable of Tensors, got the module Linear; give its"
+    ):
+        optim.Adam([{"params": nn.Linear(2, 3)}])
+
+
+OPTIONS = {
+    "SGD": ["lr", "momentum", "dampening", "weight_decay"],
+    "Adagrad": ["lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps"],
+    "RMSprop": ["lr", "alpha", "eps", "weight_decay", "momentum"],
+    "Adam": ["lr", "eps", "weight_decay", "betas"],
+    "AdamW": ["lr", "eps", "weight_decay", "betas"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [(name, o) for name, options in OPTIONS.items() for o in options]
+)
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, 10**400, np.float32(np.inf)], ids=shown)
+def test_numbers_that_no_option_can_be(name, option, wrong):
+    """NaN, infinities and integers that no float holds, given at first, for a group, and by hand."""
+    value = (0.9, wrong) if option == "betas" else wrong
+    parameter = rt.zeros(1, requires_grad=True)
+    with pytest.raises(ValueError, match=r"^Invalid .*: (nan|-?inf|an integer of 1329 bits); expected a"):
+        getattr(optim, name)([parameter], **{option: value})
+    optimizer = getattr(optim, name)([parameter])
+    with pytest.raises(ValueError, match=r"^Invalid .*; expected a"):
+        optimizer.add_param_group({"params": [rt.zeros(1)], option: value})
+    optimizer.param_groups[0][option] = value
+    with pytest.raises(ValueError, match=r"^Invalid .*; expected a"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("flag", ["nesterov", "maximize", "amsgrad", "centered"])
+def test_a_flag_is_true_or_false(flag):
+    kind = {"amsgrad": optim.Adam, "centered": optim.RMSprop}.get(flag, optim.SGD)
+    with pytest.raises(TypeError, match=f"^{flag}: expected True or False, got 'no'"):
+        kind([rt.zeros(1, requires_grad=True)], **{flag: "no"})
+
+
+GREAT_AND_SMALL = {
+    "float32": [1e25, -1e25, 1e10, 0.0, 1e-30, 1.0, 3e38, -1e19, np.inf],
+    "float64": [1e155, -1e160, 1e200, 0.0, 1e-300, 1.0, 1e308, -1e150, np.inf],
+}
+
+
+@pytest.mark.parametrize("dtype", GREAT_AND_SMALL)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *CASES,
+        ("RMSprop", {"eps": 0.0}),
+        ("RMSprop", {"eps": 0.0, "centered": True}),
+        ("Adam", {"eps": 0.0}),
+        ("Adam", {"eps": 0.0, "amsgrad": True}),
+        ("AdamW", {"eps": 0.0}),
+        ("Adagrad", {"eps": 0.0}),
+        ("SGD", {"lr": 1e30}),
+        ("SGD", {"lr": 1e30, "momentum": 0.9}),
+    ],
+    ids=str,
+)
+def test_great_and_small_gradients_as_torch(name, options, dtype):
+    """Beyond the range of their squares, at zero without eps, and after a weight has become infinite."""
+    gradients = np.array(GREAT_AND_SMALL[dtype], dtype)
+    start = np.linspace(-1, 1, len(gradients)).astype(dtype)
+    mine, other = rt.tensor(start.copy(), requires_grad=True), torch.tensor(start, requires_grad=True)
+    my_optimizer = getattr(optim, name)([mine], **options)
+    other_optimizer = getattr(torch.optim, name)([other], **options)
+    for _ in range(4):
+        mine.grad, other.grad = rt.tensor(gradients.copy()), torch.tensor(gradients)
+        my_optimizer.step()
+        other_optimizer.step()
+    np.testing.assert_allclose(mine.data, other.detach().numpy(), rtol=1e-5)
+    for key, value in my_optimizer.state.get(mine, {}).items():
+        np.testing.assert_allclose(
+            value, np.asarray(other_optimizer.state[other][key]), rtol=1e-5, err_msg=key
+        )

@@ -307,7 +307,7 @@ def test_a_refused_snapshot_changes_nothing(part):
         ({"max_epochs": None}, "nothing ends this run: give max_epochs, max_steps or max_minutes"),
         ({"max_epochs": 0}, "max_epochs: expected at least 1, got 0"),
         ({"max_steps": -1}, "max_steps: expected at least 1, got -1"),
-        ({"max_minutes": 0}, "max_minutes: expected a number > 0, got 0"),
+        ({"max_minutes": 0}, "max_minutes: expected a finite number > 0, got 0"),
         ({"clip_norm": 0}, "clip_norm: expected a number > 0, got 0"),
         ({"log_every": 0}, "log_every: expected at least 1, got 0"),
         ({"evaluate_every": 0}, "evaluate_every: expected at least 1, got 0"),

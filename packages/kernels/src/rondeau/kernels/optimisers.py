@@ -10,7 +10,7 @@ Options that torch spells as branches are numbers here, so that one loop serves 
 ``sign``
     1 to minimise, -1 to maximise.
 ``l2``
-    weight decay that is added to the gradient; 0 for none.
+    weight decay that is added to the gradient; at 0 nothing is, for 0 times an infinite weight would be NaN.
 ``shrink``
     what the parameter is multiplied by first (decoupled weight decay): ``1 - lr * weight_decay``; 1 for none.
 """
@@ -60,7 +60,10 @@ def _kernel(function: Callable[..., None]) -> Kernel:
 def sgd(w: Any, g: Any, sign: Any, l2: Any, lr: Any) -> None:
     """Apply ``w <- w - lr (sign g + l2 w)``."""
     for i in prange(w.size):
-        w[i] -= lr * (sign * g[i] + l2 * w[i])
+        d = sign * g[i]
+        if l2 != 0:
+            d += l2 * w[i]
+        w[i] -= lr * d
 
 
 @_kernel
@@ -73,25 +76,30 @@ def sgd_momentum(
     lr: Any,
     momentum: Any,
     intake: Any,
-    of_gradient: Any,
-    of_velocity: Any,
+    nesterov: Any,
 ) -> None:
-    """Apply ``d = sign g + l2 w;  v <- momentum v + intake d;  w <- w - lr (of_gradient d + of_velocity v)``.
+    """Apply ``d = sign g + l2 w;  v <- momentum v + intake d;  w <- w - lr v``.
 
-    `intake` is ``1 - dampening`` (1 at the first step); the last two are (0, 1), and (1, momentum) for Nesterov.
+    Where `nesterov`, ``w <- w - lr (d + momentum v)``. `intake` is ``1 - dampening``, and 1 at the first step.
     """
     for i in prange(w.size):
-        d = sign * g[i] + l2 * w[i]
+        d = sign * g[i]
+        if l2 != 0:
+            d += l2 * w[i]
         v = momentum * velocity[i] + intake * d
         velocity[i] = v
-        w[i] -= lr * (of_gradient * d + of_velocity * v)
+        if nesterov:
+            v = d + momentum * v
+        w[i] -= lr * v
 
 
 @_kernel
 def adagrad(w: Any, g: Any, total: Any, sign: Any, l2: Any, lr: Any, eps: Any) -> None:
     """Apply ``d = sign g + l2 w;  s <- s + d^2;  w <- w - lr d / (sqrt(s) + eps)``."""
     for i in prange(w.size):
-        d = sign * g[i] + l2 * w[i]
+        d = sign * g[i]
+        if l2 != 0:
+            d += l2 * w[i]
         s = total[i] + d * d
         total[i] = s
         w[i] -= lr * d / (math.sqrt(s) + eps)
@@ -119,13 +127,16 @@ def rmsprop(
     `mean` and `velocity` may have length 0 where they are not in use: not centered, momentum 0.
     """
     for i in prange(w.size):
-        d = sign * g[i] + l2 * w[i]
+        d = sign * g[i]
+        if l2 != 0:
+            d += l2 * w[i]
         s = alpha * square[i] + rest * d * d
         square[i] = s
         if centered:
             m = mean[i] + rest * (d - mean[i])
             mean[i] = m
-            s -= m * m
+            if s < math.inf:  # beyond, m * m is infinite too, and their difference would be NaN
+                s -= m * m
         v = d / (math.sqrt(s) + eps)
         if momentum > 0:
             v += momentum * velocity[i]
@@ -155,7 +166,9 @@ def adam(
     ``root = sqrt(1 - beta2^t)``.
     """
     for i in prange(w.size):
-        d = sign * g[i] + l2 * w[i]
+        d = sign * g[i]
+        if l2 != 0:
+            d += l2 * w[i]
         m = mean[i] + rest1 * (d - mean[i])
         s = beta2 * square[i] + rest2 * d * d
         mean[i] = m
@@ -182,7 +195,9 @@ def amsgrad(
 ) -> None:
     """Apply `adam` with the largest ``s`` so far in the place of ``s``; a NaN counts as larger than any number."""
     for i in prange(w.size):
-        d = sign * g[i] + l2 * w[i]
+        d = sign * g[i]
+        if l2 != 0:
+            d += l2 * w[i]
         m = mean[i] + rest1 * (d - mean[i])
         s = beta2 * square[i] + rest2 * d * d
         mean[i] = m
@@ -193,7 +208,7 @@ def amsgrad(
 
 
 def launch(kernel: Kernel, *arrays: np.ndarray[Any, Any], **scalars: float | bool) -> None:
-    """Run one of the kernels above on `arrays`, with `scalars` in the arrays' dtype.
+    """Run one of the kernels above on `arrays`, with `scalars` in the arrays' dtype: infinite where that ends before.
 
     Parameters
     ----------
@@ -238,7 +253,8 @@ def launch(kernel: Kernel, *arrays: np.ndarray[Any, Any], **scalars: float | boo
             )
     scalar = first.dtype.type
     given = [scalars[name] for name in kernel.scalars]
-    values = [value if isinstance(value, bool) else scalar(value) for value in given]
+    with np.errstate(over="ignore"):
+        values = [value if isinstance(value, bool) else scalar(value) for value in given]
     flat = [array.reshape(-1) for array in arrays]
     if first.size < _ALONE:
         kernel.serial(*flat, *values)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import Codec
-from rondeau.train._checks import check_integer, check_is, check_number
+from rondeau.train._checks import ABOVE_ZERO_UP_TO_ONE, AT_LEAST_ZERO, check_integer, check_is, check_number
 from rondeau.train._evaluate import evaluating
 
 
@@ -84,7 +84,7 @@ def generate(
     check_integer("length", length, 0, " tokens")
     _check_choice(temperature, top_k, top_p)
     if seed is not None:
-        check_integer("seed", seed, 0)
+        check_integer("seed", seed, 0, most=None)
     ids = _encode_prompt(codec, prompt, on_unknown)
     draws = _draw(model, ids, length, temperature, top_k, top_p, codec.vocab.unk, np.random.default_rng(seed))
     return _continue_text(codec, prompt, ids, draws)
@@ -133,15 +133,11 @@ def token_probabilities(
 
 
 def _check_choice(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    check_number("temperature", temperature)
-    if not temperature >= 0:
-        raise ValueError(f"temperature: expected a number >= 0, got {temperature}")
+    check_number("temperature", temperature, AT_LEAST_ZERO)
     if top_k is not None:
         check_integer("top_k", top_k, 1)
     if top_p is not None:
-        check_number("top_p", top_p)
-        if not 0 < top_p <= 1:
-            raise ValueError(f"top_p: expected 0 < top_p <= 1, got {top_p}")
+        check_number("top_p", top_p, ABOVE_ZERO_UP_TO_ONE)
 
 
 def _probabilities(

@@ -12,7 +12,14 @@ from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import Batches, RandomBatches, SequentialBatches, TokenStream
 from rondeau.train._checkpoint import CheckpointError, Snapshot
-from rondeau.train._checks import check_integer, check_is, check_number, checked_list
+from rondeau.train._checks import (
+    ABOVE_ZERO,
+    ABOVE_ZERO_OR_INFINITE,
+    check_integer,
+    check_is,
+    check_number,
+    checked_list,
+)
 from rondeau.train._evaluate import CarriedState, Evaluation, evaluate, map_state, time_major
 from rondeau.train.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from rondeau.train.optim import Optimizer
@@ -192,11 +199,10 @@ class Trainer:
                 check_integer(name, count, 1)
         check_integer("log_every", log_every, 1)
         check_integer("evaluation_rows", evaluation_rows, 1)
-        for name, value in (("max_minutes", max_minutes), ("clip_norm", clip_norm)):
-            if value is not None:
-                check_number(name, value)
-                if not value > 0:
-                    raise ValueError(f"{name}: expected a number > 0, got {value}")
+        if max_minutes is not None:
+            check_number("max_minutes", max_minutes, ABOVE_ZERO)
+        if clip_norm is not None:
+            check_number("clip_norm", clip_norm, ABOVE_ZERO_OR_INFINITE)
         if patience is not None and held_out is None:
             raise ValueError("patience: early stopping needs held-out tokens to watch; give held_out")
         if isinstance(scheduler, ReduceLROnPlateau) and held_out is None:

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.train import optim
-from rondeau.train._checks import check_integer, check_number
+from rondeau.train._checks import ABOVE_ZERO_OR_INFINITE, check_integer, check_number
 
 __all__ = ["RecurrentClassifier", "RecurrentRegressor"]
 
@@ -76,11 +76,7 @@ class _RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[mis
     def _fit(self, X: NDArray[Any], targets: NDArray[Any], num_outputs: int, lengths: Any) -> None:
         for name in ("epochs", "batch_size"):
             check_integer(name, getattr(self, name), 1)
-        check_number("max_norm", self.max_norm)
-        if not self.max_norm > 0:
-            raise ValueError(
-                f"max_norm expected a number above 0, infinity for no clipping, got {self.max_norm}"
-            )
+        check_number("max_norm", self.max_norm, ABOVE_ZERO_OR_INFINITE)
         sequences, steps = _as_sequences(X), _checked_lengths(lengths, X)
         self._has_features = X.ndim == 3
         if self._has_features:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from rondeau.kernels import optimisers
+from rondeau.train._checks import check_flag
 from rondeau.train.optim._optimizer import Array, Group, Optimizer, Parameters, State, check_at_least_zero
 
 
@@ -36,7 +37,7 @@ class Adagrad(Optimizer):
     TypeError
         If an option is no number, or `params` yields no Tensors.
     ValueError
-        If a number is negative.
+        If a number is negative or not finite.
 
     Examples
     --------
@@ -81,6 +82,7 @@ class Adagrad(Optimizer):
                 "epsilon value": group["eps"],
             }
         )
+        check_flag("maximize", group["maximize"])
 
     def initial_state(self, data: Array, group: Group) -> State:
         """Begin the sum at `initial_accumulator_value`."""

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from rondeau.kernels import optimisers
-from rondeau.train._checks import check_number
+from rondeau.train._checks import BELOW_ONE, check_flag
 from rondeau.train.optim._optimizer import (
     Array,
     Group,
@@ -13,6 +13,7 @@ from rondeau.train.optim._optimizer import (
     Parameters,
     State,
     check_at_least_zero,
+    check_option,
 )
 
 
@@ -46,7 +47,7 @@ class Adam(Optimizer):
     TypeError
         If an option is no number, or `params` yields no Tensors.
     ValueError
-        If a number is negative, or a beta is not in [0, 1).
+        If a number is negative or not finite, or a beta is not in [0, 1).
 
     Examples
     --------
@@ -89,10 +90,10 @@ class Adam(Optimizer):
         if not isinstance(betas, tuple | list) or len(betas) != 2:
             raise TypeError(f"betas: expected a pair of numbers, got {betas!r:.80}")
         for i, beta in enumerate(betas):
-            check_number(f"Invalid beta parameter at index {i}", beta)
-            if not 0 <= beta < 1:
-                raise ValueError(f"Invalid beta parameter at index {i}: {beta}; expected 0 <= beta < 1")
+            check_option(f"beta parameter at index {i}", beta, BELOW_ONE)
         check_at_least_zero({"weight_decay value": group["weight_decay"]})
+        for flag in ("amsgrad", "maximize"):
+            check_flag(flag, group[flag])
 
     def initial_state(self, data: Array, group: Group) -> State:
         """Begin with zeros."""

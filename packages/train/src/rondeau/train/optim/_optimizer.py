@@ -8,36 +8,71 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rondeau import nn
 from rondeau import tensor as rt
-from rondeau.train._checks import check_is, check_number, check_state, checked_list
+from rondeau.train._checks import (
+    AT_LEAST_ZERO,
+    Interval,
+    check_is,
+    check_real,
+    check_state,
+    checked_list,
+    plain,
+    shown,
+)
 
 Array = NDArray[Any]
 Group = dict[str, Any]
 State = dict[str, Any]
 Parameters = Iterable[rt.Tensor] | Iterable[Group]
 
+# What the kernels update, with the largest number that each holds.
+_LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float32, np.float64)}
 
-def check_at_least_zero(options: Mapping[str, float]) -> None:
-    """Raise for the first option that is not a number >= 0; the keys are what torch calls them.
+
+def check_option(name: str, value: float, interval: Interval) -> None:
+    """Raise unless an option is a number in `interval`; the name is what torch calls it.
 
     Raises
     ------
     TypeError
         If it is no number.
     ValueError
-        If it is below 0, or NaN.
+        If it is out of the interval, or NaN.
 
     Examples
     --------
-    >>> check_at_least_zero({"learning rate": -1.0})
+    >>> check_option("learning rate", -1.0, AT_LEAST_ZERO)
     Traceback (most recent call last):
     ...
-    ValueError: Invalid learning rate: -1.0; expected a number >= 0
+    ValueError: Invalid learning rate: -1.0; expected a finite number >= 0
+    """
+    check_real(f"Invalid {name}", value)
+    if not interval.holds(value):
+        raise ValueError(f"Invalid {name}: {shown(value)}; expected {interval.expected}")
+
+
+def check_at_least_zero(options: Mapping[str, float]) -> None:
+    """Raise for the first option that is not a finite number >= 0, as `check_option` does.
+
+    Examples
+    --------
+    >>> check_at_least_zero({"learning rate": 0.1, "epsilon value": float("nan")})
+    Traceback (most recent call last):
+    ...
+    ValueError: Invalid epsilon value: nan; expected a finite number >= 0
     """
     for name, value in options.items():
-        check_number(f"Invalid {name}", value)
-        if not value >= 0:
-            raise ValueError(f"Invalid {name}: {value}; expected a number >= 0")
+        check_option(name, value, AT_LEAST_ZERO)
+
+
+def _listed(params: Any, what: str) -> list[Any]:
+    if isinstance(params, nn.Module):
+        raise TypeError(
+            f"params: expected an iterable of {what}, got the module {type(params).__name__}; "
+            "give its parameters, as module.parameters()"
+        )
+    return checked_list("params", params, what)
 
 
 class Optimizer(ABC):
@@ -91,7 +126,7 @@ class Optimizer(ABC):
             )
         if isinstance(params, Mapping):
             raise TypeError("params: expected an iterable of Tensors or dicts, got one dict; write [dict]")
-        groups = checked_list("params", params, "Tensors or dicts")
+        groups = _listed(params, "Tensors or dicts")
         if not groups:
             raise ValueError(
                 "optimizer got an empty parameter list; a generator may have been used up before"
@@ -115,7 +150,7 @@ class Optimizer(ABC):
         if not isinstance(param_group, dict) or "params" not in param_group:
             raise TypeError(f"param_group must be a dict with the key 'params', but got {param_group!r:.80}")
         params = param_group["params"]
-        params = [params] if isinstance(params, rt.Tensor) else checked_list("params", params, "Tensors")
+        params = [params] if isinstance(params, rt.Tensor) else _listed(params, "Tensors")
         unknown = sorted(set(param_group) - set(self.defaults) - {"params", "initial_lr"}, key=str)
         if unknown:
             known = ", ".join(self.defaults)
@@ -131,7 +166,8 @@ class Optimizer(ABC):
             if id(parameter) in seen:
                 raise ValueError("some parameters appear in more than one parameter group, or twice in one")
             seen.add(id(parameter))
-        group = {"params": params, **self.defaults, **{k: v for k, v in param_group.items() if k != "params"}}
+        options = {**self.defaults, **{k: v for k, v in param_group.items() if k != "params"}}
+        group = {"params": params, **{name: plain(value) for name, value in options.items()}}
         self.check_options(group)
         self.param_groups.append(group)
 
@@ -154,6 +190,12 @@ class Optimizer(ABC):
         -------
         Tensor or None
             What `closure` returned.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an option of a group is out of its range by now, or a parameter, its gradient and its state do not fit
+            each other. No parameter has been updated then.
         """
         loss = None
         if closure is not None:
@@ -161,34 +203,58 @@ class Optimizer(ABC):
             with rt.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            self._check_group(group)
+        for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     self._step_one(parameter, group)
         return loss
 
+    def _check_group(self, group: Group) -> None:
+        """Refuse what an update would stumble over, while no parameter has been updated."""
+        self.check_options(group)
+        largest = max(
+            (abs(option) for option in group.values() if isinstance(option, int | float)), default=0
+        )
+        for parameter in group["params"]:
+            if parameter.grad is None:
+                continue
+            data, gradient = parameter.data, parameter.grad.data
+            if data.dtype not in _LARGEST:
+                raise TypeError(
+                    f"a parameter of shape {data.shape} has dtype {data.dtype}; only float32 and float64 are updated"
+                )
+            if largest > _LARGEST[data.dtype]:
+                options = ", ".join(f"{name}={option}" for name, option in group.items() if name != "params")
+                raise ValueError(
+                    f"the largest option of {options} is more than {data.dtype} holds, the dtype of a parameter of "
+                    f"shape {data.shape}"
+                )
+            if not data.flags.writeable:
+                raise ValueError(
+                    f"a parameter of shape {data.shape} is read-only and cannot be updated: give it a copy, "
+                    "parameter.data = parameter.data.copy()"
+                )
+            if gradient.shape != data.shape:
+                raise ValueError(
+                    f"a gradient should have the shape of its parameter, {data.shape}, got {gradient.shape}: "
+                    "was data assigned since backward?"
+                )
+            for name, value in self.state.get(parameter, {}).items():
+                if isinstance(value, np.ndarray) and (value.shape, value.dtype) != (data.shape, data.dtype):
+                    raise ValueError(
+                        f"state {name!r} is {value.dtype} of shape {value.shape}, its parameter is now {data.dtype} of "
+                        f"shape {data.shape}: make a new optimizer after changing a parameter's shape or dtype"
+                    )
+
     def _step_one(self, parameter: rt.Tensor, group: Group) -> None:
+        """Update one parameter that `_check_group` has let pass."""
         assert parameter.grad is not None
         data = np.asarray(parameter.data, order="C")  # a copy where it is not contiguous
         gradient = np.asarray(parameter.grad.data, dtype=data.dtype, order="C")
-        if not parameter.data.flags.writeable:
-            raise ValueError(
-                f"a parameter of shape {data.shape} is read-only and cannot be updated: give it a copy, "
-                "parameter.data = parameter.data.copy()"
-            )
-        if gradient.shape != data.shape:
-            raise ValueError(
-                f"a gradient should have the shape of its parameter, {data.shape}, got {gradient.shape}: "
-                "was data assigned since backward?"
-            )
         state = self.state.get(parameter)
         if state is None:
             state = self.initial_state(data, group)
-        for name, value in state.items():
-            if isinstance(value, np.ndarray) and (value.shape, value.dtype) != (data.shape, data.dtype):
-                raise ValueError(
-                    f"state {name!r} is {value.dtype} of shape {value.shape}, its parameter is now {data.dtype} of "
-                    f"shape {data.shape}: make a new optimizer after changing a parameter's shape or dtype"
-                )
         self.update(data, gradient, group, state)
         if state:
             self.state[parameter] = state
@@ -279,11 +345,11 @@ class Optimizer(ABC):
             try:
                 array = np.asarray(value)
                 if array.dtype.kind not in "biuf" or (
-                    name == "step" and not (array.size == 1 and np.isfinite(array))
+                    name == "step" and not (array.size == 1 and array >= 0 and array % 1 == 0)
                 ):
                     raise ValueError
             except (TypeError, ValueError, RuntimeError):
-                wanted = "one number" if name == "step" else "an array of numbers"
+                wanted = "one number of steps" if name == "step" else "an array of numbers"
                 raise TypeError(
                     f"loaded state {name!r} of parameter {index}: expected {wanted}, got {value!r:.80}"
                 ) from None

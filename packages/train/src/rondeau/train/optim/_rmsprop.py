@@ -3,7 +3,16 @@
 import numpy as np
 
 from rondeau.kernels import optimisers
-from rondeau.train.optim._optimizer import Array, Group, Optimizer, Parameters, State, check_at_least_zero
+from rondeau.train._checks import UP_TO_ONE, check_flag
+from rondeau.train.optim._optimizer import (
+    Array,
+    Group,
+    Optimizer,
+    Parameters,
+    State,
+    check_at_least_zero,
+    check_option,
+)
 
 
 class RMSprop(Optimizer):
@@ -21,7 +30,7 @@ class RMSprop(Optimizer):
     lr : float
         Learning rate :math:`\eta`.
     alpha : float
-        Memory of the running means.
+        Memory of the running means, in [0, 1].
     eps : float
         :math:`\epsilon`, added to the root.
     weight_decay : float
@@ -38,7 +47,7 @@ class RMSprop(Optimizer):
     TypeError
         If an option is no number, or `params` yields no Tensors.
     ValueError
-        If a number is negative.
+        If a number is negative or not finite, or `alpha` above 1.
 
     Examples
     --------
@@ -82,9 +91,11 @@ class RMSprop(Optimizer):
                 "epsilon value": group["eps"],
                 "momentum value": group["momentum"],
                 "weight_decay value": group["weight_decay"],
-                "alpha value": group["alpha"],
             }
         )
+        check_option("alpha value", group["alpha"], UP_TO_ONE)
+        for flag in ("centered", "maximize"):
+            check_flag(flag, group[flag])
 
     def initial_state(self, data: Array, group: Group) -> State:
         """Begin with zeros."""

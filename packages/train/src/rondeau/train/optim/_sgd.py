@@ -3,8 +3,16 @@
 import numpy as np
 
 from rondeau.kernels import optimisers
-from rondeau.train._checks import check_number
-from rondeau.train.optim._optimizer import Array, Group, Optimizer, Parameters, State, check_at_least_zero
+from rondeau.train._checks import FINITE, check_flag
+from rondeau.train.optim._optimizer import (
+    Array,
+    Group,
+    Optimizer,
+    Parameters,
+    State,
+    check_at_least_zero,
+    check_option,
+)
 
 
 class SGD(Optimizer):
@@ -37,7 +45,7 @@ class SGD(Optimizer):
     TypeError
         If an option is no number, or `params` yields no Tensors.
     ValueError
-        If a number is negative, or `nesterov` comes without momentum or with dampening.
+        If a number is negative or not finite, or `nesterov` comes without momentum or with dampening.
 
     Examples
     --------
@@ -80,7 +88,9 @@ class SGD(Optimizer):
                 "weight_decay value": group["weight_decay"],
             }
         )
-        check_number("Invalid dampening value", group["dampening"])
+        check_option("dampening value", group["dampening"], FINITE)
+        for flag in ("nesterov", "maximize"):
+            check_flag(flag, group[flag])
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
 
@@ -95,7 +105,6 @@ class SGD(Optimizer):
         first = "momentum_buffer" not in state
         if first:
             state["momentum_buffer"] = np.zeros_like(data)
-        nesterov = group["nesterov"]
         optimisers.launch(
             optimisers.sgd_momentum,
             data,
@@ -106,6 +115,5 @@ class SGD(Optimizer):
             lr=group["lr"],
             momentum=group["momentum"],
             intake=1.0 if first else 1.0 - group["dampening"],
-            of_gradient=1.0 if nesterov else 0.0,
-            of_velocity=group["momentum"] if nesterov else 1.0,
+            nesterov=bool(group["nesterov"]),
         )
