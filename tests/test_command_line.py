@@ -611,7 +611,7 @@ def test_mistakes(arguments, message, capsys, tmp_path, monkeypatch):
         (["--prompt=€"], "--prompt: it holds '€', not among .*, or let them be <unk> with --unknown_as_unk$"),
         (["--temperature=-1"], "--temperature: expected a finite number >= 0, got -1.0"),
         (["--top_k=0"], "--top_k: expected at least 1, got 0"),
-        (["--top_p=2"], "--top_p: expected a number in (0, 1], got 2.0"),
+        (["--top_p=2"], r"--top_p: expected a number in \(0, 1\], got 2.0"),
         (["--length=-1"], "--length: expected at least 0 tokens, got -1"),
         (["--seed=-1"], "--seed: expected at least 0, got -1"),
         (["--checkpoint=step-99999"], "there is no checkpoint .*step-99999; there: step-0"),

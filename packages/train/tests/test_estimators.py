@@ -81,7 +81,7 @@ def test_a_fit_leaves_the_librarys_generator_as_it_was():
         ({"epochs": 0}, {}, "epochs: expected at least 1, got 0"),
         ({}, {"lengths": [1, 2]}, "lengths expected 20 integers, got int64 of shape"),
         ({"max_norm": -1}, {}, "max_norm: expected a number > 0, got -1"),
-        ({"max_norm": float("nan")}, {}, "max_norm expected a number above 0"),
+        ({"max_norm": float("nan")}, {}, "max_norm: expected a number > 0"),
     ],
 )
 def test_what_is_refused(options, fit, message):
