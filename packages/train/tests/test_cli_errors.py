@@ -12,10 +12,7 @@ def test_a_folder_that_cannot_be_made_is_one_line_and_no_traceback(tmp_path, cap
     sizes = ["--hidden_size", "2", "--batch_size", "2", "--num_steps", "4", "--max_steps", "1"]
     assert cli.main(["train", str(corpus), "--output", str(file / "below"), *sizes]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("rondeau train: [Errno")
-    assert said.count("\n") == 1
-    assert str(file) in said
-    assert "choose another --output" in said
+    assert said == f"rondeau train: {file / 'below'}: Not a directory; choose another --output\n"
     assert file.read_bytes() == b""
 
 

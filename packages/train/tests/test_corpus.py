@@ -6,7 +6,7 @@ import pytest
 from rondeau.data import BPETokenizer, RegexTokenizer, WordTokenizer
 from rondeau.train._corpus import count_unknown, make_codec, share, split_stream, split_text
 from rondeau.train._options import TextOptions
-from rondeau.train._parser import UsageError
+from rondeau.train._usage_error import UsageError
 
 TEXT = "to be, or  not\n to be\n\nthat is the question " * 6 + "whether 'tis nobler\nin the mind"
 

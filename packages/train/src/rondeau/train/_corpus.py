@@ -22,7 +22,8 @@ from rondeau.data import (
 )
 from rondeau.train._extras import how_to_install
 from rondeau.train._options import TextOptions
-from rondeau.train._parser import UsageError
+from rondeau.train._ranges import check_ranges
+from rondeau.train._usage_error import UsageError
 
 TOKEN_NAMES = {"characters": "character", "words": "word", "regex": "token", "bpe": "token"}
 
@@ -80,8 +81,7 @@ def split_text(text: str, options: TextOptions) -> tuple[str, str]:
         If the fraction is not in [0, 1), or leaves nothing to train on.
     """
     held_out = options.held_out
-    if not 0 <= held_out < 1:
-        raise UsageError(f"--held_out: expected a fraction from 0 to below 1, got {held_out}")
+    check_ranges({"held_out": held_out})
     cut = int((1 - held_out) * len(text))
     if held_out and options.tokens != "characters":
         before = text[max(0, cut - _LONGEST_WORD) : cut + 1]

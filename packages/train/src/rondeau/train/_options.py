@@ -12,8 +12,11 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]  # exported, but not by name
 
-from rondeau.train._parser import CommandParser, UsageError, one_line
+from rondeau.train._config_file import check_config_file
+from rondeau.train._parser import CommandParser, one_line
 from rondeau.train._program import program
+from rondeau.train._ranges import check_ranges
+from rondeau.train._usage_error import UsageError
 
 
 @dataclass(frozen=True)
@@ -250,7 +253,7 @@ def train_parser() -> CommandParser:
         action=ActionConfigFile,
         help="a YAML file of options, such as a run's config.yaml; flags win over it",
     )
-    for group in (TextOptions, ModelOptions, TrainingOptions, RunOptions):
+    for group in _GROUPS:
         parser.add_class_arguments(group, as_group=True)
     return parser
 
@@ -266,7 +269,10 @@ def parse_train(argv: Sequence[str]) -> Request:
     if any(argument == "--resume" or argument.startswith("--resume=") for argument in argv):
         return _parse_resume(argv)
     parser = train_parser()
-    namespace = parser.parse(_config_first(argv))
+    files, flags = _config_files_and_flags(argv)
+    for file in files:
+        check_config_file(Path(file), _NAMES)
+    namespace = parser.parse([*(f"--config={file}" for file in files), *flags])
     return Request(_config(parser, namespace), overwrite="--overwrite" in parser.orders)
 
 
@@ -276,15 +282,19 @@ def read_config(folder: Path) -> Config:
     Raises
     ------
     UsageError
-        If the folder holds none, or one that cannot be understood.
+        If the folder holds none, or one that cannot be understood; the message names the file.
     """
     path = folder / "config.yaml"
     if not path.is_file():
         raise UsageError(
             f"{folder} is no run: it holds no config.yaml; give a folder that `{program()} train` made"
         )
+    check_config_file(path, _NAMES)
     parser = train_parser()
-    return _config(parser, parser.parse(["--config", str(path)]))
+    try:
+        return _config(parser, parser.parse([f"--config={path}"]))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 def _parse_resume(argv: Sequence[str]) -> Request:
@@ -303,24 +313,30 @@ def _parse_resume(argv: Sequence[str]) -> Request:
         raise UsageError(
             f"--resume: only --threads may be given beside it, got {others[0]}: all else is in the run's config.yaml"
         )
+    check_ranges({"threads": arguments.threads})
     folder = Path(arguments.resume)
     return Request(read_config(folder), resume=folder, threads=arguments.threads)
 
 
-def _config_first(argv: Sequence[str]) -> list[str]:
-    """Move --config to the front, so that flags win over it wherever they stand."""
-    first, rest = [], list(argv)
-    for i, argument in enumerate(argv):
-        if argument.startswith("--config="):
-            first, rest = [argument], rest[:i] + rest[i + 1 :]
-            break
-        if argument == "--config":
-            first, rest = list(argv[i : i + 2]), rest[:i] + rest[i + 2 :]
-            break
-    return first + rest
+def _config_files_and_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Take what --config names out of a command line: it comes first, so that flags win wherever they stand.
+
+    A --config that names no file is left, for the parser to say so.
+    """
+    files, flags, rest = [], [], list(argv)
+    while rest:
+        argument = rest.pop(0)
+        name, equals, value = argument.partition("=")
+        if name == "--config" and (equals or rest):
+            files.append(value if equals else rest.pop(0))
+        else:
+            flags.append(argument)
+    return files, flags
 
 
 _Options = TypeVar("_Options", TextOptions, ModelOptions, TrainingOptions, RunOptions)
+_GROUPS = (TextOptions, ModelOptions, TrainingOptions, RunOptions)
+_NAMES = {"corpus", *(field.name for group in _GROUPS for field in fields(group))}
 
 
 def pick(options: type[_Options], namespace: Any) -> _Options:

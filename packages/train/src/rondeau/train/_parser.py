@@ -4,33 +4,24 @@ import argparse
 import difflib
 import re
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from types import NoneType
+from typing import Any, NoReturn, get_args
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+from rondeau.train._ranges import check_ranges
+from rondeau.train._usage_error import UsageError
+
+_LONGEST_VALUE = 80  # characters of a wrong value that are repeated
 
 _KINDS = {
     "<class 'int'>": "a whole number",
     "<class 'float'>": "a number",
+    "int too large to convert to float": "a number",
     "<class 'bool'>": "true or false",
     "<class 'str'>": "a text",
-    "<class 'NoneType'>": "null",
+    "<class 'NoneType'>": "none",
 }
-
-
-class UsageError(Exception):
-    """A command line, or what it names, that cannot be used; told in one line, with exit status 2."""
-
-
-def check_at_least(option: str, value: int | None, least: int) -> None:
-    """Refuse a number below `least`; None, an option that is not set, passes.
-
-    Raises
-    ------
-    UsageError
-        With the name of the option.
-    """
-    if value is not None and value < least:
-        raise UsageError(f"--{option}: expected at least {least}, got {value}")
 
 
 class _HelpFormatter(DefaultHelpFormatter):
@@ -68,19 +59,32 @@ class CommandParser(ArgumentParser):
     def parse(self, argv: Sequence[str]) -> Any:
         """Parse a command line, in which hyphens may stand for the underscores of an option's name.
 
-        An option of type bool may stand alone, and is then true.
+        An option of type bool may stand alone, and is then true. One that may be switched off is so by "none", which is
+        what YAML calls null.
 
         Raises
         ------
         UsageError
-            If it cannot be understood.
+            If it cannot be understood, or a number is out of its range.
         """
         self._refuse_unknown(spelled := [self._spelled(argument) for argument in argv])
         for i, argument in enumerate(spelled):
-            follows = spelled[i + 1] if i + 1 < len(spelled) else ""
-            if self._is_switch(argument) and follows.lower() not in ("true", "false", "yes", "no"):
+            follows = spelled[i + 1].lower() if i + 1 < len(spelled) else ""
+            name, equals, value = argument.partition("=")
+            if self._is_switch(argument) and follows not in ("true", "false", "yes", "no"):
                 spelled[i] += "=true"
-        return self.parse_args(spelled)
+            elif self._can_be_off(name) and equals and value.lower() == "none":
+                spelled[i] = f"{name}=null"
+            elif self._can_be_off(argument) and follows == "none":
+                spelled[i + 1] = "null"
+        try:
+            namespace = self.parse_args(spelled)
+        except OverflowError:  # a whole number where jsonargparse makes a float
+            number = re.search(r"(--\w+)[= ]-?\d{300,}", " ".join(spelled))
+            where = f"{number[1]}: " if number else ""
+            raise UsageError(f"{where}expected a number, got one of more than 308 digits") from None
+        check_ranges(dict(namespace.items()))
+        return namespace
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise `UsageError` with the message as one line that names the flag."""
@@ -94,6 +98,10 @@ class CommandParser(ArgumentParser):
 
     def _is_switch(self, argument: str) -> bool:
         return getattr(self._option_string_actions.get(argument), "_typehint", None) is bool
+
+    def _can_be_off(self, option: str) -> bool:
+        kinds = get_args(getattr(self._option_string_actions.get(option), "_typehint", None))
+        return NoneType in kinds and str not in kinds  # where any text will do, "none" is one
 
     def _refuse_unknown(self, argv: Sequence[str]) -> None:
         for argument in argv:
@@ -123,13 +131,23 @@ def one_line(message: str) -> str:
     )
     line = re.sub(r"^(--\w+: )invalid int value: '(.*)'$", r"\1expected a whole number, got \2", line)
     union = re.fullmatch(
-        r"(--\w+: )Does not validate .* Errors: - (.*) Given value type: .* Given value: (.*)", line
+        r"(--\w+: )Does not validate .* Errors: - (.*) Given value type: .* Given value: ?(.*)", line
     )
-    single = re.fullmatch(r"(--\w+: )(Expected an? .*)\. Got value: (.*)", line)
+    single = re.fullmatch(r"(--\w+: )(Expected an? .*)\. Got value: ?(.*)", line)
+    too_long = re.fullmatch(r"(--\w+: )(Exceeds the limit) \(.*(value has \d+ digits); .*", line)
+    if too_long:
+        return f"{too_long[1]}expected a number, got one of too many digits: its {too_long[3]}"
     if found := union or single:
         flag, errors, value = found.groups()
-        line = f"{flag}expected {' or '.join(map(_kind, errors.split(' - ')))}, got {value}"
+        kinds = dict.fromkeys(map(_kind, errors.split(" - ")))
+        line = f"{flag}expected {' or '.join(kinds)}, got {_shortened(value)}"
     return line
+
+
+def _shortened(value: str) -> str:
+    if not value:
+        return "nothing"
+    return value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}..."
 
 
 def _kind(error: str) -> str:
@@ -138,7 +156,7 @@ def _kind(error: str) -> str:
     >>> _kind("Expected a typing.Literal['x', 'y', 'z']")
     'x, y or z'
     """
-    kind = re.sub(r"^Expected (an? )?", "", error)
+    kind = re.sub(r"^Expected (an? )?|\. Got value: .*$", "", error)
     if literal := re.fullmatch(r"typing\.Literal\[(.*)\]", kind):
         *words, last = (word.strip("' ") for word in literal[1].split(","))
         return f"{', '.join(words)} or {last}" if words else last

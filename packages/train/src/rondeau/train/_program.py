@@ -4,14 +4,20 @@ import os
 import shutil
 import sys
 
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_MODULES = {
+    os.path.join(os.path.dirname(_HERE), "__main__.py"): "rondeau",
+    os.path.join(_HERE, "__main__.py"): "rondeau.train",
+}
+
 
 def program() -> str:
-    """Return the command as it was called: ``rondeau``, ``.venv/bin/rondeau`` or ``python -m rondeau.train``."""
+    """Return the command as it was called: ``rondeau``, ``.venv/bin/rondeau`` or ``python -m rondeau``."""
     called = sys.argv[0]
-    name = os.path.basename(called)
-    if os.path.abspath(called) == os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py"):
-        return f"{_typed(sys.executable)} -m rondeau.train"
-    return _typed(called) if os.path.splitext(name)[0] == "rondeau" else "rondeau"
+    if module := _MODULES.get(os.path.abspath(called)):
+        return f"{_typed(sys.executable)} -m {module}"
+    is_rondeau = os.path.splitext(os.path.basename(called))[0] == "rondeau"
+    return _typed(called) if is_rondeau else "rondeau"
 
 
 def _typed(path: str) -> str:

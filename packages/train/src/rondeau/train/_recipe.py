@@ -8,8 +8,8 @@ from rondeau.data import RandomBatches, SequentialBatches, TokenStream
 from rondeau.nn import cells
 from rondeau.train import lr_scheduler, optim
 from rondeau.train._options import ModelOptions, TrainingOptions
-from rondeau.train._parser import UsageError, check_at_least
 from rondeau.train._trainer import Callback, Trainer
+from rondeau.train._usage_error import UsageError
 
 
 def make_model(options: ModelOptions, vocab_size: int) -> nn.LanguageModel:
@@ -20,14 +20,6 @@ def make_model(options: ModelOptions, vocab_size: int) -> nn.LanguageModel:
     UsageError
         If the options do not fit each other.
     """
-    for name in ("hidden_size", "num_layers", "embedding_size"):
-        check_at_least(name, getattr(options, name), 1)
-    regularisers = {
-        name: getattr(options, name) for name in ("zoneout", "recurrent_dropout", "weight_dropout")
-    }
-    for name, rate in (regularisers | {"dropout": options.dropout}).items():
-        if not 0 <= rate <= 1:
-            raise UsageError(f"--{name}: expected a probability from 0 to 1, got {rate}")
     known = nn.LanguageModel.CELLS
     if options.cell not in known:
         why = ", which needs a proj_size: this command gives none" if options.cell in cells.__all__ else ""
@@ -38,7 +30,7 @@ def make_model(options: ModelOptions, vocab_size: int) -> nn.LanguageModel:
             f"--tie_weights: expected --embedding_size equal to --hidden_size, {options.hidden_size}, got {own}"
         )
     for name in ("recurrent_dropout", "weight_dropout"):
-        if regularisers[name] and not known[options.cell].recurrent:
+        if getattr(options, name) and not known[options.cell].recurrent:
             raise UsageError(
                 f"--{name}: expected a cell with recurrent matrices, got --cell {options.cell}; use --zoneout"
             )
@@ -72,10 +64,6 @@ def make_optimizer(options: TrainingOptions, model: nn.Module) -> optim.Optimize
     """
     parameters = list(model.parameters())
     decay, momentum = options.weight_decay, options.momentum
-    for name in ("lr", "weight_decay", "momentum"):
-        value = getattr(options, name)
-        if not value >= 0:
-            raise UsageError(f"--{name}: expected a number >= 0, got {value}")
     if momentum and options.optimizer not in ("sgd", "rmsprop"):
         raise UsageError(
             f"--momentum: goes with --optimizer sgd or rmsprop, got --optimizer {options.optimizer}"
@@ -107,8 +95,6 @@ def make_schedule(
         If a decay over the run has no length to go by, or a number is out of its range.
     """
     kind, warmup = options.schedule, options.warmup_steps
-    if warmup < 0:
-        raise UsageError(f"--warmup_steps: expected at least 0, got {warmup}")
     if kind == "plateau":
         if warmup:
             raise UsageError("--warmup_steps: does not go with --schedule plateau")
@@ -140,10 +126,8 @@ def _make_decay(
         raise UsageError(
             f"--warmup_steps: expected less than the run's {total_steps} steps, got {options.warmup_steps}"
         )
-    if not 0 <= final <= 1 or (final == 0 and kind == "exponential"):
-        raise UsageError(
-            f"--final_lr: expected a fraction of --lr from 0 (exponential: above 0) to 1, got {final}"
-        )
+    if final == 0 and kind == "exponential":
+        raise UsageError("--final_lr: expected a fraction of --lr above 0 with --schedule exponential, got 0")
     if kind == "cosine":
         return lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=final * options.lr)
     if kind == "linear":
@@ -169,12 +153,6 @@ def make_trainer(
     UsageError
         If an option is out of its range, or the text is too short for one batch.
     """
-    for name in ("batch_size", "num_steps", "epochs", "max_steps", "patience"):
-        check_at_least(name, getattr(options, name), 1)
-    for name in ("max_minutes", "clip_norm"):
-        value = getattr(options, name)
-        if value is not None and not value > 0:
-            raise UsageError(f"--{name}: expected a number > 0, got {value}")
     if options.epochs is None and options.max_steps is None and options.max_minutes is None:
         raise UsageError("--epochs: nothing ends this run; give --epochs, --max_steps or --max_minutes")
     for name, watches in (

@@ -8,9 +8,9 @@ from rondeau.data import Codec
 from rondeau.train._checkpoint import CheckpointError
 from rondeau.train._checks import check_is
 from rondeau.train._options import Config, read_config
-from rondeau.train._parser import UsageError
 from rondeau.train._recipe import make_model
 from rondeau.train._run import RunError, RunFolder
+from rondeau.train._usage_error import UsageError
 
 
 class Trained(NamedTuple):

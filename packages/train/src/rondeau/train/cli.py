@@ -1,5 +1,6 @@
 """The command ``rondeau``: finds the command's module, and turns mistakes into one line and an exit status."""
 
+import errno
 import importlib
 import os
 import sys
@@ -7,6 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from rondeau.train._program import program
+from rondeau.train._showing import one_visible_line
+from rondeau.train._usage_error import UsageError
 
 COMMANDS = {
     "train": "train a language model on a text, or continue a run",
@@ -47,31 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         130 after Ctrl-C, and for training whose output nobody reads any more.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(
-            _OVERVIEW.format(
-                commands="\n".join(f"  {name:10}{line}" for name, line in COMMANDS.items()), program=program()
-            ),
-            end="",
-        )
-        return 0
-    if argv[0] == "--version":
-        from rondeau.train import __version__
-
-        print(f"rondeau {__version__}")
-        return 0
-    name = argv[0]
-    if name not in COMMANDS:
-        return _fail("rondeau", f"there is no command {name!r}; the commands are {', '.join(COMMANDS)}", 2)
-    from rondeau.train._parser import UsageError
-
+    name = argv[0] if argv else "--help"
+    who = f"rondeau {name}" if name in COMMANDS else "rondeau"
     try:
-        status: int = importlib.import_module(f"rondeau.train._commands.{name}").run(argv[1:])
-        sys.stdout.flush()
+        try:
+            return _run(name, argv[1:])
+        finally:  # help ends by SystemExit, and what it printed may still find no reader
+            print(end="", flush=True)
     except UsageError as error:
-        return _fail(f"rondeau {name}", str(error), 2)
+        return _fail(who, str(error), 2)
     except KeyboardInterrupt:
-        return _fail(f"rondeau {name}", "interrupted", 130)
+        return _fail(who, "interrupted", 130)
     except BrokenPipeError:
         # The reader of our output, such as `head`, has gone: nothing more to say, to anyone.
         for stream in (sys.stdout, sys.stderr):
@@ -81,10 +70,41 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return 130 if name == "train" else 0
     except OSError as error:  # a full disk, a folder that cannot be written: what was kept before stays whole
-        return _fail(f"rondeau {name}", f"{error}; free space there, or choose another --output", 1)
+        return _fail(who, _in_words(error, name), 1)
+    except MemoryError as error:
+        remedy = (
+            "give a smaller model, --batch_size or --num_steps" if name == "train" else "give less at a time"
+        )
+        return _fail(who, f"the memory does not suffice: {error or 'nothing is left'}; {remedy}", 1)
+
+
+def _run(name: str, argv: Sequence[str]) -> int:
+    if name in ("-h", "--help", "help"):
+        commands = "\n".join(f"  {command:10}{line}" for command, line in COMMANDS.items())
+        print(_OVERVIEW.format(commands=commands, program=program()), end="")
+        return 0
+    if name == "--version":
+        from rondeau.train import __version__
+
+        print(f"rondeau {__version__}")
+        return 0
+    if name not in COMMANDS:
+        raise UsageError(f"there is no command {name!r}; the commands are {', '.join(COMMANDS)}")
+    status: int = importlib.import_module(f"rondeau.train._commands.{name}").run(argv)
     return status
 
 
+def _in_words(error: OSError, name: str) -> str:
+    """Say what the system refused, and what may help."""
+    what = (
+        f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror or str(error)
+    )
+    elsewhere = ["choose another --output"] if name == "train" else []
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "; ".join([what, " or ".join(["free space there", *elsewhere])])
+    return "; ".join([what, *elsewhere])
+
+
 def _fail(who: str, message: str, status: int) -> int:
-    print(f"{who}: {message}", file=sys.stderr)
+    print(one_visible_line(f"{who}: {message}"), file=sys.stderr)
     return status

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rondeau.train._parser import UsageError
+from rondeau.train._usage_error import UsageError
 
 if TYPE_CHECKING:
     from rondeau.train._trained import Trained

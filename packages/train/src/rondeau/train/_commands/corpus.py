@@ -5,7 +5,9 @@ from pathlib import Path
 
 from rondeau.train._extras import how_to_install
 from rondeau.train._options import CORPUS_HELP, TextOptions, pick
-from rondeau.train._parser import CommandParser, UsageError, check_at_least
+from rondeau.train._parser import CommandParser
+from rondeau.train._showing import say
+from rondeau.train._usage_error import UsageError
 
 
 def _parser() -> CommandParser:
@@ -18,7 +20,7 @@ def _parser() -> CommandParser:
     parser.add_argument("corpus", metavar="CORPUS", nargs="?", help=CORPUS_HELP)
     parser.add_argument("--ngrams", type=int, default=3, help="count runs of up to this many tokens")
     parser.add_argument("--top", type=int, default=10, help="how many of the most frequent to print")
-    parser.add_argument("--plot", type=str | None, help="a PNG file to draw the counts into")
+    parser.add_argument("--plot", type=str, help="a PNG file to draw the counts into")
     parser.add_argument(
         "--line_ends",
         action="store_true",
@@ -36,8 +38,6 @@ def run(argv: Sequence[str]) -> int:
     from rondeau.train._corpus import TOKEN_NAMES, count_unknown, load_corpus, make_codec, share
     from rondeau.train._plots import can_plot, plot_zipf
 
-    for name in ("ngrams", "top"):
-        check_at_least(name, arguments[name], 1)
     if arguments.plot is not None and not can_plot():
         raise UsageError(f"--plot: needs matplotlib; {how_to_install('plot')}")
     options = pick(TextOptions, arguments)
@@ -48,9 +48,9 @@ def run(argv: Sequence[str]) -> int:
         ids = ids[ids != codec.vocab["\n"]]
     stream = TokenStream(ids, len(codec))
     token = TOKEN_NAMES[options.tokens]
-    print(f"{corpus.name}: {len(corpus.text):,} characters, {len(stream):,} {token}s")
+    say(f"{corpus.name}: {len(corpus.text):,} characters, {len(stream):,} {token}s")
     if unknown := count_unknown(stream, codec):
-        print(
+        say(
             f"{share(unknown, len(stream))} of them are <unk>, seen fewer than {options.min_freq} times (--min_freq)"
         )
     tables, fits = {}, {}
@@ -64,16 +64,16 @@ def run(argv: Sequence[str]) -> int:
         )
         tables[label] = table
         once = int((table.counts == 1).sum())
-        print(f"\n{label}: {len(table):,} distinct, {once:,} of them once")
+        say(f"\n{label}: {len(table):,} distinct, {once:,} of them once")
         width = max((len(str(count)) for count in table.counts[: arguments.top]), default=1)
         for ngram, count in table.most_common(arguments.top, codec.vocab):
-            print(f"  {count:{width}}  {' '.join(map(_visible, ngram))}")
+            say(f"  {count:{width}}  {' '.join(map(_visible, ngram))}")
         # The most frequent lie below Zipf's line, and those seen once form one long step.
         last = int((table.counts > 1).sum())
         first = min(10, max(1, last // 10))
         if last - first >= 2:
             fit = fits[label] = fit_zipf(table.counts, first, last)
-            print(
+            say(
                 f"  Zipf: the count falls as rank to the power of -{fit.exponent:.3f} (ranks {first:,} to {last:,})"
             )
     if arguments.plot is not None:
@@ -82,7 +82,7 @@ def run(argv: Sequence[str]) -> int:
             plot_zipf(tables, fits, path)
         except OSError as error:
             raise UsageError(f"--plot: {error}") from error
-        print(f"\nplot: {path}")
+        say(f"\nplot: {path}")
     return 0
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from rondeau.train._commands._named_run import load_named_run
-from rondeau.train._parser import CommandParser, UsageError, check_at_least
+from rondeau.train._parser import CommandParser
+from rondeau.train._showing import say
+from rondeau.train._usage_error import UsageError
 
 
 def _parser() -> CommandParser:
@@ -46,8 +48,6 @@ def run(argv: Sequence[str]) -> int:
     from rondeau.train._corpus import TOKEN_NAMES, count_unknown, load_corpus, share, split_stream
     from rondeau.train._evaluate import evaluate
 
-    for name in ("batch_size", "windows", "threads"):
-        check_at_least(name, getattr(arguments, name), 1)
     if arguments.threads is not None:
         rt.set_num_threads(arguments.threads)
     trained = load_named_run(arguments.run, arguments.checkpoint)
@@ -77,11 +77,11 @@ def run(argv: Sequence[str]) -> int:
             num_steps=arguments.windows,
             carry_state=False,
         )
-    print(f"{what}, by the model of step {trained.step:,}:")
-    print(score.describe(token))
+    say(f"{what}, by the model of step {trained.step:,}:")
+    say(score.describe(token))
     unknown = count_unknown(stream, trained.codec)
     if unknown:
-        print(
+        say(
             f"{unknown:,} {token}s ({share(unknown, len(stream))}) are not in the model's vocabulary, "
             "and count as <unk>"
         )

@@ -3,9 +3,12 @@
 import re
 import sys
 from collections.abc import Sequence
+from itertools import chain
 
 from rondeau.train._commands._named_run import load_named_run
-from rondeau.train._parser import CommandParser, UsageError, check_at_least
+from rondeau.train._parser import CommandParser
+from rondeau.train._showing import visible, write
+from rondeau.train._usage_error import UsageError
 
 
 def _parser() -> CommandParser:
@@ -15,7 +18,7 @@ def _parser() -> CommandParser:
         "Let a trained model continue a text. It reads the prompt, then its own draws.",
     )
     parser.add_argument("run", metavar="RUN", type=str, help="the folder of a run")
-    parser.add_argument("--prompt", type=str | None, help="what the text begins with; by default a line end")
+    parser.add_argument("--prompt", type=str, help="what the text begins with; by default a line end")
     parser.add_argument("--length", type=int, default=400, help="how many tokens to draw")
     parser.add_argument(
         "--temperature",
@@ -47,7 +50,6 @@ def run(argv: Sequence[str]) -> int:
 
     trained = load_named_run(arguments.run, arguments.checkpoint)
     prompt = default_prompt(trained.codec) if arguments.prompt is None else arguments.prompt
-    check_at_least("seed", arguments.seed, 0)
     try:
         pieces = generate(
             trained.model,
@@ -62,12 +64,10 @@ def run(argv: Sequence[str]) -> int:
         )
     except ValueError as error:
         raise UsageError(_in_flags(str(error))) from error
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()  # a file or a pipe gets the text as it is
     joint = trained.codec.decode_stream(trained.codec.encode(prompt).tolist())
-    sys.stdout.write(prompt if arguments.prompt is not None else "".join(joint))
-    for piece in pieces:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-    sys.stdout.write("\n")
+    for piece in chain([prompt if arguments.prompt is not None else "".join(joint)], pieces, "\n"):
+        write(visible(piece) if on_terminal else piece)
     return 0
 
 

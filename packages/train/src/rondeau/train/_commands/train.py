@@ -8,12 +8,14 @@ import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from rondeau.train._extras import how_to_install
 from rondeau.train._options import Config, Request, parse_train
-from rondeau.train._parser import UsageError, check_at_least
 from rondeau.train._program import program
+from rondeau.train._showing import one_visible_line, say, visible
+from rondeau.train._usage_error import UsageError
 
 if TYPE_CHECKING:
     from rondeau.data import Codec, TokenStream
@@ -36,7 +38,7 @@ def run(argv: Sequence[str]) -> int:
     except (RunError, CheckpointError) as error:
         raise UsageError(str(error)) from error
     except DivergedError as error:
-        print(f"rondeau train: {error}", file=sys.stderr)
+        print(one_visible_line(f"rondeau train: {error}"), file=sys.stderr)
         return 1
 
 
@@ -51,10 +53,8 @@ def _train(request: Request) -> int:
     compiles = not cache_folder().exists()  # asked first: making the model may begin it
     config = request.config
     threads = request.threads if request.threads is not None else config.run.threads
-    check_at_least("threads", threads, 1)
     if threads is not None:
         rt.set_num_threads(threads)
-    _check_run_options(config)
     corpus = _corpus.load_corpus(config.corpus)
     run = RunFolder(request.resume or _output(config), config.run.keep)
     begins = request.resume is None or not run.vocab.exists()
@@ -88,17 +88,17 @@ def _train(request: Request) -> int:
         recorder.resume(trainer)
 
     token = _corpus.TOKEN_NAMES[config.text.tokens]
-    _say("corpus", f"{corpus.name}: {len(corpus.text):,} characters")
+    _tell("corpus", f"{corpus.name}: {len(corpus.text):,} characters")
     known = [_share_of_unknown(part, codec) for part in (train, held_out)]
-    _say(
+    _tell(
         "tokens",
         f"{len(train):,} {token}s to train on{known[0]}, {len(held_out):,} held out{known[1]}; "
         f"vocabulary of {len(codec):,}",
     )
-    _say("model", _describe_model(config, trainer))
-    _say("run", f"{run.path}" + (f", continued at step {trainer.step:,}" if request.resume else ""))
+    _tell("model", _describe_model(config, trainer))
+    _tell("run", f"{run.path}" + (f", continued at step {trainer.step:,}" if request.resume else ""))
     if compiles:
-        _say("kernels", "compiled now, once on this machine: until the first step is done, nothing moves")
+        _tell("kernels", "compiled now, once on this machine: until the first step is done, nothing moves")
     baselines: dict[str, float] = {}
     if len(held_out):
         for order, name in ((1, "unigram"), (2, "bigram")):
@@ -115,7 +115,7 @@ def _train(request: Request) -> int:
         )
         return 130
     if trainer.step == began_at and run.summary.exists():
-        print(
+        say(
             f"this run has ended: {trainer.stopped_by}; what came out is in {run.summary}\n"
             "for a longer one begin anew, since the learning rate was planned for this length: "
             f"{program()} train --config {run.config} --output FOLDER, "
@@ -126,8 +126,8 @@ def _train(request: Request) -> int:
     return 0
 
 
-def _say(what: str, line: str) -> None:
-    print(f"{what:9}{line}", flush=True)
+def _tell(what: str, line: str) -> None:
+    say(f"{what:9}{line}")
 
 
 def _share_of_unknown(stream: "TokenStream", codec: "Codec") -> str:
@@ -143,12 +143,6 @@ def _output(config: Config) -> str:
     if config.run.output is not None:
         return config.run.output
     return str(default_output(config.corpus, config.model, time.strftime("%Y%m%d-%H%M%S")))
-
-
-def _check_run_options(config: Config) -> None:
-    for name in ("log_every", "evaluate_every", "checkpoint_every", "keep"):
-        check_at_least(name, getattr(config.run, name), 1)
-    check_at_least("seed", config.run.seed, 0)
 
 
 def _describe_model(config: Config, trainer: "Trainer") -> str:
@@ -193,7 +187,7 @@ def _finish(
     from rondeau.train._plots import can_plot, plot_curves
 
     token = _corpus.TOKEN_NAMES[config.text.tokens]
-    print(f"ended: {trainer.stopped_by}, in {trainer.seconds:,.0f} seconds of training")
+    say(f"ended: {trainer.stopped_by}, in {trainer.seconds:,.0f} seconds of training")
     summary: dict[str, Any] = {
         "stopped_by": trainer.stopped_by,
         "steps": trainer.step,
@@ -204,13 +198,13 @@ def _finish(
             trainer.model.load_state_dict(run.load_checkpoint("best").arrays["weights"])
         steps = 1024 if trainer.carries_state else config.training.num_steps
         score = evaluate(trainer.model, held_out, num_steps=steps, carry_state=trainer.carries_state)
-        print(f"held out, with the weights of step {trainer.best_step:,}{_other_way(trainer)}:")
-        print(f"  this model  {score.describe(token)}")
+        say(f"held out, with the weights of step {trainer.best_step:,}{_other_way(trainer)}:")
+        say(f"  this model  {score.describe(token)}")
         for name, loss in baselines.items():
-            print(f"  {name:10}  perplexity {Evaluation(loss, score.num_tokens, True).perplexity:.3f}")
+            say(f"  {name:10}  perplexity {Evaluation(loss, score.num_tokens, True).perplexity:.3f}")
         unknown = _corpus.count_unknown(held_out, codec)
         if unknown:
-            print(
+            say(
                 f"  {_corpus.share(unknown, len(held_out))} of these {token}s are <unk>, not in the training part's "
                 "vocabulary: compare perplexities of one vocabulary alone"
             )
@@ -226,20 +220,19 @@ def _finish(
         }
     replace_file(run.summary, (json.dumps(summary, indent=1) + "\n").encode())
     prompt = _corpus.default_prompt(codec)
-    print("sample:")
-    text = prompt + "".join(
-        generate(trainer.model, codec, prompt, 300, temperature=0.8, seed=config.run.seed)
-    )
+    say("sample:")
+    drawn = generate(trainer.model, codec, prompt, 300, temperature=0.8, seed=config.run.seed)
+    text = visible("".join(chain([prompt], drawn)))
     for line in text.strip("\n").split("\n"):
         for part in textwrap.wrap(line, _SAMPLE_WIDTH, replace_whitespace=False) or [""]:
-            print(f"  | {part}")
+            say(f"  | {part}")
     if can_plot():
         plot_curves(run.rows(), run.curves, baselines)
-        print(f"curves: {run.curves}")
+        say(f"curves: {run.curves}")
     else:
-        print(f"curves: not drawn, since matplotlib is missing; {how_to_install('plot')}")
-    print(f"run folder: {run.path}{os.sep}")
-    print(f'next: {program()} generate {run.path} --prompt "..."')
+        say(f"curves: not drawn, since matplotlib is missing; {how_to_install('plot')}")
+    say(f"run folder: {run.path}{os.sep}")
+    say(f'next: {program()} generate {run.path} --prompt "..."')
 
 
 def _other_way(trainer: "Trainer") -> str:
