@@ -48,6 +48,12 @@ def project(path):
 def test_namespace_stays_open():
     found = list(ROOT.glob("packages/*/src/rondeau/__init__.py"))
     assert found == [], "rondeau is an implicit namespace package; these files would close it"
+    shared = [
+        path.relative_to(ROOT / "packages").as_posix() for path in ROOT.glob("packages/*/src/rondeau/*.py")
+    ]
+    assert shared == ["train/src/rondeau/__main__.py"], (
+        "a file of the namespace itself belongs to one distribution"
+    )
 
 
 @pytest.mark.parametrize("package", PACKAGES)
