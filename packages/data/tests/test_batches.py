@@ -153,6 +153,70 @@ def test_a_loop_left_early_ends_its_epoch(sampler):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_loop_has_a_position_of_its_own(sampler):
+    stream = TokenStream(np.arange(200))
+    epochs = [starts(batches) for batches in [sampler(stream, 3, 4)] for _ in range(4)]
+    batches, seen = sampler(stream, 3, 4), []
+    for i, (X, _) in enumerate(batches):
+        seen.append(tuple(X[:, 0].tolist()))
+        if i == 1:
+            assert tuple(next(iter(batches))[0][:, 0].tolist()) == epochs[1][0]
+        if i == 2:
+            assert starts(batches) == epochs[1]
+            assert len(batches) == len(epochs[0])
+    assert seen == epochs[0]
+    assert starts(batches) == epochs[1]
+    one, other = iter(batches), iter(batches)
+    turns = [(next(one)[0][:, 0], next(other)[0][:, 0]) for _ in epochs[0]]
+    assert [tuple(start.tolist()) for start, _ in turns] == epochs[2]
+    assert [tuple(start.tolist()) for _, start in turns] == epochs[3]
+    assert (next(one, None), next(other, None)) == (None, None)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_state_is_that_of_the_loop_that_took_a_batch_last(sampler):
+    stream = TokenStream(np.arange(200))
+    batches = sampler(stream, 3, 4)
+    loop = iter(batches)
+    next(loop)
+    next(iter(batches))
+    next(loop)
+    resumed = sampler(stream, 3, 4, seed=5)
+    resumed.load_state_dict(batches.state_dict())
+    assert starts(resumed) == [tuple(X[:, 0].tolist()) for X, _ in loop]
+    next(begun := iter(batches))
+    batches.load_state_dict(resumed.state_dict())
+    next(begun)  # goes on, and the loaded state is left
+    assert batches.state_dict()["batch"] == 2
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_refused_state_changes_nothing(sampler):
+    batches = sampler(TokenStream(np.arange(200)), 3, 4)
+    next(iter(batches))
+    state, rest = batches.state_dict(), starts(sampler(TokenStream(np.arange(200)), 3, 4))[1:]
+    for name, value in (
+        ("seed", -1),
+        ("epoch", 2**63),
+        ("batch", len(batches) + 1),
+        ("batch", 0.5),
+        ("seed", None),
+    ):
+        with pytest.raises((TypeError, ValueError), match=f"{name} in the state must be"):
+            batches.load_state_dict({"seed": 7, **state, name: value})
+        assert batches.state_dict() == state
+    batches.load_state_dict(state)
+    assert starts(batches) == rest
+
+
+def test_the_state_is_json_whatever_integers_were_given():
+    batches = SequentialBatches(
+        TokenStream(np.arange(99)), np.int8(2), np.int64(5), seed=np.uint8(3), offset=np.int32(1)
+    )
+    assert json.loads(json.dumps(batches.state_dict())) == batches.state_dict()
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_state_of_another_sampler_is_refused(sampler):
     stream = TokenStream(np.arange(200))
     batches = sampler(stream, 3, 4)
@@ -169,7 +233,7 @@ def test_a_state_of_another_sampler_is_refused(sampler):
             ValueError, match=f"cannot resume: {name} is {state[name]!r} here, but was {value!r} in"
         ):
             batches.load_state_dict({**state, name: value})
-    with pytest.raises(ValueError, match=f"expected a batch from 0 to {len(batches)} in the state, got -1"):
+    with pytest.raises(ValueError, match="batch in the state must be 0 or more, got -1"):
         batches.load_state_dict({**state, "batch": -1})
     with pytest.raises(ValueError, match="expected the state of a sampler with"):
         batches.load_state_dict({"epoch": 1})
@@ -203,8 +267,8 @@ def test_the_shortest_stream(sampler):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_numbers_out_of_range(sampler):
     stream = TokenStream(np.arange(200))
-    for batch_size, num_steps in ((0, 5), (5, 0)):
-        with pytest.raises(ValueError, match=f"must be at least 1, got {batch_size} and {num_steps}"):
+    for batch_size, num_steps, name in ((0, 5, "batch_size"), (5, 0, "num_steps")):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
             sampler(stream, batch_size, num_steps)
     for offset in (-1, 5):
         with pytest.raises(ValueError, match=rf"offset must be from 0 to 4 \(num_steps - 1\), got {offset}"):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from rondeau.data import datasets
-from rondeau.data.datasets import _source
+from rondeau.data.datasets import _archives, _source
 from rondeau.data.datasets._mnist import read_idx
 from rondeau.data.datasets._registry import DATASETS, Entry, File
 
@@ -425,6 +425,90 @@ def test_archives_that_go_wrong(nowhere, upstream, monkeypatch, kind):
     with pytest.raises(datasets.DataError, match=r"names/names.txt in it has the SHA-256 .*, expected "):
         datasets.names()
     assert not (nowhere / "data").exists()
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_members_are_measured_before_they_are_unpacked(nowhere, upstream, monkeypatch, kind):
+    served, url = upstream
+    monkeypatch.setattr(_archives, "_LARGEST_MEMBER", 1000)
+    contents, members = {"names.txt": bytes(1000)}, {"names.txt": "names/names.txt"}
+    publish(monkeypatch, "names", f"{url}/data.{kind}", contents, members)
+    archived(served, kind, {"names/names.txt": bytes(1001)})
+    with pytest.raises(
+        datasets.DataError, match=r"names.txt in the archive has 1,001 bytes, expected at most 1,000"
+    ):
+        datasets.names()
+    archived(served, kind, {"names/names.txt": bytes(1000)})
+    assert datasets.names() == [bytes(1000).decode()]
+
+
+def test_an_archive_that_unpacks_without_end(nowhere, upstream, monkeypatch):
+    served, url = upstream
+    monkeypatch.setattr(_archives, "_MOST_UNPACKED", 1 << 16)
+    publish(
+        monkeypatch, "names", f"{url}/data.tar.gz", {"names.txt": b"ada"}, {"names.txt": "names/names.txt"}
+    )
+    archived(served, "tar.gz", {"bomb": bytes(1 << 17), "names/names.txt": b"ada"})
+    with pytest.raises(datasets.DataError, match="the archive unpacks to more than 65,536 bytes"):
+        datasets.names()
+    archived(served, "tar.gz", {"names/names.txt": b"ada", "bomb": bytes(1 << 17)})
+    assert datasets.names() == ["ada"]  # what is behind the last file is not unpacked
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
+def test_a_member_that_is_no_file(nowhere, upstream, monkeypatch, kind):
+    served, url = upstream
+    with tarfile.open(served / "data.tar.gz", "w:gz") as archive:
+        information = tarfile.TarInfo("names/names.txt")
+        information.type, information.linkname = kind, "/etc/passwd"
+        archive.addfile(information)
+    publish(
+        monkeypatch, "names", f"{url}/data.tar.gz", {"names.txt": b"ada"}, {"names.txt": "names/names.txt"}
+    )
+    with pytest.raises(
+        datasets.DataError, match=r"names/names.txt in the archive is a link or a folder, expected a"
+    ):
+        datasets.names()
+    assert not (nowhere / "data").exists()
+
+
+def test_zip_members_that_cannot_be_read(nowhere, upstream, monkeypatch):
+    served, url = upstream
+    publish(monkeypatch, "names", f"{url}/data.zip", {"names.txt": b"ada"}, {"names.txt": "names/names.txt"})
+    with zipfile.ZipFile(served / "data.zip", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("names/names.txt", b"ada")
+    with pytest.raises(
+        datasets.DataError, match=r"names/names.txt in the archive is packed in an unusual way"
+    ):
+        datasets.names()
+    archived(served, "zip", {"names/names.txt": b"ada"})
+    content = bytearray((served / "data.zip").read_bytes())
+    content[6] |= 1  # encrypted, says the member
+    content[content.index(b"PK\1\2") + 8] |= 1  # and the index
+    (served / "data.zip").write_bytes(content)
+    with pytest.raises(
+        datasets.DataError, match=r"what came is no archive, or a damaged one .*password required"
+    ):
+        datasets.names()
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_archives_damaged_anywhere(nowhere, upstream, monkeypatch, kind):
+    served, _ = upstream
+    file = File("names.txt", hashlib.sha256(b"ada\n" * 50).hexdigest(), "", "names/names.txt")
+    archive = served / archived(served, kind, {"names/names.txt": b"ada\n" * 50, "more": b"more"})
+    whole = archive.read_bytes()
+    generator = np.random.default_rng(0)
+    refused = 0
+    for at in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << int(generator.integers(8))
+        archive.write_bytes(damaged if at % 2 else whole[:at])
+        try:
+            assert _archives.unpacked(archive, [file]) == [(file, b"ada\n" * 50)]
+        except ValueError:
+            refused += 1
+    assert refused > 10
 
 
 def test_a_damaged_file_is_named_and_no_stand_in_hides_it(nowhere):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rondeau.data import BucketBatches, DataLoader, Dataset, TensorDataset
+from rondeau.data import BucketBatches, DataLoader, Dataset, TensorDataset, sample_generator
 
 PAIRS = TensorDataset(np.arange(10), np.arange(10) ** 2)
 
@@ -208,7 +208,7 @@ def test_states_of_other_loaders_are_refused():
         DataLoader(PAIRS, 4).load_state_dict(state)
     with pytest.raises(ValueError, match="expected the state of a loader with"):
         DataLoader(PAIRS, 3).load_state_dict({})
-    with pytest.raises(ValueError, match="expected a batch of 0 or more in the state, got -1"):
+    with pytest.raises(ValueError, match="batch in the state must be 0 or more, got -1"):
         DataLoader(PAIRS, 3).load_state_dict({**state, "batch": -1})
 
 
@@ -218,7 +218,7 @@ def test_states_of_other_loaders_are_refused():
         ({"dataset": iter([])}, TypeError, "dataset must have __len__ and __getitem__, got list_iterator"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
         ({"batch_size": None}, TypeError, "batch_size must be an integer, got NoneType"),
-        ({"num_workers": -1}, ValueError, "num_workers must be at least 0, got -1"),
+        ({"num_workers": -1}, ValueError, "num_workers must be 0 or more, got -1"),
         ({"prefetch_factor": 0}, ValueError, "prefetch_factor must be at least 1, got 0"),
         ({"num_workers": 1, "timeout": -1}, ValueError, "timeout must be 0"),
         ({"timeout": 1}, ValueError, "need workers"),
@@ -254,7 +254,80 @@ def test_mistakes_of_samplers(arguments, message):
 
 
 def test_a_batch_larger_than_any_data_set():
-    assert [len(x) for x, _ in DataLoader(PAIRS, 2**70)] == [len(PAIRS)]
+    assert [len(x) for x, _ in DataLoader(PAIRS, 2**63 - 1)] == [len(PAIRS)]
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"shuffle": True}, {"batch_sampler": BucketBatches([3, 1, 2, 5, 4] * 2, 3)}]
+)
+def test_every_loop_has_a_position_of_its_own(arguments):
+    def loader():
+        return DataLoader(PAIRS, **arguments, **({"batch_size": 3} if "shuffle" in arguments else {}))
+
+    epochs = [[x.tolist() for x, _ in whole] for whole in [loader()] for _ in range(3)]
+    looped, seen = loader(), []
+    for i, (x, _) in enumerate(looped):
+        seen.append(x.tolist())
+        if i == 1:
+            assert next(iter(looped))[0].tolist() == epochs[1][0]
+        if i == 2:
+            assert [x.tolist() for x, _ in looped] == epochs[1]
+            assert len(looped) == len(epochs[0])
+    assert seen == epochs[0]
+    one, other = iter(looped), iter(looped)
+    turns = [(next(one)[0].tolist(), next(other)[0].tolist()) for _ in epochs[0]]
+    assert [list(epoch) for epoch in zip(*turns, strict=True)] == epochs[1:]
+    resumed = loader()
+    resumed.load_state_dict(looped.state_dict())
+    assert [x.tolist() for x, _ in resumed] == []  # the last loop took its last batch
+    assert [x.tolist() for x, _ in resumed] == [x.tolist() for x, _ in looped]
+
+
+def test_a_loaded_seed_is_that_of_the_samples_too():
+    class Drawn(Dataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return sample_generator().random()
+
+    loader, other = DataLoader(Drawn(), 2, True, seed=1), DataLoader(Drawn(), 2, True, seed=2)
+    first, second = (
+        [batch.tolist() for batch in loader],
+        [batch.tolist() for batch in DataLoader(Drawn(), 2, True, seed=2)],
+    )
+    loop = iter(again := DataLoader(Drawn(), 2, True, seed=1))
+    assert next(loop).tolist() == first[0]
+    again.load_state_dict(other.state_dict())
+    assert next(loop).tolist() == first[1], "a loop that has begun keeps its seed"
+    again.load_state_dict(other.state_dict())
+    assert [batch.tolist() for batch in again] == second
+
+
+def test_a_refused_state_changes_nothing():
+    loader = DataLoader(PAIRS, 3, shuffle=True)
+    next(iter(loader))
+    state = loader.state_dict()
+    for name, value in (
+        ("seed", -1),
+        ("epoch", 2**63),
+        ("batch", len(loader) + 1),
+        ("batch", 0.5),
+        ("seed", None),
+    ):
+        with pytest.raises((TypeError, ValueError), match=f"{name} in the state must be"):
+            loader.load_state_dict({"seed": 7, **state, name: value})
+        assert loader.state_dict() == state
+    unmeasured = DataLoader(PAIRS, sampler=Endless())
+    unmeasured.load_state_dict({**unmeasured.state_dict(), "batch": 5})
+    assert next(iter(unmeasured))[0].tolist() == [5]
+
+
+class Endless:
+    """A sampler without a length."""
+
+    def __iter__(self):
+        return iter(range(len(PAIRS)))
 
 
 def test_the_state_is_json_whatever_integers_were_given():

@@ -99,7 +99,7 @@ def test_model_errors():
     train = TokenStream([0, 1, 2], 3)
     with pytest.raises(ValueError, match="order must be at least 1, got 0"):
         NgramModel(train, 0)
-    with pytest.raises(ValueError, match=r"add_k must be positive, .* got 0"):
+    with pytest.raises(ValueError, match=r"add_k must be positive and finite, .* got 0"):
         NgramModel(train, 1, add_k=0)
     with pytest.raises(
         ValueError, match="expected a training stream of at least one token, got an empty one"

@@ -180,6 +180,37 @@ def test_a_value_that_a_damaged_file_holds_is_refused(tmp_path):
         stream[:]
 
 
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        ("[" * 100_000, "is not what was written: its JSON is nested too deep"),
+        (b'{"\xff": 1}', "is not JSON: 'utf-8' codec"),
+        ({"shards": "2"}, "is damaged: shards must be of type list, got str"),
+        ({"shards": [20, None]}, "is damaged: the length of a shard must be an integer, got NoneType"),
+        ({"shards": [-20]}, "is damaged: the length of a shard must be at least 1, got -20"),
+        ({"shards": [0]}, "is damaged: the length of a shard must be at least 1, got 0"),
+        ({"vocab_size": "20"}, "is damaged: vocab_size must be an integer, got str"),
+        ({"vocab_size": -1}, "is damaged: vocab_size must be 0 or more, got -1"),
+        ({"vocab_size": 10**30}, "is damaged: vocab_size must be at most"),
+    ],
+)
+def test_a_damaged_description_is_named(manifest, message, tmp_path):
+    TokenStream.write(tmp_path / "s", [np.arange(20)], 20)
+    path = tmp_path / "s" / "stream.json"
+    if isinstance(manifest, dict):
+        manifest = json.dumps({"vocab_size": 20, "shards": [20]} | manifest)
+    path.write_bytes(manifest.encode() if isinstance(manifest, str) else manifest)
+    with pytest.raises(ValueError, match=rf"stream\.json {message}"):
+        TokenStream.open(tmp_path / "s")
+
+
+def test_a_value_beyond_int64_in_a_damaged_file_is_refused(tmp_path):
+    TokenStream.write(tmp_path / "s", [[1, 2]], 2**40)
+    (tmp_path / "s" / "tokens-00000.bin").write_bytes(bytes([*[1, *[0] * 7], *[255] * 8]))
+    with pytest.raises(ValueError, match="the stream's file holds the index 18446744073709551615"):
+        TokenStream.open(tmp_path / "s")[:]
+
+
 def test_a_corpus_written_in_pieces(real_data, tmp_path):
     path = real_data("tinyshakespeare.txt")
     text = read_text(path)

@@ -216,13 +216,124 @@ def test_bpe_errors(bpe, monkeypatch):
         BPETokenizer.train(TRAINING, vocab_size=255)
     with pytest.raises(ValueError, match="lone surrogate"):
         BPETokenizer.train("\udc80", vocab_size=256)
-    with pytest.raises(ValueError, match="expected a model of the tokenizers package"):
-        BPETokenizer({"version": "none"})
+    with pytest.raises(ValueError, match=r"expected version '1.0', as `train` leaves it, got 'none'"):
+        BPETokenizer({"version": "none", "model": {}})
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(
         ModuleNotFoundError, match=r"needs the package 'tokenizers': python -m pip install -e '\.\[bpe\]'"
     ):
         BPETokenizer.train(TRAINING, vocab_size=280)
+
+
+def changed(model, place, value):
+    """Return a copy of a model with another value at a place such as "model.vocab"."""
+    model = json.loads(json.dumps(model))
+    *outer, last = place.split(".")
+    part = model
+    for name in outer:
+        part = part[int(name) if name.isdigit() else name]
+    part[last] = value
+    return model
+
+
+TRUNCATION = {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 5}
+PADDING = {
+    "strategy": {"Fixed": 20},
+    "direction": "Right",
+    "pad_id": 0,
+    "pad_type_id": 0,
+    "pad_token": "[PAD]",
+}
+TEMPLATE = {
+    "type": "TemplateProcessing",
+    "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+    "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [999], "tokens": ["[CLS]"]}},
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("truncation", TRUNCATION, "expected truncation None, as `train` leaves it, got {'direction'"),
+        ("padding", PADDING, "expected padding None"),
+        ("post_processor", TEMPLATE, "expected post_processor None"),
+        ("normalizer", {"type": "Lowercase"}, "expected normalizer None"),
+        ("pre_tokenizer", None, "expected pre_tokenizer {'type': 'Sequence'"),
+        (
+            "pre_tokenizer.pretokenizers.2.add_prefix_space",
+            True,
+            r"pretokenizers\[2\].add_prefix_space False, as",
+        ),
+        ("added_tokens", [{"id": 0, "content": "!"}], r"expected added_tokens \[\]"),
+        ("more", 1, "expected more None"),
+        ("model", None, "model in the model must be of type dict, got NoneType"),
+        ("model.type", "WordLevel", "expected model.type 'BPE'"),
+        ("model.dropout", 0.5, "expected model.dropout None"),
+        ("model.continuing_subword_prefix", "##", "expected model.continuing_subword_prefix None"),
+        ("model.end_of_word_suffix", "</w>", "expected model.end_of_word_suffix None"),
+        ("model.unk_token", "a", "expected model.unk_token None"),
+        ("model.vocab", {}, "expected a token for each byte, but 256 are missing"),
+        ("model.vocab", [], "vocab in the model must be of type dict, got list"),
+        ("model.vocab.!", 999, r"expected the \d+ tokens of the model to be numbered from 0 on, each once"),
+        ("model.vocab.!", 1, "numbered from 0 on"),
+        ("model.vocab.!", -1, "numbered from 0 on"),
+        ("model.vocab.!", None, "numbered from 0 on"),
+        ("model.vocab.玫", 267, "expected tokens in the alphabet of bytes, got '玫'"),
+        (
+            "model.merges",
+            [["q", "q"]],
+            "expected a model of the tokenizers package: Token `qq` out of vocabulary",
+        ),
+        ("model.merges", [["q"]], "expected a model of the tokenizers package"),
+        ("model.merges", None, "expected a model of the tokenizers package"),
+    ],
+)
+def test_a_bpe_model_that_training_does_not_make(bpe, place, value, message, tmp_path):
+    codec = Codec.fit(TRAINING, bpe)
+    path = tmp_path / "codec.json"
+    codec.save(path)
+    assert Codec.load(path) == codec
+    fields = codec.to_dict()
+    if place == "model.vocab.玫":
+        value = len(bpe.tokens)
+    fields["tokenizer"]["model"] = changed(fields["tokenizer"]["model"], place, value)
+    path.write_text(json.dumps(fields), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"codec\.json is damaged: .*{message}"):
+        Codec.load(path)
+
+
+def test_a_bpe_model_of_another_edition_of_the_package(bpe):
+    model = bpe.fields()["model"]
+    del model["model"]["ignore_merges"]
+    model = changed(model, "model.a_later_setting", False)
+    model["model"]["merges"] = [" ".join(pair) for pair in model["model"]["merges"]]
+    assert BPETokenizer(model).split(TRAINING) == bpe.split(TRAINING)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"tokenizer": {"tokenizer": ["characters"]}}, "expected 'tokenizer' to be one of"),
+        ({"tokenizer": "characters"}, "fields of a Tokenizer must be of type Mapping, got str"),
+        ({"tokenizer": {"tokenizer": "characters", "normalise": {}}}, "normalise must be None or one of"),
+        ({"tokenizer": {"tokenizer": "regex", "pattern": 5, "separator": ""}}, "pattern must be of type str"),
+        (
+            {"tokenizer": {"tokenizer": "regex", "pattern": "(", "separator": ""}},
+            "is not a regular expression",
+        ),
+        ({"tokenizer": {"tokenizer": "bpe", "model": 3}}, "model must be of type dict, got int"),
+        ({"vocab": None}, "fields of a Vocab must be of type Mapping, got NoneType"),
+        ({"vocab": {"tokens": []}}, "expected the fields"),
+    ],
+)
+def test_a_damaged_codec_is_named(fields, message, tmp_path):
+    if "bpe" in str(fields):
+        pytest.importorskip("tokenizers")
+    path = tmp_path / "codec.json"
+    path.write_text(json.dumps(Codec.fit("ab", CharTokenizer()).to_dict() | fields), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"codec\.json is damaged: .*{message}"):
+        Codec.load(path)
 
 
 def test_a_tokenizer_of_ones_own():

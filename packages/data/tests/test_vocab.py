@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rondeau.data import Vocab
+from rondeau import tensor as rt
+from rondeau.data import Codec, Vocab, WordTokenizer
 
 ROSE = ["a", "rose", "is", "a", "rose", "is", "a", "rose"]
 counts = st.dictionaries(st.text(min_size=1, max_size=3), st.integers(0, 5), max_size=20)
@@ -147,6 +148,109 @@ def test_load_errors_name_the_file(tmp_path):
         Vocab.from_dict({"tokens": ["a"], "counts": [1, 2], "unk_token": None})
     with pytest.raises(ValueError, match="got 1 tokens, 1 counts and unk_token 'b'"):
         Vocab.from_dict({"tokens": ["a"], "counts": [1], "unk_token": "b"})
+
+
+DEEP = "[" * 100_000
+DAMAGED = {
+    "deep": DEEP,
+    "long number": '{"unk_token": null, "tokens": [], "counts": [' + "1" * 5000 + "]}",
+    "not UTF-8": b'{"unk_token": "\xff"}',
+    "empty": "",
+    "token": {"tokens": [3, "a"]},
+    "nested token": {"tokens": [["<unk>"], "a"]},
+    "surrogate": {"tokens": ["<unk>", "\ud800"]},
+    "twice": {"tokens": ["<unk>", "<unk>"]},
+    "no list": {"tokens": {"a": 1, "b": 2}},
+    "text": {"tokens": "ab"},
+    "null": {"counts": None},
+    "count": {"counts": [0, -1]},
+    "no count": {"counts": [0, True]},
+    "half": {"counts": [0, 1.5]},
+    "infinite": {"counts": [0, float("inf")]},
+    "huge": {"counts": [0, 10**30]},
+    "unknown": {"unk_token": ["<unk>"]},
+    "no unknown": {"unk_token": 0},
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_file_is_named(damage, tmp_path):
+    path = tmp_path / "vocab.json"
+    if isinstance(damage, dict):
+        damage = json.dumps({"unk_token": "<unk>", "tokens": ["<unk>", "a"], "counts": [0, 3]} | damage)
+    path.write_bytes(damage.encode() if isinstance(damage, str) else damage)
+    with pytest.raises(ValueError, match=rf"^{path}(:| is) ") as raised:
+        Vocab.load(path)
+    assert len(str(raised.value)) < 600
+
+
+def test_what_cannot_be_written_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "vocab.json"
+    Vocab(ROSE).save(path)
+
+    def full(self, content):
+        with self.open("wb") as file:
+            file.write(content[:5])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(path), "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        Vocab("another").save(path)
+    assert Vocab.load(path) == Vocab(ROSE)
+    assert [file.name for file in tmp_path.iterdir()] == ["vocab.json"]
+
+
+def test_tokens_that_no_file_can_hold():
+    with pytest.raises(
+        ValueError, match=r"tokens must be Unicode, got 'a\\ud800', which holds a lone surrogate"
+    ):
+        Vocab(["a\ud800"])
+    with pytest.raises(ValueError, match="lone surrogate"):
+        Vocab("abc", unk_token="\udcff")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [list, tuple, np.array, rt.tensor, lambda row: np.array(row, np.uint8), lambda row: map(rt.tensor, row)],
+)
+def test_indices_of_every_kind(kind):
+    vocab = Vocab(ROSE)
+    assert vocab.to_tokens(kind([1, 3])) == ["a", "is"]
+    codec = Codec(WordTokenizer(), vocab)
+    assert codec.decode(kind([1, 3])) == "a is"
+    assert list(codec.decode_stream(kind([1, 3]))) == ["a", " is"]
+    assert codec.decode(kind([])) == ""
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        (np.array(1), r"a row of integers, got shape \(\); give a list of it"),
+        (rt.tensor(1), r"a row of integers, got shape \(\); give a list of it"),
+        (np.array([[1, 2]]), r"a row of integers, got shape \(1, 2\); give one row at a time"),
+        ([[1, 2]], r"expected an index or a sequence of indices, got list"),
+        (np.array([0.5]), "expected an index or a sequence of indices, got float: 0.5"),
+        (np.array([True]), "expected an index or a sequence of indices, got bool"),
+        ([None], "got NoneType"),
+        ("12", "got str: '1'"),
+    ],
+)
+def test_indices_that_are_none(indices, message):
+    codec = Codec(WordTokenizer(), Vocab(ROSE))
+    for decode in (codec.decode, lambda row: list(codec.decode_stream(row))):
+        with pytest.raises(TypeError, match=message):
+            decode(indices)
+
+
+def test_nested_indices_and_single_ones():
+    vocab = Vocab(ROSE)
+    for one in (1, np.int64(1), np.array(1), rt.tensor(1)):
+        assert vocab.to_tokens(one) == vocab.token(one) == "a"
+    for rows in ([[1], [2, 3]], (np.array([1]), rt.tensor([2, 3]))):
+        assert vocab.to_tokens(rows) == [["a"], ["rose", "is"]]
+    assert vocab[np.array([["a", "is"], ["rose", "?"]])] == [[1, 3], [2, 0]]
+    with pytest.raises(TypeError, match="expected a token or a list of tokens, got int: 3; to_tokens gives"):
+        vocab[np.array([3])]
 
 
 def test_repr():

@@ -45,7 +45,7 @@ def weights(trainer):
 def assert_same_weights(one, other):
     assert one.keys() == other.keys()
     for name in one:
-        np.testing.assert_array_equal(one[name], other[name])
+        assert one[name].tobytes() == other[name].tobytes(), name
 
 
 class Events(Callback):
@@ -162,6 +162,73 @@ def test_patience_ends_the_run_after_bad_evaluations():
     assert int(np.argmin(losses)) == len(losses) - 4, "three evaluations after the best one"
     for i in range(3, len(losses) - 1):
         assert min(losses[i - 2 : i + 1]) <= min(losses[: i - 2]), "and never before"
+
+
+class Reader(Callback):
+    """Reads the trainer's batches wherever a callback is called, in each of the ways."""
+
+    def __init__(self):
+        self.begun = []
+
+    def read(self, trainer, *event):
+        next(iter(trainer.batches))
+        self.begun.append(iter(trainer.batches))
+        for loop in self.begun[-3:]:
+            next(loop, None)
+        if trainer.step % 7 == 3:
+            assert len(list(trainer.batches)) == len(trainer.batches)
+
+    on_begin = on_row = on_evaluate = on_step = on_end = read
+
+
+@pytest.mark.parametrize("sampler", [SequentialBatches, RandomBatches])
+def test_callbacks_that_read_the_batches_change_nothing(sampler):
+    options = {"max_epochs": 3, "log_every": 5, "evaluate_every": 9, "held_out": stream(60, seed=5)}
+    alone, states = make(sampler, **options), []
+    alone.fit()
+    read = make(sampler, callbacks=[Reader()], **options)
+    list(read.batches), next(iter(read.batches))  # before the first step too
+    read.fit()
+    assert alone.step == read.step == 3 * len(read.batches)
+    assert_same_weights(weights(read), weights(alone))
+    assert read.snapshot().state["batches"] == alone.snapshot().state["batches"]
+
+    class Stops(Reader):
+        def on_step(self, trainer):
+            self.read(trainer)
+            if trainer.step == 31:
+                states.append(trainer.snapshot())
+                trainer.stop("now")
+
+    left = make(sampler, callbacks=[Stops()], **options)
+    left.fit()
+    assert [states[0].state["batches"][name] for name in ("epoch", "batch")] == [1, 5]
+    resumed = make(sampler, callbacks=[Reader()], **options)
+    resumed.restore(states[0])
+    for trainer in (resumed, left):
+        next(iter(trainer.batches))
+        trainer.fit()
+        assert_same_weights(weights(trainer), weights(alone))
+
+
+def test_a_step_that_failed_is_done_again():
+    trainer, alone = make(max_epochs=1), make(max_epochs=1)
+    alone.fit()
+    learn, calls = trainer.optimizer.step, []
+
+    def fail_once():
+        calls.append(None)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        learn()
+
+    trainer.optimizer.step = fail_once
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit()
+    assert trainer.step == 3
+    trainer.fit()
+    assert trainer.step == alone.step
+    assert_same_weights(weights(trainer), weights(alone))
 
 
 def test_ends_by_minutes():

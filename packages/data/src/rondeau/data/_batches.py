@@ -9,18 +9,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._checks import as_array, check_integer, check_is
+from ._checks import LARGEST_SEED, as_integer_row, check_is, checked_integer
 from ._stream import TokenStream
 
 Batch = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 class Batches(ABC):
-    """What both samplers share: the random offset, epochs, and resuming in the midst of one.
+    """What both samplers share: the random offset, epochs, and resuming in mid-epoch.
 
     Each ``for`` loop over the object is one epoch. An epoch drops its first 0 to ``num_steps - 1`` tokens, so that
     windows are cut elsewhere each time, and every epoch has the same number of batches, ``len(batches)``. What an epoch
     yields depends on the seed and the number of the epoch alone. A loop that is left early ends its epoch.
+
+    Each loop has a position of its own: one within another, or ``next(iter(batches))`` to look at a batch, reads the
+    epoch after that of the loop around it, which goes on as if alone. `state_dict` tells where the loop stands that
+    took a batch last.
 
     Examples
     --------
@@ -43,16 +47,13 @@ class Batches(ABC):
         offset: int | None = None,
     ) -> None:
         check_is("stream", stream, TokenStream)
-        numbers = {"batch_size": batch_size, "num_steps": num_steps, "seed": seed, "offset": offset}
-        for name, number in numbers.items():
-            if number is not None or name != "offset":
-                check_integer(name, number)
-        if batch_size < 1 or num_steps < 1:
-            raise ValueError(f"batch_size and num_steps must be at least 1, got {batch_size} and {num_steps}")
-        if seed < 0:
-            raise ValueError(f"seed must be 0 or more, got {seed}")
-        if offset is not None and not 0 <= offset < num_steps:
-            raise ValueError(f"offset must be from 0 to {num_steps - 1} (num_steps - 1), got {offset}")
+        batch_size = checked_integer("batch_size", batch_size, 1)
+        num_steps = checked_integer("num_steps", num_steps, 1)
+        seed = checked_integer("seed", seed, 0, LARGEST_SEED)
+        if offset is not None:
+            offset = checked_integer("offset", offset)
+            if not 0 <= offset < num_steps:
+                raise ValueError(f"offset must be from 0 to {num_steps - 1} (num_steps - 1), got {offset}")
         last_offset = num_steps - 1 if offset is None else offset
         needed = last_offset + batch_size * num_steps + 1
         if len(stream) < needed:
@@ -66,9 +67,9 @@ class Batches(ABC):
         self.seed = seed
         self.offset = offset
         self._usable = len(stream) - last_offset - 1  # tokens that are inputs in every epoch
-        self._epoch = 0
-        self._batch = 0  # batches of this epoch that were yielded
-        self._resumed = False
+        # An epoch, and how many of its batches were yielded: where the loop stands that took one last, and where the
+        # next loop begins.
+        self._position = self._next = (0, 0)
 
     @abstractmethod
     def __len__(self) -> int:
@@ -84,23 +85,20 @@ class Batches(ABC):
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the next epoch, or after :meth:`load_state_dict` the rest of that one."""
-        if self._batch and not self._resumed:
-            self._epoch += 1
-            self._batch = 0
-        self._resumed = False
-        generator = np.random.default_rng((self.seed, self._epoch))
+        epoch, first = self._next
+        generator = np.random.default_rng((self.seed, epoch))
         drawn = int(generator.integers(self.num_steps))
         plan = self._plan(drawn if self.offset is None else self.offset, generator)
-        while self._batch < len(self):
-            windows = self.stream.windows(self._starts(plan, self._batch), self.num_steps + 1)
-            self._batch += 1
+        for batch in range(first, len(self)):
+            windows = self.stream.windows(self._starts(plan, batch), self.num_steps + 1)
+            self._position, self._next = (epoch, batch + 1), (epoch + 1, 0)
             yield windows[:, :-1].copy(), windows[:, 1:].copy()
-        self._epoch += 1
-        self._batch = 0
+        self._position = self._next = (epoch + 1, 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the sampler stands, JSON-able: the epoch, and how many of its batches were yielded."""
-        return {**self._settings(), "seed": self.seed, "epoch": self._epoch, "batch": self._batch}
+        epoch, batch = self._position
+        return {**self._settings(), "seed": self.seed, "epoch": epoch, "batch": batch}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Stand where the sampler stood that gave `state`: the next loop yields what would have come next there.
@@ -109,6 +107,7 @@ class Batches(ABC):
         ------
         ValueError
             If that sampler was of another kind, or had another batch size, window, offset, order or length of stream.
+            Nothing has changed then.
         """
         expected = {**self._settings(), "seed": None, "epoch": None, "batch": None}
         check_is("the state of a sampler", state, Mapping)
@@ -119,16 +118,11 @@ class Batches(ABC):
                 raise ValueError(
                     f"cannot resume: {name} is {value!r} here, but was {state[name]!r} in the state"
                 )
-        for name in ("seed", "epoch", "batch"):
-            check_integer(f"{name} in the state", state[name])
-        if state["seed"] < 0 or state["epoch"] < 0:
-            raise ValueError(
-                f"expected seed and epoch of 0 or more in the state, got {state['seed']} and {state['epoch']}"
-            )
-        if not 0 <= state["batch"] <= len(self):
-            raise ValueError(f"expected a batch from 0 to {len(self)} in the state, got {state['batch']}")
-        self.seed, self._epoch, self._batch = state["seed"], state["epoch"], state["batch"]
-        self._resumed = True
+        seed = checked_integer("seed in the state", state["seed"], 0, LARGEST_SEED)
+        epoch = checked_integer("epoch in the state", state["epoch"], 0)
+        batch = checked_integer("batch in the state", state["batch"], 0, len(self))
+        self.seed = seed
+        self._position = self._next = (epoch, batch)
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -252,15 +246,14 @@ class RandomBatches(Batches):
                 "an order of windows needs a fixed offset, which says how many windows there are"
             )
         windows = self._usable // num_steps
-        numbers = as_array("order", order)
-        if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
-            raise TypeError(f"order must be a row of integers, got {numbers.dtype} of shape {numbers.shape}")
-        order = numbers.tolist()
-        if len(set(order)) < len(order) or not set(order) <= set(range(windows)) or len(order) < batch_size:
+        numbers = as_integer_row("order", order)
+        within = ((numbers >= 0) & (numbers < windows)).all()
+        if not within or len(np.unique(numbers)) < len(numbers) or len(numbers) < batch_size:
             raise ValueError(
-                f"order must name at least {batch_size} different windows from 0 to {windows - 1}, got {order}"
+                f"order must name at least {batch_size} different windows from 0 to {windows - 1}, got "
+                f"{numbers.tolist()!s:.80}"
             )
-        self.order = np.array(order, np.int64)
+        self.order = numbers
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._checks import check_integer, check_is, check_iterable
+from ._checks import check_is, check_iterable, checked_integer
 from ._text import check_text
 from ._tokenizers import Tokenizer, checked_tokens, cut_after_lines
 from ._vocab import Vocab
 
 _BLOCK = 1 << 14  # characters encoded by one thread at a time
+_MOST_TOKENS = 1 << 24  # the package reserves memory for all of them before it counts
 
 
 class BPETokenizer(Tokenizer):
@@ -34,14 +35,14 @@ class BPETokenizer(Tokenizer):
     Parameters
     ----------
     model : dict
-        The trained model, as the `tokenizers` package serialises it.
+        A model that :meth:`train` made, as :meth:`fields` gives it: what the `tokenizers` package writes.
 
     Raises
     ------
     ModuleNotFoundError
         If the package `tokenizers` is not installed.
     ValueError
-        If `model` is no such model.
+        If `model` is no such model: it lacks a byte, say, or truncates, pads or changes what it is given.
 
     Examples
     --------
@@ -57,12 +58,15 @@ class BPETokenizer(Tokenizer):
     def __init__(self, model: dict[str, Any]) -> None:
         tokenizers = _tokenizers_package()
         check_is("model", model, dict)
+        # The package panics, or encodes otherwise than was trained, for settings that training never gives.
+        untrained = json.loads(_untrained(tokenizers).to_str())
+        check_is("model in the model", model.get("model"), dict)
+        _check_settings("", _without_learned(model), _without_learned(untrained))
+        self.tokens: tuple[str, ...] = _tokens_of(model["model"].get("vocab"))
         try:
             self._model = tokenizers.Tokenizer.from_str(json.dumps(model))
         except Exception as error:  # the package raises no narrower class
             raise ValueError(f"expected a model of the tokenizers package: {error}") from None
-        size = self._model.get_vocab_size()
-        self.tokens: tuple[str, ...] = tuple(self._model.id_to_token(i) for i in range(size))
 
     @classmethod
     def train(cls, text: str | Iterable[str], vocab_size: int, min_frequency: int = 2) -> BPETokenizer:
@@ -82,30 +86,19 @@ class BPETokenizer(Tokenizer):
         ModuleNotFoundError
             If the package `tokenizers` is not installed.
         ValueError
-            If `vocab_size` is below 256.
+            If `vocab_size` is below 256, one token for each byte, or above 2 ** 24.
         """
         tokenizers = _tokenizers_package()
         check_iterable("text", text, "str")
-        check_integer("vocab_size", vocab_size)
-        check_integer("min_frequency", min_frequency)
-        if min_frequency < 0:
-            raise ValueError(f"min_frequency must be 0 or more, got {min_frequency}")
+        vocab_size = checked_integer("vocab_size", vocab_size, most=_MOST_TOKENS)
         if vocab_size < 256:
             raise ValueError(f"vocab_size must be at least 256, one for each byte; got {vocab_size}")
-        split = tokenizers.pre_tokenizers.Split
-        byte_level = tokenizers.pre_tokenizers.ByteLevel
-        model = tokenizers.Tokenizer(tokenizers.models.BPE())
-        model.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
-            [
-                split("\n", "isolated"),
-                split(tokenizers.Regex(r"\p{Han}"), "isolated"),
-                byte_level(add_prefix_space=False),
-            ]
-        )
+        min_frequency = checked_integer("min_frequency", min_frequency, 0)
+        model = _untrained(tokenizers)
         trainer = tokenizers.trainers.BpeTrainer(
             vocab_size=vocab_size,
             min_frequency=min_frequency,
-            initial_alphabet=byte_level.alphabet(),
+            initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
         model.train_from_iterator(_checked([text] if isinstance(text, str) else text), trainer)
@@ -166,6 +159,53 @@ def _alphabet() -> dict[str, bytes]:
 
 
 _BYTE_OF = _alphabet()
+
+
+def _untrained(tokenizers: ModuleType) -> Any:
+    """Return a model that knows no token yet: how text is cut before pairs are merged."""
+    split = tokenizers.pre_tokenizers.Split
+    model = tokenizers.Tokenizer(tokenizers.models.BPE())
+    model.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
+        [
+            split("\n", "isolated"),
+            split(tokenizers.Regex(r"\p{Han}"), "isolated"),
+            tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    return model
+
+
+def _without_learned(model: dict[str, Any]) -> dict[str, Any]:
+    settings = {name: value for name, value in model["model"].items() if name not in ("vocab", "merges")}
+    return {**model, "model": settings}
+
+
+def _check_settings(where: str, given: Any, expected: Any) -> None:
+    """Raise ValueError where a setting differs; one that an edition of the package lacks is absent, null or false."""
+    if isinstance(given, dict) and isinstance(expected, dict):
+        for name in {**expected, **given}:
+            _check_settings(f"{where}.{name}".lstrip("."), given.get(name), expected.get(name))
+    elif isinstance(given, list) and isinstance(expected, list) and len(given) == len(expected):
+        for i, pair in enumerate(zip(given, expected, strict=True)):
+            _check_settings(f"{where}[{i}]", *pair)
+    elif (given or expected) and given != expected:
+        raise ValueError(f"expected {where} {expected!r:.80}, as `train` leaves it, got {given!r:.80}")
+
+
+def _tokens_of(vocab: Any) -> tuple[str, ...]:
+    """Return the tokens in the order of their numbers."""
+    check_is("vocab in the model", vocab, dict)
+    numbers = [number for number in vocab.values() if type(number) is int]
+    if len(numbers) < len(vocab) or set(numbers) != set(range(len(vocab))):
+        raise ValueError(
+            f"expected the {len(vocab):,} tokens of the model to be numbered from 0 on, each once"
+        )
+    for token in vocab:
+        if not token or not _BYTE_OF.keys() >= set(token):
+            raise ValueError(f"expected tokens in the alphabet of bytes, got {token!r:.80}")
+    if missing := _BYTE_OF.keys() - vocab.keys():
+        raise ValueError(f"expected a token for each byte, but {len(missing)} are missing in the model")
+    return tuple(sorted(vocab, key=vocab.__getitem__))
 
 
 def _checked(pieces: Iterable[str]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ._checks import as_indices, check_flags, check_integer
+from ._checks import as_indices, check_flags, checked_integer
 from ._dataset import checked_seed
 
 
@@ -14,7 +14,8 @@ class BucketBatches:
     """Lists of indices whose samples have similar lengths; a `batch_sampler` of :class:`DataLoader`.
 
     The samples are sorted by length, those of equal length in a drawn order, and cut into batches, which are yielded in
-    a drawn order. Each ``for`` loop is one epoch; its draws depend on the seed and the number of the epoch alone.
+    a drawn order. Each ``for`` loop is one epoch, with a position of its own; its draws depend on the seed and the
+    number of the epoch alone.
 
     Parameters
     ----------
@@ -64,12 +65,10 @@ class BucketBatches:
         check_flags(shuffle=shuffle, drop_last=drop_last)
         if (batch_size is None) == (max_tokens is None):
             raise ValueError("give either batch_size or max_tokens")
-        for name, number in (("batch_size", batch_size), ("max_tokens", max_tokens)):
-            if number is not None:
-                check_integer(name, number)
-                if number < 1:
-                    raise ValueError(f"{name} must be at least 1, got {number}")
+        if batch_size is not None:
+            batch_size = checked_integer("batch_size", batch_size, 1)
         if max_tokens is not None:
+            max_tokens = checked_integer("max_tokens", max_tokens, 1)
             if drop_last:
                 raise ValueError(
                     "drop_last goes with batch_size: with max_tokens no batch has a size to fill"
@@ -106,10 +105,7 @@ class BucketBatches:
 
     def set_epoch(self, epoch: int) -> None:
         """Make the next loop that of epoch number `epoch`."""
-        check_integer("epoch", epoch)
-        if epoch < 0:
-            raise ValueError(f"epoch must be 0 or more, got {epoch}")
-        self._epoch = epoch
+        self._epoch = checked_integer("epoch", epoch, 0)
 
     def _cut(self, lengths: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> list[int]:
         """Return where the batches end among the samples sorted by length."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._checks import check_is, check_iterable
-from ._json import read_json, write_json
+from ._json import load_json, write_json
 from ._tokenizers import Tokenizer
 from ._vocab import UNKNOWN, Vocab
 
@@ -98,26 +98,39 @@ class Codec:
         return self.tokenizer.encode(text, self.vocab)
 
     def decode(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> str:
-        """Return the text of a sequence of indices.
+        """Return the text of a sequence of indices: a list, an array or a Tensor of shape (number of tokens,).
 
         Raises
         ------
+        TypeError
+            If they are not integers, or not in one row.
         IndexError
             If an index is none of the vocabulary's.
         """
-        check_iterable("indices", indices, "integers")
-        return self.tokenizer.join(self.vocab.to_tokens(indices))
+        return self.tokenizer.join(self._row(indices))
 
     def decode_stream(self, indices: Iterable[int]) -> Iterator[str]:
         """Yield the text of the indices, each as soon as it is known: for a model that prints while it generates.
 
         Raises
         ------
+        TypeError
+            If they are not integers, or not in one row.
         IndexError
             If an index is none of the vocabulary's.
         """
+        return self.tokenizer.stream(self._row(indices))
+
+    def _row(self, indices: Any) -> Iterator[str]:
+        """Yield the tokens of a row of indices."""
+        if hasattr(indices, "__array__"):
+            array = np.asarray(indices)
+            if array.ndim != 1:
+                advice = "one row at a time" if array.ndim else "a list of it"
+                raise TypeError(f"indices must be a row of integers, got shape {array.shape}; give {advice}")
+            indices = array.tolist()
         check_iterable("indices", indices, "integers")
-        return self.tokenizer.stream(map(self.vocab.to_tokens, indices))
+        return map(self.vocab.token, indices)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able dict, from which :meth:`from_dict` makes an equal codec."""
@@ -129,7 +142,7 @@ class Codec:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If the dict is not one of those.
         """
         check_is("fields of a Codec", fields, Mapping)
@@ -148,6 +161,6 @@ class Codec:
         Raises
         ------
         ValueError
-            If the file is not JSON or holds no codec.
+            If the file is not JSON or holds no codec; the message names it.
         """
-        return cls.from_dict(read_json(path, _FIELDS))
+        return load_json(path, _FIELDS, cls.from_dict)

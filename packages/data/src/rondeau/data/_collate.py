@@ -11,8 +11,9 @@ import numpy as np
 def default_collate(samples: Sequence[Any]) -> Any:
     """Stack samples into a batch.
 
-    Numbers become an array (of bool, int64 or float64), arrays are stacked, Tensors give a Tensor (a leaf of no graph),
-    strings and bytes a list; tuples, named tuples, lists and dicts give the same of batches.
+    Numbers become an array (Python's one of bool, int64, float64 or complex128), arrays are stacked, Tensors give a
+    Tensor (a leaf of no graph), strings and bytes a list; tuples, named tuples, lists and dicts give the same of
+    batches.
 
     Parameters
     ----------
@@ -26,7 +27,7 @@ def default_collate(samples: Sequence[Any]) -> Any:
     Raises
     ------
     ValueError
-        If there are none, or shapes, lengths or keys differ.
+        If there are none, shapes, lengths or keys differ, or an integer is beyond int64.
     TypeError
         If they are of a kind that cannot be stacked.
 
@@ -42,7 +43,7 @@ def default_collate(samples: Sequence[Any]) -> Any:
     if isinstance(first, str | bytes):
         return list(samples)
     if isinstance(first, bool | int | float | complex | np.generic):
-        return np.array(samples)
+        return _array(samples)
     if isinstance(first, np.ndarray):
         return _stacked(samples)
     if isinstance(first, Mapping):
@@ -66,6 +67,17 @@ def default_collate(samples: Sequence[Any]) -> Any:
         f"samples of type {type(first).__name__} cannot be stacked: expected numbers, arrays, Tensors, strings, or "
         "tuples, lists or dicts of them; give a collate_fn"
     )
+
+
+def _array(numbers: Sequence[Any]) -> np.ndarray[Any, Any]:
+    array = np.array(numbers)
+    integers = all(isinstance(number, int) for number in numbers)
+    if (
+        integers and array.dtype.kind not in "bi"
+    ):  # NumPy's uint64, float64 or object for what int64 cannot hold
+        largest = max(numbers, key=abs)
+        raise ValueError(f"an integer of {largest.bit_length()} bits cannot be put into an array of int64")
+    return array
 
 
 def _stacked(arrays: Sequence[Any]) -> np.ndarray[Any, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import as_indices, check_integer, check_is, checked_list
+from ._checks import LARGEST_SEED, as_indices, check_is, checked_integer, checked_list
 from ._collate import default_collate
 
 # (seed, epoch), and then the indices, of what is being read; None outside a DataLoader.
@@ -182,9 +182,7 @@ def random_split(
         for i in range(total - sum(parts)):
             parts[i % len(parts)] += 1
     else:
-        for number in numbers:
-            check_integer("a length", number)
-        parts = [int(number) for number in numbers]
+        parts = [checked_integer("a length", number) for number in numbers]
         if any(part < 0 for part in parts) or sum(parts) != total:
             raise ValueError(
                 f"expected lengths of 0 or more that sum to the {total} samples, got {parts}, which sum to {sum(parts)}"
@@ -205,10 +203,7 @@ def checked_seed(seed: Any) -> int:
     check_is("seed", seed, int, np.integer, np.random.Generator)
     if isinstance(seed, np.random.Generator):
         return int(seed.integers(2**63))
-    check_integer("seed", seed)
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
-    return int(seed)
+    return checked_integer("seed", seed, 0, LARGEST_SEED)
 
 
 def sample_generator() -> np.random.Generator:

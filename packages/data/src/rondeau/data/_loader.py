@@ -12,20 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import check_flags, check_integer, check_is, check_iterable, check_number
+from ._checks import LARGEST_SEED, check_flags, check_is, check_iterable, checked_integer, checked_number
 from ._dataset import check_samples, checked_seed, read_batch, read_samples, reading
 from ._workers import Worker, WorkerDiedError, packed, refuse_within_import
 
-Task = tuple[int, list[Any]]  # the epoch, and the indices of a batch
+Task = tuple[int, int, list[Any]]  # the seed, the epoch, and the indices of a batch
+_MOST_WORKERS = 1024  # processes: far above the cores of a machine, far below what brings it down
 
 
 class DataLoader:
     """Batches of a data set; each ``for`` loop over the loader is one epoch.
 
     The order of an epoch depends on `seed` and the number of the epoch alone, and so do the samples where they draw
-    from :func:`sample_generator`: what is yielded is the same whatever the number of workers. A loop that is left early
-    ends its epoch, and its workers. The global generators of a worker (``random``, ``numpy.random``) are seeded by
-    `seed` and its number; draws from them do depend on the number of workers.
+    from :func:`sample_generator`: what is yielded is the same whatever the number of workers. The global generators of
+    a worker (``random``, ``numpy.random``) are seeded by `seed` and its number; draws from them do depend on the number
+    of workers.
+
+    A loop that is left early ends its epoch, and its workers. Each loop has a position of its own: one within another
+    reads the epoch after it, and `state_dict` tells where the loop stands that took a batch last.
 
     Worker processes are spawned: they import the main script anew, which must therefore keep what it does under
     ``if __name__ == "__main__":``, and the data set and functions must be picklable. They pay where reading a sample
@@ -97,16 +101,11 @@ class DataLoader:
         persistent_workers: bool = False,
     ) -> None:
         check_samples(dataset)
-        for name, number, least in (
-            ("batch_size", batch_size, 1),
-            ("num_workers", num_workers, 0),
-            ("prefetch_factor", prefetch_factor, 1),
-        ):
-            check_integer(name, number)
-            if number < least:
-                raise ValueError(f"{name} must be at least {least}, got {number}")
+        batch_size = checked_integer("batch_size", batch_size, 1)
+        num_workers = checked_integer("num_workers", num_workers, 0, _MOST_WORKERS)
+        prefetch_factor = checked_integer("prefetch_factor", prefetch_factor, 1)
         check_flags(shuffle=shuffle, drop_last=drop_last, persistent_workers=persistent_workers)
-        check_number("timeout", timeout)
+        timeout = checked_number("timeout", timeout)
         if not 0 <= timeout <= TIMEOUT_MAX:
             raise ValueError(
                 f"timeout must be 0 (none) or more seconds, at most {TIMEOUT_MAX:.0f}, got {timeout!r:.80}"
@@ -117,6 +116,11 @@ class DataLoader:
         for name, indices in (("sampler", sampler), ("batch_sampler", batch_sampler)):
             if indices is not None:
                 check_iterable(name, indices, "indices")
+                if isinstance(indices, Iterator):
+                    raise TypeError(
+                        f"{name} must be iterable again for every epoch, got {type(indices).__name__}, which one loop "
+                        "uses up; give a list"
+                    )
         if sampler is not None and shuffle:
             raise ValueError("sampler and shuffle exclude each other: the sampler is the order")
         if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
@@ -126,7 +130,7 @@ class DataLoader:
         if num_workers == 0 and (timeout or persistent_workers):
             raise ValueError("timeout and persistent_workers need workers: give num_workers")
         self.dataset = dataset
-        self.batch_size = int(batch_size)
+        self.batch_size = batch_size
         self.shuffle = bool(shuffle)
         self.sampler = sampler
         self.batch_sampler = batch_sampler
@@ -138,9 +142,9 @@ class DataLoader:
         self.seed = checked_seed(seed)
         self.prefetch_factor = prefetch_factor
         self.persistent_workers = persistent_workers
-        self._epoch = 0
-        self._batch = 0  # batches of this epoch that were yielded
-        self._resumed = False
+        # An epoch, and how many of its batches were yielded: where the loop stands that took one last, and where the
+        # next loop begins.
+        self._position = self._next = (0, 0)
         self._idle: list[Worker] = []  # workers kept for the next epoch
 
     def __len__(self) -> int:
@@ -154,26 +158,24 @@ class DataLoader:
         """Yield the batches of the next epoch, or after :meth:`load_state_dict` the rest of that one."""
         if self.num_workers:
             refuse_within_import()
-        if self._batch and not self._resumed:
-            self._epoch += 1
-            self._batch = 0
-        self._resumed = False
-        epoch, first = self._epoch, self._batch
-        tasks = ((epoch, indices) for indices in islice(self._index_batches(epoch), first, None))
+        seed, (epoch, first) = self.seed, self._next
+        tasks = ((seed, epoch, indices) for indices in islice(self._index_batches(seed, epoch), first, None))
         with closing(self._ahead(tasks) if self.num_workers else self._here(tasks)) as batches:
             for count, batch in enumerate(batches, first + 1):
-                self._epoch, self._batch = epoch, count
+                self._position, self._next = (epoch, count), (epoch + 1, 0)
                 yield batch
-        self._epoch, self._batch = epoch + 1, 0
+        self._position = self._next = (epoch + 1, 0)
 
     def state_dict(self) -> dict[str, int]:
         """Return where the loader stands, JSON-able: the epoch, and how many of its batches were yielded."""
-        return {**self._settings(), "seed": self.seed, "epoch": self._epoch, "batch": self._batch}
+        epoch, batch = self._position
+        return {**self._settings(), "seed": self.seed, "epoch": epoch, "batch": batch}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Stand where the loader stood that gave `state`: the next loop yields what would have come next there.
 
-        A `sampler` or `batch_sampler` must give the same order for the same epoch.
+        A `sampler` or `batch_sampler` must give the same order for the same epoch. A state that is refused changes
+        nothing.
 
         Raises
         ------
@@ -189,12 +191,15 @@ class DataLoader:
                 raise ValueError(
                     f"cannot resume: {name} is {value!r} here, but was {state[name]!r} in the state"
                 )
-        for name in ("seed", "epoch", "batch"):
-            check_integer(f"{name} in the state", state[name])
-            if state[name] < 0:
-                raise ValueError(f"expected a {name} of 0 or more in the state, got {state[name]}")
-        self.seed, self._epoch, self._batch = state["seed"], state["epoch"], state["batch"]
-        self._resumed = True
+        try:
+            batches = len(self)
+        except TypeError:  # of a sampler without a length
+            batches = sys.maxsize
+        seed = checked_integer("seed in the state", state["seed"], 0, LARGEST_SEED)
+        epoch = checked_integer("epoch in the state", state["epoch"], 0)
+        batch = checked_integer("batch in the state", state["batch"], 0, batches)
+        self.seed = seed
+        self._position = self._next = (epoch, batch)
 
     def _settings(self) -> dict[str, int]:
         return {
@@ -204,7 +209,7 @@ class DataLoader:
             "drop_last": self.drop_last,
         }
 
-    def _index_batches(self, epoch: int) -> Iterator[list[Any]]:
+    def _index_batches(self, seed: int, epoch: int) -> Iterator[list[Any]]:
         chosen: Any = self.sampler if self.batch_sampler is None else self.batch_sampler
         if hasattr(chosen, "set_epoch"):
             chosen.set_epoch(epoch)
@@ -216,7 +221,7 @@ class DataLoader:
         if self.sampler is not None:
             order = iter(self.sampler)
         elif self.shuffle:
-            order = iter(np.random.default_rng((self.seed, epoch)).permutation(len(self.dataset)).tolist())
+            order = iter(np.random.default_rng((seed, epoch)).permutation(len(self.dataset)).tolist())
         else:
             order = iter(range(len(self.dataset)))
         while batch := list(islice(order, min(self.batch_size, sys.maxsize))):
@@ -226,7 +231,7 @@ class DataLoader:
 
     def _here(self, tasks: Iterator[Task]) -> Generator[Any, None, None]:
         for task in tasks:
-            yield _read(task, dataset=self.dataset, collate_fn=self.collate_fn, seed=self.seed)
+            yield _read(task, dataset=self.dataset, collate_fn=self.collate_fn)
 
     def _ahead(self, tasks: Iterator[Task]) -> Generator[Any, None, None]:
         """Yield what the workers make of the tasks, in the order of the tasks, which are dealt out in turn."""
@@ -237,7 +242,6 @@ class DataLoader:
                     dataset=self.dataset,
                     collate_fn=self.collate_fn,
                     worker_init_fn=self.worker_init_fn,
-                    seed=self.seed,
                     read=_read,
                 )
                 for number in range(self.num_workers):
@@ -277,8 +281,8 @@ class DataLoader:
                 _stop(workers)
 
 
-def _read(task: Task, *, dataset: Any, collate_fn: Callable[[list[Any]], Any] | None, seed: int) -> Any:
-    epoch, indices = task
+def _read(task: Task, *, dataset: Any, collate_fn: Callable[[list[Any]], Any] | None) -> Any:
+    seed, epoch, indices = task
     with reading(seed, epoch):
         if collate_fn is None:
             return read_batch(dataset, indices)

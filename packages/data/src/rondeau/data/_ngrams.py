@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ._checks import as_array, check_integer, check_is, check_number
+from ._checks import as_array, check_is, checked_integer, checked_number
 from ._stream import TokenStream
 from ._vocab import Vocab
 
@@ -44,7 +44,7 @@ class NgramTable:
 
     def most_common(self, number: int, vocab: Vocab) -> list[tuple[tuple[str, ...], int]]:
         """Return the `number` most frequent n-grams as tokens, each with its count."""
-        check_integer("number", number)
+        number = checked_integer("number", number, 0)
         check_is("vocab", vocab, Vocab)
         rows = zip(self.ngrams[:number], self.counts[:number].tolist(), strict=True)
         return [(tuple(vocab.to_tokens(ngram)), count) for ngram, count in rows]
@@ -67,7 +67,7 @@ def count_ngrams(tokens: TokenStream | npt.ArrayLike, n: int) -> NgramTable:
     Raises
     ------
     ValueError
-        If `n` is below 1, or ``vocab_size ** n`` does not fit in 63 bits.
+        If `n` is not from 1 to 63, or ``vocab_size ** n`` does not fit in 63 bits.
 
     Examples
     --------
@@ -77,6 +77,7 @@ def count_ngrams(tokens: TokenStream | npt.ArrayLike, n: int) -> NgramTable:
     [(('a', 'rose'), 3), (('rose', 'is'), 2)]
     """
     stream = tokens if isinstance(tokens, TokenStream) else TokenStream(tokens)
+    n = _checked_order("n", n, stream.vocab_size)
     keys, counts = _count_keys(stream, n)
     order = np.argsort(-counts, kind="stable")
     ngrams = np.empty((len(keys), n), np.int64)
@@ -131,10 +132,8 @@ def fit_zipf(counts: npt.ArrayLike, first_rank: int = 1, last_rank: int | None =
     counts = as_array("counts", counts).astype(np.float64)
     if counts.ndim != 1:
         raise ValueError(f"counts must be one row, an array of shape (n,); got shape {counts.shape}")
-    check_integer("first_rank", first_rank)
-    if last_rank is not None:
-        check_integer("last_rank", last_rank)
-    last_rank = len(counts) if last_rank is None else last_rank
+    first_rank = checked_integer("first_rank", first_rank)
+    last_rank = len(counts) if last_rank is None else checked_integer("last_rank", last_rank)
     if not 1 <= first_rank < last_rank <= len(counts):
         raise ValueError(
             f"expected at least two ranks between 1 and {len(counts)}, "
@@ -173,8 +172,8 @@ class NgramModel:
     Raises
     ------
     ValueError
-        If `order` is below 1, `add_k` is not positive, the stream is empty, or ``vocab_size ** order`` does not
-        fit in 63 bits.
+        If `order` is not from 1 to 63, `add_k` is not a positive number, the stream is empty, or
+        ``vocab_size ** order`` does not fit in 63 bits.
 
     Examples
     --------
@@ -187,12 +186,12 @@ class NgramModel:
 
     def __init__(self, tokens: TokenStream | npt.ArrayLike, order: int, *, add_k: float = 1.0) -> None:
         stream = tokens if isinstance(tokens, TokenStream) else TokenStream(tokens)
-        check_integer("order", order)
-        check_number("add_k", add_k)
-        if order < 1:
-            raise ValueError(f"order must be at least 1, got {order}")
-        if not add_k > 0:
-            raise ValueError(f"add_k must be positive, so that no token is impossible; got {add_k}")
+        order = _checked_order("order", order, stream.vocab_size)
+        add_k = checked_number("add_k", add_k)
+        if not 0 < add_k < math.inf:
+            raise ValueError(
+                f"add_k must be positive and finite, so that no token is impossible; got {add_k}"
+            )
         if not len(stream):
             raise ValueError("expected a training stream of at least one token, got an empty one")
         self.order = order
@@ -338,16 +337,19 @@ def _keys(ids: npt.NDArray[np.int64], n: int, vocab_size: int) -> npt.NDArray[np
     return keys
 
 
-def _count_keys(stream: TokenStream, n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the keys of the stream's n-grams, sorted, and the count of each."""
-    check_integer("n", n)
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
-    possible = stream.vocab_size**n
-    if possible >= 1 << 63:
+def _checked_order(name: str, n: int, vocab_size: int) -> int:
+    """Return `n`, for which every n-gram has a key of 63 bits; over one token or none too, to bound the work."""
+    n = checked_integer(name, n, 1, 63)
+    if vocab_size**n >= 1 << 63:
         raise ValueError(
-            f"{n}-grams over {stream.vocab_size:,} tokens do not fit 63 bits; take a smaller order or vocabulary"
+            f"{n}-grams over {vocab_size:,} tokens do not fit 63 bits; take a smaller order or vocabulary"
         )
+    return n
+
+
+def _count_keys(stream: TokenStream, n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the keys of the stream's n-grams, sorted, and the count of each; `n` is one of `_checked_order`."""
+    possible = stream.vocab_size**n
     if possible <= _DENSE:
         table = np.zeros(possible, np.int64)
         for keys in _chunked_keys(stream, n):

@@ -10,8 +10,16 @@ from typing import Any, BinaryIO, overload
 import numpy as np
 import numpy.typing as npt
 
-from ._checks import as_array, check_integer, check_iterable, check_number, check_path
-from ._json import read_json, write_json
+from ._checks import (
+    as_array,
+    as_integer_row,
+    check_is,
+    check_iterable,
+    check_path,
+    checked_integer,
+    checked_number,
+)
+from ._json import load_json, write_json
 
 _MANIFEST = "stream.json"
 
@@ -69,10 +77,9 @@ class TokenStream:
             row = row.astype(np.uint8)
         if not np.issubdtype(row.dtype, np.integer):
             raise TypeError(f"expected integer indices, got {row.dtype}; encode text with a Codec first")
-        if vocab_size is not None:
-            check_integer("vocab_size", vocab_size)
-        else:
+        if vocab_size is None:
             vocab_size = int(row.max(initial=0)) + 1
+        vocab_size = checked_integer("vocab_size", vocab_size, 0)
         self._fill([_narrowed(row, vocab_size)], 0, row.size, vocab_size, mapped=False)
 
     def _fill(
@@ -103,15 +110,15 @@ class TokenStream:
         if isinstance(where, slice):
             for bound in (where.start, where.stop, where.step):
                 if bound is not None:
-                    check_integer("the bound of a slice", bound)
+                    checked_integer("the bound of a slice", bound)
             start, stop, step = where.indices(len(self))
             if step != 1:
                 raise ValueError(f"a stream is read in slices of step 1, got step {step}")
             return self._read(start, max(start, stop))
-        check_integer("position", where)
-        start = where + len(self) if where < 0 else where
+        position = checked_integer("position", where)
+        start = position + len(self) if position < 0 else position
         if not 0 <= start < len(self):
-            raise IndexError(f"position {where} is outside a stream of {len(self):,} tokens")
+            raise IndexError(f"position {position} is outside a stream of {len(self):,} tokens")
         return int(self._read(start, start + 1)[0])
 
     def windows(self, starts: npt.ArrayLike, length: int) -> npt.NDArray[np.int64]:
@@ -135,21 +142,20 @@ class TokenStream:
         ValueError
             If a file of the stream holds an index that is not below `vocab_size`.
         """
-        starts = as_array("starts", starts)
-        if starts.ndim != 1 or (starts.size and starts.dtype.kind not in "iu"):
-            raise TypeError(f"starts must be one row of integers, got {starts.dtype} of shape {starts.shape}")
-        starts = starts.astype(np.int64, copy=False)
-        check_integer("length", length)
-        if length < 0:
-            raise ValueError(f"length must be 0 or more, got {length}")
-        if starts.size and (starts.min() < 0 or starts.max() + length > len(self)):
+        starts = as_integer_row("starts", starts)
+        length = checked_integer("length", length, 0)
+        if not starts.size:
+            return np.empty((0, length), np.int64)
+        first, last = int(starts.min()), int(starts.max())
+        if first < 0 or last + length > len(self):
+            where = f"begin between 0 and {len(self) - length}" if length <= len(self) else "do not fit"
             raise IndexError(
-                f"windows of {length} tokens begin between 0 and {len(self) - length} in a stream of {len(self):,} "
-                f"tokens; got starts from {starts.min()} to {starts.max()}"
+                f"windows of {length} tokens {where} in a stream of {len(self):,} tokens; "
+                f"got starts from {first} to {last}"
             )
         if len(self._shards) == 1:
             places = (self._start + starts)[:, np.newaxis] + np.arange(length)
-            windows = self._shards[0][places].astype(np.int64)
+            windows: npt.NDArray[np.int64] = self._shards[0][places].astype(np.int64)
         else:
             windows = np.empty((len(starts), length), np.int64)
             for window, start in zip(windows, starts.tolist(), strict=True):
@@ -161,13 +167,15 @@ class TokenStream:
         """Yield the stream from its start to its end as int64 arrays of at most ``overlap + size`` tokens.
 
         Each chunk but the first begins with the last `overlap` tokens before it.
+
+        Raises
+        ------
+        ValueError
+            If `size` is below 1, or `overlap` below 0.
         """
-        check_integer("size", size)
-        check_integer("overlap", overlap)
-        if size < 1 or overlap < 0:
-            raise ValueError(f"size must be at least 1 and overlap 0 or more, got {size} and {overlap}")
-        for start in range(0, len(self), size):
-            yield self[max(0, start - overlap) : start + size]
+        size, overlap = checked_integer("size", size, 1), checked_integer("overlap", overlap, 0)
+        starts = range(0, len(self), size)
+        return (self[max(0, start - overlap) : start + size] for start in starts)
 
     def section(self, start: int, stop: int) -> TokenStream:
         """Return the part from `start` to before `stop` as a stream of its own, without a copy.
@@ -177,8 +185,7 @@ class TokenStream:
         IndexError
             Unless ``0 <= start <= stop <= len(self)``.
         """
-        check_integer("start", start)
-        check_integer("stop", stop)
+        start, stop = checked_integer("start", start), checked_integer("stop", stop)
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"expected 0 <= start <= stop <= {len(self)}, got start {start} and stop {stop}")
         section = TokenStream.__new__(TokenStream)
@@ -193,7 +200,7 @@ class TokenStream:
         ValueError
             Unless `fraction` is between 0 and 1.
         """
-        check_number("fraction", fraction)
+        fraction = checked_number("fraction", fraction)
         if not 0 <= fraction <= 1:
             raise ValueError(f"fraction must be between 0 and 1, got {fraction}")
         cut = int(fraction * len(self))
@@ -232,13 +239,11 @@ class TokenStream:
         """
         check_path(folder)
         check_iterable("chunks", chunks, "arrays")
-        check_integer("vocab_size", vocab_size)
-        check_integer("shard_tokens", shard_tokens)
+        vocab_size = checked_integer("vocab_size", vocab_size, 0)
+        shard_tokens = checked_integer("shard_tokens", shard_tokens, 1)
         folder = Path(folder)
         if (folder / _MANIFEST).exists():
             raise FileExistsError(f"{folder} already holds a stream; remove it or choose another folder")
-        if shard_tokens < 1:
-            raise ValueError(f"shard_tokens must be at least 1, got {shard_tokens}")
         folder.mkdir(parents=True, exist_ok=True)
         lengths: list[int] = []
         file: BinaryIO | None = None
@@ -269,16 +274,16 @@ class TokenStream:
         FileNotFoundError
             If the folder holds no whole stream.
         ValueError
-            If a file has another length than was written.
+            If a file has another length than was written, or the description is damaged.
         """
         check_path(folder)
         folder = Path(folder)
         if not (folder / _MANIFEST).exists():
             raise FileNotFoundError(f"{folder} holds no {_MANIFEST}: no stream was written there to its end")
-        manifest = read_json(folder / _MANIFEST, {"vocab_size", "shards"})
-        dtype = _storage_type(manifest["vocab_size"]).newbyteorder("<")
+        vocab_size, lengths = load_json(folder / _MANIFEST, {"vocab_size", "shards"}, _checked_manifest)
+        dtype = _storage_type(vocab_size).newbyteorder("<")
         shards = []
-        for number, length in enumerate(manifest["shards"]):
+        for number, length in enumerate(lengths):
             path = folder / _shard_name(number)
             size = path.stat().st_size if path.exists() else 0
             if size != length * dtype.itemsize:
@@ -287,7 +292,7 @@ class TokenStream:
                 )
             shards.append(np.asarray(np.memmap(path, dtype, "r")))
         stream = cls.__new__(cls)
-        stream._fill(shards, 0, sum(manifest["shards"]), manifest["vocab_size"], mapped=True)
+        stream._fill(shards, 0, sum(lengths), vocab_size, mapped=True)
         return stream
 
     def _read(self, start: int, stop: int) -> npt.NDArray[np.int64]:
@@ -297,7 +302,8 @@ class TokenStream:
         return tokens
 
     def _check(self, tokens: npt.NDArray[np.int64]) -> None:
-        if self._mapped and tokens.size and (largest := tokens.max()) >= self.vocab_size:
+        # As unsigned numbers: what is beyond int64 in the file became negative.
+        if self._mapped and tokens.size and (largest := tokens.view(np.uint64).max()) >= self.vocab_size:
             raise ValueError(
                 f"the stream's file holds the index {largest}, but vocab_size is {self.vocab_size}: "
                 "it was changed or damaged; write the stream anew"
@@ -315,6 +321,13 @@ class TokenStream:
             tokens[filled : filled + len(part)] = part
             filled += len(part)
             number += 1
+
+
+def _checked_manifest(manifest: dict[str, Any]) -> tuple[int, list[int]]:
+    """Return `vocab_size` and the tokens of each file."""
+    check_is("shards", manifest["shards"], list)
+    lengths = [checked_integer("the length of a shard", length, 1) for length in manifest["shards"]]
+    return checked_integer("vocab_size", manifest["vocab_size"], 0), lengths
 
 
 def _shard_name(number: int) -> str:

@@ -8,9 +8,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ._checks import check_integer, check_path
+from ._checks import check_path, checked_integer
 
 _BLOCK = 1 << 20  # characters checked at a time
+_LARGEST_READ = 1 << 30  # bytes: Python allocates what it is asked to read, however short the file
 _NOT_TEXT = (
     (b"\xff\xfe", "it looks like UTF-16: convert it to UTF-8 first"),
     (b"\xfe\xff", "it looks like UTF-16: convert it to UTF-8 first"),
@@ -66,8 +67,8 @@ def read_text_chunks(path: str | os.PathLike[str], chunk_bytes: int = 1 << 24) -
     path : str or path-like
         The file.
     chunk_bytes : int
-        About how many bytes a piece holds. The default, 16 MiB, is far above the cost of a call and far below
-        the memory of a machine.
+        About how many bytes a piece holds, 1 GiB at most. The default, 16 MiB, is far above the cost of a call and far
+        below the memory of a machine.
 
     Yields
     ------
@@ -89,15 +90,13 @@ def read_text_chunks(path: str | os.PathLike[str], chunk_bytes: int = 1 << 24) -
     ['one\n', 'two\n', 'three\n']
     """
     check_path(path)
-    check_integer("chunk_bytes", chunk_bytes)
+    chunk_bytes = checked_integer("chunk_bytes", chunk_bytes, 1)
     path = Path(path)
-    if chunk_bytes < 1:
-        raise ValueError(f"chunk_bytes must be at least 1, got {chunk_bytes}")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory; expected a text file")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
-    return _read_lines(path, chunk_bytes)
+    return _read_lines(path, min(chunk_bytes, _LARGEST_READ))
 
 
 def _read_lines(path: Path, chunk_bytes: int) -> Iterator[str]:

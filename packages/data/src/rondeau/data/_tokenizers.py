@@ -318,8 +318,12 @@ class RegexTokenizer(Tokenizer):
         check_is("separator", separator, str)
         try:
             self._regex = re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+        except (
+            re.error,
+            OverflowError,
+            RecursionError,
+        ) as error:  # the last two: repeats or nesting without measure
+            raise ValueError(f"{pattern!r:.80} is not a regular expression: {error}") from None
         self.pattern = pattern
         self.separator = separator
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
@@ -12,11 +13,12 @@ from typing import Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from ._checks import check_integer, check_is, check_iterable
-from ._json import read_json, write_json
+from ._checks import check_is, check_iterable, checked_integer, shown
+from ._json import load_json, write_json
 
 UNKNOWN = "<unk>"
 _FIELDS = {"unk_token", "tokens", "counts"}
+_SURROGATE = re.compile("[\ud800-\udfff]")  # stands for no character, and no file can hold it
 
 
 class _Index(dict[str, int]):
@@ -94,9 +96,7 @@ class Vocab:
         unk_token: str | None = UNKNOWN,
         order: Literal["frequency", "token"] = "frequency",
     ) -> None:
-        check_integer("min_freq", min_freq)
-        if min_freq < 0:
-            raise ValueError(f"min_freq must be 0 or more, got {min_freq}")
+        min_freq = checked_integer("min_freq", min_freq, 0)
         if order not in ("frequency", "token"):
             raise ValueError(f"order must be 'frequency' or 'token', got {order!r}")
         if isinstance(reserved_tokens, str):
@@ -155,9 +155,14 @@ class Vocab:
         """Return the index of a token, or the (nested) list of the indices of a (nested) list of tokens."""
         if isinstance(tokens, str):
             return self._index[tokens]
+        if isinstance(tokens, np.ndarray) and tokens.ndim:
+            tokens = tokens.tolist()
         if isinstance(tokens, list | tuple):
             return [self[token] for token in tokens]
-        raise TypeError(f"expected a token or a list of tokens, got {type(tokens).__name__}: {tokens!r}")
+        raise TypeError(
+            f"expected a token or a list of tokens, got {type(tokens).__name__}: {tokens!r:.80}; "
+            "to_tokens gives the tokens of indices"
+        )
 
     def indices(self, tokens: Iterable[str]) -> npt.NDArray[np.unsignedinteger[Any]]:
         """Return the indices of many tokens as an array of shape (number of tokens,) and type `dtype`.
@@ -180,28 +185,44 @@ class Vocab:
     def to_tokens(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> list[str]: ...
 
     def to_tokens(self, indices: Any) -> str | list[str]:
-        """Return the token of an index, or the list of the tokens of a sequence of indices.
+        """Return the token of an index, or the (nested) list of the tokens of a (nested) sequence of indices.
+
+        An array or a Tensor is such a sequence, or an index where it has no dimensions.
 
         Raises
         ------
+        TypeError
+            If an index is not an integer.
         IndexError
             If an index is negative, or not below the vocabulary's length.
         """
-        if isinstance(indices, np.ndarray):
-            indices = indices.tolist()
+        if hasattr(indices, "__array__"):
+            indices = np.asarray(indices).tolist()
         if isinstance(indices, Iterable) and not isinstance(indices, str | bytes):
             return [self.to_tokens(index) for index in indices]
+        return self.token(indices)
+
+    def token(self, index: int | np.integer[Any]) -> str:
+        """Return the token of an index.
+
+        Raises
+        ------
+        TypeError, IndexError
+            As `to_tokens`.
+        """
         try:
-            index = operator.index(indices)
+            number = operator.index(index) if type(index) is not bool else None
         except TypeError:
+            number = None
+        if number is None:
             raise TypeError(
-                f"expected an index or a sequence of indices, got {type(indices).__name__}: {indices!r:.80}"
-            ) from None
-        if not 0 <= index < len(self.tokens):
-            raise IndexError(
-                f"expected an index from 0 to {len(self) - 1} (the vocabulary's last), got {index}"
+                f"expected an index or a sequence of indices, got {type(index).__name__}: {index!r:.80}"
             )
-        return self.tokens[index]
+        if not 0 <= number < len(self.tokens):
+            raise IndexError(
+                f"expected an index from 0 to {len(self) - 1} (the vocabulary's last), got {shown(number)}"
+            )
+        return self.tokens[number]
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able dict, from which :meth:`from_dict` makes an equal vocabulary."""
@@ -214,7 +235,7 @@ class Vocab:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If the dict is not one of those.
         """
         check_is("fields of a Vocab", fields, Mapping)
@@ -224,7 +245,7 @@ class Vocab:
         check_is("tokens of a Vocab", tokens, list, tuple)
         check_is("counts of a Vocab", counts, list, tuple)
         for count in counts:
-            check_integer("a count", count)
+            checked_integer("a count", count, 0)
         if len(tokens) != len(counts) or unk_token not in [None, *tokens]:
             raise ValueError(
                 f"expected a count for each token, and unk_token among the tokens; "
@@ -245,21 +266,23 @@ class Vocab:
         Raises
         ------
         ValueError
-            If the file is not JSON or holds no vocabulary.
+            If the file is not JSON or holds no vocabulary; the message names it.
         """
-        return cls.from_dict(read_json(path, _FIELDS))
+        return load_json(path, _FIELDS, cls.from_dict)
 
 
 def _check_token(token: Any) -> None:
     if not isinstance(token, str):
-        raise TypeError(f"tokens must be strings, got {type(token).__name__}: {token!r}")
+        raise TypeError(f"tokens must be strings, got {type(token).__name__}: {token!r:.80}")
+    if _SURROGATE.search(token):
+        raise ValueError(f"tokens must be Unicode, got {token!a:.80}, which holds a lone surrogate")
 
 
 def _count(tokens: Iterable[Any]) -> Mapping[str, int]:
     if isinstance(tokens, Mapping):
         for token, count in tokens.items():
             _check_token(token)
-            check_integer(f"the count of {token!r}", count)
+            checked_integer(f"the count of {token!r:.80}", count, 0)
         return tokens
     check_iterable("tokens", tokens, "tokens, or of lines of them")
     tokens = iter(tokens)

@@ -128,7 +128,7 @@ class Worker:
             kind, *content = self._answers.get(timeout=timeout or None)
         except queue.Empty:
             raise TimeoutError(
-                f"worker {self.number} (pid {self.process.pid}) gave no batch within {timeout} s"
+                f"worker {self.number} (pid {self.process.pid}) gave no batch within {timeout:g} s"
             ) from None
         self.outstanding -= 1
         if kind == "batch":

@@ -104,7 +104,8 @@ class Trainer:
     optimizer : Optimizer
         Of the model's parameters.
     batches : SequentialBatches or RandomBatches
-        One iteration is an epoch.
+        One iteration is an epoch. The first is the one at which they stand when the trainer is made; whoever reads them
+        afterwards, a callback say, changes nothing in the training.
     scheduler : LRScheduler or ReduceLROnPlateau, optional
         Steps after every update, so count its steps in batches; a plateau's, after every evaluation.
     held_out : TokenStream or array_like, optional
@@ -229,6 +230,8 @@ class Trainer:
         self.best_loss: float | None = None
         self.best_step: int | None = None
         self.stopped_by: str | None = None
+        # Where this training stands in the batches: not where they stand, which a callback that reads them changes.
+        self._position = {**batches.state_dict(), "batch": 0}
         self._carried: CarriedState | None = None
         self._losses: list[float] = []  # since the last row of metrics
         self._grad_norms: list[float] = []
@@ -244,17 +247,20 @@ class Trainer:
         """
         self.model.train()
         self.stopped_by = None
-        self.batches.load_state_dict(self.batches.state_dict())  # the next loop continues an epoch left early
         began = time.perf_counter() - self.seconds
         self._tell("on_begin")
         while not self._finished():
+            self.batches.load_state_dict(self._position)
             for inputs, targets in self.batches:
                 self._learn(inputs, targets)
+                self._position["batch"] += 1
                 self.seconds = time.perf_counter() - began
                 self._report()
                 self._tell("on_step")
                 if self._finished():
                     break
+            else:
+                self._position.update(epoch=self._position["epoch"] + 1, batch=0)
         self._tell("on_end")
 
     def stop(self, reason: str) -> None:
@@ -390,7 +396,7 @@ class Trainer:
             "carries_several_states": isinstance(self._carried, tuple),
             "optimizer": {"counts": counts, "param_groups": optimizer["param_groups"]},
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
-            "batches": self.batches.state_dict(),
+            "batches": dict(self._position),
             "generator": rt.default_generator().get_state(),
         }
         return Snapshot(arrays, state)
@@ -429,6 +435,7 @@ class Trainer:
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.batches.load_state_dict(state["batches"])
+        self._position = self.batches.state_dict()
         rt.default_generator().set_state(state["generator"])
         self.epoch, self.step, self.num_tokens = state["epoch"], state["step"], state["tokens"]
         self.seconds = state["seconds"]

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from .._checks import check_flags, check_is, check_path
+from .._json import write_whole
 from ._registry import DATASETS, Entry, File
 
 TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two pieces of an answer
@@ -228,6 +229,8 @@ def _sha256(path: Path) -> str | None:
 
 def _download(entry: Entry, root: Path) -> None:
     """Fill a folder; a file appears in it complete and checked, or not at all."""
+    from ._archives import unpacked  # importing it takes longer than reading most data sets
+
     for url, group in groupby(entry.files, key=lambda file: file.url):
         files = [file for file in group if _sha256(root / file.path) != file.sha256]
         try:
@@ -235,8 +238,10 @@ def _download(entry: Entry, root: Path) -> None:
                 with TemporaryDirectory() as folder:
                     packed = files[0].member is not None
                     got = _retrieve(url, Path(folder), None if packed else f"sha256:{files[0].sha256}")
-                    for file, content in _unpacked(got, files) if packed else [(files[0], got.read_bytes())]:
-                        _keep(content, root / file.path)
+                    for file, content in unpacked(got, files) if packed else [(files[0], got.read_bytes())]:
+                        path = root / file.path
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        write_whole(path, content)
         except (OSError, ValueError) as error:
             raise DataError(f"the download from {url} failed: {_reason(error, url)}") from None
 
@@ -246,57 +251,6 @@ def _retrieve(url: str, folder: Path, known_hash: str | None) -> Path:
     pooch.get_logger().setLevel("WARNING")  # below it, a line for every file and the hash of every archive
     get = pooch.HTTPDownloader(timeout=TIMEOUT)
     return Path(pooch.retrieve(url, known_hash, fname=url.rpartition("/")[2], path=folder, downloader=get))
-
-
-def _unpacked(archive: Path, files: list[File]) -> list[tuple[File, bytes]]:
-    import tarfile
-    import zipfile
-    import zlib
-
-    try:
-        contents = _zipped(archive, files) if archive.suffix == ".zip" else _tarred(archive, files)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
-        raise ValueError(f"what came is no archive, or a damaged one ({error})") from None
-    for file, content in contents:
-        found = hashlib.sha256(content).hexdigest()
-        if found != file.sha256:
-            raise ValueError(f"{file.member} in it has the SHA-256 {found}, expected {file.sha256}")
-    return contents
-
-
-def _zipped(archive: Path, files: list[File]) -> list[tuple[File, bytes]]:
-    import zipfile
-
-    with zipfile.ZipFile(archive) as opened:
-        return [(file, opened.read(_member(file, opened.namelist()))) for file in files]
-
-
-def _tarred(archive: Path, files: list[File]) -> list[tuple[File, bytes]]:
-    import tarfile
-
-    contents = []
-    with tarfile.open(archive) as opened:
-        for file in files:
-            member = opened.extractfile(_member(file, opened.getnames()))
-            contents.append((file, b"" if member is None else member.read()))  # None for a folder
-    return contents
-
-
-def _member(file: File, names: list[str]) -> str:
-    for name in names:
-        if f"/{name}".endswith(f"/{file.member}"):
-            return name
-    raise ValueError(f"the archive holds no {file.member}")
-
-
-def _keep(content: bytes, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _reason(error: Exception, url: str) -> str:
