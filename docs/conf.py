@@ -1,5 +1,6 @@
 """The site: pydata theme, API reference from the docstrings, tutorials executed at build."""
 
+import os
 import re
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from sphinx_gallery.directives import imgsgnode
 from sphinx_gallery.sorting import ExplicitOrder
 
 from rondeau.kernels import __version__
+
+os.environ["RONDEAU_QUIET"] = "1"  # pages that are executed do not tell that kernels are compiled for them
 
 project = "rondeau"
 author = "the rondeau developers"

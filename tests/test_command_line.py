@@ -5,6 +5,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -352,11 +353,39 @@ def test_resuming_an_ended_run_says_so_and_how_to_go_on(trained, capsys):
     assert "sample:" not in out
 
 
-def test_the_first_run_on_a_machine_says_what_it_waits_for(trained, tmp_path, monkeypatch, capsys):
-    folder, _ = trained
+def test_a_run_that_has_ended_compiles_nothing(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("RONDEAU_CACHE", str(tmp_path / "none yet"))
-    assert cli.main(["train", "--resume", str(folder)]) == 0  # has ended: compiles nothing here
-    assert "\nkernels  compiled now, once on this machine" in capsys.readouterr().out
+    assert cli.main(["train", "--resume", str(trained[0])]) == 0
+    assert "compiling" not in capsys.readouterr().err
+    assert not (tmp_path / "none yet").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="another process can be sent SIGINT on POSIX systems alone")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_kernels_are_compiled(trained, corpus, tmp_path, capsys, number, status):
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rondeau.train", "train", str(corpus), *QUICK, f"--output={folder}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"RONDEAU_CACHE": str(tmp_path / "none yet")},
+        encoding="utf-8",
+    )
+    assert process.stderr.readline().startswith("rondeau: compiling kernels for this processor, once")
+    process.send_signal(number)
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == status, told
+    assert re.fullmatch(
+        rf"rondeau train: interrupted; continue with: .* train --resume {re.escape(str(folder))}\n", told
+    )
+    assert json.loads((folder / "checkpoints" / "latest").read_text())["checkpoint"] == "step-0"
+    assert cli.main(["train", "--resume", str(folder)]) == 0, capsys.readouterr().err
+
+    def rows(run):
+        lines = (run / "metrics.jsonl").read_text().splitlines()
+        return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+    assert rows(folder) == rows(trained[0])
 
 
 def test_an_overwritten_run_has_not_ended(trained, corpus, tmp_path, capsys):
@@ -680,8 +709,6 @@ def test_a_damaged_run_folder(trained, capsys, tmp_path):
 
 
 def test_a_reader_that_leaves_is_no_error(trained):
-    import signal
-
     if not hasattr(signal, "SIGPIPE"):
         pytest.skip("this system has no SIGPIPE")
     process = subprocess.Popen(
@@ -698,8 +725,6 @@ def test_a_reader_that_leaves_is_no_error(trained):
 
 
 def test_a_run_whose_reader_leaves_keeps_its_steps(corpus, tmp_path):
-    import signal
-
     if not hasattr(signal, "SIGPIPE"):
         pytest.skip("this system has no SIGPIPE")
     folder = tmp_path / "run"

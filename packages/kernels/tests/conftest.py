@@ -1,5 +1,9 @@
 """The cells that the tests run: those of the texts, and ones that together use the whole language."""
 
+import os
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from rondeau.kernels import threads
@@ -151,3 +155,11 @@ def set_num_threads(monkeypatch):
     before = threads.get_num_threads()
     yield threads.set_num_threads
     threads.set_num_threads(before)
+
+
+@pytest.fixture
+def shared_folder():
+    """A folder that everyone may write to, without the sticky bit, and reach."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        yield Path(folder)

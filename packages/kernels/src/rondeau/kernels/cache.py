@@ -9,20 +9,30 @@ key of a kernel is everything that can change its machine code:
 * the processor and its features, as Numba compiles for them, and Numba's optimisation settings;
 * the function's name, options and signature, and for a generated function its source.
 
-One file holds one compiled signature, beside its SHA-256: what is damaged is deleted and compiled anew. The folder
-belongs to the user alone (mode 0700), because reading it runs what it holds.
+One file holds one compiled signature: a SHA-256, then what it is the hash of, which are the key and the pickled machine
+code. What is damaged, or was made for another key, is compiled again and replaced.
+
+**Threat model.** To load a kernel is to run what its file holds, with the rights of the user. The attacker is another
+user of the machine, not root, who knows every key and hash, and may write to any folder above the cache: to a shared
+folder that RONDEAU_CACHE names, or to one of its parents, also between two loads. Against this no file format helps;
+who can have written the bytes does. So at every load folder and file are opened and checked by their descriptors, see
+`rondeau.kernels.private_folder`, and nothing about trust is remembered. What is found is never given another mode, and
+nothing is written to a folder that is not trusted. Such an attacker can still exchange the folder for another one that
+the user or root owns: another cache of theirs, in which each file names the key that it was made for, or one that holds
+kernels from an untrusted archive, unpacked there by the user with these very names. Only a parent that no other user
+may write to prevents the latter, as the default folder in the user's home has.
+
+**A cache that cannot be used costs time alone.** No home folder, a full disk, a file that cannot be read, a folder that
+is refused: every OSError here is one warning a process, and a compilation. A full cache that cannot be written is read.
 """
 
-import contextlib
 import functools
 import hashlib
 import os
 import pickle
 import platform
-import stat
+import re
 import sys
-import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -36,24 +46,46 @@ from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
+from rondeau.kernels.compiling_notice import announce_compiling
 from rondeau.kernels.linking import need_symbol, needed_symbols
+from rondeau.kernels.private_folder import PrivateFolder
 from rondeau.kernels.sources import digest_of_sources
 
 __all__ = ["DiskCache", "cache_folder"]
 
 _KEEP_DAYS = 60
+_HASH_SIZE = 32
 
 
 def cache_folder() -> Path:
-    """Give the folder of compiled kernels: ``$RONDEAU_CACHE``, or ``rondeau`` in the user's cache folder."""
-    if chosen := os.environ.get("RONDEAU_CACHE"):
-        return Path(chosen).expanduser() / "kernels"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    """Return the folder of compiled kernels: ``kernels`` in ``$RONDEAU_CACHE``, or in ``rondeau`` of the user's cache.
+
+    The user's cache is ``%LOCALAPPDATA%`` on Windows, ``~/Library/Caches`` on macOS, and elsewhere
+    ``$XDG_CACHE_HOME``, or ``~/.cache`` where that is not set or is no absolute path, as the XDG specification demands.
+
+    Raises
+    ------
+    OSError
+        If it would be in a home folder, and the system knows none.
+
+    Examples
+    --------
+    >>> cache_folder().name
+    'kernels'
+    """
+    try:
+        if chosen := os.environ.get("RONDEAU_CACHE"):
+            return Path(chosen).expanduser() / "kernels"
+        if sys.platform == "win32":
+            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        else:
+            base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+            if not base.is_absolute():
+                base = Path.home() / ".cache"
+    except RuntimeError as error:  # of Path.home and expanduser
+        raise OSError(f"no home folder is known: {error}") from error
     return base / "rondeau" / "kernels"
 
 
@@ -75,25 +107,20 @@ class DiskCache(NullCache):  # type: ignore[misc]
 
     @property
     def cache_path(self) -> str:
-        """The folder, for Numba's statistics."""
-        return str(cache_folder())
+        """The folder, for Numba's statistics; empty where there can be none."""
+        try:
+            return str(cache_folder())
+        except OSError:
+            return ""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return a compiled signature; None where it is not there, or damaged."""
+        """Return a compiled signature; None, for Numba to compile it, where it is not there, damaged or not trusted."""
         if self._before is not None:
             self._before()
-        folder = _usable_folder(cache_folder())
-        if folder is None:
-            return None
         target_context.refresh()
-        path = self._path(folder, sig, target_context.codegen())
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        digest, payload = content[:32], content[32:]
-        if hashlib.sha256(payload).digest() != digest:
-            path.unlink(missing_ok=True)
+        payload = self._read(sig, target_context.codegen())
+        if payload is None:
+            announce_compiling()
             return None
         symbols, reduced = pickle.loads(payload)
         for symbol in symbols:
@@ -102,20 +129,43 @@ class DiskCache(NullCache):  # type: ignore[misc]
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled signature."""
-        folder = _usable_folder(cache_folder())
-        if folder is None or data.library.has_dynamic_globals:
+        if data.library.has_dynamic_globals:
             return
-        path = self._path(folder, sig, data.codegen)
         payload = dumps((needed_symbols(data.library.get_llvm_str()), data._reduce()))
-        if not path.parent.exists():
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            _forget_old(folder)
-        _write_whole(path, hashlib.sha256(payload).digest() + payload)
+        try:
+            key = self._key_of(sig, data.codegen)
+            content = key + payload
+            with PrivateFolder(cache_folder(), create=True) as folder:
+                folder.replace(self._file_name(key), hashlib.sha256(content).digest() + content)
+            _forget_unused(cache_folder())
+        except OSError as error:
+            _warn_once(error)
 
-    def _path(self, folder: Path, sig: Any, codegen: Any) -> Path:
-        name = f"{self._module}.{self._name}"
-        key = hashlib.sha256(f"{name}\n{self._key}\n{sig}".encode()).hexdigest()
-        return folder / _environment(codegen.magic_tuple(), self._module) / f"{name}-{key[:24]}.bin"
+    def _read(self, sig: Any, codegen: Any) -> bytes | None:
+        """Return what was kept of a signature; None where there is nothing that can be used."""
+        try:
+            key = self._key_of(sig, codegen)
+            with PrivateFolder(cache_folder()) as folder:
+                file = folder.read(self._file_name(key))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            _warn_once(error)
+            return None
+        digest, content = file[:_HASH_SIZE], file[_HASH_SIZE:]
+        if hashlib.sha256(content).digest() != digest or content[:_HASH_SIZE] != key:
+            return None
+        return content[_HASH_SIZE:]
+
+    def _key_of(self, sig: Any, codegen: Any) -> bytes:
+        environment = _environment(codegen.magic_tuple(), self._module)
+        return hashlib.sha256(
+            f"{environment}\n{self._module}.{self._name}\n{self._key}\n{sig}".encode()
+        ).digest()
+
+    def _file_name(self, key: bytes) -> str:
+        readable = re.sub(r"[^\w.]", "_", f"{self._module}.{self._name}", flags=re.ASCII)[-80:]
+        return f"{readable}-{key.hex()[:32]}.bin"
 
 
 @functools.cache
@@ -130,50 +180,28 @@ def _environment(target: tuple[str, str, str], module: str) -> str:
     )
     versions = (sys.version, platform.machine(), np.__version__, numba.__version__, llvmlite.__version__)
     content = repr((target, settings, versions, digest_of_sources(module)))
-    return hashlib.sha256(content.encode()).hexdigest()[:24]
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 @functools.cache
-def _usable_folder(folder: Path) -> Path | None:
-    """Make the folder, private to the user; None, with one warning, where that cannot be."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if hasattr(os, "getuid"):
-            status = folder.stat()
-            if status.st_uid != os.getuid():
-                raise PermissionError(f"{folder} belongs to another user")
-            if stat.S_IMODE(status.st_mode) & 0o077:
-                folder.chmod(0o700)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        warnings.warn(
-            f"compiled kernels cannot be kept in {folder} ({error}): they are compiled anew in each process. "
-            "Set RONDEAU_CACHE to a writable folder of your own.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return None
-    return folder
+def _forget_unused(path: Path) -> None:
+    """Delete, once a process, the kernels that nobody has loaded for `_KEEP_DAYS` days."""
+    with PrivateFolder(path) as folder:
+        folder.remove_unused(_KEEP_DAYS)
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees all of it or none; a full disk costs a compilation later, not the run."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+class _Warning:
+    given = False
 
 
-def _forget_old(folder: Path) -> None:
-    """Delete kernels of sources and versions that nobody has compiled for in `_KEEP_DAYS` days."""
-    oldest = time.time() - _KEEP_DAYS * 86400
-    for kind in folder.iterdir():
-        with contextlib.suppress(OSError):
-            if kind.is_dir() and kind.stat().st_mtime < oldest:
-                for path in kind.iterdir():
-                    path.unlink()
-                kind.rmdir()
+def _warn_once(error: OSError) -> None:
+    """Warn, the first time in a process, that kernels are compiled which should have been loaded or kept."""
+    if _Warning.given:
+        return
+    _Warning.given = True
+    warnings.warn(
+        f"the cache of compiled kernels cannot be used ({error}): they are compiled again in each process. "
+        "Set RONDEAU_CACHE to a folder of your own.",
+        RuntimeWarning,
+        stacklevel=2,
+    )

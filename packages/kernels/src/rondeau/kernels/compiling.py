@@ -6,9 +6,11 @@ from typing import Any
 
 import numba
 from numba.core import config
+from numba.core.compiler_lock import global_compiler_lock
 
 from rondeau.kernels import threads
 from rondeau.kernels.cache import DiskCache
+from rondeau.kernels.interrupts import holding_signals
 
 __all__ = ["address_of", "cached_njit", "kernel_njit"]
 
@@ -58,7 +60,14 @@ def cached_njit(function: Callable[..., Any] | None = None, *, source: str = "",
         before = threads.start_pool if options.get("parallel") else None
         key = f"{sorted(options.items())!r}\n{source}"
         dispatcher._cache = DiskCache(module, function.__qualname__, key, before)
+        dispatcher.compile = functools.partial(_compile, dispatcher.compile)
     return dispatcher
+
+
+def _compile(compile_or_load: Callable[[Any], Any], signature: Any) -> Any:
+    """Compile, or load, one signature of a dispatcher; a signal that arrives meanwhile finds Numba's state whole."""
+    with global_compiler_lock, holding_signals():  # the lock first: Ctrl-C ends the wait for another thread
+        return compile_or_load(signature)
 
 
 def address_of(dispatcher: Any, signature: Any) -> int:

@@ -32,8 +32,15 @@ def digest_of_sources(module: str) -> str:
     -------
     str
         In hexadecimal digits.
+
+    Raises
+    ------
+    OSError
+        If a source cannot be read, or there is none, as in an installation of bytecode alone.
     """
     files = _files_of(module) or {path.as_posix(): path for path in Path(__file__).parent.rglob("*.py")}
+    if not files:
+        raise OSError(f"{Path(__file__).parent} holds no sources, by which an edit would be noticed")
     digest = hashlib.sha256()
     for name, path in sorted(files.items()):
         content = path.read_bytes()
@@ -64,5 +71,5 @@ def _files_of(module: str) -> dict[str, Path]:
         path = Path(getattr(sys.modules.get(name), "__file__", None) or "")
         if name not in files and path.suffix == ".py" and path.is_file():
             files[name] = path
-            pending.extend(imported_names(path.read_text(encoding="utf-8")))
+            pending.extend(imported_names(path.read_text(encoding="utf-8", errors="replace")))
     return files

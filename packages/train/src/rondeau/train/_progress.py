@@ -88,6 +88,10 @@ class Progress(Callback):
 
     def on_end(self, trainer: Trainer) -> None:
         """Close the bar."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the bar, also where an error or a signal ends the training: what is said of that has its own line."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -106,6 +110,11 @@ class Progress(Callback):
         if total:
             parts.append(f"{time_left(trainer, self._tokens_before, seconds, total)} left")
         return "  ".join(parts)
+
+
+def write_line(line: str) -> None:
+    """Print a line on standard error, above a bar that is shown there."""
+    tqdm.write(line, file=sys.stderr)
 
 
 def time_left(trainer: Trainer, tokens_before: int, seconds: float, total_steps: int) -> str:

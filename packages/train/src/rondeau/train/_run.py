@@ -262,10 +262,15 @@ class Recorder(Callback):
         self.run.samples.cut(sizes["samples"])
 
     def on_begin(self, trainer: Trainer) -> None:
-        """Write tokenizer, vocabulary and the first checkpoint of a new run."""
+        """Write tokenizer, vocabulary and the first checkpoint of a new run, and compile what samples need.
+
+        Compiled at the first evaluation, that would hold up an interruption which has steps to keep.
+        """
         if self._saved_at is None:
             self.run.save_codec(self.codec)
             self._save(trainer)
+        if trainer.held_out is not None and trainer._end_reached() is None:
+            self._sample(trainer, length=1)
 
     def on_row(self, trainer: Trainer, row: Row) -> None:
         """Append a row of metrics."""
@@ -274,9 +279,7 @@ class Recorder(Callback):
     def on_evaluate(self, trainer: Trainer, evaluation: Evaluation) -> None:
         """Append a sample of what the model writes now."""
         self._evaluated_at = trainer.step
-        text = self.prompt + "".join(
-            generate(trainer.model, self.codec, self.prompt, self.sample_length, seed=trainer.step)
-        )
+        text = self._sample(trainer, self.sample_length)
         title = f"step {trainer.step}, held-out perplexity {evaluation.perplexity:.3f}"
         self.run.samples.append(f"==== {title} ====\n{text}\n\n")
 
@@ -290,6 +293,10 @@ class Recorder(Callback):
         """Write the last checkpoint."""
         if self._saved_at != trainer.step:
             self._save(trainer)
+
+    def _sample(self, trainer: Trainer, length: int) -> str:
+        pieces = generate(trainer.model, self.codec, self.prompt, length, seed=trainer.step)
+        return self.prompt + "".join(pieces)
 
     def _save(self, trainer: Trainer) -> None:
         snapshot = trainer.snapshot()

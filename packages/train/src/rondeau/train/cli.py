@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         Exit status: 0; 1 if the run itself failed, as when the loss diverged; 2 for input that cannot be used;
-        130 after Ctrl-C, and for training whose output nobody reads any more.
+        130 after Ctrl-C, and for training whose output nobody reads any more; 143 after SIGTERM in training.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     name = argv[0] if argv else "--help"
@@ -59,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(end="", flush=True)
     except UsageError as error:
         return _fail(who, str(error), 2)
-    except KeyboardInterrupt:
-        return _fail(who, "interrupted", 130)
+    except KeyboardInterrupt as interrupt:
+        return _fail(who, str(interrupt) or "interrupted", getattr(interrupt, "status", 130))
     except BrokenPipeError:
         # The reader of our output, such as `head`, has gone: nothing more to say, to anyone.
         for stream in (sys.stdout, sys.stderr):

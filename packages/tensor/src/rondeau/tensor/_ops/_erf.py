@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from typing import Any
 
@@ -11,12 +10,10 @@ import numpy as np
 from rondeau.kernels.compiling import cached_njit
 
 
+@cached_njit
 def _fill(x, out):  # type: ignore[no-untyped-def]
     for i in range(x.size):
         out[i] = math.erf(x[i])
-
-
-_compiled = cached_njit(_fill, source=inspect.getsource(_fill))
 
 
 def erf_array(x: Any) -> Any:
@@ -29,5 +26,5 @@ def erf_array(x: Any) -> Any:
     """
     wide = x.astype(np.float32) if x.dtype == np.float16 else x
     out = np.empty(wide.shape, wide.dtype)
-    _compiled(wide.reshape(-1), out.reshape(-1))
+    _fill(wide.reshape(-1), out.reshape(-1))
     return out.astype(x.dtype, copy=False)

@@ -2,12 +2,11 @@
 
 import json
 import os
-import signal
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from rondeau.train._usage_error import UsageError
 
 if TYPE_CHECKING:
     from rondeau.data import Codec, TokenStream
+    from rondeau.train._interruption import Signals
     from rondeau.train._run import RunFolder
     from rondeau.train._trainer import Trainer
 
@@ -29,12 +29,17 @@ def run(argv: Sequence[str]) -> int:
     """Start or continue a run; return the exit status."""
     request = parse_train(argv)
     # What follows needs the compiler and its kernels: not imported for --help.
+    from rondeau.kernels.compiling_notice import announcing_with
     from rondeau.train._checkpoint import CheckpointError
+    from rondeau.train._interruption import Signals
+    from rondeau.train._progress import write_line
     from rondeau.train._run import RunError
     from rondeau.train._trainer import DivergedError
 
+    signals = Signals()
     try:
-        return _train(request)
+        with signals.handled(), announcing_with(write_line):
+            return _train(request, signals)
     except (RunError, CheckpointError) as error:
         raise UsageError(str(error)) from error
     except DivergedError as error:
@@ -42,15 +47,13 @@ def run(argv: Sequence[str]) -> int:
         return 1
 
 
-def _train(request: Request) -> int:
+def _train(request: Request, signals: "Signals") -> int:
     from rondeau import tensor as rt
     from rondeau.data import NgramModel
-    from rondeau.kernels.cache import cache_folder
     from rondeau.train import _corpus, _recipe
     from rondeau.train._progress import INTERRUPTED, Progress
     from rondeau.train._run import Recorder, RunFolder
 
-    compiles = not cache_folder().exists()  # asked first: making the model may begin it
     config = request.config
     threads = request.threads if request.threads is not None else config.run.threads
     if threads is not None:
@@ -72,6 +75,7 @@ def _train(request: Request) -> int:
         checkpoint_every=config.run.checkpoint_every,
         prompt=_corpus.default_prompt(codec),
     )
+    progress = Progress()
     trainer = _recipe.make_trainer(
         config.training,
         model,
@@ -80,12 +84,13 @@ def _train(request: Request) -> int:
         seed=config.run.seed,
         log_every=config.run.log_every,
         evaluate_every=config.run.evaluate_every,
-        callbacks=[recorder, Progress()],
+        callbacks=[recorder, progress],
     )
     if request.resume is None:
         run.create(config.yaml, request.overwrite)
     if request.resume is not None:
         recorder.resume(trainer)
+    signals.remedy = f"continue with: {program()} train --resume {run.path}"
 
     token = _corpus.TOKEN_NAMES[config.text.tokens]
     _tell("corpus", f"{corpus.name}: {len(corpus.text):,} characters")
@@ -97,23 +102,20 @@ def _train(request: Request) -> int:
     )
     _tell("model", _describe_model(config, trainer))
     _tell("run", f"{run.path}" + (f", continued at step {trainer.step:,}" if request.resume else ""))
-    if compiles:
-        _tell("kernels", "compiled now, once on this machine: until the first step is done, nothing moves")
     baselines: dict[str, float] = {}
     if len(held_out):
         for order, name in ((1, "unigram"), (2, "bigram")):
             baselines[name] = NgramModel(train, order).negative_log_likelihood(held_out)
 
     began_at = trainer.step
-    with _stopping_on_signals(trainer):
+    with signals.finishing_steps(trainer), closing(progress):
         trainer.fit()
     if trainer.stopped_by == INTERRUPTED:
         print(
-            f"interrupted at step {trainer.step:,}: everything is kept; "
-            f"continue with: {program()} train --resume {run.path}",
+            f"interrupted at step {trainer.step:,}: everything is kept; {signals.remedy}",
             file=sys.stderr,
         )
-        return 130
+        return signals.status
     if trainer.step == began_at and run.summary.exists():
         say(
             f"this run has ended: {trainer.stopped_by}; what came out is in {run.summary}\n"
@@ -152,23 +154,6 @@ def _describe_model(config: Config, trainer: "Trainer") -> str:
     entry = "one-hot input" if options.embedding_size is None else f"embeddings of {options.embedding_size}"
     steps = "" if trainer.total_steps is None else f", {trainer.total_steps:,} steps"
     return f"{options.cell}, {layers} of {options.hidden_size} units, {entry}: {size:,} parameters{steps}"
-
-
-@contextmanager
-def _stopping_on_signals(trainer: "Trainer") -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the run after the present step; a second one ends it at once."""
-    from rondeau.train._progress import INTERRUPTED
-
-    def stop(number: int, frame: Any) -> None:
-        trainer.stop(INTERRUPTED)
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _finish(

@@ -1,0 +1,105 @@
+"""Ctrl-C while a function is compiled takes effect at the next point where the compiler's state is whole.
+
+Python runs a signal's handler between any two instructions, and Ctrl-C's raises KeyboardInterrupt there. Inside Numba
+that can be in a finaliser or a callback, which swallow it; or half way through registering the implementations of
+functions, which the compiler then lacks for the rest of the process. So while a function is compiled or loaded, signals
+are noted, and their handlers called between two passes of the compiler, or at the end of the function. The longest that
+one waits is for LLVM, which optimises a function in a single call: two seconds for the largest kernel here.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from numba.core import event
+
+__all__ = ["holding_signals"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _RaisedByHandler(BaseException):
+    """Carries what a handler raised through the compiler, which takes Exceptions for errors of typing."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
+class _Held:
+    """The signals that have arrived while the main thread compiles, and the handlers that wait for them."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._arrived: list[tuple[int, FrameType | None]] = []
+        for number in _SIGNALS:
+            handler = signal.getsignal(number)
+            if callable(handler):  # one of Python's; the system's own end the process, or do nothing
+                self._handlers[number] = handler
+                signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._arrived.append((number, frame))
+
+    def deliver(self) -> None:
+        """Call the handlers of the signals that have arrived."""
+        while self._arrived:
+            number, frame = self._arrived.pop(0)
+            try:
+                self._handlers[number](number, frame)
+            except BaseException as error:
+                raise _RaisedByHandler(error) from None
+
+    def release(self) -> None:
+        """Give the handlers back, but for those that a handler exchanged, and call them for what has arrived."""
+        for number, handler in reversed(self._handlers.items()):  # SIGINT last: its handler may raise at once
+            if signal.getsignal(number) == self._note:
+                signal.signal(number, handler)
+        self.deliver()
+
+
+class _Compiling:
+    held: _Held | None = None
+
+
+@contextlib.contextmanager
+def holding_signals() -> Iterator[None]:
+    """Hold back SIGINT and SIGTERM while the main thread compiles; other threads get no signals in Python.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Or whatever else a signal's handler raises: without the frames of the compiler.
+
+    Examples
+    --------
+    >>> with holding_signals():
+    ...     pass  # Ctrl-C here would raise KeyboardInterrupt when the context ends
+    """
+    if _Compiling.held is not None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held = _Compiling.held = _Held()
+    try:
+        try:
+            yield
+        finally:
+            _Compiling.held = None
+            held.release()
+    except _RaisedByHandler as raised:
+        raise raised.error from None
+
+
+class _BetweenPasses(event.Listener):  # type: ignore[misc]
+    def on_start(self, event: Any) -> None:
+        if _Compiling.held is not None and threading.current_thread() is threading.main_thread():
+            _Compiling.held.deliver()
+
+    def on_end(self, event: Any) -> None:
+        """Nothing: the next pass begins, or the function ends."""
+
+
+event.register("numba:run_pass", _BetweenPasses())
