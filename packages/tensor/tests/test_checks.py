@@ -309,9 +309,7 @@ def test_an_equation_is_a_string(wrong):
         lambda: ~x,
         lambda: -(x > 0),
         lambda: (x > 0) - (x > 0),
-        lambda: rt.sign(x > 0),
-        lambda: rt.tensor([1]) + 10**30,
-        lambda: rt.tensor([True]) & 10**30,
+        lambda: (x > 0) % (x > 0),
     ],
 )
 def test_operators_say_which_types_they_are_not_defined_for(call):

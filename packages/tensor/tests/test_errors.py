@@ -60,7 +60,7 @@ CALLS = [
     (lambda: rt.dot(x, x), ValueError, "dot needs a tensor of 1 dimensions here"),
     (lambda: rt.amax(rt.ones(0, 3), 0), IndexError, r"amax of nothing.*shape \(0, 3\) has size 0"),
     (lambda: rt.max(rt.ones(0)), IndexError, "of nothing"),
-    (lambda: rt.argmax(rt.ones(0)), IndexError, "argmax of an empty tensor"),
+    (lambda: rt.argmax(rt.ones(0)), IndexError, r"argmax of nothing.*shape \(0,\) has size 0"),
     (lambda: x.clamp(), ValueError, "clamp needs min, max or both"),
     (lambda: x.norm("nuc"), ValueError, "p must be a number or 'fro', got 'nuc'"),
     (lambda: rt.gelu(x, approximate="fast"), ValueError, "approximate must be 'none' or 'tanh', got 'fast'"),

@@ -58,8 +58,8 @@ def test_reductions_and_functions(dtype):
         same(getattr(rt, name)(ours), getattr(torch, name)(its))
     for name in ("sum", "cumsum", "prod"):
         same(getattr(rt, name)(ours, 0), getattr(torch, name)(its, 0))
-    same(ours.all(), its.all().bool())
-    same(ours.any(0), its.any(0).bool())
+    same(ours.all(), its.all())
+    same(ours.any(0), its.any(0))
     if dtype != "bool":
         same(ours.argmax(1), its.argmax(1))
         same(ours.max(1).values, its.max(1).values)
@@ -152,3 +152,42 @@ def test_data_in_the_other_order_of_bytes_is_refused():
     x = rt.zeros(3)
     with pytest.raises(TypeError, match=r"in this machine's order of bytes.*astype\('float32'\)"):
         x.data = x.data.astype(x.data.dtype.newbyteorder())
+
+
+TYPE_NAMES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "cumsum"])
+def test_reductions_in_a_given_type_wrap_round_in_it(name):
+    x = np.array([[7, 200], [0, 100], [3, 0]])
+    for given, wanted in itertools.product(TYPE_NAMES, TYPE_NAMES):
+        if name == "cumsum" and wanted == "bool":  # which PyTorch does not have
+            continue
+        for axis in (0, -1) if name == "cumsum" else (0, 1, None):
+            calls = [
+                getattr(m, name)(
+                    m.tensor(x.astype(given)), *(() if axis is None else (axis,)), dtype=getattr(m, wanted)
+                )
+                for m in (rt, torch)
+            ]
+            same(*calls)
+    ours = rt.tensor([200, 100], dtype="uint8").sum(dtype="uint8")
+    assert (ours.item(), ours.dtype) == (44, rt.uint8)
+
+
+def test_squares_signs_and_powers_of_booleans():
+    ours, its = rt.tensor([True, False]), torch.tensor([True, False])
+    same(rt.square(ours), torch.square(its))
+    same(rt.sign(ours), torch.sign(its))
+    same(ours**True, its**True)
+    assert (ours**ours).dtype == rt.bool
+
+
+def test_division_is_of_the_numbers_and_not_of_their_common_integer_type():
+    same(
+        rt.tensor([10, 5], dtype="uint8") / rt.tensor(-5),
+        torch.tensor([10, 5], dtype=torch.uint8) / torch.tensor(-5),
+    )
+    same(
+        rt.tensor(-8) / rt.tensor([2], dtype="uint8"), torch.tensor(-8) / torch.tensor([2], dtype=torch.uint8)
+    )

@@ -6,14 +6,15 @@ What is right passes after one comparison of types; all else is looked at only o
 from __future__ import annotations
 
 import operator
-import reprlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.tensor._dtypes import float64, int64
 from rondeau.tensor._graph import Recorded, unwrap
+from rondeau.tensor._limits import check_holds, does_not_fit, shown
 
 Shape = tuple[int, ...]
 
@@ -31,7 +32,7 @@ def described(value: Any) -> str:
     array = unwrap(value)
     if isinstance(array, np.ndarray):
         return f"{type(value).__name__} of {array.dtype} of shape {array.shape}"
-    return f"{type(value).__name__} {reprlib.repr(value)}"
+    return f"{type(value).__name__} {shown(value)}"
 
 
 def integer(value: Any, name: str) -> int:
@@ -75,8 +76,11 @@ def number(value: Any, name: str) -> Any:
     ------
     TypeError
         For anything else.
+    ValueError
+        For an integer beyond what a double can hold.
     """
     if isinstance(value, (int, float)):
+        check_holds(float64, value, f"{name}: ")
         return value
     array = unwrap(value)
     if isinstance(array, (np.generic, np.ndarray)) and array.ndim == 0 and array.dtype.kind in "biuf":
@@ -168,7 +172,7 @@ def plain_array(value: Any) -> Any:
     TypeError
         If they are no numbers.
     ValueError
-        If rows differ in length.
+        If rows differ in length, or an integer is beyond 64 bits.
     """
     try:
         array = np.asarray(value)
@@ -176,6 +180,10 @@ def plain_array(value: Any) -> Any:
         raise ArgumentValueError(
             f"rows of one length are needed, got nested sequences that are ragged: {described(value)}"
         ) from error
+    if array.dtype.kind == "O":
+        for number in array.flat:
+            if type(number) is int:  # which NumPy leaves as it is beyond 64 bits
+                check_holds(int64, number)
     if array.dtype.kind not in "biuf":
         raise ArgumentTypeError(f"expected a Tensor, an array or a number, got {described(value)}")
     return array
@@ -198,6 +206,10 @@ def refused(error: Exception, name: str, *operands: Any) -> ArgumentTypeError | 
     if isinstance(error, ValueError):
         shapes = " and ".join(str(np.shape(x)) for x in operands)
         return ArgumentValueError(f"{name}: shapes {shapes} cannot be broadcast together")
+    if isinstance(error, OverflowError):  # a Python integer beside an array
+        (dtype,) = [x.dtype for x in operands if hasattr(x, "dtype")]
+        (number,) = [x for x in operands if not hasattr(x, "dtype")]
+        return ArgumentValueError(f"{does_not_fit(dtype, number, f'{name}: ')}: convert the tensor first")
     kinds = " and ".join(str(x.dtype) if hasattr(x, "dtype") else described(x) for x in operands)
     return ArgumentTypeError(
         f"{name} is not defined for {kinds}: convert first, e.g. with .float() or .bool()"

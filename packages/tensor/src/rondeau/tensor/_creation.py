@@ -12,8 +12,9 @@ from numpy.typing import DTypeLike
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import array_of, count, number, shape_of
 from rondeau.tensor._devices import namespace
-from rondeau.tensor._dtypes import DEFAULT_FLOAT, as_dtype, default_for
+from rondeau.tensor._dtypes import DEFAULT_FLOAT, as_dtype, default_for, int64
 from rondeau.tensor._graph import Recorded
+from rondeau.tensor._limits import check_holds, held
 from rondeau.tensor._tensor import Tensor
 
 
@@ -215,6 +216,11 @@ def full(
     -------
     Tensor
 
+    Raises
+    ------
+    ValueError
+        If the type cannot hold the number.
+
     Examples
     --------
     >>> from rondeau import tensor as rt
@@ -223,7 +229,8 @@ def full(
     """
     value = number(fill_value, "fill_value")
     found = default_for(np.asarray(value)) if dtype is None else as_dtype(dtype)
-    return Tensor(namespace(device).full(shape_of((size,), "size"), value, found), requires_grad)
+    filled = namespace(device).full(shape_of((size,), "size"), held(found, value, "full: "), found)
+    return Tensor(filled, requires_grad)
 
 
 def _float(dtype: DTypeLike | None) -> np.dtype[Any]:
@@ -322,6 +329,11 @@ def full_like(
     -------
     Tensor
 
+    Raises
+    ------
+    ValueError
+        If the type cannot hold the number.
+
     Examples
     --------
     >>> from rondeau import tensor as rt
@@ -347,7 +359,7 @@ def arange(
     start, end, step : number
         With one argument it is `end`, and `start` is 0.
     dtype : dtype_like, optional
-        Default: int64 if all are integers, else float32.
+        Default: int64 if all are integers, else float32. Integers drop the fractions of `start` and `step`.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 
@@ -355,6 +367,11 @@ def arange(
     -------
     Tensor
         One dimension.
+
+    Raises
+    ------
+    ValueError
+        For a step of 0, ends that are not finite, or numbers that the type cannot hold.
 
     Examples
     --------
@@ -374,8 +391,27 @@ def arange(
         found = np.dtype(np.int64) if whole else DEFAULT_FLOAT
     else:
         found = as_dtype(dtype)
-    # Steps are counted in float64, whatever the type of the result.
-    return Tensor(namespace(device).arange(start, end, step).astype(found), requires_grad)
+    return Tensor(_steps(namespace(device), start, end, step, found), requires_grad)
+
+
+def _steps(library: Any, start: float, end: float, step: float, dtype: np.dtype[Any]) -> Any:
+    """Return the numbers of `arange`. As in PyTorch float64 counts them; integers drop all fractions first."""
+    if dtype.kind == "b":
+        raise ArgumentTypeError("arange of bool: use an integer or floating dtype")
+    first, stride = (start, step) if dtype.kind == "f" else (int(start), int(step))
+    if not stride:
+        raise ArgumentValueError(f"arange of {dtype} drops the fraction of its step {step}, which leaves 0")
+    whole = dtype == int64
+    steps = -((first - int(end)) // stride) if whole else math.ceil((end - start) / step)
+    if steps <= 0:
+        return library.zeros(0, dtype)
+    for value in (first, first + stride * (steps - 1)):
+        check_holds(dtype, value, "arange: ")
+    if steps == 1:
+        return library.full(1, first, dtype)
+    if dtype.kind == "f":  # NumPy takes no integers beyond 64 bits
+        first, stride = float(first), float(stride)
+    return (first + stride * library.arange(steps)).astype(dtype)
 
 
 def linspace(
@@ -404,6 +440,11 @@ def linspace(
     Tensor
         One dimension.
 
+    Raises
+    ------
+    ValueError
+        For ends that are not finite, or that the type cannot hold.
+
     Examples
     --------
     >>> from rondeau import tensor as rt
@@ -411,9 +452,14 @@ def linspace(
     [0.0, 0.5, 1.0]
     """
     start, end, steps = number(start, "start"), number(end, "end"), count(steps, "steps")
+    found = _float(dtype)
+    if found.kind == "b":
+        raise ArgumentTypeError("linspace of bool: use an integer or floating dtype")
+    check_holds(found, start, "linspace: ")
+    check_holds(found, end, "linspace: ")
     if not math.isfinite(end - start):
         raise ArgumentValueError(f"linspace needs finite ends, got {start} and {end}")
-    return Tensor(namespace(device).linspace(start, end, steps).astype(_float(dtype)), requires_grad)
+    return Tensor(namespace(device).linspace(float(start), float(end), steps).astype(found), requires_grad)
 
 
 def eye(

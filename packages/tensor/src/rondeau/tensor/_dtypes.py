@@ -32,7 +32,7 @@ bool = np.dtype(np.bool_)  # torch's name
 DEFAULT_FLOAT = float32
 
 # Each type with the one object that stands for it: operators compare types by identity first.
-_SUPPORTED: dict[type_, type_] = {
+SUPPORTED: dict[type_, type_] = {
     d: d for d in (float16, float32, float64, uint8, int8, int16, int32, int64, bool)
 }
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
@@ -52,11 +52,11 @@ def as_dtype(dtype: DTypeLike) -> type_:
         Exception
     ) as error:  # NumPy parses strings and classes: it may be anything from a TypeError to a SyntaxError
         raise ArgumentTypeError(f"expected a dtype such as 'float32' or np.int64, got {dtype!r}") from error
-    supported = _SUPPORTED.get(found if found.isnative else found.newbyteorder("="))
+    supported = SUPPORTED.get(found if found.isnative else found.newbyteorder("="))
     if supported is None:
         raise ArgumentTypeError(
             f"a tensor cannot hold dtype {found}: expected one of "
-            f"{', '.join(sorted(str(d) for d in _SUPPORTED))}; convert the array first, e.g. array.astype('float32')"
+            f"{', '.join(sorted(str(d) for d in SUPPORTED))}; convert the array first, e.g. array.astype('float32')"
         )
     return supported
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.tensor._arguments import refused
 from rondeau.tensor._graph import (
     Node,
     Op,
@@ -30,8 +31,8 @@ from rondeau.tensor._graph import (
     wrap,
 )
 from rondeau.tensor._modes import modes
-from rondeau.tensor._ops._operands import cast, no_gradient
-from rondeau.tensor._ops.indexing import SETITEM, getitem, steps_of, value_for
+from rondeau.tensor._ops._operands import cast, no_gradient, value_for
+from rondeau.tensor._ops.indexing import SETITEM, getitem, steps_of
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -136,7 +137,10 @@ def in_place(operator: Callable[..., Tensor], ufunc: Any = None) -> Callable[...
             if quick and (type(value) in (int, float) or getattr(value, "dtype", None) == array.dtype):
                 if np.shape(value) != array.shape and not _fits(np.shape(value), array.shape):
                     raise _does_not_fit(name, np.shape(value), array.shape)
-                modes.quiet(ufunc, array, value, out=array)
+                try:
+                    modes.quiet(ufunc, array, value, out=array)
+                except OverflowError as error:
+                    raise refused(error, f"{name}_", array, value) from error
                 mark_changed(self)
                 return self
         old = _alias(self) if recording else wrap(array)

@@ -11,7 +11,8 @@ from numpy.typing import DTypeLike
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import array_of, count, described, integer, number, shape_of
 from rondeau.tensor._creation import like
-from rondeau.tensor._dtypes import DEFAULT_FLOAT, as_dtype, float32
+from rondeau.tensor._dtypes import DEFAULT_FLOAT, as_dtype, float32, int64
+from rondeau.tensor._limits import check_holds, does_not_fit, shown
 from rondeau.tensor._ops._operands import as_tensor
 from rondeau.tensor._tensor import Tensor
 
@@ -133,8 +134,19 @@ def _finished(array: Any, dtype: DTypeLike | None, device: str | None, requires_
 
 
 def _drawn_type(dtype: DTypeLike | None) -> Any:
-    """Return the type to draw in: float32 directly, all else by way of float64."""
-    return np.float32 if dtype is None or as_dtype(dtype) == float32 else np.float64
+    """Return the type to draw in: float32 directly, other floats by way of float64.
+
+    Raises
+    ------
+    TypeError
+        For integers and booleans, which would all be 0.
+    """
+    found = DEFAULT_FLOAT if dtype is None else as_dtype(dtype)
+    if found.kind != "f":
+        raise ArgumentTypeError(
+            f"rand, randn and normal draw floats, got dtype {found}: use randint, or convert what is drawn"
+        )
+    return np.float32 if found == float32 else np.float64
 
 
 def rand(
@@ -235,7 +247,7 @@ def randint(
     Raises
     ------
     ValueError
-        If there is no integer in the range, or no shape.
+        If there is no integer in the range, the type cannot hold them, or there is no shape.
 
     Examples
     --------
@@ -248,10 +260,16 @@ def randint(
     if size is None or high is None:
         raise ArgumentValueError("randint is called as randint(high, size) or randint(low, high, size)")
     low, high = integer(low, "low"), integer(high, "high")
+    found = int64 if dtype is None else as_dtype(dtype)
     if high <= low:
-        raise ArgumentValueError(f"randint: no integer from {low} to {high} - 1")
+        raise ArgumentValueError(f"randint: no integer from {shown(low)} to {shown(high)} - 1")
+    for value in (low, high - 1):
+        check_holds(int64, value, "randint: ")
+        check_holds(found, value, "randint: ")
+        if found.kind == "b" and value not in (0, 1):
+            raise does_not_fit(found, value, "randint: ")
     drawn = _source(generator).integers(low, high, shape_of((size,), "size"))
-    return _finished(drawn, np.int64 if dtype is None else dtype, device, False)
+    return _finished(drawn, found, device, False)
 
 
 def randperm(n: int, *, generator: Generator | None = None, device: str | None = None) -> Tensor:
@@ -318,6 +336,9 @@ def normal(
     mean, std = number(mean, "mean"), number(std, "std")
     if std < 0:
         raise ArgumentValueError(f"normal: std must not be negative, got {std}")
+    found = DEFAULT_FLOAT if dtype is None else as_dtype(dtype)
+    check_holds(found, mean, "normal: ")
+    check_holds(found, std, "normal: ")
     return randn(*shape_of((size,), "size"), generator=generator, dtype=dtype, device=device) * std + mean
 
 

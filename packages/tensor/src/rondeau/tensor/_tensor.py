@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Self, TypeAlias, overload
@@ -28,6 +29,7 @@ from rondeau.tensor._graph import (
     wrap,
 )
 from rondeau.tensor._hooks import RemovableHandle
+from rondeau.tensor._limits import check_all_hold, check_holds
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops import (
     activations,
@@ -773,6 +775,10 @@ class Tensor(Recorded):
         from rondeau.tensor._random import rand
 
         low, high = number(low, "low"), number(high, "high")
+        for value in (low, high):
+            check_holds(self._array.dtype, value, "uniform_: ")
+        if not 0 <= high - low < math.inf:
+            raise ArgumentValueError(f"uniform_: low must be finite and not above high, got {low} and {high}")
         drawn = rand(*self.shape, generator=generator, dtype=self.dtype, device=self.device)
         return self.copy_(drawn * (high - low) + low)
 
@@ -781,6 +787,8 @@ class Tensor(Recorded):
         from rondeau.tensor._random import randn
 
         mean, std = number(mean, "mean"), number(std, "std")
+        for value in (mean, std):
+            check_holds(self._array.dtype, value, "normal_: ")
         drawn = randn(*self.shape, generator=generator, dtype=self.dtype, device=self.device)
         return self.copy_(drawn * std + mean)
 
@@ -824,6 +832,7 @@ def _as_data(data: Any, dtype: DTypeLike | None, device: str | None) -> Any:
         array = plain_array(_plain(data))
         if dtype is None:
             dtype = default_for(array)
+        check_all_hold(as_dtype(dtype), array)
     wanted = as_dtype(array.dtype if dtype is None else dtype)
     if array.dtype != wanted:
         array = modes.quiet(array.astype, wanted)

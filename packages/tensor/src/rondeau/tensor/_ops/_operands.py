@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.tensor._arguments import array_of, plain_array
-from rondeau.tensor._dtypes import DEFAULT_FLOAT, as_dtype, result_type, scalar_result_type
+from rondeau.tensor._dtypes import DEFAULT_FLOAT, as_dtype, int64, result_type, scalar_result_type
 from rondeau.tensor._graph import Op, Recorded, record, wrap
+from rondeau.tensor._limits import check_all_hold, held
 from rondeau.tensor._modes import modes
 
 if TYPE_CHECKING:
@@ -49,9 +50,40 @@ def as_tensor(value: Any) -> Tensor:
         native = value.dtype.isnative and value.dtype.kind in "biuf"
         return wrap(value if native else value.astype(as_dtype(value.dtype)))
     array = plain_array(value)
+    if array.dtype.kind == "u" and not isinstance(value, np.generic):
+        check_all_hold(int64, array)
     if isinstance(value, np.generic):
         return wrap(array)
     return wrap(array.astype(DEFAULT_FLOAT) if array.dtype.kind == "f" else array)
+
+
+def value_for(x: Tensor, value: Any) -> Tensor:
+    """Return the value of an assignment into `x`, in its type.
+
+    Raises
+    ------
+    RuntimeError
+        If it requires a gradient that the type of `x` cannot carry.
+    TypeError
+        If it is made of no numbers.
+    ValueError
+        If the type of `x` cannot hold a number.
+    """
+    dtype = x._array.dtype
+    if isinstance(value, Recorded):
+        if value._node is not None and dtype.kind != "f":
+            raise RuntimeError(f"cannot write a tensor that requires a gradient into one of {dtype}")
+        return cast(value, dtype)  # type: ignore[arg-type]
+    if isinstance(value, np.ndarray):
+        return cast(as_tensor(value), dtype)
+    # Python's numbers are doubles until they are written: float32, their default, would round what float64 can hold.
+    if type(value) in _NUMBERS:
+        return wrap(held(dtype, value))
+    array = plain_array(value)
+    if isinstance(value, np.generic):
+        return wrap(held(dtype, value.item()))
+    check_all_hold(dtype, array)
+    return wrap(modes.quiet(array.astype, dtype))
 
 
 def as_float(x: Tensor) -> Tensor:

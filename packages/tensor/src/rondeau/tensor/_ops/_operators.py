@@ -161,9 +161,10 @@ def binary(
             x, y = a._array, b._array
             dtype = x.dtype
             if dtype is not y.dtype or (dtype is not float32 and dtype is not float64):
+                if fractional and dtype.kind != "f" and y.dtype.kind != "f":
+                    # Not by way of their common integer type: a negative number would not fit uint8.
+                    a, b = cast(a, DEFAULT_FLOAT), cast(b, DEFAULT_FLOAT)  # type: ignore[arg-type]
                 a, b = pair(a, b)
-                if fractional:
-                    a, b = as_float(a), as_float(b)
                 x, y = a._array, b._array
             try:
                 result = wrap(local.quiet(forward, x, y))

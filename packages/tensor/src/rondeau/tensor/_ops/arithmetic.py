@@ -88,7 +88,12 @@ def _power(a: Any, b: Any) -> Any:
             return np.sqrt(a)
         if b == -0.5:
             return np.reciprocal(np.sqrt(a))
-    return np.power(a, b)
+    power = np.power(a, b)
+    return power.astype(np.bool_) if _is_bool(a) and _is_bool(b) else power  # NumPy gives int8
+
+
+def _is_bool(x: Any) -> bool:
+    return type(x) is bool or getattr(x, "dtype", None) == np.bool_
 
 
 def _power_to_base(g: Any, _out: Any, a: Any, b: Any) -> Any:
@@ -128,9 +133,23 @@ def pow(a: Any, b: Any) -> Any:
         ) from error
 
 
+def _check_divisor(name: str, a: Any, b: Any) -> None:
+    """Refuse to divide integers by zero, for which NumPy gives 0, and booleans."""
+    dtype = (a if hasattr(a, "dtype") else b).dtype
+    if dtype.kind == "b":
+        raise TypeError
+    if dtype.kind != "f" and not np.all(b):
+        raise ArgumentValueError(f"{name}: {dtype} divided by zero: convert with .float() to get inf or NaN")
+
+
 @binary(lambda g, _out, _a, _b: g, lambda g, _out, a, b: -g * np.floor(a / b))
 def remainder(a: Any, b: Any) -> Any:
     """Return the remainder of a / b with the sign of b, as Python's ``%``.
+
+    Raises
+    ------
+    ValueError
+        For integers divided by zero.
 
     Examples
     --------
@@ -138,6 +157,7 @@ def remainder(a: Any, b: Any) -> Any:
     >>> rt.remainder(rt.tensor([5, -5]), 3).tolist()
     [2, 1]
     """
+    _check_divisor("remainder", a, b)
     return np.remainder(a, b)
 
 
@@ -145,12 +165,18 @@ def remainder(a: Any, b: Any) -> Any:
 def floor_divide(a: Any, b: Any) -> Any:
     """Return a / b rounded down, as Python's ``//``; no gradient flows through it.
 
+    Raises
+    ------
+    ValueError
+        For integers divided by zero.
+
     Examples
     --------
     >>> from rondeau import tensor as rt
     >>> rt.floor_divide(rt.tensor([5, -5]), 3).tolist()
     [1, -2]
     """
+    _check_divisor("floor_divide", a, b)
     return np.floor_divide(a, b)
 
 
@@ -203,7 +229,7 @@ def abs(x: Any) -> Any:
 
 @unary(lambda g, _out, x: g * (2 * x))
 def square(x: Any) -> Any:
-    """Return x * x.
+    """Return x * x; of booleans in int64.
 
     Examples
     --------
@@ -211,7 +237,7 @@ def square(x: Any) -> Any:
     >>> rt.square(rt.tensor([3, 4])).tolist()
     [9, 16]
     """
-    return modes.quiet(np.multiply, x, x)
+    return modes.quiet(np.multiply, x, x, dtype=np.int64 if x.dtype.kind == "b" else None)
 
 
 @float_unary(lambda g, out, _x: -g * out * out)

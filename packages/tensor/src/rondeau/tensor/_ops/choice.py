@@ -9,7 +9,9 @@ import numpy as np
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import array_of, number, plain_array, refused
 from rondeau.tensor._graph import Op, Recorded, record, record_broadcast, wrap
-from rondeau.tensor._ops._operands import as_tensor, cast, pair
+from rondeau.tensor._limits import check_holds, held
+from rondeau.tensor._modes import modes
+from rondeau.tensor._ops._operands import pair, value_for
 from rondeau.tensor._ops._operators import binary
 
 if TYPE_CHECKING:
@@ -119,12 +121,16 @@ def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
         for limit in (min, max):
             if limit is not None:
                 x = pair(x, limit)[0]
-    a = x._array
-    if min is not None:
-        a = np.maximum(a, a.dtype.type(min))
-    if max is not None:
-        a = np.minimum(a, a.dtype.type(max))
-    return record(_CLAMP, a, (x,), min, max)
+    for limit in (min, max):
+        if limit is not None:
+            check_holds(x._array.dtype, limit, "clamp: ")
+    return record(_CLAMP, modes.quiet(_clamp, x._array, min, max), (x,), min, max)
+
+
+def _clamp(a: Any, low: Any, high: Any) -> Any:
+    if low is not None:
+        a = np.maximum(a, a.dtype.type(low))
+    return a if high is None else np.minimum(a, a.dtype.type(high))
 
 
 _WHERE = Op(
@@ -167,9 +173,9 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     if not (isinstance(a, Recorded) and isinstance(b, Recorded) and a._array.dtype is b._array.dtype):
         a, b = pair(a, b)
     if not isinstance(a, Recorded):
-        a = wrap(np.asarray(a, b._array.dtype))
+        a = wrap(held(b._array.dtype, a, "where: "))
     if not isinstance(b, Recorded):
-        b = wrap(np.asarray(b, a._array.dtype))
+        b = wrap(held(a._array.dtype, b, "where: "))
     try:
         chosen = np.where(mask, a._array, b._array)
     except ValueError as error:
@@ -205,9 +211,12 @@ def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
     >>> rt.masked_fill(rt.tensor([1.0, 2.0]), rt.tensor([True, False]), float("-inf")).tolist()
     [-inf, 2.0]
     """
-    given = as_tensor(value)
+    dtype = array_of(x).dtype
+    if isinstance(value, Recorded) and value._array.ndim == 0:
+        check_holds(dtype, value._array.item(), "masked_fill: ")
+    given = value_for(x, value)
     if given._array.ndim:
         raise ArgumentValueError(
             "masked_fill needs a number or a tensor of zero dimensions; for more use where()"
         )
-    return where(mask, cast(given, array_of(x).dtype), x)
+    return where(mask, given, x)

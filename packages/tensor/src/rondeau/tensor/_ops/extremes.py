@@ -224,11 +224,10 @@ def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
 
 def _argument(name: str, function: Any, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     array = array_of(x)
-    if array.size == 0:
-        raise IndexError(f"{name} of an empty tensor of shape {array.shape}")
+    axis = None if dim is None else normalize_dim(dim, array.ndim)
+    _check_nonempty(name, array, tuple(range(array.ndim)) if axis is None else (axis,))
     if array.ndim == 0:
         return wrap(np.zeros((), np.int64))
-    axis = None if dim is None else normalize_dim(dim, array.ndim)
     return wrap(function(array, axis=axis, keepdims=keepdim))
 
 
@@ -250,7 +249,7 @@ def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     Raises
     ------
     IndexError
-        Of an empty tensor.
+        Over a dimension of size 0.
 
     Examples
     --------
@@ -279,7 +278,7 @@ def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     Raises
     ------
     IndexError
-        Of an empty tensor.
+        Over a dimension of size 0.
 
     Examples
     --------

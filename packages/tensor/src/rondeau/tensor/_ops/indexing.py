@@ -14,7 +14,7 @@ from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.tensor._arguments import array_of, described, plain_array
 from rondeau.tensor._backward import sum_to
 from rondeau.tensor._graph import Op, Recorded, record, record_view, unwrap, wrap
-from rondeau.tensor._ops._operands import as_tensor, cast
+from rondeau.tensor._ops._operands import as_tensor
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -345,20 +345,3 @@ SETITEM = Op(
     lambda g, _out, _x, _value, index, _shape: _without(g, index),
     lambda g, _out, _x, _value, index, shape: _written(g, index, shape),
 )
-
-
-def value_for(x: Tensor, value: Any) -> Tensor:
-    """Return the value of an assignment into `x`, in its type.
-
-    Raises
-    ------
-    RuntimeError
-        If that would lose a fraction.
-    """
-    # Python's numbers are doubles until they are written: float32, their default, would round what float64 can hold.
-    found = as_tensor(value if isinstance(value, (Recorded, np.ndarray)) else plain_array(value))
-    if found._array.dtype.kind == "f" and x._array.dtype.kind != "f":
-        if isinstance(value, Recorded) and found._node is not None:
-            raise RuntimeError(f"cannot write a tensor that requires a gradient into one of {x._array.dtype}")
-        return wrap(found._array.astype(x._array.dtype))
-    return cast(found, x._array.dtype)

@@ -61,7 +61,8 @@ def sum(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike 
         x = _summable(x, dtype)
         array = x._array
     axes = axes_of(dim, array.ndim)
-    total = modes.quiet(_total, array, axis=axes, keepdims=keepdim)
+    # In its own type: NumPy would widen small integers.
+    total = modes.quiet(_total, array, axis=axes, dtype=array.dtype, keepdims=keepdim)
     return record(_SUM, total, (x,), array.shape, axes, keepdim)
 
 
@@ -315,13 +316,12 @@ def prod(
     [0.0, 8.0, 0.0]
     """
     x = _summable(x, dtype)
+    axis = 0 if dim is None else normalize_dim(dim, x._array.ndim)
     if dim is None or x._array.ndim == 0:
-        x, axis, keepdim = reshape(x, (-1,)), 0, False
-    else:
-        axis = normalize_dim(dim, x._array.ndim)
-    return record(
-        _PROD, modes.quiet(np.multiply.reduce, x._array, axis=axis, keepdims=keepdim), (x,), axis, keepdim
-    )
+        x, keepdim = reshape(x, (-1,)), False
+    array = x._array
+    product = modes.quiet(np.multiply.reduce, array, axis=axis, dtype=array.dtype, keepdims=keepdim)
+    return record(_PROD, product, (x,), axis, keepdim)
 
 
 _CUMSUM = Op("cumsum", lambda g, _out, _x, axis: np.flip(np.cumsum(np.flip(g, axis), axis), axis))
@@ -352,7 +352,9 @@ def cumsum(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     axis = normalize_dim(dim, x._array.ndim)
     if x._array.ndim == 0:
         return x.clone()
-    return record(_CUMSUM, modes.quiet(np.add.accumulate, x._array, axis=axis), (x,), axis)
+    return record(
+        _CUMSUM, modes.quiet(np.add.accumulate, x._array, axis=axis, dtype=x._array.dtype), (x,), axis
+    )
 
 
 # ----------------------------------------------------------------------------------------------------- logic
@@ -360,6 +362,13 @@ def cumsum(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
 
 _conjunction: Any = np.logical_and.reduce
 _disjunction: Any = np.logical_or.reduce
+
+
+def _of_truth(reduce: Any, x: Tensor, dim: Dims, keepdim: bool) -> Tensor:
+    """Reduce the truth of all values; of uint8 it stays uint8, PyTorch's old type of masks."""
+    array = array_of(x)
+    result = reduce(array, axis=axes_of(dim, array.ndim), keepdims=keepdim)
+    return wrap(np.asarray(result, np.uint8) if array.dtype == np.uint8 else result)
 
 
 def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -374,7 +383,7 @@ def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     Returns
     -------
     Tensor
-        Of bool.
+        Of bool; of uint8 for uint8.
 
     Examples
     --------
@@ -382,8 +391,7 @@ def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     >>> rt.all(rt.tensor([True, False])).item()
     False
     """
-    array = array_of(x)
-    return wrap(_conjunction(array, axis=axes_of(dim, array.ndim), keepdims=keepdim))
+    return _of_truth(_conjunction, x, dim, keepdim)
 
 
 def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -398,7 +406,7 @@ def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     Returns
     -------
     Tensor
-        Of bool.
+        Of bool; of uint8 for uint8.
 
     Examples
     --------
@@ -406,5 +414,4 @@ def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     >>> rt.any(rt.tensor([True, False])).item()
     True
     """
-    array = array_of(x)
-    return wrap(_disjunction(array, axis=axes_of(dim, array.ndim), keepdims=keepdim))
+    return _of_truth(_disjunction, x, dim, keepdim)

@@ -22,7 +22,7 @@ def sign(x: Any) -> Any:
     >>> rt.sign(rt.tensor([-3.0, 0.0, 2.0])).tolist()
     [-1.0, 0.0, 1.0]
     """
-    return np.sign(x)
+    return np.sign(x) if x.dtype.kind != "b" else x.copy()
 
 
 @_level

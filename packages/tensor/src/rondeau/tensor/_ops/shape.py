@@ -17,7 +17,7 @@ from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._arguments import Shape, array_of, integers, shape_of, sizes
 from rondeau.tensor._backward import sum_to
 from rondeau.tensor._graph import Op, record, record_view
-from rondeau.tensor._ops._dims import normalize_dim, normalize_dims
+from rondeau.tensor._ops._dims import axes_of, normalize_dim, normalize_dims
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -320,7 +320,9 @@ def movedim(x: Tensor, source: int, destination: int) -> Tensor:
     """
     ndim = array_of(x).ndim
     order = list(range(ndim))
-    order.insert(normalize_dim(destination, ndim), order.pop(normalize_dim(source, ndim)))
+    first, last = normalize_dim(source, ndim), normalize_dim(destination, ndim)
+    if ndim:
+        order.insert(last, order.pop(first))
     return permute(x, order)
 
 
@@ -436,7 +438,7 @@ def flip(x: Tensor, dims: int | Sequence[int]) -> Tensor:
     >>> rt.flip(rt.tensor([1, 2, 3]), 0).tolist()
     [3, 2, 1]
     """
-    axes = () if isinstance(dims, Sequence) and not len(dims) else normalize_dims(dims, array_of(x).ndim)
+    axes = () if isinstance(dims, Sequence) and not len(dims) else axes_of(dims, array_of(x).ndim)
     return record(_FLIP, np.flip(x._array, axes).copy(), (x,), axes)
 
 

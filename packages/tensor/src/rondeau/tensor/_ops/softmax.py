@@ -33,6 +33,12 @@ def _as_given(x: Tensor, dtype: DTypeLike | None) -> Tensor:
     return cast(x, found)
 
 
+def _axis(dim: int, ndim: int) -> int | None:
+    """Return the dimension as NumPy takes it, which has none for the only number of a tensor without dimensions."""
+    axis = normalize_dim(dim, ndim)
+    return axis if ndim else None
+
+
 def _largest(array: Any, axis: Any) -> Any:
     return (
         _maximum(array, axis=axis, keepdims=True)
@@ -74,7 +80,7 @@ def softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     """
     x = _as_given(x, dtype)
     array = array_of(x)
-    axis = normalize_dim(dim, array.ndim) if array.ndim else None
+    axis = _axis(dim, array.ndim)
     return record(_SOFTMAX, modes.quiet(_softmax, array, axis), (x,), axis)
 
 
@@ -113,7 +119,7 @@ def log_softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tenso
     """
     x = _as_given(x, dtype)
     array = array_of(x)
-    axis = normalize_dim(dim, array.ndim) if array.ndim else None
+    axis = _axis(dim, array.ndim)
     return record(_LOG_SOFTMAX, modes.quiet(_log_softmax, array, axis), (x,), axis)
 
 

@@ -1,0 +1,113 @@
+"""What numbers an element type can hold, and the refusal of those that it cannot.
+
+A Python number is checked wherever it enters a tensor: NumPy would wrap it round, or make any integer of NaN. An array
+or a tensor is converted as it is, since its owner chose a type for it.
+"""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from typing import Any
+
+import numpy as np
+
+from rondeau.kernels.errors import ArgumentValueError
+from rondeau.tensor._dtypes import SUPPORTED, type_
+
+Number = int | float | bool
+
+
+def _bounds(dtype: type_) -> tuple[int, int]:
+    """Return the least and the largest number that a type holds, before rounding."""
+    if dtype.kind == "b":
+        return 0, 1
+    if dtype.kind != "f":
+        return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    # What lies less than half a unit of the last place beyond the largest number is rounded to it.
+    places = np.finfo(dtype).nmant + 2
+    infinite = ((1 << places) - 1) << (int(np.finfo(dtype).maxexp) - places)
+    return 1 - infinite, infinite - 1
+
+
+_BOUNDS = {dtype: _bounds(dtype) for dtype in SUPPORTED}
+
+
+def check_holds(dtype: type_, number: Number, what: str = "") -> None:
+    """Refuse a number that a type cannot hold. Integers drop a fraction, and booleans take any number.
+
+    Parameters
+    ----------
+    dtype : dtype
+    number : int, float or bool
+    what : str
+        What the message begins with, as in ``"full: "``.
+
+    Raises
+    ------
+    ValueError
+        If the number lies beyond the largest of the type, or is infinite or NaN and the type one of integers.
+
+    Examples
+    --------
+    >>> check_holds(np.dtype("uint8"), 300)
+    Traceback (most recent call last):
+        ...
+    rondeau.kernels.errors.ArgumentValueError: 300 does not fit uint8, which holds 0 to 255
+    """
+    low, high = _BOUNDS[dtype]
+    if low <= number <= high or dtype.kind == "b":
+        return
+    if dtype.kind != "f" or isinstance(number, int) or math.isfinite(number):
+        raise does_not_fit(dtype, number, what)
+
+
+def held(dtype: type_, number: Number, what: str = "") -> Any:
+    """Return a number as an array of a type and no dimensions.
+
+    Raises
+    ------
+    ValueError
+        As `check_holds`.
+    """
+    check_holds(dtype, number, what)
+    return np.asarray(int(number) if dtype.kind in "iu" else number, dtype)
+
+
+def check_all_hold(dtype: type_, numbers: Any) -> None:
+    """As `check_holds`, of Python numbers that NumPy has read; beyond float32 they become infinite, as in PyTorch.
+
+    Raises
+    ------
+    ValueError
+        If an integer type cannot hold one of them.
+    """
+    if dtype.kind not in "iu" or numbers.dtype.kind == "b" or numbers.dtype == dtype or not numbers.size:
+        return
+    low, high = _BOUNDS[dtype]
+    if not (low <= numbers.min().item() and numbers.max().item() <= high):  # of NaN neither holds
+        for number in numbers.flat:
+            check_holds(dtype, number.item())
+
+
+def does_not_fit(dtype: type_, number: Any, what: str = "") -> ArgumentValueError:
+    """Return the error of a number that a type cannot hold."""
+    if dtype.kind == "f":
+        limits = f"whose largest number is {np.finfo(dtype).max:.4g}"
+    else:
+        low, high = _BOUNDS[dtype]
+        limits = f"which holds {low} to {high}"
+    return ArgumentValueError(f"{what}{shown(number)} does not fit {dtype}, {limits}")
+
+
+def shown(value: Any) -> str:
+    """Return the representation of a value, shortened; Python prints no integers of thousands of digits.
+
+    Examples
+    --------
+    >>> shown(1.5), shown(10**5000)
+    ('1.5', 'an integer of 16610 bits')
+    """
+    if isinstance(value, int) and value.bit_length() > 4096:
+        return f"an integer of {value.bit_length()} bits"
+    return reprlib.repr(value)
