@@ -35,15 +35,19 @@ class FirstNames(NamedTuple):
 def first_names(file: Path) -> FirstNames:
     """Read a file of one name a line, and hold out the names that makemore holds out with its own seed."""
     names = file.read_text(encoding="utf-8").split()
-    letters = sorted(set("".join(names)))
+    order = permutation(len(names), _SPLIT_SEED)
+    cut = len(names) - min(_HELD_OUT, len(names) // 10)
+    letters = sorted(set("".join(names[i] for i in order[:cut])))  # of what is trained on
     index = {letter: i for i, letter in enumerate(letters, 1)}
+    if unseen := set("".join(names)) - index.keys():
+        raise ValueError(
+            f"the names to train on lack {''.join(sorted(unseen))!r}, and there is no unknown letter"
+        )
     inputs = np.zeros((len(names), max(map(len, names)) + 1), dtype=np.int64)
     targets = np.full_like(inputs, IGNORED)
     for row, name in enumerate(names):
         inputs[row, 1 : len(name) + 1] = targets[row, : len(name)] = [index[letter] for letter in name]
         targets[row, len(name)] = 0
-    order = permutation(len(names), _SPLIT_SEED)
-    cut = len(names) - min(_HELD_OUT, len(names) // 10)
     return FirstNames(inputs, targets, order[:cut], order[cut:], len(letters) + 1)
 
 

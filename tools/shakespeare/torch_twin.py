@@ -75,9 +75,11 @@ def held_out_loss(model: CharacterModel, tokens: torch.Tensor) -> float:
 def train(corpus: Path, cell: str, seed: int, epochs: int) -> dict[str, object]:
     """Train the recipe and return its held-out loss and times."""
     text = corpus.read_text(encoding="utf-8")
-    index = {character: i for i, character in enumerate(sorted(set(text)))}
+    cut = int(0.9 * len(text))
+    index = {character: i for i, character in enumerate(sorted(set(text[:cut])))}
+    if unseen := set(text[cut:]) - index.keys():
+        raise SystemExit(f"the training part lacks {''.join(unseen)!r}, and the twin has no unknown token")
     tokens = torch.tensor([index[character] for character in text])
-    cut = int(0.9 * len(tokens))
     train_tokens, held_out = tokens[:cut], tokens[cut:]
 
     torch.manual_seed(seed)

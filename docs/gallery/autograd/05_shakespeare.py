@@ -26,7 +26,9 @@ from rondeau.data import datasets
 
 text = datasets.tinyshakespeare(stand_in=True)
 print(datasets.describe("tinyshakespeare"))
-vocab = data.Vocab(text, unk_token=None, order="token")
+cut = int(0.9 * len(text))
+training_text, held_out_text = text[:cut], text[cut:]
+vocab = data.Vocab(training_text, unk_token=None, order="token")
 codec = data.Codec(data.CharTokenizer(), vocab)
 print(f"{len(text):,} characters, {len(vocab)} distinct: {''.join(vocab)!r}")
 assert list(vocab) == sorted(set(text))
@@ -51,11 +53,13 @@ print(*orders, sep="\n")
 assert orders[0] != orders[1]
 
 # %%
-# The last tenth is held out. A batch has 32 rows of 16 characters. Each row goes on where it ended in the
-# batch before, and so does the hidden state, but gradients reach back 16 characters at most: truncation as a
-# trainer does it.
+# The last tenth is held out; the vocabulary is that of the rest. A batch has 32 rows of 16 characters. Each
+# row goes on where it ended in the batch before, and so does the hidden state, but gradients reach back 16
+# characters at most: truncation as a trainer does it.
 
-training, held_out = data.TokenStream(codec.encode(text), vocab_size=len(vocab)).split(0.9)
+training, held_out = (
+    data.TokenStream(codec.encode(part), len(vocab)) for part in (training_text, held_out_text)
+)
 X, Y = next(iter(data.SequentialBatches(training, batch_size=32, num_steps=16, offset=0)))
 print(repr(codec.decode(X[0])), "->", repr(codec.decode(Y[0])))
 assert X.shape == (32, 16)

@@ -39,7 +39,7 @@ def told(questions):
 
 words = data.RegexTokenizer(r"\w+|[.?]", separator=" ")
 every_question = " ".join(question.question for question in babi.train[:100])
-codec = data.Codec.fit([told(babi.train), every_question], words, order="token")
+codec = data.Codec.fit([told(babi.train), every_question], words, order="token")  # not of babi.test
 V = len(codec)
 print(f"{V} tokens: {' '.join(codec.vocab)}")
 

@@ -144,7 +144,9 @@ assert np.abs(logits.grad.numpy()).max() < 1e-9
 # many different letters were seen after a letter.
 
 held_out = codec.encode(text_of(names[::10]))
-rest = codec.encode(text_of(name for i, name in enumerate(names) if i % 10))
+counted_names = text_of(name for i, name in enumerate(names) if i % 10)
+assert set(counted_names) == set(codec.vocab), "the vocabulary of these is that of all"
+rest = codec.encode(counted_names)
 table = np.zeros((V, V))
 np.add.at(table, (rest[:-1], rest[1:]), 1)
 new_pairs = (table[held_out[:-1], held_out[1:]] == 0).sum()

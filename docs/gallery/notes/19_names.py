@@ -10,8 +10,9 @@ boys' and stand in its file twice, so that some of the names held out are also t
 # %%
 # Names as sequences
 # ------------------
-# A name is read from token 0 on, and what is to be predicted is the name and then token 0. Shorter names
-# are padded, and targets of -1 count for nothing.
+# A tenth of the names, at most 1000, is held out at random; the letters are those of the others. A name is read
+# from token 0 on, and what is to be predicted is the name and then token 0. Shorter names are padded, and
+# targets of -1 count for nothing.
 
 import json
 from pathlib import Path
@@ -26,7 +27,10 @@ from rondeau.data import datasets
 names = datasets.names(stand_in=True)
 print(datasets.describe("names"))
 real = datasets.is_real("names")
-codec = data.Codec.fit(["\n", *names], data.CharTokenizer(), unk_token=None, order="token")
+order = np.random.default_rng(0).permutation(len(names))
+held_out, training = np.split(order, [min(1000, len(names) // 10)])
+trained_on = {names[i] for i in training}
+codec = data.Codec.fit(["\n", *trained_on], data.CharTokenizer(), unk_token=None, order="token")
 V, T = len(codec), max(map(len, names)) + 1
 
 inputs = np.zeros((len(names), T), dtype=np.int64)
@@ -39,11 +43,8 @@ if real:
     assert (len(names), V, T) == (32_033, 27, 16)
 
 # %%
-# A tenth of the names, at most 1000, is held out at random.
+# How many of the names that are held out are new?
 
-order = np.random.default_rng(0).permutation(len(names))
-held_out, training = np.split(order, [min(1000, len(names) // 10)])
-trained_on = {names[i] for i in training}
 unseen = np.array([i for i in held_out if names[i] not in trained_on])
 print(f"{len(set(names)):,} of {len(names):,} names are different")
 print(f"{len(held_out) - len(unseen)} of the {len(held_out)} held-out names are also trained on")

@@ -11,8 +11,8 @@ held-out text.
 # %%
 # Counts alone
 # ------------
-# The vocabulary is built on the first nine tenths of the book, so that a new word of the last tenth is
-# unknown, as it would be in use. A bigram model of mere counts gives many pairs of the held-out text the
+# The vocabulary is built on the first nine tenths of the book, here and below, so that a new word of the last
+# tenth is unknown, as it would be in use. A bigram model of mere counts gives many pairs of the held-out text the
 # probability 0: its perplexity is infinite.
 
 from collections import Counter
@@ -75,8 +75,12 @@ if real:
 # the first, until the table knows the book by heart; the second turns round early. Whoever looks at the
 # training text alone picks the worst model. All of these are exact: no seed, no training.
 
-characters = data.Codec.fit(text, data.CharTokenizer(normalise="d2l"))
-letters, held_out_letters = data.TokenStream(characters.encode(text), len(characters)).split(0.9)
+book = "".join(data.d2l_lines(text))
+cut = int(0.9 * len(book))
+characters = data.Codec.fit(book[:cut], data.CharTokenizer())
+letters, held_out_letters = (
+    data.TokenStream(characters.encode(part), len(characters)) for part in (book[:cut], book[cut:])
+)
 
 tables = {}
 for name, training, held_out, orders in [

@@ -25,9 +25,11 @@ from rondeau.data import datasets
 text = datasets.timemachine(stand_in=True)
 print(datasets.describe("timemachine"))
 real = datasets.is_real("timemachine")
-codec = data.Codec.fit(text, data.CharTokenizer(normalise="d2l"))
+letters = "".join(data.d2l_lines(text))
+cut = int(0.9 * len(letters))
+codec = data.Codec.fit(letters[:cut], data.CharTokenizer())
 V = len(codec)
-training, held_out = data.TokenStream(codec.encode(text), V).split(0.9)
+training, held_out = (data.TokenStream(codec.encode(part), V) for part in (letters[:cut], letters[cut:]))
 
 try:
     nn.LanguageModel(V, recurrent=nn.GRU(V, 64, bidirectional=True))

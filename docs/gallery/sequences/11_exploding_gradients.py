@@ -42,8 +42,9 @@ assert np.allclose(weight.grad.data, [0.6, 0.8])
 text = datasets.timemachine(stand_in=True)
 print(datasets.describe("timemachine"))
 real = datasets.is_real("timemachine")
-codec = data.Codec.fit(text, data.CharTokenizer(normalise="d2l"))
-stream = data.TokenStream(codec.encode(text), len(codec)).section(0, 10_000)
+letters = "".join(data.d2l_lines(text))[:10_000]
+codec = data.Codec.fit(letters, data.CharTokenizer())
+stream = data.TokenStream(codec.encode(letters), len(codec))
 
 
 def fit(clip_norm):

@@ -12,7 +12,8 @@ characters that the model was trained on; here the one of text it has not seen s
 # ---------------------------
 # A batch has B = 32 rows of T = 35 characters. A one-hot vector times a matrix is a column of it, so that
 # neither ``nn.LanguageModel`` nor ``nn.RNN`` makes these vectors: both take indices. One-hot vectors give the
-# same.
+# same. The vocabulary is that of the 10,000 characters that are trained on, which hold every letter; the chapter
+# counts those of the whole book.
 
 import math
 
@@ -26,8 +27,9 @@ from rondeau.data import datasets
 text = datasets.timemachine(stand_in=True)
 print(datasets.describe("timemachine"))
 real = datasets.is_real("timemachine")
-codec = data.Codec.fit(text, data.CharTokenizer(normalise="d2l"))
-stream = data.TokenStream(codec.encode(text), vocab_size=len(codec))
+letters = "".join(data.d2l_lines(text))
+codec = data.Codec.fit(letters[:10_000], data.CharTokenizer())
+stream = data.TokenStream(codec.encode(letters), vocab_size=len(codec))
 
 B, T, H, V = 32, 35, 256, len(codec)
 rt.manual_seed(0)
