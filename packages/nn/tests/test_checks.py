@@ -248,7 +248,11 @@ def test_what_is_no_iterable_of(call, name, what, wrong):
         (lambda: nn.ModuleList().append(None), TypeError, "NoneType is not a Module subclass"),
         (lambda: nn.Sequential({"a": None}), TypeError, "NoneType is not a Module subclass"),
         (lambda: nn.ModuleDict({"a": None}), TypeError, "NoneType is not a Module subclass"),
-        (lambda: nn.ModuleDict(3), TypeError, "modules should be a mapping of names to Modules, got int"),
+        (
+            lambda: nn.ModuleDict(3),
+            TypeError,
+            "modules should be a mapping of names to Modules, or pairs of both, got int",
+        ),
         (lambda: nn.ModuleDict()[["a"]], KeyError, "no module named"),
         (lambda: nn.Tanh().apply(3), TypeError, "fn should be a function of the module, got int"),
         (lambda: nn.Tanh().register_forward_hook(3), TypeError, "hook should be a function of the module"),

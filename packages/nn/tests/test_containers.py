@@ -15,7 +15,7 @@ def test_sequential_is_torch_s(torch):
     ours.load_state_dict(theirs.state_dict())
     x = [[1.0, -2.0], [0.5, 3.0]]
     assert ours(rt.tensor(x)).reshape(-1).tolist() == pytest.approx(
-        theirs(torch.tensor(x)).reshape(-1).tolist()
+        theirs(torch.tensor(x)).reshape(-1).tolist(), rel=1e-5, abs=1e-6
     )
 
 
@@ -94,3 +94,40 @@ def test_errors():
         del nn.ModuleDict({"y": nn.Tanh()})["x"]
     with pytest.raises(KeyError, match="attribute 'keys' already exists"):
         nn.ModuleDict({"keys": nn.Tanh()})
+
+
+def kinds(modules):
+    return [(name, type(module).__name__) for name, module in modules.named_children()]
+
+
+def change_sequential(nn):
+    modules = nn.Sequential(nn.Linear(1, 1), nn.Tanh(), nn.Linear(1, 2))
+    modules.insert(0, nn.Sigmoid())
+    yield kinds(modules)
+    removed = modules.pop(1)
+    yield type(removed).__name__, kinds(modules), list(modules.state_dict())
+    modules += nn.Sequential(nn.ReLU())
+    yield kinds(modules)
+    yield kinds(modules + nn.Sequential(nn.Tanh())), kinds(modules)
+
+
+def change_list(nn):
+    modules = nn.ModuleList([nn.Tanh(), nn.ReLU()])
+    modules += [nn.Sigmoid()]
+    yield kinds(modules)
+    yield type(modules.pop(0)).__name__, kinds(modules)
+    yield type(modules.pop(-1)).__name__, kinds(modules)
+    yield kinds(modules + nn.ModuleList([nn.Tanh()])), type(modules + [nn.Tanh()]).__name__  # noqa: RUF005
+
+
+def change_dict(nn):
+    modules = nn.ModuleDict([("b", nn.Tanh()), ("a", nn.ReLU())])
+    modules["b"] = nn.Sigmoid()
+    yield kinds(modules)
+    modules.update([("z", nn.Tanh()), ("a", nn.Tanh())])
+    yield kinds(modules)
+
+
+@pytest.mark.parametrize("change", [change_sequential, change_list, change_dict])
+def test_containers_change_as_in_torch(torch, change):
+    assert list(change(nn)) == list(change(torch.nn))

@@ -386,3 +386,200 @@ def test_parameter():
     assert source.tolist() == [9.0, 1.0]
     assert type(parameter * 2) is rt.Tensor
     assert type(parameter.detach()) is rt.Tensor
+
+
+# -------------------------------------------------------------------------------- attributes and state, as in PyTorch
+
+
+def again(nn, m):
+    """A parameter that is taken off and put on again keeps its place."""
+    layer = nn.Linear(2, 2)
+    weight, layer.weight = layer.weight, None
+    yield list(layer.state_dict())
+    layer.weight = weight
+    yield list(layer.state_dict())
+    layer.weight = nn.Parameter(m.zeros(2, 2))
+    yield [name for name, _ in layer.named_parameters()]
+    del layer.weight
+    layer.weight = weight
+    yield list(layer.state_dict())
+
+
+def modules_again(nn, _m):
+    outer = nn.Module()
+    outer.a, outer.b = nn.Tanh(), nn.Tanh()
+    outer.a = nn.ReLU()
+    yield [(name, type(module).__name__) for name, module in outer.named_children()]
+    outer.a = None
+    yield [name for name, _ in outer.named_children()]
+    outer.a = nn.Tanh()
+    yield [name for name, _ in outer.named_children()]
+
+
+def other_kinds(nn, m):
+    """What a name was before is forgotten."""
+    outer = nn.Module()
+    outer.a = 3
+    outer.a = nn.Parameter(m.zeros(1))
+    yield "a" in vars(outer), list(outer.state_dict())
+    outer.register_buffer("b", m.zeros(1), persistent=False)
+    outer.b = nn.Parameter(m.zeros(1))
+    yield list(outer._buffers), list(outer.state_dict())
+    outer.c = nn.Tanh()
+    outer.c = nn.Parameter(m.zeros(1))
+    yield list(outer._modules), list(outer.state_dict())
+
+
+def one_state_for_all(nn, m):
+    state = {}
+    layer = nn.Linear(1, 1)
+    yield layer.state_dict(destination=state, prefix="a.") is state, list(state)
+
+
+def assigned(nn, m):
+    layer = nn.Linear(1, 1)
+    before, weight = layer.weight, m.ones(1, 1)
+    layer.weight.requires_grad_(False)
+    yield str(layer.load_state_dict({"weight": weight, "bias": m.zeros(1)}, assign=True))
+    yield (
+        layer.weight is before,
+        type(layer.weight).__name__,
+        layer.weight.requires_grad,
+        layer.bias.requires_grad,
+    )
+    weight.fill_(7.0)
+    yield layer.weight.tolist(), list(layer.state_dict())
+
+
+def loaded_keys(nn, m):
+    layer = nn.Linear(1, 1)
+    yield repr(layer.load_state_dict(layer.state_dict()))
+    keys = layer.load_state_dict({"weight": m.zeros(1, 1), "c": m.zeros(1)}, strict=False)
+    yield repr(keys).removeprefix("_"), keys.missing_keys, keys.unexpected_keys
+
+
+def extra_state(nn, m):
+    class Counter(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.count = 0
+            self.weight = nn.Parameter(m.zeros(1))
+
+        def get_extra_state(self):
+            return {"count": self.count}
+
+        def set_extra_state(self, state):
+            self.count = state["count"]
+
+    model, other = (nn.Sequential(Counter(), nn.Linear(1, 1)) for _ in range(2))
+    model[0].count = 9
+    state = model.state_dict()
+    yield list(state), state["0._extra_state"]
+    yield repr(other.load_state_dict(state)), other[0].count
+    del state["0._extra_state"]
+    yield other.load_state_dict(state, strict=False).missing_keys, other[0].count
+    yield nn.Linear(1, 1).load_state_dict({"_extra_state": 1}, strict=False).unexpected_keys
+
+
+def own_loading(nn, m):
+    class Scaled(nn.Module):
+        """Writes more than its parameters, and reads what an earlier version wrote."""
+
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(m.zeros(2))
+            self.scale = 1.0
+
+        def _save_to_state_dict(self, destination, prefix, keep_vars):
+            super()._save_to_state_dict(destination, prefix, keep_vars)
+            destination[prefix + "scale"] = m.tensor(self.scale)
+
+        def _load_from_state_dict(self, state_dict, prefix, *rest):
+            self.scale = float(state_dict.pop(prefix + "scale"))
+            super()._load_from_state_dict(state_dict, prefix, *rest)
+            self.doubled = (self.weight * 2).tolist()
+
+    model, other = (nn.Sequential(Scaled(), nn.Linear(1, 1)) for _ in range(2))
+    model[0].scale = 5.0
+    with m.no_grad():
+        model[0].weight.fill_(3.0)
+    state = model.state_dict()
+    yield list(state)
+    yield (
+        repr(other.load_state_dict(state)),
+        other[0].scale,
+        other[0].doubled,
+        other[0].weight.tolist(),
+        len(state),
+    )
+
+
+def complaints(nn, m):
+    class Strange(nn.Module):
+        def _load_from_state_dict(self, _state, prefix, _metadata, strict, missing, unexpected, errors):
+            missing.append(prefix + "m")
+            unexpected.append(prefix + "u")
+
+    keys = nn.Sequential(Strange()).load_state_dict({}, strict=False)
+    yield keys.missing_keys, keys.unexpected_keys
+
+
+SEMANTICS = [
+    again,
+    modules_again,
+    other_kinds,
+    one_state_for_all,
+    assigned,
+    loaded_keys,
+    extra_state,
+    own_loading,
+    complaints,
+]
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS)
+def test_attributes_and_state_are_torch_s(torch, semantics):
+    assert list(semantics(nn, rt)) == list(semantics(torch.nn, torch))
+
+
+def test_nothing_is_loaded_where_a_number_does_not_fit():
+    model = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
+    before = {name: value.data.copy() for name, value in model.state_dict().items()}
+    state = dict(before) | {"0.weight": np.array([[1.0]]), "1.running_var": np.array([1e300])}
+    with pytest.raises(
+        RuntimeError, match=r"1.running_var: 1e\+300 does not fit the float32 that this module has"
+    ):
+        model.load_state_dict(state)
+    with pytest.raises(RuntimeError, match=r"1.num_batches_tracked: nan does not fit the int64"):
+        model.load_state_dict(dict(before) | {"1.num_batches_tracked": np.array(np.nan)})
+    for name, value in model.state_dict().items():
+        assert value.data.tobytes() == before[name].tobytes()
+    model.load_state_dict(dict(before) | {"1.running_var": np.array([np.inf])})
+    assert model[1].running_var.tolist() == [np.inf]
+
+
+def test_extra_state_and_wrong_shapes_leave_all_as_it_was():
+    class Counter(nn.Module):
+        count = 0
+
+        def get_extra_state(self):
+            return self.count
+
+        def set_extra_state(self, state):
+            self.count = state
+
+    model = nn.Sequential(Counter(), nn.Linear(1, 1))
+    with pytest.raises(RuntimeError, match=r"size mismatch for 1\.bias"):
+        model.load_state_dict(model.state_dict() | {"0._extra_state": 5, "1.bias": np.zeros(2)})
+    assert model[0].count == 0
+    with pytest.raises(RuntimeError, match="Linear has no extra state: define get_extra_state"):
+        model[1].get_extra_state()
+
+
+def test_a_buffer_before_init():
+    class Early(nn.Module):
+        def __init__(self):
+            self.register_buffer("a", rt.zeros(1))
+
+    with pytest.raises(AttributeError, match=r"cannot assign buffer before Module.__init__\(\) call"):
+        Early()

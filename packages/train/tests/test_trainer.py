@@ -341,6 +341,29 @@ def test_a_diverged_loss_is_an_error():
         trainer.fit()
 
 
+def test_the_extra_state_of_a_model_is_in_its_snapshots():
+    class Counting(nn.LanguageModel):
+        count = 0
+
+        def get_extra_state(self):
+            return rt.tensor(self.count)
+
+        def set_extra_state(self, state):
+            self.count = state.item()
+
+    trainer, other = make(), make()
+    for one in (trainer, other):
+        one.model.__class__ = Counting
+    trainer.model.count = 5
+    other.restore(trainer.snapshot())
+    assert other.model.count == 5
+    Counting.get_extra_state = lambda _model: {"count": 5}
+    with pytest.raises(
+        TypeError, match="'_extra_state' is of type dict: let get_extra_state return a Tensor"
+    ):
+        trainer.snapshot()
+
+
 def test_a_snapshot_of_another_model_is_refused():
     kept = make(cell="gru").snapshot()
     with pytest.raises(CheckpointError, match=r"the checkpoint is of another run: .*weight_ih_l0"):

@@ -32,6 +32,34 @@ class _Sequence(Module, ABC):
             self.append(module)
         return self
 
+    def insert(self, index: int, module: Module) -> None:
+        """Put a module before the one at `index`, and number all anew."""
+        _check_module(module)
+        modules = list(self)
+        modules.insert(_position(index), module)
+        self._renumber(modules)
+
+    def pop(self, index: SupportsIndex = -1) -> Module:
+        """Remove the module at `index`, number the rest anew, and return it."""
+        module = self._modules[self._name_at(index)]
+        del self[index]
+        return module  # type: ignore[return-value]  # a container never holds None
+
+    def _renumber(self, modules: list[Module]) -> None:
+        self._modules.clear()
+        self.extend(modules)
+
+    def __add__(self, modules: Iterable[Module]) -> Self:
+        return type(self)._of([*self, *checked_list("modules", modules, Module, "Modules")])
+
+    def __iadd__(self, modules: Iterable[Module]) -> Self:
+        return self.extend(modules)
+
+    @classmethod
+    @abstractmethod
+    def _of(cls, modules: list[Module]) -> Self:
+        """Return a container of its kind of these modules."""
+
     def __len__(self) -> int:
         return len(self._modules)
 
@@ -55,8 +83,7 @@ class _Sequence(Module, ABC):
         """Delete, and number the rest anew."""
         doomed = self._names_at(index) if isinstance(index, slice) else [self._name_at(index)]
         kept = [module for name, module in self._modules.items() if name not in doomed]
-        self._modules.clear()
-        self.extend(kept)  # type: ignore[arg-type]  # a container never holds None
+        self._renumber(kept)  # type: ignore[arg-type]  # a container never holds None
 
     def _names_at(self, index: slice) -> list[str]:
         bounds = (index.start, index.stop, index.step)
@@ -130,6 +157,10 @@ class Sequential(_Sequence):
     def _part(self, names: list[str]) -> Self:
         return type(self)({name: self._modules[name] for name in names})  # type: ignore[misc]
 
+    @classmethod
+    def _of(cls, modules: list[Module]) -> Self:
+        return cls(*modules)
+
 
 class ModuleList(_Sequence):
     """A list whose modules are registered: parameters of a plain list would not be found.
@@ -151,16 +182,12 @@ class ModuleList(_Sequence):
         super().__init__()
         self.extend(modules if modules is not None else ())
 
-    def insert(self, index: int, module: Module) -> None:
-        """Put a module before the one at `index`."""
-        _check_module(module)
-        modules = list(self)
-        modules.insert(_position(index), module)
-        self._modules.clear()
-        self.extend(modules)
-
     def _part(self, names: list[str]) -> Self:
         return type(self)(self._modules[name] for name in names)  # type: ignore[misc]
+
+    @classmethod
+    def _of(cls, modules: list[Module]) -> Self:
+        return cls(modules)
 
 
 class ModuleDict(Module):
@@ -168,7 +195,7 @@ class ModuleDict(Module):
 
     Parameters
     ----------
-    modules : mapping of str to Module, optional
+    modules : mapping of str to Module, or iterable of pairs, optional
         The keys become part of the parameters' names, so they have no dot.
 
     Examples
@@ -179,17 +206,21 @@ class ModuleDict(Module):
     9
     """
 
-    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
         super().__init__()
         self.update(modules if modules is not None else {})
 
-    def update(self, modules: Mapping[str, Module]) -> None:
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
         """Add or replace modules."""
-        if not isinstance(modules, Mapping | ModuleDict):
+        given = modules.items() if isinstance(modules, Mapping | ModuleDict) else modules
+        try:
+            pairs = [(name, module) for name, module in given]
+        except (TypeError, ValueError):
             raise ArgumentTypeError(
-                f"modules should be a mapping of names to Modules, got {type(modules).__name__}"
-            )
-        for name, module in modules.items():
+                "modules should be a mapping of names to Modules, or pairs of both, got "
+                f"{type(modules).__name__}"
+            ) from None
+        for name, module in pairs:
             self[name] = module
 
     def pop(self, name: str) -> Module:

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.tensor import RemovableHandle, Tensor, no_grad
+from rondeau.tensor import RemovableHandle, Tensor
 
-from ._checks import as_array
 from ._parameter import Parameter
 from ._safetensors import load_safetensors
-
-
-class IncompatibleKeys(NamedTuple):
-    """What `Module.load_state_dict` did not match; both lists are empty after a strict load."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
+from ._state_dict import EXTRA_STATE, IncompatibleKeys, Loading, load_own, own_state
 
 
 class Module:
@@ -143,7 +136,7 @@ class Module:
         if isinstance(value, Parameter):
             if "_parameters" not in state:
                 raise AttributeError("cannot assign parameters before Module.__init__() call")
-            self._forget(name)
+            self._forget(name, but=self._parameters)
             self.register_parameter(name, value)
         elif name in state.get("_parameters", ()):
             if value is not None:
@@ -155,7 +148,7 @@ class Module:
         elif isinstance(value, Module):
             if "_modules" not in state:
                 raise AttributeError("cannot assign module before Module.__init__() call")
-            self._forget(name)
+            self._forget(name, but=self._modules)
             self.add_module(name, value)
         elif name in state.get("_modules", ()):
             if value is not None:
@@ -182,12 +175,11 @@ class Module:
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules})
 
-    def _forget(self, name: str) -> None:
-        """Remove `name` wherever it is registered or stored, so that it can be assigned anew."""
-        self.__dict__.pop(name, None)
-        self._parameters.pop(name, None)
-        self._buffers.pop(name, None)
-        self._modules.pop(name, None)
+    def _forget(self, name: str, but: dict[str, Any] | None = None) -> None:
+        """Remove `name` wherever it is registered or stored, but for one registry, in which it keeps its place."""
+        for registry in (self.__dict__, self._parameters, self._buffers, self._modules):
+            if registry is not but:
+                registry.pop(name, None)
         self._transient.discard(name)
 
     def _check_new_name(self, kind: str, name: str, registry: Mapping[str, object]) -> None:
@@ -247,6 +239,8 @@ class Module:
         TypeError
             If `tensor` is not a Tensor.
         """
+        if "_buffers" not in self.__dict__:
+            raise AttributeError("cannot assign buffer before Module.__init__() call")
         self._check_new_name("buffer", name, self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
             raise ArgumentTypeError(
@@ -540,8 +534,10 @@ class Module:
 
     # -- state -------------------------------------------------------------------------------------
 
-    def state_dict(self, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
-        """Return all parameters and persistent buffers by dotted name.
+    def state_dict(
+        self, prefix: str = "", keep_vars: bool = False, *, destination: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return all parameters and persistent buffers by dotted name, and what `get_extra_state` returns.
 
         Parameters
         ----------
@@ -549,6 +545,8 @@ class Module:
             Put before every name.
         keep_vars : bool
             Return the parameters themselves rather than detached tensors.
+        destination : dict, optional
+            Where to put them; it is returned.
 
         Returns
         -------
@@ -563,22 +561,36 @@ class Module:
         {'weight': (2, 3), 'bias': (2,)}
         """
         _check_name("prefix", prefix)
-        return {
-            prefix + name: tensor if keep_vars else tensor.detach() for name, tensor in self._named_state()
-        }
+        state: dict[str, Any] = {} if destination is None else destination
+        self._save_to_state_dict(state, prefix, keep_vars)
+        for name, module in self._modules.items():
+            if module is not None:
+                module.state_dict(f"{prefix}{name}.", keep_vars, destination=state)
+        return state
 
-    def _named_state(self) -> Iterator[tuple[str, Tensor]]:
-        for path, module in self.named_modules(remove_duplicate=False):
-            dot = f"{path}." if path else ""
-            for name, parameter in module._parameters.items():
-                if parameter is not None:
-                    yield dot + name, parameter
-            for name, buffer in module._buffers.items():
-                if buffer is not None and name not in module._transient:
-                    yield dot + name, buffer
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        """Put the module's own part of a `state_dict` into one; a subclass may add to it, as in PyTorch."""
+        for name, tensor in own_state(self).items():
+            destination[prefix + name] = tensor if keep_vars else tensor.detach()
+        if type(self).get_extra_state is not Module.get_extra_state:
+            destination[prefix + EXTRA_STATE] = self.get_extra_state()
+
+    def get_extra_state(self) -> Any:
+        """Return what `state_dict` is to hold besides tensors; a subclass defines it with `set_extra_state`.
+
+        A Tensor can also be written to a safetensors file and to a checkpoint.
+        """
+        raise RuntimeError(f"{type(self).__name__} has no extra state: define get_extra_state in the class")
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take back what `get_extra_state` returned."""
+        raise RuntimeError(f"{type(self).__name__} has no extra state: define set_extra_state in the class")
 
     def load_state_dict(
-        self, state_dict: Mapping[str, Any] | str | os.PathLike[str], strict: bool = True
+        self,
+        state_dict: Mapping[str, Any] | str | os.PathLike[str],
+        strict: bool = True,
+        assign: bool = False,
     ) -> IncompatibleKeys:
         """Copy parameters and buffers from a mapping, or from a safetensors file, into this module.
 
@@ -590,6 +602,9 @@ class Module:
             the parameter they are copied into.
         strict : bool
             Whether missing and unexpected names are an error. A wrong shape always is.
+        assign : bool
+            Put the given tensors, of their own dtypes, in the place of the module's: nothing is copied, and optimisers
+            keep the old ones.
 
         Returns
         -------
@@ -599,7 +614,8 @@ class Module:
         Raises
         ------
         RuntimeError
-            If names or shapes do not fit. All that do not are listed, and nothing has been copied.
+            If names or shapes do not fit, or a number does not fit the dtype. All that do not are listed, and nothing
+            has been copied but by modules that override ``_load_from_state_dict``.
 
         Examples
         --------
@@ -607,7 +623,7 @@ class Module:
         >>> from rondeau import nn
         >>> layer = nn.Linear(2, 1)
         >>> layer.load_state_dict({"weight": np.ones((1, 2)), "bias": np.zeros(1)})
-        IncompatibleKeys(missing_keys=[], unexpected_keys=[])
+        <All keys matched successfully>
         >>> layer.load_state_dict({"weight": np.ones((1, 3))}, strict=False)
         Traceback (most recent call last):
             ...
@@ -623,29 +639,50 @@ class Module:
             )
         for name in state_dict:
             _check_name("the names in a state_dict", name)
-        own = dict(self._named_state())
-        missing = [name for name in own if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in own]
-        new = {name: as_array(f"tensor {name!r}", state_dict[name]) for name in own if name in state_dict}
-        problems = []
-        if strict and missing:
-            problems.append(f"Missing key(s) in state_dict: {_quoted(missing)}")
-        if strict and unexpected:
-            problems.append(f"Unexpected key(s) in state_dict: {_quoted(unexpected)}")
-        problems += [
-            f"size mismatch for {name}: the shape in the state_dict is {value.shape}, "
-            f"in this module it is {tuple(own[name].shape)}"
-            for name, value in new.items()
-            if value.shape != tuple(own[name].shape)
-        ]
+        loading = Loading(assign)
+        self._load_below(loading, dict(state_dict), "")
+        problems = loading.problems(strict)
         if problems:
             raise RuntimeError(
                 f"Error(s) in loading state_dict for {type(self).__name__}:\n    " + "\n    ".join(problems)
             )
-        with no_grad():
-            for name, value in new.items():
-                own[name].copy_(Tensor(value.astype(own[name].dtype, copy=False)))
-        return IncompatibleKeys(missing, unexpected)
+        for write in loading.writes:
+            write()
+        return IncompatibleKeys(loading.missing, loading.unexpected)
+
+    def _load_below(self, loading: Loading, state_dict: dict[str, Any], prefix: str) -> None:
+        """Let this module and those below it check their parts."""
+        # One that overrides the method may go on with what it has loaded.
+        at_once = type(self)._load_from_state_dict is not Module._load_from_state_dict
+        loading.visit(self, state_dict, prefix, at_once)
+        for name, module in self._modules.items():
+            if module is not None:
+                below = f"{prefix}{name}."
+                part = {key: value for key, value in state_dict.items() if key.startswith(below)}
+                module._load_below(loading, part, below)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Mapping[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Take the module's own part of a `state_dict`; a subclass may change it before, as in PyTorch."""
+        has_extra = type(self).set_extra_state is not Module.set_extra_state
+        load_own(
+            self,
+            self.set_extra_state if has_extra else None,
+            state_dict,
+            prefix,
+            local_metadata,
+            missing_keys if strict else None,
+            unexpected_keys if strict else None,
+            error_msgs,
+        )
 
     # -- display -----------------------------------------------------------------------------------
 
@@ -676,7 +713,3 @@ def _names_a_dtype(argument: object) -> bool:
     if isinstance(argument, str):
         return argument in ("float32", "float64")
     return isinstance(argument, np.dtype | type)
-
-
-def _quoted(names: list[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names) + "."

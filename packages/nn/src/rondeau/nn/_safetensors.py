@@ -117,7 +117,7 @@ def save_safetensors(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     nn.save_safetensors(layer.state_dict(), Path(folder) / "layer.safetensors")
     ...     nn.Linear(3, 2).load_state_dict(Path(folder) / "layer.safetensors")
-    IncompatibleKeys(missing_keys=[], unexpected_keys=[])
+    <All keys matched successfully>
     """
     check_path("path", path)
     for name, mapping in (("tensors", tensors), ("metadata", {} if metadata is None else metadata)):

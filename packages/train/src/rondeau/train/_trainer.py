@@ -11,7 +11,7 @@ import numpy as np
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import Batches, RandomBatches, SequentialBatches, TokenStream
-from rondeau.train._checkpoint import Snapshot
+from rondeau.train._checkpoint import CheckpointError, Snapshot
 from rondeau.train._checks import (
     ABOVE_ZERO,
     ABOVE_ZERO_OR_INFINITE,
@@ -20,7 +20,6 @@ from rondeau.train._checks import (
     check_number,
     checked_list,
 )
-from rondeau.train._errors import CheckpointError
 from rondeau.train._evaluate import CarriedState, Evaluation, evaluate, map_state, time_major
 from rondeau.train.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from rondeau.train.optim import Optimizer
@@ -109,9 +108,6 @@ class Trainer:
         afterwards, a callback say, changes nothing in the training.
     scheduler : LRScheduler or ReduceLROnPlateau, optional
         Steps after every update, so count its steps in batches; a plateau's, after every evaluation.
-    scheduler_steps : int, optional
-        How many of its steps a schedule makes at most; from there on the rate is held: for a run that goes on beyond
-        the length that its schedule was planned for.
     held_out : TokenStream or array_like, optional
         Evaluated every `evaluate_every` steps.
     max_epochs, max_steps : int, optional
@@ -175,7 +171,6 @@ class Trainer:
         batches: SequentialBatches | RandomBatches,
         *,
         scheduler: LRScheduler | ReduceLROnPlateau | None = None,
-        scheduler_steps: int | None = None,
         held_out: TokenStream | Sequence[int] | np.ndarray[Any, Any] | None = None,
         max_epochs: int | None = None,
         max_steps: int | None = None,
@@ -198,7 +193,6 @@ class Trainer:
         for name, count in (
             ("max_epochs", max_epochs),
             ("max_steps", max_steps),
-            ("scheduler_steps", scheduler_steps),
             ("evaluate_every", evaluate_every),
             ("patience", patience),
         ):
@@ -221,7 +215,7 @@ class Trainer:
                 "after the model has its last layers"
             )
         self.model, self.optimizer, self.batches = model, optimizer, batches
-        self.scheduler, self.scheduler_steps, self.held_out = scheduler, scheduler_steps, held_out
+        self.scheduler, self.held_out = scheduler, held_out
         self.max_epochs, self.max_steps, self.max_minutes = max_epochs, max_steps, max_minutes
         self.clip_norm, self.evaluate_every, self.log_every = clip_norm, evaluate_every, log_every
         self.patience, self.evaluation_rows = patience, evaluation_rows
@@ -312,8 +306,7 @@ class Trainer:
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             self._grad_norms.append(norm.item())
         self.optimizer.step()
-        is_planned = self.scheduler_steps is None or self.step < self.scheduler_steps
-        if isinstance(self.scheduler, LRScheduler) and is_planned:
+        if isinstance(self.scheduler, LRScheduler):
             self.scheduler.step()
         self.step += 1
         self.num_tokens += targets.size
@@ -386,7 +379,7 @@ class Trainer:
             self._carried if isinstance(self._carried, tuple) or self._carried is None else (self._carried,)
         )
         arrays = {
-            "weights": {name: tensor.data for name, tensor in self.model.state_dict().items()},
+            "weights": _arrays(self.model.state_dict()),
             "optimizer": averages,
             "carried": {str(i): part.data for i, part in enumerate(carried or ())},
         }
@@ -419,22 +412,20 @@ class Trainer:
         check_is("snapshot", snapshot, Snapshot)
         before = copy.deepcopy(self.snapshot())
         try:
-            self._take_over(snapshot.arrays, snapshot.state)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
-            self._take_over(before.arrays, before.state)
-            where = "" if snapshot.path is None else f" {snapshot.path}"
+            self._take_over(*snapshot)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            self._take_over(*before)
             reason = " ".join(str(error).split())
-            raise CheckpointError(f"the checkpoint{where} is of another run: {reason}") from error
+            raise CheckpointError(f"the checkpoint is of another run: {reason}") from error
 
     def _take_over(
         self, arrays: Mapping[str, Mapping[str, np.ndarray[Any, Any]]], state: Mapping[str, Any]
     ) -> None:
-        _check_progress(state)
         averages: dict[str, dict[str, Any]] = {k: dict(v) for k, v in state["optimizer"]["counts"].items()}
         for name, array in arrays["optimizer"].items():
             index, _, kind = name.partition(".")
             averages.setdefault(index, {})[kind] = array
-        self.model.load_state_dict(arrays["weights"])
+        self.model.load_state_dict({name: rt.from_numpy(array) for name, array in arrays["weights"].items()})
         self.optimizer.load_state_dict(
             {
                 "state": {int(index): average for index, average in averages.items()},
@@ -455,22 +446,16 @@ class Trainer:
         self._carried = (parts if state["carries_several_states"] else parts[0]) if parts else None
 
 
-def _check_progress(state: Mapping[str, Any]) -> None:
-    """Raise TypeError or ValueError unless the numbers of a trainer's state are what they say they are."""
-    for name in ("epoch", "step", "tokens", "bad_evaluations"):
-        check_integer(name, state[name], 0)
-    if state["best_step"] is not None:
-        check_integer("best_step", state["best_step"], 0)
-    single = {name: state[name] for name in ("seconds", "best_loss") if state[name] is not None}
-    lists = {
-        f"{name}[{i}]": number for name in ("losses", "grad_norms") for i, number in enumerate(state[name])
-    }
-    for name, number in (single | lists).items():
-        check_number(name, number)
-    if not 0 <= state["seconds"] < math.inf:
-        raise ValueError(f"seconds: expected a time >= 0, got {state['seconds']}")
-    check_is("carries_several_states", state["carries_several_states"], bool)
-
-
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun} is" if count == 1 else f"{count} {noun}s are"
+
+
+def _arrays(state: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the arrays of a model's state, which a checkpoint holds."""
+    for name, value in state.items():
+        if not isinstance(value, rt.Tensor):
+            raise TypeError(
+                f"a checkpoint holds tensors, and the model's state {name!r} is of type {type(value).__name__}: "
+                "let get_extra_state return a Tensor"
+            )
+    return {name: tensor.data for name, tensor in state.items()}
