@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rondeau.data import Codec
-from rondeau.train import cli
+from rondeau.train import RunError, RunFolder, cli
 from rondeau.train._program import program
 
 QUICK = ["--hidden_size=8", "--batch_size=4", "--num_steps=8", "--epochs=2", "--log_every=5"]
@@ -349,7 +349,7 @@ def test_resuming_an_ended_run_says_so_and_how_to_go_on(trained, capsys):
     assert cli.main(["train", "--resume", str(trained[0])]) == 0
     out = capsys.readouterr().out
     assert "this run has ended: 2 epochs are done; what came out is in " in out
-    assert f"train --config {trained[0] / 'config.yaml'} --output FOLDER, and a larger --epochs" in out
+    assert f"to go on: rondeau train --resume {trained[0]} with a larger --epochs, --max_steps or" in out
     assert "sample:" not in out
 
 
@@ -397,16 +397,17 @@ def test_an_overwritten_run_has_not_ended(trained, corpus, tmp_path, capsys):
 
 
 def test_bpe_without_its_package(trained, corpus, tmp_path, capsys, monkeypatch):
-    folder = tmp_path / "run"
-    shutil.copytree(trained[0], folder)
-    vocab = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(trained[0], run.path)
+    vocab = json.loads(run.vocab.read_text(encoding="utf-8"))
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     remedy = 'needs the package tokenizers; in the clone of rondeau: python -m pip install -e ".[bpe]"'
     line = refused(capsys, "train", corpus, "--tokens=bpe", f"--output={tmp_path / 'new'}")
     assert line == f"rondeau train: --tokens: bpe {remedy}"
     vocab["tokenizer"] = {"tokenizer": "bpe", "model": {}}
-    (folder / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
-    assert refused(capsys, "generate", folder).endswith(f"vocab.json {remedy}")
+    run.vocab.write_text(json.dumps(vocab), encoding="utf-8")
+    with pytest.raises(RunError, match=f"vocab.json {re.escape(remedy)}$"):
+        run.load_codec()
 
 
 def test_the_default_folder_is_new_each_time(corpus, tmp_path):
@@ -619,7 +620,7 @@ def test_corpus_of_python_with_a_plot(tmp_path, capsys):
         (["train", "--resume=nowhere"], "nowhere is no run: it holds no config.yaml"),
         (
             ["train", "--resume=nowhere", "--lr=1"],
-            "--resume: only --threads may be given beside it, got --lr=1",
+            "--resume: beside it go --checkpoint, --epochs, --max_steps, --max_minutes, --threads, got --lr=1",
         ),
         (["train", "--resume=nowhere", "--threads=x"], "--threads: expected a whole number, got x"),
         (["train", "--print_config=all"], "--print_config: there is no option all of it"),
@@ -698,12 +699,12 @@ def test_a_damaged_run_folder(trained, capsys, tmp_path):
     shutil.copytree(trained[0], folder)
     vocab = (folder / "vocab.json").read_text(encoding="utf-8")
     (folder / "vocab.json").write_text("{}")
-    assert "vocab.json is damaged" in refused(capsys, "generate", folder)
+    assert "vocab.json was cut since the checkpoint of step" in refused(capsys, "generate", folder)
     (folder / "vocab.json").unlink()
     assert "vocab.json is missing" in refused(capsys, "generate", folder)
     (folder / "vocab.json").write_text(vocab, encoding="utf-8")
     (folder / "metrics.jsonl").write_text("")
-    assert "metrics.jsonl has 0 bytes, but had" in refused(capsys, "train", "--resume", folder)
+    assert "metrics.jsonl was cut since the checkpoint" in refused(capsys, "train", "--resume", folder)
     shutil.rmtree(folder / "checkpoints")
     assert "holds no checkpoint" in refused(capsys, "evaluate", folder)
 

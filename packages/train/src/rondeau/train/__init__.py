@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rondeau.train import estimators, lr_scheduler, metrics, optim
-    from rondeau.train._checkpoint import CheckpointError, CheckpointFolder, Snapshot
+    from rondeau.train._checkpoint import CheckpointFolder, Snapshot
+    from rondeau.train._errors import CheckpointError, RunError, RunWarning
     from rondeau.train._evaluate import Evaluation, evaluate
     from rondeau.train._generate import generate, token_probabilities
     from rondeau.train._history import History
     from rondeau.train._progress import Progress
-    from rondeau.train._run import Recorder, RunError, RunFolder
+    from rondeau.train._recorder import Recorder
+    from rondeau.train._run import RunFolder
     from rondeau.train._trained import Trained, load_trained
     from rondeau.train._trainer import Callback, DivergedError, Trainer
 
@@ -30,6 +32,7 @@ __all__ = [
     "Recorder",
     "RunError",
     "RunFolder",
+    "RunWarning",
     "Snapshot",
     "Trained",
     "Trainer",
@@ -44,12 +47,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "_checkpoint": ("CheckpointError", "CheckpointFolder", "Snapshot"),
+    "_checkpoint": ("CheckpointFolder", "Snapshot"),
+    "_errors": ("CheckpointError", "RunError", "RunWarning"),
     "_evaluate": ("Evaluation", "evaluate"),
     "_generate": ("generate", "token_probabilities"),
     "_history": ("History",),
     "_progress": ("Progress",),
-    "_run": ("Recorder", "RunError", "RunFolder"),
+    "_recorder": ("Recorder",),
+    "_run": ("RunFolder",),
     "_trained": ("Trained", "load_trained"),
     "_trainer": ("Callback", "DivergedError", "Trainer"),
 }

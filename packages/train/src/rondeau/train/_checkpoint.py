@@ -1,22 +1,23 @@
 """Checkpoints: folders of safetensors and one JSON manifest, whole after a kill at any moment.
 
     checkpoints/
-        latest                  {"checkpoint": "step-200", "sha256": ...}: swapped in one step once that is whole
+        latest                  {"checkpoint": "step-200", ...}; swapped in one step once that is whole
         step-200/
             manifest.json       the step, the state that is no array, and the SHA-256 of every other file
             weights.safetensors
             optimizer.safetensors
             ...
 
-`latest` holds the SHA-256 of the manifest, and the manifest those of the files, so any damage is found on loading.
+`latest` and the manifests are sealed (`rondeau.train._sealed`), so any damage is found on loading. What is damaged is
+never deleted: a run that goes on from another checkpoint gives it the name ``damaged-step-200``.
 """
 
 import hashlib
 import json
 import os
 import re
-import shutil
-from collections.abc import Collection, Mapping
+import warnings
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,23 +25,16 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from rondeau.train import _durable
 from rondeau.train._checks import check_integer, check_is, checked_list
-from rondeau.train._durable import replace_file, sync_folder, write_file
+from rondeau.train._errors import CheckpointError, RunWarning
+from rondeau.train._sealed import parse_json, seal, unseal
 
-_FORMAT = 1
-_NAME = re.compile(r"step-(\d+)")
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is missing, damaged, or of another model.
-
-    Examples
-    --------
-    >>> CheckpointFolder("no_such_run").load("step-200")
-    Traceback (most recent call last):
-    ...
-    rondeau.train._checkpoint.CheckpointError: there is no checkpoint no_such_run/step-200; there: none
-    """
+_FORMAT = 2
+_NAME = re.compile(r"step-(0|[1-9][0-9]{0,17})")
+_UNFINISHED = re.compile(r"\.(step-[0-9]+\.(writing|removing)|latest\.writing)")
+_ARRAYS = re.compile(r"[A-Za-z0-9_]+\.safetensors")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Snapshot(NamedTuple):
@@ -52,6 +46,8 @@ class Snapshot(NamedTuple):
         File name without its ending -> array name -> array.
     state : dict
         Everything else; what JSON can hold.
+    path : Path or None
+        The folder that it was read from.
 
     Examples
     --------
@@ -62,6 +58,30 @@ class Snapshot(NamedTuple):
 
     arrays: Mapping[str, Mapping[str, NDArray[Any]]]
     state: dict[str, Any]
+    path: Path | None = None
+
+
+class _FormatError(CheckpointError):
+    """A checkpoint of another version."""
+
+
+class Found(NamedTuple):
+    """A whole checkpoint, and what is to be said about the way to it.
+
+    Attributes
+    ----------
+    step : int
+    snapshot : Snapshot
+    damaged : dict of int to str
+        The steps of checkpoints that cannot be read -> what is wrong with each.
+    instead_of_latest : str or None
+        What is wrong with the latest checkpoint, if that is why this one was taken.
+    """
+
+    step: int
+    snapshot: Snapshot
+    damaged: Mapping[int, str]
+    instead_of_latest: str | None
 
 
 class CheckpointFolder:
@@ -90,6 +110,128 @@ class CheckpointFolder:
         check_integer("keep", keep, 1, " checkpoint to remain")
         self.folder = Path(folder)
         self.keep = keep
+
+    # ------------------------------------------------------------------------------------------------------ reading
+
+    def steps(self) -> list[int]:
+        """Return the steps of the checkpoints that are there, ascending."""
+        if not self.folder.is_dir():
+            return []
+        matches = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
+        return sorted(int(match[1]) for match in matches if match)
+
+    def exists(self) -> bool:
+        """Return whether a checkpoint was written here, whatever has become of it."""
+        return (self.folder / "latest").exists() or bool(self.steps())
+
+    def load(self, name: str = "latest") -> Snapshot:
+        """Read a checkpoint and verify every byte of it.
+
+        Parameters
+        ----------
+        name : str
+            ``"latest"``, or the name of a checkpoint's folder, such as ``"step-200"``. Where the latest one is damaged,
+            it is the newest whole one, with a warning.
+
+        Raises
+        ------
+        CheckpointError
+            If it is not there or damaged; the message names the file.
+        """
+        check_is("name", name, str)
+        if name != "latest":
+            return self._load(name)
+        step, snapshot, problem = self._newest_whole()
+        if problem is not None:
+            warnings.warn(f"{problem}; step-{step} is taken in its place", RunWarning, stacklevel=2)
+        return snapshot
+
+    def find(self, name: str = "latest") -> Found:
+        """Read a checkpoint as `load` does, and look at all the others; `rewind` then goes back to it.
+
+        Raises
+        ------
+        CheckpointError
+            If it is not there or damaged; the message names the file.
+        OSError
+            If one of them cannot be read for now. By its name, a checkpoint is found even if others cannot.
+        """
+        check_is("name", name, str)
+        if name == "latest":
+            step, snapshot, problem = self._newest_whole()
+        else:
+            snapshot, problem = self._load(name), None
+            step = int(name.removeprefix("step-"))
+        unreadable = CheckpointError if name == "latest" else (CheckpointError, OSError)
+        damaged = {}
+        for other in self.steps():
+            try:
+                if other != step:
+                    self._load(f"step-{other}")
+            except unreadable as error:
+                damaged[other] = str(error)
+        return Found(step, snapshot, damaged, problem)
+
+    def _newest_whole(self) -> tuple[int, Snapshot, str | None]:
+        """Return the latest checkpoint, or else the newest whole one and what is wrong with the latest."""
+        while True:
+            named = self._read_latest()
+            try:
+                name = self._latest(named)
+                return int(name.removeprefix("step-")), self._load(name), None
+            except _FormatError:
+                raise
+            except CheckpointError as error:
+                if self._read_latest() == named:
+                    problem = str(error)
+                    break
+            # A run that is going on has published another checkpoint meanwhile, and removed this one.
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                return step, self._load(f"step-{step}"), problem
+            except CheckpointError:
+                continue
+        if steps:
+            problem += f"; of the checkpoints there ({_names(steps)}) none is whole"
+        raise CheckpointError(problem)
+
+    def _load(self, name: str) -> Snapshot:
+        folder = self.folder / name
+        match = _NAME.fullmatch(name)
+        if not match or not folder.is_dir():
+            raise CheckpointError(f"there is no checkpoint {folder}; there: {_names(self.steps())}")
+        files, state = _read_manifest(folder / "manifest.json", int(match[1]))
+        arrays = {}
+        for file, digest in files.items():
+            content = _read(folder / file)
+            found = hashlib.sha256(content).hexdigest()
+            if found != digest:
+                raise _damaged(folder / file, f"has SHA-256 {found[:12]}..., expected {digest[:12]}...")
+            arrays[file.removesuffix(".safetensors")] = _parse_arrays(folder / file, content)
+        return Snapshot(arrays, state, folder)
+
+    def _read_latest(self) -> bytes | None:
+        try:
+            return _durable.read_file(self.folder / "latest")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    def _latest(self, content: bytes | None) -> str:
+        """Return the name of the checkpoint that the content of `latest` names."""
+        path = self.folder / "latest"
+        if content is None:
+            if self.steps():
+                raise CheckpointError(f"{path} is missing")
+            raise CheckpointError(
+                f"{self.folder} holds no checkpoint: the run ended before its first one was written"
+            )
+        name = _unseal(path, content, "does not name a checkpoint").get("checkpoint")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise _damaged(path, "does not name a checkpoint")
+        return name
+
+    # ------------------------------------------------------------------------------------------------------ writing
 
     def save(self, step: int, snapshot: Snapshot, also_keep: Collection[int] = ()) -> Path:
         """Write the checkpoint of `step`, make it the latest, and remove old ones.
@@ -121,108 +263,126 @@ class CheckpointFolder:
         for i, other in enumerate(kept):
             check_integer(f"also_keep[{i}]", other, 0)
         _check_content(snapshot)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        _durable.make_folder(self.folder)
         name = f"step-{step}"
         if self._published() == name:
             raise CheckpointError(
                 f"{self.folder / name} is the latest checkpoint already and is not written twice"
             )
-        self._remove(leftover for leftover in self.folder.iterdir() if leftover.name.startswith(".step-"))
-        beside = self.folder / f".{name}.writing"
-        beside.mkdir()
+        self.clean()
+        final = self.folder / name
+        beside = _durable.unfinished(final)
+        _durable.make_folder(beside)
         files = {}
         for stem, arrays in snapshot.arrays.items():
             # safetensors writes memory as it lies, so any order but C would be garbage (its issue 825).
             content = safetensors.numpy.save({k: np.asarray(v, order="C") for k, v in arrays.items()})
-            write_file(beside / f"{stem}.safetensors", content)
+            _durable.write_file(beside / f"{stem}.safetensors", content)
             files[f"{stem}.safetensors"] = hashlib.sha256(content).hexdigest()
         manifest = {"format": _FORMAT, "step": step, "files": files, "state": snapshot.state}
-        content = (json.dumps(manifest, indent=1) + "\n").encode()
-        write_file(beside / "manifest.json", content)
-        sync_folder(beside)
-        final = self.folder / name
+        _durable.write_file(beside / "manifest.json", seal(manifest))
+        _durable.sync_folder(beside)
         if final.exists():
-            self._remove([final])
-        os.replace(beside, final)
-        sync_folder(self.folder)
-        latest = {"checkpoint": name, "sha256": hashlib.sha256(content).hexdigest()}
-        replace_file(self.folder / "latest", (json.dumps(latest) + "\n").encode())
+            self._make_way(step)
+        _durable.rename(beside, final)
+        self._publish(name)
         self._remove_old({step, *kept})
         return final
 
-    def exists(self) -> bool:
-        """Return whether there is a latest checkpoint."""
-        return (self.folder / "latest").exists()
-
-    def steps(self) -> list[int]:
-        """Return the steps of the checkpoints that are there, ascending."""
-        if not self.folder.is_dir():
-            return []
-        matches = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
-        return sorted(int(match[1]) for match in matches if match)
-
-    def load(self, name: str = "latest") -> Snapshot:
-        """Read a checkpoint and verify every byte of it.
+    def rewind(self, found: Found, also_keep: Collection[int] = ()) -> None:
+        """Make the checkpoint that was found the latest one: what comes after it is removed, what is damaged set aside.
 
         Parameters
         ----------
-        name : str
-            ``"latest"``, or the name of a checkpoint's folder, such as ``"step-200"``.
-
-        Raises
-        ------
-        CheckpointError
-            If it is not there or damaged; the message names the file.
+        found : Found
+        also_keep : collection of int
+            Steps whose checkpoints remain, however old.
         """
-        check_is("name", name, str)
-        expected = None
-        if name == "latest":
-            name, expected = self._latest()
-        folder = self.folder / name
-        if not _NAME.fullmatch(name) or not folder.is_dir():
-            there = ", ".join(f"step-{step}" for step in self.steps()) or "none"
-            raise CheckpointError(f"there is no checkpoint {folder}; there: {there}")
-        content = _read(folder / "manifest.json", expected)
-        try:
-            manifest = json.loads(content)
-            files, state, version = manifest["files"], manifest["state"], manifest["format"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise _damaged(folder / "manifest.json", "is not a whole manifest") from error
-        if version != _FORMAT:
-            raise CheckpointError(f"{folder} has format {version}; this version reads format {_FORMAT}")
-        arrays = {}
-        for file, digest in files.items():
-            arrays[file.removesuffix(".safetensors")] = safetensors.numpy.load(_read(folder / file, digest))
-        return Snapshot(arrays, state)
+        self.clean()
+        for step in found.damaged:
+            self._set_aside(step)
+        name = f"step-{found.step}"
+        if self._published() != name:
+            self._publish(name)
+        # After the swap: a kill in between leaves later checkpoints than the latest, which the next rewind removes.
+        self._remove(self.folder / f"step-{step}" for step in self.steps() if step > found.step)
+        self._remove_old({found.step, *also_keep})
 
-    def _latest(self) -> tuple[str, str]:
-        path = self.folder / "latest"
-        if not path.exists():
-            raise CheckpointError(
-                f"{self.folder} holds no checkpoint: the run ended before its first one was written"
-            )
-        try:
-            latest = json.loads(path.read_bytes())
-            return str(latest["checkpoint"]), str(latest["sha256"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise _damaged(path, "does not name a checkpoint") from error
+    def clean(self) -> None:
+        """Remove what a killed run was writing or removing."""
+        if self.folder.is_dir():
+            self._remove(path for path in self.folder.iterdir() if _UNFINISHED.fullmatch(path.name))
+
+    def remove(self) -> None:
+        """Remove all checkpoints, and the folder where nothing else is in it."""
+        if not self.folder.is_dir():
+            return
+        _durable.remove_file(self.folder / "latest")
+        self.clean()
+        self._remove(self.folder / f"step-{step}" for step in self.steps())
+        _durable.remove_folder_if_empty(self.folder)
 
     def _published(self) -> str | None:
-        return self._latest()[0] if self.exists() else None
+        try:
+            return self._latest(self._read_latest())
+        except CheckpointError:
+            return None
+
+    def _publish(self, name: str) -> None:
+        _durable.replace_file(self.folder / "latest", seal({"format": _FORMAT, "checkpoint": name}))
 
     def _remove_old(self, kept: set[int]) -> None:
         steps = self.steps()
         kept |= set(sorted(step for step in steps if step <= max(kept))[-self.keep :])
         self._remove(self.folder / f"step-{step}" for step in steps if step not in kept)
 
-    def _remove(self, folders: Any) -> None:
-        # Renamed first: a removal that is cut short leaves nothing that looks like a checkpoint.
-        for folder in list(folders):
-            doomed = folder
-            if not folder.name.startswith("."):
-                doomed = folder.with_name(f".{folder.name}.removing")
-                os.replace(folder, doomed)
-            shutil.rmtree(doomed)
+    def _make_way(self, step: int) -> None:
+        folder = self.folder / f"step-{step}"
+        try:
+            self._load(folder.name)
+        except CheckpointError:
+            self._set_aside(step)
+            return
+        self._remove([folder])
+        if folder.exists():  # somebody put files of his own into it
+            self._set_aside(step)
+
+    def name_aside(self, step: int) -> Path:
+        """Return where the checkpoint of a step is set aside by `rewind`, so that it is in nobody's way."""
+        aside, number = self.folder / f"damaged-step-{step}", 1
+        while aside.exists():
+            number += 1
+            aside = self.folder / f"damaged-step-{step}-{number}"
+        return aside
+
+    def _set_aside(self, step: int) -> None:
+        _durable.rename(self.folder / f"step-{step}", self.name_aside(step))
+
+    def _remove(self, paths: Iterable[Path]) -> None:
+        """Remove files and folders of ours; a folder in which somebody put something else stays."""
+        for path in list(paths):
+            if not path.is_dir():
+                _durable.remove_file(path)
+                continue
+            doomed = path
+            if not path.name.startswith("."):
+                if not all(map(_is_ours, path.iterdir())):
+                    continue
+                # Renamed first: a removal that is cut short leaves nothing that looks like a checkpoint.
+                doomed = path.with_name(f".{path.name}.removing")
+                _durable.rename(path, doomed)
+            for file in filter(_is_ours, list(doomed.iterdir())):
+                _durable.remove_file(file)
+            _durable.remove_folder_if_empty(doomed)
+
+
+def _is_ours(path: Path) -> bool:
+    is_named_so = path.name == "manifest.json" or _ARRAYS.fullmatch(path.name)
+    return bool(is_named_so) and not path.is_dir()
+
+
+def _names(steps: Iterable[int]) -> str:
+    return ", ".join(f"step-{step}" for step in steps) or "none"
 
 
 def _check_content(snapshot: Snapshot) -> None:
@@ -230,6 +390,8 @@ def _check_content(snapshot: Snapshot) -> None:
     check_is("arrays of a snapshot", snapshot.arrays, Mapping)
     check_is("state of a snapshot", snapshot.state, dict)
     for stem, arrays in snapshot.arrays.items():
+        if not isinstance(stem, str) or not _ARRAYS.fullmatch(f"{stem}.safetensors"):
+            raise TypeError(f"arrays of a snapshot: expected names of letters, digits and _, got {stem!r}")
         check_is(f"arrays of a snapshot, {stem!r}", arrays, Mapping)
         for name, array in arrays.items():
             check_is(f"arrays of a snapshot, {stem!r}, {name!r}", array, np.ndarray, np.generic)
@@ -239,17 +401,70 @@ def _check_content(snapshot: Snapshot) -> None:
         raise TypeError(f"state of a snapshot: expected what JSON can hold, but {error}") from None
 
 
-def _read(path: Path, digest: str | None) -> bytes:
-    """Return a file's content, or raise unless it has the SHA-256 `digest`."""
+def _read_manifest(path: Path, step: int) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the digests of the files beside a manifest, and the state that it holds."""
+    manifest = _unseal(path, _read(path), "is not a whole manifest")
+    files, state = manifest.get("files"), manifest.get("state")
+    if manifest.get("step") != step or isinstance(manifest["step"], bool):
+        raise _damaged(path, f"is of step {manifest.get('step')!r:.20}, not of {step}")
+    if not isinstance(state, dict):
+        raise _damaged(path, "holds no state")
+    if not isinstance(files, dict) or not all(map(_is_entry, files.items())):
+        raise _damaged(path, "does not name the files beside it")
+    return files, state
+
+
+def _is_entry(entry: tuple[str, Any]) -> bool:
+    file, digest = entry
+    return bool(_ARRAYS.fullmatch(file)) and isinstance(digest, str) and bool(_SHA256.fullmatch(digest))
+
+
+def _unseal(path: Path, content: bytes, what: str) -> dict[str, Any]:
+    """Return what a sealed file of this format holds; `what` is what it else fails to do."""
     try:
-        content = path.read_bytes()
+        fields = unseal(content)
+    except ValueError as error:
+        version = _other_format(content)
+        if version is None:
+            raise _damaged(path, f"{what}: {error}") from None
+    else:
+        version = fields.get("format")
+        if version == _FORMAT:
+            return fields
+    raise _FormatError(
+        f"{path} has format {version!r:.20}; this version of rondeau reads format {_FORMAT}: train anew, or give "
+        "the safetensors files to load_state_dict of a model"
+    )
+
+
+def _other_format(content: bytes) -> int | None:
+    """Return the format of a file that is not sealed, as those of the first format, or None if it is damaged."""
+    try:
+        fields = parse_json(content)
+    except ValueError:
+        return None
+    if not isinstance(fields, dict):
+        return None
+    version = 1 if fields.keys() == {"checkpoint", "sha256"} else fields.get("format")
+    return version if isinstance(version, int) and version != _FORMAT else None
+
+
+def _parse_arrays(path: Path, content: bytes) -> dict[str, NDArray[Any]]:
+    try:
+        arrays: dict[str, NDArray[Any]] = safetensors.numpy.load(content)
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, f"is not a whole safetensors file: {error}") from None
+    return arrays
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return _durable.read_file(path)
     except FileNotFoundError:
         raise _damaged(path, "is missing") from None
-    found = hashlib.sha256(content).hexdigest()
-    if digest is not None and found != digest:
-        raise _damaged(path, f"has SHA-256 {found[:12]}..., expected {digest[:12]}...")
-    return content
+    except (IsADirectoryError, NotADirectoryError):
+        raise _damaged(path, "is not a file") from None
 
 
 def _damaged(path: Path, how: str) -> CheckpointError:
-    return CheckpointError(f"the checkpoint is damaged: {path} {how}; use another checkpoint, or train anew")
+    return CheckpointError(f"the checkpoint is damaged: {path} {how}")

@@ -8,14 +8,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, get_type_hints
 
 from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]  # exported, but not by name
 
 from rondeau.train._config_file import check_config_file
-from rondeau.train._parser import CommandParser, one_line
-from rondeau.train._program import program
-from rondeau.train._ranges import check_ranges
+from rondeau.train._parser import CommandParser
 from rondeau.train._usage_error import UsageError
 
 
@@ -192,13 +190,23 @@ class Config(NamedTuple):
     yaml: str
 
 
-class Request(NamedTuple):
-    """What a command line asks of ``rondeau train``: a new run, or (`resume`) the continuation of one."""
+class NewRun(NamedTuple):
+    """What a command line asks of ``rondeau train``: a new run."""
 
     config: Config
-    resume: Path | None = None
-    overwrite: bool = False
-    threads: int | None = None
+    overwrite: bool
+
+
+class Resume(NamedTuple):
+    """What a command line asks of ``rondeau train``: the continuation of a run.
+
+    `limits` are the options of `LIMITS` that were given; the others stay as they were.
+    """
+
+    folder: Path
+    checkpoint: str
+    threads: int | None
+    limits: dict[str, Any]
 
 
 class _Corpus(argparse.Action):
@@ -219,6 +227,10 @@ class _Order(argparse.Action):
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         parser.orders[self.option_strings[0]] = values
+
+
+LIMITS = ("epochs", "max_steps", "max_minutes")
+"""Options that say where a run ends, and may be changed when it is continued."""
 
 
 def train_parser() -> CommandParser:
@@ -244,7 +256,9 @@ def train_parser() -> CommandParser:
     text.add_argument(
         "--resume",
         metavar="RUN",
-        help="continue a run; of the other options, only --threads may be given",
+        help="continue a run: from its latest checkpoint, or another one with --checkpoint; with --epochs, --max_steps "
+        "or --max_minutes to another end, the learning rate being held where its schedule ends; beside these, only "
+        "--threads may be given",
         **orders,
     )
     text.add_argument("--overwrite", nargs=0, help="replace the run that --output holds", **orders)
@@ -258,7 +272,7 @@ def train_parser() -> CommandParser:
     return parser
 
 
-def parse_train(argv: Sequence[str]) -> Request:
+def parse_train(argv: Sequence[str]) -> NewRun | Resume:
     """Parse the command line of ``rondeau train``.
 
     Raises
@@ -273,22 +287,17 @@ def parse_train(argv: Sequence[str]) -> Request:
     for file in files:
         check_config_file(Path(file), _NAMES)
     namespace = parser.parse([*(f"--config={file}" for file in files), *flags])
-    return Request(_config(parser, namespace), overwrite="--overwrite" in parser.orders)
+    return NewRun(_config(parser, namespace), "--overwrite" in parser.orders)
 
 
-def read_config(folder: Path) -> Config:
-    """Read the config.yaml of a run's folder.
+def read_config(path: Path) -> Config:
+    """Read the config.yaml of a run.
 
     Raises
     ------
     UsageError
-        If the folder holds none, or one that cannot be understood; the message names the file.
+        If it cannot be read or understood; the message names the file.
     """
-    path = folder / "config.yaml"
-    if not path.is_file():
-        raise UsageError(
-            f"{folder} is no run: it holds no config.yaml; give a folder that `{program()} train` made"
-        )
     check_config_file(path, _NAMES)
     parser = train_parser()
     try:
@@ -297,25 +306,27 @@ def read_config(folder: Path) -> Config:
         raise UsageError(f"{path}: {error}") from error
 
 
-def _parse_resume(argv: Sequence[str]) -> Request:
-    parser = argparse.ArgumentParser(prog="rondeau train", exit_on_error=False, add_help=False)
-    parser.add_argument("--resume")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--help", "-h", action="store_true")
-    try:
-        arguments, others = parser.parse_known_args(argv)
-    except argparse.ArgumentError as error:
-        raise UsageError(one_line(str(error))) from None
-    if arguments.help:
+def _parse_resume(argv: Sequence[str]) -> Resume:
+    if "--help" in argv or "-h" in argv:
         train_parser().print_help()
         raise SystemExit(0)
-    if others:
-        raise UsageError(
-            f"--resume: only --threads may be given beside it, got {others[0]}: all else is in the run's config.yaml"
-        )
-    check_ranges({"threads": arguments.threads})
-    folder = Path(arguments.resume)
-    return Request(read_config(folder), resume=folder, threads=arguments.threads)
+    parser = CommandParser("train", "--resume RUN", "Continue a run.")
+    parser.add_argument("--resume", type=str)
+    parser.add_argument("--checkpoint", type=str, default="latest")
+    parser.add_argument("--threads", type=int, default=None)
+    kinds = get_type_hints(TrainingOptions)
+    for name in LIMITS:
+        parser.add_argument(f"--{name}", type=kinds[name], default=argparse.SUPPRESS)
+    flags = ["--checkpoint", *(f"--{name}" for name in LIMITS), "--threads"]
+    for argument in argv:
+        name = argument.partition("=")[0].replace("-", "_").replace("__", "--", 1)
+        if argument.startswith("--") and name not in ("--resume", *flags):
+            raise UsageError(
+                f"--resume: beside it go {', '.join(flags)}, got {argument}: all else is in the run's config.yaml"
+            )
+    arguments = parser.parse(argv)
+    limits = {name: arguments[name] for name in LIMITS if name in arguments}
+    return Resume(Path(arguments.resume), arguments.checkpoint, arguments.threads, limits)
 
 
 def _config_files_and_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -350,7 +361,7 @@ def _config(parser: CommandParser, namespace: Any) -> Config:
     # Unset options are printed too, as --print_config does. By position: jsonargparse 4.49 renamed the argument.
     yaml = parser.dump(namespace, "parser_mode", False)
     return Config(
-        namespace.corpus,
+        None if namespace.corpus is None else str(namespace.corpus),  # a file may be called 3
         pick(TextOptions, namespace),
         pick(ModelOptions, namespace),
         pick(TrainingOptions, namespace),

@@ -1,6 +1,7 @@
 """Plots of a run and of a corpus, where matplotlib is installed (extra `plot`)."""
 
 import importlib.util
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,20 @@ def _figure() -> Any:
     return Figure(figsize=(8, 5), layout="constrained")
 
 
-def plot_curves(
-    rows: Sequence[Mapping[str, Any]], path: Path, baselines: Mapping[str, float] | None = None
-) -> None:
+def draw_curves(rows: Sequence[Mapping[str, Any]], baselines: Mapping[str, float] | None = None) -> bytes:
     """Draw the training and held-out loss over the steps.
 
     Parameters
     ----------
     rows : sequence of dict
         Of ``metrics.jsonl``.
-    path : Path
-        A PNG file, replaced.
     baselines : mapping of str to float, optional
         Losses of other models in nats per token, drawn as lines.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
     """
     figure = _figure()
     axes = figure.subplots()
@@ -50,7 +52,9 @@ def plot_curves(
     axes.set(xlabel="step", ylabel="loss (nats per token)")
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.savefig(path, format="png", dpi=120)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=120)
+    return png.getvalue()
 
 
 def plot_zipf(tables: Mapping[str, NgramTable], fits: Mapping[str, ZipfFit], path: Path) -> None:

@@ -141,6 +141,7 @@ def make_trainer(
     train: TokenStream,
     held_out: TokenStream,
     *,
+    ends: TrainingOptions | None = None,
     seed: int,
     log_every: int = 50,
     evaluate_every: int | None = None,
@@ -148,12 +149,16 @@ def make_trainer(
 ) -> Trainer:
     """Make the trainer with its batches, optimiser and schedule.
 
+    `ends`, by default `options`, say where the run ends. The schedule is planned for the end that `options` say; from
+    there on the rate is held.
+
     Raises
     ------
     UsageError
         If an option is out of its range, or the text is too short for one batch.
     """
-    if options.epochs is None and options.max_steps is None and options.max_minutes is None:
+    ends = options if ends is None else ends
+    if ends.epochs is None and ends.max_steps is None and ends.max_minutes is None:
         raise UsageError("--epochs: nothing ends this run; give --epochs, --max_steps or --max_minutes")
     for name, watches in (
         ("patience", options.patience is not None),
@@ -183,6 +188,8 @@ def make_trainer(
     except ValueError as error:
         raise UsageError(str(error)) from error
     trainer.scheduler = make_schedule(options, trainer.optimizer, trainer.total_steps)
+    trainer.scheduler_steps = trainer.total_steps
+    trainer.max_epochs, trainer.max_steps, trainer.max_minutes = ends.epochs, ends.max_steps, ends.max_minutes
     return trainer
 
 

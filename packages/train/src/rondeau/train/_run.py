@@ -1,76 +1,39 @@
 """The folder of a run: its configuration, vocabulary, metrics, samples and checkpoints.
 
+rondeau.lock        held by the process that writes here; its presence marks the folder as a run's
 config.yaml         what ``rondeau train ... --print_config`` prints; running it again is reproducing the run
 vocab.json          tokenizer and vocabulary
 metrics.jsonl       one JSON object a line
 samples.txt         text that the model wrote after each evaluation
-summary.json        what came out at the end; not there before
-curves.png          the loss over the steps, where matplotlib is installed
 checkpoints/        see `rondeau.train._checkpoint`
+curves.png          the loss over the steps, where matplotlib is installed
+summary.json        what came out at the end, sealed; not there before
+
+Every checkpoint holds the SHA-256 of config.yaml and vocab.json, and those of metrics.jsonl and samples.txt as they
+were when it was written: a file that was edited or damaged since is named, not used.
 """
 
 import json
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rondeau.data import Codec
-from rondeau.train._checkpoint import CheckpointError, CheckpointFolder, Snapshot
-from rondeau.train._checks import check_integer, check_is
-from rondeau.train._durable import replace_file, sync_folder
-from rondeau.train._evaluate import Evaluation
+from rondeau.train import _durable
+from rondeau.train._checkpoint import CheckpointFolder, Found, Snapshot
+from rondeau.train._checks import check_is
+from rondeau.train._errors import CheckpointError, RunError
 from rondeau.train._extras import how_to_install
-from rondeau.train._generate import generate
+from rondeau.train._lock import FolderLock
+from rondeau.train._log import Log, fingerprint
 from rondeau.train._program import program
-from rondeau.train._trainer import Callback, Row, Trainer
+from rondeau.train._run_state import check_run_state
+from rondeau.train._sealed import parse_json, seal, unseal
+from rondeau.train._trainer import Row
 
-
-class RunError(ValueError):
-    """A folder that is not what a command needs.
-
-    Examples
-    --------
-    >>> RunFolder("no_such_run").load_codec()
-    Traceback (most recent call last):
-    ...
-    rondeau.train._run.RunError: no_such_run/vocab.json is missing: the run ended before it began; start it anew
-    """
-
-
-class Log:
-    """A text file that only grows, but for a resume, which cuts it back to where it was at a checkpoint."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @property
-    def size(self) -> int:
-        """Bytes in the file."""
-        return self.path.stat().st_size if self.path.exists() else 0
-
-    def append(self, text: str) -> None:
-        """Write at the end, and wait until it is on the disk."""
-        with self.path.open("ab") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-
-    def cut(self, size: int) -> None:
-        """Drop what comes after the first `size` bytes.
-
-        Raises
-        ------
-        RunError
-            If the file is shorter than that.
-        """
-        if self.size < size:
-            raise RunError(
-                f"{self.path} has {self.size} bytes, but had {size} at the checkpoint: it was changed"
-            )
-        if self.size > size:
-            os.truncate(self.path, size)
+_LOGS = ("metrics.jsonl", "samples.txt")
 
 
 class RunFolder:
@@ -103,45 +66,139 @@ class RunFolder:
         self.metrics = Log(self.path / "metrics.jsonl")
         self.samples = Log(self.path / "samples.txt")
         self.checkpoints = CheckpointFolder(self.path / "checkpoints", keep)
+        self._lock = FolderLock(self.path / "rondeau.lock")
 
-    def create(self, config: str, overwrite: bool = False) -> None:
-        """Make the folder, holding nothing but `config`.
+    # ------------------------------------------------------------------------------------------- one writer at a time
+
+    def lock(self) -> None:
+        """Make the folder where it is not there, and keep other processes from writing to it until `unlock`.
 
         Raises
         ------
         RunError
-            If the folder holds something, unless that is a run and `overwrite` is true.
+            If it is being written already; the message names the process and its host.
         """
-        check_is("config", config, str)
+        if not self._lock.is_held:
+            _durable.make_folder(self.path)
+            self._lock.acquire()
+
+    def unlock(self) -> None:
+        """Let other processes write to the folder."""
+        self._lock.release()
+
+    @property
+    def is_locked(self) -> bool:
+        """Return whether this object holds the lock."""
+        return self._lock.is_held
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock, unless it is held already."""
+        if self.is_locked:
+            yield
+            return
+        self.lock()
+        try:
+            yield
+        finally:
+            self.unlock()
+
+    # ------------------------------------------------------------------------------------------------- the beginning
+
+    @property
+    def is_run(self) -> bool:
+        """Return whether the folder bears the mark of a run: one was begun there, or something of one is left."""
+        return self._lock.path.is_file()
+
+    def check_ours(self) -> None:
+        """Raise RunError if the folder holds something, and is not a run's.
+
+        A folder that bears no mark was made by somebody else, whatever is in it: nothing there is removed.
+        """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; choose another --output")
-        if self.path.is_dir() and any(self.path.iterdir()):
-            if not self.config.exists():
-                raise RunError(f"{self.path} holds files that are no run; choose another --output")
-            if not overwrite:
+        if self.path.is_dir() and any(self.path.iterdir()) and not self.is_run:
+            raise RunError(
+                f"{self.path} holds files that are no run; choose another --output (the folder of a run has a "
+                f"{self._lock.path.name})"
+            )
+
+    def check_begun(self) -> None:
+        """Raise RunError unless the folder holds a run that can be continued."""
+        if not self.config.is_file():
+            lost = (
+                "; if it was lost, give the command that began the run with --print_config"
+                if self.is_run
+                else ""
+            )
+            raise RunError(
+                f"{self.path} is no run: it holds no config.yaml; give a folder that `{program()} train` made{lost}"
+            )
+        if not self.is_run and not self.checkpoints.exists():
+            raise RunError(
+                f"{self.path} is no run: it holds no checkpoints; give a folder that `{program()} train` made"
+            )
+
+    def begins_with(self, config: str) -> bool:
+        """Return whether the folder holds a run of just this configuration that has not come to its end."""
+        if not self.is_run or self.summary.exists():
+            return False
+        try:
+            return _durable.read_file(self.config) == config.encode()
+        except FileNotFoundError:
+            return False
+
+    def create(self, config: str, overwrite: bool = False) -> None:
+        """Make the folder, holding nothing of a run but `config`.
+
+        Raises
+        ------
+        RunError
+            If the folder holds something, unless that is a run and `overwrite` is true, or if it is being written.
+        """
+        check_is("config", config, str)
+        self.check_ours()
+        with self.locked():
+            self.clean()
+            if not overwrite and any(path.exists() for path in self._contents()):
                 raise RunError(
                     f"{self.path} holds a run already; give --overwrite to replace it, another --output, "
                     f"or continue it with: {program()} train --resume {self.path}"
                 )
-            for log in (self.metrics, self.samples):
-                log.path.unlink(missing_ok=True)
-            self.curves.unlink(missing_ok=True)
-            self.vocab.unlink(missing_ok=True)
-            self.summary.unlink(missing_ok=True)
-            if self.checkpoints.folder.exists():
-                shutil.rmtree(self.checkpoints.folder)
-        self.path.mkdir(parents=True, exist_ok=True)
-        replace_file(self.config, config.encode())
-        sync_folder(self.path.parent)
+            # The configuration first: without one, nobody takes what is left for a run to be continued.
+            for path in (self.config, self.summary, self.curves, self.vocab):
+                _durable.remove_file(path)
+            self.metrics.remove()
+            self.samples.remove()
+            self.checkpoints.remove()
+            _durable.replace_file(self.config, config.encode())
+            _durable.sync_folder(self.path.parent)
+
+    def clean(self) -> None:
+        """Remove what a killed process was writing or removing."""
+        for path in self._contents():
+            _durable.remove_file(_durable.unfinished(path))
+        self.checkpoints.clean()
+
+    def _contents(self) -> list[Path]:
+        single = (self.config, self.vocab, self.summary, self.curves, self.metrics.path, self.samples.path)
+        return [*single, self.checkpoints.folder]
+
+    # ----------------------------------------------------------------------------------------------------- contents
 
     def save_codec(self, codec: Codec) -> None:
         """Write tokenizer and vocabulary; the folder is made where it is not there."""
         check_is("codec", codec, Codec)
-        self.path.mkdir(parents=True, exist_ok=True)
-        replace_file(self.vocab, (json.dumps(codec.to_dict(), ensure_ascii=False) + "\n").encode())
+        _durable.make_folder(self.path)
+        _durable.replace_file(self.vocab, _codec_content(codec))
 
-    def load_codec(self) -> Codec:
+    def load_codec(self, snapshot: Snapshot | None = None) -> Codec:
         """Read tokenizer and vocabulary.
+
+        Parameters
+        ----------
+        snapshot : Snapshot, optional
+            Of this run: the vocabulary must then be the one that it was written with.
 
         Raises
         ------
@@ -149,159 +206,200 @@ class RunFolder:
             If the file is missing or damaged.
         """
         try:
-            return Codec.load(self.vocab)
+            content = _durable.read_file(self.vocab)
         except FileNotFoundError:
-            raise RunError(f"{self.vocab} is missing: the run ended before it began; start it anew") from None
+            raise RunError(f"{self.vocab} is missing: {self._remedy('vocab.json')}") from None
+        if snapshot is not None:
+            self._check("vocab.json", content, snapshot)
+        try:
+            return Codec.from_dict(parse_json(content))
         except ModuleNotFoundError as error:
             raise RunError(f"{self.vocab} needs the package tokenizers; {how_to_install('bpe')}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"{self.vocab} is damaged: {error}") from error
 
     def rows(self) -> list[Row]:
-        """Return the rows of metrics."""
-        if not self.metrics.path.exists():
-            return []
-        return [json.loads(line) for line in self.metrics.path.read_text(encoding="utf-8").splitlines()]
+        """Return the rows of metrics.
+
+        Raises
+        ------
+        RunError
+            If a line is none.
+        """
+        rows = []
+        for number, line in enumerate(
+            self.metrics.read().split(b"\n")[:-1], 1
+        ):  # the last may still be written
+            try:
+                row = parse_json(line)
+            except ValueError as error:
+                raise RunError(f"{self.metrics.path}, line {number} is damaged: {error}") from None
+            if not isinstance(row, dict):
+                raise RunError(f"{self.metrics.path}, line {number} is damaged: it is no JSON object")
+            rows.append(row)
+        return rows
+
+    def save_results(self, summary: Mapping[str, Any], curves: bytes | None) -> None:
+        """Write what came out at the end: the curves as PNG, if there are any, then the summary."""
+        sealed = dict(summary)
+        if curves is not None:
+            _durable.replace_file(self.curves, curves)
+            sealed["curves"] = fingerprint(curves)
+        _durable.replace_file(self.summary, seal(sealed))
+
+    def drop_results(self) -> None:
+        """Remove what came out at the end of a run that goes on after it."""
+        _durable.remove_file(self.summary)
+        _durable.remove_file(self.curves)
+
+    def damaged_results(self) -> list[str]:
+        """Return what is wrong with the results of a run that has ended, a line for each file."""
+        try:
+            summary = unseal(_durable.read_file(self.summary))
+        except FileNotFoundError:
+            return [f"{self.summary} is missing"]
+        except ValueError as error:
+            return [f"{self.summary} is damaged: {error}"]
+        if "curves" in summary:
+            if not self.curves.exists():
+                return [f"{self.curves} is missing"]
+            if fingerprint(_durable.read_file(self.curves)) != summary["curves"]:
+                return [f"{self.curves} is damaged: it is not the picture that was drawn at the end"]
+        return []
+
+    # -------------------------------------------------------------------------------------------------- checkpoints
 
     def load_checkpoint(self, name: str = "latest") -> Snapshot:
         """Read a checkpoint: "latest", "best" (by the held-out loss), or a name such as "step-200".
 
-        Its weights are ``arrays["weights"]``, made for a model's ``load_state_dict``.
+        Its weights are ``arrays["weights"]``, made for a model's ``load_state_dict``. Where the latest one is damaged,
+        the newest whole one takes its place, with a warning.
 
         Raises
         ------
         CheckpointError
             If it is not there or damaged.
         """
-        if name == "best":
-            latest = self.checkpoints.load()
+        if name != "best":
+            return self._checked(self.checkpoints.load(name))
+        while True:
+            latest = self._checked(self.checkpoints.load())
             best = latest.state["best_step"]
             if best is None or best == latest.state["step"]:
                 return latest
-            name = f"step-{best}"
-        return self.checkpoints.load(name)
+            try:
+                return self._checked(self.checkpoints.load(f"step-{best}"))
+            except CheckpointError:
+                if self._checked(self.checkpoints.load()).state["best_step"] == best:
+                    raise
+                # A run that is going on has a new best one, and removed this one meanwhile.
 
+    def find_checkpoint(self, name: str = "latest") -> Found | None:
+        """Return the checkpoint that a run is to be continued from, or None if it has none yet. Nothing is changed.
 
-class Recorder(Callback):
-    """Writes a run's vocabulary, metrics, samples and checkpoints, and continues from them.
-
-    A checkpoint is written before the first step, after every evaluation, every `checkpoint_every` steps, and at the
-    end; so there is always one to continue from.
-
-    Parameters
-    ----------
-    run : RunFolder
-    codec : Codec
-        For the samples; written at the beginning of a run.
-    corpus : mapping
-        What identifies the corpus, as ``{"name": ..., "sha256": ...}``; `resume` refuses another one.
-    checkpoint_every : int, optional
-        Steps.
-    prompt : str
-        What the samples begin with.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from rondeau import data, nn, tensor as rt, train
-    >>> _ = rt.manual_seed(0)
-    >>> text = "abc" * 40
-    >>> codec = data.Codec.fit(text, data.CharTokenizer())
-    >>> model = nn.LanguageModel(len(codec), recurrent="gru", hidden_size=8)
-    >>> optimizer = train.optim.Adam(model.parameters(), lr=0.05)
-    >>> batches = data.SequentialBatches(data.TokenStream(codec.encode(text), len(codec)), 2, 5)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     run = train.RunFolder(folder)
-    ...     recorder = train.Recorder(run, codec, {"name": "abc"}, prompt="a")
-    ...     train.Trainer(model, optimizer, batches, max_steps=20, callbacks=[recorder]).fit()
-    ...     run.checkpoints.steps(), [row["step"] for row in run.rows()]
-    ([0, 20], [20])
-    """
-
-    sample_length = 300
-
-    def __init__(
-        self,
-        run: RunFolder,
-        codec: Codec,
-        corpus: Mapping[str, Any],
-        *,
-        checkpoint_every: int | None = None,
-        prompt: str,
-    ) -> None:
-        check_is("run", run, RunFolder)
-        check_is("codec", codec, Codec)
-        check_is("corpus", corpus, Mapping)
-        check_is("prompt", prompt, str)
-        if checkpoint_every is not None:
-            check_integer("checkpoint_every", checkpoint_every, 1, " step")
-        self.run, self.codec, self.corpus = run, codec, dict(corpus)
-        self.checkpoint_every, self.prompt = checkpoint_every, prompt
-        self._saved_at: int | None = None
-        self._evaluated_at: int | None = None
-
-    def resume(self, trainer: Trainer) -> None:
-        """Bring `trainer`, metrics and samples back to the latest checkpoint; without one, to the beginning.
+        Parameters
+        ----------
+        name : str
+            "latest", or a name such as "step-200".
 
         Raises
         ------
         CheckpointError
-            If the checkpoint is damaged, or of another corpus or model.
+            If it is damaged; for "latest", if none is whole.
+        RunError
+            If there must have been checkpoints, and there are none.
         """
-        sizes = {"metrics": 0, "samples": 0}
-        if self.run.checkpoints.exists():
-            snapshot = self.run.checkpoints.load()
-            if snapshot.state["corpus"] != self.corpus:
-                raise CheckpointError(
-                    f"the corpus has changed since the run began: was {snapshot.state['corpus']}, is {self.corpus}"
+        if not self.checkpoints.exists() and name == "latest":
+            for log in (self.metrics, self.samples):
+                if log.read():
+                    raise RunError(
+                        f"{self.checkpoints.folder} holds no checkpoint, though {log.path} tells of training: restore "
+                        f"the folder from a copy, or begin the run anew"
+                    )
+            return None
+        found = self.checkpoints.find(name)
+        self._checked(found.snapshot)
+        return found
+
+    def fixed_fingerprints(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the files that stay as they are from the beginning."""
+        fixed = (path for path in (self.config, self.vocab) if path.exists())
+        return {path.name: fingerprint(_durable.read_file(path)) for path in fixed}
+
+    def log_fingerprints(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the files that grow."""
+        return {log.path.name: log.fingerprint() for log in (self.metrics, self.samples)}
+
+    def check_unchanged(self, name: str, snapshot: Snapshot) -> None:
+        """Raise RunError unless a file is what it was at a checkpoint; metrics and samples may hold more by now.
+
+        A file may be missing that the checkpoint does not know: a run of Python code needs no config.yaml.
+        """
+        if name not in snapshot.state["files"]:
+            return
+        try:
+            content = _durable.read_file(self.path / name)
+        except FileNotFoundError:
+            if name not in _LOGS:
+                raise RunError(f"{self.path / name} is missing: {self._remedy(name)}") from None
+            content = b""  # as before the first line
+        self._check(name, content, snapshot)
+
+    def restore_codec(self, codec: Codec, snapshot: Snapshot) -> None:
+        """Write a vocabulary that was lost, if `codec` is the same.
+
+        Raises
+        ------
+        RunError
+            If it is another one.
+        """
+        content = _codec_content(codec)
+        if fingerprint(content) != snapshot.state["files"].get("vocab.json"):
+            raise RunError(
+                f"{self.vocab} is missing, and the one made of the corpus now is another: restore it from a copy"
+            )
+        _durable.replace_file(self.vocab, content)
+
+    def _checked(self, snapshot: Snapshot) -> Snapshot:
+        check_run_state(snapshot)
+        return snapshot
+
+    def _check(self, name: str, content: bytes, snapshot: Snapshot) -> None:
+        """Raise RunError unless a file begins with, or is, what it held at a checkpoint."""
+        expected = snapshot.state["files"].get(name)
+        if expected is not None and not _fits(name, content, expected):
+            there = f"{len(content):,} bytes where it had {expected['bytes']:,}"
+            how = "cut" if len(content) < expected["bytes"] else "edited or damaged"
+            raise RunError(
+                f"{self.path / name} was {how} since the checkpoint of step {snapshot.state['step']}"
+                f"{f' ({there})' if how == 'cut' else ''}: {self._remedy(name)}"
+            )
+
+    def _remedy(self, name: str) -> str:
+        if name == "config.yaml":
+            return (
+                "what may change in a run that goes on are options of --resume (--epochs, --max_steps, --max_minutes, "
+                f"--threads); for all else begin another one: {program()} train --config {self.config} --output FOLDER"
+            )
+        if name == "vocab.json":
+            return f"restore it from a copy, or remove it, and `{program()} train --resume {self.path}` makes it anew"
+        content = (self.metrics if name == "metrics.jsonl" else self.samples).read()
+        for step in reversed(self.checkpoints.steps()):
+            try:
+                state = self._checked(self.checkpoints.load(f"step-{step}")).state
+            except CheckpointError:
+                continue
+            if _fits(name, content, state["files"][name]):
+                return (
+                    f"restore it from a copy, or go back to where it is whole with --checkpoint step-{step}"
                 )
-            trainer.restore(snapshot)
-            sizes = snapshot.state["log_bytes"]
-            self._saved_at = trainer.step
-        self.run.metrics.cut(sizes["metrics"])
-        self.run.samples.cut(sizes["samples"])
+        return "restore it from a copy, or begin the run anew"
 
-    def on_begin(self, trainer: Trainer) -> None:
-        """Write tokenizer, vocabulary and the first checkpoint of a new run, and compile what samples need.
 
-        Compiled at the first evaluation, that would hold up an interruption which has steps to keep.
-        """
-        if self._saved_at is None:
-            self.run.save_codec(self.codec)
-            self._save(trainer)
-        if trainer.held_out is not None and trainer._end_reached() is None:
-            self._sample(trainer, length=1)
+def _fits(name: str, content: bytes, expected: Mapping[str, Any]) -> bool:
+    """Return whether a file holds what it held; metrics and samples may hold more by now."""
+    return fingerprint(content[: expected["bytes"]] if name in _LOGS else content) == expected
 
-    def on_row(self, trainer: Trainer, row: Row) -> None:
-        """Append a row of metrics."""
-        self.run.metrics.append(json.dumps(row) + "\n")
 
-    def on_evaluate(self, trainer: Trainer, evaluation: Evaluation) -> None:
-        """Append a sample of what the model writes now."""
-        self._evaluated_at = trainer.step
-        text = self._sample(trainer, self.sample_length)
-        title = f"step {trainer.step}, held-out perplexity {evaluation.perplexity:.3f}"
-        self.run.samples.append(f"==== {title} ====\n{text}\n\n")
-
-    def on_step(self, trainer: Trainer) -> None:
-        """Write a checkpoint if one is due."""
-        every = self.checkpoint_every
-        if self._evaluated_at == trainer.step or (every is not None and trainer.step % every == 0):
-            self._save(trainer)
-
-    def on_end(self, trainer: Trainer) -> None:
-        """Write the last checkpoint."""
-        if self._saved_at != trainer.step:
-            self._save(trainer)
-
-    def _sample(self, trainer: Trainer, length: int) -> str:
-        pieces = generate(trainer.model, self.codec, self.prompt, length, seed=trainer.step)
-        return self.prompt + "".join(pieces)
-
-    def _save(self, trainer: Trainer) -> None:
-        snapshot = trainer.snapshot()
-        sizes = {"metrics": self.run.metrics.size, "samples": self.run.samples.size}
-        snapshot.state.update(corpus=self.corpus, log_bytes=sizes)
-        best = () if trainer.best_step is None else (trainer.best_step,)
-        self.run.checkpoints.save(trainer.step, snapshot, also_keep=best)
-        self._saved_at = trainer.step
+def _codec_content(codec: Codec) -> bytes:
+    return (json.dumps(codec.to_dict(), ensure_ascii=False) + "\n").encode()

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 from rondeau import nn
 from rondeau.data import Codec
-from rondeau.train._checkpoint import CheckpointError
 from rondeau.train._checks import check_is
+from rondeau.train._errors import CheckpointError, RunError
 from rondeau.train._options import Config, read_config
 from rondeau.train._recipe import make_model
-from rondeau.train._run import RunError, RunFolder
+from rondeau.train._run import RunFolder
 from rondeau.train._usage_error import UsageError
 
 
@@ -80,12 +80,18 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
     check_is("checkpoint", checkpoint, str)
     run = RunFolder(path)
     try:
-        config = read_config(run.path)
-        codec = run.load_codec()
+        run.check_begun()
         snapshot = run.load_checkpoint(checkpoint)
+        run.check_unchanged("config.yaml", snapshot)
+        config = read_config(run.config)
+        codec = run.load_codec(snapshot)
         model = make_model(config.model, len(codec))
-        model.load_state_dict(snapshot.arrays["weights"])
-    except (UsageError, CheckpointError, RuntimeError) as error:
+    except (UsageError, CheckpointError) as error:
         raise RunError(str(error)) from error
+    try:
+        model.load_state_dict(snapshot.arrays["weights"])
+    except (ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"the weights in {snapshot.path} are of another model: {reason}") from error
     model.eval()
     return Trained(model, codec, config, snapshot.state["step"])

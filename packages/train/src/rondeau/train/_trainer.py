@@ -11,7 +11,7 @@ import numpy as np
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import Batches, RandomBatches, SequentialBatches, TokenStream
-from rondeau.train._checkpoint import CheckpointError, Snapshot
+from rondeau.train._checkpoint import Snapshot
 from rondeau.train._checks import (
     ABOVE_ZERO,
     ABOVE_ZERO_OR_INFINITE,
@@ -20,6 +20,7 @@ from rondeau.train._checks import (
     check_number,
     checked_list,
 )
+from rondeau.train._errors import CheckpointError
 from rondeau.train._evaluate import CarriedState, Evaluation, evaluate, map_state, time_major
 from rondeau.train.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from rondeau.train.optim import Optimizer
@@ -108,6 +109,9 @@ class Trainer:
         afterwards, a callback say, changes nothing in the training.
     scheduler : LRScheduler or ReduceLROnPlateau, optional
         Steps after every update, so count its steps in batches; a plateau's, after every evaluation.
+    scheduler_steps : int, optional
+        How many of its steps a schedule makes at most; from there on the rate is held: for a run that goes on beyond
+        the length that its schedule was planned for.
     held_out : TokenStream or array_like, optional
         Evaluated every `evaluate_every` steps.
     max_epochs, max_steps : int, optional
@@ -171,6 +175,7 @@ class Trainer:
         batches: SequentialBatches | RandomBatches,
         *,
         scheduler: LRScheduler | ReduceLROnPlateau | None = None,
+        scheduler_steps: int | None = None,
         held_out: TokenStream | Sequence[int] | np.ndarray[Any, Any] | None = None,
         max_epochs: int | None = None,
         max_steps: int | None = None,
@@ -193,6 +198,7 @@ class Trainer:
         for name, count in (
             ("max_epochs", max_epochs),
             ("max_steps", max_steps),
+            ("scheduler_steps", scheduler_steps),
             ("evaluate_every", evaluate_every),
             ("patience", patience),
         ):
@@ -215,7 +221,7 @@ class Trainer:
                 "after the model has its last layers"
             )
         self.model, self.optimizer, self.batches = model, optimizer, batches
-        self.scheduler, self.held_out = scheduler, held_out
+        self.scheduler, self.scheduler_steps, self.held_out = scheduler, scheduler_steps, held_out
         self.max_epochs, self.max_steps, self.max_minutes = max_epochs, max_steps, max_minutes
         self.clip_norm, self.evaluate_every, self.log_every = clip_norm, evaluate_every, log_every
         self.patience, self.evaluation_rows = patience, evaluation_rows
@@ -306,7 +312,8 @@ class Trainer:
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             self._grad_norms.append(norm.item())
         self.optimizer.step()
-        if isinstance(self.scheduler, LRScheduler):
+        is_planned = self.scheduler_steps is None or self.step < self.scheduler_steps
+        if isinstance(self.scheduler, LRScheduler) and is_planned:
             self.scheduler.step()
         self.step += 1
         self.num_tokens += targets.size
@@ -412,15 +419,17 @@ class Trainer:
         check_is("snapshot", snapshot, Snapshot)
         before = copy.deepcopy(self.snapshot())
         try:
-            self._take_over(*snapshot)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            self._take_over(*before)
+            self._take_over(snapshot.arrays, snapshot.state)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+            self._take_over(before.arrays, before.state)
+            where = "" if snapshot.path is None else f" {snapshot.path}"
             reason = " ".join(str(error).split())
-            raise CheckpointError(f"the checkpoint is of another run: {reason}") from error
+            raise CheckpointError(f"the checkpoint{where} is of another run: {reason}") from error
 
     def _take_over(
         self, arrays: Mapping[str, Mapping[str, np.ndarray[Any, Any]]], state: Mapping[str, Any]
     ) -> None:
+        _check_progress(state)
         averages: dict[str, dict[str, Any]] = {k: dict(v) for k, v in state["optimizer"]["counts"].items()}
         for name, array in arrays["optimizer"].items():
             index, _, kind = name.partition(".")
@@ -444,6 +453,23 @@ class Trainer:
         self._losses, self._grad_norms = list(state["losses"]), list(state["grad_norms"])
         parts = tuple(rt.tensor(arrays["carried"][str(i)]) for i in range(len(arrays["carried"])))
         self._carried = (parts if state["carries_several_states"] else parts[0]) if parts else None
+
+
+def _check_progress(state: Mapping[str, Any]) -> None:
+    """Raise TypeError or ValueError unless the numbers of a trainer's state are what they say they are."""
+    for name in ("epoch", "step", "tokens", "bad_evaluations"):
+        check_integer(name, state[name], 0)
+    if state["best_step"] is not None:
+        check_integer("best_step", state["best_step"], 0)
+    single = {name: state[name] for name in ("seconds", "best_loss") if state[name] is not None}
+    lists = {
+        f"{name}[{i}]": number for name in ("losses", "grad_norms") for i, number in enumerate(state[name])
+    }
+    for name, number in (single | lists).items():
+        check_number(name, number)
+    if not 0 <= state["seconds"] < math.inf:
+        raise ValueError(f"seconds: expected a time >= 0, got {state['seconds']}")
+    check_is("carries_several_states", state["carries_several_states"], bool)
 
 
 def _counted(count: int, noun: str) -> str:

@@ -4,9 +4,12 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
+from rondeau.train._errors import RunWarning
 from rondeau.train._program import program
 from rondeau.train._showing import one_visible_line
 from rondeau.train._usage_error import UsageError
@@ -54,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     who = f"rondeau {name}" if name in COMMANDS else "rondeau"
     try:
         try:
-            return _run(name, argv[1:])
+            with _warnings_as_lines(who):
+                return _run(name, argv[1:])
         finally:  # help ends by SystemExit, and what it printed may still find no reader
             print(end="", flush=True)
     except UsageError as error:
@@ -92,6 +96,23 @@ def _run(name: str, argv: Sequence[str]) -> int:
         raise UsageError(f"there is no command {name!r}; the commands are {', '.join(COMMANDS)}")
     status: int = importlib.import_module(f"rondeau.train._commands.{name}").run(argv)
     return status
+
+
+@contextmanager
+def _warnings_as_lines(who: str) -> Iterator[None]:
+    """Tell what was found in a run's folder as errors are told: in a line on standard error."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_line(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, RunWarning):
+                print(one_visible_line(f"{who}: {message}"), file=sys.stderr)
+            else:
+                show(message, category, *where, **more)
+
+        warnings.simplefilter("always", RunWarning)
+        warnings.showwarning = show_line
+        yield
 
 
 def _in_words(error: OSError, name: str) -> str:

@@ -19,7 +19,7 @@ def load_named_run(path: str | Path, checkpoint: str) -> Trained:
     UsageError
         If something is missing or damaged.
     """
-    from rondeau.train._run import RunError
+    from rondeau.train._errors import RunError
     from rondeau.train._trained import load_trained
 
     try:

@@ -1,17 +1,19 @@
 """``rondeau train``."""
 
-import json
 import os
 import sys
 import textwrap
 import time
+import warnings
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from rondeau.train._errors import RunWarning
 from rondeau.train._extras import how_to_install
-from rondeau.train._options import Config, Request, parse_train
+from rondeau.train._options import Config, NewRun, Resume, parse_train, read_config
 from rondeau.train._program import program
 from rondeau.train._showing import one_visible_line, say, visible
 from rondeau.train._usage_error import UsageError
@@ -30,10 +32,9 @@ def run(argv: Sequence[str]) -> int:
     request = parse_train(argv)
     # What follows needs the compiler and its kernels: not imported for --help.
     from rondeau.kernels.compiling_notice import announcing_with
-    from rondeau.train._checkpoint import CheckpointError
+    from rondeau.train._errors import CheckpointError, RunError
     from rondeau.train._interruption import Signals
     from rondeau.train._progress import write_line
-    from rondeau.train._run import RunError
     from rondeau.train._trainer import DivergedError
 
     signals = Signals()
@@ -47,24 +48,53 @@ def run(argv: Sequence[str]) -> int:
         return 1
 
 
-def _train(request: Request, signals: "Signals") -> int:
+def _train(request: NewRun | Resume, signals: "Signals") -> int:
+    from rondeau.train._run import RunFolder
+
+    if isinstance(request, Resume):
+        run = RunFolder(request.folder)
+        run.check_begun()
+    else:
+        run = RunFolder(_output(request.config))
+        run.check_ours()
+        if not request.overwrite and run.begins_with(request.config.yaml):
+            # The same command again, after an interruption: the same run, whose bits do not depend on it.
+            request = Resume(run.path, "latest", None, {})
+    with ExitStack() as until_the_end:
+        if isinstance(request, Resume):
+            until_the_end.enter_context(run.locked())
+        return _train_in(run, request, signals, until_the_end)
+
+
+def _train_in(
+    run: "RunFolder", request: NewRun | Resume, signals: "Signals", until_the_end: ExitStack
+) -> int:
+    """Train in a run's folder, which is locked `until_the_end`: to go on at once, to begin when all is checked."""
     from rondeau import tensor as rt
     from rondeau.data import NgramModel
     from rondeau.train import _corpus, _recipe
     from rondeau.train._progress import INTERRUPTED, Progress
-    from rondeau.train._run import Recorder, RunFolder
+    from rondeau.train._recorder import Recorder
 
-    config = request.config
-    threads = request.threads if request.threads is not None else config.run.threads
+    found = None
+    if isinstance(request, Resume):
+        found = run.find_checkpoint(request.checkpoint)
+        if found is not None:
+            run.check_unchanged("config.yaml", found.snapshot)
+        config = read_config(run.config)
+        limits = {} if found is None else found.snapshot.state["limits"]
+        ends = replace(config.training, **limits | request.limits)
+        threads = config.run.threads if request.threads is None else request.threads
+    else:
+        config, ends, threads = request.config, request.config.training, request.config.run.threads
+    run.checkpoints.keep = config.run.keep
     if threads is not None:
         rt.set_num_threads(threads)
     corpus = _corpus.load_corpus(config.corpus)
-    run = RunFolder(request.resume or _output(config), config.run.keep)
-    begins = request.resume is None or not run.vocab.exists()
-    if begins:
+    if found is None or not run.vocab.exists():
         codec = _corpus.make_codec(_corpus.split_text(corpus.text, config.text)[0], config.text)
     else:
-        codec = run.load_codec()
+        codec = run.load_codec(found.snapshot)
     train, held_out = _corpus.split_stream(corpus.text, codec, config.text)
     rt.manual_seed(config.run.seed)
     model = _recipe.make_model(config.model, len(codec))
@@ -81,15 +111,17 @@ def _train(request: Request, signals: "Signals") -> int:
         model,
         train,
         held_out,
+        ends=ends,
         seed=config.run.seed,
         log_every=config.run.log_every,
         evaluate_every=config.run.evaluate_every,
         callbacks=[recorder, progress],
     )
-    if request.resume is None:
+    if isinstance(request, NewRun):
+        until_the_end.enter_context(run.locked())
         run.create(config.yaml, request.overwrite)
-    if request.resume is not None:
-        recorder.resume(trainer)
+    if found is not None:
+        recorder.continue_from(found, trainer)
     signals.remedy = f"continue with: {program()} train --resume {run.path}"
 
     token = _corpus.TOKEN_NAMES[config.text.tokens]
@@ -101,7 +133,7 @@ def _train(request: Request, signals: "Signals") -> int:
         f"vocabulary of {len(codec):,}",
     )
     _tell("model", _describe_model(config, trainer))
-    _tell("run", f"{run.path}" + (f", continued at step {trainer.step:,}" if request.resume else ""))
+    _tell("run", f"{run.path}{'' if found is None else f', continued at step {trainer.step:,}'}")
     baselines: dict[str, float] = {}
     if len(held_out):
         for order, name in ((1, "unigram"), (2, "bigram")):
@@ -117,15 +149,23 @@ def _train(request: Request, signals: "Signals") -> int:
         )
         return signals.status
     if trainer.step == began_at and run.summary.exists():
-        say(
-            f"this run has ended: {trainer.stopped_by}; what came out is in {run.summary}\n"
-            "for a longer one begin anew, since the learning rate was planned for this length: "
-            f"{program()} train --config {run.config} --output FOLDER, "
-            "and a larger --epochs, --max_steps or --max_minutes"
-        )
-        return 0
+        damaged = run.damaged_results()
+        for problem in damaged:
+            warnings.warn(f"{problem}; it is made anew", RunWarning, stacklevel=2)
+        if not damaged:
+            say(
+                f"this run has ended: {trainer.stopped_by}; what came out is in {run.summary}\n{_longer(run)}"
+            )
+            return 0
     _finish(config, run, codec, trainer, held_out, baselines)
     return 0
+
+
+def _longer(run: "RunFolder") -> str:
+    return (
+        f"to go on: {program()} train --resume {run.path} with a larger --epochs, --max_steps or --max_minutes; the "
+        "learning rate then stays where its schedule ended"
+    )
 
 
 def _tell(what: str, line: str) -> None:
@@ -166,10 +206,9 @@ def _finish(
 ) -> None:
     """Measure the best weights, and tell and keep what came out."""
     from rondeau.train import _corpus
-    from rondeau.train._durable import replace_file
     from rondeau.train._evaluate import Evaluation, evaluate
     from rondeau.train._generate import generate
-    from rondeau.train._plots import can_plot, plot_curves
+    from rondeau.train._plots import can_plot, draw_curves
 
     token = _corpus.TOKEN_NAMES[config.text.tokens]
     say(f"ended: {trainer.stopped_by}, in {trainer.seconds:,.0f} seconds of training")
@@ -179,11 +218,12 @@ def _finish(
         "train_seconds": round(trainer.seconds, 3),
     }
     if len(held_out):
-        if trainer.best_step != trainer.step:
+        best = trainer.step if trainer.best_step is None else trainer.best_step
+        if best != trainer.step:
             trainer.model.load_state_dict(run.load_checkpoint("best").arrays["weights"])
         steps = 1024 if trainer.carries_state else config.training.num_steps
         score = evaluate(trainer.model, held_out, num_steps=steps, carry_state=trainer.carries_state)
-        say(f"held out, with the weights of step {trainer.best_step:,}{_other_way(trainer)}:")
+        say(f"held out, with the weights of step {best:,}{_other_way(trainer)}:")
         say(f"  this model  {score.describe(token)}")
         for name, loss in baselines.items():
             say(f"  {name:10}  perplexity {Evaluation(loss, score.num_tokens, True).perplexity:.3f}")
@@ -194,7 +234,7 @@ def _finish(
                 "vocabulary: compare perplexities of one vocabulary alone"
             )
         summary |= {
-            "best_step": trainer.best_step,
+            "best_step": best,
             "held_out_loss": score.loss,
             "held_out_perplexity": score.perplexity,
             "bits_per_token": score.bits_per_token,
@@ -203,7 +243,7 @@ def _finish(
             "state_carried": score.carried,
             "baselines": baselines,
         }
-    replace_file(run.summary, (json.dumps(summary, indent=1) + "\n").encode())
+    run.save_results(summary, draw_curves(run.rows(), baselines) if can_plot() else None)
     prompt = _corpus.default_prompt(codec)
     say("sample:")
     drawn = generate(trainer.model, codec, prompt, 300, temperature=0.8, seed=config.run.seed)
@@ -212,7 +252,6 @@ def _finish(
         for part in textwrap.wrap(line, _SAMPLE_WIDTH, replace_whitespace=False) or [""]:
             say(f"  | {part}")
     if can_plot():
-        plot_curves(run.rows(), run.curves, baselines)
         say(f"curves: {run.curves}")
     else:
         say(f"curves: not drawn, since matplotlib is missing; {how_to_install('plot')}")

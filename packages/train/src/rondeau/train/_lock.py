@@ -1,0 +1,161 @@
+"""One process at a time writes a run's folder: it holds a lock on a file there, which ends with the process.
+
+The lock is `flock`'s (on Windows, that of one byte), not `lockf`'s, which a process loses when it opens the file again
+and closes it. The file tells who holds the lock, for the message alone, and is never deleted or replaced while the
+folder exists: two processes could then each lock a file of their own.
+"""
+
+import errno
+import json
+import os
+import socket
+import sys
+import time
+import warnings
+import weakref
+from pathlib import Path
+
+from rondeau.train import _durable
+from rondeau.train._errors import RunError, RunWarning
+
+# What file systems without locks answer, as some network ones.
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
+
+if sys.platform == "win32":
+    import msvcrt
+
+    # Far past the text, for a locked byte cannot be read by others.
+    _BYTE = 1 << 30
+
+    def _take(descriptor: int) -> None:
+        os.lseek(descriptor, _BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError(error.errno, error.strerror) from None
+
+else:
+    import fcntl
+
+    def _take(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class FolderLock:
+    """The right to write a folder, held by at most one process.
+
+    Parameters
+    ----------
+    path : Path
+        The file that is locked; `acquire` makes it. Its folder is the one that is written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     first, second = (FolderLock(Path(folder, "rondeau.lock")) for _ in range(2))
+    ...     first.acquire()
+    ...     try:
+    ...         second.acquire()
+    ...     except RunError as error:
+    ...         print(str(error).partition(" is being written ")[2].partition(" since ")[0])
+    ...     first.release()
+    by this process
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Return whether this process holds the lock by this object."""
+        return self._descriptor is not None
+
+    def acquire(self) -> None:
+        """Take the lock, and write down who holds it.
+
+        Where the file system has no locks, say so and go on without.
+
+        Raises
+        ------
+        RunError
+            If it is held already; the message names the process and its host.
+        """
+        while True:
+            descriptor = _durable.open_to_rewrite(self.path)
+            try:
+                self._lock(descriptor)
+                if _is_file_at(self.path, descriptor):
+                    _durable.rewrite(descriptor, _describe_this_process())
+                    break
+            except BaseException:
+                _durable.close(descriptor)
+                raise
+            # The folder was removed and made anew between the two calls: the lock is on a file that is gone.
+            _durable.close(descriptor)
+        self._descriptor = descriptor
+        _HELD.add(self)
+
+    def release(self) -> None:
+        """Give the lock back; its file stays."""
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            _HELD.discard(self)
+            _durable.close(descriptor)
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            _take(descriptor)
+        except BlockingIOError:
+            raise RunError(
+                f"{self.path.parent} is being written {_holder(self.path)}; wait until it has ended, end it, or choose "
+                "another folder"
+            ) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            warnings.warn(
+                f"{self.path.parent} cannot be locked ({error.strerror}): start no second process that writes there",
+                RunWarning,
+                stacklevel=4,
+            )
+
+
+def _is_file_at(path: Path, descriptor: int) -> bool:
+    try:
+        named = path.stat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(named, os.fstat(descriptor))
+
+
+def _describe_this_process() -> bytes:
+    now = time.strftime("%Y-%m-%d %H:%M:%S %z")
+    return (json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": now}) + "\n").encode()
+
+
+def _holder(path: Path) -> str:
+    try:
+        who = json.loads(_durable.read_file(path))
+        host, process, since = str(who["host"]), int(who["process"]), str(who["since"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return "by another process"  # which is just writing down who it is
+    if not (host + since).isprintable():
+        return "by another process"
+    if (host, process) == (socket.gethostname(), os.getpid()):
+        return f"by this process since {since}"
+    return f"by process {process} on {host} since {since}"
+
+
+_HELD: "weakref.WeakSet[FolderLock]" = weakref.WeakSet()
+
+
+def _forget_in_child() -> None:
+    # A forked child shares the descriptor, and would keep the lock alive when its parent has ended.
+    for lock in list(_HELD):
+        lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)

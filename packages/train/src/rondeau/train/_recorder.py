@@ -1,0 +1,210 @@
+"""The callback that writes a run's folder while it is trained, and continues from it."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from rondeau.data import Codec
+from rondeau.train._checkpoint import Found
+from rondeau.train._checks import check_integer, check_is
+from rondeau.train._errors import CheckpointError, RunError, RunWarning
+from rondeau.train._evaluate import Evaluation
+from rondeau.train._generate import generate
+from rondeau.train._run import RunFolder
+from rondeau.train._run_state import Limits
+from rondeau.train._trainer import Callback, Row, Trainer
+
+
+class Recorder(Callback):
+    """Writes a run's vocabulary, metrics, samples and checkpoints, and continues from them.
+
+    A checkpoint is written before the first step, after every evaluation, every `checkpoint_every` steps, and at the
+    end; so there is always one to continue from. The folder is locked from `resume`, or the beginning of the training,
+    to its end.
+
+    Parameters
+    ----------
+    run : RunFolder
+    codec : Codec
+        For the samples; written at the beginning of a run.
+    corpus : mapping
+        What identifies the corpus, as ``{"name": ..., "sha256": ...}``; `resume` refuses another one.
+    checkpoint_every : int, optional
+        Steps.
+    prompt : str
+        What the samples begin with.
+
+    Raises
+    ------
+    RunError
+        When the training begins, and the folder holds a run that was not resumed, or another process writes there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from rondeau import data, nn, tensor as rt, train
+    >>> _ = rt.manual_seed(0)
+    >>> text = "abc" * 40
+    >>> codec = data.Codec.fit(text, data.CharTokenizer())
+    >>> model = nn.LanguageModel(len(codec), recurrent="gru", hidden_size=8)
+    >>> optimizer = train.optim.Adam(model.parameters(), lr=0.05)
+    >>> batches = data.SequentialBatches(data.TokenStream(codec.encode(text), len(codec)), 2, 5)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = train.RunFolder(folder)
+    ...     recorder = train.Recorder(run, codec, {"name": "abc"}, prompt="a")
+    ...     train.Trainer(model, optimizer, batches, max_steps=20, callbacks=[recorder]).fit()
+    ...     run.checkpoints.steps(), [row["step"] for row in run.rows()]
+    ([0, 20], [20])
+    """
+
+    sample_length = 300
+
+    def __init__(
+        self,
+        run: RunFolder,
+        codec: Codec,
+        corpus: Mapping[str, Any],
+        *,
+        checkpoint_every: int | None = None,
+        prompt: str,
+    ) -> None:
+        check_is("run", run, RunFolder)
+        check_is("codec", codec, Codec)
+        check_is("corpus", corpus, Mapping)
+        check_is("prompt", prompt, str)
+        if checkpoint_every is not None:
+            check_integer("checkpoint_every", checkpoint_every, 1, " step")
+        self.run, self.codec, self.corpus = run, codec, dict(corpus)
+        self.checkpoint_every, self.prompt = checkpoint_every, prompt
+        self._saved_at: int | None = None
+        self._evaluated_at: int | None = None
+        self._fixed_files: dict[str, Any] = {}
+        self._has_locked = False
+
+    def resume(self, trainer: Trainer, checkpoint: str = "latest") -> None:
+        """Bring `trainer`, metrics and samples back to a checkpoint; where there is none yet, to the beginning.
+
+        What was written after that checkpoint is dropped. Where the latest one is damaged, the newest whole one is
+        taken, with a warning; what is damaged is never deleted, but set aside.
+
+        Parameters
+        ----------
+        trainer : Trainer
+            Made with the same arguments as the one that was recorded; what ends it may differ.
+        checkpoint : str
+            "latest", or a name such as "step-200".
+
+        Raises
+        ------
+        CheckpointError
+            If the checkpoint is damaged, or of another corpus or model.
+        RunError
+            If a file of the run was edited or damaged since, or another process writes there.
+        """
+        self._lock()
+        found = self.run.find_checkpoint(checkpoint)
+        if found is not None:
+            self.continue_from(found, trainer)
+
+    def continue_from(self, found: Found, trainer: Trainer) -> None:
+        """Do what `resume` does, from a checkpoint that was found in the run's folder and locked since."""
+        snapshot, checkpoints = found.snapshot, self.run.checkpoints
+        corpus = snapshot.state["corpus"]
+        if corpus != self.corpus:
+            raise CheckpointError(
+                f"the corpus has changed since the run began: was {corpus}, is {self.corpus}"
+            )
+        for name in ("config.yaml", "metrics.jsonl", "samples.txt"):
+            self.run.check_unchanged(name, snapshot)
+        if self.run.vocab.exists():
+            self.run.check_unchanged("vocab.json", snapshot)
+        trainer.restore(snapshot)
+        # All is well: from here on, files are changed.
+        if found.instead_of_latest is not None:
+            _warn(f"{found.instead_of_latest}; continued from step-{found.step}, the newest whole checkpoint")
+        for step, problem in found.damaged.items():
+            _warn(f"{problem}; set aside as {checkpoints.name_aside(step)}")
+        best = trainer.best_step
+        checkpoints.rewind(found, () if best is None else (best,))
+        for log in (self.run.metrics, self.run.samples):
+            log.cut(snapshot.state["files"][log.path.name]["bytes"])
+        if not self.run.vocab.exists():
+            self.run.restore_codec(self.codec, snapshot)
+            _warn(f"{self.run.vocab} was missing, and was made anew from the corpus")
+        if best is not None and best not in checkpoints.steps():
+            _warn(f"the best checkpoint so far, step-{best}, is lost: from here on, the best is counted anew")
+            trainer.best_loss = trainer.best_step = None
+        self._saved_at = trainer.step
+        self._fixed_files = self.run.fixed_fingerprints()
+
+    def on_begin(self, trainer: Trainer) -> None:
+        """Write tokenizer, vocabulary and the first checkpoint of a new run, and compile what samples need.
+
+        Compiled at the first evaluation, that would hold up an interruption which has steps to keep.
+        """
+        self._lock()
+        if self._saved_at is None:
+            if self.run.checkpoints.exists() or self.run.metrics.read():
+                raise RunError(
+                    f"{self.run.path} holds a run already: continue it with resume(trainer), or choose another folder"
+                )
+            self.run.clean()
+            self.run.save_codec(self.codec)
+            self._fixed_files = self.run.fixed_fingerprints()
+            self._save(trainer)
+        if trainer.held_out is not None and trainer._end_reached() is None:
+            self._sample(trainer, length=1)
+
+    def on_row(self, trainer: Trainer, row: Row) -> None:
+        """Append a row of metrics."""
+        self.run.metrics.append(json.dumps(row) + "\n")
+
+    def on_evaluate(self, trainer: Trainer, evaluation: Evaluation) -> None:
+        """Append a sample of what the model writes now."""
+        self._evaluated_at = trainer.step
+        text = self._sample(trainer, self.sample_length)
+        title = f"step {trainer.step}, held-out perplexity {evaluation.perplexity:.3f}"
+        self.run.samples.append(f"==== {title} ====\n{text}\n\n")
+
+    def on_step(self, trainer: Trainer) -> None:
+        """Write a checkpoint if one is due."""
+        every = self.checkpoint_every
+        if self._evaluated_at == trainer.step or (every is not None and trainer.step % every == 0):
+            self._save(trainer)
+
+    def on_end(self, trainer: Trainer) -> None:
+        """Write the last checkpoint."""
+        if self._saved_at != trainer.step:
+            self._save(trainer)
+        self._unlock()
+
+    def _sample(self, trainer: Trainer, length: int) -> str:
+        pieces = generate(trainer.model, self.codec, self.prompt, length, seed=trainer.step)
+        return self.prompt + "".join(pieces)
+
+    def _save(self, trainer: Trainer) -> None:
+        snapshot = trainer.snapshot()
+        limits = Limits(trainer.max_epochs, trainer.max_steps, trainer.max_minutes)
+        snapshot.state.update(
+            corpus=self.corpus,
+            files={**self._fixed_files, **self.run.log_fingerprints()},
+            limits=limits._asdict(),
+        )
+        best = () if trainer.best_step is None else (trainer.best_step,)
+        self.run.checkpoints.save(trainer.step, snapshot, also_keep=best)
+        self._saved_at = trainer.step
+
+    def _lock(self) -> None:
+        if not self.run.is_locked:
+            self.run.lock()
+            self._has_locked = True
+
+    def _unlock(self) -> None:
+        if self._has_locked:
+            self.run.unlock()
+            self._has_locked = False
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RunWarning, stacklevel=4)

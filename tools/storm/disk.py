@@ -1,0 +1,117 @@
+"""A disk that fails: it stands for `os` in `rondeau.train._durable`, through which a run reads and writes."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from rondeau.train import _durable
+
+CALLS = ("open", "write", "fsync", "ftruncate", "replace", "mkdir", "unlink", "rmdir")
+"""What is counted: each of them changes the disk, or opens a file."""
+
+How = Literal["kill", "fail", "full"]
+
+
+class KilledError(BaseException):
+    """Stands for the end of the process: nothing that runs after it reaches the disk."""
+
+
+class FaultyDisk:
+    """Counts file calls, and lets one of them go wrong.
+
+    Parameters
+    ----------
+    at : int or None
+        The number of the call that goes wrong, from 0; None: none does.
+    how : {"kill", "fail", "full"}
+        The process ends before the call, a write being half done; or the call fails, once, with EIO; or the disk is
+        full from there on: whatever needs space fails with ENOSPC, a write after its first half.
+
+    Attributes
+    ----------
+    count : int
+        Calls so far.
+    names : Counter
+        How many there were of each.
+    reached : str or None
+        The call that went wrong.
+    """
+
+    def __init__(self, at: int | None = None, how: How = "kill") -> None:
+        self.at, self.how = at, how
+        self.count = 0
+        self.names: Counter[str] = Counter()
+        self.reached: str | None = None
+        self._open: set[int] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        if name in CALLS:
+            return lambda *arguments: self._call(name, real, *arguments)
+        return (lambda *arguments: self._plain(name, real, *arguments)) if callable(real) else real
+
+    def _call(self, name: str, real: Callable[..., Any], *arguments: Any) -> Any:
+        number, self.count = self.count, self.count + 1
+        self.names[name] += 1
+        if self.at is not None and number >= self.at:
+            self._go_wrong(number, name, real, *arguments)
+        return self._plain(name, real, *arguments)
+
+    def _plain(self, name: str, real: Callable[..., Any], *arguments: Any) -> Any:
+        if self.how == "kill" and self.reached is not None:
+            raise KilledError
+        result = real(*arguments)
+        if name == "open":
+            self._open.add(result)
+        if name == "close":
+            self._open.discard(arguments[0])
+        return result
+
+    def _go_wrong(self, number: int, name: str, real: Callable[..., Any], *arguments: Any) -> None:
+        half = (arguments[0], arguments[1][: len(arguments[1]) // 2]) if name == "write" else None
+        is_first = self.reached is None
+        if self.how == "kill":
+            if is_first and half is not None:
+                real(*half)
+            self.reached = self.reached or name
+            raise KilledError
+        if self.how == "fail" and is_first:
+            self.reached = name
+            raise OSError(errno.EIO, os.strerror(errno.EIO), *_paths(name, arguments))
+        if self.how == "full" and _needs_space(name, arguments):
+            self.reached = name
+            if half is not None:
+                real(*half)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *_paths(name, arguments))
+
+    def end(self) -> None:
+        """Do what the system does when a process ends: close its files, which gives its locks back."""
+        for descriptor in self._open:
+            os.close(descriptor)
+        self._open.clear()
+
+
+@contextmanager
+def installed(disk: FaultyDisk) -> Iterator[FaultyDisk]:
+    """Let a run use `disk`."""
+    names = vars(_durable)
+    names["os"] = disk
+    try:
+        yield disk
+    finally:
+        names["os"] = os
+        disk.end()
+
+
+def _paths(name: str, arguments: tuple[Any, ...]) -> tuple[str, ...]:
+    return () if name in ("write", "fsync", "ftruncate") else (os.fspath(arguments[0]),)
+
+
+def _needs_space(name: str, arguments: tuple[Any, ...]) -> bool:
+    creates = name == "open" and arguments[1] & os.O_CREAT and not os.path.exists(arguments[0])
+    return name in ("write", "mkdir") or bool(creates)
