@@ -149,8 +149,8 @@ def test_zipf_errors():
             ValueError, match=f"at least two ranks between 1 and 4, got first_rank {ranks[0]} and last"
         ):
             fit_zipf([4, 3, 2, 1], *ranks)
-    for counts in ([1, 2], [1, 0]):
-        with pytest.raises(ValueError, match="expected positive counts that fall from rank to rank"):
+    for counts in ([1, 2], [1, 0], [math.inf, 1], [3, math.nan]):
+        with pytest.raises(ValueError, match="expected positive, finite counts that fall from rank to rank"):
             fit_zipf(counts)
 
 

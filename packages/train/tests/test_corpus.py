@@ -58,6 +58,7 @@ def test_merges_are_those_of_the_part_to_train_on():
     ("text", "options", "message"),
     [
         ("滿紙荒唐言,一把辛酸淚!都云作者癡,誰解其中味?\n" * 9, {"tokens": "words"}, "has none .* 9 words of 24"),
+        ("床前明月光\n疑是地上霜\n", {"tokens": "words"}, "would give 2 words of 5 characters on average"),
         ("ณ บัดนั้นมีผู้คนมากมายอยู่ที่นี่", {"tokens": "words"}, "give --tokens characters or bpe"),
         ("123 456", {"tokens": "words", "normalise": "d2l"}, "no token is left .* --tokens words, --normalise d2l$"),
         ("a b c", {"tokens": "words", "min_freq": 2}, "no token is left of the text, .* --min_freq 2$"),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..drawing import Draw
 from . import layers, operators, optimisers, packing, sliding
 from .batch_norm import batch_norm
+from .loops import loops
 from .losses import loss
 from .product import product
 from .recurrent import recurrent
@@ -32,6 +33,7 @@ TARGETS: dict[str, tuple[Callable[[Draw], None], float]] = {
     "adaptive_pooling": (sliding.adaptive_pooling, 0.7),
     "batch_norm": (batch_norm, 1.0),
     "loss": (loss, 1.5),
+    "loops": (loops, 0.5),
     "padding": (packing.padding, 0.7),
     "packing": (packing.packing, 1.0),
     "packed_by_hand": (packing.packed_by_hand, 0.5),

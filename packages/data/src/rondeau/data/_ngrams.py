@@ -139,8 +139,8 @@ def fit_zipf(counts: npt.ArrayLike, first_rank: int = 1, last_rank: int | None =
             f"expected at least two ranks between 1 and {len(counts)}, "
             f"got first_rank {first_rank} and last_rank {last_rank}"
         )
-    if (np.diff(counts) > 0).any() or (counts <= 0).any():
-        raise ValueError("expected positive counts that fall from rank to rank; sort them first")
+    if (np.diff(counts) > 0).any() or not ((counts > 0) & (counts < math.inf)).all():
+        raise ValueError("expected positive, finite counts that fall from rank to rank; sort them first")
     x = np.log(np.arange(first_rank, last_rank + 1))
     y = np.log(counts[first_rank - 1 : last_rank])
     slope = float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._checks import (
+    LARGEST,
     as_array,
     as_integer_row,
     check_is,
@@ -78,7 +79,7 @@ class TokenStream:
         if not np.issubdtype(row.dtype, np.integer):
             raise TypeError(f"expected integer indices, got {row.dtype}; encode text with a Codec first")
         if vocab_size is None:
-            vocab_size = int(row.max(initial=0)) + 1
+            vocab_size = checked_integer("tokens", row.max(initial=0), most=LARGEST - 1) + 1
         vocab_size = checked_integer("vocab_size", vocab_size, 0)
         self._fill([_narrowed(row, vocab_size)], 0, row.size, vocab_size, mapped=False)
 

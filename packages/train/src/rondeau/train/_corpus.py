@@ -28,11 +28,12 @@ from rondeau.train._usage_error import UsageError
 TOKEN_NAMES = {"characters": "character", "words": "word", "regex": "token", "bpe": "token"}
 
 _LONGEST_WORD = 100  # characters; a longer run without white space may be cut anywhere
-# Scripts written without spaces between words: Thai and Lao, Burmese, Khmer, kana, Han.
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+# Scripts written without spaces between words, and the characters of a word: a text whose words something has separated
+# stays below that on average.
+_UNSPACED = (
+    (re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"), 4),  # kana and Han
+    (re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"), 10),  # Thai and Lao, Burmese, Khmer
 )
-_LONGEST_MEAN_WORD = 10  # characters: a text of these scripts whose words were separated stays below
 
 
 @dataclass(frozen=True)
@@ -136,12 +137,13 @@ def _check_spaces(text: str) -> None:
     words = text.split()
     length = sum(map(len, words))
     mean = length / max(len(words), 1)
-    if mean > _LONGEST_MEAN_WORD and 2 * len(_UNSPACED.findall(text)) > length:
-        raise UsageError(
-            f"--tokens: words are cut at white space, and this text is of a script that has none between words: it "
-            f"would give {len(words):,} words of {mean:.0f} characters on average; give --tokens characters or bpe, "
-            "or a text whose words were separated by spaces"
-        )
+    for script, longest in _UNSPACED:
+        if mean > longest and 2 * len(script.findall(text)) > length:
+            raise UsageError(
+                "--tokens: words are cut at white space, and this text is of a script that has none between words: it "
+                f"would give {len(words):,} words of {mean:.0f} characters on average; give --tokens characters or "
+                "bpe, or a text whose words were separated by spaces"
+            )
 
 
 def _make_tokenizer(text: str, options: TextOptions) -> Tokenizer:
