@@ -309,3 +309,14 @@ def test_index_add_refuses_what_has_no_dimension():
         rt.index_add(rt.zeros(()), 0, np.zeros(1, np.int64), rt.ones(1))
     with pytest.raises(ValueError, match=r"an index of shape \(1, 1\)"):
         rt.index_add(rt.zeros(3), 0, np.zeros((1, 1), np.int64), rt.ones(1))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32"])
+def test_small_integers_along_a_dimension_are_never_a_mask(dtype):
+    """Of uint8, `x[index]` reads a mask; what takes an index along a dimension reads integers."""
+    x = rt.tensor(np.arange(6.0).reshape(3, 2))
+    rows, places = rt.tensor(np.array([2, 0, 1], dtype)), rt.tensor(np.array([[1, 0], [0, 0], [1, 1]], dtype))
+    assert x.index_select(0, rows).tolist() == [[4, 5], [0, 1], [2, 3]]
+    assert x.gather(1, places).tolist() == [[1, 0], [2, 2], [5, 5]]
+    assert rt.zeros(3, 2).scatter_add(1, places, rt.ones(3, 2)).tolist() == [[1, 1], [2, 0], [0, 2]]
+    assert rt.zeros(3, 2).index_add(0, rows, x.float()).tolist() == [[2, 3], [4, 5], [0, 1]]

@@ -28,7 +28,7 @@ def _index_array(name: str, index: Any, size: int) -> Any:
     if array.size and _largest(unsigned, None) >= size:
         wrong = array[(array < 0) | (array >= size)].flat[0]
         raise IndexError(f"{name}: index {wrong} is out of range for a dimension of size {size}")
-    return array
+    return array.astype(np.intp) if array.dtype == np.uint8 else array  # `x[index]` reads uint8 as a mask
 
 
 def index_select(x: Tensor, dim: int, index: Any) -> Tensor:
