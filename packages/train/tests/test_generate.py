@@ -6,7 +6,7 @@ import pytest
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import CharTokenizer, Codec, WordTokenizer
-from rondeau.train import generate, token_probabilities
+from rondeau.train import DivergedError, generate, token_probabilities
 
 TEXT = "aaaaabbbbcccdde"  # by frequency: <unk> 0, a 1, b 2, c 3, d 4, e 5
 
@@ -214,6 +214,18 @@ def test_token_probabilities_do_not_overflow():
             r"the prompt holds 'x', '€', not among the 6 tokens .*; leave them out, or let them be <unk>",
         ),
         ("a", {"temperature": -1}, "temperature: expected a finite number >= 0, got -1"),
+        ("a", {"temperature": float("inf")}, "temperature: expected a finite number >= 0, got inf"),
+        (
+            "a",
+            {"temperature": 10**400},
+            "temperature: expected a finite number >= 0, got an integer of 1329 bits",
+        ),
+        (
+            "a",
+            {"length": 10**400},
+            "length: expected at most 9223372036854775807 tokens, got an integer of 1329",
+        ),
+        ("a", {"top_p": float("nan")}, r"top_p: expected a number in \(0, 1\], got nan"),
         ("a", {"temperature": float("nan")}, "temperature: expected a finite number >= 0, got nan"),
         ("a", {"top_k": 0}, "top_k: expected at least 1, got 0"),
         ("a", {"top_p": 0}, r"top_p: expected a number in \(0, 1\], got 0"),
@@ -234,3 +246,55 @@ def test_unknown_tokens_may_be_unk(codec):
     without = Codec.fit(TEXT, CharTokenizer(), unk_token=None)
     with pytest.raises(ValueError, match=r"leave them out$"):
         generate(model, without, "a€", 1, on_unknown="unk")
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"temperature": 0}, {"top_k": 1}, {"top_p": 0.5}, {"temperature": 1e-320}]
+)
+@pytest.mark.parametrize(
+    ("logits", "why"),
+    [
+        ([0.0, np.nan, 1.0], "one is nan"),
+        ([np.nan] * 3, "one is nan"),
+        ([-np.inf, np.nan, -np.inf], "one is nan"),
+        ([0.0, np.inf, 1.0], "one is inf"),
+        ([-np.inf] * 3, "all are -inf"),
+    ],
+)
+def test_logits_of_which_no_probabilities_follow(logits, why, options):
+    with pytest.raises(
+        ValueError, match=f"^logits: expected numbers, or minus infinity for some, but {why}$"
+    ):
+        token_probabilities(np.array(logits), **options)
+    codec = Codec.fit("ab", CharTokenizer())
+    pieces = generate(Bigram(np.tile(logits, (3, 1))), codec, "ab", 5, seed=0, **options)
+    with pytest.raises(
+        DivergedError, match=f"^the model predicts no token after the first 2: of its logits {why};"
+    ):
+        next(pieces)
+
+
+def test_a_model_that_diverges_on_the_way_ends_the_text(codec):
+    """What was drawn before has been given; the error names how far it went."""
+    model = cycle(codec)
+    model.table.data[codec.vocab["d"], codec.vocab["b"]] = np.nan
+    pieces = generate(model, codec, "b", 9, seed=0)
+    assert next(pieces) + next(pieces) == "cd"
+    with pytest.raises(DivergedError, match="after the first 3: of its logits one is nan"):
+        next(pieces)
+
+
+def test_small_temperatures_and_masked_logits_are_exact():
+    logits = np.array([3.0, -np.inf, 2.0, 3.0])
+    for temperature in (1e-320, 1e-300, 1e-10):
+        np.testing.assert_array_equal(token_probabilities(logits, temperature), [0.5, 0, 0, 0.5])
+    np.testing.assert_allclose(token_probabilities(logits, 1e308), [1 / 3, 0, 1 / 3, 1 / 3])
+
+
+def test_the_text_to_be_drawn_says_how_to_have_it(codec):
+    pieces = generate(cycle(codec), codec, "a", 3, seed=0)
+    assert 'write "".join(...) for the whole' in repr(pieces)
+    assert iter(pieces) is pieces
+    assert "".join(pieces) == "bcd"
+    with pytest.raises(StopIteration):
+        next(pieces)

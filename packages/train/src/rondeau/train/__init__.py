@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rondeau.train import estimators, lr_scheduler, metrics, optim
+    from rondeau.train._callback import Callback
     from rondeau.train._checkpoint import CheckpointFolder, Snapshot
+    from rondeau.train._diverged import DivergedError
     from rondeau.train._errors import CheckpointError, RunError, RunWarning
     from rondeau.train._evaluate import Evaluation, evaluate
     from rondeau.train._generate import generate, token_probabilities
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from rondeau.train._recorder import Recorder
     from rondeau.train._run import RunFolder
     from rondeau.train._trained import Trained, load_trained
-    from rondeau.train._trainer import Callback, DivergedError, Trainer
+    from rondeau.train._trainer import Trainer
 
 __version__ = "0.1.0"
 
@@ -47,7 +49,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "_callback": ("Callback",),
     "_checkpoint": ("CheckpointFolder", "Snapshot"),
+    "_diverged": ("DivergedError",),
     "_errors": ("CheckpointError", "RunError", "RunWarning"),
     "_evaluate": ("Evaluation", "evaluate"),
     "_generate": ("generate", "token_probabilities"),
@@ -56,7 +60,7 @@ _HOMES = {
     "_recorder": ("Recorder",),
     "_run": ("RunFolder",),
     "_trained": ("Trained", "load_trained"),
-    "_trainer": ("Callback", "DivergedError", "Trainer"),
+    "_trainer": ("Trainer",),
 }
 
 

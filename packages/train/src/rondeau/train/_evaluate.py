@@ -48,7 +48,7 @@ class Evaluation:
     @property
     def perplexity(self) -> float:
         """Return ``exp(loss)``: 1 is perfect, the size of the vocabulary is uniform guessing."""
-        return math.exp(self.loss) if self.loss < 700 else math.inf
+        return math.inf if self.loss > 700 else math.exp(self.loss)  # NaN of NaN
 
     @property
     def bits_per_token(self) -> float:

@@ -1,5 +1,6 @@
 """Text from a language model, token by token."""
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import Codec
 from rondeau.train._checks import ABOVE_ZERO_UP_TO_ONE, AT_LEAST_ZERO, check_integer, check_is, check_number
+from rondeau.train._diverged import DivergedError
 from rondeau.train._evaluate import evaluating
 
 
@@ -25,7 +27,7 @@ def generate(
     top_p: float | None = None,
     seed: int | None = None,
     on_unknown: Literal["error", "unk"] = "error",
-) -> Iterator[str]:
+) -> "Pieces":
     """Continue a text: read `prompt`, then feed the model its own draws.
 
     Parameters
@@ -54,9 +56,10 @@ def generate(
 
     Returns
     -------
-    iterator of str
-        The text after the prompt, in pieces, each as soon as it is drawn: ``prompt + "".join(pieces)`` is the whole,
-        with a space between two words where the tokenizer joins them so. The unknown token is never drawn.
+    Pieces
+        An iterator of str: the text after the prompt, in pieces, each as soon as it is drawn.
+        ``prompt + "".join(pieces)`` is the whole, with a space between two words where the tokenizer joins them so. The
+        unknown token is never drawn.
 
     Raises
     ------
@@ -64,6 +67,8 @@ def generate(
         If an argument is of another type.
     ValueError
         If the prompt is empty or holds unknown tokens, or a number is out of its range.
+    DivergedError
+        From the iterator, if the model predicts nothing: its logits are NaN, or infinite.
 
     Examples
     --------
@@ -87,7 +92,33 @@ def generate(
         check_integer("seed", seed, 0, most=None)
     ids = _encode_prompt(codec, prompt, on_unknown)
     draws = _draw(model, ids, length, temperature, top_k, top_p, codec.vocab.unk, np.random.default_rng(seed))
-    return _continue_text(codec, prompt, ids, draws)
+    return Pieces(_continue_text(codec, prompt, ids, draws))
+
+
+class Pieces(Iterator[str]):
+    """The text that `generate` draws, piece by piece: an iterator that is consumed once.
+
+    Examples
+    --------
+    >>> pieces = Pieces(iter(["to ", "be"]))
+    >>> pieces
+    <text yet to be drawn: write "".join(...) for the whole, or loop over its pieces as they come>
+    >>> next(pieces)
+    'to '
+    >>> "".join(pieces)
+    'be'
+    """
+
+    def __init__(self, pieces: Iterator[str]) -> None:
+        self._pieces = pieces
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    def __repr__(self) -> str:
+        return (
+            '<text yet to be drawn: write "".join(...) for the whole, or loop over its pieces as they come>'
+        )
 
 
 def token_probabilities(
@@ -110,7 +141,8 @@ def token_probabilities(
     TypeError
         If an argument is of another type.
     ValueError
-        If a number is out of its range, or the logits are no vector.
+        If a number is out of its range, or the logits are no vector, or no probabilities follow from them: one is NaN
+        or infinity, or all are minus infinity.
 
     Examples
     --------
@@ -129,7 +161,18 @@ def token_probabilities(
         raise TypeError(f"logits: expected an array of numbers, got {type(logits).__name__}") from None
     if scores.ndim != 1 or not scores.size:
         raise ValueError(f"logits: expected shape (V,) with V at least 1, got {scores.shape}")
+    useless = _why_useless(scores)
+    if useless:
+        raise ValueError(f"logits: expected numbers, or minus infinity for some, but {useless}")
     return _probabilities(scores, temperature, top_k, top_p)
+
+
+def _why_useless(scores: NDArray[np.float64]) -> str | None:
+    """Say why no probabilities follow from logits; None if they do."""
+    largest = scores.max()  # NaN if one is
+    if math.isfinite(largest):
+        return None
+    return "all are -inf" if largest == -math.inf else f"one is {largest}"
 
 
 def _check_choice(temperature: float, top_k: int | None, top_p: float | None) -> None:
@@ -148,7 +191,8 @@ def _probabilities(
         probabilities[scores.argmax()] = 1.0
         return probabilities
     order = np.argsort(-scores, kind="stable")[:top_k]
-    kept = np.exp((scores[order] - scores[order[0]]) / temperature)
+    with np.errstate(over="ignore"):  # to minus infinity, of which exp is 0
+        kept = np.exp((scores[order] - scores[order[0]]) / temperature)
     kept /= kept.sum()
     if top_p is not None:
         enough = int(np.searchsorted(np.cumsum(kept), top_p)) + 1
@@ -208,6 +252,12 @@ def _draw(
     for remaining in range(length - 1, -1, -1):
         if never is not None:
             scores[never] = -np.inf
+        useless = _why_useless(scores)
+        if useless:
+            read = len(prompt) + length - 1 - remaining
+            raise DivergedError(
+                f"the model predicts no token after the first {read}: of its logits {useless}; has training diverged?"
+            )
         cumulated = np.cumsum(_probabilities(scores, temperature, top_k, top_p))
         token = int(np.searchsorted(cumulated, generator.random() * cumulated[-1], side="right"))
         yield token

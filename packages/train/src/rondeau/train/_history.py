@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.train._trainer import Callback, Row, Trainer
+from rondeau.train._callback import Callback, Row
+from rondeau.train._trainer import Trainer
 
 
 class History(Callback):

@@ -6,7 +6,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from rondeau.train._trainer import Callback, Row, Trainer
+from rondeau.train._callback import Callback, Row
+from rondeau.train._trainer import Trainer
 
 # Seconds between plain lines; evaluations are always told.
 _PAUSE = 10.0
@@ -87,6 +88,10 @@ class Progress(Callback):
                 trainer.stop(INTERRUPTED)
 
     def on_end(self, trainer: Trainer) -> None:
+        """Close the bar."""
+        self.close()
+
+    def on_error(self, trainer: Trainer, error: BaseException) -> None:
         """Close the bar."""
         self.close()
 

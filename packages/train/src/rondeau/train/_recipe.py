@@ -7,8 +7,9 @@ from rondeau import nn
 from rondeau.data import RandomBatches, SequentialBatches, TokenStream
 from rondeau.nn import cells
 from rondeau.train import lr_scheduler, optim
+from rondeau.train._callback import Callback
 from rondeau.train._options import ModelOptions, TrainingOptions
-from rondeau.train._trainer import Callback, Trainer
+from rondeau.train._trainer import Trainer
 from rondeau.train._usage_error import UsageError
 
 

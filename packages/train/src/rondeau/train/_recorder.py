@@ -1,11 +1,13 @@
 """The callback that writes a run's folder while it is trained, and continues from it."""
 
 import json
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from rondeau.data import Codec
+from rondeau.train._callback import Callback, Row
 from rondeau.train._checkpoint import Found
 from rondeau.train._checks import check_integer, check_is
 from rondeau.train._errors import CheckpointError, RunError, RunWarning
@@ -13,15 +15,16 @@ from rondeau.train._evaluate import Evaluation
 from rondeau.train._generate import generate
 from rondeau.train._run import RunFolder
 from rondeau.train._run_state import Limits
-from rondeau.train._trainer import Callback, Row, Trainer
+from rondeau.train._trainer import Trainer
 
 
 class Recorder(Callback):
     """Writes a run's vocabulary, metrics, samples and checkpoints, and continues from them.
 
     A checkpoint is written before the first step, after every evaluation, every `checkpoint_every` steps, and at the
-    end; so there is always one to continue from. The folder is locked from `resume`, or the beginning of the training,
-    to its end.
+    end; so there is always one to continue from. Weights that are not finite are never written: the training ends with
+    a `DivergedError`, and the checkpoints before stay. The folder is locked from `resume`, or the beginning of the
+    training, to its end.
 
     Parameters
     ----------
@@ -157,8 +160,9 @@ class Recorder(Callback):
             self._sample(trainer, length=1)
 
     def on_row(self, trainer: Trainer, row: Row) -> None:
-        """Append a row of metrics."""
-        self.run.metrics.append(json.dumps(row) + "\n")
+        """Append a row of metrics; what another callback has put there that is not finite as null, as JSON has it."""
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        self.run.metrics.append(json.dumps(finite, allow_nan=False) + "\n")
 
     def on_evaluate(self, trainer: Trainer, evaluation: Evaluation) -> None:
         """Append a sample of what the model writes now."""
@@ -183,7 +187,12 @@ class Recorder(Callback):
         pieces = generate(trainer.model, self.codec, self.prompt, length, seed=trainer.step)
         return self.prompt + "".join(pieces)
 
+    def on_error(self, trainer: Trainer, error: BaseException) -> None:
+        """Leave the folder to whoever continues the run."""
+        self._unlock()
+
     def _save(self, trainer: Trainer) -> None:
+        trainer.check_finite()  # a checkpoint that cannot be continued from must not take the place of one that can
         snapshot = trainer.snapshot()
         limits = Limits(trainer.max_epochs, trainer.max_steps, trainer.max_minutes)
         snapshot.state.update(

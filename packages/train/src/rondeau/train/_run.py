@@ -22,6 +22,7 @@ from typing import Any
 
 from rondeau.data import Codec
 from rondeau.train import _durable
+from rondeau.train._callback import Row
 from rondeau.train._checkpoint import CheckpointFolder, Found, Snapshot
 from rondeau.train._checks import check_is
 from rondeau.train._errors import CheckpointError, RunError
@@ -31,7 +32,6 @@ from rondeau.train._log import Log, fingerprint
 from rondeau.train._program import program
 from rondeau.train._run_state import check_run_state
 from rondeau.train._sealed import parse_json, seal, unseal
-from rondeau.train._trainer import Row
 
 _LOGS = ("metrics.jsonl", "samples.txt")
 

@@ -4,6 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import Batches, RandomBatches, SequentialBatches, TokenStream
+from rondeau.train._callback import Callback, Row, check_hooks
 from rondeau.train._checkpoint import Snapshot
 from rondeau.train._checks import (
     ABOVE_ZERO,
@@ -20,74 +22,11 @@ from rondeau.train._checks import (
     check_number,
     checked_list,
 )
+from rondeau.train._diverged import DivergedError, first_not_finite
 from rondeau.train._errors import CheckpointError
 from rondeau.train._evaluate import CarriedState, Evaluation, evaluate, map_state, time_major
 from rondeau.train.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from rondeau.train.optim import Optimizer
-
-Row = dict[str, Any]
-
-
-class DivergedError(RuntimeError):
-    """The loss is no longer a finite number.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from rondeau import data, nn, tensor as rt, train
-    >>> model = nn.LanguageModel(vocab_size=3, recurrent="gru", hidden_size=8)
-    >>> model.head.bias.data[0] = np.nan
-    >>> batches = data.SequentialBatches(data.TokenStream([0, 1, 2] * 40), 2, 5)
-    >>> trainer = train.Trainer(model, train.optim.SGD(model.parameters(), lr=0.1), batches, max_steps=1)
-    >>> try:
-    ...     trainer.fit()
-    ... except train.DivergedError as error:
-    ...     print(str(error).partition(":")[0])
-    the loss became nan at step 1, with learning rate 0.1
-    """
-
-
-class Callback:
-    """What may happen beside the training; override what is needed.
-
-    The order within a step: the update, `on_row` if a row of metrics is due, `on_evaluate` if it holds an
-    evaluation, then `on_step`.
-
-    Examples
-    --------
-    Stop where the loss is small enough:
-
-    >>> from rondeau import data, nn, tensor as rt, train
-    >>> class GoodEnough(train.Callback):
-    ...     def on_row(self, trainer, row):
-    ...         if row["train_loss"] < 0.5:
-    ...             trainer.stop("the loss is below 0.5")
-    >>> _ = rt.manual_seed(0)
-    >>> model = nn.LanguageModel(vocab_size=3, recurrent="gru", hidden_size=8)
-    >>> optimizer = train.optim.Adam(model.parameters(), lr=0.05)
-    >>> batches = data.SequentialBatches(data.TokenStream([0, 1, 2] * 40), 2, 5)
-    >>> trainer = train.Trainer(
-    ...     model, optimizer, batches, max_epochs=100, log_every=5, callbacks=[GoodEnough()]
-    ... )
-    >>> trainer.fit()
-    >>> trainer.stopped_by
-    'the loss is below 0.5'
-    """
-
-    def on_begin(self, trainer: "Trainer") -> None:
-        """Before the first step of this process."""
-
-    def on_row(self, trainer: "Trainer", row: Row) -> None:
-        """When a row of metrics is there."""
-
-    def on_evaluate(self, trainer: "Trainer", evaluation: Evaluation) -> None:
-        """After an evaluation of the held-out tokens, and after `trainer.best_step` is set."""
-
-    def on_step(self, trainer: "Trainer") -> None:
-        """After each step, when everything is as it is to be continued from."""
-
-    def on_end(self, trainer: "Trainer") -> None:
-        """After the last step of this process; `trainer.stopped_by` says why it was the last."""
 
 
 class Trainer:
@@ -228,6 +167,7 @@ class Trainer:
         self.callbacks = checked_list("callbacks", callbacks, "Callbacks")
         for i, callback in enumerate(self.callbacks):
             check_is(f"callbacks[{i}]", callback, Callback)
+            check_hooks(f"callbacks[{i}]", callback)
         self.carries_state = isinstance(batches, SequentialBatches)
 
         self.epoch = self.step = self.num_tokens = 0
@@ -249,25 +189,38 @@ class Trainer:
         Raises
         ------
         DivergedError
-            If the loss is no longer finite.
+            If the loss, the gradients' norm where it is clipped, the held-out loss, or the weights at an evaluation or
+            at the end are no longer finite. `Recorder` then keeps the checkpoints that it has.
         """
         self.model.train()
         self.stopped_by = None
         began = time.perf_counter() - self.seconds
-        self._tell("on_begin")
-        while not self._finished():
-            self.batches.load_state_dict(self._position)
-            for inputs, targets in self.batches:
-                self._learn(inputs, targets)
-                self._position["batch"] += 1
-                self.seconds = time.perf_counter() - began
-                self._report()
-                self._tell("on_step")
-                if self._finished():
-                    break
-            else:
-                self._position.update(epoch=self._position["epoch"] + 1, batch=0)
-        self._tell("on_end")
+        try:
+            self._tell("on_begin")
+            while not self._finished():
+                self._train_epoch(began)
+            self.check_finite()
+            self._tell("on_end")
+        except BaseException as error:
+            self._tell("on_error", error)
+            raise
+
+    def _train_epoch(self, began: float) -> None:
+        """Take the steps of the present epoch that are left, or those until the training ends."""
+        self.batches.load_state_dict(self._position)
+        for inputs, targets in self.batches:
+            if self._is_between_epochs():
+                self._tell("on_begin_epoch")
+            self._learn(inputs, targets)
+            self._position["batch"] += 1
+            self.seconds = time.perf_counter() - began
+            self._report()
+            if self._is_between_epochs():
+                self._tell("on_end_epoch")
+            self._tell("on_step")
+            if self._finished():
+                return
+        self._position.update(epoch=self._position["epoch"] + 1, batch=0)
 
     def stop(self, reason: str) -> None:
         """End `fit` after the present step, without another evaluation: `restore` then continues seamlessly."""
@@ -280,6 +233,40 @@ class Trainer:
         if self.max_epochs is not None:
             limits.append(self.max_epochs * len(self.batches))
         return min(limits, default=None)
+
+    def check_finite(self) -> None:
+        """Raise unless the weights that are trained, the optimiser's averages and the carried state are finite.
+
+        Raises
+        ------
+        DivergedError
+            The message names the first array that is not.
+        """
+        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        weights = (
+            (f"the weight {names.get(id(p), '')}", p.data)
+            for group in self.optimizer.param_groups
+            for p in group["params"]
+        )
+        averages = (
+            (f"the optimiser's {kind} of {names.get(id(p), 'a parameter')}", value)
+            for p, state in self.optimizer.state.items()
+            for kind, value in state.items()
+            if isinstance(value, np.ndarray)
+        )
+        carried = ((f"the carried state {i}", part.data) for i, part in enumerate(self._carried_parts()))
+        found = first_not_finite(chain(weights, averages, carried))
+        if found is not None:
+            raise self._diverged(*found, self.step)
+
+    def _diverged(self, what: str, value: float, step: int) -> DivergedError:
+        return DivergedError(
+            f"{what} became {value} at step {step}, with learning rate "
+            f"{self.optimizer.param_groups[0]['lr']:g}: lower the rate, or clip the gradients' norm (more)"
+        )
+
+    def _is_between_epochs(self) -> bool:
+        return self.step % len(self.batches) == 0
 
     def _finished(self) -> bool:
         self.stopped_by = self.stopped_by or self._end_reached()
@@ -303,14 +290,13 @@ class Trainer:
         loss = nn.functional.cross_entropy(logits, time_major(targets))
         value = loss.item()
         if not math.isfinite(value):
-            raise DivergedError(
-                f"the loss became {value} at step {self.step + 1}, with learning rate "
-                f"{self.optimizer.param_groups[0]['lr']:g}: lower the rate, or clip the gradients' norm (more)"
-            )
+            raise self._diverged("the loss", value, self.step + 1)
         loss.backward()
         if self.clip_norm is not None:
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
-            self._grad_norms.append(norm.item())
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm).item()
+            if not math.isfinite(norm):
+                raise self._diverged("the norm of the gradients", norm, self.step + 1)
+            self._grad_norms.append(norm)
         self.optimizer.step()
         is_planned = self.scheduler_steps is None or self.step < self.scheduler_steps
         if isinstance(self.scheduler, LRScheduler) and is_planned:
@@ -319,7 +305,7 @@ class Trainer:
         self.num_tokens += targets.size
         self._losses.append(value)
         self._carried = map_state(rt.Tensor.detach, state) if self.carries_state else None
-        if self.step % len(self.batches) == 0:
+        if self._is_between_epochs():
             self.epoch += 1
             self._carried = None
 
@@ -334,11 +320,11 @@ class Trainer:
             "step": self.step,
             "epoch": self.epoch,
             "tokens": self.num_tokens,
-            "train_loss": math.fsum(self._losses) / len(self._losses),
+            "train_loss": _mean(self._losses),
             "lr": self.optimizer.param_groups[0]["lr"],
         }
         if self._grad_norms:
-            row["grad_norm"] = math.fsum(self._grad_norms) / len(self._grad_norms)
+            row["grad_norm"] = _mean(self._grad_norms)
         self._losses, self._grad_norms = [], []
         evaluation = self._evaluate() if due else None
         if evaluation is not None:
@@ -351,14 +337,18 @@ class Trainer:
 
     def _evaluate(self) -> Evaluation:
         assert self.held_out is not None
-        self.evaluation = evaluate(
+        self.check_finite()
+        evaluation = evaluate(
             self.model,
             self.held_out,
             batch_size=self.evaluation_rows,
             num_steps=self.batches.num_steps,
             carry_state=self.carries_state,
         )
-        loss = self.evaluation.loss
+        loss = evaluation.loss
+        if not math.isfinite(loss):
+            raise self._diverged("the held-out loss", loss, self.step)
+        self.evaluation = evaluation
         if self.best_loss is None or loss < self.best_loss:
             self.best_loss, self.best_step, self._bad_evaluations = loss, self.step, 0
         else:
@@ -382,13 +372,10 @@ class Trainer:
         for index, state in optimizer["state"].items():
             averages |= {f"{index}.{k}": v for k, v in state.items() if isinstance(v, np.ndarray)}
             counts[str(index)] = {k: v for k, v in state.items() if not isinstance(v, np.ndarray)}
-        carried = (
-            self._carried if isinstance(self._carried, tuple) or self._carried is None else (self._carried,)
-        )
         arrays = {
             "weights": _arrays(self.model.state_dict()),
             "optimizer": averages,
-            "carried": {str(i): part.data for i, part in enumerate(carried or ())},
+            "carried": {str(i): part.data for i, part in enumerate(self._carried_parts())},
         }
         state = {
             "epoch": self.epoch,
@@ -407,6 +394,11 @@ class Trainer:
             "generator": rt.default_generator().get_state(),
         }
         return Snapshot(arrays, state)
+
+    def _carried_parts(self) -> tuple[rt.Tensor, ...]:
+        if self._carried is None:
+            return ()
+        return self._carried if isinstance(self._carried, tuple) else (self._carried,)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Continue from a `snapshot` of a trainer that was made with the same arguments.
@@ -470,6 +462,13 @@ def _check_progress(state: Mapping[str, Any]) -> None:
     if not 0 <= state["seconds"] < math.inf:
         raise ValueError(f"seconds: expected a time >= 0, got {state['seconds']}")
     check_is("carries_several_states", state["carries_several_states"], bool)
+
+
+def _mean(values: Sequence[float]) -> float:
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:  # of finite numbers, which float64 models reach before they diverge
+        return math.fsum(value / len(values) for value in values)
 
 
 def _counted(count: int, noun: str) -> str:

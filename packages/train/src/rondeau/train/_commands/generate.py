@@ -46,6 +46,7 @@ def run(argv: Sequence[str]) -> int:
     """Print the prompt and its continuation; return the exit status."""
     arguments = _parser().parse(argv)
     from rondeau.train._corpus import default_prompt
+    from rondeau.train._diverged import DivergedError
     from rondeau.train._generate import generate
 
     trained = load_named_run(arguments.run, arguments.checkpoint)
@@ -66,8 +67,12 @@ def run(argv: Sequence[str]) -> int:
         raise UsageError(_in_flags(str(error))) from error
     on_terminal = sys.stdout is not None and sys.stdout.isatty()  # a file or a pipe gets the text as it is
     joint = trained.codec.decode_stream(trained.codec.encode(prompt).tolist())
-    for piece in chain([prompt if arguments.prompt is not None else "".join(joint)], pieces, "\n"):
-        write(visible(piece) if on_terminal else piece)
+    try:
+        for piece in chain([prompt if arguments.prompt is not None else "".join(joint)], pieces, "\n"):
+            write(visible(piece) if on_terminal else piece)
+    except DivergedError as error:
+        print(f"\nrondeau generate: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -1,5 +1,6 @@
 """``rondeau train``."""
 
+import math
 import os
 import sys
 import textwrap
@@ -32,10 +33,10 @@ def run(argv: Sequence[str]) -> int:
     request = parse_train(argv)
     # What follows needs the compiler and its kernels: not imported for --help.
     from rondeau.kernels.compiling_notice import announcing_with
+    from rondeau.train._diverged import DivergedError
     from rondeau.train._errors import CheckpointError, RunError
     from rondeau.train._interruption import Signals
     from rondeau.train._progress import write_line
-    from rondeau.train._trainer import DivergedError
 
     signals = Signals()
     try:
@@ -236,7 +237,7 @@ def _finish(
         summary |= {
             "best_step": best,
             "held_out_loss": score.loss,
-            "held_out_perplexity": score.perplexity,
+            "held_out_perplexity": score.perplexity if math.isfinite(score.perplexity) else None,
             "bits_per_token": score.bits_per_token,
             "tokens_scored": score.num_tokens,
             "unknown_share": unknown / len(held_out),
