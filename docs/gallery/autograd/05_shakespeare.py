@@ -156,7 +156,7 @@ for temperature in TEMPERATURES:
 # The whole training takes minutes, so it is shown as it was recorded, by ``trained`` above, with the command
 # that is printed here. After five epochs the LSTM has not caught up. With Adam, which takes steps of one size
 # however small the gradients are, it is the other way round: ``tools.shakespeare`` (128 units, 12 epochs,
-# the first seed) ends at 1.76 nats with an LSTM, 1.84 with an RNN and 1.62 with a GRU, as
+# the first seed) ends at 1.75 nats with an LSTM, 1.83 with an RNN and 1.61 with a GRU, as
 # :doc:`/explanation/performance` has it.
 
 COMMAND = "python docs/gallery/autograd/05_shakespeare.py --record docs/gallery/recorded/05_shakespeare.json"

@@ -178,7 +178,7 @@ class Reader(Callback):
         if trainer.step % 7 == 3:
             assert len(list(trainer.batches)) == len(trainer.batches)
 
-    on_begin = on_row = on_evaluate = on_step = on_end = read
+    on_begin = on_begin_epoch = on_row = on_evaluate = on_end_epoch = on_step = on_end = read
 
 
 @pytest.mark.parametrize("sampler", [SequentialBatches, RandomBatches])
