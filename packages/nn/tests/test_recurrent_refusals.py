@@ -1,5 +1,7 @@
 """What the recurrent layers refuse: the error, and its words."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -312,3 +314,42 @@ def test_a_tensor_of_torch_is_called_so():
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: nn.LSTM(2, 3, bidirektional=True),
+            "LSTM has no option 'bidirektional': did you mean bidirectional?",
+        ),
+        (
+            lambda: nn.RNN(2, 3, nonlinerity="relu"),
+            "RNN has no option 'nonlinerity': did you mean nonlinearity?",
+        ),
+        (lambda: nn.GRU(2, 3, zoneot=0.1), "GRU has no option 'zoneot': did you mean zoneout?"),
+        (
+            lambda: nn.Recurrent(nn.cells.gru, 2, 3, batchfirst=True),
+            "Recurrent has no option 'batchfirst': did you mean batch_first?",
+        ),
+        (
+            lambda: nn.LanguageModel(7, "gru", 3, embeding_size=4),
+            "LanguageModel has no option 'embeding_size': did you mean embedding_size?",
+        ),
+        (
+            lambda: nn.LanguageModel(7, nn.GRU(7, 3), tie_weigths=True),
+            "LanguageModel has no option 'tie_weigths': did you mean tie_weights?",
+        ),
+        (
+            lambda: nn.LanguageModel(7, "gru", 3, bptt_trunkate=4),
+            "LanguageModel has no option 'bptt_trunkate': did you mean bptt_truncate?",
+        ),
+        (
+            lambda: nn.GRU(2, 3, xyz=1),
+            "GRU has no option 'xyz': there are input_size, hidden_size, num_layers,",
+        ),
+    ],
+)
+def test_a_misspelt_option_is_refused_with_the_nearest(make, message):
+    with pytest.raises(TypeError, match=re.escape(message)):
+        make()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, ClassVar, Unpack
 
 import numpy as np
@@ -18,7 +19,7 @@ from ._embedding import Embedding
 from ._linear import Linear
 from ._module import Module
 from ._recurrent import Recurrent, State
-from ._recurrent_options import Options
+from ._recurrent_options import Options, refuse_unknown
 from ._stepper import Stepper
 
 
@@ -101,6 +102,8 @@ class LanguageModel(Module):
         **options: Unpack[Options],
     ) -> None:
         super().__init__()
+        of_layers = inspect.signature(Recurrent).parameters
+        refuse_unknown({k: v for k, v in options.items() if k not in of_layers}, LanguageModel, Recurrent)
         given = {"vocab_size": vocab_size, "embedding_size": embedding_size}
         given |= {"hidden_size": hidden_size, "num_layers": num_layers}
         check_sizes(

@@ -7,7 +7,7 @@ direction (H, or ``proj_size``), G gates, L layers, D directions.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Never
 
 from numpy.typing import ArrayLike, DTypeLike
 
@@ -31,6 +31,7 @@ from ._recurrent_options import (
     check_dropouts,
     check_projection,
     check_steps,
+    refuse_unknown,
     zoneout_rates,
 )
 from ._recurrent_sequences import checked_lengths, checked_resets
@@ -104,6 +105,8 @@ class Recurrent(Module):
         Keep the states of every so many steps only and compute the rest again in backward: the same bits in memory of
         order T/k + k instead of T, for one more forward pass. It saves memory; the
         ``checkpoint_every`` of the ``rondeau`` command writes files.
+    **unknown
+        Refused, with the name that may be meant.
 
     Attributes
     ----------
@@ -175,8 +178,10 @@ class Recurrent(Module):
         weight_dropout: float = 0.0,
         bptt_truncate: int | None = None,
         checkpoint_every: int | None = None,
+        **unknown: Never,
     ) -> None:
         super().__init__()
+        refuse_unknown(unknown, type(self))
         check_cell(cell)
         check_sizes(
             input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, num_heads=num_heads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
@@ -13,6 +14,7 @@ from rondeau.kernels.sequence import Cell
 
 from . import cells
 from ._checks import check_probability
+from ._module import Module
 
 __all__ = [
     "Options",
@@ -20,6 +22,7 @@ __all__ = [
     "check_dropouts",
     "check_projection",
     "check_steps",
+    "refuse_unknown",
     "zoneout_rates",
 ]
 
@@ -60,6 +63,38 @@ def check_cell(cell: Any) -> None:
         near = difflib.get_close_matches(named, cells.__all__, n=1)
         hint = f"did you mean nn.cells.{near[0]}?" if near else f"nn.cells has {', '.join(cells.__all__)}"
     raise ArgumentTypeError(f"cell should be made by nn.recurrent_cell, got {cell!r}: {hint}")
+
+
+def refuse_unknown(options: Mapping[str, Any], *makers: type[Module]) -> None:
+    """Refuse options, and say which of those of the classes may be meant; the first was called.
+
+    Raises
+    ------
+    TypeError
+        As Python's for an unexpected keyword argument.
+
+    Examples
+    --------
+    >>> from rondeau import nn
+    >>> refuse_unknown({"bidirektional": True}, nn.LSTM)
+    Traceback (most recent call last):
+        ...
+    rondeau.kernels.errors.ArgumentTypeError: LSTM has no option 'bidirektional': did you mean bidirectional?
+    """
+    for option in options:
+        names = [name for maker in makers for name in _option_names(maker)]
+        near = difflib.get_close_matches(option, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(dict.fromkeys(names))}"
+        raise ArgumentTypeError(f"{makers[0].__name__} has no option {option!r}: {hint}")
+
+
+def _option_names(maker: type[Module]) -> list[str]:
+    """Return the names of all arguments that a class and those below it take."""
+    inits = [
+        vars(base)["__init__"] for base in maker.__mro__ if "__init__" in vars(base) and base is not object
+    ]
+    parameters = [p for init in inits for p in inspect.signature(init).parameters.values()]
+    return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in ("self", "cell")]
 
 
 def check_dropouts(cell: Cell, **rates: Any) -> None:
