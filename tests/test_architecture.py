@@ -122,6 +122,17 @@ def test_public_names_exist(package):
     assert [n for n in module.__all__ if not hasattr(module, n)] == []
 
 
+def modules_of_the_reference():
+    reference = (ROOT / "docs" / "reference" / "index.md").read_text(encoding="utf-8")
+    return re.findall(r"^ +(rondeau\.[\w.]+)$", reference, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", modules_of_the_reference())
+def test_dir_shows_public_names_alone(name):
+    module = import_module(name)
+    assert {n for n in dir(module) if not n.startswith("_")} == set(module.__all__)
+
+
 def test_importing_everything_neither_compiles_nor_imports_heavy_extras():
     code = (
         "import sys, importlib, pkgutil, rondeau\n"

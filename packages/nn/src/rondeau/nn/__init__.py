@@ -93,3 +93,7 @@ __all__ = [
     "save_safetensors",
     "utils",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

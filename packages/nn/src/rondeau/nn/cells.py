@@ -36,6 +36,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 @recurrent_cell(gates=("h",), states=("h",))
 def rnn_tanh(x: Any, r: Any, s: Any) -> Any:
     """Step the simple recurrent network: ``h_t = tanh(W x_t + b + R h_{t-1} + c)``.

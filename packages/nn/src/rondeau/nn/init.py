@@ -37,6 +37,11 @@ __all__ = [
     "zeros_",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _GAINS = {
     "linear": 1.0,
     "identity": 1.0,

@@ -22,6 +22,11 @@ from ._recurrent_weights import register_weights, reset_weights, weight_shapes
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 RNN_CELLS = {"tanh": cells.rnn_tanh, "relu": cells.rnn_relu}
 
 

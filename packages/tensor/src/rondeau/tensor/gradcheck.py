@@ -14,6 +14,10 @@ from rondeau.tensor._tensor import Tensor
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class GradcheckError(AssertionError):
     """A derivative that does not agree with central differences.
 

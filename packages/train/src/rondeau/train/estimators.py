@@ -23,6 +23,10 @@ from rondeau.train._checks import ABOVE_ZERO_OR_INFINITE, check_integer, check_n
 __all__ = ["RecurrentClassifier", "RecurrentRegressor"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class _SequenceModel(nn.Module):
     """A recurrent layer and a linear head on its final state: of both directions side by side, if there are two."""
 
