@@ -122,12 +122,13 @@ def test_public_names_exist(package):
     assert [n for n in module.__all__ if not hasattr(module, n)] == []
 
 
-def modules_of_the_reference():
+def modules_of_daily_use():
     reference = (ROOT / "docs" / "reference" / "index.md").read_text(encoding="utf-8")
-    return re.findall(r"^ +(rondeau\.[\w.]+)$", reference, re.MULTILINE)
+    daily, _ = reference.split("## Inside")
+    return re.findall(r"^ +(rondeau\.[\w.]+)$", daily, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", modules_of_the_reference())
+@pytest.mark.parametrize("name", modules_of_daily_use())
 def test_dir_shows_public_names_alone(name):
     module = import_module(name)
     assert {n for n in dir(module) if not n.startswith("_")} == set(module.__all__)
@@ -159,3 +160,11 @@ def test_wrong_arguments_raise_the_classes_that_programs_written_for_torch_catch
             assert getattr(called, "id", None) not in ("ValueError", "TypeError"), (
                 f"{path.relative_to(ROOT)}:{node.lineno}: use the classes of rondeau.kernels.errors"
             )
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_warnings_point_at_the_line_that_called_the_library(package):
+    for path in sources(package):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "warnings.warn":
+                assert path.name == "caller.py", f"{path.relative_to(ROOT)}:{node.lineno}: use warn_caller"

@@ -33,7 +33,6 @@ import pickle
 import platform
 import re
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +45,7 @@ from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
+from rondeau.kernels.caller import warn_caller
 from rondeau.kernels.compiling_notice import announce_compiling
 from rondeau.kernels.linking import need_symbol, needed_symbols
 from rondeau.kernels.private_folder import PrivateFolder
@@ -199,9 +199,8 @@ def _warn_once(error: OSError) -> None:
     if _Warning.given:
         return
     _Warning.given = True
-    warnings.warn(
+    warn_caller(
         f"the cache of compiled kernels cannot be used ({error}): they are compiled again in each process. "
         "Set RONDEAU_CACHE to a folder of your own.",
         RuntimeWarning,
-        stacklevel=2,
     )

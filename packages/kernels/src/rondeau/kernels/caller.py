@@ -5,7 +5,7 @@ import warnings
 
 __all__ = ["warn_caller"]
 
-_LIBRARY = "rondeau."
+_LIBRARY = ("rondeau.", "numba.")  # the compiler calls our cache
 
 
 def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:

@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import re
-import warnings
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from rondeau.kernels.caller import warn_caller
 from rondeau.train import _durable
 from rondeau.train._checks import check_integer, check_is, checked_list
 from rondeau.train._errors import CheckpointError, RunWarning
@@ -143,7 +143,7 @@ class CheckpointFolder:
             return self._load(name)
         step, snapshot, problem = self._newest_whole()
         if problem is not None:
-            warnings.warn(f"{problem}; step-{step} is taken in its place", RunWarning, stacklevel=2)
+            warn_caller(f"{problem}; step-{step} is taken in its place", RunWarning)
         return snapshot
 
     def find(self, name: str = "latest") -> Found:

@@ -11,10 +11,10 @@ import os
 import socket
 import sys
 import time
-import warnings
 import weakref
 from pathlib import Path
 
+from rondeau.kernels.caller import warn_caller
 from rondeau.train import _durable
 from rondeau.train._errors import RunError, RunWarning
 
@@ -115,10 +115,9 @@ class FolderLock:
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            warnings.warn(
+            warn_caller(
                 f"{self.path.parent} cannot be locked ({error.strerror}): start no second process that writes there",
                 RunWarning,
-                stacklevel=4,
             )
 
 

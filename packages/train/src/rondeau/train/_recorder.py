@@ -2,11 +2,11 @@
 
 import json
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from rondeau.data import Codec
+from rondeau.kernels.caller import warn_caller
 from rondeau.train._callback import Callback, Row
 from rondeau.train._checkpoint import Found
 from rondeau.train._checks import check_integer, check_is
@@ -216,4 +216,4 @@ class Recorder(Callback):
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, RunWarning, stacklevel=4)
+    warn_caller(message, RunWarning)

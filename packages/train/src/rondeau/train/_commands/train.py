@@ -5,13 +5,13 @@ import os
 import sys
 import textwrap
 import time
-import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from rondeau.kernels.caller import warn_caller
 from rondeau.train._errors import RunWarning
 from rondeau.train._extras import how_to_install
 from rondeau.train._options import Config, NewRun, Resume, parse_train, read_config
@@ -152,7 +152,7 @@ def _train_in(
     if trainer.step == began_at and run.summary.exists():
         damaged = run.damaged_results()
         for problem in damaged:
-            warnings.warn(f"{problem}; it is made anew", RunWarning, stacklevel=2)
+            warn_caller(f"{problem}; it is made anew", RunWarning)
         if not damaged:
             say(
                 f"this run has ended: {trainer.stopped_by}; what came out is in {run.summary}\n{_longer(run)}"
