@@ -342,6 +342,14 @@ def test_without_the_variable_downloads_go_to_the_cache(nowhere, upstream, monke
     assert (nowhere / "cache" / "rondeau" / "names.txt").exists()
 
 
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="these have no XDG_CACHE_HOME")
+@pytest.mark.parametrize("not_absolute", ["", "caches", "./caches", "~/caches"])
+def test_a_cache_that_is_no_absolute_path_is_ignored(monkeypatch, tmp_path, not_absolute):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", not_absolute)
+    assert _source._pooch_cache() == tmp_path / ".cache" / "rondeau"
+
+
 def test_only_what_is_missing_is_downloaded(nowhere, upstream, monkeypatch):
     served, url = upstream
     contents = {

@@ -1,6 +1,8 @@
 """What SIGINT and SIGTERM do to ``rondeau train``, by signals that the tests raise themselves."""
 
 import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -78,3 +80,41 @@ def test_ctrl_c_in_another_command(monkeypatch, capsys):
     monkeypatch.setattr(corpus, "run", interrupted)
     assert cli.main(["corpus"]) == 130
     assert capsys.readouterr().err == "rondeau corpus: interrupted\n"
+
+
+LOADED_AFTER_THE_FIRST_STEP = """
+import sys
+from rondeau.kernels.cache import DiskCache
+from rondeau.train import Recorder, cli
+loaded, is_training = [], False
+def load(cache, signature, context, load=DiskCache.load_overload):
+    if is_training:
+        loaded.append(cache._name)
+    return load(cache, signature, context)
+def on_step(recorder, trainer, on_step=Recorder.on_step):
+    global is_training
+    on_step(recorder, trainer)
+    is_training = True
+def on_end(recorder, trainer, on_end=Recorder.on_end):
+    global is_training
+    is_training = False
+    on_end(recorder, trainer)
+DiskCache.load_overload, Recorder.on_step, Recorder.on_end = load, on_step, on_end
+status = cli.main(["train", *sys.argv[1:]])
+print("loaded:", loaded, file=sys.stderr)
+raise SystemExit(status)
+"""
+
+
+def test_what_evaluations_and_samples_run_is_compiled_before_there_are_steps_to_lose(tmp_path):
+    (tmp_path / "corpus.txt").write_text("a rose is a rose is a rose. " * 40)
+    options = ["--hidden_size=8", "--batch_size=4", "--num_steps=8", "--max_steps=4", "--evaluate_every=2"]
+    run = subprocess.run(
+        [sys.executable, "-c", LOADED_AFTER_THE_FIRST_STEP, "corpus.txt", *options, "--output=run"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stderr.splitlines()[-1] == "loaded: []"

@@ -3,8 +3,8 @@
 Python runs a signal's handler between any two instructions, and Ctrl-C's raises KeyboardInterrupt there. Inside Numba
 that can be in a finaliser or a callback, which swallow it; or half way through registering the implementations of
 functions, which the compiler then lacks for the rest of the process. So while a function is compiled or loaded, signals
-are noted, and their handlers called between two passes of the compiler, or at the end of the function. The longest that
-one waits is for LLVM, which optimises a function in a single call: two seconds for the largest kernel here.
+are noted, and their handlers called between two passes of the compiler, or at the end of the function. The longest pass
+is the lowering of a driver, in which LLVM optimises it: 1.8 seconds of a core.
 """
 
 import contextlib

@@ -157,7 +157,7 @@ class Recorder(Callback):
             self._fixed_files = self.run.fixed_fingerprints()
             self._save(trainer)
         if trainer.held_out is not None and trainer._end_reached() is None:
-            self._sample(trainer, length=1)
+            self._sample(trainer, length=2)  # the first token follows from the prompt, the second from a step
 
     def on_row(self, trainer: Trainer, row: Row) -> None:
         """Append a row of metrics; what another callback has put there that is not finite as null, as JSON has it."""
@@ -183,13 +183,13 @@ class Recorder(Callback):
             self._save(trainer)
         self._unlock()
 
-    def _sample(self, trainer: Trainer, length: int) -> str:
-        pieces = generate(trainer.model, self.codec, self.prompt, length, seed=trainer.step)
-        return self.prompt + "".join(pieces)
-
     def on_error(self, trainer: Trainer, error: BaseException) -> None:
         """Leave the folder to whoever continues the run."""
         self._unlock()
+
+    def _sample(self, trainer: Trainer, length: int) -> str:
+        pieces = generate(trainer.model, self.codec, self.prompt, length, seed=trainer.step)
+        return self.prompt + "".join(pieces)
 
     def _save(self, trainer: Trainer) -> None:
         trainer.check_finite()  # a checkpoint that cannot be continued from must not take the place of one that can

@@ -189,7 +189,9 @@ def _pooch() -> Any:
 
 
 def _pooch_cache() -> Path:
-    return Path(_pooch().os_cache("rondeau"))
+    folder = Path(_pooch().os_cache("rondeau"))
+    # pooch takes a relative XDG_CACHE_HOME for one in the current folder; its specification says to ignore it.
+    return folder if folder.is_absolute() else Path(os.path.expanduser("~/.cache/rondeau"))
 
 
 def _holder(entry: Entry, places: Iterable[Place]) -> Place | None:

@@ -6,7 +6,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -106,7 +106,6 @@ def _train_in(
         checkpoint_every=config.run.checkpoint_every,
         prompt=_corpus.default_prompt(codec),
     )
-    progress = Progress()
     trainer = _recipe.make_trainer(
         config.training,
         model,
@@ -116,7 +115,7 @@ def _train_in(
         seed=config.run.seed,
         log_every=config.run.log_every,
         evaluate_every=config.run.evaluate_every,
-        callbacks=[recorder, progress],
+        callbacks=[recorder, Progress()],
     )
     if isinstance(request, NewRun):
         until_the_end.enter_context(run.locked())
@@ -141,7 +140,7 @@ def _train_in(
             baselines[name] = NgramModel(train, order).negative_log_likelihood(held_out)
 
     began_at = trainer.step
-    with signals.finishing_steps(trainer), closing(progress):
+    with signals.finishing_steps(trainer):
         trainer.fit()
     if trainer.stopped_by == INTERRUPTED:
         print(
