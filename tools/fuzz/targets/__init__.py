@@ -13,6 +13,7 @@ from .product import product
 from .recurrent import recurrent
 from .sequence import sequence
 from .single_step import single_step
+from .stale_views import stale_views
 from .stepping import stepping
 
 #: By name: the target, and how often it is drawn relative to the others.
@@ -50,4 +51,5 @@ TARGETS: dict[str, tuple[Callable[[Draw], None], float]] = {
     "ordering": (operators.ordering, 0.5),
     "creation": (operators.creation, 0.4),
     "add_rows": (operators.in_place, 0.5),
+    "stale_views": (stale_views, 2.0),
 }

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from rondeau.kernels import buffers, scatter
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.tensor import Function, Tensor, empty
+from rondeau.tensor import Function, Tensor, empty, no_grad
 
 from . import init
 from ._checks import as_array, check_integer, check_sizes, check_tensor
@@ -271,7 +271,8 @@ class Embedding(Module):
         """Draw new initial values; the vector of padding becomes zeros."""
         init.normal_(self.weight)
         if self.padding_idx is not None:
-            self.weight.data[self.padding_idx] = 0
+            with no_grad():
+                self.weight[self.padding_idx] = 0
 
     def forward(self, input: Tensor | NDArray[Any]) -> Tensor:
         """Look up ids of any shape; the result has that shape and `embedding_dim`."""

@@ -305,7 +305,9 @@ def _class_weights(name: str, input: Tensor, weight: Tensor | None) -> NDArray[A
             f"{name}: weight should have one {input.dtype} for each of the {number} classes, shape ({number},), "
             f"got {weight.dtype} of shape {tuple(weight.shape)}"
         )
-    return np.ascontiguousarray(weight.data)
+    return np.array(
+        weight.data, order="C"
+    )  # a copy: backward reads it, and the caller may change the weight before
 
 
 def _checked_classes(name: str, input: Tensor, target: NDArray[Any], ignore_index: int) -> NDArray[np.int64]:

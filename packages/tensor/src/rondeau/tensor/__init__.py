@@ -24,6 +24,7 @@ from rondeau.tensor._dtypes import bool, float16, float32, float64, int8, int16,
 from rondeau.tensor._function import Function
 from rondeau.tensor._graph import Node
 from rondeau.tensor._hooks import RemovableHandle
+from rondeau.tensor._inplace import increment_version
 from rondeau.tensor._modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from rondeau.tensor._ops.activations import (
     gelu,
@@ -266,6 +267,7 @@ __all__ = [
     "greater",
     "greater_equal",
     "gt",
+    "increment_version",
     "index_add",
     "index_select",
     "int8",

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.tensor._graph import LEAF, OUTPUT, Node, Recorded, latest, mark_changed, wrap
+from rondeau.tensor._graph import LEAF, OUTPUT, Node, Recorded, latest, with_history, wrap
 from rondeau.tensor._modes import modes
+from rondeau.tensor._views import STALE, mark_changed
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -114,7 +115,7 @@ def _propagate(
                 f"backward runs a second time through the graph that a first backward freed (at '{node.name}'). "
                 "Call the first one with retain_graph=True, or compute the result again"
             )
-        if latest.last > node.number:
+        if latest.changed > node.number:
             _check_unchanged(node)
         parents = node.parents
         if op.custom is not None:
@@ -132,9 +133,7 @@ def _propagate(
         for i, parent in enumerate(parents):
             if parent is None or (needed is not None and parent not in needed):
                 continue
-            if latest.last_recorded > parent.number and parent.op.view:
-                _check_fresh_view(node, parent)
-            if op.add_into is not None and parent in own and pending[parent].ndim:  # NumPy's numbers stay
+            if op.add_into is not None and parent in own:
                 op.add_into(pending[parent], g, *arguments)
                 continue
             d = gradients[i] if gradients is not None else op.vjps[i](g, *arguments)
@@ -148,14 +147,16 @@ def _propagate(
                 if not create_graph and (
                     op.owns_gradients
                     if op.custom is not None
-                    else d is not g and not isinstance(d.base, _ndarray)
+                    else d is not g and d.ndim and not isinstance(d.base, _ndarray)
                 ):
                     own.add(parent)
-            elif parent in own and d.ndim:
+            elif parent in own:
                 pending[parent] += d
             else:
-                pending[parent] = pending[parent] + d
-                if not create_graph:
+                pending[parent] = d = pending[parent] + d
+                if (
+                    not create_graph and d.ndim
+                ):  # a sum without dimensions is a scalar, which no product adds into
                     own.add(parent)
 
 
@@ -181,7 +182,7 @@ def _run_hooks(node: Node, g: Any, create_graph: bool) -> Any:
 
 def _accumulate(tensor: Tensor | None, g: Any, own: bool, create_graph: bool) -> None:
     """Add an arrived gradient to ``tensor.grad``; keep `g` itself only where nobody else holds it."""
-    if tensor is None:  # the leaf died before its gradient came
+    if tensor is None or tensor._node is None:  # the leaf died, or requires no gradient any longer
         return
     grad = tensor._grad
     if g.dtype != tensor._array.dtype:  # only what a user's Function returned
@@ -198,14 +199,21 @@ def _accumulate(tensor: Tensor | None, g: Any, own: bool, create_graph: bool) ->
 
 
 def _saved_as_tensors(node: Node) -> list[Any]:
-    """Return what a node saved, its output as a tensor of the node itself, for products that record."""
+    """Return what a node saved for products that record: every tensor with the history that it had then.
+
+    The output, of which only the array was saved, has that of the node itself. An input's may be another by now,
+    after `detach_` for example. Leaves are what they are, as in PyTorch.
+    """
     assert node.saved is not None
     output, *rest = node.saved
     if output is not None:
-        tensor = wrap(output)
-        tensor._node = node
-        tensor._changes = node.changes
-        output = tensor
+        output = wrap(output)
+        output._node = node
+        output._memory = node.memory
+    if not node.op.joint:
+        for i, (value, parent) in enumerate(zip(rest, node.parents, strict=False)):
+            if isinstance(value, Recorded):
+                rest[i] = with_history(value, parent)
     return [output, *rest]
 
 
@@ -214,25 +222,16 @@ def _check_unchanged(node: Node) -> None:
     assert node.saved is not None
     for i, value in enumerate(node.saved):
         if isinstance(value, Recorded):
-            changes, array = value._changes, value._array
+            memory, array = value._memory, value._array
         elif i == 0 and value is not None:
-            changes, array = node.changes, value
+            memory, array = node.memory, value
         else:
             continue
-        if changes is not None and changes.last > node.number:
+        if memory is not None and memory.changed > node.number:
             raise RuntimeError(
                 f"a tensor that the backward of '{node.name}' needs, {array.dtype} of shape {array.shape}, was "
                 "changed in place after it was used. Use the out-of-place operation, or clone() it before"
             )
-
-
-def _check_fresh_view(node: Node, view: Node) -> None:
-    """Raise if `node` used a view whose memory had been changed, through another tensor, after the view was made."""
-    if view.changes is not None and view.number < view.changes.last_recorded < node.number:
-        raise RuntimeError(
-            f"'{node.name}' used a view (from '{view.name}') whose memory had been changed in place "
-            "through another tensor after the view was made: take the view again after the change"
-        )
 
 
 def _leading_to(targets: Iterable[Node], roots: Iterable[Node]) -> set[Node]:
@@ -244,7 +243,10 @@ def _leading_to(targets: Iterable[Node], roots: Iterable[Node]) -> set[Node]:
             if parent is not None and parent not in seen:
                 seen.add(parent)
                 stack.append(parent)
-    needed = set(targets)
+    needed = {
+        *targets,
+        *(node for node in seen if node.op is STALE),
+    }  # through which it may have to: an error
     for node in sorted(seen, key=lambda n: n.number):
         if node not in needed and any(p in needed for p in node.parents):
             needed.add(node)
@@ -323,7 +325,8 @@ def grad(
     Raises
     ------
     RuntimeError
-        As `backward`; also if an input requires no gradient, or is not used and `allow_unused` is False.
+        As `backward`; also if there is no input, one requires no gradient, or is not used and `allow_unused` is
+        False.
 
     Examples
     --------
@@ -336,6 +339,8 @@ def grad(
     """
     ends = (outputs,) if isinstance(outputs, Recorded) else tuple(outputs)
     starts = (inputs,) if isinstance(inputs, Recorded) else tuple(inputs)
+    if not starts:
+        raise RuntimeError("grad() needs at least one input to differentiate with respect to, got none")
     captured: dict[Node, Any] = {}
     for i, tensor in enumerate(starts):
         if tensor._node is None:

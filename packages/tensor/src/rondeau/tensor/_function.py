@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.tensor._graph import Node, Op, Recorded, changes_of, output_node, same_memory, wrap
+from rondeau.tensor._graph import Node, Op, Recorded, memory_of, output_node, same_memory, with_history, wrap
 from rondeau.tensor._modes import modes
+from rondeau.tensor._views import is_followed, unfollowed, watch
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -36,6 +37,7 @@ class Context:
         self._saved: tuple[Any, ...] = ()
         self._saved_at = 0
         self._saved_forms: tuple[tuple[Any, ...] | None, ...] = ()
+        self._saved_nodes: tuple[Node | None, ...] = ()
         self._node: Node | None = None  # only while backward runs: it holds this context
         self._materialize = True
         self._not_differentiable: tuple[Any, ...] = ()
@@ -67,26 +69,33 @@ class Context:
         RuntimeError
             If one of them was changed in place since, or its ``data`` are now of another shape or dtype.
         """
-        count = len(self._outputs)
-        tensors = tuple(t.tensor(self._node, count) if isinstance(t, _OwnOutput) else t for t in self._saved)
-        for i, tensor in enumerate(tensors):
-            if tensor is not None and tensor._changes is not None and tensor._changes.last > self._saved_at:
-                raise RuntimeError(
-                    f"saved tensor {i} of '{self._name}', {tensor._array.dtype} of shape {tensor._array.shape}, "
-                    "was changed in place after forward: use the out-of-place operation, or clone() it before"
-                )
-        for i, (tensor, form) in enumerate(zip(tensors, self._saved_forms, strict=False)):
-            if tensor is not None and form is not None and _form(tensor) != form:
-                shape, dtype = form
-                raise RuntimeError(
-                    f"saved tensor {i} of '{self._name}' was {dtype} of shape {shape} in forward, and its data are "
-                    f"now {tensor._array.dtype} of shape {tensor._array.shape}: run backward before you exchange them"
-                )
-        return tensors
+        if not self._saved_forms:  # forward is not over
+            return self._saved
+        found: list[Any] = []
+        for i, (kept, form, node) in enumerate(
+            zip(self._saved, self._saved_forms, self._saved_nodes, strict=True)
+        ):
+            tensor = kept.tensor(self._node, len(self._outputs)) if isinstance(kept, _OwnOutput) else kept
+            if form is not None:
+                self._check_unchanged(i, tensor, form)
+                if kept is tensor:
+                    tensor = with_history(tensor, node)
+            found.append(tensor)
+        return tuple(found)
 
-
-def _form(tensor: Tensor) -> tuple[Any, ...]:
-    return tensor._array.shape, tensor._array.dtype
+    def _check_unchanged(self, i: int, tensor: Tensor, form: tuple[Any, ...]) -> None:
+        array = tensor._array
+        if (array.shape, array.dtype) != form:
+            shape, dtype = form
+            raise RuntimeError(
+                f"saved tensor {i} of '{self._name}' was {dtype} of shape {shape} in forward, and its data are now "
+                f"{array.dtype} of shape {array.shape}: run backward before you exchange them"
+            )
+        if tensor._memory is not None and tensor._memory.changed > self._saved_at:
+            raise RuntimeError(
+                f"saved tensor {i} of '{self._name}', {array.dtype} of shape {array.shape}, was changed in place "
+                "after forward: use the out-of-place operation, or clone() it before"
+            )
 
 
 class _OwnOutput:
@@ -95,11 +104,11 @@ class _OwnOutput:
     def __init__(self, index: int, tensor: Tensor) -> None:
         self.index = index
         self.array = tensor._array
-        self.changes = changes_of(tensor)
+        self.memory = memory_of(tensor)
 
     def tensor(self, function: Node | None, outputs: int) -> Tensor:
         tensor = wrap(self.array)
-        tensor._changes = self.changes
+        tensor._memory = self.memory
         if function is not None:
             tensor._node = output_node(function, self.index, outputs)
         return tensor
@@ -111,6 +120,21 @@ def _saved(tensor: Any, outputs: tuple[Any, ...], handed_on: tuple[Any, ...]) ->
         if tensor is output and tensor is handed_on[i]:
             return _OwnOutput(i, tensor)
     return tensor
+
+
+def _handed_on(output: Tensor, given: list[Any]) -> Tensor:
+    """Return what stands for a result of forward: another tensor where it was there before, with its own history.
+
+    What shows the memory of such a tensor is no view that could follow its changes.
+    """
+    if output._node is not None or any(output is a for a in given):
+        other = same_memory(output)
+        other._view = unfollowed(output)
+        watch(other)
+        return other
+    if output._view is not None and (is_followed(output) or output._view[0]() is None):
+        output._view = None  # of a tensor that forward made, and nobody else has
+    return output
 
 
 class Function:
@@ -204,17 +228,17 @@ class Function:
                 raise ArgumentTypeError(
                     f"{cls.__name__}.forward must return a Tensor or a tuple of them, got {type(output).__name__}"
                 )
-        # A tensor that was there before keeps its own history: what is returned stands for it.
         given = [a for a in args if isinstance(a, Recorded)]
-        handed_on = tuple(
-            same_memory(o) if o._node is not None or any(o is a for a in given) else o for o in outputs
-        )
+        handed_on = tuple([_handed_on(o, given) for o in outputs])
         if recorded:
             node = Node(cls._op, parents, (ctx,))
             ctx._saved_at = node.number
             ctx._input_shapes = tuple(a._array.shape if isinstance(a, Recorded) else () for a in args)
             ctx._outputs = tuple((o._array.shape, o._array.dtype) for o in outputs)
-            ctx._saved_forms = tuple(None if s is None else _form(s) for s in ctx._saved)
+            ctx._saved_forms = tuple(
+                None if s is None else (s._array.shape, s._array.dtype) for s in ctx._saved
+            )
+            ctx._saved_nodes = tuple(None if s is None else s._node for s in ctx._saved)
             ctx._saved = tuple(_saved(s, outputs, handed_on) for s in ctx._saved)
             for i, (before, output) in enumerate(zip(outputs, handed_on, strict=True)):
                 if output._array.dtype.kind == "f" and not any(before is t for t in ctx._not_differentiable):

@@ -7,7 +7,7 @@ in terms of it) that tensor's array: so the graph has no reference cycle and die
 Nodes carry one global, growing number. It serves twice: parents are always older than children, so a heap that pops
 the youngest node first visits the graph in a valid order in a single pass, without recursion; and an in-place change
 stamps the memory it changes with a number from the same counter, so "was this saved tensor changed since?" is one
-comparison, and costs nothing when it is saved.
+comparison, and costs nothing when it is saved. `_views` keeps the views of a memory up to date with its changes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -30,18 +30,21 @@ _ndarray = np.ndarray
 _new = object.__new__
 _next_number = count(1).__next__
 
+#: What a view was taken from, the operation, and its parameters; `_views` tells of them.
+View: TypeAlias = "tuple[Any, Op | None, tuple[Any, ...]]"
+
 # ------------------------------------------------------------------------------------------------ its tensors
 
 
 class Recorded:
     """What the graph knows of a tensor; `Tensor` adds everything that users see."""
 
-    __slots__ = ("__weakref__", "_array", "_changes", "_grad", "_node", "_view")
+    __slots__ = ("__weakref__", "_array", "_grad", "_memory", "_node", "_view")
 
     _array: Any  # the values, a NumPy or CuPy array
     _node: Node | None  # where it came from; None: no gradient is required
-    _changes: Changes | None  # of its memory, shared by all that show it; None: never changed nor viewed
-    _view: tuple[Tensor, Op, tuple[Any, ...]] | None  # for a view: the tensor it shows, and how
+    _memory: Memory | None  # shared by all tensors over the same; None: never changed nor viewed
+    _view: View | None  # for a view: of what, and how
     _grad: Tensor | None
 
 
@@ -59,7 +62,7 @@ def wrap(array: Any) -> Tensor:
     tensor: Tensor = _new(_result_class)
     tensor._array = array if type(array) is _ndarray else as_array(array)
     tensor._node = None
-    tensor._changes = None
+    tensor._memory = None
     tensor._view = None
     tensor._grad = None
     return tensor
@@ -70,41 +73,41 @@ def unwrap(value: Any) -> Any:
     return value._array if isinstance(value, Recorded) else value
 
 
-class Changes:
-    """When a piece of memory was last changed in place, in numbers of the global counter."""
+class Memory:
+    """A piece of memory: when it was last changed in place, in numbers of the global counter, and its views."""
 
-    __slots__ = ("last", "last_recorded")
+    __slots__ = ("changed", "former_leaves", "room", "views")
+
+    former_leaves: list[Node]  # of tensors that do not require gradients any longer, or not now; mostly unset
 
     def __init__(self) -> None:
-        self.last = 0
-        self.last_recorded = 0
+        self.changed = 0
+        self.views: list[weakref.ref[Tensor]] | None = None  # in the order in which they were taken
+        self.room = 16  # how many references are worth a search for dead ones
 
 
-#: The latest changes of any memory: where they are older than a node there is nothing to check.
-latest = Changes()
+#: When any memory was last changed: where that is older than a node there is nothing to check.
+latest = Memory()
 
 
-def changes_of(tensor: Recorded) -> Changes:
-    """Return the changes of the memory of `tensor`, noted from now on if they were not yet."""
-    changes = tensor._changes
-    if changes is None:
-        changes = tensor._changes = Changes()
-    return changes
-
-
-def mark_changed(tensor: Recorded, recorded: bool = False) -> None:
-    """Note that the memory of `tensor` was just changed in place."""
-    changes = changes_of(tensor)
-    changes.last = latest.last = _next_number()
-    if recorded:
-        changes.last_recorded = latest.last_recorded = changes.last
+def memory_of(tensor: Recorded) -> Memory:
+    """Return the memory of `tensor`, whose changes are noted from now on if they were not yet."""
+    memory = tensor._memory
+    if memory is None:
+        memory = tensor._memory = Memory()
+    return memory
 
 
 def same_memory(tensor: Recorded) -> Tensor:
-    """Return another tensor over the memory of `tensor`, with its changes and without its history."""
+    """Return another tensor over the memory of `tensor`, without its history."""
     other = wrap(tensor._array)
-    other._changes = tensor._changes or changes_of(tensor)
+    other._memory = tensor._memory or memory_of(tensor)
     return other
+
+
+def next_number() -> int:
+    """Return the next number of the global counter."""
+    return _next_number()
 
 
 # ----------------------------------------------------------------------------------------------- and its nodes
@@ -195,16 +198,17 @@ class Node:
     (<sum backward>, (<mul backward>,))
     """
 
-    __slots__ = ("changes", "holder", "hooks", "number", "op", "parents", "saved", "shapes")
+    __slots__ = ("holder", "hooks", "memory", "number", "op", "parents", "saved", "shapes")
 
-    holder: weakref.ref[Tensor] | None
+    holder: weakref.ref[Tensor] | None  # the tensor whose .grad collects the gradient
+    memory: Memory | None  # of the output, where that was saved
 
     def __init__(self, op: Op, parents: tuple[Node | None, ...], saved: tuple[Any, ...] | None) -> None:
         self.op = op
         self.parents = parents
         self.saved = saved
         self.shapes: tuple[tuple[int, ...], ...] | None = None
-        self.changes: Changes | None = None
+        self.memory = None
         self.hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = None
         self.holder = None
         self.number = _next_number()
@@ -235,10 +239,35 @@ def output_node(function: Node, index: int, count: int) -> Node:
 
 
 def leaf_node(tensor: Tensor) -> Node:
-    """Return the node of a tensor that the user declared to require gradients."""
+    """Return the node of a tensor that the user declared to require gradients: the former one, if it had one."""
+    for former in _former_leaves(tensor):
+        if former.holder and former.holder() is tensor:
+            return former
     node = Node(LEAF, (), ())
     node.holder = weakref.ref(tensor)
     return node
+
+
+def end_leaf(tensor: Tensor) -> None:
+    """Let a leaf require gradients no longer; its node is kept for what was computed from it."""
+    node, tensor._node = tensor._node, None
+    if node is not None:
+        living = [n for n in _former_leaves(tensor) if n.holder and n.holder() is not None and n is not node]
+        memory_of(tensor).former_leaves = [*living, node]
+
+
+def _former_leaves(tensor: Tensor) -> list[Node]:
+    found: list[Node] = getattr(tensor._memory, "former_leaves", [])
+    return found
+
+
+def with_history(tensor: Recorded, node: Node | None) -> Recorded:
+    """Return a saved tensor with the node of an operation that it had then; a leaf as it is now."""
+    if tensor._node is node or node is None or node.op is LEAF:
+        return tensor
+    other = same_memory(tensor)
+    other._node = node
+    return other
 
 
 def is_leaf_node(node: Node) -> bool:
@@ -283,7 +312,7 @@ def attach(result: Tensor, op: Op, inputs: tuple[Tensor, ...], parameters: tuple
         kept = tuple([t if keep else None for t, keep in zip(inputs, keep_inputs, strict=True)])
     result._node = node = Node(op, parents, (array if keep_output else None, *kept, *parameters))
     if keep_output:
-        node.changes = changes_of(result)
+        node.memory = memory_of(result)
 
 
 def record_broadcast(op: Op, array: Any, inputs: tuple[Tensor, ...], *parameters: Any) -> Tensor:
@@ -295,23 +324,4 @@ def record_broadcast(op: Op, array: Any, inputs: tuple[Tensor, ...], *parameters
         shapes = tuple([t._array.shape for t in inputs])
         if any(s != shape for s in shapes):
             node.shapes = shapes
-    return result
-
-
-def record_view(op: Op, array: Any, source: Tensor, *parameters: Any) -> Tensor:
-    """As `record`, for a result that shows the memory of `source`.
-
-    The first parameter is the function that shows it, ``show(x)`` for an array or tensor `x` like `source`.
-    """
-    result = wrap(array)
-    changes = source._changes
-    if changes is None:  # as `changes_of`, whose call would be felt: slices and reshapes are many
-        changes = source._changes = Changes()
-    result._changes = changes
-    if modes.recording:
-        result._view = (source, op, parameters)
-        parent = source._node
-        if parent is not None:
-            result._node = node = Node(op, (parent,), (None, None, *parameters))
-            node.changes = changes
     return result

@@ -3,16 +3,13 @@
 The new values are computed by the ordinary operator and written into the old memory, and the tensor moves to the
 operator's node. What had saved the old values notices in its backward. A leaf that requires gradients, or a view of
 one, cannot be changed while recording. A changed *view* moves its base too: the base becomes "the old base outside
-the view, the view's values inside", so gradients flow through both.
-
-Two departures from PyTorch, which looks at every view anew after its base has changed. A recorded view that was taken
-before a recorded change through *another* tensor shows the new values but has the old history: using it and calling
-backward is an error that says so. A view that needed no gradient when it was taken goes on needing none.
+the view, the view's values inside", so gradients flow through both. `_views` then gives all other views of that base
+the history that they have now.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +20,8 @@ from rondeau.tensor._arguments import refused
 from rondeau.tensor._graph import (
     Node,
     Op,
+    Recorded,
     is_leaf_node,
-    mark_changed,
     record_broadcast,
     same_memory,
     unwrap,
@@ -33,6 +30,7 @@ from rondeau.tensor._graph import (
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._operands import cast, no_gradient, value_for
 from rondeau.tensor._ops.indexing import SETITEM, getitem, steps_of
+from rondeau.tensor._views import is_followed, looked_at, mark_changed, root_and_show, set_node
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -40,9 +38,10 @@ if TYPE_CHECKING:
 
 def _outside(g: Any, show: Callable[[Any], Any]) -> Any:
     """`g` with zeros inside the view that `show` gives."""
-    keep = np.ones(g.shape, np.bool_)
-    show(keep)[...] = False
-    return np.where(keep, g, 0.0)
+    # By number: of an array in another order of memory than the base's, `show` may give a copy.
+    keep = np.ones(g.size, np.bool_)
+    keep[show(np.arange(g.size).reshape(g.shape))] = False
+    return np.where(keep.reshape(g.shape), g, 0.0)
 
 
 _REBASE = Op(
@@ -52,29 +51,14 @@ _REBASE = Op(
 )
 
 
-def _base_and_show(view: Tensor) -> tuple[Tensor, Callable[[Any], Any]]:
-    """Return the tensor at the root of a chain of views, and the function from it to the last."""
-    steps = []
-    tensor = view
-    while tensor._view is not None:
-        tensor, _, parameters = tensor._view
-        steps.append(parameters[0])
-
-    def show(x: Any) -> Any:
-        for step in reversed(steps):
-            x = step(x)
-        return x
-
-    return tensor, show
-
-
 def check_changeable(tensor: Tensor) -> None:
     """Raise if `tensor` must not be changed in place.
 
     Raises
     ------
     RuntimeError
-        For a leaf that requires gradients (or a view of one) while recording, or memory that elements share.
+        For memory that elements share. While recording also for a leaf that requires gradients (or a view of one),
+        and for a view whose base would not follow.
     """
     if not tensor._array.flags.writeable:
         raise RuntimeError(
@@ -83,33 +67,97 @@ def check_changeable(tensor: Tensor) -> None:
         )
     if not modes.recording:
         return
-    root = _base_and_show(tensor)[0] if tensor._view is not None else tensor
-    if root._node is not None and is_leaf_node(root._node):
-        raise RuntimeError(
-            f"a {'leaf' if root is tensor else 'view of a leaf'} that requires gradients cannot be changed in place "
-            "while recording: put the change into `with rt.no_grad():`, or compute a new tensor"
-        )
+    shown = tensor
+    while True:
+        node = shown._node
+        if node is not None and is_leaf_node(node):
+            raise RuntimeError(
+                f"a {'leaf' if shown is tensor else 'view of a leaf'} that requires gradients cannot be changed in "
+                "place while recording: put the change into `with rt.no_grad():`, or compute a new tensor"
+            )
+        if shown._view is None:
+            return
+        source, op, _ = shown._view
+        if op is None:
+            root = source()
+            if node is not None or (root is not None and root._node is not None):
+                raise RuntimeError(_UNFOLLOWED)
+            return
+        if node is not None and source._node is None:
+            raise RuntimeError(
+                "a view that requires gradients cannot be changed in place while recording after its base was "
+                "detached: take the view again, or compute a new tensor"
+            )
+        shown = source
+
+
+_UNFOLLOWED = (
+    "a view that was taken under no_grad(), or that a Function returned, cannot be changed in place by a recorded "
+    "operation: its base would have the new values and the old history. Take the view while recording, clone() it, or "
+    "put the change into `with rt.no_grad():`"
+)
+
+
+def increment_version(tensor: Tensor | Iterable[Tensor]) -> None:
+    """Note that tensors were changed in place by something else than an operator, such as a kernel.
+
+    A backward through anything that saved them is then an error, as after any other change. What is written through
+    ``.data`` or ``.numpy()`` is not noted by itself.
+
+    Parameters
+    ----------
+    tensor : Tensor or iterable of Tensor
+
+    Raises
+    ------
+    TypeError
+        If one is no Tensor.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> w = rt.ones(2, requires_grad=True)
+    >>> y = (w * w).sum()
+    >>> w.data[0] = 5.0
+    >>> rt.increment_version(w)
+    >>> y.backward()  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    RuntimeError: a tensor that the backward of 'mul' needs, float32 of shape (2,), was changed in place ...
+    """
+    for changed in (tensor,) if isinstance(tensor, Recorded) else tensor:
+        if not isinstance(changed, Recorded):
+            raise ArgumentTypeError(f"increment_version expects Tensors, got {type(changed).__name__}")
+        mark_changed(changed)
+
+
+def _check_followed(tensor: Tensor, node: Node | None) -> None:
+    """Raise if the result of `node` is to be written into a view that no history follows."""
+    if node is not None and tensor._view is not None and not is_followed(tensor):
+        raise RuntimeError(_UNFOLLOWED)
 
 
 def _move_to(tensor: Tensor, node: Node | None) -> None:
     """Note that the memory of `tensor` now holds the result of `node`."""
-    if tensor._view is None:
-        mark_changed(tensor, recorded=node is not None)
-        tensor._node = node
-        return
-    base, show = _base_and_show(tensor)
-    mark_changed(tensor, recorded=True)
-    if base._node is None and node is None:
-        return
-    base._node = Node(_REBASE, (base._node, node), (None, None, None, show))
-    # The view is looked at anew, in the base that has changed.
-    tensor._node = show(_alias(base))._node
+    if not is_followed(tensor):
+        set_node(tensor, node)
+    else:
+        root, show = root_and_show(tensor)
+        if root._node is not None or node is not None:
+            node = Node(_REBASE, (root._node, node), (None, None, None, show))
+            set_node(root, node)
+    mark_changed(tensor, recorded=node is not None)
+
+
+def _history(tensor: Tensor) -> Node | None:
+    """Return the node of the old values: of a view through its base, so that its hooks are not for what follows."""
+    return looked_at(tensor) if is_followed(tensor) else tensor._node
 
 
 def _alias(tensor: Tensor) -> Tensor:
     """Another tensor with the memory and history of `tensor`: what an operator may save while `tensor` moves on."""
     other = same_memory(tensor)
-    other._node = tensor._node
+    other._node = _history(tensor)
     return other
 
 
@@ -146,7 +194,7 @@ def in_place(operator: Callable[..., Tensor], ufunc: Any = None) -> Callable[...
         old = _alias(self) if recording else wrap(array)
         result = operator(old, *args, **kwargs)
         if result._node is not None and any(saved is old for saved in result._node.saved or ()):
-            old._array, old._changes = array.copy(), None  # the derivative needs the old values
+            old._array, old._memory = array.copy(), None  # the derivative needs the old values
         changed = result._array
         if changed.shape != array.shape:
             raise _does_not_fit(name, changed.shape, array.shape)
@@ -158,6 +206,7 @@ def in_place(operator: Callable[..., Tensor], ufunc: Any = None) -> Callable[...
                 )
             result = cast(result, array.dtype)
             changed = result._array
+        _check_followed(self, result._node)
         array[...] = changed
         if recording:
             _move_to(self, result._node)
@@ -213,7 +262,9 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
             return
         index = arrays
     given = value_for(self, value)
-    if given._changes is not None and given._changes is self._changes:
+    if modes.recording:
+        _check_followed(self, given._node)
+    if given._memory is not None and given._memory is self._memory:
         given = given.clone()  # reading and writing one memory
     written = given._array
     # NumPy drops leading sizes of 1 itself, but not for masks and single elements.
@@ -232,9 +283,8 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
     elif self._node is None and given._node is None:
         _move_to(self, None)
     else:
-        _move_to(
-            self, Node(SETITEM, (self._node, given._node), (None, None, None, index, given._array.shape))
-        )
+        node = Node(SETITEM, (_history(self), given._node), (None, None, None, index, given._array.shape))
+        _move_to(self, node)
 
 
 # Writing over a tensor keeps it in the graph, as in PyTorch: the old values get a gradient of zero.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError
-from rondeau.tensor._graph import Recorded, mark_changed, unwrap
+from rondeau.tensor._graph import Recorded, unwrap
 from rondeau.tensor._inplace import check_changeable
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops import (
@@ -29,6 +29,7 @@ from rondeau.tensor._ops import (
     shape,
     triangle,
 )
+from rondeau.tensor._views import mark_changed
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -115,32 +116,67 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
 }
 
 
+#: Functions that write into their first argument.
+_WRITERS = frozenset((np.copyto, np.fill_diagonal, np.place, np.put, np.put_along_axis, np.putmask))
+
+
 def array_ufunc(
     _self: Any, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **kwargs: Any
 ) -> Any:
     """Run a universal function of NumPy that an operand is a tensor of."""
+    function, name = getattr(ufunc, method), f"np.{ufunc.__name__}"
     if out is not None:
         # An array as target: numbers are wanted, nothing is recorded. p.data -= lr * p.grad works so.
-        changed = [o for o in out if isinstance(o, Recorded)]
-        for tensor in changed:
-            check_changeable(tensor)  # type: ignore[arg-type]
-        arrays, targets = [unwrap(x) for x in inputs], tuple([unwrap(o) for o in out])
-        result = getattr(ufunc, method)(*arrays, out=targets, **kwargs)
-        for tensor in changed:
-            mark_changed(tensor)
+        _prepare(out, inputs, name)
+        targets = tuple([unwrap(o) for o in out])
+        result = function(*[unwrap(x) for x in inputs], out=targets, **kwargs)
         return out[0] if isinstance(out[0], Recorded) else result
+    if method == "at":
+        _prepare(inputs[:1], inputs, f"{name}.at")
     operator = _UFUNCS.get(ufunc)
     if operator is None or method != "__call__" or kwargs:
-        return _on_arrays(getattr(ufunc, method), f"np.{ufunc.__name__}", inputs, kwargs)
+        return _on_arrays(function, name, inputs, kwargs)
     return operator(*inputs)
 
 
 def array_function(_self: Any, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
     """Run another function of NumPy that was called with a tensor."""
-    operator = _FUNCTIONS.get(function)
-    if operator is None:
-        return _on_arrays(function, f"np.{function.__name__}", args, kwargs)
-    return operator(*args, **kwargs)
+    name = f"np.{function.__name__}"
+    inputs = (*args, *kwargs.values())
+    if function in _WRITERS or (function is np.nan_to_num and kwargs.get("copy") is False):
+        _prepare(args[:1] or inputs, inputs, name)
+    elif "out" in kwargs:
+        out = kwargs["out"]
+        _prepare((out,), inputs, name)
+        result = _on_arrays(function, name, args, kwargs)
+        return out if result is unwrap(out) else result
+    else:
+        operator = _FUNCTIONS.get(function)
+        if operator is not None:
+            return operator(*args, **kwargs)
+    return _on_arrays(function, name, args, kwargs)
+
+
+def _prepare(targets: Any, inputs: Any, name: str) -> None:
+    """Note that a function of NumPy, which records nothing, is about to write into those targets that are tensors.
+
+    Raises
+    ------
+    RuntimeError
+        If one must not be changed in place, or a gradient would be lost.
+    """
+    tensors = [target for target in targets if isinstance(target, Recorded)]
+    for tensor in tensors:
+        check_changeable(tensor)  # type: ignore[arg-type]
+        if modes.recording and any(
+            isinstance(x, Recorded) and x._node is not None for x in (tensor, *inputs)
+        ):
+            raise RuntimeError(
+                f"{name} into a tensor is not recorded, and a gradient would be lost: use an operator of "
+                "rondeau.tensor, or put the change into `with rt.no_grad():`"
+            )
+    for tensor in tensors:
+        mark_changed(tensor)
 
 
 def _on_arrays(function: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:

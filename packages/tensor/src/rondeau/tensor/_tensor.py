@@ -20,8 +20,10 @@ from rondeau.tensor._graph import (
     Node,
     Op,
     Recorded,
+    end_leaf,
     is_leaf_node,
     leaf_node,
+    memory_of,
     record,
     same_memory,
     set_result_class,
@@ -52,6 +54,7 @@ from rondeau.tensor._ops import shape as shapes
 from rondeau.tensor._ops import softmax as softmaxes
 from rondeau.tensor._ops._dims import normalize_dim
 from rondeau.tensor._ops._operands import cast
+from rondeau.tensor._views import begin_to_require, exchange_memory, mark_changed
 
 Array = np.ndarray[Any, Any]
 Bool: TypeAlias = bool  # inside the class `bool` is a method
@@ -124,7 +127,7 @@ class Tensor(Recorded):
     ) -> None:
         self._array = _as_data(data, dtype, device)
         self._node = None
-        self._changes = None
+        self._memory = memory_of(data) if isinstance(data, Recorded) and self._array is data._array else None
         self._view = None
         self._grad = None
         if requires_grad:
@@ -151,6 +154,11 @@ class Tensor(Recorded):
             raise ArgumentTypeError(
                 f"data of a tensor that requires gradients must be floating, got {array.dtype}"
             )
+        if array is self._array:  # p.data -= ... ends here
+            return
+        if (array.shape, array.dtype) != (self._array.shape, self._array.dtype):
+            mark_changed(self)  # for what was computed from it backward can do nothing with the new ones
+        exchange_memory(self)
         self._array = array
 
     @property
@@ -412,10 +420,11 @@ class Tensor(Recorded):
                 )
             if self._node is None:
                 self._node = leaf_node(self)
+                begin_to_require(self)
         elif not self.is_leaf:
             raise RuntimeError("requires_grad of a computed tensor cannot be switched off: use detach()")
         else:
-            self._node = None
+            end_leaf(self)
         return self
 
     def detach(self) -> Tensor:
@@ -426,6 +435,8 @@ class Tensor(Recorded):
         """Cut the tensor from the graph that computed it; returns the tensor."""
         if self._view is not None:
             raise RuntimeError("detach_() of a view: use detach()")
+        if self.is_leaf:
+            end_leaf(self)
         self._node = None
         return self
 

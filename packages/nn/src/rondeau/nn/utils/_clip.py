@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.errors import ArgumentValueError
-from rondeau.tensor import Tensor
+from rondeau.tensor import Tensor, increment_version
 
 from .._checks import check_number
 from ._listed import listed
@@ -73,6 +73,7 @@ def clip_grad_norm_(
         with np.errstate(invalid="ignore"):
             for gradient in gradients:
                 gradient.data *= gradient.dtype.type(factor)
+        increment_version(gradients)
     return total
 
 
@@ -157,6 +158,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
         if parameter.grad is not None:
             gradient = parameter.grad.data
             np.clip(gradient, -bound, bound, out=gradient)
+            increment_version(parameter.grad)
 
 
 def _order(norm_type: float | str) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 
 from rondeau.tensor._arguments import array_of, no_tensor, refused
 from rondeau.tensor._dtypes import DEFAULT_FLOAT, float32, float64
-from rondeau.tensor._graph import Changes, Node, Op, Recorded, attach, wrap
+from rondeau.tensor._graph import Memory, Node, Op, Recorded, attach, wrap
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._operands import as_float, cast, pair
 
@@ -116,7 +116,7 @@ def float_unary(vjp: Callable[[Any, Any, Any], Any]) -> Callable[[Callable[[Any]
                     op, (parent,), (result._array if keep_output else None, x if keep_input else None)
                 )
                 if keep_output:
-                    node.changes = result._changes = Changes()
+                    node.memory = result._memory = Memory()
             return result
 
         return _one(operator, "Of the shape of `x`; integers give float32.")
@@ -152,7 +152,7 @@ def binary(
                 (result._array if keep_output else None, a if keep_a else None, b if keep_b else None),
             )
             if keep_output:
-                node.changes = result._changes = Changes()
+                node.memory = result._memory = Memory()
 
         @functools.wraps(forward)
         def operator(a: Any, b: Any) -> Tensor:

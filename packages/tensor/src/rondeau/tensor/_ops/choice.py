@@ -180,7 +180,8 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
         chosen = np.where(mask, a._array, b._array)
     except ValueError as error:
         raise refused(error, "where", mask, a._array, b._array) from error
-    return record_broadcast(_WHERE, chosen, (a, b), mask)
+    # Of a tensor the tensor itself, so that its changes are noticed.
+    return record_broadcast(_WHERE, chosen, (a, b), condition if isinstance(condition, Recorded) else mask)
 
 
 def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:

@@ -129,7 +129,10 @@ def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
 _PICK = Op(
     "max",
     lambda g, _out, _x, index, shape, axis, keepdim: scatter_into_zeros(
-        g if keepdim or not shape else np.expand_dims(g, axis), index, shape, axis
+        g if keepdim or not shape else np.expand_dims(g, axis),
+        unwrap(index).reshape([1 if i == axis else n for i, n in enumerate(shape)]),
+        shape,
+        axis,
     ),
 )
 
@@ -145,9 +148,8 @@ def _along(x: Tensor, dim: int, keepdim: bool, name: str, reduce: Any, argument:
     _check_nonempty(name, array, (axis,))
     values = modes.quiet(reduce, array, axis, keepdims=keepdim)
     index = argument(array, axis)
-    index_kept = kept(index, (axis,), False)
-    result = record(_PICK, values, (x,), index_kept, array.shape, axis, keepdim)
-    return ValuesIndices(result, wrap(index_kept if keepdim else index))
+    indices = wrap(kept(index, (axis,), False) if keepdim else index)
+    return ValuesIndices(record(_PICK, values, (x,), indices, array.shape, axis, keepdim), indices)
 
 
 def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:

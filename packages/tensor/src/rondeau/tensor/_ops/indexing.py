@@ -13,8 +13,9 @@ from rondeau.kernels.caller import warn_caller
 from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.tensor._arguments import array_of, described, plain_array
 from rondeau.tensor._backward import sum_to
-from rondeau.tensor._graph import Op, Recorded, record, record_view, unwrap, wrap
+from rondeau.tensor._graph import Op, Recorded, record, unwrap, wrap
 from rondeau.tensor._ops._operands import as_tensor
+from rondeau.tensor._views import record_view
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor

@@ -16,8 +16,9 @@ import numpy as np
 from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._arguments import Shape, array_of, integers, shape_of, sizes
 from rondeau.tensor._backward import sum_to
-from rondeau.tensor._graph import Op, record, record_view
+from rondeau.tensor._graph import Op, record
 from rondeau.tensor._ops._dims import axes_of, normalize_dim, normalize_dims
+from rondeau.tensor._views import record_view
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor

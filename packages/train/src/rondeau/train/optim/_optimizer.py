@@ -95,7 +95,8 @@ class Optimizer(ABC):
     Notes
     -----
     A parameter whose gradient is None is skipped: neither it nor its state changes. An update works in place on
-    ``parameter.data`` and allocates nothing after the first step.
+    ``parameter.data`` and allocates nothing after the first step. It is a change in place as any other: what was
+    computed from the parameter before, and saved it, cannot be differentiated after the step.
 
     Examples
     --------
@@ -255,6 +256,7 @@ class Optimizer(ABC):
         state = self.state.get(parameter)
         if state is None:
             state = self.initial_state(data, group)
+        rt.increment_version(parameter)  # before the update, which may fail half-way
         self.update(data, gradient, group, state)
         if state:
             self.state[parameter] = state
