@@ -5,7 +5,8 @@
     python -m tools.fuzz --replay 0 1234
 
 The status is 1 if there were findings. Each cause is printed once, with the command that runs its call alone. A crash
-that needs what ran before it comes again with the same `--seed` and a `--first` some calls earlier.
+that needs what ran before it comes again with the same `--seed` and a `--first` some calls earlier. Ctrl-C ends the
+run with a summary of what it found; the status is then 130.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     plan = Plan(options.seed, options.first, options.calls, options.only, options.targets, options.patience)
     report = supervise(plan)
     report.summary()
+    if report.interrupted_at is not None:
+        return 130
     return 1 if report.causes else 0
 
 

@@ -48,6 +48,8 @@ class Report:
         self.counts: Counter[str] = Counter()
         self.causes: Counter[tuple[str, str, str]] = Counter()
         self.first: dict[tuple[str, str, str], str] = {}
+        self.interrupted_at: int | None = None
+        """The call that ran when the user ended the run."""
 
     def finding(self, message: dict[str, Any]) -> None:
         """Take a finding, and print the first of its cause."""
@@ -77,14 +79,22 @@ class Report:
                 file=self.out,
             )
         total = sum(self.causes.values())
+        calls = f"{self.plan.calls} calls"
+        if self.interrupted_at is not None:
+            print(
+                f"interrupted; the table lacks what ran since a worker last reported. "
+                f"Go on with --first {self.interrupted_at}",
+                file=self.out,
+            )
+            calls = f"{max(0, self.interrupted_at - self.plan.first)} of {calls}"
         print(
-            f"{self.plan.calls} calls, seed {self.plan.seed}: {total} findings of {len(self.causes)} causes",
+            f"{calls}, seed {self.plan.seed}: {total} findings of {len(self.causes)} causes",
             file=self.out,
         )
 
 
 def supervise(plan: Plan, out: TextIO = sys.stdout) -> Report:
-    """Run the calls of a plan; return what was found.
+    """Run the calls of a plan; return what was found, also where Ctrl-C ends it.
 
     Raises
     ------
@@ -98,7 +108,11 @@ def supervise(plan: Plan, out: TextIO = sys.stdout) -> Report:
         while first < stop:
             at = Position.create(position)
             with (Path(folder) / "errors").open("w+") as errors:
-                ended = _run_worker(plan, first, stop, at, position, errors, report)
+                try:
+                    ended = _run_worker(plan, first, stop, at, position, errors, report)
+                except KeyboardInterrupt:
+                    report.interrupted_at = max(at.index, first)
+                    break
                 if ended == 0:
                     break
                 errors.seek(0)
@@ -128,7 +142,11 @@ def _run_worker(
     command += ["--only", plan.only] if plan.only else []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as worker:
         assert worker.stdout is not None
-        hangs = _listen(plan, worker.stdout, at, report)
+        try:
+            hangs = _listen(plan, worker.stdout, at, report)
+        except KeyboardInterrupt:
+            worker.kill()
+            raise
         if hangs:
             worker.send_signal(signal.SIGABRT)  # faulthandler then says where
         ended = worker.wait()

@@ -7,6 +7,7 @@ import importlib
 import json
 import mmap
 import random
+import signal
 import struct
 import sys
 from collections import Counter
@@ -121,6 +122,7 @@ def shown(value: Any) -> str:
 def serve(module: str, seed: int, first: int, stop: int, only: str | None, position: Path) -> None:
     """Run calls `first` to `stop` - 1; write a JSON line for each finding, and now and then one with the counts."""
     faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the supervisor too, which ends its worker
     targets, at = load_targets(module), Position(position)
     counts: Counter[str] = Counter()
     for index in range(first, stop):

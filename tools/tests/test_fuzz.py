@@ -1,6 +1,7 @@
 """The fuzzer: a short run of it, and that it notices what is planted for it to find."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -115,6 +116,26 @@ def test_a_planted_fault_is_found_with_its_command(target: str, says: str) -> No
     assert says in done.stdout
     assert f"--targets tools.tests.test_fuzz --only {target} --replay 0 0" in done.stdout
     assert "3 calls, seed 0: 3 findings of 1 causes" in done.stdout
+
+
+def test_an_interrupted_run_sums_up_what_it_found() -> None:
+    command = [sys.executable, "-m", "tools.fuzz", "--targets", "tools.tests.test_fuzz"]
+    command += ["--only", "wrong_result", "--calls", "1000000000"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        line = ""
+        while "wrong result: planted product" not in line:
+            line = process.stdout.readline()
+            assert line, "it ended before its first finding"
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert errors == ""
+    assert "of 1000000000 calls, seed 0: " in out.splitlines()[-1]
+    assert "interrupted; " in out
+    assert "x wrong_result: wrong result" in out
 
 
 def test_a_crash_is_found_and_the_calls_behind_it_run() -> None:
