@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from rondeau import nn
 from rondeau.data import Codec
 from rondeau.train import RunError, RunFolder, cli
 from rondeau.train._program import program
@@ -100,7 +101,8 @@ def test_help_says_what_is_not_meant(capsys):
     with pytest.raises(SystemExit):
         cli.main(["train", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "not those that need a proj_size, as lstm_projected" in said
+    assert set(re.findall(r"\w+", said)) >= set(nn.LanguageModel.CELLS)
+    assert "lstm_projected" not in said
     assert "from one checkpoint file to the next" in said
     assert "ends in one to three minutes" in said
     cli.main([])
@@ -289,7 +291,7 @@ def test_the_recipe_of_the_shakespeare_comparison_can_be_said(corpus, tmp_path):
         ["--tokens=regex", "--optimizer=rmsprop", "--schedule=plateau", "--min_freq=2", "--lr=0.001"],
         ["--normalise=d2l", "--cell=lstm", "--dropout=0.1"],
         ["--tokens=words", "--normalise=d2l", "--optimizer=adamw", "--schedule=linear", "--weight_decay=0.1"],
-        ["--embedding-size=8", "--tie-weights", "--optimizer=adagrad", "--schedule=exponential"],
+        ["--tie-weights", "--optimizer=adagrad", "--schedule=exponential"],
         ["--zoneout=0.1", "--recurrent_dropout=0.1", "--weight_dropout=0.1"],
         ["--held_out=0", "--max_minutes=0.001", "--epochs=null", "--schedule=constant", "--warmup_steps=3"],
     ],
@@ -539,7 +541,7 @@ def test_corpus_of_python_with_a_plot(tmp_path, capsys):
             ["train", "--cell=transformer"],
             r"--cell: expected one of rnn, gru, .*, slstm, got transformer",
         ),
-        (["train", "--epochs=two"], "--epochs: expected a whole number or none, got two"),
+        (["train", "--epochs=two"], "--epochs: expected a whole number or auto or none, got two"),
         (["train", "--lr=fast"], "--lr: expected a number, got fast"),
         (
             ["train", "--hiden-size=3"],
@@ -571,7 +573,10 @@ def test_corpus_of_python_with_a_plot(tmp_path, capsys):
         (["train", "--hidden_size=0"], "--hidden_size: expected a whole number from 1 to 1,000,000, got 0"),
         (["train", "--num_layers=0"], "--num_layers: expected a whole number from 1 to 1,000, got 0"),
         (["train", "--held_out=1"], "--held_out: expected a fraction from 0 to below 1, got 1.0"),
-        (["train", "--batch_size=100000"], "too short for one batch of 100000 x 64 tokens"),
+        (
+            ["train", "--batch_size=100000", "--num_steps=64"],
+            r"--batch_size 100000 and --num_steps 64 need 6,400,064 characters .* give at most --batch_size \d{4},",
+        ),
         (["train", "--batch_size=0"], "--batch_size: expected a whole number from 1 to 1,000,000, got 0"),
         (["train", "--epochs=0"], "--epochs: expected a whole number from 1 to 1,000,000,000,000, got 0"),
         (["train", "--epochs=null"], "nothing ends this run; give --epochs, --max_steps or --max_minutes"),
@@ -603,8 +608,8 @@ def test_corpus_of_python_with_a_plot(tmp_path, capsys):
             "--patience: 2 watches the held-out loss; give --held_out a fraction above 0",
         ),
         (
-            ["train", "--tie_weights"],
-            "--tie_weights: expected --embedding_size equal to --hidden_size, 256, got one-hot input",
+            ["train", "--tie_weights", "--embedding_size=100"],
+            r"--tie_weights: .* size of the layers, 256 \(--hidden_size\); leave --embedding_size 100 out, or give 256",
         ),
         (["train", "--pattern=x"], "--pattern: goes with --tokens regex, got --tokens characters"),
         (["train", "--tokens=regex", "--pattern=("], "'.' is not a regular expression"),
@@ -679,8 +684,9 @@ def test_texts_that_are_no_text(capsys, tmp_path):
     assert "is empty" in refused(capsys, "train", bad)
     assert "is a directory" in refused(capsys, "train", tmp_path)
     bad.write_text("short")
-    assert "too short for one batch" in refused(capsys, "train", bad, "--held_out=0")
-    assert "leaves 1 to predict" in refused(capsys, "train", bad)
+    assert "leaves 1 to predict; give --held_out 0.3 or 0, or a longer text" in refused(capsys, "train", bad)
+    bad.write_text("s")
+    assert "at least 2 characters to train on, got 1" in refused(capsys, "train", bad, "--held_out=0")
 
 
 def test_folders_that_are_no_run(corpus, capsys, tmp_path):

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -170,9 +170,18 @@ def split_stream(text: str, codec: Codec, options: TextOptions) -> tuple[TokenSt
     if options.held_out > 0 and len(held_out) < 2:
         raise UsageError(
             f"--held_out: {options.held_out} of {len(train) + len(held_out):,} tokens leaves {len(held_out)} to "
-            "predict; give a longer text, a larger fraction, or 0"
+            f"predict; give --held_out {_large_enough(text, codec, options)}, or a longer text"
         )
     return train, held_out
+
+
+def _large_enough(text: str, codec: Codec, options: TextOptions) -> str:
+    """Return the fractions that leave two tokens on either side, as a text is cut, or "0" where none does."""
+    for fraction in (0.1, 0.2, 0.3, 0.4, 0.5):
+        parts = split_text(text, replace(options, held_out=fraction))
+        if min(len(codec.encode(part)) for part in parts) >= 2:
+            return f"{fraction} or 0"
+    return "0"
 
 
 def count_unknown(stream: TokenStream, codec: Codec) -> int:

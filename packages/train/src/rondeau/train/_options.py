@@ -5,10 +5,10 @@ Nothing heavy is imported here: ``--help`` and ``--print_config`` need this file
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]  # exported, but not by name
 
@@ -26,7 +26,8 @@ class TextOptions:
     tokens
         What the model reads and writes: characters, words, the matches of --pattern, or byte pairs (BPE).
     normalise
-        "d2l" reduces the text to lower-case letters and single spaces first.
+        d2l: reduce the text to lower-case letters and single spaces first, as the book "Dive into Deep Learning" does.
+        Of --tokens characters and words.
     pattern
         The regular expression of --tokens regex. By default words and signs, with the spaces before them.
     bpe_size
@@ -53,18 +54,19 @@ class ModelOptions:
     Parameters
     ----------
     cell
-        The recurrent cell: rnn, gru, lstm, or another by its name in rondeau.nn.cells, such as lstm_peephole;
-        not those that need a proj_size, as lstm_projected.
+        The recurrent cell: rnn, gru, lstm; gru_layer_norm, gru_original, indrnn, li_gru, linear_rnn, lstm_coupled,
+        lstm_layer_norm, lstm_peephole, mgu, mlstm, rnn_relu, rnn_tanh (the same as rnn) or slstm, as rondeau.nn.cells
+        describes them.
     hidden_size
         Hidden units of a layer.
     num_layers
         Recurrent layers.
     embedding_size
-        Tokens enter as learned vectors of this size; null: as one-hot vectors.
+        Tokens enter as learned vectors of this size; by default as one-hot vectors.
     dropout
         Probability of dropping an element between layers, in training.
     tie_weights
-        The output layer uses the embedding's weights; needs --embedding_size equal to --hidden_size.
+        The output layer uses the embedding's weights, so that --embedding_size is --hidden_size.
     forget_bias
         What the forget gates of an LSTM start with; other cells keep theirs.
     zoneout
@@ -96,11 +98,12 @@ class TrainingOptions:
     sampling
         sequential: each batch continues the one before, and the hidden state is carried. random: it does not.
     batch_size
-        Rows of a batch, read side by side.
+        Rows of a batch, read side by side. auto: 32, and fewer for a short text.
     num_steps
-        Tokens of a row, over which gradients are propagated back.
+        Tokens of a row, over which gradients are propagated back. auto: 64, and fewer for a short text.
     epochs
-        Passes through the text. The run ends with the first of --epochs, --max_steps and --max_minutes.
+        Passes through the text. The run ends with the first of --epochs, --max_steps and --max_minutes. auto: 10, more
+        for a very short text, and no limit where --max_steps is given.
     max_steps
         Batches.
     max_minutes
@@ -120,15 +123,15 @@ class TrainingOptions:
     warmup_steps
         Steps over which the rate first rises to --lr.
     clip_norm
-        Gradients whose joint norm is larger are scaled down to it; null: none are.
+        Gradients whose joint norm is larger are scaled down to it; none: they stay as they are.
     patience
-        End the run after this many evaluations in a row without a new best; null: do not.
+        End the run after this many evaluations in a row without a new best.
     """
 
     sampling: Literal["sequential", "random"] = "sequential"
-    batch_size: int = 32
-    num_steps: int = 64
-    epochs: int | None = 10
+    batch_size: int | Literal["auto"] = "auto"
+    num_steps: int | Literal["auto"] = "auto"
+    epochs: int | Literal["auto"] | None = "auto"
     max_steps: int | None = None
     max_minutes: float | None = None
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop", "adagrad"] = "adam"
@@ -189,6 +192,14 @@ class Config(NamedTuple):
     run: RunOptions
     yaml: str
 
+    def with_values(self, values: Mapping[str, Any]) -> "Config":
+        """Return these options with other values for some of them, by name."""
+        parser = train_parser()
+        namespace = parser.parse_string(self.yaml)
+        for name, value in values.items():
+            namespace[name] = value
+        return _config(parser, namespace)
+
 
 class NewRun(NamedTuple):
     """What a command line asks of ``rondeau train``: a new run."""
@@ -229,7 +240,7 @@ class _Order(argparse.Action):
         parser.orders[self.option_strings[0]] = values
 
 
-LIMITS = ("epochs", "max_steps", "max_minutes")
+LIMITS: Mapping[str, Any] = {"epochs": int | None, "max_steps": int | None, "max_minutes": float | None}
 """Options that say where a run ends, and may be changed when it is continued."""
 
 
@@ -241,7 +252,8 @@ def train_parser() -> CommandParser:
         "Train a language model on a text: it learns to predict the next token (by default, the next "
         "character). Without arguments it reads the language reference that ships inside Python, and ends in one "
         "to three minutes on two cores. It leaves a folder with checkpoints, metrics, curves and samples, and an "
-        "interrupted run continues where it was with --resume.",
+        "interrupted run continues where it was with --resume. An option without a default is off, or chosen by the "
+        "command, until it is given; one that may be off is switched off by the word none (in a YAML file: null).",
     )
     text = parser.add_argument_group("What to do")
     text.add_argument(
@@ -314,9 +326,8 @@ def _parse_resume(argv: Sequence[str]) -> Resume:
     parser.add_argument("--resume", type=str)
     parser.add_argument("--checkpoint", type=str, default="latest")
     parser.add_argument("--threads", type=int, default=None)
-    kinds = get_type_hints(TrainingOptions)
-    for name in LIMITS:
-        parser.add_argument(f"--{name}", type=kinds[name], default=argparse.SUPPRESS)
+    for name, kind in LIMITS.items():
+        parser.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS)
     flags = ["--checkpoint", *(f"--{name}" for name in LIMITS), "--threads"]
     for argument in argv:
         name = argument.partition("=")[0].replace("-", "_").replace("__", "--", 1)
@@ -358,6 +369,8 @@ def pick(options: type[_Options], namespace: Any) -> _Options:
 
 
 def _config(parser: CommandParser, namespace: Any) -> Config:
+    if namespace.tie_weights and namespace.embedding_size is None:
+        namespace.embedding_size = namespace.hidden_size
     # Unset options are printed too, as --print_config does. By position: jsonargparse 4.49 renamed the argument.
     yaml = parser.dump(namespace, "parser_mode", False)
     return Config(

@@ -9,6 +9,8 @@ from rondeau.nn import cells
 from rondeau.train import lr_scheduler, optim
 from rondeau.train._callback import Callback
 from rondeau.train._options import ModelOptions, TrainingOptions
+from rondeau.train._run_state import Limits
+from rondeau.train._sizes import Sizes
 from rondeau.train._trainer import Trainer
 from rondeau.train._usage_error import UsageError
 
@@ -26,9 +28,9 @@ def make_model(options: ModelOptions, vocab_size: int) -> nn.LanguageModel:
         why = ", which needs a proj_size: this command gives none" if options.cell in cells.__all__ else ""
         raise UsageError(f"--cell: expected one of {', '.join(known)}, got {options.cell}{why}")
     if options.tie_weights and options.embedding_size != options.hidden_size:
-        own = "one-hot input" if options.embedding_size is None else options.embedding_size
         raise UsageError(
-            f"--tie_weights: expected --embedding_size equal to --hidden_size, {options.hidden_size}, got {own}"
+            f"--tie_weights: the embedding has the size of the layers, {options.hidden_size} (--hidden_size); leave "
+            f"--embedding_size {options.embedding_size} out, or give {options.hidden_size}"
         )
     for name in ("recurrent_dropout", "weight_dropout"):
         if getattr(options, name) and not known[options.cell].recurrent:
@@ -138,28 +140,29 @@ def _make_decay(
 
 def make_trainer(
     options: TrainingOptions,
+    sizes: Sizes,
     model: nn.Module,
     train: TokenStream,
     held_out: TokenStream,
     *,
-    ends: TrainingOptions | None = None,
+    ends: Limits | None = None,
     seed: int,
     log_every: int = 50,
     evaluate_every: int | None = None,
     callbacks: Iterable[Callback] = (),
 ) -> Trainer:
-    """Make the trainer with its batches, optimiser and schedule.
+    """Make the trainer with its batches, optimiser and schedule; `sizes` are those of `fit_sizes`.
 
-    `ends`, by default `options`, say where the run ends. The schedule is planned for the end that `options` say; from
-    there on the rate is held.
+    `ends` say where the run ends, by default where `options` and `sizes` do. The schedule is planned for the latter;
+    from there on the rate is held.
 
     Raises
     ------
     UsageError
-        If an option is out of its range, or the text is too short for one batch.
+        If nothing ends the run, or an option needs a held-out part.
     """
-    ends = options if ends is None else ends
-    if ends.epochs is None and ends.max_steps is None and ends.max_minutes is None:
+    planned = Limits(sizes.epochs, options.max_steps, options.max_minutes)
+    if planned == Limits(None, None, None) or ends == Limits(None, None, None):
         raise UsageError("--epochs: nothing ends this run; give --epochs, --max_steps or --max_minutes")
     for name, watches in (
         ("patience", options.patience is not None),
@@ -171,15 +174,15 @@ def make_trainer(
             )
     sampler = SequentialBatches if options.sampling == "sequential" else RandomBatches
     try:
-        batches = sampler(train, options.batch_size, options.num_steps, seed=seed)
+        batches = sampler(train, sizes.batch_size, sizes.num_steps, seed=seed)
         trainer = Trainer(
             model,
             make_optimizer(options, model),
             batches,
             held_out=held_out if len(held_out) else None,
-            max_epochs=options.epochs,
-            max_steps=options.max_steps,
-            max_minutes=options.max_minutes,
+            max_epochs=planned.epochs,
+            max_steps=planned.max_steps,
+            max_minutes=planned.max_minutes,
             clip_norm=options.clip_norm,
             evaluate_every=evaluate_every,
             log_every=log_every,
@@ -190,7 +193,7 @@ def make_trainer(
         raise UsageError(str(error)) from error
     trainer.scheduler = make_schedule(options, trainer.optimizer, trainer.total_steps)
     trainer.scheduler_steps = trainer.total_steps
-    trainer.max_epochs, trainer.max_steps, trainer.max_minutes = ends.epochs, ends.max_steps, ends.max_minutes
+    trainer.max_epochs, trainer.max_steps, trainer.max_minutes = planned if ends is None else ends
     return trainer
 
 

@@ -1,7 +1,8 @@
 """A trained model, read from a run's folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rondeau import nn
 from rondeau.data import Codec
@@ -26,19 +27,22 @@ class Trained(NamedTuple):
         What ``config.yaml`` holds, as attributes: ``config.model.cell``, ``config.training.lr``.
     step : int
         That of the checkpoint.
+    corpus : mapping
+        What identifies the text that it was trained on.
 
     Examples
     --------
     See `load_trained`.
 
     >>> Trained._fields
-    ('model', 'codec', 'config', 'step')
+    ('model', 'codec', 'config', 'step', 'corpus')
     """
 
     model: nn.LanguageModel
     codec: Codec
     config: Config
     step: int
+    corpus: Mapping[str, Any]
 
 
 def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
@@ -94,4 +98,4 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
         reason = " ".join(str(error).split())
         raise RunError(f"the weights in {snapshot.path} are of another model: {reason}") from error
     model.eval()
-    return Trained(model, codec, config, snapshot.state["step"])
+    return Trained(model, codec, config, snapshot.state["step"], snapshot.state["corpus"])

@@ -1,11 +1,19 @@
 """``rondeau evaluate``."""
 
+from __future__ import annotations
+
+import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rondeau.train._commands._named_run import load_named_run
 from rondeau.train._parser import CommandParser
 from rondeau.train._showing import say
 from rondeau.train._usage_error import UsageError
+
+if TYPE_CHECKING:
+    from rondeau.train._corpus import Corpus
+    from rondeau.train._trained import Trained
 
 
 def _parser() -> CommandParser:
@@ -55,14 +63,16 @@ def run(argv: Sequence[str]) -> int:
     token = TOKEN_NAMES[options.tokens]
     if arguments.corpus is None:
         corpus = load_corpus(trained.config.corpus)
+        if not options.held_out:
+            raise UsageError("this run held nothing out (--held_out 0); give a CORPUS to measure it on")
+        if corpus.identity != trained.corpus:
+            raise UsageError(_changed(corpus, trained))
         stream = split_stream(corpus.text, trained.codec, options)[1]
         what = f"the last {100 * options.held_out:g} % of {corpus.name}, held out in training"
-        if not len(stream):
-            raise UsageError("this run held nothing out (--held_out 0); give a CORPUS to measure it on")
     else:
         corpus = load_corpus(arguments.corpus)
         stream = TokenStream(trained.codec.encode(corpus.text), len(trained.codec))
-        what = f"all of {corpus.name}"
+        what = f"all of {corpus.name}{_trained_part(corpus, trained)}"
     if len(stream) < 2:
         raise UsageError(
             f"{what} has {len(stream)} {token}s; expected at least 2, one to read and one to predict"
@@ -86,3 +96,21 @@ def run(argv: Sequence[str]) -> int:
             "and count as <unk>"
         )
     return 0
+
+
+def _changed(corpus: Corpus, trained: Trained) -> str:
+    before, now = trained.corpus.get("characters"), corpus.identity["characters"]
+    how = f"of {before:,} characters, and has {now:,}" if before != now else "of other characters"
+    return (
+        f"{corpus.name} is not the text any more that this run was trained on, which was {how}: its held-out part "
+        "cannot be told from the rest; give the text as it was, or another one as CORPUS"
+    )
+
+
+def _trained_part(corpus: Corpus, trained: Trained) -> str:
+    """Say what of a text that is scored as a whole the model has seen."""
+    if corpus.identity == trained.corpus:
+        return f", the first {100 * (1 - trained.config.text.held_out):g} % of which it was trained on"
+    if corpus.name == trained.config.corpus or os.path.abspath(corpus.name) == trained.config.corpus:
+        return ", which has changed since the model was trained on it"
+    return ""

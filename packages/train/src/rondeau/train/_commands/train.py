@@ -7,7 +7,6 @@ import textwrap
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from rondeau.data import Codec, TokenStream
     from rondeau.train._interruption import Signals
     from rondeau.train._run import RunFolder
+    from rondeau.train._sizes import Sizes
     from rondeau.train._trainer import Trainer
 
 _SAMPLE_WIDTH = 76  # of 80 columns
@@ -58,9 +58,6 @@ def _train(request: NewRun | Resume, signals: "Signals") -> int:
     else:
         run = RunFolder(_output(request.config))
         run.check_ours()
-        if not request.overwrite and run.begins_with(request.config.yaml):
-            # The same command again, after an interruption: the same run, whose bits do not depend on it.
-            request = Resume(run.path, "latest", None, {})
     with ExitStack() as until_the_end:
         if isinstance(request, Resume):
             until_the_end.enter_context(run.locked())
@@ -76,6 +73,9 @@ def _train_in(
     from rondeau.train import _corpus, _recipe
     from rondeau.train._progress import INTERRUPTED, Progress
     from rondeau.train._recorder import Recorder
+    from rondeau.train._run_state import Limits
+    from rondeau.train._sizes import LONG_TEXT, fit_sizes
+    from rondeau.train._verdict import check_converged
 
     found = None
     if isinstance(request, Resume):
@@ -83,11 +83,9 @@ def _train_in(
         if found is not None:
             run.check_unchanged("config.yaml", found.snapshot)
         config = read_config(run.config)
-        limits = {} if found is None else found.snapshot.state["limits"]
-        ends = replace(config.training, **limits | request.limits)
         threads = config.run.threads if request.threads is None else request.threads
     else:
-        config, ends, threads = request.config, request.config.training, request.config.run.threads
+        config, threads = request.config, request.config.run.threads
     run.checkpoints.keep = config.run.keep
     if threads is not None:
         rt.set_num_threads(threads)
@@ -97,6 +95,17 @@ def _train_in(
     else:
         codec = run.load_codec(found.snapshot)
     train, held_out = _corpus.split_stream(corpus.text, codec, config.text)
+    token = _corpus.TOKEN_NAMES[config.text.tokens]
+    sizes = fit_sizes(config.training, len(train), token)
+    chosen = [name for name, size in sizes._asdict().items() if size != getattr(config.training, name)]
+    config = config.with_values(sizes._asdict())
+    ends = Limits(sizes.epochs, config.training.max_steps, config.training.max_minutes)
+    if isinstance(request, Resume):
+        ends = ends._replace(**({} if found is None else found.snapshot.state["limits"]) | request.limits)
+    elif not request.overwrite and run.begins_with(config.yaml):
+        # The same command again, after an interruption: the same run, whose bits do not depend on it.
+        until_the_end.enter_context(run.locked())
+        return _train_in(run, Resume(run.path, "latest", None, {}), signals, until_the_end)
     rt.manual_seed(config.run.seed)
     model = _recipe.make_model(config.model, len(codec))
     recorder = Recorder(
@@ -108,6 +117,7 @@ def _train_in(
     )
     trainer = _recipe.make_trainer(
         config.training,
+        sizes,
         model,
         train,
         held_out,
@@ -124,7 +134,6 @@ def _train_in(
         recorder.continue_from(found, trainer)
     signals.remedy = f"continue with: {program()} train --resume {run.path}"
 
-    token = _corpus.TOKEN_NAMES[config.text.tokens]
     _tell("corpus", f"{corpus.name}: {len(corpus.text):,} characters")
     known = [_share_of_unknown(part, codec) for part in (train, held_out)]
     _tell(
@@ -133,6 +142,8 @@ def _train_in(
         f"vocabulary of {len(codec):,}",
     )
     _tell("model", _describe_model(config, trainer))
+    if chosen and sizes != LONG_TEXT:
+        _tell("batches", _describe_choice(sizes, chosen, token))
     _tell("run", f"{run.path}{'' if found is None else f', continued at step {trainer.step:,}'}")
     baselines: dict[str, float] = {}
     if len(held_out):
@@ -157,6 +168,7 @@ def _train_in(
                 f"this run has ended: {trainer.stopped_by}; what came out is in {run.summary}\n{_longer(run)}"
             )
             return 0
+    check_converged(run.rows()[-1]["train_loss"], len(codec))
     _finish(config, run, codec, trainer, held_out, baselines)
     return 0
 
@@ -196,6 +208,13 @@ def _describe_model(config: Config, trainer: "Trainer") -> str:
     return f"{options.cell}, {layers} of {options.hidden_size} units, {entry}: {size:,} parameters{steps}"
 
 
+def _describe_choice(sizes: "Sizes", chosen: Sequence[str], token: str) -> str:
+    rows = "1 row" if sizes.batch_size == 1 else f"{sizes.batch_size} rows"
+    epochs = "" if sizes.epochs is None else f", {sizes.epochs} epochs"
+    flags = ", ".join(f"--{name}" for name in chosen)
+    return f"{rows} of {sizes.num_steps} {token}s{epochs}: chosen for the length of this text (to change: {flags})"
+
+
 def _finish(
     config: Config,
     run: "RunFolder",
@@ -209,6 +228,7 @@ def _finish(
     from rondeau.train._evaluate import Evaluation, evaluate
     from rondeau.train._generate import generate
     from rondeau.train._plots import can_plot, draw_curves
+    from rondeau.train._verdict import compare_with_counting
 
     token = _corpus.TOKEN_NAMES[config.text.tokens]
     say(f"ended: {trainer.stopped_by}, in {trainer.seconds:,.0f} seconds of training")
@@ -221,12 +241,14 @@ def _finish(
         best = trainer.step if trainer.best_step is None else trainer.best_step
         if best != trainer.step:
             trainer.model.load_state_dict(run.load_checkpoint("best").arrays["weights"])
-        steps = 1024 if trainer.carries_state else config.training.num_steps
+        steps = 1024 if trainer.carries_state else trainer.batches.num_steps
         score = evaluate(trainer.model, held_out, num_steps=steps, carry_state=trainer.carries_state)
         say(f"held out, with the weights of step {best:,}{_other_way(trainer)}:")
         say(f"  this model  {score.describe(token)}")
         for name, loss in baselines.items():
             say(f"  {name:10}  perplexity {Evaluation(loss, score.num_tokens, True).perplexity:.3f}")
+        if verdict := compare_with_counting(config, trainer, score, baselines["bigram"]):
+            say(f"  {verdict}")
         unknown = _corpus.count_unknown(held_out, codec)
         if unknown:
             say(
