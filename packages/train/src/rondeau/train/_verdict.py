@@ -2,9 +2,10 @@
 
 import math
 
+from rondeau.train._diverged import DivergedError
 from rondeau.train._evaluate import Evaluation
 from rondeau.train._options import Config
-from rondeau.train._trainer import DivergedError, Trainer
+from rondeau.train._trainer import Trainer
 
 _FAR_ABOVE_GUESSING = 2.0
 _FEW_TOKENS = 100
