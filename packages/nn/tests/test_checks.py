@@ -120,6 +120,46 @@ def test_what_is_no_integer(call, name, wrong):
         call(wrong)
 
 
+@pytest.mark.parametrize(
+    "wrong", [2**63, -(2**63) - 1, 10**400], ids=lambda number: f"{number.bit_length()} bits"
+)
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda n: F.cross_entropy(X, TARGET, ignore_index=n), "ignore_index"),
+        (lambda n: F.nll_loss(X, TARGET, ignore_index=n), "ignore_index"),
+        (lambda n: nn.CrossEntropyLoss(ignore_index=n), "ignore_index"),
+        (lambda n: nn.NLLLoss(ignore_index=n), "ignore_index"),
+        (lambda n: F.one_hot(TARGET, n), "one_hot: num_classes"),
+        (lambda n: nn.Softmax(n), "dim"),
+        (lambda n: nn.Flatten(n)(X), "start_dim"),
+    ],
+)
+def test_integers_beyond_64_bits(call, name, wrong):
+    bits = wrong.bit_length()
+    with pytest.raises(
+        ValueError, match=rf"^{name} should be from -2\*\*63 to .*, got an integer of {bits} bits"
+    ):
+        call(wrong)
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda v: F.smooth_l1_loss(X, X, beta=v), "beta"),
+        (lambda v: nn.init.xavier_uniform_(rt.zeros(2, 2), v), "xavier_uniform_: gain"),
+        (lambda v: nn.init.kaiming_uniform_(rt.zeros(2, 2), v), "kaiming_uniform_: a"),
+        (lambda v: nn.init.orthogonal_(rt.zeros(2, 2), v), "orthogonal_: gain"),
+        (lambda v: nn.utils.get_total_norm([X], v), "norm_type"),
+    ],
+)
+def test_integers_that_no_float_can_hold(call, name):
+    with pytest.raises(
+        ValueError, match=rf"^{name}.* should be at most 1.8e\+308 in size, got an integer of 1329"
+    ):
+        call(10**400)
+
+
 @pytest.mark.parametrize("wrong", [w for w in NO_INTEGERS if w is not None], ids=repr)
 @pytest.mark.parametrize(
     ("call", "name"),

@@ -70,6 +70,53 @@ def test_norm_that_is_not_finite(bad):
     assert math.isnan(parameter.grad.data[1])
 
 
+BOUNDS = [-1.0, -1e-30, math.nan, -math.inf, 10**400]
+
+
+@pytest.mark.parametrize("wrong", BOUNDS, ids=lambda bound: f"{bound!s:.9}")
+@pytest.mark.parametrize("clip", [utils.clip_grad_norm_, utils.clip_grad_value_])
+def test_a_bound_that_is_none_changes_nothing(clip, wrong):
+    """A negative one would turn the gradients round."""
+    parameter = with_gradients("float32")[2]
+    before = parameter.grad.data.tobytes()
+    with pytest.raises(
+        ValueError,
+        match=r"^(max_norm|clip_value)(, a bound on magnitudes, should be at least 0| should be at most)",
+    ):
+        clip(parameter, wrong)
+    assert parameter.grad.data.tobytes() == before
+
+
+@pytest.mark.parametrize("max_norm", [0.0, 1.0, math.inf])
+@pytest.mark.parametrize("gradient", [[math.inf, 1.0], [-math.inf, 0.0], [math.nan, 1.0], [3.0, 4.0]])
+def test_what_is_not_finite_spreads_as_in_torch(torch, gradient, max_norm):
+    parameter, twin = nn.Parameter(rt.zeros(2)), torch.nn.Parameter(torch.zeros(2))
+    parameter.grad, twin.grad = rt.tensor(gradient), torch.tensor(gradient)
+    total = utils.clip_grad_norm_(parameter, max_norm)
+    np.testing.assert_array_equal(total.data, torch.nn.utils.clip_grad_norm_(twin, max_norm).numpy())
+    np.testing.assert_array_equal(parameter.grad.data, twin.grad.numpy())
+
+
+@pytest.mark.parametrize("norm_type", [0.5, 2.0, 3.0, 2**63])
+@pytest.mark.parametrize("size", [1e25, 1e-30])
+def test_norms_whose_powers_leave_the_range(size, norm_type):
+    """Gradients that are finite have their norm, where PyTorch's is infinite and makes them all 0."""
+    parameter = nn.Parameter(rt.zeros(2, 2))
+    parameter.grad = rt.tensor([[3 * size, 0.0], [-4 * size, 0.0]])
+    expected = size * (3.0**norm_type + 4.0**norm_type) ** (1 / norm_type) if norm_type < 9 else 4 * size
+    assert utils.clip_grad_norm_(parameter, size / 8, norm_type).item() == pytest.approx(expected, rel=1e-6)
+    clipped = np.array([[3.0, 0.0], [-4.0, 0.0]]) * size * min(1.0, size / 8 / (expected + 1e-6))
+    np.testing.assert_allclose(parameter.grad.data, clipped, rtol=1e-6, atol=1e-45)  # the smallest float32
+
+
+def test_a_norm_beyond_the_dtype_is_infinite():
+    parameter = nn.Parameter(rt.zeros(2))
+    parameter.grad = rt.full((2,), 3e38)
+    assert utils.get_total_norm([parameter.grad]).item() == math.inf
+    with pytest.raises(RuntimeError, match=r"total norm of order 2.0 is inf"):
+        utils.clip_grad_norm_(parameter, 1.0, error_if_nonfinite=True)
+
+
 def test_clip_grad_value():
     parameters = with_gradients("float32")
     expected = [None if p.grad is None else np.clip(p.grad.data, -0.3, 0.3) for p in parameters]

@@ -33,6 +33,7 @@ __all__ = [
 _INTEGERS = (int, np.integer)
 _NUMBERS = (*_INTEGERS, float, np.floating)
 
+_BEYOND_INT64 = 2**63
 _LARGEST_SIZE = 2**31 - 1
 """So that no position or product of two that is computed from sizes leaves 64 bits."""
 
@@ -110,11 +111,11 @@ def _described(value: Any, array: NDArray[Any]) -> str:
 
 
 def check_number(name: str, value: Any) -> None:
-    """Refuse what is no real number.
+    """Refuse what is no real number, and an integer that no float can hold.
 
     Raises
     ------
-    TypeError
+    TypeError, ValueError
         With the name of the argument.
 
     Examples
@@ -126,6 +127,10 @@ def check_number(name: str, value: Any) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         raise ArgumentTypeError(f"{name} should be a number, got {type(value).__name__}: {value!r:.80}")
+    if isinstance(value, int) and abs(value) > sys.float_info.max:  # compared exactly
+        raise ArgumentValueError(
+            f"{name} should be at most {sys.float_info.max:.3g} in size, got an integer of {value.bit_length()} bits"
+        )
 
 
 def check_epsilon(name: str, value: Any) -> None:
@@ -171,11 +176,11 @@ def check_flags(prefix: str = "", /, **flags: Any) -> None:
 
 
 def check_integer(name: str, value: Any) -> None:
-    """Refuse what is no integer.
+    """Refuse what is no integer, and one beyond 64 bits.
 
     Raises
     ------
-    TypeError
+    TypeError, ValueError
         With the name of the argument.
 
     Examples
@@ -187,6 +192,10 @@ def check_integer(name: str, value: Any) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, _INTEGERS):
         raise ArgumentTypeError(f"{name} should be an integer, got {type(value).__name__}: {value!r:.80}")
+    if not -_BEYOND_INT64 <= value < _BEYOND_INT64:
+        raise ArgumentValueError(
+            f"{name} should be from -2**63 to 2**63 - 1, got an integer of {int(value).bit_length()} bits"
+        )
 
 
 def check_probability(name: str, value: Any) -> None:

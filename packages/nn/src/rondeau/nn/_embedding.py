@@ -105,6 +105,7 @@ def one_hot(tensor: Tensor | NDArray[Any], num_classes: int = -1) -> Tensor:
         raise ArgumentValueError(
             f"one_hot: num_classes must be at least 0, or -1 to take the largest, got {num_classes}"
         )
+    check_sizes(0, num_classes=num_classes)
     ids = _checked_ids("one_hot", classes, num_classes)
     rows = np.zeros((ids.size, num_classes), np.int64)
     rows[np.arange(ids.size), ids.reshape(-1)] = 1

@@ -28,14 +28,15 @@ def clip_grad_norm_(
     """Scale all gradients together so that their joint norm is at most `max_norm`, in place.
 
     ``g <- min(1, max_norm / (|g| + 1e-6)) g``, as PyTorch does it (Pascanu et al. 2013, algorithm 1). Directions
-    stay as they are. If the norm is not finite, so becomes every gradient.
+    stay as they are. Where the norm is infinite, an infinite element becomes NaN and a finite one 0; where it is NaN,
+    or the bound is infinite too, every element becomes NaN.
 
     Parameters
     ----------
     parameters : Tensor or iterable of Tensor
         Those without a gradient are passed over.
     max_norm : float
-        The bound.
+        The bound, at least 0; ``math.inf`` for none.
     norm_type : float
         The p of the p-norm; ``math.inf`` for the largest magnitude.
     error_if_nonfinite : bool
@@ -53,7 +54,7 @@ def clip_grad_norm_(
     TypeError
         If an argument is no Tensor, no iterable of them, or no number.
     ValueError
-        If `norm_type` is not greater than 0.
+        If `max_norm` is negative or NaN, or `norm_type` not greater than 0. No gradient has changed then.
 
     Examples
     --------
@@ -65,10 +66,10 @@ def clip_grad_norm_(
     >>> [round(v, 5) for v in w.grad.tolist()]
     [0.6, 0.8]
     """
-    check_number("max_norm", max_norm)
+    bound = _bound("max_norm", max_norm)
     gradients = [p.grad for p in listed("parameters", parameters) if p.grad is not None]
     total = get_total_norm(gradients, norm_type, error_if_nonfinite)
-    factor = float(max_norm) / (total.item() + 1e-6)
+    factor = bound / (total.item() + 1e-6)
     if not factor >= 1.0:  # so that NaN spreads
         with np.errstate(invalid="ignore"):
             for gradient in gradients:
@@ -115,20 +116,21 @@ def get_total_norm(
     """
     arrays = [tensor.data for tensor in listed("tensors", tensors)]
     power = _order(norm_type)
-    if math.isinf(power):
-        largest = [np.max(np.abs(array)) for array in arrays if array.size]
-        total = float(np.max(largest)) if largest else 0.0
-    elif power == 2.0:
-        total = math.sqrt(sum(_sum_of_squares(array) for array in arrays))
-    else:
-        total = sum(float(np.sum(np.abs(a) ** power, dtype=np.float64)) for a in arrays) ** (1.0 / power)
-    if error_if_nonfinite and not math.isfinite(total):
+    total = _norm(arrays, power)
+    if total in (0.0, math.inf):
+        # Perhaps a power left the range, of gradients that are in it: those of numbers up to 1 add up to more than 0.
+        largest = _norm(arrays, math.inf)
+        if 0.0 < largest < math.inf:
+            total = largest * _norm([array / largest for array in arrays], power)
+    dtype = np.result_type(np.float32, *(array.dtype for array in arrays))
+    with np.errstate(over="ignore"):  # a norm beyond the dtype is infinite
+        norm = np.asarray(total).astype(dtype)
+    if error_if_nonfinite and not np.isfinite(norm):
         raise RuntimeError(
-            f"the total norm of order {power} is {total}, so the gradients cannot be clipped: find the NaN or "
+            f"the total norm of order {power} is {norm}, so the gradients cannot be clipped: find the NaN or "
             "infinity, or pass error_if_nonfinite=False to scale anyway"
         )
-    dtype = np.result_type(np.float32, *(array.dtype for array in arrays))
-    return Tensor(np.asarray(total, dtype=dtype))
+    return Tensor(norm)
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
@@ -150,15 +152,19 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     >>> w.grad.tolist()
     [1.0, -0.5]
     """
-    check_number("clip_value", clip_value)
-    if not clip_value >= 0:
-        raise ArgumentValueError(f"clip_value, a bound on magnitudes, should be at least 0, got {clip_value}")
-    bound = float(clip_value)
+    bound = _bound("clip_value", clip_value)
     for parameter in listed("parameters", parameters):
         if parameter.grad is not None:
             gradient = parameter.grad.data
             np.clip(gradient, -bound, bound, out=gradient)
             increment_version(parameter.grad)
+
+
+def _bound(name: str, value: float) -> float:
+    check_number(name, value)
+    if not value >= 0:  # a negative one would turn gradients round, NaN would spread
+        raise ArgumentValueError(f"{name}, a bound on magnitudes, should be at least 0, got {value}")
+    return float(value)
 
 
 def _order(norm_type: float | str) -> float:
@@ -169,6 +175,21 @@ def _order(norm_type: float | str) -> float:
     if not power > 0:
         raise ArgumentValueError(f"norm_type, the p of a p-norm, should be greater than 0, got {norm_type}")
     return power
+
+
+def _norm(arrays: list[NDArray[Any]], power: float) -> float:
+    """Return the norm of arrays as if they were one vector: 0 or infinity where a power is out of their range."""
+    if math.isinf(power):
+        largest = [np.max(np.abs(array)) for array in arrays if array.size]
+        return float(np.max(largest)) if largest else 0.0
+    if power == 2.0:
+        return math.sqrt(sum(_sum_of_squares(array) for array in arrays))
+    with np.errstate(over="ignore", under="ignore"):
+        total = sum(float(np.sum(np.abs(array) ** power, dtype=np.float64)) for array in arrays)
+    try:
+        return float(total ** (1.0 / power))
+    except OverflowError:
+        return math.inf
 
 
 def _sum_of_squares(array: NDArray[Any]) -> float:
