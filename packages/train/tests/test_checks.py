@@ -83,60 +83,76 @@ def test_a_closure_that_is_none():
         optimizer().step(3)
 
 
+NUMBERS = [
+    (lambda v: schedules.ConstantLR(optimizer(), factor=v), "factor"),
+    (lambda v: schedules.StepLR(optimizer(), 1, v), "gamma"),
+    (lambda v: schedules.ExponentialLR(optimizer(), v), "gamma"),
+    (lambda v: schedules.LinearLR(optimizer(), v), "start_factor"),
+    (lambda v: schedules.LinearLR(optimizer(), end_factor=v), "end_factor"),
+    (lambda v: schedules.CosineAnnealingLR(optimizer(), 1, v), "eta_min"),
+    (lambda v: schedules.LambdaLR(optimizer(), lambda step: v), "what lr_lambda gave for step 0"),
+    (lambda v: schedules.ReduceLROnPlateau(optimizer(), factor=v), "factor"),
+    (lambda v: schedules.ReduceLROnPlateau(optimizer(), threshold=v), "threshold"),
+    (lambda v: schedules.ReduceLROnPlateau(optimizer(), eps=v), "eps"),
+    (lambda v: schedules.ReduceLROnPlateau(optimizer(), min_lr=[v]), r"min_lr\[0\]"),
+    (lambda v: trainer(max_minutes="soon" if v is None else v), "max_minutes"),
+    (lambda v: trainer(clip_norm="much" if v is None else v), "clip_norm"),
+    (lambda v: train.token_probabilities(np.zeros(2), v), "temperature"),
+    (lambda v: train.token_probabilities(np.zeros(2), top_p="all" if v is None else v), "top_p"),
+]
+
+
 @pytest.mark.parametrize("wrong", NO_NUMBERS, ids=repr)
-@pytest.mark.parametrize(
-    ("make", "name"),
-    [
-        (lambda v: schedules.ConstantLR(optimizer(), factor=v), "factor"),
-        (lambda v: schedules.StepLR(optimizer(), 1, v), "gamma"),
-        (lambda v: schedules.ExponentialLR(optimizer(), v), "gamma"),
-        (lambda v: schedules.LinearLR(optimizer(), v), "start_factor"),
-        (lambda v: schedules.LinearLR(optimizer(), end_factor=v), "end_factor"),
-        (lambda v: schedules.CosineAnnealingLR(optimizer(), 1, v), "eta_min"),
-        (lambda v: schedules.LambdaLR(optimizer(), lambda step: v), "what lr_lambda gave for step 0"),
-        (lambda v: schedules.ReduceLROnPlateau(optimizer(), factor=v), "factor"),
-        (lambda v: schedules.ReduceLROnPlateau(optimizer(), threshold=v), "threshold"),
-        (lambda v: schedules.ReduceLROnPlateau(optimizer(), eps=v), "eps"),
-        (lambda v: schedules.ReduceLROnPlateau(optimizer(), min_lr=[v]), r"min_lr\[0\]"),
-        (lambda v: trainer(max_minutes="soon" if v is None else v), "max_minutes"),
-        (lambda v: trainer(clip_norm="much" if v is None else v), "clip_norm"),
-        (lambda v: train.token_probabilities(np.zeros(2), v), "temperature"),
-        (lambda v: train.token_probabilities(np.zeros(2), top_p="all" if v is None else v), "top_p"),
-    ],
-)
+@pytest.mark.parametrize(("make", "name"), NUMBERS)
 def test_what_is_no_number(make, name, wrong):
     with pytest.raises(TypeError, match=f"^{name}: expected a number, got"):
         make(wrong)
 
 
+@pytest.mark.parametrize("wrong", [np.nan, -np.inf, 10**400, -(10**400)], ids=lambda number: f"{number!s:.9}")
+@pytest.mark.parametrize(("make", "name"), NUMBERS)
+def test_numbers_beyond_every_range(make, name, wrong):
+    with pytest.raises(
+        ValueError, match=f"^{name}: expected a .*number.*, got (nan|-inf|an integer of 1329 bits)$"
+    ):
+        make(wrong)
+
+
+INTEGERS = [
+    (lambda n: schedules.ConstantLR(optimizer(), total_iters=n), "total_iters"),
+    (lambda n: schedules.StepLR(optimizer(), n), "step_size"),
+    (lambda n: schedules.StepLR(optimizer(), 1, last_epoch=n), "last_epoch"),
+    (lambda n: schedules.LinearLR(optimizer(), total_iters=n), "total_iters"),
+    (lambda n: schedules.CosineAnnealingLR(optimizer(), n), "T_max"),
+    (lambda n: schedules.SequentialLR(optimizer(), [], [n]), r"milestones\[0\]"),
+    (lambda n: schedules.ReduceLROnPlateau(optimizer(), patience=n), "patience"),
+    (lambda n: schedules.ReduceLROnPlateau(optimizer(), cooldown=n), "cooldown"),
+    (lambda n: trainer(evaluation_rows=n), "evaluation_rows"),
+    (lambda n: trainer(max_epochs="all" if n is None else n), "max_epochs"),
+    (lambda n: trainer(max_steps="all" if n is None else n), "max_steps"),
+    (lambda n: trainer(log_every=n), "log_every"),
+    (lambda n: trainer(evaluate_every="all" if n is None else n), "evaluate_every"),
+    (lambda n: trainer(patience="all" if n is None else n, held_out=TOKENS), "patience"),
+    (lambda n: train.evaluate(nn.LanguageModel(3, "rnn", 2), TOKENS, batch_size=n), "batch_size"),
+    (lambda n: train.evaluate(nn.LanguageModel(3, "rnn", 2), TOKENS, num_steps=n), "num_steps"),
+    (lambda n: train.token_probabilities(np.zeros(2), top_k="all" if n is None else n), "top_k"),
+    (lambda n: train.CheckpointFolder("folder", n), "keep"),
+    (lambda n: train.CheckpointFolder("folder").save(n, train.Snapshot({}, {})), "step"),
+    (lambda n: train.CheckpointFolder("folder").save(1, train.Snapshot({}, {}), [n]), r"also_keep\[0\]"),
+]
+
+
 @pytest.mark.parametrize("wrong", NO_INTEGERS, ids=repr)
-@pytest.mark.parametrize(
-    ("make", "name"),
-    [
-        (lambda n: schedules.ConstantLR(optimizer(), total_iters=n), "total_iters"),
-        (lambda n: schedules.StepLR(optimizer(), n), "step_size"),
-        (lambda n: schedules.StepLR(optimizer(), 1, last_epoch=n), "last_epoch"),
-        (lambda n: schedules.LinearLR(optimizer(), total_iters=n), "total_iters"),
-        (lambda n: schedules.CosineAnnealingLR(optimizer(), n), "T_max"),
-        (lambda n: schedules.SequentialLR(optimizer(), [], [n]), r"milestones\[0\]"),
-        (lambda n: schedules.ReduceLROnPlateau(optimizer(), patience=n), "patience"),
-        (lambda n: schedules.ReduceLROnPlateau(optimizer(), cooldown=n), "cooldown"),
-        (lambda n: trainer(evaluation_rows=n), "evaluation_rows"),
-        (lambda n: trainer(max_epochs="all" if n is None else n), "max_epochs"),
-        (lambda n: trainer(max_steps="all" if n is None else n), "max_steps"),
-        (lambda n: trainer(log_every=n), "log_every"),
-        (lambda n: trainer(evaluate_every="all" if n is None else n), "evaluate_every"),
-        (lambda n: trainer(patience="all" if n is None else n, held_out=TOKENS), "patience"),
-        (lambda n: train.evaluate(nn.LanguageModel(3, "rnn", 2), TOKENS, batch_size=n), "batch_size"),
-        (lambda n: train.evaluate(nn.LanguageModel(3, "rnn", 2), TOKENS, num_steps=n), "num_steps"),
-        (lambda n: train.token_probabilities(np.zeros(2), top_k="all" if n is None else n), "top_k"),
-        (lambda n: train.CheckpointFolder("folder", n), "keep"),
-        (lambda n: train.CheckpointFolder("folder").save(n, train.Snapshot({}, {})), "step"),
-        (lambda n: train.CheckpointFolder("folder").save(1, train.Snapshot({}, {}), [n]), r"also_keep\[0\]"),
-    ],
-)
+@pytest.mark.parametrize(("make", "name"), INTEGERS)
 def test_what_is_no_integer(make, name, wrong):
     with pytest.raises(TypeError, match=f"^{name}: expected an integer, got"):
+        make(wrong)
+
+
+@pytest.mark.parametrize("wrong", [2**63, 10**400, -(10**400)], ids=lambda number: f"{number!s:.9}")
+@pytest.mark.parametrize(("make", "name"), INTEGERS)
+def test_integers_beyond_every_range(make, name, wrong):
+    with pytest.raises(ValueError, match=f"^{name}: expected at (least|most) .*, got (an integer of|922337)"):
         make(wrong)
 
 

@@ -10,6 +10,7 @@ from sklearn.model_selection import GridSearchCV  # noqa: E402
 
 from rondeau import nn  # noqa: E402
 from rondeau import tensor as rt  # noqa: E402
+from rondeau.train import DivergedError  # noqa: E402
 from rondeau.train.estimators import RecurrentClassifier, RecurrentRegressor  # noqa: E402
 
 
@@ -136,3 +137,12 @@ def test_what_float32_cannot_hold():
         ValueError, match=r"y has values too large to be standardised, up to 1e\+300; scale them"
     ):
         RecurrentRegressor(epochs=1).fit(X, y * 1e300)
+
+
+@pytest.mark.parametrize("kind", [RecurrentClassifier, RecurrentRegressor])
+def test_training_that_diverges_is_an_error(kind):
+    X = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    with pytest.raises(
+        DivergedError, match=r"(the loss|the weight [\w.]+) became (nan|-?inf) in epoch \d+, with lear"
+    ):
+        kind(cell="rnn_relu", hidden_size=8, epochs=5, lr=1e25, max_norm=np.inf).fit(X, np.arange(20) % 2)

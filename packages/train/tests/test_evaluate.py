@@ -99,6 +99,17 @@ def test_a_real_model_scores_the_same_in_windows_of_any_length():
     assert evaluate(model, tokens, batch_size=3, num_steps=4).loss != one.loss
 
 
+@pytest.mark.parametrize("carry_state", [True, False])
+def test_sizes_beyond_the_stream_are_all_of_it(model, carry_state):
+    tokens = np.array([1, 2, 0, 1])
+    huge = evaluate(model, tokens, batch_size=2**63 - 1, num_steps=2**63 - 1, carry_state=carry_state)
+    assert huge == evaluate(model, tokens, batch_size=3, num_steps=3, carry_state=carry_state)
+    with pytest.raises(
+        ValueError, match="num_steps: expected at most 9223372036854775807, got an integer of 1329"
+    ):
+        evaluate(model, tokens, num_steps=10**400)
+
+
 def test_measures():
     score = Evaluation(math.log(8), 1234, True)
     assert score.perplexity == pytest.approx(8)

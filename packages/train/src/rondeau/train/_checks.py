@@ -12,6 +12,7 @@ import numpy as np
 _INTEGERS = (int, np.integer)
 _NUMBERS = (*_INTEGERS, float, np.floating)
 _LARGEST_INTEGER = 2**63 - 1
+_LARGEST = sys.float_info.max
 _MOST_DIGITS = 40
 
 
@@ -32,16 +33,15 @@ class Interval:
     includes_high: bool = True
 
     def holds(self, value: Any) -> bool:
-        """Return whether a real number is in it."""
+        """Return whether a real number is in it; an integer that no float holds is in none."""
+        if isinstance(value, int) and abs(value) > _LARGEST:
+            return False
         # As Python's: to be compared, the largest double would be converted to float32, and overflow.
         value = float(value) if isinstance(value, np.floating) else value
         above = value >= self.low if self.includes_low else value > self.low
         return bool(above and (value <= self.high if self.includes_high else value < self.high))
 
 
-_LARGEST = (
-    sys.float_info.max
-)  # compared with integers exactly, so that one beyond it is out of every interval
 ANY = Interval("a number", -math.inf, math.inf)
 FINITE = Interval("a finite number", -_LARGEST, _LARGEST)
 AT_LEAST_ZERO = Interval("a finite number >= 0", 0, _LARGEST)

@@ -145,8 +145,9 @@ def evaluate(
         if carry_state:
             rows = min(batch_size, count)
             return Evaluation(_score_rows(model, stream, rows, num_steps) / count, count, True, rows)
-        windows = -(-count // num_steps)
-        return Evaluation(_score_windows(model, stream, batch_size, num_steps) / count, count, False, windows)
+        length = min(num_steps, count)
+        windows = -(-count // length)
+        return Evaluation(_score_windows(model, stream, batch_size, length) / count, count, False, windows)
 
 
 def _score_rows(model: nn.Module, stream: TokenStream, rows: int, num_steps: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.train import optim
 from rondeau.train._checks import ABOVE_ZERO_OR_INFINITE, check_integer, check_number
+from rondeau.train._diverged import DivergedError, first_not_finite
 
 __all__ = ["RecurrentClassifier", "RecurrentRegressor"]
 
@@ -105,12 +107,23 @@ class _RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[mis
                         rt.from_numpy(sequences[rows]), None if steps is None else steps[rows]
                     )
                     loss = self._loss(outputs, targets[rows])
+                    if not math.isfinite(loss.item()):
+                        raise self._diverged("the loss", loss.item())
                     optimiser.zero_grad()
                     loss.backward()
                     nn.utils.clip_grad_norm_(self.model_.parameters(), self.max_norm)
                     optimiser.step()
                     total += loss.item() * len(rows)
                 self.loss_curve_.append(total / len(order))
+        weights = ((f"the weight {name}", weight.data) for name, weight in self.model_.named_parameters())
+        if found := first_not_finite(weights):
+            raise self._diverged(*found)
+
+    def _diverged(self, what: str, value: float) -> DivergedError:
+        return DivergedError(
+            f"{what} became {value} in epoch {len(self.loss_curve_) + 1}, with learning rate {self.lr:g}: lower lr, or "
+            f"max_norm, which is {self.max_norm:g}"
+        )
 
     def _outputs(self, X: ArrayLike, lengths: Any) -> NDArray[Any]:
         check_is_fitted(self)
@@ -200,6 +213,8 @@ class RecurrentClassifier(ClassifierMixin, _RecurrentEstimator):  # type: ignore
         ------
         ValueError
             If shapes do not fit, or X has NaN or infinity.
+        DivergedError
+            If the loss or a weight is no longer finite.
         """
         _refuse_ragged(X)
         sequences, labels = validate_data(self, X, y, dtype="numeric", allow_nd=True)
@@ -319,6 +334,8 @@ class RecurrentRegressor(RegressorMixin, _RecurrentEstimator):  # type: ignore[m
         ------
         ValueError
             If shapes do not fit, or X or y has NaN or infinity.
+        DivergedError
+            If the loss or a weight is no longer finite.
         """
         _refuse_ragged(X)
         sequences, values = validate_data(

@@ -2,6 +2,7 @@
 
 ``confusion_matrix``, ``precision_score``, ``recall_score``, ``f1_score``, ``roc_auc_score``, ``roc_curve`` and
 ``classification_report`` are scikit-learn's functions (the extra ``sklearn``), imported when they are first asked for.
+They take tensors too, and say in this library's words what does not fit.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def accuracy(
     Raises
     ------
     ValueError
-        If shapes do not fit.
+        If shapes do not fit, or a logit is NaN.
     TypeError
         If targets are no integers, or logits no numbers.
     IndexError
@@ -65,47 +66,38 @@ def accuracy(
     >>> metrics.accuracy(rt.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]]), rt.tensor([0, 1, 1]))
     0.6666666666666666
     """
-    check_integer("accuracy: ignore_index", ignore_index, -(2**63))
-    scores, classes = _array("logits", logits), _array("targets", targets)
-    if scores.ndim != 2 or scores.shape[1] == 0 or classes.shape != scores.shape[:1]:
-        raise ValueError(
-            f"accuracy expected logits (N, C) and targets (N,), got shapes {scores.shape} and {classes.shape}"
-        )
-    if classes.dtype.kind not in "iu":
-        raise TypeError(f"accuracy expected targets of an integer dtype, got {classes.dtype}")
-    counts = classes != ignore_index
+    scores, classes, counts = _checked("accuracy", logits, targets, ignore_index)
     if not counts.any():
         return math.nan
-    wrong = classes[counts & ((classes < 0) | (classes >= scores.shape[1]))]
-    if wrong.size:
-        raise IndexError(
-            f"accuracy: target {wrong[0]} is out of bounds: the {scores.shape[1]} columns of the logits are classes 0 "
-            f"to {scores.shape[1] - 1}, and ignore_index is {ignore_index}"
-        )
+    if np.isnan(scores).any():
+        raise ValueError("accuracy expected logits of which one is the largest, but some are NaN")
     return float((scores.argmax(axis=1) == classes)[counts].mean())
 
 
-def perplexity(logits: rt.Tensor, targets: rt.Tensor | NDArray[Any], *, ignore_index: int = -100) -> float:
+def perplexity(
+    logits: rt.Tensor | NDArray[Any], targets: rt.Tensor | NDArray[Any], *, ignore_index: int = -100
+) -> float:
     """Return the exponential of the mean negative log-likelihood of targets under softmax(`logits`).
 
     1 is perfect, C is what guessing uniformly gives, and there is no worst.
 
     Parameters
     ----------
-    logits : Tensor, shape (N, C)
+    logits : Tensor or ndarray, shape (N, C)
     targets : Tensor or ndarray of int, shape (N,)
+        Classes.
     ignore_index : int
         Rows with this target do not count.
 
     Returns
     -------
     float
-        At least 1; infinity where the exponential is out of range; NaN if no row counts.
+        At least 1; infinity where the exponential is out of range; NaN if no row counts, or a logit is NaN.
 
     Raises
     ------
-    TypeError, ValueError, IndexError
-        As `rondeau.nn.functional.cross_entropy` does.
+    ValueError, TypeError, IndexError
+        As `accuracy` does.
 
     Examples
     --------
@@ -114,21 +106,44 @@ def perplexity(logits: rt.Tensor, targets: rt.Tensor | NDArray[Any], *, ignore_i
     >>> round(metrics.perplexity(rt.zeros(3, 27), rt.tensor([0, 5, 26])), 4)
     27.0
     """
-    with rt.no_grad():
-        mean = nn.functional.cross_entropy(logits, targets, ignore_index=ignore_index).item()
+    scores, classes, _ = _checked("perplexity", logits, targets, ignore_index)
+    numbers = scores if scores.dtype in (np.float32, np.float64) else scores.astype(np.float64)
+    mean = nn.functional.cross_entropy(rt.tensor(numbers), classes, ignore_index=ignore_index).item()
     try:
         return math.exp(mean)
     except OverflowError:
         return math.inf
 
 
-def _array(name: str, values: rt.Tensor | NDArray[Any]) -> NDArray[Any]:
+def _checked(
+    function: str, logits: Any, targets: Any, ignore_index: int
+) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.bool_]]:
+    """Return logits (N, C), classes (N,), and which rows count, or raise for what does not fit."""
+    check_integer(f"{function}: ignore_index", ignore_index, -(2**63))
+    scores, classes = _array(function, "logits", logits), _array(function, "targets", targets)
+    if scores.ndim != 2 or scores.shape[1] == 0 or classes.shape != scores.shape[:1]:
+        raise ValueError(
+            f"{function} expected logits (N, C) and targets (N,), got shapes {scores.shape} and {classes.shape}"
+        )
+    if classes.dtype.kind not in "iu":
+        raise TypeError(f"{function} expected targets of an integer dtype, got {classes.dtype}")
+    counts = classes != ignore_index
+    wrong = classes[counts & ((classes < 0) | (classes >= scores.shape[1]))]
+    if wrong.size:
+        raise IndexError(
+            f"{function}: target {wrong[0]} is out of bounds: the {scores.shape[1]} columns of the logits are classes "
+            f"0 to {scores.shape[1] - 1}, and ignore_index is {ignore_index}"
+        )
+    return scores, np.where(counts, classes, ignore_index).astype(np.int64), counts
+
+
+def _array(function: str, name: str, values: Any) -> NDArray[Any]:
     try:
         array = np.asarray(values.data if isinstance(values, rt.Tensor) else values)
     except ValueError:
-        raise TypeError(f"accuracy expected {name} in an array, got rows of different lengths") from None
+        raise TypeError(f"{function} expected {name} in an array, got rows of different lengths") from None
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"accuracy expected {name} that are numbers, got {array.dtype}")
+        raise TypeError(f"{function} expected {name} that are numbers, got {array.dtype}")
     return array
 
 
@@ -136,13 +151,13 @@ def __getattr__(name: str) -> Any:
     if name not in _FROM_SCIKIT_LEARN:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        from sklearn import metrics
+        from rondeau.train._scikit_metrics import checked_function
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"rondeau.train.metrics.{name} is scikit-learn's: install the extra with "
             "python -m pip install -e '.[sklearn]'"
         ) from error
-    return getattr(metrics, name)
+    return checked_function(name)
 
 
 def __dir__() -> list[str]:
