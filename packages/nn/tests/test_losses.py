@@ -256,3 +256,24 @@ def test_backward_of_cross_entropy_uses_the_classes_that_forward_was_given():
     classes[:] = 10**12
     loss.backward()
     assert np.array_equal(logits.grad.data, np.broadcast_to([-0.75, 0.25, 0.25, 0.25], (500, 4)))
+
+
+def test_rows_without_one_that_counts_differentiate_as_in_torch(torch):
+    """The mean of no rows is NaN and its gradient 0, recorded or not, whatever infinities the rows hold."""
+    for rows in ([[0.0, 1.0, 2.0]], [[np.inf, -np.inf, np.nan]]):
+        for create_graph in (False, True):
+            x = rt.tensor(rows, requires_grad=True)
+            loss = F.cross_entropy(x, rt.tensor([1]), ignore_index=1)
+            (gradient,) = rt.grad(loss, x, create_graph=create_graph)
+            assert np.isnan(loss.item())
+            assert gradient.tolist() == [[0.0, 0.0, 0.0]]
+    x = torch.tensor([[0.0, 1.0, 2.0]], requires_grad=True)
+    torch.nn.functional.cross_entropy(x, torch.tensor([1]), ignore_index=1).backward()
+    assert x.grad.tolist() == [[0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**400])
+def test_no_ignored_class_beyond_64_bits(loss, number):
+    with pytest.raises(ValueError, match="ignore_index should be an integer of 64 bits, got one of"):
+        loss(rt.zeros(1, 3), rt.tensor([1]), ignore_index=number)

@@ -353,3 +353,17 @@ def test_refusals(call, error, message):
 def test_a_misspelt_option_is_refused_with_the_nearest(make, message):
     with pytest.raises(TypeError, match=re.escape(message)):
         make()
+
+
+def test_a_hyperparameter_that_the_dtype_cannot_hold_is_refused():
+    @nn.recurrent_cell(gates=("a",), states=("h",))
+    def leaky(x, r, h, *, leak=0.5):
+        return h.h * (1 - leak) + leak * nn.cell_math.tanh(x.a + r.a)
+
+    layer = nn.Recurrent(leaky, 2, 3)
+    for value, message in ((1e300, "leak 1e+300"), (10**400, "leak of 1329 bits")):
+        layer.hyperparameters = {"leak": value}
+        with pytest.raises(
+            ValueError, match=re.escape(f"{message} does not fit float32, whose largest number is")
+        ):
+            layer(rt.ones(2, 1, 2))

@@ -5,6 +5,7 @@ Each takes the argument's name, as the message is to begin, and the argument.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from typing import Any
@@ -18,6 +19,7 @@ from rondeau.tensor import Tensor
 __all__ = [
     "as_array",
     "check_epsilon",
+    "check_fits",
     "check_flags",
     "check_integer",
     "check_number",
@@ -130,6 +132,30 @@ def check_number(name: str, value: Any) -> None:
     if isinstance(value, int) and abs(value) > sys.float_info.max:  # compared exactly
         raise ArgumentValueError(
             f"{name} should be at most {sys.float_info.max:.3g} in size, got an integer of {value.bit_length()} bits"
+        )
+
+
+def check_fits(name: str, value: float, dtype: Any) -> None:
+    """Refuse a number that is finite and beyond the largest of a floating dtype.
+
+    Raises
+    ------
+    ValueError
+        With the name of the argument.
+
+    Examples
+    --------
+    >>> check_fits("leak", 1e300, "float32")
+    Traceback (most recent call last):
+        ...
+    rondeau.kernels.errors.ArgumentValueError: leak 1e+300 does not fit float32, whose largest number is 3.403e+38
+    """
+    largest = np.finfo(dtype).max.item()
+    number = value.item() if isinstance(value, np.generic) else value
+    if abs(number) > largest and not (isinstance(number, float) and math.isinf(number)):
+        shown = f"of {number.bit_length()} bits" if isinstance(number, int) else f"{number!r}"
+        raise ArgumentValueError(
+            f"{name} {shown} does not fit {dtype}, whose largest number is {largest:.4g}"
         )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rondeau.kernels import buffers, threads
 from rondeau.kernels import cross_entropy as kernels
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.tensor import Function, Tensor
+from rondeau.tensor import Function, Tensor, where
 
 from ._checks import as_array, check_integer, check_number, check_tensor
 from ._module import Module
@@ -133,7 +133,10 @@ class _CrossEntropy(Function):
             row = dloss.reshape(-1, 1) if ctx.reduction == "none" else dloss * ctx.share
             factors = _factors(classes, weights, s, ignored)
             of_sum = Tensor(factors.sum(axis=1, keepdims=True))
-            return (row * (logits.softmax(1) * of_sum - Tensor(factors)), None, None, None, None, None)
+            # Chosen, not multiplied by 0: an ignored row may hold an infinity, and 1 / 0 rows is one.
+            counted = Tensor((classes != ignored)[:, None])
+            dlogits = where(counted, row * (logits.softmax(1) * of_sum - Tensor(factors)), 0.0)
+            return (dlogits, None, None, None, None, None)
         if ctx.reduction == "none":
             rows = np.ascontiguousarray(dloss.data)
         else:

@@ -19,7 +19,7 @@ from rondeau.kernels.sequence import Cell, Layout, Settings, Weights
 from rondeau.tensor import Tensor
 
 from ._cell_of_run import cell_of_run, checked_hyperparameters, scalars_of_run
-from ._checks import check_flags, check_probability, check_sizes, kind_of
+from ._checks import check_fits, check_flags, check_probability, check_sizes, kind_of
 from ._linear import Linear
 from ._masks import draw_key
 from ._module import Module
@@ -519,7 +519,10 @@ class Recurrent(Module):
         return cell_of_run(self.cell, dropout, self.zoneout, is_training)
 
     def _scalars(self) -> dict[tuple[str, str], float]:
-        return scalars_of_run(self.cell, self.hyperparameters, self.zoneout)
+        scalars = scalars_of_run(self.cell, self.hyperparameters, self.zoneout)
+        for (_, name), value in scalars.items():
+            check_fits(f"hyperparameter {name}", value, self.weight_ih_l0.dtype)
+        return scalars
 
     def _is_random(self) -> bool:
         between = self.dropout > 0 and self.num_layers > 1
