@@ -270,10 +270,3 @@ def test_rows_without_one_that_counts_differentiate_as_in_torch(torch):
     x = torch.tensor([[0.0, 1.0, 2.0]], requires_grad=True)
     torch.nn.functional.cross_entropy(x, torch.tensor([1]), ignore_index=1).backward()
     assert x.grad.tolist() == [[0.0, 0.0, 0.0]]
-
-
-@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
-@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**400])
-def test_no_ignored_class_beyond_64_bits(loss, number):
-    with pytest.raises(ValueError, match="ignore_index should be an integer of 64 bits, got one of"):
-        loss(rt.zeros(1, 3), rt.tensor([1]), ignore_index=number)

@@ -361,9 +361,8 @@ def test_a_hyperparameter_that_the_dtype_cannot_hold_is_refused():
         return h.h * (1 - leak) + leak * nn.cell_math.tanh(x.a + r.a)
 
     layer = nn.Recurrent(leaky, 2, 3)
-    for value, message in ((1e300, "leak 1e+300"), (10**400, "leak of 1329 bits")):
-        layer.hyperparameters = {"leak": value}
-        with pytest.raises(
-            ValueError, match=re.escape(f"{message} does not fit float32, whose largest number is")
-        ):
-            layer(rt.ones(2, 1, 2))
+    layer.hyperparameters = {"leak": 1e300}
+    with pytest.raises(
+        ValueError, match=r"hyperparameter leak 1e\+300 does not fit float32, whose largest number is"
+    ):
+        layer(rt.ones(2, 1, 2))

@@ -152,10 +152,9 @@ def check_fits(name: str, value: float, dtype: Any) -> None:
     """
     largest = np.finfo(dtype).max.item()
     number = value.item() if isinstance(value, np.generic) else value
-    if abs(number) > largest and not (isinstance(number, float) and math.isinf(number)):
-        shown = f"of {number.bit_length()} bits" if isinstance(number, int) else f"{number!r}"
+    if abs(number) > largest and not math.isinf(number):
         raise ArgumentValueError(
-            f"{name} {shown} does not fit {dtype}, whose largest number is {largest:.4g}"
+            f"{name} {number!r} does not fit {dtype}, whose largest number is {largest:.4g}"
         )
 
 
