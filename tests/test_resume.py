@@ -209,7 +209,7 @@ def test_a_damaged_checkpoint_is_trained_again(whole, tmp_path):
     said = [line for line in resumed.stderr.splitlines() if line.startswith("rondeau train: ")]
     assert len(said) == 2
     assert all(str(Path(latest) / "weights.safetensors has SHA-256") in line for line in said)
-    aside = folder / "checkpoints" / f"damaged-{latest}"
+    aside = folder / "checkpoints" / f"aside-{latest}"
     assert (aside / "weights.safetensors").read_bytes() == content, (
         "nothing is deleted that could not be read"
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from .disk import FaultyDisk, How
 from .report import Report
 from .scene import OPTIONS, Outcome, command, contents, copy, differences, said
+
+WAYS: tuple[How, ...] = get_args(How)
 
 
 class Case(NamedTuple):
@@ -102,10 +104,11 @@ def storm(
     corpus: Path,
     report: Report,
     *,
-    ways: Collection[How] = ("kill", "fail", "full"),
+    ways: Collection[How] = WAYS,
     rounds: int | None = 300,
     seed: int = 0,
     only: str | None = None,
+    at: int | None = None,
 ) -> None:
     """Let calls of all cases go wrong.
 
@@ -124,15 +127,19 @@ def storm(
         Of the draws.
     only : str, optional
         This case alone.
+    at : int, optional
+        This call alone.
     """
     cases = [case for case in make_cases(room, corpus) if only in (None, case.name)]
     expected = {case.name: expect(case, room / "run") for case in cases}
-    moments = [(case, at) for case in cases for at in range(expected[case.name].calls)]
+    calls = [
+        (case, call) for case in cases for call in range(expected[case.name].calls) if at in (None, call)
+    ]
     for how in ways:
-        chosen = moments
+        chosen = calls
         if rounds is not None:
-            chosen = random.Random(f"{seed} {how}").sample(moments, min(rounds, len(moments)))
-        for case, at in chosen:
+            chosen = random.Random(f"{seed} {how}").sample(calls, min(rounds, len(calls)))
+        for case, call in chosen:
             report.count(f"{how}: {case.name} ({expected[case.name].calls} calls)")
-            if problem := disturb(case, expected[case.name], how, at, room / "run"):
-                report.find(f"{how} --only {case.name!r} --at {at}", problem)
+            if problem := disturb(case, expected[case.name], how, call, room / "run"):
+                report.find(f"kills --how {how} --only {case.name!r} --at {call}", problem)

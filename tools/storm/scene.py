@@ -84,6 +84,8 @@ def contents(folder: Path) -> dict[str, Any]:
         name = path.relative_to(folder).as_posix()
         if name == "rondeau.lock" or path.is_dir():
             kept[name] = path.is_dir()
+        elif "aside-" in name:
+            kept[name] = path.read_bytes()
         elif path.name == "manifest.json":
             kept[name] = _without_times(json.loads(path.read_bytes())["state"])
         elif path.name == "metrics.jsonl":

@@ -195,17 +195,25 @@ def test_going_back_removes_what_is_whole_and_sets_aside_what_is_not(tmp_path):
     found = checkpoints.find("step-1")
     assert list(found.damaged) == [4]
     checkpoints.rewind(found)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "damaged-step-4",
-        "latest",
-        "step-1",
-        "step-2",
-    ]
-    assert (tmp_path / "damaged-step-4" / "weights.safetensors").read_bytes() == b"precious"
+    names = ["aside-step-2", "aside-step-4", "latest", "step-1"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert (tmp_path / "aside-step-4" / "weights.safetensors").read_bytes() == b"precious"
+    assert (tmp_path / "aside-step-2" / "notes.txt").read_text() == "mine", (
+        "nor is what somebody else wrote deleted"
+    )
     assert_same(checkpoints.load(), snapshot(1))
-    checkpoints.save(2, snapshot(2))  # what somebody put into its folder is kept, too
-    assert (tmp_path / "damaged-step-2" / "notes.txt").read_text() == "mine"
-    assert_same(checkpoints.load(), snapshot(2))
+
+
+def test_what_is_set_aside_twice_is_there_twice(tmp_path):
+    checkpoints = CheckpointFolder(tmp_path)
+    for content in (b"one", b"two"):
+        checkpoints.save(1, snapshot())
+        (tmp_path / "step-1" / "weights.safetensors").write_bytes(content)
+        (tmp_path / "latest").unlink()
+        checkpoints.save(1, snapshot())
+        (tmp_path / "latest").unlink()
+    for name, content in (("aside-step-1", b"one"), ("aside-step-1-2", b"two")):
+        assert (tmp_path / name / "weights.safetensors").read_bytes() == content
 
 
 @pytest.mark.parametrize("others", [["manifest.json"], ["weights.safetensors", "manifest.json"]])

@@ -9,7 +9,7 @@
             ...
 
 `latest` and the manifests are sealed (`rondeau.train._sealed`), so any damage is found on loading. What is damaged is
-never deleted: a run that goes on from another checkpoint gives it the name ``damaged-step-200``.
+never deleted: a run that goes on from another checkpoint gives it the name ``aside-step-200``.
 """
 
 import hashlib
@@ -124,6 +124,13 @@ class CheckpointFolder:
         """Return whether a checkpoint was written here, whatever has become of it."""
         return (self.folder / "latest").exists() or bool(self.steps())
 
+    def published_step(self) -> int | None:
+        """Return the step that `latest` names, or None if it names none."""
+        try:
+            return _step(self._latest(self._read_latest()))
+        except CheckpointError:
+            return None
+
     def load(self, name: str = "latest") -> Snapshot:
         """Read a checkpoint and verify every byte of it.
 
@@ -161,7 +168,7 @@ class CheckpointFolder:
             step, snapshot, problem = self._newest_whole()
         else:
             snapshot, problem = self._load(name), None
-            step = int(name.removeprefix("step-"))
+            step = _step(name)
         unreadable = CheckpointError if name == "latest" else (CheckpointError, OSError)
         damaged = {}
         for other in self.steps():
@@ -178,7 +185,7 @@ class CheckpointFolder:
             named = self._read_latest()
             try:
                 name = self._latest(named)
-                return int(name.removeprefix("step-")), self._load(name), None
+                return _step(name), self._load(name), None
             except _FormatError:
                 raise
             except CheckpointError as error:
@@ -265,7 +272,7 @@ class CheckpointFolder:
         _check_content(snapshot)
         _durable.make_folder(self.folder)
         name = f"step-{step}"
-        if self._published() == name:
+        if self.published_step() == step:
             raise CheckpointError(
                 f"{self.folder / name} is the latest checkpoint already and is not written twice"
             )
@@ -301,11 +308,10 @@ class CheckpointFolder:
         self.clean()
         for step in found.damaged:
             self._set_aside(step)
-        name = f"step-{found.step}"
-        if self._published() != name:
-            self._publish(name)
+        if self.published_step() != found.step:
+            self._publish(f"step-{found.step}")
         # After the swap: a kill in between leaves later checkpoints than the latest, which the next rewind removes.
-        self._remove(self.folder / f"step-{step}" for step in self.steps() if step > found.step)
+        self._clear(step for step in self.steps() if step > found.step)
         self._remove_old({found.step, *also_keep})
 
     def clean(self) -> None:
@@ -319,14 +325,8 @@ class CheckpointFolder:
             return
         _durable.remove_file(self.folder / "latest")
         self.clean()
-        self._remove(self.folder / f"step-{step}" for step in self.steps())
+        self._clear(self.steps())
         _durable.remove_folder_if_empty(self.folder)
-
-    def _published(self) -> str | None:
-        try:
-            return self._latest(self._read_latest())
-        except CheckpointError:
-            return None
 
     def _publish(self, name: str) -> None:
         _durable.replace_file(self.folder / "latest", seal({"format": _FORMAT, "checkpoint": name}))
@@ -337,22 +337,26 @@ class CheckpointFolder:
         self._remove(self.folder / f"step-{step}" for step in steps if step not in kept)
 
     def _make_way(self, step: int) -> None:
-        folder = self.folder / f"step-{step}"
         try:
-            self._load(folder.name)
+            self._load(f"step-{step}")
         except CheckpointError:
             self._set_aside(step)
-            return
-        self._remove([folder])
-        if folder.exists():  # somebody put files of his own into it
-            self._set_aside(step)
+        else:
+            self._clear([step])
+
+    def _clear(self, steps: Iterable[int]) -> None:
+        """Remove checkpoints that are no longer part of the run; where somebody put something else, set them aside."""
+        for step in list(steps):
+            self._remove([self.folder / f"step-{step}"])
+            if (self.folder / f"step-{step}").exists():
+                self._set_aside(step)
 
     def name_aside(self, step: int) -> Path:
         """Return where the checkpoint of a step is set aside by `rewind`, so that it is in nobody's way."""
-        aside, number = self.folder / f"damaged-step-{step}", 1
+        aside, number = self.folder / f"aside-step-{step}", 1
         while aside.exists():
             number += 1
-            aside = self.folder / f"damaged-step-{step}-{number}"
+            aside = self.folder / f"aside-step-{step}-{number}"
         return aside
 
     def _set_aside(self, step: int) -> None:
@@ -379,6 +383,10 @@ class CheckpointFolder:
 def _is_ours(path: Path) -> bool:
     is_named_so = path.name == "manifest.json" or _ARRAYS.fullmatch(path.name)
     return bool(is_named_so) and not path.is_dir()
+
+
+def _step(name: str) -> int:
+    return int(name.removeprefix("step-"))
 
 
 def _names(steps: Iterable[int]) -> str:

@@ -14,6 +14,7 @@ import yaml
 from rondeau.train._usage_error import UsageError
 
 _MOST_BYTES = 1 << 20  # options of a run take about 1,000
+_LONGEST_VALUE = 4096  # characters: a path; Python reads no number of more than 4,300 digits
 
 
 def check_config_file(path: Path, options: Collection[str]) -> None:
@@ -67,6 +68,11 @@ def _names(path: Path, text: str) -> Iterator[tuple[int, str]]:
         value = next(events)
         if not isinstance(value, yaml.ScalarEvent) or name.tag or value.tag:
             raise _other_than_options(path, value)
+        if len(value.value) > _LONGEST_VALUE:
+            raise UsageError(
+                f"{path}, line {_line(value.start_mark)}: {name.value:.80}: expected a value of at most "
+                f"{_LONGEST_VALUE:,} characters, got {len(value.value):,}"
+            )
         yield _line(name.start_mark), name.value
     ends = [name, next(events)]
     if [type(event) for event in ends] != [yaml.MappingEndEvent, yaml.DocumentEndEvent]:

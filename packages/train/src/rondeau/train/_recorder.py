@@ -116,7 +116,7 @@ class Recorder(Callback):
         corpus = snapshot.state["corpus"]
         if corpus != self.corpus:
             raise CheckpointError(
-                f"the corpus has changed since the run began: was {corpus}, is {self.corpus}"
+                f"the corpus has changed since the run began: was {corpus}, as {snapshot.path} says, is {self.corpus}"
             )
         for name in ("config.yaml", "metrics.jsonl", "samples.txt"):
             self.run.check_unchanged(name, snapshot)
@@ -147,17 +147,21 @@ class Recorder(Callback):
         Compiled at the first evaluation, that would hold up an interruption which has steps to keep.
         """
         self._lock()
-        if self._saved_at is None:
-            if self.run.checkpoints.exists() or self.run.metrics.read():
-                raise RunError(
-                    f"{self.run.path} holds a run already: continue it with resume(trainer), or choose another folder"
-                )
+        there = self.run.checkpoints.published_step()
+        if there != self._saved_at or (there is None and self.run.checkpoints.exists()):
+            raise RunError(
+                f"{self.run.path} holds a run already: continue it with resume(trainer), or choose another folder"
+            )
+        if there is None:
             self.run.clean()
             self.run.save_codec(self.codec)
             self._fixed_files = self.run.fixed_fingerprints()
             self._save(trainer)
-        if trainer.held_out is not None and trainer._end_reached() is None:
-            self._sample(trainer, length=2)  # the first token follows from the prompt, the second from a step
+        if trainer.end_reached() is None:
+            self.run.drop_results()  # of a run that had ended, and goes on
+            if trainer.held_out is not None:
+                # The first token follows from the prompt, the second from a step.
+                self._sample(trainer, length=2)
 
     def on_row(self, trainer: Trainer, row: Row) -> None:
         """Append a row of metrics; what another callback has put there that is not finite as null, as JSON has it."""

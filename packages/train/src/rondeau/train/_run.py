@@ -134,10 +134,8 @@ class RunFolder:
             raise RunError(
                 f"{self.path} is no run: it holds no config.yaml; give a folder that `{program()} train` made{lost}"
             )
-        if not self.is_run and not self.checkpoints.exists():
-            raise RunError(
-                f"{self.path} is no run: it holds no checkpoints; give a folder that `{program()} train` made"
-            )
+        if not self.is_run:  # a copy may lack the mark, but not the checkpoints
+            self.checkpoints.load()
 
     def begins_with(self, config: str) -> bool:
         """Return whether the folder holds a run of just this configuration that has not come to its end."""

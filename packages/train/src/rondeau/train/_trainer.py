@@ -20,6 +20,7 @@ from rondeau.train._checks import (
     check_integer,
     check_is,
     check_number,
+    check_real,
     checked_list,
 )
 from rondeau.train._diverged import DivergedError, first_not_finite
@@ -269,10 +270,11 @@ class Trainer:
         return self.step % len(self.batches) == 0
 
     def _finished(self) -> bool:
-        self.stopped_by = self.stopped_by or self._end_reached()
+        self.stopped_by = self.stopped_by or self.end_reached()
         return self.stopped_by is not None
 
-    def _end_reached(self) -> str | None:
+    def end_reached(self) -> str | None:
+        """Return why the training ends at the present step; None if it goes on."""
         if self.max_epochs is not None and self.epoch >= self.max_epochs:
             return f"{_counted(self.max_epochs, 'epoch')} done"
         if self.max_steps is not None and self.step >= self.max_steps:
@@ -312,7 +314,7 @@ class Trainer:
     def _report(self) -> None:
         """Evaluate and make a row of metrics, whichever is due."""
         every = self.evaluate_every or len(self.batches)
-        ends = self._end_reached() is not None
+        ends = self.end_reached() is not None
         due = self.held_out is not None and (self.step % every == 0 or ends)
         if not (due or ends or self.step % self.log_every == 0):
             return
@@ -458,7 +460,7 @@ def _check_progress(state: Mapping[str, Any]) -> None:
         f"{name}[{i}]": number for name in ("losses", "grad_norms") for i, number in enumerate(state[name])
     }
     for name, number in (single | lists).items():
-        check_number(name, number)
+        check_real(name, number)
     if not 0 <= state["seconds"] < math.inf:
         raise ValueError(f"seconds: expected a time >= 0, got {state['seconds']}")
     check_is("carries_several_states", state["carries_several_states"], bool)

@@ -14,6 +14,7 @@ from rondeau.train._checks import (
     AT_LEAST_ZERO,
     Interval,
     check_is,
+    check_number,
     check_real,
     check_state,
     checked_list,
@@ -324,6 +325,8 @@ class Optimizer(ABC):
         state = {}
         for group, other in zip(merged, saved, strict=True):
             self.check_options(group)
+            if "initial_lr" in group:
+                check_number("initial_lr", group["initial_lr"], AT_LEAST_ZERO)
             for parameter, index in zip(group["params"], other["params"], strict=True):
                 if index in state_dict["state"]:
                     state[parameter] = self._adopt(parameter.data, index, state_dict["state"][index])
