@@ -115,6 +115,10 @@ def shown(value: Any) -> str:
     if isinstance(value, (tuple, list)) and len(value) < 20:
         inner = ", ".join(shown(part) for part in value)
         return f"({inner})" if isinstance(value, tuple) else f"[{inner}]"
+    if isinstance(value, dict) and len(value) < 20:
+        return "{" + ", ".join(f"{name!r}: {shown(part)}" for name, part in value.items()) + "}"
+    if isinstance(value, int) and value.bit_length() > 4 * 200:  # Python refuses to print the longest
+        return f"an integer of {value.bit_length()} bits"
     text = repr(value)
     return text if len(text) <= 200 else text[:197] + "..."
 

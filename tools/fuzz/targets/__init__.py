@@ -11,6 +11,7 @@ from .loops import loops
 from .losses import loss
 from .product import product
 from .recurrent import recurrent
+from .schedules import schedules
 from .sequence import sequence
 from .single_step import single_step
 from .stale_views import stale_views
@@ -40,6 +41,7 @@ TARGETS: dict[str, tuple[Callable[[Draw], None], float]] = {
     "packed_by_hand": (packing.packed_by_hand, 0.5),
     "optimiser": (optimisers.optimiser, 1.5),
     "launch": (optimisers.launch, 0.3),
+    "schedules": (schedules, 0.5),
     "elementwise": (operators.elementwise, 1.0),
     "binary": (operators.binary, 1.0),
     "reduction": (operators.reduction, 1.0),

@@ -90,7 +90,7 @@ OPTIMISERS: tuple[tuple[Any, Update, dict[str, tuple[Any, ...]]], ...] = (
     (optim.Adam, _adam, {**_DECAY, **_BETAS}),
     (optim.AdamW, _adamw, {**_DECAY, **_BETAS}),
 )
-_NO_NUMBER = ("fast", None, -0.5, float("nan"), [0.1], 1j)
+_NO_NUMBER = ("fast", None, -0.5, float("nan"), float("inf"), 10**400, 10**5000, [0.1], 1j)
 
 
 def optimiser(draw: Draw) -> None:

@@ -57,12 +57,15 @@ def shown(value: Any) -> str:
 
     Examples
     --------
-    >>> shown(0.5), shown(10**400)
-    ('0.5', 'an integer of 1329 bits')
+    >>> shown(0.5), shown("0.5"), shown(10**400)
+    ('0.5', "'0.5'", 'an integer of 1329 bits')
     """
     if isinstance(value, int) and value.bit_length() > math.log2(10) * _MOST_DIGITS:
         return f"an integer of {value.bit_length()} bits"
-    return f"{value!s:.80}"
+    try:
+        return f"{plain(value)!r:.80}"
+    except ValueError:  # for an integer within
+        return f"a {type(value).__name__} with an integer too long to print"
 
 
 def check_real(name: str, value: Any) -> None:
@@ -76,7 +79,7 @@ def check_real(name: str, value: Any) -> None:
     TypeError: factor: expected a number, got str: 'half'
     """
     if isinstance(value, bool) or not isinstance(value, _NUMBERS):
-        raise TypeError(f"{name}: expected a number, got {type(value).__name__}: {value!r:.80}")
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__}: {shown(value)}")
 
 
 def check_number(name: str, value: Any, interval: Interval = FINITE) -> None:
@@ -113,7 +116,7 @@ def check_integer(
     ValueError: length: expected at most 9223372036854775807, got 100000000000000000000
     """
     if isinstance(value, bool) or not isinstance(value, _INTEGERS):
-        raise TypeError(f"{name}: expected an integer, got {type(value).__name__}: {value!r:.80}")
+        raise TypeError(f"{name}: expected an integer, got {type(value).__name__}: {shown(value)}")
     if value < least:
         raise ValueError(f"{name}: expected at least {least}{of_what}, got {shown(value)}")
     if most is not None and value > most:
@@ -142,7 +145,7 @@ def check_flag(name: str, value: Any) -> None:
     TypeError: nesterov: expected True or False, got 'no'
     """
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name}: expected True or False, got {value!r:.80}")
+        raise TypeError(f"{name}: expected True or False, got {shown(value)}")
 
 
 def check_is(name: str, value: Any, *kinds: type) -> None:

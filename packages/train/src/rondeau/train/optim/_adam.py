@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from rondeau.kernels import optimisers
-from rondeau.train._checks import BELOW_ONE, check_flag
+from rondeau.train._checks import BELOW_ONE, check_flag, shown
 from rondeau.train.optim._optimizer import (
     Array,
     Group,
@@ -88,7 +88,7 @@ class Adam(Optimizer):
         check_at_least_zero({"learning rate": group["lr"], "epsilon value": group["eps"]})
         betas = group["betas"]
         if not isinstance(betas, tuple | list) or len(betas) != 2:
-            raise TypeError(f"betas: expected a pair of numbers, got {betas!r:.80}")
+            raise TypeError(f"betas: expected a pair of numbers, got {shown(betas)}")
         for i, beta in enumerate(betas):
             check_option(f"beta parameter at index {i}", beta, BELOW_ONE)
         check_at_least_zero({"weight_decay value": group["weight_decay"]})

@@ -150,7 +150,7 @@ class Optimizer(ABC):
             If a parameter is no leaf, comes twice, or an option is unknown or out of its range.
         """
         if not isinstance(param_group, dict) or "params" not in param_group:
-            raise TypeError(f"param_group must be a dict with the key 'params', but got {param_group!r:.80}")
+            raise TypeError(f"param_group must be a dict with the key 'params', but got {shown(param_group)}")
         params = param_group["params"]
         params = [params] if isinstance(params, rt.Tensor) else _listed(params, "Tensors")
         unknown = sorted(set(param_group) - set(self.defaults) - {"params", "initial_lr"}, key=str)
@@ -356,7 +356,7 @@ class Optimizer(ABC):
             except (TypeError, ValueError, RuntimeError):
                 wanted = "one number of steps" if name == "step" else "an array of numbers"
                 raise TypeError(
-                    f"loaded state {name!r} of parameter {index}: expected {wanted}, got {value!r:.80}"
+                    f"loaded state {name!r} of parameter {index}: expected {wanted}, got {shown(value)}"
                 ) from None
             if name == "step":
                 state[name] = int(array.item())
