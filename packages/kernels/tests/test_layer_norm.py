@@ -31,7 +31,10 @@ def draw(shape, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", [(0, 3), (1, 2), (31, 15), (32, 63), (33, 64), (70, 65), (3, 500)])
+@pytest.mark.parametrize(
+    "shape",
+    [(0, 3), (1, 2), (31, 15), (32, 63), (33, 64), (70, 65), (3, 500), (2, 1024), (2, 1025), (3, 5000)],
+)
 def test_agrees_with_the_reference(shape, dtype):
     arguments = draw(shape, dtype)
     for ours, expected in zip(run(*arguments), reference(*arguments), strict=True):
@@ -39,9 +42,17 @@ def test_agrees_with_the_reference(shape, dtype):
         np.testing.assert_allclose(ours, expected, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("shape", [(1, 2**20), (2**16, 16)])
+def test_the_error_does_not_grow_with_the_length_of_rows_and_columns(shape):
+    arguments = draw(shape, "float32")
+    for ours, expected in zip(run(*arguments), reference(*arguments), strict=True):
+        assert np.abs(ours - expected).max() <= 4e-7 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("shape", [(333, 130), (70, 3000)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_same_bits_for_any_number_of_threads(dtype):
-    arguments = draw((333, 130), dtype)
+def test_same_bits_for_any_number_of_threads(dtype, shape):
+    arguments = draw(shape, dtype)
     before = threads.get_num_threads()
     results = []
     try:

@@ -6,6 +6,7 @@ A row is the work of one thread from its first column to its last, so the bits a
 
 import math
 
+import numpy as np
 from numba import prange
 
 from rondeau.kernels import scalar
@@ -76,10 +77,10 @@ def forward(z, t, w, s, ignored, losses, e, scale):  # type: ignore[no-untyped-d
             log_total = math.log(total)
             loss = (one - s) * w[t[n]] * (log_total - (z[n, t[n]] - largest))
             if s > zero:
-                smooth = zero
+                smooth = np.float64(0)
                 for c in range(C):
                     smooth += w[c] * (log_total - (z[n, c] - largest))
-                loss += s / C * smooth
+                loss += s / C * scale.dtype.type(smooth)
             losses[n] = loss
 
 

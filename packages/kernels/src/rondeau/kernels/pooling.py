@@ -4,6 +4,7 @@ Legend: M planes (samples times channels); H, W rows and columns of the input, P
 A plane is the work of one thread from its first element to its last: the bits are the same for any number of threads.
 """
 
+import numpy as np
 from numba import prange
 
 from rondeau.kernels.compiling import cached_njit, kernel_njit
@@ -120,11 +121,11 @@ def average(x, first_row, last_row, first_column, last_column, divisor, y):  # t
     for m in prange(M):
         for p in range(P):
             for q in range(Q):
-                total = x.dtype.type(0)
+                total = np.float64(0)  # a window may be a whole picture
                 for row in range(first_row[p], last_row[p]):
                     for column in range(first_column[q], last_column[q]):
                         total += x[m, row, column]
-                y[m, p, q] = total / divisor[p, q]
+                y[m, p, q] = total / np.float64(divisor[p, q])
 
 
 @cached_njit(parallel=True)

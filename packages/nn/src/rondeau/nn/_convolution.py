@@ -13,6 +13,7 @@ from rondeau.kernels import buffers, threads
 from rondeau.kernels import convolution as kernels
 from rondeau.kernels.convolution import Window
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.sums import total
 from rondeau.tensor import Function, Tensor, empty
 
 from . import init
@@ -323,7 +324,7 @@ class _WeightGradient(Function):
         size = kernels.backward_weight_workspace(window, channels, of_group)
         workspace = buffers.empty(shares * size, g.dtype)
         threads.launch(kernels.backward_weight, g, inputs, window, partial, workspace, shares, shares=shares)
-        return Tensor(np.ascontiguousarray(partial.sum(axis=0).transpose(0, 2, 1)).reshape(shape))
+        return Tensor(np.ascontiguousarray(total(partial, 0).transpose(0, 2, 1)).reshape(shape))
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:

@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike
 
 from rondeau.kernels import buffers, product
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.sums import total
 from rondeau.tensor import Function, Tensor, empty
 
 from . import init
@@ -106,7 +107,7 @@ class _Affine(Function):
         return (
             Tensor(product.matmul(g, weight.data)) if of_x else None,
             Tensor(product.matmul(g.T, x.data)) if of_weight else None,
-            Tensor(g.sum(axis=0)) if of_bias else None,
+            Tensor(total(g, 0)) if of_bias else None,
         )
 
 

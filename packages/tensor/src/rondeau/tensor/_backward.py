@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.sums import total
 from rondeau.tensor._graph import LEAF, OUTPUT, Node, Recorded, latest, with_history, wrap
 from rondeau.tensor._modes import modes
 from rondeau.tensor._views import STALE, mark_changed
@@ -27,10 +28,10 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     """Sum an array or tensor over the dimensions that broadcasting `shape` added or stretched."""
     extra = g.ndim - len(shape)
     if extra:
-        g = np.sum(g, axis=tuple(range(extra)))
+        g = total(g, tuple(range(extra)))
     stretched = tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1)
     if stretched:
-        g = np.sum(g, axis=stretched, keepdims=True)
+        g = total(g, stretched, keepdims=True)
     return g
 
 

@@ -41,24 +41,22 @@ def _gather(table, index, out, shares):  # type: ignore[no-untyped-def]
 
 @cached_njit(parallel=True)
 def _sum_rows(rows, descending, total, shares):  # type: ignore[no-untyped-def]
-    """Add the rows to ``total`` one after the other; threads share columns."""
+    """Add the rows to ``total``, float64, one after the other; threads share columns."""
     N, columns = rows.shape
     first, step = (N - 1, -1) if descending else (0, 1)
     for share in prange(shares):
         low, high = share * columns // shares, (share + 1) * columns // shares
-        whole = N // 4 * 4
-        for n in range(0, whole, 4):
-            a, b, c, d = (
-                first + n * step,
-                first + (n + 1) * step,
-                first + (n + 2) * step,
-                first + (n + 3) * step,
-            )
-            for k in range(low, high):
-                total[k] = (((total[k] + rows[a, k]) + rows[b, k]) + rows[c, k]) + rows[d, k]
+        of_share, whole = total[low:high], N // 4 * 4
+        for n in range(0, whole, 4):  # four at a time: a total is read and written once for them
+            at = first + n * step
+            a, b = rows[at, low:high], rows[at + step, low:high]
+            c, d = rows[at + 2 * step, low:high], rows[at + 3 * step, low:high]
+            for k in range(high - low):
+                of_share[k] = (((of_share[k] + a[k]) + b[k]) + c[k]) + d[k]
         for n in range(whole, N):
-            for k in range(low, high):
-                total[k] += rows[first + n * step, k]
+            row = rows[first + n * step, low:high]
+            for k in range(high - low):
+                of_share[k] += row[k]
 
 
 @functools.cache
@@ -69,7 +67,7 @@ def _compiled_gather(dtype: np.dtype[Any]) -> Any:
 
 @functools.cache
 def _compiled_sum_rows(dtype: np.dtype[Any]) -> Any:
-    rows, total = (types.Array(from_dtype(dtype), dimensions, "C") for dimensions in (2, 1))
+    rows, total = types.Array(from_dtype(dtype), 2, "C"), types.Array(types.float64, 1, "C")
     return _sum_rows.compile(types.void(rows, types.boolean, total, types.intp))
 
 
@@ -105,8 +103,8 @@ class WeightGradients:
         columns, inputs = weights.weight_ih.shape
         self._H = columns // len(plan.order)
         self._started = False
-        self._d_bias = np.zeros(columns, dtype)
-        self._d_second_bias = np.zeros(len(plan.split) * self._H, dtype)
+        self._d_bias = np.zeros(columns)
+        self._d_second_bias = np.zeros(len(plan.split) * self._H)
         self._d_hh = None if weights.weight_hh is None else buffers.empty(weights.weight_hh.shape, dtype)
         self._d_hr = None if weights.weight_hr is None else np.empty_like(weights.weight_hr)
         self._used: Array | None = None
@@ -183,17 +181,17 @@ class WeightGradients:
         if self._d_hh is not None:
             found["weight_hh"] = in_order(self._d_hh, recurrent, plan.recurrent)
         if weights.bias_ih is not None:
-            found["bias_ih"] = in_order(self._d_bias, order, gates)
+            found["bias_ih"] = in_order(self._d_bias.astype(d_ih.dtype), order, gates)
         if weights.bias_hh is not None:
             joint = self._d_bias[: len(plan.joint) * H]
             d_bias_hh = np.concatenate((joint, self._d_second_bias))
-            found["bias_hh"] = in_order(d_bias_hh, recurrent, plan.recurrent)
+            found["bias_hh"] = in_order(d_bias_hh.astype(d_ih.dtype), recurrent, plan.recurrent)
         found["weight_hr"] = self._d_hr
         found["params"] = ()
         if self.d_params.shape[1]:
-            d_params = np.zeros(self.d_params.shape[1] * H, d_ih.dtype)
+            d_params = np.zeros(self.d_params.shape[1] * H)
             _sum(self.d_params.reshape(len(self.d_params), d_params.size), False, d_params)
-            found["params"] = tuple(d_params.reshape(-1, H))
+            found["params"] = tuple(d_params.astype(d_ih.dtype).reshape(-1, H))
         return found
 
 
@@ -206,7 +204,7 @@ def _used_ids(ids: Array, inputs: int) -> tuple[Array | None, Array]:
 
 
 def _sum(rows: Array, descending: bool, total: Array) -> None:
-    """Add the rows to ``total`` one after the other, whatever the number of threads."""
+    """Add the rows to ``total``, float64, one after the other, whatever the number of threads."""
     if total.size:
         shares = threads.shares_of(_PER_ELEMENT * rows.size)
         threads.launch(_compiled_sum_rows(rows.dtype), rows, descending, total, shares, shares=shares)

@@ -13,6 +13,8 @@ from rondeau.tensor._arguments import array_of
 from rondeau.tensor._dtypes import float32, float64
 from rondeau.tensor._graph import Op, Recorded, record
 from rondeau.tensor._ops._operands import as_tensor
+from rondeau.tensor._ops.arithmetic import mul
+from rondeau.tensor._ops.reduce import sum as reduce_sum
 from rondeau.tensor._ops.shape import reshape, unsqueeze
 
 if TYPE_CHECKING:
@@ -96,6 +98,8 @@ def matmul(a: Any, b: Any) -> Tensor:
         )
     if n == 2 and m == 2:
         return record(_MATMUL, product_array(x, y), (a, b))
+    if n == 1 and m == 1 and x.dtype.char in "fd":
+        return reduce_sum(mul(a, b))  # in chains: one alone would lose digits with its length
     if n == 1:
         return reshape(matmul(unsqueeze(a, 0), b), (*y.shape[:-2], *y.shape[-1:]) if m > 1 else ())
     if m == 1:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.sums import in_single_precision, total
 from rondeau.tensor._arguments import array_of, number
 from rondeau.tensor._graph import Op, record, unwrap
 from rondeau.tensor._modes import modes
@@ -16,7 +17,6 @@ from rondeau.tensor._ops._dims import Dims, axes_of, kept
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
 
-_total: Any = np.add.reduce
 _maximum: Any = np.maximum.reduce
 _minimum: Any = np.minimum.reduce
 
@@ -88,16 +88,17 @@ def norm(x: Tensor, p: float | str = 2.0, dim: Dims = None, keepdim: bool = Fals
     return record(_NORM, modes.quiet(_norm, array, order, axes, keepdim), (x,), order, axes, keepdim)
 
 
+@in_single_precision
 def _norm(array: Any, p: float, axes: tuple[int, ...], keepdim: bool) -> Any:
     if p == 2:
-        return np.sqrt(_total(array * array, axis=axes, keepdims=keepdim))
+        return np.sqrt(total(array * array, axes, keepdim))
     magnitude = np.abs(array)
     if p == 1:
-        return _total(magnitude, axis=axes, keepdims=keepdim)
+        return total(magnitude, axes, keepdim)
     if p == 0:
-        return _total((array != 0).astype(array.dtype), axis=axes, keepdims=keepdim)
+        return total((array != 0).astype(array.dtype), axes, keepdim)
     if p == math.inf:
         return _maximum(magnitude, axis=axes, keepdims=keepdim)
     if p == -math.inf:
         return _minimum(magnitude, axis=axes, keepdims=keepdim)
-    return _total(magnitude**p, axis=axes, keepdims=keepdim) ** (1 / p)
+    return total(magnitude**p, axes, keepdim) ** (1 / p)

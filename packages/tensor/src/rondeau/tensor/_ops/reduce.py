@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rondeau.kernels.errors import ArgumentTypeError
+from rondeau.kernels.sums import in_single_precision, running_total, total
 from rondeau.tensor._arguments import array_of, number
 from rondeau.tensor._dtypes import as_dtype, int64
 from rondeau.tensor._graph import Op, Recorded, record, unwrap, wrap
@@ -20,8 +21,6 @@ from rondeau.tensor._ops.shape import reshape
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
-
-_total: Any = np.add.reduce
 
 _SUM = Op("sum", lambda g, _out, _x, shape, axes, keepdim: restored(g, shape, axes, keepdim))
 
@@ -61,9 +60,7 @@ def sum(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike 
         x = _summable(x, dtype)
         array = x._array
     axes = axes_of(dim, array.ndim)
-    # In its own type: NumPy would widen small integers.
-    total = modes.quiet(_total, array, axis=axes, dtype=array.dtype, keepdims=keepdim)
-    return record(_SUM, total, (x,), array.shape, axes, keepdim)
+    return record(_SUM, modes.quiet(total, array, axes, keepdim), (x,), array.shape, axes, keepdim)
 
 
 _MEAN = Op("mean", lambda g, _out, _x, shape, axes, keepdim, count: restored(g / count, shape, axes, keepdim))
@@ -110,14 +107,15 @@ def mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike
     )
 
 
+@in_single_precision
 def _mean(array: Any, axes: tuple[int, ...], keepdim: bool, count: int) -> Any:
-    return np.true_divide(_total(array, axis=axes, keepdims=keepdim), array.dtype.type(count))
+    return np.true_divide(total(array, axes, keepdim), array.dtype.type(count))
 
 
 def _var_derivative(
     g: Any, _out: Any, x: Any, axes: tuple[int, ...], keepdim: bool, count: int, divisor: float
 ) -> Any:
-    centred = x - np.sum(x, axis=axes, keepdims=True) / count
+    centred = x - total(x, axes, keepdims=True) / count
     return kept(g, axes, keepdim) * (centred * (2 / divisor if divisor > 0 else math.nan))
 
 
@@ -181,10 +179,11 @@ def _spread(
     return axes, count, float(builtins.max(0, count - less))
 
 
+@in_single_precision
 def _var(array: Any, axes: tuple[int, ...], keepdim: bool, count: int, divisor: float) -> Any:
     real = array.dtype.type
-    centred = array - _total(array, axis=axes, keepdims=True) / real(count)
-    return _total(centred * centred, axis=axes, keepdims=keepdim) / real(divisor)
+    centred = array - total(array, axes, keepdims=True) / real(count)
+    return total(centred * centred, axes, keepdim) / real(divisor)
 
 
 def _std_derivative(
@@ -236,6 +235,7 @@ def std(
     return record(_STD, result, (x,), axes, keepdim, count, divisor)
 
 
+@in_single_precision
 def _std(array: Any, axes: tuple[int, ...], keepdim: bool, count: int, divisor: float) -> Any:
     variance = np.asarray(_var(array, axes, keepdim, count, divisor))
     root = np.sqrt(variance)
@@ -324,7 +324,7 @@ def prod(
     return record(_PROD, product, (x,), axis, keepdim)
 
 
-_CUMSUM = Op("cumsum", lambda g, _out, _x, axis: np.flip(np.cumsum(np.flip(g, axis), axis), axis))
+_CUMSUM = Op("cumsum", lambda g, _out, _x, axis: np.flip(running_total(np.flip(g, axis), axis), axis))
 
 
 def cumsum(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
@@ -352,9 +352,7 @@ def cumsum(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     axis = normalize_dim(dim, x._array.ndim)
     if x._array.ndim == 0:
         return x.clone()
-    return record(
-        _CUMSUM, modes.quiet(np.add.accumulate, x._array, axis=axis, dtype=x._array.dtype), (x,), axis
-    )
+    return record(_CUMSUM, modes.quiet(running_total, x._array, axis), (x,), axis)
 
 
 # ----------------------------------------------------------------------------------------------------- logic

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rondeau.kernels.errors import ArgumentTypeError
+from rondeau.kernels.sums import in_single_precision, total
 from rondeau.tensor._arguments import array_of
 from rondeau.tensor._dtypes import as_dtype
 from rondeau.tensor._graph import Op, record, unwrap
@@ -19,7 +20,6 @@ from rondeau.tensor._ops._operands import as_float, cast
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
 
-_total: Any = np.add.reduce
 _maximum: Any = np.maximum.reduce
 
 
@@ -53,7 +53,7 @@ def _reduced(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
 
-_SOFTMAX = Op("softmax", lambda g, out, _x, axis: out * (g - np.sum(g * out, axis=axis, keepdims=True)))
+_SOFTMAX = Op("softmax", lambda g, out, _x, axis: out * (g - total(g * out, axis, keepdims=True)))
 
 
 def softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
@@ -84,15 +84,14 @@ def softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     return record(_SOFTMAX, modes.quiet(_softmax, array, axis), (x,), axis)
 
 
+@in_single_precision
 def _softmax(array: Any, axis: Any) -> Any:
     e = np.asarray(array - _largest(array, axis))
     np.exp(e, out=e)
-    return np.divide(e, _total(e, axis=axis, keepdims=True), out=e)
+    return np.divide(e, total(e, axis, keepdims=True), out=e)
 
 
-_LOG_SOFTMAX = Op(
-    "log_softmax", lambda g, out, _x, axis: g - np.exp(out) * np.sum(g, axis=axis, keepdims=True)
-)
+_LOG_SOFTMAX = Op("log_softmax", lambda g, out, _x, axis: g - np.exp(out) * total(g, axis, keepdims=True))
 
 
 def log_softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
@@ -123,9 +122,10 @@ def log_softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tenso
     return record(_LOG_SOFTMAX, modes.quiet(_log_softmax, array, axis), (x,), axis)
 
 
+@in_single_precision
 def _log_softmax(array: Any, axis: Any) -> Any:
     shifted = np.asarray(array - _largest(array, axis))
-    shifted -= np.log(_total(np.exp(shifted), axis=axis, keepdims=True))
+    shifted -= np.log(total(np.exp(shifted), axis, keepdims=True))
     return shifted
 
 
@@ -171,8 +171,9 @@ def logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     return record(_LOGSUMEXP, modes.quiet(_logsumexp, x._array, axes, keepdim), (x,), axes, keepdim)
 
 
+@in_single_precision
 def _logsumexp(array: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
     largest = np.asarray(_largest(array, axes))
     largest[np.isinf(largest)] = 0
-    total = np.log(_total(np.exp(array - largest), axis=axes, keepdims=True)) + largest
-    return total if keepdim or not axes else np.squeeze(total, axes)
+    result = np.log(total(np.exp(array - largest), axes, keepdims=True)) + largest
+    return result if keepdim or not axes else np.squeeze(result, axes)
