@@ -7,8 +7,11 @@ from collections.abc import Callable
 from ..drawing import Draw
 from . import layers, operators, optimisers, packing, sliding
 from .batch_norm import batch_norm
+from .entering_numbers import entering_numbers
+from .extreme_numbers import extreme_numbers
 from .loops import loops
 from .losses import loss
+from .mixed_indices import mixed_indices
 from .product import product
 from .recurrent import recurrent
 from .schedules import schedules
@@ -16,6 +19,7 @@ from .sequence import sequence
 from .single_step import single_step
 from .stale_views import stale_views
 from .stepping import stepping
+from .typed_reductions import typed_reductions
 
 #: By name: the target, and how often it is drawn relative to the others.
 TARGETS: dict[str, tuple[Callable[[Draw], None], float]] = {
@@ -54,4 +58,8 @@ TARGETS: dict[str, tuple[Callable[[Draw], None], float]] = {
     "creation": (operators.creation, 0.4),
     "add_rows": (operators.in_place, 0.5),
     "stale_views": (stale_views, 2.0),
+    "mixed_indices": (mixed_indices, 1.0),
+    "typed_reductions": (typed_reductions, 0.5),
+    "entering_numbers": (entering_numbers, 0.5),
+    "extreme_numbers": (extreme_numbers, 0.7),
 }
