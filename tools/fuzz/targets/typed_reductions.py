@@ -28,13 +28,13 @@ def typed_reductions(draw: Draw) -> None:
     draw.note("values, dim, dtype", (values, dim, wanted))
     x = rt.Tensor(values)
     options: dict[str, Any] = {} if wanted is None else {"dtype": wanted}
-    result = attempt(draw, lambda: getattr(rt, name)(x, dim, **options), x)
+    reduce: Any = getattr(rt, name)
+    result = attempt(draw, lambda: reduce(x, dim, **options), x)
 
     dtype = np.dtype(wanted or "int64")
     if dtype.kind == "f":
-        right = {"sum": np.sum, "prod": np.prod, "cumsum": np.cumsum}[name](
-            values.astype(np.float64), axis=dim
-        )
+        in_float64: Any = {"sum": np.sum, "prod": np.prod, "cumsum": np.cumsum}[name]
+        right = in_float64(values.astype(np.float64), axis=dim)
         check_close(
             name, result, np.asarray(right), dtype, tolerance=tolerance_of(dtype, 8) * _growth(name, values)
         )
