@@ -529,3 +529,34 @@ def test_great_and_small_gradients_as_torch(name, options, dtype):
         np.testing.assert_allclose(
             value, np.asarray(other_optimizer.state[other][key]), rtol=1e-5, err_msg=key
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("SGD", {"momentum": 0.9}),
+        ("RMSprop", {"momentum": 0.9}),
+        ("RMSprop", {"centered": True}),
+        ("Adam", {"amsgrad": True}),
+    ],
+    ids=str,
+)
+def test_an_option_that_is_switched_on_later_begins_with_zeros(name, option):
+    """PyTorch fails half-way then, all but SGD."""
+    late, early = (rt.tensor(np.arange(1, 5, dtype=np.float32), requires_grad=True) for _ in range(2))
+    optimizer = getattr(optim, name)([late], lr=0.1)
+    late.grad = rt.ones(4)
+    optimizer.step()
+    before, kept = (
+        late.data.copy(),
+        {key: copy.deepcopy(value) for key, value in optimizer.state.get(late, {}).items()},
+    )
+    optimizer.param_groups[0].update(option)
+    optimizer.step()
+    early.data = before
+    early.grad = rt.ones(4)
+    other = getattr(optim, name)([early], lr=0.1, **option)
+    other.state[early] = {**other.initial_state(early.data, other.param_groups[0]), **kept}
+    other.step()
+    assert late.data.tobytes() == early.data.tobytes()
+    assert optimizer.state[late].keys() == other.state[early].keys()

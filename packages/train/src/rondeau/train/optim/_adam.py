@@ -12,6 +12,7 @@ from rondeau.train.optim._optimizer import (
     Optimizer,
     Parameters,
     State,
+    average,
     check_at_least_zero,
     check_option,
 )
@@ -112,7 +113,7 @@ class Adam(Optimizer):
         beta1, beta2 = group["betas"]
         averages = [state["exp_avg"], state["exp_avg_sq"]]
         if group["amsgrad"]:
-            averages.append(state["max_exp_avg_sq"])
+            averages.append(average(state, "max_exp_avg_sq", data))
         decay = group["weight_decay"]
         optimisers.launch(
             optimisers.amsgrad if group["amsgrad"] else optimisers.adam,

@@ -67,6 +67,21 @@ def check_at_least_zero(options: Mapping[str, float]) -> None:
         check_option(name, value, AT_LEAST_ZERO)
 
 
+def average(state: State, name: str, data: Array) -> Array:
+    """Return an average of a parameter: zeros where the option that needs it was switched on after the first step.
+
+    Examples
+    --------
+    >>> state = {"step": 3}
+    >>> average(state, "momentum_buffer", np.ones(2)) is state["momentum_buffer"]
+    True
+    """
+    if name not in state:
+        state[name] = np.zeros_like(data, order="C")
+    found: Array = state[name]
+    return found
+
+
 def _listed(params: Any, what: str) -> list[Any]:
     if isinstance(params, nn.Module):
         raise TypeError(

@@ -10,6 +10,7 @@ from rondeau.train.optim._optimizer import (
     Optimizer,
     Parameters,
     State,
+    average,
     check_at_least_zero,
     check_option,
 )
@@ -115,8 +116,8 @@ class RMSprop(Optimizer):
             data,
             gradient,
             state["square_avg"],
-            state["grad_avg"] if group["centered"] else unused,
-            state["momentum_buffer"] if group["momentum"] > 0 else unused,
+            average(state, "grad_avg", data) if group["centered"] else unused,
+            average(state, "momentum_buffer", data) if group["momentum"] > 0 else unused,
             sign=-1.0 if group["maximize"] else 1.0,
             l2=group["weight_decay"],
             lr=group["lr"],
