@@ -28,4 +28,15 @@ class CheckpointError(ValueError):
 
 
 class RunWarning(UserWarning):
-    """What was found in a run's folder that should not be there, and what was done about it."""
+    """What was found in a run's folder that should not be there, and what was done about it.
+
+    Examples
+    --------
+    A program that would rather stop than go on with less than there was:
+
+    >>> import warnings
+    >>> from rondeau import train
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", train.RunWarning)
+    ...     # recorder.resume(trainer) now raises where it would have warned
+    """
