@@ -72,3 +72,16 @@ def test_a_page_says_where_its_data_are_from_once_it_has_them(page):
         assert "datasets.describe(" in code
         asked = [code.find(question) for question in ("datasets.describe(", "datasets.is_real(")]
         assert min(place for place in asked if place >= 0) > loaded
+
+
+def test_the_table_of_short_texts_is_what_the_command_chooses():
+    from rondeau.train._options import TrainingOptions
+    from rondeau.train._sizes import fit_sizes
+
+    page = (ROOT / "docs/how_to/command_line.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?:from )?([\d,]+) \| (\d+) \| (\d+) \| (\d+) \|$", page, re.MULTILINE)
+    assert len(rows) == 6
+    for length, *sizes in rows:
+        assert fit_sizes(TrainingOptions(), int(length.replace(",", "")), "character") == tuple(
+            map(int, sizes)
+        )

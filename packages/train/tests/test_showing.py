@@ -50,6 +50,7 @@ def test_visible():
 def test_training_shows_names_and_samples(run):
     assert is_clean(run[2])
     assert f"{SHOWN}.txt: " in run[2]
+    assert is_clean((run[0] / "samples.txt").read_text(encoding="utf-8").replace("\t", ""))
 
 
 def test_generate_shows_on_a_terminal_and_writes_the_text_itself_elsewhere(run, capsys, monkeypatch):

@@ -13,6 +13,7 @@ from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import TokenStream
 from rondeau.train._checks import check_integer, check_is
+from rondeau.train._showing import counted
 
 # One tensor, or a tuple of them where a cell has several states; each (layers, batch, hidden).
 CarriedState = Any
@@ -58,14 +59,14 @@ class Evaluation:
     def describe(self, token: str = "token") -> str:
         """Return one line for a reader; `token` is what the tokens are, such as "character"."""
         if not self.carried:
-            state = f"zero state at each of {self.num_rows:,} windows"
+            state = f"zero state at each of {counted(self.num_rows, 'window')}"
         elif self.num_rows == 1:
             state = "state carried over the whole stream"
         else:
-            state = f"state carried over {self.num_rows} rows"
+            state = f"state carried over {self.num_rows:,} rows"
         return (
             f"perplexity {self.perplexity:.3f}, {self.loss:.4f} nats and {self.bits_per_token:.4f} bits per {token} "
-            f"({self.num_tokens:,} {token}s scored, {state})"
+            f"({counted(self.num_tokens, token)} scored, {state})"
         )
 
 

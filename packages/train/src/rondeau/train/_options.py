@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]  # exported, but not by name
 
 from rondeau.train._config_file import check_config_file
+from rondeau.train._origin import ADAPTABLE, Origin
 from rondeau.train._parser import CommandParser
 from rondeau.train._usage_error import UsageError
 
@@ -53,6 +54,9 @@ class ModelOptions:
 
     Parameters
     ----------
+    init_from
+        Begin with the weights and the vocabulary of this run, to go on learning on another text. Options of tokens and
+        model are that run's; of those, only dropout and the like may be given. --checkpoint chooses the weights.
     cell
         The recurrent cell: rnn, gru, lstm; gru_layer_norm, gru_original, indrnn, li_gru, linear_rnn, lstm_coupled,
         lstm_layer_norm, lstm_peephole, mgu, mlstm, rnn_relu, rnn_tanh (the same as rnn) or slstm, as rondeau.nn.cells
@@ -77,6 +81,7 @@ class ModelOptions:
         Probability of dropping an element of the recurrent matrices, in training.
     """
 
+    init_from: str | None = None
     cell: str = "gru"
     hidden_size: int = 256
     num_layers: int = 1
@@ -273,6 +278,13 @@ def train_parser() -> CommandParser:
         "--threads may be given",
         **orders,
     )
+    text.add_argument(
+        "--checkpoint",
+        metavar="NAME",
+        help="the checkpoint for --resume (default: latest) or --init_from (default: best): best, latest, or a name "
+        "such as step-200",
+        **orders,
+    )
     text.add_argument("--overwrite", nargs=0, help="replace the run that --output holds", **orders)
     parser.add_argument(
         "--config",
@@ -298,8 +310,43 @@ def parse_train(argv: Sequence[str]) -> NewRun | Resume:
     files, flags = _config_files_and_flags(argv)
     for file in files:
         check_config_file(Path(file), _NAMES)
-    namespace = parser.parse([*(f"--config={file}" for file in files), *flags])
+    spelled = [*(f"--config={file}" for file in files), *flags]
+    taken = _taken_over(spelled)
+    parser.set_defaults(taken)
+    namespace = parser.parse(spelled)
+    _check_taken_over(namespace, taken)
+    if checkpoint := parser.orders.get("--checkpoint"):
+        if namespace.init_from is None:
+            raise UsageError("--checkpoint: goes with --resume or --init_from, which name a run")
+        namespace.init_from = Origin.parse(namespace.init_from).path(checkpoint)
     return NewRun(_config(parser, namespace), "--overwrite" in parser.orders)
+
+
+def _taken_over(argv: Sequence[str]) -> dict[str, Any]:
+    """Return the options that a command line takes over from the run of --init_from, which are its defaults then."""
+    quiet = [argument for argument in argv if not argument.startswith("--print")]
+    init_from = train_parser().parse(quiet).init_from
+    if init_from is None:
+        return {}
+    path = Origin.parse(init_from).run / "config.yaml"
+    if not path.is_file():
+        raise UsageError(f"--init_from: {path.parent} is no run: it holds no config.yaml")
+    config = read_config(path)
+    return {
+        field.name: getattr(group, field.name)
+        for group in (config.text, config.model)
+        for field in fields(group)
+        if field.name not in ADAPTABLE
+    }
+
+
+def _check_taken_over(namespace: Any, taken: Mapping[str, Any]) -> None:
+    for name, value in taken.items():
+        if namespace[name] != value:
+            raise UsageError(
+                f"--{name}: got {namespace[name]}, but --init_from {namespace.init_from} has {value}: a run takes its "
+                "tokens and model over; leave the option out"
+            )
 
 
 def read_config(path: Path) -> Config:
@@ -371,6 +418,8 @@ def pick(options: type[_Options], namespace: Any) -> _Options:
 def _config(parser: CommandParser, namespace: Any) -> Config:
     if namespace.tie_weights and namespace.embedding_size is None:
         namespace.embedding_size = namespace.hidden_size
+    if namespace.init_from is not None:
+        namespace.init_from = os.path.abspath(os.path.expanduser(namespace.init_from))
     # Unset options are printed too, as --print_config does. By position: jsonargparse 4.49 renamed the argument.
     yaml = parser.dump(namespace, "parser_mode", False)
     return Config(

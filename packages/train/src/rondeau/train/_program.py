@@ -1,6 +1,7 @@
 """What a user types to run this command again."""
 
 import os
+import shlex
 import shutil
 import sys
 
@@ -11,13 +12,22 @@ _MODULES = {
 }
 
 
+def command_line(*arguments: str | os.PathLike[str]) -> str:
+    """Return what to type for a command of rondeau, with quotes where a path needs them.
+
+    >>> command_line("train", "--resume", "runs/my first").partition(" ")[2]
+    "train --resume 'runs/my first'"
+    """
+    return f"{program()} {shlex.join(os.fspath(argument) for argument in arguments)}"
+
+
 def program() -> str:
     """Return the command as it was called: ``rondeau``, ``.venv/bin/rondeau`` or ``python -m rondeau``."""
     called = sys.argv[0]
     if module := _MODULES.get(os.path.abspath(called)):
-        return f"{_typed(sys.executable)} -m {module}"
+        return f"{shlex.quote(_typed(sys.executable))} -m {module}"
     is_rondeau = os.path.splitext(os.path.basename(called))[0] == "rondeau"
-    return _typed(called) if is_rondeau else "rondeau"
+    return shlex.quote(_typed(called)) if is_rondeau else "rondeau"
 
 
 def _typed(path: str) -> str:

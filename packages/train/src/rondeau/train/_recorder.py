@@ -15,6 +15,7 @@ from rondeau.train._evaluate import Evaluation
 from rondeau.train._generate import generate
 from rondeau.train._run import RunFolder
 from rondeau.train._run_state import Limits
+from rondeau.train._showing import visible
 from rondeau.train._trainer import Trainer
 
 
@@ -171,7 +172,7 @@ class Recorder(Callback):
     def on_evaluate(self, trainer: Trainer, evaluation: Evaluation) -> None:
         """Append a sample of what the model writes now."""
         self._evaluated_at = trainer.step
-        text = self._sample(trainer, self.sample_length)
+        text = visible(self._sample(trainer, self.sample_length))
         title = f"step {trainer.step}, held-out perplexity {evaluation.perplexity:.3f}"
         self.run.samples.append(f"==== {title} ====\n{text}\n\n")
 

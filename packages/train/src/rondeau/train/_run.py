@@ -29,7 +29,7 @@ from rondeau.train._errors import CheckpointError, RunError
 from rondeau.train._extras import how_to_install
 from rondeau.train._lock import FolderLock
 from rondeau.train._log import Log, fingerprint
-from rondeau.train._program import program
+from rondeau.train._program import command_line, program
 from rondeau.train._run_state import check_run_state
 from rondeau.train._sealed import parse_json, seal, unseal
 
@@ -161,7 +161,7 @@ class RunFolder:
             if not overwrite and any(path.exists() for path in self._contents()):
                 raise RunError(
                     f"{self.path} holds a run already; give --overwrite to replace it, another --output, "
-                    f"or continue it with: {program()} train --resume {self.path}"
+                    f"or continue it with: {command_line('train', '--resume', self.path)}"
                 )
             # The configuration first: without one, nobody takes what is left for a run to be continued.
             for path in (self.config, self.summary, self.curves, self.vocab):
@@ -377,10 +377,12 @@ class RunFolder:
         if name == "config.yaml":
             return (
                 "what may change in a run that goes on are options of --resume (--epochs, --max_steps, --max_minutes, "
-                f"--threads); for all else begin another one: {program()} train --config {self.config} --output FOLDER"
+                "--threads); for all else begin another one: "
+                f"{command_line('train', '--config', self.config)} --output FOLDER"
             )
         if name == "vocab.json":
-            return f"restore it from a copy, or remove it, and `{program()} train --resume {self.path}` makes it anew"
+            again = command_line("train", "--resume", self.path)
+            return f"restore it from a copy, or remove it, and `{again}` makes it anew"
         content = (self.metrics if name == "metrics.jsonl" else self.samples).read()
         for step in reversed(self.checkpoints.steps()):
             try:

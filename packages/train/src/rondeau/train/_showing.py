@@ -31,6 +31,15 @@ def one_visible_line(text: str) -> str:
     return text.translate(_IN_LINE)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things.
+
+    >>> counted(1, "second"), counted(1200, "row")
+    ('1 second', '1,200 rows')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def say(text: str = "") -> None:
     """Print a line, or several, that a user is to read."""
     write(visible(text) + "\n")

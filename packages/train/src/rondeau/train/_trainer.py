@@ -26,6 +26,7 @@ from rondeau.train._checks import (
 from rondeau.train._diverged import DivergedError, first_not_finite
 from rondeau.train._errors import CheckpointError
 from rondeau.train._evaluate import CarriedState, Evaluation, evaluate, map_state, time_major
+from rondeau.train._showing import counted
 from rondeau.train.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from rondeau.train.optim import Optimizer
 
@@ -276,13 +277,13 @@ class Trainer:
     def end_reached(self) -> str | None:
         """Return why the training ends at the present step; None if it goes on."""
         if self.max_epochs is not None and self.epoch >= self.max_epochs:
-            return f"{_counted(self.max_epochs, 'epoch')} done"
+            return f"{counted(self.max_epochs, 'epoch')} {'is' if self.max_epochs == 1 else 'are'} done"
         if self.max_steps is not None and self.step >= self.max_steps:
-            return f"{_counted(self.max_steps, 'step')} done"
+            return f"{counted(self.max_steps, 'step')} {'is' if self.max_steps == 1 else 'are'} done"
         if self.max_minutes is not None and self.seconds >= 60 * self.max_minutes:
-            return f"{self.max_minutes:g} minutes are over"
+            return "1 minute is over" if self.max_minutes == 1 else f"{self.max_minutes:g} minutes are over"
         if self.patience is not None and self._bad_evaluations >= self.patience:
-            return f"the held-out loss has not improved for {self.patience} evaluations"
+            return f"the held-out loss has not improved for {counted(self.patience, 'evaluation')}"
         return None
 
     def _learn(self, inputs: Any, targets: Any) -> None:
@@ -471,10 +472,6 @@ def _mean(values: Sequence[float]) -> float:
         return math.fsum(values) / len(values)
     except OverflowError:  # of finite numbers, which float64 models reach before they diverge
         return math.fsum(value / len(values) for value in values)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun} is" if count == 1 else f"{count} {noun}s are"
 
 
 def _arrays(state: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from rondeau.train._extras import how_to_install
 from rondeau.train._options import CORPUS_HELP, TextOptions, pick
 from rondeau.train._parser import CommandParser
-from rondeau.train._showing import say
+from rondeau.train._showing import counted, say
 from rondeau.train._usage_error import UsageError
 
 
@@ -48,7 +48,7 @@ def run(argv: Sequence[str]) -> int:
         ids = ids[ids != codec.vocab["\n"]]
     stream = TokenStream(ids, len(codec))
     token = TOKEN_NAMES[options.tokens]
-    say(f"{corpus.name}: {len(corpus.text):,} characters, {len(stream):,} {token}s")
+    say(f"{corpus.name}: {counted(len(corpus.text), 'character')}, {counted(len(stream), token)}")
     if unknown := count_unknown(stream, codec):
         say(
             f"{share(unknown, len(stream))} of them are <unk>, seen fewer than {options.min_freq} times (--min_freq)"

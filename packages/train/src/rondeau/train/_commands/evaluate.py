@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rondeau.train._commands._named_run import load_named_run
 from rondeau.train._parser import CommandParser
-from rondeau.train._showing import say
+from rondeau.train._showing import counted, say
 from rondeau.train._usage_error import UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def run(argv: Sequence[str]) -> int:
         what = f"all of {corpus.name}{_trained_part(corpus, trained)}"
     if len(stream) < 2:
         raise UsageError(
-            f"{what} has {len(stream)} {token}s; expected at least 2, one to read and one to predict"
+            f"{what} has {counted(len(stream), token)}; expected at least 2, one to read and one to predict"
         )
     if arguments.windows is None:
         score = evaluate(trained.model, stream, batch_size=arguments.batch_size, num_steps=1024)
@@ -92,8 +92,8 @@ def run(argv: Sequence[str]) -> int:
     unknown = count_unknown(stream, trained.codec)
     if unknown:
         say(
-            f"{unknown:,} {token}s ({share(unknown, len(stream))}) are not in the model's vocabulary, "
-            "and count as <unk>"
+            f"{counted(unknown, token)} ({share(unknown, len(stream))}) "
+            f"{'is' if unknown == 1 else 'are'} not in the model's vocabulary, and counted as <unk>"
         )
     return 0
 

@@ -1,0 +1,104 @@
+"""The run whose weights and vocabulary another run begins with: ``--init_from``."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from rondeau.train._usage_error import UsageError
+
+if TYPE_CHECKING:
+    from rondeau.data import Codec
+    from rondeau.train._corpus import Corpus
+    from rondeau.train._trained import Trained
+
+_SHOWN_TOKENS = 5
+
+ADAPTABLE = {"held_out", "dropout", "zoneout", "recurrent_dropout", "weight_dropout", "init_from"}
+"""Options of text and model that are not taken over: a run may regularise more, on a text cut elsewhere."""
+
+
+class Origin(NamedTuple):
+    """A checkpoint of a run.
+
+    Attributes
+    ----------
+    run : Path
+        The run's folder.
+    checkpoint : str
+        "best", "latest", or a name such as "step-200".
+    """
+
+    run: Path
+    checkpoint: str
+
+    @classmethod
+    def parse(cls, path: str) -> Origin:
+        """Return what a path names: a run's folder (and its best checkpoint), or a checkpoint in one.
+
+        >>> Origin.parse("runs/mine").checkpoint, Origin.parse("runs/mine/checkpoints/step-200").checkpoint
+        ('best', 'step-200')
+        """
+        whole = Path(path)
+        if whole.parent.name == "checkpoints":
+            return cls(whole.parent.parent, whole.name)
+        return cls(whole, "best")
+
+    def path(self, checkpoint: str) -> str:
+        """Return the path that names one of the run's checkpoints."""
+        return str(self.run / "checkpoints" / checkpoint)
+
+
+def load_origin(path: str, corpus: Corpus, held_out: float, output: Path) -> Trained:
+    """Load the model and the vocabulary that a run on `corpus` begins with.
+
+    Raises
+    ------
+    UsageError
+        If they cannot be read, or the new run would replace them, or would hold out what they were trained on.
+    """
+    from rondeau.train._commands._named_run import load_named_run
+
+    origin = Origin.parse(path)
+    if os.path.realpath(origin.run) == os.path.realpath(output):
+        raise UsageError(f"--output: {output} is the run that --init_from names; choose another folder")
+    try:
+        trained = load_named_run(origin.run, origin.checkpoint)
+    except UsageError as error:
+        raise UsageError(f"--init_from: {error}") from error
+    before = trained.config.text.held_out
+    if corpus.identity == trained.corpus and held_out > before:
+        raise UsageError(
+            f"--held_out: {origin.run} was trained on all but the last {before:g} of this very text, so that the last "
+            f"{held_out:g} would not be new to the model; give at most {before:g}"
+        )
+    return trained
+
+
+def describe_unknown(text: str, codec: Codec, token: str) -> str | None:
+    """Return what a vocabulary lacks of a text, with the most frequent tokens by name, or None if it lacks nothing.
+
+    Raises
+    ------
+    UsageError
+        If it has no unknown token to stand for them, or knows none of the text's tokens.
+    """
+    counts = codec.tokenizer.count(text)
+    unknown = Counter({name: count for name, count in counts.items() if name not in codec.vocab})
+    if not unknown:
+        return None
+    part, whole = unknown.total(), counts.total()
+    named = ", ".join(f"{name!r:.40}" for name, _ in unknown.most_common(_SHOWN_TOKENS))
+    kinds = f"{named}{f' and {len(unknown) - _SHOWN_TOKENS:,} more' if len(unknown) > _SHOWN_TOKENS else ''}"
+    lacks = f"{part:,} of the {whole:,} {token}s ({100 * part / whole:.3g} %): {kinds}"
+    if codec.vocab.unk is None:
+        raise UsageError(
+            f"--init_from: its vocabulary, which has no unknown token, lacks {lacks}; give a text without them"
+        )
+    if part == whole:
+        raise UsageError(
+            f"--init_from: its vocabulary lacks every {token} of this text; begin a run without it"
+        )
+    return f"{lacks} become {codec.vocab.tokens[codec.vocab.unk]}"
