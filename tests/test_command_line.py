@@ -340,7 +340,7 @@ def test_perplexity_is_told_with_the_share_of_unknown_tokens(tmp_path, capsys):
     )
     expected = 200 / int(counted[1])
     assert float(counted[2]) == pytest.approx(expected, rel=1e-2)
-    assert f"  {counted[2]} % of these words are <unk>, not in the training part's vocabulary" in out
+    assert f"  {counted[2]} % of these words are <unk>, not in the vocabulary" in out
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["unknown_share"] == pytest.approx(expected / 100)
     assert cli.main(["corpus", str(corpus), "--min_freq=2"]) == 0
@@ -673,7 +673,7 @@ def test_mistakes_of_evaluate(trained, capsys, tmp_path):
     assert "--batch_size: expected a whole number from 1 to 1,000,000, got 0" in line
     short = tmp_path / "short.txt"
     short.write_text("a")
-    assert "has 1 characters; expected at least 2" in refused(capsys, "evaluate", trained[0], short)
+    assert "has 1 character; expected at least 2" in refused(capsys, "evaluate", trained[0], short)
 
 
 def test_texts_that_are_no_text(capsys, tmp_path):

@@ -90,7 +90,8 @@ def describe_unknown(text: str, codec: Codec, token: str) -> str | None:
     if not unknown:
         return None
     part, whole = unknown.total(), counts.total()
-    named = ", ".join(f"{name!r:.40}" for name, _ in unknown.most_common(_SHOWN_TOKENS))
+    by_frequency = sorted(unknown, key=lambda name: (-unknown[name], name))
+    named = ", ".join(f"{name!r:.40}" for name in by_frequency[:_SHOWN_TOKENS])
     kinds = f"{named}{f' and {len(unknown) - _SHOWN_TOKENS:,} more' if len(unknown) > _SHOWN_TOKENS else ''}"
     lacks = f"{part:,} of the {whole:,} {token}s ({100 * part / whole:.3g} %): {kinds}"
     if codec.vocab.unk is None:

@@ -5,14 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from rondeau.data import Codec, TokenStream
-from rondeau.train._corpus import (
-    TOKEN_NAMES,
-    Corpus,
-    load_corpus,
-    make_codec,
-    split_stream,
-    split_text,
-)
+from rondeau.train import _corpus
 from rondeau.train._options import Config
 from rondeau.train._origin import Origin, load_origin
 
@@ -25,7 +18,7 @@ if TYPE_CHECKING:
 class Material(NamedTuple):
     """Corpus, vocabulary, the two streams of tokens, what a token is called, and the run to begin with."""
 
-    corpus: Corpus
+    corpus: _corpus.Corpus
     codec: Codec
     train: TokenStream
     held_out: TokenStream
@@ -48,7 +41,7 @@ def gather_material(config: Config, run: RunFolder, found: Found | None) -> Mate
     UsageError
         If the text, or the run to begin with, cannot be used.
     """
-    corpus = load_corpus(config.corpus)
+    corpus = _corpus.load_corpus(config.corpus)
     origin = None
     if found is not None and run.vocab.exists():
         codec = run.load_codec(found.snapshot)
@@ -56,6 +49,6 @@ def gather_material(config: Config, run: RunFolder, found: Found | None) -> Mate
         origin = load_origin(config.model.init_from, corpus, config.text.held_out, run.path)
         codec = origin.codec
     else:
-        codec = make_codec(split_text(corpus.text, config.text)[0], config.text)
-    train, held_out = split_stream(corpus.text, codec, config.text)
-    return Material(corpus, codec, train, held_out, TOKEN_NAMES[config.text.tokens], origin)
+        codec = _corpus.make_codec(_corpus.split_text(corpus.text, config.text)[0], config.text)
+    train, held_out = _corpus.split_stream(corpus.text, codec, config.text)
+    return Material(corpus, codec, train, held_out, _corpus.TOKEN_NAMES[config.text.tokens], origin)
