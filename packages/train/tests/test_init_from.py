@@ -174,7 +174,7 @@ def test_unknown_tokens():
         describe_unknown("alpha beta", codec, "word")
     without = data.Codec.fit("to be", words, unk_token=None)
     with pytest.raises(
-        UsageError, match=r"which has no unknown token, lacks 6 of the 18 words \(33.3 %\): 'or', 'not'"
+        UsageError, match=r"which has no unknown token, lacks 6 of the 18 words \(33.3 %\): 'not', 'or'"
     ):
         describe_unknown(text, without, "word")
 
