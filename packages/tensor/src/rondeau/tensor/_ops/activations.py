@@ -12,7 +12,7 @@ from rondeau.tensor._arguments import number
 from rondeau.tensor._graph import Op, Recorded, record
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._erf import erf_array
-from rondeau.tensor._ops._operands import as_float, constant
+from rondeau.tensor._ops._operands import as_float, constant, where_kept
 from rondeau.tensor._ops._operators import unary
 from rondeau.tensor._ops.elementary import erf, sigmoid
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
 
 
-@unary(lambda g, out, _x: np.where(np.less_equal(out, 0), 0.0, g))
+@unary(lambda g, out, _x: where_kept(g, np.logical_not(np.less_equal(out, 0))))
 def relu(x: Any) -> Any:
     """Return max(x, 0); its derivative at 0 is 0, at NaN 1.
 

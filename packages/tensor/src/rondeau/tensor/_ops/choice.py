@@ -8,10 +8,10 @@ import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import array_of, number, plain_array, refused
-from rondeau.tensor._graph import Op, Recorded, record, record_broadcast, wrap
+from rondeau.tensor._graph import Op, Recorded, record, record_broadcast, unwrap, wrap
 from rondeau.tensor._limits import check_holds, held
 from rondeau.tensor._modes import modes
-from rondeau.tensor._ops._operands import pair, value_for
+from rondeau.tensor._ops._operands import pair, value_for, where_kept
 from rondeau.tensor._ops._operators import binary
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def _unless_lost(g: Any, lost: Any, tied: Any) -> Any:
     """Return the gradient of an operand: none where the other was chosen, half where both are equal, else all."""
-    return np.where(lost, 0.0, np.where(tied, g / 2, g))
+    kept = where_kept(g, np.logical_not(lost))
+    return np.where(tied, kept / 2, kept) if np.any(unwrap(tied)) else kept
 
 
 @binary(
@@ -64,12 +65,12 @@ def _inside(x: Any, low: Any, high: Any) -> Any:
     return inside
 
 
-_CLAMP = Op("clamp", lambda g, _out, x, low, high: np.where(_inside(x, low, high), g, 0.0))
+_CLAMP = Op("clamp", lambda g, _out, x, low, high: where_kept(g, _inside(x, low, high)))
 
 
 @binary(
-    lambda g, _out, x, low: np.where(np.greater_equal(x, low), g, 0.0),
-    lambda g, _out, x, low: np.where(np.less(x, low), g, 0.0),
+    lambda g, _out, x, low: where_kept(g, np.greater_equal(x, low)),
+    lambda g, _out, x, low: where_kept(g, np.less(x, low)),
 )
 def at_least(x: Any, low: Any) -> Any:
     """Return the larger of both: as `maximum`, but at a tie x has the gradient, and at NaN neither."""
@@ -77,8 +78,8 @@ def at_least(x: Any, low: Any) -> Any:
 
 
 @binary(
-    lambda g, _out, x, high: np.where(np.less_equal(x, high), g, 0.0),
-    lambda g, _out, x, high: np.where(np.greater(x, high), g, 0.0),
+    lambda g, _out, x, high: where_kept(g, np.less_equal(x, high)),
+    lambda g, _out, x, high: where_kept(g, np.greater(x, high)),
 )
 def at_most(x: Any, high: Any) -> Any:
     """Return the smaller of both: as `minimum`, but at a tie x has the gradient, and at NaN neither."""
@@ -135,8 +136,8 @@ def _clamp(a: Any, low: Any, high: Any) -> Any:
 
 _WHERE = Op(
     "where",
-    lambda g, _out, _a, _b, condition: np.where(condition, g, 0.0),
-    lambda g, _out, _a, _b, condition: np.where(condition, 0.0, g),
+    lambda g, _out, _a, _b, condition: where_kept(g, condition),
+    lambda g, _out, _a, _b, condition: where_kept(g, np.logical_not(condition)),
 )
 
 

@@ -9,12 +9,13 @@ import numpy as np
 from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._arguments import array_of, integer
 from rondeau.tensor._graph import Op, record
+from rondeau.tensor._ops._operands import where_kept
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
 
 
-_MASKED = Op("triangle", lambda g, _out, _x, mask: np.where(mask, g, 0.0))
+_MASKED = Op("triangle", lambda g, _out, _x, mask: where_kept(g, mask))
 
 
 def _triangle(x: Tensor, function: Any, diagonal: int) -> Tensor:
