@@ -96,3 +96,11 @@ def test_reset_and_repr():
 def test_an_epsilon_that_cannot_be_added(eps):
     with pytest.raises(ValueError, match="eps should be a finite number of at least 0"):
         F.layer_norm(rt.ones(2, 3), 3, eps=eps)
+
+
+def test_constants_beyond_float32_are_refused():
+    x = rt.tensor([[1.0, 2.0]])
+    with pytest.raises(ValueError, match=r"layer_norm: eps 1e\+300 does not fit float32"):
+        nn.functional.layer_norm(x, (2,), eps=1e300)
+    with pytest.raises(ValueError, match=r"smooth_l1_loss: beta 1e\+300 does not fit float32"):
+        nn.functional.smooth_l1_loss(x, x, beta=1e300)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.nn.utils.rnn import (
     PackedSequence,
@@ -234,3 +235,13 @@ def test_refusals(call, error, message):
 def test_indices_that_are_no_permutation_are_refused(name, indices):
     with pytest.raises(ValueError, match=f"{name} should be int64 and hold each of 0 to 1 once"):
         PackedSequence(rt.zeros(3, 1), rt.tensor([2, 1]), **{name: rt.tensor(indices)})
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("int64", float("nan")), ("uint8", 300), ("float32", 1e300)])
+def test_padding_that_the_dtype_cannot_hold_is_refused(dtype, value):
+    sequences = [rt.ones(2, dtype=dtype), rt.ones(1, dtype=dtype)]
+    with pytest.raises(ValueError, match=f"does not fit {dtype}"):
+        nn.utils.rnn.pad_sequence(sequences, padding_value=value)
+    packed = nn.utils.rnn.pack_padded_sequence(rt.ones(2, 2, dtype=dtype), [2, 1])
+    with pytest.raises(ValueError, match=f"does not fit {dtype}"):
+        nn.utils.rnn.pad_packed_sequence(packed, padding_value=value)

@@ -164,6 +164,8 @@ def test_random_floats_are_not_drawn_as_integers():
             change(rt.zeros(3, dtype="int32"))
     with pytest.raises(ValueError, match=r"low must be finite and not above high, got 0\.0 and nan"):
         rt.zeros(3).uniform_(0.0, NAN)
+    with pytest.raises(ValueError, match=r"uniform_: 6e\+38 does not fit float32"):
+        rt.zeros(3).uniform_(-3e38, 3e38)
 
 
 @pytest.mark.parametrize(
@@ -186,3 +188,10 @@ def test_arange_counts_as_torch(arguments):
             continue
         ours, its = (m.arange(*arguments, dtype=getattr(m, dtype)) for m in (rt, torch))
         np.testing.assert_allclose(ours.data, its.numpy(), rtol=1e-15)
+
+
+def test_parameters_of_operators_beyond_the_type():
+    x = rt.tensor([2.0, 3.0])
+    with pytest.raises(ValueError, match=r"norm: p 1e\+300 does not fit float32"):
+        rt.norm(x, 1e300)  # inf to the power 0 would be 1
+    assert rt.allclose(x, x + 1, rtol=1e300)

@@ -9,7 +9,7 @@ import numpy as np
 from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor import Function, Tensor
 
-from ._checks import check_number
+from ._checks import check_fits, check_number
 from ._module import Module
 from ._reductions import check_reduction, check_same_dtype, reduced, warn_of_broadcast
 
@@ -82,6 +82,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta:
     _check_beta(beta)
     check_same_dtype("smooth_l1_loss", input, target)
     warn_of_broadcast("smooth_l1_loss", input, target)
+    check_fits("smooth_l1_loss: beta", beta, input.dtype)
     end = float(input.dtype.type(beta))  # 0 for what is less than the dtype can tell from it
     difference = input - target
     return reduced(_Rounded.apply(difference, end) if end else difference.abs(), reduction)

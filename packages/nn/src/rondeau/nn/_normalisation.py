@@ -15,7 +15,7 @@ from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Function, Tensor, ones, zeros
 
 from . import init
-from ._checks import check_epsilon, check_flags, check_sizes, check_tensor
+from ._checks import check_epsilon, check_fits, check_flags, check_sizes, check_tensor
 from ._module import Module
 from ._parameter import Parameter
 
@@ -72,6 +72,7 @@ def layer_norm(
         raise ArgumentTypeError(
             f"layer_norm: input should be float32 or float64, got {input.dtype}; use input.float()"
         )
+    check_fits("layer_norm: eps", eps, input.dtype)
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is None:
             continue

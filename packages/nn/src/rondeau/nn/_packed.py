@@ -151,7 +151,9 @@ class _Put(rt.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: Integers, num_rows: int, fill: float) -> Tensor:
         ctx.index = index
-        rows = np.full((num_rows, *x.shape[1:]), fill, x.dtype)
+        rows = rt.full(
+            (num_rows, *x.shape[1:]), fill, dtype=x.dtype
+        ).data  # refuses what the dtype cannot hold
         rows[index] = x.data
         return Tensor(rows)
 
@@ -281,9 +283,7 @@ def pad_sequence(
     Raises
     ------
     ValueError
-        If there are no sequences.
-    ValueError
-        If the sequences differ in more than length.
+        If there are no sequences, they differ in more than length, or their dtype cannot hold `padding_value`.
 
     Examples
     --------

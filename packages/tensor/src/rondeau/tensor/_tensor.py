@@ -786,7 +786,7 @@ class Tensor(Recorded):
         from rondeau.tensor._random import rand
 
         low, high = number(low, "low"), number(high, "high")
-        for value in (low, high):
+        for value in (low, high, high - low):
             check_holds(self._array.dtype, value, "uniform_: ")
         if not 0 <= high - low < math.inf:
             raise ArgumentValueError(f"uniform_: low must be finite and not above high, got {low} and {high}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._arguments import array_of, number, refused
+from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._operands import as_tensor
 from rondeau.tensor._ops._operators import COMMON, discrete_binary, discrete_unary
 
@@ -275,6 +276,6 @@ def allclose(a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal
             f"allclose needs rtol and atol that are finite and not negative, got {rtol}, {atol}"
         )
     try:
-        return bool(np.allclose(x, y, rtol=rtol, atol=atol, equal_nan=equal_nan))
+        return bool(modes.quiet(np.allclose, x, y, rtol=rtol, atol=atol, equal_nan=equal_nan))
     except ValueError as error:
         raise refused(error, "allclose", x, y) from error

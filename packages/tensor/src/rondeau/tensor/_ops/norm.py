@@ -11,6 +11,7 @@ from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.sums import in_single_precision, total
 from rondeau.tensor._arguments import array_of, number
 from rondeau.tensor._graph import Op, record, unwrap
+from rondeau.tensor._limits import check_holds
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._dims import Dims, axes_of, kept
 
@@ -70,7 +71,7 @@ def norm(x: Tensor, p: float | str = 2.0, dim: Dims = None, keepdim: bool = Fals
     TypeError
         For integers.
     ValueError
-        For an unknown name in `p`.
+        For an unknown name in `p`, or a number that the type of `x` cannot hold.
 
     Examples
     --------
@@ -84,6 +85,7 @@ def norm(x: Tensor, p: float | str = 2.0, dim: Dims = None, keepdim: bool = Fals
     array = array_of(x)
     if array.dtype.kind != "f":
         raise ArgumentTypeError(f"norm of {array.dtype}: convert with .float() first")
+    check_holds(array.dtype, order, "norm: p ")
     axes = axes_of(dim, array.ndim)
     return record(_NORM, modes.quiet(_norm, array, order, axes, keepdim), (x,), order, axes, keepdim)
 
