@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--all", action="store_true", help="kills: every file call")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default 0)")
     parser.add_argument("--how", choices=kills.WAYS, action="append", help="kills: this way alone")
-    parser.add_argument("--only", metavar="CASE", help="kills: this case alone, such as 'begin'")
+    parser.add_argument("--only", metavar="NAME", help="kills: this case alone; damages: this file alone")
     parser.add_argument("--at", type=int, metavar="CALL", help="kills: this file call alone")
     parser.add_argument(
         "--first", type=int, default=0, metavar="ROUND", help="damages, forgeries: the first round"
@@ -67,9 +67,18 @@ def main(arguments: list[str] | None = None) -> int:
                 )
             elif name == "pairs":
                 pairs.storm(room, corpus, report, rounds=rounds)
+            elif name == "damages":
+                damages.storm(
+                    room,
+                    corpus,
+                    report,
+                    rounds=rounds,
+                    seed=options.seed,
+                    first=options.first,
+                    only=options.only,
+                )
             else:
-                storm = damages.storm if name == "damages" else damages.forge
-                storm(room, corpus, report, rounds=rounds, seed=options.seed, first=options.first)
+                damages.forge(room, corpus, report, rounds=rounds, seed=options.seed, first=options.first)
     report.summary()
     return 1 if report.findings else 0
 

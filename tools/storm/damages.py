@@ -76,7 +76,9 @@ def make_subjects(room: Path, corpus: Path) -> list[Subject]:
     finished, unfinished = room / "finished", room / "unfinished"
     disk = FaultyDisk()
     command("train", str(corpus), *OPTIONS, f"--output={finished}", disk=disk)
-    command("train", str(corpus), *OPTIONS, f"--output={unfinished}", disk=FaultyDisk(2 * disk.count // 3))
+    command(
+        "train", str(corpus), *OPTIONS, f"--output={unfinished}", disk=FaultyDisk(2 * len(disk.calls) // 3)
+    )
     subjects = []
     for folder in (unfinished, finished):
         run = copy(folder, room / "run")
@@ -138,14 +140,43 @@ def _is_set_aside(name: str, found: dict[str, Any]) -> bool:
 
 
 def storm(
-    room: Path, corpus: Path, report: Report, *, rounds: int = 300, seed: int = 0, first: int = 0
+    room: Path,
+    corpus: Path,
+    report: Report,
+    *,
+    rounds: int = 300,
+    seed: int = 0,
+    first: int = 0,
+    only: str | None = None,
 ) -> None:
-    """Damage files of an unfinished and of a finished run, every file in every way before any comes again."""
+    """Damage files of an unfinished and of a finished run, every file in every way before any comes again.
+
+    Parameters
+    ----------
+    room : Path
+        An empty folder.
+    corpus : Path
+        A text file.
+    report : Report
+    rounds : int
+        How many damages, each followed by all commands.
+    seed, first : int
+        Of what is drawn, and the number of the first round.
+    only : str, optional
+        This file alone, by its name.
+    """
     subjects = make_subjects(room, corpus)
-    every = [(s, name, damage) for damage in DAMAGES for s in subjects for name in files(s.folder)]
+    every = [
+        (subject, name, damage)
+        for damage in DAMAGES
+        for subject in subjects
+        for name in files(subject.folder)
+        if only in (None, Path(name).name)
+    ]
     for number in range(first, first + rounds):
         subject, name, damage = every[number % len(every)]
-        where = f"damages --seed {seed} --first {number}: {damage.__name__} of {name} ({subject.name})"
+        which = f" --only {only}" if only else ""
+        where = f"damages --seed {seed} --first {number}{which}: {damage.__name__} of {name} ({subject.name})"
         run = copy(subject.folder, room / "run")
         path = run / name
         before = path.read_bytes()
@@ -189,7 +220,8 @@ def forge(
         for which, outcome in outcomes.items():
             report.time(which if outcome.status == 0 else f"{which}, refused,", outcome.seconds, where)
             report.count("accepted" if outcome.status == 0 else "refused")
-            if outcome.traceback or not (outcome.status == 0 or outcome.is_one_line_about(str(run))):
+            ended_well = outcome.status == 0 or outcome.is_one_line_about(str(run), "diverged")
+            if outcome.traceback or not ended_well:
                 report.find(where, said([outcome]))
 
 

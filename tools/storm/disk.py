@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -34,18 +33,15 @@ class FaultyDisk:
 
     Attributes
     ----------
-    count : int
-        Calls so far.
-    names : Counter
-        How many there were of each.
+    calls : list of str
+        What was called so far.
     reached : str or None
         The call that went wrong.
     """
 
     def __init__(self, at: int | None = None, how: How = "kill") -> None:
         self.at, self.how = at, how
-        self.count = 0
-        self.names: Counter[str] = Counter()
+        self.calls: list[str] = []
         self.reached: str | None = None
         self._open: set[int] = set()
 
@@ -56,10 +52,9 @@ class FaultyDisk:
         return (lambda *arguments: self._plain(name, real, *arguments)) if callable(real) else real
 
     def _call(self, name: str, real: Callable[..., Any], *arguments: Any) -> Any:
-        number, self.count = self.count, self.count + 1
-        self.names[name] += 1
-        if self.at is not None and number >= self.at:
-            self._go_wrong(number, name, real, *arguments)
+        self.calls.append(name)
+        if self.at is not None and len(self.calls) > self.at:
+            self._go_wrong(name, real, *arguments)
         return self._plain(name, real, *arguments)
 
     def _plain(self, name: str, real: Callable[..., Any], *arguments: Any) -> Any:
@@ -72,7 +67,7 @@ class FaultyDisk:
             self._open.discard(arguments[0])
         return result
 
-    def _go_wrong(self, number: int, name: str, real: Callable[..., Any], *arguments: Any) -> None:
+    def _go_wrong(self, name: str, real: Callable[..., Any], *arguments: Any) -> None:
         half = (arguments[0], arguments[1][: len(arguments[1]) // 2]) if name == "write" else None
         is_first = self.reached is None
         if self.how == "kill":

@@ -39,7 +39,7 @@ def make_cases(room: Path, corpus: Path) -> list[Case]:
     finished, unfinished = room / "finished", room / "unfinished"
     disk = FaultyDisk()
     fresh.run(finished, disk)
-    fresh.run(unfinished, FaultyDisk(2 * disk.count // 3))
+    fresh.run(unfinished, FaultyDisk(2 * len(disk.calls) // 3))
 
     damaged = copy(unfinished, room / "damaged")
     newest = max((damaged / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
@@ -71,7 +71,7 @@ def expect(case: Case, run: Path) -> Expected:
     disk = FaultyDisk()
     outcome = case.run(run, disk)
     assert outcome.status == 0, said([outcome])
-    return Expected(contents(run), disk.count)
+    return Expected(contents(run), len(disk.calls))
 
 
 def disturb(case: Case, expected: Expected, how: How, at: int, run: Path) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from itertools import cycle, islice
 from pathlib import Path
@@ -69,14 +70,14 @@ def storm(room: Path, corpus: Path, report: Report, *, rounds: int = 8) -> None:
     for number, names in enumerate(islice(cycle(_PAIRS), rounds)):
         pair = [cases[name] for name in names]
         before = pair[0].before
-        expected = [expect(case._replace(before=before), run) for case in pair]
+        expected = {case.name: expect(case._replace(before=before), run) for case in pair}
         where = f"pairs, number {number}: {' and '.join(names)}"
         report.count(where.partition(": ")[2])
         if problem := race(pair, expected, copy(before, run)):
             report.find(where, problem)
 
 
-def race(pair: list[Case], expected: list[Expected], run: Path) -> str | None:
+def race(pair: list[Case], expected: Mapping[str, Expected], run: Path) -> str | None:
     """Run two commands at once; return what is wrong with what came of it, or None."""
     with ExitStack() as stack:
         children = [stack.enter_context(_start(case, run)) for case in pair]
@@ -102,7 +103,7 @@ def race(pair: list[Case], expected: list[Expected], run: Path) -> str | None:
         return f"expected one to succeed and the other to be refused\n{told}"
     if f"is being written by process {winner.process} on {socket.gethostname()} since" not in loser.err:
         return f"the message does not say who holds the folder\n{told}"
-    if names := differences(contents(run), expected[won].contents):
+    if names := differences(contents(run), expected[pair[won].name].contents):
         return f"{', '.join(names)}: not as one process alone leaves them\n{told}"
     return None
 

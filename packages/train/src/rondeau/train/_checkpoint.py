@@ -324,6 +324,9 @@ class CheckpointFolder:
         if not self.folder.is_dir():
             return
         _durable.remove_file(self.folder / "latest")
+        _durable.sync_folder(
+            self.folder
+        )  # none of what is still there is the latest checkpoint of the next run
         self.clean()
         self._clear(self.steps())
         _durable.remove_folder_if_empty(self.folder)

@@ -59,11 +59,12 @@ def open_to_rewrite(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | _BINARY, 0o666)
 
 
-def rewrite(descriptor: int, content: bytes) -> None:
-    """Replace what a file holds, without a new file: a kill meanwhile leaves a part."""
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    os.ftruncate(descriptor, 0)
-    _write_all(descriptor, content)
+def rewrite(path: Path, descriptor: int, content: bytes) -> None:
+    """Replace what the open file of a path holds, without a new file: a kill meanwhile leaves a part."""
+    with _named(path):
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.ftruncate(descriptor, 0)
+        _write_all(descriptor, content)
 
 
 def close(descriptor: int) -> None:
@@ -117,15 +118,22 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _opened(path: Path, how: int) -> Iterator[int]:
-    """Open a file, and name it in what goes wrong until it is closed."""
     descriptor = os.open(path, how | _BINARY, 0o666)
     try:
-        yield descriptor
+        with _named(path):
+            yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name a file in what goes wrong with its descriptor, of which the system says no more."""
+    try:
+        yield
     except OSError as error:
         error.filename = str(path)
         raise
-    finally:
-        os.close(descriptor)
 
 
 def _write(path: Path, how: int, content: bytes) -> None:

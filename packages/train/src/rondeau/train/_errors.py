@@ -28,15 +28,18 @@ class CheckpointError(ValueError):
 
 
 class RunWarning(UserWarning):
-    """What was found in a run's folder that should not be there, and what was done about it.
+    """What is wrong in a run's folder and was got round: which file it is, and what was taken or done instead.
 
     Examples
     --------
-    A program that would rather stop than go on with less than there was:
-
-    >>> import warnings
-    >>> from rondeau import train
-    >>> with warnings.catch_warnings():
-    ...     warnings.simplefilter("error", train.RunWarning)
-    ...     # recorder.resume(trainer) now raises where it would have warned
+    >>> import tempfile, warnings
+    >>> from rondeau.train import CheckpointFolder, Snapshot
+    >>> with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     checkpoints = CheckpointFolder(folder)
+    ...     path = checkpoints.save(3, Snapshot({}, {}))
+    ...     (path.parent / "latest").unlink()
+    ...     _ = checkpoints.load()
+    >>> print(str(caught[0].message).removeprefix(folder)[1:])
+    latest is missing; step-3 is taken in its place
     """

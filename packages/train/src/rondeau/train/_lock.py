@@ -87,7 +87,7 @@ class FolderLock:
             try:
                 self._lock(descriptor)
                 if _is_file_at(self.path, descriptor):
-                    _durable.rewrite(descriptor, _describe_this_process())
+                    _durable.rewrite(self.path, descriptor, _describe_this_process())
                     break
             except BaseException:
                 _durable.close(descriptor)

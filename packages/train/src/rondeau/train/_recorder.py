@@ -107,9 +107,13 @@ class Recorder(Callback):
             If a file of the run was edited or damaged since, or another process writes there.
         """
         self._lock()
-        found = self.run.find_checkpoint(checkpoint)
-        if found is not None:
-            self.continue_from(found, trainer)
+        try:
+            found = self.run.find_checkpoint(checkpoint)
+            if found is not None:
+                self.continue_from(found, trainer)
+        except BaseException:
+            self._unlock()
+            raise
 
     def continue_from(self, found: Found, trainer: Trainer) -> None:
         """Do what `resume` does, from a checkpoint that was found in the run's folder and locked since."""

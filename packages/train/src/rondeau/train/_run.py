@@ -174,8 +174,9 @@ class RunFolder:
 
     def clean(self) -> None:
         """Remove what a killed process was writing or removing."""
-        for path in self._contents():
-            _durable.remove_file(_durable.unfinished(path))
+        for path in map(_durable.unfinished, self._contents()):
+            if path.exists():
+                _durable.remove_file(path)
         self.checkpoints.clean()
 
     def _contents(self) -> list[Path]:

@@ -31,7 +31,7 @@ def check_run_state(snapshot: Snapshot) -> None:
         raise CheckpointError(f"the checkpoint is damaged: {_where(snapshot)}: it names no weights")
     for name, wanted, is_right in (
         ("step", "a count", _is_count(step)),
-        ("best_step", "a step up to this one", best is None or (_is_count(best) and best <= step)),
+        ("best_step", "a count", best is None or _is_count(best)),
         ("corpus", "an object", isinstance(state.get("corpus"), dict)),
         ("files", "a size and a SHA-256 of each file", _are_fingerprints(state.get("files"))),
         ("limits", "counts and minutes", isinstance(limits, dict) and _are_limits(limits)),

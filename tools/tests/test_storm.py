@@ -1,0 +1,152 @@
+"""The storm: a short one of each kind, and that it notices what is planted for it to find."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from tools.storm import damages, kills, pairs  # noqa: E402
+from tools.storm.__main__ import main  # noqa: E402
+from tools.storm.disk import FaultyDisk, How, KilledError, installed  # noqa: E402
+from tools.storm.report import Report  # noqa: E402
+from tools.storm.scene import OPTIONS, command, write_corpus  # noqa: E402
+
+from rondeau.train import _durable, _plots, _run  # noqa: E402
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Path:
+    """An empty folder but for a corpus."""
+    write_corpus(tmp_path / "corpus.txt")
+    return tmp_path
+
+
+@pytest.fixture
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no curves, which takes half of the time of such runs."""
+    monkeypatch.setattr(_plots, "can_plot", lambda: False)
+
+
+@pytest.fixture
+def report() -> Report:
+    return Report(io.StringIO())
+
+
+# ---------------------------------------------------------------------------------------------------------- the disk
+
+
+def test_a_killed_process_writes_half_and_nothing_more(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with installed(FaultyDisk(1)) as disk:
+        for attempt in (path, tmp_path / "another"):
+            with pytest.raises(KilledError):
+                _durable.write_file(attempt, b"content")
+    assert path.read_bytes() == b"con"
+    assert (disk.reached, list(tmp_path.iterdir())) == ("write", [path])
+
+
+@pytest.mark.parametrize(
+    ("at", "how", "reached", "left"),
+    [
+        (2, "fail", "fsync", b"content"),
+        (0, "full", "open", None),
+        (1, "full", "write", b"con"),
+        (3, "fail", None, b"content"),
+    ],
+)
+def test_a_failing_disk(tmp_path: Path, at: int, how: How, reached: str | None, left: bytes | None) -> None:
+    path = tmp_path / "file"
+    with installed(FaultyDisk(at, how)) as disk:
+        if reached is None:
+            _durable.write_file(path, b"content")
+        else:
+            with pytest.raises(OSError, match=r"Input/output error|No space left") as caught:
+                _durable.write_file(path, b"content")
+            assert caught.value.filename == str(path)
+    assert disk.reached == reached
+    assert (path.read_bytes() if path.exists() else None) == left
+    _durable.write_file(path, b"the real disk again")
+
+
+# ------------------------------------------------------------------------------------------------------------- short
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_kills_and_failures(room: Path, report: Report) -> None:
+    kills.storm(room, room / "corpus.txt", report, rounds=3)
+    assert report.findings == []
+    assert sum(report.rounds.values()) == 3 * len(kills.WAYS)
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_damages(room: Path, report: Report) -> None:
+    damages.storm(room, room / "corpus.txt", report, rounds=8, seed=1, first=3)
+    assert report.findings == []
+    assert report.rounds["named"] > 4
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_forgeries(room: Path, report: Report) -> None:
+    damages.forge(room, room / "corpus.txt", report, rounds=6, first=36)
+    assert report.findings == []
+    assert report.rounds["refused"] > 3
+
+
+def test_a_pair_of_processes(room: Path, report: Report) -> None:
+    pairs.storm(room, room / "corpus.txt", report, rounds=1)
+    assert report.findings == []
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["kills", "--how", "kill", "--only", "train longer", "--at", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "1  kill: train longer (" in out
+    assert "0 findings" in out
+    with pytest.raises(SystemExit):
+        main(["hail"])
+    assert "the storms are kills, damages, forgeries, pairs" in capsys.readouterr().err
+
+
+# -------------------------------------------------------------------------------------------------- planted, to find
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_a_file_that_is_written_in_place_is_found(
+    room: Path, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_durable, "replace_file", _durable.write_file)
+    disk = FaultyDisk()
+    command("train", str(room / "corpus.txt"), *OPTIONS, f"--output={room / 'run'}", disk=disk)
+    config = disk.calls.index("write", disk.calls.index("write") + 1)  # the first writes who holds the lock
+    kills.storm(room, room / "corpus.txt", report, ways=["kill"], rounds=None, only="begin", at=config)
+    (found,) = report.findings
+    assert f"kills --how kill --only 'begin' --at {config}: " in found
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_damage_that_nobody_looks_for_is_found(
+    room: Path, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_run, "_fits", lambda name, content, expected: True)
+    damages.storm(room, room / "corpus.txt", report, rounds=2, only="samples.txt")
+    assert report.rounds["silent"] == len(report.findings) == 2
+
+
+def test_two_processes_that_train_in_one_folder_are_found(
+    room: Path, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlocked = "from rondeau.train import _lock\n_lock._take = lambda descriptor: None\n"
+    monkeypatch.setattr(pairs, "_CHILD", unlocked + pairs._CHILD)
+    pairs.storm(room, room / "corpus.txt", report, rounds=1)
+    assert len(report.findings) == 1
+
+
+@pytest.mark.long
+def test_every_storm() -> None:
+    assert main([]) == 0
