@@ -1,6 +1,8 @@
 """Views and the history of what they show, after changes in place; PyTorch is the oracle."""
 
+import copy
 import gc
+import pickle
 import weakref
 
 import numpy as np
@@ -526,6 +528,19 @@ def test_a_leaf_that_is_switched_off_and_on_again_is_the_same(program):
     compare(program)
 
 
+def frozen_in_forward(m):
+    """The view of a weight that required no gradient when it was saved is a constant, now too."""
+    x, w = leaf(m, ((1.0, 2.0),)), m.tensor(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    y = (x * x) @ w.T
+    w.requires_grad_()
+    (first,) = grad(m, y.sum(), x, create_graph=True)
+    return first, grad(m, first.sum(), x)
+
+
+def test_a_weight_that_was_frozen_in_forward():
+    compare(frozen_in_forward)
+
+
 def test_grad_needs_an_input():
     y = leaf(rt).sum()
     for m in (rt, torch):
@@ -551,10 +566,15 @@ def test_data_that_are_exchanged_leave_the_views_behind():
     x = r * 1
     v = x[1:3]
     x.data = np.zeros(5)
-    v.mul_(2)
-    assert x.tolist() == [0] * 5
-    assert rt.grad(v.sum(), r, retain_graph=True)[0].tolist() == [0, 2, 2, 0, 0]
-    assert rt.grad(x.sum(), r)[0].tolist() == [1] * 5
+    for value in (2, r[:2]):
+        with pytest.raises(RuntimeError, match="or its base's data were exchanged: take the view again"):
+            v.mul_(value)
+    x.add_(r)
+    assert v.tolist() == [2, 3]
+    assert rt.grad(v.sum(), r, retain_graph=True)[0].tolist() == [0, 1, 1, 0, 0]
+    with rt.no_grad():
+        v.zero_()
+    assert x.tolist() == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("data", [np.zeros((2, 1)), np.zeros(2, np.float32)], ids=["shape", "dtype"])
@@ -578,6 +598,22 @@ def test_many_views_of_one_memory_are_forgotten_when_they_die():
     assert len(x._memory.views) < 40
     x.add_(leaf(rt, np.ones(200)))
     assert rt.grad(a.sum() + b.sum(), x, retain_graph=True)[0].sum().item() == 199 + 198
+
+
+def test_a_view_of_what_changed_is_a_tensor_as_any():
+    x = rt.zeros(3)
+    v = x[1:]
+    looks = (
+        lambda: not v.requires_grad,
+        lambda: repr(v) == "tensor([2., 2.])",
+        lambda: copy.deepcopy(v).tolist() == [3, 3],
+        lambda: pickle.loads(pickle.dumps(v)).tolist() == [4, 4],
+    )
+    for look in looks:
+        x.add_(1)
+        assert isinstance(v, rt.Tensor)
+        assert look()
+        assert type(v) is rt.Tensor
 
 
 def test_views_make_no_cycle():

@@ -49,6 +49,8 @@ class Shown:
         Whether it was taken under `no_grad`.
     directions : slice or None
         Those of its own elements: of a leaf, or while it retains its gradient.
+    as_leaf : (ndarray, slice) or None
+        The history and directions of a leaf that does not require gradients now.
     """
 
     ours: Any
@@ -58,6 +60,7 @@ class Shown:
     base: Shown | None = None
     is_constant: bool = False
     directions: slice | None = None
+    as_leaf: tuple[Array, slice] | None = None
 
     @property
     def values(self) -> Array:
@@ -263,6 +266,8 @@ class _Program:
         shown = self.any()
         assert shown is not None
         if shown.base is None and not shown.is_constant and self.draw.chance(0.3):
+            if shown.ours.is_leaf and shown.directions is not None:
+                shown.as_leaf = shown.history, shown.directions
             self.call(f"{self.name(shown)}.detach_()", shown.ours.detach_)
             shown.history, shown.directions = np.zeros_like(shown.history), None
             return
@@ -274,11 +279,15 @@ class _Program:
         if shown is None or shown.is_constant or len(np.unique(shown.cells)) < shown.cells.size:
             return
         self.call(f"{self.name(shown)}.requires_grad_()", shown.ours.requires_grad_)
+        if shown.as_leaf is not None:
+            shown.history, shown.directions = shown.as_leaf
+            return
         shown.history = np.zeros_like(shown.history)
         self.new_directions(shown)
 
     def retain(self) -> None:
-        """Let the newest tensor retain its gradient: the uses of an older one have no direction of its own."""
+        """Compute something and let it retain its gradient: uses that are older had no direction for it."""
+        self.operation()
         shown = self.pool[-1]
         computed = shown.ours.requires_grad and not shown.ours.is_leaf
         if computed and shown.base is None and not shown.is_constant and self.has_room(shown):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.tensor._graph import Node, Op, Recorded, memory_of, output_node, same_memory, with_history, wrap
+from rondeau.tensor._graph import Node, Op, Recorded, memory_of, output_node, with_history, wrap
 from rondeau.tensor._modes import modes
-from rondeau.tensor._views import is_followed, unfollowed, watch
+from rondeau.tensor._views import show_unfollowed
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -128,12 +128,13 @@ def _handed_on(output: Tensor, given: list[Any]) -> Tensor:
     What shows the memory of such a tensor is no view that could follow its changes.
     """
     if output._node is not None or any(output is a for a in given):
-        other = same_memory(output)
-        other._view = unfollowed(output)
-        watch(other)
+        other = wrap(output._array)
+        show_unfollowed(other, output)
         return other
-    if output._view is not None and (is_followed(output) or output._view[0]() is None):
-        output._view = None  # of a tensor that forward made, and nobody else has
+    if output._view is not None:
+        show_unfollowed(output, output)
+        if output._view[0]() is None:
+            output._view = None  # of a tensor that forward made, and nobody else has
     return output
 
 

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
 _ndarray = np.ndarray
 _new = object.__new__
-_next_number = count(1).__next__
+#: The next number of the global counter.
+next_number = count(1).__next__
 
 #: What a view was taken from, the operation, and its parameters; `_views` tells of them.
-View: TypeAlias = "tuple[Any, Op | None, tuple[Any, ...]]"
+View: TypeAlias = "tuple[Any, Op | None, Any]"
 
 # ------------------------------------------------------------------------------------------------ its tensors
 
@@ -76,14 +77,17 @@ def unwrap(value: Any) -> Any:
 class Memory:
     """A piece of memory: when it was last changed in place, in numbers of the global counter, and its views."""
 
-    __slots__ = ("changed", "former_leaves", "room", "views")
+    __slots__ = ("changed", "former_leaves", "recorded", "room", "views")
 
     former_leaves: list[Node]  # of tensors that do not require gradients any longer, or not now; mostly unset
+    room: int  # how many references to views are worth a search for dead ones
 
     def __init__(self) -> None:
         self.changed = 0
-        self.views: list[weakref.ref[Tensor]] | None = None  # in the order in which they were taken
-        self.room = 16  # how many references are worth a search for dead ones
+        self.recorded = 0  # the last change by a recorded operation
+        self.views: list[weakref.ref[Tensor]] | None = (
+            None  # those that the next change has to mark; never empty
+        )
 
 
 #: When any memory was last changed: where that is older than a node there is nothing to check.
@@ -103,11 +107,6 @@ def same_memory(tensor: Recorded) -> Tensor:
     other = wrap(tensor._array)
     other._memory = tensor._memory or memory_of(tensor)
     return other
-
-
-def next_number() -> int:
-    """Return the next number of the global counter."""
-    return _next_number()
 
 
 # ----------------------------------------------------------------------------------------------- and its nodes
@@ -211,7 +210,7 @@ class Node:
         self.memory = None
         self.hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = None
         self.holder = None
-        self.number = _next_number()
+        self.number = next_number()
 
     def __reduce__(self) -> Any:
         raise ArgumentTypeError(
@@ -262,8 +261,9 @@ def _former_leaves(tensor: Tensor) -> list[Node]:
 
 
 def with_history(tensor: Recorded, node: Node | None) -> Recorded:
-    """Return a saved tensor with the node of an operation that it had then; a leaf as it is now."""
-    if tensor._node is node or node is None or node.op is LEAF:
+    """Return a saved tensor with the node that it had then; one that was a leaf and is one as it is now."""
+    now = tensor._node
+    if now is node or ((node is None or node.op is LEAF) and (now is None or now.op is LEAF)):
         return tensor
     other = same_memory(tensor)
     other._node = node

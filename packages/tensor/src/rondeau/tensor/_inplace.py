@@ -30,7 +30,7 @@ from rondeau.tensor._graph import (
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._operands import cast, no_gradient, value_for
 from rondeau.tensor._ops.indexing import SETITEM, getitem, steps_of
-from rondeau.tensor._views import is_followed, looked_at, mark_changed, root_and_show, set_node
+from rondeau.tensor._views import looked_at, mark_changed, root_of, set_node, shown_by
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -38,10 +38,13 @@ if TYPE_CHECKING:
 
 def _outside(g: Any, show: Callable[[Any], Any]) -> Any:
     """`g` with zeros inside the view that `show` gives."""
-    # By number: of an array in another order of memory than the base's, `show` may give a copy.
-    keep = np.ones(g.size, np.bool_)
-    keep[show(np.arange(g.size).reshape(g.shape))] = False
-    return np.where(keep.reshape(g.shape), g, 0.0)
+    keep = np.ones(g.shape, np.bool_)
+    inside = show(keep)
+    if np.may_share_memory(inside, keep):
+        inside[...] = False
+    else:  # the base lies in another order of memory, for which `show` copies: by number
+        keep.reshape(-1)[show(np.arange(g.size).reshape(g.shape))] = False
+    return np.where(keep, g, 0.0)
 
 
 _REBASE = Op(
@@ -67,34 +70,37 @@ def check_changeable(tensor: Tensor) -> None:
         )
     if not modes.recording:
         return
-    shown = tensor
+    root = tensor
     while True:
-        node = shown._node
+        node = root._node
         if node is not None and is_leaf_node(node):
             raise RuntimeError(
-                f"a {'leaf' if shown is tensor else 'view of a leaf'} that requires gradients cannot be changed in "
+                f"a {'leaf' if root is tensor else 'view of a leaf'} that requires gradients cannot be changed in "
                 "place while recording: put the change into `with rt.no_grad():`, or compute a new tensor"
             )
-        if shown._view is None:
-            return
-        source, op, _ = shown._view
+        if root._view is None:
+            break
+        source, op, _ = root._view
         if op is None:
-            root = source()
-            if node is not None or (root is not None and root._node is not None):
+            base = source()
+            if node is not None or (base is not None and base._node is not None):
                 raise RuntimeError(_UNFOLLOWED)
             return
-        if node is not None and source._node is None:
-            raise RuntimeError(
-                "a view that requires gradients cannot be changed in place while recording after its base was "
-                "detached: take the view again, or compute a new tensor"
-            )
-        shown = source
+        root = source
+    if tensor._node is not None and (root._node is None or root._memory is not tensor._memory):
+        raise RuntimeError(_LEFT)
 
 
 _UNFOLLOWED = (
     "a view that was taken under no_grad(), or that a Function returned, cannot be changed in place by a recorded "
     "operation: its base would have the new values and the old history. Take the view while recording, clone() it, or "
     "put the change into `with rt.no_grad():`"
+)
+
+
+_LEFT = (
+    "a view cannot be changed in place by a recorded operation after its base was detached, or its base's data were "
+    "exchanged: take the view again, or compute a new tensor"
 )
 
 
@@ -133,25 +139,24 @@ def increment_version(tensor: Tensor | Iterable[Tensor]) -> None:
 
 def _check_followed(tensor: Tensor, node: Node | None) -> None:
     """Raise if the result of `node` is to be written into a view that no history follows."""
-    if node is not None and tensor._view is not None and not is_followed(tensor):
-        raise RuntimeError(_UNFOLLOWED)
+    if node is not None and root_of(tensor) is None:
+        raise RuntimeError(_UNFOLLOWED if tensor._view is not None and tensor._view[1] is None else _LEFT)
 
 
 def _move_to(tensor: Tensor, node: Node | None) -> None:
     """Note that the memory of `tensor` now holds the result of `node`."""
-    if not is_followed(tensor):
+    root = root_of(tensor)
+    if root is tensor or root is None:
         set_node(tensor, node)
-    else:
-        root, show = root_and_show(tensor)
-        if root._node is not None or node is not None:
-            node = Node(_REBASE, (root._node, node), (None, None, None, show))
-            set_node(root, node)
+    elif root._node is not None or node is not None:
+        node = Node(_REBASE, (root._node, node), (None, None, None, shown_by(tensor)))
+        set_node(root, node)
     mark_changed(tensor, recorded=node is not None)
 
 
 def _history(tensor: Tensor) -> Node | None:
     """Return the node of the old values: of a view through its base, so that its hooks are not for what follows."""
-    return looked_at(tensor) if is_followed(tensor) else tensor._node
+    return tensor._node if tensor._view is None or tensor._view[1] is None else looked_at(tensor)
 
 
 def _alias(tensor: Tensor) -> Tensor:

@@ -137,7 +137,10 @@ class Tensor(Recorded):
 
     @property
     def data(self) -> Any:
-        """The array itself, a NumPy array on the CPU. What is written into it is not recorded."""
+        """The array itself, a NumPy array on the CPU.
+
+        What is written into it is neither recorded nor noted as a change; see `rondeau.tensor.increment_version`.
+        """
         return self._array
 
     @data.setter

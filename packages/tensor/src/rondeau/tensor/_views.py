@@ -1,28 +1,33 @@
 """Views: tensors that show the memory of another one, and how their history follows its changes.
 
-After a recorded change in place, through the base or through any view, every view has the history that it would have
-if it were taken then, as in PyTorch. PyTorch looks at a view again whenever it is used. Here a memory holds weak
-references to its views and a change looks at those that live, so that using a view costs nothing.
+As in PyTorch, a view belongs to the tensor at the root of all views of its memory. After a change in place, through
+the root or through any view, the next reader of a view's history finds the one that it would have if it were taken
+now. Where no history would be right it finds a node whose backward is an error.
 
-Where no history would be right, a view gets a node whose backward is an error.
+That costs nothing where nothing changes: a memory holds weak references to its views, a change marks those that live
+by giving them a class whose ``_node`` is a property, and the first reader looks and gives them their own class back.
 
 A view's ``_view`` is ``(source, op, parameters)``: the tensor it was taken from, the operation, and its parameters,
 of which the first is the function ``show(x)`` for an array or tensor `x` like `source`. No history follows a view
-that was taken under `no_grad`, or that a `Function` returned: there it is ``(root, None, ())`` with a weak reference
-to the tensor at the root of all views, whose graph such a view must not keep alive.
+that was taken under `no_grad`, or that a `Function` returned: there it is ``(root, None, taken)`` with a weak
+reference to the root, whose graph such a view must not keep alive, and the number of the last change before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from rondeau.tensor._graph import LEAF, Memory, Node, Op, Recorded, View, latest, memory_of, next_number, wrap
+from rondeau.tensor._graph import LEAF, Memory, Node, Op, Recorded, latest, memory_of, next_number, wrap
 from rondeau.tensor._modes import modes
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
+
+_FEWEST = 16
+"""How many references to views are worth a search for dead ones."""
 
 # ------------------------------------------------------------------------------------------------- taking them
 
@@ -41,45 +46,42 @@ def record_view(op: Op, array: Any, source: Tensor, *parameters: Any) -> Tensor:
         if parent is not None:
             result._node = Node(op, (parent,), (None, None, *parameters))
     else:
-        result._view = (ref(source), None, ()) if shown is None else unfollowed(source)
+        result._view = (ref(source), None, latest.changed) if shown is None else _unfollowed(source)
     views = memory.views
-    if views is None:
-        memory.views = [ref(result)]
-    elif views[-1]() is None:  # most die before the next is taken
+    if views is not None and views[-1]() is None:  # as `_watch`: most die before the next is taken
         views[-1] = ref(result)
     else:
-        views.append(ref(result))
-        if len(views) > memory.room:
-            _forget_dead(memory)
+        _watch(result, memory)
     return result
 
 
-def unfollowed(source: Tensor) -> View:
-    """Return the ``_view`` of what shows the memory of `source` without a part in its history."""
+def show_unfollowed(view: Tensor, source: Tensor) -> None:
+    """Let `view`, another tensor over the memory of `source`, be a view that no history follows."""
+    view._view = _unfollowed(source)
+    view._memory = memory_of(source)
+    _watch(view, view._memory)
+
+
+def _unfollowed(source: Tensor) -> tuple[ref[Tensor], None, int]:
     root = source
     while root._view is not None:
         if root._view[1] is None:
-            return root._view
+            return root._view[0], None, latest.changed
         root = root._view[0]
-    return ref(root), None, ()
+    return ref(root), None, latest.changed
 
 
-def is_followed(tensor: Recorded) -> bool:
-    """Whether `tensor` is a view that its base follows, and that follows its base."""
-    return tensor._view is not None and tensor._view[1] is not None
-
-
-def watch(view: Tensor) -> None:
-    """Let changes of its memory look at `view`, which `record_view` did not make."""
-    memory = memory_of(view)
-    memory.views = [*(memory.views or ()), ref(view)]
-
-
-def _forget_dead(memory: Memory) -> None:
-    assert memory.views is not None
-    count = len(memory.views)
-    memory.views[:count] = [view for view in memory.views[:count] if view() is not None]
-    memory.room = 2 * len(memory.views) + 16
+def _watch(view: Tensor, memory: Memory) -> None:
+    """Let the next change of its memory mark `view`."""
+    views = memory.views
+    if views is None:
+        memory.views, memory.room = [ref(view)], _FEWEST
+        return
+    views.append(ref(view))
+    if len(views) > memory.room:
+        count = len(views)
+        views[:count] = [view for view in views[:count] if view() is not None]
+        memory.room = 2 * len(views) + _FEWEST
 
 
 # ------------------------------------------------------------------------------------------- how they were taken
@@ -94,17 +96,26 @@ def _links(view: Recorded) -> tuple[Tensor, list[tuple[Op, tuple[Any, ...]]]]:
     return view, links[::-1]  # type: ignore[return-value]
 
 
-def root_and_show(view: Tensor) -> tuple[Tensor, Callable[[Any], Any]]:
-    """Return the root of a chain of views, and the function from it to the last."""
-    root, links = _links(view)
-    steps = [parameters[0] for _, parameters in links]
+def root_of(tensor: Tensor) -> Tensor | None:
+    """Return the tensor that a change of `tensor` changes too, itself if it is no view; None if none follows it."""
+    root = tensor
+    while root._view is not None:
+        if root._view[1] is None:
+            return None
+        root = root._view[0]
+    return root if root._memory is tensor._memory else None  # else its data were exchanged
+
+
+def shown_by(view: Tensor) -> Callable[[Any], Any]:
+    """Return the function from the root of a chain of views to the last."""
+    steps = [parameters[0] for _, parameters in _links(view)[1]]
 
     def show(x: Any) -> Any:
         for step in steps:
             x = step(x)
         return x
 
-    return root, show
+    return show
 
 
 def looked_at(view: Tensor) -> Node | None:
@@ -117,17 +128,107 @@ def looked_at(view: Tensor) -> Node | None:
     return node
 
 
-def _is_fresh(view: Tensor, root: Tensor, length: int) -> bool:
-    """Whether the history of `view` begins at that of `root`."""
-    node = view._node
+# ------------------------------------------------------------------------------------------- following a change
+
+
+def mark_changed(tensor: Recorded, recorded: bool = False) -> None:
+    """Note that the memory of `tensor` was just changed in place, and that its views are to be looked at again."""
+    memory = tensor._memory
+    if memory is None:
+        memory = tensor._memory = Memory()
+    memory.changed = latest.changed = next_number()
+    if recorded:
+        memory.recorded = memory.changed
+    views = memory.views
+    if views is not None:
+        memory.views = None
+        for reference in views:
+            view: Any = reference()
+            if view is not None:
+                view.__class__ = _unlooked(view.__class__)
+
+
+class _Unlooked:
+    """What a view is between a change of its memory and the next look at its history."""
+
+    __slots__ = ()
+
+    @property
+    def _node(self) -> Node | None:
+        _look(self)  # type: ignore[arg-type]
+        return self._node
+
+    @_node.setter
+    def _node(self, node: Node | None) -> None:
+        _look(self)  # type: ignore[arg-type]
+        self._node = node
+
+
+@cache
+def _unlooked(cls: Any) -> Any:
+    return cls if issubclass(cls, _Unlooked) else type(cls.__name__, (_Unlooked, cls), {"__slots__": ()})
+
+
+def _look(view: Tensor) -> None:
+    """Give a view the history of what it shows now, and its own class."""
+    view.__class__ = type(view).__bases__[1]
+    assert view._memory is not None
+    _watch(view, view._memory)
+    if view._view is None:  # its data were exchanged
+        return
+    source, op, taken = view._view
+    if op is None:
+        root = source()
+        if root is not None and root._node is not None and view._memory.recorded > taken:
+            set_node(view, _stale(_UNFOLLOWED))
+        return
+    root, links = _links(view)
+    if root._memory is not view._memory:
+        return
+    if root._node is None:
+        # A view that is itself a leaf stays one.
+        if view._node is not None and view._node.op is not LEAF:
+            set_node(view, _stale(_DETACHED))
+    elif not _begins_at(view._node, root._node, len(links)):
+        set_node(view, looked_at(view))
+
+
+def _begins_at(node: Node | None, root: Node, length: int) -> bool:
+    """Whether a chain of so many views ends in `node`."""
     for _ in range(length):
         if node is None or len(node.parents) != 1:
             return False
         (node,) = node.parents
-    return node is root._node
+    return node is root
 
 
-# ------------------------------------------------------------------------------------------- following a change
+def set_node(tensor: Recorded, node: Node | None) -> None:
+    """Give `tensor` another history; what `retain_grad` asked for follows, hooks stay with the value they were for."""
+    before = tensor._node
+    tensor._node = node
+    if before is not None and before.holder is not None and before.op is not LEAF:
+        if node is not None:
+            node.holder = before.holder
+        before.holder = None
+
+
+def begin_to_require(leaf: Tensor) -> None:
+    """Note that `leaf` requires gradients from now on: views that were taken before have no part in that."""
+    for reference in () if leaf._memory is None else leaf._memory.views or ():
+        view = reference()
+        if view is not None and view._node is None and root_of(view) is leaf is not view:
+            view._node = _stale(_BEFORE)
+
+
+def exchange_memory(tensor: Recorded) -> None:
+    """Note that `tensor` is getting other memory: its views go on showing the old one, by themselves."""
+    tensor._view = None
+    if tensor._memory is not None:
+        changed, tensor._memory = tensor._memory.changed, Memory()
+        tensor._memory.changed = changed
+
+
+# ----------------------------------------------------------------------------------------- without a history
 
 
 def _refuse(node: Node, *_: Any) -> Any:
@@ -151,67 +252,3 @@ _DETACHED = (
 
 def _stale(reason: str) -> Node:
     return Node(STALE, (), (reason,))
-
-
-def set_node(tensor: Recorded, node: Node | None) -> None:
-    """Give `tensor` another history; what `retain_grad` asked for follows, hooks stay with the value they were for."""
-    before = tensor._node
-    tensor._node = node
-    if before is not None and before.holder is not None and before.op is not LEAF:
-        if node is not None:
-            node.holder = before.holder
-        before.holder = None
-
-
-def mark_changed(tensor: Recorded, recorded: bool = False) -> None:
-    """Note that the memory of `tensor` was just changed in place, and look at its views again."""
-    memory = memory_of(tensor)
-    memory.changed = latest.changed = next_number()
-    if memory.views is not None:
-        _look_again(memory, recorded)
-
-
-def _living_views(memory: Memory) -> Iterator[Tensor]:
-    for reference in memory.views or ():
-        view = reference()
-        if view is not None and view._view is not None:
-            yield view
-
-
-def _look_again(memory: Memory, recorded: bool) -> None:
-    for view in _living_views(memory):
-        assert view._view is not None
-        source, op, _ = view._view
-        if op is None:
-            root = source()
-            if recorded and root is not None and root._node is not None:
-                set_node(view, _stale(_UNFOLLOWED))
-            continue
-        root, links = _links(view)
-        if root._node is None:
-            # A view that is itself a leaf stays one.
-            if view._node is not None and view._node.op is not LEAF:
-                set_node(view, _stale(_DETACHED))
-        elif not _is_fresh(view, root, len(links)):
-            set_node(view, looked_at(view))
-
-
-def begin_to_require(tensor: Recorded) -> None:
-    """Note that the leaf `tensor` requires gradients from now on: views that were taken before have no part in it."""
-    if tensor._memory is None:
-        return
-    for view in _living_views(tensor._memory):
-        if view._node is None and is_followed(view) and _links(view)[0] is tensor:
-            view._node = _stale(_BEFORE)
-
-
-def exchange_memory(tensor: Recorded) -> None:
-    """Note that `tensor` is getting other memory: its views go on showing the old one, by themselves."""
-    old = tensor._memory
-    tensor._view = None
-    if old is not None:
-        for view in _living_views(old):
-            if view._view[0] is tensor:  # type: ignore[index]
-                view._view = None
-        tensor._memory = Memory()
-        tensor._memory.changed = old.changed
