@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from rondeau.train._usage_error import UsageError
+from rondeau.train._usage_error import UsageError, in_words
 
 _MOST_BYTES = 1 << 20  # options of a run take about 1,000
 _LONGEST_VALUE = 4096  # characters: a path; Python reads no number of more than 4,300 digits
@@ -47,7 +47,7 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"cannot read the options: {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read the options: {in_words(error)}") from error
     if len(content) > _MOST_BYTES:
         raise UsageError(f"{path} is no file of options: it has more than {_MOST_BYTES:,} bytes")
     try:

@@ -23,10 +23,13 @@ from rondeau.data import (
 from rondeau.train._extras import how_to_install
 from rondeau.train._options import TextOptions
 from rondeau.train._ranges import check_ranges
-from rondeau.train._usage_error import UsageError
+from rondeau.train._usage_error import UsageError, in_words
 
 TOKEN_NAMES = {"characters": "character", "words": "word", "regex": "token", "bpe": "token"}
 
+_MOST_ZEROS = (
+    0.1  # of a text; a language in UTF-16 has them in every second byte, where its letters are Latin
+)
 _LONGEST_WORD = 100  # characters; a longer run without white space may be cut anywhere
 # Scripts written without spaces between words, and the characters of a word: a text whose words something has separated
 # stays below that on average.
@@ -62,12 +65,20 @@ def load_corpus(path: str | None) -> Corpus:
             return Corpus("CPython's language reference (embedded)", embedded_corpus())
         if path in datasets.TEXTS and not os.path.exists(path):
             return Corpus(path, datasets.load_text(path))
-        return Corpus(str(path), read_text(path))
+        text = read_text(path)
     except FileNotFoundError as error:
         names = ", ".join(datasets.TEXTS)
         raise UsageError(f"cannot read the corpus: {error}, nor a data set of that name: {names}") from error
-    except (OSError, ValueError, ModuleNotFoundError, datasets.DataError) as error:
+    except OSError as error:
+        raise UsageError(f"cannot read the corpus: {in_words(error)}") from error
+    except (ValueError, ModuleNotFoundError, datasets.DataError) as error:
         raise UsageError(f"cannot read the corpus: {error}") from error
+    if (zeros := text.count("\0")) > _MOST_ZEROS * len(text):
+        raise UsageError(
+            f"cannot read the corpus: {path} is no UTF-8 text: {share(zeros, len(text))} of it are null characters, as "
+            "in UTF-16 without its mark, or in a file of another kind; convert it to UTF-8 first"
+        )
+    return Corpus(str(path), text)
 
 
 def split_text(text: str, options: TextOptions) -> tuple[str, str]:

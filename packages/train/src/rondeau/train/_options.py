@@ -418,15 +418,32 @@ def pick(options: type[_Options], namespace: Any) -> _Options:
 def _config(parser: CommandParser, namespace: Any) -> Config:
     if namespace.tie_weights and namespace.embedding_size is None:
         namespace.embedding_size = namespace.hidden_size
+    if namespace.output is not None:
+        namespace.output = os.path.expanduser(namespace.output)  # no shell does it in --output=~/runs
     if namespace.init_from is not None:
         namespace.init_from = os.path.abspath(os.path.expanduser(namespace.init_from))
+    if namespace.corpus is not None:
+        namespace.corpus = str(namespace.corpus)  # a file may be called 3, which YAML takes for a number
+    for name in ("corpus", "output", "init_from"):
+        _check_path(name, namespace[name])
     # Unset options are printed too, as --print_config does. By position: jsonargparse 4.49 renamed the argument.
     yaml = parser.dump(namespace, "parser_mode", False)
     return Config(
-        None if namespace.corpus is None else str(namespace.corpus),  # a file may be called 3
+        namespace.corpus,
         pick(TextOptions, namespace),
         pick(ModelOptions, namespace),
         pick(TrainingOptions, namespace),
         pick(RunOptions, namespace),
         yaml,
     )
+
+
+def _check_path(name: str, path: str | None) -> None:
+    if path == "":
+        raise UsageError(f"--{name}: expected a path, got nothing")
+    try:
+        (path or "").encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"the path {path!r} is not UTF-8, and cannot be kept in config.yaml; rename it"
+        ) from None

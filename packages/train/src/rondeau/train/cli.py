@@ -12,7 +12,7 @@ from typing import Any
 from rondeau.train._errors import RunWarning
 from rondeau.train._program import program
 from rondeau.train._showing import one_visible_line
-from rondeau.train._usage_error import UsageError
+from rondeau.train._usage_error import UsageError, in_words
 
 COMMANDS = {
     "train": "train a language model on a text, or continue a run",
@@ -67,14 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(who, str(interrupt) or "interrupted", getattr(interrupt, "status", 130))
     except BrokenPipeError:
         # The reader of our output, such as `head`, has gone: nothing more to say, to anyone.
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):
             with suppress(BrokenPipeError):
                 stream.flush()
                 continue
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return 130 if name == "train" else 0
     except OSError as error:  # a full disk, a folder that cannot be written: what was kept before stays whole
-        return _fail(who, _in_words(error, name), 1)
+        return _fail(who, _with_advice(error, argv), 1)
     except MemoryError as error:
         remedy = (
             "give a smaller model, --batch_size or --num_steps" if name == "train" else "give less at a time"
@@ -115,15 +115,12 @@ def _warnings_as_lines(who: str) -> Iterator[None]:
         yield
 
 
-def _in_words(error: OSError, name: str) -> str:
+def _with_advice(error: OSError, argv: Sequence[str]) -> str:
     """Say what the system refused, and what may help."""
-    what = (
-        f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror or str(error)
-    )
-    elsewhere = ["choose another --output"] if name == "train" else []
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "; ".join([what, " or ".join(["free space there", *elsewhere])])
-    return "; ".join([what, *elsewhere])
+    makes_a_folder = argv[:1] == ["train"] and not any(argument.startswith("--resume") for argument in argv)
+    remedies = ["free space there"] if error.errno in (errno.ENOSPC, errno.EDQUOT) else []
+    remedies += ["choose another --output"] if makes_a_folder else []
+    return "; ".join([in_words(error), *([" or ".join(remedies)] if remedies else [])])
 
 
 def _fail(who: str, message: str, status: int) -> int:

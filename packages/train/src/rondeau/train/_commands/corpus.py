@@ -7,7 +7,7 @@ from rondeau.train._extras import how_to_install
 from rondeau.train._options import CORPUS_HELP, TextOptions, pick
 from rondeau.train._parser import CommandParser
 from rondeau.train._showing import counted, say
-from rondeau.train._usage_error import UsageError
+from rondeau.train._usage_error import UsageError, in_words
 
 
 def _parser() -> CommandParser:
@@ -81,7 +81,7 @@ def run(argv: Sequence[str]) -> int:
         try:
             plot_zipf(tables, fits, path)
         except OSError as error:
-            raise UsageError(f"--plot: {error}") from error
+            raise UsageError(f"--plot: {in_words(error)}") from error
         say(f"\nplot: {path}")
     return 0
 
