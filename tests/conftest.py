@@ -3,7 +3,7 @@
 import pytest
 
 from rondeau.kernels import threads
-from rondeau.kernels.targets import cpu_run
+from rondeau.kernels.cpu import run as cpu_run
 
 
 @pytest.fixture

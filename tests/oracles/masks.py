@@ -8,7 +8,12 @@ import pytest
 
 from rondeau import tensor as rt
 from rondeau.kernels import philox
-from rondeau.kernels.streams import BETWEEN_LAYERS, RECURRENT_DROPOUT, RECURRENT_WEIGHTS, first_stream
+from rondeau.kernels.recurrent.substreams import (
+    BETWEEN_LAYERS,
+    RECURRENT_DROPOUT,
+    RECURRENT_WEIGHTS,
+    first_substream,
+)
 from rondeau.nn._masks import draw_key
 
 torch = pytest.importorskip("torch")
@@ -31,7 +36,7 @@ class Masks:
         self._layer, self._rows, self._key = layer, np.arange(B)[:, None], call_key(seed)
 
     def _uniforms(self, depth, direction, stream, times, rows, width):
-        first = first_stream(depth * self._layer.num_directions + direction)
+        first = first_substream(depth * self._layer.num_directions + direction)
         return philox.uniforms(self._key, first + stream, times, rows, np.arange(width))
 
     @property

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from rondeau.kernels.sequence import Layout, Settings, Weights, backward, forward
-from rondeau.kernels.targets import reference
+from rondeau.kernels.recurrent import reference
+from rondeau.kernels.sequence import Layout, Run, Settings, Weights, backward, forward
 
 LAYOUTS = {
     "dense": Layout.dense(4, 5),
@@ -60,21 +60,15 @@ class Problem:
         self.d_every = tuple(draw(layout.num_rows, w) for w in widths)
         self.d_final = tuple(draw(layout.batch_size, w) for w in widths)
 
-    def forward(self, reverse=False, **options):
-        options = {"every_state": True, "settings": self.settings, "reverse": reverse} | options
-        return forward(self.cell, self.layout, self.x, self.weights, self.initial, **options)
+    def run(self, reverse=False, **fields):
+        return Run(self.cell, self.layout, reverse, **{"settings": self.settings, **fields})
+
+    def forward(self, reverse=False, save=True, every_state=True, **fields):
+        run = self.run(reverse, **fields)
+        return forward(run, self.x, self.weights, self.initial, save=save, every_state=every_state)
 
     def reference(self, functions=reference.NUMPY, reverse=False):
-        return reference.run(
-            self.cell,
-            functions,
-            self.layout,
-            self.x,
-            self.weights,
-            self.initial,
-            self.settings,
-            reverse=reverse,
-        )
+        return reference.run(self.run(reverse), functions, self.x, self.weights, self.initial)
 
     def loss(self, reverse):
         """Return the sum of all states and final states times their cotangents, by the reference."""
@@ -82,8 +76,8 @@ class Problem:
         pairs = zip((*every, *final), (*self.d_every, *self.d_final), strict=True)
         return sum((state * cotangent).sum() for state, cotangent in pairs)
 
-    def gradients(self, reverse=False, checkpoint_every=None, **options):
-        saved = self.forward(reverse, checkpoint_every=checkpoint_every).saved
+    def gradients(self, reverse=False, recompute_every=None, truncate=None, **options):
+        saved = self.forward(reverse, recompute_every=recompute_every, truncate=truncate).saved
         return backward(self.cell, saved, self.d_every, self.d_final, **options)
 
     def arrays(self):
@@ -156,10 +150,7 @@ def torch_gradients(torch, problem, reverse):
     weights = Weights(
         *(torch_leaf(torch, array) for array in arrays), tuple(torch_leaf(torch, array) for array in params)
     )
-    every, final = reference.run(
-        problem.cell, torch_functions(torch), problem.layout, x, weights, tuple(initial), problem.settings,
-        reverse=reverse,
-    )  # fmt: skip
+    every, final = reference.run(problem.run(reverse), torch_functions(torch), x, weights, tuple(initial))
     pairs = zip((*every, *final), (*problem.d_every, *problem.d_final), strict=True)
     loss = sum((state * torch.from_numpy(cotangent)).sum() for state, cotangent in pairs)
     return differentiate(torch, loss, (x, *initial, *weights[:-1], *weights.params))

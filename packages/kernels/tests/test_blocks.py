@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
+from rondeau.kernels.cpu.blocks import Block, backward_blocks, forward_blocks, unit_cuts
 from rondeau.kernels.product import packed_size
-from rondeau.kernels.targets.blocks import Block, backward_blocks, forward_blocks, unit_cuts
 
 
 def rows_of(blocks):
@@ -28,7 +28,7 @@ def test_units_are_cut_between_vectors_as_evenly_as_they_allow(hidden, shares):
 
 def test_one_operand_of_joint_gates_is_one_product(cells):
     H = 20
-    blocks = forward_blocks(cells["lstm"].plan, H, H, 1, (0, H))
+    blocks = forward_blocks(cells["lstm"].schedule, H, H, 1, (0, H))
     assert rows_of(blocks) == [
         {
             "operand": -1, "operand_column": 0, "slots": 0, "slot_column": 0, "depth": H, "width": 4 * H,
@@ -41,16 +41,16 @@ def test_one_operand_of_joint_gates_is_one_product(cells):
 
 def test_split_gates_have_their_own_buffer_after_the_joint_ones(cells):
     H = 20
-    joint, split = rows_of(forward_blocks(cells["gru"].plan, H, H, 1, (0, H)))
+    joint, split = rows_of(forward_blocks(cells["gru"].schedule, H, H, 1, (0, H)))
     assert (joint["slots"], joint["width"], joint["accumulate"], joint["weight_at"]) == (0, 2 * H, 1, 0)
     assert (split["slots"], split["width"], split["accumulate"], split["weight_at"]) == (1, H, 0, 2 * H * H)
     assert split["packed_at"] == packed_size(H, 2 * H)
-    back = rows_of(backward_blocks(cells["gru"].plan, H, H, 1, False, (0, H)))
+    back = rows_of(backward_blocks(cells["gru"].schedule, H, H, 1, False, (0, H)))
     assert [(row["depth"], row["width"], row["accumulate"]) for row in back] == [(2 * H, H, 1), (H, H, 1)]
 
 
 def test_products_run_when_their_operand_is_there(cells):
-    plan, H = cells["chained"].plan, 20
+    plan, H = cells["chained"].schedule, 20
     blocks = forward_blocks(plan, H, H, 1, (0, H))
     groups = [{row["operand"] for row in rows_of(blocks)[first:last]} for first, last in blocks.ends.tolist()]
     assert groups == [{-1}, {0}, {1}, set()]
@@ -60,7 +60,7 @@ def test_products_run_when_their_operand_is_there(cells):
 
 
 def test_the_first_product_back_to_a_value_overwrites_and_the_others_add(cells):
-    plan, H = cells["operands"].plan, 16
+    plan, H = cells["operands"].schedule, 16
     for heads in (1, 4):
         written = set()
         for row in rows_of(backward_blocks(plan, H, H, heads, False, (0, H))):
@@ -75,7 +75,7 @@ def test_the_first_product_back_to_a_value_overwrites_and_the_others_add(cells):
 
 
 def test_projected_states_get_their_adjoint_from_products_alone(cells):
-    (row,) = rows_of(backward_blocks(cells["lstm"].plan, 20, 7, 1, True, (0, 7)))
+    (row,) = rows_of(backward_blocks(cells["lstm"].schedule, 20, 7, 1, True, (0, 7)))
     assert (row["depth"], row["width"], row["accumulate"]) == (80, 7, 0)
 
 
@@ -84,7 +84,7 @@ def test_projected_states_get_their_adjoint_from_products_alone(cells):
 @pytest.mark.parametrize("name", ["lstm", "gru", "chained", "operands", "alone"])
 def test_the_blocks_of_all_shares_are_the_block_diagonal_matrix(cells, name, heads, shares):
     """Every weight is met exactly once, by the columns of its own head, whatever the cuts."""
-    plan, H = cells[name].plan, 70
+    plan, H = cells[name].schedule, 70
     size, cuts = H // heads, unit_cuts(H, shares)
     R = len(plan.joint) + len(plan.split)
     for table, is_forward in (
@@ -119,7 +119,7 @@ def test_the_blocks_of_all_shares_are_the_block_diagonal_matrix(cells, name, hea
 
 @pytest.mark.parametrize("shares", [2, 3])
 def test_a_share_writes_its_own_units_only(cells, shares):
-    plan, H = cells["chained"].plan, 70
+    plan, H = cells["chained"].schedule, 70
     cuts = unit_cuts(H, shares)
     for heads in (1, 5):
         table = forward_blocks(plan, H, H, heads, cuts)
@@ -132,5 +132,5 @@ def test_a_share_writes_its_own_units_only(cells, shares):
 
 
 def test_tables_are_made_once(cells):
-    plan = cells["lstm"].plan
+    plan = cells["lstm"].schedule
     assert forward_blocks(plan, 20, 20, 1, (0, 20)) is forward_blocks(plan, 20, 20, 1, (0, 20))

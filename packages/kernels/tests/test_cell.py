@@ -10,6 +10,7 @@ import pytest
 
 from rondeau.kernels.cell import CellError
 from rondeau.kernels.cell import cell_math as m
+from rondeau.kernels.recurrent.target import source_of
 from rondeau.kernels.sequence import Cell, Layout, Regularisers
 
 from .problem import Problem, assert_same_bits
@@ -94,6 +95,6 @@ def test_only_the_first_state_can_be_projected(project):
 def test_the_source_of_every_phase_is_python(cells):
     for cell in cells.values():
         for direction in ("forward", "backward"):
-            source = cell.source(direction)
+            source = source_of(cell, direction)
             compile(source, "rows", "exec")
-            assert source.count("def ") == len(getattr(cell.plan, direction).phases)
+            assert source.count("def ") == len(getattr(cell.schedule, direction).phases)

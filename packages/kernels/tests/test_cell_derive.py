@@ -8,7 +8,7 @@ from rondeau.kernels.cell import derive, trace
 from rondeau.kernels.cell.derive import RULES
 from rondeau.kernels.cell.graph import OPERATIONS
 from rondeau.kernels.cell.symbols import apply
-from rondeau.kernels.targets.reference import NUMPY, OPERATORS
+from rondeau.kernels.recurrent.reference import NUMPY, OPERATORS
 
 
 def _adjoints(step, gates, states, values, params=()):

@@ -1,21 +1,25 @@
-"""The door of the recurrent core: arguments of another kind than is expected."""
+"""Argument validation of the recurrent core: arguments of the wrong type."""
 
 import numpy as np
 import pytest
 
 from rondeau.kernels.cell import CellError
-from rondeau.kernels.checks import complete_settings
-from rondeau.kernels.sequence import Cell, Layout, Settings, Weights, forward
+from rondeau.kernels.recurrent.checks import complete_settings
+from rondeau.kernels.sequence import Cell, Layout, Run, Settings, Weights, forward
 from rondeau.kernels.stepper import Stepper
 
 ONE = np.ones((1, 1), np.float32)
-GOOD = {"layout": Layout.dense(1, 1), "x": ONE, "weights": Weights(ONE, ONE), "initial": (ONE,)}
+GOOD = {"x": ONE, "weights": Weights(ONE, ONE), "initial": (ONE,)}
 
 
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"layout": (1, 1)}, TypeError, "layout expected a Layout of rondeau.kernels.sequence, got tuple"),
+        (
+            {"run": {"layout": (1, 1)}},
+            TypeError,
+            "layout expected a Layout of rondeau.kernels.sequence, got tuple",
+        ),
         (
             {"weights": [ONE, ONE]},
             TypeError,
@@ -27,22 +31,33 @@ GOOD = {"layout": Layout.dense(1, 1), "x": ONE, "weights": Weights(ONE, ONE), "i
             r"params expected 0 vectors \(\), got NoneType",
         ),
         ({"initial": None}, ValueError, r"initial expected one array per state \(h\), got NoneType"),
+        (
+            {"run": {"recompute_every": 0}},
+            ValueError,
+            "recompute_every expected a number of steps, at least 1, got 0",
+        ),
         ({"initial": 3}, ValueError, r"initial expected one array per state \(h\), got int"),
         (
-            {"settings": Settings(num_heads="two")},
+            {"run": {"settings": Settings(num_heads="two")}},
             ValueError,
             "num_heads expected a divisor of the 1 hidden units, got 'two'",
         ),
         (
-            {"settings": {"key": 1}},
+            {"run": {"settings": {"key": 1}}},
             TypeError,
             "settings expected Settings of rondeau.kernels.sequence, got {'key': 1}",
         ),
     ],
 )
 def test_what_is_of_another_kind_is_refused(cells, change, error, message):
+    run = Run(cells["rnn_tanh"], Layout.dense(1, 1))._replace(**change.get("run", {}))
     with pytest.raises(error, match=message):
-        forward(cells["rnn_tanh"], **(GOOD | change))
+        forward(run, **{name: change.get(name, value) for name, value in GOOD.items()})
+
+
+def test_what_is_no_run_is_refused():
+    with pytest.raises(TypeError, match=r"run expected a Run of .*, got NoneType"):
+        forward(None, **GOOD)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +72,7 @@ def test_what_is_of_another_kind_is_refused(cells, change, error, message):
             r"key of the settings expected an integer from 0 to 18446744073709551616 - 1",
         ),
         (Settings(key=0.5), ValueError, "key of the settings expected an integer .* got 0.5"),
-        (Settings(stream="s"), ValueError, "stream of the settings expected an integer .* got 's'"),
+        (Settings(substream="s"), ValueError, "substream of the settings expected an integer .* got 's'"),
     ],
 )
 def test_settings_hold_numbers(cells, settings, error, message):

@@ -1,6 +1,7 @@
 """What a cell says of itself."""
 
-from rondeau.kernels.cell.explain import explain
+from rondeau.kernels.explain import explain
+from rondeau.kernels.recurrent.target import source_of
 
 
 def test_a_cell_is_explained_from_graph_to_source(cells):
@@ -11,7 +12,7 @@ def test_a_cell_is_explained_from_graph_to_source(cells):
         )
         assert str(cell.graph) in text
         for direction in ("forward", "backward"):
-            for line in cell.source(direction).splitlines():
+            for line in source_of(cell, direction).splitlines():
                 assert line.partition("(gates,")[0] in text
         places = [
             text.index(f"{k}. {word}") for k, word in enumerate(("Graph", "Schedule", "Source"), start=1)

@@ -48,12 +48,12 @@ def test_layouts_cannot_be_changed_and_take_integers():
         Layout.dense(True, 3)
 
 
-RAGGED = Layout.packed([4, 2, 2, 1], origins=[7, 0, 3, 5], begins=[10, 0, 4, 2])
+RAGGED = Layout.packed([4, 2, 2, 1], origins=[7, 0, 3, 5], first_steps=[10, 0, 4, 2])
 
 
 def test_rows_have_a_batch_row_and_a_place():
     assert RAGGED.batch_rows.tolist() == [0, 1, 2, 3, 0, 1, 0, 1, 0]
-    assert RAGGED.places.tolist() == [
+    assert RAGGED.positions.tolist() == [
         [10, 7],
         [0, 0],
         [4, 3],
@@ -64,8 +64,8 @@ def test_rows_have_a_batch_row_and_a_place():
         [2, 0],
         [13, 7],
     ]
-    assert Layout.dense(2, 2).places.tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
-    assert Layout.dense(0, 2).places.shape == Layout.dense(2, 0).places.shape == (0, 2)
+    assert Layout.dense(2, 2).positions.tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert Layout.dense(0, 2).positions.shape == Layout.dense(2, 0).positions.shape == (0, 2)
 
 
 def test_the_row_that_runs_before_and_the_row_that_runs_last():
@@ -95,7 +95,7 @@ def test_previous_walks_through_every_sequence(layout):
 def test_some_rows_as_a_batch_of_one_step():
     step = RAGGED.of_rows(np.array([6, 1, 3]))
     assert (step.num_steps, step.batch_size, step.num_rows) == (1, 3, 3)
-    assert step.places.tolist() == RAGGED.places[[6, 1, 3]].tolist()
+    assert step.positions.tolist() == RAGGED.positions[[6, 1, 3]].tolist()
     assert RAGGED.of_rows(np.array([], int)).num_rows == 0
 
 
@@ -103,9 +103,9 @@ def test_some_rows_as_a_batch_of_one_step():
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 9])
 def test_pieces_hold_every_row_once_with_its_place(steps, reverse):
     pieces = list(RAGGED.pieces(steps, reverse))
-    places = [piece.places.tolist() for piece, _ in pieces]
+    positions = [piece.positions.tolist() for piece, _ in pieces]
     rows = [list(range(*rows.indices(RAGGED.num_rows))) for _, rows in pieces]
-    assert places == [RAGGED.places[r].tolist() for r in rows]
+    assert positions == [RAGGED.positions[r].tolist() for r in rows]
     assert sorted(itertools.chain(*rows)) == list(range(RAGGED.num_rows))
     assert rows == sorted(rows, reverse=reverse)
     sizes = [piece.num_steps for piece, _ in pieces]
@@ -117,13 +117,13 @@ def test_pieces_of_no_steps_are_none():
     assert list(Layout.dense(0, 3).pieces(2, False)) == []
 
 
-def test_origins_and_begins_are_one_for_each_sequence():
+def test_origins_and_first_steps_are_one_for_each_sequence():
     with pytest.raises(ValueError, match=r"one integer for each of 2 sequences, got int64 of shape \(3,\)"):
         Layout.packed([2, 1], origins=[0, 1, 2])
     with pytest.raises(
-        ValueError, match=r"begins expected one integer for each of 2 .*, got int64 of shape \(1,\)"
+        ValueError, match=r"first_steps expected one integer for each of 2 .*, got int64 of shape \(1,\)"
     ):
-        Layout.packed([2, 1], begins=[0])
+        Layout.packed([2, 1], first_steps=[0])
 
 
 @pytest.mark.parametrize("size", [[2], "two", None, 2.5])
@@ -144,7 +144,7 @@ def test_equal_dense_layouts_are_one():
             ([2, 1], ["a", "b"]),
             r"origins expected one integer for each of 2 sequences, got <U1 of shape \(2,\)",
         ),
-        (([2, 1], None, [0.5, 1.5]), "begins expected one integer for each of 2 sequences, got float64"),
+        (([2, 1], None, [0.5, 1.5]), "first_steps expected one integer for each of 2 sequences, got float64"),
     ],
 )
 def test_a_packed_layout_has_whole_numbers(arguments, message):

@@ -130,15 +130,16 @@ ROW = """
 import numpy as np
 from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.sequence import Cell
-from rondeau.kernels.targets.cpu_emit import CompiledRow
+from rondeau.kernels.cpu.compiled_phase import CompiledPhase
+from rondeau.kernels.recurrent.target import source_of
 
 def lstm(x, r, s):
     c = m.sigmoid(x.f + r.f) * s.c + m.sigmoid(x.i + r.i) * m.tanh(x.g + r.g)
     return m.sigmoid(x.o + r.o) * m.tanh(c), c
 
-source = Cell(lstm, ("i", "f", "g", "o"), ("h", "c"), "lstm").source("forward")
-(row,) = CompiledRow(source, np.float32).dispatcher.overloads.values()
-print(row.library.get_llvm_str())
+source = source_of(Cell(lstm, ("i", "f", "g", "o"), ("h", "c"), "lstm"), "forward")
+(phase,) = CompiledPhase(source, np.float32).dispatcher.overloads.values()
+print(phase.library.get_llvm_str())
 """
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rondeau.kernels import threads
 from rondeau.kernels.compiling import kernel_njit
 from rondeau.kernels.product import (
+    Rows,
     matmul,
     num_panels,
     pack,
@@ -249,7 +250,7 @@ def whole_layer(
     a, a_at, a_ld, M, K, b, b_at, k_stride, n_stride, N, packed, packed_at, c, c_at, c_ld, accumulate
 ):
     pack(b, b_at, k_stride, n_stride, K, N, packed, packed_at)
-    product_rows(a, a_at, a_ld, M, K, packed, packed_at, N, c, c_at, c_ld, accumulate)
+    product_rows(Rows(a, a_at, a_ld), M, K, packed, packed_at, N, Rows(c, c_at, c_ld), accumulate)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -7,8 +7,8 @@ import pytest
 
 from rondeau.kernels import philox
 from rondeau.kernels.cell.graph import OPERATIONS
-from rondeau.kernels.sequence import Cell, Layout, Settings, Weights
-from rondeau.kernels.targets import reference
+from rondeau.kernels.recurrent import reference
+from rondeau.kernels.sequence import Cell, Layout, Run, Weights
 
 from .problem import Problem
 
@@ -29,7 +29,7 @@ def run_alone(problem, x, states, b, reverse):
     keep = 1.0
     if cell.regularisers.dropout:
         drawn = philox.uniforms(
-            settings.key, settings.stream + 32, philox.CONSTANT_OVER_TIME, b, np.arange(H)
+            settings.key, settings.substream + 32, philox.CONSTANT_OVER_TIME, b, np.arange(H)
         )
         keep = np.where(drawn < settings.dropout, 0.0, 1 / (1 - settings.dropout))
 
@@ -53,7 +53,7 @@ def run_alone(problem, x, states, b, reverse):
         new = [np.broadcast_to(np.asarray(state), H) for state in (new if isinstance(new, tuple) else (new,))]
         for state in cell.regularisers.zoneout:
             k, rate = cell.states.index(state), settings.scalars["rate", state]
-            drawn = philox.uniforms(settings.key, settings.stream + k, t, b, np.arange(H))
+            drawn = philox.uniforms(settings.key, settings.substream + k, t, b, np.arange(H))
             kept = rate if cell.regularisers.expected else drawn < rate
             new[k] = kept * old[state] + (1 - kept) * new[k]
         if weights.weight_hr is not None:
@@ -86,7 +86,7 @@ def test_bptt_by_hand():
     one = np.ones((1, 1))
     x = np.array([[1.0], [-0.5], [0.25]])
     (output,), _ = reference.run(
-        cell, reference.NUMPY, Layout.dense(3, 1), x, Weights(one, 0.8 * one), (0.5 * one,), Settings()
+        Run(cell, Layout.dense(3, 1)), reference.NUMPY, x, Weights(one, 0.8 * one), (0.5 * one,)
     )
     h1 = np.tanh(0.8 * 0.5 + 1.0)
     h2 = np.tanh(0.8 * h1 - 0.5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rondeau.kernels.cell import cell_math as m
-from rondeau.kernels.sequence import Cell, Layout, Needs, Weights, backward, forward
+from rondeau.kernels.sequence import Cell, Layout, Needs, Run, Weights, backward, forward
 
 from .problem import LAYOUTS, Problem, assert_close, assert_gradients_are_torchs, assert_same_bits, flatten
 
@@ -113,7 +113,7 @@ def test_built_in_layers_are_torchs(cells, name, layout, P):
         parameters = [getattr(module, n, None) for n in names]
         weights = Weights(*(None if p is None else p.detach().numpy() for p in parameters))
         (got,), got_final, saved = forward(
-            cells[name], layout, problem.x, weights, starts[k], reverse=bool(k)
+            Run(cells[name], layout, bool(k)), problem.x, weights, starts[k], every_state=False
         )
         columns = slice(k * width, (k + 1) * width)
         assert_close(got, output.data.detach().numpy()[:, columns], np.float64)
@@ -178,9 +178,9 @@ def test_a_run_that_saves_nothing_derives_nothing():
     cell = Cell(lambda x, r, s: m.tanh(x.h + r.h), ("h",), ("h",), "fresh")
     problem = Problem(cell, LAYOUTS["dense"], np.float32)
     without = problem.forward(save=False)
-    assert "backward" not in vars(cell.plan)
+    assert "backward" not in vars(cell.schedule)
     assert_same_bits(without.every, problem.forward().every)
-    assert "backward" in vars(cell.plan)
+    assert "backward" in vars(cell.schedule)
 
 
 def test_backward_may_run_twice_and_consume_spends(cell, reverse):

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from rondeau.kernels.cell import cell_math as m
-from rondeau.kernels.sequence import Cell, Layout, Settings, Weights, backward, forward
-from rondeau.kernels.targets import cpu_run, reference
+from rondeau.kernels.cpu import run as cpu_run
+from rondeau.kernels.cpu.phases import compiled_phases
+from rondeau.kernels.recurrent import reference
+from rondeau.kernels.sequence import Cell, Layout, Run, Settings, Weights, backward, forward
 
 from .problem import (
     LAYOUTS,
@@ -125,7 +127,7 @@ def test_checkpoints_give_the_same_bits(cell, layout, options, reverse):
     plain = problem.forward(reverse)
     expected = [*plain.every, *plain.final, *flatten(problem.gradients(reverse))]
     for steps in range(1, problem.layout.num_steps + 2):
-        result = problem.forward(reverse, checkpoint_every=steps)
+        result = problem.forward(reverse, recompute_every=steps)
         gradients = [backward(cell, result.saved, problem.d_every, problem.d_final) for _ in range(2)]
         for found in gradients:
             assert_same_bits(expected, [*result.every, *result.final, *flatten(found)])
@@ -138,7 +140,7 @@ def test_checkpoints_give_the_same_bits_at_sizes_of_several_tiles(cells, steps, 
     for name in ("lstm", "chained", "everything"):
         problem = Problem(cells[name], layout, np.float32, I=33, H=70)
         expected = flatten(problem.gradients(reverse))
-        assert_same_bits(expected, flatten(problem.gradients(reverse, checkpoint_every=steps)))
+        assert_same_bits(expected, flatten(problem.gradients(reverse, recompute_every=steps)))
 
 
 def test_checkpoints_with_heads_and_missing_cotangents(cells, reverse):
@@ -146,7 +148,7 @@ def test_checkpoints_with_heads_and_missing_cotangents(cells, reverse):
     cell = problem.cell
     for d_every, d_final in (((), problem.d_final), (problem.d_every[:1], (None, None))):
         plain, pieces = (
-            backward(cell, problem.forward(reverse, checkpoint_every=k).saved, d_every, d_final)
+            backward(cell, problem.forward(reverse, recompute_every=k).saved, d_every, d_final)
             for k in (None, 3)
         )
         assert_same_bits(flatten(plain), flatten(pieces))
@@ -154,7 +156,7 @@ def test_checkpoints_with_heads_and_missing_cotangents(cells, reverse):
 
 def test_checkpoints_save_states_only_and_consume_spends(cells):
     problem = Problem(cells["lstm"], LAYOUTS["dense"], np.float32)
-    saved = problem.forward(checkpoint_every=2).saved
+    saved = problem.forward(recompute_every=2).saved
     backward(problem.cell, saved, problem.d_every, problem.d_final, consume=True)
     with pytest.raises(ValueError, match="consume=True before"):
         backward(problem.cell, saved, problem.d_every, problem.d_final)
@@ -164,9 +166,9 @@ def test_checkpoints_save_states_only_and_consume_spends(cells):
 def test_checkpoints_are_some_steps_apart(cells, steps):
     problem = Problem(cells["lstm"], LAYOUTS["dense"], np.float32)
     with pytest.raises(
-        ValueError, match=f"checkpoint_every expected a number of steps, at least 1, got {steps}"
+        ValueError, match=f"recompute_every expected a number of steps, at least 1, got {steps}"
     ):
-        problem.forward(checkpoint_every=steps)
+        problem.forward(recompute_every=steps)
 
 
 # ---------------------------------------------------------------- truncation
@@ -253,9 +255,10 @@ def test_truncation_by_hand():
     """The texts' h = tanh(.8 h + x) from .5 over three steps, L = sum of h**2 / 2: dL/dw for earlier steps."""
     cell = Cell(lambda x, r, s: m.tanh(x.h + r.h), ("h",), ("h",), "rnn")
     x, one = np.array([[1.0], [-0.5], [0.25]]), np.ones((1, 1))
-    result = forward(cell, Layout.dense(3, 1), x, Weights(one, 0.8 * one), (0.5 * one,))
     for earlier, expected in ((0, 0.337930), (1, 0.580040), (2, 0.602023), (9, 0.602023)):
-        gradients = backward(cell, result.saved, result.every, (None,), truncate=earlier)
+        run = Run(cell, Layout.dense(3, 1), truncate=earlier)
+        result = forward(run, x, Weights(one, 0.8 * one), (0.5 * one,))
+        gradients = backward(cell, result.saved, result.every, (None,))
         assert gradients.weights.weight_hh.item() == pytest.approx(expected, abs=5e-7)
 
 
@@ -271,12 +274,14 @@ def test_backward_may_run_truncated_and_whole(cells):
 
 def test_truncation_is_checked(cells):
     problem = Problem(cells["lstm"], LAYOUTS["dense"], np.float32)
-    message = "truncate expected a number of earlier steps, at least 0, and a run without checkpoints, got {}"
+    message = (
+        "truncate expected a number of earlier steps, at least 0, and a run that recomputes nothing, got {}"
+    )
     for truncate in (-1, True):
         with pytest.raises(ValueError, match=message.format(truncate)):
             problem.gradients(truncate=truncate)
     with pytest.raises(ValueError, match=message.format(2)):
-        problem.gradients(checkpoint_every=2, truncate=2)
+        problem.gradients(recompute_every=2, truncate=2)
 
 
 # ---------------------------------------------------------------- threads that share hidden units
@@ -314,10 +319,10 @@ def test_rows_with_few_units_are_shared_too(cells, set_num_threads, monkeypatch)
     for units_from, batch, expected in ((0, 2, True), (0, 3, False), (10**9, 2, False)):
         monkeypatch.setattr(cpu_run, "UNITS_FROM", units_from)
         Problem(cells["lstm"], Layout.dense(2, batch), np.float32).forward()
-        assert divided[-1] == (3, expected)
+        assert divided[-1][:2] == (3, expected)
     monkeypatch.setattr(cpu_run, "UNITS_FROM", 0)
     Problem(cells["lstm"], Layout.dense(2, 2), np.float32, P=4).forward()
-    assert divided[-1] == (3, False)
+    assert divided[-1][:2] == (3, False)
 
 
 # ---------------------------------------------------------------- scalars, learned vectors, random numbers
@@ -325,13 +330,14 @@ def test_rows_with_few_units_are_shared_too(cells, set_num_threads, monkeypatch)
 
 def test_scalars_have_defaults_and_do_not_compile_again(cells):
     problem = Problem(cells["leaky"], LAYOUTS["dense"], np.float64)
-    default, rows = problem.forward(settings=Settings()), problem.cell.rows("forward", np.dtype(np.float64))
+    default = problem.forward(settings=Settings())
+    phases = compiled_phases(problem.cell, "forward", np.dtype(np.float64))
     assert_same_bits(default.every, problem.forward().every)
     problem.settings = Settings({("k", "leak"): 1.0, ("k", "shift"): 0.0})
     every = problem.forward().every
     np.testing.assert_allclose(every[0], problem.reference()[0][0], rtol=1e-11)
     assert np.abs(every[0] - default.every[0]).max() > 0.1
-    assert problem.cell.rows("forward", np.dtype(np.float64)) is rows
+    assert compiled_phases(problem.cell, "forward", np.dtype(np.float64)) is phases
 
 
 def test_scalars_are_checked(cells):
@@ -384,13 +390,13 @@ def test_random_numbers_depend_on_the_place_alone(cells, name, reverse):
     whole = Problem(cell, Layout.dense(6, 4), np.float32)
     every, _, _ = whole.forward(reverse)
     rows = np.arange(2, 6)[:, None] * 4 + [3, 1]  # sequences 3 and 1 from step 2 on
-    layout = Layout.packed([2] * 4, origins=[3, 1], begins=[2, 2])
+    layout = Layout.packed([2] * 4, origins=[3, 1], first_steps=[2, 2])
     if reverse:
         initial = tuple(state[[3, 1]] for state in whole.initial)
     else:
         initial = tuple(state[4:8][[3, 1]] for state in every)
-    options = {"reverse": reverse, "every_state": True, "settings": whole.settings}
-    ours = forward(cell, layout, whole.x[rows.ravel()], whole.weights, initial, **options)
+    run = Run(cell, layout, reverse, whole.settings)
+    ours = forward(run, whole.x[rows.ravel()], whole.weights, initial, every_state=True)
     assert_same_bits(ours.every, (state[rows.ravel()] for state in every))
 
 

@@ -95,11 +95,11 @@ def test_a_product_does_not_depend_on_the_recurrent_layers_nor_a_driver_on_its_d
         importlib.import_module(module)
         return {name.removeprefix("rondeau.kernels.") for name in sources._files_of(module)}
 
-    product, drivers = files("rondeau.kernels.product.product"), files("rondeau.kernels.targets.cpu_run")
+    product, drivers = files("rondeau.kernels.product.product"), files("rondeau.kernels.cpu.drivers")
     assert {"product.microkernel", "product.tiles", "product.transpose", "compiling"} <= product <= drivers
-    assert not any(name.startswith(("cell", "targets")) for name in product)
-    assert {"targets.cpu_emit", "targets.blocks", "scalar", "philox", "scatter"} <= drivers
-    assert not {"sequence", "checks", "layout", "stepper", "optimisers"} & drivers
+    assert not any(name.startswith(("cell", "cpu", "recurrent")) for name in product)
+    assert {"cpu.blocks", "cpu.block_products", "cpu.phase_call", "cpu.storage"} <= drivers
+    assert not any(name.startswith(("recurrent", "sequence", "stepper", "optimisers")) for name in drivers)
 
 
 def test_a_function_of_no_module_depends_on_every_file():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rondeau.kernels.product import matmul
-from rondeau.kernels.sequence import Cell, Layout, Settings, Weights, forward
+from rondeau.kernels.sequence import Cell, Layout, Run, Settings, Weights, forward
 from rondeau.kernels.stepper import Stepper
 
 from .conftest import REGULARISED, STEPS
@@ -41,9 +41,8 @@ class Stack:
         after = []
         for k, weights in enumerate(self.layers):
             initial = tuple(state[k] for state in states)
-            result = forward(
-                self.cell, Layout.dense(1, self.B), x, weights, initial, save=False, settings=self.settings
-            )
+            run = Run(self.cell, Layout.dense(1, self.B), settings=self.settings)
+            result = forward(run, x, weights, initial, save=False)
             x = result.every[0]
             after.append(result.final)
         if head is not None:

@@ -5,9 +5,10 @@ import re
 import pytest
 
 from rondeau.kernels.cell import cell_math as m
-from rondeau.kernels.cell import schedule, trace
+from rondeau.kernels.cell import make_schedule, trace
 from rondeau.kernels.cell.graph import Rank
 from rondeau.kernels.cell.symbols import apply
+from rondeau.kernels.recurrent.target import source_of
 from rondeau.kernels.sequence import Cell
 
 GATES = ("a", "b")
@@ -19,7 +20,7 @@ def make(step, states=("h",), params=()):
 
 def sources(cell, direction):
     """Return the statements of every phase, one list a phase, lanes left out."""
-    phases = re.split(r"\ndef ", cell.source(direction))
+    phases = re.split(r"\ndef ", source_of(cell, direction))
     return [
         [line.strip() for line in phase.splitlines()[1:] if " = lanes(" not in line and line.strip()]
         for phase in phases
@@ -40,8 +41,8 @@ def test_a_plain_step_is_one_loop():
     for direction in ("forward", "backward"):
         (statements,) = sources(cell, direction)
         assert count(statements, "for j") == 1
-        assert getattr(cell.plan, direction).carries == {}
-        assert getattr(cell.plan, direction).row_values == ()
+        assert getattr(cell.schedule, direction).carries == {}
+        assert getattr(cell.schedule, direction).row_values == ()
 
 
 def test_a_sum_splits_the_loop():
@@ -71,7 +72,7 @@ def test_sums_of_sums_take_a_loop_each():
         second = m.cell_sum((x.a - first) * x.b)
         return x.a * second + r.a
 
-    program = make(step).plan.forward
+    program = make(step).schedule.forward
     (phase,) = program.phases
     assert len(phase.loops) == 3
     assert [len(loop.sums) for loop in phase.loops] == [1, 1, 0]
@@ -81,7 +82,7 @@ def test_sums_that_do_not_wait_for_each_other_share_a_loop():
     def step(x, r, s):
         return m.cell_sum(x.a) * m.cell_sum(x.b) * s.h + r.a
 
-    (phase,) = make(step).plan.forward.phases
+    (phase,) = make(step).schedule.forward.phases
     assert [len(loop.sums) for loop in phase.loops] == [2, 0]
 
 
@@ -108,7 +109,7 @@ def test_a_value_that_is_read_after_its_place_was_overwritten_is_carried():
 
     cell = make(step)
     first, second = sources(cell, "backward")
-    program = cell.plan.backward
+    program = cell.schedule.backward
     assert all(program.carries.values())  # it crosses to another phase, so each batch row has its own lane
     assert program.written["slot", ("x", "b")] == 0
     assert program.written["slot", ("x", "a")] == 1
@@ -124,7 +125,7 @@ def test_a_carry_between_loops_needs_no_lane_of_its_own_row():
         centered = m.tanh(x.a) * 2
         return centered * m.cell_sum(centered) + r.b
 
-    program = make(step).plan.forward
+    program = make(step).schedule.forward
     assert program.carries
     assert not any(program.carries.values())
 
@@ -137,7 +138,7 @@ def test_a_value_is_read_where_it_was_written_rather_than_carried():
         return c * m.cell_sum(c) + r.b, c
 
     cell = make(step, ("h", "c"))
-    assert cell.plan.forward.carries == {}
+    assert cell.schedule.forward.carries == {}
     (statements,) = sources(cell, "forward")
     assert between(statements, "new_c[j] = ", "c = new_c[j]")
 
@@ -164,7 +165,9 @@ def test_products_cut_the_step_into_phases():
     assert any(statement.startswith("value_0[j] = ") for statement in first)
     assert not any("gate_b" in statement for statement in first)
     assert any("gate_b[j]" in statement for statement in second)
-    names = [line.split("(")[0] for line in cell.source("forward").splitlines() if line.startswith("def ")]
+    names = [
+        line.split("(")[0] for line in source_of(cell, "forward").splitlines() if line.startswith("def ")
+    ]
     assert names == ["def small_forward_0", "def small_forward_1"]
 
 
@@ -175,7 +178,7 @@ def test_a_slot_that_a_product_fills_is_not_written_before():
         gate, other = m.sigmoid(x.a + r.a), m.tanh(s.h)
         return gate * other + r.b(gate * s.h) * m.exp(-gate) + x.b * 0.5
 
-    plan = make(step).plan
+    plan = make(step).schedule
     for slot in plan.saved:
         if slot in (("r", "b"),):
             assert plan.forward.written["slot", slot] == 1
@@ -186,7 +189,7 @@ def test_a_slot_that_a_product_fills_is_not_written_before():
 
 def test_times_of_what_comes_back():
     """What comes back from two chained products comes in two phases, in the other order."""
-    plan = make(lambda x, r, s: m.tanh(x.b + r.b(m.tanh(x.a + r.a(m.tanh(s.h)))))).plan
+    plan = make(lambda x, r, s: m.tanh(x.b + r.b(m.tanh(x.a + r.a(m.tanh(s.h)))))).schedule
     assert [len(program.phases) for program in (plan.forward, plan.backward)] == [3, 3]
     assert plan.forward.written["value", str(plan.values[0])] == 0
     assert plan.forward.written["value", str(plan.values[1])] == 1
@@ -196,7 +199,7 @@ def test_times_of_what_comes_back():
 
 
 def test_numbers_of_a_row_that_backward_wants_are_kept_once():
-    plan = make(lambda x, r, s: m.layer_norm(x.a + r.a) * x.b).plan
+    plan = make(lambda x, r, s: m.layer_norm(x.a + r.a) * x.b).schedule
     assert plan.kept_rows
     assert plan.forward.row_values[: len(plan.kept_rows)] == plan.kept_rows
     assert plan.backward.row_values[: len(plan.kept_rows)] == plan.kept_rows
@@ -211,7 +214,7 @@ def steps_of_all_kinds(cells):
 def test_every_program_is_in_order(cells):
     """No loop reads what is not yet there or no longer there, in any cell of the tests."""
     for name, direction in steps_of_all_kinds(cells):
-        plan = cells[name].plan
+        plan = cells[name].schedule
         graph, program = plan.graph, getattr(plan, direction)
         times = [(p, k) for p, phase in enumerate(program.phases) for k in range(len(phase.loops))]
         written = {}  # place -> node that lies there now
@@ -244,7 +247,7 @@ def test_every_program_is_in_order(cells):
 
 def test_nothing_is_computed_that_is_not_wanted(cells):
     for name, direction in steps_of_all_kinds(cells):
-        program, graph = getattr(cells[name].plan, direction), cells[name].plan.graph
+        program, graph = getattr(cells[name].schedule, direction), cells[name].schedule.graph
         loops = [loop for phase in program.phases for loop in phase.loops]
         read = {arg for loop in loops for n in (*loop.nodes, *loop.row_nodes) for arg in graph.nodes[n].args}
         read |= {graph.nodes[n].args[0] for loop in loops for n in loop.sums}
@@ -255,7 +258,7 @@ def test_nothing_is_computed_that_is_not_wanted(cells):
 
 
 def test_a_gate_that_is_not_read_gets_an_adjoint_of_zero():
-    plan = schedule(trace(lambda x, r, s: x.a * s.h, GATES, ("h",)))
+    plan = make_schedule(trace(lambda x, r, s: x.a * s.h, GATES, ("h",)))
     assert plan.backward.written["slot", ("x", "b")] == 0
     (statements,) = sources(make(lambda x, r, s: x.a * s.h), "backward")
     assert "gate_b[j] = float32(0)" in statements

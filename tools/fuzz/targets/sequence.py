@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels.sequence import Layout, Needs, Settings, Weights, backward, forward
+from rondeau.kernels.sequence import Layout, Needs, Run, Settings, Weights, backward, forward
 from rondeau.kernels.threads import set_num_threads
 
 from .. import recurrence
@@ -124,18 +124,21 @@ def sequence(draw: Draw) -> None:
     draw.note("arguments", arguments)
     options: dict[str, Any] = {"save": draw.chance(0.9), "every_state": draw.chance(0.3)}
     scalars = {("k", name): value for name, value in problem.scalars.items()}
-    options |= {"reverse": problem.reverse, "settings": Settings(scalars, num_heads=heads)}
+    run = Run(cell, layout, problem.reverse, Settings(scalars, num_heads=heads))
     if draw.chance(0.3):
-        options["checkpoint_every"] = draw.random.randint(1, 12)
-    if draw.spoil("a wrong option of forward", 0.04):
-        bad: list[tuple[str, Any]] = [("checkpoint_every", 0), ("checkpoint_every", -2)]
+        run = run._replace(recompute_every=draw.random.randint(1, 12))
+    elif draw.chance(0.2):
+        run = run._replace(truncate=draw.random.randint(0, T + 2))
+    if draw.spoil("a wrong option of a run", 0.04):
+        bad: list[tuple[str, Any]] = [("recompute_every", 0), ("recompute_every", -2)]
         bad += [("settings", Settings({("k", "no such"): 1.0})), ("settings", Settings(num_heads=0))]
         bad += [("settings", Settings(num_heads=10_007))]
         name, value = draw.choose(bad)
-        options[name] = value
+        run = run._replace(**{name: value})
+    draw.note("run", run)
     draw.note("options", options)
     watched = (problem.x, *problem.weights.values(), *problem.initial)
-    every, final, saved = attempt(draw, lambda: forward(cell, layout, *arguments, **options), *watched)
+    every, final, saved = attempt(draw, lambda: forward(run, *arguments, **options), *watched)
     values = problem.values
     padded, ends = problem.run(values)
     wanted = [*map(problem.of_rows, padded[: len(every)]), *ends]
@@ -155,16 +158,16 @@ def sequence(draw: Draw) -> None:
         )
         check_close(f"{cell.name}: result {k}", got, value, dtype, tolerance=tolerance, spread=spread)
     if options["save"]:
-        _go_back(draw, problem, saved, every, final, "checkpoint_every" in options)
+        _go_back(draw, problem, run, saved, every, final)
 
 
 def _go_back(
     draw: Draw,
     problem: Problem,
+    run: Run,
     saved: Any,
     every: tuple[Array, ...],
     final: tuple[Array, ...],
-    recomputed: bool,
 ) -> None:
     """Differentiate the run, with any of the cotangents left out."""
     cell, dtype, T = problem.cell, problem.dtype, len(problem.sizes)
@@ -172,9 +175,6 @@ def _go_back(
     d_every, d_final = tuple(cotangents[: len(every)]), tuple(cotangents[len(every) :])
     needs = Needs(*(draw.chance(0.8) for _ in Needs._fields))
     consume = draw.chance(0.5)
-    truncate = draw.random.randint(0, T + 2) if draw.chance(0.2) else None
-    if truncate is not None and recomputed:
-        draw.open = "windows over what is computed again"
     given: list[Any] = [cell, saved, d_every, d_final]
     if draw.spoil("a wrong argument of backward", 0.12):
         other = np.float32 if dtype == np.float64 else np.float64
@@ -184,7 +184,7 @@ def _go_back(
         bad += [(3, (np.zeros((1, 2, 3), dtype), *d_final[1:])), (2, (*d_every, *[array] * len(final)))]
         k, value = draw.choose(bad)
         given[k] = value
-    options: dict[str, Any] = {"needs": needs, "truncate": truncate}
+    options: dict[str, Any] = {"needs": needs}
     draw.note("backward", (given[2:], options, consume))
     watched = (problem.x, *problem.weights.values(), *problem.initial, cotangents, every, final)
     gradients: Any = attempt(draw, lambda: backward(*given, consume=consume, **options), *watched)
@@ -201,10 +201,10 @@ def _go_back(
         check_like(f"gradient of {name}", gradient, values[name].shape, dtype)
     factors = [None if c is None else c.astype(np.float64) for c in cotangents]
     what = f"{cell.name}: gradient"
-    if found and (truncate is None or truncate >= T):
+    if found and (run.truncate is None or run.truncate >= T):
         check_gradients(draw, lambda at: _loss(problem, at, factors), values, found, dtype, what)
     elif found and problem.lengths.size <= 5:
-        windows = _windows(problem, truncate, factors)
+        windows = _windows(problem, run.truncate, factors)
         check_gradients(
             draw,
             lambda at: loss_of_windows(windows, *problem.parts(at)),

@@ -21,7 +21,7 @@ from numba.extending import register_jitable
 from rondeau.kernels.compiled_once import compiled_once
 from rondeau.kernels.compiling import cached_njit, kernel_njit
 from rondeau.kernels.product.microkernel import advance, pointer_to
-from rondeau.kernels.product.product import pack, packed_size, product_rows
+from rondeau.kernels.product.product import Rows, pack, packed_size, product_rows
 from rondeau.kernels.product.tiles import TILE
 
 __all__ = [
@@ -214,7 +214,8 @@ def forward(x, w, b, window, y, groups, workspace, shares):  # type: ignore[no-u
                 for f in range(Fg):
                     start = y_at + f * L
                     out[start : start + columns] = b[g * Fg + f]
-            product_rows(weights, g * Fg * K, K, Fg, K, workspace, at, columns, out, y_at, L, b.size > 0)
+            left, result = Rows(weights, g * Fg * K, K), Rows(out, y_at, L)
+            product_rows(left, Fg, K, workspace, at, columns, result, b.size > 0)
 
 
 def backward_input_workspace(F: int, K: int) -> int:
@@ -258,9 +259,8 @@ def backward_input(dy, transposed, window, dx, workspace, shares):  # type: igno
             for first in range(0, L, COLUMNS):
                 columns = min(COLUMNS, L - first)
                 pack(gradient, (n * F + g * Fg) * L + first, L, 1, Fg, columns, workspace, at)
-                product_rows(
-                    weights, g * K * Fg, Fg, K, Fg, workspace, at, columns, workspace, sums_at, COLUMNS, False
-                )
+                left, result = Rows(weights, g * K * Fg, Fg), Rows(workspace, sums_at, COLUMNS)
+                product_rows(left, K, Fg, workspace, at, columns, result, False)
                 _scatter(
                     pointer_to(planes, x_at), Cg, H, W, window, Q, first, columns,
                     pointer_to(workspace, sums_at), COLUMNS,
@@ -330,7 +330,6 @@ def backward_weight(dy, x, window, partial, workspace, shares):  # type: ignore[
                         pointer_to(workspace, columns_at), depth,
                     )  # fmt: skip
                     pack(gradient, (n * F + g * Fg) * L + first, 1, L, depth, Fg, workspace, at)
-                    product_rows(
-                        workspace, columns_at, depth, channels * positions, depth, workspace, at, Fg,
-                        sums, sums_at, Fg, n > first_sample or first > 0,
-                    )  # fmt: skip
+                    left, result = Rows(workspace, columns_at, depth), Rows(sums, sums_at, Fg)
+                    more = n > first_sample or first > 0
+                    product_rows(left, channels * positions, depth, workspace, at, Fg, result, more)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels.checks import checked_array, checked_weights, complete_settings, state_widths
-from rondeau.kernels.compiled_cell import Cell
+from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.sequence import Settings, Weights
-from rondeau.kernels.targets.cpu_step import Frozen, Workspace
+from rondeau.kernels.recurrent.checks import checked_array, checked_weights, complete_settings, state_widths
+from rondeau.kernels.recurrent.records import Settings, Weights
+from rondeau.kernels.recurrent.target import Workspace, target_of
 
 __all__ = ["Stepper"]
 
@@ -83,7 +83,7 @@ class Stepper:
             got = "none" if isinstance(layers, tuple | list) else type(layers).__name__
             raise ArgumentValueError(f"a stepper expected the weights of at least one layer, got {got}")
         for kind in ("mask", "uniform"):
-            if cell.plan.has_input(kind):
+            if cell.schedule.has_input(kind):
                 raise ArgumentValueError(
                     f"a stepper expected a cell as in evaluation, and cell {cell.name} draws random numbers: leave "
                     "recurrent dropout out, and take the expectation of zoneout"
@@ -110,7 +110,7 @@ class Stepper:
             head = _checked_head(head, width, self.dtype)
             self.outputs = head[0].shape[0]
         self._states, self._has_head = cell.states, head is not None
-        self._frozen = Frozen(cell.plan, cell.rows("forward", self.dtype), tuple(checked), settings, head)
+        self._frozen = target_of(checked[0].weight_ih).freeze(cell, tuple(checked), settings, head)
         self._workspaces: dict[int, Workspace] = {}
 
     def __call__(self, x: Array, states: tuple[Array, ...] | None = None) -> tuple[Array, tuple[Array, ...]]:
@@ -138,7 +138,7 @@ class Stepper:
         """
         x = self._checked_input(x)
         B = x.shape[0]
-        workspace = self._workspaces.pop(B, None) or Workspace(self._frozen, B)  # no other thread's meanwhile
+        workspace = self._workspaces.pop(B, None) or self._frozen.workspace(B)  # no other thread's meanwhile
         try:
             if states is None:
                 for before in workspace.before:

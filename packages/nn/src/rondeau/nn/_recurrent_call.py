@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from rondeau import tensor as rt
-from rondeau.kernels.sequence import Cell, Layout, Settings
-from rondeau.kernels.streams import BETWEEN_LAYERS, RECURRENT_WEIGHTS, first_stream
+from rondeau.kernels.recurrent.substreams import BETWEEN_LAYERS, RECURRENT_WEIGHTS, first_substream
+from rondeau.kernels.sequence import Cell, Layout, Run, Settings
 from rondeau.tensor import Tensor
 
 from ._masks import drop_connect, dropout_rows
-from ._recurrent_function import RecurrentFunction, Run
+from ._recurrent_function import RecurrentFunction
 from ._recurrent_weights import PROJECTION
 from ._segments import Segments
 
@@ -91,29 +91,29 @@ class Call(NamedTuple):
                     layout,
                     reverse,
                     self._settings(place),
-                    self.every_state and layer == num_layers - 1,
                     self.checkpoint_every,
                     self.bptt_truncate,
                 )
-                found, end = self._run_direction(run, x, place, begins[place], segments)
+                every_state = self.every_state and layer == num_layers - 1
+                found, end = self._run_direction(run, every_state, x, place, begins[place], segments)
                 of_directions.append(found)
                 ends.append(end)
             every = _joined(of_directions, -1)
         return every, _joined(ends, 0)
 
     def _run_direction(
-        self, run: Run, x: Tensor, place: int, before: States, segments: Segments | None
+        self, run: Run, every_state: bool, x: Tensor, place: int, before: States, segments: Segments | None
     ) -> tuple[States, States]:
         """Run one layer in one direction; return its states after every step, and those at the end."""
         weights = self.weights[place]
         if self.weight_dropout > 0 and weights[1] is not None:
-            stream = first_stream(place) + RECURRENT_WEIGHTS
-            masked = drop_connect(weights[1], self.weight_dropout, self.key, stream)
+            substream = first_substream(place) + RECURRENT_WEIGHTS
+            masked = drop_connect(weights[1], self.weight_dropout, self.key, substream)
             weights = [weights[0], masked, *weights[2:]]
         begin = before
         if segments is not None:
             begin = tuple([segments.begin(state, run.reverse) for state in before])
-        results = RecurrentFunction.apply(run, x, *weights, *begin)
+        results = RecurrentFunction.apply(run, every_state, x, *weights, *begin)
         every, end = results[: -len(begin)], results[-len(begin) :]
         if segments is not None:
             pairs = zip(end, before, strict=True)
@@ -125,12 +125,14 @@ class Call(NamedTuple):
         rate, features = self.recurrent_dropout, 0.0
         if self.weights[place][PROJECTION] is not None:
             rate, features = features, rate
-        return Settings(self.scalars, rate, self.key, first_stream(place), self.num_heads, features)
+        return Settings(self.scalars, rate, self.key, first_substream(place), self.num_heads, features)
 
     def _dropped(self, x: Tensor, layer: int, layout: Layout) -> Tensor:
         """Return the input of a layer above the first with dropout."""
-        stream = first_stream(layer * self.num_directions) + BETWEEN_LAYERS
-        return dropout_rows(x, self.dropout, self.key, stream, layout.places[:, 0], layout.places[:, 1])
+        substream = first_substream(layer * self.num_directions) + BETWEEN_LAYERS
+        return dropout_rows(
+            x, self.dropout, self.key, substream, layout.positions[:, 0], layout.positions[:, 1]
+        )
 
 
 def _joined(parts: list[States], dim: int) -> States:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 from rondeau import tensor as rt
 from rondeau.kernels import sequence
-from rondeau.kernels.sequence import Cell, Layout, Needs, Settings
-from rondeau.kernels.targets import reference
+from rondeau.kernels.recurrent import reference
+from rondeau.kernels.recurrent.checks import checked_run
+from rondeau.kernels.sequence import Layout, Needs, Run
 from rondeau.tensor import Function, Tensor
 
 from . import functional
 from ._recurrent_weights import MATRICES, as_weights
 
-__all__ = ["RecurrentFunction", "Run"]
+__all__ = ["RecurrentFunction"]
 
 #: The language of cells on Tensors, for which `reference.run` computes what can be differentiated again.
 TENSORS = SimpleNamespace(
@@ -23,30 +24,6 @@ TENSORS = SimpleNamespace(
     constant=Tensor,
     sum=lambda x: x.sum(-1, keepdim=True),
 )
-
-
-class Run(NamedTuple):
-    """What one run of a layer in one direction depends on beside Tensors.
-
-    Attributes
-    ----------
-    cell : Cell
-    layout : Layout
-    reverse : bool
-    settings : Settings
-    every_state : bool
-        Return every state after every step, not the first alone.
-    checkpoint_every, bptt_truncate : int or None
-        As in `Recurrent`.
-    """
-
-    cell: Cell
-    layout: Layout
-    reverse: bool = False
-    settings: Settings = Settings()
-    every_state: bool = False
-    checkpoint_every: int | None = None
-    bptt_truncate: int | None = None
 
 
 class RecurrentFunction(Function):
@@ -59,8 +36,8 @@ class RecurrentFunction(Function):
     owns_gradients = True
 
     @staticmethod
-    def forward(ctx: Any, run: Run, x: Tensor, *tensors: Any) -> tuple[Tensor, ...]:
-        """Return the states of every step that were asked for, and the final states.
+    def forward(ctx: Any, run: Run, every_state: bool, x: Tensor, *tensors: Any) -> tuple[Tensor, ...]:
+        """Return the states of every step, all of them or the first alone, and the final states.
 
         `tensors` are the matrices and biases of `Weights`, None where there is none, the learned vectors, and the
         initial states.
@@ -70,16 +47,12 @@ class RecurrentFunction(Function):
         first_state = MATRICES + len(cell.params)
         states = tensors[first_state:]
         result = sequence.forward(
-            cell,
-            layout,
+            run if save else run._replace(recompute_every=None),
             _as_rows(x.data, layout),
             as_weights(cell, [None if w is None else w.data for w in tensors[:first_state]]),
             tuple([s.data.reshape(layout.batch_size, s.shape[-1]) for s in states]),
-            reverse=run.reverse,
             save=save,
-            every_state=run.every_state,
-            settings=run.settings,
-            checkpoint_every=run.checkpoint_every if save else None,
+            every_state=every_state,
         )
         leading = x.shape if x.dtype.kind == "i" else x.shape[:-1]
         every = [Tensor(rows.reshape(*leading, rows.shape[-1])) for rows in result.every]
@@ -94,8 +67,8 @@ class RecurrentFunction(Function):
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Return the gradients of what `forward` took, given those of what it returned."""
         differentiate = _differentiable_gradients if ctx.create_graph else _gradients
-        needs = ctx.needs_input_grad[1:]
-        return (None, *differentiate(ctx, ctx.saved_tensors[: len(needs)], needs, cotangents))
+        needs = ctx.needs_input_grad[2:]
+        return (None, None, *differentiate(ctx, ctx.saved_tensors[: len(needs)], needs, cotangents))
 
 
 def _as_rows(x: Any, layout: Layout) -> Any:
@@ -118,7 +91,6 @@ def _gradients(
         tuple(arrays[num_every:]),
         Needs(x=needs[0], weights=True in needs[1:first_state], initial=True in needs[first_state:]),
         consume=not ctx.retain_graph,
-        truncate=run.bptt_truncate,
     )
     *matrices, params = found.weights
     gradients = (
@@ -138,7 +110,7 @@ def _differentiable_gradients(
 ) -> list[Tensor | None]:
     """Backpropagation through time that can be differentiated again: the reference, run on Tensors."""
     run: Run = ctx.run
-    if run.bptt_truncate is not None:
+    if run.truncate is not None:
         raise NotImplementedError(
             "create_graph=True meets bptt_truncate: a truncated gradient is the gradient of no function, so it has no "
             "derivative. Leave one of them out"
@@ -149,14 +121,7 @@ def _differentiable_gradients(
     states = tensors[MATRICES + len(run.cell.params) :]
     initial = tuple(s.reshape(run.layout.batch_size, s.shape[-1]) for s in states)
     every, final = reference.run(
-        run.cell,
-        TENSORS,
-        run.layout,
-        _as_rows(x, run.layout),
-        as_weights(run.cell, tensors),
-        initial,
-        sequence.complete_settings(run.cell, run.settings),
-        reverse=run.reverse,
+        checked_run(run), TENSORS, _as_rows(x, run.layout), as_weights(run.cell, tensors), initial
     )
     results = (*every[: len(cotangents) - len(final)], *final)
     # A batch without a step returns its initial states, which may depend on nothing.

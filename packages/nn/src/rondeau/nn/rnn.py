@@ -9,14 +9,14 @@ from numpy.typing import DTypeLike
 
 from rondeau import tensor as rt
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.sequence import Cell, Layout
+from rondeau.kernels.sequence import Cell, Layout, Run
 from rondeau.tensor import Tensor
 
 from . import cells
 from ._checks import check_flags, check_sizes
 from ._module import Module
 from ._recurrent import Recurrent
-from ._recurrent_function import RecurrentFunction, Run
+from ._recurrent_function import RecurrentFunction
 from ._recurrent_options import Options
 from ._recurrent_weights import register_weights, reset_weights, weight_shapes
 
@@ -258,7 +258,7 @@ class _SingleStep(Module):
             _check_state(state, shape, dtype, f"hidden{k}")
         weights = [None if weight is None else getattr(self, weight) for weight in self._names]
         layout = Layout.dense(1, input.shape[0] if input.ndim == 2 else 1)
-        _, *states = RecurrentFunction.apply(Run(self.cell, layout), input, *weights, *hx)
+        _, *states = RecurrentFunction.apply(Run(self.cell, layout), False, input, *weights, *hx)
         return tuple(states)
 
 

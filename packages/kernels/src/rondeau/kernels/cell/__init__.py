@@ -1,11 +1,11 @@
 """The language of cells: trace a step, derive its backward, schedule both. No array in sight."""
 
-from rondeau.kernels.cell.definition import check_all_are_read, scalars_of
 from rondeau.kernels.cell.derive import derive
 from rondeau.kernels.cell.errors import CellError
 from rondeau.kernels.cell.graph import Graph
 from rondeau.kernels.cell.regularisers import Regularisers
-from rondeau.kernels.cell.schedule import Schedule, schedule
+from rondeau.kernels.cell.schedule import Schedule, make_schedule
+from rondeau.kernels.cell.signature import check_all_are_read, scalars_of
 from rondeau.kernels.cell.trace import trace
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "Schedule",
     "check_all_are_read",
     "derive",
+    "make_schedule",
     "scalars_of",
-    "schedule",
     "trace",
 ]

@@ -20,15 +20,15 @@ from typing import NamedTuple
 
 from rondeau.kernels.cell.derive import derive
 from rondeau.kernels.cell.graph import Graph, Rank
-from rondeau.kernels.cell.timeline import Place, Program, build_program
+from rondeau.kernels.cell.timeline import Location, Program, build_program
 
-__all__ = ["Operand", "Schedule", "Slot", "schedule"]
+__all__ = ["Operand", "Schedule", "Slot", "make_schedule"]
 
 #: ``("x", gate)``: the gate's slot; ``("r", gate)``: the second slot of a split gate.
 Slot = tuple[str, str]
 
 #: Where inputs lie, by kind: those that are neither slots nor brought by a product.
-_PLACE_OF_INPUT = {
+_LOCATION_OF_INPUT = {
     "s": "old", "d": "adjoint", "p": "parameter", "k": "scalar", "rate": "rate", "uniform": "uniform",
     "mask": "mask", "width": "width",
 }  # fmt: skip
@@ -136,7 +136,7 @@ class Schedule:
     def forward(self) -> Program:
         """The step: slots and old states in; operands, saved slots and new states out."""
         graph = self.graph
-        leaves: dict[int, Place] = {node: ("slot", slot) for slot, node in self.leaves.items()}
+        leaves: dict[int, Location] = {node: ("slot", slot) for slot, node in self.leaves.items()}
         leaves |= self._inputs()
         waits = {
             self.leaves[slot]: [("value", str(operand.node))]
@@ -145,7 +145,7 @@ class Schedule:
             for slot in (*(("x", g) for g in operand.joint), *(("r", g) for g in operand.split))
             if slot in self.leaves
         }
-        writes: list[tuple[Place, int | None]] = [(("value", str(node)), node) for node in self.values]
+        writes: list[tuple[Location, int | None]] = [(("value", str(node)), node) for node in self.values]
         writes += [(("slot", slot), node) for slot, node in self.saved.items()]
         writes += [(("new", state), node) for state, node in zip(graph.states, graph.outputs, strict=True)]
         return build_program(graph, leaves, writes, waits, self.kept_rows, raw=True)
@@ -154,20 +154,20 @@ class Schedule:
     def backward(self) -> Program:
         """The derivative: saved slots, states and their adjoints in; adjoints of slots, states and parameters out."""
         graph = self.graph
-        leaves: dict[int, Place] = {node: ("slot", slot) for slot, node in self.saved.items()}
+        leaves: dict[int, Location] = {node: ("slot", slot) for slot, node in self.saved.items()}
         leaves |= {node: ("value", str(node)) for node in self.values if node not in leaves}
         for state, output in zip(graph.states, graph.outputs, strict=True):
             leaves.setdefault(output, ("new", state))
         leaves |= self._inputs()
         leaves |= {node: ("row", node) for node in self.kept_rows}
-        waits: dict[int, list[Place]] = {}
+        waits: dict[int, list[Location]] = {}
         for operand in self.operands:
             back = graph.find("back", str(operand.node))
             if back is not None:
                 leaves[back] = ("back", str(operand.node))
                 waits[back] = [("slot", ("x", gate)) for gate in operand.joint]
                 waits[back] += [("slot", ("r", gate)) for gate in operand.split]
-        writes: list[tuple[Place, int | None]] = [
+        writes: list[tuple[Location, int | None]] = [
             (("slot", slot), self.adjoints.get(slot)) for slot in self.slots
         ]
         writes += [(("adjoint", state), self.state_adjoints.get(state)) for state in graph.states]
@@ -184,16 +184,16 @@ class Schedule:
         given = _given(graph, self.values) | frozenset(self.saved.values()) | rows
         return tuple(i for i in graph.reach(roots, given) if i in rows)
 
-    def _inputs(self) -> dict[int, Place]:
+    def _inputs(self) -> dict[int, Location]:
         """Return where the inputs lie that are neither slots nor brought by a product."""
         return {
-            index: (_PLACE_OF_INPUT[node.value[0]], node.value[1])
+            index: (_LOCATION_OF_INPUT[node.value[0]], node.value[1])
             for index, node in enumerate(self.graph.nodes)
-            if node.op == "input" and node.value[0] in _PLACE_OF_INPUT
+            if node.op == "input" and node.value[0] in _LOCATION_OF_INPUT
         }
 
 
-def schedule(graph: Graph) -> Schedule:
+def make_schedule(graph: Graph) -> Schedule:
     """Decide the buffers of a traced step.
 
     Examples
@@ -204,10 +204,10 @@ def schedule(graph: Graph) -> Schedule:
     ...     reset, update = m.sigmoid(x.r + r.r), m.sigmoid(x.z + r.z)
     ...     new = m.tanh(x.n + reset * r.n)
     ...     return (1 - update) * new + update * s.h
-    >>> plan = schedule(trace(gru, ("r", "z", "n"), ("h",)))
-    >>> plan.joint, plan.split
+    >>> schedule = make_schedule(trace(gru, ("r", "z", "n"), ("h",)))
+    >>> schedule.joint, schedule.split
     (('r', 'z'), ('n',))
-    >>> {slot: plan.graph.nodes[node].op for slot, node in plan.saved.items()}
+    >>> {slot: schedule.graph.nodes[node].op for slot, node in schedule.saved.items()}
     {('x', 'r'): 'sigmoid', ('x', 'z'): 'sigmoid', ('x', 'n'): 'tanh', ('r', 'n'): 'input'}
     """
     live = graph.reach(graph.outputs)
@@ -229,13 +229,13 @@ def schedule(graph: Graph) -> Schedule:
 
     values = tuple(operand.node for operand in operands if operand.node is not None)
     graph, found = derive(graph)
-    plan = Schedule(graph, operands, apart, leaves, {}, {}, {}, {})
-    adjoints = {slot: found[slot] for slot in plan.slots if slot in found}
+    draft = Schedule(graph, operands, apart, leaves, {}, {}, {}, {})
+    adjoints = {slot: found[slot] for slot in draft.slots if slot in found}
     state_adjoints = {s: found["s", s] for s in graph.states if ("s", s) in found}
     param_adjoints = {p: found["p", p] for p in graph.params if ("p", p) in found}
     roots = [*adjoints.values(), *state_adjoints.values(), *param_adjoints.values()]
     saved = _choose_saved(graph, leaves, values, roots)
-    saved = {slot: saved[slot] for slot in plan.slots if slot in saved}
+    saved = {slot: saved[slot] for slot in draft.slots if slot in saved}
     return Schedule(graph, operands, apart, leaves, saved, adjoints, state_adjoints, param_adjoints)
 
 

@@ -15,26 +15,26 @@ from typing import NamedTuple
 
 from rondeau.kernels.cell.graph import OPERATIONS, Graph, Rank
 
-__all__ = ["Loop", "Phase", "Place", "Program", "build_program"]
+__all__ = ["Location", "Loop", "Phase", "Program", "build_program"]
 
 Time = tuple[int, int]
 
 #: Where a value lies, e.g. ``("slot", ("x", "i"))``, ``("new", "c")`` or ``("carry", "2")``.
-Place = tuple[str, object]
+Location = tuple[str, object]
 
 
 class Read(NamedTuple):
     """A node that a loop takes from memory; ``raw`` is true for a slot to which its bias is still to be added."""
 
     node: int
-    place: Place
+    location: Location
     raw: bool = False
 
 
 class Write(NamedTuple):
     """A node that a loop leaves in memory, None for zero."""
 
-    place: Place
+    location: Location
     node: int | None
 
 
@@ -63,26 +63,26 @@ class Program(NamedTuple):
     Attributes
     ----------
     phases : tuple of Phase
-    written : dict of Place to int
-        The phase in which each place is written.
+    written : dict of Location to int
+        The phase in which each location is written.
     carries : dict of int to bool
         The node of every carry, and whether it lives from one phase to another: such a carry needs a lane for each
         batch row.
     row_values : tuple of int
-        The nodes of one number a row that are kept, in the order of their places.
+        The nodes of one number a row that are kept, in the order of their locations.
     """
 
     phases: tuple[Phase, ...]
-    written: dict[Place, int]
+    written: dict[Location, int]
     carries: dict[int, bool]
     row_values: tuple[int, ...]
 
 
 def build_program(
     graph: Graph,
-    leaves: Mapping[int, Place],
-    writes: Sequence[tuple[Place, int | None]],
-    waits: Mapping[int, Sequence[Place]],
+    leaves: Mapping[int, Location],
+    writes: Sequence[tuple[Location, int | None]],
+    waits: Mapping[int, Sequence[Location]],
     row_values: Sequence[int],
     raw: bool,
 ) -> Program:
@@ -91,12 +91,12 @@ def build_program(
     Parameters
     ----------
     graph : Graph
-    leaves : dict of int to Place
+    leaves : dict of int to Location
         The nodes that can be read from memory, and where.
-    writes : sequence of (Place, int or None)
-        What is to be written where; None for zero. A place that is written no longer holds its leaf.
-    waits : dict of int to sequence of Place
-        For a leaf that a product brings: the places that must have been written before the product.
+    writes : sequence of (Location, int or None)
+        What is to be written where; None for zero. A location that is written no longer holds its leaf.
+    waits : dict of int to sequence of Location
+        For a leaf that a product brings: the locations that must have been written before the product.
     row_values : sequence of int
         Nodes of one number a row that are to be kept, or, where they are leaves, were kept by the other direction.
     raw : bool
@@ -115,9 +115,9 @@ class _Builder:
     def __init__(
         self,
         graph: Graph,
-        leaves: Mapping[int, Place],
-        writes: Sequence[tuple[Place, int | None]],
-        waits: Mapping[int, Sequence[Place]],
+        leaves: Mapping[int, Location],
+        writes: Sequence[tuple[Location, int | None]],
+        waits: Mapping[int, Sequence[Location]],
         row_values: Sequence[int],
         raw: bool,
     ) -> None:
@@ -130,10 +130,10 @@ class _Builder:
         self.computed = [n for n in self.needed if n not in leaves and graph.nodes[n].op in OPERATIONS]
         self.times = self._find_times(waits)
         self.written = self._find_written()
-        self.copies: dict[int, Place] = {}  # where a node lies once its write is done
-        for place, node in self.writes:
-            if node is not None and place[0] != "d_parameter":
-                self.copies.setdefault(node, place)
+        self.copies: dict[int, Location] = {}  # where a node lies once its write is done
+        for location, node in self.writes:
+            if node is not None and location[0] != "d_parameter":
+                self.copies.setdefault(node, location)
         self.carries: dict[int, bool] = {}
 
     def build(self) -> Program:
@@ -149,12 +149,12 @@ class _Builder:
         for phase, depth in enumerate(depths):
             of_phase = tuple(loops[phase, loop] for loop in range(depth))
             phases.append(Phase(tuple(self._call_nodes(of_phase)), of_phase))
-        written = {place: time[0] for place, time in self.written.items()}
+        written = {location: time[0] for location, time in self.written.items()}
         return Program(tuple(phases), written, self.carries, tuple(self.row_values))
 
     # ---------------------------------------------------------------- when
 
-    def _find_times(self, waits: Mapping[int, Sequence[Place]]) -> dict[int, Time]:
+    def _find_times(self, waits: Mapping[int, Sequence[Location]]) -> dict[int, Time]:
         """Return the time of every needed node; a leaf that a product brings comes a phase after what it waits for."""
         node_of = dict(self.writes)
         times: dict[int, Time] = dict.fromkeys(self.needed, (0, 0))
@@ -166,7 +166,7 @@ class _Builder:
                 time: Time = (0, 0)
                 if index in self.leaves:
                     if index in waits:
-                        awaited = [node_of[place] for place in waits[index]]
+                        awaited = [node_of[location] for location in waits[index]]
                         time = 1 + max((0 if n is None else times[n][0] for n in awaited), default=0), 0
                 elif node.op == "sum":
                     phase, loop = times[node.args[0]]
@@ -177,12 +177,12 @@ class _Builder:
                     times[index], changed = time, True
         return times
 
-    def _find_written(self) -> dict[Place, Time]:
-        """Return when each place is written: when the value is there, and what a product brought there is too."""
-        brought = {place: self.times[node] for node, place in self.leaves.items() if node in self.times}
+    def _find_written(self) -> dict[Location, Time]:
+        """Return when each location is written: when the value is there, and what a product brought there is too."""
+        brought = {location: self.times[node] for node, location in self.leaves.items() if node in self.times}
         return {
-            place: max((0, 0) if node is None else self.times[node], brought.get(place, (0, 0)))
-            for place, node in self.writes
+            location: max((0, 0) if node is None else self.times[node], brought.get(location, (0, 0)))
+            for location, node in self.writes
         }
 
     def _find_depths(self) -> list[int]:
@@ -207,7 +207,7 @@ class _Builder:
             nodes=tuple(self._at(time, Rank.UNIT)),
             sums=tuple(self._sums(time)),
             writes=(
-                *(write for write in self.writes if self.written[write.place] == time),
+                *(write for write in self.writes if self.written[write.location] == time),
                 *(Write(("carry", node), node) for node in put_by),
             ),
         )
@@ -227,15 +227,17 @@ class _Builder:
         here = self._at(time, Rank.UNIT)
         wanted = {arg for n in here for arg in self.graph.nodes[n].args}
         wanted |= {self.graph.nodes[n].args[0] for n in self._sums(time)}
-        wanted |= {node for place, node in self.writes if node is not None and self.written[place] == time}
+        wanted |= {
+            node for location, node in self.writes if node is not None and self.written[location] == time
+        }
         return [
             self._find(n, time) for n in sorted(wanted.difference(here)) if self.graph.rank(n) == Rank.UNIT
         ]
 
     def _find(self, node: int, time: Time) -> Read:
         """Return where a loop finds a value of units; where nowhere, a carry."""
-        place = self.leaves.get(node)
-        if place is not None and self.written.get(place, time) >= time:
+        location = self.leaves.get(node)
+        if location is not None and self.written.get(location, time) >= time:
             return self._read_leaf(node)
         copy = self.copies.get(node)
         if copy is not None and self.written[copy] < time:
@@ -245,8 +247,8 @@ class _Builder:
         return Read(node, ("carry", node))
 
     def _read_leaf(self, node: int) -> Read:
-        place = self.leaves[node]
-        return Read(node, place, self.raw and place[0] == "slot")
+        location = self.leaves[node]
+        return Read(node, location, self.raw and location[0] == "slot")
 
     def _begin(self, node: int) -> Time:
         """Return when a carry is filled: when its value is computed, or overwritten where it lay."""
@@ -256,7 +258,7 @@ class _Builder:
         """Return the numbers of a row that a phase takes from memory: kept by the other direction or another phase."""
         consumers = [n for n in self.computed if self.times[n][0] == phase]
         consumed = {arg for n in consumers for arg in self.graph.nodes[n].args}
-        consumed |= {n for place, n in self.writes if n is not None and self.written[place][0] == phase}
+        consumed |= {n for location, n in self.writes if n is not None and self.written[location][0] == phase}
         reads = []
         for node in sorted(n for n in consumed if self.graph.rank(n) == Rank.ROW):
             if node in self.leaves or self.times[node][0] < phase:

@@ -1,6 +1,14 @@
 """The packed matrix product: `matmul` for arrays, and its serial pieces for the drivers of the recurrent kernels."""
 
 from rondeau.kernels.product.peak import peak_flops
-from rondeau.kernels.product.product import matmul, num_panels, pack, pack_panels, packed_size, product_rows
+from rondeau.kernels.product.product import (
+    Rows,
+    matmul,
+    num_panels,
+    pack,
+    pack_panels,
+    packed_size,
+    product_rows,
+)
 
-__all__ = ["matmul", "num_panels", "pack", "pack_panels", "packed_size", "peak_flops", "product_rows"]
+__all__ = ["Rows", "matmul", "num_panels", "pack", "pack_panels", "packed_size", "peak_flops", "product_rows"]

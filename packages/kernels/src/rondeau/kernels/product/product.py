@@ -38,7 +38,7 @@ from rondeau.kernels.product.microkernel import advance, compute_tile, pointer_t
 from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.product.transpose import transpose_square
 
-__all__ = ["matmul", "num_panels", "pack", "pack_panels", "packed_size", "product_rows"]
+__all__ = ["Rows", "matmul", "num_panels", "pack", "pack_panels", "packed_size", "product_rows"]
 
 _ROWS, _VECTORS, _BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
 _WIDEST = _BYTES // 4
@@ -54,6 +54,24 @@ PACK_A_FROM = 128 if TILE.vector_bytes < 64 else 2**62
 raised 0.72 of the peak to 0.85; with AVX-512, whose panels are 64 columns wide, it costs 3 %."""
 _SMALL = 2**13
 """Elements below which the pool of buffers costs more than it saves: malloc keeps such pieces at hand."""
+
+
+class Rows(NamedTuple):
+    """Rows of a matrix inside a flat contiguous array: element (m, k) is ``flat[at + m * stride + k]``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Rows(np.arange(6.0), at=3, stride=3).flat[3]
+    np.float64(3.0)
+    """
+
+    flat: Any
+    """A flat contiguous array of float32 or float64."""
+    at: Any
+    """Where the matrix starts."""
+    stride: Any
+    """Elements between its rows."""
 
 
 class _Matrix(NamedTuple):
@@ -246,26 +264,21 @@ def _multiply_packed(a: Any, M: Any, K: Any, packed: Any, N: Any, lanes: Any, c:
 
 
 @kernel_njit
-def product_rows(
-    a: Any, a_at: Any, a_ld: Any, M: Any, K: Any, packed: Any, packed_at: Any, N: Any,
-    c: Any, c_at: Any, c_ld: Any, accumulate: Any,
-) -> Any:  # fmt: skip
+def product_rows(a: Any, M: Any, K: Any, packed: Any, packed_at: Any, N: Any, c: Any, accumulate: Any) -> Any:
     """C[M, N] (+)= A[M, K] @ B[K, N] with B packed; serial and free of allocation, for use inside `prange`.
 
     Parameters
     ----------
-    a : flat contiguous array of float32 or float64
-        Element (m, k) is ``a[a_at + m * a_ld + k]``.
-    a_at, a_ld : int
-        Where A starts, and elements between its rows.
+    a : Rows
+        A.
     M, K : int
         Shape of A; either may be 0.
     packed, packed_at : flat contiguous array of the same dtype, int
         What `pack` wrote for the whole (K, N) operand.
     N : int
         Columns of B and C.
-    c, c_at, c_ld : flat contiguous array of the same dtype, int, int
-        Element (m, n) is ``c[c_at + m * c_ld + n]``; nothing else of `c` is read or written.
+    c : Rows
+        C, of the same dtype; no other element of its array is read or written.
     accumulate : bool
         Whether each chain starts at C, or at 0.
 
@@ -275,13 +288,14 @@ def product_rows(
     >>> a, b, c = np.arange(6.0).reshape(2, 3), np.arange(6.0).reshape(3, 2), np.empty((2, 2))
     >>> packed = np.empty(packed_size(3, 2))
     >>> pack(b.ravel(), 0, 2, 1, 3, 2, packed, 0)
-    >>> product_rows(a.ravel(), 0, 3, 2, 3, packed, 0, 2, c.ravel(), 0, 2, False)
+    >>> product_rows(Rows(a.ravel(), 0, 3), 2, 3, packed, 0, 2, Rows(c.ravel(), 0, 2), False)
     >>> np.array_equal(c, a @ b)
     True
     """
-    lanes = _BYTES // a.itemsize
+    lanes = _BYTES // packed.itemsize
     width = _VECTORS * lanes
-    left, result = _Matrix(pointer_to(a, a_at), a_ld, 1), _Matrix(pointer_to(c, c_at), c_ld, 1)
+    left = _Matrix(pointer_to(a.flat, a.at), a.stride, 1)
+    result = _Matrix(pointer_to(c.flat, c.at), c.stride, 1)
     for first in range(0, N, width):
         columns = min(width, N - first)
         whole = (columns + lanes - 1) // lanes * lanes

@@ -12,15 +12,13 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rondeau.kernels.cell.schedule import Operand, Schedule
 from rondeau.kernels.product import packed_size
-
-if TYPE_CHECKING:
-    from rondeau.kernels.cell.schedule import Operand, Schedule
 
 __all__ = [
     "COLUMN",
@@ -106,12 +104,12 @@ def unit_cuts(hidden: int, shares: int, lanes: int = 16) -> tuple[int, ...]:
 
 
 @functools.lru_cache(maxsize=256)
-def forward_blocks(plan: Schedule, hidden: int, width: int, heads: int, cuts: tuple[int, ...]) -> Blocks:
+def forward_blocks(schedule: Schedule, hidden: int, width: int, heads: int, cuts: tuple[int, ...]) -> Blocks:
     """Return the products of a step; group g runs before phase g.
 
     Parameters
     ----------
-    plan : Schedule
+    schedule : Schedule
     hidden, width : int
         H, and P, what the first state's product multiplies.
     heads : int
@@ -121,10 +119,10 @@ def forward_blocks(plan: Schedule, hidden: int, width: int, heads: int, cuts: tu
     columns = _matrix_columns(hidden, width, heads)
 
     def group_of(operand: Operand) -> int:
-        return 0 if operand.node is None else plan.forward.written["value", str(operand.node)] + 1
+        return 0 if operand.node is None else schedule.forward.written["value", str(operand.node)] + 1
 
     def blocks_of(place: int, operand: Operand, low: int, high: int) -> Iterator[Block]:
-        for part in _parts(plan, operand, hidden):
+        for part in _parts(schedule, operand, hidden):
             for row, units, head in _runs(part.gates, hidden, heads, low, high):
                 yield Block(
                     place, head * columns, part.slots, part.slot_column + row,
@@ -132,30 +130,30 @@ def forward_blocks(plan: Schedule, hidden: int, width: int, heads: int, cuts: tu
                     weight_at=(part.weight_row + row) * columns,
                 )  # fmt: skip
 
-    return _tabulate(plan, cuts, len(plan.forward.phases) + 1, group_of, blocks_of)
+    return _tabulate(schedule, cuts, len(schedule.forward.phases) + 1, group_of, blocks_of)
 
 
 @functools.lru_cache(maxsize=256)
 def backward_blocks(
-    plan: Schedule, hidden: int, width: int, heads: int, projected: bool, cuts: tuple[int, ...]
+    schedule: Schedule, hidden: int, width: int, heads: int, projected: bool, cuts: tuple[int, ...]
 ) -> Blocks:
     """Return the products of a step's backward; group g runs after phase g, that of the first state after the last.
 
     Parameters are those of `forward_blocks`; ``projected`` tells whether the first state's adjoint comes from the
     product alone. Without heads, `cuts` are those of the operand's columns.
     """
-    columns, phases = _matrix_columns(hidden, width, heads), len(plan.backward.phases)
+    columns, phases = _matrix_columns(hidden, width, heads), len(schedule.backward.phases)
 
     def group_of(operand: Operand) -> int:
         if operand.node is None:
             return phases - 1
         adjoints = [("x", gate) for gate in operand.joint] + [("r", gate) for gate in operand.split]
-        return max(plan.backward.written["slot", slot] for slot in adjoints)
+        return max(schedule.backward.written["slot", slot] for slot in adjoints)
 
     def blocks_of(place: int, operand: Operand, low: int, high: int) -> Iterator[Block]:
         # The first product of all overwrites, unless the row has left a part of the adjoint there.
         accumulate = operand.node is None and not projected
-        for part in _parts(plan, operand, hidden):
+        for part in _parts(schedule, operand, hidden):
             if heads == 1:
                 yield Block(
                     place, low, part.slots, part.slot_column,
@@ -174,7 +172,7 @@ def backward_blocks(
                     )  # fmt: skip
                 accumulate = True
 
-    return _tabulate(plan, cuts, phases, group_of, blocks_of)
+    return _tabulate(schedule, cuts, phases, group_of, blocks_of)
 
 
 def _matrix_columns(hidden: int, width: int, heads: int) -> int:
@@ -182,14 +180,14 @@ def _matrix_columns(hidden: int, width: int, heads: int) -> int:
     return hidden // heads if heads > 1 else width
 
 
-def _parts(plan: Schedule, operand: Operand, hidden: int) -> Iterator[_Part]:
+def _parts(schedule: Schedule, operand: Operand, hidden: int) -> Iterator[_Part]:
     """Yield the parts of an operand, that of the joint gates first, as the weights lie."""
     if operand.joint:
-        first = plan.joint.index(operand.joint[0])
+        first = schedule.joint.index(operand.joint[0])
         yield _Part(GATES, len(operand.joint), first * hidden, first * hidden)
     if operand.split:
-        first = plan.split.index(operand.split[0])
-        weight_row = (len(plan.joint) + first) * hidden
+        first = schedule.split.index(operand.split[0])
+        weight_row = (len(schedule.joint) + first) * hidden
         yield _Part(RECURRENT, len(operand.split), first * hidden, weight_row)
 
 
@@ -208,7 +206,7 @@ def _runs(gates: int, hidden: int, heads: int, low: int, high: int) -> list[tupl
 
 
 def _tabulate(
-    plan: Schedule,
+    schedule: Schedule,
     cuts: tuple[int, ...],
     groups: int,
     group_of: Callable[[Operand], int],
@@ -220,10 +218,10 @@ def _tabulate(
     packed_at = 0
     for group in range(groups):
         ends.append([len(rows)])
-        operands = [operand for operand in plan.operands if group_of(operand) == group]
+        operands = [operand for operand in schedule.operands if group_of(operand) == group]
         for low, high in itertools.pairwise(cuts):
             for operand in operands:
-                place = -1 if operand.node is None else plan.values.index(operand.node)
+                place = -1 if operand.node is None else schedule.values.index(operand.node)
                 for block in blocks_of(place, operand, low, high):
                     rows.append(block._replace(packed_at=packed_at))
                     packed_at += packed_size(block.depth, block.width)

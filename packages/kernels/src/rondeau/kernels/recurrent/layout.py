@@ -32,7 +32,7 @@ class Layout:
         The first row of each step.
     num_rows, num_steps, batch_size : int
         N, T and B.
-    origins, begins : ndarray of int64, shape (B,)
+    origins, first_steps : ndarray of int64, shape (B,)
         Where each sequence lies in the caller's batch: its row, and its first time step. Random numbers depend on
         these alone, not on how a batch is sorted or cut.
 
@@ -48,7 +48,7 @@ class Layout:
         batch_sizes: NDArray[np.int64],
         batch_size: int,
         origins: NDArray[np.int64] | None = None,
-        begins: NDArray[np.int64] | None = None,
+        first_steps: NDArray[np.int64] | None = None,
     ) -> None:
         batch_sizes.flags.writeable = False  # kernels index by it; and equal dense layouts are one object
         self.batch_sizes = batch_sizes
@@ -62,7 +62,7 @@ class Layout:
         self._boundaries = np.concatenate(([0], batch_size + self.starts))
         self._cuts: dict[int, NDArray[np.int64]] = {}
         self.origins = np.arange(batch_size) if origins is None else origins
-        self.begins = np.zeros(batch_size, np.int64) if begins is None else begins
+        self.first_steps = np.zeros(batch_size, np.int64) if first_steps is None else first_steps
 
     @staticmethod
     def dense(num_steps: int, batch_size: int) -> Layout:
@@ -82,20 +82,21 @@ class Layout:
 
     @staticmethod
     def packed(
-        batch_sizes: ArrayLike, origins: ArrayLike | None = None, begins: ArrayLike | None = None
+        batch_sizes: ArrayLike, origins: ArrayLike | None = None, first_steps: ArrayLike | None = None
     ) -> Layout:
         """Return the layout of a ragged batch from the number of rows of each step, as in torch's PackedSequence.
 
         Parameters
         ----------
         batch_sizes : array_like of int, shape (T,)
-        origins, begins : array_like of int, shape (B,), optional
+        origins, first_steps : array_like of int, shape (B,), optional
             Each sequence's row in the caller's batch and first time step there; by default its own row, and 0.
 
         Raises
         ------
         ValueError
-            If the sizes are not positive integers that never increase, or the places are not one integer each.
+            If the sizes are not positive integers that never increase, or origins or first steps are not one integer
+            for each sequence.
         """
         sizes = _array_of("batch_sizes", batch_sizes)
         if sizes.ndim != 1 or (sizes.size and sizes.dtype.kind not in "iu"):
@@ -114,10 +115,10 @@ class Layout:
                 "sort the sequences by length, longest first"
             )
         batch_size = int(sizes[0]) if sizes.size else 0
-        places: list[NDArray[np.int64] | None] = []
-        for name, given in (("origins", origins), ("begins", begins)):
+        given_positions: list[NDArray[np.int64] | None] = []
+        for name, given in (("origins", origins), ("first_steps", first_steps)):
             if given is None:
-                places.append(None)
+                given_positions.append(None)
                 continue
             array = _array_of(name, given)
             if array.shape != (batch_size,) or (array.size and array.dtype.kind not in "iu"):
@@ -125,8 +126,8 @@ class Layout:
                     f"{name} expected one integer for each of {batch_size} sequences, got {array.dtype} of shape "
                     f"{array.shape}"
                 )
-            places.append(array.astype(np.int64))
-        return Layout(sizes, batch_size, *places)
+            given_positions.append(array.astype(np.int64))
+        return Layout(sizes, batch_size, *given_positions)
 
     @functools.cached_property
     def lengths(self) -> NDArray[np.int64]:
@@ -141,11 +142,11 @@ class Layout:
         return np.arange(self.num_rows) - np.repeat(self.starts, self.batch_sizes)
 
     @functools.cached_property
-    def places(self) -> NDArray[np.int64]:
+    def positions(self) -> NDArray[np.int64]:
         """Each row's time and row in the caller's batch, (N, 2)."""
         times = np.repeat(np.arange(self.num_steps), self.batch_sizes)
         rows = self.batch_rows
-        return np.stack((self.begins[rows] + times, self.origins[rows]), axis=1)
+        return np.stack((self.first_steps[rows] + times, self.origins[rows]), axis=1)
 
     def previous(self, reverse: bool) -> NDArray[np.int64]:
         """Return the row that runs before each row in its sequence, -1 for the first, (N,)."""
@@ -164,10 +165,10 @@ class Layout:
 
     def of_rows(self, rows: NDArray[np.int64]) -> Layout:
         """Return the layout of some rows as a batch of a single step."""
-        places = self.places[rows]
+        positions = self.positions[rows]
         sizes = np.array([rows.size], np.int64)
         return Layout(
-            sizes, rows.size, np.ascontiguousarray(places[:, 1]), np.ascontiguousarray(places[:, 0])
+            sizes, rows.size, np.ascontiguousarray(positions[:, 1]), np.ascontiguousarray(positions[:, 0])
         )
 
     def pieces(self, steps: int, reverse: bool) -> Iterator[tuple[Layout, slice]]:
@@ -176,7 +177,7 @@ class Layout:
         for first in reversed(firsts) if reverse else firsts:
             sizes = self.batch_sizes[first : first + steps].copy()
             B, at = int(sizes[0]), int(self.starts[first])
-            piece = Layout(sizes, B, self.origins[:B], self.begins[:B] + first)
+            piece = Layout(sizes, B, self.origins[:B], self.first_steps[:B] + first)
             yield piece, slice(at, at + piece.num_rows)
 
     def steps(self, reverse: bool) -> tuple[NDArray[np.int64], ...]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
+from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.cell.timeline import Program
-
-if TYPE_CHECKING:
-    from rondeau.kernels.sequence import Cell
+from rondeau.kernels.recurrent.target import source_of
 
 __all__ = ["explain"]
 
 
 def explain(cell: Cell) -> str:
-    """Return what becomes of a cell's step: its graph, its schedule, and the source of its rows.
+    """Return what becomes of a cell's step: its graph, its schedule, and the source of its phases.
 
     Examples
     --------
@@ -50,9 +48,11 @@ def explain(cell: Cell) -> str:
             "",
             *_describe_schedule(cell),
             "",
-            "3. Source: the rows that are compiled, forward and backward; slots change their meaning in place",
+            "3. Source: the phases that are compiled, forward and backward; slots change their meaning in place",
             "",
-            "\n".join(_without_arguments(cell.source(direction)) for direction in ("forward", "backward")),
+            "\n".join(
+                _without_arguments(source_of(cell, direction)) for direction in ("forward", "backward")
+            ),
         ]
     )
 
@@ -70,12 +70,12 @@ def _title(cell: Cell) -> str:
 
 
 def _describe_schedule(cell: Cell) -> list[str]:
-    plan, graph = cell.plan, cell.graph
+    schedule, graph = cell.schedule, cell.graph
     lines = [
         "The input projection of all steps, one product before the first, fills a slot for every gate: "
-        + ", ".join(plan.order)
+        + ", ".join(schedule.order)
     ]
-    for operand in plan.operands:
+    for operand in schedule.operands:
         what = (
             f"the first state {cell.states[0]} before the step"
             if operand.node is None
@@ -85,11 +85,11 @@ def _describe_schedule(cell: Cell) -> list[str]:
         places = [f"{', '.join(operand.joint)} into the gate's slot"] if operand.joint else []
         places += [f"{', '.join(operand.split)} into a second slot"] if operand.split else []
         lines.append(f"Recurrent products of {what}: {'; '.join(places)}")
-    if not plan.operands:
+    if not schedule.operands:
         lines.append("No recurrent products: every unit sees its own past alone")
     kept = [
-        f"{gate if kind == 'x' else f'{gate} (second)'}: %{node} {plan.graph.nodes[node].op}"
-        for (kind, gate), node in plan.saved.items()
+        f"{gate if kind == 'x' else f'{gate} (second)'}: %{node} {schedule.graph.nodes[node].op}"
+        for (kind, gate), node in schedule.saved.items()
     ]
     lines.append(
         f"Forward leaves in the slots for backward: {'; '.join(kept)}"
@@ -97,7 +97,7 @@ def _describe_schedule(cell: Cell) -> list[str]:
         else "Backward needs nothing of the slots"
     )
     for direction in ("forward", "backward"):
-        lines += _describe_program(direction, getattr(plan, direction))
+        lines += _describe_program(direction, getattr(schedule, direction))
     return lines
 
 

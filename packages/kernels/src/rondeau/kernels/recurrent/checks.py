@@ -1,26 +1,25 @@
-"""The door of the recurrent core: what is wrong with an argument is said here, and no kernel sees it."""
+"""Argument validation of the recurrent core; code past this point assumes valid input."""
 
 from __future__ import annotations
 
 import numbers
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels import philox
-from rondeau.kernels.compiled_cell import Cell
+from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.dtypes import ELEMENTS
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.layout import Layout
-
-if TYPE_CHECKING:
-    from rondeau.kernels.sequence import Settings, Weights
+from rondeau.kernels.recurrent.layout import Layout
+from rondeau.kernels.recurrent.records import Run, Settings, Weights
 
 __all__ = [
     "checked_array",
     "checked_inputs",
+    "checked_run",
     "checked_weights",
     "complete_settings",
     "is_count",
@@ -33,6 +32,37 @@ Array = NDArray[Any]
 def is_count(value: Any, at_least: int) -> bool:
     """Tell whether a value is a whole number, and not too small."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= at_least)
+
+
+def checked_run(run: Any) -> Run:
+    """Return a run with every scalar that its cell reads.
+
+    Raises
+    ------
+    TypeError
+        If it is no `Run`, or a part of it has the wrong type.
+    ValueError
+        If its settings do not fit the cell, or it names steps that are none.
+    """
+    if not isinstance(run, Run):
+        raise ArgumentTypeError(f"run expected a Run of rondeau.kernels.sequence, got {type(run).__name__}")
+    if not isinstance(run.layout, Layout):
+        raise ArgumentTypeError(
+            f"layout expected a Layout of rondeau.kernels.sequence, got {type(run.layout).__name__}"
+        )
+    if run.recompute_every is not None and not is_count(run.recompute_every, at_least=1):
+        raise ArgumentValueError(
+            f"recompute_every expected a number of steps, at least 1, got {run.recompute_every!r}"
+        )
+    if run.truncate is not None and (
+        not is_count(run.truncate, at_least=0) or run.recompute_every is not None
+    ):
+        raise ArgumentValueError(
+            "truncate expected a number of earlier steps, at least 0, and a run that recomputes nothing, got "
+            f"{run.truncate!r}"
+        )
+    settings = complete_settings(run.cell, run.settings)
+    return run if settings is run.settings else run._replace(settings=settings)
 
 
 def complete_settings(cell: Cell, settings: Settings) -> Settings:
@@ -56,10 +86,10 @@ def complete_settings(cell: Cell, settings: Settings) -> Settings:
     {('k', 'rate'): 0.1}
     """
     _check_settings(settings)
-    if not cell.plan.scalars and not settings.scalars:
+    if not cell.schedule.scalars and not settings.scalars:
         return settings
     given = {("k", name): value for name, value in cell.scalars.items()} | dict(settings.scalars)
-    wanted = cell.plan.scalars
+    wanted = cell.schedule.scalars
     missing = [name for kind, name in wanted if (kind, name) not in given]
     unknown = [name for kind, name in given if kind == "k" and name not in cell.scalars]
     if missing or unknown:
@@ -86,7 +116,7 @@ def _check_settings(settings: Any) -> None:
     for (_, name), value in scalars.items():
         if type(value) is not float and not isinstance(value, numbers.Real):
             raise ArgumentTypeError(f"the scalar {name} expected a number, got {value!r}")
-    for name, most in (("key", 2**64), ("stream", 2**32)):
+    for name, most in (("key", 2**64), ("substream", 2**32)):
         value = getattr(settings, name)
         if not is_count(value, at_least=0) or value >= most:
             raise ArgumentValueError(
@@ -115,14 +145,11 @@ def checked_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype
 
 
 def checked_inputs(
-    cell: Cell, layout: Layout, x: Any, weights: Weights, initial: Any, heads: int
+    run: Run, x: Any, weights: Weights, initial: Any
 ) -> tuple[Array, Weights, tuple[Array, ...]]:
-    """Check every argument of `forward` and make the arrays contiguous."""
-    if not isinstance(layout, Layout):
-        raise ArgumentTypeError(
-            f"layout expected a Layout of rondeau.kernels.sequence, got {type(layout).__name__}"
-        )
-    weights = checked_weights(cell, weights, heads)
+    """Return the arrays that a checked run takes, contiguous."""
+    cell, layout = run.cell, run.layout
+    weights = checked_weights(cell, weights, run.settings.num_heads)
     x = _checked_x(layout, x, weights.weight_ih)
     if not isinstance(initial, tuple | list) or len(initial) != len(cell.states):
         got = len(initial) if isinstance(initial, tuple | list) else type(initial).__name__
@@ -196,7 +223,7 @@ def _checked_x(layout: Layout, x: Any, weight_ih: Array) -> Array:
         raise ArgumentValueError(
             f"x expected ids of shape ({layout.num_rows},), one per row of the layout, got {x.shape}"
         )
-    # A copy, for backward reads it: the caller may fill his array with the next batch before.
+    # Copy: backward reads this, and the caller may overwrite it first.
     x = x.copy()
     if x.size and (int(x.min()) < 0 or int(x.max()) >= width):
         wrong = x.min() if x.min() < 0 else x.max()

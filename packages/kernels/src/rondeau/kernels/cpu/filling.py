@@ -1,28 +1,26 @@
-"""What the drivers take beside their storage: weights, biases and scalars in the order of a cell's buffers."""
+"""What drivers take besides buffers: weights, biases, scalars and masks in the order of a cell's buffers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels import buffers, philox
-from rondeau.kernels.streams import RECURRENT_DROPOUT
-
-if TYPE_CHECKING:
-    from rondeau.kernels.cell.schedule import Schedule
-    from rondeau.kernels.cell.timeline import Program
-    from rondeau.kernels.layout import Layout
-    from rondeau.kernels.sequence import Settings, Weights
+from rondeau.kernels.cell.schedule import Schedule
+from rondeau.kernels.cell.timeline import Program
+from rondeau.kernels.recurrent.layout import Layout
+from rondeau.kernels.recurrent.records import Settings, Weights
+from rondeau.kernels.recurrent.substreams import RECURRENT_DROPOUT
 
 __all__ = [
     "bias_of_slots",
-    "cuts_of_rows",
+    "cuts_of_phases",
     "in_order",
     "leaves_out_zeros",
     "parameters_of",
-    "places_of",
+    "positions_of",
     "projected_mask",
     "recurrent_mask",
     "recurrent_weight",
@@ -32,25 +30,23 @@ __all__ = [
 Array = NDArray[Any]
 
 
-def recurrent_weight(plan: Schedule, weights: Weights, P: int, dtype: np.dtype[Any]) -> Array:
+def recurrent_weight(schedule: Schedule, weights: Weights, P: int, dtype: np.dtype[Any]) -> Array:
     """Return the recurrent matrices in the order of the buffers; none, of P columns, where there are none."""
     if weights.weight_hh is None:
         return np.empty((0, P), dtype)
-    return in_order(weights.weight_hh, plan.recurrent, plan.joint + plan.split)
+    return in_order(weights.weight_hh, schedule.recurrent, schedule.joint + schedule.split)
 
 
-def bias_of_slots(plan: Schedule, weights: Weights, H: int) -> Array:
+def bias_of_slots(schedule: Schedule, weights: Weights, H: int) -> Array:
     """Return what is added to each slot, (1, slots, H): joint gates get both biases, split gates one in each slot."""
-    bias = np.zeros((1, len(plan.slots), H), weights.weight_ih.dtype)
-    flat, columns = bias.reshape(-1), len(plan.order) * H
-    J = len(plan.joint) * H
+    bias = np.zeros((1, len(schedule.slots), H), weights.weight_ih.dtype)
+    flat, columns = bias.reshape(-1), len(schedule.order) * H
+    J = len(schedule.joint) * H
     if weights.bias_ih is not None:
-        flat[:columns] = in_order(weights.bias_ih, plan.graph.gates, plan.order)
+        flat[:columns] = in_order(weights.bias_ih, schedule.graph.gates, schedule.order)
     if weights.bias_hh is not None:
-        bias_hh = in_order(weights.bias_hh, plan.recurrent, plan.joint + plan.split)
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # weights that have diverged: the kernels do not warn either
+        bias_hh = in_order(weights.bias_hh, schedule.recurrent, schedule.joint + schedule.split)
+        with np.errstate(over="ignore", invalid="ignore"):  # kernels do not warn of diverged weights either
             flat[:J] += bias_hh[:J]
         flat[columns:] = bias_hh[J:]
     return bias
@@ -64,20 +60,22 @@ def parameters_of(weights: Weights, H: int, dtype: np.dtype[Any]) -> Array:
     return params
 
 
-def scalars_of_run(plan: Schedule, settings: Settings, dtype: np.dtype[Any]) -> Array:
+def scalars_of_run(schedule: Schedule, settings: Settings, dtype: np.dtype[Any]) -> Array:
     """Return the scalars of the run, (1, 1, scalars)."""
-    values = [settings.scalars[scalar] for scalar in plan.scalars]
+    values = [settings.scalars[scalar] for scalar in schedule.scalars]
     return np.array(values, dtype).reshape(1, 1, -1)
 
 
-def places_of(plan: Schedule, layout: Layout) -> NDArray[np.int64]:
-    """Return every row's time and place in the caller's batch, where the cell draws numbers by them."""
-    return layout.places if plan.has_input("uniform") else np.empty((0, 2), np.int64)
+def positions_of(schedule: Schedule, layout: Layout) -> NDArray[np.int64]:
+    """Return every row's time and row in the caller's batch, where the cell draws random numbers by them."""
+    return layout.positions if schedule.has_input("uniform") else np.empty((0, 2), np.int64)
 
 
-def recurrent_mask(plan: Schedule, layout: Layout, settings: Settings, H: int, dtype: np.dtype[Any]) -> Array:
+def recurrent_mask(
+    schedule: Schedule, layout: Layout, settings: Settings, H: int, dtype: np.dtype[Any]
+) -> Array:
     """Return the mask of recurrent dropout, (B, 1, H), where the cell has one."""
-    if not plan.has_input("mask"):
+    if not schedule.has_input("mask"):
         return np.empty((0, 1, H), dtype)
     return _mask(layout, settings, settings.dropout, H, dtype).reshape(-1, 1, H)
 
@@ -99,12 +97,12 @@ def projected_mask(
 def _mask(layout: Layout, settings: Settings, rate: float, width: int, dtype: np.dtype[Any]) -> Array:
     mask = buffers.empty((layout.batch_size, width), dtype)
     times = np.full(layout.batch_size, philox.CONSTANT_OVER_TIME)
-    philox.keep_mask(mask, times, layout.origins, settings.key, settings.stream + RECURRENT_DROPOUT, rate)
+    philox.keep_mask(mask, times, layout.origins, settings.key, settings.substream + RECURRENT_DROPOUT, rate)
     return mask
 
 
-def cuts_of_rows(program: Program, cuts: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return where rows are cut: nowhere, if they sum over the hidden units."""
+def cuts_of_phases(program: Program, cuts: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return where the units that a phase computes are cut among shares: nowhere, if it sums over them."""
     sums = any(loop.sums for phase in program.phases for loop in phase.loops)
     return np.array([cuts[0], cuts[-1]] if sums else cuts)
 
@@ -113,5 +111,5 @@ def in_order(rows: Array, given: tuple[str, ...], wanted: tuple[str, ...]) -> Ar
     """Return the rows of a weight or bias with the gates in another order."""
     if given == wanted:
         return rows
-    places = [given.index(gate) for gate in wanted]
-    return np.ascontiguousarray(rows.reshape(len(places), -1)[places]).reshape(rows.shape)
+    order = [given.index(gate) for gate in wanted]
+    return rows.reshape(len(order), -1)[order].reshape(rows.shape)

@@ -1,4 +1,4 @@
-"""`Cell`: a recurrent cell, traced once, and compiled for a dtype when first run."""
+"""`Cell`: a recurrent cell, traced once."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections.abc import Callable, Mapping
 from types import FunctionType, MappingProxyType
 from typing import Any
 
-import numpy as np
-from numba.core.compiler_lock import global_compiler_lock
-from numpy.typing import NDArray
-
-from rondeau.kernels.cell import CellError, Graph, Regularisers, Schedule, scalars_of, schedule, trace
+from rondeau.kernels.cell.errors import CellError
+from rondeau.kernels.cell.graph import Graph
+from rondeau.kernels.cell.regularisers import Regularisers
+from rondeau.kernels.cell.schedule import Schedule, make_schedule
+from rondeau.kernels.cell.signature import scalars_of
+from rondeau.kernels.cell.trace import trace
 from rondeau.kernels.errors import ArgumentTypeError
-from rondeau.kernels.targets import cpu_emit
 
 __all__ = ["Cell"]
 
 
 class Cell:
-    """A recurrent cell: its step, traced once, and compiled for a dtype when first run.
+    """A recurrent cell: its step, traced once. A target compiles it for a dtype when it is first run.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Cell:
     project : str, optional
         Which state is projected after the step: the first, or none. A cell that does not name it may be projected.
     regularisers : Regularisers, optional
-        What is woven into the step; see `regularised`.
+        What is added to the step; see `regularised`.
 
     Attributes
     ----------
@@ -58,17 +58,12 @@ class Cell:
     --------
     >>> from rondeau.kernels.cell import cell_math as m
     >>> cell = Cell(lambda x, r, s: m.tanh(x.h + r.h), ("h",), ("h",), "rnn")
-    >>> print(cell.source("forward").partition("):")[2])
-    <BLANKLINE>
-        for b in range(count):
-            gate_h = lanes(gates, row + b, 0, 0)
-            bias_h = lanes(bias, 0, 0, 1)
-            new_h = lanes(states, 0, new + b, 2)
-            for j in range(low, high):
-                a_h = gate_h[j] + bias_h[j]
-                h = tanh(a_h)
-                new_h[j] = h
-    <BLANKLINE>
+    >>> print(cell.graph)
+    %0 = input x.h
+    %1 = input r.h
+    %3 = add %0 %1
+    %4 = tanh %3
+    new h = %4
     """
 
     def __init__(
@@ -91,13 +86,12 @@ class Cell:
         self.step, self.gates, self.states, self.name = step, tuple(gates), tuple(states), name
         self.params, self.initialisers, self.project = tuple(params), dict(params), project
         self.regularisers, self.scalars = regularisers, scalars_of(step)
-        self._rows: dict[tuple[str, np.dtype[Any]], NDArray[np.int64]] = {}
         self._regularised: dict[Regularisers, Cell] = {}
 
     @functools.cached_property
-    def plan(self) -> Schedule:
+    def schedule(self) -> Schedule:
         """The schedule of the cell: its buffers, and what forward saves."""
-        return schedule(self.graph)
+        return make_schedule(self.graph)
 
     @functools.cached_property
     def recurrent(self) -> tuple[str, ...]:
@@ -108,14 +102,14 @@ class Cell:
     def reason_against_projection(self) -> str | None:
         """Why the first state cannot be projected to another width, or None where it can be."""
         first = self.states[0]
-        if self.plan.reads_state(first):
+        if self.schedule.reads_state(first):
             return f"cell {self.name} reads its first state s.{first} beside gates of another width"
-        if self.plan.values:
+        if self.schedule.values:
             return f"cell {self.name} applies recurrent matrices to values as wide as its gates"
         return None
 
     def regularised(self, regularisers: Regularisers) -> Cell:
-        """Return this cell with regularisers woven into its step; the same cell for the same ones."""
+        """Return this cell with regularisers added to its step; the same cell for the same ones."""
         if regularisers == self.regularisers:
             return self
         found = self._regularised.get(regularisers)
@@ -125,22 +119,6 @@ class Cell:
             )
             found = self._regularised.setdefault(regularisers, cell)  # another thread may have been faster
         return found
-
-    def source(self, direction: str, dtype: Any = np.float32) -> str:
-        """Return the generated source of the pointwise rows, ``"forward"`` or ``"backward"``."""
-        return "\n".join(cpu_emit.emit(self.name, direction, self.plan, dtype))
-
-    def rows(self, direction: str, dtype: np.dtype[Any]) -> NDArray[np.int64]:
-        """Return the addresses of the compiled rows, compiling or loading them from the disk at the first call."""
-        rows = self._rows.get((direction, dtype))
-        if rows is None:
-            with global_compiler_lock:
-                rows = self._rows.get((direction, dtype))
-                if rows is None:
-                    sources = cpu_emit.emit(self.name, direction, self.plan, dtype)
-                    addresses = [cpu_emit.CompiledRow(source, dtype).address for source in sources]
-                    rows = self._rows[direction, dtype] = np.array(addresses, np.int64)
-        return rows
 
     def __deepcopy__(self, memo: object) -> Cell:
         return self  # nothing in it changes: the copies of a layer share it

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import operator
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from rondeau.kernels import philox
 from rondeau.kernels.cell import cell_math
+from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.cell.graph import OPERATIONS, Graph
-from rondeau.kernels.streams import RECURRENT_DROPOUT
-
-if TYPE_CHECKING:
-    from rondeau.kernels.sequence import Cell, Layout, Settings, Weights
+from rondeau.kernels.recurrent.layout import Layout
+from rondeau.kernels.recurrent.records import Run, Settings, Weights
+from rondeau.kernels.recurrent.substreams import RECURRENT_DROPOUT
 
 __all__ = ["FUNCTIONS", "NUMPY", "run"]
 
@@ -43,33 +43,22 @@ NUMPY = SimpleNamespace(
 
 
 def run(
-    cell: Cell,
-    functions: Any,
-    layout: Layout,
-    x: Any,
-    weights: Weights,
-    initial: tuple[Any, ...],
-    settings: Settings,
-    *,
-    reverse: bool = False,
+    settled: Run, functions: Any, x: Any, weights: Weights, initial: tuple[Any, ...]
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Run a cell over a ragged batch, step by step.
 
     Parameters
     ----------
-    cell : Cell
+    settled : Run
+        With a value for every scalar of the cell in its settings. Recomputation and truncation change no result of
+        forward, and are not looked at.
     functions : namespace
         `NUMPY`, or anything with the same names on arrays of its own.
-    layout : Layout
     x : array of (N, I), or int64 ids of (N,)
         Ids stand for one-hot rows.
     weights : Weights
     initial : tuple of array
         The states before the first step, (B, P) the first and (B, H) the others.
-    settings : Settings
-        With a value for every scalar of the cell.
-    reverse : bool
-        Run from each row's last step to its first.
 
     Returns
     -------
@@ -78,6 +67,7 @@ def run(
     final : tuple of array
         Each state after each row's own last step.
     """
+    cell, layout, reverse, settings = settled.cell, settled.layout, settled.reverse, settled.settings
     sizes, starts = layout.batch_sizes, layout.starts
     if not sizes.size:
         return tuple(state[:0] for state in initial), initial
@@ -169,8 +159,8 @@ class _Step:
 
     def _multiply(self, gate: str, value: Any) -> Any:
         """Apply a gate's recurrent matrix and bias."""
-        place, H = self._cell.recurrent.index(gate), self._H
-        rows = slice(place * H, (place + 1) * H)
+        k, H = self._cell.recurrent.index(gate), self._H
+        rows = slice(k * H, (k + 1) * H)
         product = value @ self._matrices[rows].T  # type: ignore[index]
         return product if self._weights.bias_hh is None else product + self._weights.bias_hh[rows]
 
@@ -191,14 +181,14 @@ class _Step:
         if kind == "mask":
             return self._mask(settings.dropout, rows, self._H, dtype)
         origins, units = layout.origins[:rows, None], np.arange(self._H)
-        stream = settings.stream + self._cell.states.index(name)
-        drawn = philox.uniforms(settings.key, stream, layout.begins[:rows, None] + t, origins, units)
+        substream = settings.substream + self._cell.states.index(name)
+        drawn = philox.uniforms(settings.key, substream, layout.first_steps[:rows, None] + t, origins, units)
         return self._functions.constant(drawn.astype(dtype))
 
     def _mask(self, rate: float, rows: int, width: int, dtype: Any) -> Any:
         """Return the mask of recurrent dropout."""
         settings, origins, units = self._settings, self._layout.origins[:rows, None], np.arange(width)
-        stream = settings.stream + RECURRENT_DROPOUT
-        uniforms = philox.uniforms(settings.key, stream, philox.CONSTANT_OVER_TIME, origins, units)
+        substream = settings.substream + RECURRENT_DROPOUT
+        uniforms = philox.uniforms(settings.key, substream, philox.CONSTANT_OVER_TIME, origins, units)
         drawn = np.where(uniforms >= rate, 1 / (1 - rate) if rate < 1 else 0.0, 0.0)
         return self._functions.constant(drawn.astype(dtype))

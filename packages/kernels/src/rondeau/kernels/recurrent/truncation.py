@@ -10,15 +10,13 @@ training of recurrent network trajectories" (1990), which calls it BPTT(h).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels.targets import cpu_run
-
-if TYPE_CHECKING:
-    from rondeau.kernels.sequence import Layout
+from rondeau.kernels.recurrent.records import Adjoints, Tape
+from rondeau.kernels.recurrent.target import Target
 
 __all__ = ["backward_through_windows"]
 
@@ -26,32 +24,32 @@ Array = NDArray[Any]
 
 
 def backward_through_windows(
-    rows: NDArray[np.int64],
-    saved: cpu_run.Saved,
+    target: Target,
+    tape: Tape,
     d_steps: tuple[Array | None, ...],
     d_final: tuple[Array | None, ...],
     d_params: Array,
     earlier_steps: int,
-) -> cpu_run.Adjoints:
-    """Do what `cpu_run.backward_through_time` does, with windows of ``earlier_steps`` steps before each row.
+) -> Adjoints:
+    """Do what `Target.backward_through_time` does, with windows of ``earlier_steps`` steps before each row.
 
     The gradient of a final state counts as that of its row's last step. A window that reaches the first step and has
     steps left sends its adjoint on to the initial state.
     """
-    layout = saved.layout
-    batch_rows, previous = layout.batch_rows, layout.previous(saved.reverse)
-    totals = _zeros(saved)
+    layout = tape.run.layout
+    batch_rows, previous = layout.batch_rows, layout.previous(tape.run.reverse)
+    totals = _zeros(tape)
     for start, final in zip(totals.initial, d_final, strict=True):
         if final is not None and not layout.num_steps:
             start += final  # the final states are the initial ones
-    d_windows = _begin_windows(saved, d_steps, d_final)
+    d_windows = _begin_windows(tape, d_steps, d_final)
     at = np.arange(layout.num_rows)
     for lag in range(earlier_steps + 1):
         if not at.size:
             break
         step_params = np.zeros((at.size, *d_params.shape[1:]), d_params.dtype)
-        found = cpu_run.backward_through_time(
-            rows, _single_step(saved, layout, at), (None,) * len(d_windows), tuple(d_windows), step_params,
+        found = target.backward_through_time(
+            _single_step(tape, at), (None,) * len(d_windows), tuple(d_windows), step_params,
             needs_initial=True, consume=True,
         )  # fmt: skip
         totals.gates[at] += found.gates
@@ -69,12 +67,12 @@ def backward_through_windows(
 
 
 def _begin_windows(
-    saved: cpu_run.Saved, d_steps: tuple[Array | None, ...], d_final: tuple[Array | None, ...]
+    tape: Tape, d_steps: tuple[Array | None, ...], d_final: tuple[Array | None, ...]
 ) -> list[Array]:
-    """Return what the loss says of the states after every row, with which the window of that row begins."""
-    layout, d_windows = saved.layout, []
-    last = layout.last(saved.reverse)
-    for storage, steps, final in zip((saved.first, *saved.states[1:]), d_steps, d_final, strict=True):
+    """Return the incoming gradients of the states after every row, with which its window begins."""
+    layout, d_windows = tape.run.layout, []
+    last = layout.last(tape.run.reverse)
+    for storage, steps, final in zip(tape.storages, d_steps, d_final, strict=True):
         d_state = np.zeros((layout.num_rows, storage.shape[1]), storage.dtype)
         if steps is not None:
             d_state += steps
@@ -84,32 +82,31 @@ def _begin_windows(
     return d_windows
 
 
-def _zeros(saved: cpu_run.Saved) -> cpu_run.Adjoints:
+def _zeros(tape: Tape) -> Adjoints:
     """Return the adjoints of a run, all zero."""
-    dtype, N, B = saved.gates.dtype, saved.layout.num_rows, saved.layout.batch_size
-    projected = 0 if saved.weights.weight_hr is None else saved.first.shape[1]
-    return cpu_run.Adjoints(
-        np.zeros((N, saved.gates.shape[1] * saved.gates.shape[2]), dtype),
-        np.zeros((N, saved.recurrent.shape[1] * saved.recurrent.shape[2]), dtype),
+    dtype, N, B = tape.gates.dtype, tape.run.layout.num_rows, tape.run.layout.batch_size
+    projected = 0 if tape.weights.weight_hr is None else tape.first.shape[1]
+    return Adjoints(
+        np.zeros((N, tape.gates.shape[1] * tape.gates.shape[2]), dtype),
+        np.zeros((N, tape.recurrent.shape[1] * tape.recurrent.shape[2]), dtype),
         np.zeros((N, projected), dtype),
-        tuple(np.zeros((B, storage.shape[1]), dtype) for storage in (saved.first, *saved.states[1:])),
+        tuple(np.zeros((B, storage.shape[1]), dtype) for storage in tape.storages),
     )
 
 
-def _single_step(saved: cpu_run.Saved, layout: Layout, at: NDArray[np.int64]) -> cpu_run.Saved:
+def _single_step(tape: Tape, at: NDArray[np.int64]) -> Tape:
     """Return what forward would have left of the given rows, had they been a batch of one step."""
-    before = np.arange(layout.batch_size + layout.num_rows)[layout.before_rows(saved.reverse)][at]
-    after = np.arange(layout.batch_size + layout.num_rows)[layout.after_rows(saved.reverse)][at]
-    both = np.concatenate((before, after))
-    return saved._replace(
-        layout=layout.of_rows(at),
-        reverse=False,
-        gates=saved.gates[at],
-        recurrent=saved.recurrent[at],
-        values=saved.values[at],
-        row_values=saved.row_values[at],
-        states=np.ascontiguousarray(saved.states[:, both]),
-        hidden=saved.hidden[both] if saved.hidden.size else saved.hidden,
-        mask=saved.mask[layout.batch_rows[at]] if saved.mask.size else saved.mask,
-        keep=saved.keep[layout.batch_rows[at]] if saved.keep.size else saved.keep,
+    layout, reverse = tape.run.layout, tape.run.reverse
+    storage = np.arange(layout.batch_size + layout.num_rows)
+    both = np.concatenate((storage[layout.before_rows(reverse)][at], storage[layout.after_rows(reverse)][at]))
+    return tape._replace(
+        run=tape.run._replace(layout=layout.of_rows(at), reverse=False),
+        gates=tape.gates[at],
+        recurrent=tape.recurrent[at],
+        values=tape.values[at],
+        row_values=tape.row_values[at],
+        states=np.ascontiguousarray(tape.states[:, both]),
+        hidden=tape.hidden[both] if tape.hidden.size else tape.hidden,
+        mask=tape.mask[layout.batch_rows[at]] if tape.mask.size else tape.mask,
+        keep=tape.keep[layout.batch_rows[at]] if tape.keep.size else tape.keep,
     )

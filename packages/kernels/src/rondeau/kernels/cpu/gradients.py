@@ -1,29 +1,26 @@
 """What does not recur: the input projection before a run, and after it the gradients of input and weights.
 
-Each is one large product over all N rows of the batch; letters are those of `cpu_run`.
+Each is one large product over all N rows of the batch; letters are those of `Tape`.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numba import from_dtype, prange, types
+from numba import prange, types
 from numpy.typing import NDArray
 
 from rondeau.kernels import buffers, threads
 from rondeau.kernels.compiling import cached_njit
+from rondeau.kernels.cpu.filling import in_order
+from rondeau.kernels.cpu.storage import INDICES, array_type
 from rondeau.kernels.product import matmul
+from rondeau.kernels.recurrent.records import Adjoints, Run, Tape, Weights
 from rondeau.kernels.scatter import add_rows
-from rondeau.kernels.targets.driver_arguments import in_order
 
-if TYPE_CHECKING:
-    from rondeau.kernels.cell.schedule import Schedule
-    from rondeau.kernels.sequence import Weights
-    from rondeau.kernels.targets.cpu_run import Adjoints, Saved
-
-__all__ = ["WeightGradients", "input_gradient", "project_input"]
+__all__ = ["WeightSums", "input_gradient", "project_input"]
 
 Array = NDArray[Any]
 
@@ -61,14 +58,14 @@ def _sum_rows(rows, descending, total, shares):  # type: ignore[no-untyped-def]
 
 @functools.cache
 def _compiled_gather(dtype: np.dtype[Any]) -> Any:
-    rows, ids = types.Array(from_dtype(dtype), 2, "C"), types.Array(types.int64, 1, "C")
-    return _gather.compile(types.void(rows, ids, rows, types.intp))
+    rows = array_type(dtype, 2)
+    return _gather.compile(types.void(rows, INDICES, rows, types.intp))
 
 
 @functools.cache
 def _compiled_sum_rows(dtype: np.dtype[Any]) -> Any:
-    rows, total = types.Array(from_dtype(dtype), 2, "C"), types.Array(types.float64, 1, "C")
-    return _sum_rows.compile(types.void(rows, types.boolean, total, types.intp))
+    rows = array_type(dtype, 2)
+    return _sum_rows.compile(types.void(rows, types.boolean, array_type(np.dtype(np.float64), 1), types.intp))
 
 
 def project_input(x: Array, weight_ih: Array, gates: Array) -> None:
@@ -82,29 +79,28 @@ def project_input(x: Array, weight_ih: Array, gates: Array) -> None:
     threads.launch(_compiled_gather(gates.dtype), table, index, gates, shares, shares=shares)
 
 
-def input_gradient(saved: Saved, adjoints: Adjoints) -> Array:
+def input_gradient(tape: Tape, adjoints: Adjoints) -> Array:
     """Return the gradient of x, (N, I)."""
-    plan, weight = saved.plan, saved.weights.weight_ih
-    return matmul(adjoints.gates, in_order(weight, plan.graph.gates, plan.order))
+    schedule = tape.run.cell.schedule
+    return matmul(adjoints.gates, in_order(tape.weights.weight_ih, schedule.graph.gates, schedule.order))
 
 
-class WeightGradients:
+class WeightSums:
     """The gradients of a layer's weights, summed over rows in the order in which backward runs.
 
     That order lets a sequence be differentiated piece by piece, the last piece first, with the bits of the whole.
     """
 
-    def __init__(
-        self, plan: Schedule, weights: Weights, ids: Array | None, num_params: int, batch_size: int
-    ) -> None:
-        """Begin with zero; ``ids`` are all rows of a one-hot input."""
-        self._plan, self._weights, self._ids = plan, weights, ids
+    def __init__(self, run: Run, x: Array, weights: Weights) -> None:
+        """Begin with zero; ``x`` are all rows of the run."""
+        schedule, ids = run.cell.schedule, x if x.ndim == 1 else None
+        self._schedule, self._weights, self._ids = schedule, weights, ids
         dtype = weights.weight_ih.dtype
         columns, inputs = weights.weight_ih.shape
-        self._H = columns // len(plan.order)
+        self._H = columns // len(schedule.order)
         self._started = False
         self._d_bias = np.zeros(columns)
-        self._d_second_bias = np.zeros(len(plan.split) * self._H)
+        self._d_second_bias = np.zeros(len(schedule.split) * self._H)
         self._d_hh = None if weights.weight_hh is None else buffers.empty(weights.weight_hh.shape, dtype)
         self._d_hr = None if weights.weight_hr is None else np.empty_like(weights.weight_hr)
         self._used: Array | None = None
@@ -113,45 +109,45 @@ class WeightGradients:
         else:
             self._used, _ = _used_ids(ids, inputs)
             self._d_ih = np.zeros((inputs if self._used is None else self._used.size, columns), dtype)
-        self.d_params = np.zeros((batch_size, num_params, self._H), dtype)
+        self.d_params = np.zeros((run.layout.batch_size, len(run.cell.params), self._H), dtype)
 
-    def add(self, saved: Saved, adjoints: Adjoints) -> None:
+    def add(self, tape: Tape, adjoints: Adjoints) -> None:
         """Add what the rows of a piece contribute."""
-        more, descending = self._started, not saved.reverse
+        more, descending = self._started, not tape.run.reverse
         self._started = True
         order = slice(None, None, -1 if descending else 1)
         d_gates, d_recurrent, d_projected = adjoints.gates, adjoints.recurrent, adjoints.projected
         if self._ids is None:
-            matmul(d_gates[order].T, saved.x[order], out=self._d_ih, accumulate=more)
+            matmul(d_gates[order].T, tape.x[order], out=self._d_ih, accumulate=more)
         else:
-            index = saved.x if self._used is None else np.searchsorted(self._used, saved.x)
+            index = tape.x if self._used is None else np.searchsorted(self._used, tape.x)
             add_rows(d_gates, index, self._d_ih, descending=descending)
         if self._weights.bias_ih is not None or self._weights.bias_hh is not None:
             _sum(d_gates, descending, self._d_bias)
             _sum(d_recurrent, descending, self._d_second_bias)
         if self._d_hh is not None:
-            self._add_recurrent(saved, adjoints, order, more)
+            self._add_recurrent(tape, adjoints, order, more)
         if self._d_hr is not None:
-            after = saved.states[0][saved.layout.after_rows(saved.reverse)]
+            after = tape.states[0][tape.run.layout.after_rows(tape.run.reverse)]
             matmul(d_projected[order].T, after[order], out=self._d_hr, accumulate=more)
 
-    def _add_recurrent(self, saved: Saved, adjoints: Adjoints, order: slice, more: bool) -> None:
+    def _add_recurrent(self, tape: Tape, adjoints: Adjoints, order: slice, more: bool) -> None:
         """Add the products of slots' adjoints and operands to the gradient of the recurrent matrices."""
-        plan, H, heads = self._plan, self._H, saved.settings.num_heads
+        schedule, H, heads = self._schedule, self._H, tape.run.settings.num_heads
         assert self._d_hh is not None
         # Where the initial state is zero, the first step that ran adds nothing.
-        live = saved.layout.rows_after_first_step(saved.reverse) if saved.from_zero else slice(None)
-        for operand in plan.operands:
+        live = tape.run.layout.rows_after_first_step(tape.run.reverse) if tape.from_zero else slice(None)
+        for operand in schedule.operands:
             if operand.node is None:
-                value, rows = saved.first[saved.layout.before_rows(saved.reverse)][live], live
-                if saved.keep.size:
-                    value = value * saved.keep[saved.layout.batch_rows[live]]
+                value, rows = tape.first[tape.run.layout.before_rows(tape.run.reverse)][live], live
+                if tape.keep.size:
+                    value = value * tape.keep[tape.run.layout.batch_rows[live]]
                 value = value[order]
             else:
-                value, rows = saved.values[:, plan.values.index(operand.node)][order], slice(None)
+                value, rows = tape.values[:, schedule.values.index(operand.node)][order], slice(None)
             parts = (
-                (adjoints.gates, operand.joint, plan.joint, 0),
-                (adjoints.recurrent, operand.split, plan.split, len(plan.joint)),
+                (adjoints.gates, operand.joint, schedule.joint, 0),
+                (adjoints.recurrent, operand.split, schedule.split, len(schedule.joint)),
             )
             for slots, gates, kind, offset in parts:
                 if not gates:
@@ -168,10 +164,10 @@ class WeightGradients:
                         out=d_rows[k * size : (k + 1) * size], accumulate=more,
                     )  # fmt: skip
 
-    def finish(self) -> dict[str, Any]:
-        """Return the gradients by the names of `Weights`, in the shapes and the order of the weights."""
-        plan, weights, H = self._plan, self._weights, self._H
-        gates, order, recurrent = plan.graph.gates, plan.order, plan.joint + plan.split
+    def finish(self) -> Weights:
+        """Return the gradients, in the shapes and the order of the weights."""
+        schedule, weights, H = self._schedule, self._weights, self._H
+        gates, order, recurrent = schedule.graph.gates, schedule.order, schedule.joint + schedule.split
         d_ih = self._d_ih
         if self._ids is not None:
             d_ih = np.zeros(weights.weight_ih.shape, d_ih.dtype)
@@ -179,20 +175,20 @@ class WeightGradients:
         found: dict[str, Any] = dict.fromkeys(weights._fields)
         found["weight_ih"] = in_order(d_ih, order, gates)
         if self._d_hh is not None:
-            found["weight_hh"] = in_order(self._d_hh, recurrent, plan.recurrent)
+            found["weight_hh"] = in_order(self._d_hh, recurrent, schedule.recurrent)
         if weights.bias_ih is not None:
             found["bias_ih"] = in_order(self._d_bias.astype(d_ih.dtype), order, gates)
         if weights.bias_hh is not None:
-            joint = self._d_bias[: len(plan.joint) * H]
+            joint = self._d_bias[: len(schedule.joint) * H]
             d_bias_hh = np.concatenate((joint, self._d_second_bias))
-            found["bias_hh"] = in_order(d_bias_hh.astype(d_ih.dtype), recurrent, plan.recurrent)
+            found["bias_hh"] = in_order(d_bias_hh.astype(d_ih.dtype), recurrent, schedule.recurrent)
         found["weight_hr"] = self._d_hr
         found["params"] = ()
         if self.d_params.shape[1]:
             d_params = np.zeros(self.d_params.shape[1] * H)
             _sum(self.d_params.reshape(len(self.d_params), d_params.size), False, d_params)
             found["params"] = tuple(d_params.astype(d_ih.dtype).reshape(-1, H))
-        return found
+        return Weights(**found)
 
 
 def _used_ids(ids: Array, inputs: int) -> tuple[Array | None, Array]:

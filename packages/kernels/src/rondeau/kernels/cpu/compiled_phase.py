@@ -1,0 +1,57 @@
+"""`CompiledPhase`: a phase's generated source, compiled, and the functions that it may call."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+
+from rondeau.kernels import philox, scalar
+from rondeau.kernels.compiling import address_of, cached_njit, kernel_njit
+from rondeau.kernels.cpu.lanes import lanes
+from rondeau.kernels.cpu.phase_call import phase_signature
+
+__all__ = ["FUNCTIONS", "CompiledPhase"]
+
+
+@kernel_njit(forceinline=True)
+def _minimum(a, b):  # type: ignore[no-untyped-def]
+    return a if a <= b or a != a else b
+
+
+@kernel_njit(forceinline=True)
+def _maximum(a, b):  # type: ignore[no-untyped-def]
+    return a if a >= b or a != a else b
+
+
+@kernel_njit(forceinline=True, fastmath={"contract", "reassoc"})
+def _add_in_any_order(total, term):  # type: ignore[no-untyped-def]
+    """Add to a sum whose order the compiler chooses, once for all rows: without that leave it stays scalar."""
+    return total + term
+
+
+#: What generated source may call.
+FUNCTIONS: dict[str, Any] = {
+    **{name: getattr(scalar, name) for name in ("exp", "log", "sigmoid", "softplus", "tanh")},
+    "sqrt": math.sqrt, "minimum": _minimum, "maximum": _maximum, "lanes": lanes, "add_to": _add_in_any_order,
+    "random_word": philox.random_word,
+    "float32": numba.float32, "float64": numba.float64, "inf": math.inf, "nan": math.nan,
+}  # fmt: skip
+
+
+class CompiledPhase:
+    """A phase for its one signature, compiled or loaded from the disk.
+
+    Attributes
+    ----------
+    address : int
+        Where its machine code lies; what `call_phase` takes.
+    """
+
+    def __init__(self, source: str, dtype: Any) -> None:
+        namespace = {**FUNCTIONS, "__name__": __name__}
+        exec(compile(source, "<rondeau phase>", "exec"), namespace)
+        name = source[len("def ") : source.index("(")]
+        self.dispatcher = cached_njit(namespace[name], source=source)
+        self.address = address_of(self.dispatcher, phase_signature(dtype))

@@ -1,0 +1,221 @@
+"""Drivers: the loops over time and batch that run a cell's phases and products, compiled once per dtype.
+
+Each thread takes a slice of the batch through all steps, with no barrier between them: per step the products and phases
+of the cell. Where the batch has fewer rows than there are threads, they share the hidden units instead, and meet after
+every phase.
+
+A driver takes records: `Storage`, what phases read and write; `Products`, the phases and the recurrent products between
+them; `Projection`; `Steps`, each step's rows in the order of running.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from numba import prange, types
+
+from rondeau.kernels.compiling import cached_njit, kernel_njit
+from rondeau.kernels.cpu.block_products import multiply_backward, multiply_forward, pack_blocks, pack_share
+from rondeau.kernels.cpu.phase_call import call_phase
+from rondeau.kernels.cpu.storage import (
+    INDICES,
+    array_type,
+    products_type,
+    projection_type,
+    steps_type,
+    storage_type,
+)
+from rondeau.kernels.dtypes import ELEMENTS
+from rondeau.kernels.product import Rows, product_rows
+from rondeau.kernels.product.microkernel import pointer_at
+
+__all__ = ["DRIVERS", "Drivers"]
+
+
+@kernel_njit
+def _add_steps(d_steps, d_hidden, d_states, at, first, count):  # type: ignore[no-untyped-def]
+    """Add the incoming gradients of each step's states to their adjoints; address 0 means none."""
+    flat_hidden, flat_states = d_hidden.reshape(-1), d_states.reshape(-1)
+    B, H, P = d_states.shape[1], d_states.shape[2], d_hidden.shape[1]
+    if d_steps[0] != 0:
+        source = pointer_at(d_hidden, d_steps[0])
+        for row in range(count):
+            for k in range(P):
+                flat_hidden[(first + row) * P + k] += source[(at + row) * P + k]
+    for state in range(1, d_steps.size):
+        if d_steps[state] != 0:
+            source = pointer_at(d_states, d_steps[state])
+            for row in range(count):
+                for k in range(H):
+                    flat_states[(state * B + first + row) * H + k] += source[(at + row) * H + k]
+
+
+@cached_njit(parallel=True)
+def _forward_by_batch(storage, products, projection, from_zero, steps, cuts):  # type: ignore[no-untyped-def]
+    """Run all steps, each thread its slice of the batch."""
+    hidden, keep, seen = projection.hidden, projection.keep, projection.seen
+    masked = keep.shape[0] > 0
+    operand = seen if masked else hidden
+    H, P, projected = storage.states.shape[2], hidden.shape[1], projection.weight_hr.shape[0] > 0
+    flat_states, flat_hidden = storage.states.reshape(-1), hidden.reshape(-1)
+    weight_hh, flat_hr = products.weight_hh, projection.weight_hr.reshape(-1)
+    flat_hh, shares = weight_hh.reshape(-1), cuts.size - 1
+    for share in prange(shares):
+        pack_blocks(products.table, flat_hh, 1, weight_hh.shape[1], products.packed, np.intp(share), shares)
+        if projected:
+            pack_share(flat_hr, 0, 1, H, H, P, projection.packed, 0, np.intp(share), shares)
+    for share in prange(shares):
+        first = cuts[share]
+        for step in range(steps.starts.size):
+            count = min(cuts[share + 1], steps.sizes[step]) - first
+            if count <= 0:
+                continue
+            at, old, new = steps.starts[step] + first, steps.befores[step] + first, steps.afters[step] + first
+            if masked:
+                for row in range(count):
+                    for k in range(P):
+                        seen[first + row, k] = hidden[old + row, k] * keep[first + row, k]
+            for phase in range(products.phases.size):
+                multiply_forward(
+                    products, products.ends[phase, 0], products.ends[phase, 1], storage, operand,
+                    step == 0 and from_zero, at, first if masked else old, count,
+                )  # fmt: skip
+                call_phase(products.phases[phase], (storage, at, old, new, first, count, 0, H))
+            if projected:
+                product_rows(
+                    Rows(flat_states, new * H, H), count, H, projection.packed, 0, P,
+                    Rows(flat_hidden, new * P, P), False,
+                )  # fmt: skip
+
+
+@cached_njit(parallel=True)
+def _forward_by_units(storage, products, hidden, from_zero, steps, cuts, cuts_of_phases):  # type: ignore[no-untyped-def]
+    """Run all steps, each thread its share of the hidden units; it runs phases where ``cuts_of_phases`` lets it."""
+    weight_hh, phases, ends = products.weight_hh, products.phases, products.ends
+    flat_hh, shares = weight_hh.reshape(-1), cuts.size - 1
+    for share in prange(shares):
+        pack_blocks(products.table, flat_hh, 1, weight_hh.shape[1], products.packed, np.intp(share), shares)
+    for step in range(steps.starts.size):
+        count, at, old, new = steps.sizes[step], steps.starts[step], steps.befores[step], steps.afters[step]
+        for phase in range(phases.size):
+            whole = cuts_of_phases.size == 2
+            for share in prange(cuts.size - 1):
+                multiply_forward(
+                    products, ends[phase, share], ends[phase, share + 1], storage, hidden,
+                    step == 0 and from_zero, at, old, count,
+                )  # fmt: skip
+                if not whole:
+                    low, high = cuts_of_phases[share], cuts_of_phases[share + 1]
+                    call_phase(phases[phase], (storage, at, old, new, 0, count, low, high))
+            if whole:
+                low, high = cuts_of_phases[0], cuts_of_phases[1]
+                call_phase(phases[phase], (storage, at, old, new, 0, count, low, high))
+
+
+@cached_njit(parallel=True)
+def _backward_by_batch(storage, products, projection, d_steps, needs_initial, steps, cuts):  # type: ignore[no-untyped-def]
+    """Run all steps from the last to the first that forward ran, carrying the adjoints of the states."""
+    d_hidden, keep, d_states = projection.hidden, projection.keep, storage.d_states
+    H, P, projected = d_states.shape[2], d_hidden.shape[1], projection.weight_hr.shape[0] > 0
+    flat_states, flat_hidden = d_states.reshape(-1), d_hidden.reshape(-1)
+    flat_projected, flat_hr = projection.d_projected.reshape(-1), projection.weight_hr.reshape(-1)
+    weight_hh, phases, ends = products.weight_hh, products.phases, products.ends
+    flat_hh, shares = weight_hh.reshape(-1), cuts.size - 1
+    for share in prange(shares):
+        pack_blocks(products.table, flat_hh, weight_hh.shape[1], 1, products.packed, np.intp(share), shares)
+        if projected:
+            pack_share(flat_hr, 0, H, 1, P, H, projection.packed, 0, np.intp(share), shares)
+    for share in prange(shares):
+        first = cuts[share]
+        for step in range(steps.starts.size - 1, -1, -1):
+            count = min(cuts[share + 1], steps.sizes[step]) - first
+            if count <= 0:
+                continue
+            at, old, new = steps.starts[step] + first, steps.befores[step] + first, steps.afters[step] + first
+            _add_steps(d_steps, d_hidden, d_states, at, first, count)
+            if projected:
+                for k in range(count * P):
+                    flat_projected[at * P + k] = flat_hidden[first * P + k]
+                product_rows(
+                    Rows(flat_hidden, first * P, P), count, P, projection.packed, 0, H,
+                    Rows(flat_states, first * H, H), False,
+                )  # fmt: skip
+            for phase in range(phases.size):
+                call_phase(phases[phase], (storage, at, old, new, first, count, 0, H))
+                multiply_backward(
+                    products, ends[phase, 0], ends[phase, 1], storage, d_hidden,
+                    step > 0 or needs_initial, at, first, count,
+                )  # fmt: skip
+            if keep.shape[0] > 0:
+                for row in range(first, first + count):
+                    for k in range(P):
+                        d_hidden[row, k] *= keep[row, k]
+
+
+@cached_njit(parallel=True)
+def _backward_by_units(  # type: ignore[no-untyped-def]
+    storage, products, d_hidden, d_steps, needs_initial, steps, cuts, cuts_of_phases
+):
+    """Run all steps backwards, each thread its share of the hidden units."""
+    weight_hh, phases, ends = products.weight_hh, products.phases, products.ends
+    flat_hh, shares = weight_hh.reshape(-1), cuts.size - 1
+    for share in prange(shares):
+        pack_blocks(products.table, flat_hh, weight_hh.shape[1], 1, products.packed, np.intp(share), shares)
+    for step in range(steps.starts.size - 1, -1, -1):
+        count, at, old, new = steps.sizes[step], steps.starts[step], steps.befores[step], steps.afters[step]
+        _add_steps(d_steps, d_hidden, storage.d_states, at, 0, count)
+        for phase in range(phases.size):
+            if cuts_of_phases.size == 2:
+                low, high = cuts_of_phases[0], cuts_of_phases[1]
+                call_phase(phases[phase], (storage, at, old, new, 0, count, low, high))
+            else:
+                for share in prange(cuts_of_phases.size - 1):
+                    low, high = cuts_of_phases[share], cuts_of_phases[share + 1]
+                    call_phase(phases[phase], (storage, at, old, new, 0, count, low, high))
+            for share in prange(cuts.size - 1):
+                multiply_backward(
+                    products, ends[phase, share], ends[phase, share + 1], storage, d_hidden,
+                    step > 0 or needs_initial, at, 0, count,
+                )  # fmt: skip
+
+
+class Drivers:
+    """The drivers of one dtype: each compiled, or loaded, when first asked for."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+
+    def _compile(self, driver: Any, *arguments: Any) -> Any:
+        return driver.compile(types.void(storage_type(self._dtype), products_type(self._dtype), *arguments))
+
+    @functools.cached_property
+    def forward_by_batch(self) -> Any:
+        """Takes storage, products, projection, whether to leave out products of zero, steps, cuts of the batch."""
+        return self._compile(
+            _forward_by_batch, projection_type(self._dtype), types.boolean, steps_type(), INDICES
+        )
+
+    @functools.cached_property
+    def forward_by_units(self) -> Any:
+        """Takes storage, products, the first state, whether to leave out products of zero, steps, cuts of units."""
+        hidden = array_type(self._dtype, 2)
+        return self._compile(_forward_by_units, hidden, types.boolean, steps_type(), INDICES, INDICES)
+
+    @functools.cached_property
+    def backward_by_batch(self) -> Any:
+        """Takes storage, products, projection, addresses of gradients, needs of the start, steps, cuts of the batch."""
+        projection = projection_type(self._dtype)
+        return self._compile(_backward_by_batch, projection, INDICES, types.boolean, steps_type(), INDICES)
+
+    @functools.cached_property
+    def backward_by_units(self) -> Any:
+        """Takes storage, products, adjoint of the first state, addresses, needs of the start, steps, cuts of units."""
+        hidden = array_type(self._dtype, 2)
+        return self._compile(
+            _backward_by_units, hidden, INDICES, types.boolean, steps_type(), INDICES, INDICES
+        )
+
+
+DRIVERS = {dtype: Drivers(dtype) for dtype in ELEMENTS}

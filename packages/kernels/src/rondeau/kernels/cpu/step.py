@@ -1,0 +1,178 @@
+"""Step: frozen layers of a cell, one step a call, on the CPU.
+
+Generating text calls a layer for one step at a time, and a step of few rows reads every weight to use it once or twice.
+So weights are packed once, when they are frozen; a call is one call of a kernel for all layers and the head; and what
+it works on is kept from call to call.
+
+Letters
+-------
+B rows, I inputs, H hidden units, P = H or the projection, V outputs of the head, L layers, S slots of all gates.
+
+The recurrent matrices are packed by the table of `blocks`, cut for as many shares as there are pieces; the others are
+`pieces`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau.kernels import threads
+from rondeau.kernels.cell.cell import Cell
+from rondeau.kernels.cpu.blocks import forward_blocks, unit_cuts
+from rondeau.kernels.cpu.filling import (
+    bias_of_slots,
+    cuts_of_phases,
+    in_order,
+    leaves_out_zeros,
+    parameters_of,
+    recurrent_weight,
+    scalars_of_run,
+)
+from rondeau.kernels.cpu.phases import compiled_phases
+from rondeau.kernels.cpu.pieces import columns_of_piece
+from rondeau.kernels.cpu.step_driver import KERNELS, Division, FrozenWeights
+from rondeau.kernels.cpu.storage import Storage
+from rondeau.kernels.product import packed_size
+from rondeau.kernels.product.tiles import TILE
+from rondeau.kernels.recurrent.records import Settings, Weights
+
+__all__ = ["Frozen", "Workspace"]
+
+Array = NDArray[Any]
+
+_BYTES = TILE.vector_bytes
+
+
+class Frozen:
+    """The weights of layers and a head, packed; all arguments are checked, contiguous, and of one dtype.
+
+    Parameters
+    ----------
+    cell : Cell
+    layers : tuple of Weights
+        From the lowest up.
+    settings : Settings
+    head : tuple of ndarray, optional
+        The weight (V, P) and the bias (V,) of a linear layer on the output.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        layers: tuple[Weights, ...],
+        settings: Settings,
+        head: tuple[Array, Array | None] | None,
+    ) -> None:
+        lowest, schedule = layers[0], cell.schedule
+        self.dtype = dtype = lowest.weight_ih.dtype
+        self.schedule, self.num_layers, self.kernels = schedule, len(layers), KERNELS[dtype]
+        S, self.inputs = len(schedule.order), lowest.weight_ih.shape[1]
+        self.hidden = H = lowest.weight_ih.shape[0] // S
+        self.is_projected = lowest.weight_hr is not None
+        self.width = P = lowest.weight_hr.shape[0] if self.is_projected else H
+        self.outputs = 0 if head is None else head[0].shape[0]
+        piece = columns_of_piece(dtype.itemsize)
+        self.cuts = unit_cuts(H, H, piece)
+        blocks = forward_blocks(schedule, H, P, settings.num_heads, self.cuts)
+        columns = S * (len(self.cuts) - 1) * piece
+        sizes = [packed_size(weights.weight_ih.shape[1], columns) for weights in layers]
+        packed_ih = _aligned(sum(sizes), dtype)
+        packed_hh = _aligned((len(layers), blocks.packed_size), dtype)
+        packed_hr = _aligned((len(layers), packed_size(H, P) if self.is_projected else 0), dtype)
+        for k, weights in enumerate(layers):
+            self.kernels.pack_layer(
+                in_order(weights.weight_ih, schedule.graph.gates, schedule.order), S, packed_ih, sum(sizes[:k]),
+                blocks.table, recurrent_weight(schedule, weights, P, dtype), packed_hh[k],
+                weights.weight_hr if self.is_projected else np.empty((0, H), dtype), packed_hr[k],
+            )  # fmt: skip
+        weight, bias = (np.empty((0, P), dtype), None) if head is None else head
+        packed_head = _aligned(packed_size(P, self.outputs), dtype)
+        self.kernels.pack_head(weight, packed_head)
+        self.layers = FrozenWeights(
+            compiled_phases(cell, "forward", dtype), packed_ih, blocks.table, blocks.ends, packed_hh, packed_hr,
+            np.array([leaves_out_zeros(weights) for weights in layers]),
+            np.zeros(self.outputs, dtype) if bias is None else np.array(bias), packed_head,
+        )  # fmt: skip
+        self.bias = np.concatenate([bias_of_slots(schedule, weights, H) for weights in layers])
+        self.params = np.concatenate([parameters_of(weights, H, dtype) for weights in layers])
+        self.scalars = scalars_of_run(schedule, settings, dtype)
+        #: Multiply-adds that a row takes in a layer, and in the head.
+        self.work = columns * max(self.inputs, P) + blocks.packed_size, P * self.outputs
+        self._divisions: dict[tuple[int, int], Division] = {}
+
+    def workspace(self, batch_size: int) -> Workspace:
+        """Return what a step of B rows works on."""
+        return Workspace(self, batch_size)
+
+    def division(self, count: int, head_shares: int) -> Division:
+        """Return how at most ``count`` threads divide the layers, and ``head_shares`` the head."""
+        found = self._divisions.get((count, head_shares))
+        if found is None:
+            pieces = len(self.cuts) - 1
+            shares = max(1, min(count, pieces))
+            cuts = np.array([pieces * share // shares for share in range(shares + 1)])
+            units = tuple(self.cuts[cut] for cut in cuts)
+            found = Division(cuts, cuts_of_phases(self.schedule.forward, units), head_shares)
+            self._divisions[count, head_shares] = found
+        return found
+
+
+def _aligned(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return an empty array on the border of a cache line: a panel is read by whole vectors."""
+    # Not of the pool: weights stay as long as the stepper, and no other array would get their memory.
+    size = math.prod(shape) if isinstance(shape, tuple) else shape
+    memory = np.empty(size * dtype.itemsize + _BYTES, np.uint8)
+    first = -memory.ctypes.data % _BYTES
+    return memory[first : first + size * dtype.itemsize].view(dtype).reshape(shape)
+
+
+class Workspace:
+    """What a step of B rows works on, kept from call to call.
+
+    Attributes
+    ----------
+    before, after : tuple of ndarray, shape (L, B, P) for the first and (L, B, H) for others
+        The states before the step, to be filled, and after it.
+    """
+
+    def __init__(self, frozen: Frozen, batch_size: int) -> None:
+        schedule, dtype, B = frozen.schedule, frozen.dtype, batch_size
+        H, P, L, program = frozen.hidden, frozen.width, frozen.num_layers, schedule.forward
+        states = np.zeros((len(schedule.graph.states), 2 * L * B, H), dtype)
+        self._hidden = np.zeros((2 * L * B, P), dtype) if frozen.is_projected else states[0]
+        stored = (self._hidden, *states[1:])
+        self.before = tuple(state[: L * B].reshape(L, B, state.shape[1]) for state in stored)
+        self.after = tuple(state[L * B :].reshape(L, B, state.shape[1]) for state in stored)
+        self._frozen = frozen
+        nothing = np.empty((0, 0, H), dtype)
+        self._storage = Storage(
+            np.empty((B, len(schedule.order), H), dtype), np.empty((B, len(schedule.split), H), dtype), frozen.bias,
+            np.empty((B, len(schedule.values), H), dtype),
+            np.empty((B, 1, max(len(program.row_values), len(schedule.backward.row_values))), dtype),
+            states, frozen.params, frozen.scalars, np.empty((B, len(program.carries), H), dtype),
+            nothing, nothing, nothing, nothing, np.empty((0, 2), np.int64), 0, 0,
+        )  # fmt: skip
+        self._no_ids, self._no_x = np.empty(0, np.int64), np.empty((0, frozen.inputs), dtype)
+        self._work, self._work_of_head = (B * work for work in frozen.work)
+
+    def step(self, x: Array, y: Array) -> None:
+        """Run a step from the states `before`; fill those `after` and ``y`` (B, V), with V = 0 without a head.
+
+        ``x`` (B, I) is contiguous and of the weights' dtype, or it has ids, int64 (B,).
+        """
+        frozen = self._frozen
+        x, ids = (x, self._no_ids) if x.ndim == 2 else (self._no_x, x)
+        head_shares = threads.shares_of(self._work_of_head)
+        division = frozen.division(threads.shares_of(self._work), head_shares)
+        shares = max(division.cuts.size - 1, head_shares)
+        if shares == 1:
+            frozen.kernels.step_alone(frozen.layers, self._storage, self._hidden, x, ids, y, division)
+        else:
+            threads.launch(
+                frozen.kernels.step_shared, frozen.layers, self._storage, self._hidden, x, ids, y, division,
+                shares=shares,
+            )  # fmt: skip

@@ -1,0 +1,159 @@
+"""Storage: the arrays that drivers and phases work on, as records.
+
+Arrays that travel together are one record, a `NamedTuple`, which Numba takes as it is: no kernel can exchange two of
+them. The types of a record's fields are declared beside it.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import from_dtype, types
+
+__all__ = [
+    "INDICES",
+    "TABLE",
+    "Products",
+    "Projection",
+    "Steps",
+    "Storage",
+    "array_type",
+    "products_type",
+    "projection_type",
+    "record_type",
+    "steps_type",
+    "storage_type",
+]
+
+
+class Storage(NamedTuple):
+    """What the phases of a cell read and write. N rows, B batch rows, H units; see `Tape` for the other letters."""
+
+    gates: Any
+    """(N, S, H): the slots of all gates."""
+    recurrent: Any
+    """(N, R, H): the second slots of split gates."""
+    bias: Any
+    """(1, S + R, H): what is added to each slot; (1, 0, H) in backward."""
+    values: Any
+    """(N, V, H): the operands that the step computes."""
+    row_values: Any
+    """(N, 1, .): what is one number a row."""
+    states: Any
+    """(states, B + N, H): every state before and after every step."""
+    params: Any
+    """(1, parameters, H): the learned vectors."""
+    scalars: Any
+    """(1, 1, scalars): the scalars of the run."""
+    carry: Any
+    """(B, carries, H): what one loop hands to another."""
+    mask: Any
+    """(B, 1, H): the mask of recurrent dropout; empty where the cell has none."""
+    d_states: Any
+    """(states, B, H): the adjoints of the states; empty in forward, as are the next two."""
+    d_params: Any
+    """(B, parameters, H): the adjoints of the learned vectors, summed over time."""
+    d_values: Any
+    """(V, B, H): the adjoints of the operands."""
+    positions: Any
+    """(N, 2): each row's time and row in the caller's batch; empty where the cell draws no random numbers."""
+    key: Any
+    """The key of the call's random numbers, and"""
+    substream: Any
+    """the first of their substreams."""
+
+
+class Products(NamedTuple):
+    """What runs at every step: the compiled phases, and the recurrent products between them."""
+
+    phases: Any
+    """The addresses of the compiled phases."""
+    table: Any
+    """The products, one a row; see `rondeau.kernels.cpu.blocks`."""
+    ends: Any
+    """(groups, shares + 1): where the products of a share in a group end."""
+    weight_hh: Any
+    """The recurrent matrices in the order of the buffers."""
+    packed: Any
+    """Where they are packed for the product."""
+
+
+class Projection(NamedTuple):
+    """What is projected, and the mask of recurrent dropout over it. Without a projection all but `hidden` are empty."""
+
+    hidden: Any
+    """The first state as the recurrent matrices see it, (B + N, P); in backward its adjoint, (B, P)."""
+    d_projected: Any
+    """(N, P): in backward, the adjoints of the projected state after every step."""
+    weight_hr: Any
+    """(P, H): the matrix."""
+    packed: Any
+    """Where it is packed for the product."""
+    keep: Any
+    """(B, P): the mask, or empty."""
+    seen: Any
+    """(B, P): in forward, the masked state that the recurrent matrices multiply."""
+
+
+class Steps(NamedTuple):
+    """The steps in the order in which they run; see `Layout.steps`."""
+
+    starts: Any
+    """The first row of each step."""
+    befores: Any
+    """Where in the storage of a state its rows before the step begin, and"""
+    afters: Any
+    """after it."""
+    sizes: Any
+    """How many batch rows it has."""
+
+
+INDICES = types.Array(types.int64, 1, "C")
+TABLE = types.Array(types.int64, 2, "C")
+
+
+@functools.cache
+def array_type(dtype: np.dtype[Any], dimensions: int) -> Any:
+    """Return Numba's type of a contiguous array."""
+    return types.Array(from_dtype(dtype), dimensions, "C")
+
+
+def record_type(record: Any, **fields: Any) -> Any:
+    """Return Numba's type of a record, from the types of its fields by name."""
+    return types.NamedTuple([fields[name] for name in record._fields], record)
+
+
+@functools.cache
+def storage_type(dtype: np.dtype[Any]) -> Any:
+    """Return Numba's type of `Storage`."""
+    fields = dict.fromkeys(Storage._fields, array_type(dtype, 3))
+    fields |= {"positions": TABLE, "key": types.uint64, "substream": types.intp}
+    return record_type(Storage, **fields)
+
+
+@functools.cache
+def products_type(dtype: np.dtype[Any]) -> Any:
+    """Return Numba's type of `Products`."""
+    return record_type(
+        Products,
+        phases=INDICES,
+        table=TABLE,
+        ends=TABLE,
+        weight_hh=array_type(dtype, 2),
+        packed=array_type(dtype, 1),
+    )
+
+
+@functools.cache
+def projection_type(dtype: np.dtype[Any]) -> Any:
+    """Return Numba's type of `Projection`."""
+    fields = dict.fromkeys(Projection._fields, array_type(dtype, 2)) | {"packed": array_type(dtype, 1)}
+    return record_type(Projection, **fields)
+
+
+@functools.cache
+def steps_type() -> Any:
+    """Return Numba's type of `Steps`."""
+    return record_type(Steps, **dict.fromkeys(Steps._fields, INDICES))

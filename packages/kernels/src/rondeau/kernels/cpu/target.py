@@ -1,0 +1,9 @@
+"""The CPU target, as `rondeau.kernels.recurrent.target.Target` describes it."""
+
+from rondeau.kernels.cpu.gradients import WeightSums as weight_sums  # noqa: N813 - called as a function
+from rondeau.kernels.cpu.gradients import input_gradient
+from rondeau.kernels.cpu.phases import source
+from rondeau.kernels.cpu.run import backward_through_time, forward
+from rondeau.kernels.cpu.step import Frozen as freeze  # noqa: N813
+
+__all__ = ["backward_through_time", "forward", "freeze", "input_gradient", "source", "weight_sums"]

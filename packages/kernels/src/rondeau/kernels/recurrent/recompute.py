@@ -1,0 +1,105 @@
+"""Recompute: a sequence in pieces, of which forward keeps only the states between them.
+
+Backward runs each piece forward again before it differentiates it, the last piece first. So the memory of one piece is
+enough, besides input, output and one set of states for each piece; and since weight gradients are summed in the order
+in which backward runs, their bits are those of a run that keeps everything.
+
+Chen, Xu, Zhang, Guestrin, "Training deep nets with sublinear memory cost" (2016).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau.kernels import buffers
+from rondeau.kernels.recurrent.records import Run, Weights
+from rondeau.kernels.recurrent.target import Target, WeightSums
+
+__all__ = ["PiecewiseTape", "backward", "forward"]
+
+Array = NDArray[Any]
+
+
+class PiecewiseTape(NamedTuple):
+    """What forward leaves for backward: its arguments, and the initial states of each piece."""
+
+    run: Run
+    x: Array
+    weights: Weights
+    initial: list[tuple[Array, ...]]
+
+
+def forward(
+    target: Target, run: Run, x: Array, weights: Weights, initial: tuple[Array, ...], num_kept: int
+) -> tuple[tuple[Array, ...], tuple[Array, ...], PiecewiseTape]:
+    """Run forward in pieces of ``run.recompute_every`` steps; arguments are those of `Target.forward`.
+
+    Returns
+    -------
+    every : tuple of ndarray
+        The first ``num_kept`` states after every step.
+    final : tuple of ndarray
+    tape : PiecewiseTape
+    """
+    layout = run.layout
+    carried = tuple(np.array(state) for state in initial)
+    every = tuple(buffers.empty((layout.num_rows, s.shape[1]), s.dtype) for s in initial[:num_kept])
+    of_pieces: list[tuple[Array, ...]] = []
+    for piece, rows in _pieces(run):
+        of_piece = tuple(state[: piece.layout.batch_size].copy() for state in carried)
+        is_first = not of_pieces
+        of_pieces.append(of_piece)
+        tape = target.forward(piece, x[rows], weights, of_piece, is_first)
+        for k, kept in enumerate(every):
+            kept[rows] = tape.every(k)
+        for state, end in zip(carried, tape.final(), strict=True):
+            state[: piece.layout.batch_size] = end
+    return every, carried, PiecewiseTape(run, x, weights, of_pieces)
+
+
+def backward(
+    target: Target,
+    tape: PiecewiseTape,
+    d_steps: tuple[Array | None, ...],
+    d_final: tuple[Array | None, ...],
+    sums: WeightSums,
+    needs_x: bool,
+    needs_initial: bool,
+) -> tuple[Array | None, tuple[Array, ...]]:
+    """Run backward; return the gradients of x and of the initial states, and add those of the weights."""
+    x, layout = tape.x, tape.run.layout
+    d_x = buffers.empty(x.shape, x.dtype) if needs_x else None
+    carried = tuple(
+        np.zeros((layout.batch_size, initial.shape[1]), initial.dtype) if d is None else np.array(d)
+        for d, initial in zip(d_final, tape.initial[0], strict=True)
+    )
+    pieces = list(_pieces(tape.run))
+    for number in reversed(range(len(pieces))):
+        piece, rows = pieces[number]
+        B = piece.layout.batch_size
+        of_piece = target.forward(piece, x[rows], tape.weights, tape.initial[number], number == 0)
+        adjoints = target.backward_through_time(
+            of_piece,
+            tuple(None if d is None else d[rows] for d in d_steps),
+            tuple(state[:B] for state in carried),
+            sums.d_params[:B],
+            needs_initial or number > 0,
+            consume=True,
+        )
+        for state, initial in zip(carried, adjoints.initial, strict=True):
+            state[:B] = initial
+        if d_x is not None:
+            d_x[rows] = target.input_gradient(of_piece, adjoints)
+        sums.add(of_piece, adjoints)
+    return d_x, carried
+
+
+def _pieces(run: Run) -> list[tuple[Run, slice]]:
+    """Return the run of each piece in the order of running, and which rows it has."""
+    steps = run.recompute_every
+    assert steps is not None
+    pieces = run.layout.pieces(steps, run.reverse)
+    return [(run._replace(layout=layout, recompute_every=None), rows) for layout, rows in pieces]

@@ -1,0 +1,268 @@
+"""The records of a run: what it depends on, what it takes, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from rondeau.kernels.cell.cell import Cell
+from rondeau.kernels.recurrent.layout import Layout
+
+__all__ = ["Adjoints", "Gradients", "Needs", "Result", "Run", "Settings", "Tape", "Weights"]
+
+Array = NDArray[Any]
+
+
+class Weights(NamedTuple):
+    """The weights of a layer in one direction, or their gradients.
+
+    Attributes
+    ----------
+    weight_ih : ndarray, shape (G * H, I)
+    weight_hh : ndarray, shape (R * H, P), or (R * H, H / heads)
+        Of the R gates that have a recurrent matrix, in their order; None if R = 0. P = H without projection. With
+        heads a gate's matrix is block-diagonal, and its rows hold the columns of their own block.
+    bias_ih, bias_hh : ndarray, shapes (G * H,) and (R * H,), optional
+    weight_hr : ndarray, shape (P, H), optional
+        Projects the first state after the step.
+    params : tuple of ndarray, shape (H,) each
+        The learned vectors of the step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Weights(np.ones((3, 2)), np.eye(3), bias_ih=np.zeros(3)).weight_ih.shape  # one gate, H = 3, I = 2
+    (3, 2)
+    """
+
+    weight_ih: Any
+    weight_hh: Any
+    bias_ih: Any = None
+    bias_hh: Any = None
+    weight_hr: Any = None
+    params: tuple[Any, ...] = ()
+
+
+class Settings(NamedTuple):
+    """What a run depends on beside cell, layout and arrays.
+
+    Attributes
+    ----------
+    scalars : dict
+        The values of the scalars of the run, ``("k", name)``, and of zoneout rates, ``("rate", state)``.
+    dropout : float
+        The rate of recurrent dropout, where the cell has it.
+    key, substream : int
+        Random numbers are a function of the key, the substream (see `rondeau.kernels.recurrent.substreams`), and their
+        position.
+    num_heads : int
+        Blocks of the recurrent matrices.
+    feature_dropout : float
+        The rate of recurrent dropout over the features of a projected first state, which is no part of the cell.
+
+    Examples
+    --------
+    >>> Settings(scalars={("k", "rate"): 0.1, ("rate", "h"): 0.05}, key=7).dropout
+    0.0
+    """
+
+    scalars: Mapping[tuple[str, str], float] = MappingProxyType({})
+    dropout: float = 0.0
+    key: int = 0
+    substream: int = 0
+    num_heads: int = 1
+    feature_dropout: float = 0.0
+
+
+class Run(NamedTuple):
+    """One run of a cell over a batch of sequences, in one direction: everything but its arrays.
+
+    Attributes
+    ----------
+    cell : Cell
+    layout : Layout
+    reverse : bool
+        Run each sequence from its own last step to its first.
+    settings : Settings
+        Scalars of the run that are not given have their defaults.
+    recompute_every : int, optional
+        Keep the states of every so many steps only, and let `backward` compute the others again: the same bits in
+        less memory and more time.
+    truncate : int, optional
+        Let the incoming gradient of step t reach back this many steps before t only; see
+        `rondeau.kernels.recurrent.truncation`.
+
+    Examples
+    --------
+    >>> cell = Cell(lambda x, r, s: x.h + r.h, ("h",), ("h",), "sum")
+    >>> Run(cell, Layout.dense(3, 1)).reverse
+    False
+    """
+
+    cell: Cell
+    layout: Layout
+    reverse: bool = False
+    settings: Settings = Settings()
+    recompute_every: int | None = None
+    truncate: int | None = None
+
+
+class Needs(NamedTuple):
+    """Which gradients `backward` computes.
+
+    Examples
+    --------
+    >>> Needs(x=False)
+    Needs(x=False, initial=True, weights=True)
+    """
+
+    x: bool = True
+    initial: bool = True
+    weights: bool = True
+
+
+class Gradients(NamedTuple):
+    """The gradients that `backward` returns; parts that were not needed are None.
+
+    Attributes
+    ----------
+    x : ndarray, shape (N, I), or None
+        Also None for one-hot input.
+    initial : tuple of ndarray, or None
+        Of the states before the first step.
+    weights : Weights
+        Each part of the shape of the weight.
+
+    Examples
+    --------
+    See `rondeau.kernels.sequence.backward`.
+
+    >>> Gradients(None, None, Weights(None, None)).weights.params
+    ()
+    """
+
+    x: Array | None
+    initial: tuple[Array, ...] | None
+    weights: Weights
+
+
+class Result(NamedTuple):
+    """What `forward` returns.
+
+    Attributes
+    ----------
+    every : tuple of ndarray, shape (N, P) for the first state and (N, H) for others
+        States after every step: all of them if they were asked for, else the first, which is the output. `backward`
+        reads them: they must not be changed before.
+    final : tuple of ndarray, shape (B, P) and (B, H)
+        Each state after each row's own last step (in reverse: its step 0).
+    saved : object or None
+        For `backward`.
+
+    Examples
+    --------
+    See `rondeau.kernels.sequence.forward`.
+
+    >>> Result(every=(), final=(), saved=None)
+    Result(every=(), final=(), saved=None)
+    """
+
+    every: tuple[Array, ...]
+    final: tuple[Array, ...]
+    saved: Any
+
+
+class Tape(NamedTuple):
+    """What a target's forward leaves for its backward.
+
+    Letters: N rows, one for each batch row and step; B batch rows; H hidden units; P = H, or the width of the
+    projection; S slots of all gates; R recurrent slots of split gates; V operands that the step computes.
+
+    Attributes
+    ----------
+    run : Run
+    from_zero : bool
+        Whether the recurrent product of the first step was left out, because the initial state is zero.
+    x, weights
+        The arguments of forward.
+    gates : ndarray, shape (N, S, H)
+        The slots as backward needs them; backward puts their adjoints in the same place.
+    recurrent : ndarray, shape (N, R, H)
+        Likewise the second slots of split gates.
+    values : ndarray, shape (N, V, H)
+        The operands that the step computed.
+    row_values : ndarray, shape (N, 1, .)
+        What is one number a row.
+    states : ndarray, shape (states, B + N, H)
+        Every state before and after every step; `Layout.steps` says where a step's rows begin, and the initial states
+        lie among them.
+    hidden : ndarray, shape (B + N, P)
+        The projected first state, likewise; empty without projection.
+    mask : ndarray, shape (B, 1, H)
+        The mask of recurrent dropout where it is part of the cell; else empty.
+    keep : ndarray, shape (B, P)
+        The mask of recurrent dropout over the features of a projected first state; else empty.
+
+    Examples
+    --------
+    >>> Tape._fields[:4]
+    ('run', 'from_zero', 'x', 'weights')
+    """
+
+    run: Run
+    from_zero: bool
+    x: Array
+    weights: Weights
+    gates: Array
+    recurrent: Array
+    values: Array
+    row_values: Array
+    states: Array
+    hidden: Array
+    mask: Array
+    keep: Array
+
+    @property
+    def first(self) -> Array:
+        """The storage of the first state as the recurrent matrices see it, (B + N, P)."""
+        return self.states[0] if self.weights.weight_hr is None else self.hidden
+
+    @property
+    def storages(self) -> tuple[Array, ...]:
+        """The storage of each state, (B + N, P) for the first and (B + N, H) for others."""
+        return (self.first, *self.states[1:])
+
+    def every(self, state: int) -> Array:
+        """Return a state after every step, (N, H), or (N, P) for the first."""
+        after: Array = self.storages[state][self.run.layout.after_rows(self.run.reverse)]
+        return after
+
+    def final(self) -> tuple[Array, ...]:
+        """Return the states after each row's own last step."""
+        rows = self.run.layout.final_rows(self.run.reverse)
+        return tuple([storage[rows].copy() for storage in self.storages])
+
+
+class Adjoints(NamedTuple):
+    """What backpropagation through time gives: the adjoints of all slots, of the projected state, and of the start.
+
+    Attributes
+    ----------
+    gates : ndarray, shape (N, S * H)
+    recurrent : ndarray, shape (N, R * H)
+    projected : ndarray, shape (N, P), or (0, P) without projection
+    initial : tuple of ndarray, shape (B, P) for the first and (B, H) for others
+
+    Examples
+    --------
+    >>> Adjoints._fields
+    ('gates', 'recurrent', 'projected', 'initial')
+    """
+
+    gates: Array
+    recurrent: Array
+    projected: Array
+    initial: tuple[Array, ...]

@@ -1,0 +1,35 @@
+"""Substreams of random numbers: which mask of a call is drawn from which of the substreams of its key.
+
+A number depends on the key of the call, its substream, and its position: the row of the caller's batch, the unit, and
+the time step where the mask varies over time. Every layer and direction has substreams of its own, so no two masks
+share numbers, and a mask stays the same whatever else of the call is switched on.
+
+| substream of a layer and direction | mask |
+|---|---|
+| 0 to 31 | zoneout, by the index of the state; drawn by the kernels |
+| 32 | recurrent dropout; drawn by the kernels |
+| 33 | dropout of recurrent weights |
+| 34 | dropout of the input of a layer above the first; of the forward direction's substreams |
+| 35 to 63 | none |
+"""
+
+from __future__ import annotations
+
+__all__ = ["BETWEEN_LAYERS", "RECURRENT_DROPOUT", "RECURRENT_WEIGHTS", "first_substream"]
+
+RECURRENT_DROPOUT = 32
+RECURRENT_WEIGHTS = 33
+BETWEEN_LAYERS = 34
+
+_PER_DIRECTION = 64
+
+
+def first_substream(layer_index: int) -> int:
+    """Return the first substream of a layer and direction, by its index among those of the call.
+
+    Examples
+    --------
+    >>> first_substream(2) + BETWEEN_LAYERS
+    162
+    """
+    return layer_index * _PER_DIRECTION

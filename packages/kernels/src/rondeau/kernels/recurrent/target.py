@@ -1,0 +1,145 @@
+"""A target: what runs a scheduled cell over a batch of sequences on some kind of device, and the choice of one.
+
+This is the one module that names targets. All else of `rondeau.kernels` that runs a cell asks `target_of`.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau.kernels.cell.cell import Cell
+from rondeau.kernels.recurrent.records import Adjoints, Run, Settings, Tape, Weights
+
+__all__ = ["FrozenLayers", "Target", "WeightSums", "Workspace", "source_of", "target_of"]
+
+Array = NDArray[Any]
+
+
+class WeightSums(Protocol):
+    """The gradients of a layer's weights, summed over rows in the order in which backward runs.
+
+    That order lets a sequence be differentiated piece by piece, the last piece first, with the bits of the whole.
+    """
+
+    d_params: Array
+    """The gradients of the learned vectors for each batch row, (B, parameters, H)."""
+
+    def add(self, tape: Tape, adjoints: Adjoints) -> None:
+        """Add what the rows of a piece contribute."""
+
+    def finish(self) -> Weights:
+        """Return the gradients in the shapes and the order of the weights."""
+
+
+class Workspace(Protocol):
+    """What a step of B rows works on, kept from call to call.
+
+    Attributes
+    ----------
+    before, after : tuple of ndarray, shape (L, B, P) for the first and (L, B, H) for others
+        The states before the step, to be filled, and after it.
+    """
+
+    before: tuple[Array, ...]
+    after: tuple[Array, ...]
+
+    def step(self, x: Array, y: Array) -> None:
+        """Run a step from the states `before`; fill those `after`, and ``y`` (B, V), with V = 0 without a head."""
+
+
+class FrozenLayers(Protocol):
+    """Layers and a head as they were, for a stepper."""
+
+    def workspace(self, batch_size: int) -> Workspace:
+        """Return what a step of B rows works on."""
+
+
+class Target(Protocol):
+    """What runs a cell. Every argument is checked, contiguous, of one dtype, and on the target's device."""
+
+    def forward(
+        self,
+        run: Run,
+        x: Array,
+        weights: Weights,
+        initial: tuple[Array, ...],
+        is_first_piece: bool = True,
+        save: bool = True,
+    ) -> Tape:
+        """Run forward.
+
+        Where the sequence starts here (`is_first_piece`), the product with an initial state of zeros is left out.
+        Without `save` there is no room for what backward adds, and nothing is derived for it.
+        """
+
+    def backward_through_time(
+        self,
+        tape: Tape,
+        d_steps: tuple[Array | None, ...],
+        d_final: tuple[Array | None, ...],
+        d_params: Array,
+        needs_initial: bool,
+        consume: bool,
+    ) -> Adjoints:
+        """Run backward over all steps; ``d_params`` (B, parameters, H) is added to.
+
+        With `consume` the tape's memory is used for the adjoints, and the tape is spent.
+        """
+
+    def input_gradient(self, tape: Tape, adjoints: Adjoints) -> Array:
+        """Return the gradient of x, (N, I)."""
+
+    def weight_sums(self, run: Run, x: Array, weights: Weights) -> WeightSums:
+        """Return sums of weight gradients that begin with zero; `x` are all rows of the run."""
+
+    def freeze(
+        self,
+        cell: Cell,
+        layers: tuple[Weights, ...],
+        settings: Settings,
+        head: tuple[Array, Array | None] | None,
+    ) -> FrozenLayers:
+        """Return layers, from the lowest up, and a linear head packed for single steps."""
+
+    def source(self, cell: Cell, direction: str, dtype: Any) -> str:
+        """Return the generated source of a cell's phases, ``"forward"`` or ``"backward"``."""
+
+
+@functools.cache
+def _cpu() -> Target:
+    from rondeau.kernels.cpu import target
+
+    return target
+
+
+def target_of(array: Any) -> Target:
+    """Return the target that runs cells on the device of an array."""
+    if isinstance(array, np.ndarray):
+        return _cpu()
+    raise NotImplementedError(f"no target runs cells on {type(array).__name__}")
+
+
+def source_of(cell: Cell, direction: str, dtype: Any = np.float32) -> str:
+    """Return the source that the CPU target generates of a cell's phases, to be read.
+
+    Examples
+    --------
+    >>> from rondeau.kernels.cell import cell_math as m
+    >>> cell = Cell(lambda x, r, s: m.tanh(x.h + r.h), ("h",), ("h",), "tanh")
+    >>> print(source_of(cell, "forward").partition("):")[2])
+    <BLANKLINE>
+        for b in range(count):
+            gate_h = lanes(storage.gates, row + b, 0, 0)
+            bias_h = lanes(storage.bias, 0, 0, 1)
+            new_h = lanes(storage.states, 0, new + b, 2)
+            for j in range(low, high):
+                a_h = gate_h[j] + bias_h[j]
+                h = tanh(a_h)
+                new_h[j] = h
+    <BLANKLINE>
+    """
+    return _cpu().source(cell, direction, dtype)

@@ -1,1 +1,0 @@
-"""What runs a scheduled cell over a sequence: the NumPy reference, and the fused Numba CPU target."""
