@@ -2,8 +2,8 @@
 
 import pytest
 
-from rondeau.kernels import threads
 from rondeau.kernels.cpu import run as cpu_run
+from rondeau.kernels.runtime import threads
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import sys
 import numba
 import numpy as np
 from rondeau import nn, tensor as rt
-from rondeau.kernels import threads
+from rondeau.kernels.runtime import threads
 
 threads.PARALLEL_FROM = 0
 

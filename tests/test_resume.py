@@ -26,7 +26,7 @@ OPTIONS = [
 CHILD = """
 import functools, os, signal, sys
 from rondeau import nn, tensor as rt
-from rondeau.kernels import threads
+from rondeau.kernels.runtime import threads
 from rondeau.data import SequentialBatches
 from rondeau.train import CheckpointFolder, Recorder, RunFolder, Trainer, _log, cli, lr_scheduler, optim
 

@@ -4,8 +4,8 @@ import time
 
 import numpy as np
 
-from rondeau.kernels import threads
 from rondeau.kernels.product import matmul, peak_flops
+from rondeau.kernels.runtime import threads
 
 
 class Product:

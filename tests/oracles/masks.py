@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rondeau import tensor as rt
-from rondeau.kernels import philox
+from rondeau.kernels.numerics import philox
 from rondeau.kernels.recurrent.substreams import (
     BETWEEN_LAYERS,
     RECURRENT_DROPOUT,

@@ -19,7 +19,7 @@ def peak_of(run: Callable[[], object]) -> int:
         release()
     gc.collect()
     if "rondeau.kernels" in sys.modules:
-        from rondeau.kernels import buffers
+        from rondeau.kernels.runtime import buffers
 
         buffers.empty_cache()
     ctypes.CDLL(None).malloc_trim(0)

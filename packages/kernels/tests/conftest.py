@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rondeau.kernels import threads
 from rondeau.kernels.cell import cell_math as m
+from rondeau.kernels.runtime import threads
 from rondeau.kernels.sequence import Cell, Regularisers
 
 

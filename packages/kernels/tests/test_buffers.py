@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from rondeau.kernels import buffers
+from rondeau.kernels.runtime import buffers
 
 LARGE = 3 * buffers.POOLED_FROM
 

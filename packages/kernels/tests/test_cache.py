@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 from numba import types
 
-from rondeau.kernels import cache, private_folder, sources
-from rondeau.kernels.compiling import cached_njit
+from rondeau.kernels.runtime import cache, private_folder, sources
+from rondeau.kernels.runtime.compiling import cached_njit
 
 from .two_users import ATTACKER, VICTIM, acting_as, needs_two_users
 
@@ -21,7 +21,7 @@ PROGRAM = """
 import sys
 import numpy as np
 from numba import types
-from rondeau.kernels.compiling import cached_njit
+from rondeau.kernels.runtime.compiling import cached_njit
 from rondeau.kernels.product import matmul
 space = {}
 exec("def add(x):\\n    return x + " + sys.argv[1], space)
@@ -386,7 +386,7 @@ def test_another_user_writes_into_an_open_folder(shared_folder, monkeypatch):
 def test_the_key_holds_processor_and_settings(monkeypatch):
     def key(*target):
         cache._environment.cache_clear()
-        return cache._environment(target, "rondeau.kernels.scalar")
+        return cache._environment(target, "rondeau.kernels.numerics.scalar")
 
     first = key("triple", "znver4", "+avx2")
     assert key("triple", "znver4", "+avx2,+fma") != first

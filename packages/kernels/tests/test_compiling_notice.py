@@ -6,9 +6,9 @@ import sys
 import pytest
 from numba import types
 
-from rondeau.kernels import compiling_notice
-from rondeau.kernels.compiling import cached_njit
-from rondeau.kernels.compiling_notice import NOTICE, announce_compiling, announcing_with
+from rondeau.kernels.runtime import compiling_notice
+from rondeau.kernels.runtime.compiling import cached_njit
+from rondeau.kernels.runtime.compiling_notice import NOTICE, announce_compiling, announcing_with
 
 
 class Terminal(io.StringIO):

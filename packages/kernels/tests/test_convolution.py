@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from rondeau.kernels import convolution, threads
-from rondeau.kernels.convolution import Window
+from rondeau.kernels.ops import convolution
+from rondeau.kernels.ops.convolution import Window
+from rondeau.kernels.runtime import threads
 
 
 def reference(x, w, b, dy, window, groups):

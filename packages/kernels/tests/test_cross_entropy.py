@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from rondeau.kernels import cross_entropy, threads
+from rondeau.kernels.ops import cross_entropy
+from rondeau.kernels.runtime import threads
 
 
 def reference(z, t, w, s, ignored):

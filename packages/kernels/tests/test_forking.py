@@ -16,8 +16,8 @@ import os, sys, threading
 import numba
 import numpy as np
 from numba import prange, types
-from rondeau.kernels import buffers, forking, threads
-from rondeau.kernels.compiling import cached_njit
+from rondeau.kernels.runtime import buffers, forking, threads
+from rondeau.kernels.runtime.compiling import cached_njit
 from rondeau.kernels.product import matmul
 
 threads.PARALLEL_FROM = 0

@@ -7,8 +7,8 @@ import pytest
 from numba import types
 from numba.extending import intrinsic
 
-from rondeau.kernels.compiling import cached_njit, kernel_njit
-from rondeau.kernels.interrupts import holding_signals
+from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
+from rondeau.kernels.runtime.interrupts import holding_signals
 
 SIGNATURE = (types.int64,)
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from rondeau.kernels import layer_norm, threads
+from rondeau.kernels.ops import layer_norm
+from rondeau.kernels.runtime import threads
 
 
 def reference(x, w, b, eps, dy):

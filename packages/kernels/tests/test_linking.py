@@ -2,7 +2,7 @@
 
 import pytest
 
-from rondeau.kernels import linking
+from rondeau.kernels.runtime import symbols as linking
 
 
 def test_a_symbol_has_a_name_of_ours():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rondeau.kernels import optimisers
+from rondeau.kernels.ops import optimisers
 
 
 def read_only(array):
@@ -51,7 +51,7 @@ def test_only_averages_of_rmsprop_may_be_empty():
         (optimisers.sgd, 2, {"sign": 1, "lr": 1}, "expected the scalars sign, l2, lr, got sign, lr"),
         (optimisers.sgd, 2, {}, "expected the scalars sign, l2, lr, got none"),
         (optimisers.sgd, 2, {"sign": 1, "l2": 0, "lr": "fast"}, "expected lr to be a number, got 'fast'"),
-        ("sgd", 2, {}, "expected a kernel of rondeau.kernels.optimisers, got 'sgd'"),
+        ("sgd", 2, {}, "expected a kernel of rondeau.kernels.ops.optimisers, got 'sgd'"),
     ],
 )
 def test_what_a_kernel_does_not_name_is_refused(kernel, arrays, scalars, message):

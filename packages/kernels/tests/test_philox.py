@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rondeau.kernels import philox
-from rondeau.kernels.compiling import kernel_njit
+from rondeau.kernels.numerics import philox
+from rondeau.kernels.runtime.compiling import kernel_njit
 
 WORD = st.integers(0, 2**32 - 1)
 KEY = st.integers(0, 2**64 - 1)

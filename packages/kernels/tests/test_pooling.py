@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from rondeau.kernels import pooling, threads
-from rondeau.kernels.convolution import Window
+from rondeau.kernels.ops import pooling
+from rondeau.kernels.ops.convolution import Window
+from rondeau.kernels.runtime import threads
 
 
 def positions(window, p, q, H, W):

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from rondeau.kernels import private_folder
-from rondeau.kernels.private_folder import PrivateFolder
+from rondeau.kernels.runtime import private_folder
+from rondeau.kernels.runtime.private_folder import PrivateFolder
 
 from .two_users import ATTACKER, VICTIM, acting_as, needs_two_users
 

@@ -13,8 +13,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rondeau.kernels import threads
-from rondeau.kernels.compiling import kernel_njit
 from rondeau.kernels.product import (
     Rows,
     matmul,
@@ -27,7 +25,9 @@ from rondeau.kernels.product import (
 )
 from rondeau.kernels.product.product import DEPTH_BLOCK
 from rondeau.kernels.product.tiles import TILE, choose_tile
-from rondeau.kernels.threads import PARALLEL_FROM
+from rondeau.kernels.runtime import threads
+from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.threads import PARALLEL_FROM
 
 DTYPES = (np.float32, np.float64)
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rondeau.kernels import philox
 from rondeau.kernels.cell.graph import OPERATIONS
+from rondeau.kernels.numerics import philox
 from rondeau.kernels.recurrent import reference
 from rondeau.kernels.sequence import Cell, Layout, Run, Weights
 

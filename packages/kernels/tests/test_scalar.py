@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from rondeau.kernels import scalar
-from rondeau.kernels.compiling import kernel_njit
+from rondeau.kernels.numerics import scalar
+from rondeau.kernels.runtime.compiling import kernel_njit
 
 REFERENCES = {
     "exp": np.exp,

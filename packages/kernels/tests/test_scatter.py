@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rondeau.kernels import scatter
+from rondeau.kernels.ops import scatter
 
 
 def plain(rows, ids, table):

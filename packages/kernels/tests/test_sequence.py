@@ -167,9 +167,8 @@ def test_a_row_does_not_depend_on_the_rest_of_the_batch(cell, reverse):
     for b, length in enumerate(layout.lengths):
         rows = layout.starts[:length] + b
         initial = tuple(state[b : b + 1] for state in problem.initial)
-        options = {"reverse": reverse, "every_state": True, "settings": problem.settings}
-        alone = Layout.packed([1] * length, origins=[b])
-        ours, end, _ = forward(cell, alone, problem.x[rows], problem.weights, initial, **options)
+        alone = Run(cell, Layout.packed([1] * length, origins=[b]), reverse, problem.settings)
+        ours, end, _ = forward(alone, problem.x[rows], problem.weights, initial, every_state=True)
         assert_same_bits(ours, (state[rows] for state in every))
         assert_same_bits(end, (state[b : b + 1] for state in final))
 

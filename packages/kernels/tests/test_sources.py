@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import rondeau.kernels
-from rondeau.kernels import sources
+from rondeau.kernels.runtime import sources
 
 PACKAGE = Path(rondeau.kernels.__file__).parent
 

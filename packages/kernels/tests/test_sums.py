@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from rondeau.kernels.sums import CHAIN, running_total, total
+from rondeau.kernels.ops.sums import CHAIN, running_total, total
 
 LAYOUTS = {
     "rows": lambda a: a,

@@ -11,8 +11,8 @@ import pytest
 from numba import config, prange
 from threadpoolctl import threadpool_info
 
-from rondeau.kernels import threads
-from rondeau.kernels.compiling import kernel_njit
+from rondeau.kernels.runtime import threads
+from rondeau.kernels.runtime.compiling import kernel_njit
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +77,7 @@ LAUNCH_FROM_SEVERAL_THREADS = """
 import threading
 import numba
 import numpy as np
-from rondeau.kernels import threads
+from rondeau.kernels.runtime import threads
 from rondeau.kernels.product import matmul
 threads.set_num_threads(2)
 rng = np.random.default_rng(0)

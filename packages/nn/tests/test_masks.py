@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from rondeau import tensor as rt
-from rondeau.kernels import philox, threads
+from rondeau.kernels.numerics import philox
+from rondeau.kernels.runtime import threads
 from rondeau.nn._masks import draw_key, drop_connect, dropout_rows
 
 KEY = 0x9E3779B97F4A7C15

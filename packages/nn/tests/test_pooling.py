@@ -3,7 +3,7 @@ import pytest
 
 from rondeau import nn
 from rondeau import tensor as rt
-from rondeau.kernels import threads
+from rondeau.kernels.runtime import threads
 from rondeau.nn import functional as F  # noqa: N812 - the usual name
 
 

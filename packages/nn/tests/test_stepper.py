@@ -118,7 +118,7 @@ def test_states_are_the_callers():
 
 @pytest.mark.parametrize("cell", ["lstm", "gru_original", "lstm_layer_norm"])
 def test_any_number_of_threads_gives_the_same_bits(cell, monkeypatch):
-    monkeypatch.setattr("rondeau.kernels.threads.PARALLEL_FROM", 0)
+    monkeypatch.setattr("rondeau.kernels.runtime.threads.PARALLEL_FROM", 0)
     layer, head = nn.Recurrent(getattr(nn.cells, cell), I, 130, 2), nn.Linear(130, 70)
     stepper = layer.stepper(head)
     before, found = rt.get_num_threads(), []

@@ -84,7 +84,7 @@ def test_ctrl_c_in_another_command(monkeypatch, capsys):
 
 LOADED_AFTER_THE_FIRST_STEP = """
 import sys
-from rondeau.kernels.cache import DiskCache
+from rondeau.kernels.runtime.cache import DiskCache
 from rondeau.train import Recorder, cli
 loaded, is_training = [], False
 def load(cache, signature, context, load=DiskCache.load_overload):

@@ -611,7 +611,7 @@ def creation(draw: Draw) -> None:
 
 def in_place(draw: Draw) -> None:
     """Change a tensor or a part of it in place, and `scatter.add_rows`."""
-    from rondeau.kernels.scatter import add_rows
+    from rondeau.kernels.ops.scatter import add_rows
 
     dtype = draw.dtype()
     number, width, count = draw.size(9), draw.size(9, empty=0.05), draw.size(9, empty=0.05)

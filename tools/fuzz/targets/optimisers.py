@@ -160,7 +160,7 @@ def optimiser(draw: Draw) -> None:
 
 def launch(draw: Draw) -> None:
     """Call the kernels' own door with arrays that fit, or do not."""
-    from rondeau.kernels import optimisers
+    from rondeau.kernels.ops import optimisers
 
     dtype, shape = draw.dtype(), (draw.size(),)
     w, g = draw.floats(shape, dtype), draw.floats(shape, dtype)

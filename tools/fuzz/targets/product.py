@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.product import matmul
-from rondeau.kernels.threads import set_num_threads
+from rondeau.kernels.runtime.threads import set_num_threads
 
 from ..drawing import NONSENSE, Draw
 from ..verdict import Finding, attempt, check_close, tolerance_of

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rondeau.kernels.runtime.threads import set_num_threads
 from rondeau.kernels.sequence import Layout, Needs, Run, Settings, Weights, backward, forward
-from rondeau.kernels.threads import set_num_threads
 
 from .. import recurrence
 from ..cells import CELLS

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rondeau import nn
 from rondeau import tensor as rt
-from rondeau.kernels import threads
+from rondeau.kernels.runtime import threads
 from rondeau.nn import functional
 
 from ..drawing import Draw

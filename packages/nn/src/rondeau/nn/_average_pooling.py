@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels import buffers, threads
-from rondeau.kernels import pooling as kernels
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.ops import pooling as kernels
+from rondeau.kernels.runtime import buffers, threads
 from rondeau.tensor import Function, Tensor
 
 from ._checks import check_flags, check_integer, check_sizes

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from rondeau.kernels import buffers
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime import buffers
 from rondeau.tensor import Function, Tensor, no_grad, ones, tensor, zeros
 
 from . import init

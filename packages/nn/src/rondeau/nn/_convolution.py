@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from rondeau.kernels import buffers, threads
-from rondeau.kernels import convolution as kernels
-from rondeau.kernels.convolution import Window
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.sums import total
+from rondeau.kernels.ops import convolution as kernels
+from rondeau.kernels.ops.convolution import Window
+from rondeau.kernels.ops.sums import total
+from rondeau.kernels.runtime import buffers, threads
 from rondeau.tensor import Function, Tensor, empty
 
 from . import init

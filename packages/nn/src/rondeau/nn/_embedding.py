@@ -7,7 +7,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from rondeau.kernels import buffers, scatter
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Function, Tensor, empty, no_grad
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rondeau.kernels.caller import warn_caller
+from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.tensor import Function, Tensor
 
 from ._checks import check_flags

@@ -7,9 +7,10 @@ from typing import Any
 
 from numpy.typing import DTypeLike
 
-from rondeau.kernels import buffers, product
+from rondeau.kernels import product
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.sums import total
+from rondeau.kernels.ops.sums import total
+from rondeau.kernels.runtime import buffers
 from rondeau.tensor import Function, Tensor, empty
 
 from . import init

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels import buffers, threads
-from rondeau.kernels import cross_entropy as kernels
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.ops import cross_entropy as kernels
+from rondeau.kernels.runtime import buffers, threads
 from rondeau.tensor import Function, Tensor, where
 
 from ._checks import as_array, check_integer, check_number, check_tensor

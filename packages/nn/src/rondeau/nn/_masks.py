@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rondeau.kernels import buffers, philox
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.numerics import philox
+from rondeau.kernels.runtime import buffers
 from rondeau.tensor import Function, Generator, Tensor, default_generator
 
 from ._checks import check_probability
@@ -54,7 +55,7 @@ def dropout_rows(x: Tensor, p: float, key: int, stream: int, times: ArrayLike, b
         Which of the pass's masks it is, in [0, 2**32).
     times, batches : array_like of integers
         The place of each row, in [0, 2**32): shape (N,), or one that broadcasts to the rows (...). The time of what
-        does not vary over time is `rondeau.kernels.philox.CONSTANT_OVER_TIME`.
+        does not vary over time is `rondeau.kernels.numerics.philox.CONSTANT_OVER_TIME`.
 
     Returns
     -------

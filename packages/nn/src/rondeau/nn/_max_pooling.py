@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from rondeau.kernels import buffers, threads
-from rondeau.kernels import pooling as kernels
-from rondeau.kernels.convolution import Window
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.ops import pooling as kernels
+from rondeau.kernels.ops.convolution import Window
+from rondeau.kernels.runtime import buffers, threads
 from rondeau.tensor import Function, Tensor
 
 from ._checks import check_flags

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rondeau.kernels import buffers, threads
-from rondeau.kernels import layer_norm as kernels
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.ops import layer_norm as kernels
+from rondeau.kernels.runtime import buffers, threads
 from rondeau.tensor import Function, Tensor, ones, zeros
 
 from . import init

@@ -12,9 +12,9 @@ from typing import Any, Never
 from numpy.typing import ArrayLike, DTypeLike
 
 from rondeau import tensor as rt
-from rondeau.kernels.caller import warn_caller
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.explain import explain
+from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.kernels.sequence import Cell, Layout, Settings, Weights
 from rondeau.tensor import Tensor
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rondeau.kernels.caller import warn_caller
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.tensor import Tensor
 
 from ._checks import check_tensor

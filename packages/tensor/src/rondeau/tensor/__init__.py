@@ -1,7 +1,7 @@
 """Tensor with reverse-mode automatic differentiation."""
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.threads import get_num_threads, set_num_threads
+from rondeau.kernels.runtime.threads import get_num_threads, set_num_threads
 from rondeau.tensor._backward import backward, grad
 from rondeau.tensor._creation import (
     arange,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.sums import total
+from rondeau.kernels.ops.sums import total
 from rondeau.tensor._graph import LEAF, OUTPUT, Node, Recorded, latest, with_history, wrap
 from rondeau.tensor._modes import modes
 from rondeau.tensor._views import STALE, mark_changed

@@ -24,7 +24,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from rondeau.kernels.caller import warn_caller
+from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.train import _durable
 from rondeau.train._checks import check_integer, check_is, checked_list
 from rondeau.train._errors import CheckpointError, RunWarning

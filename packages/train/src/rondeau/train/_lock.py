@@ -14,7 +14,7 @@ import time
 import weakref
 from pathlib import Path
 
-from rondeau.kernels.caller import warn_caller
+from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.train import _durable
 from rondeau.train._errors import RunError, RunWarning
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rondeau.data import Codec
-from rondeau.kernels.caller import warn_caller
+from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.train._callback import Callback, Row
 from rondeau.train._checkpoint import Found
 from rondeau.train._checks import check_integer, check_is

@@ -1,8 +1,8 @@
 """The products of a table of `blocks`, for use inside kernels: packing, from operands to slots, and back."""
 
-from rondeau.kernels.compiling import kernel_njit
 from rondeau.kernels.cpu.blocks import COLUMN, GATES, RECURRENT
 from rondeau.kernels.product import Rows, num_panels, pack_panels, product_rows
+from rondeau.kernels.runtime.compiling import kernel_njit
 
 __all__ = ["multiply_backward", "multiply_forward", "pack_blocks", "pack_share"]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numba
 
-from rondeau.kernels import philox, scalar
-from rondeau.kernels.compiling import address_of, cached_njit, kernel_njit
 from rondeau.kernels.cpu.lanes import lanes
 from rondeau.kernels.cpu.phase_call import phase_signature
+from rondeau.kernels.numerics import philox, scalar
+from rondeau.kernels.runtime.compiling import address_of, cached_njit, kernel_njit
 
 __all__ = ["FUNCTIONS", "CompiledPhase"]
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numba import prange, types
 
-from rondeau.kernels.compiling import cached_njit, kernel_njit
 from rondeau.kernels.cpu.block_products import multiply_backward, multiply_forward, pack_blocks, pack_share
 from rondeau.kernels.cpu.phase_call import call_phase
 from rondeau.kernels.cpu.storage import (
@@ -27,9 +26,10 @@ from rondeau.kernels.cpu.storage import (
     steps_type,
     storage_type,
 )
-from rondeau.kernels.dtypes import ELEMENTS
+from rondeau.kernels.numerics.elements import ELEMENTS
 from rondeau.kernels.product import Rows, product_rows
 from rondeau.kernels.product.microkernel import pointer_at
+from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
 
 __all__ = ["DRIVERS", "Drivers"]
 

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels import buffers, philox
 from rondeau.kernels.cell.schedule import Schedule
 from rondeau.kernels.cell.timeline import Program
+from rondeau.kernels.numerics import philox
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.records import Settings, Weights
 from rondeau.kernels.recurrent.substreams import RECURRENT_DROPOUT
+from rondeau.kernels.runtime import buffers
 
 __all__ = [
     "bias_of_slots",

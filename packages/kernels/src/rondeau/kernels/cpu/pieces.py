@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from numba.extending import register_jitable
 
-from rondeau.kernels.compiling import kernel_njit
 from rondeau.kernels.product import Rows, pack, packed_size, product_rows
 from rondeau.kernels.product.tiles import TILE
+from rondeau.kernels.runtime.compiling import kernel_njit
 
 __all__ = ["Pieces", "columns_of_piece", "gather_pieces", "multiply_pieces", "pack_pieces"]
 

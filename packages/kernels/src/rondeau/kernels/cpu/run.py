@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels import buffers, threads
 from rondeau.kernels.cpu.blocks import Blocks, backward_blocks, forward_blocks, unit_cuts
 from rondeau.kernels.cpu.drivers import DRIVERS
 from rondeau.kernels.cpu.filling import (
@@ -32,6 +31,7 @@ from rondeau.kernels.cpu.storage import Products, Projection, Steps, Storage
 from rondeau.kernels.product import packed_size
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.records import Adjoints, Run, Tape, Weights
+from rondeau.kernels.runtime import buffers, threads
 
 __all__ = ["backward_through_time", "forward"]
 

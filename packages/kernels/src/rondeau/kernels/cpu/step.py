@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels import threads
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.cpu.blocks import forward_blocks, unit_cuts
 from rondeau.kernels.cpu.filling import (
@@ -39,6 +38,7 @@ from rondeau.kernels.cpu.storage import Storage
 from rondeau.kernels.product import packed_size
 from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.recurrent.records import Settings, Weights
+from rondeau.kernels.runtime import threads
 
 __all__ = ["Frozen", "Workspace"]
 

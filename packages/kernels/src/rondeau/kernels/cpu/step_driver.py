@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange, types
 
-from rondeau.kernels.compiling import cached_njit
 from rondeau.kernels.cpu.block_products import multiply_forward, pack_blocks
 from rondeau.kernels.cpu.phase_call import call_phase
 from rondeau.kernels.cpu.pieces import Pieces, columns_of_piece, gather_pieces, multiply_pieces, pack_pieces
@@ -26,8 +25,9 @@ from rondeau.kernels.cpu.storage import (
     record_type,
     storage_type,
 )
-from rondeau.kernels.dtypes import ELEMENTS
+from rondeau.kernels.numerics.elements import ELEMENTS
 from rondeau.kernels.product import Rows, packed_size
+from rondeau.kernels.runtime.compiling import cached_njit
 
 __all__ = ["KERNELS", "Division", "FrozenWeights"]
 

@@ -24,9 +24,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from rondeau.kernels.compiling import cached_njit
-from rondeau.kernels.linking import need_symbol, provide_symbol
 from rondeau.kernels.product.tiles import TILE, Tile
+from rondeau.kernels.runtime.compiling import cached_njit
+from rondeau.kernels.runtime.symbols import need_symbol, provide_symbol
 
 __all__ = ["advance", "compute_tile", "lanes_of", "pointer_at", "pointer_to", "vector_name", "write_tiles"]
 

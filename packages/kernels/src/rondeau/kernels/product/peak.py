@@ -10,10 +10,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import DTypeLike
 
-from rondeau.kernels.compiling import cached_njit
-from rondeau.kernels.dtypes import ELEMENTS
 from rondeau.kernels.errors import ArgumentTypeError
+from rondeau.kernels.numerics.elements import ELEMENTS
 from rondeau.kernels.product.microkernel import lanes_of, vector_name
+from rondeau.kernels.runtime.compiling import cached_njit
 
 __all__ = ["peak_flops"]
 

@@ -29,14 +29,14 @@ from numba import prange, types
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from rondeau.kernels import buffers, threads
-from rondeau.kernels.compiled_once import compiled_once
-from rondeau.kernels.compiling import cached_njit, kernel_njit
-from rondeau.kernels.dtypes import ELEMENTS
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.numerics.elements import ELEMENTS
 from rondeau.kernels.product.microkernel import advance, compute_tile, pointer_to
 from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.product.transpose import transpose_square
+from rondeau.kernels.runtime import buffers, threads
+from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
+from rondeau.kernels.runtime.linking import compiled_once
 
 __all__ = ["Rows", "matmul", "num_panels", "pack", "pack_panels", "packed_size", "product_rows"]
 

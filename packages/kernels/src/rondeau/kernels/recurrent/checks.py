@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels import philox
 from rondeau.kernels.cell.cell import Cell
-from rondeau.kernels.dtypes import ELEMENTS
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.numerics import philox
+from rondeau.kernels.numerics.elements import ELEMENTS
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.records import Run, Settings, Weights
 

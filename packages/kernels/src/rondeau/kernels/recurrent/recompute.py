@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels import buffers
 from rondeau.kernels.recurrent.records import Run, Weights
 from rondeau.kernels.recurrent.target import Target, WeightSums
+from rondeau.kernels.runtime import buffers
 
 __all__ = ["PiecewiseTape", "backward", "forward"]
 

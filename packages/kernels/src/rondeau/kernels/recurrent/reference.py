@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from rondeau.kernels import philox
 from rondeau.kernels.cell import cell_math
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.cell.graph import OPERATIONS, Graph
+from rondeau.kernels.numerics import philox
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.records import Run, Settings, Weights
 from rondeau.kernels.recurrent.substreams import RECURRENT_DROPOUT

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rondeau.kernels.compiling import cached_njit
+from rondeau.kernels.runtime.compiling import cached_njit
 
 
 @cached_njit

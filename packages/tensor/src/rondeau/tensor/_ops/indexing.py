@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rondeau.kernels import scatter as compiled_scatter
-from rondeau.kernels.caller import warn_caller
 from rondeau.kernels.errors import ArgumentTypeError
+from rondeau.kernels.ops import scatter as compiled_scatter
+from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.tensor._arguments import array_of, described, plain_array
 from rondeau.tensor._backward import sum_to
 from rondeau.tensor._graph import Op, Recorded, record, unwrap, wrap

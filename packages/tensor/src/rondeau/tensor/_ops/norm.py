@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.sums import in_single_precision, total
+from rondeau.kernels.ops.sums import in_single_precision, total
 from rondeau.tensor._arguments import array_of, number
 from rondeau.tensor._graph import Op, record, unwrap
 from rondeau.tensor._limits import check_holds

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rondeau.kernels.errors import ArgumentTypeError
-from rondeau.kernels.sums import in_single_precision, running_total, total
+from rondeau.kernels.ops.sums import in_single_precision, running_total, total
 from rondeau.tensor._arguments import array_of, number
 from rondeau.tensor._dtypes import as_dtype, int64
 from rondeau.tensor._graph import Op, Recorded, record, unwrap, wrap

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rondeau.kernels.errors import ArgumentTypeError
-from rondeau.kernels.sums import in_single_precision, total
+from rondeau.kernels.ops.sums import in_single_precision, total
 from rondeau.tensor._arguments import array_of
 from rondeau.tensor._dtypes import as_dtype
 from rondeau.tensor._graph import Op, record, unwrap

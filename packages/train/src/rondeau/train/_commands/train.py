@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from rondeau.kernels.caller import warn_caller
+from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.train._errors import RunWarning
 from rondeau.train._options import Config, NewRun, Resume, parse_train, read_config
 from rondeau.train._program import command_line
@@ -22,7 +22,7 @@ def run(argv: Sequence[str]) -> int:
     """Start or continue a run; return the exit status."""
     request = parse_train(argv)
     # What follows needs the compiler and its kernels: not imported for --help.
-    from rondeau.kernels.compiling_notice import announcing_with
+    from rondeau.kernels.runtime.compiling_notice import announcing_with
     from rondeau.train._diverged import DivergedError
     from rondeau.train._errors import CheckpointError, RunError
     from rondeau.train._interruption import Signals

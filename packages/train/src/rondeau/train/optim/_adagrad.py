@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rondeau.kernels import optimisers
+from rondeau.kernels.ops import optimisers
 from rondeau.train._checks import check_flag
 from rondeau.train.optim._optimizer import Array, Group, Optimizer, Parameters, State, check_at_least_zero
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from rondeau.kernels import optimisers
+from rondeau.kernels.ops import optimisers
 from rondeau.train._checks import BELOW_ONE, check_flag, shown
 from rondeau.train.optim._optimizer import (
     Array,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rondeau.kernels import optimisers
+from rondeau.kernels.ops import optimisers
 from rondeau.train._checks import UP_TO_ONE, check_flag
 from rondeau.train.optim._optimizer import (
     Array,

@@ -6,10 +6,10 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from rondeau.kernels import threads
-from rondeau.kernels.compiling import cached_njit
-from rondeau.kernels.dtypes import ELEMENTS
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.numerics.elements import ELEMENTS
+from rondeau.kernels.runtime import threads
+from rondeau.kernels.runtime.compiling import cached_njit
 
 __all__ = ["add_rows"]
 

@@ -28,10 +28,10 @@ import numpy as np
 from numba import prange, types
 from numpy.typing import ArrayLike, NDArray
 
-from rondeau.kernels import threads
-from rondeau.kernels.compiling import cached_njit, kernel_njit
-from rondeau.kernels.dtypes import ELEMENTS
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.numerics.elements import ELEMENTS
+from rondeau.kernels.runtime import threads
+from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
 
 __all__ = [
     "CONSTANT_OVER_TIME",

@@ -4,7 +4,7 @@ Numba's own cache is keyed to the file of the function alone: after a change to 
 inlined it runs stale machine code, a damaged file stops the program, and generated source needs a real file. Here the
 key of a kernel is everything that can change its machine code:
 
-* the sources that its module's compiled code can come from, see `rondeau.kernels.sources`, as they lie on disk;
+* the sources that its module's compiled code can come from, see `rondeau.kernels.runtime.sources`, as they lie on disk;
 * the versions of Python, NumPy, Numba and LLVM;
 * the processor and its features, as Numba compiles for them, and Numba's optimisation settings;
 * the function's name, options and signature, and for a generated function its source.
@@ -15,9 +15,9 @@ code. What is damaged, or was made for another key, is compiled again and replac
 **Threat model.** To load a kernel is to run what its file holds, with the rights of the user. The attacker is another
 user of the machine, not root, who knows every key and hash, and may write to any folder above the cache: to a shared
 folder that RONDEAU_CACHE names, or to one of its parents, also between two loads. Against this no file format helps;
-who can have written the bytes does. So at every load folder and file are opened and checked by their descriptors, see
-`rondeau.kernels.private_folder`, and nothing about trust is remembered. What is found is never given another mode, and
-nothing is written to a folder that is not trusted. Such an attacker can still exchange the folder for another one that
+who can have written the bytes does. So at every load folder and file are opened and checked by their descriptors (see
+`private_folder`), and nothing about trust is remembered. What is found is never given another mode, and nothing is
+written to a folder that is not trusted. Such an attacker can still exchange the folder for another one that
 the user or root owns: another cache of theirs, in which each file names the key that it was made for, or one that holds
 kernels from an untrusted archive, unpacked there by the user with these very names. Only a parent that no other user
 may write to prevents the latter, as the default folder in the user's home has.
@@ -45,11 +45,11 @@ from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
-from rondeau.kernels.caller import warn_caller
-from rondeau.kernels.compiling_notice import announce_compiling
-from rondeau.kernels.linking import need_symbol, needed_symbols
-from rondeau.kernels.private_folder import PrivateFolder
-from rondeau.kernels.sources import digest_of_sources
+from rondeau.kernels.runtime.caller import warn_caller
+from rondeau.kernels.runtime.compiling_notice import announce_compiling
+from rondeau.kernels.runtime.private_folder import PrivateFolder
+from rondeau.kernels.runtime.sources import digest_of_sources
+from rondeau.kernels.runtime.symbols import need_symbol, needed_symbols
 
 __all__ = ["DiskCache", "cache_folder"]
 

@@ -9,9 +9,9 @@ import math
 import numpy as np
 from numba import prange
 
-from rondeau.kernels import scalar
-from rondeau.kernels.compiling import cached_njit, kernel_njit
-from rondeau.kernels.rows import sum_of
+from rondeau.kernels.numerics import scalar
+from rondeau.kernels.ops.row_sums import sum_of
+from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
 
 __all__ = ["backward", "forward"]
 

@@ -7,7 +7,7 @@ A plane is the work of one thread from its first element to its last: the bits a
 import numpy as np
 from numba import prange
 
-from rondeau.kernels.compiling import cached_njit, kernel_njit
+from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
 
 __all__ = ["average", "largest", "put", "spread", "take"]
 
@@ -32,7 +32,7 @@ def largest(x, window, y, indices):  # type: ignore[no-untyped-def]
     x : ndarray of shape (M, H, W)
         Planes, in row order.
     window : Window
-        See `rondeau.kernels.convolution`. Every window has an element on the plane; what lies beside it does not count.
+        See `convolution`. Every window has an element on the plane; what lies beside it does not count.
     y : ndarray of shape (M, P, Q)
         Written: the elements.
     indices : ndarray of int64, shape (M, P, Q)

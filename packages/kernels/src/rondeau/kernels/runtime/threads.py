@@ -3,7 +3,7 @@
 There is one pool of threads, Numba's. A kernel gets the count as an argument and cuts its work into that many shares;
 a share never depends on which thread takes it, so the bits are the same for any count. Shares may outnumber the pool
 (`NUMBA_NUM_THREADS` at most, by default one per usable core): the pool then takes them in turns. A child that is forked
-while the pool runs has no pool, and takes all shares itself: see `rondeau.kernels.forking`.
+while the pool runs has no pool, and takes all shares itself: see `rondeau.kernels.runtime.forking`.
 """
 
 import functools
@@ -18,8 +18,8 @@ from numba import config
 from numba.core.compiler_lock import global_compiler_lock
 from threadpoolctl import threadpool_limits
 
-from rondeau.kernels import forking
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime import forking
 
 __all__ = ["get_num_threads", "launch", "set_num_threads", "shares_of", "start_pool"]
 
@@ -67,7 +67,7 @@ def start_pool() -> None:
     the variable GOMP_SPINCOUNT while it is loaded: it is set for that moment alone, and not at all where it or
     OMP_WAIT_POLICY is set already. Other layers, and an OpenMP that was loaded before, take no notice.
 
-    Before anything is linked with the pool, `rondeau.kernels.forking` sees to the children that may be forked.
+    Before anything is linked with the pool, `rondeau.kernels.runtime.forking` sees to the children that may be forked.
 
     Examples
     --------

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 from numba import prange, types
 from numba.extending import register_jitable
 
-from rondeau.kernels.compiled_once import compiled_once
-from rondeau.kernels.compiling import cached_njit, kernel_njit
 from rondeau.kernels.product.microkernel import advance, pointer_to
 from rondeau.kernels.product.product import Rows, pack, packed_size, product_rows
 from rondeau.kernels.product.tiles import TILE
+from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
+from rondeau.kernels.runtime.linking import compiled_once
 
 __all__ = [
     "Window",

@@ -16,6 +16,7 @@ from pathlib import Path
 
 __all__ = ["digest_of_sources", "imported_names"]
 
+_PACKAGE = Path(__file__).parent.parent
 _IMPORT = re.compile(r"^(?:from|import)\s+(rondeau[\w.]*)(?:\s+import\s+(\([^)]*\)|.*))?", re.MULTILINE)
 
 
@@ -38,9 +39,9 @@ def digest_of_sources(module: str) -> str:
     OSError
         If a source cannot be read, or there is none, as in an installation of bytecode alone.
     """
-    files = _files_of(module) or {path.as_posix(): path for path in Path(__file__).parent.rglob("*.py")}
+    files = _files_of(module) or {path.as_posix(): path for path in _PACKAGE.rglob("*.py")}
     if not files:
-        raise OSError(f"{Path(__file__).parent} holds no sources, by which an edit would be noticed")
+        raise OSError(f"{_PACKAGE} holds no sources, by which an edit would be noticed")
     digest = hashlib.sha256()
     for name, path in sorted(files.items()):
         content = path.read_bytes()
@@ -55,7 +56,7 @@ def imported_names(source: str) -> Iterator[str]:
     Examples
     --------
     >>> list(imported_names("from rondeau.kernels import threads"))
-    ['rondeau.kernels', 'rondeau.kernels.threads']
+    ['rondeau.kernels', 'rondeau.kernels.runtime.threads']
     """
     for module, names in _IMPORT.findall(source):
         yield module

@@ -31,8 +31,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from rondeau.kernels.compiling import kernel_njit
 from rondeau.kernels.product.tiles import TILE
+from rondeau.kernels.runtime.compiling import kernel_njit
 
 __all__ = ["exp", "fma", "log", "log1p", "sigmoid", "softplus", "tanh"]
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rondeau.kernels.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import kernel_njit
 
 __all__ = ["BLOCK", "LONG", "SHORT", "Sums", "sum_of"]
 

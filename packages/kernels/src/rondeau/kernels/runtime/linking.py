@@ -9,9 +9,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from rondeau.kernels.compiling import address_of, cached_njit
-from rondeau.kernels.dtypes import ELEMENTS
-from rondeau.kernels.linking import need_symbol, provide_symbol
+from rondeau.kernels.numerics.elements import ELEMENTS
+from rondeau.kernels.runtime.compiling import address_of, cached_njit
+from rondeau.kernels.runtime.symbols import need_symbol, provide_symbol
 
 __all__ = ["compiled_once"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from rondeau.kernels.compiling import cached_njit, kernel_njit
-from rondeau.kernels.rows import BLOCK, LONG, SHORT, Sums
+from rondeau.kernels.ops.row_sums import BLOCK, LONG, SHORT, Sums
+from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
 
 __all__ = ["backward_input", "backward_parameters", "forward"]
 

@@ -8,9 +8,9 @@ import numba
 from numba.core import config
 from numba.core.compiler_lock import global_compiler_lock
 
-from rondeau.kernels import threads
-from rondeau.kernels.cache import DiskCache
-from rondeau.kernels.interrupts import holding_signals
+from rondeau.kernels.runtime import threads
+from rondeau.kernels.runtime.cache import DiskCache
+from rondeau.kernels.runtime.interrupts import holding_signals
 
 __all__ = ["address_of", "cached_njit", "kernel_njit"]
 

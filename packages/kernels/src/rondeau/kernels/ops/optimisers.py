@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from rondeau.kernels import threads
-from rondeau.kernels.compiling import cached_njit
-from rondeau.kernels.dtypes import ELEMENTS
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.numerics.elements import ELEMENTS
+from rondeau.kernels.runtime import threads
+from rondeau.kernels.runtime.compiling import cached_njit
 
 __all__ = ["adagrad", "adam", "amsgrad", "launch", "rmsprop", "sgd", "sgd_momentum"]
 
@@ -265,7 +265,7 @@ def launch(kernel: Kernel, *arrays: np.ndarray[Any, Any], **scalars: float | boo
 def _check_arguments(kernel: Any, arrays: tuple[Any, ...], scalars: dict[str, Any]) -> None:
     """Refuse what a kernel does not name, and values that are no arrays or no numbers."""
     if not isinstance(kernel, Kernel):
-        raise ArgumentTypeError(f"launch expected a kernel of rondeau.kernels.optimisers, got {kernel!r}")
+        raise ArgumentTypeError(f"launch expected a kernel of rondeau.kernels.ops.optimisers, got {kernel!r}")
     if len(arrays) != len(kernel.arrays):
         raise ArgumentTypeError(
             f"an update expected the arrays {', '.join(kernel.arrays)}, got {len(arrays)}"

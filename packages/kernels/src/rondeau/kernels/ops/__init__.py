@@ -1,0 +1,1 @@
+"""The kernels of operators and optimisers: arrays in, arrays out."""

@@ -1,0 +1,1 @@
+"""What kernels need to run: compilation and its cache, threads, and memory that is used again."""
