@@ -234,7 +234,7 @@ def test_without_a_home_kernels_are_compiled(monkeypatch):
 
 def test_without_sources_nothing_is_kept(folder, monkeypatch):
     monkeypatch.setattr(sources, "_files_of", lambda module: {})
-    monkeypatch.setattr(sources, "__file__", str(folder / "sources.pyc"))
+    monkeypatch.setattr(sources, "__file__", str(folder / "runtime" / "sources.pyc"))
     for function in (cache._environment, sources.digest_of_sources):
         function.cache_clear()
     (message,) = warned()

@@ -96,7 +96,11 @@ def test_a_product_does_not_depend_on_the_recurrent_layers_nor_a_driver_on_its_d
         return {name.removeprefix("rondeau.kernels.") for name in sources._files_of(module)}
 
     product, drivers = files("rondeau.kernels.product.product"), files("rondeau.kernels.cpu.drivers")
-    assert {"product.microkernel", "product.tiles", "product.transpose", "compiling"} <= product <= drivers
+    assert (
+        {"product.microkernel", "product.tiles", "product.transpose", "runtime.compiling"}
+        <= product
+        <= drivers
+    )
     assert not any(name.startswith(("cell", "cpu", "recurrent")) for name in product)
     assert {"cpu.blocks", "cpu.block_products", "cpu.phase_call", "cpu.storage"} <= drivers
     assert not any(name.startswith(("recurrent", "sequence", "stepper", "optimisers")) for name in drivers)

@@ -5,13 +5,13 @@ This is the one module that names targets. All else of `rondeau.kernels` that ru
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.cell.cell import Cell
+from rondeau.kernels.cpu import target as cpu
 from rondeau.kernels.recurrent.records import Adjoints, Run, Settings, Tape, Weights
 
 __all__ = ["FrozenLayers", "Target", "WeightSums", "Workspace", "source_of", "target_of"]
@@ -109,17 +109,10 @@ class Target(Protocol):
         """Return the generated source of a cell's phases, ``"forward"`` or ``"backward"``."""
 
 
-@functools.cache
-def _cpu() -> Target:
-    from rondeau.kernels.cpu import target
-
-    return target
-
-
 def target_of(array: Any) -> Target:
     """Return the target that runs cells on the device of an array."""
     if isinstance(array, np.ndarray):
-        return _cpu()
+        return cpu
     raise NotImplementedError(f"no target runs cells on {type(array).__name__}")
 
 
@@ -142,4 +135,4 @@ def source_of(cell: Cell, direction: str, dtype: Any = np.float32) -> str:
                 new_h[j] = h
     <BLANKLINE>
     """
-    return _cpu().source(cell, direction, dtype)
+    return cpu.source(cell, direction, dtype)

@@ -16,7 +16,6 @@ from pathlib import Path
 
 __all__ = ["digest_of_sources", "imported_names"]
 
-_PACKAGE = Path(__file__).parent.parent
 _IMPORT = re.compile(r"^(?:from|import)\s+(rondeau[\w.]*)(?:\s+import\s+(\([^)]*\)|.*))?", re.MULTILINE)
 
 
@@ -39,9 +38,10 @@ def digest_of_sources(module: str) -> str:
     OSError
         If a source cannot be read, or there is none, as in an installation of bytecode alone.
     """
-    files = _files_of(module) or {path.as_posix(): path for path in _PACKAGE.rglob("*.py")}
+    package = Path(__file__).parents[1]
+    files = _files_of(module) or {path.as_posix(): path for path in package.rglob("*.py")}
     if not files:
-        raise OSError(f"{_PACKAGE} holds no sources, by which an edit would be noticed")
+        raise OSError(f"{package} holds no sources, by which an edit would be noticed")
     digest = hashlib.sha256()
     for name, path in sorted(files.items()):
         content = path.read_bytes()
