@@ -98,7 +98,7 @@ def test_truncation_meets_the_masks_of_projected_features(truncate):
 def test_checkpoints_meet_the_masks_of_projected_features(steps):
     x = np.random.default_rng(33).standard_normal((5, 3, 3))
     plain = make("lstm", np.random.default_rng(34), **PROJECTED)
-    kept = make("lstm", np.random.default_rng(34), checkpoint_every=steps, **PROJECTED)
+    kept = make("lstm", np.random.default_rng(34), recompute_every=steps, **PROJECTED)
     assert_same_bits(ours(plain, x, lengths=[5, 3, 1]), ours(kept, x, lengths=[5, 3, 1]))
 
 

@@ -321,9 +321,9 @@ def test_recompute_gives_the_same_bits(name, dtype):
     for given in ({}, features):
         plain = two_runs(layer, x, initial, **given)
         for every in (1, 3, 4, T, 50) if dtype == "float32" else (2,):
-            recomputed = two_runs(rebuilt(layer, checkpoint_every=every), x, initial, **given)
+            recomputed = two_runs(rebuilt(layer, recompute_every=every), x, initial, **given)
             for one, other in zip(plain, recomputed, strict=True):
-                assert_same_bits(one, other, f"of {name}, checkpoint_every {every}, {given}")
+                assert_same_bits(one, other, f"of {name}, recompute_every {every}, {given}")
 
 
 @pytest.mark.parametrize("name", ["gru_original", "lstm_layer_norm"])
@@ -332,7 +332,7 @@ def test_recompute_draws_the_same_masks(name):
     rng = np.random.default_rng([17, *name.encode()])
     layer = make(name, rng, bidirectional=True, recurrent_dropout=0.4, zoneout=0.3)
     x, lengths = rng.standard_normal((6, 3, 3)), [6, 0, 4]
-    other = rebuilt(layer, checkpoint_every=2)
+    other = rebuilt(layer, recompute_every=2)
     results = []
     for one in (layer, other):
         rt.manual_seed(0)
@@ -426,8 +426,8 @@ def test_features_of_another_dtype_are_refused(features, message):
     [
         ({"bptt_truncate": -1}, "bptt_truncate"),
         ({"bptt_truncate": 1.5}, "bptt_truncate"),
-        ({"checkpoint_every": 0}, "checkpoint_every"),
-        ({"checkpoint_every": True}, "checkpoint_every"),
+        ({"recompute_every": 0}, "recompute_every"),
+        ({"recompute_every": True}, "recompute_every"),
         ({"num_heads": 2}, "num_heads"),
         ({"num_heads": 0}, "num_heads"),
     ],

@@ -98,7 +98,7 @@ class LongSequence(Layer):
 
     def setup(self, steps, checkpoint_every):
         rt.set_num_threads(2)
-        self.prepare(make_layer("lstm", 28, 256, checkpoint_every=checkpoint_every), steps, 32)
+        self.prepare(make_layer("lstm", 28, 256, recompute_every=checkpoint_every), steps, 32)
 
     def time_training_step(self, steps, checkpoint_every):
         self.train()

@@ -14,7 +14,7 @@ from rondeau.kernels.recurrent.substreams import (
     RECURRENT_WEIGHTS,
     first_substream,
 )
-from rondeau.nn._masks import draw_key
+from rondeau.nn._recurrent.masks import draw_key
 
 torch = pytest.importorskip("torch")
 

@@ -91,7 +91,7 @@ def test_own_layer_and_own_cell():
 
 
 def test_options_reach_the_recurrent_layer():
-    options = {"zoneout": {"h": 0.1}, "recurrent_dropout": 0.2, "weight_dropout": 0.3, "checkpoint_every": 2}
+    options = {"zoneout": {"h": 0.1}, "recurrent_dropout": 0.2, "weight_dropout": 0.3, "recompute_every": 2}
     by_name = nn.LanguageModel(V, "lstm", hidden_size=H, **options)
     by_layer = nn.LanguageModel(V, nn.LSTM(V, H, **options))
     by_layer.load_state_dict(by_name.state_dict())

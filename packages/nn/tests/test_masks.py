@@ -6,7 +6,7 @@ import pytest
 from rondeau import tensor as rt
 from rondeau.kernels.numerics import philox
 from rondeau.kernels.runtime import threads
-from rondeau.nn._masks import draw_key, drop_connect, dropout_rows
+from rondeau.nn._recurrent.masks import draw_key, drop_connect, dropout_rows
 
 KEY = 0x9E3779B97F4A7C15
 

@@ -70,13 +70,13 @@ def test_positional_arguments_are_pytorchs():
 def test_numbers_of_numpy_are_options():
     three, half = np.int64(3), np.float32(0.5)
     layer = nn.RNN(
-        three, np.int32(6), np.int16(2), proj_size=np.int64(0), num_heads=np.int64(2), checkpoint_every=three,
+        three, np.int32(6), np.int16(2), proj_size=np.int64(0), num_heads=np.int64(2), recompute_every=three,
         zoneout=half, weight_dropout=half, recurrent_dropout=half, dropout=half,
     )  # fmt: skip
     layer(rt.ones(5, 2, 3))[0].sum().backward()
     nn.RNN(3, 4, bptt_truncate=np.int64(2))(rt.ones(5, 2, 3))[0].sum().backward()
     assert nn.LSTM(3, 4, proj_size=np.int64(2))(rt.ones(5, 2, 3))[0].shape == (5, 2, 2)
-    assert "checkpoint_every=3" in repr(layer)
+    assert "recompute_every=3" in repr(layer)
 
 
 def test_forget_bias():
@@ -143,3 +143,14 @@ def test_begin_state():
     h, c = layer.begin_state(5)
     assert (h.shape, c.shape, c.dtype) == ((4, 5, 2), (4, 5, 4), np.float64)
     assert nn.GRU(3, 4).begin_state().shape == (1, 4)
+
+
+def test_the_former_name_of_recompute_every_is_taken_with_a_warning_at_the_caller():
+    with pytest.warns(
+        DeprecationWarning, match="checkpoint_every was renamed: write recompute_every"
+    ) as caught:
+        layer = nn.GRU(4, 5, checkpoint_every=3)
+    assert layer.recompute_every == 3
+    assert caught[0].filename == __file__
+    with pytest.raises(TypeError, match="the former name of recompute_every: give only the latter"):
+        nn.GRU(4, 5, checkpoint_every=3, recompute_every=3)

@@ -141,9 +141,9 @@ def test_a_tensor_of_torch_is_called_so():
             "bptt_truncate should be None or a number of steps",
         ),
         (
-            lambda: nn.GRU(4, 5, checkpoint_every=0),
+            lambda: nn.GRU(4, 5, recompute_every=0),
             ValueError,
-            "checkpoint_every should be None or a number of steps, at least 1, got 0",
+            "recompute_every should be None or a number of steps, at least 1, got 0",
         ),
         (lambda: nn.GRU(4, 5).begin_state(-1), ValueError, "batch_size must be at least 0, got -1"),
         (lambda: nn.GRU(4, 5).begin_state("two"), TypeError, "batch_size should be of type int, got: str"),

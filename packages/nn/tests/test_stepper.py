@@ -34,7 +34,7 @@ LAYERS = {
     "heads": lambda: nn.Recurrent(nn.cells.slstm, I, 6, num_heads=2),
     "regularised": lambda: nn.GRU(I, H, recurrent_dropout=0.5, zoneout=0.25, weight_dropout=0.5),
     "without recurrent matrices": lambda: nn.Recurrent(nn.cells.indrnn, I, H, bias=False),
-    "two phases": lambda: nn.Recurrent(nn.cells.gru_original, I, H, checkpoint_every=3),
+    "two phases": lambda: nn.Recurrent(nn.cells.gru_original, I, H, recompute_every=3),
     "sums": lambda: nn.Recurrent(nn.cells.lstm_layer_norm, I, H),
 }
 

@@ -29,4 +29,4 @@ def layer_of(cell: str, inputs: int, hidden: int, checkpoint_every: int | None =
     """Return the layer that a user would take: `nn.RNN`, `nn.GRU` or `nn.LSTM` where it does, else `nn.Recurrent`."""
     if hasattr(nn, cell) and checkpoint_every is None:
         return getattr(nn, cell)(inputs, hidden)
-    return nn.Recurrent(CELLS[cell], inputs, hidden, checkpoint_every=checkpoint_every)
+    return nn.Recurrent(CELLS[cell], inputs, hidden, recompute_every=checkpoint_every)

@@ -87,7 +87,7 @@ CONSTRUCTION = (
     Option("zoneout", 0.2, _zoneout, (*_NO_RATE, {"no such": 0.5})),
     Option("weight_dropout", 0.15, _rate, _NO_RATE),
     Option("bptt_truncate", 0.1, _steps, _NO_COUNT),
-    Option("checkpoint_every", 0.2, _steps, (0, *_NO_COUNT)),
+    Option("recompute_every", 0.2, _steps, (0, *_NO_COUNT)),
 )
 #: Those that draw at random in training, so that no oracle knows the result.
 RANDOM = ("recurrent_dropout", "zoneout", "weight_dropout")
@@ -145,8 +145,8 @@ def _names_of_options(kind: Any) -> set[str]:
 def _conflict(kind: Any, cell: Any, options: dict[str, Any]) -> str | None:
     """Return why options that are good by themselves do not go together, if they do not."""
     projected = options.get("proj_size", 0)
-    if options.get("bptt_truncate") is not None and options.get("checkpoint_every") is not None:
-        return "bptt_truncate and checkpoint_every"
+    if options.get("bptt_truncate") is not None and options.get("recompute_every") is not None:
+        return "bptt_truncate and recompute_every"
     if not projected:
         return "a cell that projects, without a size" if cell.project else None
     zoneout = options.get("zoneout", 0.0)

@@ -31,11 +31,12 @@ from ._max_pooling import MaxPool2d
 from ._module import Module
 from ._normalisation import LayerNorm
 from ._parameter import Parameter
-from ._recurrent import Recurrent
-from ._recurrent_cell import recurrent_cell
+from ._recurrent.decorator import recurrent_cell
+from ._recurrent.layer import Recurrent
+from ._recurrent.single_step import GRUCell, LSTMCell, RNNCell
+from ._recurrent.stepper import Stepper
 from ._safetensors import load_safetensors, save_safetensors
-from ._stepper import Stepper
-from .rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from .rnn import GRU, LSTM, RNN
 
 __version__ = "0.1.0"
 

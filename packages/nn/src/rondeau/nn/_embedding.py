@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.ops import scatter
+from rondeau.kernels.runtime import buffers
 from rondeau.tensor import Function, Tensor, empty, no_grad
 
 from . import init

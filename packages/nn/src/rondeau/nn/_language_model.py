@@ -18,9 +18,9 @@ from ._dropout import Dropout
 from ._embedding import Embedding
 from ._linear import Linear
 from ._module import Module
-from ._recurrent import Recurrent, State
-from ._recurrent_options import Options, refuse_unknown
-from ._stepper import Stepper
+from ._recurrent.layer import Recurrent, State
+from ._recurrent.options import Options, refuse_unknown
+from ._recurrent.stepper import Stepper
 
 
 class LanguageModel(Module):

@@ -14,7 +14,7 @@ from typing import Any
 
 from . import cell_math as m
 from . import init
-from ._recurrent_cell import recurrent_cell
+from ._recurrent.decorator import recurrent_cell
 
 __all__ = [
     "gru",

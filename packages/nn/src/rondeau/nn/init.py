@@ -7,7 +7,7 @@ the tensor without recording it, and returns the tensor. An argument of a wrong 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,9 +17,7 @@ from rondeau.kernels.sequence import Cell
 from rondeau.tensor import Generator, Tensor, no_grad, randn
 
 from ._checks import check_number, check_tensor
-
-if TYPE_CHECKING:
-    from ._recurrent import Recurrent
+from ._module import Module
 
 __all__ = [
     "calculate_gain",
@@ -36,6 +34,8 @@ __all__ = [
     "xavier_uniform_",
     "zeros_",
 ]
+
+_Layer = TypeVar("_Layer", bound=Module)
 
 
 def __dir__() -> list[str]:
@@ -194,7 +194,7 @@ def eye_(tensor: Tensor) -> Tensor:
     return _fill(tensor, np.eye(*tensor.shape, dtype=tensor.dtype))
 
 
-def forget_bias_(layer: Recurrent, value: float = 1.0) -> Recurrent:
+def forget_bias_(layer: _Layer, value: float = 1.0) -> _Layer:
     """Open the forget gates of a recurrent layer: their ``bias_ih`` becomes `value`, their ``bias_hh`` zero.
 
     The default draws the bias around 0, so that a unit forgets half of its memory at every step. A bias of 1 lets

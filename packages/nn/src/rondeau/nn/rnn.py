@@ -1,4 +1,4 @@
-"""`RNN`, `GRU`, `LSTM`, which are `Recurrent` with a built-in cell, and the same cells for a single step."""
+"""`RNN`, `GRU` and `LSTM`: `Recurrent` with a built-in cell."""
 
 from __future__ import annotations
 
@@ -7,33 +7,18 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rondeau import tensor as rt
-from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.sequence import Cell, Layout, Run
-from rondeau.tensor import Tensor
+from rondeau.kernels.errors import ArgumentValueError
 
 from . import cells
-from ._checks import check_flags, check_sizes
-from ._module import Module
-from ._recurrent import Recurrent
-from ._recurrent_function import RecurrentFunction
-from ._recurrent_options import Options
-from ._recurrent_weights import register_weights, reset_weights, weight_shapes
+from ._recurrent.layer import Recurrent
+from ._recurrent.options import Options
+from ._recurrent.single_step import rnn_cell
 
-__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
+__all__ = ["GRU", "LSTM", "RNN"]
 
 
 def __dir__() -> list[str]:
     return __all__
-
-
-RNN_CELLS = {"tanh": cells.rnn_tanh, "relu": cells.rnn_relu}
-
-
-def _rnn_cell(nonlinearity: str) -> Cell:
-    if not isinstance(nonlinearity, str) or nonlinearity not in RNN_CELLS:
-        raise ArgumentValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
-    return RNN_CELLS[nonlinearity]
 
 
 def _refuse_projection(proj_size: int) -> None:
@@ -45,25 +30,54 @@ def _refuse_projection(proj_size: int) -> None:
 
 
 class RNN(Recurrent):
-    """Simple recurrent layers: ``h_t = tanh(W x_t + b + R h_{t-1} + c)``, or relu instead of tanh.
-
-    The cell is `cells.rnn_tanh` or `cells.rnn_relu`. Parameters other than `nonlinearity`, shapes, notes
-    and errors are those of `Recurrent`.
+    """Simple recurrent layers (Elman 1990), with PyTorch's arguments, weights and results.
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers
-        As in `Recurrent`.
-    nonlinearity : {"tanh", "relu"}
-        Which cell.
-    bias, batch_first, dropout, bidirectional
-        As in `Recurrent`.
-    proj_size : int
-        Refused unless zero, as PyTorch does.
-    device, dtype
-        As in `Recurrent`.
+    input_size : int
+        I, the features of the input.
+    hidden_size : int
+        H, the hidden units of a layer and direction.
+    num_layers : int, default 1
+        L; each layer after the first reads the output of the one below.
+    nonlinearity : {"tanh", "relu"}, default "tanh"
+        What follows the sum.
+    bias : bool, default True
+        Whether there are ``bias_ih`` and ``bias_hh``.
+    batch_first : bool, default False
+        Input and output are (B, T, ...) rather than (T, B, ...). States are not affected.
+    dropout : float, default 0
+        The probability with which an element of the output of each layer but the last is dropped in training.
+    bidirectional : bool, default False
+        Run a second set of weights over the sequence from its end; D is then 2, else 1.
+    proj_size : int, default 0
+        Refused unless zero, as in PyTorch; `Recurrent` projects any cell that does not read its first state.
+    device : optional
+        Where the parameters live.
+    dtype : dtype, optional
+        float32 (the default) or float64.
     **options
-        The keyword-only options of `Recurrent`: zoneout, recurrent dropout, truncation, checkpoints.
+        ``num_heads``, ``recurrent_dropout``, ``zoneout``, ``weight_dropout``, ``bptt_truncate`` and
+        ``recompute_every``, by name; see `Recurrent`.
+
+    Attributes
+    ----------
+    weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 : Parameter
+        (H, I), or (H, D*H) above the first layer; (H, H); (H,); (H,). Further layers end in ``_l1``, ..., the
+        reverse direction in ``_reverse``. All are drawn from U(-1/sqrt(H), 1/sqrt(H)).
+
+    Notes
+    -----
+    ``h_t = tanh(W x_t + b + R h_{t-1} + c)``, or relu in the place of tanh: `cells.rnn_tanh` and `cells.rnn_relu`.
+
+    A call takes ``input`` and, optionally, the initial states:
+
+    * ``input`` is a Tensor (T, B, I), (T, I) without a batch, a `PackedSequence`, or int64 indices (T, B), which stand
+      for one-hot rows of width I;
+    * ``hx`` is one Tensor (L*D, B, H), or (L*D, H) without a batch. Default: zeros.
+
+    It returns ``output``, (T, B, D*H), in the form of the input, and the states after each sequence's last step.
+    ``lengths=`` and ``reset=`` say which steps of a padded batch count; see `Recurrent.forward`.
 
     Examples
     --------
@@ -91,7 +105,7 @@ class RNN(Recurrent):
     ) -> None:
         _refuse_projection(proj_size)
         super().__init__(
-            _rnn_cell(nonlinearity),
+            rnn_cell(nonlinearity),
             input_size,
             hidden_size,
             num_layers,
@@ -107,10 +121,60 @@ class RNN(Recurrent):
 
 
 class GRU(Recurrent):
-    """Gated recurrent layers; the equations are those of `cells.gru`.
+    """Gated recurrent layers (Cho et al. 2014), with PyTorch's arguments, weights and results.
 
-    Parameters, shapes, notes and errors are those of `Recurrent`, without its ``cell``; a `proj_size` other
-    than zero is refused, as PyTorch does.
+    Parameters
+    ----------
+    input_size : int
+        I, the features of the input.
+    hidden_size : int
+        H, the hidden units of a layer and direction.
+    num_layers : int, default 1
+        L; each layer after the first reads the output of the one below.
+    bias : bool, default True
+        Whether there are ``bias_ih`` and ``bias_hh``.
+    batch_first : bool, default False
+        Input and output are (B, T, ...) rather than (T, B, ...). States are not affected.
+    dropout : float, default 0
+        The probability with which an element of the output of each layer but the last is dropped in training.
+    bidirectional : bool, default False
+        Run a second set of weights over the sequence from its end; D is then 2, else 1.
+    proj_size : int, default 0
+        Refused unless zero, as in PyTorch; `Recurrent` projects any cell that does not read its first state.
+    device : optional
+        Where the parameters live.
+    dtype : dtype, optional
+        float32 (the default) or float64.
+    **options
+        ``num_heads``, ``recurrent_dropout``, ``zoneout``, ``weight_dropout``, ``bptt_truncate`` and
+        ``recompute_every``, by name; see `Recurrent`.
+
+    Attributes
+    ----------
+    weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 : Parameter
+        (3*H, I), or (3*H, D*H) above the first layer; (3*H, H); (3*H,); (3*H,): the gates r, z, n one after the
+        other. Further layers end in ``_l1``, ..., the
+        reverse direction in ``_reverse``. All are drawn from U(-1/sqrt(H), 1/sqrt(H)).
+
+    Notes
+    -----
+    With ``W_k x_t + b_k`` and ``R_k h_{t-1} + c_k`` the input and the recurrent part of gate k::
+
+        r = sigmoid(W_r x_t + b_r + R_r h_{t-1} + c_r)
+        z = sigmoid(W_z x_t + b_z + R_z h_{t-1} + c_z)
+        n = tanh(W_n x_t + b_n + r * (R_n h_{t-1} + c_n))
+        h_t = (1 - z) * n + z * h_{t-1}
+
+    The reset gate acts after the matrix, as in PyTorch and cuDNN; `cells.gru_original` has it before.
+
+    A call takes ``input`` and, optionally, the initial states:
+
+    * ``input`` is a Tensor (T, B, I), (T, I) without a batch, a `PackedSequence`, or int64 indices (T, B), which stand
+      for one-hot rows of width I;
+    * ``hx`` is one Tensor (L*D, B, H), or (L*D, H) without a batch. Default: zeros.
+
+    It returns ``output``, (T, B, D*H), in the form of the input, and the states after each sequence's last step.
+    ``lengths=`` and ``reset=`` say which steps of a padded batch count; see `Recurrent.forward`.
 
     Examples
     --------
@@ -152,10 +216,63 @@ class GRU(Recurrent):
 
 
 class LSTM(Recurrent):
-    """Long short-term memory layers; the equations are those of `cells.lstm`.
+    """Long short-term memory layers (Hochreiter, Schmidhuber 1997), with PyTorch's arguments, weights and results.
 
-    Parameters, shapes, notes and errors are those of `Recurrent`, without its ``cell``. The states are a
-    pair ``(h, c)``. `init.forget_bias_` opens the forget gate at the start of training.
+    Parameters
+    ----------
+    input_size : int
+        I, the features of the input.
+    hidden_size : int
+        H, the hidden units of a layer and direction.
+    num_layers : int, default 1
+        L; each layer after the first reads the output of the one below.
+    bias : bool, default True
+        Whether there are ``bias_ih`` and ``bias_hh``.
+    batch_first : bool, default False
+        Input and output are (B, T, ...) rather than (T, B, ...). States are not affected.
+    dropout : float, default 0
+        The probability with which an element of the output of each layer but the last is dropped in training.
+    bidirectional : bool, default False
+        Run a second set of weights over the sequence from its end; D is then 2, else 1.
+    proj_size : int, default 0
+        P, if positive: h is projected to this many features by ``weight_hr`` after each step (Sak, Senior, Beaufays
+        2014). Zero: no projection, and P = H below.
+    device : optional
+        Where the parameters live.
+    dtype : dtype, optional
+        float32 (the default) or float64.
+    **options
+        ``num_heads``, ``recurrent_dropout``, ``zoneout``, ``weight_dropout``, ``bptt_truncate`` and
+        ``recompute_every``, by name; see `Recurrent`.
+
+    Attributes
+    ----------
+    weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 : Parameter
+        (4*H, I), or (4*H, D*P) above the first layer; (4*H, P); (4*H,); (4*H,): the gates i, f, g, o one after the
+        other. With a projection also ``weight_hr_l0`` (P, H). Further layers end in ``_l1``, ..., the
+        reverse direction in ``_reverse``. All are drawn from U(-1/sqrt(H), 1/sqrt(H)). `init.forget_bias_` opens
+        the forget gate for the start of training.
+
+    Notes
+    -----
+    With ``W_k x_t + b_k`` and ``R_k h_{t-1} + c_k`` the input and the recurrent part of gate k::
+
+        i = sigmoid(W_i x_t + b_i + R_i h_{t-1} + c_i)
+        f = sigmoid(W_f x_t + b_f + R_f h_{t-1} + c_f)
+        g = tanh(W_g x_t + b_g + R_g h_{t-1} + c_g)
+        o = sigmoid(W_o x_t + b_o + R_o h_{t-1} + c_o)
+        c_t = f * c_{t-1} + i * g
+        h_t = o * tanh(c_t)
+
+    A call takes ``input`` and, optionally, the initial states:
+
+    * ``input`` is a Tensor (T, B, I), (T, I) without a batch, a `PackedSequence`, or int64 indices (T, B), which stand
+      for one-hot rows of width I;
+    * ``hx`` is a pair of Tensors ``(h, c)``, (L*D, B, P) and (L*D, B, H), without B where there is no batch. Default:
+      zeros.
+
+    It returns ``output``, (T, B, D*P), in the form of the input, and the states after each sequence's last step.
+    ``lengths=`` and ``reset=`` say which steps of a padded batch count; see `Recurrent.forward`.
 
     Examples
     --------
@@ -194,216 +311,3 @@ class LSTM(Recurrent):
             dtype,
             **options,
         )
-
-
-class _SingleStep(Module):
-    """One step of a cell over a batch: `Recurrent`'s layer over a sequence of one step."""
-
-    cell: Cell
-    input_size: int
-    hidden_size: int
-    bias: bool
-
-    def __init__(
-        self,
-        cell: Cell,
-        input_size: int,
-        hidden_size: int,
-        bias: bool,
-        device: Any,
-        dtype: DTypeLike | None,
-    ) -> None:
-        super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size)
-        check_flags(bias=bias)
-        self.cell = cell
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.bias = bias
-        self._names = register_weights(
-            self, weight_shapes(cell, input_size, hidden_size, bias), "", device, dtype
-        )
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw all parameters anew from U(-1/sqrt(H), 1/sqrt(H))."""
-        reset_weights(self, self.cell, self.hidden_size, self._names)
-
-    def extra_repr(self) -> str:
-        """Return the sizes, and that there is no bias."""
-        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
-
-    def _step(self, input: Tensor, hx: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
-        """Return the new states, each (B, H), or (H,) for an input (I,)."""
-        name = type(self).__name__
-        dtype = self.weight_ih.dtype
-        if not isinstance(input, Tensor):
-            raise ArgumentTypeError(
-                f"input should be a Tensor, got {type(input).__name__}: wrap it in rt.tensor(...)"
-            )
-        if input.ndim not in (1, 2):
-            raise ArgumentValueError(f"{name}: Expected input to be 1D or 2D, got {input.ndim}D instead")
-        if input.dtype != dtype:
-            raise ArgumentTypeError(
-                f"{name} input dtype ({input.dtype}) does not match weight dtype ({dtype})"
-            )
-        if input.shape[-1] != self.input_size:
-            raise ArgumentValueError(
-                f"input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}"
-            )
-        shape = (*input.shape[:-1], self.hidden_size)
-        if hx is None:
-            hx = tuple(rt.zeros(shape, dtype=dtype, device=input.device) for _ in self.cell.states)
-        for k, state in enumerate(hx):
-            _check_state(state, shape, dtype, f"hidden{k}")
-        weights = [None if weight is None else getattr(self, weight) for weight in self._names]
-        layout = Layout.dense(1, input.shape[0] if input.ndim == 2 else 1)
-        _, *states = RecurrentFunction.apply(Run(self.cell, layout), False, input, *weights, *hx)
-        return tuple(states)
-
-
-def _check_state(state: Tensor, shape: tuple[int, ...], dtype: DTypeLike, name: str) -> None:
-    if not isinstance(state, Tensor):
-        raise ArgumentTypeError(f"{name} should be a Tensor, got {type(state).__name__}")
-    if state.ndim != len(shape):
-        raise ArgumentValueError(f"{name} should be {len(shape)}D like the input, got {state.ndim}D")
-    if state.shape[-1] != shape[-1]:
-        raise ArgumentValueError(
-            f"{name} has inconsistent hidden_size: got {state.shape[-1]}, expected {shape[-1]}"
-        )
-    if state.shape != shape:
-        raise ArgumentValueError(
-            f"Input batch size {shape[0]} doesn't match {name} batch size {state.shape[0]}"
-        )
-    if state.dtype != dtype:
-        raise ArgumentTypeError(f"{name} dtype ({state.dtype}) does not match weight dtype ({dtype})")
-
-
-class RNNCell(_SingleStep):
-    """One step of `cells.rnn_tanh` or `cells.rnn_relu`: ``h' = tanh(W x + b + R h + c)``.
-
-    Parameters
-    ----------
-    input_size : int
-        I.
-    hidden_size : int
-        H.
-    bias : bool
-        Whether there are ``bias_ih`` and ``bias_hh``.
-    nonlinearity : {"tanh", "relu"}
-        Which cell.
-    device : optional
-        Where the parameters live.
-    dtype : dtype, optional
-        float32 (the default) or float64.
-
-    Attributes
-    ----------
-    weight_ih, weight_hh, bias_ih, bias_hh : Parameter
-        (H, I), (H, H), (H,), (H,), drawn from U(-1/sqrt(H), 1/sqrt(H)).
-
-    Examples
-    --------
-    >>> from rondeau import nn, tensor as rt
-    >>> cell = nn.RNNCell(3, 5)
-    >>> h = cell(rt.ones(2, 3))
-    >>> cell(rt.ones(2, 3), h).shape
-    (2, 5)
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        nonlinearity: str = "tanh",
-        device: Any = None,
-        dtype: DTypeLike | None = None,
-    ) -> None:
-        super().__init__(_rnn_cell(nonlinearity), input_size, hidden_size, bias, device, dtype)
-        self.nonlinearity = nonlinearity
-
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        """Return the new state (B, H) from `input` (B, I) and the state (B, H), zeros if not given.
-
-        Without a batch, ``(I,)`` and ``(H,)``.
-
-        Raises
-        ------
-        TypeError
-            If an argument is no Tensor, or has another dtype than the weights.
-        ValueError
-            If the number of dimensions or a size is not as expected.
-        """
-        return self._step(input, None if hx is None else (hx,))[0]
-
-    def extra_repr(self) -> str:
-        """Return the sizes, and what differs from the defaults."""
-        shown = super().extra_repr()
-        return shown if self.nonlinearity == "tanh" else f"{shown}, nonlinearity={self.nonlinearity}"
-
-
-class GRUCell(_SingleStep):
-    """One step of `cells.gru`.
-
-    Parameters and attributes are those of `RNNCell`, without ``nonlinearity`` and with 3*H rows of gates r, z, n.
-
-    Examples
-    --------
-    >>> from rondeau import nn, tensor as rt
-    >>> nn.GRUCell(3, 5)(rt.ones(2, 3)).shape
-    (2, 5)
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        device: Any = None,
-        dtype: DTypeLike | None = None,
-    ) -> None:
-        super().__init__(cells.gru, input_size, hidden_size, bias, device, dtype)
-
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        """Return the new state; shapes and errors are those of `RNNCell.forward`."""
-        return self._step(input, None if hx is None else (hx,))[0]
-
-
-class LSTMCell(_SingleStep):
-    """One step of `cells.lstm`.
-
-    Parameters and attributes are those of `RNNCell`, without ``nonlinearity`` and with 4*H rows of gates i, f, g, o.
-
-    Examples
-    --------
-    >>> from rondeau import nn, tensor as rt
-    >>> h, c = nn.LSTMCell(3, 5)(rt.ones(2, 3))
-    >>> h.shape, c.shape
-    ((2, 5), (2, 5))
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        device: Any = None,
-        dtype: DTypeLike | None = None,
-    ) -> None:
-        super().__init__(cells.lstm, input_size, hidden_size, bias, device, dtype)
-
-    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """Return the new pair of states from `input` (B, I) and a pair (B, H), zeros if not given.
-
-        Raises
-        ------
-        TypeError
-            If `hx` is not a pair of Tensors, or an argument has another dtype than the weights.
-        ValueError
-            If the number of dimensions or a size is not as expected.
-        """
-        if hx is not None and (not isinstance(hx, tuple | list) or len(hx) != 2):
-            raise ArgumentTypeError(f"hx should be a pair of Tensors (h, c), got {type(hx).__name__}")
-        h, c = self._step(input, hx)
-        return h, c

@@ -1,6 +1,6 @@
 """Batches of sequences of different lengths, under the name PyTorch has for them."""
 
-from .._packed import (
+from .._recurrent.packed import (
     PackedSequence,
     invert_permutation,
     pack_padded_sequence,

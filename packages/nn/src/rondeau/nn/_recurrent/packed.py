@@ -17,7 +17,7 @@ from rondeau import tensor as rt
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Tensor
 
-from ._checks import as_array, check_integer, check_number, check_tensor, checked_list
+from .._checks import as_array, check_integer, check_number, check_tensor, checked_list
 
 __all__ = [
     "PackedSequence",

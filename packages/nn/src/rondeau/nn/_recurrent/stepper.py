@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels import stepper
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.sequence import Cell, Settings, Weights
 from rondeau.tensor import Tensor
 
-from ._checks import kind_of
-from ._embedding import Embedding
-from ._linear import Linear
-from ._recurrent_states import State, as_returned
-
-if TYPE_CHECKING:
-    from ._recurrent import Recurrent
+from .._checks import kind_of
+from .._embedding import Embedding
+from .._linear import Linear
+from .states import State, as_returned
 
 __all__ = ["Stepper"]
+
+
+class Layers(Protocol):
+    """What a stepper freezes: recurrent layers."""
+
+    bidirectional: bool
+    input_size: int
+
+    def _in_evaluation(self) -> tuple[Cell, list[Weights], Settings]:
+        """Return the cell as in evaluation, the weights of every layer, and the settings."""
 
 
 class Stepper:
@@ -60,9 +68,7 @@ class Stepper:
     ((4, 2), (1, 4, 5), (1, 4, 5))
     """
 
-    def __init__(
-        self, layer: Recurrent, head: Linear | None = None, embedding: Embedding | None = None
-    ) -> None:
+    def __init__(self, layer: Layers, head: Linear | None = None, embedding: Embedding | None = None) -> None:
         for name, module, kind in (("head", head, Linear), ("embedding", embedding, Embedding)):
             if module is not None and not isinstance(module, kind):
                 raise ArgumentTypeError(

@@ -12,14 +12,13 @@ from rondeau.kernels.recurrent.checks import checked_run
 from rondeau.kernels.sequence import Layout, Needs, Run
 from rondeau.tensor import Function, Tensor
 
-from . import functional
-from ._recurrent_weights import MATRICES, as_weights
+from .weights import MATRICES, as_weights
 
 __all__ = ["RecurrentFunction"]
 
 #: The language of cells on Tensors, for which `reference.run` computes what can be differentiated again.
 TENSORS = SimpleNamespace(
-    **{name: getattr(functional if hasattr(functional, name) else rt, name) for name in reference.FUNCTIONS},
+    **{name: getattr(rt, name) for name in reference.FUNCTIONS},
     cat=rt.cat,
     constant=Tensor,
     sum=lambda x: x.sum(-1, keepdim=True),

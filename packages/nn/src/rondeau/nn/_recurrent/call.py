@@ -10,10 +10,10 @@ from rondeau.kernels.recurrent.substreams import BETWEEN_LAYERS, RECURRENT_WEIGH
 from rondeau.kernels.sequence import Cell, Layout, Run, Settings
 from rondeau.tensor import Tensor
 
-from ._masks import drop_connect, dropout_rows
-from ._recurrent_function import RecurrentFunction
-from ._recurrent_weights import PROJECTION
-from ._segments import Segments
+from .function import RecurrentFunction
+from .masks import drop_connect, dropout_rows
+from .segments import Segments
+from .weights import PROJECTION
 
 __all__ = ["Call"]
 
@@ -40,7 +40,7 @@ class Call(NamedTuple):
         Rates in this call, 0 in evaluation.
     every_state : bool
         Return every state of the last layer, not the first alone.
-    checkpoint_every, bptt_truncate : int or None
+    recompute_every, bptt_truncate : int or None
         As in `Recurrent`.
     """
 
@@ -54,11 +54,11 @@ class Call(NamedTuple):
     dropout: float
     weight_dropout: float
     every_state: bool
-    checkpoint_every: int | None
+    recompute_every: int | None
     bptt_truncate: int | None
 
     def run(
-        self, x: Tensor, layout: Layout, begins: list[States], segments: Segments | None = None
+        self, x: Tensor, layout: Layout, initial: list[States], segments: Segments | None = None
     ) -> tuple[States, States]:
         """Run all layers over time-major or packed rows.
 
@@ -67,7 +67,7 @@ class Call(NamedTuple):
         x : Tensor
             Whatever has the N rows of the layout in order; integers without the last dimension.
         layout : Layout
-        begins : list of tuple of Tensor, (1, B, W) each
+        initial : list of tuple of Tensor, (1, B, W) each
             The initial states of each layer and direction.
         segments : Segments, optional
             Those that the layout is of, where states before and after the batch are not those of its sequences.
@@ -85,29 +85,37 @@ class Call(NamedTuple):
             x = every[0] if layer == 0 or self.dropout == 0 else self._dropped(every[0], layer, layout)
             of_directions = []
             for reverse in (False, True)[: self.num_directions]:
-                place = len(ends)
+                layer_index = len(ends)
                 run = Run(
                     self.cell,
                     layout,
                     reverse,
-                    self._settings(place),
-                    self.checkpoint_every,
+                    self._settings(layer_index),
+                    self.recompute_every,
                     self.bptt_truncate,
                 )
                 every_state = self.every_state and layer == num_layers - 1
-                found, end = self._run_direction(run, every_state, x, place, begins[place], segments)
+                found, end = self._run_direction(
+                    run, every_state, x, layer_index, initial[layer_index], segments
+                )
                 of_directions.append(found)
                 ends.append(end)
             every = _joined(of_directions, -1)
         return every, _joined(ends, 0)
 
     def _run_direction(
-        self, run: Run, every_state: bool, x: Tensor, place: int, before: States, segments: Segments | None
+        self,
+        run: Run,
+        every_state: bool,
+        x: Tensor,
+        layer_index: int,
+        before: States,
+        segments: Segments | None,
     ) -> tuple[States, States]:
         """Run one layer in one direction; return its states after every step, and those at the end."""
-        weights = self.weights[place]
+        weights = self.weights[layer_index]
         if self.weight_dropout > 0 and weights[1] is not None:
-            substream = first_substream(place) + RECURRENT_WEIGHTS
+            substream = first_substream(layer_index) + RECURRENT_WEIGHTS
             masked = drop_connect(weights[1], self.weight_dropout, self.key, substream)
             weights = [weights[0], masked, *weights[2:]]
         begin = before
@@ -120,12 +128,12 @@ class Call(NamedTuple):
             end = tuple([segments.end(state, initial, run.reverse) for state, initial in pairs])
         return every, end
 
-    def _settings(self, place: int) -> Settings:
+    def _settings(self, layer_index: int) -> Settings:
         """Return the settings of a layer and direction; recurrent dropout is in the cell, or of projected features."""
         rate, features = self.recurrent_dropout, 0.0
-        if self.weights[place][PROJECTION] is not None:
+        if self.weights[layer_index][PROJECTION] is not None:
             rate, features = features, rate
-        return Settings(self.scalars, rate, self.key, first_substream(place), self.num_heads, features)
+        return Settings(self.scalars, rate, self.key, first_substream(layer_index), self.num_heads, features)
 
     def _dropped(self, x: Tensor, layer: int, layout: Layout) -> Tensor:
         """Return the input of a layer above the first with dropout."""

@@ -12,7 +12,7 @@ from rondeau.kernels.numerics import philox
 from rondeau.kernels.runtime import buffers
 from rondeau.tensor import Function, Generator, Tensor, default_generator
 
-from ._checks import check_probability
+from .._checks import check_probability
 
 
 def draw_key(generator: Generator | None = None) -> int:

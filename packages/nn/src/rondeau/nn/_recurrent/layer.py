@@ -18,24 +18,27 @@ from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.kernels.sequence import Cell, Layout, Settings, Weights
 from rondeau.tensor import Tensor
 
-from ._cell_of_run import cell_of_run, checked_hyperparameters, scalars_of_run
-from ._checks import check_fits, check_flags, check_probability, check_sizes, kind_of
-from ._linear import Linear
-from ._masks import draw_key
-from ._module import Module
-from ._packed import PackedSequence
-from ._parameter import Parameter
-from ._recurrent_call import Call
-from ._recurrent_options import (
+from .._checks import check_fits, check_flags, check_probability, check_sizes, kind_of
+from .._linear import Linear
+from .._module import Module
+from .._parameter import Parameter
+from .call import Call
+from .masks import draw_key
+from .options import (
+    cell_of_run,
     check_cell,
     check_dropouts,
     check_projection,
     check_steps,
+    checked_hyperparameters,
     refuse_unknown,
+    renamed_checkpoint_every,
+    scalars_of_run,
     zoneout_rates,
 )
-from ._recurrent_sequences import checked_lengths, checked_resets
-from ._recurrent_states import (
+from .packed import PackedSequence
+from .segments import Segments, checked_lengths, checked_resets
+from .states import (
     State,
     as_returned,
     checked_states,
@@ -43,9 +46,8 @@ from ._recurrent_states import (
     state_widths,
     zero_states,
 )
-from ._recurrent_weights import as_weights, register_weights, reset_weights, weight_shapes
-from ._segments import Segments
-from ._stepper import Stepper
+from .stepper import Stepper
+from .weights import as_weights, register_weights, reset_weights, weight_shapes
 
 __all__ = ["Recurrent", "State"]
 
@@ -101,10 +103,11 @@ class Recurrent(Module):
         Let the gradient that reaches a layer at step t go back this many steps before t only: a window that slides with
         t. Every layer has its own, so with L layers a loss can reach L times as far back. Another thing than
         cutting a stream into chunks with a carried, detached state, which `rondeau.train.Trainer` does.
-    checkpoint_every : int, optional
+    recompute_every : int, optional
         Keep the states of every so many steps only and compute the rest again in backward: the same bits in memory of
-        order T/k + k instead of T, for one more forward pass. It saves memory; the
-        ``checkpoint_every`` of the ``rondeau`` command writes files.
+        order T/k + k instead of T, for one more forward pass.
+    checkpoint_every : int, optional
+        The former name of `recompute_every`; deprecated.
     **unknown
         Refused, with the name that may be meant.
 
@@ -154,7 +157,7 @@ class Recurrent(Module):
     zoneout: dict[str, float]
     weight_dropout: float
     bptt_truncate: int | None
-    checkpoint_every: int | None
+    recompute_every: int | None
     _names: list[list[str | None]]  # of each layer and direction, in the order of Weights
 
     def __init__(
@@ -177,6 +180,7 @@ class Recurrent(Module):
         zoneout: float | Mapping[str, float] = 0.0,
         weight_dropout: float = 0.0,
         bptt_truncate: int | None = None,
+        recompute_every: int | None = None,
         checkpoint_every: int | None = None,
         **unknown: Never,
     ) -> None:
@@ -197,10 +201,12 @@ class Recurrent(Module):
         if hidden_size % num_heads:
             raise ArgumentValueError(f"num_heads should divide hidden_size={hidden_size}, got {num_heads}")
         check_steps("bptt_truncate", bptt_truncate, 0)
-        check_steps("checkpoint_every", checkpoint_every, 1)
-        if bptt_truncate is not None and checkpoint_every is not None:
+        if checkpoint_every is not None:
+            recompute_every = renamed_checkpoint_every(checkpoint_every, recompute_every)
+        check_steps("recompute_every", recompute_every, 1)
+        if bptt_truncate is not None and recompute_every is not None:
             raise ArgumentValueError(
-                "bptt_truncate reads every state again and again: give it or checkpoint_every, not both"
+                "bptt_truncate reads every state again and again: give it or recompute_every, not both"
             )
         rates = zoneout_rates(cell, zoneout)
         check_projection(cell, proj_size, hidden_size, num_heads, rates)
@@ -221,7 +227,7 @@ class Recurrent(Module):
         self.zoneout = rates
         self.weight_dropout = float(weight_dropout)
         self.bptt_truncate = bptt_truncate
-        self.checkpoint_every = checkpoint_every
+        self.recompute_every = recompute_every
         self._names = []
         output_size = proj_size or hidden_size
         for layer in range(num_layers):
@@ -439,17 +445,17 @@ class Recurrent(Module):
         T, *batch = x.shape[: len(leading)]
         if T == 0:
             raise ArgumentValueError(f"Expected sequence length to be larger than 0 in {type(self).__name__}")
-        begins = self._begins(hx, tuple(batch))
+        initial = self._initial_states(hx, tuple(batch))
         if lengths is None and reset is None:
             layout = Layout.dense(T, batch[0] if batch else 1)
-            every, states = self._run_layers(x, layout, begins, every_state)
+            every, states = self._run_layers(x, layout, initial, every_state)
         else:
             if not batch:
                 raise ArgumentValueError("lengths and reset need an input with a batch dimension")
             segments = Segments(
                 checked_lengths(lengths, T, batch[0]), checked_resets(reset, T, batch[0], turned)
             )
-            rows, states = self._run_layers(segments.take(x), segments.layout, begins, every_state, segments)
+            rows, states = self._run_layers(segments.take(x), segments.layout, initial, every_state, segments)
             every = tuple(segments.put(state) for state in rows)
         return tuple(state.transpose(0, 1) for state in every) if turned else every, states
 
@@ -464,15 +470,15 @@ class Recurrent(Module):
             )
         self._check_features(rows)
         layout = Layout.packed(batch_sizes.data, None if sorted_indices is None else sorted_indices.data)
-        begins = self._begins(hx, (layout.batch_size,), sorted_indices)
-        every, states = self._run_layers(rows, layout, begins, every_state)
+        initial = self._initial_states(hx, (layout.batch_size,), sorted_indices)
+        every, states = self._run_layers(rows, layout, initial, every_state)
         return tuple(input._replace(data=state) for state in every), _reordered(states, unsorted_indices)
 
     def _run_layers(
         self,
         x: Tensor,
         layout: Layout,
-        begins: list[tuple[Tensor, ...]],
+        initial: list[tuple[Tensor, ...]],
         every_state: bool,
         segments: Segments | None = None,
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -480,7 +486,7 @@ class Recurrent(Module):
         training = self.training
         call = Call(
             self._cell_of_run(training),
-            [self._weights(place) for place in range(len(self._names))],
+            [self._weights(index) for index in range(len(self._names))],
             self.num_directions,
             self._scalars(),
             draw_key() if training and self._is_random() else 0,
@@ -489,27 +495,27 @@ class Recurrent(Module):
             self.dropout if training else 0.0,
             self.weight_dropout if training else 0.0,
             every_state,
-            self.checkpoint_every,
+            self.recompute_every,
             self.bptt_truncate,
         )
-        return call.run(x, layout, begins, segments)
+        return call.run(x, layout, initial, segments)
 
-    def _weights(self, place: int) -> list[Tensor | None]:
+    def _weights(self, layer_index: int) -> list[Tensor | None]:
         """Return the weights of a layer and direction, in the order of `Weights`."""
         found = self._parameters
         # A hook may have put a tensor in a parameter's place; to ask the dictionary first takes a quarter of the time.
         return [
             None if name is None else found[name] if name in found else getattr(self, name)
-            for name in self._names[place]
+            for name in self._names[layer_index]
         ]
 
     def _in_evaluation(self) -> tuple[Cell, list[Weights], Settings]:
         """Return what `Stepper` freezes: the cell as in evaluation, the weights of every layer, and the settings."""
         weights = [
             as_weights(
-                self.cell, [None if tensor is None else tensor.data for tensor in self._weights(place)]
+                self.cell, [None if tensor is None else tensor.data for tensor in self._weights(index)]
             )
-            for place in range(len(self._names))
+            for index in range(len(self._names))
         ]
         return self._cell_of_run(False), weights, Settings(self._scalars(), num_heads=self.num_heads)
 
@@ -543,7 +549,7 @@ class Recurrent(Module):
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}"
             )
 
-    def _begins(
+    def _initial_states(
         self, hx: State | None, batch: tuple[int, ...], order: Tensor | None = None
     ) -> list[tuple[Tensor, ...]]:
         """Return the initial states of each layer and direction: the same zeros, or the caller's, put in order."""
@@ -575,7 +581,7 @@ _SHOWN_UNLESS_DEFAULT: dict[str, Any] = {
     "zoneout": {},
     "weight_dropout": 0.0,
     "bptt_truncate": None,
-    "checkpoint_every": None,
+    "recompute_every": None,
 }
 
 

@@ -11,7 +11,7 @@ from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.sequence import Cell
 from rondeau.tensor import Tensor
 
-from ._checks import kind_of
+from .._checks import kind_of
 
 __all__ = ["State", "as_returned", "checked_states", "split_by_layer", "state_widths", "zero_states"]
 

@@ -12,9 +12,9 @@ from rondeau import tensor as rt
 from rondeau.kernels.errors import ArgumentValueError
 from rondeau.kernels.sequence import Cell, Weights
 
-from . import init
-from ._module import Module
-from ._parameter import Parameter
+from .. import init
+from .._module import Module
+from .._parameter import Parameter
 
 __all__ = ["MATRICES", "PROJECTION", "as_weights", "register_weights", "reset_weights", "weight_shapes"]
 

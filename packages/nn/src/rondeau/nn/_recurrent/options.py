@@ -10,19 +10,24 @@ from typing import Any, TypedDict
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.sequence import Cell
+from rondeau.kernels.runtime.caller import warn_caller
+from rondeau.kernels.sequence import Cell, Regularisers
 
-from . import cells
-from ._checks import check_probability
-from ._module import Module
+from .. import cells
+from .._checks import check_number, check_probability
+from .._module import Module
 
 __all__ = [
     "Options",
+    "cell_of_run",
     "check_cell",
     "check_dropouts",
     "check_projection",
     "check_steps",
+    "checked_hyperparameters",
     "refuse_unknown",
+    "renamed_checkpoint_every",
+    "scalars_of_run",
     "zoneout_rates",
 ]
 
@@ -36,6 +41,7 @@ class Options(TypedDict, total=False):
     zoneout: float | Mapping[str, float]
     weight_dropout: float
     bptt_truncate: int | None
+    recompute_every: int | None
     checkpoint_every: int | None
 
 
@@ -145,6 +151,22 @@ def check_steps(name: str, steps: Any, least: int) -> None:
         )
 
 
+def renamed_checkpoint_every(checkpoint_every: Any, recompute_every: Any) -> Any:
+    """Return `recompute_every` as it was given under its former name, and warn of that.
+
+    Raises
+    ------
+    TypeError
+        If it was given under both names.
+    """
+    if recompute_every is not None:
+        raise ArgumentTypeError(
+            "checkpoint_every is the former name of recompute_every: give only the latter"
+        )
+    warn_caller("checkpoint_every was renamed: write recompute_every", DeprecationWarning)
+    return checkpoint_every
+
+
 def check_projection(
     cell: Cell,
     proj_size: Any,
@@ -189,3 +211,48 @@ def check_projection(
             f"zoneout of the state {first} keeps old values of {hidden_size} hidden units, of which "
             f"proj_size={proj_size} keeps {proj_size} features: name the other states, as in zoneout={{'c': 0.1}}"
         )
+
+
+def cell_of_run(
+    cell: Cell, recurrent_dropout: float, zoneout: Mapping[str, float], is_training: bool
+) -> Cell:
+    """Return the cell with masks in training, with the expectation of zoneout in evaluation."""
+    if recurrent_dropout == 0 and not zoneout:
+        return cell
+    drops = is_training and recurrent_dropout > 0
+    return cell.regularised(Regularisers(drops, tuple(zoneout), bool(zoneout) and not is_training))
+
+
+def scalars_of_run(
+    cell: Cell, hyperparameters: Any, zoneout: Mapping[str, float]
+) -> dict[tuple[str, str], float]:
+    """Return the scalars of the run by their place in the language of cells; the hyperparameters are checked."""
+    if type(hyperparameters) is dict and not (hyperparameters or cell.scalars or zoneout):
+        return {}
+    given = {("k", name): value for name, value in checked_hyperparameters(cell, hyperparameters).items()}
+    return given | {("rate", state): rate for state, rate in zoneout.items()}
+
+
+def checked_hyperparameters(cell: Cell, hyperparameters: Any) -> dict[str, float]:
+    """Return a number for each of the cell's scalars.
+
+    Raises
+    ------
+    TypeError
+        If they are no mapping, or one is no number.
+    ValueError
+        If the cell has no such scalar, or one is missing.
+    """
+    wanted = ", ".join(cell.scalars) or "none"
+    if not isinstance(hyperparameters, Mapping):
+        raise ArgumentTypeError(
+            f"hyperparameters should be a mapping of names to numbers, got {hyperparameters!r}; the scalars of cell "
+            f"{cell.name} are: {wanted}"
+        )
+    for name, value in hyperparameters.items():
+        if name not in cell.scalars:
+            raise ArgumentValueError(f"cell {cell.name} has no scalar {name!r}; its scalars are: {wanted}")
+        check_number(f"hyperparameter {name}", value)
+    if hyperparameters.keys() != cell.scalars.keys():
+        raise ArgumentValueError(f"hyperparameters should have a value for each of: {wanted}")
+    return dict(hyperparameters)

@@ -1,0 +1,242 @@
+"""`RNNCell`, `GRUCell` and `LSTMCell`: one step of a built-in cell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import DTypeLike
+
+from rondeau import tensor as rt
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.sequence import Cell, Layout, Run
+from rondeau.tensor import Tensor
+
+from .. import cells
+from .._checks import check_flags, check_sizes
+from .._module import Module
+from .function import RecurrentFunction
+from .weights import register_weights, reset_weights, weight_shapes
+
+__all__ = ["GRUCell", "LSTMCell", "RNNCell", "rnn_cell"]
+
+_RNN_CELLS = {"tanh": cells.rnn_tanh, "relu": cells.rnn_relu}
+
+
+def rnn_cell(nonlinearity: str) -> Cell:
+    """Return the cell of a simple recurrent layer."""
+    if not isinstance(nonlinearity, str) or nonlinearity not in _RNN_CELLS:
+        raise ArgumentValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
+    return _RNN_CELLS[nonlinearity]
+
+
+class _SingleStep(Module):
+    """One step of a cell over a batch: `Recurrent`'s layer over a sequence of one step."""
+
+    cell: Cell
+    input_size: int
+    hidden_size: int
+    bias: bool
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        bias: bool,
+        device: Any,
+        dtype: DTypeLike | None,
+    ) -> None:
+        super().__init__()
+        check_sizes(input_size=input_size, hidden_size=hidden_size)
+        check_flags(bias=bias)
+        self.cell = cell
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.bias = bias
+        self._names = register_weights(
+            self, weight_shapes(cell, input_size, hidden_size, bias), "", device, dtype
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew from U(-1/sqrt(H), 1/sqrt(H))."""
+        reset_weights(self, self.cell, self.hidden_size, self._names)
+
+    def extra_repr(self) -> str:
+        """Return the sizes, and that there is no bias."""
+        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
+
+    def _step(self, input: Tensor, hx: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+        """Return the new states, each (B, H), or (H,) for an input (I,)."""
+        name = type(self).__name__
+        dtype = self.weight_ih.dtype
+        if not isinstance(input, Tensor):
+            raise ArgumentTypeError(
+                f"input should be a Tensor, got {type(input).__name__}: wrap it in rt.tensor(...)"
+            )
+        if input.ndim not in (1, 2):
+            raise ArgumentValueError(f"{name}: Expected input to be 1D or 2D, got {input.ndim}D instead")
+        if input.dtype != dtype:
+            raise ArgumentTypeError(
+                f"{name} input dtype ({input.dtype}) does not match weight dtype ({dtype})"
+            )
+        if input.shape[-1] != self.input_size:
+            raise ArgumentValueError(
+                f"input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}"
+            )
+        shape = (*input.shape[:-1], self.hidden_size)
+        if hx is None:
+            hx = tuple(rt.zeros(shape, dtype=dtype, device=input.device) for _ in self.cell.states)
+        for k, state in enumerate(hx):
+            _check_state(state, shape, dtype, f"hidden{k}")
+        weights = [None if weight is None else getattr(self, weight) for weight in self._names]
+        layout = Layout.dense(1, input.shape[0] if input.ndim == 2 else 1)
+        _, *states = RecurrentFunction.apply(Run(self.cell, layout), False, input, *weights, *hx)
+        return tuple(states)
+
+
+def _check_state(state: Tensor, shape: tuple[int, ...], dtype: DTypeLike, name: str) -> None:
+    if not isinstance(state, Tensor):
+        raise ArgumentTypeError(f"{name} should be a Tensor, got {type(state).__name__}")
+    if state.ndim != len(shape):
+        raise ArgumentValueError(f"{name} should be {len(shape)}D like the input, got {state.ndim}D")
+    if state.shape[-1] != shape[-1]:
+        raise ArgumentValueError(
+            f"{name} has inconsistent hidden_size: got {state.shape[-1]}, expected {shape[-1]}"
+        )
+    if state.shape != shape:
+        raise ArgumentValueError(
+            f"Input batch size {shape[0]} doesn't match {name} batch size {state.shape[0]}"
+        )
+    if state.dtype != dtype:
+        raise ArgumentTypeError(f"{name} dtype ({state.dtype}) does not match weight dtype ({dtype})")
+
+
+class RNNCell(_SingleStep):
+    """One step of `cells.rnn_tanh` or `cells.rnn_relu`: ``h' = tanh(W x + b + R h + c)``.
+
+    Parameters
+    ----------
+    input_size : int
+        I.
+    hidden_size : int
+        H.
+    bias : bool
+        Whether there are ``bias_ih`` and ``bias_hh``.
+    nonlinearity : {"tanh", "relu"}
+        Which cell.
+    device : optional
+        Where the parameters live.
+    dtype : dtype, optional
+        float32 (the default) or float64.
+
+    Attributes
+    ----------
+    weight_ih, weight_hh, bias_ih, bias_hh : Parameter
+        (H, I), (H, H), (H,), (H,), drawn from U(-1/sqrt(H), 1/sqrt(H)).
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> cell = nn.RNNCell(3, 5)
+    >>> h = cell(rt.ones(2, 3))
+    >>> cell(rt.ones(2, 3), h).shape
+    (2, 5)
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__(rnn_cell(nonlinearity), input_size, hidden_size, bias, device, dtype)
+        self.nonlinearity = nonlinearity
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        """Return the new state (B, H) from `input` (B, I) and the state (B, H), zeros if not given.
+
+        Without a batch, ``(I,)`` and ``(H,)``.
+
+        Raises
+        ------
+        TypeError
+            If an argument is no Tensor, or has another dtype than the weights.
+        ValueError
+            If the number of dimensions or a size is not as expected.
+        """
+        return self._step(input, None if hx is None else (hx,))[0]
+
+    def extra_repr(self) -> str:
+        """Return the sizes, and what differs from the defaults."""
+        shown = super().extra_repr()
+        return shown if self.nonlinearity == "tanh" else f"{shown}, nonlinearity={self.nonlinearity}"
+
+
+class GRUCell(_SingleStep):
+    """One step of `cells.gru`.
+
+    Parameters and attributes are those of `RNNCell`, without ``nonlinearity`` and with 3*H rows of gates r, z, n.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> nn.GRUCell(3, 5)(rt.ones(2, 3)).shape
+    (2, 5)
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__(cells.gru, input_size, hidden_size, bias, device, dtype)
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        """Return the new state; shapes and errors are those of `RNNCell.forward`."""
+        return self._step(input, None if hx is None else (hx,))[0]
+
+
+class LSTMCell(_SingleStep):
+    """One step of `cells.lstm`.
+
+    Parameters and attributes are those of `RNNCell`, without ``nonlinearity`` and with 4*H rows of gates i, f, g, o.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> h, c = nn.LSTMCell(3, 5)(rt.ones(2, 3))
+    >>> h.shape, c.shape
+    ((2, 5), (2, 5))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__(cells.lstm, input_size, hidden_size, bias, device, dtype)
+
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Return the new pair of states from `input` (B, I) and a pair (B, H), zeros if not given.
+
+        Raises
+        ------
+        TypeError
+            If `hx` is not a pair of Tensors, or an argument has another dtype than the weights.
+        ValueError
+            If the number of dimensions or a size is not as expected.
+        """
+        if hx is not None and (not isinstance(hx, tuple | list) or len(hx) != 2):
+            raise ArgumentTypeError(f"hx should be a pair of Tensors (h, c), got {type(hx).__name__}")
+        h, c = self._step(input, hx)
+        return h, c
