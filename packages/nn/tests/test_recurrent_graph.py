@@ -10,7 +10,7 @@ import pytest
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.kernels import sequence
-from rondeau.nn import _recurrent_function
+from rondeau.nn._recurrent import function as _recurrent_function
 
 from .recurrent_layers import LAYERS, as_tuple, assert_equal, randn
 
