@@ -15,7 +15,7 @@ demo: $(VENV)/demo   ## train a character model on the embedded corpus; perplexi
 	$(BIN)/rondeau train --output $(RUN) --overwrite
 	$(BIN)/rondeau generate $(RUN) --prompt "The " --length 400
 
-test: $(VENV)/dev   ## run every test
+test: $(VENV)/dev   ## run every test but the long ones
 	$(BIN)/python -m pytest -q
 
 test-long: $(VENV)/dev   ## the tests that take minutes, which `make test` leaves out

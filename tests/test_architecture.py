@@ -134,6 +134,38 @@ def test_dir_shows_public_names_alone(name):
     assert {n for n in dir(module) if not n.startswith("_")} == set(module.__all__)
 
 
+CHANGES = set(
+    "write_text write_bytes unlink mkdir rmdir rmtree touch truncate ftruncate fsync makedirs".split()
+)
+
+
+def changes_a_file(call):
+    """Whether a call looks as if it changed files: by its name, as one of os, or as an open for more than reading."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", None))
+    if name == "open":
+        modes = [
+            a.value
+            for a in (*call.args[:2], *(k.value for k in call.keywords))
+            if isinstance(a, ast.Constant)
+        ]
+        return any(
+            isinstance(mode, str) and re.fullmatch("[rwaxbt+]*[wax+][rwaxbt+]*", mode) for mode in modes
+        )
+    of_os = getattr(getattr(call.func, "value", None), "id", None) == "os"
+    return name in CHANGES or (of_os and name in ("replace", "rename", "remove", "write"))
+
+
+def test_a_run_changes_its_files_through_one_module():
+    """The storm lets each file call of that module fail, or end the process."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sources("train")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and changes_a_file(node)
+    ]
+    assert {place.partition(":")[0].rpartition("/")[2] for place in found} == {"_durable.py"}, found
+
+
 def test_importing_everything_neither_compiles_nor_imports_heavy_extras():
     code = (
         "import sys, importlib, pkgutil, rondeau\n"

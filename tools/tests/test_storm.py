@@ -1,7 +1,9 @@
 """The storm: a short one of each kind, and that it notices what is planted for it to find."""
 
+import faulthandler
 import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,21 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from tools.storm import damages, kills, pairs  # noqa: E402
-from tools.storm.__main__ import main  # noqa: E402
+from tools.storm.__main__ import ROUNDS, main  # noqa: E402
 from tools.storm.disk import FaultyDisk, How, KilledError, installed  # noqa: E402
 from tools.storm.report import Report  # noqa: E402
 from tools.storm.scene import OPTIONS, command, write_corpus  # noqa: E402
 
-from rondeau.train import _durable, _plots, _run  # noqa: E402
+from rondeau.train import _durable, _run  # noqa: E402
+from rondeau.train._commands import _telling  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def hang_guard() -> Iterator[None]:
+    """End a process that hangs, and show where."""
+    faulthandler.dump_traceback_later(900, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture
@@ -29,7 +40,7 @@ def room(tmp_path: Path) -> Path:
 @pytest.fixture
 def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw no curves, which takes half of the time of such runs."""
-    monkeypatch.setattr(_plots, "can_plot", lambda: False)
+    monkeypatch.setattr(_telling, "can_plot", lambda: False)
 
 
 @pytest.fixture
@@ -148,5 +159,7 @@ def test_two_processes_that_train_in_one_folder_are_found(
 
 
 @pytest.mark.long
-def test_every_storm() -> None:
-    assert main([]) == 0
+@pytest.mark.parametrize("storm", ROUNDS)
+def test_a_whole_storm(storm: str) -> None:
+    faulthandler.cancel_dump_traceback_later()
+    assert main([storm]) == 0
