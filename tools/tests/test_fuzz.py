@@ -99,6 +99,11 @@ def test_windows_normalisation_and_losses_by_themselves(target: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_programs_of_views_and_changes_in_place() -> None:
+    done = run("--only", "stale_views", "--calls", "150", "--seed", "3")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 # --------------------------------------------------------------------------------------------- what it notices
 
 

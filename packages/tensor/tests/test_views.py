@@ -683,5 +683,6 @@ def test_numpy_does_not_write_what_would_lose_a_gradient():
 
 
 def test_increment_version_takes_tensors():
-    with pytest.raises(TypeError, match="increment_version expects Tensors, got float"):
-        rt.increment_version([1.0])
+    for wrong in (1.0, [1.0]):
+        with pytest.raises(TypeError, match="increment_version expects Tensors, got float"):
+            rt.increment_version(wrong)

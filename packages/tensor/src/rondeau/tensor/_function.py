@@ -76,26 +76,27 @@ class Context:
             zip(self._saved, self._saved_forms, self._saved_nodes, strict=True)
         ):
             tensor = kept.tensor(self._node, len(self._outputs)) if isinstance(kept, _OwnOutput) else kept
-            if form is not None:
-                self._check_unchanged(i, tensor, form)
-                if kept is tensor:
+            if tensor is not None:
+                array, memory = tensor._array, tensor._memory
+                changed = memory is not None and memory.changed > self._saved_at
+                if changed or (array.shape, array.dtype) != form:
+                    raise self._is_not_as_saved(i, array, form)
+                if tensor._node is not node and kept is tensor:
                     tensor = with_history(tensor, node)
             found.append(tensor)
         return tuple(found)
 
-    def _check_unchanged(self, i: int, tensor: Tensor, form: tuple[Any, ...]) -> None:
-        array = tensor._array
+    def _is_not_as_saved(self, i: int, array: Any, form: Any) -> RuntimeError:
+        shape, dtype = form
         if (array.shape, array.dtype) != form:
-            shape, dtype = form
-            raise RuntimeError(
+            return RuntimeError(
                 f"saved tensor {i} of '{self._name}' was {dtype} of shape {shape} in forward, and its data are now "
                 f"{array.dtype} of shape {array.shape}: run backward before you exchange them"
             )
-        if tensor._memory is not None and tensor._memory.changed > self._saved_at:
-            raise RuntimeError(
-                f"saved tensor {i} of '{self._name}', {array.dtype} of shape {array.shape}, was changed in place "
-                "after forward: use the out-of-place operation, or clone() it before"
-            )
+        return RuntimeError(
+            f"saved tensor {i} of '{self._name}', {dtype} of shape {shape}, was changed in place after forward: use "
+            "the out-of-place operation, or clone() it before"
+        )
 
 
 class _OwnOutput:
@@ -122,12 +123,12 @@ def _saved(tensor: Any, outputs: tuple[Any, ...], handed_on: tuple[Any, ...]) ->
     return tensor
 
 
-def _handed_on(output: Tensor, given: list[Any]) -> Tensor:
+def _handed_on(output: Tensor, given: set[int]) -> Tensor:
     """Return what stands for a result of forward: another tensor where it was there before, with its own history.
 
     What shows the memory of such a tensor is no view that could follow its changes.
     """
-    if output._node is not None or any(output is a for a in given):
+    if output._node is not None or id(output) in given:
         other = wrap(output._array)
         show_unfollowed(other, output)
         return other
@@ -229,7 +230,7 @@ class Function:
                 raise ArgumentTypeError(
                     f"{cls.__name__}.forward must return a Tensor or a tuple of them, got {type(output).__name__}"
                 )
-        given = [a for a in args if isinstance(a, Recorded)]
+        given = {id(a) for a in args}
         handed_on = tuple([_handed_on(o, given) for o in outputs])
         if recorded:
             node = Node(cls._op, parents, (ctx,))

@@ -131,7 +131,10 @@ def increment_version(tensor: Tensor | Iterable[Tensor]) -> None:
     ...
     RuntimeError: a tensor that the backward of 'mul' needs, float32 of shape (2,), was changed in place ...
     """
-    for changed in (tensor,) if isinstance(tensor, Recorded) else tensor:
+    if isinstance(tensor, Recorded):
+        mark_changed(tensor)
+        return
+    for changed in tensor if isinstance(tensor, Iterable) else (tensor,):
         if not isinstance(changed, Recorded):
             raise ArgumentTypeError(f"increment_version expects Tensors, got {type(changed).__name__}")
         mark_changed(changed)

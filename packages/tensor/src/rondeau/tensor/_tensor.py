@@ -435,7 +435,15 @@ class Tensor(Recorded):
         return same_memory(self)
 
     def detach_(self) -> Self:
-        """Cut the tensor from the graph that computed it; returns the tensor."""
+        """Cut the tensor from the graph that computed it; returns the tensor.
+
+        What was computed from it before keeps its history.
+
+        Raises
+        ------
+        RuntimeError
+            For a view: its base would not follow.
+        """
         if self._view is not None:
             raise RuntimeError("detach_() of a view: use detach()")
         if self.is_leaf:
@@ -444,7 +452,13 @@ class Tensor(Recorded):
         return self
 
     def retain_grad(self) -> None:
-        """Collect the gradient of a computed tensor in its ``.grad`` too."""
+        """Collect the gradient of a computed tensor in its ``.grad`` too; after a change in place, of its new value.
+
+        Raises
+        ------
+        RuntimeError
+            If the tensor requires no gradients.
+        """
         if self._node is None:
             raise RuntimeError("retain_grad() of a tensor that does not require gradients")
         if self._node.holder is None:
@@ -452,6 +466,8 @@ class Tensor(Recorded):
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call a function with the gradient of this tensor whenever backward has computed it.
+
+        It is for the value that the tensor has now: after a change in place it gets the gradient of the old one.
 
         Parameters
         ----------
