@@ -42,7 +42,7 @@ def made(corpus, tmp_path_factory):
     assert cli.main(["train", str(corpus), *OPTIONS, f"--output={part}"]) == 0
     run = RunFolder(part)
     run.checkpoints.rewind(run.checkpoints.find("step-6"))
-    run.drop_results()
+    run.results.remove()
     return whole, part
 
 
@@ -101,10 +101,10 @@ def test_a_longer_run_that_is_interrupted_has_no_results_yet(whole, capsys, monk
         patch.setattr(Recorder, "on_row", interrupt)
         assert cli.main(["train", "--resume", str(whole.path), "--max_steps=12"]) == 130
     capsys.readouterr()
-    assert not whole.summary.exists()
+    assert not whole.results.summary.exists()
     out, _ = train(capsys, "--resume", whole.path)
     assert "ended: 8 steps are done" in out, "the first end, until a checkpoint holds the new one"
-    assert whole.damaged_results() == []
+    assert whole.results.find_damage() == []
 
 
 def test_another_checkpoint_is_gone_back_to(made, part, capsys):
@@ -218,16 +218,16 @@ def test_damaged_logs_name_the_checkpoint_that_they_fit(made, part, capsys, name
 
 
 def test_damaged_results_are_made_anew(whole, capsys):
-    summary, curves = json.loads(whole.summary.read_bytes()), whole.curves.exists()
-    whole.summary.write_text("{}")
+    summary, curves = json.loads(whole.results.summary.read_bytes()), whole.results.curves.exists()
+    whole.results.summary.write_text("{}")
     out, said = train(capsys, "--resume", whole.path)
     assert "summary.json is damaged: does not end with a SHA-256; it is made anew" in said
     assert "sample:" in out
-    assert json.loads(whole.summary.read_bytes()) == summary
+    assert json.loads(whole.results.summary.read_bytes()) == summary
     if curves:
-        whole.curves.unlink()
+        whole.results.curves.unlink()
         assert "curves.png is missing; it is made anew" in train(capsys, "--resume", whole.path)[1]
-        assert whole.damaged_results() == []
+        assert whole.results.find_damage() == []
 
 
 def test_the_command_that_was_interrupted_may_be_given_again(made, part, corpus, capsys):
@@ -243,7 +243,7 @@ def test_the_command_that_was_interrupted_may_be_given_again(made, part, corpus,
     _, said = train(capsys, *command, status=2)
     assert "holds a run already; give --overwrite" in said
     part.checkpoints.rewind(part.checkpoints.find("step-6"))
-    part.drop_results()
+    part.results.remove()
     _, said = train(capsys, *command, "--lr=0.1", status=2)
     assert "holds a run already; give --overwrite" in said, "another command is not this run's"
     out, said = train(capsys, *command)
@@ -253,7 +253,7 @@ def test_the_command_that_was_interrupted_may_be_given_again(made, part, corpus,
 
 def test_a_live_run_is_neither_overwritten_nor_resumed(part, corpus, capsys):
     before = part.config.read_bytes()
-    with part.locked():
+    with part.lock.held():
         for arguments in (
             ["--resume", part.path],
             [corpus, *OPTIONS, f"--output={part.path}", "--overwrite"],

@@ -53,7 +53,7 @@ def test_the_folder_is_locked_from_resume_to_the_end(tmp_path):
     trainer.fit()
     other[1].resume(other[0])
     assert other[0].step == 6
-    other[1].run.unlock()
+    other[1].run.lock.release()
 
 
 def test_an_error_gives_the_folder_back(tmp_path):

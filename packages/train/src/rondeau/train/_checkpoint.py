@@ -326,7 +326,7 @@ class CheckpointFolder:
         _durable.remove_file(self.folder / "latest")
         _durable.sync_folder(
             self.folder
-        )  # none of what is still there is the latest checkpoint of the next run
+        )  # before anything else goes: nothing here is a run's latest any more
         self.clean()
         self._clear(self.steps())
         _durable.remove_folder_if_empty(self.folder)

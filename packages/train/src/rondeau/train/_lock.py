@@ -12,6 +12,8 @@ import socket
 import sys
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rondeau.kernels.runtime.caller import warn_caller
@@ -47,7 +49,7 @@ class FolderLock:
     Parameters
     ----------
     path : Path
-        The file that is locked; `acquire` makes it. Its folder is the one that is written.
+        The file that is locked, in the folder that is written; `acquire` makes both where they are not there.
 
     Examples
     --------
@@ -83,6 +85,7 @@ class FolderLock:
             If it is held already; the message names the process and its host.
         """
         while True:
+            _durable.make_folder(self.path.parent)
             descriptor = _durable.open_to_rewrite(self.path)
             try:
                 self._lock(descriptor)
@@ -96,6 +99,18 @@ class FolderLock:
             _durable.close(descriptor)
         self._descriptor = descriptor
         _HELD.add(self)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock for as long as the context lasts, unless it is held already."""
+        if self.is_held:
+            yield
+            return
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
 
     def release(self) -> None:
         """Give the lock back; its file stays."""

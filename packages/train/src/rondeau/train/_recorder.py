@@ -116,7 +116,19 @@ class Recorder(Callback):
             raise
 
     def continue_from(self, found: Found, trainer: Trainer) -> None:
-        """Do what `resume` does, from a checkpoint that was found in the run's folder and locked since."""
+        """Do what `resume` does, from a checkpoint that has been found already; the folder must be locked.
+
+        Parameters
+        ----------
+        found : Found
+            What `RunFolder.find_checkpoint` returned.
+        trainer : Trainer
+
+        Raises
+        ------
+        CheckpointError, RunError
+            As `resume`. Nothing has changed then.
+        """
         snapshot, checkpoints = found.snapshot, self.run.checkpoints
         corpus = snapshot.state["corpus"]
         if corpus != self.corpus:
@@ -163,7 +175,7 @@ class Recorder(Callback):
             self._fixed_files = self.run.fixed_fingerprints()
             self._save(trainer)
         if trainer.end_reached() is None:
-            self.run.drop_results()  # of a run that had ended, and goes on
+            self.run.results.remove()  # of a run that had ended, and goes on
             if trainer.held_out is not None:
                 # The first token follows from the prompt, the second from a step.
                 self._sample(trainer, length=2)
@@ -214,13 +226,13 @@ class Recorder(Callback):
         self._saved_at = trainer.step
 
     def _lock(self) -> None:
-        if not self.run.is_locked:
-            self.run.lock()
+        if not self.run.lock.is_held:
+            self.run.lock.acquire()
             self._has_locked = True
 
     def _unlock(self) -> None:
         if self._has_locked:
-            self.run.unlock()
+            self.run.lock.release()
             self._has_locked = False
 
 

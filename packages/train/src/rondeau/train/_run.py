@@ -15,8 +15,7 @@ were when it was written: a file that was edited or damaged since is named, not 
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +29,9 @@ from rondeau.train._extras import how_to_install
 from rondeau.train._lock import FolderLock
 from rondeau.train._log import Log, fingerprint
 from rondeau.train._program import command_line, program
-from rondeau.train._run_state import check_run_state
-from rondeau.train._sealed import parse_json, seal, unseal
-
-_LOGS = ("metrics.jsonl", "samples.txt")
+from rondeau.train._results import Results
+from rondeau.train._run_state import LOGS, check_run_state
+from rondeau.train._sealed import parse_json
 
 
 class RunFolder:
@@ -61,54 +59,18 @@ class RunFolder:
         self.path = Path(path)
         self.config = self.path / "config.yaml"
         self.vocab = self.path / "vocab.json"
-        self.summary = self.path / "summary.json"
-        self.curves = self.path / "curves.png"
         self.metrics = Log(self.path / "metrics.jsonl")
         self.samples = Log(self.path / "samples.txt")
         self.checkpoints = CheckpointFolder(self.path / "checkpoints", keep)
-        self._lock = FolderLock(self.path / "rondeau.lock")
-
-    # ------------------------------------------------------------------------------------------- one writer at a time
-
-    def lock(self) -> None:
-        """Make the folder where it is not there, and keep other processes from writing to it until `unlock`.
-
-        Raises
-        ------
-        RunError
-            If it is being written already; the message names the process and its host.
-        """
-        if not self._lock.is_held:
-            _durable.make_folder(self.path)
-            self._lock.acquire()
-
-    def unlock(self) -> None:
-        """Let other processes write to the folder."""
-        self._lock.release()
-
-    @property
-    def is_locked(self) -> bool:
-        """Return whether this object holds the lock."""
-        return self._lock.is_held
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the lock, unless it is held already."""
-        if self.is_locked:
-            yield
-            return
-        self.lock()
-        try:
-            yield
-        finally:
-            self.unlock()
+        self.results = Results(self.path)
+        self.lock = FolderLock(self.path / "rondeau.lock")
 
     # ------------------------------------------------------------------------------------------------- the beginning
 
     @property
     def is_run(self) -> bool:
         """Return whether the folder bears the mark of a run: one was begun there, or something of one is left."""
-        return self._lock.path.is_file()
+        return self.lock.path.is_file()
 
     def check_ours(self) -> None:
         """Raise RunError if the folder holds something, and is not a run's.
@@ -120,26 +82,22 @@ class RunFolder:
         if self.path.is_dir() and any(self.path.iterdir()) and not self.is_run:
             raise RunError(
                 f"{self.path} holds files that are no run; choose another --output (the folder of a run has a "
-                f"{self._lock.path.name})"
+                f"{self.lock.path.name})"
             )
 
     def check_begun(self) -> None:
         """Raise RunError unless the folder holds a run that can be continued."""
         if not self.config.is_file():
-            lost = (
-                "; if it was lost, give the command that began the run with --print_config"
-                if self.is_run
-                else ""
-            )
-            raise RunError(
-                f"{self.path} is no run: it holds no config.yaml; give a folder that `{program()} train` made{lost}"
-            )
+            remedy = f"give a folder that `{program()} train` made"
+            if self.is_run:
+                remedy += "; if it was lost, the command that began the run prints it with --print_config"
+            raise RunError(f"{self.path} is no run: it holds no config.yaml; {remedy}")
         if not self.is_run:  # a copy may lack the mark, but not the checkpoints
             self.checkpoints.load()
 
     def begins_with(self, config: str) -> bool:
         """Return whether the folder holds a run of just this configuration that has not come to its end."""
-        if not self.is_run or self.summary.exists():
+        if not self.is_run or self.results.summary.exists():
             return False
         try:
             return _durable.read_file(self.config) == config.encode()
@@ -156,7 +114,7 @@ class RunFolder:
         """
         check_is("config", config, str)
         self.check_ours()
-        with self.locked():
+        with self.lock.held():
             self.clean()
             if not overwrite and any(path.exists() for path in self._contents()):
                 raise RunError(
@@ -164,8 +122,9 @@ class RunFolder:
                     f"or continue it with: {command_line('train', '--resume', self.path)}"
                 )
             # The configuration first: without one, nobody takes what is left for a run to be continued.
-            for path in (self.config, self.summary, self.curves, self.vocab):
-                _durable.remove_file(path)
+            _durable.remove_file(self.config)
+            _durable.remove_file(self.vocab)
+            self.results.remove()
             self.metrics.remove()
             self.samples.remove()
             self.checkpoints.remove()
@@ -180,8 +139,8 @@ class RunFolder:
         self.checkpoints.clean()
 
     def _contents(self) -> list[Path]:
-        single = (self.config, self.vocab, self.summary, self.curves, self.metrics.path, self.samples.path)
-        return [*single, self.checkpoints.folder]
+        logs, results = (self.metrics.path, self.samples.path), (self.results.summary, self.results.curves)
+        return [self.config, self.vocab, *logs, *results, self.checkpoints.folder]
 
     # ----------------------------------------------------------------------------------------------------- contents
 
@@ -223,12 +182,11 @@ class RunFolder:
         Raises
         ------
         RunError
-            If a line is none.
+            If a line is damaged.
         """
         rows = []
-        for number, line in enumerate(
-            self.metrics.read().split(b"\n")[:-1], 1
-        ):  # the last may still be written
+        *lines, _ = self.metrics.read().split(b"\n")  # the last may not be written to its end yet
+        for number, line in enumerate(lines, 1):
             try:
                 row = parse_json(line)
             except ValueError as error:
@@ -237,34 +195,6 @@ class RunFolder:
                 raise RunError(f"{self.metrics.path}, line {number} is damaged: it is no JSON object")
             rows.append(row)
         return rows
-
-    def save_results(self, summary: Mapping[str, Any], curves: bytes | None) -> None:
-        """Write what came out at the end: the curves as PNG, if there are any, then the summary."""
-        sealed = dict(summary)
-        if curves is not None:
-            _durable.replace_file(self.curves, curves)
-            sealed["curves"] = fingerprint(curves)
-        _durable.replace_file(self.summary, seal(sealed))
-
-    def drop_results(self) -> None:
-        """Remove what came out at the end of a run that goes on after it."""
-        _durable.remove_file(self.summary)
-        _durable.remove_file(self.curves)
-
-    def damaged_results(self) -> list[str]:
-        """Return what is wrong with the results of a run that has ended, a line for each file."""
-        try:
-            summary = unseal(_durable.read_file(self.summary))
-        except FileNotFoundError:
-            return [f"{self.summary} is missing"]
-        except ValueError as error:
-            return [f"{self.summary} is damaged: {error}"]
-        if "curves" in summary:
-            if not self.curves.exists():
-                return [f"{self.curves} is missing"]
-            if fingerprint(_durable.read_file(self.curves)) != summary["curves"]:
-                return [f"{self.curves} is damaged: it is not the picture that was drawn at the end"]
-        return []
 
     # -------------------------------------------------------------------------------------------------- checkpoints
 
@@ -288,9 +218,10 @@ class RunFolder:
                 return latest
             try:
                 return self._checked(self.checkpoints.load(f"step-{best}"))
-            except CheckpointError:
+            except CheckpointError as error:
                 if self._checked(self.checkpoints.load()).state["best_step"] == best:
-                    raise
+                    whole = f"the latest one, step-{latest.state['step']}, is whole"
+                    raise CheckpointError(f"{error}; that is the best checkpoint; {whole}") from None
                 # A run that is going on has a new best one, and removed this one meanwhile.
 
     def find_checkpoint(self, name: str = "latest") -> Found | None:
@@ -339,7 +270,7 @@ class RunFolder:
         try:
             content = _durable.read_file(self.path / name)
         except FileNotFoundError:
-            if name not in _LOGS:
+            if name not in LOGS:
                 raise RunError(f"{self.path / name} is missing: {self._remedy(name)}") from None
             content = b""  # as before the first line
         self._check(name, content, snapshot)
@@ -399,7 +330,7 @@ class RunFolder:
 
 def _fits(name: str, content: bytes, expected: Mapping[str, Any]) -> bool:
     """Return whether a file holds what it held; metrics and samples may hold more by now."""
-    return fingerprint(content[: expected["bytes"]] if name in _LOGS else content) == expected
+    return fingerprint(content[: expected["bytes"]] if name in LOGS else content) == expected
 
 
 def _codec_content(codec: Codec) -> bytes:

@@ -2,10 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from rondeau.train._checkpoint import Snapshot
 from rondeau.train._errors import CheckpointError
+
+LOGS = ("metrics.jsonl", "samples.txt")
+"""Files beside the checkpoints that grow; a checkpoint vouches for what they held when it was written."""
 
 
 class Limits(NamedTuple):
@@ -30,7 +34,7 @@ def check_run_state(snapshot: Snapshot) -> None:
     if "weights" not in snapshot.arrays:
         raise CheckpointError(f"the checkpoint is damaged: {_where(snapshot)}: it names no weights")
     for name, wanted, is_right in (
-        ("step", "a count", _is_count(step)),
+        ("step", "that of its folder", _is_count(step) and _is_of(snapshot.path, step)),
         ("best_step", "a count", best is None or _is_count(best)),
         ("corpus", "an object", isinstance(state.get("corpus"), dict)),
         ("files", "a size and a SHA-256 of each file", _are_fingerprints(state.get("files"))),
@@ -46,6 +50,10 @@ def _where(snapshot: Snapshot) -> str:
     return "the state of a run" if snapshot.path is None else str(snapshot.path / "manifest.json")
 
 
+def _is_of(path: Path | None, step: Any) -> bool:
+    return path is None or path.name == f"step-{step}"
+
+
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
@@ -55,7 +63,9 @@ def _is_number_above_0(value: Any) -> bool:
 
 
 def _are_fingerprints(value: Any) -> bool:
-    return isinstance(value, dict) and all(
+    if not isinstance(value, dict) or not value.keys() >= set(LOGS):
+        return False
+    return all(
         isinstance(entry, dict)
         and entry.keys() == {"bytes", "sha256"}
         and _is_count(entry["bytes"])

@@ -106,10 +106,10 @@ def tell_the_end(
     }
     if len(material.held_out):
         summary |= _tell_score(config, run, material, trainer, baselines)
-    run.save_results(summary, draw_curves(run.rows(), baselines) if can_plot() else None)
+    run.results.save(summary, draw_curves(run.rows(), baselines) if can_plot() else None)
     _tell_sample(trainer, material.codec, config.run.seed)
     if can_plot():
-        say(f"curves: {run.curves}")
+        say(f"curves: {run.results.curves}")
     else:
         say(f"curves: not drawn, since matplotlib is missing; {how_to_install('plot')}")
     say(f"run folder: {run.path}{os.sep}")

@@ -50,7 +50,7 @@ def _train(request: NewRun | Resume, signals: "Signals") -> int:
         run.check_ours()
     with ExitStack() as until_the_end:
         if isinstance(request, Resume):
-            until_the_end.enter_context(run.locked())
+            until_the_end.enter_context(run.lock.held())
         return _train_in(run, request, signals, until_the_end)
 
 
@@ -92,7 +92,7 @@ def _train_in(
         ends = ends._replace(**({} if found is None else found.snapshot.state["limits"]) | request.limits)
     elif not request.overwrite and run.begins_with(config.yaml):
         # The same command again, after an interruption: the same run, whose bits do not depend on it.
-        until_the_end.enter_context(run.locked())
+        until_the_end.enter_context(run.lock.held())
         return _train_in(run, Resume(run.path, "latest", None, {}), signals, until_the_end)
 
     rt.manual_seed(config.run.seed)
@@ -119,7 +119,7 @@ def _train_in(
         callbacks=[recorder, Progress()],
     )
     if isinstance(request, NewRun):
-        until_the_end.enter_context(run.locked())
+        until_the_end.enter_context(run.lock.held())
         run.create(config.yaml, request.overwrite)
     if found is not None:
         recorder.continue_from(found, trainer)
@@ -141,12 +141,12 @@ def _train_in(
         message = f"interrupted at step {trainer.step:,}: everything is kept; {signals.remedy}"
         print(one_visible_line(message), file=sys.stderr)
         return signals.status
-    if trainer.step == began_at and run.summary.exists():
-        damaged = run.damaged_results()
+    if trainer.step == began_at and run.results.summary.exists():
+        damaged = run.results.find_damage()
         for problem in damaged:
             warn_caller(f"{problem}; it is made anew", RunWarning)
         if not damaged:
-            say(f"this run has ended: {trainer.stopped_by}; what came out is in {run.summary}")
+            say(f"this run has ended: {trainer.stopped_by}; what came out is in {run.results.summary}")
             say(
                 f"to go on: {command_line('train', '--resume', run.path)} with a larger --epochs, --max_steps or "
                 "--max_minutes; the learning rate then stays where its schedule ended"
