@@ -15,7 +15,7 @@ import pytest
 from rondeau import nn
 from rondeau.data import Codec
 from rondeau.train import RunError, RunFolder, cli
-from rondeau.train._program import program
+from rondeau.train._program import program, python
 
 QUICK = ["--hidden_size=8", "--batch_size=4", "--num_steps=8", "--epochs=2", "--log_every=5"]
 
@@ -73,6 +73,9 @@ def test_overview(capsys):
     assert capsys.readouterr().out == overview
     for command in cli.COMMANDS:
         assert re.search(rf"^  {command} +\w", overview, re.MULTILINE)
+        with pytest.raises(SystemExit):
+            cli.main(["help", command])
+        assert capsys.readouterr().out.startswith(f"usage: rondeau {command} ")
 
 
 def test_version(capsys):
@@ -403,7 +406,7 @@ def test_bpe_without_its_package(trained, corpus, tmp_path, capsys, monkeypatch)
     shutil.copytree(trained[0], run.path)
     vocab = json.loads(run.vocab.read_text(encoding="utf-8"))
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    remedy = 'needs the package tokenizers; in the clone of rondeau: python -m pip install -e ".[bpe]"'
+    remedy = f'needs the package tokenizers; in the clone of rondeau: {python()} -m pip install -e ".[bpe]"'
     line = refused(capsys, "train", corpus, "--tokens=bpe", f"--output={tmp_path / 'new'}")
     assert line == f"rondeau train: --tokens: bpe {remedy}"
     vocab["tokenizer"] = {"tokenizer": "bpe", "model": {}}
@@ -541,7 +544,7 @@ def test_corpus_of_python_with_a_plot(tmp_path, capsys):
             ["train", "--cell=transformer"],
             r"--cell: expected one of rnn, gru, .*, slstm, got transformer",
         ),
-        (["train", "--epochs=two"], "--epochs: expected a whole number or auto or none, got two"),
+        (["train", "--epochs=two"], "--epochs: expected a whole number, auto or none, got two"),
         (["train", "--lr=fast"], "--lr: expected a number, got fast"),
         (
             ["train", "--hiden-size=3"],
@@ -630,7 +633,16 @@ def test_corpus_of_python_with_a_plot(tmp_path, capsys):
         (["train", "--resume=nowhere", "--threads=x"], "--threads: expected a whole number, got x"),
         (["train", "--print_config=all"], "--print_config: there is no option all of it"),
         (["train", "--resume"], "train: --resume: expected one argument"),
-        (["generate"], "rondeau generate: RUN is missing"),
+        (
+            ["generate"],
+            "rondeau generate: RUN is missing: the folder of a run, as `rondeau train` names it at its end$",
+        ),
+        (["trian"], r"rondeau: there is no command 'trian'; did you mean train\?$"),
+        ([os.devnull], "there is no command '.*'; did you mean `rondeau train .*`"),
+        (["train", "-o", "x"], "-o: there is no such option; `rondeau train --help` lists them"),
+        (["train", "--learning-rate=1"], r"--learning-rate: there is no such option; did you mean --lr\?"),
+        (["generate", "run", "--temp=1"], r"--temp: there is no such option; did you mean --temperature\?"),
+        (["train", "--cell=LSTM"], r"slstm, got LSTM; did you mean lstm\?"),
         (
             ["generate", "nowhere"],
             "nowhere is no run: it holds no config.yaml; give a folder that `rondeau train` made",

@@ -9,10 +9,19 @@ from typing import Any, NoReturn, get_args
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+from rondeau.train._program import program
 from rondeau.train._ranges import check_ranges
 from rondeau.train._usage_error import UsageError
 
 _LONGEST_VALUE = 80  # characters of a wrong value that are repeated
+
+_OTHER_NAMES = {
+    "--learning_rate": "--lr",
+    "--iterations": "--max_steps",
+    "--sequence_length": "--num_steps",
+    "--max_new_tokens": "--length",
+}
+"""What other programs call an option."""
 
 _KINDS = {
     "<class 'int'>": "a whole number",
@@ -106,11 +115,18 @@ class CommandParser(ArgumentParser):
     def _refuse_unknown(self, argv: Sequence[str]) -> None:
         for argument in argv:
             name = argument.partition("=")[0]
-            if re.fullmatch(r"--[A-Za-z][\w-]*", name) and name not in self._option_string_actions:
-                options = [option for option in self._option_string_actions if option.startswith("--")]
-                near = difflib.get_close_matches(_underscored(name), options, n=2, cutoff=0.7)
+            if re.fullmatch(r"--?[A-Za-z][\w-]*", name) and name not in self._option_string_actions:
+                near = self._nearest(_underscored(name))
                 hint = f"did you mean {' or '.join(near)}?" if near else f"`{self.prog} --help` lists them"
                 raise UsageError(f"{name}: there is no such option; {hint}")
+
+    def _nearest(self, name: str) -> list[str]:
+        options = [option for option in self._option_string_actions if option.startswith("--")]
+        if (other := _OTHER_NAMES.get(name)) in options:
+            return [other]
+        return difflib.get_close_matches(name, options, n=2, cutoff=0.7) or [
+            option for option in options if option.startswith(name) and len(name) > len("--x")
+        ]
 
 
 def _underscored(option: str) -> str:
@@ -122,7 +138,9 @@ def one_line(message: str) -> str:
     line = re.sub(r'^(?:Parser key "(\w+)"|argument --(\w+)):\s*', r"--\1\2: ", " ".join(message.split()))
     line = re.sub(r"^unrecognized arguments: (.*)", r"expected no further arguments, got \1", line)
     line = re.sub(
-        r"^the following arguments are required: (.*)", lambda found: f"{found[1].upper()} is missing", line
+        r"^the following arguments are required: run",
+        f"RUN is missing: the folder of a run, as `{program()} train` names it at its end",
+        line,
     )
     line = re.sub(r'^Invalid option "(.*)" for (--\w+)$', r"\2: there is no option \1 of it", line)
     line = re.sub(r"^Option '(\w+)' is not accepted$", r"--config: there is no option \1", line)
@@ -140,8 +158,13 @@ def one_line(message: str) -> str:
     if found := union or single:
         flag, errors, value = found.groups()
         kinds = dict.fromkeys(map(_kind, errors.split(" - ")))
-        line = f"{flag}expected {' or '.join(kinds)}, got {_shortened(value)}"
+        line = f"{flag}expected {_alternatives(list(kinds))}, got {_shortened(value)}"
     return line
+
+
+def _alternatives(words: Sequence[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _shortened(value: str) -> str:
@@ -158,6 +181,5 @@ def _kind(error: str) -> str:
     """
     kind = re.sub(r"^Expected (an? )?|\. Got value: .*$", "", error)
     if literal := re.fullmatch(r"typing\.Literal\[(.*)\]", kind):
-        *words, last = (word.strip("' ") for word in literal[1].split(","))
-        return f"{', '.join(words)} or {last}" if words else last
+        return _alternatives([word.strip("' ") for word in literal[1].split(",")])
     return _KINDS.get(kind, kind)

@@ -25,9 +25,14 @@ def program() -> str:
     """Return the command as it was called: ``rondeau``, ``.venv/bin/rondeau`` or ``python -m rondeau``."""
     called = sys.argv[0]
     if module := _MODULES.get(os.path.abspath(called)):
-        return f"{shlex.quote(_typed(sys.executable))} -m {module}"
+        return f"{python()} -m {module}"
     is_rondeau = os.path.splitext(os.path.basename(called))[0] == "rondeau"
     return shlex.quote(_typed(called)) if is_rondeau else "rondeau"
+
+
+def python() -> str:
+    """Return what to type for the Python that runs."""
+    return shlex.quote(_typed(sys.executable))
 
 
 def _typed(path: str) -> str:

@@ -1,5 +1,6 @@
 """From the options of a run to its objects: model, optimiser, schedule, trainer."""
 
+import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def make_model(options: ModelOptions, vocab_size: int) -> nn.LanguageModel:
     known = nn.LanguageModel.CELLS
     if options.cell not in known:
         why = ", which needs a proj_size: this command gives none" if options.cell in cells.__all__ else ""
+        if near := difflib.get_close_matches(options.cell.lower(), known, n=1, cutoff=0.8):
+            why = why or f"; did you mean {near[0]}?"
         raise UsageError(f"--cell: expected one of {', '.join(known)}, got {options.cell}{why}")
     if options.tie_weights and options.embedding_size != options.hidden_size:
         raise UsageError(

@@ -1,5 +1,6 @@
 """The command ``rondeau``: finds the command's module, and turns mistakes into one line and an exit status."""
 
+import difflib
 import errno
 import importlib
 import os
@@ -10,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from rondeau.train._errors import RunWarning
-from rondeau.train._program import program
+from rondeau.train._program import command_line, program
 from rondeau.train._showing import one_visible_line
 from rondeau.train._usage_error import UsageError, in_words
 
@@ -83,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, argv: Sequence[str]) -> int:
+    if name == "help" and argv:
+        name, argv = argv[0], ["--help"]
     if name in ("-h", "--help", "help"):
         commands = "\n".join(f"  {command:10}{line}" for command, line in COMMANDS.items())
         print(_OVERVIEW.format(commands=commands, program=program()), end="")
@@ -93,9 +96,17 @@ def _run(name: str, argv: Sequence[str]) -> int:
         print(f"rondeau {__version__}")
         return 0
     if name not in COMMANDS:
-        raise UsageError(f"there is no command {name!r}; the commands are {', '.join(COMMANDS)}")
+        raise UsageError(f"there is no command {name!r}; {_meant(name)}")
     status: int = importlib.import_module(f"rondeau.train._commands.{name}").run(argv)
     return status
+
+
+def _meant(name: str) -> str:
+    if near := difflib.get_close_matches(name.lower(), COMMANDS, n=1):
+        return f"did you mean {near[0]}?"
+    if os.path.exists(name):
+        return f"did you mean `{command_line('train', name)}`?"
+    return f"the commands are {', '.join(COMMANDS)}"
 
 
 @contextmanager
