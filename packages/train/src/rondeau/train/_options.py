@@ -68,7 +68,7 @@ class ModelOptions:
     embedding_size
         Tokens enter as learned vectors of this size; by default as one-hot vectors.
     dropout
-        Probability of dropping an element between layers, in training.
+        Probability of dropping an element of the embeddings, or of the output of a layer, in training.
     tie_weights
         The output layer uses the embedding's weights, so that --embedding_size is --hidden_size.
     forget_bias
@@ -291,6 +291,7 @@ def train_parser() -> CommandParser:
         action=ActionConfigFile,
         help="a YAML file of options, such as a run's config.yaml; flags win over it",
     )
+    parser.explain("--print_config", "print every option with its value, as a file for --config, and end")
     for group in _GROUPS:
         parser.add_class_arguments(group, as_group=True)
     return parser

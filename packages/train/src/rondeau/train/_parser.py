@@ -95,6 +95,11 @@ class CommandParser(ArgumentParser):
         check_ranges(dict(namespace.items()))
         return namespace
 
+    def explain(self, option: str, text: str) -> None:
+        """Say in our words what an option does that jsonargparse adds."""
+        action = self._option_string_actions[option]
+        action.help, action.metavar = text, ""
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise `UsageError` with the message as one line that names the flag."""
         raise UsageError(one_line(message))
