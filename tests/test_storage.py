@@ -78,10 +78,9 @@ def test_a_run_goes_on_beyond_its_end(whole, corpus, tmp_path, capsys):
     assert "by the model of step" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "linear", "exponential"])
-def test_beyond_its_end_the_rate_is_held(corpus, tmp_path, capsys, schedule):
+def test_beyond_its_end_the_rate_is_held(corpus, tmp_path, capsys):
     run = RunFolder(tmp_path / "run")
-    options = [f"--schedule={schedule}", "--final_lr=0.25", "--warmup_steps=2", "--max_steps=6"]
+    options = ["--schedule=cosine", "--final_lr=0.25", "--warmup_steps=2", "--max_steps=6"]
     train(capsys, corpus, *OPTIONS, *options, f"--output={run.path}")
     planned = [row["lr"] for row in run.rows()]
     train(capsys, "--resume", run.path, "--max_steps=9")

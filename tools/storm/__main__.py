@@ -1,7 +1,7 @@
 """Kill, fail, damage and race the command that trains, and check that nothing is lost, mixed or silently wrong.
 
-    python -m tools.storm kills                    300 kills, 300 failed calls and 300 full disks, at drawn file calls
-    python -m tools.storm kills --all              every file call of every case, in all three ways (about an hour)
+    python -m tools.storm kills                    300 kills, power cuts, failed calls and full disks each
+    python -m tools.storm kills --all              every file call of every case, in all four ways (about an hour)
     python -m tools.storm kills --how kill --only begin --at 137
     python -m tools.storm damages                  300 damaged files
     python -m tools.storm forgeries                300 wrong values under right hashes

@@ -13,7 +13,7 @@ from rondeau.train import _durable
 CALLS = ("open", "write", "fsync", "ftruncate", "replace", "mkdir", "unlink", "rmdir")
 """What is counted: each of them changes the disk, or opens a file."""
 
-How = Literal["kill", "fail", "full"]
+How = Literal["kill", "power", "fail", "full"]
 
 
 class KilledError(BaseException):
@@ -27,9 +27,10 @@ class FaultyDisk:
     ----------
     at : int or None
         The number of the call that goes wrong, from 0; None: none does.
-    how : {"kill", "fail", "full"}
-        The process ends before the call, a write being half done; or the call fails, once, with EIO; or the disk is
-        full from there on: whatever needs space fails with ENOSPC, a write after its first half.
+    how : {"kill", "power", "fail", "full"}
+        The process ends before the call, a write being half done; or the power goes, and what was written and not
+        synced is lost too; or the call fails, once, with EIO; or the disk is full from there on: whatever needs space
+        fails with ENOSPC, a write after its first half.
 
     Attributes
     ----------
@@ -43,7 +44,8 @@ class FaultyDisk:
         self.at, self.how = at, how
         self.calls: list[str] = []
         self.reached: str | None = None
-        self._open: set[int] = set()
+        self._open: dict[int, str] = {}
+        self._unsynced: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(os, name)
@@ -58,19 +60,25 @@ class FaultyDisk:
         return self._plain(name, real, *arguments)
 
     def _plain(self, name: str, real: Callable[..., Any], *arguments: Any) -> Any:
-        if self.how == "kill" and self.reached is not None:
+        if self.how in ("kill", "power") and self.reached is not None:
             raise KilledError
         result = real(*arguments)
         if name == "open":
-            self._open.add(result)
-        if name == "close":
-            self._open.discard(arguments[0])
+            self._open[result] = os.fspath(arguments[0])
+        elif name == "close":
+            self._open.pop(arguments[0])
+        elif name == "write":
+            self._unsynced.add(self._open[arguments[0]])
+        elif name == "fsync":
+            self._unsynced.discard(self._open[arguments[0]])
+        elif name == "replace" and os.fspath(arguments[0]) in self._unsynced:
+            self._unsynced.add(os.fspath(arguments[1]))
         return result
 
     def _go_wrong(self, name: str, real: Callable[..., Any], *arguments: Any) -> None:
         half = (arguments[0], arguments[1][: len(arguments[1]) // 2]) if name == "write" else None
         is_first = self.reached is None
-        if self.how == "kill":
+        if self.how in ("kill", "power"):
             if is_first and half is not None:
                 real(*half)
             self.reached = self.reached or name
@@ -89,6 +97,9 @@ class FaultyDisk:
         for descriptor in self._open:
             os.close(descriptor)
         self._open.clear()
+        if self.how == "power" and self.reached is not None:
+            for path in filter(os.path.exists, self._unsynced):
+                os.truncate(path, 0)
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def disturb(case: Case, expected: Expected, how: How, at: int, run: Path) -> str
     copy(case.before, run)
     disk = FaultyDisk(at, how)
     first = case.run(run, disk)
-    if how == "kill":
+    if how in ("kill", "power"):
         if first.status is not None or first.traceback:
             return f"was not killed\n{said([first])}"
     elif disk.reached and not first.is_one_line_about(str(run)):
@@ -119,7 +119,7 @@ def storm(
     corpus : Path
         A text file.
     report : Report
-    ways : collection of {"kill", "fail", "full"}
+    ways : collection of {"kill", "power", "fail", "full"}
         See `FaultyDisk`.
     rounds : int or None
         How many calls for each way, drawn from those of all cases; None: every one.
