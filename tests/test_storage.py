@@ -116,6 +116,31 @@ def test_another_checkpoint_is_gone_back_to(made, part, capsys):
     assert re.search(r"there is no checkpoint .*step-3; there: step-4, step-6, step-8$", said)
 
 
+def test_the_best_checkpoint_is_gone_back_to(part, capsys):
+    assert part.load_checkpoint().state["best_step"] == 4
+    out, _ = train(capsys, "--resume", part.path, "--checkpoint=best")
+    assert "continued at step 4" in out
+
+
+def test_a_text_that_was_moved_is_named(made, part, corpus, tmp_path, capsys, monkeypatch):
+    moved = tmp_path / "moved.txt"
+    corpus.rename(moved)
+    try:
+        _, said = train(capsys, "--resume", part.path, status=2)
+        assert said.endswith(
+            f"there is no file {corpus}; where it is elsewhere now: rondeau train --resume {part.path} CORPUS"
+        )
+        other = tmp_path / "other.txt"
+        other.write_text(moved.read_text() + "!", encoding="utf-8")
+        _, said = train(capsys, other, "--resume", part.path, status=2)
+        assert "the corpus has changed since the run began" in said
+        monkeypatch.chdir(tmp_path)
+        train(capsys, "--resume", part.path, "moved.txt")
+    finally:
+        moved.rename(corpus)
+    assert weights(part) == weights(RunFolder(made[0]))
+
+
 def test_a_lost_latest_is_no_new_run(made, part, capsys):
     (part.checkpoints.folder / "latest").unlink()
     out, said = train(capsys, "--resume", part.path)

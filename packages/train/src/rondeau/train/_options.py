@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]  # exported, but not by name
@@ -216,13 +217,15 @@ class NewRun(NamedTuple):
 class Resume(NamedTuple):
     """What a command line asks of ``rondeau train``: the continuation of a run.
 
-    `limits` are the options of `LIMITS` that were given; the others stay as they were.
+    `corpus` is where the run's text is now, if that is elsewhere than before; `limits` are the options of `LIMITS` that
+    were given, the others stay as they were.
     """
 
     folder: Path
-    checkpoint: str
-    threads: int | None
-    limits: dict[str, Any]
+    checkpoint: str = "latest"
+    corpus: str | None = None
+    threads: int | None = None
+    limits: Mapping[str, Any] = MappingProxyType({})
 
 
 class _Corpus(argparse.Action):
@@ -275,7 +278,7 @@ def train_parser() -> CommandParser:
         metavar="RUN",
         help="continue a run: from its latest checkpoint, or another one with --checkpoint; with --epochs, --max_steps "
         "or --max_minutes to another end, the learning rate being held where its schedule ends; beside these, only "
-        "--threads may be given",
+        "--threads may be given, and CORPUS, where its text has another path now",
         **orders,
     )
     text.add_argument(
@@ -371,6 +374,7 @@ def _parse_resume(argv: Sequence[str]) -> Resume:
         train_parser().print_help()
         raise SystemExit(0)
     parser = CommandParser("train", "--resume RUN", "Continue a run.")
+    parser.add_argument("corpus", nargs="?", action=_Corpus, default=None)
     parser.add_argument("--resume", type=str)
     parser.add_argument("--checkpoint", type=str, default="latest")
     parser.add_argument("--threads", type=int, default=None)
@@ -385,7 +389,8 @@ def _parse_resume(argv: Sequence[str]) -> Resume:
             )
     arguments = parser.parse(argv)
     limits = {name: arguments[name] for name in LIMITS if name in arguments}
-    return Resume(Path(arguments.resume), arguments.checkpoint, arguments.threads, limits)
+    corpus = None if arguments.corpus is None else str(arguments.corpus)
+    return Resume(Path(arguments.resume), arguments.checkpoint, corpus, arguments.threads, limits)
 
 
 def _config_files_and_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:

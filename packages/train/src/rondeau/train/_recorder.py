@@ -97,7 +97,7 @@ class Recorder(Callback):
         trainer : Trainer
             Made with the same arguments as the one that was recorded; what ends it may differ.
         checkpoint : str
-            "latest", or a name such as "step-200".
+            "latest", "best", or a name such as "step-200".
 
         Raises
         ------

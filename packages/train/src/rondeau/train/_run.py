@@ -230,7 +230,7 @@ class RunFolder:
         Parameters
         ----------
         name : str
-            "latest", or a name such as "step-200".
+            "latest", "best", or a name such as "step-200".
 
         Raises
         ------
@@ -247,6 +247,10 @@ class RunFolder:
                         f"the folder from a copy, or begin the run anew"
                     )
             return None
+        if name == "best":
+            latest = self._checked(self.checkpoints.load())
+            best = latest.state["best_step"]
+            name = f"step-{latest.state['step'] if best is None else best}"
         found = self.checkpoints.find(name)
         self._checked(found.snapshot)
         return found

@@ -1,5 +1,6 @@
 """``rondeau train``."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -76,6 +77,13 @@ def _train_in(
         if found is not None:
             run.check_unchanged("config.yaml", found.snapshot)
         config = read_config(run.config)
+        if request.corpus is not None:
+            config = config._replace(corpus=request.corpus)
+        elif config.corpus is not None and os.path.isabs(config.corpus) and not os.path.exists(config.corpus):
+            raise UsageError(
+                f"cannot read the corpus: there is no file {config.corpus}; where it is elsewhere now: "
+                f"{command_line('train', '--resume', run.path)} CORPUS"
+            )
         threads = config.run.threads if request.threads is None else request.threads
     else:
         config, threads = request.config, request.config.run.threads
@@ -89,11 +97,13 @@ def _train_in(
     config = material.settle(config).with_values(sizes._asdict())
     ends = Limits(sizes.epochs, config.training.max_steps, config.training.max_minutes)
     if isinstance(request, Resume):
-        ends = ends._replace(**({} if found is None else found.snapshot.state["limits"]) | request.limits)
+        ends = ends._replace(
+            **({} if found is None else found.snapshot.state["limits"]) | dict(request.limits)
+        )
     elif not request.overwrite and run.begins_with(config.yaml):
         # The same command again, after an interruption: the same run, whose bits do not depend on it.
         until_the_end.enter_context(run.lock.held())
-        return _train_in(run, Resume(run.path, "latest", None, {}), signals, until_the_end)
+        return _train_in(run, Resume(run.path), signals, until_the_end)
 
     rt.manual_seed(config.run.seed)
     model = make_model(config.model, len(material.codec))
