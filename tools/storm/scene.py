@@ -8,6 +8,7 @@ import json
 import random
 import re
 import shutil
+import signal
 import time
 import traceback
 from collections.abc import Sequence
@@ -60,6 +61,8 @@ def command(*arguments: str, disk: FaultyDisk | None = None) -> Outcome:
             pass
         except (Exception, SystemExit):
             trace = traceback.format_exc()
+    if status in (128 + signal.SIGINT, 128 + signal.SIGTERM):  # meant for the storm
+        raise KeyboardInterrupt
     return Outcome(status, out.getvalue(), err.getvalue(), time.perf_counter() - began, trace)
 
 

@@ -18,7 +18,7 @@ from tools.storm.disk import FaultyDisk, How, KilledError, installed  # noqa: E4
 from tools.storm.report import Report  # noqa: E402
 from tools.storm.scene import OPTIONS, command, write_corpus  # noqa: E402
 
-from rondeau.train import _durable, _run  # noqa: E402
+from rondeau.train import _durable, _run, cli  # noqa: E402
 from rondeau.train._commands import _telling  # noqa: E402
 
 
@@ -131,6 +131,12 @@ def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["hail"])
     assert "the storms are kills, damages, forgeries, pairs" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_storm_and_not_a_command_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "main", lambda arguments: 130)
+    with pytest.raises(KeyboardInterrupt):
+        command("train")
 
 
 # -------------------------------------------------------------------------------------------------- planted, to find
