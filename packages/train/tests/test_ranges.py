@@ -7,8 +7,8 @@ from typing import get_args
 import pytest
 
 from rondeau.train import _recipe, cli
-from rondeau.train._options import train_parser
 from rondeau.train._ranges import RANGES
+from rondeau.train._request import train_parser
 from rondeau.train._usage_error import UsageError
 
 PARSERS = {

@@ -8,8 +8,8 @@ from rondeau import nn
 from rondeau.data import Codec
 from rondeau.train._checks import check_is
 from rondeau.train._errors import CheckpointError, RunError
-from rondeau.train._options import Config, read_config
 from rondeau.train._recipe import make_model
+from rondeau.train._request import Config, read_config
 from rondeau.train._run import RunFolder
 from rondeau.train._usage_error import UsageError
 

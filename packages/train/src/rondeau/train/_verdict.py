@@ -4,7 +4,7 @@ import math
 
 from rondeau.train._diverged import DivergedError
 from rondeau.train._evaluate import Evaluation
-from rondeau.train._options import Config
+from rondeau.train._request import Config
 from rondeau.train._trainer import Trainer
 
 _FAR_ABOVE_GUESSING = 2.0

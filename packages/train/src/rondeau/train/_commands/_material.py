@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rondeau.data import Codec, TokenStream
 from rondeau.train import _corpus
-from rondeau.train._options import Config
 from rondeau.train._origin import Origin, load_origin
+from rondeau.train._request import Config
 
 if TYPE_CHECKING:
     from rondeau.train._checkpoint import Found

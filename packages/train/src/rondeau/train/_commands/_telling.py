@@ -23,7 +23,8 @@ from rondeau.train._verdict import compare_with_counting
 
 if TYPE_CHECKING:
     from rondeau.data import Codec, TokenStream
-    from rondeau.train._options import Config, TrainingOptions
+    from rondeau.train._options import TrainingOptions
+    from rondeau.train._request import Config
     from rondeau.train._run import RunFolder
     from rondeau.train._trainer import Trainer
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.train._errors import RunWarning
-from rondeau.train._options import Config, NewRun, Resume, parse_train, read_config
 from rondeau.train._program import command_line
+from rondeau.train._request import Config, NewRun, Resume, parse_train, read_config
 from rondeau.train._showing import one_visible_line, say
 from rondeau.train._usage_error import UsageError
 
