@@ -123,10 +123,18 @@ def test_evaluate_refuses_a_text_that_has_changed(text, tmp_path, capsys):
     assert err == (
         f"rondeau evaluate: {text} is not the text any more that this run was trained on, which was of "
         f"{len(content):,} characters, and has {len(content) // 2:,}: its held-out part cannot be told from the rest; "
-        "give the text as it was, or another one as CORPUS\n"
+        "give the text as it was with --held_out_part, or another one as CORPUS\n"
     )
     text.write_text(content[:-1] + "!", encoding="utf-8")
     assert "which was of other characters: " in run(capsys, "evaluate", folder, status=2).err
+    elsewhere = tmp_path / "elsewhere.txt"
+    elsewhere.write_text(content, encoding="utf-8")
+    text.unlink()
+    out = run(capsys, "evaluate", folder, elsewhere, "--held_out_part").out
+    assert out.startswith(f"the last 10 % of {elsewhere}, held out in training, by the model of step 2:\n")
+    elsewhere.write_text(content + "!", encoding="utf-8")
+    err = run(capsys, "evaluate", folder, elsewhere, "--held_out_part", status=2).err
+    assert f"{elsewhere} is not the text that this run was trained on, which was of " in err
 
 
 def test_evaluate_says_what_of_a_text_was_trained_on(text, tmp_path, capsys):

@@ -8,6 +8,7 @@ import pytest
 from rondeau import data, nn
 from rondeau.train import RunFolder, cli
 from rondeau.train._origin import describe_unknown
+from rondeau.train._request import parse_train
 from rondeau.train._usage_error import UsageError
 
 MODEL = ["--cell=lstm", "--hidden_size=6", "--tie_weights", "--min_freq=2"]
@@ -97,13 +98,12 @@ def test_options_that_are_the_other_run_s(option, has, base, tmp_path, capsys):
 
 
 def test_options_that_may_be_given_anew(base, tmp_path, capsys):
-    anew = [
-        "--dropout=0.2",
-        "--zoneout=0.1",
-        "--recurrent_dropout=0.1",
-        "--weight_dropout=0.1",
-        "--held_out=0.3",
-    ]
+    others = {"zoneout": 0.1, "recurrent_dropout": 0.2, "weight_dropout": 0.3}
+    request = parse_train(
+        [f"--init_from={base[0]}", *(f"--{name}={value}" for name, value in others.items())]
+    )
+    assert {name: getattr(request.config.model, name) for name in others} == others
+    anew = ["--dropout=0.2", "--held_out=0.3"]
     run(capsys, base[2], *SIZES, *anew, f"--init_from={base[0]}", f"--output={tmp_path / 'run'}")
     assert weights(tmp_path / "run", "step-0") == weights(base[0], best_of(base[0]))
     assert "dropout: 0.2\n" in (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from rondeau.train._showing import counted, say
 from rondeau.train._usage_error import UsageError
 
 if TYPE_CHECKING:
-    from rondeau.train._corpus import Corpus
+    from rondeau.data import TokenStream
     from rondeau.train._trained import Trained
 
 
@@ -29,6 +29,11 @@ def _parser() -> CommandParser:
         metavar="CORPUS",
         nargs="?",
         help="a UTF-8 text file, or a data set such as timemachine, scored as a whole",
+    )
+    parser.add_argument(
+        "--held_out_part",
+        action="store_true",
+        help="CORPUS is the run's own text, at another path: score the part that was held out",
     )
     parser.add_argument(
         "--checkpoint", type=str, default="best", help="best, latest, or a name such as step-200"
@@ -52,27 +57,17 @@ def run(argv: Sequence[str]) -> int:
     """Print the score; return the exit status."""
     arguments = _parser().parse(argv)
     from rondeau import tensor as rt
-    from rondeau.data import TokenStream
-    from rondeau.train._corpus import TOKEN_NAMES, count_unknown, load_corpus, share, split_stream
+    from rondeau.train._corpus import TOKEN_NAMES, count_unknown, share
     from rondeau.train._evaluate import evaluate
 
     if arguments.threads is not None:
         rt.set_num_threads(arguments.threads)
     trained = load_named_run(arguments.run, arguments.checkpoint)
-    options = trained.config.text
-    token = TOKEN_NAMES[options.tokens]
-    if arguments.corpus is None:
-        corpus = load_corpus(trained.config.corpus)
-        if not options.held_out:
-            raise UsageError("this run held nothing out (--held_out 0); give a CORPUS to measure it on")
-        if corpus.identity != trained.corpus:
-            raise UsageError(_changed(corpus, trained))
-        stream = split_stream(corpus.text, trained.codec, options)[1]
-        what = f"the last {100 * options.held_out:g} % of {corpus.name}, held out in training"
+    token = TOKEN_NAMES[trained.config.text.tokens]
+    if arguments.corpus is None or arguments.held_out_part:
+        what, stream = _held_out_part(trained, arguments.corpus)
     else:
-        corpus = load_corpus(arguments.corpus)
-        stream = TokenStream(trained.codec.encode(corpus.text), len(trained.codec))
-        what = f"all of {corpus.name}{_trained_part(corpus, trained)}"
+        what, stream = _whole(trained, arguments.corpus)
     if len(stream) < 2:
         raise UsageError(
             f"{what} has {counted(len(stream), token)}; expected at least 2, one to read and one to predict"
@@ -98,19 +93,35 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _changed(corpus: Corpus, trained: Trained) -> str:
-    before, now = trained.corpus.get("characters"), corpus.identity["characters"]
-    how = f"of {before:,} characters, and has {now:,}" if before != now else "of other characters"
-    return (
-        f"{corpus.name} is not the text any more that this run was trained on, which was {how}: its held-out part "
-        "cannot be told from the rest; give the text as it was, or another one as CORPUS"
-    )
+def _held_out_part(trained: Trained, path: str | None) -> tuple[str, TokenStream]:
+    """Return what is held out of the run's own text, in words and as tokens."""
+    from rondeau.train._corpus import load_corpus, split_stream
+
+    options = trained.config.text
+    if not options.held_out:
+        raise UsageError("this run held nothing out (--held_out 0); give a CORPUS to measure it on")
+    corpus = load_corpus(trained.config.corpus if path is None else path)
+    if corpus.identity != trained.corpus:
+        before, now = trained.corpus.get("characters", 0), corpus.identity["characters"]
+        how = f"of {before:,} characters, and has {now:,}" if before != now else "of other characters"
+        raise UsageError(
+            f"{corpus.name} is not the text{' any more' if path is None else ''} that this run was trained on, which "
+            f"was {how}: its held-out part cannot be told from the rest; give the text as it was with --held_out_part, "
+            "or another one as CORPUS"
+        )
+    held_out = split_stream(corpus.text, trained.codec, options)[1]
+    return f"the last {100 * options.held_out:g} % of {corpus.name}, held out in training", held_out
 
 
-def _trained_part(corpus: Corpus, trained: Trained) -> str:
-    """Say what of a text that is scored as a whole the model has seen."""
+def _whole(trained: Trained, path: str) -> tuple[str, TokenStream]:
+    """Return a text, in words that say what of it the model has seen, and as tokens."""
+    from rondeau.data import TokenStream
+    from rondeau.train._corpus import load_corpus
+
+    corpus = load_corpus(path)
+    seen = ""
     if corpus.identity == trained.corpus:
-        return f", the first {100 * (1 - trained.config.text.held_out):g} % of which it was trained on"
-    if corpus.name == trained.config.corpus or os.path.abspath(corpus.name) == trained.config.corpus:
-        return ", which has changed since the model was trained on it"
-    return ""
+        seen = f", the first {100 * (1 - trained.config.text.held_out):g} % of which it was trained on"
+    elif trained.config.corpus in (path, os.path.abspath(path)):
+        seen = ", which has changed since the model was trained on it"
+    return f"all of {corpus.name}{seen}", TokenStream(trained.codec.encode(corpus.text), len(trained.codec))
