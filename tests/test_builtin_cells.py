@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 
+from comparing import assert_close, assert_same_bits
 from rondeau import nn
 from rondeau import tensor as rt
 
@@ -43,9 +44,9 @@ def test_the_loop_gives_what_pytorchs_layers_give(name):
     output, final = theirs(packed, tuple(states) if len(states) > 1 else states[0])
     output, _ = torch.nn.utils.rnn.pad_packed_sequence(output)
     sequences, ends = loop.run(ours, step, named, torch.tensor(x), states, lengths=lengths)
-    torch.testing.assert_close(sequences[0], output, rtol=0, atol=1e-13)
+    assert_close(sequences[0], output, atol=1e-13)
     for end, expected in zip(ends, as_tuple(final), strict=True):
-        torch.testing.assert_close(end, expected, rtol=0, atol=1e-13)
+        assert_close(end, expected, atol=1e-13)
 
 
 # -- parity ----------------------------------------------------------------------------------------
@@ -153,10 +154,6 @@ def randn(*shape, seed=0):
     return rt.tensor(np.random.default_rng([seed, *shape]).standard_normal(shape))
 
 
-def assert_near(ours, theirs, tolerance=1e-14):
-    np.testing.assert_allclose(ours.data, theirs.data, rtol=0, atol=tolerance)
-
-
 def gru_of(original):
     """Return torch's kind of GRU with the original's weights, those of its update gate negated."""
     H = original.hidden_size
@@ -184,7 +181,7 @@ def test_program_16_the_texts_gru():
         z, r = sigma(W_z @ x_t + U_z @ h), sigma(W_r @ x_t + U_r @ h)
         h = (1 - z) * h + z * np.tanh(W @ x_t + U @ (r * h))
         expected.append(h)
-    np.testing.assert_allclose(layer(x)[0].data, expected, rtol=0, atol=1e-14)
+    assert_close(layer(x)[0].data, expected, atol=1e-14)
 
 
 def test_program_16_negated_update_gate_maps_one_gru_onto_the_other_where_the_reset_commutes():
@@ -197,13 +194,13 @@ def test_program_16_negated_update_gate_maps_one_gru_onto_the_other_where_the_re
     diagonal = copy.deepcopy(full)
     diagonal.weight_hh_l0.data[2 * H :] *= np.eye(H)
     diagonal.bias_hh_l0.data[2 * H :] = 0  # torch's reset gate multiplies the bias too
-    assert_near(diagonal(x)[0], gru_of(diagonal)(x)[0])
+    assert_close(diagonal(x)[0], gru_of(diagonal)(x)[0], atol=1e-14)
 
     open_reset = copy.deepcopy(full)
     open_reset.weight_ih_l0.data[:H] = 0
     open_reset.weight_hh_l0.data[:H] = 0
     open_reset.bias_ih_l0.data[:H] = 50  # sigmoid(50) is 1 to the last bit
-    assert_near(open_reset(x)[0], gru_of(open_reset)(x)[0])
+    assert_close(open_reset(x)[0], gru_of(open_reset)(x)[0], atol=1e-14)
 
 
 def test_the_linear_network_is_one_linear_map():
@@ -215,11 +212,11 @@ def test_the_linear_network_is_one_linear_map():
     _, h_n = layer(x, h_0)
     terms = [np.linalg.matrix_power(R, T - 1 - t) @ W @ x.data[t, 0] for t in range(T)]
     expected = sum(terms) + np.linalg.matrix_power(R, T) @ h_0.data[0, 0]
-    np.testing.assert_allclose(h_n.data[0, 0], expected, rtol=0, atol=1e-13)
+    assert_close(h_n.data[0, 0], expected, atol=1e-13)
     cotangent = randn(1, 1, H, seed=1)
     h_n.backward(cotangent)
     expected = np.linalg.matrix_power(R.T, T) @ cotangent.data[0, 0]
-    np.testing.assert_allclose(h_0.grad.data[0, 0], expected, rtol=0, atol=1e-13)
+    assert_close(h_0.grad.data[0, 0], expected, atol=1e-13)
 
 
 def test_peepholes_begin_as_none():
@@ -229,7 +226,7 @@ def test_peepholes_begin_as_none():
     assert {name for name, _ in layer.named_parameters()} - names == {"p_i_l0", "p_f_l0", "p_o_l0"}
     plain.load_state_dict({name: p for name, p in layer.named_parameters() if name in names})
     x = randn(5, 2, 3)
-    assert_near(layer(x)[0], plain(x)[0])
+    assert_close(layer(x)[0], plain(x)[0], atol=1e-14)
 
 
 def test_the_projected_lstm_is_nn_lstm_with_a_projection():
@@ -237,7 +234,7 @@ def test_the_projected_lstm_is_nn_lstm_with_a_projection():
     plain = nn.LSTM(3, 5, num_layers=2, bidirectional=True, proj_size=2, dtype="float64")
     plain.load_state_dict(layer.state_dict())
     x = randn(4, 3, 3)
-    np.testing.assert_array_equal(layer(x)[0].data, plain(x)[0].data)
+    assert_same_bits(layer(x)[0].data, plain(x)[0].data)
 
 
 def test_the_coupled_lstm_is_an_lstm_whose_forget_gate_is_negated():
@@ -250,7 +247,7 @@ def test_the_coupled_lstm_is_an_lstm_whose_forget_gate_is_negated():
         named[name] = np.concatenate([i, -i, g, o])
     plain.load_state_dict(named)
     x = randn(5, 2, 3)
-    assert_near(layer(x)[0], plain(x)[0])
+    assert_close(layer(x)[0], plain(x)[0], atol=1e-14)
 
 
 def test_indrnn_has_no_recurrent_matrix_and_bounded_weights():
@@ -268,7 +265,7 @@ def test_gains_begin_as_ones_and_biases_as_zeros(name):
     vectors = {n: v for n, v in vectors.items() if not n.startswith(("bias_ih", "bias_hh"))}
     assert any(n.endswith("_l0_reverse") for n in vectors)
     for n, values in vectors.items():
-        np.testing.assert_array_equal(values, np.full(4, float(n.startswith("gain")), np.float32), err_msg=n)
+        assert_same_bits(values, np.full(4, float(n.startswith("gain")), np.float32), n)
 
 
 @pytest.mark.parametrize("name", ["gru_layer_norm", "lstm_layer_norm"])
@@ -278,7 +275,7 @@ def test_a_normalised_cell_does_not_see_the_scale_of_its_input_weights(name):
     x = randn(5, 2, 3)
     output = layer(x)[0].data
     layer.weight_ih_l0.data *= 7
-    np.testing.assert_allclose(layer(x)[0].data, output, rtol=0, atol=1e-4)
+    assert_close(layer(x)[0].data, output, atol=1e-4)
 
 
 def test_num_heads_of_one_unit_each_is_a_diagonal_recurrent_matrix():
@@ -289,7 +286,7 @@ def test_num_heads_of_one_unit_each_is_a_diagonal_recurrent_matrix():
     named["weight_hh_l0"] = np.concatenate([np.diag(u[:, 0]) for u in np.split(named["weight_hh_l0"], 2)])
     plain.load_state_dict(named)
     x = randn(5, 2, 3)
-    assert_near(heads(x)[0], plain(x)[0])
+    assert_close(heads(x)[0], plain(x)[0], atol=1e-14)
 
 
 # -- sLSTM: what its stabiliser does ---------------------------------------------------------------
@@ -313,7 +310,7 @@ def unstabilised(layer, x):
 
 def test_slstm_stabilised_equals_unstabilised():
     layer, x = layer_of("slstm", 3, 6), randn(12, 3)
-    np.testing.assert_allclose(layer(x)[0].data, unstabilised(layer, x.data), rtol=0, atol=1e-14)
+    assert_close(layer(x)[0].data, unstabilised(layer, x.data), atol=1e-14)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -330,7 +327,7 @@ def test_slstm_has_no_input_gate_it_cannot_bear(shift, dtype):
     x = rt.tensor(x.data.astype(dtype), requires_grad=True)
     (h, c, n, stabiliser), _ = layer.all_states(x)
     tolerance = 1e-10 if dtype == "float64" else 1e-3  # i~ itself is rounded to 1000's last bit
-    np.testing.assert_allclose(h.data, expected, rtol=0, atol=tolerance)
+    assert_close(h, expected, atol=tolerance)
     assert n.data.min() >= 1 - 1e-6
     assert (n.data[0] == 1).all()
     (h.sum() + c.sum()).backward()
@@ -365,12 +362,12 @@ def test_all_states_are_those_of_the_call():
     lengths = [5, 0, 3, 1]
     output, final = layer(x, lengths=lengths)
     sequences, ends = layer.all_states(x, lengths=lengths)
-    np.testing.assert_array_equal(sequences[0].data, output.data)
+    assert_same_bits(sequences[0], output)
     for sequence, state, end in zip(sequences, final, ends, strict=True):
-        np.testing.assert_array_equal(state.data, end.data)
+        assert_same_bits(state, end)
         forward, backward = np.split(sequence.data, 2, axis=-1)
         for b, length in enumerate(lengths):
             assert not sequence.data[length:, b].any()
             if length:
-                np.testing.assert_array_equal(forward[length - 1, b], state.data[2, b])
-                np.testing.assert_array_equal(backward[0, b], state.data[3, b])
+                assert_same_bits(forward[length - 1, b], state.data[2, b])
+                assert_same_bits(backward[0, b], state.data[3, b])

@@ -8,26 +8,23 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from comparing import assert_close, assert_same_bits
 from rondeau import nn
 from rondeau import tensor as rt
 
 torch = pytest.importorskip("torch")
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-10}  # of the largest magnitude
-drawn = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+drawn = settings(max_examples=60)
 dtypes = st.sampled_from(["float32", "float64"])
 seeds = st.integers(0, 2**32 - 1)
 
 
-def assert_close(ours, theirs, dtype, what):
-    ours, theirs = np.asarray(ours), theirs.detach().numpy()
-    assert ours.shape == theirs.shape, what
-    scale = np.abs(theirs).max(initial=0.0)
-    error = np.abs(ours - theirs).max(initial=0.0)
-    assert error <= TOLERANCE[dtype] * max(scale, 1e-3), f"{what}: error {error:.3g} at {scale:.3g}"
+def assert_agrees(ours, theirs, dtype, what):
+    assert_close(ours, theirs, of_largest=TOLERANCE[dtype], least=1e-3, what=what)
 
 
 def run(layer, dtype, seed, *arrays):
@@ -53,12 +50,12 @@ def compare(ours, theirs, dtype, seed, *arrays):
     arrays = [a.astype(dtype) for a in arrays]
     mine, reference = run(ours, dtype, seed, *arrays), run(theirs, dtype, seed, *arrays)
     assert str(mine[0].dtype) == dtype
-    assert_close(mine[0].data, reference[0], dtype, "output")
+    assert_agrees(mine[0].data, reference[0], dtype, "output")
     assert mine[1].keys() == reference[1].keys()
     for name, gradient in reference[1].items():
         assert (mine[1][name] is None) == (gradient is None), name
         if gradient is not None:
-            assert_close(mine[1][name].data, gradient, dtype, f"gradient of {name}")
+            assert_agrees(mine[1][name].data, gradient, dtype, f"gradient of {name}")
 
 
 def sizes(number, low, high):
@@ -143,8 +140,8 @@ def test_max_pooling(data, dtype, seed):
     assert repr(ours) == repr(theirs)
     compare(ours, theirs, dtype, seed, x)
     expected = torch.nn.MaxPool2d(return_indices=True, **options)(torch.tensor(x))
-    np.testing.assert_array_equal(largest.data, expected[0])
-    np.testing.assert_array_equal(indices.data, expected[1])
+    assert_same_bits(largest, expected[0])
+    assert_same_bits(indices, expected[1])
 
 
 @drawn
@@ -206,21 +203,21 @@ def test_batch_normalisation(data, dtype, seed):
         for layer in (ours, theirs):
             layer.zero_grad()
         mine, reference = run(ours, dtype, seed, x), run(theirs, dtype, seed, x)
-        assert_close(mine[0].data, reference[0], dtype, "output")
+        assert_agrees(mine[0].data, reference[0], dtype, "output")
         for key, gradient in reference[1].items():
-            assert_close(mine[1][key].data, gradient, dtype, f"gradient of {key}")
+            assert_agrees(mine[1][key].data, gradient, dtype, f"gradient of {key}")
     state = theirs.state_dict()
     assert list(ours.state_dict()) == list(state)
     for key, value in ours.state_dict().items():
-        assert_close(value.data, state[key], dtype, key)
+        assert_agrees(value.data, state[key], dtype, key)
     ours.eval()
     theirs.eval()
     for layer in (ours, theirs):
         layer.zero_grad()
     mine, reference = run(ours, dtype, seed, x), run(theirs, dtype, seed, x)
-    assert_close(mine[0].data, reference[0], dtype, "output in evaluation")
+    assert_agrees(mine[0].data, reference[0], dtype, "output in evaluation")
     for key, gradient in reference[1].items():
-        assert_close(mine[1][key].data, gradient, dtype, f"gradient of {key} in evaluation")
+        assert_agrees(mine[1][key].data, gradient, dtype, f"gradient of {key} in evaluation")
 
 
 LOSSES = ["BCELoss", "BCEWithLogitsLoss", "L1Loss", "SmoothL1Loss", "KLDivLoss"]
@@ -253,7 +250,7 @@ def test_losses(data, name, dtype, seed):
     other = {key: torch.tensor(value).double() for key, value in weights.items()}
     ours, theirs = getattr(nn, name)(**own, **options), getattr(torch.nn, name)(**other, **options)
     mine, reference = (run(loss, dtype, seed, x.astype(dtype), t.astype(dtype)) for loss in (ours, theirs))
-    assert_close(mine[0].data, reference[0], dtype, "loss")
+    assert_agrees(mine[0].data, reference[0], dtype, "loss")
     for key, gradient in reference[1].items():
         if gradient is not None and not key.endswith("weight"):
-            assert_close(mine[1][key].data, gradient, dtype, f"gradient of {key}")
+            assert_agrees(mine[1][key].data, gradient, dtype, f"gradient of {key}")

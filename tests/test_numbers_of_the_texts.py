@@ -1,8 +1,8 @@
 """The worked numbers of programs 12, 13, 15 and 20, which gallery pages show and no package's tests hold."""
 
-import numpy as np
 import pytest
 
+from comparing import assert_close
 from rondeau import nn, train
 from rondeau import tensor as rt
 
@@ -34,7 +34,7 @@ def test_program_12_one_step_on_two_samples():
     optimizer.step()
     stepped = [[1, -1, 2.34, 0.5], [0.5, -0.34], [1, 2.3], [0.08]]
     for parameter, expected in zip(network.parameters(), stepped, strict=True):
-        np.testing.assert_allclose(parameter.data.ravel(), expected, rtol=1e-12)
+        assert_close(parameter.data.ravel(), expected, rtol=1e-12)
     assert round((nn.MSELoss()(network(X), y) / 2).item(), 6) == 2.280584
 
 
@@ -51,7 +51,7 @@ def test_program_13_a_sum_at_one_rate_is_the_mean_at_n_times_the_rate():
             nn.MSELoss(reduction=reduction)(line(x), y).backward()
             optimizer.step()
     for one, other in zip(by_sum.parameters(), by_mean.parameters(), strict=True):
-        np.testing.assert_allclose(one.data, other.data, rtol=0, atol=1e-12)
+        assert_close(one, other, atol=1e-12)
     assert by_sum(rt.tensor([[4.0]], dtype="float64")).item() == pytest.approx(8, abs=0.01)
 
 

@@ -283,7 +283,6 @@ def make_layer(program, I, H, rng, **options):  # noqa: E741
 
 # A failure is not made smaller, for each attempt would compile a cell: it is printed whole, to become an @example.
 DRAWN = settings(
-    deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )

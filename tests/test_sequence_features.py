@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from comparing import assert_close, assert_same_bits
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from .oracles import loop
 from .oracles.cells import STEPS, torch
-from .oracles.comparison import Ours, as_tuple, assert_same_bits, compare, draw_parameters, draw_states
+from .oracles.comparison import Ours, as_tuple, assert_same_run, compare, draw_parameters, draw_states
 
 # One of each kind: one product and two, row sums, no recurrent matrix, four states, a projection, a split gate.
 CELLS = (
@@ -70,12 +71,12 @@ def test_rows_past_their_length(name):
         alone = [state[:, b : b + 1] for state in initial]
         if length == 0:
             for state, start in zip(as_tuple(states), alone, strict=True):
-                np.testing.assert_array_equal(state.data[:, b : b + 1], start)
+                assert_same_bits(state.data[:, b : b + 1], start)
         else:
             row, ends = layer(rt.tensor(x[:length, b : b + 1]), as_states(alone))
-            np.testing.assert_allclose(output.data[:length, b], row.data[:, 0], rtol=0, atol=1e-14)
+            assert_close(output.data[:length, b], row.data[:, 0], atol=1e-14)
             for state, end in zip(as_tuple(states), as_tuple(ends), strict=True):
-                np.testing.assert_allclose(state.data[:, b], end.data[:, 0], rtol=0, atol=1e-14)
+                assert_close(state.data[:, b], end.data[:, 0], atol=1e-14)
     compare(layer, STEPS[name], x, initial, what=name, lengths=lengths)
 
 
@@ -93,7 +94,7 @@ def test_no_row_has_a_step(name):
     assert output.shape == (3, 2, 10)
     assert not output.data.any()
     for state, start in zip(as_tuple(states), initial, strict=True):
-        np.testing.assert_array_equal(state.data, start)
+        assert_same_bits(state, start)
     (output.sum() + sum(state.sum() for state in as_tuple(states))).backward()
     assert not x.grad.data.any()
     assert not layer.weight_ih_l0.grad.data.any()
@@ -108,9 +109,9 @@ def test_lengths_are_a_packed_batch(name):
     output, states = layer(x, lengths=lengths)
     packed, ends = layer(pack_padded_sequence(x, lengths, enforce_sorted=False))
     padded, _ = pad_packed_sequence(packed)
-    np.testing.assert_array_equal(output.data, padded.data)
+    assert_same_bits(output, padded)
     for state, end in zip(as_tuple(states), as_tuple(ends), strict=True):
-        np.testing.assert_array_equal(state.data, end.data)
+        assert_same_bits(state, end)
 
 
 def test_what_stands_past_a_length_is_not_read():
@@ -120,7 +121,7 @@ def test_what_stands_past_a_length_is_not_read():
     spoilt[2:, 0] = np.nan
     expected, found = (two_runs(layer, data, None, lengths=[2, 4]) for data in (x, spoilt))
     for one, other in zip(expected, found, strict=True):
-        assert_same_bits(one, other)
+        assert_same_run(one, other)
 
 
 def test_lengths_with_batch_first():
@@ -131,9 +132,9 @@ def test_lengths_with_batch_first():
     x, lengths, reset = rng.standard_normal((4, 3, 3)), [4, 0, 2], rng.random((4, 3)) < 0.4
     output, (h_n, c_n) = layer(rt.tensor(x), lengths=lengths, reset=reset)
     other, (h, c) = turned(rt.tensor(x.swapaxes(0, 1)), lengths=lengths, reset=reset.T)
-    np.testing.assert_array_equal(other.data, output.data.swapaxes(0, 1))
-    np.testing.assert_array_equal(h.data, h_n.data)
-    np.testing.assert_array_equal(c.data, c_n.data)
+    assert_same_bits(other, output.data.swapaxes(0, 1))
+    assert_same_bits(h, h_n)
+    assert_same_bits(c, c_n)
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -157,14 +158,14 @@ def test_a_reset_cuts_a_row_in_two(name):
 
     before, _ = part(0, cut, 0, initial)
     after, ends = part(cut, T, 0, zeros)
-    np.testing.assert_allclose(output.data[..., :P], np.concatenate([before, after]), rtol=0, atol=1e-14)
+    assert_close(output.data[..., :P], np.concatenate([before, after]), atol=1e-14)
     for state, end in zip(as_tuple(states), ends, strict=True):
-        np.testing.assert_allclose(state.data[0], end, rtol=0, atol=1e-14)
+        assert_close(state.data[0], end, atol=1e-14)
     after, _ = part(cut, T, 1, initial)
     before, ends = part(0, cut, 1, zeros)
-    np.testing.assert_allclose(output.data[..., P:], np.concatenate([before, after]), rtol=0, atol=1e-14)
+    assert_close(output.data[..., P:], np.concatenate([before, after]), atol=1e-14)
     for state, end in zip(as_tuple(states), ends, strict=True):
-        np.testing.assert_allclose(state.data[1], end, rtol=0, atol=1e-14)
+        assert_close(state.data[1], end, atol=1e-14)
     compare(layer, STEPS[name], x, initial, what=name, reset=reset)
 
 
@@ -178,7 +179,7 @@ def test_a_reset_before_the_first_step_takes_the_place_of_h_0():
     begun = [state.copy() for state in initial]
     begun[0][:, 0] = 0
     plain = Ours(layer, x, begun, all_states=False)
-    np.testing.assert_allclose(ours.values["output"], plain.values["output"], rtol=0, atol=1e-15)
+    assert_close(ours.values["output"], plain.values["output"], atol=1e-15)
     assert not ours.gradients["initial h"][:, 0].any()
     assert ours.gradients["initial h"][:, 1].all()
 
@@ -195,9 +196,9 @@ def test_resets_past_a_length_mark_nothing(bidirectional):
         reset[length:, b] = True
     for one, other in zip(plain, two_runs(layer, x, initial, lengths=lengths, reset=reset), strict=True):
         for name in one.values:
-            np.testing.assert_allclose(one.values[name], other.values[name], rtol=0, atol=1e-14)
+            assert_close(one.values[name], other.values[name], atol=1e-14)
         for name in one.gradients:
-            np.testing.assert_allclose(one.gradients[name], other.gradients[name], rtol=0, atol=1e-13)
+            assert_close(one.gradients[name], other.gradients[name], atol=1e-13)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, rt.tensor, list])
@@ -208,7 +209,7 @@ def test_lengths_and_resets_may_be_of_any_kind(kind):
     lengths, reset = np.array([2, 4]), rng.random((4, 2)) < 0.5
     expected, _ = layer(x, lengths=lengths, reset=reset)
     given = {"lengths": kind(lengths.tolist()), "reset": kind(reset.tolist())}
-    np.testing.assert_array_equal(layer(x, **given)[0].data, expected.data)
+    assert_same_bits(layer(x, **given)[0].data, expected)
 
 
 # -- everything at once ----------------------------------------------------------------------------
@@ -285,7 +286,7 @@ def test_how_far_a_truncated_gradient_reaches(bidirectional):
         for t in range(T):
             d_x, d_h, d_c = rt.grad(side[t].sum(), [x, *states], retain_graph=True)
             lag = np.arange(T) - t if direction else t - np.arange(T)
-            np.testing.assert_array_equal(d_x.data.ravel() != 0, (lag >= 0) & (lag <= k))
+            assert_same_bits(d_x.data.ravel() != 0, (lag >= 0) & (lag <= k))
             steps_before = T - 1 - t if direction else t
             assert d_h.data[direction].all() == d_c.data[direction].all() == (steps_before < k)
             assert d_h.data[direction].any() == (steps_before < k)
@@ -299,11 +300,11 @@ def test_truncation_does_not_change_what_is_computed():
     for truncate in (0, 2, 5):
         cut = Ours(rebuilt(layer, bptt_truncate=truncate), x, initial, all_states=True)
         for name, value in plain.values.items():
-            np.testing.assert_array_equal(cut.values[name], value, err_msg=name)
+            assert_same_bits(cut.values[name], value, name)
     # k = 6 reaches everything, in another order of summation.
     whole = Ours(rebuilt(layer, bptt_truncate=6), x, initial, all_states=True)
     for name, gradient in plain.gradients.items():
-        np.testing.assert_allclose(whole.gradients[name], gradient, rtol=0, atol=1e-12, err_msg=name)
+        assert_close(whole.gradients[name], gradient, atol=1e-12, what=name)
 
 
 # -- recompute -------------------------------------------------------------------------------------
@@ -323,7 +324,7 @@ def test_recompute_gives_the_same_bits(name, dtype):
         for every in (1, 3, 4, T, 50) if dtype == "float32" else (2,):
             recomputed = two_runs(rebuilt(layer, recompute_every=every), x, initial, **given)
             for one, other in zip(plain, recomputed, strict=True):
-                assert_same_bits(one, other, f"of {name}, recompute_every {every}, {given}")
+                assert_same_run(one, other, f"of {name}, recompute_every {every}, {given}")
 
 
 @pytest.mark.parametrize("name", ["gru_original", "lstm_layer_norm"])
@@ -338,7 +339,7 @@ def test_recompute_draws_the_same_masks(name):
         rt.manual_seed(0)
         results.append(two_runs(one, x, None, lengths=lengths))
     for a, b in zip(*results, strict=True):
-        assert_same_bits(a, b)
+        assert_same_run(a, b)
 
 
 # -- threads ---------------------------------------------------------------------------------------
@@ -360,7 +361,7 @@ def test_any_number_of_threads_gives_the_same_bits(name, B, truncate, set_num_th
         results.append(two_runs(layer, x, initial, **features))
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
-            assert_same_bits(a, b)
+            assert_same_run(a, b)
 
 
 # -- derivatives of derivatives --------------------------------------------------------------------

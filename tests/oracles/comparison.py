@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from comparing import assert_close, assert_same_bits
 from rondeau import tensor as rt
 
 from . import loop
@@ -40,21 +41,13 @@ def draw_states(layer, B, rng):
     ]
 
 
-def assert_close(ours, theirs, tolerance, what, least=1e-2):
-    """Compare relative to the largest magnitude; not below `least`, as what cancels leaves rounding of its parts."""
-    assert ours.shape == theirs.shape, f"{what}: shape {ours.shape}, expected {theirs.shape}"
-    scale = max(np.abs(theirs).max(initial=0.0), least)
-    error = np.abs(ours - theirs).max(initial=0.0)
-    assert error <= tolerance * scale, f"{what}: error {error:.3g} at a largest magnitude of {scale:.3g}"
+LEAST = 1e-2
+"""The smallest number that counts as the largest of an array: what cancels leaves the rounding of its parts."""
 
 
-def assert_same_bits(one, other, what=""):
+def assert_same_run(one, other, what=""):
     """Compare two runs, `Ours` of both: results and gradients, bit for bit."""
-    for kind in ("values", "gradients"):
-        a, b = getattr(one, kind), getattr(other, kind)
-        assert a.keys() == b.keys()
-        for name in a:
-            np.testing.assert_array_equal(a[name], b[name], err_msg=f"{kind}: {name} {what}")
+    assert_same_bits((one.values, one.gradients), (other.values, other.gradients), what)
 
 
 def cotangents(values):
@@ -173,9 +166,17 @@ def compare(layer, step, x, initial=None, *, tolerance=None, what="", oracle=Non
         values, expected = theirs.results(all_states)
         assert ours.values.keys() == values.keys()
         for name, value in values.items():
-            assert_close(ours.values[name], value, tolerance, f"{name} of {what}")
+            assert_close(
+                ours.values[name], value, of_largest=tolerance, least=LEAST, what=f"{name} of {what}"
+            )
         for kind in ("gradients", "reference_gradients"):
             found = getattr(ours, kind)
             assert found.keys() == expected.keys()
             for name, gradient in expected.items():
-                assert_close(found[name], gradient, tolerance, f"{kind} of {name} of {what}")
+                assert_close(
+                    found[name],
+                    gradient,
+                    of_largest=tolerance,
+                    least=LEAST,
+                    what=f"{kind} of {name} of {what}",
+                )

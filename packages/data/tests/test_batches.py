@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from comparing import assert_same_bits
 from rondeau.data import RandomBatches, SequentialBatches, TokenStream
 
 SAMPLERS = [SequentialBatches, RandomBatches]
@@ -51,8 +52,8 @@ def test_batches_are_windows_and_the_same_one_token_later(sampler, size):
             assert X.flags.c_contiguous
             assert Y.flags.c_contiguous
             assert not np.shares_memory(X, Y)
-            assert np.array_equal(X, X[:, :1] + np.arange(num_steps))
-            assert np.array_equal(Y, X + 1)
+            assert_same_bits(X, X[:, :1] + np.arange(num_steps))
+            assert_same_bits(Y, X + 1)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -70,7 +71,7 @@ def test_sequential_rows_continue(size):
     for _ in range(2):
         epoch = [X for X, _ in batches]
         for X, following in pairwise(epoch):
-            assert np.array_equal(following, X + num_steps)
+            assert_same_bits(following, X + num_steps)
         assert 0 <= epoch[0][0, 0] < num_steps  # the offset
         # Rows leave out less than a window each, besides what the latest offset would.
         assert batch_size * (len(epoch) + 1) * num_steps > len(batches.stream) - num_steps - batch_size
@@ -293,5 +294,5 @@ def test_files_give_the_same_batches(sampler, tmp_path):
     for (X, Y), (mapped_X, mapped_Y) in zip(
         sampler(TokenStream(ids), 4, 10), sampler(mapped, 4, 10), strict=True
     ):
-        assert np.array_equal(X, mapped_X)
-        assert np.array_equal(Y, mapped_Y)
+        assert_same_bits(X, mapped_X)
+        assert_same_bits(Y, mapped_Y)

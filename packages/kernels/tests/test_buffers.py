@@ -140,7 +140,7 @@ class ManyHolders(RuleBasedStateMachine):
 
 
 TestManyHolders = ManyHolders.TestCase
-TestManyHolders.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestManyHolders.settings = settings(max_examples=30, stateful_step_count=30)
 
 
 def test_many_python_threads():

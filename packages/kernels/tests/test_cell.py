@@ -8,12 +8,13 @@ import sys
 import numpy as np
 import pytest
 
+from comparing import assert_same_bits
 from rondeau.kernels.cell import CellError
 from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.recurrent.target import source_of
 from rondeau.kernels.sequence import Cell, Layout, Regularisers
 
-from .problem import Problem, assert_same_bits
+from .problem import Problem
 
 
 def _step(x, r, s, p, *, leak=0.5):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from comparing import assert_close, assert_same_bits
 from rondeau.kernels.ops import convolution
 from rondeau.kernels.ops.convolution import Window
 from rondeau.kernels.runtime import threads
@@ -82,7 +83,7 @@ def test_agrees_with_the_reference(case, dtype):
     for shares in (1, 3):
         for ours, theirs in zip(run(*arrays, window, groups, shares), expected, strict=True):
             tolerance = (1e-5 if dtype == "float32" else 1e-13) * max(1.0, np.abs(theirs).max())
-            np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance)
+            assert_close(ours, theirs, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -91,7 +92,7 @@ def test_same_bits_for_any_number_of_shares(dtype):
     arrays = draw(dtype, 9, 12, 13, 14, 10, window, 2)
     results = [run(*arrays, window, 2, shares) for shares in (1, 2, 3, 7)]
     for other in results[1:]:
-        assert all(np.array_equal(a, b) for a, b in zip(other, results[0], strict=True))
+        assert_same_bits(other, results[0])
 
 
 def test_without_samples_nothing_happens():

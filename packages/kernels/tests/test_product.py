@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from comparing import assert_same_bits
 from rondeau.kernels.product import (
     Rows,
     matmul,
@@ -94,7 +95,7 @@ LAYOUTS = ("C", "F", "reversed", "strided", "strided F")
 EDGES = st.sampled_from((0, 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 15, 16, 17, 31, 32, 33, 63, 64, 65, 79, 130))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     EDGES,
     EDGES,
@@ -115,7 +116,7 @@ def test_each_element_is_one_chain(M, N, K, a_layout, b_layout, c_layout, accumu
     out = laid_out(rng, start.copy(), c_layout)
     result = matmul(laid_out(rng, a, a_layout), laid_out(rng, b, b_layout), out=out, accumulate=accumulate)
     assert result is out
-    np.testing.assert_array_equal(out, chain(a, b, start if accumulate else np.zeros_like(start)))
+    assert_same_bits(out, chain(a, b, start if accumulate else np.zeros_like(start)))
 
 
 @pytest.mark.parametrize(("M", "N", "K"), [(1, 1, 1), (4, 9, 5), (6, 33, 7), (7, 35, 3), (13, 8, 0)])
@@ -124,7 +125,7 @@ def test_each_element_is_one_chain_in_float64(M, N, K, layout):
     rng = np.random.default_rng(0)
     a, b = normal(rng, M, K, dtype=np.float64), normal(rng, K, N, dtype=np.float64)
     expected = chain(a, b, np.zeros((M, N)))
-    np.testing.assert_array_equal(matmul(laid_out(rng, a, layout), laid_out(rng, b, layout)), expected)
+    assert_same_bits(matmul(laid_out(rng, a, layout), laid_out(rng, b, layout)), expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -161,8 +162,8 @@ def test_same_bits_for_any_number_of_threads(thread_count, dtype, M, N, K):
         thread_count(count)
         results.append((matmul(a, b), matmul(a, b, out=start.copy(), accumulate=True)))
     for plain, added in results[1:]:
-        np.testing.assert_array_equal(plain, results[0][0])
-        np.testing.assert_array_equal(added, results[0][1])
+        assert_same_bits(plain, results[0][0])
+        assert_same_bits(added, results[0][1])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -171,9 +172,9 @@ def test_a_row_is_the_same_alone(dtype):
     a, b = normal(rng, 61, 700, dtype=dtype), normal(rng, 700, 150, dtype=dtype)
     whole = matmul(a, b)
     for m in range(len(a)):
-        np.testing.assert_array_equal(matmul(a[m : m + 1], b)[0], whole[m])
+        assert_same_bits(matmul(a[m : m + 1], b)[0], whole[m])
     for n in (0, 63, 64, 149):
-        np.testing.assert_array_equal(matmul(a, b[:, n : n + 1])[:, 0], whole[:, n])
+        assert_same_bits(matmul(a, b[:, n : n + 1])[:, 0], whole[:, n])
 
 
 @pytest.mark.parametrize("cut", [1, 255, 511, 512, 513, 698])
@@ -182,7 +183,7 @@ def test_parts_of_k_add_up_to_the_whole(cut):
     a, b = normal(rng, 23, 699), normal(rng, 699, 70)
     parts = matmul(a[:, :cut], b[:cut])
     matmul(a[:, cut:], b[cut:], out=parts, accumulate=True)
-    np.testing.assert_array_equal(parts, matmul(a, b))
+    assert_same_bits(parts, matmul(a, b))
 
 
 def test_nan_and_infinity_pass_through():
@@ -199,10 +200,10 @@ def test_out_may_be_an_operand():
     a, b = normal(rng, 20, 20), normal(rng, 20, 20)
     expected = matmul(a, b)
     assert matmul(a, b, out=b) is b
-    np.testing.assert_array_equal(b, expected)
+    assert_same_bits(b, expected)
     square = normal(rng, 20, 20)
     expected = chain(square, square.T, square)
-    np.testing.assert_array_equal(matmul(square, square.T, out=square, accumulate=True), expected)
+    assert_same_bits(matmul(square, square.T, out=square, accumulate=True), expected)
 
 
 def test_fields_of_a_structured_array():
@@ -212,7 +213,7 @@ def test_fields_of_a_structured_array():
     a["value"], b["value"] = normal(rng, 9, 9), normal(rng, 9, 9)
     matmul(a["value"], b["value"], out=c["value"])
     plain = matmul(np.array(a["value"], order="C"), np.array(b["value"], order="C"))
-    np.testing.assert_array_equal(c["value"], plain)
+    assert_same_bits(c["value"], plain)
     assert not c["flag"].any()
 
 
@@ -237,12 +238,12 @@ def test_nothing_beyond_an_operand_is_read_or_written(M, N, K, dtype):
     a, b, c = guarded((M, K), dtype), guarded((K, N), dtype), guarded((M, N), dtype)
     a[...], b[...] = normal(rng, M, K), normal(rng, K, N)
     expected = matmul(a.copy(), b.copy())
-    np.testing.assert_array_equal(matmul(a, b, out=c), expected)
+    assert_same_bits(matmul(a, b, out=c), expected)
     across = guarded((K, M), dtype)
     across[...] = a.T
     down = guarded((N, K), dtype)
     down[...] = b.T
-    np.testing.assert_array_equal(matmul(across.T, down.T, out=c), expected)
+    assert_same_bits(matmul(across.T, down.T, out=c), expected)
 
 
 @kernel_njit
@@ -277,7 +278,7 @@ def test_packed_product_equals_matmul(dtype, transposed, accumulate, M, K, N):
     expected = np.full_like(c_wide, 7)
     out = start.copy() if accumulate else np.empty((M, N), dtype)
     expected[1 : M + 1, 4 : N + 4] = matmul(a, b, out=out, accumulate=accumulate)
-    np.testing.assert_array_equal(c_wide, expected)
+    assert_same_bits(c_wide, expected)
     assert np.isnan(packed[:10]).all()
     assert np.isnan(packed[-10:]).all()
 
@@ -308,7 +309,7 @@ def test_packed_layout(dtype, transposed, K, N):
     for shares in (1, 2, 5):
         packed = np.full(packed_size(K, N), np.nan, dtype)
         pack_in_shares(source.reshape(-1), *strides, K, N, packed, shares)
-        np.testing.assert_array_equal(packed[: len(expected)], expected)
+        assert_same_bits(packed[: len(expected)], expected)
 
 
 @pytest.mark.parametrize(

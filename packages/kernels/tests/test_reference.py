@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from comparing import assert_close
 from rondeau.kernels.cell.graph import OPERATIONS
 from rondeau.kernels.numerics import philox
 from rondeau.kernels.recurrent import reference
@@ -75,9 +76,9 @@ def test_each_row_of_a_batch_is_its_own_loop(cell, sizes, reverse):
             problem, problem.x[rows], tuple(s[b] for s in problem.initial), b, reverse
         )
         for got, state in zip(every, zip(*expected, strict=True), strict=True):
-            np.testing.assert_allclose(got[rows], state, rtol=1e-11, atol=1e-13)
+            assert_close(got[rows], state, rtol=1e-11, atol=1e-13)
         for got, state in zip(final, states, strict=True):
-            np.testing.assert_allclose(got[b], state, rtol=1e-11, atol=1e-13)
+            assert_close(got[b], state, rtol=1e-11, atol=1e-13)
 
 
 def test_bptt_by_hand():
@@ -90,7 +91,7 @@ def test_bptt_by_hand():
     )
     h1 = np.tanh(0.8 * 0.5 + 1.0)
     h2 = np.tanh(0.8 * h1 - 0.5)
-    np.testing.assert_allclose(output.ravel(), [h1, h2, np.tanh(0.8 * h2 + 0.25)], rtol=1e-15)
+    assert_close(output.ravel(), [h1, h2, np.tanh(0.8 * h2 + 0.25)], rtol=1e-15)
 
 
 def test_the_reference_computes_every_operation():

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from comparing import assert_close, assert_same_bits
 from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.cpu import run as cpu_run
 from rondeau.kernels.cpu.phases import compiled_phases
@@ -14,9 +15,8 @@ from rondeau.kernels.sequence import Cell, Layout, Run, Settings, Weights, backw
 from .problem import (
     LAYOUTS,
     Problem,
-    assert_close,
+    assert_agrees,
     assert_gradients_are_torchs,
-    assert_same_bits,
     differentiate,
     flatten,
     torch_functions,
@@ -39,7 +39,7 @@ def test_heads_and_all_their_gradients_are_the_references(cell, layout, heads, r
         every, final, _ = problem.forward(reverse)
         expected_every, expected_final = problem.reference(reverse=reverse)
         for got, expected in zip((*every, *final), (*expected_every, *expected_final), strict=True):
-            assert_close(got, expected, np.float64)
+            assert_agrees(got, expected, np.float64)
         assert_gradients_are_torchs(pytest.importorskip("torch"), problem, reverse, np.float64)
 
 
@@ -56,14 +56,14 @@ def test_heads_are_one_block_diagonal_matrix(cells, H, heads, reverse):
             setattr(full, field, getattr(blocks, field))
         full.weights = blocks.weights._replace(weight_hh=matrix)
         for got, expected in zip(blocks.forward(reverse).every, full.forward(reverse).every, strict=True):
-            np.testing.assert_allclose(got, expected, rtol=1e-11, atol=1e-12)
+            assert_close(got, expected, rtol=1e-11, atol=1e-12)
         got, expected = blocks.gradients(reverse), full.gradients(reverse)
         d_matrix = expected.weights.weight_hh
         d_blocks = [d_matrix[row, row % H // size * size :][:size] for row in range(len(matrix))]
         expected = expected._replace(weights=expected.weights._replace(weight_hh=np.stack(d_blocks)))
         for ours, theirs in zip(flatten(got), flatten(expected), strict=True):
             if theirs is not None:
-                np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
+                assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("heads", [0, 4, 10, True])
@@ -111,7 +111,7 @@ def test_the_gradient_of_each_state_counts_alone(cell, reverse):
     parts.append(backward(cell, saved, (), problem.d_final))
     for total, *terms in zip(flatten(whole), *map(flatten, parts), strict=True):
         if total is not None:
-            np.testing.assert_allclose(sum(terms), total, rtol=1e-10, atol=1e-10)
+            assert_close(sum(terms), total, rtol=1e-10, atol=1e-10)
 
 
 # ---------------------------------------------------------------- checkpoints
@@ -219,7 +219,7 @@ def test_truncation_reruns_from_detached_states(cell, layout, earlier, reverse):
             if wanted is None:
                 assert got is None
             else:
-                np.testing.assert_allclose(got, wanted, rtol=1e-10, atol=1e-11)
+                assert_close(got, wanted, rtol=1e-10, atol=1e-11)
 
 
 def test_truncation_with_heads(cells, reverse):
@@ -230,7 +230,7 @@ def test_truncation_with_heads(cells, reverse):
         if wanted is None:
             assert got is None
         else:
-            np.testing.assert_allclose(got, wanted, rtol=1e-10, atol=1e-11)
+            assert_close(got, wanted, rtol=1e-10, atol=1e-11)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -246,7 +246,7 @@ def test_truncation_of_no_consequence(cell, layout, reverse):
             if expected is None:
                 assert got is None
             else:
-                np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-11)
+                assert_close(got, expected, rtol=1e-10, atol=1e-11)
 
 
 def test_truncation_by_hand():
@@ -332,7 +332,7 @@ def test_scalars_have_defaults_and_do_not_compile_again(cells):
     assert_same_bits(default.every, problem.forward().every)
     problem.settings = Settings({("k", "leak"): 1.0, ("k", "shift"): 0.0})
     every = problem.forward().every
-    np.testing.assert_allclose(every[0], problem.reference()[0][0], rtol=1e-11)
+    assert_close(every[0], problem.reference()[0][0], rtol=1e-11)
     assert np.abs(every[0] - default.every[0]).max() > 0.1
     assert compiled_phases(problem.cell, "forward", np.dtype(np.float64)) is phases
 
@@ -414,7 +414,7 @@ def test_rates_of_zero_change_nothing_and_zoneout_of_one_keeps_the_state(cells):
         none = Problem(cells[name], LAYOUTS["ragged"], np.float64)
         none.settings = Settings({("rate", "h"): 0.0, ("rate", "c"): 0.0}, dropout=0.0)
         for ours, theirs in zip(none.forward().every, plain.forward().every, strict=True):
-            np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+            assert_close(ours, theirs, rtol=1e-12)
     kept = Problem(cells["lstm_zoneout"], LAYOUTS["ragged"], np.float64)
     kept.settings = Settings({("rate", "h"): 1.0, ("rate", "c"): 1.0})
     assert_same_bits(kept.forward().final, kept.initial)
@@ -426,4 +426,4 @@ def test_dropout_of_one_leaves_the_biases_alone(cells):
     silent = Problem(cells["lstm"], LAYOUTS["dense"], np.float64)
     silent.weights = problem.weights._replace(weight_hh=0 * problem.weights.weight_hh)
     for ours, theirs in zip(problem.forward().every, silent.forward().every, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+        assert_close(ours, theirs, rtol=1e-12)

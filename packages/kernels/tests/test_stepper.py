@@ -5,12 +5,13 @@ import re
 import numpy as np
 import pytest
 
+from comparing import assert_same_bits
 from rondeau.kernels.product import matmul
 from rondeau.kernels.sequence import Cell, Layout, Run, Settings, Weights, forward
 from rondeau.kernels.stepper import Stepper
 
 from .conftest import REGULARISED, STEPS
-from .problem import Problem, assert_same_bits
+from .problem import Problem
 
 STEPPING = sorted({*STEPS, *REGULARISED} - {"lstm_dropout", "reset_before_dropout", "lstm_zoneout"})
 

@@ -11,6 +11,7 @@ import pytest
 from numba import config, prange
 from threadpoolctl import threadpool_info
 
+from comparing import assert_same_bits
 from rondeau.kernels.runtime import threads
 from rondeau.kernels.runtime.compiling import kernel_njit
 
@@ -70,7 +71,7 @@ def test_every_share_runs_once_also_beyond_the_pool(count):
     threads.set_num_threads(count)
     marks = np.zeros(count, np.int64)
     threads.launch(mark, marks, threads.get_num_threads())
-    np.testing.assert_array_equal(marks, np.arange(1, count + 1))
+    assert_same_bits(marks, np.arange(1, count + 1))
 
 
 LAUNCH_FROM_SEVERAL_THREADS = """
@@ -152,4 +153,4 @@ def test_another_python_thread_launches_with_the_count():
     worker = threading.Thread(target=threads.launch, args=(mark, marks, 2))
     worker.start()
     worker.join()
-    np.testing.assert_array_equal(marks, [1, 2])
+    assert_same_bits(marks, [1, 2])

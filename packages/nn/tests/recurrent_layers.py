@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from comparing import assert_close
 from rondeau import nn
 from rondeau import tensor as rt
 
@@ -18,10 +19,6 @@ def as_tuple(states):
     return states if isinstance(states, tuple) else (states,)
 
 
-def assert_equal(ours, theirs):
-    np.testing.assert_array_equal(ours.data, theirs.data)
-
-
 def assert_near(ours, theirs, tolerance=1e-12):
-    theirs = theirs if isinstance(theirs, np.ndarray) else theirs.data
-    np.testing.assert_allclose(ours.data, theirs, rtol=0, atol=tolerance * max(1.0, np.abs(theirs).max()))
+    """Compare within a tolerance of the largest number, or of 1."""
+    assert_close(ours, theirs, of_largest=tolerance, least=1.0)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from comparing import assert_same_bits
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.kernels.runtime import threads
@@ -60,7 +61,7 @@ def test_same_bits_for_any_number_of_threads(dtype, monkeypatch):
     finally:
         rt.set_num_threads(before)
     for other in results[1:]:
-        assert all(np.array_equal(a.data, b.data) for a, b in zip(other, results[0], strict=True))
+        assert_same_bits(other, results[0])
 
 
 def test_strides_of_the_input_do_not_matter():
@@ -74,11 +75,9 @@ def test_strides_of_the_input_do_not_matter():
     views = views[0][:, :2], views[1]
     whole = whole[0][:, :2].contiguous(), whole[1]
     y, expected = F.conv2d(*views, padding=2), F.conv2d(*whole, padding=2)
-    np.testing.assert_array_equal(y.data, expected.data)
+    assert_same_bits(y, expected)
     g = rt.Tensor(rng.standard_normal((*y.shape[:2], *y.shape[:1:-1])).transpose(0, 1, 3, 2))
-    np.testing.assert_array_equal(
-        rt.grad(y, views[0], g)[0].data, rt.grad(expected, whole[0], g.contiguous())[0].data
-    )
+    assert_same_bits(rt.grad(y, views[0], g)[0].data, rt.grad(expected, whole[0], g.contiguous())[0].data)
 
 
 def test_an_empty_batch_has_gradients_of_zeros():
@@ -118,7 +117,7 @@ def test_state_is_that_of_pytorch(torch):
         ours = getattr(nn, name)(4, 6, 3, groups=2)
         assert list(ours.state_dict()) == list(theirs.state_dict())
         ours.load_state_dict(theirs.state_dict())
-        np.testing.assert_array_equal(ours.weight.data, theirs.weight.detach().numpy())
+        assert_same_bits(ours.weight, theirs.weight)
 
 
 X, W = rt.ones(1, 2, 5, 5), rt.ones(4, 2, 3, 3)

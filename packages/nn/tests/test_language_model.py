@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from comparing import assert_close, assert_same_bits
 from rondeau import nn
 from rondeau import tensor as rt
 
@@ -26,7 +27,7 @@ def test_shapes_of_program_11(recurrent):
     logits, state = model(ids(), begin)
     assert logits.shape == (T * B, V)
     assert [s.shape for s in parts(state)] == [s.shape for s in parts(begin)]
-    np.testing.assert_array_equal(model(ids())[0].data, logits.data)
+    assert_same_bits(model(ids())[0].data, logits)
 
 
 def test_one_hot_input_is_the_product_with_one_hot_rows():
@@ -36,8 +37,8 @@ def test_one_hot_input_is_the_product_with_one_hot_rows():
     one_hot = rt.tensor(np.eye(V)[ids().data.T])
     output, expected_state = model.recurrent(one_hot)
     expected = model.head(output.reshape(T * B, H))
-    np.testing.assert_allclose(logits.data, expected.data, rtol=1e-12)
-    np.testing.assert_allclose(state.data, expected_state.data, rtol=1e-12)
+    assert_close(logits, expected, rtol=1e-12)
+    assert_close(state, expected_state, rtol=1e-12)
     loss = nn.CrossEntropyLoss()
     target = ids(1).T.reshape(-1)
     loss(logits, target).backward()
@@ -45,7 +46,7 @@ def test_one_hot_input_is_the_product_with_one_hot_rows():
     model.zero_grad()
     loss(expected, target).backward()
     for name, p in model.named_parameters():
-        np.testing.assert_allclose(ours[name], p.grad.data, rtol=1e-11, atol=1e-15, err_msg=name)
+        assert_close(ours[name], p.grad, rtol=1e-11, atol=1e-15, what=name)
 
 
 def test_rows_of_the_logits_are_time_major():
@@ -54,7 +55,7 @@ def test_rows_of_the_logits_are_time_major():
     logits = model(ids())[0].data.reshape(T, B, V)
     for b in range(B):
         alone = model(ids()[b : b + 1])[0].data
-        np.testing.assert_allclose(logits[:, b], alone, rtol=2e-6, atol=1e-6)
+        assert_close(logits[:, b], alone, rtol=2e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("recurrent", ["rnn", "lstm"])
@@ -65,14 +66,14 @@ def test_the_state_carries_a_text_across_calls(recurrent):
     whole, final = model(tokens)
     first, state = model(tokens[:, :3])
     second, state = model(tokens[:, 3:], state)
-    np.testing.assert_allclose(rt.cat([first, second]).data, whole.data, rtol=1e-13)
+    assert_close(rt.cat([first, second]).data, whole, rtol=1e-13)
     for carried, expected in zip(parts(state), parts(final), strict=True):
-        np.testing.assert_allclose(carried.data, expected.data, rtol=1e-13)
+        assert_close(carried, expected, rtol=1e-13)
 
 
 def test_numpy_batches_are_taken_as_they_come():
     model = nn.LanguageModel(V, "gru", hidden_size=H)
-    np.testing.assert_array_equal(model(ids().data)[0].data, model(ids())[0].data)
+    assert_same_bits(model(ids().data)[0].data, model(ids())[0].data)
 
 
 def test_own_layer_and_own_cell():
@@ -84,7 +85,7 @@ def test_own_layer_and_own_cell():
     by_cell = nn.LanguageModel(V, light, hidden_size=H)
     by_layer = nn.LanguageModel(V, nn.Recurrent(light, V, H, batch_first=True))
     by_layer.load_state_dict(by_cell.state_dict())
-    np.testing.assert_array_equal(by_cell(ids())[0].data, by_layer(ids())[0].data)
+    assert_same_bits(by_cell(ids())[0].data, by_layer(ids())[0].data)
     projected = nn.LanguageModel(V, nn.LSTM(4, H, proj_size=3), embedding_size=4)
     assert projected.head.weight.shape == (V, 3)
     assert projected(ids())[0].shape == (T * B, V)
@@ -100,7 +101,7 @@ def test_options_reach_the_recurrent_layer():
     rt.manual_seed(1)
     first = by_name(ids())[0].data
     rt.manual_seed(1)
-    np.testing.assert_array_equal(first, by_layer(ids())[0].data)
+    assert_same_bits(first, by_layer(ids())[0].data)
     assert (first != by_name(ids())[0].data).any()
 
 
@@ -127,7 +128,7 @@ def test_tied_weights_are_one_parameter():
     logits, _ = untied(ids())
     nn.CrossEntropyLoss()(logits, ids(1).T.reshape(-1)).backward()
     summed = untied.embedding.weight.grad.data + untied.head.weight.grad.data
-    np.testing.assert_allclose(by_both, summed, rtol=1e-5, atol=1e-7)
+    assert_close(by_both, summed, rtol=1e-5, atol=1e-7)
 
 
 def test_dropout_acts_in_training_alone():
@@ -136,14 +137,14 @@ def test_dropout_acts_in_training_alone():
     assert model.recurrent.dropout == 0  # one layer: there is nothing between layers
     assert (model(ids())[0].data != model(ids())[0].data).any()
     model.eval()
-    np.testing.assert_array_equal(model(ids())[0].data, model(ids())[0].data)
+    assert_same_bits(model(ids())[0].data, model(ids())[0].data)
     assert nn.LanguageModel(V, "gru", hidden_size=H, num_layers=2, dropout=0.5).recurrent.dropout == 0.5
 
 
 def test_all_dropped_leaves_the_head_alone():
     model = nn.LanguageModel(V, "lstm", hidden_size=H, dropout=1.0)
     logits, _ = model(ids())
-    np.testing.assert_array_equal(logits.data, np.broadcast_to(model.head.bias.data, (T * B, V)))
+    assert_same_bits(logits, np.broadcast_to(model.head.bias.data, (T * B, V)))
 
 
 @pytest.mark.parametrize(
@@ -223,5 +224,5 @@ def test_a_two_directional_model_would_read_its_target():
     one, other = np.eye(V, dtype=np.float32)[[[1], [2]]], np.eye(V, dtype=np.float32)[[[1], [3]]]
     before = layer(rt.tensor(one))[0].data[0]
     after = layer(rt.tensor(other))[0].data[0]
-    np.testing.assert_array_equal(before[:, :H], after[:, :H])
+    assert_same_bits(before[:, :H], after[:, :H])
     assert (before[:, H:] != after[:, H:]).all()

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from comparing import assert_same_bits
 from rondeau import tensor as rt
 from rondeau.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_sequence
 
-from .recurrent_layers import CELLS, LAYERS, as_tuple, assert_equal, assert_near, randn
+from .recurrent_layers import CELLS, LAYERS, as_tuple, assert_near, randn
 
 
 @pytest.mark.parametrize("layer_class", LAYERS)
@@ -43,9 +44,9 @@ def test_unbatched_input_is_a_batch_of_one(layer_class, batch_first):
     x = randn(4, 3)
     output, state = layer(x)
     batched, batched_state = layer(x.unsqueeze(0 if batch_first else 1))
-    assert_equal(output, batched.squeeze(0 if batch_first else 1))
+    assert_same_bits(output, batched.squeeze(0 if batch_first else 1))
     for s, b in zip(as_tuple(state), as_tuple(batched_state), strict=True):
-        assert_equal(s, b.squeeze(1))
+        assert_same_bits(s, b.squeeze(1))
 
 
 @pytest.mark.parametrize("layer_class", LAYERS)
@@ -86,7 +87,7 @@ def test_non_contiguous_input_and_weights(layer_class):
     output, _ = layer(x[:, :, ::2], hx if len(hx) > 1 else hx[0])
     copies = tuple(rt.tensor(s.data.copy()) for s in hx)
     expected, _ = layer(rt.tensor(x.data[:, :, ::2].copy()), copies if len(hx) > 1 else copies[0])
-    assert_equal(output, expected)
+    assert_same_bits(output, expected)
 
 
 @pytest.mark.parametrize(("cell_class", "layer_class"), [*zip(CELLS, LAYERS, strict=True)])

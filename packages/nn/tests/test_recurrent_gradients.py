@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from comparing import assert_close, assert_same_bits
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.nn import cell_math as m
@@ -128,13 +129,13 @@ def test_second_derivatives_of_a_shared_layer_equal_pytorchs(name):
     ours_x = rt.tensor(x, requires_grad=True)
     theirs_x = torch.tensor(x, requires_grad=True)
     value, expected = penalty(ours, ours_x, rt.grad), penalty(theirs, theirs_x, torch.autograd.grad)
-    np.testing.assert_allclose(value.item(), expected.item(), rtol=1e-10)
+    assert_close(value.item(), expected.item(), rtol=1e-10)
     value.backward()
     expected.backward()
     pairs = [(ours_x.grad, theirs_x.grad)]
     pairs += [(p.grad, q.grad) for p, q in zip(ours.parameters(), theirs.parameters(), strict=True)]
     for g, e in pairs:
-        np.testing.assert_allclose(g.numpy(), e.numpy(), rtol=0, atol=1e-10 * np.abs(e.numpy()).max())
+        assert_close(g, e, atol=1e-10 * np.abs(e.numpy()).max())
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_a_batch_without_a_step_differentiated_twice(B, keywords, bidirectional)
         assert not gradient.data.any()
     (d_h.sum() + d_c.sum()).backward()
     for state in start:
-        assert np.array_equal(state.grad.data, np.full(state.shape, 2.0))
+        assert_same_bits(state.grad, np.full(state.shape, 2.0))
 
 
 def test_a_batch_without_a_step_or_a_state_differentiated_twice():

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from comparing import assert_same_bits
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.kernels import sequence
 from rondeau.nn._recurrent import function as _recurrent_function
 
-from .recurrent_layers import LAYERS, as_tuple, assert_equal, randn
+from .recurrent_layers import LAYERS, as_tuple, randn
 
 
 @pytest.mark.parametrize("layer_class", LAYERS)
@@ -27,7 +28,7 @@ def test_only_what_requires_a_gradient_gets_one(layer_class):
     layer(x.detach())[0].sum().backward()
     for name, p in layer.named_parameters():
         if p.requires_grad:
-            assert_equal(p.grad, expected[name])
+            assert_same_bits(p.grad, expected[name])
         else:
             assert p.grad is None
 
@@ -50,7 +51,7 @@ def test_a_graph_may_be_walked_twice(layer_class):
     parameters = list(layer.parameters())
     first = rt.grad(loss, parameters, retain_graph=True)
     for once, twice in zip(first, rt.grad(loss, parameters), strict=True):
-        assert_equal(once, twice)
+        assert_same_bits(once, twice)
     with pytest.raises(RuntimeError, match="retain_graph"):
         rt.grad(loss, parameters)
 

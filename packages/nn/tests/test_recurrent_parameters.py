@@ -6,11 +6,12 @@ import pickle
 import numpy as np
 import pytest
 
+from comparing import assert_close, assert_same_bits
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.nn import cell_math as m
 
-from .recurrent_layers import assert_equal, randn
+from .recurrent_layers import randn
 
 
 def test_names_shapes_and_initial_values_are_pytorchs():
@@ -42,7 +43,7 @@ def test_a_torch_state_dict_loads_and_shows_as_torch_does(name):
         result, expected = ours(rt.tensor(x)), theirs(torch.tensor(x))
         while isinstance(result, tuple):
             result, expected = result[0], expected[0]
-        np.testing.assert_allclose(result.data, expected.detach().numpy(), rtol=1e-5, atol=1e-6)
+        assert_close(result, expected, rtol=1e-5, atol=1e-6)
         assert repr(ours) == repr(theirs)
 
 
@@ -87,7 +88,7 @@ def test_forget_bias():
         expected = before[name]
         if name.startswith("bias"):
             expected[4:8] = 1.5 if name.startswith("bias_ih") else 0.0
-        np.testing.assert_array_equal(p.data, expected)
+        assert_same_bits(p, expected)
     with pytest.raises(ValueError, match="expects a cell with a gate 'f'; gru has the gates r, z, n"):
         nn.init.forget_bias_(nn.GRU(3, 4))
     with pytest.raises(ValueError, match="has no biases"):
@@ -105,7 +106,7 @@ def test_a_deep_copy_computes_the_same():
     layer = nn.GRU(3, 4, dtype="float64")
     twin = copy.deepcopy(layer)
     x = randn(5, 2, 3)
-    assert_equal(twin(x)[0], layer(x)[0])
+    assert_same_bits(twin(x)[0], layer(x)[0])
     with rt.no_grad():
         twin.weight_ih_l0.zero_()
     assert layer.weight_ih_l0.data.any()
@@ -133,7 +134,7 @@ def test_a_pickled_layer_computes_the_same(cell, is_shared):
     layer = nn.Recurrent(cell, 3, 4, num_layers=2, dtype="float64")
     twin = pickle.loads(pickle.dumps(layer))
     x = randn(5, 2, 3)
-    assert_equal(twin(x)[0], layer(x)[0])
+    assert_same_bits(twin(x)[0], layer(x)[0])
     assert (twin.cell is cell) == is_shared
     assert repr(twin) == repr(layer)
 

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from comparing import assert_same_bits
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from .recurrent_layers import LAYERS, as_tuple, assert_equal, assert_near, randn
+from .recurrent_layers import LAYERS, as_tuple, assert_near, randn
 
 
 def test_program_4_three_linear_layers_are_an_rnn():
@@ -107,7 +108,7 @@ def test_program_17_the_backward_state_is_where_each_row_begins(layer_class):
     output, state = layer(packed)
     h_n = as_tuple(state)[0]
     padded, _ = pad_packed_sequence(output)
-    assert_equal(h_n[1], padded[0, :, H:])
+    assert_same_bits(h_n[1], padded[0, :, H:])
     for row, length in enumerate(lengths):
-        assert_equal(h_n[0, row], padded[length - 1, row, :H])
+        assert_same_bits(h_n[0, row], padded[length - 1, row, :H])
         assert not padded[length:, row].data.any()

@@ -6,6 +6,7 @@ Where PyTorch gives NaN by an accident of its formula, the limit is expected, an
 import numpy as np
 import pytest
 
+from comparing import assert_close, assert_same_bits
 from rondeau import nn
 from rondeau import tensor as rt
 
@@ -189,9 +190,7 @@ def assert_same(ours, theirs, where, rounding, what):
     elif not where.any():
         return
     tolerance = 2e-4 if theirs.dtype == np.float32 else 1e-8
-    np.testing.assert_allclose(
-        ours, theirs, rtol=tolerance, atol=rounding * np.finfo(theirs.dtype).eps, err_msg=what
-    )
+    assert_close(ours, theirs, rtol=tolerance, atol=rounding * np.finfo(theirs.dtype).eps, what=what)
 
 
 def compare(function, arrays, dtype, cotangent=1.0, twice=True, where=None, rounding=1.0):
@@ -257,12 +256,8 @@ def test_limits_where_torch_gives_nan():
     assert gradient(rt.prod, [1e30, -1e30, 2.0], "float32") == gradient(
         rt.prod, np.array([1e30, -1e30, 2.0], "float32"), "float32"
     )
-    np.testing.assert_allclose(
-        gradient(rt.prod, [1e30, -1e30, 2.0], "float32"), [-2e30, 2e30, -INF], rtol=1e-6
-    )
-    np.testing.assert_allclose(
-        gradient(rt.prod, [1e-30, 1e-30, 1e20], "float32"), [1e-10, 1e-10, 0], rtol=1e-6
-    )
+    assert_close(gradient(rt.prod, [1e30, -1e30, 2.0], "float32"), [-2e30, 2e30, -INF], rtol=1e-6)
+    assert_close(gradient(rt.prod, [1e-30, 1e-30, 1e20], "float32"), [1e-10, 1e-10, 0], rtol=1e-6)
     assert gradient(lambda x: rt.prod(x, 0).sum(), [[0.0, 2.0], [3.0, 0.0], [0.0, 5.0]]) == [
         [0, 0],
         [0, 10],
@@ -283,10 +278,10 @@ def test_sign_and_absolute_value_keep_nan():
 def test_standard_deviation_beyond_the_squares_of_float32():
     rows = rt.tensor([[1e30, -1e30], [1e-30, -1e-30], [3.0, 1.0]], requires_grad=True)
     deviations = rows.std(1, unbiased=False)
-    np.testing.assert_allclose(deviations.data, [1e30, 1e-30, 1.0], rtol=1e-6)
-    assert deviations.data[2:].tobytes() == rows[2:].std(1, unbiased=False).data.tobytes()
+    assert_close(deviations, [1e30, 1e-30, 1.0], rtol=1e-6)
+    assert_same_bits(deviations.data[2:], rows[2:].std(1, unbiased=False).data)
     deviations.sum().backward()
-    np.testing.assert_allclose(rows.grad.data, [[0.5, -0.5]] * 3, rtol=1e-6)
+    assert_close(rows.grad, [[0.5, -0.5]] * 3, rtol=1e-6)
 
 
 def test_clamp_by_nan_limits_gives_nan():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from comparing import assert_close
 from rondeau import tensor as rt
 
 torch = pytest.importorskip("torch")
@@ -130,8 +131,8 @@ def transposed(x):
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
 def test_in_place_is_torch_s(program):
     (value, gradient), (their_value, their_gradient) = both(program)
-    np.testing.assert_allclose(value, their_value, rtol=1e-13)
-    np.testing.assert_allclose(gradient, their_gradient, rtol=1e-13)
+    assert_close(value, their_value, rtol=1e-13)
+    assert_close(gradient, their_gradient, rtol=1e-13)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,7 @@ def test_the_optimiser_step_of_the_texts():
     p.data -= 0.1 * p.grad
     assert p.data is before
     assert type(p.data) is np.ndarray
-    np.testing.assert_allclose(p.data, [0.8, 1.6], rtol=1e-6)
+    assert_close(p, [0.8, 1.6], rtol=1e-6)
     assert p.is_leaf
     assert p.requires_grad
 

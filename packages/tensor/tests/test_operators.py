@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from comparing import assert_close
 from rondeau import tensor as rt
 
 torch = pytest.importorskip("torch")
@@ -404,7 +405,7 @@ def compare(ours, theirs, dtype, what):
     theirs = theirs.detach().numpy()
     assert ours.shape == theirs.shape, what
     assert ours.dtype == theirs.dtype, what
-    np.testing.assert_allclose(ours.data, theirs, err_msg=what, **TOLERANCE[dtype])
+    assert_close(ours, theirs, what=what, **TOLERANCE[dtype])
 
 
 def strided(array):

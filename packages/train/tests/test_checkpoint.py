@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 
+from comparing import assert_same_bits
 from rondeau.train import CheckpointError, CheckpointFolder, RunWarning, Snapshot, _durable
 from rondeau.train._sealed import seal
 
@@ -18,12 +19,7 @@ def snapshot(value=0.0):
 
 def assert_same(got, expected):
     assert got.state == expected.state
-    assert got.arrays.keys() == expected.arrays.keys()
-    for stem, arrays in expected.arrays.items():
-        assert got.arrays[stem].keys() == arrays.keys()
-        for name, array in arrays.items():
-            assert got.arrays[stem][name].dtype == array.dtype
-            np.testing.assert_array_equal(got.arrays[stem][name], array)
+    assert_same_bits(got.arrays, expected.arrays)
 
 
 def test_round_trip(tmp_path):
@@ -59,7 +55,7 @@ def test_arrays_of_any_layout(tmp_path, array):
     got = checkpoints.load().arrays["weights"]["a"]
     assert got.shape == array.shape
     assert got.dtype == array.dtype
-    np.testing.assert_array_equal(got, array)
+    assert_same_bits(got, array)
 
 
 def test_keeps_the_last_few_and_the_best(tmp_path):

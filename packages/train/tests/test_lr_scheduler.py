@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from comparing import assert_close
 from rondeau import tensor as rt
 from rondeau.train import lr_scheduler as ours
 from rondeau.train import optim
@@ -64,7 +65,7 @@ def test_seventy_steps_as_torch(name):
     my_schedule, other_schedule = MAKERS[name](ours, mine), MAKERS[name](theirs, other)
     for step in range(70):
         if name == "warm-up and cosine":  # torch begins the second schedule by its closed form, which rounds
-            np.testing.assert_allclose(rates(mine), rates(other), rtol=1e-14, atol=0, err_msg=f"step {step}")
+            assert_close(rates(mine), rates(other), rtol=1e-14, what=f"step {step}")
         else:
             assert_same_rates(mine, other, f"step {step}")
         assert my_schedule.get_last_lr() == rates(mine)
@@ -169,7 +170,7 @@ def test_drawn_sequences_as_torch(seed):
     torch_schedule = theirs.SequentialLR(other, [pair[1] for pair in pairs], list(steps))
     other.step()
     for step in range(50):
-        np.testing.assert_allclose(rates(mine), rates(other), rtol=1e-13, atol=0, err_msg=f"step {step}")
+        assert_close(rates(mine), rates(other), rtol=1e-13, what=f"step {step}")
         if step == 20:
             mine.load_state_dict(other.state_dict())
             schedule.load_state_dict(torch_schedule.state_dict())

@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from comparing import assert_close, assert_same_bits
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.train import optim
@@ -64,11 +65,6 @@ def set_gradients(ours, theirs, rng, dtype):
         mine.grad, other.grad = rt.tensor(gradient), torch.tensor(gradient)
 
 
-def assert_close(ours, theirs, rtol, atol):
-    for mine, other in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(mine.data, other.detach().numpy(), rtol=rtol, atol=atol)
-
-
 @pytest.mark.parametrize("case", CASES, ids=ids)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 2e-5)])
 def test_sixty_steps_as_torch(case, dtype, tolerance):
@@ -82,7 +78,7 @@ def test_sixty_steps_as_torch(case, dtype, tolerance):
             other.param_groups[0]["lr"] *= 0.5
         mine.step()
         other.step()
-    assert_close(ours, theirs, tolerance, tolerance)
+    assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("case", CASES, ids=ids)
@@ -99,7 +95,7 @@ def test_defaults_and_state_are_those_of_torch(case):
         kept = {k: v for k, v in other_state.items() if v is not None}
         assert set(mine_state) == set(kept)
         for key, value in kept.items():
-            np.testing.assert_allclose(mine_state[key], np.asarray(value), rtol=1e-12, err_msg=key)
+            assert_close(mine_state[key], np.asarray(value), rtol=1e-12, what=key)
 
 
 @pytest.mark.parametrize("case", CASES, ids=ids)
@@ -118,7 +114,7 @@ def test_continues_from_a_state_dict_of_torch(case):
         set_gradients(ours, theirs, rng, "float64")
         mine.step()
         other.step()
-    assert_close(ours, theirs, 1e-12, 1e-12)
+    assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("case", CASES, ids=ids)
@@ -139,7 +135,7 @@ def test_continues_bit_for_bit_from_its_own_state_dict(case):
         first.step()
         second.step()
     for p, q in zip(ours, copies, strict=True):
-        np.testing.assert_array_equal(p.data, q.data)
+        assert_same_bits(p, q)
 
 
 def test_groups_have_options_of_their_own():
@@ -153,7 +149,7 @@ def test_groups_have_options_of_their_own():
         set_gradients(ours, theirs, rng, "float64")
         mine.step()
         other.step()
-    assert_close(ours, theirs, 1e-12, 1e-12)
+    assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     assert [g["params"] for g in mine.state_dict()["param_groups"]] == [[0, 1], [2, 3], [4]]
 
 
@@ -166,7 +162,7 @@ def test_parameters_that_are_not_contiguous():
     mine.grad, other.grad = rt.tensor(np.ones((8, 3))), torch.ones(8, 3, dtype=torch.float64)
     optim.Adam([mine], lr=0.1).step()
     torch.optim.Adam([other], lr=0.1).step()
-    np.testing.assert_allclose(base.T[:, ::2], other.detach().numpy(), rtol=1e-12)
+    assert_close(base.T[:, ::2], other, rtol=1e-12)
 
 
 @pytest.mark.parametrize("case", CASES, ids=ids)
@@ -186,8 +182,8 @@ def test_same_bits_for_any_number_of_threads(case):
             results.append(parameter.data.copy())
     finally:
         rt.set_num_threads(before)
-    np.testing.assert_array_equal(results[0], results[1])
-    np.testing.assert_array_equal(results[0], results[2])
+    assert_same_bits(results[0], results[1])
+    assert_same_bits(results[0], results[2])
 
 
 def test_a_step_allocates_nothing():
@@ -215,7 +211,7 @@ def test_step_calls_a_closure_with_gradients_enabled():
     with rt.no_grad():
         loss = optimizer.step(closure)
     assert loss.item() == 9.0
-    np.testing.assert_allclose(w.data, [2.4], rtol=1e-6)
+    assert_close(w, [2.4], rtol=1e-6)
 
 
 def test_zero_grad_drops_or_clears():
@@ -524,11 +520,9 @@ def test_great_and_small_gradients_as_torch(name, options, dtype):
         mine.grad, other.grad = rt.tensor(gradients.copy()), torch.tensor(gradients)
         my_optimizer.step()
         other_optimizer.step()
-    np.testing.assert_allclose(mine.data, other.detach().numpy(), rtol=1e-5)
+    assert_close(mine, other, rtol=1e-5)
     for key, value in my_optimizer.state.get(mine, {}).items():
-        np.testing.assert_allclose(
-            value, np.asarray(other_optimizer.state[other][key]), rtol=1e-5, err_msg=key
-        )
+        assert_close(value, np.asarray(other_optimizer.state[other][key]), rtol=1e-5, what=key)
 
 
 @pytest.mark.parametrize(
@@ -558,5 +552,5 @@ def test_an_option_that_is_switched_on_later_begins_with_zeros(name, option):
     other = getattr(optim, name)([early], lr=0.1, **option)
     other.state[early] = {**other.initial_state(early.data, other.param_groups[0]), **kept}
     other.step()
-    assert late.data.tobytes() == early.data.tobytes()
+    assert_same_bits(late, early)
     assert optimizer.state[late].keys() == other.state[early].keys()

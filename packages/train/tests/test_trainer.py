@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from comparing import assert_close, assert_same_bits
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import RandomBatches, SequentialBatches, TokenStream
@@ -40,12 +41,6 @@ def make(sampler=SequentialBatches, cell="gru", scheduler=None, dropout=0.0, **o
 
 def weights(trainer):
     return {name: tensor.data.copy() for name, tensor in trainer.model.state_dict().items()}
-
-
-def assert_same_weights(one, other):
-    assert one.keys() == other.keys()
-    for name in one:
-        assert one[name].tobytes() == other[name].tobytes(), name
 
 
 class Events(Callback):
@@ -108,14 +103,14 @@ def test_two_epochs_are_the_steps_written_out(sampler, cell):
             losses.append(loss.item())
             norms.append(norm)
             rates.append(optimizer.param_groups[0]["lr"])
-    np.testing.assert_allclose([row["train_loss"] for row in events.rows], losses, rtol=1e-9)
-    np.testing.assert_allclose([row["grad_norm"] for row in events.rows], norms, rtol=1e-7)
-    np.testing.assert_allclose([row["lr"] for row in events.rows[:-1]], rates[1:], rtol=1e-12)
+    assert_close([row["train_loss"] for row in events.rows], losses, rtol=1e-9)
+    assert_close([row["grad_norm"] for row in events.rows], norms, rtol=1e-7)
+    assert_close([row["lr"] for row in events.rows[:-1]], rates[1:], rtol=1e-12)
     assert trainer.step == len(losses) == 2 * len(trainer.batches)
     assert (trainer.epoch, trainer.num_tokens) == (2, 15 * trainer.step)
     assert trainer.stopped_by == "2 epochs are done"
     for name, tensor in model.state_dict().items():
-        np.testing.assert_allclose(trainer.model.state_dict()[name].data, tensor.data, rtol=1e-7, atol=1e-10)
+        assert_close(trainer.model.state_dict()[name].data, tensor, rtol=1e-7, atol=1e-10)
 
 
 def test_rows_average_over_the_steps_between_them():
@@ -124,7 +119,7 @@ def test_rows_average_over_the_steps_between_them():
     make(log_every=4, clip_norm=1.0, callbacks=[sparse]).fit()
     losses = [row["train_loss"] for row in every.rows]
     starts = range(0, len(losses), 4)
-    np.testing.assert_allclose(
+    assert_close(
         [row["train_loss"] for row in sparse.rows], [np.mean(losses[i : i + 4]) for i in starts], rtol=1e-12
     )
     assert [row["step"] for row in sparse.rows] == [min(i + 4, len(losses)) for i in starts]
@@ -190,7 +185,7 @@ def test_callbacks_that_read_the_batches_change_nothing(sampler):
     list(read.batches), next(iter(read.batches))  # before the first step too
     read.fit()
     assert alone.step == read.step == 3 * len(read.batches)
-    assert_same_weights(weights(read), weights(alone))
+    assert_same_bits(weights(read), weights(alone))
     assert read.snapshot().state["batches"] == alone.snapshot().state["batches"]
 
     class Stops(Reader):
@@ -208,7 +203,7 @@ def test_callbacks_that_read_the_batches_change_nothing(sampler):
     for trainer in (resumed, left):
         next(iter(trainer.batches))
         trainer.fit()
-        assert_same_weights(weights(trainer), weights(alone))
+        assert_same_bits(weights(trainer), weights(alone))
 
 
 def test_a_step_that_failed_is_done_again():
@@ -228,7 +223,7 @@ def test_a_step_that_failed_is_done_again():
     assert trainer.step == 3
     trainer.fit()
     assert trainer.step == alone.step
-    assert_same_weights(weights(trainer), weights(alone))
+    assert_same_bits(weights(trainer), weights(alone))
 
 
 def test_ends_by_minutes():
@@ -305,7 +300,7 @@ def test_restored_from_json_and_arrays_it_goes_on_bit_for_bit(sampler, cell, sto
 
     timeless = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]  # noqa: E731
     assert timeless(first.rows + second.rows) == timeless(whole.rows)
-    assert_same_weights(weights(resumed), weights(uninterrupted))
+    assert_same_bits(weights(resumed), weights(uninterrupted))
 
 
 def test_fit_again_goes_on_where_it_stopped():
@@ -314,7 +309,7 @@ def test_fit_again_goes_on_where_it_stopped():
     twice.fit()
     twice.max_steps = 40
     twice.fit()
-    assert_same_weights(weights(once), weights(twice))
+    assert_same_bits(weights(once), weights(twice))
 
 
 def test_same_bits_for_any_number_of_threads():
@@ -328,8 +323,8 @@ def test_same_bits_for_any_number_of_threads():
             results.append(weights(trainer))
     finally:
         rt.set_num_threads(before)
-    assert_same_weights(results[0], results[1])
-    assert_same_weights(results[0], results[2])
+    assert_same_bits(results[0], results[1])
+    assert_same_bits(results[0], results[2])
 
 
 def test_a_diverged_loss_is_an_error():
@@ -383,11 +378,11 @@ def test_a_refused_snapshot_changes_nothing(part):
     broken = Snapshot(kept.arrays, {key: value for key, value in kept.state.items() if key != part})
     with pytest.raises(CheckpointError, match=f"the checkpoint is of another run: '{part}'"):
         trainer.restore(broken)
-    assert_same_weights(weights(trainer), weights(other))
+    assert_same_bits(weights(trainer), weights(other))
     for one in (trainer, other):
         one.max_epochs = 3
         one.fit()
-    assert_same_weights(weights(trainer), weights(other))
+    assert_same_bits(weights(trainer), weights(other))
     assert (trainer.step, trainer.epoch, trainer.num_tokens) == (other.step, other.epoch, other.num_tokens)
 
 
