@@ -24,7 +24,7 @@ def _count_of_before():
 
 
 def test_default_is_the_usable_cores():
-    code = "from rondeau.kernels import threads; print(threads.get_num_threads())"
+    code = "from rondeau.kernels.runtime import threads; print(threads.get_num_threads())"
     environment = {key: value for key, value in os.environ.items() if key != "NUMBA_NUM_THREADS"}
     for extra, expected in (({}, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None),
                             ({"NUMBA_NUM_THREADS": "3"}, 3)):  # fmt: skip

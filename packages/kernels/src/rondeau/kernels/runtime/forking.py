@@ -77,7 +77,7 @@ def guard_pool() -> None:
 
     Examples
     --------
-    >>> from rondeau.kernels import threads
+    >>> from rondeau.kernels.runtime import threads
     >>> threads.start_pool()  # calls this
     """
     if _Pool.flag is not None or binding.address_of_symbol(_POOL_SYMBOL) is None:
