@@ -55,8 +55,8 @@ def imported_names(source: str) -> Iterator[str]:
 
     Examples
     --------
-    >>> list(imported_names("from rondeau.kernels import threads"))
-    ['rondeau.kernels', 'rondeau.kernels.runtime.threads']
+    >>> list(imported_names("from rondeau.kernels.runtime import threads"))
+    ['rondeau.kernels.runtime', 'rondeau.kernels.runtime.threads']
     """
     for module, names in _IMPORT.findall(source):
         yield module
