@@ -327,6 +327,13 @@ def test_gradients_accumulate_over_calls_into_the_same_tensor():
     assert first.item() == 8
 
 
+def test_gradients_accumulate_beside_one_whose_elements_share_memory():
+    x = leaf([1.0, 2.0])
+    x.grad = rt.ones(1, dtype=x.dtype).expand(2)
+    (x * 2).sum().backward()
+    assert x.grad.tolist() == [3, 3]
+
+
 def test_retain_graph():
     x = leaf([2.0])
     y = x * x

@@ -192,7 +192,7 @@ def _accumulate(tensor: Tensor | None, g: Any, own: bool, create_graph: bool) ->
         tensor._grad = g.clone() if grad is None else grad + g
     elif grad is None:
         tensor._grad = wrap(g if own and (g.ndim == 0 or g.flags.c_contiguous) else np.array(g, order="C"))
-    elif grad._node is None:
+    elif grad._node is None and grad._array.flags.writeable:
         grad._array += g
         mark_changed(grad)
     else:
