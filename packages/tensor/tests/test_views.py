@@ -167,6 +167,15 @@ def leaf_that_is_a_view(m):
     return v.grad, v
 
 
+def view_of_what_was_joined(m):
+    """What is joined lies in column order, the result in row order."""
+    r = leaf(m, ((1.0, 2.0), (3.0, 4.0)))
+    joined = m.stack([r.T, r.T]), m.cat([r.T, r.T])
+    for x in joined:
+        x.reshape(8).mul_(weights(m, 8))
+    return joined, [grad(m, x, r, x.detach().clone()) for x in joined]
+
+
 def unrecorded_change(m):
     r = leaf(m)
     x = r * 2
@@ -192,6 +201,7 @@ FOLLOWING = (
     detached_is_changed,
     leaf_that_is_a_view,
     unrecorded_change,
+    view_of_what_was_joined,
 )
 
 

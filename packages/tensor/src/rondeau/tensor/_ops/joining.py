@@ -90,13 +90,19 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         raise ArgumentValueError("cat needs tensors of at least one dimension: use stack() for numbers")
     axis = normalize_dim(dim, joined[0].ndim)
     try:
-        result = np.concatenate(joined, axis)
+        result = _joined(joined, axis)
     except ValueError as error:
         raise ArgumentValueError(
             f"cat along dim {dim}: all other sizes must be equal, got {[a.shape for a in joined]}"
         ) from error
     lengths = [None if a.shape == (0,) else a.shape[axis] for a in arrays]
     return record(_CAT, result, found, axis, lengths)
+
+
+def _joined(arrays: Sequence[Any], axis: int) -> Any:
+    """Concatenate, as PyTorch, in row order: so that a reshape of the result shows its memory."""
+    result = np.concatenate(arrays, axis)  # in the order of memory that all arrays share
+    return result if result.flags.c_contiguous else result.copy()
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -130,7 +136,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         raise ArgumentValueError(f"stack needs tensors of one shape, got {[a.shape for a in arrays]}")
     axis = normalize_dim(dim, len(shape) + 1)
     place = (slice(None),) * axis + (None,)
-    return record(_STACK, np.concatenate([a[place] for a in arrays], axis), found, axis, len(arrays))
+    return record(_STACK, _joined([a[place] for a in arrays], axis), found, axis, len(arrays))
 
 
 def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
