@@ -45,7 +45,7 @@ class FaultyDisk:
         self.calls: list[str] = []
         self.reached: str | None = None
         self._open: dict[int, str] = {}
-        self._unsynced: set[str] = set()
+        self._synced: dict[str, int] = {}  # path -> how many of its bytes outlast the power
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(os, name)
@@ -64,15 +64,17 @@ class FaultyDisk:
             raise KilledError
         result = real(*arguments)
         if name == "open":
-            self._open[result] = os.fspath(arguments[0])
+            path = self._open[result] = os.fspath(arguments[0])
+            if path not in self._synced or arguments[1] & os.O_TRUNC:
+                self._synced[path] = os.path.getsize(path)
         elif name == "close":
             self._open.pop(arguments[0])
-        elif name == "write":
-            self._unsynced.add(self._open[arguments[0]])
-        elif name == "fsync":
-            self._unsynced.discard(self._open[arguments[0]])
-        elif name == "replace" and os.fspath(arguments[0]) in self._unsynced:
-            self._unsynced.add(os.fspath(arguments[1]))
+        elif name in ("fsync", "ftruncate"):
+            path, size = self._open[arguments[0]], os.fstat(arguments[0]).st_size
+            self._synced[path] = size if name == "fsync" else min(size, self._synced[path])
+        elif name == "replace":
+            old, new = map(os.fspath, arguments)
+            self._synced[new] = self._synced.pop(old, 0)
         return result
 
     def _go_wrong(self, name: str, real: Callable[..., Any], *arguments: Any) -> None:
@@ -98,8 +100,9 @@ class FaultyDisk:
             os.close(descriptor)
         self._open.clear()
         if self.how == "power" and self.reached is not None:
-            for path in filter(os.path.exists, self._unsynced):
-                os.truncate(path, 0)
+            for path, size in self._synced.items():
+                if os.path.isfile(path) and os.path.getsize(path) > size:
+                    os.truncate(path, size)
 
 
 @contextmanager

@@ -62,12 +62,16 @@ def test_a_killed_process_writes_half_and_nothing_more(tmp_path: Path) -> None:
 
 
 def test_what_was_not_synced_goes_with_the_power(tmp_path: Path) -> None:
-    synced, path = tmp_path / "synced", tmp_path / "file"
+    log, file = tmp_path / "log", tmp_path / "file"
+    log.write_bytes(b"one ")
+    with installed(FaultyDisk(2, "power")), pytest.raises(KilledError):
+        _durable.append_file(log, b"two ")
+    assert log.read_bytes() == b"one "
     with installed(FaultyDisk(5, "power")):
-        _durable.write_file(synced, b"content")
+        _durable.append_file(log, b"two ")
         with pytest.raises(KilledError):
-            _durable.write_file(path, b"content")
-    assert (synced.read_bytes(), path.read_bytes()) == (b"content", b"")
+            _durable.write_file(file, b"content")
+    assert (log.read_bytes(), file.read_bytes()) == (b"one two ", b"")
 
 
 @pytest.mark.parametrize(

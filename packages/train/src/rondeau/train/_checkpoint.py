@@ -169,14 +169,17 @@ class CheckpointFolder:
         else:
             snapshot, problem = self._load(name), None
             step = _step(name)
-        unreadable = CheckpointError if name == "latest" else (CheckpointError, OSError)
         damaged = {}
         for other in self.steps():
             try:
                 if other != step:
                     self._load(f"step-{other}")
-            except unreadable as error:
+            except CheckpointError as error:
                 damaged[other] = str(error)
+            except OSError as error:
+                if name == "latest":
+                    raise
+                damaged[other] = f"{error.filename} cannot be read: {error.strerror}"
         return Found(step, snapshot, damaged, problem)
 
     def _newest_whole(self) -> tuple[int, Snapshot, str | None]:

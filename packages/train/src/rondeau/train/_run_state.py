@@ -35,7 +35,7 @@ def check_run_state(snapshot: Snapshot) -> None:
         raise CheckpointError(f"the checkpoint is damaged: {_where(snapshot)}: it names no weights")
     for name, wanted, is_right in (
         ("step", "that of its folder", _is_count(step) and _is_of(snapshot.path, step)),
-        ("best_step", "a count", best is None or _is_count(best)),
+        ("best_step", "a count or null", "best_step" in state and (best is None or _is_count(best))),
         ("corpus", "an object", isinstance(state.get("corpus"), dict)),
         ("files", "a size and a SHA-256 of each file", _are_fingerprints(state.get("files"))),
         ("limits", "counts and minutes", isinstance(limits, dict) and _are_limits(limits)),
