@@ -149,10 +149,28 @@ def test_a_file_system_without_locks_is_said_and_used(path, monkeypatch, number)
 @pytest.mark.parametrize(
     "content", [b"", b'{"host": "a', b"[[[[", b'{"host": "\\u001b[31m", "process": 1, "since": ""}']
 )
-def test_a_holder_that_has_not_written_who_it_is(path, content):
+def test_a_holder_that_has_not_written_who_it_is(path, content, monkeypatch):
+    monkeypatch.setattr(_lock, "_PAUSE", 0)
     lock = FolderLock(path)
     lock.acquire()
     path.write_bytes(content)
     with pytest.raises(RunError, match="is being written by another process; wait"):
+        FolderLock(path).acquire()
+    lock.release()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes cannot be asked for there")
+def test_an_earlier_holder_is_not_taken_for_this_one(path, monkeypatch):
+    """Between taking the lock and writing who took it, the file tells of whoever had it before."""
+    with start(HOLDER, path)[0] as ended:
+        earlier = path.read_bytes()
+        ended.stdin.close()
+        ended.wait()
+    lock = FolderLock(path)
+    lock.acquire()
+    own = path.read_bytes()
+    path.write_bytes(earlier)
+    monkeypatch.setattr(_lock.time, "sleep", lambda seconds: path.write_bytes(own))
+    with pytest.raises(RunError, match="is being written by this process"):
         FolderLock(path).acquire()
     lock.release()

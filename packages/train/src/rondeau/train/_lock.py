@@ -20,6 +20,8 @@ from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.train import _durable
 from rondeau.train._errors import RunError, RunWarning
 
+_TRIES, _PAUSE = 20, 0.05  # seconds: until the process that has just taken the lock has written who it is
+
 # What file systems without locks answer, as some network ones.
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 
@@ -150,16 +152,35 @@ def _describe_this_process() -> bytes:
 
 
 def _holder(path: Path) -> str:
+    """Say who holds a lock that is taken; its file may tell of an earlier holder for a moment, or of none."""
+    for _ in range(_TRIES):
+        try:
+            who = json.loads(_durable.read_file(path))
+            host, process, since = str(who["host"]), int(who["process"]), str(who["since"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            time.sleep(_PAUSE)
+            continue
+        is_here = host == socket.gethostname()
+        if (is_here and _has_ended(process)) or not (host + since).isprintable():
+            time.sleep(_PAUSE)
+            continue
+        if is_here and process == os.getpid():
+            return f"by this process since {since}"
+        return f"by process {process} on {host} since {since}"
+    return "by another process"
+
+
+def _has_ended(process: int) -> bool:
+    """Return whether there is no such process on this host any more, where that can be asked."""
+    if sys.platform == "win32" or not 0 < process < 1 << 31:
+        return False
     try:
-        who = json.loads(_durable.read_file(path))
-        host, process, since = str(who["host"]), int(who["process"]), str(who["since"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return "by another process"  # which is just writing down who it is
-    if not (host + since).isprintable():
-        return "by another process"
-    if (host, process) == (socket.gethostname(), os.getpid()):
-        return f"by this process since {since}"
-    return f"by process {process} on {host} since {since}"
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is another user's
+        return False
+    return False
 
 
 _HELD: "weakref.WeakSet[FolderLock]" = weakref.WeakSet()
