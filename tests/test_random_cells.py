@@ -57,6 +57,17 @@ def either(m, note, k, a, b):
     return m.where((a >= k) | (b < -k), a, 1)
 
 
+def clamp(m, note, k, a):
+    note(a - k)
+    note(a - k - 0.5)
+    return m.clamp(a, k, k + 0.5)
+
+
+def sign(m, note, k, a):
+    note(a - k)
+    return m.sign(a - k)
+
+
 def joint_norm(m, note, k, a, b):
     first, second = m.layer_norm((a, b))
     return second * k - first
@@ -89,6 +100,14 @@ OPERATIONS = {
     "where": (2, max, where),
     "choose": (2, max, choose),
     "either": (2, lambda a, b: 1 + a, either),
+    "sin": (1, lambda a: 1, lambda m, note, k, a: m.sin(a)),
+    "cos": (1, lambda a: 1, lambda m, note, k, a: m.cos(a)),
+    "erf": (1, lambda a: 1, lambda m, note, k, a: m.erf(a)),
+    "expm1": (1, lambda a: 2, lambda m, note, k, a: m.expm1(m.tanh(a))),
+    "log1p": (1, lambda a: 1 + a, lambda m, note, k, a: m.log1p(a * a)),
+    "power": (1, lambda a: 2, lambda m, note, k, a: (0.5 + a * a) ** -0.75),
+    "clamp": (1, lambda a: 2, clamp),
+    "sign": (1, lambda a: 1, sign),
     "norm": (1, lambda a: 4, lambda m, note, k, a: m.layer_norm(a)),
     "scaled norm": (2, lambda a, b: 5 * b, lambda m, note, k, a, b: m.layer_norm(a, weight=b, bias=0.5 * b)),
     "joint norm": (2, lambda a, b: 8, joint_norm),

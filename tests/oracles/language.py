@@ -31,13 +31,21 @@ def layer_norm(values, weight=None, bias=None, eps=1e-5):
 
 functions = SimpleNamespace(
     abs=torch.abs,
+    clamp=lambda a, low, high: torch.clamp(a, low, high),
+    cos=torch.cos,
+    erf=torch.erf,
     exp=torch.exp,
+    expm1=torch.expm1,
     layer_norm=layer_norm,
     log=torch.log,
+    log1p=torch.log1p,
     maximum=lambda a, b: torch.maximum(lifted(a), lifted(b)),
+    pow=torch.pow,
     minimum=lambda a, b: torch.minimum(lifted(a), lifted(b)),
     relu=torch.relu,
     sigmoid=torch.sigmoid,
+    sign=torch.sign,
+    sin=torch.sin,
     softplus=lambda a: torch.logaddexp(a, lifted(0.0)),  # F.softplus is the identity from 20 on
     sqrt=torch.sqrt,
     tanh=torch.tanh,

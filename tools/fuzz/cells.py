@@ -22,6 +22,14 @@ def constant(x: Any, r: Any, s: Any) -> Any:
     return m.tanh(x.g + r.g) * 0.5, 1.0
 
 
+@nn.recurrent_cell(gates=("a", "b"), states=("h", "phase"))
+def oscillating(x: Any, r: Any, s: Any) -> Any:
+    """Take the functions of analysis: waves, the error function, powers, and what is exact near 0."""
+    phase = m.clamp(s.phase + m.erf(x.a + r.a), -3.0, 3.0)
+    size = m.log1p(m.expm1(m.tanh(x.b) ** 2)) * (1 + phase * phase) ** -0.25
+    return size * m.sin(phase) + 0.125 * m.cos(r.b) * m.sign(1.5 + s.h), phase
+
+
 @nn.recurrent_cell(gates=("h", "u"), states=("h",), params={"slope": nn.init.ones_, "shift": nn.init.zeros_})
 def leaky(x: Any, r: Any, s: Any, p: Any, *, leak: float = 0.1, gain: float = 1.0) -> Any:
     """Take learned vectors, scalars of the run, and a recurrent matrix applied to an expression."""
@@ -42,9 +50,10 @@ CELLS: dict[str, Any] = {
     "branching": branching,
     "constant": constant,
     "leaky": leaky,
+    "oscillating": oscillating,
     "separated": separated,
 }
 #: Cells that are also run with regularisers: each has a few variants of its own to compile.
 REGULARISED = ("lstm", "gru")
 #: Cells whose second derivative along a step of differences says little: their slopes jump.
-KINKED = ("rnn_relu", "li_gru", "indrnn", "branching", "slstm", "separated")
+KINKED = ("oscillating", "rnn_relu", "li_gru", "indrnn", "branching", "slstm", "separated")

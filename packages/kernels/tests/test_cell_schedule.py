@@ -2,7 +2,8 @@ import pytest
 
 from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.cell import make_schedule, trace
-from rondeau.kernels.cell.graph import OPERATIONS, Rank
+from rondeau.kernels.cell.graph import Rank
+from rondeau.kernels.cell.operations import OPERATIONS
 from rondeau.kernels.cpu.emit import CODE
 from rondeau.kernels.cpu.phase_call import ARGUMENTS
 from rondeau.kernels.recurrent.target import source_of

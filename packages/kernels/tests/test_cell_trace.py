@@ -80,7 +80,7 @@ def _string(x, r, s):
 
 
 def _power(x, r, s):
-    return x.h**0.5
+    return x.h**r.h
 
 
 def _comparison_added(x, r, s):
@@ -142,7 +142,7 @@ def _returns_comparison(x, r, s):
         (_state, "s.cell is no state of this cell, which has h"),
         (_array, "not ndarray"),
         (_string, "not str"),
-        (_power, "whole exponent from 1, not 0.5"),
+        (_power, "a power takes a number as its exponent, not RecurrentPart"),
         (_comparison_added, "use where(condition, 1, 0)"),
         (_number_as_condition, "takes a comparison as its operand 0"),
         (_matrix_product, "a step is scalar: r.h already holds the product"),
@@ -410,7 +410,7 @@ def test_a_function_that_does_not_exist():
     )
     with pytest.raises(AttributeError, match=message):
         trace(lambda x, r, s: m.tahn(x.h), ("h",), ("h",))
-    with pytest.raises(AttributeError, match="cell_math has no function 'foo', it has abs, exp,"):
+    with pytest.raises(AttributeError, match="cell_math has no function 'foo', it has abs, clamp,"):
         _ = m.foo
 
 
@@ -464,14 +464,15 @@ def test_functions_compute_on_numbers_and_arrays_what_torch_does(name):
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, 100)) * 3
-    if name in ("log", "sqrt"):
+    if name in ("log", "log1p", "sqrt", "pow"):
         a = np.abs(a)
     b[:10] = a[:10]
+    numbers = {"pow": (1.5,), "clamp": (-1.0, 2.0)}.get(name, ())
     operands = {"where": (a > b, a, b), "minimum": (a, b), "maximum": (a, b)}.get(name, (a,))
     home = torch.nn.functional if name == "softplus" else torch
-    expected = getattr(home, name)(*(torch.from_numpy(o) for o in operands)).numpy()
-    assert_close(getattr(m, name)(*operands), expected, rtol=1e-7)
-    assert_close(getattr(m, name)(*(o[3].item() for o in operands)), expected[3], rtol=1e-7)
+    expected = getattr(home, name)(*(torch.from_numpy(o) for o in operands), *numbers).numpy()
+    assert_close(getattr(m, name)(*operands, *numbers), expected, rtol=1e-7)
+    assert_close(getattr(m, name)(*(o[3].item() for o in operands), *numbers), expected[3], rtol=1e-7)
 
 
 def test_sigmoid_keeps_both_tails():

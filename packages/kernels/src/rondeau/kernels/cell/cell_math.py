@@ -1,8 +1,8 @@
 """Functions that a cell's step may call, on the symbols of a trace, on Python numbers and on NumPy arrays.
 
-Arithmetic (``+ - * /``, whole powers) and comparisons (``< <= > >= == !=``, joined by ``& | ~``) are operators.
-At ties and kinks the derivatives are PyTorch's. On arrays these functions are the reference that every compiled
-target is tested against.
+Arithmetic (``+ - * /``, ``**`` with a number as its exponent) and comparisons (``< <= > >= == !=``, joined by
+``& | ~``) are operators. At ties and kinks the derivatives are PyTorch's. On arrays these functions are the reference
+that every compiled target is tested against.
 """
 
 from __future__ import annotations
@@ -10,23 +10,29 @@ from __future__ import annotations
 import difflib
 import functools
 import operator
-from collections.abc import Callable
 from typing import Any, NoReturn
 
-import numpy as np
-
 from rondeau.kernels.cell.errors import raise_at_user_line
+from rondeau.kernels.cell.operations import OPERATIONS
 from rondeau.kernels.cell.symbols import Symbol, apply, input_symbol
 
 __all__ = [
     "abs",
+    "clamp",
+    "cos",
+    "erf",
     "exp",
+    "expm1",
     "layer_norm",
     "log",
+    "log1p",
     "maximum",
     "minimum",
+    "pow",
     "relu",
     "sigmoid",
+    "sign",
+    "sin",
     "softplus",
     "sqrt",
     "tanh",
@@ -41,12 +47,12 @@ def __getattr__(name: str) -> NoReturn:
     raise AttributeError(f"cell_math has no function {name!r}, it has {', '.join(__all__)}{hint}")
 
 
-def _apply(op: str, function: Callable[..., Any], *operands: Any) -> Any:
-    """Record ``op`` where an operand is a symbol, else compute ``function``."""
+def _apply(op: str, *operands: Any) -> Any:
+    """Record an operation where an operand is a symbol, else compute it."""
     for operand in operands:
         if isinstance(operand, Symbol):
             return apply(operand.graph, op, *operands)
-    return function(*operands)
+    return OPERATIONS[op].function(*operands)
 
 
 def sigmoid(x: Any) -> Any:
@@ -55,7 +61,7 @@ def sigmoid(x: Any) -> Any:
     >>> float(sigmoid(0.0))
     0.5
     """
-    return _apply("sigmoid", _sigmoid, x)
+    return _apply("sigmoid", x)
 
 
 def tanh(x: Any) -> Any:
@@ -64,7 +70,7 @@ def tanh(x: Any) -> Any:
     >>> float(tanh(0.0))
     0.0
     """
-    return _apply("tanh", np.tanh, x)
+    return _apply("tanh", x)
 
 
 def relu(x: Any) -> Any:
@@ -73,7 +79,7 @@ def relu(x: Any) -> Any:
     >>> float(relu(-2.0))
     0.0
     """
-    return _apply("relu", lambda x: np.maximum(x, 0), x)
+    return _apply("relu", x)
 
 
 def softplus(x: Any) -> Any:
@@ -82,7 +88,7 @@ def softplus(x: Any) -> Any:
     >>> float(softplus(1000.0))
     1000.0
     """
-    return _apply("softplus", lambda x: np.logaddexp(x, 0), x)
+    return _apply("softplus", x)
 
 
 def exp(x: Any) -> Any:
@@ -91,7 +97,16 @@ def exp(x: Any) -> Any:
     >>> float(exp(0.0))
     1.0
     """
-    return _apply("exp", np.exp, x)
+    return _apply("exp", x)
+
+
+def expm1(x: Any) -> Any:
+    """Return ``exp(x) - 1``, exact near 0.
+
+    >>> float(expm1(1e-20))
+    1e-20
+    """
+    return _apply("expm1", x)
 
 
 def log(x: Any) -> Any:
@@ -100,7 +115,16 @@ def log(x: Any) -> Any:
     >>> float(log(1.0))
     0.0
     """
-    return _apply("log", np.log, x)
+    return _apply("log", x)
+
+
+def log1p(x: Any) -> Any:
+    """Return ``log(1 + x)``, exact near 0.
+
+    >>> float(log1p(1e-20))
+    1e-20
+    """
+    return _apply("log1p", x)
 
 
 def sqrt(x: Any) -> Any:
@@ -109,7 +133,34 @@ def sqrt(x: Any) -> Any:
     >>> float(sqrt(9.0))
     3.0
     """
-    return _apply("sqrt", np.sqrt, x)
+    return _apply("sqrt", x)
+
+
+def sin(x: Any) -> Any:
+    """Return the sine of an angle in radians.
+
+    >>> float(sin(0.0))
+    0.0
+    """
+    return _apply("sin", x)
+
+
+def cos(x: Any) -> Any:
+    """Return the cosine of an angle in radians.
+
+    >>> float(cos(0.0))
+    1.0
+    """
+    return _apply("cos", x)
+
+
+def erf(x: Any) -> Any:
+    """Return the error function, ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x.
+
+    >>> float(erf(0.0))
+    0.0
+    """
+    return _apply("erf", x)
 
 
 def abs(x: Any) -> Any:
@@ -118,7 +169,16 @@ def abs(x: Any) -> Any:
     >>> float(abs(-2.0))
     2.0
     """
-    return _apply("abs", np.abs, x)
+    return _apply("abs", x)
+
+
+def sign(x: Any) -> Any:
+    """Return -1, 0 or 1 by the sign of x, and NaN for NaN; its derivative is 0.
+
+    >>> float(sign(-2.0))
+    -1.0
+    """
+    return _apply("sign", x)
 
 
 def minimum(a: Any, b: Any) -> Any:
@@ -127,7 +187,7 @@ def minimum(a: Any, b: Any) -> Any:
     >>> float(minimum(1.0, 2.0))
     1.0
     """
-    return _apply("minimum", np.minimum, a, b)
+    return _apply("minimum", a, b)
 
 
 def maximum(a: Any, b: Any) -> Any:
@@ -136,7 +196,16 @@ def maximum(a: Any, b: Any) -> Any:
     >>> float(maximum(1.0, 2.0))
     2.0
     """
-    return _apply("maximum", np.maximum, a, b)
+    return _apply("maximum", a, b)
+
+
+def clamp(x: Any, low: Any, high: Any) -> Any:
+    """Return x, but at least ``low`` and at most ``high``; on the limits x has the derivative 1.
+
+    >>> float(clamp(3.0, -1.0, 1.0))
+    1.0
+    """
+    return _apply("clamp", x, low, high)
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
@@ -145,7 +214,16 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     >>> float(where(1.0 < 2.0, 3.0, 4.0))
     3.0
     """
-    return _apply("where", np.where, condition, a, b)
+    return _apply("where", condition, a, b)
+
+
+def pow(x: Any, exponent: float) -> Any:
+    """Return x to the power of a number, as ``x ** exponent`` does; its derivative for the exponent 0 is 0.
+
+    >>> float(pow(4.0, 1.5))
+    8.0
+    """
+    return x**exponent
 
 
 def layer_norm(values: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
@@ -168,6 +246,7 @@ def layer_norm(values: Any, weight: Any = None, bias: Any = None, eps: float = 1
     symbol, or tuple of them
         As `values`.
 
+    >>> import numpy as np
     >>> layer_norm(np.array([1.0, 3.0]), eps=0.0).tolist()
     [-1.0, 1.0]
     """
@@ -198,14 +277,8 @@ def _matched(given: Any, count: int, several: bool) -> tuple[Any, ...]:
 
 
 def _sum(x: Any) -> Any:
-    return _apply("sum", lambda x: x.sum(-1, keepdims=True), x)
+    return _apply("sum", x)
 
 
 def _width(x: Any) -> Any:
     return input_symbol(x.graph, "width", "H") if isinstance(x, Symbol) else x.shape[-1]
-
-
-def _sigmoid(x: Any) -> Any:
-    """Compute the logistic function from ``exp(-|x|)``, which cannot overflow and keeps both tails."""
-    small = np.exp(-np.abs(x))
-    return np.where(np.signbit(x), small, 1) / (1 + small)

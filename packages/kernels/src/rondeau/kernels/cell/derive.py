@@ -1,51 +1,19 @@
 """Derive: reverse-mode differentiation of a step's graph, in the language of the graph itself.
 
-Each rule gives the adjoint of every operand from ``d``, the adjoint of the result ``y``. At ties and kinks they
-are PyTorch's: ``relu'(0) = abs'(0) = 0``; at a tie of `minimum` or `maximum` each operand gets half.
-
-What varies over the units of a row and is computed from one number of that row sums its adjoint over the units:
-the rules speak of elements, and `derive` sees to that.
+The rules stand with the operations. They speak of elements: what varies over the units of a row and is computed from
+one number of that row sums its adjoint over the units, and `derive` sees to that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from rondeau.kernels.cell import cell_math as m
+from rondeau.kernels.cell import cell_math
 from rondeau.kernels.cell.graph import Graph, Rank
+from rondeau.kernels.cell.operations import OPERATIONS
 from rondeau.kernels.cell.symbols import Symbol, apply, input_symbol
 
 __all__ = ["Derivative", "derive"]
-
-Rule = Callable[..., "tuple[Symbol | None, ...]"]
-
-
-def _tie(nearer: Symbol, a: Symbol, b: Symbol, d: Symbol) -> Symbol:
-    """Return the adjoint of one of two that `minimum` or `maximum` chose from."""
-    return m.where(nearer, d, m.where(a == b, 0.5 * d, 0.0))  # type: ignore[no-any-return]
-
-
-#: operation -> rule(d, y, *operands), one adjoint per operand, None where there is none.
-RULES: Mapping[str, Rule] = {
-    "add": lambda d, y, a, b: (d, d),
-    "sub": lambda d, y, a, b: (d, -d),
-    "mul": lambda d, y, a, b: (d * b, d * a),
-    "div": lambda d, y, a, b: (d / b, -(d / b) * y),
-    "neg": lambda d, y, x: (-d,),
-    "abs": lambda d, y, x: (m.where(x > 0, d, m.where(x < 0, -d, 0.0)),),
-    "sqrt": lambda d, y, x: (d / (2.0 * y),),
-    "exp": lambda d, y, x: (d * y,),
-    "log": lambda d, y, x: (d / x,),
-    "sigmoid": lambda d, y, x: (d * (y * (1.0 - y)),),
-    "tanh": lambda d, y, x: (d * (1.0 - y * y),),
-    "relu": lambda d, y, x: (m.where(y <= 0, 0.0, d),),
-    "softplus": lambda d, y, x: (d * m.sigmoid(x),),
-    "minimum": lambda d, y, a, b: (_tie(a < b, a, b, d), _tie(b < a, a, b, d)),
-    "maximum": lambda d, y, a, b: (_tie(a > b, a, b, d), _tie(b > a, a, b, d)),
-    "sum": lambda d, y, x: (d,),
-    "where": lambda d, y, condition, a, b: (None, m.where(condition, d, 0.0), m.where(condition, 0.0, d)),
-}
 
 
 class Derivative(NamedTuple):
@@ -90,9 +58,10 @@ def derive(graph: Graph) -> Derivative:
                 accumulate(value, input_symbol(graph, "back", str(value)))
     for index in reversed(reached):
         node = graph.nodes[index]
-        if index in adjoint and node.op in RULES:
+        operation = OPERATIONS.get(node.op)
+        if index in adjoint and operation is not None and operation.rule is not None:
             operands = [Symbol(graph, arg) for arg in node.args]
-            terms = RULES[node.op](adjoint[index], Symbol(graph, index), *operands)
+            terms = operation.rule(cell_math, adjoint[index], Symbol(graph, index), *operands)
             for arg, term in zip(node.args, terms, strict=True):
                 if term is not None and graph.rank(arg) < graph.rank(index) == Rank.UNIT:
                     term = _sum_over_units(graph, term)

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-__all__ = ["LOGICAL", "OPERATIONS", "Graph", "Node", "Rank"]
+from rondeau.kernels.cell.operations import OPERATIONS
 
-#: Every operation of the language and its number of operands. `derive` holds its derivative, each target its code.
-OPERATIONS: Mapping[str, int] = {
-    **dict.fromkeys(("neg", "abs", "sqrt", "exp", "log", "sigmoid", "tanh", "relu", "softplus", "not"), 1),
-    "sum": 1,  # over the hidden units of a row
-    **dict.fromkeys(("add", "sub", "mul", "div", "minimum", "maximum", "and", "or"), 2),
-    **dict.fromkeys(("lt", "le", "gt", "ge", "eq", "ne"), 2),
-    "where": 3,
-}
-_COMPARISONS = frozenset(("lt", "le", "gt", "ge", "eq", "ne"))
-#: The operations on truth values.
-LOGICAL = frozenset(("and", "or", "not"))
+__all__ = ["Graph", "Node", "Rank"]
 
 
 class Rank(enum.IntEnum):
@@ -98,7 +88,8 @@ class Graph:
 
     def is_truth(self, index: int) -> bool:
         """Tell whether a node is a truth value (a comparison, or one made of comparisons)."""
-        return self.nodes[index].op in _COMPARISONS or self.nodes[index].op in LOGICAL
+        operation = OPERATIONS.get(self.nodes[index].op)
+        return operation is not None and operation.gives_truth
 
     def copy(self) -> Graph:
         """Return a graph with the same nodes, to which others can be added."""

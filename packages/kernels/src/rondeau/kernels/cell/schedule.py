@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from rondeau.kernels.cell.derive import derive
 from rondeau.kernels.cell.graph import Graph, Rank
+from rondeau.kernels.cell.operations import OPERATIONS
 from rondeau.kernels.cell.timeline import Location, Program, build_program
 
 __all__ = ["Operand", "Schedule", "Slot", "make_schedule"]
@@ -32,8 +33,6 @@ _LOCATION_OF_INPUT = {
     "s": "old", "d": "adjoint", "p": "parameter", "k": "scalar", "rate": "rate", "uniform": "uniform",
     "mask": "mask", "width": "width",
 }  # fmt: skip
-
-_EXPENSIVE = frozenset(("sigmoid", "tanh", "exp", "log", "softplus"))
 
 
 class Operand(NamedTuple):
@@ -280,6 +279,10 @@ def _given(graph: Graph, values: tuple[int, ...]) -> frozenset[int]:
     )
 
 
+def _is_expensive(op: str) -> bool:
+    return op in OPERATIONS and OPERATIONS[op].is_expensive
+
+
 def _choose_saved(
     graph: Graph, leaves: dict[Slot, int], values: tuple[int, ...], roots: list[int]
 ) -> dict[Slot, int]:
@@ -302,7 +305,7 @@ def _choose_saved(
     kept = frozenset(
         i
         for i in graph.reach(roots, given)
-        if i in forward - given and graph.nodes[i].op in _EXPENSIVE and graph.rank(i) == Rank.UNIT
+        if i in forward - given and _is_expensive(graph.nodes[i].op) and graph.rank(i) == Rank.UNIT
     )
     while kept and room(kept) < 0:
         kept -= {max(kept, key=lambda node: (room(kept - {node}), node))}

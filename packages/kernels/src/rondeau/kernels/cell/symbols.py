@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from rondeau.kernels.cell.errors import raise_at_user_line
-from rondeau.kernels.cell.graph import LOGICAL, OPERATIONS, Graph, Rank
+from rondeau.kernels.cell.graph import Graph, Rank
+from rondeau.kernels.cell.operations import OPERATIONS
 
 __all__ = [
     "Inputs",
@@ -28,7 +29,10 @@ _UFUNC_ARITHMETIC = {
     "add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "less": "lt", "less_equal": "le",
     "greater": "gt", "greater_equal": "ge", "equal": "eq", "not_equal": "ne",
 }  # fmt: skip
-_OPERATORS = frozenset((*_UFUNC_ARITHMETIC.values(), *LOGICAL, "neg"))
+
+
+_MOST_FACTORS = 16
+"""Whole exponents up to here are multiplied out: four products at most, each within half a unit of the last place."""
 
 
 class Symbol:
@@ -75,18 +79,23 @@ class Symbol:
         return apply(self.graph, "abs", self)
 
     def __pow__(self, exponent: object) -> Symbol:
-        if not isinstance(exponent, int) or exponent < 1:
+        if not isinstance(exponent, numbers.Real) or isinstance(exponent, bool):
             raise_at_user_line(
-                f"a power takes a whole exponent from 1, not {exponent!r}; use exp(p * log(x)) or sqrt(x)"
+                f"a power takes a number as its exponent, not {type(exponent).__name__}; use exp(p * log(x))"
             )
+        number = float(exponent)
+        if number == 0:
+            return _operand(self.graph, "pow", 1.0)
+        if not number.is_integer() or not 1 <= number <= _MOST_FACTORS:
+            return apply(self.graph, "pow", self, number)
         power = self
-        for digit in format(exponent, "b")[1:]:
+        for digit in format(int(number), "b")[1:]:
             power = power * power
             power = power * self if digit == "1" else power
         return power
 
     def __rpow__(self, base: object) -> NoReturn:
-        raise_at_user_line("a power takes a whole number as its exponent; use exp(x * log(base))")
+        raise_at_user_line("a power takes a number as its exponent; use exp(x * log(base))")
 
     def __matmul__(self, other: object) -> NoReturn:
         gate = self.graph.gates[0]
@@ -97,7 +106,7 @@ class Symbol:
     __rmatmul__ = __matmul__
 
     def __mod__(self, other: object) -> NoReturn:
-        raise_at_user_line("a step has the operators + - * / and whole powers, and no // or %")
+        raise_at_user_line("a step has the operators + - * / and **, and no // or %")
 
     __rmod__ = __floordiv__ = __rfloordiv__ = __divmod__ = __rdivmod__ = __mod__
 
@@ -236,7 +245,7 @@ def apply(graph: Graph, op: str, *operands: object) -> Symbol:
     """Record ``op`` applied to symbols and Python numbers; refuse anything else."""
     symbols = [_operand(graph, op, value) for value in operands]
     for position, symbol in enumerate(symbols):
-        wants_truth = op in LOGICAL or (op == "where" and position == 0)
+        wants_truth = position in OPERATIONS[op].takes_truth
         if graph.is_truth(symbol.index) != wants_truth:
             raise_at_user_line(
                 f"{op} takes a comparison as its operand {position}, as in where(a > b, a, b)"
@@ -267,8 +276,13 @@ def _operand(graph: Graph, op: str, value: object) -> Symbol:
 def suggest_function(name: str) -> str:
     """Return which function of the language to use instead of another library's.
 
-    >>> suggest_function("tanh"), suggest_function("sinc")
+    >>> suggest_function("tanh"), suggest_function("gamma")
     ('use cell_math.tanh', 'use the functions of cell_math')
     """
-    near = difflib.get_close_matches(name, OPERATIONS.keys() - _OPERATORS - {"sum"}, n=1, cutoff=0.7)
+    near = difflib.get_close_matches(
+        name,
+        [op for op, known in OPERATIONS.items() if not known.is_operator and op != "sum"],
+        n=1,
+        cutoff=0.7,
+    )
     return f"use cell_math.{near[0]}" if near else "use the functions of cell_math"

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from rondeau.kernels.cell.graph import OPERATIONS, Graph, Rank
+from rondeau.kernels.cell.graph import Graph, Rank
+from rondeau.kernels.cell.operations import OPERATIONS
 
 __all__ = ["Location", "Loop", "Phase", "Program", "build_program"]
 

@@ -18,7 +18,8 @@ from types import FrameType
 from typing import Any
 
 from rondeau.kernels.cell.errors import CellError, called_on_tensors, raise_at_definition
-from rondeau.kernels.cell.graph import OPERATIONS, Graph
+from rondeau.kernels.cell.graph import Graph
+from rondeau.kernels.cell.operations import OPERATIONS
 from rondeau.kernels.cell.regularisers import Regularisers, recurrent_parts, zone_out
 from rondeau.kernels.cell.signature import check_names, check_signature, scalars_of
 from rondeau.kernels.cell.symbols import Inputs, Symbol, constant_symbol, input_symbol, suggest_function

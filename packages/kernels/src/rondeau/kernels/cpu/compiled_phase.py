@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numba
+import numpy as np
 
 from rondeau.kernels.cpu.lanes import lanes
 from rondeau.kernels.cpu.phase_call import phase_signature
@@ -25,6 +26,11 @@ def _maximum(a, b):  # type: ignore[no-untyped-def]
     return a if a >= b or a != a else b
 
 
+@kernel_njit(forceinline=True)
+def _clamp(x, low, high):  # type: ignore[no-untyped-def]
+    return _minimum(_maximum(x, low), high)
+
+
 @kernel_njit(forceinline=True, fastmath={"contract", "reassoc"})
 def _add_in_any_order(total, term):  # type: ignore[no-untyped-def]
     """Add to a sum whose order the compiler chooses, once for all rows: without that leave it stays scalar."""
@@ -34,7 +40,9 @@ def _add_in_any_order(total, term):  # type: ignore[no-untyped-def]
 #: What generated source may call.
 FUNCTIONS: dict[str, Any] = {
     **{name: getattr(scalar, name) for name in ("exp", "log", "sigmoid", "softplus", "tanh")},
-    "sqrt": math.sqrt, "minimum": _minimum, "maximum": _maximum, "lanes": lanes, "add_to": _add_in_any_order,
+    **{name: getattr(math, name) for name in ("cos", "erf", "expm1", "log1p", "sin", "sqrt")},
+    "sign": np.sign, "clamp": _clamp, "minimum": _minimum, "maximum": _maximum, "lanes": lanes,
+    "add_to": _add_in_any_order,
     "random_word": philox.random_word,
     "float32": numba.float32, "float64": numba.float64, "inf": math.inf, "nan": math.nan,
 }  # fmt: skip

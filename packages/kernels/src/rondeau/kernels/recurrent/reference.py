@@ -7,15 +7,14 @@ recorded graph then has derivatives of any order.
 
 from __future__ import annotations
 
-import operator
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from rondeau.kernels.cell import cell_math
 from rondeau.kernels.cell.cell import Cell
-from rondeau.kernels.cell.graph import OPERATIONS, Graph
+from rondeau.kernels.cell.graph import Graph
+from rondeau.kernels.cell.operations import OPERATIONS
 from rondeau.kernels.numerics import philox
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.records import Run, Settings, Weights
@@ -23,22 +22,17 @@ from rondeau.kernels.recurrent.substreams import RECURRENT_DROPOUT
 
 __all__ = ["FUNCTIONS", "NUMPY", "run"]
 
-OPERATORS = {
-    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "neg": operator.neg,
-    "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "eq": operator.eq,
-    "ne": operator.ne, "and": operator.and_, "or": operator.or_, "not": operator.invert,
-}  # fmt: skip
-
 #: The operations that a namespace of functions must offer by name, beside ``sum``, ``cat`` and ``constant``.
-FUNCTIONS = tuple(name for name in OPERATIONS if name not in OPERATORS and name != "sum")
+FUNCTIONS = tuple(
+    name for name, operation in OPERATIONS.items() if not operation.is_operator and name != "sum"
+)
 
 #: The functions of the language on NumPy arrays; ``cat`` joins a list of arrays by rows, ``constant`` makes an array of
 #: its own kind of a NumPy array, and ``sum`` adds up the last dimension and keeps it.
 NUMPY = SimpleNamespace(
-    **{name: getattr(cell_math, name) for name in FUNCTIONS},
+    **{name: OPERATIONS[name].function for name in (*FUNCTIONS, "sum")},
     cat=np.concatenate,
     constant=lambda array: array,
-    sum=lambda x: x.sum(-1, keepdims=True),
 )
 
 
@@ -153,7 +147,8 @@ class _Step:
                 else:
                     values[index] = given[node.value]
             else:
-                function: Any = OPERATORS.get(node.op) or getattr(self._functions, node.op)
+                operation = OPERATIONS[node.op]
+                function = operation.function if operation.is_operator else getattr(self._functions, node.op)
                 values[index] = function(*(values[arg] for arg in node.args))
         return tuple(values[index] for index in graph.outputs)
 
