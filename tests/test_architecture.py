@@ -201,3 +201,58 @@ def test_warnings_point_at_the_line_that_called_the_library(package):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and ast.unparse(node) == "warnings.warn":
                 assert path.name == "caller.py", f"{path.relative_to(ROOT)}:{node.lineno}: use warn_caller"
+
+
+KERNELS = ROOT / "packages/kernels/src/rondeau/kernels"
+
+
+def module_of(path):
+    parts = path.relative_to(path.parents[[p.name for p in path.parents].index("src")]).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_by(path, known):
+    """The modules among `known` that a file imports, in functions and for type checking too."""
+    module = module_of(path)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            home = ".".join([*above, *([node.module] if node.module else [])])
+            names = [f"{home}.{alias.name}" for alias in node.names] + [home]
+        else:
+            continue
+        yield from (name for name in names if name in known and name != module)
+
+
+@pytest.mark.parametrize("package", ["kernels", "nn"])
+def test_no_module_imports_itself_by_way_of_others(package):
+    paths = {module_of(path): path for path in sources(package)}
+    # What a package's __init__ re-exports is no dependency of the modules in it.
+    known = {name for name, path in paths.items() if path.name != "__init__.py"}
+    graph = {name: set(imported_by(paths[name], known)) for name in known}
+    while leaves := [name for name, needed in graph.items() if not needed]:
+        for name in leaves:
+            del graph[name]
+        graph = {name: needed - set(leaves) for name, needed in graph.items()}
+    assert graph == {}, f"these import each other: {sorted(graph)}"
+
+
+def test_the_language_and_the_recurrent_core_know_neither_numba_nor_a_target():
+    for room in ("cell", "recurrent"):
+        for path in (KERNELS / room).rglob("*.py"):
+            for name in imported_modules(path):
+                where = f"{path.relative_to(ROOT)} imports {name}"
+                assert name.split(".")[0] not in ("numba", "llvmlite"), where
+                assert path.name == "target.py" or not name.startswith("rondeau.kernels.cpu"), where
+
+
+def test_a_target_is_named_by_the_module_that_chooses_one_alone():
+    for package in PACKAGES:
+        for path in sources(package):
+            if path.is_relative_to(KERNELS / "cpu") or path == KERNELS / "recurrent/target.py":
+                continue
+            named = [name for name in imported_modules(path) if name.startswith("rondeau.kernels.cpu")]
+            assert named == [], f"{path.relative_to(ROOT)} names a target"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,8 @@ from rondeau.tensor import Tensor, no_grad
 from ._checks import as_array
 from ._parameter import Parameter
 
-if TYPE_CHECKING:
-    from ._module import Module
+Module: TypeAlias = Any
+"""A `Module`, whose file imports this one."""
 
 __all__ = ["EXTRA_STATE", "IncompatibleKeys", "Loading", "load_own", "own_state"]
 
