@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors.numpy
 
 from rondeau.train._log import fingerprint
 from rondeau.train._sealed import seal, unseal
@@ -213,6 +217,8 @@ def forge(
             name, content = texts[number]
             what = f"{name} = {content[:40]!r}"
             _forge_file(run, name, content)
+        elif random_.random() < 0.3:
+            what = f"arrays: {_forge_array(run, random_)}"
         else:
             what = f"manifest.json: {_forge_manifest(run, random_)}"
         where = f"forgeries --seed {seed} --first {number}: {what}"
@@ -220,7 +226,7 @@ def forge(
         for which, outcome in outcomes.items():
             report.time(which if outcome.status == 0 else f"{which}, refused,", outcome.seconds, where)
             report.count("accepted" if outcome.status == 0 else "refused")
-            ended_well = outcome.status == 0 or outcome.is_one_line_about(str(run), "diverged")
+            ended_well = outcome.status == 0 or outcome.is_one_line_about(str(run), *_DIVERGED)
             if outcome.traceback or not ended_well:
                 report.find(where, said([outcome]))
 
@@ -262,6 +268,9 @@ def _forge_file(run: Path, name: str, content: bytes) -> None:
         path.write_bytes(seal(manifest))
 
 
+_DIVERGED = ("the training diverged", "lower the rate")
+"""What a run says that goes on from infinity: the same as of any other run."""
+
 _JUNK: tuple[Any, ...] = (
     *(None, True, 0, -3, 2**63, 10**30, 1e400, float("nan")),
     *("x", "../../x", "9" * 5000, [], [[]], {}, {"a": 1}),
@@ -288,6 +297,34 @@ def _forge_manifest(run: Path, random_: random.Random) -> str:
         done = f"{home[last]!r:.20} at"
     path.write_bytes(seal(manifest))
     return f"{done} {'.'.join(map(str, (*way, last)))}"
+
+
+def _forge_array(run: Path, random_: random.Random) -> str:
+    """Change one array of the latest checkpoint; return what was done."""
+    name = json.loads((run / "checkpoints" / "latest").read_bytes())["checkpoint"]
+    folder = run / "checkpoints" / name
+    path = random_.choice(sorted(folder.glob("*.safetensors")))
+    arrays = safetensors.numpy.load(path.read_bytes())
+    key = random_.choice(sorted(arrays))
+    array = arrays.pop(key)
+    done, changed = random_.choice(
+        [
+            ("without", None),
+            ("longer", np.concatenate([array, array])),
+            ("flat", array.reshape(-1)),
+            ("float64", array.astype(np.float64)),
+            ("integers", array.astype(np.int64)),
+            ("infinite", np.full_like(array, np.inf)),
+            ("empty", array[:0]),
+        ]
+    )
+    if changed is not None:
+        arrays[key] = changed
+    path.write_bytes(safetensors.numpy.save(arrays))
+    manifest = unseal((folder / "manifest.json").read_bytes())
+    manifest["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "manifest.json").write_bytes(seal(manifest))
+    return f"{done} {key} of {path.name}"
 
 
 def _places(node: Any, way: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:

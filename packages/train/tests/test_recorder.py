@@ -146,3 +146,47 @@ def test_a_checkpoint_that_is_replaced_while_it_is_read(tmp_path, monkeypatch, n
     monkeypatch.setattr(_durable, "read_file", read_late)
     assert run.load_checkpoint(name).state["step"] == 4
     assert run.checkpoints.steps() == [4]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state[:, :1], r"the carried state: expected .*\(1, 2, 3\).* got .*\(1, 1, 3\)"),
+        (lambda state: state.astype("float64"), r"the carried state: expected .*float32.* got .*float64"),
+    ],
+    ids=["shape", "dtype"],
+)
+def test_a_carried_state_of_another_model_is_refused(tmp_path, change, message):
+    trainer, _ = make(tmp_path)
+    trainer.fit()
+    snapshot = trainer.snapshot()
+    carried = {name: change(part) for name, part in snapshot.arrays["carried"].items()}
+    other, _ = make(tmp_path)
+    with pytest.raises(train.CheckpointError, match=f"the checkpoint is of another run: {message}"):
+        other.restore(snapshot._replace(arrays={**snapshot.arrays, "carried": carried}))
+    assert other.step == 0
+    other.restore(snapshot)
+    assert other.step == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in ("epoch", "step", "tokens") for value in (-3, "3", None, 1.5)),
+        *(("seconds", value) for value in (-1.0, float("inf"), "x", None)),
+        *(("losses", value) for value in (3, ["x"], None)),
+        ("best_step", -1),
+        ("best_loss", "low"),
+        ("carries_several_states", 1),
+        ("scheduler", 3),
+        ("generator", {}),
+    ],
+    ids=str,
+)
+def test_numbers_of_a_state_that_are_none_are_refused(tmp_path, name, value):
+    trainer, _ = make(tmp_path, schedule=lambda optimizer: train.lr_scheduler.StepLR(optimizer, 2))
+    trainer.fit()
+    snapshot = trainer.snapshot()
+    with pytest.raises(train.CheckpointError, match="the checkpoint is of another run: "):
+        trainer.restore(snapshot._replace(state={**snapshot.state, name: value}))
+    assert trainer.step == 4

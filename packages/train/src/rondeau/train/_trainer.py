@@ -447,7 +447,21 @@ class Trainer:
         self._bad_evaluations = state["bad_evaluations"]
         self._losses, self._grad_norms = list(state["losses"]), list(state["grad_norms"])
         parts = tuple(rt.tensor(arrays["carried"][str(i)]) for i in range(len(arrays["carried"])))
+        self._check_carried(parts)
         self._carried = (parts if state["carries_several_states"] else parts[0]) if parts else None
+
+    def _check_carried(self, parts: tuple[rt.Tensor, ...]) -> None:
+        """Raise ValueError unless a carried state, where there is one, is like that with which a text begins."""
+        begin_state = getattr(self.model, "begin_state", None)
+        if not parts or begin_state is None:
+            return
+        begin = begin_state(self.batches.batch_size)
+        wanted, found = (
+            [(part.shape, part.dtype) for part in state]
+            for state in (begin if isinstance(begin, tuple) else (begin,), parts)
+        )
+        if wanted != found:
+            raise ValueError(f"the carried state: expected shapes and dtypes {wanted}, got {found}")
 
 
 def _check_progress(state: Mapping[str, Any]) -> None:
