@@ -266,6 +266,15 @@ def retained_by_a_changed_view(m):
     return v.grad
 
 
+def retained_and_detached(m):
+    x = leaf(m) * 2
+    x.retain_grad()
+    y = (x * 7).sum()
+    x.detach_()
+    y.backward()
+    return x.grad
+
+
 def hooks_of_both_values(m):
     seen = []
     r = leaf(m)
@@ -319,6 +328,7 @@ def hook_between_view_and_root(m):
         retained_by_a_base,
         retained_by_a_view,
         retained_by_a_changed_view,
+        retained_and_detached,
         hooks_of_both_values,
         hook_that_scales_the_old_value,
         hook_of_a_changed_view,

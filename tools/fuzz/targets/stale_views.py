@@ -265,11 +265,14 @@ class _Program:
     def detach(self) -> None:
         shown = self.any()
         assert shown is not None
-        if shown.base is None and not shown.is_constant and self.draw.chance(0.3):
-            if shown.ours.is_leaf and shown.directions is not None:
+        retains = shown.directions is not None and not shown.ours.is_leaf
+        if shown.base is None and not shown.is_constant and not retains and self.draw.chance(0.3):
+            if shown.directions is not None:
                 shown.as_leaf = shown.history, shown.directions
+            required = shown.ours.requires_grad
             self.call(f"{self.name(shown)}.detach_()", shown.ours.detach_)
-            shown.history, shown.directions = np.zeros_like(shown.history), None
+            if required:
+                shown.history, shown.directions = np.zeros_like(shown.history), None
             return
         ours = self.call(f"t{len(self.pool)} = {self.name(shown)}.detach()", shown.ours.detach)
         self.pool.append(Shown(ours, shown.numbers, np.zeros_like(shown.history), shown.cells))

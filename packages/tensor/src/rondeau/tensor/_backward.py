@@ -94,7 +94,7 @@ def _propagate(
         if captured is not None and node in captured:
             captured[node] = g
         elif node.holder is not None and captured is None:
-            _accumulate(node.holder(), g, node in own, create_graph)
+            _accumulate(node, g, node in own, create_graph)
         op = node.op
         if op is LEAF:
             continue
@@ -181,9 +181,11 @@ def _run_hooks(node: Node, g: Any, create_graph: bool) -> Any:
     return g
 
 
-def _accumulate(tensor: Tensor | None, g: Any, own: bool, create_graph: bool) -> None:
-    """Add an arrived gradient to ``tensor.grad``; keep `g` itself only where nobody else holds it."""
-    if tensor is None or tensor._node is None:  # the leaf died, or requires no gradient any longer
+def _accumulate(node: Node, g: Any, own: bool, create_graph: bool) -> None:
+    """Add an arrived gradient to the ``.grad`` of its tensor; keep `g` itself only where nobody else holds it."""
+    assert node.holder is not None
+    tensor = node.holder()
+    if tensor is None or (node.op is LEAF and tensor._node is None):  # a leaf that requires none any longer
         return
     grad = tensor._grad
     if g.dtype != tensor._array.dtype:  # only what a user's Function returned
