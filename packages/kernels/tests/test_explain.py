@@ -13,7 +13,7 @@ def test_a_cell_is_explained_from_graph_to_source(cells):
         assert str(cell.graph) in text
         for direction in ("forward", "backward"):
             for line in source_of(cell, direction).splitlines():
-                assert line.partition("(gates,")[0] in text
+                assert line.partition("(storage,")[0] in text
         places = [
             text.index(f"{k}. {word}") for k, word in enumerate(("Graph", "Schedule", "Source"), start=1)
         ]
@@ -33,7 +33,7 @@ def test_the_schedule_of_a_gru(cells):
     ) in text
     assert "Forward leaves in the slots for backward: r: %8 sigmoid; z: %10 sigmoid; n: %13 tanh; " in text
     assert "n (second): %" in text
-    assert "phases" not in text
+    assert "products between them" not in text
     assert "passes" not in text
 
 

@@ -402,7 +402,7 @@ def test_another_key_or_stream_draws_other_numbers(cells):
         problem = Problem(cells[name], LAYOUTS["dense"], np.float32)
         outputs = [
             problem.forward(settings=problem.settings._replace(**change)).every[0]
-            for change in ({}, {"key": 1}, {"stream": 0})
+            for change in ({}, {"key": 1}, {"substream": 0})
         ]
         assert np.abs(outputs[0] - outputs[1]).max() > 1e-3
         assert np.abs(outputs[0] - outputs[2]).max() > 1e-3

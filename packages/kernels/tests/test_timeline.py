@@ -95,7 +95,7 @@ def test_what_is_one_number_a_row_is_computed_outside_the_loops():
 
 def test_what_is_one_number_for_the_call_is_computed_once():
     (statements,) = sources(make(lambda x, r, s, *, leak=0.5: (1 - leak) * s.h + leak * x.a), "forward")
-    assert statements[0].startswith("leak = scalars[0, 0, 0]")
+    assert statements[0].startswith("leak = storage.scalars[0, 0, 0]")
     assert statements[1].endswith("float32(1.0) - leak")
     assert between(statements, statements[1], "for b in range(count)")
 
@@ -223,12 +223,12 @@ def test_every_program_is_in_order(cells):
             loop = program.phases[p].loops[k]
             here = set()
             for read in loop.reads:
-                if read.place in written:
-                    assert written[read.place] == read.node, (name, direction, read)
+                if read.location in written:
+                    assert written[read.location] == read.node, (name, direction, read)
                     assert not read.raw
-                elif read.place[0] == "carry":
+                elif read.location[0] == "carry":
                     raise AssertionError((name, direction, read, "is read before it is put by"))
-                elif direction == "forward" and read.place[0] == "slot":
+                elif direction == "forward" and read.location[0] == "slot":
                     assert read.raw
                 here.add(read.node)
             known_rows |= {read.node for read in loop.row_reads} | set(loop.row_nodes)
