@@ -15,8 +15,8 @@ demo: $(VENV)/demo   ## train a character model on the embedded corpus; perplexi
 	$(BIN)/rondeau train --output $(RUN) --overwrite
 	$(BIN)/rondeau generate $(RUN) --prompt "The " --length 400
 
-test: $(VENV)/dev   ## run every test but the long ones
-	$(BIN)/python -m pytest -q
+test: $(VENV)/dev   ## run every test but the long ones, on as many cores as there are
+	$(BIN)/python -m pytest -q -n auto
 
 test-long: $(VENV)/dev   ## the tests that take minutes, which `make test` leaves out
 	$(BIN)/python -m pytest -q -m long
