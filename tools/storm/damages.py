@@ -268,7 +268,7 @@ def _forge_file(run: Path, name: str, content: bytes) -> None:
         path.write_bytes(seal(manifest))
 
 
-_DIVERGED = ("the training diverged", "lower the rate")
+_DIVERGED = ("training diverged", "lower the rate")
 """What a run says that goes on from infinity: the same as of any other run."""
 
 _JUNK: tuple[Any, ...] = (

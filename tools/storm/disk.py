@@ -74,7 +74,13 @@ class FaultyDisk:
             self._synced[path] = size if name == "fsync" else min(size, self._synced[path])
         elif name == "replace":
             old, new = map(os.fspath, arguments)
-            self._synced[new] = self._synced.pop(old, 0)
+            below = {path: size for path, size in self._synced.items() if _is_in(path, old)}
+            others = {
+                path: size
+                for path, size in self._synced.items()
+                if not (_is_in(path, old) or _is_in(path, new))
+            }
+            self._synced = others | {new + path.removeprefix(old): size for path, size in below.items()}
         return result
 
     def _go_wrong(self, name: str, real: Callable[..., Any], *arguments: Any) -> None:
@@ -115,6 +121,10 @@ def installed(disk: FaultyDisk) -> Iterator[FaultyDisk]:
     finally:
         names["os"] = os
         disk.end()
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + os.sep)
 
 
 def _paths(name: str, arguments: tuple[Any, ...]) -> tuple[str, ...]:
