@@ -50,7 +50,7 @@ def batch_norm(draw: Draw) -> None:
     arguments: list[Any] = [x, mean, var, weight, bias, training, momentum, eps]
     if draw.spoil("a wrong argument", 0.12):
         _spoil(draw, arguments, channels)
-    if training and draw.wrong is None and any(_cannot_be_written(t) for t in (mean, var)):
+    if training and draw.wrong is None and any(_cannot_be_written(t) for t in arguments[1:3]):
         draw.wrong = "running statistics in memory that cannot be written"
     fits_a_layer = len(shape) in (2, 3, 4) and (mean is None) == (var is None)
     by_layer = draw.wrong is None and draw.open is None and fits_a_layer and draw.chance(0.3)
@@ -118,7 +118,7 @@ def _copied(tensor: Any) -> Any:
 
 
 def _cannot_be_written(tensor: Any) -> bool:
-    return tensor is not None and not tensor.data.flags.writeable
+    return isinstance(tensor, rt.Tensor) and not tensor.data.flags.writeable
 
 
 def _check_unchanged(before: dict[str, Any], after: dict[str, Any]) -> None:

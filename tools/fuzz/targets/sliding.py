@@ -292,9 +292,11 @@ def _spoil_pool(draw: Draw, given: list[Any], options: dict[str, Any]) -> None:
 
 
 def max_pooling(draw: Draw) -> None:
-    """Find the largest element of every window, and where it is."""
+    """Find the largest element of every window, and where it is; without a gradient where elements are equal."""
     dtype = draw.note("dtype", draw.dtype())
     x = _drawn_planes(draw, dtype)
+    if np.unique(x.data).size < x.data.size:
+        x = x.detach()
     options, geometry = _pool_options(draw, x, dilates=True)
     if geometry.dilation != (1, 1) or draw.chance(0.3):
         options["dilation"] = _one_or_each(draw, geometry.dilation)
