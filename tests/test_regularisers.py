@@ -1,6 +1,6 @@
 """Recurrent dropout, zoneout, DropConnect, and dropout between layers: inside the kernels, and the same backward.
 
-Masks are functions of a call's key and of a place; `oracles.masks` reads them one number at a time.
+Masks are functions of a call's key and of a position; `oracles.masks` reads them one number at a time.
 """
 
 import numpy as np

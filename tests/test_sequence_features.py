@@ -329,7 +329,7 @@ def test_recompute_gives_the_same_bits(name, dtype):
 
 @pytest.mark.parametrize("name", ["gru_original", "lstm_layer_norm"])
 def test_recompute_draws_the_same_masks(name):
-    """Dropout and zoneout are functions of the place: a recomputed step meets the same ones."""
+    """Dropout and zoneout are functions of the position: a recomputed step meets the same ones."""
     rng = np.random.default_rng([17, *name.encode()])
     layer = make(name, rng, bidirectional=True, recurrent_dropout=0.4, zoneout=0.3)
     x, lengths = rng.standard_normal((6, 3, 3)), [6, 0, 4]

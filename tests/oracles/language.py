@@ -68,8 +68,8 @@ def recurrent_parts(weights, gates, recurrent_gates, like, h):
     for gate in gates:
         apply = torch.zeros_like
         if gate in recurrent_gates:
-            place = recurrent_gates.index(gate)
-            apply = lambda value, place=place: weights.recurrent(value, place)[0]  # noqa: E731
+            index = recurrent_gates.index(gate)
+            apply = lambda value, index=index: weights.recurrent(value, index)[0]  # noqa: E731
         part = (apply(h) if gate in recurrent_gates else apply(like)).as_subclass(RecurrentPart)
         part.apply = apply
         setattr(parts, gate, part)

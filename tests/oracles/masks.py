@@ -35,9 +35,9 @@ class Masks:
     def __init__(self, layer, B, seed):
         self._layer, self._rows, self._key = layer, np.arange(B)[:, None], call_key(seed)
 
-    def _uniforms(self, depth, direction, stream, times, rows, width):
+    def _uniforms(self, depth, direction, substream, times, rows, width):
         first = first_substream(depth * self._layer.num_directions + direction)
-        return philox.uniforms(self._key, first + stream, times, rows, np.arange(width))
+        return philox.uniforms(self._key, first + substream, times, rows, np.arange(width))
 
     @property
     def oracle(self):
@@ -76,8 +76,8 @@ class Masks:
             for direction in range(self._layer.num_directions):
                 name = f"weight_hh_l{depth}" + "_reverse" * direction
                 rows, columns = named[name].shape
-                place = RECURRENT_WEIGHTS, philox.CONSTANT_OVER_TIME, np.arange(rows)[:, None]
-                drawn = self._uniforms(depth, direction, *place, columns)
+                position = RECURRENT_WEIGHTS, philox.CONSTANT_OVER_TIME, np.arange(rows)[:, None]
+                drawn = self._uniforms(depth, direction, *position, columns)
                 masked[name] = named[name] * kept(drawn, self._layer.weight_dropout)
         return masked
 

@@ -31,10 +31,10 @@ def assert_same_bits(ours: Any, theirs: Any, what: str = "") -> None:
             continue
         size = got.dtype.itemsize
         of_ours, of_theirs = (np.frombuffer(a.tobytes(), np.uint8).reshape(-1, size) for a in (got, expected))
-        places = np.flatnonzero((of_ours != of_theirs).any(axis=1))
-        first = np.unravel_index(places[0], got.shape)
+        differing = np.flatnonzero((of_ours != of_theirs).any(axis=1))
+        first = np.unravel_index(differing[0], got.shape)
         raise AssertionError(
-            f"{name}: {places.size} of {got.size} elements differ in their bits; the first, at "
+            f"{name}: {differing.size} of {got.size} elements differ in their bits; the first, at "
             f"{tuple(map(int, first))}, is {got[first]!r}, expected {expected[first]!r}"
         )
 

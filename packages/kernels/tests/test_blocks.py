@@ -65,13 +65,13 @@ def test_the_first_product_back_to_a_value_overwrites_and_the_others_add(cells):
         written = set()
         for row in rows_of(backward_blocks(plan, H, H, heads, False, (0, H))):
             columns = range(row["operand_column"], row["operand_column"] + row["width"])
-            places = {(row["operand"], column) for column in columns}
+            elements = {(row["operand"], column) for column in columns}
             if row["operand"] < 0:
                 assert row["accumulate"]  # it is added to the pointwise part
             else:
-                assert row["accumulate"] == (places <= written)
-                assert row["accumulate"] or not places & written
-            written |= places
+                assert row["accumulate"] == (elements <= written)
+                assert row["accumulate"] or not elements & written
+            written |= elements
 
 
 def test_projected_states_get_their_adjoint_from_products_alone(cells):
@@ -99,18 +99,20 @@ def test_the_blocks_of_all_shares_are_the_block_diagonal_matrix(cells, name, hea
         for row in rows_of(table):
             # forward: rows of the weight are outputs; backward: its columns are
             units, seen = (row["width"], row["depth"]) if is_forward else (row["depth"], row["width"])
-            places = row["weight_at"] + np.arange(units)[:, None] * size + np.arange(seen)
-            met[places.ravel()] += 1
+            elements = row["weight_at"] + np.arange(units)[:, None] * size + np.arange(seen)
+            met[elements.ravel()] += 1
             at = row["packed_at"]
             packed[at : at + packed_size(row["depth"], row["width"])] += 1
             # The slot of a weight's row, and the operand's column of its column.
-            buffer_row = places // size
+            buffer_row = elements // size
             first = len(plan.joint) * H if row["slots"] else 0
             if heads == 1:
-                assert (places % size == np.arange(row["operand_column"], row["operand_column"] + seen)).all()
+                assert (
+                    elements % size == np.arange(row["operand_column"], row["operand_column"] + seen)
+                ).all()
             else:
                 head = buffer_row % H // size
-                columns = head * size + places % size
+                columns = head * size + elements % size
                 assert (columns == np.arange(row["operand_column"], row["operand_column"] + seen)).all()
             assert (buffer_row[:, 0] - first == row["slot_column"] + np.arange(units)).all()
         assert (met == 1).all()

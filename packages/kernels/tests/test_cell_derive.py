@@ -59,8 +59,8 @@ def programs(draw):
     """A straight-line program over x.g, x.k, r.g, r.k, s.h, s.c that returns two of its values."""
     lines = []
     for known in range(6, 6 + draw(st.integers(1, 10))):
-        place = st.integers(0, known - 1)
-        lines.append((draw(st.sampled_from(sorted(SMOOTH))), draw(place), draw(place)))
+        operand = st.integers(0, known - 1)
+        lines.append((draw(st.sampled_from(sorted(SMOOTH))), draw(operand), draw(operand)))
     last = st.integers(0, 5 + len(lines))
     return lines, (draw(last), draw(last))
 

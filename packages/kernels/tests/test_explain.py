@@ -14,10 +14,10 @@ def test_a_cell_is_explained_from_graph_to_source(cells):
         for direction in ("forward", "backward"):
             for line in source_of(cell, direction).splitlines():
                 assert line.partition("(storage,")[0] in text
-        places = [
+        found = [
             text.index(f"{k}. {word}") for k, word in enumerate(("Graph", "Schedule", "Source"), start=1)
         ]
-        assert places == sorted(places)
+        assert found == sorted(found)
 
 
 def test_parameters_and_scalars_are_named(cells):

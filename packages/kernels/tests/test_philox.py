@@ -51,9 +51,9 @@ def plain_philox(counter, key):
 
 
 @kernel_njit
-def compiled_words(key, stream, time, batch, unit, out):
+def compiled_words(key, substream, time, batch, unit, out):
     for i in range(out.size):
-        out[i] = philox.random_word(key, stream, time, batch, unit + i)
+        out[i] = philox.random_word(key, substream, time, batch, unit + i)
 
 
 @kernel_njit
@@ -67,20 +67,21 @@ def chosen_by_word(x, key, threshold, out):
 def test_published_answers(counter, key, result):
     ours = philox.philox4x32(*map(np.uint64, words(counter)), *map(np.uint64, words(key)))
     assert list(map(int, ours)) == words(result)
-    unit, batch, time, stream = words(counter)
+    unit, batch, time, substream = words(counter)
     low, high = words(key)
     assert (
-        int(philox.uniforms(low + (high << 32), stream, time, batch, unit) * 2**24) == words(result)[0] >> 8
+        int(philox.uniforms(low + (high << 32), substream, time, batch, unit) * 2**24)
+        == words(result)[0] >> 8
     )
 
 
 @given(KEY, WORD, WORD, WORD, WORD)
-def test_both_targets_against_a_second_implementation(key, stream, time, batch, unit):
-    expected = plain_philox((unit, batch, time, stream), (key % 2**32, key >> 32))
-    split = map(np.uint64, (unit, batch, time, stream, key % 2**32, key >> 32))
+def test_both_targets_against_a_second_implementation(key, substream, time, batch, unit):
+    expected = plain_philox((unit, batch, time, substream), (key % 2**32, key >> 32))
+    split = map(np.uint64, (unit, batch, time, substream, key % 2**32, key >> 32))
     assert list(map(int, philox.philox4x32(*split))) == expected
     out = np.empty(1, np.int32)
-    compiled_words(np.uint64(key), stream, time, batch, unit, out)
+    compiled_words(np.uint64(key), substream, time, batch, unit, out)
     assert out[0] == expected[0] >> 8
 
 
@@ -113,10 +114,13 @@ def test_places_broadcast():
 
 
 def test_every_part_of_the_place_counts():
-    place = {"key": 1, "stream": 2, "times": 3, "batches": 4, "units": np.arange(64)}
-    drawn = [philox.uniforms(**place)]
-    drawn += [philox.uniforms(**{**place, name: place[name] + 1}) for name in ("stream", "times", "batches")]
-    drawn += [philox.uniforms(**{**place, "key": key}) for key in (2, 1 + 2**32, 1 + 2**63)]
+    position = {"key": 1, "substream": 2, "times": 3, "batches": 4, "units": np.arange(64)}
+    drawn = [philox.uniforms(**position)]
+    drawn += [
+        philox.uniforms(**{**position, name: position[name] + 1})
+        for name in ("substream", "times", "batches")
+    ]
+    drawn += [philox.uniforms(**{**position, "key": key}) for key in (2, 1 + 2**32, 1 + 2**63)]
     for i, a in enumerate(drawn):
         for b in drawn[:i]:
             # 64 pairs of 24 bits: equal by chance with probability 4e-6 a pair of draws.
@@ -133,15 +137,15 @@ def test_uniforms_are_uniform():
         assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 4 / np.sqrt(a.size)
 
 
-def masks(N, W, dtype, p=0.3, key=2**63 + 11, stream=4):
+def masks(N, W, dtype, p=0.3, key=2**63 + 11, substream=4):
     """The mask, and the masked x, with x, of random rows."""
     rng = np.random.default_rng(N + W)
     times, batches = rng.integers(0, 2**32, N), rng.integers(0, 2**32, N)
     x = rng.standard_normal((N, W)).astype(dtype)
     mask, out = np.full((N, W), np.nan, dtype), np.full((N, W), np.nan, dtype)
-    philox.keep_mask(mask, times, batches, key, stream, p)
-    philox.mask_rows(x, times, batches, key, stream, p, out)
-    uniforms = philox.uniforms(key, stream, times[:, None], batches[:, None], np.arange(W))
+    philox.keep_mask(mask, times, batches, key, substream, p)
+    philox.mask_rows(x, times, batches, key, substream, p, out)
+    uniforms = philox.uniforms(key, substream, times[:, None], batches[:, None], np.arange(W))
     return x, mask, out, uniforms
 
 
@@ -187,9 +191,9 @@ def test_a_row_has_its_mask_wherever_it_lies():
 def test_input_of_any_strides():
     x = np.random.default_rng(0).standard_normal((20, 12)).T[::2, ::-1]
     mask, out = np.empty(x.shape), np.empty(x.shape)
-    places = np.arange(12)[::2]
-    philox.keep_mask(mask, places, places, 8, 1, 0.5)
-    philox.mask_rows(x, places, places, 8, 1, 0.5, out)
+    positions = np.arange(12)[::2]
+    philox.keep_mask(mask, positions, positions, 8, 1, 0.5)
+    philox.mask_rows(x, positions, positions, 8, 1, 0.5, out)
     assert_same_bits(out, x * mask)
 
 
@@ -200,7 +204,7 @@ def test_the_threshold_is_the_first_uniform_not_below_p(p):
     assert threshold == 0 or (threshold - 1) * 2.0**-24 < p
 
 
-GOOD = {"times": [0, 1], "batches": [0, 0], "key": 1, "stream": 0, "p": 0.5}
+GOOD = {"times": [0, 1], "batches": [0, 0], "key": 1, "substream": 0, "p": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -213,11 +217,11 @@ GOOD = {"times": [0, 1], "batches": [0, 0], "key": 1, "stream": 0, "p": 0.5}
         ({"key": 0.5}, TypeError, "a key that is an integer, got 0.5"),
         ({"key": True}, TypeError, "a key that is an integer, got True"),
         ({"p": "half"}, TypeError, "a probability as a number, got p='half'"),
-        ({"stream": "first"}, TypeError, "stream to be integers, got <U5"),
-        ({"stream": [1, 2]}, ValueError, r"one stream, an integer, got an array of shape \(2,\)"),
+        ({"substream": "first"}, TypeError, "substream to be integers, got <U5"),
+        ({"substream": [1, 2]}, ValueError, r"one substream, an integer, got an array of shape \(2,\)"),
         ({"times": [[0], [1, 2]]}, ValueError, "times as an array of integers, got rows of several lengths"),
         ({"times": None}, TypeError, "times to be integers, got object"),
-        ({"stream": 2**32}, ValueError, r"stream from 0 to 2\*\*32 - 1, got 4294967296"),
+        ({"substream": 2**32}, ValueError, r"substream from 0 to 2\*\*32 - 1, got 4294967296"),
         ({"times": [0, -1]}, ValueError, r"times from 0 to 2\*\*32 - 1, got -1 to 0"),
         ({"batches": [0.0, 1.0]}, TypeError, "batches to be integers, got float64"),
         ({"batches": [0]}, ValueError, r"batches of shape \(2,\), one a row, got \(1,\)"),
@@ -254,7 +258,7 @@ def test_what_is_no_array_is_refused():
 
 def test_the_numpy_twin_refuses_the_same():
     with pytest.raises(
-        ValueError, match=r"places that broadcast, got units \(3,\), batches \(\), times \(2,\)"
+        ValueError, match=r"positions that broadcast, got units \(3,\), batches \(\), times \(2,\)"
     ):
         philox.uniforms(1, 0, [0, 1], 0, [0, 1, 2])
     with pytest.raises(ValueError, match=r"units from 0 to 2\*\*32 - 1"):

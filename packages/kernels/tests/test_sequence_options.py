@@ -195,9 +195,9 @@ def windowed_gradients(torch, problem, earlier, reverse):
         ]
         if before < 0 and len(window) == earlier + 1:
             states = [state.detach() for state in states]  # it lies more steps back than the window reaches
-        for place in window:
-            step = Run(problem.cell, layout.of_rows(np.array([place])), settings=problem.settings)
-            states = reference.run(step, functions, x[place : place + 1], weights, tuple(states))[1]
+        for at in window:
+            step = Run(problem.cell, layout.of_rows(np.array([at])), settings=problem.settings)
+            states = reference.run(step, functions, x[at : at + 1], weights, tuple(states))[1]
         cotangents = [
             d[row] + (f[b] if row in last else 0)
             for d, f in zip(problem.d_every, problem.d_final, strict=True)

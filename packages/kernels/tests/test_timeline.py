@@ -32,8 +32,8 @@ def count(statements, start):
 
 
 def between(statements, first, last):
-    places = [next(i for i, s in enumerate(statements) if s.startswith(start)) for start in (first, last)]
-    return places[0] < places[1]
+    found = [next(i for i, s in enumerate(statements) if s.startswith(start)) for start in (first, last)]
+    return found[0] < found[1]
 
 
 def test_a_plain_step_is_one_loop():
@@ -217,7 +217,7 @@ def test_every_program_is_in_order(cells):
         plan = cells[name].schedule
         graph, program = plan.graph, getattr(plan, direction)
         times = [(p, k) for p, phase in enumerate(program.phases) for k in range(len(phase.loops))]
-        written = {}  # place -> node that lies there now
+        written = {}  # location -> node that lies there now
         known_rows = set(plan.kept_rows) if direction == "backward" else set()
         for p, k in times:
             loop = program.phases[p].loops[k]
@@ -240,9 +240,9 @@ def test_every_program_is_in_order(cells):
                         assert arg in known_rows, (name, direction, node)
                 here.add(node)
             known_rows |= set(loop.sums)
-            for place, node in loop.writes:
-                assert place[0] != "slot" or place not in written, "a slot is written once"
-                written[place] = node
+            for location, node in loop.writes:
+                assert location[0] != "slot" or location not in written, "a slot is written once"
+                written[location] = node
 
 
 def test_nothing_is_computed_that_is_not_wanted(cells):

@@ -17,10 +17,10 @@ def drawn(shape, dtype="float64", requires_grad=False):
     return rt.Tensor(array, requires_grad=requires_grad)
 
 
-def rows_dropped(x, p=0.4, stream=3):
+def rows_dropped(x, p=0.4, substream=3):
     """Dropout of (T, B, W)."""
     T, B, _ = x.shape
-    return dropout_rows(x, p, KEY, stream, np.arange(T)[:, None], np.arange(B))
+    return dropout_rows(x, p, KEY, substream, np.arange(T)[:, None], np.arange(B))
 
 
 def square_sum(function):
@@ -123,7 +123,7 @@ def test_any_cut_and_order_of_the_batch_gives_the_same_rows():
 
 def test_streams_and_keys_are_apart():
     x = rt.ones(100, 200)
-    masks = [drop_connect(x, 0.5, key, stream).data != 0 for key, stream in ((1, 0), (1, 1), (2, 0))]
+    masks = [drop_connect(x, 0.5, key, substream).data != 0 for key, substream in ((1, 0), (1, 1), (2, 0))]
     for i, a in enumerate(masks):
         for b in masks[:i]:
             assert abs((a == b).mean() - 0.5) < 4 * 0.5 / np.sqrt(a.size)
@@ -200,7 +200,7 @@ def test_keys_come_from_the_generator_that_checkpoints_keep():
         ),
         (lambda x: dropout_rows(x, 0.5, KEY, 0, -1, 0), ValueError, "times from 0 to"),
         (lambda x: dropout_rows(x, 0.5, 2**64, 0, 0, 0), ValueError, "a key from 0 to"),
-        (lambda x: dropout_rows(x, 0.5, KEY, 2**32, 0, 0), ValueError, "stream from 0 to"),
+        (lambda x: dropout_rows(x, 0.5, KEY, 2**32, 0, 0), ValueError, "substream from 0 to"),
     ],
 )
 def test_what_does_not_fit_is_refused(call, error, message):

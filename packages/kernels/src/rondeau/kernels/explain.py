@@ -82,9 +82,9 @@ def _describe_schedule(cell: Cell) -> list[str]:
             else f"%{operand.node}"
             + (f" ({graph.labels[operand.node]})" if operand.node in graph.labels else "")
         )
-        places = [f"{', '.join(operand.joint)} into the gate's slot"] if operand.joint else []
-        places += [f"{', '.join(operand.split)} into a second slot"] if operand.split else []
-        lines.append(f"Recurrent products of {what}: {'; '.join(places)}")
+        slots = [f"{', '.join(operand.joint)} into the gate's slot"] if operand.joint else []
+        slots += [f"{', '.join(operand.split)} into a second slot"] if operand.split else []
+        lines.append(f"Recurrent products of {what}: {'; '.join(slots)}")
     if not schedule.operands:
         lines.append("No recurrent products: every unit sees its own past alone")
     kept = [

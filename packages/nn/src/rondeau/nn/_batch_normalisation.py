@@ -269,12 +269,14 @@ class _BatchNormalisation(Module):
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        place = {"dtype": dtype, "device": device}
-        self.register_parameter("weight", Parameter(ones(num_features, **place)) if affine else None)
-        self.register_parameter("bias", Parameter(zeros(num_features, **place)) if affine and bias else None)
+        options = {"dtype": dtype, "device": device}
+        self.register_parameter("weight", Parameter(ones(num_features, **options)) if affine else None)
+        self.register_parameter(
+            "bias", Parameter(zeros(num_features, **options)) if affine and bias else None
+        )
         tracks = track_running_stats
-        self.register_buffer("running_mean", zeros(num_features, **place) if tracks else None)
-        self.register_buffer("running_var", ones(num_features, **place) if tracks else None)
+        self.register_buffer("running_mean", zeros(num_features, **options) if tracks else None)
+        self.register_buffer("running_var", ones(num_features, **options) if tracks else None)
         self.register_buffer("num_batches_tracked", tensor(0, device=device) if tracks else None)
 
     def reset_running_stats(self) -> None:

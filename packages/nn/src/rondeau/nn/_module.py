@@ -55,14 +55,14 @@ class Module:
     _forward_hooks: dict[int, Callable[..., Any]]
 
     def __init__(self) -> None:
-        place = super().__setattr__  # ours looks into the dictionaries that are made here
-        place("training", True)
-        place("_parameters", {})
-        place("_buffers", {})
-        place("_modules", {})
-        place("_transient", set())
-        place("_forward_pre_hooks", {})
-        place("_forward_hooks", {})
+        assign = super().__setattr__  # ours looks into the dictionaries that are made here
+        assign("training", True)
+        assign("_parameters", {})
+        assign("_buffers", {})
+        assign("_modules", {})
+        assign("_transient", set())
+        assign("_forward_pre_hooks", {})
+        assign("_forward_hooks", {})
 
     # -- computing ---------------------------------------------------------------------------------
 

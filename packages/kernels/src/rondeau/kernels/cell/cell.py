@@ -124,14 +124,14 @@ class Cell:
         return self  # nothing in it changes: the copies of a layer share it
 
     def __reduce__(self) -> tuple[Any, ...]:
-        place = getattr(self.step, "__module__", ""), getattr(self.step, "__qualname__", "")
+        name = getattr(self.step, "__module__", ""), getattr(self.step, "__qualname__", "")
         try:
-            found = _find(*place)
+            found = _find(*name)
         except (ImportError, AttributeError, ValueError):
             found = None
-        # Where a decorator put the cell in its step's place, it is pickled as a function is: by that place.
+        # Where a decorator put the cell in the place of its step, it is pickled as a function is: by name.
         if found is self:
-            return _find, place
+            return _find, name
         if isinstance(self.step, FunctionType) and found is not self.step:
             raise ArgumentTypeError(
                 f"cell {self.name} cannot be pickled: its step {self.step.__qualname__} is not at the top level of a "

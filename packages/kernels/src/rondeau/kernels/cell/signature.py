@@ -69,9 +69,9 @@ def check_signature(step: Callable[..., Any], params: tuple[str, ...]) -> None:
     )
     try:
         parameters = inspect.signature(step).parameters.values()
-        for place, parameter in enumerate(parameters):
+        for index, parameter in enumerate(parameters):
             positional = parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
-            if place >= len("xrs") and positional and _is_number(parameter.default):
+            if index >= len("xrs") and positional and _is_number(parameter.default):
                 name = parameter.name
                 raise_at_definition(
                     step,

@@ -39,7 +39,7 @@ class Block(NamedTuple):
     """One product: ``depth`` columns by ``width``. Backward reads columns of slots and writes those of the operand."""
 
     operand: int
-    """-1 for the first state, else the place of a value."""
+    """-1 for the first state, else the index of a value."""
     operand_column: int
     """The first column of the operand."""
     slots: int
@@ -121,11 +121,11 @@ def forward_blocks(schedule: Schedule, hidden: int, width: int, heads: int, cuts
     def group_of(operand: Operand) -> int:
         return 0 if operand.node is None else schedule.forward.written["value", str(operand.node)] + 1
 
-    def blocks_of(place: int, operand: Operand, low: int, high: int) -> Iterator[Block]:
+    def blocks_of(index: int, operand: Operand, low: int, high: int) -> Iterator[Block]:
         for part in _parts(schedule, operand, hidden):
             for row, units, head in _runs(part.gates, hidden, heads, low, high):
                 yield Block(
-                    place, head * columns, part.slots, part.slot_column + row,
+                    index, head * columns, part.slots, part.slot_column + row,
                     depth=columns, width=units, accumulate=part.slots == GATES,
                     weight_at=(part.weight_row + row) * columns,
                 )  # fmt: skip
@@ -150,13 +150,13 @@ def backward_blocks(
         adjoints = [("x", gate) for gate in operand.joint] + [("r", gate) for gate in operand.split]
         return max(schedule.backward.written["slot", slot] for slot in adjoints)
 
-    def blocks_of(place: int, operand: Operand, low: int, high: int) -> Iterator[Block]:
+    def blocks_of(index: int, operand: Operand, low: int, high: int) -> Iterator[Block]:
         # The first product of all overwrites, unless the row has left a part of the adjoint there.
         accumulate = operand.node is None and not projected
         for part in _parts(schedule, operand, hidden):
             if heads == 1:
                 yield Block(
-                    place, low, part.slots, part.slot_column,
+                    index, low, part.slots, part.slot_column,
                     depth=part.gates * hidden, width=high - low, accumulate=accumulate,
                     weight_at=part.weight_row * columns + low,
                 )  # fmt: skip
@@ -166,7 +166,7 @@ def backward_blocks(
                 for column, units, head in _runs(1, hidden, heads, low, high):
                     row = gate * hidden + head * columns
                     yield Block(
-                        place, column, part.slots, part.slot_column + row,
+                        index, column, part.slots, part.slot_column + row,
                         depth=columns, width=units, accumulate=accumulate,
                         weight_at=(part.weight_row + row) * columns + column - head * columns,
                     )  # fmt: skip
@@ -221,8 +221,8 @@ def _tabulate(
         operands = [operand for operand in schedule.operands if group_of(operand) == group]
         for low, high in itertools.pairwise(cuts):
             for operand in operands:
-                place = -1 if operand.node is None else schedule.values.index(operand.node)
-                for block in blocks_of(place, operand, low, high):
+                index = -1 if operand.node is None else schedule.values.index(operand.node)
+                for block in blocks_of(index, operand, low, high):
                     rows.append(block._replace(packed_at=packed_at))
                     packed_at += packed_size(block.depth, block.width)
             ends[-1].append(len(rows))

@@ -192,7 +192,7 @@ class WeightSums:
 
 
 def _used_ids(ids: Array, inputs: int) -> tuple[Array | None, Array]:
-    """Return the ids that occur and each row's place among them; None and the ids themselves where most may occur."""
+    """Return the ids that occur and the index of each row among them; None and the ids where most may occur."""
     if inputs <= ids.size:
         return None, ids
     used, index = np.unique(ids, return_inverse=True)

@@ -1,21 +1,21 @@
 """Random numbers by position: Philox4x32-10, and the masks of dropout that are made of it.
 
 A counter-based generator has no state to carry: the number of an element is a function of a key and of the element's
-place (its stream, time, row of the batch and unit). So backward draws again what forward drew and nothing is stored,
-and a mask does not depend on the number of threads, the cut of a batch, the dtype or the target.
+position (its substream, time, row of the batch and unit). So backward draws again what forward drew and nothing is
+stored, and a mask does not depend on the number of threads, the cut of a batch, the dtype or the target.
 
-Legend: N rows, W units of each; of an element the counter of four 32-bit words is (unit, batch, time, stream), and the
-two halves of one 64-bit key, the lower first, are Philox's key. Of the four words that come out the first is used:
+Legend: N rows, W units of each; of an element the counter of four 32-bit words is (unit, batch, time, substream), and
+the two halves of one 64-bit key, the lower first, are Philox's key. Of the four words that come out the first is used:
 its upper 24 bits times 2**-24 are uniform on [0, 1), and exact in float32 too.
 
 Arguments of one name are the same everywhere:
 
 ``key``
     of a call of the library, in [0, 2**64).
-``stream``
+``substream``
     which of the call's random arrays it is, in [0, 2**32).
 ``times``, ``batches``, ``units``
-    the place of elements, each in [0, 2**32); `CONSTANT_OVER_TIME` as time of what does not vary over time.
+    the position of elements, each in [0, 2**32); `CONSTANT_OVER_TIME` as time of what does not vary over time.
 ``p``
     the probability of 0 in a mask, in [0, 1].
 """
@@ -98,7 +98,7 @@ _compiled_philox4x32 = _inline(philox4x32)
 
 
 @_inline
-def random_word(key: Any, stream: Any, time: Any, batch: Any, unit: Any) -> Any:
+def random_word(key: Any, substream: Any, time: Any, batch: Any, unit: Any) -> Any:
     """Give 24 random bits of an element, as an int32 from 0: for compiled code.
 
     Compare it with `threshold_of` a probability. A loop over `unit` is vectorised by LLVM, and what does not depend
@@ -107,7 +107,7 @@ def random_word(key: Any, stream: Any, time: Any, batch: Any, unit: Any) -> Any:
     Parameters
     ----------
     key : uint64
-    stream, time, batch, unit : integer
+    substream, time, batch, unit : integer
 
     Returns
     -------
@@ -122,21 +122,21 @@ def random_word(key: Any, stream: Any, time: Any, batch: Any, unit: Any) -> Any:
     np.True_
     """
     word, _, _, _ = _compiled_philox4x32(
-        np.uint64(unit), np.uint64(batch), np.uint64(time), np.uint64(stream),
+        np.uint64(unit), np.uint64(batch), np.uint64(time), np.uint64(substream),
         np.uint64(key) & _LOW, np.uint64(key) >> _HALF,
     )  # fmt: skip
     return np.int32(word >> _UNUSED)
 
 
 def uniforms(
-    key: int, stream: ArrayLike, times: ArrayLike, batches: ArrayLike, units: ArrayLike
+    key: int, substream: ArrayLike, times: ArrayLike, batches: ArrayLike, units: ArrayLike
 ) -> NDArray[np.float64]:
     """Give the uniform numbers of elements by NumPy alone: `random_word` times 2**-24.
 
     Parameters
     ----------
     key : int
-    stream, times, batches, units : array_like of integers
+    substream, times, batches, units : array_like of integers
         Broadcast against one another.
 
     Returns
@@ -147,9 +147,9 @@ def uniforms(
     Raises
     ------
     TypeError
-        If the key or a place is not of integers.
+        If the key or a position is not of integers.
     ValueError
-        If one is out of range, or the places do not broadcast.
+        If one is out of range, or the positions do not broadcast.
 
     Examples
     --------
@@ -157,13 +157,13 @@ def uniforms(
     (2, 3)
     """
     key = _checked_key("uniforms", key)
-    given = {"units": units, "batches": batches, "times": times, "stream": stream}
+    given = {"units": units, "batches": batches, "times": times, "substream": substream}
     counter = [_checked_words("uniforms", name, words).astype(np.uint64) for name, words in given.items()]
     try:
         np.broadcast(*counter)
     except ValueError:
         shapes = ", ".join(f"{name} {words.shape}" for name, words in zip(given, counter, strict=True))
-        raise ArgumentValueError(f"uniforms expected places that broadcast, got {shapes}") from None
+        raise ArgumentValueError(f"uniforms expected positions that broadcast, got {shapes}") from None
     c0, c1, c2, c3 = counter
     word = philox4x32(c0, c1, c2, c3, np.uint64(key) & _LOW, np.uint64(key) >> _HALF)[0]
     return np.asarray(word >> _UNUSED, np.float64) * 2.0**-_BITS
@@ -222,57 +222,59 @@ def scale_of(p: float) -> float:
 
 
 @kernel_njit
-def _fill_row(out, time, batch, key, stream, threshold, scale):  # type: ignore[no-untyped-def]
+def _fill_row(out, time, batch, key, substream, threshold, scale):  # type: ignore[no-untyped-def]
     for unit in range(out.size):
-        kept = random_word(key, stream, time, batch, unit) >= threshold
+        kept = random_word(key, substream, time, batch, unit) >= threshold
         out[unit] = scale if kept else scale * 0
 
 
 @kernel_njit
-def _mask_row(x, out, time, batch, key, stream, threshold, scale):  # type: ignore[no-untyped-def]
+def _mask_row(x, out, time, batch, key, substream, threshold, scale):  # type: ignore[no-untyped-def]
     for unit in range(out.size):
-        kept = random_word(key, stream, time, batch, unit) >= threshold
+        kept = random_word(key, substream, time, batch, unit) >= threshold
         out[unit] = x[unit] * (scale if kept else scale * 0)
 
 
 # With one share the loops run on the calling thread, without waking the pool.
 @cached_njit(parallel=True)
-def _fill_rows(times, batches, key, stream, threshold, scale, out, shares):  # type: ignore[no-untyped-def]
+def _fill_rows(times, batches, key, substream, threshold, scale, out, shares):  # type: ignore[no-untyped-def]
     N = len(out)
     if shares == 1:
         for n in range(N):
-            _fill_row(out[n], times[n], batches[n], key, stream, threshold, scale)
+            _fill_row(out[n], times[n], batches[n], key, substream, threshold, scale)
     else:
         for share in prange(shares):
             for n in range(share * N // shares, (share + 1) * N // shares):
-                _fill_row(out[n], times[n], batches[n], key, stream, threshold, scale)
+                _fill_row(out[n], times[n], batches[n], key, substream, threshold, scale)
 
 
 @cached_njit(parallel=True)
-def _mask_rows(x, times, batches, key, stream, threshold, scale, out, shares):  # type: ignore[no-untyped-def]
+def _mask_rows(x, times, batches, key, substream, threshold, scale, out, shares):  # type: ignore[no-untyped-def]
     N = len(out)
     if shares == 1:
         for n in range(N):
-            _mask_row(x[n], out[n], times[n], batches[n], key, stream, threshold, scale)
+            _mask_row(x[n], out[n], times[n], batches[n], key, substream, threshold, scale)
     else:
         for share in prange(shares):
             for n in range(share * N // shares, (share + 1) * N // shares):
-                _mask_row(x[n], out[n], times[n], batches[n], key, stream, threshold, scale)
+                _mask_row(x[n], out[n], times[n], batches[n], key, substream, threshold, scale)
 
 
 @functools.cache
 def _entry(kernel: Any, dtype: np.dtype[Any]) -> Any:
     """Compile, or load, a kernel for one dtype: `_fill_rows`, or `_mask_rows`, which has a matrix more."""
-    real, places = ELEMENTS[dtype], types.Array(types.int64, 1, "C")
+    real, positions = ELEMENTS[dtype], types.Array(types.int64, 1, "C")
     matrix = types.Array(real, 2, "C")
     before = [types.Array(real, 2, "C", readonly=True)] if kernel is _mask_rows else []
     return kernel.compile(
-        types.void(*before, places, places, types.uint64, types.int64, types.int32, real, matrix, types.intp)
+        types.void(
+            *before, positions, positions, types.uint64, types.int64, types.int32, real, matrix, types.intp
+        )
     )
 
 
 def keep_mask(
-    mask: NDArray[Any], times: ArrayLike, batches: ArrayLike, key: int, stream: int, p: float
+    mask: NDArray[Any], times: ArrayLike, batches: ArrayLike, key: int, substream: int, p: float
 ) -> None:
     """Fill the mask of rows: 0 with probability `p`, else 1 / (1 - p).
 
@@ -281,8 +283,8 @@ def keep_mask(
     mask : ndarray of float32 or float64, shape (N, W)
         C-contiguous; written.
     times, batches : array_like of integers, shape (N,)
-        The place of each row.
-    key, stream : int
+        The position of each row.
+    key, substream : int
     p : float
         An element is kept where its `uniforms` is at least `p`.
 
@@ -300,7 +302,7 @@ def keep_mask(
     >>> np.array_equal(mask, 2.0 * (uniforms(7, 0, [[0], [1]], 0, [0, 1, 2]) >= 0.5))
     True
     """
-    _launch("keep_mask", _fill_rows, (), times, batches, key, stream, p, mask)
+    _launch("keep_mask", _fill_rows, (), times, batches, key, substream, p, mask)
 
 
 def mask_rows(
@@ -308,7 +310,7 @@ def mask_rows(
     times: ArrayLike,
     batches: ArrayLike,
     key: int,
-    stream: int,
+    substream: int,
     p: float,
     out: NDArray[Any],
 ) -> None:
@@ -319,7 +321,7 @@ def mask_rows(
     x : ndarray of float32 or float64, shape (N, W)
         Any strides.
     times, batches : array_like of integers, shape (N,)
-    key, stream : int
+    key, substream : int
     p : float
     out : ndarray of shape (N, W)
         C-contiguous, of the dtype of `x` and sharing no memory with it; written.
@@ -349,7 +351,7 @@ def mask_rows(
         raise ArgumentValueError(
             "mask_rows expected x and out apart, got two views of one memory; pass a new array"
         )
-    _launch("mask_rows", _mask_rows, (np.ascontiguousarray(x),), times, batches, key, stream, p, out)
+    _launch("mask_rows", _mask_rows, (np.ascontiguousarray(x),), times, batches, key, substream, p, out)
 
 
 def _launch(
@@ -359,7 +361,7 @@ def _launch(
     times: ArrayLike,
     batches: ArrayLike,
     key: int,
-    stream: int,
+    substream: int,
     p: float,
     out: NDArray[Any],
 ) -> None:
@@ -374,24 +376,24 @@ def _launch(
             f"{name} expected to write to a writable matrix in row order, got shape {out.shape} and "
             f"strides {out.strides}; pass a new array"
         )
-    places = []
+    positions = []
     for of_what, words in (("times", times), ("batches", batches)):
-        place = _checked_words(name, of_what, words)
-        if place.shape != (len(out),):
+        position = _checked_words(name, of_what, words)
+        if position.shape != (len(out),):
             raise ArgumentValueError(
-                f"{name} expected {of_what} of shape ({len(out)},), one a row, got {place.shape}"
+                f"{name} expected {of_what} of shape ({len(out)},), one a row, got {position.shape}"
             )
-        places.append(np.ascontiguousarray(place, np.int64))
+        positions.append(np.ascontiguousarray(position, np.int64))
     key = _checked_key(name, key)
-    of_stream = _checked_words(name, "stream", stream)
-    if of_stream.shape != ():
+    chosen = _checked_words(name, "substream", substream)
+    if chosen.shape != ():
         raise ArgumentValueError(
-            f"{name} expected one stream, an integer, got an array of shape {of_stream.shape}"
+            f"{name} expected one substream, an integer, got an array of shape {chosen.shape}"
         )
     threshold, scale = threshold_of(_checked_probability(name, p)), out.dtype.type(scale_of(p))
     shares = min(threads.shares_of(_PER_ELEMENT * out.size), max(len(out), 1))
     entry = _entry(kernel, out.dtype)
-    arguments = (*before, *places, key, int(of_stream), threshold, scale, out, shares)
+    arguments = (*before, *positions, key, int(chosen), threshold, scale, out, shares)
     if shares == 1:
         entry(*arguments)
     else:

@@ -33,7 +33,7 @@ __all__ = ["adagrad", "adam", "amsgrad", "launch", "rmsprop", "sgd", "sgd_moment
 
 # Below so many elements one thread is done before a second one is awake; on a busy machine that takes milliseconds.
 _ALONE = 16384
-# The place among the arrays of the one that is only read; the averages follow it.
+# The index among the arrays of the one that is only read; the averages follow it.
 _GRADIENT = 1
 
 

@@ -186,10 +186,10 @@ class _TileFunction:
 
     def _load_c(self, builder: ir.IRBuilder) -> list[Any]:
         """Load the tile of C; the last vector of a row under the mask where only some lanes are valid."""
-        places = [(m, v) for m in range(self.rows) for v in range(self.vectors)]
+        entries = [(m, v) for m in range(self.rows) for v in range(self.vectors)]
         loaded = {
             (m, v): builder.load(self._vector_at(builder, self.c_rows[m], v), align=self.align)
-            for m, v in places
+            for m, v in entries
             if v < self.vectors - 1
         }
         with builder.if_else(self.partial) as (masked, whole):
@@ -205,7 +205,7 @@ class _TileFunction:
         for m in range(self.rows):
             incoming = [(some[m], at_masked), (every[m], at_whole)]
             loaded[m, self.vectors - 1] = self._phi(builder, self.vector, incoming)
-        return [loaded[place] for place in places]
+        return [loaded[entry] for entry in entries]
 
     def _load_masked(self, builder: ir.IRBuilder, row: Any) -> Any:
         at = self._vector_at(builder, row, self.vectors - 1)

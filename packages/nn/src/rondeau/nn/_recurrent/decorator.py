@@ -18,8 +18,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _only_with_brackets(make_decorator: Callable[P, R]) -> Callable[P, R]:
-    """Say of ``@recurrent_cell`` without brackets how it is written."""
+def _require_parentheses(make_decorator: Callable[P, R]) -> Callable[P, R]:
+    """Raise TypeError, with the right spelling, where ``@recurrent_cell`` is written without parentheses."""
 
     @functools.wraps(make_decorator)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -33,7 +33,7 @@ def _only_with_brackets(make_decorator: Callable[P, R]) -> Callable[P, R]:
     return checked
 
 
-@_only_with_brackets
+@_require_parentheses
 def recurrent_cell(
     *,
     gates: tuple[str, ...],

@@ -38,10 +38,12 @@ def draw_key(generator: Generator | None = None) -> int:
     return int(source.numpy.integers(2**64 - 1, dtype=np.uint64, endpoint=True))
 
 
-def dropout_rows(x: Tensor, p: float, key: int, stream: int, times: ArrayLike, batches: ArrayLike) -> Tensor:
-    """Zero every element with probability `p` and scale the others by 1 / (1 - p), by the place of the element.
+def dropout_rows(
+    x: Tensor, p: float, key: int, substream: int, times: ArrayLike, batches: ArrayLike
+) -> Tensor:
+    """Zero every element with probability `p` and scale the others by 1 / (1 - p), by the position of the element.
 
-    What becomes of an element depends on `key`, `stream`, its row's time and batch, and its unit alone.
+    What becomes of an element depends on `key`, `substream`, its row's time and batch, and its unit alone.
 
     Parameters
     ----------
@@ -51,10 +53,10 @@ def dropout_rows(x: Tensor, p: float, key: int, stream: int, times: ArrayLike, b
         Probability of zeroing, in [0, 1]; 0 returns `x` itself.
     key : int
         Of the forward pass, from `draw_key`.
-    stream : int
+    substream : int
         Which of the pass's masks it is, in [0, 2**32).
     times, batches : array_like of integers
-        The place of each row, in [0, 2**32): shape (N,), or one that broadcasts to the rows (...). The time of what
+        The position of each row, in [0, 2**32): shape (N,), or one that broadcasts to the rows (...). The time of what
         does not vary over time is `rondeau.kernels.numerics.philox.CONSTANT_OVER_TIME`.
 
     Returns
@@ -65,9 +67,9 @@ def dropout_rows(x: Tensor, p: float, key: int, stream: int, times: ArrayLike, b
     Raises
     ------
     ValueError
-        If `p` is not in [0, 1], a number is out of range, or there is not one place for each row.
+        If `p` is not in [0, 1], a number is out of range, or there is not one position for each row.
     TypeError
-        If `x` is neither float32 nor float64, or places are not integers.
+        If `x` is neither float32 nor float64, or positions are not integers.
 
     Examples
     --------
@@ -85,13 +87,13 @@ def dropout_rows(x: Tensor, p: float, key: int, stream: int, times: ArrayLike, b
     if p == 0:
         return x
     leading = x.shape[:-1]
-    places = _places("times", times, leading), _places("batches", batches, leading)
-    matrix = x if x.ndim == 2 else x.reshape((places[0].size, x.shape[-1]))
-    rows: Tensor = _MaskedRows.apply(matrix, p, key, stream, *places)
+    positions = _positions("times", times, leading), _positions("batches", batches, leading)
+    matrix = x if x.ndim == 2 else x.reshape((positions[0].size, x.shape[-1]))
+    rows: Tensor = _MaskedRows.apply(matrix, p, key, substream, *positions)
     return rows if x.ndim == 2 else rows.reshape(x.shape)
 
 
-def drop_connect(weight: Tensor, p: float, key: int, stream: int) -> Tensor:
+def drop_connect(weight: Tensor, p: float, key: int, substream: int) -> Tensor:
     """Zero every weight with probability `p` and scale the others by 1 / (1 - p), once for all time steps.
 
     DropConnect (Wan et al. 2013), on recurrent matrices as Merity et al. 2017 (AWD-LSTM, section 2) have it. Because of
@@ -105,7 +107,7 @@ def drop_connect(weight: Tensor, p: float, key: int, stream: int) -> Tensor:
         Probability of zeroing, in [0, 1]; 0 returns `weight` itself.
     key : int
         Of the forward pass, from `draw_key`.
-    stream : int
+    substream : int
         Which of the pass's masks it is, in [0, 2**32).
 
     Returns
@@ -129,7 +131,7 @@ def drop_connect(weight: Tensor, p: float, key: int, stream: int) -> Tensor:
     _check("drop_connect", weight, p)
     if weight.ndim != 2:
         raise ArgumentValueError(f"drop_connect: weight should be a matrix, got shape {tuple(weight.shape)}")
-    return dropout_rows(weight, p, key, stream, philox.CONSTANT_OVER_TIME, np.arange(weight.shape[0]))
+    return dropout_rows(weight, p, key, substream, philox.CONSTANT_OVER_TIME, np.arange(weight.shape[0]))
 
 
 def _check(name: str, x: Tensor, p: float) -> None:
@@ -140,19 +142,19 @@ def _check(name: str, x: Tensor, p: float) -> None:
     check_probability(f"{name}: p", p)
 
 
-def _places(name: str, given: ArrayLike, leading: tuple[int, ...]) -> NDArray[Any]:
+def _positions(name: str, given: ArrayLike, leading: tuple[int, ...]) -> NDArray[Any]:
     """Give one number a row, in a copy, for backward reads it: the caller may change his array before."""
-    places = np.asarray(given)
+    positions = np.asarray(given)
     rows = int(np.prod(leading, dtype=np.int64))
-    if places.shape != (rows,):
+    if positions.shape != (rows,):
         try:
-            places = np.broadcast_to(places, leading)
+            positions = np.broadcast_to(positions, leading)
         except ValueError:
             raise ArgumentValueError(
                 f"dropout_rows: {name} should have shape ({rows},) or broadcast to {tuple(leading)}, the rows of x, "
-                f"got {places.shape}"
+                f"got {positions.shape}"
             ) from None
-    return places.flatten()
+    return positions.flatten()
 
 
 class _MaskedRows(Function):
@@ -162,11 +164,11 @@ class _MaskedRows(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, p: float, key: int, stream: int, times: NDArray[Any], batches: NDArray[Any]
+        ctx: Any, x: Tensor, p: float, key: int, substream: int, times: NDArray[Any], batches: NDArray[Any]
     ) -> Tensor:
-        ctx.mask = p, key, stream, times, batches
+        ctx.mask = p, key, substream, times, batches
         y = buffers.empty(x.shape, x.dtype)
-        philox.mask_rows(x.data, times, batches, key, stream, p, y)
+        philox.mask_rows(x.data, times, batches, key, substream, p, y)
         return Tensor(y)
 
     @staticmethod

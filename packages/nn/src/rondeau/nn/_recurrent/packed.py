@@ -50,7 +50,7 @@ class PackedSequence(_Fields):
     batch_sizes : Tensor
         int64 (T,), how many sequences reach each step; it never increases, and its sum is N.
     sorted_indices : Tensor, optional
-        int64 (B,), the place in the caller's batch of each sequence in packed order. None: they are in
+        int64 (B,), the index in the caller's batch of each sequence in packed order. None: they are in
         the caller's order already.
     unsorted_indices : Tensor, optional
         int64 (B,), the inverse permutation. Either is found from the other if that alone is given.
@@ -133,7 +133,7 @@ def _is_permutation(indices: Any, count: int) -> bool:
 
 
 class _Take(rt.Function):
-    """Rows ``x[index]`` of (M, ...), no index twice; the adjoint of `_Put` at the same places."""
+    """Rows ``x[index]`` of (M, ...), no index twice; the adjoint of `_Put` at the same rows."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: Integers) -> Tensor:

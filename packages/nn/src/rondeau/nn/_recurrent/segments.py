@@ -45,8 +45,8 @@ class Segments:
         T, B = resets.shape
         steps = np.arange(T)[:, None]
         valid = steps < lengths
-        begins = valid & (resets | (steps == 0))
-        rows, firsts = np.nonzero(begins.T)
+        first_steps = valid & (resets | (steps == 0))
+        rows, firsts = np.nonzero(first_steps.T)
         follows = np.append(rows[1:] == rows[:-1], False)
         ends = np.where(follows, np.append(firsts[1:], 0), lengths[rows])
         order = np.argsort(firsts - ends, kind="stable")

@@ -21,7 +21,7 @@ __all__ = ["MATRICES", "PROJECTION", "as_weights", "register_weights", "reset_we
 MATRICES = len(Weights._fields) - 1
 """How many matrices and biases come first wherever weights are a sequence; the learned vectors follow."""
 PROJECTION = Weights._fields.index("weight_hr")
-"""The place of the projection among them."""
+"""The index of the projection among them."""
 
 
 def weight_shapes(
