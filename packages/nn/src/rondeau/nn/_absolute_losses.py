@@ -104,7 +104,7 @@ class _Rounded(Function):
         ctx.save_for_backward(d)
         ctx.beta = beta
         with np.errstate(all="ignore"):
-            size = np.abs(d.data)
+            size = np.abs(d._array)
             near = np.minimum(size, d.dtype.type(beta))
             # near / beta is at most 1, so that neither large differences nor small betas overflow.
             return Tensor(np.asarray(near * (near / d.dtype.type(beta)) * d.dtype.type(0.5) + (size - near)))

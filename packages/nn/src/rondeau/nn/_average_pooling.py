@@ -191,7 +191,7 @@ class _Average(Function):
     @staticmethod
     def forward(ctx: Any, planes: Tensor, windows: _Windows) -> Tensor:
         ctx.windows, ctx.shape = windows, planes.shape
-        x = np.ascontiguousarray(planes.data)
+        x = np.ascontiguousarray(planes._array)
         y = buffers.empty((len(x), *windows.divisor.shape), x.dtype)
         threads.launch(kernels.average, x, *windows, y, shares=threads.shares_of(len(x) * windows.work))
         return Tensor(y)
@@ -209,7 +209,7 @@ class _Spread(Function):
     @staticmethod
     def forward(ctx: Any, dy: Tensor, windows: _Windows, shape: tuple[int, int, int]) -> Tensor:
         ctx.windows = windows
-        g = np.ascontiguousarray(dy.data)
+        g = np.ascontiguousarray(dy._array)
         x = buffers.empty(shape, g.dtype)
         threads.launch(kernels.spread, g, *windows, x, shares=threads.shares_of(len(g) * windows.work))
         return Tensor(x)

@@ -143,7 +143,7 @@ def _check_arguments(input: Tensor, **of_channels: Tensor | None) -> None:
 def _check_writable(**statistics: Tensor | None) -> None:
     """Refuse what would fail when half of the statistics are new."""
     for name, given in statistics.items():
-        if given is not None and not given.data.flags.writeable:
+        if given is not None and not given._array.flags.writeable:
             raise ArgumentValueError(
                 f"batch_norm: {name} changes in training, but its array is read-only, or its elements share memory; "
                 "clone() it first"
@@ -168,7 +168,7 @@ class _BatchNorm(Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        rows = x.data
+        rows = x._array
         dtype, count = rows.dtype, rows.shape[0] * rows.shape[2]
         with np.errstate(all="ignore"):  # infinities and NaN are results, not events
             mean = _channel_sums(rows) / count
@@ -186,9 +186,9 @@ class _BatchNorm(Function):
             if weight is None:
                 y[...] = z
             else:
-                np.multiply(z, weight.data[:, None], out=y)
+                np.multiply(z, weight._array[:, None], out=y)
             if bias is not None:
-                y += bias.data[:, None]
+                y += bias._array[:, None]
             statistics = Tensor(mean.astype(dtype)), Tensor(var.astype(dtype))
         ctx.save_for_backward(x, weight)
         ctx.eps, ctx.z, ctx.rstd = eps, z, rstd
@@ -201,7 +201,7 @@ class _BatchNorm(Function):
         of_x, of_weight, of_bias, _ = ctx.needs_input_grad
         if ctx.create_graph:
             return *_gradients(dy, x, weight, ctx.eps, ctx.needs_input_grad), None
-        z, g, dtype = ctx.z, dy.data, dy.dtype
+        z, g, dtype = ctx.z, dy._array, dy.dtype
         dx = buffers.empty(g.shape, dtype)
         db = _channel_sums(g)
         dw = _channel_sums(np.multiply(g, z, out=dx))
@@ -210,7 +210,7 @@ class _BatchNorm(Function):
             np.multiply(z, (-dw / count).astype(dtype)[:, None], out=dx)
             dx += g
             dx -= (db / count).astype(dtype)[:, None]
-            dx *= (ctx.rstd if weight is None else ctx.rstd * weight.data).astype(dtype)[:, None]
+            dx *= (ctx.rstd if weight is None else ctx.rstd * weight._array).astype(dtype)[:, None]
         return (
             Tensor(dx) if of_x else None,
             Tensor(dw.astype(dtype)) if of_weight else None,

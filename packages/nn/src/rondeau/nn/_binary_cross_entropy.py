@@ -59,10 +59,10 @@ def binary_cross_entropy(
     check_reduction(reduction)
     _check("binary_cross_entropy", input, target, weight=weight)
     for name, given in (("input", input), ("target", target)):
-        if not np.all((given.data >= 0) & (given.data <= 1)):
+        if not np.all((given._array >= 0) & (given._array <= 1)):
             raise ArgumentValueError(
                 f"binary_cross_entropy: all elements of {name} should be between 0 and 1, got "
-                f"{given.data.min()} to {given.data.max()}; of logits use binary_cross_entropy_with_logits"
+                f"{given._array.min()} to {given._array.max()}; of logits use binary_cross_entropy_with_logits"
             )
     losses: Tensor = _OfProbabilities.apply(input, target)
     return reduced(losses if weight is None else losses * weight, reduction)
@@ -99,9 +99,9 @@ class _OfProbabilities(Function):
     def forward(ctx: Any, p: Tensor, t: Tensor) -> Tensor:
         ctx.save_for_backward(p, t)
         with np.errstate(divide="ignore"):
-            yes = np.maximum(np.log(p.data), p.dtype.type(_LOWEST_LOG))
-            no = np.maximum(np.log1p(-p.data), p.dtype.type(_LOWEST_LOG))
-        return Tensor(np.asarray((t.data - 1) * no - t.data * yes))
+            yes = np.maximum(np.log(p._array), p.dtype.type(_LOWEST_LOG))
+            no = np.maximum(np.log1p(-p._array), p.dtype.type(_LOWEST_LOG))
+        return Tensor(np.asarray((t._array - 1) * no - t._array * yes))
 
     @staticmethod
     def backward(ctx: Any, dlosses: Tensor) -> tuple[Tensor | None, Tensor | None]:

@@ -87,7 +87,7 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
     rondeau.kernels.errors.ArgumentTypeError: ids should be a Tensor or an array of numbers, got a ragged list
     """
     if isinstance(value, Tensor):
-        return np.asarray(value.data)
+        return np.asarray(value._array)
     try:
         array = np.asarray(value)
     except ValueError:

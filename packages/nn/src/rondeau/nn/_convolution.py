@@ -244,8 +244,8 @@ class _Convolution(Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.geometry = (window, groups)
-        inputs, weights = np.ascontiguousarray(x.data), np.ascontiguousarray(weight.data)
-        starts = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias.data)
+        inputs, weights = np.ascontiguousarray(x._array), np.ascontiguousarray(weight._array)
+        starts = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias._array)
         y = buffers.empty((x.shape[0], weight.shape[0], *shape), x.dtype)
         shares = _shares(y, weights)
         workspace = buffers.empty(shares * kernels.forward_workspace(weights[0].size), x.dtype)
@@ -280,7 +280,7 @@ class _InputGradient(Function):
     ) -> Tensor:
         ctx.save_for_backward(dy, weight)
         ctx.geometry = (window, groups)
-        g, w = np.ascontiguousarray(dy.data), weight.data
+        g, w = np.ascontiguousarray(dy._array), weight._array
         transposed = np.ascontiguousarray(w.reshape(groups, w.shape[0] // groups, -1).transpose(0, 2, 1))
         _, depth, of_group = transposed.shape
         dx = buffers.empty(shape, g.dtype)
@@ -314,7 +314,7 @@ class _WeightGradient(Function):
     ) -> Tensor:
         ctx.save_for_backward(dy, x)
         ctx.geometry = (window, groups)
-        g, inputs = np.ascontiguousarray(dy.data), np.ascontiguousarray(x.data)
+        g, inputs = np.ascontiguousarray(dy._array), np.ascontiguousarray(x._array)
         if g.size == 0:
             return Tensor(np.zeros(shape, g.dtype))
         channels, of_group = shape[1], shape[0] // groups

@@ -143,7 +143,7 @@ class _Lookup(Function):
         ctx.rows, ctx.ids, ctx.padding = table.shape[0], ids, padding
         rows = buffers.empty((ids.size, table.shape[1]), table.dtype)
         # The ids are known to be good, and with mode "raise" take would go through a buffer.
-        return Tensor(np.take(table.data, ids, axis=0, out=rows, mode="clip"))
+        return Tensor(np.take(table._array, ids, axis=0, out=rows, mode="clip"))
 
     @staticmethod
     def backward(ctx: Any, d_rows: Tensor) -> tuple[Tensor, None, None]:
@@ -160,7 +160,7 @@ class _ScatterAdd(Function):
         ctx.ids, ctx.padding = ids, padding
         table = buffers.empty((number, rows.shape[1]), rows.dtype)
         table.fill(0)
-        scatter.add_rows(rows.data, ids, table)
+        scatter.add_rows(rows._array, ids, table)
         if padding >= 0:
             table[padding] = 0
         return Tensor(table)

@@ -73,9 +73,9 @@ class _TimesLog(Function):
     @staticmethod
     def forward(ctx: Any, t: Tensor) -> Tensor:
         ctx.save_for_backward(t)
-        nothing = t.data == 0
+        nothing = t._array == 0
         with np.errstate(all="ignore"):
-            return Tensor(np.asarray(t.data * np.log(np.where(nothing, 1, t.data))))
+            return Tensor(np.asarray(t._array * np.log(np.where(nothing, 1, t._array))))
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:

@@ -222,7 +222,7 @@ class LanguageModel(Module):
         >>> from rondeau import nn
         >>> stepper = nn.LanguageModel(vocab_size=28, recurrent="gru", hidden_size=16).stepper()
         >>> logits, state = stepper(3)
-        >>> logits, state = stepper(int(logits.data.argmax()), state)
+        >>> logits, state = stepper(int(logits.argmax()), state)
         >>> logits.shape, state.shape
         ((28,), (1, 16))
         """

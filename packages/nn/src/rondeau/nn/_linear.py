@@ -90,8 +90,8 @@ class _Affine(Function):
         ctx.save_for_backward(x, weight)
         y = buffers.empty((x.shape[0], weight.shape[0]), x.dtype)
         if bias is not None:
-            y[...] = bias.data
-        product.matmul(x.data, weight.data.T, out=y, accumulate=bias is not None)
+            y[...] = bias._array
+        product.matmul(x._array, weight._array.T, out=y, accumulate=bias is not None)
         return Tensor(y)
 
     @staticmethod
@@ -104,10 +104,10 @@ class _Affine(Function):
                 dy.T @ x if of_weight else None,
                 dy.sum(0) if of_bias else None,
             )
-        g = dy.data
+        g = dy._array
         return (
-            Tensor(product.matmul(g, weight.data)) if of_x else None,
-            Tensor(product.matmul(g.T, x.data)) if of_weight else None,
+            Tensor(product.matmul(g, weight._array)) if of_x else None,
+            Tensor(product.matmul(g.T, x._array)) if of_weight else None,
             Tensor(total(g, 0)) if of_bias else None,
         )
 

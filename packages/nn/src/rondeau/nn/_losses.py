@@ -107,7 +107,7 @@ class _CrossEntropy(Function):
         reduction: str,
         smoothing: float,
     ) -> Tensor:
-        z = np.ascontiguousarray(logits.data)
+        z = np.ascontiguousarray(logits._array)
         s = z.dtype.type(smoothing)
         losses, scale = np.empty(z.shape[0], z.dtype), np.empty(z.shape[0], z.dtype)
         e = buffers.empty(z.shape, z.dtype)
@@ -138,9 +138,9 @@ class _CrossEntropy(Function):
             dlogits = where(counted, row * (logits.softmax(1) * of_sum - Tensor(factors)), 0.0)
             return (dlogits, None, None, None, None, None)
         if ctx.reduction == "none":
-            rows = np.ascontiguousarray(dloss.data)
+            rows = np.ascontiguousarray(dloss._array)
         else:
-            rows = np.full(classes.shape, dloss.data * ctx.share, e.dtype)
+            rows = np.full(classes.shape, dloss._array * ctx.share, e.dtype)
         dz = buffers.empty(e.shape, e.dtype)
         shares = threads.shares_of(_PER_LOGIT * e.size)
         threads.launch(kernels.backward, e, scale, classes, weights, s, ignored, rows, dz, shares=shares)
@@ -309,7 +309,7 @@ def _class_weights(name: str, input: Tensor, weight: Tensor | None) -> NDArray[A
             f"got {weight.dtype} of shape {tuple(weight.shape)}"
         )
     return np.array(
-        weight.data, order="C"
+        weight._array, order="C"
     )  # a copy: backward reads it, and the caller may change the weight before
 
 

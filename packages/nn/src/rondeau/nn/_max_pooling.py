@@ -119,7 +119,7 @@ class _MaxPooling(Function):
 
     @staticmethod
     def forward(ctx: Any, planes: Tensor, window: Window, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        x = np.ascontiguousarray(planes.data)
+        x = np.ascontiguousarray(planes._array)
         y = buffers.empty((len(x), *shape), x.dtype)
         indices = buffers.empty(y.shape, np.int64)
         shares = threads.shares_of(_PER_ELEMENT * y.size * window.rows * window.columns)
@@ -143,7 +143,7 @@ class _Put(Function):
     def forward(ctx: Any, values: Tensor, indices: Any, shape: tuple[int, int, int]) -> Tensor:
         ctx.indices = indices
         planes = buffers.empty(shape, values.dtype)
-        given = np.ascontiguousarray(values.data)
+        given = np.ascontiguousarray(values._array)
         _launch(kernels.put, given, indices, planes)
         return Tensor(planes)
 
@@ -161,7 +161,7 @@ class _Take(Function):
     def forward(ctx: Any, planes: Tensor, indices: Any) -> Tensor:
         ctx.indices, ctx.shape = indices, planes.shape
         values = buffers.empty(indices.shape, planes.dtype)
-        _launch(kernels.take, np.ascontiguousarray(planes.data), indices, values)
+        _launch(kernels.take, np.ascontiguousarray(planes._array), indices, values)
         return Tensor(values)
 
     @staticmethod

@@ -471,7 +471,7 @@ class Module:
             gradient = parameter.grad
             if gradient is None:
                 continue
-            parameter.grad = None if set_to_none else Tensor(np.zeros_like(gradient.data))
+            parameter.grad = None if set_to_none else Tensor(np.zeros_like(gradient._array))
 
     # -- dtype and device --------------------------------------------------------------------------
 
@@ -516,7 +516,7 @@ class Module:
 
         def moved(tensor: Tensor) -> Any:
             target = dtype if dtype is not None and np.issubdtype(tensor.dtype, np.floating) else None
-            return tensor.detach().to(dtype=target, device=device).data
+            return tensor.detach().to(dtype=target, device=device)._array
 
         for tensor in (*self.parameters(), *self.buffers()):
             tensor.data = moved(tensor)

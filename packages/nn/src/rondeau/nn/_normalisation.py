@@ -114,9 +114,9 @@ class _LayerNorm(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
         height, width = x.shape
-        rows = np.ascontiguousarray(x.data)
-        w = np.ones(width, x.dtype) if weight is None else np.ascontiguousarray(weight.data)
-        b = np.zeros(width, x.dtype) if bias is None else np.ascontiguousarray(bias.data)
+        rows = np.ascontiguousarray(x._array)
+        w = np.ones(width, x.dtype) if weight is None else np.ascontiguousarray(weight._array)
+        b = np.zeros(width, x.dtype) if bias is None else np.ascontiguousarray(bias._array)
         y = buffers.empty((height, width), x.dtype)
         mean, rstd = np.empty(height, x.dtype), np.empty(height, x.dtype)
         shares = threads.shares_of(_PER_ELEMENT * rows.size)
@@ -140,7 +140,7 @@ class _LayerNorm(Function):
                 dy.sum(0) if of_bias else None,
                 None,
             )
-        g = np.ascontiguousarray(dy.data)
+        g = np.ascontiguousarray(dy._array)
         dx = dw = db = None
         if of_x:
             dx = buffers.empty(g.shape, g.dtype)

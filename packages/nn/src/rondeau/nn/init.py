@@ -370,7 +370,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     if 0 in tensor.shape:
         return tensor
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
-    flat = randn(rows, columns, dtype=tensor.dtype, generator=generator).data
+    flat = randn(rows, columns, dtype=tensor.dtype, generator=generator)._array
     q, r = np.linalg.qr(flat if rows >= columns else flat.T)
     q = q * np.sign(np.diagonal(r))
     if rows < columns:

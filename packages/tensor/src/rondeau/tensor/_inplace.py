@@ -124,7 +124,7 @@ def increment_version(tensor: Tensor | Iterable[Tensor]) -> None:
     >>> from rondeau import tensor as rt
     >>> w = rt.ones(2, requires_grad=True)
     >>> y = (w * w).sum()
-    >>> w.data[0] = 5.0
+    >>> w.data[0] = 5.0  # by itself unnoticed
     >>> rt.increment_version(w)
     >>> y.backward()  # doctest: +ELLIPSIS
     Traceback (most recent call last):

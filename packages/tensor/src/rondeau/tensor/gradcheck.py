@@ -117,7 +117,7 @@ def gradcheck(
                             f"{wanted[x].shape} and {wanted[x].dtype}",
                             raise_exception,
                         )
-                    analytic[o][x][row] = g.data.reshape(-1)
+                    analytic[o][x][row] = g._array.reshape(-1)
     numeric = _differences(function, inputs, wanted, outputs, eps)
     for o in range(len(outputs)):
         for x in range(len(wanted)):
@@ -156,18 +156,18 @@ def _differences(
 
     def evaluate() -> list[np.ndarray[Any, Any]]:
         # Not under no_grad: a function may itself call backward.
-        return [np.array(o.data, dtype=np.float64).reshape(-1) for o in _outputs(function, inputs)]
+        return [np.array(o._array, dtype=np.float64).reshape(-1) for o in _outputs(function, inputs)]
 
     for x, tensor in enumerate(wanted):
         for column in range(tensor.numel()):
             place = _place(column, tensor)
-            value = tensor.data[place]
+            value = tensor._array[place]
             results = []
             for step in (eps, -eps):
                 # By the array, which counts no change: the value comes back, so a graph recorded before stays valid.
-                tensor.data[place] = value + step
+                tensor._array[place] = value + step
                 results.append(evaluate())
-            tensor.data[place] = value
+            tensor._array[place] = value
             for o, (up, down) in enumerate(zip(*results, strict=True)):
                 jacobians[o][x][:, column] = (up - down) / (2 * eps)
     return jacobians

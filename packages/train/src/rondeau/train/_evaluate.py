@@ -184,4 +184,4 @@ def _score(
     windows = stream.windows(starts, num_steps + 1)
     logits, state = model(np.ascontiguousarray(windows[:, :-1]), state)
     losses = nn.functional.cross_entropy(logits, time_major(windows[:, 1:]), reduction="none")
-    return float(losses.data.sum(dtype=np.float64)), state
+    return float(losses._array.sum(dtype=np.float64)), state

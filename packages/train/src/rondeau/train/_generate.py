@@ -248,7 +248,7 @@ def _draw(
     with evaluating(model):  # not around the yield: the caller's code runs there
         logits, state = model(prompt[None, :], None)
     step = _step_of(model)
-    scores = logits.data[-1].astype(np.float64)
+    scores = logits._array[-1].astype(np.float64)
     for remaining in range(length - 1, -1, -1):
         if never is not None:
             scores[never] = -np.inf
@@ -263,7 +263,7 @@ def _draw(
         yield token
         if remaining:
             logits, state = step(np.array([token]), state)
-            scores = logits.data[-1].astype(np.float64)
+            scores = logits._array[-1].astype(np.float64)
 
 
 def _step_of(model: nn.Module) -> Callable[[NDArray[np.int64], Any], tuple[rt.Tensor, Any]]:

@@ -246,7 +246,7 @@ class Trainer:
         """
         names = {id(parameter): name for name, parameter in self.model.named_parameters()}
         weights = (
-            (f"the weight {names.get(id(p), '')}", p.data)
+            (f"the weight {names.get(id(p), '')}", p._array)
             for group in self.optimizer.param_groups
             for p in group["params"]
         )
@@ -256,7 +256,7 @@ class Trainer:
             for kind, value in state.items()
             if isinstance(value, np.ndarray)
         )
-        carried = ((f"the carried state {i}", part.data) for i, part in enumerate(self._carried_parts()))
+        carried = ((f"the carried state {i}", part._array) for i, part in enumerate(self._carried_parts()))
         found = first_not_finite(chain(weights, averages, carried))
         if found is not None:
             raise self._diverged(*found, self.step)
@@ -378,7 +378,7 @@ class Trainer:
         arrays = {
             "weights": _arrays(self.model.state_dict()),
             "optimizer": averages,
-            "carried": {str(i): part.data for i, part in enumerate(self._carried_parts())},
+            "carried": {str(i): part._array for i, part in enumerate(self._carried_parts())},
         }
         state = {
             "epoch": self.epoch,
@@ -496,4 +496,4 @@ def _arrays(state: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
                 f"a checkpoint holds tensors, and the model's state {name!r} is of type {type(value).__name__}: "
                 "let get_extra_state return a Tensor"
             )
-    return {name: tensor.data for name, tensor in state.items()}
+    return {name: tensor._array for name, tensor in state.items()}

@@ -115,7 +115,7 @@ class _RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[mis
                     optimiser.step()
                     total += loss.item() * len(rows)
                 self.loss_curve_.append(total / len(order))
-        weights = ((f"the weight {name}", weight.data) for name, weight in self.model_.named_parameters())
+        weights = ((f"the weight {name}", weight._array) for name, weight in self.model_.named_parameters())
         if found := first_not_finite(weights):
             raise self._diverged(*found)
 

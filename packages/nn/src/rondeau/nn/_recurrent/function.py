@@ -47,9 +47,9 @@ class RecurrentFunction(Function):
         states = tensors[first_state:]
         result = sequence.forward(
             run if save else run._replace(recompute_every=None),
-            _as_rows(x.data, layout),
-            as_weights(cell, [None if w is None else w.data for w in tensors[:first_state]]),
-            tuple([s.data.reshape(layout.batch_size, s.shape[-1]) for s in states]),
+            _as_rows(x._array, layout),
+            as_weights(cell, [None if w is None else w._array for w in tensors[:first_state]]),
+            tuple([s._array.reshape(layout.batch_size, s.shape[-1]) for s in states]),
             save=save,
             every_state=every_state,
         )
@@ -81,7 +81,7 @@ def _gradients(
     run: Run = ctx.run
     cell = run.cell
     num_every = len(cotangents) - len(cell.states)
-    arrays = [None if d is None else d.data.reshape(-1, d.shape[-1]) for d in cotangents]
+    arrays = [None if d is None else d._array.reshape(-1, d.shape[-1]) for d in cotangents]
     first_state = 1 + MATRICES + len(cell.params)
     found = sequence.backward(
         cell,

@@ -469,7 +469,7 @@ class Recurrent(Module):
                 f"got {rows.dtype} of shape {rows.shape}"
             )
         self._check_features(rows)
-        layout = Layout.packed(batch_sizes.data, None if sorted_indices is None else sorted_indices.data)
+        layout = Layout.packed(batch_sizes._array, None if sorted_indices is None else sorted_indices._array)
         initial = self._initial_states(hx, (layout.batch_size,), sorted_indices)
         every, states = self._run_layers(rows, layout, initial, every_state)
         return tuple(input._replace(data=state) for state in every), _reordered(states, unsorted_indices)
@@ -513,7 +513,7 @@ class Recurrent(Module):
         """Return what `Stepper` freezes: the cell as in evaluation, the weights of every layer, and the settings."""
         weights = [
             as_weights(
-                self.cell, [None if tensor is None else tensor.data for tensor in self._weights(index)]
+                self.cell, [None if tensor is None else tensor._array for tensor in self._weights(index)]
             )
             for index in range(len(self._names))
         ]

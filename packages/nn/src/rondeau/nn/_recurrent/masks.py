@@ -76,7 +76,7 @@ def dropout_rows(
     >>> from rondeau import tensor as rt
     >>> x = rt.ones(5, 2, 100)  # (T, B, W)
     >>> y = dropout_rows(x, 0.5, 7, 0, [[0], [1], [2], [3], [4]], [0, 1])
-    >>> y.shape, sorted(set(y.data.ravel().tolist()))
+    >>> y.shape, sorted(set(y.flatten().tolist()))
     ((5, 2, 100), [0.0, 2.0])
     >>> rt.equal(y[3], dropout_rows(x[3], 0.5, 7, 0, 3, [0, 1]))
     True
@@ -125,7 +125,7 @@ def drop_connect(weight: Tensor, p: float, key: int, substream: int) -> Tensor:
     Examples
     --------
     >>> from rondeau import tensor as rt
-    >>> sorted(set(drop_connect(rt.ones(20, 10), 0.5, 7, 0).data.ravel().tolist()))
+    >>> sorted(set(drop_connect(rt.ones(20, 10), 0.5, 7, 0).flatten().tolist()))
     [0.0, 2.0]
     """
     _check("drop_connect", weight, p)
@@ -168,7 +168,7 @@ class _MaskedRows(Function):
     ) -> Tensor:
         ctx.mask = p, key, substream, times, batches
         y = buffers.empty(x.shape, x.dtype)
-        philox.mask_rows(x.data, times, batches, key, substream, p, y)
+        philox.mask_rows(x._array, times, batches, key, substream, p, y)
         return Tensor(y)
 
     @staticmethod

@@ -82,7 +82,7 @@ class PackedSequence(_Fields):
     ) -> Self:
         check_tensor("data", data)
         check_tensor("batch_sizes", batch_sizes)
-        sizes = batch_sizes.data
+        sizes = batch_sizes._array
         if sizes.ndim != 1 or sizes.size == 0 or sizes.dtype != np.int64:
             kind = ArgumentValueError if sizes.dtype == np.int64 else ArgumentTypeError
             raise kind(
@@ -106,7 +106,7 @@ class PackedSequence(_Fields):
             unsorted_indices = invert_permutation(sorted_indices)
         elif sorted_indices is None:
             sorted_indices = invert_permutation(unsorted_indices)
-        elif (sorted_indices.data[unsorted_indices.data] != np.arange(sizes[0])).any():
+        elif (sorted_indices._array[unsorted_indices._array] != np.arange(sizes[0])).any():
             raise ArgumentValueError(
                 "unsorted_indices should be the inverse permutation of sorted_indices; leave it out, and it is found"
             )
@@ -126,7 +126,7 @@ class PackedSequence(_Fields):
 
 
 def _is_permutation(indices: Any, count: int) -> bool:
-    array = indices.data if isinstance(indices, Tensor) else None
+    array = indices._array if isinstance(indices, Tensor) else None
     if array is None or array.dtype != np.int64 or array.shape != (count,):
         return False
     return bool((np.sort(array) == np.arange(count)).all())
@@ -138,7 +138,7 @@ class _Take(rt.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: Integers) -> Tensor:
         ctx.index, ctx.num_rows = index, x.shape[0]
-        return Tensor(x.data[index])
+        return Tensor(x._array[index])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
@@ -153,8 +153,8 @@ class _Put(rt.Function):
         ctx.index = index
         rows = rt.full(
             (num_rows, *x.shape[1:]), fill, dtype=x.dtype
-        ).data  # refuses what the dtype cannot hold
-        rows[index] = x.data
+        )._array  # refuses what the dtype cannot hold
+        rows[index] = x._array
         return Tensor(rows)
 
     @staticmethod
@@ -198,12 +198,12 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     if permutation is None:
         return None
     check_tensor("permutation", permutation)
-    if not _is_permutation(permutation, permutation.data.size):
+    if not _is_permutation(permutation, permutation.numel()):
         raise ArgumentValueError(
             f"permutation should be int64 of shape (B,) and hold each of 0 to B - 1 once, got {permutation!r}"
         )
-    inverse = np.empty_like(permutation.data)
-    inverse[permutation.data] = np.arange(inverse.size)
+    inverse = np.empty_like(permutation._array)
+    inverse[permutation._array] = np.arange(inverse.size)
     return Tensor(inverse)
 
 
@@ -447,7 +447,7 @@ def pad_packed_sequence(
         raise ArgumentTypeError(f"sequence should be a PackedSequence, got {type(sequence).__name__}")
     check_number("padding_value", padding_value)
     rows, batch_sizes, sorted_indices, unsorted_indices = sequence
-    sizes = batch_sizes.data
+    sizes = batch_sizes._array
     T, B = len(sizes), int(sizes[0])
     if total_length is not None:
         check_integer("total_length", total_length)
@@ -458,12 +458,12 @@ def pad_packed_sequence(
             )
         T = total_length
     ends = (np.arange(B) < sizes[:, None]).sum(axis=0)
-    order = np.arange(B) if sorted_indices is None else sorted_indices.data
+    order = np.arange(B) if sorted_indices is None else sorted_indices._array
     if rows.shape[0] != T * B or sorted_indices is not None:
         rows = put_rows(rows, _row_indices(ends, order), T * B, padding_value)
     padded = rows.reshape(T, B, *rows.shape[1:])
     if unsorted_indices is not None:
-        ends = ends[unsorted_indices.data]
+        ends = ends[unsorted_indices._array]
     return padded.transpose(0, 1) if batch_first else padded, Tensor(ends)
 
 

@@ -90,10 +90,10 @@ class Stepper:
                     f"embedding should have vectors of the layer's input_size={layer.input_size}, got "
                     f"{embedding.embedding_dim}"
                 )
-            self._vectors = np.array(embedding.weight.data)
+            self._vectors = np.array(embedding.weight._array)
         frozen_head = None
         if head is not None:
-            frozen_head = head.weight.data, None if head.bias is None else head.bias.data
+            frozen_head = head.weight._array, None if head.bias is None else head.bias._array
         self._stepper = stepper.Stepper(*layer._in_evaluation(), frozen_head)
 
     def __call__(
@@ -124,7 +124,7 @@ class Stepper:
         IndexError
             If an id is out of range.
         """
-        x: Any = x_t.data if isinstance(x_t, Tensor) else x_t
+        x: Any = x_t._array if isinstance(x_t, Tensor) else x_t
         if not isinstance(x, np.ndarray):
             x = _one_id(x)
         is_batch = x.ndim == (1 if x.dtype.kind in "iu" else 2)
@@ -170,7 +170,7 @@ def _arrays(state: Any, is_batch: bool) -> tuple[Any, ...]:
     Of a batch they are checked where the step runs.
     """
     states = state if isinstance(state, tuple | list) else (state,)
-    arrays = tuple([part.data if isinstance(part, Tensor) else part for part in states])
+    arrays = tuple([part._array if isinstance(part, Tensor) else part for part in states])
     if is_batch:
         return arrays
     for part in arrays:

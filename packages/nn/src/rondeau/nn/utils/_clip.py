@@ -73,7 +73,7 @@ def clip_grad_norm_(
     if not factor >= 1.0:  # so that NaN spreads
         with np.errstate(invalid="ignore"):
             for gradient in gradients:
-                gradient.data *= gradient.dtype.type(factor)
+                gradient._array *= gradient.dtype.type(factor)
         increment_version(gradients)
     return total
 
@@ -114,7 +114,7 @@ def get_total_norm(
     >>> nn.utils.get_total_norm([rt.tensor([3.0]), rt.tensor([[4.0]])]).item()
     5.0
     """
-    arrays = [tensor.data for tensor in listed("tensors", tensors)]
+    arrays = [tensor._array for tensor in listed("tensors", tensors)]
     power = _order(norm_type)
     total = _norm(arrays, power)
     if total in (0.0, math.inf):
@@ -155,7 +155,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     bound = _bound("clip_value", clip_value)
     for parameter in listed("parameters", parameters):
         if parameter.grad is not None:
-            gradient = parameter.grad.data
+            gradient = parameter.grad._array
             np.clip(gradient, -bound, bound, out=gradient)
             increment_version(parameter.grad)
 

@@ -72,7 +72,7 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     """
     check_tensor("vec", vec)
     targets = listed("parameters", parameters)
-    size = sum(parameter.data.size for parameter in targets)
+    size = sum(parameter.numel() for parameter in targets)
     if vec.ndim != 1 or vec.shape[0] != size:
         raise ArgumentValueError(
             f"the parameters hold {size} elements, so the vector should have shape ({size},), "
@@ -81,6 +81,6 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     start = 0
     with no_grad():
         for parameter in targets:
-            stop = start + parameter.data.size
+            stop = start + parameter.numel()
             parameter.copy_(vec[start:stop].reshape(parameter.shape))
             start = stop

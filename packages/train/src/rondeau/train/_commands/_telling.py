@@ -58,7 +58,7 @@ def describe_text(material: Material) -> dict[str, str]:
 def describe_model(config: Config, material: Material, trainer: Trainer) -> dict[str, str]:
     """Return the kind and the size of the model, the number of steps, and where the first weights come from."""
     options = config.model
-    size = sum(parameter.data.size for parameter in trainer.model.parameters())
+    size = sum(parameter.numel() for parameter in trainer.model.parameters())
     entry = "one-hot input" if options.embedding_size is None else f"embeddings of {options.embedding_size}"
     steps = "" if trainer.total_steps is None else f", {counted(trainer.total_steps, 'step')}"
     lines = {

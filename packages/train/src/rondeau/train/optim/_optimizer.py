@@ -111,7 +111,7 @@ class Optimizer(ABC):
     Notes
     -----
     A parameter whose gradient is None is skipped: neither it nor its state changes. An update works in place on
-    ``parameter.data`` and allocates nothing after the first step. It is a change in place as any other: what was
+    the parameter's memory and allocates nothing after the first step. It is a change in place as any other: what was
     computed from the parameter before, and saved it, cannot be differentiated after the step.
 
     Examples
@@ -236,7 +236,7 @@ class Optimizer(ABC):
         for parameter in group["params"]:
             if parameter.grad is None:
                 continue
-            data, gradient = parameter.data, parameter.grad.data
+            data, gradient = parameter._array, parameter.grad._array
             if data.dtype not in _LARGEST:
                 raise TypeError(
                     f"a parameter of shape {data.shape} has dtype {data.dtype}; only float32 and float64 are updated"
@@ -250,7 +250,7 @@ class Optimizer(ABC):
             if not data.flags.writeable:
                 raise ValueError(
                     f"a parameter of shape {data.shape} is read-only and cannot be updated: give it a copy, "
-                    "parameter.data = parameter.data.copy()"
+                    "parameter.data = parameter.detach().clone()"
                 )
             if gradient.shape != data.shape:
                 raise ValueError(
@@ -267,8 +267,8 @@ class Optimizer(ABC):
     def _step_one(self, parameter: rt.Tensor, group: Group) -> None:
         """Update one parameter that `_check_group` has let pass."""
         assert parameter.grad is not None
-        data = np.asarray(parameter.data, order="C")  # a copy where it is not contiguous
-        gradient = np.asarray(parameter.grad.data, dtype=data.dtype, order="C")
+        data = np.asarray(parameter._array, order="C")  # a copy where it is not contiguous
+        gradient = np.asarray(parameter.grad._array, dtype=data.dtype, order="C")
         state = self.state.get(parameter)
         if state is None:
             state = self.initial_state(data, group)
@@ -276,8 +276,8 @@ class Optimizer(ABC):
         self.update(data, gradient, group, state)
         if state:
             self.state[parameter] = state
-        if data is not parameter.data:
-            parameter.data[...] = data
+        if data is not parameter._array:
+            parameter._array[...] = data
 
     @abstractmethod
     def check_options(self, group: Group) -> None:
@@ -344,8 +344,8 @@ class Optimizer(ABC):
                 check_number("initial_lr", group["initial_lr"], AT_LEAST_ZERO)
             for parameter, index in zip(group["params"], other["params"], strict=True):
                 if index in state_dict["state"]:
-                    state[parameter] = self._adopt(parameter.data, index, state_dict["state"][index])
-                    missing = sorted(set(self.initial_state(parameter.data, group)) - set(state[parameter]))
+                    state[parameter] = self._adopt(parameter._array, index, state_dict["state"][index])
+                    missing = sorted(set(self.initial_state(parameter._array, group)) - set(state[parameter]))
                     if missing:
                         raise ValueError(
                             f"loaded state of parameter {index} has no {', '.join(missing)}, only "
