@@ -10,14 +10,14 @@ from typing import NamedTuple
 import pytest
 from llvmlite import binding, ir
 
-from rondeau.kernels.product.microkernel import vector_name, write_tiles
+from rondeau.kernels.numerics.elements import ELEMENTS
+from rondeau.kernels.product.microkernel import write_tiles
 from rondeau.kernels.product.tiles import TILE, Tile, choose_tile
 
 MULTIPLY_ADD = re.compile(r"\tv?f(n?m(add|sub)|ml[as])|\tmulp")
 ON_STACK = re.compile(r"\(%rsp|\[sp\b")
 LABEL = re.compile(r"(\.L\w+):")
 JUMP = re.compile(r"\t(?:j|b|cb|tb)\S*\t(?:.*, )?(\.L\w+)")
-ELEMENTS = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
 
 
 class Processor(NamedTuple):
@@ -102,7 +102,9 @@ def spilling_shapes(processor, element, tile):
     spilling = {}
     for rows in range(1, tile.rows + 1):
         for vectors in range(1, tile.vectors + 1):
-            function = function_named(f"rondeau_tile_{rows}x{vectors}_{vector_name(element, tile)}", lines)
+            function = function_named(
+                f"rondeau_tile_{rows}x{vectors}_{element.vector_name(tile.vector_bytes)}", lines
+            )
             loop = inner_loop(function, 2 * rows * vectors)  # two steps of k
             if accesses := [line for line in loop if ON_STACK.search(line)]:
                 spilling[rows, vectors] = accesses
@@ -113,13 +115,13 @@ def name_of(processor):
     return processor.name
 
 
-@pytest.mark.parametrize("element", ELEMENTS.values(), ids=ELEMENTS)
+@pytest.mark.parametrize("element", ELEMENTS.values(), ids=lambda element: element.name)
 @pytest.mark.parametrize("processor", PROCESSORS, ids=name_of)
 def test_tiles_stay_in_registers(processor, element):
     assert spilling_shapes(processor, element, processor.tile) == {}
 
 
-@pytest.mark.parametrize("element", ELEMENTS.values(), ids=ELEMENTS)
+@pytest.mark.parametrize("element", ELEMENTS.values(), ids=lambda element: element.name)
 @pytest.mark.parametrize("processor", PROCESSORS, ids=name_of)
 def test_a_tile_too_large_is_seen_to_spill(processor, element):
     tile = processor.too_large

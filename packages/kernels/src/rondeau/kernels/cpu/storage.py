@@ -10,7 +10,9 @@ import functools
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import from_dtype, types
+from numba import types
+
+from rondeau.kernels.numerics.elements import ELEMENTS
 
 __all__ = [
     "INDICES",
@@ -117,7 +119,7 @@ TABLE = types.Array(types.int64, 2, "C")
 @functools.cache
 def array_type(dtype: np.dtype[Any], dimensions: int) -> Any:
     """Return Numba's type of a contiguous array."""
-    return types.Array(from_dtype(dtype), dimensions, "C")
+    return types.Array(ELEMENTS[dtype].storage, dimensions, "C")
 
 
 def record_type(record: Any, **fields: Any) -> Any:

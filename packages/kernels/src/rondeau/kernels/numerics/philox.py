@@ -263,14 +263,11 @@ def _mask_rows(x, times, batches, key, substream, threshold, scale, out, shares)
 @functools.cache
 def _entry(kernel: Any, dtype: np.dtype[Any]) -> Any:
     """Compile, or load, a kernel for one dtype: `_fill_rows`, or `_mask_rows`, which has a matrix more."""
-    real, positions = ELEMENTS[dtype], types.Array(types.int64, 1, "C")
-    matrix = types.Array(real, 2, "C")
-    before = [types.Array(real, 2, "C", readonly=True)] if kernel is _mask_rows else []
-    return kernel.compile(
-        types.void(
-            *before, positions, positions, types.uint64, types.int64, types.int32, real, matrix, types.intp
-        )
-    )
+    element, positions = ELEMENTS[dtype], types.Array(types.int64, 1, "C")
+    rows = types.Array(element.storage, 2, "C")
+    before = [types.Array(element.storage, 2, "C", readonly=True)] if kernel is _mask_rows else []
+    drawn = [positions, positions, types.uint64, types.int64, types.int32, element.compute]
+    return kernel.compile(types.void(*before, *drawn, rows, types.intp))
 
 
 def keep_mask(

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from numba import prange, types
 from numba.extending import register_jitable
 
+from rondeau.kernels.numerics.elements import Element
 from rondeau.kernels.product.microkernel import advance, pointer_to
 from rondeau.kernels.product.product import Rows, pack, packed_size, product_rows
 from rondeau.kernels.product.tiles import TILE
@@ -80,8 +81,8 @@ def _within(start: Any, step: Any, run: Any, W: Any) -> Any:
     return low, min(run, max(low, end))
 
 
-def _signature_of_gathering(element: Any) -> Any:
-    size, pointer = types.intp, types.CPointer(element)
+def _signature_of_gathering(element: Element) -> Any:
+    size, pointer = types.intp, types.CPointer(element.storage)
     return types.none(pointer, size, size, size, _WINDOW, size, size, size, pointer, size)
 
 

@@ -24,11 +24,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from rondeau.kernels.numerics.elements import ELEMENTS, Element, element_of
 from rondeau.kernels.product.tiles import TILE, Tile
 from rondeau.kernels.runtime.compiling import cached_njit
 from rondeau.kernels.runtime.symbols import need_symbol, provide_symbol
 
-__all__ = ["advance", "compute_tile", "lanes_of", "pointer_at", "pointer_to", "vector_name", "write_tiles"]
+__all__ = ["advance", "compute_tile", "pointer_at", "pointer_to", "write_tiles"]
 
 AHEAD = 2048
 """Bytes of B that a tile of one row asks for in advance: it uses each number once, so its time is that of
@@ -38,26 +39,15 @@ and 37 to 41 in a loop that only sums them."""
 _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 
 
-def lanes_of(element: ir.Type, tile: Tile = TILE) -> int:
-    """Give the number of elements of one vector register, of this process's processor or of another tile's."""
-    return tile.vector_bytes // (4 if isinstance(element, ir.FloatType) else 8)
-
-
-def vector_name(element: ir.Type, tile: Tile = TILE) -> str:
-    """Name a vector type as LLVM's intrinsics do, e.g. ``v16f32``."""
-    return f"v{lanes_of(element, tile)}f{32 if isinstance(element, ir.FloatType) else 64}"
-
-
 class _TileFunction:
     """Writes the function of one shape, up to a tile's own, into a module."""
 
-    def __init__(self, module: ir.Module, element: ir.Type, tile: Tile, rows: int, vectors: int) -> None:
-        self.module, self.element, self.rows, self.vectors = module, element, rows, vectors
-        self.lanes, self.vector_name = lanes_of(element, tile), vector_name(element, tile)
-        self.fused = tile.fused
-        self.align = 4 if isinstance(element, ir.FloatType) else 8
-        self.vector = ir.VectorType(element, self.lanes)
-        pointer = element.as_pointer()
+    def __init__(self, module: ir.Module, element: Element, tile: Tile, rows: int, vectors: int) -> None:
+        self.module, self.rows, self.vectors = module, rows, vectors
+        self.lanes, self.align, self.fused = element.lanes(tile.vector_bytes), element.bytes, tile.fused
+        self.vector_name = element.vector_name(tile.vector_bytes)
+        self.vector = ir.VectorType(element.llvm, self.lanes)
+        pointer = element.llvm.as_pointer()
         signature = ir.FunctionType(
             ir.VoidType(), [pointer, _I64, _I64, pointer, _I64, pointer, _I64, _I64, _I64, _I1]
         )
@@ -232,21 +222,21 @@ class _TileFunction:
                     builder.store(results[m * self.vectors + last], at, align=self.align)
 
 
-def _tile_arguments(element: ir.Type) -> ir.FunctionType:
+def _tile_arguments(element: Element) -> ir.FunctionType:
     """Give the type of the function that computes any tile: rows, vectors, and what a tile's own function takes."""
-    pointer = element.as_pointer()
+    pointer = element.llvm.as_pointer()
     arguments = [_I64, _I64, pointer, _I64, _I64, pointer, _I64, pointer, _I64, _I64, _I64, _I1]
     return ir.FunctionType(ir.VoidType(), arguments)
 
 
-def write_tiles(module: ir.Module, element: ir.Type, tile: Tile) -> None:
+def write_tiles(module: ir.Module, element: Element, tile: Tile) -> None:
     """Write every shape up to a tile, and the function that chooses among them, into a module.
 
     Parameters
     ----------
     module : llvmlite.ir.Module
         Gets the function ``rondeau_tile_<vector>``, and ``rondeau_tile_<rows>x<vectors>_<vector>`` for each shape.
-    element : llvmlite.ir.Type
+    element : Element
         float or double.
     tile : Tile
         Of the processor that the module is compiled for.
@@ -267,8 +257,8 @@ def write_tiles(module: ir.Module, element: ir.Type, tile: Tile) -> None:
     builder.ret_void()
 
 
-def _symbol(element: ir.Type, tile: Tile = TILE) -> str:
-    return f"rondeau_tile_{vector_name(element, tile)}"
+def _symbol(element: Element, tile: Tile = TILE) -> str:
+    return f"rondeau_tile_{element.vector_name(tile.vector_bytes)}"
 
 
 @intrinsic
@@ -276,7 +266,7 @@ def _tiles_of(typingctx: Any, element: Any) -> Any:
     """Put the tiles of a dtype into the library of the function that calls this."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
-        write_tiles(builder.module, context.get_value_type(element), TILE)
+        write_tiles(builder.module, element_of(element), TILE)
         return context.get_dummy_value()
 
     return types.void(element), codegen
@@ -288,16 +278,15 @@ def _tile_library(element: Any) -> None:
     _tiles_of(element)
 
 
-def _tile_address(element: Any) -> int:
+def _tile_address(element: Element) -> int:
     """Compile, or load, the tiles of a dtype and give the address of the function that chooses among them."""
-    _tile_library.compile((element,))
-    library = _tile_library.overloads[element,].library
-    return int(library.get_pointer_to_function(_symbol(_LLVM_TYPES[element])))
+    _tile_library.compile((element.storage,))
+    library = _tile_library.overloads[element.storage,].library
+    return int(library.get_pointer_to_function(_symbol(element)))
 
 
-_LLVM_TYPES = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
-for _element, _llvm_type in _LLVM_TYPES.items():
-    provide_symbol(_symbol(_llvm_type), functools.partial(_tile_address, _element))
+for _element in ELEMENTS.values():
+    provide_symbol(_symbol(_element), functools.partial(_tile_address, _element))
 
 
 @intrinsic
@@ -343,7 +332,7 @@ def compute_tile(
     )
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
-        element = context.get_value_type(a.dtype)
+        element = element_of(a.dtype)
         need_symbol(_symbol(element))
         tile = cgutils.get_or_insert_function(builder.module, _tile_arguments(element), _symbol(element))
         builder.call(tile, arguments)

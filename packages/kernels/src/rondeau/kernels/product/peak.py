@@ -11,8 +11,8 @@ from numba.extending import intrinsic
 from numpy.typing import DTypeLike
 
 from rondeau.kernels.errors import ArgumentTypeError
-from rondeau.kernels.numerics.elements import ELEMENTS
-from rondeau.kernels.product.microkernel import lanes_of, vector_name
+from rondeau.kernels.numerics.elements import ELEMENTS, element_of
+from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.runtime.compiling import cached_njit
 
 __all__ = ["peak_flops"]
@@ -29,10 +29,11 @@ def _multiply_add_chains(typingctx: Any, seed: Any, links: Any) -> Any:
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
         seed_value, count = arguments
-        element, lanes = seed_value.type, lanes_of(seed_value.type)
-        vector, integer = ir.VectorType(element, lanes), ir.IntType(32)
+        element = element_of(seed)
+        lanes, name = element.lanes(TILE.vector_bytes), element.vector_name(TILE.vector_bytes)
+        vector, integer = ir.VectorType(element.llvm, lanes), ir.IntType(32)
         kind = ir.FunctionType(vector, [vector] * 3)
-        fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.{vector_name(element)}")
+        fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.{name}")
         first = builder.insert_element(ir.Constant(vector, ir.Undefined), seed_value, integer(0))
         indices = ir.Constant(ir.VectorType(integer, lanes), [0] * lanes)
         start = builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), indices)
@@ -84,7 +85,7 @@ def peak_flops(dtype: DTypeLike = np.float32) -> float:
     if kind not in ELEMENTS:
         raise ArgumentTypeError(f"peak_flops expected float32 or float64, got {kind}")
     element = ELEMENTS[kind]
-    run = _run_chains.compile(element(element, types.intp))
+    run = _run_chains.compile(element.compute(element.compute, types.intp))
     seed = kind.type(1)
     run(seed, LINKS)
     times = []
@@ -92,5 +93,4 @@ def peak_flops(dtype: DTypeLike = np.float32) -> float:
         start = time.perf_counter()
         run(seed, LINKS)
         times.append(time.perf_counter() - start)
-    lanes = lanes_of(ir.FloatType() if kind == np.float32 else ir.DoubleType())
-    return 2 * CHAINS * lanes * LINKS / min(times)
+    return 2 * CHAINS * element.lanes(TILE.vector_bytes) * LINKS / min(times)

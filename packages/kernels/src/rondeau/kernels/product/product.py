@@ -30,7 +30,7 @@ from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.numerics.elements import ELEMENTS
+from rondeau.kernels.numerics.elements import ELEMENTS, Element
 from rondeau.kernels.product.microkernel import advance, compute_tile, pointer_to
 from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.product.transpose import transpose_square
@@ -41,7 +41,7 @@ from rondeau.kernels.runtime.linking import compiled_once
 __all__ = ["Rows", "matmul", "num_panels", "pack", "pack_panels", "packed_size", "product_rows"]
 
 _ROWS, _VECTORS, _BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
-_WIDEST = _BYTES // 4
+_WIDEST = max(element.lanes(_BYTES) for element in ELEMENTS.values())
 
 DEPTH_BLOCK = 512
 """Steps of k in one pass: a panel of float32 (128 KiB with 16 lanes) stays in the second-level cache."""
@@ -85,9 +85,9 @@ class _Matrix(NamedTuple):
     """Elements between columns."""
 
 
-def _matrix_type(element: Any) -> Any:
-    """Give Numba's type of a matrix."""
-    return types.NamedTuple([types.CPointer(element), types.intp, types.intp], _Matrix)
+def _matrix_type(element: Element) -> Any:
+    """Return Numba's type of a matrix."""
+    return types.NamedTuple([types.CPointer(element.storage), types.intp, types.intp], _Matrix)
 
 
 @kernel_njit
@@ -132,8 +132,8 @@ def num_panels(b: Any, N: Any) -> Any:
     return (N + width - 1) // width
 
 
-def _signature_of_a_panel(element: Any) -> Any:
-    size, pointer = types.intp, types.CPointer(element)
+def _signature_of_a_panel(element: Element) -> Any:
+    size, pointer = types.intp, types.CPointer(element.storage)
     return types.none(_matrix_type(element), size, size, size, size, pointer)
 
 
@@ -158,8 +158,8 @@ def _pack_panel(b: Any, K: Any, columns: Any, lanes: Any, width: Any, packed: An
             target[j] = 0
 
 
-def _signature_of_packing(element: Any) -> Any:
-    pointer = types.CPointer(element)
+def _signature_of_packing(element: Element) -> Any:
+    pointer = types.CPointer(element.storage)
     return types.none(_matrix_type(element), types.intp, types.intp, types.intp, pointer)
 
 
@@ -236,8 +236,8 @@ def pack(b: Any, b_at: Any, k_stride: Any, n_stride: Any, K: Any, N: Any, packed
     _pack_panels(source, K, N, _BYTES // b.itemsize, pointer_to(packed, packed_at))
 
 
-def _signature_of_product(element: Any) -> Any:
-    pointer, matrix, size = types.CPointer(element), _matrix_type(element), types.intp
+def _signature_of_product(element: Element) -> Any:
+    pointer, matrix, size = types.CPointer(element.storage), _matrix_type(element), types.intp
     return types.none(matrix, size, size, pointer, size, size, matrix, types.boolean)
 
 
@@ -307,8 +307,8 @@ def product_rows(a: Any, M: Any, K: Any, packed: Any, packed_at: Any, N: Any, c:
             )  # fmt: skip
 
 
-def _signature_of_any_product(element: Any) -> Any:
-    pointer, matrix, size = types.CPointer(element), _matrix_type(element), types.intp
+def _signature_of_any_product(element: Element) -> Any:
+    pointer, matrix, size = types.CPointer(element.storage), _matrix_type(element), types.intp
     return types.none(matrix, matrix, matrix, size, size, size, size, pointer, types.boolean)
 
 
@@ -389,14 +389,14 @@ def _multiply_shares(a: Any, b: Any, c: Any, workspace: Any, accumulate: Any, sh
 class _Product:
     """The product of one dtype: compiled, or loaded, when first asked for."""
 
-    def __init__(self, element: Any) -> None:
-        self.element = element
-        self.nothing = np.empty(0, str(element))
+    def __init__(self, element: Element) -> None:
+        self._number = element.storage
+        self.nothing = np.empty(0, element.dtype)
 
     @functools.cached_property
     def entry(self) -> Callable[..., bool]:
         """`_multiply_shares` behind its one signature."""
-        matrix, flat = types.Array(self.element, 2, "A"), types.Array(self.element, 1, "C")
+        matrix, flat = types.Array(self._number, 2, "A"), types.Array(self._number, 1, "C")
         signature = types.boolean(matrix, matrix, matrix, flat, types.boolean, types.intp)
         entry: Callable[..., bool] = _multiply_shares.compile(signature)
         return entry

@@ -9,7 +9,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from rondeau.kernels.product.microkernel import lanes_of, vector_name
+from rondeau.kernels.numerics.elements import Element, element_of
+from rondeau.kernels.product.tiles import TILE
 
 __all__ = ["transpose_square"]
 
@@ -31,11 +32,10 @@ def _exchange(builder: ir.IRBuilder, rows: list[Any], distance: int) -> list[Any
     return exchanged
 
 
-def _write(module: ir.Module, element: ir.Type, name: str) -> ir.Function:
-    lanes = lanes_of(element)
-    align = 4 if isinstance(element, ir.FloatType) else 8
-    vector = ir.VectorType(element, lanes).as_pointer()
-    pointer = element.as_pointer()
+def _write(module: ir.Module, element: Element, name: str) -> ir.Function:
+    lanes, align = element.lanes(TILE.vector_bytes), element.bytes
+    vector = ir.VectorType(element.llvm, lanes).as_pointer()
+    pointer = element.llvm.as_pointer()
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, _I64, pointer, _I64]), name)
     function.linkage = "linkonce_odr"
     function.attributes.add("noinline")
@@ -70,8 +70,8 @@ def transpose_square(typingctx: Any, source: Any, source_row: Any, target: Any, 
     """
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
-        element = context.get_value_type(source.dtype)
-        name = f"rondeau_transpose_{vector_name(element)}"
+        element = element_of(source.dtype)
+        name = f"rondeau_transpose_{element.vector_name(TILE.vector_bytes)}"
         builder.call(builder.module.globals.get(name) or _write(builder.module, element, name), arguments)
         return context.get_dummy_value()
 

@@ -9,14 +9,14 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from rondeau.kernels.numerics.elements import ELEMENTS
+from rondeau.kernels.numerics.elements import ELEMENTS, Element
 from rondeau.kernels.runtime.compiling import address_of, cached_njit
 from rondeau.kernels.runtime.symbols import need_symbol, provide_symbol
 
 __all__ = ["compiled_once"]
 
 
-def compiled_once(signature_of: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Any]:
+def compiled_once(signature_of: Callable[[Element], Any]) -> Callable[[Callable[..., Any]], Any]:
     """Make a function that other kernels call by the name of a symbol: compiled once a dtype, not into each of them.
 
     Numba compiles a function anew into all that call it, level by level: a product and its packing added a second to
@@ -25,8 +25,8 @@ def compiled_once(signature_of: Callable[[Any], Any]) -> Callable[[Callable[...,
     Parameters
     ----------
     signature_of : callable
-        Gives the function's signature, without result, for ``types.float32`` and for ``types.float64``. A call goes
-        to the one that its arguments fit.
+        Returns the function's signature, without result, for an `Element`. A call goes to the one that its arguments
+        fit.
 
     Returns
     -------
@@ -37,7 +37,8 @@ def compiled_once(signature_of: Callable[[Any], Any]) -> Callable[[Callable[...,
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = cached_njit(function)
         signatures = {
-            f"rondeau_{function.__name__.strip('_')}_{e}": signature_of(e) for e in ELEMENTS.values()
+            f"rondeau_{function.__name__.strip('_')}_{element.name}": signature_of(element)
+            for element in ELEMENTS.values()
         }
 
         for symbol, signature in signatures.items():
