@@ -1,1 +1,1 @@
-"""Numbers: the types that kernels compute with, functions of one number, and random numbers."""
+"""Numbers: their formats, functions of one number, rounding to narrower formats, and random numbers."""

@@ -1,0 +1,183 @@
+"""Rounding of float32 to narrower formats: bfloat16, and symmetric int8 with a scale.
+
+Each rounding is written once, as LLVM code for a number or a vector of any width, and offered in both forms: an
+intrinsic for kernels that work number by number (`round_to_bfloat16`), and the function that writes the code, for
+those that are written in LLVM's terms (`write_round_to_bfloat16`). None has a branch, so loops over the intrinsics are
+vectorised, and an element has the same bits in either form.
+
+======== ============================== ============================================================================
+format   stored as                      value
+======== ============================== ============================================================================
+bfloat16 uint16, the upper half of a    The nearest of the numbers with 8 significant bits, the even one of two
+         float32                        equally near. Beyond the largest it is an infinity; subnormal numbers are
+                                        kept; a NaN stays a NaN, quiet, with its sign.
+int8     int8 from -127 to 127, beside  ``scale * q`` with ``q = x / scale`` rounded to the nearest, the even one of
+         a float32 scale                two. Zero is exact, and -x is stored as -q.
+======== ============================== ============================================================================
+
+With the scale of the largest magnitude of a group, `int8_scale`, no element of the group is further off than half a
+scale, and 2**-17 of one for the rounding of the quotient itself. Groups whose largest magnitude is below 2**-119 are
+the exception: their scale is subnormal. A NaN or an infinity in the group makes every product with the scale a NaN, so
+that the loss of a value is never silent.
+
+The instruction of AVX512_BF16 that rounds to bfloat16 is another: it takes subnormal numbers for zero.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from rondeau.kernels.runtime.compiling import kernel_njit
+
+__all__ = [
+    "int8_scale",
+    "round_to_bfloat16",
+    "round_to_int8",
+    "widen_bfloat16",
+    "write_round_to_bfloat16",
+    "write_round_to_int8",
+    "write_widen_bfloat16",
+]
+
+INT8_LARGEST = 127
+"""The largest int8 that is used: -128 has no opposite."""
+
+_ROUNDER = 1.5 * 2**23
+"""Added to a float32 below 2**22 in magnitude, it leaves the nearest integer in the low bits."""
+_ROUNDER_BITS = struct.unpack("<i", struct.pack("<f", _ROUNDER))[0]
+
+
+def _like(kind: ir.Type, element: ir.Type) -> ir.Type:
+    """Return the type of as many `element` as `kind` has."""
+    return ir.VectorType(element, kind.count) if isinstance(kind, ir.VectorType) else element
+
+
+def _constant(kind: ir.Type, value: float) -> ir.Constant:
+    """Return a number, or a vector of it."""
+    return ir.Constant(kind, [value] * kind.count if isinstance(kind, ir.VectorType) else value)
+
+
+def write_round_to_bfloat16(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    """Write the code that rounds float32 to bfloat16.
+
+    Parameters
+    ----------
+    builder : llvmlite.ir.IRBuilder
+        Where the code goes.
+    x : float, or a vector of float
+
+    Returns
+    -------
+    i16, or a vector of as many
+    """
+    integer = _like(x.type, ir.IntType(32))
+    bits = builder.bitcast(x, integer)
+    upper = builder.lshr(bits, _constant(integer, 16))
+    odd = builder.and_(upper, _constant(integer, 1))
+    # Half of the lowest bit that stays, less one unless that bit is odd: a tie carries only into an odd number.
+    carried = builder.add(builder.add(bits, _constant(integer, 0x7FFF)), odd)
+    rounded = builder.lshr(carried, _constant(integer, 16))
+    quiet = builder.or_(upper, _constant(integer, 0x40))
+    chosen = builder.select(builder.fcmp_unordered("uno", x, x), quiet, rounded)
+    return builder.trunc(chosen, _like(x.type, ir.IntType(16)))
+
+
+def write_widen_bfloat16(builder: ir.IRBuilder, bits: ir.Value) -> ir.Value:
+    """Write the code that widens bfloat16 to float32, which is exact.
+
+    Parameters
+    ----------
+    builder : llvmlite.ir.IRBuilder
+        Where the code goes.
+    bits : i16, or a vector of i16
+
+    Returns
+    -------
+    float, or a vector of as many
+    """
+    integer = _like(bits.type, ir.IntType(32))
+    upper = builder.shl(builder.zext(bits, integer), _constant(integer, 16))
+    return builder.bitcast(upper, _like(bits.type, ir.FloatType()))
+
+
+def write_round_to_int8(builder: ir.IRBuilder, x: ir.Value, scale: ir.Value) -> ir.Value:
+    """Write the code that rounds ``x / scale`` to int8; what is beyond ±127 becomes ±127, and NaN 0.
+
+    Parameters
+    ----------
+    builder : llvmlite.ir.IRBuilder
+        Where the code goes.
+    x, scale : float, or vectors of as many float
+        With a scale of 0 for zeros, whose quotients are NaN.
+
+    Returns
+    -------
+    i8, or a vector of as many
+    """
+    integer, rounder = _like(x.type, ir.IntType(32)), _constant(x.type, _ROUNDER)
+    quotient = builder.fdiv(x, scale)
+    for limit, beyond in ((float(INT8_LARGEST), ">"), (-float(INT8_LARGEST), "<")):
+        border = _constant(x.type, limit)
+        quotient = builder.select(builder.fcmp_ordered(beyond, quotient, border), border, quotient)
+    number = builder.fcmp_ordered("ord", quotient, quotient)
+    quotient = builder.select(number, quotient, _constant(x.type, 0.0))
+    shifted = builder.bitcast(builder.fadd(quotient, rounder), integer)
+    nearest = builder.sub(shifted, _constant(integer, _ROUNDER_BITS))
+    return builder.trunc(nearest, _like(x.type, ir.IntType(8)))
+
+
+def _generator(write: Callable[..., ir.Value]) -> Callable[..., ir.Value]:
+    """Return the generator of an intrinsic's code, as Numba calls it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return write(builder, *arguments)
+
+    return generate
+
+
+@intrinsic
+def round_to_bfloat16(typingctx: Any, x: Any) -> Any:
+    """Round a float32 to bfloat16, returned as uint16."""
+    if x != types.float32:
+        return None
+    return types.uint16(x), _generator(write_round_to_bfloat16)
+
+
+@intrinsic
+def widen_bfloat16(typingctx: Any, bits: Any) -> Any:
+    """Return the float32 of a bfloat16 that is given as uint16."""
+    if bits != types.uint16:
+        return None
+    return types.float32(bits), _generator(write_widen_bfloat16)
+
+
+@intrinsic
+def round_to_int8(typingctx: Any, x: Any, scale: Any) -> Any:
+    """Round ``x / scale`` of two float32 to int8, at most 127 in magnitude; NaN gives 0."""
+    if not x == scale == types.float32:
+        return None
+    return types.int8(x, scale), _generator(write_round_to_int8)
+
+
+@kernel_njit
+def int8_scale(largest: Any) -> Any:
+    """Return the scale of numbers of which the largest has this magnitude, in float32.
+
+    Parameters
+    ----------
+    largest : float32
+        With NaN where one of the numbers is.
+
+    Returns
+    -------
+    float32
+        ``largest / 127``: 0 where all numbers are.
+    """
+    return largest / np.float32(INT8_LARGEST)
