@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.tensor._graph import Node, Op, Recorded, memory_of, output_node, with_history, wrap
+from rondeau.tensor._graph import OUTPUT, Node, Op, Recorded, memory_of, output_node, with_history, wrap
 from rondeau.tensor._modes import modes
 from rondeau.tensor._views import show_unfollowed
 
@@ -36,13 +36,13 @@ class Context:
         self._name = name
         self._saved: tuple[Any, ...] = ()
         self._saved_at = 0
-        self._saved_forms: tuple[tuple[Any, ...] | None, ...] = ()
-        self._saved_nodes: tuple[Node | None, ...] = ()
+        self._saved_forms: list[tuple[Any, ...] | None] = []
+        self._saved_nodes: list[Node | None] = []
         self._node: Node | None = None  # only while backward runs: it holds this context
         self._materialize = True
         self._not_differentiable: tuple[Any, ...] = ()
-        self._input_shapes: tuple[tuple[int, ...], ...] = ()
-        self._outputs: tuple[tuple[tuple[int, ...], Any], ...] = ()
+        self._input_shapes: list[tuple[int, ...]] = []  # () where no gradient is wanted
+        self._outputs: list[tuple[tuple[int, ...], Any]] = []
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep tensors, inputs or outputs of the function, for `saved_tensors` in backward.
@@ -71,20 +71,17 @@ class Context:
         """
         if not self._saved_forms:  # forward is not over
             return self._saved
-        found: list[Any] = []
-        for i, (kept, form, node) in enumerate(
-            zip(self._saved, self._saved_forms, self._saved_nodes, strict=True)
-        ):
-            tensor = kept.tensor(self._node, len(self._outputs)) if isinstance(kept, _OwnOutput) else kept
-            if tensor is not None:
-                array, memory = tensor._array, tensor._memory
-                changed = memory is not None and memory.changed > self._saved_at
-                if changed or (array.shape, array.dtype) != form:
-                    raise self._is_not_as_saved(i, array, form)
-                if tensor._node is not node and kept is tensor:
-                    tensor = with_history(tensor, node)
-            found.append(tensor)
-        return tuple(found)
+        tensors = [kept.tensor(self._node) if type(kept) is _OwnOutput else kept for kept in self._saved]
+        for i, tensor in enumerate(tensors):
+            if tensor is None:
+                continue
+            array, memory, form = tensor._array, tensor._memory, self._saved_forms[i]
+            changed = memory is not None and memory.changed > self._saved_at
+            if changed or (array.shape, array.dtype) != form:
+                raise self._is_not_as_saved(i, array, form)
+            if tensor is self._saved[i] and tensor._node is not self._saved_nodes[i]:
+                tensors[i] = with_history(tensor, self._saved_nodes[i])
+        return tuple(tensors)
 
     def _is_not_as_saved(self, i: int, array: Any, form: Any) -> RuntimeError:
         shape, dtype = form
@@ -102,25 +99,17 @@ class Context:
 class _OwnOutput:
     """An output that its own function saved: all but its node, which would be a cycle and is made again when asked."""
 
-    def __init__(self, index: int, tensor: Tensor) -> None:
-        self.index = index
+    def __init__(self, tensor: Tensor, node: Node) -> None:
         self.array = tensor._array
         self.memory = memory_of(tensor)
+        self.output = node.saved  # which output of how many
 
-    def tensor(self, function: Node | None, outputs: int) -> Tensor:
+    def tensor(self, function: Node | None) -> Tensor:
         tensor = wrap(self.array)
         tensor._memory = self.memory
         if function is not None:
-            tensor._node = output_node(function, self.index, outputs)
+            tensor._node = Node(OUTPUT, (function,), self.output)
         return tensor
-
-
-def _saved(tensor: Any, outputs: tuple[Any, ...], handed_on: tuple[Any, ...]) -> Any:
-    """Replace a saved output by what holds no cycle."""
-    for i, output in enumerate(outputs):
-        if tensor is output and tensor is handed_on[i]:
-            return _OwnOutput(i, tensor)
-    return tensor
 
 
 def _handed_on(output: Tensor, given: set[int]) -> Tensor:
@@ -128,14 +117,15 @@ def _handed_on(output: Tensor, given: set[int]) -> Tensor:
 
     What shows the memory of such a tensor is no view that could follow its changes.
     """
+    if output._node is None and output._view is None and id(output) not in given:
+        return output  # as most: new, and nothing else's view
     if output._node is not None or id(output) in given:
         other = wrap(output._array)
         show_unfollowed(other, output)
         return other
-    if output._view is not None:
-        show_unfollowed(output, output)
-        if output._view[0]() is None:
-            output._view = None  # of a tensor that forward made, and nobody else has
+    show_unfollowed(output, output)
+    if output._view is not None and output._view[0]() is None:
+        output._view = None  # of a tensor that forward made, and nobody else has
     return output
 
 
@@ -217,8 +207,8 @@ class Function:
         """
         parents = tuple([a._node if isinstance(a, Recorded) else None for a in args])
         recording = modes.recording
-        recorded = recording and any(p is not None for p in parents)
-        ctx = Context(cls.__name__, tuple([recorded and p is not None for p in parents]))
+        needs = tuple([recording and p is not None for p in parents])
+        ctx = Context(cls.__name__, needs)
         modes.recording = False
         try:
             returned = cls.forward(ctx, *args, **kwargs)
@@ -230,23 +220,39 @@ class Function:
                 raise ArgumentTypeError(
                     f"{cls.__name__}.forward must return a Tensor or a tuple of them, got {type(output).__name__}"
                 )
-        given = {id(a) for a in args}
+        given = set(map(id, args))
         handed_on = tuple([_handed_on(o, given) for o in outputs])
-        if recorded:
-            node = Node(cls._op, parents, (ctx,))
-            ctx._saved_at = node.number
-            ctx._input_shapes = tuple(a._array.shape if isinstance(a, Recorded) else () for a in args)
-            ctx._outputs = tuple((o._array.shape, o._array.dtype) for o in outputs)
-            ctx._saved_forms = tuple(
-                None if s is None else (s._array.shape, s._array.dtype) for s in ctx._saved
-            )
-            ctx._saved_nodes = tuple(None if s is None else s._node for s in ctx._saved)
-            ctx._saved = tuple(_saved(s, outputs, handed_on) for s in ctx._saved)
-            for i, (before, output) in enumerate(zip(outputs, handed_on, strict=True)):
-                if output._array.dtype.kind == "f" and not any(before is t for t in ctx._not_differentiable):
-                    output._node = output_node(node, i, len(outputs))
-            ctx._not_differentiable = ()
+        if True in needs:
+            cls._record(ctx, args, parents, outputs, handed_on)
         return handed_on if isinstance(returned, tuple) else handed_on[0]
+
+    @classmethod
+    def _record(
+        cls,
+        ctx: Context,
+        args: tuple[Any, ...],
+        parents: tuple[Node | None, ...],
+        outputs: tuple[Any, ...],
+        handed_on: tuple[Any, ...],
+    ) -> None:
+        """Give what is handed on its nodes, and note what backward will check."""
+        node = Node(cls._op, parents, (ctx,))
+        ctx._saved_at = node.number
+        ctx._input_shapes = [() if p is None else a._array.shape for a, p in zip(args, parents, strict=True)]
+        ctx._outputs = [(o._array.shape, o._array.dtype) for o in outputs]
+        ctx._saved_forms = [None if s is None else (s._array.shape, s._array.dtype) for s in ctx._saved]
+        ctx._saved_nodes = [None if s is None else s._node for s in ctx._saved]
+        constant = set(map(id, ctx._not_differentiable))
+        for i, (before, output) in enumerate(zip(outputs, handed_on, strict=True)):
+            if output._array.dtype.kind == "f" and id(before) not in constant:
+                output._node = output_node(node, i, len(outputs))
+        ctx._saved = tuple(
+            [
+                s if s is None or s._node is None or s._node.parents != (node,) else _OwnOutput(s, s._node)
+                for s in ctx._saved
+            ]
+        )
+        ctx._not_differentiable = ()
 
     @classmethod
     def _run_backward(
@@ -269,25 +275,30 @@ class Function:
         finally:
             ctx._node = None
         results = returned if isinstance(returned, (tuple, list)) else (returned,)
-        if len(results) < len(node.parents) or any(r is not None for r in results[len(node.parents) :]):
+        parents = node.parents
+        if len(results) != len(parents) and (
+            len(results) < len(parents) or any(r is not None for r in results[len(parents) :])
+        ):
             raise ArgumentValueError(
-                f"{cls.__name__}.backward returned {len(results)} gradients for {len(node.parents)} arguments of "
+                f"{cls.__name__}.backward returned {len(results)} gradients for {len(parents)} arguments of "
                 "forward: return one for each, None where there is none"
             )
+        for i, (p, g, shape) in enumerate(zip(parents, results, ctx._input_shapes, strict=False)):
+            if p is not None and g is not None and (not isinstance(g, Recorded) or g._array.shape != shape):
+                raise cls._is_no_gradient(i, g, shape)
         return [
-            None if p is None or r is None else cls._checked_gradient(i, r, shape, create_graph)
-            for i, (p, r, shape) in enumerate(zip(node.parents, results, ctx._input_shapes, strict=False))
+            None if p is None or g is None else g if create_graph else g._array
+            for p, g in zip(parents, results, strict=False)
         ]
 
     @classmethod
-    def _checked_gradient(cls, i: int, g: Any, shape: tuple[int, ...], create_graph: bool) -> Any:
+    def _is_no_gradient(cls, i: int, g: Any, shape: tuple[int, ...]) -> Exception:
+        """Return the error about a gradient that is no tensor or has another shape than its argument."""
         if not isinstance(g, Recorded):
-            raise ArgumentTypeError(
+            return ArgumentTypeError(
                 f"{cls.__name__}.backward must return Tensors or None, gradient {i} is {type(g).__name__}"
             )
-        if g._array.shape != shape:
-            raise ArgumentValueError(
-                f"{cls.__name__}.backward returned a gradient of shape {g._array.shape} for argument {i} "
-                f"of shape {shape}"
-            )
-        return g if create_graph else g._array
+        return ArgumentValueError(
+            f"{cls.__name__}.backward returned a gradient of shape {g._array.shape} for argument {i} "
+            f"of shape {shape}"
+        )

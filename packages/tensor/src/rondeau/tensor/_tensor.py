@@ -14,7 +14,7 @@ from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import _backward, _inplace, _numpy_protocols
 from rondeau.tensor._arguments import array_of, number, plain_array, shape_of
 from rondeau.tensor._devices import as_array, device_of, move, namespace
-from rondeau.tensor._dtypes import as_dtype, default_for, float32, float64, int64
+from rondeau.tensor._dtypes import SUPPORTED, as_dtype, default_for, float32, float64, int64
 from rondeau.tensor._dtypes import bool as bool_
 from rondeau.tensor._graph import (
     Node,
@@ -850,6 +850,8 @@ def _moved(g: Any, device: str) -> Any:
 
 def _as_data(data: Any, dtype: DTypeLike | None, device: str | None) -> Any:
     """Return what a tensor holds, from whatever it is made of."""
+    if type(data) is np.ndarray and dtype is device is None and SUPPORTED.get(data.dtype) is data.dtype:
+        return data
     if isinstance(data, Recorded):
         array = data._array
     elif isinstance(data, np.generic):
