@@ -158,7 +158,7 @@ def gru_of(original):
     """Return torch's kind of GRU with the original's weights, those of its update gate negated."""
     H = original.hidden_size
     other = nn.GRU(original.input_size, H, bias=original.bias, dtype="float64")
-    named = {name: p.data.copy() for name, p in original.named_parameters()}
+    named = {name: p.detach().numpy().copy() for name, p in original.named_parameters()}
     for values in named.values():
         values[H : 2 * H] *= -1  # r, z, n
     other.load_state_dict(named)
@@ -169,19 +169,19 @@ def test_program_16_the_texts_gru():
     """z = sigma(W_z x + U_z h), r likewise, n = tanh(W x + U (r h)), h' = (1 - z) h + z n, without biases."""
     T, I, H = 6, 3, 5  # noqa: E741
     layer = layer_of("gru_original", I, H, bias=False)
-    W_r, W_z, W = np.split(layer.weight_ih_l0.data, 3)
-    U_r, U_z, U = np.split(layer.weight_hh_l0.data, 3)
+    W_r, W_z, W = np.split(layer.weight_ih_l0.detach().numpy(), 3)
+    U_r, U_z, U = np.split(layer.weight_hh_l0.detach().numpy(), 3)
     x = randn(T, I)
 
     def sigma(a):
         return 1 / (1 + np.exp(-a))
 
     h, expected = np.zeros(H), []
-    for x_t in x.data:
+    for x_t in x.numpy():
         z, r = sigma(W_z @ x_t + U_z @ h), sigma(W_r @ x_t + U_r @ h)
         h = (1 - z) * h + z * np.tanh(W @ x_t + U @ (r * h))
         expected.append(h)
-    assert_close(layer(x)[0].data, expected, atol=1e-14)
+    assert_close(layer(x)[0].detach().numpy(), expected, atol=1e-14)
 
 
 def test_program_16_negated_update_gate_maps_one_gru_onto_the_other_where_the_reset_commutes():
@@ -189,7 +189,7 @@ def test_program_16_negated_update_gate_maps_one_gru_onto_the_other_where_the_re
     x, H = randn(6, 2, 3), 4
     full = layer_of("gru_original", 3, H)
     output, other = full(x)[0], gru_of(full)(x)[0]
-    assert np.abs(output.data - other.data).max() > 1e-2
+    assert np.abs(output.detach().numpy() - other.detach().numpy()).max() > 1e-2
 
     diagonal = copy.deepcopy(full)
     diagonal.weight_hh_l0.data[2 * H :] *= np.eye(H)
@@ -207,16 +207,16 @@ def test_the_linear_network_is_one_linear_map():
     """h_T = sum_t R^(T-t) W x_t + R^T h_0, and its gradient by h_0 is a power of R."""
     T, I, H = 5, 3, 4  # noqa: E741
     layer = layer_of("linear_rnn", I, H, bias=False)
-    W, R = layer.weight_ih_l0.data, layer.weight_hh_l0.data
-    x, h_0 = randn(T, 1, I), rt.tensor(randn(1, 1, H).data, requires_grad=True)
+    W, R = layer.weight_ih_l0.detach().numpy(), layer.weight_hh_l0.detach().numpy()
+    x, h_0 = randn(T, 1, I), rt.tensor(randn(1, 1, H).numpy(), requires_grad=True)
     _, h_n = layer(x, h_0)
-    terms = [np.linalg.matrix_power(R, T - 1 - t) @ W @ x.data[t, 0] for t in range(T)]
-    expected = sum(terms) + np.linalg.matrix_power(R, T) @ h_0.data[0, 0]
-    assert_close(h_n.data[0, 0], expected, atol=1e-13)
+    terms = [np.linalg.matrix_power(R, T - 1 - t) @ W @ x.numpy()[t, 0] for t in range(T)]
+    expected = sum(terms) + np.linalg.matrix_power(R, T) @ h_0.detach().numpy()[0, 0]
+    assert_close(h_n.detach().numpy()[0, 0], expected, atol=1e-13)
     cotangent = randn(1, 1, H, seed=1)
     h_n.backward(cotangent)
-    expected = np.linalg.matrix_power(R.T, T) @ cotangent.data[0, 0]
-    assert_close(h_0.grad.data[0, 0], expected, atol=1e-13)
+    expected = np.linalg.matrix_power(R.T, T) @ cotangent.numpy()[0, 0]
+    assert_close(h_0.grad.numpy()[0, 0], expected, atol=1e-13)
 
 
 def test_peepholes_begin_as_none():
@@ -234,7 +234,7 @@ def test_the_projected_lstm_is_nn_lstm_with_a_projection():
     plain = nn.LSTM(3, 5, num_layers=2, bidirectional=True, proj_size=2, dtype="float64")
     plain.load_state_dict(layer.state_dict())
     x = randn(4, 3, 3)
-    assert_same_bits(layer(x)[0].data, plain(x)[0].data)
+    assert_same_bits(layer(x)[0].detach().numpy(), plain(x)[0].detach().numpy())
 
 
 def test_the_coupled_lstm_is_an_lstm_whose_forget_gate_is_negated():
@@ -243,7 +243,7 @@ def test_the_coupled_lstm_is_an_lstm_whose_forget_gate_is_negated():
     plain = nn.LSTM(3, H, dtype="float64")
     named = {}
     for name, p in layer.named_parameters():
-        i, g, o = np.split(p.data, 3)
+        i, g, o = np.split(p.detach().numpy(), 3)
         named[name] = np.concatenate([i, -i, g, o])
     plain.load_state_dict(named)
     x = randn(5, 2, 3)
@@ -253,7 +253,7 @@ def test_the_coupled_lstm_is_an_lstm_whose_forget_gate_is_negated():
 def test_indrnn_has_no_recurrent_matrix_and_bounded_weights():
     layer = nn.Recurrent(nn.cells.indrnn, 3, 200, num_layers=2)
     assert {name.split("_l")[0] for name, _ in layer.named_parameters()} == {"weight_ih", "bias_ih", "u"}
-    u = layer.u_l1.data
+    u = layer.u_l1.detach().numpy()
     assert u.shape == (200,)
     assert 0 <= u.min() < 0.1 < 0.9 < u.max() < 1
 
@@ -261,7 +261,7 @@ def test_indrnn_has_no_recurrent_matrix_and_bounded_weights():
 @pytest.mark.parametrize("name", ["gru_layer_norm", "li_gru", "lstm_layer_norm"])
 def test_gains_begin_as_ones_and_biases_as_zeros(name):
     layer = nn.Recurrent(CELLS[name], 3, 4, bidirectional=True)
-    vectors = {n: p.data for n, p in layer.named_parameters() if n.startswith(("gain", "bias"))}
+    vectors = {n: p.detach().numpy() for n, p in layer.named_parameters() if n.startswith(("gain", "bias"))}
     vectors = {n: v for n, v in vectors.items() if not n.startswith(("bias_ih", "bias_hh"))}
     assert any(n.endswith("_l0_reverse") for n in vectors)
     for n, values in vectors.items():
@@ -273,15 +273,15 @@ def test_a_normalised_cell_does_not_see_the_scale_of_its_input_weights(name):
     """Ba, Kiros, Hinton (2016), section 5.1: invariant under re-scaling of the weight matrix, up to eps."""
     layer = layer_of(name, 3, 8, bias=False)
     x = randn(5, 2, 3)
-    output = layer(x)[0].data
+    output = layer(x)[0].detach().numpy()
     layer.weight_ih_l0.data *= 7
-    assert_close(layer(x)[0].data, output, atol=1e-4)
+    assert_close(layer(x)[0].detach().numpy(), output, atol=1e-4)
 
 
 def test_num_heads_of_one_unit_each_is_a_diagonal_recurrent_matrix():
     H = 5
     heads, plain = layer_of("mgu", 3, H, num_heads=H), layer_of("mgu", 3, H)
-    named = {name: p.data for name, p in heads.named_parameters()}
+    named = {name: p.detach().numpy() for name, p in heads.named_parameters()}
     assert named["weight_hh_l0"].shape == (2 * H, 1)
     named["weight_hh_l0"] = np.concatenate([np.diag(u[:, 0]) for u in np.split(named["weight_hh_l0"], 2)])
     plain.load_state_dict(named)
@@ -294,8 +294,8 @@ def test_num_heads_of_one_unit_each_is_a_diagonal_recurrent_matrix():
 
 def unstabilised(layer, x):
     """Equations 8 to 14 of the paper, whose exponentials overflow: for small arguments the same h."""
-    W, R = layer.weight_ih_l0.data, layer.weight_hh_l0.data
-    bias = layer.bias_ih_l0.data + layer.bias_hh_l0.data
+    W, R = layer.weight_ih_l0.detach().numpy(), layer.weight_hh_l0.detach().numpy()
+    bias = layer.bias_ih_l0.detach().numpy() + layer.bias_hh_l0.detach().numpy()
     h = c = n = np.zeros(layer.hidden_size)
     outputs = []
     for x_t in x:
@@ -310,7 +310,7 @@ def unstabilised(layer, x):
 
 def test_slstm_stabilised_equals_unstabilised():
     layer, x = layer_of("slstm", 3, 6), randn(12, 3)
-    assert_close(layer(x)[0].data, unstabilised(layer, x.data), atol=1e-14)
+    assert_close(layer(x)[0].detach().numpy(), unstabilised(layer, x.numpy()), atol=1e-14)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -321,19 +321,19 @@ def test_slstm_has_no_input_gate_it_cannot_bear(shift, dtype):
     layer = layer_of("slstm", 3, H)
     layer.bias_ih_l0.data[H : 2 * H] = 1e4  # the forget gate is 1, so both sums have the factor exp(shift)
     x = randn(6, 2, 3)
-    expected = layer(x)[0].data
+    expected = layer(x)[0].detach().numpy()
     layer.bias_ih_l0.data[:H] += shift
     layer = layer.to(dtype)
-    x = rt.tensor(x.data.astype(dtype), requires_grad=True)
+    x = rt.tensor(x.numpy().astype(dtype), requires_grad=True)
     (h, c, n, stabiliser), _ = layer.all_states(x)
     tolerance = 1e-10 if dtype == "float64" else 1e-3  # i~ itself is rounded to 1000's last bit
     assert_close(h, expected, atol=tolerance)
-    assert n.data.min() >= 1 - 1e-6
-    assert (n.data[0] == 1).all()
+    assert n.detach().numpy().min() >= 1 - 1e-6
+    assert (n.detach().numpy()[0] == 1).all()
     (h.sum() + c.sum()).backward()
-    assert np.isfinite(x.grad.data).all()
-    assert all(np.isfinite(p.grad.data).all() for p in layer.parameters())
-    assert np.isfinite(stabiliser.data).all()
+    assert np.isfinite(x.grad.numpy()).all()
+    assert all(np.isfinite(p.grad.numpy()).all() for p in layer.parameters())
+    assert np.isfinite(stabiliser.detach().numpy()).all()
 
 
 def test_slstm_learns_initial_states_that_are_zero():
@@ -353,7 +353,7 @@ def test_slstm_learns_initial_states_that_are_zero():
     for which, found in ((1, d_c), (2, d_n)):
         for unit in range(3):
             slope = (at(which, unit, 1e-6) - at(which, unit, -1e-6)) / 2e-6
-            assert slope == pytest.approx(found.data[0, 0, unit], rel=1e-6), (which, unit)
+            assert slope == pytest.approx(found.numpy()[0, 0, unit], rel=1e-6), (which, unit)
 
 
 def test_all_states_are_those_of_the_call():
@@ -369,5 +369,5 @@ def test_all_states_are_those_of_the_call():
         for b, length in enumerate(lengths):
             assert not sequence.data[length:, b].any()
             if length:
-                assert_same_bits(forward[length - 1, b], state.data[2, b])
-                assert_same_bits(backward[0, b], state.data[3, b])
+                assert_same_bits(forward[length - 1, b], state.detach().numpy()[2, b])
+                assert_same_bits(backward[0, b], state.detach().numpy()[3, b])

@@ -16,10 +16,10 @@ F = nn.functional
 def noticed(write, *tensors):
     """Assert that a backward recorded before `write` is refused for each of the tensors."""
     ends = [(tensor * rt.ones_like(tensor, requires_grad=True)).sum() for tensor in tensors]
-    before = [tensor.data.copy() for tensor in tensors]
+    before = [tensor.detach().numpy().copy() for tensor in tensors]
     write()
     for tensor, end, values in zip(tensors, ends, before, strict=True):
-        assert values.dtype != tensor.dtype or values.tobytes() != tensor.data.tobytes(), (
+        assert values.dtype != tensor.dtype or values.tobytes() != tensor.detach().numpy().tobytes(), (
             "nothing was written"
         )
         with pytest.raises(RuntimeError, match="changed in place after it was used"):
@@ -281,7 +281,7 @@ def gradients(name, changed, create_graph):
     random = np.random.default_rng(0)
     rt.manual_seed(0)
     given = [maker(random) if callable(maker) else maker[0](random, *maker[1:]) for maker in makers]
-    before = [tensor.data.copy() for tensor in given]
+    before = [tensor.detach().numpy().copy() for tensor in given]
     returned = call(*given)
     returned = returned if isinstance(returned, tuple) else (returned,)
     tensors = [*given, *returned]
@@ -299,7 +299,7 @@ def gradients(name, changed, create_graph):
     finally:
         for tensor, values in zip(given, before, strict=True):
             tensor.data[...] = values  # parameters of a layer serve every call
-    return len(tensors), [g.data.tobytes() for g in found]
+    return len(tensors), [g.detach().numpy().tobytes() for g in found]
 
 
 @pytest.mark.parametrize("name", READS)

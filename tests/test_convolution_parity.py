@@ -45,17 +45,17 @@ def compare(ours, theirs, dtype, seed, *arrays):
     if theirs.state_dict():
         ours.load_state_dict(theirs.state_dict())
         theirs.load_state_dict(
-            {k: torch.tensor(v.data) for k, v in ours.state_dict().items()}
+            {k: torch.tensor(v.numpy()) for k, v in ours.state_dict().items()}
         )  # our rounding
     arrays = [a.astype(dtype) for a in arrays]
     mine, reference = run(ours, dtype, seed, *arrays), run(theirs, dtype, seed, *arrays)
     assert str(mine[0].dtype) == dtype
-    assert_agrees(mine[0].data, reference[0], dtype, "output")
+    assert_agrees(mine[0].detach().numpy(), reference[0], dtype, "output")
     assert mine[1].keys() == reference[1].keys()
     for name, gradient in reference[1].items():
         assert (mine[1][name] is None) == (gradient is None), name
         if gradient is not None:
-            assert_agrees(mine[1][name].data, gradient, dtype, f"gradient of {name}")
+            assert_agrees(mine[1][name].numpy(), gradient, dtype, f"gradient of {name}")
 
 
 def sizes(number, low, high):
@@ -203,21 +203,21 @@ def test_batch_normalisation(data, dtype, seed):
         for layer in (ours, theirs):
             layer.zero_grad()
         mine, reference = run(ours, dtype, seed, x), run(theirs, dtype, seed, x)
-        assert_agrees(mine[0].data, reference[0], dtype, "output")
+        assert_agrees(mine[0].detach().numpy(), reference[0], dtype, "output")
         for key, gradient in reference[1].items():
-            assert_agrees(mine[1][key].data, gradient, dtype, f"gradient of {key}")
+            assert_agrees(mine[1][key].numpy(), gradient, dtype, f"gradient of {key}")
     state = theirs.state_dict()
     assert list(ours.state_dict()) == list(state)
     for key, value in ours.state_dict().items():
-        assert_agrees(value.data, state[key], dtype, key)
+        assert_agrees(value.numpy(), state[key], dtype, key)
     ours.eval()
     theirs.eval()
     for layer in (ours, theirs):
         layer.zero_grad()
     mine, reference = run(ours, dtype, seed, x), run(theirs, dtype, seed, x)
-    assert_agrees(mine[0].data, reference[0], dtype, "output in evaluation")
+    assert_agrees(mine[0].detach().numpy(), reference[0], dtype, "output in evaluation")
     for key, gradient in reference[1].items():
-        assert_agrees(mine[1][key].data, gradient, dtype, f"gradient of {key} in evaluation")
+        assert_agrees(mine[1][key].numpy(), gradient, dtype, f"gradient of {key} in evaluation")
 
 
 LOSSES = ["BCELoss", "BCEWithLogitsLoss", "L1Loss", "SmoothL1Loss", "KLDivLoss"]
@@ -250,7 +250,7 @@ def test_losses(data, name, dtype, seed):
     other = {key: torch.tensor(value).double() for key, value in weights.items()}
     ours, theirs = getattr(nn, name)(**own, **options), getattr(torch.nn, name)(**other, **options)
     mine, reference = (run(loss, dtype, seed, x.astype(dtype), t.astype(dtype)) for loss in (ours, theirs))
-    assert_agrees(mine[0].data, reference[0], dtype, "loss")
+    assert_agrees(mine[0].detach().numpy(), reference[0], dtype, "loss")
     for key, gradient in reference[1].items():
         if gradient is not None and not key.endswith("weight"):
-            assert_agrees(mine[1][key].data, gradient, dtype, f"gradient of {key}")
+            assert_agrees(mine[1][key].numpy(), gradient, dtype, f"gradient of {key}")

@@ -48,7 +48,11 @@ MODULES = {
 
 
 def _bits(result):
-    return [part.data.tobytes() for part in result] if isinstance(result, tuple) else [result.data.tobytes()]
+    return (
+        [part.numpy().tobytes() for part in result]
+        if isinstance(result, tuple)
+        else [result.detach().numpy().tobytes()]
+    )
 
 
 def _output(module, x):
@@ -134,7 +138,7 @@ def test_an_optimiser_and_its_schedule_go_on_to_the_same_bits(make, schedule, du
             optimizer.step()
             if steps is not None:
                 steps.step(*([1.0] if schedule == "plateau" else []))
-        return weight.data.tobytes(), optimizer.param_groups[0]["lr"]
+        return weight.detach().numpy().tobytes(), optimizer.param_groups[0]["lr"]
 
     go_on(weight, optimizer, steps)
     twin = duplicate((weight, optimizer, steps))

@@ -67,16 +67,16 @@ def test_rows_past_their_length(name):
     x, initial = rng.standard_normal((4, 4, 3)), draw_states(layer, 4, rng)
     output, states = layer(rt.tensor(x), as_states(initial), lengths=lengths)
     for b, length in enumerate(lengths):
-        assert not output.data[length:, b].any()
+        assert not output.detach().numpy()[length:, b].any()
         alone = [state[:, b : b + 1] for state in initial]
         if length == 0:
             for state, start in zip(as_tuple(states), alone, strict=True):
-                assert_same_bits(state.data[:, b : b + 1], start)
+                assert_same_bits(state.detach().numpy()[:, b : b + 1], start)
         else:
             row, ends = layer(rt.tensor(x[:length, b : b + 1]), as_states(alone))
-            assert_close(output.data[:length, b], row.data[:, 0], atol=1e-14)
+            assert_close(output.detach().numpy()[:length, b], row.detach().numpy()[:, 0], atol=1e-14)
             for state, end in zip(as_tuple(states), as_tuple(ends), strict=True):
-                assert_close(state.data[:, b], end.data[:, 0], atol=1e-14)
+                assert_close(state.detach().numpy()[:, b], end.detach().numpy()[:, 0], atol=1e-14)
     compare(layer, STEPS[name], x, initial, what=name, lengths=lengths)
 
 
@@ -92,12 +92,12 @@ def test_no_row_has_a_step(name):
     x = rt.tensor(np.ones((3, 2, 3)), requires_grad=True)
     output, states = layer(x, as_states(initial), lengths=[0, 0])
     assert output.shape == (3, 2, 10)
-    assert not output.data.any()
+    assert not output.detach().numpy().any()
     for state, start in zip(as_tuple(states), initial, strict=True):
         assert_same_bits(state, start)
     (output.sum() + sum(state.sum() for state in as_tuple(states))).backward()
-    assert not x.grad.data.any()
-    assert not layer.weight_ih_l0.grad.data.any()
+    assert not x.grad.numpy().any()
+    assert not layer.weight_ih_l0.grad.numpy().any()
 
 
 @pytest.mark.parametrize("name", ["gru", "lstm_layer_norm", "slstm"])
@@ -132,7 +132,7 @@ def test_lengths_with_batch_first():
     x, lengths, reset = rng.standard_normal((4, 3, 3)), [4, 0, 2], rng.random((4, 3)) < 0.4
     output, (h_n, c_n) = layer(rt.tensor(x), lengths=lengths, reset=reset)
     other, (h, c) = turned(rt.tensor(x.swapaxes(0, 1)), lengths=lengths, reset=reset.T)
-    assert_same_bits(other, output.data.swapaxes(0, 1))
+    assert_same_bits(other, output.detach().numpy().swapaxes(0, 1))
     assert_same_bits(h, h_n)
     assert_same_bits(c, c_n)
 
@@ -154,18 +154,18 @@ def test_a_reset_cuts_a_row_in_two(name):
         """Run a part of the row from `start`, and return one direction's output and final states."""
         y, ends = layer(rt.tensor(x[begin:end]), as_states(start))
         half = slice(P * direction, P * (direction + 1))
-        return y.data[..., half], [e.data[direction] for e in as_tuple(ends)]
+        return y.detach().numpy()[..., half], [e.detach().numpy()[direction] for e in as_tuple(ends)]
 
     before, _ = part(0, cut, 0, initial)
     after, ends = part(cut, T, 0, zeros)
-    assert_close(output.data[..., :P], np.concatenate([before, after]), atol=1e-14)
+    assert_close(output.detach().numpy()[..., :P], np.concatenate([before, after]), atol=1e-14)
     for state, end in zip(as_tuple(states), ends, strict=True):
-        assert_close(state.data[0], end, atol=1e-14)
+        assert_close(state.detach().numpy()[0], end, atol=1e-14)
     after, _ = part(cut, T, 1, initial)
     before, ends = part(0, cut, 1, zeros)
-    assert_close(output.data[..., P:], np.concatenate([before, after]), atol=1e-14)
+    assert_close(output.detach().numpy()[..., P:], np.concatenate([before, after]), atol=1e-14)
     for state, end in zip(as_tuple(states), ends, strict=True):
-        assert_close(state.data[1], end, atol=1e-14)
+        assert_close(state.detach().numpy()[1], end, atol=1e-14)
     compare(layer, STEPS[name], x, initial, what=name, reset=reset)
 
 
@@ -209,7 +209,7 @@ def test_lengths_and_resets_may_be_of_any_kind(kind):
     lengths, reset = np.array([2, 4]), rng.random((4, 2)) < 0.5
     expected, _ = layer(x, lengths=lengths, reset=reset)
     given = {"lengths": kind(lengths.tolist()), "reset": kind(reset.tolist())}
-    assert_same_bits(layer(x, **given)[0].data, expected)
+    assert_same_bits(layer(x, **given)[0].detach().numpy(), expected)
 
 
 # -- everything at once ----------------------------------------------------------------------------
@@ -286,10 +286,10 @@ def test_how_far_a_truncated_gradient_reaches(bidirectional):
         for t in range(T):
             d_x, d_h, d_c = rt.grad(side[t].sum(), [x, *states], retain_graph=True)
             lag = np.arange(T) - t if direction else t - np.arange(T)
-            assert_same_bits(d_x.data.ravel() != 0, (lag >= 0) & (lag <= k))
+            assert_same_bits(d_x.numpy().ravel() != 0, (lag >= 0) & (lag <= k))
             steps_before = T - 1 - t if direction else t
-            assert d_h.data[direction].all() == d_c.data[direction].all() == (steps_before < k)
-            assert d_h.data[direction].any() == (steps_before < k)
+            assert d_h.numpy()[direction].all() == d_c.numpy()[direction].all() == (steps_before < k)
+            assert d_h.numpy()[direction].any() == (steps_before < k)
 
 
 def test_truncation_does_not_change_what_is_computed():

@@ -62,7 +62,7 @@ def gradients(grad, loss, leaves, **options):
     """Return the gradients by name, as arrays; zeros of what the loss does not depend on."""
     found = grad(loss, list(leaves.values()), allow_unused=True, **options)
     return {
-        name: np.zeros(leaf.shape) if d is None else np.asarray(d.detach().data)
+        name: np.zeros(leaf.shape) if d is None else np.asarray(d.detach().numpy())
         for (name, leaf), d in zip(leaves.items(), found, strict=True)
     }
 
@@ -96,7 +96,7 @@ class Ours:
         self.reference_gradients = (
             gradients(rt.grad, loss, leaves, create_graph=True) if by_the_reference else self.gradients
         )
-        self.values = {name: value.data for name, value in self.values.items()}
+        self.values = {name: value.detach().numpy() for name, value in self.values.items()}
 
 
 class Theirs:
@@ -104,7 +104,7 @@ class Theirs:
 
     def __init__(self, layer, step, x, initial, **features):
         named = {
-            name: torch.tensor(p.data, dtype=torch.float64, requires_grad=True)
+            name: torch.tensor(p.detach().numpy(), dtype=torch.float64, requires_grad=True)
             for name, p in layer.named_parameters()
         }
         x = torch.tensor(x, requires_grad=True)

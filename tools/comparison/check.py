@@ -37,9 +37,11 @@ def largest_differences(cell: str, size: Size) -> dict[str, float]:
         parameter.data[...] = rng.uniform(-bound, bound, parameter.shape)
         if "bias" not in name:
             with torch.no_grad():
-                getattr(loop, name.removesuffix("_l0")).copy_(torch.from_numpy(parameter.data))
+                getattr(loop, name.removesuffix("_l0")).copy_(torch.from_numpy(parameter.detach().numpy()))
     with torch.no_grad():
-        loop.bias.copy_(torch.from_numpy(layer.bias_ih_l0.data + layer.bias_hh_l0.data))
+        loop.bias.copy_(
+            torch.from_numpy(layer.bias_ih_l0.detach().numpy() + layer.bias_hh_l0.detach().numpy())
+        )
 
     x = rng.standard_normal((size.steps, size.batch, size.inputs), np.float32)
     cotangent = rng.standard_normal((size.steps, size.batch, size.hidden), np.float32)
@@ -51,14 +53,14 @@ def largest_differences(cell: str, size: Size) -> dict[str, float]:
     other.backward(torch.from_numpy(cotangent))
 
     pairs: dict[str, tuple[Any, Any]] = {
-        "output": (own.data, other.detach()),
-        "gradient of the input": (own_x.grad.data, other_x.grad),
+        "output": (own.numpy(), other.detach()),
+        "gradient of the input": (own_x.grad.numpy(), other_x.grad),
     }
     for state, mine, theirs in zip(layer.cell.states, own_states, other_states, strict=True):
-        pairs[f"final {state}"] = mine.data, theirs.detach()
+        pairs[f"final {state}"] = mine.numpy(), theirs.detach()
     for name, parameter in layer.named_parameters():
         kind = "bias" if "bias" in name else name.removesuffix("_l0")
-        pairs[f"gradient of {name}"] = parameter.grad.data, getattr(loop, kind).grad
+        pairs[f"gradient of {name}"] = parameter.grad.numpy(), getattr(loop, kind).grad
     return {name: _difference(mine, theirs.numpy()) for name, (mine, theirs) in pairs.items()}
 
 

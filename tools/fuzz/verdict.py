@@ -172,7 +172,7 @@ def _arrays(inputs: Iterable[Any], name: str = "") -> list[tuple[str, Array]]:
     for i, value in enumerate(inputs):
         here = f"{name}{i}"
         if isinstance(value, Tensor):
-            value = value.data
+            value = value.detach().numpy()
         if isinstance(value, np.ndarray):
             found.append((here, value))
         elif isinstance(value, (tuple, list)):
@@ -183,7 +183,7 @@ def _arrays(inputs: Iterable[Any], name: str = "") -> list[tuple[str, Array]]:
 def check_like(name: str, got: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     """Return a result's array, or raise a `Finding` where its shape or dtype is not as it should be."""
     if isinstance(got, Tensor):
-        got = got.data
+        got = got.detach().numpy()
     if not isinstance(got, np.ndarray):
         raise Finding("wrong result", f"{name} should be an array, got {type(got).__name__}", name)
     if got.shape != shape or got.dtype != dtype:

@@ -105,7 +105,7 @@ def _last_line(error: Exception) -> str:
 def shown(value: Any) -> str:
     """Return a drawn value in one line: arrays by dtype, shape and strides, small ones with their elements."""
     if isinstance(value, Tensor):
-        return f"Tensor of {shown(value.data)}"
+        return f"Tensor of {shown(value.detach().numpy())}"
     if isinstance(value, np.ndarray):
         flags = ("" if value.flags.writeable else " read-only") + (
             "" if value.flags.aligned else " unaligned"

@@ -236,7 +236,7 @@ def test_a_gradient_that_is_wrong_in_one_element_is_found(dtype: type[np.floatin
 
 
 def weights_of_a_layer(draw: Draw) -> None:
-    draw.note("weights", nn.Linear(2, 1).weight.data.tolist())
+    draw.note("weights", nn.Linear(2, 1).weight.detach().numpy().tolist())
 
 
 def test_a_call_draws_the_same_weights_whatever_ran_before() -> None:

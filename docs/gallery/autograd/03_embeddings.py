@@ -145,13 +145,13 @@ kinds = rt.tensor([0, 0, 0, 1, 1, 1])
 embedding, head = nn.Embedding(6, 2), nn.Linear(2, 2)
 nn.init.uniform_(embedding.weight, -0.25, 0.25)
 optimizer = train.optim.SGD([*embedding.parameters(), *head.parameters()], lr=0.5)
-paths = [embedding.weight.data.copy()]
+paths = [embedding.weight.detach().numpy().copy()]
 for _ in range(200):
     batch = rt.randint(0, 6, (4,))
     optimizer.zero_grad()
     functional.cross_entropy(head(embedding(batch)), kinds[batch]).backward()
     optimizer.step()
-    paths.append(embedding.weight.data.copy())
+    paths.append(embedding.weight.detach().numpy().copy())
 moved = paths[-1] != paths[-2]
 assert set(np.flatnonzero(moved.any(1))) == set(batch.tolist())
 assert head(embedding.weight).argmax(1).tolist() == kinds.tolist()

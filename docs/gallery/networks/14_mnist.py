@@ -147,7 +147,7 @@ def curve(recipe, epochs):
     return network, accuracies
 
 
-number = sum(parameter.data.size for parameter in multilayer_network().parameters())
+number = sum(parameter.numel() for parameter in multilayer_network().parameters())
 print(f"{number:,} parameters")
 assert number == 575_050
 

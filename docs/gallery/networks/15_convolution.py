@@ -166,7 +166,7 @@ assert rt.allclose(point(places), linear.permute(0, 3, 1, 2), atol=1e-5)
 
 def multiplications(layer, size=28):
     """One for each weight at each place of the output."""
-    return layer.weight.data.size * size * size
+    return layer.weight.numel() * size * size
 
 
 directly = multiplications(nn.Conv2d(192, 32, 5, padding=2))

@@ -147,7 +147,7 @@ def trained(network):
 
 fig, ax = plt.subplots(figsize=(7, 4), layout="constrained")
 for name, network in {"Inception": inception_network, "residual": residual_network}.items():
-    number = sum(parameter.data.size for parameter in network.parameters())
+    number = sum(parameter.numel() for parameter in network.parameters())
     losses, share = trained(network)
     print(f"{name}: {number:,} parameters, {share:.1%} of the test digits right")
     assert share > 0.85

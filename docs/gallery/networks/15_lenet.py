@@ -58,7 +58,7 @@ shape = rt.from_numpy(test_inputs[:1])
 for layer in lenet():
     shape = layer(shape)
     print(f"{type(layer).__name__:<10} {tuple(shape.shape[1:])}")
-number = sum(parameter.data.size for parameter in lenet().parameters())
+number = sum(parameter.numel() for parameter in lenet().parameters())
 print(f"{number:,} parameters")
 assert number == 61_706
 

@@ -38,7 +38,7 @@ for parameter in network.parameters():
         nn.init.uniform_(parameter, -1, 1)
     else:
         nn.init.zeros_(parameter)
-number = sum(parameter.data.size for parameter in network.parameters())
+number = sum(parameter.numel() for parameter in network.parameters())
 print(f"{number} parameters")
 assert number == 337
 

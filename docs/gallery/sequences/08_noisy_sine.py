@@ -55,7 +55,7 @@ for _ in range(20):
 
 def network_on_window(windows):
     with rt.no_grad():
-        return network(rt.tensor(windows.astype(np.float32))).data[:, 0]
+        return network(rt.tensor(windows.astype(np.float32))).numpy()[:, 0]
 
 
 window_models = {
@@ -119,10 +119,10 @@ def forecast_by_state(origins):
         states, _ = state_model.recurrent(rt.tensor(series[:, None, None]))
         state = states[origins].transpose(0, 1)  # (1, origins, units): the state after each origin
         value = state_model.head(state)
-        forecast = [value.data.reshape(-1)]
+        forecast = [value.numpy().reshape(-1)]
         for _ in range(max(STEPS) - 1):
             value, state = state_model(value, state)
-            forecast.append(value.data.reshape(-1))
+            forecast.append(value.numpy().reshape(-1))
     return np.stack(forecast, axis=1)
 
 

@@ -98,7 +98,7 @@ def window_network(inputs, targets):
 
     def predict(windows):
         with rt.no_grad():
-            return network(rt.tensor(windows)).data[:, 0]
+            return network(rt.tensor(windows)).numpy()[:, 0]
 
     return predict
 
@@ -120,11 +120,11 @@ def with_state(values, count, tau, origins):
         states, _ = recurrent(rt.tensor(values[:, None, None]))
         state = states[origins].transpose(0, 1)  # the state after each origin, (1, origins, units)
         value = head(state)
-        steps = [value.data.reshape(-1)]
+        steps = [value.numpy().reshape(-1)]
         for _ in range(max(STEPS) - 1):
             output, state = recurrent(value, state)
             value = head(output)
-            steps.append(value.data.reshape(-1))
+            steps.append(value.numpy().reshape(-1))
     return np.stack(steps, axis=1)
 
 

@@ -97,7 +97,7 @@ with rt.no_grad():
     for name, model in models.items():
         logits, _ = model(np.ascontiguousarray(windows[:, :-1]))
         each = nn.functional.cross_entropy(logits, rt.tensor(windows[:, 1:].T.reshape(-1)), reduction="none")
-        losses[name] = each.data.reshape(35, -1).mean(axis=1)
+        losses[name] = each.numpy().reshape(35, -1).mean(axis=1)
         print(
             f"{name:<16} perplexity of the first 34 characters {math.exp(losses[name][:-1].mean()):6.3f}, "
             f"of the last {math.exp(losses[name][-1]):6.3f}"

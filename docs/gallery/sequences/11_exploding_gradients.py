@@ -30,7 +30,7 @@ weight = rt.zeros(2, requires_grad=True)
 (weight * gradient).sum().backward()
 norm = nn.utils.clip_grad_norm_([weight], max_norm=1.0)
 print(f"norm {norm.item():.1f}, clipped to {[round(g, 3) for g in weight.grad.tolist()]}")
-assert np.allclose(weight.grad.data, [0.6, 0.8])
+assert np.allclose(weight.grad.numpy(), [0.6, 0.8])
 
 # %%
 # Two runs
@@ -111,19 +111,19 @@ def loss_and_gradient(X, Y):
     logits, _ = model(X)
     loss = nn.functional.cross_entropy(logits, rt.tensor(Y.T.reshape(-1)))
     loss.backward()
-    gradients = [parameter.grad.data.copy() for parameter in model.parameters()]
-    return loss.item(), gradients, math.sqrt(sum((g**2).sum() for g in gradients))
+    gradients = [parameter.grad.clone() for parameter in model.parameters()]
+    return loss.item(), gradients, math.sqrt(sum((g**2).sum().item() for g in gradients))
 
 
 batches = list(data.SequentialBatches(stream, batch_size=32, num_steps=35, seed=0))
 X, Y = max(batches, key=lambda batch: loss_and_gradient(*batch)[2])
 loss, gradients, norm = loss_and_gradient(X, Y)
-weights = [parameter.data.copy() for parameter in model.parameters()]
+weights = [parameter.data.clone() for parameter in model.parameters()]
 etas = np.logspace(-4, 1, 40)
 after = []
 for eta in etas:
     for parameter, weight, gradient in zip(model.parameters(), weights, gradients, strict=True):
-        parameter.data[...] = weight - eta * gradient
+        parameter.data.copy_(weight - eta * gradient)
     after.append(loss_and_gradient(X, Y)[0])
 whole, shortened = np.interp([0.0, -math.log(norm)], np.log(etas), after)
 print(f"loss {loss:.3f}; after a step of size 1: {whole:.3f}, of length 1: {shortened:.3f}")

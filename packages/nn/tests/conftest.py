@@ -27,14 +27,14 @@ def compare(
     mine = [Tensor(array.copy(), requires_grad=True) for array in arrays]
     reference = [torch.from_numpy(array.copy()).requires_grad_() for array in arrays]
     result, expected = ours(*mine), theirs(*reference)
-    close(result.data, expected.detach().numpy(), "result")
+    close(result.detach().numpy(), expected.detach().numpy(), "result")
     cotangent = np.random.default_rng(1000 + seed).standard_normal(result.shape).astype(result.dtype)
     result.backward(Tensor(cotangent))
     expected.backward(torch.from_numpy(cotangent))
     for at, (own, other) in enumerate(zip(mine, reference, strict=True)):
         assert (own.grad is None) == (other.grad is None), f"gradient {at}"
         if own.grad is not None:
-            close(own.grad.data, other.grad.numpy(), f"gradient {at}")
+            close(own.grad.numpy(), other.grad.numpy(), f"gradient {at}")
 
 
 def compare_modules(ours: Any, theirs: Any, *arrays: np.ndarray[Any, Any], seed: int = 0) -> None:
@@ -43,7 +43,7 @@ def compare_modules(ours: Any, theirs: Any, *arrays: np.ndarray[Any, Any], seed:
     compare(ours, theirs, *arrays, seed=seed)
     gradients = {name: parameter.grad for name, parameter in ours.named_parameters()}
     for name, parameter in theirs.named_parameters():
-        close(gradients[name].data, parameter.grad.numpy(), f"gradient of {name}")
+        close(gradients[name].numpy(), parameter.grad.numpy(), f"gradient of {name}")
 
 
 @pytest.fixture(name="compare")

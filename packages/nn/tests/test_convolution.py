@@ -50,7 +50,8 @@ def test_a_third_derivative():
 def test_same_bits_for_any_number_of_threads(dtype, monkeypatch):
     monkeypatch.setattr(threads, "PARALLEL_FROM", 0)
     x, w, b = (
-        rt.Tensor(t.data.astype(dtype), requires_grad=True) for t in drawn((7, 4, 9, 11), (6, 2, 3, 2), (6,))
+        rt.Tensor(t.detach().numpy().astype(dtype), requires_grad=True)
+        for t in drawn((7, 4, 9, 11), (6, 2, 3, 2), (6,))
     )
     before, results = rt.get_num_threads(), []
     try:
@@ -77,7 +78,9 @@ def test_strides_of_the_input_do_not_matter():
     y, expected = F.conv2d(*views, padding=2), F.conv2d(*whole, padding=2)
     assert_same_bits(y, expected)
     g = rt.Tensor(rng.standard_normal((*y.shape[:2], *y.shape[:1:-1])).transpose(0, 1, 3, 2))
-    assert_same_bits(rt.grad(y, views[0], g)[0].data, rt.grad(expected, whole[0], g.contiguous())[0].data)
+    assert_same_bits(
+        rt.grad(y, views[0], g)[0].numpy(), rt.grad(expected, whole[0], g.contiguous())[0].numpy()
+    )
 
 
 def test_an_empty_batch_has_gradients_of_zeros():
@@ -87,7 +90,7 @@ def test_an_empty_batch_has_gradients_of_zeros():
     y.sum().backward()
     assert y.shape == (0, 3, 3, 3)
     assert x.grad.shape == x.shape
-    assert not layer.weight.grad.data.any()
+    assert not layer.weight.grad.numpy().any()
     assert layer.weight.grad.shape == layer.weight.shape
     assert layer.bias.grad.tolist() == [0.0] * 3
 
@@ -106,8 +109,8 @@ def test_initial_values_are_uniform_within_pytorchs_bounds():
     layer = nn.Conv2d(8, 64, (3, 5), groups=2)
     bound = 1 / np.sqrt(4 * 15)
     for parameter in (layer.weight, layer.bias):
-        assert 0.9 * bound < np.abs(parameter.data).max() <= bound * (1 + 1e-6)
-    assert abs(layer.weight.data.mean()) < 0.02 * bound * 2
+        assert 0.9 * bound < np.abs(parameter.detach().numpy()).max() <= bound * (1 + 1e-6)
+    assert abs(layer.weight.detach().numpy().mean()) < 0.02 * bound * 2
     assert nn.Conv1d(1, 1, 1, bias=False).bias is None
 
 

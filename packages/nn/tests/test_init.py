@@ -56,7 +56,7 @@ def test_uniform_draws(dtype, name, options, bound):
     rt.manual_seed(0)
     w = nn.Parameter(rt.empty(200, 300, dtype=dtype))
     assert getattr(init, name)(w, **options) is w
-    values = w.data
+    values = w.detach().numpy()
     assert values.dtype == dtype
     assert 0.999 * bound < np.abs(values).max() <= bound * (1 + 1e-6)
     assert values.std() == pytest.approx(bound / math.sqrt(3), rel=0.02)
@@ -68,7 +68,7 @@ def test_uniform_draws(dtype, name, options, bound):
 @pytest.mark.parametrize(("name", "options", "std"), NORMAL)
 def test_normal_draws(dtype, name, options, std):
     rt.manual_seed(0)
-    values = getattr(init, name)(rt.empty(200, 300, dtype=dtype), **options).data
+    values = getattr(init, name)(rt.empty(200, 300, dtype=dtype), **options).numpy()
     assert values.dtype == dtype
     assert values.std() == pytest.approx(std, rel=0.02)
     assert abs(values.mean()) < 0.02 * std
@@ -79,7 +79,7 @@ def test_normal_draws(dtype, name, options, std):
 
 def test_fans_count_the_field_of_a_convolution(torch):
     w, theirs = rt.empty(50, 20, 3, 3), torch.empty(50, 20, 3, 3)
-    ours = init.kaiming_uniform_(w).data
+    ours = init.kaiming_uniform_(w).numpy()
     assert np.abs(ours).max() == pytest.approx(
         torch.nn.init.kaiming_uniform_(theirs).abs().max().item(), rel=0.01
     )
@@ -87,7 +87,7 @@ def test_fans_count_the_field_of_a_convolution(torch):
 
 @pytest.mark.parametrize("shape", [(5, 5), (7, 3), (3, 7), (4, 2, 3), (1, 1)])
 def test_orthogonal(dtype, shape):
-    q = init.orthogonal_(rt.empty(*shape, dtype=dtype), gain=2.0).data.reshape(shape[0], -1)
+    q = init.orthogonal_(rt.empty(*shape, dtype=dtype), gain=2.0).numpy().reshape(shape[0], -1)
     product = q @ q.T if q.shape[0] <= q.shape[1] else q.T @ q
     assert_close(product, 4 * np.eye(len(product)), rtol=1e-7, atol=1e-5 if dtype == "float32" else 1e-12)
     assert init.orthogonal_(rt.empty(0, 3)).shape == (0, 3)
@@ -126,7 +126,7 @@ def test_generator_of_its_own():
 )
 def test_forget_bias_opens_the_forget_gates_alone(layer):
     layer = layer()
-    before = {name: parameter.data.copy() for name, parameter in layer.named_parameters()}
+    before = {name: parameter.detach().numpy().copy() for name, parameter in layer.named_parameters()}
     assert init.forget_bias_(layer, 0.5) is layer
     H = layer.hidden_size
     for name, parameter in layer.named_parameters():

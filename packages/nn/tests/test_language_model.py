@@ -23,18 +23,18 @@ def test_shapes_of_program_11(recurrent):
     model = nn.LanguageModel(V, recurrent, hidden_size=H, num_layers=2)
     begin = model.begin_state(batch_size=B)
     assert len(parts(begin)) == (2 if recurrent == "lstm" else 1)
-    assert all(s.shape == (2, B, H) and not s.data.any() for s in parts(begin))
+    assert all(s.shape == (2, B, H) and not s.numpy().any() for s in parts(begin))
     logits, state = model(ids(), begin)
     assert logits.shape == (T * B, V)
     assert [s.shape for s in parts(state)] == [s.shape for s in parts(begin)]
-    assert_same_bits(model(ids())[0].data, logits)
+    assert_same_bits(model(ids())[0].detach().numpy(), logits)
 
 
 def test_one_hot_input_is_the_product_with_one_hot_rows():
     rt.manual_seed(0)
     model = nn.LanguageModel(V, "gru", hidden_size=H, dtype="float64")
     logits, state = model(ids())
-    one_hot = rt.tensor(np.eye(V)[ids().data.T])
+    one_hot = rt.tensor(np.eye(V)[ids().numpy().T])
     output, expected_state = model.recurrent(one_hot)
     expected = model.head(output.reshape(T * B, H))
     assert_close(logits, expected, rtol=1e-12)
@@ -42,7 +42,7 @@ def test_one_hot_input_is_the_product_with_one_hot_rows():
     loss = nn.CrossEntropyLoss()
     target = ids(1).T.reshape(-1)
     loss(logits, target).backward()
-    ours = {name: p.grad.data for name, p in model.named_parameters()}
+    ours = {name: p.grad.numpy() for name, p in model.named_parameters()}
     model.zero_grad()
     loss(expected, target).backward()
     for name, p in model.named_parameters():
@@ -52,9 +52,9 @@ def test_one_hot_input_is_the_product_with_one_hot_rows():
 def test_rows_of_the_logits_are_time_major():
     rt.manual_seed(0)
     model = nn.LanguageModel(V, "rnn", hidden_size=H, embedding_size=4)
-    logits = model(ids())[0].data.reshape(T, B, V)
+    logits = model(ids())[0].detach().numpy().reshape(T, B, V)
     for b in range(B):
-        alone = model(ids()[b : b + 1])[0].data
+        alone = model(ids()[b : b + 1])[0].detach().numpy()
         assert_close(logits[:, b], alone, rtol=2e-6, atol=1e-6)
 
 
@@ -66,14 +66,14 @@ def test_the_state_carries_a_text_across_calls(recurrent):
     whole, final = model(tokens)
     first, state = model(tokens[:, :3])
     second, state = model(tokens[:, 3:], state)
-    assert_close(rt.cat([first, second]).data, whole, rtol=1e-13)
+    assert_close(rt.cat([first, second]).detach().numpy(), whole, rtol=1e-13)
     for carried, expected in zip(parts(state), parts(final), strict=True):
         assert_close(carried, expected, rtol=1e-13)
 
 
 def test_numpy_batches_are_taken_as_they_come():
     model = nn.LanguageModel(V, "gru", hidden_size=H)
-    assert_same_bits(model(ids().data)[0].data, model(ids())[0].data)
+    assert_same_bits(model(ids().numpy())[0].detach().numpy(), model(ids())[0].detach().numpy())
 
 
 def test_own_layer_and_own_cell():
@@ -85,7 +85,7 @@ def test_own_layer_and_own_cell():
     by_cell = nn.LanguageModel(V, light, hidden_size=H)
     by_layer = nn.LanguageModel(V, nn.Recurrent(light, V, H, batch_first=True))
     by_layer.load_state_dict(by_cell.state_dict())
-    assert_same_bits(by_cell(ids())[0].data, by_layer(ids())[0].data)
+    assert_same_bits(by_cell(ids())[0].detach().numpy(), by_layer(ids())[0].detach().numpy())
     projected = nn.LanguageModel(V, nn.LSTM(4, H, proj_size=3), embedding_size=4)
     assert projected.head.weight.shape == (V, 3)
     assert projected(ids())[0].shape == (T * B, V)
@@ -99,10 +99,10 @@ def test_options_reach_the_recurrent_layer():
     for name, value in options.items():
         assert getattr(by_name.recurrent, name) == value
     rt.manual_seed(1)
-    first = by_name(ids())[0].data
+    first = by_name(ids())[0].detach().numpy()
     rt.manual_seed(1)
-    assert_same_bits(first, by_layer(ids())[0].data)
-    assert (first != by_name(ids())[0].data).any()
+    assert_same_bits(first, by_layer(ids())[0].detach().numpy())
+    assert (first != by_name(ids())[0].detach().numpy()).any()
 
 
 def test_tied_weights_are_one_parameter():
@@ -118,16 +118,16 @@ def test_tied_weights_are_one_parameter():
         "head.bias",
     ]
     bound = 1 / np.sqrt(H)
-    assert np.abs(model.head.weight.data).max() <= bound  # drawn as a head's, not from N(0, 1)
+    assert np.abs(model.head.weight.detach().numpy()).max() <= bound  # drawn as a head's, not from N(0, 1)
     logits, _ = model(ids())
     nn.CrossEntropyLoss()(logits, ids(1).T.reshape(-1)).backward()
-    by_both = model.head.weight.grad.data
+    by_both = model.head.weight.grad.numpy()
 
     untied = nn.LanguageModel(V, "gru", hidden_size=H, embedding_size=H)
     untied.load_state_dict(model.state_dict())
     logits, _ = untied(ids())
     nn.CrossEntropyLoss()(logits, ids(1).T.reshape(-1)).backward()
-    summed = untied.embedding.weight.grad.data + untied.head.weight.grad.data
+    summed = untied.embedding.weight.grad.numpy() + untied.head.weight.grad.numpy()
     assert_close(by_both, summed, rtol=1e-5, atol=1e-7)
 
 
@@ -135,16 +135,16 @@ def test_dropout_acts_in_training_alone():
     rt.manual_seed(0)
     model = nn.LanguageModel(V, "gru", hidden_size=H, embedding_size=4, dropout=0.5)
     assert model.recurrent.dropout == 0  # one layer: there is nothing between layers
-    assert (model(ids())[0].data != model(ids())[0].data).any()
+    assert (model(ids())[0].detach().numpy() != model(ids())[0].detach().numpy()).any()
     model.eval()
-    assert_same_bits(model(ids())[0].data, model(ids())[0].data)
+    assert_same_bits(model(ids())[0].detach().numpy(), model(ids())[0].detach().numpy())
     assert nn.LanguageModel(V, "gru", hidden_size=H, num_layers=2, dropout=0.5).recurrent.dropout == 0.5
 
 
 def test_all_dropped_leaves_the_head_alone():
     model = nn.LanguageModel(V, "lstm", hidden_size=H, dropout=1.0)
     logits, _ = model(ids())
-    assert_same_bits(logits, np.broadcast_to(model.head.bias.data, (T * B, V)))
+    assert_same_bits(logits, np.broadcast_to(model.head.bias.detach().numpy(), (T * B, V)))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_class_is_no_layer():
 @pytest.mark.parametrize("bad", [-1, V])
 def test_an_id_outside_the_vocabulary_is_refused(embedding_size, bad):
     model = nn.LanguageModel(V, "gru", hidden_size=H, embedding_size=embedding_size)
-    tokens = ids().data.copy()
+    tokens = ids().numpy().copy()
     tokens[1, 2] = bad
     with pytest.raises(IndexError, match=str(bad)):
         model(tokens)
@@ -222,7 +222,7 @@ def test_a_two_directional_model_would_read_its_target():
     """The leak that is refused, shown: the prediction at t changes with the token at t+1."""
     layer = nn.GRU(V, H, bidirectional=True)
     one, other = np.eye(V, dtype=np.float32)[[[1], [2]]], np.eye(V, dtype=np.float32)[[[1], [3]]]
-    before = layer(rt.tensor(one))[0].data[0]
-    after = layer(rt.tensor(other))[0].data[0]
+    before = layer(rt.tensor(one))[0].detach().numpy()[0]
+    after = layer(rt.tensor(other))[0].detach().numpy()[0]
     assert_same_bits(before[:, :H], after[:, :H])
     assert (before[:, H:] != after[:, H:]).all()

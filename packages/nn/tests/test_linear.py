@@ -67,7 +67,7 @@ def test_worked_example_of_two_layers():
 def test_initial_values_fill_torch_s_range():
     rt.manual_seed(0)
     layer = nn.Linear(25, 4000)
-    for values in (layer.weight.data, layer.bias.data):
+    for values in (layer.weight.detach().numpy(), layer.bias.detach().numpy()):
         assert np.abs(values).max() <= 0.2
         assert np.abs(values).max() > 0.199
         assert abs(values.std() - 0.2 / np.sqrt(3)) < 0.002

@@ -31,7 +31,7 @@ def square_sum(function):
 def test_equals_the_numpy_definition(dtype):
     x = drawn((5, 3, 33), dtype)
     uniforms = philox.uniforms(KEY, 3, np.arange(5)[:, None, None], np.arange(3)[:, None], np.arange(33))
-    expected = x.data * ((uniforms >= 0.4) * np.dtype(dtype).type(1 / 0.6)).astype(dtype)
+    expected = x.numpy() * ((uniforms >= 0.4) * np.dtype(dtype).type(1 / 0.6)).astype(dtype)
     y = rows_dropped(x)
     assert y.dtype == dtype
     assert_same_bits(y, expected)
@@ -41,7 +41,7 @@ def test_drop_connect_equals_the_numpy_definition(dtype):
     weight = drawn((20, 7), dtype)
     uniforms = philox.uniforms(KEY, 5, philox.CONSTANT_OVER_TIME, np.arange(20)[:, None], np.arange(7))
     mask = ((uniforms >= 0.25) * np.dtype(dtype).type(1 / 0.75)).astype(dtype)
-    assert_same_bits(drop_connect(weight, 0.25, KEY, 5).data, weight.data * mask)
+    assert_same_bits(drop_connect(weight, 0.25, KEY, 5).numpy(), weight.numpy() * mask)
 
 
 @pytest.mark.parametrize("p", [0.4, 1.0])
@@ -67,13 +67,13 @@ def test_backward_replays_the_mask(dtype):
     times[:] = 0  # the caller's array is his own again
     cotangent = drawn((6, 4, 50), dtype)
     y.backward(cotangent)
-    assert_same_bits(x.grad, cotangent.data * 2 * (y.data != 0))
+    assert_same_bits(x.grad, cotangent.numpy() * 2 * (y.detach().numpy() != 0))
 
 
 @pytest.mark.parametrize("p", [0.05, 0.5, 0.9])
 def test_fraction_and_mean(dtype, p):
     # A fixed key: four standard deviations of a binomial.
-    y = rows_dropped(rt.ones(40, 25, 100, dtype=dtype), p).data
+    y = rows_dropped(rt.ones(40, 25, 100, dtype=dtype), p).numpy()
     n = y.size
     kept = y != 0
     assert abs(kept.mean() - (1 - p)) < 4 * np.sqrt(p * (1 - p) / n)
@@ -87,7 +87,7 @@ def test_float32_and_float64_keep_the_same():
     for p in (0.1, 1 / 3, 0.7):
         single = rows_dropped(rt.ones(5, 3, 40, dtype="float32"), p)
         double = rows_dropped(rt.ones(5, 3, 40, dtype="float64"), p)
-        assert_same_bits(single.data != 0, double.data != 0)
+        assert_same_bits(single.numpy() != 0, double.numpy() != 0)
 
 
 def test_same_bits_for_any_number_of_threads(dtype, monkeypatch):
@@ -100,7 +100,7 @@ def test_same_bits_for_any_number_of_threads(dtype, monkeypatch):
             x = drawn((7, 3, 65), dtype, requires_grad=True)
             y = rows_dropped(x)
             y.backward(drawn((7, 3, 65), dtype))
-            results.append((y.data, x.grad.data))
+            results.append((y.detach().numpy(), x.grad.numpy()))
     finally:
         rt.set_num_threads(before)
     for y, gradient in results[1:]:
@@ -110,20 +110,20 @@ def test_same_bits_for_any_number_of_threads(dtype, monkeypatch):
 
 def test_any_cut_and_order_of_the_batch_gives_the_same_rows():
     x = drawn((5, 6, 20))
-    whole = rows_dropped(x).data
+    whole = rows_dropped(x).numpy()
     order = np.random.default_rng(0).permutation(6)
     for part in (order, order[:2], order[2:], np.arange(3)):
-        cut = dropout_rows(rt.Tensor(x.data[:, part]), 0.4, KEY, 3, np.arange(5)[:, None], part)
+        cut = dropout_rows(rt.Tensor(x.numpy()[:, part]), 0.4, KEY, 3, np.arange(5)[:, None], part)
         assert_same_bits(cut, whole[:, part])
     # Packed: some rows of some steps, as one matrix.
     times, batches = np.array([4, 0, 2, 2]), np.array([1, 5, 5, 0])
-    packed = dropout_rows(rt.Tensor(x.data[times, batches]), 0.4, KEY, 3, times, batches)
+    packed = dropout_rows(rt.Tensor(x.numpy()[times, batches]), 0.4, KEY, 3, times, batches)
     assert_same_bits(packed, whole[times, batches])
 
 
 def test_streams_and_keys_are_apart():
     x = rt.ones(100, 200)
-    masks = [drop_connect(x, 0.5, key, substream).data != 0 for key, substream in ((1, 0), (1, 1), (2, 0))]
+    masks = [drop_connect(x, 0.5, key, substream).numpy() != 0 for key, substream in ((1, 0), (1, 1), (2, 0))]
     for i, a in enumerate(masks):
         for b in masks[:i]:
             assert abs((a == b).mean() - 0.5) < 4 * 0.5 / np.sqrt(a.size)
@@ -138,7 +138,7 @@ def test_probability_zero_is_the_input_itself():
 def test_probability_one_is_zero_and_so_is_its_gradient(dtype):
     x = drawn((4, 3), dtype, requires_grad=True)
     for y in (dropout_rows(x, 1, KEY, 0, np.arange(4), 0), drop_connect(x, 1.0, KEY, 0)):
-        assert_same_bits(y, x.data * 0)  # -0.0 of what is negative, as PyTorch's
+        assert_same_bits(y, x.detach().numpy() * 0)  # -0.0 of what is negative, as PyTorch's
         y.backward(rt.ones(4, 3, dtype=dtype))
         assert_same_bits(x.grad, 0)
 
@@ -153,7 +153,7 @@ def test_nothing_to_drop(shape):
 
 
 def test_one_row_and_strided_input():
-    whole = drop_connect(rt.ones(3, 16), 0.5, KEY, 2).data
+    whole = drop_connect(rt.ones(3, 16), 0.5, KEY, 2).numpy()
     row = dropout_rows(rt.ones(16), 0.5, KEY, 2, philox.CONSTANT_OVER_TIME, 1)
     assert_same_bits(row, whole[1])
     across = dropout_rows(rt.ones(16, 3).T, 0.5, KEY, 2, philox.CONSTANT_OVER_TIME, np.arange(3))

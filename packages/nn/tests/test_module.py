@@ -68,9 +68,11 @@ def test_repr_is_torch_s(torch):
 
 def test_state_dict_goes_to_torch_and_back(torch):
     ours, theirs = Net(), torch_twin(torch)
-    theirs.load_state_dict({name: torch.from_numpy(value.data) for name, value in ours.state_dict().items()})
+    theirs.load_state_dict(
+        {name: torch.from_numpy(value.numpy()) for name, value in ours.state_dict().items()}
+    )
     for name, value in theirs.state_dict().items():
-        assert_same_bits(value, ours.state_dict()[name].data)
+        assert_same_bits(value, ours.state_dict()[name].numpy())
     fresh = Net()
     assert fresh.load_state_dict(theirs.state_dict()) == ([], [])
     assert fresh.first.weight.tolist() == ours.first.weight.tolist()
@@ -545,7 +547,7 @@ def test_attributes_and_state_are_torch_s(torch, semantics):
 
 def test_nothing_is_loaded_where_a_number_does_not_fit():
     model = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
-    before = {name: value.data.copy() for name, value in model.state_dict().items()}
+    before = {name: value.numpy().copy() for name, value in model.state_dict().items()}
     state = dict(before) | {"0.weight": np.array([[1.0]]), "1.running_var": np.array([1e300])}
     with pytest.raises(
         RuntimeError, match=r"1.running_var: 1e\+300 does not fit the float32 that this module has"

@@ -33,7 +33,8 @@ def test_threads_and_strides_do_not_matter(name, monkeypatch):
     monkeypatch.setattr(threads, "PARALLEL_FROM", 0)
     x = drawn(3, 5, 7, 8)
     view = rt.Tensor(
-        np.ascontiguousarray(x.data.transpose(3, 1, 0, 2)).transpose(2, 1, 3, 0), requires_grad=True
+        np.ascontiguousarray(x.detach().numpy().transpose(3, 1, 0, 2)).transpose(2, 1, 3, 0),
+        requires_grad=True,
     )
     before, results = rt.get_num_threads(), []
     try:
@@ -41,7 +42,7 @@ def test_threads_and_strides_do_not_matter(name, monkeypatch):
             rt.set_num_threads(count)
             for given in (x, view):
                 y = POOLS[name](given)
-                results.append((y.data, rt.grad((y * y).sum(), given)[0].data))
+                results.append((y.detach().numpy(), rt.grad((y * y).sum(), given)[0].numpy()))
     finally:
         rt.set_num_threads(before)
     for other in results[1:]:
@@ -68,8 +69,10 @@ def test_indices_get_no_gradient_and_point_to_the_values():
     y, indices = nn.MaxPool2d(3, 2, 1, return_indices=True)(x)
     assert not indices.requires_grad
     assert indices.dtype == np.int64
-    flat = x.data.reshape(2, 3, -1)
-    assert_same_bits(np.take_along_axis(flat, indices.data.reshape(2, 3, -1), 2), y.data.reshape(2, 3, -1))
+    flat = x.detach().numpy().reshape(2, 3, -1)
+    assert_same_bits(
+        np.take_along_axis(flat, indices.numpy().reshape(2, 3, -1), 2), y.detach().numpy().reshape(2, 3, -1)
+    )
 
 
 def test_nothing_asked_for_is_nothing():
@@ -77,7 +80,7 @@ def test_nothing_asked_for_is_nothing():
     y = F.adaptive_avg_pool2d(x, (0, 2))
     y.sum().backward()
     assert y.shape == (2, 3, 0, 2)
-    assert not x.grad.data.any()
+    assert not x.grad.numpy().any()
 
 
 PLANES = rt.ones(1, 1, 4, 4)
@@ -143,7 +146,7 @@ def test_indices_may_be_changed_before_backward():
     largest, indices = F.max_pool2d(x, 2, return_indices=True)
     indices.data[...] = 10**12
     largest.backward(rt.ones(1, 2, 2, dtype="float64"))
-    assert np.flatnonzero(x.grad.data).tolist() == [5, 7, 13, 15]
+    assert np.flatnonzero(x.grad.numpy()).tolist() == [5, 7, 13, 15]
 
 
 def test_a_window_that_is_nearly_all_padding():
@@ -151,7 +154,7 @@ def test_a_window_that_is_nearly_all_padding():
     largest = F.max_pool2d(
         x, 2**31 - 1, stride=1, padding=2**30 - 1
     )  # takes no time that grows with the window
-    assert (largest.data == x.data.max()).all()
+    assert (largest.detach().numpy() == x.detach().numpy().max()).all()
     assert largest.shape == (1, 1, 4, 4)
 
 

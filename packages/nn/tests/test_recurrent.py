@@ -58,14 +58,14 @@ def test_empty_batch(layer_class):
     assert all(s.shape == (4, 0, 5) for s in as_tuple(state))
     output.sum().backward()
     assert x.grad.shape == x.shape
-    assert all(p.grad.shape == p.shape and not p.grad.data.any() for p in layer.parameters())
+    assert all(p.grad.shape == p.shape and not p.grad.numpy().any() for p in layer.parameters())
 
 
 @pytest.mark.parametrize("layer_class", LAYERS)
 def test_integers_are_one_hot_rows(layer_class):
     layer = layer_class(6, 5, num_layers=2, bidirectional=True, batch_first=True, dtype="float64")
     ids = rt.tensor(np.random.default_rng(0).integers(0, 6, (3, 4)))
-    one_hot = rt.tensor(np.eye(6)[ids.data])
+    one_hot = rt.tensor(np.eye(6)[ids.numpy()])
     cotangent = randn(3, 4, 10)
     output, _ = layer(ids)
     expected, _ = layer(one_hot)
@@ -85,8 +85,8 @@ def test_non_contiguous_input_and_weights(layer_class):
     x, h = randn(4, 2, 6), tuple(randn(1, 4, 5) for _ in layer.cell.states)
     hx = tuple(s[:, ::2] for s in h)
     output, _ = layer(x[:, :, ::2], hx if len(hx) > 1 else hx[0])
-    copies = tuple(rt.tensor(s.data.copy()) for s in hx)
-    expected, _ = layer(rt.tensor(x.data[:, :, ::2].copy()), copies if len(hx) > 1 else copies[0])
+    copies = tuple(rt.tensor(s.numpy().copy()) for s in hx)
+    expected, _ = layer(rt.tensor(x.numpy()[:, :, ::2].copy()), copies if len(hx) > 1 else copies[0])
     assert_same_bits(output, expected)
 
 

@@ -30,10 +30,10 @@ def test_a_users_cell_by_hand():
     layer = nn.Recurrent(slow_and_fast, I, H, dtype="float64")
     x = randn(T, B, I)
     output, (h_n, e_n) = layer(x)
-    W, R, b, c = (p.data for p in layer.parameters())
+    W, R, b, c = (p.detach().numpy() for p in layer.parameters())
     h, e = np.zeros((B, H)), np.zeros((B, H))
     for t in range(T):
-        into, back = x.data[t] @ W.T + b, h @ R.T + c
+        into, back = x.numpy()[t] @ W.T + b, h @ R.T + c
         z = 1 / (1 + np.exp(-(into[:, :H] + back[:, :H])))
         h = z * h + (1 - z) * np.tanh(into[:, H:] * back[:, H:] + 0.5)
         e = np.where(h > e, h, 0.9 * e + 0.1 * h)
@@ -49,11 +49,11 @@ def test_a_projected_cell_of_the_users():
 
     layer = nn.Recurrent(leaky, 3, 5, proj_size=2, dtype="float64")
     x = randn(4, 2, 3)
-    W, R, b, c, P = (p.data for p in layer.parameters())
+    W, R, b, c, P = (p.detach().numpy() for p in layer.parameters())
     h = np.zeros((2, 2))
     output, h_n = layer(x)
     for t in range(4):
-        into = x.data[t] @ W.T + b
+        into = x.numpy()[t] @ W.T + b
         h = (np.maximum(into + h @ R.T + c, 0) + 0.1 * into) @ P.T
         assert_near(output[t], h, 1e-14)
     assert_near(h_n[0], h, 1e-14)

@@ -111,4 +111,4 @@ def test_program_17_the_backward_state_is_where_each_row_begins(layer_class):
     assert_same_bits(h_n[1], padded[0, :, H:])
     for row, length in enumerate(lengths):
         assert_same_bits(h_n[0, row], padded[length - 1, row, :H])
-        assert not padded[length:, row].data.any()
+        assert not padded[length:, row].detach().numpy().any()

@@ -78,13 +78,13 @@ def test_a_step_is_that_of_the_layer_in_evaluation(layer, kind):
 def test_arrays_and_integers_are_taken_too():
     stepper = nn.LSTM(I, H).stepper()
     _, state = stepper(drawn(B, I))
-    again, after = stepper(drawn(B, I).data, tuple(part.data for part in state))
+    again, after = stepper(drawn(B, I).numpy(), tuple(part.numpy() for part in state))
     assert_same_step((again, *after), [*_flat(stepper(drawn(B, I), state))])
     for one in (1, np.int32(1), np.array(1)):
         assert_same_step(_flat(stepper(one)), _flat(stepper(rt.tensor(1))))
     alone = nn.GRU(I, H).stepper()
     _, state = alone(2)
-    assert_same_step(_flat(alone(1, state.data)), _flat(alone(1, state)))
+    assert_same_step(_flat(alone(1, state.numpy())), _flat(alone(1, state)))
 
 
 def _flat(result):
@@ -98,7 +98,7 @@ def test_later_changes_of_parameters_are_not_seen():
     for parameter in (*layer.parameters(), *head.parameters()):
         nn.init.constant_(parameter, 0.5)
     assert_same_step(_flat(stepper(drawn(B, I))), before)
-    assert layer.stepper(head)(drawn(B, I))[0].data.tobytes() != before[0].data.tobytes()
+    assert layer.stepper(head)(drawn(B, I))[0].numpy().tobytes() != before[0].numpy().tobytes()
 
 
 def test_states_are_the_callers():
@@ -106,7 +106,7 @@ def test_states_are_the_callers():
     layer = nn.GRU(I, H)
     stepper = layer.stepper()
     _, first = stepper(drawn(B, I))
-    kept = first.data.copy()
+    kept = first.numpy().copy()
     one, two = stepper(drawn(B, I, seed=1), first), stepper(drawn(B, I, seed=2), first)
     assert_same_step(_flat(one), _flat(step_of(layer, drawn(B, I, seed=1), first)))
     assert_same_step(_flat(two), _flat(step_of(layer, drawn(B, I, seed=2), first)))

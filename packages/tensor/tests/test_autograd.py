@@ -285,7 +285,7 @@ def test_memory_of_a_step_returns_without_the_collector(no_collector):
         z = rt.cat([k.reshape(2, 8), h.reshape(2, 8)]).var()
         loss = (y + z).log()
         alive.extend(weakref.ref(t) for t in (x, h, k, y, z, loss))
-        alive.extend(weakref.ref(t.data) for t in (x, h, k, y, z, loss))
+        alive.extend(weakref.ref(t.detach().numpy()) for t in (x, h, k, y, z, loss))
         (y + z).backward()
         return loss
 
@@ -298,7 +298,7 @@ def test_memory_returns_without_backward_and_after_create_graph(no_collector):
     w = leaf(np.ones((4, 4)))
     y = (w.exp() * w.sqrt()).sigmoid()
     (g,) = rt.grad(y.sum(), w, create_graph=True)
-    refs = [weakref.ref(y), weakref.ref(g), weakref.ref(y.data), weakref.ref(g.data)]
+    refs = [weakref.ref(y), weakref.ref(g), weakref.ref(y.detach().numpy()), weakref.ref(g.detach().numpy())]
     g.sum().backward()
     del y, g
     assert [r() for r in refs] == [None] * 4
@@ -307,7 +307,7 @@ def test_memory_returns_without_backward_and_after_create_graph(no_collector):
 def test_backward_frees_saved_values_as_it_goes(no_collector):
     x = leaf(np.ones(1000))
     h = x.exp()
-    saved = weakref.ref(h.data)
+    saved = weakref.ref(h.detach().numpy())
     y = h.tanh().sum()
     del h
     assert saved() is not None
@@ -511,7 +511,7 @@ def test_backward_works_under_no_grad():
 def test_detach_shares_memory_and_stops_gradients():
     x = leaf([2.0])
     d = x.detach()
-    assert np.shares_memory(d.data, x.data)
+    assert np.shares_memory(d.numpy(), x.detach().numpy())
     assert not d.requires_grad
     (x * d).backward()
     assert x.grad.item() == 2

@@ -388,8 +388,8 @@ class Named(np.ndarray):
 def test_arrays_of_a_subclass_become_plain_and_share_memory():
     array = np.arange(6.0).reshape(2, 3)
     y = rt.Tensor(array.view(Named))
-    assert type(y.data) is np.ndarray
-    assert np.shares_memory(y.data, array)
+    assert type(y.numpy()) is np.ndarray
+    assert np.shares_memory(y.numpy(), array)
     assert y[..., 0].tolist() == [0.0, 3.0]
     assert y[0, ..., 1].item() == 1.0
     assert rt.from_numpy(array.view(np.matrix))[0].tolist() == [0.0, 1.0, 2.0]

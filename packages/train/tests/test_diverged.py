@@ -37,7 +37,7 @@ def rows_of(run):
 
 
 def weights(trainer):
-    return {name: tensor.data.tobytes() for name, tensor in trainer.model.state_dict().items()}
+    return {name: tensor.numpy().tobytes() for name, tensor in trainer.model.state_dict().items()}
 
 
 class Spoil(Callback):

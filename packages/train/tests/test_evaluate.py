@@ -24,9 +24,9 @@ class Counting(nn.Module):
     def forward(self, ids, state=None):
         batch, steps = ids.shape
         self.batches.append((batch, steps, self.training, rt.is_grad_enabled()))
-        seen = np.zeros((1, batch, 1)) if state is None else state.data
+        seen = np.zeros((1, batch, 1)) if state is None else state.numpy()
         ages = (seen[0] + np.arange(steps)).astype(np.int64) % 7
-        logits = self.table.data[ids, ages]
+        logits = self.table.detach().numpy()[ids, ages]
         return rt.tensor(logits.transpose(1, 0, 2).reshape(-1, V)), rt.tensor(seen + steps)
 
 
@@ -35,7 +35,7 @@ def expected_loss(model, tokens, starts):
     total, age = 0.0, 0
     for i in range(len(tokens) - 1):
         age = 0 if i in starts else age
-        scores = model.table.data[tokens[i], age % 7]
+        scores = model.table.detach().numpy()[tokens[i], age % 7]
         total += math.log(np.exp(scores).sum()) - scores[tokens[i + 1]]
         age += 1
     return total / (len(tokens) - 1)

@@ -40,7 +40,7 @@ def make(sampler=SequentialBatches, cell="gru", scheduler=None, dropout=0.0, **o
 
 
 def weights(trainer):
-    return {name: tensor.data.copy() for name, tensor in trainer.model.state_dict().items()}
+    return {name: tensor.numpy().copy() for name, tensor in trainer.model.state_dict().items()}
 
 
 class Events(Callback):
@@ -95,7 +95,7 @@ def test_two_epochs_are_the_steps_written_out(sampler, cell):
             rows = rt.tensor(np.arange(15))
             loss = -log_p[rows, rt.tensor(targets.T.reshape(-1))].mean()
             loss.backward()
-            norm = math.sqrt(sum(float((p.grad.data**2).sum()) for p in model.parameters()))
+            norm = math.sqrt(sum(float((p.grad.numpy() ** 2).sum()) for p in model.parameters()))
             for p in model.parameters():
                 p.grad.data *= min(1.0, 0.05 / (norm + 1e-6))
             optimizer.param_groups[0]["lr"] = 0.01 * 0.5 ** (len(losses) // 7)
@@ -110,7 +110,7 @@ def test_two_epochs_are_the_steps_written_out(sampler, cell):
     assert (trainer.epoch, trainer.num_tokens) == (2, 15 * trainer.step)
     assert trainer.stopped_by == "2 epochs are done"
     for name, tensor in model.state_dict().items():
-        assert_close(trainer.model.state_dict()[name].data, tensor, rtol=1e-7, atol=1e-10)
+        assert_close(trainer.model.state_dict()[name].numpy(), tensor, rtol=1e-7, atol=1e-10)
 
 
 def test_rows_average_over_the_steps_between_them():

@@ -31,7 +31,7 @@ def prepare(cell: str, size: list[int], threads: int, upto: str) -> Callable[[],
     x = rt.tensor(rng.standard_normal((steps, batch, inputs), np.float32))
     cotangent = rt.tensor(rng.standard_normal((steps, batch, hidden), np.float32))
     if upto == "input projection":
-        rows, weight = x.numpy().reshape(steps * batch, inputs), layer.weight_ih_l0.data.T
+        rows, weight = x.numpy().reshape(steps * batch, inputs), layer.weight_ih_l0.detach().numpy().T
         out = np.empty((rows.shape[0], weight.shape[1]), np.float32)
         return lambda: matmul(rows, weight, out=out)
     states = layer.begin_state(batch)

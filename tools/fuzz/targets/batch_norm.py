@@ -31,7 +31,7 @@ def batch_norm(draw: Draw) -> None:
     scale, shift = draw.choose(((1.0, 0.0), (1.0, 0.0), (1e-3, 0.0), (1e3, 0.0), (1.0, 100.0)))
     x = leaf(draw, draw.laid_out(np.asarray(draw.normal(shape, np.float64, scale) + shift, dtype)))
     if draw.chance(0.02):
-        x.data = draw.planted(x.data)
+        x.data = draw.planted(x.detach().numpy())
     weight = leaf(draw, draw.floats((channels,), dtype)) if draw.chance(0.6) else None
     bias = leaf(draw, draw.floats((channels,), dtype)) if draw.chance(0.6) else None
     tracked = not training or draw.chance(0.6)
@@ -93,11 +93,13 @@ def batch_norm(draw: Draw) -> None:
         if draw.wrong is not None or not training or count == 0:
             _check_unchanged(before, {"mean": mean, "var": var})
     if training and count > 1 and draw.open is None:
-        m, v = _statistics(x.data.astype(np.float64), over)
+        m, v = _statistics(x.detach().numpy().astype(np.float64), over)
         for name, tensor, new in (("mean", mean, m), ("var", var, v * count / (count - 1))):
             if tensor is not None:
                 wanted = (1 - momentum) * before[name] + momentum * new
-                least = float(np.abs(x.data.astype(np.float64)).max()) ** (2 if name == "var" else 1)
+                least = float(np.abs(x.detach().numpy().astype(np.float64)).max()) ** (
+                    2 if name == "var" else 1
+                )
                 least = least if np.isfinite(least) else 1.0
                 check_close(
                     f"running {name}", tensor, wanted, dtype, tolerance=tolerance_of(dtype, 8), least=least
@@ -114,16 +116,16 @@ def _as_parameter(tensor: Any) -> Any:
 
 
 def _copied(tensor: Any) -> Any:
-    return None if tensor is None else tensor.data.astype(np.float64)
+    return None if tensor is None else tensor.detach().numpy().astype(np.float64)
 
 
 def _cannot_be_written(tensor: Any) -> bool:
-    return isinstance(tensor, rt.Tensor) and not tensor.data.flags.writeable
+    return isinstance(tensor, rt.Tensor) and not tensor.detach().numpy().flags.writeable
 
 
 def _check_unchanged(before: dict[str, Any], after: dict[str, Any]) -> None:
     for name, array in before.items():
-        if array is not None and not np.array_equal(array, after[name].data):
+        if array is not None and not np.array_equal(array, after[name].detach().numpy()):
             raise Finding(
                 "changed its input", f"running {name} has other values after the call", f"running {name}"
             )

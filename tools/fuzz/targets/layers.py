@@ -42,7 +42,7 @@ def compare(
     result = attempt(draw, call, *leaves.values(), *watched)
     if draw.open:
         return
-    values = {key: tensor.data.astype(np.float64) for key, tensor in leaves.items()}
+    values = {key: tensor.detach().numpy().astype(np.float64) for key, tensor in leaves.items()}
     with np.errstate(all="ignore"):
         wanted = np.asarray(right(values))
 
@@ -58,7 +58,7 @@ def compare(
     if not result.requires_grad or not draw.chance(0.7):
         return
     cotangent = rt.Tensor(draw.note("cotangent", draw.floats(result.shape, dtype)))
-    weights = cotangent.data.astype(np.float64)
+    weights = cotangent.detach().numpy().astype(np.float64)
     attempt(draw, lambda: result.backward(cotangent), *leaves.values(), *watched, cotangent, result)
     gradients = {
         key: check_like(f"{name}: gradient of {key}", tensor.grad, tensor.shape, dtype)
@@ -73,7 +73,7 @@ def compare(
 
 def spoiled_tensor(draw: Draw, tensor: Any) -> Any:
     """Return something else than a tensor of this shape and dtype."""
-    array = tensor.data
+    array = tensor.detach().numpy()
     other = np.float32 if array.dtype == np.float64 else np.float64
     bad: list[Any] = [rt.Tensor(np.zeros((*array.shape, 3), array.dtype)), rt.Tensor(array.astype(other))]
     bad += [array, *NONSENSE]
@@ -101,7 +101,7 @@ def linear(draw: Draw) -> None:
     bias = leaf(draw, draw.floats((outputs,), dtype)) if draw.chance(0.7) else None
     leaves = {"x": x, "weight": weight} | ({"bias": bias} if bias is not None else {})
     if draw.chance(0.02):
-        weight.data = draw.planted(weight.data)
+        weight.data = draw.planted(weight.detach().numpy())
     given = [x, weight, bias]
     if draw.spoil("an argument of another shape, dtype or type", 0.1):
         k = draw.random.randrange(3)
@@ -163,7 +163,7 @@ def embedding(draw: Draw) -> None:
     keep = np.ones((number, 1))
     if padding is not None:
         keep[padding] = 0.0
-    fixed = table.data.astype(np.float64)
+    fixed = table.detach().numpy().astype(np.float64)
 
     def right(at: Values) -> Array:
         rows: Array = (at["table"] * keep + fixed * (1 - keep))[ids]
@@ -181,7 +181,7 @@ def embedding(draw: Draw) -> None:
 
 
 def _spoiled_table(draw: Draw, table: Any) -> Any:
-    array = table.data
+    array = table.detach().numpy()
     bad: list[Any] = [
         rt.Tensor(array[None]),
         rt.Tensor(array.astype(np.float16)),
@@ -217,7 +217,7 @@ def cross_entropy(draw: Draw) -> None:
         axis = 1 if leading else 0
         shifted = z - z.max(axis=axis, keepdims=True)
         log_p = np.moveaxis(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)), axis, -1)
-        w = np.ones(classes) if weight is None else weight.data.astype(np.float64)
+        w = np.ones(classes) if weight is None else weight.detach().numpy().astype(np.float64)
         counts = target.astype(np.int64) != ignored
         at_class = np.where(counts, target, 0).astype(np.int64)
         picked = np.take_along_axis(log_p, at_class[..., None], -1)[..., 0] * w[at_class]
@@ -263,7 +263,7 @@ def _spoil_cross_entropy(
         (2, "even"),
     ]
     bad += [
-        (0, rt.Tensor(logits.data.astype(np.float16))),
+        (0, rt.Tensor(logits.detach().numpy().astype(np.float16))),
         (0, rt.Tensor(np.float32(1.0))),
         (0, "logits"),
         (0, None),

@@ -156,9 +156,9 @@ def _spoil(
         key, value = draw.choose(bad_options)
         options[key] = value
         return
-    if kind.bounds == "probabilities" and given[0].data.size and draw.chance(0.3):
+    if kind.bounds == "probabilities" and given[0].numel() and draw.chance(0.3):
         k = draw.random.randrange(2)
-        array = given[k].data.copy()
+        array = given[k].detach().numpy().copy()
         array.flat[draw.random.randrange(array.size)] = draw.choose((-0.1, 1.5, np.nan, np.inf, -np.inf))
         given[k] = rt.Tensor(array)
         return

@@ -44,7 +44,7 @@ def mixed_indices(draw: Draw) -> None:
         wanted = np.zeros(values.size)
         np.add.at(wanted, places.reshape(-1), cotangent.reshape(-1))
         if x.grad is not None:
-            check = np.abs(x.grad.data.reshape(-1) - wanted) <= 1e-12 * (1 + np.abs(wanted))
+            check = np.abs(x.grad.numpy().reshape(-1) - wanted) <= 1e-12 * (1 + np.abs(wanted))
             check_equal("gradient is the scattered cotangent", check, np.ones(values.size, bool))
 
     written = rt.Tensor(values.copy())

@@ -117,7 +117,7 @@ def binary(draw: Draw) -> None:
     draw.note("operands", given)
     first, second = ("a", "b") if given[0] is a else ("b", "a")
     if name == "div" and first == "b":
-        a.data = np.asarray(np.abs(a.data) + np.asarray(0.2, dtype))
+        a.data = np.asarray(np.abs(a.detach().numpy()) + np.asarray(0.2, dtype))
     compare(
         draw,
         name,
@@ -486,7 +486,7 @@ def _spoil_indexing(
         wrong.flat[draw.random.randrange(index.size)] = draw.choose((-1, shape[axis], 2**40, -(2**63)))
         bad += [(2, wrong), (2, rt.Tensor(wrong)), (2, wrong), (2, wrong)]
     if len(arguments) == 4:
-        source = arguments[3].data
+        source = arguments[3].detach().numpy()
         bad += [(3, rt.Tensor(source[None])), (3, "source"), (3, None)]
     k, value = draw.choose(bad)
     arguments[k] = value
@@ -531,7 +531,7 @@ def reading(draw: Draw) -> None:
         )
         given = draw.choose((*bad, np.ones(n + 1, bool), np.array([2**40]), rt.Tensor(np.array([-n - 1]))))
     elif draw.chance(0.1):
-        given, mixed = np.asarray(x.data > 0), False
+        given, mixed = np.asarray(x.detach().numpy() > 0), False
     draw.note("x, index", (x, given))
 
     def right(at: dict[str, Array]) -> Array:

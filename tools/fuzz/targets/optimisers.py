@@ -155,7 +155,7 @@ def optimiser(draw: Draw) -> None:
     with np.errstate(all="ignore"):
         wanted = update(start, [g.astype(np.float64) for g in gradients], options)
     tolerance = 3e-4 if dtype == np.float32 else 1e-10
-    check_close(kind.__name__, parameter.data, wanted, dtype, tolerance=tolerance)
+    check_close(kind.__name__, parameter.detach().numpy(), wanted, dtype, tolerance=tolerance)
 
 
 def launch(draw: Draw) -> None:

@@ -163,17 +163,17 @@ def _treat_weights(draw: Draw, layer: Any) -> bool:
     extreme = False
     for name, parameter in list(layer.named_parameters()):
         if name.startswith(recurrence.MATRICES):
-            parameter.data = draw.laid_out(parameter.data, plain=0.9)
+            parameter.data = draw.laid_out(parameter.detach().numpy(), plain=0.9)
         else:
             parameter.data = draw.floats(parameter.shape, parameter.dtype, 0.5)
         if draw.chance(0.02):
-            parameter.data = draw.note(f"{name} planted", draw.planted(parameter.data))
+            parameter.data = draw.note(f"{name} planted", draw.planted(parameter.detach().numpy()))
         if draw.chance(0.01):
             extreme = True
             scale = draw.choose((1e30, 1e-30, 1e5))
             with np.errstate(all="ignore"):
                 parameter.data = draw.note(
-                    f"{name} scaled", parameter.data * np.asarray(scale, parameter.dtype)
+                    f"{name} scaled", parameter.detach().numpy() * np.asarray(scale, parameter.dtype)
                 )
         if draw.chance(0.05):
             parameter.requires_grad = False
@@ -183,8 +183,10 @@ def _treat_weights(draw: Draw, layer: Any) -> bool:
                     np.zeros((*parameter.shape, 1), parameter.dtype),
                     np.zeros([n + 1 for n in parameter.shape], parameter.dtype),
                     np.zeros([0 for n in parameter.shape], parameter.dtype),
-                    parameter.data.astype(np.float16),
-                    parameter.data.astype(np.float32 if parameter.dtype == np.float64 else np.float64),
+                    parameter.detach().numpy().astype(np.float16),
+                    parameter.detach()
+                    .numpy()
+                    .astype(np.float32 if parameter.dtype == np.float64 else np.float64),
                 ]
             )
             parameter.data = draw.note(name, wrong)
@@ -381,7 +383,7 @@ def recurrent(draw: Draw) -> None:
     watched = (inputs.given, inputs.hx, list(inputs.keywords.values()), *parameters.values())
     every, finals = _results(attempt(draw, forward, *watched))
     configuration = _configuration(layer, shape.cell)
-    values = {name: p.data.astype(np.float64) for name, p in parameters.items()}
+    values = {name: p.detach().numpy().astype(np.float64) for name, p in parameters.items()}
     _check_shapes(layer, shape, inputs, every, finals, dtype)
     if extreme:
         return
@@ -422,7 +424,7 @@ def _results(returned: tuple[Any, Any]) -> tuple[list[Any], list[Any]]:
 
 def _arrays(every: list[Any], finals: list[Any]) -> list[Array]:
     tensors = [state.data if isinstance(state, PackedSequence) else state for state in every] + finals
-    return [tensor.data for tensor in tensors]
+    return [tensor.detach().numpy() for tensor in tensors]
 
 
 def _bits(every: list[Any], finals: list[Any]) -> list[bytes]:
@@ -551,7 +553,7 @@ def _check_gradients(
     draw.note("cotangents", cotangents)
     pairs = [(o, rt.Tensor(c)) for o, c in zip(outputs, cotangents, strict=True) if c is not None]
     given = [o for o, _ in pairs]
-    wanted_of = {id(o): c.data.astype(np.float64) for o, c in pairs}
+    wanted_of = {id(o): c.detach().numpy().astype(np.float64) for o, c in pairs}
     watched = (inputs.given, inputs.hx, *layer.parameters(), *outputs, [c for _, c in pairs])
 
     def loss(at: dict[str, Array]) -> float:
@@ -587,7 +589,7 @@ def _check_gradients(
             gradients[name] = check_like(f"gradient of {name}", leaf.grad, leaf.shape, dtype) / times
     by_chance = configuration is None and finite and not truncated and inputs.form != "packed"
     if by_chance and gradients and dtype == np.float64:
-        start = {name: leaf.data for name, leaf in leaves.items()}
+        start = {name: leaf.detach().numpy() for name, leaf in leaves.items()}
 
         def through_layer(at: dict[str, Array]) -> float:
             return _loss_through_layer(leaves, at, forward, cotangents)
@@ -602,7 +604,7 @@ def _loss_through_layer(
     leaves: dict[str, Any], at: dict[str, Array], forward: Callable[[], Any], cotangents: list[Array | None]
 ) -> float:
     """Return the weighted sum of what a layer returns from the same seed where its leaves have other values."""
-    before = {name: leaf.data for name, leaf in leaves.items()}
+    before = {name: leaf.detach().numpy() for name, leaf in leaves.items()}
     try:
         for name, leaf in leaves.items():
             leaf.data = at[name]
@@ -612,7 +614,7 @@ def _loss_through_layer(
             leaf.data = before[name]
     results = [*every, *finals]
     pairs = zip(results, cotangents, strict=True)
-    return sum(float((result.data * c).sum()) for result, c in pairs if c is not None)
+    return sum(float((result.detach().numpy() * c).sum()) for result, c in pairs if c is not None)
 
 
 def _check_second(
@@ -646,7 +648,7 @@ def _check_second(
     }
     if configuration is None or not gradients or configuration.cell.name in KINKED:
         return
-    direction, step = _as_oracle(name, along.data.astype(np.float64), inputs), 1e-4
+    direction, step = _as_oracle(name, along.detach().numpy().astype(np.float64), inputs), 1e-4
 
     def derivative(values: dict[str, Array]) -> float:
         ahead, behind = ({**values, name: values[name] + sign * step * direction} for sign in (1, -1))

@@ -36,7 +36,7 @@ def single_step(draw: Draw) -> None:
     draw.note("cell", (name, inputs, hidden, batch, bias, dtype))
     layer: Any = attempt(draw, lambda: kind(inputs, hidden, bias, dtype=dtype, **options), last=False)
     for parameter in layer.parameters():
-        parameter.data = draw.laid_out(parameter.data, plain=0.85)
+        parameter.data = draw.laid_out(parameter.detach().numpy(), plain=0.85)
     x = leaf(draw, draw.floats((*batch, inputs), dtype))
     states = [leaf(draw, draw.floats((*batch, hidden), dtype)) for _ in cell.states]
     given: list[Any] = [x, (states[0] if len(states) == 1 else tuple(states)) if draw.chance(0.7) else None]
@@ -65,7 +65,7 @@ def single_step(draw: Draw) -> None:
 def _spoil(draw: Draw, given: list[Any], x: Any, states: list[Any]) -> None:
     """Make the input or the states wrong."""
     if draw.chance(0.5):
-        array = x.data
+        array = x.detach().numpy()
         bad: list[Any] = [
             array[None, None],
             array[..., :-1],
@@ -74,7 +74,7 @@ def _spoil(draw: Draw, given: list[Any], x: Any, states: list[Any]) -> None:
         ]
         given[0] = draw.choose([*map(rt.Tensor, bad), array, *NONSENSE])
         return
-    array = states[-1].data
+    array = states[-1].detach().numpy()
     bad = [array[None], array[..., :-1], array.astype(np.float16), array[..., None]]
     wrong = [(*states[:-1], rt.Tensor(other)) for other in bad] + [
         (*states[:-1], value) for value in NONSENSE

@@ -88,7 +88,7 @@ def _compare(
         results = []
         for _ in range(2):
             with _some_threads(draw):
-                results.append(np.array(call().data))
+                results.append(np.array(call().detach().numpy()))
         check_equal(f"{name} on another number of threads", results[1], results[0])
 
 
@@ -149,7 +149,7 @@ def convolution(draw: Draw) -> None:
     weight = leaf(draw, draw.floats((filters, of_group, *geometry.size), dtype))
     bias = leaf(draw, draw.floats((filters,), dtype)) if draw.chance(0.6) else None
     if draw.chance(0.02):
-        x.data = draw.planted(x.data)
+        x.data = draw.planted(x.detach().numpy())
     arguments: list[Any] = [x, weight, bias]
     options: dict[str, Any] = {
         "stride": _one_or_each(draw, geometry.stride),
@@ -239,7 +239,7 @@ def _drawn_planes(draw: Draw, dtype: Any) -> Any:
         leading = (draw.size(5, empty=0.05), *leading)
     x = leaf(draw, draw.floats((*leading, draw.size(17), draw.size(17)), dtype))
     if draw.chance(0.05):
-        x.data = draw.planted(x.data)
+        x.data = draw.planted(x.detach().numpy())
     return x
 
 
@@ -295,7 +295,7 @@ def max_pooling(draw: Draw) -> None:
     """Find the largest element of every window, and where it is; without a gradient where elements are equal."""
     dtype = draw.note("dtype", draw.dtype())
     x = _drawn_planes(draw, dtype)
-    if np.unique(x.data).size < x.data.size:
+    if np.unique(x.detach().numpy()).size < x.numel():
         x = x.detach()
     options, geometry = _pool_options(draw, x, dilates=True)
     if geometry.dilation != (1, 1) or draw.chance(0.3):
@@ -330,9 +330,13 @@ def max_pooling(draw: Draw) -> None:
     if indices and draw.open is None:
         largest, at = found[0]
         check_like("indices", at, largest.shape, np.int64)
-        planes = x.data.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])
-        picked = np.take_along_axis(planes, at.data.reshape(*x.shape[:-2], int(np.prod(geometry.output))), -1)
-        check_equal("what lies at the indices", picked.reshape(largest.shape), np.asarray(largest.data))
+        planes = x.detach().numpy().reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])
+        picked = np.take_along_axis(
+            planes, at.detach().numpy().reshape(*x.shape[:-2], int(np.prod(geometry.output))), -1
+        )
+        check_equal(
+            "what lies at the indices", picked.reshape(largest.shape), np.asarray(largest.detach().numpy())
+        )
 
 
 def _cut_padded(padded: Array, bare: Geometry, geometry: Geometry) -> Array:

@@ -151,7 +151,9 @@ class _Program:
         show, text = self.drawn_view(source.cells.shape)
         off = self.draw.chance(0.15)
         ours = self.call(f"t{len(self.pool)} = {self.name(source)}{text}", lambda: show(source.ours), off=off)
-        if not np.shares_memory(ours.data, source.ours.data):  # a reshape that had to copy
+        if not np.shares_memory(
+            ours.detach().numpy(), source.ours.detach().numpy()
+        ):  # a reshape that had to copy
             rows = np.zeros((*ours.shape, _DIRECTIONS)) if off else self.shown_rows(source, show)
             self.pool.append(_made(ours, show(source.values), rows))
             return
@@ -216,7 +218,7 @@ class _Program:
         assert b is not None
         off = draw.chance(0.15) or (a.ours.is_leaf and a.ours.requires_grad)
         x, y, dx, dy = a.values, b.values, a.rows, b.rows
-        if b is not a and np.shares_memory(a.ours.data, b.ours.data):
+        if b is not a and np.shares_memory(a.ours.detach().numpy(), b.ours.detach().numpy()):
             draw.note("operand", "a clone")
             b = _made(b.ours.clone() if not off else b.ours.detach().clone(), y, dy)
         changes: dict[str, tuple[Callable[[], Any], Array, Array]] = {
@@ -231,7 +233,7 @@ class _Program:
         if (
             row is not None
             and x.size
-            and not np.shares_memory(a.ours.data, row.ours.data)
+            and not np.shares_memory(a.ours.detach().numpy(), row.ours.detach().numpy())
             and draw.chance(0.2)
         ):
             at = draw.random.randrange(len(x))
@@ -307,7 +309,7 @@ class _Program:
         nn.utils.clip_grad_norm_([shown.ours for shown in leaves], 0.5)
         self.call(f"{kind.__name__}.step()", kind([shown.ours for shown in leaves], lr=0.1).step)
         for shown in leaves:
-            shown.numbers[shown.cells] = shown.ours.data
+            shown.numbers[shown.cells] = shown.ours.detach().numpy()
             self.follow(shown, recorded=False)
 
     # ------------------------------------------------------------------------------------------- what comes back

@@ -37,7 +37,7 @@ def _draw_layer(draw: Draw, dtype: Any) -> tuple[Any, int]:
     for name, parameter in layer.named_parameters():
         if not name.startswith(recurrence.MATRICES):
             parameter.data = draw.normal(parameter.shape, dtype, 0.5)
-        parameter.data = draw.laid_out(parameter.data, plain=0.9)
+        parameter.data = draw.laid_out(parameter.detach().numpy(), plain=0.9)
     return layer, I
 
 
@@ -71,7 +71,7 @@ def stepping(draw: Draw) -> None:
         return outputs, state
 
     outputs, state = attempt(draw, run, steps, start, *layer.parameters())
-    values = {name: p.data.astype(np.float64) for name, p in layer.named_parameters()}
+    values = {name: p.detach().numpy().astype(np.float64) for name, p in layer.named_parameters()}
     rows = x if batch else x[:, None]
     sequence = Sequence(rows if one_hot else rows.astype(np.float64), np.full(rows.shape[1], T), _never(rows))
     widths = [width] + [layer.hidden_size] * (len(cell.states) - 1)
@@ -80,8 +80,8 @@ def stepping(draw: Draw) -> None:
     every, final = recurrence.run(configuration, values, sequence, initial)
     wanted = every[0]
     if head is not None:
-        wanted = wanted @ head.weight.data.astype(np.float64).T
-        wanted = wanted if head.bias is None else wanted + head.bias.data
+        wanted = wanted @ head.weight.detach().numpy().astype(np.float64).T
+        wanted = wanted if head.bias is None else wanted + head.bias.detach().numpy()
     tolerance = 4 * tolerance_of(dtype, T * layer.num_layers + I + layer.hidden_size)
     for t, output in enumerate(outputs):
         right = wanted[t] if batch else wanted[t, 0]
@@ -113,7 +113,7 @@ def _bad_state(draw: Draw, layer: Any, batch: tuple[int, ...]) -> Any:
     """Return what is no state of a layer."""
     good: Any = layer.begin_state(batch[0] if batch else None)
     states: tuple[Any, ...] = good if isinstance(good, tuple) else (good,)
-    array = states[-1].data
+    array = states[-1].detach().numpy()
     other = np.float32 if array.dtype == np.float64 else np.float64
     bad = [array[None], array[..., :-1], array.astype(other), np.zeros((9, 9, 9, 9), array.dtype)]
     chosen: list[Any] = [(*states[:-1], rt.Tensor(value)) for value in bad]

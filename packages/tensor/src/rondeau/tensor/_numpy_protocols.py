@@ -7,7 +7,7 @@ its vocabulary and run on tensors so under ``create_graph=True``; and users may 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -120,13 +120,43 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
 _WRITERS = frozenset((np.copyto, np.fill_diagonal, np.place, np.put, np.put_along_axis, np.putmask))
 
 
+#: Attributes that NumPy's arrays have and tensors do not.
+OF_ARRAYS: set[str] = set()
+
+
+class _OfArrays:
+    """An attribute that only arrays have: the error says where it is to be found.
+
+    In the place of a ``__getattr__``, which would make ``np.asarray(tensor)`` ten times slower.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, tensor: Any, owner: type) -> NoReturn:
+        name = self._name
+        raise AttributeError(
+            f"{owner.__name__!r} object has no attribute {name!r}: that is one of NumPy's arrays, so take "
+            f"t.numpy().{name} (of a tensor that requires gradients t.detach().numpy().{name})",
+            name=name,
+            obj=owner if tensor is None else tensor,
+        )
+
+
+def refuse_attributes_of_arrays(cls: type) -> None:
+    """Let `cls` say of each public attribute of an array that it lacks itself where to find it."""
+    OF_ARRAYS.update(name for name in dir(np.ndarray) if name[0] != "_" and not hasattr(cls, name))
+    for name in OF_ARRAYS:
+        setattr(cls, name, _OfArrays(name))
+
+
 def array_ufunc(
     _self: Any, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **kwargs: Any
 ) -> Any:
     """Run a universal function of NumPy that an operand is a tensor of."""
     function, name = getattr(ufunc, method), f"np.{ufunc.__name__}"
     if out is not None:
-        # An array as target: numbers are wanted, nothing is recorded. p.data -= lr * p.grad works so.
+        # An array as target: numbers are wanted, nothing is recorded. ``p.numpy() -= lr * p.grad`` works so.
         _prepare(out, inputs, name)
         targets = tuple([unwrap(o) for o in out])
         result = function(*[unwrap(x) for x in inputs], out=targets, **kwargs)

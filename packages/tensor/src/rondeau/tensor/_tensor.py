@@ -136,18 +136,22 @@ class Tensor(Recorded):
     # ------------------------------------------------------------------------------------------ what it is
 
     @property
-    def data(self) -> Any:
-        """The array itself, a NumPy array on the CPU.
+    def data(self) -> Tensor:
+        """The values as a tensor that requires no gradient, over the same memory.
 
-        What is written into it is neither recorded nor noted as a change; see `rondeau.tensor.increment_version`.
+        A change of it, as in ``p.data -= lr * p.grad``, is neither recorded nor noted as a change of this tensor: a
+        backward that saved the old values goes on with the new ones. `detach()` is the same but for that; changes
+        under `no_grad` and `rondeau.tensor.increment_version` are noted. The NumPy array is ``numpy()``.
+
+        Assigning a tensor or an array replaces the memory by that of the value, also by one of another shape.
         """
-        return self._array
+        return wrap(self._array)
 
     @data.setter
     def data(self, value: Any) -> None:
         array = unwrap(value)
         if not _is_array(array):
-            raise ArgumentTypeError(f"expected an array as data, got {type(value).__name__}")
+            raise ArgumentTypeError(f"expected a Tensor or an array as data, got {type(value).__name__}")
         if as_dtype(array.dtype) != array.dtype:
             raise ArgumentTypeError(
                 f"data should be in this machine's order of bytes, got {array.dtype}: convert it with "
@@ -157,7 +161,7 @@ class Tensor(Recorded):
             raise ArgumentTypeError(
                 f"data of a tensor that requires gradients must be floating, got {array.dtype}"
             )
-        if array is self._array:  # p.data -= ... ends here
+        if array is self._array:  # the end of p.data -= ...
             return
         if (array.shape, array.dtype) != (self._array.shape, self._array.dtype):
             mark_changed(self)  # for what was computed from it backward can do nothing with the new ones
@@ -282,7 +286,7 @@ class Tensor(Recorded):
         """
         if self._node is not None:
             raise RuntimeError(
-                "numpy() of a tensor that requires gradients would lose them: call detach().numpy(), or use .data"
+                "numpy() of a tensor that requires gradients would lose them: call detach().numpy()"
             )
         if self.device != "cpu":
             raise RuntimeError(f"numpy() of a tensor on {self.device!r}: move it first, .cpu().numpy()")
@@ -559,6 +563,9 @@ class Tensor(Recorded):
         if not self.is_leaf:
             raise RuntimeError("only leaves can be pickled: detach() the tensor first")
         return type(self), (self._array, self.requires_grad)
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in _numpy_protocols.OF_ARRAYS]
 
     # NumPy hands its functions over: the vector-Jacobian products are written in its vocabulary, and users may mix.
 
@@ -879,3 +886,4 @@ def _plain(data: Any) -> Any:
 
 
 set_result_class(Tensor)
+_numpy_protocols.refuse_attributes_of_arrays(Tensor)
