@@ -172,3 +172,15 @@ def test_a_number_of_batches_below_zero():
     layer.num_batches_tracked.copy_(rt.tensor(-1))
     with pytest.raises(ValueError, match="num_batches_tracked should be 0 or more before a batch, got -1"):
         layer(rt.tensor([[1.0], [2.0]]))
+
+
+def test_squares_beyond_the_dtype_do_not_become_zeros():
+    """A scale of 1 / inf would make them of every element; the other channel is as ever."""
+    x = np.array([[1e30, 1.0], [-2e30, 2.0], [5e29, 4.0]])
+    expected = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+    assert_close(
+        F.batch_norm(rt.tensor(x.astype(np.float32)), None, None, training=True), expected, rtol=1e-6
+    )
+    found = F.batch_norm(rt.tensor(x * [1e170, 1.0]), None, None, training=True).numpy()
+    assert np.isnan(found[:, 0]).all()
+    assert_close(found[:, 1], expected[:, 1], rtol=1e-12)

@@ -105,3 +105,11 @@ def test_constants_beyond_float32_are_refused():
         nn.functional.layer_norm(x, (2,), eps=1e300)
     with pytest.raises(ValueError, match=r"smooth_l1_loss: beta 1e\+300 does not fit float32"):
         nn.functional.smooth_l1_loss(x, x, beta=1e300)
+
+
+def test_squares_beyond_the_dtype_do_not_become_zeros():
+    """A scale of 1 / inf would make them of every element."""
+    row = np.array([[1e30, -2e30, 5e29]])
+    expected = (row - row.mean()) / row.std()
+    assert_close(F.layer_norm(rt.tensor(row.astype(np.float32)), (3,)), expected, rtol=1e-6)
+    assert np.isnan(F.layer_norm(rt.tensor(row * 1e170), (3,)).numpy()).all()

@@ -266,6 +266,16 @@ def retained_by_a_changed_view(m):
     return v.grad
 
 
+def changed_and_its_base_detached(m):
+    """A view by which its base was changed keeps that history, also if nobody has read it before."""
+    r, base = leaf(m), m.zeros(5, dtype=m.float64)
+    v = base[1:3]
+    v.copy_(r[:2] * 3)
+    base.detach_()
+    (v * weights(m, 2)).sum().backward()
+    return r.grad
+
+
 def retained_and_detached(m):
     x = leaf(m) * 2
     x.retain_grad()
@@ -329,6 +339,7 @@ def hook_between_view_and_root(m):
         retained_by_a_view,
         retained_by_a_changed_view,
         retained_and_detached,
+        changed_and_its_base_detached,
         hooks_of_both_values,
         hook_that_scales_the_old_value,
         hook_of_a_changed_view,

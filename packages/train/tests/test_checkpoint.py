@@ -166,6 +166,20 @@ def test_damage_is_found_and_named(tmp_path, file, change, message):
         checkpoints.load("step-5")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)], ids=["pipe", "device"]
+)
+@pytest.mark.parametrize("file", ["step-5/weights.safetensors", "step-5/manifest.json"])
+def test_what_is_no_file_is_neither_waited_for_nor_read_without_end(tmp_path, make, file):
+    checkpoints = CheckpointFolder(tmp_path)
+    checkpoints.save(5, snapshot())
+    (tmp_path / file).unlink()
+    make(tmp_path / file)
+    with pytest.raises(CheckpointError, match=f"the checkpoint is damaged: .*{file} is not a file"):
+        checkpoints.load("step-5")
+
+
 @pytest.mark.parametrize(("file", "change", "message"), [*DAMAGES, ("latest", None, "latest is missing")])
 def test_the_newest_whole_checkpoint_takes_the_place_of_a_damaged_one(tmp_path, file, change, message):
     checkpoints = CheckpointFolder(tmp_path)

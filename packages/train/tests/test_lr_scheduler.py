@@ -510,3 +510,17 @@ def test_a_plateau_takes_a_group_that_is_added_later():
 def test_mistakes(make, error, message):
     with pytest.raises(error, match=message):
         make(optimizers()[0])
+
+
+@pytest.mark.parametrize("steps", [4, 5, 7, 30, 52])
+def test_a_line_to_zero_ends_at_zero(steps):
+    """With rounding, its last step can be a hair below: no rate at all."""
+    optimizer = optim.SGD([rt.zeros(1, requires_grad=True)], lr=0.1)
+    schedule = ours.LinearLR(optimizer, start_factor=0.1, end_factor=0.0, total_iters=steps)
+    rates = []
+    for _ in range(steps + 2):
+        rates += schedule.get_last_lr()
+        schedule.step()
+    expected = [0.1 * 0.1 * max(1 - step / steps, 0) for step in range(steps + 2)]
+    assert_close(np.array(rates), expected, atol=1e-16)
+    assert min(rates) >= 0

@@ -178,7 +178,10 @@ class _BatchNorm(Function):
             # Far from zero the mean lies beside what the dtype can hold: what is left of it is taken off z.
             rest = mean - centre
             var = np.maximum(_channel_sums(y) / count - rest * rest, 0)
+            if np.isinf(var).any():  # squares beyond float32
+                var = np.maximum(_channel_sums(np.square(z, dtype=np.float64)) / count - rest * rest, 0)
             rstd = 1 / np.sqrt(var + eps)
+            rstd[rstd == 0] = np.nan  # squares beyond float64: the channel would become zeros
             z *= rstd.astype(dtype)[:, None]
             left = rest * rstd
             if (np.abs(left) > np.finfo(dtype).eps).any():

@@ -30,7 +30,7 @@ from rondeau.tensor._graph import (
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._operands import cast, no_gradient, value_for
 from rondeau.tensor._ops.indexing import SETITEM, getitem, steps_of
-from rondeau.tensor._views import looked_at, mark_changed, root_of, set_node, shown_by
+from rondeau.tensor._views import look_again, looked_at, mark_changed, root_of, set_node, shown_by
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -155,6 +155,8 @@ def _move_to(tensor: Tensor, node: Node | None) -> None:
         node = Node(_REBASE, (root._node, node), (None, None, None, shown_by(tensor)))
         set_node(root, node)
     mark_changed(tensor, recorded=node is not None)
+    if root is not tensor:
+        look_again(tensor)
 
 
 def _history(tensor: Tensor) -> Node | None:

@@ -196,6 +196,11 @@ def _look(view: Tensor) -> None:
         set_node(view, looked_at(view))
 
 
+def look_again(view: Tensor) -> None:
+    """Give a view that was just changed its new history now: it keeps that if its base is detached next."""
+    _ = view._node
+
+
 def _begins_at(node: Node | None, root: Node, length: int) -> bool:
     """Whether a chain of so many views ends in `node`."""
     for _ in range(length):

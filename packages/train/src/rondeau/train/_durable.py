@@ -6,16 +6,30 @@ fail, or end the process, has tried every moment of a run (``python -m tools.sto
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows would translate line ends
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # of no effect on files
+
+
+class NotAFileError(IsADirectoryError):
+    """A pipe, a socket or a device stands in the place of a file; treated as a folder that stands there."""
 
 
 def read_file(path: Path) -> bytes:
-    """Return the whole content of a file."""
-    with _opened(path, os.O_RDONLY) as descriptor:
+    """Return the whole content of a file.
+
+    Raises
+    ------
+    NotAFileError
+        For anything else: a pipe would be waited for, and a device may have no end.
+    """
+    with _opened(path, os.O_RDONLY | _NO_WAITING) as descriptor:
+        if not stat.S_ISREG(mode := os.fstat(descriptor).st_mode) and not stat.S_ISDIR(mode):
+            raise NotAFileError(errno.EISDIR, "Is not a file")
         parts = []
         while part := os.read(descriptor, 1 << 24):
             parts.append(part)

@@ -21,6 +21,16 @@ _ROWS = 32
 _COLUMNS = 64
 
 
+@kernel_njit
+def _scale_beyond_range(row, centre, eps):  # type: ignore[no-untyped-def]
+    """Return 1 / sqrt(mean of (row - centre)^2 + eps) where squares leave float32; NaN where they leave float64."""
+    total = np.float64(0)
+    for c in range(row.size):
+        distance = np.float64(row[c]) - np.float64(centre)
+        total += distance * distance
+    return row.dtype.type(np.nan if math.isinf(total) else 1 / math.sqrt(total / row.size + eps))
+
+
 def _forward_of_rows(sums: Sums) -> Any:
     """Compile `forward` for some of the rows; the letters are those of the module."""
     sum_of, sum_of_squares = sums.of, sums.of_squares
@@ -33,6 +43,8 @@ def _forward_of_rows(sums: Sums) -> Any:
             row, out = x[n], y[n]
             centre = sum_of(row) / width
             scale = one / math.sqrt(sum_of_squares(row, centre) / width + eps)
+            if scale == 0:  # which would make zeros of the row
+                scale = _scale_beyond_range(row, centre, eps)
             mean[n], rstd[n] = centre, scale
             for c in range(C):
                 out[c] = (row[c] - centre) * scale * w[c] + b[c]

@@ -365,7 +365,8 @@ _disjunction: Any = np.logical_or.reduce
 def _of_truth(reduce: Any, x: Tensor, dim: Dims, keepdim: bool) -> Tensor:
     """Reduce the truth of all values; of uint8 it stays uint8, PyTorch's old type of masks."""
     array = array_of(x)
-    result = reduce(array, axis=axes_of(dim, array.ndim), keepdims=keepdim)
+    axes = () if isinstance(dim, (tuple, list)) and not dim else axes_of(dim, array.ndim)
+    result = reduce(array, axis=axes, keepdims=keepdim)
     return wrap(np.asarray(result, np.uint8) if array.dtype == np.uint8 else result)
 
 
@@ -376,6 +377,7 @@ def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     ----------
     x : Tensor
     dim : int or sequence of int, optional
+        Default: all. ``()``, no dimensions, leaves every value on its own, where the sums take it for all: PyTorch's.
     keepdim : bool
 
     Returns
@@ -399,6 +401,7 @@ def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     ----------
     x : Tensor
     dim : int or sequence of int, optional
+        Default: all. ``()``, no dimensions, leaves every value on its own, where the sums take it for all: PyTorch's.
     keepdim : bool
 
     Returns

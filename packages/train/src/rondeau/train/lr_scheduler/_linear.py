@@ -61,4 +61,4 @@ class LinearLR(LRScheduler):
             return self._scaled(1.0)
         rise = self.end_factor - self.start_factor
         before = self.total_iters * self.start_factor + (self.last_epoch - 1) * rise
-        return self._scaled(1.0 + rise / before)
+        return self._scaled(max(1.0 + rise / before, 0.0))  # the last step to 0 may be rounded to less
