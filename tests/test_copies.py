@@ -214,11 +214,11 @@ def _local_cell():
 
 _CELL_MESSAGE = (
     "cell local cannot be pickled: its step _local_cell.<locals>.local is not at the top level of a module, where a "
-    "process that loads it would find it. Define it there, by def, or keep the state_dict of the layer instead"
+    "process that loads it would look for it. Define it there with def, or save the state_dict of the layer instead"
 )
 _STEPPER_MESSAGE = (
     "a Stepper cannot be pickled, because its weights are packed for this processor: pickle the layer or the model, "
-    "and make a stepper of it where it is loaded, layer.stepper()"
+    "and make a stepper from it where it is loaded, with layer.stepper()"
 )
 _NODE_MESSAGE = (
     "<mul backward> belongs to one recorded graph and can be neither copied nor pickled: keep the tensors that the "

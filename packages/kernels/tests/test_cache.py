@@ -238,7 +238,7 @@ def test_without_sources_nothing_is_kept(folder, monkeypatch):
     for function in (cache._environment, sources.digest_of_sources):
         function.cache_clear()
     (message,) = warned()
-    assert "holds no sources, by which an edit would be noticed" in message
+    assert "holds no sources, without which an edit would go unnoticed" in message
     assert not folder.exists()
 
 

@@ -138,8 +138,8 @@ def _returns_comparison(x, r, s):
         (_iterate, "cannot be iterated over"),
         (_index, "cannot be indexed"),
         (_method, "no attribute 'tanh'; functions are in cell_math"),
-        (_gate, "x.hh is no gate of this cell, which has h; did you mean x.h?"),
-        (_state, "s.cell is no state of this cell, which has h"),
+        (_gate, "x.hh is not a gate of this cell, which has h; did you mean x.h?"),
+        (_state, "s.cell is not a state of this cell, which has h"),
         (_array, "not ndarray"),
         (_string, "not str"),
         (_power, "a power takes a number as its exponent, not RecurrentPart"),
@@ -147,10 +147,10 @@ def _returns_comparison(x, r, s):
         (_number_as_condition, "takes a comparison as its operand 0"),
         (_matrix_product, "a step is scalar: r.h already holds the product"),
         (_array_times, "a step is scalar: r.h already holds the product"),
-        (_remainder, "no // or %"),
-        (_whole_division, "no // or %"),
+        (_remainder, "not // or %"),
+        (_whole_division, "not // or %"),
         (_symbol_as_exponent, "use exp(x * log(base))"),
-        (_too_many, "returned 2 values, and the cell has 1 state (h)"),
+        (_too_many, "returned 2 values, but the cell has 1 state (h)"),
         (_nothing, "the step returns nothing: end it with `return` and the new state of h"),
         (_returns_comparison, "must be a number, not a comparison"),
     ],
@@ -186,7 +186,7 @@ def test_names_are_checked(gates, states, message):
 def test_a_step_takes_three_arguments_or_four():
     with pytest.raises(CellError, match="a step takes three arguments"):
         trace(lambda x, r: x.h, ("h",), ("h",))
-    with pytest.raises(CellError, match=r"one that reads learned vectors p needs params=\{\.\.\.\}"):
+    with pytest.raises(CellError, match=r"a step that reads learned vectors p needs params=\{\.\.\.\}"):
         trace(lambda x, r, s, p: x.h, ("h",), ("h",))
     with pytest.raises(CellError, match=r"a step takes four arguments: .*, p \(parameters\)"):
         trace(lambda x, r, s: x.h, ("h",), ("h",), ("u",))
@@ -237,7 +237,7 @@ def _value_is_a_comparison(x, r, s, p):
     [
         (
             _unknown_parameter,
-            "p.gian is no parameter of this cell, which has gain, bias; did you mean p.gain?",
+            "p.gian is not a parameter of this cell, which has gain, bias; did you mean p.gain?",
         ),
         (_value_is_a_number, "r.h(value) takes a value that the step computed, not float"),
         (_value_of_the_row, "r.h(value) takes one number per hidden unit"),
@@ -268,7 +268,7 @@ def test_a_step_with_parameters_that_cannot_be_traced_shows_the_users_line(step,
 )
 def test_a_matrix_is_applied_once(step):
     with pytest.raises(
-        CellError, match=re.escape("r.h is applied to two values, and a recurrent matrix to one")
+        CellError, match=re.escape("r.h is applied to two values, but a recurrent matrix takes only one")
     ):
         trace(step, ("h",), ("h",))
 
@@ -376,7 +376,7 @@ def _gate_for_nothing(x, r, s):
 def test_a_gate_on_which_nothing_depends_is_refused(step, regularisers):
     graph = trace(step, ("h", "z"), ("h",), (), regularisers)
     with pytest.raises(
-        CellError, match=r"gate z is declared and never read: no new state depends on x\.z or r\.z"
+        CellError, match=r"gate z is declared but never read: no new state depends on x\.z or r\.z"
     ):
         check_all_are_read(step, graph)
 
@@ -390,7 +390,7 @@ def test_a_step_that_reads_nothing_is_refused():
     def step(x, r, s):
         return 1.0
 
-    with pytest.raises(CellError, match="gate h is declared and never read"):
+    with pytest.raises(CellError, match="gate h is declared but never read"):
         check_all_are_read(step, trace(step, ("h",), ("h",)))
 
 
@@ -399,7 +399,7 @@ def test_a_learned_vector_on_which_nothing_depends_is_refused():
         return x.h * p.u
 
     with pytest.raises(
-        CellError, match=r"parameter v is declared and never read: no new state depends on p\.v"
+        CellError, match=r"parameter v is declared but never read: no new state depends on p\.v"
     ):
         check_all_are_read(step, trace(step, ("h",), ("h",), ("u", "v")))
 
@@ -481,7 +481,7 @@ def test_sigmoid_keeps_both_tails():
 
 
 def test_a_name_that_python_reads_as_another_is_refused():
-    with pytest.raises(CellError, match="gate '\ufb01' is read by Python as 'fi': name it so"):
+    with pytest.raises(CellError, match="gate '\ufb01' is read by Python as 'fi': use that name"):
         trace(lambda x, r, s: s.h, ("\ufb01", "fi"), ("h",))
     with pytest.raises(CellError, match="state '\ufb01' is read by Python as 'fi'"):
         trace(lambda x, r, s: (s.h, s.fi), ("h",), ("h", "\ufb01"))

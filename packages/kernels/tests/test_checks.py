@@ -100,7 +100,7 @@ def test_options_of_a_cell_are_of_their_kind(change, message):
     [
         ((None,), ValueError, "the weights of at least one layer, got NoneType"),
         (([None],), TypeError, "weights expected Weights of rondeau.kernels.sequence, got NoneType"),
-        (([Weights(ONE, ONE)], Settings(), 3), ValueError, "a weight and a bias, or None for it, got 3"),
+        (([Weights(ONE, ONE)], Settings(), 3), ValueError, r"a weight and a bias \(or None\), got 3"),
         (([Weights(ONE, ONE)], Settings(), (ONE,)), ValueError, "the head expected a weight and a bias"),
     ],
 )  # fmt: skip

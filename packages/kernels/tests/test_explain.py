@@ -43,9 +43,9 @@ def test_products_of_values_phases_and_carries(cells):
     assert "(second): a into the gate's slot\n" in text
     assert "Forward runs in 3 phases, with products between them\n" in text
     assert "Backward runs in 3 phases, with products between them\n" in text
-    assert "values a unit from pass to pass\n" in text
+    assert "values per unit from pass to pass\n" in text
 
 
 def test_sums_and_cells_without_products(cells):
-    assert "No recurrent products: every unit sees its own past alone\n" in explain(cells["alone"])
+    assert "No recurrent products: every unit sees only its own past\n" in explain(cells["alone"])
     assert "Forward makes 5 passes over the units, with sums between them\n" in explain(cells["normalised"])

@@ -219,15 +219,15 @@ GOOD = {"times": [0, 1], "batches": [0, 0], "key": 1, "substream": 0, "p": 0.5}
         ({"p": "half"}, TypeError, "a probability as a number, got p='half'"),
         ({"substream": "first"}, TypeError, "substream to be integers, got <U5"),
         ({"substream": [1, 2]}, ValueError, r"one substream, an integer, got an array of shape \(2,\)"),
-        ({"times": [[0], [1, 2]]}, ValueError, "times as an array of integers, got rows of several lengths"),
+        ({"times": [[0], [1, 2]]}, ValueError, "times as an array of integers, got a ragged list"),
         ({"times": None}, TypeError, "times to be integers, got object"),
         ({"substream": 2**32}, ValueError, r"substream from 0 to 2\*\*32 - 1, got 4294967296"),
         ({"times": [0, -1]}, ValueError, r"times from 0 to 2\*\*32 - 1, got -1 to 0"),
         ({"batches": [0.0, 1.0]}, TypeError, "batches to be integers, got float64"),
-        ({"batches": [0]}, ValueError, r"batches of shape \(2,\), one a row, got \(1,\)"),
+        ({"batches": [0]}, ValueError, r"batches of shape \(2,\), one per row, got \(1,\)"),
         ({"out": np.empty((2, 3), np.int32)}, TypeError, "to write float32 or float64, got int32"),
-        ({"out": np.empty((3, 2)).T}, ValueError, "a writable matrix in row order"),
-        ({"out": np.empty(2)}, ValueError, r"a writable matrix in row order, got shape \(2,\)"),
+        ({"out": np.empty((3, 2)).T}, ValueError, "a writable, C-contiguous matrix"),
+        ({"out": np.empty(2)}, ValueError, r"a writable, C-contiguous matrix to write to, got shape \(2,\)"),
     ],
 )
 @pytest.mark.parametrize("name", ["keep_mask", "mask_rows"])
@@ -245,7 +245,7 @@ def test_mask_rows_refuses_what_does_not_pair():
         philox.mask_rows(np.ones((2, 3), np.float32), **GOOD, out=out)
     with pytest.raises(ValueError, match=r"of one shape, got \(2, 4\) and \(2, 3\)"):
         philox.mask_rows(np.ones((2, 4)), **GOOD, out=out)
-    with pytest.raises(ValueError, match="two views of one memory"):
+    with pytest.raises(ValueError, match="two views of the same memory"):
         philox.mask_rows(out, **GOOD, out=out)
 
 

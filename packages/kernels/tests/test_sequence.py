@@ -380,7 +380,7 @@ def test_backward_checks_its_arguments(cells):
 
 def test_what_cannot_be_projected_says_why(cells):
     for name, options, message in (
-        ("gru", {}, "cell gru reads its first state s.h beside gates of another width"),
+        ("gru", {}, "cell gru reads its first state s.h next to gates of another width"),
         ("chained", {}, "cell chained applies recurrent matrices to values as wide as its gates"),
         ("rnn_tanh", {"heads": 4}, "heads see the units of the first state"),
     ):

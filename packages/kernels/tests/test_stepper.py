@@ -195,7 +195,7 @@ def test_wrong_layers(cells):
         ([first, first], None, ValueError, "weight_ih of layer 1 expected shape (20, 4), got (20, 3)"),
         (
             [first, second._replace(weight_hr=np.ones((2, 5), np.float32), weight_hh=second.weight_hh[:, :2])],
-            None, ValueError, "weight_hr of layer 1 expected 4 outputs, as that of layer 0, got 2",
+            None, ValueError, "weight_hr of layer 1 expected 4 outputs, like that of layer 0, got 2",
         ),
         ([first], (np.ones((2, 5), np.float32), None), ValueError, "weight of the head expected shape (2, 4)"),
         ([first], (np.ones((2, 4), np.float32), np.ones(3, np.float32)), ValueError, "bias of the head"),
@@ -207,7 +207,7 @@ def test_wrong_layers(cells):
 
 @pytest.mark.parametrize("name", ["lstm_dropout", "lstm_zoneout"])
 def test_a_cell_as_in_training_is_refused(cells, name):
-    with pytest.raises(ValueError, match="draws random numbers: leave recurrent dropout out"):
+    with pytest.raises(ValueError, match="draws random numbers: leave out recurrent dropout"):
         Stack(cells[name]).stepper()
 
 
@@ -215,6 +215,6 @@ def test_dropped_projected_features_are_refused():
     one = np.ones((1, 1), np.float32)
     cell = Cell(lambda x, r, s: x.h + r.h, ("h",), ("h",), "sum")
     with pytest.raises(
-        ValueError, match=r"projected features would be dropped at the rate 0\.5: give feature_dropout=0"
+        ValueError, match=r"projected features would be dropped at the rate 0\.5: pass feature_dropout=0"
     ):
         Stepper(cell, [Weights(one, one, weight_hr=one)], Settings(feature_dropout=0.5))

@@ -178,9 +178,9 @@ def test_the_decorator_needs_its_brackets():
 
 
 def test_a_declared_gate_or_vector_is_read():
-    with pytest.raises(CellError, match="gate z is declared and never read"):
+    with pytest.raises(CellError, match="gate z is declared but never read"):
         nn.recurrent_cell(gates=("h", "z"), states=("h",))(plain_step)
-    with pytest.raises(CellError, match="parameter v is declared and never read"):
+    with pytest.raises(CellError, match="parameter v is declared but never read"):
         nn.recurrent_cell(gates=("h",), states=("h",), params={"v": nn.init.zeros_})(lambda x, r, s, p: x.h)
 
 

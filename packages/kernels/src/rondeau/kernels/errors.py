@@ -1,14 +1,14 @@
-"""What the kernels, tensors and layers raise for a wrong argument.
+"""The exceptions that kernels, tensors and layers raise for a wrong argument.
 
 PyTorch raises RuntimeError where Python would raise ValueError or TypeError, and programs written for it catch that.
-Each class here is both, so that either `except` clause works. An index out of range stays an IndexError, as PyTorch's.
+Each class here is both, so either `except` clause works. An index out of range is an IndexError, as in PyTorch.
 """
 
 __all__ = ["ArgumentTypeError", "ArgumentValueError"]
 
 
 class ArgumentValueError(ValueError, RuntimeError):
-    """An argument of a wrong shape, or of a value that is out of range.
+    """An argument has the wrong shape, or a value that is out of range.
 
     Examples
     --------
@@ -18,7 +18,7 @@ class ArgumentValueError(ValueError, RuntimeError):
 
 
 class ArgumentTypeError(TypeError, RuntimeError):
-    """An argument of a wrong type or dtype.
+    """An argument has the wrong type or dtype.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Explain: a cell as the library sees it, from the recorded graph to the source that is compiled, as text to read."""
+"""Explain: a readable description of a cell, from the traced graph to the source that is compiled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["explain"]
 
 
 def explain(cell: Cell) -> str:
-    """Return what becomes of a cell's step: its graph, its schedule, and the source of its phases.
+    """Describe what a cell's step is turned into: its graph, its schedule, and the source of its phases.
 
     Examples
     --------
@@ -21,7 +21,7 @@ def explain(cell: Cell) -> str:
     >>> print(text[: text.index("3. Source")])
     Cell sum: gates h; states h
     <BLANKLINE>
-    1. Graph: what the step computes from its inputs, one operation a line
+    1. Graph: what the step computes from its inputs, one operation per line
     <BLANKLINE>
     %0 = input x.h
     %1 = input r.h
@@ -32,7 +32,7 @@ def explain(cell: Cell) -> str:
     <BLANKLINE>
     The input projection of all steps, one product before the first, fills a slot for every gate: h
     Recurrent products of the first state h before the step: h into the gate's slot
-    Backward needs nothing of the slots
+    Backward needs nothing from the slots
     <BLANKLINE>
     <BLANKLINE>
     """
@@ -40,7 +40,7 @@ def explain(cell: Cell) -> str:
         [
             _title(cell),
             "",
-            "1. Graph: what the step computes from its inputs, one operation a line",
+            "1. Graph: what the step computes from its inputs, one operation per line",
             "",
             str(cell.graph),
             "",
@@ -48,7 +48,7 @@ def explain(cell: Cell) -> str:
             "",
             *_describe_schedule(cell),
             "",
-            "3. Source: the phases that are compiled, forward and backward; slots change their meaning in place",
+            "3. Source: the compiled phases, forward and backward; slots are reused in place",
             "",
             "\n".join(
                 _without_arguments(source_of(cell, direction)) for direction in ("forward", "backward")
@@ -58,7 +58,7 @@ def explain(cell: Cell) -> str:
 
 
 def _without_arguments(source: str) -> str:
-    """Return source whose functions do not show their arguments, the same for all."""
+    """Return the source with the arguments of its functions elided: they are the same for all phases."""
     return re.sub(r"^(def \w+)\(.*\):$", r"\1(...):", source, flags=re.MULTILINE)
 
 
@@ -86,7 +86,7 @@ def _describe_schedule(cell: Cell) -> list[str]:
         slots += [f"{', '.join(operand.split)} into a second slot"] if operand.split else []
         lines.append(f"Recurrent products of {what}: {'; '.join(slots)}")
     if not schedule.operands:
-        lines.append("No recurrent products: every unit sees its own past alone")
+        lines.append("No recurrent products: every unit sees only its own past")
     kept = [
         f"{gate if kind == 'x' else f'{gate} (second)'}: %{node} {schedule.graph.nodes[node].op}"
         for (kind, gate), node in schedule.saved.items()
@@ -94,7 +94,7 @@ def _describe_schedule(cell: Cell) -> list[str]:
     lines.append(
         f"Forward leaves in the slots for backward: {'; '.join(kept)}"
         if kept
-        else "Backward needs nothing of the slots"
+        else "Backward needs nothing from the slots"
     )
     for direction in ("forward", "backward"):
         lines += _describe_program(direction, getattr(schedule, direction))
@@ -102,7 +102,7 @@ def _describe_schedule(cell: Cell) -> list[str]:
 
 
 def _describe_program(direction: str, program: Program) -> list[str]:
-    """Return lines on what is not the plain case of one pass over the units."""
+    """Describe how a program differs from the simplest case, a single pass over the units."""
     lines = []
     if len(program.phases) > 1:
         lines.append(
@@ -113,6 +113,6 @@ def _describe_program(direction: str, program: Program) -> list[str]:
         lines.append(f"{direction.capitalize()} makes {passes} passes over the units, with sums between them")
     if program.carries:
         lines.append(
-            f"{direction.capitalize()} carries {len(program.carries)} values a unit from pass to pass"
+            f"{direction.capitalize()} carries {len(program.carries)} values per unit from pass to pass"
         )
     return lines

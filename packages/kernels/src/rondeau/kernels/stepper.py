@@ -1,4 +1,4 @@
-"""A stepper: frozen layers of a cell that run one step a call, as text is generated."""
+"""`Stepper`: frozen layers of a cell that run one step per call, as in text generation."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ __all__ = ["Stepper"]
 Array = NDArray[Any]
 
 _KEPT = 8
-"""Batch sizes whose workspaces are kept; a search whose beam shrinks uses several in turn."""
+"""How many batch sizes have their workspaces kept; a beam search whose beam shrinks uses several in turn."""
 
 
 class Stepper:
-    """Layers of a cell, and a linear head if there is one, as they were when this was made.
+    """Layers of a cell, and optionally a linear head, frozen when the stepper is made.
 
-    Weights are copied, and packed once for the product; later changes of them are not seen. Nothing is kept between
-    calls that a result depends on: the states are arguments and results.
+    The weights are copied and packed once for the product, so later changes to them have no effect. No result depends
+    on earlier calls: the states are arguments and results.
 
     Parameters
     ----------
     cell : Cell
     layers : sequence of Weights
-        From the lowest up: arrays of one dtype. Each above the first has as many inputs as the one below outputs.
+        From the lowest layer up: arrays of one dtype. Each layer has as many inputs as the one below has outputs.
     settings : Settings, optional
-        As for `rondeau.kernels.sequence.forward`, of all layers. A step draws no random numbers: a cell that is
+        As for `rondeau.kernels.sequence.forward`, for all layers. A step draws no random numbers: a cell that is
         regularised for training is refused.
     head : tuple of ndarray, optional
-        The weight (V, P) and the bias (V,), or None for it, of a linear layer on the output.
+        The weight (V, P) and the bias (V,), or None in its place, of a linear layer on the output.
 
     Attributes
     ----------
     dtype : dtype
     num_layers, inputs, outputs : int
-        L, I, and what `y` has: V, or P without a head.
+        L, I, and the width of `y`: V, or P without a head.
     widths : tuple of int
-        The widths of the states: P, and H for others.
+        The widths of the states: P for the first and H for the others.
 
     Raises
     ------
     TypeError
-        If a weight is no array of float32 or float64, or dtypes differ.
+        If a weight is not an array of float32 or float64, or dtypes differ.
     ValueError
-        If shapes do not fit, a scalar is unknown or missing, there are no layers, or the cell draws random numbers.
+        If shapes do not match, a scalar is unknown or missing, there are no layers, or the cell draws random numbers.
 
     Notes
     -----
-    The bits are those of `forward` for a sequence of one step, for any number of threads.
+    The results have the same bits as `forward` for a sequence of one step, for any number of threads.
 
-    A stepper may be called from several Python threads at once: each works in memory of its own.
+    A stepper may be called from several Python threads at once: each works in its own memory.
 
     Examples
     --------
@@ -85,13 +85,13 @@ class Stepper:
         for kind in ("mask", "uniform"):
             if cell.schedule.has_input(kind):
                 raise ArgumentValueError(
-                    f"a stepper expected a cell as in evaluation, and cell {cell.name} draws random numbers: leave "
-                    "recurrent dropout out, and take the expectation of zoneout"
+                    f"a stepper expected a cell as in evaluation, but cell {cell.name} draws random numbers: leave "
+                    "out recurrent dropout, and use the expectation of zoneout"
                 )
         if settings.feature_dropout > 0:
             raise ArgumentValueError(
-                f"a stepper draws no random numbers, and projected features would be dropped at the rate "
-                f"{settings.feature_dropout}: give feature_dropout=0"
+                f"a stepper draws no random numbers, but projected features would be dropped at the rate "
+                f"{settings.feature_dropout}: pass feature_dropout=0"
             )
         settings = complete_settings(cell, settings)
         checked = [checked_weights(cell, weights, settings.num_heads) for weights in layers]
@@ -102,7 +102,7 @@ class Stepper:
             checked_array(f"weight_ih of layer {k}", weights.weight_ih, (rows, width), self.dtype)
             if state_widths(cell, weights) != self.widths:
                 raise ArgumentValueError(
-                    f"weight_hr of layer {k} expected {width} outputs, as that of layer 0, got "
+                    f"weight_hr of layer {k} expected {width} outputs, like that of layer 0, got "
                     f"{state_widths(cell, weights)[0]}"
                 )
         self.outputs = width
@@ -121,24 +121,24 @@ class Stepper:
         x : ndarray, shape (B, I), or of integers, shape (B,)
             The input; integers stand for one-hot rows, as in `forward`.
         states : tuple of ndarray, optional
-            The states before the step, (L, B, P) the first and (L, B, H) the others. Default: zeros.
+            The states before the step: (L, B, P) the first and (L, B, H) the others. Zeros by default.
 
         Returns
         -------
         y : ndarray, shape (B, V), or (B, P) without a head
         states : tuple of ndarray
-            After the step. Like `y` they are the caller's: no later call changes them.
+            The states after the step. Like `y` they belong to the caller: no later call changes them.
 
         Raises
         ------
         TypeError, ValueError
             If an argument has the wrong shape or dtype.
         IndexError
-            If an id is not from 0 to I-1.
+            If an id is outside 0 to I-1.
         """
         x = self._checked_input(x)
         B = x.shape[0]
-        workspace = self._workspaces.pop(B, None) or self._frozen.workspace(B)  # no other thread's meanwhile
+        workspace = self._workspaces.pop(B, None) or self._frozen.workspace(B)  # now no other thread's
         try:
             if states is None:
                 for before in workspace.before:
@@ -161,16 +161,16 @@ class Stepper:
         return self
 
     def __deepcopy__(self, memo: object) -> Stepper:
-        return self  # nothing changes that a result depends on, and packed weights must keep their alignment
+        return self  # results never depend on earlier calls, and packed weights must keep their alignment
 
     def __reduce__(self) -> Any:
         raise ArgumentTypeError(
             "a Stepper cannot be pickled, because its weights are packed for this processor: pickle the layer or the "
-            "model, and make a stepper of it where it is loaded, layer.stepper()"
+            "model, and make a stepper from it where it is loaded, with layer.stepper()"
         )
 
     def _checked_input(self, x: Any) -> Array:
-        """Return the input contiguous, or say what came."""
+        """Return the input as a contiguous array, or raise an error that says what is wrong with it."""
         if not isinstance(x, np.ndarray):
             raise ArgumentTypeError(f"x expected a numpy array, got {type(x).__name__}")
         if x.dtype is self.dtype and x.ndim == 2 and x.shape[1] == self.inputs and x.flags.c_contiguous:
@@ -198,9 +198,9 @@ class Stepper:
 
 
 def _checked_head(head: Any, width: int, dtype: np.dtype[Any]) -> tuple[Array, Array | None]:
-    """Return the head's weight and bias checked and contiguous."""
+    """Return the head's weight and bias, checked and contiguous."""
     if not isinstance(head, tuple | list) or len(head) != 2:
-        raise ArgumentValueError(f"the head expected a weight and a bias, or None for it, got {head!r:.80}")
+        raise ArgumentValueError(f"the head expected a weight and a bias (or None), got {head!r:.80}")
     weight, bias = head
     outputs = weight.shape[0] if isinstance(weight, np.ndarray) and weight.ndim else 1
     weight = checked_array("weight of the head", weight, (outputs, width), dtype)

@@ -1,4 +1,4 @@
-"""The language of cells: trace a step, derive its backward, schedule both. No array in sight."""
+"""The cell language: trace a step, derive its backward, schedule both. Nothing here touches an array."""
 
 from rondeau.kernels.cell.derive import derive
 from rondeau.kernels.cell.errors import CellError

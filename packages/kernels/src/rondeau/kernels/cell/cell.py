@@ -21,7 +21,7 @@ __all__ = ["Cell"]
 
 
 class Cell:
-    """A recurrent cell: its step, traced once. A target compiles it for a dtype when it is first run.
+    """A recurrent cell: its step, traced once. A target compiles it for each dtype on first use.
 
     Parameters
     ----------
@@ -29,18 +29,20 @@ class Cell:
         ``step(x, r, s)`` returns the new states: a tuple in the order of `states`, or one value for one state.
         ``x.k`` is gate k's input part ``W_k x_t + b_k``, ``r.k`` its recurrent part ``R_k h_{t-1} + c_k``, ``s.name``
         a state before the step; ``r.k(value)`` is ``R_k value + c_k``. With `params` there is a fourth argument ``p``,
-        the learned vectors. Keyword-only arguments, which have defaults, are scalars of the run. The functions that a
-        step may call are in `rondeau.kernels.cell.cell_math`.
+        the learned vectors. Keyword-only arguments, which must have defaults, are scalars of the run. The functions
+        that a step may call are in `rondeau.kernels.cell.cell_math`.
     gates : tuple of str
-        Names of the gates, in the order of the rows of the weights.
+        Names of the gates, in the order in which the weights stack them.
     states : tuple of str
-        Names of the states. The first is the output, and what the recurrent matrices multiply.
+        Names of the states. The first is the output, and the one that the recurrent matrices multiply.
     name : str
         A name, for messages and generated source.
     params : mapping of str to object, optional
-        Names of the learned vectors of H, and what initialises each: kept for whoever makes them.
+        Names of the learned vectors, H numbers each, and the initialiser of each; the layer that creates them
+        applies it.
     project : str, optional
-        Which state is projected after the step: the first, or none. A cell that does not name it may be projected.
+        The state that is projected after the step; only the first can be. A cell that does not name it may still be
+        projected by a layer.
     regularisers : Regularisers, optional
         What is added to the step; see `regularised`.
 
@@ -52,7 +54,7 @@ class Cell:
     Raises
     ------
     CellError
-        When the step cannot be traced; the message shows the user's line.
+        If the step cannot be traced; the message shows the user's line.
 
     Examples
     --------
@@ -90,12 +92,12 @@ class Cell:
 
     @functools.cached_property
     def schedule(self) -> Schedule:
-        """The schedule of the cell: its buffers, and what forward saves."""
+        """The schedule of the cell: its buffers, and what forward saves for backward."""
         return make_schedule(self.graph)
 
     @functools.cached_property
     def recurrent(self) -> tuple[str, ...]:
-        """The gates that have a recurrent matrix: those of which the step reads the recurrent part."""
+        """The gates that have a recurrent matrix: those whose recurrent part the step reads."""
         return tuple(self.graph.recurrent_parts)
 
     @property
@@ -103,13 +105,13 @@ class Cell:
         """Why the first state cannot be projected to another width, or None where it can be."""
         first = self.states[0]
         if self.schedule.reads_state(first):
-            return f"cell {self.name} reads its first state s.{first} beside gates of another width"
+            return f"cell {self.name} reads its first state s.{first} next to gates of another width"
         if self.schedule.values:
             return f"cell {self.name} applies recurrent matrices to values as wide as its gates"
         return None
 
     def regularised(self, regularisers: Regularisers) -> Cell:
-        """Return this cell with regularisers added to its step; the same cell for the same ones."""
+        """Return this cell with regularisers added to its step; the same regularisers give the same cell."""
         if regularisers == self.regularisers:
             return self
         found = self._regularised.get(regularisers)
@@ -117,11 +119,11 @@ class Cell:
             cell = Cell(
                 self.step, self.gates, self.states, self.name, self.initialisers, self.project, regularisers
             )
-            found = self._regularised.setdefault(regularisers, cell)  # another thread may have been faster
+            found = self._regularised.setdefault(regularisers, cell)  # another thread may have been first
         return found
 
     def __deepcopy__(self, memo: object) -> Cell:
-        return self  # nothing in it changes: the copies of a layer share it
+        return self  # immutable: copies of a layer share it
 
     def __reduce__(self) -> tuple[Any, ...]:
         name = getattr(self.step, "__module__", ""), getattr(self.step, "__qualname__", "")
@@ -129,13 +131,13 @@ class Cell:
             found = _find(*name)
         except (ImportError, AttributeError, ValueError):
             found = None
-        # Where a decorator put the cell in the place of its step, it is pickled as a function is: by name.
+        # A cell that a decorator put in place of its step is pickled by name, as a function is.
         if found is self:
             return _find, name
         if isinstance(self.step, FunctionType) and found is not self.step:
             raise ArgumentTypeError(
                 f"cell {self.name} cannot be pickled: its step {self.step.__qualname__} is not at the top level of a "
-                "module, where a process that loads it would find it. Define it there, by def, or keep the "
+                "module, where a process that loads it would look for it. Define it there with def, or save the "
                 "state_dict of the layer instead of the layer"
             )
         made_of = (
@@ -148,7 +150,7 @@ class Cell:
 
 
 def _check_options(name: str, params: Any, project: Any, regularisers: Any) -> None:
-    """Refuse what is of another type than an option of a cell."""
+    """Raise CellError if an option of a cell has the wrong type."""
     if not isinstance(params, Mapping):
         raise CellError(
             f"cell {name}: params expected a dict of names and initialisers, got {type(params).__name__}"
@@ -162,5 +164,5 @@ def _check_options(name: str, params: Any, project: Any, regularisers: Any) -> N
 
 
 def _find(module: str, path: str) -> Any:
-    """Return what is at a dotted path in a module."""
+    """Return the object at a dotted path in a module."""
     return operator.attrgetter(path)(importlib.import_module(module))

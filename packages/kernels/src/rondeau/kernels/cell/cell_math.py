@@ -1,6 +1,6 @@
-"""Functions that a cell's step may call, on the symbols of a trace, on Python numbers and on NumPy arrays.
+"""The functions that a cell's step may call: on the symbols of a trace, on Python numbers and on NumPy arrays.
 
-Arithmetic (``+ - * /``, ``**`` with a number as its exponent) and comparisons (``< <= > >= == !=``, joined by
+Arithmetic (``+ - * /``, ``**`` with a number as its exponent) and comparisons (``< <= > >= == !=``, combined with
 ``& | ~``) are operators. At ties and kinks the derivatives are PyTorch's. On arrays these functions are the reference
 that every compiled target is tested against.
 """
@@ -41,14 +41,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> NoReturn:
-    """Say of a function that does not exist which there are."""
+    """Raise AttributeError with the names of the functions that exist."""
     near = difflib.get_close_matches(name, __all__, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise AttributeError(f"cell_math has no function {name!r}, it has {', '.join(__all__)}{hint}")
 
 
 def _apply(op: str, *operands: Any) -> Any:
-    """Record an operation where an operand is a symbol, else compute it."""
+    """Record an operation if an operand is a symbol, otherwise compute it."""
     for operand in operands:
         if isinstance(operand, Symbol):
             return apply(operand.graph, op, *operands)
@@ -56,7 +56,7 @@ def _apply(op: str, *operands: Any) -> Any:
 
 
 def sigmoid(x: Any) -> Any:
-    """Return ``1 / (1 + exp(-x))``, without overflow for any x.
+    """Return ``1 / (1 + exp(-x))``, which does not overflow for any x.
 
     >>> float(sigmoid(0.0))
     0.5
@@ -83,7 +83,7 @@ def relu(x: Any) -> Any:
 
 
 def softplus(x: Any) -> Any:
-    """Return ``log(1 + exp(x))``, without overflow for any x.
+    """Return ``log(1 + exp(x))``, which does not overflow for any finite x.
 
     >>> float(softplus(1000.0))
     1000.0
@@ -173,7 +173,7 @@ def abs(x: Any) -> Any:
 
 
 def sign(x: Any) -> Any:
-    """Return -1, 0 or 1 by the sign of x, and NaN for NaN; its derivative is 0.
+    """Return the sign of x, -1, 0 or 1, and NaN for NaN; its derivative is 0.
 
     >>> float(sign(-2.0))
     -1.0
@@ -182,7 +182,7 @@ def sign(x: Any) -> Any:
 
 
 def minimum(a: Any, b: Any) -> Any:
-    """Return the smaller of two; NaN if either is; at a tie each gets half of the derivative.
+    """Return the smaller of a and b, NaN if either is NaN; at a tie each gets half of the derivative.
 
     >>> float(minimum(1.0, 2.0))
     1.0
@@ -191,7 +191,7 @@ def minimum(a: Any, b: Any) -> Any:
 
 
 def maximum(a: Any, b: Any) -> Any:
-    """Return the greater of two; NaN if either is; at a tie each gets half of the derivative.
+    """Return the greater of a and b, NaN if either is NaN; at a tie each gets half of the derivative.
 
     >>> float(maximum(1.0, 2.0))
     2.0
@@ -200,7 +200,7 @@ def maximum(a: Any, b: Any) -> Any:
 
 
 def clamp(x: Any, low: Any, high: Any) -> Any:
-    """Return x, but at least ``low`` and at most ``high``; on the limits x has the derivative 1.
+    """Return x limited to the range from ``low`` to ``high``; at the limits the derivative for x is 1.
 
     >>> float(clamp(3.0, -1.0, 1.0))
     1.0
@@ -209,7 +209,7 @@ def clamp(x: Any, low: Any, high: Any) -> Any:
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """Return ``a`` where ``condition`` holds, else ``b``. Both are computed.
+    """Return ``a`` where ``condition`` is true and ``b`` elsewhere. Both are computed.
 
     >>> float(where(1.0 < 2.0, 3.0, 4.0))
     3.0
@@ -218,7 +218,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
 
 
 def pow(x: Any, exponent: float) -> Any:
-    """Return x to the power of a number, as ``x ** exponent`` does; its derivative for the exponent 0 is 0.
+    """Return ``x ** exponent`` for a number as exponent; with exponent 0 the derivative is 0.
 
     >>> float(pow(4.0, 1.5))
     8.0
@@ -229,22 +229,22 @@ def pow(x: Any, exponent: float) -> Any:
 def layer_norm(values: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
     """Normalise over the hidden units: ``(v - mean) / sqrt(variance + eps) * weight + bias``.
 
-    Several values are normalised jointly: mean and variance are taken over the units of all of them, as if they stood
-    side by side (Ba, Kiros, Hinton, "Layer normalization", 2016, equations 3 and 4).
+    Several values are normalised jointly: mean and variance are taken over the units of all of them, as if they were
+    concatenated (Ba, Kiros, Hinton, "Layer normalization", 2016, equations 3 and 4).
 
     Parameters
     ----------
     values : symbol, or tuple of them
-        Each with one number per hidden unit (arrays: in the last dimension).
-    weight, bias : symbol, or tuple of as many as there are values, optional
-        Gains and shifts, learned vectors as a rule.
+        One number per hidden unit each (for arrays, in the last dimension).
+    weight, bias : symbol, or tuple of one per value, optional
+        Gains and shifts, usually learned vectors.
     eps : float
-        Keeps the division from zero.
+        Added to the variance, to avoid division by zero.
 
     Returns
     -------
     symbol, or tuple of them
-        As `values`.
+        Like `values`.
 
     >>> import numpy as np
     >>> layer_norm(np.array([1.0, 3.0]), eps=0.0).tolist()

@@ -1,7 +1,7 @@
 """Derive: reverse-mode differentiation of a step's graph, in the language of the graph itself.
 
-The rules stand with the operations. They speak of elements: what varies over the units of a row and is computed from
-one number of that row sums its adjoint over the units, and `derive` sees to that.
+Each operation declares its rule, which is elementwise. Where a value per unit is computed from one per row, `derive`
+sums the adjoint over the units.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Derivative(NamedTuple):
     """The graph of a step's forward and backward, and the adjoint of every input that the step reads.
 
     ``adjoints`` maps an input such as ``("x", "gate")`` to the node of its adjoint; ``("r", gate)`` may be a product.
-    Inputs of kind ``"d"`` are the adjoints of the new states, those of kind ``"back"`` what products send back: the
-    adjoint of the value at the node of that name.
+    Inputs of kind ``"d"`` are the adjoints of the new states. Inputs of kind ``"back"`` are what the products
+    contribute to the adjoints of their operands; each is named after the node of its operand.
     """
 
     graph: Graph
@@ -29,7 +29,7 @@ class Derivative(NamedTuple):
 
 
 def derive(graph: Graph) -> Derivative:
-    """Return the graph extended by its backward: the adjoint of every input, given those of the new states.
+    """Return the graph extended by its backward: the adjoint of every input, given the adjoints of the new states.
 
     Examples
     --------
@@ -77,14 +77,14 @@ def derive(graph: Graph) -> Derivative:
 
 
 def _sum_over_units(graph: Graph, term: Symbol) -> Symbol:
-    """Return the sum of a term over the units of a row, each of which has its own or the same."""
+    """Return the sum of a term over the units of a row, whether it varies with the unit or not."""
     if graph.rank(term.index) == Rank.UNIT:
         return apply(graph, "sum", term)
     return term * input_symbol(graph, "width", "H")
 
 
 def _depend_on_inputs(graph: Graph) -> set[int]:
-    """Return the nodes that something with a gradient reaches by a path with a derivative."""
+    """Return the nodes that depend differentiably on an input that has a gradient."""
     varying: set[int] = set()
     for index, node in enumerate(graph.nodes):
         learned = node.op == "product" or (node.op == "input" and node.value[0] in ("x", "r", "s", "p"))

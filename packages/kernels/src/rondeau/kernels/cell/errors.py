@@ -1,4 +1,4 @@
-"""What is raised where a step cannot be traced: errors that name the line of the step and show it."""
+"""`CellError`, raised when a step cannot be traced, and the functions that raise it with the step's own line."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 
 __all__ = ["CellError", "called_on_tensors", "raise_at_definition", "raise_at_user_line"]
 
-# What computes on Tensors, and no step can use.
+# Modules whose functions take Tensors, and which no step can use.
 _OF_TENSORS = ("rondeau.tensor", "rondeau.nn._", "rondeau.nn.functional")
-# Where a step's call may have led when it fails; its own line is the one before.
+# Modules whose frames are skipped in a traceback, to find the step's own line.
 _CALLED = (__name__.rpartition(".")[0], *_OF_TENSORS, "numpy")
 
 
@@ -33,7 +33,7 @@ class CellError(Exception):
 
 
 def raise_at_user_line(message: str) -> NoReturn:
-    """Raise a `CellError` that names and shows the line of the step that is running now."""
+    """Raise a `CellError` that names and shows the line of the running step."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and _module(frame).startswith(_CALLED):
         frame = frame.f_back
@@ -55,14 +55,14 @@ def raise_at_definition(step: Callable[..., Any], message: str) -> NoReturn:
 
 
 def called_on_tensors(error: Exception) -> tuple[str, str | None] | None:
-    """Tell whether a step failed inside a function of Tensors.
+    """Return where a step called the function of Tensors that raised `error`, or None if none did.
 
     Returns
     -------
     line : str
-        Where the step called it.
+        The file, line and text of the call in the step.
     name : str or None
-        The function as the step writes it, as in ``"rt.tanh"``; None for an operator on a Tensor.
+        The function as the step spells it, for example ``"rt.tanh"``; None for an operator on a Tensor.
     """
     trail: list[TracebackType] = []
     link = error.__traceback__
@@ -80,21 +80,21 @@ def called_on_tensors(error: Exception) -> tuple[str, str | None] | None:
 
 
 def _name_of_called(link: TracebackType) -> str | None:
-    """Return the function that the user's source calls at this place, as it is written there."""
+    """Return the function that the user's source calls here, as it is spelled there."""
     code = link.tb_frame.f_code
     positions = next(itertools.islice(code.co_positions(), link.tb_lasti // 2, None), (None,) * 4)
     first, last, start, end = positions
     if first is None or last is None or start is None or end is None:  # python -X no_debug_ranges
         return "a function of Tensors"
     lines = [linecache.getline(code.co_filename, number).encode() for number in range(first, last + 1)]
-    lines[-1] = lines[-1][:end]  # before the first is cut: they may be one
+    lines[-1] = lines[-1][:end]  # the end first: both may be the same line
     lines[0] = lines[0][start:]
     segment = b"".join(lines)
     try:
         written = ast.parse(b"(" + segment + b")", mode="eval").body
-    except SyntaxError:  # the file was changed since
+    except SyntaxError:  # the file has changed since it was imported
         return "a function of Tensors"
-    if not segment:  # the source is not at hand, as in a console
+    if not segment:  # the source is not available, as in a console
         return "a function of Tensors"
     return ast.unparse(written.func) if isinstance(written, ast.Call) else None
 

@@ -12,12 +12,12 @@ __all__ = ["Graph", "Node", "Rank"]
 
 
 class Rank(enum.IntEnum):
-    """Of how many numbers a value consists."""
+    """How many numbers make up a value."""
 
     CALL = 0
     """One number for the whole run: a constant or a scalar of the run."""
     ROW = 1
-    """One number per batch row, as a sum over the hidden units is."""
+    """One number per batch row, such as a sum over the hidden units."""
     UNIT = 2
     """One number per batch row and hidden unit."""
 
@@ -30,8 +30,8 @@ class Node(NamedTuple):
     ``args`` are indices of earlier nodes.
 
     Inputs are ``("x", gate)``, ``("r", gate)``, ``("s", state)``, ``("p", parameter)``, ``("k", scalar)``, the zoneout
-    rate ``("rate", state)``, ``("uniform", state)``: a number drawn from [0, 1), ``("mask", "h")``: that of recurrent
-    dropout, and ``("width", "H")``: the number of hidden units.
+    rate ``("rate", state)``, a number drawn from [0, 1) ``("uniform", state)``, the mask of recurrent dropout
+    ``("mask", "h")``, and the number of hidden units ``("width", "H")``.
     """
 
     op: str
@@ -40,9 +40,9 @@ class Node(NamedTuple):
 
 
 class Graph:
-    """The values a step computes, in an order in which each follows its operands.
+    """The values that a step computes, each after its operands.
 
-    Equal values are recorded once, so a subexpression written twice is computed once.
+    Equal values are recorded once, so a subexpression that is written twice is computed once.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Graph:
     outputs : tuple of int
         The node of each new state.
     labels : dict
-        Node index to the name of the step's variable that held it; only for readable generated source.
+        Maps a node to the name of the step's variable that held it, to make the generated source readable.
     """
 
     def __init__(self, gates: tuple[str, ...], states: tuple[str, ...], params: tuple[str, ...] = ()) -> None:
@@ -64,8 +64,8 @@ class Graph:
         self._ranks: list[Rank] = []
 
     def add(self, op: str, args: tuple[int, ...] = (), value: Any = None) -> int:
-        """Record a node, or find the equal one that is already there, and return its index."""
-        key = op, args, repr(value)  # repr: 0.0 == -0.0, yet they are two constants
+        """Record a node unless an equal one exists, and return its index."""
+        key = op, args, repr(value)  # repr: 0.0 == -0.0, but they are different constants
         index = self._index.get(key)
         if index is None:
             index = self._index[key] = len(self.nodes)
@@ -74,7 +74,7 @@ class Graph:
         return index
 
     def rank(self, index: int) -> Rank:
-        """Return of how many numbers a node consists."""
+        """Return how many numbers make up the value of a node."""
         return self._ranks[index]
 
     def _rank(self, op: str, args: tuple[int, ...], value: Any) -> Rank:
@@ -87,12 +87,12 @@ class Graph:
         return max(self._ranks[arg] for arg in args)
 
     def is_truth(self, index: int) -> bool:
-        """Tell whether a node is a truth value (a comparison, or one made of comparisons)."""
+        """Return whether a node is a truth value: a comparison, or a combination of comparisons."""
         operation = OPERATIONS.get(self.nodes[index].op)
         return operation is not None and operation.gives_truth
 
     def copy(self) -> Graph:
-        """Return a graph with the same nodes, to which others can be added."""
+        """Return a graph with the same nodes, which can grow on its own."""
         other = Graph(self.gates, self.states, self.params)
         other.nodes, other.outputs = list(self.nodes), self.outputs
         other.labels, other._index = dict(self.labels), dict(self._index)
@@ -100,7 +100,7 @@ class Graph:
         return other
 
     def find(self, kind: str, name: str, among: Iterable[int] | None = None) -> int | None:
-        """Return the node of an input, None where there is none."""
+        """Return the node of an input, or None if the graph does not have it."""
         indices = range(len(self.nodes)) if among is None else among
         return next(
             (i for i in indices if self.nodes[i].op == "input" and self.nodes[i].value == (kind, name)), None
@@ -108,7 +108,7 @@ class Graph:
 
     @property
     def recurrent_parts(self) -> dict[str, int]:
-        """The node of every gate's recurrent part that the step reads, in the order of the gates."""
+        """The node of each recurrent part that the step reads, by gate, in the order of the gates."""
         parts = {}
         for index in self.reach(self.outputs):
             node = self.nodes[index]
@@ -119,7 +119,7 @@ class Graph:
         return {gate: parts[gate] for gate in self.gates if gate in parts}
 
     def reach(self, roots: tuple[int, ...] | list[int], known: frozenset[int] = frozenset()) -> list[int]:
-        """Return, in order, the nodes that ``roots`` need, themselves included, without looking behind ``known``."""
+        """Return, in order, ``roots`` and every node that they depend on, stopping at the nodes of ``known``."""
         needed, pending = set(), list(roots)
         while pending:
             index = pending.pop()

@@ -1,4 +1,4 @@
-"""Naming: what generated source calls the values of a step, so that it reads as its author would have written it."""
+"""Naming: the names of a step's values in generated source, chosen so that it reads as the author would write it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _PREFIX_OF_READ = {
 def name_values(schedule: Schedule, phase: Phase, taken: set[str]) -> dict[int, str]:
     """Return a name for every value that a phase holds in a variable.
 
-    A value is called by the variable of the step that held it, by where it is read or written, by its operation and
-    operand, or by its number, whichever comes first and is free.
+    The candidates are, in this order: the step's variable that held the value, the location where it is read or
+    written, its operation and operand, its number. The first that is free is taken.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def name_values(schedule: Schedule, phase: Phase, taken: set[str]) -> dict[int, 
     Returns
     -------
     dict of int to str
-        Node to name.
+        The name of each node.
     """
     graph, wishes, taken = schedule.graph, _wishes(schedule, phase), set(taken)
     names: dict[int, str] = {}
@@ -60,7 +60,7 @@ def _nodes_in_variables(phase: Phase) -> list[int]:
 
 
 def _wishes(schedule: Schedule, phase: Phase) -> dict[int, list[str]]:
-    """Return good names for values by where they are read and written."""
+    """Return candidate names for values, from the locations where they are read and written."""
     graph = schedule.graph
     wishes: dict[int, list[str]] = {}
     for read in (read for loop in phase.loops for read in loop.reads):
@@ -74,7 +74,7 @@ def _wishes(schedule: Schedule, phase: Phase) -> dict[int, list[str]]:
 
 
 def _wish_of_read(read: Read, schedule: Schedule) -> str:
-    """Return a good name for what is read from a location."""
+    """Return a candidate name for a value, from the location where it is read."""
     kind, key = read.location
     if kind == "slot":
         where, gate = cast("Slot", key)

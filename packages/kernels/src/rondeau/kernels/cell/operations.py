@@ -2,9 +2,9 @@
 
 A new operation is an entry of this table, a line in `cell_math` that makes it public, and a line in each target.
 
-A rule gives the adjoint of every operand of an operation, None where there is none, as ``rule(m, d, y, *operands)``:
-``d`` is the adjoint of the result ``y``, and ``m`` has the functions of the language. At ties and kinks the derivatives
-are PyTorch's.
+A derivative rule, ``rule(m, d, y, *operands)``, returns the adjoint of every operand, or None for one without: ``d`` is
+the adjoint of the result ``y``, and ``m`` provides the functions of the language. At ties and kinks the derivatives are
+PyTorch's.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ __all__ = ["OPERATIONS", "Operation"]
 
 
 class Operation(NamedTuple):
-    """What is known of an operation apart from any target."""
+    """The facts about an operation that hold on every target."""
 
     arity: int
-    """How many operands it has."""
+    """The number of operands."""
     function: Callable[..., Any]
-    """What it computes, on Python numbers and NumPy arrays: the reference of every target."""
+    """The operation on Python numbers and NumPy arrays: the reference of every target."""
     rule: Callable[..., tuple[Any, ...]] | None = None
-    """Its derivative; None where there is none, as of a comparison."""
+    """The derivative rule; None for an operation without a derivative, such as a comparison."""
     is_operator: bool = False
-    """Whether Python has an operator for it, which then serves arrays of any kind."""
+    """Whether Python has an operator for it, which then works on arrays of any kind."""
     is_expensive: bool = False
-    """Whether forward keeps the result for backward, if it can, rather than have it computed again."""
+    """Whether forward should keep the result for backward, rather than let backward compute it again."""
     gives_truth: bool = False
-    """Whether the result is a truth value, one of a comparison."""
+    """Whether the result is a truth value, like that of a comparison."""
     takes_truth: tuple[int, ...] = ()
-    """Which operands are truth values."""
+    """The positions of the operands that are truth values."""
     kinks: str = ""
-    """Where it has no derivative, and what counts as one there."""
+    """Where it has no derivative, and the value used there."""
 
 
 def _sigmoid(x: Any) -> Any:
-    """Compute the logistic function from ``exp(-|x|)``, which cannot overflow and keeps both tails."""
+    """Compute the logistic function from ``exp(-|x|)``, which cannot overflow and is accurate in both tails."""
     small = np.exp(-np.abs(x))
     return np.where(np.signbit(x), small, 1) / (1 + small)
 
@@ -54,7 +54,7 @@ def _erf(x: Any) -> Any:
 
 
 def _chosen(m: Any, nearer: Any, a: Any, b: Any, d: Any) -> Any:
-    """Return the adjoint of one of two that `minimum` or `maximum` chose from: half of it at a tie."""
+    """Return the adjoint of one operand of `minimum` or `maximum`: half of ``d`` at a tie."""
     return m.where(nearer, d, m.where(a == b, 0.5 * d, 0.0))
 
 
@@ -79,7 +79,7 @@ def _logical(arity: int, function: Callable[..., Any]) -> Operation:
     return Operation(arity, function, is_operator=True, gives_truth=True, takes_truth=tuple(range(arity)))
 
 
-#: Every operation by its name.
+#: Every operation, by name.
 OPERATIONS: Mapping[str, Operation] = MappingProxyType({
     "add": Operation(2, operator.add, lambda m, d, y, a, b: (d, d), is_operator=True),
     "sub": Operation(2, operator.sub, lambda m, d, y, a, b: (d, -d), is_operator=True),
@@ -135,7 +135,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType({
         lambda m, d, y, condition, a, b: (None, m.where(condition, d, 0.0), m.where(condition, 0.0, d)),
         takes_truth=(0,),
     ),
-    #: Over the hidden units of a row; `derive` sees to the units.
+    #: Over the hidden units of a row; `derive` handles the change of rank.
     "sum": Operation(1, lambda x: x.sum(-1, keepdims=True), lambda m, d, y, x: (d,)),
     "lt": _comparison(operator.lt),
     "le": _comparison(operator.le),

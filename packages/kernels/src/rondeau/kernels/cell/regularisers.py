@@ -1,4 +1,4 @@
-"""What a trace weaves into a step beside what its author wrote: recurrent dropout and zoneout."""
+"""Regularisers that a trace adds to a step: recurrent dropout and zoneout."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["Regularisers", "recurrent_parts", "zone_out"]
 
 
 class Regularisers(NamedTuple):
-    """What a trace weaves into a step; the rates are scalars of the run.
+    """The regularisers that a trace adds to a step; their rates are scalars of the run.
 
     Attributes
     ----------
     dropout : bool
-        What recurrent matrices multiply is first multiplied by a mask that does not vary over time
+        Multiply the operand of the recurrent matrices by a mask that is constant over time
         (Gal, Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", 2016).
     zoneout : tuple of str
-        States of which units keep their old value at random (Krueger et al., "Zoneout", 2017).
+        The states whose units keep their old values at random (Krueger et al., "Zoneout", 2017).
     expected : bool
-        Zoneout by its expectation, ``rate * old + (1 - rate) * new``, as in evaluation.
+        Replace zoneout by its expectation, ``rate * old + (1 - rate) * new``, as in evaluation.
 
     Examples
     --------
@@ -35,7 +35,7 @@ class Regularisers(NamedTuple):
 
 
 def recurrent_parts(graph: Graph, dropout: bool) -> dict[str, RecurrentPart]:
-    """Return ``r.k`` for every gate; with recurrent dropout it is the product with the masked first state."""
+    """Return ``r.k`` for every gate; with recurrent dropout, the product with the masked first state."""
     if not dropout:
         return {
             gate: RecurrentPart(graph, input_symbol(graph, "r", gate).index, gate, None)
@@ -50,7 +50,7 @@ def recurrent_parts(graph: Graph, dropout: bool) -> dict[str, RecurrentPart]:
 
 
 def zone_out(graph: Graph, state: str, new: Symbol, expected: bool) -> Symbol:
-    """Return the new state of which some units keep the old value, or the expectation of it."""
+    """Return the new state after zoneout: some units keep their old values, or `expected` gives the mean."""
     old, rate = input_symbol(graph, "s", state), input_symbol(graph, "rate", state)
     if expected:
         return rate * old + (1 - rate) * new

@@ -1,15 +1,16 @@
-"""Schedule: which buffers the products fill, and what of a step's forward is kept for its backward.
+"""Schedule: which buffers the products fill, and which values of a step's forward are kept for its backward.
 
 Every gate has a *slot* per row and hidden unit, filled by the input projection. A gate that the step reads only
 as ``x.k + r.k`` is *joint*: its recurrent product accumulates into the same slot. A gate whose recurrent part
-is read apart (the GRU's n) is *split*: it has a second, recurrent slot. A gate whose recurrent part is not read
-stands *apart*: it has no recurrent product at all.
+is read separately (the GRU's n) is *split*: it has a second, recurrent slot. A gate whose recurrent part is not read
+is *apart*: it has no recurrent product at all.
 
-An *operand* is what recurrent matrices multiply: the first state before the step, or a value that the step hands to
-``r.k(value)``. Its product runs as soon as it is there, and cuts the step into phases; see `timeline`.
+An *operand* is a value that recurrent matrices multiply: the first state before the step, or a value that the step
+passes to ``r.k(value)``. Its product runs as soon as the operand is known, which cuts the step into phases; see
+`timeline`.
 
-The slots are also where forward leaves what backward wants: results of the expensive functions go into slots
-whose own content backward can do without, so that backward evaluates as few of them again as it can.
+Forward also uses the slots to save values for backward: results of the expensive functions go into slots whose own
+content backward does not need, so that backward evaluates as few of these functions again as possible.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ __all__ = ["Operand", "Schedule", "Slot", "make_schedule"]
 #: ``("x", gate)``: the gate's slot; ``("r", gate)``: the second slot of a split gate.
 Slot = tuple[str, str]
 
-#: Where inputs lie, by kind: those that are neither slots nor brought by a product.
+#: The location of inputs by kind, for those that are neither slots nor computed by a product.
 _LOCATION_OF_INPUT = {
     "s": "old", "d": "adjoint", "p": "parameter", "k": "scalar", "rate": "rate", "uniform": "uniform",
     "mask": "mask", "width": "width",
@@ -36,14 +37,14 @@ _LOCATION_OF_INPUT = {
 
 
 class Operand(NamedTuple):
-    """What some gates' recurrent matrices multiply.
+    """A value that the recurrent matrices of some gates multiply.
 
     Attributes
     ----------
     node : int or None
         The value; None for the first state before the step.
     joint, split : tuple of str
-        The gates whose matrices multiply it, by kind.
+        The joint and the split gates whose matrices multiply it.
     """
 
     node: int | None
@@ -53,25 +54,25 @@ class Operand(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """What an emitter needs to know about a cell beyond its graph.
+    """Everything an emitter needs to know about a cell in addition to its graph.
 
     Attributes
     ----------
     graph : Graph
         Forward and backward; ``graph.outputs`` are the new states.
     operands : tuple of Operand
-        That of the first state before the step comes first, if it has gates.
+        The first state before the step comes first, if any gate multiplies it.
     apart : tuple of str
         The gates without a recurrent product.
     leaves : dict of Slot to int
-        The node that each slot holds when the step, or the product that fills it, begins.
+        The node that each slot holds when the step begins or, for the slots of a computed operand, after its product.
     saved : dict of Slot to int
         The node that each slot holds when backward starts; slots that backward does not read are absent.
     adjoints : dict of Slot to int
         The node of the adjoint that backward leaves in each slot; absent where it is zero.
     state_adjoints, param_adjoints : dict of str to int
-        The node of the pointwise part of each old state's adjoint, and of a row's part of each parameter's; absent
-        where it is zero.
+        The node of the pointwise part of each old state's adjoint, and of one row's contribution to each parameter's;
+        absent where it is zero.
     """
 
     graph: Graph
@@ -114,7 +115,7 @@ class Schedule:
         return tuple(operand.node for operand in self.operands if operand.node is not None)
 
     def reads_state(self, state: str) -> bool:
-        """Tell whether the step reads the old value of a state pointwise."""
+        """Return whether the step reads the old value of a state pointwise."""
         return self.graph.find("s", state, self.graph.reach(self.graph.outputs)) is not None
 
     @functools.cached_property
@@ -124,7 +125,7 @@ class Schedule:
         return tuple(value for value in values if value[0] in ("k", "rate"))
 
     def has_input(self, kind: str) -> bool:
-        """Tell whether the step reads an input of a kind, as ``"uniform"`` or ``"mask"``."""
+        """Return whether the step reads an input of a kind, such as ``"uniform"`` or ``"mask"``."""
         return kind in self._kinds
 
     @functools.cached_property
@@ -175,7 +176,7 @@ class Schedule:
 
     @functools.cached_property
     def kept_rows(self) -> tuple[int, ...]:
-        """What is one number a row and forward keeps for backward."""
+        """The values with one number per row that forward keeps for backward."""
         graph = self.graph
         forward = set(graph.reach(graph.outputs))
         rows = frozenset(i for i in forward if graph.rank(i) == Rank.ROW)
@@ -184,7 +185,7 @@ class Schedule:
         return tuple(i for i in graph.reach(roots, given) if i in rows)
 
     def _inputs(self) -> dict[int, Location]:
-        """Return where the inputs lie that are neither slots nor brought by a product."""
+        """Return the locations of the inputs that are neither slots nor computed by a product."""
         return {
             index: (_LOCATION_OF_INPUT[node.value[0]], node.value[1])
             for index, node in enumerate(self.graph.nodes)
@@ -193,7 +194,7 @@ class Schedule:
 
 
 def make_schedule(graph: Graph) -> Schedule:
-    """Decide the buffers of a traced step.
+    """Return the schedule of a traced step.
 
     Examples
     --------
@@ -271,7 +272,7 @@ def _find_operands(graph: Graph, recurrent: dict[str, int], joint: dict[str, int
 
 
 def _given(graph: Graph, values: tuple[int, ...]) -> frozenset[int]:
-    """Return what backward can read for nothing: states, their adjoints, operands, and inputs of no slot."""
+    """Return what backward can read at no cost: states, their adjoints, operands, and inputs without a slot."""
     return frozenset((*graph.outputs, *values)).union(
         index
         for index, node in enumerate(graph.nodes)
@@ -286,10 +287,10 @@ def _is_expensive(op: str) -> bool:
 def _choose_saved(
     graph: Graph, leaves: dict[Slot, int], values: tuple[int, ...], roots: list[int]
 ) -> dict[Slot, int]:
-    """Give every slot the node that backward will read from it.
+    """Choose the node that each slot holds for backward.
 
-    Of the expensive values that backward wants beyond what it is given, keep as many as there are slots whose own
-    content is then not wanted.
+    Of the expensive values that backward needs and cannot read elsewhere, as many are kept as there are slots whose own
+    content backward then does not need.
     """
     forward = set(graph.reach(graph.outputs))
     rows = frozenset(i for i in forward if graph.rank(i) == Rank.ROW)

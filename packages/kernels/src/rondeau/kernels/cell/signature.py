@@ -1,4 +1,4 @@
-"""What a cell is defined by beside its step: the names of its parts, and the step's own parameters."""
+"""The checks of a cell's definition: the names of its parts, and the parameters of its step."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _is_number(value: object) -> bool:
 
 
 def check_names(step: Callable[..., Any], names: tuple[str, ...], what: str) -> None:
-    """Refuse names that cannot be attributes of a step's arguments; ``what`` says of what they are."""
+    """Raise CellError for names that cannot be attributes of a step's arguments; ``what`` is what they name."""
     if not isinstance(names, tuple | list) or not names:
         raise_at_definition(step, f'{what}s must be a tuple of names, as in ("h",), not {names!r}')
     for name in names:
@@ -53,14 +53,14 @@ def check_names(step: Callable[..., Any], names: tuple[str, ...], what: str) -> 
         if unicodedata.normalize("NFKC", name) != name:
             raise_at_definition(
                 step,
-                f"{what} {name!r} is read by Python as {unicodedata.normalize('NFKC', name)!r}: name it so",
+                f"{what} {name!r} is read by Python as {unicodedata.normalize('NFKC', name)!r}: use that name",
             )
     if len(set(names)) != len(names):
         raise_at_definition(step, f"{what}s must differ, got {', '.join(names)}")
 
 
 def check_signature(step: Callable[..., Any], params: tuple[str, ...]) -> None:
-    """Refuse a step that does not take the arguments of a cell with these learned vectors."""
+    """Raise CellError unless a step takes the arguments of a cell with these learned vectors."""
     arguments = "x (input parts), r (recurrent parts), s (states)"
     count, wanted = (
         (4, f"four arguments: {arguments}, p (parameters)")
@@ -80,21 +80,21 @@ def check_signature(step: Callable[..., Any], params: tuple[str, ...]) -> None:
                 )
         inspect.signature(step).bind(*[None] * count)
     except TypeError:
-        hint = "" if params else "; one that reads learned vectors p needs params={...} beside its gates"
+        hint = "" if params else "; a step that reads learned vectors p needs params={...} besides gates"
         raise_at_definition(step, f"a step takes {wanted}{hint}")
-    except ValueError as error:  # what is written in C may have no signature
+    except ValueError as error:  # a function written in C may have no signature
         raise CellError(f"a step is a Python function of x, r and s, got {step!r}") from error
 
 
 def check_all_are_read(step: Callable[..., Any], graph: Graph) -> None:
-    """Refuse a gate or a learned vector of the recorded step on which no new state depends.
+    """Raise CellError for a gate or a learned vector on which no new state of the traced step depends.
 
-    Such a cell can be run. Its layers would have rows of weights that nothing reads, most likely by mistake.
+    Such a cell can be run, but its layers would have weights that nothing reads: most likely a mistake.
 
     Raises
     ------
     CellError
-        With the names of the parts that should have been read.
+        The message names the parts that should have been read.
     """
     nodes = [graph.nodes[index] for index in graph.reach(graph.outputs)]
     read = {node.value for node in nodes if node.op == "input"} | {
@@ -106,6 +106,6 @@ def check_all_are_read(step: Callable[..., Any], graph: Graph) -> None:
                 parts = " or ".join(f"{letter}.{name}" for letter in letters)
                 raise_at_definition(
                     step,
-                    f"{what} {name} is declared and never read: no new state depends on {parts}; use it, or "
+                    f"{what} {name} is declared but never read: no new state depends on {parts}; use it, or "
                     "leave it out",
                 )

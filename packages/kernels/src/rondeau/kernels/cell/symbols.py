@@ -1,7 +1,7 @@
-"""Symbols: the values that a step meets while it is traced, and what may be done with them.
+"""Symbols: the values that a step works on while it is traced.
 
-Symbols overload arithmetic and comparisons, which record what is done in the graph. Whatever would need a value
-(``if``, ``len``, ``math.tanh``) is an error that shows the user's line.
+Symbols overload arithmetic and comparisons to record each operation in the graph. Whatever would need an actual number
+(``if``, ``len``, ``math.tanh``) raises an error that shows the user's line.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _UFUNC_ARITHMETIC = {
 
 
 _MOST_FACTORS = 16
-"""Whole exponents up to here are multiplied out: four products at most, each within half a unit of the last place."""
+"""Integer exponents up to this are multiplied out: at most six products, each within half a unit in the last place."""
 
 
 class Symbol:
-    """A value of the step being traced: one number per hidden unit and batch row, not known yet."""
+    """A value of the step being traced: one number per hidden unit and batch row, not yet known."""
 
     __slots__ = ("graph", "index")
     __hash__ = object.__hash__
@@ -106,7 +106,7 @@ class Symbol:
     __rmatmul__ = __matmul__
 
     def __mod__(self, other: object) -> NoReturn:
-        raise_at_user_line("a step has the operators + - * / and **, and no // or %")
+        raise_at_user_line("a step has the operators + - * / and **, but not // or %")
 
     __rmod__ = __floordiv__ = __rfloordiv__ = __divmod__ = __rdivmod__ = __mod__
 
@@ -174,7 +174,7 @@ class Symbol:
             raise_at_user_line(
                 f"numpy.{ufunc.__name__} cannot take a symbol; {suggest_function(ufunc.__name__)}"
             )
-        return apply(self.graph, op, *inputs)  # np.float32(2) * symbol comes this way
+        return apply(self.graph, op, *inputs)  # reached by np.float32(2) * symbol
 
     def __array_function__(self, function: Any, *_: object) -> NoReturn:
         raise_at_user_line(
@@ -183,7 +183,7 @@ class Symbol:
 
 
 class RecurrentPart(Symbol):
-    """``r.k``, gate k's recurrent part; called with a value, its recurrent matrix applied to that value."""
+    """``r.k``, gate k's recurrent part; calling it with a value applies the gate's recurrent matrix to that value."""
 
     __slots__ = ("gate", "keep")
 
@@ -192,7 +192,7 @@ class RecurrentPart(Symbol):
         self.gate, self.keep = gate, keep
 
     def __call__(self, *values: object) -> Symbol:
-        """Return the product of gate k's recurrent matrix and the one value, with the gate's bias."""
+        """Return the product of gate k's recurrent matrix with one value, plus the gate's recurrent bias."""
         if len(values) != 1:
             raise_at_user_line(f"r.{self.gate}(value) takes one value, got {len(values)}")
         (value,) = values
@@ -204,7 +204,7 @@ class RecurrentPart(Symbol):
             value = apply(self.graph, "mul", value, self.keep)
         if self.graph.is_truth(value.index):
             raise_at_user_line(
-                f"r.{self.gate}(value) takes a number, and this is a comparison: use where(condition, 1, 0)"
+                f"r.{self.gate}(value) takes a number, but this is a comparison: use where(condition, 1, 0)"
             )
         if self.graph.rank(value.index) != Rank.UNIT:
             raise_at_user_line(f"r.{self.gate}(value) takes one number per hidden unit")
@@ -224,25 +224,25 @@ class Inputs:
         near = difflib.get_close_matches(name, self._names, n=1)
         hint = f"; did you mean {self._letter}.{near[0]}?" if near else ""
         raise_at_user_line(
-            f"{self._letter}.{name} is no {self._what} of this cell, which has {', '.join(self._names)}{hint}"
+            f"{self._letter}.{name} is not a {self._what} of this cell, which has {', '.join(self._names)}{hint}"
         )
 
 
 def input_symbol(graph: Graph, kind: str, name: str) -> Symbol:
-    """Return the symbol of an input, such as ``("x", gate)``."""
+    """Return the symbol of an input, for example ``("x", gate)``."""
     return Symbol(graph, graph.add("input", value=(kind, name)))
 
 
 def constant_symbol(graph: Graph, value: numbers.Real) -> Symbol:
-    """Return the symbol of a number."""
+    """Return the symbol of a constant."""
     try:
         return Symbol(graph, graph.add("const", value=float(value)))
     except OverflowError:
-        raise_at_user_line("a number is beyond the range of float64; write float('inf') if that is meant")
+        raise_at_user_line("a number is beyond the range of float64; write float('inf') if you mean infinity")
 
 
 def apply(graph: Graph, op: str, *operands: object) -> Symbol:
-    """Record ``op`` applied to symbols and Python numbers; refuse anything else."""
+    """Record ``op`` applied to symbols and Python numbers; anything else is an error."""
     symbols = [_operand(graph, op, value) for value in operands]
     for position, symbol in enumerate(symbols):
         wants_truth = position in OPERATIONS[op].takes_truth
@@ -250,19 +250,19 @@ def apply(graph: Graph, op: str, *operands: object) -> Symbol:
             raise_at_user_line(
                 f"{op} takes a comparison as its operand {position}, as in where(a > b, a, b)"
                 if wants_truth
-                else f"{op} takes numbers, and its operand {position} is a comparison: use where(condition, 1, 0)"
+                else f"{op} takes numbers, but its operand {position} is a comparison: use where(condition, 1, 0)"
             )
-    if op == "sum" and graph.rank(symbols[0].index) != Rank.UNIT:  # every unit has the same
+    if op == "sum" and graph.rank(symbols[0].index) != Rank.UNIT:  # the same for every unit
         return symbols[0] * input_symbol(graph, "width", "H")
     return Symbol(graph, graph.add(op, tuple(symbol.index for symbol in symbols)))
 
 
 def _operand(graph: Graph, op: str, value: object) -> Symbol:
-    """Return an operand as a symbol of the graph."""
+    """Return an operand as a symbol of the graph, or raise CellError."""
     if isinstance(value, Symbol):
         if value.graph is not graph:
             raise_at_user_line(
-                "a symbol was kept from an earlier call of a step; use this call's arguments only"
+                "a symbol was kept from an earlier call of a step; use only the arguments of this call"
             )
         return value
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
@@ -274,7 +274,7 @@ def _operand(graph: Graph, op: str, value: object) -> Symbol:
 
 
 def suggest_function(name: str) -> str:
-    """Return which function of the language to use instead of another library's.
+    """Return advice on which function of the language to use instead of another library's.
 
     >>> suggest_function("tanh"), suggest_function("gamma")
     ('use cell_math.tanh', 'use the functions of cell_math')

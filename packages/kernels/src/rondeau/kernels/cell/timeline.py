@@ -1,9 +1,9 @@
-"""Timeline: in which order a row function computes, and what it must put by on the way.
+"""Timeline: the order in which a step is computed, and the values that must be spilled on the way.
 
-A row function works through *phases*, between which the recurrent products run, and within a phase through *loops*
-over the hidden units, between which the sums over the units are known. A value belongs to the first loop in which
-all that it needs is there. What a later loop reads again it takes from where it lies, or, where that is overwritten
-in place, from a *carry*: a lane of its own that lives no longer than the step.
+A step is computed in *phases*, separated by the recurrent products, and each phase in *loops* over the hidden units,
+separated by the sums over the units. A value belongs to the first loop in which all its operands are available. A later
+loop reads it from its location or, if that is overwritten in place, from a *carry*: a lane of its own that lives no
+longer than the step.
 
 Times are pairs (phase, loop).
 """
@@ -20,12 +20,12 @@ __all__ = ["Location", "Loop", "Phase", "Program", "build_program"]
 
 Time = tuple[int, int]
 
-#: Where a value lies, e.g. ``("slot", ("x", "i"))``, ``("new", "c")`` or ``("carry", "2")``.
+#: A place in memory, such as ``("slot", ("x", "i"))``, ``("new", "c")`` or ``("carry", 2)``.
 Location = tuple[str, object]
 
 
 class Read(NamedTuple):
-    """A node that a loop takes from memory; ``raw`` is true for a slot to which its bias is still to be added."""
+    """A node that a loop reads from memory; ``raw`` is true for a slot whose bias has not been added yet."""
 
     node: int
     location: Location
@@ -33,14 +33,14 @@ class Read(NamedTuple):
 
 
 class Write(NamedTuple):
-    """A node that a loop leaves in memory, None for zero."""
+    """A node that a loop writes to memory; None for zero."""
 
     location: Location
     node: int | None
 
 
 class Loop(NamedTuple):
-    """One pass over the hidden units, and what is one number for the row and computed before the pass."""
+    """One pass over the hidden units, and the values with one number per row that are computed before it."""
 
     row_reads: tuple[Read, ...]
     row_nodes: tuple[int, ...]
@@ -52,7 +52,7 @@ class Loop(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """What runs between two products: loops, and before them what is one number for the whole call."""
+    """The part of a step between two products: the values that are constant over the call, then loops."""
 
     call_nodes: tuple[int, ...]
     loops: tuple[Loop, ...]
@@ -67,10 +67,10 @@ class Program(NamedTuple):
     written : dict of Location to int
         The phase in which each location is written.
     carries : dict of int to bool
-        The node of every carry, and whether it lives from one phase to another: such a carry needs a lane for each
+        The node of every carry, and whether it lives from one phase to another; such a carry needs a lane for each
         batch row.
     row_values : tuple of int
-        The nodes of one number a row that are kept, in the order of their locations.
+        The nodes with one number per row that are kept, in the order of their locations.
     """
 
     phases: tuple[Phase, ...]
@@ -87,7 +87,7 @@ def build_program(
     row_values: Sequence[int],
     raw: bool,
 ) -> Program:
-    """Order the computation of what is to be written.
+    """Return the program that computes the values to be written, in order.
 
     Parameters
     ----------
@@ -95,11 +95,11 @@ def build_program(
     leaves : dict of int to Location
         The nodes that can be read from memory, and where.
     writes : sequence of (Location, int or None)
-        What is to be written where; None for zero. A location that is written no longer holds its leaf.
+        The node to write to each location; None for zero. A location that is written no longer holds its leaf.
     waits : dict of int to sequence of Location
-        For a leaf that a product brings: the locations that must have been written before the product.
+        For each leaf that a product computes, the locations that must be written before the product runs.
     row_values : sequence of int
-        Nodes of one number a row that are to be kept, or, where they are leaves, were kept by the other direction.
+        Nodes with one number per row that are to be kept or, if they are leaves, were kept by the other direction.
     raw : bool
         Whether a slot lacks its bias until it is written.
 
@@ -111,7 +111,7 @@ def build_program(
 
 
 class _Builder:
-    """A program in the making: when each value is there, where a loop finds it, and what each loop does."""
+    """Builds a program: when each value is available, where a loop finds it, and what each loop does."""
 
     def __init__(
         self,
@@ -131,14 +131,14 @@ class _Builder:
         self.computed = [n for n in self.needed if n not in leaves and graph.nodes[n].op in OPERATIONS]
         self.times = self._find_times(waits)
         self.written = self._find_written()
-        self.copies: dict[int, Location] = {}  # where a node lies once its write is done
+        self.copies: dict[int, Location] = {}  # the location of a node after its write
         for location, node in self.writes:
             if node is not None and location[0] != "d_parameter":
                 self.copies.setdefault(node, location)
         self.carries: dict[int, bool] = {}
 
     def build(self) -> Program:
-        """Put the loops together: what each reads comes first, for it tells what earlier ones must put by."""
+        """Assemble the loops. The reads of all loops come first: they determine what earlier loops must spill."""
         depths = self._find_depths()
         times = [(phase, loop) for phase, depth in enumerate(depths) for loop in range(depth)]
         reads = {time: self._reads(time) for time in times}
@@ -156,7 +156,7 @@ class _Builder:
     # ---------------------------------------------------------------- when
 
     def _find_times(self, waits: Mapping[int, Sequence[Location]]) -> dict[int, Time]:
-        """Return the time of every needed node; a leaf that a product brings comes a phase after what it waits for."""
+        """Return the time of every needed node; the result of a product comes a phase after what it waits for."""
         node_of = dict(self.writes)
         times: dict[int, Time] = dict.fromkeys(self.needed, (0, 0))
         changed = True
@@ -179,7 +179,7 @@ class _Builder:
         return times
 
     def _find_written(self) -> dict[Location, Time]:
-        """Return when each location is written: when the value is there, and what a product brought there is too."""
+        """Return when each location is written: once its value is known and the leaf it holds has arrived."""
         brought = {location: self.times[node] for node, location in self.leaves.items() if node in self.times}
         return {
             location: max((0, 0) if node is None else self.times[node], brought.get(location, (0, 0)))
@@ -195,7 +195,7 @@ class _Builder:
     # ---------------------------------------------------------------- what a loop does
 
     def _loop(self, time: Time, row_reads: Sequence[Read], reads: Sequence[Read]) -> Loop:
-        """Return the loop at a time, once all loops have said what they read."""
+        """Return the loop at a time; the reads of all loops must be known by then."""
         known = {read.node for read in reads}
         put_by = [node for node in self.carries if self._begin(node) == time]
         leaves = [node for node in put_by if node in self.leaves and node not in known]
@@ -217,14 +217,14 @@ class _Builder:
         return [n for n in self.computed if self.times[n] == time and self.graph.rank(n) == rank]
 
     def _sums(self, time: Time) -> list[int]:
-        """Return the sums whose terms the loop at a time has."""
+        """Return the sums whose terms the loop at a time computes or reads."""
         sums = [n for n in self.computed if self.graph.nodes[n].op == "sum"]
         return [n for n in sums if self.times[self.graph.nodes[n].args[0]] == time]
 
-    # ---------------------------------------------------------------- what it reads, and where that lies
+    # ---------------------------------------------------------------- what a loop reads, and from where
 
     def _reads(self, time: Time) -> list[Read]:
-        """Return the values of units that the loop at a time takes from memory."""
+        """Return the per-unit values that the loop at a time reads from memory."""
         here = self._at(time, Rank.UNIT)
         wanted = {arg for n in here for arg in self.graph.nodes[n].args}
         wanted |= {self.graph.nodes[n].args[0] for n in self._sums(time)}
@@ -236,7 +236,7 @@ class _Builder:
         ]
 
     def _find(self, node: int, time: Time) -> Read:
-        """Return where a loop finds a value of units; where nowhere, a carry."""
+        """Return where a loop finds a per-unit value; if nowhere, make it a carry."""
         location = self.leaves.get(node)
         if location is not None and self.written.get(location, time) >= time:
             return self._read_leaf(node)
@@ -252,11 +252,11 @@ class _Builder:
         return Read(node, location, self.raw and location[0] == "slot")
 
     def _begin(self, node: int) -> Time:
-        """Return when a carry is filled: when its value is computed, or overwritten where it lay."""
+        """Return when a carry is filled: when its value is computed, or when the location of a leaf is overwritten."""
         return self.written[self.leaves[node]] if node in self.leaves else self.times[node]
 
     def _row_reads(self, phase: int) -> list[Read]:
-        """Return the numbers of a row that a phase takes from memory: kept by the other direction or another phase."""
+        """Return the per-row values that a phase reads from memory: kept by the other direction or an earlier phase."""
         consumers = [n for n in self.computed if self.times[n][0] == phase]
         consumed = {arg for n in consumers for arg in self.graph.nodes[n].args}
         consumed |= {n for location, n in self.writes if n is not None and self.written[location][0] == phase}
@@ -269,7 +269,7 @@ class _Builder:
         return reads
 
     def _call_nodes(self, loops: Iterable[Loop]) -> list[int]:
-        """Return what is one number for the call and read in these loops."""
+        """Return the values constant over the call that these loops read."""
         nodes = {n for loop in loops for n in (*loop.nodes, *loop.row_nodes)}
         wanted = {arg for n in nodes for arg in self.graph.nodes[n].args}
         wanted |= {w.node for loop in loops for w in loop.writes if w.node is not None}

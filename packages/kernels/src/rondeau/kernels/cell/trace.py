@@ -1,11 +1,11 @@
 """Trace: call a cell's step once with symbols, and record what it computes as a graph.
 
-A step is scalar Python over one hidden unit, ``step(x, r, s)``: ``x.k`` is gate k's input part, ``r.k`` its
+A step is scalar Python code for one hidden unit, ``step(x, r, s)``: ``x.k`` is gate k's input part, ``r.k`` its
 recurrent part and ``s.name`` a state before the step; it returns the new states. A fourth argument ``p`` holds
 learned vectors, keyword-only arguments are scalars of the run, and ``r.k(value)`` applies gate k's recurrent matrix
 to a value instead of the first state. Symbols overload arithmetic and comparisons; `rondeau.kernels.cell.cell_math`
-holds the functions. The trace sees one path through the step, so whatever would need a value (``if``, ``len``,
-``math.tanh``) is an error that shows the user's line.
+has the functions. The trace sees a single path through the step, so whatever would need an actual number (``if``,
+``len``, ``math.tanh``) raises an error that shows the user's line.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def trace(
     gates, states, params : tuple of str
         Names of the gates, of the states, and of the learned vectors.
     regularisers : Regularisers, optional
-        What to weave into the step.
+        The regularisers to add to the step.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def trace(
     Raises
     ------
     CellError
-        When the step does anything that cannot be recorded; the message shows the user's line.
+        If the step does anything that cannot be recorded; the message shows the user's line.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def trace(
     if len(results) != len(states):
         raise_at_definition(
             step,
-            f"the step returned {_count(len(results), 'value')}, and the cell has {_count(len(states), 'state')} "
+            f"the step returned {_count(len(results), 'value')}, but the cell has {_count(len(states), 'state')} "
             f"({', '.join(states)}): return one value per state, in that order",
         )
     outputs = []
@@ -109,7 +109,7 @@ def trace(
 
 
 def _blame_tensors(error: Exception) -> None:
-    """Raise a `CellError` that names the function of Tensors in which a step failed, if it did so in one."""
+    """Raise a `CellError` that names the function of Tensors in which a step failed, if it failed in one."""
     found = called_on_tensors(error)
     if found is None:
         return
@@ -125,13 +125,13 @@ def _blame_tensors(error: Exception) -> None:
 
 
 def _new_state(step: Callable[..., Any], graph: Graph, state: str, result: object) -> Symbol:
-    """Return what a step returned for a state as a symbol, if it can be one."""
+    """Return the value that a step returned for a state as a symbol, or raise CellError."""
     if isinstance(result, numbers.Real) and not isinstance(result, bool):
         return constant_symbol(graph, result)
     if not isinstance(result, Symbol):
         raise_at_definition(
             step,
-            f"the new state {state} must be a symbol or a number, and the step returned {type(result).__name__}",
+            f"the new state {state} must be a symbol or a number, but the step returned {type(result).__name__}",
         )
     if result.graph is not graph or graph.is_truth(result.index):
         what = "a comparison" if result.graph is graph else "a symbol kept from an earlier call"
@@ -142,9 +142,9 @@ def _new_state(step: Callable[..., Any], graph: Graph, state: str, result: objec
 def _call_and_keep_variables(
     step: Callable[..., Any], arguments: tuple[Inputs, ...], scalars: dict[str, Symbol]
 ) -> tuple[Any, dict[str, Any]]:
-    """Call the step; return its result and its local variables, whose names the generated source uses."""
+    """Call the step and return its result and its local variables, whose names the generated source uses."""
     code = getattr(step, "__code__", None)
-    if code is None or sys.getprofile() is not None:  # someone is profiling: do without the names
+    if code is None or sys.getprofile() is not None:  # a profiler is running: do without the names
         return step(*arguments, **scalars), {}
     variables: dict[str, Any] = {}
 
@@ -160,7 +160,7 @@ def _call_and_keep_variables(
 
 
 def _check_products(step: Callable[..., Any], graph: Graph) -> None:
-    """Refuse a recurrent matrix that is used twice: its product is computed once a step."""
+    """Raise CellError if a recurrent matrix is used twice: its product is computed once per step."""
     seen: set[str] = set()
     for index in graph.reach(graph.outputs):
         node = graph.nodes[index]
@@ -169,7 +169,7 @@ def _check_products(step: Callable[..., Any], graph: Graph) -> None:
             if gate in seen:
                 raise_at_definition(
                     step,
-                    f"r.{gate} is applied to two values, and a recurrent matrix to one: "
+                    f"r.{gate} is applied to two values, but a recurrent matrix takes only one: "
                     "give the cell another gate",
                 )
             seen.add(gate)

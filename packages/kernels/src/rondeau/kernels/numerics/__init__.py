@@ -1,1 +1,1 @@
-"""Numbers: their formats, functions of one number, rounding to narrower formats, and random numbers."""
+"""Number formats, scalar functions, rounding to narrower formats, and random numbers."""

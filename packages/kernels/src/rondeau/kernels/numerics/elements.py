@@ -1,7 +1,7 @@
-"""Number formats: how a number of an array lies in memory, and what compiled code computes with.
+"""Number formats: how the numbers of an array are stored, and what compiled code computes with.
 
-Everything that depends on the format of a number, from the width of a vector register to the names of LLVM's
-intrinsics, asks its `Element`. Another format is another entry, and its tiles (`rondeau.kernels.product.microkernel`).
+Everything that depends on the number format, from the lanes of a vector register to the names of LLVM's intrinsics,
+comes from its `Element`. A new format is a new entry, and its tiles (`rondeau.kernels.product.microkernel`).
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ class Element:
     """
 
     dtype: np.dtype[Any]
-    """NumPy's dtype of the arrays that store such numbers."""
+    """NumPy's dtype of the arrays that store the numbers."""
     storage: Any
     """Numba's type of a number in memory."""
     compute: Any
-    """Numba's type of the number that it becomes in a register."""
+    """Numba's type of a number in a register."""
     llvm: ir.Type
     """LLVM's type of a number in memory."""
     llvm_name: str
-    """The same, as it stands in the names of LLVM's intrinsics: ``f32``."""
+    """The same type, as the names of LLVM's intrinsics spell it: ``f32``."""
 
     @property
     def name(self) -> str:
-        """The name of the dtype, as in ``float32``."""
+        """The name of the dtype, such as ``float32``."""
         return self.dtype.name
 
     @property
@@ -56,12 +56,12 @@ class Element:
         return vector_bytes // self.bytes
 
     def vector_name(self, vector_bytes: int) -> str:
-        """Name the type of such a vector as LLVM's intrinsics do: ``v16f32``."""
+        """Return the type of such a vector as LLVM's intrinsics spell it: ``v16f32``."""
         return f"v{self.lanes(vector_bytes)}{self.llvm_name}"
 
 
 def _floating(dtype: Any, kind: Any, llvm: ir.Type) -> Element:
-    """Return the format of numbers that are computed with as they are stored."""
+    """Return a format whose numbers are computed with as they are stored."""
     return Element(np.dtype(dtype), kind, kind, llvm, f"f{kind.bitwidth}")
 
 
@@ -74,17 +74,17 @@ ELEMENTS: Mapping[np.dtype[Any], Element] = MappingProxyType(
         )
     }
 )
-"""The formats of the arrays that kernels take, by dtype."""
+"""The formats of the arrays that the kernels accept, by dtype."""
 
 _BY_STORAGE = {element.storage: element for element in ELEMENTS.values()}
 
 
 def element_of(storage: Any) -> Element:
-    """Return the format of numbers that Numba knows as `storage`, within the typing or code of an intrinsic.
+    """Return the format of the numbers whose Numba type is `storage`, for the typing or the code of an intrinsic.
 
     Raises
     ------
     KeyError
-        If no kernel takes arrays of them.
+        If no kernel accepts arrays of that type.
     """
     return _BY_STORAGE[storage]

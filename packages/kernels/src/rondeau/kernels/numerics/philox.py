@@ -1,23 +1,24 @@
-"""Random numbers by position: Philox4x32-10, and the masks of dropout that are made of it.
+"""Random numbers by position: Philox4x32-10, and the dropout masks that are made from it.
 
-A counter-based generator has no state to carry: the number of an element is a function of a key and of the element's
-position (its substream, time, row of the batch and unit). So backward draws again what forward drew and nothing is
-stored, and a mask does not depend on the number of threads, the cut of a batch, the dtype or the target.
+A counter-based generator has no state to carry: the random number of an element is a function of a key and of the
+element's position (its substream, time, batch row and unit). So backward draws the same numbers as forward and nothing
+is stored, and a mask does not depend on the number of threads, the splitting of a batch, the dtype or the target.
 
-Legend: N rows, W units of each; of an element the counter of four 32-bit words is (unit, batch, time, substream), and
-the two halves of one 64-bit key, the lower first, are Philox's key. Of the four words that come out the first is used:
-its upper 24 bits times 2**-24 are uniform on [0, 1), and exact in float32 too.
+Notation: N rows of W units. The counter of an element is the four 32-bit words (unit, batch, time, substream), and
+Philox's key is the two halves of a 64-bit key, lower half first. Of the four words that come out, the first is used:
+its upper 24 bits times 2**-24 are uniform on [0, 1), and exact even in float32.
 
-Arguments of one name are the same everywhere:
+Arguments have the same meaning everywhere:
 
 ``key``
-    of a call of the library, in [0, 2**64).
+    The key of one call of the library, in [0, 2**64).
 ``substream``
-    which of the call's random arrays it is, in [0, 2**32).
+    The index of the random array within the call, in [0, 2**32).
 ``times``, ``batches``, ``units``
-    the position of elements, each in [0, 2**32); `CONSTANT_OVER_TIME` as time of what does not vary over time.
+    The positions of elements, each in [0, 2**32); the time is `CONSTANT_OVER_TIME` for a mask that is the same at every
+    step.
 ``p``
-    the probability of 0 in a mask, in [0, 1].
+    The probability of 0 in a mask, in [0, 1].
 """
 
 import functools
@@ -45,13 +46,13 @@ __all__ = [
 ]
 
 CONSTANT_OVER_TIME = 2**32 - 1
-"""The time of masks that do not vary over time: no sequence gets there."""
+"""The time of masks that are the same at every step; no sequence is that long."""
 
 _BITS = 24
 _LOW, _HALF, _UNUSED = np.uint64(2**32 - 1), np.uint64(32), np.uint64(32 - _BITS)
 _MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _WEYL = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
-"""What the key grows by from round to round: the golden ratio and the square root of 3, less 1, as fractions."""
+"""The increments of the key from round to round: the golden ratio and the square root of 3, minus 1, as fractions."""
 _ROUNDS = 10
 
 _PER_ELEMENT = 64
@@ -59,15 +60,15 @@ _PER_ELEMENT = 64
 
 
 def philox4x32(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
-    """Give the four random words of a counter and a key: Philox4x32-10.
+    """Return the four random words of a counter and a key: Philox4x32-10.
 
-    One source for NumPy arrays and for compiled code. Words are held in 64 bits and their upper halves are left as they
-    fall: a product reads lower halves alone, so that a vector of eight words takes six instructions a round.
+    The same source serves NumPy arrays and compiled code. Words are held in 64 bits, and their upper halves are not
+    cleared: a product reads only the lower halves, so a vector of eight words takes six instructions per round.
 
     Parameters
     ----------
     c0, c1, c2, c3 : uint64, scalars or arrays
-        The counter's words; the lower 32 bits count.
+        The counter's words, of which the lower 32 bits are used.
     k0, k1 : uint64
         The key's words, below 2**32.
 
@@ -99,10 +100,10 @@ _compiled_philox4x32 = _inline(philox4x32)
 
 @_inline
 def random_word(key: Any, substream: Any, time: Any, batch: Any, unit: Any) -> Any:
-    """Give 24 random bits of an element, as an int32 from 0: for compiled code.
+    """Return 24 random bits of an element as a non-negative int32; for compiled code.
 
-    Compare it with `threshold_of` a probability. A loop over `unit` is vectorised by LLVM, and what does not depend
-    on the unit, a round and a half, leaves the loop.
+    Compare them with `threshold_of` a probability. LLVM vectorises a loop over `unit`, and hoists out of the loop the
+    round and a half that do not depend on the unit.
 
     Parameters
     ----------
@@ -131,7 +132,7 @@ def random_word(key: Any, substream: Any, time: Any, batch: Any, unit: Any) -> A
 def uniforms(
     key: int, substream: ArrayLike, times: ArrayLike, batches: ArrayLike, units: ArrayLike
 ) -> NDArray[np.float64]:
-    """Give the uniform numbers of elements by NumPy alone: `random_word` times 2**-24.
+    """Return the uniform random numbers of elements, `random_word` times 2**-24, computed in NumPy.
 
     Parameters
     ----------
@@ -142,12 +143,12 @@ def uniforms(
     Returns
     -------
     ndarray of float64
-        In [0, 1), of the common shape.
+        Numbers in [0, 1), of the broadcast shape.
 
     Raises
     ------
     TypeError
-        If the key or a position is not of integers.
+        If the key or a position is not an integer.
     ValueError
         If one is out of range, or the positions do not broadcast.
 
@@ -170,10 +171,10 @@ def uniforms(
 
 
 def threshold_of(p: float) -> int:
-    """Give the least `random_word` that is kept where elements are dropped with probability `p`.
+    """Return the least `random_word` whose element is kept, if elements are dropped with probability `p`.
 
-    Integers, so that float32 and float64 kernels keep the same elements. An element is dropped with probability
-    ``threshold_of(p) * 2**-24``: `p` rounded up to 24 bits.
+    It is an integer so that float32 and float64 kernels keep the same elements. An element is dropped with probability
+    ``threshold_of(p) * 2**-24``, which is `p` rounded up to 24 bits.
 
     Parameters
     ----------
@@ -182,12 +183,12 @@ def threshold_of(p: float) -> int:
     Returns
     -------
     int
-        From 0, all kept, to 2**24, none.
+        From 0, which keeps all elements, to 2**24, which keeps none.
 
     Raises
     ------
     TypeError, ValueError
-        If `p` is no number, or not in [0, 1].
+        If `p` is not a number, or not in [0, 1].
 
     Examples
     --------
@@ -198,7 +199,7 @@ def threshold_of(p: float) -> int:
 
 
 def scale_of(p: float) -> float:
-    """Give 1 / (1 - p), by which kept elements are multiplied so that the mean stays; 0 where none is kept.
+    """Return 1 / (1 - p), the factor of kept elements that preserves the mean; 0 if no element is kept.
 
     Parameters
     ----------
@@ -211,7 +212,7 @@ def scale_of(p: float) -> float:
     Raises
     ------
     TypeError, ValueError
-        If `p` is no number, or not in [0, 1].
+        If `p` is not a number, or not in [0, 1].
 
     Examples
     --------
@@ -262,7 +263,7 @@ def _mask_rows(x, times, batches, key, substream, threshold, scale, out, shares)
 
 @functools.cache
 def _entry(kernel: Any, dtype: np.dtype[Any]) -> Any:
-    """Compile, or load, a kernel for one dtype: `_fill_rows`, or `_mask_rows`, which has a matrix more."""
+    """Compile or load a kernel for one dtype: `_fill_rows`, or `_mask_rows`, which takes one more matrix."""
     element, positions = ELEMENTS[dtype], types.Array(types.int64, 1, "C")
     rows = types.Array(element.storage, 2, "C")
     before = [types.Array(element.storage, 2, "C", readonly=True)] if kernel is _mask_rows else []
@@ -273,7 +274,7 @@ def _entry(kernel: Any, dtype: np.dtype[Any]) -> Any:
 def keep_mask(
     mask: NDArray[Any], times: ArrayLike, batches: ArrayLike, key: int, substream: int, p: float
 ) -> None:
-    """Fill the mask of rows: 0 with probability `p`, else 1 / (1 - p).
+    """Fill a mask: each element is 0 with probability `p`, otherwise 1 / (1 - p).
 
     Parameters
     ----------
@@ -283,14 +284,14 @@ def keep_mask(
         The position of each row.
     key, substream : int
     p : float
-        An element is kept where its `uniforms` is at least `p`.
+        An element is kept if its number from `uniforms` is at least `p`.
 
     Raises
     ------
     TypeError
-        If a type or dtype does not fit.
+        If an argument has the wrong type or dtype.
     ValueError
-        If a shape does not fit, a number is out of range, or the mask is not writable and C-contiguous.
+        If a shape does not match, a number is out of range, or the mask is not writable and C-contiguous.
 
     Examples
     --------
@@ -311,7 +312,7 @@ def mask_rows(
     p: float,
     out: NDArray[Any],
 ) -> None:
-    """Write `x` times its mask, which `keep_mask` of the same arguments would give, to `out`.
+    """Write `x` times the mask that `keep_mask` fills for the same arguments to `out`.
 
     Parameters
     ----------
@@ -326,7 +327,7 @@ def mask_rows(
     Raises
     ------
     TypeError, ValueError
-        As `keep_mask` does, and if `x` and `out` are not alike or share memory.
+        As for `keep_mask`, and if `x` and `out` differ in shape or dtype or share memory.
 
     Examples
     --------
@@ -346,7 +347,7 @@ def mask_rows(
         raise ArgumentValueError(f"mask_rows expected x and out of one shape, got {x.shape} and {out.shape}")
     if np.may_share_memory(x, out):
         raise ArgumentValueError(
-            "mask_rows expected x and out apart, got two views of one memory; pass a new array"
+            "mask_rows expected x and out not to overlap, got two views of the same memory; pass a new array"
         )
     _launch("mask_rows", _mask_rows, (np.ascontiguousarray(x),), times, batches, key, substream, p, out)
 
@@ -362,7 +363,7 @@ def _launch(
     p: float,
     out: NDArray[Any],
 ) -> None:
-    """Check what both kernels are given, and run one."""
+    """Check the arguments that both kernels share, and launch one of them."""
     _check_array(name, "an array to write to", out)
     if out.dtype not in ELEMENTS:
         raise ArgumentTypeError(
@@ -370,7 +371,7 @@ def _launch(
         )
     if out.ndim != 2 or not (out.flags.c_contiguous and out.flags.writeable):
         raise ArgumentValueError(
-            f"{name} expected to write to a writable matrix in row order, got shape {out.shape} and "
+            f"{name} expected a writable, C-contiguous matrix to write to, got shape {out.shape} and "
             f"strides {out.strides}; pass a new array"
         )
     positions = []
@@ -378,7 +379,7 @@ def _launch(
         position = _checked_words(name, of_what, words)
         if position.shape != (len(out),):
             raise ArgumentValueError(
-                f"{name} expected {of_what} of shape ({len(out)},), one a row, got {position.shape}"
+                f"{name} expected {of_what} of shape ({len(out)},), one per row, got {position.shape}"
             )
         positions.append(np.ascontiguousarray(position, np.int64))
     key = _checked_key(name, key)
@@ -423,7 +424,7 @@ def _checked_words(name: str, of_what: str, words: ArrayLike) -> NDArray[Any]:
         array = np.asarray(words)
     except ValueError:
         raise ArgumentValueError(
-            f"{name} expected {of_what} as an array of integers, got rows of several lengths"
+            f"{name} expected {of_what} as an array of integers, got a ragged list"
         ) from None
     if array.size and array.dtype.kind not in "iu":
         raise ArgumentTypeError(

@@ -1,26 +1,26 @@
 """Rounding of float32 to narrower formats: bfloat16, and symmetric int8 with a scale.
 
-Each rounding is written once, as LLVM code for a number or a vector of any width, and offered in both forms: an
-intrinsic for kernels that work number by number (`round_to_bfloat16`), and the function that writes the code, for
-those that are written in LLVM's terms (`write_round_to_bfloat16`). None has a branch, so loops over the intrinsics are
-vectorised, and an element has the same bits in either form.
+Each rounding is written once, as LLVM code for a number or a vector of any width, and is offered in two forms: an
+intrinsic for kernels that work number by number (`round_to_bfloat16`), and the function that emits the code, for
+kernels that are themselves written in LLVM (`write_round_to_bfloat16`). None of them branches, so loops over the
+intrinsics are vectorised, and an element has the same bits in either form.
 
 ======== ============================== ============================================================================
 format   stored as                      value
 ======== ============================== ============================================================================
-bfloat16 uint16, the upper half of a    The nearest of the numbers with 8 significant bits, the even one of two
-         float32                        equally near. Beyond the largest it is an infinity; subnormal numbers are
-                                        kept; a NaN stays a NaN, quiet, with its sign.
-int8     int8 from -127 to 127, beside  ``scale * q`` with ``q = x / scale`` rounded to the nearest, the even one of
-         a float32 scale                two. Zero is exact, and -x is stored as -q.
+bfloat16 uint16, the upper half of a    The nearest number with 8 significant bits, ties to even. Numbers beyond the
+         float32                        largest become infinite; subnormal numbers are kept; a NaN stays a NaN,
+                                        quiet, with its sign.
+int8     int8 from -127 to 127, plus    ``scale * q`` with ``q = x / scale`` rounded to the nearest integer, ties to
+         a float32 scale                even. Zero is exact, and -x is stored as -q.
 ======== ============================== ============================================================================
 
-With the scale of the largest magnitude of a group, `int8_scale`, no element of the group is further off than half a
-scale, and 2**-17 of one for the rounding of the quotient itself. Groups whose largest magnitude is below 2**-119 are
-the exception: their scale is subnormal. A NaN or an infinity in the group makes every product with the scale a NaN, so
-that the loss of a value is never silent.
+With the scale that `int8_scale` gives for the largest magnitude of a group, no element of the group is off by more than
+half a scale, plus 2**-17 of a scale for the rounding of the quotient itself. Groups whose largest magnitude is below
+2**-119 are the exception: their scale is subnormal. A NaN or an infinity in the group makes every product with the
+scale a NaN, so a lost value is never silent.
 
-The instruction of AVX512_BF16 that rounds to bfloat16 is another: it takes subnormal numbers for zero.
+The AVX512_BF16 instruction that rounds to bfloat16 behaves differently: it treats subnormal numbers as zero.
 """
 
 from __future__ import annotations
@@ -47,25 +47,25 @@ __all__ = [
 ]
 
 INT8_LARGEST = 127
-"""The largest int8 that is used: -128 has no opposite."""
+"""The largest magnitude that is used: -128 has no opposite."""
 
 _ROUNDER = 1.5 * 2**23
-"""Added to a float32 below 2**22 in magnitude, it leaves the nearest integer in the low bits."""
+"""Adding this to a float32 below 2**22 in magnitude leaves the nearest integer in the low bits."""
 _ROUNDER_BITS = struct.unpack("<i", struct.pack("<f", _ROUNDER))[0]
 
 
 def _like(kind: ir.Type, element: ir.Type) -> ir.Type:
-    """Return the type of as many `element` as `kind` has."""
+    """Return `element`, or a vector of it with as many lanes as `kind`."""
     return ir.VectorType(element, kind.count) if isinstance(kind, ir.VectorType) else element
 
 
 def _constant(kind: ir.Type, value: float) -> ir.Constant:
-    """Return a number, or a vector of it."""
+    """Return a constant of a type, in every lane if it is a vector."""
     return ir.Constant(kind, [value] * kind.count if isinstance(kind, ir.VectorType) else value)
 
 
 def write_round_to_bfloat16(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """Write the code that rounds float32 to bfloat16.
+    """Emit the code that rounds float32 to bfloat16.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def write_round_to_bfloat16(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     bits = builder.bitcast(x, integer)
     upper = builder.lshr(bits, _constant(integer, 16))
     odd = builder.and_(upper, _constant(integer, 1))
-    # Half of the lowest bit that stays, less one unless that bit is odd: a tie carries only into an odd number.
+    # Add half of the lowest bit that stays, minus one unless that bit is odd: a tie carries only into an odd number.
     carried = builder.add(builder.add(bits, _constant(integer, 0x7FFF)), odd)
     rounded = builder.lshr(carried, _constant(integer, 16))
     quiet = builder.or_(upper, _constant(integer, 0x40))
@@ -90,7 +90,7 @@ def write_round_to_bfloat16(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 
 def write_widen_bfloat16(builder: ir.IRBuilder, bits: ir.Value) -> ir.Value:
-    """Write the code that widens bfloat16 to float32, which is exact.
+    """Emit the code that widens bfloat16 to float32, which is exact.
 
     Parameters
     ----------
@@ -108,14 +108,14 @@ def write_widen_bfloat16(builder: ir.IRBuilder, bits: ir.Value) -> ir.Value:
 
 
 def write_round_to_int8(builder: ir.IRBuilder, x: ir.Value, scale: ir.Value) -> ir.Value:
-    """Write the code that rounds ``x / scale`` to int8; what is beyond ±127 becomes ±127, and NaN 0.
+    """Emit the code that rounds ``x / scale`` to int8; quotients beyond ±127 become ±127, and NaN becomes 0.
 
     Parameters
     ----------
     builder : llvmlite.ir.IRBuilder
         Where the code goes.
     x, scale : float, or vectors of as many float
-        With a scale of 0 for zeros, whose quotients are NaN.
+        The scale may be 0 if all numbers are zero; their quotients are NaN.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def write_round_to_int8(builder: ir.IRBuilder, x: ir.Value, scale: ir.Value) -> 
 
 
 def _generator(write: Callable[..., ir.Value]) -> Callable[..., ir.Value]:
-    """Return the generator of an intrinsic's code, as Numba calls it."""
+    """Return the code generator of an intrinsic, with the signature that Numba calls."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return write(builder, *arguments)
@@ -152,7 +152,7 @@ def round_to_bfloat16(typingctx: Any, x: Any) -> Any:
 
 @intrinsic
 def widen_bfloat16(typingctx: Any, bits: Any) -> Any:
-    """Return the float32 of a bfloat16 that is given as uint16."""
+    """Return a bfloat16, given as uint16, as a float32."""
     if bits != types.uint16:
         return None
     return types.float32(bits), _generator(write_widen_bfloat16)
@@ -160,7 +160,7 @@ def widen_bfloat16(typingctx: Any, bits: Any) -> Any:
 
 @intrinsic
 def round_to_int8(typingctx: Any, x: Any, scale: Any) -> Any:
-    """Round ``x / scale`` of two float32 to int8, at most 127 in magnitude; NaN gives 0."""
+    """Round ``x / scale`` of two float32 to int8, at most 127 in magnitude; NaN becomes 0."""
     if not x == scale == types.float32:
         return None
     return types.int8(x, scale), _generator(write_round_to_int8)
@@ -168,16 +168,16 @@ def round_to_int8(typingctx: Any, x: Any, scale: Any) -> Any:
 
 @kernel_njit
 def int8_scale(largest: Any) -> Any:
-    """Return the scale of numbers of which the largest has this magnitude, in float32.
+    """Return the int8 scale for numbers whose largest magnitude is `largest`, in float32.
 
     Parameters
     ----------
     largest : float32
-        With NaN where one of the numbers is.
+        The largest magnitude; NaN if one of the numbers is NaN.
 
     Returns
     -------
     float32
-        ``largest / 127``: 0 where all numbers are.
+        ``largest / 127``, which is 0 if all numbers are 0.
     """
     return largest / np.float32(INT8_LARGEST)

@@ -1,8 +1,8 @@
 """Scalar functions for compiled kernels: accurate over the whole range, and vectorised by LLVM in float32.
 
-A call to the C library costs 8 ns an element and stops LLVM from vectorising the loop around it. The float32 functions
+A call to the C library costs 8 ns per element and keeps LLVM from vectorising the loop around it. The float32 functions
 here are branchless (both sides of a choice are computed and one is selected), so a loop over them runs a vector at a
-time. NaN stays NaN, infinities give the limits, subnormal results and arguments are kept. float64 goes through the C
+time. NaN stays NaN, infinities give the limits, and subnormal arguments and results are kept. float64 uses the C
 library.
 
 ======== ===================================================== ======================
@@ -16,10 +16,10 @@ sigmoid  1 / (1 + exp(-x)), and exp(x) / (1 + exp(x)) below 0  3
 softplus max(x, 0) + log1p(exp(-|x|))                          3
 ======== ===================================================== ======================
 
-The tests hold these bounds over every exponent. Every multiply-add is written out as `fma` and nothing is left to the
-compiler's choice, so that an element has the same bits in the vector loop and in the scalar loop that follows it. The
-polynomials are minimax fits of relative error, their coefficients rounded to float32 one by one from the lowest, with
-the rest fitted anew.
+The tests check these bounds over every exponent. Every multiply-add is written out as `fma` and nothing is left to the
+compiler, so that an element has the same bits in the vector loop and in the scalar loop that follows it. The
+polynomials are minimax fits of the relative error; their coefficients were rounded to float32 one by one from the
+lowest, fitting the others again each time.
 """
 
 import math
@@ -43,7 +43,7 @@ _inline = kernel_njit(forceinline=True, fastmath=False)
 _LOG2_E = _F32(1.44269504)
 _LN2_HIGH, _LN2_LOW = _F32(0.693359375), _F32(-2.12194440e-4)
 _ROUNDER = _F32(1.5 * 2**23)
-"""Added to a small float32, it leaves the nearest integer in the low bits (and subtracted again, in the float)."""
+"""Adding this to a small float32 leaves the nearest integer in the low bits; subtracting it again rounds the float."""
 _EXP = tuple(map(_F32, (0.49999994, 0.16666521, 0.041668296, 0.0083687157, 0.0013818359)))
 _LOG = tuple(
     map(
@@ -56,7 +56,7 @@ _TANH = tuple(map(_F32, (-0.33333284, 0.13331485, -0.053742997, 0.020649049, -0.
 
 @intrinsic
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
-    """Give ``a * b + c`` with one rounding; with two where the machine has no such instruction."""
+    """Return ``a * b + c`` with one rounding, or with two if the machine has no such instruction."""
     if not (a == b == c and a in (types.float32, types.float64)):
         return None
 
@@ -73,7 +73,7 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
 
 @intrinsic
 def _copysign(typingctx: Any, size: Any, sign: Any) -> Any:
-    """Give a float32 `size` with the sign of another, also of zero."""
+    """Return the float32 `size` with the sign of `sign`, which may be a signed zero."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
         kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()] * 2)
@@ -86,7 +86,7 @@ def _copysign(typingctx: Any, size: Any, sign: Any) -> Any:
 
 @intrinsic
 def _times_power(typingctx: Any, value: Any, rounded: Any) -> Any:
-    """Give ``value * 2**n`` where `rounded` is ``n + _ROUNDER``, in two factors: 2**n alone may overflow or vanish."""
+    """Return ``value * 2**n`` for `rounded` = ``n + _ROUNDER``, as two factors: 2**n alone may over- or underflow."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
         def power(n: Any) -> Any:
@@ -103,7 +103,7 @@ def _times_power(typingctx: Any, value: Any, rounded: Any) -> Any:
 
 @intrinsic
 def _split(typingctx: Any, x: Any) -> Any:
-    """Give (m, n) with ``x == m * 2**n`` and m in [sqrt(1/2), sqrt(2)), both float32, for a positive normal x."""
+    """Return (m, n) with ``x == m * 2**n`` and m in [sqrt(1/2), sqrt(2)), both float32, for a positive normal x."""
     pair = types.UniTuple(types.float32, 2)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
@@ -118,7 +118,7 @@ def _split(typingctx: Any, x: Any) -> Any:
 
 @_inline
 def _exp32(x: Any) -> Any:
-    # Comparisons are written so that NaN passes. Beyond the limits the result is 0 or infinity, by the scaling itself.
+    # Comparisons are written so that NaN passes through. Beyond the limits the scaling itself gives 0 or infinity.
     x = _F32(89) if x > _F32(89) else x
     x = _F32(-104) if x < _F32(-104) else x
     rounded = fma(x, _LOG2_E, _ROUNDER)
@@ -156,7 +156,7 @@ def _log32(x: Any) -> Any:
 @_inline
 def _log1p32(x: Any) -> Any:
     u = _F32(1) + x
-    rest = x - (u - _F32(1))  # what the rounding of 1 + x lost
+    rest = x - (u - _F32(1))  # lost in the rounding of 1 + x
     result = _log32(u) + rest / u
     result = x if abs(x) < _F32(2.0**-24) else result
     result = _F32(-np.inf) if x == _F32(-1) else result
@@ -219,7 +219,7 @@ def _softplus64(x: Any) -> Any:
 
 
 def _by_width(single: Any, double: Any) -> Any:
-    """Give what compiles to `single` for a float32 and to `double` for a float64."""
+    """Return a function that compiles to `single` for a float32 and to `double` for a float64."""
 
     # Numba compares the parameters of these functions, annotations included, and a lambda has none.
     def stub(x):  # type: ignore[no-untyped-def]
@@ -243,35 +243,35 @@ _softplus = _by_width(_softplus32, _softplus64)
 
 @_inline
 def exp(x: Any) -> Any:
-    """e**x of a float32 or float64."""
+    """Return e**x for a float32 or float64."""
     return _exp(x)
 
 
 @_inline
 def log(x: Any) -> Any:
-    """Give the natural logarithm of a float32 or float64: -infinity at 0, NaN below."""
+    """Return the natural logarithm of a float32 or float64: -infinity at 0, NaN below."""
     return _log(x)
 
 
 @_inline
 def log1p(x: Any) -> Any:
-    """log(1 + x) of a float32 or float64 from -1 on."""
+    """Return log(1 + x) for a float32 or float64 that is at least -1."""
     return _log1p(x)
 
 
 @_inline
 def tanh(x: Any) -> Any:
-    """Give the hyperbolic tangent of a float32 or float64."""
+    """Return the hyperbolic tangent of a float32 or float64."""
     return _tanh(x)
 
 
 @_inline
 def sigmoid(x: Any) -> Any:
-    """1 / (1 + e**-x) of a float32 or float64, to full relative accuracy in both tails."""
+    """Return 1 / (1 + e**-x) for a float32 or float64, to full relative accuracy in both tails."""
     return _sigmoid(x)
 
 
 @_inline
 def softplus(x: Any) -> Any:
-    """log(1 + e**x) of a float32 or float64."""
+    """Return log(1 + e**x) for a float32 or float64."""
     return _softplus(x)

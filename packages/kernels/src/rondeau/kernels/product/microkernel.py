@@ -1,19 +1,19 @@
-"""The inner kernel of the matrix product, as LLVM vector code.
+"""The microkernel of the matrix product, in LLVM vector code.
 
 One call computes a tile of C that stays in vector registers while the loop runs over K:
 
     C[rows, columns] (+)= A[rows, K] @ B[K, columns]
 
-* rows: up to `TILE.rows`; columns: up to `TILE.vectors` vectors of L lanes, of which the last may be partly valid.
-* A is read one element at a time with any stride between rows and between k; B whole vectors at a time with any
-  stride between k, so B must be readable up to a whole vector. C has unit stride along columns and is never
+* rows: up to `TILE.rows`; columns: up to `TILE.vectors` vectors of L lanes, the last of which may be partly valid.
+* A is read one element at a time, with any stride between rows and between k; B is read in whole vectors, with any
+  stride between k, and so must be readable up to a whole vector. C has unit stride along columns and is never
   touched outside the tile (the last vector is loaded and stored under a mask).
-* Each element of C is one chain ``c = fma(a[k], b[k], c)`` over ascending k: that is what makes the bits of a
-  product independent of tiles, blocks and threads.
+* Each element of C is one chain ``c = fma(a[k], b[k], c)`` over ascending k: this makes the bits of a product
+  independent of tiles, blocks and threads.
 
-Numba would neither keep the accumulators in registers nor choose the tile, hence the code is written in LLVM's
-terms through `numba.extending.intrinsic`. The tiles of a dtype are compiled once, into a library of their own; kernels
-call them by the name of a symbol, so that no kernel compiles them again.
+Numba would neither keep the accumulators in registers nor choose the tile, so the code is generated as LLVM through
+`numba.extending.intrinsic`. The tiles of a dtype are compiled once, into a library of their own, and kernels call them
+by symbol, so that no kernel compiles them again.
 """
 
 import functools
@@ -32,15 +32,15 @@ from rondeau.kernels.runtime.symbols import need_symbol, provide_symbol
 __all__ = ["advance", "compute_tile", "pointer_at", "pointer_to", "write_tiles"]
 
 AHEAD = 2048
-"""Bytes of B that a tile of one row asks for in advance: it uses each number once, so its time is that of
-reading. 4 MiB of packed float32 (512 x 2048; Zen 5, one thread) took 45 us without this, 38 with it or with 4096 bytes,
-and 37 to 41 in a loop that only sums them."""
+"""How far ahead, in bytes, a tile of one row prefetches B: it uses each number once, so its speed is that of memory.
+4 MiB of packed float32 (512 x 2048; Zen 5, one thread) took 45 us without prefetching, 38 with this distance or with
+4096 bytes, and 37 to 41 in a loop that only sums the numbers."""
 
 _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 
 
 class _TileFunction:
-    """Writes the function of one shape, up to a tile's own, into a module."""
+    """Writes the function for one shape of tile into a module."""
 
     def __init__(self, module: ir.Module, element: Element, tile: Tile, rows: int, vectors: int) -> None:
         self.module, self.rows, self.vectors = module, rows, vectors
@@ -78,7 +78,7 @@ class _TileFunction:
         loaded_at = builder.block
         builder.branch(loop)
 
-        # The loop's head decides by k whether two steps, one step or none remain.
+        # The head of the loop tests whether two steps, one or none remain.
         builder.position_at_end(loop)
         k, at_a, at_b = (self._phi(builder, _I64, [(_I64(0), entry), (_I64(0), loaded_at)]) for _ in range(3))
         sums = [
@@ -139,7 +139,7 @@ class _TileFunction:
         return builder.bitcast(at, self.vector.as_pointer())
 
     def _step(self, builder: ir.IRBuilder, at_a: Any, at_b: Any, sums: list[Any]) -> list[Any]:
-        """Extend every chain by one k."""
+        """Extend every chain by one step of k."""
         row = builder.gep(self.b, [at_b])
         if self.rows == 1:
             self._prefetch(builder, row)
@@ -154,14 +154,14 @@ class _TileFunction:
         return stepped
 
     def _prefetch(self, builder: ir.IRBuilder, row: Any) -> None:
-        """Ask for the lines of B that come `AHEAD` bytes later; beyond the end it asks for what is not used."""
+        """Prefetch the cache lines of B that are `AHEAD` bytes further on; past the end they go unused."""
         byte = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
         prefetch = cgutils.get_or_insert_function(self.module, kind, "llvm.prefetch.p0")
         first = builder.bitcast(row, byte)
         for line in range(0, self.vectors * self.lanes * self.align, 64):
             at = builder.gep(first, [_I64(AHEAD + line)])
-            builder.call(prefetch, [at, _I32(0), _I32(3), _I32(1)])  # to read, keep in every cache, data
+            builder.call(prefetch, [at, _I32(0), _I32(3), _I32(1)])  # read, all cache levels, data
 
     def _multiply_add(self, builder: ir.IRBuilder, a: Any, b: Any, c: Any) -> Any:
         if not self.fused:
@@ -175,7 +175,7 @@ class _TileFunction:
         return cgutils.get_or_insert_function(self.module, kind, f"llvm.masked.{name}.{self.vector_name}.p0")
 
     def _load_c(self, builder: ir.IRBuilder) -> list[Any]:
-        """Load the tile of C; the last vector of a row under the mask where only some lanes are valid."""
+        """Load the tile of C, the last vector of a row under the mask if only some of its lanes are valid."""
         entries = [(m, v) for m in range(self.rows) for v in range(self.vectors)]
         loaded = {
             (m, v): builder.load(self._vector_at(builder, self.c_rows[m], v), align=self.align)
@@ -204,7 +204,7 @@ class _TileFunction:
         return builder.call(load, [at, _I32(self.align), self.mask, zero])
 
     def _store_c(self, builder: ir.IRBuilder, results: list[Any]) -> None:
-        """Store the tile of C, the last vector of a row under the mask where only some lanes are valid."""
+        """Store the tile of C, the last vector of a row under the mask if only some of its lanes are valid."""
         last = self.vectors - 1
         for m in range(self.rows):
             for v in range(last):
@@ -223,23 +223,23 @@ class _TileFunction:
 
 
 def _tile_arguments(element: Element) -> ir.FunctionType:
-    """Give the type of the function that computes any tile: rows, vectors, and what a tile's own function takes."""
+    """Return the type of the function for any tile: rows and vectors, then the arguments of one tile's function."""
     pointer = element.llvm.as_pointer()
     arguments = [_I64, _I64, pointer, _I64, _I64, pointer, _I64, pointer, _I64, _I64, _I64, _I1]
     return ir.FunctionType(ir.VoidType(), arguments)
 
 
 def write_tiles(module: ir.Module, element: Element, tile: Tile) -> None:
-    """Write every shape up to a tile, and the function that chooses among them, into a module.
+    """Write the functions for every shape up to `tile`, and the one that chooses among them, into a module.
 
     Parameters
     ----------
     module : llvmlite.ir.Module
-        Gets the function ``rondeau_tile_<vector>``, and ``rondeau_tile_<rows>x<vectors>_<vector>`` for each shape.
+        Receives the function ``rondeau_tile_<vector>``, and ``rondeau_tile_<rows>x<vectors>_<vector>`` for each shape.
     element : Element
-        float or double.
+        The number format: float32 or float64.
     tile : Tile
-        Of the processor that the module is compiled for.
+        The tile of the processor that the module is compiled for.
     """
     chooser = ir.Function(module, _tile_arguments(element), _symbol(element, tile))
     rows, vectors, *rest = chooser.args
@@ -263,7 +263,7 @@ def _symbol(element: Element, tile: Tile = TILE) -> str:
 
 @intrinsic
 def _tiles_of(typingctx: Any, element: Any) -> Any:
-    """Put the tiles of a dtype into the library of the function that calls this."""
+    """Add the tiles of a dtype to the library of the function that calls this."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
         write_tiles(builder.module, element_of(element), TILE)
@@ -274,12 +274,12 @@ def _tiles_of(typingctx: Any, element: Any) -> Any:
 
 @cached_njit
 def _tile_library(element: Any) -> None:
-    """Compiled for a dtype and never called: its library holds the dtype's tiles."""
+    """Compiled for each dtype but never called: its library holds the tiles."""
     _tiles_of(element)
 
 
 def _tile_address(element: Element) -> int:
-    """Compile, or load, the tiles of a dtype and give the address of the function that chooses among them."""
+    """Compile or load the tiles of a dtype, and return the address of the function that chooses among them."""
     _tile_library.compile((element.storage,))
     library = _tile_library.overloads[element.storage,].library
     return int(library.get_pointer_to_function(_symbol(element)))
@@ -305,26 +305,26 @@ def compute_tile(
     valid: Any,
     accumulate: Any,
 ) -> Any:
-    """Compute one tile of C (see the module).
+    """Compute one tile of C; see the module's docstring.
 
     Parameters
     ----------
     rows, vectors : int
         Shape of the tile, 1 to `TILE.rows` and 1 to `TILE.vectors`.
     a, b, c : pointer to float32 or float64
-        First element of each operand.
+        The first element of each operand.
     a_row, a_step : int
-        Elements between rows of A, and between k.
+        Elements between the rows of A, and between its steps of k.
     b_step : int
-        Elements between k of B.
+        Elements between the steps of k in B.
     c_row : int
-        Elements between rows of C.
+        Elements between the rows of C.
     depth : int
         K, the length of each chain; may be 0.
     valid : int
         Valid lanes of the last vector, 1 to L.
     accumulate : bool
-        Whether each chain starts at C, or at 0.
+        Whether each chain starts from C rather than from 0.
     """
     integer = types.intp
     signature = types.void(
@@ -343,7 +343,7 @@ def compute_tile(
 
 @intrinsic
 def pointer_to(typingctx: Any, array: Any, index: Any) -> Any:
-    """Give a pointer to ``array[index]`` of a flat contiguous array; the caller keeps the array alive."""
+    """Return a pointer to ``array[index]`` of a flat contiguous array; the caller keeps the array alive."""
     signature = types.CPointer(array.dtype)(array, types.intp)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
@@ -355,7 +355,7 @@ def pointer_to(typingctx: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def pointer_at(typingctx: Any, array: Any, address: Any) -> Any:
-    """Give a pointer to the numbers at an address, of the array's dtype; the caller keeps them alive."""
+    """Return a pointer to an address, for numbers of the array's dtype; the caller keeps the memory alive."""
     signature = types.CPointer(array.dtype)(array, types.intp)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
@@ -366,7 +366,7 @@ def pointer_at(typingctx: Any, array: Any, address: Any) -> Any:
 
 @intrinsic
 def advance(typingctx: Any, pointer: Any, count: Any) -> Any:
-    """Give the pointer `count` elements further on."""
+    """Return the pointer advanced by `count` elements."""
     signature = pointer(pointer, types.intp)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The ceiling of every product: what one core multiplies and adds when nothing has to be loaded."""
+"""The peak speed of one core: how fast it multiplies and adds when nothing has to be loaded."""
 
 import time
 from typing import Any
@@ -18,7 +18,7 @@ from rondeau.kernels.runtime.compiling import cached_njit
 __all__ = ["peak_flops"]
 
 CHAINS = 12
-"""Independent chains: more than the latency times the issue rate of a multiply-add, fewer than the registers."""
+"""Independent chains: more than latency times issue rate of a multiply-add, but fewer than the registers."""
 LINKS = 200_000
 REPEATS = 15
 
@@ -56,7 +56,7 @@ def _run_chains(seed: Any, links: Any) -> Any:
 
 
 def peak_flops(dtype: DTypeLike = np.float32) -> float:
-    """Measure the peak of one core, in multiplications and additions per second; it takes some 10 ms.
+    """Measure the peak of one core, in multiplications plus additions per second; this takes about 10 ms.
 
     Parameters
     ----------
@@ -66,12 +66,13 @@ def peak_flops(dtype: DTypeLike = np.float32) -> float:
     Returns
     -------
     float
-        Of the fastest of a few runs of independent chains of vector multiply-adds, which load and store nothing.
+        The speed of the fastest of a few runs over independent chains of vector multiply-adds, which neither load nor
+        store.
 
     Raises
     ------
     TypeError
-        If the dtype is another.
+        If the dtype is neither float32 nor float64.
 
     Examples
     --------

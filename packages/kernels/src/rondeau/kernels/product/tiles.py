@@ -1,8 +1,8 @@
-"""Which register tile the product uses on this machine, and why.
+"""The register tile that the product uses on each kind of processor, and the measurements behind it.
 
-A tile is `rows` x `vectors` accumulators that stay in vector registers while the inner loop runs over K; beside
-them the loop needs `vectors` registers for a row of B and one or two for elements of A. More accumulators hide
-the latency of the multiply-add and save loads; one too many spills to memory and falls off a cliff.
+A tile is `rows` x `vectors` accumulators that stay in vector registers while the inner loop runs over K; the loop also
+needs `vectors` registers for a row of B and one or two for elements of A. More accumulators hide the latency of the
+multiply-add and save loads; one too many spills to memory, and performance falls off a cliff.
 
 ======== ========= ================ =============================================================================
 lanes    registers rows x vectors   measured (1 thread, float32, share of a register-only multiply-add loop)
@@ -11,14 +11,14 @@ lanes    registers rows x vectors   measured (1 thread, float32, share of a regi
                                     8x4, 12x2 and 14x2 fell to 0.4-0.5. Five divides 25 and 50, and leaves 4 + 4 + 4
                                     + 4 for 16 rows: no thin tile at the batch sizes of recurrent training
 8        16        6 x 2            AVX2 code on Zen 4: 0.90-0.95; 4x3 needs every register
-4        32        5 x 4            NEON, not measured: 6x4 spills on Apple's and on small cores, though its count of
-                                    24 + 4 + 1 would fit
-4        16        5 x 2            x86 with SSE alone, not measured: 6x2 spills, for without fused multiply-adds a
-                                    product takes one register more
+4        32        5 x 4            NEON, not measured: 6x4 spills on Apple's and on small cores, although its
+                                    24 + 4 + 1 registers would fit
+4        16        5 x 2            x86 with only SSE, not measured: 6x2 spills, because without fused multiply-adds
+                                    a product needs one more register
 ======== ========= ================ =============================================================================
 
-What spills is seen in assembly, also for processors that are not at hand: the tests read it for every tile here.
-float64 has half the lanes in the same registers and uses the same tile.
+Spills show in the assembly, even for processors that are not available: the tests check it for every tile here.
+float64 has half as many lanes in the same registers and uses the same tile.
 """
 
 import platform
@@ -40,18 +40,18 @@ class Tile(NamedTuple):
     vectors: int
     """Vectors of columns that one call computes: the width of a packed panel."""
     fused: bool
-    """Whether the machine multiplies and adds in one rounding; where it cannot, the chain rounds twice a link."""
+    """Whether the machine has fused multiply-adds; without them every step of a chain rounds twice."""
 
 
 def choose_tile(machine: str, features: frozenset[str]) -> Tile:
-    """Give the tile for a processor.
+    """Return the tile for a processor.
 
     Parameters
     ----------
     machine : str
         Architecture, as `platform.machine()` names it.
     features : frozenset of str
-        LLVM's names of the processor's features, e.g. ``avx512f``.
+        LLVM's names of the processor's features, such as ``avx512f``.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def choose_tile(machine: str, features: frozenset[str]) -> Tile:
 
 
 def _target_features() -> frozenset[str]:
-    """Give the features that Numba compiles for: the host's, or those that NUMBA_CPU_FEATURES names."""
+    """Return the features that Numba compiles for: the host's, or those that NUMBA_CPU_FEATURES names."""
     flags = get_host_cpu_features() if config.CPU_FEATURES is None else str(config.CPU_FEATURES)
     return frozenset(flag[1:] for flag in flags.split(",") if flag.startswith("+"))
 

@@ -1,6 +1,6 @@
-"""A square of L x L elements transposed in vector registers: packs an operand whose columns lie contiguous.
+"""The transpose of a square of L x L elements in vector registers, to pack an operand with contiguous columns.
 
-Element by element that took 2.3 cycles each; here it is L loads, L log2(L) shuffles and L stores for L**2 elements.
+Element by element this took 2.3 cycles each; here it is L loads, L log2(L) shuffles and L stores for L**2 elements.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
 def _exchange(builder: ir.IRBuilder, rows: list[Any], distance: int) -> list[Any]:
-    """Transpose blocks of `distance` within squares of twice that: one level of the recursive transpose."""
+    """Exchange blocks of `distance` within squares of twice that size: one level of the recursive transpose."""
     lanes = len(rows)
     kind = ir.VectorType(_I32, lanes)
     upper = [j if not j & distance else lanes + j - distance for j in range(lanes)]
@@ -64,7 +64,7 @@ def transpose_square(typingctx: Any, source: Any, source_row: Any, target: Any, 
     Parameters
     ----------
     source, target : pointer to float32 or float64
-        First elements of two squares that do not overlap.
+        The first elements of two squares that do not overlap.
     source_row, target_row : int
         Elements between their rows.
     """

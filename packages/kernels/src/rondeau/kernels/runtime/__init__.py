@@ -1,1 +1,1 @@
-"""What kernels need to run: compilation and its cache, threads, and memory that is used again."""
+"""The runtime of the kernels: compilation and its cache, threads, and reusable memory."""

@@ -1,29 +1,30 @@
-"""Compiled kernels on disk: a second process starts without compiling.
+"""The disk cache of compiled kernels, so that a second process starts without compiling.
 
-Numba's own cache is keyed to the file of the function alone: after a change to an intrinsic or to a function that was
-inlined it runs stale machine code, a damaged file stops the program, and generated source needs a real file. Here the
-key of a kernel is everything that can change its machine code:
+Numba's own cache is keyed only to the file of the function: after a change to an intrinsic or to an inlined function it
+runs stale machine code, a damaged file stops the program, and generated source needs a real file. Here the key of a
+kernel is everything that can change its machine code:
 
-* the sources that its module's compiled code can come from, see `rondeau.kernels.runtime.sources`, as they lie on disk;
+* the sources on disk that its module's compiled code can come from, see `rondeau.kernels.runtime.sources`;
 * the versions of Python, NumPy, Numba and LLVM;
 * the processor and its features, as Numba compiles for them, and Numba's optimisation settings;
-* the function's name, options and signature, and for a generated function its source.
+* the function's name, options and signature, and the source of a generated function.
 
-One file holds one compiled signature: a SHA-256, then what it is the hash of, which are the key and the pickled machine
-code. What is damaged, or was made for another key, is compiled again and replaced.
+One file holds one compiled signature: a SHA-256 hash, then the hashed content, which is the key and the pickled machine
+code. A file that is damaged, or was made for another key, is compiled again and replaced.
 
-**Threat model.** To load a kernel is to run what its file holds, with the rights of the user. The attacker is another
-user of the machine, not root, who knows every key and hash, and may write to any folder above the cache: to a shared
-folder that RONDEAU_CACHE names, or to one of its parents, also between two loads. Against this no file format helps;
-who can have written the bytes does. So at every load folder and file are opened and checked by their descriptors (see
-`private_folder`), and nothing about trust is remembered. What is found is never given another mode, and nothing is
-written to a folder that is not trusted. Such an attacker can still exchange the folder for another one that
-the user or root owns: another cache of theirs, in which each file names the key that it was made for, or one that holds
-kernels from an untrusted archive, unpacked there by the user with these very names. Only a parent that no other user
-may write to prevents the latter, as the default folder in the user's home has.
+**Threat model.** Loading a kernel means running what its file holds, with the rights of the user. The attacker is
+another user of the machine, not root, who knows every key and hash and may write to any folder above the cache: to a
+shared folder that RONDEAU_CACHE names, or to one of its parents, even between two loads. No file format helps against
+this; what helps is to know who can have written the bytes. So every load opens the folder and the file and checks their
+descriptors (see `private_folder`), and trust is never remembered. The mode of an existing file or folder is never
+changed, and nothing is written to a folder that is not trusted. Such an attacker can still swap the folder for another
+one that the user or root owns: either another cache of theirs, in which each file names the key that it was made for,
+or one that holds kernels from an untrusted archive, which the user unpacked there under these very names. Only a parent
+folder that no other user may write to prevents the latter, as in the default location in the user's home.
 
-**A cache that cannot be used costs time alone.** No home folder, a full disk, a file that cannot be read, a folder that
-is refused: every OSError here is one warning a process, and a compilation. A full cache that cannot be written is read.
+**A cache that cannot be used only costs time.** No home folder, a full disk, an unreadable file, a folder that is not
+trusted: every OSError here leads to one warning per process, and a compilation. A full cache that cannot be written to
+is still read.
 """
 
 import functools
@@ -58,15 +59,15 @@ _HASH_SIZE = 32
 
 
 def cache_folder() -> Path:
-    """Return the folder of compiled kernels: ``kernels`` in ``$RONDEAU_CACHE``, or in ``rondeau`` of the user's cache.
+    """Return the folder of compiled kernels: ``kernels`` in ``$RONDEAU_CACHE``, or in ``rondeau`` in the user's cache.
 
     The user's cache is ``%LOCALAPPDATA%`` on Windows, ``~/Library/Caches`` on macOS, and elsewhere
-    ``$XDG_CACHE_HOME``, or ``~/.cache`` where that is not set or is no absolute path, as the XDG specification demands.
+    ``$XDG_CACHE_HOME``, or ``~/.cache`` if that is unset or not an absolute path, as the XDG specification requires.
 
     Raises
     ------
     OSError
-        If it would be in a home folder, and the system knows none.
+        If it would be in the home folder, and the system knows of none.
 
     Examples
     --------
@@ -84,20 +85,20 @@ def cache_folder() -> Path:
             base = Path(os.environ.get("XDG_CACHE_HOME", ""))
             if not base.is_absolute():
                 base = Path.home() / ".cache"
-    except RuntimeError as error:  # of Path.home and expanduser
+    except RuntimeError as error:  # raised by Path.home and expanduser
         raise OSError(f"no home folder is known: {error}") from error
     return base / "rondeau" / "kernels"
 
 
 class DiskCache(NullCache):  # type: ignore[misc]
-    """What Numba's dispatcher asks for a compiled signature before it compiles, and gives it to afterwards.
+    """The cache of one dispatcher: Numba loads a compiled signature from it, or saves it there after compiling.
 
     Parameters
     ----------
     module, name : str
-        Where the function is defined, ``"generated"`` for nowhere, and what it is called there.
+        The module where the function is defined, or ``"generated"``, and its name there.
     key : str
-        What else determines it, beside its signature and the sources of its module.
+        Anything that determines the function besides its signature and the sources of its module.
     before : callable, optional
         Called before the function is compiled or loaded.
     """
@@ -107,14 +108,14 @@ class DiskCache(NullCache):  # type: ignore[misc]
 
     @property
     def cache_path(self) -> str:
-        """The folder, for Numba's statistics; empty where there can be none."""
+        """The folder, for Numba's statistics; empty if there is none."""
         try:
             return str(cache_folder())
         except OSError:
             return ""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return a compiled signature; None, for Numba to compile it, where it is not there, damaged or not trusted."""
+        """Return a compiled signature, or None, so that Numba compiles it, if it is missing, damaged or not trusted."""
         if self._before is not None:
             self._before()
         target_context.refresh()
@@ -128,7 +129,7 @@ class DiskCache(NullCache):  # type: ignore[misc]
         return CompileResult._rebuild(target_context, *reduced)
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep a compiled signature."""
+        """Save a compiled signature."""
         if data.library.has_dynamic_globals:
             return
         payload = dumps((needed_symbols(data.library.get_llvm_str()), data._reduce()))
@@ -142,7 +143,7 @@ class DiskCache(NullCache):  # type: ignore[misc]
             _warn_once(error)
 
     def _read(self, sig: Any, codegen: Any) -> bytes | None:
-        """Return what was kept of a signature; None where there is nothing that can be used."""
+        """Return the saved bytes of a signature, or None if there are none that can be used."""
         try:
             key = self._key_of(sig, codegen)
             with PrivateFolder(cache_folder()) as folder:
@@ -170,7 +171,7 @@ class DiskCache(NullCache):  # type: ignore[misc]
 
 @functools.cache
 def _environment(target: tuple[str, str, str], module: str) -> str:
-    """Hash what the kernels of a module have in common; `target` names triple, processor and features."""
+    """Hash the part of the key that the kernels of a module share; `target` is triple, processor and features."""
     settings = (
         config.OPT,
         config.BOUNDSCHECK,
@@ -185,7 +186,7 @@ def _environment(target: tuple[str, str, str], module: str) -> str:
 
 @functools.cache
 def _forget_unused(path: Path) -> None:
-    """Delete, once a process, the kernels that nobody has loaded for `_KEEP_DAYS` days."""
+    """Delete the kernels that have not been loaded for `_KEEP_DAYS` days, once per process."""
     with PrivateFolder(path) as folder:
         folder.remove_unused(_KEEP_DAYS)
 
@@ -195,7 +196,7 @@ class _Warning:
 
 
 def _warn_once(error: OSError) -> None:
-    """Warn, the first time in a process, that kernels are compiled which should have been loaded or kept."""
+    """Warn, once per process, that kernels are compiled that should have been loaded or saved."""
     if _Warning.given:
         return
     _Warning.given = True

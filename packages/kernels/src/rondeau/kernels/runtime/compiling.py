@@ -1,4 +1,4 @@
-"""How every kernel is compiled: Numba's options, and the two decorators that set them."""
+"""Numba's options for every kernel, and the two decorators that apply them."""
 
 import functools
 from collections.abc import Callable
@@ -18,34 +18,34 @@ _OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy", "n
 
 
 def kernel_njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """`numba.njit` with the options of every kernel here: for functions that only other kernels call.
+    """Apply `numba.njit` with the options of every kernel here; for functions that only other kernels call.
 
-    ``fastmath={"contract"}`` (never True: that assumes NaN and infinity away), ``error_model="numpy"`` and
-    ``nogil=True``, unless `options` says otherwise.
+    The options are ``fastmath={"contract"}`` (never True, which assumes that NaN and infinity do not occur),
+    ``error_model="numpy"`` and ``nogil=True``, unless `options` overrides them.
     """
     if function is None:
         return functools.partial(kernel_njit, **options)
-    if function.__module__ is None:  # made by exec: a second process that loads it looks for its module
+    if function.__module__ is None:  # made by exec; a process that loads it looks for its module
         function.__module__ = __name__
     return numba.njit(**(_OPTIONS | options))(function)
 
 
 def cached_njit(function: Callable[..., Any] | None = None, *, source: str = "", **options: Any) -> Any:
-    """`kernel_njit` for a function that is called from Python: compiled at first use and kept on disk.
+    """Apply `kernel_njit` to a function that is called from Python: compiled on first use and cached on disk.
 
-    Nothing is compiled at decoration. ``dispatcher.compile(signature)`` compiles, or loads, one explicit signature
-    and returns its entry point, which costs less to call than the dispatcher.
+    Nothing is compiled when the decorator runs. ``dispatcher.compile(signature)`` compiles or loads one explicit
+    signature and returns its entry point, which costs less to call than the dispatcher.
 
     Parameters
     ----------
     function : callable
-        The function, of a module or generated.
+        The function, from a module or generated.
     source : str
         For a generated function (made by ``exec``, or a closure over generated functions), text that determines it
-        and everything generated that it calls. Other functions need none: their files are in the key, and those of
-        what their module imports.
+        and every generated function that it calls. Other functions need none: the key covers their files, and those of
+        the modules that they import.
     **options
-        Options of `numba.njit`, e.g. ``parallel=True``.
+        Options of `numba.njit`, such as ``parallel=True``.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def cached_njit(function: Callable[..., Any] | None = None, *, source: str = "",
     module = function.__module__ or "generated"
     dispatcher = kernel_njit(function, **options)
     if not config.DISABLE_JIT:
-        # Compiling or loading a parallel kernel makes Numba load its pool: ours comes first.
+        # Compiling or loading a parallel kernel makes Numba load its pool; `start_pool` must come first.
         before = threads.start_pool if options.get("parallel") else None
         key = f"{sorted(options.items())!r}\n{source}"
         dispatcher._cache = DiskCache(module, function.__qualname__, key, before)
@@ -65,13 +65,13 @@ def cached_njit(function: Callable[..., Any] | None = None, *, source: str = "",
 
 
 def _compile(compile_or_load: Callable[[Any], Any], signature: Any) -> Any:
-    """Compile, or load, one signature of a dispatcher; a signal that arrives meanwhile finds Numba's state whole."""
+    """Compile or load one signature of a dispatcher; a signal that arrives meanwhile leaves Numba's state intact."""
     with global_compiler_lock, holding_signals():  # the lock first: Ctrl-C ends the wait for another thread
         return compile_or_load(signature)
 
 
 def address_of(dispatcher: Any, signature: Any) -> int:
-    """Compile, or load, one explicit signature of a dispatcher, and give the address of its machine code."""
+    """Compile or load one explicit signature of a dispatcher, and return the address of its machine code."""
     dispatcher.compile(signature)
     result = dispatcher.overloads[signature.args]
     return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))

@@ -1,7 +1,8 @@
-"""One line on standard error before the first kernel of a process is compiled, since nothing moves for a while then.
+"""The notice on standard error before the first kernel of a process is compiled, because nothing moves for a while.
 
-It is shown where a person reads it: on a terminal and in a notebook. The environment variable RONDEAU_QUIET, set to
-anything but 0, silences it. A program that reports its progress can say it in its own way, with `announcing_with`.
+It is shown only where a person will read it: on a terminal or in a notebook. Setting the environment variable
+RONDEAU_QUIET to anything but 0 silences it. A program with its own progress display can show the notice itself, with
+`announcing_with`.
 """
 
 import contextlib
@@ -18,41 +19,41 @@ NOTICE = (
 
 
 def _tell_a_reader(line: str) -> None:
-    """Print a line on standard error if that is a terminal or a notebook's."""
+    """Print a line on standard error if that is a terminal or belongs to a notebook."""
     stream = sys.stderr
     if stream is not None and (stream.isatty() or type(stream).__module__.startswith("ipykernel")):
         print(line, file=stream, flush=True)
 
 
 class _Notice:
-    """Whether it was given in this process, and how it is."""
+    """Whether the notice was shown in this process, and the function that shows it."""
 
     given = False
     tell: Callable[[str], None] = staticmethod(_tell_a_reader)
 
 
 def announce_compiling() -> None:
-    """Say that kernels are compiled, unless that was said in this process or RONDEAU_QUIET is set.
+    """Show the notice, unless it was shown before in this process or RONDEAU_QUIET is set.
 
     Examples
     --------
-    >>> announce_compiling()  # in a doctest standard error is no terminal
+    >>> announce_compiling()  # in a doctest, standard error is not a terminal
     """
     if not _Notice.given:
         _Notice.given = True
         if os.environ.get("RONDEAU_QUIET", "0") in ("", "0"):
-            with contextlib.suppress(OSError, ValueError):  # hung up or closed: there is no reader
+            with contextlib.suppress(OSError, ValueError):  # hung up or closed: nobody is reading
                 _Notice.tell(NOTICE)
 
 
 @contextlib.contextmanager
 def announcing_with(tell: Callable[[str], None]) -> Iterator[None]:
-    """Let `tell` say it for as long as the context lasts, wherever standard error leads.
+    """Show the notice with `tell` for the duration of the context, wherever standard error goes.
 
     Parameters
     ----------
     tell : callable
-        Gets the line, without a line end.
+        Called with the line, without a newline.
 
     Examples
     --------

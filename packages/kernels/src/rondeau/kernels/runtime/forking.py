@@ -1,13 +1,13 @@
-"""What a forked child computes with: the thread that it has.
+"""Kernels in a forked child, which compute on its only thread.
 
-A fork copies the memory of a process, but of its threads the calling one alone. A child of a process whose pool runs
-has the pool's data and none of its threads: a kernel that hands work to it would wait for ever, and Numba kills a child
-that tries it with GNU OpenMP. Compiled code finds the pool under the name ``numba_parallel_for``. There we register an
-entry of our own, which hands the work on to the pool or, in such a child, does all of it in the calling thread. What a
-kernel computes for a share does not depend on who takes it, so the bits are the same.
+A fork copies the memory of a process, but only the calling thread. The child of a process whose pool is running has the
+pool's data but none of its threads: a kernel that hands work to the pool would wait forever, and with GNU OpenMP Numba
+kills a child that tries. Compiled code finds the pool by the symbol ``numba_parallel_for``. Under that symbol we
+register an entry of our own, which passes the work on to the pool or, in such a child, does all of it on the calling
+thread. What a kernel computes for a share does not depend on the thread, so the bits are the same.
 
-Children that are spawned, or forked by a fork server, begin with no pool and start their own; so does a child that is
-forked before its parent has started one.
+A child that is spawned, or forked by a fork server, has no pool and starts its own; so does a child that is forked
+before its parent has started a pool.
 """
 
 import ctypes
@@ -56,15 +56,15 @@ class _Pool:
     """Numba's pool of threads, as this process sees it."""
 
     is_lost: bool = False
-    """It was running in a process that forked this one."""
+    """Whether it was running in the process that forked this one."""
     flag: ctypes.c_uint8 | None = None
-    """What compiled code reads of `is_lost`; None while the entry is not registered."""
+    """The copy of `is_lost` that compiled code reads; None until the entry is registered."""
 
 
 @functools.cache
 def _compiled_entry() -> Any:
-    """Compile the entry, and keep its machine code as long as the process."""
-    binding.initialize_native_target()  # as Numba does, but not before it compiles
+    """Compile the entry, and keep its machine code for the life of the process."""
+    binding.initialize_native_target()  # Numba does the same, but only when it first compiles
     binding.initialize_native_asmprinter()
     machine = binding.Target.from_default_triple().create_target_machine(jit=True)
     engine = binding.create_mcjit_compiler(binding.parse_assembly(_ENTRY), machine)
@@ -73,7 +73,7 @@ def _compiled_entry() -> Any:
 
 
 def guard_pool() -> None:
-    """Put our entry in the place of the pool's: once a process, when the pool runs and no kernel is linked to it.
+    """Replace the pool's entry by ours, once per process, when the pool runs and no kernel is linked with it yet.
 
     Examples
     --------
@@ -82,19 +82,19 @@ def guard_pool() -> None:
     """
     if _Pool.flag is not None or binding.address_of_symbol(_POOL_SYMBOL) is None:
         return
-    engine = _compiled_entry()  # linked with the pool: its name is still the pool's
+    engine = _compiled_entry()  # linked with the pool, to which the symbol still refers
     _Pool.flag = ctypes.c_uint8.from_address(engine.get_global_value_address("pool_is_lost"))
     _Pool.flag.value = _Pool.is_lost
     binding.add_symbol(_POOL_SYMBOL, engine.get_function_address("rondeau_parallel_for"))
 
 
 def check_pool() -> None:
-    """Refuse to compute where a kernel would hand its work to threads that are not there.
+    """Raise RuntimeError if a kernel would hand its work to threads that do not exist.
 
     Raises
     ------
     RuntimeError
-        In a forked child, if Numba calls its pool by another name than the one that our entry is registered under.
+        In a forked child, if Numba calls its pool by a symbol other than the one that our entry replaces.
     """
     if _Pool.is_lost and _Pool.flag is None:
         raise RuntimeError(
@@ -120,7 +120,7 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    # The lock is held over the fork: otherwise a child of one thread would wait for ever for another that compiled.
+    # The lock is held across the fork: otherwise the child would wait forever for a thread that was compiling.
     os.register_at_fork(
         before=global_compiler_lock.acquire,
         after_in_parent=global_compiler_lock.release,

@@ -1,10 +1,10 @@
-"""Ctrl-C while a function is compiled takes effect at the next point where the compiler's state is whole.
+"""Deferred signals: Ctrl-C during compilation takes effect at the next point where the compiler's state is consistent.
 
-Python runs a signal's handler between any two instructions, and Ctrl-C's raises KeyboardInterrupt there. Inside Numba
-that can be in a finaliser or a callback, which swallow it; or half way through registering the implementations of
-functions, which the compiler then lacks for the rest of the process. So while a function is compiled or loaded, signals
-are noted, and their handlers called between two passes of the compiler, or at the end of the function. The longest pass
-is the lowering of a driver, in which LLVM optimises it: 1.8 seconds of a core.
+Python runs a signal's handler between any two instructions, and the handler of Ctrl-C raises KeyboardInterrupt there.
+Inside Numba that may be a finaliser or a callback, which swallows it, or halfway through registering the
+implementations of functions, which are then missing for the rest of the process. So while a function is compiled or
+loaded, signals are recorded, and their handlers are called between two passes of the compiler or at the end of the
+function. The longest pass is the lowering of a driver, in which LLVM optimises it: 1.8 seconds on one core.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _RaisedByHandler(BaseException):
-    """Carries what a handler raised through the compiler, which takes Exceptions for errors of typing."""
+    """Carries a handler's exception through the compiler, which would take an Exception for a typing error."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__()
@@ -30,14 +30,14 @@ class _RaisedByHandler(BaseException):
 
 
 class _Held:
-    """The signals that have arrived while the main thread compiles, and the handlers that wait for them."""
+    """The signals that arrived while the main thread was compiling, and their original handlers."""
 
     def __init__(self) -> None:
         self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
         self._arrived: list[tuple[int, FrameType | None]] = []
         for number in _SIGNALS:
             handler = signal.getsignal(number)
-            if callable(handler):  # one of Python's; the system's own end the process, or do nothing
+            if callable(handler):  # a Python handler; the system's own end the process or do nothing
                 self._handlers[number] = handler
                 signal.signal(number, self._note)
 
@@ -54,7 +54,7 @@ class _Held:
                 raise _RaisedByHandler(error) from None
 
     def release(self) -> None:
-        """Give the handlers back, but for those that a handler exchanged, and call them for what has arrived."""
+        """Restore the handlers, except any that a handler replaced, and call them for the signals that arrived."""
         for number, handler in reversed(self._handlers.items()):  # SIGINT last: its handler may raise at once
             if signal.getsignal(number) == self._note:
                 signal.signal(number, handler)
@@ -67,12 +67,12 @@ class _Compiling:
 
 @contextlib.contextmanager
 def holding_signals() -> Iterator[None]:
-    """Hold back SIGINT and SIGTERM while the main thread compiles; other threads get no signals in Python.
+    """Hold back SIGINT and SIGTERM while the main thread compiles; Python delivers no signals to other threads.
 
     Raises
     ------
     KeyboardInterrupt
-        Or whatever else a signal's handler raises: without the frames of the compiler.
+        Or whatever a signal's handler raises, without the frames of the compiler.
 
     Examples
     --------
@@ -99,7 +99,7 @@ class _BetweenPasses(event.Listener):  # type: ignore[misc]
             _Compiling.held.deliver()
 
     def on_end(self, event: Any) -> None:
-        """Nothing: the next pass begins, or the function ends."""
+        """Do nothing: the next pass begins, or the function ends."""
 
 
 event.register("numba:run_pass", _BetweenPasses())

@@ -1,4 +1,4 @@
-"""Functions that are compiled once a dtype, into a library of their own, and called by other kernels."""
+"""Functions that are compiled once per dtype, into a library of their own, and called by other kernels."""
 
 import functools
 import inspect
@@ -17,21 +17,21 @@ __all__ = ["compiled_once"]
 
 
 def compiled_once(signature_of: Callable[[Element], Any]) -> Callable[[Callable[..., Any]], Any]:
-    """Make a function that other kernels call by the name of a symbol: compiled once a dtype, not into each of them.
+    """Compile a function once per dtype, for other kernels to call by symbol, rather than into each of them.
 
-    Numba compiles a function anew into all that call it, level by level: a product and its packing added a second to
-    every kernel that uses them.
+    Numba compiles a function again into every caller, level by level: a product and its packing added a second to every
+    kernel that uses them.
 
     Parameters
     ----------
     signature_of : callable
-        Returns the function's signature, without result, for an `Element`. A call goes to the one that its arguments
-        fit.
+        Returns the function's signature, without a result, for an `Element`. A call selects the signature that matches
+        its arguments.
 
     Returns
     -------
     callable
-        A decorator; the decorated function is for compiled code only.
+        A decorator; the decorated function can only be called from compiled code.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -63,7 +63,7 @@ def compiled_once(signature_of: Callable[[Element], Any]) -> Callable[[Callable[
 
             return signature, codegen
 
-        # Numba reads an intrinsic's parameters here, and would take *given for a single tuple.
+        # Numba reads an intrinsic's parameters here, and would take *given as a single tuple.
         context = inspect.Parameter("typingctx", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         parameters = inspect.signature(function).parameters.values()
         call.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]

@@ -1,20 +1,20 @@
-"""A folder whose files nobody but the user, or root, can have written.
+"""A folder whose files only the user, or root, can have written.
 
-On POSIX systems folder and file are opened without following a symbolic link, and what is checked is the descriptor
-that is then read from: who owns it, and that neither its group nor others may write to it. Paths are never trusted
-twice, so it makes no difference who may rename or replace the folders above. Whoever can write to a folder decides
-what its files hold; whoever owns a folder or file can change its mode.
+On POSIX systems the folder and its files are opened without following symbolic links, and the check is made on the
+descriptor that is then read from: who owns it, and that neither its group nor others may write to it. No path is
+trusted twice, so it makes no difference who may rename or replace the folders above. Whoever can write to a folder
+decides what its files hold, and whoever owns a folder or file can change its mode.
 
-A group that may write is refused even if the user is its only member. This module makes folders with mode 0700 and
-files with 0600 under any umask, so nothing of its own is ever group-writable, also in homes with umask 002, and whether
-a group is private cannot be told: its members are spread over passwd and group databases that need not list them all.
-The write bit of the group also stands for every user whom a POSIX access control list lets write.
+A group that may write is refused even if the user is its only member. This module creates folders with mode 0700 and
+files with 0600 under any umask, so nothing of its own is ever group-writable, even in homes with umask 002; and there
+is no way to tell whether a group is private, since its members are spread over passwd and group databases that need not
+list them all. The group's write bit also stands for every user to whom a POSIX access control list gives write access.
 
-Not seen are the access control lists of NFSv4 and macOS, and what root does.
+The checks do not cover the access control lists of NFSv4 and macOS, or anything that root does.
 
-On Windows Python opens nothing relative to a folder, and knows no owners: there the folder is used as it is found, and
-its access control list is all that protects it. In a user's %LOCALAPPDATA% only that user, SYSTEM and administrators
-may write; a folder elsewhere needs such a list from whoever chooses it.
+On Windows Python cannot open files relative to a folder and knows no owners: there the folder is used as it is, and
+only its access control list protects it. In a user's %LOCALAPPDATA% only that user, SYSTEM and administrators may
+write; a folder elsewhere needs a list like that from whoever chooses it.
 """
 
 import contextlib
@@ -39,14 +39,14 @@ class PrivateFolder:
     ----------
     path : Path
     create : bool
-        Make the folder, and those above it, where they are missing. What exists is left as it is.
+        Create the folder and its parents if they are missing. Existing folders are left as they are.
 
     Raises
     ------
     PermissionError
         If the folder is a symbolic link, belongs to another user, or others may write to it.
     OSError
-        If it cannot be opened or made.
+        If it cannot be opened or created.
 
     Examples
     --------
@@ -84,7 +84,7 @@ class PrivateFolder:
         PermissionError
             If the file belongs to another user, or others may write to it.
         OSError
-            If it is not there, is a symbolic link or no regular file, or cannot be read.
+            If it does not exist, is not a regular file, or cannot be read.
         """
         descriptor = self._open(name, os.O_RDONLY)
         try:
@@ -99,12 +99,12 @@ class PrivateFolder:
             os.close(descriptor)
 
     def replace(self, name: str, content: bytes) -> None:
-        """Write a file so that a reader sees all of it or what was there before.
+        """Write a file atomically: a reader sees either all of it or the previous file.
 
         Raises
         ------
         OSError
-            If it cannot be written; nothing is left behind then.
+            If it cannot be written; in that case nothing is left behind.
         """
         temporary = f"{name}.{secrets.token_hex(8)}.tmp"
         descriptor = self._open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -123,12 +123,12 @@ class PrivateFolder:
             raise
 
     def remove_unused(self, days: float) -> None:
-        """Delete the files that have been neither read nor written for so many days, as far as the system records it.
+        """Delete the files that have been neither read nor written for `days` days, as far as the system records it.
 
         Raises
         ------
         OSError
-            If the folder cannot be listed. A file that cannot be deleted stays.
+            If the folder cannot be listed. A file that cannot be deleted is kept.
         """
         oldest = time.time() - days * _DAY
         for name in os.listdir(self._path if self._descriptor is None else self._descriptor):
@@ -139,11 +139,11 @@ class PrivateFolder:
 
     def _open(self, name: str, flags: int) -> int:
         if self._descriptor is not None:
-            flags |= os.O_NOFOLLOW | os.O_NONBLOCK  # the latter for a FIFO, which would wait for its writer
+            flags |= os.O_NOFOLLOW | os.O_NONBLOCK  # nonblocking: opening a FIFO would wait for its writer
         return os.open(self._entry(name), flags | _BINARY, 0o600, dir_fd=self._descriptor)
 
     def _entry(self, name: str) -> str:
-        """Return what names a file to a call that is given the folder's descriptor, or no descriptor."""
+        """Return the path of a file for a call that takes the folder's descriptor, or none on Windows."""
         return str(self._path / name) if self._descriptor is None else name
 
 
@@ -166,7 +166,7 @@ def _open_folder(path: Path) -> int:
 
 
 def _check_private(path: Path, status: os.stat_result) -> None:
-    """Raise PermissionError unless only the user, or root, can have written what this is the status of."""
+    """Raise PermissionError unless only the user, or root, can have written the file or folder with this status."""
     if status.st_uid not in (os.geteuid(), 0):
         raise PermissionError(f"{path} belongs to another user (id {status.st_uid})")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

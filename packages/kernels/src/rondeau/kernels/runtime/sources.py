@@ -1,8 +1,7 @@
-"""From which source files the compiled code of a module can come: its own, and those of what it imports.
+"""The source files that the compiled code of a module can come from: its own, and those of the modules it imports.
 
-A kernel calls functions and reads constants that its module defines or imports, and so on from there. What a module
-imports inside a function or for type checking alone brings nothing into its kernels: the imports that count stand at
-the beginning of a line.
+A kernel calls functions and reads constants that its module defines or imports, and so on recursively. Imports inside a
+function or only for type checking bring nothing into a kernel: the imports that matter start in the first column.
 """
 
 from __future__ import annotations
@@ -21,27 +20,27 @@ _IMPORT = re.compile(r"^(?:from|import)\s+(rondeau[\w.]*)(?:\s+import\s+(\([^)]*
 
 @functools.cache
 def digest_of_sources(module: str) -> str:
-    """Hash the sources that a module's compiled code can come from; all of this package where the module has no file.
+    """Hash the sources that a module's compiled code can come from; all of this package if the module has no file.
 
     Parameters
     ----------
     module : str
-        The name of a loaded module, or of none.
+        The name of a module; it need not exist.
 
     Returns
     -------
     str
-        In hexadecimal digits.
+        The hash, in hexadecimal digits.
 
     Raises
     ------
     OSError
-        If a source cannot be read, or there is none, as in an installation of bytecode alone.
+        If a source cannot be read, or there is none, as in an installation of bytecode only.
     """
     package = Path(__file__).parents[1]
     files = _files_of(module) or {path.as_posix(): path for path in package.rglob("*.py")}
     if not files:
-        raise OSError(f"{package} holds no sources, by which an edit would be noticed")
+        raise OSError(f"{package} holds no sources, without which an edit would go unnoticed")
     digest = hashlib.sha256()
     for name, path in sorted(files.items()):
         content = path.read_bytes()
@@ -51,7 +50,7 @@ def digest_of_sources(module: str) -> str:
 
 
 def imported_names(source: str) -> Iterator[str]:
-    """Yield the names of what a module imports of the library's, modules and what is in them alike.
+    """Yield the names that a module imports from the library: those of modules and of objects in them.
 
     Examples
     --------
@@ -64,7 +63,7 @@ def imported_names(source: str) -> Iterator[str]:
 
 
 def _files_of(module: str) -> dict[str, Path]:
-    """Return the file of a module and of every module of the library's that it imports, directly or not."""
+    """Return the files of a module and of every module of the library that it imports, directly or indirectly."""
     files: dict[str, Path] = {}
     pending = [module]
     while pending:
