@@ -164,7 +164,7 @@ def test_a_run_changes_its_files_through_one_module():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and changes_a_file(node)
     ]
-    assert {place.partition(":")[0].rpartition("/")[2] for place in found} == {"_durable.py"}, found
+    assert {where.partition(":")[0].rpartition("/")[2] for where in found} == {"_durable.py"}, found
 
 
 def test_importing_everything_neither_compiles_nor_imports_heavy_extras():
@@ -256,3 +256,127 @@ def test_a_target_is_named_by_the_module_that_chooses_one_alone():
                 continue
             named = [name for name in imported_modules(path) if name.startswith("rondeau.kernels.cpu")]
             assert named == [], f"{path.relative_to(ROOT)} names a target"
+
+
+COMPILERS = {"compiling", "linking", "signatures"}
+OF_RECORDS = {"_asdict", "_fields", "_make", "_replace"}
+
+
+def launches(source):
+    """What a module does that only the package of kernels may do: compile kernels, or launch them."""
+    tree = ast.parse(source)
+    rooms = set()  # the names by which the module knows those of the package
+    for node in ast.walk(tree):
+        for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+            home = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            name = f"{home}{alias.name}"
+            if name.split(".")[0] in ("numba", "llvmlite"):
+                yield f"line {node.lineno} imports {name}"
+            if not name.startswith("rondeau.kernels."):
+                continue
+            rooms.add(alias.asname or alias.name.split(".")[0])
+            last = name.split(".")[-1]
+            if COMPILERS & set(name.split(".")) or last == "launch" or (last[0] == "_" and last[1] != "_"):
+                yield f"line {node.lineno} imports {name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", None) in rooms:
+            private = node.attr.startswith("_") and node.attr not in OF_RECORDS
+            if private or node.attr == "launch":
+                yield f"line {node.lineno} uses {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize("package", ["tensor", "nn", "data", "train"])
+def test_kernels_are_launched_by_their_own_package_alone(package):
+    for path in sources(package):
+        found = list(launches(path.read_text(encoding="utf-8")))
+        assert found == [], f"{path.relative_to(ROOT)}: {found}; call a function of rondeau.kernels.ops"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import numba",
+        "from numba import njit",
+        "def f():\n    from rondeau.kernels.runtime.compiling import cached_njit",
+        "from rondeau.kernels.runtime import signatures",
+        "from rondeau.kernels.runtime.threads import launch",
+        "from rondeau.kernels.runtime import threads\nthreads.launch(print)",
+        "from rondeau.kernels.runtime import threads as t\nlaunch = t.launch",
+        "from rondeau.kernels.ops.layer_norm import _forward",
+        "from rondeau.kernels.ops import layer_norm as kernels\nkernels._forward[dtype](x)",
+    ],
+)
+def test_a_launch_in_another_package_would_be_found(source):
+    assert len(list(launches(source))) == 1
+
+
+MANY_ARGUMENTS = {
+    "compute_tile": "an LLVM intrinsic, which takes no records",
+    "_ConvolutionLayer.__init__": "PyTorch's signature",
+    "Recurrent.__init__": "the cell, and then PyTorch's signature of a recurrent layer",
+    "RNN.__init__": "PyTorch's signature",
+}
+"""Functions that may take more than ten positional arguments, and why."""
+
+
+def functions(tree, inside=""):
+    """Yield all functions of a module with their qualified names."""
+    for node in ast.iter_child_nodes(tree):
+        name = getattr(node, "name", "<lambda>" if isinstance(node, ast.Lambda) else "")
+        qualified = f"{inside}.{name}" if inside and name else name or inside
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield qualified, node
+        yield from functions(node, qualified)
+
+
+def positional(function):
+    """The positional parameters that a caller gives."""
+    names = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]
+    return names[1:] if names[:1] in (["self"], ["cls"]) else names
+
+
+def test_nothing_takes_more_than_ten_positional_arguments():
+    found = {}
+    for package in PACKAGES:
+        for path in sources(package):
+            for name, node in functions(ast.parse(path.read_text(encoding="utf-8"))):
+                if len(positional(node)) > 10:
+                    found[name] = path.name
+    assert found.keys() == MANY_ARGUMENTS.keys(), found  # what has been mended leaves the list
+
+
+TAKES_TYPES = re.compile("compile|jit|vectorize|signature|_type|types|void")
+TYPES_IN_LETTERS = re.compile(r"void.*|[biIufcn\d\[\](),:* ]+")
+
+
+def signatures_in_letters(source):
+    """Strings that a module gives to what takes types, by its name: such as ``compile(kernel, "iII 3 b")``."""
+    for node in ast.walk(ast.parse(source)):
+        function = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        if TAKES_TYPES.search(function):
+            yield from (
+                f"line {node.lineno}: {argument.value!r}"
+                for argument in node.args
+                if isinstance(argument, ast.Constant)
+                and isinstance(argument.value, str)
+                and TYPES_IN_LETTERS.fullmatch(argument.value)
+            )
+
+
+def test_no_signature_is_a_string_of_letters():
+    for path in sources("kernels"):
+        found = list(signatures_in_letters(path.read_text(encoding="utf-8")))
+        assert found == [], f"{path.relative_to(ROOT)}: {found}; use types, and records for many arrays"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'self._compile(_forward, "iII 333333 b")',
+        'njit("void(f8[:])")',
+        'k.compile("(f8,)")',
+        'types_of("iI")',
+    ],
+)
+def test_a_signature_in_letters_would_be_found(source):
+    assert len(list(signatures_in_letters(source))) == 1

@@ -4,10 +4,11 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rondeau.kernels.cell import cell_math as m
-from rondeau.kernels.runtime import threads
+from rondeau.kernels.runtime import buffers, threads
 from rondeau.kernels.sequence import Cell, Regularisers
 
 
@@ -155,6 +156,19 @@ def set_num_threads(monkeypatch):
     before = threads.get_num_threads()
     yield threads.set_num_threads
     threads.set_num_threads(before)
+
+
+@pytest.fixture
+def new_memory_is_nan(monkeypatch):
+    """Fill what `buffers.empty` returns, so that what a kernel forgets to write, or reads before, is seen."""
+    empty = buffers.empty
+
+    def filled(shape, dtype=np.float32):
+        array = empty(shape, dtype)
+        array.fill(np.nan if array.dtype.kind == "f" else np.iinfo(array.dtype).min)
+        return array
+
+    monkeypatch.setattr(buffers, "empty", filled)
 
 
 @pytest.fixture

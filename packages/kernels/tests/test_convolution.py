@@ -3,8 +3,7 @@ import pytest
 
 from comparing import assert_close, assert_same_bits
 from rondeau.kernels.ops import convolution
-from rondeau.kernels.ops.convolution import Window
-from rondeau.kernels.runtime import threads
+from rondeau.kernels.ops.windows import Window
 
 
 def reference(x, w, b, dy, window, groups):
@@ -27,29 +26,15 @@ def reference(x, w, b, dy, window, groups):
     return y, dx, dw
 
 
-def run(x, w, b, dy, window, groups, shares):
-    F, depth = w.shape[0], w[0].size
-    y, dx = np.full_like(dy, np.nan), np.full_like(x, np.nan)
-    transposed = np.ascontiguousarray(w.reshape(groups, F // groups, depth).transpose(0, 2, 1))
-    runs = convolution.sample_runs(len(x), w.size)
-    partial = np.full((runs, groups, depth, F // groups), np.nan, x.dtype)
+pytestmark = pytest.mark.usefixtures("new_memory_is_nan")
 
-    def workspace(size):
-        return np.full(shares * size, np.nan, x.dtype)
 
-    threads.launch(
-        convolution.forward, x, w, b, window, y, groups,
-        workspace(convolution.forward_workspace(depth)), shares,
-    )  # fmt: skip
-    threads.launch(
-        convolution.backward_input, dy, transposed, window, dx,
-        workspace(convolution.backward_input_workspace(F // groups, depth)), shares,
-    )  # fmt: skip
-    threads.launch(
-        convolution.backward_weight, dy, x, window, partial,
-        workspace(convolution.backward_weight_workspace(window, w.shape[1], F // groups)), shares,
-    )  # fmt: skip
-    return y, dx, partial.sum(axis=0).transpose(0, 2, 1).reshape(w.shape)
+def run(x, w, b, dy, window, groups):
+    return (
+        convolution.forward(x, w, b, window, dy.shape[2:], groups),
+        convolution.backward_input(dy, w, window, x.shape, groups),
+        convolution.backward_weight(dy, x, window, w.shape, groups),
+    )
 
 
 def draw(dtype, N, C, H, W, F, window, groups):
@@ -76,35 +61,109 @@ CASES = {
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES)
-def test_agrees_with_the_reference(case, dtype):
+def test_agrees_with_the_reference(case, dtype, set_num_threads):
     sizes, window, groups = CASES[case]
     arrays = draw(dtype, *sizes, window, groups)
     expected = reference(*arrays, window, groups)
-    for shares in (1, 3):
-        for ours, theirs in zip(run(*arrays, window, groups, shares), expected, strict=True):
+    for count in (1, 3):
+        set_num_threads(count)
+        for ours, theirs in zip(run(*arrays, window, groups), expected, strict=True):
             tolerance = (1e-5 if dtype == "float32" else 1e-13) * max(1.0, np.abs(theirs).max())
             assert_close(ours, theirs, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_same_bits_for_any_number_of_shares(dtype):
+def test_same_bits_for_any_number_of_threads(dtype, set_num_threads):
     window = Window(3, 3, 1, 1, 1, 1, 1, 1)
     arrays = draw(dtype, 9, 12, 13, 14, 10, window, 2)
-    results = [run(*arrays, window, 2, shares) for shares in (1, 2, 3, 7)]
+    results = []
+    for count in (1, 2, 3, 7):
+        set_num_threads(count)
+        results.append(run(*arrays, window, 2))
     for other in results[1:]:
         assert_same_bits(other, results[0])
 
 
+def test_strides_of_any_kind_and_no_bias():
+    window = Window(3, 2, 1, 1, 1, 1, 2, 1)
+    x, w, b, dy = draw("float64", 3, 2, 5, 7, 3, window, 1)
+    expected = run(x, w, np.zeros_like(b), dy, window, 1)
+    transposed = (np.asfortranarray(array) for array in (x, w))
+    assert_same_bits(run(*transposed, None, np.repeat(dy, 2, axis=3)[..., ::2], window, 1), expected)
+
+
 def test_without_samples_nothing_happens():
     window = Window(2, 2, 1, 1, 1, 1, 0, 0)
-    x, w, b, dy = draw("float32", 0, 2, 3, 3, 2, window, 1)
-    y, dx = np.empty_like(dy), np.empty_like(x)
-    workspace = np.empty(convolution.forward_workspace(8), "float32")
-    threads.launch(convolution.forward, x, w, b, window, y, 1, workspace, 1)
-    workspace = np.empty(convolution.backward_input_workspace(2, 8), "float32")
-    transposed = np.zeros((1, 8, 2), "float32")
-    threads.launch(convolution.backward_input, dy, transposed, window, dx, workspace, 1)
-    assert y.size == dx.size == 0
+    arrays = draw("float32", 0, 2, 3, 3, 2, window, 1)
+    y, dx, dw = run(*arrays, window, 1)
+    assert y.shape == (0, 2, 2, 2)
+    assert dx.shape == (0, 2, 3, 3)
+    assert_same_bits(dw, np.zeros((2, 2, 2, 2), "float32"))
+
+
+WINDOW = Window(2, 2, 1, 1, 1, 1, 0, 0)
+GOOD = {
+    "x": np.zeros((2, 4, 5, 5)),
+    "weight": np.zeros((6, 2, 2, 2)),
+    "bias": np.zeros(6),
+    "window": WINDOW,
+    "shape": (4, 4),
+    "groups": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"x": None}, TypeError, "x must be a numpy array, got NoneType"),
+        ({"x": np.zeros((4, 5, 5))}, ValueError, r"x must have shape \(N, C, H, W\), got \(4, 5, 5\)"),
+        ({"x": np.zeros((2, 3, 5, 5))}, ValueError, r"x must have shape \(N, 4, H, W\) for 2 groups"),
+        ({"x": np.zeros((2, 4, 5, 5), "f4")}, TypeError, "weight must be float32, got float64"),
+        ({"weight": np.zeros((6, 2, 2, 3))}, ValueError, r"weight must have shape \(F, C / groups, 2, 2\)"),
+        ({"weight": np.zeros((5, 2, 2, 2))}, ValueError, "F a multiple of groups=2"),
+        ({"weight": np.zeros((0, 2, 2, 2))}, ValueError, r"got \(0, 2, 2, 2\)"),
+        ({"bias": np.zeros(5)}, ValueError, r"bias must have shape \(6,\), got \(5,\)"),
+        ({"groups": 0}, ValueError, "groups must be from 1 to"),
+        ({"groups": 2.0}, TypeError, "groups must be an integer, got float"),
+        ({"window": (2, 2, 1, 1, 1, 1, 0, 0)}, TypeError, "window must be a Window of .*, got tuple"),
+        ({"window": WINDOW._replace(row_stride=0)}, ValueError, "row_stride must be from 1 to"),
+        ({"window": WINDOW._replace(top=-1)}, ValueError, "top must be from 0 to"),
+        ({"window": WINDOW._replace(column_dilation=2**40)}, ValueError, "column_dilation must be from 1 to"),
+        ({"window": WINDOW._replace(rows=2.0)}, TypeError, "rows must be an integer, got float"),
+        ({"shape": (0, 4)}, ValueError, "P must be from 1 to"),
+        ({"shape": 4}, TypeError, r"shape must be the numbers of windows \(P, Q\), got 4"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_the_kernel(change, error, message):
+    with pytest.raises(error, match=message):
+        convolution.forward(**{**GOOD, **change})
+
+
+@pytest.mark.parametrize(
+    ("dy", "x", "error", "message"),
+    [
+        (np.zeros((2, 6, 4)), GOOD["x"], ValueError, r"dy must have shape \(N, F, P, Q\), got \(2, 6, 4\)"),
+        (
+            np.zeros((3, 6, 4, 4)),
+            GOOD["x"],
+            ValueError,
+            r"dy must have shape \(2, 6, P, Q\), got \(3, 6, 4, 4\)",
+        ),
+        (
+            np.zeros((2, 5, 4, 4)),
+            GOOD["x"],
+            ValueError,
+            r"dy must have shape \(2, 6, P, Q\), got \(2, 5, 4, 4\)",
+        ),
+        (np.zeros((2, 6, 4, 4)), np.zeros((2, 5, 5, 5)), ValueError, r"x must have shape \(N, 4, H, W\)"),
+    ],
+)
+def test_gradients_that_do_not_fit_are_refused(dy, x, error, message):
+    weight = GOOD["weight"]
+    with pytest.raises(error, match=message):
+        convolution.backward_input(dy, weight, WINDOW, x.shape, 2)
+    with pytest.raises(error, match=message):
+        convolution.backward_weight(dy, x, WINDOW, weight.shape, 2)
 
 
 def test_the_runs_depend_on_the_shapes_alone():

@@ -41,16 +41,16 @@ def test_rows_and_ids_of_any_strides():
     [
         ({"ids": np.array([0, 5])}, IndexError, "id 5 is out of range for a table of 3 rows"),
         ({"ids": np.array([-1, 0])}, IndexError, "id -1 is out of range"),
-        ({"ids": np.array([0.0, 1.0])}, TypeError, "ids of int64, got float64, float64 and float64"),
-        ({"ids": [0, 2]}, TypeError, "ids to be a numpy array, got list"),
-        ({"rows": None}, TypeError, "rows to be a numpy array, got NoneType"),
+        ({"ids": np.array([0.0, 1.0])}, TypeError, "ids int64, got float64, float64 and float64"),
+        ({"ids": [0, 2]}, TypeError, "ids must be a numpy array, got list"),
+        ({"rows": None}, TypeError, "rows must be a numpy array, got NoneType"),
         ({"ids": np.array(0)}, ValueError, r"got \(2, 4\), \(\) and \(3, 4\)"),
         ({"ids": np.zeros(3, np.int64)}, ValueError, r"got \(2, 4\), \(3,\) and \(3, 4\)"),
         ({"rows": np.ones((2, 3))}, ValueError, r"got \(2, 3\), \(2,\) and \(3, 4\)"),
         ({"rows": np.ones((2, 4), np.float32)}, TypeError, "got float32, float64 and int64"),
         ({"rows": np.ones((2, 4), ">f8"), "table": np.zeros((3, 4), ">f8")}, TypeError, "got >f8, >f8"),
-        ({"table": np.broadcast_to(np.zeros(4), (3, 4))}, ValueError, "writable table in row order"),
-        ({"table": np.zeros((4, 3)).T}, ValueError, "writable table in row order"),
+        ({"table": np.broadcast_to(np.zeros(4), (3, 4))}, ValueError, "writable, aligned and in row order"),
+        ({"table": np.zeros((4, 3)).T}, ValueError, "writable, aligned and in row order"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_the_kernel(change, error, message):

@@ -209,7 +209,7 @@ def test_modules_keep_their_configuration(torch):
 @pytest.mark.parametrize(
     ("shape", "target", "error", "message"),
     [
-        ((2, 3), np.array([0, 3]), IndexError, "Target 3 is out of bounds: the 3 columns .* are classes 0 to 2"),
+        ((2, 3), np.array([0, 3]), IndexError, "Target 3 is out of bounds: there are 3 classes, 0 to 2"),
         ((2, 3), np.array([0, -1]), IndexError, "Target -1 is out of bounds"),
         ((2, 3), np.array([0]), ValueError, r"input of shape \(2, 3\) the target should have shape \(2,\), got \(1,\)"),
         ((2, 3, 4), np.zeros((2, 3), int), ValueError, r"the target should have shape \(2, 4\)"),

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from rondeau.kernels.errors import ArgumentValueError
 from rondeau.kernels.ops import pooling as kernels
-from rondeau.kernels.runtime import buffers, threads
+from rondeau.kernels.ops.windows import Window
 from rondeau.tensor import Function, Tensor
 
 from ._checks import check_flags, check_integer, check_sizes
@@ -76,17 +73,15 @@ def avg_pool2d(
     paddings = per_dimension(f"{name}: padding", padding, 2, 0)
     half_padding(name, paddings, size)
     _check_divisor(divisor_override)
-    ends, counts = [], []
-    for n, window, step, p in zip(input.shape[-2:], size, strides, paddings, strict=True):
-        number = number_of_windows(name, n, p, p, window, step, 1, ceil_mode)
-        first = np.arange(number) * step - p
-        last = np.minimum(first + window, n + p)
-        whole = last - first
-        first, last = np.maximum(first, 0), np.minimum(last, n)
-        ends += [first, last]
-        counts.append(whole if count_include_pad else last - first)
-    divisor = np.multiply.outer(*counts) if divisor_override is None else divisor_override
-    return _averaged(input, ends, divisor)
+    shape = tuple(
+        number_of_windows(name, n, p, p, k, s, 1, ceil_mode)
+        for n, p, k, s in zip(input.shape[-2:], paddings, size, strides, strict=True)
+    )
+    window = Window(*size, *strides, 1, 1, *paddings)  # type: ignore[call-arg]
+    return _averaged(
+        input,
+        kernels.regions_of(input.shape[-2:], window, shape, count_include_pad, divisor_override, input.dtype),
+    )
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] | None) -> Tensor:
@@ -121,15 +116,10 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
     [[[2.0, 3.0]]]
     """
     check_planes("adaptive_avg_pool2d", input)
-    ends, counts = [], []
     sizes = zip(input.shape[-2:], _output_sizes(output_size), strict=True)
-    numbers = [n if number is None else number for n, number in sizes]
-    check_result("adaptive_avg_pool2d", (*input.shape[:-2], *numbers))
-    for n, parts in zip(input.shape[-2:], numbers, strict=True):
-        i = np.arange(parts)
-        ends += [i * n // max(parts, 1), -(-(i + 1) * n // max(parts, 1))]
-        counts.append(ends[-1] - ends[-2])
-    return _averaged(input, ends, np.multiply.outer(*counts))
+    shape = tuple(n if number is None else number for n, number in sizes)
+    check_result("adaptive_avg_pool2d", (*input.shape[:-2], *shape))
+    return _averaged(input, kernels.even_regions(input.shape[-2:], shape, input.dtype))
 
 
 def _check_divisor(divisor: Any) -> None:
@@ -153,70 +143,41 @@ def _output_sizes(output_size: Any) -> tuple[int | None, ...]:
     return sizes
 
 
-class _Windows(NamedTuple):
-    """Rows and columns of all windows, and what their sums are divided by."""
-
-    first_row: NDArray[np.int64]
-    last_row: NDArray[np.int64]
-    first_column: NDArray[np.int64]
-    last_column: NDArray[np.int64]
-    divisor: NDArray[Any]
-
-    @property
-    def work(self) -> int:
-        """The elements of all windows on a plane, in multiply-adds that take as long."""
-        rows, columns = self.last_row - self.first_row, self.last_column - self.first_column
-        return _PER_ELEMENT * int(rows.sum()) * int(columns.sum())
-
-
-_PER_ELEMENT = 4
-"""Multiply-adds that take as long as one element of a window."""
-
-
-def _averaged(input: Tensor, ends: list[NDArray[np.int64]], divisor: Any) -> Tensor:
-    shape = (len(ends[0]), len(ends[2]))
-    # Where a window shows only padding that does not count, the sum is 0, and so is the mean.
-    divisors = np.array(np.broadcast_to(np.where(np.equal(divisor, 0), 1, divisor), shape), input.dtype)
+def _averaged(input: Tensor, regions: kernels.Regions) -> Tensor:
     leading = input.shape[:-2]
     planes = input.reshape((math.prod(leading), *input.shape[-2:]))
-    y: Tensor = _Average.apply(planes, _Windows(*ends, divisors))  # type: ignore[call-arg]
-    return y.reshape((*leading, *shape))
+    y: Tensor = _Average.apply(planes, regions)
+    return y.reshape((*leading, *regions.divisor.shape))
 
 
 class _Average(Function):
-    """Planes (M, H, W) to their windows' sums divided by the divisors; the kernels state it."""
+    """Planes (M, H, W) to the means of regions."""
 
     owns_gradients = True
 
     @staticmethod
-    def forward(ctx: Any, planes: Tensor, windows: _Windows) -> Tensor:
-        ctx.windows, ctx.shape = windows, planes.shape
-        x = np.ascontiguousarray(planes._array)
-        y = buffers.empty((len(x), *windows.divisor.shape), x.dtype)
-        threads.launch(kernels.average, x, *windows, y, shares=threads.shares_of(len(x) * windows.work))
-        return Tensor(y)
+    def forward(ctx: Any, planes: Tensor, regions: kernels.Regions) -> Tensor:
+        ctx.regions = regions
+        return Tensor(kernels.average_forward(planes._array, regions))
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        return _Spread.apply(dy, ctx.windows, ctx.shape), None
+        return _AverageGradient.apply(dy, ctx.regions), None
 
 
-class _Spread(Function):
+class _AverageGradient(Function):
     """The adjoint of `_Average`."""
 
     owns_gradients = True
 
     @staticmethod
-    def forward(ctx: Any, dy: Tensor, windows: _Windows, shape: tuple[int, int, int]) -> Tensor:
-        ctx.windows = windows
-        g = np.ascontiguousarray(dy._array)
-        x = buffers.empty(shape, g.dtype)
-        threads.launch(kernels.spread, g, *windows, x, shares=threads.shares_of(len(g) * windows.work))
-        return Tensor(x)
+    def forward(ctx: Any, dy: Tensor, regions: kernels.Regions) -> Tensor:
+        ctx.regions = regions
+        return Tensor(kernels.average_backward(dy._array, regions))
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
-        return _Average.apply(v, ctx.windows), None, None
+        return _Average.apply(v, ctx.regions), None
 
 
 class AvgPool2d(Module):

@@ -6,14 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.ops import convolution as kernels
-from rondeau.kernels.ops.convolution import Window
-from rondeau.kernels.ops.sums import total
-from rondeau.kernels.runtime import buffers, threads
+from rondeau.kernels.ops.windows import Window
 from rondeau.tensor import Function, Tensor, empty
 
 from . import init
@@ -228,7 +225,7 @@ def _padding_of(
 
 
 class _Convolution(Function):
-    """y from x, weights and bias; the kernels state the equation."""
+    """y from x, weights and bias; `rondeau.kernels.ops.convolution` states the equations."""
 
     owns_gradients = True
 
@@ -239,20 +236,13 @@ class _Convolution(Function):
         weight: Tensor,
         bias: Tensor | None,
         window: Window,
-        shape: tuple[int, int],
+        shape: tuple[int, ...],
         groups: int,
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.geometry = (window, groups)
-        inputs, weights = np.ascontiguousarray(x._array), np.ascontiguousarray(weight._array)
-        starts = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias._array)
-        y = buffers.empty((x.shape[0], weight.shape[0], *shape), x.dtype)
-        shares = _shares(y, weights)
-        workspace = buffers.empty(shares * kernels.forward_workspace(weights[0].size), x.dtype)
-        threads.launch(
-            kernels.forward, inputs, weights, starts, window, y, groups, workspace, shares, shares=shares
-        )
-        return Tensor(y)
+        b = None if bias is None else bias._array
+        return Tensor(kernels.forward(x._array, weight._array, b, window, shape, groups))
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
@@ -280,14 +270,7 @@ class _InputGradient(Function):
     ) -> Tensor:
         ctx.save_for_backward(dy, weight)
         ctx.geometry = (window, groups)
-        g, w = np.ascontiguousarray(dy._array), weight._array
-        transposed = np.ascontiguousarray(w.reshape(groups, w.shape[0] // groups, -1).transpose(0, 2, 1))
-        _, depth, of_group = transposed.shape
-        dx = buffers.empty(shape, g.dtype)
-        shares = _shares(g, w)
-        workspace = buffers.empty(shares * kernels.backward_input_workspace(of_group, depth), g.dtype)
-        threads.launch(kernels.backward_input, g, transposed, window, dx, workspace, shares, shares=shares)
-        return Tensor(dx)
+        return Tensor(kernels.backward_input(dy._array, weight._array, window, shape, groups))
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
@@ -314,17 +297,7 @@ class _WeightGradient(Function):
     ) -> Tensor:
         ctx.save_for_backward(dy, x)
         ctx.geometry = (window, groups)
-        g, inputs = np.ascontiguousarray(dy._array), np.ascontiguousarray(x._array)
-        if g.size == 0:
-            return Tensor(np.zeros(shape, g.dtype))
-        channels, of_group = shape[1], shape[0] // groups
-        runs = kernels.sample_runs(len(g), math.prod(shape))
-        partial = buffers.empty((runs, groups, math.prod(shape[1:]), of_group), g.dtype)
-        shares = _shares(g, partial[0].reshape(shape))
-        size = kernels.backward_weight_workspace(window, channels, of_group)
-        workspace = buffers.empty(shares * size, g.dtype)
-        threads.launch(kernels.backward_weight, g, inputs, window, partial, workspace, shares, shares=shares)
-        return Tensor(np.ascontiguousarray(total(partial, 0).transpose(0, 2, 1)).reshape(shape))
+        return Tensor(kernels.backward_weight(dy._array, x._array, window, shape, groups))
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
@@ -338,11 +311,6 @@ class _WeightGradient(Function):
             None,
             None,
         )
-
-
-def _shares(y: NDArray[Any], weight: NDArray[Any]) -> int:
-    """Return how many threads are worth waking: an element of y is a sum over the weights of one channel."""
-    return threads.shares_of(y.size * math.prod(weight.shape[1:]))
 
 
 class _ConvolutionLayer(Module):

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.ops import cross_entropy as kernels
-from rondeau.kernels.runtime import buffers, threads
 from rondeau.tensor import Function, Tensor, where
 
 from ._checks import as_array, check_integer, check_number, check_tensor
@@ -76,24 +75,26 @@ def cross_entropy(
     check_integer("ignore_index", ignore_index)
     _check_smoothing(label_smoothing)
     _check_input("cross_entropy", input)
-    weights = _class_weights("cross_entropy", input, weight)
+    _check_class_weight("cross_entropy", input, weight)
     given = as_array("cross_entropy: target", target)
     if given.dtype.kind == "f":
         of_classes = target if isinstance(target, Tensor) else Tensor(given)
+        weights = _class_weights(input, weight)
         return _cross_entropy_of_probabilities(input, of_classes, weights, reduction, label_smoothing)
-    classes = _checked_classes("cross_entropy", input, given, ignore_index)
+    _check_target("cross_entropy", input, given)
     losses: Tensor = _CrossEntropy.apply(
-        _class_rows(input), classes.reshape(-1), weights, ignore_index, reduction, float(label_smoothing)
+        _class_rows(input),
+        given.reshape(-1),
+        None if weight is None else weight._array,
+        ignore_index,
+        reduction,
+        float(label_smoothing),
     )
-    return losses.reshape(classes.shape) if reduction == "none" else losses
-
-
-_PER_LOGIT = 32
-"""Multiply-adds that take as long as one logit, with its exponential."""
+    return losses.reshape(given.shape) if reduction == "none" else losses
 
 
 class _CrossEntropy(Function):
-    """Rows of logits (N, C) against one class each; the kernels state the equations."""
+    """Rows of logits (N, C) against one class each; `rondeau.kernels.ops.cross_entropy` states the equations."""
 
     owns_gradients = True
 
@@ -101,55 +102,47 @@ class _CrossEntropy(Function):
     def forward(
         ctx: Any,
         logits: Tensor,
-        classes: NDArray[np.int64],
-        weights: NDArray[Any],
+        classes: NDArray[Any],
+        weights: NDArray[Any] | None,
         ignored: int,
         reduction: str,
         smoothing: float,
     ) -> Tensor:
-        z = np.ascontiguousarray(logits._array)
-        s = z.dtype.type(smoothing)
-        losses, scale = np.empty(z.shape[0], z.dtype), np.empty(z.shape[0], z.dtype)
-        e = buffers.empty(z.shape, z.dtype)
-        shares = threads.shares_of(_PER_LOGIT * z.size)
-        threads.launch(kernels.forward, z, classes, weights, s, ignored, losses, e, scale, shares=shares)
+        losses, saved = kernels.forward(logits._array, classes, weights, smoothing, ignored)
         ctx.save_for_backward(logits)
-        ctx.reduction = reduction
-        ctx.of_kernel = (e, scale, classes, weights, s, ignored)
+        ctx.reduction, ctx.saved = reduction, saved
         if reduction == "none":
             return Tensor(losses)
         ctx.share = 1.0
         if reduction == "mean":
-            counted = float(weights[classes[classes != ignored]].sum(dtype=np.float64))
+            counted = float(saved.weights[saved.classes[saved.classes != ignored]].sum(dtype=np.float64))
             ctx.share = 1.0 / counted if counted else math.inf  # times no loss at all: NaN, as 0 / 0
         total = float(losses.sum(dtype=np.float64))
-        return Tensor(np.asarray(total * ctx.share, dtype=z.dtype))
+        return Tensor(np.asarray(total * ctx.share, dtype=losses.dtype))
 
     @staticmethod
     def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor | None, ...]:
         (logits,) = ctx.saved_tensors
-        e, scale, classes, weights, s, ignored = ctx.of_kernel
+        saved: kernels.Saved = ctx.saved
         if ctx.create_graph:
             row = dloss.reshape(-1, 1) if ctx.reduction == "none" else dloss * ctx.share
-            factors = _factors(classes, weights, s, ignored)
+            factors = _factors(saved)
             of_sum = Tensor(factors.sum(axis=1, keepdims=True))
             # Chosen, not multiplied by 0: an ignored row may hold an infinity, and 1 / 0 rows is one.
-            counted = Tensor((classes != ignored)[:, None])
+            counted = Tensor((saved.classes != saved.ignored)[:, None])
             dlogits = where(counted, row * (logits.softmax(1) * of_sum - Tensor(factors)), 0.0)
             return (dlogits, None, None, None, None, None)
         if ctx.reduction == "none":
-            rows = np.ascontiguousarray(dloss._array)
+            dlosses = dloss._array
         else:
-            rows = np.full(classes.shape, dloss._array * ctx.share, e.dtype)
-        dz = buffers.empty(e.shape, e.dtype)
-        shares = threads.shares_of(_PER_LOGIT * e.size)
-        threads.launch(kernels.backward, e, scale, classes, weights, s, ignored, rows, dz, shares=shares)
-        return (Tensor(dz), None, None, None, None, None)
+            dlosses = np.full(saved.classes.shape, dloss._array * ctx.share, logits.dtype)
+        return (Tensor(kernels.backward(dlosses, saved)), None, None, None, None, None)
 
 
-def _factors(classes: NDArray[np.int64], weights: NDArray[Any], smoothing: Any, ignored: int) -> NDArray[Any]:
+def _factors(saved: kernels.Saved) -> NDArray[Any]:
     """Return the factors of -log softmax in every row's loss, shape (N, C)."""
-    counts = classes != ignored
+    classes, weights, smoothing = saved.classes, saved.weights, saved.smoothing
+    counts = classes != saved.ignored
     factors: NDArray[Any] = np.where(
         counts[:, None], smoothing / weights.size * weights, weights.dtype.type(0)
     )
@@ -223,8 +216,11 @@ def nll_loss(
     check_reduction(reduction)
     check_integer("ignore_index", ignore_index)
     _check_input("nll_loss", input)
-    weights = _class_weights("nll_loss", input, weight)
-    classes = _checked_classes("nll_loss", input, as_array("nll_loss: target", target), ignore_index)
+    _check_class_weight("nll_loss", input, weight)
+    weights = _class_weights(input, weight)
+    given = as_array("nll_loss: target", target)
+    _check_target("nll_loss", input, given)
+    classes = kernels.checked_classes("nll_loss", given, _classes_of(input), ignore_index)
     flat = classes.reshape(-1)
     counts = flat != ignore_index
     at = np.where(counts, flat, 0)
@@ -297,44 +293,39 @@ def _classes_of(input: Tensor) -> int:
     return int(input.shape[0] if input.ndim == 1 else input.shape[1])
 
 
-def _class_weights(name: str, input: Tensor, weight: Tensor | None) -> NDArray[Any]:
-    number = _classes_of(input)
+def _check_class_weight(name: str, input: Tensor, weight: Tensor | None) -> None:
     if weight is None:
-        return np.ones(number, input.dtype)
+        return
     check_tensor(f"{name}: weight", weight)
+    number = _classes_of(input)
     if tuple(weight.shape) != (number,) or weight.dtype != input.dtype:
         kind = ArgumentValueError if weight.dtype == input.dtype else ArgumentTypeError
         raise kind(
             f"{name}: weight should have one {input.dtype} for each of the {number} classes, shape ({number},), "
             f"got {weight.dtype} of shape {tuple(weight.shape)}"
         )
+
+
+def _class_weights(input: Tensor, weight: Tensor | None) -> NDArray[Any]:
+    if weight is None:
+        return np.ones(_classes_of(input), input.dtype)
     return np.array(
         weight._array, order="C"
-    )  # a copy: backward reads it, and the caller may change the weight before
+    )  # a copy: backward reads it, and the caller may overwrite it first
 
 
-def _checked_classes(name: str, input: Tensor, target: NDArray[Any], ignore_index: int) -> NDArray[np.int64]:
-    # A copy, for backward reads it: the caller may fill his array with the next batch before.
-    classes = np.array(target, order="C")
+def _check_target(name: str, input: Tensor, target: NDArray[Any]) -> None:
+    """Raise unless targets are integers, one for each row of the input; their range is the kernels' to check."""
     expected = tuple(input.shape[:1] + input.shape[2:]) if input.ndim > 1 else ()
-    if classes.dtype.kind not in "iu":
+    if target.dtype.kind not in "iu":
         raise ArgumentTypeError(
-            f"{name}: target should be integer classes, got {classes.dtype}; use target.long()"
+            f"{name}: target should be integer classes, got {target.dtype}; use target.long()"
         )
-    if classes.shape != expected:
+    if target.shape != expected:
         raise ArgumentValueError(
             f"{name}: for an input of shape {tuple(input.shape)} the target should have shape {expected}, "
-            f"got {classes.shape}"
+            f"got {target.shape}"
         )
-    number = _classes_of(input)
-    if classes.size and not (classes.min() >= 0 and classes.max() < number):
-        wrong = classes[((classes < 0) | (classes >= number)) & (classes != ignore_index)]
-        if wrong.size:
-            raise IndexError(
-                f"{name}: Target {wrong[0]} is out of bounds: the {number} columns of the input are classes 0 to "
-                f"{number - 1}, and ignore_index is {ignore_index}"
-            )
-    return np.asarray(classes, dtype=np.int64, order="C")
 
 
 def _class_rows(input: Tensor) -> Tensor:

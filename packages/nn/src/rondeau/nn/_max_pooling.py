@@ -6,12 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from rondeau.kernels.errors import ArgumentValueError
 from rondeau.kernels.ops import pooling as kernels
-from rondeau.kernels.ops.convolution import Window
-from rondeau.kernels.runtime import buffers, threads
+from rondeau.kernels.ops.windows import Window
 from rondeau.tensor import Function, Tensor
 
 from ._checks import check_flags
@@ -81,35 +77,19 @@ def max_pool2d(
     paddings = per_dimension(f"{name}: padding", padding, 2, 0)
     dilations = per_dimension(f"{name}: dilation", dilation, 2)
     half_padding(name, paddings, size)
-    shape = []
-    for n, p, k, s, d in zip(input.shape[-2:], paddings, size, strides, dilations, strict=True):
-        number = number_of_windows(name, n, p, p, k, s, d, ceil_mode)
-        _check_each_shows_some(n, p, number, k, s, d)
-        shape.append(number)
+    shape = tuple(
+        number_of_windows(name, n, p, p, k, s, d, ceil_mode)
+        for n, p, k, s, d in zip(input.shape[-2:], paddings, size, strides, dilations, strict=True)
+    )
     window = Window(*size, *strides, *dilations, *paddings)
     leading = input.shape[:-2]
     planes = input.reshape((math.prod(leading), *input.shape[-2:]))
-    largest, indices = _MaxPooling.apply(planes, window, tuple(shape))
+    largest, indices = _MaxPooling.apply(planes, window, shape)
     largest = largest.reshape((*leading, *shape))
     if not return_indices:
         return largest
-    # Backward reads the indices, which the caller may change: his are a copy.
+    # A copy: backward reads the indices, and the caller may overwrite them first.
     return largest, indices.clone().reshape((*leading, *shape))
-
-
-def _check_each_shows_some(
-    size: int, padding: int, number: int, window: int, stride: int, dilation: int
-) -> None:
-    """Refuse a window with padding before the input, and its next element already behind."""
-    first = np.arange(number) * stride - padding
-    on_input = (
-        first + -(np.minimum(first, 0) // dilation) * dilation
-    )  # the first element that is not before it
-    if (on_input >= size).any():
-        raise ArgumentValueError(
-            f"max_pool2d: with dilation {dilation} and padding {padding}, a window of {window} elements has none on "
-            f"an input of {size}; use less padding"
-        )
 
 
 class _MaxPooling(Function):
@@ -118,41 +98,34 @@ class _MaxPooling(Function):
     owns_gradients = True
 
     @staticmethod
-    def forward(ctx: Any, planes: Tensor, window: Window, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        x = np.ascontiguousarray(planes._array)
-        y = buffers.empty((len(x), *shape), x.dtype)
-        indices = buffers.empty(y.shape, np.int64)
-        shares = threads.shares_of(_PER_ELEMENT * y.size * window.rows * window.columns)
-        threads.launch(kernels.largest, x, window, y, indices, shares=shares)
-        found, at = Tensor(y), Tensor(indices)
+    def forward(ctx: Any, planes: Tensor, window: Window, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        y, ctx.indices = kernels.max_forward(planes._array, window, shape)
+        found, at = Tensor(y), Tensor(ctx.indices)
         ctx.mark_non_differentiable(at)
-        ctx.shape, ctx.indices = x.shape, indices
+        ctx.shape = planes.shape
         return found, at
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor, _: Any) -> tuple[Tensor | None, ...]:
-        return _Put.apply(dy, ctx.indices, ctx.shape), None, None
+        return _Scatter.apply(dy, ctx.indices, ctx.shape), None, None
 
 
-class _Put(Function):
+class _Scatter(Function):
     """Values added up at their indices on planes of zeros."""
 
     owns_gradients = True
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, indices: Any, shape: tuple[int, int, int]) -> Tensor:
+    def forward(ctx: Any, values: Tensor, indices: Any, shape: tuple[int, ...]) -> Tensor:
         ctx.indices = indices
-        planes = buffers.empty(shape, values.dtype)
-        given = np.ascontiguousarray(values._array)
-        _launch(kernels.put, given, indices, planes)
-        return Tensor(planes)
+        return Tensor(kernels.scatter(values._array, indices, shape))
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
-        return _Take.apply(v, ctx.indices), None, None
+        return _Gather.apply(v, ctx.indices), None, None
 
 
-class _Take(Function):
+class _Gather(Function):
     """What lies at indices on planes."""
 
     owns_gradients = True
@@ -160,25 +133,11 @@ class _Take(Function):
     @staticmethod
     def forward(ctx: Any, planes: Tensor, indices: Any) -> Tensor:
         ctx.indices, ctx.shape = indices, planes.shape
-        values = buffers.empty(indices.shape, planes.dtype)
-        _launch(kernels.take, np.ascontiguousarray(planes._array), indices, values)
-        return Tensor(values)
+        return Tensor(kernels.gather(planes._array, indices))
 
     @staticmethod
     def backward(ctx: Any, dvalues: Tensor) -> tuple[Tensor | None, ...]:
-        return _Put.apply(dvalues, ctx.indices, ctx.shape), None
-
-
-def _launch(kernel: Any, read: Any, indices: Any, written: Any) -> None:
-    def rows(array: Any) -> Any:
-        return array.reshape(len(array), math.prod(array.shape[1:]))
-
-    shares = threads.shares_of(_PER_ELEMENT * (read.size + written.size))
-    threads.launch(kernel, rows(read), rows(indices), rows(written), shares=shares)
-
-
-_PER_ELEMENT = 8
-"""Multiply-adds that take as long as one element of a window."""
+        return _Scatter.apply(dvalues, ctx.indices, ctx.shape), None
 
 
 class MaxPool2d(Module):

@@ -6,12 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import DTypeLike
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.ops import layer_norm as kernels
-from rondeau.kernels.runtime import buffers, threads
 from rondeau.tensor import Function, Tensor, ones, zeros
 
 from . import init
@@ -102,27 +100,18 @@ def _as_shape(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
     return sizes
 
 
-_PER_ELEMENT = 16
-"""Multiply-adds that take as long as one element, in its two passes through memory."""
-
-
 class _LayerNorm(Function):
-    """Rows of a matrix; the kernels state the equations."""
+    """Normalised rows of a matrix; `rondeau.kernels.ops.layer_norm` states the equations."""
 
     owns_gradients = True
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
-        height, width = x.shape
-        rows = np.ascontiguousarray(x._array)
-        w = np.ones(width, x.dtype) if weight is None else np.ascontiguousarray(weight._array)
-        b = np.zeros(width, x.dtype) if bias is None else np.ascontiguousarray(bias._array)
-        y = buffers.empty((height, width), x.dtype)
-        mean, rstd = np.empty(height, x.dtype), np.empty(height, x.dtype)
-        shares = threads.shares_of(_PER_ELEMENT * rows.size)
-        threads.launch(kernels.forward, rows, w, b, x.dtype.type(eps), y, mean, rstd, shares=shares)
+        y, ctx.saved = kernels.forward(
+            x._array, None if weight is None else weight._array, None if bias is None else bias._array, eps
+        )
         ctx.save_for_backward(x, weight)
-        ctx.eps, ctx.rows, ctx.w, ctx.mean, ctx.rstd = eps, rows, w, mean, rstd
+        ctx.eps = eps
         return Tensor(y)
 
     @staticmethod
@@ -140,20 +129,11 @@ class _LayerNorm(Function):
                 dy.sum(0) if of_bias else None,
                 None,
             )
-        g = np.ascontiguousarray(dy._array)
-        dx = dw = db = None
-        if of_x:
-            dx = buffers.empty(g.shape, g.dtype)
-            shares = threads.shares_of(_PER_ELEMENT * g.size)
-            threads.launch(kernels.backward_input, g, ctx.rows, ctx.w, ctx.mean, ctx.rstd, dx, shares=shares)
+        dw = db = None
         if of_weight or of_bias:
-            dw, db = np.empty_like(ctx.w), np.empty_like(ctx.w)
-            shares = threads.shares_of(_PER_ELEMENT * g.size)
-            threads.launch(
-                kernels.backward_parameters, g, ctx.rows, ctx.mean, ctx.rstd, dw, db, shares=shares
-            )
+            dw, db = kernels.backward_parameters(dy._array, ctx.saved)
         return (
-            Tensor(dx) if of_x else None,
+            Tensor(kernels.backward_input(dy._array, ctx.saved)) if of_x else None,
             Tensor(dw) if of_weight else None,
             Tensor(db) if of_bias else None,
             None,

@@ -19,8 +19,6 @@ from numba import prange, types
 from rondeau.kernels.cpu.block_products import multiply_backward, multiply_forward, pack_blocks, pack_share
 from rondeau.kernels.cpu.phase_call import call_phase
 from rondeau.kernels.cpu.storage import (
-    INDICES,
-    array_type,
     products_type,
     projection_type,
     steps_type,
@@ -30,6 +28,7 @@ from rondeau.kernels.numerics.elements import ELEMENTS
 from rondeau.kernels.product import Rows, product_rows
 from rondeau.kernels.product.microkernel import pointer_at
 from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
+from rondeau.kernels.runtime.signatures import INDICES, array_type
 
 __all__ = ["DRIVERS", "Drivers"]
 

@@ -13,12 +13,12 @@ from numba import prange, types
 from numpy.typing import NDArray
 
 from rondeau.kernels.cpu.filling import in_order
-from rondeau.kernels.cpu.storage import INDICES, array_type
 from rondeau.kernels.ops.scatter import add_rows
 from rondeau.kernels.product import matmul
 from rondeau.kernels.recurrent.records import Adjoints, Run, Tape, Weights
 from rondeau.kernels.runtime import buffers, threads
 from rondeau.kernels.runtime.compiling import cached_njit
+from rondeau.kernels.runtime.signatures import INDICES, array_type
 
 __all__ = ["WeightSums", "input_gradient", "project_input"]
 

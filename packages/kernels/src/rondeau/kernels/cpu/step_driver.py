@@ -17,17 +17,14 @@ from rondeau.kernels.cpu.block_products import multiply_forward, pack_blocks
 from rondeau.kernels.cpu.phase_call import call_phase
 from rondeau.kernels.cpu.pieces import Pieces, columns_of_piece, gather_pieces, multiply_pieces, pack_pieces
 from rondeau.kernels.cpu.storage import (
-    INDICES,
-    TABLE,
     Products,
     Storage,
-    array_type,
-    record_type,
     storage_type,
 )
 from rondeau.kernels.numerics.elements import ELEMENTS
 from rondeau.kernels.product import Rows, packed_size
 from rondeau.kernels.runtime.compiling import cached_njit
+from rondeau.kernels.runtime.signatures import INDICES, TABLE, array_type, record_type
 
 __all__ = ["KERNELS", "Division", "FrozenWeights"]
 

@@ -12,19 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
-from rondeau.kernels.numerics.elements import ELEMENTS
+from rondeau.kernels.runtime.signatures import INDICES, TABLE, array_type, record_type
 
 __all__ = [
-    "INDICES",
-    "TABLE",
     "Products",
     "Projection",
     "Steps",
     "Storage",
-    "array_type",
     "products_type",
     "projection_type",
-    "record_type",
     "steps_type",
     "storage_type",
 ]
@@ -110,21 +106,6 @@ class Steps(NamedTuple):
     """after it."""
     sizes: Any
     """How many batch rows it has."""
-
-
-INDICES = types.Array(types.int64, 1, "C")
-TABLE = types.Array(types.int64, 2, "C")
-
-
-@functools.cache
-def array_type(dtype: np.dtype[Any], dimensions: int) -> Any:
-    """Return Numba's type of a contiguous array."""
-    return types.Array(ELEMENTS[dtype].storage, dimensions, "C")
-
-
-def record_type(record: Any, **fields: Any) -> Any:
-    """Return Numba's type of a record, from the types of its fields by name."""
-    return types.NamedTuple([fields[name] for name in record._fields], record)
 
 
 @functools.cache

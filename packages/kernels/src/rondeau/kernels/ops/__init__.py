@@ -1,1 +1,1 @@
-"""The kernels of operators and optimisers: arrays in, arrays out."""
+"""Operators and optimisers: arrays in, arrays out. Each function checks, allocates and launches its kernel."""

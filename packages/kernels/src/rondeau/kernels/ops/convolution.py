@@ -13,28 +13,28 @@ into a workspace that stays in the second-level cache.
 (n, l) for each of a number of runs of samples that depends on the shapes alone; an element of dx belongs to one share.
 """
 
-from typing import Any, NamedTuple
+import math
+from typing import Any
 
+import numpy as np
 from numba import prange, types
 from numba.extending import register_jitable
+from numpy.typing import NDArray
 
+from rondeau.kernels.checks import check_array, check_integer, checked_array, checked_floats, in_row_order
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import Element
+from rondeau.kernels.ops.sums import total
+from rondeau.kernels.ops.windows import WINDOW, Window, check_window
 from rondeau.kernels.product.microkernel import advance, pointer_to
 from rondeau.kernels.product.product import Rows, pack, packed_size, product_rows
 from rondeau.kernels.product.tiles import TILE
-from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
+from rondeau.kernels.runtime import buffers, threads
+from rondeau.kernels.runtime.compiling import kernel_njit
 from rondeau.kernels.runtime.linking import compiled_once
+from rondeau.kernels.runtime.signatures import array_type, compiled_per_dtype
 
-__all__ = [
-    "Window",
-    "backward_input",
-    "backward_input_workspace",
-    "backward_weight",
-    "backward_weight_workspace",
-    "forward",
-    "forward_workspace",
-    "sample_runs",
-]
+__all__ = ["backward_input", "backward_weight", "forward", "sample_runs"]
 
 _VECTORS, _BYTES = TILE.vectors, TILE.vector_bytes
 
@@ -51,28 +51,9 @@ MAX_PARTIAL = 2**20
 """Elements of the partial sums of those runs, at most."""
 
 
-class Window(NamedTuple):
-    """Where the windows lie on the input: their shape, and the distances between and within them.
-
-    Row i of window p is row ``p * row_stride - top + i * row_dilation`` of the input, and so are the columns.
-    """
-
-    rows: int
-    columns: int
-    row_stride: int
-    column_stride: int
-    row_dilation: int
-    column_dilation: int
-    top: int
-    left: int
-
-
-_WINDOW = types.NamedUniTuple(types.intp, len(Window._fields), Window)
-
-
 @kernel_njit
 def _within(start: Any, step: Any, run: Any, W: Any) -> Any:
-    """Give the first m, and the one after the last below `run`, for which start + m * step is in [0, W)."""
+    """Return the first m, and the one after the last below `run`, for which start + m * step is in [0, W)."""
     if step == 1:  # without a division, which would take as long as copying a short row
         low, end = -start, W - start
     else:
@@ -83,7 +64,7 @@ def _within(start: Any, step: Any, run: Any, W: Any) -> Any:
 
 def _signature_of_gathering(element: Element) -> Any:
     size, pointer = types.intp, types.CPointer(element.storage)
-    return types.none(pointer, size, size, size, _WINDOW, size, size, size, pointer, size)
+    return types.none(pointer, size, size, size, WINDOW, size, size, size, pointer, size)
 
 
 @compiled_once(_signature_of_gathering)
@@ -162,35 +143,14 @@ def _panel_width(itemsize: int) -> int:
     return width
 
 
-def forward_workspace(K: int) -> int:
-    """Give the elements that one share of `forward` takes."""
-    size: int = packed_size(K, COLUMNS)
-    return size
+def _signature_of_forward(element: Element) -> Any:
+    planes, flat = array_type(element.dtype, 4), array_type(element.dtype, 1)
+    return types.void(planes, planes, flat, WINDOW, planes, types.intp, flat, types.intp)
 
 
-@cached_njit(parallel=True)
-def forward(x, w, b, window, y, groups, workspace, shares):  # type: ignore[no-untyped-def]
-    """Compute y from x.
-
-    Parameters
-    ----------
-    x : ndarray of shape (N, C, H, W)
-        In row order, as all arrays here.
-    w : ndarray of shape (F, C / G, rows, columns)
-        Weights.
-    b : ndarray of shape (F,) or (0,)
-        What the sums start at; without elements at 0.
-    window : Window
-        Every window lies within the input and its padding: the rows and columns beside the input are 0.
-    y : ndarray of shape (N, F, P, Q)
-        Written.
-    groups : int
-        G: channel f sums over the channels of its group alone.
-    workspace : ndarray
-        `forward_workspace` elements for each share.
-    shares : int
-        In how many the work is cut.
-    """
+@compiled_per_dtype(_signature_of_forward, parallel=True)
+def _forward(x, w, b, window, y, groups, workspace, shares):  # type: ignore[no-untyped-def]
+    """Write y; `workspace` has as many elements for each share as `_forward_workspace` says, and b may be empty."""
     N, C, H, W = x.shape
     F, P, Q = y.shape[1:]
     L, Cg, Fg = P * Q, C // groups, F // groups
@@ -219,31 +179,68 @@ def forward(x, w, b, window, y, groups, workspace, shares):  # type: ignore[no-u
             product_rows(left, Fg, K, workspace, at, columns, result, b.size > 0)
 
 
-def backward_input_workspace(F: int, K: int) -> int:
-    """Give the elements that one share of `backward_input` takes, for F / G channels out."""
-    size: int = packed_size(F, COLUMNS) + K * COLUMNS
+def _forward_workspace(K: int) -> int:
+    size: int = packed_size(K, COLUMNS)
     return size
 
 
-@cached_njit(parallel=True)
-def backward_input(dy, transposed, window, dx, workspace, shares):  # type: ignore[no-untyped-def]
-    """Compute dx, the sum of w[f, k] dy[n, f, l] over all u[k, l] that an element of x is.
+def forward(
+    x: Any, weight: Any, bias: Any, window: Window, shape: tuple[int, ...], groups: int
+) -> NDArray[Any]:
+    """Compute y from x.
 
     Parameters
     ----------
-    dy : ndarray of shape (N, F, P, Q)
-        Gradient of the output.
-    transposed : ndarray of shape (G, K, F / G)
-        The weights of each group, transposed.
+    x : ndarray of float32 or float64, shape (N, C, H, W)
+        Any strides, as all arrays here; what lies beside it is 0.
+    weight : ndarray of shape (F, C / G, rows, columns)
+        w, of the dtype of `x`.
+    bias : ndarray of shape (F,), or None
+        b: what the sums start at; None for 0.
     window : Window
-        As in `forward`.
-    dx : ndarray of shape (N, C, H, W)
-        Written.
-    workspace : ndarray
-        `backward_input_workspace` elements for each share.
-    shares : int
-        In how many the work is cut.
+        Its rows and columns are those of the weight.
+    shape : (int, int)
+        P and Q.
+    groups : int
+        G: channel f sums over the channels of its group alone.
+
+    Returns
+    -------
+    ndarray of shape (N, F, P, Q)
+
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong type or dtype.
+    ValueError
+        If shapes or numbers do not fit.
+
+    Examples
+    --------
+    >>> window = Window(1, 2, 1, 1, 1, 1, 0, 0)
+    >>> forward(np.array([[[[1.0, 2.0, 4.0]]]]), np.array([[[[-1.0, 1.0]]]]), None, window, (1, 2), 1)
+    array([[[[1., 2.]]]])
     """
+    x = checked_floats("convolution: x", x, "(N, C, H, W)")
+    weight = _checked_weight(weight, window, shape, groups, x.dtype)
+    F = weight.shape[0]
+    _check_channels(x.shape, weight.shape, groups)
+    b = np.empty(0, x.dtype) if bias is None else checked_array("convolution: bias", bias, (F,), x.dtype)
+    y = buffers.empty((x.shape[0], F, *shape), x.dtype)
+    shares = _shares(y, weight.shape)
+    workspace = buffers.empty(shares * _forward_workspace(weight[0].size), x.dtype)
+    threads.launch(_forward[x.dtype], x, weight, b, window, y, groups, workspace, shares, shares=shares)
+    return y
+
+
+def _signature_of_backward_input(element: Element) -> Any:
+    planes, flat = array_type(element.dtype, 4), array_type(element.dtype, 1)
+    return types.void(planes, array_type(element.dtype, 3), WINDOW, planes, flat, types.intp)
+
+
+@compiled_per_dtype(_signature_of_backward_input, parallel=True)
+def _backward_input(dy, transposed, window, dx, workspace, shares):  # type: ignore[no-untyped-def]
+    """Write dx; `transposed`, (G, K, F / G), holds the weights of each group, transposed."""
     N, C, H, W = dx.shape
     F, P, Q = dy.shape[1:]
     groups, K, Fg = transposed.shape
@@ -268,9 +265,51 @@ def backward_input(dy, transposed, window, dx, workspace, shares):  # type: igno
                 )  # fmt: skip
 
 
-def sample_runs(N: int, weights: int) -> int:
-    """Give the number of runs of samples whose gradients of the weights are summed apart."""
-    return max(1, min(N, MAX_RUNS, MAX_PARTIAL // max(1, weights)))
+def _backward_input_workspace(F: int, K: int) -> int:
+    """Return the elements that one share of `_backward_input` takes, for F / G channels out."""
+    size: int = packed_size(F, COLUMNS) + K * COLUMNS
+    return size
+
+
+def backward_input(dy: Any, weight: Any, window: Window, shape: tuple[int, ...], groups: int) -> NDArray[Any]:
+    """Compute dx, the sum of w[f, k] dy[n, f, l] over all u[k, l] that an element of x is.
+
+    Parameters
+    ----------
+    dy : ndarray of shape (N, F, P, Q)
+        Gradient of the output.
+    weight, window, groups
+        As in `forward`.
+    shape : (int, int, int, int)
+        That of x, (N, C, H, W).
+
+    Returns
+    -------
+    ndarray of shape (N, C, H, W)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `forward` does.
+
+    Examples
+    --------
+    >>> window = Window(1, 2, 1, 1, 1, 1, 0, 0)
+    >>> backward_input(np.array([[[[1.0, 3.0]]]]), np.array([[[[-1.0, 1.0]]]]), window, (1, 1, 1, 3), 1)
+    array([[[[-1., -2.,  3.]]]])
+    """
+    dy = checked_floats("convolution: dy", dy, "(N, F, P, Q)")
+    weight = _checked_weight(weight, window, dy.shape[2:], groups, dy.dtype)
+    F = weight.shape[0]
+    _check_channels(shape, weight.shape, groups)
+    _check_outputs(dy.shape, shape, F)
+    transposed = np.ascontiguousarray(weight.reshape(groups, F // groups, -1).transpose(0, 2, 1))
+    dx = buffers.empty(shape, dy.dtype)
+    shares = _shares(dy, weight.shape)
+    size = _backward_input_workspace(F // groups, transposed.shape[1])
+    workspace = buffers.empty(shares * size, dy.dtype)
+    threads.launch(_backward_input[dy.dtype], dy, transposed, window, dx, workspace, shares, shares=shares)
+    return dx
 
 
 @register_jitable
@@ -280,32 +319,14 @@ def _channels_at_a_time(window: Any, C: int) -> int:
     return channels
 
 
-def backward_weight_workspace(window: Window, C: int, F: int) -> int:
-    """Give the elements that one share of `backward_weight` takes, for C / G channels in and F / G out."""
-    K = _channels_at_a_time(window, C) * window.rows * window.columns
-    size: int = packed_size(DEPTH, F) + K * DEPTH
-    return size
+def _signature_of_backward_weight(element: Element) -> Any:
+    planes, flat = array_type(element.dtype, 4), array_type(element.dtype, 1)
+    return types.void(planes, planes, WINDOW, planes, flat, types.intp)
 
 
-@cached_njit(parallel=True)
-def backward_weight(dy, x, window, partial, workspace, shares):  # type: ignore[no-untyped-def]
-    """Compute dw transposed, the sum of dy[n, f, l] u[k, l] over l and the samples of each run.
-
-    Parameters
-    ----------
-    dy : ndarray of shape (N, F, P, Q)
-        Gradient of the output; N, P and Q at least 1.
-    x : ndarray of shape (N, C, H, W)
-        Input.
-    window : Window
-        As in `forward`.
-    partial : ndarray of shape (R, G, K, F / G)
-        Written: the sums of R runs of samples, as `sample_runs` gives.
-    workspace : ndarray
-        `backward_weight_workspace` elements for each share.
-    shares : int
-        In how many the work is cut.
-    """
+@compiled_per_dtype(_signature_of_backward_weight, parallel=True)
+def _backward_weight(dy, x, window, partial, workspace, shares):  # type: ignore[no-untyped-def]
+    """Write `partial`, (R, G, K, F / G): dw transposed, summed over each of R runs of samples."""
     N, C, H, W = x.shape
     F, P, Q = dy.shape[1:]
     runs, groups, K, Fg = partial.shape
@@ -334,3 +355,102 @@ def backward_weight(dy, x, window, partial, workspace, shares):  # type: ignore[
                     left, result = Rows(workspace, columns_at, depth), Rows(sums, sums_at, Fg)
                     more = n > first_sample or first > 0
                     product_rows(left, channels * positions, depth, workspace, at, Fg, result, more)
+
+
+def _backward_weight_workspace(window: Window, C: int, F: int) -> int:
+    """Return the elements that one share of `_backward_weight` takes, for C / G channels in and F / G out."""
+    K = _channels_at_a_time(window, C) * window.rows * window.columns
+    size: int = packed_size(DEPTH, F) + K * DEPTH
+    return size
+
+
+def sample_runs(N: int, weights: int) -> int:
+    """Return the number of runs of samples whose gradients of the weights are summed apart."""
+    return max(1, min(N, MAX_RUNS, MAX_PARTIAL // max(1, weights)))
+
+
+def backward_weight(dy: Any, x: Any, window: Window, shape: tuple[int, ...], groups: int) -> NDArray[Any]:
+    """Compute dw, the sum of dy[n, f, l] u[k, l] over l and the samples.
+
+    Parameters
+    ----------
+    dy : ndarray of shape (N, F, P, Q)
+        Gradient of the output.
+    x : ndarray of shape (N, C, H, W)
+        Input.
+    window, groups
+        As in `forward`.
+    shape : (int, int, int, int)
+        That of the weight, (F, C / G, rows, columns).
+
+    Returns
+    -------
+    ndarray of that shape
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `forward` does.
+
+    Examples
+    --------
+    >>> window = Window(1, 2, 1, 1, 1, 1, 0, 0)
+    >>> backward_weight(np.array([[[[1.0, 3.0]]]]), np.array([[[[1.0, 2.0, 4.0]]]]), window, (1, 1, 1, 2), 1)
+    array([[[[ 7., 14.]]]])
+    """
+    dy = checked_floats("convolution: dy", dy, "(N, F, P, Q)")
+    x = checked_floats("convolution: x", x, "(N, C, H, W)")
+    if x.dtype != dy.dtype:
+        raise ArgumentTypeError(f"convolution: x must be {dy.dtype}, as dy is, got {x.dtype}; convert one")
+    check_window("convolution", window, dy.shape[2:])
+    _check_weight_shape(shape, window, groups)
+    _check_channels(x.shape, shape, groups)
+    _check_outputs(dy.shape, x.shape, shape[0])
+    if dy.size == 0:
+        return np.zeros(shape, dy.dtype)
+    of_group = shape[0] // groups
+    runs = sample_runs(len(dy), math.prod(shape))
+    partial = buffers.empty((runs, groups, math.prod(shape[1:]), of_group), dy.dtype)
+    shares = _shares(dy, shape)
+    workspace = buffers.empty(shares * _backward_weight_workspace(window, shape[1], of_group), dy.dtype)
+    threads.launch(_backward_weight[dy.dtype], dy, x, window, partial, workspace, shares, shares=shares)
+    return np.ascontiguousarray(total(partial, 0).transpose(0, 2, 1)).reshape(shape)
+
+
+def _shares(y: NDArray[Any], weight: tuple[int, ...]) -> int:
+    """Return how many threads are worth waking: an element of y is a sum over the weights of one channel."""
+    return threads.shares_of(y.size * math.prod(weight[1:]))
+
+
+def _checked_weight(
+    weight: Any, window: Window, shape: Any, groups: int, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """Return the weight in row order, after checking that it fits the windows."""
+    check_array("convolution: weight", weight)
+    if weight.dtype != dtype:
+        raise ArgumentTypeError(f"convolution: weight must be {dtype}, got {weight.dtype}; convert one")
+    check_window("convolution", window, shape)
+    _check_weight_shape(weight.shape, window, groups)
+    return in_row_order(weight)
+
+
+def _check_weight_shape(shape: Any, window: Window, groups: int) -> None:
+    check_integer("convolution: groups", groups, 1, 2**31 - 1)
+    if len(shape) != 4 or shape[2:] != window[:2] or 0 in shape or shape[0] % groups:
+        raise ArgumentValueError(
+            f"convolution: weight must have shape (F, C / groups, {window.rows}, {window.columns}), F a multiple of "
+            f"groups={groups}, got {shape}"
+        )
+
+
+def _check_channels(x: tuple[int, ...], weight: tuple[int, ...], groups: int) -> None:
+    if len(x) != 4 or x[1] != weight[1] * groups:
+        raise ArgumentValueError(
+            f"convolution: x must have shape (N, {weight[1] * groups}, H, W) for {groups} groups and a weight of shape "
+            f"{weight}, got {x}"
+        )
+
+
+def _check_outputs(dy: tuple[int, ...], x: tuple[int, ...], F: int) -> None:
+    if dy[:2] != (x[0], F):
+        raise ArgumentValueError(f"convolution: dy must have shape ({x[0]}, {F}, P, Q), got {dy}")

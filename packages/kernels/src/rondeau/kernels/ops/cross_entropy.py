@@ -5,15 +5,22 @@ A row is the work of one thread from its first column to its last, so the bits a
 """
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
+from numba import prange, types
+from numpy.typing import NDArray
 
+from rondeau.kernels.checks import check_array, check_integer, check_number, checked_array, checked_floats
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics import scalar
+from rondeau.kernels.numerics.elements import Element
 from rondeau.kernels.ops.row_sums import sum_of
-from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
+from rondeau.kernels.runtime import buffers, threads
+from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.signatures import INDICES, array_type, compiled_per_dtype
 
-__all__ = ["backward", "forward"]
+__all__ = ["Saved", "backward", "checked_classes", "forward"]
 
 # Rows that a thread takes at a time: a cut that does not depend on the number of threads.
 _ROWS = 64
@@ -36,31 +43,36 @@ def _largest(row):  # type: ignore[no-untyped-def]
     return a if a > c else c
 
 
-@cached_njit(parallel=True)
-def forward(z, t, w, s, ignored, losses, e, scale):  # type: ignore[no-untyped-def]
-    """Compute the loss of every row, and what `backward` needs.
+_PER_LOGIT = 32
+"""Multiply-adds that take as long as one logit, with its exponential."""
 
-    With l = log softmax(z): losses[n] = -(1 - s) w[t] l[t] - s / C sum_c w[c] l[c], or 0 where t[n] is `ignored`.
 
-    Parameters
-    ----------
-    z : ndarray of shape (N, C)
-        Logits.
-    t : ndarray of int64, shape (N,)
-        Classes in [0, C), or `ignored`.
-    w : ndarray of shape (C,)
-        Weights of the classes.
-    s : scalar
-        Label smoothing, 0 to 1, of the dtype of `z`.
-    ignored : int
-        The class whose rows do not count.
-    losses : ndarray of shape (N,)
-        Written.
-    e : ndarray of shape (N, C)
-        Written: exp(z - the row's maximum).
-    scale : ndarray of shape (N,)
-        Written: 1 / sum of the row of `e`, so that their product is the softmax.
-    """
+class Saved(NamedTuple):
+    """What `backward` needs of a forward pass: made by `forward` alone, which has checked it."""
+
+    exponentials: NDArray[Any]
+    """e = exp(z - the row's maximum), (N, C)."""
+    scale: NDArray[Any]
+    """1 / sum of the row of e, (N,): their product is the softmax."""
+    classes: NDArray[np.int64]
+    """t, a copy."""
+    weights: NDArray[Any]
+    """w, a copy."""
+    smoothing: Any
+    """s, a scalar of the dtype of the logits."""
+    ignored: int
+    """The class whose rows do not count."""
+
+
+def _signature_of_forward(element: Element) -> Any:
+    logits, vector = array_type(element.dtype, 2), array_type(element.dtype, 1)
+    return types.void(
+        logits, INDICES, vector, element.compute, types.int64, vector, logits, vector
+    )  # fmt: skip
+
+
+@compiled_per_dtype(_signature_of_forward, parallel=True)
+def _forward(z, t, w, s, ignored, losses, e, scale):  # type: ignore[no-untyped-def]
     N, C = z.shape
     one = scale.dtype.type(1)
     zero = scale.dtype.type(0)
@@ -84,19 +96,118 @@ def forward(z, t, w, s, ignored, losses, e, scale):  # type: ignore[no-untyped-d
             losses[n] = loss
 
 
-@cached_njit(parallel=True)
-def backward(e, scale, t, w, s, ignored, dlosses, dz):  # type: ignore[no-untyped-def]
-    """Compute dz[n, c] = dlosses[n] (S softmax(z)[n, c] - A[n, c]), A the loss's factors of -log softmax, S their sum.
+def forward(
+    logits: Any, classes: Any, weights: Any = None, smoothing: float = 0.0, ignored: int = -100
+) -> tuple[NDArray[Any], Saved]:
+    """Compute the loss of every row: -(1 - s) w[t] l[t] - s / C sum_c w[c] l[c], with l = log softmax(z).
 
     Parameters
     ----------
-    e, scale, t, w, s, ignored
-        As `forward` took and wrote them.
-    dlosses : ndarray of shape (N,)
-        Gradient of every row's loss.
-    dz : ndarray of shape (N, C)
-        Written.
+    logits : ndarray of float32 or float64, shape (N, C)
+        z; C at least 1, any strides.
+    classes : ndarray of integers, shape (N,)
+        t, in [0, C) or `ignored`.
+    weights : ndarray of shape (C,), optional
+        w, of the dtype of the logits; by default ones.
+    smoothing : float
+        s, from 0 to 1.
+    ignored : int
+        The class whose rows have no loss and no gradient.
+
+    Returns
+    -------
+    losses : ndarray of shape (N,)
+    saved : Saved
+        What `backward` needs. It holds copies: the caller may overwrite the classes and weights.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong type or dtype.
+    ValueError
+        If shapes do not fit, or a number is out of range.
+    IndexError
+        If a class is outside [0, C) and is not `ignored`.
+
+    Examples
+    --------
+    >>> losses, _ = forward(np.array([[2.0, 0.0], [0.0, 0.0]]), np.array([0, 1]))
+    >>> losses.round(6).tolist()
+    [0.126928, 0.693147]
     """
+    z = checked_floats("cross_entropy: logits", logits, "(N, C)")
+    N, C = z.shape
+    if C == 0:
+        raise ArgumentValueError(f"cross_entropy: logits must have at least one class, got shape {z.shape}")
+    t = checked_classes("cross_entropy", classes, C, ignored)
+    if t.shape != (N,):
+        raise ArgumentValueError(f"cross_entropy: classes must have shape ({N},), one a row, got {t.shape}")
+    if weights is None:
+        w = np.ones(C, z.dtype)
+    else:
+        w = np.array(checked_array("cross_entropy: weights", weights, (C,), z.dtype))
+    check_number("cross_entropy: smoothing", smoothing, 0, 1)
+    s = z.dtype.type(smoothing)
+    losses, scale = np.empty(N, z.dtype), np.empty(N, z.dtype)
+    e = buffers.empty(z.shape, z.dtype)
+    shares = threads.shares_of(_PER_LOGIT * z.size)
+    threads.launch(_forward[z.dtype], z, t, w, s, ignored, losses, e, scale, shares=shares)
+    return losses, Saved(e, scale, t, w, s, ignored)
+
+
+def checked_classes(name: str, classes: Any, number: int, ignored: int) -> NDArray[np.int64]:
+    """Return classes as int64, in a copy and of their shape.
+
+    Parameters
+    ----------
+    name : str
+        What messages begin with.
+    classes : ndarray of integers
+        Any shape.
+    number : int
+        C, the number of classes.
+    ignored : int
+        A class outside [0, C) that is allowed.
+
+    Raises
+    ------
+    TypeError
+        If the classes are not an array of integers, or `ignored` is not an integer.
+    IndexError
+        If a class is neither in [0, C) nor ignored.
+
+    Examples
+    --------
+    >>> checked_classes("nll_loss", np.array([0, 3]), 3, -100)
+    Traceback (most recent call last):
+        ...
+    IndexError: nll_loss: Target 3 is out of bounds: there are 3 classes, 0 to 2, and -100 is ignored
+    """
+    check_array(f"{name}: classes", classes)
+    if classes.dtype.kind not in "iu":
+        raise ArgumentTypeError(
+            f"{name}: classes must be integers, got {classes.dtype}; convert them with astype"
+        )
+    check_integer(f"{name}: ignored", ignored, -(2**63), 2**63 - 1)
+    if classes.size and not (classes.min() >= 0 and classes.max() < number):
+        wrong = classes[((classes < 0) | (classes >= number)) & (classes != ignored)]
+        if wrong.size:
+            raise IndexError(
+                f"{name}: Target {wrong[0]} is out of bounds: there are {number} classes, 0 to {number - 1}, and "
+                f"{ignored} is ignored"
+            )
+    return np.array(classes, np.int64, order="C")
+
+
+def _signature_of_backward(element: Element) -> Any:
+    logits, vector = array_type(element.dtype, 2), array_type(element.dtype, 1)
+    return types.void(
+        logits, vector, INDICES, vector, element.compute, types.int64, vector, logits
+    )  # fmt: skip
+
+
+@compiled_per_dtype(_signature_of_backward, parallel=True)
+def _backward(e, scale, t, w, s, ignored, dlosses, dz):  # type: ignore[no-untyped-def]
     N, C = e.shape
     one = scale.dtype.type(1)
     zero = scale.dtype.type(0)
@@ -116,3 +227,36 @@ def backward(e, scale, t, w, s, ignored, dlosses, dz):  # type: ignore[no-untype
                 for c in range(C):
                     dz[n, c] -= dlosses[n] * smooth * w[c]
             dz[n, t[n]] -= dlosses[n] * of_class
+
+
+def backward(dlosses: Any, saved: Saved) -> NDArray[Any]:
+    """Compute dz[n, c] = dlosses[n] (S softmax(z)[n, c] - A[n, c]), A the loss's factors of -log softmax, S their sum.
+
+    Parameters
+    ----------
+    dlosses : ndarray of shape (N,)
+        Gradient of every row's loss, of the dtype of the logits.
+    saved : Saved
+        From `forward`.
+
+    Returns
+    -------
+    ndarray of shape (N, C)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the gradient has another shape or dtype than the losses.
+
+    Examples
+    --------
+    >>> losses, saved = forward(np.zeros((1, 2)), np.array([0]))
+    >>> backward(np.ones(1), saved)
+    array([[-0.5,  0.5]])
+    """
+    e, scale, t, w, s, ignored = saved
+    dlosses = checked_array("cross_entropy: dlosses", dlosses, scale.shape, e.dtype)
+    dz = buffers.empty(e.shape, e.dtype)
+    shares = threads.shares_of(_PER_LOGIT * e.size)
+    threads.launch(_backward[e.dtype], e, scale, t, w, s, ignored, dlosses, dz, shares=shares)
+    return dz

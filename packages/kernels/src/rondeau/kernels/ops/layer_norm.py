@@ -6,15 +6,21 @@ number of threads.
 """
 
 import math
-from typing import Any
+import sys
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
+from numba import prange, types
+from numpy.typing import NDArray
 
+from rondeau.kernels.checks import check_number, checked_array, checked_floats
+from rondeau.kernels.numerics.elements import Element
 from rondeau.kernels.ops.row_sums import BLOCK, LONG, SHORT, Sums
-from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
+from rondeau.kernels.runtime import buffers, threads
+from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.signatures import array_type, compiled_per_dtype
 
-__all__ = ["backward_input", "backward_parameters", "forward"]
+__all__ = ["Saved", "backward_input", "backward_parameters", "forward"]
 
 # Rows and columns that a thread takes at a time: cuts that do not depend on the number of threads.
 _ROWS = 32
@@ -77,23 +83,30 @@ _forward_of_short, _forward_of_long = _forward_of_rows(SHORT), _forward_of_rows(
 _backward_of_short, _backward_of_long = _backward_of_rows(SHORT), _backward_of_rows(LONG)
 
 
-@cached_njit(parallel=True)
-def forward(x, w, b, eps, y, mean, rstd):  # type: ignore[no-untyped-def]
-    """Compute y = (x - mean) rstd w + b, with rstd = 1 / sqrt(mean of (x - mean)^2 + eps).
+_PER_ELEMENT = 16
+"""Multiply-adds that take as long as one element, in its two passes through memory."""
 
-    Parameters
-    ----------
-    x : ndarray of shape (N, C)
-        Input, C at least 1.
-    w, b : ndarray of shape (C,)
-        Weight and bias.
-    eps : scalar
-        Of the dtype of `x`.
-    y : ndarray of shape (N, C)
-        Written.
-    mean, rstd : ndarray of shape (N,)
-        Written.
-    """
+
+class Saved(NamedTuple):
+    """What the backward functions need of a forward pass: made by `forward` alone, which has checked it."""
+
+    x: NDArray[Any]
+    """The input itself where it lay in row order, not a copy: it must not be changed before backward."""
+    weight: NDArray[Any]
+    """w, likewise."""
+    mean: NDArray[Any]
+    """The mean of every row, (N,)."""
+    rstd: NDArray[Any]
+    """1 / sqrt(its variance + eps), (N,)."""
+
+
+def _signature_of_forward(element: Element) -> Any:
+    rows, vector = array_type(element.dtype, 2), array_type(element.dtype, 1)
+    return types.void(rows, vector, vector, element.compute, rows, vector, vector)
+
+
+@compiled_per_dtype(_signature_of_forward, parallel=True)
+def _forward(x, w, b, eps, y, mean, rstd):  # type: ignore[no-untyped-def]
     N, C = x.shape
     for share in prange((N + _ROWS - 1) // _ROWS):
         n, end = share * _ROWS, min((share + 1) * _ROWS, N)
@@ -103,21 +116,56 @@ def forward(x, w, b, eps, y, mean, rstd):  # type: ignore[no-untyped-def]
             _forward_of_long(x[n:end], w, b, eps, y[n:end], mean[n:end], rstd[n:end])
 
 
-@cached_njit(parallel=True)
-def backward_input(dy, x, w, mean, rstd, dx):  # type: ignore[no-untyped-def]
-    """Compute dx = rstd (h - mean of h - z mean of h z), with h = dy w and z = (x - mean) rstd.
+def forward(x: Any, weight: Any, bias: Any, eps: float) -> tuple[NDArray[Any], Saved]:
+    """Compute y = (x - mean) rstd w + b, with rstd = 1 / sqrt(mean of (x - mean)^2 + eps).
 
     Parameters
     ----------
-    dy, x : ndarray of shape (N, C)
-        Gradient of the output, and the input.
-    w : ndarray of shape (C,)
-        Weight.
-    mean, rstd : ndarray of shape (N,)
-        As `forward` wrote them.
-    dx : ndarray of shape (N, C)
-        Written.
+    x : ndarray of float32 or float64, shape (N, C)
+        Input; any strides, as all arrays here.
+    weight, bias : ndarray of shape (C,), or None
+        w and b, of the dtype of `x`; None for ones and zeros.
+    eps : float
+        At least 0.
+
+    Returns
+    -------
+    y : ndarray of shape (N, C)
+    saved : Saved
+        What the backward functions need.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong type or dtype.
+    ValueError
+        If shapes do not fit, or eps is negative or not finite.
+
+    Examples
+    --------
+    >>> forward(np.array([[1.0, 3.0]]), None, None, 0.0)[0]
+    array([[-1.,  1.]])
     """
+    x = checked_floats("layer_norm: x", x, "(N, C)")
+    N, C = x.shape
+    dtype = x.dtype
+    check_number("layer_norm: eps", eps, 0, sys.float_info.max)
+    w = np.ones(C, dtype) if weight is None else checked_array("layer_norm: weight", weight, (C,), dtype)
+    b = np.zeros(C, dtype) if bias is None else checked_array("layer_norm: bias", bias, (C,), dtype)
+    y = buffers.empty((N, C), dtype)
+    mean, rstd = np.empty(N, dtype), np.empty(N, dtype)
+    shares = threads.shares_of(_PER_ELEMENT * x.size)
+    threads.launch(_forward[dtype], x, w, b, eps, y, mean, rstd, shares=shares)
+    return y, Saved(x, w, mean, rstd)
+
+
+def _signature_of_backward_input(element: Element) -> Any:
+    rows, vector = array_type(element.dtype, 2), array_type(element.dtype, 1)
+    return types.void(rows, rows, vector, vector, vector, rows)
+
+
+@compiled_per_dtype(_signature_of_backward_input, parallel=True)
+def _backward_input(dy, x, w, mean, rstd, dx):  # type: ignore[no-untyped-def]
     N, C = x.shape
     for share in prange((N + _ROWS - 1) // _ROWS):
         n, end = share * _ROWS, min((share + 1) * _ROWS, N)
@@ -127,19 +175,46 @@ def backward_input(dy, x, w, mean, rstd, dx):  # type: ignore[no-untyped-def]
             _backward_of_long(dy[n:end], x[n:end], w, mean[n:end], rstd[n:end], dx[n:end])
 
 
-@cached_njit(parallel=True)
-def backward_parameters(dy, x, mean, rstd, dw, db):  # type: ignore[no-untyped-def]
-    """Compute dw = sum over rows of dy (x - mean) rstd, and db = sum over rows of dy, in float64 and rows ascending.
+def backward_input(dy: Any, saved: Saved) -> NDArray[Any]:
+    """Compute dx = rstd (h - mean of h - z mean of h z), with h = dy w and z = (x - mean) rstd.
 
     Parameters
     ----------
-    dy, x : ndarray of shape (N, C)
-        Gradient of the output, and the input.
-    mean, rstd : ndarray of shape (N,)
-        As `forward` wrote them.
-    dw, db : ndarray of shape (C,)
-        Written.
+    dy : ndarray of shape (N, C)
+        Gradient of the output, of the dtype of the input.
+    saved : Saved
+        From `forward`.
+
+    Returns
+    -------
+    ndarray of shape (N, C)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the gradient has another shape or dtype than the input.
+
+    Examples
+    --------
+    >>> _, saved = forward(np.array([[1.0, 2.0, 6.0]]), None, None, 1.0)
+    >>> backward_input(np.ones((1, 3)), saved)  # what is added to a whole row changes nothing
+    array([[0., 0., 0.]])
     """
+    x, w, mean, rstd = saved
+    dy = checked_array("layer_norm: dy", dy, x.shape, x.dtype)
+    dx = buffers.empty(x.shape, x.dtype)
+    shares = threads.shares_of(_PER_ELEMENT * x.size)
+    threads.launch(_backward_input[x.dtype], dy, x, w, mean, rstd, dx, shares=shares)
+    return dx
+
+
+def _signature_of_backward_parameters(element: Element) -> Any:
+    rows, vector = array_type(element.dtype, 2), array_type(element.dtype, 1)
+    return types.void(rows, rows, vector, vector, vector, vector)
+
+
+@compiled_per_dtype(_signature_of_backward_parameters, parallel=True)
+def _backward_parameters(dy, x, mean, rstd, dw, db):  # type: ignore[no-untyped-def]
     N, C = x.shape
     for share in prange((C + _COLUMNS - 1) // _COLUMNS):
         first, last = share * _COLUMNS, min((share + 1) * _COLUMNS, C)
@@ -151,3 +226,36 @@ def backward_parameters(dy, x, mean, rstd, dw, db):  # type: ignore[no-untyped-d
                 of_b[c] += g[c]
         for c in range(last - first):
             dw[first + c], db[first + c] = of_w[c], of_b[c]
+
+
+def backward_parameters(dy: Any, saved: Saved) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Compute dw = sum over rows of dy (x - mean) rstd, and db = sum over rows of dy, in float64 and rows ascending.
+
+    Parameters
+    ----------
+    dy : ndarray of shape (N, C)
+        Gradient of the output, of the dtype of the input.
+    saved : Saved
+        From `forward`.
+
+    Returns
+    -------
+    dw, db : ndarray of shape (C,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the gradient has another shape or dtype than the input.
+
+    Examples
+    --------
+    >>> _, saved = forward(np.array([[1.0, 3.0]]), None, None, 0.0)
+    >>> backward_parameters(np.array([[4.0, 5.0]]), saved)
+    (array([-4.,  5.]), array([4., 5.]))
+    """
+    x, w, mean, rstd = saved
+    dy = checked_array("layer_norm: dy", dy, x.shape, x.dtype)
+    dw, db = np.empty_like(w), np.empty_like(w)
+    shares = threads.shares_of(_PER_ELEMENT * x.size)
+    threads.launch(_backward_parameters[x.dtype], dy, x, mean, rstd, dw, db, shares=shares)
+    return dw, db

@@ -4,17 +4,42 @@ Legend: M planes (samples times channels); H, W rows and columns of the input, P
 A plane is the work of one thread from its first element to its last: the bits are the same for any number of threads.
 """
 
+import functools
+import math
+from typing import Any, NamedTuple
+
 import numpy as np
-from numba import prange
+from numba import prange, types
+from numpy.typing import NDArray
 
-from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
+from rondeau.kernels.checks import check_array, check_integer, checked_array, checked_floats, in_row_order
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.numerics.elements import Element
+from rondeau.kernels.ops.windows import WINDOW, Window, check_window
+from rondeau.kernels.runtime import buffers, threads
+from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.signatures import INDICES, TABLE, array_type, compiled_per_dtype, record_type
 
-__all__ = ["average", "largest", "put", "spread", "take"]
+__all__ = [
+    "Regions",
+    "average_backward",
+    "average_forward",
+    "even_regions",
+    "gather",
+    "max_forward",
+    "regions_of",
+    "scatter",
+]
+
+_PER_COMPARISON = 8
+"""Multiply-adds that take as long as one element of a window whose largest is looked for, or one that is moved."""
+_PER_ADDITION = 4
+"""Multiply-adds that take as long as one element of a window that is averaged."""
 
 
 @kernel_njit
 def _inside(start, dilation, count, size):  # type: ignore[no-untyped-def]
-    """Give the first i, and the one after the last below `count`, for which start + i * dilation is in [0, size)."""
+    """Return the first i, and the one after the last below `count`, for which start + i * dilation is in [0, size)."""
     low, high = 0, count
     if start < 0:  # a division only at the edges, where it is needed
         low = min(count, (dilation - 1 - start) // dilation)
@@ -23,21 +48,13 @@ def _inside(start, dilation, count, size):  # type: ignore[no-untyped-def]
     return low, high
 
 
-@cached_njit(parallel=True)
-def largest(x, window, y, indices):  # type: ignore[no-untyped-def]
-    """Find the largest element of every window, the first of equal ones; a NaN counts as the largest.
+def _signature_of_max_forward(element: Element) -> Any:
+    planes = array_type(element.dtype, 3)
+    return types.void(planes, WINDOW, planes, types.Array(types.int64, 3, "C"))
 
-    Parameters
-    ----------
-    x : ndarray of shape (M, H, W)
-        Planes, in row order.
-    window : Window
-        See `convolution`. Every window has an element on the plane; what lies beside it does not count.
-    y : ndarray of shape (M, P, Q)
-        Written: the elements.
-    indices : ndarray of int64, shape (M, P, Q)
-        Written: where they are, row * W + column.
-    """
+
+@compiled_per_dtype(_signature_of_max_forward, parallel=True)
+def _max_forward(x, window, y, indices):  # type: ignore[no-untyped-def]
     M, H, W = x.shape
     P, Q = y.shape[1:]
     for m in prange(M):
@@ -62,36 +79,112 @@ def largest(x, window, y, indices):  # type: ignore[no-untyped-def]
                 y[m, p, q], indices[m, p, q] = found, index
 
 
-@cached_njit(parallel=True)
-def take(planes, indices, values):  # type: ignore[no-untyped-def]
-    """Read what lies at the indices of every plane.
+def max_forward(x: Any, window: Window, shape: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Find the largest element of every window, the first of equal ones; a NaN counts as the largest.
 
     Parameters
     ----------
-    planes : ndarray of shape (M, H * W)
-        In row order.
-    indices : ndarray of int64, shape (M, P * Q)
-        In [0, H * W).
-    values : ndarray of shape (M, P * Q)
-        Written.
+    x : ndarray of float32 or float64, shape (M, H, W)
+        Planes, any strides.
+    window : Window
+        What lies beside a plane does not count.
+    shape : (int, int)
+        P and Q; every window has an element on the plane.
+
+    Returns
+    -------
+    y : ndarray of shape (M, P, Q)
+        The elements.
+    indices : ndarray of int64, shape (M, P, Q)
+        Where they are, row * W + column.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong type or dtype.
+    ValueError
+        If a window has no element on the plane, or a number is out of range.
+
+    Examples
+    --------
+    >>> y, indices = max_forward(np.array([[[1.0, 5.0, 2.0, 8.0]]]), Window(1, 2, 1, 2, 1, 1, 0, 0), (1, 2))
+    >>> y.tolist(), indices.tolist()
+    ([[[5.0, 8.0]]], [[[1, 3]]])
     """
+    x = checked_floats("max pooling: x", x, "(M, H, W)")
+    check_window("max pooling", window, shape)
+    M, H, W = x.shape
+    _check_on_plane(H, window.top, shape[0], window.rows, window.row_stride, window.row_dilation)
+    _check_on_plane(W, window.left, shape[1], window.columns, window.column_stride, window.column_dilation)
+    y, indices = buffers.empty((M, *shape), x.dtype), buffers.empty((M, *shape), np.int64)
+    shares = threads.shares_of(_PER_COMPARISON * y.size * window.rows * window.columns)
+    threads.launch(_max_forward[x.dtype], x, window, y, indices, shares=shares)
+    return y, indices
+
+
+def _check_on_plane(size: int, before: int, number: int, window: int, stride: int, dilation: int) -> None:
+    """Raise unless each of `number` windows has an element on `size` positions, with padding `before` them."""
+    last = (number - 1) * stride - before
+    is_good = last < size and before <= (window - 1) * dilation
+    if is_good and dilation > size:  # the next element after the padding may lie behind the input
+        is_good = all(first % dilation < size for first in range(-before, min(0, last + 1), stride))
+    if not is_good:
+        raise ArgumentValueError(
+            f"max pooling: with dilation {dilation} and padding {before}, a window of {window} elements has none on an "
+            f"input of {size}; use less padding"
+        )
+
+
+def _signature_of_moving(element: Element) -> Any:
+    rows = array_type(element.dtype, 2)
+    return types.void(rows, TABLE, rows)
+
+
+@compiled_per_dtype(_signature_of_moving, parallel=True)
+def _gather(planes, indices, values):  # type: ignore[no-untyped-def]
     M, L = values.shape
     for m in prange(M):
         for at in range(L):
             values[m, at] = planes[m, indices[m, at]]
 
 
-@cached_njit(parallel=True)
-def put(values, indices, planes):  # type: ignore[no-untyped-def]
-    """Add up values at the indices of every plane, and 0 elsewhere: the adjoint of `take`, with its arguments.
+def gather(planes: Any, indices: Any) -> NDArray[Any]:
+    """Read what lies at the indices of every plane.
 
     Parameters
     ----------
-    values, indices
-        As in `take`; read.
-    planes
-        As in `take`; written.
+    planes : ndarray of float32 or float64, shape (M, H, W)
+        Any strides, as all arrays here.
+    indices : ndarray of int64, shape (M, P, Q)
+        As from `max_forward`, in [0, H * W).
+
+    Returns
+    -------
+    ndarray of shape (M, P, Q)
+
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong type or dtype.
+    ValueError
+        If shapes do not fit.
+    IndexError
+        If an index is not on its plane.
+
+    Examples
+    --------
+    >>> gather(np.array([[[1.0, 2.0, 4.0]]]), np.array([[[2, 0]]]))
+    array([[[4., 1.]]])
     """
+    planes = checked_floats("max pooling: planes", planes, "(M, H, W)")
+    indices = _checked_indices(indices, planes.shape)
+    values = buffers.empty(indices.shape, planes.dtype)
+    _move(_gather, planes, indices, values)
+    return values
+
+
+@compiled_per_dtype(_signature_of_moving, parallel=True)
+def _scatter(values, indices, planes):  # type: ignore[no-untyped-def]
     M, L = values.shape
     for m in prange(M):
         planes[m] = 0
@@ -99,23 +192,208 @@ def put(values, indices, planes):  # type: ignore[no-untyped-def]
             planes[m, indices[m, at]] += values[m, at]
 
 
-@cached_njit(parallel=True)
-def average(x, first_row, last_row, first_column, last_column, divisor, y):  # type: ignore[no-untyped-def]
-    """Compute the sum of every window, divided by its divisor.
+def scatter(values: Any, indices: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Add up values at the indices of every plane, and 0 elsewhere: the adjoint of `gather`.
 
     Parameters
     ----------
-    x : ndarray of shape (M, H, W)
-        Planes, in row order.
-    first_row, last_row : ndarray of int64, shape (P,)
-        Rows of the windows: the first, and the one after the last.
-    first_column, last_column : ndarray of int64, shape (Q,)
-        Columns of the windows.
-    divisor : ndarray of shape (P, Q)
-        Of the dtype of `x`.
-    y : ndarray of shape (M, P, Q)
-        Written.
+    values : ndarray of float32 or float64, shape (M, P, Q)
+        Any strides, as all arrays here.
+    indices : ndarray of int64, shape (M, P, Q)
+        As from `max_forward`, in [0, H * W).
+    shape : (int, int, int)
+        M, H and W.
+
+    Returns
+    -------
+    ndarray of shape (M, H, W)
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        As `gather` does.
+
+    Examples
+    --------
+    >>> scatter(np.array([[[1.0, 2.0]]]), np.array([[[2, 2]]]), (1, 1, 3))
+    array([[[0., 0., 3.]]])
     """
+    values = checked_floats("max pooling: values", values, "(M, P, Q)")
+    indices = _checked_indices(indices, shape)
+    if indices.shape != values.shape:
+        raise ArgumentValueError(
+            f"max pooling: values must have the shape of their indices, {indices.shape}, got {values.shape}"
+        )
+    planes = buffers.empty(shape, values.dtype)
+    _move(_scatter, values, indices, planes)
+    return planes
+
+
+def _checked_indices(indices: Any, planes: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return indices as a kernel takes them, after checking that they lie on planes of this shape."""
+    check_array("max pooling: indices", indices)
+    if indices.dtype != np.int64:
+        raise ArgumentTypeError(
+            f"max pooling: indices must be int64, got {indices.dtype}; convert them with astype"
+        )
+    if indices.ndim != 3 or len(indices) != planes[0]:
+        raise ArgumentValueError(
+            f"max pooling: indices must have shape ({planes[0]}, P, Q), got {indices.shape}"
+        )
+    size = planes[1] * planes[2]
+    if indices.size and not (indices.min() >= 0 and indices.max() < size):
+        wrong = indices[(indices < 0) | (indices >= size)][0]
+        raise IndexError(f"max pooling: index {wrong} is out of range for a plane of {size} elements")
+    return in_row_order(indices)
+
+
+def _move(kernel: Any, read: NDArray[Any], indices: NDArray[np.int64], written: NDArray[Any]) -> None:
+    """Launch `_gather` or `_scatter`, which take a plane as a row."""
+
+    def rows(array: NDArray[Any]) -> NDArray[Any]:
+        return array.reshape(len(array), math.prod(array.shape[1:]))
+
+    shares = threads.shares_of(_PER_COMPARISON * (read.size + written.size))
+    threads.launch(kernel[read.dtype], rows(read), rows(indices), rows(written), shares=shares)
+
+
+class Regions(NamedTuple):
+    """The rectangles of a plane that are averaged: made by `regions_of` and `even_regions`, which keep them on it."""
+
+    height: int
+    """H"""
+    width: int
+    """W"""
+    first_row: NDArray[np.int64]
+    """(P,): the first row of each, and"""
+    last_row: NDArray[np.int64]
+    """the one after its last."""
+    first_column: NDArray[np.int64]
+    """(Q,): likewise its columns."""
+    last_column: NDArray[np.int64]
+    divisor: NDArray[Any]
+    """(P, Q): what their sums are divided by, of the dtype of the planes."""
+    size: int
+    """The elements of all regions of a plane together."""
+
+
+def _region_type(element: Element) -> Any:
+    fields = dict.fromkeys(Regions._fields, INDICES)
+    fields |= dict.fromkeys(("height", "width", "size"), types.intp)
+    fields["divisor"] = array_type(element.dtype, 2)
+    return record_type(Regions, **fields)
+
+
+@functools.lru_cache(maxsize=64)
+def regions_of(
+    plane: tuple[int, ...],
+    window: Window,
+    shape: tuple[int, ...],
+    counts_padding: bool,
+    divisor: int | None,
+    dtype: np.dtype[Any],
+) -> Regions:
+    """Return the regions that windows without dilation show.
+
+    Parameters
+    ----------
+    plane : (int, int)
+        H and W.
+    window : Window
+        Its padding, `top` and `left`, is that on both sides.
+    shape : (int, int)
+        P and Q.
+    counts_padding : bool
+        Whether the mean of a window is over the zeros of the padding too. What lies behind the padding never counts.
+    divisor : int or None
+        What sums are divided by; None for the number of elements.
+    dtype : dtype
+        Of the planes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the windows are not of that kind, or a number is out of range.
+
+    Examples
+    --------
+    >>> found = regions_of((1, 3), Window(1, 2, 1, 2, 1, 1, 0, 1), (1, 2), True, None, np.dtype(np.float64))
+    >>> found.first_column.tolist(), found.last_column.tolist(), found.divisor.tolist()
+    ([0, 1], [1, 3], [[2.0, 2.0]])
+    """
+    check_window("average pooling", window, shape)
+    rows = _ends(plane[0], window.top, shape[0], window.rows, window.row_stride)
+    columns = _ends(plane[1], window.left, shape[1], window.columns, window.column_stride)
+    inside, counts = [], []
+    for size, (first, last) in zip(plane, (rows, columns), strict=True):
+        inside.append((np.maximum(first, 0), np.minimum(last, size)))
+        counts.append(last - first if counts_padding else inside[-1][1] - inside[-1][0])
+    return _regions(plane, inside, np.multiply.outer(*counts) if divisor is None else divisor, dtype)
+
+
+def _ends(size: int, padding: int, number: int, window: int, stride: int) -> tuple[NDArray[np.int64], Any]:
+    """Return where windows begin and end, on the input or the padding."""
+    first = np.arange(number) * stride - padding
+    return first, np.minimum(first + window, size + padding)
+
+
+@functools.lru_cache(maxsize=64)
+def even_regions(plane: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Regions:
+    """Return regions that cut a plane evenly: i of P are rows floor(i H / P) to ceil((i + 1) H / P) - 1.
+
+    Parameters
+    ----------
+    plane : (int, int)
+        H and W.
+    shape : (int, int)
+        P and Q, at least 0.
+    dtype : dtype
+        Of the planes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is out of range.
+
+    Examples
+    --------
+    >>> found = even_regions((1, 3), (1, 2), np.dtype(np.float64))
+    >>> found.first_column.tolist(), found.last_column.tolist()
+    ([0, 1], [2, 3])
+    """
+    ends, counts = [], []
+    for size, parts in zip(plane, shape, strict=True):
+        check_integer("average pooling: number of regions", parts, 0, 2**31 - 1)
+        i = np.arange(parts)
+        ends.append((i * size // max(parts, 1), -(-(i + 1) * size // max(parts, 1))))
+        counts.append(ends[-1][1] - ends[-1][0])
+    return _regions(plane, ends, np.multiply.outer(*counts), dtype)
+
+
+def _regions(
+    plane: tuple[int, ...], ends: list[tuple[Any, Any]], divisor: Any, dtype: np.dtype[Any]
+) -> Regions:
+    """Return regions from the ends of their rows and columns; their arrays are shared by all calls, and read-only."""
+    (first_row, last_row), (first_column, last_column) = ends
+    shape = len(first_row), len(first_column)
+    # Where a window shows only padding that does not count, the sum is 0, and so is the mean.
+    divisors = np.array(np.broadcast_to(np.where(np.equal(divisor, 0), 1, divisor), shape), dtype)
+    arrays = first_row, last_row, first_column, last_column, divisors
+    for array in arrays:
+        array.flags.writeable = False
+    size = int((last_row - first_row).sum()) * int((last_column - first_column).sum())
+    return Regions(*plane, *arrays, size)  # type: ignore[call-arg, arg-type]
+
+
+def _signature_of_averaging(element: Element) -> Any:
+    planes = array_type(element.dtype, 3)
+    return types.void(planes, _region_type(element), planes)
+
+
+@compiled_per_dtype(_signature_of_averaging, parallel=True)
+def _average_forward(x, regions, y):  # type: ignore[no-untyped-def]
+    first_row, last_row, divisor = regions.first_row, regions.last_row, regions.divisor
+    first_column, last_column = regions.first_column, regions.last_column
     M = x.shape[0]
     P, Q = divisor.shape
     for m in prange(M):
@@ -128,17 +406,40 @@ def average(x, first_row, last_row, first_column, last_column, divisor, y):  # t
                 y[m, p, q] = total / np.float64(divisor[p, q])
 
 
-@cached_njit(parallel=True)
-def spread(y, first_row, last_row, first_column, last_column, divisor, x):  # type: ignore[no-untyped-def]
-    """Add y / divisor to all elements of each window: the adjoint of `average`, with its arguments.
+def average_forward(x: Any, regions: Regions) -> NDArray[Any]:
+    """Compute the sum of every region, divided by its divisor.
 
     Parameters
     ----------
-    y, first_row, last_row, first_column, last_column, divisor
-        As in `average`; read.
-    x
-        As in `average`; written.
+    x : ndarray of shape (M, H, W)
+        Planes of the dtype of the divisors, any strides.
+    regions : Regions
+
+    Returns
+    -------
+    ndarray of shape (M, P, Q)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the planes have another dtype or size than the regions were made for.
+
+    Examples
+    --------
+    >>> x = np.array([[[1.0, 5.0, 3.0]]])
+    >>> average_forward(x, even_regions((1, 3), (1, 2), x.dtype))
+    array([[[3., 4.]]])
     """
+    x = _checked_planes("x", x, (regions.height, regions.width), regions)
+    y = buffers.empty((len(x), *regions.divisor.shape), x.dtype)
+    threads.launch(_average_forward[x.dtype], x, regions, y, shares=_shares(len(x), regions))
+    return y
+
+
+@compiled_per_dtype(_signature_of_averaging, parallel=True)
+def _average_backward(y, regions, x):  # type: ignore[no-untyped-def]
+    first_row, last_row, divisor = regions.first_row, regions.last_row, regions.divisor
+    first_column, last_column = regions.first_column, regions.last_column
     M = x.shape[0]
     P, Q = divisor.shape
     for m in prange(M):
@@ -149,3 +450,43 @@ def spread(y, first_row, last_row, first_column, last_column, divisor, x):  # ty
                 for row in range(first_row[p], last_row[p]):
                     for column in range(first_column[q], last_column[q]):
                         x[m, row, column] += share
+
+
+def average_backward(dy: Any, regions: Regions) -> NDArray[Any]:
+    """Add dy / divisor to all elements of each region: the adjoint of `average_forward`.
+
+    Parameters
+    ----------
+    dy : ndarray of shape (M, P, Q)
+        Of the dtype of the divisors, any strides.
+    regions : Regions
+
+    Returns
+    -------
+    ndarray of shape (M, H, W)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the gradient has another dtype than the divisors, or another number of regions.
+
+    Examples
+    --------
+    >>> dy = np.array([[[2.0, 4.0]]])
+    >>> average_backward(dy, even_regions((1, 3), (1, 2), dy.dtype))
+    array([[[1., 3., 2.]]])
+    """
+    dy = _checked_planes("dy", dy, regions.divisor.shape, regions)
+    dx = buffers.empty((len(dy), regions.height, regions.width), dy.dtype)
+    threads.launch(_average_backward[dy.dtype], dy, regions, dx, shares=_shares(len(dy), regions))
+    return dx
+
+
+def _checked_planes(name: str, planes: Any, shape: tuple[int, ...], regions: Regions) -> NDArray[Any]:
+    check_array(f"average pooling: {name}", planes)
+    leading = planes.shape[:1]
+    return checked_array(f"average pooling: {name}", planes, (*leading, *shape), regions.divisor.dtype)
+
+
+def _shares(planes: int, regions: Regions) -> int:
+    return threads.shares_of(planes * _PER_ADDITION * regions.size)

@@ -3,13 +3,14 @@
 from typing import Any
 
 import numpy as np
-from numba import prange
+from numba import prange, types
 from numpy.typing import NDArray
 
+from rondeau.kernels.checks import check_array, in_row_order
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.numerics.elements import ELEMENTS
+from rondeau.kernels.numerics.elements import ELEMENTS, Element
 from rondeau.kernels.runtime import threads
-from rondeau.kernels.runtime.compiling import cached_njit
+from rondeau.kernels.runtime.signatures import INDICES, array_type, compiled_per_dtype
 
 __all__ = ["add_rows"]
 
@@ -21,7 +22,12 @@ _PER_ELEMENT = 8
 """Multiply-adds that take as long as adding one element to memory."""
 
 
-@cached_njit(parallel=True)
+def _signature_of_adding(element: Element) -> Any:
+    rows = array_type(element.dtype, 2)
+    return types.void(rows, INDICES, rows, types.boolean)
+
+
+@compiled_per_dtype(_signature_of_adding, parallel=True)
 def _add_rows(rows, ids, table, descending):  # type: ignore[no-untyped-def]
     E = table.shape[1]
     for share in prange((E + _COLUMNS - 1) // _COLUMNS):
@@ -52,9 +58,9 @@ def add_rows(
     Raises
     ------
     TypeError
-        If an argument is no array, or dtypes do not fit.
+        If an argument is not an array, or dtypes do not fit.
     ValueError
-        If shapes do not fit, or the table is not writable and C-contiguous.
+        If shapes do not fit, or the table is not writable, aligned and C-contiguous.
     IndexError
         If an id is outside the table; the table is as it was.
 
@@ -66,24 +72,20 @@ def add_rows(
     [[2.0], [0.0], [5.0]]
     """
     for name, array in (("rows", rows), ("ids", ids), ("table", table)):
-        if not isinstance(array, np.ndarray):
-            raise ArgumentTypeError(
-                f"add_rows expected {name} to be a numpy array, got {type(array).__name__}"
-            )
-    ids = np.ascontiguousarray(ids) if ids.ndim else ids
+        check_array(f"add_rows: {name}", array)
     if table.dtype not in ELEMENTS or rows.dtype != table.dtype or ids.dtype != np.int64:
         raise ArgumentTypeError(
-            "add_rows expected rows and table both float32 or both float64, and ids of int64, got "
+            "add_rows: rows and table must both be float32 or both float64, and ids int64, got "
             f"{rows.dtype}, {table.dtype} and {ids.dtype}; convert with astype"
         )
     if ids.ndim != 1 or table.ndim != 2 or rows.shape != (ids.size, table.shape[1]):
         raise ArgumentValueError(
-            "add_rows expected rows (N, E), ids (N,) and a table (V, E), got "
+            "add_rows: rows, ids and table must have shapes (N, E), (N,) and (V, E), got "
             f"{rows.shape}, {ids.shape} and {table.shape}"
         )
-    if not (table.flags.c_contiguous and table.flags.writeable):
+    if not table.flags.carray:
         raise ArgumentValueError(
-            "add_rows expected a writable table in row order, got one that is not; pass a copy"
+            "add_rows: table must be writable, aligned and in row order, got one that is not; pass a copy"
         )
     if ids.size and not (ids.min() >= 0 and ids.max() < len(table)):
         wrong = ids[(ids < 0) | (ids >= len(table))][0]
@@ -92,4 +94,5 @@ def add_rows(
             "they were given, they have been changed since"
         )
     shares = threads.shares_of(_PER_ELEMENT * rows.size)
-    threads.launch(_add_rows, np.ascontiguousarray(rows), ids, table, bool(descending), shares=shares)
+    arguments = in_row_order(rows), in_row_order(ids), table, bool(descending)
+    threads.launch(_add_rows[table.dtype], *arguments, shares=shares)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.ops.erf import erf as erf_array
 from rondeau.tensor._arguments import number
 from rondeau.tensor._graph import Op, Recorded, record
 from rondeau.tensor._modes import modes
-from rondeau.tensor._ops._erf import erf_array
 from rondeau.tensor._ops._operands import as_float, constant, where_kept
 from rondeau.tensor._ops._operators import unary
 from rondeau.tensor._ops.elementary import erf, sigmoid

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rondeau.tensor._ops._erf import erf_array
+from rondeau.kernels.ops.erf import erf as erf_array
 from rondeau.tensor._ops._operands import constant
 from rondeau.tensor._ops._operators import float_unary
 

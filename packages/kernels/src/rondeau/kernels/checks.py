@@ -1,0 +1,154 @@
+"""Checks of arguments that are written once for all kernels, in one wording: NAME must be ..., got ...; what to do.
+
+`name` is what the message begins with: the function and its argument, as in ``"cross_entropy: logits"``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.numerics.elements import ELEMENTS
+
+__all__ = [
+    "check_array",
+    "check_integer",
+    "check_number",
+    "checked_array",
+    "checked_floats",
+    "in_row_order",
+    "is_count",
+]
+
+Array = NDArray[Any]
+
+
+def is_count(value: Any, at_least: int) -> bool:
+    """Tell whether a value is a whole number, and not too small."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= at_least)
+
+
+def check_integer(name: str, value: Any, least: int, most: int) -> None:
+    """Raise unless a value is an integer from `least` to `most`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        With the name of the argument.
+
+    Examples
+    --------
+    >>> check_integer("groups", 0, 1, 8)
+    Traceback (most recent call last):
+        ...
+    rondeau.kernels.errors.ArgumentValueError: groups must be from 1 to 8, got 0
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ArgumentTypeError(f"{name} must be an integer, got {type(value).__name__}: {value!r:.80}")
+    if not least <= value <= most:
+        raise ArgumentValueError(f"{name} must be from {least} to {most}, got {value!r:.80}")
+
+
+def check_number(name: str, value: Any, least: float, most: float) -> None:
+    """Raise unless a value is a number from `least` to `most`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        With the name of the argument.
+
+    Examples
+    --------
+    >>> check_number("smoothing", 2, 0, 1)
+    Traceback (most recent call last):
+        ...
+    rondeau.kernels.errors.ArgumentValueError: smoothing must be from 0 to 1, got 2
+    """
+    # Not `numbers.Real`, which takes several times as long to ask.
+    if isinstance(value, bool) or not isinstance(value, float | int | np.floating | np.integer):
+        raise ArgumentTypeError(f"{name} must be a number, got {type(value).__name__}: {value!r:.80}")
+    # As Python's: comparing a float32 would convert the largest double, which overflows.
+    number = value.item() if isinstance(value, np.generic) else value
+    if not least <= number <= most:
+        raise ArgumentValueError(f"{name} must be from {least} to {most}, got {value!r:.80}")
+
+
+def check_array(name: str, array: Any) -> None:
+    """Raise unless a value is a NumPy array.
+
+    Raises
+    ------
+    TypeError
+        With the name of the argument.
+
+    Examples
+    --------
+    >>> check_array("add_rows: ids", [1, 2])
+    Traceback (most recent call last):
+        ...
+    rondeau.kernels.errors.ArgumentTypeError: add_rows: ids must be a numpy array, got list
+    """
+    if not isinstance(array, np.ndarray):
+        raise ArgumentTypeError(f"{name} must be a numpy array, got {type(array).__name__}")
+
+
+def checked_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return an array of this shape and dtype as a kernel takes it: itself, or a copy in row order.
+
+    Raises
+    ------
+    TypeError
+        If it is not an array, or of another dtype.
+    ValueError
+        If it has another shape.
+
+    Examples
+    --------
+    >>> checked_array("weight", np.ones(3), (2,), np.dtype(np.float64))
+    Traceback (most recent call last):
+        ...
+    rondeau.kernels.errors.ArgumentValueError: weight must have shape (2,), got (3,)
+    """
+    check_array(name, array)
+    if array.dtype != dtype:
+        raise ArgumentTypeError(f"{name} must be {dtype}, got {array.dtype}; convert it with astype")
+    if array.shape != shape:
+        raise ArgumentValueError(f"{name} must have shape {shape}, got {array.shape}")
+    return in_row_order(array)
+
+
+def checked_floats(name: str, array: Any, form: str) -> Array:
+    """Return an array of a kernel's dtype with as many dimensions as `form` names, such as ``"(N, C)"``.
+
+    Raises
+    ------
+    TypeError
+        If it is not an array, or of a dtype that kernels do not take.
+    ValueError
+        If it has another number of dimensions.
+
+    Examples
+    --------
+    >>> checked_floats("layer_norm: x", np.ones(3), "(N, C)")
+    Traceback (most recent call last):
+        ...
+    rondeau.kernels.errors.ArgumentValueError: layer_norm: x must have shape (N, C), got (3,)
+    """
+    check_array(name, array)
+    if array.dtype not in ELEMENTS:
+        raise ArgumentTypeError(
+            f"{name} must be float32 or float64, got {array.dtype}; convert it with astype"
+        )
+    if array.ndim != form.count(",") + 1:
+        raise ArgumentValueError(f"{name} must have shape {form}, got {array.shape}")
+    return in_row_order(array)
+
+
+def in_row_order(array: Array) -> Array:
+    """Return an array as kernels read and write memory: contiguous and aligned, itself or a copy."""
+    array = np.ascontiguousarray(array)
+    # A field of a structured array may lie between the addresses at which a kernel reads numbers.
+    return array if array.flags.aligned else array.copy()

@@ -1,0 +1,77 @@
+"""Explicit signatures: the types of what a kernel takes, and kernels that are compiled for one dtype at a time.
+
+Numba's dispatcher looks at every argument of every call to find or compile a specialisation. A kernel with an explicit
+signature is called through its entry point, which does not look: whoever calls it has checked the arguments.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from rondeau.kernels.numerics.elements import ELEMENTS, Element
+from rondeau.kernels.runtime.compiling import cached_njit
+
+__all__ = ["INDICES", "TABLE", "array_type", "compiled_per_dtype", "record_type"]
+
+INDICES = types.Array(types.int64, 1, "C")
+TABLE = types.Array(types.int64, 2, "C")
+
+
+@functools.cache
+def array_type(dtype: np.dtype[Any], dimensions: int) -> Any:
+    """Return Numba's type of a contiguous array."""
+    return types.Array(ELEMENTS[dtype].storage, dimensions, "C")
+
+
+def record_type(record: Any, **fields: Any) -> Any:
+    """Return Numba's type of a record, from the types of its fields by name."""
+    return types.NamedTuple([fields[name] for name in record._fields], record)
+
+
+class _Entries(dict[np.dtype[Any], Callable[..., Any]]):
+    """The entry points of a kernel by dtype; the first look-up compiles it, or loads it from disk."""
+
+    def __init__(self, dispatcher: Any, signature_of: Callable[[Element], Any]) -> None:
+        super().__init__()
+        self._dispatcher, self._signature_of = dispatcher, signature_of
+
+    def __missing__(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
+        entry: Callable[..., Any] = self._dispatcher.compile(self._signature_of(ELEMENTS[dtype]))
+        self[dtype] = entry
+        return entry
+
+
+def compiled_per_dtype(signature_of: Callable[[Element], Any], **options: Any) -> Callable[..., Any]:
+    """Make a kernel with one explicit signature for each dtype: ``kernel[dtype]`` is its entry point.
+
+    Parameters
+    ----------
+    signature_of : callable
+        Returns the kernel's signature for an `Element`.
+    **options
+        Those of `cached_njit`, e.g. ``parallel=True``.
+
+    Returns
+    -------
+    callable
+        A decorator. Nothing is compiled before a dtype is first asked for.
+
+    Examples
+    --------
+    >>> @compiled_per_dtype(lambda element: types.void(array_type(element.dtype, 1)))
+    ... def double(x):
+    ...     for i in range(x.size):
+    ...         x[i] *= 2
+    >>> x = np.array([1.0, 2.0])
+    >>> double[x.dtype](x)
+    >>> x
+    array([2., 4.])
+    """
+
+    def decorate(function: Callable[..., Any]) -> _Entries:
+        return _Entries(cached_njit(function, **options), signature_of)
+
+    return decorate
