@@ -44,7 +44,7 @@ TARGETS: dict[str, tuple[Callable[[Draw], None], float]] = {
     "packing": (packing.packing, 1.0),
     "packed_by_hand": (packing.packed_by_hand, 0.5),
     "optimiser": (optimisers.optimiser, 1.5),
-    "launch": (optimisers.launch, 0.3),
+    "optimiser kernel": (optimisers.kernel, 0.3),
     "schedules": (schedules, 0.5),
     "elementwise": (operators.elementwise, 1.0),
     "binary": (operators.binary, 1.0),

@@ -158,8 +158,8 @@ def optimiser(draw: Draw) -> None:
     check_close(kind.__name__, parameter.detach().numpy(), wanted, dtype, tolerance=tolerance)
 
 
-def launch(draw: Draw) -> None:
-    """Call the kernels' own door with arrays that fit, or do not."""
+def kernel(draw: Draw) -> None:
+    """Call `optimisers.update` of the kernels with arrays that fit, or do not."""
     from rondeau.kernels.ops import optimisers
 
     dtype, shape = draw.dtype(), (draw.size(),)
@@ -172,5 +172,7 @@ def launch(draw: Draw) -> None:
         arrays[draw.random.randrange(2)] = draw.choose(bad)
     draw.note("arrays", arrays)
     start, gradient = w.astype(np.float64), g.astype(np.float64)
-    attempt(draw, lambda: optimisers.launch(optimisers.sgd, *arrays, sign=1.0, l2=0.5, lr=0.1), g)
+    attempt(
+        draw, lambda: optimisers.update(arrays[0], arrays[1], optimisers.Sgd(sign=1.0, l2=0.5, lr=0.1)), g
+    )
     check_close("sgd", w, start - 0.1 * (gradient + 0.5 * start), dtype, tolerance=1e-5)

@@ -1,9 +1,8 @@
 """The update of one parameter by one optimiser, as one pass over memory.
 
-Every kernel takes one-dimensional contiguous arrays of one dtype and of equal length, and updates the parameter
-and the optimiser's averages in place. `w` is the parameter, `g` its gradient, and the remaining arrays are the
-averages under the names of the equations. The scalars have the arrays' dtype. No element depends on another, and
-nothing is contracted or reordered, so the bits are the same for any number of threads.
+`update` takes the parameter w, its gradient g, and a rule: a record of the averages that the optimiser keeps and of the
+scalars of this step, named as in the equations. No element depends on another, and nothing is contracted or reordered,
+so the bits are the same for any number of threads.
 
 Options that torch spells as branches are numbers here, so that one loop serves them all:
 
@@ -15,50 +14,86 @@ Options that torch spells as branches are numbers here, so that one loop serves 
     what the parameter is multiplied by first (decoupled weight decay): ``1 - lr * weight_decay``; 1 for none.
 """
 
-import inspect
 import math
 import numbers
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, get_type_hints
 
 import numpy as np
-from numba import prange
+from numba import prange, types
+from numpy.typing import NDArray
 
+from rondeau.kernels.checks import check_array
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.numerics.elements import ELEMENTS
+from rondeau.kernels.numerics.elements import ELEMENTS, Element
 from rondeau.kernels.runtime import threads
-from rondeau.kernels.runtime.compiling import cached_njit
+from rondeau.kernels.runtime.signatures import array_type, compiled_per_dtype, record_type
 
-__all__ = ["adagrad", "adam", "amsgrad", "launch", "rmsprop", "sgd", "sgd_momentum"]
+__all__ = ["Adagrad", "Adam", "Amsgrad", "Momentum", "RMSprop", "Sgd", "update"]
 
-# Below so many elements one thread is done before a second one is awake; on a busy machine that takes milliseconds.
 _ALONE = 16384
-# The index among the arrays of the one that is only read; the averages follow it.
-_GRADIENT = 1
+"""Below so many elements one thread is done before a second one is awake; on a busy machine that takes milliseconds."""
+
+Array: TypeAlias = NDArray[Any]
 
 
-class Kernel(NamedTuple):
-    """An update, compiled for one thread and for all."""
+class _Kernel:
+    """The update of one kind of rule, compiled for one thread and for all; its fields by their index."""
 
-    serial: Any
-    parallel: Any
-    arrays: tuple[str, ...]
-    """The names of its arrays, in order."""
-    scalars: tuple[str, ...]
-    """The names of its scalars, which follow them."""
+    def __init__(
+        self, rule: type[Any], function: Callable[..., None], unused_without: dict[str, str]
+    ) -> None:
+        hints = get_type_hints(rule)
+        index = {name: i for i, name in enumerate(hints)}
+        self.averages = tuple(
+            (index[name], name, index.get(unused_without.get(name, "")))
+            for name, kind in hints.items()
+            if kind == Array
+        )
+        self.numbers = tuple((index[name], name) for name, kind in hints.items() if kind is float)
+        self.flags = tuple(index[name] for name, kind in hints.items() if kind is bool)
+
+        def signature_of(element: Element) -> Any:
+            vector = array_type(element.dtype, 1)
+            kinds = {Array: vector, float: element.compute, bool: types.boolean}
+            record = record_type(rule, **{name: kinds[kind] for name, kind in hints.items()})
+            return types.void(vector, vector, record)
+
+        # No contraction: a product and a sum that one loop rounds once and another twice would differ in bits.
+        self.serial = compiled_per_dtype(signature_of, fastmath=False)(function)
+        self.parallel = compiled_per_dtype(signature_of, parallel=True, fastmath=False)(function)
 
 
-def _kernel(function: Callable[..., None]) -> Kernel:
-    # No contraction: a product and a sum that one loop rounds once and another twice would differ in bits.
-    compiled = cached_njit(function, fastmath=False), cached_njit(function, parallel=True, fastmath=False)
-    names = tuple(inspect.signature(function).parameters)
-    first = names.index("sign")
-    return Kernel(*compiled, names[:first], names[first:])
+_KERNELS: dict[type[Any], _Kernel] = {}
 
 
-@_kernel
-def sgd(w: Any, g: Any, sign: Any, l2: Any, lr: Any) -> None:
-    """Apply ``w <- w - lr (sign g + l2 w)``."""
+def _update_of(rule: type[Any], **unused_without: str) -> Callable[[Callable[..., None]], None]:
+    """Make a function of w, g and a record the update for that kind of record.
+
+    An average named in `unused_without` may be empty where the field named there is 0 or False.
+    """
+
+    def register(function: Callable[..., None]) -> None:
+        _KERNELS[rule] = _Kernel(rule, function, unused_without)
+
+    return register
+
+
+# Each average is read from its record in a statement of its own, before the loop: where it comes out of a tuple of four
+# or more, or is read within the loop, Numba 0.68 takes writes to it in a parallel loop for dead code.
+
+
+class Sgd(NamedTuple):
+    """``w <- w - lr (sign g + l2 w)``."""
+
+    sign: float
+    l2: float
+    lr: float
+
+
+@_update_of(Sgd)
+def _sgd(w: Any, g: Any, rule: Any) -> None:
+    sign, l2, lr = rule.sign, rule.l2, rule.lr
     for i in prange(w.size):
         d = sign * g[i]
         if l2 != 0:
@@ -66,22 +101,26 @@ def sgd(w: Any, g: Any, sign: Any, l2: Any, lr: Any) -> None:
         w[i] -= lr * d
 
 
-@_kernel
-def sgd_momentum(
-    w: Any,
-    g: Any,
-    velocity: Any,
-    sign: Any,
-    l2: Any,
-    lr: Any,
-    momentum: Any,
-    intake: Any,
-    nesterov: Any,
-) -> None:
-    """Apply ``d = sign g + l2 w;  v <- momentum v + intake d;  w <- w - lr v``.
+class Momentum(NamedTuple):
+    """``d = sign g + l2 w;  v <- momentum v + intake d;  w <- w - lr v``.
 
     Where `nesterov`, ``w <- w - lr (d + momentum v)``. `intake` is ``1 - dampening``, and 1 at the first step.
     """
+
+    velocity: Array
+    sign: float
+    l2: float
+    lr: float
+    momentum: float
+    intake: float
+    nesterov: bool
+
+
+@_update_of(Momentum)
+def _momentum(w: Any, g: Any, rule: Any) -> None:
+    velocity = rule.velocity
+    sign, l2, lr = rule.sign, rule.l2, rule.lr
+    momentum, intake, nesterov = rule.momentum, rule.intake, rule.nesterov
     for i in prange(w.size):
         d = sign * g[i]
         if l2 != 0:
@@ -93,9 +132,21 @@ def sgd_momentum(
         w[i] -= lr * v
 
 
-@_kernel
-def adagrad(w: Any, g: Any, total: Any, sign: Any, l2: Any, lr: Any, eps: Any) -> None:
-    """Apply ``d = sign g + l2 w;  s <- s + d^2;  w <- w - lr d / (sqrt(s) + eps)``."""
+class Adagrad(NamedTuple):
+    """``d = sign g + l2 w;  s <- s + d^2;  w <- w - lr d / (sqrt(s) + eps)``."""
+
+    total: Array
+    """s"""
+    sign: float
+    l2: float
+    lr: float
+    eps: float
+
+
+@_update_of(Adagrad)
+def _adagrad(w: Any, g: Any, rule: Any) -> None:
+    total = rule.total
+    sign, l2, lr, eps = rule.sign, rule.l2, rule.lr, rule.eps
     for i in prange(w.size):
         d = sign * g[i]
         if l2 != 0:
@@ -105,27 +156,35 @@ def adagrad(w: Any, g: Any, total: Any, sign: Any, l2: Any, lr: Any, eps: Any) -
         w[i] -= lr * d / (math.sqrt(s) + eps)
 
 
-@_kernel
-def rmsprop(
-    w: Any,
-    g: Any,
-    square: Any,
-    mean: Any,
-    velocity: Any,
-    sign: Any,
-    l2: Any,
-    lr: Any,
-    alpha: Any,
-    rest: Any,
-    eps: Any,
-    momentum: Any,
-    centered: Any,
-) -> None:
-    """Apply ``s <- alpha s + rest d^2;  v <- momentum v + d / (sqrt(s - m^2) + eps);  w <- w - lr v``.
+class RMSprop(NamedTuple):
+    """``s <- alpha s + rest d^2;  v <- momentum v + d / (sqrt(s - m^2) + eps);  w <- w - lr v``.
 
     Here ``rest = 1 - alpha``, ``d = sign g + l2 w`` and ``m <- m + rest (d - m)`` where `centered`, else m is 0.
-    `mean` and `velocity` may have length 0 where they are not in use: not centered, momentum 0.
     """
+
+    square: Array
+    """s"""
+    mean: Array
+    """m; may have length 0 unless `centered`."""
+    velocity: Array
+    """v; may have length 0 where `momentum` is 0."""
+    sign: float
+    l2: float
+    lr: float
+    alpha: float
+    rest: float
+    eps: float
+    momentum: float
+    centered: bool
+
+
+@_update_of(RMSprop, mean="centered", velocity="momentum")
+def _rmsprop(w: Any, g: Any, rule: Any) -> None:
+    square = rule.square
+    mean = rule.mean
+    velocity = rule.velocity
+    sign, l2, lr, alpha, rest = rule.sign, rule.l2, rule.lr, rule.alpha, rule.rest
+    eps, momentum, centered = rule.eps, rule.momentum, rule.centered
     for i in prange(w.size):
         d = sign * g[i]
         if l2 != 0:
@@ -144,27 +203,35 @@ def rmsprop(
         w[i] -= lr * v
 
 
-@_kernel
-def adam(
-    w: Any,
-    g: Any,
-    mean: Any,
-    square: Any,
-    sign: Any,
-    l2: Any,
-    shrink: Any,
-    rest1: Any,
-    beta2: Any,
-    rest2: Any,
-    rate: Any,
-    root: Any,
-    eps: Any,
-) -> None:
-    """Apply ``m <- m + rest1 (d - m);  s <- beta2 s + rest2 d^2;  w <- shrink w - rate m / (sqrt(s) / root + eps)``.
+class Adam(NamedTuple):
+    """``m <- m + rest1 (d - m);  s <- beta2 s + rest2 d^2;  w <- shrink w - rate m / (sqrt(s) / root + eps)``.
 
     Here ``d = sign g + l2 w``, ``rest1 = 1 - beta1``, ``rest2 = 1 - beta2``, ``rate = lr / (1 - beta1^t)`` and
     ``root = sqrt(1 - beta2^t)``.
     """
+
+    mean: Array
+    """m"""
+    square: Array
+    """s"""
+    sign: float
+    l2: float
+    shrink: float
+    rest1: float
+    beta2: float
+    rest2: float
+    rate: float
+    root: float
+    eps: float
+
+
+@_update_of(Adam)
+def _adam(w: Any, g: Any, rule: Any) -> None:
+    mean = rule.mean
+    square = rule.square
+    sign, l2, shrink = rule.sign, rule.l2, rule.shrink
+    rest1, beta2, rest2 = rule.rest1, rule.beta2, rule.rest2
+    rate, root, eps = rule.rate, rule.root, rule.eps
     for i in prange(w.size):
         d = sign * g[i]
         if l2 != 0:
@@ -176,24 +243,37 @@ def adam(
         w[i] = shrink * w[i] - rate * m / (math.sqrt(s) / root + eps)
 
 
-@_kernel
-def amsgrad(
-    w: Any,
-    g: Any,
-    mean: Any,
-    square: Any,
-    largest: Any,
-    sign: Any,
-    l2: Any,
-    shrink: Any,
-    rest1: Any,
-    beta2: Any,
-    rest2: Any,
-    rate: Any,
-    root: Any,
-    eps: Any,
-) -> None:
-    """Apply `adam` with the largest ``s`` so far in the place of ``s``; a NaN counts as larger than any number."""
+class Amsgrad(NamedTuple):
+    """`Adam` with the largest ``s`` so far instead of ``s``; a NaN counts as larger than any number.
+
+    Its fields are those of `Adam`, and one more.
+    """
+
+    mean: Array
+    """m"""
+    square: Array
+    """s"""
+    sign: float
+    l2: float
+    shrink: float
+    rest1: float
+    beta2: float
+    rest2: float
+    rate: float
+    root: float
+    eps: float
+    largest: Array
+    """The largest s so far."""
+
+
+@_update_of(Amsgrad)
+def _amsgrad(w: Any, g: Any, rule: Any) -> None:
+    mean = rule.mean
+    square = rule.square
+    largest = rule.largest
+    sign, l2, shrink = rule.sign, rule.l2, rule.shrink
+    rest1, beta2, rest2 = rule.rest1, rule.beta2, rule.rest2
+    rate, root, eps = rule.rate, rule.root, rule.eps
     for i in prange(w.size):
         d = sign * g[i]
         if l2 != 0:
@@ -207,78 +287,83 @@ def amsgrad(
         w[i] = shrink * w[i] - rate * m / (math.sqrt(s) / root + eps)
 
 
-def launch(kernel: Kernel, *arrays: np.ndarray[Any, Any], **scalars: float | bool) -> None:
-    """Run one of the kernels above on `arrays`, with `scalars` in the arrays' dtype: infinite where that ends before.
+def update(w: Array, g: Array, rule: Any) -> None:
+    """Update a parameter and the averages of a rule in place.
 
     Parameters
     ----------
-    kernel : Kernel
-        One of this module.
-    *arrays : ndarray
-        float32 or float64, C-contiguous, of any shape: what the kernel names first, in its order.
-    **scalars
-        What the kernel names next, by name.
+    w : ndarray of float32 or float64
+        The parameter: writable and C-contiguous, of any shape.
+    g : ndarray
+        Its gradient, C-contiguous, of its shape and dtype.
+    rule : Sgd, Momentum, Adagrad, RMSprop, Adam or Amsgrad
+        Its averages are as `w` is. Its scalars are rounded to the dtype of `w`: to infinity beyond the largest number.
 
     Raises
     ------
     TypeError
-        If something is not what the kernel takes, or an array is of another dtype than the first.
+        If something is of a wrong type, or an array is of another dtype than the parameter.
     ValueError
-        If an array has another shape than the first, or is not C-contiguous, or is to be changed and read-only.
+        If an array has another shape than the parameter, or is not C-contiguous, or is to be changed and read-only.
 
     Examples
     --------
     >>> w, g = np.ones(3), np.array([1.0, 2.0, 3.0])
-    >>> launch(sgd, w, g, sign=1, l2=0, lr=0.5)
+    >>> update(w, g, Sgd(sign=1, l2=0, lr=0.5))
     >>> w.tolist()
     [0.5, 0.0, -0.5]
     """
-    _check_arguments(kernel, arrays, scalars)
-    first = arrays[0]
-    for i, array in enumerate(arrays):
-        if array.dtype != first.dtype or array.dtype not in ELEMENTS:
-            raise ArgumentTypeError(
-                "an update expected arrays all of float32 or all of float64, "
-                f"got {', '.join(str(a.dtype) for a in arrays)}; convert with astype"
-            )
-        if array.shape != first.shape and not (kernel is rmsprop and array.shape == (0,) and i > _GRADIENT):
-            raise ArgumentValueError(
-                "an update expected the parameter, its gradient and its averages to have one shape, "
-                f"got {', '.join(str(a.shape) for a in arrays)}"
-            )
-        if not array.flags.c_contiguous or not (array.flags.writeable or i == _GRADIENT):
-            raise ArgumentValueError(
-                f"an update expected C-contiguous arrays and all but the gradient writable, array {i} is not: "
-                "pass a copy"
-            )
-    scalar = first.dtype.type
-    given = [scalars[name] for name in kernel.scalars]
-    with np.errstate(over="ignore"):
-        values = [value if isinstance(value, bool) else scalar(value) for value in given]
-    flat = [array.reshape(-1) for array in arrays]
-    if first.size < _ALONE:
-        kernel.serial(*flat, *values)
+    kernel = _KERNELS.get(type(rule))
+    if kernel is None:
+        kinds = ", ".join(kind.__name__ for kind in _KERNELS)
+        raise ArgumentTypeError(f"update: rule must be one of {kinds}, got {type(rule).__name__}")
+    check_array("update: w", w)
+    if w.dtype not in ELEMENTS:
+        raise ArgumentTypeError(
+            f"update: w must be float32 or float64, got {w.dtype}; convert it with astype"
+        )
+    _check_array("w", w, w, written=True)
+    _check_array("g", g, w, written=False)
+    values = list(rule)
+    for i, name, switch in kernel.averages:
+        array = values[i]
+        if switch is None or values[switch] or not (isinstance(array, np.ndarray) and array.shape == (0,)):
+            _check_array(name, array, w, written=True)
+        elif array.dtype != w.dtype:
+            raise ArgumentTypeError(f"update: {name} must be {w.dtype}, as w is, got {array.dtype}")
+        values[i] = array.reshape(-1)
+    for i, name in kernel.numbers:
+        if type(values[i]) is not float:  # the common case in the fewest steps
+            values[i] = _as_float(name, values[i])
+    for i in kernel.flags:
+        values[i] = bool(values[i])
+    if w.size < _ALONE:
+        kernel.serial[w.dtype](w.reshape(-1), g.reshape(-1), rule._make(values))
     else:
-        threads.launch(kernel.parallel, *flat, *values)
+        threads.launch(kernel.parallel[w.dtype], w.reshape(-1), g.reshape(-1), rule._make(values))
 
 
-def _check_arguments(kernel: Any, arrays: tuple[Any, ...], scalars: dict[str, Any]) -> None:
-    """Refuse what a kernel does not name, and values that are no arrays or no numbers."""
-    if not isinstance(kernel, Kernel):
-        raise ArgumentTypeError(f"launch expected a kernel of rondeau.kernels.ops.optimisers, got {kernel!r}")
-    if len(arrays) != len(kernel.arrays):
+def _check_array(name: str, array: Any, w: Array, written: bool) -> None:
+    """Raise unless an array can be walked through together with the parameter."""
+    check_array(f"update: {name}", array)
+    if array.dtype != w.dtype:
         raise ArgumentTypeError(
-            f"an update expected the arrays {', '.join(kernel.arrays)}, got {len(arrays)}"
+            f"update: {name} must be {w.dtype}, as w is, got {array.dtype}; convert it with astype"
         )
-    if tuple(scalars) != kernel.scalars and scalars.keys() != set(kernel.scalars):
-        raise ArgumentTypeError(
-            f"an update expected the scalars {', '.join(kernel.scalars)}, got {', '.join(scalars) or 'none'}"
-        )
-    for name, array in zip(kernel.arrays, arrays, strict=True):
-        if not isinstance(array, np.ndarray):
-            raise ArgumentTypeError(
-                f"an update expected {name} to be a numpy array, got {type(array).__name__}"
-            )
-    for name, value in scalars.items():
-        if type(value) is not float and not isinstance(value, numbers.Real):  # to ask for a kind takes longer
-            raise ArgumentTypeError(f"an update expected {name} to be a number, got {value!r}")
+    if array.shape != w.shape:
+        raise ArgumentValueError(f"update: {name} must have the shape of w, {w.shape}, got {array.shape}")
+    flags = array.flags
+    if not (flags.carray if written else flags.c_contiguous and flags.aligned):
+        kind = "writable, aligned and C-contiguous" if written else "aligned and C-contiguous"
+        raise ArgumentValueError(f"update: {name} must be {kind}, got an array that is not; pass a copy")
+
+
+def _as_float(name: str, value: Any) -> float:
+    if not isinstance(value, numbers.Real):
+        raise ArgumentTypeError(f"update: {name} must be a number, got {type(value).__name__}: {value!r:.80}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ArgumentValueError(
+            f"update: {name} must be a number that a float can hold, got {value!r:.80}"
+        ) from None

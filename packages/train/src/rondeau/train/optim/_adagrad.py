@@ -91,13 +91,11 @@ class Adagrad(Optimizer):
     def update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
         """Take one step."""
         state["step"] += 1
-        optimisers.launch(
-            optimisers.adagrad,
-            data,
-            gradient,
-            state["sum"],
+        rule = optimisers.Adagrad(
+            total=state["sum"],
             sign=-1.0 if group["maximize"] else 1.0,
             l2=group["weight_decay"],
             lr=group["lr"] / (1 + (state["step"] - 1) * group["lr_decay"]),
             eps=group["eps"],
         )
+        optimisers.update(data, gradient, rule)

@@ -111,15 +111,10 @@ class Adam(Optimizer):
         """Take one step."""
         state["step"] += 1
         beta1, beta2 = group["betas"]
-        averages = [state["exp_avg"], state["exp_avg_sq"]]
-        if group["amsgrad"]:
-            averages.append(average(state, "max_exp_avg_sq", data))
         decay = group["weight_decay"]
-        optimisers.launch(
-            optimisers.amsgrad if group["amsgrad"] else optimisers.adam,
-            data,
-            gradient,
-            *averages,
+        rule = optimisers.Adam(
+            mean=state["exp_avg"],
+            square=state["exp_avg_sq"],
             sign=-1.0 if group["maximize"] else 1.0,
             l2=0.0 if self._decoupled else decay,
             shrink=1 - group["lr"] * decay if self._decoupled else 1.0,
@@ -130,6 +125,11 @@ class Adam(Optimizer):
             root=math.sqrt(1 - beta2 ** state["step"]),
             eps=group["eps"],
         )
+        if group["amsgrad"]:
+            largest = average(state, "max_exp_avg_sq", data)
+            optimisers.update(data, gradient, optimisers.Amsgrad(*rule, largest=largest))
+        else:
+            optimisers.update(data, gradient, rule)
 
 
 class AdamW(Adam):

@@ -111,13 +111,10 @@ class RMSprop(Optimizer):
         """Take one step."""
         state["step"] += 1
         unused = np.empty(0, data.dtype)
-        optimisers.launch(
-            optimisers.rmsprop,
-            data,
-            gradient,
-            state["square_avg"],
-            average(state, "grad_avg", data) if group["centered"] else unused,
-            average(state, "momentum_buffer", data) if group["momentum"] > 0 else unused,
+        rule = optimisers.RMSprop(
+            square=state["square_avg"],
+            mean=average(state, "grad_avg", data) if group["centered"] else unused,
+            velocity=average(state, "momentum_buffer", data) if group["momentum"] > 0 else unused,
             sign=-1.0 if group["maximize"] else 1.0,
             l2=group["weight_decay"],
             lr=group["lr"],
@@ -127,3 +124,4 @@ class RMSprop(Optimizer):
             momentum=group["momentum"],
             centered=bool(group["centered"]),
         )
+        optimisers.update(data, gradient, rule)

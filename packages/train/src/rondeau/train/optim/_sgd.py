@@ -98,18 +98,15 @@ class SGD(Optimizer):
         """Take one step."""
         sign = -1.0 if group["maximize"] else 1.0
         if group["momentum"] == 0:
-            optimisers.launch(
-                optimisers.sgd, data, gradient, sign=sign, l2=group["weight_decay"], lr=group["lr"]
+            optimisers.update(
+                data, gradient, optimisers.Sgd(sign=sign, l2=group["weight_decay"], lr=group["lr"])
             )
             return
         first = "momentum_buffer" not in state
         if first:
             state["momentum_buffer"] = np.zeros_like(data)
-        optimisers.launch(
-            optimisers.sgd_momentum,
-            data,
-            gradient,
-            state["momentum_buffer"],
+        rule = optimisers.Momentum(
+            velocity=state["momentum_buffer"],
             sign=sign,
             l2=group["weight_decay"],
             lr=group["lr"],
@@ -117,3 +114,4 @@ class SGD(Optimizer):
             intake=1.0 if first else 1.0 - group["dampening"],
             nesterov=bool(group["nesterov"]),
         )
+        optimisers.update(data, gradient, rule)
