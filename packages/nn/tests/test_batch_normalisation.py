@@ -155,7 +155,7 @@ def test_what_is_too_large_overflows_without_a_warning():
 
 def test_statistics_that_cannot_be_written_are_refused_before_any_is():
     mean, var = rt.zeros(2), rt.ones(1).expand(2)
-    with pytest.raises(ValueError, match="running_var changes in training, but its array is read-only"):
+    with pytest.raises(ValueError, match="running_var is updated in training, but its array is read-only"):
         F.batch_norm(rt.tensor([[1.0, 2.0], [3.0, 4.0]]), mean, var, training=True)
     assert mean.tolist() == [0.0, 0.0]
 

@@ -291,7 +291,7 @@ def test_what_is_no_iterable_of(call, name, what, wrong):
         (
             lambda: nn.ModuleDict(3),
             TypeError,
-            "modules should be a mapping of names to Modules, or pairs of both, got int",
+            "modules should be a mapping of names to Modules, or pairs of a name and a Module, got int",
         ),
         (lambda: nn.ModuleDict()[["a"]], KeyError, "no module named"),
         (lambda: nn.Tanh().apply(3), TypeError, "fn should be a function of the module, got int"),

@@ -150,7 +150,7 @@ X, W = rt.ones(1, 2, 5, 5), rt.ones(4, 2, 3, 3)
         ((X, W, None, 1, -1), ValueError, "padding must be at least 0, got -1"),
         ((X, W, None, 1, "full"), ValueError, 'padding should be "valid", "same" or integers, got \'full\''),
         ((X, W, None, 2, "same"), ValueError, "which a stride of"),
-        ((X, W, None, 1, 0, 3), ValueError, "the window is 7 wide and the input 5, so that none fits"),
+        ((X, W, None, 1, 0, 3), ValueError, "the window is 7 wide and the input 5, so none fits"),
         ((X, W, None, 1, 0, 1, 0), ValueError, "groups must be greater than zero"),
         ((X, rt.ones(3, 1, 3, 3), None, 1, 0, 1, 2), ValueError, "a multiple of 2 channels out"),
     ],

@@ -66,7 +66,7 @@ def test_no_probability_costs_nothing():
 
 
 def test_warnings():
-    with pytest.warns(UserWarning, match="'batchmean' divides by that of the samples"):
+    with pytest.warns(UserWarning, match="'batchmean' divides by the number of samples"):
         F.kl_div(rt.zeros(2, 2), rt.ones(2, 2))
     for loss in (F.l1_loss, F.smooth_l1_loss, lambda x, t: F.kl_div(x, t, "sum")):
         with pytest.warns(UserWarning, match=r"the target has shape \(2,\) and the input \(3, 2\)"):

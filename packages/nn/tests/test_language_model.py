@@ -161,7 +161,7 @@ def test_all_dropped_leaves_the_head_alone():
         (lambda: nn.LanguageModel(V, "gru"), "hidden_size is missing"),
         (
             lambda: nn.LanguageModel(V, nn.GRU(V, H), zoneout=0.1),
-            r"zoneout was given beside a recurrent layer, which has its own options: .* as in nn.GRU\(..., zoneout=",
+            r"zoneout was given together with a recurrent layer, which has its own options: .* nn.GRU\(..., zoneout=",
         ),
         (
             lambda: nn.LanguageModel(V, "transformer", hidden_size=H),
@@ -203,7 +203,7 @@ def test_ids_of_another_dtype_are_refused():
 
 def test_a_class_is_no_layer():
     with pytest.raises(
-        TypeError, match=r"got the class LSTM: write 'lstm', or make the layer, nn\.LSTM\(\.\.\.\)"
+        TypeError, match=r"got the class LSTM: pass 'lstm', or make the layer, nn\.LSTM\(\.\.\.\)"
     ):
         nn.LanguageModel(V, nn.LSTM, hidden_size=H)
 

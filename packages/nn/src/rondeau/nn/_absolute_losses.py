@@ -1,4 +1,4 @@
-"""Losses that grow with the absolute difference: its mean, and the one that is square near 0."""
+"""Losses that grow with the absolute difference: `l1_loss`, and `smooth_l1_loss`, which is quadratic near 0."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from ._reductions import check_reduction, check_same_dtype, reduced, warn_of_bro
 
 
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """Absolute difference of two tensors, elementwise or reduced; its derivative at 0 is 0.
+    """Return the absolute difference of two tensors, elementwise or reduced; its derivative at 0 is 0.
 
     Parameters
     ----------
     input, target : Tensor
-        The same shape; another is broadcast, with a warning.
+        Tensors of the same shape; different shapes are broadcast, with a warning.
     reduction : {"mean", "sum", "none"}
-        Over all elements.
+        The reduction over all elements.
 
     Returns
     -------
     Tensor
-        Shape (), or for "none" that of `input`.
+        Shape (), or the shape of `input` for "none".
 
     Raises
     ------
     ValueError
         For an unknown reduction.
     TypeError
-        If dtypes do not fit, or an argument is no Tensor.
+        If dtypes do not match, or an argument is not a Tensor.
 
     Examples
     --------
@@ -49,28 +49,28 @@ def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
 
 
 def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
-    """Absolute difference ``|d| - beta / 2``, rounded off below beta to ``d^2 / (2 beta)`` (Girshick 2015, eq. 3).
+    """Return ``|d| - beta / 2``, or ``d^2 / (2 beta)`` where ``|d|`` is below beta (Girshick 2015, eq. 3).
 
     Parameters
     ----------
     input, target : Tensor
-        The same shape; another is broadcast, with a warning.
+        Tensors of the same shape; different shapes are broadcast, with a warning.
     reduction : {"mean", "sum", "none"}
-        Over all elements.
+        The reduction over all elements.
     beta : float
-        Where the parabola ends; with 0 there is none, and this is `l1_loss`.
+        Where the parabola ends; with 0 there is no parabola, and this is `l1_loss`.
 
     Returns
     -------
     Tensor
-        Shape (), or for "none" that of `input`.
+        Shape (), or the shape of `input` for "none".
 
     Raises
     ------
     ValueError
         If beta is negative, or the reduction unknown.
     TypeError
-        If dtypes do not fit, or an argument is of another type.
+        If dtypes do not match, or an argument has the wrong type.
 
     Examples
     --------
@@ -83,19 +83,19 @@ def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta:
     check_same_dtype("smooth_l1_loss", input, target)
     warn_of_broadcast("smooth_l1_loss", input, target)
     check_fits("smooth_l1_loss: beta", beta, input.dtype)
-    end = float(input.dtype.type(beta))  # 0 for what is less than the dtype can tell from it
+    end = float(input.dtype.type(beta))  # 0 if beta is too small for the dtype
     difference = input - target
     return reduced(_Rounded.apply(difference, end) if end else difference.abs(), reduction)
 
 
 def _check_beta(beta: float) -> None:
     check_number("beta", beta)
-    if not beta >= 0:  # nor NaN
+    if not beta >= 0:  # NaN is refused too
         raise ArgumentValueError(f"beta should be at least 0, got {beta}")
 
 
 class _Rounded(Function):
-    """|d| - beta / 2, and d^2 / (2 beta) below beta; the derivative is d / beta limited to [-1, 1]."""
+    """|d| - beta / 2, or d^2 / (2 beta) below beta; the derivative is d / beta limited to [-1, 1]."""
 
     owns_gradients = True
 
@@ -106,7 +106,7 @@ class _Rounded(Function):
         with np.errstate(all="ignore"):
             size = np.abs(d._array)
             near = np.minimum(size, d.dtype.type(beta))
-            # near / beta is at most 1, so that neither large differences nor small betas overflow.
+            # near / beta is at most 1, so neither large differences nor small betas overflow.
             return Tensor(np.asarray(near * (near / d.dtype.type(beta)) * d.dtype.type(0.5) + (size - near)))
 
     @staticmethod
@@ -121,7 +121,7 @@ class L1Loss(Module):
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-        What becomes of the absolute differences.
+        How the absolute differences are reduced.
 
     Examples
     --------
@@ -136,17 +136,17 @@ class L1Loss(Module):
         self.reduction = reduction
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of two tensors of one shape."""
+        """Return the loss of two tensors of the same shape."""
         return l1_loss(input, target, self.reduction)
 
 
 class SmoothL1Loss(Module):
-    """Mean absolute difference, square near 0; see `rondeau.nn.functional.smooth_l1_loss`.
+    """Mean absolute difference, quadratic near 0; see `rondeau.nn.functional.smooth_l1_loss`.
 
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-        What becomes of the losses of the elements.
+        How the losses of the elements are reduced.
     beta : float
         Where the parabola ends.
 
@@ -165,5 +165,5 @@ class SmoothL1Loss(Module):
         self.beta = beta
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of two tensors of one shape."""
+        """Return the loss of two tensors of the same shape."""
         return smooth_l1_loss(input, target, self.reduction, self.beta)

@@ -1,4 +1,4 @@
-"""Activations as modules, each a function of `rondeau.tensor`."""
+"""Activation functions as modules; each applies a function of `rondeau.tensor`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ._module import Module
 
 
 class Identity(Module):
-    """Return the input; arguments are accepted and ignored, so that it stands in for any layer.
+    """Return the input unchanged; arguments are accepted and ignored, so that it can replace any layer.
 
     Examples
     --------
@@ -73,12 +73,12 @@ class ReLU(Module):
 
 
 class LeakyReLU(Module):
-    """The element where it is positive, and a small multiple of it elsewhere.
+    """The identity for positive elements, and a small multiple of the others.
 
     Parameters
     ----------
     negative_slope : float
-        That multiple.
+        The factor for negative elements.
 
     Examples
     --------
@@ -107,7 +107,7 @@ class GELU(Module):
     Parameters
     ----------
     approximate : {"none", "tanh"}
-        Exact, or by tanh as in `rondeau.nn.functional.gelu`.
+        Exact, or approximated with tanh; see `rondeau.nn.functional.gelu`.
 
     Examples
     --------
@@ -137,9 +137,9 @@ class Softplus(Module):
     Parameters
     ----------
     beta : float
-        Sharpness.
+        How sharp the bend is.
     threshold : float
-        Where beta x exceeds it, x itself is the result, which float32 could not tell apart.
+        Where beta x exceeds this, the result is x itself, from which float32 could not distinguish it.
 
     Examples
     --------
@@ -170,7 +170,7 @@ class Softmax(Module):
     Parameters
     ----------
     dim : int
-        That dimension. PyTorch guesses one where none is given, with a warning; here it must be given.
+        The dimension. PyTorch guesses it, with a warning, if it is not given; here it is required.
 
     Examples
     --------
@@ -185,7 +185,7 @@ class Softmax(Module):
         self.dim = dim
 
     def forward(self, input: Tensor) -> Tensor:
-        """Apply to a Tensor that has the dimension."""
+        """Apply to a Tensor with that dimension."""
         return softmax(input, self.dim)
 
     def extra_repr(self) -> str:
@@ -199,7 +199,7 @@ class LogSoftmax(Module):
     Parameters
     ----------
     dim : int
-        That dimension.
+        The dimension.
 
     Examples
     --------
@@ -214,7 +214,7 @@ class LogSoftmax(Module):
         self.dim = dim
 
     def forward(self, input: Tensor) -> Tensor:
-        """Apply to a Tensor that has the dimension."""
+        """Apply to a Tensor with that dimension."""
         return log_softmax(input, self.dim)
 
     def extra_repr(self) -> str:

@@ -27,7 +27,7 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Tensor:
-    """Take the mean of every window.
+    """Return the mean of every window.
 
     Parameters
     ----------
@@ -36,15 +36,15 @@ def avg_pool2d(
     kernel_size : int or (int, int)
         Rows and columns of a window.
     stride : int or (int, int), optional
-        From one window to the next; by default its size, so that they do not overlap.
+        Step from one window to the next; by default the size of the window, so that windows do not overlap.
     padding : int or (int, int)
-        Rows and columns of zeros beside the input, at most half a window.
+        Rows and columns of zeros around the input, at most half a window.
     ceil_mode : bool
-        Whether a window counts that begins on the input, or before it, and reaches over its end.
+        Whether to include windows that start on the input, or before it, and extend past its end.
     count_include_pad : bool
-        Whether a mean is over the zeros of the padding too. What lies behind the padding never counts.
+        Whether means include the zeros of the padding; positions beyond the padding never count.
     divisor_override : int, optional
-        What sums are divided by, instead of the number of elements.
+        Divisor of the sums, instead of the number of elements.
 
     Returns
     -------
@@ -55,9 +55,9 @@ def avg_pool2d(
     Raises
     ------
     ValueError
-        If a size does not fit, or no window fits on the input.
+        If a size is invalid, or the input is smaller than a window.
     TypeError
-        If the input is no Tensor of float32 or float64, or a size no integer.
+        If the input is not a Tensor of float32 or float64, or a size is not an integer.
 
     Examples
     --------
@@ -85,16 +85,16 @@ def avg_pool2d(
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] | None) -> Tensor:
-    """Take means of windows that cut the input evenly, into as many as asked for.
+    """Return the means of windows that divide the input evenly into the requested number of rows and columns.
 
-    Window i of P on H rows is rows floor(i H / P) to ceil((i + 1) H / P) - 1, and so are its columns.
+    Window i of P on H rows is rows floor(i H / P) to ceil((i + 1) H / P) - 1, and likewise for columns.
 
     Parameters
     ----------
     input : Tensor
         Shape (N, C, H, W) or (C, H, W); N may be 0.
     output_size : int, None, or a pair of them
-        P and Q; one integer is both, and None leaves a size as it is.
+        P and Q; one integer is used for both, and None keeps the size of the input.
 
     Returns
     -------
@@ -104,9 +104,9 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
     Raises
     ------
     ValueError
-        If shapes do not fit.
+        If shapes do not match.
     TypeError
-        If the input is no Tensor of float32 or float64, or a size no integer.
+        If the input is not a Tensor of float32 or float64, or a size is not an integer.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def _averaged(input: Tensor, regions: kernels.Regions) -> Tensor:
 
 
 class _Average(Function):
-    """Planes (M, H, W) to the means of regions."""
+    """The means of regions of planes (M, H, W)."""
 
     owns_gradients = True
 
@@ -188,15 +188,15 @@ class AvgPool2d(Module):
     kernel_size : int or (int, int)
         Rows and columns of a window.
     stride : int or (int, int), optional
-        From one window to the next; by default its size.
+        Step from one window to the next; by default the size of the window.
     padding : int or (int, int)
-        Rows and columns of zeros beside the input.
+        Rows and columns of zeros around the input.
     ceil_mode : bool
-        Whether windows count that reach over the end.
+        Whether to include windows that extend past the end of the input.
     count_include_pad : bool
-        Whether a mean is over the zeros of the padding too.
+        Whether means include the zeros of the padding.
     divisor_override : int, optional
-        What sums are divided by, instead of the number of elements.
+        Divisor of the sums, instead of the number of elements.
 
     Examples
     --------
@@ -246,12 +246,12 @@ class AvgPool2d(Module):
 
 
 class AdaptiveAvgPool2d(Module):
-    """Means of windows that cut the input into as many as asked for; see `rondeau.nn.functional.adaptive_avg_pool2d`.
+    """Means of windows that divide the input evenly; see `rondeau.nn.functional.adaptive_avg_pool2d`.
 
     Parameters
     ----------
     output_size : int, None, or a pair of them
-        Rows and columns of the output; one integer is both, and None leaves a size as it is.
+        Rows and columns of the output; one integer is used for both, and None keeps the size of the input.
 
     Examples
     --------

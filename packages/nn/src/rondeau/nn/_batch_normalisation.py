@@ -30,22 +30,22 @@ def batch_norm(
 ) -> Tensor:
     """Normalise every channel to mean 0 and variance 1, then scale and shift it (Ioffe and Szegedy 2015, alg. 1).
 
-    y = (x - mean) / sqrt(var + eps) * weight + bias for each channel. In training mean and variance, over n and not
-    n - 1, are those of the n numbers of the channel in all samples; otherwise the running ones.
+    y = (x - mean) / sqrt(var + eps) * weight + bias for each channel. In training, mean and variance (over n, not
+    n - 1) are those of the n numbers of the channel in all samples; otherwise the running statistics are used.
 
     Parameters
     ----------
     input : Tensor
         Shape (N, C) or (N, C, d1, ...); N may be 0.
     running_mean, running_var : Tensor or None
-        Shape (C,). In training they become (1 - momentum) times what they were + momentum times the mean and the
-        variance over n - 1; None keeps none.
+        Shape (C,). In training they become (1 - momentum) times their old value plus momentum times the mean and the
+        variance over n - 1. None keeps no statistics.
     weight, bias : Tensor, optional
         Shape (C,).
     training : bool
-        Whether to take the statistics of this input.
+        Whether to use the statistics of this input.
     momentum : float
-        Share of this input in the running statistics.
+        The weight of this input in the running statistics.
     eps : float
         Added to the variance.
 
@@ -57,10 +57,11 @@ def batch_norm(
     Raises
     ------
     ValueError
-        If shapes do not fit; for one number per channel in training, whose variance would be 0; or without running
-        statistics out of it; if these cannot be written in training; or if momentum or eps is out of range.
+        If shapes do not match; if there is only one number per channel in training, whose variance would be 0; if
+        running statistics are missing outside of training, or cannot be written in training; or if momentum or eps is
+        out of range.
     TypeError
-        If the dtypes differ, or are neither float32 nor float64; or if an argument is of another type.
+        If the dtypes differ, or are neither float32 nor float64; or if an argument has the wrong type.
 
     Examples
     --------
@@ -141,23 +142,23 @@ def _check_arguments(input: Tensor, **of_channels: Tensor | None) -> None:
 
 
 def _check_writable(**statistics: Tensor | None) -> None:
-    """Refuse what would fail when half of the statistics are new."""
+    """Raise an error in advance if the statistics cannot be written, rather than after updating half of them."""
     for name, given in statistics.items():
         if given is not None and not given._array.flags.writeable:
             raise ArgumentValueError(
-                f"batch_norm: {name} changes in training, but its array is read-only, or its elements share memory; "
+                f"batch_norm: {name} is updated in training, but its array is read-only, or its elements share memory; "
                 "clone() it first"
             )
 
 
 def _channel_sums(rows: NDArray[Any]) -> NDArray[Any]:
-    """Sum (N, C, L) over N and L, pairwise and then in float64: as exact as float32 can hold, in one fixed order."""
+    """Sum (N, C, L) over N and L, pairwise and then in float64: as exact as float32 allows, in a fixed order."""
     sums: NDArray[Any] = rows.sum(axis=2).sum(axis=0, dtype=np.float64)
     return sums
 
 
 class _BatchNorm(Function):
-    """Rows (N, C, L), normalised over N and L, with the mean and the variance of each channel.
+    """Rows (N, C, L) normalised over N and L, and the mean and the variance of each channel.
 
     With z = (x - mean) rstd and n = N L: dx = weight rstd (dy - (db + z dw) / n), dw = sum of dy z, db = sum of dy.
     """
@@ -175,13 +176,13 @@ class _BatchNorm(Function):
             centre = mean.astype(dtype)
             z = np.subtract(rows, centre[:, None], out=buffers.empty(rows.shape, dtype))
             y = np.multiply(z, z, out=buffers.empty(rows.shape, dtype))
-            # Far from zero the mean lies beside what the dtype can hold: what is left of it is taken off z.
+            # Far from zero the dtype cannot represent the mean exactly, so the remainder is subtracted from z.
             rest = mean - centre
             var = np.maximum(_channel_sums(y) / count - rest * rest, 0)
-            if np.isinf(var).any():  # squares beyond float32
+            if np.isinf(var).any():  # squares beyond the range of float32
                 var = np.maximum(_channel_sums(np.square(z, dtype=np.float64)) / count - rest * rest, 0)
             rstd = 1 / np.sqrt(var + eps)
-            rstd[rstd == 0] = np.nan  # squares beyond float64: the channel would become zeros
+            rstd[rstd == 0] = np.nan  # squares beyond the range of float64: the channel would become zeros
             z *= rstd.astype(dtype)[:, None]
             left = rest * rstd
             if (np.abs(left) > np.finfo(dtype).eps).any():
@@ -225,7 +226,7 @@ class _BatchNorm(Function):
 def _gradients(
     dy: Tensor, x: Tensor, weight: Tensor | None, eps: float, needed: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
-    """Compute the gradients of `_BatchNorm` in operations that can be differentiated again."""
+    """Compute the gradients of `_BatchNorm` with operations that can be differentiated again."""
     over = (0, 2)
     centred = x - x.mean(over, keepdim=True)
     rstd = ((centred * centred).mean(over, keepdim=True) + eps) ** -0.5
@@ -240,7 +241,7 @@ def _gradients(
 
 
 class _BatchNormalisation(Module):
-    """What layers for inputs of different shapes have in common; `_shapes` tells them apart."""
+    """Base class of the layers for inputs of different shapes, which `_shapes` lists."""
 
     _shapes: dict[int, str]
     weight: Parameter | None
@@ -290,7 +291,7 @@ class _BatchNormalisation(Module):
             self.num_batches_tracked = tensor(0)
 
     def reset_parameters(self) -> None:
-        """Set the weight to ones, the bias to zeros, and the running statistics to their start."""
+        """Set the weight to ones, the bias to zeros, and the running statistics to their initial values."""
         self.reset_running_stats()
         if self.weight is not None:
             init.ones_(self.weight)
@@ -298,7 +299,7 @@ class _BatchNormalisation(Module):
             init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Apply to an input of a shape that the class takes; in training it changes the running statistics."""
+        """Apply to an input of a shape that the class accepts; in training this updates the running statistics."""
         name = type(self).__name__
         check_tensor(f"{name}: input", input)
         if input.ndim not in self._shapes or input.shape[1] != self.num_features:
@@ -344,7 +345,7 @@ class _BatchNormalisation(Module):
 class BatchNorm1d(_BatchNormalisation):
     """Normalise every channel of vectors or sequences over all samples; see `rondeau.nn.functional.batch_norm`.
 
-    In training with the statistics of the batch, which change the running ones; after ``eval()`` with the running ones.
+    Training uses the statistics of the batch, and updates the running ones; after ``eval()`` the running ones are used.
 
     Parameters
     ----------
@@ -353,24 +354,24 @@ class BatchNorm1d(_BatchNormalisation):
     eps : float
         Added to the variance.
     momentum : float or None
-        Share of a batch in the running statistics; None makes them the mean over all batches.
+        The weight of a batch in the running statistics; None makes them the mean over all batches.
     affine : bool
         Whether there is a weight, and a bias if `bias`.
     track_running_stats : bool
-        Whether there are running statistics; without, those of the batch serve after ``eval()`` too.
+        Whether there are running statistics; without them, those of the batch are used after ``eval()`` too.
     device, dtype : optional
-        Of the parameters; float32 by default.
+        Device and dtype of the parameters; float32 by default.
     bias : bool
         Whether there is a bias.
 
     Attributes
     ----------
     weight, bias : Parameter or None
-        Shape (C,), ones and zeros at the start.
+        Shape (C,), initially ones and zeros.
     running_mean, running_var : Tensor or None
-        Shape (C,), zeros and ones at the start; buffers.
+        Shape (C,), initially zeros and ones; buffers.
     num_batches_tracked : Tensor or None
-        How many batches they have seen, shape (), int64; a buffer.
+        The number of batches they have seen, shape (), int64; a buffer.
 
     Examples
     --------
@@ -388,7 +389,7 @@ class BatchNorm1d(_BatchNormalisation):
 class BatchNorm2d(_BatchNormalisation):
     """Normalise every channel of planes over all samples; see `rondeau.nn.functional.batch_norm`.
 
-    In training with the statistics of the batch, which change the running ones; after ``eval()`` with the running ones.
+    Training uses the statistics of the batch, and updates the running ones; after ``eval()`` the running ones are used.
 
     Parameters
     ----------
@@ -397,24 +398,24 @@ class BatchNorm2d(_BatchNormalisation):
     eps : float
         Added to the variance.
     momentum : float or None
-        Share of a batch in the running statistics; None makes them the mean over all batches.
+        The weight of a batch in the running statistics; None makes them the mean over all batches.
     affine : bool
         Whether there is a weight, and a bias if `bias`.
     track_running_stats : bool
-        Whether there are running statistics; without, those of the batch serve after ``eval()`` too.
+        Whether there are running statistics; without them, those of the batch are used after ``eval()`` too.
     device, dtype : optional
-        Of the parameters; float32 by default.
+        Device and dtype of the parameters; float32 by default.
     bias : bool
         Whether there is a bias.
 
     Attributes
     ----------
     weight, bias : Parameter or None
-        Shape (C,), ones and zeros at the start.
+        Shape (C,), initially ones and zeros.
     running_mean, running_var : Tensor or None
-        Shape (C,), zeros and ones at the start; buffers.
+        Shape (C,), initially zeros and ones; buffers.
     num_batches_tracked : Tensor or None
-        How many batches they have seen, shape (), int64; a buffer.
+        The number of batches they have seen, shape (), int64; a buffer.
 
     Examples
     --------

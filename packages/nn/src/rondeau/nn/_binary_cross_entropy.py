@@ -1,4 +1,4 @@
-"""Binary cross-entropy: the negative log-likelihood of yes or no, of probabilities or of logits."""
+"""Binary cross-entropy, the negative log-likelihood of binary targets, from probabilities or from logits."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ _LOWEST_VARIANCE = 1e-12
 def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
 ) -> Tensor:
-    """Negative log-likelihood of targets under probabilities: -(t log p + (1 - t) log(1 - p)).
+    """Return the negative log-likelihood of targets under probabilities: -(t log p + (1 - t) log(1 - p)).
 
-    Logarithms are at least -100, and the derivative divides by p (1 - p) of at least 1e-12: PyTorch's bounds, so that
-    a certainty that is wrong costs much and not infinitely. From logits `binary_cross_entropy_with_logits` is more
-    exact.
+    Logarithms are clamped to at least -100, and in the derivative the divisor p (1 - p) to at least 1e-12: PyTorch's
+    bounds, so that a confident wrong prediction has a large but finite loss. For logits,
+    `binary_cross_entropy_with_logits` is more accurate.
 
     Parameters
     ----------
     input : Tensor
         Probabilities p, any shape.
     target : Tensor
-        t, in [0, 1], of the shape and dtype of `input`.
+        t, in [0, 1], with the shape and dtype of `input`.
     weight : Tensor, optional
-        Of every loss, of a shape that broadcasts to that of `input`.
+        A factor for each loss, of a shape that broadcasts to that of `input`.
     reduction : {"mean", "sum", "none"}
-        Over all elements.
+        The reduction over all elements.
 
     Returns
     -------
     Tensor
-        Shape (), or for "none" that of `input`.
+        Shape (), or the shape of `input` for "none".
 
     Raises
     ------
     ValueError
         If shapes differ, an element is outside [0, 1], or the reduction is unknown.
     TypeError
-        If dtypes do not fit, or an argument is no Tensor.
+        If dtypes do not match, or an argument is not a Tensor.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def binary_cross_entropy(
         if not np.all((given._array >= 0) & (given._array <= 1)):
             raise ArgumentValueError(
                 f"binary_cross_entropy: all elements of {name} should be between 0 and 1, got "
-                f"{given._array.min()} to {given._array.max()}; of logits use binary_cross_entropy_with_logits"
+                f"{given._array.min()} to {given._array.max()}; for logits use binary_cross_entropy_with_logits"
             )
     losses: Tensor = _OfProbabilities.apply(input, target)
     return reduced(losses if weight is None else losses * weight, reduction)
@@ -91,7 +91,7 @@ def _broadcasts(given: Tensor, input: Tensor) -> bool:
 
 
 class _OfProbabilities(Function):
-    """Losses of probabilities; the derivatives are those that the bounds of the logarithm do not cut."""
+    """Losses of probabilities; the derivatives ignore the bounds of the logarithms."""
 
     owns_gradients = True
 
@@ -119,35 +119,35 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
-    """Negative log-likelihood of targets under sigmoid(x), from the logits x.
+    """Return the negative log-likelihood of targets under sigmoid(x), from the logits x.
 
-    With w the weight of yes: -(w t log sigmoid(x) + (1 - t) log(1 - sigmoid(x))), computed as
-    w t softplus(-x) + (1 - t) softplus(x), which neither overflows nor cancels.
+    With w the weight of the positive class: -(w t log sigmoid(x) + (1 - t) log(1 - sigmoid(x))), computed as
+    w t softplus(-x) + (1 - t) softplus(x), which neither overflows nor suffers from cancellation.
 
     Parameters
     ----------
     input : Tensor
         Logits x, any shape.
     target : Tensor
-        t, of the shape and dtype of `input`; probabilities of yes.
+        t, the probabilities of the positive class, with the shape and dtype of `input`.
     weight : Tensor, optional
-        Of every loss, of a shape that broadcasts to that of `input`.
+        A factor for each loss, of a shape that broadcasts to that of `input`.
     reduction : {"mean", "sum", "none"}
-        Over all elements.
+        The reduction over all elements.
     pos_weight : Tensor, optional
-        w, of a shape that broadcasts to that of `input`: above 1 it costs more to miss a yes.
+        w, of a shape that broadcasts to that of `input`; above 1, missing a positive costs more.
 
     Returns
     -------
     Tensor
-        Shape (), or for "none" that of `input`.
+        Shape (), or the shape of `input` for "none".
 
     Raises
     ------
     ValueError
-        If shapes do not fit, or the reduction is unknown.
+        If shapes do not match, or the reduction is unknown.
     TypeError
-        If dtypes do not fit, or an argument is no Tensor.
+        If dtypes do not match, or an argument is not a Tensor.
 
     Examples
     --------
@@ -170,9 +170,9 @@ class BCELoss(Module):
     Parameters
     ----------
     weight : Tensor, optional
-        Of every loss; a buffer.
+        A factor for each loss; a buffer.
     reduction : {"mean", "sum", "none"}
-        What becomes of the losses of the elements.
+        How the losses of the elements are reduced.
 
     Examples
     --------
@@ -200,11 +200,11 @@ class BCEWithLogitsLoss(Module):
     Parameters
     ----------
     weight : Tensor, optional
-        Of every loss; a buffer.
+        A factor for each loss; a buffer.
     reduction : {"mean", "sum", "none"}
-        What becomes of the losses of the elements.
+        How the losses of the elements are reduced.
     pos_weight : Tensor, optional
-        Weight of yes; a buffer.
+        The weight of the positive class; a buffer.
 
     Examples
     --------

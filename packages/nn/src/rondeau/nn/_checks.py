@@ -1,6 +1,6 @@
-"""What layers and functions refuse at the door: arguments of a wrong type, and numbers out of their range.
+"""Checks of the arguments of layers and functions: their types, and the ranges of numbers.
 
-Each takes the argument's name, as the message is to begin, and the argument.
+Each check takes the name of the argument, with which its message begins, and the argument.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ __all__ = [
     "kind_of",
 ]
 
-# Not the abstract classes of `numbers`, which take several times as long to ask.
+# Not the abstract classes of `numbers`: an isinstance check takes several times as long with them.
 _INTEGERS = (int, np.integer)
 _NUMBERS = (*_INTEGERS, float, np.floating)
 
 _BEYOND_INT64 = 2**63
 _LARGEST_SIZE = 2**31 - 1
-"""So that no position or product of two that is computed from sizes leaves 64 bits."""
+"""A bound that keeps every position, and every product of two sizes, within 64 bits."""
 
 
 def kind_of(value: Any) -> str:
-    """Return the name of a value's type, with its module where that is another library: ``"torch.Tensor"``.
+    """Return the name of a value's type, with the module if it is from another library: ``"torch.Tensor"``.
 
     >>> kind_of(3), kind_of(np.ones(2))
     ('int', 'numpy.ndarray')
@@ -52,12 +52,12 @@ def kind_of(value: Any) -> str:
 
 
 def check_tensor(name: str, value: Any) -> None:
-    """Refuse what is no Tensor.
+    """Raise TypeError unless `value` is a Tensor.
 
     Raises
     ------
     TypeError
-        With the name of the argument.
+        The message names the argument.
 
     Examples
     --------
@@ -113,12 +113,12 @@ def _described(value: Any, array: NDArray[Any]) -> str:
 
 
 def check_number(name: str, value: Any) -> None:
-    """Refuse what is no real number, and an integer that no float can hold.
+    """Raise an error unless `value` is a real number, or if it is an integer too large for a float.
 
     Raises
     ------
     TypeError, ValueError
-        With the name of the argument.
+        The message names the argument.
 
     Examples
     --------
@@ -136,12 +136,12 @@ def check_number(name: str, value: Any) -> None:
 
 
 def check_fits(name: str, value: float, dtype: Any) -> None:
-    """Refuse a number that is finite and beyond the largest of a floating dtype.
+    """Raise ValueError for a finite number beyond the largest of a floating-point dtype.
 
     Raises
     ------
     ValueError
-        With the name of the argument.
+        The message names the argument.
 
     Examples
     --------
@@ -159,12 +159,12 @@ def check_fits(name: str, value: float, dtype: Any) -> None:
 
 
 def check_epsilon(name: str, value: Any) -> None:
-    """Refuse what cannot be added to a variance: what is no number, negative, infinite or NaN.
+    """Raise an error unless `value` can be added to a variance: a number that is finite and not negative.
 
     Raises
     ------
     TypeError, ValueError
-        With the name of the argument.
+        The message names the argument.
 
     Examples
     --------
@@ -174,19 +174,19 @@ def check_epsilon(name: str, value: Any) -> None:
     rondeau.kernels.errors.ArgumentValueError: batch_norm: eps should be a finite number of at least 0, got -1e-05
     """
     check_number(name, value)
-    # As Python's: comparing a float32 would convert the largest double, which overflows.
+    # As a Python float: comparing a float32 would convert the largest double, which overflows.
     number = value.item() if isinstance(value, np.generic) else value
     if not 0 <= number <= sys.float_info.max:
         raise ArgumentValueError(f"{name} should be a finite number of at least 0, got {value!r:.80}")
 
 
 def check_flags(prefix: str = "", /, **flags: Any) -> None:
-    """Refuse what is neither True nor False, by name: ``"no"`` would count as True.
+    """Raise TypeError unless every flag, given by name, is True or False: ``"no"`` would count as True.
 
     Raises
     ------
     TypeError
-        With the name of the argument.
+        The message names the argument.
 
     Examples
     --------
@@ -201,12 +201,12 @@ def check_flags(prefix: str = "", /, **flags: Any) -> None:
 
 
 def check_integer(name: str, value: Any) -> None:
-    """Refuse what is no integer, and one beyond 64 bits.
+    """Raise an error unless `value` is an integer of at most 64 bits.
 
     Raises
     ------
     TypeError, ValueError
-        With the name of the argument.
+        The message names the argument.
 
     Examples
     --------
@@ -224,12 +224,12 @@ def check_integer(name: str, value: Any) -> None:
 
 
 def check_probability(name: str, value: Any) -> None:
-    """Refuse what is no number from 0 to 1.
+    """Raise ValueError unless `value` is a number from 0 to 1.
 
     Raises
     ------
     ValueError
-        With the name of the argument.
+        The message names the argument.
 
     Examples
     --------
@@ -243,14 +243,14 @@ def check_probability(name: str, value: Any) -> None:
 
 
 def check_sizes(least: int = 1, /, **sizes: Any) -> None:
-    """Refuse sizes that are no integers, above 2**31 - 1, or below the least: 1, or 0 where there may be nothing.
+    """Raise an error unless every size, given by name, is an integer from `least` (1, or 0) to 2**31 - 1.
 
     Raises
     ------
     TypeError
-        For what is no integer, with the name of the argument.
+        If a size is not an integer; the message names it.
     ValueError
-        For one that is too small or too large.
+        If one is too small or too large.
 
     Examples
     --------
@@ -270,12 +270,12 @@ def check_sizes(least: int = 1, /, **sizes: Any) -> None:
 
 
 def checked_list(name: str, values: Any, kind: type, what: str) -> list[Any]:
-    """Return what an iterable yields, after checking that each is of a type; `what` is what it should be one of.
+    """Return the items of an iterable as a list, after checking their type; `what` names them in the message.
 
     Raises
     ------
     TypeError
-        If it cannot be iterated over, or yields something else; the message says which.
+        If `values` is not iterable, or yields an item of another type; the message gives its position.
 
     Examples
     --------
@@ -300,12 +300,12 @@ def checked_list(name: str, values: Any, kind: type, what: str) -> list[Any]:
 
 
 def check_path(name: str, value: Any) -> None:
-    """Refuse what names no file.
+    """Raise TypeError unless `value` is a path.
 
     Raises
     ------
     TypeError
-        With the name of the argument.
+        The message names the argument.
 
     Examples
     --------

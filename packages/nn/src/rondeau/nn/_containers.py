@@ -1,4 +1,4 @@
-"""Modules made of modules: Sequential, ModuleList, ModuleDict."""
+"""Containers of modules: Sequential, ModuleList and ModuleDict."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ._module import Module
 
 
 class _Sequence(Module, ABC):
-    """What `Sequential` and `ModuleList` share: modules in an order, named "0", "1", ... or by their maker."""
+    """Base class of `Sequential` and `ModuleList`: ordered modules, named "0", "1", ... or as the caller chose."""
 
     @abstractmethod
     def _part(self, names: list[str]) -> Self:
-        """Return a container of its kind of the modules of these names."""
+        """Return a container of the same kind with the modules of these names."""
 
     def append(self, module: Module) -> Self:
         """Add a module at the end."""
@@ -33,14 +33,14 @@ class _Sequence(Module, ABC):
         return self
 
     def insert(self, index: int, module: Module) -> None:
-        """Put a module before the one at `index`, and number all anew."""
+        """Insert a module before the one at `index`, and renumber all."""
         _check_module(module)
         modules = list(self)
         modules.insert(_position(index), module)
         self._renumber(modules)
 
     def pop(self, index: SupportsIndex = -1) -> Module:
-        """Remove the module at `index`, number the rest anew, and return it."""
+        """Remove the module at `index`, renumber the rest, and return it."""
         module = self._modules[self._name_at(index)]
         del self[index]
         return module  # type: ignore[return-value]  # a container never holds None
@@ -58,7 +58,7 @@ class _Sequence(Module, ABC):
     @classmethod
     @abstractmethod
     def _of(cls, modules: list[Module]) -> Self:
-        """Return a container of its kind of these modules."""
+        """Return a container of the same kind with these modules."""
 
     def __len__(self) -> int:
         return len(self._modules)
@@ -80,7 +80,7 @@ class _Sequence(Module, ABC):
         self.add_module(self._name_at(index), module)
 
     def __delitem__(self, index: SupportsIndex | slice) -> None:
-        """Delete, and number the rest anew."""
+        """Delete modules, and renumber the rest."""
         doomed = self._names_at(index) if isinstance(index, slice) else [self._name_at(index)]
         kept = [module for name, module in self._modules.items() if name not in doomed]
         self._renumber(kept)  # type: ignore[arg-type]  # a container never holds None
@@ -146,7 +146,7 @@ class Sequential(_Sequence):
                 _check_module(module)
                 self.add_module(name, module)
         else:
-            self.extend(modules)  # type: ignore[arg-type]  # extend refuses what is no Module
+            self.extend(modules)  # type: ignore[arg-type]  # extend checks the types
 
     def forward(self, input: Any) -> Any:
         """Pass `input` through every module in turn."""
@@ -163,12 +163,12 @@ class Sequential(_Sequence):
 
 
 class ModuleList(_Sequence):
-    """A list whose modules are registered: parameters of a plain list would not be found.
+    """A list whose modules are registered; the parameters of modules in a plain list would not be found.
 
     Parameters
     ----------
     modules : iterable of Module, optional
-        Named "0", "1", ... in their order.
+        Named "0", "1", ... in order.
 
     Examples
     --------
@@ -196,7 +196,7 @@ class ModuleDict(Module):
     Parameters
     ----------
     modules : mapping of str to Module, or iterable of pairs, optional
-        The keys become part of the parameters' names, so they have no dot.
+        The keys become part of the parameters' names, so they may not contain a dot.
 
     Examples
     --------
@@ -217,7 +217,7 @@ class ModuleDict(Module):
             pairs = [(name, module) for name, module in given]
         except (TypeError, ValueError):
             raise ArgumentTypeError(
-                "modules should be a mapping of names to Modules, or pairs of both, got "
+                "modules should be a mapping of names to Modules, or pairs of a name and a Module, got "
                 f"{type(modules).__name__}"
             ) from None
         for name, module in pairs:
@@ -266,5 +266,5 @@ class ModuleDict(Module):
         self.add_module(name, module)
 
     def __delitem__(self, name: str) -> None:
-        self[name]  # raises the KeyError that says what there is
+        self[name]  # raises a KeyError that lists the names
         del self._modules[name]

@@ -1,4 +1,4 @@
-"""Convolution of sequences and of planes."""
+"""Convolution of sequences and planes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def conv1d(
     dilation: _Sizes = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Slide windows over sequences: each output is a weighted sum of what its window shows, in all channels.
+    """Slide windows over sequences: each output is a weighted sum of its window, over all channels.
 
     Parameters
     ----------
@@ -43,13 +43,13 @@ def conv1d(
     bias : Tensor, optional
         Shape (F,).
     stride : int or (int,)
-        From one window to the next.
+        Step from one window to the next.
     padding : int, (int,), "valid" or "same"
-        Zeros at either end; "valid" is none, and "same" as many as leave L as it is.
+        Zeros at either end; "valid" means none, and "same" as many as keep L unchanged.
     dilation : int or (int,)
-        From one element of a window to the next.
+        Distance between neighbouring elements of a window.
     groups : int
-        The channels of input and output are cut into so many groups, and each output sees its own alone.
+        Number of groups into which the channels of input and output are divided; each output sees only its own group.
 
     Returns
     -------
@@ -59,9 +59,9 @@ def conv1d(
     Raises
     ------
     ValueError
-        If shapes or options do not fit, or no window fits on the input.
+        If shapes do not match, an option is invalid, or the input is smaller than a window.
     TypeError
-        If dtypes do not fit, or an argument is of another type.
+        If dtypes do not match, or an argument has the wrong type.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def conv2d(
     dilation: _Sizes = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Slide windows over planes: each output is a weighted sum of what its window shows, in all channels.
+    """Slide windows over planes: each output is a weighted sum of its window, over all channels.
 
     Parameters
     ----------
@@ -93,13 +93,13 @@ def conv2d(
     bias : Tensor, optional
         Shape (F,).
     stride : int or (int, int)
-        From one window to the next.
+        Step from one window to the next.
     padding : int, (int, int), "valid" or "same"
-        Zeros on every side; "valid" is none, and "same" as many as leave H and W as they are.
+        Zeros on every side; "valid" means none, and "same" as many as keep H and W unchanged.
     dilation : int or (int, int)
-        From one element of a window to the next.
+        Distance between neighbouring elements of a window.
     groups : int
-        The channels of input and output are cut into so many groups, and each output sees its own alone.
+        Number of groups into which the channels of input and output are divided; each output sees only its own group.
 
     Returns
     -------
@@ -109,9 +109,9 @@ def conv2d(
     Raises
     ------
     ValueError
-        If shapes or options do not fit, or no window fits on the input.
+        If shapes do not match, an option is invalid, or the input is smaller than a window.
     TypeError
-        If dtypes do not fit, or an argument is of another type.
+        If dtypes do not match, or an argument has the wrong type.
 
     Examples
     --------
@@ -211,14 +211,14 @@ def _padding_of(
             return ((0, 0),) * len(size)
         if any(stride != 1 for stride in strides):
             raise ArgumentValueError(
-                f'{name} "same" leaves the size as it is, which a stride of {strides} cannot: use 1'
+                f'{name} "same" keeps the size unchanged, which a stride of {strides} cannot: use 1'
             )
         totals = [d * (k - 1) for k, d in zip(size, dilations, strict=True)]
         return tuple((total // 2, total - total // 2) for total in totals)
     return tuple((p, p) for p in per_dimension(name, padding, len(size), 0))
 
 
-# The three are each other's derivatives, for each is linear in two arguments: let v be a gradient of their result.
+# The three are each other's derivatives, since each is linear in two arguments. With v the gradient of their result:
 #   y  = Convolution(x, w)            dx = InputGradient(v, w)      dw = WeightGradient(v, x)
 #   dx = InputGradient(dy, w)         ddy = Convolution(v, w)       dw = WeightGradient(dy, v)
 #   dw = WeightGradient(dy, x)        ddy = Convolution(x, v)       dx = InputGradient(dy, v)
@@ -314,7 +314,7 @@ class _WeightGradient(Function):
 
 
 class _ConvolutionLayer(Module):
-    """What layers of windows over one and two dimensions have in common; `_dimensions` tells them apart."""
+    """Base class of the layers that slide windows over one or two dimensions, as `_dimensions` tells."""
 
     _dimensions: int
     weight: Parameter
@@ -368,7 +368,7 @@ class _ConvolutionLayer(Module):
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Apply to samples, or to one without its dimension; in shape and dtype as `rondeau.nn.functional` says."""
+        """Apply to a batch of samples, or to one without the batch dimension; see `rondeau.nn.functional`."""
         return _convolve(
             f"conv{self._dimensions}d",
             self._dimensions,
@@ -383,7 +383,7 @@ class _ConvolutionLayer(Module):
         )
 
     def extra_repr(self) -> str:
-        """Return the configuration for ``repr``: what differs from the defaults."""
+        """Return the configuration for ``repr``: the options that differ from the defaults."""
         number = self._dimensions
         parts = [f"{self.in_channels}, {self.out_channels}"]
         parts += [f"kernel_size={self.kernel_size}, stride={self.stride}"]
@@ -408,27 +408,27 @@ class Conv1d(_ConvolutionLayer):
     in_channels, out_channels : int
         Channels of input and output.
     kernel_size : int or (int,)
-        Elements of a window.
+        The number of elements of a window.
     stride, dilation : int or (int,)
-        From one window, and from one of its elements, to the next.
+        Step from one window to the next; distance between neighbouring elements of a window.
     padding : int, (int,), "valid" or "same"
-        Elements beside the input on either end.
+        Elements added at either end of the input.
     groups : int
-        Into how many the channels are cut; it divides both numbers.
+        Number of groups into which the channels are divided; it must divide both numbers.
     bias : bool
         Whether there is a bias.
     padding_mode : {"zeros", "reflect", "replicate", "circular"}
-        What is beside the input: zeros, or its elements mirrored, the outermost, or those of the other end.
+        What the input is padded with: zeros, or its own elements mirrored, repeated from the edge, or wrapped around.
     device, dtype : optional
-        Of the parameters; float32 by default.
+        Device and dtype of the parameters; float32 by default.
 
     Attributes
     ----------
     weight : Parameter
         Shape (out_channels, in_channels / groups, K).
     bias : Parameter or None
-        Shape (out_channels,). Both start as U(-b, b), b = 1 / sqrt(elements that one output sums over), PyTorch's
-        choice.
+        Shape (out_channels,). Both are initially drawn from U(-b, b), b = 1 / sqrt(elements that one output sums over),
+        as in PyTorch.
 
     Examples
     --------
@@ -450,25 +450,25 @@ class Conv2d(_ConvolutionLayer):
     kernel_size : int or (int, int)
         Rows and columns of a window.
     stride, dilation : int or (int, int)
-        From one window, and from one of its elements, to the next.
+        Step from one window to the next; distance between neighbouring elements of a window.
     padding : int, (int, int), "valid" or "same"
-        Rows and columns beside the input on every side.
+        Rows and columns added on every side of the input.
     groups : int
-        Into how many the channels are cut; it divides both numbers.
+        Number of groups into which the channels are divided; it must divide both numbers.
     bias : bool
         Whether there is a bias.
     padding_mode : {"zeros", "reflect", "replicate", "circular"}
-        What is beside the input: zeros, or its elements mirrored, the outermost, or those of the other end.
+        What the input is padded with: zeros, or its own elements mirrored, repeated from the edge, or wrapped around.
     device, dtype : optional
-        Of the parameters; float32 by default.
+        Device and dtype of the parameters; float32 by default.
 
     Attributes
     ----------
     weight : Parameter
         Shape (out_channels, in_channels / groups, rows, columns).
     bias : Parameter or None
-        Shape (out_channels,). Both start as U(-b, b), b = 1 / sqrt(elements that one output sums over), PyTorch's
-        choice.
+        Shape (out_channels,). Both are initially drawn from U(-b, b), b = 1 / sqrt(elements that one output sums over),
+        as in PyTorch.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Dropout: zeroing elements at random while training."""
+"""Dropout: zeroing elements at random during training."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     p : float
         Probability of zeroing, in [0, 1].
     training : bool
-        False returns the input.
+        If False, the input is returned unchanged.
 
     Returns
     -------
     Tensor
-        The shape of `input`; its expectation is `input`.
+        The shape of `input`, which is its expected value.
 
     Raises
     ------
     ValueError
         If `p` is not in [0, 1].
     TypeError
-        If `input` is no Tensor.
+        If `input` is not a Tensor.
 
     Examples
     --------
@@ -48,9 +48,9 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
 
 
 class Dropout(Module):
-    """In training mode zero every element with probability `p` and scale the others by 1 / (1 - p).
+    """Zero every element with probability `p` in training mode, and scale the others by 1 / (1 - p).
 
-    Draws come from the generator that `rondeau.tensor.manual_seed` seeds.
+    The random numbers come from the generator that `rondeau.tensor.manual_seed` seeds.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Embedding: a table of vectors, one for each id; and one-hot rows."""
+"""Embedding, a table with one vector for each id, and one-hot rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ._parameter import Parameter
 
 
 def embedding(input: Tensor | NDArray[Any], weight: Tensor, padding_idx: int | None = None) -> Tensor:
-    """Return the rows of `weight` that `input` names.
+    """Return the rows of `weight` at the ids in `input`.
 
     Parameters
     ----------
@@ -28,17 +28,17 @@ def embedding(input: Tensor | NDArray[Any], weight: Tensor, padding_idx: int | N
     weight : Tensor
         Shape (V, E).
     padding_idx : int, optional
-        The id whose row gets no gradient; negative counts from the end.
+        The id whose row gets no gradient; a negative id counts from the end.
 
     Returns
     -------
     Tensor
-        The shape of `input`, and E. The gradient of `weight` adds up where an id repeats, in ascending order.
+        The shape of `input`, followed by E. Where an id repeats, its gradients are summed in ascending order.
 
     Raises
     ------
     TypeError
-        If the ids or `padding_idx` are not integers, or `weight` is no Tensor of float32 or float64.
+        If the ids or `padding_idx` are not integers, or `weight` is not a Tensor of float32 or float64.
     IndexError
         If an id is outside the table.
     ValueError
@@ -72,12 +72,12 @@ def one_hot(tensor: Tensor | NDArray[Any], num_classes: int = -1) -> Tensor:
     tensor : Tensor or ndarray of integers
         Classes, any shape, none negative.
     num_classes : int
-        Width of the rows; -1 takes the largest class and one.
+        The width of the rows; -1 takes the largest class plus one.
 
     Returns
     -------
     Tensor
-        int64, the shape of `tensor`, and num_classes.
+        int64, the shape of `tensor` followed by num_classes.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def one_hot(tensor: Tensor | NDArray[Any], num_classes: int = -1) -> Tensor:
     IndexError
         If a class is outside [0, num_classes).
     ValueError
-        If the number of classes is negative, or cannot be told from an empty tensor.
+        If the number of classes is negative, or is -1 for an empty tensor.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def one_hot(tensor: Tensor | NDArray[Any], num_classes: int = -1) -> Tensor:
     if num_classes == -1:
         if classes.size == 0:
             raise ArgumentValueError(
-                "one_hot: an empty tensor does not tell the number of classes; pass num_classes"
+                "one_hot: an empty tensor does not determine the number of classes; pass num_classes"
             )
         num_classes = int(classes.max()) + 1
     elif num_classes < 0:
@@ -114,7 +114,7 @@ def one_hot(tensor: Tensor | NDArray[Any], num_classes: int = -1) -> Tensor:
 
 
 def _checked_ids(name: str, input: Tensor | NDArray[Any], number: int) -> NDArray[np.int64]:
-    # A copy, for backward reads it: the caller may fill his array with the next batch before.
+    # Copy: backward reads this, and the caller may overwrite it first.
     ids = np.array(as_array(f"{name}: ids", input), order="C")
     if ids.dtype.kind not in "iu":
         raise ArgumentTypeError(f"{name}: ids should be integers, got {ids.dtype}; use ids.long()")
@@ -134,7 +134,7 @@ def _checked_padding(padding_idx: int, number: int) -> int:
 
 
 class _Lookup(Function):
-    """Rows of a table by id; its gradient is `_ScatterAdd`, whose gradient is the lookup again."""
+    """Rows of a table by id; the gradient is `_ScatterAdd`, whose own gradient is the lookup again."""
 
     owns_gradients = True
 
@@ -142,7 +142,7 @@ class _Lookup(Function):
     def forward(ctx: Any, table: Tensor, ids: NDArray[np.int64], padding: int) -> Tensor:
         ctx.rows, ctx.ids, ctx.padding = table.shape[0], ids, padding
         rows = buffers.empty((ids.size, table.shape[1]), table.dtype)
-        # The ids are known to be good, and with mode "raise" take would go through a buffer.
+        # The ids have been checked, and with mode "raise" take would go through a buffer.
         return Tensor(np.take(table._array, ids, axis=0, out=rows, mode="clip"))
 
     @staticmethod
@@ -151,7 +151,7 @@ class _Lookup(Function):
 
 
 class _ScatterAdd(Function):
-    """The sum of the rows of each id, in ascending order of rows; nothing for the id of padding."""
+    """The sum of the rows of each id, in ascending order of rows; zero for the padding id."""
 
     owns_gradients = True
 
@@ -183,19 +183,19 @@ class Embedding(Module):
     embedding_dim : int
         Length of each vector.
     padding_idx : int, optional
-        The id of padding: its vector starts as zeros and gets no gradient.
+        The padding id: its vector is initially zero and gets no gradient.
     device, dtype : optional
-        Of the parameter; float32 by default.
+        Device and dtype of the parameter; float32 by default.
 
     Attributes
     ----------
     weight : Parameter
-        Shape (num_embeddings, embedding_dim), at the start N(0, 1).
+        Shape (num_embeddings, embedding_dim), initially drawn from N(0, 1).
 
     Raises
     ------
     TypeError
-        If a number is no integer.
+        If a number is not an integer.
     ValueError
         If a size is negative, or `padding_idx` is outside the table.
 
@@ -230,14 +230,14 @@ class Embedding(Module):
 
     @classmethod
     def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> Self:
-        """Make an Embedding of a given table.
+        """Return an Embedding with a given table.
 
         Parameters
         ----------
         embeddings : Tensor
             Shape (num_embeddings, embedding_dim).
         freeze : bool
-            Whether the table is not to be trained.
+            Whether to exclude the table from training.
         padding_idx : int, optional
             The id that gets no gradient; its vector is left as it is.
 
@@ -249,7 +249,7 @@ class Embedding(Module):
         Raises
         ------
         TypeError
-            If `embeddings` is no Tensor.
+            If `embeddings` is not a Tensor.
         ValueError
             If it is not a matrix.
 
@@ -270,14 +270,14 @@ class Embedding(Module):
         return made
 
     def reset_parameters(self) -> None:
-        """Draw new initial values; the vector of padding becomes zeros."""
+        """Draw new initial values; the padding vector becomes zero."""
         init.normal_(self.weight)
         if self.padding_idx is not None:
             with no_grad():
                 self.weight[self.padding_idx] = 0
 
     def forward(self, input: Tensor | NDArray[Any]) -> Tensor:
-        """Look up ids of any shape; the result has that shape and `embedding_dim`."""
+        """Look up ids of any shape; the result has that shape followed by `embedding_dim`."""
         return embedding(input, self.weight, self.padding_idx)
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""Flatten: neighbouring dimensions as one."""
+"""Flatten: merging neighbouring dimensions into one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ._module import Module
 
 
 class Flatten(Module):
-    """Make one dimension of several; by default of all but the first, the samples'.
+    """Merge several dimensions into one; by default all but the first, the samples.
 
     Parameters
     ----------
     start_dim, end_dim : int
-        The first and the last of them; negative ones count from the end.
+        The first and the last dimension to merge; negative ones count from the end.
 
     Examples
     --------
@@ -31,7 +31,7 @@ class Flatten(Module):
         self.end_dim = end_dim
 
     def forward(self, input: Tensor) -> Tensor:
-        """Apply to a Tensor that has these dimensions."""
+        """Apply to a Tensor with these dimensions."""
         check_tensor("Flatten: input", input)
         return input.flatten(self.start_dim, self.end_dim)
 

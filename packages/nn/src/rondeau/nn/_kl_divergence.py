@@ -1,4 +1,4 @@
-"""Kullback-Leibler divergence: how far a distribution is from another, of which the logarithm is given."""
+"""Kullback-Leibler divergence of a target distribution from predicted log-probabilities."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ _REDUCTIONS = (*REDUCTIONS, "batchmean")
 
 
 def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:
-    """Pointwise t (log t - x), for log-probabilities x and targets t; 0 where t is 0.
+    """Return t (log t - x), elementwise or reduced, for log-probabilities x and targets t; 0 where t is 0.
 
     Parameters
     ----------
     input : Tensor
         Log-probabilities x.
     target : Tensor
-        Probabilities t of the same shape, or their logarithms; another shape is broadcast, with a warning.
+        Probabilities t of the same shape, or their logarithms; a different shape is broadcast, with a warning.
     reduction : {"mean", "batchmean", "sum", "none"}
-        "batchmean" divides the sum by the first size alone, the samples': the divergence by its definition. "mean",
-        the default for PyTorch's sake, divides by the number of all elements, and warns.
+        "batchmean" divides the sum by the first dimension, the number of samples, as the divergence is defined.
+        "mean", PyTorch's default, divides by the number of all elements, and warns.
     log_target : bool
-        Whether the target is log t.
+        Whether `target` is log t.
 
     Returns
     -------
     Tensor
-        Shape (), or for "none" that of `input`.
+        Shape (), or the shape of `input` for "none".
 
     Raises
     ------
     ValueError
         For an unknown reduction.
     TypeError
-        If dtypes do not fit, or an argument is no Tensor.
+        If dtypes do not match, or an argument is not a Tensor.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: b
     warn_of_broadcast("kl_div", input, target)
     if reduction == "mean":
         warn_caller(
-            "kl_div: reduction 'mean' divides by the number of all elements; 'batchmean' divides by that of the "
+            "kl_div: reduction 'mean' divides by the number of all elements; 'batchmean' divides by the number of "
             "samples, as the divergence is defined: choose it, or 'sum'"
         )
     losses = target.exp() * (target - input) if log_target else _TimesLog.apply(target) - target * input
@@ -90,9 +90,9 @@ class KLDivLoss(Module):
     Parameters
     ----------
     reduction : {"mean", "batchmean", "sum", "none"}
-        What becomes of the losses of the elements; "batchmean" is the divergence by its definition.
+        How the losses of the elements are reduced; "batchmean" is the divergence as it is defined.
     log_target : bool
-        Whether targets are logarithms too.
+        Whether the targets are logarithms too.
 
     Examples
     --------
@@ -110,5 +110,5 @@ class KLDivLoss(Module):
         self.log_target = log_target
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of log-probabilities against targets of one shape."""
+        """Return the loss of log-probabilities against targets of the same shape."""
         return kl_div(input, target, self.reduction, self.log_target)

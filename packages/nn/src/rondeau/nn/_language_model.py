@@ -1,4 +1,4 @@
-"""`LanguageModel`: token ids in, logits of the next token out, and a state that the next call continues."""
+"""`LanguageModel`: from token ids to the logits of the next token, with a state that the next call continues from."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ from ._recurrent.stepper import Stepper
 
 
 class LanguageModel(Module):
-    """A recurrent language model: one-hot or embedded tokens, recurrent layers, a linear head.
+    """A recurrent language model: one-hot or embedded tokens, recurrent layers, and a linear head.
 
-    Trained to give the next token a high probability at every step, it is a model of text; fed its own
-    predictions, it writes some.
+    Trained to give the next token a high probability at every step, it models text; fed its own predictions, it
+    generates text.
 
     Parameters
     ----------
     vocab_size : int
         V, the number of tokens.
     recurrent : str, Cell or Recurrent
-        The recurrent layers: "rnn", "gru", "lstm" or the name of another cell of `rondeau.nn.cells`; any cell, as
-        `recurrent_cell` makes it; or layers made by the caller, whose input size is `embedding_size`, or V for one-hot
-        input.
+        The recurrent layers: "rnn", "gru", "lstm" or the name of another cell of `rondeau.nn.cells`; any cell made by
+        `recurrent_cell`; or existing layers, whose input size must be `embedding_size`, or V for one-hot input.
     hidden_size : int, optional
-        H, the hidden units of a layer; left out if `recurrent` is a layer.
+        H, the number of hidden units of a layer; not given if `recurrent` is a layer.
     num_layers : int, optional
-        L (default: 1); left out if `recurrent` is a layer.
+        L, 1 by default; not given if `recurrent` is a layer.
     embedding_size : int, optional
-        Tokens enter as learned vectors of this size. None: as one-hot vectors, which are never made: their product
-        with the input weights is a selection of columns, equal to it up to rounding.
+        The size of the learned vectors that represent tokens. If None, tokens are one-hot vectors, which are never
+        formed: instead of multiplying them by the input weights, columns are selected, with the same result up to
+        rounding.
     dropout : float
-        Probability of dropping an element of the embedded input, of the output of each recurrent layer, in training
-        (Zaremba, Sutskever, Vinyals, "Recurrent neural network regularization", 2014).
+        The probability of dropping an element of the embedded input, and of the output of each recurrent layer, in
+        training (Zaremba, Sutskever, Vinyals, "Recurrent neural network regularization", 2014).
     tie_weights : bool
-        Let the head's weight be the embedding's, which needs `embedding_size` equal to the layers' output size
-        (Press, Wolf, "Using the output embedding to improve language models", 2017). It then starts as a head's.
+        Share one weight between head and embedding, which requires `embedding_size` to equal the layers' output size
+        (Press, Wolf, "Using the output embedding to improve language models", 2017). It is initialised like a head's.
     device : optional
-        Where the parameters live.
+        Where the parameters are created.
     dtype : dtype, optional
         float32 (the default) or float64.
     **options
-        The keyword-only options of `Recurrent`, as ``zoneout`` or ``recurrent_dropout``; left out if `recurrent` is a
+        Keyword-only options of `Recurrent`, such as ``zoneout`` or ``recurrent_dropout``; not given if `recurrent` is a
         layer.
 
     Attributes
@@ -67,10 +67,10 @@ class LanguageModel(Module):
     Raises
     ------
     TypeError
-        If a size is no integer, or `recurrent` is neither a name, a cell nor a layer.
+        If a size is not an integer, or `recurrent` is neither a name, a cell nor a layer.
     ValueError
-        If the recurrent layers are bidirectional: the reverse direction reads the tokens that the model is to
-        predict. If sizes do not fit each other. If options are given beside layers.
+        If the recurrent layers are bidirectional (the reverse direction reads the tokens that the model should
+        predict), if sizes do not match, or if options are given together with a layer.
 
     Examples
     --------
@@ -86,7 +86,7 @@ class LanguageModel(Module):
         "rnn": cells.rnn_tanh,
         **{name: getattr(cells, name) for name in cells.__all__ if getattr(cells, name).project is None},
     }
-    """The built-in cells by name, without the one that must be projected."""
+    """The built-in cells by name, except the one that must be projected."""
 
     def __init__(
         self,
@@ -114,14 +114,14 @@ class LanguageModel(Module):
         if isinstance(recurrent, Recurrent):
             if options:
                 raise ArgumentValueError(
-                    f"{', '.join(options)} was given beside a recurrent layer, which has its own options: give it to "
-                    f"the layer, as in nn.{type(recurrent).__name__}(..., {next(iter(options))}=...)"
+                    f"{', '.join(options)} was given together with a recurrent layer, which has its own options: pass "
+                    f"it to the layer, as in nn.{type(recurrent).__name__}(..., {next(iter(options))}=...)"
                 )
             layers = recurrent
         else:
             depth = 1 if num_layers is None else num_layers
             if hidden_size is None:
-                raise ArgumentValueError("hidden_size is missing: give it, or a Recurrent layer that has one")
+                raise ArgumentValueError("hidden_size is missing: pass it, or a Recurrent layer that has one")
             between = dropout if depth > 1 else 0.0
             layers = Recurrent(
                 _cell(recurrent),
@@ -152,31 +152,31 @@ class LanguageModel(Module):
             self.embedding.weight = self.head.weight
 
     def begin_state(self, batch_size: int, device: Any = None) -> State:
-        """Return the zero state, which starts a text.
+        """Return the zero state, for the beginning of a text.
 
         Parameters
         ----------
         batch_size : int
             B.
         device : optional
-            Where; default: with the parameters.
+            Where the state is created; by default, where the parameters are.
 
         Returns
         -------
         Tensor or tuple of Tensor
-            (L, B, H) for a cell with one state, a tuple of such for others, as `Recurrent` takes them.
+            (L, B, H) for a cell with one state, a tuple of these for a cell with several, as `Recurrent` takes them.
         """
         return self.recurrent.begin_state(batch_size, device)
 
     def forward(self, ids: Tensor | NDArray[np.int64], state: State | None = None) -> tuple[Tensor, State]:
-        """Compute the logits of every next token.
+        """Compute the logits of the next token after every step.
 
         Parameters
         ----------
         ids : Tensor or ndarray
             int64 (B, T), each from 0 to V-1: a batch as the samplers of `rondeau.data` yield it.
         state : Tensor or tuple of Tensor, optional
-            What the call before returned, or `begin_state`; default: zeros.
+            The state that the previous call returned, or that of `begin_state`; zeros by default.
 
         Returns
         -------
@@ -184,14 +184,14 @@ class LanguageModel(Module):
             (T*B, V), time-major: row ``t*B + b`` is the prediction after ``ids[b, t]``. The targets in this order
             are ``Y.T.reshape(-1)``.
         state : Tensor or tuple of Tensor
-            The state after the last step; ``detach`` it before the next call of truncated backpropagation.
+            The state after the last step; for truncated backpropagation, ``detach`` it before the next call.
 
         Raises
         ------
         TypeError
             If `ids` are not int64.
         ValueError
-            If they have not two dimensions.
+            If they do not have two dimensions.
         IndexError
             If an id is not in the vocabulary.
         """
@@ -209,13 +209,13 @@ class LanguageModel(Module):
         return self.head(self.dropout(rows)), state
 
     def stepper(self) -> Stepper:
-        """Return a frozen snapshot of the model that reads one token a call, and so writes text fast.
+        """Return a frozen snapshot of the model that reads one token per call, to generate text fast.
 
         Returns
         -------
         Stepper
-            ``logits, state = stepper(ids, state)``: from ids (B,), or one as an integer, to (B, V) or (V,). The bits
-            are those of a call of the model in evaluation with one step.
+            ``logits, state = stepper(ids, state)`` maps ids (B,), or one integer, to logits (B, V), or (V,). They have
+            the same bits as those of the model, called in evaluation mode with one step.
 
         Examples
         --------
@@ -248,7 +248,7 @@ def _described(recurrent: Any) -> str:
         return type(recurrent).__name__
     name = recurrent.__name__
     hint = (
-        f": write {name.lower()!r}, or make the layer, nn.{name}(...)"
+        f": pass {name.lower()!r}, or make the layer, nn.{name}(...)"
         if issubclass(recurrent, Recurrent)
         else ""
     )
@@ -261,7 +261,7 @@ def _check_layers(
     if layers.bidirectional:
         raise ArgumentValueError(
             "A bidirectional language model sees its target: the reverse direction has read token t+1 "
-            "when the model predicts it. Use bidirectional=False; both directions serve classification"
+            "when the model predicts it. Use bidirectional=False; both directions are for classification"
         )
     for name, given in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
         own = getattr(layers, name)

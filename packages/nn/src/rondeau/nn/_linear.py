@@ -1,4 +1,4 @@
-"""Linear: a product with a weight matrix and a bias."""
+"""Linear: the product with a weight matrix, plus a bias."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes do not match.
     TypeError
-        If an argument is no Tensor, or the dtypes differ or are not floating-point.
+        If an argument is not a Tensor, or the dtypes differ or are not floating-point.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def _checked_sizes(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[
     if input.ndim == 0 or input.shape[-1] != in_features:
         raise ArgumentValueError(
             f"linear: input of shape {tuple(input.shape)} should have {in_features} as its last dimension, "
-            f"for the weight has shape {tuple(weight.shape)}"
+            f"because the weight has shape {tuple(weight.shape)}"
         )
     if bias is not None and bias.shape != (out_features,):
         raise ArgumentValueError(f"linear: bias should have shape ({out_features},), got {tuple(bias.shape)}")
@@ -120,21 +120,22 @@ class Linear(Module):
     in_features, out_features : int
         Sizes of the last dimension of input and output.
     bias : bool
-        Whether there is a b.
+        Whether there is a bias b.
     device, dtype : optional
-        Of the parameters; float32 by default.
+        Device and dtype of the parameters; float32 by default.
 
     Attributes
     ----------
     weight : Parameter
         Shape (out_features, in_features).
     bias : Parameter or None
-        Shape (out_features,). Both start as U(-1/sqrt(in_features), 1/sqrt(in_features)), PyTorch's choice.
+        Shape (out_features,). Both are initially drawn from U(-1/sqrt(in_features), 1/sqrt(in_features)), as in
+        PyTorch.
 
     Raises
     ------
     TypeError
-        If a size is no integer.
+        If a size is not an integer.
     ValueError
         If a size is negative.
 

@@ -1,4 +1,4 @@
-"""Losses: how far predictions are from targets."""
+"""Loss functions: cross-entropy, negative log-likelihood and mean squared error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Negative log-likelihood of targets under softmax(`input`), in one fused pass.
+    """Return the negative log-likelihood of targets under softmax(`input`), in one fused pass.
 
     For a class t: -w[t] log softmax(input)[t]; for probabilities q: -sum_c w[c] q[c] log softmax(input)[c].
     Label smoothing s (Szegedy et al. 2016) first replaces the target, taken as probabilities, by (1 - s) q + s / C.
@@ -36,15 +36,15 @@ def cross_entropy(
     input : Tensor
         Logits, shape (C,), (N, C) or (N, C, d1, ...).
     target : Tensor or ndarray
-        Classes as integers in [0, C), shape (), (N,) or (N, d1, ...); or probabilities, of the shape and dtype
+        Classes as integers in [0, C), shape (), (N,) or (N, d1, ...); or probabilities, with the shape and dtype
         of `input`.
     weight : Tensor, optional
         Weight of each class, shape (C,).
     ignore_index : int
-        The class whose rows neither count nor get a gradient. Without effect on probabilities.
+        The class whose rows neither count nor get a gradient; it has no effect on probabilities.
     reduction : {"mean", "sum", "none"}
-        "mean" divides by the sum of the weights w[t] of the rows that count; for probabilities by the number
-        of rows. As 0 / 0 it is NaN where there is none.
+        "mean" divides by the sum of the weights w[t] of the rows that count; for probabilities, by the number
+        of rows. If there are none, it is NaN, as 0 / 0.
     label_smoothing : float
         s, in [0, 1].
 
@@ -56,11 +56,11 @@ def cross_entropy(
     Raises
     ------
     ValueError
-        If shapes do not fit, or an option is unknown.
+        If shapes do not match, or an option is unknown.
     IndexError
         If a class is outside [0, C) and is not `ignore_index`.
     TypeError
-        If dtypes do not fit, or an argument is of another type.
+        If dtypes do not match, or an argument has the wrong type.
 
     Examples
     --------
@@ -116,7 +116,7 @@ class _CrossEntropy(Function):
         ctx.share = 1.0
         if reduction == "mean":
             counted = float(saved.weights[saved.classes[saved.classes != ignored]].sum(dtype=np.float64))
-            ctx.share = 1.0 / counted if counted else math.inf  # times no loss at all: NaN, as 0 / 0
+            ctx.share = 1.0 / counted if counted else math.inf  # inf times a loss of 0 is NaN, as 0 / 0
         total = float(losses.sum(dtype=np.float64))
         return Tensor(np.asarray(total * ctx.share, dtype=losses.dtype))
 
@@ -128,7 +128,7 @@ class _CrossEntropy(Function):
             row = dloss.reshape(-1, 1) if ctx.reduction == "none" else dloss * ctx.share
             factors = _factors(saved)
             of_sum = Tensor(factors.sum(axis=1, keepdims=True))
-            # Chosen, not multiplied by 0: an ignored row may hold an infinity, and 1 / 0 rows is one.
+            # Selected, not multiplied by 0: an ignored row may contain an infinity, and 1 / (0 rows) is one.
             counted = Tensor((saved.classes != saved.ignored)[:, None])
             dlogits = where(counted, row * (logits.softmax(1) * of_sum - Tensor(factors)), 0.0)
             return (dlogits, None, None, None, None, None)
@@ -140,7 +140,7 @@ class _CrossEntropy(Function):
 
 
 def _factors(saved: kernels.Saved) -> NDArray[Any]:
-    """Return the factors of -log softmax in every row's loss, shape (N, C)."""
+    """Return the factors of -log softmax in the loss of every row, shape (N, C)."""
     classes, weights, smoothing = saved.classes, saved.weights, saved.smoothing
     counts = classes != saved.ignored
     factors: NDArray[Any] = np.where(
@@ -177,7 +177,7 @@ def nll_loss(
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Tensor:
-    """Negative log-likelihood of classes, given log-probabilities: -w[t] input[t].
+    """Return the negative log-likelihood of classes, given log-probabilities: -w[t] input[t].
 
     Parameters
     ----------
@@ -200,11 +200,11 @@ def nll_loss(
     Raises
     ------
     ValueError
-        If shapes do not fit, or an option is unknown.
+        If shapes do not match, or an option is unknown.
     IndexError
         If a class is outside [0, C) and is not `ignore_index`.
     TypeError
-        If dtypes do not fit, or an argument is of another type.
+        If dtypes do not match, or an argument has the wrong type.
 
     Examples
     --------
@@ -226,7 +226,7 @@ def nll_loss(
     at = np.where(counts, flat, 0)
     of_row = weights[at] * counts
     picked = _class_rows(input).gather(1, Tensor(at.reshape(-1, 1))).reshape(-1)
-    # Filled, not multiplied by 0: an ignored row may hold an infinity, and their product is NaN.
+    # Filled, not multiplied by 0: an ignored row may contain an infinity, and their product is NaN.
     losses = -(picked.masked_fill(Tensor(~counts), 0.0) * Tensor(of_row))
     if reduction == "none":
         return losses.reshape(classes.shape)
@@ -235,24 +235,24 @@ def nll_loss(
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """Squared difference of two tensors, elementwise or reduced.
+    """Return the squared difference of two tensors, elementwise or reduced.
 
     Parameters
     ----------
     input, target : Tensor
-        The same shape; another is broadcast, with a warning.
+        Tensors of the same shape; different shapes are broadcast, with a warning.
     reduction : {"mean", "sum", "none"}
-        Over all elements.
+        The reduction over all elements.
 
     Returns
     -------
     Tensor
-        Shape (), or for "none" that of `input`.
+        Shape (), or the shape of `input` for "none".
 
     Raises
     ------
     TypeError
-        If an argument is no Tensor.
+        If an argument is not a Tensor.
     ValueError
         For an unknown reduction.
 
@@ -349,9 +349,9 @@ class CrossEntropyLoss(Module):
     ignore_index : int
         The class whose rows neither count nor get a gradient.
     reduction : {"mean", "sum", "none"}
-        What becomes of the losses of the rows.
+        How the losses of the rows are reduced.
     label_smoothing : float
-        In [0, 1]: how much of every target is spread over all classes.
+        The part of every target that is spread over all classes, in [0, 1].
 
     Examples
     --------
@@ -402,7 +402,7 @@ class NLLLoss(Module):
     ignore_index : int
         The class whose rows neither count nor get a gradient.
     reduction : {"mean", "sum", "none"}
-        What becomes of the losses of the rows.
+        How the losses of the rows are reduced.
 
     Examples
     --------
@@ -435,7 +435,7 @@ class MSELoss(Module):
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-        What becomes of the squared differences.
+        How the squared differences are reduced.
 
     Examples
     --------
@@ -450,5 +450,5 @@ class MSELoss(Module):
         self.reduction = reduction
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of two tensors of one shape."""
+        """Return the loss of two tensors of the same shape."""
         return mse_loss(input, target, self.reduction)

@@ -26,7 +26,7 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    """Take the largest element of every window; its gradient goes to that element, the first of equal ones.
+    """Return the largest element of every window; the gradient goes to that element, or the first of equal ones.
 
     Parameters
     ----------
@@ -35,30 +35,30 @@ def max_pool2d(
     kernel_size : int or (int, int)
         Rows and columns of a window.
     stride : int or (int, int), optional
-        From one window to the next; by default its size, so that they do not overlap.
+        Step from one window to the next; by default the size of the window, so that windows do not overlap.
     padding : int or (int, int)
-        Rows and columns beside the input that windows may reach over, at most half a window; they never are the
-        largest.
+        Rows and columns around the input that windows may extend over, at most half a window; their elements are never
+        the largest.
     dilation : int or (int, int)
-        From one element of a window to the next.
+        Distance between neighbouring elements of a window.
     ceil_mode : bool
-        Whether a window counts that begins on the input, or before it, and reaches over its end.
+        Whether to include windows that start on the input, or before it, and extend past its end.
     return_indices : bool
-        Whether to tell where the largest elements are.
+        Whether to return the indices of the largest elements as well.
 
     Returns
     -------
     Tensor or (Tensor, Tensor)
         Shape (N, C, H', W') or (C, H', W') with H' = (H + 2 padding - dilation (rows - 1) - 1) // stride + 1, the
-        quotient rounded up with `ceil_mode`; and with `return_indices` of each its index in the plane, int64,
+        quotient rounded up with `ceil_mode`; with `return_indices` also the index of each in its plane, int64,
         W * row + column.
 
     Raises
     ------
     ValueError
-        If a size does not fit, no window fits on the input, or one shows none of it.
+        If a size is invalid, the input is smaller than a window, or a window covers none of the input.
     TypeError
-        If the input is no Tensor of float32 or float64, or a size no integer.
+        If the input is not a Tensor of float32 or float64, or a size is not an integer.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def max_pool2d(
 
 
 class _MaxPooling(Function):
-    """Planes (M, H, W) to their windows' largest elements and the indices of these."""
+    """The largest elements of the windows of planes (M, H, W), and their indices."""
 
     owns_gradients = True
 
@@ -111,7 +111,7 @@ class _MaxPooling(Function):
 
 
 class _Scatter(Function):
-    """Values added up at their indices on planes of zeros."""
+    """Values summed at their indices on planes of zeros."""
 
     owns_gradients = True
 
@@ -126,7 +126,7 @@ class _Scatter(Function):
 
 
 class _Gather(Function):
-    """What lies at indices on planes."""
+    """The elements at indices on planes."""
 
     owns_gradients = True
 
@@ -148,13 +148,13 @@ class MaxPool2d(Module):
     kernel_size : int or (int, int)
         Rows and columns of a window.
     stride : int or (int, int), optional
-        From one window to the next; by default its size.
+        Step from one window to the next; by default the size of the window.
     padding, dilation : int or (int, int)
-        Rows and columns beside the input; from one element of a window to the next.
+        Rows and columns around the input; distance between neighbouring elements of a window.
     return_indices : bool
-        Whether to tell where the largest elements are.
+        Whether to return the indices of the largest elements as well.
     ceil_mode : bool
-        Whether windows count that reach over the end.
+        Whether to include windows that extend past the end of the input.
 
     Examples
     --------

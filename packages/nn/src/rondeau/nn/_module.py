@@ -18,7 +18,7 @@ from ._state_dict import EXTRA_STATE, IncompatibleKeys, Loading, load_own, own_s
 
 
 class Module:
-    """A part of a model: its parameters, its buffers, its submodules, and how they compute.
+    """A part of a model: its parameters, buffers and submodules, and the computation that uses them.
 
     A subclass calls ``super().__init__()`` first, assigns its `Parameter`s and submodules as attributes,
     which registers them, and defines ``forward``. The module is then called like a function. Names,
@@ -27,7 +27,7 @@ class Module:
     Attributes
     ----------
     training : bool
-        True after `train`, False after `eval`. Dropout reads it.
+        True after `train`, False after `eval`; dropout, for example, depends on it.
 
     Examples
     --------
@@ -55,7 +55,7 @@ class Module:
     _forward_hooks: dict[int, Callable[..., Any]]
 
     def __init__(self) -> None:
-        assign = super().__setattr__  # ours looks into the dictionaries that are made here
+        assign = super().__setattr__  # our own looks into the dictionaries that are created here
         assign("training", True)
         assign("_parameters", {})
         assign("_buffers", {})
@@ -88,12 +88,12 @@ class Module:
         return output
 
     def register_forward_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call ``hook(module, args)`` before every forward; what it returns, if anything, replaces ``args``.
+        """Call ``hook(module, args)`` before every forward; a result other than None replaces ``args``.
 
         Returns
         -------
         RemovableHandle
-            Its ``remove()`` takes the hook away again.
+            Its ``remove()`` removes the hook.
         """
         _check_callable("hook", hook)
         return RemovableHandle(self._forward_pre_hooks, hook)
@@ -104,7 +104,7 @@ class Module:
         Returns
         -------
         RemovableHandle
-            Its ``remove()`` takes the hook away again.
+            Its ``remove()`` removes the hook.
 
         Examples
         --------
@@ -176,7 +176,7 @@ class Module:
         return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules})
 
     def _forget(self, name: str, but: dict[str, Any] | None = None) -> None:
-        """Remove `name` wherever it is registered or stored, but for one registry, in which it keeps its place."""
+        """Remove `name` wherever it is registered or stored, except in one registry, where it keeps its position."""
         for registry in (self.__dict__, self._parameters, self._buffers, self._modules):
             if registry is not but:
                 registry.pop(name, None)
@@ -185,10 +185,10 @@ class Module:
     def _check_new_name(self, kind: str, name: str, registry: Mapping[str, object]) -> None:
         if not isinstance(name, str):
             raise ArgumentTypeError(f"{kind} name should be a string, got {type(name).__name__}")
-        # One kind of quotes: KeyError shows the repr of its message.
+        # Only one kind of quotes, because KeyError shows the repr of its message.
         if "." in name:
             raise KeyError(
-                f"{kind} name should have no dot, which separates names in state_dict, got {name!r}"
+                f"{kind} name should not contain a dot, which separates names in state_dict, got {name!r}"
             )
         if not name:
             raise KeyError(f"{kind} name should not be empty, got {name!r}")
@@ -203,7 +203,7 @@ class Module:
         name : str
             Without a dot, and not yet an attribute.
         param : Parameter or None
-            None reserves the name: it is an attribute, and not in ``state_dict``.
+            None reserves the name: it becomes an attribute, but is not in ``state_dict``.
 
         Raises
         ------
@@ -221,7 +221,7 @@ class Module:
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Register a tensor that belongs to the module's state and is not trained, such as a running mean.
+        """Register a tensor that belongs to the module's state but is not trained, such as a running mean.
 
         Parameters
         ----------
@@ -294,9 +294,9 @@ class Module:
         Parameters
         ----------
         memo : set of Module, optional
-            Modules to leave out; those yielded are added.
+            Modules to leave out; those that are yielded are added to it.
         prefix : str
-            Put before every name.
+            Prepended to every name.
         remove_duplicate : bool
             Yield a module that is reached twice only under its first name.
         """
@@ -327,16 +327,16 @@ class Module:
         Parameters
         ----------
         prefix : str
-            Put before every name.
+            Prepended to every name.
         recurse : bool
-            Also those of the submodules.
+            Whether to include those of the submodules.
         remove_duplicate : bool
             Yield a parameter that several modules share only under its first name.
         """
         yield from self._named_members("_parameters", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """Yield the parameters, each once; what an optimiser is given."""
+        """Yield the parameters, each once; for example, for an optimiser."""
         for _, parameter in self.named_parameters(recurse=recurse):
             yield parameter
 
@@ -369,7 +369,7 @@ class Module:
                 yield (f"{path}.{name}" if path else name), member
 
     def get_submodule(self, target: str) -> Module:
-        """Return the submodule of the dotted name `target`; the empty name is this module.
+        """Return the submodule with the dotted name `target`; the empty name is this module.
 
         Raises
         ------
@@ -389,7 +389,7 @@ class Module:
         return module  # type: ignore[no-any-return]
 
     def get_parameter(self, target: str) -> Parameter:
-        """Return the parameter of the dotted name `target`.
+        """Return the parameter with the dotted name `target`.
 
         Raises
         ------
@@ -404,7 +404,7 @@ class Module:
         return parameter
 
     def get_buffer(self, target: str) -> Tensor:
-        """Return the buffer of the dotted name `target`.
+        """Return the buffer with the dotted name `target`.
 
         Raises
         ------
@@ -420,7 +420,7 @@ class Module:
         return buffer  # type: ignore[no-any-return]
 
     def apply(self, fn: Callable[[Module], object]) -> Self:
-        """Call `fn` on every module below this one and then on this one; the usual way to initialise a model.
+        """Call `fn` on every submodule, at any depth, and then on this module; the usual way to initialise a model.
 
         Examples
         --------
@@ -440,7 +440,7 @@ class Module:
     # -- modes -------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode, or evaluation mode with ``mode=False``, here and below."""
+        """Set training mode, or evaluation mode with ``mode=False``, for this module and all below it."""
         if not isinstance(mode, bool):
             raise ArgumentValueError(f"training mode is expected to be boolean, got {mode!r}")
         self.training = mode
@@ -453,19 +453,19 @@ class Module:
         return self.train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Let all parameters take part in training, or freeze them."""
+        """Make all parameters trainable, or freeze them."""
         for parameter in self.parameters():
             parameter.requires_grad_(requires_grad)
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all parameters.
+        """Clear the gradients of all parameters.
 
         Parameters
         ----------
         set_to_none : bool
-            False fills them with zeros instead: a new tensor, so that a gradient held elsewhere keeps its
-            values and a NaN does not survive, as it would multiplied by zero.
+            If False, the gradients become zeros instead of None. They are new tensors, so that a gradient held
+            elsewhere keeps its values, and a NaN does not survive, as it would if multiplied by zero.
         """
         for parameter in self.parameters():
             gradient = parameter.grad
@@ -481,11 +481,11 @@ class Module:
         Parameters
         ----------
         *args
-            A dtype, a device, a device and a dtype, or a Tensor whose dtype and device are meant.
+            A dtype, a device, a device and a dtype, or a Tensor whose dtype and device are used.
         dtype : dtype, optional
             ``rt.float32`` or ``rt.float64``. Integer buffers keep theirs.
         device : optional
-            Where to; see `rondeau.tensor`.
+            The device to move to; see `rondeau.tensor`.
 
         Returns
         -------
@@ -495,7 +495,7 @@ class Module:
         Raises
         ------
         TypeError
-            If the dtype is not a floating-point one, or an argument is neither.
+            If the dtype is not floating-point, or an argument is neither a dtype nor a device.
         """
         for argument in args:
             if isinstance(argument, Tensor):
@@ -537,22 +537,22 @@ class Module:
     def state_dict(
         self, prefix: str = "", keep_vars: bool = False, *, destination: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Return all parameters and persistent buffers by dotted name, and what `get_extra_state` returns.
+        """Return all parameters and persistent buffers by dotted name, and the extra state of `get_extra_state`.
 
         Parameters
         ----------
         prefix : str
-            Put before every name.
+            Prepended to every name.
         keep_vars : bool
             Return the parameters themselves rather than detached tensors.
         destination : dict, optional
-            Where to put them; it is returned.
+            A dict to add them to, which is returned.
 
         Returns
         -------
         dict of str to Tensor
-            The tensors share memory with the module: they change when it trains. Copy what should stay.
-            A parameter that several modules share is there under each of its names.
+            The tensors share memory with the module, and change when it trains; copy any that should not.
+            A parameter that several modules share appears under each of its names.
 
         Examples
         --------
@@ -569,21 +569,22 @@ class Module:
         return state
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        """Put the module's own part of a `state_dict` into one; a subclass may add to it, as in PyTorch."""
+        """Add the module's own entries to a `state_dict`; a subclass may add others, as in PyTorch."""
         for name, tensor in own_state(self).items():
             destination[prefix + name] = tensor if keep_vars else tensor.detach()
         if type(self).get_extra_state is not Module.get_extra_state:
             destination[prefix + EXTRA_STATE] = self.get_extra_state()
 
     def get_extra_state(self) -> Any:
-        """Return what `state_dict` is to hold besides tensors; a subclass defines it with `set_extra_state`.
+        """Return the state that `state_dict` should include besides the module's tensors.
 
-        A Tensor can also be written to a safetensors file and to a checkpoint.
+        A subclass defines this together with `set_extra_state`. If the state is a Tensor, it can also be written to a
+        safetensors file and to a checkpoint.
         """
         raise RuntimeError(f"{type(self).__name__} has no extra state: define get_extra_state in the class")
 
     def set_extra_state(self, state: Any) -> None:
-        """Take back what `get_extra_state` returned."""
+        """Restore a state that `get_extra_state` returned."""
         raise RuntimeError(f"{type(self).__name__} has no extra state: define set_extra_state in the class")
 
     def load_state_dict(
@@ -599,12 +600,12 @@ class Module:
         state_dict : mapping of str to array_like, or path
             Tensors, arrays, or another library's CPU tensors that NumPy can read, such as PyTorch's; or the
             path of a ``.safetensors`` file (see `load_safetensors`). Values are converted to the dtype of
-            the parameter they are copied into.
+            the parameter that they are copied to.
         strict : bool
-            Whether missing and unexpected names are an error. A wrong shape always is.
+            Whether missing and unexpected names are errors. A wrong shape always is.
         assign : bool
-            Put the given tensors, of their own dtypes, in the place of the module's: nothing is copied, and optimisers
-            keep the old ones.
+            Replace the module's tensors by the given ones, which keep their dtypes: nothing is copied, and optimisers
+            still hold the old tensors.
 
         Returns
         -------
@@ -614,8 +615,8 @@ class Module:
         Raises
         ------
         RuntimeError
-            If names or shapes do not fit, or a number does not fit the dtype. All that do not are listed, and nothing
-            has been copied but by modules that override ``_load_from_state_dict``.
+            If names or shapes do not match, or a number is out of range for the dtype. The message lists every problem,
+            and nothing has been copied, except by modules that override ``_load_from_state_dict``.
 
         Examples
         --------
@@ -651,8 +652,8 @@ class Module:
         return IncompatibleKeys(loading.missing, loading.unexpected)
 
     def _load_below(self, loading: Loading, state_dict: dict[str, Any], prefix: str) -> None:
-        """Let this module and those below it check their parts."""
-        # One that overrides the method may go on with what it has loaded.
+        """Let this module and those below it check their entries."""
+        # A module that overrides the method may go on to use the values that it has loaded.
         at_once = type(self)._load_from_state_dict is not Module._load_from_state_dict
         loading.visit(self, state_dict, prefix, at_once)
         for name, module in self._modules.items():
@@ -671,7 +672,7 @@ class Module:
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        """Take the module's own part of a `state_dict`; a subclass may change it before, as in PyTorch."""
+        """Load the module's own entries of a `state_dict`; a subclass may change them first, as in PyTorch."""
         has_extra = type(self).set_extra_state is not Module.set_extra_state
         load_own(
             self,
@@ -687,7 +688,7 @@ class Module:
     # -- display -----------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
-        """Return what stands in the parentheses of ``repr``; layers show their configuration."""
+        """Return the text inside the parentheses of ``repr``; layers show their configuration."""
         return ""
 
     def __repr__(self) -> str:

@@ -34,9 +34,9 @@ def layer_norm(
     input : Tensor
         Shape ``(..., *normalized_shape)``.
     normalized_shape : int or sequence of int
-        The last dimensions, over which mean and variance are taken together.
+        The last dimensions, over which mean and variance are computed jointly.
     weight, bias : Tensor, optional
-        Shape normalized_shape.
+        Of shape normalized_shape.
     eps : float
         Added to the variance.
 
@@ -48,9 +48,9 @@ def layer_norm(
     Raises
     ------
     ValueError
-        If the shapes do not fit, or eps is negative, infinite or NaN.
+        If the shapes do not match, or eps is negative, infinite or NaN.
     TypeError
-        If the dtypes differ, or are neither float32 nor float64; or if an argument is of another type.
+        If the dtypes differ, or are neither float32 nor float64; or if an argument has the wrong type.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def _as_shape(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
 
 
 class _LayerNorm(Function):
-    """Normalised rows of a matrix; `rondeau.kernels.ops.layer_norm` states the equations."""
+    """The normalised rows of a matrix; `rondeau.kernels.ops.layer_norm` states the equations."""
 
     owns_gradients = True
 
@@ -154,14 +154,14 @@ class LayerNorm(Module):
     bias : bool
         Whether there is a bias.
     device, dtype : optional
-        Of the parameters; float32 by default.
+        Device and dtype of the parameters; float32 by default.
 
     Attributes
     ----------
     weight : Parameter or None
-        Shape normalized_shape, ones at the start.
+        Of shape normalized_shape, initially ones.
     bias : Parameter or None
-        Shape normalized_shape, zeros at the start.
+        Of shape normalized_shape, initially zeros.
 
     Examples
     --------

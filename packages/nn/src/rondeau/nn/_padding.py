@@ -1,4 +1,4 @@
-"""What convolution finds beside its input where that is not zeros."""
+"""Padding of the input of a convolution with its own elements instead of zeros."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _AS_NUMPY_NAMES_IT = {"reflect": "reflect", "replicate": "edge", "circular": "wr
 
 
 def padded(input: Tensor, dim: int, before: int, after: int, mode: str) -> Tensor:
-    """Return the input with elements of its own before and after those of one dimension.
+    """Return the input padded with its own elements before and after one dimension.
 
     Parameters
     ----------
@@ -23,14 +23,14 @@ def padded(input: Tensor, dim: int, before: int, after: int, mode: str) -> Tenso
     dim : int
         The dimension.
     before, after : int
-        How many.
+        The number of elements to add at each end.
     mode : {"reflect", "replicate", "circular"}
-        The elements mirrored at the outermost, which is not repeated; the outermost; or those of the other end.
+        Mirror the elements at the edge, which is not repeated; repeat the edge; or wrap around.
 
     Raises
     ------
     ValueError
-        If there are fewer elements than that takes.
+        If the dimension has too few elements.
 
     Examples
     --------

@@ -8,14 +8,14 @@ from rondeau.tensor import Tensor
 
 
 class Parameter(Tensor):
-    """A tensor that, assigned as an attribute of a `Module`, becomes one of its parameters.
+    """A tensor that becomes a parameter of a `Module` when it is assigned as an attribute.
 
     Parameters
     ----------
     data : Tensor or array_like
-        The values, shared with the parameter where they are a Tensor or an array.
+        The values; a Tensor or an array shares its memory with the parameter.
     requires_grad : bool
-        False for one that is kept and saved, and not trained.
+        False for a parameter that is saved but not trained.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What becomes of the losses of all elements: their mean, their sum, or themselves."""
+"""Reductions of elementwise losses: their mean, their sum, or none."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ REDUCTIONS = ("none", "mean", "sum")
 
 
 def check_reduction(reduction: str, allowed: tuple[str, ...] = REDUCTIONS) -> None:
-    """Refuse an unknown reduction.
+    """Raise ValueError for an unknown reduction.
 
     Raises
     ------
     ValueError
-        With those that there are.
+        The message lists those that are allowed.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def check_reduction(reduction: str, allowed: tuple[str, ...] = REDUCTIONS) -> No
 
 
 def reduced(losses: Tensor, reduction: str) -> Tensor:
-    """Return the mean or the sum of all losses, or with "none" the losses.
+    """Return the mean or the sum of all losses, or the losses themselves with "none".
 
     Examples
     --------
@@ -49,14 +49,14 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
 
 
 def check_same_dtype(name: str, input: Tensor, target: Tensor, **optional: Tensor | None) -> None:
-    """Refuse what is no Tensor of float32 or float64, or not of the dtype of the input.
+    """Raise TypeError unless all are Tensors of the same dtype, float32 or float64.
 
     The optional ones may be None.
 
     Raises
     ------
     TypeError
-        With the names and dtypes.
+        The message names the arguments and their dtypes.
 
     Examples
     --------
@@ -83,9 +83,9 @@ def check_same_dtype(name: str, input: Tensor, target: Tensor, **optional: Tenso
 
 
 def warn_of_broadcast(name: str, input: Tensor, target: Tensor) -> None:
-    """Warn the caller of the loss `name` where the shapes differ."""
+    """Warn the caller of the loss `name` if the shapes differ."""
     if input.shape != target.shape:
         warn_caller(
             f"{name}: the target has shape {tuple(target.shape)} and the input {tuple(input.shape)}; they are "
-            "broadcast, which is rarely meant: make the shapes equal"
+            "broadcast, which is rarely intended: make the shapes equal"
         )

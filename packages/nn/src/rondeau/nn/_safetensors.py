@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors files, ours and those that PyTorch wrote."""
+"""Reading and writing safetensors files, which PyTorch and other libraries share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 
 from ._checks import as_array, check_path
 
-# https://huggingface.co/docs/safetensors: the format's names of dtypes. BF16 is read apart: NumPy has none.
+# The format's names of dtypes, https://huggingface.co/docs/safetensors. BF16 is read separately: NumPy lacks it.
 _DTYPES: dict[str, str] = {
     "F64": "<f8",
     "F32": "<f4",
@@ -39,20 +39,20 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     Parameters
     ----------
     path : str or path-like
-        The file, written by `save_safetensors`, by PyTorch, or by anything else.
+        The file, written by `save_safetensors`, PyTorch, or any other library.
 
     Returns
     -------
     dict of str to ndarray
-        Sorted by name. float16 and bfloat16, in which we do not compute, come as float32: every one of
-        their values is a float32, so nothing is lost.
+        Sorted by name. float16 and bfloat16, in which the library does not compute, are converted to float32, which
+        is exact.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ValueError
-        If it is not a safetensors file, or a tensor has a dtype without an equal here (float8).
+        If it is not a safetensors file, or a tensor has a dtype without an equivalent here (float8).
 
     Examples
     --------
@@ -68,8 +68,8 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         entries = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
         raise ArgumentValueError(
-            f"{path} is not a whole safetensors file ({error}); a file of torch.save is a pickle: load it in "
-            "PyTorch and write it with safetensors.torch.save_file"
+            f"{path} is not a whole safetensors file ({error}); a file written by torch.save is a pickle: load it "
+            "in PyTorch and write it with safetensors.torch.save_file"
         ) from error
     arrays = {name: _decode(path, name, entry) for name, entry in entries}
     return dict(sorted(arrays.items()))
@@ -82,7 +82,7 @@ def _decode(path: Path, name: str, entry: Any) -> NDArray[Any]:
         return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
     if kind not in _DTYPES:
         raise ArgumentValueError(
-            f"tensor {name!r} of {path} has dtype {kind}; readable are BF16, {', '.join(_DTYPES)}: convert it "
+            f"tensor {name!r} of {path} has dtype {kind}; expected BF16, {', '.join(_DTYPES)}: convert it "
             "to one of them before saving"
         )
     array = np.frombuffer(raw, _DTYPES[kind]).reshape(shape)
@@ -92,21 +92,21 @@ def _decode(path: Path, name: str, entry: Any) -> NDArray[Any]:
 def save_safetensors(
     tensors: Mapping[str, Any], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors to a safetensors file, which PyTorch and others read.
+    """Write tensors to a safetensors file, which PyTorch and other libraries can read.
 
     Parameters
     ----------
     tensors : mapping of str to Tensor or array_like
-        For example ``model.state_dict()``. Views of any strides are written with the values they show.
+        For example ``model.state_dict()``. Views may have any strides.
     path : str or path-like
-        The file, replaced if it is there.
+        The file; an existing one is replaced.
     metadata : mapping of str to str, optional
-        Kept in the header of the file.
+        Stored in the header of the file.
 
     Raises
     ------
     TypeError
-        If a value is not a tensor or array, a name no string, or `path` no path.
+        If a value is not a tensor or array, a name is not a string, or `path` is not a path.
 
     Examples
     --------
@@ -127,8 +127,8 @@ def save_safetensors(
             )
     if metadata is not None and not all(isinstance(value, str) for value in metadata.values()):
         raise ArgumentTypeError(f"metadata should be a mapping of str to str, got {dict(metadata)!r:.80}")
-    # safetensors writes the memory as it lies: an array in any other order would become garbage (its #825).
-    # order="C" keeps 0-d arrays 0-d, where ascontiguousarray would not.
+    # safetensors writes the raw memory, so an array in any other order would become garbage (its issue #825).
+    # order="C" keeps 0-d arrays 0-d; ascontiguousarray would not.
     arrays = {
         name: np.asarray(as_array(f"tensor {name!r}", value), order="C") for name, value in tensors.items()
     }

@@ -1,4 +1,4 @@
-"""What one module puts into a `state_dict`, and what it takes out of one."""
+"""How a module adds its own entries to a `state_dict`, and loads them from one."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ._checks import as_array
 from ._parameter import Parameter
 
 Module: TypeAlias = Any
-"""A `Module`, whose file imports this one."""
+"""A `Module`; its file imports this one."""
 
 __all__ = ["EXTRA_STATE", "IncompatibleKeys", "Loading", "load_own", "own_state"]
 
 EXTRA_STATE = "_extra_state"
-"""PyTorch's name of what `Module.get_extra_state` returns."""
+"""PyTorch's name for the state that `Module.get_extra_state` returns."""
 
 
 class IncompatibleKeys(NamedTuple):
-    """What `Module.load_state_dict` did not match; both lists are empty after a strict load."""
+    """The names that `Module.load_state_dict` did not match; both lists are empty after a strict load."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -36,7 +36,7 @@ class IncompatibleKeys(NamedTuple):
 
 
 def own_state(module: Module) -> dict[str, Tensor]:
-    """Return the parameters and persistent buffers of a module itself, by name."""
+    """Return a module's own parameters and persistent buffers, by name."""
     state: dict[str, Tensor] = {name: p for name, p in module._parameters.items() if p is not None}
     for name, buffer in module._buffers.items():
         if buffer is not None and name not in module._transient:
@@ -45,12 +45,12 @@ def own_state(module: Module) -> dict[str, Tensor]:
 
 
 class Loading:
-    """A `state_dict` on its way into a module and those below it: what is wrong with it, and what is yet to be written.
+    """The loading of a `state_dict` into a module and those below it: its problems, and the values yet to be written.
 
     Parameters
     ----------
     assign : bool
-        Whether the tensors of the `state_dict` take the place of the module's, in place of being copied into them.
+        Whether the tensors of the `state_dict` replace the module's, instead of being copied into them.
     """
 
     def __init__(self, assign: bool) -> None:
@@ -61,7 +61,7 @@ class Loading:
         self.writes: list[Callable[[], None]] = []
 
     def visit(self, module: Module, state_dict: Mapping[str, Any], prefix: str, writes_at_once: bool) -> None:
-        """Let a module check its part, and keep what it is to write unless it writes at once."""
+        """Let a module check its entries, and keep its values for later unless it writes them at once."""
         metadata = {
             "assign_to_params_buffers": self.assign,
             "writes": None if writes_at_once else self.writes,
@@ -71,7 +71,7 @@ class Loading:
         )
 
     def problems(self, strict: bool) -> list[str]:
-        """Return all that stands against writing."""
+        """Return every problem that prevents writing."""
         lists = {"Missing": self.missing, "Unexpected": self.unexpected} if strict else {}
         return [
             f"{kind} key(s) in state_dict: {_quoted(names)}" for kind, names in lists.items() if names
@@ -88,21 +88,21 @@ def load_own(
     unexpected: list[str] | None,
     errors: list[str],
 ) -> None:
-    """Check what a `state_dict` has for a module itself, and write it or leave that for later.
+    """Check a module's own entries in a `state_dict`, and write them or leave that for later.
 
     Parameters
     ----------
     module : Module
     extra : callable or None
-        What takes the extra state.
+        The function that receives the extra state.
     state_dict, prefix
-        Names beginning with the prefix are of this module, and of those below it.
+        Names that begin with the prefix belong to this module and those below it.
     metadata : mapping
-        Of `Loading.visit`, or any other, with which the values are written at once.
+        That of `Loading.visit`; with any other, the values are written at once.
     missing, unexpected : list of str or None
-        Where names go that are not there, and that nothing takes; None: they do not matter.
+        Receive the names that the `state_dict` lacks and those that no module takes; None if they do not matter.
     errors : list of str
-        Where all else goes that is wrong.
+        Receives all other problems.
     """
     own = own_state(module)
     assign = bool(metadata.get("assign_to_params_buffers"))
@@ -135,7 +135,7 @@ def load_own(
 
 
 def _converted(key: str, given: Any, tensor: Tensor, assign: bool, errors: list[str]) -> NDArray[Any]:
-    """Return a value in the dtype of the tensor that it is for; what is wrong with it goes to `errors`."""
+    """Return a value in the dtype of the tensor that it is loaded into; problems are added to `errors`."""
     value = as_array(f"tensor {key!r}", given)
     if value.shape != tensor.shape:
         errors.append(
@@ -152,7 +152,7 @@ def _converted(key: str, given: Any, tensor: Tensor, assign: bool, errors: list[
             kept = np.isfinite(converted) | ~np.isfinite(value)
     if tensor.dtype.kind != "b" and not np.all(kept):
         errors.append(
-            f"{key}: {value[~kept].flat[0]!s} does not fit the {tensor.dtype} that this module has there"
+            f"{key}: {value[~kept].flat[0]!s} is out of range for {tensor.dtype}, the dtype in this module"
         )
     return converted
 
@@ -171,7 +171,7 @@ def _write(module: Module, values: Mapping[str, NDArray[Any]], assign: bool) -> 
 
 
 def _untaken(module: Module, own: Mapping[str, Tensor], prefix: str, keys: Iterable[str]) -> list[str]:
-    """Return the keys with the prefix that neither the module nor one below it takes."""
+    """Return the keys with the prefix that belong neither to the module nor to one below it."""
     untaken = []
     for key in keys:
         if key.startswith(prefix):

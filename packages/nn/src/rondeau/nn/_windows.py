@@ -1,4 +1,4 @@
-"""What convolution and pooling ask of the windows that they lay on an input: their sizes, and how many fit."""
+"""Checks of the windows of convolution and pooling: their sizes, and the number that fits on an input."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["check_planes", "check_result", "half_padding", "number_of_windows", 
 
 
 def per_dimension(name: str, value: int | Sequence[int], number: int, least: int = 1) -> tuple[int, ...]:
-    """Return a size for each of `number` dimensions, from one for all or one for each.
+    """Return one size for each of `number` dimensions, from a single size or one for each.
 
     Raises
     ------
     TypeError
-        For what is no integer.
+        If a size is not an integer.
     ValueError
-        For another number of them, or one that is out of range.
+        If there is a different number of sizes, or one is out of range.
 
     Examples
     --------
@@ -53,14 +53,14 @@ def number_of_windows(
     dilation: int,
     ceil_mode: bool = False,
 ) -> int:
-    """Return how many windows fit on `size` positions with padding `before` and `after` them.
+    """Return the number of windows that fit on `size` positions with padding `before` and `after` them.
 
-    With `ceil_mode` also the one that only begins there, unless it begins in the padding after them.
+    With `ceil_mode` this includes a window that extends past the end, unless it starts in the padding `after`.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If no window fits.
 
     Examples
     --------
@@ -77,19 +77,19 @@ def number_of_windows(
     if number < 1:
         padded = f"{size}" if before == after == 0 else f"{before} + {size} + {after} with padding"
         raise ArgumentValueError(
-            f"{name}: the window is {extent} wide and the input {padded}, so that none fits; pad the input, or use a "
+            f"{name}: the window is {extent} wide and the input {padded}, so none fits; pad the input, or use a "
             "smaller window or dilation"
         )
     return number
 
 
 def half_padding(name: str, padding: tuple[int, ...], window: tuple[int, ...]) -> None:
-    """Refuse padding of more than half a window, as PyTorch does, whatever the dilation.
+    """Raise ValueError for padding of more than half a window, whatever the dilation, as PyTorch does.
 
     Raises
     ------
     ValueError
-        With the sizes.
+        The message has the sizes.
 
     Examples
     --------
@@ -105,14 +105,14 @@ def half_padding(name: str, padding: tuple[int, ...], window: tuple[int, ...]) -
 
 
 def check_planes(name: str, input: Any, shape: str = "(N, C, H, W) or (C, H, W)") -> Tensor:
-    """Refuse an input that is no floating-point Tensor of that shape, or has nothing but perhaps samples; return it.
+    """Return the input if it is a floating-point Tensor of that shape, with elements unless N is 0.
 
     Raises
     ------
     TypeError
-        If it is no Tensor, or of another dtype.
+        If it is not a Tensor of float32 or float64.
     ValueError
-        If it has another number of dimensions, or one but N is 0.
+        If it has the wrong number of dimensions, or a dimension other than N is 0.
     """
     check_tensor(f"{name}: input", input)
     dimensions = shape.split(" or ")[0].count(",") + 1
@@ -131,12 +131,12 @@ def check_planes(name: str, input: Any, shape: str = "(N, C, H, W) or (C, H, W)"
 
 
 def check_result(name: str, shape: Sequence[int]) -> None:
-    """Refuse to make what no memory could hold, even without samples: NumPy counts 0 of them as 1.
+    """Raise ValueError for a result too large for any memory, even without samples: NumPy counts 0 of them as 1.
 
     Raises
     ------
     ValueError
-        With the shape.
+        The message has the shape.
 
     Examples
     --------
@@ -147,6 +147,6 @@ def check_result(name: str, shape: Sequence[int]) -> None:
     """
     if 8 * math.prod(max(size, 1) for size in shape) > sys.maxsize:
         raise ArgumentValueError(
-            f"{name}: the result would have shape {tuple(shape)}, more than any memory holds; use less padding or "
+            f"{name}: the result would have shape {tuple(shape)}, too large for any memory; use less padding or "
             "smaller sizes"
         )

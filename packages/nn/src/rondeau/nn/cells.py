@@ -1,11 +1,11 @@
 """The built-in recurrent cells: one time step of one hidden unit each, and nothing else.
 
-A cell is a step that `recurrent_cell` traces; the backward pass and the machine code that runs a whole
-sequence are derived from it, for these cells as for those that users write. In the equations ``W_k`` and
+A cell is a step that `recurrent_cell` traces; the backward pass and the machine code for a whole sequence are
+derived from it, for these cells as well as for those that users write. In the equations ``W_k`` and
 ``b_k`` are gate k's rows of ``weight_ih`` and ``bias_ih``, ``R_k`` and ``c_k`` those of ``weight_hh`` and
 ``bias_hh``; ``*`` multiplies elementwise. In the steps ``x.k`` is ``W_k x_t + b_k``, ``r.k`` is
-``R_k h_{t-1} + c_k`` and ``r.k(value)`` is ``R_k value + c_k``; ``s`` holds the states of the step before, and ``p``
-learned vectors, one number per hidden unit.
+``R_k h_{t-1} + c_k`` and ``r.k(value)`` is ``R_k value + c_k``; ``s`` holds the states of the previous step, and ``p``
+learned vectors with one number per hidden unit.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def gru(x: Any, r: Any, s: Any) -> Any:
         h_t = (1 - z_t) * n_t + z_t * h_{t-1}
 
     Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014), equations 5 to 8; there
-    the reset gate multiplies ``h_{t-1}`` before the product. This form, cuDNN's and PyTorch's, needs one
-    product a step.
+    the reset gate multiplies ``h_{t-1}`` before the product. This form, that of cuDNN and PyTorch, needs only one
+    product per step.
     """
     reset = m.sigmoid(x.r + r.r)
     keep = m.sigmoid(x.z + r.z)
@@ -93,14 +93,14 @@ def lstm(x: Any, r: Any, s: Any) -> Any:
         h_t = o_t * tanh(c_t)
 
     Hochreiter and Schmidhuber, "Long short-term memory" (1997), with the forget gate of Gers, Schmidhuber
-    and Cummins, "Learning to forget" (2000), and no peepholes.
+    and Cummins, "Learning to forget" (2000), and without peepholes.
     """
     c = m.sigmoid(x.f + r.f) * s.c + m.sigmoid(x.i + r.i) * m.tanh(x.g + r.g)
     return m.sigmoid(x.o + r.o) * m.tanh(c), c
 
 
 def _gains_and_biases(gains: str, biases: str) -> dict[str, Any]:
-    """Return the learned vectors of a normalised cell: gains that begin as ones, biases as zeros."""
+    """Return the learned vectors of a normalised cell: gains, initially ones, and biases, initially zeros."""
     return {f"gain_{name}": init.ones_ for name in gains.split()} | {
         f"bias_{name}": init.zeros_ for name in biases.split()
     }
@@ -110,16 +110,17 @@ def _gains_and_biases(gains: str, biases: str) -> dict[str, Any]:
 def linear_rnn(x: Any, r: Any, s: Any) -> Any:
     """Step the recurrent network without a nonlinearity: ``h_t = W x_t + b + R h_{t-1} + c``.
 
-    Its gradient over T steps is multiplied by ``R`` to the power T, so it vanishes or explodes as the largest
-    eigenvalue of ``R`` is below or above 1; and any number of steps is one linear map of the inputs. As a layer of a
-    deep network: Orvieto et al., "Resurrecting recurrent neural networks for long sequences" (2023), section 3.
+    Its gradient over T steps is multiplied by ``R`` to the power T, so it vanishes or explodes depending on whether the
+    largest eigenvalue of ``R`` is below or above 1; and any number of steps is one linear map of the inputs. For its
+    use as a layer of a deep network, see Orvieto et al., "Resurrecting recurrent neural networks for long sequences"
+    (2023), section 3.
     """
     return x.h + r.h
 
 
 @recurrent_cell(gates=("r", "z", "n"), states=("h",))
 def gru_original(x: Any, r: Any, s: Any) -> Any:
-    """Step the gated recurrent unit as it was published: the reset gate applied before the recurrent product.
+    """Step the gated recurrent unit as published, with the reset gate applied before the recurrent product.
 
     ::
 
@@ -130,8 +131,8 @@ def gru_original(x: Any, r: Any, s: Any) -> Any:
 
     Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014), which has no biases and whose z
     weights the old state; here, as in Chung et al., "Empirical evaluation of gated recurrent neural networks on
-    sequence modeling" (2014), it weights the new one. `gru` weights the old one too, so negated weights of the
-    update gate lead from one to the other wherever the place of the reset gate makes no difference.
+    sequence modeling" (2014), it weights the new one. `gru` weights the old one as well, so negating the weights of the
+    update gate turns one into the other wherever the position of the reset gate makes no difference.
     """
     reset = m.sigmoid(x.r + r.r)
     update = m.sigmoid(x.z + r.z)
@@ -157,7 +158,7 @@ def gru_layer_norm(x: Any, r: Any, s: Any, p: Any) -> Any:
         h_t = (1 - sigmoid(xz_t + rz_t)) * n_t + sigmoid(xz_t + rz_t) * h_{t-1}
 
     Ba, Kiros, Hinton, "Layer normalization" (2016), supplementary material, where z weights the new state; here it
-    weights the old one, as in `gru`. The two biases of a gate, which are only ever added, are one. With
+    weights the old one, as in `gru`. The two biases of a gate are merged into one, since they are only ever added. With
     ``bias=False`` the layer leaves out ``b_k`` and ``c_k``, as the paper does.
     """
     x_r, x_z = m.layer_norm((x.r, x.z), (p.gain_x_r, p.gain_x_z), (p.bias_r, p.bias_z))
@@ -171,7 +172,7 @@ def gru_layer_norm(x: Any, r: Any, s: Any, p: Any) -> Any:
 
 @recurrent_cell(gates=("z", "h"), states=("h",), params=_gains_and_biases("z h", "z h"))
 def li_gru(x: Any, r: Any, s: Any, p: Any) -> Any:
-    """Step the light gated recurrent unit: no reset gate, rectified candidates, normalised inputs.
+    """Step the light gated recurrent unit: without a reset gate, with rectified candidates and normalised inputs.
 
     ::
 
@@ -180,8 +181,8 @@ def li_gru(x: Any, r: Any, s: Any, p: Any) -> Any:
         h_t = z_t * h_{t-1} + (1 - z_t) * max(0, xh_t + R_h h_{t-1} + c_h)
 
     Ravanelli, Brakel, Omologo, Bengio, "Light gated recurrent units for speech recognition" (2018), with layer
-    normalisation of both input parts jointly in the place of batch normalisation, whose statistics would tie the
-    rows of a batch together.
+    normalisation of both input parts jointly instead of batch normalisation, whose statistics would make the rows of a
+    batch depend on each other.
     """
     x_z, x_h = m.layer_norm((x.z, x.h), (p.gain_z, p.gain_h), (p.bias_z, p.bias_h))
     keep = m.sigmoid(x_z + r.z)
@@ -190,7 +191,7 @@ def li_gru(x: Any, r: Any, s: Any, p: Any) -> Any:
 
 @recurrent_cell(gates=("f", "h"), states=("h",))
 def mgu(x: Any, r: Any, s: Any) -> Any:
-    """Step the minimal gated unit: one gate both forgets and updates.
+    """Step the minimal gated unit: a single gate both forgets and updates.
 
     ::
 
@@ -207,9 +208,9 @@ def mgu(x: Any, r: Any, s: Any) -> Any:
 def indrnn(x: Any, r: Any, s: Any, p: Any) -> Any:
     """Step the independently recurrent network: ``h_t = max(0, W x_t + b + u * h_{t-1})``.
 
-    Every unit sees its own past alone, by a learned weight; units meet in the layer above. There is no recurrent
-    matrix. Li et al., "Independently recurrent neural network (IndRNN)" (2018); ``u`` begins uniform in [0, 1), below
-    the bound ``2**(1/T)`` that the paper sets to keep the state of T steps from growing beyond twofold.
+    Every unit sees only its own past, through a learned weight; units are combined in the layer above. There is no
+    recurrent matrix. Li et al., "Independently recurrent neural network (IndRNN)" (2018); ``u`` is initially uniform in
+    [0, 1), below the bound ``2**(1/T)`` that the paper sets to keep the state from more than doubling in T steps.
     """
     return m.relu(x.h + p.u * s.h)
 
@@ -230,8 +231,8 @@ def lstm_peephole(x: Any, r: Any, s: Any, p: Any) -> Any:
         o_t = sigmoid(W_o x_t + b_o + R_o h_{t-1} + c_o + p_o * c_t)
         h_t = o_t * tanh(c_t)
 
-    Gers and Schmidhuber, "Recurrent nets that time and count" (2000). The peepholes ``p`` begin as zeros: the layer
-    begins as an LSTM.
+    Gers and Schmidhuber, "Recurrent nets that time and count" (2000). The peepholes ``p`` are initially zero, so the
+    layer starts as an LSTM.
     """
     i = m.sigmoid(x.i + r.i + p.p_i * s.c)
     f = m.sigmoid(x.f + r.f + p.p_f * s.c)
@@ -241,7 +242,7 @@ def lstm_peephole(x: Any, r: Any, s: Any, p: Any) -> Any:
 
 @recurrent_cell(gates=("i", "g", "o"), states=("h", "c"))
 def lstm_coupled(x: Any, r: Any, s: Any) -> Any:
-    """Step the long short-term memory that forgets just as much as it takes in: ``f_t = 1 - i_t``.
+    """Step the long short-term memory that forgets exactly as much as it takes in: ``f_t = 1 - i_t``.
 
     ::
 
@@ -259,9 +260,9 @@ def lstm_coupled(x: Any, r: Any, s: Any) -> Any:
 
 @recurrent_cell(gates=("i", "f", "g", "o"), states=("h", "c"), project="h")
 def lstm_projected(x: Any, r: Any, s: Any) -> Any:
-    """Step the long short-term memory with a projected output: `lstm`, and then ``h_t = W_hr (o_t * tanh(c_t))``.
+    """Step the long short-term memory with a projected output: `lstm`, then ``h_t = W_hr (o_t * tanh(c_t))``.
 
-    The recurrent matrices multiply the projection, of ``proj_size`` features, so a wide memory costs less. Sak, Senior,
+    The recurrent matrices multiply the projection to ``proj_size`` features, so a wide memory costs less. Sak, Senior,
     Beaufays, "Long short-term memory recurrent neural network architectures for large scale acoustic modeling"
     (2014), without its peepholes and its second, non-recurrent projection: `nn.LSTM` with a ``proj_size``.
     """
@@ -284,8 +285,8 @@ def lstm_layer_norm(x: Any, r: Any, s: Any, p: Any) -> Any:
         h_t = sigmoid(xo_t + ro_t) * tanh(LN(c_t) * gain_c + bias_c)
 
     Ba, Kiros, Hinton, "Layer normalization" (2016), supplementary material; each of the first two LN takes its mean
-    and variance over all four gates. The paper's three biases of a gate, which are only ever added, are one. With
-    ``bias=False`` the layer leaves out ``b`` and ``c`` inside the LN, as the paper does.
+    and variance over all four gates. The paper's three biases of a gate are merged into one, since they are only ever
+    added. With ``bias=False`` the layer leaves out ``b`` and ``c`` inside the LN, as the paper does.
     """
     gains_x = p.gain_x_i, p.gain_x_f, p.gain_x_g, p.gain_x_o
     gains_r = p.gain_r_i, p.gain_r_f, p.gain_r_g, p.gain_r_o
@@ -308,7 +309,7 @@ def mlstm(x: Any, r: Any, s: Any) -> Any:
         h_t = o_t * tanh(c_t)
 
     Krause, Lu, Murray, Renals, "Multiplicative LSTM for sequence modelling" (2016), with biases in the factors of
-    ``m_t``, which ``bias=False`` leaves out. (The matrix LSTM of the xLSTM paper shares its short name alone.)
+    ``m_t``, which ``bias=False`` leaves out. (The matrix LSTM of the xLSTM paper shares only its short name.)
     """
     mixed = x.m * r.m
     i, f, o = m.sigmoid(x.i + r.i(mixed)), m.sigmoid(x.f + r.f(mixed)), m.sigmoid(x.o + r.o(mixed))
@@ -329,11 +330,11 @@ def slstm(x: Any, r: Any, s: Any) -> Any:
         n_t = f_t * n_{t-1} + i_t
         h_t = sigmoid(o~) * c_t / n_t
 
-    Beck et al., "xLSTM: extended long short-term memory" (2024), equations 8 to 17, with the sigmoid of the two forget
-    gates it offers. ``m`` scales ``c`` and ``n`` alike, so ``h`` does not depend on it. Where nothing has been
-    accumulated, ``n = 0``, any ``m`` would do, and from ``m_0 = 0`` a small ``i~`` could make ``c / n`` be 0/0: there
-    ``m_t = i~``, as in the authors' code (for each unit; theirs asks all of them). So ``n_t`` is 1 at the first step,
-    and never below 1 after it, since ``i_t`` or ``f_t`` is 1.
+    Beck et al., "xLSTM: extended long short-term memory" (2024), equations 8 to 17, with the sigmoid, one of the two
+    forget gates that it offers. ``m`` scales ``c`` and ``n`` alike, so ``h`` does not depend on it. While nothing has
+    been accumulated (``n = 0``), any ``m`` would do, but with ``m_0 = 0`` a small ``i~`` could make ``c / n`` 0/0; then
+    ``m_t = i~``, as in the authors' code (here for each unit; theirs tests all units together). So ``n_t`` is 1 at the
+    first step and never below 1 after it, since ``i_t`` or ``f_t`` is 1.
     """
     i, log_f = x.i + r.i, -m.softplus(-(x.f + r.f))
     carried = log_f + s.m
@@ -341,7 +342,7 @@ def slstm(x: Any, r: Any, s: Any) -> Any:
     take = m.exp(i - top)
     keep = m.exp(
         m.minimum(carried - top, 60)
-    )  # the exponent is above 0 only where n = 0: keep times 0 is then 0
+    )  # the exponent is above 0 only where n = 0, and then keep is multiplied by 0
     c = keep * s.c + take * m.tanh(x.z + r.z)
     n = keep * s.n + take
     return m.sigmoid(x.o + r.o) * c / n, c, n, top

@@ -1,4 +1,4 @@
-"""What the layers and losses compute, as functions."""
+"""The computations of the layers and losses, as functions."""
 
 from rondeau.tensor import gelu, leaky_relu, log_softmax, relu, sigmoid, softmax, softplus, tanh
 

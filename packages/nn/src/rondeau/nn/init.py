@@ -1,7 +1,7 @@
-"""Initial values of parameters, written in place; names and defaults are PyTorch's.
+"""Initialisation of parameters in place; names and defaults are PyTorch's.
 
-Every function draws from ``generator``, or from the one that `rondeau.tensor.manual_seed` seeds, writes into
-the tensor without recording it, and returns the tensor. An argument of a wrong type is a TypeError.
+Every function draws from ``generator``, or from the one that `rondeau.tensor.manual_seed` seeds, writes to
+the tensor without recording it, and returns the tensor. An argument of the wrong type raises TypeError.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _GAINS = {
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """Return the factor on the standard deviation that keeps a signal's size through a nonlinearity.
+    """Return the factor on the standard deviation that preserves the size of a signal through a nonlinearity.
 
     Parameters
     ----------
@@ -64,12 +64,12 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         "linear", "identity", "conv1d", "conv2d", "conv3d", "sigmoid" (1), "tanh" (5/3), "relu" (sqrt 2),
         "leaky_relu" (sqrt(2 / (1 + slope^2))), "selu" (3/4).
     param : float, optional
-        The slope of "leaky_relu"; 0.01 where not given.
+        The slope of "leaky_relu"; 0.01 by default.
 
     Raises
     ------
     ValueError
-        For another name.
+        If the name is not one of these.
 
     Examples
     --------
@@ -175,7 +175,7 @@ def ones_(tensor: Tensor) -> Tensor:
 
 
 def eye_(tensor: Tensor) -> Tensor:
-    """Fill a matrix with the identity, as much of it as there is room for.
+    """Fill a matrix with the identity, truncated or padded with zeros to its shape.
 
     Raises
     ------
@@ -195,17 +195,17 @@ def eye_(tensor: Tensor) -> Tensor:
 
 
 def forget_bias_(layer: _Layer, value: float = 1.0) -> _Layer:
-    """Open the forget gates of a recurrent layer: their ``bias_ih`` becomes `value`, their ``bias_hh`` zero.
+    """Open the forget gates of a recurrent layer: set their ``bias_ih`` to `value` and their ``bias_hh`` to zero.
 
-    The default draws the bias around 0, so that a unit forgets half of its memory at every step. A bias of 1 lets
+    By default these biases are drawn around 0, so a unit forgets half of its memory at every step. A bias of 1 lets
     gradients pass from the start (Gers, Schmidhuber, Cummins 2000; Jozefowicz, Zaremba, Sutskever 2015).
 
     Parameters
     ----------
     layer : LSTM, LSTMCell, or Recurrent with a gate named "f"
-        All its layers and directions are set; other gates keep their biases.
+        All of its layers and directions are set; other gates keep their biases.
     value : float
-        What the two biases sum to.
+        The sum of the two biases.
 
     Raises
     ------
@@ -293,13 +293,13 @@ def kaiming_uniform_(
     tensor : Tensor
         At least 2 dimensions: (out, in, ...).
     a : float
-        Slope of the leaky ReLU that follows; used with ``nonlinearity="leaky_relu"`` alone.
+        Slope of the leaky ReLU that follows; only used with ``nonlinearity="leaky_relu"``.
     mode : {"fan_in", "fan_out"}
-        Keep the size of the signal on the way forward, or of the gradient on the way back.
+        Whether to preserve the size of the signal in forward, or of the gradient in backward.
     nonlinearity : str
         See `calculate_gain`.
     generator : Generator, optional
-        Source of the draws.
+        The source of random numbers.
 
     Raises
     ------
@@ -346,9 +346,9 @@ def kaiming_normal_(
 def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill with a random matrix whose rows, or columns if they are fewer, are orthonormal times `gain`.
 
-    The Q of a QR decomposition of a normal matrix, with the signs of R's diagonal moved into it, which makes
-    it uniform over the orthogonal matrices (Saxe et al. 2014; Mezzadri 2007). Dimensions after the first
-    are taken as one.
+    It is the Q of a QR decomposition of a normal matrix, with the signs of R's diagonal moved into it, which makes
+    it uniform over the orthogonal matrices (Saxe et al. 2014; Mezzadri 2007). The dimensions after the first
+    are flattened into one.
 
     Raises
     ------
@@ -379,7 +379,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
 
 
 def _check(function: str, tensor: Tensor, generator: Generator | None = None, /, **numbers: float) -> None:
-    """Refuse what is no Tensor, no Generator, or no number."""
+    """Raise TypeError unless `tensor` is a Tensor, `generator` a Generator or None, and the rest are numbers."""
     check_tensor(f"{function}: tensor", tensor)
     for name, number in numbers.items():
         check_number(f"{function}: {name}", number)
@@ -397,7 +397,7 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
 
 
 def _fans(tensor: Tensor) -> tuple[int, int]:
-    """Return how many inputs one output has, and the other way round, for a weight (out, in, ...)."""
+    """Return the number of inputs per output and of outputs per input of a weight (out, in, ...)."""
     if tensor.ndim < 2:
         raise ArgumentValueError(
             f"fan in and fan out need a tensor of at least 2 dimensions, got shape {tuple(tensor.shape)}"

@@ -39,21 +39,21 @@ class RNN(Recurrent):
     hidden_size : int
         H, the hidden units of a layer and direction.
     num_layers : int, default 1
-        L; each layer after the first reads the output of the one below.
+        L; each layer after the first takes the output of the one below as its input.
     nonlinearity : {"tanh", "relu"}, default "tanh"
-        What follows the sum.
+        The function applied to the sum.
     bias : bool, default True
         Whether there are ``bias_ih`` and ``bias_hh``.
     batch_first : bool, default False
         Input and output are (B, T, ...) rather than (T, B, ...). States are not affected.
     dropout : float, default 0
-        The probability with which an element of the output of each layer but the last is dropped in training.
+        The probability of dropping an element of the output of each layer except the last, in training.
     bidirectional : bool, default False
-        Run a second set of weights over the sequence from its end; D is then 2, else 1.
+        Run a second set of weights over the reversed sequence; D is then 2, otherwise 1.
     proj_size : int, default 0
-        Refused unless zero, as in PyTorch; `Recurrent` projects any cell that does not read its first state.
+        Must be zero, as in PyTorch; `Recurrent` projects any cell that does not read its first state.
     device : optional
-        Where the parameters live.
+        Where the parameters are created.
     dtype : dtype, optional
         float32 (the default) or float64.
     **options
@@ -68,16 +68,16 @@ class RNN(Recurrent):
 
     Notes
     -----
-    ``h_t = tanh(W x_t + b + R h_{t-1} + c)``, or relu in the place of tanh: `cells.rnn_tanh` and `cells.rnn_relu`.
+    ``h_t = tanh(W x_t + b + R h_{t-1} + c)``, or with relu instead of tanh: `cells.rnn_tanh` and `cells.rnn_relu`.
 
     A call takes ``input`` and, optionally, the initial states:
 
     * ``input`` is a Tensor (T, B, I), (T, I) without a batch, a `PackedSequence`, or int64 indices (T, B), which stand
       for one-hot rows of width I;
-    * ``hx`` is one Tensor (L*D, B, H), or (L*D, H) without a batch. Default: zeros.
+    * ``hx`` is one Tensor (L*D, B, H), or (L*D, H) without a batch; zeros by default.
 
     It returns ``output``, (T, B, D*H), in the form of the input, and the states after each sequence's last step.
-    ``lengths=`` and ``reset=`` say which steps of a padded batch count; see `Recurrent.forward`.
+    ``lengths=`` and ``reset=`` tell which steps of a padded batch are valid; see `Recurrent.forward`.
 
     Examples
     --------
@@ -130,19 +130,19 @@ class GRU(Recurrent):
     hidden_size : int
         H, the hidden units of a layer and direction.
     num_layers : int, default 1
-        L; each layer after the first reads the output of the one below.
+        L; each layer after the first takes the output of the one below as its input.
     bias : bool, default True
         Whether there are ``bias_ih`` and ``bias_hh``.
     batch_first : bool, default False
         Input and output are (B, T, ...) rather than (T, B, ...). States are not affected.
     dropout : float, default 0
-        The probability with which an element of the output of each layer but the last is dropped in training.
+        The probability of dropping an element of the output of each layer except the last, in training.
     bidirectional : bool, default False
-        Run a second set of weights over the sequence from its end; D is then 2, else 1.
+        Run a second set of weights over the reversed sequence; D is then 2, otherwise 1.
     proj_size : int, default 0
-        Refused unless zero, as in PyTorch; `Recurrent` projects any cell that does not read its first state.
+        Must be zero, as in PyTorch; `Recurrent` projects any cell that does not read its first state.
     device : optional
-        Where the parameters live.
+        Where the parameters are created.
     dtype : dtype, optional
         float32 (the default) or float64.
     **options
@@ -153,28 +153,28 @@ class GRU(Recurrent):
     ----------
     weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 : Parameter
         (3*H, I), or (3*H, D*H) above the first layer; (3*H, H); (3*H,); (3*H,): the gates r, z, n one after the
-        other. Further layers end in ``_l1``, ..., the
-        reverse direction in ``_reverse``. All are drawn from U(-1/sqrt(H), 1/sqrt(H)).
+        other. Further layers end in ``_l1``, ..., the reverse direction in ``_reverse``. All are drawn from
+        U(-1/sqrt(H), 1/sqrt(H)).
 
     Notes
     -----
-    With ``W_k x_t + b_k`` and ``R_k h_{t-1} + c_k`` the input and the recurrent part of gate k::
+    With ``W_k x_t + b_k`` the input part and ``R_k h_{t-1} + c_k`` the recurrent part of gate k::
 
         r = sigmoid(W_r x_t + b_r + R_r h_{t-1} + c_r)
         z = sigmoid(W_z x_t + b_z + R_z h_{t-1} + c_z)
         n = tanh(W_n x_t + b_n + r * (R_n h_{t-1} + c_n))
         h_t = (1 - z) * n + z * h_{t-1}
 
-    The reset gate acts after the matrix, as in PyTorch and cuDNN; `cells.gru_original` has it before.
+    The reset gate is applied after the matrix, as in PyTorch and cuDNN; `cells.gru_original` applies it before.
 
     A call takes ``input`` and, optionally, the initial states:
 
     * ``input`` is a Tensor (T, B, I), (T, I) without a batch, a `PackedSequence`, or int64 indices (T, B), which stand
       for one-hot rows of width I;
-    * ``hx`` is one Tensor (L*D, B, H), or (L*D, H) without a batch. Default: zeros.
+    * ``hx`` is one Tensor (L*D, B, H), or (L*D, H) without a batch; zeros by default.
 
     It returns ``output``, (T, B, D*H), in the form of the input, and the states after each sequence's last step.
-    ``lengths=`` and ``reset=`` say which steps of a padded batch count; see `Recurrent.forward`.
+    ``lengths=`` and ``reset=`` tell which steps of a padded batch are valid; see `Recurrent.forward`.
 
     Examples
     --------
@@ -225,20 +225,20 @@ class LSTM(Recurrent):
     hidden_size : int
         H, the hidden units of a layer and direction.
     num_layers : int, default 1
-        L; each layer after the first reads the output of the one below.
+        L; each layer after the first takes the output of the one below as its input.
     bias : bool, default True
         Whether there are ``bias_ih`` and ``bias_hh``.
     batch_first : bool, default False
         Input and output are (B, T, ...) rather than (T, B, ...). States are not affected.
     dropout : float, default 0
-        The probability with which an element of the output of each layer but the last is dropped in training.
+        The probability of dropping an element of the output of each layer except the last, in training.
     bidirectional : bool, default False
-        Run a second set of weights over the sequence from its end; D is then 2, else 1.
+        Run a second set of weights over the reversed sequence; D is then 2, otherwise 1.
     proj_size : int, default 0
         P, if positive: h is projected to this many features by ``weight_hr`` after each step (Sak, Senior, Beaufays
         2014). Zero: no projection, and P = H below.
     device : optional
-        Where the parameters live.
+        Where the parameters are created.
     dtype : dtype, optional
         float32 (the default) or float64.
     **options
@@ -251,11 +251,11 @@ class LSTM(Recurrent):
         (4*H, I), or (4*H, D*P) above the first layer; (4*H, P); (4*H,); (4*H,): the gates i, f, g, o one after the
         other. With a projection also ``weight_hr_l0`` (P, H). Further layers end in ``_l1``, ..., the
         reverse direction in ``_reverse``. All are drawn from U(-1/sqrt(H), 1/sqrt(H)). `init.forget_bias_` opens
-        the forget gate for the start of training.
+        the forget gates at the start of training.
 
     Notes
     -----
-    With ``W_k x_t + b_k`` and ``R_k h_{t-1} + c_k`` the input and the recurrent part of gate k::
+    With ``W_k x_t + b_k`` the input part and ``R_k h_{t-1} + c_k`` the recurrent part of gate k::
 
         i = sigmoid(W_i x_t + b_i + R_i h_{t-1} + c_i)
         f = sigmoid(W_f x_t + b_f + R_f h_{t-1} + c_f)
@@ -268,11 +268,11 @@ class LSTM(Recurrent):
 
     * ``input`` is a Tensor (T, B, I), (T, I) without a batch, a `PackedSequence`, or int64 indices (T, B), which stand
       for one-hot rows of width I;
-    * ``hx`` is a pair of Tensors ``(h, c)``, (L*D, B, P) and (L*D, B, H), without B where there is no batch. Default:
-      zeros.
+    * ``hx`` is a pair of Tensors ``(h, c)``, (L*D, B, P) and (L*D, B, H), without B if there is no batch; zeros by
+      default.
 
     It returns ``output``, (T, B, D*P), in the form of the input, and the states after each sequence's last step.
-    ``lengths=`` and ``reset=`` say which steps of a padded batch count; see `Recurrent.forward`.
+    ``lengths=`` and ``reset=`` tell which steps of a padded batch are valid; see `Recurrent.forward`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Clipping of gradients, parameters as one vector, and batches of sequences of different lengths."""
+"""Gradient clipping, conversion of parameters to a vector, and batches of sequences of different lengths."""
 
 from . import rnn
 from ._clip import clip_grad_norm_, clip_grad_value_, get_total_norm

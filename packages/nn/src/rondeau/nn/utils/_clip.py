@@ -1,4 +1,4 @@
-"""Bounds on gradients, by their joint norm or element by element."""
+"""Gradient clipping, by joint norm or element by element."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def clip_grad_norm_(
 ) -> Tensor:
     """Scale all gradients together so that their joint norm is at most `max_norm`, in place.
 
-    ``g <- min(1, max_norm / (|g| + 1e-6)) g``, as PyTorch does it (Pascanu et al. 2013, algorithm 1). Directions
-    stay as they are. Where the norm is infinite, an infinite element becomes NaN and a finite one 0; where it is NaN,
-    or the bound is infinite too, every element becomes NaN.
+    ``g <- min(1, max_norm / (|g| + 1e-6)) g``, as in PyTorch (Pascanu et al. 2013, algorithm 1). The direction does not
+    change. If the norm is infinite, infinite elements become NaN and finite ones 0; if it is NaN, or the bound is
+    infinite too, every element becomes NaN.
 
     Parameters
     ----------
     parameters : Tensor or iterable of Tensor
-        Those without a gradient are passed over.
+        Those without a gradient are skipped.
     max_norm : float
-        The bound, at least 0; ``math.inf`` for none.
+        The bound, at least 0; ``math.inf`` for no bound.
     norm_type : float
         The p of the p-norm; ``math.inf`` for the largest magnitude.
     error_if_nonfinite : bool
-        Raise if the norm is NaN or infinite.
+        Raise RuntimeError if the norm is NaN or infinite.
 
     Returns
     -------
@@ -50,11 +50,11 @@ def clip_grad_norm_(
     Raises
     ------
     RuntimeError
-        If the norm is not finite and `error_if_nonfinite`.
+        If the norm is not finite and `error_if_nonfinite` is true.
     TypeError
-        If an argument is no Tensor, no iterable of them, or no number.
+        If an argument has the wrong type.
     ValueError
-        If `max_norm` is negative or NaN, or `norm_type` not greater than 0. No gradient has changed then.
+        If `max_norm` is negative or NaN, or `norm_type` is not greater than 0. In this case no gradient has changed.
 
     Examples
     --------
@@ -81,9 +81,9 @@ def clip_grad_norm_(
 def get_total_norm(
     tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False
 ) -> Tensor:
-    """Return the norm of all tensors as if they were one vector.
+    """Return the norm of all tensors, taken as one vector.
 
-    The same bits for any number of threads: NumPy's own norm goes through BLAS, whose bits vary with it.
+    The bits are the same for any number of threads. NumPy's own norm uses BLAS, whose bits depend on it.
 
     Parameters
     ----------
@@ -92,19 +92,19 @@ def get_total_norm(
     norm_type : float
         The p of the p-norm; ``math.inf`` for the largest magnitude.
     error_if_nonfinite : bool
-        Raise if the norm is NaN or infinite.
+        Raise RuntimeError if the norm is NaN or infinite.
 
     Returns
     -------
     Tensor
-        Shape (); float32, or float64 if a tensor is. 0 for no tensors.
+        Shape (); float32, or float64 if one of the tensors is. 0 for no tensors.
 
     Raises
     ------
     RuntimeError
-        If the norm is not finite and `error_if_nonfinite`.
+        If the norm is not finite and `error_if_nonfinite` is true.
     TypeError
-        If an argument is no Tensor, no iterable of them, or no number.
+        If an argument has the wrong type.
     ValueError
         If `norm_type` is not greater than 0.
 
@@ -118,7 +118,7 @@ def get_total_norm(
     power = _order(norm_type)
     total = _norm(arrays, power)
     if total in (0.0, math.inf):
-        # Perhaps a power left the range, of gradients that are in it: those of numbers up to 1 add up to more than 0.
+        # A power may have left the range although the gradients are in it: powers of numbers up to 1 do not sum to 0.
         largest = _norm(arrays, math.inf)
         if 0.0 < largest < math.inf:
             total = largest * _norm([array / largest for array in arrays], power)
@@ -139,7 +139,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     Raises
     ------
     TypeError
-        If `parameters` is no Tensor and no iterable of them, or `clip_value` no number.
+        If `parameters` is neither a Tensor nor an iterable of Tensors, or `clip_value` is not a number.
     ValueError
         If `clip_value` is negative or NaN.
 
@@ -162,13 +162,13 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 
 def _bound(name: str, value: float) -> float:
     check_number(name, value)
-    if not value >= 0:  # a negative one would turn gradients round, NaN would spread
+    if not value >= 0:  # a negative bound would reverse gradients, and NaN would spread
         raise ArgumentValueError(f"{name}, a bound on magnitudes, should be at least 0, got {value}")
     return float(value)
 
 
 def _order(norm_type: float | str) -> float:
-    """Return the p of a norm, for which PyTorch also writes "inf"."""
+    """Return the p of a norm, which may also be given as "inf", as in PyTorch."""
     if not (isinstance(norm_type, str) and norm_type == "inf"):
         check_number("norm_type", norm_type)
     power = float(norm_type)
@@ -178,7 +178,7 @@ def _order(norm_type: float | str) -> float:
 
 
 def _norm(arrays: list[NDArray[Any]], power: float) -> float:
-    """Return the norm of arrays as if they were one vector: 0 or infinity where a power is out of their range."""
+    """Return the norm of arrays, taken as one vector: 0 or infinity if a power is out of range."""
     if math.isinf(power):
         largest = [np.max(np.abs(array)) for array in arrays if array.size]
         return float(np.max(largest)) if largest else 0.0
@@ -193,7 +193,7 @@ def _norm(arrays: list[NDArray[Any]], power: float) -> float:
 
 
 def _sum_of_squares(array: NDArray[Any]) -> float:
-    # einsum multiplies and adds in one pass without BLAS and without an array of squares.
+    # einsum multiplies and adds in one pass, without BLAS and without an array of squares.
     flat = array.reshape(-1)
     whole = flat.size - flat.size % _RUN
     runs = flat[:whole].reshape(-1, _RUN)

@@ -1,4 +1,4 @@
-"""What the functions of this package take: one tensor, or several."""
+"""The argument of this package's functions that is one tensor or several."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def listed(name: str, tensors: Tensor | Iterable[Tensor]) -> list[Tensor]:
     Raises
     ------
     TypeError
-        If it is neither; the message begins with the argument's name.
+        If it is neither; the message begins with the name of the argument.
 
     Examples
     --------

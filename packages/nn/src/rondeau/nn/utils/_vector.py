@@ -1,4 +1,4 @@
-"""All parameters of a model as one vector, and back."""
+"""Conversion of all parameters of a model to one vector, and back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     Raises
     ------
     TypeError
-        If `parameters` yields something else.
+        If `parameters` yields anything but Tensors.
     ValueError
         If it yields nothing.
 
@@ -53,14 +53,14 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     vec : Tensor
         Shape (sum of the parameters' sizes,).
     parameters : iterable of Tensor
-        Where to.
+        The parameters to copy to.
 
     Raises
     ------
     TypeError
-        If `vec` is no Tensor, or `parameters` yields something else.
+        If `vec` is not a Tensor, or `parameters` yields anything but Tensors.
     ValueError
-        If the vector is not as long as the parameters together; nothing has been copied then.
+        If the vector is not as long as all parameters together. In this case nothing has been copied.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Batches of sequences of different lengths, under the name PyTorch has for them."""
+"""Batches of sequences of different lengths, under PyTorch's module name."""
 
 from .._recurrent.packed import (
     PackedSequence,
