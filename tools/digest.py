@@ -54,7 +54,11 @@ def draw_layer(draw: Draw, name: str) -> Any:
     elif cell.recurrent and hidden % 4 == 0 and draw.chance(0.2):
         options["num_heads"] = draw.choose((2, 4))
     if name in REGULARISED and draw.chance(0.5):
-        options |= {"zoneout": 0.2, "recurrent_dropout": 0.3}
+        options["recurrent_dropout"] = 0.3
+        # A projected state cannot keep old values: it has fewer features than its row has units.
+        kept = cell.states[1:] if "proj_size" in options else cell.states
+        if kept:
+            options["zoneout"] = 0.2 if kept == cell.states else dict.fromkeys(kept, 0.2)
     if cell.recurrent and draw.chance(0.2):
         options["weight_dropout"] = 0.25
     if options["num_layers"] > 1 and draw.chance(0.5):
