@@ -270,16 +270,16 @@ def test_a_tensor_is_needed(call, wrong):
     ],
 )
 def test_an_operand_is_made_of_numbers(call, wrong):
-    clear = "expected a Tensor, an array or a number|rows of one length|cannot hold dtype"
+    clear = "expected a Tensor, an array or a number|rows of the same length|cannot hold dtype"
     with pytest.raises((TypeError, ValueError), match=clear):
         call(wrong)
 
 
 def test_rows_of_different_lengths():
     for call in (rt.tensor, lambda data: x + data, rt.as_tensor):
-        with pytest.raises(ValueError, match="rows of one length are needed"):
+        with pytest.raises(ValueError, match="rows of the same length are needed"):
             call([[1.0], [1.0, 2.0]])
-    with pytest.raises(ValueError, match="rows of one length are needed"):
+    with pytest.raises(ValueError, match="rows of the same length are needed"):
         x[[[0], [0, 1]]]
 
 

@@ -40,7 +40,7 @@ CALLS = [
     (
         lambda: rt.stack([x, rt.ones(4)]),
         ValueError,
-        r"stack needs tensors of one shape, got \[\(3, 4\), \(4,\)\]",
+        r"stack needs tensors of the same shape, got \[\(3, 4\), \(4,\)\]",
     ),
     (lambda: x.split(0), ValueError, "split_size must be positive, got 0"),
     (lambda: x.split([1, 1]), ValueError, r"split sizes \[1, 1\] must add up to the size 3 of dim 0"),

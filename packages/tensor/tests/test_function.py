@@ -140,7 +140,7 @@ def test_flags_of_the_walk():
     y.backward(retain_graph=True)
     y.backward()
     assert seen == [(True, True, True, True), (False, True, False, True), (False, False, False, True)]
-    with pytest.raises(RuntimeError, match=r"graph that a first backward freed \(at 'Flags'\)"):
+    with pytest.raises(RuntimeError, match=r"graph that the first backward freed \(at 'Flags'\)"):
         y.backward()
 
 

@@ -1,6 +1,6 @@
-"""What the arguments of operators may be, and the words for those that may not.
+"""Checks of the arguments of operators, and the messages for those that are invalid.
 
-What is right passes after one comparison of types; all else is looked at only once something is wrong.
+A valid argument passes after one comparison of types; the rest is only examined once something is wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 
 
 def described(value: Any) -> str:
-    """Return what an argument is, short enough for a message.
+    """Return a description of an argument that is short enough for a message.
 
     Examples
     --------
@@ -36,12 +36,12 @@ def described(value: Any) -> str:
 
 
 def integer(value: Any, name: str) -> int:
-    """Return an argument that has to be an integer; one of NumPy, or a tensor of one, becomes Python's.
+    """Return an argument that must be an integer as a Python int; NumPy integers and tensors of one are accepted.
 
     Raises
     ------
     TypeError
-        For anything else, a boolean too: it is a flag in the wrong place.
+        For anything else, including a boolean, which is most likely a flag in the wrong place.
     """
     if type(value) is int:
         return value
@@ -54,12 +54,12 @@ def integer(value: Any, name: str) -> int:
 
 
 def count(value: Any, name: str) -> int:
-    """Return an argument that has to be an integer from 0.
+    """Return an argument that must be a non-negative integer.
 
     Raises
     ------
     TypeError
-        If it is no integer.
+        If it is not an integer.
     ValueError
         If it is negative.
     """
@@ -70,7 +70,7 @@ def count(value: Any, name: str) -> int:
 
 
 def number(value: Any, name: str) -> Any:
-    """Return an argument that has to be a number, of Python, of NumPy or in an array or tensor of no dimensions.
+    """Return an argument that must be a number, from Python or NumPy, or an array or tensor of zero dimensions.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def number(value: Any, name: str) -> Any:
 
 
 def sizes(given: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return what was given either as one sequence or as separate numbers."""
+    """Return sizes that were given either as one sequence or as separate numbers."""
     if len(given) == 1 and isinstance(given[0], (tuple, list)):
         return tuple(given[0])
     return given
@@ -101,16 +101,16 @@ def shape_of(given: tuple[Any, ...], name: str = "shape", least: int = 0) -> Sha
     Parameters
     ----------
     given : tuple
-        What came for ``*size``.
+        The arguments given for ``*size``.
     name : str
-        What the message calls it.
+        Its name in the message.
     least : int
-        The smallest size; -1 where one may be left open.
+        The smallest size allowed; -1 if one may be inferred.
 
     Raises
     ------
     TypeError
-        If a size is no integer.
+        If a size is not an integer.
     ValueError
         If one is smaller than `least`.
     """
@@ -127,12 +127,12 @@ def shape_of(given: tuple[Any, ...], name: str = "shape", least: int = 0) -> Sha
 
 
 def integers(values: Any, name: str) -> tuple[int, ...]:
-    """Return an argument that has to be a sequence of integers.
+    """Return an argument that must be a sequence of integers.
 
     Raises
     ------
     TypeError
-        If it is no sequence, or one of something else.
+        If it is not a sequence of integers.
     """
     if (
         isinstance(values, Recorded)
@@ -144,12 +144,12 @@ def integers(values: Any, name: str) -> tuple[int, ...]:
 
 
 def array_of(x: Any, name: str = "input") -> Any:
-    """Return the array of an argument that has to be a tensor.
+    """Return the array of an argument that must be a tensor.
 
     Raises
     ------
     TypeError
-        If it is none.
+        If it is not a tensor.
     """
     try:
         return x._array
@@ -158,7 +158,7 @@ def array_of(x: Any, name: str = "input") -> Any:
 
 
 def no_tensor(x: Any, name: str = "input") -> ArgumentTypeError:
-    """Return the error of an argument that has to be a tensor and is none."""
+    """Return the error for an argument that must be a tensor and is not."""
     return ArgumentTypeError(
         f"argument '{name}' must be Tensor, not {type(x).__name__}: make one with tensor(...)"
     )
@@ -170,7 +170,7 @@ def plain_array(value: Any) -> Any:
     Raises
     ------
     TypeError
-        If they are no numbers.
+        If they are not numbers.
     ValueError
         If rows differ in length, or an integer is beyond 64 bits.
     """
@@ -178,11 +178,11 @@ def plain_array(value: Any) -> Any:
         array = np.asarray(value)
     except ValueError as error:
         raise ArgumentValueError(
-            f"rows of one length are needed, got nested sequences that are ragged: {described(value)}"
+            f"rows of the same length are needed, got ragged nested sequences: {described(value)}"
         ) from error
     if array.dtype.kind == "O":
         for number in array.flat:
-            if type(number) is int:  # which NumPy leaves as it is beyond 64 bits
+            if type(number) is int:  # beyond 64 bits, NumPy keeps it as an object
                 check_holds(int64, number)
     if array.dtype.kind not in "biuf":
         raise ArgumentTypeError(f"expected a Tensor, an array or a number, got {described(value)}")
@@ -190,14 +190,14 @@ def plain_array(value: Any) -> Any:
 
 
 def refused(error: Exception, name: str, *operands: Any) -> ArgumentTypeError | ArgumentValueError:
-    """Return what to raise where NumPy refused the operands, arrays or numbers, of an operator.
+    """Return the error to raise when NumPy rejected the operands of an operator.
 
     Parameters
     ----------
     error : Exception
-        NumPy's error, or one that the operator has put into words already: that is returned as it is.
+        NumPy's error, or one that the operator itself raised, which is returned as it is.
     name : str
-        The operator.
+        The name of the operator.
     *operands
         Arrays or numbers.
     """
@@ -206,7 +206,7 @@ def refused(error: Exception, name: str, *operands: Any) -> ArgumentTypeError | 
     if isinstance(error, ValueError):
         shapes = " and ".join(str(np.shape(x)) for x in operands)
         return ArgumentValueError(f"{name}: shapes {shapes} cannot be broadcast together")
-    if isinstance(error, OverflowError):  # a Python integer beside an array
+    if isinstance(error, OverflowError):  # a Python integer combined with an array
         (dtype,) = [x.dtype for x in operands if hasattr(x, "dtype")]
         (number,) = [x for x in operands if not hasattr(x, "dtype")]
         return ArgumentValueError(f"{does_not_fit(dtype, number, f'{name}: ')}: convert the tensor first")

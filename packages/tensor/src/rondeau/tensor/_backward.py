@@ -1,7 +1,7 @@
 """The walk back through the recorded graph, which propagates gradients.
 
 Vector-Jacobian products are plain functions in NumPy's vocabulary. A backward pass calls them with arrays; under
-``create_graph=True`` it calls the same functions with tensors, whose operators record in their turn.
+``create_graph=True`` it calls the same functions with tensors, whose operators are recorded in turn.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def walk(
     roots : iterable of (Node, gradient)
         Gradients are arrays, or tensors with `create_graph`.
     retain_graph : bool
-        Keep what the nodes saved for another walk.
+        Whether to keep what the nodes saved, for another walk.
     create_graph : bool
-        Work on tensors that record.
+        Whether to work on tensors and record their operations.
     captured : dict of Node to None, optional
-        Only the nodes that lead to these are visited, the gradients that arrive are put here, and no ``.grad``
+        If given, only nodes that lead to these are visited, the gradients that arrive are stored here, and no ``.grad``
         is touched.
     """
     needed = None if captured is None else _leading_to(captured, [node for node, _ in roots])
@@ -75,7 +75,7 @@ def _propagate(
 ) -> None:
     heap: list[tuple[int, Node]] = []
     pending: dict[Node, Any] = {}
-    own: set[Node] = set()  # nodes whose pending gradient is an array that nobody else holds
+    own: set[Node] = set()  # nodes whose pending gradient is an array that is referenced nowhere else
 
     for node, g in roots:
         if node in pending:
@@ -113,7 +113,7 @@ def _propagate(
         saved = node.saved
         if saved is None:
             raise RuntimeError(
-                f"backward runs a second time through the graph that a first backward freed (at '{node.name}'). "
+                f"backward runs a second time through a graph that the first backward freed (at '{node.name}'). "
                 "Call the first one with retain_graph=True, or compute the result again"
             )
         if latest.changed > node.number:
@@ -157,12 +157,12 @@ def _propagate(
                 pending[parent] = d = pending[parent] + d
                 if (
                     not create_graph and d.ndim
-                ):  # a sum without dimensions is a scalar, which no product adds into
+                ):  # a sum of zero dimensions is a scalar, which cannot be added to in place
                     own.add(parent)
 
 
 def _run_hooks(node: Node, g: Any, create_graph: bool) -> Any:
-    """Let each hook see, and perhaps replace, the gradient that arrived at a tensor."""
+    """Call each hook with the gradient that arrived at a tensor, and let it replace the gradient."""
     assert node.hooks is not None
     for hook in list(node.hooks.values()):
         tensor = g if isinstance(g, Recorded) else wrap(g)
@@ -182,10 +182,10 @@ def _run_hooks(node: Node, g: Any, create_graph: bool) -> Any:
 
 
 def _accumulate(node: Node, g: Any, own: bool, create_graph: bool) -> None:
-    """Add an arrived gradient to the ``.grad`` of its tensor; keep `g` itself only where nobody else holds it."""
+    """Add a gradient to the ``.grad`` of its tensor; store `g` itself only if it is referenced nowhere else."""
     assert node.holder is not None
     tensor = node.holder()
-    if tensor is None or (node.op is LEAF and tensor._node is None):  # a leaf that requires none any longer
+    if tensor is None or (node.op is LEAF and tensor._node is None):  # a leaf that no longer requires one
         return
     grad = tensor._grad
     if g.dtype != tensor._array.dtype:  # only what a user's Function returned
@@ -202,10 +202,10 @@ def _accumulate(node: Node, g: Any, own: bool, create_graph: bool) -> None:
 
 
 def _saved_as_tensors(node: Node) -> list[Any]:
-    """Return what a node saved for products that record: every tensor with the history that it had then.
+    """Return what a node saved, for products that are recorded: every tensor with the history that it had then.
 
-    The output, of which only the array was saved, has that of the node itself. An input's may be another by now,
-    after `detach_` for example. Leaves are what they are, as in PyTorch.
+    The output, whose array alone was saved, gets the history of the node itself. That of an input may have changed
+    since, for example by `detach_`. Leaves are returned as they are now, as in PyTorch.
     """
     assert node.saved is not None
     output, *rest = node.saved
@@ -249,7 +249,7 @@ def _leading_to(targets: Iterable[Node], roots: Iterable[Node]) -> set[Node]:
     needed = {
         *targets,
         *(node for node in seen if node.op is STALE),
-    }  # through which it may have to: an error
+    }  # stale nodes count as targets, so that reaching one is an error
     for node in sorted(seen, key=lambda n: n.number):
         if node not in needed and any(p in needed for p in node.parents):
             needed.add(node)
@@ -271,11 +271,11 @@ def backward(
     ----------
     tensors : Tensor or sequence of Tensor
     gradients : Tensor or array_like, or a sequence of them, optional
-        The gradient of some scalar with respect to each; may be left out for a tensor of one element (then 1).
+        The gradient of some scalar with respect to each; 1 by default for a tensor of one element.
     retain_graph : bool, optional
-        Keep the graph for another backward. Default: the value of `create_graph`.
+        Whether to keep the graph for another backward; by default the value of `create_graph`.
     create_graph : bool
-        Record the computation of the gradients too, for derivatives of higher order.
+        Whether to record the computation of the gradients too, for higher-order derivatives.
 
     Raises
     ------
@@ -307,14 +307,14 @@ def grad(
     create_graph: bool = False,
     allow_unused: bool = False,
 ) -> tuple[Tensor, ...]:
-    """Return the gradients of `outputs` with respect to `inputs`, and touch no ``.grad``.
+    """Return the gradients of `outputs` with respect to `inputs`, without touching any ``.grad``.
 
     Parameters
     ----------
     outputs, inputs : Tensor or sequence of Tensor
         The inputs need not be leaves.
     grad_outputs : Tensor or array_like, or a sequence of them, optional
-        As `gradients` of `backward`.
+        As for `gradients` of `backward`.
     retain_graph, create_graph : bool
         As for `backward`.
     allow_unused : bool
@@ -323,13 +323,13 @@ def grad(
     Returns
     -------
     tuple of Tensor
-        One per input, of its shape.
+        One per input, with its shape.
 
     Raises
     ------
     RuntimeError
-        As `backward`; also if there is no input, one requires no gradient, or is not used and `allow_unused` is
-        False.
+        As for `backward`; also if there is no input, or if one does not require a gradient, or is unused while
+        `allow_unused` is False.
 
     Examples
     --------
@@ -371,7 +371,7 @@ def grad(
 
 
 def _roots(outputs: tuple[Tensor, ...], gradients: Any, create_graph: bool) -> list[tuple[Node, Any]]:
-    """Check and complete the gradients that a walk starts from."""
+    """Check the gradients that a walk starts from, and fill in the missing ones."""
     if gradients is None:
         gradients = (None,) * len(outputs)
     elif (
@@ -395,7 +395,7 @@ def _roots(outputs: tuple[Tensor, ...], gradients: Any, create_graph: bool) -> l
         if g is None:
             if array.size != 1:
                 raise ArgumentValueError(
-                    f"a gradient can be left out only for a tensor of one element, this one has shape {array.shape}: "
+                    f"a gradient can only be left out for a tensor of one element, this one has shape {array.shape}: "
                     "reduce it first, e.g. .sum(), or pass the gradient"
                 )
             g = np.empty(array.shape, array.dtype)

@@ -17,17 +17,18 @@ __all__ = ["draw_graph"]
 def draw_graph(
     tensor: Tensor, path: str | Path | None = None, *, names: Mapping[str, Tensor] | None = None
 ) -> str:
-    r"""Return the graph that a tensor was computed by, as Graphviz source.
+    r"""Return the graph of the computation of a tensor, as Graphviz source.
 
-    Boxes are operations, ellipses the leaves that gradients go to; edges run from what was used to what used it.
+    Boxes are operations, and ellipses are the leaves that gradients flow to; edges run from an input to the operation
+    that used it.
 
     Parameters
     ----------
     tensor : Tensor
     path : str or Path, optional
-        Where to write: source for a suffix ``.dot`` or ``.gv``; ``.svg`` needs the program ``dot`` of Graphviz.
+        The file to write: the source for a suffix of ``.dot`` or ``.gv``; ``.svg`` needs Graphviz's program ``dot``.
     names : mapping of str to Tensor, optional
-        Names of leaves, e.g. ``dict(model.named_parameters())``.
+        Names of leaves, for example ``dict(model.named_parameters())``.
 
     Returns
     -------
@@ -37,9 +38,9 @@ def draw_graph(
     Raises
     ------
     ValueError
-        For a tensor without a graph, or an unknown suffix.
+        If the tensor has no graph, or the suffix is unknown.
     RuntimeError
-        For ``.svg`` where there is no ``dot``.
+        If the suffix is ``.svg`` and ``dot`` is not installed.
 
     Examples
     --------
@@ -79,7 +80,7 @@ def draw_graph(
 
 
 def reachable(tensor: Tensor) -> list[Node]:
-    """Return all nodes of a tensor's graph, oldest first; an error if it has none."""
+    """Return all nodes of a tensor's graph, oldest first; raise ValueError if it has none."""
     if tensor.grad_fn is None and not tensor.requires_grad:
         raise ArgumentValueError(
             "there is no graph to draw: the tensor was not computed from anything that requires gradients"
@@ -96,12 +97,12 @@ def reachable(tensor: Tensor) -> list[Node]:
 
 
 def names_of_nodes(names: Mapping[str, Tensor] | None) -> dict[Node, str]:
-    """Return what leaves are called, by their nodes."""
+    """Return the names of leaves, by their nodes."""
     return {t._node: name for name, t in (names or {}).items() if t._node is not None}
 
 
 def leaf_label(node: Node, called: Mapping[Node, str]) -> str:
-    """Return a leaf's name, and on a second line its dtype and shape while the tensor lives."""
+    """Return a leaf's name and, if its tensor is still alive, its dtype and shape on a second line."""
     tensor = node.holder() if node.holder is not None else None
     name = called.get(node, "leaf")
     return name if tensor is None else f"{name}\n{tensor.dtype} ({', '.join(map(str, tensor.shape))})"

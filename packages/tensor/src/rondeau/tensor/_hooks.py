@@ -1,4 +1,4 @@
-"""Hooks: functions that are called along with others, until they are taken away again."""
+"""Hooks: functions that are called along with others until they are removed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _next_key = count().__next__
 
 
 class RemovableHandle:
-    """Adds one hook to others, after those that are there, and takes it away again.
+    """Adds one hook after the existing ones, and can remove it again.
 
     Parameters
     ----------
     hooks : dict of int to callable
-        The hooks of a tensor or module, called in their order.
+        The hooks of a tensor or module, called in order.
     hook : callable
-        The new one. It stays until `remove`, whether or not the handle is kept.
+        The new hook. It stays until `remove` is called, whether or not the handle is kept.
 
     Examples
     --------
@@ -32,7 +32,7 @@ class RemovableHandle:
 
     def __init__(self, hooks: dict[int, Callable[..., Any]], hook: Callable[..., Any]) -> None:
         self._hooks = hooks
-        # Not id(self): that is given out again as soon as a handle that nobody kept has died.
+        # Not id(self), which is reused as soon as a handle that nobody kept has died.
         self._key = _next_key()
         hooks[self._key] = hook
 

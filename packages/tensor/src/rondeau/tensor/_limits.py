@@ -1,7 +1,7 @@
-"""What numbers an element type can hold, and the refusal of those that it cannot.
+"""The numbers that an element type can hold, and the errors for those that it cannot.
 
-A Python number is checked wherever it enters a tensor: NumPy would wrap it round, or make any integer of NaN. An array
-or a tensor is converted as it is, since its owner chose a type for it.
+A Python number is checked wherever it enters a tensor: NumPy would wrap it around, or turn NaN into some integer. An
+array or a tensor is converted without a check, because its owner chose its type.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Number = int | float | bool
 
 
 def _bounds(dtype: type_) -> tuple[int, int]:
-    """Return the least and the largest number that a type holds, before rounding."""
+    """Return the smallest and the largest number that a type can hold, before rounding."""
     if dtype.kind == "b":
         return 0, 1
     if dtype.kind != "f":
         return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
-    # What lies less than half a unit of the last place beyond the largest number is rounded to it.
+    # A number less than half a unit in the last place beyond the largest is rounded to it.
     places = np.finfo(dtype).nmant + 2
     infinite = ((1 << places) - 1) << (int(np.finfo(dtype).maxexp) - places)
     return 1 - infinite, infinite - 1
@@ -34,19 +34,19 @@ _BOUNDS = {dtype: _bounds(dtype) for dtype in SUPPORTED}
 
 
 def check_holds(dtype: type_, number: Number, what: str = "") -> None:
-    """Refuse a number that a type cannot hold. Integers drop a fraction, and booleans take any number.
+    """Raise ValueError for a number that a type cannot hold; integers drop fractions, and booleans accept any number.
 
     Parameters
     ----------
     dtype : dtype
     number : int, float or bool
     what : str
-        What the message begins with, as in ``"full: "``.
+        The beginning of the message, such as ``"full: "``.
 
     Raises
     ------
     ValueError
-        If the number lies beyond the largest of the type, or is infinite or NaN and the type one of integers.
+        If the number is out of range for the type, or is infinite or NaN and the type is an integer type.
 
     Examples
     --------
@@ -63,19 +63,19 @@ def check_holds(dtype: type_, number: Number, what: str = "") -> None:
 
 
 def held(dtype: type_, number: Number, what: str = "") -> Any:
-    """Return a number as an array of a type and no dimensions.
+    """Return a number as a 0-d array of a type.
 
     Raises
     ------
     ValueError
-        As `check_holds`.
+        As for `check_holds`.
     """
     check_holds(dtype, number, what)
     return np.asarray(int(number) if dtype.kind in "iu" else number, dtype)
 
 
 def check_all_hold(dtype: type_, numbers: Any) -> None:
-    """As `check_holds`, of Python numbers that NumPy has read; beyond float32 they become infinite, as in PyTorch.
+    """Do as `check_holds` does, for Python numbers that NumPy has read; beyond float32 they become infinite.
 
     Raises
     ------
@@ -85,13 +85,13 @@ def check_all_hold(dtype: type_, numbers: Any) -> None:
     if dtype.kind not in "iu" or numbers.dtype.kind == "b" or numbers.dtype == dtype or not numbers.size:
         return
     low, high = _BOUNDS[dtype]
-    if not (low <= numbers.min().item() and numbers.max().item() <= high):  # of NaN neither holds
+    if not (low <= numbers.min().item() and numbers.max().item() <= high):  # for NaN neither is true
         for number in numbers.flat:
             check_holds(dtype, number.item())
 
 
 def does_not_fit(dtype: type_, number: Any, what: str = "") -> ArgumentValueError:
-    """Return the error of a number that a type cannot hold."""
+    """Return the error for a number that a type cannot hold."""
     if dtype.kind == "f":
         limits = f"whose largest number is {np.finfo(dtype).max:.4g}"
     else:
@@ -101,7 +101,7 @@ def does_not_fit(dtype: type_, number: Any, what: str = "") -> ArgumentValueErro
 
 
 def shown(value: Any) -> str:
-    """Return the representation of a value, shortened; Python prints no integers of thousands of digits.
+    """Return the representation of a value, shortened; Python does not print integers of thousands of digits.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""NumPy's functions, called with tensors: each becomes the operator of its name, so that no gradient is lost.
+"""NumPy's functions called with tensors: each becomes the operator of the same name, so that no gradient is lost.
 
 NumPy hands its calls over (``__array_ufunc__``, ``__array_function__``). The vector-Jacobian products are written in
 its vocabulary and run on tensors so under ``create_graph=True``; and users may mix.
@@ -153,7 +153,7 @@ def refuse_attributes_of_arrays(cls: type) -> None:
 def array_ufunc(
     _self: Any, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **kwargs: Any
 ) -> Any:
-    """Run a universal function of NumPy that an operand is a tensor of."""
+    """Run a universal function of NumPy with a tensor among its operands."""
     function, name = getattr(ufunc, method), f"np.{ufunc.__name__}"
     if out is not None:
         # An array as target: numbers are wanted, nothing is recorded. ``p.numpy() -= lr * p.grad`` works so.
@@ -188,7 +188,7 @@ def array_function(_self: Any, function: Any, types: Any, args: Any, kwargs: Any
 
 
 def _prepare(targets: Any, inputs: Any, name: str) -> None:
-    """Note that a function of NumPy, which records nothing, is about to write into those targets that are tensors.
+    """Prepare the targets that are tensors for a NumPy function, which records nothing, to write to them.
 
     Raises
     ------
@@ -210,7 +210,7 @@ def _prepare(targets: Any, inputs: Any, name: str) -> None:
 
 
 def _on_arrays(function: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
-    """Run one of NumPy's functions that has no operator on the arrays of tensors, where no gradient can be lost."""
+    """Run a NumPy function without an operator on the arrays of tensors, if no gradient can be lost."""
 
     def plain(x: Any) -> Any:
         if isinstance(x, Recorded):

@@ -1,4 +1,4 @@
-"""`plot_graph`: the recorded graph as a matplotlib picture, where there is no Graphviz."""
+"""`plot_graph`: the recorded graph as a matplotlib drawing, without Graphviz."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.path import Path
 
-#: What has a place in a column: a node, or the edges of the node that pass the column of that number.
+#: An item that has a place in a column: a node, or the edges of a node that pass through the column of that number.
 Item: TypeAlias = Node | tuple[Node, int]
 
 __all__ = ["plot_graph"]
@@ -24,18 +24,18 @@ SWEEPS = 12
 
 
 def plot_graph(tensor: Tensor, ax: Axes | None = None, *, names: Mapping[str, Tensor] | None = None) -> Axes:
-    r"""Draw the graph that a tensor was computed by, from its leaves on the left to the tensor on the right.
+    r"""Draw the graph of the computation of a tensor, from its leaves on the left to the tensor on the right.
 
-    Boxes are operations, rounded ones the leaves that gradients go to, with their value and gradient if they are
-    single numbers. For graphs of up to some fifty nodes; `draw_graph` has Graphviz lay out larger ones.
+    Boxes are operations; rounded boxes are the leaves that gradients flow to, with value and gradient if they are
+    single numbers. For graphs of up to about fifty nodes; `draw_graph` has Graphviz lay out larger ones.
 
     Parameters
     ----------
     tensor : Tensor
     ax : matplotlib Axes, optional
-        Where to draw. Default: a new figure.
+        Where to draw; by default in a new figure.
     names : mapping of str to Tensor, optional
-        Names of leaves, e.g. ``dict(model.named_parameters())``.
+        Names of leaves, for example ``dict(model.named_parameters())``.
 
     Returns
     -------
@@ -44,9 +44,9 @@ def plot_graph(tensor: Tensor, ax: Axes | None = None, *, names: Mapping[str, Te
     Raises
     ------
     ValueError
-        For a tensor without a graph.
+        If the tensor has no graph.
     ModuleNotFoundError
-        Without matplotlib (the extra ``plot``).
+        If matplotlib (the extra ``plot``) is not installed.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def plot_graph(tensor: Tensor, ax: Axes | None = None, *, names: Mapping[str, Te
         columns = max(x for x, _ in place.values()) + 1
         rows = max(y for _, y in place.values()) - min(y for _, y in place.values()) + 1
         longest = max(len(line) for label in labels.values() for line in label.splitlines())
-        column_width = max(1.2, 0.5 + 0.085 * longest)  # inches: a label and an arrow's length
+        column_width = max(1.2, 0.5 + 0.085 * longest)  # inches: a label and an arrow
         _, ax = plt.subplots(figsize=(column_width * columns + 0.6, 0.75 * rows + 0.4), layout="constrained")
     boxes = {}
     for node in nodes:
@@ -85,9 +85,9 @@ def plot_graph(tensor: Tensor, ax: Axes | None = None, *, names: Mapping[str, Te
             },
         )
         for k, parent in enumerate(parent for parent in node.parents if parent is not None):
-            # Two edges between the same nodes, as in x * x, part by their bend.
+            # Two edges between the same nodes, as in x * x, differ in their curvature.
             bend = 0.15 * k if node.parents.count(parent) > 1 else 0.0
-            # From the middle of one label's right side to that of the other's left side, less its box's padding.
+            # From the middle of the right side of one label to the left side of the other, minus its box's padding.
             ax.annotate(
                 "",
                 xy=(0, 0.5),
@@ -122,7 +122,7 @@ def _value_label(node: Node, called: Mapping[Node, str]) -> str:
 
 
 def _through(ax: Axes, way: Sequence[tuple[float, float]]) -> Callable[..., Path]:
-    """Return the style of an edge that passes these places, level at each of them and at its ends."""
+    """Return the style of an edge through these points, horizontal at each of them and at its ends."""
     from matplotlib.path import Path
 
     def style(
@@ -146,10 +146,10 @@ def _through(ax: Axes, way: Sequence[tuple[float, float]]) -> Callable[..., Path
 def _places(
     nodes: list[Node],
 ) -> tuple[dict[Item, tuple[float, float]], dict[tuple[Node, Node], list[tuple[float, float]]]]:
-    """Return where nodes stand, in columns by the longest way to them, and by which places each edge goes.
+    """Return the positions of nodes, in columns by the longest path to them, and the points that each edge passes.
 
-    The order in the columns crosses few edges. An edge has a place of its own in the columns between its ends, which
-    keeps it off the boxes there; edges from the same node share it.
+    The order within a column avoids most crossings of edges. An edge has its own place in the columns between its ends,
+    which keeps it away from the boxes there; edges from the same node share it.
     """
     users: dict[Node, list[Node]] = {node: [] for node in nodes}
     for node in nodes:
@@ -188,7 +188,7 @@ def _places(
 
 
 def _spread(members: list[Item], wanted: Mapping[Item, float], height: dict[Item, float]) -> None:
-    """Set the heights of a column, in order, near what is wanted and one apart."""
+    """Set the heights of a column's items, in order, near the wanted ones and at least one apart."""
     below = -float("inf")
     for item in members:
         below = max(wanted[item], below + 1)

@@ -1,16 +1,17 @@
 """Views: tensors that show the memory of another one, and how their history follows its changes.
 
-As in PyTorch, a view belongs to the tensor at the root of all views of its memory. After a change in place, through
+As in PyTorch, a view belongs to the tensor at the root of all views of its memory. After an in-place change, through
 the root or through any view, the next reader of a view's history finds the one that it would have if it were taken
-now. Where no history would be right it finds a node whose backward is an error.
+now. If no history would be right, the reader finds a node whose backward is an error.
 
-That costs nothing where nothing changes: a memory holds weak references to its views, a change marks those that live
-by giving them a class whose ``_node`` is a property, and the first reader looks and gives them their own class back.
+This costs nothing as long as nothing changes: a memory holds weak references to its views, a change marks those that
+are alive by giving them a class whose ``_node`` is a property, and the first reader updates them and restores their
+class.
 
 A view's ``_view`` is ``(source, op, parameters)``: the tensor it was taken from, the operation, and its parameters,
-of which the first is the function ``show(x)`` for an array or tensor `x` like `source`. No history follows a view
-that was taken under `no_grad`, or that a `Function` returned: there it is ``(root, None, taken)`` with a weak
-reference to the root, whose graph such a view must not keep alive, and the number of the last change before.
+the first of which is the function ``show(x)`` for an array or tensor `x` like `source`. No history follows a view
+that was taken under `no_grad`, or that a `Function` returned: its ``_view`` is ``(root, None, taken)``, with a weak
+reference to the root, whose graph such a view must not keep alive, and the number of the last change before it.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
 
 _FEWEST = 16
-"""How many references to views are worth a search for dead ones."""
+"""The number of references to views that is worth a search for dead ones."""
 
 # ------------------------------------------------------------------------------------------------- taking them
 
 
 def record_view(op: Op, array: Any, source: Tensor, *parameters: Any) -> Tensor:
-    """As `record`, for a result that shows the memory of `source`; the first parameter is `show`."""
+    """Do as `record` does, for a result that shows the memory of `source`; the first parameter is `show`."""
     result = wrap(array)
     memory = source._memory
     if memory is None:
@@ -56,7 +57,7 @@ def record_view(op: Op, array: Any, source: Tensor, *parameters: Any) -> Tensor:
 
 
 def show_unfollowed(view: Tensor, source: Tensor) -> None:
-    """Let `view`, another tensor over the memory of `source`, be a view that no history follows."""
+    """Make `view`, another tensor over the memory of `source`, a view that no history follows."""
     view._view = _unfollowed(source)
     view._memory = memory_of(source)
     _watch(view, view._memory)
@@ -72,7 +73,7 @@ def _unfollowed(source: Tensor) -> tuple[ref[Tensor], None, int]:
 
 
 def _watch(view: Tensor, memory: Memory) -> None:
-    """Let the next change of its memory mark `view`."""
+    """Have the next change of its memory mark `view`."""
     views = memory.views
     if views is None:
         memory.views, memory.room = [ref(view)], _FEWEST
@@ -97,13 +98,13 @@ def _links(view: Recorded) -> tuple[Tensor, list[tuple[Op, tuple[Any, ...]]]]:
 
 
 def root_of(tensor: Tensor) -> Tensor | None:
-    """Return the tensor that a change of `tensor` changes too, itself if it is no view; None if none follows it."""
+    """Return the base that changes along with `tensor`, itself if it is not a view; None if no history follows it."""
     root = tensor
     while root._view is not None:
         if root._view[1] is None:
             return None
         root = root._view[0]
-    return root if root._memory is tensor._memory else None  # else its data were exchanged
+    return root if root._memory is tensor._memory else None  # otherwise its data was replaced
 
 
 def shown_by(view: Tensor) -> Callable[[Any], Any]:
@@ -132,7 +133,7 @@ def looked_at(view: Tensor) -> Node | None:
 
 
 def mark_changed(tensor: Recorded, recorded: bool = False) -> None:
-    """Note that the memory of `tensor` was just changed in place, and that its views are to be looked at again."""
+    """Record that the memory of `tensor` was just changed in place, and that its views must be updated."""
     memory = tensor._memory
     if memory is None:
         memory = tensor._memory = Memory()
@@ -149,7 +150,7 @@ def mark_changed(tensor: Recorded, recorded: bool = False) -> None:
 
 
 class _Unlooked:
-    """What a view is between a change of its memory and the next look at its history."""
+    """The class of a view between a change of its memory and the next access to its history."""
 
     __slots__ = ()
 
@@ -170,14 +171,14 @@ def _unlooked(cls: Any) -> Any:
 
 
 def _look(view: Tensor) -> None:
-    """Give a view the history of what it shows now, and its own class."""
+    """Update the history of a view to that of what it shows now, and restore its class."""
     kind = type(view)
-    if not issubclass(kind, _Unlooked):  # another thread was faster
+    if not issubclass(kind, _Unlooked):  # another thread was first
         return
     view.__class__ = kind.__bases__[1]
     assert view._memory is not None
     _watch(view, view._memory)
-    if view._view is None:  # its data were exchanged
+    if view._view is None:  # its data was replaced
         return
     source, op, taken = view._view
     if op is None:
@@ -197,12 +198,12 @@ def _look(view: Tensor) -> None:
 
 
 def look_again(view: Tensor) -> None:
-    """Give a view that was just changed its new history now: it keeps that if its base is detached next."""
+    """Update the history of a view that was just changed, so that it keeps it if its base is detached next."""
     _ = view._node
 
 
 def _begins_at(node: Node | None, root: Node, length: int) -> bool:
-    """Whether a chain of so many views ends in `node`."""
+    """Return whether `node` ends a chain of `length` views that starts at `root`."""
     for _ in range(length):
         if node is None or len(node.parents) != 1:
             return False
@@ -211,7 +212,7 @@ def _begins_at(node: Node | None, root: Node, length: int) -> bool:
 
 
 def set_node(tensor: Recorded, node: Node | None) -> None:
-    """Give `tensor` another history; what `retain_grad` asked for follows, hooks stay with the value they were for."""
+    """Give `tensor` another history; `retain_grad` moves with it, but hooks stay with the value they belong to."""
     before = tensor._node
     tensor._node = node
     if before is not None and before.holder is not None and before.op is not LEAF:
@@ -221,7 +222,7 @@ def set_node(tensor: Recorded, node: Node | None) -> None:
 
 
 def begin_to_require(leaf: Tensor) -> None:
-    """Note that `leaf` requires gradients from now on: views that were taken before have no part in that."""
+    """Record that `leaf` requires gradients from now on; views that were taken before do not take part."""
     for reference in () if leaf._memory is None else leaf._memory.views or ():
         view = reference()
         if view is not None and view._node is None and root_of(view) is leaf is not view:
@@ -229,7 +230,7 @@ def begin_to_require(leaf: Tensor) -> None:
 
 
 def exchange_memory(tensor: Recorded) -> None:
-    """Note that `tensor` is getting other memory: its views go on showing the old one, by themselves."""
+    """Record that `tensor` gets new memory; its views go on showing the old memory, on their own."""
     tensor._view = None
     if tensor._memory is not None:
         changed, tensor._memory = tensor._memory.changed, Memory()
@@ -244,7 +245,7 @@ def _refuse(node: Node, *_: Any) -> Any:
     raise RuntimeError(f"{node.saved[0]}: take the view again after that, or clone() what it shows before")
 
 
-#: The history of a view that has none that is right.
+#: The history of a view for which no history is right.
 STALE = Op("stale_view", custom=_refuse)
 
 _UNFOLLOWED = (

@@ -1,4 +1,4 @@
-"""Checking derivatives against central differences, element by element, in float64."""
+"""Checks of derivatives against central differences, element by element, in float64."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def __dir__() -> list[str]:
 
 
 class GradcheckError(AssertionError):
-    """A derivative that does not agree with central differences.
+    """A derivative does not agree with central differences.
 
     Examples
     --------
@@ -64,22 +64,22 @@ def gradcheck(
     rtol: float = 1e-3,
     raise_exception: bool = True,
 ) -> bool:
-    """Compare every element of the Jacobian that backward gives with central differences.
+    """Compare every element of the Jacobian from backward with central differences.
 
-    (f(x + eps) - f(x - eps)) / (2 eps), for every element of every input that requires gradients.
+    These are (f(x + eps) - f(x - eps)) / (2 eps), for every element of every input that requires gradients.
 
     Parameters
     ----------
     function : callable
-        Of the inputs; returns a Tensor or a tuple. It must give the same result each time it is called.
+        A function of the inputs that returns a Tensor or a tuple. It must return the same result every time.
     inputs : Tensor or sequence
-        Those with ``requires_grad`` are varied; float64 leaves.
+        Those with ``requires_grad`` are varied; they must be float64 leaves.
     eps : float
-        Step.
+        The step.
     atol, rtol : float
-        Tolerances; default as PyTorch's.
+        The tolerances; the defaults are PyTorch's.
     raise_exception : bool
-        Otherwise return False.
+        If False, return False instead of raising GradcheckError.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def gradcheck(
     Raises
     ------
     GradcheckError
-        Naming the first element that does not agree.
+        If an element does not agree; the message names the first.
     ValueError
         If no input requires gradients, or one is not a float64 leaf.
 
@@ -151,11 +151,11 @@ def _differences(
     outputs: Sequence[Tensor],
     eps: float,
 ) -> list[list[np.ndarray[Any, Any]]]:
-    """Return the Jacobians of all outputs with respect to all wanted inputs, by central differences."""
+    """Return the Jacobians of all outputs with respect to the wanted inputs, by central differences."""
     jacobians = [[np.zeros((o.numel(), x.numel())) for x in wanted] for o in outputs]
 
     def evaluate() -> list[np.ndarray[Any, Any]]:
-        # Not under no_grad: a function may itself call backward.
+        # Not under no_grad: the function may itself call backward.
         return [np.array(o._array, dtype=np.float64).reshape(-1) for o in _outputs(function, inputs)]
 
     for x, tensor in enumerate(wanted):
@@ -164,7 +164,7 @@ def _differences(
             value = tensor._array[place]
             results = []
             for step in (eps, -eps):
-                # By the array, which counts no change: the value comes back, so a graph recorded before stays valid.
+                # Through the array, which counts no change: the value is restored, so earlier graphs stay valid.
                 tensor._array[place] = value + step
                 results.append(evaluate())
             tensor._array[place] = value
@@ -182,10 +182,9 @@ def gradgradcheck(
     rtol: float = 1e-3,
     raise_exception: bool = True,
 ) -> bool:
-    """Compare second derivatives with central differences of the first.
+    """Compare second derivatives with central differences of the first derivatives.
 
-    The function that is checked maps the inputs, and one cotangent for each output drawn from a fixed seed, to the
-    gradients.
+    The function under test maps the inputs, and one cotangent per output drawn from a fixed seed, to the gradients.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""The operators, by family; each op's forward beside its vector-Jacobian products."""
+"""The operators, by family; each operator's forward is next to its vector-Jacobian products."""

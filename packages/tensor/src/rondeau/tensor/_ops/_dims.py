@@ -1,4 +1,4 @@
-"""The dimensions that an operator works along: numbers from 0, and shapes without and with what was reduced."""
+"""The dimensions that an operator works along: normalised numbers, and shapes without and with reduced dimensions."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _ALL = [tuple(range(n)) for n in range(8)]  # made once: the dimensions of most 
 
 
 def normalize_dims(dim: Dims, ndim: int) -> tuple[int, ...]:
-    """Return dimensions as ascending numbers from 0; None and () mean all.
+    """Return dimensions as ascending non-negative numbers; None and () mean all.
 
     Raises
     ------
     IndexError
-        For a dimension that a tensor of `ndim` dimensions does not have.
+        If a tensor of `ndim` dimensions does not have one of them.
     TypeError
-        If they are no integers.
+        If they are not integers.
     ValueError
-        For a dimension that is named twice.
+        If a dimension is named twice.
     """
     if dim is None or (isinstance(dim, tuple) and not dim):
         return tuple(range(ndim))
@@ -41,14 +41,14 @@ def normalize_dims(dim: Dims, ndim: int) -> tuple[int, ...]:
 
 
 def normalize_dim(dim: int, ndim: int) -> int:
-    """Return one dimension as a number from 0; a 0-d tensor lets 0 and -1 stand for its only element.
+    """Return one dimension as a non-negative number; a 0-d tensor accepts 0 and -1.
 
     Raises
     ------
     IndexError
-        For a dimension that a tensor of `ndim` dimensions does not have.
+        If a tensor of `ndim` dimensions does not have it.
     TypeError
-        If it is no integer.
+        If it is not an integer.
     """
     size = ndim or 1
     if type(dim) is not int:
@@ -61,7 +61,7 @@ def normalize_dim(dim: int, ndim: int) -> int:
 
 
 def axes_of(dim: Dims, ndim: int) -> tuple[int, ...]:
-    """As `normalize_dims`; nothing to reduce over in a 0-d array."""
+    """Do as `normalize_dims` does; a 0-d array has nothing to reduce over."""
     if dim is None and ndim < len(_ALL):
         return _ALL[ndim]
     if type(dim) is int and -ndim <= dim < ndim:
@@ -70,11 +70,11 @@ def axes_of(dim: Dims, ndim: int) -> tuple[int, ...]:
     return axes if ndim else ()
 
 
-_FILLED_UP_TO = 4096  # elements for which writing them all costs less than NumPy's broadcast view
+_FILLED_UP_TO = 4096  # up to so many elements, writing them costs less than NumPy's broadcast view
 
 
 def restored(g: Any, shape: tuple[int, ...], axes: tuple[int, ...], keepdim: bool) -> Any:
-    """Broadcast what was reduced over `axes` back to `shape`."""
+    """Broadcast an array that was reduced over `axes` back to `shape`."""
     g = kept(g, axes, keepdim)
     if type(g) is np.ndarray and math.prod(shape) <= _FILLED_UP_TO:
         full = np.empty(shape, g.dtype)
@@ -84,7 +84,7 @@ def restored(g: Any, shape: tuple[int, ...], axes: tuple[int, ...], keepdim: boo
 
 
 def kept(g: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
-    """Put the reduced dimensions back, of size one."""
+    """Restore the reduced dimensions, with size one."""
     if keepdim or not axes:
         return g
     if isinstance(g, Recorded):

@@ -1,4 +1,4 @@
-"""Activations: the nonlinearities between the layers of a network; at kinks the derivative is PyTorch's."""
+"""Activation functions, the nonlinearities between the layers of a network; at kinks the derivative is PyTorch's."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ _LEAKY_RELU = Op("leaky_relu", lambda g, _out, x, slope: np.where(np.greater(x, 
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
-    """Return x where it is positive, else negative_slope * x.
+    """Return x where it is positive and negative_slope * x elsewhere.
 
     Parameters
     ----------
     x : Tensor
     negative_slope : float
-        Also the derivative at 0.
+        The factor for negative elements, and the derivative at 0.
 
     Returns
     -------
     Tensor
-        Of the shape of `x`; integers give float32.
+        With the shape of `x`; integers give float32.
 
     Examples
     --------
@@ -91,7 +91,7 @@ _GELU_TANH = Op("gelu", lambda g, _out, x: _gelu_tanh_derivative(g, x))
 
 
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:
-    """Return x times the normal distribution function of x (Hendrycks and Gimpel 2016).
+    """Return x times the standard normal distribution function at x (Hendrycks and Gimpel 2016).
 
     Parameters
     ----------
@@ -102,12 +102,12 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     Returns
     -------
     Tensor
-        Of the shape of `x`; integers give float32.
+        With the shape of `x`; integers give float32.
 
     Raises
     ------
     ValueError
-        For another `approximate`.
+        If `approximate` is neither.
 
     Examples
     --------
@@ -138,7 +138,7 @@ def _softplus_derivative(g: Any, x: Any, beta: float, threshold: float) -> Any:
 
 
 def _sigmoid(x: Any) -> Any:
-    # The operator where this is recorded: the derivative of 1 / (1 + exp(-x)) by its parts overflows.
+    # The operator if this is recorded: differentiating 1 / (1 + exp(-x)) step by step overflows.
     return sigmoid(x) if isinstance(x, Recorded) else 1 / (1 + np.exp(-x))  # type: ignore[arg-type]
 
 
@@ -152,14 +152,14 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     ----------
     x : Tensor
     beta : float
-        Sharpness of the bend.
+        How sharp the bend is.
     threshold : float
-        Where beta x is larger, the result is x.
+        Where beta x exceeds this, the result is x.
 
     Returns
     -------
     Tensor
-        Of the shape of `x`; integers give float32.
+        With the shape of `x`; integers give float32.
 
     Examples
     --------
@@ -176,5 +176,5 @@ def _softplus(a: Any, beta: float, threshold: float) -> Any:
     scaled = a if beta == 1 else a * beta
     y = np.log1p(np.exp(-np.abs(scaled))) + np.maximum(scaled, constant(0, a))
     y = y if beta == 1 else y / beta
-    # In float32 log(1 + exp(x)) rounds to x from 17 on: a threshold beyond changes nothing.
+    # In float32 log(1 + exp(x)) rounds to x from 17 on, so a larger threshold changes nothing.
     return y if threshold >= 17 and a.dtype == np.float32 else np.where(scaled > threshold, a, y)

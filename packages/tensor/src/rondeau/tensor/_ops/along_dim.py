@@ -1,4 +1,4 @@
-"""Parts that an index names along one dimension, and adding to them."""
+"""Reading and adding to the parts of a tensor at an index along one dimension."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _largest: Any = np.maximum.reduce
 
 
 def _index_array(name: str, index: Any, size: int) -> Any:
-    array = as_tensor(index)._array.copy()  # backward reads it: the caller may change his array before
+    array = as_tensor(index)._array.copy()  # backward reads it, and the caller may change it first
     if array.dtype.kind not in "iu":
         raise ArgumentTypeError(f"{name} needs integers as index, got {array.dtype}")
-    # Seen without a sign, a negative index is larger than any size.
+    # Read as unsigned, a negative index is larger than any size.
     unsigned = array if array.dtype.kind == "u" else array.view(f"u{array.itemsize}")
     if array.size and _largest(unsigned, None) >= size:
         wrong = array[(array < 0) | (array >= size)].flat[0]
@@ -32,26 +32,26 @@ def _index_array(name: str, index: Any, size: int) -> Any:
 
 
 def index_select(x: Tensor, dim: int, index: Any) -> Tensor:
-    """Return the slices of `x` along a dimension that `index` names.
+    """Return the slices of `x` at `index` along a dimension.
 
     Parameters
     ----------
     x : Tensor
     dim : int
     index : Tensor, ndarray or sequence of int
-        Shape (n,); may repeat, then gradients add up.
+        Shape (n,); where an index repeats, gradients add up.
 
     Returns
     -------
     Tensor
-        `n` along `dim`.
+        With size n along `dim`.
 
     Raises
     ------
     IndexError
-        Out of range.
+        If an index is out of range.
     TypeError
-        If the index is not of integers.
+        If the index does not consist of integers.
     ValueError
         If it has more than one dimension.
 
@@ -72,35 +72,35 @@ def index_select(x: Tensor, dim: int, index: Any) -> Tensor:
 
 
 def _grid(index: Any, axis: int) -> tuple[Any, ...]:
-    """Return the index that reads one element for each entry of `index`, at its own place but for `axis`."""
+    """Return the index that reads an element for each entry of `index`, at its own position except in `axis`."""
     places = list(np.ogrid[tuple(slice(n) for n in index.shape)])
     places[axis] = index
     return tuple(places)
 
 
 def gather(x: Tensor, dim: int, index: Any) -> Tensor:
-    """Return the elements of `x` that `index` names along a dimension, e.g. ``x[index[i, j], j]`` for dim 0.
+    """Return the elements of `x` at `index` along a dimension, for example ``x[index[i, j], j]`` for dim 0.
 
     Parameters
     ----------
     x : Tensor
     dim : int
     index : Tensor or ndarray of int
-        As many dimensions as `x`, none but `dim` larger.
+        As many dimensions as `x`, none larger except `dim`.
 
     Returns
     -------
     Tensor
-        Of the shape of `index`.
+        With the shape of `index`.
 
     Raises
     ------
     IndexError
-        Out of range.
+        If an index is out of range.
     TypeError
-        If the index is not of integers.
+        If the index does not consist of integers.
     ValueError
-        If the shapes do not fit.
+        If the shapes do not match.
 
     Examples
     --------
@@ -123,12 +123,12 @@ def _check_along(name: str, index: tuple[int, ...], shape: tuple[int, ...], axis
     ):
         raise ArgumentValueError(
             f"{name}: an index of shape {index} does not fit a tensor of shape {shape}: it needs as many dimensions, "
-            f"none larger but dim {axis}"
+            f"none larger except dim {axis}"
         )
 
 
 def scatter_add(x: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
-    """Return `x` with elements of `src` added where `index` names along a dimension: what differentiates `gather`.
+    """Return `x` with the elements of `src` added at `index` along a dimension; this is the derivative of `gather`.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def scatter_add(x: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Of the shape of `x`.
+        With the shape of `x`.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def scatter_add(x: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
 
 
 def index_add(x: Tensor, dim: int, index: Any, source: Tensor) -> Tensor:
-    """Return `x` with the slices of `source` added at the places `index` along a dimension.
+    """Return `x` with the slices of `source` added at `index` along a dimension.
 
     Parameters
     ----------
@@ -179,16 +179,16 @@ def index_add(x: Tensor, dim: int, index: Any, source: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Of the shape of `x`.
+        With the shape of `x`.
 
     Raises
     ------
     IndexError
-        Out of range.
+        If an index is out of range.
     TypeError
-        If the index is not of integers.
+        If the index does not consist of integers.
     ValueError
-        If the index has not one dimension, or `source` another shape than said.
+        If the index does not have one dimension, or `source` has the wrong shape.
 
     Examples
     --------

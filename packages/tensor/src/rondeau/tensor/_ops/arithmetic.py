@@ -1,6 +1,6 @@
-"""Arithmetic of one and of two operands.
+"""Arithmetic operators of one and two operands.
 
-Every definition is the array function under a decorator that carries its vector-Jacobian products
+Every definition is the array function under a decorator that has its vector-Jacobian products
 (``vjp(g, out, *inputs)``, see `rondeau.tensor._graph.Op`) and completes its docstring.
 """
 
@@ -60,7 +60,7 @@ def mul(a: Any, b: Any) -> Any:
     return np.multiply(a, b)
 
 
-# Divided twice: the square of b overflows, also where the second derivative is finite.
+# Divide twice: the square of b can overflow even if the derivative is finite.
 @binary(lambda g, _out, _a, b: g / b, lambda g, _out, a, b: -g * (a / b / b), fractional=True)
 def div(a: Any, b: Any) -> Any:
     """Return a / b, elementwise with broadcasting; integers give float32.
@@ -75,7 +75,7 @@ def div(a: Any, b: Any) -> Any:
 
 
 def _power(a: Any, b: Any) -> Any:
-    """Return a to the power b; the usual constants as PyTorch takes them, which matters at -0 and -inf."""
+    """Return a to the power b; common constant exponents are computed as in PyTorch, which matters at -0 and -inf."""
     if (
         b is not None
         and type(b) is not np.ndarray
@@ -97,15 +97,15 @@ def _is_bool(x: Any) -> bool:
 
 
 def _power_to_base(g: Any, _out: Any, a: Any, b: Any) -> Any:
-    # 0 * 0**-1 would be NaN where the exponent is 0: the derivative of a constant is 0.
+    # With exponent 0 this is the derivative of a constant, 0, where 0 * 0**-1 would be NaN.
     if isinstance(b, (int, float)):
         return no_gradient(g) if b == 0 else g if b == 1 else g * (b * _power(a, b - 1))
     return np.where(np.equal(b, 0), 0.0, g * (b * _power(a, b - 1)))
 
 
 def _power_to_exponent(g: Any, out: Any, a: Any, b: Any) -> Any:
-    # 0**b is 0 for every b > 0, so its derivative is 0 and not 0 * log 0.
-    # As a Python float for a number, which does not widen float32.
+    # 0**b is 0 for every b > 0, so its derivative is 0, not 0 * log 0.
+    # A number is converted to a Python float, which does not widen float32.
     logarithm = float(np.log(a)) if isinstance(a, (int, float)) else np.log(a)
     return np.where(np.logical_and(np.equal(a, 0), np.greater_equal(b, 0)), 0.0, g * (out * logarithm))
 
@@ -117,7 +117,7 @@ def pow(a: Any, b: Any) -> Any:
     Raises
     ------
     ValueError
-        For integers to a negative power, whose result is not an integer.
+        For integers raised to a negative power, whose result is not an integer.
 
     Examples
     --------
@@ -129,12 +129,12 @@ def pow(a: Any, b: Any) -> Any:
         return _power(a, b)
     except ValueError as error:
         raise ArgumentValueError(
-            "integers to a negative power are no integers: convert the base with .float()"
+            "integers to a negative power are not integers: convert the base with .float()"
         ) from error
 
 
 def _check_divisor(name: str, a: Any, b: Any) -> None:
-    """Refuse to divide integers by zero, for which NumPy gives 0, and booleans."""
+    """Raise an error for integers divided by zero, for which NumPy returns 0, and for booleans."""
     dtype = (a if hasattr(a, "dtype") else b).dtype
     if dtype.kind == "b":
         raise TypeError
@@ -144,7 +144,7 @@ def _check_divisor(name: str, a: Any, b: Any) -> None:
 
 @binary(lambda g, _out, _a, _b: g, lambda g, _out, a, b: -g * np.floor(a / b))
 def remainder(a: Any, b: Any) -> Any:
-    """Return the remainder of a / b with the sign of b, as Python's ``%``.
+    """Return the remainder of a / b with the sign of b, like Python's ``%``.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def remainder(a: Any, b: Any) -> Any:
 
 @discrete_binary(COMMON)
 def floor_divide(a: Any, b: Any) -> Any:
-    """Return a / b rounded down, as Python's ``//``; no gradient flows through it.
+    """Return a / b rounded down, like Python's ``//``; no gradient flows through it.
 
     Raises
     ------
@@ -182,7 +182,7 @@ def floor_divide(a: Any, b: Any) -> Any:
 
 @unary(lambda g, _out, _x: -g)
 def neg(x: Any) -> Any:
-    """Return -x, of numbers: booleans have no negative.
+    """Return -x; booleans have no negative.
 
     Examples
     --------
@@ -194,7 +194,7 @@ def neg(x: Any) -> Any:
 
 
 def positive(x: Tensor) -> Tensor:
-    """Return `x` itself: what ``+x`` means.
+    """Return `x` itself, as ``+x`` does.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def abs(x: Any) -> Any:
 
 @unary(lambda g, _out, x: g * (2 * x))
 def square(x: Any) -> Any:
-    """Return x * x; of booleans in int64.
+    """Return x * x; booleans give int64.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Choice between values, element by element; where they are equal the derivative is PyTorch's."""
+"""Elementwise choice between values; where they are equal the derivative is PyTorch's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _unless_lost(g: Any, lost: Any, tied: Any) -> Any:
-    """Return the gradient of an operand: none where the other was chosen, half where both are equal, else all."""
+    """Return the gradient of an operand: none where the other was chosen, half where both are equal, otherwise all."""
     kept = where_kept(g, np.logical_not(lost))
     return np.where(tied, kept / 2, kept) if np.any(unwrap(tied)) else kept
 
@@ -29,7 +29,7 @@ def _unless_lost(g: Any, lost: Any, tied: Any) -> Any:
     lambda g, _out, a, b: _unless_lost(g, np.greater(a, b), np.equal(a, b)),
 )
 def maximum(a: Any, b: Any) -> Any:
-    """Return the larger of a and b, elementwise; equal operands share the gradient; NaN wins, and both get it.
+    """Return the larger of a and b, elementwise; equal operands share the gradient; for NaN, both get all of it.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def maximum(a: Any, b: Any) -> Any:
     lambda g, _out, a, b: _unless_lost(g, np.less(a, b), np.equal(a, b)),
 )
 def minimum(a: Any, b: Any) -> Any:
-    """Return the smaller of a and b, elementwise; equal operands share the gradient; NaN wins, and both get it.
+    """Return the smaller of a and b, elementwise; equal operands share the gradient; for NaN, both get all of it.
 
     Examples
     --------
@@ -73,7 +73,7 @@ _CLAMP = Op("clamp", lambda g, _out, x, low, high: where_kept(g, _inside(x, low,
     lambda g, _out, x, low: where_kept(g, np.less(x, low)),
 )
 def at_least(x: Any, low: Any) -> Any:
-    """Return the larger of both: as `maximum`, but at a tie x has the gradient, and at NaN neither."""
+    """Return the larger of x and low, like `maximum`, but at a tie x gets the gradient, and for NaN neither does."""
     return np.maximum(x, low)
 
 
@@ -82,28 +82,28 @@ def at_least(x: Any, low: Any) -> Any:
     lambda g, _out, x, high: where_kept(g, np.greater(x, high)),
 )
 def at_most(x: Any, high: Any) -> Any:
-    """Return the smaller of both: as `minimum`, but at a tie x has the gradient, and at NaN neither."""
+    """Return the smaller of x and high, like `minimum`, but at a tie x gets the gradient, and for NaN neither does."""
     return np.minimum(x, high)
 
 
 def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """Return x limited to [min, max]; at the limits themselves the gradient passes.
+    """Return x limited to [min, max]; the gradient passes at the limits themselves.
 
     Parameters
     ----------
     x : Tensor
     min, max : number or Tensor, optional
-        At least one; tensors are broadcast. Where min > max the result is max.
+        At least one is required; tensors are broadcast. Where min > max the result is max.
 
     Returns
     -------
     Tensor
-        Of the shape and type of `x` (for tensor limits of the broadcast shape and common type).
+        With the shape and type of `x` (for tensor limits, the broadcast shape and the common type).
 
     Raises
     ------
     ValueError
-        Without any limit.
+        If there is no limit.
 
     Examples
     --------
@@ -142,7 +142,7 @@ _WHERE = Op(
 
 
 def where(condition: Any, a: Any, b: Any) -> Tensor:
-    """Return a where the condition holds, else b, elementwise with broadcasting.
+    """Return a where the condition is true and b elsewhere, with broadcasting.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     Returns
     -------
     Tensor
-        Of the broadcast shape and the common type of a and b.
+        With the broadcast shape and the common type of a and b.
 
     Raises
     ------
@@ -181,12 +181,12 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
         chosen = np.where(mask, a._array, b._array)
     except ValueError as error:
         raise refused(error, "where", mask, a._array, b._array) from error
-    # Of a tensor the tensor itself, so that its changes are noticed.
+    # For a tensor keep the tensor itself, so that changes to it are noticed.
     return record_broadcast(_WHERE, chosen, (a, b), condition if isinstance(condition, Recorded) else mask)
 
 
 def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
-    """Return `x` with `value` where the mask holds.
+    """Return `x` with `value` where the mask is true.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
     Returns
     -------
     Tensor
-        Of the broadcast shape and the type of `x`.
+        With the broadcast shape and the type of `x`.
 
     Raises
     ------

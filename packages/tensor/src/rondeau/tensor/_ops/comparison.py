@@ -1,4 +1,4 @@
-"""Elementwise operators without a derivative: comparison, logic, and what kind of number an element is."""
+"""Elementwise operators without a derivative: comparison, logic, and tests for NaN and infinity."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from rondeau.tensor._ops._operators import COMMON, discrete_binary, discrete_una
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
 
-_compared = discrete_binary("Of bool, of the broadcast shape.")
+_compared = discrete_binary("Bool, with the broadcast shape.")
 _of_bits = discrete_binary(COMMON)
-_tested = discrete_unary("Of bool, of the shape of `x`.")
+_tested = discrete_unary("Bool, with the shape of `x`.")
 
 
 @_compared
@@ -177,7 +177,7 @@ def logical_not(x: Any) -> Any:
     return np.logical_not(x)
 
 
-@discrete_unary("Of the shape and type of `x`.")
+@discrete_unary("With the shape and type of `x`.")
 def bitwise_not(x: Any) -> Any:
     """Return ``~x`` of booleans or integers.
 
@@ -230,7 +230,7 @@ def isfinite(x: Any) -> Any:
 
 
 def equal(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors have the same shape and the same values.
+    """Return whether two tensors have the same shape and the same values.
 
     Parameters
     ----------
@@ -250,14 +250,14 @@ def equal(a: Tensor, b: Tensor) -> bool:
 
 
 def allclose(a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
-    """Whether abs(a - b) <= atol + rtol * abs(b) everywhere.
+    """Return whether abs(a - b) <= atol + rtol * abs(b) everywhere.
 
     Parameters
     ----------
     a, b : Tensor
     rtol, atol : float
     equal_nan : bool
-        Let NaN equal NaN.
+        Whether NaN equals NaN.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Einstein's sums of products."""
+"""Sums of products in Einstein's notation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _parse(equation: str, ndims: Sequence[int]) -> tuple[list[str], str]:
-    """Return one label per dimension of each operand, and of the output; an ellipsis gets labels of its own."""
+    """Return one label per dimension of each operand and of the output; an ellipsis gets its own labels."""
     equation = equation.replace(" ", "")
     left, arrow, right = equation.partition("->")
     terms = left.split(",")
@@ -31,7 +31,7 @@ def _parse(equation: str, ndims: Sequence[int]) -> tuple[list[str], str]:
     hidden = max(
         (n - len(term) + 3 for term, n in zip(terms, ndims, strict=True) if "..." in term), default=0
     )
-    # Labels that no user writes stand for the dimensions of the ellipsis, aligned at the right.
+    # Labels that no user writes represent the dimensions of the ellipsis, aligned to the right.
     pool = [chr(0x100 + i) for i in range(max(hidden, 0))]
     labelled = []
     for term, n in zip(terms, ndims, strict=True):
@@ -84,7 +84,7 @@ def _arranged(x: Tensor, labels: str, wanted: str) -> Tensor:
 
 
 def _contract(a: Tensor, a_labels: str, b: Tensor, b_labels: str, later: set[str]) -> tuple[Tensor, str]:
-    """Multiply two operands as one batched matrix product; sum over labels that nothing later needs."""
+    """Multiply two operands as one batched matrix product, and sum over labels that are not needed later."""
     for x, labels, other in ((a, a_labels, b_labels), (b, b_labels, a_labels)):
         gone = [i for i, c in enumerate(labels) if c not in other and c not in later]
         if gone:
@@ -128,16 +128,17 @@ def _contract(a: Tensor, a_labels: str, b: Tensor, b_labels: str, later: set[str
 
 
 def einsum(equation: str, *operands: Any) -> Tensor:
-    """Return sums of products of elements, by Einstein's convention.
+    """Return sums of products of elements, in Einstein's summation convention.
 
     Operands are multiplied from left to right, each pair as one batched matrix product.
 
     Parameters
     ----------
     equation : str
-        Labels of the dimensions of each operand, separated by commas, and after ``->`` of the result; labels that
-        it lacks are summed. ``...`` stands for further dimensions, which broadcast. Without ``->`` the result has
-        those labels that occur once, in alphabetical order. A label that repeats within an operand takes its diagonal.
+        Labels of the dimensions of each operand, separated by commas, and after ``->`` those of the result; labels that
+        the result lacks are summed over. ``...`` stands for further dimensions, which are broadcast. Without ``->`` the
+        result has the labels that occur once, in alphabetical order. A label that repeats within an operand takes its
+        diagonal.
     *operands : Tensor or ndarray
         Of one type.
 
@@ -148,9 +149,9 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     Raises
     ------
     TypeError
-        If the equation is no string, or an operand no tensor.
+        If the equation is not a string, or an operand is not a tensor.
     ValueError
-        If equation and shapes do not fit.
+        If the equation and the shapes do not match.
 
     Examples
     --------

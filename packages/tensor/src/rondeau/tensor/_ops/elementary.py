@@ -1,4 +1,4 @@
-"""Elementary functions of one variable, and the error function: of floats; integers become float32."""
+"""Elementary functions of one variable, and the error function; integers become float32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The largest and the smallest values, and where they stand."""
+"""The largest and smallest values, and their indices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _minimum: Any = np.minimum.reduce
 
 
 class ValuesIndices(NamedTuple):
-    """Extreme values along a dimension, and where they stand (int64)."""
+    """Extreme values along a dimension, and their indices (int64)."""
 
     values: Tensor
     indices: Tensor
@@ -36,7 +36,7 @@ def _check_nonempty(name: str, array: Any, axes: tuple[int, ...]) -> None:
 
 
 def _shared(g: Any, tied: Any, dtype: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
-    """Return the gradient shared among those that are tied; NaN where none is."""
+    """Return the gradient, shared equally among tied elements; NaN if there are none."""
     share = tied / np.sum(tied, axis=axes, keepdims=True)
     return kept(g, axes, keepdim) * share.astype(dtype)
 
@@ -52,7 +52,7 @@ def _share_of_all(g: Any, out: Any, x: Any, axes: tuple[int, ...], keepdim: bool
     return _shared(g, tied, x.dtype, axes, keepdim)
 
 
-# At NaN the gradient of `amax` is NaN, and that of `max` of all goes to the NaNs: so it is in PyTorch.
+# For NaN the gradient of `amax` is NaN, and that of `max` over all elements goes to the NaNs, as in PyTorch.
 _AMAX = Op("amax", _share_equal)
 _AMIN = Op("amin", _share_equal)
 _MAX_OF_ALL = Op("max", _share_of_all)
@@ -73,9 +73,9 @@ def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     ----------
     x : Tensor
     dim : int or sequence of int, optional
-        Default: all.
+        All dimensions by default.
     keepdim : bool
-        Leave the reduced dimensions, of size 1.
+        Keep the reduced dimensions, with size 1.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     Raises
     ------
     IndexError
-        Over a dimension of size 0.
+        If a reduced dimension has size 0.
 
     Examples
     --------
@@ -102,9 +102,9 @@ def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     ----------
     x : Tensor
     dim : int or sequence of int, optional
-        Default: all.
+        All dimensions by default.
     keepdim : bool
-        Leave the reduced dimensions, of size 1.
+        Keep the reduced dimensions, with size 1.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     Raises
     ------
     IndexError
-        Over a dimension of size 0.
+        If a reduced dimension has size 0.
 
     Examples
     --------
@@ -153,7 +153,7 @@ def _along(x: Tensor, dim: int, keepdim: bool, name: str, reduce: Any, argument:
 
 
 def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
-    """Return the largest value of all, or along one dimension with its index.
+    """Return the largest of all values, or the largest along one dimension with its index.
 
     Parameters
     ----------
@@ -161,17 +161,17 @@ def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     dim : int, optional
         The dimension. A Tensor here means `maximum`.
     keepdim : bool
-        Leave the dimension, of size 1.
+        Keep the dimension, with size 1.
 
     Returns
     -------
     Tensor, or named tuple (values, indices) of Tensor
-        Without `dim` equal elements share the gradient; with it the first of them takes it all.
+        Without `dim`, equal elements share the gradient; with it, the first of them gets all of it.
 
     Raises
     ------
     IndexError
-        Over a dimension of size 0.
+        If a reduced dimension has size 0.
 
     Examples
     --------
@@ -188,7 +188,7 @@ def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
-    """Return the smallest value of all, or along one dimension with its index.
+    """Return the smallest of all values, or the smallest along one dimension with its index.
 
     Parameters
     ----------
@@ -196,17 +196,17 @@ def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     dim : int, optional
         The dimension. A Tensor here means `minimum`.
     keepdim : bool
-        Leave the dimension, of size 1.
+        Keep the dimension, with size 1.
 
     Returns
     -------
     Tensor, or named tuple (values, indices) of Tensor
-        Without `dim` equal elements share the gradient; with it the first of them takes it all.
+        Without `dim`, equal elements share the gradient; with it, the first of them gets all of it.
 
     Raises
     ------
     IndexError
-        Over a dimension of size 0.
+        If a reduced dimension has size 0.
 
     Examples
     --------
@@ -234,24 +234,24 @@ def _argument(name: str, function: Any, x: Tensor, dim: int | None, keepdim: boo
 
 
 def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Return the index of the largest value: of the flattened tensor, or along a dimension.
+    """Return the index of the largest value, in the flattened tensor or along a dimension.
 
     Parameters
     ----------
     x : Tensor
     dim : int, optional
     keepdim : bool
-        Leave the dimension, of size 1.
+        Keep the dimension, with size 1.
 
     Returns
     -------
     Tensor
-        int64; the first of equals.
+        int64; the first one of equal values.
 
     Raises
     ------
     IndexError
-        Over a dimension of size 0.
+        If a reduced dimension has size 0.
 
     Examples
     --------
@@ -263,24 +263,24 @@ def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
 
 
 def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Return the index of the smallest value: of the flattened tensor, or along a dimension.
+    """Return the index of the smallest value, in the flattened tensor or along a dimension.
 
     Parameters
     ----------
     x : Tensor
     dim : int, optional
     keepdim : bool
-        Leave the dimension, of size 1.
+        Keep the dimension, with size 1.
 
     Returns
     -------
     Tensor
-        int64; the first of equals.
+        int64; the first one of equal values.
 
     Raises
     ------
     IndexError
-        Over a dimension of size 0.
+        If a reduced dimension has size 0.
 
     Examples
     --------

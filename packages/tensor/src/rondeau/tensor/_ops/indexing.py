@@ -1,4 +1,4 @@
-"""Reading and writing parts of a tensor by slices, integers and masks, and the sums that differentiate it."""
+"""Reading and writing parts of a tensor by slices, integers and masks, and the sums that are their derivatives."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 # -------------------------------------------------------------------------------------------------- an index
 
 _BASIC = frozenset((int, slice, type(None), type(Ellipsis)))
-_BESIDE_ARRAYS = frozenset((int, bool, type(Ellipsis)))  # what NumPy reads in its own way beside arrays
+_BESIDE_ARRAYS = frozenset((int, bool, type(Ellipsis)))  # NumPy reads these in its own way next to arrays
 _ALL = slice(None)
 
 Index = tuple[Any, ...]
 
 
 def steps_of(index: Any, ndim: int) -> tuple[Any, Any]:
-    """Return an index into `ndim` dimensions as a basic index and then one with arrays; either may be None.
+    """Split an index into `ndim` dimensions into a basic index, and then one with arrays; either may be None.
 
-    The basic one, of integers, slices and None, shows the same memory. NumPy takes an integer or a boolean beside an
-    array for an array too, and moves the axes of arrays that something separates to the front, were it an Ellipsis
-    that stands for nothing; in PyTorch the integers are taken first, and play no part in that. So they stand in a
-    first step of their own.
+    The basic index, of integers, slices and None, shows the same memory. Next to an array, NumPy also takes an integer
+    or a boolean as an array, and it moves the axes of arrays to the front if anything separates them, even an Ellipsis
+    that stands for no dimension. PyTorch applies the integers first, and they play no part in that; so here they go
+    into a separate first step.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def steps_of(index: Any, ndim: int) -> tuple[Any, Any]:
 
 
 def _integers_first(parts: Index, ndim: int) -> tuple[Index, Index]:
-    """Return an index of arrays and more as one of all else and then one of the arrays alone."""
+    """Split an index with arrays into one with everything else, and then one with only the arrays."""
     first: list[Any] = []
     then: list[Any] = []
     for part in parts:
@@ -78,7 +78,7 @@ def _integers_first(parts: Index, ndim: int) -> tuple[Index, Index]:
         elif isinstance(part, np.ndarray):
             first += [_ALL] * _dimensions_read(part)
             then.append(part)
-        elif isinstance(part, bool):  # a mask of no dimensions: all of a new dimension of size 1, or nothing
+        elif isinstance(part, bool):  # a 0-d mask: all of a new dimension of size 1, or nothing
             first.append(None)
             then.append(np.zeros(int(part), np.int64))
         else:
@@ -89,7 +89,7 @@ def _integers_first(parts: Index, ndim: int) -> tuple[Index, Index]:
 
 
 def _dimensions_read(part: Any) -> int:
-    """Return how many dimensions of the tensor a part of an index stands for."""
+    """Return the number of dimensions of the tensor that a part of an index covers."""
     if isinstance(part, np.ndarray):
         return part.ndim if part.dtype.kind == "b" else 1
     return 0 if part is None or part is Ellipsis or isinstance(part, bool) else 1
@@ -101,7 +101,7 @@ def _part(part: Any) -> Any:
     Raises
     ------
     IndexError
-        If it is nothing of the kind.
+        If it is none of these.
     """
     if type(part) in _BASIC or isinstance(part, bool):
         return part
@@ -128,20 +128,20 @@ def _part(part: Any) -> Any:
         kind = "b"
     if array.ndim == 0:
         return bool(array) if kind == "b" else int(array)
-    return array.copy()  # backward reads it: the caller may change his array before
+    return array.copy()  # backward reads it, and the caller may change it first
 
 
 _INDEXED_BY = "a tensor is indexed by integers, slices, None, ..., masks and arrays of integers"
 
 
 def _listed(values: Any) -> Any:
-    """Return a sequence of an index, or nested ones, as an array."""
+    """Return a sequence in an index, possibly nested, as an array."""
     array = plain_array(_unwrapped(values))
     return array if array.size else array.astype(np.int64)
 
 
 def _unwrapped(value: Any) -> Any:
-    """Return nested sequences with the tensors in them as arrays."""
+    """Return nested sequences with their tensors replaced by arrays."""
     return [_unwrapped(v) for v in value] if isinstance(value, (list, tuple)) else unwrap(value)
 
 
@@ -153,7 +153,7 @@ def _is_nested(values: list[Any]) -> bool:
 
 
 def _put_slice(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    """Zeros of `shape` with `g` where a basic index reads."""
+    """Return zeros of `shape` with `g` at a basic index."""
     if isinstance(g, Recorded):
         return record(_PUT_SLICE, _put_slice(g._array, index, shape), (g,), index)  # type: ignore[arg-type]
     total = np.zeros(shape, g.dtype)
@@ -175,13 +175,13 @@ _SLICE = Op(
 
 
 def _repeats(index: Any) -> bool:
-    """Whether an index may read an element twice; masks do not."""
+    """Return whether an index may read an element twice; masks do not."""
     parts = index if isinstance(index, tuple) else (index,)
     return any(isinstance(p, np.ndarray) and p.dtype.kind != "b" for p in parts)
 
 
 def scatter(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    """Zeros of `shape`, with `g` added where an index with integer arrays or masks reads."""
+    """Return zeros of `shape` with `g` added at an index with integer arrays or masks."""
     if isinstance(g, Recorded):
         return record(_SCATTER, scatter(g._array, index, shape), (g,), index)  # type: ignore[arg-type]
     total = np.zeros(shape, g.dtype)
@@ -198,7 +198,7 @@ def _add_scattered(total: Any, g: Any, _out: Any, _x: Any, index: Any, _shape: A
         np.add.at(total, index, g)
 
 
-#: Elements from which the compiled scatter is worth its call; both add in the same order.
+#: The number of elements from which the compiled scatter is worth its call; both add in the same order.
 _COMPILED_FROM = 4096
 
 
@@ -226,19 +226,19 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     ----------
     x : Tensor
     index : int, slice, None, ..., integer array or Tensor, boolean mask, list, or a tuple of them
-        A list is one array, also a list of lists. Of uint8 it is a mask.
+        A list, even a list of lists, is one array. An array of uint8 is a mask.
 
     Returns
     -------
     Tensor
         Integers and slices share memory with `x`; arrays, masks and lists copy. Where an index repeats, the
-        gradients of its copies add up. The order of dimensions is PyTorch's: beside arrays, integers are taken
+        gradients of its copies add up. The order of dimensions is PyTorch's: next to arrays, integers are applied
         first.
 
     Raises
     ------
     IndexError
-        Out of range, or of a type that does not index.
+        If an index is out of range, or of a type that cannot be an index.
 
     Examples
     --------
@@ -262,7 +262,7 @@ def getitem(x: Tensor, index: Any) -> Tensor:
 
 
 def masked_select(x: Tensor, mask: Any) -> Tensor:
-    """Return the elements where a mask holds, as one dimension.
+    """Return the elements where a mask is true, in one dimension.
 
     Parameters
     ----------
@@ -320,7 +320,7 @@ def nonzero(x: Tensor) -> Tensor:
 
 
 def _without(g: Any, index: Any) -> Any:
-    """`g` with zeros where an index writes."""
+    """Return `g` with zeros at an index."""
     if isinstance(g, Recorded):
         keep = np.ones(g._array.shape, np.bool_)
         keep[index] = False
@@ -331,7 +331,7 @@ def _without(g: Any, index: Any) -> Any:
 
 
 def _written(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    """Return what the gradient of a written value gets: the part that was written, of the value's shape."""
+    """Return the gradient of an assigned value: the part that was written, in the shape of the value."""
     part = g[index]
     if part.shape == shape:
         return part

@@ -1,4 +1,4 @@
-"""Joining tensors, and cutting them into pieces."""
+"""Joining tensors, and splitting them into pieces."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _pieces(g: Any, axis: int, lengths: Sequence[int | None]) -> list[Any]:
-    """Cut into pieces of the given lengths; None is an empty vector, which took no part."""
+    """Split into pieces of the given lengths; None is an empty vector, which took no part."""
     pieces, start = [], 0
     for n in lengths:
         if n is None:
@@ -37,7 +37,7 @@ _STACK = Op(
 
 
 def _common(tensors: Sequence[Any], name: str) -> tuple[tuple[Tensor, ...], list[Any]]:
-    """Tensors in their common type, and their arrays."""
+    """Return tensors in their common type, and their arrays."""
     if not isinstance(tensors, (tuple, list)):
         try:
             tensors = tuple(tensors)
@@ -57,7 +57,7 @@ def _common(tensors: Sequence[Any], name: str) -> tuple[tuple[Tensor, ...], list
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Return tensors joined along a dimension that they have.
+    """Return tensors joined along an existing dimension.
 
     Parameters
     ----------
@@ -68,12 +68,12 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     Returns
     -------
     Tensor
-        Of the common type.
+        With the common type.
 
     Raises
     ------
     ValueError
-        Without tensors, or if shapes do not fit.
+        If there are no tensors, or their shapes do not match.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     [1, 2, 3]
     """
     found, arrays = _common(tensors, "cat")
-    # PyTorch lets an empty vector stand beside tensors of any shape.
+    # PyTorch accepts an empty vector next to tensors of any shape.
     joined = arrays
     if (0,) in [a.shape for a in arrays]:
         joined = [a for a in arrays if a.shape != (0,)] or arrays[:1]
@@ -100,29 +100,29 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def _joined(arrays: Sequence[Any], axis: int) -> Any:
-    """Concatenate, as PyTorch, in row order: so that a reshape of the result shows its memory."""
-    result = np.concatenate(arrays, axis)  # in the order of memory that all arrays share
+    """Concatenate into C order, as PyTorch does, so that a reshape of the result shares its memory."""
+    result = np.concatenate(arrays, axis)  # in the memory order that all arrays share
     return result if result.flags.c_contiguous else result.copy()
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Return tensors of one shape joined along a new dimension.
+    """Return tensors of the same shape joined along a new dimension.
 
     Parameters
     ----------
     tensors : sequence of Tensor
     dim : int
-        Where the new dimension stands.
+        The position of the new dimension.
 
     Returns
     -------
     Tensor
-        Of the common type.
+        With the common type.
 
     Raises
     ------
     ValueError
-        Without tensors, or if shapes differ.
+        If there are no tensors, or their shapes differ.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     found, arrays = _common(tensors, "stack")
     shape = arrays[0].shape
     if [a.shape for a in arrays] != [shape] * len(arrays):
-        raise ArgumentValueError(f"stack needs tensors of one shape, got {[a.shape for a in arrays]}")
+        raise ArgumentValueError(f"stack needs tensors of the same shape, got {[a.shape for a in arrays]}")
     axis = normalize_dim(dim, len(shape) + 1)
     place = (slice(None),) * axis + (None,)
     return record(_STACK, _joined([a[place] for a in arrays], axis), found, axis, len(arrays))
@@ -146,7 +146,7 @@ def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Ten
     ----------
     x : Tensor
     split_size : int or sequence of int
-        The size of each piece (the last may be smaller), or all sizes.
+        The size of every piece (the last may be smaller), or a list of sizes.
     dim : int
 
     Returns
@@ -170,7 +170,7 @@ def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Ten
         raise ArgumentValueError("split needs a tensor of at least one dimension")
     total = x._array.shape[axis]
     if not isinstance(split_size, (tuple, list)):
-        size = integer(split_size, "split_size, if it is no sequence of integers,")
+        size = integer(split_size, "split_size, if it is not a sequence of integers,")
         if size <= 0:
             raise ArgumentValueError(f"split_size must be positive, got {size}")
         lengths = [min(size, total - i) for i in range(0, total, size)] or [0]
@@ -216,7 +216,7 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """Return the slices along a dimension, without it.
+    """Return the slices along a dimension, which is removed.
 
     Parameters
     ----------

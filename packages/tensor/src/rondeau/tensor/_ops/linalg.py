@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 def product_array(a: Any, b: Any) -> Any:
-    """Return the matrix product of two arrays of one type with at least two dimensions, batches broadcast.
+    """Return the matrix product of two arrays of the same type with at least two dimensions; batches are broadcast.
 
-    Floats go through the library's own product, whose bits do not depend on the number of threads.
+    Floats use the library's own product, whose bits do not depend on the number of threads.
     """
     dtype = a.dtype
     if (dtype is not float32 and dtype is not float64) or type(a) is not np.ndarray:
@@ -42,7 +42,7 @@ def product_array(a: Any, b: Any) -> Any:
 
 
 def _times(a: Any, b: Any) -> Any:
-    """Return the product of two arrays, or of operands one of which is a tensor."""
+    """Return the product of two operands, of which either may be a tensor."""
     if isinstance(a, Recorded) or isinstance(b, Recorded):
         return matmul(a, b)
     return product_array(a, b)
@@ -56,7 +56,7 @@ _MATMUL = Op(
 
 
 def matmul(a: Any, b: Any) -> Tensor:
-    """Return the matrix product; batches broadcast, vectors count as a row before and a column behind.
+    """Return the matrix product; batches are broadcast, and a vector is a row on the left or a column on the right.
 
     Parameters
     ----------
@@ -68,14 +68,14 @@ def matmul(a: Any, b: Any) -> Tensor:
     Returns
     -------
     Tensor
-        Shape (..., M, N), without what a vector does not have. The same bits for any number of threads.
+        Shape (..., M, N), without M or N for a vector. The same bits for any number of threads.
 
     Raises
     ------
     TypeError
         If the operands' types differ.
     ValueError
-        If the shapes do not fit.
+        If the shapes do not match.
 
     Examples
     --------
@@ -94,17 +94,17 @@ def matmul(a: Any, b: Any) -> Tensor:
     if n == 0 or m == 0 or x.shape[-1] != y.shape[-2 if m > 1 else 0]:
         raise ArgumentValueError(
             f"matmul: shapes {x.shape} and {y.shape} do not fit: the last size of the first must equal "
-            "the last but one of the second (its only one for a vector)"
+            "the second to last of the second (its only one for a vector)"
         )
     if n == 2 and m == 2:
         return record(_MATMUL, product_array(x, y), (a, b))
     if n == 1 and m == 1 and x.dtype.char in "fd":
-        return reduce_sum(mul(a, b))  # in chains: one alone would lose digits with its length
+        return reduce_sum(mul(a, b))  # in several chains: a single one would lose digits with its length
     if n == 1:
         return reshape(matmul(unsqueeze(a, 0), b), (*y.shape[:-2], *y.shape[-1:]) if m > 1 else ())
     if m == 1:
         return reshape(matmul(a, unsqueeze(b, 1)), x.shape[:-1])
-    if m == 2:  # one matrix behind a batch: all rows at once
+    if m == 2:  # a batch times one matrix: all rows at once
         return reshape(
             matmul(reshape(a, (-1 if x.size else math.prod(x.shape[:-1]), x.shape[-1])), b),
             (*x.shape[:-1], y.shape[-1]),
@@ -145,7 +145,7 @@ def mm(a: Tensor, b: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If they are no matrices, or do not fit.
+        If they are not matrices, or their shapes do not match.
 
     Examples
     --------
@@ -176,7 +176,7 @@ def bmm(a: Tensor, b: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If they are no batches of matrices, or do not fit.
+        If they are not batches of matrices, or their shapes do not match.
 
     Examples
     --------

@@ -54,13 +54,13 @@ def norm(x: Tensor, p: float | str = 2.0, dim: Dims = None, keepdim: bool = Fals
     Parameters
     ----------
     x : Tensor
-        Of a floating type.
+        Of a floating-point type.
     p : float or "fro"
         2 ("fro"), 1, inf (largest), -inf (smallest), 0 (number of nonzeros) or any other number.
     dim : int or sequence of int, optional
-        Default: all.
+        All dimensions by default.
     keepdim : bool
-        Leave the reduced dimensions, of size 1.
+        Keep the reduced dimensions, with size 1.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def norm(x: Tensor, p: float | str = 2.0, dim: Dims = None, keepdim: bool = Fals
     Raises
     ------
     TypeError
-        For integers.
+        If `x` is an integer tensor.
     ValueError
         For an unknown name in `p`, or a number that the type of `x` cannot hold.
 

@@ -1,4 +1,4 @@
-"""Sorting, and the largest few."""
+"""Sorting, and the k largest elements."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True) -> ValuesIndice
     Raises
     ------
     ValueError
-        If there are fewer than `k`.
+        If there are fewer than `k` elements.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Sums, means and products over dimensions, whether all or any elements are true, and running sums."""
+"""Reductions over dimensions (sums, means, variances, products, all and any), and running sums."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def _summable(x: Tensor, dtype: DTypeLike | None) -> Tensor:
 
 
 def sum(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Tensor:
-    """Return the sum over dimensions; integers and booleans add up in int64.
+    """Return the sum over dimensions; integers and booleans are summed in int64.
 
     Parameters
     ----------
     x : Tensor
     dim : int or sequence of int, optional
-        Default: all.
+        All dimensions by default.
     keepdim : bool
-        Leave the summed dimensions, of size 1.
+        Keep the summed dimensions, with size 1.
     dtype : dtype_like, optional
         Convert to this type first.
 
@@ -67,16 +67,16 @@ _MEAN = Op("mean", lambda g, _out, _x, shape, axes, keepdim, count: restored(g /
 
 
 def mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Tensor:
-    """Return the mean over dimensions; NaN over nothing.
+    """Return the mean over dimensions; NaN if there are no elements.
 
     Parameters
     ----------
     x : Tensor
-        Of a floating type, or give `dtype`.
+        Of a floating-point type, unless `dtype` is given.
     dim : int or sequence of int, optional
-        Default: all.
+        All dimensions by default.
     keepdim : bool
-        Leave the averaged dimensions, of size 1.
+        Keep the averaged dimensions, with size 1.
     dtype : dtype_like, optional
         Convert to this type first.
 
@@ -87,7 +87,7 @@ def mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike
     Raises
     ------
     TypeError
-        For integers: their mean is no integer.
+        For integers, whose mean need not be an integer.
 
     Examples
     --------
@@ -135,15 +135,15 @@ def var(
     Parameters
     ----------
     x : Tensor
-        Of a floating type.
+        Of a floating-point type.
     dim : int or sequence of int, optional
-        Default: all.
+        All dimensions by default.
     unbiased : bool
-        Divide by the count minus one (Bessel), not by the count.
+        Divide by the count minus one (Bessel's correction) rather than by the count.
     keepdim : bool
-        Leave the reduced dimensions, of size 1.
+        Keep the reduced dimensions, with size 1.
     correction : int, optional
-        What to subtract from the count, in place of `unbiased`.
+        The number to subtract from the count, instead of `unbiased`.
 
     Returns
     -------
@@ -153,7 +153,7 @@ def var(
     Raises
     ------
     TypeError
-        For integers.
+        If `x` is an integer tensor.
 
     Examples
     --------
@@ -169,7 +169,7 @@ def var(
 def _spread(
     name: str, x: Tensor, dim: Dims, unbiased: bool, correction: int | None
 ) -> tuple[tuple[int, ...], int, float]:
-    """Return the dimensions of a variance, how many elements they hold, and by what their squares are divided."""
+    """Return the dimensions of a variance, the number of elements in them, and the divisor of the sum of squares."""
     array = array_of(x)
     if array.dtype.kind != "f":
         raise ArgumentTypeError(f"{name} of {array.dtype}: convert with .float() first")
@@ -189,7 +189,7 @@ def _var(array: Any, axes: tuple[int, ...], keepdim: bool, count: int, divisor: 
 def _std_derivative(
     g: Any, out: Any, x: Any, axes: tuple[int, ...], keepdim: bool, count: int, divisor: float
 ) -> Any:
-    constant = np.equal(unwrap(out), 0)  # where all are equal the derivative is 0, as PyTorch's
+    constant = np.equal(unwrap(out), 0)  # where all elements are equal the derivative is 0, as in PyTorch
     half = np.where(constant, 0.0, g / (2 * np.where(constant, 1.0, out)))
     return _var_derivative(half, None, x, axes, keepdim, count, divisor)
 
@@ -205,7 +205,7 @@ def std(
     *,
     correction: int | None = None,
 ) -> Tensor:
-    """Return the standard deviation over dimensions: the root of `var`, whose parameters it has.
+    """Return the standard deviation over dimensions, the square root of `var`, with the same parameters.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def std(
     Raises
     ------
     TypeError
-        For integers.
+        If `x` is an integer tensor.
 
     Examples
     --------
@@ -239,7 +239,7 @@ def std(
 def _std(array: Any, axes: tuple[int, ...], keepdim: bool, count: int, divisor: float) -> Any:
     variance = np.asarray(_var(array, axes, keepdim, count, divisor))
     root = np.sqrt(variance)
-    # Squares leave float32 where their roots do not.
+    # Squares can leave the range of float32 when their roots do not.
     lost = (variance < _LEAST_SQUARE) | (variance == math.inf)
     if array.dtype != np.float64 and np.any(lost):
         exact = np.sqrt(_var(array.astype(np.float64), axes, keepdim, count, divisor)).astype(array.dtype)
@@ -248,26 +248,26 @@ def _std(array: Any, axes: tuple[int, ...], keepdim: bool, count: int, divisor: 
 
 
 _LEAST_SQUARE = 1e-30
-"""The variance from which the squares that it sums are no denormal numbers in float32, or do not count."""
+"""From this variance on, the squares that it sums are either not subnormal in float32, or negligible."""
 
 
 # --------------------------------------------------------------------------------- products and running sums
 
 
 def _products_of_others(x: Any, axis: int) -> Any:
-    """For each element of an array along `axis` the product of the other ones, exact where some are zero."""
+    """Return, for each element of an array along `axis`, the product of the others, exact even if some are zero."""
     return _products_before(x, axis) * np.flip(_products_before(np.flip(x, axis), axis), axis)
 
 
 def _products_before(x: Any, axis: int) -> Any:
-    """For each element along `axis` the product of those before it."""
+    """Return, for each element along `axis`, the product of those before it."""
     shifted = np.roll(x, 1, axis)
     shifted[(slice(None),) * axis + (slice(1),)] = 1
     return np.multiply.accumulate(shifted, axis)
 
 
 def _recorded_products_of_others(x: Any, axis: int) -> Any:
-    """As `_products_of_others`, of a tensor."""
+    """Do as `_products_of_others` does, for a tensor."""
     size = x.shape[axis]
     rows = np.expand_dims(np.moveaxis(x, axis, -1), -2)  # (..., 1, size)
     others = np.where(np.eye(size, dtype=bool), 1.0, np.broadcast_to(rows, (*rows.shape[:-2], size, size)))
@@ -278,7 +278,7 @@ def _prod_derivative(g: Any, out: Any, x: Any, axis: int, keepdim: bool) -> Any:
     g = g if keepdim else np.expand_dims(g, axis)
     if isinstance(x, Recorded):
         return g * _recorded_products_of_others(x, axis)
-    # The quotient is exact unless the product became zero or infinite on the way.
+    # The quotient is accurate unless the product became zero or infinite on the way.
     if np.all(out) and np.all(np.isfinite(out)):
         return g * (out if keepdim else np.expand_dims(out, axis)) / x
     return g * _products_of_others(x, axis)
@@ -290,22 +290,22 @@ _PROD = Op("prod", _prod_derivative)
 def prod(
     x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DTypeLike | None = None
 ) -> Tensor:
-    """Return the product of all elements, or along a dimension; integers multiply in int64.
+    """Return the product of all elements, or along a dimension; integers are multiplied in int64.
 
     Parameters
     ----------
     x : Tensor
     dim : int, optional
-        Default: all.
+        All dimensions by default.
     keepdim : bool
-        Leave the dimension, of size 1.
+        Keep the dimension, with size 1.
     dtype : dtype_like, optional
         Convert to this type first.
 
     Returns
     -------
     Tensor
-        The gradient is exact where elements are zero.
+        The gradient is exact even if elements are zero.
 
     Examples
     --------
@@ -328,7 +328,7 @@ _CUMSUM = Op("cumsum", lambda g, _out, _x, axis: np.flip(running_total(np.flip(g
 
 
 def cumsum(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
-    """Return the running sum along a dimension; integers add up in int64.
+    """Return the running sum along a dimension; integers are summed in int64.
 
     Parameters
     ----------
@@ -340,7 +340,7 @@ def cumsum(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     Returns
     -------
     Tensor
-        Of the shape of `x`.
+        With the shape of `x`.
 
     Examples
     --------
@@ -363,7 +363,7 @@ _disjunction: Any = np.logical_or.reduce
 
 
 def _of_truth(reduce: Any, x: Tensor, dim: Dims, keepdim: bool) -> Tensor:
-    """Reduce the truth of all values; of uint8 it stays uint8, PyTorch's old type of masks."""
+    """Reduce the truth of all values; uint8, PyTorch's old type of masks, stays uint8."""
     array = array_of(x)
     axes = () if isinstance(dim, (tuple, list)) and not dim else axes_of(dim, array.ndim)
     result = reduce(array, axis=axes, keepdims=keepdim)
@@ -371,7 +371,7 @@ def _of_truth(reduce: Any, x: Tensor, dim: Dims, keepdim: bool) -> Tensor:
 
 
 def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Return whether all values over dimensions are true (not zero).
+    """Return whether all values along dimensions are true (not zero).
 
     Parameters
     ----------
@@ -383,7 +383,7 @@ def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     Returns
     -------
     Tensor
-        Of bool; of uint8 for uint8.
+        bool, or uint8 for uint8.
 
     Examples
     --------
@@ -395,7 +395,7 @@ def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 
 def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Return whether any value over dimensions is true (not zero).
+    """Return whether any value along dimensions is true (not zero).
 
     Parameters
     ----------
@@ -407,7 +407,7 @@ def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     Returns
     -------
     Tensor
-        Of bool; of uint8 for uint8.
+        bool, or uint8 for uint8.
 
     Examples
     --------

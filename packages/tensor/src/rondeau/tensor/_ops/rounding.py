@@ -1,4 +1,4 @@
-"""Rounding and the sign: functions that are level between their jumps, so that their gradient is zero."""
+"""Rounding and the sign: piecewise constant functions, whose gradient is zero."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def ceil(x: Any) -> Any:
 
 @_level
 def round(x: Any) -> Any:
-    """Return the nearest integer, of two equally near the even one; its gradient is zero.
+    """Return the nearest integer, ties to even; its gradient is zero.
 
     Examples
     --------

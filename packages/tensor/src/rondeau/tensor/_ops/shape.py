@@ -1,7 +1,7 @@
-"""Views in another shape: they share memory wherever NumPy can give one.
+"""Views with another shape, which share memory wherever NumPy can return a view.
 
-Each view is a function in NumPy's vocabulary, ``show(x)``; it runs on arrays, and on tensors where a gradient is
-itself recorded or where a view changed in place is shown again from its base.
+Each view is a function in NumPy's vocabulary, ``show(x)``, which runs on arrays; it runs on tensors if a gradient is
+itself recorded, or if a view that was changed in place is taken again from its base.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def _reshape_to(shape: Shape, x: Any) -> Any:
 
 
 def reshape(x: Tensor, *shape: Any) -> Tensor:
-    """Return the same elements in another shape, sharing memory where the strides allow it.
+    """Return the same elements in another shape, sharing memory if the strides allow it.
 
     Parameters
     ----------
     x : Tensor
     *shape : int, or one sequence of int
-        One size may be -1: whatever remains.
+        One size may be -1, which is inferred from the others.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
     Raises
     ------
     TypeError
-        If a size is no integer.
+        If a size is not an integer.
     ValueError
         If the number of elements differs, or a size is below -1.
 
@@ -63,7 +63,7 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
     try:
         array = x._array
         result = array.reshape(target)
-        # Where the shape is another, a -1 was filled in, and NumPy fills in any negative number.
+        # If the shapes differ, a size was inferred, and NumPy infers any negative size.
         if result.shape != target and -1 not in target:
             shape_of(target, least=-1)
     except (AttributeError, TypeError, ValueError) as error:
@@ -79,23 +79,23 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
 
 
 def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """Return `x` with a run of dimensions made one.
+    """Return `x` with a range of dimensions merged into one.
 
     Parameters
     ----------
     x : Tensor
     start_dim, end_dim : int
-        First and last of the run.
+        The first and last dimension of the range.
 
     Returns
     -------
     Tensor
-        Of at least one dimension.
+        With at least one dimension.
 
     Raises
     ------
     ValueError
-        If the run is empty.
+        If the range is empty.
 
     Examples
     --------
@@ -118,7 +118,7 @@ def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     x : Tensor
     dim : int
     sizes : sequence of int
-        Their product is the size of `dim`; one may be -1.
+        Their product must be the size of `dim`; one may be -1.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def squeeze(x: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     ----------
     x : Tensor
     dim : int or sequence of int, optional
-        Only these; one of another size stays.
+        Only these; a dimension of another size is kept.
 
     Returns
     -------
@@ -164,13 +164,13 @@ def squeeze(x: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
 
 
 def unsqueeze(x: Tensor, dim: int) -> Tensor:
-    """Return `x` with a dimension of size 1 put in.
+    """Return `x` with a dimension of size 1 inserted.
 
     Parameters
     ----------
     x : Tensor
     dim : int
-        Where it shall stand.
+        The position of the new dimension.
 
     Returns
     -------
@@ -204,7 +204,7 @@ def permute(x: Tensor, *dims: Any) -> Tensor:
     ----------
     x : Tensor
     *dims : int, or one sequence of int
-        Every dimension once.
+        The new order, with every dimension once.
 
     Returns
     -------
@@ -237,12 +237,12 @@ _REVERSE = Op("permute", lambda g, _out, _x, _show: np.transpose(g), view=True)
 
 
 def reverse(x: Tensor) -> Tensor:
-    """Return `x` with its dimensions in reverse order: ``x.T``."""
+    """Return `x` with its dimensions in reverse order, ``x.T``."""
     return record_view(_REVERSE, array_of(x).T, x, np.transpose)
 
 
 def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
-    """Return `x` with two dimensions exchanged.
+    """Return `x` with two dimensions swapped.
 
     Parameters
     ----------
@@ -269,12 +269,12 @@ def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
 
 
 def t(x: Tensor) -> Tensor:
-    """Return the transpose of a matrix; a tensor of fewer dimensions as it is.
+    """Return the transpose of a matrix; a tensor of fewer dimensions is returned as it is.
 
     Parameters
     ----------
     x : Tensor
-        Of at most two dimensions.
+        With at most two dimensions.
 
     Returns
     -------
@@ -284,7 +284,7 @@ def t(x: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        For more dimensions.
+        If it has more dimensions.
 
     Examples
     --------
@@ -301,7 +301,7 @@ def t(x: Tensor) -> Tensor:
 
 
 def movedim(x: Tensor, source: int, destination: int) -> Tensor:
-    """Return `x` with one dimension moved, the others in their order.
+    """Return `x` with one dimension moved and the others in their original order.
 
     Parameters
     ----------
@@ -337,7 +337,7 @@ def _expand_to(shape: Shape, x: Any) -> Any:
 
 
 def _broadcast_view(array: Any, shape: Shape) -> Any:
-    """``np.broadcast_to``, at a quarter of its cost where the memory has no gaps."""
+    """Do as ``np.broadcast_to`` does, at a quarter of its cost if the memory has no gaps."""
     if type(array) is not np.ndarray or not array.flags.c_contiguous or not array.size:
         return np.broadcast_to(array, shape)
     extra = len(shape) - array.ndim
@@ -356,7 +356,7 @@ def expand(x: Tensor, *shape: Any) -> Tensor:
     ----------
     x : Tensor
     *shape : int, or one sequence of int
-        The new sizes; more may be put in front, -1 keeps a size.
+        The new sizes; dimensions may be added in front, and -1 keeps a size.
 
     Returns
     -------
@@ -450,7 +450,7 @@ def repeat(x: Tensor, *repeats: Any) -> Tensor:
     ----------
     x : Tensor
     *repeats : int, or one sequence of int
-        How often along each dimension; more may be put in front.
+        The number of repeats along each dimension; dimensions may be added in front.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Softmax and its relatives: exponentials against the largest of their arguments, so that none overflows."""
+"""Softmax and related functions, which subtract the largest argument so that no exponential overflows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _maximum: Any = np.maximum.reduce
 
 
 def _as_given(x: Tensor, dtype: DTypeLike | None) -> Tensor:
-    """Return `x` in a floating type: the given one, or its own."""
+    """Return `x` in a floating-point type: the given one, or its own."""
     if dtype is None:
         return as_float(x)
     found = as_dtype(dtype)
@@ -34,7 +34,7 @@ def _as_given(x: Tensor, dtype: DTypeLike | None) -> Tensor:
 
 
 def _axis(dim: int, ndim: int) -> int | None:
-    """Return the dimension as NumPy takes it, which has none for the only number of a tensor without dimensions."""
+    """Return the dimension as NumPy's axis, which is None for a tensor without dimensions."""
     axis = normalize_dim(dim, ndim)
     return axis if ndim else None
 
@@ -48,7 +48,7 @@ def _largest(array: Any, axis: Any) -> Any:
 
 
 def _reduced(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
-    """`shape` with the reduced dimensions of size one."""
+    """Return `shape` with size one for the reduced dimensions."""
     axes = (axis,) if isinstance(axis, int) else range(len(shape)) if axis is None else axis
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
@@ -57,7 +57,7 @@ _SOFTMAX = Op("softmax", lambda g, out, _x, axis: out * (g - total(g * out, axis
 
 
 def softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
-    """Return exp(x) / sum exp(x) along a dimension, the maximum subtracted first.
+    """Return exp(x) / sum(exp(x)) along a dimension; the maximum is subtracted first.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     Returns
     -------
     Tensor
-        Of the shape of `x`; integers give float32.
+        With the shape of `x`; integers give float32.
 
     Examples
     --------
@@ -95,7 +95,7 @@ _LOG_SOFTMAX = Op("log_softmax", lambda g, out, _x, axis: g - np.exp(out) * tota
 
 
 def log_softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
-    """Return log(softmax(x)) along a dimension, without overflow or a logarithm of 0.
+    """Return log(softmax(x)) along a dimension, without overflow or logarithms of 0.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def log_softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tenso
     Returns
     -------
     Tensor
-        Of the shape of `x`; integers give float32.
+        With the shape of `x`; integers give float32.
 
     Examples
     --------
@@ -138,22 +138,22 @@ _LOGSUMEXP = Op(
 
 
 def _above_all(x: Any) -> Any:
-    """`x` with 0 for -inf, so that the derivative where all is -inf is 0 and not NaN."""
+    """Return `x` with 0 for -inf, so that the derivative is 0, not NaN, where all elements are -inf."""
     return np.where(np.equal(unwrap(x), -math.inf), 0.0, x)
 
 
 def logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """Return log(sum(exp(x))) over dimensions, without overflow.
 
-    Where one element is inf, its gradient is NaN and that of the others 0. Where all are -inf, as in a row that is
-    masked as a whole, the gradient is 0; PyTorch gives NaN.
+    If one element is inf, its gradient is NaN and that of the others is 0. If all are -inf, as in a fully masked row,
+    the gradient is 0; in PyTorch it is NaN.
 
     Parameters
     ----------
     x : Tensor
     dim : int or sequence of int
     keepdim : bool
-        Leave the reduced dimensions, of size 1.
+        Keep the reduced dimensions, with size 1.
 
     Returns
     -------

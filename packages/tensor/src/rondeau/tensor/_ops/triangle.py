@@ -1,4 +1,4 @@
-"""Triangles of matrices."""
+"""Triangular parts of matrices."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def _triangle(x: Tensor, function: Any, diagonal: int) -> Tensor:
     if array.ndim < 2:
         raise ArgumentValueError(f"a triangle needs at least 2 dimensions, got shape {array.shape}")
     rows, columns = array.shape[-2:]
-    kept = min(max(integer(diagonal, "diagonal"), -rows), columns)  # all beyond are the same
+    kept = min(max(integer(diagonal, "diagonal"), -rows), columns)  # beyond these limits nothing changes
     mask = function(np.ones((rows, columns), np.bool_), kept)
     return record(_MASKED, np.where(mask, array, array.dtype.type(0)), (x,), mask)
 
 
 def tril(x: Tensor, diagonal: int = 0) -> Tensor:
-    """Return the lower triangle of the last two dimensions, zeros above.
+    """Return the lower triangle of the last two dimensions, with zeros above it.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def tril(x: Tensor, diagonal: int = 0) -> Tensor:
 
 
 def triu(x: Tensor, diagonal: int = 0) -> Tensor:
-    """Return the upper triangle of the last two dimensions, zeros below.
+    """Return the upper triangle of the last two dimensions, with zeros below it.
 
     Parameters
     ----------
