@@ -8,6 +8,7 @@ import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import array_of
+from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import normalize_dim
 from rondeau.tensor._ops._operands import as_tensor
 from rondeau.tensor._ops.arithmetic import add
@@ -31,6 +32,7 @@ def _index_array(name: str, index: Any, size: int) -> Any:
     return array.astype(np.intp) if array.dtype == np.uint8 else array  # `x[index]` reads uint8 as a mask
 
 
+@numpy_names
 def index_select(x: Tensor, dim: int, index: Any) -> Tensor:
     """Return the slices of `x` at `index` along a dimension.
 
@@ -78,6 +80,7 @@ def _grid(index: Any, axis: int) -> tuple[Any, ...]:
     return tuple(places)
 
 
+@numpy_names
 def gather(x: Tensor, dim: int, index: Any) -> Tensor:
     """Return the elements of `x` at `index` along a dimension, for example ``x[index[i, j], j]`` for dim 0.
 
@@ -127,6 +130,7 @@ def _check_along(name: str, index: tuple[int, ...], shape: tuple[int, ...], axis
         )
 
 
+@numpy_names
 def scatter_add(x: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
     """Return `x` with the elements of `src` added at `index` along a dimension; this is the derivative of `gather`.
 
@@ -164,6 +168,7 @@ def scatter_add(x: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
     return add(x, part if not shape else scatter(part, _grid(found, axis), shape))
 
 
+@numpy_names
 def index_add(x: Tensor, dim: int, index: Any, source: Tensor) -> Tensor:
     """Return `x` with the slices of `source` added at `index` along a dimension.
 

@@ -9,6 +9,7 @@ import numpy as np
 from rondeau.tensor._arguments import array_of
 from rondeau.tensor._graph import Op, Recorded, record, unwrap, wrap
 from rondeau.tensor._modes import modes
+from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import Dims, axes_of, kept, normalize_dim
 from rondeau.tensor._ops.along_dim import scatter_into_zeros
 from rondeau.tensor._ops.choice import maximum, minimum
@@ -66,6 +67,7 @@ def _extreme(x: Tensor, dim: Dims, keepdim: bool, op: Op, reduce: Any) -> Tensor
     return record(op, modes.quiet(reduce, array, axis=axes, keepdims=keepdim), (x,), axes, keepdim)
 
 
+@numpy_names
 def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Return the largest value over dimensions; equal ones share the gradient.
 
@@ -95,6 +97,7 @@ def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return _extreme(x, dim, keepdim, _AMAX, _maximum)
 
 
+@numpy_names
 def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Return the smallest value over dimensions; equal ones share the gradient.
 
@@ -152,6 +155,7 @@ def _along(x: Tensor, dim: int, keepdim: bool, name: str, reduce: Any, argument:
     return ValuesIndices(record(_PICK, values, (x,), indices, array.shape, axis, keepdim), indices)
 
 
+@numpy_names
 def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """Return the largest of all values, or the largest along one dimension with its index.
 
@@ -187,6 +191,7 @@ def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     return _along(x, dim, keepdim, "max", _maximum, np.ndarray.argmax)
 
 
+@numpy_names
 def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """Return the smallest of all values, or the smallest along one dimension with its index.
 
@@ -233,6 +238,7 @@ def _argument(name: str, function: Any, x: Tensor, dim: int | None, keepdim: boo
     return wrap(function(array, axis=axis, keepdims=keepdim))
 
 
+@numpy_names
 def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Return the index of the largest value, in the flattened tensor or along a dimension.
 
@@ -262,6 +268,7 @@ def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     return _argument("argmax", np.argmax, x, dim, keepdim)
 
 
+@numpy_names
 def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Return the index of the smallest value, in the flattened tensor or along a dimension.
 

@@ -11,6 +11,7 @@ from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import array_of, described, integer, integers
 from rondeau.tensor._dtypes import promote
 from rondeau.tensor._graph import Op, record
+from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import normalize_dim
 from rondeau.tensor._ops._operands import as_tensor, cast
 
@@ -56,6 +57,7 @@ def _common(tensors: Sequence[Any], name: str) -> tuple[tuple[Tensor, ...], list
     return found, arrays
 
 
+@numpy_names
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Return tensors joined along an existing dimension.
 
@@ -105,6 +107,7 @@ def _joined(arrays: Sequence[Any], axis: int) -> Any:
     return result if result.flags.c_contiguous else result.copy()
 
 
+@numpy_names
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Return tensors of the same shape joined along a new dimension.
 
@@ -139,6 +142,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return record(_STACK, _joined([a[place] for a in arrays], axis), found, axis, len(arrays))
 
 
+@numpy_names
 def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Return consecutive pieces along a dimension.
 
@@ -181,6 +185,7 @@ def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Ten
     return tuple(_pieces(x, axis, lengths))
 
 
+@numpy_names
 def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Return at most `chunks` consecutive pieces of equal size along a dimension; the last may be smaller.
 
@@ -215,6 +220,7 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split(x, size, dim) if size else split(x, [0] * chunks, dim)
 
 
+@numpy_names
 def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Return the slices along a dimension, which is removed.
 

@@ -13,6 +13,7 @@ from rondeau.tensor._arguments import array_of, number
 from rondeau.tensor._graph import Op, record, unwrap
 from rondeau.tensor._limits import check_holds
 from rondeau.tensor._modes import modes
+from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import Dims, axes_of, kept
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def _nonzero(x: Any) -> Any:
 _NORM = Op("norm", _norm_derivative)
 
 
+@numpy_names
 def norm(x: Tensor, p: float | str = 2.0, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Return (sum abs(x)^p)^(1/p) over dimensions; its derivative at 0 is 0.
 

@@ -9,6 +9,7 @@ import numpy as np
 from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._arguments import array_of, integer
 from rondeau.tensor._graph import wrap
+from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import normalize_dim
 from rondeau.tensor._ops.along_dim import gather
 from rondeau.tensor._ops.extremes import ValuesIndices
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
 
 
+@numpy_names
 def argsort(x: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
     """Return the indices that sort `x` along a dimension; equal elements keep their order.
 
@@ -48,6 +50,7 @@ def argsort(x: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
     return wrap(np.flip(array.shape[axis] - 1 - reverse, axis).copy())
 
 
+@numpy_names
 def sort(x: Tensor, dim: int = -1, descending: bool = False) -> ValuesIndices:
     """Return `x` sorted along a dimension, and the indices that sort it.
 
@@ -71,6 +74,7 @@ def sort(x: Tensor, dim: int = -1, descending: bool = False) -> ValuesIndices:
     return ValuesIndices(gather(x, dim, indices), indices)
 
 
+@numpy_names
 def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True) -> ValuesIndices:
     """Return the k largest (or smallest) elements along a dimension, sorted, and their indices.
 

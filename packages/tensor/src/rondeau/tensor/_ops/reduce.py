@@ -15,6 +15,7 @@ from rondeau.tensor._arguments import array_of, number
 from rondeau.tensor._dtypes import as_dtype, int64
 from rondeau.tensor._graph import Op, Recorded, record, unwrap, wrap
 from rondeau.tensor._modes import modes
+from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import Dims, axes_of, kept, normalize_dim, restored
 from rondeau.tensor._ops._operands import cast
 from rondeau.tensor._ops.shape import reshape
@@ -32,6 +33,7 @@ def _summable(x: Tensor, dtype: DTypeLike | None) -> Tensor:
     return x if array_of(x).dtype.kind == "f" else cast(x, int64)
 
 
+@numpy_names
 def sum(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Tensor:
     """Return the sum over dimensions; integers and booleans are summed in int64.
 
@@ -66,6 +68,7 @@ def sum(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike 
 _MEAN = Op("mean", lambda g, _out, _x, shape, axes, keepdim, count: restored(g / count, shape, axes, keepdim))
 
 
+@numpy_names
 def mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Tensor:
     """Return the mean over dimensions; NaN if there are no elements.
 
@@ -122,6 +125,7 @@ def _var_derivative(
 _VAR = Op("var", _var_derivative)
 
 
+@numpy_names
 def var(
     x: Tensor,
     dim: Dims = None,
@@ -197,6 +201,7 @@ def _std_derivative(
 _STD = Op("std", _std_derivative)
 
 
+@numpy_names
 def std(
     x: Tensor,
     dim: Dims = None,
@@ -287,6 +292,7 @@ def _prod_derivative(g: Any, out: Any, x: Any, axis: int, keepdim: bool) -> Any:
 _PROD = Op("prod", _prod_derivative)
 
 
+@numpy_names
 def prod(
     x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DTypeLike | None = None
 ) -> Tensor:
@@ -327,6 +333,7 @@ def prod(
 _CUMSUM = Op("cumsum", lambda g, _out, _x, axis: np.flip(running_total(np.flip(g, axis), axis), axis))
 
 
+@numpy_names
 def cumsum(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     """Return the running sum along a dimension; integers are summed in int64.
 
@@ -370,6 +377,7 @@ def _of_truth(reduce: Any, x: Tensor, dim: Dims, keepdim: bool) -> Tensor:
     return wrap(np.asarray(result, np.uint8) if array.dtype == np.uint8 else result)
 
 
+@numpy_names
 def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Return whether all values along dimensions are true (not zero).
 
@@ -394,6 +402,7 @@ def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return _of_truth(_conjunction, x, dim, keepdim)
 
 
+@numpy_names
 def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Return whether any value along dimensions is true (not zero).
 

@@ -17,6 +17,7 @@ from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._arguments import Shape, array_of, integers, shape_of, sizes
 from rondeau.tensor._backward import sum_to
 from rondeau.tensor._graph import Op, record
+from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import axes_of, normalize_dim, normalize_dims
 from rondeau.tensor._views import record_view
 
@@ -110,6 +111,7 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape(x, (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
 
 
+@numpy_names
 def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Return `x` with one dimension split into several.
 
@@ -138,6 +140,7 @@ def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     return reshape(x, (*shape[:axis], *inner, *shape[axis + 1 :]))
 
 
+@numpy_names
 def squeeze(x: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     """Return `x` without dimensions of size 1.
 
@@ -163,6 +166,7 @@ def squeeze(x: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     return reshape(x, tuple(n for i, n in enumerate(shape) if n != 1 or i not in dropped))
 
 
+@numpy_names
 def unsqueeze(x: Tensor, dim: int) -> Tensor:
     """Return `x` with a dimension of size 1 inserted.
 

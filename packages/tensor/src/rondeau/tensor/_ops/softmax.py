@@ -14,6 +14,7 @@ from rondeau.tensor._arguments import array_of
 from rondeau.tensor._dtypes import as_dtype
 from rondeau.tensor._graph import Op, record, unwrap
 from rondeau.tensor._modes import modes
+from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import Dims, axes_of, kept, normalize_dim
 from rondeau.tensor._ops._operands import as_float, cast
 
@@ -56,6 +57,7 @@ def _reduced(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
 _SOFTMAX = Op("softmax", lambda g, out, _x, axis: out * (g - total(g * out, axis, keepdims=True)))
 
 
+@numpy_names
 def softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     """Return exp(x) / sum(exp(x)) along a dimension; the maximum is subtracted first.
 
@@ -94,6 +96,7 @@ def _softmax(array: Any, axis: Any) -> Any:
 _LOG_SOFTMAX = Op("log_softmax", lambda g, out, _x, axis: g - np.exp(out) * total(g, axis, keepdims=True))
 
 
+@numpy_names
 def log_softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     """Return log(softmax(x)) along a dimension, without overflow or logarithms of 0.
 
@@ -142,6 +145,7 @@ def _above_all(x: Any) -> Any:
     return np.where(np.equal(unwrap(x), -math.inf), 0.0, x)
 
 
+@numpy_names
 def logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """Return log(sum(exp(x))) over dimensions, without overflow.
 
