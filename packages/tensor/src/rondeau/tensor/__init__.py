@@ -2,6 +2,7 @@
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime.threads import get_num_threads, set_num_threads
+from rondeau.tensor import autograd
 from rondeau.tensor._backward import backward, grad
 from rondeau.tensor._creation import (
     arange,
@@ -19,11 +20,31 @@ from rondeau.tensor._creation import (
     zeros,
     zeros_like,
 )
+from rondeau.tensor._devices import device, get_default_device, set_default_device
 from rondeau.tensor._draw_graph import draw_graph
-from rondeau.tensor._dtypes import bool, float16, float32, float64, int8, int16, int32, int64, uint8
+from rondeau.tensor._dtypes import (
+    bool,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    int8,
+    int16,
+    int32,
+    int64,
+    set_default_dtype,
+    uint8,
+)
+from rondeau.tensor._dtypes import float16 as half
+from rondeau.tensor._dtypes import float32 as float
+from rondeau.tensor._dtypes import float64 as double
+from rondeau.tensor._dtypes import int16 as short
+from rondeau.tensor._dtypes import int32 as int
+from rondeau.tensor._dtypes import int64 as long
 from rondeau.tensor._function import Function
 from rondeau.tensor._graph import Node
 from rondeau.tensor._hooks import RemovableHandle
+from rondeau.tensor._inference import inference_mode, is_inference_mode_enabled
 from rondeau.tensor._inplace import increment_version
 from rondeau.tensor._modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from rondeau.tensor._ops.activations import (
@@ -187,6 +208,17 @@ from rondeau.tensor._random import (
     randperm,
 )
 from rondeau.tensor._tensor import Tensor, clone
+from rondeau.tensor._typed import (
+    BoolTensor,
+    ByteTensor,
+    CharTensor,
+    DoubleTensor,
+    FloatTensor,
+    HalfTensor,
+    IntTensor,
+    LongTensor,
+    ShortTensor,
+)
 from rondeau.tensor.gradcheck import GradcheckError, gradcheck, gradgradcheck
 
 lt, le, gt, ge = less, less_equal, greater, greater_equal
@@ -197,11 +229,20 @@ __version__ = "0.1.0"
 __all__ = [
     "ArgumentTypeError",
     "ArgumentValueError",
+    "BoolTensor",
+    "ByteTensor",
+    "CharTensor",
+    "DoubleTensor",
+    "FloatTensor",
     "Function",
     "Generator",
     "GradcheckError",
+    "HalfTensor",
+    "IntTensor",
+    "LongTensor",
     "Node",
     "RemovableHandle",
+    "ShortTensor",
     "Tensor",
     "abs",
     "add",
@@ -215,6 +256,7 @@ __all__ = [
     "argmin",
     "argsort",
     "as_tensor",
+    "autograd",
     "backward",
     "bernoulli",
     "bitwise_and",
@@ -233,8 +275,10 @@ __all__ = [
     "cos",
     "cumsum",
     "default_generator",
+    "device",
     "div",
     "dot",
+    "double",
     "draw_graph",
     "einsum",
     "empty",
@@ -249,6 +293,7 @@ __all__ = [
     "eye",
     "flatten",
     "flip",
+    "float",
     "float16",
     "float32",
     "float64",
@@ -260,6 +305,8 @@ __all__ = [
     "gather",
     "ge",
     "gelu",
+    "get_default_device",
+    "get_default_dtype",
     "get_num_threads",
     "grad",
     "gradcheck",
@@ -267,14 +314,18 @@ __all__ = [
     "greater",
     "greater_equal",
     "gt",
+    "half",
     "increment_version",
     "index_add",
     "index_select",
+    "inference_mode",
+    "int",
     "int8",
     "int16",
     "int32",
     "int64",
     "is_grad_enabled",
+    "is_inference_mode_enabled",
     "isfinite",
     "isinf",
     "isnan",
@@ -291,6 +342,7 @@ __all__ = [
     "logical_not",
     "logical_or",
     "logsumexp",
+    "long",
     "lt",
     "manual_seed",
     "masked_fill",
@@ -334,8 +386,11 @@ __all__ = [
     "round",
     "rsqrt",
     "scatter_add",
+    "set_default_device",
+    "set_default_dtype",
     "set_grad_enabled",
     "set_num_threads",
+    "short",
     "sigmoid",
     "sign",
     "sin",

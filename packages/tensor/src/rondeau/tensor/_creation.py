@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import array_of, count, number, shape_of
 from rondeau.tensor._devices import namespace
-from rondeau.tensor._dtypes import DEFAULT_FLOAT, as_dtype, default_for, int64
+from rondeau.tensor._dtypes import as_dtype, default_for, get_default_dtype, int64
 from rondeau.tensor._graph import Recorded
 from rondeau.tensor._limits import check_holds, held
 from rondeau.tensor._tensor import Tensor
@@ -121,7 +121,7 @@ def zeros(
     *size : int, or one sequence of int
         The shape.
     dtype : dtype_like, optional
-        Default float32.
+        Default: `get_default_dtype`, float32 at first.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 
@@ -148,7 +148,7 @@ def ones(
     *size : int, or one sequence of int
         The shape.
     dtype : dtype_like, optional
-        Default float32.
+        Default: `get_default_dtype`, float32 at first.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 
@@ -175,7 +175,7 @@ def empty(
     *size : int, or one sequence of int
         The shape.
     dtype : dtype_like, optional
-        Default float32.
+        Default: `get_default_dtype`, float32 at first.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 
@@ -208,7 +208,7 @@ def full(
         The shape.
     fill_value : number
     dtype : dtype_like, optional
-        Default: float32 for a float, int64 for an integer, bool for a boolean.
+        Default: `get_default_dtype` for a float, int64 for an integer, bool for a boolean.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 
@@ -234,23 +234,27 @@ def full(
 
 
 def _float(dtype: DTypeLike | None) -> np.dtype[Any]:
-    return DEFAULT_FLOAT if dtype is None else as_dtype(dtype)
+    return get_default_dtype() if dtype is None else as_dtype(dtype)
 
 
-def like(other: Tensor, dtype: DTypeLike | None, requires_grad: bool) -> dict[str, Any]:
-    """Return the options that make a tensor in the type and on the device of another."""
+def like(other: Tensor, dtype: DTypeLike | None, device: str | None, requires_grad: bool) -> dict[str, Any]:
+    """Return the options that make a tensor in the type and on the device of another, unless others are given."""
     found = array_of(other, "other").dtype if dtype is None else as_dtype(dtype)
-    return {"dtype": found, "device": other.device, "requires_grad": requires_grad}
+    where = other.device if device is None else device
+    return {"dtype": found, "device": where, "requires_grad": requires_grad}
 
 
-def zeros_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+def zeros_like(
+    other: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """Return zeros in the shape, type and device of another tensor.
 
     Parameters
     ----------
     other : Tensor
     dtype : dtype_like, optional
-        Default: that of `other`.
+    device : {"cpu", "cuda"}, optional
+        Default: those of `other`.
     requires_grad : bool
 
     Returns
@@ -263,17 +267,20 @@ def zeros_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: 
     >>> rt.zeros_like(rt.tensor([1, 2])).tolist()
     [0, 0]
     """
-    return zeros(array_of(other, "other").shape, **like(other, dtype, requires_grad))
+    return zeros(array_of(other, "other").shape, **like(other, dtype, device, requires_grad))
 
 
-def ones_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+def ones_like(
+    other: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """Return ones in the shape, type and device of another tensor.
 
     Parameters
     ----------
     other : Tensor
     dtype : dtype_like, optional
-        Default: that of `other`.
+    device : {"cpu", "cuda"}, optional
+        Default: those of `other`.
     requires_grad : bool
 
     Returns
@@ -286,17 +293,20 @@ def ones_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: b
     >>> rt.ones_like(rt.tensor([5, 6])).tolist()
     [1, 1]
     """
-    return ones(array_of(other, "other").shape, **like(other, dtype, requires_grad))
+    return ones(array_of(other, "other").shape, **like(other, dtype, device, requires_grad))
 
 
-def empty_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+def empty_like(
+    other: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """Return an uninitialised tensor in the shape, type and device of another.
 
     Parameters
     ----------
     other : Tensor
     dtype : dtype_like, optional
-        Default: that of `other`.
+    device : {"cpu", "cuda"}, optional
+        Default: those of `other`.
     requires_grad : bool
 
     Returns
@@ -309,11 +319,16 @@ def empty_like(other: Tensor, *, dtype: DTypeLike | None = None, requires_grad: 
     >>> rt.empty_like(rt.zeros(2, 3)).shape
     (2, 3)
     """
-    return empty(array_of(other, "other").shape, **like(other, dtype, requires_grad))
+    return empty(array_of(other, "other").shape, **like(other, dtype, device, requires_grad))
 
 
 def full_like(
-    other: Tensor, fill_value: float, *, dtype: DTypeLike | None = None, requires_grad: bool = False
+    other: Tensor,
+    fill_value: float,
+    *,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Return one value in the shape, type and device of another tensor.
 
@@ -322,7 +337,8 @@ def full_like(
     other : Tensor
     fill_value : number
     dtype : dtype_like, optional
-        Default: that of `other`.
+    device : {"cpu", "cuda"}, optional
+        Default: those of `other`.
     requires_grad : bool
 
     Returns
@@ -340,7 +356,7 @@ def full_like(
     >>> rt.full_like(rt.zeros(2), 3).tolist()
     [3.0, 3.0]
     """
-    return full(array_of(other, "other").shape, fill_value, **like(other, dtype, requires_grad))
+    return full(array_of(other, "other").shape, fill_value, **like(other, dtype, device, requires_grad))
 
 
 def arange(
@@ -359,7 +375,7 @@ def arange(
     start, end, step : number
         With one argument it is `end`, and `start` is 0.
     dtype : dtype_like, optional
-        Default: int64 if all are integers, else float32. Integers drop the fractions of `start` and `step`.
+        Default: int64 if all are integers, else `get_default_dtype`. Integers drop the fractions of `start` and `step`.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 
@@ -388,7 +404,7 @@ def arange(
         )
     if dtype is None:
         whole = all(isinstance(v, int) for v in (start, end, step))
-        found = np.dtype(np.int64) if whole else DEFAULT_FLOAT
+        found = np.dtype(np.int64) if whole else get_default_dtype()
     else:
         found = as_dtype(dtype)
     return Tensor(_steps(namespace(device), start, end, step, found), requires_grad)
@@ -431,7 +447,7 @@ def linspace(
     steps : int
         How many.
     dtype : dtype_like, optional
-        Default float32.
+        Default: `get_default_dtype`, float32 at first.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 
@@ -479,7 +495,7 @@ def eye(
     m : int, optional
         Columns; default `n`.
     dtype : dtype_like, optional
-        Default float32.
+        Default: `get_default_dtype`, float32 at first.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 

@@ -9,20 +9,135 @@ from __future__ import annotations
 
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.tensor._modes import modes
+
+_KINDS = ("cpu", "cuda")
 
 
-def namespace(device: str | None) -> ModuleType:
-    """Return the array library of a device.
+class device(str):  # noqa: N801 - torch's name
+    """Where a tensor lives: the string ``"cpu"`` or ``"cuda"``, with PyTorch's attributes.
+
+    In a ``with`` block it is the default device.
+
+    Parameters
+    ----------
+    type : str
+        ``"cpu"`` or ``"cuda"``; an index may follow, as in ``"cuda:0"``.
+    index : int, optional
+        Only 0: there is one device of each type.
+
+    Attributes
+    ----------
+    type : str
+        Without the index.
+    index : int or None
+
+    Raises
+    ------
+    ValueError
+        For any other device.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.device("cuda:0").type, rt.device("cuda", 0).index
+    ('cuda', 0)
+    >>> rt.zeros(2, device=rt.device("cpu")).device
+    device(type='cpu')
+    >>> rt.zeros(2).device == "cpu"
+    True
+    """
+
+    __slots__ = ("_before", "index", "type")
+
+    type: str
+    index: int | None  # type: ignore[assignment]  # torch's, in the place of the method of strings
+    _before: list[device | None]
+
+    def __new__(cls, type: str, index: int | None = None) -> Self:
+        if isinstance(type, str):  # an array would compare element by element
+            kind, colon, number = type.partition(":")
+            if not colon:
+                number = "" if index is None else str(index)
+            if kind in _KINDS and number in ("", "0") and not (colon and (index is not None or not number)):
+                made = super().__new__(cls, f"{kind}:0" if number else kind)
+                made.type, made.index = kind, 0 if number else None
+                made._before = []
+                return made
+        shown = repr(type) if index is None else f"{type!r}, {index!r}"
+        raise ArgumentValueError(f"expected device 'cpu' or 'cuda', got {shown}")
+
+    def __repr__(self) -> str:
+        return f"device(type={self.type!r}{'' if self.index is None else f', index={self.index}'})"
+
+    def __reduce__(self) -> Any:
+        return device, (str(self),)
+
+    def __enter__(self) -> Self:
+        self._before.append(modes.device)
+        set_default_device(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        modes.device = self._before.pop()
+
+
+_CPU, _CUDA = device("cpu"), device("cuda")
+
+
+def set_default_device(device: str | None) -> None:
+    """Change where this thread makes tensors of Python numbers, or without a `device`.
 
     Parameters
     ----------
     device : {"cpu", "cuda"} or None
-        None means "cpu".
+        None is the CPU, as at first.
+
+    Raises
+    ------
+    ValueError
+        For an unknown device.
+    RuntimeError
+        For "cuda" without CuPy, or with CuPy but no usable GPU.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.set_default_device("cpu")
+    >>> rt.zeros(2).device
+    device(type='cpu')
+    """
+    modes.device = None if namespace("cpu" if device is None else device) is np else _CUDA
+
+
+def get_default_device() -> device:
+    """Return where this thread makes tensors of Python numbers, or without a `device`.
+
+    Returns
+    -------
+    device
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.get_default_device()
+    device(type='cpu')
+    """
+    return modes.device or _CPU
+
+
+def namespace(where: str | None) -> ModuleType:
+    """Return the array library of a device.
+
+    Parameters
+    ----------
+    where : {"cpu", "cuda"} or None
+        None means the default device.
 
     Raises
     ------
@@ -36,14 +151,12 @@ def namespace(device: str | None) -> ModuleType:
     >>> namespace("cpu").__name__
     'numpy'
     """
-    if device is None:
-        return np
-    if isinstance(device, str):  # an array would compare element by element
-        if device == "cpu":
+    if where is None:
+        where = modes.device
+        if where is None:
             return np
-        if device == "cuda":
-            return _cupy()
-    raise ArgumentValueError(f"expected device 'cpu' or 'cuda', got {device!r}")
+    found = where if isinstance(where, device) else device(where)
+    return np if found.type == "cpu" else _cupy()
 
 
 @cache
@@ -60,15 +173,15 @@ def _cupy() -> ModuleType:
     return cupy  # type: ignore[no-any-return, unused-ignore]
 
 
-def device_of(array: Any) -> str:
+def device_of(array: Any) -> device:
     """Return the device that an array lives on."""
-    return "cpu" if isinstance(array, np.ndarray) else "cuda"
+    return _CPU if isinstance(array, np.ndarray) else _CUDA
 
 
-def move(array: Any, device: str) -> Any:
-    """Return `array` on `device`: itself where it already lives there, else a copy."""
-    library = namespace(device)
-    if device_of(array) == device:
+def move(array: Any, where: str | None) -> Any:
+    """Return `array` on a device, None for the default: itself where it already lives there, else a copy."""
+    library = namespace(where)
+    if (library is np) == isinstance(array, np.ndarray):
         return array
     return array.get() if library is np else library.asarray(array)
 

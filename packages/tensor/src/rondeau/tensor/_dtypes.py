@@ -29,8 +29,6 @@ int32 = np.dtype(np.int32)
 int64 = np.dtype(np.int64)
 bool = np.dtype(np.bool_)  # torch's name
 
-DEFAULT_FLOAT = float32
-
 # Each type with the one object that stands for it: operators compare types by identity first.
 SUPPORTED: dict[type_, type_] = {
     d: d for d in (float16, float32, float64, uint8, int8, int16, int32, int64, bool)
@@ -61,14 +59,102 @@ def as_dtype(dtype: DTypeLike) -> type_:
     return supported
 
 
+#: PyTorch's classes of tensors, by type.
+CLASSES: dict[type_, str] = {
+    float16: "HalfTensor",
+    float32: "FloatTensor",
+    float64: "DoubleTensor",
+    uint8: "ByteTensor",
+    int8: "CharTensor",
+    int16: "ShortTensor",
+    int32: "IntTensor",
+    int64: "LongTensor",
+    bool: "BoolTensor",
+}
+_OF_CLASS: dict[str, type_] = {name: dtype for dtype, name in CLASSES.items()}
+
+
+def type_name(dtype: type_) -> str:
+    """Return PyTorch's name of the class of tensors of a type.
+
+    Examples
+    --------
+    >>> type_name(int64)
+    'torch.LongTensor'
+    """
+    return f"torch.{CLASSES[dtype]}"
+
+
+def type_of(value: Any) -> type_:
+    """As `as_dtype`, also for one of PyTorch's classes of tensors, or the name of one.
+
+    Examples
+    --------
+    >>> type_of("torch.LongTensor"), type_of("float32")
+    (dtype('int64'), dtype('float32'))
+    """
+    name = value.__name__ if isinstance(value, type) else value
+    found = _OF_CLASS.get(name.rpartition(".")[2]) if isinstance(name, str) else None
+    return as_dtype(value) if found is None else found
+
+
 def default_for(array: np.ndarray[Any, Any]) -> type_:
-    """Return the type that Python numbers and lists take: floats float32, integers int64, booleans bool."""
+    """Return the type that Python numbers and lists take: floats the default one, integers int64, booleans bool."""
     kind = array.dtype.kind
     if kind == "f":
-        return DEFAULT_FLOAT
+        return _default
     if kind in "iu":
         return int64
     return as_dtype(array.dtype)
+
+
+_default = float32
+
+
+def get_default_dtype() -> type_:
+    """Return the floating type of tensors that are made of Python numbers, or without a `dtype`.
+
+    Returns
+    -------
+    dtype
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.get_default_dtype()
+    dtype('float32')
+    """
+    return _default
+
+
+def set_default_dtype(d: DTypeLike) -> None:
+    """Change the floating type of tensors that are made of Python numbers, or without a `dtype`; in all threads.
+
+    New layers have their parameters in it, and what divides integers gives it. Arrays keep their own type.
+
+    Parameters
+    ----------
+    d : dtype_like
+        A floating type; float32 at first. Layers compute in float32 and float64.
+
+    Raises
+    ------
+    TypeError
+        If it is no floating type.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.set_default_dtype(rt.float64)
+    >>> rt.tensor([0.1]).dtype, rt.zeros(2).dtype
+    (dtype('float64'), dtype('float64'))
+    >>> rt.set_default_dtype(rt.float32)
+    """
+    global _default
+    found = None if d is None else as_dtype(d)  # None would be NumPy's own default
+    if found is None or found.kind != "f":
+        raise ArgumentTypeError(f"the default dtype must be a floating type, got {found}")
+    _default = found
 
 
 def promote(x: type_, y: type_) -> type_:
@@ -101,4 +187,4 @@ def scalar_result_type(x: type_, number: object) -> type_:
     category = 2 if isinstance(number, float) else 0 if isinstance(number, (np.bool_, builtins.bool)) else 1
     if category <= _CATEGORY[x.kind]:
         return x
-    return DEFAULT_FLOAT if category == 2 else int64
+    return _default if category == 2 else int64

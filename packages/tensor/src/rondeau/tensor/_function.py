@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.tensor._graph import OUTPUT, Node, Op, Recorded, memory_of, output_node, with_history, wrap
+from rondeau.tensor._graph import (
+    INFERENCE,
+    OUTPUT,
+    Node,
+    Op,
+    Recorded,
+    check_savable,
+    memory_of,
+    output_node,
+    with_history,
+    wrap,
+)
 from rondeau.tensor._modes import modes
 from rondeau.tensor._views import show_unfollowed
 
@@ -236,6 +247,8 @@ class Function:
         handed_on: tuple[Any, ...],
     ) -> None:
         """Give what is handed on its nodes, and note what backward will check."""
+        if INFERENCE:
+            check_savable(ctx._saved)
         node = Node(cls._op, parents, (ctx,))
         ctx._saved_at = node.number
         ctx._input_shapes = [() if p is None else a._array.shape for a, p in zip(args, parents, strict=True)]

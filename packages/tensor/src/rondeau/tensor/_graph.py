@@ -63,7 +63,7 @@ def wrap(array: Any) -> Tensor:
     tensor: Tensor = _new(_result_class)
     tensor._array = array if type(array) is _ndarray else as_array(array)
     tensor._node = None
-    tensor._memory = None
+    tensor._memory = made_memory() if INFERENCE else None
     tensor._view = None
     tensor._grad = None
     return tensor
@@ -88,6 +88,35 @@ class Memory:
         self.views: list[weakref.ref[Tensor]] | None = (
             None  # those that the next change has to mark; never empty
         )
+
+
+class InferenceMemory(Memory):
+    """The memory of a tensor that was made in `inference_mode`, and takes part in no graph."""
+
+    __slots__ = ()
+
+
+#: Not empty once any thread has entered `inference_mode`: until then nobody pays for it.
+INFERENCE: list[bool] = []
+
+
+def made_memory() -> Memory | None:
+    """Return the memory of a tensor that is made now: none that is followed yet, outside `inference_mode`."""
+    return InferenceMemory() if modes.inference else None
+
+
+def from_inference(tensor: Recorded) -> bool:
+    """Whether a tensor was made in `inference_mode`, and this is outside of it."""
+    return type(tensor._memory) is InferenceMemory and not modes.inference
+
+
+def check_savable(values: tuple[Any, ...]) -> None:
+    """Raise if one of `values`, which backward would need, is a tensor that was made in `inference_mode`."""
+    for value in values:
+        if isinstance(value, Recorded) and from_inference(value):
+            raise RuntimeError(
+                "a tensor made in inference_mode cannot be saved for backward: clone() it outside first"
+            )
 
 
 #: When any memory was last changed: where that is older than a node there is nothing to check.
@@ -203,6 +232,8 @@ class Node:
     memory: Memory | None  # of the output, where that was saved
 
     def __init__(self, op: Op, parents: tuple[Node | None, ...], saved: tuple[Any, ...] | None) -> None:
+        if INFERENCE and saved is not None:
+            check_savable(saved)
         self.op = op
         self.parents = parents
         self.saved = saved

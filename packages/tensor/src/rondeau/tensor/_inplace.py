@@ -18,9 +18,11 @@ import numpy as np
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import refused
 from rondeau.tensor._graph import (
+    INFERENCE,
     Node,
     Op,
     Recorded,
+    from_inference,
     is_leaf_node,
     record_broadcast,
     same_memory,
@@ -60,9 +62,13 @@ def check_changeable(tensor: Tensor) -> None:
     Raises
     ------
     RuntimeError
-        For memory that elements share. While recording also for a leaf that requires gradients (or a view of one),
-        and for a view whose base would not follow.
+        For memory that elements share, and outside of `inference_mode` for a tensor made in it. While recording
+        also for a leaf that requires gradients (or a view of one), and for a view whose base would not follow.
     """
+    if INFERENCE and from_inference(tensor):
+        raise RuntimeError(
+            "a tensor made in inference_mode cannot be changed in place outside of it: clone() it first"
+        )
     if not tensor._array.flags.writeable:
         raise RuntimeError(
             "this tensor cannot be changed in place: its elements share memory (expand) or its array is read-only; "

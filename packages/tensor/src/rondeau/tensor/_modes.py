@@ -1,4 +1,4 @@
-"""Modes of a thread: whether operations are recorded, and how floating point is kept from warning."""
+"""Modes of a thread: whether operations are recorded, where tensors are made, and that floating point does not warn."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from rondeau.kernels.errors import ArgumentTypeError
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from rondeau.tensor._devices import device
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Modes(threading.local):
-    """What holds for one thread: whether operations are recorded, and how array functions run quietly.
+    """What holds for one thread: whether operations are recorded, where tensors are made, how functions run quietly.
 
     `quiet` runs a function in a context where floating point never warns: as in PyTorch, infinities and NaN are
     results, not events. One context made once costs a tenth of an `np.errstate` block per call.
@@ -28,6 +30,8 @@ class Modes(threading.local):
 
     def __init__(self) -> None:
         self.recording = True
+        self.inference = False  # as in `inference_mode`, where nothing is recorded
+        self.device: device | None = None  # where tensors are made by default; None: on the CPU
         context = contextvars.copy_context()
         context.run(np.seterr, all="ignore")
         self.quiet: Callable[..., Any] = context.run
@@ -36,17 +40,25 @@ class Modes(threading.local):
 modes = Modes()
 
 
-class _Recording:
+class Recording:
     """Switch recording on or off in a ``with`` block or a decorated function."""
 
     _to: ClassVar[bool]
 
+    def __new__(cls, *arguments: Any, **_options: Any) -> Any:
+        """As a decorator without parentheses, return the decorated function."""
+        return cls()(arguments[0]) if arguments and callable(arguments[0]) else super().__new__(cls)
+
     def __init__(self) -> None:
         self._before: list[bool] = []
 
+    def _again(self) -> Self:
+        """Return another of the kind, for one call of a decorated function."""
+        return type(self)()
+
     def __enter__(self) -> Self:
         self._before.append(modes.recording)
-        modes.recording = self._to
+        modes.recording = self._to and not modes.inference
         return self
 
     def __exit__(
@@ -63,13 +75,13 @@ class _Recording:
 
         @functools.wraps(function)
         def inner(*args: Any, **kwargs: Any) -> Any:
-            with type(self)():
+            with self._again():
                 return function(*args, **kwargs)
 
         return inner  # type: ignore[return-value]
 
 
-class no_grad(_Recording):  # noqa: N801 - torch's name
+class no_grad(Recording):  # noqa: N801 - torch's name
     """Record nothing: results do not require gradients, and cost neither time nor memory for them.
 
     Works as a context manager and as a decorator. The mode belongs to the thread.
@@ -86,7 +98,7 @@ class no_grad(_Recording):  # noqa: N801 - torch's name
     _to = False
 
 
-class enable_grad(_Recording):  # noqa: N801 - torch's name
+class enable_grad(Recording):  # noqa: N801 - torch's name
     """Record again inside a `no_grad` block.
 
     Examples
@@ -101,7 +113,7 @@ class enable_grad(_Recording):  # noqa: N801 - torch's name
     _to = True
 
 
-class set_grad_enabled(_Recording):  # noqa: N801 - torch's name
+class set_grad_enabled(Recording):  # noqa: N801 - torch's name
     """Record or not, as a value says: at once when called, and undone where a ``with`` block ends.
 
     Parameters
@@ -120,10 +132,10 @@ class set_grad_enabled(_Recording):  # noqa: N801 - torch's name
         super().__init__()
         self._mode = mode
         self._before.append(modes.recording)
-        modes.recording = mode
+        self.__enter__()
 
     def __enter__(self) -> Self:
-        modes.recording = self._mode
+        modes.recording = self._mode and not modes.inference
         return self
 
     def __call__(self, function: _F) -> _F:

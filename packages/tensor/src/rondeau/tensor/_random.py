@@ -11,7 +11,8 @@ from numpy.typing import DTypeLike
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import array_of, count, described, integer, number, shape_of
 from rondeau.tensor._creation import like
-from rondeau.tensor._dtypes import DEFAULT_FLOAT, as_dtype, float32, int64
+from rondeau.tensor._devices import move, namespace
+from rondeau.tensor._dtypes import as_dtype, float32, get_default_dtype, int64
 from rondeau.tensor._limits import check_holds, does_not_fit, shown
 from rondeau.tensor._ops._operands import as_tensor
 from rondeau.tensor._tensor import Tensor
@@ -24,6 +25,12 @@ class Generator:
     ----------
     seed : int or None
         None draws one from the operating system.
+    device : {"cpu"}, optional
+
+    Raises
+    ------
+    ValueError
+        For a negative seed or another device.
 
     Examples
     --------
@@ -36,7 +43,9 @@ class Generator:
     True
     """
 
-    def __init__(self, seed: int | None = None) -> None:
+    def __init__(self, seed: int | None = None, *, device: str | None = None) -> None:
+        if namespace(device or "cpu") is not np:
+            raise ArgumentValueError(f"a Generator draws on the CPU, got device {str(device)!r}")
         self.numpy = _stream(seed)
 
     def manual_seed(self, seed: int) -> Generator:
@@ -130,7 +139,7 @@ def _source(generator: Generator | None) -> np.random.Generator:
 
 
 def _finished(array: Any, dtype: DTypeLike | None, device: str | None, requires_grad: bool) -> Tensor:
-    return Tensor(array, requires_grad, DEFAULT_FLOAT if dtype is None else dtype, device)
+    return Tensor(move(array, device), requires_grad, get_default_dtype() if dtype is None else dtype)
 
 
 def _drawn_type(dtype: DTypeLike | None) -> Any:
@@ -141,7 +150,7 @@ def _drawn_type(dtype: DTypeLike | None) -> Any:
     TypeError
         For integers and booleans, which would all be 0.
     """
-    found = DEFAULT_FLOAT if dtype is None else as_dtype(dtype)
+    found = get_default_dtype() if dtype is None else as_dtype(dtype)
     if found.kind != "f":
         raise ArgumentTypeError(
             f"rand, randn and normal draw floats, got dtype {found}: use randint, or convert what is drawn"
@@ -165,7 +174,7 @@ def rand(
     generator : Generator, optional
         Default: the one that `manual_seed` seeds.
     dtype : dtype_like, optional
-        Default float32.
+        Default: `get_default_dtype`, float32 at first.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 
@@ -199,7 +208,7 @@ def randn(
     generator : Generator, optional
         Default: the one that `manual_seed` seeds.
     dtype : dtype_like, optional
-        Default float32.
+        Default: `get_default_dtype`, float32 at first.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 
@@ -315,7 +324,7 @@ def normal(
     generator : Generator, optional
         Default: the one that `manual_seed` seeds.
     dtype : dtype_like, optional
-        Default float32.
+        Default: `get_default_dtype`, float32 at first.
     device : {"cpu", "cuda"}, optional
 
     Returns
@@ -336,19 +345,29 @@ def normal(
     mean, std = number(mean, "mean"), number(std, "std")
     if std < 0:
         raise ArgumentValueError(f"normal: std must not be negative, got {std}")
-    found = DEFAULT_FLOAT if dtype is None else as_dtype(dtype)
+    found = get_default_dtype() if dtype is None else as_dtype(dtype)
     check_holds(found, mean, "normal: ")
     check_holds(found, std, "normal: ")
     return randn(*shape_of((size,), "size"), generator=generator, dtype=dtype, device=device) * std + mean
 
 
-def rand_like(other: Tensor, *, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
+def rand_like(
+    other: Tensor,
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Return `rand` in the shape, type and device of another tensor.
 
     Parameters
     ----------
     other : Tensor
     generator : Generator, optional
+    dtype : dtype_like, optional
+    device : {"cpu", "cuda"}, optional
+        Default: those of `other`.
     requires_grad : bool
 
     Returns
@@ -361,16 +380,28 @@ def rand_like(other: Tensor, *, generator: Generator | None = None, requires_gra
     >>> rt.rand_like(rt.zeros(2, 3)).shape
     (2, 3)
     """
-    return rand(*array_of(other, "other").shape, generator=generator, **like(other, None, requires_grad))
+    return rand(
+        *array_of(other, "other").shape, generator=generator, **like(other, dtype, device, requires_grad)
+    )
 
 
-def randn_like(other: Tensor, *, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
+def randn_like(
+    other: Tensor,
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Return `randn` in the shape, type and device of another tensor.
 
     Parameters
     ----------
     other : Tensor
     generator : Generator, optional
+    dtype : dtype_like, optional
+    device : {"cpu", "cuda"}, optional
+        Default: those of `other`.
     requires_grad : bool
 
     Returns
@@ -383,7 +414,9 @@ def randn_like(other: Tensor, *, generator: Generator | None = None, requires_gr
     >>> rt.randn_like(rt.zeros(2, 3)).shape
     (2, 3)
     """
-    return randn(*array_of(other, "other").shape, generator=generator, **like(other, None, requires_grad))
+    return randn(
+        *array_of(other, "other").shape, generator=generator, **like(other, dtype, device, requires_grad)
+    )
 
 
 def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:

@@ -12,17 +12,36 @@ from numpy.typing import DTypeLike
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import _backward, _inplace, _numpy_protocols
-from rondeau.tensor._arguments import array_of, number, plain_array, shape_of
-from rondeau.tensor._devices import as_array, device_of, move, namespace
-from rondeau.tensor._dtypes import SUPPORTED, as_dtype, default_for, float32, float64, int64
+from rondeau.tensor._arguments import array_of, number, plain_array
+from rondeau.tensor._devices import as_array, device, device_of, move
+from rondeau.tensor._dtypes import (
+    SUPPORTED,
+    as_dtype,
+    default_for,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    int8,
+    int16,
+    int32,
+    int64,
+    type_name,
+    type_of,
+    uint8,
+)
 from rondeau.tensor._dtypes import bool as bool_
 from rondeau.tensor._graph import (
+    INFERENCE,
+    InferenceMemory,
     Node,
     Op,
     Recorded,
     end_leaf,
+    from_inference,
     is_leaf_node,
     leaf_node,
+    made_memory,
     memory_of,
     record,
     same_memory,
@@ -57,7 +76,9 @@ from rondeau.tensor._ops._operands import cast
 from rondeau.tensor._views import begin_to_require, exchange_memory, mark_changed
 
 Array = np.ndarray[Any, Any]
-Bool: TypeAlias = bool  # inside the class `bool` is a method
+Bool: TypeAlias = bool  # inside the class `bool`, `int` and `device` are something else
+Int: TypeAlias = int
+Device: TypeAlias = device
 
 _CLONE = Op("clone", lambda g, _out, _x: g)
 
@@ -127,7 +148,10 @@ class Tensor(Recorded):
     ) -> None:
         self._array = _as_data(data, dtype, device)
         self._node = None
-        self._memory = memory_of(data) if isinstance(data, Recorded) and self._array is data._array else None
+        if isinstance(data, Recorded) and self._array is data._array:
+            self._memory = memory_of(data)
+        else:
+            self._memory = made_memory() if INFERENCE else None
         self._view = None
         self._grad = None
         if requires_grad:
@@ -186,12 +210,12 @@ class Tensor(Recorded):
         self._grad = value
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[Int, ...]:
         """The size of every dimension."""
         return self._array.shape  # type: ignore[no-any-return]
 
     @property
-    def ndim(self) -> int:
+    def ndim(self) -> Int:
         """The number of dimensions."""
         return self._array.ndim  # type: ignore[no-any-return]
 
@@ -201,9 +225,14 @@ class Tensor(Recorded):
         return self._array.dtype  # type: ignore[no-any-return]
 
     @property
-    def device(self) -> str:
+    def device(self) -> Device:
         """Where the array is: "cpu" or "cuda"."""
         return device_of(self._array)
+
+    @property
+    def is_cuda(self) -> Bool:
+        """Whether the array is on a GPU."""
+        return self.device.type == "cuda"
 
     @property
     def requires_grad(self) -> Bool:
@@ -235,22 +264,22 @@ class Tensor(Recorded):
         return shapes.transpose(self, -1, -2)
 
     @property
-    def nbytes(self) -> int:
+    def nbytes(self) -> Int:
         """The bytes that the elements take."""
         return self._array.nbytes  # type: ignore[no-any-return]
 
     @property
-    def itemsize(self) -> int:
+    def itemsize(self) -> Int:
         """The bytes that an element takes."""
         return self._array.itemsize  # type: ignore[no-any-return]
 
     @overload
-    def size(self) -> tuple[int, ...]: ...
+    def size(self) -> tuple[Int, ...]: ...
     @overload
-    def size(self, dim: int) -> int: ...
-    def size(self, dim: int | None = None) -> int | tuple[int, ...]:
+    def size(self, dim: Int) -> Int: ...
+    def size(self, dim: Int | None = None) -> Int | tuple[Int, ...]:
         """Return the shape, or the size of one dimension."""
-        shape: tuple[int, ...] = self._array.shape
+        shape: tuple[Int, ...] = self._array.shape
         if dim is None:
             return shape
         axis = normalize_dim(dim, len(shape))
@@ -258,17 +287,21 @@ class Tensor(Recorded):
             raise IndexError("size(dim) of a tensor without dimensions: it has no sizes")
         return shape[axis]
 
-    def dim(self) -> int:
+    def dim(self) -> Int:
         """Return the number of dimensions."""
         return self._array.ndim  # type: ignore[no-any-return]
 
-    def numel(self) -> int:
+    def numel(self) -> Int:
         """Return the number of elements."""
         return self._array.size  # type: ignore[no-any-return]
 
     def is_floating_point(self) -> Bool:
         """Return whether the elements are of a floating type."""
         return self._array.dtype.kind == "f"  # type: ignore[no-any-return]
+
+    def is_inference(self) -> Bool:
+        """Return whether the tensor was made in `rondeau.tensor.inference_mode`."""
+        return isinstance(self._memory, InferenceMemory)
 
     def is_contiguous(self) -> Bool:
         """Return whether the elements lie in memory in order, without gaps."""
@@ -289,7 +322,7 @@ class Tensor(Recorded):
                 "numpy() of a tensor that requires gradients would lose them: call detach().numpy()"
             )
         if self.device != "cpu":
-            raise RuntimeError(f"numpy() of a tensor on {self.device!r}: move it first, .cpu().numpy()")
+            raise RuntimeError(f"numpy() of a tensor on {self.device}: move it first, .cpu().numpy()")
         return self._array  # type: ignore[no-any-return]
 
     def item(self) -> Any:
@@ -320,7 +353,14 @@ class Tensor(Recorded):
             return array.astype(dtype)
         return array.copy() if copy else array
 
-    def to(self, *args: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
+    def to(
+        self,
+        *args: Any,
+        dtype: DTypeLike | None = None,
+        device: str | None = None,
+        non_blocking: Bool = False,
+        copy: Bool = False,
+    ) -> Tensor:
         """Return the tensor in another type or on another device; itself where it is so already.
 
         Parameters
@@ -329,6 +369,10 @@ class Tensor(Recorded):
             In any order; of a Tensor its type and device.
         dtype : dtype_like, optional
         device : {"cpu", "cuda"}, optional
+        non_blocking : bool
+            For PyTorch's programs; nothing is moved in the background.
+        copy : bool
+            Return another tensor in any case.
 
         Returns
         -------
@@ -337,19 +381,17 @@ class Tensor(Recorded):
         for arg in args:
             if isinstance(arg, Tensor):
                 dtype, device = arg.dtype, arg.device
-            elif isinstance(arg, str) and arg in ("cpu", "cuda"):
+            elif isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda"):
                 device = arg
             elif arg is not None:
                 dtype = arg
         x = self if device is None else self._moved(device)
-        return x if dtype is None else cast(x, as_dtype(dtype))
+        x = x if dtype is None else cast(x, as_dtype(dtype))
+        return clone(x) if copy and x is self else x
 
     def _moved(self, device: str) -> Tensor:
-        namespace(device)
-        before = self.device
-        if before == device:
-            return self
-        return record(_MOVE, move(self._array, device), (self,), before)
+        array = move(self._array, device)
+        return self if array is self._array else record(_MOVE, array, (self,), self.device)
 
     def cpu(self) -> Tensor:
         """Return the tensor on the CPU."""
@@ -359,6 +401,10 @@ class Tensor(Recorded):
         """Return the tensor on the GPU."""
         return self._moved("cuda")
 
+    def half(self) -> Tensor:
+        """Return the tensor in float16."""
+        return cast(self, float16)
+
     def float(self) -> Tensor:
         """Return the tensor in float32."""
         return cast(self, float32)
@@ -367,6 +413,22 @@ class Tensor(Recorded):
         """Return the tensor in float64."""
         return cast(self, float64)
 
+    def char(self) -> Tensor:
+        """Return the tensor in int8, fractions cut off."""
+        return cast(self, int8)
+
+    def byte(self) -> Tensor:
+        """Return the tensor in uint8, fractions cut off."""
+        return cast(self, uint8)
+
+    def short(self) -> Tensor:
+        """Return the tensor in int16, fractions cut off."""
+        return cast(self, int16)
+
+    def int(self) -> Tensor:
+        """Return the tensor in int32, fractions cut off."""
+        return cast(self, int32)
+
     def long(self) -> Tensor:
         """Return the tensor in int64, fractions cut off."""
         return cast(self, int64)
@@ -374,6 +436,25 @@ class Tensor(Recorded):
     def bool(self) -> Tensor:
         """Return whether each element is not zero."""
         return cast(self, bool_)
+
+    @overload
+    def type(self) -> str: ...
+    @overload
+    def type(self, dtype: Any) -> Tensor: ...
+    def type(self, dtype: Any = None) -> str | Tensor:
+        """Return the name of the type, as in ``"torch.FloatTensor"``, or the tensor in another type.
+
+        Parameters
+        ----------
+        dtype : dtype_like, a class such as `rondeau.tensor.LongTensor`, or its name, optional
+
+        Returns
+        -------
+        str or Tensor
+        """
+        if dtype is None:
+            return type_name(self._array.dtype)
+        return cast(self, type_of(dtype))
 
     def type_as(self, other: Tensor) -> Tensor:
         """Return the tensor in the type of another."""
@@ -417,13 +498,18 @@ class Tensor(Recorded):
         TypeError
             For integers and booleans, which have no derivatives.
         RuntimeError
-            To switch it off for a tensor that was computed: use detach().
+            To switch it off for a tensor that was computed: use detach(). To switch it on, outside of
+            `inference_mode`, for one that was made in it.
         """
         if requires_grad:
             if self._array.dtype.kind != "f":
                 raise ArgumentTypeError(
                     f"only tensors of a floating type can require gradients, this one is {self._array.dtype}: "
                     "use .float() first"
+                )
+            if from_inference(self):
+                raise RuntimeError(
+                    "a tensor made in inference_mode cannot begin to require gradients outside of it: clone() it first"
                 )
             if self._node is None:
                 self._node = leaf_node(self)
@@ -499,19 +585,19 @@ class Tensor(Recorded):
     def __repr__(self) -> str:
         body = np.array2string(self._array, separator=", ", prefix="tensor(")
         notes = ""
-        if self._array.dtype not in (float32, int64, bool_):
+        if self._array.dtype not in (get_default_dtype(), int64, bool_):
             notes += f", dtype={self._array.dtype}"
         if self._array.size == 0:
             notes = f", shape={self._array.shape}" + notes
         if self.device != "cpu":
-            notes += f", device={self.device!r}"
+            notes += f", device='{self.device}'"
         if self.grad_fn is not None:
             notes += f", grad_fn={self.grad_fn!r}"
         elif self.requires_grad:
             notes += ", requires_grad=True"
         return f"tensor({body}{notes})"
 
-    def __len__(self) -> int:
+    def __len__(self) -> Int:
         if self._array.ndim == 0:
             raise ArgumentTypeError("len() of a tensor without dimensions")
         return len(self._array)
@@ -534,10 +620,10 @@ class Tensor(Recorded):
     def __float__(self) -> Any:
         return float(self.item())
 
-    def __int__(self) -> int:
+    def __int__(self) -> Int:
         return int(self.item())
 
-    def __index__(self) -> int:
+    def __index__(self) -> Int:
         if self._array.dtype.kind not in "biu" or self._array.size != 1:
             raise ArgumentTypeError("only a tensor of one integer can be used as an index")
         return int(self._array.item())
@@ -545,10 +631,10 @@ class Tensor(Recorded):
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if self._array.ndim == 0 and spec else str(self)
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> Int:
         return id(self)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+    def __deepcopy__(self, memo: dict[Int, Any]) -> Any:
         if id(self) in memo:
             return memo[id(self)]
         if not self.is_leaf:
@@ -829,13 +915,48 @@ class Tensor(Recorded):
         drawn = randn(*self.shape, generator=generator, dtype=self.dtype, device=self.device)
         return self.copy_(drawn * std + mean)
 
-    def new_zeros(self, *size: Any) -> Tensor:
-        """Return zeros of a shape, in the type and on the device of this tensor."""
-        return wrap(namespace(self.device).zeros(shape_of(size), self._array.dtype))
+    def new_zeros(self, *size: Any, **options: Any) -> Tensor:
+        """Return zeros of a shape, in the type and on the device of this tensor, or as options say.
 
-    def new_ones(self, *size: Any) -> Tensor:
-        """Return ones of a shape, in the type and on the device of this tensor."""
-        return wrap(namespace(self.device).ones(shape_of(size), self._array.dtype))
+        Parameters
+        ----------
+        *size : int, or one sequence of int
+        **options
+            `dtype`, `device`, `requires_grad`.
+
+        Returns
+        -------
+        Tensor
+        """
+        return _make("zeros", *size, **self._as_here(options))
+
+    def new_ones(self, *size: Any, **options: Any) -> Tensor:
+        """Return ones; as `new_zeros`."""
+        return _make("ones", *size, **self._as_here(options))
+
+    def new_empty(self, *size: Any, **options: Any) -> Tensor:
+        """Return an uninitialised tensor; as `new_zeros`."""
+        return _make("empty", *size, **self._as_here(options))
+
+    def new_full(self, size: Any, fill_value: Any, **options: Any) -> Tensor:
+        """Return one value everywhere; as `new_zeros`, with the shape as one sequence."""
+        return _make("full", size, fill_value, **self._as_here(options))
+
+    def new_tensor(self, data: Any, **options: Any) -> Tensor:
+        """Return a new tensor with a copy of data; as `new_zeros`."""
+        return _make("tensor", data, **self._as_here(options))
+
+    def _as_here(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return the options of a function that makes tensors, by default as this tensor is."""
+        return {"dtype": self._array.dtype, "device": self.device, **options}
+
+
+def _make(function: str, *args: Any, **options: Any) -> Tensor:
+    """Call one of the functions that make tensors, which need this class."""
+    from rondeau.tensor import _creation
+
+    made: Tensor = getattr(_creation, function)(*args, **options)
+    return made
 
 
 def _is_array(value: Any) -> bool:
@@ -872,6 +993,7 @@ def _as_data(data: Any, dtype: DTypeLike | None, device: str | None) -> Any:
         if dtype is None:
             dtype = default_for(array)
         check_all_hold(as_dtype(dtype), array)
+        array = move(array, device)
     wanted = as_dtype(array.dtype if dtype is None else dtype)
     if array.dtype != wanted:
         array = modes.quiet(array.astype, wanted)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.tensor._arguments import array_of, plain_array
-from rondeau.tensor._dtypes import DEFAULT_FLOAT, as_dtype, int64, result_type, scalar_result_type
+from rondeau.tensor._dtypes import as_dtype, get_default_dtype, int64, result_type, scalar_result_type
 from rondeau.tensor._graph import Op, Recorded, record, wrap
 from rondeau.tensor._limits import check_all_hold, held
 from rondeau.tensor._modes import modes
@@ -54,7 +54,7 @@ def as_tensor(value: Any) -> Tensor:
         check_all_hold(int64, array)
     if isinstance(value, np.generic):
         return wrap(array)
-    return wrap(array.astype(DEFAULT_FLOAT) if array.dtype.kind == "f" else array)
+    return wrap(array.astype(get_default_dtype()) if array.dtype.kind == "f" else array)
 
 
 def value_for(x: Tensor, value: Any) -> Tensor:
@@ -88,7 +88,7 @@ def value_for(x: Tensor, value: Any) -> Tensor:
 
 def as_float(x: Tensor) -> Tensor:
     """Return `x`, integers and booleans as float32: what functions with a fractional result work on."""
-    return x if array_of(x).dtype.kind == "f" else cast(x, DEFAULT_FLOAT)
+    return x if array_of(x).dtype.kind == "f" else cast(x, get_default_dtype())
 
 
 def pair(a: Any, b: Any) -> tuple[Any, Any]:

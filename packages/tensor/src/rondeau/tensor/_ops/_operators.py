@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.tensor._arguments import array_of, no_tensor, refused
-from rondeau.tensor._dtypes import DEFAULT_FLOAT, float32, float64
+from rondeau.tensor._dtypes import float32, float64, get_default_dtype
 from rondeau.tensor._graph import Memory, Node, Op, Recorded, attach, wrap
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._operands import as_float, cast, pair
@@ -107,7 +107,7 @@ def float_unary(vjp: Callable[[Any, Any, Any], Any]) -> Callable[[Callable[[Any]
                 raise no_tensor(x) from None
             dtype = array.dtype
             if dtype is not float32 and dtype is not float64 and dtype.kind != "f":
-                x = cast(x, DEFAULT_FLOAT)
+                x = cast(x, get_default_dtype())
                 array = x._array
             result = wrap(local.quiet(forward, array))
             parent = x._node
@@ -163,7 +163,7 @@ def binary(
             if dtype is not y.dtype or (dtype is not float32 and dtype is not float64):
                 if fractional and dtype.kind != "f" and y.dtype.kind != "f":
                     # Not by way of their common integer type: a negative number would not fit uint8.
-                    a, b = cast(a, DEFAULT_FLOAT), cast(b, DEFAULT_FLOAT)  # type: ignore[arg-type]
+                    a, b = cast(a, get_default_dtype()), cast(b, get_default_dtype())  # type: ignore[arg-type]
                 a, b = pair(a, b)
                 x, y = a._array, b._array
             try:

@@ -1,0 +1,67 @@
+"""Inference mode: nothing is recorded, and what is made never takes part in a graph."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rondeau.tensor._graph import INFERENCE
+from rondeau.tensor._modes import Recording, modes
+
+
+class inference_mode(Recording):  # noqa: N801 - torch's name
+    """As `no_grad`, for good: tensors that are made inside cannot be saved for a backward later, nor changed outside.
+
+    What would need that is an error, so that a result meant to be final is not trained on by mistake; a `clone()` made
+    outside is an ordinary tensor. Works as a context manager and as a decorator. The mode belongs to the thread.
+
+    Parameters
+    ----------
+    mode : bool
+        False records again, inside a block.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> w = rt.ones(2, requires_grad=True)
+    >>> with rt.inference_mode():
+    ...     y = w * 2
+    >>> y.requires_grad, y.is_inference()
+    (False, True)
+    >>> w * y
+    Traceback (most recent call last):
+    ...
+    RuntimeError: a tensor made in inference_mode cannot be saved for backward: clone() it outside first
+    """
+
+    def __init__(self, mode: bool = True) -> None:
+        super().__init__()
+        self._mode = mode
+
+    def _again(self) -> Self:
+        return type(self)(self._mode)
+
+    def __enter__(self) -> Self:
+        if not INFERENCE:
+            INFERENCE.append(True)
+        self._before += (modes.inference, modes.recording)
+        modes.inference, modes.recording = self._mode, not self._mode
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        modes.recording, modes.inference = self._before.pop(), self._before.pop()
+
+
+def is_inference_mode_enabled() -> bool:
+    """Whether this thread is in `inference_mode`.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> with rt.inference_mode():
+    ...     rt.is_inference_mode_enabled()
+    True
+    """
+    return modes.inference
