@@ -1,4 +1,4 @@
-"""Making tensors."""
+"""Functions that create tensors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rondeau.tensor._tensor import Tensor
 def tensor(
     data: Any, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """Return a new tensor with a copy of data.
+    """Return a new tensor with a copy of the data.
 
     Parameters
     ----------
@@ -30,12 +30,12 @@ def tensor(
     dtype : dtype_like, optional
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
-        Collect gradients in ``.grad``.
+        Whether to collect gradients in ``.grad``.
 
     Returns
     -------
     Tensor
-        A leaf that shares no memory.
+        A leaf that shares no memory with `data`.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     Raises
     ------
     TypeError
-        If it is no array.
+        If `array` is not a NumPy array.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
 
 
 def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
-    """Return data as a tensor, without a copy where it can be shared.
+    """Return data as a tensor, without a copy if the memory can be shared.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = No
     Returns
     -------
     Tensor
-        `data` itself if it is a tensor of that type already.
+        `data` itself if it already is a tensor of that type.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def zeros(
     *size : int, or one sequence of int
         The shape.
     dtype : dtype_like, optional
-        Default: `get_default_dtype`, float32 at first.
+        `get_default_dtype` by default, initially float32.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 
@@ -148,7 +148,7 @@ def ones(
     *size : int, or one sequence of int
         The shape.
     dtype : dtype_like, optional
-        Default: `get_default_dtype`, float32 at first.
+        `get_default_dtype` by default, initially float32.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 
@@ -168,14 +168,14 @@ def ones(
 def empty(
     *size: Any, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """Return a tensor whose values are whatever its memory held.
+    """Return an uninitialised tensor.
 
     Parameters
     ----------
     *size : int, or one sequence of int
         The shape.
     dtype : dtype_like, optional
-        Default: `get_default_dtype`, float32 at first.
+        `get_default_dtype` by default, initially float32.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 
@@ -200,7 +200,7 @@ def full(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Return a tensor of one value.
+    """Return a tensor filled with one value.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def full(
         The shape.
     fill_value : number
     dtype : dtype_like, optional
-        Default: `get_default_dtype` for a float, int64 for an integer, bool for a boolean.
+        By default `get_default_dtype` for a float, int64 for an integer and bool for a boolean.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 
@@ -238,7 +238,7 @@ def _float(dtype: DTypeLike | None) -> np.dtype[Any]:
 
 
 def like(other: Tensor, dtype: DTypeLike | None, device: str | None, requires_grad: bool) -> dict[str, Any]:
-    """Return the options that make a tensor in the type and on the device of another, unless others are given."""
+    """Return the options that create a tensor with the type and device of another, unless others are given."""
     found = array_of(other, "other").dtype if dtype is None else as_dtype(dtype)
     where = other.device if device is None else device
     return {"dtype": found, "device": where, "requires_grad": requires_grad}
@@ -247,14 +247,14 @@ def like(other: Tensor, dtype: DTypeLike | None, device: str | None, requires_gr
 def zeros_like(
     other: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """Return zeros in the shape, type and device of another tensor.
+    """Return zeros with the shape, type and device of another tensor.
 
     Parameters
     ----------
     other : Tensor
     dtype : dtype_like, optional
     device : {"cpu", "cuda"}, optional
-        Default: those of `other`.
+        Those of `other` by default.
     requires_grad : bool
 
     Returns
@@ -273,14 +273,14 @@ def zeros_like(
 def ones_like(
     other: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """Return ones in the shape, type and device of another tensor.
+    """Return ones with the shape, type and device of another tensor.
 
     Parameters
     ----------
     other : Tensor
     dtype : dtype_like, optional
     device : {"cpu", "cuda"}, optional
-        Default: those of `other`.
+        Those of `other` by default.
     requires_grad : bool
 
     Returns
@@ -299,14 +299,14 @@ def ones_like(
 def empty_like(
     other: Tensor, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """Return an uninitialised tensor in the shape, type and device of another.
+    """Return an uninitialised tensor with the shape, type and device of another.
 
     Parameters
     ----------
     other : Tensor
     dtype : dtype_like, optional
     device : {"cpu", "cuda"}, optional
-        Default: those of `other`.
+        Those of `other` by default.
     requires_grad : bool
 
     Returns
@@ -330,7 +330,7 @@ def full_like(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Return one value in the shape, type and device of another tensor.
+    """Return a tensor filled with one value, with the shape, type and device of another.
 
     Parameters
     ----------
@@ -338,7 +338,7 @@ def full_like(
     fill_value : number
     dtype : dtype_like, optional
     device : {"cpu", "cuda"}, optional
-        Default: those of `other`.
+        Those of `other` by default.
     requires_grad : bool
 
     Returns
@@ -368,14 +368,15 @@ def arange(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Return numbers from `start` in steps, up to but not with `end`.
+    """Return evenly spaced numbers from `start` up to, but not including, `end`.
 
     Parameters
     ----------
     start, end, step : number
-        With one argument it is `end`, and `start` is 0.
+        A single argument is `end`, with `start` 0.
     dtype : dtype_like, optional
-        Default: int64 if all are integers, else `get_default_dtype`. Integers drop the fractions of `start` and `step`.
+        By default int64 if all are integers, otherwise `get_default_dtype`. Integers drop the fractions of `start` and
+        `step`.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 
@@ -387,7 +388,7 @@ def arange(
     Raises
     ------
     ValueError
-        For a step of 0, ends that are not finite, or numbers that the type cannot hold.
+        If the step is 0, an end is not finite, or the type cannot hold a number.
 
     Examples
     --------
@@ -411,7 +412,7 @@ def arange(
 
 
 def _steps(library: Any, start: float, end: float, step: float, dtype: np.dtype[Any]) -> Any:
-    """Return the numbers of `arange`. As in PyTorch float64 counts them; integers drop all fractions first."""
+    """Return the numbers of `arange`. As in PyTorch, they are counted in float64; integers drop all fractions first."""
     if dtype.kind == "b":
         raise ArgumentTypeError("arange of bool: use an integer or floating dtype")
     first, stride = (start, step) if dtype.kind == "f" else (int(start), int(step))
@@ -425,7 +426,7 @@ def _steps(library: Any, start: float, end: float, step: float, dtype: np.dtype[
         check_holds(dtype, value, "arange: ")
     if steps == 1:
         return library.full(1, first, dtype)
-    if dtype.kind == "f":  # NumPy takes no integers beyond 64 bits
+    if dtype.kind == "f":  # NumPy accepts no integers beyond 64 bits
         first, stride = float(first), float(stride)
     return (first + stride * library.arange(steps)).astype(dtype)
 
@@ -445,9 +446,9 @@ def linspace(
     ----------
     start, end : number
     steps : int
-        How many.
+        The number of values.
     dtype : dtype_like, optional
-        Default: `get_default_dtype`, float32 at first.
+        `get_default_dtype` by default, initially float32.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 
@@ -459,7 +460,7 @@ def linspace(
     Raises
     ------
     ValueError
-        For ends that are not finite, or that the type cannot hold.
+        If an end is not finite, or the type cannot hold it.
 
     Examples
     --------
@@ -491,11 +492,11 @@ def eye(
     Parameters
     ----------
     n : int
-        Rows.
+        The number of rows.
     m : int, optional
-        Columns; default `n`.
+        The number of columns; `n` by default.
     dtype : dtype_like, optional
-        Default: `get_default_dtype`, float32 at first.
+        `get_default_dtype` by default, initially float32.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 

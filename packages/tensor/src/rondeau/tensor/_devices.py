@@ -1,8 +1,8 @@
-"""Where arrays live.
+"""The devices on which arrays live.
 
-Operators are written with NumPy's functions, which hand the work to the array's own library through NumPy's
-protocols (``__array_ufunc__``, ``__array_function__``); so the same lines serve NumPy on the CPU and CuPy on CUDA.
-What no protocol covers, making an array from nothing and moving one, is here.
+Operators are written with NumPy's functions, which dispatch to the array's own library through NumPy's protocols
+(``__array_ufunc__``, ``__array_function__``); so the same code serves NumPy on the CPU and CuPy on CUDA. This module
+has what no protocol covers: creating arrays and moving them.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ _KINDS = ("cpu", "cuda")
 
 
 class device(str):  # noqa: N801 - torch's name
-    """Where a tensor lives: the string ``"cpu"`` or ``"cuda"``, with PyTorch's attributes.
+    """The device of a tensor: the string ``"cpu"`` or ``"cuda"``, with PyTorch's attributes.
 
-    In a ``with`` block it is the default device.
+    In a ``with`` block, it is the default device.
 
     Parameters
     ----------
     type : str
         ``"cpu"`` or ``"cuda"``; an index may follow, as in ``"cuda:0"``.
     index : int, optional
-        Only 0: there is one device of each type.
+        Must be 0: there is one device of each type.
 
     Attributes
     ----------
     type : str
-        Without the index.
+        The type, without the index.
     index : int or None
 
     Raises
@@ -91,12 +91,12 @@ _CPU, _CUDA = device("cpu"), device("cuda")
 
 
 def set_default_device(device: str | None) -> None:
-    """Change where this thread makes tensors of Python numbers, or without a `device`.
+    """Set the device on which this thread creates tensors from Python numbers, or without a `device`.
 
     Parameters
     ----------
     device : {"cpu", "cuda"} or None
-        None is the CPU, as at first.
+        None means the CPU, the initial default.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def set_default_device(device: str | None) -> None:
 
 
 def get_default_device() -> device:
-    """Return where this thread makes tensors of Python numbers, or without a `device`.
+    """Return the device on which this thread creates tensors from Python numbers, or without a `device`.
 
     Returns
     -------
@@ -179,7 +179,7 @@ def device_of(array: Any) -> device:
 
 
 def move(array: Any, where: str | None) -> Any:
-    """Return `array` on a device, None for the default: itself where it already lives there, else a copy."""
+    """Return `array` on a device, None for the default: itself if it is already there, otherwise a copy."""
     library = namespace(where)
     if (library is np) == isinstance(array, np.ndarray):
         return array
@@ -191,5 +191,5 @@ _HOST = (np.generic, np.ndarray, int, float)
 
 
 def as_array(value: Any) -> Any:
-    """Return `value` as an array: what a reduction to zero dimensions hands back as a scalar becomes 0-d."""
+    """Return `value` as an array: a scalar from a reduction to zero dimensions becomes a 0-d array."""
     return _asarray(value) if isinstance(value, _HOST) else value

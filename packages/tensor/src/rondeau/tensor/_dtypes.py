@@ -29,7 +29,7 @@ int32 = np.dtype(np.int32)
 int64 = np.dtype(np.int64)
 bool = np.dtype(np.bool_)  # torch's name
 
-# Each type with the one object that stands for it: operators compare types by identity first.
+# Each type, mapped to the one object that represents it: operators compare types by identity first.
 SUPPORTED: dict[type_, type_] = {
     d: d for d in (float16, float32, float64, uint8, int8, int16, int32, int64, bool)
 }
@@ -42,7 +42,7 @@ def as_dtype(dtype: DTypeLike) -> type_:
     Raises
     ------
     TypeError
-        If it is no boolean, integer or float of a width that tensors hold.
+        If it is not a boolean, integer or float of a width that tensors can hold.
     """
     try:
         found = np.dtype(dtype)
@@ -59,7 +59,7 @@ def as_dtype(dtype: DTypeLike) -> type_:
     return supported
 
 
-#: PyTorch's classes of tensors, by type.
+#: The names of PyTorch's tensor classes, by type.
 CLASSES: dict[type_, str] = {
     float16: "HalfTensor",
     float32: "FloatTensor",
@@ -75,7 +75,7 @@ _OF_CLASS: dict[str, type_] = {name: dtype for dtype, name in CLASSES.items()}
 
 
 def type_name(dtype: type_) -> str:
-    """Return PyTorch's name of the class of tensors of a type.
+    """Return the name of PyTorch's tensor class for a type.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def type_name(dtype: type_) -> str:
 
 
 def type_of(value: Any) -> type_:
-    """As `as_dtype`, also for one of PyTorch's classes of tensors, or the name of one.
+    """Do as `as_dtype` does, but also accept one of PyTorch's tensor classes, or its name.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def type_of(value: Any) -> type_:
 
 
 def default_for(array: np.ndarray[Any, Any]) -> type_:
-    """Return the type that Python numbers and lists take: floats the default one, integers int64, booleans bool."""
+    """Return the type of Python numbers and lists: the default for floats, int64 for integers, bool for booleans."""
     kind = array.dtype.kind
     if kind == "f":
         return _default
@@ -112,7 +112,7 @@ _default = float32
 
 
 def get_default_dtype() -> type_:
-    """Return the floating type of tensors that are made of Python numbers, or without a `dtype`.
+    """Return the floating-point type of tensors that are created from Python numbers, or without a `dtype`.
 
     Returns
     -------
@@ -128,19 +128,20 @@ def get_default_dtype() -> type_:
 
 
 def set_default_dtype(d: DTypeLike) -> None:
-    """Change the floating type of tensors that are made of Python numbers, or without a `dtype`; in all threads.
+    """Set the floating-point type of tensors that are created from Python numbers or without a `dtype`.
 
-    New layers have their parameters in it, and what divides integers gives it. Arrays keep their own type.
+    This applies to all threads. New layers create their parameters in it, and it is the type of quotients of integers.
+    Arrays keep their own type.
 
     Parameters
     ----------
     d : dtype_like
-        A floating type; float32 at first. Layers compute in float32 and float64.
+        A floating-point type; initially float32. Layers compute in float32 and float64.
 
     Raises
     ------
     TypeError
-        If it is no floating type.
+        If it is not a floating-point type.
 
     Examples
     --------
@@ -171,7 +172,7 @@ def promote(x: type_, y: type_) -> type_:
 
 
 def result_type(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> type_:
-    """Return the type of an arithmetic result of two arrays, by PyTorch's rule of categories and dimensions."""
+    """Return the result type of arithmetic on two arrays, by PyTorch's rule of categories and dimensions."""
     a: type_ = x.dtype
     b: type_ = y.dtype
     if a == b:
@@ -183,7 +184,7 @@ def result_type(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> type_:
 
 
 def scalar_result_type(x: type_, number: object) -> type_:
-    """Return the type of arithmetic between an array of type `x` and a Python number."""
+    """Return the result type of arithmetic on an array of type `x` and a Python number."""
     category = 2 if isinstance(number, float) else 0 if isinstance(number, (np.bool_, builtins.bool)) else 1
     if category <= _CATEGORY[x.kind]:
         return x

@@ -1,4 +1,4 @@
-"""Function: an operation whose derivative its user writes."""
+"""Function: an operation with a user-defined derivative."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 
 class Context:
-    """What a `Function` keeps between its forward and its backward; any attribute may be set on it.
+    """The values that a `Function` keeps between its forward and its backward; any attribute may be set on it.
 
     Attributes
     ----------
     needs_input_grad : tuple of bool
-        For each argument of `Function.apply`, whether its gradient is wanted; all False where nothing is recorded.
+        For each argument of `Function.apply`, whether its gradient is needed; all False if nothing is recorded.
     create_graph : bool
-        True while backward runs under ``create_graph=True``: what it computes from tensors is then recorded.
+        True while backward runs under ``create_graph=True``: its operations on tensors are then recorded.
     retain_graph : bool
-        False while the last backward through this graph runs: what forward kept may be overwritten.
+        False while the last backward through this graph runs: arrays that forward kept may then be overwritten.
     """
 
     def __init__(self, name: str, needs_input_grad: tuple[bool, ...]) -> None:
@@ -52,35 +52,35 @@ class Context:
         self._node: Node | None = None  # only while backward runs: it holds this context
         self._materialize = True
         self._not_differentiable: tuple[Any, ...] = ()
-        self._input_shapes: list[tuple[int, ...]] = []  # () where no gradient is wanted
+        self._input_shapes: list[tuple[int, ...]] = []  # () if no gradient is needed
         self._outputs: list[tuple[tuple[int, ...], Any]] = []
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep tensors, inputs or outputs of the function, for `saved_tensors` in backward.
 
-        Prefer this to an attribute: an output kept as an attribute is a reference cycle, and a change in place of
-        what is kept here is noticed.
+        Prefer this to an attribute: an output kept as an attribute is a reference cycle, and in-place changes are only
+        noticed for tensors that are kept here.
         """
         self._saved = tensors
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
-        """Declare outputs that no gradient flows through. Integer and boolean outputs need no declaration."""
+        """Declare outputs that no gradient flows through; integer and boolean outputs need not be declared."""
         self._not_differentiable = tensors
 
     def set_materialize_grads(self, value: bool) -> None:
-        """With False, backward gets None instead of zeros for an output that nothing depends on."""
+        """Choose whether backward gets zeros, or None if False, for an output that nothing depends on."""
         self._materialize = value
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
-        """What `save_for_backward` was given.
+        """The tensors that were passed to `save_for_backward`.
 
         Raises
         ------
         RuntimeError
-            If one of them was changed in place since, or its ``data`` are now of another shape or dtype.
+            If one of them has since been changed in place, or its ``data`` now has another shape or dtype.
         """
-        if not self._saved_forms:  # forward is not over
+        if not self._saved_forms:  # forward is still running
             return self._saved
         tensors = [kept.tensor(self._node) if type(kept) is _OwnOutput else kept for kept in self._saved]
         for i, tensor in enumerate(tensors):
@@ -108,12 +108,12 @@ class Context:
 
 
 class _OwnOutput:
-    """An output that its own function saved: all but its node, which would be a cycle and is made again when asked."""
+    """An output that its own function saved: all but its node, which would be a cycle and is restored on demand."""
 
     def __init__(self, tensor: Tensor, node: Node) -> None:
         self.array = tensor._array
         self.memory = memory_of(tensor)
-        self.output = node.saved  # which output of how many
+        self.output = node.saved  # the index of the output, and the number of outputs
 
     def tensor(self, function: Node | None) -> Tensor:
         tensor = wrap(self.array)
@@ -124,35 +124,35 @@ class _OwnOutput:
 
 
 def _handed_on(output: Tensor, given: set[int]) -> Tensor:
-    """Return what stands for a result of forward: another tensor where it was there before, with its own history.
+    """Return the output that `apply` returns for a result of forward: another tensor if the result existed before.
 
-    What shows the memory of such a tensor is no view that could follow its changes.
+    No history follows such a tensor as a view of the one whose memory it shows.
     """
     if output._node is None and output._view is None and id(output) not in given:
-        return output  # as most: new, and nothing else's view
+        return output  # the usual case: new, and not a view
     if output._node is not None or id(output) in given:
         other = wrap(output._array)
         show_unfollowed(other, output)
         return other
     show_unfollowed(output, output)
     if output._view is not None and output._view[0]() is None:
-        output._view = None  # of a tensor that forward made, and nobody else has
+        output._view = None  # of a tensor that only forward had
     return output
 
 
 class Function:
-    """An operation with a derivative of your own; subclass it and call ``apply``.
+    """An operation with your own derivative; subclass it and call ``apply``.
 
-    `forward` computes the outputs from the arguments (tensors and anything else) with nothing recorded.
-    `backward` gets one gradient per output and returns one per argument of `forward`, None where there is none. It
-    works on tensors; under ``create_graph`` what it does is recorded, so a `backward` made of tensor operations on
-    `saved_tensors` can be differentiated again.
+    `forward` computes the outputs from the arguments (tensors and anything else) without recording.
+    `backward` receives one gradient per output and returns one per argument of `forward`, or None for an argument
+    without a gradient. It works on tensors; under ``create_graph`` its operations are recorded, so a `backward` made of
+    tensor operations on `saved_tensors` can be differentiated again.
 
     Attributes
     ----------
     owns_gradients : bool
-        Set it to True in a subclass to promise that every array that `backward` returns is new and held by nobody
-        else: it then becomes a ``.grad`` without a copy.
+        Set this to True in a subclass to promise that every array that `backward` returns is new and referenced nowhere
+        else; it can then become a ``.grad`` without a copy.
 
     Examples
     --------
@@ -182,7 +182,7 @@ class Function:
         def run(node: Node, gradients: Any, create_graph: bool, retain_graph: bool) -> Sequence[Any]:
             return cls._run_backward(node, gradients, create_graph, retain_graph)
 
-        # In pictures and messages a private function has the name of what it does.
+        # In drawings and messages a private function appears without its underscore.
         cls._op = Op(cls.__name__.lstrip("_"), custom=run, owns_gradients=cls.owns_gradients)
 
     @staticmethod
@@ -202,14 +202,14 @@ class Function:
         Parameters
         ----------
         *args
-            Tensors require gradients as usual; everything else is passed on.
+            Gradients flow to tensors as usual; other arguments are passed on to `forward` unchanged.
         **kwargs
-            Passed on to `forward`; no gradient flows into them.
+            Passed on to `forward`; no gradient flows to them.
 
         Returns
         -------
         Tensor or tuple of Tensor
-            As `forward` returned.
+            The outputs that `forward` returned.
 
         Raises
         ------
@@ -246,7 +246,7 @@ class Function:
         outputs: tuple[Any, ...],
         handed_on: tuple[Any, ...],
     ) -> None:
-        """Give what is handed on its nodes, and note what backward will check."""
+        """Attach nodes to the returned outputs, and record what backward will check."""
         if INFERENCE:
             check_savable(ctx._saved)
         node = Node(cls._op, parents, (ctx,))
@@ -279,7 +279,7 @@ class Function:
                 given.append(wrap(np.zeros(shape, dtype)) if ctx._materialize else None)
             else:
                 tensor: Any = g if isinstance(g, Recorded) else wrap(g)
-                # A hook, or what a user wrote, may have made it another.
+                # A hook, or the user's own code, may have changed it.
                 given.append(tensor if tensor._array.dtype == dtype else tensor.to(dtype))
         ctx.create_graph, ctx.retain_graph = create_graph, retain_graph
         ctx._node = node
@@ -294,7 +294,7 @@ class Function:
         ):
             raise ArgumentValueError(
                 f"{cls.__name__}.backward returned {len(results)} gradients for {len(parents)} arguments of "
-                "forward: return one for each, None where there is none"
+                "forward: return one for each, None for an argument without a gradient"
             )
         for i, (p, g, shape) in enumerate(zip(parents, results, ctx._input_shapes, strict=False)):
             if p is not None and g is not None and (not isinstance(g, Recorded) or g._array.shape != shape):
@@ -306,7 +306,7 @@ class Function:
 
     @classmethod
     def _is_no_gradient(cls, i: int, g: Any, shape: tuple[int, ...]) -> Exception:
-        """Return the error about a gradient that is no tensor or has another shape than its argument."""
+        """Return the error for a gradient that is not a tensor, or whose shape differs from that of its argument."""
         if not isinstance(g, Recorded):
             return ArgumentTypeError(
                 f"{cls.__name__}.backward must return Tensors or None, gradient {i} is {type(g).__name__}"

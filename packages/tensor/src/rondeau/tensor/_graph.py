@@ -1,13 +1,14 @@
 """The recorded graph.
 
 Every differentiable operation leaves a `Node` behind: which `Op` ran, the nodes its inputs came from, and what its
-vector-Jacobian products need. A node never holds the tensor that it produced, only (where the derivative is written
-in terms of it) that tensor's array: so the graph has no reference cycle and dies with its last tensor.
+vector-Jacobian products need. A node never holds the tensor that it produced, only that tensor's array (if the
+derivative is written in terms of it), so the graph has no reference cycle and dies with its last tensor.
 
-Nodes carry one global, growing number. It serves twice: parents are always older than children, so a heap that pops
-the youngest node first visits the graph in a valid order in a single pass, without recursion; and an in-place change
-stamps the memory it changes with a number from the same counter, so "was this saved tensor changed since?" is one
-comparison, and costs nothing when it is saved. `_views` keeps the views of a memory up to date with its changes.
+Nodes are numbered by one global, increasing counter. It serves two purposes. Parents are always older than children, so
+a heap that pops the youngest node first visits the graph in a valid order in a single pass, without recursion. And an
+in-place change stamps the memory it changes with a number from the same counter, so "has this saved tensor been changed
+since?" is one comparison, which costs nothing when the tensor is saved. `_views` keeps the views of a memory up to date
+with its changes.
 """
 
 from __future__ import annotations
@@ -31,21 +32,21 @@ _new = object.__new__
 #: The next number of the global counter.
 next_number = count(1).__next__
 
-#: What a view was taken from, the operation, and its parameters; `_views` tells of them.
+#: The tensor that a view was taken from, the operation, and its parameters; see `_views`.
 View: TypeAlias = "tuple[Any, Op | None, Any]"
 
 # ------------------------------------------------------------------------------------------------ its tensors
 
 
 class Recorded:
-    """What the graph knows of a tensor; `Tensor` adds everything that users see."""
+    """The part of a tensor that the graph uses; `Tensor` adds everything that users see."""
 
     __slots__ = ("__weakref__", "_array", "_grad", "_memory", "_node", "_view")
 
     _array: Any  # the values, a NumPy or CuPy array
-    _node: Node | None  # where it came from; None: no gradient is required
-    _memory: Memory | None  # shared by all tensors over the same; None: never changed nor viewed
-    _view: View | None  # for a view: of what, and how
+    _node: Node | None  # the node that computed it; None: no gradient is required
+    _memory: Memory | None  # shared by all tensors over the same memory; None: never changed or viewed
+    _view: View | None  # for a view: of which tensor, and how
     _grad: Tensor | None
 
 
@@ -53,13 +54,13 @@ _result_class: type[Any] = Recorded
 
 
 def set_result_class(cls: type[Any]) -> None:
-    """Name the class of results: the operators are defined before the class whose methods they are."""
+    """Set the class of results; the operators are defined before the class whose methods they are."""
     global _result_class
     _result_class = cls
 
 
 def wrap(array: Any) -> Tensor:
-    """Return a tensor over `array` that records nothing yet."""
+    """Return a tensor over `array` without a history."""
     tensor: Tensor = _new(_result_class)
     tensor._array = array if type(array) is _ndarray else as_array(array)
     tensor._node = None
@@ -70,7 +71,7 @@ def wrap(array: Any) -> Tensor:
 
 
 def unwrap(value: Any) -> Any:
-    """Return the array of a tensor; anything else as it is."""
+    """Return the array of a tensor; anything else is returned as it is."""
     return value._array if isinstance(value, Recorded) else value
 
 
@@ -79,39 +80,39 @@ class Memory:
 
     __slots__ = ("changed", "former_leaves", "recorded", "room", "views")
 
-    former_leaves: list[Node]  # of tensors that do not require gradients any longer, or not now; mostly unset
-    room: int  # how many references to views are worth a search for dead ones
+    former_leaves: list[Node]  # nodes of tensors that no longer, or not now, require gradients; mostly unset
+    room: int  # the number of references to views that is worth a search for dead ones
 
     def __init__(self) -> None:
         self.changed = 0
         self.recorded = 0  # the last change by a recorded operation
         self.views: list[weakref.ref[Tensor]] | None = (
-            None  # those that the next change has to mark; never empty
+            None  # the views that the next change must mark; never empty
         )
 
 
 class InferenceMemory(Memory):
-    """The memory of a tensor that was made in `inference_mode`, and takes part in no graph."""
+    """The memory of a tensor that was made in `inference_mode`, and so is in no graph."""
 
     __slots__ = ()
 
 
-#: Not empty once any thread has entered `inference_mode`: until then nobody pays for it.
+#: Not empty once any thread has entered `inference_mode`, which costs nothing until then.
 INFERENCE: list[bool] = []
 
 
 def made_memory() -> Memory | None:
-    """Return the memory of a tensor that is made now: none that is followed yet, outside `inference_mode`."""
+    """Return the memory of a new tensor: None outside of `inference_mode`, where it is not tracked yet."""
     return InferenceMemory() if modes.inference else None
 
 
 def from_inference(tensor: Recorded) -> bool:
-    """Whether a tensor was made in `inference_mode`, and this is outside of it."""
+    """Return whether a tensor was made in `inference_mode` and this is outside of it."""
     return type(tensor._memory) is InferenceMemory and not modes.inference
 
 
 def check_savable(values: tuple[Any, ...]) -> None:
-    """Raise if one of `values`, which backward would need, is a tensor that was made in `inference_mode`."""
+    """Raise RuntimeError if one of `values`, which backward would need, was made in `inference_mode`."""
     for value in values:
         if isinstance(value, Recorded) and from_inference(value):
             raise RuntimeError(
@@ -119,12 +120,12 @@ def check_savable(values: tuple[Any, ...]) -> None:
             )
 
 
-#: When any memory was last changed: where that is older than a node there is nothing to check.
+#: When any memory was last changed: if that is older than a node, there is nothing to check.
 latest = Memory()
 
 
 def memory_of(tensor: Recorded) -> Memory:
-    """Return the memory of `tensor`, whose changes are noted from now on if they were not yet."""
+    """Return the memory of `tensor`, whose changes are recorded from now on."""
     memory = tensor._memory
     if memory is None:
         memory = tensor._memory = Memory()
@@ -147,23 +148,23 @@ class Op:
     Parameters
     ----------
     name : str
-        What error messages and graph drawings call it.
+        The name in error messages and drawings of the graph.
     *vjps : callable
         ``vjp(g, out, *inputs, *parameters)`` returns the gradient of one argument, given the gradient `g` of the
-        output. A parameter whose name begins with an underscore is not used, and what no needed product uses is
-        not kept alive; it is passed as None.
+        output. A parameter whose name begins with an underscore is unused; a value that no needed product uses is not
+        kept alive, and is passed as None.
     joint : bool
-        One product that returns the gradients of all (any number of) inputs as a sequence.
+        Whether there is a single product that returns the gradients of all (any number of) inputs as a sequence.
     view : bool
-        The output shares its input's memory.
+        Whether the output shares the memory of its input.
     custom : callable, optional
-        In place of products, for a user's `Function`: ``custom(node, gradients_of_outputs, create_graph,
+        Instead of products, for a user's `Function`: ``custom(node, gradients_of_outputs, create_graph,
         retain_graph)``.
     owns_gradients : bool
-        Whether every array that `custom` returns is new and held by nobody else.
+        Whether every array that `custom` returns is new and referenced nowhere else.
     add_into : callable, optional
-        ``add_into(total, g, out, *inputs, *parameters)`` adds the product of the only argument to the array `total`
-        in place, for products that are mostly zeros.
+        ``add_into(total, g, out, *inputs, *parameters)`` adds the product for the only argument to the array `total`
+        in place; for products that are mostly zeros.
     """
 
     __slots__ = ("_kept", "add_into", "custom", "joint", "name", "owns_gradients", "uses", "view", "vjps")
@@ -192,7 +193,7 @@ class Op:
         self._kept: dict[tuple[bool, ...], tuple[bool, ...]] = {}
 
     def kept(self, needs: tuple[bool, ...]) -> tuple[bool, ...]:
-        """Whether the output, and each input, is used by the products that `needs` asks for."""
+        """Return whether the output, and each input, is used by the products that `needs` asks for."""
         kept = self._kept.get(needs)
         if kept is None:
             used = self.uses if self.joint else [u for u, need in zip(self.uses, needs, strict=True) if need]
@@ -211,11 +212,11 @@ class Node:
     ----------
     op : Op
     parents : tuple of Node or None
-        Where each input came from; None where no gradient is required.
+        The node of each input; None for an input that requires no gradient.
     saved : tuple or None
         The output's array or None, the inputs (tensors) or None, and the operation's parameters; None once freed.
     shapes : tuple of tuple or None
-        The inputs' shapes, where broadcasting made the output's another.
+        The shapes of the inputs, if broadcasting made that of the output differ.
 
     Examples
     --------
@@ -229,7 +230,7 @@ class Node:
     __slots__ = ("holder", "hooks", "memory", "number", "op", "parents", "saved", "shapes")
 
     holder: weakref.ref[Tensor] | None  # the tensor whose .grad collects the gradient
-    memory: Memory | None  # of the output, where that was saved
+    memory: Memory | None  # of the output, if that was saved
 
     def __init__(self, op: Op, parents: tuple[Node | None, ...], saved: tuple[Any, ...] | None) -> None:
         if INFERENCE and saved is not None:
@@ -264,12 +265,12 @@ OUTPUT = Op("output")
 
 
 def output_node(function: Node, index: int, count: int) -> Node:
-    """Return the node of output `index` of a function with `count` outputs: its gradients wait for each other there."""
+    """Return the node of output `index` of a function with `count` outputs, where its gradients are collected."""
     return Node(OUTPUT, (function,), (index, count))
 
 
 def leaf_node(tensor: Tensor) -> Node:
-    """Return the node of a tensor that the user declared to require gradients: the former one, if it had one."""
+    """Return the node of a tensor that the user declared to require gradients: the former one if there is one."""
     for former in _former_leaves(tensor):
         if former.holder and former.holder() is tensor:
             return former
@@ -279,7 +280,7 @@ def leaf_node(tensor: Tensor) -> Node:
 
 
 def end_leaf(tensor: Tensor) -> None:
-    """Let a leaf require gradients no longer; its node is kept for what was computed from it."""
+    """Stop a leaf from requiring gradients; its node is kept for tensors that were computed from it."""
     node, tensor._node = tensor._node, None
     if node is not None:
         living = [n for n in _former_leaves(tensor) if n.holder and n.holder() is not None and n is not node]
@@ -292,7 +293,7 @@ def _former_leaves(tensor: Tensor) -> list[Node]:
 
 
 def with_history(tensor: Recorded, node: Node | None) -> Recorded:
-    """Return a saved tensor with the node that it had then; one that was a leaf and is one as it is now."""
+    """Return a saved tensor with the node that it had when saved; one that was and still is a leaf as it is."""
     now = tensor._node
     if now is node or ((node is None or node.op is LEAF) and (now is None or now.op is LEAF)):
         return tensor
@@ -302,7 +303,7 @@ def with_history(tensor: Recorded, node: Node | None) -> Recorded:
 
 
 def is_leaf_node(node: Node) -> bool:
-    """Whether a node stands for a leaf, whose gradient ends in its ``.grad``."""
+    """Return whether a node stands for a leaf, whose gradient ends up in its ``.grad``."""
     return node.op is LEAF
 
 
@@ -310,10 +311,10 @@ def is_leaf_node(node: Node) -> bool:
 
 
 def record(op: Op, array: Any, inputs: tuple[Tensor, ...], *parameters: Any) -> Tensor:
-    """Wrap the result of an operation, with the node that differentiates it where an input requires gradients.
+    """Wrap the result of an operation, with the node that differentiates it if an input requires gradients.
 
-    Broadcasting inputs are recognised by their shapes if `op` is no view and has one product per input: their
-    gradients are summed back to their own shapes by the walk.
+    Broadcast inputs are recognised by their shapes if `op` is not a view and has one product per input; the walk
+    sums their gradients back to their own shapes.
     """
     result = wrap(array)
     for tensor in inputs:
@@ -347,7 +348,7 @@ def attach(result: Tensor, op: Op, inputs: tuple[Tensor, ...], parameters: tuple
 
 
 def record_broadcast(op: Op, array: Any, inputs: tuple[Tensor, ...], *parameters: Any) -> Tensor:
-    """As `record`, for an operation whose inputs were broadcast to the output's shape."""
+    """Do as `record` does, for an operation whose inputs were broadcast to the output's shape."""
     result = record(op, array, inputs, *parameters)
     node = result._node
     if node is not None:

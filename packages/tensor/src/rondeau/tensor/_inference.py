@@ -1,4 +1,4 @@
-"""Inference mode: nothing is recorded, and what is made never takes part in a graph."""
+"""Inference mode: nothing is recorded, and tensors that are created never become part of a graph."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from rondeau.tensor._modes import Recording, modes
 
 
 class inference_mode(Recording):  # noqa: N801 - torch's name
-    """As `no_grad`, for good: tensors that are made inside cannot be saved for a backward later, nor changed outside.
+    """Disable recording for good: tensors made inside cannot be saved for a later backward, or changed outside.
 
-    What would need that is an error, so that a result meant to be final is not trained on by mistake; a `clone()` made
-    outside is an ordinary tensor. Works as a context manager and as a decorator. The mode belongs to the thread.
+    Using them that way is an error, so that a result meant to be final is not trained on by mistake; a `clone()` made
+    outside is an ordinary tensor. Otherwise this is like `no_grad`. Works as a context manager and as a decorator. The
+    mode is per thread.
 
     Parameters
     ----------
     mode : bool
-        False records again, inside a block.
+        False enables recording again inside a block.
 
     Examples
     --------
@@ -55,7 +56,7 @@ class inference_mode(Recording):  # noqa: N801 - torch's name
 
 
 def is_inference_mode_enabled() -> bool:
-    """Whether this thread is in `inference_mode`.
+    """Return whether this thread is in `inference_mode`.
 
     Examples
     --------

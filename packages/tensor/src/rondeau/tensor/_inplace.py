@@ -1,10 +1,10 @@
-"""Changing a tensor in place, under PyTorch's rules.
+"""In-place changes of a tensor, under PyTorch's rules.
 
-The new values are computed by the ordinary operator and written into the old memory, and the tensor moves to the
-operator's node. What had saved the old values notices in its backward. A leaf that requires gradients, or a view of
-one, cannot be changed while recording. A changed *view* moves its base too: the base becomes "the old base outside
-the view, the view's values inside", so gradients flow through both. `_views` then gives all other views of that base
-the history that they have now.
+The ordinary operator computes the new values, which are written to the old memory, and the tensor moves to the
+operator's node. A node that saved the old values notices the change in its backward. A leaf that requires gradients, or
+a view of one, cannot be changed while recording. Changing a *view* moves its base too: the base becomes "the old base
+outside the view, the view's values inside", so gradients flow through both. `_views` then updates the history of all
+other views of that base.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def _outside(g: Any, show: Callable[[Any], Any]) -> Any:
-    """`g` with zeros inside the view that `show` gives."""
+    """Return `g` with zeros inside the view that `show` returns."""
     keep = np.ones(g.shape, np.bool_)
     inside = show(keep)
     if np.may_share_memory(inside, keep):
@@ -62,8 +62,9 @@ def check_changeable(tensor: Tensor) -> None:
     Raises
     ------
     RuntimeError
-        For memory that elements share, and outside of `inference_mode` for a tensor made in it. While recording
-        also for a leaf that requires gradients (or a view of one), and for a view whose base would not follow.
+        If elements share memory, or if a tensor that was made in `inference_mode` is changed outside of it. While
+        recording, also for a leaf that requires gradients (or a view of one), and for a view whose base would not
+        follow.
     """
     if INFERENCE and from_inference(tensor):
         raise RuntimeError(
@@ -111,10 +112,10 @@ _LEFT = (
 
 
 def increment_version(tensor: Tensor | Iterable[Tensor]) -> None:
-    """Note that tensors were changed in place by something else than an operator, such as a kernel.
+    """Record that tensors were changed in place other than by an operator, for example by a kernel.
 
-    A backward through anything that saved them is then an error, as after any other change. What is written through
-    ``.data`` or ``.numpy()`` is not noted by itself.
+    A backward through anything that saved them is then an error, as after any other change. Writing through ``.data``
+    or ``.numpy()`` does not count as a change by itself.
 
     Parameters
     ----------
@@ -123,14 +124,14 @@ def increment_version(tensor: Tensor | Iterable[Tensor]) -> None:
     Raises
     ------
     TypeError
-        If one is no Tensor.
+        If one is not a Tensor.
 
     Examples
     --------
     >>> from rondeau import tensor as rt
     >>> w = rt.ones(2, requires_grad=True)
     >>> y = (w * w).sum()
-    >>> w.data[0] = 5.0  # by itself unnoticed
+    >>> w.data[0] = 5.0  # unnoticed by itself
     >>> rt.increment_version(w)
     >>> y.backward()  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -147,13 +148,13 @@ def increment_version(tensor: Tensor | Iterable[Tensor]) -> None:
 
 
 def _check_followed(tensor: Tensor, node: Node | None) -> None:
-    """Raise if the result of `node` is to be written into a view that no history follows."""
+    """Raise RuntimeError if the result of `node` is to be written to a view that no history follows."""
     if node is not None and root_of(tensor) is None:
         raise RuntimeError(_UNFOLLOWED if tensor._view is not None and tensor._view[1] is None else _LEFT)
 
 
 def _move_to(tensor: Tensor, node: Node | None) -> None:
-    """Note that the memory of `tensor` now holds the result of `node`."""
+    """Record that the memory of `tensor` now holds the result of `node`."""
     root = root_of(tensor)
     if root is tensor or root is None:
         set_node(tensor, node)
@@ -166,26 +167,26 @@ def _move_to(tensor: Tensor, node: Node | None) -> None:
 
 
 def _history(tensor: Tensor) -> Node | None:
-    """Return the node of the old values: of a view through its base, so that its hooks are not for what follows."""
+    """Return the node of the old values; for a view, through its base, so that its hooks do not see later gradients."""
     return tensor._node if tensor._view is None or tensor._view[1] is None else looked_at(tensor)
 
 
 def _alias(tensor: Tensor) -> Tensor:
-    """Another tensor with the memory and history of `tensor`: what an operator may save while `tensor` moves on."""
+    """Return another tensor with the memory and history of `tensor`, to be saved while `tensor` moves on."""
     other = same_memory(tensor)
     other._node = _history(tensor)
     return other
 
 
 def in_place(operator: Callable[..., Tensor], ufunc: Any = None) -> Callable[..., Tensor]:
-    """Make ``tensor.name_(...)`` from an operator: compute, then write into the memory of the tensor.
+    """Make ``tensor.name_(...)`` from an operator: compute, then write to the memory of the tensor.
 
     Parameters
     ----------
     operator : callable
         The operator, whose first argument is the tensor.
     ufunc : numpy.ufunc, optional
-        The same on arrays of one floating type, for changes that are not recorded.
+        The same operation on arrays of one floating-point type, for changes that are not recorded.
     """
     name = operator.__name__
 
@@ -231,17 +232,17 @@ def in_place(operator: Callable[..., Tensor], ufunc: Any = None) -> Callable[...
         return self
 
     change.__name__ = change.__qualname__ = name + "_"
-    change.__doc__ = f"Do `{name}` in place; see `rondeau.tensor.{name}`. Returns the tensor itself."
+    change.__doc__ = f"Apply `{name}` in place; see `rondeau.tensor.{name}`. Returns the tensor itself."
     return change
 
 
 def _leading_ones(shape: tuple[int, ...]) -> int:
-    """Return how many sizes of 1 a shape begins with."""
+    """Return the number of leading 1s in a shape."""
     return next((i for i, n in enumerate(shape) if n != 1), len(shape))
 
 
 def _fits(value: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether `value` broadcasts to `shape` itself."""
+    """Return whether `value` broadcasts to exactly `shape`."""
     return len(value) <= len(shape) and all(
         n in (1, m) for n, m in zip(reversed(value), reversed(shape), strict=False)
     )
@@ -252,23 +253,23 @@ def _does_not_fit(name: str, value: tuple[int, ...], shape: tuple[int, ...]) -> 
 
 
 def setitem(self: Tensor, index: Any, value: Any) -> None:
-    """Write a value into a part of a tensor, as ``x[index] = value``.
+    """Assign a value to a part of a tensor, as in ``x[index] = value``.
 
     Parameters
     ----------
     self : Tensor
     index : as for reading
     value : Tensor, ndarray or number
-        Broadcast to the part, converted to the type of the tensor.
+        Broadcast to the part, and converted to the type of the tensor.
 
     Raises
     ------
     RuntimeError
         If the tensor cannot be changed in place.
     IndexError
-        Out of range.
+        If an index is out of range.
     ValueError
-        If the shapes do not fit.
+        If the shapes do not match.
     """
     check_changeable(self)
     index, arrays = steps_of(index, self._array.ndim)
@@ -281,7 +282,7 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
     if modes.recording:
         _check_followed(self, given._node)
     if given._memory is not None and given._memory is self._memory:
-        given = given.clone()  # reading and writing one memory
+        given = given.clone()  # it shares the memory that is written
     written = given._array
     # NumPy drops leading sizes of 1 itself, but not for masks and single elements.
     if written.shape[:1] == (1,):
@@ -303,12 +304,12 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
         _move_to(self, node)
 
 
-# Writing over a tensor keeps it in the graph, as in PyTorch: the old values get a gradient of zero.
+# Overwriting a tensor keeps it in the graph, as in PyTorch: the old values get a gradient of zero.
 _OVERWRITE = Op("overwrite", lambda g, _out, _x, _value: no_gradient(g), lambda g, _out, _x, _value: g)
 
 
 def fill(x: Tensor, value: Any) -> Tensor:
-    """Return `value` everywhere, in the shape and type of `x`."""
+    """Return `value` everywhere, with the shape and type of `x`."""
     given = value_for(x, value)
     if given._array.ndim:
         raise ArgumentValueError(

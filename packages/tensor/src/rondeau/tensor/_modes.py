@@ -1,4 +1,4 @@
-"""Modes of a thread: whether operations are recorded, where tensors are made, and that floating point does not warn."""
+"""Per-thread modes: recording of operations, the default device, and suppressed floating-point warnings."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Modes(threading.local):
-    """What holds for one thread: whether operations are recorded, where tensors are made, how functions run quietly.
+    """The modes of one thread: whether operations are recorded, the default device, and functions without warnings.
 
     `quiet` runs a function in a context where floating point never warns: as in PyTorch, infinities and NaN are
-    results, not events. One context made once costs a tenth of an `np.errstate` block per call.
+    results, not events. One context, made once, costs a tenth of an `np.errstate` block per call.
     """
 
     def __init__(self) -> None:
         self.recording = True
-        self.inference = False  # as in `inference_mode`, where nothing is recorded
-        self.device: device | None = None  # where tensors are made by default; None: on the CPU
+        self.inference = False  # True inside `inference_mode`, where nothing is recorded
+        self.device: device | None = None  # the default device; None: the CPU
         context = contextvars.copy_context()
         context.run(np.seterr, all="ignore")
         self.quiet: Callable[..., Any] = context.run
@@ -46,14 +46,14 @@ class Recording:
     _to: ClassVar[bool]
 
     def __new__(cls, *arguments: Any, **_options: Any) -> Any:
-        """As a decorator without parentheses, return the decorated function."""
+        """Return the decorated function, if used as a decorator without parentheses."""
         return cls()(arguments[0]) if arguments and callable(arguments[0]) else super().__new__(cls)
 
     def __init__(self) -> None:
         self._before: list[bool] = []
 
     def _again(self) -> Self:
-        """Return another of the kind, for one call of a decorated function."""
+        """Return another instance like this one, for one call of a decorated function."""
         return type(self)()
 
     def __enter__(self) -> Self:
@@ -82,9 +82,9 @@ class Recording:
 
 
 class no_grad(Recording):  # noqa: N801 - torch's name
-    """Record nothing: results do not require gradients, and cost neither time nor memory for them.
+    """Disable recording: results do not require gradients, which saves time and memory.
 
-    Works as a context manager and as a decorator. The mode belongs to the thread.
+    Works as a context manager and as a decorator. The mode is per thread.
 
     Examples
     --------
@@ -99,7 +99,7 @@ class no_grad(Recording):  # noqa: N801 - torch's name
 
 
 class enable_grad(Recording):  # noqa: N801 - torch's name
-    """Record again inside a `no_grad` block.
+    """Enable recording again inside a `no_grad` block.
 
     Examples
     --------
@@ -114,7 +114,7 @@ class enable_grad(Recording):  # noqa: N801 - torch's name
 
 
 class set_grad_enabled(Recording):  # noqa: N801 - torch's name
-    """Record or not, as a value says: at once when called, and undone where a ``with`` block ends.
+    """Enable or disable recording: immediately when called, and until the end of the block in a ``with`` statement.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ class set_grad_enabled(Recording):  # noqa: N801 - torch's name
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations of this thread are recorded.
+    """Return whether operations of this thread are recorded.
 
     Examples
     --------

@@ -54,12 +54,12 @@ class Generator:
         return self
 
     def get_state(self) -> dict[str, Any]:
-        """Return where the stream stands: a dict of strings and integers."""
+        """Return the position in the stream: a dict of strings and integers."""
         state: dict[str, Any] = dict(self.numpy.bit_generator.state)
         return {**state, "state": dict(state["state"])}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go to where `get_state` was called.
+        """Go back to the position where `get_state` was called.
 
         Parameters
         ----------
@@ -68,7 +68,7 @@ class Generator:
         Raises
         ------
         ValueError
-            If it is the state of something else.
+            If it is not the state of such a generator.
         """
         expected = self.numpy.bit_generator.state
         if not isinstance(state, dict) or state.get("bit_generator") != expected["bit_generator"]:
@@ -87,7 +87,7 @@ _default = Generator()
 
 
 def default_generator() -> Generator:
-    """Return the generator that is used where none is given.
+    """Return the generator that is used by default.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def manual_seed(seed: int) -> Generator:
     Parameters
     ----------
     seed : int
-        From 0.
+        A non-negative number.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def manual_seed(seed: int) -> Generator:
     Raises
     ------
     ValueError
-        For a negative seed.
+        If the seed is negative.
 
     Examples
     --------
@@ -143,7 +143,7 @@ def _finished(array: Any, dtype: DTypeLike | None, device: str | None, requires_
 
 
 def _drawn_type(dtype: DTypeLike | None) -> Any:
-    """Return the type to draw in: float32 directly, other floats by way of float64.
+    """Return the type to draw in: float32 directly, other floats via float64.
 
     Raises
     ------
@@ -172,9 +172,9 @@ def rand(
     *size : int, or one sequence of int
         The shape.
     generator : Generator, optional
-        Default: the one that `manual_seed` seeds.
+        By default the one that `manual_seed` seeds.
     dtype : dtype_like, optional
-        Default: `get_default_dtype`, float32 at first.
+        `get_default_dtype` by default, initially float32.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 
@@ -206,9 +206,9 @@ def randn(
     *size : int, or one sequence of int
         The shape.
     generator : Generator, optional
-        Default: the one that `manual_seed` seeds.
+        By default the one that `manual_seed` seeds.
     dtype : dtype_like, optional
-        Default: `get_default_dtype`, float32 at first.
+        `get_default_dtype` by default, initially float32.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 
@@ -244,9 +244,9 @@ def randint(
     size : sequence of int
         The shape.
     generator : Generator, optional
-        Default: the one that `manual_seed` seeds.
+        By default the one that `manual_seed` seeds.
     dtype : dtype_like, optional
-        Default int64.
+        int64 by default.
     device : {"cpu", "cuda"}, optional
 
     Returns
@@ -256,7 +256,7 @@ def randint(
     Raises
     ------
     ValueError
-        If there is no integer in the range, the type cannot hold them, or there is no shape.
+        If there is no integer in the range, the type cannot hold them, or the shape is missing.
 
     Examples
     --------
@@ -288,7 +288,7 @@ def randperm(n: int, *, generator: Generator | None = None, device: str | None =
     ----------
     n : int
     generator : Generator, optional
-        Default: the one that `manual_seed` seeds.
+        By default the one that `manual_seed` seeds.
     device : {"cpu", "cuda"}, optional
 
     Returns
@@ -322,9 +322,9 @@ def normal(
     size : sequence of int
         The shape.
     generator : Generator, optional
-        Default: the one that `manual_seed` seeds.
+        By default the one that `manual_seed` seeds.
     dtype : dtype_like, optional
-        Default: `get_default_dtype`, float32 at first.
+        `get_default_dtype` by default, initially float32.
     device : {"cpu", "cuda"}, optional
 
     Returns
@@ -359,7 +359,7 @@ def rand_like(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Return `rand` in the shape, type and device of another tensor.
+    """Return `rand` with the shape, type and device of another tensor.
 
     Parameters
     ----------
@@ -393,7 +393,7 @@ def randn_like(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Return `randn` in the shape, type and device of another tensor.
+    """Return `randn` with the shape, type and device of another tensor.
 
     Parameters
     ----------
@@ -420,18 +420,18 @@ def randn_like(
 
 
 def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """Return 1 with the given probabilities, else 0.
+    """Return 1 with the given probabilities and 0 otherwise.
 
     Parameters
     ----------
     p : Tensor
-        Probabilities, of a floating type.
+        Probabilities, of a floating-point type.
     generator : Generator, optional
 
     Returns
     -------
     Tensor
-        Of the shape and type of `p`.
+        With the shape and type of `p`.
 
     Raises
     ------
@@ -458,11 +458,11 @@ def multinomial(
     Parameters
     ----------
     p : Tensor
-        Weights, shape (n,) or (rows, n); not negative, they need not sum to 1.
+        Weights, shape (n,) or (rows, n); non-negative, they need not sum to 1.
     num_samples : int
-        How many for each row.
+        The number of draws for each row.
     replacement : bool
-        Whether an index may come twice.
+        Whether an index may be drawn more than once.
     generator : Generator, optional
 
     Returns
@@ -473,7 +473,7 @@ def multinomial(
     Raises
     ------
     ValueError
-        If weights are negative, not finite or all zero, or too few for as many samples.
+        If weights are negative, not finite or all zero, or too few are positive for the number of samples.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Tensor: an array, and where it came from."""
+"""Tensor: an array that remembers how it was computed."""
 
 from __future__ import annotations
 
@@ -114,16 +114,16 @@ class Tensor(Recorded):
     data : array_like or Tensor
         Python numbers and lists become float32, int64 or bool. An array keeps its type and is shared, not copied.
     requires_grad : bool
-        Collect gradients in ``.grad``; for floating types only.
+        Whether to collect gradients in ``.grad``; only for floating-point types.
     dtype : dtype_like, optional
         Convert to this type.
     device : {"cpu", "cuda"}, optional
-        Default: where the array is.
+        By default, where the array is.
 
     Raises
     ------
     TypeError
-        If the data are no numbers, or gradients are required of integers.
+        If the data are not numbers, or gradients are required for integers.
 
     Examples
     --------
@@ -157,17 +157,17 @@ class Tensor(Recorded):
         if requires_grad:
             self.requires_grad_()
 
-    # ------------------------------------------------------------------------------------------ what it is
+    # ------------------------------------------------------------------------------------------ attributes
 
     @property
     def data(self) -> Tensor:
         """The values as a tensor that requires no gradient, over the same memory.
 
-        A change of it, as in ``p.data -= lr * p.grad``, is neither recorded nor noted as a change of this tensor: a
-        backward that saved the old values goes on with the new ones. `detach()` is the same but for that; changes
-        under `no_grad` and `rondeau.tensor.increment_version` are noted. The NumPy array is ``numpy()``.
+        Changing it, as in ``p.data -= lr * p.grad``, is neither recorded nor counted as a change of this tensor: a
+        backward that saved the old values continues with the new ones. `detach()` differs only in that its changes
+        count; so do changes under `no_grad`, and `rondeau.tensor.increment_version`. The NumPy array is ``numpy()``.
 
-        Assigning a tensor or an array replaces the memory by that of the value, also by one of another shape.
+        Assigning a tensor or an array replaces the memory by that of the value, which may have another shape.
         """
         return wrap(self._array)
 
@@ -188,13 +188,13 @@ class Tensor(Recorded):
         if array is self._array:  # the end of p.data -= ...
             return
         if (array.shape, array.dtype) != (self._array.shape, self._array.dtype):
-            mark_changed(self)  # for what was computed from it backward can do nothing with the new ones
+            mark_changed(self)  # backward through earlier results cannot use the new data
         exchange_memory(self)
         self._array = array
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that backward has accumulated; None before, and for tensors that collect none."""
+        """The gradient that backward has accumulated; None before that, and for tensors that collect none."""
         return self._grad
 
     @grad.setter
@@ -221,7 +221,7 @@ class Tensor(Recorded):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type of the elements, NumPy's."""
+        """The NumPy dtype of the elements."""
         return self._array.dtype  # type: ignore[no-any-return]
 
     @property
@@ -245,12 +245,12 @@ class Tensor(Recorded):
 
     @property
     def is_leaf(self) -> Bool:
-        """Whether it was not computed from anything that requires gradients."""
+        """Whether the tensor was not computed from anything that requires gradients."""
         return self._node is None or is_leaf_node(self._node)
 
     @property
     def grad_fn(self) -> Node | None:
-        """The node of the operation that computed it; None for leaves."""
+        """The node of the operation that computed the tensor; None for leaves."""
         return None if self.is_leaf else self._node
 
     @property
@@ -260,17 +260,17 @@ class Tensor(Recorded):
 
     @property
     def mT(self) -> Tensor:
-        """The tensor with its last two dimensions exchanged."""
+        """The tensor with its last two dimensions swapped."""
         return shapes.transpose(self, -1, -2)
 
     @property
     def nbytes(self) -> Int:
-        """The bytes that the elements take."""
+        """The size of all elements in bytes."""
         return self._array.nbytes  # type: ignore[no-any-return]
 
     @property
     def itemsize(self) -> Int:
-        """The bytes that an element takes."""
+        """The size of one element in bytes."""
         return self._array.itemsize  # type: ignore[no-any-return]
 
     @overload
@@ -296,7 +296,7 @@ class Tensor(Recorded):
         return self._array.size  # type: ignore[no-any-return]
 
     def is_floating_point(self) -> Bool:
-        """Return whether the elements are of a floating type."""
+        """Return whether the elements are floating-point numbers."""
         return self._array.dtype.kind == "f"  # type: ignore[no-any-return]
 
     def is_inference(self) -> Bool:
@@ -304,18 +304,18 @@ class Tensor(Recorded):
         return isinstance(self._memory, InferenceMemory)
 
     def is_contiguous(self) -> Bool:
-        """Return whether the elements lie in memory in order, without gaps."""
+        """Return whether the elements are in C order in memory, without gaps."""
         return self._array.flags.c_contiguous  # type: ignore[no-any-return]
 
-    # ------------------------------------------------------------------------------------- into other forms
+    # ------------------------------------------------------------------------------------------ conversion
 
     def numpy(self) -> Array:
-        """Return the NumPy array that holds the values; memory is shared.
+        """Return the NumPy array that holds the values; the memory is shared.
 
         Raises
         ------
         RuntimeError
-            For a tensor that requires gradients, which would be lost; or on another device.
+            If the tensor requires gradients, which would be lost, or is on another device.
         """
         if self._node is not None:
             raise RuntimeError(
@@ -361,12 +361,12 @@ class Tensor(Recorded):
         non_blocking: Bool = False,
         copy: Bool = False,
     ) -> Tensor:
-        """Return the tensor in another type or on another device; itself where it is so already.
+        """Return the tensor in another type or on another device; the tensor itself if nothing changes.
 
         Parameters
         ----------
         *args : dtype, device or Tensor
-            In any order; of a Tensor its type and device.
+            In any order; a Tensor stands for its type and device.
         dtype : dtype_like, optional
         device : {"cpu", "cuda"}, optional
         non_blocking : bool
@@ -414,27 +414,27 @@ class Tensor(Recorded):
         return cast(self, float64)
 
     def char(self) -> Tensor:
-        """Return the tensor in int8, fractions cut off."""
+        """Return the tensor in int8, with fractions truncated."""
         return cast(self, int8)
 
     def byte(self) -> Tensor:
-        """Return the tensor in uint8, fractions cut off."""
+        """Return the tensor in uint8, with fractions truncated."""
         return cast(self, uint8)
 
     def short(self) -> Tensor:
-        """Return the tensor in int16, fractions cut off."""
+        """Return the tensor in int16, with fractions truncated."""
         return cast(self, int16)
 
     def int(self) -> Tensor:
-        """Return the tensor in int32, fractions cut off."""
+        """Return the tensor in int32, with fractions truncated."""
         return cast(self, int32)
 
     def long(self) -> Tensor:
-        """Return the tensor in int64, fractions cut off."""
+        """Return the tensor in int64, with fractions truncated."""
         return cast(self, int64)
 
     def bool(self) -> Tensor:
-        """Return whether each element is not zero."""
+        """Return, for each element, whether it is not zero."""
         return cast(self, bool_)
 
     @overload
@@ -442,7 +442,7 @@ class Tensor(Recorded):
     @overload
     def type(self, dtype: Any) -> Tensor: ...
     def type(self, dtype: Any = None) -> str | Tensor:
-        """Return the name of the type, as in ``"torch.FloatTensor"``, or the tensor in another type.
+        """Return the name of the type, such as ``"torch.FloatTensor"``, or the tensor in another type.
 
         Parameters
         ----------
@@ -461,7 +461,7 @@ class Tensor(Recorded):
         return cast(self, array_of(other, "other").dtype)
 
     def contiguous(self) -> Tensor:
-        """Return the tensor with its elements in order in memory; itself if they are so."""
+        """Return the tensor with its elements in C order in memory; itself if they already are."""
         if self._array.flags.c_contiguous:
             return self
         return record(_CLONE, np.array(self._array, order="C"), (self,))
@@ -471,16 +471,16 @@ class Tensor(Recorded):
     def backward(
         self, gradient: Any = None, retain_graph: Bool | None = None, create_graph: Bool = False
     ) -> None:
-        """Add the gradient of this tensor to the ``.grad`` of every leaf it was computed from.
+        """Add the gradient of this tensor to the ``.grad`` of every leaf that it was computed from.
 
         Parameters
         ----------
         gradient : Tensor or array_like, optional
-            The gradient of some scalar with respect to this tensor; may be left out for one element (then 1).
+            The gradient of some scalar with respect to this tensor; 1 by default, if the tensor has one element.
         retain_graph : bool, optional
-            Keep the graph for another backward. Default: the value of `create_graph`.
+            Whether to keep the graph for another backward; by default the value of `create_graph`.
         create_graph : bool
-            Record the computation of the gradients too, for derivatives of higher order.
+            Whether to record the computation of the gradients too, for higher-order derivatives.
 
         Raises
         ------
@@ -491,14 +491,14 @@ class Tensor(Recorded):
         _backward.backward(self, gradient, retain_graph, create_graph)
 
     def requires_grad_(self, requires_grad: Bool = True) -> Self:
-        """Declare that gradients are to be collected in ``.grad``, or no longer; returns the tensor.
+        """Set whether to collect gradients in ``.grad``; returns the tensor.
 
         Raises
         ------
         TypeError
             For integers and booleans, which have no derivatives.
         RuntimeError
-            To switch it off for a tensor that was computed: use detach(). To switch it on, outside of
+            If it is switched off for a tensor that was computed: use detach(). To switch it on, outside of
             `inference_mode`, for one that was made in it.
         """
         if requires_grad:
@@ -525,14 +525,14 @@ class Tensor(Recorded):
         return same_memory(self)
 
     def detach_(self) -> Self:
-        """Cut the tensor from the graph that computed it; returns the tensor.
+        """Detach the tensor from the graph that computed it; returns the tensor.
 
-        What was computed from it before keeps its history.
+        Tensors that were computed from it before keep their history.
 
         Raises
         ------
         RuntimeError
-            For a view: its base would not follow.
+            If it is a view, whose base would not follow.
         """
         if self._view is not None:
             raise RuntimeError("detach_() of a view: use detach()")
@@ -542,12 +542,12 @@ class Tensor(Recorded):
         return self
 
     def retain_grad(self) -> None:
-        """Collect the gradient of a computed tensor in its ``.grad`` too; after a change in place, of its new value.
+        """Collect the gradient of a computed tensor in its ``.grad`` too; after an in-place change, of the new value.
 
         Raises
         ------
         RuntimeError
-            If the tensor requires no gradients.
+            If the tensor does not require gradients.
         """
         if self._node is None:
             raise RuntimeError("retain_grad() of a tensor that does not require gradients")
@@ -557,22 +557,23 @@ class Tensor(Recorded):
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call a function with the gradient of this tensor whenever backward has computed it.
 
-        It is for the value that the tensor has now: after a change in place it gets the gradient of the old one.
+        The hook belongs to the value that the tensor has now: after an in-place change it still gets the gradient of
+        the old value.
 
         Parameters
         ----------
         hook : callable
-            ``hook(grad)``; may return a Tensor to go on with instead. It must not change `grad` in place.
+            ``hook(grad)``; it may return a Tensor to be used instead. It must not change `grad` in place.
 
         Returns
         -------
         RemovableHandle
-            Its ``remove()`` takes the hook off again.
+            Its ``remove()`` removes the hook.
 
         Raises
         ------
         RuntimeError
-            If the tensor requires no gradients.
+            If the tensor does not require gradients.
         """
         if self._node is None:
             raise RuntimeError("register_hook() of a tensor that does not require gradients")
@@ -765,7 +766,7 @@ class Tensor(Recorded):
     ge = comparison.greater_equal
 
     def where(self, condition: Any, other: Any) -> Tensor:
-        """Return this tensor where the condition holds, else `other`; see `rondeau.tensor.where`."""
+        """Return this tensor where the condition is true and `other` elsewhere; see `rondeau.tensor.where`."""
         return choice.where(condition, self, other)
 
     # reductions
@@ -811,7 +812,7 @@ class Tensor(Recorded):
     clone = clone
 
     def view(self, *size: Any) -> Tensor:
-        """Return the same memory in another shape; see `rondeau.tensor.reshape`, which may copy where this raises.
+        """Return the same memory with another shape; `rondeau.tensor.reshape` may copy where this raises.
 
         Raises
         ------
@@ -827,7 +828,7 @@ class Tensor(Recorded):
         return result
 
     def view_as(self, other: Tensor) -> Tensor:
-        """Return the same memory in the shape of another tensor."""
+        """Return the same memory with the shape of another tensor."""
         return self.view(array_of(other, "other").shape)
 
     def expand_as(self, other: Tensor) -> Tensor:
@@ -835,7 +836,7 @@ class Tensor(Recorded):
         return shapes.expand(self, array_of(other, "other").shape)
 
     def reshape_as(self, other: Tensor) -> Tensor:
-        """Return the tensor in the shape of another."""
+        """Return the tensor reshaped to the shape of another."""
         return shapes.reshape(self, array_of(other, "other").shape)
 
     # parts and products
@@ -916,7 +917,7 @@ class Tensor(Recorded):
         return self.copy_(drawn * std + mean)
 
     def new_zeros(self, *size: Any, **options: Any) -> Tensor:
-        """Return zeros of a shape, in the type and on the device of this tensor, or as options say.
+        """Return zeros of a shape, with the type and device of this tensor unless options say otherwise.
 
         Parameters
         ----------
@@ -931,23 +932,23 @@ class Tensor(Recorded):
         return _make("zeros", *size, **self._as_here(options))
 
     def new_ones(self, *size: Any, **options: Any) -> Tensor:
-        """Return ones; as `new_zeros`."""
+        """Return ones; otherwise like `new_zeros`."""
         return _make("ones", *size, **self._as_here(options))
 
     def new_empty(self, *size: Any, **options: Any) -> Tensor:
-        """Return an uninitialised tensor; as `new_zeros`."""
+        """Return an uninitialised tensor; otherwise like `new_zeros`."""
         return _make("empty", *size, **self._as_here(options))
 
     def new_full(self, size: Any, fill_value: Any, **options: Any) -> Tensor:
-        """Return one value everywhere; as `new_zeros`, with the shape as one sequence."""
+        """Return one value everywhere; otherwise like `new_zeros`, with the shape as one sequence."""
         return _make("full", size, fill_value, **self._as_here(options))
 
     def new_tensor(self, data: Any, **options: Any) -> Tensor:
-        """Return a new tensor with a copy of data; as `new_zeros`."""
+        """Return a new tensor with a copy of the data; otherwise like `new_zeros`."""
         return _make("tensor", data, **self._as_here(options))
 
     def _as_here(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Return the options of a function that makes tensors, by default as this tensor is."""
+        """Return the options of a function that creates tensors, by default those of this tensor."""
         return {"dtype": self._array.dtype, "device": self.device, **options}
 
 
@@ -960,12 +961,12 @@ def _make(function: str, *args: Any, **options: Any) -> Tensor:
 
 
 def _is_array(value: Any) -> bool:
-    """Whether a value is an array of NumPy or, on a GPU, of CuPy."""
+    """Return whether a value is a NumPy array or, on a GPU, a CuPy array."""
     return isinstance(value, np.ndarray) or hasattr(value, "__cuda_array_interface__")
 
 
 def _is_operand(value: Any) -> bool:
-    """Whether comparing a tensor with `value` means comparing its elements."""
+    """Return whether comparing a tensor with `value` means comparing its elements."""
     return isinstance(value, (Recorded, np.ndarray, np.generic, int, float, bool, list))
 
 
@@ -977,7 +978,7 @@ def _moved(g: Any, device: str) -> Any:
 
 
 def _as_data(data: Any, dtype: DTypeLike | None, device: str | None) -> Any:
-    """Return what a tensor holds, from whatever it is made of."""
+    """Return the array of a tensor that is made from `data`."""
     if type(data) is np.ndarray and dtype is device is None and SUPPORTED.get(data.dtype) is data.dtype:
         return data
     if isinstance(data, Recorded):
@@ -987,7 +988,7 @@ def _as_data(data: Any, dtype: DTypeLike | None, device: str | None) -> Any:
     elif _is_array(data):
         array = (
             data if type(data) is np.ndarray else as_array(data)
-        )  # of NumPy's own class: a subclass may index and compare by other rules
+        )  # in NumPy's own class: a subclass may index and compare by other rules
     else:
         array = plain_array(_plain(data))
         if dtype is None:
@@ -1001,7 +1002,7 @@ def _as_data(data: Any, dtype: DTypeLike | None, device: str | None) -> Any:
 
 
 def _plain(data: Any) -> Any:
-    """Nested lists with the tensors in them as arrays."""
+    """Return nested lists with their tensors replaced by arrays."""
     if isinstance(data, (list, tuple)):
         return [_plain(x) for x in data]
     return unwrap(data)

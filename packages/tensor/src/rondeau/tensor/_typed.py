@@ -1,4 +1,4 @@
-"""PyTorch's constructors by type: `FloatTensor` and its like, of sizes or of data."""
+"""PyTorch's constructors by type, such as `FloatTensor`, from sizes or from data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rondeau.tensor._tensor import Tensor
 
 
 class _OfType(type):
-    """The class of constructors, whose instances are the tensors of their type."""
+    """The metaclass of the constructors: instances are the tensors of their type."""
 
     dtype: np.dtype[Any]
 
@@ -53,14 +53,14 @@ class _Typed(metaclass=_OfType):
 
 
 class FloatTensor(_Typed):
-    """A tensor of float32: uninitialised of the sizes that are given, or of data; PyTorch's older way of making one.
+    """Create a float32 tensor, uninitialised with the given sizes or from data: PyTorch's older constructor.
 
-    The tensors of the type are its instances.
+    All tensors of the type are instances of this class.
 
     Parameters
     ----------
     *data : int, or one list, array or Tensor
-        Integers are sizes. Data are copied, and lists and arrays converted; a Tensor has to be of the type, and its
+        Integers are sizes. Lists and arrays are converted and copied; a Tensor must already have the type, and its
         memory is shared.
     device : {"cpu", "cuda"}, optional
 
@@ -71,10 +71,10 @@ class FloatTensor(_Typed):
     Raises
     ------
     TypeError
-        For a tensor of another type, a single number that is no integer, or a tuple of integers, which may mean sizes
-        or data: here the shape of a tensor is a tuple.
+        For a tensor of another type, a single number that is not an integer, or a tuple of integers, which may mean
+        sizes or data, because here the shape of a tensor is a tuple.
     ValueError
-        For data that the type cannot hold.
+        If the type cannot hold the data.
 
     Examples
     --------
@@ -89,7 +89,7 @@ class FloatTensor(_Typed):
 
 
 class HalfTensor(_Typed):
-    """A tensor of float16; as `FloatTensor`.
+    """Create a tensor of float16; see `FloatTensor`.
 
     Examples
     --------
@@ -102,7 +102,7 @@ class HalfTensor(_Typed):
 
 
 class DoubleTensor(_Typed):
-    """A tensor of float64; as `FloatTensor`.
+    """Create a tensor of float64; see `FloatTensor`.
 
     Examples
     --------
@@ -115,7 +115,7 @@ class DoubleTensor(_Typed):
 
 
 class ByteTensor(_Typed):
-    """A tensor of uint8; as `FloatTensor`.
+    """Create a tensor of uint8; see `FloatTensor`.
 
     Examples
     --------
@@ -128,7 +128,7 @@ class ByteTensor(_Typed):
 
 
 class CharTensor(_Typed):
-    """A tensor of int8; as `FloatTensor`.
+    """Create a tensor of int8; see `FloatTensor`.
 
     Examples
     --------
@@ -141,7 +141,7 @@ class CharTensor(_Typed):
 
 
 class ShortTensor(_Typed):
-    """A tensor of int16; as `FloatTensor`.
+    """Create a tensor of int16; see `FloatTensor`.
 
     Examples
     --------
@@ -154,7 +154,7 @@ class ShortTensor(_Typed):
 
 
 class IntTensor(_Typed):
-    """A tensor of int32; as `FloatTensor`.
+    """Create a tensor of int32; see `FloatTensor`.
 
     Examples
     --------
@@ -167,7 +167,7 @@ class IntTensor(_Typed):
 
 
 class LongTensor(_Typed):
-    """A tensor of int64; as `FloatTensor`.
+    """Create a tensor of int64; see `FloatTensor`.
 
     Examples
     --------
@@ -180,7 +180,7 @@ class LongTensor(_Typed):
 
 
 class BoolTensor(_Typed):
-    """A tensor of bool; as `FloatTensor`.
+    """Create a tensor of bool; see `FloatTensor`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Variable: PyTorch's older name of a tensor that collects gradients."""
+"""Variable: PyTorch's older name for a tensor that collects gradients."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class _OfTensors(type):
 
 
 class Variable(metaclass=_OfTensors):
-    """What a tensor that collects gradients was called before PyTorch 0.4; every Tensor is an instance.
+    """The name before PyTorch 0.4 of a tensor that collects gradients; every Tensor is an instance.
 
     Parameters
     ----------
     data : Tensor
-        Its memory is shared, its history is not.
+        Its memory is shared, but not its history.
     requires_grad : bool
 
     Returns
@@ -30,7 +30,7 @@ class Variable(metaclass=_OfTensors):
     Raises
     ------
     TypeError
-        If `data` is no Tensor, or gradients are required of integers.
+        If `data` is not a Tensor, or gradients are required for integers.
 
     Examples
     --------

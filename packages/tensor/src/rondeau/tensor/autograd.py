@@ -1,4 +1,4 @@
-"""PyTorch's ``torch.autograd``: the names of differentiation that `rondeau.tensor` has too, and `Variable`."""
+"""PyTorch's ``torch.autograd``: the functions for differentiation, which `rondeau.tensor` has too, and `Variable`."""
 
 from rondeau.tensor._backward import backward, grad
 from rondeau.tensor._function import Function

@@ -1,4 +1,4 @@
-"""NumPy's names of arguments, which PyTorch takes in the place of its own: ``axis`` and ``keepdims``."""
+"""NumPy's argument names ``axis`` and ``keepdims``, which PyTorch accepts instead of its own."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _ABSENT = _Absent()
 
 
 def numpy_names(function: _F) -> _F:
-    """Let an operator take ``axis=`` for its `dim` and ``keepdims=`` for its `keepdim`, where it has them.
+    """Make an operator accept ``axis=`` for `dim` and ``keepdims=`` for `keepdim`, if it has them.
 
-    Its signature and its documentation stay as they are. What is called is written out with the operator's own
-    parameters, `_source`: passing ``*args, **kwargs`` on would take a tenth of the time of a small reduction.
+    Its signature and documentation do not change. The wrapper is generated with the operator's own parameters, see
+    `_source`: passing on ``*args, **kwargs`` would take a tenth of the time of a small reduction.
 
     Raises
     ------
     TypeError
-        By the operator, if an argument is given under both names.
+        When the operator is called, if an argument is given under both names.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def numpy_names(function: _F) -> _F:
             if alias in given:
                 if name in given:
                     raise ArgumentTypeError(
-                        f"{function.__name__}() got '{name}' and '{alias}', which are two names of one argument"
+                        f"{function.__name__}() got '{name}' and '{alias}', which are two names of the same argument"
                     )
                 given[name] = given.pop(alias)
         return function(**given)
@@ -62,7 +62,7 @@ def numpy_names(function: _F) -> _F:
 
 
 def _source(name: str, parameters: list[inspect.Parameter], aliases: dict[str, str]) -> str:
-    """Return the source of an operator that takes the aliases of its parameters too.
+    """Return the source of an operator that also accepts aliases of its parameters.
 
     Examples
     --------

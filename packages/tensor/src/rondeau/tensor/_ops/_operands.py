@@ -1,4 +1,4 @@
-"""How the arguments of operators become tensors and arrays of one type."""
+"""Conversion of the arguments of operators to tensors and arrays of a common type."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _astype(g: Any, dtype: Any) -> Any:
 
 
 def cast(x: Tensor, dtype: np.dtype[Any]) -> Tensor:
-    """Return `x` in another type; `x` itself where it already has it."""
+    """Return `x` in another type; `x` itself if it already has that type."""
     before = array_of(x).dtype
     if before == dtype:
         return x
@@ -40,7 +40,7 @@ def as_tensor(value: Any) -> Tensor:
     Raises
     ------
     TypeError
-        If it is made of no numbers.
+        If it does not consist of numbers.
     ValueError
         For nested lists whose rows differ in length.
     """
@@ -58,14 +58,14 @@ def as_tensor(value: Any) -> Tensor:
 
 
 def value_for(x: Tensor, value: Any) -> Tensor:
-    """Return the value of an assignment into `x`, in its type.
+    """Return the value of an assignment to `x`, in the type of `x`.
 
     Raises
     ------
     RuntimeError
         If it requires a gradient that the type of `x` cannot carry.
     TypeError
-        If it is made of no numbers.
+        If it does not consist of numbers.
     ValueError
         If the type of `x` cannot hold a number.
     """
@@ -76,7 +76,7 @@ def value_for(x: Tensor, value: Any) -> Tensor:
         return cast(value, dtype)  # type: ignore[arg-type]
     if isinstance(value, np.ndarray):
         return cast(as_tensor(value), dtype)
-    # Python's numbers are doubles until they are written: float32, their default, would round what float64 can hold.
+    # Python numbers are doubles until they are written: their default, float32, would round for a float64 target.
     if type(value) in _NUMBERS:
         return wrap(held(dtype, value))
     array = plain_array(value)
@@ -87,12 +87,12 @@ def value_for(x: Tensor, value: Any) -> Tensor:
 
 
 def as_float(x: Tensor) -> Tensor:
-    """Return `x`, integers and booleans as float32: what functions with a fractional result work on."""
+    """Return `x`, with integers and booleans converted to float32, for functions with a fractional result."""
     return x if array_of(x).dtype.kind == "f" else cast(x, get_default_dtype())
 
 
 def pair(a: Any, b: Any) -> tuple[Any, Any]:
-    """Return two operands in their common type: both tensors, or one and a Python number that fits it."""
+    """Return two operands in their common type: two tensors, or one and a Python number that its type can hold."""
     if type(b) in _NUMBERS and isinstance(a, Recorded):
         dtype = a._array.dtype
         return a if dtype.kind == "f" else cast(a, scalar_result_type(dtype, b)), b  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ def pair(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def no_gradient(g: Any) -> Any:
-    """Return zeros like the gradient `g`, whose own infinities times 0 would be NaN; recorded where it is."""
+    """Return zeros like the gradient `g`, whose infinities times 0 would be NaN; recorded if `g` is."""
     return np.where(True, 0.0, g)
 
 
@@ -113,9 +113,9 @@ _BITS = {np.dtype(f"float{bits}"): np.dtype(f"int{bits}") for bits in (16, 32, 6
 
 
 def where_kept(g: Any, keep: Any) -> Any:
-    """Return the gradient `g` where `keep` holds, else 0, also where it is infinite: recorded where it is.
+    """Return the gradient `g` where `keep` is true and 0 elsewhere, even if `g` is infinite; recorded if `g` is.
 
-    As ``np.where(keep, g, 0.0)``, in a tenth of its time where masks are hard to predict: bits are masked.
+    The same as ``np.where(keep, g, 0.0)``, in a tenth of the time for unpredictable masks, because it masks bits.
     """
     if type(g) is not np.ndarray or type(keep) is not np.ndarray or g.shape != keep.shape or not g.ndim:
         return np.where(keep, g, 0.0)
@@ -126,7 +126,7 @@ def where_kept(g: Any, keep: Any) -> Any:
 
 
 def constant(value: int, x: Any) -> Any:
-    """Return a number as an array in the type of `x`: NumPy converts a Python number as slowly as it adds it."""
+    """Return a number as an array in the type of `x`: converting a Python number takes NumPy as long as adding it."""
     found = _CONSTANTS.get((value, x.dtype))
     return x.dtype.type(value) if found is None else found
 

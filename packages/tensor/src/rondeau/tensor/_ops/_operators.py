@@ -1,7 +1,7 @@
-"""How elementwise operators are made from array functions.
+"""Decorators that make elementwise operators from array functions.
 
-A decorator adds what all operators of its kind share: the conversion of arguments, the record of the derivative, the
-error for types that NumPy does not take, and the sections ``Parameters`` and ``Returns`` of the docstring.
+A decorator adds what all operators of its kind share: the conversion of arguments, the recording of the derivative, the
+error for types that NumPy does not accept, and the sections ``Parameters`` and ``Returns`` of the docstring.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ Binary = Callable[
     ["Tensor | Number | np.ndarray[Any, Any]", "Tensor | Number | np.ndarray[Any, Any]"], "Tensor"
 ]
 
-#: What most operators of two operands return.
-COMMON = "Of the broadcast shape and the common type."
-_COMMON_FLOAT = "Of the broadcast shape and the common floating type."
+#: The result of most operators of two operands.
+COMMON = "With the broadcast shape and the common type."
+_COMMON_FLOAT = "With the broadcast shape and the common floating-point type."
 
 
 def _completed(doc: str | None, parameters: str, returns: str) -> str | None:
-    """Return a docstring with the sections that are the same for all operators of a kind, after its summary."""
+    """Return a docstring with the sections that all operators of a kind share, inserted after its summary."""
     if doc is None:  # python -OO
         return None
     summary, *sections = re.split(r"\n\n(?=\w+\n---)", inspect.cleandoc(doc))
@@ -58,7 +58,7 @@ def _two(operator: Binary, returns: str) -> Binary:
 def unary(vjp: Callable[[Any, Any, Any], Any]) -> Callable[[Callable[[Any], Any]], Unary]:
     """Make an elementwise operator that keeps the type of its tensor from its array function.
 
-    The array function runs as it is, and sees to it itself if floating point could warn in it.
+    The array function runs as it is; if it could raise floating-point warnings, it must suppress them itself.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def unary(vjp: Callable[[Any, Any, Any], Any]) -> Callable[[Callable[[Any], Any]
                 attach(result, op, (x,), ())
             return result
 
-        return _one(operator, "Of the shape and type of `x`.")
+        return _one(operator, "With the shape and type of `x`.")
 
     return make
 
@@ -119,7 +119,7 @@ def float_unary(vjp: Callable[[Any, Any, Any], Any]) -> Callable[[Callable[[Any]
                     node.memory = result._memory = Memory()
             return result
 
-        return _one(operator, "Of the shape of `x`; integers give float32.")
+        return _one(operator, "With the shape of `x`; integers give float32.")
 
     return make
 
@@ -162,7 +162,7 @@ def binary(
             dtype = x.dtype
             if dtype is not y.dtype or (dtype is not float32 and dtype is not float64):
                 if fractional and dtype.kind != "f" and y.dtype.kind != "f":
-                    # Not by way of their common integer type: a negative number would not fit uint8.
+                    # Not via their common integer type: uint8 could not hold a negative number.
                     a, b = cast(a, get_default_dtype()), cast(b, get_default_dtype())  # type: ignore[arg-type]
                 a, b = pair(a, b)
                 x, y = a._array, b._array
@@ -178,7 +178,7 @@ def binary(
             return result
 
         def with_constant(a: Any, b: Any) -> Tensor:
-            """As `operator`, where one operand is a number or an array."""
+            """Do as `operator` does, if one operand is a number or an array."""
             a, b = pair(a, b)
             if isinstance(a, Recorded) and isinstance(b, Recorded):
                 return operator(a, b)
@@ -204,12 +204,12 @@ def binary(
 
 
 def discrete_unary(returns: str) -> Callable[[Callable[[Any], Any]], Unary]:
-    """Make an elementwise operator of one tensor, whose results no gradient flows through, from its array function.
+    """Make an elementwise operator of one tensor that no gradient flows through, from its array function.
 
     Parameters
     ----------
     returns : str
-        What it returns, for its docstring.
+        The description of its result, for the docstring.
     """
 
     def make(forward: Callable[[Any], Any]) -> Unary:
@@ -227,12 +227,12 @@ def discrete_unary(returns: str) -> Callable[[Callable[[Any], Any]], Unary]:
 
 
 def discrete_binary(returns: str) -> Callable[[Callable[[Any, Any], Any]], Binary]:
-    """Make an elementwise operator of two operands, whose results no gradient flows through, from its array function.
+    """Make an elementwise operator of two operands that no gradient flows through, from its array function.
 
     Parameters
     ----------
     returns : str
-        What it returns, for its docstring.
+        The description of its result, for the docstring.
     """
 
     def make(forward: Callable[[Any, Any], Any]) -> Binary:
