@@ -1,6 +1,8 @@
 """A run's folder has one writer at a time, and the lock ends with its process."""
 
+import copy
 import errno
+import gc
 import os
 import socket
 import subprocess
@@ -100,6 +102,27 @@ sys.stdin = open(os.devnull)
         lock.acquire()
         lock.release()
         child_and_parent.stdin.write("\n")
+
+
+def test_a_copy_holds_nothing_and_gives_nothing_back(path):
+    lock = FolderLock(path)
+    lock.acquire()
+    other = copy.deepcopy(lock)
+    assert not other.is_held
+    other.release()
+    with pytest.raises(RunError, match="is being written by this process"):
+        other.acquire()
+    lock.release()
+
+
+def test_a_lock_that_is_forgotten_is_given_back(path):
+    lock = FolderLock(path)
+    lock.acquire()
+    del lock
+    gc.collect()
+    again = FolderLock(path)
+    again.acquire()
+    again.release()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="descriptors are passed on otherwise there")

@@ -385,6 +385,11 @@ def test_a_read_only_parameter_is_refused():
             ValueError,
             "Invalid learning rate: -1.0",
         ),
+        (
+            optim.SGD([rt.zeros(2, requires_grad=True)], lr=0.1).state_dict(),
+            ValueError,
+            "group 0 has no amsgrad, betas, eps: is it of another optimizer?",
+        ),
     ],
 )
 def test_a_state_dict_that_is_none_is_refused_and_changes_nothing(garbage, error, message):

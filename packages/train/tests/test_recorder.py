@@ -12,12 +12,20 @@ TEXT = "abcd" * 40
 CODEC = data.Codec.fit(TEXT, data.CharTokenizer())
 
 
-def make(path, steps=4, *callbacks, schedule=None, **options):
+def make(
+    path,
+    steps=4,
+    *callbacks,
+    schedule=None,
+    optimizer=train.optim.SGD,
+    batches=data.SequentialBatches,
+    **options,
+):
     """Return a trainer of a fixed seed, and its recorder."""
     rt.manual_seed(0)
     model = nn.LanguageModel(len(CODEC), "rnn", 3)
-    optimizer = train.optim.SGD(model.parameters(), lr=0.1)
-    batches = data.SequentialBatches(data.TokenStream(CODEC.encode(TEXT), len(CODEC)), 2, 5)
+    optimizer = optimizer(model.parameters(), lr=0.1)
+    batches = batches(data.TokenStream(CODEC.encode(TEXT), len(CODEC)), 2, 5)
     recorder = train.Recorder(train.RunFolder(path), CODEC, {"name": "abcd"}, checkpoint_every=2, prompt="a")
     options |= {} if schedule is None else {"scheduler": schedule(optimizer)}
     trainer = train.Trainer(
@@ -39,6 +47,30 @@ def test_a_run_that_is_there_is_not_begun_again(tmp_path):
     recorder.resume(longer)
     longer.fit()
     assert [row["step"] for row in recorder.run.rows()] == [1, 2, 3, 4, 5, 6]
+
+
+def constant(optimizer):
+    return train.lr_scheduler.ConstantLR(optimizer)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer": train.optim.Adam}, "optimizer: was SGD, is Adam"),
+        ({"schedule": None}, "scheduler: was ConstantLR, is none"),
+        (
+            {"schedule": train.lr_scheduler.LinearLR},
+            "scheduler: was ConstantLR, is LinearLR",
+        ),
+        ({"batches": data.RandomBatches}, "batches: was SequentialBatches, is RandomBatches"),
+    ],
+)
+def test_another_optimiser_or_schedule_does_not_take_over(tmp_path, change, message):
+    """Each would find the numbers that it looks for, or begin anew without a word."""
+    make(tmp_path, schedule=constant)[0].fit()
+    trainer, recorder = make(tmp_path, 6, **{"schedule": constant} | change)
+    with pytest.raises(train.CheckpointError, match=f"is of another run: {message}"):
+        recorder.resume(trainer)
 
 
 def test_the_folder_is_locked_from_resume_to_the_end(tmp_path):

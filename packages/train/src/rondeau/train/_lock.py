@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.train import _durable
@@ -71,6 +72,11 @@ class FolderLock:
         self.path = path
         self._descriptor: int | None = None
 
+    def __reduce__(self) -> Any:
+        return FolderLock, (
+            self.path,
+        )  # a copy holds nothing: there is one descriptor, and one who closes it
+
     @property
     def is_held(self) -> bool:
         """Return whether this process holds the lock by this object."""
@@ -100,6 +106,7 @@ class FolderLock:
             # The folder was removed and made anew between the two calls: the lock is on a file that is gone.
             _durable.close(descriptor)
         self._descriptor = descriptor
+        self._if_forgotten = weakref.finalize(self, os.close, descriptor)
         _HELD.add(self)
 
     @contextmanager
@@ -118,6 +125,7 @@ class FolderLock:
         """Give the lock back; its file stays."""
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
+            self._if_forgotten.detach()
             _HELD.discard(self)
             _durable.close(descriptor)
 

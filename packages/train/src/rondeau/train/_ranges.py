@@ -62,7 +62,7 @@ RANGES: Mapping[str, _Range] = {
     "weight_decay": _NOT_NEGATIVE,
     "temperature": _NOT_NEGATIVE,
     "clip_norm": _POSITIVE,
-    "max_minutes": _POSITIVE,
+    "max_minutes": _Range("a finite number > 0", lambda value: 0 < value < math.inf),
 }
 
 

@@ -381,6 +381,7 @@ class Trainer:
             "carried": {str(i): part._array for i, part in enumerate(self._carried_parts())},
         }
         state = {
+            "classes": self._classes(),
             "epoch": self.epoch,
             "step": self.step,
             "tokens": self.num_tokens,
@@ -397,6 +398,11 @@ class Trainer:
             "generator": rt.default_generator().get_state(),
         }
         return Snapshot(arrays, state)
+
+    def _classes(self) -> dict[str, str | None]:
+        """Name what keeps a state of its own, which another class might take for its own."""
+        parts = {"optimizer": self.optimizer, "scheduler": self.scheduler, "batches": self.batches}
+        return {name: None if part is None else type(part).__name__ for name, part in parts.items()}
 
     def _carried_parts(self) -> tuple[rt.Tensor, ...]:
         if self._carried is None:
@@ -424,6 +430,9 @@ class Trainer:
     def _take_over(
         self, arrays: Mapping[str, Mapping[str, np.ndarray[Any, Any]]], state: Mapping[str, Any]
     ) -> None:
+        for name, kind in self._classes().items():
+            if (was := state["classes"][name]) != kind:
+                raise ValueError(f"{name}: was {was or 'none'}, is {kind or 'none'}")
         _check_progress(state)
         averages: dict[str, dict[str, Any]] = {k: dict(v) for k, v in state["optimizer"]["counts"].items()}
         for name, array in arrays["optimizer"].items():

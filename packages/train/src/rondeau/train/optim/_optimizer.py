@@ -351,6 +351,11 @@ class Optimizer(ABC):
                             f"loaded state of parameter {index} has no {', '.join(missing)}, only "
                             f"{', '.join(state[parameter])}: is it of another optimizer, or of other options?"
                         )
+        for i, other in enumerate(saved):
+            if lacking := sorted(set(self.defaults) - set(other)):
+                raise ValueError(
+                    f"loaded state dict's parameter group {i} has no {', '.join(lacking)}: is it of another optimizer?"
+                )
         for group, other in zip(self.param_groups, options, strict=True):
             group.update(other)
         self.state = state
