@@ -348,6 +348,28 @@ def test_constructors_refuse():
             wrong()
 
 
+@pytest.mark.parametrize(
+    "data", [[1, 2], [[1.5], [2]], [True, False], [], ((1, 2), (3, 4)), range(3)], ids=str
+)
+def test_tensor_of_numbers_is_of_floats(data):
+    """As PyTorch's; `tensor` keeps integers, and arrays their type."""
+    assert_same_bits(rt.Tensor(data).numpy(), torch.Tensor(data).numpy())
+    assert rt.Tensor(data, dtype=rt.long).dtype == rt.long
+
+
+def test_tensor_refuses_what_may_be_a_size():
+    for wrong, message in (
+        (lambda: rt.Tensor(5), r"Tensor\(5\) may mean a size or a number"),
+        (lambda: rt.Tensor(2, 3), r"Tensor\(2\) may mean a size or a number"),
+        (lambda: rt.Tensor(rt.ones(2, 3).shape), r"Tensor\(\(2, 3\)\) may mean sizes or data"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            wrong()
+    array = np.array([1, 2])
+    assert rt.Tensor(array).numpy() is array
+    assert rt.tensor([1, 2]).dtype == rt.as_tensor([1, 2]).dtype == rt.long
+
+
 def test_variables():
     x = rt.ones(2)
     w = autograd.Variable(x, requires_grad=True)

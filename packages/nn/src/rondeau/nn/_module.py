@@ -475,7 +475,9 @@ class Module:
 
     # -- dtype and device --------------------------------------------------------------------------
 
-    def to(self, *args: Any, dtype: DTypeLike | None = None, device: Any = None) -> Self:
+    def to(
+        self, *args: Any, dtype: DTypeLike | None = None, device: Any = None, non_blocking: bool = False
+    ) -> Self:
         """Change the dtype or the device of all floating-point parameters and buffers, in place.
 
         Parameters

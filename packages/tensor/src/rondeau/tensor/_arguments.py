@@ -126,6 +126,28 @@ def shape_of(given: tuple[Any, ...], name: str = "shape", least: int = 0) -> Sha
     return whole
 
 
+def check_not_sizes(name: str, data: tuple[Any, ...]) -> None:
+    """Refuse a tuple that a constructor may be given as a shape or as data: PyTorch tells them by their class.
+
+    Raises
+    ------
+    TypeError
+        If it is one of integers alone.
+
+    Examples
+    --------
+    >>> check_not_sizes("Tensor", (2, 3))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    rondeau.kernels.errors.ArgumentTypeError: Tensor((2, 3)) may mean sizes or data: use empty((2, 3), dtype=...) ...
+    """
+    if all(isinstance(size, (int, np.integer)) for size in data):
+        raise ArgumentTypeError(
+            f"{name}({data}) may mean sizes or data: use empty({data}, dtype=...) for that shape, or "
+            f"{name}({list(data)}) for those numbers"
+        )
+
+
 def integers(values: Any, name: str) -> tuple[int, ...]:
     """Return an argument that must be a sequence of integers.
 

@@ -15,7 +15,7 @@ from rondeau.tensor._devices import namespace
 from rondeau.tensor._dtypes import as_dtype, default_for, get_default_dtype, int64
 from rondeau.tensor._graph import Recorded
 from rondeau.tensor._limits import check_holds, held
-from rondeau.tensor._tensor import Tensor
+from rondeau.tensor._tensor import Tensor, array_from
 
 
 def tensor(
@@ -46,10 +46,10 @@ def tensor(
     """
     if isinstance(data, Recorded):
         data = data._array
-    made = Tensor(data, dtype=dtype, device=device)
-    if isinstance(data, np.ndarray) and np.may_share_memory(made._array, data):
-        made._array = made._array.copy()
-    return made.requires_grad_() if requires_grad else made
+    array = array_from(data, dtype, device)
+    if isinstance(data, np.ndarray) and np.may_share_memory(array, data):
+        array = array.copy()
+    return Tensor(array, requires_grad)
 
 
 def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
@@ -108,7 +108,7 @@ def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = No
     """
     if isinstance(data, Tensor):
         return data.to(dtype=dtype, device=device)
-    return Tensor(data, dtype=dtype, device=device)
+    return Tensor(array_from(data, dtype, device))
 
 
 def zeros(

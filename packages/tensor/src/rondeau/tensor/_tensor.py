@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import _backward, _inplace, _numpy_protocols
-from rondeau.tensor._arguments import array_of, number, plain_array
+from rondeau.tensor._arguments import array_of, check_not_sizes, number, plain_array
 from rondeau.tensor._devices import as_array, device, device_of, move
 from rondeau.tensor._dtypes import (
     SUPPORTED,
@@ -50,7 +50,7 @@ from rondeau.tensor._graph import (
     wrap,
 )
 from rondeau.tensor._hooks import RemovableHandle
-from rondeau.tensor._limits import check_all_hold, check_holds
+from rondeau.tensor._limits import check_all_hold, check_holds, shown
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops import (
     activations,
@@ -112,18 +112,20 @@ class Tensor(Recorded):
     Parameters
     ----------
     data : array_like or Tensor
-        Python numbers and lists become float32, int64 or bool. An array keeps its type and is shared, not copied.
+        Python numbers and lists become floats, as in PyTorch; `tensor` keeps integers. An array keeps its type and is
+        shared, not copied.
     requires_grad : bool
         Whether to collect gradients in ``.grad``; only for floating-point types.
     dtype : dtype_like, optional
-        Convert to this type.
+        Convert to this type. Default, for numbers and lists: `get_default_dtype`.
     device : {"cpu", "cuda"}, optional
         By default, where the array is.
 
     Raises
     ------
     TypeError
-        If the data are not numbers, or gradients are required for integers.
+        If the data are not numbers, or are one integer or a tuple of integers, which may mean sizes; or if gradients
+        are required for integers.
 
     Examples
     --------
@@ -146,7 +148,14 @@ class Tensor(Recorded):
         dtype: DTypeLike | None = None,
         device: str | None = None,
     ) -> None:
-        self._array = _as_data(data, dtype, device)
+        if type(data) is int:
+            raise ArgumentTypeError(
+                f"Tensor({shown(data)}) may mean a size or a number: use empty(...) for a shape, tensor(...) for a "
+                "number"
+            )
+        if type(data) is tuple:
+            check_not_sizes("Tensor", data)
+        self._array = array_from(data, dtype, device, _floating)
         self._node = None
         if isinstance(data, Recorded) and self._array is data._array:
             self._memory = memory_of(data)
@@ -977,8 +986,13 @@ def _moved(g: Any, device: str) -> Any:
     return g._moved(device) if isinstance(g, Recorded) else move(g, device)  # type: ignore[attr-defined]
 
 
-def _as_data(data: Any, dtype: DTypeLike | None, device: str | None) -> Any:
-    """Return the array of a tensor that is made from `data`."""
+def array_from(
+    data: Any,
+    dtype: DTypeLike | None,
+    device: str | None,
+    of_numbers: Callable[[Array], np.dtype[Any]] = default_for,
+) -> Any:
+    """Return the array of a tensor that is made from `data`; `of_numbers` gives the type of Python's numbers."""
     if type(data) is np.ndarray and dtype is device is None and SUPPORTED.get(data.dtype) is data.dtype:
         return data
     if isinstance(data, Recorded):
@@ -992,13 +1006,17 @@ def _as_data(data: Any, dtype: DTypeLike | None, device: str | None) -> Any:
     else:
         array = plain_array(_plain(data))
         if dtype is None:
-            dtype = default_for(array)
+            dtype = of_numbers(array)
         check_all_hold(as_dtype(dtype), array)
-        array = move(array, device)
+        device = device or modes.device
     wanted = as_dtype(array.dtype if dtype is None else dtype)
     if array.dtype != wanted:
         array = modes.quiet(array.astype, wanted)
     return array if device is None else move(array, device)
+
+
+def _floating(_numbers: Array) -> np.dtype[Any]:
+    return get_default_dtype()
 
 
 def _plain(data: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.tensor import _dtypes as dtypes
-from rondeau.tensor._arguments import described
+from rondeau.tensor._arguments import check_not_sizes, described
 from rondeau.tensor._creation import empty, tensor
 from rondeau.tensor._graph import Recorded, same_memory
 from rondeau.tensor._tensor import Tensor
@@ -39,11 +39,8 @@ class _Typed(metaclass=_OfType):
                     f"{name} of a tensor of {first._array.dtype}: convert it with .type({name}), or .to(dtype)"
                 )
             return same_memory(first)
-        if isinstance(first, tuple) and all(isinstance(size, (int, np.integer)) for size in first):
-            raise ArgumentTypeError(
-                f"{name}({first}) may mean sizes or data: use empty({first}, dtype=...) for that shape, or "
-                f"{name}({list(first)}) for those numbers"
-            )
+        if isinstance(first, tuple):
+            check_not_sizes(name, first)
         if not isinstance(first, (list, tuple, range, np.ndarray)):
             raise ArgumentTypeError(
                 f"{name} takes integers as sizes, or a list, an array or a tensor as data, got {described(first)}: "
