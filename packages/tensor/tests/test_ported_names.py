@@ -126,7 +126,9 @@ def test_where_a_device_is_taken():
     assert x.device == cpu == "cpu"
     assert not x.is_cuda
     assert x.to(cpu) is x.to("cpu:0") is x.to(device=cpu) is x.to(cpu, rt.float32, non_blocking=True) is x
-    assert nn.Linear(2, 1, device=cpu).to(cpu).weight.device == cpu
+    layer = nn.Linear(2, 1, device=cpu)
+    assert layer.to(cpu) is layer.to(cpu, rt.double, non_blocking=True) is layer
+    assert (layer.weight.device.type, layer.weight.dtype) == ("cpu", rt.double)
     for made in (
         rt.tensor([1], device=cpu),
         rt.as_tensor([1], device=cpu),

@@ -488,6 +488,8 @@ class Module:
             ``rt.float32`` or ``rt.float64``. Integer buffers keep theirs.
         device : optional
             The device to move to; see `rondeau.tensor`.
+        non_blocking : bool
+            Accepted for PyTorch's programs, and without effect.
 
         Returns
         -------

@@ -379,7 +379,7 @@ class Tensor(Recorded):
         dtype : dtype_like, optional
         device : {"cpu", "cuda"}, optional
         non_blocking : bool
-            For PyTorch's programs; nothing is moved in the background.
+            Accepted for PyTorch's programs, and without effect.
         copy : bool
             Return another tensor in any case.
 
