@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
 class Ours:
     """The namespace that a program reads under rondeau."""
 
-    nn, F, optim = nn, functional, optim
+    m, nn, F, optim = rt, nn, functional, optim
 
     @staticmethod
     def randn(*shape, dtype="float32"):
@@ -29,7 +29,7 @@ class Ours:
 class Theirs:
     """The same namespace under PyTorch."""
 
-    nn, F, optim = torch.nn, torch.nn.functional, torch.optim
+    m, nn, F, optim = torch, torch.nn, torch.nn.functional, torch.optim
 
     @staticmethod
     def randn(*shape, dtype="float32"):
@@ -102,8 +102,23 @@ INDICES = {
     "a row": lambda of: of.randn(3, 2)[5],
     "a dimension": lambda of: of.randn(3, 2).sum(5),
 }
+NAMES = {
+    "both names of a dimension": lambda of: of.randn(3, 2).sum(dim=0, axis=0),
+    "a device": lambda of: of.m.device("tpu"),
+    "a default dtype": lambda of: of.m.set_default_dtype(of.m.int32),
+    "a default device": lambda of: of.m.set_default_device("tpu"),
+    "a type": lambda of: of.randn(2).type("torch.QuaternionTensor"),
+    "a constructor's tensor": lambda of: of.m.LongTensor(of.randn(2)),
+    "a constructor's number": lambda of: of.m.FloatTensor(2.5),
+    "a constructor's size": lambda of: of.m.LongTensor(-1),
+    "a constructor's values": lambda of: of.m.ByteTensor([300]),
+    "a Variable of a list": lambda of: of.m.autograd.Variable([1.0]),
+    "a Variable of integers": lambda of: of.m.autograd.Variable(of.ids([1]), requires_grad=True),
+    "data": lambda of: setattr(of.randn(2), "data", [1.0, 2.0]),
+    "an attribute of arrays": lambda of: of.randn(2).data.astype("float64"),
+}
 CALLS = {f"{kind}: {name}": call for kind, calls in
-         (("shape", SHAPES), ("value", VALUES), ("dtype", DTYPES), ("index", INDICES))
+         (("shape", SHAPES), ("value", VALUES), ("dtype", DTYPES), ("index", INDICES), ("name", NAMES))
          for name, call in calls.items()}  # fmt: skip
 
 

@@ -82,6 +82,8 @@ def test_methods():
     assert x.max(axis=1, keepdims=True).values.tolist() == [[5.0], [3.0]]
     assert x.var(axis=0, correction=0, keepdims=True).shape == (1, 2)
     assert x.sum(axis=None).item() == 11.0
+    assert x.size(axis=0) == x.size(0) == 2
+    assert x.size() == (2, 2)
     assert x.unsqueeze(axis=-1).shape == (2, 2, 1)
     w = rt.ones(2, 2, requires_grad=True)
     (w * x).sum(axis=1)[0].backward()

@@ -85,8 +85,13 @@ def test_type(value):
     w = rt.ones(2, requires_grad=True)
     w.type(rt.double).sum().backward()
     assert w.grad.dtype == rt.float
+    for name in ("torch.QuaternionTensor", "torch.cuda.FloatTensor"):
+        with pytest.raises(
+            ValueError, match=f"name of a tensor class such as 'torch.FloatTensor', got '{name}'"
+        ):
+            x.type(name)
     with pytest.raises(TypeError, match="expected a dtype such as"):
-        x.type("torch.QuaternionTensor")
+        x.type("quaternion")
 
 
 # ---------------------------------------------------------------------------------------------------- devices

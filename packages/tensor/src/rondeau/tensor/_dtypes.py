@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rondeau.kernels.errors import ArgumentTypeError
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -88,14 +88,25 @@ def type_name(dtype: type_) -> str:
 def type_of(value: Any) -> type_:
     """Do as `as_dtype` does, but also accept one of PyTorch's tensor classes, or its name.
 
+    Raises
+    ------
+    ValueError
+        For the name of another class, such as one of tensors on a GPU.
+
     Examples
     --------
     >>> type_of("torch.LongTensor"), type_of("float32")
     (dtype('int64'), dtype('float32'))
     """
     name = value.__name__ if isinstance(value, type) else value
-    found = _OF_CLASS.get(name.rpartition(".")[2]) if isinstance(name, str) else None
-    return as_dtype(value) if found is None else found
+    if not isinstance(name, str) or not name.endswith("Tensor"):
+        return as_dtype(value)
+    found = _OF_CLASS.get(name.removeprefix("torch.").removeprefix("rondeau.tensor."))
+    if found is None:
+        raise ArgumentValueError(
+            f"expected a dtype or the name of a tensor class such as 'torch.FloatTensor', got {name!r}"
+        )
+    return found
 
 
 def default_for(array: np.ndarray[Any, Any]) -> type_:

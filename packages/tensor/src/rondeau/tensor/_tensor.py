@@ -71,6 +71,7 @@ from rondeau.tensor._ops import (
 from rondeau.tensor._ops import norm as norms
 from rondeau.tensor._ops import shape as shapes
 from rondeau.tensor._ops import softmax as softmaxes
+from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import normalize_dim
 from rondeau.tensor._ops._operands import cast
 from rondeau.tensor._views import begin_to_require, exchange_memory, mark_changed
@@ -286,6 +287,7 @@ class Tensor(Recorded):
     def size(self) -> tuple[Int, ...]: ...
     @overload
     def size(self, dim: Int) -> Int: ...
+    @numpy_names
     def size(self, dim: Int | None = None) -> Int | tuple[Int, ...]:
         """Return the shape, or the size of one dimension."""
         shape: tuple[Int, ...] = self._array.shape
