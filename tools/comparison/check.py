@@ -53,11 +53,11 @@ def largest_differences(cell: str, size: Size) -> dict[str, float]:
     other.backward(torch.from_numpy(cotangent))
 
     pairs: dict[str, tuple[Any, Any]] = {
-        "output": (own.numpy(), other.detach()),
+        "output": (own.detach().numpy(), other.detach()),
         "gradient of the input": (own_x.grad.numpy(), other_x.grad),
     }
     for state, mine, theirs in zip(layer.cell.states, own_states, other_states, strict=True):
-        pairs[f"final {state}"] = mine.numpy(), theirs.detach()
+        pairs[f"final {state}"] = mine.detach().numpy(), theirs.detach()
     for name, parameter in layer.named_parameters():
         kind = "bias" if "bias" in name else name.removesuffix("_l0")
         pairs[f"gradient of {name}"] = parameter.grad.numpy(), getattr(loop, kind).grad
