@@ -53,11 +53,10 @@ class device(str):  # noqa: N801 - torch's name
     True
     """
 
-    __slots__ = ("_before", "index", "type")
+    __slots__ = ("index", "type")
 
     type: str
     index: int | None  # type: ignore[assignment]  # torch's, in the place of the method of strings
-    _before: list[device | None]
 
     def __new__(cls, type: str, index: int | None = None) -> Self:
         if isinstance(type, str):  # an array would compare element by element
@@ -67,7 +66,6 @@ class device(str):  # noqa: N801 - torch's name
             if kind in _KINDS and number in ("", "0") and not (colon and (index is not None or not number)):
                 made = super().__new__(cls, f"{kind}:0" if number else kind)
                 made.type, made.index = kind, 0 if number else None
-                made._before = []
                 return made
         shown = repr(type) if index is None else f"{type!r}, {index!r}"
         raise ArgumentValueError(f"expected device 'cpu' or 'cuda', got {shown}")
@@ -79,12 +77,12 @@ class device(str):  # noqa: N801 - torch's name
         return device, (str(self),)
 
     def __enter__(self) -> Self:
-        self._before.append(modes.device)
+        modes.outer_devices.append(modes.device)
         set_default_device(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        modes.device = self._before.pop()
+        modes.device = modes.outer_devices.pop()
 
 
 _CPU, _CUDA = device("cpu"), device("cuda")

@@ -32,6 +32,7 @@ class Modes(threading.local):
         self.recording = True
         self.inference = False  # True inside `inference_mode`, where nothing is recorded
         self.device: device | None = None  # the default device; None: the CPU
+        self.outer_devices: list[device | None] = []  # the defaults outside the ``with`` blocks of devices
         context = contextvars.copy_context()
         context.run(np.seterr, all="ignore")
         self.quiet: Callable[..., Any] = context.run
