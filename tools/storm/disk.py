@@ -1,4 +1,4 @@
-"""A disk that fails: it stands for `os` in `rondeau.train._durable`, through which a run reads and writes."""
+"""A disk that fails: it stands for `os` in `rondeau.tensor.files.durable`, through which a run reads and writes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from rondeau.train import _durable
+from rondeau.tensor.files import durable
 
 CALLS = ("open", "write", "fsync", "ftruncate", "replace", "mkdir", "unlink", "rmdir")
 """What is counted: each of them changes the disk, or opens a file."""
@@ -114,7 +114,7 @@ class FaultyDisk:
 @contextmanager
 def installed(disk: FaultyDisk) -> Iterator[FaultyDisk]:
     """Let a run use `disk`."""
-    names = vars(_durable)
+    names = vars(durable)
     names["os"] = disk
     try:
         yield disk

@@ -18,7 +18,8 @@ from tools.storm.disk import FaultyDisk, How, KilledError, installed  # noqa: E4
 from tools.storm.report import Report  # noqa: E402
 from tools.storm.scene import OPTIONS, command, write_corpus  # noqa: E402
 
-from rondeau.train import _durable, _run, cli  # noqa: E402
+from rondeau.tensor.files import durable  # noqa: E402
+from rondeau.train import _run, cli  # noqa: E402
 from rondeau.train._commands import _telling  # noqa: E402
 
 
@@ -56,7 +57,7 @@ def test_a_killed_process_writes_half_and_nothing_more(tmp_path: Path) -> None:
     with installed(FaultyDisk(1)) as disk:
         for attempt in (path, tmp_path / "another"):
             with pytest.raises(KilledError):
-                _durable.write_file(attempt, b"content")
+                durable.write_file(attempt, b"content")
     assert path.read_bytes() == b"con"
     assert (disk.reached, list(tmp_path.iterdir())) == ("write", [path])
 
@@ -65,12 +66,12 @@ def test_what_was_not_synced_goes_with_the_power(tmp_path: Path) -> None:
     log, file = tmp_path / "log", tmp_path / "file"
     log.write_bytes(b"one ")
     with installed(FaultyDisk(2, "power")), pytest.raises(KilledError):
-        _durable.append_file(log, b"two ")
+        durable.append_file(log, b"two ")
     assert log.read_bytes() == b"one "
     with installed(FaultyDisk(5, "power")):
-        _durable.append_file(log, b"two ")
+        durable.append_file(log, b"two ")
         with pytest.raises(KilledError):
-            _durable.write_file(file, b"content")
+            durable.write_file(file, b"content")
     assert (log.read_bytes(), file.read_bytes()) == (b"one two ", b"")
 
 
@@ -87,14 +88,14 @@ def test_a_failing_disk(tmp_path: Path, at: int, how: How, reached: str | None, 
     path = tmp_path / "file"
     with installed(FaultyDisk(at, how)) as disk:
         if reached is None:
-            _durable.write_file(path, b"content")
+            durable.write_file(path, b"content")
         else:
             with pytest.raises(OSError, match=r"Input/output error|No space left") as caught:
-                _durable.write_file(path, b"content")
+                durable.write_file(path, b"content")
             assert caught.value.filename == str(path)
     assert disk.reached == reached
     assert (path.read_bytes() if path.exists() else None) == left
-    _durable.write_file(path, b"the real disk again")
+    durable.write_file(path, b"the real disk again")
 
 
 # ------------------------------------------------------------------------------------------------------------- short
@@ -150,7 +151,7 @@ def test_ctrl_c_ends_the_storm_and_not_a_command_of_it(monkeypatch: pytest.Monke
 def test_a_file_that_is_written_in_place_is_found(
     room: Path, report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_durable, "replace_file", _durable.write_file)
+    monkeypatch.setattr(durable, "replace_file", durable.write_file)
     disk = FaultyDisk()
     command("train", str(room / "corpus.txt"), *OPTIONS, f"--output={room / 'run'}", disk=disk)
     config = disk.calls.index("write", disk.calls.index("write") + 1)  # the first writes who holds the lock

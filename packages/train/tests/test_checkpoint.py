@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from comparing import assert_same_bits
-from rondeau.train import CheckpointError, CheckpointFolder, RunWarning, Snapshot, _durable
+from rondeau.tensor.files import durable
+from rondeau.train import CheckpointError, CheckpointFolder, RunWarning, Snapshot
 from rondeau.train._sealed import seal
 
 
@@ -96,7 +97,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path, monkeypatch):
         checkpoints = CheckpointFolder(folder, keep=1)
         checkpoints.save(1, snapshot(1))
         with monkeypatch.context() as patch:
-            patch.setattr(_durable, "os", disk := Mortal(die_at))
+            patch.setattr(durable, "os", disk := Mortal(die_at))
             if die_at is None:
                 checkpoints.save(2, snapshot(2))
             else:
@@ -231,14 +232,14 @@ def test_what_cannot_be_read_for_now_changes_nothing(tmp_path, monkeypatch, othe
     checkpoints = CheckpointFolder(tmp_path)
     for step in (1, 3):
         checkpoints.save(step, snapshot(step))
-    read = _durable.read_file
+    read = durable.read_file
 
     def refuse(path):
         if path.parent.name == "step-3" and path.name in others:
             raise PermissionError(13, "Permission denied", str(path))
         return read(path)
 
-    monkeypatch.setattr(_durable, "read_file", refuse)
+    monkeypatch.setattr(durable, "read_file", refuse)
     with pytest.raises(PermissionError):
         checkpoints.find()
     assert checkpoints.find("step-1").step == 1, "but another one may be asked for"

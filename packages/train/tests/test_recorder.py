@@ -6,7 +6,7 @@ import pytest
 
 from rondeau import data, nn, train
 from rondeau import tensor as rt
-from rondeau.train import _durable
+from rondeau.tensor.files import durable
 
 TEXT = "abcd" * 40
 CODEC = data.Codec.fit(TEXT, data.CharTokenizer())
@@ -167,7 +167,7 @@ def test_a_checkpoint_that_is_replaced_while_it_is_read(tmp_path, monkeypatch, n
     trainer, recorder = make(tmp_path, 2, held_out=held_out, evaluate_every=2)
     recorder.run.checkpoints.keep = 1
     trainer.fit()
-    run, read = train.RunFolder(tmp_path), _durable.read_file
+    run, read = train.RunFolder(tmp_path), durable.read_file
 
     def read_late(path):
         if path.parent.name == "step-2" and path.suffix == ".safetensors" and trainer.step == 2:
@@ -175,7 +175,7 @@ def test_a_checkpoint_that_is_replaced_while_it_is_read(tmp_path, monkeypatch, n
             trainer.fit()
         return read(path)
 
-    monkeypatch.setattr(_durable, "read_file", read_late)
+    monkeypatch.setattr(durable, "read_file", read_late)
     assert run.load_checkpoint(name).state["step"] == 4
     assert run.checkpoints.steps() == [4]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rondeau.tensor import Tensor
+from rondeau.tensor.files import structure
 
 
 class Parameter(Tensor):
@@ -31,3 +32,6 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
+
+
+structure.register("$parameter", Parameter)

@@ -7,30 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.tensor.files import durable
+from rondeau.tensor.files.arrays import DTYPES, Stored, decode, encode, widened
 
 from ._checks import as_array, check_path
-
-# The format's names of dtypes, https://huggingface.co/docs/safetensors. BF16 is read separately: NumPy lacks it.
-_DTYPES: dict[str, str] = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "<i1",
-    "U64": "<u8",
-    "U32": "<u4",
-    "U16": "<u2",
-    "U8": "<u1",
-    "BOOL": "?",
-}
 
 
 def load_safetensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
@@ -65,28 +48,23 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     check_path("path", path)
     path = Path(path)
     try:
-        entries = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
-    except safetensors.SafetensorError as error:
+        entries, _ = decode(durable.read_file(path))
+    except ArgumentValueError as error:
         raise ArgumentValueError(
-            f"{path} is not a whole safetensors file ({error}); a file written by torch.save is a pickle: load it "
-            "in PyTorch and write it with safetensors.torch.save_file"
-        ) from error
-    arrays = {name: _decode(path, name, entry) for name, entry in entries}
-    return dict(sorted(arrays.items()))
+            f"{path} {error}; a file written by torch.save is a pickle: load it in PyTorch and write it with "
+            "safetensors.torch.save_file"
+        ) from None
+    return {name: _widened(path, name, entry) for name, entry in entries.items()}
 
 
-def _decode(path: Path, name: str, entry: Any) -> NDArray[Any]:
-    kind, raw, shape = entry["dtype"], entry["data"], tuple(entry["shape"])
-    if kind == "BF16":
-        # A bfloat16 is the upper half of a float32.
-        return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
-    if kind not in _DTYPES:
+def _widened(path: Path, name: str, entry: Stored) -> NDArray[Any]:
+    array = widened(entry)
+    if array is None:
         raise ArgumentValueError(
-            f"tensor {name!r} of {path} has dtype {kind}; expected BF16, {', '.join(_DTYPES)}: convert it "
+            f"tensor {name!r} of {path} has dtype {entry.dtype}; expected BF16, {', '.join(DTYPES)}: convert it "
             "to one of them before saving"
         )
-    array = np.frombuffer(raw, _DTYPES[kind]).reshape(shape)
-    return array.astype(np.float32 if kind == "F16" else array.dtype.newbyteorder("="))
+    return array
 
 
 def save_safetensors(
@@ -127,9 +105,5 @@ def save_safetensors(
             )
     if metadata is not None and not all(isinstance(value, str) for value in metadata.values()):
         raise ArgumentTypeError(f"metadata should be a mapping of str to str, got {dict(metadata)!r:.80}")
-    # safetensors writes the raw memory, so an array in any other order would become garbage (its issue #825).
-    # order="C" keeps 0-d arrays 0-d; ascontiguousarray would not.
-    arrays = {
-        name: np.asarray(as_array(f"tensor {name!r}", value), order="C") for name, value in tensors.items()
-    }
-    Path(path).write_bytes(safetensors.numpy.save(arrays, dict(metadata) if metadata is not None else None))
+    arrays = {name: as_array(f"tensor {name!r}", value) for name, value in tensors.items()}
+    durable.replace_file(Path(path), encode(arrays, metadata))

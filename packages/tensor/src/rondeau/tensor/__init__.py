@@ -219,6 +219,7 @@ from rondeau.tensor._typed import (
     LongTensor,
     ShortTensor,
 )
+from rondeau.tensor.files.objects import load, save
 from rondeau.tensor.gradcheck import GradcheckError, gradcheck, gradgradcheck
 
 lt, le, gt, ge = less, less_equal, greater, greater_equal
@@ -334,6 +335,7 @@ __all__ = [
     "less",
     "less_equal",
     "linspace",
+    "load",
     "log",
     "log1p",
     "log2",
@@ -385,6 +387,7 @@ __all__ = [
     "reshape",
     "round",
     "rsqrt",
+    "save",
     "scatter_add",
     "set_default_device",
     "set_default_dtype",
@@ -421,3 +424,7 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

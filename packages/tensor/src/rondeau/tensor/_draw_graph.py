@@ -10,6 +10,7 @@ from pathlib import Path
 from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._graph import Node, is_leaf_node
 from rondeau.tensor._tensor import Tensor
+from rondeau.tensor.files import durable
 
 __all__ = ["draw_graph"]
 
@@ -114,7 +115,7 @@ def _escaped(label: str) -> str:
 
 def _write(source: str, path: Path) -> None:
     if path.suffix in (".dot", ".gv"):
-        path.write_text(source + "\n", encoding="utf-8")
+        durable.replace_file(path, f"{source}\n".encode())
     elif path.suffix == ".svg":
         program = shutil.which("dot")
         if program is None:

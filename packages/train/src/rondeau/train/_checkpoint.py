@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from rondeau.kernels.runtime.caller import warn_caller
-from rondeau.train import _durable
+from rondeau.tensor.files import durable
+from rondeau.tensor.files.arrays import decode, encode
 from rondeau.train._checks import check_integer, check_is, checked_list
 from rondeau.train._errors import CheckpointError, RunWarning
 from rondeau.train._sealed import parse_json, seal, unseal
@@ -223,7 +223,7 @@ class CheckpointFolder:
 
     def _read_latest(self) -> bytes | None:
         try:
-            return _durable.read_file(self.folder / "latest")
+            return durable.read_file(self.folder / "latest")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
@@ -273,7 +273,7 @@ class CheckpointFolder:
         for i, other in enumerate(kept):
             check_integer(f"also_keep[{i}]", other, 0)
         _check_content(snapshot)
-        _durable.make_folder(self.folder)
+        durable.make_folder(self.folder)
         name = f"step-{step}"
         if self.published_step() == step:
             raise CheckpointError(
@@ -281,20 +281,19 @@ class CheckpointFolder:
             )
         self.clean()
         final = self.folder / name
-        beside = _durable.unfinished(final)
-        _durable.make_folder(beside)
+        beside = durable.unfinished(final)
+        durable.make_folder(beside)
         files = {}
         for stem, arrays in snapshot.arrays.items():
-            # safetensors writes memory as it lies, so any order but C would be garbage (its issue 825).
-            content = safetensors.numpy.save({k: np.asarray(v, order="C") for k, v in arrays.items()})
-            _durable.write_file(beside / f"{stem}.safetensors", content)
+            content = encode({name: np.asarray(array) for name, array in arrays.items()})
+            durable.write_file(beside / f"{stem}.safetensors", content)
             files[f"{stem}.safetensors"] = hashlib.sha256(content).hexdigest()
         manifest = {"format": _FORMAT, "step": step, "files": files, "state": snapshot.state}
-        _durable.write_file(beside / "manifest.json", seal(manifest))
-        _durable.sync_folder(beside)
+        durable.write_file(beside / "manifest.json", seal(manifest))
+        durable.sync_folder(beside)
         if final.exists():
             self._make_way(step)
-        _durable.rename(beside, final)
+        durable.rename(beside, final)
         self._publish(name)
         self._remove_old({step, *kept})
         return final
@@ -326,16 +325,14 @@ class CheckpointFolder:
         """Remove all checkpoints, and the folder where nothing else is in it."""
         if not self.folder.is_dir():
             return
-        _durable.remove_file(self.folder / "latest")
-        _durable.sync_folder(
-            self.folder
-        )  # before anything else goes: nothing here is a run's latest any more
+        durable.remove_file(self.folder / "latest")
+        durable.sync_folder(self.folder)  # before anything else goes: nothing here is a run's latest any more
         self.clean()
         self._clear(self.steps())
-        _durable.remove_folder_if_empty(self.folder)
+        durable.remove_folder_if_empty(self.folder)
 
     def _publish(self, name: str) -> None:
-        _durable.replace_file(self.folder / "latest", seal({"format": _FORMAT, "checkpoint": name}))
+        durable.replace_file(self.folder / "latest", seal({"format": _FORMAT, "checkpoint": name}))
 
     def _remove_old(self, kept: set[int]) -> None:
         steps = self.steps()
@@ -366,13 +363,13 @@ class CheckpointFolder:
         return aside
 
     def _set_aside(self, step: int) -> None:
-        _durable.rename(self.folder / f"step-{step}", self.name_aside(step))
+        durable.rename(self.folder / f"step-{step}", self.name_aside(step))
 
     def _remove(self, paths: Iterable[Path]) -> None:
         """Remove files and folders of ours; a folder in which somebody put something else stays."""
         for path in list(paths):
             if not path.is_dir():
-                _durable.remove_file(path)
+                durable.remove_file(path)
                 continue
             doomed = path
             if not path.name.startswith("."):
@@ -380,10 +377,10 @@ class CheckpointFolder:
                     continue
                 # Renamed first: a removal that is cut short leaves nothing that looks like a checkpoint.
                 doomed = path.with_name(f".{path.name}.removing")
-                _durable.rename(path, doomed)
+                durable.rename(path, doomed)
             for file in filter(_is_ours, list(doomed.iterdir())):
-                _durable.remove_file(file)
-            _durable.remove_folder_if_empty(doomed)
+                durable.remove_file(file)
+            durable.remove_folder_if_empty(doomed)
 
 
 def _is_ours(path: Path) -> bool:
@@ -465,15 +462,21 @@ def _other_format(content: bytes) -> int | None:
 
 def _parse_arrays(path: Path, content: bytes) -> dict[str, NDArray[Any]]:
     try:
-        arrays: dict[str, NDArray[Any]] = safetensors.numpy.load(content)
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path, f"is not a whole safetensors file: {error}") from None
+        entries, _ = decode(content)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from None
+    arrays = {}
+    for name, entry in entries.items():
+        array = entry.array()
+        if array is None:
+            raise _damaged(path, f"holds {name!r:.60} of {entry.dtype}, which NumPy lacks")
+        arrays[name] = array
     return arrays
 
 
 def _read(path: Path) -> bytes:
     try:
-        return _durable.read_file(path)
+        return durable.read_file(path)
     except FileNotFoundError:
         raise _damaged(path, "is missing") from None
     except (IsADirectoryError, NotADirectoryError):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rondeau.kernels.runtime.caller import warn_caller
-from rondeau.train import _durable
+from rondeau.tensor.files import durable
 from rondeau.train._errors import RunError, RunWarning
 
 _TRIES, _PAUSE = 20, 0.05  # seconds: until the process that has just taken the lock has written who it is
@@ -93,18 +93,18 @@ class FolderLock:
             If it is held already; the message names the process and its host.
         """
         while True:
-            _durable.make_folder(self.path.parent)
-            descriptor = _durable.open_to_rewrite(self.path)
+            durable.make_folder(self.path.parent)
+            descriptor = durable.open_to_rewrite(self.path)
             try:
                 self._lock(descriptor)
                 if _is_file_at(self.path, descriptor):
-                    _durable.rewrite(self.path, descriptor, _describe_this_process())
+                    durable.rewrite(self.path, descriptor, _describe_this_process())
                     break
             except BaseException:
-                _durable.close(descriptor)
+                durable.close(descriptor)
                 raise
             # The folder was removed and made anew between the two calls: the lock is on a file that is gone.
-            _durable.close(descriptor)
+            durable.close(descriptor)
         self._descriptor = descriptor
         self._if_forgotten = weakref.finalize(self, os.close, descriptor)
         _HELD.add(self)
@@ -127,7 +127,7 @@ class FolderLock:
             descriptor, self._descriptor = self._descriptor, None
             self._if_forgotten.detach()
             _HELD.discard(self)
-            _durable.close(descriptor)
+            durable.close(descriptor)
 
     def _lock(self, descriptor: int) -> None:
         try:
@@ -163,7 +163,7 @@ def _holder(path: Path) -> str:
     """Say who holds a lock that is taken; its file may tell of an earlier holder for a moment, or of none."""
     for _ in range(_TRIES):
         try:
-            who = json.loads(_durable.read_file(path))
+            who = json.loads(durable.read_file(path))
             host, process, since = str(who["host"]), int(who["process"]), str(who["since"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             time.sleep(_PAUSE)

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from rondeau.train import _durable
+from rondeau.tensor.files import durable
 
 
 class Log:
@@ -37,7 +37,7 @@ class Log:
         """Write at the end, and wait until it is on the disk."""
         content = text.encode()
         self._take_stock()
-        _durable.append_file(self.path, content)
+        durable.append_file(self.path, content)
         self._size += len(content)
         self._hash.update(content)
 
@@ -45,18 +45,18 @@ class Log:
         """Drop what comes after the first `size` bytes."""
         content = self.read()
         if len(content) > size:
-            _durable.cut_file(self.path, size)
+            durable.cut_file(self.path, size)
         self._size, self._hash = min(size, len(content)), hashlib.sha256(content[:size])
 
     def remove(self) -> None:
         """Remove the file, where there is one."""
-        _durable.remove_file(self.path)
+        durable.remove_file(self.path)
         self._hash = None
 
     def read(self) -> bytes:
         """Return all that it holds; nothing where there is no file."""
         try:
-            return _durable.read_file(self.path)
+            return durable.read_file(self.path)
         except FileNotFoundError:
             return b""
 

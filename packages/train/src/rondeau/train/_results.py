@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rondeau.train import _durable
+from rondeau.tensor.files import durable
 from rondeau.train._log import fingerprint
 from rondeau.train._sealed import seal, unseal
 
@@ -45,19 +45,19 @@ class Results:
         """Write the curves as PNG, if there are any, and then the summary."""
         sealed = dict(summary)
         if curves is not None:
-            _durable.replace_file(self.curves, curves)
+            durable.replace_file(self.curves, curves)
             sealed["curves"] = fingerprint(curves)
-        _durable.replace_file(self.summary, seal(sealed))
+        durable.replace_file(self.summary, seal(sealed))
 
     def remove(self) -> None:
         """Remove both, as of a run that goes on beyond its end."""
-        _durable.remove_file(self.summary)
-        _durable.remove_file(self.curves)
+        durable.remove_file(self.summary)
+        durable.remove_file(self.curves)
 
     def find_damage(self) -> list[str]:
         """Return what is wrong with the results of a run that has ended, a line for each file."""
         try:
-            summary = unseal(_durable.read_file(self.summary))
+            summary = unseal(durable.read_file(self.summary))
         except FileNotFoundError:
             return [f"{self.summary} is missing"]
         except ValueError as error:
@@ -65,6 +65,6 @@ class Results:
         if "curves" in summary:
             if not self.curves.exists():
                 return [f"{self.curves} is missing"]
-            if fingerprint(_durable.read_file(self.curves)) != summary["curves"]:
+            if fingerprint(durable.read_file(self.curves)) != summary["curves"]:
                 return [f"{self.curves} is damaged: it is not the picture that was drawn at the end"]
         return []

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rondeau.data import Codec
-from rondeau.train import _durable
+from rondeau.tensor.files import durable
 from rondeau.train._callback import Row
 from rondeau.train._checkpoint import CheckpointFolder, Found, Snapshot
 from rondeau.train._checks import check_is
@@ -100,7 +100,7 @@ class RunFolder:
         if not self.is_run or self.results.summary.exists():
             return False
         try:
-            return _durable.read_file(self.config) == config.encode()
+            return durable.read_file(self.config) == config.encode()
         except FileNotFoundError:
             return False
 
@@ -122,20 +122,20 @@ class RunFolder:
                     f"or continue it with: {command_line('train', '--resume', self.path)}"
                 )
             # The configuration first: without one, nobody takes what is left for a run to be continued.
-            _durable.remove_file(self.config)
-            _durable.remove_file(self.vocab)
+            durable.remove_file(self.config)
+            durable.remove_file(self.vocab)
             self.results.remove()
             self.metrics.remove()
             self.samples.remove()
             self.checkpoints.remove()
-            _durable.replace_file(self.config, config.encode())
-            _durable.sync_folder(self.path.parent)
+            durable.replace_file(self.config, config.encode())
+            durable.sync_folder(self.path.parent)
 
     def clean(self) -> None:
         """Remove what a killed process was writing or removing."""
-        for path in map(_durable.unfinished, self._contents()):
+        for path in map(durable.unfinished, self._contents()):
             if path.exists():
-                _durable.remove_file(path)
+                durable.remove_file(path)
         self.checkpoints.clean()
 
     def _contents(self) -> list[Path]:
@@ -147,8 +147,8 @@ class RunFolder:
     def save_codec(self, codec: Codec) -> None:
         """Write tokenizer and vocabulary; the folder is made where it is not there."""
         check_is("codec", codec, Codec)
-        _durable.make_folder(self.path)
-        _durable.replace_file(self.vocab, _codec_content(codec))
+        durable.make_folder(self.path)
+        durable.replace_file(self.vocab, _codec_content(codec))
 
     def load_codec(self, snapshot: Snapshot | None = None) -> Codec:
         """Read tokenizer and vocabulary.
@@ -164,7 +164,7 @@ class RunFolder:
             If the file is missing or damaged.
         """
         try:
-            content = _durable.read_file(self.vocab)
+            content = durable.read_file(self.vocab)
         except FileNotFoundError:
             raise RunError(f"{self.vocab} is missing: {self._remedy('vocab.json')}") from None
         if snapshot is not None:
@@ -258,7 +258,7 @@ class RunFolder:
     def fixed_fingerprints(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of the files that stay as they are from the beginning."""
         fixed = (path for path in (self.config, self.vocab) if path.exists())
-        return {path.name: fingerprint(_durable.read_file(path)) for path in fixed}
+        return {path.name: fingerprint(durable.read_file(path)) for path in fixed}
 
     def log_fingerprints(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of the files that grow."""
@@ -272,7 +272,7 @@ class RunFolder:
         if name not in snapshot.state["files"]:
             return
         try:
-            content = _durable.read_file(self.path / name)
+            content = durable.read_file(self.path / name)
         except FileNotFoundError:
             if name not in LOGS:
                 raise RunError(f"{self.path / name} is missing: {self._remedy(name)}") from None
@@ -292,7 +292,7 @@ class RunFolder:
             raise RunError(
                 f"{self.vocab} is missing, and the one made of the corpus now is another: restore it from a copy"
             )
-        _durable.replace_file(self.vocab, content)
+        durable.replace_file(self.vocab, content)
 
     def _checked(self, snapshot: Snapshot) -> Snapshot:
         check_run_state(snapshot)
