@@ -213,15 +213,15 @@ def test_an_initialiser_that_leaves_elements_unset(initialiser):
         ({"gates": 1}, plain_step, r"gates expected a tuple of names, got 1: write @nn\.recurrent_cell"),
         ({"gates": "h"}, plain_step, "gates expected a tuple of names, got 'h'"),
         ({"states": None}, plain_step, "states expected a tuple of names, got None"),
-        ({"params": ["peephole"]}, plain_step, "params expected a mapping of names to what initialises them"),
+        ({"params": ["peephole"]}, plain_step, "params expected a mapping of names to initialisers"),
         (
             {"params": {"v": 1.0}},
             vector_added,
-            r"params\['v'\] expected a function that fills the vector in place, as nn.init.zeros_ .* got 1.0",
+            r"params\['v'\] expected a function that fills the vector in place, such as nn.init.zeros_ .* got 1.0",
         ),
         ({"name": 7}, plain_step, "name expected a string, got 7"),
-        ({}, "nonsense", "a cell is made of a function step.x, r, s., got 'nonsense'"),
-        ({}, None, "a cell is made of a function"),
+        ({}, "nonsense", "a cell is made from a function step.x, r, s., got 'nonsense'"),
+        ({}, None, "a cell is made from a function"),
     ],
 )
 def test_what_no_cell_is_made_of_is_refused(arguments, step, message):

@@ -148,10 +148,10 @@ def test_begin_state():
 
 def test_the_former_name_of_recompute_every_is_taken_with_a_warning_at_the_caller():
     with pytest.warns(
-        DeprecationWarning, match="checkpoint_every was renamed: write recompute_every"
+        DeprecationWarning, match="checkpoint_every was renamed: use recompute_every"
     ) as caught:
         layer = nn.GRU(4, 5, checkpoint_every=3)
     assert layer.recompute_every == 3
     assert caught[0].filename == __file__
-    with pytest.raises(TypeError, match="the former name of recompute_every: give only the latter"):
+    with pytest.raises(TypeError, match="the former name of recompute_every: pass only the latter"):
         nn.GRU(4, 5, checkpoint_every=3, recompute_every=3)

@@ -194,12 +194,12 @@ def test_refusals():
         (
             lambda: stepper(drawn(I), state),
             ValueError,
-            "state should be of shape (L, H), as x_t has no dimension of a batch, got (1, 2, 5)",
+            "state should have shape (L, H), because x_t has no batch dimension, got (1, 2, 5)",
         ),
         (
             lambda: stepper(drawn(I), stepper(drawn(1, I))[1]),
             ValueError,
-            "state should be of shape (L, H), as x_t has no dimension of a batch, got (1, 1, 5)",
+            "state should have shape (L, H), because x_t has no batch dimension, got (1, 1, 5)",
         ),
         (
             lambda: stepper(drawn(I), tuple(part[:, 0] for part in stepper(drawn(1, I))[1])[:1]),

@@ -1,1 +1,1 @@
-"""The recurrent layers: what a layer is and takes, one call of it, and the forms that sequences come in."""
+"""The recurrent layers: their options, weights and states, a call of one, and the forms of sequences."""

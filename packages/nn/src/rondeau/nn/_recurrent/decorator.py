@@ -1,4 +1,4 @@
-"""`recurrent_cell`: make a recurrent cell of a function that computes one time step of one hidden unit."""
+"""`recurrent_cell`: make a recurrent cell from a function that computes one time step of one hidden unit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 def _require_parentheses(make_decorator: Callable[P, R]) -> Callable[P, R]:
-    """Raise TypeError, with the right spelling, where ``@recurrent_cell`` is written without parentheses."""
+    """Raise TypeError, with the right spelling, if ``@recurrent_cell`` is used without parentheses."""
 
     @functools.wraps(make_decorator)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -42,49 +42,48 @@ def recurrent_cell(
     project: str | None = None,
     name: str | None = None,
 ) -> Callable[[Step], Cell]:
-    """Make a recurrent cell of a function that computes one time step of one hidden unit.
+    """Make a recurrent cell from a function that computes one time step of one hidden unit.
 
-    The step is called once, with symbols, and what it does with them is recorded. Its backward pass is
-    derived from the record, and both are compiled for a whole sequence the first time that a layer of the
-    cell runs. So the step may use arithmetic, comparisons and the functions of `rondeau.nn.cell_math`, and no
-    Python ``if`` on a symbol.
+    The step is called once, with symbols, to record what it computes. Its backward pass is derived from the record, and
+    both are compiled for whole sequences the first time that a layer of the cell runs. So the step may use arithmetic,
+    comparisons and the functions of `rondeau.nn.cell_math`, but not a Python ``if`` on a symbol.
 
     Parameters
     ----------
     gates : tuple of str
         The names of the gates, in the order of their rows in the weights.
     states : tuple of str
-        The names of the states. The first is the cell's output, and what the recurrent matrices multiply.
+        The names of the states. The first is the cell's output, and the one that the recurrent matrices multiply.
     params : mapping of str to callable, optional
-        Learned vectors with one number per hidden unit, and what initialises each, e.g. ``{"peephole":
-        nn.init.zeros_}``. The step then takes a fourth argument. An initialiser gets the `Parameter` of shape (H,) of
-        each layer and direction and fills it in place, without being recorded: any function of `rondeau.nn.init`, or
-        ``lambda vector: vector.fill_(1.0)``. What it returns is not looked at.
+        Learned vectors with one number per hidden unit, and the initialiser of each, for example ``{"peephole":
+        nn.init.zeros_}``. The step then takes a fourth argument. An initialiser is called with the `Parameter` of shape
+        (H,) of each layer and direction and fills it in place, without being recorded: any function of
+        `rondeau.nn.init`, or ``lambda vector: vector.fill_(1.0)``. Its result is ignored.
     project : str, optional
-        The first state's name, if layers of the cell must project it: they then need a ``proj_size``.
+        The name of the first state, if layers of the cell must project it: they then need a ``proj_size``.
     name : str, optional
-        What error messages and ``repr`` call the cell; the function's name if not given.
+        The name of the cell in error messages and ``repr``; by default the name of the function.
 
     Returns
     -------
     Callable
-        A decorator, from a step to a `Cell` for `Recurrent`.
+        A decorator that turns a step into a `Cell` for `Recurrent`.
 
-        The step is ``step(x, r, s)``, or ``step(x, r, s, p)`` where there are `params`. ``x.k`` is gate k's input part
-        ``W_k x_t + b_k``, ``r.k`` its recurrent part ``R_k h_{t-1} + c_k``, ``s.name`` a state of the step before and
-        ``p.name`` a learned vector. A gate may be called r too: it has the parts ``x.r`` and ``r.r``. ``r.k(value)`` is
+        The step is ``step(x, r, s)``, or ``step(x, r, s, p)`` if there are `params`. ``x.k`` is gate k's input part
+        ``W_k x_t + b_k``, ``r.k`` its recurrent part ``R_k h_{t-1} + c_k``, ``s.name`` a state of the previous step and
+        ``p.name`` a learned vector. A gate may itself be called r: its parts are ``x.r`` and ``r.r``. ``r.k(value)`` is
         ``R_k value + c_k``: gate k's matrix applied to a value of the step instead of the first state. The step returns
         the new state, or a tuple of them in the order of `states`.
 
         Keyword-only parameters of the step, which need defaults, are scalars of the run: `Recurrent` takes their
-        values as ``hyperparameters``, and another value does not compile anything anew.
+        values as ``hyperparameters``, and a new value does not require another compilation.
 
     Raises
     ------
     CellError
         If the step cannot be traced, or no new state depends on a gate or learned vector; the message shows its line.
     TypeError
-        If an argument has the wrong type, as what cannot be called for an initialiser.
+        If an argument has the wrong type, such as an initialiser that is not callable.
 
     Examples
     --------
@@ -119,13 +118,13 @@ def recurrent_cell(
             )
     if not isinstance(params, Mapping):
         raise ArgumentTypeError(
-            f"params expected a mapping of names to what initialises them, got {params!r}: write "
+            f"params expected a mapping of names to initialisers, got {params!r}: write "
             "params={'peephole': nn.init.zeros_}"
         )
     for param, initialiser in params.items():
         if not callable(initialiser):
             raise ArgumentTypeError(
-                f"params[{param!r}] expected a function that fills the vector in place, as nn.init.zeros_ or "
+                f"params[{param!r}] expected a function that fills the vector in place, such as nn.init.zeros_ or "
                 f"lambda vector: vector.fill_(1.0), got {initialiser!r}"
             )
     if name is not None and not isinstance(name, str):
@@ -134,7 +133,7 @@ def recurrent_cell(
     def decorate(step: Step) -> Cell:
         if not callable(step) or not hasattr(step, "__name__"):
             raise ArgumentTypeError(
-                f"a cell is made of a function step(x, r, s), got {step!r}: write @nn.recurrent_cell(gates=..., "
+                f"a cell is made from a function step(x, r, s), got {step!r}: write @nn.recurrent_cell(gates=..., "
                 "states=...) above it"
             )
         cell = Cell(step, gates, states, name or step.__name__, params, project)

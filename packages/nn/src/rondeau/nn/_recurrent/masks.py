@@ -1,4 +1,4 @@
-"""Dropout by position: masks that backward draws again from a key, of rows and of weights."""
+"""Dropout by position, of rows and of weights: backward draws the masks again from a key."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .._checks import check_probability
 
 
 def draw_key(generator: Generator | None = None) -> int:
-    """Draw the key of one forward pass, from which all its masks follow.
+    """Draw the key of one forward pass, which determines all of its masks.
 
     Parameters
     ----------
     generator : Generator, optional
-        Default: the one that `rondeau.tensor.manual_seed` seeds and checkpoints keep.
+        By default the one that `rondeau.tensor.manual_seed` seeds and checkpoints save.
 
     Returns
     -------
@@ -43,26 +43,26 @@ def dropout_rows(
 ) -> Tensor:
     """Zero every element with probability `p` and scale the others by 1 / (1 - p), by the position of the element.
 
-    What becomes of an element depends on `key`, `substream`, its row's time and batch, and its unit alone.
+    Whether an element is kept depends only on `key`, `substream`, the time and batch of its row, and its unit.
 
     Parameters
     ----------
     x : Tensor of float32 or float64
-        Shape (..., W), seen as N rows of W units.
+        Shape (..., W), taken as N rows of W units.
     p : float
         Probability of zeroing, in [0, 1]; 0 returns `x` itself.
     key : int
-        Of the forward pass, from `draw_key`.
+        The key of the forward pass, from `draw_key`.
     substream : int
-        Which of the pass's masks it is, in [0, 2**32).
+        The index of the mask within the pass, in [0, 2**32).
     times, batches : array_like of integers
-        The position of each row, in [0, 2**32): shape (N,), or one that broadcasts to the rows (...). The time of what
-        does not vary over time is `rondeau.kernels.numerics.philox.CONSTANT_OVER_TIME`.
+        The position of each row, in [0, 2**32): shape (N,), or one that broadcasts to the rows (...). For a mask that
+        is the same at every step, the time is `rondeau.kernels.numerics.philox.CONSTANT_OVER_TIME`.
 
     Returns
     -------
     Tensor
-        The shape of `x`; its expectation is `x`.
+        The shape of `x`, which is its expected value.
 
     Raises
     ------
@@ -96,8 +96,9 @@ def dropout_rows(
 def drop_connect(weight: Tensor, p: float, key: int, substream: int) -> Tensor:
     """Zero every weight with probability `p` and scale the others by 1 / (1 - p), once for all time steps.
 
-    DropConnect (Wan et al. 2013), on recurrent matrices as Merity et al. 2017 (AWD-LSTM, section 2) have it. Because of
-    the scale nothing needs to change in evaluation, where Wan et al. draw from a normal distribution instead.
+    This is DropConnect (Wan et al. 2013), applied to recurrent matrices as in Merity et al. 2017 (AWD-LSTM, section 2).
+    Because of the scale nothing needs to change in evaluation, where Wan et al. draw from a normal distribution
+    instead.
 
     Parameters
     ----------
@@ -106,9 +107,9 @@ def drop_connect(weight: Tensor, p: float, key: int, substream: int) -> Tensor:
     p : float
         Probability of zeroing, in [0, 1]; 0 returns `weight` itself.
     key : int
-        Of the forward pass, from `draw_key`.
+        The key of the forward pass, from `draw_key`.
     substream : int
-        Which of the pass's masks it is, in [0, 2**32).
+        The index of the mask within the pass, in [0, 2**32).
 
     Returns
     -------
@@ -118,7 +119,7 @@ def drop_connect(weight: Tensor, p: float, key: int, substream: int) -> Tensor:
     Raises
     ------
     ValueError
-        If `p` is not in [0, 1], a number is out of range, or `weight` is no matrix.
+        If `p` is not in [0, 1], a number is out of range, or `weight` is not a matrix.
     TypeError
         If `weight` is neither float32 nor float64.
 
@@ -143,7 +144,7 @@ def _check(name: str, x: Tensor, p: float) -> None:
 
 
 def _positions(name: str, given: ArrayLike, leading: tuple[int, ...]) -> NDArray[Any]:
-    """Give one number a row, in a copy, for backward reads it: the caller may change his array before."""
+    """Return one number per row, as a copy: backward reads this, and the caller may overwrite it first."""
     positions = np.asarray(given)
     rows = int(np.prod(leading, dtype=np.int64))
     if positions.shape != (rows,):
@@ -158,7 +159,7 @@ def _positions(name: str, given: ArrayLike, leading: tuple[int, ...]) -> NDArray
 
 
 class _MaskedRows(Function):
-    """Rows of a matrix times their mask: linear, so that its gradient is the same function of the gradient."""
+    """Rows of a matrix times their mask. This is linear, so its gradient is the same function of the gradient."""
 
     owns_gradients = True
 

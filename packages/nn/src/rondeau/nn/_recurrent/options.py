@@ -1,4 +1,4 @@
-"""The options of recurrent layers, and what is wrong with them."""
+"""The options of recurrent layers, and their checks."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Options(TypedDict, total=False):
 
 
 def check_cell(cell: Any) -> None:
-    """Refuse what is no cell; of a name or a class the message says which cell may be meant.
+    """Raise TypeError unless `cell` is a Cell; for a name or a class, the message suggests a cell.
 
     Raises
     ------
     TypeError
-        If it is no cell.
+        If it is not a Cell.
 
     Examples
     --------
@@ -72,12 +72,12 @@ def check_cell(cell: Any) -> None:
 
 
 def refuse_unknown(options: Mapping[str, Any], *makers: type[Module]) -> None:
-    """Refuse options, and say which of those of the classes may be meant; the first was called.
+    """Raise TypeError for unknown options; the message suggests options of the classes, the first of which was called.
 
     Raises
     ------
     TypeError
-        As Python's for an unexpected keyword argument.
+        As Python does for an unexpected keyword argument.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def refuse_unknown(options: Mapping[str, Any], *makers: type[Module]) -> None:
 
 
 def _option_names(maker: type[Module]) -> list[str]:
-    """Return the names of all arguments that a class and those below it take."""
+    """Return the names of all arguments of a class and its base classes."""
     inits = [
         vars(base)["__init__"] for base in maker.__mro__ if "__init__" in vars(base) and base is not object
     ]
@@ -104,12 +104,12 @@ def _option_names(maker: type[Module]) -> list[str]:
 
 
 def check_dropouts(cell: Cell, **rates: Any) -> None:
-    """Refuse rates of what acts on recurrent matrices, by name, that are none, or that the cell has no matrices for.
+    """Raise ValueError for rates that are not probabilities, or that need recurrent matrices if the cell has none.
 
     Raises
     ------
     ValueError
-        With the name of the rate.
+        The message names the rate.
     """
     for name, rate in rates.items():
         check_probability(name, rate)
@@ -120,18 +120,18 @@ def check_dropouts(cell: Cell, **rates: Any) -> None:
 
 
 def zoneout_rates(cell: Cell, zoneout: Any) -> dict[str, float]:
-    """Return the rates above zero by the names of states.
+    """Return the rates above zero, by the names of states.
 
     Raises
     ------
     ValueError
-        If a rate is no probability, or what it is given for is no state of the cell.
+        If a rate is not a probability, or is given for a state that the cell does not have.
     """
     rates = dict(zoneout) if isinstance(zoneout, Mapping) else dict.fromkeys(cell.states, zoneout)
     for state, rate in rates.items():
         if state not in cell.states:
             raise ArgumentValueError(
-                f"zoneout names the state {state!r}, and cell {cell.name} has {', '.join(cell.states)}"
+                f"zoneout names the state {state!r}, but cell {cell.name} has {', '.join(cell.states)}"
             )
         is_number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
         if not is_number or not 0 <= rate <= 1:
@@ -142,7 +142,7 @@ def zoneout_rates(cell: Cell, zoneout: Any) -> dict[str, float]:
 
 
 def check_steps(name: str, steps: Any, least: int) -> None:
-    """Refuse what is neither None nor a number of steps."""
+    """Raise an error unless `steps` is None or a number of steps."""
     if steps is None:
         return
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < least:
@@ -152,18 +152,18 @@ def check_steps(name: str, steps: Any, least: int) -> None:
 
 
 def renamed_checkpoint_every(checkpoint_every: Any, recompute_every: Any) -> Any:
-    """Return `recompute_every` as it was given under its former name, and warn of that.
+    """Return `recompute_every` as given under its former name, with a DeprecationWarning.
 
     Raises
     ------
     TypeError
-        If it was given under both names.
+        If it is given under both names.
     """
     if recompute_every is not None:
         raise ArgumentTypeError(
-            "checkpoint_every is the former name of recompute_every: give only the latter"
+            "checkpoint_every is the former name of recompute_every: pass only the latter"
         )
-    warn_caller("checkpoint_every was renamed: write recompute_every", DeprecationWarning)
+    warn_caller("checkpoint_every was renamed: use recompute_every", DeprecationWarning)
     return checkpoint_every
 
 
@@ -174,12 +174,12 @@ def check_projection(
     num_heads: int,
     zoneout: Mapping[str, float],
 ) -> None:
-    """Refuse a size that is none, and a projection that the cell or another option cannot have.
+    """Raise ValueError for an invalid size, or for a projection that the cell or another option does not allow.
 
     Raises
     ------
     ValueError
-        With the name of what stands against it.
+        The message names the conflicting option.
     """
     if isinstance(proj_size, bool) or not isinstance(proj_size, int | np.integer) or proj_size < 0:
         raise ArgumentValueError(
@@ -198,7 +198,7 @@ def check_projection(
         return
     if num_heads > 1:
         raise ArgumentValueError(
-            f"num_heads={num_heads} cuts the units of the first state, which proj_size={proj_size} mixes"
+            f"num_heads={num_heads} divides the units of the first state, which proj_size={proj_size} mixes"
         )
     if cell.reason_against_projection is not None:
         raise ArgumentValueError(
@@ -216,7 +216,7 @@ def check_projection(
 def cell_of_run(
     cell: Cell, recurrent_dropout: float, zoneout: Mapping[str, float], is_training: bool
 ) -> Cell:
-    """Return the cell with masks in training, with the expectation of zoneout in evaluation."""
+    """Return the cell with masks in training, or with the expectation of zoneout in evaluation."""
     if recurrent_dropout == 0 and not zoneout:
         return cell
     drops = is_training and recurrent_dropout > 0
@@ -226,7 +226,7 @@ def cell_of_run(
 def scalars_of_run(
     cell: Cell, hyperparameters: Any, zoneout: Mapping[str, float]
 ) -> dict[tuple[str, str], float]:
-    """Return the scalars of the run by their place in the language of cells; the hyperparameters are checked."""
+    """Return the scalars of the run, by their names in the cell language; the hyperparameters have been checked."""
     if type(hyperparameters) is dict and not (hyperparameters or cell.scalars or zoneout):
         return {}
     given = {("k", name): value for name, value in checked_hyperparameters(cell, hyperparameters).items()}
@@ -239,9 +239,9 @@ def checked_hyperparameters(cell: Cell, hyperparameters: Any) -> dict[str, float
     Raises
     ------
     TypeError
-        If they are no mapping, or one is no number.
+        If they are not a mapping, or one is not a number.
     ValueError
-        If the cell has no such scalar, or one is missing.
+        If the cell does not have such a scalar, or one is missing.
     """
     wanted = ", ".join(cell.scalars) or "none"
     if not isinstance(hyperparameters, Mapping):

@@ -1,6 +1,6 @@
 """Batches of sequences of different lengths: padded rectangles, and rows packed without the padding.
 
-The packed form holds the valid rows of a padded (T, B, ...) batch time step by time step, longest sequence
+The packed form has the valid rows of a padded (T, B, ...) batch, one time step after another, longest sequence
 first: the ``batch_sizes[t]`` sequences that reach step t are the first ones of the batch. Names, fields and
 results are PyTorch's.
 """
@@ -48,20 +48,20 @@ class PackedSequence(_Fields):
     data : Tensor
         (N, ...), the rows: first those of step 0, longest sequence first, then those of step 1, and so on.
     batch_sizes : Tensor
-        int64 (T,), how many sequences reach each step; it never increases, and its sum is N.
+        int64 (T,), the number of sequences that reach each step; it never increases, and its sum is N.
     sorted_indices : Tensor, optional
-        int64 (B,), the index in the caller's batch of each sequence in packed order. None: they are in
-        the caller's order already.
+        int64 (B,), the index in the caller's batch of each sequence in packed order. None means that the caller's
+        order is the packed order.
     unsorted_indices : Tensor, optional
-        int64 (B,), the inverse permutation. Either is found from the other if that alone is given.
+        int64 (B,), the inverse permutation. If only one of the two is given, the other is computed.
 
     Raises
     ------
     TypeError
-        If ``data`` or ``batch_sizes`` is no Tensor, or the latter not int64.
+        If ``data`` or ``batch_sizes`` is not a Tensor, or the latter is not int64.
     ValueError
-        If ``batch_sizes`` is not a decreasing run of positive counts whose sum is the number of rows,
-        or the indices are no permutations and each other's inverse.
+        If ``batch_sizes`` are not positive, non-increasing counts whose sum is the number of rows,
+        or the indices are not permutations, and inverses of each other.
 
     Examples
     --------
@@ -108,12 +108,12 @@ class PackedSequence(_Fields):
             sorted_indices = invert_permutation(unsorted_indices)
         elif (sorted_indices._array[unsorted_indices._array] != np.arange(sizes[0])).any():
             raise ArgumentValueError(
-                "unsorted_indices should be the inverse permutation of sorted_indices; leave it out, and it is found"
+                "unsorted_indices should be the inverse permutation of sorted_indices; leave it out to have it computed"
             )
         return super().__new__(cls, data, batch_sizes, sorted_indices, unsorted_indices)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Return this sequence with its ``data`` converted as by `Tensor.to`; the integer fields stay."""
+        """Return this sequence with its ``data`` converted as by `Tensor.to`; the integer fields do not change."""
         return self._replace(data=self.data.to(*args, **kwargs))
 
     def float(self) -> Self:
@@ -153,7 +153,7 @@ class _Put(rt.Function):
         ctx.index = index
         rows = rt.full(
             (num_rows, *x.shape[1:]), fill, dtype=x.dtype
-        )._array  # refuses what the dtype cannot hold
+        )._array  # raises an error if the dtype cannot hold the number
         rows[index] = x._array
         return Tensor(rows)
 
@@ -185,9 +185,9 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     Raises
     ------
     TypeError
-        If it is no Tensor.
+        If it is not a Tensor.
     ValueError
-        If it is no permutation.
+        If it is not a permutation.
 
     Examples
     --------
@@ -231,9 +231,9 @@ def _lengths(lengths: Any, batch_size: int, num_steps: int) -> Integers:
 
 
 def _row_indices(lengths: Integers, order: Integers) -> Integers:
-    """Where the packed rows stand in a padded (T, B) batch seen as T*B rows.
+    """Return the positions of the packed rows in a padded (T, B) batch, taken as T*B rows.
 
-    `lengths` (B,) descend; `order` (B,) holds the column of each.
+    `lengths` (B,) do not increase; `order` (B,) is the column of each.
     """
     steps = np.arange(lengths[0])[:, None]
     return (steps * len(order) + order)[steps < lengths]
@@ -262,28 +262,28 @@ def pad_sequence(
     padding_value: float = 0.0,
     padding_side: str = "right",
 ) -> Tensor:
-    """Stack sequences of different lengths, filled up with a constant to the longest.
+    """Stack sequences of different lengths, padded with a constant to the longest.
 
     Parameters
     ----------
     sequences : iterable of Tensor
-        B tensors (length, ...), equal in all but length.
+        B tensors (length, ...), which differ only in length.
     batch_first : bool
-        Return (B, T, ...) rather than (T, B, ...).
+        Whether to return (B, T, ...) rather than (T, B, ...).
     padding_value : float
-        What stands past the end of a sequence.
+        The value of the padding.
     padding_side : {"right", "left"}
         Whether the padding follows the sequence or precedes it.
 
     Returns
     -------
     Tensor
-        (T, B, ...), T the greatest length; differentiable.
+        (T, B, ...), with T the greatest length; differentiable.
 
     Raises
     ------
     ValueError
-        If there are no sequences, they differ in more than length, or their dtype cannot hold `padding_value`.
+        If there are no sequences, they differ in more than their length, or their dtype cannot hold `padding_value`.
 
     Examples
     --------
@@ -308,7 +308,7 @@ def pad_sequence(
 def unpad_sequence(
     padded_sequences: Tensor, lengths: Tensor | ArrayLike, batch_first: bool = False
 ) -> list[Tensor]:
-    """Cut a padded batch into its sequences; undoes `pad_sequence`.
+    """Split a padded batch into its sequences; the inverse of `pad_sequence`.
 
     Parameters
     ----------
@@ -317,7 +317,7 @@ def unpad_sequence(
     lengths : array_like of int
         (B,).
     batch_first : bool
-        Which of the two.
+        Which of the two shapes the batch has.
 
     Returns
     -------
@@ -345,19 +345,19 @@ def pack_padded_sequence(
     batch_first: bool = False,
     enforce_sorted: bool = True,
 ) -> PackedSequence:
-    """Take the valid rows of a padded batch.
+    """Pack the valid rows of a padded batch.
 
     Parameters
     ----------
     input : Tensor
-        (T, B, ...), or (B, T, ...) with `batch_first`; what stands past a length is not looked at.
+        (T, B, ...), or (B, T, ...) with `batch_first`; the padding is ignored.
     lengths : array_like of int
         (B,), each from 1 to T: a list, an array or a Tensor.
     batch_first : bool
         Which of the two shapes `input` has.
     enforce_sorted : bool
-        True refuses lengths that do not descend. With False the sequences are sorted here (stably), and
-        recurrent layers put their states back into the caller's order.
+        If True, lengths that increase are an error. If False, the sequences are sorted (stably), and recurrent layers
+        restore the caller's order of the states.
 
     Returns
     -------
@@ -367,7 +367,7 @@ def pack_padded_sequence(
     Raises
     ------
     ValueError
-        If a length is out of range, or the lengths do not descend and `enforce_sorted` is True.
+        If a length is out of range, or the lengths increase and `enforce_sorted` is True.
 
     Examples
     --------
@@ -391,7 +391,7 @@ def pack_padded_sequence(
         if (ends[1:] > ends[:-1]).any():
             raise ArgumentValueError(
                 "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. "
-                "Pass `enforce_sorted=False` to have the sequences sorted here"
+                "Pass `enforce_sorted=False` to have the sequences sorted"
             )
         order, sorted_indices = np.arange(B), None
     else:
@@ -410,18 +410,18 @@ def pad_packed_sequence(
     padding_value: float = 0.0,
     total_length: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Put packed rows back into a padded batch, in the caller's order; undoes `pack_padded_sequence`.
+    """Return packed rows to a padded batch, in the caller's order; the inverse of `pack_padded_sequence`.
 
     Parameters
     ----------
     sequence : PackedSequence
-        For instance a recurrent layer's output.
+        For example the output of a recurrent layer.
     batch_first : bool
-        Return (B, T, ...) rather than (T, B, ...).
+        Whether to return (B, T, ...) rather than (T, B, ...).
     padding_value : float
-        What stands past the end of a sequence.
+        The value of the padding.
     total_length : int, optional
-        Pad to this many steps rather than to the longest sequence.
+        The number of steps to pad to; by default the length of the longest sequence.
 
     Returns
     -------
@@ -473,9 +473,9 @@ def pack_sequence(sequences: Sequence[Tensor], enforce_sorted: bool = True) -> P
     Parameters
     ----------
     sequences : sequence of Tensor
-        B tensors (length, ...), equal in all but length.
+        B tensors (length, ...), which differ only in length.
     enforce_sorted : bool
-        As in `pack_padded_sequence`.
+        As for `pack_padded_sequence`.
 
     Returns
     -------
@@ -493,7 +493,7 @@ def pack_sequence(sequences: Sequence[Tensor], enforce_sorted: bool = True) -> P
 
 
 def unpack_sequence(packed_sequences: PackedSequence) -> list[Tensor]:
-    """Cut packed rows into the sequences they came from, in the caller's order; undoes `pack_sequence`.
+    """Split packed rows into their sequences, in the caller's order; the inverse of `pack_sequence`.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""Segments: the sequences that a padded batch with lengths and resets consists of.
+"""Segments: the sequences in a padded batch with lengths and resets.
 
-A length ends a sequence, and a reset begins one, with a state of zeros. So a padded batch with both is a ragged batch
-of more and shorter sequences: `Segments` finds them, and moves rows and states from one form to the other. What is
-never computed costs nothing, and no kernel need know of either.
+A length ends a sequence, and a reset begins one with a state of zeros. So a padded batch with both is a ragged batch of
+more and shorter sequences: `Segments` finds them, and converts rows and states between the two forms. Steps past a
+length cost nothing, and no kernel needs to know about lengths or resets.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Segments:
     lengths : ndarray of int64, shape (B,)
         The steps of each row, from 0 to T.
     resets : ndarray of bool, shape (T, B)
-        Where a boundary lies before a step.
+        Whether there is a boundary before each step.
 
     Attributes
     ----------
     layout : Layout
-        Of the sequences, longest first.
+        The layout of the sequences, longest first.
     """
 
     def __init__(self, lengths: Integers, resets: NDArray[np.bool_]) -> None:
@@ -65,19 +65,19 @@ class Segments:
         return take_rows(padded.reshape(T * B, *padded.shape[2:]), self._index)
 
     def put(self, rows: Tensor) -> Tensor:
-        """Return (T, B, ...) of the rows, zero where there are none."""
+        """Return the rows as (T, B, ...), with zeros where there are none."""
         T, B = self._padded
         return put_rows(rows, self._index, T * B, 0.0).reshape(T, B, *rows.shape[1:])
 
     def begin(self, state: Tensor, reverse: bool) -> Tensor:
-        """Return the states (1, sequences, W) before the sequences of a state (1, B, W) before the batch."""
+        """Return the states before the sequences, (1, sequences, W), from the state before the batch, (1, B, W)."""
         first = self._first_of_row(reverse)
         chosen = np.flatnonzero(first)
         taken = take_rows(state[0], self._rows[chosen])
         return put_rows(taken, chosen, self._rows.size, 0.0).reshape(1, self._rows.size, state.shape[-1])
 
     def end(self, states: Tensor, initial: Tensor, reverse: bool) -> Tensor:
-        """Return the states (1, B, W) after the batch; of a row without steps, the one before it."""
+        """Return the states after the batch, (1, B, W); for a row without steps, the one before it."""
         last = self._firsts == 0 if reverse else self._ends == self._lengths[self._rows]
         index = self._rows.size + np.arange(self._padded[1])
         index[self._rows[last]] = np.flatnonzero(last)
@@ -85,20 +85,20 @@ class Segments:
         return rt.index_select(both, 0, Tensor(index)).reshape(initial.shape)
 
     def _first_of_row(self, reverse: bool) -> NDArray[Any]:
-        """Tell which sequences begin with the state before the batch."""
+        """Return which sequences begin with the state before the batch."""
         reaches_the_end: NDArray[Any] = self._ends == self._lengths[self._rows]
         return reaches_the_end if reverse else (self._firsts == 0) & ~self._cleared[self._rows]
 
 
 def checked_lengths(lengths: Any, num_steps: int, batch_size: int) -> NDArray[np.int64]:
-    """Return lengths as an array, all of them T if they are not given.
+    """Return lengths as an array; all are T if they are not given.
 
     Raises
     ------
     TypeError
-        If they are no integers.
+        If they are not integers.
     ValueError
-        If they are not B, each from 0 to T.
+        If there are not B of them, each from 0 to T.
     """
     if lengths is None:
         return np.full(batch_size, num_steps, np.int64)
@@ -118,14 +118,14 @@ def checked_lengths(lengths: Any, num_steps: int, batch_size: int) -> NDArray[np
 
 
 def checked_resets(reset: Any, num_steps: int, batch_size: int, turned: bool) -> NDArray[np.bool_]:
-    """Return resets as a time-major array of truth values, none of them if they are not given.
+    """Return resets as a time-major boolean array; all are False if they are not given.
 
     Raises
     ------
     TypeError
-        If they are no truth values.
+        If they are not boolean.
     ValueError
-        If they are not of shape (T, B), or (B, T) where the input is `turned`.
+        If their shape is not (T, B), or (B, T) if the input is `turned`.
     """
     if reset is None:
         return np.zeros((num_steps, batch_size), np.bool_)

@@ -1,4 +1,4 @@
-"""The states of recurrent layers: their shapes, zeros to begin with, and what is wrong with what a caller gives."""
+"""The states of recurrent layers: their shapes, initial zeros, and the checks of those that a caller passes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .._checks import kind_of
 __all__ = ["State", "as_returned", "checked_states", "split_by_layer", "state_widths", "zero_states"]
 
 State: TypeAlias = "Tensor | tuple[Tensor, ...]"
-"""What a layer takes and returns: the tensor of a cell with one state, a tuple for others."""
+"""The states that a layer takes and returns: a tensor for a cell with one state, a tuple for others."""
 
 Shapes: TypeAlias = list[tuple[int, ...]]
 
@@ -37,21 +37,21 @@ def as_returned(states: tuple[Tensor, ...]) -> State:
 
 
 def split_by_layer(states: tuple[Tensor, ...], count: int) -> list[tuple[Tensor, ...]]:
-    """Return the states (1, B, W) of each layer and direction, of states (L*D, B, W)."""
+    """Return the states (1, B, W) of each layer and direction, from states (L*D, B, W)."""
     if count == 1:
         return [states]
     return list(zip(*[rt.split(state, 1) for state in states], strict=True))
 
 
 def checked_states(hx: Any, cell: Cell, shapes: Shapes, dtype: DTypeLike) -> tuple[Tensor, ...]:
-    """Return the states that a caller gave as a tuple, one Tensor per state of the cell.
+    """Return the states that a caller passed as a tuple, one Tensor per state of the cell.
 
     Raises
     ------
     TypeError
-        If they are not as many Tensors as the cell has states, or one has another dtype than the weights.
+        If they are not one Tensor per state of the cell, or one has another dtype than the weights.
     ValueError
-        If one has another shape than expected: (L*D, B, W), without B for unbatched input.
+        If one does not have shape (L*D, B, W), without B for unbatched input.
     """
     names = cell.states
     states = tuple(hx) if isinstance(hx, tuple | list) else (hx,)

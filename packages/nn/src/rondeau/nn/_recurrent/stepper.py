@@ -1,4 +1,4 @@
-"""`Stepper`: recurrent layers and a head, frozen, that run one step a call."""
+"""`Stepper`: frozen recurrent layers and a head that run one step per call."""
 
 from __future__ import annotations
 
@@ -21,42 +21,43 @@ __all__ = ["Stepper"]
 
 
 class Layers(Protocol):
-    """What a stepper freezes: recurrent layers."""
+    """Recurrent layers, as a stepper needs them."""
 
     bidirectional: bool
     input_size: int
 
     def _in_evaluation(self) -> tuple[Cell, list[Weights], Settings]:
-        """Return the cell as in evaluation, the weights of every layer, and the settings."""
+        """Return the cell for evaluation, the weights of every layer, and the settings."""
 
 
 class Stepper:
-    """A frozen snapshot of recurrent layers that runs one step a call, for streams and for the writing of text.
+    """A frozen snapshot of recurrent layers that runs one step per call, for streams and text generation.
 
-    `Recurrent.stepper` and `LanguageModel.stepper` make one. The weights are copied, and packed once for the product,
-    which a call of the layer does each time; later changes of the layer's parameters are not seen.
+    `Recurrent.stepper` and `LanguageModel.stepper` make one. The weights are copied and packed only once, whereas a
+    call of the layer packs them each time; later changes to the layer's parameters have no effect.
 
     Parameters
     ----------
     layer : Recurrent
-        In one direction. It runs as in evaluation whatever its mode: without dropout, with the expectation of zoneout.
+        A unidirectional layer. Whatever its mode, it runs as in evaluation: without dropout, and with the expectation
+        of zoneout.
     head : Linear, optional
         Applied to the output.
     embedding : Embedding, optional
-        Applied to the input, which then is ids.
+        Applied to the input, which then consists of ids.
 
     Raises
     ------
     ValueError
-        If the layer is bidirectional, or the sizes of head and embedding do not fit it.
+        If the layer is bidirectional, or its sizes do not match those of the head or the embedding.
     TypeError
-        If the layer, head or embedding is none, dtypes differ, or parameters are not in the memory of the CPU.
+        If the layer, head or embedding has the wrong type, dtypes differ, or parameters are not in CPU memory.
 
     Notes
     -----
-    ``y, state = stepper(x_t, state)`` returns what ``layer(x, state)`` returns for a sequence of one step, and the head
-    of it, to the bit; nothing is recorded for gradients. What it returns is the caller's: states may be kept, changed
-    and given in any order, as a beam search does.
+    ``y, state = stepper(x_t, state)`` returns the same bits as ``layer(x, state)`` for a sequence of one step, followed
+    by the head; nothing is recorded for gradients. The results belong to the caller: states may be kept, changed and
+    passed in any order, as a beam search does.
 
     Examples
     --------
@@ -104,18 +105,18 @@ class Stepper:
         Parameters
         ----------
         x_t : Tensor, ndarray or int
-            The input of the step: (B, I), or (I,) for one sequence without a batch; ids (B,), or one as an integer,
-            which stand for one-hot rows, or for vectors of the embedding.
+            The input of the step: (B, I), or (I,) for one sequence without a batch; or ids (B,), or one integer,
+            which stand for one-hot rows or for vectors of the embedding.
         state : Tensor or ndarray, or tuple of them, optional
             The state before the step, as a call or the layer returns it: (L, B, P) the first and (L, B, H) the others,
-            without B for an input without. Default: zeros.
+            without B for unbatched input. Zeros by default.
 
         Returns
         -------
         y : Tensor
-            (B, V) with a head, (B, P) without; without B for an input without.
+            (B, V) with a head, (B, P) without one; without B for unbatched input.
         state : Tensor or tuple of Tensor
-            After the step, in the form that the layer returns.
+            The state after the step, in the form that the layer returns.
 
         Raises
         ------
@@ -143,7 +144,7 @@ class Stepper:
         assert vectors is not None
         if ids.dtype.kind not in "iu" or ids.ndim != 1:
             raise ArgumentTypeError(
-                f"x_t should be ids, integers of shape (B,), for an embedding makes vectors of them; got {ids.dtype} "
+                f"x_t should be ids, integers of shape (B,), because there is an embedding; got {ids.dtype} "
                 f"of shape {ids.shape}"
             )
         if ids.size and not (ids.min() >= 0 and ids.max() < len(vectors)):
@@ -156,7 +157,7 @@ class Stepper:
 
 
 def _one_id(x: Any) -> NDArray[np.int64]:
-    """Return one id as an array without dimensions."""
+    """Return one id as a 0-d array."""
     if isinstance(x, bool) or not isinstance(x, int | np.integer):
         raise ArgumentTypeError(f"x_t should be a Tensor, an array or an id, got {kind_of(x)}")
     if not -(2**63) <= x < 2**63:
@@ -165,9 +166,9 @@ def _one_id(x: Any) -> NDArray[np.int64]:
 
 
 def _arrays(state: Any, is_batch: bool) -> tuple[Any, ...]:
-    """Return the arrays of a state, with the dimension of the batch.
+    """Return the arrays of a state, with a batch dimension.
 
-    Of a batch they are checked where the step runs.
+    Batched states are checked where the step runs.
     """
     states = state if isinstance(state, tuple | list) else (state,)
     arrays = tuple([part._array if isinstance(part, Tensor) else part for part in states])
@@ -176,7 +177,7 @@ def _arrays(state: Any, is_batch: bool) -> tuple[Any, ...]:
     for part in arrays:
         if isinstance(part, np.ndarray) and part.ndim != 2:
             raise ArgumentValueError(
-                f"state should be of shape (L, H), as x_t has no dimension of a batch, got {part.shape}: leave the "
-                "batch out of both, or give it to both"
+                f"state should have shape (L, H), because x_t has no batch dimension, got {part.shape}: leave "
+                "the batch dimension out of both, or give it to both"
             )
     return tuple([part[:, None] if isinstance(part, np.ndarray) else part for part in arrays])

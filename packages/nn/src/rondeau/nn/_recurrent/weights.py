@@ -1,4 +1,4 @@
-"""The weights of one recurrent layer and direction: shapes, names in a module, initial values, form for kernels."""
+"""The weights of one recurrent layer and direction: shapes, parameter names, initial values, and form for kernels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .._parameter import Parameter
 __all__ = ["MATRICES", "PROJECTION", "as_weights", "register_weights", "reset_weights", "weight_shapes"]
 
 MATRICES = len(Weights._fields) - 1
-"""How many matrices and biases come first wherever weights are a sequence; the learned vectors follow."""
+"""The number of matrices and biases, which come first in a sequence of weights; the learned vectors follow."""
 PROJECTION = Weights._fields.index("weight_hr")
 """The index of the projection among them."""
 
@@ -27,7 +27,7 @@ PROJECTION = Weights._fields.index("weight_hr")
 def weight_shapes(
     cell: Cell, inputs: int, hidden: int, bias: bool, projection: int = 0, heads: int = 1
 ) -> dict[str, tuple[int, ...] | None]:
-    """Return the shapes of the weights of one layer and direction, None for what it does not have.
+    """Return the shapes of the weights of one layer and direction, None for those that it does not have.
 
     The first are the matrices and biases of `Weights`, in order; then come the learned vectors.
     """
@@ -49,7 +49,7 @@ def register_weights(
     device: Any,
     dtype: DTypeLike | None,
 ) -> list[str | None]:
-    """Give `module` a parameter for every shape; return their names, None where there is none."""
+    """Register a parameter for every shape in `module`; return their names, None for those without."""
     names: list[str | None] = []
     for kind, shape in shapes.items():
         if shape is not None:
@@ -64,7 +64,7 @@ def reset_weights(module: Module, cell: Cell, hidden: int, names: list[str | Non
     Raises
     ------
     ValueError
-        If the initialiser of a vector leaves an element of it unset.
+        If the initialiser of a vector leaves an element unset.
     """
     bound = 1 / math.sqrt(hidden)
     matrices, vectors = names[: -len(cell.params) or None], names[len(names) - len(cell.params) :]
@@ -78,12 +78,13 @@ def reset_weights(module: Module, cell: Cell, hidden: int, names: list[str | Non
 
 def _initialise(vector: Parameter, param: str, cell: Cell) -> None:
     with rt.no_grad():
-        vector.fill_(math.nan)  # which shows what is not written to
+        vector.fill_(math.nan)  # to detect elements that are not written
         cell.initialisers[param](vector)
         if rt.isnan(vector).any():
             raise ArgumentValueError(
-                f"the initialiser of the parameter {param} of cell {cell.name} left elements unset (or NaN): it gets "
-                "the Parameter and should fill it in place, as nn.init.zeros_ or lambda vector: vector.fill_(1.0)"
+                f"the initialiser of the parameter {param} of cell {cell.name} left elements unset (or NaN): it is "
+                "called with the Parameter and should fill it in place, like nn.init.zeros_ or lambda vector: "
+                "vector.fill_(1.0)"
             )
 
 
