@@ -30,7 +30,6 @@ GOOD = {"x": ONE, "weights": Weights(ONE, ONE), "initial": (ONE,)}
             ValueError,
             r"params expected 0 vectors \(\), got NoneType",
         ),
-        ({"initial": None}, ValueError, r"initial expected one array per state \(h\), got NoneType"),
         (
             {"run": {"recompute_every": 0}},
             ValueError,

@@ -281,6 +281,19 @@ def test_truncation_is_checked(cells):
         problem.gradients(recompute_every=2, truncate=2)
 
 
+# ---------------------------------------------------------------- no initial states
+
+
+def test_no_initial_states_are_zeros(cell, reverse):
+    for options in ({}, {"recompute_every": 2}, {"truncate": 1}):
+        problem = Problem(cell, LAYOUTS["ragged"], np.float32, zero=True)
+        given, gradients = problem.forward(reverse, **options), problem.gradients(reverse, **options)
+        problem.initial = None
+        left_out = problem.forward(reverse, **options)
+        assert_same_bits((*left_out.every, *left_out.final), (*given.every, *given.final))
+        assert_same_bits(flatten(problem.gradients(reverse, **options)), flatten(gradients))
+
+
 # ---------------------------------------------------------------- threads that share hidden units
 
 

@@ -73,6 +73,28 @@ def test_gradients_of_gradients(name, what):
     assert rt.gradgradcheck(run(layer, lengths), inputs)
 
 
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+@pytest.mark.parametrize("form", ["padded", "unbatched", "packed"])
+def test_no_initial_states_are_zeros_in_both_derivatives(name, form):
+    layer, (x, *_) = problem(CELLS[name], np.random.default_rng(0), num_layers=2, bidirectional=True)
+    zeros = [
+        rt.zeros((4, 3) if form == "unbatched" else (4, 2, 3), dtype="float64") for _ in layer.cell.states
+    ]
+
+    def results(hx):
+        forms = {"padded": x, "unbatched": x[:, 0], "packed": pack_padded_sequence(x, [3, 1])}
+        output, final = layer(forms[form], hx)
+        output = output.data if form == "packed" else output
+        final = final if isinstance(final, tuple) else (final,)
+        loss = (output * output).sum() + sum((state**3).sum() for state in final)
+        wanted = [x, *layer.parameters()]
+        first = rt.grad(loss, wanted, create_graph=True)
+        second = rt.grad(sum((d * d).sum() for d in first), wanted)
+        return [t.detach().numpy() for t in (output, *final, *first, *second)]
+
+    assert_same_bits(results(None), results(tuple(zeros) if len(zeros) > 1 else zeros[0]))
+
+
 def test_projection():
     layer, inputs = problem(nn.cells.lstm, np.random.default_rng(2), bidirectional=True, proj_size=2)
     assert rt.gradcheck(run(layer, [3, 1]), inputs)

@@ -163,6 +163,31 @@ def test_outputs_without_a_derivative():
     assert x.grad.tolist() == [1, 1]
 
 
+def test_saved_outputs_without_a_derivative():
+    class Largest(rt.Function):
+        @staticmethod
+        def forward(ctx, x):
+            index, scale = x.argmax(), x * 0 + 3
+            ctx.mark_non_differentiable(scale)
+            ctx.save_for_backward(x, index, scale)
+            return x.max(), index, scale
+
+        @staticmethod
+        def backward(ctx, g, g_index, g_scale):
+            x, index, scale = ctx.saved_tensors
+            gradient = x * 0
+            gradient[index] = 1
+            return gradient * g * scale
+
+    x = leaf(1.0, 2.0)
+    value, index, _ = Largest.apply(x)
+    value.backward(retain_graph=True)
+    assert x.grad.tolist() == [0, 3]
+    index.add_(-1)
+    with pytest.raises(RuntimeError, match="saved tensor 1 of 'Largest', int64 of shape"):
+        value.backward()
+
+
 def test_an_input_handed_on():
     class Pass(rt.Function):
         @staticmethod

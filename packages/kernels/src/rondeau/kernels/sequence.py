@@ -20,7 +20,7 @@ from rondeau.kernels.recurrent.checks import (
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.recompute import PiecewiseTape
 from rondeau.kernels.recurrent.records import Gradients, Needs, Result, Run, Settings, Tape, Weights
-from rondeau.kernels.recurrent.target import target_of
+from rondeau.kernels.recurrent.target import Target, target_of
 
 __all__ = [
     "Cell",
@@ -44,7 +44,7 @@ def forward(
     run: Run,
     x: Array,
     weights: Weights,
-    initial: tuple[Array, ...],
+    initial: tuple[Array, ...] | None = None,
     *,
     save: bool = True,
     every_state: bool = False,
@@ -60,8 +60,8 @@ def forward(
         projection is then a gather, with the same values as the product up to rounding.
     weights : Weights
         All of x's dtype (of one dtype for one-hot input).
-    initial : tuple of ndarray
-        The states before the first step: (B, P) the first, (B, H) the others.
+    initial : tuple of ndarray, optional
+        The states before the first step: (B, P) the first, (B, H) the others. Default: zeros.
     save : bool, default True
         Keep what `backward` needs.
     every_state : bool, default False
@@ -85,20 +85,20 @@ def forward(
     >>> import numpy as np
     >>> run = Run(Cell(lambda x, r, s: x.h + r.h, ("h",), ("h",), "sum"), Layout.dense(3, 1))
     >>> one = np.ones((1, 1), np.float32)
-    >>> result = forward(run, np.ones((3, 1), np.float32), Weights(one, one), (0 * one,))
+    >>> result = forward(run, np.ones((3, 1), np.float32), Weights(one, one))
     >>> result.every[0].ravel()
     array([1., 2., 3.], dtype=float32)
     """
     run = checked_run(run)
     x, weights, initial = checked_inputs(run, x, weights, initial)
     target = target_of(x)
-    num_kept = len(initial) if every_state else 1
+    num_kept = len(run.cell.states) if every_state else 1
     if run.recompute_every is not None and run.recompute_every < run.layout.num_steps:
         every, final, pieces = recompute.forward(target, run, x, weights, initial, num_kept)
-        return Result(every, final, _Saved(pieces) if save else None)
+        return Result(every, final, _Saved(target, pieces) if save else None)
     tape = target.forward(run, x, weights, initial, save=save)
-    every = tuple([tape.every(k) for k in range(num_kept)])
-    return Result(every, tape.final(), _Saved(tape) if save else None)
+    every, final = tape.results(num_kept)
+    return Result(every, final, _Saved(target, tape) if save else None)
 
 
 def backward(
@@ -146,7 +146,7 @@ def backward(
     >>> import numpy as np
     >>> run = Run(Cell(lambda x, r, s: x.h + r.h, ("h",), ("h",), "sum"), Layout.dense(3, 1))
     >>> one = np.ones((1, 1), np.float32)
-    >>> result = forward(run, np.ones((3, 1), np.float32), Weights(one, one), (0 * one,))
+    >>> result = forward(run, np.ones((3, 1), np.float32), Weights(one, one))
     >>> gradients = backward(run.cell, result.saved, (None,), (one,))
     >>> gradients.x.ravel(), gradients.weights.weight_hh
     (array([1., 1., 1.], dtype=float32), array([[3.]], dtype=float32))
@@ -154,9 +154,9 @@ def backward(
     tape = _tape_of(cell, saved)
     run, x, weights = tape.run, tape.x, tape.weights
     d_steps, d_ends = _checked_gradients(run, weights, d_every, d_final)
+    target = saved.target
     if consume:
         saved.tape = None
-    target = target_of(x)
     sums = target.weight_sums(run, x, weights)
     needs_x = needs.x and x.ndim > 1  # ids have no gradient
     if isinstance(tape, PiecewiseTape):
@@ -179,11 +179,12 @@ def backward(
 
 
 class _Saved:
-    """What `forward` hands to `backward`: a tape, until it is spent."""
+    """What `forward` hands to `backward`: its target, and a tape, until that is spent."""
 
-    __slots__ = ("tape",)
+    __slots__ = ("tape", "target")
 
-    def __init__(self, tape: Tape | PiecewiseTape) -> None:
+    def __init__(self, target: Target, tape: Tape | PiecewiseTape) -> None:
+        self.target = target
         self.tape: Tape | PiecewiseTape | None = tape
 
 
@@ -208,14 +209,16 @@ def _checked_gradients(
     run: Run, weights: Weights, d_every: tuple[Array | None, ...], d_final: tuple[Array | None, ...]
 ) -> tuple[tuple[Array | None, ...], tuple[Array | None, ...]]:
     """Return the incoming gradients of every step's states and of the final ones, one or None for each state."""
-    states, widths, dtype = run.cell.states, state_widths(run.cell, weights), weights.weight_ih.dtype
-    if len(d_every) > len(states):
-        raise ArgumentValueError(f"d_every expected at most one gradient per state, got {len(d_every)}")
-    if len(d_final) != len(states):
+    states, dtype = run.cell.states, weights.weight_ih.dtype
+    num_states, num_every = len(states), len(d_every)
+    if num_every > num_states:
+        raise ArgumentValueError(f"d_every expected at most one gradient per state, got {num_every}")
+    if len(d_final) != num_states:
         raise ArgumentValueError(
-            f"d_final expected one gradient or None per state ({len(states)}), got {len(d_final)}"
+            f"d_final expected one gradient or None per state ({num_states}), got {len(d_final)}"
         )
-    d_every = (*d_every, *[None] * (len(states) - len(d_every)))
+    d_every += (None,) * (num_states - num_every)
+    widths = state_widths(run.cell, weights)
 
     def checked(name: str, given: tuple[Array | None, ...], length: int) -> tuple[Array | None, ...]:
         return tuple(

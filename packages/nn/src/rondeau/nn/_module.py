@@ -333,7 +333,7 @@ class Module:
         remove_duplicate : bool
             Yield a parameter that several modules share only under its first name.
         """
-        yield from self._named_members("_parameters", prefix, recurse, remove_duplicate)
+        return self._named_members("_parameters", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """Yield the parameters, each once; for example, for an optimiser."""
@@ -344,7 +344,7 @@ class Module:
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Tensor]]:
         """Yield the buffers with their dotted names; arguments as in `named_parameters`."""
-        yield from self._named_members("_buffers", prefix, recurse, remove_duplicate)
+        return self._named_members("_buffers", prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         """Yield the buffers, each once."""
@@ -362,10 +362,10 @@ class Module:
         )
         for path, module in modules:
             for name, member in module.__dict__[registry].items():
-                if member is None or id(member) in seen:
+                if member is None or (key := id(member)) in seen:
                     continue
                 if remove_duplicate:
-                    seen.add(id(member))
+                    seen.add(key)
                 yield (f"{path}.{name}" if path else name), member
 
     def get_submodule(self, target: str) -> Module:

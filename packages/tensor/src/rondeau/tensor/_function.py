@@ -40,20 +40,21 @@ class Context:
         False while the last backward through this graph runs: arrays that forward kept may then be overwritten.
     """
 
+    create_graph = False
+    retain_graph = True
+    _saved: tuple[Any, ...] = ()
+    _saved_at = 0
+    _saved_forms: Sequence[tuple[Any, ...] | None] = ()
+    _saved_nodes: Sequence[Node | None] = ()
+    _node: Node | None = None  # only while backward runs: it holds this context
+    _materialize = True
+    _not_differentiable: tuple[Any, ...] = ()
+    _input_shapes: Sequence[tuple[int, ...]] = ()  # () where no gradient is wanted
+    _outputs: Sequence[tuple[tuple[int, ...], Any]] = ()
+
     def __init__(self, name: str, needs_input_grad: tuple[bool, ...]) -> None:
-        self.needs_input_grad = needs_input_grad
-        self.create_graph = False
-        self.retain_graph = True
         self._name = name
-        self._saved: tuple[Any, ...] = ()
-        self._saved_at = 0
-        self._saved_forms: list[tuple[Any, ...] | None] = []
-        self._saved_nodes: list[Node | None] = []
-        self._node: Node | None = None  # only while backward runs: it holds this context
-        self._materialize = True
-        self._not_differentiable: tuple[Any, ...] = ()
-        self._input_shapes: list[tuple[int, ...]] = []  # () if no gradient is needed
-        self._outputs: list[tuple[tuple[int, ...], Any]] = []
+        self.needs_input_grad = needs_input_grad
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep tensors, inputs or outputs of the function, for `saved_tensors` in backward.
@@ -225,7 +226,8 @@ class Function:
             returned = cls.forward(ctx, *args, **kwargs)
         finally:
             modes.recording = recording
-        outputs = returned if isinstance(returned, tuple) else (returned,)
+        is_tuple = isinstance(returned, tuple)
+        outputs = returned if is_tuple else (returned,)
         for output in outputs:
             if not isinstance(output, Recorded):
                 raise ArgumentTypeError(
@@ -235,7 +237,7 @@ class Function:
         handed_on = tuple([_handed_on(o, given) for o in outputs])
         if True in needs:
             cls._record(ctx, args, parents, outputs, handed_on)
-        return handed_on if isinstance(returned, tuple) else handed_on[0]
+        return handed_on if is_tuple else handed_on[0]
 
     @classmethod
     def _record(
@@ -255,10 +257,10 @@ class Function:
         ctx._outputs = [(o._array.shape, o._array.dtype) for o in outputs]
         ctx._saved_forms = [None if s is None else (s._array.shape, s._array.dtype) for s in ctx._saved]
         ctx._saved_nodes = [None if s is None else s._node for s in ctx._saved]
-        constant = set(map(id, ctx._not_differentiable))
+        constant, count = set(map(id, ctx._not_differentiable)), len(outputs)
         for i, (before, output) in enumerate(zip(outputs, handed_on, strict=True)):
-            if output._array.dtype.kind == "f" and id(before) not in constant:
-                output._node = output_node(node, i, len(outputs))
+            if output._array.dtype.kind == "f" and not (constant and id(before) in constant):
+                output._node = output_node(node, i, count)
         ctx._saved = tuple(
             [
                 s if s is None or s._node is None or s._node.parents != (node,) else _OwnOutput(s, s._node)

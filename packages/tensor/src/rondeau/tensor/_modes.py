@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import inspect
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-import numpy as np
-
 from rondeau.kernels.errors import ArgumentTypeError
+from rondeau.kernels.runtime.quiet import quiet_runner
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -24,8 +22,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 class Modes(threading.local):
     """The modes of one thread: whether operations are recorded, the default device, and functions without warnings.
 
-    `quiet` runs a function in a context where floating point never warns: as in PyTorch, infinities and NaN are
-    results, not events. One context, made once, costs a tenth of an `np.errstate` block per call.
+    `quiet` runs a function where floating point never warns, as in PyTorch; see `quiet_runner`.
     """
 
     def __init__(self) -> None:
@@ -33,9 +30,7 @@ class Modes(threading.local):
         self.inference = False  # True inside `inference_mode`, where nothing is recorded
         self.device: device | None = None  # the default device; None: the CPU
         self.outer_devices: list[device | None] = []  # the defaults outside the ``with`` blocks of devices
-        context = contextvars.copy_context()
-        context.run(np.seterr, all="ignore")
-        self.quiet: Callable[..., Any] = context.run
+        self.quiet = quiet_runner()
 
 
 modes = Modes()

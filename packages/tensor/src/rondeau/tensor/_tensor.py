@@ -149,19 +149,28 @@ class Tensor(Recorded):
         dtype: DTypeLike | None = None,
         device: str | None = None,
     ) -> None:
-        if type(data) is int:
-            raise ArgumentTypeError(
-                f"Tensor({shown(data)}) may mean a size or a number: use empty(...) for a shape, tensor(...) for a "
-                "number"
-            )
-        if type(data) is tuple:
-            check_not_sizes("Tensor", data)
-        self._array = array_from(data, dtype, device, _floating)
-        self._node = None
-        if isinstance(data, Recorded) and self._array is data._array:
+        is_array = type(data) is np.ndarray
+        if (
+            is_array
+            and dtype is device is None
+            and data.dtype in SUPPORTED
+            and SUPPORTED[data.dtype] is data.dtype
+        ):
+            self._array = data  # the usual case: an array that a kernel or an operator made
+        else:
+            if type(data) is int:
+                raise ArgumentTypeError(
+                    f"Tensor({shown(data)}) may mean a size or a number: use empty(...) for a shape, tensor(...) for a "
+                    "number"
+                )
+            if type(data) is tuple:
+                check_not_sizes("Tensor", data)
+            self._array = array_from(data, dtype, device, _floating)
+        if not is_array and isinstance(data, Recorded) and self._array is data._array:
             self._memory = memory_of(data)
         else:
             self._memory = made_memory() if INFERENCE else None
+        self._node = None
         self._view = None
         self._grad = None
         if requires_grad:
@@ -995,8 +1004,6 @@ def array_from(
     of_numbers: Callable[[Array], np.dtype[Any]] = default_for,
 ) -> Any:
     """Return the array of a tensor that is made from `data`; `of_numbers` gives the type of Python's numbers."""
-    if type(data) is np.ndarray and dtype is device is None and SUPPORTED.get(data.dtype) is data.dtype:
-        return data
     if isinstance(data, Recorded):
         array = data._array
     elif isinstance(data, np.generic):

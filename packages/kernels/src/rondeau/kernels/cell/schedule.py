@@ -105,6 +105,11 @@ class Schedule:
         return tuple(gate for gate in self.graph.gates if gate not in self.apart)
 
     @functools.cached_property
+    def is_in_order(self) -> bool:
+        """Whether the buffers have the gates in the order of the weights."""
+        return self.order == self.graph.gates and self.joint + self.split == self.recurrent
+
+    @functools.cached_property
     def slots(self) -> tuple[Slot, ...]:
         """All slots in the order of the buffers: those of the gates, then the recurrent ones."""
         return tuple(("x", gate) for gate in self.order) + tuple(("r", gate) for gate in self.split)

@@ -26,8 +26,10 @@ __all__ = [
     "RECURRENT",
     "Block",
     "Blocks",
+    "Part",
     "backward_blocks",
     "forward_blocks",
+    "parts_of",
     "unit_cuts",
 ]
 
@@ -80,13 +82,17 @@ class Blocks(NamedTuple):
     packed_size: int
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """The gates of an operand that share a buffer: an operand has one part of each kind at most, and at least one."""
 
     slots: int
+    """`GATES` or `RECURRENT`."""
     gates: int
+    """How many."""
     slot_column: int
+    """The first column of that buffer."""
     weight_row: int
+    """Their first row in the recurrent matrices."""
 
 
 @functools.lru_cache(maxsize=256)
@@ -122,7 +128,7 @@ def forward_blocks(schedule: Schedule, hidden: int, width: int, heads: int, cuts
         return 0 if operand.node is None else schedule.forward.written["value", str(operand.node)] + 1
 
     def blocks_of(index: int, operand: Operand, low: int, high: int) -> Iterator[Block]:
-        for part in _parts(schedule, operand, hidden):
+        for part in parts_of(schedule, operand, hidden):
             for row, units, head in _runs(part.gates, hidden, heads, low, high):
                 yield Block(
                     index, head * columns, part.slots, part.slot_column + row,
@@ -153,7 +159,7 @@ def backward_blocks(
     def blocks_of(index: int, operand: Operand, low: int, high: int) -> Iterator[Block]:
         # The first product of all overwrites, unless the row has left a part of the adjoint there.
         accumulate = operand.node is None and not projected
-        for part in _parts(schedule, operand, hidden):
+        for part in parts_of(schedule, operand, hidden):
             if heads == 1:
                 yield Block(
                     index, low, part.slots, part.slot_column,
@@ -180,15 +186,15 @@ def _matrix_columns(hidden: int, width: int, heads: int) -> int:
     return hidden // heads if heads > 1 else width
 
 
-def _parts(schedule: Schedule, operand: Operand, hidden: int) -> Iterator[_Part]:
+def parts_of(schedule: Schedule, operand: Operand, hidden: int) -> Iterator[Part]:
     """Yield the parts of an operand, that of the joint gates first, as the weights lie."""
     if operand.joint:
         first = schedule.joint.index(operand.joint[0])
-        yield _Part(GATES, len(operand.joint), first * hidden, first * hidden)
+        yield Part(GATES, len(operand.joint), first * hidden, first * hidden)
     if operand.split:
         first = schedule.split.index(operand.split[0])
         weight_row = (len(schedule.joint) + first) * hidden
-        yield _Part(RECURRENT, len(operand.split), first * hidden, weight_row)
+        yield Part(RECURRENT, len(operand.split), first * hidden, weight_row)
 
 
 def _runs(gates: int, hidden: int, heads: int, low: int, high: int) -> list[tuple[int, int, int]]:

@@ -5,7 +5,7 @@ of the cell. Where the batch has fewer rows than there are threads, they share t
 every phase.
 
 A driver takes records: `Storage`, what phases read and write; `Products`, the phases and the recurrent products between
-them; `Projection`; `Steps`, each step's rows in the order of running.
+them; `Projection`; the `Steps` of a `Layout`.
 """
 
 from __future__ import annotations

@@ -14,42 +14,74 @@ from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.records import Settings, Weights
 from rondeau.kernels.recurrent.substreams import RECURRENT_DROPOUT
 from rondeau.kernels.runtime import buffers
+from rondeau.kernels.runtime.quiet import quiet
 
 __all__ = [
     "bias_of_slots",
     "cuts_of_phases",
-    "in_order",
+    "in_buffer_order",
+    "in_weight_order",
     "leaves_out_zeros",
     "parameters_of",
-    "positions_of",
     "projected_mask",
     "recurrent_mask",
-    "recurrent_weight",
     "scalars_of_run",
 ]
 
 Array = NDArray[Any]
+_Gates = tuple[str, ...]
 
 
-def recurrent_weight(schedule: Schedule, weights: Weights, P: int, dtype: np.dtype[Any]) -> Array:
-    """Return the recurrent matrices in the order of the buffers; none, of P columns, where there are none."""
-    if weights.weight_hh is None:
-        return np.empty((0, P), dtype)
-    return in_order(weights.weight_hh, schedule.recurrent, schedule.joint + schedule.split)
+def in_buffer_order(schedule: Schedule, weights: Weights) -> Weights:
+    """Return weights with their gates in the order of the buffers."""
+    if schedule.is_in_order:
+        return weights
+    recurrent = schedule.recurrent, schedule.joint + schedule.split
+    return _reordered(weights, (schedule.graph.gates, schedule.order), recurrent)
+
+
+def in_weight_order(schedule: Schedule, gradients: Weights) -> Weights:
+    """Return gradients that are in the order of the buffers with their gates in the order of the weights."""
+    if schedule.is_in_order:
+        return gradients
+    recurrent = schedule.joint + schedule.split, schedule.recurrent
+    return _reordered(gradients, (schedule.order, schedule.graph.gates), recurrent)
+
+
+def _reordered(weights: Weights, inputs: tuple[_Gates, _Gates], recurrent: tuple[_Gates, _Gates]) -> Weights:
+    """Return weights with the gates of their input and recurrent parts reordered, each from one order to another."""
+    return weights._replace(
+        weight_ih=_in_order(weights.weight_ih, *inputs),
+        weight_hh=_in_order(weights.weight_hh, *recurrent),
+        bias_ih=_in_order(weights.bias_ih, *inputs),
+        bias_hh=_in_order(weights.bias_hh, *recurrent),
+    )
+
+
+def _in_order(rows: Array | None, given: _Gates, wanted: _Gates) -> Array | None:
+    """Return the rows of a weight or bias with the gates in another order."""
+    if rows is None or given == wanted:
+        return rows
+    order = [given.index(gate) for gate in wanted]
+    ordered: Array = rows.reshape(len(order), -1)[order].reshape(rows.shape)
+    return ordered
 
 
 def bias_of_slots(schedule: Schedule, weights: Weights, H: int) -> Array:
-    """Return what is added to each slot, (1, slots, H): joint gates get both biases, split gates one in each slot."""
+    """Return what is added to each slot, (1, slots, H): joint gates get both biases, split gates one in each slot.
+
+    The weights are in the order of the buffers.
+    """
     bias = np.zeros((1, len(schedule.slots), H), weights.weight_ih.dtype)
-    flat, columns = bias.reshape(-1), len(schedule.order) * H
-    J = len(schedule.joint) * H
+    flat = bias.reshape(-1)
+    columns, both = len(schedule.order) * H, len(schedule.joint) * H
     if weights.bias_ih is not None:
-        flat[:columns] = in_order(weights.bias_ih, schedule.graph.gates, schedule.order)
+        flat[:columns] = weights.bias_ih
     if weights.bias_hh is not None:
-        bias_hh = in_order(weights.bias_hh, schedule.recurrent, schedule.joint + schedule.split)
-        with np.errstate(over="ignore", invalid="ignore"):  # kernels do not warn of diverged weights either
-            flat[:J] += bias_hh[:J]
-        flat[columns:] = bias_hh[J:]
+        joint = flat[:both]
+        # Kernels do not warn of diverged weights either.
+        quiet.run(np.add, joint, weights.bias_hh[:both], joint)
+        flat[columns:] = weights.bias_hh[both:]
     return bias
 
 
@@ -67,17 +99,8 @@ def scalars_of_run(schedule: Schedule, settings: Settings, dtype: np.dtype[Any])
     return np.array(values, dtype).reshape(1, 1, -1)
 
 
-def positions_of(schedule: Schedule, layout: Layout) -> NDArray[np.int64]:
-    """Return every row's time and row in the caller's batch, where the cell draws random numbers by them."""
-    return layout.positions if schedule.has_input("uniform") else np.empty((0, 2), np.int64)
-
-
-def recurrent_mask(
-    schedule: Schedule, layout: Layout, settings: Settings, H: int, dtype: np.dtype[Any]
-) -> Array:
-    """Return the mask of recurrent dropout, (B, 1, H), where the cell has one."""
-    if not schedule.has_input("mask"):
-        return np.empty((0, 1, H), dtype)
+def recurrent_mask(layout: Layout, settings: Settings, H: int, dtype: np.dtype[Any]) -> Array:
+    """Return the mask of recurrent dropout of a cell that has one, (B, 1, H)."""
     return _mask(layout, settings, settings.dropout, H, dtype).reshape(-1, 1, H)
 
 
@@ -86,12 +109,8 @@ def leaves_out_zeros(weights: Weights) -> bool:
     return weights.weight_hh is None or bool(np.isfinite(weights.weight_hh).all())
 
 
-def projected_mask(
-    weights: Weights, layout: Layout, settings: Settings, P: int, dtype: np.dtype[Any]
-) -> Array:
-    """Return the mask of recurrent dropout over the features of a projected first state, (B, P), or none."""
-    if weights.weight_hr is None or settings.feature_dropout == 0:
-        return np.empty((0, P), dtype)
+def projected_mask(layout: Layout, settings: Settings, P: int, dtype: np.dtype[Any]) -> Array:
+    """Return the mask of recurrent dropout over the features of a projected first state, (B, P)."""
     return _mask(layout, settings, settings.feature_dropout, P, dtype)
 
 
@@ -106,11 +125,3 @@ def cuts_of_phases(program: Program, cuts: tuple[int, ...]) -> NDArray[np.int64]
     """Return where the units that a phase computes are cut among shares: nowhere, if it sums over them."""
     sums = any(loop.sums for phase in program.phases for loop in phase.loops)
     return np.array([cuts[0], cuts[-1]] if sums else cuts)
-
-
-def in_order(rows: Array, given: tuple[str, ...], wanted: tuple[str, ...]) -> Array:
-    """Return the rows of a weight or bias with the gates in another order."""
-    if given == wanted:
-        return rows
-    order = [given.index(gate) for gate in wanted]
-    return rows.reshape(len(order), -1)[order].reshape(rows.shape)

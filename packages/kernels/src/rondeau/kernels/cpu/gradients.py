@@ -12,9 +12,10 @@ import numpy as np
 from numba import prange, types
 from numpy.typing import NDArray
 
-from rondeau.kernels.cpu.filling import in_order
+from rondeau.kernels.cpu.filling import in_weight_order
+from rondeau.kernels.cpu.plan import plan_of
 from rondeau.kernels.ops.scatter import add_rows
-from rondeau.kernels.product import matmul
+from rondeau.kernels.product import multiply_into
 from rondeau.kernels.recurrent.records import Adjoints, Run, Tape, Weights
 from rondeau.kernels.runtime import buffers, threads
 from rondeau.kernels.runtime.compiling import cached_njit
@@ -71,7 +72,7 @@ def _compiled_sum_rows(dtype: np.dtype[Any]) -> Any:
 def project_input(x: Array, weight_ih: Array, gates: Array) -> None:
     """Fill ``gates`` (N, G H) with the input part of every gate, without its bias."""
     if x.ndim == 2:
-        matmul(x, weight_ih.T, out=gates)
+        multiply_into(gates, x, weight_ih.T)
         return
     used, index = _used_ids(x, weight_ih.shape[1])
     table = np.ascontiguousarray(weight_ih.T if used is None else weight_ih[:, used].T)
@@ -81,8 +82,9 @@ def project_input(x: Array, weight_ih: Array, gates: Array) -> None:
 
 def input_gradient(tape: Tape, adjoints: Adjoints) -> Array:
     """Return the gradient of x, (N, I)."""
-    schedule = tape.run.cell.schedule
-    return matmul(adjoints.gates, in_order(tape.weights.weight_ih, schedule.graph.gates, schedule.order))
+    d_x: Array = buffers.empty(tape.x.shape, tape.x.dtype)
+    multiply_into(d_x, adjoints.gates, tape.weights.weight_ih)
+    return d_x
 
 
 class WeightSums:
@@ -93,102 +95,92 @@ class WeightSums:
 
     def __init__(self, run: Run, x: Array, weights: Weights) -> None:
         """Begin with zero; ``x`` are all rows of the run."""
-        schedule, ids = run.cell.schedule, x if x.ndim == 1 else None
-        self._schedule, self._weights, self._ids = schedule, weights, ids
-        dtype = weights.weight_ih.dtype
+        plan = plan_of(run, weights)
         columns, inputs = weights.weight_ih.shape
-        self._H = columns // len(schedule.order)
+        self._plan, self._weights = plan, weights
+        self._ids = x if x.ndim == 1 else None
         self._started = False
-        self._d_bias = np.zeros(columns)
-        self._d_second_bias = np.zeros(len(schedule.split) * self._H)
-        self._d_hh = None if weights.weight_hh is None else buffers.empty(weights.weight_hh.shape, dtype)
+        self._d_bias, self._d_second_bias = np.zeros(columns), np.zeros(plan.R * plan.H)
+        self._d_hh = None if weights.weight_hh is None else buffers.empty(weights.weight_hh.shape, plan.dtype)
         self._d_hr = None if weights.weight_hr is None else np.empty_like(weights.weight_hr)
         self._used: Array | None = None
-        if ids is None:
-            self._d_ih = buffers.empty((columns, inputs), dtype)
+        if self._ids is None:
+            self._d_ih = buffers.empty((columns, inputs), plan.dtype)
         else:
-            self._used, _ = _used_ids(ids, inputs)
-            self._d_ih = np.zeros((inputs if self._used is None else self._used.size, columns), dtype)
-        self.d_params = np.zeros((run.layout.batch_size, len(run.cell.params), self._H), dtype)
+            self._used, _ = _used_ids(x, inputs)
+            self._d_ih = np.zeros((inputs if self._used is None else self._used.size, columns), plan.dtype)
+        self.d_params = np.zeros((run.layout.batch_size, len(weights.params), plan.H), plan.dtype)
 
     def add(self, tape: Tape, adjoints: Adjoints) -> None:
         """Add what the rows of a piece contribute."""
         more, descending = self._started, not tape.run.reverse
         self._started = True
         order = slice(None, None, -1 if descending else 1)
-        d_gates, d_recurrent, d_projected = adjoints.gates, adjoints.recurrent, adjoints.projected
+        d_gates = adjoints.gates
         if self._ids is None:
-            matmul(d_gates[order].T, tape.x[order], out=self._d_ih, accumulate=more)
+            multiply_into(self._d_ih, d_gates[order].T, tape.x[order], more)
         else:
             index = tape.x if self._used is None else np.searchsorted(self._used, tape.x)
             add_rows(d_gates, index, self._d_ih, descending=descending)
         if self._weights.bias_ih is not None or self._weights.bias_hh is not None:
             _sum(d_gates, descending, self._d_bias)
-            _sum(d_recurrent, descending, self._d_second_bias)
+            if self._plan.R:
+                _sum(adjoints.recurrent, descending, self._d_second_bias)
         if self._d_hh is not None:
-            self._add_recurrent(tape, adjoints, order, more)
+            self._add_recurrent(self._d_hh, tape, adjoints, order, more)
         if self._d_hr is not None:
             after = tape.states[0][tape.run.layout.after_rows(tape.run.reverse)]
-            matmul(d_projected[order].T, after[order], out=self._d_hr, accumulate=more)
+            multiply_into(self._d_hr, adjoints.projected[order].T, after[order], more)
 
-    def _add_recurrent(self, tape: Tape, adjoints: Adjoints, order: slice, more: bool) -> None:
+    def _add_recurrent(self, d_hh: Array, tape: Tape, adjoints: Adjoints, order: slice, more: bool) -> None:
         """Add the products of slots' adjoints and operands to the gradient of the recurrent matrices."""
-        schedule, H, heads = self._schedule, self._H, tape.run.settings.num_heads
-        assert self._d_hh is not None
+        layout, reverse = tape.run.layout, tape.run.reverse
         # Where the initial state is zero, the first step that ran adds nothing.
-        live = tape.run.layout.rows_after_first_step(tape.run.reverse) if tape.from_zero else slice(None)
-        for operand in schedule.operands:
-            if operand.node is None:
-                value, rows = tape.first[tape.run.layout.before_rows(tape.run.reverse)][live], live
-                if tape.keep.size:
-                    value = value * tape.keep[tape.run.layout.batch_rows[live]]
-                value = value[order]
+        live = layout.rows_after_first_step(reverse) if tape.from_zero else slice(None)
+        before = tape.first[layout.before_rows(reverse)][live]
+        if tape.keep.size:
+            before = before * tape.keep[layout.batch_rows[live]]
+        for part in self._plan.contributions:
+            slots = adjoints.gates if part.is_joint else adjoints.recurrent
+            if part.value is None:
+                d_slots, operand = slots[live, part.slots], before
             else:
-                value, rows = tape.values[:, schedule.values.index(operand.node)][order], slice(None)
-            parts = (
-                (adjoints.gates, operand.joint, schedule.joint, 0),
-                (adjoints.recurrent, operand.split, schedule.split, len(schedule.joint)),
-            )
-            for slots, gates, kind, offset in parts:
-                if not gates:
-                    continue
-                first = kind.index(gates[0])
-                d_slots = slots[rows, first * H : (first + len(gates)) * H][order]
-                d_rows = self._d_hh[(offset + first) * H : (offset + first + len(gates)) * H]
-                size = H // heads if heads > 1 else d_slots.shape[1]
-                for k in range(d_slots.shape[1] // size):
-                    head = k % heads
-                    seen = value[:, head * size : (head + 1) * size] if heads > 1 else value
-                    matmul(
-                        d_slots[:, k * size : (k + 1) * size].T, seen,
-                        out=d_rows[k * size : (k + 1) * size], accumulate=more,
-                    )  # fmt: skip
+                d_slots, operand = slots[:, part.slots], tape.values[:, part.value]
+            self._multiply_heads(d_hh[part.rows], d_slots[order], operand[order], more)
+
+    def _multiply_heads(self, d_rows: Array, d_slots: Array, operand: Array, more: bool) -> None:
+        """Add ``d_slots.T @ operand`` to some rows of the gradient, head by head where there are several."""
+        heads = self._plan.num_heads
+        if heads == 1:
+            multiply_into(d_rows, d_slots.T, operand, more)
+            return
+        size = self._plan.H // heads
+        for k in range(d_rows.shape[0] // size):
+            of_head, units = k % heads * size, slice(k * size, (k + 1) * size)
+            multiply_into(d_rows[units], d_slots[:, units].T, operand[:, of_head : of_head + size], more)
 
     def finish(self) -> Weights:
         """Return the gradients, in the shapes and the order of the weights."""
-        schedule, weights, H = self._schedule, self._weights, self._H
-        gates, order, recurrent = schedule.graph.gates, schedule.order, schedule.joint + schedule.split
+        plan, weights = self._plan, self._weights
+        dtype, H = plan.dtype, plan.H
         d_ih = self._d_ih
         if self._ids is not None:
-            d_ih = np.zeros(weights.weight_ih.shape, d_ih.dtype)
+            d_ih = np.zeros(weights.weight_ih.shape, dtype)
             d_ih[:, slice(None) if self._used is None else self._used] = self._d_ih.T
-        found: dict[str, Any] = dict.fromkeys(weights._fields)
-        found["weight_ih"] = in_order(d_ih, order, gates)
-        if self._d_hh is not None:
-            found["weight_hh"] = in_order(self._d_hh, recurrent, schedule.recurrent)
+        d_bias_ih = d_bias_hh = None
         if weights.bias_ih is not None:
-            found["bias_ih"] = in_order(self._d_bias.astype(d_ih.dtype), order, gates)
+            d_bias_ih = self._d_bias.astype(dtype)
         if weights.bias_hh is not None:
-            joint = self._d_bias[: len(schedule.joint) * H]
-            d_bias_hh = np.concatenate((joint, self._d_second_bias))
-            found["bias_hh"] = in_order(d_bias_hh.astype(d_ih.dtype), recurrent, schedule.recurrent)
-        found["weight_hr"] = self._d_hr
-        found["params"] = ()
-        if self.d_params.shape[1]:
-            d_params = np.zeros(self.d_params.shape[1] * H)
-            _sum(self.d_params.reshape(len(self.d_params), d_params.size), False, d_params)
-            found["params"] = tuple(d_params.astype(d_ih.dtype).reshape(-1, H))
-        return Weights(**found)
+            joint = self._d_bias[: len(plan.schedule.joint) * H]
+            both = np.concatenate((joint, self._d_second_bias)) if plan.R else joint
+            d_bias_hh = both.astype(dtype)
+        d_params: tuple[Array, ...] = ()
+        if weights.params:
+            total = np.zeros(len(weights.params) * H)
+            _sum(self.d_params.reshape(len(self.d_params), total.size), False, total)
+            d_params = tuple(total.astype(dtype).reshape(-1, H))
+        found = Weights(d_ih, self._d_hh, d_bias_ih, d_bias_hh, self._d_hr, d_params)
+        return in_weight_order(plan.schedule, found)
 
 
 def _used_ids(ids: Array, inputs: int) -> tuple[Array | None, Array]:
@@ -201,6 +193,5 @@ def _used_ids(ids: Array, inputs: int) -> tuple[Array | None, Array]:
 
 def _sum(rows: Array, descending: bool, total: Array) -> None:
     """Add the rows to ``total``, float64, one after the other, whatever the number of threads."""
-    if total.size:
-        shares = threads.shares_of(_PER_ELEMENT * rows.size)
-        threads.launch(_compiled_sum_rows(rows.dtype), rows, descending, total, shares, shares=shares)
+    shares = threads.shares_of(_PER_ELEMENT * rows.size)
+    threads.launch(_compiled_sum_rows(rows.dtype), rows, descending, total, shares, shares=shares)

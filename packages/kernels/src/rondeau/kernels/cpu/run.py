@@ -6,6 +6,7 @@ weights and input after them (`gradients`). The steps are run by `drivers`. Lett
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,18 +17,17 @@ from rondeau.kernels.cpu.drivers import DRIVERS
 from rondeau.kernels.cpu.filling import (
     bias_of_slots,
     cuts_of_phases,
-    in_order,
+    in_buffer_order,
     leaves_out_zeros,
     parameters_of,
-    positions_of,
     projected_mask,
     recurrent_mask,
-    recurrent_weight,
     scalars_of_run,
 )
 from rondeau.kernels.cpu.gradients import project_input
 from rondeau.kernels.cpu.phases import compiled_phases
-from rondeau.kernels.cpu.storage import Products, Projection, Steps, Storage
+from rondeau.kernels.cpu.plan import Plan, plan_of
+from rondeau.kernels.cpu.storage import Products, Projection, Storage
 from rondeau.kernels.product import packed_size
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.records import Adjoints, Run, Tape, Weights
@@ -45,60 +45,62 @@ def forward(
     run: Run,
     x: Array,
     weights: Weights,
-    initial: tuple[Array, ...],
+    initial: tuple[Array, ...] | None,
     is_first_piece: bool = True,
     save: bool = True,
 ) -> Tape:
     """Run forward; see `Target`."""
-    cell, layout, reverse, settings = run.cell, run.layout, run.reverse, run.settings
-    schedule, dtype = cell.schedule, weights.weight_ih.dtype
-    N, B, S, R = layout.num_rows, layout.batch_size, len(schedule.order), len(schedule.split)
-    Z = len(schedule.forward.row_values)
+    layout, reverse, settings = run.layout, run.reverse, run.settings
+    plan = plan_of(run, weights)
+    schedule, dtype, H, P = plan.schedule, plan.dtype, plan.H, plan.P
+    weights = in_buffer_order(schedule, weights)
+    N, B = layout.num_rows, layout.batch_size
+    starts_from_zero = is_first_piece and (initial is None or not initial[0].any())
+    states = buffers.empty((plan.num_states, B + N, H), dtype)
+    carries, row_values = plan.forward
     if save:
-        Z = max(Z, len(schedule.backward.row_values))
-    H, P = weights.weight_ih.shape[0] // S, initial[0].shape[1]
-    projected = weights.weight_hr is not None
-    from_zero = is_first_piece and not initial[0].any() and leaves_out_zeros(weights)
+        row_values = max(row_values, plan.backward.row_values)
+    has_keep = plan.is_projected and settings.feature_dropout > 0
     tape = Tape(
-        run, from_zero, x, weights,
-        gates=buffers.empty((N, S, H), dtype),
-        recurrent=buffers.empty((N, R, H), dtype),
-        values=buffers.empty((N, len(schedule.values), H), dtype),
-        row_values=buffers.empty((N, 1, Z), dtype),
-        states=buffers.empty((len(initial), B + N, H), dtype),
-        hidden=buffers.empty((B + N, P) if projected else (0, P), dtype),
-        mask=recurrent_mask(schedule, layout, settings, H, dtype),
-        keep=projected_mask(weights, layout, settings, P, dtype),
+        run, starts_from_zero and leaves_out_zeros(weights), x, weights,
+        gates=buffers.empty((N, plan.S, H), dtype),
+        recurrent=buffers.empty((N, plan.R, H), dtype),
+        values=buffers.empty((N, plan.V, H), dtype),
+        row_values=buffers.empty((N, 1, row_values), dtype),
+        states=states,
+        first=buffers.empty((B + N, P), dtype) if plan.is_projected else states[0],
+        mask=recurrent_mask(layout, settings, H, dtype) if plan.has_mask else plan.no_mask,
+        keep=projected_mask(layout, settings, P, dtype) if has_keep else plan.no_features,
     )  # fmt: skip
-    for states, state in zip(tape.storages, initial, strict=True):
-        states[layout.initial_rows(reverse)] = state
-    project_input(
-        x, in_order(weights.weight_ih, schedule.graph.gates, schedule.order), tape.gates.reshape(N, S * H)
-    )
-    division = _divide(layout, weights, H)
-    blocks = forward_blocks(schedule, H, P, settings.num_heads, division.units)
-    nothing = np.empty((1, 0, H), dtype)
+    first_rows = layout.initial_rows(reverse)
+    for k, stored in enumerate(tape.storages):
+        stored[first_rows] = 0 if initial is None else initial[k]
+    project_input(x, weights.weight_ih, tape.gates.reshape(N, plan.S * H))
+    division = _divide(layout, plan)
+    blocks = forward_blocks(schedule, H, P, plan.num_heads, division.units)
+    nothing = plan.no_slots
     storage = Storage(
-        tape.gates, tape.recurrent, bias_of_slots(schedule, weights, H), tape.values, tape.row_values, tape.states,
-        parameters_of(weights, H, dtype), scalars_of_run(schedule, settings, dtype),
-        buffers.empty((B, len(schedule.forward.carries), H), dtype), tape.mask, nothing, nothing, nothing,
-        positions_of(schedule, layout), settings.key, settings.substream,
+        tape.gates, tape.recurrent, bias_of_slots(schedule, weights, H), tape.values, tape.row_values, states,
+        parameters_of(weights, H, dtype) if weights.params else plan.no_params,
+        scalars_of_run(schedule, settings, dtype) if schedule.scalars else plan.no_scalars,
+        buffers.empty((B, carries, H), dtype) if carries else plan.no_slots, tape.mask, nothing, nothing, nothing,
+        layout.positions if plan.draws_numbers else plan.no_positions, settings.key, settings.substream,
     )  # fmt: skip
-    products = _products(run, "forward", weights, blocks, P)
-    steps, drivers, shares = Steps(*layout.steps(reverse)), DRIVERS[dtype], division.shares
+    products = _products(run, "forward", plan, weights, blocks)
+    steps, drivers, shares = layout.steps(reverse), DRIVERS[dtype], division.shares
     if division.by_units:
         threads.launch(
-            drivers.forward_by_units, storage, products, tape.first, from_zero, steps, np.array(division.units),
+            drivers.forward_by_units, storage, products, tape.first, tape.from_zero, steps, np.array(division.units),
             cuts_of_phases(schedule.forward, division.units), shares=shares,
         )  # fmt: skip
     else:
         projection = Projection(
-            tape.first, nothing[0], weights.weight_hr if projected else nothing[0],
-            buffers.empty(packed_size(H, P) if projected else 0, dtype), tape.keep,
-            buffers.empty(tape.keep.shape, dtype),
+            tape.first, plan.no_units, weights.weight_hr if plan.is_projected else plan.no_units,
+            buffers.empty(packed_size(H, P), dtype) if plan.is_projected else plan.no_packed, tape.keep,
+            buffers.empty(tape.keep.shape, dtype) if has_keep else tape.keep,
         )  # fmt: skip
         threads.launch(
-            drivers.forward_by_batch, storage, products, projection, from_zero, steps, layout.cuts(shares),
+            drivers.forward_by_batch, storage, products, projection, tape.from_zero, steps, layout.cuts(shares),
             shares=shares,
         )  # fmt: skip
     return tape
@@ -113,55 +115,57 @@ def backward_through_time(
     consume: bool,
 ) -> Adjoints:
     """Run backward over all steps; see `Target`."""
-    run, weights = tape.run, tape.weights
-    schedule, layout, settings = run.cell.schedule, run.layout, run.settings
-    dtype, N, B = weights.weight_ih.dtype, layout.num_rows, layout.batch_size
-    S, R, H, P = len(schedule.order), len(schedule.split), tape.states.shape[2], tape.first.shape[1]
-    projected = weights.weight_hr is not None
+    run, weights, layout, settings = tape.run, tape.weights, tape.run.layout, tape.run.settings
+    plan = plan_of(run, weights)
+    schedule, dtype, H, P = plan.schedule, plan.dtype, plan.H, plan.P
+    N, B, carries = layout.num_rows, layout.batch_size, plan.backward.carries
     gates, recurrent = (tape.gates, tape.recurrent) if consume else map(_copy, (tape.gates, tape.recurrent))
-    d_states = buffers.empty((len(d_final), B, H), dtype)
-    d_hidden = buffers.empty((B, P), dtype) if projected else d_states[0]
-    d_initial = (d_hidden, *d_states[1:])
+    d_states = buffers.empty((plan.num_states, B, H), dtype)
+    d_first = buffers.empty((B, P), dtype) if plan.is_projected else d_states[0]
+    d_initial = (d_first, *d_states[1:])
     for carried, gradient in zip(d_initial, d_final, strict=True):
         carried[...] = 0 if gradient is None else gradient
-    d_projected = buffers.empty((N, P) if projected else (0, P), dtype)
-    division = _divide(layout, weights, H)
-    columns = (0, P) if projected else division.units
-    blocks = backward_blocks(schedule, H, P, settings.num_heads, projected, columns)
+    d_projected = buffers.empty((N, P), dtype) if plan.is_projected else plan.no_features
+    division = _divide(layout, plan)
+    columns = (0, P) if plan.is_projected else division.units
+    blocks = backward_blocks(schedule, H, P, plan.num_heads, plan.is_projected, columns)
     addresses = np.array([0 if d is None or not d.size else d.ctypes.data for d in d_steps], np.int64)
-    nothing = np.empty((1, 0, H), dtype)
     storage = Storage(
-        gates, recurrent, nothing, tape.values, tape.row_values, tape.states,
-        parameters_of(weights, H, dtype), scalars_of_run(schedule, settings, dtype),
-        buffers.empty((B, len(schedule.backward.carries), H), dtype), tape.mask, d_states, d_params,
-        buffers.empty((len(schedule.values), B, H), dtype), positions_of(schedule, layout),
-        settings.key, settings.substream,
+        gates, recurrent, plan.no_slots, tape.values, tape.row_values, tape.states,
+        parameters_of(weights, H, dtype) if weights.params else plan.no_params,
+        scalars_of_run(schedule, settings, dtype) if schedule.scalars else plan.no_scalars,
+        buffers.empty((B, carries, H), dtype) if carries else plan.no_slots, tape.mask, d_states, d_params,
+        buffers.empty((plan.V, B, H), dtype) if plan.V else plan.no_slots,
+        layout.positions if plan.draws_numbers else plan.no_positions, settings.key, settings.substream,
     )  # fmt: skip
-    products = _products(run, "backward", weights, blocks, P)
-    steps, drivers, shares = Steps(*layout.steps(run.reverse)), DRIVERS[dtype], division.shares
+    products = _products(run, "backward", plan, weights, blocks)
+    steps, drivers, shares = layout.steps(run.reverse), DRIVERS[dtype], division.shares
     if division.by_units:
         threads.launch(
-            drivers.backward_by_units, storage, products, d_hidden, addresses, needs_initial, steps,
+            drivers.backward_by_units, storage, products, d_first, addresses, needs_initial, steps,
             np.array(division.units), cuts_of_phases(schedule.backward, division.units), shares=shares,
         )  # fmt: skip
     else:
         projection = Projection(
-            d_hidden, d_projected, weights.weight_hr if projected else nothing[0],
-            buffers.empty(packed_size(P, H) if projected else 0, dtype), tape.keep, nothing[0],
+            d_first, d_projected, weights.weight_hr if plan.is_projected else plan.no_units,
+            buffers.empty(packed_size(P, H), dtype) if plan.is_projected else plan.no_packed, tape.keep, plan.no_units,
         )  # fmt: skip
         threads.launch(
             drivers.backward_by_batch, storage, products, projection, addresses, needs_initial, steps,
             layout.cuts(shares), shares=shares,
         )  # fmt: skip
-    return Adjoints(gates.reshape(N, S * H), recurrent.reshape(N, R * H), d_projected, d_initial)
+    return Adjoints(gates.reshape(N, plan.S * H), recurrent.reshape(N, plan.R * H), d_projected, d_initial)
 
 
-def _products(run: Run, direction: str, weights: Weights, blocks: Blocks, P: int) -> Products:
+def _products(run: Run, direction: str, plan: Plan, weights: Weights, blocks: Blocks) -> Products:
     """Return what runs at every step of a direction."""
-    schedule, dtype = run.cell.schedule, weights.weight_ih.dtype
+    phases = plan.phases.get(direction)
+    if phases is None:
+        phases = plan.phases[direction] = compiled_phases(run.cell, direction, plan.dtype)
     return Products(
-        compiled_phases(run.cell, direction, dtype), blocks.table, blocks.ends,
-        recurrent_weight(schedule, weights, P, dtype), buffers.empty(blocks.packed_size, dtype),
+        phases, blocks.table, blocks.ends,
+        plan.no_features if weights.weight_hh is None else weights.weight_hh,
+        buffers.empty(blocks.packed_size, plan.dtype),
     )  # fmt: skip
 
 
@@ -175,17 +179,21 @@ class _Division(NamedTuple):
     """Where the hidden units are cut."""
 
 
-def _divide(layout: Layout, weights: Weights, H: int) -> _Division:
+@functools.lru_cache(maxsize=256)
+def _division(hidden: int, shares: int, by_units: bool) -> _Division:
+    return _Division(shares, by_units, unit_cuts(hidden, shares if by_units else 1))
+
+
+def _divide(layout: Layout, plan: Plan) -> _Division:
     """Return how to divide a run: by the batch, or by the hidden units where it has too few rows."""
-    work_of_row = 0 if weights.weight_hh is None else weights.weight_hh.size
-    work = work_of_row * layout.num_rows
+    work = plan.num_weights * layout.num_rows
     shares = threads.shares_of(work)
     by_units = (
         layout.batch_size < shares
-        and weights.weight_hr is None
+        and not plan.is_projected
         and work // max(layout.num_steps, 1) >= UNITS_FROM
     )
-    return _Division(shares, by_units, unit_cuts(H, shares if by_units else 1))
+    return _division(plan.H, shares, by_units)
 
 
 def _copy(array: Array) -> Array:

@@ -25,10 +25,9 @@ from rondeau.kernels.cpu.blocks import forward_blocks, unit_cuts
 from rondeau.kernels.cpu.filling import (
     bias_of_slots,
     cuts_of_phases,
-    in_order,
+    in_buffer_order,
     leaves_out_zeros,
     parameters_of,
-    recurrent_weight,
     scalars_of_run,
 )
 from rondeau.kernels.cpu.phases import compiled_phases
@@ -67,7 +66,9 @@ class Frozen:
         settings: Settings,
         head: tuple[Array, Array | None] | None,
     ) -> None:
-        lowest, schedule = layers[0], cell.schedule
+        schedule = cell.schedule
+        layers = tuple(in_buffer_order(schedule, weights) for weights in layers)
+        lowest = layers[0]
         self.dtype = dtype = lowest.weight_ih.dtype
         self.schedule, self.num_layers, self.kernels = schedule, len(layers), KERNELS[dtype]
         S, self.inputs = len(schedule.order), lowest.weight_ih.shape[1]
@@ -85,8 +86,8 @@ class Frozen:
         packed_hr = _aligned((len(layers), packed_size(H, P) if self.is_projected else 0), dtype)
         for k, weights in enumerate(layers):
             self.kernels.pack_layer(
-                in_order(weights.weight_ih, schedule.graph.gates, schedule.order), S, packed_ih, sum(sizes[:k]),
-                blocks.table, recurrent_weight(schedule, weights, P, dtype), packed_hh[k],
+                weights.weight_ih, S, packed_ih, sum(sizes[:k]), blocks.table,
+                np.empty((0, P), dtype) if weights.weight_hh is None else weights.weight_hh, packed_hh[k],
                 weights.weight_hr if self.is_projected else np.empty((0, H), dtype), packed_hr[k],
             )  # fmt: skip
         weight, bias = (np.empty((0, P), dtype), None) if head is None else head

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
+from rondeau.kernels.recurrent.layout import Steps
 from rondeau.kernels.runtime.signatures import INDICES, TABLE, array_type, record_type
 
 __all__ = [
     "Products",
     "Projection",
-    "Steps",
     "Storage",
     "products_type",
     "projection_type",
@@ -95,19 +95,6 @@ class Projection(NamedTuple):
     """(B, P): in forward, the masked state that the recurrent matrices multiply."""
 
 
-class Steps(NamedTuple):
-    """The steps in the order in which they run; see `Layout.steps`."""
-
-    starts: Any
-    """The first row of each step."""
-    befores: Any
-    """Where in the storage of a state its rows before the step begin, and"""
-    afters: Any
-    """after it."""
-    sizes: Any
-    """How many batch rows it has."""
-
-
 @functools.cache
 def storage_type(dtype: np.dtype[Any]) -> Any:
     """Return Numba's type of `Storage`."""
@@ -138,5 +125,5 @@ def projection_type(dtype: np.dtype[Any]) -> Any:
 
 @functools.cache
 def steps_type() -> Any:
-    """Return Numba's type of `Steps`."""
+    """Return Numba's type of the steps of a `Layout`."""
     return record_type(Steps, **dict.fromkeys(Steps._fields, INDICES))

@@ -4,6 +4,7 @@ from rondeau.kernels.product.peak import peak_flops
 from rondeau.kernels.product.product import (
     Rows,
     matmul,
+    multiply_into,
     num_panels,
     pack,
     pack_panels,
@@ -11,4 +12,14 @@ from rondeau.kernels.product.product import (
     product_rows,
 )
 
-__all__ = ["Rows", "matmul", "num_panels", "pack", "pack_panels", "packed_size", "peak_flops", "product_rows"]
+__all__ = [
+    "Rows",
+    "matmul",
+    "multiply_into",
+    "num_panels",
+    "pack",
+    "pack_panels",
+    "packed_size",
+    "peak_flops",
+    "product_rows",
+]

@@ -38,7 +38,16 @@ from rondeau.kernels.runtime import buffers, threads
 from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
 from rondeau.kernels.runtime.linking import compiled_once
 
-__all__ = ["Rows", "matmul", "num_panels", "pack", "pack_panels", "packed_size", "product_rows"]
+__all__ = [
+    "Rows",
+    "matmul",
+    "multiply_into",
+    "num_panels",
+    "pack",
+    "pack_panels",
+    "packed_size",
+    "product_rows",
+]
 
 _ROWS, _VECTORS, _BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
 _WIDEST = max(element.lanes(_BYTES) for element in ELEMENTS.values())
@@ -404,7 +413,9 @@ class _Product:
     def compute(self, c: NDArray[Any], a: NDArray[Any], b: NDArray[Any], accumulate: bool) -> None:
         """C (+)= A @ B, checked: C has unit stride along columns and shares no memory with A and B."""
         (M, N), K = c.shape, a.shape[1]
-        shares = min(threads.shares_of(M * N * K), max(M, N) // _ROWS + 1)  # a share needs a tile or a panel
+        shares = threads.shares_of(M * N * K)
+        if shares > 1:
+            shares = min(shares, max(M, N) // _ROWS + 1)  # a share needs a tile or a panel
         if shares == 1:
             workspace = self.nothing if N * K < _SMALL else buffers.empty(_block_size(N, K), c.dtype)
             done = self.entry(a, b, c, workspace, accumulate, 1)
@@ -463,9 +474,8 @@ def matmul(
         _check(a, b)
     (M, K), (rows, N) = a.shape, b.shape
     dtype = a.dtype
-    product = _PRODUCTS.get(dtype)
-    if product is None or rows != K or b.dtype is not dtype:
-        product = _check(a, b)
+    if dtype not in _PRODUCTS or rows != K or b.dtype is not dtype:
+        _check(a, b)
     if out is None:
         if accumulate:
             raise ArgumentValueError(
@@ -476,19 +486,51 @@ def matmul(
     else:
         _check_out(out, (M, N), dtype)
         shared = np.may_share_memory(out, a) or np.may_share_memory(out, b)
+    if shared:
+        target = np.array(out, order="C") if accumulate else buffers.empty((M, N), dtype)
+        multiply_into(target, a, b, accumulate)
+        out[...] = target
+    else:
+        multiply_into(out, a, b, accumulate)
+    return out
+
+
+def multiply_into(out: NDArray[Any], a: NDArray[Any], b: NDArray[Any], accumulate: bool = False) -> None:
+    """Do what `matmul` does, for a caller whose operands and `out` fit by construction: nothing is checked.
+
+    Parameters
+    ----------
+    out : ndarray of float32 or float64, shape (M, N)
+        Where the result goes; any strides. It shares no memory with `a` and `b`.
+    a, b : ndarray of the same dtype, shapes (M, K) and (K, N)
+        Any strides.
+    accumulate : bool, default False
+        Add to `out` instead of overwriting it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> out = np.ones((2, 3))
+    >>> multiply_into(out, np.eye(2) * 3, np.ones((2, 3)), accumulate=True)
+    >>> out
+    array([[4., 4., 4.],
+           [4., 4., 4.]])
+    """
+    (M, K), N = a.shape, b.shape[1]
+    product = _PRODUCTS[out.dtype]
     if out.strides[0] == out.itemsize != out.strides[1]:
         # The product of the transposes: a * b and b * a are the same number.
-        matmul(b.T, a.T, out=out.T, accumulate=accumulate)
+        multiply_into(out.T, b.T, a.T, accumulate)
     elif K >= DEPTH_BLOCK and M and N and _better_transposed(a, M, N):
-        target = np.array(out.T, order="C") if accumulate else buffers.empty((N, M), dtype)
-        out[...] = matmul(b.T, a.T, out=target, accumulate=accumulate).T
-    elif shared or out.strides[1] != out.itemsize:
-        target = np.array(out, order="C") if accumulate else buffers.empty((M, N), dtype)
+        target = np.array(out.T, order="C") if accumulate else buffers.empty((N, M), out.dtype)
+        multiply_into(target, b.T, a.T, accumulate)
+        out[...] = target.T
+    elif out.strides[1] != out.itemsize:
+        target = np.array(out, order="C") if accumulate else buffers.empty((M, N), out.dtype)
         product.compute(target, a, b, accumulate)
         out[...] = target
     else:
         product.compute(out, a, b, accumulate)
-    return out
 
 
 def _better_transposed(a: NDArray[Any], M: int, N: int) -> bool:
@@ -501,8 +543,8 @@ def _better_transposed(a: NDArray[Any], M: int, N: int) -> bool:
     return a.strides[0] == a.itemsize and filled_transposed > 1.2 * filled
 
 
-def _check(a: Any, b: Any) -> _Product:
-    """Give the product of two operands, or refuse them."""
+def _check(a: Any, b: Any) -> None:
+    """Refuse two operands that cannot be multiplied."""
     for name, operand in (("a", a), ("b", b)):
         if not isinstance(operand, np.ndarray) or operand.ndim != 2:
             shape = f"{operand.ndim}-D array" if isinstance(operand, np.ndarray) else type(operand).__name__
@@ -516,7 +558,6 @@ def _check(a: Any, b: Any) -> _Product:
             f"matmul expected a (M, K) and b (K, N), got {a.shape} and {b.shape}: {a.shape[1]} columns of a against "
             f"{b.shape[0]} rows of b"
         )
-    return _PRODUCTS[a.dtype]
 
 
 def _check_out(out: Any, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:

@@ -31,7 +31,8 @@ Array = NDArray[Any]
 
 def is_count(value: Any, at_least: int) -> bool:
     """Tell whether a value is a whole number, and not too small."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= at_least)
+    is_whole = type(value) is int or (isinstance(value, int | np.integer) and not isinstance(value, bool))
+    return is_whole and bool(value >= at_least)
 
 
 def checked_run(run: Any) -> Run:
@@ -106,18 +107,17 @@ def complete_settings(cell: Cell, settings: Settings) -> Settings:
 
 def _check_settings(settings: Any) -> None:
     """Refuse settings that are none, or hold what no kernel can take."""
-    if not hasattr(settings, "num_heads"):
+    if not isinstance(settings, Settings):
         raise ArgumentTypeError(f"settings expected Settings of rondeau.kernels.sequence, got {settings!r}")
     scalars = settings.scalars
-    if not isinstance(scalars, Mapping) or not all(
-        isinstance(key, tuple) and len(key) == 2 for key in scalars
-    ):
+    # A dict is asked for first: whether something is a Mapping takes twenty times as long to find out.
+    is_mapping = type(scalars) is dict or isinstance(scalars, Mapping)
+    if not is_mapping or not all(isinstance(key, tuple) and len(key) == 2 for key in scalars):
         raise ArgumentTypeError(f'scalars expected a dict with keys such as ("k", name), got {scalars!r}')
     for (_, name), value in scalars.items():
         if type(value) is not float and not isinstance(value, numbers.Real):
             raise ArgumentTypeError(f"the scalar {name} expected a number, got {value!r}")
-    for name, most in (("key", 2**64), ("substream", 2**32)):
-        value = getattr(settings, name)
+    for name, value, most in (("key", settings.key, 2**64), ("substream", settings.substream, 2**32)):
         if not is_count(value, at_least=0) or value >= most:
             raise ArgumentValueError(
                 f"{name} of the settings expected an integer from 0 to {most} - 1, got {value!r}"
@@ -128,11 +128,18 @@ def state_widths(cell: Cell, weights: Weights) -> tuple[int, ...]:
     """Return the width of each state: P for the first, H for the others."""
     hidden = weights.weight_ih.shape[0] // len(cell.gates)
     first = hidden if weights.weight_hr is None else weights.weight_hr.shape[0]
-    return (first, *(hidden for _ in cell.states[1:]))
+    return (first,) + (hidden,) * (len(cell.states) - 1)
 
 
 def checked_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return a contiguous array of the shape and dtype expected, or say what came."""
+    if (
+        type(array) is np.ndarray
+        and array.dtype == dtype
+        and array.shape == shape
+        and array.flags.c_contiguous
+    ):
+        return array
     if not isinstance(array, np.ndarray):
         raise ArgumentTypeError(f"{name} expected a numpy array, got {type(array).__name__}")
     if array.dtype != dtype:
@@ -146,26 +153,31 @@ def checked_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype
 
 def checked_inputs(
     run: Run, x: Any, weights: Weights, initial: Any
-) -> tuple[Array, Weights, tuple[Array, ...]]:
-    """Return the arrays that a checked run takes, contiguous."""
+) -> tuple[Array, Weights, tuple[Array, ...] | None]:
+    """Return the arrays that a checked run takes, contiguous; no initial states stand for zeros."""
     cell, layout = run.cell, run.layout
     weights = checked_weights(cell, weights, run.settings.num_heads)
     x = _checked_x(layout, x, weights.weight_ih)
+    if initial is None:
+        return x, weights, None
     if not isinstance(initial, tuple | list) or len(initial) != len(cell.states):
         got = len(initial) if isinstance(initial, tuple | list) else type(initial).__name__
         raise ArgumentValueError(
             f"initial expected one array per state ({', '.join(cell.states)}), got {got}"
         )
+    widths, dtype = state_widths(cell, weights), weights.weight_ih.dtype
     initial = tuple(
-        checked_array(f"initial {state}", array, (layout.batch_size, size), weights.weight_ih.dtype)
-        for state, array, size in zip(cell.states, initial, state_widths(cell, weights), strict=True)
+        [
+            checked_array(f"initial {state}", array, (layout.batch_size, width), dtype)
+            for state, array, width in zip(cell.states, initial, widths, strict=True)
+        ]
     )
     return x, weights, initial
 
 
 def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
     """Return the weights of a layer, contiguous."""
-    if not hasattr(weights, "weight_ih"):
+    if not isinstance(weights, Weights):
         raise ArgumentTypeError(
             f"weights expected Weights of rondeau.kernels.sequence, got {type(weights).__name__}"
         )
@@ -184,16 +196,16 @@ def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
         P = _checked_projection(cell, weights.weight_hr, heads)
     if not is_count(heads, at_least=1) or H % heads:
         raise ArgumentValueError(f"num_heads expected a divisor of the {H} hidden units, got {heads!r}")
-    shapes = {
-        "weight_ih": (rows, width),
-        "weight_hh": (recurrent * H, P if heads == 1 else H // heads),
-        "bias_ih": (rows,),
-        "bias_hh": (recurrent * H,),
-        "weight_hr": (P, H),
-    }
+    shapes = (
+        (rows, width),
+        (recurrent * H, P if heads == 1 else H // heads),
+        (rows,),
+        (recurrent * H,),
+        (P, H),
+    )
     if (weights.weight_hh is None) != (recurrent == 0):
         raise ArgumentValueError(
-            f"weight_hh expected {shapes['weight_hh'] if recurrent else None}, for cell {cell.name} reads the "
+            f"weight_hh expected {shapes[1] if recurrent else None}, for cell {cell.name} reads the "
             f"recurrent parts of {recurrent} gates; got {'None' if weights.weight_hh is None else 'an array'}"
         )
     params = weights.params
@@ -202,16 +214,14 @@ def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
         raise ArgumentValueError(
             f"params expected {len(cell.params)} vectors ({', '.join(cell.params)}), got {got}"
         )
-    checked = {
-        name: None
-        if getattr(weights, name) is None
-        else checked_array(name, getattr(weights, name), shape, dtype)
-        for name, shape in shapes.items()
-    }
-    vectors = (
+    weight_ih, weight_hh, bias_ih, bias_hh, weight_hr = [
+        None if array is None else checked_array(name, array, shape, dtype)
+        for name, array, shape in zip(Weights._fields, weights, shapes, strict=False)
+    ]
+    vectors = [
         checked_array(name, vector, (H,), dtype) for name, vector in zip(cell.params, params, strict=True)
-    )
-    return weights._replace(**checked, params=tuple(vectors))
+    ]
+    return Weights(weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, tuple(vectors))
 
 
 def _checked_x(layout: Layout, x: Any, weight_ih: Array) -> Array:

@@ -11,14 +11,33 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["Layout"]
+__all__ = ["Layout", "Steps"]
+
+
+class Steps(NamedTuple):
+    """The steps of a run in the order in which they run; all are ndarrays of int64, of shape (T,).
+
+    Examples
+    --------
+    >>> Layout.packed([3, 2]).steps(reverse=True).starts
+    array([3, 0])
+    """
+
+    starts: Any
+    """The first row of each step."""
+    befores: Any
+    """Where in the storage of a state its rows before the step begin, and"""
+    afters: Any
+    """after it."""
+    sizes: Any
+    """How many batch rows it has."""
 
 
 class Layout:
@@ -74,7 +93,9 @@ class Layout:
             If a size is no integer, or negative.
         """
         for name, value in (("num_steps", num_steps), ("batch_size", batch_size)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            if type(value) is not int and (
+                isinstance(value, bool) or not isinstance(value, np.integer | int)
+            ):
                 raise ArgumentTypeError(f"a layout expected an integer as {name}, got {value!r}")
             if value < 0:
                 raise ArgumentValueError(f"a layout expected {name} of at least 0, got {value}")
@@ -180,8 +201,8 @@ class Layout:
             piece = Layout(sizes, B, self.origins[:B], self.first_steps[:B] + first)
             yield piece, slice(at, at + piece.num_rows)
 
-    def steps(self, reverse: bool) -> tuple[NDArray[np.int64], ...]:
-        """Return each step's first row, where the states before and after it begin, and its size, in running order."""
+    def steps(self, reverse: bool) -> Steps:
+        """Return the steps in the order in which they run in a direction."""
         return self._steps_reverse if reverse else self._steps_forward
 
     def cuts(self, threads: int) -> NDArray[np.int64]:
@@ -220,13 +241,13 @@ class Layout:
         return slice(0, int(self.starts[-1])) if reverse else slice(int(self.batch_sizes[0]), None)
 
     @functools.cached_property
-    def _steps_forward(self) -> tuple[NDArray[np.int64], ...]:
-        return self.starts, self._boundaries[:-1].copy(), self._boundaries[1:].copy(), self.batch_sizes
+    def _steps_forward(self) -> Steps:
+        return Steps(self.starts, self._boundaries[:-1].copy(), self._boundaries[1:].copy(), self.batch_sizes)
 
     @functools.cached_property
-    def _steps_reverse(self) -> tuple[NDArray[np.int64], ...]:
+    def _steps_reverse(self) -> Steps:
         starts, before, after, sizes = self._steps_forward
-        return tuple(np.ascontiguousarray(a[::-1]) for a in (starts, after, before, sizes))
+        return Steps(*[np.ascontiguousarray(a[::-1]) for a in (starts, after, before, sizes)])
 
     @functools.cached_property
     def _ends(self) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rondeau.kernels.recurrent.checks import state_widths
 from rondeau.kernels.recurrent.records import Run, Weights
 from rondeau.kernels.recurrent.target import Target, WeightSums
 from rondeau.kernels.runtime import buffers
@@ -33,7 +34,7 @@ class PiecewiseTape(NamedTuple):
 
 
 def forward(
-    target: Target, run: Run, x: Array, weights: Weights, initial: tuple[Array, ...], num_kept: int
+    target: Target, run: Run, x: Array, weights: Weights, initial: tuple[Array, ...] | None, num_kept: int
 ) -> tuple[tuple[Array, ...], tuple[Array, ...], PiecewiseTape]:
     """Run forward in pieces of ``run.recompute_every`` steps; arguments are those of `Target.forward`.
 
@@ -45,17 +46,22 @@ def forward(
     tape : PiecewiseTape
     """
     layout = run.layout
-    carried = tuple(np.array(state) for state in initial)
-    every = tuple(buffers.empty((layout.num_rows, s.shape[1]), s.dtype) for s in initial[:num_kept])
+    if initial is None:
+        widths, dtype = state_widths(run.cell, weights), weights.weight_ih.dtype
+        carried = tuple(np.zeros((layout.batch_size, width), dtype) for width in widths)
+    else:
+        carried = tuple(np.array(state) for state in initial)
+    every = tuple(buffers.empty((layout.num_rows, s.shape[1]), s.dtype) for s in carried[:num_kept])
     of_pieces: list[tuple[Array, ...]] = []
     for piece, rows in _pieces(run):
         of_piece = tuple(state[: piece.layout.batch_size].copy() for state in carried)
         is_first = not of_pieces
         of_pieces.append(of_piece)
         tape = target.forward(piece, x[rows], weights, of_piece, is_first)
-        for k, kept in enumerate(every):
-            kept[rows] = tape.every(k)
-        for state, end in zip(carried, tape.final(), strict=True):
+        of_rows, ends = tape.results(num_kept)
+        for kept, found in zip(every, of_rows, strict=True):
+            kept[rows] = found
+        for state, end in zip(carried, ends, strict=True):
             state[: piece.layout.batch_size] = end
     return every, carried, PiecewiseTape(run, x, weights, of_pieces)
 

@@ -186,8 +186,10 @@ class Tape(NamedTuple):
     run : Run
     from_zero : bool
         Whether the recurrent product of the first step was left out, because the initial state is zero.
-    x, weights
-        The arguments of forward.
+    x : ndarray
+        The input.
+    weights : Weights
+        The weights, with their gates in the order of the target's buffers.
     gates : ndarray, shape (N, S, H)
         The slots as backward needs them; backward puts their adjoints in the same place.
     recurrent : ndarray, shape (N, R, H)
@@ -199,8 +201,8 @@ class Tape(NamedTuple):
     states : ndarray, shape (states, B + N, H)
         Every state before and after every step; `Layout.steps` says where a step's rows begin, and the initial states
         lie among them.
-    hidden : ndarray, shape (B + N, P)
-        The projected first state, likewise; empty without projection.
+    first : ndarray, shape (B + N, P)
+        The first state as the recurrent matrices see it: projected, or that of `states`.
     mask : ndarray, shape (B, 1, H)
         The mask of recurrent dropout where it is part of the cell; else empty.
     keep : ndarray, shape (B, P)
@@ -221,29 +223,23 @@ class Tape(NamedTuple):
     values: Array
     row_values: Array
     states: Array
-    hidden: Array
+    first: Array
     mask: Array
     keep: Array
-
-    @property
-    def first(self) -> Array:
-        """The storage of the first state as the recurrent matrices see it, (B + N, P)."""
-        return self.states[0] if self.weights.weight_hr is None else self.hidden
 
     @property
     def storages(self) -> tuple[Array, ...]:
         """The storage of each state, (B + N, P) for the first and (B + N, H) for others."""
         return (self.first, *self.states[1:])
 
-    def every(self, state: int) -> Array:
-        """Return a state after every step, (N, H), or (N, P) for the first."""
-        after: Array = self.storages[state][self.run.layout.after_rows(self.run.reverse)]
-        return after
-
-    def final(self) -> tuple[Array, ...]:
-        """Return the states after each row's own last step."""
-        rows = self.run.layout.final_rows(self.run.reverse)
-        return tuple([storage[rows].copy() for storage in self.storages])
+    def results(self, num_kept: int) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Return the first ``num_kept`` states after every step, and all states after each row's own last step."""
+        layout, reverse, storages = self.run.layout, self.run.reverse, self.storages
+        after, last = layout.after_rows(reverse), layout.final_rows(reverse)
+        return (
+            tuple([storage[after] for storage in storages[:num_kept]]),
+            tuple([storage[last].copy() for storage in storages]),
+        )
 
 
 class Adjoints(NamedTuple):

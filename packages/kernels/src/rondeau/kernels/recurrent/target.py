@@ -66,11 +66,11 @@ class Target(Protocol):
         run: Run,
         x: Array,
         weights: Weights,
-        initial: tuple[Array, ...],
+        initial: tuple[Array, ...] | None,
         is_first_piece: bool = True,
         save: bool = True,
     ) -> Tape:
-        """Run forward.
+        """Run forward, from zeros if there are no initial states.
 
         Where the sequence starts here (`is_first_piece`), the product with an initial state of zeros is left out.
         Without `save` there is no room for what backward adds, and nothing is derived for it.

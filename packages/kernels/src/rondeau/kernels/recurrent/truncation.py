@@ -99,14 +99,15 @@ def _single_step(tape: Tape, at: NDArray[np.int64]) -> Tape:
     layout, reverse = tape.run.layout, tape.run.reverse
     storage = np.arange(layout.batch_size + layout.num_rows)
     both = np.concatenate((storage[layout.before_rows(reverse)][at], storage[layout.after_rows(reverse)][at]))
+    states = np.ascontiguousarray(tape.states[:, both])
     return tape._replace(
         run=tape.run._replace(layout=layout.of_rows(at), reverse=False),
         gates=tape.gates[at],
         recurrent=tape.recurrent[at],
         values=tape.values[at],
         row_values=tape.row_values[at],
-        states=np.ascontiguousarray(tape.states[:, both]),
-        hidden=tape.hidden[both] if tape.hidden.size else tape.hidden,
+        states=states,
+        first=states[0] if tape.weights.weight_hr is None else tape.first[both],
         mask=tape.mask[layout.batch_rows[at]] if tape.mask.size else tape.mask,
         keep=tape.keep[layout.batch_rows[at]] if tape.keep.size else tape.keep,
     )

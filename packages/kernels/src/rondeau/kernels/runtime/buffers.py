@@ -119,11 +119,14 @@ def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[
     (2, 3)
     """
     dtype = np.dtype(dtype)
-    # To ask for a tuple takes a tenth of the time of asking for a sequence.
-    if isinstance(shape, tuple) or isinstance(shape, Sequence):  # noqa: SIM101
-        size = math.prod(shape) * dtype.itemsize
+    # Types are compared first: whether something is a Sequence takes ten times as long to find out.
+    if type(shape) is int:
+        count = shape
+    elif type(shape) is tuple or isinstance(shape, Sequence):
+        count = math.prod(shape)
     else:
-        size = operator.index(shape) * dtype.itemsize
+        count = operator.index(shape)
+    size = count * dtype.itemsize
     if size < POOLED_FROM:
         return np.empty(shape, dtype)
     if dtype.hasobject:

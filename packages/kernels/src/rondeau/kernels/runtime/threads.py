@@ -6,11 +6,12 @@ a share never depends on which thread takes it, so the bits are the same for any
 while the pool runs has no pool, and takes all shares itself: see `rondeau.kernels.runtime.forking`.
 """
 
+from __future__ import annotations
+
 import functools
 import os
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numba
@@ -51,9 +52,9 @@ class _Count:
 
 
 class _OfThisThread(threading.local):
-    """Numba keeps the size of its pool per Python thread: what this thread last asked for."""
+    """Numba keeps the size of its pool per Python thread: the shares for which this thread last set it."""
 
-    pool = 0
+    shares = 0
 
 
 _of_this_thread = _OfThisThread()
@@ -86,9 +87,9 @@ def start_pool() -> None:
 
 
 @functools.cache
-def _turn() -> AbstractContextManager[Any]:
-    """Give what a launch holds: a lock where the pool's layer is `workqueue`; asked for once the pool runs."""
-    return _LOCK if numba.threading_layer() == "workqueue" else nullcontext()
+def _turn() -> threading.Lock | None:
+    """Return the lock that a launch holds, where the pool's layer is `workqueue`; asked for once the pool runs."""
+    return _LOCK if numba.threading_layer() == "workqueue" else None
 
 
 _LOCK = threading.Lock()
@@ -218,11 +219,15 @@ def launch(function: Callable[..., Any], *arguments: Any, shares: int | None = N
     >>> out
     array([0., 1., 2., 3., 4.])
     """
-    pool = min(_Count.shares if shares is None else shares, config.NUMBA_NUM_THREADS)
-    if _of_this_thread.pool != pool:
+    if shares is None:
+        shares = _Count.shares
+    if _of_this_thread.shares != shares:
         start_pool()
         forking.check_pool()
-        numba.set_num_threads(pool)
-        _of_this_thread.pool = pool
-    with _turn():
+        numba.set_num_threads(min(shares, config.NUMBA_NUM_THREADS))
+        _of_this_thread.shares = shares
+    turn = _turn()
+    if turn is None:
+        return function(*arguments)
+    with turn:
         return function(*arguments)

@@ -58,7 +58,12 @@ class Call(NamedTuple):
     bptt_truncate: int | None
 
     def run(
-        self, x: Tensor, layout: Layout, initial: list[States], segments: Segments | None = None
+        self,
+        x: Tensor,
+        layout: Layout,
+        leading: tuple[int, ...],
+        initial: list[States] | None,
+        segments: Segments | None = None,
     ) -> tuple[States, States]:
         """Run all layers over time-major or packed rows.
 
@@ -67,8 +72,10 @@ class Call(NamedTuple):
         x : Tensor
             Whatever has the N rows of the layout in order; integers without the last dimension.
         layout : Layout
-        initial : list of tuple of Tensor, (1, B, W) each
-            The initial states of each layer and direction.
+        leading : tuple of int
+            The shape of a layer's and direction's states without their width: (1, B), or (1,) without a batch.
+        initial : list of tuple of Tensor, (1, B, W) each, or None
+            The initial states of each layer and direction; None for zeros, without segments.
         segments : Segments, optional
             Those that the layout is of, where states before and after the batch are not those of its sequences.
 
@@ -83,50 +90,29 @@ class Call(NamedTuple):
         num_layers = len(self.weights) // self.num_directions
         for layer in range(num_layers):
             x = every[0] if layer == 0 or self.dropout == 0 else self._dropped(every[0], layer, layout)
+            every_state = self.every_state and layer == num_layers - 1
             of_directions = []
             for reverse in (False, True)[: self.num_directions]:
-                layer_index = len(ends)
-                run = Run(
-                    self.cell,
-                    layout,
-                    reverse,
-                    self._settings(layer_index),
-                    self.recompute_every,
-                    self.bptt_truncate,
-                )
-                every_state = self.every_state and layer == num_layers - 1
-                found, end = self._run_direction(
-                    run, every_state, x, layer_index, initial[layer_index], segments
-                )
+                index = len(ends)
+                settings = self._settings(index)
+                run = Run(self.cell, layout, reverse, settings, self.recompute_every, self.bptt_truncate)
+                weights, before = self._weights_of_call(index), () if initial is None else initial[index]
+                if segments is None:
+                    found, end = _run_direction(run, every_state, leading, x, weights, before)
+                else:
+                    found, end = _run_segments(run, every_state, x, weights, before, segments)
                 of_directions.append(found)
                 ends.append(end)
-            every = _joined(of_directions, -1)
+            every = found if self.num_directions == 1 else _joined(of_directions, -1)
         return every, _joined(ends, 0)
 
-    def _run_direction(
-        self,
-        run: Run,
-        every_state: bool,
-        x: Tensor,
-        layer_index: int,
-        before: States,
-        segments: Segments | None,
-    ) -> tuple[States, States]:
-        """Run one layer in one direction; return its states after every step, and those at the end."""
+    def _weights_of_call(self, layer_index: int) -> list[Tensor | None]:
+        """Return the weights of a layer and direction as they are in this call: with DropConnect."""
         weights = self.weights[layer_index]
-        if self.weight_dropout > 0 and weights[1] is not None:
-            substream = first_substream(layer_index) + RECURRENT_WEIGHTS
-            masked = drop_connect(weights[1], self.weight_dropout, self.key, substream)
-            weights = [weights[0], masked, *weights[2:]]
-        begin = before
-        if segments is not None:
-            begin = tuple([segments.begin(state, run.reverse) for state in before])
-        results = RecurrentFunction.apply(run, every_state, x, *weights, *begin)
-        every, end = results[: -len(begin)], results[-len(begin) :]
-        if segments is not None:
-            pairs = zip(end, before, strict=True)
-            end = tuple([segments.end(state, initial, run.reverse) for state, initial in pairs])
-        return every, end
+        if self.weight_dropout == 0 or weights[1] is None:
+            return weights
+        substream = first_substream(layer_index) + RECURRENT_WEIGHTS
+        return [weights[0], drop_connect(weights[1], self.weight_dropout, self.key, substream), *weights[2:]]
 
     def _settings(self, layer_index: int) -> Settings:
         """Return the settings of a layer and direction; recurrent dropout is in the cell, or of projected features."""
@@ -141,6 +127,35 @@ class Call(NamedTuple):
         return dropout_rows(
             x, self.dropout, self.key, substream, layout.positions[:, 0], layout.positions[:, 1]
         )
+
+
+def _run_direction(
+    run: Run,
+    every_state: bool,
+    leading: tuple[int, ...],
+    x: Tensor,
+    weights: list[Tensor | None],
+    before: States,
+) -> tuple[States, States]:
+    """Run one layer in one direction; return its states after every step, and those at the end."""
+    results = RecurrentFunction.apply(run, every_state, leading, x, *weights, *before)
+    first_end = len(results) - len(run.cell.states)
+    return results[:first_end], results[first_end:]
+
+
+def _run_segments(
+    run: Run,
+    every_state: bool,
+    x: Tensor,
+    weights: list[Tensor | None],
+    before: States,
+    segments: Segments,
+) -> tuple[States, States]:
+    """Do the same over the segments of a batch; states before and at the end are those of the batch."""
+    begin = tuple([segments.begin(state, run.reverse) for state in before])
+    every, end = _run_direction(run, every_state, (1, run.layout.batch_size), x, weights, begin)
+    pairs = zip(end, before, strict=True)
+    return every, tuple([segments.end(state, initial, run.reverse) for state, initial in pairs])
 
 
 def _joined(parts: list[States], dim: int) -> States:

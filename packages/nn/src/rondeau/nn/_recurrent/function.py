@@ -8,7 +8,7 @@ from typing import Any
 from rondeau import tensor as rt
 from rondeau.kernels import sequence
 from rondeau.kernels.recurrent import reference
-from rondeau.kernels.recurrent.checks import checked_run
+from rondeau.kernels.recurrent.checks import checked_run, state_widths
 from rondeau.kernels.sequence import Layout, Needs, Run
 from rondeau.tensor import Function, Tensor
 
@@ -29,45 +29,51 @@ class RecurrentFunction(Function):
     """One layer in one direction over whole sequences.
 
     Whatever has the N rows in order is its input: (T, B, I), (T, I) or packed (N, I), or integers without the
-    last dimension; the output has the same form. States are (1, B, H), (B, H), or (H,) or (1, H) without a batch.
+    last dimension; the output has the same form. States are (1, B, H), (B, H), or (H,) or (1, H) without a batch:
+    ``leading`` is their shape without the last dimension.
     """
 
     owns_gradients = True
 
     @staticmethod
-    def forward(ctx: Any, run: Run, every_state: bool, x: Tensor, *tensors: Any) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, run: Run, every_state: bool, leading: tuple[int, ...], x: Tensor, *tensors: Any
+    ) -> tuple[Tensor, ...]:
         """Return the states of every step, all of them or the first alone, and the final states.
 
         `tensors` are the matrices and biases of `Weights`, None where there is none, the learned vectors, and the
-        initial states.
+        initial states unless these are zero.
         """
         cell, layout = run.cell, run.layout
         save = True in ctx.needs_input_grad
-        first_state = MATRICES + len(cell.params)
-        states = tensors[first_state:]
+        array = x._array
+        arrays: list[Any] = [None if t is None else t._array for t in tensors]
+        states = arrays[MATRICES + len(cell.params) :]
         result = sequence.forward(
-            run if save else run._replace(recompute_every=None),
-            _as_rows(x._array, layout),
-            as_weights(cell, [None if w is None else w._array for w in tensors[:first_state]]),
-            tuple([s._array.reshape(layout.batch_size, s.shape[-1]) for s in states]),
+            run if save or run.recompute_every is None else run._replace(recompute_every=None),
+            _as_rows(array, layout),
+            as_weights(cell, arrays),
+            tuple([state.reshape(layout.batch_size, state.shape[-1]) for state in states])
+            if states
+            else None,
             save=save,
             every_state=every_state,
         )
-        leading = x.shape if x.dtype.kind == "i" else x.shape[:-1]
-        every = [Tensor(rows.reshape(*leading, rows.shape[-1])) for rows in result.every]
+        of_rows = array.shape if array.dtype.kind == "i" else array.shape[:-1]
+        every = [Tensor(rows.reshape(*of_rows, rows.shape[-1])) for rows in result.every]
         if save:
             ctx.set_materialize_grads(False)
             ctx.save_for_backward(x, *tensors, *every)  # every: backward reads its memory
             ctx.run, ctx.saved = run, result.saved
-        final = [Tensor(end.reshape(s.shape)) for end, s in zip(result.final, states, strict=True)]
+        final = [Tensor(end.reshape(*leading, end.shape[-1])) for end in result.final]
         return (*every, *final)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Return the gradients of what `forward` took, given those of what it returned."""
         differentiate = _differentiable_gradients if ctx.create_graph else _gradients
-        needs = ctx.needs_input_grad[2:]
-        return (None, None, *differentiate(ctx, ctx.saved_tensors[: len(needs)], needs, cotangents))
+        needs = ctx.needs_input_grad[3:]
+        return (None, None, None, *differentiate(ctx, ctx.saved_tensors[: len(needs)], needs, cotangents))
 
 
 def _as_rows(x: Any, layout: Layout) -> Any:
@@ -81,7 +87,7 @@ def _gradients(
     run: Run = ctx.run
     cell = run.cell
     num_every = len(cotangents) - len(cell.states)
-    arrays = [None if d is None else d._array.reshape(-1, d.shape[-1]) for d in cotangents]
+    arrays = [None if d is None else d._array.reshape(-1, d._array.shape[-1]) for d in cotangents]
     first_state = 1 + MATRICES + len(cell.params)
     found = sequence.backward(
         cell,
@@ -96,10 +102,10 @@ def _gradients(
         found.x,
         *matrices,
         *(params or [None] * len(cell.params)),
-        *(found.initial or [None] * len(cell.states)),
+        *(found.initial or [None] * (len(inputs) - first_state)),
     )
     return [
-        Tensor(array.reshape(like.shape)) if need else None
+        Tensor(array.reshape(like._array.shape)) if need else None
         for array, like, need in zip(gradients, inputs, needs, strict=True)
     ]
 
@@ -118,10 +124,14 @@ def _differentiable_gradients(
     copies: list[Any] = [None if t is None else t.clone() for t in inputs]
     x, *tensors = copies
     states = tensors[MATRICES + len(run.cell.params) :]
-    initial = tuple(s.reshape(run.layout.batch_size, s.shape[-1]) for s in states)
-    every, final = reference.run(
-        checked_run(run), TENSORS, _as_rows(x, run.layout), as_weights(run.cell, tensors), initial
-    )
+    weights, B = as_weights(run.cell, tensors), run.layout.batch_size
+    if states:
+        initial = tuple(s.reshape(B, s.shape[-1]) for s in states)
+    else:
+        like = weights.weight_ih
+        widths = state_widths(run.cell, weights)
+        initial = tuple(rt.zeros(B, width, dtype=like.dtype, device=like.device) for width in widths)
+    every, final = reference.run(checked_run(run), TENSORS, _as_rows(x, run.layout), weights, initial)
     results = (*every[: len(cotangents) - len(final)], *final)
     # A batch without a step returns its initial states, which may depend on nothing.
     pairs = [

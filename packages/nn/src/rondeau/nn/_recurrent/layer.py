@@ -411,18 +411,18 @@ class Recurrent(Module):
         every_state: bool,
     ) -> tuple[tuple[Any, ...], tuple[Tensor, ...]]:
         """Return every state of the last layer that is asked for, in the form of the input, and the final states."""
-        if isinstance(input, PackedSequence):
-            if lengths is not None or reset is not None:
-                raise ArgumentValueError(
-                    "lengths and reset belong to a padded Tensor; a PackedSequence has its own lengths"
-                )
-            return self._run_packed(input, hx, every_state)
-        if not isinstance(input, Tensor):
+        if isinstance(input, Tensor):
+            return self._run_padded(input, hx, lengths, reset, every_state)
+        if not isinstance(input, PackedSequence):
             raise ArgumentTypeError(
                 f"input should be a Tensor or a PackedSequence, got {kind_of(input)}: "
                 "wrap it in rt.tensor(...)"
             )
-        return self._run_padded(input, hx, lengths, reset, every_state)
+        if lengths is not None or reset is not None:
+            raise ArgumentValueError(
+                "lengths and reset belong to a padded Tensor; a PackedSequence has its own lengths"
+            )
+        return self._run_packed(input, hx, every_state)
 
     def _run_padded(
         self,
@@ -432,30 +432,35 @@ class Recurrent(Module):
         reset: ArrayLike | Tensor | None,
         every_state: bool,
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        one_hot = input.dtype.kind == "i"
-        leading = input.shape if one_hot else input.shape[:-1]
-        if len(leading) not in (1, 2):
+        one_hot = input._array.dtype.kind == "i"
+        shape = input._array.shape if one_hot else input._array.shape[:-1]
+        num_dims = len(shape)
+        if num_dims not in (1, 2):
             wanted = "of integers to be 1D or 2D" if one_hot else "to be 2D or 3D"
             raise ArgumentValueError(
                 f"{type(self).__name__}: Expected input {wanted}, got {input.ndim}D tensor instead"
             )
         self._check_features(input)
-        turned = self.batch_first and len(leading) == 2
+        turned = self.batch_first and num_dims == 2
         x = input.transpose(0, 1) if turned else input
-        T, *batch = x.shape[: len(leading)]
+        T, *batch = shape[::-1] if turned else shape
         if T == 0:
             raise ArgumentValueError(f"Expected sequence length to be larger than 0 in {type(self).__name__}")
-        initial = self._initial_states(hx, tuple(batch))
+        initial = None if hx is None else self._initial_states(hx, tuple(batch))
         if lengths is None and reset is None:
             layout = Layout.dense(T, batch[0] if batch else 1)
-            every, states = self._run_layers(x, layout, initial, every_state)
+            every, states = self._run_layers(x, layout, (1, *batch), initial, every_state)
         else:
             if not batch:
                 raise ArgumentValueError("lengths and reset need an input with a batch dimension")
             segments = Segments(
                 checked_lengths(lengths, T, batch[0]), checked_resets(reset, T, batch[0], turned)
             )
-            rows, states = self._run_layers(segments.take(x), segments.layout, initial, every_state, segments)
+            if initial is None:
+                initial = [self._zeros((1, *batch))] * len(self._names)
+            rows, states = self._run_layers(
+                segments.take(x), segments.layout, (1, *batch), initial, every_state, segments
+            )
             every = tuple(segments.put(state) for state in rows)
         return tuple(state.transpose(0, 1) for state in every) if turned else every, states
 
@@ -470,15 +475,17 @@ class Recurrent(Module):
             )
         self._check_features(rows)
         layout = Layout.packed(batch_sizes._array, None if sorted_indices is None else sorted_indices._array)
-        initial = self._initial_states(hx, (layout.batch_size,), sorted_indices)
-        every, states = self._run_layers(rows, layout, initial, every_state)
+        batch = (layout.batch_size,)
+        initial = None if hx is None else self._initial_states(hx, batch, sorted_indices)
+        every, states = self._run_layers(rows, layout, (1, *batch), initial, every_state)
         return tuple(input._replace(data=state) for state in every), _reordered(states, unsorted_indices)
 
     def _run_layers(
         self,
         x: Tensor,
         layout: Layout,
-        initial: list[tuple[Tensor, ...]],
+        leading: tuple[int, ...],
+        initial: list[tuple[Tensor, ...]] | None,
         every_state: bool,
         segments: Segments | None = None,
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -498,7 +505,7 @@ class Recurrent(Module):
             self.recompute_every,
             self.bptt_truncate,
         )
-        return call.run(x, layout, initial, segments)
+        return call.run(x, layout, leading, initial, segments)
 
     def _weights(self, layer_index: int) -> list[Tensor | None]:
         """Return the weights of a layer and direction, in the order of `Weights`."""
@@ -536,26 +543,24 @@ class Recurrent(Module):
 
     def _check_features(self, x: Tensor) -> None:
         """Refuse another dtype than the weights' or another width than I; integers stand for one-hot rows."""
-        dtype = self.weight_ih_l0.dtype
-        if x.dtype.kind == "i":
+        array, dtype = x._array, self.weight_ih_l0._array.dtype
+        if array.dtype.kind == "i":
             return
-        if x.dtype != dtype:
+        if array.dtype != dtype:
             raise ArgumentTypeError(
                 f"{type(self).__name__} input dtype ({x.dtype}) does not match weight dtype ({dtype}). "
                 f"Convert input: input.to({str(dtype)!r}), or convert model: model.to({str(x.dtype)!r})"
             )
-        if x.shape[-1] != self.input_size:
+        if array.shape[-1] != self.input_size:
             raise ArgumentValueError(
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}"
             )
 
     def _initial_states(
-        self, hx: State | None, batch: tuple[int, ...], order: Tensor | None = None
+        self, hx: State, batch: tuple[int, ...], order: Tensor | None = None
     ) -> list[tuple[Tensor, ...]]:
-        """Return the initial states of each layer and direction: the same zeros, or the caller's, put in order."""
+        """Return the caller's initial states of each layer and direction, in order."""
         count = len(self._names)
-        if hx is None:
-            return [self._zeros((1, *batch))] * count
         states = checked_states(hx, self.cell, self._state_shapes((count, *batch)), self.weight_ih_l0.dtype)
         return split_by_layer(_reordered(states, order), count)
 

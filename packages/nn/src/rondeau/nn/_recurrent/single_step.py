@@ -6,7 +6,6 @@ from typing import Any
 
 from numpy.typing import DTypeLike
 
-from rondeau import tensor as rt
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.sequence import Cell, Layout, Run
 from rondeau.tensor import Tensor
@@ -84,14 +83,14 @@ class _SingleStep(Module):
             raise ArgumentValueError(
                 f"input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}"
             )
-        shape = (*input.shape[:-1], self.hidden_size)
-        if hx is None:
-            hx = tuple(rt.zeros(shape, dtype=dtype, device=input.device) for _ in self.cell.states)
-        for k, state in enumerate(hx):
+        leading = input.shape[:-1]
+        shape = (*leading, self.hidden_size)
+        for k, state in enumerate(hx or ()):
             _check_state(state, shape, dtype, f"hidden{k}")
         weights = [None if weight is None else getattr(self, weight) for weight in self._names]
         layout = Layout.dense(1, input.shape[0] if input.ndim == 2 else 1)
-        _, *states = RecurrentFunction.apply(Run(self.cell, layout), False, input, *weights, *hx)
+        run = Run(self.cell, layout)
+        _, *states = RecurrentFunction.apply(run, False, leading, input, *weights, *(hx or ()))
         return tuple(states)
 
 

@@ -90,4 +90,5 @@ def _initialise(vector: Parameter, param: str, cell: Cell) -> None:
 
 def as_weights(cell: Cell, parts: Sequence[Any]) -> Weights:
     """Return the weights at the beginning of a sequence: matrices and biases, None for those missing, then vectors."""
-    return Weights._make((*parts[:MATRICES], tuple(parts[MATRICES : MATRICES + len(cell.params)])))
+    weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, *others = parts
+    return Weights(weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, tuple(others[: len(cell.params)]))
