@@ -144,3 +144,19 @@ def test_vector_of_another_length():
         ValueError, match=r"hold 8 elements, so the vector should have shape \(8,\), got \(7,\)"
     ):
         utils.vector_to_parameters(rt.zeros(7), nn.Linear(3, 2).parameters())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda layer: nn.utils.clip_grad_norm_(layer, 1.0),
+        lambda layer: nn.utils.clip_grad_value_(layer, 1.0),
+        nn.utils.get_total_norm,
+        nn.utils.parameters_to_vector,
+    ],
+)
+def test_a_module_in_the_place_of_its_parameters(call):
+    with pytest.raises(
+        TypeError, match=r"got the module Linear; give its parameters, as module.parameters\(\)"
+    ):
+        call(nn.Linear(2, 1))

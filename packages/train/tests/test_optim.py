@@ -386,6 +386,11 @@ def test_a_read_only_parameter_is_refused():
             "Invalid learning rate: -1.0",
         ),
         (
+            {"state": {0: {"exp_avg": [1.0, 1e300]}}, "param_groups": [{"params": [0]}]},
+            ValueError,
+            r"'exp_avg' of parameter 0: 1e\+300 does not fit float32, whose largest number is 3.403e\+38",
+        ),
+        (
             optim.SGD([rt.zeros(2, requires_grad=True)], lr=0.1).state_dict(),
             ValueError,
             "group 0 has no amsgrad, betas, eps: is it of another optimizer?",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.tensor import Tensor
 
 from .._checks import checked_list
+from .._module import Module
 
 
 def listed(name: str, tensors: Tensor | Iterable[Tensor]) -> list[Tensor]:
@@ -24,4 +26,9 @@ def listed(name: str, tensors: Tensor | Iterable[Tensor]) -> list[Tensor]:
         ...
     rondeau.kernels.errors.ArgumentTypeError: parameters should be an iterable of Tensors, got float
     """
+    if isinstance(tensors, Module):
+        raise ArgumentTypeError(
+            f"{name} should be an iterable of Tensors, got the module {type(tensors).__name__}; give its parameters, "
+            "as module.parameters()"
+        )
     return [tensors] if isinstance(tensors, Tensor) else checked_list(name, tensors, Tensor, "Tensors")

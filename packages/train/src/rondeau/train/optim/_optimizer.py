@@ -381,12 +381,18 @@ class Optimizer(ABC):
             if name == "step":
                 state[name] = int(array.item())
                 continue
-            array = array.astype(data.dtype, order="C")
             if array.shape != data.shape:
                 raise ValueError(
                     f"loaded state {name!r} of parameter {index}: expected shape {data.shape}, got {array.shape}"
                 )
-            state[name] = array
+            with np.errstate(over="ignore"):  # said below
+                state[name] = array.astype(data.dtype, order="C")
+            beyond = np.isfinite(array) & ~np.isfinite(state[name])
+            if beyond.any():
+                raise ValueError(
+                    f"loaded state {name!r} of parameter {index}: {array[beyond][0]} does not fit {data.dtype}, "
+                    f"whose largest number is {float(np.finfo(data.dtype).max):.4g}"
+                )
         return state
 
     def __repr__(self) -> str:
