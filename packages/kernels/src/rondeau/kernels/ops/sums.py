@@ -77,10 +77,10 @@ def total(array: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool 
     if array.dtype != np.float32 or array.size <= CHAIN:
         return _reduce(array, axis=axis, dtype=array.dtype, keepdims=keepdims)
     axes = tuple(range(array.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    if math.prod([array.shape[i] for i in axes]) <= CHAIN:
-        return _reduce(array, axis=axis, keepdims=keepdims)
     if array.flags.c_contiguous and axes == tuple(range(array.ndim - len(axes), array.ndim)):
         return _reduce(array, axis=axis, keepdims=keepdims)  # one run of memory, and much the commonest
+    if math.prod([array.shape[i] for i in axes]) <= CHAIN:
+        return _reduce(array, axis=axis, keepdims=keepdims)
     along, across = _by_memory(array, axes)
     if along:
         array = _reduce(array, axis=along, keepdims=True)

@@ -62,6 +62,8 @@ def checked_states(hx: Any, cell: Cell, shapes: Shapes, dtype: DTypeLike) -> tup
             f"hx should be {wanted}, got {f'({kinds})' if isinstance(hx, tuple | list) else kinds}"
         )
     for k, (state, shape) in enumerate(zip(states, shapes, strict=True)):
+        if state._array.shape == shape and state._array.dtype == dtype:
+            continue
         hidden = "hidden" if len(states) == 1 else f"hidden[{k}]"
         if state.ndim != len(shape):
             form = "batched 3-D" if len(shape) == 3 else "unbatched 2-D"
@@ -71,6 +73,5 @@ def checked_states(hx: Any, cell: Cell, shapes: Shapes, dtype: DTypeLike) -> tup
             )
         if state.shape != shape:
             raise ArgumentValueError(f"Expected {hidden} size {shape}, got {list(state.shape)}")
-        if state.dtype != dtype:
-            raise ArgumentTypeError(f"{hidden} dtype ({state.dtype}) does not match weight dtype ({dtype})")
+        raise ArgumentTypeError(f"{hidden} dtype ({state.dtype}) does not match weight dtype ({dtype})")
     return states

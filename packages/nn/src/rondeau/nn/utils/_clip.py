@@ -196,7 +196,9 @@ def _sum_of_squares(array: NDArray[Any]) -> float:
     # einsum multiplies and adds in one pass, without BLAS and without an array of squares.
     flat = array.reshape(-1)
     whole = flat.size - flat.size % _RUN
-    runs = flat[:whole].reshape(-1, _RUN)
-    total = float(np.einsum("ij,ij->i", runs, runs).sum(dtype=np.float64))
+    total = 0.0
+    if whole:
+        runs = flat[:whole].reshape(-1, _RUN)
+        total = float(np.einsum("ij,ij->i", runs, runs).sum(dtype=np.float64))
     rest = flat[whole:]
-    return total + float(np.einsum("i,i->", rest, rest))
+    return total + float(np.einsum("i,i->", rest, rest)) if rest.size else total
