@@ -324,4 +324,4 @@ def test_a_run_of_an_earlier_version_is_refused(part, capsys):
     for command in (["train", "--resume"], ["generate"], ["evaluate"]):
         assert cli.main([*command, str(part.path)]) == 2
         (said,) = capsys.readouterr().err.splitlines()
-        assert "latest has format 1; this version of rondeau reads format 2: train anew" in said
+        assert "latest has format 1; this version of rondeau reads format 3: train anew" in said

@@ -41,7 +41,7 @@ class CharacterModel:
     def track_tokens_per_second(self, cell):
         start = time.perf_counter()
         trainer = self.run(cell)
-        return trainer.num_tokens / (time.perf_counter() - start)
+        return trainer.num_seen / (time.perf_counter() - start)
 
     track_tokens_per_second.unit = "tokens/s"
 

@@ -259,7 +259,7 @@ def test_missing_checkpoints(tmp_path):
         checkpoints.load("..")
 
 
-@pytest.mark.parametrize("version", [1, 3])
+@pytest.mark.parametrize("version", [2, 4])
 @pytest.mark.parametrize("sealed", [False, True])
 def test_another_format_is_refused_whatever_else_is_there(tmp_path, version, sealed):
     checkpoints = CheckpointFolder(tmp_path)
@@ -270,7 +270,7 @@ def test_another_format_is_refused_whatever_else_is_there(tmp_path, version, sea
     (folder / "manifest.json").write_bytes(seal(manifest) if sealed else json.dumps(manifest).encode())
     for name in ("step-5", "latest"):
         with pytest.raises(
-            CheckpointError, match=f"has format {version}; this version of rondeau reads format 2"
+            CheckpointError, match=f"has format {version}; this version of rondeau reads format 3"
         ):
             checkpoints.load(name)
 
@@ -278,7 +278,7 @@ def test_another_format_is_refused_whatever_else_is_there(tmp_path, version, sea
 def test_the_latest_of_the_first_format_is_refused(tmp_path):
     CheckpointFolder(tmp_path).save(5, snapshot())
     (tmp_path / "latest").write_text('{"checkpoint": "step-5", "sha256": "ab12"}\n')
-    with pytest.raises(CheckpointError, match="latest has format 1; this version of rondeau reads format 2"):
+    with pytest.raises(CheckpointError, match="latest has format 1; this version of rondeau reads format 3"):
         CheckpointFolder(tmp_path).load()
 
 

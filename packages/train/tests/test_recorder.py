@@ -204,12 +204,13 @@ def test_a_carried_state_of_another_model_is_refused(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *((name, value) for name in ("epoch", "step", "tokens") for value in (-3, "3", None, 1.5)),
+        *((name, value) for name in ("epoch", "step", "seen") for value in (-3, "3", None)),
         *(("seconds", value) for value in (-1.0, float("inf"), "x", None)),
         *(("losses", value) for value in (3, ["x"], None)),
         ("best_step", -1),
         ("best_loss", "low"),
-        ("carries_several_states", 1),
+        ("step", 1.5),
+        ("carried", {"$tensor": "none"}),
         ("scheduler", 3),
         ("generator", {}),
     ],

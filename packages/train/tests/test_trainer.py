@@ -107,7 +107,7 @@ def test_two_epochs_are_the_steps_written_out(sampler, cell):
     assert_close([row["grad_norm"] for row in events.rows], norms, rtol=1e-7)
     assert_close([row["lr"] for row in events.rows[:-1]], rates[1:], rtol=1e-12)
     assert trainer.step == len(losses) == 2 * len(trainer.batches)
-    assert (trainer.epoch, trainer.num_tokens) == (2, 15 * trainer.step)
+    assert (trainer.epoch, trainer.num_seen) == (2, 15 * trainer.step)
     assert trainer.stopped_by == "2 epochs are done"
     for name, tensor in model.state_dict().items():
         assert_close(trainer.model.state_dict()[name].numpy(), tensor, rtol=1e-7, atol=1e-10)
@@ -197,7 +197,7 @@ def test_callbacks_that_read_the_batches_change_nothing(sampler):
 
     left = make(sampler, callbacks=[Stops()], **options)
     left.fit()
-    assert [states[0].state["batches"][name] for name in ("epoch", "batch")] == [1, 5]
+    assert [states[0].state["batches"]["batches"][name] for name in ("epoch", "batch")] == [1, 5]
     resumed = make(sampler, callbacks=[Reader()], **options)
     resumed.restore(states[0])
     for trainer in (resumed, left):
@@ -385,7 +385,7 @@ def test_a_refused_snapshot_changes_nothing(part):
         one.max_epochs = 3
         one.fit()
     assert_same_bits(weights(trainer), weights(other))
-    assert (trainer.step, trainer.epoch, trainer.num_tokens) == (other.step, other.epoch, other.num_tokens)
+    assert (trainer.step, trainer.epoch, trainer.num_seen) == (other.step, other.epoch, other.num_seen)
 
 
 @pytest.mark.parametrize(
@@ -398,8 +398,8 @@ def test_a_refused_snapshot_changes_nothing(part):
         ({"clip_norm": 0}, "clip_norm: expected a number > 0, got 0"),
         ({"log_every": 0}, "log_every: expected at least 1, got 0"),
         ({"evaluate_every": 0}, "evaluate_every: expected at least 1, got 0"),
-        ({"patience": 2}, "patience: early stopping needs held-out tokens to watch"),
-        ({"scheduler": lr_scheduler.ReduceLROnPlateau}, "ReduceLROnPlateau needs held-out tokens to watch"),
+        ({"patience": 2}, "patience: early stopping needs held-out data to watch"),
+        ({"scheduler": lr_scheduler.ReduceLROnPlateau}, "ReduceLROnPlateau needs held-out data to watch"),
     ],
 )
 def test_mistakes(options, message):

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from rondeau.train._progress import Progress
     from rondeau.train._recorder import Recorder
     from rondeau.train._run import RunFolder
+    from rondeau.train._tasks.forecasting import Forecasting
+    from rondeau.train._tasks.labelling import SequenceLabelling
+    from rondeau.train._tasks.language import LanguageModelling
+    from rondeau.train._tasks.supervised import Supervised
+    from rondeau.train._tasks.task import Score, Task
     from rondeau.train._trained import Trained, load_trained
     from rondeau.train._trainer import Trainer
 
@@ -29,13 +34,19 @@ __all__ = [
     "CheckpointFolder",
     "DivergedError",
     "Evaluation",
+    "Forecasting",
     "History",
+    "LanguageModelling",
     "Progress",
     "Recorder",
     "RunError",
     "RunFolder",
     "RunWarning",
+    "Score",
+    "SequenceLabelling",
     "Snapshot",
+    "Supervised",
+    "Task",
     "Trained",
     "Trainer",
     "estimators",
@@ -59,6 +70,11 @@ _HOMES = {
     "_progress": ("Progress",),
     "_recorder": ("Recorder",),
     "_run": ("RunFolder",),
+    "_tasks.forecasting": ("Forecasting",),
+    "_tasks.labelling": ("SequenceLabelling",),
+    "_tasks.language": ("LanguageModelling",),
+    "_tasks.supervised": ("Supervised",),
+    "_tasks.task": ("Score", "Task"),
     "_trained": ("Trained", "load_trained"),
     "_trainer": ("Trainer",),
 }

@@ -4,8 +4,6 @@ import difflib
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from rondeau.train._evaluate import Evaluation
-
 if TYPE_CHECKING:
     from rondeau.train._trainer import Trainer
 
@@ -72,8 +70,8 @@ class Callback:
     def on_row(self, trainer: "Trainer", row: Row) -> None:
         """When a row of metrics is there."""
 
-    def on_evaluate(self, trainer: "Trainer", evaluation: Evaluation) -> None:
-        """After an evaluation of the held-out tokens, and after `trainer.best_step` is set."""
+    def on_evaluate(self, trainer: "Trainer", evaluation: Any) -> None:
+        """After an evaluation of what is held out, and after `trainer.best_step` is set; see `trainer.evaluation`."""
 
     def on_end_epoch(self, trainer: "Trainer") -> None:
         """After the last step of an epoch, which ``trainer.epoch`` counts by now; before `on_step`.

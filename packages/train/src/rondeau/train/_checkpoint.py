@@ -30,7 +30,7 @@ from rondeau.train._checks import check_integer, check_is, checked_list
 from rondeau.train._errors import CheckpointError, RunWarning
 from rondeau.train._sealed import parse_json, seal, unseal
 
-_FORMAT = 2
+_FORMAT = 3
 _NAME = re.compile(r"step-(0|[1-9][0-9]{0,17})")
 _UNFINISHED = re.compile(r"\.(step-[0-9]+\.(writing|removing)|latest\.writing)")
 _ARRAYS = re.compile(r"[A-Za-z0-9_]+\.safetensors")

@@ -1,8 +1,6 @@
 """How well a language model predicts a stream of tokens."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +12,7 @@ from rondeau import tensor as rt
 from rondeau.data import TokenStream
 from rondeau.train._checks import check_integer, check_is
 from rondeau.train._showing import counted
+from rondeau.train._tasks.task import evaluating, map_tensors
 
 # One tensor, or a tuple of them where a cell has several states; each (layers, batch, hidden).
 CarriedState = Any
@@ -56,6 +55,15 @@ class Evaluation:
         """Return the loss in bits: bits per character where tokens are characters."""
         return self.loss / math.log(2)
 
+    def columns(self) -> dict[str, float]:
+        """Return the columns of a row of metrics; an infinite perplexity, which JSON lacks, is left out."""
+        columns = {"held_out_loss": self.loss}
+        return columns | ({"held_out_perplexity": self.perplexity} if math.isfinite(self.perplexity) else {})
+
+    def headline(self) -> str:
+        """Return what a line of progress says."""
+        return f"held-out perplexity {self.perplexity:.3f}"
+
     def describe(self, token: str = "token") -> str:
         """Return one line for a reader; `token` is what the tokens are, such as "character"."""
         if not self.carried:
@@ -68,23 +76,6 @@ class Evaluation:
             f"perplexity {self.perplexity:.3f}, {self.loss:.4f} nats and {self.bits_per_token:.4f} bits per {token} "
             f"({counted(self.num_tokens, token)} scored, {state})"
         )
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Switch dropout and the recording of gradients off, and afterwards back to what they were."""
-    training = model.training
-    model.eval()
-    try:
-        with rt.no_grad():
-            yield
-    finally:
-        model.train(training)
-
-
-def map_state(function: Callable[[rt.Tensor], rt.Tensor], state: CarriedState) -> CarriedState:
-    """Apply `function` to every tensor of a state."""
-    return tuple(map(function, state)) if isinstance(state, tuple) else function(state)
 
 
 def time_major(targets: NDArray[np.int64]) -> rt.Tensor:
@@ -160,7 +151,7 @@ def _score_rows(model: nn.Module, stream: TokenStream, rows: int, num_steps: int
         loss, state = _score(model, stream, starts + t, min(num_steps, length - t), state)
         total += loss
     if longer:
-        state = map_state(lambda part: part[:, :longer], state)
+        state = map_tensors(lambda part: part[:, :longer], state)
         total += _score(model, stream, starts[:longer] + length, 1, state)[0]
     return total
 

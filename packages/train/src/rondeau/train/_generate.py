@@ -13,7 +13,7 @@ from rondeau import tensor as rt
 from rondeau.data import Codec
 from rondeau.train._checks import ABOVE_ZERO_UP_TO_ONE, AT_LEAST_ZERO, check_integer, check_is, check_number
 from rondeau.train._diverged import DivergedError
-from rondeau.train._evaluate import evaluating
+from rondeau.train._tasks.task import evaluating
 
 
 def generate(

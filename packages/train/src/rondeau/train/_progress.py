@@ -17,7 +17,7 @@ INTERRUPTED = "interrupted"
 
 
 class Progress(Callback):
-    """Tells loss, held-out perplexity, tokens per second and the time left.
+    """Tells the loss, the score of what is held out, the pace and the time left.
 
     Where nobody reads it any more, as when a pipe was closed, it stops the trainer as an interruption does.
 
@@ -50,18 +50,14 @@ class Progress(Callback):
 
     def on_begin(self, trainer: Trainer) -> None:
         """Start the clock, and the bar where there is a terminal."""
-        self._tokens_before, self._seconds_before = trainer.num_tokens, trainer.seconds
+        self._start_clock(trainer)
         self._has_stepped = False
         if self.stream.isatty():
-            total = trainer.total_steps
             self._bar = tqdm(
-                total=None
-                if total is None
-                else total * trainer.batches.batch_size * trainer.batches.num_steps,
-                initial=trainer.num_tokens,
+                total=trainer.total_steps,
+                initial=trainer.step,
                 file=self.stream,
-                unit=" tokens",
-                unit_scale=True,
+                unit=" steps",
                 dynamic_ncols=True,
             )
 
@@ -69,17 +65,17 @@ class Progress(Callback):
         """Move the bar; after the first step, in which kernels are compiled, start the clock anew."""
         if not self._has_stepped:
             self._has_stepped = True
-            self._tokens_before, self._seconds_before = trainer.num_tokens, trainer.seconds
+            self._start_clock(trainer)
         if self._bar is not None:
-            self._bar.update(trainer.num_tokens - self._bar.n)
+            self._bar.update(trainer.step - self._bar.n)
 
     def on_row(self, trainer: Trainer, row: Row) -> None:
         """Show the losses."""
         if self._bar is not None:
-            shown = {"epoch": row["epoch"], "loss": f"{row['train_loss']:.3f}"}
+            parts = [f"epoch {row['epoch']}", f"loss {row['train_loss']:.3f}", self._pace(trainer)]
             if trainer.evaluation is not None:
-                shown["held-out perplexity"] = f"{trainer.evaluation.perplexity:.3f}"
-            self._bar.set_postfix(shown)
+                parts.append(trainer.evaluation.headline())
+            self._bar.set_postfix_str(", ".join(parts))
         elif "held_out_loss" in row or time.monotonic() - self._told_at >= _PAUSE:
             self._told_at = time.monotonic()
             try:
@@ -103,28 +99,34 @@ class Progress(Callback):
 
     def _line(self, trainer: Trainer, row: Row) -> str:
         total = trainer.total_steps
-        seconds = max(trainer.seconds - self._seconds_before, 1e-9)
         parts = [
             f"step {row['step']:,}" + (f"/{total:,}" if total else ""),
             f"epoch {row['epoch']}",
             f"loss {row['train_loss']:.3f}",
         ]
         if "held_out_loss" in row and trainer.evaluation is not None:
-            parts.append(f"held-out perplexity {trainer.evaluation.perplexity:.3f}")
-        parts.append(f"{(trainer.num_tokens - self._tokens_before) / seconds:,.0f} tokens/s")
+            parts.append(trainer.evaluation.headline())
+        parts.append(self._pace(trainer))
         if total:
-            parts.append(f"{time_left(trainer, self._tokens_before, seconds, total)} left")
+            parts.append(f"{self._time_left(trainer, total)} left")
         return "  ".join(parts)
+
+    def _start_clock(self, trainer: Trainer) -> None:
+        self._before = trainer.step, trainer.num_seen, trainer.seconds
+
+    def _pace(self, trainer: Trainer) -> str:
+        _, seen, seconds = self._before
+        pace = (trainer.num_seen - seen) / max(trainer.seconds - seconds, 1e-9)
+        return f"{pace:,.0f} {trainer.task.unit}/s"
+
+    def _time_left(self, trainer: Trainer, total_steps: int) -> str:
+        """Return the time that the remaining steps will take at the pace of this process, as minutes:seconds."""
+        step, _, seconds = self._before
+        pace = (trainer.step - step) / max(trainer.seconds - seconds, 1e-9)
+        minutes, rest = divmod(round((total_steps - trainer.step) / max(pace, 1e-9)), 60)
+        return f"{minutes}:{rest:02}"
 
 
 def write_line(line: str) -> None:
     """Print a line on standard error, above a bar that is shown there."""
     tqdm.write(line, file=sys.stderr)
-
-
-def time_left(trainer: Trainer, tokens_before: int, seconds: float, total_steps: int) -> str:
-    """Return the time that the remaining steps will take at the pace of this process, as minutes:seconds."""
-    per_step = trainer.batches.batch_size * trainer.batches.num_steps
-    pace = (trainer.num_tokens - tokens_before) / per_step / seconds
-    minutes, rest = divmod(round((total_steps - trainer.step) / max(pace, 1e-9)), 60)
-    return f"{minutes}:{rest:02}"

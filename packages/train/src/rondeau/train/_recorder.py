@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from rondeau.data import Codec
@@ -11,16 +12,16 @@ from rondeau.train._callback import Callback, Row
 from rondeau.train._checkpoint import Found
 from rondeau.train._checks import check_integer, check_is
 from rondeau.train._errors import CheckpointError, RunError, RunWarning
-from rondeau.train._evaluate import Evaluation
 from rondeau.train._generate import generate
 from rondeau.train._run import RunFolder
 from rondeau.train._run_state import Limits
 from rondeau.train._showing import visible
+from rondeau.train._tasks.task import Scored
 from rondeau.train._trainer import Trainer
 
 
 class Recorder(Callback):
-    """Writes a run's vocabulary, metrics, samples and checkpoints, and continues from them.
+    """Writes a run's metrics and checkpoints, those of a language model with vocabulary and samples, and continues.
 
     A checkpoint is written before the first step, after every evaluation, every `checkpoint_every` steps, and at the
     end; so there is always one to continue from. Weights that are not finite are never written: the training ends with
@@ -30,14 +31,14 @@ class Recorder(Callback):
     Parameters
     ----------
     run : RunFolder
-    codec : Codec
-        For the samples; written at the beginning of a run.
-    corpus : mapping
-        What identifies the corpus, as ``{"name": ..., "sha256": ...}``; `resume` refuses another one.
+    codec : Codec, optional
+        Of a language model, for its samples; written at the beginning of a run.
+    corpus : mapping, optional
+        What identifies the data, as ``{"name": ..., "sha256": ...}``; `resume` refuses other data.
     checkpoint_every : int, optional
         Steps.
-    prompt : str
-        What the samples begin with.
+    prompt : str, optional
+        What the samples begin with; needed with a codec.
 
     Raises
     ------
@@ -67,16 +68,18 @@ class Recorder(Callback):
     def __init__(
         self,
         run: RunFolder,
-        codec: Codec,
-        corpus: Mapping[str, Any],
+        codec: Codec | None = None,
+        corpus: Mapping[str, Any] = MappingProxyType({}),
         *,
         checkpoint_every: int | None = None,
-        prompt: str,
+        prompt: str | None = None,
     ) -> None:
         check_is("run", run, RunFolder)
-        check_is("codec", codec, Codec)
+        if codec is not None:
+            check_is("codec", codec, Codec)
         check_is("corpus", corpus, Mapping)
-        check_is("prompt", prompt, str)
+        if codec is not None or prompt is not None:
+            check_is("prompt", prompt, str)
         if checkpoint_every is not None:
             check_integer("checkpoint_every", checkpoint_every, 1, " step")
         self.run, self.codec, self.corpus = run, codec, dict(corpus)
@@ -149,7 +152,7 @@ class Recorder(Callback):
         checkpoints.rewind(found, () if best is None else (best,))
         for log in (self.run.metrics, self.run.samples):
             log.cut(snapshot.state["files"][log.path.name]["bytes"])
-        if not self.run.vocab.exists():
+        if self.codec is not None and not self.run.vocab.exists():
             self.run.restore_codec(self.codec, snapshot)
             _warn(f"{self.run.vocab} was missing, and was made anew from the corpus")
         if best is not None and best not in checkpoints.steps():
@@ -171,26 +174,28 @@ class Recorder(Callback):
             )
         if there is None:
             self.run.clean()
-            self.run.save_codec(self.codec)
+            if self.codec is not None:
+                self.run.save_codec(self.codec)
             self._fixed_files = self.run.fixed_fingerprints()
             self._save(trainer)
         if trainer.end_reached() is None:
             self.run.results.remove()  # of a run that had ended, and goes on
-            if trainer.held_out is not None:
+            if self.codec is not None and trainer.held_out is not None:
                 # The first token follows from the prompt, the second from a step.
-                self._sample(trainer, length=2)
+                self._sample(trainer, self.codec, length=2)
 
     def on_row(self, trainer: Trainer, row: Row) -> None:
         """Append a row of metrics; what another callback has put there that is not finite as null, as JSON has it."""
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
         self.run.metrics.append(json.dumps(finite, allow_nan=False) + "\n")
 
-    def on_evaluate(self, trainer: Trainer, evaluation: Evaluation) -> None:
-        """Append a sample of what the model writes now."""
+    def on_evaluate(self, trainer: Trainer, evaluation: Scored) -> None:
+        """Append a sample of what a language model writes now."""
         self._evaluated_at = trainer.step
-        text = visible(self._sample(trainer, self.sample_length))
-        title = f"step {trainer.step}, held-out perplexity {evaluation.perplexity:.3f}"
-        self.run.samples.append(f"==== {title} ====\n{text}\n\n")
+        if self.codec is not None:
+            text = visible(self._sample(trainer, self.codec, self.sample_length))
+            title = f"step {trainer.step}, {evaluation.headline()}"
+            self.run.samples.append(f"==== {title} ====\n{text}\n\n")
 
     def on_step(self, trainer: Trainer) -> None:
         """Write a checkpoint if one is due."""
@@ -208,9 +213,9 @@ class Recorder(Callback):
         """Leave the folder to whoever continues the run."""
         self._unlock()
 
-    def _sample(self, trainer: Trainer, length: int) -> str:
-        pieces = generate(trainer.model, self.codec, self.prompt, length, seed=trainer.step)
-        return self.prompt + "".join(pieces)
+    def _sample(self, trainer: Trainer, codec: Codec, length: int) -> str:
+        prompt = self.prompt or ""
+        return prompt + "".join(generate(trainer.model, codec, prompt, length, seed=trainer.step))
 
     def _save(self, trainer: Trainer) -> None:
         trainer.check_finite()  # a checkpoint that cannot be continued from must not take the place of one that can

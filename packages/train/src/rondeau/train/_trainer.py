@@ -1,4 +1,4 @@
-"""The training loop of language models."""
+"""The training loop, of any task."""
 
 import copy
 import math
@@ -11,12 +11,14 @@ import numpy as np
 
 from rondeau import nn
 from rondeau import tensor as rt
-from rondeau.data import Batches, RandomBatches, SequentialBatches, TokenStream
+from rondeau.data import Batches
+from rondeau.tensor.files.structure import pack, unpack
 from rondeau.train._callback import Callback, Row, check_hooks
 from rondeau.train._checkpoint import Snapshot
 from rondeau.train._checks import (
     ABOVE_ZERO,
     ABOVE_ZERO_OR_INFINITE,
+    AT_LEAST_ZERO,
     check_integer,
     check_is,
     check_number,
@@ -24,37 +26,48 @@ from rondeau.train._checks import (
     checked_list,
 )
 from rondeau.train._diverged import DivergedError, first_not_finite
+from rondeau.train._epochs import Epochs
 from rondeau.train._errors import CheckpointError
-from rondeau.train._evaluate import CarriedState, Evaluation, evaluate, map_state, time_major
 from rondeau.train._showing import counted
+from rondeau.train._tasks.language import LanguageModelling
+from rondeau.train._tasks.task import Mean, Scored, Task, check_batches, evaluating, map_tensors, tensors_of
 from rondeau.train.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from rondeau.train.optim import Optimizer
 
 
 class Trainer:
-    """Trains a language model on batches of tokens.
+    """Trains a model on batches; by default, a language model on batches of tokens.
 
-    Each step: logits of a batch (X, Y), mean cross-entropy, gradients, clipping, the optimiser's update, the
-    schedule's step. With sequential batches the hidden state is carried from batch to batch, detached, so that
-    gradients reach back to the beginning of a batch: truncated backpropagation through time. An epoch begins with a
-    zero state. Two runs with the same seeds have the same bits, for any number of threads and any interruptions.
+    Each step: the loss of a batch, as the task defines it, gradients, clipping, the optimiser's update, the schedule's
+    step. What a task carries from batch to batch, such as the hidden state of a language model, is detached in between
+    and forgotten at the end of an epoch. Two runs with the same seeds have the same bits, for any number of threads and
+    any interruptions.
 
     Parameters
     ----------
     model : Module
-        Called as `nn.LanguageModel`: ``model(ids (B, T), state) -> (logits (T*B, V) time-major, state)``.
+        Called as the task does; for a language model as `nn.LanguageModel`:
+        ``model(ids (B, T), state) -> (logits (T*B, V) time-major, state)``.
     optimizer : Optimizer
         Of the model's parameters.
-    batches : SequentialBatches or RandomBatches
-        One iteration is an epoch. The first is the one at which they stand when the trainer is made; whoever reads them
-        afterwards, a callback say, changes nothing in the training.
+    batches : iterable
+        One iteration is an epoch: `SequentialBatches`, `RandomBatches`, a `DataLoader`, a list. The first epoch is the
+        one at which they stand when the trainer is made; whoever reads them afterwards, a callback say, changes nothing
+        in the training. A training that is interrupted goes on with the next batch where the batches have `state_dict`
+        and `load_state_dict`; elsewhere at the beginning of the epoch, with a warning.
+    task : Task, optional
+        What a step and an evaluation are: `Supervised`, `SequenceLabelling`, `Forecasting`, or one of your own.
+        Default: `LanguageModelling`, for the batches of a token stream.
     scheduler : LRScheduler or ReduceLROnPlateau, optional
         Steps after every update, so count its steps in batches; a plateau's, after every evaluation.
     scheduler_steps : int, optional
         How many of its steps a schedule makes at most; from there on the rate is held: for a run that goes on beyond
         the length that its schedule was planned for.
-    held_out : TokenStream or array_like, optional
-        Evaluated every `evaluate_every` steps.
+    held_out : TokenStream, array_like or iterable, optional
+        Evaluated every `evaluate_every` steps: tokens for a language model, batches for the other tasks.
+    accumulate : int
+        Batches a step: their gradients add up as if they were one batch, each by its weight. The last step of an epoch
+        takes what is left.
     max_epochs, max_steps : int, optional
     max_minutes : float, optional
         The run ends when the first of these is reached. At least one must be given. Minutes count the time in `fit`,
@@ -70,17 +83,19 @@ class Trainer:
         The run ends after this many evaluations in a row that were not the best one. The model keeps its last weights;
         a `Recorder` keeps the best ones.
     evaluation_rows : int
-        Rows into which the held-out tokens are cut for an evaluation; see `evaluate`.
+        For a language model: rows into which the held-out tokens are cut for an evaluation; see `evaluate`.
     callbacks : sequence of Callback
         `History` keeps curves, `Progress` shows them, `Recorder` writes checkpoints; without any, `fit` is silent.
 
     Attributes
     ----------
-    epoch, step, num_tokens : int
-        Epochs completed, steps done, tokens trained on.
+    epoch, step : int
+        Epochs completed, steps done.
+    num_seen : int
+        What was trained on, as the task counts it: tokens, samples, steps of sequences.
     seconds : float
         Time spent in `fit`.
-    evaluation : Evaluation or None
+    evaluation : Evaluation, Score or None
         The last one.
     best_loss, best_step
         The lowest held-out loss so far and its step; None before the first evaluation.
@@ -113,11 +128,13 @@ class Trainer:
         self,
         model: nn.Module,
         optimizer: Optimizer,
-        batches: SequentialBatches | RandomBatches,
+        batches: Iterable[Any],
         *,
+        task: Task | None = None,
         scheduler: LRScheduler | ReduceLROnPlateau | None = None,
         scheduler_steps: int | None = None,
-        held_out: TokenStream | Sequence[int] | np.ndarray[Any, Any] | None = None,
+        held_out: Any = None,
+        accumulate: int = 1,
         max_epochs: int | None = None,
         max_steps: int | None = None,
         max_minutes: float | None = None,
@@ -130,7 +147,17 @@ class Trainer:
     ) -> None:
         check_is("model", model, nn.Module)
         check_is("optimizer", optimizer, Optimizer)
-        check_is("batches", batches, Batches)
+        check_batches("batches", batches)
+        if task is None:
+            if not isinstance(batches, Batches):
+                raise TypeError(
+                    "batches: without a task, expected SequentialBatches or RandomBatches, got "
+                    f"{type(batches).__name__}; give task=, such as Supervised(nn.functional.mse_loss)"
+                )
+            task = LanguageModelling.of(batches, evaluation_rows)
+        check_is("task", task, Task)
+        if held_out is not None and not isinstance(task, LanguageModelling):
+            check_batches("held_out", held_out)
         if scheduler is not None:
             check_is("scheduler", scheduler, LRScheduler, ReduceLROnPlateau)
         limits = {"max_epochs": max_epochs, "max_steps": max_steps, "max_minutes": max_minutes}
@@ -146,41 +173,39 @@ class Trainer:
             if count is not None:
                 check_integer(name, count, 1)
         check_integer("log_every", log_every, 1)
+        check_integer("accumulate", accumulate, 1)
         check_integer("evaluation_rows", evaluation_rows, 1)
         if max_minutes is not None:
             check_number("max_minutes", max_minutes, ABOVE_ZERO)
         if clip_norm is not None:
             check_number("clip_norm", clip_norm, ABOVE_ZERO_OR_INFINITE)
         if patience is not None and held_out is None:
-            raise ValueError("patience: early stopping needs held-out tokens to watch; give held_out")
+            raise ValueError("patience: early stopping needs held-out data to watch; give held_out")
         if isinstance(scheduler, ReduceLROnPlateau) and held_out is None:
-            raise ValueError("ReduceLROnPlateau needs held-out tokens to watch; give held_out")
+            raise ValueError("ReduceLROnPlateau needs held-out data to watch; give held_out")
         parameters = {id(parameter) for parameter in model.parameters()}
         if not any(id(p) in parameters for group in optimizer.param_groups for p in group["params"]):
             raise ValueError(
                 "the optimizer holds none of the model's parameters; make it of model.parameters(), "
                 "after the model has its last layers"
             )
-        self.model, self.optimizer, self.batches = model, optimizer, batches
+        self.model, self.optimizer, self.task, self.batches = model, optimizer, task, batches
         self.scheduler, self.scheduler_steps, self.held_out = scheduler, scheduler_steps, held_out
         self.max_epochs, self.max_steps, self.max_minutes = max_epochs, max_steps, max_minutes
         self.clip_norm, self.evaluate_every, self.log_every = clip_norm, evaluate_every, log_every
-        self.patience, self.evaluation_rows = patience, evaluation_rows
+        self.patience, self.accumulate = patience, accumulate
         self.callbacks = checked_list("callbacks", callbacks, "Callbacks")
         for i, callback in enumerate(self.callbacks):
             check_is(f"callbacks[{i}]", callback, Callback)
             check_hooks(f"callbacks[{i}]", callback)
-        self.carries_state = isinstance(batches, SequentialBatches)
-
-        self.epoch = self.step = self.num_tokens = 0
+        self.epoch = self.step = self.num_seen = 0
         self.seconds = 0.0
-        self.evaluation: Evaluation | None = None
+        self.evaluation: Any = None
         self.best_loss: float | None = None
         self.best_step: int | None = None
         self.stopped_by: str | None = None
-        # Where this training stands in the batches: not where they stand, which a callback that reads them changes.
-        self._position = {**batches.state_dict(), "batch": 0}
-        self._carried: CarriedState | None = None
+        self._epochs = Epochs(batches)
+        self._carried: Any = None
         self._losses: list[float] = []  # since the last row of metrics
         self._grad_norms: list[float] = []
         self._bad_evaluations = 0
@@ -209,31 +234,45 @@ class Trainer:
 
     def _train_epoch(self, began: float) -> None:
         """Take the steps of the present epoch that are left, or those until the training ends."""
-        self.batches.load_state_dict(self._position)
-        for inputs, targets in self.batches:
-            if self._is_between_epochs():
+        group: list[Any] = []
+        begins = self._epochs.taken == 0 or self._epochs.is_at_end
+        for batch, is_last in self._epochs.read():
+            if begins:
                 self._tell("on_begin_epoch")
-            self._learn(inputs, targets)
-            self._position["batch"] += 1
+                begins = False
+            group.append(batch)
+            if len(group) < self.accumulate and not is_last:
+                continue
+            self._learn(group)
+            self._epochs.advance()
+            group = []
+            if is_last:
+                self.epoch += 1
+                self._carried = None
             self.seconds = time.perf_counter() - began
-            self._report()
-            if self._is_between_epochs():
+            self._report(is_last)
+            if is_last:
                 self._tell("on_end_epoch")
             self._tell("on_step")
             if self._finished():
                 return
-        self._position.update(epoch=self._position["epoch"] + 1, batch=0)
 
     def stop(self, reason: str) -> None:
         """End `fit` after the present step, without another evaluation: `restore` then continues seamlessly."""
         self.stopped_by = reason
 
     @property
+    def steps_per_epoch(self) -> int | None:
+        """Steps of an epoch; None where the batches do not say how many they are."""
+        length = self._epochs.length
+        return None if length is None else -(-length // self.accumulate)
+
+    @property
     def total_steps(self) -> int | None:
-        """Steps of the whole run; None where it is known only that minutes or `patience` will end it."""
+        """Steps of the whole run; None where it is known only that minutes, epochs or `patience` will end it."""
         limits = [] if self.max_steps is None else [self.max_steps]
-        if self.max_epochs is not None:
-            limits.append(self.max_epochs * len(self.batches))
+        if self.max_epochs is not None and self.steps_per_epoch is not None:
+            limits.append(self.max_epochs * self.steps_per_epoch)
         return min(limits, default=None)
 
     def check_finite(self) -> None:
@@ -256,7 +295,7 @@ class Trainer:
             for kind, value in state.items()
             if isinstance(value, np.ndarray)
         )
-        carried = ((f"the carried state {i}", part._array) for i, part in enumerate(self._carried_parts()))
+        carried = ((f"the carried state {i}", t._array) for i, t in enumerate(tensors_of(self._carried)))
         found = first_not_finite(chain(weights, averages, carried))
         if found is not None:
             raise self._diverged(*found, self.step)
@@ -266,9 +305,6 @@ class Trainer:
             f"{what} became {value} at step {step}, with learning rate "
             f"{self.optimizer.param_groups[0]['lr']:g}: lower the rate, or clip the gradients' norm (more)"
         )
-
-    def _is_between_epochs(self) -> bool:
-        return self.step % len(self.batches) == 0
 
     def _finished(self) -> bool:
         self.stopped_by = self.stopped_by or self.end_reached()
@@ -286,15 +322,43 @@ class Trainer:
             return f"the held-out loss has not improved for {counted(self.patience, 'evaluation')}"
         return None
 
-    def _learn(self, inputs: Any, targets: Any) -> None:
-        """One step of training on inputs and targets (B, T)."""
+    def _learn(self, group: Sequence[Any]) -> None:
+        """One step of training on the batches of a group."""
         self.optimizer.zero_grad()
-        logits, state = self.model(inputs, self._carried)
-        loss = nn.functional.cross_entropy(logits, time_major(targets))
+        loss, weight, carried = self._gradients(group)
+        self._update()
+        self.step += 1
+        self.num_seen += weight
+        self._losses.append(loss)
+        self._carried = carried
+
+    def _gradients(self, group: Sequence[Any]) -> tuple[float, Any, Any]:
+        """Add the gradients of the mean loss over a group of batches; return that loss, their weight, the carry."""
+        carried = self._carried
+        if len(group) == 1:
+            loss, value, weight, carried = self._loss(group[0], carried)
+            loss.backward()
+            return value, weight, carried
+        mean = Mean()
+        for batch in group:
+            loss, value, weight, carried = self._loss(batch, carried)
+            (loss * weight).backward()
+            mean.add(value, weight)
+        for parameter in self.model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.div_(mean.weight)
+        return mean.value, mean.weight, carried
+
+    def _loss(self, batch: Any, carried: Any) -> tuple[rt.Tensor, float, Any, Any]:
+        """Return the loss of a batch, its value, its weight, and what it hands to the next."""
+        loss, weight, carried = self.task.loss(self.model, batch, carried)
         value = loss.item()
         if not math.isfinite(value):
             raise self._diverged("the loss", value, self.step + 1)
-        loss.backward()
+        return loss, value, weight, map_tensors(rt.Tensor.detach, carried)
+
+    def _update(self) -> None:
+        """Change the weights by the gradients that are there, and step the schedule."""
         if self.clip_norm is not None:
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm).item()
             if not math.isfinite(norm):
@@ -304,25 +368,18 @@ class Trainer:
         is_planned = self.scheduler_steps is None or self.step < self.scheduler_steps
         if isinstance(self.scheduler, LRScheduler) and is_planned:
             self.scheduler.step()
-        self.step += 1
-        self.num_tokens += targets.size
-        self._losses.append(value)
-        self._carried = map_state(rt.Tensor.detach, state) if self.carries_state else None
-        if self._is_between_epochs():
-            self.epoch += 1
-            self._carried = None
 
-    def _report(self) -> None:
+    def _report(self, ends_epoch: bool) -> None:
         """Evaluate and make a row of metrics, whichever is due."""
-        every = self.evaluate_every or len(self.batches)
         ends = self.end_reached() is not None
-        due = self.held_out is not None and (self.step % every == 0 or ends)
+        is_turn = ends_epoch if self.evaluate_every is None else self.step % self.evaluate_every == 0
+        due = self.held_out is not None and (is_turn or ends)
         if not (due or ends or self.step % self.log_every == 0):
             return
         row: Row = {
             "step": self.step,
             "epoch": self.epoch,
-            "tokens": self.num_tokens,
+            self.task.unit: self.num_seen,
             "train_loss": _mean(self._losses),
             "lr": self.optimizer.param_groups[0]["lr"],
         }
@@ -331,23 +388,15 @@ class Trainer:
         self._losses, self._grad_norms = [], []
         evaluation = self._evaluate() if due else None
         if evaluation is not None:
-            row["held_out_loss"] = evaluation.loss
-            if math.isfinite(evaluation.perplexity):  # JSON has no infinity
-                row["held_out_perplexity"] = evaluation.perplexity
+            row |= evaluation.columns()
         self._tell("on_row", row | {"seconds": round(self.seconds, 3)})
         if evaluation is not None:
             self._tell("on_evaluate", evaluation)
 
-    def _evaluate(self) -> Evaluation:
-        assert self.held_out is not None
+    def _evaluate(self) -> Scored:
         self.check_finite()
-        evaluation = evaluate(
-            self.model,
-            self.held_out,
-            batch_size=self.evaluation_rows,
-            num_steps=self.batches.num_steps,
-            carry_state=self.carries_state,
-        )
+        with evaluating(self.model):
+            evaluation = self.task.evaluate(self.model, self.held_out)
         loss = evaluation.loss
         if not math.isfinite(loss):
             raise self._diverged("the held-out loss", loss, self.step)
@@ -358,7 +407,7 @@ class Trainer:
             self._bad_evaluations += 1
         if isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step(loss)
-        return self.evaluation
+        return evaluation
 
     def _tell(self, event: str, *arguments: Any) -> None:
         for callback in self.callbacks:
@@ -375,26 +424,27 @@ class Trainer:
         for index, state in optimizer["state"].items():
             averages |= {f"{index}.{k}": v for k, v in state.items() if isinstance(v, np.ndarray)}
             counts[str(index)] = {k: v for k, v in state.items() if not isinstance(v, np.ndarray)}
+        carried = pack(self._carried)
         arrays = {
             "weights": _arrays(self.model.state_dict()),
             "optimizer": averages,
-            "carried": {str(i): part._array for i, part in enumerate(self._carried_parts())},
+            "carried": carried.arrays,
         }
         state = {
             "classes": self._classes(),
             "epoch": self.epoch,
             "step": self.step,
-            "tokens": self.num_tokens,
+            "seen": self.num_seen,
             "seconds": self.seconds,
             "best_loss": self.best_loss,
             "best_step": self.best_step,
             "bad_evaluations": self._bad_evaluations,
             "losses": self._losses,
             "grad_norms": self._grad_norms,
-            "carries_several_states": isinstance(self._carried, tuple),
+            "carried": carried.structure,
             "optimizer": {"counts": counts, "param_groups": optimizer["param_groups"]},
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
-            "batches": dict(self._position),
+            "batches": self._epochs.state_dict(),
             "generator": rt.default_generator().get_state(),
         }
         return Snapshot(arrays, state)
@@ -403,11 +453,6 @@ class Trainer:
         """Name what keeps a state of its own, which another class might take for its own."""
         parts = {"optimizer": self.optimizer, "scheduler": self.scheduler, "batches": self.batches}
         return {name: None if part is None else type(part).__name__ for name, part in parts.items()}
-
-    def _carried_parts(self) -> tuple[rt.Tensor, ...]:
-        if self._carried is None:
-            return ()
-        return self._carried if isinstance(self._carried, tuple) else (self._carried,)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Continue from a `snapshot` of a trainer that was made with the same arguments.
@@ -447,27 +492,24 @@ class Trainer:
         )
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
-        self.batches.load_state_dict(state["batches"])
-        self._position = self.batches.state_dict()
+        carried = unpack(state["carried"], arrays["carried"])
+        self._check_carried(carried)
+        self._epochs.load_state_dict(state["batches"])
         rt.default_generator().set_state(state["generator"])
-        self.epoch, self.step, self.num_tokens = state["epoch"], state["step"], state["tokens"]
+        self.epoch, self.step, self.num_seen = state["epoch"], state["step"], state["seen"]
         self.seconds = state["seconds"]
         self.best_loss, self.best_step = state["best_loss"], state["best_step"]
         self._bad_evaluations = state["bad_evaluations"]
         self._losses, self._grad_norms = list(state["losses"]), list(state["grad_norms"])
-        parts = tuple(rt.tensor(arrays["carried"][str(i)]) for i in range(len(arrays["carried"])))
-        self._check_carried(parts)
-        self._carried = (parts if state["carries_several_states"] else parts[0]) if parts else None
+        self._carried = carried
 
-    def _check_carried(self, parts: tuple[rt.Tensor, ...]) -> None:
-        """Raise ValueError unless a carried state, where there is one, is like that with which a text begins."""
-        begin_state = getattr(self.model, "begin_state", None)
-        if not parts or begin_state is None:
+    def _check_carried(self, carried: Any) -> None:
+        """Raise ValueError unless what is carried, if anything is, is like what the task says it begins with."""
+        first = self.task.first_carry(self.model, self.batches)
+        if carried is None or first is None:
             return
-        begin = begin_state(self.batches.batch_size)
         wanted, found = (
-            [(part.shape, part.dtype) for part in state]
-            for state in (begin if isinstance(begin, tuple) else (begin,), parts)
+            [(tensor.shape, tensor.dtype) for tensor in tensors_of(state)] for state in (first, carried)
         )
         if wanted != found:
             raise ValueError(f"the carried state: expected shapes and dtypes {wanted}, got {found}")
@@ -475,8 +517,9 @@ class Trainer:
 
 def _check_progress(state: Mapping[str, Any]) -> None:
     """Raise TypeError or ValueError unless the numbers of a trainer's state are what they say they are."""
-    for name in ("epoch", "step", "tokens", "bad_evaluations"):
+    for name in ("epoch", "step", "bad_evaluations"):
         check_integer(name, state[name], 0)
+    check_number("seen", state["seen"], AT_LEAST_ZERO)
     if state["best_step"] is not None:
         check_integer("best_step", state["best_step"], 0)
     single = {name: state[name] for name in ("seconds", "best_loss") if state[name] is not None}
@@ -487,7 +530,6 @@ def _check_progress(state: Mapping[str, Any]) -> None:
         check_real(name, number)
     if not 0 <= state["seconds"] < math.inf:
         raise ValueError(f"seconds: expected a time >= 0, got {state['seconds']}")
-    check_is("carries_several_states", state["carries_several_states"], bool)
 
 
 def _mean(values: Sequence[float]) -> float:

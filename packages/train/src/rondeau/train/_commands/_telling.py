@@ -7,7 +7,7 @@ import os
 import textwrap
 from collections.abc import Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rondeau.train._commands._material import Material
 from rondeau.train._corpus import count_unknown, default_prompt, share
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rondeau.train._options import TrainingOptions
     from rondeau.train._request import Config
     from rondeau.train._run import RunFolder
+    from rondeau.train._tasks.language import LanguageModelling
     from rondeau.train._trainer import Trainer
 
 _HEADINGS = ("corpus", "tokens", "unknown", "model", "weights", "batches", "run")
@@ -125,8 +126,9 @@ def _tell_score(
     best = trainer.step if trainer.best_step is None else trainer.best_step
     if best != trainer.step:
         trainer.model.load_state_dict(run.load_checkpoint("best").arrays["weights"])
-    steps = 1024 if trainer.carries_state else trainer.batches.num_steps
-    score = evaluate(trainer.model, held_out, num_steps=steps, carry_state=trainer.carries_state)
+    task = cast("LanguageModelling", trainer.task)
+    steps = 1024 if task.carry_state else task.num_steps
+    score = evaluate(trainer.model, held_out, num_steps=steps, carry_state=task.carry_state)
     say(f"held out, with the weights of step {best:,}{_other_way(trainer)}:")
     say(f"  this model  {score.describe(token)}")
     for name, loss in baselines.items():
@@ -163,6 +165,7 @@ def _tell_sample(trainer: Trainer, codec: Codec, seed: int) -> None:
 
 def _other_way(trainer: Trainer) -> str:
     """Say why the evaluations of the steps gave another number than the measure at the end."""
-    if not trainer.carries_state:
+    task = cast("LanguageModelling", trainer.task)
+    if not task.carry_state:
         return ""
-    return f", read as one stream (step lines cut it into {trainer.evaluation_rows} rows, for speed)"
+    return f", read as one stream (step lines cut it into {task.evaluation_rows} rows, for speed)"

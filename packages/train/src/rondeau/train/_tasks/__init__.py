@@ -1,0 +1,1 @@
+"""Tasks: what a step of training and an evaluation are, for each kind of model."""

@@ -1,0 +1,71 @@
+"""`LanguageModelling`: the next token of a stream, with the hidden state carried or not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rondeau import nn
+from rondeau import tensor as rt
+from rondeau.data import Batches, SequentialBatches
+from rondeau.train._checks import check_integer, check_is
+from rondeau.train._evaluate import Evaluation, evaluate, time_major
+from rondeau.train._tasks.task import Task
+
+
+class LanguageModelling(Task):
+    """Training on the next token of a stream.
+
+    Each step: logits of a batch (X, Y) and their mean cross-entropy. With a carried state, gradients reach back to the
+    beginning of a batch: truncated backpropagation through time. An epoch begins with a zero state.
+
+    Parameters
+    ----------
+    carry_state : bool
+        Whether each batch continues the one before, as `SequentialBatches` do.
+    num_steps : int
+        Tokens of a row in one call of the model in an evaluation.
+    evaluation_rows : int
+        Rows into which the held-out tokens are cut for an evaluation; see `evaluate`.
+
+    Examples
+    --------
+    >>> from rondeau import data, nn, train
+    >>> batches = data.SequentialBatches(data.TokenStream([0, 1, 2] * 40), 2, 5)
+    >>> train.LanguageModelling.of(batches).carry_state
+    True
+    """
+
+    unit = "tokens"
+
+    def __init__(self, carry_state: bool = True, num_steps: int = 256, evaluation_rows: int = 16) -> None:
+        check_is("carry_state", carry_state, bool)
+        check_integer("num_steps", num_steps, 1)
+        check_integer("evaluation_rows", evaluation_rows, 1)
+        self.carry_state, self.num_steps, self.evaluation_rows = carry_state, num_steps, evaluation_rows
+
+    @classmethod
+    def of(cls, batches: Batches, evaluation_rows: int = 16) -> LanguageModelling:
+        """Return the task for batches of a stream: the state is carried where they continue each other."""
+        return cls(isinstance(batches, SequentialBatches), batches.num_steps, evaluation_rows)
+
+    def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[rt.Tensor, float, Any]:
+        """Return the mean cross-entropy of inputs and targets (B, T), how many targets there are, and the state."""
+        inputs, targets = batch
+        logits, state = model(inputs, carry)
+        loss = nn.functional.cross_entropy(logits, time_major(targets))
+        return loss, targets.size, state if self.carry_state else None
+
+    def evaluate(self, model: nn.Module, held_out: Any) -> Evaluation:
+        """Return the score of a stream of tokens."""
+        return evaluate(
+            model,
+            held_out,
+            batch_size=self.evaluation_rows,
+            num_steps=self.num_steps,
+            carry_state=self.carry_state,
+        )
+
+    def first_carry(self, model: nn.Module, batches: Any) -> Any:
+        """Return the state with which a text begins, where the model says so."""
+        begin_state = getattr(model, "begin_state", None)
+        return None if begin_state is None or not self.carry_state else begin_state(batches.batch_size)

@@ -1,0 +1,189 @@
+"""`Supervised`: inputs and targets, and any loss of outputs and targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau import nn
+from rondeau import tensor as rt
+from rondeau.train._checks import check_is
+from rondeau.train._tasks.task import Mean, Score, Task
+
+Metric = Callable[[NDArray[Any], NDArray[Any]], float]
+_KEYS = ("inputs", "targets", "lengths", "mask")
+
+
+class Parts(NamedTuple):
+    """What a batch consists of.
+
+    Attributes
+    ----------
+    inputs, targets : object
+        Tensors, or nestings of them that the model and the loss understand.
+    lengths : ndarray or None
+        The length of each sequence, (B,).
+    mask : ndarray or None
+        Which targets count, of booleans.
+    more : dict
+        What else the batch has, for the model.
+    """
+
+    inputs: Any
+    targets: Any
+    lengths: Any
+    mask: Any
+    more: dict[str, Any]
+
+
+class Supervised(Task):
+    """Training on pairs of inputs and targets.
+
+    A batch is ``(inputs, targets)``, ``(inputs, targets, lengths)``, or a dict with ``"inputs"``, ``"targets"`` and,
+    where it has them, ``"lengths"`` and ``"mask"``. The model is called as ``model(inputs)``; with ``lengths=``, and
+    with every other entry of the dict as a keyword, where the batch has them. Arrays of floats become tensors of the
+    dtype of the model's parameters.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(outputs, targets) -> Tensor``, the mean over what it is given: a module such as `nn.CrossEntropyLoss`, or
+        a function such as `nn.functional.mse_loss`. With a mask (B, ...), it is given only the outputs and targets that
+        count, as (N, ...).
+    metrics : mapping of str to callable, optional
+        ``metric(outputs, targets) -> float`` by name, on the NumPy arrays of everything that is held out, as those of
+        `rondeau.train.metrics`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rondeau import nn, tensor as rt, train
+    >>> from rondeau.data import DataLoader, TensorDataset
+    >>> from rondeau.train import metrics
+    >>> class Classifier(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.rnn, self.head = nn.GRU(1, 16, batch_first=True), nn.Linear(16, 2)
+    ...
+    ...     def forward(self, x):
+    ...         return self.head(self.rnn(x)[1][-1])
+    >>> _ = rt.manual_seed(0)
+    >>> x = np.random.default_rng(0).choice([-1.0, 1.0], (240, 6, 1))
+    >>> pairs = TensorDataset(x, (x.sum((1, 2)) > 0).astype(int))
+    >>> model = Classifier()
+    >>> trainer = train.Trainer(
+    ...     model,
+    ...     train.optim.Adam(model.parameters(), lr=0.02),
+    ...     DataLoader(pairs, 40, shuffle=True),
+    ...     task=train.Supervised(nn.functional.cross_entropy, {"accuracy": metrics.accuracy}),
+    ...     held_out=DataLoader(pairs, 80),
+    ...     max_epochs=20,
+    ... )
+    >>> trainer.fit()
+    >>> trainer.evaluation.metrics["accuracy"] > 0.95
+    True
+    """
+
+    def __init__(
+        self,
+        loss: Callable[[rt.Tensor, rt.Tensor], rt.Tensor],
+        metrics: Mapping[str, Metric] | None = None,
+    ) -> None:
+        if not callable(loss):
+            raise TypeError(f"loss: expected a function of outputs and targets, got {type(loss).__name__}")
+        check_is("metrics", metrics if metrics is not None else {}, Mapping)
+        for name, metric in (metrics or {}).items():
+            if not callable(metric):
+                raise TypeError(f"metrics[{name!r}]: expected a function, got {type(metric).__name__}")
+        self.criterion = loss
+        self.metrics = dict(metrics or {})
+
+    def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[rt.Tensor, float, Any]:
+        """Return the mean loss of a batch and how many targets count; nothing is carried."""
+        outputs, targets = self.predict(model, batch)
+        return self.criterion(outputs, targets), self.weight(targets), None
+
+    def evaluate(self, model: nn.Module, held_out: Any) -> Score:
+        """Return the mean loss over batches, and the metrics of all outputs and targets together."""
+        mean = Mean()
+        kept: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        for batch in held_out:
+            outputs, targets = self.predict(model, batch)
+            mean.add(self.criterion(outputs, targets).item(), self.weight(targets))
+            if self.metrics:
+                kept.append((outputs.numpy(), targets.numpy()))
+        if not kept:
+            return Score(mean.value, mean.weight)
+        outputs_of_all, targets_of_all = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+        found = {name: float(metric(outputs_of_all, targets_of_all)) for name, metric in self.metrics.items()}
+        return Score(mean.value, mean.weight, found)
+
+    def predict(self, model: nn.Module, batch: Any) -> tuple[rt.Tensor, rt.Tensor]:
+        """Return the outputs and targets of a batch that count."""
+        parts = self.parts(model, batch)
+        lengths = {} if parts.lengths is None else {"lengths": parts.lengths}
+        outputs = model(parts.inputs, **lengths, **parts.more)
+        if parts.mask is None:
+            return outputs, parts.targets
+        return self.select(outputs, parts.targets, parts.mask)
+
+    def weight(self, targets: rt.Tensor) -> float:
+        """Return how much the targets of a batch count."""
+        return len(targets)
+
+    def select(self, outputs: rt.Tensor, targets: rt.Tensor, mask: Any) -> tuple[rt.Tensor, rt.Tensor]:
+        """Return the outputs and targets at which a mask is true, each (N, ...)."""
+        chosen = np.asarray(mask.numpy() if isinstance(mask, rt.Tensor) else mask)
+        for name, tensor in (("outputs", outputs), ("targets", targets)):
+            if chosen.dtype != np.bool_ or tuple(tensor.shape[: chosen.ndim]) != chosen.shape:
+                raise ValueError(
+                    f"mask: expected booleans of the first dimensions of the {name}, of shape {tuple(tensor.shape)}, "
+                    f"got {chosen.dtype} of shape {chosen.shape}"
+                )
+        return outputs[chosen], targets[chosen]
+
+    def parts(self, model: nn.Module, batch: Any) -> Parts:
+        """Return what a batch consists of, with tensors in the place of arrays.
+
+        Raises
+        ------
+        TypeError
+            If it is not what the class says of batches.
+        """
+        if isinstance(batch, Mapping):
+            if missing := [key for key in _KEYS[:2] if key not in batch]:
+                raise TypeError(f"a batch: expected {missing[0]!r} in a dict with {sorted(batch)}")
+            given = {key: batch.get(key) for key in _KEYS}
+            more = {key: part for key, part in batch.items() if key not in _KEYS}
+        elif isinstance(batch, (tuple, list)) and len(batch) in (2, 3):
+            given, more = dict(zip(_KEYS, (*batch, None, None), strict=False)), {}
+        else:
+            size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+            raise TypeError(
+                f"a batch: expected (inputs, targets), (inputs, targets, lengths) or a dict, got {type(batch).__name__}"
+                f"{size}; a task of your own reads others"
+            )
+        dtype = next((p.dtype for p in model.parameters() if p.dtype.kind == "f"), np.dtype(np.float32))
+        lengths = given["lengths"]
+        return Parts(
+            as_tensors(given["inputs"], dtype),
+            as_tensors(given["targets"], dtype),
+            None if lengths is None else np.asarray(lengths),
+            given["mask"],
+            {key: as_tensors(part, dtype) for key, part in more.items()},
+        )
+
+
+def as_tensors(value: Any, dtype: np.dtype[Any]) -> Any:
+    """Return tensors in the place of arrays, in a nesting; floats of another dtype are converted to `dtype`."""
+    if isinstance(value, np.ndarray):
+        return rt.from_numpy(value.astype(dtype, copy=False) if value.dtype.kind == "f" else value)
+    if isinstance(value, dict):
+        return {key: as_tensors(part, dtype) for key, part in value.items()}
+    if isinstance(value, (tuple, list)):
+        parts = [as_tensors(part, dtype) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value

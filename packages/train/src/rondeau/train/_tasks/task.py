@@ -1,0 +1,204 @@
+"""`Task`: what a trainer asks of a kind of model, and `Score`, what an evaluation comes to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rondeau import nn
+from rondeau import tensor as rt
+
+
+@dataclass(frozen=True)
+class Score:
+    """What an evaluation comes to.
+
+    Attributes
+    ----------
+    loss : float
+        The mean over everything that counts.
+    weight : float
+        How much that was: samples, steps or tokens, as the task says.
+    metrics : dict of str to float
+
+    Examples
+    --------
+    >>> Score(0.25, 100, {"accuracy": 0.9}).columns()
+    {'held_out_loss': 0.25, 'held_out_accuracy': 0.9}
+    """
+
+    loss: float
+    weight: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def columns(self) -> dict[str, float]:
+        """Return the columns of a row of metrics; what is not finite, which JSON lacks, is left out."""
+        columns = {"loss": self.loss, **self.metrics}
+        return {f"held_out_{name}": value for name, value in columns.items() if math.isfinite(value)}
+
+    def headline(self) -> str:
+        """Return what a line of progress says."""
+        named = {"loss": self.loss, **self.metrics}
+        return ", ".join(f"held-out {name} {value:.4g}" for name, value in named.items())
+
+
+class Scored(Protocol):
+    """What a trainer asks of a score: a `Score`, or an `Evaluation` of tokens."""
+
+    @property
+    def loss(self) -> float:
+        """The mean loss, by which evaluations are compared."""
+
+    def columns(self) -> dict[str, float]:
+        """Return the columns of a row of metrics."""
+
+    def headline(self) -> str:
+        """Return what a line of progress says."""
+
+
+class Task:
+    """What a step of training and an evaluation are; a subclass defines `loss`, and may define the rest.
+
+    Attributes
+    ----------
+    unit : str
+        What the weight of a batch counts, as rows of metrics call it: ``"tokens"``, ``"samples"``.
+
+    Examples
+    --------
+    A model with two heads:
+
+    >>> import numpy as np
+    >>> from rondeau import nn, tensor as rt, train
+    >>> from rondeau.data import DataLoader, TensorDataset
+    >>> class TwoHeads(train.Task):
+    ...     def loss(self, model, batch, carry):
+    ...         inputs, size, sign = (rt.tensor(part) for part in batch)
+    ...         outputs = model(inputs)
+    ...         squares = nn.functional.mse_loss(outputs[:, 0], size)
+    ...         crosses = nn.functional.binary_cross_entropy_with_logits(outputs[:, 1], sign)
+    ...         return squares + crosses, len(inputs), None
+    >>> _ = rt.manual_seed(0)
+    >>> x = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
+    >>> batches = DataLoader(TensorDataset(x, abs(x[:, 0]), np.float32(x[:, 0] > 0)), 16, shuffle=True)
+    >>> model = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 2))
+    >>> optimizer = train.optim.Adam(model.parameters(), lr=0.05)
+    >>> trainer = train.Trainer(model, optimizer, batches, task=TwoHeads(), held_out=batches, max_epochs=40)
+    >>> trainer.fit()
+    >>> trainer.evaluation.loss < 0.2
+    True
+    """
+
+    unit = "samples"
+
+    def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[rt.Tensor, float, Any]:
+        """Return the mean loss of a batch, its weight, and what the next batch of the epoch is to be given.
+
+        Parameters
+        ----------
+        model : Module
+        batch : object
+            As the batches yield it.
+        carry : object
+            What the batch before returned, detached; None for the first of an epoch.
+
+        Returns
+        -------
+        loss : Tensor
+            A number.
+        weight : float
+            How much the batch counts in means over batches: how many samples, steps or tokens it has.
+        carry : object
+            None, a tensor, or a tuple, list or dict of them.
+        """
+        raise NotImplementedError
+
+    def evaluate(self, model: nn.Module, held_out: Any) -> Scored:
+        """Return the score of a model, which is in evaluation and records no gradients meanwhile.
+
+        Parameters
+        ----------
+        model : Module
+        held_out : object
+            What the trainer was given; by default an iterable of batches, of which the mean loss is taken.
+        """
+        mean, carry = Mean(), None
+        for batch in held_out:
+            loss, weight, carry = self.loss(model, batch, carry)
+            mean.add(loss.item(), weight)
+        return Score(mean.value, mean.weight)
+
+    def first_carry(self, model: nn.Module, batches: Any) -> Any:
+        """Return a carry like those of these batches, to check the one of a checkpoint against; None if unknown."""
+        return None
+
+
+class Mean:
+    """A weighted mean.
+
+    Examples
+    --------
+    >>> mean = Mean()
+    >>> mean.add(1.0, 3)
+    >>> mean.add(5.0, 1)
+    >>> mean.value
+    2.0
+    """
+
+    def __init__(self) -> None:
+        self._terms: list[float] = []
+        self.weight = 0.0
+
+    def add(self, value: float, weight: float) -> None:
+        """Add a value."""
+        self._terms.append(value * weight)
+        self.weight += weight
+
+    @property
+    def value(self) -> float:
+        """The mean of what was added; NaN of nothing."""
+        return math.fsum(self._terms) / self.weight if self.weight else math.nan
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch dropout and the recording of gradients off, and afterwards back to what they were."""
+    training = model.training
+    model.eval()
+    try:
+        with rt.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+def map_tensors(function: Callable[[rt.Tensor], Any], value: Any) -> Any:
+    """Apply `function` to every tensor in a nesting of tuples, lists and dicts; None stays."""
+    if isinstance(value, rt.Tensor):
+        return function(value)
+    if isinstance(value, dict):
+        return {key: map_tensors(function, part) for key, part in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(map_tensors(function, part) for part in value)
+    return value
+
+
+def tensors_of(value: Any) -> list[rt.Tensor]:
+    """Return the tensors in a nesting, in order."""
+    found: list[rt.Tensor] = []
+    map_tensors(found.append, value)
+    return found
+
+
+def check_batches(name: str, batches: Any) -> None:
+    """Raise TypeError unless something can be iterated over again and again."""
+    if not isinstance(batches, Iterable):
+        raise TypeError(f"{name}: expected batches, such as a DataLoader, got {type(batches).__name__}")
+    if isinstance(batches, Iterator):
+        raise TypeError(
+            f"{name}: expected batches that can be iterated over once an epoch, got {type(batches).__name__}, which "
+            "one loop uses up; give a list or a DataLoader"
+        )

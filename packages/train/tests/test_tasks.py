@@ -1,0 +1,345 @@
+"""Tasks other than language models: what they compute, and that a training goes on with the same bits."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from comparing import assert_close, assert_same_bits
+from rondeau import nn, train
+from rondeau import tensor as rt
+from rondeau.data import DataLoader, TensorDataset
+from rondeau.train import metrics
+
+B, T, C = 24, 6, 3
+
+
+class Classifier(nn.Module):
+    """The final state of a packed batch."""
+
+    def __init__(self, inputs=2, outputs=C):
+        super().__init__()
+        self.rnn, self.head = nn.GRU(inputs, 5, batch_first=True), nn.Linear(5, outputs)
+        self.dropout = nn.Dropout(0.2)
+
+    def forward(self, x, lengths=None):
+        return self.head(self.dropout(self.rnn(x, lengths=lengths)[1][-1]))
+
+
+class Tagger(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.head = nn.LSTM(2, 5, batch_first=True), nn.Linear(5, C)
+
+    def forward(self, x, lengths=None):
+        return self.head(self.rnn(x, lengths=lengths)[0])
+
+
+class Forecaster(nn.Module):
+    def __init__(self, horizon=4, levels=None):
+        super().__init__()
+        self.rnn, self.head = nn.RNN(2, 5, batch_first=True), nn.Linear(5, horizon * (levels or 1))
+        self.shape = (horizon, levels) if levels else (horizon,)
+
+    def forward(self, x, covariates=None):
+        outputs = self.head(self.rnn(x)[1][-1]).reshape(len(x), *self.shape)
+        return outputs if covariates is None else outputs + covariates.sum(-1)
+
+
+class Dicts:
+    """A data set whose samples are dicts."""
+
+    def __init__(self, **arrays):
+        self.arrays = arrays
+
+    def __len__(self):
+        return B
+
+    def __getitem__(self, index):
+        return {name: array[index] for name, array in self.arrays.items()}
+
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((B, T, 2))
+CLASSES, TAGS = rng.integers(0, C, B), rng.integers(0, C, (B, T))
+LENGTHS, FUTURE = rng.integers(1, T + 1, B), rng.standard_normal((B, 4))
+
+KINDS = {
+    "classifier": (
+        Classifier,
+        lambda: train.Supervised(nn.functional.cross_entropy, {"accuracy": metrics.accuracy}),
+        TensorDataset(X, CLASSES, LENGTHS),
+    ),
+    "tagger": (Tagger, train.SequenceLabelling, TensorDataset(X, TAGS, LENGTHS)),
+    "forecaster": (Forecaster, lambda: train.Forecasting(4), TensorDataset(X, FUTURE)),
+    "quantiles": (
+        lambda: Forecaster(4, 3),
+        lambda: train.Forecasting(4, (0.1, 0.5, 0.9)),
+        TensorDataset(X, FUTURE),
+    ),
+}
+
+
+def make(kind, batch_size=5, **options):
+    model, task, samples = KINDS[kind]
+    rt.manual_seed(3)
+    model = model()
+    return train.Trainer(
+        model,
+        train.optim.Adam(model.parameters(), lr=0.01),
+        DataLoader(samples, batch_size, shuffle=True, seed=1),
+        task=task(),
+        held_out=DataLoader(samples, 7),
+        **{"max_epochs": 3, "log_every": 2} | options,
+    )
+
+
+def weights(trainer):
+    return {name: tensor.numpy() for name, tensor in trainer.model.state_dict().items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_learns_and_tells(kind):
+    history = train.History()
+    trainer = make(kind, max_epochs=30, callbacks=[history])
+    trainer.fit()
+    _, losses = history.curve("held_out_loss")
+    assert losses[-1] < losses[0]
+    row = history.rows[-1]
+    name = "accuracy" if kind in ("classifier", "tagger") else "mae"
+    assert row[f"held_out_{name}"] == trainer.evaluation.metrics[name]
+    counted = LENGTHS.sum() if kind == "tagger" else B
+    assert row["steps" if kind == "tagger" else "samples"] == 30 * counted
+    assert trainer.evaluation.weight == counted
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stop", [1, 4, 5, 11])
+def test_a_training_that_was_stopped_goes_on_with_the_same_bits(kind, stop, tmp_path):
+    whole = make(kind)
+    whole.fit()
+
+    class Stops(train.Callback):
+        def on_step(self, trainer):
+            if trainer.step == stop:
+                trainer.stop("here")
+
+    def record():
+        return train.Recorder(train.RunFolder(tmp_path), corpus={"name": kind})
+
+    first = make(kind, callbacks=[record(), Stops()])
+    first.fit()
+    rt.manual_seed(99)
+    recorder = record()
+    second = make(kind, callbacks=[recorder])
+    recorder.resume(second)
+    assert second.step == stop
+    second.fit()
+    assert_same_bits(weights(second), weights(whole))
+    assert second.evaluation == whole.evaluation
+    assert not (tmp_path / "vocab.json").exists()
+
+
+def test_the_loss_of_a_classifier_is_the_mean_and_its_metrics_are_of_all():
+    trainer = make("classifier")
+    task, model = trainer.task, trainer.model.eval()
+    with rt.no_grad():
+        score = task.evaluate(model, DataLoader(TensorDataset(X, CLASSES, LENGTHS), 7))
+        logits = model(rt.tensor(X, dtype="float32"), lengths=LENGTHS)
+    assert_close(score.loss, nn.functional.cross_entropy(logits, rt.tensor(CLASSES)).item(), rtol=1e-5)
+    assert score.metrics == {"accuracy": metrics.accuracy(logits, CLASSES)}
+
+
+def test_the_loss_of_a_tagger_is_of_the_steps_that_count():
+    trainer = make("tagger")
+    tags = TAGS.copy()
+    tags[3, 0] = -100
+    mask = rng.random((B, T)) < 0.8
+    batch = {"inputs": X, "targets": tags, "lengths": LENGTHS, "mask": mask}
+    loss, weight, _ = trainer.task.loss(trainer.model, batch, None)
+    logits = trainer.model(rt.tensor(X, dtype="float32"), lengths=LENGTHS).detach().numpy().astype(np.float64)
+    log_softmax = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    terms = [
+        -log_softmax[b, t, tags[b, t]]
+        for b in range(B)
+        for t in range(LENGTHS[b])
+        if mask[b, t] and tags[b, t] != -100
+    ]
+    assert weight == len(terms)
+    assert_close(loss.item(), np.mean(terms), rtol=1e-5)
+
+
+def test_the_pinball_loss_is_least_at_the_quantiles():
+    levels = (0.1, 0.5, 0.9)
+    task = train.Forecasting(1, levels)
+    sample = np.random.default_rng(1).exponential(size=(4000, 1))
+    at = np.quantile(sample, levels)
+
+    def loss(forecast):
+        outputs = rt.tensor(np.broadcast_to(forecast, (4000, 1, 3)).copy())
+        return task.criterion(outputs, rt.tensor(sample)).item()
+
+    by_hand = [
+        np.maximum(q * (sample - f), (q - 1) * (sample - f)).mean() for q, f in zip(levels, at, strict=True)
+    ]
+    assert_close(loss(at), np.mean(by_hand), rtol=1e-12)
+    for k in range(3):
+        for shift in (-0.05, 0.05):
+            assert loss(at + shift * np.eye(3)[k]) > loss(at)
+
+
+def test_covariates_are_given_to_the_model_by_name():
+    model, task = Forecaster(), train.Forecasting(4)
+    covariates = rng.standard_normal((B, 4, 3))
+    batches = DataLoader(Dicts(inputs=X, targets=FUTURE, covariates=covariates), B)
+    outputs, targets = task.predict(model, next(iter(batches)))
+    plain = model(rt.tensor(X, dtype="float32")).detach().numpy()
+    assert_close(outputs.detach().numpy(), plain + covariates.sum(-1), rtol=1e-4, atol=1e-5)
+    assert_close(targets.numpy(), FUTURE, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["classifier", "tagger"])
+def test_accumulated_batches_are_one_large_batch(kind):
+    model, task, samples = KINDS[kind]
+    found = []
+    for batch_size, accumulate in ((4, 3), (12, 1)):
+        rt.manual_seed(0)
+        module = model().double()
+        if hasattr(module, "dropout"):
+            module.dropout.p = 0.0
+        trainer = train.Trainer(
+            module,
+            train.optim.SGD(module.parameters(), lr=0.1),
+            DataLoader(samples, batch_size),
+            task=task(),
+            accumulate=accumulate,
+            max_epochs=2,
+            clip_norm=0.5,
+        )
+        trainer.fit()
+        assert (trainer.step, trainer.steps_per_epoch, trainer.total_steps) == (4, 2, 4)
+        found.append((weights(trainer), trainer.num_seen))
+    (few, seen), (many, seen_too) = found
+    assert seen == seen_too
+    for name, weight in few.items():
+        assert_close(weight, many[name], rtol=1e-12, atol=1e-12)
+
+
+def test_the_last_step_of_an_epoch_takes_what_is_left():
+    steps = []
+
+    class Notes(train.Callback):
+        def on_step(self, trainer):
+            steps.append((trainer.step, trainer.epoch, trainer.num_seen))
+
+    make("forecaster", accumulate=2, max_epochs=2, callbacks=[Notes()]).fit()
+    assert steps == [(1, 0, 10), (2, 0, 20), (3, 1, 24), (4, 1, 34), (5, 1, 44), (6, 2, 48)]
+
+
+def test_a_carry_of_any_nesting_goes_on(tmp_path):
+    class Counts(train.Task):
+        def loss(self, model, batch, carry):
+            inputs, targets = batch
+            carry = {"h": rt.zeros(1), "list": [rt.zeros(2), 0]} if carry is None else copy.copy(carry)
+            outputs = model(rt.tensor(inputs, dtype="float32")) + carry["h"]
+            carry = {"h": outputs.mean() * 0.1, "list": [carry["list"][0] + 1, carry["list"][1] + 1]}
+            return nn.functional.mse_loss(outputs, rt.tensor(targets, dtype="float32")), len(inputs), carry
+
+    def make_one():
+        rt.manual_seed(0)
+        model = Forecaster()
+        batches = DataLoader(TensorDataset(X, FUTURE), 5)
+        return train.Trainer(
+            model, train.optim.SGD(model.parameters(), lr=0.1), batches, task=Counts(), max_steps=8
+        )
+
+    whole = make_one()
+    whole.fit()
+    first = make_one()
+    first.max_steps = 3
+    first.fit()
+    assert first.snapshot().state["carried"]["list"][1] == 3
+    second = make_one()
+    second.restore(copy.deepcopy(first.snapshot()))
+    second.fit()
+    assert_same_bits(weights(second), weights(whole))
+
+
+@pytest.mark.parametrize(
+    ("task", "batch", "error", "message"),
+    [
+        (train.SequenceLabelling(), (X,), TypeError, r"expected \(inputs, targets\), .* got tuple of 1"),
+        (train.SequenceLabelling(), {"inputs": X}, TypeError, "expected 'targets' in a dict with"),
+        (train.SequenceLabelling(), X, TypeError, "a batch: expected .* got ndarray"),
+        (
+            train.SequenceLabelling(),
+            (X, CLASSES),
+            ValueError,
+            r"expected logits \(B, T, C\) of targets \(B, T\)",
+        ),
+        (
+            train.SequenceLabelling(),
+            (X, np.full((B, T), -100)),
+            ValueError,
+            "a batch without a step that counts",
+        ),
+        (
+            train.Supervised(nn.functional.cross_entropy),
+            {"inputs": X, "targets": TAGS, "mask": np.ones(B)},
+            ValueError,
+            "mask: expected booleans of the first dimensions of the outputs",
+        ),
+        (
+            train.Forecasting(3),
+            (X, TAGS),
+            ValueError,
+            r"expected targets \(B, 3\) or \(B, 3, D\), got \(24, 6\)",
+        ),
+        (
+            train.Forecasting(4),
+            (X, FUTURE),
+            ValueError,
+            r"expected forecasts of shape \(24, 4\), got \(24, 6, 3\)",
+        ),
+    ],
+)
+def test_batches_that_do_not_fit_are_named(task, batch, error, message):
+    with pytest.raises(error, match=message):
+        task.loss(Tagger(), batch, None)
+
+
+@pytest.mark.parametrize(
+    ("make_task", "error", "message"),
+    [
+        (lambda: train.Supervised("mse"), TypeError, "loss: expected a function"),
+        (lambda: train.Supervised(nn.MSELoss(), {"a": 3}), TypeError, r"metrics\['a'\]: expected a function"),
+        (lambda: train.Supervised(nn.MSELoss(), ["a"]), TypeError, "metrics"),
+        (lambda: train.Forecasting(0), ValueError, "horizon: expected at least 1"),
+        (lambda: train.Forecasting(2, (0.5, 0.1)), ValueError, "quantiles: expected ascending levels"),
+        (
+            lambda: train.Forecasting(2, (0.5, 1)),
+            ValueError,
+            r"quantiles\[1\]: expected a number in \(0, 1\)",
+        ),
+        (lambda: train.Forecasting(2, ()), ValueError, "quantiles: expected ascending levels"),
+    ],
+)
+def test_mistakes_of_tasks(make_task, error, message):
+    with pytest.raises(error, match=message):
+        make_task()
+
+
+def test_mistakes_of_trainers():
+    model = Tagger()
+    optimizer = train.optim.SGD(model.parameters(), lr=0.1)
+    batches = DataLoader(TensorDataset(X, TAGS), 5)
+    with pytest.raises(
+        TypeError, match="without a task, expected SequentialBatches or RandomBatches, got DataLoader"
+    ):
+        train.Trainer(model, optimizer, batches, max_steps=1)
+    with pytest.raises(TypeError, match="task: expected"):
+        train.Trainer(model, optimizer, batches, task=nn.MSELoss(), max_steps=1)
+    with pytest.raises(TypeError, match="held_out: expected batches"):
+        train.Trainer(model, optimizer, batches, task=train.SequenceLabelling(), held_out=3, max_steps=1)
+    with pytest.raises(ValueError, match="accumulate: expected at least 1"):
+        train.Trainer(model, optimizer, batches, task=train.SequenceLabelling(), accumulate=0, max_steps=1)
