@@ -219,7 +219,11 @@ def test_what_is_no_state_of_a_schedule(make, wrong):
         ),
         (lambda: trainer(model=3, optimizer=optimizer()), TypeError, "model: expected Module, got int"),
         (lambda: trainer(optimizer="adam"), TypeError, "optimizer: expected Optimizer, got str"),
-        (lambda: trainer(batches=[1]), TypeError, "batches: expected Batches, got list"),
+        (
+            lambda: trainer(batches=[1]),
+            TypeError,
+            "batches: without a task, expected SequentialBatches or RandomBatches, got list",
+        ),
         (lambda: trainer(scheduler=3), TypeError, "expected LRScheduler or ReduceLROnPlateau, got int"),
         (lambda: trainer(callbacks=3), TypeError, "callbacks: expected an iterable of Callbacks, got int"),
         (lambda: trainer(callbacks=[print]), TypeError, r"callbacks\[0\]: expected Callback, got builtin"),
