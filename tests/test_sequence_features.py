@@ -393,14 +393,14 @@ def test_second_derivatives_with_lengths_and_resets(name):
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ({"lengths": [1, 2]}, "lengths should be 3 integers, got int64 of shape"),
-        ({"lengths": [1, 2, 5]}, "lengths should be from 0 to 4, .* got 1 to 5"),
-        ({"lengths": [1, -1, 2]}, "lengths should be from 0 to 4, .* got -1 to 2"),
+        ({"lengths": [1, 2]}, "lengths must be 3 integers, got int64 of shape"),
+        ({"lengths": [1, 2, 5]}, "lengths must be from 0 to 4, .* got 1 to 5"),
+        ({"lengths": [1, -1, 2]}, "lengths must be from 0 to 4, .* got -1 to 2"),
         (
             {"reset": np.zeros((4, 2), bool)},
-            r"reset should be .* of shape \(4, 3\), got bool of shape \(4, 2\)",
+            r"reset must be .* of shape \(4, 3\), got bool of shape \(4, 2\)",
         ),
-        ({"reset": np.zeros((3, 4), bool)}, r"reset should be .* of shape \(4, 3\)"),
+        ({"reset": np.zeros((3, 4), bool)}, r"reset must be .* of shape \(4, 3\)"),
     ],
 )
 def test_what_is_refused(features, message):
@@ -412,8 +412,8 @@ def test_what_is_refused(features, message):
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ({"lengths": [1.0, 2.0, 3.0]}, r"lengths should be 3 integers, got floats \(float64\)"),
-        ({"reset": np.zeros((4, 3))}, r"reset should be truth values \(bool\) .* got float64"),
+        ({"lengths": [1.0, 2.0, 3.0]}, r"lengths must be 3 integers, got floats \(float64\)"),
+        ({"reset": np.zeros((4, 3))}, r"reset must be truth values \(bool\) .* got float64"),
     ],
 )
 def test_features_of_another_dtype_are_refused(features, message):

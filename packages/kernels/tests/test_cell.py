@@ -87,7 +87,7 @@ def test_only_the_first_state_can_be_projected(project):
         return x.h + r.h, s.c
 
     message = (
-        f"cell two: project expected 'h', the state that the recurrent matrices multiply, got '{project}'"
+        f"cell two: project must be 'h', the state that the recurrent matrices multiply, got '{project}'"
     )
     with pytest.raises(CellError, match=re.escape(message)):
         Cell(step, ("h",), ("h", "c"), "two", {}, project)

@@ -13,9 +13,9 @@ from rondeau.kernels.sequence import Layout
     ("sizes", "message"),
     [
         ([3, 4], "must never increase, and step 1 has 4 rows after 3; sort the sequences by length"),
-        ([3, 0], "at least one row at every step, got 0"),
-        ([[3]], "expected a 1-D array of integers"),
-        ([1.5], "expected a 1-D array of integers, got float64"),
+        ([3, 0], "at least 1 at every step, got 0"),
+        ([[3]], "must be a 1-D array of integers"),
+        ([1.5], "must be a 1-D array of integers, got float64"),
     ],
 )
 def test_batch_sizes_are_checked(sizes, message):
@@ -24,7 +24,7 @@ def test_batch_sizes_are_checked(sizes, message):
 
 
 def test_a_dense_layout_has_no_negative_size():
-    with pytest.raises(ValueError, match="num_steps of at least 0, got -1"):
+    with pytest.raises(ValueError, match="num_steps must be at least 0, got -1"):
         Layout.dense(-1, 2)
 
 
@@ -42,9 +42,9 @@ def test_layouts_cannot_be_changed_and_take_integers():
     with pytest.raises(ValueError, match="read-only"):
         layout.batch_sizes[0] = 100
     assert Layout.packed([2, 1]).batch_sizes.flags.writeable is False
-    with pytest.raises(TypeError, match=r"expected an integer as batch_size, got 3\.0"):
+    with pytest.raises(TypeError, match=r"batch_size must be an integer, got 3\.0"):
         Layout.dense(2, 3.0)
-    with pytest.raises(TypeError, match="expected an integer as num_steps, got True"):
+    with pytest.raises(TypeError, match="num_steps must be an integer, got True"):
         Layout.dense(True, 3)
 
 
@@ -121,14 +121,14 @@ def test_origins_and_first_steps_are_one_for_each_sequence():
     with pytest.raises(ValueError, match=r"one integer for each of 2 sequences, got int64 of shape \(3,\)"):
         Layout.packed([2, 1], origins=[0, 1, 2])
     with pytest.raises(
-        ValueError, match=r"first_steps expected one integer for each of 2 .*, got int64 of shape \(1,\)"
+        ValueError, match=r"first_steps must be one integer for each of 2 .*, got int64 of shape \(1,\)"
     ):
         Layout.packed([2, 1], first_steps=[0])
 
 
 @pytest.mark.parametrize("size", [[2], "two", None, 2.5])
 def test_a_dense_layout_has_whole_sizes(size):
-    with pytest.raises(TypeError, match="expected an integer as num_steps"):
+    with pytest.raises(TypeError, match="num_steps must be an integer"):
         Layout.dense(size, 1)
 
 
@@ -139,12 +139,12 @@ def test_equal_dense_layouts_are_one():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([[2], [1, 1]],), "batch_sizes expected a 1-D array of integers, got rows of several lengths"),
+        (([[2], [1, 1]],), "batch_sizes must be a 1-D array of integers, got rows of several lengths"),
         (
             ([2, 1], ["a", "b"]),
-            r"origins expected one integer for each of 2 sequences, got <U1 of shape \(2,\)",
+            r"origins must be one integer for each of 2 sequences, got <U1 of shape \(2,\)",
         ),
-        (([2, 1], None, [0.5, 1.5]), "first_steps expected one integer for each of 2 sequences, got float64"),
+        (([2, 1], None, [0.5, 1.5]), "first_steps must be one integer for each of 2 sequences, got float64"),
     ],
 )
 def test_a_packed_layout_has_whole_numbers(arguments, message):

@@ -6,7 +6,7 @@ from rondeau.kernels.runtime import symbols as linking
 
 
 def test_a_symbol_has_a_name_of_ours():
-    with pytest.raises(ValueError, match="expected a name that begins with 'rondeau_', got 'tile'"):
+    with pytest.raises(ValueError, match="name must begin with 'rondeau_', got 'tile'"):
         linking.provide_symbol("tile", lambda: 0)
 
 

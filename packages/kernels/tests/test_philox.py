@@ -210,24 +210,28 @@ GOOD = {"times": [0, 1], "batches": [0, 0], "key": 1, "substream": 0, "p": 0.5}
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"p": 1.5}, ValueError, "a probability from 0 to 1, got p=1.5"),
-        ({"p": float("nan")}, ValueError, "a probability from 0 to 1, got p=nan"),
-        ({"key": -1}, ValueError, r"a key from 0 to 2\*\*64 - 1, got -1"),
-        ({"key": 2**64}, ValueError, r"a key from 0 to 2\*\*64 - 1, got 18446744073709551616"),
-        ({"key": 0.5}, TypeError, "a key that is an integer, got 0.5"),
-        ({"key": True}, TypeError, "a key that is an integer, got True"),
-        ({"p": "half"}, TypeError, "a probability as a number, got p='half'"),
-        ({"substream": "first"}, TypeError, "substream to be integers, got <U5"),
-        ({"substream": [1, 2]}, ValueError, r"one substream, an integer, got an array of shape \(2,\)"),
-        ({"times": [[0], [1, 2]]}, ValueError, "times as an array of integers, got a ragged list"),
-        ({"times": None}, TypeError, "times to be integers, got object"),
-        ({"substream": 2**32}, ValueError, r"substream from 0 to 2\*\*32 - 1, got 4294967296"),
-        ({"times": [0, -1]}, ValueError, r"times from 0 to 2\*\*32 - 1, got -1 to 0"),
-        ({"batches": [0.0, 1.0]}, TypeError, "batches to be integers, got float64"),
-        ({"batches": [0]}, ValueError, r"batches of shape \(2,\), one per row, got \(1,\)"),
-        ({"out": np.empty((2, 3), np.int32)}, TypeError, "to write float32 or float64, got int32"),
+        ({"p": 1.5}, ValueError, "p must be from 0 to 1, got 1.5"),
+        ({"p": float("nan")}, ValueError, "p must be from 0 to 1, got nan"),
+        ({"key": -1}, ValueError, r"key must be from 0 to 18446744073709551615, got -1"),
+        ({"key": 2**64}, ValueError, r"key must be from 0 to 18446744073709551615, got 18446744073709551616"),
+        ({"key": 0.5}, TypeError, "key must be an integer, got float: 0.5"),
+        ({"key": True}, TypeError, "key must be an integer, got bool: True"),
+        ({"p": "half"}, TypeError, "p must be a number, got str: 'half'"),
+        ({"substream": "first"}, TypeError, "substream must be integers, got <U5"),
+        ({"substream": [1, 2]}, ValueError, r"substream must be one integer, got an array of shape \(2,\)"),
+        ({"times": [[0], [1, 2]]}, ValueError, "times must be an array of integers, got a ragged list"),
+        ({"times": None}, TypeError, "times must be integers, got object"),
+        ({"substream": 2**32}, ValueError, r"substream must be from 0 to 2\*\*32 - 1, got 4294967296"),
+        ({"times": [0, -1]}, ValueError, r"times must be from 0 to 2\*\*32 - 1, got -1 to 0"),
+        ({"batches": [0.0, 1.0]}, TypeError, "batches must be integers, got float64"),
+        ({"batches": [0]}, ValueError, r"batches must have shape \(2,\), one per row, got \(1,\)"),
+        ({"out": np.empty((2, 3), np.int32)}, TypeError, "output must be float32 or float64, got int32"),
         ({"out": np.empty((3, 2)).T}, ValueError, "a writable, C-contiguous matrix"),
-        ({"out": np.empty(2)}, ValueError, r"a writable, C-contiguous matrix to write to, got shape \(2,\)"),
+        (
+            {"out": np.empty(2)},
+            ValueError,
+            r"output must be a writable, C-contiguous matrix, got shape \(2,\)",
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["keep_mask", "mask_rows"])
@@ -250,20 +254,20 @@ def test_mask_rows_refuses_what_does_not_pair():
 
 
 def test_what_is_no_array_is_refused():
-    with pytest.raises(TypeError, match="an array to write to, a numpy array, got list"):
+    with pytest.raises(TypeError, match="output must be a numpy array, got list"):
         philox.keep_mask([[0.0]], **GOOD)
-    with pytest.raises(TypeError, match="x, a numpy array, got NoneType"):
+    with pytest.raises(TypeError, match="x must be a numpy array, got NoneType"):
         philox.mask_rows(None, **GOOD, out=np.empty((2, 3)))
 
 
 def test_the_numpy_twin_refuses_the_same():
     with pytest.raises(
-        ValueError, match=r"positions that broadcast, got units \(3,\), batches \(\), times \(2,\)"
+        ValueError, match=r"positions must broadcast, got units \(3,\), batches \(\), times \(2,\)"
     ):
         philox.uniforms(1, 0, [0, 1], 0, [0, 1, 2])
-    with pytest.raises(ValueError, match=r"units from 0 to 2\*\*32 - 1"):
+    with pytest.raises(ValueError, match=r"units must be from 0 to 2\*\*32 - 1"):
         philox.uniforms(1, 0, 0, 0, [2**32])
-    with pytest.raises(TypeError, match="times to be integers, got float64"):
+    with pytest.raises(TypeError, match="times must be integers, got float64"):
         philox.uniforms(1, 0, [0.5], 0, 0)
-    with pytest.raises(ValueError, match="uniforms expected a key"):
+    with pytest.raises(ValueError, match="uniforms: key must be"):
         philox.uniforms(2**64, 0, 0, 0, 0)

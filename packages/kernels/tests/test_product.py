@@ -374,26 +374,26 @@ ONES = np.ones((2, 3), np.float32)
 @pytest.mark.parametrize(
     ("a", "b", "options", "error", "message"),
     [
-        ([[1.0]], ONES, {}, TypeError, "expected a to be a 2-D ndarray, got a list"),
-        (ONES, ONES[0], {}, TypeError, "expected b to be a 2-D ndarray, got a 1-D array"),
+        ([[1.0]], ONES, {}, TypeError, "a must be a 2-D ndarray, got a list"),
+        (ONES, ONES[0], {}, TypeError, "b must be a 2-D ndarray, got a 1-D array"),
         (ONES, ONES.T.astype(float), {}, TypeError, "got float32 and float64; convert with astype"),
         (
             ONES.astype(int),
             ONES.T.astype(int),
             {},
             TypeError,
-            "float32 or two of float64, got int64 and int64",
+            "both be float32 or both float64, got int64 and int64",
         ),
         (ONES.astype(">f4"), ONES.T.astype(">f4"), {}, TypeError, "got >f4 and >f4"),
         (ONES, ONES, {}, ValueError, r"got \(2, 3\) and \(2, 3\): 3 columns of a against 2 rows of b"),
-        (ONES, ONES.T, {"accumulate": True}, ValueError, "expected out, the array to add to"),
-        (ONES, ONES.T, {"out": [0]}, TypeError, "expected out to be an ndarray, got list"),
+        (ONES, ONES.T, {"accumulate": True}, ValueError, "out must be the array to add to"),
+        (ONES, ONES.T, {"out": [0]}, TypeError, "out must be an ndarray, got list"),
         (
             ONES,
             ONES.T,
             {"out": np.zeros((2, 2))},
             TypeError,
-            "expected out of float32, as its operands, got float64",
+            "out must be float32, as its operands, got float64",
         ),
         (ONES, ONES.T, {"out": np.zeros((2, 3), np.float32)}, ValueError, r"shape \(2, 2\), got \(2, 3\)"),
         (
@@ -401,7 +401,7 @@ ONES = np.ones((2, 3), np.float32)
             ONES.T,
             {"out": np.broadcast_to(np.float32(0), (2, 2))},
             ValueError,
-            "writable out, got a read-only",
+            "out must be writable, got a read-only",
         ),
     ],
 )
@@ -411,7 +411,7 @@ def test_mistakes_are_named(a, b, options, error, message):
 
 
 def test_the_peak_is_of_a_float_dtype():
-    with pytest.raises(TypeError, match="expected float32 or float64, got int64"):
+    with pytest.raises(TypeError, match="must be float32 or float64, got int64"):
         peak_flops("int64")
 
 

@@ -328,22 +328,22 @@ def _weights(**changes):
 @pytest.mark.parametrize(
     ("spoil", "error", "message"),
     [
-        (_replaced(x=lambda p: p.x[1:]), ValueError, "x expected shape (20, 3), got (19, 3)"),
-        (_replaced(x=lambda p: p.x.astype(np.float64)), TypeError, "x expected float32, as weight_ih is, got float64"),
-        (_replaced(x=lambda p: p.x.tolist()), TypeError, "x expected a numpy array, got list"),
+        (_replaced(x=lambda p: p.x[1:]), ValueError, "x must have shape (20, 3), got (19, 3)"),
+        (_replaced(x=lambda p: p.x.astype(np.float64)), TypeError, "x must be float32, got float64"),
+        (_replaced(x=lambda p: p.x.tolist()), TypeError, "x must be a numpy array, got list"),
         (_replaced(x=lambda p: np.arange(20)), IndexError, "from 0 to 2 (weight_ih has 3 columns), got 19"),
-        (_replaced(x=lambda p: np.full(20, -1)), IndexError, "x expected ids from 0 to 2"),
-        (_replaced(x=lambda p: np.zeros((20, 3), int)), ValueError, "x expected ids of shape (20,)"),
-        (_weights(weight_hh=lambda w: w.weight_hh[1:]), ValueError, "weight_hh expected shape (20, 5), got (19, 5)"),
-        (_weights(weight_hh=lambda w: w.weight_hh[:, 1:]), ValueError, "weight_hh expected shape (20, 5), got (20, 4)"),
-        (_weights(weight_hh=lambda w: w.weight_hh.astype(int)), TypeError, "expected float32, as weight_ih is, got"),
+        (_replaced(x=lambda p: np.full(20, -1)), IndexError, "x must be ids from 0 to 2"),
+        (_replaced(x=lambda p: np.zeros((20, 3), int)), ValueError, "x must be ids of shape (20,)"),
+        (_weights(weight_hh=lambda w: w.weight_hh[1:]), ValueError, "weight_hh must have shape (20, 5), got (19, 5)"),
+        (_weights(weight_hh=lambda w: w.weight_hh[:, 1:]), ValueError, "must have shape (20, 5), got (20, 4)"),
+        (_weights(weight_hh=lambda w: w.weight_hh.astype(int)), TypeError, "must be float32, got"),
         (_weights(weight_ih=lambda w: w.weight_ih[1:]), ValueError, "shape (4 * H, I) for 4 gates, got (19, 3)"),
         (_weights(weight_ih=lambda w: None), TypeError, "an array of float32 or float64, got NoneType"),
-        (_weights(bias_hh=lambda w: w.bias_hh[1:]), ValueError, "bias_hh expected shape (20,), got (19,)"),
-        (_weights(bias_ih=lambda w: w.bias_ih.astype(np.float64)), TypeError, "bias_ih expected float32"),
-        (_weights(weight_hr=lambda w: np.ones((4, 5), np.float32)), ValueError, "expected shape (20, 4), got (20, 5)"),
-        (_replaced(initial=lambda p: p.initial[:1]), ValueError, "initial expected one array per state (h, c), got 1"),
-        (_replaced(initial=lambda p: (p.initial[0], p.initial[1][1:])), ValueError, "initial c expected shape (5, 5)"),
+        (_weights(bias_hh=lambda w: w.bias_hh[1:]), ValueError, "bias_hh must have shape (20,), got (19,)"),
+        (_weights(bias_ih=lambda w: w.bias_ih.astype(np.float64)), TypeError, "bias_ih must be float32"),
+        (_weights(weight_hr=lambda w: np.ones((4, 5), np.float32)), ValueError, "must have shape (20, 4), got (20, 5)"),
+        (_replaced(initial=lambda p: p.initial[:1]), ValueError, "initial must be one array per state (h, c), got 1"),
+        (_replaced(initial=lambda p: (p.initial[0], p.initial[1][1:])), ValueError, "initial c must have shape (5, 5)"),
     ],
 )  # fmt: skip
 def test_the_door_says_what_was_expected(cells, spoil, error, message):
@@ -358,17 +358,17 @@ def test_backward_checks_its_arguments(cells):
     saved = problem.forward()[2]
     output, cell_steps = problem.d_every
     for d_every, d_final, error, message in [
-        ((output[1:],), problem.d_final, ValueError, "d_every of h expected shape (20, 5), got (19, 5)"),
-        ((output.astype(np.float64),), problem.d_final, TypeError, "d_every of h expected float32"),
+        ((output[1:],), problem.d_final, ValueError, "d_every of h must have shape (20, 5), got (19, 5)"),
+        ((output.astype(np.float64),), problem.d_final, TypeError, "d_every of h must be float32"),
         (
             (None, cell_steps[:, 1:]),
             problem.d_final,
             ValueError,
-            "d_every of c expected shape (20, 5), got (20, 4)",
+            "d_every of c must have shape (20, 5), got (20, 4)",
         ),
-        ((None,) * 3, problem.d_final, ValueError, "d_every expected at most one gradient per state, got 3"),
+        ((None,) * 3, problem.d_final, ValueError, "d_every must be at most one gradient per state, got 3"),
         ((), problem.d_final[:1], ValueError, "one gradient or None per state (2), got 1"),
-        ((), (None, problem.d_final[1][1:]), ValueError, "d_final of c expected shape (5, 5)"),
+        ((), (None, problem.d_final[1][1:]), ValueError, "d_final of c must have shape (5, 5)"),
     ]:
         with pytest.raises(error, match=re.escape(message)):
             backward(cells["lstm"], saved, d_every, d_final)
@@ -384,7 +384,7 @@ def test_what_cannot_be_projected_says_why(cells):
         ("chained", {}, "cell chained applies recurrent matrices to values as wide as its gates"),
         ("rnn_tanh", {"heads": 4}, "heads see the units of the first state"),
     ):
-        with pytest.raises(ValueError, match=re.escape(f"weight_hr expected None: {message}")):
+        with pytest.raises(ValueError, match=re.escape(f"weight_hr must be None: {message}")):
             Problem(cells[name], LAYOUTS["dense"], np.float32, P=4, **options).forward()
 
 

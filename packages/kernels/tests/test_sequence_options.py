@@ -69,13 +69,13 @@ def test_heads_are_one_block_diagonal_matrix(cells, H, heads, reverse):
 @pytest.mark.parametrize("heads", [0, 4, 10, True])
 def test_heads_divide_the_hidden_units(cells, heads):
     problem = Problem(cells["lstm"], LAYOUTS["dense"], np.float32)
-    with pytest.raises(ValueError, match=f"num_heads expected a divisor of the 5 hidden units, got {heads}"):
+    with pytest.raises(ValueError, match=f"num_heads must be a divisor of the 5 hidden units, got {heads}"):
         problem.forward(settings=Settings(num_heads=heads))
 
 
 def test_heads_narrow_the_recurrent_matrix(cells):
     problem = Problem(cells["lstm"], LAYOUTS["dense"], np.float32, H=6)
-    with pytest.raises(ValueError, match=re.escape("weight_hh expected shape (24, 3), got (24, 6)")):
+    with pytest.raises(ValueError, match=re.escape("weight_hh must have shape (24, 3), got (24, 6)")):
         problem.forward(settings=Settings(num_heads=2))
 
 
@@ -166,7 +166,7 @@ def test_checkpoints_save_states_only_and_consume_spends(cells):
 def test_checkpoints_are_some_steps_apart(cells, steps):
     problem = Problem(cells["lstm"], LAYOUTS["dense"], np.float32)
     with pytest.raises(
-        ValueError, match=f"recompute_every expected a number of steps, at least 1, got {steps}"
+        ValueError, match=f"recompute_every must be a number of steps, at least 1, got {steps}"
     ):
         problem.forward(recompute_every=steps)
 
@@ -272,7 +272,7 @@ def test_backward_leaves_a_truncated_run_as_it_was(cells):
 def test_truncation_is_checked(cells):
     problem = Problem(cells["lstm"], LAYOUTS["dense"], np.float32)
     message = (
-        "truncate expected a number of earlier steps, at least 0, and a run that recomputes nothing, got {}"
+        "truncate must be a number of earlier steps, at least 0, in a run that recomputes nothing, got {}"
     )
     for truncate in (-1, True):
         with pytest.raises(ValueError, match=message.format(truncate)):
@@ -353,7 +353,7 @@ def test_scalars_have_defaults_and_do_not_compile_again(cells):
 def test_scalars_are_checked(cells):
     problem = Problem(cells["leaky"], LAYOUTS["dense"], np.float64)
     with pytest.raises(
-        ValueError, match="cell leaky expected the scalars leak, shift and its zoneout rates, got leek"
+        ValueError, match="cell leaky must be given the scalars leak, shift and its zoneout rates, got leek"
     ):
         problem.forward(settings=Settings({("k", "leek"): 1.0}))
     problem = Problem(cells["lstm_zoneout"], LAYOUTS["dense"], np.float64)
@@ -361,7 +361,7 @@ def test_scalars_are_checked(cells):
         problem.forward(settings=Settings())
     problem = Problem(cells["lstm"], LAYOUTS["dense"], np.float64)
     with pytest.raises(
-        ValueError, match="cell lstm expected the scalars none and its zoneout rates, got leak"
+        ValueError, match="cell lstm must be given the scalars none and its zoneout rates, got leak"
     ):
         problem.forward(settings=Settings({("k", "leak"): 1.0}))
 
@@ -370,9 +370,9 @@ def test_learned_vectors_are_checked(cells):
     problem = Problem(cells["peephole"], LAYOUTS["dense"], np.float32)
     forget, output = problem.weights.params
     for params, error, message in (
-        ((forget,), ValueError, "params expected 2 vectors (forget, output), got 1"),
-        ((forget, output[1:]), ValueError, "output expected shape (5,), got (4,)"),
-        ((forget, output.astype(np.float64)), TypeError, "output expected float32"),
+        ((forget,), ValueError, "params must be 2 vectors (forget, output), got 1"),
+        ((forget, output[1:]), ValueError, "output must have shape (5,), got (4,)"),
+        ((forget, output.astype(np.float64)), TypeError, "output must be float32"),
     ):
         problem.weights = problem.weights._replace(params=params)
         with pytest.raises(error, match=re.escape(message)):
@@ -384,12 +384,14 @@ def test_a_cell_without_recurrent_matrices_takes_none(cells):
     assert problem.weights.weight_hh is None
     problem.weights = problem.weights._replace(weight_hh=np.zeros((0, 5), np.float32))
     with pytest.raises(
-        ValueError, match=r"weight_hh expected None, for cell alone reads .* of 0 gates; got an array"
+        ValueError, match=r"weight_hh must be None, for cell alone reads .* of 0 gates; got an array"
     ):
         problem.forward()
     problem = Problem(cells["lstm"], LAYOUTS["dense"], np.float32)
     problem.weights = problem.weights._replace(weight_hh=None)
-    with pytest.raises(ValueError, match=re.escape("weight_hh expected (20, 5), for cell lstm reads")):
+    with pytest.raises(
+        ValueError, match=re.escape("weight_hh must be an array of shape (20, 5), for cell lstm reads")
+    ):
         problem.forward()
 
 

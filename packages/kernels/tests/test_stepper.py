@@ -155,13 +155,13 @@ def test_a_weight_that_is_not_a_number_shows_in_the_first_step_from_zero_states(
 @pytest.mark.parametrize(
     ("x", "error", "message"),
     [
-        ([[1.0]], TypeError, "x expected a numpy array, got list"),
-        (np.ones((3, 2), np.float32), ValueError, "x expected shape (3, 3), got (3, 2)"),
-        (np.ones(3, np.float32), ValueError, "x expected shape (3, 3), got (3,)"),
-        (np.float32(1)[...], ValueError, "x expected shape (1, 3), got ()"),
-        (np.ones((3, 3)), TypeError, "x expected float32"),
-        (np.ones((3, 3), np.int64), ValueError, "x expected ids of shape (B,), got shape (3, 3)"),
-        (np.array([0, -1, 2]), IndexError, "x expected ids from 0 to 2 (weight_ih has 3 columns), got -1"),
+        ([[1.0]], TypeError, "x must be a numpy array, got list"),
+        (np.ones((3, 2), np.float32), ValueError, "x must have shape (3, 3), got (3, 2)"),
+        (np.ones(3, np.float32), ValueError, "x must have shape (3, 3), got (3,)"),
+        (np.float32(1)[...], ValueError, "x must have shape (1, 3), got ()"),
+        (np.ones((3, 3)), TypeError, "x must be float32"),
+        (np.ones((3, 3), np.int64), ValueError, "x must be ids of shape (B,), got shape (3, 3)"),
+        (np.array([0, -1, 2]), IndexError, "x must be ids from 0 to 2 (weight_ih has 3 columns), got -1"),
         (np.array([0, 3, 2]), IndexError, "got 3"),
         (np.array([0, 2**63, 2], np.uint64), IndexError, "got 9223372036854775808"),
     ],
@@ -176,10 +176,10 @@ def test_wrong_states(cells):
     stack = Stack(cells["lstm"])
     stepper, (h, c) = stack.stepper(), stack.states
     for states, error, message in (
-        ((h,), ValueError, "states expected one array per state (h, c), got 1"),
-        ((h, c[:1]), ValueError, "state c expected shape (2, 3, 5), got (1, 3, 5)"),
-        ((h, c.astype(np.float64)), TypeError, "state c expected float32"),
-        ((h, None), TypeError, "state c expected a numpy array, got NoneType"),
+        ((h,), ValueError, "states must be one array per state (h, c), got 1"),
+        ((h, c[:1]), ValueError, "state c must have shape (2, 3, 5), got (1, 3, 5)"),
+        ((h, c.astype(np.float64)), TypeError, "state c must be float32"),
+        ((h, None), TypeError, "state c must be a numpy array, got NoneType"),
     ):
         with pytest.raises(error, match=re.escape(message)):
             stepper(stack.x, states)
@@ -190,16 +190,16 @@ def test_wrong_layers(cells):
     first, second = stack.layers
     for layers, head, error, message in (
         ([], None, ValueError, "at least one layer, got none"),
-        ([Weights(None, None)], None, TypeError, "weight_ih expected an array"),
-        ([first._replace(weight_hh=None)], None, ValueError, "weight_hh expected (20, 4)"),
-        ([first, first], None, ValueError, "weight_ih of layer 1 expected shape (20, 4), got (20, 3)"),
+        ([Weights(None, None)], None, TypeError, "weight_ih must be an array"),
+        ([first._replace(weight_hh=None)], None, ValueError, "weight_hh must be an array of shape (20, 4)"),
+        ([first, first], None, ValueError, "weight_ih of layer 1 must have shape (20, 4), got (20, 3)"),
         (
             [first, second._replace(weight_hr=np.ones((2, 5), np.float32), weight_hh=second.weight_hh[:, :2])],
-            None, ValueError, "weight_hr of layer 1 expected 4 outputs, like that of layer 0, got 2",
+            None, ValueError, "weight_hr of layer 1 must have 4 outputs, like that of layer 0, got 2",
         ),
-        ([first], (np.ones((2, 5), np.float32), None), ValueError, "weight of the head expected shape (2, 4)"),
+        ([first], (np.ones((2, 5), np.float32), None), ValueError, "weight of the head must have shape (2, 4)"),
         ([first], (np.ones((2, 4), np.float32), np.ones(3, np.float32)), ValueError, "bias of the head"),
-        ([first], (np.ones((2, 4)), None), TypeError, "weight of the head expected float32"),
+        ([first], (np.ones((2, 4)), None), TypeError, "weight of the head must be float32"),
     ):  # fmt: skip
         with pytest.raises(error, match=re.escape(message)):
             Stepper(stack.cell, layers, Settings(), head)

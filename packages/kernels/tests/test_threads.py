@@ -48,11 +48,11 @@ def test_count_is_kept_and_caps_blas():
 @pytest.mark.parametrize(
     ("n", "error", "message"),
     [
-        (0, ValueError, "expected at least 1, got 0"),
-        (-2, ValueError, "expected at least 1, got -2"),
-        (1.5, TypeError, "expected an integer, got 1.5"),
-        (True, TypeError, "expected an integer, got True"),
-        ("2", TypeError, "expected an integer, got '2'"),
+        (0, ValueError, "must be at least 1, got 0"),
+        (-2, ValueError, "must be at least 1, got -2"),
+        (1.5, TypeError, "must be an integer, got 1.5"),
+        (True, TypeError, "must be an integer, got True"),
+        ("2", TypeError, "must be an integer, got '2'"),
     ],
 )
 def test_mistakes_are_named(n, error, message):

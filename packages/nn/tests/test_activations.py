@@ -53,5 +53,5 @@ def test_functions_and_modules_are_the_same(name):
 
 
 def test_unknown_approximation():
-    with pytest.raises(ValueError, match='approximate should be "none" or "tanh", got \'erf\''):
+    with pytest.raises(ValueError, match='approximate must be "none" or "tanh", got \'erf\''):
         nn.GELU("erf")

@@ -98,7 +98,7 @@ def test_state_goes_both_ways(torch):
         (
             lambda: nn.BatchNorm1d(3)(rt.ones(3)),
             ValueError,
-            r"should have shape \(N, C\) or \(N, C, L\) with C = 3, got \(3,\)",
+            r"must have shape \(N, C\) or \(N, C, L\) with C = 3, got \(3,\)",
         ),
         (lambda: nn.BatchNorm2d(3)(rt.ones(2, 4, 1, 1)), ValueError, r"with C = 3, got \(2, 4, 1, 1\)"),
         (
@@ -109,35 +109,35 @@ def test_state_goes_both_ways(torch):
         (
             lambda: F.batch_norm(rt.ones(2, 3), None, None),
             ValueError,
-            "running_mean and running_var should be given",
+            "running_mean and running_var must be given",
         ),
         (
             lambda: F.batch_norm(rt.ones(2, 3), rt.ones(2), rt.ones(3)),
             ValueError,
-            r"running_mean should have shape \(3,\)",
+            r"running_mean must have shape \(3,\)",
         ),
         (lambda: F.batch_norm(rt.ones(2, 3).long(), None, None), TypeError, "float32 or float64, got int64"),
         (lambda: nn.BatchNorm1d(0), ValueError, "num_features must be greater than zero"),
-        (lambda: nn.BatchNorm1d(1, momentum="0.1"), TypeError, "momentum should be a number"),
+        (lambda: nn.BatchNorm1d(1, momentum="0.1"), TypeError, "momentum must be a number"),
         (
             lambda: nn.BatchNorm1d(1, momentum=-0.1),
             ValueError,
-            "momentum should be a share from 0 to 1, got -0.1",
+            "momentum must be a share from 0 to 1, got -0.1",
         ),
         (
             lambda: nn.BatchNorm1d(1, momentum=float("nan")),
             ValueError,
-            "momentum should be a share from 0 to 1",
+            "momentum must be a share from 0 to 1",
         ),
         (
             lambda: nn.BatchNorm1d(1, eps=-1),
             ValueError,
-            "eps should be a finite number of at least 0, got -1",
+            "eps must be a finite number of at least 0, got -1",
         ),
         (
             lambda: nn.BatchNorm1d(1, eps=float("inf")),
             ValueError,
-            "eps should be a finite number of at least 0",
+            "eps must be a finite number of at least 0",
         ),
     ],
 )
@@ -170,7 +170,7 @@ def test_the_mean_of_a_batch_far_from_zero_need_not_be_a_number_of_the_dtype():
 def test_a_number_of_batches_below_zero():
     layer = nn.BatchNorm1d(1, momentum=None)
     layer.num_batches_tracked.copy_(rt.tensor(-1))
-    with pytest.raises(ValueError, match="num_batches_tracked should be 0 or more before a batch, got -1"):
+    with pytest.raises(ValueError, match="num_batches_tracked must be 0 or more before a batch, got -1"):
         layer(rt.tensor([[1.0], [2.0]]))
 
 

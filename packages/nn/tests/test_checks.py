@@ -55,7 +55,7 @@ def name_of(wrong):
     ],
 )
 def test_what_is_no_tensor(call, name, wrong):
-    with pytest.raises(TypeError, match=f"^{name} should be a Tensor, got {name_of(wrong)}"):
+    with pytest.raises(TypeError, match=f"^{name} must be a Tensor, got {name_of(wrong)}"):
         call(wrong)
 
 
@@ -72,7 +72,7 @@ def test_what_is_no_tensor(call, name, wrong):
     ],
 )
 def test_what_is_no_optional_tensor(call, name, wrong):
-    with pytest.raises(TypeError, match=f"^{name} should be a Tensor, got {name_of(wrong)}"):
+    with pytest.raises(TypeError, match=f"^{name} must be a Tensor, got {name_of(wrong)}"):
         call(wrong)
 
 
@@ -91,7 +91,7 @@ def test_what_is_no_optional_tensor(call, name, wrong):
     ],
 )
 def test_what_is_no_array(call, name, wrong):
-    with pytest.raises(TypeError, match=f"^{name} should be a Tensor or an array of numbers, got"):
+    with pytest.raises(TypeError, match=f"^{name} must be a Tensor or an array of numbers, got"):
         call(wrong)
 
 
@@ -116,7 +116,7 @@ def test_what_is_no_array(call, name, wrong):
     ],
 )
 def test_what_is_no_integer(call, name, wrong):
-    with pytest.raises(TypeError, match=f"^{name} should be (of type int|an integer), got"):
+    with pytest.raises(TypeError, match=f"^{name} (should be of type int|must be an integer), got"):
         call(wrong)
 
 
@@ -138,7 +138,7 @@ def test_what_is_no_integer(call, name, wrong):
 def test_integers_beyond_64_bits(call, name, wrong):
     bits = wrong.bit_length()
     with pytest.raises(
-        ValueError, match=rf"^{name} should be from -2\*\*63 to .*, got an integer of {bits} bits"
+        ValueError, match=rf"^{name} must be from -2\*\*63 to .*, got an integer of {bits} bits"
     ):
         call(wrong)
 
@@ -155,7 +155,7 @@ def test_integers_beyond_64_bits(call, name, wrong):
 )
 def test_integers_that_no_float_can_hold(call, name):
     with pytest.raises(
-        ValueError, match=rf"^{name}.* should be at most 1.8e\+308 in size, got an integer of 1329"
+        ValueError, match=rf"^{name}.* must be at most 1.8e\+308 in size, got an integer of 1329"
     ):
         call(10**400)
 
@@ -173,7 +173,7 @@ def test_integers_that_no_float_can_hold(call, name):
     ],
 )
 def test_what_is_no_optional_integer(call, name, wrong):
-    with pytest.raises(TypeError, match=f"^{name} should be (of type int|an integer), got"):
+    with pytest.raises(TypeError, match=f"^{name} (should be of type int|must be an integer), got"):
         call(wrong)
 
 
@@ -208,7 +208,7 @@ def test_what_is_no_optional_integer(call, name, wrong):
     ],
 )
 def test_what_is_no_number(call, name, wrong):
-    with pytest.raises(TypeError, match=f"^{name} should be a number, got {type(wrong).__name__}"):
+    with pytest.raises(TypeError, match=f"^{name} must be a number, got {type(wrong).__name__}"):
         call(wrong)
 
 
@@ -222,7 +222,7 @@ def test_what_is_no_number(call, name, wrong):
     ],
 )
 def test_what_is_no_probability(call, name, wrong):
-    with pytest.raises(ValueError, match=rf"^{name} should be a probability, from 0 to 1"):
+    with pytest.raises(ValueError, match=rf"^{name} must be a probability, from 0 to 1"):
         call(wrong)
 
 
@@ -241,9 +241,9 @@ def test_what_is_no_probability(call, name, wrong):
     ],
 )
 def test_what_is_no_iterable_of(call, name, what, wrong):
-    with pytest.raises(TypeError, match=f"^{name} should be an iterable of {what}, got"):
+    with pytest.raises(TypeError, match=f"^{name} must be an iterable of {what}, got"):
         call(wrong)
-    with pytest.raises(TypeError, match=f"^{name} should be an iterable of {what}, but number 0 is"):
+    with pytest.raises(TypeError, match=f"^{name} must be an iterable of {what}, but number 0 is"):
         call([wrong])
 
 
@@ -257,56 +257,56 @@ def test_what_is_no_iterable_of(call, name, what, wrong):
         (
             lambda: nn.LanguageModel(3, ["gru"], 2),
             TypeError,
-            "recurrent should be the name of a cell.* got list",
+            "recurrent must be the name of a cell.* got list",
         ),
         (lambda: F.one_hot(TARGET, -2), ValueError, "num_classes must be at least 0, or -1"),
         (lambda: F.mse_loss(X, X, ["mean"]), ValueError, r"\['mean'\] is not a valid value for reduction"),
-        (lambda: nn.utils.get_total_norm([X], 0), ValueError, "norm_type.* should be greater than 0, got 0"),
-        (lambda: nn.utils.clip_grad_value_([X], -1), ValueError, "clip_value.* should be at least 0, got -1"),
+        (lambda: nn.utils.get_total_norm([X], 0), ValueError, "norm_type.* must be greater than 0, got 0"),
+        (lambda: nn.utils.clip_grad_value_([X], -1), ValueError, "clip_value.* must be at least 0, got -1"),
         (lambda: nn.utils.parameters_to_vector([]), ValueError, "at least one Tensor, got none"),
-        (lambda: nn.init.calculate_gain(["relu"]), TypeError, "nonlinearity should be a string, got list"),
-        (lambda: nn.init.calculate_gain("leaky_relu", "x"), TypeError, "param should be a number, got str"),
+        (lambda: nn.init.calculate_gain(["relu"]), TypeError, "nonlinearity must be a string, got list"),
+        (lambda: nn.init.calculate_gain("leaky_relu", "x"), TypeError, "param must be a number, got str"),
         (
             lambda: nn.init.normal_(rt.ones(1), generator=3),
             TypeError,
-            "generator should be a Generator or None",
+            "generator must be a Generator or None",
         ),
         (lambda: nn.init.forget_bias_(nn.Linear(1, 1)), TypeError, "expects a recurrent layer, got Linear"),
-        (lambda: nn.load_safetensors(3), TypeError, "path should be a str or a path-like object, got int"),
-        (lambda: nn.save_safetensors({}, None), TypeError, "path should be a str or a path-like object"),
-        (lambda: nn.save_safetensors([X], "x"), TypeError, "tensors should be a mapping with names"),
-        (lambda: nn.save_safetensors({3: X}, "x"), TypeError, "tensors should be a mapping with names"),
-        (lambda: nn.save_safetensors({}, "x", []), TypeError, "metadata should be a mapping with names"),
+        (lambda: nn.load_safetensors(3), TypeError, "path must be a str or a path-like object, got int"),
+        (lambda: nn.save_safetensors({}, None), TypeError, "path must be a str or a path-like object"),
+        (lambda: nn.save_safetensors([X], "x"), TypeError, "tensors must be a mapping with names"),
+        (lambda: nn.save_safetensors({3: X}, "x"), TypeError, "tensors must be a mapping with names"),
+        (lambda: nn.save_safetensors({}, "x", []), TypeError, "metadata must be a mapping with names"),
         (
             lambda: nn.save_safetensors({}, "x", {"a": 1}),
             TypeError,
-            "metadata should be a mapping of str to str",
+            "metadata must be a mapping of str to str",
         ),
-        (lambda: nn.ModuleList()["a"], TypeError, "the index should be an integer or a slice, got str"),
-        (lambda: nn.ModuleList()["a":], TypeError, "the index should be an integer or a slice, got str"),
-        (lambda: nn.ModuleList().insert("a", nn.Tanh()), TypeError, "the index should be an integer"),
+        (lambda: nn.ModuleList()["a"], TypeError, "the index must be an integer or a slice, got str"),
+        (lambda: nn.ModuleList()["a":], TypeError, "the index must be an integer or a slice, got str"),
+        (lambda: nn.ModuleList().insert("a", nn.Tanh()), TypeError, "the index must be an integer"),
         (lambda: nn.ModuleList().append(None), TypeError, "NoneType is not a Module subclass"),
         (lambda: nn.Sequential({"a": None}), TypeError, "NoneType is not a Module subclass"),
         (lambda: nn.ModuleDict({"a": None}), TypeError, "NoneType is not a Module subclass"),
         (
             lambda: nn.ModuleDict(3),
             TypeError,
-            "modules should be a mapping of names to Modules, or pairs of a name and a Module, got int",
+            "modules must be a mapping of names to Modules, or pairs of a name and a Module, got int",
         ),
         (lambda: nn.ModuleDict()[["a"]], KeyError, "no module named"),
-        (lambda: nn.Tanh().apply(3), TypeError, "fn should be a function of the module, got int"),
-        (lambda: nn.Tanh().register_forward_hook(3), TypeError, "hook should be a function of the module"),
+        (lambda: nn.Tanh().apply(3), TypeError, "fn must be a function of the module, got int"),
+        (lambda: nn.Tanh().register_forward_hook(3), TypeError, "hook must be a function of the module"),
         (
             lambda: nn.Tanh().register_forward_pre_hook(3),
             TypeError,
-            "hook should be a function of the module",
+            "hook must be a function of the module",
         ),
-        (lambda: nn.Tanh().get_submodule(3), TypeError, "target should be a string, got int"),
-        (lambda: nn.Tanh().get_parameter(3), TypeError, "target should be a string, got int"),
-        (lambda: nn.Tanh().get_buffer(3), TypeError, "target should be a string, got int"),
-        (lambda: nn.Tanh().state_dict(3), TypeError, "prefix should be a string, got int"),
-        (lambda: nn.Tanh().load_state_dict({3: X}), TypeError, "names in a state_dict should be a string"),
-        (lambda: list(nn.Tanh().named_modules("a")), TypeError, "memo should be a set of Modules, got str"),
+        (lambda: nn.Tanh().get_submodule(3), TypeError, "target must be a string, got int"),
+        (lambda: nn.Tanh().get_parameter(3), TypeError, "target must be a string, got int"),
+        (lambda: nn.Tanh().get_buffer(3), TypeError, "target must be a string, got int"),
+        (lambda: nn.Tanh().state_dict(3), TypeError, "prefix must be a string, got int"),
+        (lambda: nn.Tanh().load_state_dict({3: X}), TypeError, "names in a state_dict must be a string"),
+        (lambda: list(nn.Tanh().named_modules("a")), TypeError, "memo must be a set of Modules, got str"),
         (
             lambda: nn.Tanh().to(dtype="speed"),
             TypeError,
@@ -340,9 +340,9 @@ def test_the_order_of_a_packed_sequence_is_found_or_checked():
     padded, lengths = rnn.pad_packed_sequence(packed, batch_first=True)
     assert padded.tolist() == [[2.0, 0.0], [1.0, 3.0]]
     assert lengths.tolist() == [1, 2]
-    with pytest.raises(ValueError, match="should be the inverse permutation of sorted_indices"):
+    with pytest.raises(ValueError, match="must be the inverse permutation of sorted_indices"):
         rnn.PackedSequence(data, sizes, swapped, rt.tensor([0, 1]))
-    with pytest.raises(ValueError, match=r"permutation should be int64 of shape \(B,\)"):
+    with pytest.raises(ValueError, match=r"permutation must be int64 of shape \(B,\)"):
         rnn.invert_permutation(rt.tensor([0, 0]))
 
 
@@ -365,5 +365,5 @@ def test_the_order_of_a_packed_sequence_is_found_or_checked():
     ],
 )
 def test_flags_of_layers(call, name):
-    with pytest.raises(TypeError, match=f"^{name} should be True or False, got"):
+    with pytest.raises(TypeError, match=f"^{name} must be True or False, got"):
         call()

@@ -86,7 +86,7 @@ def test_errors():
         model[3]
     with pytest.raises(IndexError, match="index -4 is out of range for ModuleList of 3 modules"):
         nn.ModuleList(layers(nn))[-4] = nn.Tanh()
-    with pytest.raises(TypeError, match="modules should be an iterable of Modules, but number 0 is function"):
+    with pytest.raises(TypeError, match="modules must be an iterable of Modules, but number 0 is function"):
         nn.Sequential(lambda x: x)
     with pytest.raises(KeyError, match="no module named 'x' in this ModuleDict; it has 'y'"):
         nn.ModuleDict({"y": nn.Tanh()})["x"]

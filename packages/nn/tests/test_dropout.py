@@ -63,9 +63,9 @@ def test_seed_decides_the_mask():
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
 def test_wrong_probability(p):
-    with pytest.raises(ValueError, match=r"p should be a probability, from 0 to 1"):
+    with pytest.raises(ValueError, match=r"p must be a probability, from 0 to 1"):
         nn.Dropout(p)
-    with pytest.raises(ValueError, match=r"p should be a probability, from 0 to 1"):
+    with pytest.raises(ValueError, match=r"p must be a probability, from 0 to 1"):
         F.dropout(rt.ones(1), p)
 
 

@@ -99,12 +99,12 @@ def test_ids_outside_the_table(ids, wrong):
 
 
 def test_float_ids_are_refused():
-    with pytest.raises(TypeError, match=r"ids should be integers, got float32; use ids.long\(\)"):
+    with pytest.raises(TypeError, match=r"ids must be integers, got float32; use ids.long\(\)"):
         nn.Embedding(5, 2)(rt.tensor([1.0]))
 
 
 def test_table_of_half_precision():
-    with pytest.raises(TypeError, match="weight should be float32 or float64, got float16"):
+    with pytest.raises(TypeError, match="weight must be float32 or float64, got float16"):
         F.embedding(rt.tensor([0]), rt.ones(2, 2, dtype="float16"))
 
 
@@ -114,7 +114,7 @@ def test_padding_outside_the_table():
 
 
 def test_table_that_is_no_matrix():
-    with pytest.raises(ValueError, match=r"weight should have shape \(V, E\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"weight must have shape \(V, E\), got \(3,\)"):
         F.embedding(rt.tensor([0]), rt.ones(3))
 
 

@@ -98,19 +98,19 @@ ONE, TWO = rt.ones(1), rt.ones(2)
         (
             lambda: F.binary_cross_entropy(rt.tensor([1.5]), ONE),
             ValueError,
-            "all elements of input should be between 0 and 1, got 1.5 to 1.5",
+            "all elements of input must be between 0 and 1, got 1.5 to 1.5",
         ),
         (lambda: F.binary_cross_entropy(rt.tensor([float("nan")]), ONE), ValueError, "between 0 and 1"),
         (lambda: F.binary_cross_entropy(ONE, rt.tensor([-1.0])), ValueError, "all elements of target"),
         (
             lambda: F.binary_cross_entropy(ONE, TWO),
             ValueError,
-            r"should have the shape of the input, \(1,\), got \(2,\)",
+            r"must have the shape of the input, \(1,\), got \(2,\)",
         ),
         (
             lambda: F.binary_cross_entropy(ONE, ONE, TWO),
             ValueError,
-            r"weight of shape \(2,\) should broadcast",
+            r"weight of shape \(2,\) must broadcast",
         ),
         (
             lambda: F.binary_cross_entropy_with_logits(TWO, TWO, pos_weight=rt.ones(3)),
@@ -127,12 +127,12 @@ ONE, TWO = rt.ones(1), rt.ones(2)
             ValueError,
             "average is not a valid value for reduction",
         ),
-        (lambda: F.l1_loss(ONE.long(), ONE), TypeError, "input should be float32 or float64, got int64"),
-        (lambda: F.l1_loss(ONE, [1.0]), TypeError, "target should be a Tensor, got list"),
-        (lambda: F.l1_loss(ONE, None), TypeError, "target should be a Tensor, got NoneType"),
-        (lambda: F.binary_cross_entropy(ONE, None), TypeError, "target should be a Tensor, got NoneType"),
-        (lambda: F.smooth_l1_loss(ONE, ONE, beta=-1), ValueError, "beta should be at least 0, got -1"),
-        (lambda: nn.SmoothL1Loss(beta="1"), TypeError, "beta should be a number"),
+        (lambda: F.l1_loss(ONE.long(), ONE), TypeError, "input must be float32 or float64, got int64"),
+        (lambda: F.l1_loss(ONE, [1.0]), TypeError, "target must be a Tensor, got list"),
+        (lambda: F.l1_loss(ONE, None), TypeError, "target must be a Tensor, got NoneType"),
+        (lambda: F.binary_cross_entropy(ONE, None), TypeError, "target must be a Tensor, got NoneType"),
+        (lambda: F.smooth_l1_loss(ONE, ONE, beta=-1), ValueError, "beta must be at least 0, got -1"),
+        (lambda: nn.SmoothL1Loss(beta="1"), TypeError, "beta must be a number"),
         (lambda: nn.KLDivLoss("average"), ValueError, "'batchmean'"),
     ],
 )
@@ -156,7 +156,7 @@ def test_extreme_betas_follow_pytorch(beta, torch):
 
 
 def test_a_beta_that_is_no_number():
-    with pytest.raises(ValueError, match="beta should be at least 0, got nan"):
+    with pytest.raises(ValueError, match="beta must be at least 0, got nan"):
         nn.SmoothL1Loss(beta=float("nan"))
 
 

@@ -149,7 +149,7 @@ def test_forget_bias_needs_a_forget_gate_and_biases():
     [
         (lambda w: init.uniform_(w, 2.0, 1.0), "expects a <= b, got a=2.0 and b=1.0"),
         (lambda w: init.normal_(w, std=-1.0), "expects std >= 0, got -1.0"),
-        (lambda w: init.kaiming_uniform_(w, mode="fan"), 'mode should be "fan_in" or "fan_out", got \'fan\''),
+        (lambda w: init.kaiming_uniform_(w, mode="fan"), 'mode must be "fan_in" or "fan_out", got \'fan\''),
         (lambda w: init.xavier_uniform_(w[0]), r"at least 2 dimensions, got shape \(3,\)"),
         (lambda w: init.orthogonal_(w[0]), r"at least 2 dimensions, got shape \(3,\)"),
         (lambda w: init.eye_(w[0]), r"2 dimensions, got shape \(3,\)"),

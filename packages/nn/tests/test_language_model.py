@@ -185,7 +185,7 @@ def test_all_dropped_leaves_the_head_alone():
         ),
         (
             lambda: nn.LanguageModel(V, "gru", H)(ids()[0]),
-            r"ids should be int64 of shape \(batch, steps\), got int64 of shape \(5,\)",
+            r"ids must be int64 of shape \(batch, steps\), got int64 of shape \(5,\)",
         ),
     ],
 )
@@ -196,7 +196,7 @@ def test_refusals(build, message):
 
 def test_ids_of_another_dtype_are_refused():
     with pytest.raises(
-        TypeError, match=r"ids should be int64 of shape \(batch, steps\), got float32 of shape \(3, 5\)"
+        TypeError, match=r"ids must be int64 of shape \(batch, steps\), got float32 of shape \(3, 5\)"
     ):
         nn.LanguageModel(V, "gru", H)(rt.zeros(B, T))
 

@@ -84,10 +84,10 @@ def test_seed_decides_initial_values():
 @pytest.mark.parametrize(
     ("x", "weight", "bias", "error", "message"),
     [
-        ((3, 5), (2, 4), (2,), ValueError, r"input of shape \(3, 5\) should have 4 as its last dimension"),
-        ((3, 4), (2, 4), (3,), ValueError, r"bias should have shape \(2,\), got \(3,\)"),
-        ((3, 4), (2, 4, 1), None, ValueError, r"weight should have shape \(out, in\), got \(2, 4, 1\)"),
-        ((), (2, 4), None, ValueError, r"input of shape \(\) should have 4"),
+        ((3, 5), (2, 4), (2,), ValueError, r"input of shape \(3, 5\) must have 4 as its last dimension"),
+        ((3, 4), (2, 4), (3,), ValueError, r"bias must have shape \(2,\), got \(3,\)"),
+        ((3, 4), (2, 4, 1), None, ValueError, r"weight must have shape \(out, in\), got \(2, 4, 1\)"),
+        ((), (2, 4), None, ValueError, r"input of shape \(\) must have 4"),
     ],
 )
 def test_wrong_shapes(x, weight, bias, error, message):

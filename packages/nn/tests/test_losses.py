@@ -211,13 +211,13 @@ def test_modules_keep_their_configuration(torch):
     [
         ((2, 3), np.array([0, 3]), IndexError, "Target 3 is out of bounds: there are 3 classes, 0 to 2"),
         ((2, 3), np.array([0, -1]), IndexError, "Target -1 is out of bounds"),
-        ((2, 3), np.array([0]), ValueError, r"input of shape \(2, 3\) the target should have shape \(2,\), got \(1,\)"),
-        ((2, 3, 4), np.zeros((2, 3), int), ValueError, r"the target should have shape \(2, 4\)"),
-        ((3,), np.array([0]), ValueError, r"the target should have shape \(\)"),
-        ((), np.array(0), ValueError, r"input should have shape \(C,\), \(N, C\) or \(N, C, d1, ...\)"),
+        ((2, 3), np.array([0]), ValueError, r"input of shape \(2, 3\) the target must have shape \(2,\), got \(1,\)"),
+        ((2, 3, 4), np.zeros((2, 3), int), ValueError, r"the target must have shape \(2, 4\)"),
+        ((3,), np.array([0]), ValueError, r"the target must have shape \(\)"),
+        ((), np.array(0), ValueError, r"input must have shape \(C,\), \(N, C\) or \(N, C, d1, ...\)"),
         ((2, 0), np.array([0, 0]), ValueError, "with C at least 1"),
         ((2, 3), np.array([True, False]), TypeError, r"integer classes, got bool; use target.long\(\)"),
-        ((2, 3), np.ones(2, np.float32), ValueError, r"should have the shape and dtype of the input, \(2, 3\) float32"),
+        ((2, 3), np.ones(2, np.float32), ValueError, r"must have the shape and dtype of the input, \(2, 3\) float32"),
     ],
 )  # fmt: skip
 def test_wrong_targets(shape, target, error, message):
@@ -237,11 +237,9 @@ def test_wrong_options():
         F.cross_entropy(logits, target, rt.ones(2))
     with pytest.raises(TypeError, match=r"one float32 for each of the 3 classes, .* got float64 of shape"):
         F.cross_entropy(logits, target, rt.ones(3, dtype="float64"))
-    with pytest.raises(
-        TypeError, match=r"input should be float32 or float64, got int64; use input.float\(\)"
-    ):
+    with pytest.raises(TypeError, match=r"input must be float32 or float64, got int64; use input.float\(\)"):
         F.cross_entropy(rt.zeros(2, 3).long(), target)
-    with pytest.raises(TypeError, match="input should be float32 or float64, got float16"):
+    with pytest.raises(TypeError, match="input must be float32 or float64, got float16"):
         F.cross_entropy(rt.zeros(2, 3, dtype="float16"), target)
 
 

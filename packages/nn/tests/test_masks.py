@@ -178,29 +178,29 @@ def test_keys_come_from_the_generator_that_checkpoints_keep():
         (
             lambda x: dropout_rows(x, 1.5, KEY, 0, 0, 0),
             ValueError,
-            "dropout_rows: p should be a probability, from 0 to 1, got 1.5",
+            "dropout_rows: p must be a probability, from 0 to 1, got 1.5",
         ),
         (
             lambda x: drop_connect(x, -0.1, KEY, 0),
             ValueError,
-            "drop_connect: p should be a probability, from 0 to 1, got -0.1",
+            "drop_connect: p must be a probability, from 0 to 1, got -0.1",
         ),
         (lambda x: dropout_rows(x.long(), 0.5, KEY, 0, 0, 0), TypeError, "float32 or float64, got int64"),
-        (lambda x: drop_connect(x[0], 0.5, KEY, 0), ValueError, r"should be a matrix, got shape \(3,\)"),
+        (lambda x: drop_connect(x[0], 0.5, KEY, 0), ValueError, r"must be a matrix, got shape \(3,\)"),
         (lambda x: dropout_rows(x[0, 0], 0.5, KEY, 0, 0, 0), ValueError, "got a scalar"),
         (
             lambda x: dropout_rows(x, 0.5, KEY, 0, [1, 2, 3], 0),
             ValueError,
-            r"times should have shape \(2,\) or broadcast to \(2,\), the rows of x, got \(3,\)",
+            r"times must have shape \(2,\) or broadcast to \(2,\), the rows of x, got \(3,\)",
         ),
         (
             lambda x: dropout_rows(x, 0.5, KEY, 0, 0, [0.5, 1]),
             TypeError,
-            "batches to be integers, got float64",
+            "batches must be integers, got float64",
         ),
-        (lambda x: dropout_rows(x, 0.5, KEY, 0, -1, 0), ValueError, "times from 0 to"),
-        (lambda x: dropout_rows(x, 0.5, 2**64, 0, 0, 0), ValueError, "a key from 0 to"),
-        (lambda x: dropout_rows(x, 0.5, KEY, 2**32, 0, 0), ValueError, "substream from 0 to"),
+        (lambda x: dropout_rows(x, 0.5, KEY, 0, -1, 0), ValueError, "times must be from 0 to"),
+        (lambda x: dropout_rows(x, 0.5, 2**64, 0, 0, 0), ValueError, "key must be from 0 to"),
+        (lambda x: dropout_rows(x, 0.5, KEY, 2**32, 0, 0), ValueError, "substream must be from 0 to"),
     ],
 )
 def test_what_does_not_fit_is_refused(call, error, message):

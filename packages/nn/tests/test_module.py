@@ -133,7 +133,7 @@ def test_what_cannot_be_loaded(torch):
         TypeError, match="expects a mapping from names to tensors, or the path of a safetensors file"
     ):
         net.load_state_dict([1, 2])
-    with pytest.raises(TypeError, match="tensor 'weight' should be a Tensor or an array of numbers, got str"):
+    with pytest.raises(TypeError, match="tensor 'weight' must be a Tensor or an array of numbers, got str"):
         net.load_state_dict({"weight": "three"})
     with pytest.raises(
         TypeError, match=r"tensor 'weight' cannot be read .* by .detach\(\).cpu\(\).float\(\)"
@@ -328,10 +328,10 @@ def test_names_are_checked(register, value):
     module = nn.Module()
     module.taken = 1
     for name, error, message in (
-        ("a.b", KeyError, "should not contain a dot, which separates names in state_dict, got 'a.b'"),
-        ("", KeyError, "name should not be empty"),
+        ("a.b", KeyError, "must not contain a dot, which separates names in state_dict, got 'a.b'"),
+        ("", KeyError, "name must not be empty"),
         ("taken", KeyError, "attribute 'taken' already exists"),
-        (3, TypeError, "name should be a string, got int"),
+        (3, TypeError, "name must be a string, got int"),
     ):
         with pytest.raises(error, match=message):
             getattr(module, register)(name, value)

@@ -66,9 +66,9 @@ def test_the_result_does_not_share_memory_with_what_backward_keeps():
 @pytest.mark.parametrize(
     ("shape", "normalized", "message"),
     [
-        ((2, 3), 4, r"input of shape \(2, 3\) should end in normalized_shape=\(4,\)"),
-        ((3,), (2, 3), r"should end in normalized_shape=\(2, 3\)"),
-        ((2, 3), (), "which should not be empty"),
+        ((2, 3), 4, r"input of shape \(2, 3\) must end in normalized_shape=\(4,\)"),
+        ((3,), (2, 3), r"must end in normalized_shape=\(2, 3\)"),
+        ((2, 3), (), "which must not be empty"),
     ],
 )
 def test_wrong_shapes(shape, normalized, message):
@@ -77,11 +77,11 @@ def test_wrong_shapes(shape, normalized, message):
 
 
 def test_wrong_parameters():
-    with pytest.raises(ValueError, match=r"weight should have shape \(3,\), got \(2,\)"):
+    with pytest.raises(ValueError, match=r"weight must have shape \(3,\), got \(2,\)"):
         F.layer_norm(rt.ones(2, 3), 3, rt.ones(2))
     with pytest.raises(TypeError, match="input is float64 and weight is float32"):
         nn.LayerNorm(3)(rt.ones(2, 3, dtype="float64"))
-    with pytest.raises(TypeError, match="input should be float32 or float64, got int64"):
+    with pytest.raises(TypeError, match="input must be float32 or float64, got int64"):
         F.layer_norm(rt.ones(2, 3).long(), 3)
 
 
@@ -95,7 +95,7 @@ def test_reset_and_repr():
 
 @pytest.mark.parametrize("eps", [-1.0, float("nan"), float("inf")])
 def test_an_epsilon_that_cannot_be_added(eps):
-    with pytest.raises(ValueError, match="eps should be a finite number of at least 0"):
+    with pytest.raises(ValueError, match="eps must be a finite number of at least 0"):
         F.layer_norm(rt.ones(2, 3), 3, eps=eps)
 
 

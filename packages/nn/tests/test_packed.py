@@ -160,12 +160,12 @@ def test_invert_permutation():
         (
             lambda x: pack_padded_sequence(x, [3.0, 2.0]),
             TypeError,
-            "lengths should be integers, got float64",
+            "lengths must be integers, got float64",
         ),
         (
             lambda x: pack_padded_sequence(x, [[3, 2]]),
             ValueError,
-            r"lengths should have shape \(batch,\), got \(1, 2\)",
+            r"lengths must have shape \(batch,\), got \(1, 2\)",
         ),
         (
             lambda x: pack_padded_sequence(x[:0], [3, 2]),
@@ -180,14 +180,14 @@ def test_invert_permutation():
         (
             lambda x: pack_padded_sequence(x.numpy(), [3, 2]),
             TypeError,
-            "input should be a Tensor, got numpy.ndarray",
+            "input must be a Tensor, got numpy.ndarray",
         ),
         (
             lambda x: pad_packed_sequence(pack_padded_sequence(x, [3, 2]), total_length=2),
             ValueError,
             "got total_length=2 and max sequence length being 3",
         ),
-        (lambda x: pad_packed_sequence(x), TypeError, "sequence should be a PackedSequence, got Tensor"),
+        (lambda x: pad_packed_sequence(x), TypeError, "sequence must be a PackedSequence, got Tensor"),
         (lambda x: pad_sequence([]), RuntimeError, "pad_sequence received an empty list of sequences"),
         (
             lambda x: pad_sequence([x, x[:, 0]]),
@@ -197,7 +197,7 @@ def test_invert_permutation():
         (
             lambda x: pad_sequence([1.0]),
             TypeError,
-            "pad_sequence: sequences should be an iterable of Tensors, but number 0 is float",
+            "pad_sequence: sequences must be an iterable of Tensors, but number 0 is float",
         ),
         (
             lambda x: pad_sequence([rt.tensor(1.0)]),
@@ -212,7 +212,7 @@ def test_invert_permutation():
         (
             lambda x: PackedSequence(x[0], rt.tensor([1, 2])),
             ValueError,
-            r"batch_sizes should be positive and never increase, got \[1, 2\]",
+            r"batch_sizes must be positive and never increase, got \[1, 2\]",
         ),
         (
             lambda x: PackedSequence(x[0], rt.tensor([2, 2])),
@@ -222,7 +222,7 @@ def test_invert_permutation():
         (
             lambda x: PackedSequence(x[0], rt.tensor([2.0])),
             TypeError,
-            r"batch_sizes should be int64 of shape \(T,\) with T > 0, got float32 of shape \(1,\)",
+            r"batch_sizes must be int64 of shape \(T,\) with T > 0, got float32 of shape \(1,\)",
         ),
     ],
 )
@@ -234,7 +234,7 @@ def test_refusals(call, error, message):
 @pytest.mark.parametrize("indices", [[0, 0], [0, 2], [0], [-1, 0]])
 @pytest.mark.parametrize("name", ["sorted_indices", "unsorted_indices"])
 def test_indices_that_are_no_permutation_are_refused(name, indices):
-    with pytest.raises(ValueError, match=f"{name} should be int64 and hold each of 0 to 1 once"):
+    with pytest.raises(ValueError, match=f"{name} must be int64 and hold each of 0 to 1 once"):
         PackedSequence(rt.zeros(3, 1), rt.tensor([2, 1]), **{name: rt.tensor(indices)})
 
 

@@ -97,7 +97,7 @@ PLANES = rt.ones(1, 1, 4, 4)
         (
             lambda: F.max_pool2d(PLANES, 2, padding=2),
             ValueError,
-            "padding should be at most half of the window",
+            "padding must be at most half of the window",
         ),
         (
             lambda: F.max_pool2d(rt.ones(1, 1, 4), 2, padding=1, dilation=2),
@@ -105,7 +105,7 @@ PLANES = rt.ones(1, 1, 4, 4)
             "a window of 2 elements has none on an input of 1",
         ),
         (lambda: F.max_pool2d(PLANES.long(), 2), TypeError, "float32 or float64, got int64"),
-        (lambda: F.max_pool2d(rt.ones(4), 2), ValueError, r"should have shape \(N, C, H, W\) or \(C, H, W\)"),
+        (lambda: F.max_pool2d(rt.ones(4), 2), ValueError, r"must have shape \(N, C, H, W\) or \(C, H, W\)"),
         (lambda: F.avg_pool2d(PLANES, 0), ValueError, "kernel_size must be greater than zero"),
         (
             lambda: F.avg_pool2d(PLANES, 2, divisor_override=0),
@@ -115,10 +115,10 @@ PLANES = rt.ones(1, 1, 4, 4)
         (
             lambda: F.adaptive_avg_pool2d(PLANES, (1, 2, 3)),
             ValueError,
-            "output_size should be one integer or None, or two",
+            "output_size must be one integer or None, or two",
         ),
         (lambda: F.adaptive_avg_pool2d(PLANES, -1), ValueError, "output_size must be at least 0"),
-        (lambda: F.adaptive_avg_pool2d([[1.0]], 1), TypeError, "input should be a Tensor, got list"),
+        (lambda: F.adaptive_avg_pool2d([[1.0]], 1), TypeError, "input must be a Tensor, got list"),
         (lambda: nn.MaxPool2d(2, padding=2), ValueError, "at most half"),
         (lambda: nn.MaxPool2d(2, stride=0), ValueError, "stride must be greater than zero"),
         (lambda: nn.AvgPool2d("2"), TypeError, "kernel_size should be of type int, got: str"),
@@ -135,9 +135,9 @@ def test_flatten():
     assert nn.Flatten()(x).shape == (2, 60)
     assert nn.Flatten(0, 1)(x).shape == (6, 4, 5)
     assert repr(nn.Flatten(2)) == "Flatten(start_dim=2, end_dim=-1)"
-    with pytest.raises(TypeError, match="start_dim should be an integer"):
+    with pytest.raises(TypeError, match="start_dim must be an integer"):
         nn.Flatten("1")
-    with pytest.raises(TypeError, match="Flatten: input should be a Tensor"):
+    with pytest.raises(TypeError, match="Flatten: input must be a Tensor"):
         nn.Flatten()([1.0])
 
 
@@ -165,7 +165,7 @@ def test_a_result_that_no_memory_could_hold():
         F.adaptive_avg_pool2d(rt.zeros(0, 1, 4, 4), 2**31 - 1)
     with pytest.raises(ValueError, match="output_size must be at most 2147483647, got 4611686018427387904"):
         F.adaptive_avg_pool2d(rt.zeros(0, 1, 4, 4), 2**62)
-    with pytest.raises(ValueError, match=r"divisor_override should be from .*, got an integer of 101 bits"):
+    with pytest.raises(ValueError, match=r"divisor_override must be from .*, got an integer of 101 bits"):
         F.avg_pool2d(rt.zeros(1, 4, 4), 2, divisor_override=2**100)
     with pytest.raises(
         ValueError, match=r"conv2d: the result would have shape \(0, 1, 4294967295, 4294967295\)"

@@ -210,16 +210,16 @@ def test_an_initialiser_that_leaves_elements_unset(initialiser):
 @pytest.mark.parametrize(
     ("arguments", "step", "message"),
     [
-        ({"gates": 1}, plain_step, r"gates expected a tuple of names, got 1: write @nn\.recurrent_cell"),
-        ({"gates": "h"}, plain_step, "gates expected a tuple of names, got 'h'"),
-        ({"states": None}, plain_step, "states expected a tuple of names, got None"),
-        ({"params": ["peephole"]}, plain_step, "params expected a mapping of names to initialisers"),
+        ({"gates": 1}, plain_step, r"gates must be a tuple of names, got 1: write @nn\.recurrent_cell"),
+        ({"gates": "h"}, plain_step, "gates must be a tuple of names, got 'h'"),
+        ({"states": None}, plain_step, "states must be a tuple of names, got None"),
+        ({"params": ["peephole"]}, plain_step, "params must be a mapping of names to initialisers"),
         (
             {"params": {"v": 1.0}},
             vector_added,
-            r"params\['v'\] expected a function that fills the vector in place, such as nn.init.zeros_ .* got 1.0",
+            r"params\['v'\] must be a function that fills the vector in place, such as nn.init.zeros_ .* got 1.0",
         ),
-        ({"name": 7}, plain_step, "name expected a string, got 7"),
+        ({"name": 7}, plain_step, "name must be a string, got 7"),
         ({}, "nonsense", "a cell is made from a function step.x, r, s., got 'nonsense'"),
         ({}, None, "a cell is made from a function"),
     ],

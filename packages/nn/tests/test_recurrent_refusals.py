@@ -19,7 +19,7 @@ def test_hyperparameters_set_to_what_is_no_mapping(value):
     layer = nn.GRU(4, 5)
     layer.hyperparameters = value
     for call in (lambda: layer(zeros(3, 2, 4)), layer.stepper):
-        with pytest.raises(TypeError, match="hyperparameters should be a mapping of names to numbers"):
+        with pytest.raises(TypeError, match="hyperparameters must be a mapping of names to numbers"):
             call()
 
 
@@ -37,14 +37,14 @@ def test_a_tensor_of_torch_is_called_so():
     torch = pytest.importorskip("torch")
     layer, x = nn.LSTM(3, 4), torch.zeros(5, 2, 3)
     with pytest.raises(
-        TypeError, match=r"should be a Tensor or a PackedSequence, got torch\.Tensor: wrap it in rt\.tensor"
+        TypeError, match=r"must be a Tensor or a PackedSequence, got torch\.Tensor: wrap it in rt\.tensor"
     ):
         layer(x)
     with pytest.raises(
-        TypeError, match=r"hx should be a tuple of 2 Tensors \(h, c\), got \(torch\.Tensor, Tensor\)"
+        TypeError, match=r"hx must be a tuple of 2 Tensors \(h, c\), got \(torch\.Tensor, Tensor\)"
     ):
         layer(rt.tensor(x), (torch.zeros(1, 2, 4), zeros(1, 2, 4)))
-    with pytest.raises(TypeError, match=r"x_t should be a Tensor, an array or an id, got torch\.Tensor"):
+    with pytest.raises(TypeError, match=r"x_t must be a Tensor, an array or an id, got torch\.Tensor"):
         layer.stepper()(x[0])
 
 
@@ -72,9 +72,9 @@ def test_a_tensor_of_torch_is_called_so():
         (lambda: nn.LSTM(0, 5), ValueError, "input_size must be greater than zero, got 0"),
         (lambda: nn.LSTM(4, 5, 0), ValueError, "num_layers must be greater than zero, got 0"),
         (lambda: nn.LSTM(4, 5.0), TypeError, "hidden_size should be of type int, got: float"),
-        (lambda: nn.GRU(4, 5, bias=[1, 2]), TypeError, r"bias should be True or False, got \[1, 2\]"),
-        (lambda: nn.GRU(4, 5, 1, True, "yes"), TypeError, "batch_first should be True or False, got 'yes'"),
-        (lambda: nn.GRUCell(4, 5, None), TypeError, "bias should be True or False, got None"),
+        (lambda: nn.GRU(4, 5, bias=[1, 2]), TypeError, r"bias must be True or False, got \[1, 2\]"),
+        (lambda: nn.GRU(4, 5, 1, True, "yes"), TypeError, "batch_first must be True or False, got 'yes'"),
+        (lambda: nn.GRUCell(4, 5, None), TypeError, "bias must be True or False, got None"),
         (
             lambda: nn.RNN(4, 5, nonlinearity=["tanh"]),
             ValueError,
@@ -93,7 +93,7 @@ def test_a_tensor_of_torch_is_called_so():
         (
             lambda: nn.LSTM(4, 5, zoneout=[0.5]),
             ValueError,
-            r"zoneout should be the probability of a unit keeping .* got \[0.5\]",
+            r"zoneout must be the probability of a unit keeping .* got \[0.5\]",
         ),
         (
             lambda: nn.LSTM(4, 5, zoneout=1.5),
@@ -103,32 +103,32 @@ def test_a_tensor_of_torch_is_called_so():
         (
             lambda: nn.GRU(4, 5)(zeros(3, 2, 4), lengths=[3.0, 1]),
             TypeError,
-            r"lengths should be 2 integers, got floats \(float64\)",
+            r"lengths must be 2 integers, got floats \(float64\)",
         ),
         (
             lambda: nn.GRU(4, 5)(zeros(3, 2, 4), lengths=[True, True]),
             TypeError,
-            r"lengths should be 2 integers, got truth values \(bool\)",
+            r"lengths must be 2 integers, got truth values \(bool\)",
         ),
         (
             lambda: nn.LSTM(4, 5, zoneout=np.complex64(0.5)),
             ValueError,
-            "zoneout should be the probability of a unit keeping",
+            "zoneout must be the probability of a unit keeping",
         ),
         (
             lambda: nn.LSTM(4, 5, zoneout={"h": "often"}),
             ValueError,
-            "zoneout should be the probability of a unit keeping",
+            "zoneout must be the probability of a unit keeping",
         ),
         (
             lambda: nn.LSTM(4, 5, hyperparameters=0.5),
             TypeError,
-            "hyperparameters should be a mapping of names to numbers, got 0.5; the scalars of cell lstm are: none",
+            "hyperparameters must be a mapping of names to numbers, got 0.5; the scalars of cell lstm are: none",
         ),
         (
             lambda: nn.LSTM(4, 5, hyperparameters="leak"),
             TypeError,
-            "hyperparameters should be a mapping of names to numbers, got 'leak'",
+            "hyperparameters must be a mapping of names to numbers, got 'leak'",
         ),
         (
             lambda: nn.LSTM(4, 5, proj_size=2, zoneout=0.25),
@@ -138,36 +138,36 @@ def test_a_tensor_of_torch_is_called_so():
         (
             lambda: nn.GRU(4, 5, bptt_truncate=[1]),
             ValueError,
-            "bptt_truncate should be None or a number of steps",
+            "bptt_truncate must be None or a number of steps",
         ),
         (
             lambda: nn.GRU(4, 5, recompute_every=0),
             ValueError,
-            "recompute_every should be None or a number of steps, at least 1, got 0",
+            "recompute_every must be None or a number of steps, at least 1, got 0",
         ),
         (lambda: nn.GRU(4, 5).begin_state(-1), ValueError, "batch_size must be at least 0, got -1"),
         (lambda: nn.GRU(4, 5).begin_state("two"), TypeError, "batch_size should be of type int, got: str"),
         (
             lambda: nn.GRU(4, 5)(zeros(3, 2, 4), lengths=[[1], [2, 3]]),
             TypeError,
-            "lengths should be a Tensor or an array of numbers, got a ragged list",
+            "lengths must be a Tensor or an array of numbers, got a ragged list",
         ),
         (
             lambda: nn.GRU(4, 5)(zeros(3, 2, 4), reset=[[True], [True, False]]),
             TypeError,
-            "reset should be a Tensor or an array of numbers, got a ragged list",
+            "reset must be a Tensor or an array of numbers, got a ragged list",
         ),
         (
             lambda: nn.GRU(4, 5)(zeros(3, 2, 4), lengths="ab"),
             TypeError,
-            "lengths should be a Tensor or an array of numbers, got str",
+            "lengths must be a Tensor or an array of numbers, got str",
         ),
         (
             lambda: nn.GRU(4, 5).all_states([[1.0]]),
             TypeError,
-            "input should be a Tensor or a PackedSequence, got list",
+            "input must be a Tensor or a PackedSequence, got list",
         ),
-        (lambda: nn.GRU(4, 5)(zeros(3, 2, 4), {}), TypeError, r"hx should be a Tensor, got dict"),
+        (lambda: nn.GRU(4, 5)(zeros(3, 2, 4), {}), TypeError, r"hx must be a Tensor, got dict"),
         (
             lambda: nn.RNN(4, 5, nonlinearity="x"),
             ValueError,
@@ -178,13 +178,13 @@ def test_a_tensor_of_torch_is_called_so():
             ValueError,
             "Unknown nonlinearity 'x'. Select from 'tanh' or 'relu'.",
         ),
-        (lambda: nn.GRU(4, 5, 2, dropout=2), ValueError, r"dropout should be a probability, from 0 to 1"),
-        (lambda: nn.GRU(4, 5, 2, dropout=True), ValueError, r"dropout should be a probability, from 0 to 1"),
+        (lambda: nn.GRU(4, 5, 2, dropout=2), ValueError, r"dropout must be a probability, from 0 to 1"),
+        (lambda: nn.GRU(4, 5, 2, dropout=True), ValueError, r"dropout must be a probability, from 0 to 1"),
         (lambda: nn.GRU(4, 5, dropout=0.5), UserWarning, "dropout=0.5 and num_layers=1"),
         (
             lambda: nn.RNN(4, 5)(np.zeros((3, 2, 4))),
             TypeError,
-            r"should be a Tensor or a PackedSequence, got numpy\.ndarray",
+            r"must be a Tensor or a PackedSequence, got numpy\.ndarray",
         ),
         (
             lambda: nn.RNN(4, 5)(zeros(4)),
@@ -250,19 +250,19 @@ def test_a_tensor_of_torch_is_called_so():
         (
             lambda: nn.LSTM(4, 5)(zeros(3, 2, 4), zeros(1, 2, 5)),
             TypeError,
-            r"hx should be a tuple of 2 Tensors \(h, c\), got Tensor$",
+            r"hx must be a tuple of 2 Tensors \(h, c\), got Tensor$",
         ),
         (
             lambda: nn.GRU(4, 5)(zeros(3, 2, 4), (zeros(1, 2, 5), zeros(1, 2, 5))),
             TypeError,
-            r"hx should be a Tensor, got \(Tensor, Tensor\)",
+            r"hx must be a Tensor, got \(Tensor, Tensor\)",
         ),
         (
             lambda: nn.GRU(4, 5)(zeros(3, 2, 4), zeros(1, 2, 5, dtype="float64")),
             TypeError,
             r"hidden dtype \(float64\) does not match weight dtype \(float32\)",
         ),
-        (lambda: nn.GRU(4, 5)(rt.tensor([[1], [4]])), IndexError, "expected ids from 0 to 3 .* got 4"),
+        (lambda: nn.GRU(4, 5)(rt.tensor([[1], [4]])), IndexError, "x must be ids from 0 to 3 .* got 4"),
         (
             lambda: nn.GRUCell(4, 5)(zeros(2, 6)),
             RuntimeError,
@@ -286,14 +286,14 @@ def test_a_tensor_of_torch_is_called_so():
         (
             lambda: nn.LSTMCell(4, 5)(zeros(2, 4), zeros(2, 5)),
             TypeError,
-            r"hx should be a pair of Tensors \(h, c\), got Tensor",
+            r"hx must be a pair of Tensors \(h, c\), got Tensor",
         ),
         (
             lambda: nn.RNNCell(4, 5)(zeros(2, 4), zeros(5)),
             RuntimeError,
-            "hidden0 should be 2D like the input, got 1D",
+            "hidden0 must be 2D like the input, got 1D",
         ),
-        (lambda: nn.RNNCell(4, 5)(np.zeros((2, 4))), TypeError, "input should be a Tensor, got ndarray"),
+        (lambda: nn.RNNCell(4, 5)(np.zeros((2, 4))), TypeError, "input must be a Tensor, got ndarray"),
         (
             lambda: nn.RNNCell(4, 5)(zeros(2, 4, dtype="float64")),
             TypeError,
@@ -307,7 +307,7 @@ def test_a_tensor_of_torch_is_called_so():
         (
             lambda: nn.RNNCell(4, 5)(zeros(2, 4), np.zeros((2, 5))),
             TypeError,
-            "hidden0 should be a Tensor, got ndarray",
+            "hidden0 must be a Tensor, got ndarray",
         ),
     ],
 )

@@ -117,5 +117,5 @@ def test_damaged_and_missing_files(torch, tmp_path):
 
 
 def test_what_cannot_be_saved(tmp_path):
-    with pytest.raises(TypeError, match="tensor 'x' should be a Tensor or an array of numbers, got list"):
+    with pytest.raises(TypeError, match="tensor 'x' must be a Tensor or an array of numbers, got list"):
         nn.save_safetensors({"x": ["a"]}, tmp_path / "x.safetensors")

@@ -82,7 +82,7 @@ def test_a_bound_that_is_none_changes_nothing(clip, wrong):
     before = parameter.grad.numpy().tobytes()
     with pytest.raises(
         ValueError,
-        match=r"^(max_norm|clip_value)(, a bound on magnitudes, should be at least 0| should be at most)",
+        match=r"^(max_norm|clip_value)(, a bound on magnitudes, must be at least 0| must be at most)",
     ):
         clip(parameter, wrong)
     assert parameter.grad.numpy().tobytes() == before
@@ -141,7 +141,7 @@ def test_vector_and_back():
 
 def test_vector_of_another_length():
     with pytest.raises(
-        ValueError, match=r"hold 8 elements, so the vector should have shape \(8,\), got \(7,\)"
+        ValueError, match=r"hold 8 elements, so the vector must have shape \(8,\), got \(7,\)"
     ):
         utils.vector_to_parameters(rt.zeros(7), nn.Linear(3, 2).parameters())
 

@@ -299,7 +299,7 @@ def test_backward_of_additions_uses_the_index_that_forward_was_given(add):
 
 @pytest.mark.parametrize("shape", [(512, 16), (1024, 16), (1024, 1), (1, 8), (8,), ()])
 def test_index_add_refuses_a_source_of_another_shape(shape):
-    with pytest.raises(ValueError, match=r"the source should have shape \(1024, 8\)"):
+    with pytest.raises(ValueError, match=r"the source must have shape \(1024, 8\)"):
         rt.index_add(rt.zeros(10, 8), 0, np.zeros(1024, np.int64), rt.ones(shape))
 
 

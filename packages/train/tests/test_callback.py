@@ -190,7 +190,7 @@ def test_other_methods_and_attributes_are_free():
             {"on_step": lambda self, trainer, epoch: None},
             r"on_step\(trainer\), but Mine has on_step\(trainer, epoch\)",
         ),
-        ({"on_end": None}, "Mine.on_end should be a method, got None"),
+        ({"on_end": None}, "Mine.on_end must be a method, got None"),
         (
             {"after_epoch": lambda self: None},
             "Mine has none of the hooks that a trainer calls: on_begin",

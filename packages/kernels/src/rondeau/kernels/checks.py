@@ -28,7 +28,8 @@ Array = NDArray[Any]
 
 def is_count(value: Any, at_least: int) -> bool:
     """Tell whether a value is a whole number, and not too small."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= at_least)
+    is_whole = type(value) is int or (isinstance(value, int | np.integer) and not isinstance(value, bool))
+    return is_whole and bool(value >= at_least)
 
 
 def check_integer(name: str, value: Any, least: int, most: int) -> None:
@@ -112,6 +113,12 @@ def checked_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype
         ...
     rondeau.kernels.errors.ArgumentValueError: weight must have shape (2,), got (3,)
     """
+    if (
+        type(array) is np.ndarray and array.dtype == dtype and array.shape == shape
+    ):  # a run checks a dozen arrays
+        flags = array.flags
+        if flags.c_contiguous and flags.aligned:
+            return array
     check_array(name, array)
     if array.dtype != dtype:
         raise ArgumentTypeError(f"{name} must be {dtype}, got {array.dtype}; convert it with astype")

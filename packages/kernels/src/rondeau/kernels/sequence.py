@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.cell import Regularisers
 from rondeau.kernels.cell.cell import Cell
+from rondeau.kernels.checks import checked_array
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.recurrent import recompute, truncation
 from rondeau.kernels.recurrent.checks import (
-    checked_array,
     checked_inputs,
     checked_run,
     complete_settings,
@@ -201,7 +201,7 @@ def _tape_of(cell: Cell, saved: Any) -> Tape | PiecewiseTape:
     else:
         got = f"that of cell {saved.tape.run.cell.name}"
     raise ArgumentTypeError(
-        f"backward expected what forward returned for cell {cell.name} with save=True, got {got}"
+        f"backward: saved must be what forward returned for cell {cell.name} with save=True, got {got}"
     )
 
 
@@ -212,10 +212,10 @@ def _checked_gradients(
     states, dtype = run.cell.states, weights.weight_ih.dtype
     num_states, num_every = len(states), len(d_every)
     if num_every > num_states:
-        raise ArgumentValueError(f"d_every expected at most one gradient per state, got {num_every}")
+        raise ArgumentValueError(f"d_every must be at most one gradient per state, got {num_every}")
     if len(d_final) != num_states:
         raise ArgumentValueError(
-            f"d_final expected one gradient or None per state ({num_states}), got {len(d_final)}"
+            f"d_final must be one gradient or None per state ({num_states}), got {len(d_final)}"
         )
     d_every += (None,) * (num_states - num_every)
     widths = state_widths(run.cell, weights)

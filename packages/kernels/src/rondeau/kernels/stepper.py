@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.cell.cell import Cell
+from rondeau.kernels.checks import checked_array
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.recurrent.checks import checked_array, checked_weights, complete_settings, state_widths
+from rondeau.kernels.recurrent.checks import checked_weights, complete_settings, state_widths
 from rondeau.kernels.recurrent.records import Settings, Weights
 from rondeau.kernels.recurrent.target import Workspace, target_of
 
@@ -81,11 +82,11 @@ class Stepper:
     ) -> None:
         if not isinstance(layers, tuple | list) or not layers:
             got = "none" if isinstance(layers, tuple | list) else type(layers).__name__
-            raise ArgumentValueError(f"a stepper expected the weights of at least one layer, got {got}")
+            raise ArgumentValueError(f"layers must be the weights of at least one layer, got {got}")
         for kind in ("mask", "uniform"):
             if cell.schedule.has_input(kind):
                 raise ArgumentValueError(
-                    f"a stepper expected a cell as in evaluation, but cell {cell.name} draws random numbers: leave "
+                    f"cell must be as in evaluation, but {cell.name} draws random numbers: leave "
                     "out recurrent dropout, and use the expectation of zoneout"
                 )
         if settings.feature_dropout > 0:
@@ -102,7 +103,7 @@ class Stepper:
             checked_array(f"weight_ih of layer {k}", weights.weight_ih, (rows, width), self.dtype)
             if state_widths(cell, weights) != self.widths:
                 raise ArgumentValueError(
-                    f"weight_hr of layer {k} expected {width} outputs, like that of layer 0, got "
+                    f"weight_hr of layer {k} must have {width} outputs, like that of layer 0, got "
                     f"{state_widths(cell, weights)[0]}"
                 )
         self.outputs = width
@@ -172,17 +173,17 @@ class Stepper:
     def _checked_input(self, x: Any) -> Array:
         """Return the input as a contiguous array, or raise an error that says what is wrong with it."""
         if not isinstance(x, np.ndarray):
-            raise ArgumentTypeError(f"x expected a numpy array, got {type(x).__name__}")
+            raise ArgumentTypeError(f"x must be a numpy array, got {type(x).__name__}")
         if x.dtype is self.dtype and x.ndim == 2 and x.shape[1] == self.inputs and x.flags.c_contiguous:
             return x
         if x.dtype.kind not in "iu":
             return checked_array("x", x, (x.shape[0] if x.ndim else 1, self.inputs), self.dtype)
         if x.ndim != 1:
-            raise ArgumentValueError(f"x expected ids of shape (B,), got shape {x.shape}")
+            raise ArgumentValueError(f"x must be ids of shape (B,), got shape {x.shape}")
         if x.size and not (x.min() >= 0 and x.max() < self.inputs):
             wrong = x[(x < 0) | (x >= self.inputs)][0]
             raise IndexError(
-                f"x expected ids from 0 to {self.inputs - 1} (weight_ih has {self.inputs} columns), got {wrong}"
+                f"x must be ids from 0 to {self.inputs - 1} (weight_ih has {self.inputs} columns), got {wrong}"
             )
         return np.ascontiguousarray(x, np.int64)
 
@@ -190,7 +191,7 @@ class Stepper:
         if not isinstance(states, tuple | list) or len(states) != len(self._states):
             got = len(states) if isinstance(states, tuple | list) else type(states).__name__
             raise ArgumentValueError(
-                f"states expected one array per state ({', '.join(self._states)}), got {got}"
+                f"states must be one array per state ({', '.join(self._states)}), got {got}"
             )
         for name, state, before in zip(self._states, states, workspace.before, strict=True):
             if type(state) is not np.ndarray or state.dtype is not self.dtype or state.shape != before.shape:
@@ -200,7 +201,7 @@ class Stepper:
 def _checked_head(head: Any, width: int, dtype: np.dtype[Any]) -> tuple[Array, Array | None]:
     """Return the head's weight and bias, checked and contiguous."""
     if not isinstance(head, tuple | list) or len(head) != 2:
-        raise ArgumentValueError(f"the head expected a weight and a bias (or None), got {head!r:.80}")
+        raise ArgumentValueError(f"head must be a weight and a bias (or None), got {head!r:.80}")
     weight, bias = head
     outputs = weight.shape[0] if isinstance(weight, np.ndarray) and weight.ndim else 1
     weight = checked_array("weight of the head", weight, (outputs, width), dtype)

@@ -91,7 +91,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta:
 def _check_beta(beta: float) -> None:
     check_number("beta", beta)
     if not beta >= 0:  # NaN is refused too
-        raise ArgumentValueError(f"beta should be at least 0, got {beta}")
+        raise ArgumentValueError(f"beta must be at least 0, got {beta}")
 
 
 class _Rounded(Function):

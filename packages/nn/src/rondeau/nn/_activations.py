@@ -119,7 +119,7 @@ class GELU(Module):
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
         if approximate not in ("none", "tanh"):
-            raise ArgumentValueError(f'approximate should be "none" or "tanh", got {approximate!r}')
+            raise ArgumentValueError(f'approximate must be "none" or "tanh", got {approximate!r}')
         self.approximate = approximate
 
     def forward(self, input: Tensor) -> Tensor:

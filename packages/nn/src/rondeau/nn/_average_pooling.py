@@ -134,9 +134,7 @@ def _check_divisor(divisor: Any) -> None:
 def _output_sizes(output_size: Any) -> tuple[int | None, ...]:
     sizes = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size, output_size)
     if len(sizes) != 2:
-        raise ArgumentValueError(
-            f"output_size should be one integer or None, or two, got {output_size!r:.80}"
-        )
+        raise ArgumentValueError(f"output_size must be one integer or None, or two, got {output_size!r:.80}")
     for size in sizes:
         if size is not None:
             check_sizes(0, output_size=size)

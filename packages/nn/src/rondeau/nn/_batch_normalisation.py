@@ -82,7 +82,7 @@ def batch_norm(
     if not training:
         if running_mean is None or running_var is None:
             raise ArgumentValueError(
-                "batch_norm: running_mean and running_var should be given where training=False: there is nothing "
+                "batch_norm: running_mean and running_var must be given where training=False: there is nothing "
                 "else to normalise with"
             )
         factor = (running_var + eps) ** -0.5
@@ -112,19 +112,19 @@ def batch_norm(
 def _check_momentum(name: str, momentum: Any) -> None:
     check_number(name, momentum)
     if not 0 <= momentum <= 1:
-        raise ArgumentValueError(f"{name} should be a share from 0 to 1, got {momentum!r:.80}")
+        raise ArgumentValueError(f"{name} must be a share from 0 to 1, got {momentum!r:.80}")
 
 
 def _check_arguments(input: Tensor, **of_channels: Tensor | None) -> None:
     check_tensor("batch_norm: input", input)
     if input.ndim < 2 or input.shape[1] == 0:
         raise ArgumentValueError(
-            f"batch_norm: input should have shape (N, C) or (N, C, d1, ...) with C at least 1, got "
+            f"batch_norm: input must have shape (N, C) or (N, C, d1, ...) with C at least 1, got "
             f"{tuple(input.shape)}"
         )
     if input.dtype.char not in "fd":
         raise ArgumentTypeError(
-            f"batch_norm: input should be float32 or float64, got {input.dtype}; use input.float()"
+            f"batch_norm: input must be float32 or float64, got {input.dtype}; use input.float()"
         )
     for name, given in of_channels.items():
         if given is None:
@@ -132,7 +132,7 @@ def _check_arguments(input: Tensor, **of_channels: Tensor | None) -> None:
         check_tensor(f"batch_norm: {name}", given)
         if given.shape != (input.shape[1],):
             raise ArgumentValueError(
-                f"batch_norm: {name} should have shape ({input.shape[1]},), one for each channel of the input of "
+                f"batch_norm: {name} must have shape ({input.shape[1]},), one for each channel of the input of "
                 f"shape {tuple(input.shape)}, got {tuple(given.shape)}"
             )
         if given.dtype != input.dtype:
@@ -305,7 +305,7 @@ class _BatchNormalisation(Module):
         if input.ndim not in self._shapes or input.shape[1] != self.num_features:
             expected = " or ".join(self._shapes.values())
             raise ArgumentValueError(
-                f"{name}: input should have shape {expected} with C = {self.num_features}, got "
+                f"{name}: input must have shape {expected} with C = {self.num_features}, got "
                 f"{tuple(input.shape)}"
             )
         momentum = 0.0 if self.momentum is None else self.momentum
@@ -330,7 +330,7 @@ class _BatchNormalisation(Module):
         number = int(self.num_batches_tracked.item())
         if number < 1:
             raise ArgumentValueError(
-                f"{type(self).__name__}: num_batches_tracked should be 0 or more before a batch, got {number - 1}"
+                f"{type(self).__name__}: num_batches_tracked must be 0 or more before a batch, got {number - 1}"
             )
         return number
 

@@ -61,7 +61,7 @@ def binary_cross_entropy(
     for name, given in (("input", input), ("target", target)):
         if not np.all((given._array >= 0) & (given._array <= 1)):
             raise ArgumentValueError(
-                f"binary_cross_entropy: all elements of {name} should be between 0 and 1, got "
+                f"binary_cross_entropy: all elements of {name} must be between 0 and 1, got "
                 f"{given._array.min()} to {given._array.max()}; for logits use binary_cross_entropy_with_logits"
             )
     losses: Tensor = _OfProbabilities.apply(input, target)
@@ -72,13 +72,13 @@ def _check(name: str, input: Tensor, target: Tensor, **factors: Tensor | None) -
     check_same_dtype(name, input, target, **factors)
     if target.shape != input.shape:
         raise ArgumentValueError(
-            f"{name}: the target should have the shape of the input, {tuple(input.shape)}, got "
+            f"{name}: the target must have the shape of the input, {tuple(input.shape)}, got "
             f"{tuple(target.shape)}; use target.reshape or unsqueeze"
         )
     for factor, given in factors.items():
         if given is not None and not _broadcasts(given, input):
             raise ArgumentValueError(
-                f"{name}: {factor} of shape {tuple(given.shape)} should broadcast to the input's "
+                f"{name}: {factor} of shape {tuple(given.shape)} must broadcast to the input's "
                 f"{tuple(input.shape)}"
             )
 

@@ -64,11 +64,11 @@ def check_tensor(name: str, value: Any) -> None:
     >>> check_tensor("input", [1.0, 2.0])
     Traceback (most recent call last):
         ...
-    rondeau.kernels.errors.ArgumentTypeError: input should be a Tensor, got list; make one with ...
+    rondeau.kernels.errors.ArgumentTypeError: input must be a Tensor, got list; make one with ...
     """
     if not isinstance(value, Tensor):
         hint = "" if value is None else "; make one with rondeau.tensor.tensor(...)"
-        raise ArgumentTypeError(f"{name} should be a Tensor, got {kind_of(value)}{hint}")
+        raise ArgumentTypeError(f"{name} must be a Tensor, got {kind_of(value)}{hint}")
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:
@@ -84,7 +84,7 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
     >>> as_array("ids", [[1, 2], [3]])
     Traceback (most recent call last):
         ...
-    rondeau.kernels.errors.ArgumentTypeError: ids should be a Tensor or an array of numbers, got a ragged list
+    rondeau.kernels.errors.ArgumentTypeError: ids must be a Tensor or an array of numbers, got a ragged list
     """
     if isinstance(value, Tensor):
         return np.asarray(value._array)
@@ -93,7 +93,7 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
     except ValueError:
         kind = type(value).__name__
         raise ArgumentTypeError(
-            f"{name} should be a Tensor or an array of numbers, got a ragged {kind}"
+            f"{name} must be a Tensor or an array of numbers, got a ragged {kind}"
         ) from None
     except (TypeError, RuntimeError) as error:
         raise ArgumentTypeError(
@@ -102,7 +102,7 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
         ) from error
     if array.dtype.kind not in "fiub":
         raise ArgumentTypeError(
-            f"{name} should be a Tensor or an array of numbers, got {_described(value, array)}"
+            f"{name} must be a Tensor or an array of numbers, got {_described(value, array)}"
         )
     return array
 
@@ -125,13 +125,13 @@ def check_number(name: str, value: Any) -> None:
     >>> check_number("eps", None)
     Traceback (most recent call last):
         ...
-    rondeau.kernels.errors.ArgumentTypeError: eps should be a number, got NoneType: None
+    rondeau.kernels.errors.ArgumentTypeError: eps must be a number, got NoneType: None
     """
     if isinstance(value, bool) or not isinstance(value, _NUMBERS):
-        raise ArgumentTypeError(f"{name} should be a number, got {type(value).__name__}: {value!r:.80}")
+        raise ArgumentTypeError(f"{name} must be a number, got {type(value).__name__}: {value!r:.80}")
     if isinstance(value, int) and abs(value) > sys.float_info.max:  # compared exactly
         raise ArgumentValueError(
-            f"{name} should be at most {sys.float_info.max:.3g} in size, got an integer of {value.bit_length()} bits"
+            f"{name} must be at most {sys.float_info.max:.3g} in size, got an integer of {value.bit_length()} bits"
         )
 
 
@@ -171,13 +171,13 @@ def check_epsilon(name: str, value: Any) -> None:
     >>> check_epsilon("batch_norm: eps", -1e-5)
     Traceback (most recent call last):
         ...
-    rondeau.kernels.errors.ArgumentValueError: batch_norm: eps should be a finite number of at least 0, got -1e-05
+    rondeau.kernels.errors.ArgumentValueError: batch_norm: eps must be a finite number of at least 0, got -1e-05
     """
     check_number(name, value)
     # As a Python float: comparing a float32 would convert the largest double, which overflows.
     number = value.item() if isinstance(value, np.generic) else value
     if not 0 <= number <= sys.float_info.max:
-        raise ArgumentValueError(f"{name} should be a finite number of at least 0, got {value!r:.80}")
+        raise ArgumentValueError(f"{name} must be a finite number of at least 0, got {value!r:.80}")
 
 
 def check_flags(prefix: str = "", /, **flags: Any) -> None:
@@ -193,11 +193,11 @@ def check_flags(prefix: str = "", /, **flags: Any) -> None:
     >>> check_flags("max_pool2d: ", ceil_mode="no")
     Traceback (most recent call last):
         ...
-    rondeau.kernels.errors.ArgumentTypeError: max_pool2d: ceil_mode should be True or False, got 'no'
+    rondeau.kernels.errors.ArgumentTypeError: max_pool2d: ceil_mode must be True or False, got 'no'
     """
     for name, flag in flags.items():
         if not isinstance(flag, bool | np.bool_):
-            raise ArgumentTypeError(f"{prefix}{name} should be True or False, got {flag!r:.80}")
+            raise ArgumentTypeError(f"{prefix}{name} must be True or False, got {flag!r:.80}")
 
 
 def check_integer(name: str, value: Any) -> None:
@@ -213,13 +213,13 @@ def check_integer(name: str, value: Any) -> None:
     >>> check_integer("ignore_index", "none")
     Traceback (most recent call last):
         ...
-    rondeau.kernels.errors.ArgumentTypeError: ignore_index should be an integer, got str: 'none'
+    rondeau.kernels.errors.ArgumentTypeError: ignore_index must be an integer, got str: 'none'
     """
     if isinstance(value, bool) or not isinstance(value, _INTEGERS):
-        raise ArgumentTypeError(f"{name} should be an integer, got {type(value).__name__}: {value!r:.80}")
+        raise ArgumentTypeError(f"{name} must be an integer, got {type(value).__name__}: {value!r:.80}")
     if not -_BEYOND_INT64 <= value < _BEYOND_INT64:
         raise ArgumentValueError(
-            f"{name} should be from -2**63 to 2**63 - 1, got an integer of {int(value).bit_length()} bits"
+            f"{name} must be from -2**63 to 2**63 - 1, got an integer of {int(value).bit_length()} bits"
         )
 
 
@@ -236,10 +236,10 @@ def check_probability(name: str, value: Any) -> None:
     >>> check_probability("p", 1.5)
     Traceback (most recent call last):
         ...
-    rondeau.kernels.errors.ArgumentValueError: p should be a probability, from 0 to 1, got 1.5
+    rondeau.kernels.errors.ArgumentValueError: p must be a probability, from 0 to 1, got 1.5
     """
     if isinstance(value, bool) or not isinstance(value, _NUMBERS) or not 0 <= value <= 1:
-        raise ArgumentValueError(f"{name} should be a probability, from 0 to 1, got {value!r:.80}")
+        raise ArgumentValueError(f"{name} must be a probability, from 0 to 1, got {value!r:.80}")
 
 
 def check_sizes(least: int = 1, /, **sizes: Any) -> None:
@@ -282,19 +282,19 @@ def checked_list(name: str, values: Any, kind: type, what: str) -> list[Any]:
     >>> checked_list("modules", [1], str, "modules")
     Traceback (most recent call last):
         ...
-    rondeau.kernels.errors.ArgumentTypeError: modules should be an iterable of modules, but number 0 is int
+    rondeau.kernels.errors.ArgumentTypeError: modules must be an iterable of modules, but number 0 is int
     """
     try:
         iterator = iter(values)
     except TypeError:
         raise ArgumentTypeError(
-            f"{name} should be an iterable of {what}, got {type(values).__name__}"
+            f"{name} must be an iterable of {what}, got {type(values).__name__}"
         ) from None
     found = list(iterator)
     for i, value in enumerate(found):
         if not isinstance(value, kind):
             raise ArgumentTypeError(
-                f"{name} should be an iterable of {what}, but number {i} is {type(value).__name__}"
+                f"{name} must be an iterable of {what}, but number {i} is {type(value).__name__}"
             )
     return found
 
@@ -312,7 +312,7 @@ def check_path(name: str, value: Any) -> None:
     >>> check_path("path", 3)
     Traceback (most recent call last):
         ...
-    rondeau.kernels.errors.ArgumentTypeError: path should be a str or a path-like object, got int
+    rondeau.kernels.errors.ArgumentTypeError: path must be a str or a path-like object, got int
     """
     if not isinstance(value, str | os.PathLike):
-        raise ArgumentTypeError(f"{name} should be a str or a path-like object, got {type(value).__name__}")
+        raise ArgumentTypeError(f"{name} must be a str or a path-like object, got {type(value).__name__}")

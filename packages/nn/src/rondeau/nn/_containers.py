@@ -101,7 +101,7 @@ def _position(index: SupportsIndex) -> int:
         return operator.index(index)
     except TypeError:
         raise ArgumentTypeError(
-            f"modules are numbered: the index should be an integer or a slice, got {type(index).__name__}"
+            f"modules are numbered: the index must be an integer or a slice, got {type(index).__name__}"
         ) from None
 
 
@@ -217,7 +217,7 @@ class ModuleDict(Module):
             pairs = [(name, module) for name, module in given]
         except (TypeError, ValueError):
             raise ArgumentTypeError(
-                "modules should be a mapping of names to Modules, or pairs of a name and a Module, got "
+                "modules must be a mapping of names to Modules, or pairs of a name and a Module, got "
                 f"{type(modules).__name__}"
             ) from None
         for name, module in pairs:

@@ -172,7 +172,7 @@ def _check_weight(
     if weight.ndim != dimensions + 2 or 0 in weight.shape:
         form = "(F, C / groups, K)" if dimensions == 1 else "(F, C / groups, rows, columns)"
         raise ArgumentValueError(
-            f"{name}: weight should have shape {form}, each at least 1, got {tuple(weight.shape)}"
+            f"{name}: weight must have shape {form}, each at least 1, got {tuple(weight.shape)}"
         )
     out_channels, of_group = weight.shape[:2]
     channels = input.shape[-dimensions - 1]
@@ -191,7 +191,7 @@ def _check_weight(
         return
     check_tensor(f"{name}: bias", bias)
     if bias.shape != (out_channels,):
-        raise ArgumentValueError(f"{name}: bias should have shape ({out_channels},), got {tuple(bias.shape)}")
+        raise ArgumentValueError(f"{name}: bias must have shape ({out_channels},), got {tuple(bias.shape)}")
     if bias.dtype != weight.dtype:
         raise ArgumentTypeError(f"{name}: bias is {bias.dtype} and weight is {weight.dtype}; convert one")
 
@@ -206,7 +206,7 @@ def _padding_of(
     """Return the padding before and after each dimension."""
     if isinstance(padding, str):
         if padding not in ("valid", "same"):
-            raise ArgumentValueError(f'{name} should be "valid", "same" or integers, got {padding!r}')
+            raise ArgumentValueError(f'{name} must be "valid", "same" or integers, got {padding!r}')
         if padding == "valid":
             return ((0, 0),) * len(size)
         if any(stride != 1 for stride in strides):
@@ -340,10 +340,10 @@ class _ConvolutionLayer(Module):
         check_sizes(in_channels=in_channels, out_channels=out_channels, groups=groups)
         if in_channels % groups or out_channels % groups:
             raise ArgumentValueError(
-                f"groups={groups} should divide in_channels={in_channels} and out_channels={out_channels}"
+                f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}"
             )
         if padding_mode not in PADDING_MODES:
-            raise ArgumentValueError(f"padding_mode should be one of {PADDING_MODES}, got {padding_mode!r}")
+            raise ArgumentValueError(f"padding_mode must be one of {PADDING_MODES}, got {padding_mode!r}")
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = per_dimension("kernel_size", kernel_size, number)

@@ -53,10 +53,10 @@ def embedding(input: Tensor | NDArray[Any], weight: Tensor, padding_idx: int | N
     """
     check_tensor("embedding: weight", weight)
     if weight.ndim != 2:
-        raise ArgumentValueError(f"embedding: weight should have shape (V, E), got {tuple(weight.shape)}")
+        raise ArgumentValueError(f"embedding: weight must have shape (V, E), got {tuple(weight.shape)}")
     if weight.dtype.char not in "fd":
         raise ArgumentTypeError(
-            f"embedding: weight should be float32 or float64, got {weight.dtype}; use weight.float()"
+            f"embedding: weight must be float32 or float64, got {weight.dtype}; use weight.float()"
         )
     ids = _checked_ids("embedding", input, weight.shape[0])
     padding = -1 if padding_idx is None else _checked_padding(padding_idx, weight.shape[0])
@@ -117,7 +117,7 @@ def _checked_ids(name: str, input: Tensor | NDArray[Any], number: int) -> NDArra
     # Copy: backward reads this, and the caller may overwrite it first.
     ids = np.array(as_array(f"{name}: ids", input), order="C")
     if ids.dtype.kind not in "iu":
-        raise ArgumentTypeError(f"{name}: ids should be integers, got {ids.dtype}; use ids.long()")
+        raise ArgumentTypeError(f"{name}: ids must be integers, got {ids.dtype}; use ids.long()")
     if ids.size and not (ids.min() >= 0 and ids.max() < number):
         wrong = ids[(ids < 0) | (ids >= number)][0]
         raise IndexError(f"{name}: id {wrong} is out of range: there are {number} rows, 0 to {number - 1}")
@@ -262,7 +262,7 @@ class Embedding(Module):
         check_tensor("embeddings", embeddings)
         if embeddings.ndim != 2:
             raise ArgumentValueError(
-                f"embeddings should have shape (num_embeddings, embedding_dim), got {tuple(embeddings.shape)}"
+                f"embeddings must have shape (num_embeddings, embedding_dim), got {tuple(embeddings.shape)}"
             )
         rows, width = embeddings.shape
         made = cls(rows, width, padding_idx, dtype=embeddings.dtype)

@@ -199,7 +199,7 @@ class LanguageModel(Module):
             ids = Tensor(as_array("ids", ids))
         if ids.ndim != 2 or ids.dtype != np.int64:
             kind = ArgumentValueError if ids.dtype == np.int64 else ArgumentTypeError
-            raise kind(f"ids should be int64 of shape (batch, steps), got {ids.dtype} of shape {ids.shape}")
+            raise kind(f"ids must be int64 of shape (batch, steps), got {ids.dtype} of shape {ids.shape}")
         tokens = ids if self.recurrent.batch_first else ids.transpose(0, 1)
         x = tokens if self.embedding is None else self.dropout(self.embedding(tokens))
         output, state = self.recurrent(x, state)
@@ -234,7 +234,7 @@ def _cell(recurrent: str | Cell) -> Cell:
         return recurrent
     if not isinstance(recurrent, str):
         raise ArgumentTypeError(
-            f"recurrent should be the name of a cell, a cell or a Recurrent layer, got {_described(recurrent)}"
+            f"recurrent must be the name of a cell, a cell or a Recurrent layer, got {_described(recurrent)}"
         )
     if recurrent not in LanguageModel.CELLS:
         raise ArgumentValueError(

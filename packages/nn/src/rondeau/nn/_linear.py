@@ -62,15 +62,15 @@ def _checked_sizes(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[
     if bias is not None:
         check_tensor("linear: bias", bias)
     if weight.ndim != 2:
-        raise ArgumentValueError(f"linear: weight should have shape (out, in), got {tuple(weight.shape)}")
+        raise ArgumentValueError(f"linear: weight must have shape (out, in), got {tuple(weight.shape)}")
     out_features, in_features = weight.shape
     if input.ndim == 0 or input.shape[-1] != in_features:
         raise ArgumentValueError(
-            f"linear: input of shape {tuple(input.shape)} should have {in_features} as its last dimension, "
+            f"linear: input of shape {tuple(input.shape)} must have {in_features} as its last dimension, "
             f"because the weight has shape {tuple(weight.shape)}"
         )
     if bias is not None and bias.shape != (out_features,):
-        raise ArgumentValueError(f"linear: bias should have shape ({out_features},), got {tuple(bias.shape)}")
+        raise ArgumentValueError(f"linear: bias must have shape ({out_features},), got {tuple(bias.shape)}")
     for name, tensor in (("input", input), ("bias", bias)):
         if tensor is not None and tensor.dtype != weight.dtype:
             raise ArgumentTypeError(

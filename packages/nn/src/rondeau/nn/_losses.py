@@ -156,7 +156,7 @@ def _cross_entropy_of_probabilities(
 ) -> Tensor:
     if target.shape != input.shape or target.dtype != input.dtype:
         raise ArgumentValueError(
-            "cross_entropy: floating-point targets are probabilities of the classes, and should have the shape "
+            "cross_entropy: floating-point targets are probabilities of the classes, and must have the shape "
             f"and dtype of the input, {tuple(input.shape)} {input.dtype}; got {tuple(target.shape)} {target.dtype}. "
             "Class indices are integers: target.long()"
         )
@@ -280,12 +280,12 @@ def _check_input(name: str, input: Tensor) -> None:
     check_tensor(f"{name}: input", input)
     if input.ndim == 0 or _classes_of(input) == 0:
         raise ArgumentValueError(
-            f"{name}: input should have shape (C,), (N, C) or (N, C, d1, ...) with C at least 1, "
+            f"{name}: input must have shape (C,), (N, C) or (N, C, d1, ...) with C at least 1, "
             f"got {tuple(input.shape)}"
         )
     if input.dtype.char not in "fd":
         raise ArgumentTypeError(
-            f"{name}: input should be float32 or float64, got {input.dtype}; use input.float()"
+            f"{name}: input must be float32 or float64, got {input.dtype}; use input.float()"
         )
 
 
@@ -301,7 +301,7 @@ def _check_class_weight(name: str, input: Tensor, weight: Tensor | None) -> None
     if tuple(weight.shape) != (number,) or weight.dtype != input.dtype:
         kind = ArgumentValueError if weight.dtype == input.dtype else ArgumentTypeError
         raise kind(
-            f"{name}: weight should have one {input.dtype} for each of the {number} classes, shape ({number},), "
+            f"{name}: weight must have one {input.dtype} for each of the {number} classes, shape ({number},), "
             f"got {weight.dtype} of shape {tuple(weight.shape)}"
         )
 
@@ -319,11 +319,11 @@ def _check_target(name: str, input: Tensor, target: NDArray[Any]) -> None:
     expected = tuple(input.shape[:1] + input.shape[2:]) if input.ndim > 1 else ()
     if target.dtype.kind not in "iu":
         raise ArgumentTypeError(
-            f"{name}: target should be integer classes, got {target.dtype}; use target.long()"
+            f"{name}: target must be integer classes, got {target.dtype}; use target.long()"
         )
     if target.shape != expected:
         raise ArgumentValueError(
-            f"{name}: for an input of shape {tuple(input.shape)} the target should have shape {expected}, "
+            f"{name}: for an input of shape {tuple(input.shape)} the target must have shape {expected}, "
             f"got {target.shape}"
         )
 

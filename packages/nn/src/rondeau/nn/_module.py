@@ -184,14 +184,14 @@ class Module:
 
     def _check_new_name(self, kind: str, name: str, registry: Mapping[str, object]) -> None:
         if not isinstance(name, str):
-            raise ArgumentTypeError(f"{kind} name should be a string, got {type(name).__name__}")
+            raise ArgumentTypeError(f"{kind} name must be a string, got {type(name).__name__}")
         # Only one kind of quotes, because KeyError shows the repr of its message.
         if "." in name:
             raise KeyError(
-                f"{kind} name should not contain a dot, which separates names in state_dict, got {name!r}"
+                f"{kind} name must not contain a dot, which separates names in state_dict, got {name!r}"
             )
         if not name:
-            raise KeyError(f"{kind} name should not be empty, got {name!r}")
+            raise KeyError(f"{kind} name must not be empty, got {name!r}")
         if name not in registry and hasattr(self, name):
             raise KeyError(f"attribute '{name}' already exists: choose another name for the {kind}")
 
@@ -303,7 +303,7 @@ class Module:
         if memo is None:
             memo = set()
         if not isinstance(memo, set):
-            raise ArgumentTypeError(f"memo should be a set of Modules, got {type(memo).__name__}")
+            raise ArgumentTypeError(f"memo must be a set of Modules, got {type(memo).__name__}")
         if self in memo:
             return
         if remove_duplicate:
@@ -706,12 +706,12 @@ class Module:
 
 def _check_callable(name: str, value: object) -> None:
     if not callable(value):
-        raise ArgumentTypeError(f"{name} should be a function of the module, got {type(value).__name__}")
+        raise ArgumentTypeError(f"{name} must be a function of the module, got {type(value).__name__}")
 
 
 def _check_name(what: str, value: object) -> None:
     if not isinstance(value, str):
-        raise ArgumentTypeError(f"{what} should be a string, got {type(value).__name__}")
+        raise ArgumentTypeError(f"{what} must be a string, got {type(value).__name__}")
 
 
 def _names_a_dtype(argument: object) -> bool:

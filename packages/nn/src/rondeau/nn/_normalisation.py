@@ -63,12 +63,12 @@ def layer_norm(
     check_tensor("layer_norm: input", input)
     if not shape or tuple(input.shape[-len(shape) :]) != shape:
         raise ArgumentValueError(
-            f"layer_norm: input of shape {tuple(input.shape)} should end in normalized_shape={shape}, "
-            "which should not be empty"
+            f"layer_norm: input of shape {tuple(input.shape)} must end in normalized_shape={shape}, "
+            "which must not be empty"
         )
     if input.dtype.char not in "fd":
         raise ArgumentTypeError(
-            f"layer_norm: input should be float32 or float64, got {input.dtype}; use input.float()"
+            f"layer_norm: input must be float32 or float64, got {input.dtype}; use input.float()"
         )
     check_fits("layer_norm: eps", eps, input.dtype)
     for name, tensor in (("weight", weight), ("bias", bias)):
@@ -76,9 +76,7 @@ def layer_norm(
             continue
         check_tensor(f"layer_norm: {name}", tensor)
         if tuple(tensor.shape) != shape:
-            raise ArgumentValueError(
-                f"layer_norm: {name} should have shape {shape}, got {tuple(tensor.shape)}"
-            )
+            raise ArgumentValueError(f"layer_norm: {name} must have shape {shape}, got {tuple(tensor.shape)}")
         if tensor.dtype != input.dtype:
             raise ArgumentTypeError(
                 f"layer_norm: input is {input.dtype} and {name} is {tensor.dtype}; convert one"

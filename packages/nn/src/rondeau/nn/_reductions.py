@@ -69,7 +69,7 @@ def check_same_dtype(name: str, input: Tensor, target: Tensor, **optional: Tenso
     check_tensor(f"{name}: input", input)
     if input.dtype.char not in "fd":
         raise ArgumentTypeError(
-            f"{name}: input should be float32 or float64, got {input.dtype}; use input.float()"
+            f"{name}: input must be float32 or float64, got {input.dtype}; use input.float()"
         )
     check_tensor(f"{name}: target", target)
     for other, given in {"target": target, **optional}.items():

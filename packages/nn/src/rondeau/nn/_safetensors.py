@@ -101,9 +101,9 @@ def save_safetensors(
     for name, mapping in (("tensors", tensors), ("metadata", {} if metadata is None else metadata)):
         if not isinstance(mapping, Mapping) or not all(isinstance(key, str) for key in mapping):
             raise ArgumentTypeError(
-                f"{name} should be a mapping with names (str) as its keys, got {mapping!r:.80}"
+                f"{name} must be a mapping with names (str) as its keys, got {mapping!r:.80}"
             )
     if metadata is not None and not all(isinstance(value, str) for value in metadata.values()):
-        raise ArgumentTypeError(f"metadata should be a mapping of str to str, got {dict(metadata)!r:.80}")
+        raise ArgumentTypeError(f"metadata must be a mapping of str to str, got {dict(metadata)!r:.80}")
     arrays = {name: as_array(f"tensor {name!r}", value) for name, value in tensors.items()}
     durable.replace_file(Path(path), encode(arrays, metadata))

@@ -37,7 +37,7 @@ def per_dimension(name: str, value: int | Sequence[int], number: int, least: int
     sizes: tuple[Any, ...] = tuple(value) if isinstance(value, tuple | list) else (value,) * number
     if len(sizes) != number:
         one_each = "one integer" if number == 1 else f"one integer or {number}"
-        raise ArgumentValueError(f"{name} should be {one_each}, got {value!r:.80}")
+        raise ArgumentValueError(f"{name} must be {one_each}, got {value!r:.80}")
     for size in sizes:
         check_sizes(least, **{name: size})
     return tuple(int(size) for size in sizes)
@@ -96,11 +96,11 @@ def half_padding(name: str, padding: tuple[int, ...], window: tuple[int, ...]) -
     >>> half_padding("max_pool2d", (2, 2), (3, 3))
     Traceback (most recent call last):
         ...
-    rondeau.kernels.errors.ArgumentValueError: max_pool2d: padding should be at most half of the window (3, 3), got ...
+    rondeau.kernels.errors.ArgumentValueError: max_pool2d: padding must be at most half of the window (3, 3), got ...
     """
     if any(p > size // 2 for p, size in zip(padding, window, strict=True)):
         raise ArgumentValueError(
-            f"{name}: padding should be at most half of the window {window}, got {padding}"
+            f"{name}: padding must be at most half of the window {window}, got {padding}"
         )
 
 
@@ -117,14 +117,14 @@ def check_planes(name: str, input: Any, shape: str = "(N, C, H, W) or (C, H, W)"
     check_tensor(f"{name}: input", input)
     dimensions = shape.split(" or ")[0].count(",") + 1
     if input.ndim not in (dimensions, dimensions - 1):
-        raise ArgumentValueError(f"{name}: input should have shape {shape}, got {tuple(input.shape)}")
+        raise ArgumentValueError(f"{name}: input must have shape {shape}, got {tuple(input.shape)}")
     if math.prod(input.shape[1 - dimensions :]) == 0:
         raise ArgumentValueError(
-            f"{name}: input of shape {tuple(input.shape)} should have elements; only N, the samples, may be 0"
+            f"{name}: input of shape {tuple(input.shape)} must have elements; only N, the samples, may be 0"
         )
     if input.dtype.char not in "fd":
         raise ArgumentTypeError(
-            f"{name}: input should be float32 or float64, got {input.dtype}; use input.float()"
+            f"{name}: input must be float32 or float64, got {input.dtype}; use input.float()"
         )
     checked: Tensor = input
     return checked

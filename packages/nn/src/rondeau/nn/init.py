@@ -78,7 +78,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     1.3868
     """
     if not isinstance(nonlinearity, str):
-        raise ArgumentTypeError(f"nonlinearity should be a string, got {type(nonlinearity).__name__}")
+        raise ArgumentTypeError(f"nonlinearity must be a string, got {type(nonlinearity).__name__}")
     if nonlinearity == "leaky_relu":
         if param is not None:
             check_number("calculate_gain: param", param)
@@ -385,13 +385,13 @@ def _check(function: str, tensor: Tensor, generator: Generator | None = None, /,
         check_number(f"{function}: {name}", number)
     if generator is not None and not isinstance(generator, Generator):
         raise ArgumentTypeError(
-            f"{function}: generator should be a Generator or None, got {type(generator).__name__}"
+            f"{function}: generator must be a Generator or None, got {type(generator).__name__}"
         )
 
 
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     if mode not in ("fan_in", "fan_out"):
-        raise ArgumentValueError(f'mode should be "fan_in" or "fan_out", got {mode!r}')
+        raise ArgumentValueError(f'mode must be "fan_in" or "fan_out", got {mode!r}')
     fan_in, fan_out = _fans(tensor)
     return calculate_gain(nonlinearity, a) / math.sqrt(max(1, fan_in if mode == "fan_in" else fan_out))
 

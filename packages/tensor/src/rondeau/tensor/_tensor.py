@@ -197,7 +197,7 @@ class Tensor(Recorded):
             raise ArgumentTypeError(f"expected a Tensor or an array as data, got {type(value).__name__}")
         if as_dtype(array.dtype) != array.dtype:
             raise ArgumentTypeError(
-                f"data should be in this machine's order of bytes, got {array.dtype}: convert it with "
+                f"data must be in this machine's order of bytes, got {array.dtype}: convert it with "
                 f"astype({as_dtype(array.dtype).name!r})"
             )
         if self._node is not None and array.dtype.kind != "f":

@@ -120,7 +120,7 @@ def check_hooks(name: str, callback: Callback) -> None:
         raise TypeError(f"{name}: {kind} has none of the hooks that a trainer calls: {', '.join(_HOOKS)}")
     for hook in own:
         if not callable(getattr(callback, hook)):
-            raise TypeError(f"{name}: {kind}.{hook} should be a method, got {getattr(callback, hook)!r:.80}")
+            raise TypeError(f"{name}: {kind}.{hook} must be a method, got {getattr(callback, hook)!r:.80}")
         signature = inspect.signature(getattr(callback, hook))
         try:
             signature.bind(*_HOOKS[hook])

@@ -82,7 +82,7 @@ class Cell:
         self.graph: Graph = trace(step, gates, states, tuple(params), regularisers)
         if project not in (None, states[0]):
             raise CellError(
-                f"cell {name}: project expected {states[0]!r}, the state that the recurrent matrices multiply, "
+                f"cell {name}: project must be {states[0]!r}, the state that the recurrent matrices multiply, "
                 f"got {project!r}"
             )
         self.step, self.gates, self.states, self.name = step, tuple(gates), tuple(states), name
@@ -153,14 +153,14 @@ def _check_options(name: str, params: Any, project: Any, regularisers: Any) -> N
     """Raise CellError if an option of a cell has the wrong type."""
     if not isinstance(params, Mapping):
         raise CellError(
-            f"cell {name}: params expected a dict of names and initialisers, got {type(params).__name__}"
+            f"cell {name}: params must be a dict of names and initialisers, got {type(params).__name__}"
         )
     if not (project is None or isinstance(project, str)):
         raise CellError(
-            f"cell {name}: project expected the name of a state, or None, got {type(project).__name__}"
+            f"cell {name}: project must be the name of a state, or None, got {type(project).__name__}"
         )
     if not isinstance(regularisers, Regularisers):
-        raise CellError(f"cell {name}: regularisers expected Regularisers, got {type(regularisers).__name__}")
+        raise CellError(f"cell {name}: regularisers must be Regularisers, got {type(regularisers).__name__}")
 
 
 def _find(module: str, path: str) -> Any:

@@ -21,7 +21,6 @@ Arguments have the same meaning everywhere:
     The probability of 0 in a mask, in [0, 1].
 """
 
-import functools
 import math
 from typing import Any
 
@@ -29,10 +28,12 @@ import numpy as np
 from numba import prange, types
 from numpy.typing import ArrayLike, NDArray
 
+from rondeau.kernels.checks import check_array, check_integer, check_number
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.numerics.elements import ELEMENTS
+from rondeau.kernels.numerics.elements import ELEMENTS, Element
 from rondeau.kernels.runtime import threads
-from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
+from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.signatures import INDICES, array_type, compiled_per_dtype
 
 __all__ = [
     "CONSTANT_OVER_TIME",
@@ -164,7 +165,7 @@ def uniforms(
         np.broadcast(*counter)
     except ValueError:
         shapes = ", ".join(f"{name} {words.shape}" for name, words in zip(given, counter, strict=True))
-        raise ArgumentValueError(f"uniforms expected positions that broadcast, got {shapes}") from None
+        raise ArgumentValueError(f"uniforms: positions must broadcast, got {shapes}") from None
     c0, c1, c2, c3 = counter
     word = philox4x32(c0, c1, c2, c3, np.uint64(key) & _LOW, np.uint64(key) >> _HALF)[0]
     return np.asarray(word >> _UNUSED, np.float64) * 2.0**-_BITS
@@ -236,8 +237,20 @@ def _mask_row(x, out, time, batch, key, substream, threshold, scale):  # type: i
         out[unit] = x[unit] * (scale if kept else scale * 0)
 
 
+def _signature_of_filling(element: Element) -> Any:
+    matrix = array_type(element.dtype, 2)
+    return types.void(
+        INDICES, INDICES, types.uint64, types.int64, types.int32, element.compute, matrix, types.intp
+    )
+
+
+def _signature_of_masking(element: Element) -> Any:
+    x = types.Array(element.storage, 2, "C", readonly=True)
+    return types.void(x, *_signature_of_filling(element).args)
+
+
 # With one share the loops run on the calling thread, without waking the pool.
-@cached_njit(parallel=True)
+@compiled_per_dtype(_signature_of_filling, parallel=True)
 def _fill_rows(times, batches, key, substream, threshold, scale, out, shares):  # type: ignore[no-untyped-def]
     N = len(out)
     if shares == 1:
@@ -249,7 +262,7 @@ def _fill_rows(times, batches, key, substream, threshold, scale, out, shares):  
                 _fill_row(out[n], times[n], batches[n], key, substream, threshold, scale)
 
 
-@cached_njit(parallel=True)
+@compiled_per_dtype(_signature_of_masking, parallel=True)
 def _mask_rows(x, times, batches, key, substream, threshold, scale, out, shares):  # type: ignore[no-untyped-def]
     N = len(out)
     if shares == 1:
@@ -259,16 +272,6 @@ def _mask_rows(x, times, batches, key, substream, threshold, scale, out, shares)
         for share in prange(shares):
             for n in range(share * N // shares, (share + 1) * N // shares):
                 _mask_row(x[n], out[n], times[n], batches[n], key, substream, threshold, scale)
-
-
-@functools.cache
-def _entry(kernel: Any, dtype: np.dtype[Any]) -> Any:
-    """Compile or load a kernel for one dtype: `_fill_rows`, or `_mask_rows`, which takes one more matrix."""
-    element, positions = ELEMENTS[dtype], types.Array(types.int64, 1, "C")
-    rows = types.Array(element.storage, 2, "C")
-    before = [types.Array(element.storage, 2, "C", readonly=True)] if kernel is _mask_rows else []
-    drawn = [positions, positions, types.uint64, types.int64, types.int32, element.compute]
-    return kernel.compile(types.void(*before, *drawn, rows, types.intp))
 
 
 def keep_mask(
@@ -337,17 +340,17 @@ def mask_rows(
     >>> np.array_equal(out, x * mask)
     True
     """
-    _check_array("mask_rows", "x", x)
-    _check_array("mask_rows", "out", out)
+    check_array("mask_rows: x", x)
+    check_array("mask_rows: out", out)
     if x.dtype != out.dtype:
         raise ArgumentTypeError(
-            f"mask_rows expected x and out of one dtype, got {x.dtype} and {out.dtype}; convert x"
+            f"mask_rows: x and out must be of one dtype, got {x.dtype} and {out.dtype}; convert x"
         )
     if x.shape != out.shape:
-        raise ArgumentValueError(f"mask_rows expected x and out of one shape, got {x.shape} and {out.shape}")
+        raise ArgumentValueError(f"mask_rows: x and out must be of one shape, got {x.shape} and {out.shape}")
     if np.may_share_memory(x, out):
         raise ArgumentValueError(
-            "mask_rows expected x and out not to overlap, got two views of the same memory; pass a new array"
+            "mask_rows: x and out must not overlap, got two views of the same memory; pass a new array"
         )
     _launch("mask_rows", _mask_rows, (np.ascontiguousarray(x),), times, batches, key, substream, p, out)
 
@@ -364,14 +367,14 @@ def _launch(
     out: NDArray[Any],
 ) -> None:
     """Check the arguments that both kernels share, and launch one of them."""
-    _check_array(name, "an array to write to", out)
+    check_array(f"{name}: the output", out)
     if out.dtype not in ELEMENTS:
         raise ArgumentTypeError(
-            f"{name} expected to write float32 or float64, got {out.dtype}; convert with astype"
+            f"{name}: the output must be float32 or float64, got {out.dtype}; convert with astype"
         )
     if out.ndim != 2 or not (out.flags.c_contiguous and out.flags.writeable):
         raise ArgumentValueError(
-            f"{name} expected a writable, C-contiguous matrix to write to, got shape {out.shape} and "
+            f"{name}: the output must be a writable, C-contiguous matrix, got shape {out.shape} and "
             f"strides {out.strides}; pass a new array"
         )
     positions = []
@@ -379,18 +382,18 @@ def _launch(
         position = _checked_words(name, of_what, words)
         if position.shape != (len(out),):
             raise ArgumentValueError(
-                f"{name} expected {of_what} of shape ({len(out)},), one per row, got {position.shape}"
+                f"{name}: {of_what} must have shape ({len(out)},), one per row, got {position.shape}"
             )
         positions.append(np.ascontiguousarray(position, np.int64))
     key = _checked_key(name, key)
     chosen = _checked_words(name, "substream", substream)
     if chosen.shape != ():
         raise ArgumentValueError(
-            f"{name} expected one substream, an integer, got an array of shape {chosen.shape}"
+            f"{name}: substream must be one integer, got an array of shape {chosen.shape}"
         )
     threshold, scale = threshold_of(_checked_probability(name, p)), out.dtype.type(scale_of(p))
     shares = min(threads.shares_of(_PER_ELEMENT * out.size), max(len(out), 1))
-    entry = _entry(kernel, out.dtype)
+    entry = kernel[out.dtype]
     arguments = (*before, *positions, key, int(chosen), threshold, scale, out, shares)
     if shares == 1:
         entry(*arguments)
@@ -398,24 +401,13 @@ def _launch(
         threads.launch(entry, *arguments, shares=shares)
 
 
-def _check_array(name: str, what: str, array: Any) -> None:
-    if not isinstance(array, np.ndarray):
-        raise ArgumentTypeError(f"{name} expected {what}, a numpy array, got {type(array).__name__}")
-
-
 def _checked_probability(name: str, p: Any) -> float:
-    if not isinstance(p, float | int | np.floating | np.integer) or isinstance(p, bool):
-        raise ArgumentTypeError(f"{name} expected a probability as a number, got p={p!r}")
-    if not 0 <= p <= 1:
-        raise ArgumentValueError(f"{name} expected a probability from 0 to 1, got p={p}")
+    check_number(f"{name}: p", p, 0, 1)
     return float(p)
 
 
 def _checked_key(name: str, key: Any) -> int:
-    if not isinstance(key, int | np.integer) or isinstance(key, bool):
-        raise ArgumentTypeError(f"{name} expected a key that is an integer, got {key!r}")
-    if not 0 <= key < 2**64:
-        raise ArgumentValueError(f"{name} expected a key from 0 to 2**64 - 1, got {key}")
+    check_integer(f"{name}: key", key, 0, 2**64 - 1)
     return int(key)
 
 
@@ -424,14 +416,12 @@ def _checked_words(name: str, of_what: str, words: ArrayLike) -> NDArray[Any]:
         array = np.asarray(words)
     except ValueError:
         raise ArgumentValueError(
-            f"{name} expected {of_what} as an array of integers, got a ragged list"
+            f"{name}: {of_what} must be an array of integers, got a ragged list"
         ) from None
     if array.size and array.dtype.kind not in "iu":
-        raise ArgumentTypeError(
-            f"{name} expected {of_what} to be integers, got {array.dtype}; convert with astype"
-        )
+        raise ArgumentTypeError(f"{name}: {of_what} must be integers, got {array.dtype}; convert with astype")
     if array.size and not (array.min() >= 0 and array.max() <= CONSTANT_OVER_TIME):
         raise ArgumentValueError(
-            f"{name} expected {of_what} from 0 to 2**32 - 1, got {array.min()} to {array.max()}"
+            f"{name}: {of_what} must be from 0 to 2**32 - 1, got {array.min()} to {array.max()}"
         )
     return array

@@ -82,9 +82,9 @@ def peak_flops(dtype: DTypeLike = np.float32) -> float:
     try:
         kind = np.dtype(dtype)
     except (TypeError, ValueError):
-        raise ArgumentTypeError(f"peak_flops expected float32 or float64, got {dtype!r}") from None
+        raise ArgumentTypeError(f"peak_flops: dtype must be float32 or float64, got {dtype!r}") from None
     if kind not in ELEMENTS:
-        raise ArgumentTypeError(f"peak_flops expected float32 or float64, got {kind}")
+        raise ArgumentTypeError(f"peak_flops: dtype must be float32 or float64, got {kind}")
     element = ELEMENTS[kind]
     run = _run_chains.compile(element.compute(element.compute, types.intp))
     seed = kind.type(1)

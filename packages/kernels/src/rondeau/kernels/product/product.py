@@ -479,7 +479,7 @@ def matmul(
     if out is None:
         if accumulate:
             raise ArgumentValueError(
-                "matmul expected out, the array to add to, with accumulate=True, and got None"
+                "matmul: out must be the array to add to where accumulate=True, got None"
             )
         out = np.empty((M, N), dtype) if M * N < _SMALL else buffers.empty((M, N), dtype)
         shared = False
@@ -548,25 +548,25 @@ def _check(a: Any, b: Any) -> None:
     for name, operand in (("a", a), ("b", b)):
         if not isinstance(operand, np.ndarray) or operand.ndim != 2:
             shape = f"{operand.ndim}-D array" if isinstance(operand, np.ndarray) else type(operand).__name__
-            raise ArgumentTypeError(f"matmul expected {name} to be a 2-D ndarray, got a {shape}")
+            raise ArgumentTypeError(f"matmul: {name} must be a 2-D ndarray, got a {shape}")
     if a.dtype not in _PRODUCTS or a.dtype != b.dtype:
         raise ArgumentTypeError(
-            f"matmul expected two arrays of float32 or two of float64, got {a.dtype} and {b.dtype}; convert with astype"
+            f"matmul: a and b must both be float32 or both float64, got {a.dtype} and {b.dtype}; convert with astype"
         )
     if a.shape[1] != b.shape[0]:
         raise ArgumentValueError(
-            f"matmul expected a (M, K) and b (K, N), got {a.shape} and {b.shape}: {a.shape[1]} columns of a against "
-            f"{b.shape[0]} rows of b"
+            f"matmul: a and b must have shapes (M, K) and (K, N), got {a.shape} and {b.shape}: {a.shape[1]} "
+            f"columns of a against {b.shape[0]} rows of b"
         )
 
 
 def _check_out(out: Any, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
     """Refuse an `out` that cannot take the product."""
     if not isinstance(out, np.ndarray):
-        raise ArgumentTypeError(f"matmul expected out to be an ndarray, got {type(out).__name__}")
+        raise ArgumentTypeError(f"matmul: out must be an ndarray, got {type(out).__name__}")
     if out.dtype != dtype:
-        raise ArgumentTypeError(f"matmul expected out of {dtype}, as its operands, got {out.dtype}")
+        raise ArgumentTypeError(f"matmul: out must be {dtype}, as its operands, got {out.dtype}")
     if out.shape != shape:
-        raise ArgumentValueError(f"matmul expected out of shape {shape}, got {out.shape}")
+        raise ArgumentValueError(f"matmul: out must have shape {shape}, got {out.shape}")
     if not out.flags.writeable:
-        raise ArgumentValueError("matmul expected a writable out, got a read-only array")
+        raise ArgumentValueError("matmul: out must be writable, got a read-only array")

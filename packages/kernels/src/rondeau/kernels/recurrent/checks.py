@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.cell.cell import Cell
+from rondeau.kernels.checks import checked_array, is_count
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics import philox
 from rondeau.kernels.numerics.elements import ELEMENTS
@@ -17,22 +18,14 @@ from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.records import Run, Settings, Weights
 
 __all__ = [
-    "checked_array",
     "checked_inputs",
     "checked_run",
     "checked_weights",
     "complete_settings",
-    "is_count",
     "state_widths",
 ]
 
 Array = NDArray[Any]
-
-
-def is_count(value: Any, at_least: int) -> bool:
-    """Tell whether a value is a whole number, and not too small."""
-    is_whole = type(value) is int or (isinstance(value, int | np.integer) and not isinstance(value, bool))
-    return is_whole and bool(value >= at_least)
 
 
 def checked_run(run: Any) -> Run:
@@ -46,20 +39,20 @@ def checked_run(run: Any) -> Run:
         If its settings do not fit the cell, or it names steps that are none.
     """
     if not isinstance(run, Run):
-        raise ArgumentTypeError(f"run expected a Run of rondeau.kernels.sequence, got {type(run).__name__}")
+        raise ArgumentTypeError(f"run must be a Run of rondeau.kernels.sequence, got {type(run).__name__}")
     if not isinstance(run.layout, Layout):
         raise ArgumentTypeError(
-            f"layout expected a Layout of rondeau.kernels.sequence, got {type(run.layout).__name__}"
+            f"layout must be a Layout of rondeau.kernels.sequence, got {type(run.layout).__name__}"
         )
     if run.recompute_every is not None and not is_count(run.recompute_every, at_least=1):
         raise ArgumentValueError(
-            f"recompute_every expected a number of steps, at least 1, got {run.recompute_every!r}"
+            f"recompute_every must be a number of steps, at least 1, got {run.recompute_every!r}"
         )
     if run.truncate is not None and (
         not is_count(run.truncate, at_least=0) or run.recompute_every is not None
     ):
         raise ArgumentValueError(
-            "truncate expected a number of earlier steps, at least 0, and a run that recomputes nothing, got "
+            "truncate must be a number of earlier steps, at least 0, in a run that recomputes nothing, got "
             f"{run.truncate!r}"
         )
     settings = complete_settings(run.cell, run.settings)
@@ -95,8 +88,8 @@ def complete_settings(cell: Cell, settings: Settings) -> Settings:
     unknown = [name for kind, name in given if kind == "k" and name not in cell.scalars]
     if missing or unknown:
         raise ArgumentValueError(
-            f"cell {cell.name} expected the scalars {', '.join(cell.scalars) or 'none'} and its zoneout rates, got "
-            f"{', '.join(unknown) or 'none'} beside them and nothing for {', '.join(missing) or 'none'}"
+            f"cell {cell.name} must be given the scalars {', '.join(cell.scalars) or 'none'} and its zoneout rates, "
+            f"got {', '.join(unknown) or 'none'} beside them and nothing for {', '.join(missing) or 'none'}"
         )
     rounded = {
         scalar: philox.threshold_of(value) * 2.0**-24 if scalar[0] == "rate" else value
@@ -108,19 +101,19 @@ def complete_settings(cell: Cell, settings: Settings) -> Settings:
 def _check_settings(settings: Any) -> None:
     """Refuse settings that are none, or hold what no kernel can take."""
     if not isinstance(settings, Settings):
-        raise ArgumentTypeError(f"settings expected Settings of rondeau.kernels.sequence, got {settings!r}")
+        raise ArgumentTypeError(f"settings must be Settings of rondeau.kernels.sequence, got {settings!r}")
     scalars = settings.scalars
     # A dict is asked for first: whether something is a Mapping takes twenty times as long to find out.
     is_mapping = type(scalars) is dict or isinstance(scalars, Mapping)
     if not is_mapping or not all(isinstance(key, tuple) and len(key) == 2 for key in scalars):
-        raise ArgumentTypeError(f'scalars expected a dict with keys such as ("k", name), got {scalars!r}')
+        raise ArgumentTypeError(f'scalars must be a dict with keys such as ("k", name), got {scalars!r}')
     for (_, name), value in scalars.items():
         if type(value) is not float and not isinstance(value, numbers.Real):
-            raise ArgumentTypeError(f"the scalar {name} expected a number, got {value!r}")
+            raise ArgumentTypeError(f"the scalar {name} must be a number, got {value!r}")
     for name, value, most in (("key", settings.key, 2**64), ("substream", settings.substream, 2**32)):
         if not is_count(value, at_least=0) or value >= most:
             raise ArgumentValueError(
-                f"{name} of the settings expected an integer from 0 to {most} - 1, got {value!r}"
+                f"{name} of the settings must be an integer from 0 to {most} - 1, got {value!r}"
             )
 
 
@@ -129,26 +122,6 @@ def state_widths(cell: Cell, weights: Weights) -> tuple[int, ...]:
     hidden = weights.weight_ih.shape[0] // len(cell.gates)
     first = hidden if weights.weight_hr is None else weights.weight_hr.shape[0]
     return (first,) + (hidden,) * (len(cell.states) - 1)
-
-
-def checked_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return a contiguous array of the shape and dtype expected, or say what came."""
-    if (
-        type(array) is np.ndarray
-        and array.dtype == dtype
-        and array.shape == shape
-        and array.flags.c_contiguous
-    ):
-        return array
-    if not isinstance(array, np.ndarray):
-        raise ArgumentTypeError(f"{name} expected a numpy array, got {type(array).__name__}")
-    if array.dtype != dtype:
-        raise ArgumentTypeError(
-            f"{name} expected {dtype}, as weight_ih is, got {array.dtype}; convert one with .astype"
-        )
-    if array.shape != shape:
-        raise ArgumentValueError(f"{name} expected shape {shape}, got {array.shape}")
-    return np.ascontiguousarray(array)
 
 
 def checked_inputs(
@@ -162,9 +135,7 @@ def checked_inputs(
         return x, weights, None
     if not isinstance(initial, tuple | list) or len(initial) != len(cell.states):
         got = len(initial) if isinstance(initial, tuple | list) else type(initial).__name__
-        raise ArgumentValueError(
-            f"initial expected one array per state ({', '.join(cell.states)}), got {got}"
-        )
+        raise ArgumentValueError(f"initial must be one array per state ({', '.join(cell.states)}), got {got}")
     widths, dtype = state_widths(cell, weights), weights.weight_ih.dtype
     initial = tuple(
         [
@@ -179,23 +150,23 @@ def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
     """Return the weights of a layer, contiguous."""
     if not isinstance(weights, Weights):
         raise ArgumentTypeError(
-            f"weights expected Weights of rondeau.kernels.sequence, got {type(weights).__name__}"
+            f"weights must be Weights of rondeau.kernels.sequence, got {type(weights).__name__}"
         )
     weight_ih = weights.weight_ih
     if not isinstance(weight_ih, np.ndarray) or weight_ih.dtype not in ELEMENTS:
         got = weight_ih.dtype if isinstance(weight_ih, np.ndarray) else type(weight_ih).__name__
-        raise ArgumentTypeError(f"weight_ih expected an array of float32 or float64, got {got}")
+        raise ArgumentTypeError(f"weight_ih must be an array of float32 or float64, got {got}")
     dtype, gates, recurrent = weight_ih.dtype, len(cell.gates), len(cell.recurrent)
     if weight_ih.ndim != 2 or weight_ih.shape[0] % gates:
         raise ArgumentValueError(
-            f"weight_ih expected shape ({gates} * H, I) for {gates} gates, got {weight_ih.shape}"
+            f"weight_ih must have shape ({gates} * H, I) for {gates} gates, got {weight_ih.shape}"
         )
     rows, width = weight_ih.shape
     H = P = rows // gates
     if weights.weight_hr is not None:
         P = _checked_projection(cell, weights.weight_hr, heads)
     if not is_count(heads, at_least=1) or H % heads:
-        raise ArgumentValueError(f"num_heads expected a divisor of the {H} hidden units, got {heads!r}")
+        raise ArgumentValueError(f"num_heads must be a divisor of the {H} hidden units, got {heads!r}")
     shapes = (
         (rows, width),
         (recurrent * H, P if heads == 1 else H // heads),
@@ -204,15 +175,16 @@ def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
         (P, H),
     )
     if (weights.weight_hh is None) != (recurrent == 0):
+        wanted = f"an array of shape {shapes[1]}" if recurrent else "None"
         raise ArgumentValueError(
-            f"weight_hh expected {shapes[1] if recurrent else None}, for cell {cell.name} reads the "
+            f"weight_hh must be {wanted}, for cell {cell.name} reads the "
             f"recurrent parts of {recurrent} gates; got {'None' if weights.weight_hh is None else 'an array'}"
         )
     params = weights.params
     if not isinstance(params, tuple | list) or len(params) != len(cell.params):
         got = len(params) if isinstance(params, tuple | list) else type(params).__name__
         raise ArgumentValueError(
-            f"params expected {len(cell.params)} vectors ({', '.join(cell.params)}), got {got}"
+            f"params must be {len(cell.params)} vectors ({', '.join(cell.params)}), got {got}"
         )
     weight_ih, weight_hh, bias_ih, bias_hh, weight_hr = [
         None if array is None else checked_array(name, array, shape, dtype)
@@ -231,13 +203,13 @@ def _checked_x(layout: Layout, x: Any, weight_ih: Array) -> Array:
         return checked_array("x", x, (layout.num_rows, width), weight_ih.dtype)
     if x.shape != (layout.num_rows,):
         raise ArgumentValueError(
-            f"x expected ids of shape ({layout.num_rows},), one per row of the layout, got {x.shape}"
+            f"x must be ids of shape ({layout.num_rows},), one per row of the layout, got {x.shape}"
         )
     # Copy: backward reads this, and the caller may overwrite it first.
     x = x.copy()
     if x.size and (int(x.min()) < 0 or int(x.max()) >= width):
         wrong = x.min() if x.min() < 0 else x.max()
-        raise IndexError(f"x expected ids from 0 to {width - 1} (weight_ih has {width} columns), got {wrong}")
+        raise IndexError(f"x must be ids from 0 to {width - 1} (weight_ih has {width} columns), got {wrong}")
     return np.ascontiguousarray(x, np.int64)
 
 
@@ -245,10 +217,10 @@ def _checked_projection(cell: Cell, weight_hr: Any, heads: int) -> int:
     """Return the width P to which the first state is projected, if the cell can be projected."""
     if not isinstance(weight_hr, np.ndarray) or weight_hr.ndim != 2 or not weight_hr.shape[0]:
         got = f"shape {weight_hr.shape}" if isinstance(weight_hr, np.ndarray) else type(weight_hr).__name__
-        raise ArgumentValueError(f"weight_hr expected an array of shape (P, H) with P at least 1, got {got}")
+        raise ArgumentValueError(f"weight_hr must be an array of shape (P, H) with P at least 1, got {got}")
     reason = cell.reason_against_projection
     if reason is not None or not is_count(heads, at_least=1) or heads != 1:
         raise ArgumentValueError(
-            f"weight_hr expected None: {reason or 'heads see the units of the first state'}"
+            f"weight_hr must be None: {reason or 'heads see the units of the first state'}"
         )
     return int(weight_hr.shape[0])

@@ -96,9 +96,9 @@ class Layout:
             if type(value) is not int and (
                 isinstance(value, bool) or not isinstance(value, np.integer | int)
             ):
-                raise ArgumentTypeError(f"a layout expected an integer as {name}, got {value!r}")
+                raise ArgumentTypeError(f"{name} must be an integer, got {value!r}")
             if value < 0:
-                raise ArgumentValueError(f"a layout expected {name} of at least 0, got {value}")
+                raise ArgumentValueError(f"{name} must be at least 0, got {value}")
         return _dense(int(num_steps), int(batch_size))
 
     @staticmethod
@@ -122,13 +122,11 @@ class Layout:
         sizes = _array_of("batch_sizes", batch_sizes)
         if sizes.ndim != 1 or (sizes.size and sizes.dtype.kind not in "iu"):
             raise ArgumentValueError(
-                f"batch_sizes expected a 1-D array of integers, got {sizes.dtype} of shape {sizes.shape}"
+                f"batch_sizes must be a 1-D array of integers, got {sizes.dtype} of shape {sizes.shape}"
             )
         sizes = sizes.astype(np.int64)
         if sizes.size and sizes[-1] < 1:
-            raise ArgumentValueError(
-                f"batch_sizes expected at least one row at every step, got {int(sizes.min())}"
-            )
+            raise ArgumentValueError(f"batch_sizes must be at least 1 at every step, got {int(sizes.min())}")
         if (sizes[1:] > sizes[:-1]).any():
             step = int(np.argmax(sizes[1:] > sizes[:-1])) + 1
             raise ArgumentValueError(
@@ -144,7 +142,7 @@ class Layout:
             array = _array_of(name, given)
             if array.shape != (batch_size,) or (array.size and array.dtype.kind not in "iu"):
                 raise ArgumentValueError(
-                    f"{name} expected one integer for each of {batch_size} sequences, got {array.dtype} of shape "
+                    f"{name} must be one integer for each of {batch_size} sequences, got {array.dtype} of shape "
                     f"{array.shape}"
                 )
             given_positions.append(array.astype(np.int64))
@@ -274,5 +272,5 @@ def _array_of(name: str, numbers: ArrayLike) -> NDArray[Any]:
         return np.asarray(numbers)
     except ValueError:
         raise ArgumentValueError(
-            f"{name} expected a 1-D array of integers, got rows of several lengths"
+            f"{name} must be a 1-D array of integers, got rows of several lengths"
         ) from None

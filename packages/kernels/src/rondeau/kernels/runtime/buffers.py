@@ -130,7 +130,7 @@ def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[
     if size < POOLED_FROM:
         return np.empty(shape, dtype)
     if dtype.hasobject:
-        raise ArgumentValueError(f"empty expected a dtype of plain numbers, got {dtype}")
+        raise ArgumentValueError(f"empty: dtype must be one of plain numbers, got {dtype}")
     size = _size_class(size)
     piece = _POOL.take(size)
     block = _block_type(size).from_address(piece[1])

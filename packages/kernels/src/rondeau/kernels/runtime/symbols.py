@@ -25,7 +25,7 @@ def provide_symbol(name: str, address: Callable[[], int]) -> None:
         Compiles or loads the function and returns its address; called once, when the first kernel needs it.
     """
     if not name.startswith(_PREFIX):
-        raise ArgumentValueError(f"provide_symbol expected a name that begins with {_PREFIX!r}, got {name!r}")
+        raise ArgumentValueError(f"provide_symbol: name must begin with {_PREFIX!r}, got {name!r}")
     _providers[name] = address
 
 

@@ -148,11 +148,11 @@ def set_num_threads(n: int) -> None:
     """
     if isinstance(n, bool) or not isinstance(n, int):
         raise ArgumentTypeError(
-            f"set_num_threads expected an integer, got {n!r}; pass the number of threads, e.g. 2"
+            f"set_num_threads: n must be an integer, got {n!r}; pass the number of threads, e.g. 2"
         )
     if n < 1:
         raise ArgumentValueError(
-            f"set_num_threads expected at least 1, got {n}; pass 1 to compute on one thread"
+            f"set_num_threads: n must be at least 1, got {n}; pass 1 to compute on one thread"
         )
     _Count.shares = n
     threadpool_limits(limits=n, user_api="blas")

@@ -114,21 +114,21 @@ def recurrent_cell(
     for what, given in (("gates", gates), ("states", states)):
         if not isinstance(given, tuple | list):
             raise ArgumentTypeError(
-                f"{what} expected a tuple of names, got {given!r}: write @nn.recurrent_cell(gates=..., states=...)"
+                f"{what} must be a tuple of names, got {given!r}: write @nn.recurrent_cell(gates=..., states=...)"
             )
     if not isinstance(params, Mapping):
         raise ArgumentTypeError(
-            f"params expected a mapping of names to initialisers, got {params!r}: write "
+            f"params must be a mapping of names to initialisers, got {params!r}: write "
             "params={'peephole': nn.init.zeros_}"
         )
     for param, initialiser in params.items():
         if not callable(initialiser):
             raise ArgumentTypeError(
-                f"params[{param!r}] expected a function that fills the vector in place, such as nn.init.zeros_ or "
+                f"params[{param!r}] must be a function that fills the vector in place, such as nn.init.zeros_ or "
                 f"lambda vector: vector.fill_(1.0), got {initialiser!r}"
             )
     if name is not None and not isinstance(name, str):
-        raise ArgumentTypeError(f"name expected a string, got {name!r}")
+        raise ArgumentTypeError(f"name must be a string, got {name!r}")
 
     def decorate(step: Step) -> Cell:
         if not callable(step) or not hasattr(step, "__name__"):

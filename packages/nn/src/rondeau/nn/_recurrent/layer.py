@@ -199,7 +199,7 @@ class Recurrent(Module):
                 f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}"
             )
         if hidden_size % num_heads:
-            raise ArgumentValueError(f"num_heads should divide hidden_size={hidden_size}, got {num_heads}")
+            raise ArgumentValueError(f"num_heads must divide hidden_size={hidden_size}, got {num_heads}")
         check_steps("bptt_truncate", bptt_truncate, 0)
         if checkpoint_every is not None:
             recompute_every = renamed_checkpoint_every(checkpoint_every, recompute_every)
@@ -415,8 +415,7 @@ class Recurrent(Module):
             return self._run_padded(input, hx, lengths, reset, every_state)
         if not isinstance(input, PackedSequence):
             raise ArgumentTypeError(
-                f"input should be a Tensor or a PackedSequence, got {kind_of(input)}: "
-                "wrap it in rt.tensor(...)"
+                f"input must be a Tensor or a PackedSequence, got {kind_of(input)}: wrap it in rt.tensor(...)"
             )
         if lengths is not None or reset is not None:
             raise ArgumentValueError(

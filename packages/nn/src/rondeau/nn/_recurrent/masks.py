@@ -83,7 +83,7 @@ def dropout_rows(
     """
     _check("dropout_rows", x, p)
     if x.ndim == 0:
-        raise ArgumentValueError("dropout_rows: x should have shape (..., W), got a scalar")
+        raise ArgumentValueError("dropout_rows: x must have shape (..., W), got a scalar")
     if p == 0:
         return x
     leading = x.shape[:-1]
@@ -131,15 +131,13 @@ def drop_connect(weight: Tensor, p: float, key: int, substream: int) -> Tensor:
     """
     _check("drop_connect", weight, p)
     if weight.ndim != 2:
-        raise ArgumentValueError(f"drop_connect: weight should be a matrix, got shape {tuple(weight.shape)}")
+        raise ArgumentValueError(f"drop_connect: weight must be a matrix, got shape {tuple(weight.shape)}")
     return dropout_rows(weight, p, key, substream, philox.CONSTANT_OVER_TIME, np.arange(weight.shape[0]))
 
 
 def _check(name: str, x: Tensor, p: float) -> None:
     if x.dtype.char not in "fd":
-        raise ArgumentTypeError(
-            f"{name}: the tensor should be float32 or float64, got {x.dtype}; use .float()"
-        )
+        raise ArgumentTypeError(f"{name}: the tensor must be float32 or float64, got {x.dtype}; use .float()")
     check_probability(f"{name}: p", p)
 
 
@@ -152,7 +150,7 @@ def _positions(name: str, given: ArrayLike, leading: tuple[int, ...]) -> NDArray
             positions = np.broadcast_to(positions, leading)
         except ValueError:
             raise ArgumentValueError(
-                f"dropout_rows: {name} should have shape ({rows},) or broadcast to {tuple(leading)}, the rows of x, "
+                f"dropout_rows: {name} must have shape ({rows},) or broadcast to {tuple(leading)}, the rows of x, "
                 f"got {positions.shape}"
             ) from None
     return positions.flatten()

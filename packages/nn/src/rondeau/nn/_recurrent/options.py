@@ -58,7 +58,7 @@ def check_cell(cell: Any) -> None:
     >>> check_cell("lstm")
     Traceback (most recent call last):
         ...
-    rondeau.kernels.errors.ArgumentTypeError: cell should be made by nn.recurrent_cell, got 'lstm': did you mean ...
+    rondeau.kernels.errors.ArgumentTypeError: cell must be made by nn.recurrent_cell, got 'lstm': did you mean ...
     """
     if isinstance(cell, Cell):
         return
@@ -68,7 +68,7 @@ def check_cell(cell: Any) -> None:
         named = {"rnn": "rnn_tanh"}.get(name.lower(), name.lower())
         near = difflib.get_close_matches(named, cells.__all__, n=1)
         hint = f"did you mean nn.cells.{near[0]}?" if near else f"nn.cells has {', '.join(cells.__all__)}"
-    raise ArgumentTypeError(f"cell should be made by nn.recurrent_cell, got {cell!r}: {hint}")
+    raise ArgumentTypeError(f"cell must be made by nn.recurrent_cell, got {cell!r}: {hint}")
 
 
 def refuse_unknown(options: Mapping[str, Any], *makers: type[Module]) -> None:
@@ -136,7 +136,7 @@ def zoneout_rates(cell: Cell, zoneout: Any) -> dict[str, float]:
         is_number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
         if not is_number or not 0 <= rate <= 1:
             raise ArgumentValueError(
-                f"zoneout should be the probability of a unit keeping its old state, from 0 to 1, got {rate!r:.80}"
+                f"zoneout must be the probability of a unit keeping its old state, from 0 to 1, got {rate!r:.80}"
             )
     return {state: float(rate) for state, rate in rates.items() if rate > 0}
 
@@ -146,9 +146,7 @@ def check_steps(name: str, steps: Any, least: int) -> None:
     if steps is None:
         return
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < least:
-        raise ArgumentValueError(
-            f"{name} should be None or a number of steps, at least {least}, got {steps!r}"
-        )
+        raise ArgumentValueError(f"{name} must be None or a number of steps, at least {least}, got {steps!r}")
 
 
 def renamed_checkpoint_every(checkpoint_every: Any, recompute_every: Any) -> Any:
@@ -246,7 +244,7 @@ def checked_hyperparameters(cell: Cell, hyperparameters: Any) -> dict[str, float
     wanted = ", ".join(cell.scalars) or "none"
     if not isinstance(hyperparameters, Mapping):
         raise ArgumentTypeError(
-            f"hyperparameters should be a mapping of names to numbers, got {hyperparameters!r}; the scalars of cell "
+            f"hyperparameters must be a mapping of names to numbers, got {hyperparameters!r}; the scalars of cell "
             f"{cell.name} are: {wanted}"
         )
     for name, value in hyperparameters.items():
@@ -254,5 +252,5 @@ def checked_hyperparameters(cell: Cell, hyperparameters: Any) -> dict[str, float
             raise ArgumentValueError(f"cell {cell.name} has no scalar {name!r}; its scalars are: {wanted}")
         check_number(f"hyperparameter {name}", value)
     if hyperparameters.keys() != cell.scalars.keys():
-        raise ArgumentValueError(f"hyperparameters should have a value for each of: {wanted}")
+        raise ArgumentValueError(f"hyperparameters must have a value for each of: {wanted}")
     return dict(hyperparameters)

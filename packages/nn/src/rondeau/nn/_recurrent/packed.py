@@ -86,21 +86,19 @@ class PackedSequence(_Fields):
         if sizes.ndim != 1 or sizes.size == 0 or sizes.dtype != np.int64:
             kind = ArgumentValueError if sizes.dtype == np.int64 else ArgumentTypeError
             raise kind(
-                f"batch_sizes should be int64 of shape (T,) with T > 0, got {sizes.dtype} of shape {sizes.shape}"
+                f"batch_sizes must be int64 of shape (T,) with T > 0, got {sizes.dtype} of shape {sizes.shape}"
             )
         if sizes[-1] <= 0 or (sizes[1:] > sizes[:-1]).any():
-            raise ArgumentValueError(
-                f"batch_sizes should be positive and never increase, got {sizes.tolist()}"
-            )
+            raise ArgumentValueError(f"batch_sizes must be positive and never increase, got {sizes.tolist()}")
         rows = int(sizes.sum())
         if data.ndim == 0 or data.shape[0] != rows:
             raise ArgumentValueError(
-                f"data should have one row for each of the sum(batch_sizes) = {rows} steps, got shape {data.shape}"
+                f"data must have one row for each of the sum(batch_sizes) = {rows} steps, got shape {data.shape}"
             )
         for name, indices in (("sorted_indices", sorted_indices), ("unsorted_indices", unsorted_indices)):
             if indices is not None and not _is_permutation(indices, int(sizes[0])):
                 raise ArgumentValueError(
-                    f"{name} should be int64 and hold each of 0 to {sizes[0] - 1} once, got {indices!r}"
+                    f"{name} must be int64 and hold each of 0 to {sizes[0] - 1} once, got {indices!r}"
                 )
         if unsorted_indices is None:
             unsorted_indices = invert_permutation(sorted_indices)
@@ -108,7 +106,7 @@ class PackedSequence(_Fields):
             sorted_indices = invert_permutation(unsorted_indices)
         elif (sorted_indices._array[unsorted_indices._array] != np.arange(sizes[0])).any():
             raise ArgumentValueError(
-                "unsorted_indices should be the inverse permutation of sorted_indices; leave it out to have it computed"
+                "unsorted_indices must be the inverse permutation of sorted_indices; leave it out to have it computed"
             )
         return super().__new__(cls, data, batch_sizes, sorted_indices, unsorted_indices)
 
@@ -200,7 +198,7 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     check_tensor("permutation", permutation)
     if not _is_permutation(permutation, permutation.numel()):
         raise ArgumentValueError(
-            f"permutation should be int64 of shape (B,) and hold each of 0 to B - 1 once, got {permutation!r}"
+            f"permutation must be int64 of shape (B,) and hold each of 0 to B - 1 once, got {permutation!r}"
         )
     inverse = np.empty_like(permutation._array)
     inverse[permutation._array] = np.arange(inverse.size)
@@ -210,9 +208,9 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
 def _lengths(lengths: Any, batch_size: int, num_steps: int) -> Integers:
     array = as_array("lengths", lengths)
     if array.size and not np.issubdtype(array.dtype, np.integer):
-        raise ArgumentTypeError(f"lengths should be integers, got {array.dtype}")
+        raise ArgumentTypeError(f"lengths must be integers, got {array.dtype}")
     if array.ndim != 1:
-        raise ArgumentValueError(f"lengths should have shape (batch,), got {array.shape}")
+        raise ArgumentValueError(f"lengths must have shape (batch,), got {array.shape}")
     if len(array) != batch_size:
         raise ArgumentValueError(
             f"Expected `len(lengths)` to be equal to batch_size, but got {len(array)} (batch_size={batch_size})"
@@ -333,7 +331,7 @@ def unpad_sequence(
     check_tensor("padded_sequences", padded_sequences)
     if padded_sequences.ndim < 2:
         raise ArgumentValueError(
-            f"padded_sequences should have at least the dimensions time and batch, got shape {padded_sequences.shape}"
+            f"padded_sequences must have at least the dimensions time and batch, got shape {padded_sequences.shape}"
         )
     rows = padded_sequences if batch_first else padded_sequences.transpose(0, 1)
     return [rows[i, :n] for i, n in enumerate(_lengths(lengths, rows.shape[0], rows.shape[1]))]
@@ -380,7 +378,7 @@ def pack_padded_sequence(
     check_tensor("input", input)
     if input.ndim < 2:
         raise ArgumentValueError(
-            f"input should have at least the dimensions time and batch, got shape {input.shape}"
+            f"input must have at least the dimensions time and batch, got shape {input.shape}"
         )
     if 0 in input.shape[:2]:
         raise ArgumentValueError(f"Cannot pack empty tensors: got shape {input.shape}")
@@ -444,7 +442,7 @@ def pad_packed_sequence(
     ([[4.0, -1.0], [1.0, 2.0]], [1, 2])
     """
     if not isinstance(sequence, PackedSequence):
-        raise ArgumentTypeError(f"sequence should be a PackedSequence, got {type(sequence).__name__}")
+        raise ArgumentTypeError(f"sequence must be a PackedSequence, got {type(sequence).__name__}")
     check_number("padding_value", padding_value)
     rows, batch_sizes, sorted_indices, unsorted_indices = sequence
     sizes = batch_sizes._array

@@ -105,14 +105,14 @@ def checked_lengths(lengths: Any, num_steps: int, batch_size: int) -> NDArray[np
     array = as_array("lengths", lengths)
     if array.size and array.dtype.kind not in "iu":
         kind = "truth values" if array.dtype.kind == "b" else "floats"
-        raise ArgumentTypeError(f"lengths should be {batch_size} integers, got {kind} ({array.dtype})")
+        raise ArgumentTypeError(f"lengths must be {batch_size} integers, got {kind} ({array.dtype})")
     if array.shape != (batch_size,):
         raise ArgumentValueError(
-            f"lengths should be {batch_size} integers, got {array.dtype} of shape {array.shape}"
+            f"lengths must be {batch_size} integers, got {array.dtype} of shape {array.shape}"
         )
     if array.size and (array.min() < 0 or array.max() > num_steps):
         raise ArgumentValueError(
-            f"lengths should be from 0 to {num_steps}, the steps of the input, got {array.min()} to {array.max()}"
+            f"lengths must be from 0 to {num_steps}, the steps of the input, got {array.min()} to {array.max()}"
         )
     return array.astype(np.int64)
 
@@ -134,6 +134,6 @@ def checked_resets(reset: Any, num_steps: int, batch_size: int, turned: bool) ->
     if array.shape != wanted or array.dtype != np.bool_:
         kind = ArgumentValueError if array.dtype == np.bool_ else ArgumentTypeError
         raise kind(
-            f"reset should be truth values (bool) of shape {wanted}, got {array.dtype} of shape {array.shape}"
+            f"reset must be truth values (bool) of shape {wanted}, got {array.dtype} of shape {array.shape}"
         )
     return array.T if turned else array

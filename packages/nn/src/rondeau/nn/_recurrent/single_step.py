@@ -71,7 +71,7 @@ class _SingleStep(Module):
         dtype = self.weight_ih.dtype
         if not isinstance(input, Tensor):
             raise ArgumentTypeError(
-                f"input should be a Tensor, got {type(input).__name__}: wrap it in rt.tensor(...)"
+                f"input must be a Tensor, got {type(input).__name__}: wrap it in rt.tensor(...)"
             )
         if input.ndim not in (1, 2):
             raise ArgumentValueError(f"{name}: Expected input to be 1D or 2D, got {input.ndim}D instead")
@@ -96,9 +96,9 @@ class _SingleStep(Module):
 
 def _check_state(state: Tensor, shape: tuple[int, ...], dtype: DTypeLike, name: str) -> None:
     if not isinstance(state, Tensor):
-        raise ArgumentTypeError(f"{name} should be a Tensor, got {type(state).__name__}")
+        raise ArgumentTypeError(f"{name} must be a Tensor, got {type(state).__name__}")
     if state.ndim != len(shape):
-        raise ArgumentValueError(f"{name} should be {len(shape)}D like the input, got {state.ndim}D")
+        raise ArgumentValueError(f"{name} must be {len(shape)}D like the input, got {state.ndim}D")
     if state.shape[-1] != shape[-1]:
         raise ArgumentValueError(
             f"{name} has inconsistent hidden_size: got {state.shape[-1]}, expected {shape[-1]}"
@@ -236,6 +236,6 @@ class LSTMCell(_SingleStep):
             If the number of dimensions or a size is not as expected.
         """
         if hx is not None and (not isinstance(hx, tuple | list) or len(hx) != 2):
-            raise ArgumentTypeError(f"hx should be a pair of Tensors (h, c), got {type(hx).__name__}")
+            raise ArgumentTypeError(f"hx must be a pair of Tensors (h, c), got {type(hx).__name__}")
         h, c = self._step(input, hx)
         return h, c

@@ -59,7 +59,7 @@ def checked_states(hx: Any, cell: Cell, shapes: Shapes, dtype: DTypeLike) -> tup
         wanted = "a Tensor" if len(names) == 1 else f"a tuple of {len(names)} Tensors ({', '.join(names)})"
         kinds = ", ".join(kind_of(state) for state in states)
         raise ArgumentTypeError(
-            f"hx should be {wanted}, got {f'({kinds})' if isinstance(hx, tuple | list) else kinds}"
+            f"hx must be {wanted}, got {f'({kinds})' if isinstance(hx, tuple | list) else kinds}"
         )
     for k, (state, shape) in enumerate(zip(states, shapes, strict=True)):
         if state._array.shape == shape and state._array.dtype == dtype:

@@ -73,11 +73,11 @@ class Stepper:
         for name, module, kind in (("head", head, Linear), ("embedding", embedding, Embedding)):
             if module is not None and not isinstance(module, kind):
                 raise ArgumentTypeError(
-                    f"{name} should be an nn.{kind.__name__} or None, got {type(module).__name__}"
+                    f"{name} must be an nn.{kind.__name__} or None, got {type(module).__name__}"
                 )
         if not hasattr(layer, "_in_evaluation"):
             raise ArgumentTypeError(
-                f"layer should be an nn.Recurrent, nn.RNN, nn.GRU or nn.LSTM, got {type(layer).__name__}"
+                f"layer must be an nn.Recurrent, nn.RNN, nn.GRU or nn.LSTM, got {type(layer).__name__}"
             )
         if layer.bidirectional:
             raise ArgumentValueError(
@@ -88,7 +88,7 @@ class Stepper:
         if embedding is not None:
             if embedding.embedding_dim != layer.input_size:
                 raise ArgumentValueError(
-                    f"embedding should have vectors of the layer's input_size={layer.input_size}, got "
+                    f"embedding must have vectors of the layer's input_size={layer.input_size}, got "
                     f"{embedding.embedding_dim}"
                 )
             self._vectors = np.array(embedding.weight._array)
@@ -144,7 +144,7 @@ class Stepper:
         assert vectors is not None
         if ids.dtype.kind not in "iu" or ids.ndim != 1:
             raise ArgumentTypeError(
-                f"x_t should be ids, integers of shape (B,), because there is an embedding; got {ids.dtype} "
+                f"x_t must be ids, integers of shape (B,), because there is an embedding; got {ids.dtype} "
                 f"of shape {ids.shape}"
             )
         if ids.size and not (ids.min() >= 0 and ids.max() < len(vectors)):
@@ -159,7 +159,7 @@ class Stepper:
 def _one_id(x: Any) -> NDArray[np.int64]:
     """Return one id as a 0-d array."""
     if isinstance(x, bool) or not isinstance(x, int | np.integer):
-        raise ArgumentTypeError(f"x_t should be a Tensor, an array or an id, got {kind_of(x)}")
+        raise ArgumentTypeError(f"x_t must be a Tensor, an array or an id, got {kind_of(x)}")
     if not -(2**63) <= x < 2**63:
         raise IndexError(f"x_t: id {x} is out of range")
     return np.array(x, np.int64)
@@ -177,7 +177,7 @@ def _arrays(state: Any, is_batch: bool) -> tuple[Any, ...]:
     for part in arrays:
         if isinstance(part, np.ndarray) and part.ndim != 2:
             raise ArgumentValueError(
-                f"state should have shape (L, H), because x_t has no batch dimension, got {part.shape}: leave "
+                f"state must have shape (L, H), because x_t has no batch dimension, got {part.shape}: leave "
                 "the batch dimension out of both, or give it to both"
             )
     return tuple([part[:, None] if isinstance(part, np.ndarray) else part for part in arrays])

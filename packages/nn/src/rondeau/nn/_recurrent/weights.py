@@ -83,7 +83,7 @@ def _initialise(vector: Parameter, param: str, cell: Cell) -> None:
         if rt.isnan(vector).any():
             raise ArgumentValueError(
                 f"the initialiser of the parameter {param} of cell {cell.name} left elements unset (or NaN): it is "
-                "called with the Parameter and should fill it in place, like nn.init.zeros_ or lambda vector: "
+                "called with the Parameter and must fill it in place, like nn.init.zeros_ or lambda vector: "
                 "vector.fill_(1.0)"
             )
 

@@ -163,7 +163,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 def _bound(name: str, value: float) -> float:
     check_number(name, value)
     if not value >= 0:  # a negative bound would reverse gradients, and NaN would spread
-        raise ArgumentValueError(f"{name}, a bound on magnitudes, should be at least 0, got {value}")
+        raise ArgumentValueError(f"{name}, a bound on magnitudes, must be at least 0, got {value}")
     return float(value)
 
 
@@ -173,7 +173,7 @@ def _order(norm_type: float | str) -> float:
         check_number("norm_type", norm_type)
     power = float(norm_type)
     if not power > 0:
-        raise ArgumentValueError(f"norm_type, the p of a p-norm, should be greater than 0, got {norm_type}")
+        raise ArgumentValueError(f"norm_type, the p of a p-norm, must be greater than 0, got {norm_type}")
     return power
 
 

@@ -24,11 +24,11 @@ def listed(name: str, tensors: Tensor | Iterable[Tensor]) -> list[Tensor]:
     >>> listed("parameters", 3.0)
     Traceback (most recent call last):
         ...
-    rondeau.kernels.errors.ArgumentTypeError: parameters should be an iterable of Tensors, got float
+    rondeau.kernels.errors.ArgumentTypeError: parameters must be an iterable of Tensors, got float
     """
     if isinstance(tensors, Module):
         raise ArgumentTypeError(
-            f"{name} should be an iterable of Tensors, got the module {type(tensors).__name__}; give its parameters, "
+            f"{name} must be an iterable of Tensors, got the module {type(tensors).__name__}; give its parameters, "
             "as module.parameters()"
         )
     return [tensors] if isinstance(tensors, Tensor) else checked_list(name, tensors, Tensor, "Tensors")

@@ -40,7 +40,7 @@ def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     vectors = [parameter.reshape(-1) for parameter in listed("parameters", parameters)]
     if not vectors:
         raise ArgumentValueError(
-            "parameters should be at least one Tensor, got none; a generator may have been used up before"
+            "parameters must be at least one Tensor, got none; a generator may have been used up before"
         )
     return cat(vectors)
 
@@ -75,7 +75,7 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     size = sum(parameter.numel() for parameter in targets)
     if vec.ndim != 1 or vec.shape[0] != size:
         raise ArgumentValueError(
-            f"the parameters hold {size} elements, so the vector should have shape ({size},), "
+            f"the parameters hold {size} elements, so the vector must have shape ({size},), "
             f"got {tuple(vec.shape)}"
         )
     start = 0

@@ -209,7 +209,7 @@ def index_add(x: Tensor, dim: int, index: Any, source: Tensor) -> Tensor:
     if not shape or found.ndim != 1 or came != wanted:
         raise ArgumentValueError(
             f"index_add: with a tensor of shape {shape} and an index of shape {found.shape} along dimension {axis} the "
-            f"source should have shape {wanted}, and all three one dimension or more; got {came}"
+            f"source must have shape {wanted}, and all three one dimension or more; got {came}"
         )
     where = found if axis == 0 else (*(slice(None),) * axis, found)
     return add(x, scatter(source, where, shape))

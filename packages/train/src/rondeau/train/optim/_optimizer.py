@@ -254,7 +254,7 @@ class Optimizer(ABC):
                 )
             if gradient.shape != data.shape:
                 raise ValueError(
-                    f"a gradient should have the shape of its parameter, {data.shape}, got {gradient.shape}: "
+                    f"a gradient must have the shape of its parameter, {data.shape}, got {gradient.shape}: "
                     "was data assigned since backward?"
                 )
             for name, value in self.state.get(parameter, {}).items():
