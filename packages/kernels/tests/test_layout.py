@@ -12,7 +12,7 @@ from rondeau.kernels.sequence import Layout
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ([3, 4], "must never increase, and step 1 has 4 rows after 3; sort the sequences by length"),
+        ([3, 4], "must never increase, but step 1 has 4 rows after 3; sort the sequences by length"),
         ([3, 0], "at least 1 at every step, got 0"),
         ([[3]], "must be a 1-D array of integers"),
         ([1.5], "must be a 1-D array of integers, got float64"),
@@ -139,7 +139,7 @@ def test_equal_dense_layouts_are_one():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([[2], [1, 1]],), "batch_sizes must be a 1-D array of integers, got rows of several lengths"),
+        (([[2], [1, 1]],), "batch_sizes must be a 1-D array of integers, got a ragged list"),
         (
             ([2, 1], ["a", "b"]),
             r"origins must be one integer for each of 2 sequences, got <U1 of shape \(2,\)",

@@ -49,7 +49,7 @@ def test_one_thread_and_all_give_the_same_bits_and_change_the_averages(kind):
     ("w", "g", "error", "message"),
     [
         (np.zeros(40_000), np.ones(3), ValueError, r"g must have the shape of w, \(40000,\), got \(3,\)"),
-        (np.zeros(3), np.ones(3, np.float32), TypeError, "g must be float64, as w is, got float32"),
+        (np.zeros(3), np.ones(3, np.float32), TypeError, "g must be float64, like w, got float32"),
         (
             np.zeros(3, np.float16),
             np.ones(3, np.float16),
@@ -83,7 +83,7 @@ def test_an_average_may_be_empty_only_where_the_kernel_does_not_read_it():
     for rule in (rmsprop._replace(mean=empty), rmsprop._replace(velocity=empty), adam._replace(square=empty)):
         with pytest.raises(ValueError, match=r"must have the shape of w, \(3,\), got \(0,\)"):
             optimisers.update(np.zeros(3), np.ones(3), rule)
-    with pytest.raises(TypeError, match="mean must be float64, as w is, got float32"):
+    with pytest.raises(TypeError, match="mean must be float64, like w, got float32"):
         optimisers.update(np.zeros(3), np.ones(3), rmsprop._replace(mean=np.zeros(0, "f4"), centered=False))
 
 
@@ -93,11 +93,6 @@ def test_an_average_may_be_empty_only_where_the_kernel_does_not_read_it():
         ("sgd", TypeError, "rule must be one of Sgd, Momentum, Adagrad, RMSprop, Adam, Amsgrad, got str"),
         (Sgd(1, 0, "fast"), TypeError, "lr must be a number, got str: 'fast'"),
         (Sgd(1, 0, 10**400), ValueError, "lr must be a number that a float can hold, got 1000"),
-        (
-            Sgd(1, 0, 10**5000),
-            ValueError,
-            "lr must be a number that a float can hold, got an integer of 16610 bits",
-        ),
         (Momentum(None, 1, 0, 1, 0.5, 1, False), TypeError, "velocity must be a numpy array, got NoneType"),
         (RMSprop(*[None] * 3, *[1] * 7, False), TypeError, "square must be a numpy array, got NoneType"),
     ],

@@ -49,8 +49,8 @@ def test_rows_and_ids_of_any_strides():
         ({"rows": np.ones((2, 3))}, ValueError, r"got \(2, 3\), \(2,\) and \(3, 4\)"),
         ({"rows": np.ones((2, 4), np.float32)}, TypeError, "got float32, float64 and int64"),
         ({"rows": np.ones((2, 4), ">f8"), "table": np.zeros((3, 4), ">f8")}, TypeError, "got >f8, >f8"),
-        ({"table": np.broadcast_to(np.zeros(4), (3, 4))}, ValueError, "writable, aligned and in row order"),
-        ({"table": np.zeros((4, 3)).T}, ValueError, "writable, aligned and in row order"),
+        ({"table": np.broadcast_to(np.zeros(4), (3, 4))}, ValueError, "writable, aligned and C-contiguous"),
+        ({"table": np.zeros((4, 3)).T}, ValueError, "writable, aligned and C-contiguous"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_the_kernel(change, error, message):

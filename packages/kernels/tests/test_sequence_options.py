@@ -32,7 +32,6 @@ def reverse(request):
 # ---------------------------------------------------------------- heads
 
 
-@pytest.mark.sampled(50)
 @pytest.mark.parametrize(("layout", "heads"), [("dense", 2), ("ragged", 3), ("no batch", 6)])
 def test_heads_and_all_their_gradients_are_the_references(cell, layout, heads, reverse):
     for options in ({}, {"bias": False, "zero": True}, {"one_hot": True}):
@@ -208,7 +207,6 @@ def windowed_gradients(torch, problem, earlier, reverse):
     return differentiate(torch, loss, (x, *initial, *weights[:-1], *weights.params))
 
 
-@pytest.mark.sampled(70)
 @pytest.mark.parametrize("layout", ["dense", "ragged"])
 @pytest.mark.parametrize("earlier", [0, 1, 2])
 def test_truncation_reruns_from_detached_states(cell, layout, earlier, reverse):
@@ -274,7 +272,7 @@ def test_backward_leaves_a_truncated_run_as_it_was(cells):
 def test_truncation_is_checked(cells):
     problem = Problem(cells["lstm"], LAYOUTS["dense"], np.float32)
     message = (
-        "truncate must be a number of earlier steps, at least 0, in a run that recomputes nothing, got {}"
+        "truncate must be a number of earlier steps, at least 0, in a run without recompute_every, got {}"
     )
     for truncate in (-1, True):
         with pytest.raises(ValueError, match=message.format(truncate)):
@@ -299,7 +297,6 @@ def test_no_initial_states_are_zeros(cell, reverse):
 # ---------------------------------------------------------------- threads that share hidden units
 
 
-@pytest.mark.sampled(40)
 @pytest.mark.parametrize(
     "layout", [Layout.dense(5, 2), Layout.packed([2, 2, 1, 1]), Layout.packed([1, 1, 1])]
 )
@@ -360,7 +357,7 @@ def test_scalars_are_checked(cells):
     ):
         problem.forward(settings=Settings({("k", "leek"): 1.0}))
     problem = Problem(cells["lstm_zoneout"], LAYOUTS["dense"], np.float64)
-    with pytest.raises(ValueError, match="beside them and nothing for h, c"):
+    with pytest.raises(ValueError, match="besides them and nothing for h, c"):
         problem.forward(settings=Settings())
     problem = Problem(cells["lstm"], LAYOUTS["dense"], np.float64)
     with pytest.raises(
@@ -387,13 +384,13 @@ def test_a_cell_without_recurrent_matrices_takes_none(cells):
     assert problem.weights.weight_hh is None
     problem.weights = problem.weights._replace(weight_hh=np.zeros((0, 5), np.float32))
     with pytest.raises(
-        ValueError, match=r"weight_hh must be None, for cell alone reads .* of 0 gates; got an array"
+        ValueError, match=r"weight_hh must be None, because cell alone reads .* of 0 gates; got an array"
     ):
         problem.forward()
     problem = Problem(cells["lstm"], LAYOUTS["dense"], np.float32)
     problem.weights = problem.weights._replace(weight_hh=None)
     with pytest.raises(
-        ValueError, match=re.escape("weight_hh must be an array of shape (20, 5), for cell lstm reads")
+        ValueError, match=re.escape("weight_hh must be an array of shape (20, 5), because cell lstm reads")
     ):
         problem.forward()
 

@@ -1,11 +1,10 @@
-"""Checks of arguments that are written once for all kernels, in one wording: NAME must be ..., got ...; what to do.
+"""Argument checks for all kernels, with the same wording: NAME must be ..., got ...; what to do.
 
-`name` is what the message begins with: the function and its argument, as in ``"cross_entropy: logits"``.
+`name` is the beginning of the message: the function and its argument, as in ``"cross_entropy: logits"``.
 """
 
 from __future__ import annotations
 
-import reprlib
 from typing import Any
 
 import numpy as np
@@ -22,38 +21,24 @@ __all__ = [
     "checked_floats",
     "in_row_order",
     "is_count",
-    "shown",
 ]
 
 Array = NDArray[Any]
 
 
 def is_count(value: Any, at_least: int) -> bool:
-    """Tell whether a value is a whole number, and not too small."""
+    """Return whether a value is an integer of at least `at_least`."""
     is_whole = type(value) is int or (isinstance(value, int | np.integer) and not isinstance(value, bool))
     return is_whole and bool(value >= at_least)
 
 
-def shown(value: Any) -> str:
-    """Return the representation of a value, shortened; Python does not print integers of thousands of digits.
-
-    Examples
-    --------
-    >>> shown(1.5), shown(10**5000)
-    ('1.5', 'an integer of 16610 bits')
-    """
-    if isinstance(value, int) and value.bit_length() > 4096:
-        return f"an integer of {value.bit_length()} bits"
-    return reprlib.repr(value)
-
-
-def check_integer(name: str, value: Any, least: int = -(2**63), most: int = 2**63 - 1) -> None:
-    """Raise unless a value is an integer from `least` to `most`: by default, one that 64 bits hold.
+def check_integer(name: str, value: Any, least: int, most: int) -> None:
+    """Raise an error unless a value is an integer from `least` to `most`.
 
     Raises
     ------
     TypeError, ValueError
-        With the name of the argument.
+        The message names the argument.
 
     Examples
     --------
@@ -63,26 +48,18 @@ def check_integer(name: str, value: Any, least: int = -(2**63), most: int = 2**6
     rondeau.kernels.errors.ArgumentValueError: groups must be from 1 to 8, got 0
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise ArgumentTypeError(f"{name} must be an integer, got {type(value).__name__}: {shown(value)}")
+        raise ArgumentTypeError(f"{name} must be an integer, got {type(value).__name__}: {value!r:.80}")
     if not least <= value <= most:
-        raise ArgumentValueError(f"{name} must be from {_bound(least)} to {_bound(most)}, got {shown(value)}")
-
-
-def _bound(number: int) -> str:
-    """Return a bound for a message: ``2**63 - 1`` and not its nineteen digits."""
-    if abs(number) < 2**53:
-        return str(number)
-    power = f"{'-' if number < 0 else ''}2**{number.bit_length() - (number < 0)}"
-    return power if number < 0 else f"{power} - 1"
+        raise ArgumentValueError(f"{name} must be from {least} to {most}, got {value!r:.80}")
 
 
 def check_number(name: str, value: Any, least: float, most: float) -> None:
-    """Raise unless a value is a number from `least` to `most`.
+    """Raise an error unless a value is a number from `least` to `most`.
 
     Raises
     ------
     TypeError, ValueError
-        With the name of the argument.
+        The message names the argument.
 
     Examples
     --------
@@ -91,22 +68,22 @@ def check_number(name: str, value: Any, least: float, most: float) -> None:
         ...
     rondeau.kernels.errors.ArgumentValueError: smoothing must be from 0 to 1, got 2
     """
-    # Not `numbers.Real`, which takes several times as long to ask.
+    # Not `numbers.Real`: an isinstance check takes several times as long with it.
     if isinstance(value, bool) or not isinstance(value, float | int | np.floating | np.integer):
-        raise ArgumentTypeError(f"{name} must be a number, got {type(value).__name__}: {shown(value)}")
-    # As Python's: comparing a float32 would convert the largest double, which overflows.
+        raise ArgumentTypeError(f"{name} must be a number, got {type(value).__name__}: {value!r:.80}")
+    # As a Python float: comparing a float32 would convert the largest double, which overflows.
     number = value.item() if isinstance(value, np.generic) else value
     if not least <= number <= most:
-        raise ArgumentValueError(f"{name} must be from {least} to {most}, got {shown(number)}")
+        raise ArgumentValueError(f"{name} must be from {least} to {most}, got {value!r:.80}")
 
 
 def check_array(name: str, array: Any) -> None:
-    """Raise unless a value is a NumPy array.
+    """Raise TypeError unless a value is a NumPy array.
 
     Raises
     ------
     TypeError
-        With the name of the argument.
+        The message names the argument.
 
     Examples
     --------
@@ -120,12 +97,12 @@ def check_array(name: str, array: Any) -> None:
 
 
 def checked_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return an array of this shape and dtype as a kernel takes it: itself, or a copy in row order.
+    """Return an array of this shape and dtype as a kernel needs it: itself, or a C-contiguous copy.
 
     Raises
     ------
     TypeError
-        If it is not an array, or of another dtype.
+        If it is not an array, or has another dtype.
     ValueError
         If it has another shape.
 
@@ -151,14 +128,14 @@ def checked_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype
 
 
 def checked_floats(name: str, array: Any, form: str) -> Array:
-    """Return an array of a kernel's dtype with as many dimensions as `form` names, such as ``"(N, C)"``.
+    """Return an array of float32 or float64 with the number of dimensions that `form` shows, such as ``"(N, C)"``.
 
     Raises
     ------
     TypeError
-        If it is not an array, or of a dtype that kernels do not take.
+        If it is not an array, or has another dtype.
     ValueError
-        If it has another number of dimensions.
+        If it has a different number of dimensions.
 
     Examples
     --------
@@ -178,7 +155,7 @@ def checked_floats(name: str, array: Any, form: str) -> Array:
 
 
 def in_row_order(array: Array) -> Array:
-    """Return an array as kernels read and write memory: contiguous and aligned, itself or a copy."""
+    """Return an array as kernels need it, C-contiguous and aligned: itself or a copy."""
     array = np.ascontiguousarray(array)
-    # A field of a structured array may lie between the addresses at which a kernel reads numbers.
+    # A field of a structured array may not be aligned to the addresses at which a kernel reads numbers.
     return array if array.flags.aligned else array.copy()

@@ -54,18 +54,18 @@ def forward(
     Parameters
     ----------
     run : Run
-        The cell, the layout of the batch, the direction, and what else a run depends on.
+        The cell, the layout of the batch, the direction, and everything else that a run depends on.
     x : ndarray of float32 or float64, shape (N, I), or of int64, shape (N,)
         The input of every row. Integers stand for one-hot rows of width I = ``weight_ih.shape[1]``: the input
         projection is then a gather, with the same values as the product up to rounding.
     weights : Weights
-        All of x's dtype (of one dtype for one-hot input).
+        All of x's dtype (for one-hot input, all of the same dtype).
     initial : tuple of ndarray, optional
-        The states before the first step: (B, P) the first, (B, H) the others. Default: zeros.
+        The states before the first step: (B, P) the first, (B, H) the others. Zeros by default.
     save : bool, default True
-        Keep what `backward` needs.
+        Whether to keep what `backward` needs.
     every_state : bool, default False
-        Return every state after every step, not the first alone.
+        Whether to return every state after every step, rather than only the first.
 
     Returns
     -------
@@ -74,9 +74,9 @@ def forward(
     Raises
     ------
     TypeError
-        If an argument is no array, or dtypes differ.
+        If an argument is not an array, or dtypes differ.
     ValueError
-        If shapes do not fit, a scalar is unknown or missing, or the run names steps that are none.
+        If shapes do not match, a scalar is unknown or missing, or the run has an invalid number of steps.
     IndexError
         If an id is out of range.
 
@@ -117,31 +117,31 @@ def backward(
     cell : Cell
         The cell that ran.
     saved : object
-        What `forward` returned with ``save=True``.
+        The value that `forward` saved with ``save=True``.
     d_every : tuple of ndarray or None
-        The gradients of the loss with respect to the states after every step; None, and what is left out at the end,
-        for zero. The first is that of the output.
+        The gradients of the loss with respect to the states after every step; None, or a missing entry at the end,
+        stands for zero. The first is that of the output.
     d_final : tuple of ndarray or None
         The gradients with respect to the final states.
     needs : Needs
-        What to compute; everything by default.
+        The gradients to compute; all by default.
     consume : bool, default False
-        Use the memory of `saved` for the gradients: faster, and `saved` is spent. By default `saved` stays
-        as it is, and a second call gives the same result.
+        Whether to reuse the memory of `saved` for the gradients, which is faster but spends `saved`. By default `saved`
+        stays valid, and a second call returns the same result.
 
     Returns
     -------
     Gradients
-        Of x (None for one-hot input), of the initial states, and of the weights.
+        The gradients of x (None for one-hot input), of the initial states, and of the weights.
 
     Raises
     ------
     TypeError, ValueError
-        If a gradient has another dtype or shape than what it is the gradient of, or `saved` is spent.
+        If a gradient does not have the dtype and shape of its value, or `saved` is spent.
 
     Examples
     --------
-    Of h_t = x_t + h_(t-1), the gradient of the last state with respect to every input is 1:
+    For h_t = x_t + h_(t-1), the gradient of the last state with respect to every input is 1:
 
     >>> import numpy as np
     >>> run = Run(Cell(lambda x, r, s: x.h + r.h, ("h",), ("h",), "sum"), Layout.dense(3, 1))
@@ -179,7 +179,7 @@ def backward(
 
 
 class _Saved:
-    """What `forward` hands to `backward`: its target, and a tape, until that is spent."""
+    """The value that `forward` passes to `backward`: its target, and a tape, until that is spent."""
 
     __slots__ = ("tape", "target")
 
@@ -194,7 +194,8 @@ def _tape_of(cell: Cell, saved: Any) -> Tape | PiecewiseTape:
         got = type(saved).__name__
     elif saved.tape is None:
         raise ArgumentValueError(
-            "backward was called with consume=True before, which spends what forward saved; call it without"
+            "backward was called with consume=True before, which spends what forward saved; omit consume to call it "
+            "again"
         )
     elif saved.tape.run.cell is cell:
         return saved.tape

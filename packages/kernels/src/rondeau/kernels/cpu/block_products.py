@@ -1,4 +1,4 @@
-"""The products of a table of `blocks`, for use inside kernels: packing, from operands to slots, and back."""
+"""The products of a table of `blocks`, for use inside kernels: packing, forward to slots, and back to operands."""
 
 from rondeau.kernels.cpu.blocks import COLUMN, GATES, RECURRENT
 from rondeau.kernels.product import Rows, num_panels, pack_panels, product_rows
@@ -28,7 +28,7 @@ def pack_blocks(table, flat, k_stride, n_stride, packed, share, shares):  # type
 
 @kernel_njit
 def multiply_forward(products, first_block, last_block, storage, operand, from_zero, at, old, count):  # type: ignore[no-untyped-def]
-    """Bring operands' products to the slots of ``count`` rows; the first state's are skipped where it is zero.
+    """Compute the products of operands into the slots of ``count`` rows; those of the first state are skipped if zero.
 
     ``operand`` (., P) is the first state as the recurrent matrices see it, from row ``old`` on.
     """
@@ -60,7 +60,7 @@ def multiply_forward(products, first_block, last_block, storage, operand, from_z
 
 @kernel_njit
 def multiply_backward(products, first_block, last_block, storage, d_hidden, wants_hidden, at, first, count):  # type: ignore[no-untyped-def]
-    """Send the adjoints of the slots of ``count`` rows back to operands, to the first state where that is wanted."""
+    """Propagate the adjoints of the slots of ``count`` rows back to operands, and if wanted to the first state."""
     gates, recurrent, d_values = storage.gates, storage.recurrent, storage.d_values
     flat_gates, flat_recurrent, flat_values = gates.reshape(-1), recurrent.reshape(-1), d_values.reshape(-1)
     flat_hidden = d_hidden.reshape(-1)

@@ -1,8 +1,8 @@
-"""Blocks: the products between a step's phases, each as one line of a table that the drivers walk through.
+"""Blocks: the products between a step's phases, each as one line of a table that the drivers run through.
 
-Before the first phase and after every phase of a row the drivers run a *group* of products: what an operand's matrices
-bring to slots in forward, what the adjoints of slots send back to the operand in backward. A table is cut by *shares*:
-where threads share the hidden units, each runs the blocks of its own units.
+Before the first phase and after every phase the drivers run a *group* of products: in forward from operands to slots,
+in backward from the adjoints of slots to operands. A table is divided into *shares*: if threads share the hidden units,
+each runs the blocks of its own units.
 
 With ``num_heads`` heads a matrix is block-diagonal: the units of a head see the operand's units of that head.
 """
@@ -34,14 +34,14 @@ __all__ = [
 ]
 
 GATES, RECURRENT = 0, 1
-"""The buffers of slots: that of all gates, and that of split gates' recurrent parts."""
+"""The buffers of slots: one for all gates, and one for the recurrent parts of split gates."""
 
 
 class Block(NamedTuple):
-    """One product: ``depth`` columns by ``width``. Backward reads columns of slots and writes those of the operand."""
+    """One product of ``depth`` by ``width`` columns. Backward reads the columns of slots and writes the operand's."""
 
     operand: int
-    """-1 for the first state, else the index of a value."""
+    """-1 for the first state, otherwise the index of a value."""
     operand_column: int
     """The first column of the operand."""
     slots: int
@@ -49,19 +49,19 @@ class Block(NamedTuple):
     slot_column: int
     """The first column of that buffer."""
     depth: int
-    """How many numbers each result sums over."""
+    """The number of terms in each result."""
     width: int
-    """How many results a row has."""
+    """The number of results per row."""
     accumulate: bool
-    """Whether the result is added to what is there."""
+    """Whether to add the result to the existing values."""
     weight_at: int
-    """Where its first weight lies among the recurrent weights."""
+    """The index of its first weight among the recurrent weights."""
     packed_at: int = 0
-    """Where its first weight lies among the packed ones."""
+    """The index of its first weight among the packed weights."""
 
 
 COLUMN = Block(*range(len(Block._fields)))
-"""The column of a table that each field of a block is in."""
+"""The column of a table for each field of a block."""
 
 
 class Blocks(NamedTuple):
@@ -74,7 +74,7 @@ class Blocks(NamedTuple):
     ends : ndarray of int64, shape (groups, shares + 1)
         The rows of a share in a group are from ``ends[group, share]`` to ``ends[group, share + 1]``.
     packed_size : int
-        Elements that all packed weights take.
+        The number of elements of all packed weights.
     """
 
     table: NDArray[np.int64]
@@ -83,12 +83,12 @@ class Blocks(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The gates of an operand that share a buffer: an operand has one part of each kind at most, and at least one."""
+    """The gates of an operand that share a buffer: an operand has one or both kinds of part."""
 
     slots: int
     """`GATES` or `RECURRENT`."""
     gates: int
-    """How many."""
+    """The number of gates."""
     slot_column: int
     """The first column of that buffer."""
     weight_row: int
@@ -97,7 +97,7 @@ class Part(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def unit_cuts(hidden: int, shares: int, lanes: int = 16) -> tuple[int, ...]:
-    """Return where to cut the hidden units for a number of threads: on multiples of vectors, as evenly as they allow.
+    """Return where to divide the hidden units for a number of threads: at multiples of vectors, as evenly as possible.
 
     Examples
     --------
@@ -117,10 +117,10 @@ def forward_blocks(schedule: Schedule, hidden: int, width: int, heads: int, cuts
     ----------
     schedule : Schedule
     hidden, width : int
-        H, and P, what the first state's product multiplies.
+        H, and P, the width of the first state in its product.
     heads : int
     cuts : tuple of int
-        Where the hidden units are cut among shares; ``(0, H)`` for none.
+        Where the hidden units are divided among shares; ``(0, H)`` for a single share.
     """
     columns = _matrix_columns(hidden, width, heads)
 
@@ -145,8 +145,8 @@ def backward_blocks(
 ) -> Blocks:
     """Return the products of a step's backward; group g runs after phase g, that of the first state after the last.
 
-    Parameters are those of `forward_blocks`; ``projected`` tells whether the first state's adjoint comes from the
-    product alone. Without heads, `cuts` are those of the operand's columns.
+    The parameters are those of `forward_blocks`; ``projected`` is whether the first state's adjoint comes only from the
+    product. Without heads, `cuts` divide the operand's columns.
     """
     columns, phases = _matrix_columns(hidden, width, heads), len(schedule.backward.phases)
 
@@ -157,7 +157,7 @@ def backward_blocks(
         return max(schedule.backward.written["slot", slot] for slot in adjoints)
 
     def blocks_of(index: int, operand: Operand, low: int, high: int) -> Iterator[Block]:
-        # The first product of all overwrites, unless the row has left a part of the adjoint there.
+        # The first product overwrites the adjoint, unless the phase has left a part of it there.
         accumulate = operand.node is None and not projected
         for part in parts_of(schedule, operand, hidden):
             if heads == 1:
@@ -182,12 +182,12 @@ def backward_blocks(
 
 
 def _matrix_columns(hidden: int, width: int, heads: int) -> int:
-    """Return how many columns a gate's matrix is kept with."""
+    """Return the number of columns that are stored of a gate's matrix."""
     return hidden // heads if heads > 1 else width
 
 
 def parts_of(schedule: Schedule, operand: Operand, hidden: int) -> Iterator[Part]:
-    """Yield the parts of an operand, that of the joint gates first, as the weights lie."""
+    """Yield the parts of an operand in the order of the weights, that of the joint gates first."""
     if operand.joint:
         first = schedule.joint.index(operand.joint[0])
         yield Part(GATES, len(operand.joint), first * hidden, first * hidden)
@@ -198,7 +198,7 @@ def parts_of(schedule: Schedule, operand: Operand, hidden: int) -> Iterator[Part
 
 
 def _runs(gates: int, hidden: int, heads: int, low: int, high: int) -> list[tuple[int, int, int]]:
-    """Return the runs of slot columns of units ``low`` to ``high - 1``: first column, how many, and of which head."""
+    """Return the runs of slot columns of units ``low`` to ``high - 1``: first column, length and head of each."""
     if heads == 1 and high - low == hidden:
         return [(0, gates * hidden, 0)]
     runs = []
@@ -218,7 +218,7 @@ def _tabulate(
     group_of: Callable[[Operand], int],
     blocks_of: Callable[[int, Operand, int, int], Iterator[Block]],
 ) -> Blocks:
-    """Write the blocks of all operands down by group, and within a group by share."""
+    """Make the table of the blocks of all operands, by group and within a group by share."""
     rows: list[Block] = []
     ends: list[list[int]] = []
     packed_at = 0

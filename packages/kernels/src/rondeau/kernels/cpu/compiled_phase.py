@@ -1,4 +1,4 @@
-"""`CompiledPhase`: a phase's generated source, compiled, and the functions that it may call."""
+"""`CompiledPhase`: a phase's compiled source, and the functions that the source may call."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def _clamp(x, low, high):  # type: ignore[no-untyped-def]
 
 @kernel_njit(forceinline=True, fastmath={"contract", "reassoc"})
 def _add_in_any_order(total, term):  # type: ignore[no-untyped-def]
-    """Add to a sum whose order the compiler chooses, once for all rows: without that leave it stays scalar."""
+    """Add to a sum whose order the compiler may choose, the same for all rows; without this it would stay scalar."""
     return total + term
 
 
-#: What generated source may call.
+#: The functions that generated source may call.
 FUNCTIONS: dict[str, Any] = {
     **{name: getattr(scalar, name) for name in ("exp", "log", "sigmoid", "softplus", "tanh")},
     **{name: getattr(math, name) for name in ("cos", "erf", "expm1", "log1p", "sin", "sqrt")},
@@ -49,12 +49,12 @@ FUNCTIONS: dict[str, Any] = {
 
 
 class CompiledPhase:
-    """A phase for its one signature, compiled or loaded from the disk.
+    """A phase, compiled or loaded from disk for its one signature.
 
     Attributes
     ----------
     address : int
-        Where its machine code lies; what `call_phase` takes.
+        The address of its machine code, for `call_phase`.
     """
 
     def __init__(self, source: str, dtype: Any) -> None:

@@ -1,11 +1,11 @@
 """Drivers: the loops over time and batch that run a cell's phases and products, compiled once per dtype.
 
-Each thread takes a slice of the batch through all steps, with no barrier between them: per step the products and phases
-of the cell. Where the batch has fewer rows than there are threads, they share the hidden units instead, and meet after
-every phase.
+Each thread takes a slice of the batch through all steps, without a barrier between them: in each step the products and
+phases of the cell. If the batch has fewer rows than there are threads, the threads share the hidden units instead, and
+synchronise after every phase.
 
-A driver takes records: `Storage`, what phases read and write; `Products`, the phases and the recurrent products between
-them; `Projection`; the `Steps` of a `Layout`.
+The arguments of a driver are records: `Storage`, which the phases read and write; `Products`, the phases and the
+recurrent products between them; `Projection`; and the `Steps` of a `Layout`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _add_steps(d_steps, d_hidden, d_states, at, first, count):  # type: ignore[n
 
 @cached_njit(parallel=True)
 def _forward_by_batch(storage, products, projection, from_zero, steps, cuts):  # type: ignore[no-untyped-def]
-    """Run all steps, each thread its slice of the batch."""
+    """Run all steps, each thread on its slice of the batch."""
     hidden, keep, seen = projection.hidden, projection.keep, projection.seen
     masked = keep.shape[0] > 0
     operand = seen if masked else hidden
@@ -91,7 +91,7 @@ def _forward_by_batch(storage, products, projection, from_zero, steps, cuts):  #
 
 @cached_njit(parallel=True)
 def _forward_by_units(storage, products, hidden, from_zero, steps, cuts, cuts_of_phases):  # type: ignore[no-untyped-def]
-    """Run all steps, each thread its share of the hidden units; it runs phases where ``cuts_of_phases`` lets it."""
+    """Run all steps, each thread on its share of the hidden units; ``cuts_of_phases`` has the share of each phase."""
     weight_hh, phases, ends = products.weight_hh, products.phases, products.ends
     flat_hh, shares = weight_hh.reshape(-1), cuts.size - 1
     for share in prange(shares):
@@ -115,7 +115,7 @@ def _forward_by_units(storage, products, hidden, from_zero, steps, cuts, cuts_of
 
 @cached_njit(parallel=True)
 def _backward_by_batch(storage, products, projection, d_steps, needs_initial, steps, cuts):  # type: ignore[no-untyped-def]
-    """Run all steps from the last to the first that forward ran, carrying the adjoints of the states."""
+    """Run all steps in the reverse order of forward, carrying the adjoints of the states."""
     d_hidden, keep, d_states = projection.hidden, projection.keep, storage.d_states
     H, P, projected = d_states.shape[2], d_hidden.shape[1], projection.weight_hr.shape[0] > 0
     flat_states, flat_hidden = d_states.reshape(-1), d_hidden.reshape(-1)
@@ -157,7 +157,7 @@ def _backward_by_batch(storage, products, projection, d_steps, needs_initial, st
 def _backward_by_units(  # type: ignore[no-untyped-def]
     storage, products, d_hidden, d_steps, needs_initial, steps, cuts, cuts_of_phases
 ):
-    """Run all steps backwards, each thread its share of the hidden units."""
+    """Run all steps in the reverse order of forward, each thread on its share of the hidden units."""
     weight_hh, phases, ends = products.weight_hh, products.phases, products.ends
     flat_hh, shares = weight_hh.reshape(-1), cuts.size - 1
     for share in prange(shares):
@@ -181,7 +181,7 @@ def _backward_by_units(  # type: ignore[no-untyped-def]
 
 
 class Drivers:
-    """The drivers of one dtype: each compiled, or loaded, when first asked for."""
+    """The drivers of one dtype, each compiled or loaded on first use."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
@@ -191,26 +191,26 @@ class Drivers:
 
     @functools.cached_property
     def forward_by_batch(self) -> Any:
-        """Takes storage, products, projection, whether to leave out products of zero, steps, cuts of the batch."""
+        """Arguments: storage, products, projection, whether to skip products of zero, steps, cuts of the batch."""
         return self._compile(
             _forward_by_batch, projection_type(self._dtype), types.boolean, steps_type(), INDICES
         )
 
     @functools.cached_property
     def forward_by_units(self) -> Any:
-        """Takes storage, products, the first state, whether to leave out products of zero, steps, cuts of units."""
+        """Arguments: storage, products, first state, whether to skip products of zero, steps, cuts of units."""
         hidden = array_type(self._dtype, 2)
         return self._compile(_forward_by_units, hidden, types.boolean, steps_type(), INDICES, INDICES)
 
     @functools.cached_property
     def backward_by_batch(self) -> Any:
-        """Takes storage, products, projection, addresses of gradients, needs of the start, steps, cuts of the batch."""
+        """Arguments: storage, products, projection, gradient addresses, needs of initial states, steps, cuts."""
         projection = projection_type(self._dtype)
         return self._compile(_backward_by_batch, projection, INDICES, types.boolean, steps_type(), INDICES)
 
     @functools.cached_property
     def backward_by_units(self) -> Any:
-        """Takes storage, products, adjoint of the first state, addresses, needs of the start, steps, cuts of units."""
+        """Arguments: storage, products, adjoint of the first state, addresses, needs of initial states, steps, cuts."""
         hidden = array_type(self._dtype, 2)
         return self._compile(
             _backward_by_units, hidden, INDICES, types.boolean, steps_type(), INDICES, INDICES

@@ -1,19 +1,19 @@
-"""Emit: the phases of a scheduled cell as Python source that Numba compiles, forward and backward.
+"""Emit: the phases of a scheduled cell as Python source for Numba to compile, forward and backward.
 
-The phases are all that is compiled per cell: pointwise functions between which the recurrent products run. All have one
-signature for a dtype, so that the drivers are compiled once and take phases as an argument.
+Only the phases are compiled for each cell: pointwise functions between which the recurrent products run. All phases of
+a dtype have the same signature, so the drivers are compiled once and take the phases as an argument.
 
-A phase serves ``count`` batch rows of one step, and their hidden units from ``low`` to ``high - 1``. Of the `Storage`
+A phase computes ``count`` batch rows of one step, and their hidden units from ``low`` to ``high - 1``. In the `Storage`
 
-* ``gates[row + b, k]`` is the k-th slot of batch row b (H numbers), slots in the order of `Schedule.order`;
-  `recurrent` has the second slots of split gates, `bias[0]` what is added to each slot, `values` the operands that the
+* ``gates[row + b, k]`` is the k-th slot of batch row b (H numbers), with the slots in the order of `Schedule.order`;
+  `recurrent` has the second slots of split gates, `bias[0]` the bias of each slot, `values` the operands that the
   step computes;
 * ``states[i, old + b]`` and ``states[i, new + b]`` are state i before and after the step, ``d_states[i, batch + b]``
-  its adjoint, ``d_values[k, batch + b]`` that of an operand;
+  is its adjoint, and ``d_values[k, batch + b]`` that of an operand;
 * ``d_params[batch + b]`` sums the adjoints of the learned vectors ``params[0]`` over time;
-* ``row_values[row + b, 0]`` holds what is one number a row, ``carry[batch + b]`` what one loop hands to another;
-* ``mask[batch + b, 0]`` is that of recurrent dropout; ``positions[row + b]`` the row's time and row in the caller's
-  batch, which with ``key`` and ``substream`` determine its random numbers.
+* ``row_values[row + b, 0]`` has the values with one number per row, ``carry[batch + b]`` those carried between loops;
+* ``mask[batch + b, 0]`` is the mask of recurrent dropout; ``positions[row + b]`` is the row's time and batch row in the
+  caller's batch, which with ``key`` and ``substream`` determine its random numbers.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ def emit(name: str, direction: str, schedule: Schedule, dtype: Any) -> list[str]
 
 
 def _function_name(cell: str, direction: str) -> str:
-    # Cut, for it becomes part of a file's name; equal names are told apart by their source.
+    # Truncated, because it becomes part of a file name; equal names are distinguished by their source.
     name = re.sub(r"\W", "_", f"{str(cell)[:64]}_{direction}", flags=re.ASCII)
     return name if name.isidentifier() else f"cell_{name}"
 
 
 class _Phase:
-    """Source of one phase in the making."""
+    """Builds the source of one phase."""
 
     def __init__(self, name: str, direction: str, schedule: Schedule, phase: int, dtype: Any) -> None:
         program: Program = getattr(schedule, direction)
@@ -69,7 +69,7 @@ class _Phase:
         self._number = np.dtype(dtype).name
         suffix = f"_{phase}" if len(program.phases) > 1 else ""
         self._name = _function_name(name, direction + suffix)
-        self._lanes: dict[str, str] = {}  # name -> what it views, for all lanes that the function uses
+        self._lanes: dict[str, str] = {}  # name -> the view of each lane that the function uses
         self._needs_position = False
         self._names = name_values(schedule, self._phase, self._names_of_others())
 
@@ -90,7 +90,7 @@ class _Phase:
         return "\n".join(lines) + "\n"
 
     def _loop(self, loop: Loop) -> list[str]:
-        """Return one pass over the hidden units of a row: first what is one number for the row, then the units."""
+        """Return one pass over the hidden units of a row: first the values with one number per row, then the units."""
         names, nodes = self._names, self._graph.nodes
         of_row = [
             f"{names[n]} = {self._location(location, n)}" + (" != 0" if self._graph.is_truth(n) else "")
@@ -135,7 +135,7 @@ class _Phase:
         return f"{lane}[j] += {value}" if write.location[0] == "d_parameter" else f"{lane}[j] = {value}"
 
     def _location(self, location: Location, node: int | None) -> str:
-        """Return the name of the lane at a location; for what is one number a row, where it lies."""
+        """Return the name of the lane at a location or, for one number per row, the element."""
         kind, key = location
         if kind == "row":
             return f"storage.row_values[row + b, 0, {self._program.row_values.index(cast('int', key))}]"
@@ -170,7 +170,7 @@ class _Phase:
         return name
 
     def _names_of_others(self) -> set[str]:
-        """Return the names that are no value's: those of arguments, functions and lanes."""
+        """Return the names that values may not have: those of arguments, functions and lanes."""
         graph = self._graph
         taken = set(_RESERVED)
         taken |= {f"{kind}_{g}" for kind in ("gate", "recurrent", "bias", "second_bias") for g in graph.gates}

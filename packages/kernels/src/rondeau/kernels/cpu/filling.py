@@ -1,4 +1,4 @@
-"""What drivers take besides buffers: weights, biases, scalars and masks in the order of a cell's buffers."""
+"""The arguments of drivers besides buffers: weights, biases, scalars and masks, in the order of a cell's buffers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _in_order(rows: Array | None, given: _Gates, wanted: _Gates) -> Array | None
 
 
 def bias_of_slots(schedule: Schedule, weights: Weights, H: int) -> Array:
-    """Return what is added to each slot, (1, slots, H): joint gates get both biases, split gates one in each slot.
+    """Return the bias of each slot, (1, slots, H): joint gates get both biases, split gates one in each slot.
 
     The weights are in the order of the buffers.
     """
@@ -79,7 +79,7 @@ def bias_of_slots(schedule: Schedule, weights: Weights, H: int) -> Array:
         flat[:columns] = weights.bias_ih
     if weights.bias_hh is not None:
         joint = flat[:both]
-        # Kernels do not warn of diverged weights either.
+        # Kernels do not warn about diverged weights either.
         quiet.run(np.add, joint, weights.bias_hh[:both], joint)
         flat[columns:] = weights.bias_hh[both:]
     return bias
@@ -105,7 +105,7 @@ def recurrent_mask(layout: Layout, settings: Settings, H: int, dtype: np.dtype[A
 
 
 def leaves_out_zeros(weights: Weights) -> bool:
-    """Return whether the recurrent product of zeros may be left out: it is zero unless a weight is no finite number."""
+    """Return whether the recurrent product with zeros may be skipped: it is zero if all weights are finite."""
     return weights.weight_hh is None or bool(np.isfinite(weights.weight_hh).all())
 
 
@@ -122,6 +122,6 @@ def _mask(layout: Layout, settings: Settings, rate: float, width: int, dtype: np
 
 
 def cuts_of_phases(program: Program, cuts: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return where the units that a phase computes are cut among shares: nowhere, if it sums over them."""
+    """Return where each phase's units are divided among shares: nowhere if the phase sums over them."""
     sums = any(loop.sums for phase in program.phases for loop in phase.loops)
     return np.array([cuts[0], cuts[-1]] if sums else cuts)

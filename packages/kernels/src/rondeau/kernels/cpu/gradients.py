@@ -1,6 +1,6 @@
-"""What does not recur: the input projection before a run, and after it the gradients of input and weights.
+"""The non-recurrent work: the input projection before a run, and the gradients of input and weights after it.
 
-Each is one large product over all N rows of the batch; letters are those of `Tape`.
+Each is one large product over all N rows of the batch; the notation is that of `Tape`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["WeightSums", "input_gradient", "project_input"]
 Array = NDArray[Any]
 
 _PER_ELEMENT = 8
-"""Multiply-adds that take as long as passing one element through memory."""
+"""The cost of passing one element through memory, in multiply-adds."""
 
 
 @cached_njit(parallel=True)
@@ -39,13 +39,13 @@ def _gather(table, index, out, shares):  # type: ignore[no-untyped-def]
 
 @cached_njit(parallel=True)
 def _sum_rows(rows, descending, total, shares):  # type: ignore[no-untyped-def]
-    """Add the rows to ``total``, float64, one after the other; threads share columns."""
+    """Add the rows to ``total``, float64, one after the other; threads divide the columns."""
     N, columns = rows.shape
     first, step = (N - 1, -1) if descending else (0, 1)
     for share in prange(shares):
         low, high = share * columns // shares, (share + 1) * columns // shares
         of_share, whole = total[low:high], N // 4 * 4
-        for n in range(0, whole, 4):  # four at a time: a total is read and written once for them
+        for n in range(0, whole, 4):  # four at a time, for which a total is read and written once
             at = first + n * step
             a, b = rows[at, low:high], rows[at + step, low:high]
             c, d = rows[at + 2 * step, low:high], rows[at + 3 * step, low:high]
@@ -90,11 +90,11 @@ def input_gradient(tape: Tape, adjoints: Adjoints) -> Array:
 class WeightSums:
     """The gradients of a layer's weights, summed over rows in the order in which backward runs.
 
-    That order lets a sequence be differentiated piece by piece, the last piece first, with the bits of the whole.
+    With this order a sequence can be differentiated piece by piece, the last piece first, with the same bits.
     """
 
     def __init__(self, run: Run, x: Array, weights: Weights) -> None:
-        """Begin with zero; ``x`` are all rows of the run."""
+        """Start from zero; ``x`` has all rows of the run."""
         plan = plan_of(run, weights)
         columns, inputs = weights.weight_ih.shape
         self._plan, self._weights = plan, weights
@@ -112,7 +112,7 @@ class WeightSums:
         self.d_params = np.zeros((run.layout.batch_size, len(weights.params), plan.H), plan.dtype)
 
     def add(self, tape: Tape, adjoints: Adjoints) -> None:
-        """Add what the rows of a piece contribute."""
+        """Add the contribution of the rows of a piece."""
         more, descending = self._started, not tape.run.reverse
         self._started = True
         order = slice(None, None, -1 if descending else 1)
@@ -135,7 +135,7 @@ class WeightSums:
     def _add_recurrent(self, d_hh: Array, tape: Tape, adjoints: Adjoints, order: slice, more: bool) -> None:
         """Add the products of slots' adjoints and operands to the gradient of the recurrent matrices."""
         layout, reverse = tape.run.layout, tape.run.reverse
-        # Where the initial state is zero, the first step that ran adds nothing.
+        # If the initial state is zero, the first step that ran adds nothing.
         live = layout.rows_after_first_step(reverse) if tape.from_zero else slice(None)
         before = tape.first[layout.before_rows(reverse)][live]
         if tape.keep.size:
@@ -149,7 +149,7 @@ class WeightSums:
             self._multiply_heads(d_hh[part.rows], d_slots[order], operand[order], more)
 
     def _multiply_heads(self, d_rows: Array, d_slots: Array, operand: Array, more: bool) -> None:
-        """Add ``d_slots.T @ operand`` to some rows of the gradient, head by head where there are several."""
+        """Add ``d_slots.T @ operand`` to some rows of the gradient, head by head if there are several."""
         heads = self._plan.num_heads
         if heads == 1:
             multiply_into(d_rows, d_slots.T, operand, more)
@@ -184,7 +184,7 @@ class WeightSums:
 
 
 def _used_ids(ids: Array, inputs: int) -> tuple[Array | None, Array]:
-    """Return the ids that occur and the index of each row among them; None and the ids where most may occur."""
+    """Return the ids that occur and the index of each row among them; None and the ids if most of them may occur."""
     if inputs <= ids.size:
         return None, ids
     used, index = np.unique(ids, return_inverse=True)

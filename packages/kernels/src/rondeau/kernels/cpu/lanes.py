@@ -1,10 +1,10 @@
-"""Lanes: rows of an array that the compiler knows to be apart.
+"""Lanes: rows of an array that the compiler knows not to overlap.
 
-A pointwise row reads and writes a dozen runs of one buffer: a gate here, a state there. LLVM vectorises such a
+A phase reads and writes a dozen runs of one buffer: a gate here, a state there. LLVM vectorises such a
 loop only if it can prove, or check at run time, that no store changes a later load, and gives up when there are
 many. So each run is a value of its own type, `lanes(array, row, slot, scope)`: a pointer whose loads and stores
 carry LLVM's ``alias.scope`` metadata and are declared not to alias those of any other scope. Within one scope
-nothing is assumed: reading ``lane[j]`` and then writing it is in order.
+nothing is assumed, so ``lane[j]`` may be read and then written.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numba.extending import intrinsic, lower_builtin, models, register_model, ty
 
 __all__ = ["Lane", "lanes"]
 
-#: The most lanes one function can tell apart.
+#: The largest number of lanes that one function can distinguish.
 MAX_SCOPES = 96
 
 
@@ -41,7 +41,7 @@ class _LaneModel(models.PrimitiveModel):  # type: ignore[misc]
 
 @intrinsic
 def lanes(_: Any, array: Any, row: Any, slot: Any, scope: Any) -> tuple[Any, Callable[..., Any]] | None:
-    """Return the run ``array[row, slot]`` of a C-contiguous 3-D array as a `Lane`; no bound is checked."""
+    """Return the run ``array[row, slot]`` of a C-contiguous 3-D array as a `Lane`; bounds are not checked."""
     if not isinstance(scope, types.IntegerLiteral) or not 0 <= scope.literal_value < MAX_SCOPES:
         return None
 
@@ -93,7 +93,7 @@ def _lower_setitem(context: Any, builder: Any, signature: Any, arguments: Any) -
 
 
 def _set_apart(module: ir.Module, access: Any, scope: int) -> None:
-    """Mark a load or store as belonging to ``scope`` and apart from every other scope."""
+    """Mark a load or store as belonging to ``scope``, and as not aliasing any other scope."""
     domain = module.add_metadata(["rondeau lanes"])
     scopes = [module.add_metadata([f"rondeau lane {k}", domain]) for k in range(MAX_SCOPES)]
     others = scopes[:scope] + scopes[scope + 1 :]

@@ -1,4 +1,4 @@
-"""How drivers call a compiled phase: by its address, with the one signature that all phases of a dtype have."""
+"""Calls of compiled phases from drivers: by address, with the signature that all phases of a dtype share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ARGUMENTS = "storage, row, old, new, batch, count, low, high"
 
 
 def phase_signature(dtype: Any) -> numba.core.typing.templates.Signature:
-    """Return the one signature of every phase of a dtype."""
+    """Return the signature that all phases of a dtype share."""
     sizes = [types.intp] * (len(ARGUMENTS.split(", ")) - 1)
     return types.void(storage_type(np.dtype(dtype)), *sizes)
 
@@ -29,7 +29,7 @@ def phase_signature(dtype: Any) -> numba.core.typing.templates.Signature:
 def call_phase(_: Any, address: Any, arguments: Any) -> tuple[Any, Callable[..., Any]]:
     """Call the phase at an address with a tuple of arguments.
 
-    Numba's own first-class functions do the same, but look the function up in Python at each launch (40 us).
+    Numba's own first-class functions do the same, but look up the function in Python at each launch (40 us).
     """
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The compiled phases of cells: each compiled, or loaded, when first asked for, and kept while its cell lives."""
+"""The compiled phases of cells: each is compiled or loaded on first use, and kept as long as its cell is alive."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def source(cell: Cell, direction: str, dtype: Any) -> str:
 
 
 def compiled_phases(cell: Cell, direction: str, dtype: np.dtype[Any]) -> NDArray[np.int64]:
-    """Return the addresses of a cell's phases, compiling or loading them from the disk at the first call."""
+    """Return the addresses of a cell's phases; the first call compiles them, or loads them from disk."""
     of_cell = _kept.get(cell)
     phases = None if of_cell is None else of_cell.get((direction, dtype))
     if phases is None:

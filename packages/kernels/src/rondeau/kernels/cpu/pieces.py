@@ -1,9 +1,9 @@
 """Pieces: matrices packed once so that any number of threads can share their columns.
 
-Columns are cut into *pieces* one panel of the product wide. A matrix whose columns are `parts` runs of `width`, as the
-slots of S gates are, is packed piece after piece, and within a piece part after part. So one packing serves any number
-of threads: each takes a run of pieces, of which it reads the memory in order. A row of a panel is a row of the matrix,
-so an id finds its row in there too.
+Columns are divided into *pieces*, each as wide as one panel of the product. A matrix whose columns are `parts` runs of
+`width`, like the slots of S gates, is packed piece by piece, and within a piece part by part. So one packing serves any
+number of threads: each takes a run of pieces, and reads their memory in order. A row of a panel is a row of the matrix,
+so the row of an id can be found in it too.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Pieces(NamedTuple):
     """A packed matrix (K, parts * width)."""
 
     packed: Any
-    """The flat array that holds it, from"""
+    """The flat array that contains it."""
     at: Any
-    """this element on."""
+    """The index of its first element."""
     K: Any
     parts: Any
     width: Any
@@ -35,7 +35,7 @@ class Pieces(NamedTuple):
 
 @register_jitable
 def columns_of_piece(itemsize: int) -> int:
-    """Return the columns of a piece, for numbers of so many bytes; for Python and for kernels."""
+    """Return the number of columns of a piece for numbers of `itemsize` bytes; for Python and for kernels."""
     columns: int = _VECTORS * (_BYTES // itemsize)
     return columns
 
@@ -56,7 +56,7 @@ def pack_pieces(weight, parts, packed, packed_at):  # type: ignore[no-untyped-de
 def multiply_pieces(a, count, matrix, first, last, out, out_at, accumulate):  # type: ignore[no-untyped-def]
     """Fill, or add to, the columns of pieces ``first`` to ``last - 1`` of ``out`` (count, parts * width).
 
-    ``a`` are the `Rows` (count, K) that are multiplied; ``out`` is flat, and the result starts at ``out_at``.
+    ``a`` is the left operand, `Rows` (count, K); ``out`` is flat, and the result starts at ``out_at``.
     """
     K, parts, width = matrix.K, matrix.parts, matrix.width
     piece = columns_of_piece(out.itemsize)
@@ -70,7 +70,7 @@ def multiply_pieces(a, count, matrix, first, last, out, out_at, accumulate):  # 
 
 @kernel_njit
 def gather_pieces(ids, matrix, first, last, out):  # type: ignore[no-untyped-def]
-    """Copy the rows that ``ids`` name of the packed matrix: the products of one-hot rows with it."""
+    """Copy the rows at ``ids`` of the packed matrix: the products of one-hot rows with it."""
     K, parts, width, packed = matrix.K, matrix.parts, matrix.width, matrix.packed
     lanes, piece = _BYTES // packed.itemsize, columns_of_piece(packed.itemsize)
     for low in range(first * piece, min(width, last * piece), piece):

@@ -1,4 +1,4 @@
-"""Plan: what all runs of a cell share whose weights have the same sizes and dtype."""
+"""Plan: the facts that all runs of a cell share if their weights have the same sizes and dtype."""
 
 from __future__ import annotations
 
@@ -19,53 +19,53 @@ Array = NDArray[Any]
 
 
 class Contribution(NamedTuple):
-    """What some gates add to the gradient of the recurrent matrices: the adjoints of their slots times an operand."""
+    """The part of the recurrent matrices' gradient from some gates: the adjoints of their slots times an operand."""
 
     value: int | None
-    """Which of the values that the step computes is the operand; None for the first state before the step."""
+    """The index of the operand among the values that the step computes; None for the first state before the step."""
     is_joint: bool
-    """Whether the slots are in the buffer of all gates, or in that of split gates' recurrent parts."""
+    """Whether the slots are in the buffer of all gates, rather than in that of the recurrent parts of split gates."""
     slots: slice
-    """The columns of that buffer, seen as (N, slots * H)."""
+    """The columns of that buffer, taken as (N, slots * H)."""
     rows: slice
     """The rows of the recurrent matrices."""
 
 
 class Buffers(NamedTuple):
-    """How many numbers a direction keeps besides slots and states."""
+    """The numbers that a direction keeps besides slots and states."""
 
     carries: int
-    """Runs of H of each batch row, which one loop hands to another."""
+    """Runs of H numbers per batch row that are carried from one loop to another."""
     row_values: int
-    """Single numbers of each row."""
+    """Single numbers per row."""
 
     @staticmethod
     def of(program: Program) -> Buffers:
-        """Return those of a program."""
+        """Return the buffers of a program."""
         return Buffers(len(program.carries), len(program.row_values))
 
 
 class Plan:
-    """What a run needs to know of its cell and the sizes of its weights; see `plan_of`.
+    """The facts about its cell and the sizes of its weights that a run needs; see `plan_of`.
 
     Attributes
     ----------
     schedule : Schedule
     dtype : dtype
     H, P, S, R, V : int
-        As in `Tape`.
+        As for `Tape`.
     num_states, num_heads : int
     num_weights : int
-        Elements of the recurrent matrices, and so the multiply-adds of a row.
+        The number of elements of the recurrent matrices, and so of multiply-adds per row.
     is_projected, has_mask, draws_numbers : bool
         Whether the first state is projected, and whether the cell has a mask of recurrent dropout and draws random
         numbers at every step.
     contributions : tuple of Contribution
-        Those to the gradient of the recurrent matrices.
+        The contributions to the gradient of the recurrent matrices.
     phases : dict of str to ndarray
         The addresses of the compiled phases of each direction that ran.
     no_slots, no_units, no_features, no_mask, no_params, no_scalars, no_positions, no_packed : ndarray
-        Stand in `Storage` and `Projection` for what the cell does not have, or the direction does not need.
+        Empty arrays for the fields of `Storage` and `Projection` that the cell or the direction does not need.
     """
 
     def __init__(
@@ -100,17 +100,17 @@ class Plan:
 
     @functools.cached_property
     def forward(self) -> Buffers:
-        """What forward needs where nothing is saved."""
+        """The buffers that forward needs if nothing is saved."""
         return Buffers.of(self.schedule.forward)
 
     @functools.cached_property
     def backward(self) -> Buffers:
-        """What backward needs; of a cell whose backward is never asked for none is derived."""
+        """The buffers that backward needs; nothing is derived for a cell whose backward never runs."""
         return Buffers.of(self.schedule.backward)
 
 
 def plan_of(run: Run, weights: Weights) -> Plan:
-    """Return the plan of a run with such weights; the same one for the same cell, sizes and dtype."""
+    """Return the plan for a run with such weights; equal cell, sizes and dtype give the same object."""
     weight_ih, weight_hr = weights.weight_ih, weights.weight_hr
     P = None if weight_hr is None else weight_hr.shape[0]
     return _plan(run.cell.schedule, weight_ih.dtype, weight_ih.shape[0], P, run.settings.num_heads)

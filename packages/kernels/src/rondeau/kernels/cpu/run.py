@@ -1,7 +1,7 @@
 """Run: a whole sequence on the CPU, forward and backward.
 
-What does not recur is one large product over all N rows: the input projection before the steps, and the gradients of
-weights and input after them (`gradients`). The steps are run by `drivers`. Letters are those of `Tape`.
+The non-recurrent work is one large product over all N rows each: the input projection before the steps, and the
+gradients of weights and input after them (`gradients`). `drivers` run the steps. The notation is that of `Tape`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["backward_through_time", "forward"]
 Array = NDArray[Any]
 
 UNITS_FROM = 2**17
-"""Multiply-adds of a step from which threads that share its hidden units gain more than they lose by meeting."""
+"""Multiply-adds of a step from which threads that share its hidden units gain more than they lose by synchronising."""
 
 
 def forward(
@@ -158,7 +158,7 @@ def backward_through_time(
 
 
 def _products(run: Run, direction: str, plan: Plan, weights: Weights, blocks: Blocks) -> Products:
-    """Return what runs at every step of a direction."""
+    """Return the phases and products of every step of a direction."""
     phases = plan.phases.get(direction)
     if phases is None:
         phases = plan.phases[direction] = compiled_phases(run.cell, direction, plan.dtype)
@@ -176,7 +176,7 @@ class _Division(NamedTuple):
     by_units: bool
     """Whether threads share the hidden units instead of the batch."""
     units: tuple[int, ...]
-    """Where the hidden units are cut."""
+    """Where the hidden units are divided."""
 
 
 @functools.lru_cache(maxsize=256)
@@ -185,7 +185,7 @@ def _division(hidden: int, shares: int, by_units: bool) -> _Division:
 
 
 def _divide(layout: Layout, plan: Plan) -> _Division:
-    """Return how to divide a run: by the batch, or by the hidden units where it has too few rows."""
+    """Return how to divide a run: by the batch, or by the hidden units if there are too few rows."""
     work = plan.num_weights * layout.num_rows
     shares = threads.shares_of(work)
     by_units = (

@@ -1,15 +1,15 @@
-"""Step: frozen layers of a cell, one step a call, on the CPU.
+"""Step: frozen layers of a cell that run one step per call on the CPU.
 
-Generating text calls a layer for one step at a time, and a step of few rows reads every weight to use it once or twice.
-So weights are packed once, when they are frozen; a call is one call of a kernel for all layers and the head; and what
-it works on is kept from call to call.
+Text generation calls a layer for one step at a time, and a step of few rows reads every weight to use it once or twice.
+So weights are packed once, when they are frozen; one call of a kernel runs all layers and the head; and its memory is
+kept from call to call.
 
-Letters
--------
+Notation
+--------
 B rows, I inputs, H hidden units, P = H or the projection, V outputs of the head, L layers, S slots of all gates.
 
-The recurrent matrices are packed by the table of `blocks`, cut for as many shares as there are pieces; the others are
-`pieces`.
+The recurrent matrices are packed by the table of `blocks`, divided into as many shares as there are pieces; the others
+are `pieces`.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ _BYTES = TILE.vector_bytes
 
 
 class Frozen:
-    """The weights of layers and a head, packed; all arguments are checked, contiguous, and of one dtype.
+    """The packed weights of layers and a head; all arguments are checked, contiguous, and of the same dtype.
 
     Parameters
     ----------
     cell : Cell
     layers : tuple of Weights
-        From the lowest up.
+        From the lowest layer up.
     settings : Settings
     head : tuple of ndarray, optional
         The weight (V, P) and the bias (V,) of a linear layer on the output.
@@ -101,12 +101,12 @@ class Frozen:
         self.bias = np.concatenate([bias_of_slots(schedule, weights, H) for weights in layers])
         self.params = np.concatenate([parameters_of(weights, H, dtype) for weights in layers])
         self.scalars = scalars_of_run(schedule, settings, dtype)
-        #: Multiply-adds that a row takes in a layer, and in the head.
+        #: The multiply-adds of a row in a layer, and in the head.
         self.work = columns * max(self.inputs, P) + blocks.packed_size, P * self.outputs
         self._divisions: dict[tuple[int, int], Division] = {}
 
     def workspace(self, batch_size: int) -> Workspace:
-        """Return what a step of B rows works on."""
+        """Return the memory for a step of B rows."""
         return Workspace(self, batch_size)
 
     def division(self, count: int, head_shares: int) -> Division:
@@ -123,8 +123,8 @@ class Frozen:
 
 
 def _aligned(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return an empty array on the border of a cache line: a panel is read by whole vectors."""
-    # Not of the pool: weights stay as long as the stepper, and no other array would get their memory.
+    """Return an uninitialised array that starts at a cache line, because panels are read by whole vectors."""
+    # Not from the pool: weights live as long as the stepper, and no other array would reuse their memory.
     size = math.prod(shape) if isinstance(shape, tuple) else shape
     memory = np.empty(size * dtype.itemsize + _BYTES, np.uint8)
     first = -memory.ctypes.data % _BYTES
@@ -132,12 +132,12 @@ def _aligned(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 class Workspace:
-    """What a step of B rows works on, kept from call to call.
+    """The memory for a step of B rows, kept from call to call.
 
     Attributes
     ----------
     before, after : tuple of ndarray, shape (L, B, P) for the first and (L, B, H) for others
-        The states before the step, to be filled, and after it.
+        The states before the step, which the caller fills, and after it.
     """
 
     def __init__(self, frozen: Frozen, batch_size: int) -> None:
@@ -161,9 +161,9 @@ class Workspace:
         self._work, self._work_of_head = (B * work for work in frozen.work)
 
     def step(self, x: Array, y: Array) -> None:
-        """Run a step from the states `before`; fill those `after` and ``y`` (B, V), with V = 0 without a head.
+        """Run a step from the states `before`; fill the states `after` and ``y`` (B, V), with V = 0 without a head.
 
-        ``x`` (B, I) is contiguous and of the weights' dtype, or it has ids, int64 (B,).
+        ``x`` (B, I) is contiguous and of the weights' dtype, or consists of ids, int64 (B,).
         """
         frozen = self._frozen
         x, ids = (x, self._no_ids) if x.ndim == 2 else (self._no_x, x)

@@ -1,7 +1,7 @@
 """The driver of single steps: all layers and the head in one call of a kernel, compiled once per dtype.
 
-Letters
--------
+Notation
+--------
 B rows, I inputs, H hidden units, P = H or the projection, V outputs of the head, L layers, S slots of all gates.
 """
 
@@ -30,22 +30,22 @@ __all__ = ["KERNELS", "Division", "FrozenWeights"]
 
 
 class FrozenWeights(NamedTuple):
-    """The layers and the head, packed, as the kernel takes them."""
+    """The packed layers and head, as the kernel needs them."""
 
     phases: Any
     """The addresses of the compiled phases."""
     packed_ih: Any
     """The input weights of all layers, one after the other."""
     table: Any
-    """The recurrent products of a layer, and"""
+    """The recurrent products of a layer."""
     ends: Any
-    """where those of a share end; see `rondeau.kernels.cpu.blocks`."""
+    """Where those of a share end; see `rondeau.kernels.cpu.blocks`."""
     packed_hh: Any
     """(L, .): the recurrent weights."""
     packed_hr: Any
     """(L, .): the projections."""
     leaves_out: Any
-    """(L,): whether a product with a state of zeros may be left out."""
+    """(L,): whether a product with a state of zeros may be skipped."""
     head_bias: Any
     """(V,)"""
     packed_head: Any
@@ -56,9 +56,9 @@ class Division(NamedTuple):
     """How a step is divided among threads."""
 
     cuts: Any
-    """The pieces of each share end where those of the next begin."""
+    """The bounds of each share's pieces."""
     cuts_of_phases: Any
-    """Likewise the hidden units of which a share runs the phases; two numbers where one thread runs all."""
+    """The bounds of the hidden units for which a share runs the phases; two numbers if one thread runs them all."""
     head_shares: Any
     """The number of shares of the head."""
 
@@ -67,7 +67,7 @@ class Division(NamedTuple):
 def _pack_layer(  # type: ignore[no-untyped-def]
     weight_ih, slots, packed_ih, ih_at, table, weight_hh, packed_hh, weight_hr, packed_hr
 ):
-    """Pack the weights of a layer; ``packed_hh`` and ``packed_hr`` are its own."""
+    """Pack the weights of a layer; ``packed_hh`` and ``packed_hr`` are those of this layer."""
     pack_pieces(weight_ih, slots, packed_ih, ih_at)
     pack_blocks(table, weight_hh.reshape(-1), 1, weight_hh.shape[1], packed_hh, 0, 1)
     pack_pieces(weight_hr, 1, packed_hr, 0)
@@ -81,8 +81,8 @@ def _pack_head(weight, packed):  # type: ignore[no-untyped-def]
 def _step(layers, storage, hidden, x, ids, y, division):  # type: ignore[no-untyped-def]
     """Run all layers for one step, and the head.
 
-    Rows of the states in `storage` and of `hidden` are those of all layers before the step, and then those after it;
-    its bias and params are of all layers.
+    The rows of the states in `storage` and of `hidden` are those of all layers before the step, followed by those after
+    it; `bias` and `params` are those of all layers.
     """
     gates, states, bias, params = storage.gates, storage.states, storage.bias, storage.params
     cuts, cuts_of_phases, phases = division.cuts, division.cuts_of_phases, layers.phases
@@ -102,7 +102,7 @@ def _step(layers, storage, hidden, x, ids, y, division):  # type: ignore[no-unty
             params[layer : layer + 1], storage.scalars, storage.carry, storage.mask, storage.d_states,
             storage.d_params, storage.d_values, storage.positions, storage.key, storage.substream,
         )  # fmt: skip
-        # As in a run of the layer, the product with a state of zeros is left out.
+        # As in a run of the layer, the product with a state of zeros is skipped.
         from_zero = layers.leaves_out[layer]
         for k in range(old * P, (old + B) * P):
             from_zero = from_zero and flat_hidden[k] == 0
@@ -152,7 +152,7 @@ _step_alone, _step_shared = cached_njit(_step), cached_njit(parallel=True)(_step
 
 
 class Kernels:
-    """The compiled kernels of one dtype: each compiled, or loaded, when first asked for."""
+    """The kernels of one dtype, each compiled or loaded on first use."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype

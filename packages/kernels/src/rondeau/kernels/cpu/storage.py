@@ -1,7 +1,7 @@
 """Storage: the arrays that drivers and phases work on, as records.
 
-Arrays that travel together are one record, a `NamedTuple`, which Numba takes as it is: no kernel can exchange two of
-them. The types of a record's fields are declared beside it.
+Arrays that travel together are one record, a `NamedTuple`, which Numba accepts as it is: no caller can mix up two of
+them. The types of a record's fields are declared next to it.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ __all__ = [
 
 
 class Storage(NamedTuple):
-    """What the phases of a cell read and write. N rows, B batch rows, H units; see `Tape` for the other letters."""
+    """The arrays that a cell's phases read and write. N rows, B batch rows, H units; `Tape` has the other letters."""
 
     gates: Any
     """(N, S, H): the slots of all gates."""
     recurrent: Any
     """(N, R, H): the second slots of split gates."""
     bias: Any
-    """(1, S + R, H): what is added to each slot; (1, 0, H) in backward."""
+    """(1, S + R, H): the bias of each slot; (1, 0, H) in backward."""
     values: Any
     """(N, V, H): the operands that the step computes."""
     row_values: Any
-    """(N, 1, .): what is one number a row."""
+    """(N, 1, .): the values with one number per row."""
     states: Any
     """(states, B + N, H): every state before and after every step."""
     params: Any
@@ -46,9 +46,9 @@ class Storage(NamedTuple):
     scalars: Any
     """(1, 1, scalars): the scalars of the run."""
     carry: Any
-    """(B, carries, H): what one loop hands to another."""
+    """(B, carries, H): the values carried from one loop to another."""
     mask: Any
-    """(B, 1, H): the mask of recurrent dropout; empty where the cell has none."""
+    """(B, 1, H): the mask of recurrent dropout; empty if the cell has none."""
     d_states: Any
     """(states, B, H): the adjoints of the states; empty in forward, as are the next two."""
     d_params: Any
@@ -56,30 +56,30 @@ class Storage(NamedTuple):
     d_values: Any
     """(V, B, H): the adjoints of the operands."""
     positions: Any
-    """(N, 2): each row's time and row in the caller's batch; empty where the cell draws no random numbers."""
+    """(N, 2): each row's time and batch row in the caller's batch; empty if the cell draws no random numbers."""
     key: Any
-    """The key of the call's random numbers, and"""
+    """The key of the call's random numbers."""
     substream: Any
-    """the first of their substreams."""
+    """The first of their substreams."""
 
 
 class Products(NamedTuple):
-    """What runs at every step: the compiled phases, and the recurrent products between them."""
+    """The work of every step: the compiled phases, and the recurrent products between them."""
 
     phases: Any
     """The addresses of the compiled phases."""
     table: Any
-    """The products, one a row; see `rondeau.kernels.cpu.blocks`."""
+    """The products, one per row; see `rondeau.kernels.cpu.blocks`."""
     ends: Any
     """(groups, shares + 1): where the products of a share in a group end."""
     weight_hh: Any
     """The recurrent matrices in the order of the buffers."""
     packed: Any
-    """Where they are packed for the product."""
+    """The memory in which they are packed."""
 
 
 class Projection(NamedTuple):
-    """What is projected, and the mask of recurrent dropout over it. Without a projection all but `hidden` are empty."""
+    """The projected state, and its mask of recurrent dropout. Without a projection, all but `hidden` are empty."""
 
     hidden: Any
     """The first state as the recurrent matrices see it, (B + N, P); in backward its adjoint, (B, P)."""
@@ -88,7 +88,7 @@ class Projection(NamedTuple):
     weight_hr: Any
     """(P, H): the matrix."""
     packed: Any
-    """Where it is packed for the product."""
+    """The memory in which it is packed."""
     keep: Any
     """(B, P): the mask, or empty."""
     seen: Any

@@ -1,4 +1,4 @@
-"""The CPU target, as `rondeau.kernels.recurrent.target.Target` describes it."""
+"""The CPU target, an implementation of `rondeau.kernels.recurrent.target.Target`."""
 
 from rondeau.kernels.cpu.gradients import WeightSums as weight_sums  # noqa: N813 - called as a function
 from rondeau.kernels.cpu.gradients import input_gradient

@@ -1,1 +1,1 @@
-"""Operators and optimisers: arrays in, arrays out. Each function checks, allocates and launches its kernel."""
+"""Operators and optimisers on plain arrays. Each function checks its arguments, allocates and launches its kernel."""

@@ -1,16 +1,17 @@
 """Two-dimensional convolution and its two gradients, through the packed matrix product.
 
-Legend: N samples, C channels in, F filters or channels out, G groups; H, W rows and columns of the input, P, Q of the
-output; k = (channel of the group, row, column of the window) counts what one output sums over, K of them; l = (p, q).
+Notation: N samples, C channels in, F filters or channels out, G groups; H, W rows and columns of the input, P, Q of the
+output; k = (channel of the group, row, column of the window) numbers the K terms of one output; l = (p, q).
 
-    y[n, f, l] = b[f] + sum over k of w[f, k] u[k, l],   u[k, l] the input that position k of the window l lies on, or 0
+    y[n, f, l] = b[f] + sum over k of w[f, k] u[k, l],   u[k, l] the input at position k of window l, or 0
 
-All three are products with the matrix u of a sample, or of its transpose. It is K / C times as large as the sample, so
-it is never there as a whole: a share gathers the columns that it multiplies next, in the layout of the packed product,
-into a workspace that stays in the second-level cache.
+All three are products with the matrix u of a sample, or with its transpose. It is K / C times as large as the sample,
+so it is never stored as a whole: a share gathers the columns that it multiplies next, in the layout of the packed
+product, into a workspace that stays in the second-level cache.
 
-**The same bits for any number of threads.** An element of y is one chain over ascending k; of dw one over ascending
-(n, l) for each of a number of runs of samples that depends on the shapes alone; an element of dx belongs to one share.
+**The same bits for any number of threads.** An element of y is one chain over ascending k; an element of dw is one
+chain over ascending (n, l) for each run of samples, and the number of runs depends only on the shapes; an element of dx
+belongs to one share.
 """
 
 import math
@@ -39,22 +40,22 @@ __all__ = ["backward_input", "backward_weight", "forward", "sample_runs"]
 _VECTORS, _BYTES = TILE.vectors, TILE.vector_bytes
 
 COLUMNS = 64
-"""Columns l whose gradients are added to dx at a time: a multiple of every panel's width, so that the order in which
-they are added does not depend on the tile."""
+"""Columns l whose gradients are added to dx at a time: a multiple of every panel's width, so that the order of addition
+does not depend on the tile."""
 DEPTH = 512
 """Columns l over which `backward_weight` sums at a time."""
 ROWS = 128
-"""Rows k, at least, that one piece of `backward_weight` takes where there are as many."""
+"""The least number of rows k in one piece of `backward_weight`, if there are that many."""
 MAX_RUNS = 16
-"""Runs of samples, at most, that `backward_weight` sums apart: pieces of work for threads."""
+"""The largest number of runs of samples that `backward_weight` sums separately, as pieces of work for threads."""
 MAX_PARTIAL = 2**20
-"""Elements of the partial sums of those runs, at most."""
+"""The largest number of elements in the partial sums of those runs."""
 
 
 @kernel_njit
 def _within(start: Any, step: Any, run: Any, W: Any) -> Any:
-    """Return the first m, and the one after the last below `run`, for which start + m * step is in [0, W)."""
-    if step == 1:  # without a division, which would take as long as copying a short row
+    """Return the bounds of the range of m below `run` for which start + m * step is in [0, W)."""
+    if step == 1:  # avoid a division, which would take as long as copying a short row
         low, end = -start, W - start
     else:
         low, end = (step - 1 - start) // step, (W - start + step - 1) // step
@@ -71,7 +72,7 @@ def _signature_of_gathering(element: Element) -> Any:
 def _gather(
     x: Any, C: Any, H: Any, W: Any, window: Any, Q: Any, first: Any, columns: Any, target: Any, width: Any
 ) -> Any:
-    """Write u[k, first + j] to target[k * width + j] for j below `columns`, and 0 up to `width`."""
+    """Write u[k, first + j] to target[k * width + j] for j below `columns`, and 0 for j up to `width`."""
     first_p = first // Q
     first_q = first - first_p * Q
     for c in range(C):
@@ -110,7 +111,7 @@ def _gather(
 def _scatter(
     x: Any, C: Any, H: Any, W: Any, window: Any, Q: Any, first: Any, columns: Any, source: Any, width: Any
 ) -> Any:
-    """Add source[k * width + j] to the input element that u[k, first + j] is: the adjoint of `_gather`."""
+    """Add source[k * width + j] to the input element of u[k, first + j]: the adjoint of `_gather`."""
     first_p = first // Q
     first_q = first - first_p * Q
     for c in range(C):
@@ -150,7 +151,7 @@ def _signature_of_forward(element: Element) -> Any:
 
 @compiled_per_dtype(_signature_of_forward, parallel=True)
 def _forward(x, w, b, window, y, groups, workspace, shares):  # type: ignore[no-untyped-def]
-    """Write y; `workspace` has as many elements for each share as `_forward_workspace` says, and b may be empty."""
+    """Write y; `workspace` has `_forward_workspace` elements for each share, and b may be empty."""
     N, C, H, W = x.shape
     F, P, Q = y.shape[1:]
     L, Cg, Fg = P * Q, C // groups, F // groups
@@ -192,17 +193,17 @@ def forward(
     Parameters
     ----------
     x : ndarray of float32 or float64, shape (N, C, H, W)
-        Any strides, as all arrays here; what lies beside it is 0.
+        The input, with any strides, like all arrays here; it is 0 outside its bounds.
     weight : ndarray of shape (F, C / G, rows, columns)
         w, of the dtype of `x`.
     bias : ndarray of shape (F,), or None
-        b: what the sums start at; None for 0.
+        b, the initial value of the sums; None for 0.
     window : Window
         Its rows and columns are those of the weight.
     shape : (int, int)
         P and Q.
     groups : int
-        G: channel f sums over the channels of its group alone.
+        G; channel f sums only over the channels of its group.
 
     Returns
     -------
@@ -211,9 +212,9 @@ def forward(
     Raises
     ------
     TypeError
-        If an argument is of a wrong type or dtype.
+        If an argument has the wrong type or dtype.
     ValueError
-        If shapes or numbers do not fit.
+        If shapes do not match, or a number is out of range.
 
     Examples
     --------
@@ -266,22 +267,22 @@ def _backward_input(dy, transposed, window, dx, workspace, shares):  # type: ign
 
 
 def _backward_input_workspace(F: int, K: int) -> int:
-    """Return the elements that one share of `_backward_input` takes, for F / G channels out."""
+    """Return the workspace elements for one share of `_backward_input`, with F / G channels out."""
     size: int = packed_size(F, COLUMNS) + K * COLUMNS
     return size
 
 
 def backward_input(dy: Any, weight: Any, window: Window, shape: tuple[int, ...], groups: int) -> NDArray[Any]:
-    """Compute dx, the sum of w[f, k] dy[n, f, l] over all u[k, l] that an element of x is.
+    """Compute dx, for each element of x the sum of w[f, k] dy[n, f, l] over all u[k, l] that read it.
 
     Parameters
     ----------
     dy : ndarray of shape (N, F, P, Q)
-        Gradient of the output.
+        The gradient of the output.
     weight, window, groups
-        As in `forward`.
+        As for `forward`.
     shape : (int, int, int, int)
-        That of x, (N, C, H, W).
+        The shape of x, (N, C, H, W).
 
     Returns
     -------
@@ -290,7 +291,7 @@ def backward_input(dy: Any, weight: Any, window: Window, shape: tuple[int, ...],
     Raises
     ------
     TypeError, ValueError
-        As `forward` does.
+        As for `forward`.
 
     Examples
     --------
@@ -326,7 +327,7 @@ def _signature_of_backward_weight(element: Element) -> Any:
 
 @compiled_per_dtype(_signature_of_backward_weight, parallel=True)
 def _backward_weight(dy, x, window, partial, workspace, shares):  # type: ignore[no-untyped-def]
-    """Write `partial`, (R, G, K, F / G): dw transposed, summed over each of R runs of samples."""
+    """Write `partial`, (R, G, K, F / G): the transpose of dw, summed over each of R runs of samples."""
     N, C, H, W = x.shape
     F, P, Q = dy.shape[1:]
     runs, groups, K, Fg = partial.shape
@@ -358,14 +359,14 @@ def _backward_weight(dy, x, window, partial, workspace, shares):  # type: ignore
 
 
 def _backward_weight_workspace(window: Window, C: int, F: int) -> int:
-    """Return the elements that one share of `_backward_weight` takes, for C / G channels in and F / G out."""
+    """Return the workspace elements for one share of `_backward_weight`, with C / G channels in and F / G out."""
     K = _channels_at_a_time(window, C) * window.rows * window.columns
     size: int = packed_size(DEPTH, F) + K * DEPTH
     return size
 
 
 def sample_runs(N: int, weights: int) -> int:
-    """Return the number of runs of samples whose gradients of the weights are summed apart."""
+    """Return the number of runs of samples whose weight gradients are summed separately."""
     return max(1, min(N, MAX_RUNS, MAX_PARTIAL // max(1, weights)))
 
 
@@ -375,13 +376,13 @@ def backward_weight(dy: Any, x: Any, window: Window, shape: tuple[int, ...], gro
     Parameters
     ----------
     dy : ndarray of shape (N, F, P, Q)
-        Gradient of the output.
+        The gradient of the output.
     x : ndarray of shape (N, C, H, W)
-        Input.
+        The input.
     window, groups
-        As in `forward`.
+        As for `forward`.
     shape : (int, int, int, int)
-        That of the weight, (F, C / G, rows, columns).
+        The shape of the weight, (F, C / G, rows, columns).
 
     Returns
     -------
@@ -390,7 +391,7 @@ def backward_weight(dy: Any, x: Any, window: Window, shape: tuple[int, ...], gro
     Raises
     ------
     TypeError, ValueError
-        As `forward` does.
+        As for `forward`.
 
     Examples
     --------
@@ -401,7 +402,7 @@ def backward_weight(dy: Any, x: Any, window: Window, shape: tuple[int, ...], gro
     dy = checked_floats("convolution: dy", dy, "(N, F, P, Q)")
     x = checked_floats("convolution: x", x, "(N, C, H, W)")
     if x.dtype != dy.dtype:
-        raise ArgumentTypeError(f"convolution: x must be {dy.dtype}, as dy is, got {x.dtype}; convert one")
+        raise ArgumentTypeError(f"convolution: x must be {dy.dtype}, like dy, got {x.dtype}; convert one")
     check_window("convolution", window, dy.shape[2:])
     _check_weight_shape(shape, window, groups)
     _check_channels(x.shape, shape, groups)
@@ -418,14 +419,14 @@ def backward_weight(dy: Any, x: Any, window: Window, shape: tuple[int, ...], gro
 
 
 def _shares(y: NDArray[Any], weight: tuple[int, ...]) -> int:
-    """Return how many threads are worth waking: an element of y is a sum over the weights of one channel."""
+    """Return the number of threads worth waking: an element of y is a sum over the weights of one channel."""
     return threads.shares_of(y.size * math.prod(weight[1:]))
 
 
 def _checked_weight(
     weight: Any, window: Window, shape: Any, groups: int, dtype: np.dtype[Any]
 ) -> NDArray[Any]:
-    """Return the weight in row order, after checking that it fits the windows."""
+    """Return the weight in C order, after checking that it matches the windows."""
     check_array("convolution: weight", weight)
     if weight.dtype != dtype:
         raise ArgumentTypeError(f"convolution: weight must be {dtype}, got {weight.dtype}; convert one")

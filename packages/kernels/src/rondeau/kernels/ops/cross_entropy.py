@@ -1,7 +1,7 @@
-"""Cross-entropy of rows of logits with one class each, and its gradient, as one pass over each row.
+"""Cross-entropy of rows of logits with one class each, and its gradient, in one pass over each row.
 
-Legend: N rows, C classes; z (N, C) logits, t (N,) classes, w (C,) weights of the classes, s the label smoothing.
-A row is the work of one thread from its first column to its last, so the bits are the same for any number of threads.
+Notation: N rows, C classes; z (N, C) logits, t (N,) classes, w (C,) weights of the classes, s the label smoothing.
+One thread computes a row from its first column to its last, so the bits are the same for any number of threads.
 """
 
 import math
@@ -22,13 +22,13 @@ from rondeau.kernels.runtime.signatures import INDICES, array_type, compiled_per
 
 __all__ = ["Saved", "backward", "checked_classes", "forward"]
 
-# Rows that a thread takes at a time: a cut that does not depend on the number of threads.
+# Rows that a thread takes at a time, independent of the number of threads.
 _ROWS = 64
 
 
 @kernel_njit
 def _largest(row):  # type: ignore[no-untyped-def]
-    # Four chains of comparisons: one alone waits four cycles for each of its elements.
+    # Four chains of comparisons: a single chain would wait four cycles for each element.
     a = b = c = d = row[0]
     whole = row.size - row.size % 4
     for i in range(0, whole, 4):
@@ -44,11 +44,11 @@ def _largest(row):  # type: ignore[no-untyped-def]
 
 
 _PER_LOGIT = 32
-"""Multiply-adds that take as long as one logit, with its exponential."""
+"""The cost of one logit with its exponential, in multiply-adds."""
 
 
 class Saved(NamedTuple):
-    """What `backward` needs of a forward pass: made by `forward` alone, which has checked it."""
+    """The values of a forward pass that `backward` needs; only `forward` makes it, after checking its arguments."""
 
     exponentials: NDArray[Any]
     """e = exp(z - the row's maximum), (N, C)."""
@@ -118,14 +118,14 @@ def forward(
     -------
     losses : ndarray of shape (N,)
     saved : Saved
-        What `backward` needs. It holds copies: the caller may overwrite the classes and weights.
+        The values that `backward` needs. They are copies: the caller may overwrite the classes and weights.
 
     Raises
     ------
     TypeError
-        If an argument is of a wrong type or dtype.
+        If an argument has the wrong type or dtype.
     ValueError
-        If shapes do not fit, or a number is out of range.
+        If shapes do not match, or a number is out of range.
     IndexError
         If a class is outside [0, C) and is not `ignored`.
 
@@ -141,7 +141,7 @@ def forward(
         raise ArgumentValueError(f"cross_entropy: logits must have at least one class, got shape {z.shape}")
     t = checked_classes("cross_entropy", classes, C, ignored)
     if t.shape != (N,):
-        raise ArgumentValueError(f"cross_entropy: classes must have shape ({N},), one a row, got {t.shape}")
+        raise ArgumentValueError(f"cross_entropy: classes must have shape ({N},), one per row, got {t.shape}")
     if weights is None:
         w = np.ones(C, z.dtype)
     else:
@@ -156,12 +156,12 @@ def forward(
 
 
 def checked_classes(name: str, classes: Any, number: int, ignored: int) -> NDArray[np.int64]:
-    """Return classes as int64, in a copy and of their shape.
+    """Return a copy of classes as int64, after checking them.
 
     Parameters
     ----------
     name : str
-        What messages begin with.
+        The beginning of messages.
     classes : ndarray of integers
         Any shape.
     number : int
@@ -230,12 +230,12 @@ def _backward(e, scale, t, w, s, ignored, dlosses, dz):  # type: ignore[no-untyp
 
 
 def backward(dlosses: Any, saved: Saved) -> NDArray[Any]:
-    """Compute dz[n, c] = dlosses[n] (S softmax(z)[n, c] - A[n, c]), A the loss's factors of -log softmax, S their sum.
+    """Compute dz[n, c] = dlosses[n] (S softmax(z)[n, c] - A[n, c]); A are the factors of -log softmax, S their sum.
 
     Parameters
     ----------
     dlosses : ndarray of shape (N,)
-        Gradient of every row's loss, of the dtype of the logits.
+        The gradient of the loss of every row, of the dtype of the logits.
     saved : Saved
         From `forward`.
 
@@ -246,7 +246,7 @@ def backward(dlosses: Any, saved: Saved) -> NDArray[Any]:
     Raises
     ------
     TypeError, ValueError
-        If the gradient has another shape or dtype than the losses.
+        If the gradient does not have the shape and dtype of the losses.
 
     Examples
     --------

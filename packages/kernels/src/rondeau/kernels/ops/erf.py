@@ -32,17 +32,17 @@ def erf(x: Any) -> NDArray[Any]:
     Parameters
     ----------
     x : ndarray or NumPy scalar of float16, float32 or float64
-        Any shape and strides. Halves are computed in float32 and rounded once.
+        Any shape and strides. float16 is computed in float32 and rounded once.
 
     Returns
     -------
     ndarray
-        Of the shape and dtype of `x`.
+        With the shape and dtype of `x`.
 
     Raises
     ------
     TypeError
-        If it is not an array, or of another dtype.
+        If it is not an array of one of these dtypes.
 
     Examples
     --------

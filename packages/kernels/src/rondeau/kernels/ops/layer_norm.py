@@ -1,7 +1,7 @@
 """Layer normalisation of rows, and its gradients.
 
-Legend: N rows, C columns; x (N, C) input, w and b (C,) weight and bias, y (N, C) output, mean and rstd (N,) per row.
-A row, and in `backward_parameters` a column, is the work of one thread from end to end: the bits are the same for any
+Notation: N rows, C columns; x (N, C) input, w and b (C,) weight and bias, y (N, C) output, mean and rstd (N,) per row.
+One thread computes a row, or in `backward_parameters` a column, from end to end, so the bits are the same for any
 number of threads.
 """
 
@@ -22,14 +22,14 @@ from rondeau.kernels.runtime.signatures import array_type, compiled_per_dtype
 
 __all__ = ["Saved", "backward_input", "backward_parameters", "forward"]
 
-# Rows and columns that a thread takes at a time: cuts that do not depend on the number of threads.
+# Rows and columns that a thread takes at a time, independent of the number of threads.
 _ROWS = 32
 _COLUMNS = 64
 
 
 @kernel_njit
 def _scale_beyond_range(row, centre, eps):  # type: ignore[no-untyped-def]
-    """Return 1 / sqrt(mean of (row - centre)^2 + eps) where squares leave float32; NaN where they leave float64."""
+    """Return 1 / sqrt(mean of (row - centre)^2 + eps) if squares overflow float32; NaN if they overflow float64."""
     total = np.float64(0)
     for c in range(row.size):
         distance = np.float64(row[c]) - np.float64(centre)
@@ -38,7 +38,7 @@ def _scale_beyond_range(row, centre, eps):  # type: ignore[no-untyped-def]
 
 
 def _forward_of_rows(sums: Sums) -> Any:
-    """Compile `forward` for some of the rows; the letters are those of the module."""
+    """Compile `forward` for some of the rows, in the notation of the module."""
     sum_of, sum_of_squares = sums.of, sums.of_squares
 
     @kernel_njit
@@ -49,7 +49,7 @@ def _forward_of_rows(sums: Sums) -> Any:
             row, out = x[n], y[n]
             centre = sum_of(row) / width
             scale = one / math.sqrt(sum_of_squares(row, centre) / width + eps)
-            if scale == 0:  # which would make zeros of the row
+            if scale == 0:  # it would turn the row into zeros
                 scale = _scale_beyond_range(row, centre, eps)
             mean[n], rstd[n] = centre, scale
             for c in range(C):
@@ -84,14 +84,14 @@ _backward_of_short, _backward_of_long = _backward_of_rows(SHORT), _backward_of_r
 
 
 _PER_ELEMENT = 16
-"""Multiply-adds that take as long as one element, in its two passes through memory."""
+"""The cost of one element, in two passes through memory, in multiply-adds."""
 
 
 class Saved(NamedTuple):
-    """What the backward functions need of a forward pass: made by `forward` alone, which has checked it."""
+    """The values of a forward pass that backward needs; only `forward` makes it, after checking its arguments."""
 
     x: NDArray[Any]
-    """The input itself where it lay in row order, not a copy: it must not be changed before backward."""
+    """The input itself if it is C-contiguous, not a copy: it must not be changed before backward."""
     weight: NDArray[Any]
     """w, likewise."""
     mean: NDArray[Any]
@@ -122,7 +122,7 @@ def forward(x: Any, weight: Any, bias: Any, eps: float) -> tuple[NDArray[Any], S
     Parameters
     ----------
     x : ndarray of float32 or float64, shape (N, C)
-        Input; any strides, as all arrays here.
+        The input, with any strides, like all arrays here.
     weight, bias : ndarray of shape (C,), or None
         w and b, of the dtype of `x`; None for ones and zeros.
     eps : float
@@ -132,14 +132,14 @@ def forward(x: Any, weight: Any, bias: Any, eps: float) -> tuple[NDArray[Any], S
     -------
     y : ndarray of shape (N, C)
     saved : Saved
-        What the backward functions need.
+        The values that the backward functions need.
 
     Raises
     ------
     TypeError
-        If an argument is of a wrong type or dtype.
+        If an argument has the wrong type or dtype.
     ValueError
-        If shapes do not fit, or eps is negative or not finite.
+        If shapes do not match, or eps is negative or not finite.
 
     Examples
     --------
@@ -181,7 +181,7 @@ def backward_input(dy: Any, saved: Saved) -> NDArray[Any]:
     Parameters
     ----------
     dy : ndarray of shape (N, C)
-        Gradient of the output, of the dtype of the input.
+        The gradient of the output, of the dtype of the input.
     saved : Saved
         From `forward`.
 
@@ -192,12 +192,12 @@ def backward_input(dy: Any, saved: Saved) -> NDArray[Any]:
     Raises
     ------
     TypeError, ValueError
-        If the gradient has another shape or dtype than the input.
+        If the gradient does not have the shape and dtype of the input.
 
     Examples
     --------
     >>> _, saved = forward(np.array([[1.0, 2.0, 6.0]]), None, None, 1.0)
-    >>> backward_input(np.ones((1, 3)), saved)  # what is added to a whole row changes nothing
+    >>> backward_input(np.ones((1, 3)), saved)  # adding a constant to a row changes nothing
     array([[0., 0., 0.]])
     """
     x, w, mean, rstd = saved
@@ -229,12 +229,12 @@ def _backward_parameters(dy, x, mean, rstd, dw, db):  # type: ignore[no-untyped-
 
 
 def backward_parameters(dy: Any, saved: Saved) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Compute dw = sum over rows of dy (x - mean) rstd, and db = sum over rows of dy, in float64 and rows ascending.
+    """Compute dw = sum over rows of dy (x - mean) rstd, and db = sum over rows of dy, in float64 and ascending order.
 
     Parameters
     ----------
     dy : ndarray of shape (N, C)
-        Gradient of the output, of the dtype of the input.
+        The gradient of the output, of the dtype of the input.
     saved : Saved
         From `forward`.
 
@@ -245,7 +245,7 @@ def backward_parameters(dy: Any, saved: Saved) -> tuple[NDArray[Any], NDArray[An
     Raises
     ------
     TypeError, ValueError
-        If the gradient has another shape or dtype than the input.
+        If the gradient does not have the shape and dtype of the input.
 
     Examples
     --------

@@ -1,17 +1,18 @@
-"""The update of one parameter by one optimiser, as one pass over memory.
+"""The update of one parameter by one optimiser, in one pass over memory.
 
 `update` takes the parameter w, its gradient g, and a rule: a record of the averages that the optimiser keeps and of the
 scalars of this step, named as in the equations. No element depends on another, and nothing is contracted or reordered,
 so the bits are the same for any number of threads.
 
-Options that torch spells as branches are numbers here, so that one loop serves them all:
+Options that are branches in PyTorch are numbers here, so that one loop serves them all:
 
 ``sign``
     1 to minimise, -1 to maximise.
 ``l2``
-    weight decay that is added to the gradient; at 0 nothing is, for 0 times an infinite weight would be NaN.
+    The weight decay that is added to the gradient; if it is 0 nothing is added, because 0 times an infinite weight
+    would be NaN.
 ``shrink``
-    what the parameter is multiplied by first (decoupled weight decay): ``1 - lr * weight_decay``; 1 for none.
+    The factor applied to the parameter first (decoupled weight decay): ``1 - lr * weight_decay``; 1 for none.
 """
 
 import math
@@ -23,7 +24,7 @@ import numpy as np
 from numba import prange, types
 from numpy.typing import NDArray
 
-from rondeau.kernels.checks import check_array, shown
+from rondeau.kernels.checks import check_array
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS, Element
 from rondeau.kernels.runtime import threads
@@ -32,13 +33,13 @@ from rondeau.kernels.runtime.signatures import array_type, compiled_per_dtype, r
 __all__ = ["Adagrad", "Adam", "Amsgrad", "Momentum", "RMSprop", "Sgd", "update"]
 
 _ALONE = 16384
-"""Below so many elements one thread is done before a second one is awake; on a busy machine that takes milliseconds."""
+"""Below this many elements one thread finishes before a second wakes up, which takes milliseconds on a busy machine."""
 
 Array: TypeAlias = NDArray[Any]
 
 
 class _Kernel:
-    """The update of one kind of rule, compiled for one thread and for all; its fields by their index."""
+    """The update of one kind of rule, compiled for one thread and for all, and the indices of the rule's fields."""
 
     def __init__(
         self, rule: type[Any], function: Callable[..., None], unused_without: dict[str, str]
@@ -59,7 +60,7 @@ class _Kernel:
             record = record_type(rule, **{name: kinds[kind] for name, kind in hints.items()})
             return types.void(vector, vector, record)
 
-        # No contraction: a product and a sum that one loop rounds once and another twice would differ in bits.
+        # No contraction: the bits would differ where one loop rounds a product and a sum once and another twice.
         self.serial = compiled_per_dtype(signature_of, fastmath=False)(function)
         self.parallel = compiled_per_dtype(signature_of, parallel=True, fastmath=False)(function)
 
@@ -68,9 +69,9 @@ _KERNELS: dict[type[Any], _Kernel] = {}
 
 
 def _update_of(rule: type[Any], **unused_without: str) -> Callable[[Callable[..., None]], None]:
-    """Make a function of w, g and a record the update for that kind of record.
+    """Register a function of w, g and a record as the update for that kind of record.
 
-    An average named in `unused_without` may be empty where the field named there is 0 or False.
+    An average named in `unused_without` may be empty if the field named there is 0 or False.
     """
 
     def register(function: Callable[..., None]) -> None:
@@ -79,8 +80,8 @@ def _update_of(rule: type[Any], **unused_without: str) -> Callable[[Callable[...
     return register
 
 
-# Each average is read from its record in a statement of its own, before the loop: where it comes out of a tuple of four
-# or more, or is read within the loop, Numba 0.68 takes writes to it in a parallel loop for dead code.
+# Each average is read from its record in a separate statement, before the loop: if it is unpacked from a tuple of four
+# or more, or read inside the loop, Numba 0.68 takes writes to it in a parallel loop for dead code.
 
 
 class Sgd(NamedTuple):
@@ -104,7 +105,7 @@ def _sgd(w: Any, g: Any, rule: Any) -> None:
 class Momentum(NamedTuple):
     """``d = sign g + l2 w;  v <- momentum v + intake d;  w <- w - lr v``.
 
-    Where `nesterov`, ``w <- w - lr (d + momentum v)``. `intake` is ``1 - dampening``, and 1 at the first step.
+    With `nesterov`, ``w <- w - lr (d + momentum v)``. `intake` is ``1 - dampening``, but 1 at the first step.
     """
 
     velocity: Array
@@ -159,7 +160,7 @@ def _adagrad(w: Any, g: Any, rule: Any) -> None:
 class RMSprop(NamedTuple):
     """``s <- alpha s + rest d^2;  v <- momentum v + d / (sqrt(s - m^2) + eps);  w <- w - lr v``.
 
-    Here ``rest = 1 - alpha``, ``d = sign g + l2 w`` and ``m <- m + rest (d - m)`` where `centered`, else m is 0.
+    Here ``rest = 1 - alpha``, ``d = sign g + l2 w`` and, if `centered`, ``m <- m + rest (d - m)``, otherwise m is 0.
     """
 
     square: Array
@@ -167,7 +168,7 @@ class RMSprop(NamedTuple):
     mean: Array
     """m; may have length 0 unless `centered`."""
     velocity: Array
-    """v; may have length 0 where `momentum` is 0."""
+    """v; may have length 0 if `momentum` is 0."""
     sign: float
     l2: float
     lr: float
@@ -194,7 +195,7 @@ def _rmsprop(w: Any, g: Any, rule: Any) -> None:
         if centered:
             m = mean[i] + rest * (d - mean[i])
             mean[i] = m
-            if s < math.inf:  # beyond, m * m is infinite too, and their difference would be NaN
+            if s < math.inf:  # otherwise m * m is infinite too, and their difference would be NaN
                 s -= m * m
         v = d / (math.sqrt(s) + eps)
         if momentum > 0:
@@ -246,7 +247,7 @@ def _adam(w: Any, g: Any, rule: Any) -> None:
 class Amsgrad(NamedTuple):
     """`Adam` with the largest ``s`` so far instead of ``s``; a NaN counts as larger than any number.
 
-    Its fields are those of `Adam`, and one more.
+    It has the fields of `Adam`, and one more.
     """
 
     mean: Array
@@ -295,16 +296,16 @@ def update(w: Array, g: Array, rule: Any) -> None:
     w : ndarray of float32 or float64
         The parameter: writable and C-contiguous, of any shape.
     g : ndarray
-        Its gradient, C-contiguous, of its shape and dtype.
+        Its gradient, C-contiguous, with the same shape and dtype.
     rule : Sgd, Momentum, Adagrad, RMSprop, Adam or Amsgrad
-        Its averages are as `w` is. Its scalars are rounded to the dtype of `w`: to infinity beyond the largest number.
+        Its averages must be like `w`. Its scalars are rounded to the dtype of `w`, and become infinite if out of range.
 
     Raises
     ------
     TypeError
-        If something is of a wrong type, or an array is of another dtype than the parameter.
+        If an argument has the wrong type, or an array has another dtype than the parameter.
     ValueError
-        If an array has another shape than the parameter, or is not C-contiguous, or is to be changed and read-only.
+        If an array has another shape than the parameter, is not C-contiguous, or must be changed but is read-only.
 
     Examples
     --------
@@ -330,7 +331,7 @@ def update(w: Array, g: Array, rule: Any) -> None:
         if switch is None or values[switch] or not (isinstance(array, np.ndarray) and array.shape == (0,)):
             _check_array(name, array, w, written=True)
         elif array.dtype != w.dtype:
-            raise ArgumentTypeError(f"update: {name} must be {w.dtype}, as w is, got {array.dtype}")
+            raise ArgumentTypeError(f"update: {name} must be {w.dtype}, like w, got {array.dtype}")
         values[i] = array.reshape(-1)
     for i, name in kernel.numbers:
         if type(values[i]) is not float:  # the common case in the fewest steps
@@ -344,11 +345,11 @@ def update(w: Array, g: Array, rule: Any) -> None:
 
 
 def _check_array(name: str, array: Any, w: Array, written: bool) -> None:
-    """Raise unless an array can be walked through together with the parameter."""
+    """Raise an error unless an array can be traversed together with the parameter."""
     check_array(f"update: {name}", array)
     if array.dtype != w.dtype:
         raise ArgumentTypeError(
-            f"update: {name} must be {w.dtype}, as w is, got {array.dtype}; convert it with astype"
+            f"update: {name} must be {w.dtype}, like w, got {array.dtype}; convert it with astype"
         )
     if array.shape != w.shape:
         raise ArgumentValueError(f"update: {name} must have the shape of w, {w.shape}, got {array.shape}")
@@ -360,12 +361,10 @@ def _check_array(name: str, array: Any, w: Array, written: bool) -> None:
 
 def _as_float(name: str, value: Any) -> float:
     if not isinstance(value, numbers.Real):
-        raise ArgumentTypeError(
-            f"update: {name} must be a number, got {type(value).__name__}: {shown(value)}"
-        )
+        raise ArgumentTypeError(f"update: {name} must be a number, got {type(value).__name__}: {value!r:.80}")
     try:
         return float(value)
     except OverflowError:
         raise ArgumentValueError(
-            f"update: {name} must be a number that a float can hold, got {shown(value)}"
+            f"update: {name} must be a number that a float can hold, got {value!r:.80}"
         ) from None

@@ -1,7 +1,7 @@
 """The largest element and the average of windows on planes, and their adjoints.
 
-Legend: M planes (samples times channels); H, W rows and columns of the input, P, Q of the output.
-A plane is the work of one thread from its first element to its last: the bits are the same for any number of threads.
+Notation: M planes (samples times channels); H, W rows and columns of the input, P, Q of the output.
+One thread computes a plane from its first element to its last, so the bits are the same for any number of threads.
 """
 
 import functools
@@ -32,16 +32,16 @@ __all__ = [
 ]
 
 _PER_COMPARISON = 8
-"""Multiply-adds that take as long as one element of a window whose largest is looked for, or one that is moved."""
+"""The cost of one element in a search for the largest of a window, or of one that is moved, in multiply-adds."""
 _PER_ADDITION = 4
-"""Multiply-adds that take as long as one element of a window that is averaged."""
+"""The cost of one element of a window that is averaged, in multiply-adds."""
 
 
 @kernel_njit
 def _inside(start, dilation, count, size):  # type: ignore[no-untyped-def]
-    """Return the first i, and the one after the last below `count`, for which start + i * dilation is in [0, size)."""
+    """Return the bounds of the range of i below `count` for which start + i * dilation is in [0, size)."""
     low, high = 0, count
-    if start < 0:  # a division only at the edges, where it is needed
+    if start < 0:  # divide only at the edges, where it is needed
         low = min(count, (dilation - 1 - start) // dilation)
     if start + (count - 1) * dilation >= size:
         high = max(low, (size - 1 - start) // dilation + 1)
@@ -72,7 +72,7 @@ def _max_forward(x, window, y, indices):  # type: ignore[no-untyped-def]
                     for j in range(first_j, last_j):
                         at = start + j * window.column_dilation
                         value = plane[at]
-                        # Chosen, not branched to: which element is larger is no guess for a processor.
+                        # Selected without a branch: processors cannot predict which element is larger.
                         larger = (value > found) | (value != value)
                         found = value if larger else found
                         index = at if larger else index
@@ -80,14 +80,14 @@ def _max_forward(x, window, y, indices):  # type: ignore[no-untyped-def]
 
 
 def max_forward(x: Any, window: Window, shape: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Find the largest element of every window, the first of equal ones; a NaN counts as the largest.
+    """Return the largest element of every window, the first of equal ones; a NaN counts as the largest.
 
     Parameters
     ----------
     x : ndarray of float32 or float64, shape (M, H, W)
         Planes, any strides.
     window : Window
-        What lies beside a plane does not count.
+        Positions outside a plane do not count.
     shape : (int, int)
         P and Q; every window has an element on the plane.
 
@@ -96,12 +96,12 @@ def max_forward(x: Any, window: Window, shape: tuple[int, ...]) -> tuple[NDArray
     y : ndarray of shape (M, P, Q)
         The elements.
     indices : ndarray of int64, shape (M, P, Q)
-        Where they are, row * W + column.
+        Their indices, row * W + column.
 
     Raises
     ------
     TypeError
-        If an argument is of a wrong type or dtype.
+        If an argument has the wrong type or dtype.
     ValueError
         If a window has no element on the plane, or a number is out of range.
 
@@ -126,7 +126,7 @@ def _check_on_plane(size: int, before: int, number: int, window: int, stride: in
     """Raise unless each of `number` windows has an element on `size` positions, with padding `before` them."""
     last = (number - 1) * stride - before
     is_good = last < size and before <= (window - 1) * dilation
-    if is_good and dilation > size:  # the next element after the padding may lie behind the input
+    if is_good and dilation > size:  # the next element after the padding may be past the input
         is_good = all(first % dilation < size for first in range(-before, min(0, last + 1), stride))
     if not is_good:
         raise ArgumentValueError(
@@ -149,14 +149,14 @@ def _gather(planes, indices, values):  # type: ignore[no-untyped-def]
 
 
 def gather(planes: Any, indices: Any) -> NDArray[Any]:
-    """Read what lies at the indices of every plane.
+    """Return the elements at the indices of every plane.
 
     Parameters
     ----------
     planes : ndarray of float32 or float64, shape (M, H, W)
-        Any strides, as all arrays here.
+        With any strides, like all arrays here.
     indices : ndarray of int64, shape (M, P, Q)
-        As from `max_forward`, in [0, H * W).
+        In [0, H * W), as `max_forward` returns them.
 
     Returns
     -------
@@ -165,9 +165,9 @@ def gather(planes: Any, indices: Any) -> NDArray[Any]:
     Raises
     ------
     TypeError
-        If an argument is of a wrong type or dtype.
+        If an argument has the wrong type or dtype.
     ValueError
-        If shapes do not fit.
+        If shapes do not match.
     IndexError
         If an index is not on its plane.
 
@@ -193,14 +193,14 @@ def _scatter(values, indices, planes):  # type: ignore[no-untyped-def]
 
 
 def scatter(values: Any, indices: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Add up values at the indices of every plane, and 0 elsewhere: the adjoint of `gather`.
+    """Sum values at the indices of every plane, with 0 elsewhere: the adjoint of `gather`.
 
     Parameters
     ----------
     values : ndarray of float32 or float64, shape (M, P, Q)
-        Any strides, as all arrays here.
+        With any strides, like all arrays here.
     indices : ndarray of int64, shape (M, P, Q)
-        As from `max_forward`, in [0, H * W).
+        In [0, H * W), as `max_forward` returns them.
     shape : (int, int, int)
         M, H and W.
 
@@ -211,7 +211,7 @@ def scatter(values: Any, indices: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     Raises
     ------
     TypeError, ValueError, IndexError
-        As `gather` does.
+        As for `gather`.
 
     Examples
     --------
@@ -230,7 +230,7 @@ def scatter(values: Any, indices: Any, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _checked_indices(indices: Any, planes: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return indices as a kernel takes them, after checking that they lie on planes of this shape."""
+    """Return indices as a kernel needs them, after checking that they are on planes of this shape."""
     check_array("max pooling: indices", indices)
     if indices.dtype != np.int64:
         raise ArgumentTypeError(
@@ -248,7 +248,7 @@ def _checked_indices(indices: Any, planes: tuple[int, ...]) -> NDArray[np.int64]
 
 
 def _move(kernel: Any, read: NDArray[Any], indices: NDArray[np.int64], written: NDArray[Any]) -> None:
-    """Launch `_gather` or `_scatter`, which take a plane as a row."""
+    """Launch `_gather` or `_scatter`, for which a plane is a row."""
 
     def rows(array: NDArray[Any]) -> NDArray[Any]:
         return array.reshape(len(array), math.prod(array.shape[1:]))
@@ -258,21 +258,21 @@ def _move(kernel: Any, read: NDArray[Any], indices: NDArray[np.int64], written: 
 
 
 class Regions(NamedTuple):
-    """The rectangles of a plane that are averaged: made by `regions_of` and `even_regions`, which keep them on it."""
+    """The rectangles of a plane to average; `regions_of` and `even_regions` make them, within the plane."""
 
     height: int
     """H"""
     width: int
     """W"""
     first_row: NDArray[np.int64]
-    """(P,): the first row of each, and"""
+    """(P,): the first row of each."""
     last_row: NDArray[np.int64]
-    """the one after its last."""
+    """(P,): the row after the last of each."""
     first_column: NDArray[np.int64]
     """(Q,): likewise its columns."""
     last_column: NDArray[np.int64]
     divisor: NDArray[Any]
-    """(P, Q): what their sums are divided by, of the dtype of the planes."""
+    """(P, Q): the divisors of their sums, of the dtype of the planes."""
     size: int
     """The elements of all regions of a plane together."""
 
@@ -293,22 +293,22 @@ def regions_of(
     divisor: int | None,
     dtype: np.dtype[Any],
 ) -> Regions:
-    """Return the regions that windows without dilation show.
+    """Return the regions that windows without dilation cover.
 
     Parameters
     ----------
     plane : (int, int)
         H and W.
     window : Window
-        Its padding, `top` and `left`, is that on both sides.
+        Its padding, `top` and `left`, applies to both sides.
     shape : (int, int)
         P and Q.
     counts_padding : bool
-        Whether the mean of a window is over the zeros of the padding too. What lies behind the padding never counts.
+        Whether means include the zeros of the padding; positions beyond the padding never count.
     divisor : int or None
-        What sums are divided by; None for the number of elements.
+        The divisor of the sums; None for the number of elements.
     dtype : dtype
-        Of the planes.
+        The dtype of the planes.
 
     Raises
     ------
@@ -332,14 +332,14 @@ def regions_of(
 
 
 def _ends(size: int, padding: int, number: int, window: int, stride: int) -> tuple[NDArray[np.int64], Any]:
-    """Return where windows begin and end, on the input or the padding."""
+    """Return where windows begin and end on the input or its padding; the end is exclusive."""
     first = np.arange(number) * stride - padding
     return first, np.minimum(first + window, size + padding)
 
 
 @functools.lru_cache(maxsize=64)
 def even_regions(plane: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Regions:
-    """Return regions that cut a plane evenly: i of P are rows floor(i H / P) to ceil((i + 1) H / P) - 1.
+    """Return regions that divide a plane evenly: region i of P is rows floor(i H / P) to ceil((i + 1) H / P) - 1.
 
     Parameters
     ----------
@@ -348,7 +348,7 @@ def even_regions(plane: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype
     shape : (int, int)
         P and Q, at least 0.
     dtype : dtype
-        Of the planes.
+        The dtype of the planes.
 
     Raises
     ------
@@ -373,10 +373,10 @@ def even_regions(plane: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype
 def _regions(
     plane: tuple[int, ...], ends: list[tuple[Any, Any]], divisor: Any, dtype: np.dtype[Any]
 ) -> Regions:
-    """Return regions from the ends of their rows and columns; their arrays are shared by all calls, and read-only."""
+    """Return regions from the ends of their rows and columns; their arrays are shared by all calls and read-only."""
     (first_row, last_row), (first_column, last_column) = ends
     shape = len(first_row), len(first_column)
-    # Where a window shows only padding that does not count, the sum is 0, and so is the mean.
+    # If a window covers only padding that does not count, the sum is 0, and so is the mean.
     divisors = np.array(np.broadcast_to(np.where(np.equal(divisor, 0), 1, divisor), shape), dtype)
     arrays = first_row, last_row, first_column, last_column, divisors
     for array in arrays:
@@ -399,7 +399,7 @@ def _average_forward(x, regions, y):  # type: ignore[no-untyped-def]
     for m in prange(M):
         for p in range(P):
             for q in range(Q):
-                total = np.float64(0)  # a window may be a whole picture
+                total = np.float64(0)  # a window may be a whole image
                 for row in range(first_row[p], last_row[p]):
                     for column in range(first_column[q], last_column[q]):
                         total += x[m, row, column]
@@ -422,7 +422,7 @@ def average_forward(x: Any, regions: Regions) -> NDArray[Any]:
     Raises
     ------
     TypeError, ValueError
-        If the planes have another dtype or size than the regions were made for.
+        If the planes have a different dtype or size than the regions were made for.
 
     Examples
     --------
@@ -468,7 +468,7 @@ def average_backward(dy: Any, regions: Regions) -> NDArray[Any]:
     Raises
     ------
     TypeError, ValueError
-        If the gradient has another dtype than the divisors, or another number of regions.
+        If the gradient does not match the dtype of the divisors or the number of regions.
 
     Examples
     --------

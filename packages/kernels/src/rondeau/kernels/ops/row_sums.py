@@ -1,11 +1,12 @@
-"""What the kernels over rows of a matrix have in common: sums of one row.
+"""Sums over one row of a matrix, which several kernels share.
 
-Reassociation lets LLVM sum in the lanes of a vector. The order is another than the source's, but always the same for
-rows of one length, whichever thread takes them.
+Reassociation lets LLVM sum in the lanes of a vector. The order differs from that in the source, but it is always the
+same for rows of the same length, whichever thread takes them.
 
-In one chain a lane's rounding grows with the row: to 6e-7 of the sum of a million elements, and 1e-5 of ten million. So
-a long row is summed in blocks, and what they give in float64. The functions of a short row are those of a block: a
-kernel chooses once a matrix, because the choice in every row costs more than the sum of a short one.
+In a single chain the rounding error of a lane grows with the row: to 6e-7 of the sum of a million elements, and 1e-5 of
+ten million. So a long row is summed in blocks, and the sums of the blocks are added in float64. The functions for a
+short row are those for a block: a kernel chooses once per matrix, because a choice in every row would cost more than
+the sum of a short one.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from rondeau.kernels.runtime.compiling import kernel_njit
 __all__ = ["BLOCK", "LONG", "SHORT", "Sums", "sum_of"]
 
 BLOCK = 1024
-"""Elements of a block, and of the longest short row: a vector lane adds 64 of them, or fewer."""
+"""Elements of a block, and of the longest short row: a vector lane adds at most 64 of them."""
 
 _summing = kernel_njit(fastmath={"contract", "reassoc"})
 
@@ -49,7 +50,7 @@ def _sum_of_products_of_block(a, b):  # type: ignore[no-untyped-def]
 
 @kernel_njit
 def sum_of(row):  # type: ignore[no-untyped-def]
-    """Return the sum of `row`, shape (C,), of any length."""
+    """Return the sum of a row of any length, shape (C,)."""
     total = np.float64(0)
     for first in range(0, row.size, BLOCK):
         total += _sum_of_block(row[first : first + BLOCK])

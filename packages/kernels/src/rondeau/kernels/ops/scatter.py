@@ -1,4 +1,4 @@
-"""Rows added up by id: the gradient of a table that was read by id."""
+"""Summing rows by id: the gradient of a table that was read by id."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ from rondeau.kernels.runtime.signatures import INDICES, array_type, compiled_per
 
 __all__ = ["add_rows"]
 
-# Columns that a thread takes: a cut that does not depend on the number of threads. Every element of the table is one
-# thread's, which adds to it in one order of rows, so the bits are the same for any number of threads.
+# Columns that a thread takes at a time, independent of the number of threads. Every element of the table belongs to one
+# thread, which adds to it in a fixed order of rows, so the bits are the same for any number of threads.
 _COLUMNS = 64
 
 _PER_ELEMENT = 8
-"""Multiply-adds that take as long as adding one element to memory."""
+"""The cost of adding one element to memory, in multiply-adds."""
 
 
 def _signature_of_adding(element: Element) -> Any:
@@ -49,20 +49,20 @@ def add_rows(
     rows : ndarray of float32 or float64, shape (N, E)
         Any strides.
     ids : ndarray of int64, shape (N,)
-        In [0, V). Checked here as well: a caller may have checked them long before a backward pass gets here.
+        In [0, V). They are checked here again: the caller may have checked them long before a backward pass.
     table : ndarray of shape (V, E)
         C-contiguous, of the dtype of `rows`; changed in place.
     descending : bool, default False
-        Add the last row first.
+        Whether to add the last row first.
 
     Raises
     ------
     TypeError
-        If an argument is not an array, or dtypes do not fit.
+        If an argument is not an array, or dtypes do not match.
     ValueError
-        If shapes do not fit, or the table is not writable, aligned and C-contiguous.
+        If shapes do not match, or the table is not writable, aligned and C-contiguous.
     IndexError
-        If an id is outside the table; the table is as it was.
+        If an id is outside the table, which is then unchanged.
 
     Examples
     --------
@@ -85,13 +85,13 @@ def add_rows(
         )
     if not table.flags.carray:
         raise ArgumentValueError(
-            "add_rows: table must be writable, aligned and in row order, got one that is not; pass a copy"
+            "add_rows: table must be writable, aligned and C-contiguous, got one that is not; pass a copy"
         )
     if ids.size and not (ids.min() >= 0 and ids.max() < len(table)):
         wrong = ids[(ids < 0) | (ids >= len(table))][0]
         raise IndexError(
-            f"add_rows: id {wrong} is out of range for a table of {len(table)} rows; if the ids were good when "
-            "they were given, they have been changed since"
+            f"add_rows: id {wrong} is out of range for a table of {len(table)} rows; if the ids were valid when "
+            "they were passed, they have been changed since"
         )
     shares = threads.shares_of(_PER_ELEMENT * rows.size)
     arguments = in_row_order(rows), in_row_order(ids), table, bool(descending)

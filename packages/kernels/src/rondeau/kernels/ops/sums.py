@@ -1,9 +1,9 @@
 """Sums of arrays whose error does not grow with the number of elements.
 
-NumPy adds pairwise along memory (Higham, "The accuracy of floating point summation", 1993), but one row after another
-where it sums over rows: of a million rows of float32 that loses two digits, of ten million four. Here rows are added in
-chains of at most `CHAIN`, the results of the chains in chains again, and so on: the error grows with the logarithm. The
-order depends on shape and memory layout alone.
+NumPy adds pairwise along memory (Higham, "The accuracy of floating point summation", 1993), but when it sums over rows
+it adds one row after another: for a million rows of float32 this loses two digits, for ten million four. Here rows are
+added in chains of at most `CHAIN`, the results of the chains in chains again, and so on, so the error grows with the
+logarithm. The order depends only on shape and memory layout.
 """
 
 import functools
@@ -16,16 +16,16 @@ import numpy as np
 __all__ = ["CHAIN", "in_single_precision", "running_total", "total"]
 
 CHAIN = 64
-"""Elements that are added one after another. With half as many, sums of 256 columns take a twentieth longer."""
+"""Elements that are added one after another. With half as many, sums of 256 columns take 5 % longer."""
 
 _INNER_FROM = 64
-"""Elements side by side in memory from which NumPy adds rows at the speed of memory."""
+"""Adjacent elements in memory from which NumPy adds rows at the speed of memory."""
 
 _reduce: Any = np.add.reduce
 
 
 def in_single_precision(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function of an array compute what is given in float16 in float32, and round its result once.
+    """Make a function of an array compute float16 in float32, and round its result once.
 
     In float16 a sum of ones ends at 2048.
 
@@ -52,17 +52,17 @@ def total(array: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool 
 
     Parameters
     ----------
-    array : ndarray or what answers NumPy's functions
-        Of any shape; another kind of array than NumPy's is summed as it does that itself.
+    array : ndarray, or an object that implements NumPy's functions
+        Of any shape; an array from another library is summed by that library.
     axis : int or tuple of int, optional
-        From 0 up. Default: all.
+        Non-negative; all axes by default.
     keepdims : bool
-        Leave the summed dimensions, of size 1.
+        Keep the summed dimensions, with size 1.
 
     Returns
     -------
     ndarray or scalar
-        Of the dtype of the array, where `numpy.sum` widens small integers; float16 is summed in float32.
+        Of the dtype of the array, whereas `numpy.sum` widens small integers; float16 is summed in float32.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def total(array: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool 
         return _reduce(array, axis=axis, dtype=array.dtype, keepdims=keepdims)
     axes = tuple(range(array.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     if array.flags.c_contiguous and axes == tuple(range(array.ndim - len(axes), array.ndim)):
-        return _reduce(array, axis=axis, keepdims=keepdims)  # one run of memory, and much the commonest
+        return _reduce(array, axis=axis, keepdims=keepdims)  # one contiguous run, by far the most common case
     if math.prod([array.shape[i] for i in axes]) <= CHAIN:
         return _reduce(array, axis=axis, keepdims=keepdims)
     along, across = _by_memory(array, axes)
@@ -95,7 +95,7 @@ def _total_of_halves(array: Any, axis: Any, keepdims: bool) -> Any:
 
 
 def _by_memory(array: Any, axes: tuple[int, ...]) -> tuple[tuple[int, ...], list[int]]:
-    """Return the axes that NumPy sums pairwise, those that are together one run of memory, and then the others."""
+    """Return the axes that NumPy sums pairwise, which together are one run of memory, and then the others."""
     strides, shape = array.strides, array.shape
     moving = sorted((i for i in range(array.ndim) if strides[i]), key=lambda i: abs(strides[i]))
     along: list[int] = []
@@ -107,13 +107,13 @@ def _by_memory(array: Any, axes: tuple[int, ...]) -> tuple[tuple[int, ...], list
 
 
 def _in_chains(array: Any, axis: int) -> Any:
-    """Return the sum over an axis, which stays with size 1."""
+    """Return the sum over an axis, which is kept with size 1."""
     before, behind = array.shape[:axis], array.shape[axis + 1 :]
     is_narrow = math.prod(behind) < _INNER_FROM
     while (size := array.shape[axis]) > CHAIN:
         chains = size // CHAIN
         whole, rest = np.split(array, [chains * CHAIN], axis)
-        if is_narrow:  # chains of distant rows, so that neighbours in memory are added to neighbours
+        if is_narrow:  # chains of distant rows, so that adjacent elements are added to adjacent elements
             sums = _reduce(whole.reshape(*before, CHAIN, chains, *behind), axis=axis)
         else:
             sums = _reduce(whole.reshape(*before, chains, CHAIN, *behind), axis=axis + 1)
@@ -124,18 +124,18 @@ def _in_chains(array: Any, axis: int) -> Any:
 
 
 def running_total(array: Any, axis: int) -> Any:
-    """Return the sums of all elements up to each along a dimension.
+    """Return the running sum along a dimension.
 
     Parameters
     ----------
-    array : ndarray or what answers NumPy's functions
-        Another kind of array than NumPy's is summed as it does that itself.
+    array : ndarray, or an object that implements NumPy's functions
+        An array from another library is summed by that library.
     axis : int
 
     Returns
     -------
     ndarray
-        Of the shape and dtype of the array; float16 and float32 are added in float64 and rounded once.
+        With the shape and dtype of the array; float16 and float32 are added in float64 and rounded once.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Windows: where convolution and pooling lay them on the planes of their input."""
+"""Windows: their positions on the planes that convolution and pooling take as input."""
 
 from typing import Any, NamedTuple
 
@@ -10,13 +10,13 @@ from rondeau.kernels.errors import ArgumentTypeError
 __all__ = ["WINDOW", "Window", "check_window"]
 
 _LARGEST_SIZE = 2**31 - 1
-"""So that no position that is computed from sizes leaves 64 bits."""
+"""A bound that keeps every position that is computed from sizes within 64 bits."""
 
 
 class Window(NamedTuple):
-    """Where the windows lie on the input: their shape, and the distances between and within them.
+    """The position of windows on the input: their shape, and the distances between and within them.
 
-    Row i of window p is row ``p * row_stride - top + i * row_dilation`` of the input, and so are the columns.
+    Row i of window p is row ``p * row_stride - top + i * row_dilation`` of the input, and likewise for columns.
     """
 
     rows: int
@@ -37,12 +37,12 @@ WINDOW = types.NamedUniTuple(types.intp, len(Window._fields), Window)
 
 
 def check_window(name: str, window: Any, shape: Any) -> None:
-    """Raise unless windows can lie somewhere, and their numbers P and Q along rows and columns are at least 1.
+    """Raise an error unless the window is valid, and the numbers P and Q of windows are at least 1.
 
     Raises
     ------
     TypeError, ValueError
-        With the name of the function.
+        The message names the function.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The packed matrix product: `matmul` for arrays, and its serial pieces for the drivers of the recurrent kernels."""
+"""The packed matrix product: `matmul` for arrays, and the serial pieces that other kernels call."""
 
 from rondeau.kernels.product.peak import peak_flops
 from rondeau.kernels.product.product import (

@@ -1,23 +1,23 @@
 """The matrix product of the library: C[M, N] (+)= A[M, K] @ B[K, N].
 
-**The same bits, always.** Each element of C is one chain of fused multiply-adds over ascending k, which starts at 0
-or, when accumulating, at C. Neither tile, blocking, M, N nor the number of threads touches that chain: threads share
-rows or columns, never K.
+**The same bits, always.** Each element of C is one chain of fused multiply-adds over ascending k, which starts from 0
+or, when accumulating, from C. No tile, blocking, M, N or number of threads changes that chain: threads divide the rows
+or the columns among themselves, never K.
 
-Letters
--------
-M, N, K : rows of A and C, columns of B and C, and what is summed over.
-L : lanes, elements per vector register.
-W : ``TILE.vectors * L``, columns of a panel.
+Notation
+--------
+M, N, K : the rows of A and C, the columns of B and C, and the dimension that is summed over.
+L : lanes, the elements of a vector register.
+W : ``TILE.vectors * L``, the columns of a panel.
 
 Packed B
 --------
-Panels of W columns, one after the other; within a panel rows of W values in order of k:
+Panels of W columns, one after the other; within a panel, rows of W values in order of k:
 
     packed[p * K * W + k * W + j] = B[k, p * W + j]
 
-The last panel is as wide as its columns rounded up to whole vectors, filled with zeros. So `packed_size(K, N)` elements
-hold any operand of float32 or float64, and one k of a panel is `vectors` whole loads.
+The last panel is rounded up to whole vectors and padded with zeros. So `packed_size(K, N)` elements hold any operand of
+float32 or float64, and one k of a panel takes `vectors` whole loads.
 """
 
 import functools
@@ -53,16 +53,16 @@ _ROWS, _VECTORS, _BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
 _WIDEST = max(element.lanes(_BYTES) for element in ELEMENTS.values())
 
 DEPTH_BLOCK = 512
-"""Steps of k in one pass: a panel of float32 (128 KiB with 16 lanes) stays in the second-level cache."""
+"""Steps of k in one pass, so that a panel of float32 (128 KiB with 16 lanes) stays in the second-level cache."""
 COLUMN_BLOCK = 256
 """Columns of B that are packed at a time; a multiple of every panel's width."""
 ROW_BLOCK = 240
-"""Rows of A that pass a packed block of B before the next; a multiple of every tile's rows."""
+"""Rows of A that are multiplied with a packed block of B at a time; a multiple of every tile's rows."""
 PACK_A_FROM = 128 if TILE.vector_bytes < 64 else 2**62
-"""Columns of C from which an A with strided k is packed first. Narrow panels read it more often: with AVX2 code packing
-raised 0.72 of the peak to 0.85; with AVX-512, whose panels are 64 columns wide, it costs 3 %."""
+"""The number of columns of C from which an A with strided k is packed first. Narrow panels read A more often: with AVX2
+code, packing raised 0.72 of the peak to 0.85; with AVX-512, whose panels are 64 columns wide, it costs 3 %."""
 _SMALL = 2**13
-"""Elements below which the pool of buffers costs more than it saves: malloc keeps such pieces at hand."""
+"""Elements below which the buffer pool costs more than it saves: malloc reuses such small blocks itself."""
 
 
 class Rows(NamedTuple):
@@ -78,13 +78,13 @@ class Rows(NamedTuple):
     flat: Any
     """A flat contiguous array of float32 or float64."""
     at: Any
-    """Where the matrix starts."""
+    """The index of the first element."""
     stride: Any
-    """Elements between its rows."""
+    """Elements between rows."""
 
 
 class _Matrix(NamedTuple):
-    """A matrix in memory, as kernels see it."""
+    """A matrix in memory, as the kernels see it."""
 
     at: Any
     """Pointer to its first element."""
@@ -101,7 +101,7 @@ def _matrix_type(element: Element) -> Any:
 
 @kernel_njit
 def _matrix(array: Any) -> Any:
-    """Give the matrix of a 2-D array."""
+    """Return a 2-D array as a `_Matrix`."""
     return _Matrix(
         pointer_to(array, 0), array.strides[0] // array.itemsize, array.strides[1] // array.itemsize
     )
@@ -109,13 +109,13 @@ def _matrix(array: Any) -> Any:
 
 @kernel_njit
 def _part(matrix: Any, row: Any, column: Any) -> Any:
-    """Give what begins at a row and column of a matrix."""
+    """Return the submatrix that starts at a row and a column."""
     return _Matrix(advance(matrix.at, row * matrix.row + column * matrix.column), matrix.row, matrix.column)
 
 
 @register_jitable
 def packed_size(K: int, N: int) -> int:
-    """Give the elements that a packed (K, N) operand takes; for Python and for kernels.
+    """Return the number of elements of a packed (K, N) operand; for Python and for kernels.
 
     Examples
     --------
@@ -127,9 +127,9 @@ def packed_size(K: int, N: int) -> int:
 
 @kernel_njit
 def num_panels(b: Any, N: Any) -> Any:
-    """Give the number of panels of an operand with N columns and the dtype of the array `b`.
+    """Return the number of panels of an operand with N columns and the dtype of the array `b`.
 
-    A panel is as wide as the tiles of this processor; see `rondeau.kernels.product.tiles`.
+    A panel is as wide as this processor's tile; see `rondeau.kernels.product.tiles`.
 
     Examples
     --------
@@ -195,7 +195,7 @@ def pack_panels(
     first: Any,
     last: Any,
 ) -> Any:
-    """Pack panels `first` to `last - 1` of a (K, N) operand: one thread's share of `pack`.
+    """Pack panels `first` to `last - 1` of a (K, N) operand: one share of `pack`.
 
     Examples
     --------
@@ -220,18 +220,18 @@ def pack(b: Any, b_at: Any, k_stride: Any, n_stride: Any, K: Any, N: Any, packed
     Parameters
     ----------
     b : flat contiguous array of float32 or float64
-        Element (k, n) of the operand is ``b[b_at + k * k_stride + n * n_stride]``: a weight of shape (N, K) is packed
-        as its transpose with strides (1, K), a weight of shape (K, N) as it is with (N, 1).
+        Element (k, n) of the operand is ``b[b_at + k * k_stride + n * n_stride]``: strides (1, K) pack a weight of
+        shape (N, K) as its transpose, and (N, 1) one of shape (K, N) as it is.
     b_at : int
-        Where the operand starts.
+        The index of the operand's first element.
     k_stride, n_stride : int
-        Strides in elements; any, negative ones included.
+        Strides in elements; they may be negative.
     K, N : int
-        Its shape.
+        The shape of the operand.
     packed : flat contiguous array of the same dtype
-        Takes ``packed_size(K, N)`` elements from `packed_at` on.
+        Receives ``packed_size(K, N)`` elements.
     packed_at : int
-        Where they start.
+        The index of the first of them.
 
     Examples
     --------
@@ -252,7 +252,7 @@ def _signature_of_product(element: Element) -> Any:
 
 @compiled_once(_signature_of_product)
 def _multiply_packed(a: Any, M: Any, K: Any, packed: Any, N: Any, lanes: Any, c: Any, accumulate: Any) -> Any:
-    """C[M, N] (+)= A[M, K] @ B[K, N] for matrices `a` and `c`, with the panels of B at pointer `packed`."""
+    """Compute C[M, N] (+)= A[M, K] @ B[K, N] for matrices `a` and `c`, with the panels of B at pointer `packed`."""
     width = _VECTORS * lanes
     tiles = (M + _ROWS - 1) // _ROWS
     for first in range(0, N, width):
@@ -262,7 +262,7 @@ def _multiply_packed(a: Any, M: Any, K: Any, packed: Any, N: Any, lanes: Any, c:
         panel = advance(packed, first * K)
         row = 0
         for tile in range(tiles):
-            # Rows are dealt evenly: a thin tile would wait for its few chains.
+            # Rows are divided evenly: a thin tile has too few chains to hide the latency.
             rows = (M - row + tiles - tile - 1) // (tiles - tile)
             left, result = _part(a, row, 0), _part(c, row, first)
             compute_tile(
@@ -274,22 +274,22 @@ def _multiply_packed(a: Any, M: Any, K: Any, packed: Any, N: Any, lanes: Any, c:
 
 @kernel_njit
 def product_rows(a: Any, M: Any, K: Any, packed: Any, packed_at: Any, N: Any, c: Any, accumulate: Any) -> Any:
-    """C[M, N] (+)= A[M, K] @ B[K, N] with B packed; serial and free of allocation, for use inside `prange`.
+    """Compute C[M, N] (+)= A[M, K] @ B[K, N] with B packed; serial and free of allocation, for use inside `prange`.
 
     Parameters
     ----------
     a : Rows
         A.
     M, K : int
-        Shape of A; either may be 0.
+        The shape of A; either may be 0.
     packed, packed_at : flat contiguous array of the same dtype, int
-        What `pack` wrote for the whole (K, N) operand.
+        The array that `pack` wrote the whole (K, N) operand to, and the index where it starts.
     N : int
-        Columns of B and C.
+        The columns of B and C.
     c : Rows
         C, of the same dtype; no other element of its array is read or written.
     accumulate : bool
-        Whether each chain starts at C, or at 0.
+        Whether each chain starts from C rather than from 0.
 
     Examples
     --------
@@ -325,7 +325,7 @@ def _signature_of_any_product(element: Element) -> Any:
 def _multiply(
     a: Any, b: Any, c: Any, M: Any, N: Any, K: Any, lanes: Any, workspace: Any, accumulate: Any
 ) -> Any:
-    """C[M, N] (+)= A[M, K] @ B[K, N] for matrices, packed block by block into what `workspace` points to."""
+    """Compute C[M, N] (+)= A[M, K] @ B[K, N] for matrices, packing B block by block at pointer `workspace`."""
     for k in range(0, max(K, 1), DEPTH_BLOCK):
         depth = min(DEPTH_BLOCK, K - k)
         for n in range(0, N, COLUMN_BLOCK):
@@ -345,14 +345,14 @@ def _multiply(
 
 @kernel_njit
 def _whole_elements(array: Any) -> Any:
-    """Whether strides and address of a 2-D array count whole elements (a field of a structured array may not)."""
+    """Return whether strides and address of a 2-D array are whole elements; in structured arrays they may not be."""
     size = array.itemsize
     return array.strides[0] % size == 0 and array.strides[1] % size == 0 and array.ctypes.data % size == 0
 
 
 @kernel_njit
 def _multiply_share(a: Any, b: Any, c: Any, workspace: Any, accumulate: Any, share: Any, shares: Any) -> Any:
-    """Compute one share of C: whole tiles of rows, or whole panels of columns, whichever are more elements."""
+    """Compute one share of C: whole tiles of rows if C is taller than wide, otherwise whole panels of columns."""
     M, N = c.shape
     lanes = _BYTES // a.itemsize
     width = _VECTORS * lanes
@@ -371,7 +371,7 @@ def _multiply_share(a: Any, b: Any, c: Any, workspace: Any, accumulate: Any, sha
 
 @register_jitable
 def _block_size(N: int, K: int) -> int:
-    """Give the elements that one share packs at a time."""
+    """Return the number of elements that one share packs at a time."""
     depth = min(K, DEPTH_BLOCK)
     columns, rows = (COLUMN_BLOCK, ROW_BLOCK) if N >= PACK_A_FROM else (min(N, COLUMN_BLOCK), 0)
     size: int = packed_size(depth, columns) + depth * rows
@@ -380,7 +380,7 @@ def _block_size(N: int, K: int) -> int:
 
 @cached_njit(parallel=True)
 def _multiply_shares(a: Any, b: Any, c: Any, workspace: Any, accumulate: Any, shares: Any) -> Any:
-    """C (+)= A @ B; False, and nothing done, where a stride is no whole number of elements.
+    """Compute C (+)= A @ B, or do nothing and return False if a stride is not a whole number of elements.
 
     `workspace` holds `_block_size` elements for each share; with one share it may be empty.
     """
@@ -396,7 +396,7 @@ def _multiply_shares(a: Any, b: Any, c: Any, workspace: Any, accumulate: Any, sh
 
 
 class _Product:
-    """The product of one dtype: compiled, or loaded, when first asked for."""
+    """The product of one dtype, compiled or loaded on first use."""
 
     def __init__(self, element: Element) -> None:
         self._number = element.storage
@@ -404,14 +404,14 @@ class _Product:
 
     @functools.cached_property
     def entry(self) -> Callable[..., bool]:
-        """`_multiply_shares` behind its one signature."""
+        """The entry point of `_multiply_shares`, for its one signature."""
         matrix, flat = types.Array(self._number, 2, "A"), types.Array(self._number, 1, "C")
         signature = types.boolean(matrix, matrix, matrix, flat, types.boolean, types.intp)
         entry: Callable[..., bool] = _multiply_shares.compile(signature)
         return entry
 
     def compute(self, c: NDArray[Any], a: NDArray[Any], b: NDArray[Any], accumulate: bool) -> None:
-        """C (+)= A @ B, checked: C has unit stride along columns and shares no memory with A and B."""
+        """Compute C (+)= A @ B; C has unit stride along columns and shares no memory with A or B."""
         (M, N), K = c.shape, a.shape[1]
         shares = threads.shares_of(M * N * K)
         if shares > 1:
@@ -422,7 +422,7 @@ class _Product:
         else:
             workspace = buffers.empty(shares * _block_size(N, K), c.dtype)
             done = threads.launch(self.entry, a, b, c, workspace, accumulate, shares)
-        if not done:  # fields of structured arrays, which need not lie on whole elements
+        if not done:  # fields of structured arrays, whose strides need not be whole elements
             whole = np.array(c, order="C")
             self.compute(whole, np.array(a, order="C"), np.array(b, order="C"), accumulate)
             c[...] = whole
@@ -436,8 +436,8 @@ def matmul(
 ) -> NDArray[Any]:
     """Multiply two matrices, with the same bits for any number of threads.
 
-    ``C[m, n] = fma(A[m, K-1], B[K-1, n], ... fma(A[m, 0], B[0, n], C0))`` where ``C0`` is 0, or the old ``C[m, n]``
-    when accumulating.
+    ``C[m, n] = fma(A[m, K-1], B[K-1, n], ... fma(A[m, 0], B[0, n], C0))`` where ``C0`` is 0 or, when accumulating, the
+    old ``C[m, n]``.
 
     Parameters
     ----------
@@ -446,19 +446,19 @@ def matmul(
     b : ndarray of the same dtype, shape (K, N)
         Any strides.
     out : ndarray of the same dtype, shape (M, N), optional
-        Where the result goes; any strides, and it may overlap `a` and `b`. By default a new array.
+        Receives the result; any strides, and it may overlap `a` and `b`. By default a new array.
     accumulate : bool, default False
         Add to `out` instead of overwriting it.
 
     Returns
     -------
     ndarray, shape (M, N)
-        `out`, or a new array in row order.
+        `out`, or a new C-contiguous array.
 
     Raises
     ------
     TypeError
-        If an operand is no array of float32 or float64, or the dtypes differ.
+        If an operand is not an array of float32 or float64, or the dtypes differ.
     ValueError
         If the shapes do not fit, if `out` is read-only, or if `accumulate` comes without `out`.
 
@@ -469,7 +469,7 @@ def matmul(
     array([[3., 3., 3.],
            [3., 3., 3.]])
     """
-    # The common case in the fewest steps: what is not plainly right is looked at in `_check`.
+    # The common case in the fewest steps: anything that is not plainly valid goes to `_check`.
     if type(a) is not np.ndarray or type(b) is not np.ndarray or a.ndim != 2 or b.ndim != 2:
         _check(a, b)
     (M, K), (rows, N) = a.shape, b.shape
@@ -496,12 +496,12 @@ def matmul(
 
 
 def multiply_into(out: NDArray[Any], a: NDArray[Any], b: NDArray[Any], accumulate: bool = False) -> None:
-    """Do what `matmul` does, for a caller whose operands and `out` fit by construction: nothing is checked.
+    """Do as `matmul` does, but without checks, for a caller whose operands and `out` are known to match.
 
     Parameters
     ----------
     out : ndarray of float32 or float64, shape (M, N)
-        Where the result goes; any strides. It shares no memory with `a` and `b`.
+        Receives the result; any strides. It must share no memory with `a` and `b`.
     a, b : ndarray of the same dtype, shapes (M, K) and (K, N)
         Any strides.
     accumulate : bool, default False
@@ -519,7 +519,7 @@ def multiply_into(out: NDArray[Any], a: NDArray[Any], b: NDArray[Any], accumulat
     (M, K), N = a.shape, b.shape[1]
     product = _PRODUCTS[out.dtype]
     if out.strides[0] == out.itemsize != out.strides[1]:
-        # The product of the transposes: a * b and b * a are the same number.
+        # Multiply the transposes, which gives the same bits: a * b and b * a are the same number.
         multiply_into(out.T, b.T, a.T, accumulate)
     elif K >= DEPTH_BLOCK and M and N and _better_transposed(a, M, N):
         target = np.array(out.T, order="C") if accumulate else buffers.empty((N, M), out.dtype)
@@ -534,9 +534,9 @@ def multiply_into(out: NDArray[Any], a: NDArray[Any], b: NDArray[Any], accumulat
 
 
 def _better_transposed(a: NDArray[Any], M: int, N: int) -> bool:
-    """Whether to compute C^T = B^T A^T: C's rows would fill vectors badly, its columns better, and A packs as it lies.
+    """Return whether C^T = B^T A^T is faster: C's columns fill vectors better than its rows, and A packs as it is.
 
-    So it is with the gradient of an input weight, for instance with 65 inputs: C (G*H, 65) and A stored as (T*B, G*H).
+    An example is the gradient of an input weight with 65 inputs: C is (G*H, 65) and A is stored as (T*B, G*H).
     """
     lanes = _BYTES // a.itemsize
     filled, filled_transposed = N / (-N % lanes + N), M / (-M % lanes + M)
@@ -544,7 +544,7 @@ def _better_transposed(a: NDArray[Any], M: int, N: int) -> bool:
 
 
 def _check(a: Any, b: Any) -> None:
-    """Refuse two operands that cannot be multiplied."""
+    """Raise an error unless two operands can be multiplied."""
     for name, operand in (("a", a), ("b", b)):
         if not isinstance(operand, np.ndarray) or operand.ndim != 2:
             shape = f"{operand.ndim}-D array" if isinstance(operand, np.ndarray) else type(operand).__name__
@@ -561,7 +561,7 @@ def _check(a: Any, b: Any) -> None:
 
 
 def _check_out(out: Any, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
-    """Refuse an `out` that cannot take the product."""
+    """Raise an error unless `out` can hold the product."""
     if not isinstance(out, np.ndarray):
         raise ArgumentTypeError(f"matmul: out must be an ndarray, got {type(out).__name__}")
     if out.dtype != dtype:

@@ -1,4 +1,4 @@
-"""A cell over a batch of sequences, for every target: records, layout of rows, checks, the reference, and the targets.
+"""Running a cell over a batch of sequences, on any target: records, layout, checks, the reference, and the targets.
 
-Nothing here computes for a particular machine; `target` chooses what does.
+Nothing here computes on a particular machine; `target` chooses the module that does.
 """

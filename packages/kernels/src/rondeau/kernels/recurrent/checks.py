@@ -34,9 +34,9 @@ def checked_run(run: Any) -> Run:
     Raises
     ------
     TypeError
-        If it is no `Run`, or a part of it has the wrong type.
+        If it is not a `Run`, or a part of it has the wrong type.
     ValueError
-        If its settings do not fit the cell, or it names steps that are none.
+        If its settings do not match the cell, or a number of steps is invalid.
     """
     if not isinstance(run, Run):
         raise ArgumentTypeError(f"run must be a Run of rondeau.kernels.sequence, got {type(run).__name__}")
@@ -52,7 +52,7 @@ def checked_run(run: Any) -> Run:
         not is_count(run.truncate, at_least=0) or run.recompute_every is not None
     ):
         raise ArgumentValueError(
-            "truncate must be a number of earlier steps, at least 0, in a run that recomputes nothing, got "
+            "truncate must be a number of earlier steps, at least 0, in a run without recompute_every, got "
             f"{run.truncate!r}"
         )
     settings = complete_settings(run.cell, run.settings)
@@ -62,13 +62,13 @@ def checked_run(run: Any) -> Run:
 def complete_settings(cell: Cell, settings: Settings) -> Settings:
     """Return settings with every scalar that the cell reads.
 
-    Scalars that are not given have their defaults, and rates become multiples of 2**-24, as random numbers are: so that
-    what falls below a rate does not depend on the dtype.
+    Scalars that are not given have their defaults. Rates become multiples of 2**-24, like the random numbers, so that
+    comparing the two does not depend on the dtype.
 
     Raises
     ------
     TypeError
-        If something is not of its kind.
+        If a setting has the wrong type.
     ValueError
         If a scalar is unknown, a rate is missing, or a number is out of range.
 
@@ -89,7 +89,7 @@ def complete_settings(cell: Cell, settings: Settings) -> Settings:
     if missing or unknown:
         raise ArgumentValueError(
             f"cell {cell.name} must be given the scalars {', '.join(cell.scalars) or 'none'} and its zoneout rates, "
-            f"got {', '.join(unknown) or 'none'} beside them and nothing for {', '.join(missing) or 'none'}"
+            f"got {', '.join(unknown) or 'none'} besides them and nothing for {', '.join(missing) or 'none'}"
         )
     rounded = {
         scalar: philox.threshold_of(value) * 2.0**-24 if scalar[0] == "rate" else value
@@ -99,11 +99,11 @@ def complete_settings(cell: Cell, settings: Settings) -> Settings:
 
 
 def _check_settings(settings: Any) -> None:
-    """Refuse settings that are none, or hold what no kernel can take."""
+    """Raise an error for settings of the wrong type, or with values that no kernel accepts."""
     if not isinstance(settings, Settings):
         raise ArgumentTypeError(f"settings must be Settings of rondeau.kernels.sequence, got {settings!r}")
     scalars = settings.scalars
-    # A dict is asked for first: whether something is a Mapping takes twenty times as long to find out.
+    # Check for a dict first: the check for a Mapping takes twenty times as long.
     is_mapping = type(scalars) is dict or isinstance(scalars, Mapping)
     if not is_mapping or not all(isinstance(key, tuple) and len(key) == 2 for key in scalars):
         raise ArgumentTypeError(f'scalars must be a dict with keys such as ("k", name), got {scalars!r}')
@@ -127,7 +127,7 @@ def state_widths(cell: Cell, weights: Weights) -> tuple[int, ...]:
 def checked_inputs(
     run: Run, x: Any, weights: Weights, initial: Any
 ) -> tuple[Array, Weights, tuple[Array, ...] | None]:
-    """Return the arrays that a checked run takes, contiguous; no initial states stand for zeros."""
+    """Return the arrays for a checked run, contiguous; without initial states they are zeros."""
     cell, layout = run.cell, run.layout
     weights = checked_weights(cell, weights, run.settings.num_heads)
     x = _checked_x(layout, x, weights.weight_ih)
@@ -147,7 +147,7 @@ def checked_inputs(
 
 
 def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
-    """Return the weights of a layer, contiguous."""
+    """Return the weights of a layer, checked and contiguous."""
     if not isinstance(weights, Weights):
         raise ArgumentTypeError(
             f"weights must be Weights of rondeau.kernels.sequence, got {type(weights).__name__}"
@@ -177,7 +177,7 @@ def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
     if (weights.weight_hh is None) != (recurrent == 0):
         wanted = f"an array of shape {shapes[1]}" if recurrent else "None"
         raise ArgumentValueError(
-            f"weight_hh must be {wanted}, for cell {cell.name} reads the "
+            f"weight_hh must be {wanted}, because cell {cell.name} reads the "
             f"recurrent parts of {recurrent} gates; got {'None' if weights.weight_hh is None else 'an array'}"
         )
     params = weights.params
@@ -197,7 +197,7 @@ def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
 
 
 def _checked_x(layout: Layout, x: Any, weight_ih: Array) -> Array:
-    """Return the input contiguous, and ids as a copy."""
+    """Return the input as a contiguous array, and ids as a copy."""
     width = weight_ih.shape[1]
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "iu":
         return checked_array("x", x, (layout.num_rows, width), weight_ih.dtype)
@@ -214,7 +214,7 @@ def _checked_x(layout: Layout, x: Any, weight_ih: Array) -> Array:
 
 
 def _checked_projection(cell: Cell, weight_hr: Any, heads: int) -> int:
-    """Return the width P to which the first state is projected, if the cell can be projected."""
+    """Return the width P to which the first state is projected, after checking that the cell allows it."""
     if not isinstance(weight_hr, np.ndarray) or weight_hr.ndim != 2 or not weight_hr.shape[0]:
         got = f"shape {weight_hr.shape}" if isinstance(weight_hr, np.ndarray) else type(weight_hr).__name__
         raise ArgumentValueError(f"weight_hr must be an array of shape (P, H) with P at least 1, got {got}")

@@ -1,10 +1,10 @@
-"""Where the rows of a ragged batch of sequences lie.
+"""The layout of a ragged batch of sequences: which rows belong to which step and sequence.
 
 Rows
 ----
 A batch is stored by rows, time-major: first the rows of step 0, then those of step 1, and so on, N rows in all.
 Within a step rows are in batch order, longest sequence first, so step t has the first ``batch_sizes[t]`` batch rows.
-A dense batch is the case of equal steps: N = T * B. Nothing is ever computed for a row that does not exist.
+A dense batch is the case where all steps have the same rows: N = T * B. Padding is never stored or computed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Layout", "Steps"]
 
 
 class Steps(NamedTuple):
-    """The steps of a run in the order in which they run; all are ndarrays of int64, of shape (T,).
+    """The steps of a run, in the order in which they run; all fields are ndarrays of int64, of shape (T,).
 
     Examples
     --------
@@ -33,27 +33,27 @@ class Steps(NamedTuple):
     starts: Any
     """The first row of each step."""
     befores: Any
-    """Where in the storage of a state its rows before the step begin, and"""
+    """The first row before the step in the storage of a state."""
     afters: Any
-    """after it."""
+    """The first row after the step in the storage of a state."""
     sizes: Any
-    """How many batch rows it has."""
+    """The number of batch rows of each step."""
 
 
 class Layout:
-    """Where the rows of a ragged batch lie; make one with `dense` or `packed`.
+    """The layout of the rows of a ragged batch; make one with `dense` or `packed`.
 
     Attributes
     ----------
     batch_sizes : ndarray of int64, shape (T,)
-        How many batch rows each step has; never increasing.
+        The number of batch rows of each step; it never increases.
     starts : ndarray of int64, shape (T,)
         The first row of each step.
     num_rows, num_steps, batch_size : int
         N, T and B.
     origins, first_steps : ndarray of int64, shape (B,)
-        Where each sequence lies in the caller's batch: its row, and its first time step. Random numbers depend on
-        these alone, not on how a batch is sorted or cut.
+        The position of each sequence in the caller's batch: its row, and its first time step. Random numbers depend
+        only on these, not on how a batch is sorted or split.
 
     Examples
     --------
@@ -69,15 +69,15 @@ class Layout:
         origins: NDArray[np.int64] | None = None,
         first_steps: NDArray[np.int64] | None = None,
     ) -> None:
-        batch_sizes.flags.writeable = False  # kernels index by it; and equal dense layouts are one object
+        batch_sizes.flags.writeable = False  # kernels index by it, and equal dense layouts are one object
         self.batch_sizes = batch_sizes
         self.num_steps, self.batch_size = batch_sizes.size, batch_size
         self.num_rows = int(batch_sizes.sum())
         self.starts = np.cumsum(batch_sizes) - batch_sizes
         self._is_dense = batch_sizes.size == 0 or int(batch_sizes[-1]) == batch_size
         # A state's storage has B + N rows. Boundary t, between step t - 1 and step t, begins at row
-        # _boundaries[t]: the states before step t of its n_t batch rows run on from there, and so do those
-        # after step t - 1 of its n_{t-1}. Running in reverse, before and after change places.
+        # _boundaries[t]: the states before step t of its n_t batch rows start there, and so do those
+        # after step t - 1 of its n_{t-1}. In reverse, before and after are swapped.
         self._boundaries = np.concatenate(([0], batch_size + self.starts))
         self._cuts: dict[int, NDArray[np.int64]] = {}
         self.origins = np.arange(batch_size) if origins is None else origins
@@ -85,12 +85,12 @@ class Layout:
 
     @staticmethod
     def dense(num_steps: int, batch_size: int) -> Layout:
-        """Return the layout of ``batch_size`` sequences of ``num_steps`` steps each; the same one for the same sizes.
+        """Return the layout of ``batch_size`` sequences of ``num_steps`` steps each; equal sizes give the same object.
 
         Raises
         ------
         TypeError, ValueError
-            If a size is no integer, or negative.
+            If a size is not an integer, or is negative.
         """
         for name, value in (("num_steps", num_steps), ("batch_size", batch_size)):
             if type(value) is not int and (
@@ -105,13 +105,13 @@ class Layout:
     def packed(
         batch_sizes: ArrayLike, origins: ArrayLike | None = None, first_steps: ArrayLike | None = None
     ) -> Layout:
-        """Return the layout of a ragged batch from the number of rows of each step, as in torch's PackedSequence.
+        """Return the layout of a ragged batch from the number of rows of each step, as in PyTorch's PackedSequence.
 
         Parameters
         ----------
         batch_sizes : array_like of int, shape (T,)
         origins, first_steps : array_like of int, shape (B,), optional
-            Each sequence's row in the caller's batch and first time step there; by default its own row, and 0.
+            Each sequence's row in the caller's batch, and its first time step there; by default its own row, and 0.
 
         Raises
         ------
@@ -130,7 +130,7 @@ class Layout:
         if (sizes[1:] > sizes[:-1]).any():
             step = int(np.argmax(sizes[1:] > sizes[:-1])) + 1
             raise ArgumentValueError(
-                f"batch_sizes must never increase, and step {step} has {sizes[step]} rows after {sizes[step - 1]}; "
+                f"batch_sizes must never increase, but step {step} has {sizes[step]} rows after {sizes[step - 1]}; "
                 "sort the sequences by length, longest first"
             )
         batch_size = int(sizes[0]) if sizes.size else 0
@@ -162,13 +162,13 @@ class Layout:
 
     @functools.cached_property
     def positions(self) -> NDArray[np.int64]:
-        """Each row's time and row in the caller's batch, (N, 2)."""
+        """The time and the batch row of each row in the caller's batch, (N, 2)."""
         times = np.repeat(np.arange(self.num_steps), self.batch_sizes)
         rows = self.batch_rows
         return np.stack((self.first_steps[rows] + times, self.origins[rows]), axis=1)
 
     def previous(self, reverse: bool) -> NDArray[np.int64]:
-        """Return the row that runs before each row in its sequence, -1 for the first, (N,)."""
+        """Return the row that runs before each row of its sequence, -1 for the first, (N,)."""
         times = np.repeat(np.arange(self.num_steps), self.batch_sizes)
         rows = self.batch_rows
         if reverse:
@@ -177,7 +177,7 @@ class Layout:
         return np.where(times == 0, -1, self.starts[np.maximum(times - 1, 0)] + rows)
 
     def last(self, reverse: bool) -> NDArray[np.int64]:
-        """Return the row of each sequence that runs last, (B,), without sequences of no steps."""
+        """Return the row of each sequence that runs last, (B,), without those of empty sequences."""
         lengths = self.lengths[self.lengths > 0]
         rows = np.arange(lengths.size)
         return rows if reverse else self.starts[lengths - 1] + rows
@@ -191,7 +191,7 @@ class Layout:
         )
 
     def pieces(self, steps: int, reverse: bool) -> Iterator[tuple[Layout, slice]]:
-        """Yield the layouts of pieces of so many steps, in the order of running, and which rows each has."""
+        """Yield the layouts of pieces of this many steps, in the order in which they run, and the rows of each."""
         firsts = range(0, self.num_steps, steps)
         for first in reversed(firsts) if reverse else firsts:
             sizes = self.batch_sizes[first : first + steps].copy()
@@ -204,7 +204,7 @@ class Layout:
         return self._steps_reverse if reverse else self._steps_forward
 
     def cuts(self, threads: int) -> NDArray[np.int64]:
-        """Return where to cut the batch so that each of at most ``threads`` shares has about as many rows."""
+        """Return where to divide the batch into at most ``threads`` shares with about as many rows each."""
         cuts = self._cuts.get(threads)
         if cuts is None:
             shares = max(1, min(threads, self.batch_size))
@@ -217,23 +217,23 @@ class Layout:
         return cuts
 
     def initial_rows(self, reverse: bool) -> Any:
-        """Where in a state's storage the initial states lie, in batch order."""
+        """Return the rows of the initial states in a state's storage, in batch order."""
         return self._ends if reverse else slice(0, self.batch_size)
 
     def final_rows(self, reverse: bool) -> Any:
-        """Where in a state's storage the states after each row's own last step lie, in batch order."""
+        """Return the rows of the states after each batch row's last step in a state's storage, in batch order."""
         return slice(0, self.batch_size) if reverse else self._ends
 
     def before_rows(self, reverse: bool) -> Any:
-        """Where in a state's storage the states before each row lie, in row order."""
+        """Return the rows of the states before each row in a state's storage, in row order."""
         return slice(self.batch_size, None) if reverse else self._rows_from_zero
 
     def after_rows(self, reverse: bool) -> Any:
-        """Where in a state's storage the states after each row lie, in row order."""
+        """Return the rows of the states after each row in a state's storage, in row order."""
         return self._rows_from_zero if reverse else slice(self.batch_size, None)
 
     def rows_after_first_step(self, reverse: bool) -> slice:
-        """Which rows do not belong to the step that runs first."""
+        """Return the rows that do not belong to the step that runs first."""
         if not self.num_steps:
             return slice(0, 0)
         return slice(0, int(self.starts[-1])) if reverse else slice(int(self.batch_sizes[0]), None)
@@ -249,14 +249,14 @@ class Layout:
 
     @functools.cached_property
     def _ends(self) -> Any:
-        """Where the boundary after each batch row's last step has that row."""
+        """The position of each batch row at the boundary after its last step."""
         if self._is_dense:
             return slice(self.num_rows, self.num_rows + self.batch_size)
         return self._boundaries[self.lengths] + np.arange(self.batch_size)
 
     @functools.cached_property
     def _rows_from_zero(self) -> Any:
-        """Where the boundary before each step has that step's rows."""
+        """The positions of each step's rows at the boundary before it."""
         if self._is_dense:
             return slice(0, self.num_rows)
         return np.arange(self.num_rows) + np.repeat(self._boundaries[:-1] - self.starts, self.batch_sizes)
@@ -271,6 +271,4 @@ def _array_of(name: str, numbers: ArrayLike) -> NDArray[Any]:
     try:
         return np.asarray(numbers)
     except ValueError:
-        raise ArgumentValueError(
-            f"{name} must be a 1-D array of integers, got rows of several lengths"
-        ) from None
+        raise ArgumentValueError(f"{name} must be a 1-D array of integers, got a ragged list") from None

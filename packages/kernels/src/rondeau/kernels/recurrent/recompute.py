@@ -1,8 +1,8 @@
-"""Recompute: a sequence in pieces, of which forward keeps only the states between them.
+"""Recomputation: forward runs a sequence in pieces, and keeps only the states between them.
 
-Backward runs each piece forward again before it differentiates it, the last piece first. So the memory of one piece is
-enough, besides input, output and one set of states for each piece; and since weight gradients are summed in the order
-in which backward runs, their bits are those of a run that keeps everything.
+Backward runs each piece forward again before it differentiates it, the last piece first. So the memory for one piece is
+enough, besides input, output and one set of states per piece; and since weight gradients are summed in the order in
+which backward runs, they have the same bits as in a run that keeps everything.
 
 Chen, Xu, Zhang, Guestrin, "Training deep nets with sublinear memory cost" (2016).
 """
@@ -25,7 +25,7 @@ Array = NDArray[Any]
 
 
 class PiecewiseTape(NamedTuple):
-    """What forward leaves for backward: its arguments, and the initial states of each piece."""
+    """The values that forward keeps for backward: its arguments, and the initial states of each piece."""
 
     run: Run
     x: Array
@@ -36,7 +36,7 @@ class PiecewiseTape(NamedTuple):
 def forward(
     target: Target, run: Run, x: Array, weights: Weights, initial: tuple[Array, ...] | None, num_kept: int
 ) -> tuple[tuple[Array, ...], tuple[Array, ...], PiecewiseTape]:
-    """Run forward in pieces of ``run.recompute_every`` steps; arguments are those of `Target.forward`.
+    """Run forward in pieces of ``run.recompute_every`` steps; the arguments are those of `Target.forward`.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def backward(
 
 
 def _pieces(run: Run) -> list[tuple[Run, slice]]:
-    """Return the run of each piece in the order of running, and which rows it has."""
+    """Return the run of each piece, in the order in which they run, and its rows."""
     steps = run.recompute_every
     assert steps is not None
     pieces = run.layout.pieces(steps, run.reverse)

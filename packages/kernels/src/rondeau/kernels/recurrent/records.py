@@ -1,4 +1,4 @@
-"""The records of a run: what it depends on, what it takes, and what it returns."""
+"""The records of a run: its settings, arguments and results."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Weights(NamedTuple):
     ----------
     weight_ih : ndarray, shape (G * H, I)
     weight_hh : ndarray, shape (R * H, P), or (R * H, H / heads)
-        Of the R gates that have a recurrent matrix, in their order; None if R = 0. P = H without projection. With
-        heads a gate's matrix is block-diagonal, and its rows hold the columns of their own block.
+        For the R gates that have a recurrent matrix, in order; None if R = 0. P = H without projection. With heads a
+        gate's matrix is block-diagonal, and its rows only have the columns of their own block.
     bias_ih, bias_hh : ndarray, shapes (G * H,) and (R * H,), optional
     weight_hr : ndarray, shape (P, H), optional
         Projects the first state after the step.
@@ -47,21 +47,21 @@ class Weights(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What a run depends on beside cell, layout and arrays.
+    """Everything that a run depends on besides cell, layout and arrays.
 
     Attributes
     ----------
     scalars : dict
         The values of the scalars of the run, ``("k", name)``, and of zoneout rates, ``("rate", state)``.
     dropout : float
-        The rate of recurrent dropout, where the cell has it.
+        The rate of recurrent dropout, if the cell has it.
     key, substream : int
         Random numbers are a function of the key, the substream (see `rondeau.kernels.recurrent.substreams`), and their
         position.
     num_heads : int
-        Blocks of the recurrent matrices.
+        The number of blocks of the recurrent matrices.
     feature_dropout : float
-        The rate of recurrent dropout over the features of a projected first state, which is no part of the cell.
+        The rate of recurrent dropout over the features of a projected first state, which is not part of the cell.
 
     Examples
     --------
@@ -78,7 +78,7 @@ class Settings(NamedTuple):
 
 
 class Run(NamedTuple):
-    """One run of a cell over a batch of sequences, in one direction: everything but its arrays.
+    """A run of a cell over a batch of sequences, in one direction: everything but its arrays.
 
     Attributes
     ----------
@@ -89,10 +89,10 @@ class Run(NamedTuple):
     settings : Settings
         Scalars of the run that are not given have their defaults.
     recompute_every : int, optional
-        Keep the states of every so many steps only, and let `backward` compute the others again: the same bits in
-        less memory and more time.
+        Keep the states only at intervals of this many steps, and let `backward` compute the others again: the same bits
+        in less memory and more time.
     truncate : int, optional
-        Let the incoming gradient of step t reach back this many steps before t only; see
+        Let the incoming gradient of step t reach back only this many steps before t; see
         `rondeau.kernels.recurrent.truncation`.
 
     Examples
@@ -132,9 +132,9 @@ class Gradients(NamedTuple):
     x : ndarray, shape (N, I), or None
         Also None for one-hot input.
     initial : tuple of ndarray, or None
-        Of the states before the first step.
+        The gradients of the states before the first step.
     weights : Weights
-        Each part of the shape of the weight.
+        Each part has the shape of its weight.
 
     Examples
     --------
@@ -150,17 +150,17 @@ class Gradients(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What `forward` returns.
+    """The result of `forward`.
 
     Attributes
     ----------
     every : tuple of ndarray, shape (N, P) for the first state and (N, H) for others
-        States after every step: all of them if they were asked for, else the first, which is the output. `backward`
-        reads them: they must not be changed before.
+        The states after every step: all of them if requested, otherwise the first, which is the output. `backward`
+        reads them, so they must not be changed before it runs.
     final : tuple of ndarray, shape (B, P) and (B, H)
-        Each state after each row's own last step (in reverse: its step 0).
+        Each state after each row's own last step (in reverse, its step 0).
     saved : object or None
-        For `backward`.
+        The values that `backward` needs.
 
     Examples
     --------
@@ -176,9 +176,9 @@ class Result(NamedTuple):
 
 
 class Tape(NamedTuple):
-    """What a target's forward leaves for its backward.
+    """The values that a target's forward keeps for its backward.
 
-    Letters: N rows, one for each batch row and step; B batch rows; H hidden units; P = H, or the width of the
+    Notation: N rows, one for each batch row and step; B batch rows; H hidden units; P = H, or the width of the
     projection; S slots of all gates; R recurrent slots of split gates; V operands that the step computes.
 
     Attributes
@@ -191,22 +191,22 @@ class Tape(NamedTuple):
     weights : Weights
         The weights, with their gates in the order of the target's buffers.
     gates : ndarray, shape (N, S, H)
-        The slots as backward needs them; backward puts their adjoints in the same place.
+        The slots as backward needs them; backward writes their adjoints to the same memory.
     recurrent : ndarray, shape (N, R, H)
-        Likewise the second slots of split gates.
+        The second slots of split gates, likewise.
     values : ndarray, shape (N, V, H)
         The operands that the step computed.
     row_values : ndarray, shape (N, 1, .)
-        What is one number a row.
+        The values with one number per row.
     states : ndarray, shape (states, B + N, H)
-        Every state before and after every step; `Layout.steps` says where a step's rows begin, and the initial states
-        lie among them.
+        Every state before and after every step, the initial states among them; `Layout.steps` has the first row of each
+        step.
     first : ndarray, shape (B + N, P)
         The first state as the recurrent matrices see it: projected, or that of `states`.
     mask : ndarray, shape (B, 1, H)
-        The mask of recurrent dropout where it is part of the cell; else empty.
+        The mask of recurrent dropout if it is part of the cell, otherwise empty.
     keep : ndarray, shape (B, P)
-        The mask of recurrent dropout over the features of a projected first state; else empty.
+        The mask of recurrent dropout over the features of a projected first state, otherwise empty.
 
     Examples
     --------
@@ -243,7 +243,7 @@ class Tape(NamedTuple):
 
 
 class Adjoints(NamedTuple):
-    """What backpropagation through time gives: the adjoints of all slots, of the projected state, and of the start.
+    """The results of backpropagation through time: adjoints of all slots, the projected state, and the initial states.
 
     Attributes
     ----------

@@ -1,8 +1,8 @@
-"""The reference: a cell over a sequence, node by node, in the plainest way that is right.
+"""The reference: a cell over a sequence, node by node, in the simplest correct way.
 
-It is the definition that every other target is tested against, and, because it is written over a namespace of
-functions, it also runs on anything that offers NumPy's operators: `rondeau.nn` runs it on Tensors, whose
-recorded graph then has derivatives of any order.
+It is the definition that every target is tested against. Because it is written over a namespace of functions, it also
+runs on anything that supports NumPy's operators: `rondeau.nn` runs it on Tensors, whose recorded graph then has
+derivatives of any order.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from rondeau.kernels.recurrent.substreams import RECURRENT_DROPOUT
 
 __all__ = ["FUNCTIONS", "NUMPY", "run"]
 
-#: The operations that a namespace of functions must offer by name, beside ``sum``, ``cat`` and ``constant``.
+#: The operations that a namespace of functions must provide by name, besides ``sum``, ``cat`` and ``constant``.
 FUNCTIONS = tuple(
     name for name, operation in OPERATIONS.items() if not operation.is_operator and name != "sum"
 )
 
-#: The functions of the language on NumPy arrays; ``cat`` joins a list of arrays by rows, ``constant`` makes an array of
-#: its own kind of a NumPy array, and ``sum`` adds up the last dimension and keeps it.
+#: The functions of the language on NumPy arrays; ``cat`` concatenates a list of arrays by rows, ``constant`` converts a
+#: NumPy array to the namespace's own kind of array, and ``sum`` sums over the last dimension and keeps it.
 NUMPY = SimpleNamespace(
     **{name: OPERATIONS[name].function for name in (*FUNCTIONS, "sum")},
     cat=np.concatenate,
@@ -44,10 +44,10 @@ def run(
     Parameters
     ----------
     settled : Run
-        With a value for every scalar of the cell in its settings. Recomputation and truncation change no result of
-        forward, and are not looked at.
+        Its settings must have a value for every scalar of the cell. Recomputation and truncation do not affect the
+        results of forward, and are ignored.
     functions : namespace
-        `NUMPY`, or anything with the same names on arrays of its own.
+        `NUMPY`, or a namespace with the same names for its own arrays.
     x : array of (N, I), or int64 ids of (N,)
         Ids stand for one-hot rows.
     weights : Weights
@@ -68,7 +68,7 @@ def run(
     step = _Step(cell, functions, weights, settings, layout)
     states = tuple(initial)
     outputs: list[Any] = [None] * len(sizes)
-    ended: list[tuple[Any, ...]] = []  # states of the rows that end at each step, in the order of the steps
+    ended: list[tuple[Any, ...]] = []  # states of the rows that end at each step, in step order
     for t in reversed(range(len(sizes))) if reverse else range(len(sizes)):
         rows, here = int(sizes[t]), slice(int(starts[t]), int(starts[t] + sizes[t]))
         if reverse:
@@ -121,7 +121,7 @@ class _Step:
                 self._settings.feature_dropout, first.shape[0], first.shape[1], first.dtype
             )
         new = self._evaluate(cell.graph, given, first, t)
-        # What is the same for all units gets the shape of the others.
+        # A value that is the same for all units gets the shape of the others.
         new = tuple(0.0 * x_part[:, :H] + value for value in new)
         if weights.weight_hr is not None:
             new = (new[0] @ weights.weight_hr.T, *new[1:])
@@ -160,7 +160,7 @@ class _Step:
         return product if self._weights.bias_hh is None else product + self._weights.bias_hh[rows]
 
     def _blocks_as_matrix(self) -> Any:
-        """Return the recurrent matrices in full where they are kept as blocks, one below the other."""
+        """Return the full recurrent matrices, one below the other, from their diagonal blocks."""
         weight, heads, H = self._weights.weight_hh, self._settings.num_heads, self._H
         if heads == 1:
             return weight

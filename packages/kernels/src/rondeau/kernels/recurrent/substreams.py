@@ -1,15 +1,15 @@
-"""Substreams of random numbers: which mask of a call is drawn from which of the substreams of its key.
+"""Substreams of random numbers: the assignment of a call's masks to the substreams of its key.
 
-A number depends on the key of the call, its substream, and its position: the row of the caller's batch, the unit, and
-the time step where the mask varies over time. Every layer and direction has substreams of its own, so no two masks
-share numbers, and a mask stays the same whatever else of the call is switched on.
+A number depends on the key of the call, its substream, and its position: the row of the caller's batch, the unit and,
+if the mask varies over time, the time step. Every layer and direction has its own substreams, so no two masks share
+numbers, and a mask stays the same whatever other options of the call are used.
 
 | substream of a layer and direction | mask |
 |---|---|
 | 0 to 31 | zoneout, by the index of the state; drawn by the kernels |
 | 32 | recurrent dropout; drawn by the kernels |
 | 33 | dropout of recurrent weights |
-| 34 | dropout of the input of a layer above the first; of the forward direction's substreams |
+| 34 | dropout of the input of a layer above the first; from the substreams of the forward direction |
 | 35 to 63 | none |
 """
 
@@ -25,7 +25,7 @@ _PER_DIRECTION = 64
 
 
 def first_substream(layer_index: int) -> int:
-    """Return the first substream of a layer and direction, by its index among those of the call.
+    """Return the first substream of a layer and direction, given its index among those of the call.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""A target: what runs a scheduled cell over a batch of sequences on some kind of device, and the choice of one.
+"""The protocol of a target, which runs a scheduled cell over a batch of sequences on a kind of device, and its choice.
 
-This is the one module that names targets. All else of `rondeau.kernels` that runs a cell asks `target_of`.
+This is the only module that names targets. Everything else in `rondeau.kernels` that runs a cell calls `target_of`.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ Array = NDArray[Any]
 class WeightSums(Protocol):
     """The gradients of a layer's weights, summed over rows in the order in which backward runs.
 
-    That order lets a sequence be differentiated piece by piece, the last piece first, with the bits of the whole.
+    With this order a sequence can be differentiated piece by piece, the last piece first, with the same bits.
     """
 
     d_params: Array
     """The gradients of the learned vectors for each batch row, (B, parameters, H)."""
 
     def add(self, tape: Tape, adjoints: Adjoints) -> None:
-        """Add what the rows of a piece contribute."""
+        """Add the contribution of the rows of a piece."""
 
     def finish(self) -> Weights:
         """Return the gradients in the shapes and the order of the weights."""
 
 
 class Workspace(Protocol):
-    """What a step of B rows works on, kept from call to call.
+    """The memory for a step of B rows, kept from call to call.
 
     Attributes
     ----------
     before, after : tuple of ndarray, shape (L, B, P) for the first and (L, B, H) for others
-        The states before the step, to be filled, and after it.
+        The states before the step, which the caller fills, and after it.
     """
 
     before: tuple[Array, ...]
     after: tuple[Array, ...]
 
     def step(self, x: Array, y: Array) -> None:
-        """Run a step from the states `before`; fill those `after`, and ``y`` (B, V), with V = 0 without a head."""
+        """Run a step from the states `before`; fill the states `after` and ``y`` (B, V), with V = 0 without a head."""
 
 
 class FrozenLayers(Protocol):
-    """Layers and a head as they were, for a stepper."""
+    """Frozen layers and a head, for a stepper."""
 
     def workspace(self, batch_size: int) -> Workspace:
-        """Return what a step of B rows works on."""
+        """Return the memory for a step of B rows."""
 
 
 class Target(Protocol):
-    """What runs a cell. Every argument is checked, contiguous, of one dtype, and on the target's device."""
+    """A target runs cells. All its arguments are checked, contiguous, of the same dtype, and on its device."""
 
     def forward(
         self,
@@ -72,8 +72,8 @@ class Target(Protocol):
     ) -> Tape:
         """Run forward, from zeros if there are no initial states.
 
-        Where the sequence starts here (`is_first_piece`), the product with an initial state of zeros is left out.
-        Without `save` there is no room for what backward adds, and nothing is derived for it.
+        If the sequence starts here (`is_first_piece`), the product with an initial state of zeros is left out.
+        Without `save` there is no memory for backward, and nothing is derived for it.
         """
 
     def backward_through_time(
@@ -85,16 +85,16 @@ class Target(Protocol):
         needs_initial: bool,
         consume: bool,
     ) -> Adjoints:
-        """Run backward over all steps; ``d_params`` (B, parameters, H) is added to.
+        """Run backward over all steps, and add to ``d_params`` (B, parameters, H).
 
-        With `consume` the tape's memory is used for the adjoints, and the tape is spent.
+        With `consume` the tape's memory is reused for the adjoints, and the tape is spent.
         """
 
     def input_gradient(self, tape: Tape, adjoints: Adjoints) -> Array:
         """Return the gradient of x, (N, I)."""
 
     def weight_sums(self, run: Run, x: Array, weights: Weights) -> WeightSums:
-        """Return sums of weight gradients that begin with zero; `x` are all rows of the run."""
+        """Return sums of weight gradients, initially zero; `x` has all rows of the run."""
 
     def freeze(
         self,
@@ -103,7 +103,7 @@ class Target(Protocol):
         settings: Settings,
         head: tuple[Array, Array | None] | None,
     ) -> FrozenLayers:
-        """Return layers, from the lowest up, and a linear head packed for single steps."""
+        """Return layers, from the lowest up, and a linear head, packed for single steps."""
 
     def source(self, cell: Cell, direction: str, dtype: Any) -> str:
         """Return the generated source of a cell's phases, ``"forward"`` or ``"backward"``."""
@@ -117,7 +117,7 @@ def target_of(array: Any) -> Target:
 
 
 def source_of(cell: Cell, direction: str, dtype: Any = np.float32) -> str:
-    """Return the source that the CPU target generates of a cell's phases, to be read.
+    """Return the source that the CPU target generates for a cell's phases, for reading.
 
     Examples
     --------

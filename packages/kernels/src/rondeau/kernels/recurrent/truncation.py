@@ -1,8 +1,8 @@
 """Truncated backpropagation through time by a sliding window.
 
-With ``k`` earlier steps the loss at step t reaches the weights through steps t - k to t: as if for every t those steps
-were run again from the detached state before them. The windows of all rows run together: in round j every window
-stands j steps before its row, and all that stand on rows of the sequence are one batch of a single step.
+With ``k`` earlier steps the loss at step t reaches the weights through steps t - k to t, as if for every t those steps
+were run again from the detached state before them. The windows of all rows run together: in round j every window is at
+j steps before its row, and all windows that are still within their sequence form a batch of a single step.
 
 Werbos, "Backpropagation through time" (1990); Williams, Peng, "An efficient gradient-based algorithm for on-line
 training of recurrent network trajectories" (1990), which calls it BPTT(h).
@@ -33,8 +33,8 @@ def backward_through_windows(
 ) -> Adjoints:
     """Do what `Target.backward_through_time` does, with windows of ``earlier_steps`` steps before each row.
 
-    The gradient of a final state counts as that of its row's last step. A window that reaches the first step and has
-    steps left sends its adjoint on to the initial state.
+    The gradient of a final state counts as one of its row's last step. A window that reaches the first step with steps
+    left passes its adjoint on to the initial state.
     """
     layout = tape.run.layout
     batch_rows, previous = layout.batch_rows, layout.previous(tape.run.reverse)
@@ -69,7 +69,7 @@ def backward_through_windows(
 def _begin_windows(
     tape: Tape, d_steps: tuple[Array | None, ...], d_final: tuple[Array | None, ...]
 ) -> list[Array]:
-    """Return the incoming gradients of the states after every row, with which its window begins."""
+    """Return the incoming gradients of the states after every row, with which its window starts."""
     layout, d_windows = tape.run.layout, []
     last = layout.last(tape.run.reverse)
     for storage, steps, final in zip(tape.storages, d_steps, d_final, strict=True):
@@ -95,7 +95,7 @@ def _zeros(tape: Tape) -> Adjoints:
 
 
 def _single_step(tape: Tape, at: NDArray[np.int64]) -> Tape:
-    """Return what forward would have left of the given rows, had they been a batch of one step."""
+    """Return the tape that forward would have kept for the given rows, had they been a batch of one step."""
     layout, reverse = tape.run.layout, tape.run.reverse
     storage = np.arange(layout.batch_size + layout.num_rows)
     both = np.concatenate((storage[layout.before_rows(reverse)][at], storage[layout.after_rows(reverse)][at]))

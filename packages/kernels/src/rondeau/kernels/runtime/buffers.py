@@ -1,7 +1,7 @@
-"""Arrays whose memory is used again: the pages of a fresh large array cost as much as the arithmetic on it.
+"""A pool of reusable memory for arrays: the pages of a new large array cost as much as the arithmetic on it.
 
-`empty` gives an array of a pool. Its memory goes back when the array *and every view of it* have died, so nobody ever
-sees memory change that he still holds.
+`empty` returns an array from the pool. Its memory returns to the pool when the array *and every view of it* have died,
+so memory that is still referenced is never reused.
 """
 
 import ctypes
@@ -21,21 +21,21 @@ from rondeau.kernels.errors import ArgumentValueError
 __all__ = ["empty", "empty_cache", "free_bytes"]
 
 ALIGNMENT = 64
-"""Bytes; one cache line, and the widest vector."""
+"""In bytes: one cache line, and the widest vector."""
 POOLED_FROM = 32 * 1024
-"""Bytes from which memory is pooled; NumPy and malloc keep smaller pieces at hand themselves."""
+"""The size in bytes from which memory is pooled; NumPy and malloc reuse smaller pieces themselves."""
 MAX_FREE_BYTES = 1 << 29
-"""Bytes that the pool keeps at most while nobody uses them: more than the training steps it was measured with need."""
+"""The most free memory that the pool keeps, in bytes: more than the training steps it was measured with need."""
 
 _Piece = tuple[NDArray[np.uint8], int]
 
 
 class _Pool:
-    """Free memory by size; each piece is an array of bytes and the address from which it is used."""
+    """Free memory by size; each piece is an array of bytes and the aligned address inside it."""
 
     def __init__(self) -> None:
         self._free: dict[int, list[_Piece]] = {}
-        # Reentrant: the collector may run, and let an array die, while this thread is in here.
+        # Reentrant: the garbage collector may run, and free an array, while this thread holds the lock.
         self._lock = threading.RLock()
         self.free_bytes = 0
 
@@ -51,7 +51,7 @@ class _Pool:
 
     def give_back(self, size: int, piece: _Piece) -> None:
         with self._lock:
-            # At the interpreter's end a module's names are None already.
+            # When the interpreter shuts down, a module's names may already be None.
             if MAX_FREE_BYTES is not None and self.free_bytes + size <= MAX_FREE_BYTES:
                 self.free_bytes += size
                 self._free.setdefault(size, []).append(piece)
@@ -61,8 +61,8 @@ class _Pool:
             self._free.clear()
             self.free_bytes = 0
 
-    def begin_anew(self) -> None:
-        """Forget, in a forked child, what a thread of the parent may have been in the midst of changing."""
+    def reset(self) -> None:
+        """Start over in a forked child, because a thread of the parent may have been in the middle of a change."""
         self._lock = threading.RLock()
         self.clear()
 
@@ -70,15 +70,16 @@ class _Pool:
 _POOL = _Pool()
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_POOL.begin_anew)
+    os.register_at_fork(after_in_child=_POOL.reset)
 
 
 @functools.cache
 def _block_type(size: int) -> Any:
-    """Give the type of what owns `size` bytes while an array uses them.
+    """Return the type that owns `size` bytes while an array uses them.
 
-    A ctypes array, because before Python 3.12 no class of Python's own can lend memory to NumPy. The array over it and
-    all views keep it as their base; when the last of them dies, it does, and its memory goes back.
+    It is a ctypes array, because before Python 3.12 a class written in Python cannot lend memory to NumPy. The array
+    over it and all views keep it as their base; when the last of them dies, so does it, and its memory returns to the
+    pool.
     """
 
     def give_back(block: Any, pool: _Pool = _POOL) -> None:
@@ -94,24 +95,24 @@ def _size_class(size: int) -> int:
 
 
 def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[Any]:
-    """Give an array of undefined content, in memory that was used before where there is some.
+    """Return an uninitialised array, in reused memory if the pool has some.
 
     Parameters
     ----------
     shape : int or sequence of int
-        Its shape.
+        The shape.
     dtype : dtype, default float32
         A dtype without Python objects.
 
     Returns
     -------
     ndarray
-        Contiguous in row order; from 32 KiB on aligned to 64 bytes.
+        C-contiguous; aligned to 64 bytes if it has 32 KiB or more.
 
     Raises
     ------
     ValueError
-        If a dimension is negative (NumPy's), or the dtype holds Python objects.
+        If a dimension is negative (raised by NumPy), or the dtype holds Python objects.
 
     Examples
     --------
@@ -119,7 +120,7 @@ def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[
     (2, 3)
     """
     dtype = np.dtype(dtype)
-    # Types are compared first: whether something is a Sequence takes ten times as long to find out.
+    # Compare types first: the check for a Sequence takes ten times as long.
     if type(shape) is int:
         count = shape
     elif type(shape) is tuple or isinstance(shape, Sequence):
@@ -139,7 +140,7 @@ def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[
 
 
 def empty_cache() -> None:
-    """Free the memory that the pool keeps and nobody uses.
+    """Release the free memory that the pool keeps.
 
     Examples
     --------
@@ -151,7 +152,7 @@ def empty_cache() -> None:
 
 
 def free_bytes() -> int:
-    """Give the bytes that the pool keeps and nobody uses.
+    """Return the size of the free memory that the pool keeps, in bytes.
 
     Returns
     -------

@@ -45,7 +45,7 @@ shared:
   )
   ret void
 
-alone:  ; %work itself loops over the pieces, of which the pool gives it one a call
+alone:  ; %work itself loops over the pieces; the pool would pass it one per call
   call void %work(ptr %args, ptr %dimensions, ptr %steps, ptr %data)
   ret void
 }}

@@ -1,6 +1,6 @@
-"""Floating point that does not warn: infinities and NaN are results, not events.
+"""NumPy functions without floating-point warnings: infinities and NaN are results, not events.
 
-A kernel never warns of them, so a step of the same computation that is left to NumPy should not either.
+Kernels never warn about them, so a part of the same computation that is left to NumPy should not either.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ __all__ = ["quiet", "quiet_runner"]
 
 
 def quiet_runner() -> Callable[..., Any]:
-    """Return a function that calls ``function(*arguments)`` where floating point never warns.
+    """Return a function that calls ``function(*arguments)`` without floating-point warnings.
 
-    It belongs to the calling thread, and what it runs must not call it again. One context made once costs a tenth of an
-    `np.errstate` block per call.
+    It belongs to the calling thread, and the functions that it runs must not call it again. One context, made once,
+    costs a tenth of an `np.errstate` block per call.
 
     Examples
     --------
@@ -38,4 +38,4 @@ class _OfThisThread(threading.local):
 
 
 quiet = _OfThisThread()
-"""``quiet.run``: the `quiet_runner` of this thread for the kernels' own use."""
+"""``quiet.run`` is the `quiet_runner` of this thread, for the kernels' own use."""

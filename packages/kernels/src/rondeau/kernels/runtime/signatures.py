@@ -1,7 +1,7 @@
-"""Explicit signatures: the types of what a kernel takes, and kernels that are compiled for one dtype at a time.
+"""Explicit signatures: the types of a kernel's arguments, and kernels that are compiled for one dtype at a time.
 
-Numba's dispatcher looks at every argument of every call to find or compile a specialisation. A kernel with an explicit
-signature is called through its entry point, which does not look: whoever calls it has checked the arguments.
+Numba's dispatcher inspects every argument of every call to find or compile a specialisation. A kernel with an explicit
+signature is called through its entry point, which inspects nothing: the caller must have checked the arguments.
 """
 
 import functools
@@ -27,12 +27,12 @@ def array_type(dtype: np.dtype[Any], dimensions: int) -> Any:
 
 
 def record_type(record: Any, **fields: Any) -> Any:
-    """Return Numba's type of a record, from the types of its fields by name."""
+    """Return Numba's type of a record, given the types of its fields by name."""
     return types.NamedTuple([fields[name] for name in record._fields], record)
 
 
 class _Entries(dict[np.dtype[Any], Callable[..., Any]]):
-    """The entry points of a kernel by dtype; the first look-up compiles it, or loads it from disk."""
+    """The entry points of a kernel by dtype; the first look-up compiles one, or loads it from disk."""
 
     def __init__(self, dispatcher: Any, signature_of: Callable[[Element], Any]) -> None:
         super().__init__()
@@ -45,19 +45,19 @@ class _Entries(dict[np.dtype[Any], Callable[..., Any]]):
 
 
 def compiled_per_dtype(signature_of: Callable[[Element], Any], **options: Any) -> Callable[..., Any]:
-    """Make a kernel with one explicit signature for each dtype: ``kernel[dtype]`` is its entry point.
+    """Compile a kernel with one explicit signature per dtype: ``kernel[dtype]`` is its entry point.
 
     Parameters
     ----------
     signature_of : callable
         Returns the kernel's signature for an `Element`.
     **options
-        Those of `cached_njit`, e.g. ``parallel=True``.
+        Options of `cached_njit`, such as ``parallel=True``.
 
     Returns
     -------
     callable
-        A decorator. Nothing is compiled before a dtype is first asked for.
+        A decorator. Nothing is compiled until a dtype is first looked up.
 
     Examples
     --------

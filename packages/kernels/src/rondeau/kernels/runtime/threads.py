@@ -1,9 +1,10 @@
-"""How many threads compute, and the one way to start them.
+"""The number of threads that kernels use, and the one way to launch a parallel kernel.
 
-There is one pool of threads, Numba's. A kernel gets the count as an argument and cuts its work into that many shares;
-a share never depends on which thread takes it, so the bits are the same for any count. Shares may outnumber the pool
-(`NUMBA_NUM_THREADS` at most, by default one per usable core): the pool then takes them in turns. A child that is forked
-while the pool runs has no pool, and takes all shares itself: see `rondeau.kernels.runtime.forking`.
+There is one pool of threads, Numba's. A kernel receives the number of shares as an argument and divides its work into
+that many; a share does not depend on the thread that takes it, so the bits are the same for any number. There may be
+more shares than threads in the pool (at most `NUMBA_NUM_THREADS`, by default one per usable core), which then takes
+them in turn. A child that is forked while the pool is running has no pool, and takes all shares itself: see
+`rondeau.kernels.runtime.forking`.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from rondeau.kernels.runtime import forking
 __all__ = ["get_num_threads", "launch", "set_num_threads", "shares_of", "start_pool"]
 
 PARALLEL_FROM = 2**19
-"""Multiply-adds from which work is shared among threads: below, one thread is done sooner than a pool wakes."""
+"""The number of multiply-adds from which work is shared among threads: with less, one thread finishes before a pool
+wakes up."""
 
 SPINS = 5000
-"""Turns that a thread of GNU OpenMP's pool waits busily before it sleeps, some 50 us: as long as Python takes from one
-launch to the next. Its own choice, 300,000, is made for a machine of one's own: a thread waits in vain for one that
-another process keeps from its core. Milliseconds of a GRU's training step on 2 threads of 2 cores (B T I H):
+"""Turns that a thread of GNU OpenMP's pool spins before it sleeps, about 50 us: as long as Python takes from one launch
+to the next. OpenMP's own default, 300,000, assumes a machine that is otherwise idle: a thread spins in vain while
+another process keeps its partner from running. Milliseconds of a GRU training step on 2 threads of 2 cores (B T I H):
 
 ======== ======================= ======================== ======================== ========================
 turns    16 20 32 64, free cores 50 50 65 128, free cores 50 50 65 128, a busy one 32 35 28 256, a busy one
@@ -52,7 +54,7 @@ class _Count:
 
 
 class _OfThisThread(threading.local):
-    """Numba keeps the size of its pool per Python thread: the shares for which this thread last set it."""
+    """Numba keeps the size of its pool per Python thread; this is the number of shares it was last set for."""
 
     shares = 0
 
@@ -62,13 +64,14 @@ _of_this_thread = _OfThisThread()
 
 @functools.cache
 def start_pool() -> None:
-    """Load Numba's pool, with threads that spin for `SPINS` turns unless the user has said how they shall wait.
+    """Load Numba's pool, with threads that spin for `SPINS` turns unless the user has chosen otherwise.
 
-    Compiling or loading a kernel with ``parallel=True`` would load the pool too, so this comes before. GNU OpenMP reads
-    the variable GOMP_SPINCOUNT while it is loaded: it is set for that moment alone, and not at all where it or
-    OMP_WAIT_POLICY is set already. Other layers, and an OpenMP that was loaded before, take no notice.
+    Compiling or loading a kernel with ``parallel=True`` would load the pool too, so this must come first. GNU OpenMP
+    reads the variable GOMP_SPINCOUNT while it is loaded: it is set only for that moment, and not at all if it or
+    OMP_WAIT_POLICY is already set. Other threading layers, and an OpenMP that was loaded earlier, ignore it.
 
-    Before anything is linked with the pool, `rondeau.kernels.runtime.forking` sees to the children that may be forked.
+    Before any kernel is linked with the pool, `rondeau.kernels.runtime.forking` prepares for children that may be
+    forked.
 
     Examples
     --------
@@ -88,7 +91,7 @@ def start_pool() -> None:
 
 @functools.cache
 def _turn() -> threading.Lock | None:
-    """Return the lock that a launch holds, where the pool's layer is `workqueue`; asked for once the pool runs."""
+    """Return the lock that a launch must hold if the pool's layer is `workqueue`, or None; the pool must be running."""
     return _LOCK if numba.threading_layer() == "workqueue" else None
 
 
@@ -96,7 +99,7 @@ _LOCK = threading.Lock()
 
 
 def _after_fork_in_child() -> None:
-    """Forget what the parent's threads asked of the pool, and a lock that one of them may hold."""
+    """Forget the pool sizes that the parent's threads asked for, and a lock that one of them may hold."""
     global _LOCK, _of_this_thread
     _LOCK, _of_this_thread = threading.Lock(), _OfThisThread()
     _turn.cache_clear()
@@ -107,12 +110,12 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 
 def get_num_threads() -> int:
-    """Give the number of threads that kernels use.
+    """Return the number of threads that kernels use.
 
     Returns
     -------
     int
-        By default the number of usable cores, or NUMBA_NUM_THREADS where it is set.
+        By default the number of usable cores, or NUMBA_NUM_THREADS if it is set.
 
     Examples
     --------
@@ -123,18 +126,18 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(n: int) -> None:
-    """Set the number of threads that kernels use, and the most that NumPy's BLAS may use.
+    """Set the number of threads that kernels use, and the maximum for NumPy's BLAS.
 
     Parameters
     ----------
     n : int
-        At least 1. Work is cut into `n` shares; where Numba's pool is smaller (NUMBA_NUM_THREADS, by default the usable
-        cores), its threads take the shares in turns. Results have the same bits for every `n`.
+        At least 1. Work is divided into `n` shares; if Numba's pool is smaller (NUMBA_NUM_THREADS, by default the
+        usable cores), its threads take the shares in turn. Results have the same bits for every `n`.
 
     Raises
     ------
     TypeError
-        If `n` is no integer.
+        If `n` is not an integer.
     ValueError
         If `n` is less than 1.
 
@@ -159,12 +162,12 @@ def set_num_threads(n: int) -> None:
 
 
 def shares_of(multiply_adds: int) -> int:
-    """Give the number of shares that work of this size is cut into: one where a pool would not be worth waking.
+    """Return the number of shares for work of this size: 1 if the pool is not worth waking.
 
     Parameters
     ----------
     multiply_adds : int
-        The size of the work; something else than a multiply-add counts as many as take as long.
+        The size of the work; other operations count as the number of multiply-adds that take as long.
 
     Returns
     -------
@@ -185,25 +188,26 @@ def launch(function: Callable[..., Any], *arguments: Any, shares: int | None = N
     Parameters
     ----------
     function : callable
-        A compiled function with ``parallel=True``, or its entry point. It gets the count of shares among its arguments.
+        A compiled function with ``parallel=True``, or its entry point. The number of shares is one of its arguments.
     *arguments
         Its arguments.
     shares : int, optional
-        How many threads of the pool are worth waking; default: `get_num_threads`.
+        The number of threads worth waking; `get_num_threads` by default.
 
     Returns
     -------
     object
-        What `function` returns.
+        The result of `function`.
 
     Raises
     ------
     RuntimeError
-        In a forked child, with a version of Numba whose pool cannot be left out.
+        In a forked child, with a version of Numba whose pool cannot be bypassed.
 
     Notes
     -----
-    Numba's `workqueue` layer aborts the process when two Python threads launch at once, so there a lock is held.
+    Numba's `workqueue` layer aborts the process if two Python threads launch at the same time, so a lock is held for
+    it.
 
     Examples
     --------

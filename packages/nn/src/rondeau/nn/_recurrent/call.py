@@ -21,27 +21,27 @@ States = tuple[Tensor, ...]
 
 
 class Call(NamedTuple):
-    """What a call of recurrent layers depends on beside its input and its initial states.
+    """Everything that a call of recurrent layers depends on besides its input and its initial states.
 
     Attributes
     ----------
     cell : Cell
-        With the regularisers that this call has.
+        The cell, with the regularisers of this call.
     weights : list of list of Tensor or None
-        Of each layer and direction, in the order of `Weights`.
+        The weights of each layer and direction, in the order of `Weights`.
     num_directions : int
         D.
     scalars : mapping
-        As in `Settings`.
+        As for `Settings`.
     key : int
-        From which all masks of the call follow.
+        The key that determines all masks of the call.
     num_heads : int
     recurrent_dropout, dropout, weight_dropout : float
-        Rates in this call, 0 in evaluation.
+        The rates of this call, 0 in evaluation.
     every_state : bool
-        Return every state of the last layer, not the first alone.
+        Whether to return every state of the last layer, rather than only the first.
     recompute_every, bptt_truncate : int or None
-        As in `Recurrent`.
+        As for `Recurrent`.
     """
 
     cell: Cell
@@ -70,19 +70,19 @@ class Call(NamedTuple):
         Parameters
         ----------
         x : Tensor
-            Whatever has the N rows of the layout in order; integers without the last dimension.
+            Any shape with the N rows of the layout in order; integers lack the last dimension.
         layout : Layout
         leading : tuple of int
             The shape of a layer's and direction's states without their width: (1, B), or (1,) without a batch.
         initial : list of tuple of Tensor, (1, B, W) each, or None
             The initial states of each layer and direction; None for zeros, without segments.
         segments : Segments, optional
-            Those that the layout is of, where states before and after the batch are not those of its sequences.
+            The segments of the layout, if the states before and after the batch are not those of its sequences.
 
         Returns
         -------
         every : tuple of Tensor
-            States of the last layer after every step, directions side by side.
+            The states of the last layer after every step, with the directions concatenated.
         final : tuple of Tensor, (L*D, B, W) each
         """
         ends: list[States] = []
@@ -122,7 +122,7 @@ class Call(NamedTuple):
         return Settings(self.scalars, rate, self.key, first_substream(layer_index), self.num_heads, features)
 
     def _dropped(self, x: Tensor, layer: int, layout: Layout) -> Tensor:
-        """Return the input of a layer above the first with dropout."""
+        """Return the input of a layer above the first, with dropout applied."""
         substream = first_substream(layer * self.num_directions) + BETWEEN_LAYERS
         return dropout_rows(
             x, self.dropout, self.key, substream, layout.positions[:, 0], layout.positions[:, 1]
@@ -137,7 +137,7 @@ def _run_direction(
     weights: list[Tensor | None],
     before: States,
 ) -> tuple[States, States]:
-    """Run one layer in one direction; return its states after every step, and those at the end."""
+    """Run one layer in one direction; return its states after every step, and the final ones."""
     results = RecurrentFunction.apply(run, every_state, leading, x, *weights, *before)
     first_end = len(results) - len(run.cell.states)
     return results[:first_end], results[first_end:]
@@ -151,7 +151,7 @@ def _run_segments(
     before: States,
     segments: Segments,
 ) -> tuple[States, States]:
-    """Do the same over the segments of a batch; states before and at the end are those of the batch."""
+    """Do the same over the segments of a batch; the initial and final states are those of the batch."""
     begin = tuple([segments.begin(state, run.reverse) for state in before])
     every, end = _run_direction(run, every_state, (1, run.layout.batch_size), x, weights, begin)
     pairs = zip(end, before, strict=True)
@@ -159,7 +159,7 @@ def _run_segments(
 
 
 def _joined(parts: list[States], dim: int) -> States:
-    """Return the first tensors of all parts as one, and so the second, and the others."""
+    """Return the first tensors of all parts concatenated, then the second ones, and so on."""
     if len(parts) == 1:
         return parts[0]
     return tuple([rt.cat(tensors, dim) for tensors in zip(*parts, strict=True)])

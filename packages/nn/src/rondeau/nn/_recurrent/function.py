@@ -16,7 +16,7 @@ from .weights import MATRICES, as_weights
 
 __all__ = ["RecurrentFunction"]
 
-#: The language of cells on Tensors, for which `reference.run` computes what can be differentiated again.
+#: The cell language on Tensors, with which the result of `reference.run` can be differentiated again.
 TENSORS = SimpleNamespace(
     **{name: getattr(rt, name) for name in reference.FUNCTIONS},
     cat=rt.cat,
@@ -28,7 +28,7 @@ TENSORS = SimpleNamespace(
 class RecurrentFunction(Function):
     """One layer in one direction over whole sequences.
 
-    Whatever has the N rows in order is its input: (T, B, I), (T, I) or packed (N, I), or integers without the
+    The input may have any shape with the N rows in order: (T, B, I), (T, I) or packed (N, I), or integers without the
     last dimension; the output has the same form. States are (1, B, H), (B, H), or (H,) or (1, H) without a batch:
     ``leading`` is their shape without the last dimension.
     """
@@ -39,9 +39,9 @@ class RecurrentFunction(Function):
     def forward(
         ctx: Any, run: Run, every_state: bool, leading: tuple[int, ...], x: Tensor, *tensors: Any
     ) -> tuple[Tensor, ...]:
-        """Return the states of every step, all of them or the first alone, and the final states.
+        """Return the states after every step, all of them or only the first, and the final states.
 
-        `tensors` are the matrices and biases of `Weights`, None where there is none, the learned vectors, and the
+        `tensors` are the matrices and biases of `Weights`, None for those missing, the learned vectors, and the
         initial states unless these are zero.
         """
         cell, layout = run.cell, run.layout
@@ -70,7 +70,7 @@ class RecurrentFunction(Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        """Return the gradients of what `forward` took, given those of what it returned."""
+        """Return the gradients of the arguments of `forward`, given those of its results."""
         differentiate = _differentiable_gradients if ctx.create_graph else _gradients
         needs = ctx.needs_input_grad[3:]
         return (None, None, None, *differentiate(ctx, ctx.saved_tensors[: len(needs)], needs, cotangents))
@@ -83,7 +83,7 @@ def _as_rows(x: Any, layout: Layout) -> Any:
 def _gradients(
     ctx: Any, inputs: tuple[Any, ...], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
 ) -> list[Tensor | None]:
-    """Backpropagation through time, by the kernels."""
+    """Backpropagate through time, in the kernels."""
     run: Run = ctx.run
     cell = run.cell
     num_every = len(cotangents) - len(cell.states)
@@ -113,14 +113,14 @@ def _gradients(
 def _differentiable_gradients(
     ctx: Any, inputs: tuple[Any, ...], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
 ) -> list[Tensor | None]:
-    """Backpropagation through time that can be differentiated again: the reference, run on Tensors."""
+    """Backpropagate through time in a way that can be differentiated again: the reference, run on Tensors."""
     run: Run = ctx.run
     if run.truncate is not None:
         raise NotImplementedError(
-            "create_graph=True meets bptt_truncate: a truncated gradient is the gradient of no function, so it has no "
-            "derivative. Leave one of them out"
+            "create_graph=True cannot be combined with bptt_truncate: a truncated gradient is not the gradient of a "
+            "function, so it has no derivative. Leave one of them out"
         )
-    # Copies, where `rt.grad` stops: of the inputs themselves one may have been computed from another.
+    # Copies, where `rt.grad` stops: one of the inputs may have been computed from another.
     copies: list[Any] = [None if t is None else t.clone() for t in inputs]
     x, *tensors = copies
     states = tensors[MATRICES + len(run.cell.params) :]
@@ -133,7 +133,7 @@ def _differentiable_gradients(
         initial = tuple(rt.zeros(B, width, dtype=like.dtype, device=like.device) for width in widths)
     every, final = reference.run(checked_run(run), TENSORS, _as_rows(x, run.layout), weights, initial)
     results = (*every[: len(cotangents) - len(final)], *final)
-    # A batch without a step returns its initial states, which may depend on nothing.
+    # A batch without steps returns its initial states, which may not depend on anything.
     pairs = [
         (r.reshape(d.shape), d)
         for r, d in zip(results, cotangents, strict=True)

@@ -1,6 +1,6 @@
 """`Recurrent`: layers of any cell over whole sequences.
 
-Letters: T steps, B sequences, N rows (T*B, or fewer when packed), I inputs, H hidden units, P outputs per
+Notation: T steps, B sequences, N rows (T*B, or fewer when packed), I inputs, H hidden units, P outputs per
 direction (H, or ``proj_size``), G gates, L layers, D directions.
 """
 
@@ -61,76 +61,76 @@ class Recurrent(Module):
     Parameters
     ----------
     cell : Cell
-        What `recurrent_cell` makes of a step.
+        A cell made by `recurrent_cell`.
     input_size : int
         I, the features of the input.
     hidden_size : int
         H, the hidden units of a layer and direction.
     num_layers : int
-        L; each layer after the first reads the output of the one below.
+        L; each layer after the first takes the output of the one below as its input.
     bias : bool
-        Whether gates have biases: ``bias_ih``, and ``bias_hh`` where the step reads the recurrent part.
+        Whether gates have biases: ``bias_ih``, and ``bias_hh`` if the step reads the recurrent part.
     batch_first : bool
         Input and output are (B, T, ...) rather than (T, B, ...). States are not affected.
     dropout : float
-        The probability with which an element of the output of each layer but the last is dropped in training.
+        The probability of dropping an element of the output of each layer except the last, in training.
     bidirectional : bool
-        Run a second set of weights over the sequence from its end; D is then 2.
+        Run a second set of weights over the reversed sequence; D is then 2.
     proj_size : int
         P, if positive: the first state is projected to this many features by ``weight_hr`` after each step
         (Sak, Senior, Beaufays 2014). Zero: no projection, and P = H below.
     device : optional
-        Where the parameters live.
+        Where the parameters are created.
     dtype : dtype, optional
         float32 (the default) or float64.
     num_heads : int
-        Make the recurrent matrices block-diagonal: the units are cut into so many heads, and each sees the first state
-        of its own alone.
+        Make the recurrent matrices block-diagonal: the units are divided into this many heads, each of which sees only
+        its own part of the first state.
     hyperparameters : mapping of str to float, optional
         Values for the scalars of the cell's step, instead of their defaults. The attribute of this name is a dict that
-        may be changed between calls; nothing is compiled for that.
+        may be changed between calls, without another compilation.
     recurrent_dropout : float
-        In training, the probability with which a unit, or a feature of the projection, is hidden from the recurrent
-        matrices: one mask for each sequence, the same at every step (Gal, Ghahramani 2016). Refused for a cell without
-        recurrent matrices.
+        The probability of hiding a unit, or a feature of the projection, from the recurrent matrices in training: one
+        mask for each sequence, the same at every step (Gal, Ghahramani 2016). An error for a cell without recurrent
+        matrices.
     zoneout : float or mapping of str to float
-        In training, the probability with which a unit keeps its old state at a step, for all states or by name; in
-        evaluation the expectation (Krueger et al. 2017).
+        The probability that a unit keeps its old state at a step in training, for all states or by name; evaluation
+        uses the expectation (Krueger et al. 2017).
     weight_dropout : float
-        DropConnect: in training, the probability with which an element of the recurrent matrices is zero in a call
-        (Merity, Keskar, Socher 2018). Refused for a cell without recurrent matrices.
+        DropConnect: the probability that an element of the recurrent matrices is zero during a call in training
+        (Merity, Keskar, Socher 2018). An error for a cell without recurrent matrices.
     bptt_truncate : int, optional
-        Let the gradient that reaches a layer at step t go back this many steps before t only: a window that slides with
-        t. Every layer has its own, so with L layers a loss can reach L times as far back. Another thing than
-        cutting a stream into chunks with a carried, detached state, which `rondeau.train.Trainer` does.
+        Let the gradient that reaches a layer at step t go back only this many steps before t: a window that slides with
+        t. Every layer has its own window, so with L layers a loss can reach L times as far back. This differs from
+        splitting a stream into chunks with a carried, detached state, as `rondeau.train.Trainer` does.
     recompute_every : int, optional
-        Keep the states of every so many steps only and compute the rest again in backward: the same bits in memory of
-        order T/k + k instead of T, for one more forward pass.
+        Keep the states only every k steps, and compute the rest again in backward: the same bits, in memory of order
+        T/k + k instead of T, for one more forward pass.
     checkpoint_every : int, optional
         The former name of `recompute_every`; deprecated.
     **unknown
-        Refused, with the name that may be meant.
+        An error, which suggests the name of an option.
 
     Attributes
     ----------
     weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, weight_hr_l0 : Parameter
         (G*H, I), or (G*H, D*P) above the first layer; (R*H, P); (G*H,); (R*H,); (P, H): the weights of the
-        first layer, gate after gate; R counts the gates of which the step reads the recurrent part, all as a rule, and
-        with R = 0 there is no ``weight_hh``. With heads ``weight_hh`` is (R*H, H/heads). The others end in ``_l1``,
-        ``_l2``, ..., those of the reverse direction in ``_l0_reverse``. All are drawn from U(-1/sqrt(H), 1/sqrt(H)).
-        A learned vector of the step has its own name, as in ``peephole_l0``, shape (H,) and initial value.
+        first layer, gate after gate; R is the number of gates whose recurrent part the step reads, usually all, and
+        with R = 0 there is no ``weight_hh``. With heads ``weight_hh`` is (R*H, H/heads). Further layers end in ``_l1``,
+        ``_l2``, ..., the reverse direction in ``_l0_reverse``. All are drawn from U(-1/sqrt(H), 1/sqrt(H)).
+        A learned vector of the step has its own name, such as ``peephole_l0``, shape (H,) and its own initial value.
 
     Notes
     -----
-    *Input* to the layer is a Tensor (T, B, I); (T, I) for one sequence without a batch; a `PackedSequence`; or
-    int64 indices (T, B), or (T,): one-hot rows of width I, which are not made: their product is a selection of
-    columns of ``weight_ih_l0``, equal to it up to rounding.
+    The *input* is a Tensor (T, B, I), or (T, I) for one sequence without a batch; a `PackedSequence`; or int64 indices
+    (T, B) or (T,), which stand for one-hot rows of width I. These are never formed: columns of ``weight_ih_l0`` are
+    selected instead, with the same result as the product up to rounding.
 
-    *States* are (L*D, B, P) for the first and (L*D, B, H) for the others, without B for unbatched input; a
-    cell with one state takes and returns the tensor, others a tuple. If no initial states are given they are zero.
+    The *states* are (L*D, B, P) for the first and (L*D, B, H) for the others, without B for unbatched input; a
+    cell with one state takes and returns a tensor, others a tuple. The initial states are zero by default.
 
-    *Result*: ``output``, (T, B, D*P), the first state of the last layer at every step, the directions side by
-    side, in the form that the input had; and the states after each sequence's last step, or, in reverse, its first.
+    The *result* is ``output``, (T, B, D*P), the first state of the last layer at every step with the directions
+    concatenated, in the form of the input; and the states after each sequence's last step or, in reverse, its first.
 
     Examples
     --------
@@ -158,7 +158,7 @@ class Recurrent(Module):
     weight_dropout: float
     bptt_truncate: int | None
     recompute_every: int | None
-    _names: list[list[str | None]]  # of each layer and direction, in the order of Weights
+    _names: list[list[str | None]]  # for each layer and direction, in the order of Weights
 
     def __init__(
         self,
@@ -206,7 +206,7 @@ class Recurrent(Module):
         check_steps("recompute_every", recompute_every, 1)
         if bptt_truncate is not None and recompute_every is not None:
             raise ArgumentValueError(
-                "bptt_truncate reads every state again and again: give it or recompute_every, not both"
+                "bptt_truncate reads every state repeatedly: pass it or recompute_every, not both"
             )
         rates = zoneout_rates(cell, zoneout)
         check_projection(cell, proj_size, hidden_size, num_heads, rates)
@@ -238,12 +238,12 @@ class Recurrent(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all weights anew from U(-1/sqrt(H), 1/sqrt(H)), and initialise the learned vectors."""
+        """Draw all weights again from U(-1/sqrt(H), 1/sqrt(H)), and initialise the learned vectors."""
         for names in self._names:
             reset_weights(self, self.cell, self.hidden_size, names)
 
     def flatten_parameters(self) -> None:
-        """Do nothing; PyTorch's name for laying the weights out for cuDNN, so that its programs run."""
+        """Do nothing; in PyTorch this arranges the weights for cuDNN, and programs written for it call it."""
 
     @property
     def all_weights(self) -> list[list[Parameter]]:
@@ -265,32 +265,32 @@ class Recurrent(Module):
         input : Tensor or PackedSequence
             (T, B, I), (T, I), packed rows (N, I), or integers without the last dimension; see the class.
         hx : Tensor or tuple of Tensor, optional
-            The initial states, for a `PackedSequence` in the order of the caller's batch. Default: zeros.
+            The initial states, for a `PackedSequence` in the order of the caller's batch; zeros by default.
         lengths : array_like of int, shape (B,), optional
-            The steps of each sequence of a padded input, from 0 to T. What stands past a length is not looked at and
-            costs nothing; outputs there are 0, and final states are those after the last step.
+            The number of steps of each sequence of a padded input, from 0 to T. Steps past a length are ignored and
+            cost nothing; outputs there are 0, and final states are those after the last valid step.
         reset : array_like of bool, shape (T, B), optional
-            True marks a boundary before a step: there the state becomes zero (not the initial state), in the reverse
-            direction after the step. (B, T) with `batch_first`.
+            True marks a boundary before a step, where the state becomes zero (not the initial state); in the reverse
+            direction, after the step. (B, T) with `batch_first`.
 
         Returns
         -------
         output : Tensor or PackedSequence
             (T, B, D*P), in the form of the input.
         states : Tensor or tuple of Tensor
-            (L*D, B, P) and (L*D, B, H) each, to begin the next call with.
+            (L*D, B, P) and (L*D, B, H) each, from which the next call can continue.
 
         Raises
         ------
         ValueError
-            If the input has the wrong number of dimensions or features, lengths, resets or initial states do not fit
+            If the input has the wrong number of dimensions or features, lengths, resets or initial states do not match
             it, or there are no steps.
         TypeError
-            If the input is no tensor or has another dtype than the weights, as the initial states must have too; if
-            lengths are no integers or resets no truth values; or if the initial states are not as many tensors as the
-            cell has states.
+            If the input is not a tensor, or the input or an initial state has another dtype than the weights; if
+            lengths are not integers or resets are not boolean; or if there is not one initial state per state of the
+            cell.
         IndexError
-            If an integer is not from 0 to I-1.
+            If an integer is outside 0 to I-1.
         """
         every, states = self._run(input, hx, lengths, reset, every_state=False)
         return every[0], as_returned(states)
@@ -303,7 +303,7 @@ class Recurrent(Module):
         lengths: ArrayLike | Tensor | None = None,
         reset: ArrayLike | Tensor | None = None,
     ) -> tuple[tuple[Tensor | PackedSequence, ...], State]:
-        """Run all layers over the input, and return every state of the last one after every step.
+        """Run all layers over the input, and return every state of the last layer after every step.
 
         Parameters
         ----------
@@ -313,8 +313,8 @@ class Recurrent(Module):
         Returns
         -------
         every : tuple of Tensor or PackedSequence
-            For each state of the cell in order, (T, B, D*P) for the first and (T, B, D*H) for others, in the form of
-            the input; the first is the output. Differentiable, as the output is.
+            For each state of the cell in order, (T, B, D*P) for the first and (T, B, D*H) for the others, in the form
+            of the input; the first is the output. Differentiable, like the output.
         states : Tensor or tuple of Tensor
             The final states.
 
@@ -329,12 +329,12 @@ class Recurrent(Module):
         return every, as_returned(states)
 
     def explain(self) -> str:
-        """Return how the cell is computed: its recorded graph, its schedule, and the source that is compiled.
+        """Describe how the cell is computed: its traced graph, its schedule, and the source that is compiled.
 
         Returns
         -------
         str
-            Of the cell as this layer runs it now, with its regularisers if it is in training.
+            The description of the cell as this layer runs it now, with its regularisers if it is in training.
 
         Examples
         --------
@@ -345,7 +345,7 @@ class Recurrent(Module):
         return explain(self._cell_of_run(self.training))
 
     def stepper(self, head: Linear | None = None) -> Stepper:
-        """Return a frozen snapshot of the layers that runs one step a call: ``y, state = stepper(x_t, state)``.
+        """Return a frozen snapshot of the layers that runs one step per call: ``y, state = stepper(x_t, state)``.
 
         Parameters
         ----------
@@ -355,26 +355,26 @@ class Recurrent(Module):
         Returns
         -------
         Stepper
-            Of the layers as in evaluation, whatever their mode; later changes of parameters are not seen.
+            It runs the layers as in evaluation, whatever their mode; later changes to parameters have no effect.
 
         Raises
         ------
         ValueError
-            If the layers are bidirectional, or the head does not fit them.
+            If the layers are bidirectional, or the size of the head does not match.
         TypeError
-            If the head is no `Linear`, or of another dtype.
+            If the head is not a `Linear`, or has another dtype.
         """
         return Stepper(self, head)
 
     def begin_state(self, batch_size: int | None = None, device: Any = None) -> State:
-        """Return zero states, from which `forward` starts if it is given none.
+        """Return zero states, from which `forward` starts by default.
 
         Parameters
         ----------
         batch_size : int, optional
-            B; None: for an unbatched sequence.
+            B; None for an unbatched sequence.
         device : optional
-            Where; default: with the parameters.
+            Where the states are created; by default, where the parameters are.
 
         Returns
         -------
@@ -384,7 +384,7 @@ class Recurrent(Module):
         Raises
         ------
         TypeError, ValueError
-            If the batch size is no integer, or negative.
+            If the batch size is not an integer, or is negative.
         """
         count = len(self._names)
         if batch_size is None:
@@ -393,7 +393,7 @@ class Recurrent(Module):
         return as_returned(self._zeros((count, batch_size), device))
 
     def extra_repr(self) -> str:
-        """Return the sizes, and what differs from the defaults, as PyTorch's layers show them."""
+        """Return the sizes, and the options that differ from the defaults, as PyTorch's layers do."""
         shown = [self.cell.name] if type(self) is Recurrent else []
         shown += [str(self.input_size), str(self.hidden_size)]
         for name, default in _SHOWN_UNLESS_DEFAULT.items():
@@ -410,7 +410,7 @@ class Recurrent(Module):
         reset: ArrayLike | Tensor | None,
         every_state: bool,
     ) -> tuple[tuple[Any, ...], tuple[Tensor, ...]]:
-        """Return every state of the last layer that is asked for, in the form of the input, and the final states."""
+        """Return the requested states of the last layer, in the form of the input, and the final states."""
         if isinstance(input, Tensor):
             return self._run_padded(input, hx, lengths, reset, every_state)
         if not isinstance(input, PackedSequence):
@@ -488,7 +488,7 @@ class Recurrent(Module):
         every_state: bool,
         segments: Segments | None = None,
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Run all layers over time-major or packed rows; return the last one's states and all final states."""
+        """Run all layers over time-major or packed rows; return the states of the last one, and all final states."""
         training = self.training
         call = Call(
             self._cell_of_run(training),
@@ -509,14 +509,14 @@ class Recurrent(Module):
     def _weights(self, layer_index: int) -> list[Tensor | None]:
         """Return the weights of a layer and direction, in the order of `Weights`."""
         found = self._parameters
-        # A hook may have put a tensor in a parameter's place; to ask the dictionary first takes a quarter of the time.
+        # A hook may have replaced a parameter by a tensor; looking in the dictionary first takes a quarter of the time.
         return [
             None if name is None else found[name] if name in found else getattr(self, name)
             for name in self._names[layer_index]
         ]
 
     def _in_evaluation(self) -> tuple[Cell, list[Weights], Settings]:
-        """Return what `Stepper` freezes: the cell as in evaluation, the weights of every layer, and the settings."""
+        """Return what `Stepper` freezes: the cell for evaluation, the weights of every layer, and the settings."""
         weights = [
             as_weights(
                 self.cell, [None if tensor is None else tensor._array for tensor in self._weights(index)]
@@ -526,7 +526,7 @@ class Recurrent(Module):
         return self._cell_of_run(False), weights, Settings(self._scalars(), num_heads=self.num_heads)
 
     def _cell_of_run(self, is_training: bool) -> Cell:
-        # Of a projected state the kernels mask the features themselves: the cell has H units alone.
+        # The kernels themselves mask the features of a projected state: the cell only has H units.
         dropout = 0.0 if self.proj_size else self.recurrent_dropout
         return cell_of_run(self.cell, dropout, self.zoneout, is_training)
 
@@ -541,7 +541,7 @@ class Recurrent(Module):
         return between or bool(self.zoneout) or self.recurrent_dropout > 0 or self.weight_dropout > 0
 
     def _check_features(self, x: Tensor) -> None:
-        """Refuse another dtype than the weights' or another width than I; integers stand for one-hot rows."""
+        """Raise an error unless the input has the dtype of the weights and width I; integers stand for one-hot rows."""
         array, dtype = x._array, self.weight_ih_l0._array.dtype
         if array.dtype.kind == "i":
             return
@@ -590,7 +590,7 @@ _SHOWN_UNLESS_DEFAULT: dict[str, Any] = {
 
 
 def _completed(cell: Cell, hyperparameters: Any) -> Any:
-    """Return the cell's defaults, and what is given instead; what is no mapping as it is."""
+    """Return the cell's defaults updated with the given values; a non-mapping is returned as it is."""
     if hyperparameters is None:
         return cell.scalars
     return cell.scalars | dict(hyperparameters) if isinstance(hyperparameters, Mapping) else hyperparameters

@@ -29,7 +29,7 @@ def rnn_cell(nonlinearity: str) -> Cell:
 
 
 class _SingleStep(Module):
-    """One step of a cell over a batch: `Recurrent`'s layer over a sequence of one step."""
+    """One step of a cell over a batch: a layer of `Recurrent` over a sequence of one step."""
 
     cell: Cell
     input_size: int
@@ -58,11 +58,11 @@ class _SingleStep(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew from U(-1/sqrt(H), 1/sqrt(H))."""
+        """Draw all parameters again from U(-1/sqrt(H), 1/sqrt(H))."""
         reset_weights(self, self.cell, self.hidden_size, self._names)
 
     def extra_repr(self) -> str:
-        """Return the sizes, and that there is no bias."""
+        """Return the sizes, and ``bias=False`` if there is no bias."""
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
 
     def _step(self, input: Tensor, hx: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
@@ -123,9 +123,9 @@ class RNNCell(_SingleStep):
     bias : bool
         Whether there are ``bias_ih`` and ``bias_hh``.
     nonlinearity : {"tanh", "relu"}
-        Which cell.
+        The nonlinearity of the cell.
     device : optional
-        Where the parameters live.
+        Where the parameters are created.
     dtype : dtype, optional
         float32 (the default) or float64.
 
@@ -156,21 +156,21 @@ class RNNCell(_SingleStep):
         self.nonlinearity = nonlinearity
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        """Return the new state (B, H) from `input` (B, I) and the state (B, H), zeros if not given.
+        """Return the new state (B, H) from `input` (B, I) and the state (B, H), zeros by default.
 
-        Without a batch, ``(I,)`` and ``(H,)``.
+        Without a batch these are ``(I,)`` and ``(H,)``.
 
         Raises
         ------
         TypeError
-            If an argument is no Tensor, or has another dtype than the weights.
+            If an argument is not a Tensor, or has another dtype than the weights.
         ValueError
             If the number of dimensions or a size is not as expected.
         """
         return self._step(input, None if hx is None else (hx,))[0]
 
     def extra_repr(self) -> str:
-        """Return the sizes, and what differs from the defaults."""
+        """Return the sizes, and the options that differ from the defaults."""
         shown = super().extra_repr()
         return shown if self.nonlinearity == "tanh" else f"{shown}, nonlinearity={self.nonlinearity}"
 
@@ -226,7 +226,7 @@ class LSTMCell(_SingleStep):
         super().__init__(cells.lstm, input_size, hidden_size, bias, device, dtype)
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """Return the new pair of states from `input` (B, I) and a pair (B, H), zeros if not given.
+        """Return the new pair of states from `input` (B, I) and a pair (B, H), zeros by default.
 
         Raises
         ------
