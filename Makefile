@@ -16,10 +16,10 @@ demo: $(VENV)/demo   ## train a character model on the embedded corpus; perplexi
 	$(BIN)/rondeau generate $(RUN) --prompt "The " --length 400
 
 test: $(VENV)/dev   ## run every test but the long ones, on as many cores as there are
-	$(BIN)/python -m pytest -q -n auto
+	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 test-long: $(VENV)/dev   ## the tests that take minutes, which `make test` leaves out
-	$(BIN)/python -m pytest -q -m long
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m long
 
 test-avx2: $(VENV)/dev   ## on x86-64: the kernels and the parity with PyTorch, compiled for a processor with AVX2 alone
 	NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx,+avx2,+fma,+sse4.2,+bmi,+bmi2 RONDEAU_CACHE=$(CURDIR)/$(VENV)/avx2 \

@@ -1,7 +1,31 @@
-"""What all tests share beside the comparisons of `tests/shared/comparing.py`: one profile of hypothesis."""
+"""What all tests share beside the comparisons of `tests/shared`: the tiers, one profile of hypothesis, and threads."""
 
+import os
+import zlib
+from collections import defaultdict
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from rondeau.kernels.runtime import threads
 
 # No deadline, and no limit on the time of drawing: the first example of a kernel compiles it, and machines are shared.
 settings.register_profile("rondeau", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rondeau")
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: with more threads they would fight for them
+    threads.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)  # before the cases are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all but a few cases of a test that is marked ``sampled(n)`` as long; drawn by name, always the same."""
+    cases = defaultdict(list)
+    for item in items:
+        marker = item.get_closest_marker("sampled")
+        if marker is not None:
+            cases[item.nodeid.partition("[")[0], *marker.args].append(item)
+    for (_, count), of_test in cases.items():
+        drawn = sorted(of_test, key=lambda item: zlib.crc32(item.nodeid.encode()))
+        for item in drawn[count:]:
+            item.add_marker(pytest.mark.long)

@@ -80,6 +80,7 @@ def draw(name, seed, dtype):
 LOOSER = {"gru_layer_norm": 2e-3, "li_gru": 2e-3, "lstm_layer_norm": 2e-3}
 
 
+@pytest.mark.sampled(48)
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", CELLS)
 def test_equals_the_loop(name, seed):
@@ -88,6 +89,7 @@ def test_equals_the_loop(name, seed):
     compare(layer, STEPS[name], x, initial, what=what)
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("seed", [6, 7])
 @pytest.mark.parametrize("name", CELLS)
 def test_equals_the_loop_in_float32(name, seed):

@@ -23,8 +23,8 @@ dtypes = st.sampled_from(["float32", "float64"])
 seeds = st.integers(0, 2**32 - 1)
 
 
-def assert_agrees(ours, theirs, dtype, what):
-    assert_close(ours, theirs, of_largest=TOLERANCE[dtype], least=1e-3, what=what)
+def assert_agrees(ours, theirs, dtype, what, least=1e-3):
+    assert_close(ours, theirs, of_largest=TOLERANCE[dtype], least=least, what=what)
 
 
 def run(layer, dtype, seed, *arrays):
@@ -204,8 +204,8 @@ def test_batch_normalisation(data, dtype, seed):
             layer.zero_grad()
         mine, reference = run(ours, dtype, seed, x), run(theirs, dtype, seed, x)
         assert_agrees(mine[0].detach().numpy(), reference[0], dtype, "output")
-        for key, gradient in reference[1].items():
-            assert_agrees(mine[1][key].numpy(), gradient, dtype, f"gradient of {key}")
+        for key, gradient in reference[1].items():  # sums of terms about 1, which may cancel
+            assert_agrees(mine[1][key].numpy(), gradient, dtype, f"gradient of {key}", least=0.1)
     state = theirs.state_dict()
     assert list(ours.state_dict()) == list(state)
     for key, value in ours.state_dict().items():

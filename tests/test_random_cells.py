@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
@@ -307,7 +308,7 @@ DRAWN = settings(
 )
 
 
-@given(
+any_layer = given(
     program=programs(),
     H=st.sampled_from([1, 2, 3, 5, 8, 17]),
     T=st.integers(1, 4),
@@ -316,8 +317,9 @@ DRAWN = settings(
     ragged=st.booleans(),
     seed=st.integers(0, 1000),
 )
-@settings(DRAWN, max_examples=25)
-def test_equals_the_loop(program, H, T, options, heads, ragged, seed):
+
+
+def equals_the_loop(program, H, T, options, heads, ragged, seed):
     """Outputs, states at every step and all gradients, in float64."""
     rng = np.random.default_rng(seed)
     B, I = int(rng.integers(1, 4)), int(rng.integers(1, 4))  # noqa: E741
@@ -331,6 +333,10 @@ def test_equals_the_loop(program, H, T, options, heads, ragged, seed):
     Theirs(layer, program.oracle(kinks), x, initial, **features)
     assume(kinks.distance > 1e-6)
     compare(layer, program.oracle(lambda d: d), x, initial, tolerance=1e-8, what=f"{program}", **features)
+
+
+test_a_few_equal_the_loop = settings(DRAWN, max_examples=12)(any_layer(equals_the_loop))
+test_many_equal_the_loop = pytest.mark.long(settings(DRAWN, max_examples=200)(any_layer(equals_the_loop)))
 
 
 @given(program=programs(), H=st.integers(1, 3), seed=st.integers(0, 1000))

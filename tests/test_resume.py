@@ -126,7 +126,10 @@ def assert_same(folder, other):
         assert got[name] == value, name
 
 
-def test_ten_kills(corpus, whole, tmp_path):
+@pytest.mark.parametrize(
+    "kills", [slice(2, 7), pytest.param(slice(None), marks=pytest.mark.long)], ids=["five", "ten"]
+)
+def test_kills(kills, corpus, whole, tmp_path):
     reference, calls = whole
     folder = tmp_path / "run"
     rng = random.Random(1)
@@ -135,7 +138,7 @@ def test_ten_kills(corpus, whole, tmp_path):
     moments[6:6] = [f"latest:{rng.randrange(1, 3)}"]
     assert len(moments) == 10
     step = -1
-    for number, moment in enumerate(moments):
+    for number, moment in enumerate(moments[kills]):
         begun = (folder / "config.yaml").exists()
         what = ["--resume", folder] if begun else [corpus, *OPTIONS, f"--output={folder}"]
         killed = command(moment, *what, f"--threads={(1, 2, 1, 3)[number % 4]}")

@@ -47,6 +47,7 @@ def test_layers_is_what_runs_without_a_name(tmp_path: Path) -> None:
     assert 0 < row["peak_share"] < 1
 
 
+@pytest.mark.long
 def test_rows_are_added_to_those_of_the_same_machine(tmp_path: Path) -> None:
     rows_file = tmp_path / "rows.json"
     arguments = ("layers", "--cells", "RNN", *SMALL, *ONE_PAIR, "--json", str(rows_file), "--add")
@@ -77,6 +78,7 @@ def test_both_sides_compute_the_same_cells() -> None:
         assert f"| {cell} | B1 T1 I2 H3 |" in done.stdout
 
 
+@pytest.mark.long
 def test_cells_against_loops(tmp_path: Path) -> None:
     printed, (row,) = rows_of(
         tmp_path, "loops", "--cells", "highway", *SMALL, *ONE_PAIR, "--compile-limit", "0"
@@ -94,6 +96,7 @@ def test_a_compilation_past_its_limit_is_reported(tmp_path: Path) -> None:
     assert row["compile_seconds"] is None
 
 
+@pytest.mark.long
 def test_a_loop_compiles(tmp_path: Path) -> None:
     size = ("--size", "2", "1", "3", "4", "--threads", "1")
     printed, (row,) = rows_of(tmp_path, "loops", "--cells", "highway", *size, *ONE_PAIR)
@@ -109,6 +112,7 @@ def test_cells_against_our_lstm() -> None:
         assert f"| {cell} | B4 T3 I5 H8 | 1 |" in done.stdout
 
 
+@pytest.mark.long
 def test_memory(tmp_path: Path) -> None:
     size = ("--size", "16", "100", "64", "128")
     printed, (row,) = rows_of(tmp_path, "memory", "--cells", "RNN", *size)
@@ -118,6 +122,7 @@ def test_memory(tmp_path: Path) -> None:
         assert output_and_gradient < row[f"{peer}_bytes"] < 50 * output_and_gradient
 
 
+@pytest.mark.long
 def test_scaling(tmp_path: Path) -> None:
     sizes = ("--steps", "20", "200", "--batch", "16", "--inputs", "8", "--hidden", "64", "--threads", "1")
     every = ("--checkpoint-every", "14")
@@ -129,12 +134,14 @@ def test_scaling(tmp_path: Path) -> None:
     assert all(row["time"] > 0 and row["beyond_bytes"] < row["bytes"] for row in rows)
 
 
+@pytest.mark.long
 def test_information_has_sizes_of_its_own(tmp_path: Path) -> None:
     _, (row,) = rows_of(tmp_path, "information", "--cells", "LSTM", *SMALL, *ONE_PAIR)
     assert row["size"] == "B4 T3 I5 H8"
     assert "B1 T35 I28 H256" in " ".join(run("information", "--help").stdout.split())
 
 
+@pytest.mark.long
 def test_streaming(tmp_path: Path) -> None:
     small = ("--inputs", "5", "--hidden", "8", "--threads", "1")
     printed, rows = rows_of(tmp_path, "streaming", *small, *ONE_PAIR)
@@ -147,6 +154,7 @@ def test_streaming(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_parts(tmp_path: Path) -> None:
     size = ("--size", "16", "20", "32", "64", "--threads", "1")
     _, (row,) = rows_of(tmp_path, "parts", "--cells", "GRU", *size, *ONE_PAIR)
@@ -162,6 +170,7 @@ def test_parts(tmp_path: Path) -> None:
     assert row["memory_bandwidth"] > 0
 
 
+@pytest.mark.long
 def test_lenet(tmp_path: Path) -> None:
     printed, rows = rows_of(tmp_path, "lenet", "--batch", "2", "3", "--threads", "1", *ONE_PAIR)
     assert "| 3 | 1 |" in printed

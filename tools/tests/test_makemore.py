@@ -30,6 +30,7 @@ def test_every_model_learns_names_and_its_rows_are_kept(model: str, tmp_path: Pa
     assert recorded["curve"][1][1] < recorded["curve"][0][1] < np.log(17)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("model", ["mlp", "rnn", "gru"])
 def test_the_twin_learns_the_same(model: str, tmp_path: Path) -> None:
     pytest.importorskip("torch")

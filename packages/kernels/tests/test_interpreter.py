@@ -21,6 +21,7 @@ def close(got, expected):
     assert_close(got, expected, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.sampled(36)
 @pytest.mark.parametrize("layout", [RAGGED, Layout.dense(3, 2)], ids=["ragged", "dense"])
 def test_the_schedule_computes_what_the_reference_does_and_the_target_what_the_schedule_says(
     cell, layout, reverse

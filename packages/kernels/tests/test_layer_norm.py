@@ -78,6 +78,7 @@ def test_strides_of_any_kind_and_no_weight_and_bias():
         ({"bias": np.ones(3, "f4")}, TypeError, "bias must be float64, got float32"),
         ({"eps": -1.0}, ValueError, "eps must be from 0 to 1.79.*, got -1.0"),
         ({"eps": float("inf")}, ValueError, "eps must be from 0 to 1.79.*, got inf"),
+        ({"eps": 10**5000}, ValueError, "eps must be from 0 to 1.79.*, got an integer of 16610 bits"),
         ({"eps": None}, TypeError, "eps must be a number, got NoneType"),
     ],
 )

@@ -93,6 +93,11 @@ def test_an_average_may_be_empty_only_where_the_kernel_does_not_read_it():
         ("sgd", TypeError, "rule must be one of Sgd, Momentum, Adagrad, RMSprop, Adam, Amsgrad, got str"),
         (Sgd(1, 0, "fast"), TypeError, "lr must be a number, got str: 'fast'"),
         (Sgd(1, 0, 10**400), ValueError, "lr must be a number that a float can hold, got 1000"),
+        (
+            Sgd(1, 0, 10**5000),
+            ValueError,
+            "lr must be a number that a float can hold, got an integer of 16610 bits",
+        ),
         (Momentum(None, 1, 0, 1, 0.5, 1, False), TypeError, "velocity must be a numpy array, got NoneType"),
         (RMSprop(*[None] * 3, *[1] * 7, False), TypeError, "square must be a numpy array, got NoneType"),
     ],

@@ -115,12 +115,14 @@ def name_of(processor):
     return processor.name
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("element", ELEMENTS.values(), ids=lambda element: element.name)
 @pytest.mark.parametrize("processor", PROCESSORS, ids=name_of)
 def test_tiles_stay_in_registers(processor, element):
     assert spilling_shapes(processor, element, processor.tile) == {}
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("element", ELEMENTS.values(), ids=lambda element: element.name)
 @pytest.mark.parametrize("processor", PROCESSORS, ids=name_of)
 def test_a_tile_too_large_is_seen_to_spill(processor, element):

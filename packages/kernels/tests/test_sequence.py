@@ -46,6 +46,7 @@ def test_gradients_are_central_differences_of_every_element(cell, layout, revers
         assert_close(gradient.reshape(-1), differences, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.sampled(120)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_gradients_are_torchs(cell, layout, dtype, reverse):
@@ -146,6 +147,7 @@ def test_sizes_across_the_edges_of_tiles_and_vectors(cells, B, H, reverse):
                 assert_close(ours, exact, rtol=1e-4, atol=1e-5 * max(1, np.abs(exact).max()))
 
 
+@pytest.mark.sampled(36)
 @pytest.mark.parametrize("layout", [Layout.dense(9, 13), Layout.packed([13, 12, 12, 8, 3, 3, 2, 1, 1])])
 @pytest.mark.parametrize("options", [{}, {"one_hot": True}], ids=["dense", "one-hot"])
 def test_any_number_of_threads_gives_the_same_bits(cell, layout, options, reverse, set_num_threads):

@@ -32,6 +32,7 @@ def reverse(request):
 # ---------------------------------------------------------------- heads
 
 
+@pytest.mark.sampled(50)
 @pytest.mark.parametrize(("layout", "heads"), [("dense", 2), ("ragged", 3), ("no batch", 6)])
 def test_heads_and_all_their_gradients_are_the_references(cell, layout, heads, reverse):
     for options in ({}, {"bias": False, "zero": True}, {"one_hot": True}):
@@ -207,6 +208,7 @@ def windowed_gradients(torch, problem, earlier, reverse):
     return differentiate(torch, loss, (x, *initial, *weights[:-1], *weights.params))
 
 
+@pytest.mark.sampled(70)
 @pytest.mark.parametrize("layout", ["dense", "ragged"])
 @pytest.mark.parametrize("earlier", [0, 1, 2])
 def test_truncation_reruns_from_detached_states(cell, layout, earlier, reverse):
@@ -297,6 +299,7 @@ def test_no_initial_states_are_zeros(cell, reverse):
 # ---------------------------------------------------------------- threads that share hidden units
 
 
+@pytest.mark.sampled(40)
 @pytest.mark.parametrize(
     "layout", [Layout.dense(5, 2), Layout.packed([2, 2, 1, 1]), Layout.packed([1, 1, 1])]
 )

@@ -74,6 +74,7 @@ def test_a_step_is_that_of_the_layers(cells, name):
         Stack(cells[name], **options).check()
 
 
+@pytest.mark.sampled(14)
 @pytest.mark.parametrize("name", ["lstm", "gru", "reset_before", "everything"])
 @pytest.mark.parametrize("H", [15, 16, 17, 63, 64, 65, 130])
 def test_sizes_across_the_panels_and_any_number_of_threads(cells, name, H, set_num_threads):

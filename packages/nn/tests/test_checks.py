@@ -136,9 +136,8 @@ def test_what_is_no_integer(call, name, wrong):
     ],
 )
 def test_integers_beyond_64_bits(call, name, wrong):
-    bits = wrong.bit_length()
     with pytest.raises(
-        ValueError, match=rf"^{name} must be from -2\*\*63 to .*, got an integer of {bits} bits"
+        ValueError, match=rf"^{name} must be from -2\*\*63 to 2\*\*63 - 1, got {str(wrong)[:10]}"
     ):
         call(wrong)
 

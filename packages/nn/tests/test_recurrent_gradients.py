@@ -65,6 +65,7 @@ def test_gradients(name, what):
     assert rt.gradcheck(run(layer, lengths), inputs)
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("what", OPTIONS)
 def test_gradients_of_gradients(name, what):

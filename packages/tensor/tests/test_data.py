@@ -256,7 +256,7 @@ def test_used_as_an_array():
     assert f"{w.data.mean():.1f}" == "2.5"
     assert (w.data @ np.ones((2, 1), np.float32)).tolist() == [[3.0], [7.0]]
     assert (np.ones((1, 2), np.float32) @ w.data).tolist() == [[4.0, 6.0]]
-    assert np.allclose(w.data, [[1, 2], [3, 4]])
+    assert np.array(w.data).tolist() == [[1.0, 2.0], [3.0, 4.0]]
     assert np.linalg.norm(w.data) == pytest.approx(30**0.5)
     total = np.zeros((2, 2), np.float32)
     total += w.data

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "checked_floats",
     "in_row_order",
     "is_count",
+    "shown",
 ]
 
 Array = NDArray[Any]
@@ -32,8 +34,21 @@ def is_count(value: Any, at_least: int) -> bool:
     return is_whole and bool(value >= at_least)
 
 
-def check_integer(name: str, value: Any, least: int, most: int) -> None:
-    """Raise an error unless a value is an integer from `least` to `most`.
+def shown(value: Any) -> str:
+    """Return the representation of a value, shortened; Python does not print integers of thousands of digits.
+
+    Examples
+    --------
+    >>> shown(1.5), shown(10**5000)
+    ('1.5', 'an integer of 16610 bits')
+    """
+    if isinstance(value, int) and value.bit_length() > 4096:
+        return f"an integer of {value.bit_length()} bits"
+    return reprlib.repr(value)
+
+
+def check_integer(name: str, value: Any, least: int = -(2**63), most: int = 2**63 - 1) -> None:
+    """Raise an error unless a value is an integer from `least` to `most`, by default one of 64 bits.
 
     Raises
     ------
@@ -48,9 +63,17 @@ def check_integer(name: str, value: Any, least: int, most: int) -> None:
     rondeau.kernels.errors.ArgumentValueError: groups must be from 1 to 8, got 0
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise ArgumentTypeError(f"{name} must be an integer, got {type(value).__name__}: {value!r:.80}")
+        raise ArgumentTypeError(f"{name} must be an integer, got {type(value).__name__}: {shown(value)}")
     if not least <= value <= most:
-        raise ArgumentValueError(f"{name} must be from {least} to {most}, got {value!r:.80}")
+        raise ArgumentValueError(f"{name} must be from {_bound(least)} to {_bound(most)}, got {shown(value)}")
+
+
+def _bound(number: int) -> str:
+    """Return a bound for a message: ``2**63 - 1`` and not its nineteen digits."""
+    if abs(number) < 2**53:
+        return str(number)
+    power = f"{'-' if number < 0 else ''}2**{number.bit_length() - (number < 0)}"
+    return power if number < 0 else f"{power} - 1"
 
 
 def check_number(name: str, value: Any, least: float, most: float) -> None:
@@ -70,11 +93,11 @@ def check_number(name: str, value: Any, least: float, most: float) -> None:
     """
     # Not `numbers.Real`: an isinstance check takes several times as long with it.
     if isinstance(value, bool) or not isinstance(value, float | int | np.floating | np.integer):
-        raise ArgumentTypeError(f"{name} must be a number, got {type(value).__name__}: {value!r:.80}")
+        raise ArgumentTypeError(f"{name} must be a number, got {type(value).__name__}: {shown(value)}")
     # As a Python float: comparing a float32 would convert the largest double, which overflows.
     number = value.item() if isinstance(value, np.generic) else value
     if not least <= number <= most:
-        raise ArgumentValueError(f"{name} must be from {least} to {most}, got {value!r:.80}")
+        raise ArgumentValueError(f"{name} must be from {least} to {most}, got {shown(number)}")
 
 
 def check_array(name: str, array: Any) -> None:

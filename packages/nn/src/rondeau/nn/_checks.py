@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rondeau.kernels.checks import check_integer, shown
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Tensor
 
@@ -35,7 +36,6 @@ __all__ = [
 _INTEGERS = (int, np.integer)
 _NUMBERS = (*_INTEGERS, float, np.floating)
 
-_BEYOND_INT64 = 2**63
 _LARGEST_SIZE = 2**31 - 1
 """A bound that keeps every position, and every product of two sizes, within 64 bits."""
 
@@ -128,7 +128,7 @@ def check_number(name: str, value: Any) -> None:
     rondeau.kernels.errors.ArgumentTypeError: eps must be a number, got NoneType: None
     """
     if isinstance(value, bool) or not isinstance(value, _NUMBERS):
-        raise ArgumentTypeError(f"{name} must be a number, got {type(value).__name__}: {value!r:.80}")
+        raise ArgumentTypeError(f"{name} must be a number, got {type(value).__name__}: {shown(value)}")
     if isinstance(value, int) and abs(value) > sys.float_info.max:  # compared exactly
         raise ArgumentValueError(
             f"{name} must be at most {sys.float_info.max:.3g} in size, got an integer of {value.bit_length()} bits"
@@ -177,7 +177,7 @@ def check_epsilon(name: str, value: Any) -> None:
     # As a Python float: comparing a float32 would convert the largest double, which overflows.
     number = value.item() if isinstance(value, np.generic) else value
     if not 0 <= number <= sys.float_info.max:
-        raise ArgumentValueError(f"{name} must be a finite number of at least 0, got {value!r:.80}")
+        raise ArgumentValueError(f"{name} must be a finite number of at least 0, got {shown(value)}")
 
 
 def check_flags(prefix: str = "", /, **flags: Any) -> None:
@@ -197,30 +197,7 @@ def check_flags(prefix: str = "", /, **flags: Any) -> None:
     """
     for name, flag in flags.items():
         if not isinstance(flag, bool | np.bool_):
-            raise ArgumentTypeError(f"{prefix}{name} must be True or False, got {flag!r:.80}")
-
-
-def check_integer(name: str, value: Any) -> None:
-    """Raise an error unless `value` is an integer of at most 64 bits.
-
-    Raises
-    ------
-    TypeError, ValueError
-        The message names the argument.
-
-    Examples
-    --------
-    >>> check_integer("ignore_index", "none")
-    Traceback (most recent call last):
-        ...
-    rondeau.kernels.errors.ArgumentTypeError: ignore_index must be an integer, got str: 'none'
-    """
-    if isinstance(value, bool) or not isinstance(value, _INTEGERS):
-        raise ArgumentTypeError(f"{name} must be an integer, got {type(value).__name__}: {value!r:.80}")
-    if not -_BEYOND_INT64 <= value < _BEYOND_INT64:
-        raise ArgumentValueError(
-            f"{name} must be from -2**63 to 2**63 - 1, got an integer of {int(value).bit_length()} bits"
-        )
+            raise ArgumentTypeError(f"{prefix}{name} must be True or False, got {shown(flag)}")
 
 
 def check_probability(name: str, value: Any) -> None:
@@ -239,7 +216,7 @@ def check_probability(name: str, value: Any) -> None:
     rondeau.kernels.errors.ArgumentValueError: p must be a probability, from 0 to 1, got 1.5
     """
     if isinstance(value, bool) or not isinstance(value, _NUMBERS) or not 0 <= value <= 1:
-        raise ArgumentValueError(f"{name} must be a probability, from 0 to 1, got {value!r:.80}")
+        raise ArgumentValueError(f"{name} must be a probability, from 0 to 1, got {shown(value)}")
 
 
 def check_sizes(least: int = 1, /, **sizes: Any) -> None:

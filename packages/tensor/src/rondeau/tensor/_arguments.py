@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from rondeau.kernels.checks import shown
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._dtypes import float64, int64
 from rondeau.tensor._graph import Recorded, unwrap
-from rondeau.tensor._limits import check_holds, does_not_fit, shown
+from rondeau.tensor._limits import check_holds, does_not_fit
 
 Shape = tuple[int, ...]
 

@@ -7,11 +7,11 @@ array or a tensor is converted without a check, because its owner chose its type
 from __future__ import annotations
 
 import math
-import reprlib
 from typing import Any
 
 import numpy as np
 
+from rondeau.kernels.checks import shown
 from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._dtypes import SUPPORTED, type_
 
@@ -98,16 +98,3 @@ def does_not_fit(dtype: type_, number: Any, what: str = "") -> ArgumentValueErro
         low, high = _BOUNDS[dtype]
         limits = f"which holds {low} to {high}"
     return ArgumentValueError(f"{what}{shown(number)} does not fit {dtype}, {limits}")
-
-
-def shown(value: Any) -> str:
-    """Return the representation of a value, shortened; Python does not print integers of thousands of digits.
-
-    Examples
-    --------
-    >>> shown(1.5), shown(10**5000)
-    ('1.5', 'an integer of 16610 bits')
-    """
-    if isinstance(value, int) and value.bit_length() > 4096:
-        return f"an integer of {value.bit_length()} bits"
-    return reprlib.repr(value)

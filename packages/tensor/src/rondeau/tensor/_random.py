@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from rondeau.kernels.checks import shown
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import array_of, count, described, integer, number, shape_of
 from rondeau.tensor._creation import like
 from rondeau.tensor._devices import move, namespace
 from rondeau.tensor._dtypes import as_dtype, float32, get_default_dtype, int64
-from rondeau.tensor._limits import check_holds, does_not_fit, shown
+from rondeau.tensor._limits import check_holds, does_not_fit
 from rondeau.tensor._ops._operands import as_tensor
 from rondeau.tensor._tensor import Tensor
 

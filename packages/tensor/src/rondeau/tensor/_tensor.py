@@ -10,6 +10,7 @@ from typing import Any, Self, TypeAlias, overload
 import numpy as np
 from numpy.typing import DTypeLike
 
+from rondeau.kernels.checks import shown
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import _backward, _inplace, _numpy_protocols
 from rondeau.tensor._arguments import array_of, check_not_sizes, number, plain_array
@@ -50,7 +51,7 @@ from rondeau.tensor._graph import (
     wrap,
 )
 from rondeau.tensor._hooks import RemovableHandle
-from rondeau.tensor._limits import check_all_hold, check_holds, shown
+from rondeau.tensor._limits import check_all_hold, check_holds
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops import (
     activations,

@@ -24,7 +24,7 @@ import numpy as np
 from numba import prange, types
 from numpy.typing import NDArray
 
-from rondeau.kernels.checks import check_array
+from rondeau.kernels.checks import check_array, shown
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS, Element
 from rondeau.kernels.runtime import threads
@@ -361,10 +361,12 @@ def _check_array(name: str, array: Any, w: Array, written: bool) -> None:
 
 def _as_float(name: str, value: Any) -> float:
     if not isinstance(value, numbers.Real):
-        raise ArgumentTypeError(f"update: {name} must be a number, got {type(value).__name__}: {value!r:.80}")
+        raise ArgumentTypeError(
+            f"update: {name} must be a number, got {type(value).__name__}: {shown(value)}"
+        )
     try:
         return float(value)
     except OverflowError:
         raise ArgumentValueError(
-            f"update: {name} must be a number that a float can hold, got {value!r:.80}"
+            f"update: {name} must be a number that a float can hold, got {shown(value)}"
         ) from None
