@@ -60,6 +60,14 @@ class Snapshot(NamedTuple):
     state: dict[str, Any]
     path: Path | None = None
 
+    @property
+    def evaluated_weights(self) -> Mapping[str, NDArray[Any]]:
+        """The weights that the run evaluates, made for its model's `load_state_dict`: averaged ones, if it has them."""
+        if "averaged" not in self.arrays:
+            return self.arrays["weights"]
+        averaged = self.arrays["averaged"].items()
+        return {name.removeprefix("module."): array for name, array in averaged if name.startswith("module.")}
+
 
 class _FormatError(CheckpointError):
     """A checkpoint of another version."""

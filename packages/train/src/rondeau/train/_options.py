@@ -120,6 +120,9 @@ class TrainingOptions:
         Gradients whose joint norm is larger are scaled down to it; none: they stay as they are.
     patience
         End the run after this many evaluations in a row without a new best.
+    averaged
+        Decay of an exponential moving average of the weights, such as 0.999, in [0, 1). Evaluations, samples,
+        --init_from and the commands generate and evaluate then use the averaged weights.
     """
 
     sampling: Literal["sequential", "random"] = "sequential"
@@ -137,6 +140,7 @@ class TrainingOptions:
     warmup_steps: int = 0
     clip_norm: float | None = 5.0
     patience: int | None = None
+    averaged: float | None = None
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,7 @@ def make_trainer(
             model,
             make_optimizer(options, model),
             batches,
+            averaged=options.averaged,
             held_out=held_out if len(held_out) else None,
             max_epochs=planned.epochs,
             max_steps=planned.max_steps,

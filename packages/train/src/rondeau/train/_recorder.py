@@ -215,7 +215,7 @@ class Recorder(Callback):
 
     def _sample(self, trainer: Trainer, codec: Codec, length: int) -> str:
         prompt = self.prompt or ""
-        return prompt + "".join(generate(trainer.model, codec, prompt, length, seed=trainer.step))
+        return prompt + "".join(generate(trainer.evaluated_model, codec, prompt, length, seed=trainer.step))
 
     def _save(self, trainer: Trainer) -> None:
         trainer.check_finite()  # a checkpoint that cannot be continued from must not take the place of one that can

@@ -201,8 +201,9 @@ class RunFolder:
     def load_checkpoint(self, name: str = "latest") -> Snapshot:
         """Read a checkpoint: "latest", "best" (by the held-out loss), or a name such as "step-200".
 
-        Its weights are ``arrays["weights"]``, made for a model's ``load_state_dict``. Where the latest one is damaged,
-        the newest whole one takes its place, with a warning.
+        Its weights are ``arrays["weights"]``, made for a model's ``load_state_dict``, and `evaluated_weights`, which
+        are averaged where the run averages. Where the latest one is damaged, the newest whole one takes its place, with
+        a warning.
 
         Raises
         ------

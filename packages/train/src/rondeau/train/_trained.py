@@ -46,7 +46,7 @@ class Trained(NamedTuple):
 
 
 def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
-    """Read configuration, vocabulary and weights of a run of ``rondeau train``.
+    """Read configuration, vocabulary and weights of a run of ``rondeau train``; of one that averages, averaged ones.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
     except (UsageError, CheckpointError) as error:
         raise RunError(str(error)) from error
     try:
-        model.load_state_dict(snapshot.arrays["weights"])
+        model.load_state_dict(snapshot.evaluated_weights)
     except (ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise RunError(f"the weights in {snapshot.path} are of another model: {reason}") from error

@@ -19,6 +19,7 @@ from rondeau.train._checks import (
     ABOVE_ZERO,
     ABOVE_ZERO_OR_INFINITE,
     AT_LEAST_ZERO,
+    BELOW_ONE,
     check_integer,
     check_is,
     check_number,
@@ -33,6 +34,7 @@ from rondeau.train._tasks.language import LanguageModelling
 from rondeau.train._tasks.task import Mean, Scored, Task, check_batches, evaluating, map_tensors, tensors_of
 from rondeau.train.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from rondeau.train.optim import Optimizer
+from rondeau.train.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class Trainer:
@@ -68,6 +70,10 @@ class Trainer:
     accumulate : int
         Batches a step: their gradients add up as if they were one batch, each by its weight. The last step of an epoch
         takes what is left.
+    averaged : AveragedModel or float, optional
+        Averaged weights, which every step updates: an `optim.swa_utils.AveragedModel` of the model, or the decay of an
+        exponential moving average. They are what is evaluated, and so what `patience`, a plateau and the best
+        checkpoint go by; the training itself never uses them.
     max_epochs, max_steps : int, optional
     max_minutes : float, optional
         The run ends when the first of these is reached. At least one must be given. Minutes count the time in `fit`,
@@ -95,6 +101,9 @@ class Trainer:
         What was trained on, as the task counts it: tokens, samples, steps of sequences.
     seconds : float
         Time spent in `fit`.
+    averaged : AveragedModel or None
+    evaluated_model : Module
+        What evaluations are of: the copy with averaged weights, where weights are averaged, and else the model.
     evaluation : Evaluation, Score or None
         The last one.
     best_loss, best_step
@@ -135,6 +144,7 @@ class Trainer:
         scheduler_steps: int | None = None,
         held_out: Any = None,
         accumulate: int = 1,
+        averaged: AveragedModel | float | None = None,
         max_epochs: int | None = None,
         max_steps: int | None = None,
         max_minutes: float | None = None,
@@ -194,6 +204,7 @@ class Trainer:
         self.max_epochs, self.max_steps, self.max_minutes = max_epochs, max_steps, max_minutes
         self.clip_norm, self.evaluate_every, self.log_every = clip_norm, evaluate_every, log_every
         self.patience, self.accumulate = patience, accumulate
+        self.averaged = None if averaged is None else _averaged_model(averaged, model)
         self.callbacks = checked_list("callbacks", callbacks, "Callbacks")
         for i, callback in enumerate(self.callbacks):
             check_is(f"callbacks[{i}]", callback, Callback)
@@ -275,8 +286,13 @@ class Trainer:
             limits.append(self.max_epochs * self.steps_per_epoch)
         return min(limits, default=None)
 
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """The model with the weights that evaluations are of, averaged ones where the training averages."""
+        return self.model if self.averaged is None else self.averaged.module
+
     def check_finite(self) -> None:
-        """Raise unless the weights that are trained, the optimiser's averages and the carried state are finite.
+        """Raise unless all weights, those averaged too, the optimiser's averages and the carried state are finite.
 
         Raises
         ------
@@ -296,7 +312,11 @@ class Trainer:
             if isinstance(value, np.ndarray)
         )
         carried = ((f"the carried state {i}", t._array) for i, t in enumerate(tensors_of(self._carried)))
-        found = first_not_finite(chain(weights, averages, carried))
+        smooth = (
+            (f"the averaged weight {name}", parameter._array)
+            for name, parameter in (() if self.averaged is None else self.averaged.module.named_parameters())
+        )
+        found = first_not_finite(chain(weights, averages, carried, smooth))
         if found is not None:
             raise self._diverged(*found, self.step)
 
@@ -358,13 +378,15 @@ class Trainer:
         return loss, value, weight, map_tensors(rt.Tensor.detach, carried)
 
     def _update(self) -> None:
-        """Change the weights by the gradients that are there, and step the schedule."""
+        """Change the weights by the gradients that are there, average them, and step the schedule."""
         if self.clip_norm is not None:
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm).item()
             if not math.isfinite(norm):
                 raise self._diverged("the norm of the gradients", norm, self.step + 1)
             self._grad_norms.append(norm)
         self.optimizer.step()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
         is_planned = self.scheduler_steps is None or self.step < self.scheduler_steps
         if isinstance(self.scheduler, LRScheduler) and is_planned:
             self.scheduler.step()
@@ -395,8 +417,8 @@ class Trainer:
 
     def _evaluate(self) -> Scored:
         self.check_finite()
-        with evaluating(self.model):
-            evaluation = self.task.evaluate(self.model, self.held_out)
+        with evaluating(self.evaluated_model):
+            evaluation = self.task.evaluate(self.evaluated_model, self.held_out)
         loss = evaluation.loss
         if not math.isfinite(loss):
             raise self._diverged("the held-out loss", loss, self.step)
@@ -430,6 +452,8 @@ class Trainer:
             "optimizer": averages,
             "carried": carried.arrays,
         }
+        if self.averaged is not None:
+            arrays["averaged"] = _arrays(self.averaged.state_dict())
         state = {
             "classes": self._classes(),
             "epoch": self.epoch,
@@ -451,7 +475,12 @@ class Trainer:
 
     def _classes(self) -> dict[str, str | None]:
         """Name what keeps a state of its own, which another class might take for its own."""
-        parts = {"optimizer": self.optimizer, "scheduler": self.scheduler, "batches": self.batches}
+        parts = {
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+            "batches": self.batches,
+            "averaged": self.averaged,
+        }
         return {name: None if part is None else type(part).__name__ for name, part in parts.items()}
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -476,7 +505,7 @@ class Trainer:
         self, arrays: Mapping[str, Mapping[str, np.ndarray[Any, Any]]], state: Mapping[str, Any]
     ) -> None:
         for name, kind in self._classes().items():
-            if (was := state["classes"][name]) != kind:
+            if (was := state["classes"].get(name)) != kind:
                 raise ValueError(f"{name}: was {was or 'none'}, is {kind or 'none'}")
         _check_progress(state)
         averages: dict[str, dict[str, Any]] = {k: dict(v) for k, v in state["optimizer"]["counts"].items()}
@@ -484,6 +513,10 @@ class Trainer:
             index, _, kind = name.partition(".")
             averages.setdefault(index, {})[kind] = array
         self.model.load_state_dict({name: rt.from_numpy(array) for name, array in arrays["weights"].items()})
+        if self.averaged is not None:
+            self.averaged.load_state_dict(
+                {name: rt.from_numpy(array) for name, array in arrays["averaged"].items()}
+            )
         self.optimizer.load_state_dict(
             {
                 "state": {int(index): average for index, average in averages.items()},
@@ -513,6 +546,15 @@ class Trainer:
         )
         if wanted != found:
             raise ValueError(f"the carried state: expected shapes and dtypes {wanted}, got {found}")
+
+
+def _averaged_model(averaged: Any, model: nn.Module) -> AveragedModel:
+    """Return the averaged weights of a model that a trainer was given, or told the decay of."""
+    if isinstance(averaged, AveragedModel):
+        averaged.check_fits(model)
+        return averaged
+    check_number("averaged, which is an AveragedModel or a decay", averaged, BELOW_ONE)
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(averaged))
 
 
 def _check_progress(state: Mapping[str, Any]) -> None:

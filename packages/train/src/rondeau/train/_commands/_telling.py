@@ -125,10 +125,10 @@ def _tell_score(
     held_out, token = material.held_out, material.token
     best = trainer.step if trainer.best_step is None else trainer.best_step
     if best != trainer.step:
-        trainer.model.load_state_dict(run.load_checkpoint("best").arrays["weights"])
+        trainer.evaluated_model.load_state_dict(run.load_checkpoint("best").evaluated_weights)
     task = cast("LanguageModelling", trainer.task)
     steps = 1024 if task.carry_state else task.num_steps
-    score = evaluate(trainer.model, held_out, num_steps=steps, carry_state=task.carry_state)
+    score = evaluate(trainer.evaluated_model, held_out, num_steps=steps, carry_state=task.carry_state)
     say(f"held out, with the weights of step {best:,}{_other_way(trainer)}:")
     say(f"  this model  {score.describe(token)}")
     for name, loss in baselines.items():
@@ -155,7 +155,7 @@ def _tell_score(
 
 def _tell_sample(trainer: Trainer, codec: Codec, seed: int) -> None:
     prompt = default_prompt(codec)
-    drawn = generate(trainer.model, codec, prompt, 300, temperature=0.8, seed=seed)
+    drawn = generate(trainer.evaluated_model, codec, prompt, 300, temperature=0.8, seed=seed)
     text = visible("".join(chain([prompt], drawn)))
     say("sample:")
     for line in text.strip("\n").split("\n"):
