@@ -315,7 +315,7 @@ def _class_weights(input: Tensor, weight: Tensor | None) -> NDArray[Any]:
 
 
 def _check_target(name: str, input: Tensor, target: NDArray[Any]) -> None:
-    """Raise unless targets are integers, one for each row of the input; their range is the kernels' to check."""
+    """Raise an error unless targets are integers, one for each row of the input; kernels check their range."""
     expected = tuple(input.shape[:1] + input.shape[2:]) if input.ndim > 1 else ()
     if target.dtype.kind not in "iu":
         raise ArgumentTypeError(

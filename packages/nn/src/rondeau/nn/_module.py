@@ -489,7 +489,7 @@ class Module:
         device : optional
             The device to move to; see `rondeau.tensor`.
         non_blocking : bool
-            Accepted for PyTorch's programs, and without effect.
+            Accepted for compatibility with PyTorch; it has no effect.
 
         Returns
         -------

@@ -40,6 +40,8 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_safetensors({"weight": np.arange(3.0)}, Path(folder) / "weights.safetensors")
     ...     load_safetensors(Path(folder) / "weights.safetensors")

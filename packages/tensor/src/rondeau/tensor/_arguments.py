@@ -128,12 +128,12 @@ def shape_of(given: tuple[Any, ...], name: str = "shape", least: int = 0) -> Sha
 
 
 def check_not_sizes(name: str, data: tuple[Any, ...]) -> None:
-    """Refuse a tuple that a constructor may be given as a shape or as data: PyTorch tells them by their class.
+    """Raise TypeError for a tuple that may be a shape or data, which PyTorch distinguishes by its class.
 
     Raises
     ------
     TypeError
-        If it is one of integers alone.
+        If it consists only of integers.
 
     Examples
     --------

@@ -119,7 +119,7 @@ class Tensor(Recorded):
     requires_grad : bool
         Whether to collect gradients in ``.grad``; only for floating-point types.
     dtype : dtype_like, optional
-        Convert to this type. Default, for numbers and lists: `get_default_dtype`.
+        Convert to this type; numbers and lists take `get_default_dtype` by default.
     device : {"cpu", "cuda"}, optional
         By default, where the array is.
 
@@ -391,7 +391,7 @@ class Tensor(Recorded):
         dtype : dtype_like, optional
         device : {"cpu", "cuda"}, optional
         non_blocking : bool
-            Accepted for PyTorch's programs, and without effect.
+            Accepted for compatibility with PyTorch; it has no effect.
         copy : bool
             Return another tensor in any case.
 
