@@ -1,12 +1,18 @@
 """The scikit-learn estimators: scikit-learn's own checks, and sequences with lengths."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
+
+from comparing import assert_same_bits
 
 sklearn = pytest.importorskip("sklearn", reason="needs scikit-learn")
 sklearn_checks = pytest.importorskip("sklearn.utils.estimator_checks", reason="needs scikit-learn")
 
-from sklearn.model_selection import GridSearchCV  # noqa: E402
+from sklearn.base import clone  # noqa: E402
+from sklearn.model_selection import GridSearchCV, train_test_split  # noqa: E402
 
 from rondeau import nn  # noqa: E402
 from rondeau import tensor as rt  # noqa: E402
@@ -83,6 +89,10 @@ def test_a_fit_leaves_the_librarys_generator_as_it_was():
         ({}, {"lengths": [1, 2]}, "lengths expected 20 integers, got int64 of shape"),
         ({"max_norm": -1}, {}, "max_norm: expected a number > 0, got -1"),
         ({"max_norm": float("nan")}, {}, "max_norm: expected a number > 0"),
+        ({"tol": -1}, {}, "tol: expected a finite number >= 0, got -1"),
+        ({"validation_fraction": 1.0}, {}, r"validation_fraction: expected a number in \(0, 1\), got 1.0"),
+        ({"n_iter_no_change": 0}, {}, "n_iter_no_change: expected at least 1, got 0"),
+        ({"class_weight": "even"}, {}, "class_weight"),
     ],
 )
 def test_what_is_refused(options, fit, message):
@@ -114,12 +124,216 @@ def test_three_dimensions_may_have_other_steps_in_predict():
         model.predict(np.ones(2))
 
 
-@pytest.mark.parametrize("kind", [list, lambda rows: np.array(rows, object)])
-def test_sequences_of_different_lengths_are_to_be_padded(kind):
-    with pytest.raises(
-        ValueError, match="X has sequences of 1 to 3 steps: pad them to one length, and give lengths="
-    ):
-        RecurrentClassifier().fit(kind([[1.0, 2.0, 3.0], [1.0]]), [0, 1])
+@pytest.mark.parametrize("kind", [list, tuple, lambda rows: np.array(rows, object)])
+@pytest.mark.parametrize("estimator", [RecurrentClassifier, RecurrentRegressor])
+def test_a_list_of_sequences_is_a_padded_array_with_lengths(estimator, kind):
+    X, lengths, y = last_valid(np.random.default_rng(0), 40)
+    rows = kind([row[:length] for row, length in zip(X, lengths, strict=True)])
+    model = estimator(hidden_size=4, epochs=2, random_state=0)
+    padded = clone(model).fit(X[:, :, None], y, lengths=lengths)
+    ragged = model.fit(rows, y)
+    assert ragged.loss_curve_ == padded.loss_curve_
+    assert ragged.n_features_in_ == 1
+    assert_same_bits(ragged.predict(rows), padded.predict(X[:, :, None], lengths=lengths))
+    assert_same_bits(ragged.predict(X, lengths=lengths), ragged.predict(rows))
+    assert ragged.score(rows, y) == padded.score(X[:, :, None], y, lengths=lengths)
+
+
+def test_sequences_of_a_list_may_have_features_and_be_searched():
+    rng = np.random.default_rng(0)
+    rows = [rng.normal(size=(T, 2)) for T in rng.integers(1, 6, 60)]
+    y = [int(row[-1, 1] > 0) for row in rows]
+    search = GridSearchCV(RecurrentClassifier(epochs=25, random_state=0), {"hidden_size": [16]}, cv=2).fit(
+        rows, y
+    )
+    assert search.best_estimator_.score(rows, y) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (
+            ["one", "three"],
+            "X: expected sequences of numbers, got strings, such as 'one'; turn each into an array",
+        ),
+        (np.array(["one", "three"]), "X: expected sequences of numbers, got strings, such as 'one'"),
+        (["one", "two"], "got strings, such as 'one'"),
+        ([["a", "b"], ["c"]], "got strings, such as 'a'"),
+        ([[1.0, 2.0], ["c"]], "got strings, such as 'c'"),
+        ([[1.0, 2.0], []], r"X\[1\]: expected a sequence \(T,\) or \(T, I\), T and I at least 1"),
+        ([[1.0, np.nan], [1.0]], r"X\[0\]: expected finite numbers, got NaN or infinity"),
+        ([[1.0, 2.0], [1j]], r"X\[1\]: expected real numbers, got complex128"),
+        ([[[1.0], [2.0]], [[1.0, 2.0]]], r"X\[1\]: expected 1 features a step, as X\[0\] has, got 2"),
+        ([[[1.0], [2.0, 3.0]], [[1.0]]], r"X\[0\]: expected numbers \(T,\) or \(T, I\), got a ragged list"),
+    ],
+)
+def test_lists_that_are_no_sequences(X, message):
+    with pytest.raises(ValueError, match=message):
+        RecurrentClassifier(epochs=1).fit(X, [0, 1])
+
+
+def test_a_list_has_lengths_of_its_own_and_a_target_for_each_sequence():
+    rows = [[1.0, 2.0], [1.0]]
+    with pytest.raises(ValueError, match="lengths: X is a list of sequences, which have their own"):
+        RecurrentClassifier(epochs=1).fit(rows, [0, 1], lengths=[1, 1])
+    with pytest.raises(ValueError, match="y: expected a target for each of 2 sequences, got 3"):
+        RecurrentRegressor(epochs=1).fit(rows, [0, 1, 2])
+
+
+# Fits that go on.
+
+
+def small(n=40, classes=2):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, 5))
+    return X, np.array(["a", "b", "c"])[(np.argsort(np.argsort(X[:, -1])) * classes) // n]
+
+
+def weights(model):
+    return list(model.model_.parameters())
+
+
+def test_as_many_partial_fits_as_epochs_are_a_fit():
+    X, y = small()
+    fitted = RecurrentClassifier(hidden_size=4, epochs=3, batch_size=16, random_state=5).fit(X, y)
+    stepped = RecurrentClassifier(hidden_size=4, batch_size=16, random_state=5).partial_fit(X, y, ["b", "a"])
+    stepped = pickle.loads(pickle.dumps(stepped)).partial_fit(X, y)
+    stepped = copy.deepcopy(stepped).partial_fit(X, y)
+    assert_same_bits(weights(stepped), weights(fitted))
+    assert stepped.loss_curve_ == fitted.loss_curve_
+    assert (fitted.n_iter_, stepped.n_iter_) == (3, 1)
+
+
+def test_partial_fits_may_lack_classes_and_standardise_as_the_first():
+    X, y = small()
+    model = RecurrentClassifier(hidden_size=4, random_state=0).partial_fit(
+        X[y == "a"], y[y == "a"], ["a", "b"]
+    )
+    assert model.partial_fit(X, y).classes_.tolist() == ["a", "b"]
+    regressor = RecurrentRegressor(hidden_size=4, random_state=0)
+    regressor.partial_fit(X, X[:, 0]).partial_fit(X + 5, X[:, 0] + 100)
+    assert abs(regressor.predict(X)).max() < 50  # in the units of the first call
+    with pytest.raises(ValueError, match=r"y: expected shape \('n',\), as in the first fit, got \(40, 2\)"):
+        regressor.partial_fit(X, X[:, :2])
+
+
+def test_a_warm_start_goes_on_from_the_weights():
+    X, y = small()
+    model = RecurrentClassifier(hidden_size=4, epochs=4, random_state=0, warm_start=True).fit(X, y)
+    before = model.loss_curve_[-1]
+    assert len(model.fit(X, y).loss_curve_) == 8
+    assert model.loss_curve_[4] < before + 0.01
+    anew = model.set_params(warm_start=False).fit(X, y)
+    assert (
+        anew.loss_curve_ == RecurrentClassifier(hidden_size=4, epochs=4, random_state=0).fit(X, y).loss_curve_
+    )
+
+
+def test_what_cannot_go_on():
+    X, y = small()
+    model = RecurrentClassifier(hidden_size=4, epochs=1, random_state=0, warm_start=True).fit(X, y)
+    with pytest.raises(ValueError, match="y: expected classes of the first fit, 'a', 'b', got 'c' too"):
+        model.fit(X, np.where(X[:, 0] > 0, "a", "c"))
+    with pytest.raises(ValueError, match="X has 4 features, but RecurrentClassifier is expecting 5"):
+        model.fit(X[:, 1:], y)
+    with pytest.raises(ValueError, match="hidden_size is 5, and the weights were made with 4"):
+        model.set_params(hidden_size=5).fit(X, y)
+    fresh = RecurrentClassifier(hidden_size=4)
+    with pytest.raises(ValueError, match="classes: the first call of partial_fit needs all the classes"):
+        fresh.partial_fit(X, y)
+    fresh.partial_fit(X, y, ["a", "b"])
+    with pytest.raises(ValueError, match="classes: expected those of the first call, or none"):
+        fresh.partial_fit(X, y, ["a", "b", "c"])
+    with pytest.raises(ValueError, match="partial_fit makes one pass"):
+        RecurrentRegressor(early_stopping=True).partial_fit(X, X[:, 0])
+    with pytest.raises(ValueError, match="class_weight 'balanced' needs all of y"):
+        RecurrentClassifier(class_weight="balanced").partial_fit(X, y, ["a", "b"])
+
+
+# Early stopping.
+
+
+def test_early_stopping_keeps_the_weights_of_the_best_epoch(capsys):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 5))
+    y = X[:, 0] + 2 * rng.normal(size=60)  # much noise: what it learns is soon by heart
+    options = {"hidden_size": 8, "random_state": 0, "validation_fraction": 0.3}
+    model = RecurrentRegressor(
+        epochs=200, early_stopping=True, n_iter_no_change=3, verbose=True, **options
+    ).fit(X, y)
+    best = int(np.argmax(model.validation_scores_))
+    assert model.n_iter_ == len(model.validation_scores_) == len(model.loss_curve_) < 200
+    assert model.n_iter_ > best + 1
+    assert model.best_validation_score_ == max(model.validation_scores_)
+    until_best = RecurrentRegressor(
+        epochs=best + 1, early_stopping=True, n_iter_no_change=200, **options
+    ).fit(X, y)
+    assert_same_bits(weights(until_best), weights(model))
+    lines = capsys.readouterr().out.splitlines()
+    first = model.loss_curve_[0], model.validation_scores_[0]
+    assert lines[0] == f"epoch 1/200  loss {first[0]:.4f}  validation score {first[1]:.4f}"
+    assert lines[-1] == "stopped: the validation score has not improved by 0.0001 for 4 epochs"
+
+
+def test_the_score_of_validation_is_that_of_predictions_on_a_stratified_part():
+    X, y = small(90, classes=3)
+    model = RecurrentClassifier(
+        hidden_size=4, epochs=1, early_stopping=True, validation_fraction=0.4, random_state=0
+    )
+    model.fit(X, y)
+    orders = np.random.RandomState(0)
+    orders.randint(2**31)  # the seed of the weights comes first
+    _, held_out = train_test_split(np.arange(90), test_size=0.4, random_state=orders, stratify=y)
+    assert [(y[held_out] == c).sum() for c in "abc"] == [12, 12, 12]
+    assert model.validation_scores_ == [pytest.approx(model.score(X[held_out], y[held_out]))]
+
+
+def test_a_loss_that_improves_no_more_ends_a_fit(capsys):
+    X, y = small()
+    model = RecurrentClassifier(hidden_size=4, epochs=50, n_iter_no_change=2, tol=10.0, random_state=0).fit(
+        X, y
+    )
+    assert model.n_iter_ == 4  # the first is better than none, and the three after are more than two
+    assert model.validation_scores_ is None
+    assert capsys.readouterr().out == ""
+
+
+def test_too_few_samples_to_validate():
+    X, _ = small(10)
+    with pytest.raises(ValueError, match=r"validation_fraction 0\.1 of 10 samples is 1, and a score needs 2"):
+        RecurrentRegressor(early_stopping=True).fit(X, X[:, 0])
+
+
+# Class weights.
+
+
+def test_class_weights_scale_the_loss_of_each_sample():
+    X, _ = small(24)
+    y = np.arange(24) % 4 == 0
+    model = RecurrentClassifier(hidden_size=4, epochs=1, batch_size=24, random_state=0, max_norm=np.inf)
+    models = [
+        clone(model).set_params(class_weight=w).fit(X, y)
+        for w in (None, "balanced", {True: 2.0}, {False: 2 / 3, True: 2})
+    ]
+    plain, balanced, by_dict, same = (m.loss_curve_[0] for m in models)
+    assert balanced == pytest.approx(same)  # 24 / (2 * 18), 24 / (2 * 6)
+    false_part = (balanced - by_dict) / (2 / 3 - 1)  # of the mean
+    assert plain == pytest.approx(false_part + (by_dict - false_part) / 2)
+
+
+def test_balanced_weights_find_a_rare_class():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 4))
+    y = np.where(rng.random(200) < 0.1, X[:, -1] > -1, 0).astype(int)
+    recall = [
+        RecurrentClassifier(hidden_size=8, epochs=5, random_state=0, class_weight=w)
+        .fit(X, y)
+        .predict(X)[y == 1]
+        .mean()
+        for w in (None, "balanced")
+    ]
+    assert recall[0] < 0.2
+    assert recall[1] > 0.6
 
 
 @pytest.mark.parametrize("lengths", [[1.0] * 20, [True] * 20, [[1], [1, 2]], "all"])
@@ -143,6 +357,6 @@ def test_what_float32_cannot_hold():
 def test_training_that_diverges_is_an_error(kind):
     X = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     with pytest.raises(
-        DivergedError, match=r"(the loss|the weight [\w.]+) became (nan|-?inf) in epoch \d+, with lear"
+        DivergedError, match=r"(the loss|the weight [\w.]+) became (nan|-?inf) at step \d+, with lear"
     ):
         kind(cell="rnn_relu", hidden_size=8, epochs=5, lr=1e25, max_norm=np.inf).fit(X, np.arange(20) % 2)

@@ -1,0 +1,59 @@
+"""Standardisation of targets and series: mean 0 and standard deviation 1 of each column."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Standard(NamedTuple):
+    """The means and standard deviations of columns, 1 for those that are constant.
+
+    Attributes
+    ----------
+    mean, scale : ndarray of float64, shape (D,)
+    """
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, name: str, columns: NDArray[np.float64]) -> Standard:
+        """Return those of an array (N, D).
+
+        Raises
+        ------
+        ValueError
+            If its values are so large that they have none.
+        """
+        with np.errstate(all="ignore"):
+            mean, scale = columns.mean(axis=0), columns.std(axis=0)
+        if not np.isfinite(scale).all():
+            raise _too_large(name, columns)
+        return cls(mean, np.where(scale > 0, scale, 1.0))
+
+    def apply(self, name: str, values: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return values (..., D), standardised.
+
+        Raises
+        ------
+        ValueError
+            If float32 cannot hold them.
+        """
+        with np.errstate(all="ignore"):
+            standardised = ((values - self.mean) / self.scale).astype(np.float32)
+        if not np.isfinite(standardised).all():
+            raise _too_large(name, values)
+        return standardised
+
+    def revert(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return values (..., D) as they were before `apply`."""
+        return values * self.scale + self.mean
+
+
+def _too_large(name: str, values: NDArray[Any]) -> ValueError:
+    return ValueError(
+        f"{name} has values too large to be standardised, up to {np.abs(values).max():g}; scale them"
+    )
