@@ -162,6 +162,13 @@ def test_any_number_of_threads_gives_the_same_bits(cell, layout, options, revers
         assert_same_bits(results[0], other)
 
 
+def test_layer_norm_of_squares_beyond_the_dtype_is_nan_and_no_zero(cells):
+    problem = Problem(cells["plain_sum"], Layout.dense(2, 3), np.float32, I=2, H=5)
+    problem.x *= np.float32(1e30)
+    every, _, _ = problem.forward()
+    assert np.isnan(every[0][-3:]).all()
+
+
 def test_a_row_does_not_depend_on_the_rest_of_the_batch(cell, reverse):
     """Each sequence of a ragged batch gives the bits that it gives alone."""
     layout = Layout.packed([7, 7, 4, 3, 1])

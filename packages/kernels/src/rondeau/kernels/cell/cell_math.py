@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 import operator
 from typing import Any, NoReturn
 
@@ -257,7 +258,8 @@ def layer_norm(values: Any, weight: Any = None, bias: Any = None, eps: float = 1
     mean = _sum(functools.reduce(operator.add, group)) / count
     centered = [value - mean for value in group]
     variance = _sum(functools.reduce(operator.add, [c * c for c in centered])) / count
-    scale = 1 / sqrt(variance + eps)
+    # Squares beyond the range of the dtype would make the scale 0, and every output a wrong zero.
+    scale = where(variance < math.inf, 1 / sqrt(variance + eps), math.nan)
     normal = [c * scale for c in centered]
     scaled = [n if w is None else n * w for n, w in zip(normal, weights, strict=True)]
     shifted = [n if b is None else n + b for n, b in zip(scaled, biases, strict=True)]

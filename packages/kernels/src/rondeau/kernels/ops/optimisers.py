@@ -323,29 +323,38 @@ def update(w: Array, g: Array, rule: Any) -> None:
         raise ArgumentTypeError(
             f"update: w must be float32 or float64, got {w.dtype}; convert it with astype"
         )
-    _check_array("w", w, w, written=True)
-    _check_array("g", g, w, written=False)
+    unaligned: list[tuple[Array, Array]] = []
+    flat_w = _flat("w", w, w, unaligned)
+    flat_g = _flat("g", g, w, None)
     values = list(rule)
     for i, name, switch in kernel.averages:
         array = values[i]
         if switch is None or values[switch] or not (isinstance(array, np.ndarray) and array.shape == (0,)):
-            _check_array(name, array, w, written=True)
+            values[i] = _flat(name, array, w, unaligned)
         elif array.dtype != w.dtype:
             raise ArgumentTypeError(f"update: {name} must be {w.dtype}, like w, got {array.dtype}")
-        values[i] = array.reshape(-1)
     for i, name in kernel.numbers:
         if type(values[i]) is not float:  # the common case in the fewest steps
             values[i] = _as_float(name, values[i])
     for i in kernel.flags:
         values[i] = bool(values[i])
     if w.size < _ALONE:
-        kernel.serial[w.dtype](w.reshape(-1), g.reshape(-1), rule._make(values))
+        kernel.serial[w.dtype](flat_w, flat_g, rule._make(values))
     else:
-        threads.launch(kernel.parallel[w.dtype], w.reshape(-1), g.reshape(-1), rule._make(values))
+        threads.launch(kernel.parallel[w.dtype], flat_w, flat_g, rule._make(values))
+    for array, copy in unaligned:
+        array.reshape(-1)[:] = copy
 
 
-def _check_array(name: str, array: Any, w: Array, written: bool) -> None:
-    """Raise an error unless an array can be traversed together with the parameter."""
+def _flat(name: str, array: Any, w: Array, unaligned: list[tuple[Array, Array]] | None) -> Array:
+    """Return an array as a kernel traverses it together with the parameter, after a check.
+
+    Parameters
+    ----------
+    unaligned : list or None
+        Where an array and its copy go that is to be written back, since a kernel takes aligned memory alone; None for
+        an array that is only read.
+    """
     check_array(f"update: {name}", array)
     if array.dtype != w.dtype:
         raise ArgumentTypeError(
@@ -354,9 +363,15 @@ def _check_array(name: str, array: Any, w: Array, written: bool) -> None:
     if array.shape != w.shape:
         raise ArgumentValueError(f"update: {name} must have the shape of w, {w.shape}, got {array.shape}")
     flags = array.flags
-    if not (flags.carray if written else flags.c_contiguous and flags.aligned):
-        kind = "writable, aligned and C-contiguous" if written else "aligned and C-contiguous"
+    if not flags.c_contiguous or not (flags.writeable or unaligned is None):
+        kind = "C-contiguous" if unaligned is None else "writable and C-contiguous"
         raise ArgumentValueError(f"update: {name} must be {kind}, got an array that is not; pass a copy")
+    if flags.aligned:
+        return array.reshape(-1)
+    copy = array.copy().reshape(-1)
+    if unaligned is not None:
+        unaligned.append((array, copy))
+    return copy
 
 
 def _as_float(name: str, value: Any) -> float:

@@ -60,7 +60,7 @@ def add_rows(
     TypeError
         If an argument is not an array, or dtypes do not match.
     ValueError
-        If shapes do not match, or the table is not writable, aligned and C-contiguous.
+        If shapes do not match, or the table is not writable and C-contiguous.
     IndexError
         If an id is outside the table, which is then unchanged.
 
@@ -83,9 +83,9 @@ def add_rows(
             "add_rows: rows, ids and table must have shapes (N, E), (N,) and (V, E), got "
             f"{rows.shape}, {ids.shape} and {table.shape}"
         )
-    if not table.flags.carray:
+    if not (table.flags.writeable and table.flags.c_contiguous):
         raise ArgumentValueError(
-            "add_rows: table must be writable, aligned and C-contiguous, got one that is not; pass a copy"
+            "add_rows: table must be writable and C-contiguous, got one that is not; pass a copy"
         )
     if ids.size and not (ids.min() >= 0 and ids.max() < len(table)):
         wrong = ids[(ids < 0) | (ids >= len(table))][0]
@@ -94,5 +94,8 @@ def add_rows(
             "they were passed, they have been changed since"
         )
     shares = threads.shares_of(_PER_ELEMENT * rows.size)
-    arguments = in_row_order(rows), in_row_order(ids), table, bool(descending)
+    aligned = table if table.flags.aligned else table.copy()  # a kernel takes aligned memory alone
+    arguments = in_row_order(rows), in_row_order(ids), aligned, bool(descending)
     threads.launch(_add_rows[table.dtype], *arguments, shares=shares)
+    if aligned is not table:
+        table[...] = aligned
