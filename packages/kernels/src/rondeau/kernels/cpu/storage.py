@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
-from rondeau.kernels.recurrent.layout import Steps
+from rondeau.kernels.recurrent.steps import Steps
 from rondeau.kernels.runtime.signatures import INDICES, TABLE, array_type, record_type
 
 __all__ = [

@@ -346,7 +346,7 @@ def update(w: Array, g: Array, rule: Any) -> None:
         array.reshape(-1)[:] = copy
 
 
-def _flat(name: str, array: Any, w: Array, unaligned: list[tuple[Array, Array]] | None) -> Array:
+def _flat(name: str, array: Array, w: Array, unaligned: list[tuple[Array, Array]] | None) -> Array:
     """Return an array as a kernel traverses it together with the parameter, after a check.
 
     Parameters

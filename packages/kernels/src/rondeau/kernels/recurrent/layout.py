@@ -11,33 +11,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.recurrent.steps import Steps
 
-__all__ = ["Layout", "Steps"]
-
-
-class Steps(NamedTuple):
-    """The steps of a run, in the order in which they run; all fields are ndarrays of int64, of shape (T,).
-
-    Examples
-    --------
-    >>> Layout.packed([3, 2]).steps(reverse=True).starts
-    array([3, 0])
-    """
-
-    starts: Any
-    """The first row of each step."""
-    befores: Any
-    """The first row before the step in the storage of a state."""
-    afters: Any
-    """The first row after the step in the storage of a state."""
-    sizes: Any
-    """The number of batch rows of each step."""
+__all__ = ["Layout"]
 
 
 class Layout:
