@@ -1,6 +1,8 @@
 """Tasks other than language models: what they compute, and that a training goes on with the same bits."""
 
 import copy
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -169,6 +171,18 @@ def test_the_loss_of_a_tagger_is_of_the_steps_that_count():
     assert_close(loss.item(), np.mean(terms), rtol=1e-5)
 
 
+def test_a_mask_of_sequences_and_one_of_their_steps_are_the_same():
+    model, task = Tagger(), train.SequenceLabelling()
+    square = slice(0, T)  # as many sequences as steps
+    rows = np.arange(T) % 2 == 0
+    steps = np.repeat(rows[:, None], T, axis=1)
+    found = [
+        task.loss(model, {"inputs": X[square], "targets": TAGS[square], "mask": mask}, None)[0].item()
+        for mask in (rows, steps)
+    ]
+    assert found[0] == found[1]
+
+
 def test_the_pinball_loss_is_least_at_the_quantiles():
     levels = (0.1, 0.5, 0.9)
     task = train.Forecasting(1, levels)
@@ -236,6 +250,28 @@ def test_the_last_step_of_an_epoch_takes_what_is_left():
     assert steps == [(1, 0, 10), (2, 0, 20), (3, 1, 24), (4, 1, 34), (5, 1, 44), (6, 2, 48)]
 
 
+class Pair(NamedTuple):
+    first: rt.Tensor
+    second: int
+
+
+def test_a_named_tuple_is_carried():
+    class Carries(train.Task):
+        def loss(self, model, batch, carry):
+            inputs, targets = (rt.tensor(part, dtype="float32") for part in batch)
+            outputs = model(inputs) + (0.0 if carry is None else carry.first)
+            return nn.functional.mse_loss(outputs, targets), len(inputs), Pair(outputs.mean() * 0.1, 1)
+
+    model = Forecaster()
+    batches = DataLoader(TensorDataset(X, FUTURE), 5)
+    trainer = train.Trainer(
+        model, train.optim.SGD(model.parameters(), lr=0.1), batches, task=Carries(), max_steps=3
+    )
+    trainer.fit()
+    assert type(trainer._carried) is Pair
+    assert not trainer._carried.first.requires_grad
+
+
 def test_a_carry_of_any_nesting_goes_on(tmp_path):
     class Counts(train.Task):
         def loss(self, model, batch, carry):
@@ -269,7 +305,7 @@ def test_a_carry_of_any_nesting_goes_on(tmp_path):
     ("task", "batch", "error", "message"),
     [
         (train.SequenceLabelling(), (X,), TypeError, r"expected \(inputs, targets\), .* got tuple of 1"),
-        (train.SequenceLabelling(), {"inputs": X}, TypeError, "expected 'targets' in a dict with"),
+        (train.SequenceLabelling(), {"inputs": X}, TypeError, "expected 'targets' in a dict, got one with"),
         (train.SequenceLabelling(), X, TypeError, "a batch: expected .* got ndarray"),
         (
             train.SequenceLabelling(),
@@ -288,6 +324,24 @@ def test_a_carry_of_any_nesting_goes_on(tmp_path):
             {"inputs": X, "targets": TAGS, "mask": np.ones(B)},
             ValueError,
             "mask: expected booleans of the first dimensions of the outputs",
+        ),
+        (
+            train.Supervised(nn.functional.mse_loss),
+            {"inputs": X, "targets": FUTURE, "mask": np.zeros(B, bool)},
+            ValueError,
+            "a batch in which nothing counts",
+        ),
+        (
+            train.SequenceLabelling(),
+            {"inputs": X, "targets": TAGS, "mask": np.ones(T, bool)},
+            ValueError,
+            r"mask: expected booleans of shape \(24, 6\), or \(24,\) for whole sequences, got bool of shape \(6,\)",
+        ),
+        (
+            train.Forecasting(3),
+            MappingProxyType({"inputs": X, "targets": FUTURE, "mask": np.ones(B, bool)}),
+            ValueError,
+            r"expected targets \(B, 3\)",
         ),
         (
             train.Forecasting(3),

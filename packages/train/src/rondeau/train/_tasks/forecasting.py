@@ -76,9 +76,9 @@ class Forecasting(Supervised):
 
     def predict(self, model: nn.Module, batch: Any) -> tuple[rt.Tensor, rt.Tensor]:
         """Return the forecasts and targets of a batch that count, after a check of their shapes."""
-        outputs, targets = super().predict(model, batch)
-        whole = targets if isinstance(batch, dict) and batch.get("mask") is not None else None
-        if whole is None and (targets.ndim < 2 or targets.shape[1] != self.horizon):
+        parts = self.parts(model, batch)
+        outputs, targets = self.outputs(model, parts), parts.targets
+        if targets.ndim < 2 or targets.shape[1] != self.horizon:
             raise ValueError(
                 f"expected targets (B, {self.horizon}) or (B, {self.horizon}, D), got {tuple(targets.shape)}"
             )
@@ -87,7 +87,7 @@ class Forecasting(Supervised):
             raise ValueError(
                 f"expected forecasts of shape {(*targets.shape, *levels)}, got {tuple(outputs.shape)}"
             )
-        return outputs, targets
+        return (outputs, targets) if parts.mask is None else self.select(outputs, targets, parts.mask)
 
     def _squares(self, outputs: rt.Tensor, targets: rt.Tensor) -> rt.Tensor:
         return nn.functional.mse_loss(outputs, targets)

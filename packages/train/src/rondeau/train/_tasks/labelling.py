@@ -11,7 +11,7 @@ from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.train import metrics as metrics_of_classes
 from rondeau.train._checks import check_integer
-from rondeau.train._tasks.supervised import Metric, Supervised
+from rondeau.train._tasks.supervised import Metric, Supervised, as_array
 
 
 class SequenceLabelling(Supervised):
@@ -68,16 +68,20 @@ class SequenceLabelling(Supervised):
     def predict(self, model: nn.Module, batch: Any) -> tuple[rt.Tensor, rt.Tensor]:
         """Return the logits (N, C) and classes (N,) of the steps that count."""
         parts = self.parts(model, batch)
-        lengths = {} if parts.lengths is None else {"lengths": parts.lengths}
-        logits = model(parts.inputs, **lengths, **parts.more)
-        targets = parts.targets
+        logits, targets = self.outputs(model, parts), parts.targets
         if logits.ndim != 3 or tuple(logits.shape[:2]) != tuple(targets.shape):
             raise ValueError(
                 f"expected logits (B, T, C) of targets (B, T), got {tuple(logits.shape)} and {tuple(targets.shape)}"
             )
         counts = targets.numpy() != self.ignore_index
         if parts.mask is not None:
-            counts &= np.asarray(parts.mask.numpy() if isinstance(parts.mask, rt.Tensor) else parts.mask)
+            mask = as_array(parts.mask)
+            if mask.dtype != np.bool_ or mask.shape not in (counts.shape, counts.shape[:1]):
+                raise ValueError(
+                    f"mask: expected booleans of shape {counts.shape}, or {counts.shape[:1]} for whole sequences, got "
+                    f"{mask.dtype} of shape {mask.shape}"
+                )
+            counts &= mask if mask.ndim == 2 else mask[:, None]
         if parts.lengths is not None:
             counts &= np.arange(counts.shape[1]) < parts.lengths[:, None]
         if not counts.any():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.train._checks import check_is
-from rondeau.train._tasks.task import Mean, Score, Task
+from rondeau.train._tasks.task import Mean, Score, Task, map_leaves
 
 Metric = Callable[[NDArray[Any], NDArray[Any]], float]
 _KEYS = ("inputs", "targets", "lengths", "mask")
@@ -124,11 +124,16 @@ class Supervised(Task):
     def predict(self, model: nn.Module, batch: Any) -> tuple[rt.Tensor, rt.Tensor]:
         """Return the outputs and targets of a batch that count."""
         parts = self.parts(model, batch)
-        lengths = {} if parts.lengths is None else {"lengths": parts.lengths}
-        outputs = model(parts.inputs, **lengths, **parts.more)
+        outputs = self.outputs(model, parts)
         if parts.mask is None:
             return outputs, parts.targets
         return self.select(outputs, parts.targets, parts.mask)
+
+    def outputs(self, model: nn.Module, parts: Parts) -> rt.Tensor:
+        """Return what the model makes of a batch."""
+        lengths = {} if parts.lengths is None else {"lengths": parts.lengths}
+        found: rt.Tensor = model(parts.inputs, **lengths, **parts.more)
+        return found
 
     def weight(self, targets: rt.Tensor) -> float:
         """Return how much the targets of a batch count."""
@@ -136,13 +141,15 @@ class Supervised(Task):
 
     def select(self, outputs: rt.Tensor, targets: rt.Tensor, mask: Any) -> tuple[rt.Tensor, rt.Tensor]:
         """Return the outputs and targets at which a mask is true, each (N, ...)."""
-        chosen = np.asarray(mask.numpy() if isinstance(mask, rt.Tensor) else mask)
+        chosen = as_array(mask)
         for name, tensor in (("outputs", outputs), ("targets", targets)):
             if chosen.dtype != np.bool_ or tuple(tensor.shape[: chosen.ndim]) != chosen.shape:
                 raise ValueError(
                     f"mask: expected booleans of the first dimensions of the {name}, of shape {tuple(tensor.shape)}, "
                     f"got {chosen.dtype} of shape {chosen.shape}"
                 )
+        if not chosen.any():
+            raise ValueError("a batch in which nothing counts, by its mask")
         return outputs[chosen], targets[chosen]
 
     def parts(self, model: nn.Module, batch: Any) -> Parts:
@@ -155,7 +162,7 @@ class Supervised(Task):
         """
         if isinstance(batch, Mapping):
             if missing := [key for key in _KEYS[:2] if key not in batch]:
-                raise TypeError(f"a batch: expected {missing[0]!r} in a dict with {sorted(batch)}")
+                raise TypeError(f"a batch: expected {missing[0]!r} in a dict, got one with {list(batch)}")
             given = {key: batch.get(key) for key in _KEYS}
             more = {key: part for key, part in batch.items() if key not in _KEYS}
         elif isinstance(batch, (tuple, list)) and len(batch) in (2, 3):
@@ -177,13 +184,17 @@ class Supervised(Task):
         )
 
 
+def as_array(mask: Any) -> NDArray[Any]:
+    """Return a mask as an array."""
+    return np.asarray(mask.numpy() if isinstance(mask, rt.Tensor) else mask)
+
+
 def as_tensors(value: Any, dtype: np.dtype[Any]) -> Any:
     """Return tensors in the place of arrays, in a nesting; floats of another dtype are converted to `dtype`."""
-    if isinstance(value, np.ndarray):
-        return rt.from_numpy(value.astype(dtype, copy=False) if value.dtype.kind == "f" else value)
-    if isinstance(value, dict):
-        return {key: as_tensors(part, dtype) for key, part in value.items()}
-    if isinstance(value, (tuple, list)):
-        parts = [as_tensors(part, dtype) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    return value
+
+    def convert(leaf: Any) -> Any:
+        if not isinstance(leaf, np.ndarray):
+            return leaf
+        return rt.from_numpy(leaf.astype(dtype, copy=False) if leaf.dtype.kind == "f" else leaf)
+
+    return map_leaves(convert, value)

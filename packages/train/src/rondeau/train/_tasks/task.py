@@ -175,15 +175,19 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def map_tensors(function: Callable[[rt.Tensor], Any], value: Any) -> Any:
-    """Apply `function` to every tensor in a nesting of tuples, lists and dicts; None stays."""
-    if isinstance(value, rt.Tensor):
-        return function(value)
+def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
+    """Apply `function` to everything in a nesting of tuples, named ones too, lists and dicts."""
     if isinstance(value, dict):
-        return {key: map_tensors(function, part) for key, part in value.items()}
+        return {key: map_leaves(function, part) for key, part in value.items()}
     if isinstance(value, (tuple, list)):
-        return type(value)(map_tensors(function, part) for part in value)
-    return value
+        parts = [map_leaves(function, part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return function(value)
+
+
+def map_tensors(function: Callable[[rt.Tensor], Any], value: Any) -> Any:
+    """Apply `function` to every tensor in a nesting; all else stays."""
+    return map_leaves(lambda leaf: function(leaf) if isinstance(leaf, rt.Tensor) else leaf, value)
 
 
 def tensors_of(value: Any) -> list[rt.Tensor]:
