@@ -17,11 +17,16 @@ from sklearn.model_selection import GridSearchCV, train_test_split  # noqa: E402
 from rondeau import nn  # noqa: E402
 from rondeau import tensor as rt  # noqa: E402
 from rondeau.train import DivergedError  # noqa: E402
-from rondeau.train.estimators import RecurrentClassifier, RecurrentRegressor  # noqa: E402
+from rondeau.train.estimators import RecurrentClassifier, RecurrentRegressor, RecurrentTagger  # noqa: E402
 
 
+@pytest.mark.filterwarnings("ignore:y has one dimension")
 @sklearn_checks.parametrize_with_checks(
-    [RecurrentClassifier(hidden_size=8, epochs=40), RecurrentRegressor(hidden_size=8, epochs=40)]
+    [
+        RecurrentClassifier(hidden_size=8, epochs=40),
+        RecurrentRegressor(hidden_size=8, epochs=40),
+        RecurrentTagger(hidden_size=8, epochs=4),
+    ]
 )
 def test_scikit_learns_checks(estimator, check):
     check(estimator)

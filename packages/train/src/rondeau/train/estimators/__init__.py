@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rondeau.train.estimators._classifier import RecurrentClassifier
     from rondeau.train.estimators._regressor import RecurrentRegressor
+    from rondeau.train.estimators._tagger import RecurrentTagger
 
-__all__ = ["RecurrentClassifier", "RecurrentRegressor"]
+__all__ = ["RecurrentClassifier", "RecurrentRegressor", "RecurrentTagger"]
 
 _HOMES = {
     "RecurrentClassifier": "_classifier",
     "RecurrentRegressor": "_regressor",
+    "RecurrentTagger": "_tagger",
 }
 
 

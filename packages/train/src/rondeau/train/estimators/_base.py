@@ -192,25 +192,34 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
     def _sequences_to_fit(
         self, X: Any, y: Any, lengths: Any, goes_on: bool, **checks: Any
     ) -> tuple[Sequences, NDArray[Any]]:
-        """Return sequences and their targets, checked; `checks` are those of scikit-learn's ``validate_data`` for y."""
+        """Return sequences and a target for each; `checks` are those of scikit-learn's ``validate_data`` for y."""
         rows = listed("X", X)
         if rows is None:
             X = self._with_features(X) if goes_on else X
             array, y = validate_data(self, X, y, reset=not goes_on, dtype="numeric", allow_nd=True, **checks)
-            sequences = Sequences(as_steps(array), checked_lengths(lengths, len(array)))
-            has_features = array.ndim == 3
-        else:
-            sequences, has_features = _from_list(rows, lengths), True
-            y = validate_data(self, "no_validation", y, **checks)
-            if len(y) != len(rows):
-                raise ValueError(f"y: expected a target for each of {len(rows)} sequences, got {len(y)}")
+            return self._noted(self._as_steps(array), lengths, array.ndim == 3, goes_on), y
+        y = validate_data(self, "no_validation", y, **checks)
+        if len(y) != len(rows):
+            raise ValueError(f"y: expected a target for each of {len(rows)} sequences, got {len(y)}")
+        return self._noted_list(rows, lengths, goes_on), y
+
+    def _noted_list(self, rows: list[Any], lengths: Any, goes_on: bool) -> Sequences:
+        """Return the sequences of a list, after a note of their form or a check that it is that of the first fit."""
+        values, own = _from_list(rows, lengths)
+        return self._noted(values, own, True, goes_on)
+
+    def _noted(
+        self, values: NDArray[np.float32], lengths: Any, has_features: bool, goes_on: bool
+    ) -> Sequences:
+        """Return sequences, after a note of their form or a check that it is that of the first fit."""
+        sequences = Sequences(values, checked_lengths(lengths, len(values)))
         if goes_on:
             self._check_width(sequences)
-        else:
-            self._has_features = has_features
-            if has_features:  # of one step: the number of steps may be another in predict
-                self.n_features_in_ = sequences.values.shape[2]
-        return sequences, y
+            return sequences
+        self._has_features, self._width = has_features, values.shape[2]
+        if has_features:  # of one step: the number of steps may be another in predict
+            self.n_features_in_ = self._width
+        return sequences
 
     def _sequences_to_predict(self, X: ArrayLike, lengths: Any) -> Sequences:
         check_is_fitted(self)
@@ -224,11 +233,15 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
                 allow_nd=True,
                 ensure_2d=not self._has_features,
             )
-            sequences = Sequences(as_steps(array), checked_lengths(lengths, len(array)))
+            sequences = Sequences(self._as_steps(array), checked_lengths(lengths, len(array)))
         else:
             sequences = _from_list(rows, lengths)
         self._check_width(sequences)
         return sequences
+
+    def _as_steps(self, array: NDArray[Any]) -> NDArray[np.float32]:
+        """Return an array of X as (n, T, I)."""
+        return as_steps(array)
 
     def _with_features(self, X: Any) -> Any:
         """Return X as (n, T, 1) where it is (n, T) and the fit was on a list of sequences (T_i,)."""
@@ -238,13 +251,9 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
         return X
 
     def _check_width(self, sequences: Sequences) -> None:
-        width, wanted = sequences.values.shape[2], self._width
-        if width != wanted:
-            raise ValueError(f"X expected {wanted} features a step, as in fit, got {width}")
-
-    @property
-    def _width(self) -> int:
-        return self.n_features_in_ if self._has_features else 1
+        width = sequences.values.shape[2]
+        if width != self._width:
+            raise ValueError(f"X expected {self._width} features a step, as in fit, got {width}")
 
     def _outputs(self, values: NDArray[np.float32], **more: Any) -> NDArray[np.float64]:
         """Return what the network makes of sequences, as float64."""

@@ -9,23 +9,15 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import train_test_split
-from sklearn.utils.multiclass import check_classification_targets
 
-from rondeau import nn
 from rondeau.train import metrics
 from rondeau.train._tasks.supervised import Supervised
-from rondeau.train.estimators._classes import (
-    WeightedCrossEntropy,
-    class_numbers,
-    first_classes,
-    softmax,
-    weights_of,
-)
+from rondeau.train.estimators._classes import ClassEstimator, softmax
 from rondeau.train.estimators._final_state import FinalStateEstimator, Labelled
 from rondeau.train.estimators._shuffled import Rows, Samples
 
 
-class RecurrentClassifier(ClassifierMixin, FinalStateEstimator):  # type: ignore[misc]
+class RecurrentClassifier(ClassifierMixin, ClassEstimator, FinalStateEstimator):  # type: ignore[misc]
     """A recurrent layer and softmax on its final state, as a scikit-learn classifier.
 
     Parameters
@@ -91,45 +83,6 @@ class RecurrentClassifier(ClassifierMixin, FinalStateEstimator):  # type: ignore
     >>> RecurrentClassifier(hidden_size=16, epochs=20, random_state=0).fit(X[:150], y[:150]).score(X[150:], y[150:])
     1.0
     """
-
-    def __init__(
-        self,
-        cell: Any = "gru",
-        hidden_size: int = 32,
-        num_layers: int = 1,
-        bidirectional: bool = False,
-        epochs: int = 50,
-        batch_size: int = 32,
-        lr: float = 0.01,
-        max_norm: float = 1.0,
-        random_state: Any = None,
-        *,
-        verbose: bool = False,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        tol: float = 1e-4,
-        class_weight: Any = None,
-        warm_start: bool = False,
-    ) -> None:
-        super().__init__(
-            cell,
-            hidden_size,
-            num_layers,
-            bidirectional,
-            epochs,
-            batch_size,
-            lr,
-            max_norm,
-            random_state,
-            verbose=verbose,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            n_iter_no_change=n_iter_no_change,
-            tol=tol,
-            warm_start=warm_start,
-        )
-        self.class_weight = class_weight
 
     def fit(self, X: Any, y: ArrayLike, *, lengths: ArrayLike | None = None) -> RecurrentClassifier:
         """Train on sequences and their classes.
@@ -201,13 +154,11 @@ class RecurrentClassifier(ClassifierMixin, FinalStateEstimator):  # type: ignore
     ) -> RecurrentClassifier:
         goes_on = self._goes_on(incremental)
         sequences, labels = self._sequences_to_fit(X, y, lengths, goes_on)
-        check_classification_targets(labels)
-        if not goes_on:
-            self.classes_ = first_classes(labels, classes, incremental)
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError("classes: expected those of the first call, or none")
-        targets = class_numbers(labels, self.classes_)
-        self._class_weights = weights_of(self.class_weight, self.classes_, labels, incremental)
+        if incremental and not goes_on and classes is None:
+            raise ValueError(
+                "classes: the first call of partial_fit needs all the classes that there will be"
+            )
+        targets = self._targets(labels, classes, goes_on, incremental)
         width = sequences.values.shape[2]
         self._train(Labelled(sequences, targets), width, len(self.classes_), incremental)
         return self
@@ -268,9 +219,7 @@ class RecurrentClassifier(ClassifierMixin, FinalStateEstimator):  # type: ignore
         return float(accuracy_score(y, self.predict(X, lengths=lengths), sample_weight=sample_weight))
 
     def _task(self) -> Supervised:
-        weights = self._class_weights
-        criterion = nn.functional.cross_entropy if weights is None else WeightedCrossEntropy(weights)
-        return Supervised(criterion, {"score": metrics.accuracy})
+        return Supervised(self._criterion(), {"score": metrics.accuracy})
 
     def _split(self, samples: Samples, orders: np.random.RandomState) -> tuple[Rows, Rows]:
         assert isinstance(samples, Labelled)

@@ -29,6 +29,11 @@ class Sequences(NamedTuple):
         lengths = self.lengths[rows]
         return Sequences(self.values[rows, : lengths.max(initial=1)], lengths)
 
+    def steps(self) -> NDArray[np.bool_]:
+        """Return which steps belong to a sequence, (n, T)."""
+        n, T = self.values.shape[:2]
+        return np.arange(T) < np.broadcast_to(T if self.lengths is None else self.lengths[:, None], (n, 1))
+
 
 def listed(name: str, X: Any) -> list[Any] | None:
     """Return the sequences of a list (or tuple, or array of objects) as a list if an array cannot hold them; else None.
