@@ -1,6 +1,8 @@
 """The operations of the cell language: each is declared here, once.
 
-A new operation is an entry of this table, a line in `cell_math` that makes it public, and a line in each target.
+A new operation is an entry of this table, a function in `cell_math` that makes it public, a line in each target (on the
+CPU ``CODE`` of `emit`, and ``FUNCTIONS`` of `compiled_phase` if it is a call), and a function of the same name in
+`rondeau.tensor`, which higher derivatives use.
 
 A derivative rule, ``rule(m, d, y, *operands)``, returns the adjoint of every operand, or None for one without: ``d`` is
 the adjoint of the result ``y``, and ``m`` provides the functions of the language. At ties and kinks the derivatives are

@@ -91,7 +91,7 @@ def _forward_by_batch(storage, products, projection, from_zero, steps, cuts):  #
 
 @cached_njit(parallel=True)
 def _forward_by_units(storage, products, hidden, from_zero, steps, cuts, cuts_of_phases):  # type: ignore[no-untyped-def]
-    """Run all steps, each thread on its share of the hidden units; ``cuts_of_phases`` has the share of each phase."""
+    """Run all steps, each thread on its share of the units; in the phases, on that of ``cuts_of_phases``."""
     weight_hh, phases, ends = products.weight_hh, products.phases, products.ends
     flat_hh, shares = weight_hh.reshape(-1), cuts.size - 1
     for share in prange(shares):

@@ -34,8 +34,8 @@ __all__ = ["CODE", "emit"]
 CODE = {
     "add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "div": "{} / {}", "neg": "-{}", "abs": "abs({})",
     "pow": "{} ** {}", "sign": "sign({})", "sqrt": "sqrt({})", "exp": "exp({})", "expm1": "expm1({})",
-    "log1p": "log1p({})", "sin": "sin({})", "cos": "cos({})", "erf": "erf({})", "clamp": "clamp({}, {}, {})",
-     "log": "log({})", "sigmoid": "sigmoid({})", "tanh": "tanh({})",
+    "log": "log({})", "log1p": "log1p({})", "sin": "sin({})", "cos": "cos({})", "erf": "erf({})",
+    "clamp": "clamp({}, {}, {})", "sigmoid": "sigmoid({})", "tanh": "tanh({})",
     "relu": "maximum({}, {zero})", "softplus": "softplus({})", "minimum": "minimum({}, {})",
     "maximum": "maximum({}, {})", "where": "{1} if {0} else {2}",
     "lt": "{} < {}", "le": "{} <= {}", "gt": "{} > {}", "ge": "{} >= {}", "eq": "{} == {}", "ne": "{} != {}",

@@ -122,6 +122,6 @@ def _mask(layout: Layout, settings: Settings, rate: float, width: int, dtype: np
 
 
 def cuts_of_phases(program: Program, cuts: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return where each phase's units are divided among shares: nowhere if the phase sums over them."""
+    """Return where the units of all phases are divided among shares: nowhere if any phase sums over them."""
     sums = any(loop.sums for phase in program.phases for loop in phase.loops)
     return np.array([cuts[0], cuts[-1]] if sums else cuts)
