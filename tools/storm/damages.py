@@ -26,8 +26,8 @@ COMMANDS = {
     "resume": ("train", "--resume", "RUN"),
 }
 
-_FREE = ("rondeau.lock",)
-"""What says nothing of the run: it is written anew by every process."""
+_FREE = ("rondeau.lock", "metrics.csv")
+"""What says nothing of the run, or nothing more than another file: it is written anew by every process."""
 
 _GROWING = ("metrics.jsonl", "samples.txt")
 """What a resume cuts back to its checkpoint: damage behind it is dropped."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 import random
@@ -29,7 +30,7 @@ OPTIONS = (
         "--num_steps=8",
     ),
     *("--epochs=null", "--max_steps=9", "--lr=0.03", "--warmup_steps=2", "--clip_norm=0.5", "--threads=1"),
-    *("--log_every=2", "--evaluate_every=4", "--checkpoint_every=3", "--keep=2", "--seed=3"),
+    *("--log_every=2", "--evaluate_every=4", "--checkpoint_every=3", "--keep=2", "--seed=3", "--log=csv"),
 )
 
 
@@ -93,6 +94,9 @@ def contents(folder: Path) -> dict[str, Any]:
             kept[name] = _without_times(json.loads(path.read_bytes())["state"])
         elif path.name == "metrics.jsonl":
             kept[name] = [_without_times(json.loads(line)) for line in path.read_bytes().splitlines()]
+        elif path.name == "metrics.csv":
+            rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+            kept[name] = [_without_times(row) for row in rows]
         elif path.name == "summary.json":
             kept[name] = _without_times(json.loads(path.read_bytes()))
         else:

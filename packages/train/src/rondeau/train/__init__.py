@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rondeau.train import estimators, lr_scheduler, metrics, optim
     from rondeau.train._callback import Callback
     from rondeau.train._checkpoint import CheckpointFolder, Snapshot
+    from rondeau.train._csv_log import CSVLog
     from rondeau.train._diverged import DivergedError
     from rondeau.train._errors import CheckpointError, RunError, RunWarning
     from rondeau.train._evaluate import Evaluation, evaluate
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
     from rondeau.train._tasks.language import LanguageModelling
     from rondeau.train._tasks.supervised import Supervised
     from rondeau.train._tasks.task import Score, Task
+    from rondeau.train._tensorboard import TensorBoard
     from rondeau.train._trained import Trained, load_trained
     from rondeau.train._trainer import Trainer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CSVLog",
     "Callback",
     "CheckpointError",
     "CheckpointFolder",
@@ -47,6 +50,7 @@ __all__ = [
     "Snapshot",
     "Supervised",
     "Task",
+    "TensorBoard",
     "Trained",
     "Trainer",
     "estimators",
@@ -62,6 +66,7 @@ __all__ = [
 _HOMES = {
     "_callback": ("Callback",),
     "_checkpoint": ("CheckpointFolder", "Snapshot"),
+    "_csv_log": ("CSVLog",),
     "_diverged": ("DivergedError",),
     "_errors": ("CheckpointError", "RunError", "RunWarning"),
     "_evaluate": ("Evaluation", "evaluate"),
@@ -75,6 +80,7 @@ _HOMES = {
     "_tasks.language": ("LanguageModelling",),
     "_tasks.supervised": ("Supervised",),
     "_tasks.task": ("Score", "Task"),
+    "_tensorboard": ("TensorBoard",),
     "_trained": ("Trained", "load_trained"),
     "_trainer": ("Trainer",),
 }

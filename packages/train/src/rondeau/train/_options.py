@@ -164,6 +164,9 @@ class RunOptions:
         checkpoint_every, states computed again to save memory, is no option of this command.
     keep
         How many of the last checkpoints to keep; the best one is always kept.
+    log
+        Where metrics go besides metrics.jsonl: csv, to the table metrics.csv; tensorboard, to event files in the folder
+        tensorboard; or both, as if the option is given twice.
     """
 
     output: str | None = None
@@ -173,6 +176,7 @@ class RunOptions:
     evaluate_every: int | None = None
     checkpoint_every: int | None = None
     keep: int = 3
+    log: Literal["csv", "tensorboard", "both"] | None = None
 
 
 CORPUS_HELP = (

@@ -1,4 +1,4 @@
-"""From the options of a run to its objects: model, optimiser, schedule, trainer."""
+"""From the options of a run to its objects: model, optimiser, schedule, trainer, logs."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,9 +9,12 @@ from rondeau.data import RandomBatches, SequentialBatches, TokenStream
 from rondeau.nn import cells
 from rondeau.train import lr_scheduler, optim
 from rondeau.train._callback import Callback
-from rondeau.train._options import ModelOptions, TrainingOptions
+from rondeau.train._csv_log import CSVLog
+from rondeau.train._options import ModelOptions, RunOptions, TrainingOptions
+from rondeau.train._run import RunFolder
 from rondeau.train._run_state import Limits
 from rondeau.train._sizes import Sizes
+from rondeau.train._tensorboard import TensorBoard
 from rondeau.train._trainer import Trainer
 from rondeau.train._usage_error import UsageError
 
@@ -199,6 +202,25 @@ def make_trainer(
     trainer.scheduler_steps = trainer.total_steps
     trainer.max_epochs, trainer.max_steps, trainer.max_minutes = planned if ends is None else ends
     return trainer
+
+
+def make_logs(options: RunOptions, run: RunFolder) -> list[CSVLog | TensorBoard]:
+    """Make what writes the metrics of a run besides its recorder.
+
+    Raises
+    ------
+    UsageError
+        If a package is missing.
+    """
+    logs: list[CSVLog | TensorBoard] = []
+    if options.log in ("csv", "both"):
+        logs.append(CSVLog(run.table))
+    if options.log in ("tensorboard", "both"):
+        try:
+            logs.append(TensorBoard(run.events))
+        except ModuleNotFoundError as error:
+            raise UsageError(f"--log: {error}") from error
+    return logs
 
 
 def default_output(corpus: str | None, options: ModelOptions, clock: str) -> Path:

@@ -152,7 +152,7 @@ def parse_train(argv: Sequence[str]) -> NewRun | Resume:
     files, flags = _config_files_and_flags(argv)
     for file in files:
         check_config_file(Path(file), NAMES)
-    spelled = [*(f"--config={file}" for file in files), *flags]
+    spelled = [*(f"--config={file}" for file in files), *_with_one_log(flags)]
     taken = _taken_over(spelled)
     parser.set_defaults(taken)
     namespace = parser.parse(spelled)
@@ -245,6 +245,25 @@ def _config_files_and_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             flags.append(argument)
     return files, flags
+
+
+def _with_one_log(flags: Sequence[str]) -> list[str]:
+    """Make one value of --log, where it is given for each log: of other options, the last value counts.
+
+    >>> _with_one_log(["--log", "csv", "--seed=3", "--log=tensorboard"])
+    ['--seed=3', '--log=both']
+    """
+    values, others, rest = [], [], list(flags)
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if name == "--log" and (equals or rest):
+            values += (value if equals else rest.pop(0)).split(",")
+        else:
+            others.append(name + equals + value)
+    if values:
+        joined = ",".join(sorted(set(values)))
+        others.append("--log=" + ("both" if joined == "csv,tensorboard" else joined))
+    return others
 
 
 def _config(parser: CommandParser, namespace: Any) -> Config:

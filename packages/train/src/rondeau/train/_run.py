@@ -4,6 +4,8 @@ rondeau.lock        held by the process that writes here; its presence marks the
 config.yaml         what ``rondeau train ... --print_config`` prints; running it again is reproducing the run
 vocab.json          tokenizer and vocabulary
 metrics.jsonl       one JSON object a line
+metrics.csv         the same as a table, with --log csv; made anew from it where they differ
+tensorboard/        the same as event files, with --log tensorboard
 samples.txt         text that the model wrote after each evaluation
 checkpoints/        see `rondeau.train._checkpoint`
 curves.png          the loss over the steps, where matplotlib is installed
@@ -32,6 +34,7 @@ from rondeau.train._program import command_line, program
 from rondeau.train._results import Results
 from rondeau.train._run_state import LOGS, check_run_state
 from rondeau.train._sealed import parse_json
+from rondeau.train._tensorboard import remove_event_files
 
 
 class RunFolder:
@@ -61,6 +64,8 @@ class RunFolder:
         self.vocab = self.path / "vocab.json"
         self.metrics = Log(self.path / "metrics.jsonl")
         self.samples = Log(self.path / "samples.txt")
+        self.table = self.path / "metrics.csv"
+        self.events = self.path / "tensorboard"
         self.checkpoints = CheckpointFolder(self.path / "checkpoints", keep)
         self.results = Results(self.path)
         self.lock = FolderLock(self.path / "rondeau.lock")
@@ -126,6 +131,8 @@ class RunFolder:
             durable.remove_file(self.vocab)
             self.results.remove()
             self.metrics.remove()
+            durable.remove_file(self.table)
+            remove_event_files(self.events)
             self.samples.remove()
             self.checkpoints.remove()
             durable.replace_file(self.config, config.encode())
@@ -140,7 +147,7 @@ class RunFolder:
 
     def _contents(self) -> list[Path]:
         logs, results = (self.metrics.path, self.samples.path), (self.results.summary, self.results.curves)
-        return [self.config, self.vocab, *logs, *results, self.checkpoints.folder]
+        return [self.config, self.vocab, *logs, self.table, self.events, *results, self.checkpoints.folder]
 
     # ----------------------------------------------------------------------------------------------------- contents
 

@@ -64,8 +64,9 @@ def _train_in(
     from rondeau.train._commands import _telling
     from rondeau.train._commands._material import gather_material
     from rondeau.train._corpus import default_prompt
+    from rondeau.train._csv_log import CSVLog
     from rondeau.train._progress import INTERRUPTED, Progress
-    from rondeau.train._recipe import make_model, make_trainer
+    from rondeau.train._recipe import make_logs, make_model, make_trainer
     from rondeau.train._recorder import Recorder
     from rondeau.train._run_state import Limits
     from rondeau.train._sizes import fit_sizes
@@ -116,6 +117,7 @@ def _train_in(
         checkpoint_every=config.run.checkpoint_every,
         prompt=default_prompt(material.codec),
     )
+    logs = make_logs(config.run, run)
     trainer = make_trainer(
         config.training,
         sizes,
@@ -126,13 +128,16 @@ def _train_in(
         seed=config.run.seed,
         log_every=config.run.log_every,
         evaluate_every=config.run.evaluate_every,
-        callbacks=[recorder, Progress()],
+        callbacks=[recorder, *logs, Progress()],
     )
     if isinstance(request, NewRun):
         until_the_end.enter_context(run.lock.held())
         run.create(config.yaml, request.overwrite)
     if found is not None:
         recorder.continue_from(found, trainer)
+    for log in logs:
+        if isinstance(log, CSVLog):
+            log.write(run.rows())  # whatever has become of it: checkpoints vouch for metrics.jsonl alone
     signals.remedy = f"continue with: {command_line('train', '--resume', run.path)}"
 
     lines |= _telling.describe_model(config, material, trainer)
