@@ -17,15 +17,21 @@ from sklearn.model_selection import GridSearchCV, train_test_split  # noqa: E402
 from rondeau import nn  # noqa: E402
 from rondeau import tensor as rt  # noqa: E402
 from rondeau.train import DivergedError  # noqa: E402
-from rondeau.train.estimators import RecurrentClassifier, RecurrentRegressor, RecurrentTagger  # noqa: E402
+from rondeau.train.estimators import (  # noqa: E402
+    RecurrentClassifier,
+    RecurrentForecaster,
+    RecurrentRegressor,
+    RecurrentTagger,
+)
 
 
-@pytest.mark.filterwarnings("ignore:y has one dimension")
+@pytest.mark.filterwarnings("ignore:y has one dimension", "ignore:a series has")
 @sklearn_checks.parametrize_with_checks(
     [
         RecurrentClassifier(hidden_size=8, epochs=40),
         RecurrentRegressor(hidden_size=8, epochs=40),
         RecurrentTagger(hidden_size=8, epochs=4),
+        RecurrentForecaster(hidden_size=8, epochs=4),
     ]
 )
 def test_scikit_learns_checks(estimator, check):

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rondeau.train.estimators._classifier import RecurrentClassifier
+    from rondeau.train.estimators._forecaster import RecurrentForecaster
     from rondeau.train.estimators._regressor import RecurrentRegressor
     from rondeau.train.estimators._tagger import RecurrentTagger
 
-__all__ = ["RecurrentClassifier", "RecurrentRegressor", "RecurrentTagger"]
+__all__ = ["RecurrentClassifier", "RecurrentForecaster", "RecurrentRegressor", "RecurrentTagger"]
 
 _HOMES = {
     "RecurrentClassifier": "_classifier",
+    "RecurrentForecaster": "_forecaster",
     "RecurrentRegressor": "_regressor",
     "RecurrentTagger": "_tagger",
 }

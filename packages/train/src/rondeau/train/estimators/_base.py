@@ -39,11 +39,17 @@ from rondeau.train.estimators._shuffled import Rows, Samples, Shuffled, in_order
 from rondeau.train.estimators._watch import Watch
 
 _FRACTION = Interval("a number in (0, 1)", 0, 1, includes_low=False, includes_high=False)
-_NETWORK = ("cell", "hidden_size", "num_layers", "bidirectional")  # what the weights depend on
 
 
 class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]
     """Parameters, network and training of every estimator."""
+
+    _SHAPING: tuple[str, ...] = (
+        "cell",
+        "hidden_size",
+        "num_layers",
+        "bidirectional",
+    )  # what weights depend on
 
     def __init__(
         self,
@@ -91,7 +97,7 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
 
     @abstractmethod
     def _task(self) -> Supervised:
-        """Return what a step of training is, with the validation score as the metric ``"score"``."""
+        """Return what a step of training is; its metric ``"score"`` validates, or where it has none, minus its loss."""
 
     def _split(self, samples: Samples, orders: np.random.RandomState) -> tuple[Rows, Rows]:
         """Return which samples are trained on and which validate."""
@@ -105,7 +111,7 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
         if not (hasattr(self, "model_") and (incremental or self.warm_start)):
             return False
         for name, was in self._made_with.items():
-            if getattr(self, name) != was:
+            if not np.array_equal(getattr(self, name), was):
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}, and the weights were made with {was!r}: go on with that, or "
                     "fit anew with warm_start=False"
@@ -122,7 +128,7 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
             self.validation_scores_: list[float] | None = [] if self.early_stopping else None
         with self._randomness.used() as orders:
             if not goes_on:
-                self._made_with = {name: getattr(self, name) for name in _NETWORK}
+                self._made_with = {name: getattr(self, name) for name in self._SHAPING}
                 self.model_ = self._new_model(width, num_outputs)
             if not (goes_on and incremental):
                 self._optimizer = optim.Adam(self.model_.parameters(), lr=self.lr)
@@ -133,6 +139,11 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
                     raise ValueError(
                         f"early_stopping: validation_fraction {self.validation_fraction:g} of {len(samples)} samples "
                         f"is {len(validation)}, and a score needs 2: raise it"
+                    )
+                if not len(rows):
+                    raise ValueError(
+                        f"early_stopping: validation_fraction {self.validation_fraction:g} of {len(samples)} samples "
+                        "leaves none to train on: lower it"
                     )
             patience = math.inf if incremental else self.n_iter_no_change
             watch = Watch(patience, self.tol, bool(self.verbose))

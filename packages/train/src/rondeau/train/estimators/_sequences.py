@@ -78,18 +78,30 @@ def padded(name: str, rows: Sequence[Any]) -> tuple[NDArray[np.float64], NDArray
     ValueError
         If one is no array of finite numbers, has no step, or another number of features than the first.
     """
-    arrays = [_as_numbers(f"{name}[{i}]", row) for i, row in enumerate(rows)]
+    arrays = as_arrays(name, rows)
     width = arrays[0].shape[1]
-    for i, array in enumerate(arrays):
-        if array.shape[1] != width:
-            raise ValueError(
-                f"{name}[{i}]: expected {width} features a step, as {name}[0] has, got {array.shape[1]}"
-            )
     lengths = np.array([len(array) for array in arrays], dtype=np.int64)
     values = np.zeros((len(arrays), int(lengths.max()), width))
     for i, array in enumerate(arrays):
         values[i, : len(array)] = array
     return values, lengths
+
+
+def as_arrays(name: str, rows: Sequence[Any]) -> list[NDArray[np.float64]]:
+    """Return sequences (T_i,) or (T_i, I) as (T_i, I) each.
+
+    Raises
+    ------
+    ValueError
+        As `padded`.
+    """
+    arrays = [_as_numbers(f"{name}[{i}]", row) for i, row in enumerate(rows)]
+    for i, array in enumerate(arrays):
+        if array.shape[1] != arrays[0].shape[1]:
+            raise ValueError(
+                f"{name}[{i}]: expected {arrays[0].shape[1]} features a step, as {name}[0] has, got {array.shape[1]}"
+            )
+    return arrays
 
 
 def _as_numbers(name: str, row: Any) -> NDArray[np.float64]:

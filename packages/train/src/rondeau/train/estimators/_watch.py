@@ -58,7 +58,8 @@ class Watch(Callback):
         """Note the loss and the score, and stop where they have not improved for long."""
         self.losses.append(self._mean.value)
         if trainer.evaluation is not None:
-            self.scores.append(trainer.evaluation.metrics["score"])
+            evaluation = trainer.evaluation
+            self.scores.append(evaluation.metrics.get("score", -evaluation.loss))
             self._keep_best(trainer)
         # As scikit-learn counts: against the best value so far, and not against the last that was better by `tol`.
         value = self.scores[-1] if self.scores else -self.losses[-1]
