@@ -23,6 +23,7 @@ from rondeau.train._checks import (
     check_number,
     check_real,
 )
+from rondeau.train._diverged import DivergedError
 from rondeau.train._tasks.supervised import Supervised, as_tensors
 from rondeau.train._tasks.task import evaluating
 from rondeau.train._trainer import Trainer
@@ -158,7 +159,12 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
                 log_every=1,
                 callbacks=[watch],
             )
-            trainer.fit()
+            try:
+                trainer.fit()
+            except DivergedError as error:
+                raise DivergedError(
+                    f"{error}: here lr, which is {self.lr:g}, and max_norm, {self.max_norm:g}"
+                ) from error
         self.n_iter_ = trainer.epoch
         self.loss_curve_ += watch.losses
         if self.early_stopping:

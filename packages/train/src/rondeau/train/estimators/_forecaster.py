@@ -211,8 +211,7 @@ early_stopping, validation_fraction, n_iter_no_change, tol, warm_start
         forecasting = Forecasting(self.horizon, self.quantiles)  # checks both
         goes_on = self._goes_on(incremental)
         series = self._series(X, is_first=not goes_on)
-        self._forecasting, self._window = forecasting, int(self.window)
-        self._check_long_enough(series, X)
+        _check_long_enough(series, X, self.horizon)
         if (shortest := min(map(len, series))) < self.window + self.horizon:
             warn_caller(
                 f"a series has {shortest} steps, fewer than window + horizon = {self.window + self.horizon}: it is "
@@ -220,6 +219,7 @@ early_stopping, validation_fraction, n_iter_no_change, tol, warm_start
                 UserWarning,
             )
         known = self._covariates(covariates, [len(values) for values in series], is_first=not goes_on)
+        self._forecasting, self._window = forecasting, int(self.window)
         windows = Windows.within(series, known, self._window, self.horizon)
         if not goes_on:
             self._scales = windows.standard()
@@ -311,7 +311,7 @@ early_stopping, validation_fraction, n_iter_no_change, tol, warm_start
         else:
             check_is_fitted(self)
             series = self._series(X, is_first=False)
-            self._check_long_enough(series, X)
+            _check_long_enough(series, X, self._forecasting.horizon)
             known = self._covariates(covariates, [len(values) for values in series], is_first=False)
             windows = Windows.within(series, known, self._window, self._forecasting.horizon)
             followed = windows.following(np.arange(len(windows)))
@@ -358,20 +358,6 @@ early_stopping, validation_fraction, n_iter_no_change, tol, warm_start
                 f"X: expected series of {self._num_variables} variables, as in fit, got {series[0].shape[1]}"
             )
         return series
-
-    def _check_long_enough(self, series: Arrays, X: Any) -> None:
-        horizon, shortest = self._forecasting.horizon, min(map(len, series))
-        if shortest <= horizon:
-            is_array = np.ndim(X[0]) == 1 and not isinstance(X, (list, tuple))
-            got = (
-                f"an array of {shortest} feature(s) a row, which is a series"
-                if is_array
-                else f"one of {shortest}"
-            )
-            raise ValueError(
-                f"X: expected series of more steps than the horizon, {horizon}, got {got}; one series of several "
-                "variables is given as [X]"
-            )
 
     def _covariates(self, covariates: Any, counts: list[int], *, is_first: bool) -> Arrays:
         """Return covariates as (T_i, K) each, after a note of how many there are or a check of it."""
@@ -443,3 +429,15 @@ early_stopping, validation_fraction, n_iter_no_change, tol, warm_start
     def _split(self, samples: Samples, orders: np.random.RandomState) -> tuple[Rows, Rows]:
         assert isinstance(samples, Windows)
         return samples.split(self.validation_fraction)
+
+
+def _check_long_enough(series: Arrays, X: Any, horizon: int) -> None:
+    """Raise ValueError unless every series has a step before `horizon` others."""
+    if (shortest := min(map(len, series))) > horizon:
+        return
+    is_array = np.ndim(X[0]) == 1 and not isinstance(X, (list, tuple))
+    got = f"an array of {shortest} feature(s) a row, which is a series" if is_array else f"one of {shortest}"
+    raise ValueError(
+        f"X: expected series of more steps than the horizon, {horizon}, got {got}; one series of several variables is "
+        "given as [X]"
+    )

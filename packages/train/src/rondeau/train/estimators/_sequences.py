@@ -66,7 +66,7 @@ def refuse_strings(name: str, X: Any) -> None:
     if found is not None:
         raise ValueError(
             f"{name}: expected sequences of numbers, got strings, such as {found[:20]!r}; turn each into an array "
-            "(T, I) first: of characters, np.eye(V)[ids], with the ids of a rondeau.data.CharTokenizer"
+            "(T, I) first, as np.eye(len(codec.vocab))[codec.encode(text)] with a rondeau.data.Codec"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -144,14 +145,14 @@ class Windows:
         What a window forecasts is either trained on or validates: windows that would reach over are in neither.
         """
         train, validation = [], []
-        for number in range(int(self.series[-1]) + 1):
-            rows = np.flatnonzero(self.series == number)
-            count = int(len(rows) * (1 - fraction))
-            validation.append(rows[count:])
-            before = rows[:count]
-            if count < len(rows):
-                before = before[self.origins[before] + self.horizon <= self.origins[rows[count]]]
+        bounds = np.searchsorted(self.series, np.arange(int(self.series[-1]) + 2))
+        for begin, end in pairwise(bounds.tolist()):
+            cut = begin + int((end - begin) * (1 - fraction))
+            before = np.arange(begin, cut)
+            if cut < end:
+                before = before[self.origins[before] + self.horizon <= self.origins[cut]]
             train.append(before)
+            validation.append(np.arange(cut, end))
         return np.concatenate(train), np.concatenate(validation)
 
     def _changes(self, rows: Rows) -> NDArray[np.float64]:
