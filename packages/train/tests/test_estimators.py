@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from comparing import assert_same_bits
+from comparing import assert_close, assert_same_bits
 
 sklearn = pytest.importorskip("sklearn", reason="needs scikit-learn")
 sklearn_checks = pytest.importorskip("sklearn.utils.estimator_checks", reason="needs scikit-learn")
@@ -106,6 +106,13 @@ def test_the_random_state_decides_and_the_librarys_generator_stays_as_it_was(est
     assert rt.rand(2).tolist() == wanted
     assert_same_bits(weights(clone(model).fit(X, y).partial_fit(X, y)), weights(first))
     assert clone(model).set_params(random_state=1).fit(X, y).loss_curve_ != first.loss_curve_[:1]
+
+
+def test_a_constant_target_is_predicted_as_it_is():
+    X = np.random.default_rng(0).normal(size=(20, 4))
+    y = np.stack([np.full(20, 1e-3), X[:, 0]], axis=1)
+    model = RecurrentRegressor(hidden_size=4, epochs=1, random_state=0).fit(X, y)
+    assert_close(model.predict(X)[:, 0], y[:, 0], rtol=1e-14, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -325,6 +332,8 @@ def test_a_loss_that_improves_no_more_ends_a_fit(capsys):
 
 def test_too_few_samples_to_validate():
     X, _ = small(10)
+    with pytest.raises(ValueError, match=r"have only 1 member.*'a'"):
+        RecurrentClassifier(early_stopping=True).fit(X, ["a"] + ["b"] * 9)
     with pytest.raises(ValueError, match=r"validation_fraction 0\.1 of 10 samples is 1, and a score needs 2"):
         RecurrentRegressor(early_stopping=True).fit(X, X[:, 0])
 

@@ -97,6 +97,12 @@ def test_forecasts_follow_the_level_and_the_unit_of_the_series():
     assert_close(found, 1e6 + 1e3 * expected, rtol=0, atol=0.05)
 
 
+def test_what_always_changes_alike_goes_on_so():
+    line, constant = 5 + 0.5 * np.arange(30), np.full(30, 1e-3)
+    model = small(epochs=1).fit([np.stack([line, constant], axis=1)])
+    assert_close(model.predict()[0], [[20.0, 1e-3], [20.5, 1e-3]], rtol=1e-12, atol=0)
+
+
 def test_lists_and_arrays_of_series_are_the_same():
     X = waves([20, 20, 20])
     in_list = small().fit(X)

@@ -227,6 +227,6 @@ class RecurrentClassifier(ClassifierMixin, ClassEstimator, FinalStateEstimator):
             np.arange(len(samples)),
             test_size=self.validation_fraction,
             random_state=orders,
-            stratify=samples.targets,
+            stratify=self.classes_[samples.targets],  # labels, for scikit-learn's messages
         )
         return train, validation

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 
 class Standard(NamedTuple):
-    """The means and standard deviations of columns, 1 for those that are constant.
+    """The means and standard deviations of columns.
+
+    A constant column has deviation 0: `apply` shifts it alone, and `revert` returns the constant, whatever it is given.
 
     Attributes
     ----------
@@ -32,7 +34,7 @@ class Standard(NamedTuple):
             mean, scale = columns.mean(axis=0), columns.std(axis=0)
         if not np.isfinite(scale).all():
             raise _too_large(name, columns)
-        return cls(mean, np.where(scale > 0, scale, 1.0))
+        return cls(mean, scale)
 
     def apply(self, name: str, values: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return values (..., D), standardised.
@@ -43,13 +45,14 @@ class Standard(NamedTuple):
             If float32 cannot hold them.
         """
         with np.errstate(all="ignore"):
-            standardised = ((values - self.mean) / self.scale).astype(np.float32)
+            scale = np.where(self.scale > 0, self.scale, 1.0)
+            standardised = ((values - self.mean) / scale).astype(np.float32)
         if not np.isfinite(standardised).all():
             raise _too_large(name, values)
         return standardised
 
     def revert(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return values (..., D) as they were before `apply`."""
+        """Return values (..., D) in the unit of the columns."""
         return values * self.scale + self.mean
 
 
