@@ -261,6 +261,32 @@ def test_a_warm_start_goes_on_from_the_weights():
     )
 
 
+@pytest.mark.parametrize("estimator", [RecurrentRegressor, RecurrentTagger, RecurrentForecaster])
+def test_a_fit_goes_on_with_sequences_of_other_lengths(estimator):
+    rng = np.random.default_rng(0)
+    model = estimator(hidden_size=4, **{"window": 2} if estimator is RecurrentForecaster else {})
+
+    def go_on(T, width):
+        X = rng.normal(size=(10, T, width))
+        y = (X[:, :, 0] > 0).astype(int)
+        model.partial_fit(X, y[:, 0] if estimator is RecurrentRegressor else y)
+
+    go_on(3, 2)
+    go_on(7, 2)
+    with pytest.raises(
+        ValueError, match=r"expected (2 features a step|series of 2 variables), as in fit, got 3"
+    ):
+        go_on(7, 3)
+
+
+def test_a_rate_may_be_changed_between_partial_fits():
+    X, _ = small()
+    model = RecurrentRegressor(hidden_size=4, random_state=0).partial_fit(X, X[:, 0])
+    before = copy.deepcopy(weights(model))
+    model.set_params(lr=1e-30).partial_fit(X, X[:, 0])
+    assert_same_bits(weights(model), before)
+
+
 def test_what_cannot_go_on():
     X, y = small()
     model = RecurrentClassifier(hidden_size=4, epochs=1, random_state=0, warm_start=True).fit(X, y)
@@ -334,8 +360,10 @@ def test_too_few_samples_to_validate():
     X, _ = small(10)
     with pytest.raises(ValueError, match=r"have only 1 member.*'a'"):
         RecurrentClassifier(early_stopping=True).fit(X, ["a"] + ["b"] * 9)
+    model = RecurrentRegressor(early_stopping=True)
     with pytest.raises(ValueError, match=r"validation_fraction 0\.1 of 10 samples is 1, and a score needs 2"):
-        RecurrentRegressor(early_stopping=True).fit(X, X[:, 0])
+        model.fit(X, X[:, 0])
+    assert not hasattr(model, "model_")
 
 
 # Class weights.

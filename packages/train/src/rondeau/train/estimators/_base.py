@@ -52,6 +52,10 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
         "bidirectional",
     )  # what weights depend on
 
+    _optimizer: optim.Adam
+    _has_features: bool  # whether X was (n, T, I) or a list, in the first fit
+    _width: int  # features of a step
+
     def __init__(
         self,
         cell: Any = "gru",
@@ -128,24 +132,14 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
             self.loss_curve_: list[float] = []
             self.validation_scores_: list[float] | None = [] if self.early_stopping else None
         with self._randomness.used() as orders:
+            rows, validation = self._divided(samples, orders)
             if not goes_on:
                 self._made_with = {name: getattr(self, name) for name in self._SHAPING}
                 self.model_ = self._new_model(width, num_outputs)
-            if not (goes_on and incremental):
+            if goes_on and incremental:
+                self._optimizer.param_groups[0]["lr"] = self.lr  # which may have been changed in between
+            else:
                 self._optimizer = optim.Adam(self.model_.parameters(), lr=self.lr)
-            rows, validation = np.arange(len(samples)), None
-            if self.early_stopping:
-                rows, validation = self._split(samples, orders)
-                if len(validation) < 2:
-                    raise ValueError(
-                        f"early_stopping: validation_fraction {self.validation_fraction:g} of {len(samples)} samples "
-                        f"is {len(validation)}, and a score needs 2: raise it"
-                    )
-                if not len(rows):
-                    raise ValueError(
-                        f"early_stopping: validation_fraction {self.validation_fraction:g} of {len(samples)} samples "
-                        "leaves none to train on: lower it"
-                    )
             patience = math.inf if incremental else self.n_iter_no_change
             watch = Watch(patience, self.tol, bool(self.verbose))
             trainer = Trainer(
@@ -170,6 +164,24 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
         if self.early_stopping:
             self.validation_scores_ = [*(self.validation_scores_ or []), *watch.scores]
             self.best_validation_score_ = watch.best_score
+
+    def _divided(self, samples: Samples, orders: np.random.RandomState) -> tuple[Rows, Rows | None]:
+        """Return which samples are trained on, and which validate if there is early stopping.
+
+        Raises
+        ------
+        ValueError
+            If one part is too small.
+        """
+        if not self.early_stopping:
+            return np.arange(len(samples)), None
+        rows, validation = self._split(samples, orders)
+        share = f"validation_fraction {self.validation_fraction:g} of {len(samples)} samples"
+        if len(validation) < 2:
+            raise ValueError(f"early_stopping: {share} is {len(validation)}, and a score needs 2: raise it")
+        if not len(rows):
+            raise ValueError(f"early_stopping: {share} leaves none to train on: lower it")
+        return rows, validation
 
     def _check_parameters(self, incremental: bool) -> None:
         for name in ("epochs", "batch_size", "n_iter_no_change"):
@@ -212,8 +224,7 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
         """Return sequences and a target for each; `checks` are those of scikit-learn's ``validate_data`` for y."""
         rows = listed("X", X)
         if rows is None:
-            X = self._with_features(X) if goes_on else X
-            array, y = validate_data(self, X, y, reset=not goes_on, dtype="numeric", allow_nd=True, **checks)
+            array, y = validate_data(self, y=y, **self._checks_of_array(X, goes_on), **checks)
             return self._noted(self._as_steps(array), lengths, array.ndim == 3, goes_on), y
         y = validate_data(self, "no_validation", y, **checks)
         if len(y) != len(rows):
@@ -242,14 +253,7 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
         check_is_fitted(self)
         rows = listed("X", X)
         if rows is None:
-            array = validate_data(
-                self,
-                self._with_features(X),
-                reset=False,
-                dtype="numeric",
-                allow_nd=True,
-                ensure_2d=not self._has_features,
-            )
+            array = validate_data(self, **self._checks_of_array(X, goes_on=True))
             sequences = Sequences(self._as_steps(array), checked_lengths(lengths, len(array)))
         else:
             sequences = _from_list(rows, lengths)
@@ -259,6 +263,17 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
     def _as_steps(self, array: NDArray[Any]) -> NDArray[np.float32]:
         """Return an array of X as (n, T, I)."""
         return as_steps(array)
+
+    def _checks_of_array(self, X: Any, goes_on: bool) -> dict[str, Any]:
+        """Return arguments of scikit-learn's ``validate_data``, which takes X.shape[1] for the number of features."""
+        has_features = goes_on and self._has_features
+        return {
+            "X": self._with_features(X) if goes_on else X,
+            "reset": not goes_on,
+            "dtype": "numeric",
+            "allow_nd": True,
+            "ensure_2d": not has_features,  # and check their number, which is of steps unless X is (n, T, I)
+        }
 
     def _with_features(self, X: Any) -> Any:
         """Return X as (n, T, 1) where it is (n, T) and the fit was on a list of sequences (T_i,)."""

@@ -176,8 +176,7 @@ early_stopping, validation_fraction, n_iter_no_change, tol, class_weight, warm_s
         if rows is not None:
             sequences = self._noted_list(rows, lengths, goes_on)
         else:
-            X = self._with_features(X) if goes_on else X
-            array = validate_data(self, X, reset=not goes_on, dtype="numeric", allow_nd=True)
+            array = validate_data(self, **self._checks_of_array(X, goes_on))
             sequences = self._noted(self._as_steps(array), lengths, array.ndim == 3, goes_on)
         numbers = self._targets(self._labels(y, sequences, rows), classes, goes_on, incremental)
         if is_single:
