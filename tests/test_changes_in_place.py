@@ -28,7 +28,7 @@ def noticed(write, *tensors):
 
 OPTIMISERS = [
     optimiser
-    for optimiser in vars(train.optim).values()
+    for optimiser in (getattr(train.optim, name) for name in train.optim.__all__)
     if inspect.isclass(optimiser) and not inspect.isabstract(optimiser)
 ]
 

@@ -165,7 +165,9 @@ def test_a_result_that_no_memory_could_hold():
         F.adaptive_avg_pool2d(rt.zeros(0, 1, 4, 4), 2**31 - 1)
     with pytest.raises(ValueError, match="output_size must be at most 2147483647, got 4611686018427387904"):
         F.adaptive_avg_pool2d(rt.zeros(0, 1, 4, 4), 2**62)
-    with pytest.raises(ValueError, match=r"divisor_override must be from .*, got an integer of 101 bits"):
+    with pytest.raises(
+        ValueError, match=r"divisor_override must be from .*, got 1267650600228229401496703205376"
+    ):
         F.avg_pool2d(rt.zeros(1, 4, 4), 2, divisor_override=2**100)
     with pytest.raises(
         ValueError, match=r"conv2d: the result would have shape \(0, 1, 4294967295, 4294967295\)"
