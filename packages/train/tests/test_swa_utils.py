@@ -1,6 +1,7 @@
 """Averaged weights against torch's."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -84,6 +85,20 @@ def test_the_average_is_independent_of_the_model_and_computes_what_it_does():
     optimizer.step()
     assert_same_bits(averaged(x), expected)
     assert all(parameter.is_leaf and parameter.requires_grad for parameter in averaged.parameters())
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "one of one's own"])
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def test_a_copy_averages_as_the_original_does(way, duplicate):
+    rng = np.random.default_rng(0)
+    mine, other = pair()
+    averaged = ours.AveragedModel(mine, **WAYS[way](ours))
+    averaged.update_parameters(mine)
+    twin = duplicate(averaged)
+    change(mine, other, rng)
+    for model in (averaged, twin):
+        model.update_parameters(mine)
+    assert_same_bits(twin.state_dict(), averaged.state_dict())
 
 
 def test_tied_weights_stay_tied():

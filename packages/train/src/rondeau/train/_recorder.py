@@ -24,7 +24,8 @@ class Recorder(Callback):
     """Writes a run's metrics and checkpoints, those of a language model with vocabulary and samples, and continues.
 
     A checkpoint is written before the first step, after every evaluation, every `checkpoint_every` steps, and at the
-    end; so there is always one to continue from. Weights that are not finite are never written: the training ends with
+    end; so there is always one to continue from. It holds the weights that are trained and, where they are averaged,
+    the averages, of which samples are then. Weights that are not finite are never written: the training ends with
     a `DivergedError`, and the checkpoints before stay. The folder is locked from `resume`, or the beginning of the
     training, to its end.
 

@@ -1,6 +1,7 @@
 """How averaged weights take in new ones: one tensor at a time, or all tensors of a dtype."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 from rondeau import tensor as rt
@@ -40,12 +41,7 @@ def get_ema_avg_fn(decay: float = 0.999) -> Average:
     2.0
     """
     check_number("decay", decay, UP_TO_ONE)
-
-    @rt.no_grad()
-    def ema_update(averaged: rt.Tensor, current: rt.Tensor, num_averaged: rt.Tensor) -> rt.Tensor:
-        return averaged * decay + current * (1 - decay)
-
-    return ema_update
+    return partial(_ema, decay)
 
 
 def get_ema_multi_avg_fn(decay: float = 0.999) -> MultiAverage:
@@ -75,18 +71,7 @@ def get_ema_multi_avg_fn(decay: float = 0.999) -> MultiAverage:
     2.0
     """
     check_number("decay", decay, UP_TO_ONE)
-
-    @rt.no_grad()
-    def ema_update(
-        averaged: Sequence[rt.Tensor], current: Sequence[rt.Tensor], num_averaged: rt.Tensor
-    ) -> None:
-        for mine, other in zip(averaged, current, strict=True):
-            if mine.is_floating_point():
-                _interpolate(mine, other, 1 - decay)
-            else:
-                mine.copy_(mine * decay + other * (1 - decay))
-
-    return ema_update
+    return partial(_ema_of_many, decay)
 
 
 def get_swa_avg_fn() -> Average:
@@ -107,12 +92,7 @@ def get_swa_avg_fn() -> Average:
     >>> get_swa_avg_fn()(rt.tensor(1.0), rt.tensor(5.0), rt.tensor(3)).item()
     2.0
     """
-
-    @rt.no_grad()
-    def swa_update(averaged: rt.Tensor, current: rt.Tensor, num_averaged: rt.Tensor) -> rt.Tensor:
-        return averaged + (current - averaged) / (num_averaged + 1)
-
-    return swa_update
+    return _mean
 
 
 def get_swa_multi_avg_fn() -> MultiAverage:
@@ -131,19 +111,43 @@ def get_swa_multi_avg_fn() -> MultiAverage:
     >>> averaged.item()
     2.0
     """
+    return _mean_of_many
 
-    @rt.no_grad()
-    def swa_update(
-        averaged: Sequence[rt.Tensor], current: Sequence[rt.Tensor], num_averaged: rt.Tensor
-    ) -> None:
-        count = int(num_averaged) + 1
-        for mine, other in zip(averaged, current, strict=True):
-            if mine.is_floating_point():
-                _interpolate(mine, other, 1 / count)
-            else:
-                mine.copy_(mine + (other - mine) / count)
 
-    return swa_update
+# Functions of the module, not of the functions above: a model with averaged weights may be pickled.
+
+
+@rt.no_grad()
+def _ema(decay: float, averaged: rt.Tensor, current: rt.Tensor, num_averaged: rt.Tensor) -> rt.Tensor:
+    return averaged * decay + current * (1 - decay)
+
+
+@rt.no_grad()
+def _ema_of_many(
+    decay: float, averaged: Sequence[rt.Tensor], current: Sequence[rt.Tensor], num_averaged: rt.Tensor
+) -> None:
+    for mine, other in zip(averaged, current, strict=True):
+        if mine.is_floating_point():
+            _interpolate(mine, other, 1 - decay)
+        else:
+            mine.copy_(mine * decay + other * (1 - decay))
+
+
+@rt.no_grad()
+def _mean(averaged: rt.Tensor, current: rt.Tensor, num_averaged: rt.Tensor) -> rt.Tensor:
+    return averaged + (current - averaged) / (num_averaged + 1)
+
+
+@rt.no_grad()
+def _mean_of_many(
+    averaged: Sequence[rt.Tensor], current: Sequence[rt.Tensor], num_averaged: rt.Tensor
+) -> None:
+    count = int(num_averaged) + 1
+    for mine, other in zip(averaged, current, strict=True):
+        if mine.is_floating_point():
+            _interpolate(mine, other, 1 / count)
+        else:
+            mine.copy_(mine + (other - mine) / count)
 
 
 def _interpolate(start: rt.Tensor, end: rt.Tensor, weight: float) -> None:
