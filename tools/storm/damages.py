@@ -310,12 +310,12 @@ def _forge_array(run: Path, random_: random.Random) -> str:
     done, changed = random_.choice(
         [
             ("without", None),
-            ("longer", np.concatenate([array, array])),
+            ("longer", np.concatenate([np.atleast_1d(array)] * 2)),
             ("flat", array.reshape(-1)),
             ("float64", array.astype(np.float64)),
             ("integers", array.astype(np.int64)),
-            ("infinite", np.full_like(array, np.inf)),
-            ("empty", array[:0]),
+            ("infinite", np.full(array.shape, np.inf, np.result_type(array, np.float32))),
+            ("empty", np.atleast_1d(array)[:0]),
         ]
     )
     if changed is not None:

@@ -30,7 +30,8 @@ OPTIONS = (
         "--num_steps=8",
     ),
     *("--epochs=null", "--max_steps=9", "--lr=0.03", "--warmup_steps=2", "--clip_norm=0.5", "--threads=1"),
-    *("--log_every=2", "--evaluate_every=4", "--checkpoint_every=3", "--keep=2", "--seed=3", "--log=csv"),
+    *("--log_every=2", "--evaluate_every=4", "--checkpoint_every=3", "--keep=2", "--seed=3"),
+    *("--log=csv", "--averaged=0.5"),
 )
 
 

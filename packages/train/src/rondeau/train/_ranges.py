@@ -51,7 +51,6 @@ RANGES: Mapping[str, _Range] = {
     "threads": _whole(1, 1_024),
     "averaged": _Range("a decay from 0 to below 1", lambda value: 0 <= value < 1),
     "held_out": _Range("a fraction from 0 to below 1", lambda value: 0 <= value < 1),
-    "averaged": _Range("a decay from 0 to below 1", lambda value: 0 <= value < 1),
     "dropout": _PROBABILITY,
     "zoneout": _PROBABILITY,
     "recurrent_dropout": _PROBABILITY,
