@@ -3,8 +3,11 @@
 import io
 import json
 import math
+import os
 import pickle
 import random
+import stat
+import threading
 from collections import OrderedDict, defaultdict
 from pathlib import Path
 
@@ -331,6 +334,9 @@ def invented_headers():
         "__metadata__": {"format": "rondeau 2"},
     }["x"]
     for entry in (
+        {"dtype": "F32", "shape": [1] * 62 + [2, 2, 1], "data_offsets": [0, 16]},
+        {"dtype": "BF16", "shape": [1] * 62 + [2, 4, 1], "data_offsets": [0, 16]},
+        {"dtype": "U16", "shape": [8], "data_offsets": [0, 16]},
         {"dtype": "F32", "shape": [2**62], "data_offsets": [0, 16]},
         {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 16]},
         {"dtype": "F32", "shape": [-4], "data_offsets": [0, 16]},
@@ -346,6 +352,7 @@ def invented_headers():
     ):
         yield {"x": entry}
     for metadata in (
+        {"format": "rondeau 1"},
         {"format": "rondeau 2", "structure": "1"},
         {"format": "rondeau 1", "structure": "1"},
         [],
@@ -416,6 +423,35 @@ def test_a_part_that_does_not_fit_changes_nothing(last, message, tmp_path):
     assert (holder.number, tensor.tolist(), array.tolist()) == (1, [0, 0], [0, 0, 0])
 
 
+def test_a_read_only_array_is_refused_and_all_else_is_restored(tmp_path):
+    tensor, array = rt.zeros(2), np.zeros(3)
+    array.flags.writeable = False
+    rt.save([rt.ones(2), np.ones(3)], tmp_path / "x")
+    with pytest.raises(ValueError, match=r"the array for the value\[1\] is read-only"):
+        rt.load(tmp_path / "x", into=[tensor, array])
+    assert tensor.tolist() == [0, 0]
+
+
+def test_a_part_that_cannot_be_restored_does_not_keep_others_from_it(tmp_path):
+    class Stubborn(Holder):
+        def load_state_dict(self, state):
+            raise ValueError("never")
+
+    tensor = rt.zeros(2)
+    rt.save([rt.ones(2), {"number": 2}], tmp_path / "x")
+    with pytest.raises(ValueError, match="never"):
+        rt.load(tmp_path / "x", into=[tensor, Stubborn(1)])
+    assert tensor.tolist() == [0, 0]
+
+
+def test_into_fills_generators_and_arrays_without_dimensions(tmp_path):
+    generator, array = rt.Generator(0), np.zeros(())
+    rt.save([rt.Generator(5).get_state(), np.float64(3)], tmp_path / "x")
+    rt.load(tmp_path / "x", into=[generator, array])
+    assert generator.get_state() == rt.Generator(5).get_state()
+    assert array == 3
+
+
 def test_into_says_what_is_missing(tmp_path):
     rt.save({"a": 1}, tmp_path / "x")
     with pytest.raises(ValueError, match=r"into: the value has the keys \['a'\], expected \['b'\]"):
@@ -440,3 +476,86 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         rt.save({"version": 2}, tmp_path / "x")
     monkeypatch.undo()
     assert rt.load(tmp_path / "x") == {"version": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="modes, links and pipes as POSIX has them")
+
+
+@posix
+def test_the_mode_of_a_file_and_the_link_to_it_are_kept(tmp_path):
+    rt.save(1, tmp_path / "x")
+    (tmp_path / "x").chmod(0o600)
+    (tmp_path / "link").symlink_to("x")
+    rt.save(2, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o600
+    assert rt.load(tmp_path / "x") == 2
+
+
+@posix
+def test_a_pipe_is_written_into_and_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    found = []
+    reader = threading.Thread(target=lambda: found.append((tmp_path / "pipe").read_bytes()))
+    reader.start()
+    rt.save({"a": 1}, tmp_path / "pipe")
+    reader.join()
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert rt.load(io.BytesIO(found[0])) == {"a": 1}
+
+
+def test_two_may_save_under_one_name(tmp_path, monkeypatch):
+    write = durable._write_all
+
+    def other_first(descriptor, content):
+        monkeypatch.setattr(durable, "_write_all", write)
+        rt.save("other", tmp_path / "x")
+        write(descriptor, content)
+
+    monkeypatch.setattr(durable, "_write_all", other_first)
+    rt.save("last", tmp_path / "x")
+    assert rt.load(tmp_path / "x") == "last"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_places_that_are_no_files_are_named(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name, error, match in (
+        (tmp_path / "folder", IsADirectoryError, "folder'$"),
+        (tmp_path / "none" / "x", FileNotFoundError, "none'$"),
+        ("", ValueError, "the path of a file"),
+    ):
+        with pytest.raises(error, match=match):
+            rt.save(1, name)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+class Slow(io.RawIOBase):
+    """A file object that takes a few bytes at a time, as a pipe without a buffer may."""
+
+    def __init__(self, most):
+        self.most, self.content = most, b""
+
+    def write(self, content):
+        self.content += bytes(content[: self.most])
+        return min(self.most, len(content))
+
+
+def test_file_objects_are_given_everything_in_binary(tmp_path):
+    slow = Slow(100)
+    rt.save({"w": rt.ones(50)}, slow)
+    assert rt.load(io.BytesIO(slow.content))["w"].tolist() == [1] * 50
+    with pytest.raises(OSError, match="takes no more"):
+        rt.save(1, Slow(0))
+    with (
+        (tmp_path / "text").open("w") as file,
+        pytest.raises(TypeError, match="text must be opened in binary"),
+    ):
+        rt.save(1, file)
+
+
+def test_booleans_of_other_files_are_zero_or_one():
+    header = b'{"x":{"dtype":"BOOL","shape":[3],"data_offsets":[0,3]}}'
+    content = len(header).to_bytes(8, "little") + header + bytes([0, 1, 2])
+    assert rt.load(io.BytesIO(content))["x"].numpy().tobytes() == bytes([0, 1, 1])

@@ -108,4 +108,4 @@ def save_safetensors(
     if metadata is not None and not all(isinstance(value, str) for value in metadata.values()):
         raise ArgumentTypeError(f"metadata must be a mapping of str to str, got {dict(metadata)!r:.80}")
     arrays = {name: as_array(f"tensor {name!r}", value) for name, value in tensors.items()}
-    durable.replace_file(Path(path), encode(arrays, metadata))
+    durable.save_file(Path(path), encode(arrays, metadata))

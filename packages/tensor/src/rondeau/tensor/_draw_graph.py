@@ -115,7 +115,7 @@ def _escaped(label: str) -> str:
 
 def _write(source: str, path: Path) -> None:
     if path.suffix in (".dot", ".gv"):
-        durable.replace_file(path, f"{source}\n".encode())
+        durable.save_file(path, f"{source}\n".encode())
     elif path.suffix == ".svg":
         program = shutil.which("dot")
         if program is None:

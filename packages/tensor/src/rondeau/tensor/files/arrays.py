@@ -53,7 +53,9 @@ class Stored(NamedTuple):
         """Return the array in this machine's byte order, writable; None where NumPy lacks the dtype."""
         if self.dtype not in DTYPES:
             return None
-        found = np.frombuffer(self.data, DTYPES[self.dtype]).reshape(self.shape)
+        if self.dtype == "BOOL":  # a byte other than 0 and 1 would be a boolean that equals neither
+            return _shaped(np.frombuffer(self.data, np.uint8) != 0, self.shape)
+        found = _shaped(np.frombuffer(self.data, DTYPES[self.dtype]), self.shape)
         return found.astype(found.dtype.newbyteorder("="))
 
 
@@ -62,9 +64,18 @@ def widened(stored: Stored) -> NDArray[Any] | None:
     if stored.dtype == "BF16":
         # A bfloat16 is the upper half of a float32.
         bits = np.frombuffer(stored.data, "<u2").astype(np.uint32) << 16
-        return bits.view(np.float32).reshape(stored.shape)
+        return _shaped(bits.view(np.float32), stored.shape)
     array = stored.array()
     return array.astype(np.float32) if array is not None and stored.dtype == "F16" else array
+
+
+def _shaped(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    try:
+        return array.reshape(shape)
+    except ValueError as error:
+        raise ArgumentValueError(
+            f"has an array of shape {shape!s:.60}, which NumPy lacks ({error})"
+        ) from None
 
 
 def encode(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None) -> bytes:

@@ -6,6 +6,7 @@ fail, or end the process, has tried every moment of a run (``python -m tools.sto
 
 import errno
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +55,41 @@ def replace_file(path: Path, content: bytes) -> None:
     beside = unfinished(path)
     write_file(beside, content)
     rename(beside, path)
+
+
+def save_file(path: Path, content: bytes) -> None:
+    """Write `content` where a user asks for it, in one step.
+
+    As `open` would, this follows links, keeps the mode of a file that is there, and writes into a pipe or a device
+    rather than over it. Others may save under the same name meanwhile: the last one stays, whole.
+
+    Raises
+    ------
+    IsADirectoryError, FileNotFoundError
+        If a folder has that name, or there is no folder for it.
+    """
+    path = Path(os.path.realpath(path))
+    mode = path.stat().st_mode if path.exists() else None
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not path.parent.is_dir():
+        kind = errno.ENOTDIR if path.parent.exists() else errno.ENOENT
+        raise OSError(kind, os.strerror(kind), str(path.parent))
+    if mode is not None and not stat.S_ISREG(mode):
+        with _opened(path, os.O_WRONLY) as descriptor:
+            _write_all(descriptor, content)
+        return
+    beside = path.with_name(f".{secrets.token_hex(8)}.writing")
+    try:
+        with _opened(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
+            if mode is not None:  # before there is anything to read
+                os.chmod(beside, stat.S_IMODE(mode))
+            _write_all(descriptor, content)
+            os.fsync(descriptor)
+        rename(beside, path)
+    except BaseException:
+        remove_file(beside)
+        raise
 
 
 def unfinished(path: Path) -> Path:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._modes import no_grad
+from rondeau.tensor._random import Generator
 from rondeau.tensor._tensor import Tensor
 from rondeau.tensor.files import durable
 from rondeau.tensor.files.arrays import DTYPES, Stored, decode, encode, stored, widened
@@ -44,7 +47,7 @@ def save(obj: Any, f: str | os.PathLike[str] | BinaryIO) -> None:
         returns, and what is made of it. A tensor that stands in several places remains one, and tensors and arrays on
         the same memory remain so.
     f : str, path-like or file object
-        The file, replaced if it is there; or what has been opened for writing in binary mode.
+        The file, replaced if it is there, with its mode; or what has been opened for writing in binary mode.
 
     Raises
     ------
@@ -72,9 +75,9 @@ def save(obj: Any, f: str | os.PathLike[str] | BinaryIO) -> None:
     metadata = {"format": _FORMAT, "structure": structure, "sha256": digest}
     content = encode(packed.arrays, metadata)
     if hasattr(f, "write"):
-        f.write(content)
+        _write(f, content)
     else:
-        durable.replace_file(_checked_path(f), content)
+        durable.save_file(_checked_path(f), content)
 
 
 def load(
@@ -94,9 +97,9 @@ def load(
     map_location : optional
         PyTorch's; None or the CPU.
     into : optional
-        Where the value goes: anything with ``load_state_dict`` (a model, an optimiser, a schedule, a sampler), a tensor
-        or array of the same shape and dtype, or a dict, list or tuple of such, for the parts of the value at the same
-        keys. If one of them does not take its part, all are as they were.
+        Where the value goes: anything with ``load_state_dict`` (a model, an optimiser, a schedule, a sampler), a
+        generator, a tensor or array of the same shape and dtype, or a dict, list or tuple of such, for the parts of the
+        value at the same keys. If one of them does not take its part, all are as they were.
     widen_half : bool
         Whether arrays of float16 and bfloat16 are read as float32, which holds each of their values. bfloat16 cannot be
         read otherwise.
@@ -152,7 +155,20 @@ def _checked_path(f: Any) -> Path:
         raise ArgumentTypeError(
             f"f must be a path or a file object opened in binary mode, got {type(f).__name__}"
         )
+    if not os.fspath(f):
+        raise ArgumentValueError("f must be the path of a file, got ''")
     return Path(f)
+
+
+def _write(f: Any, content: bytes) -> None:
+    """Write all of it: a file object without a buffer may take less at a time."""
+    if isinstance(f, io.TextIOBase):
+        raise ArgumentTypeError(f"{getattr(f, 'name', 'f')} must be opened in binary mode")
+    rest: bytes | memoryview = content
+    while (written := f.write(rest)) is not None and written < len(rest):
+        if written <= 0:
+            raise OSError(f"{getattr(f, 'name', 'the file')} takes no more: {len(rest)} bytes are left")
+        rest = memoryview(rest)[written:]
 
 
 def _digest(structure: str, arrays: Mapping[str, Stored]) -> str:
@@ -168,10 +184,10 @@ def _digest(structure: str, arrays: Mapping[str, Stored]) -> str:
 
 
 def _read(name: str, content: bytes, widen_half: bool) -> Any:
-    if not isinstance(content, bytes):
+    if not isinstance(content, (bytes, bytearray, memoryview)):
         raise ArgumentTypeError(f"{name} must be opened in binary mode")
     try:
-        entries, metadata = _decoded(name, content)
+        entries, metadata = _decoded(name, bytes(content))
         structure = _structure_of(metadata, entries)
         return unpack(structure, {key: _array_of(key, entry, widen_half) for key, entry in entries.items()})
     except (ArgumentValueError, RecursionError) as error:
@@ -195,6 +211,8 @@ def _structure_of(metadata: Mapping[str, str], entries: Mapping[str, Stored]) ->
     text, digest, version = (metadata.get(key) for key in ("structure", "sha256", "format"))
     if text is None and digest is None and not str(version).startswith("rondeau"):
         return {"$items": [[name, {"$tensor": name}] for name in entries]}
+    if version == _FORMAT and text is None:
+        raise ArgumentValueError("is damaged: its header lacks the structure")
     if version != _FORMAT or text is None:  # one sign of ours is enough: another may be damaged
         raise ArgumentValueError(
             f"has the format {version!r:.40}, and this version of rondeau reads {_FORMAT!r}"
@@ -226,14 +244,10 @@ def _array_of(name: str, entry: Stored, widen_half: bool) -> NDArray[Any]:
 
 def _put_into(target: Any, value: Any) -> None:
     """Put a value into what is there, or leave all of that as it was."""
-    undo: list[Callable[[], Any]] = []
-    try:
+    with ExitStack() as undo:  # which goes on where one part cannot be restored
         for path, part, held in _pairs(target, value, "the value"):
             _put(path, part, held, undo)
-    except BaseException:
-        for restore in reversed(undo):
-            restore()
-        raise
+        undo.pop_all()
 
 
 def _pairs(target: Any, value: Any, path: str) -> list[tuple[str, Any, Any]]:
@@ -252,13 +266,15 @@ def _pairs(target: Any, value: Any, path: str) -> list[tuple[str, Any, Any]]:
     return [pair for key in keys for pair in _pairs(target[key], value[key], f"{path}[{key!r}]")]
 
 
-def _put(path: str, target: Any, value: Any, undo: list[Callable[[], Any]]) -> None:
+def _put(path: str, target: Any, value: Any, undo: ExitStack) -> None:
     if isinstance(target, (Tensor, np.ndarray)):
         _copy(path, target, value, undo)
     elif callable(getattr(target, "load_state_dict", None)):
-        before = copy.deepcopy(target.state_dict())
-        undo.append(lambda: target.load_state_dict(before))
+        undo.callback(target.load_state_dict, copy.deepcopy(target.state_dict()))
         target.load_state_dict(value)
+    elif isinstance(target, Generator):
+        undo.callback(target.set_state, target.get_state())
+        target.set_state(value)
     else:
         raise ArgumentTypeError(
             f"into: expected something with load_state_dict, a tensor or an array for {path}, got "
@@ -266,8 +282,10 @@ def _put(path: str, target: Any, value: Any, undo: list[Callable[[], Any]]) -> N
         )
 
 
-def _copy(path: str, target: Any, value: Any, undo: list[Callable[[], Any]]) -> None:
+def _copy(path: str, target: Any, value: Any, undo: ExitStack) -> None:
     array = value._array if isinstance(value, Tensor) else value
+    if isinstance(array, np.generic):
+        array = np.asarray(array)
     if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (target.shape, target.dtype):
         held = (
             f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(value).__name__
@@ -276,13 +294,12 @@ def _copy(path: str, target: Any, value: Any, undo: list[Callable[[], Any]]) -> 
             f"into: {path} is {held}, expected {target.dtype} of shape {tuple(target.shape)}"
         )
     if isinstance(target, Tensor):
-        before = target.detach().clone()
-        with no_grad():
-            undo.append(lambda: _assign(target, before))
-            _assign(target, Tensor(array))
+        undo.callback(_assign, target, target.detach().clone())
+        _assign(target, Tensor(array))
+    elif not target.flags.writeable:
+        raise ArgumentValueError(f"into: the array for {path} is read-only")
     else:
-        old = target.copy()
-        undo.append(lambda: np.copyto(target, old))
+        undo.callback(np.copyto, target, target.copy())
         np.copyto(target, array)
 
 

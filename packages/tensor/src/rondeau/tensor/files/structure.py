@@ -277,7 +277,10 @@ class _Unpacker:
             raise ArgumentValueError(f"holds a tensor of {array.dtype} that requires gradients")
         key = tag, packed[tag], requires_grad, number
         if key not in self._tensors:
-            self._tensors[key] = _KINDS_OF_TENSOR[tag](array, requires_grad=requires_grad)
+            try:
+                self._tensors[key] = _KINDS_OF_TENSOR[tag](array, requires_grad=requires_grad)
+            except ArgumentTypeError as error:
+                raise ArgumentValueError(f"holds the tensor {packed[tag]!r:.60}, but {error}") from None
         return self._tensors[key]
 
     def _array(self, name: Any) -> NDArray[Any]:
