@@ -89,9 +89,19 @@ def test_without_a_state_it_goes_on_at_the_beginning_of_the_epoch_and_says_so():
     ):
         second.load_state_dict(first.state_dict())
     assert read(second, 1) == [("a", False)]
-    read(first, 1)
+    first = Epochs(["a", "b", "c"])
+    read(first, 3)
     second.load_state_dict(first.state_dict())  # at the end of an epoch nothing is lost
     assert read(second, 1) == [("a", False)]
+
+
+@pytest.mark.parametrize("batches", [["a", "b", "c"], Unsized("a", "b", "c")])
+def test_what_was_left_in_an_epoch_without_a_state_is_begun_again(batches):
+    epochs = Epochs(batches)
+    read(epochs, 2)
+    with pytest.warns(train.RunWarning, match="has no state_dict"):
+        again = read(epochs, 4)
+    assert again == [("a", False), ("b", False), ("c", True), ("a", False)]
 
 
 @pytest.mark.parametrize(

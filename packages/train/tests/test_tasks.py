@@ -397,3 +397,149 @@ def test_mistakes_of_trainers():
         train.Trainer(model, optimizer, batches, task=train.SequenceLabelling(), held_out=3, max_steps=1)
     with pytest.raises(ValueError, match="accumulate: expected at least 1"):
         train.Trainer(model, optimizer, batches, task=train.SequenceLabelling(), accumulate=0, max_steps=1)
+
+
+class Weighs(train.Task):
+    """Mean squares of pairs, of a weight that the test says."""
+
+    def __init__(self, weight, keep=lambda loss: loss):
+        self.weights, self.keep = weight, keep
+
+    def loss(self, model, batch, carry):
+        inputs, targets = batch
+        weight = next(self.weights) if hasattr(self.weights, "__next__") else self.weights
+        return self.keep(nn.functional.mse_loss(model(inputs), targets)), weight, None
+
+
+PAIRS = [(rt.full((2, 1), i / 4), rt.full((2, 1), 1 - i / 8)) for i in range(4)]
+
+
+def line(task, batches=PAIRS, **options):
+    rt.manual_seed(0)
+    model = nn.Linear(1, 1)
+    optimizer = train.optim.SGD(model.parameters(), lr=0.1)
+    return train.Trainer(model, optimizer, batches, task=task, **{"max_epochs": 1, "log_every": 1} | options)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(
+    "weight", [np.int64(2), np.float32(2), rt.tensor(2), rt.tensor([2]), np.array([[2]])]
+)
+def test_weights_of_any_kind_of_number_are_numbers_of_python(weight, accumulate, tmp_path):
+    found = []
+    for number, one in enumerate((2, weight)):
+        run = train.RunFolder(tmp_path / str(number))
+        trainer = line(Weighs(one), held_out=PAIRS, accumulate=accumulate, callbacks=[train.Recorder(run)])
+        trainer.fit()
+        assert type(trainer.num_seen) in (int, float)
+        found.append((weights(trainer), [{**row, "seconds": 0} for row in run.rows()]))
+    assert found[0][1] == found[1][1]
+    assert_same_bits(found[0][0], found[1][0])
+
+
+@pytest.mark.parametrize(
+    ("weight", "error", "message"),
+    [
+        (0, ValueError, "the batches of a step have weight 0"),
+        (-1, ValueError, "the weight of a batch: expected a finite number >= 0"),
+        (float("nan"), ValueError, "the weight of a batch: expected a finite number >= 0"),
+        (10**400, ValueError, "the weight of a batch: expected a finite number >= 0"),
+        (None, TypeError, "the weight of a batch: expected a number, got NoneType"),
+        (np.ones(2), TypeError, "the weight of a batch: expected a number, got ndarray"),
+    ],
+)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_weights_that_are_none_are_refused(weight, accumulate, error, message):
+    trainer = line(Weighs(weight), accumulate=accumulate)
+    before = copy.deepcopy(weights(trainer))
+    with pytest.raises(error, match=message):
+        trainer.fit()
+    assert_same_bits(weights(trainer), before)
+
+
+def test_a_batch_of_weight_zero_counts_nothing_beside_others():
+    both, one = line(Weighs(iter((0, 2))), PAIRS[:2], accumulate=2), line(Weighs(2), PAIRS[1:2])
+    both.fit()
+    one.fit()
+    assert_same_bits(weights(both), weights(one))
+
+
+@pytest.mark.parametrize(
+    ("task", "error", "message"),
+    [
+        (Weighs(1, lambda loss: 3.0), TypeError, "the loss that a task returns: expected Tensor, got float"),
+        (train.Task(), NotImplementedError, r"Task must define loss\(model, batch, carry\)"),
+    ],
+)
+def test_tasks_that_are_not_whole_are_refused(task, error, message):
+    with pytest.raises(error, match=message):
+        line(task).fit()
+
+
+def test_a_loss_alone_is_refused():
+    class Alone(train.Task):
+        def loss(self, model, batch, carry):
+            return model(batch[0]).mean()
+
+    with pytest.raises(TypeError, match=r"expected \(loss, weight, carry\), got Tensor"):
+        line(Alone()).fit()
+
+
+def test_nothing_held_out_is_no_divergence():
+    with pytest.raises(ValueError, match="held_out: expected batches in which something counts"):
+        line(train.Supervised(nn.functional.mse_loss), held_out=[]).fit()
+
+
+def test_targets_in_a_nesting_weigh_as_many_as_there_are():
+    inputs, targets = PAIRS[0]
+    task = train.Supervised(lambda outputs, parts: nn.functional.mse_loss(outputs, parts["size"]))
+    trainer = line(task, [(inputs, {"size": targets})], held_out=[(inputs, {"size": targets})])
+    trainer.fit()
+    assert trainer.num_seen == trainer.evaluation.weight == 2
+    task.metrics["mae"] = lambda outputs, targets: 0
+    with pytest.raises(TypeError, match="metrics: expected targets that are one tensor, got dict"):
+        task.evaluate(trainer.model, trainer.held_out)
+
+
+def test_a_metric_that_is_no_number_is_named():
+    task = train.Supervised(nn.functional.mse_loss, {"odd": lambda outputs, targets: None})
+    with pytest.raises(TypeError, match=r"metrics\['odd'\]: expected a number, got NoneType"):
+        line(task, held_out=PAIRS).fit()
+
+
+def test_scores_of_numpy_numbers_are_recorded(tmp_path):
+    class Scores(Weighs):
+        def evaluate(self, model, held_out):
+            return train.Score(np.float32(0.5), 1, {"m": np.float32(0.25), "n": np.float32("nan")})
+
+    run = train.RunFolder(tmp_path)
+    line(Scores(1), held_out=PAIRS, callbacks=[train.Recorder(run), train.CSVLog(tmp_path / "log.csv")]).fit()
+    row = list(run.rows())[-1]
+    assert (row["held_out_loss"], row["held_out_m"]) == (0.5, 0.25)
+    assert "held_out_n" not in row
+
+
+def test_a_snapshot_of_another_task_is_refused():
+    other = line(train.Supervised(nn.functional.mse_loss), max_steps=2)
+    other.fit()
+    trainer = line(Weighs(1))
+    with pytest.raises(train.CheckpointError, match="task: was Supervised, is Weighs"):
+        trainer.restore(other.snapshot())
+
+
+@pytest.mark.filterwarnings("ignore::rondeau.train.RunWarning")
+def test_a_list_that_is_left_is_begun_again_without_what_was_carried():
+    carried = []
+
+    class Carries(Weighs):
+        def loss(self, model, batch, carry):
+            carried.append(carry)
+            loss, weight, _ = super().loss(model, batch, carry)
+            return loss, weight, loss.detach()
+
+    trainer = line(Carries(1), max_epochs=None, max_steps=2)
+    trainer.fit()
+    trainer.max_steps = 6
+    trainer.fit()
+    assert [carry is None for carry in carried] == [True, False, True, False, False, False]
+    assert trainer.epoch == 1

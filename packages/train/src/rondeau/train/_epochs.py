@@ -66,6 +66,19 @@ class Epochs:
         except TypeError:
             return None
 
+    def begin(self) -> bool:
+        """Stand before the batch that is read next; return whether it is the first one of an epoch.
+
+        Raises
+        ------
+        ValueError
+            If batches that were at the end of an epoch are not any more.
+        """
+        if self.is_at_end:  # a training that goes on from the last batch of an epoch
+            self._pass_end()
+        self._begin_again_without_state()
+        return self.taken == 0
+
     def read(self) -> Iterator[tuple[Any, bool]]:
         """Yield what is left of the present epoch: each batch, and whether it is the last one.
 
@@ -74,8 +87,7 @@ class Epochs:
         ValueError
             If an epoch has no batches, or others than its length says.
         """
-        if self.is_at_end:  # a training that goes on from the last batch of an epoch
-            self._pass_end()
+        self.begin()
         if self._has_state:
             self.batches.load_state_dict(self._state)
         length, iterator = self.length, iter(self.batches)
@@ -154,6 +166,10 @@ class Epochs:
             self.batches.load_state_dict(state["batches"])
             self._state = dict(state["batches"])
         self.taken, self.is_at_end = state["taken"], state["is_at_end"]
+        self._begin_again_without_state()
+
+    def _begin_again_without_state(self) -> None:
+        """Go back to the beginning of an epoch that was left, where the batches cannot go on in it; say so."""
         if not self._has_state and self.taken and not self.is_at_end:
             self.taken = 0
             warn_caller(

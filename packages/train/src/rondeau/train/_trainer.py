@@ -31,7 +31,17 @@ from rondeau.train._epochs import Epochs
 from rondeau.train._errors import CheckpointError
 from rondeau.train._showing import counted
 from rondeau.train._tasks.language import LanguageModelling
-from rondeau.train._tasks.task import Mean, Scored, Task, check_batches, evaluating, map_tensors, tensors_of
+from rondeau.train._tasks.task import (
+    Mean,
+    Score,
+    Scored,
+    Task,
+    check_batches,
+    checked_loss,
+    evaluating,
+    map_tensors,
+    tensors_of,
+)
 from rondeau.train.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from rondeau.train.optim import Optimizer
 from rondeau.train.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -246,7 +256,9 @@ class Trainer:
     def _train_epoch(self, began: float) -> None:
         """Take the steps of the present epoch that are left, or those until the training ends."""
         group: list[Any] = []
-        begins = self._epochs.taken == 0 or self._epochs.is_at_end
+        begins = self._epochs.begin()
+        if begins:
+            self._carried = None
         for batch, is_last in self._epochs.read():
             if begins:
                 self._tell("on_begin_epoch")
@@ -357,6 +369,7 @@ class Trainer:
         carried = self._carried
         if len(group) == 1:
             loss, value, weight, carried = self._loss(group[0], carried)
+            _check_counts(weight)
             loss.backward()
             return value, weight, carried
         mean = Mean()
@@ -364,6 +377,7 @@ class Trainer:
             loss, value, weight, carried = self._loss(batch, carried)
             (loss * weight).backward()
             mean.add(value, weight)
+        _check_counts(mean.weight)
         for parameter in self.model.parameters():
             if parameter.grad is not None:
                 parameter.grad.div_(mean.weight)
@@ -371,7 +385,7 @@ class Trainer:
 
     def _loss(self, batch: Any, carried: Any) -> tuple[rt.Tensor, float, Any, Any]:
         """Return the loss of a batch, its value, its weight, and what it hands to the next."""
-        loss, weight, carried = self.task.loss(self.model, batch, carried)
+        loss, weight, carried = checked_loss(self.task.loss(self.model, batch, carried))
         value = loss.item()
         if not math.isfinite(value):
             raise self._diverged("the loss", value, self.step + 1)
@@ -419,7 +433,9 @@ class Trainer:
         self.check_finite()
         with evaluating(self.evaluated_model):
             evaluation = self.task.evaluate(self.evaluated_model, self.held_out)
-        loss = evaluation.loss
+        if isinstance(evaluation, Score) and not evaluation.weight:
+            raise ValueError("held_out: expected batches in which something counts, got none")
+        loss = float(evaluation.loss)
         if not math.isfinite(loss):
             raise self._diverged("the held-out loss", loss, self.step)
         self.evaluation = evaluation
@@ -474,8 +490,9 @@ class Trainer:
         return Snapshot(arrays, state)
 
     def _classes(self) -> dict[str, str | None]:
-        """Name what keeps a state of its own, which another class might take for its own."""
+        """Name the task, and what keeps a state of its own, which another class might take for its own."""
         parts = {
+            "task": self.task,
             "optimizer": self.optimizer,
             "scheduler": self.scheduler,
             "batches": self.batches,
@@ -485,6 +502,9 @@ class Trainer:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Continue from a `snapshot` of a trainer that was made with the same arguments.
+
+        What has a state of its own must be of the class that it was, and so must the task. All else, such as
+        `accumulate`, `clip_norm` and what ends the run, is what this trainer was made with.
 
         Raises
         ------
@@ -504,8 +524,10 @@ class Trainer:
     def _take_over(
         self, arrays: Mapping[str, Mapping[str, np.ndarray[Any, Any]]], state: Mapping[str, Any]
     ) -> None:
+        before_tasks_were_noted = {"task": type(self.task).__name__}
+        classes = before_tasks_were_noted | state["classes"]
         for name, kind in self._classes().items():
-            if (was := state["classes"].get(name)) != kind:
+            if (was := classes.get(name)) != kind:
                 raise ValueError(f"{name}: was {was or 'none'}, is {kind or 'none'}")
         _check_progress(state)
         averages: dict[str, dict[str, Any]] = {k: dict(v) for k, v in state["optimizer"]["counts"].items()}
@@ -555,6 +577,11 @@ def _averaged_model(averaged: Any, model: nn.Module) -> AveragedModel:
         return averaged
     check_number("averaged, which is an AveragedModel or a decay", averaged, BELOW_ONE)
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(averaged))
+
+
+def _check_counts(weight: float) -> None:
+    if not weight:
+        raise ValueError("the batches of a step have weight 0: there is nothing in them to learn from")
 
 
 def _check_progress(state: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.train._checks import check_is
-from rondeau.train._tasks.task import Mean, Score, Task, map_leaves
+from rondeau.train._tasks.task import Mean, Score, Task, map_leaves, tensors_of
 
 Metric = Callable[[NDArray[Any], NDArray[Any]], float]
 _KEYS = ("inputs", "targets", "lengths", "mask")
@@ -114,11 +114,20 @@ class Supervised(Task):
             outputs, targets = self.predict(model, batch)
             mean.add(self.criterion(outputs, targets).item(), self.weight(targets))
             if self.metrics:
+                for name, part in (("outputs", outputs), ("targets", targets)):
+                    if not isinstance(part, rt.Tensor):
+                        raise TypeError(
+                            f"metrics: expected {name} that are one tensor, got {type(part).__name__}; a task of your "
+                            "own has metrics of others"
+                        )
                 kept.append((outputs.numpy(), targets.numpy()))
         if not kept:
             return Score(mean.value, mean.weight)
         outputs_of_all, targets_of_all = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-        found = {name: float(metric(outputs_of_all, targets_of_all)) for name, metric in self.metrics.items()}
+        found = {
+            name: _number(name, metric(outputs_of_all, targets_of_all))
+            for name, metric in self.metrics.items()
+        }
         return Score(mean.value, mean.weight, found)
 
     def predict(self, model: nn.Module, batch: Any) -> tuple[rt.Tensor, rt.Tensor]:
@@ -136,8 +145,8 @@ class Supervised(Task):
         return found
 
     def weight(self, targets: rt.Tensor) -> float:
-        """Return how much the targets of a batch count."""
-        return len(targets)
+        """Return how much the targets of a batch count: how many there are, of a nesting in its first tensor."""
+        return len(next(iter(tensors_of(targets)), targets))
 
     def select(self, outputs: rt.Tensor, targets: rt.Tensor, mask: Any) -> tuple[rt.Tensor, rt.Tensor]:
         """Return the outputs and targets at which a mask is true, each (N, ...)."""
@@ -182,6 +191,14 @@ class Supervised(Task):
             given["mask"],
             {key: as_tensors(part, dtype) for key, part in more.items()},
         )
+
+
+def _number(name: str, found: Any) -> float:
+    """Return what a metric returned as a number of Python."""
+    try:
+        return float(found)
+    except (TypeError, ValueError):
+        raise TypeError(f"metrics[{name!r}]: expected a number, got {type(found).__name__}") from None
 
 
 def as_array(mask: Any) -> NDArray[Any]:

@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+
 from rondeau import nn
 from rondeau import tensor as rt
+from rondeau.train._checks import AT_LEAST_ZERO, check_is, check_number
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Score:
     def columns(self) -> dict[str, float]:
         """Return the columns of a row of metrics; what is not finite, which JSON lacks, is left out."""
         columns = {"loss": self.loss, **self.metrics}
-        return {f"held_out_{name}": value for name, value in columns.items() if math.isfinite(value)}
+        return {f"held_out_{name}": float(value) for name, value in columns.items() if math.isfinite(value)}
 
     def headline(self) -> str:
         """Return what a line of progress says."""
@@ -110,11 +113,11 @@ class Task:
         loss : Tensor
             A number.
         weight : float
-            How much the batch counts in means over batches: how many samples, steps or tokens it has.
+            How much the batch counts in means over batches: how many samples, steps or tokens it has. 0 for nothing.
         carry : object
             None, a tensor, or a tuple, list or dict of them.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define loss(model, batch, carry)")
 
     def evaluate(self, model: nn.Module, held_out: Any) -> Scored:
         """Return the score of a model, which is in evaluation and records no gradients meanwhile.
@@ -127,13 +130,38 @@ class Task:
         """
         mean, carry = Mean(), None
         for batch in held_out:
-            loss, weight, carry = self.loss(model, batch, carry)
+            loss, weight, carry = checked_loss(self.loss(model, batch, carry))
             mean.add(loss.item(), weight)
         return Score(mean.value, mean.weight)
 
     def first_carry(self, model: nn.Module, batches: Any) -> Any:
         """Return a carry like those of these batches, to check the one of a checkpoint against; None if unknown."""
         return None
+
+
+def checked_loss(found: Any) -> tuple[rt.Tensor, float, Any]:
+    """Return what `Task.loss` returned, the weight as a number of Python.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is something else.
+
+    Examples
+    --------
+    >>> checked_loss((rt.tensor(0.5), np.int64(3), None))
+    (tensor(0.5), 3, None)
+    """
+    if not isinstance(found, tuple) or len(found) != 3:
+        raise TypeError(f"a task's loss: expected (loss, weight, carry), got {type(found).__name__}")
+    loss, weight, carry = found
+    check_is("the loss that a task returns", loss, rt.Tensor)
+    if isinstance(weight, rt.Tensor):
+        weight = weight.detach().numpy()
+    if isinstance(weight, (np.ndarray, np.generic)) and weight.size == 1:
+        weight = weight.item()
+    check_number("the weight of a batch", weight, AT_LEAST_ZERO)
+    return loss, weight, carry
 
 
 class Mean:
@@ -150,7 +178,7 @@ class Mean:
 
     def __init__(self) -> None:
         self._terms: list[float] = []
-        self.weight = 0.0
+        self.weight: float = 0
 
     def add(self, value: float, weight: float) -> None:
         """Add a value."""
