@@ -368,6 +368,7 @@ def test_batches_that_do_not_fit_are_named(task, batch, error, message):
         (lambda: train.Supervised("mse"), TypeError, "loss: expected a function"),
         (lambda: train.Supervised(nn.MSELoss(), {"a": 3}), TypeError, r"metrics\['a'\]: expected a function"),
         (lambda: train.Supervised(nn.MSELoss(), ["a"]), TypeError, "metrics"),
+        (lambda: train.Supervised(nn.MSELoss(), {"loss": min}), ValueError, "another name than 'loss'"),
         (lambda: train.Forecasting(0), ValueError, "horizon: expected at least 1"),
         (lambda: train.Forecasting(2, (0.5, 0.1)), ValueError, "quantiles: expected ascending levels"),
         (
@@ -474,6 +475,30 @@ def test_a_batch_of_weight_zero_counts_nothing_beside_others():
 def test_tasks_that_are_not_whole_are_refused(task, error, message):
     with pytest.raises(error, match=message):
         line(task).fit()
+
+
+@pytest.mark.parametrize("lengths", [np.array([3]), LENGTHS / 2, 3])
+def test_lengths_that_a_model_does_not_check_are_checked(lengths):
+    class Heedless(Tagger):
+        def forward(self, x, lengths=None):
+            return super().forward(x)
+
+    with pytest.raises(ValueError, match=r"lengths: expected integers of shape \(24,\), got"):
+        train.SequenceLabelling().loss(Heedless(), (X, TAGS, lengths), None)
+
+
+def test_a_unit_that_would_take_the_place_of_a_column_is_refused():
+    task = Weighs(1)
+    task.unit = "step"
+    with pytest.raises(ValueError, match="its unit 'step' is a column"):
+        line(task)
+
+
+def test_an_evaluation_of_its_own_needs_no_trainer():
+    task = train.Supervised(
+        nn.functional.mse_loss, {"mae": lambda outputs, targets: abs(outputs - targets).mean()}
+    )
+    assert task.evaluate(nn.Linear(1, 1), PAIRS).weight == 8
 
 
 def test_a_loss_alone_is_refused():

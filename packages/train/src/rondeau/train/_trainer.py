@@ -46,6 +46,8 @@ from rondeau.train.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from rondeau.train.optim import Optimizer
 from rondeau.train.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+_COLUMNS = ("step", "epoch", "train_loss", "lr", "grad_norm", "seconds")
+
 
 class Trainer:
     """Trains a model on batches; by default, a language model on batches of tokens.
@@ -176,6 +178,8 @@ class Trainer:
                 )
             task = LanguageModelling.of(batches, evaluation_rows)
         check_is("task", task, Task)
+        if task.unit in _COLUMNS:
+            raise ValueError(f"task: its unit {task.unit!r} is a column that rows of metrics have already")
         if held_out is not None and not isinstance(task, LanguageModelling):
             check_batches("held_out", held_out)
         if scheduler is not None:

@@ -83,7 +83,13 @@ class SequenceLabelling(Supervised):
                 )
             counts &= mask if mask.ndim == 2 else mask[:, None]
         if parts.lengths is not None:
-            counts &= np.arange(counts.shape[1]) < parts.lengths[:, None]
+            lengths = parts.lengths
+            if lengths.shape != counts.shape[:1] or lengths.dtype.kind not in "iu":
+                raise ValueError(
+                    f"lengths: expected integers of shape {counts.shape[:1]}, got {lengths.dtype} of shape "
+                    f"{lengths.shape}"
+                )
+            counts &= np.arange(counts.shape[1]) < lengths[:, None]
         if not counts.any():
             raise ValueError("a batch without a step that counts: by its lengths, mask and ignored classes")
         return self.select(logits, targets, counts)

@@ -98,6 +98,8 @@ class Supervised(Task):
         for name, metric in (metrics or {}).items():
             if not callable(metric):
                 raise TypeError(f"metrics[{name!r}]: expected a function, got {type(metric).__name__}")
+        if "loss" in (metrics or {}):
+            raise ValueError("metrics: expected another name than 'loss', which is that of the held-out loss")
         self.criterion = loss
         self.metrics = dict(metrics or {})
 
@@ -120,7 +122,7 @@ class Supervised(Task):
                             f"metrics: expected {name} that are one tensor, got {type(part).__name__}; a task of your "
                             "own has metrics of others"
                         )
-                kept.append((outputs.numpy(), targets.numpy()))
+                kept.append((outputs.detach().numpy(), targets.numpy()))
         if not kept:
             return Score(mean.value, mean.weight)
         outputs_of_all, targets_of_all = (np.concatenate(parts) for parts in zip(*kept, strict=True))
