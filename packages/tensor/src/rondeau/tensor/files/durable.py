@@ -28,13 +28,23 @@ def read_file(path: Path) -> bytes:
     NotAFileError
         For anything else: a pipe would be waited for, and a device may have no end.
     """
-    with _opened(path, os.O_RDONLY | _NO_WAITING) as descriptor:
-        if not stat.S_ISREG(mode := os.fstat(descriptor).st_mode) and not stat.S_ISDIR(mode):
-            raise NotAFileError(errno.EISDIR, "Is not a file")
+    with _opened_file(path) as descriptor:
         parts = []
         while part := os.read(descriptor, 1 << 24):
             parts.append(part)
         return b"".join(parts)
+
+
+def read_start(path: Path, count: int) -> tuple[bytes, int]:
+    """Return the first `count` bytes of a file, or all where it has fewer, and how many bytes it has.
+
+    Raises
+    ------
+    NotAFileError
+        As `read_file`.
+    """
+    with _opened_file(path) as descriptor:
+        return os.read(descriptor, count), os.fstat(descriptor).st_size
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -174,6 +184,14 @@ def _opened(path: Path, how: int) -> Iterator[int]:
             yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _opened_file(path: Path) -> Iterator[int]:
+    with _opened(path, os.O_RDONLY | _NO_WAITING) as descriptor:
+        if not stat.S_ISREG(mode := os.fstat(descriptor).st_mode) and not stat.S_ISDIR(mode):
+            raise NotAFileError(errno.EISDIR, "Is not a file")
+        yield descriptor
 
 
 @contextmanager

@@ -143,7 +143,10 @@ def load(
         name, content = str(getattr(f, "name", "the file")), f.read()
     else:
         path = _checked_path(f)
-        name, content = str(path), durable.read_file(path)
+        start, size = durable.read_start(path, 8)
+        has_header = 8 + int.from_bytes(start, "little") <= size
+        # Where it has none, the start says what is wrong: a large pickle is not read.
+        name, content = str(path), durable.read_file(path) if has_header else start
     value = _read(name, content, widen_half)
     if into is not None:
         _put_into(into, value)
