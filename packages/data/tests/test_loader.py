@@ -556,6 +556,7 @@ def test_workers_end_with_a_parent_that_is_killed(samples, tmp_path):
 def test_a_forked_child_leaves_the_workers_of_its_parent_alone(samples, tmp_path):
     text = """
 import os
+import warnings
 from rondeau.data import DataLoader
 from samples_of_a_test import Noisy
 
@@ -573,7 +574,9 @@ if __name__ == "__main__":
     every = [batch[0].tolist() for batch in loader]
     loop = iter(loader)
     found = [next(loop)[0].tolist()]
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on: there are threads
+        child = os.fork()
     if child == 0:
         try:
             in_child()
