@@ -365,6 +365,8 @@ def test_a_read_only_parameter_is_refused():
             "one number of steps, got -3",
         ),
         ({"state": {0: {"step": 2.5}}, "param_groups": [{"params": [0]}]}, TypeError, "of steps, got 2.5"),
+        ({"state": {0: {"step": math.inf}}, "param_groups": [{"params": [0]}]}, TypeError, "steps, got inf"),
+        ({"state": {0: {"step": math.nan}}, "param_groups": [{"params": [0]}]}, TypeError, "steps, got nan"),
         (
             {"state": {0: {"step": 10**400}}, "param_groups": [{"params": [0]}]},
             TypeError,

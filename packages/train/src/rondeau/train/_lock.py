@@ -160,17 +160,19 @@ def _describe_this_process() -> bytes:
 
 
 def _holder(path: Path) -> str:
-    """Say who holds a lock that is taken; its file may tell of an earlier holder for a moment, or of none."""
+    """Say who holds a lock that is taken.
+
+    For a moment its file may tell of an earlier holder, or of none: it is not read at once.
+    """
     for _ in range(_TRIES):
+        time.sleep(_PAUSE)
         try:
             who = json.loads(durable.read_file(path))
             host, process, since = str(who["host"]), int(who["process"]), str(who["since"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            time.sleep(_PAUSE)
             continue
         is_here = host == socket.gethostname()
         if (is_here and _has_ended(process)) or not (host + since).isprintable():
-            time.sleep(_PAUSE)
             continue
         if is_here and process == os.getpid():
             return f"by this process since {since}"

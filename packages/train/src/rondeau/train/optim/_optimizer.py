@@ -370,7 +370,8 @@ class Optimizer(ABC):
             try:
                 array = np.asarray(value)
                 if array.dtype.kind not in "biuf" or (
-                    name == "step" and not (array.size == 1 and array >= 0 and array % 1 == 0)
+                    name == "step"
+                    and not (array.size == 1 and np.isfinite(array) and array >= 0 and array % 1 == 0)
                 ):
                     raise ValueError
             except (TypeError, ValueError, RuntimeError):
