@@ -98,9 +98,8 @@ class Epochs:
         while found is not None:
             batch, state = found
             taken += 1
-            ahead = (
-                self._take(iterator) if length is None else None
-            )  # what is next tells whether this is the last
+            # Of batches without a length, what is next tells whether this is the last.
+            ahead = self._take(iterator) if length is None else None
             is_last = ahead is None if length is None else taken == length
             end = self._now() if length is None else None
             self._reached = taken, is_last, state

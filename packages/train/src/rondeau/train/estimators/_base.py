@@ -45,12 +45,8 @@ _FRACTION = Interval("a number in (0, 1)", 0, 1, includes_low=False, includes_hi
 class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]
     """Parameters, network and training of every estimator."""
 
-    _SHAPING: tuple[str, ...] = (
-        "cell",
-        "hidden_size",
-        "num_layers",
-        "bidirectional",
-    )  # what weights depend on
+    # The parameters on which the shapes of the weights depend.
+    _SHAPING: tuple[str, ...] = ("cell", "hidden_size", "num_layers", "bidirectional")
 
     _optimizer: optim.Adam
     _has_features: bool  # whether X was (n, T, I) or a list, in the first fit
