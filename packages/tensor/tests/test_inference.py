@@ -7,6 +7,7 @@ import pytest
 
 from comparing import assert_same_bits
 from rondeau import tensor as rt
+from rondeau.tensor._graph import INFERENCE
 
 torch = pytest.importorskip("torch")
 
@@ -259,3 +260,15 @@ def test_generators_cannot_be_decorated():
         @rt.inference_mode()
         def items():
             yield rt.ones(1)
+
+
+def test_the_mode_costs_nothing_once_its_tensors_have_died():
+    outer = set(INFERENCE)
+    with rt.inference_mode(), rt.inference_mode(False), rt.inference_mode():
+        kept = rt.ones(2)
+        assert len(INFERENCE.keys() - outer) == 4
+    view = kept[:1]
+    del kept
+    assert len(INFERENCE.keys() - outer) == 1 and view.is_inference()
+    del view
+    assert not INFERENCE.keys() - outer

@@ -96,9 +96,16 @@ class InferenceMemory(Memory):
 
     __slots__ = ()
 
+    def __init__(self) -> None:
+        super().__init__()
+        INFERENCE[id(self)] = None
 
-#: Not empty once any thread has entered `inference_mode`, which costs nothing until then.
-INFERENCE: list[bool] = []
+    def __del__(self) -> None:
+        INFERENCE.pop(id(self), None)
+
+
+#: Not empty while any thread is in `inference_mode` or a tensor made there is alive: otherwise the mode costs nothing.
+INFERENCE: dict[int, None] = {}
 
 
 def made_memory() -> Memory | None:

@@ -38,13 +38,14 @@ class inference_mode(Recording):  # noqa: N801 - torch's name
     def __init__(self, mode: bool = True) -> None:
         super().__init__()
         self._mode = mode
+        self._inside: list[object] = []  # a mark in INFERENCE for each block that was entered
 
     def _again(self) -> Self:
         return type(self)(self._mode)
 
     def __enter__(self) -> Self:
-        if not INFERENCE:
-            INFERENCE.append(True)
+        self._inside.append(object())
+        INFERENCE[id(self._inside[-1])] = None
         self._before += (modes.inference, modes.recording)
         modes.inference, modes.recording = self._mode, not self._mode
         return self
@@ -52,6 +53,8 @@ class inference_mode(Recording):  # noqa: N801 - torch's name
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        INFERENCE.pop(id(self._inside[-1]))
+        self._inside.pop()
         modes.recording, modes.inference = self._before.pop(), self._before.pop()
 
 
