@@ -79,6 +79,33 @@ def indrnn(w, x, h):
     return (torch.relu(from_x + u * h),)
 
 
+def min_gru(w, x, h):
+    z, candidate = w.input(x)
+    z = torch.sigmoid(z)
+    return ((1 - z) * h + z * candidate,)
+
+
+def min_lstm(w, x, h):
+    f, i, candidate = w.input(x)
+    f, i = torch.sigmoid(f), torch.sigmoid(i)
+    return (f / (f + i) * h + i / (f + i) * candidate,)
+
+
+def rg_lru(w, x, h):
+    (r, i, v), (logit_a,) = w.input(x), w["logit_a",]
+    a = torch.sigmoid(logit_a) ** (8 * torch.sigmoid(r))
+    return (a * h + torch.sqrt(1 - a**2) * (torch.sigmoid(i) * v),)
+
+
+def hgrn(w, x, re, im):
+    (f, x_re, x_im), (logit_gamma, theta) = w.input(x), w["logit_gamma", "theta"]
+    gamma = torch.sigmoid(logit_gamma)
+    f = gamma + (1 - gamma) * torch.sigmoid(f)
+    candidate = torch.complex(F.silu(x_re), F.silu(x_im))
+    h = f * torch.exp(1j * theta) * torch.complex(re, im) + (1 - f) * candidate
+    return h.real, h.imag
+
+
 def lstm(w, x, h, c):
     i, f, g, o = (from_x + from_h for from_x, from_h in zip(w.input(x), w.recurrent(h), strict=True))
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
@@ -136,6 +163,7 @@ STEPS = {
         gru,
         gru_layer_norm,
         gru_original,
+        hgrn,
         indrnn,
         li_gru,
         linear_rnn,
@@ -145,7 +173,10 @@ STEPS = {
         lstm_peephole,
         lstm_projected,
         mgu,
+        min_gru,
+        min_lstm,
         mlstm,
+        rg_lru,
         rnn_relu,
         rnn_tanh,
         slstm,
