@@ -45,6 +45,16 @@ def test_count_is_kept_and_caps_blas():
     assert all(pool["num_threads"] == 1 for pool in threadpool_info() if pool["user_api"] == "blas")
 
 
+def test_blas_keeps_to_one_thread_within_a_block():
+    def counts():
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    threads.set_num_threads(2)
+    with threads.one_blas_thread():
+        assert counts() == {1}
+    assert counts() == {2}
+
+
 @pytest.mark.parametrize(
     ("n", "error", "message"),
     [

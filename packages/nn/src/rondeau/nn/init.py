@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.ops import lapack
 from rondeau.kernels.sequence import Cell
 from rondeau.tensor import Generator, Tensor, no_grad, randn
 
@@ -371,7 +372,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
         return tensor
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     flat = randn(rows, columns, dtype=tensor.dtype, generator=generator)._array
-    q, r = np.linalg.qr(flat if rows >= columns else flat.T)
+    q, r = lapack.qr(flat if rows >= columns else flat.T)
     q = q * np.sign(np.diagonal(r))
     if rows < columns:
         q = q.T

@@ -27,6 +27,7 @@ from rondeau.tensor._ops import (
     reduce,
     rounding,
     shape,
+    systems,
     triangle,
 )
 from rondeau.tensor._views import mark_changed
@@ -99,6 +100,8 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.min: lambda x, axis=None, keepdims=False: extremes.amin(x, axis, keepdims),
     np.cumsum: lambda x, axis=None: reduce.cumsum(shape.reshape(x, -1) if axis is None else x, axis or 0),
     np.where: choice.where,
+    np.linalg.solve: systems.solve,
+    np.linalg.inv: systems.inv,
     np.clip: choice.clamp,
     np.reshape: lambda x, shape_: shape.reshape(x, shape_),
     np.transpose: lambda x, axes=None: x.T if axes is None else shape.permute(x, axes),

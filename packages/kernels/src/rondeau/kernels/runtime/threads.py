@@ -12,18 +12,19 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
 from numba import config
 from numba.core.compiler_lock import global_compiler_lock
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime import forking
 
-__all__ = ["get_num_threads", "launch", "set_num_threads", "shares_of", "start_pool"]
+__all__ = ["get_num_threads", "launch", "one_blas_thread", "set_num_threads", "shares_of", "start_pool"]
 
 PARALLEL_FROM = 2**19
 """The number of multiply-adds from which work is shared among threads: with less, one thread finishes before a pool
@@ -96,12 +97,13 @@ def _turn() -> threading.Lock | None:
 
 
 _LOCK = threading.Lock()
+_BLAS_LOCK = threading.Lock()
 
 
 def _after_fork_in_child() -> None:
-    """Forget the pool sizes that the parent's threads asked for, and a lock that one of them may hold."""
-    global _LOCK, _of_this_thread
-    _LOCK, _of_this_thread = threading.Lock(), _OfThisThread()
+    """Forget the pool sizes that the parent's threads asked for, and locks that one of them may hold."""
+    global _LOCK, _BLAS_LOCK, _of_this_thread
+    _LOCK, _BLAS_LOCK, _of_this_thread = threading.Lock(), threading.Lock(), _OfThisThread()
     _turn.cache_clear()
 
 
@@ -158,7 +160,31 @@ def set_num_threads(n: int) -> None:
             f"set_num_threads: n must be at least 1, got {n}; pass 1 to compute on one thread"
         )
     _Count.shares = n
-    threadpool_limits(limits=n, user_api="blas")
+    with _BLAS_LOCK:
+        threadpool_limits(limits=n, user_api="blas")
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let NumPy's BLAS and LAPACK run on one thread inside a ``with`` block, where their bits must not depend on more.
+
+    The limit is the process's, so threads of Python take turns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> with one_blas_thread():
+    ...     np.linalg.solve(2 * np.eye(2), np.ones(2))
+    array([0.5, 0.5])
+    """
+    with _BLAS_LOCK, _blas().limit(limits=1):
+        yield
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    """Return the control of the BLAS libraries that are loaded, NumPy's among them; finding them takes milliseconds."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 def shares_of(multiply_adds: int) -> int:
