@@ -20,8 +20,9 @@ def add_cells(parser: argparse.ArgumentParser, cells: Sequence[str]) -> None:
     parser.add_argument("--cells", nargs="+", choices=cells, default=list(cells))
 
 
-def add_sizes(parser: argparse.ArgumentParser, sizes: Sequence[Size]) -> None:
-    """Add ``--size``, which may be given again; `sizes` by default."""
+def add_sizes(parser: argparse.ArgumentParser, sizes: Sequence[Size] = ()) -> None:
+    """Add ``--size``, which may be given again; `sizes` by default, those of each cell where there are none."""
+    default = ", ".join(map(str, sizes)) or "those of the cell"
     parser.add_argument(
         "--size",
         nargs=4,
@@ -29,8 +30,7 @@ def add_sizes(parser: argparse.ArgumentParser, sizes: Sequence[Size]) -> None:
         action=_AppendSize,
         default=list(sizes),
         metavar=("B", "T", "I", "H"),
-        help="batch, time steps, inputs, hidden units; may be given again "
-        f"(default: {', '.join(map(str, sizes))})",
+        help=f"batch, time steps, inputs, hidden units; may be given again (default: {default})",
     )
 
 

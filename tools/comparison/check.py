@@ -13,7 +13,7 @@ def largest_differences(cell: str, size: Size) -> dict[str, float]:
     Parameters
     ----------
     cell : str
-        A key of `peers.torch_loop.LOOPS`.
+        A key of `peers.loops.LOOPS`.
     size : Size
 
     Returns
@@ -27,7 +27,7 @@ def largest_differences(cell: str, size: Size) -> dict[str, float]:
     from rondeau import tensor as rt
 
     from .peers.cells import layer_of
-    from .peers.torch_loop import LOOPS
+    from .peers.loops import LOOPS
 
     rng = np.random.default_rng(0)
     layer = layer_of(cell, size.inputs, size.hidden)
@@ -38,10 +38,9 @@ def largest_differences(cell: str, size: Size) -> dict[str, float]:
         if "bias" not in name:
             with torch.no_grad():
                 getattr(loop, name.removesuffix("_l0")).copy_(torch.from_numpy(parameter.detach().numpy()))
+    biases = [p.detach().numpy() for name, p in layer.named_parameters() if "bias" in name]
     with torch.no_grad():
-        loop.bias.copy_(
-            torch.from_numpy(layer.bias_ih_l0.detach().numpy() + layer.bias_hh_l0.detach().numpy())
-        )
+        loop.bias.copy_(torch.from_numpy(sum(biases[1:], biases[0])))
 
     x = rng.standard_normal((size.steps, size.batch, size.inputs), np.float32)
     cotangent = rng.standard_normal((size.steps, size.batch, size.hidden), np.float32)

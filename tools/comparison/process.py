@@ -30,6 +30,7 @@ PEERS = {
     "torch.nn.LSTMCell stepping": "torch_lstm_cell_stepping",
     "LeNet": "lenet_step",
     "reading": "reading",
+    "triad": "triad",
 }
 """The files of `peers`; ``prepare`` in each returns what is timed: a function without arguments."""
 

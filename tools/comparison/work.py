@@ -1,14 +1,33 @@
 """What a training step has to do: its arithmetic, and the bytes that it has to move.
 
-Letters: N rows (T * B), I inputs, H hidden units, G gates, S states.
+Letters: N rows (T * B), I inputs, H hidden units, G gates, R of them with a recurrent matrix, S states.
 """
 
 from typing import NamedTuple
 
 from .sizes import Size
 
-GATES = {"RNN": 1, "GRU": 3, "LSTM": 4, "highway": 3, "peephole": 4, "slstm": 4}
-STATES = {"RNN": 1, "GRU": 1, "LSTM": 2, "highway": 2, "peephole": 2, "slstm": 4}
+
+class Counts(NamedTuple):
+    """How many of each a cell has."""
+
+    gates: int
+    recurrent_gates: int
+    states: int
+
+
+COUNTS = {
+    "RNN": Counts(1, 1, 1),
+    "MGU": Counts(2, 2, 1),
+    "GRU": Counts(3, 3, 1),
+    "LSTM": Counts(4, 4, 2),
+    "highway": Counts(3, 3, 2),
+    "peephole": Counts(4, 4, 2),
+    "slstm": Counts(4, 4, 4),
+    "rg_lru": Counts(3, 0, 1),
+    "min_gru": Counts(2, 0, 1),
+    "hgrn": Counts(3, 0, 2),
+}
 
 FLOAT32 = 4
 """Bytes."""
@@ -31,7 +50,7 @@ def parts_of_step(cell: str, size: Size) -> dict[str, Work]:
     Parameters
     ----------
     cell : str
-        A key of `GATES`.
+        A key of `COUNTS`.
     size : Size
 
     Returns
@@ -48,15 +67,18 @@ def parts_of_step(cell: str, size: Size) -> dict[str, Work]:
     True
     """
     rows, width, H = size.batch * size.steps, size.inputs, size.hidden
-    gates, states = rows * GATES[cell] * H, rows * STATES[cell] * H
+    gates, recurrent, states = (rows * count * H for count in COUNTS[cell])
     inputs, outputs = rows * width, rows * H
-    weight_ih, weight_hh = GATES[cell] * H * width, GATES[cell] * H * H
+    weight_ih, weight_hh = COUNTS[cell].gates * H * width, COUNTS[cell].recurrent_gates * H * H
     numbers = {  # multiply-adds; numbers read and written
         "input projection": (gates * width, inputs + weight_ih + gates),
-        "recurrence forward": (gates * H, gates + weight_hh + gates + states),
-        "recurrence backward": (gates * H, outputs + gates + states + weight_hh + gates),
+        "recurrence forward": (recurrent * H, gates + weight_hh + gates + states),
+        "recurrence backward": (recurrent * H, outputs + gates + states + weight_hh + gates),
         "input gradient": (gates * width, gates + weight_ih + inputs),
-        "weight gradients": (gates * (width + H), gates + inputs + outputs + weight_ih + weight_hh),
+        "weight gradients": (
+            gates * width + recurrent * H,
+            gates + inputs + (outputs if recurrent else 0) + weight_ih + weight_hh,
+        ),
     }
     return {name: Work(2 * adds, FLOAT32 * moved) for name, (adds, moved) in numbers.items()}
 

@@ -73,7 +73,7 @@ def test_a_peer_that_fails_ends_the_comparison() -> None:
 def test_both_sides_compute_the_same_cells() -> None:
     done = run("loops", "--check", "--size", "3", "7", "5", "17", "--size", "1", "1", "2", "3")
     assert done.returncode == 0, done.stderr
-    for cell in ("highway", "peephole", "slstm"):
+    for cell in ("highway", "peephole", "slstm", "rg_lru", "min_gru", "hgrn"):
         assert f"| {cell} | B3 T7 I5 H17 |" in done.stdout
         assert f"| {cell} | B1 T1 I2 H3 |" in done.stdout
 
@@ -105,11 +105,11 @@ def test_a_loop_compiles(tmp_path: Path) -> None:
     assert row["compile_seconds"] > 0
 
 
-def test_cells_against_our_lstm() -> None:
-    done = run("cells", *SMALL, *ONE_PAIR)
+def test_cells_against_ours_of_as_many_gates() -> None:
+    done = run("cells", "--cells", "peephole", "min_gru", *SMALL, *ONE_PAIR)
     assert done.returncode == 0, done.stderr
-    for cell in ("peephole", "slstm"):
-        assert f"| {cell} | B4 T3 I5 H8 | 1 |" in done.stdout
+    for cell, beside in (("peephole", "LSTM"), ("min_gru", "MGU")):
+        assert f"| {cell} | B4 T3 I5 H8 | 1 | {beside} |" in done.stdout
 
 
 @pytest.mark.long
@@ -168,6 +168,16 @@ def test_parts(tmp_path: Path) -> None:
     assert sum(part["share"] for part in row["parts"].values()) == pytest.approx(1)
     assert row["flops"] == sum(part["flops"] for part in row["parts"].values())
     assert row["memory_bandwidth"] > 0
+
+
+@pytest.mark.long
+def test_the_share_of_the_bandwidth_is_that_of_cells_without_a_matrix(tmp_path: Path) -> None:
+    size = ("--size", "16", "20", "32", "64", "--threads", "1")
+    printed, (_, row) = rows_of(tmp_path, "parts", "--cells", "RNN", "min_gru", *size, *ONE_PAIR)
+    shares = [line.rstrip(" |").rpartition("| ")[2] for line in printed.splitlines() if " B16 " in line]
+    assert shares[0] == "-"
+    assert int(shares[1].removesuffix("%")) > 0
+    assert row["triad_bandwidth"] > 0
 
 
 @pytest.mark.long

@@ -22,6 +22,10 @@ CELLS = {
     "highway": highway,
     "peephole": nn.cells.lstm_peephole,
     "slstm": nn.cells.slstm,
+    "MGU": nn.cells.mgu,
+    "rg_lru": nn.cells.rg_lru,
+    "min_gru": nn.cells.min_gru,
+    "hgrn": nn.cells.hgrn,
 }
 
 

@@ -3,7 +3,7 @@
 import torch
 
 from ..sizes import Size
-from .torch_loop import LOOPS
+from .loops import LOOPS
 from .training_step import TrainingStep
 
 

@@ -1,6 +1,6 @@
-"""Cells against our own LSTM: a cell's time of a training step / the LSTM's, in one process.
+"""Cells against our own layer of as many gates: a cell's time of a training step / that layer's, in one process.
 
-What the cell costs beyond the four products that it shares with the LSTM.
+What the cell costs beyond the products that it shares with an RNN, a minimal gated unit, a GRU or an LSTM.
 """
 
 import argparse
@@ -9,15 +9,19 @@ from typing import Any
 from .. import arguments, report
 from ..pairs import in_turn, ratio
 from ..process import Process
-from ..sizes import SIZES
+from ..work import COUNTS
 from .layers import print_means, speed
+from .loops import SIZES_OF
 
-CELLS = ["peephole", "slstm"]
+CELLS = [cell for cell in SIZES_OF if cell != "highway"]
+BESIDE = {COUNTS[cell].gates: cell for cell in ("RNN", "MGU", "GRU", "LSTM")}
+"""The built-in cell of each number of gates."""
 COLUMNS = {
     "cell": report.text("cell"),
     "size": report.text("size"),
     "threads": report.text("threads"),
-    "cell / LSTM": report.times("ratio"),
+    "beside": lambda row: row.get("beside", "LSTM"),
+    "cell / beside": report.times("ratio"),
     "range over pairs": report.span("ratio_range"),
     "share of peak": report.share("peak_share"),
 }
@@ -26,23 +30,24 @@ COLUMNS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what can be chosen."""
     arguments.add_cells(parser, CELLS)
-    arguments.add_sizes(parser, SIZES)
+    arguments.add_sizes(parser)
     arguments.add_threads(parser)
     arguments.add_pairs(parser)
 
 
 def run(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure every cell beside the LSTM at every size and number of threads."""
+    """Measure every cell beside the other at every size and number of threads."""
     table = report.Table(COLUMNS)
     for threads in options.threads:
         with Process() as process:
             for cell in options.cells:
-                for size in options.size:
+                beside = BESIDE[COUNTS[cell].gates]
+                for size in options.size or SIZES_OF[cell]:
                     request = {"cell": cell, "size": size, "threads": threads}
-                    for name in (cell, "LSTM"):
+                    for name in (cell, beside):
                         process.ask("prepare", peer="rondeau", arguments=request | {"cell": name}, name=name)
-                    own, lstm = in_turn([(process, cell), (process, "LSTM")], options.pairs)
-                    figures = ratio(own, lstm) | speed(request, own, process)
-                    table.add(request | {"size": str(size)} | figures)
-    print_means(table.rows, "ratio", "cell / LSTM")
+                    own, other = in_turn([(process, cell), (process, beside)], options.pairs)
+                    figures = ratio(own, other) | speed(request, own, process)
+                    table.add(request | {"size": str(size), "beside": beside} | figures)
+    print_means(table.rows, "ratio", "cell / beside")
     return table.rows

@@ -12,10 +12,14 @@ from .. import arguments, report
 from ..check import largest_differences
 from ..pairs import in_turn, ratio
 from ..process import Process
-from ..sizes import SIZES, Size
+from ..sizes import SERIES, SIZES, Size
 from .layers import print_means, speed
 
-CELLS = ["highway", "peephole", "slstm"]
+SIZES_OF = {
+    **dict.fromkeys(["highway", "peephole", "slstm"], SIZES),
+    **dict.fromkeys(["rg_lru", "min_gru", "hgrn"], SERIES),
+}
+CELLS = list(SIZES_OF)
 
 
 def _compile_time(row: dict[str, Any]) -> str:
@@ -41,7 +45,7 @@ TOLERANCE = 1e-4
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what can be chosen."""
     arguments.add_cells(parser, CELLS)
-    arguments.add_sizes(parser, SIZES)
+    arguments.add_sizes(parser)
     arguments.add_threads(parser)
     arguments.add_pairs(parser)
     parser.add_argument(
@@ -66,7 +70,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     for threads in options.threads:
         with Process() as ours, Process() as eager:
             for cell in options.cells:
-                for size in options.size:
+                for size in options.size or SIZES_OF[cell]:
                     request = {"cell": cell, "size": size, "threads": threads}
                     ours.ask("prepare", peer="rondeau", arguments=request)
                     eager.ask("prepare", peer="torch loop", arguments=request)
@@ -104,7 +108,7 @@ def _check(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Print the largest difference of each result; end with status 1 if one is too large."""
     table = report.Table({name: report.text(name) for name in ("cell", "size", "of", "difference")})
     for cell in options.cells:
-        for size in options.size:
+        for size in options.size or SIZES_OF[cell]:
             differences = largest_differences(cell, size)
             name, difference = max(differences.items(), key=lambda item: item[1])
             table.add({"cell": cell, "size": str(size), "of": name, "difference": f"{difference:.1e}"})

@@ -13,7 +13,7 @@ from typing import Any
 from .. import arguments, report
 from ..pairs import in_turn, ratio
 from ..process import Process, UnavailableError
-from ..work import FLOAT32, GATES
+from ..work import COUNTS, FLOAT32
 
 COLUMNS = {
     "threads": report.text("threads"),
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure all ways in turn."""
     table = report.Table(COLUMNS)
     inputs, hidden = options.inputs, options.hidden
-    gates = GATES["LSTM"] * hidden
+    gates = COUNTS["LSTM"].gates * hidden
     weight_bytes = FLOAT32 * (gates * (inputs + hidden + 1) + inputs * (hidden + 1))
     for threads in options.threads:
         with ExitStack() as stack:

@@ -1,48 +1,12 @@
-"""Recurrent cells as a PyTorch user writes them: a loop over time, differentiated by autograd.
-
-Written from the papers' equations, not from rondeau's cells, and with care: the input projection of all steps is
-one product before the loop, the recurrent one accumulates onto it, and `unbind` takes the steps apart, whose
-backward is one `stack` where that of indexing would be a full array of zeros for every step. One bias; the states
-begin at zero.
-"""
-
-from collections.abc import Callable
+"""Gated cells with a recurrent matrix, written from the papers' equations."""
 
 import torch
 from torch import Tensor, nn
 
-
-class Loop(nn.Module):
-    """The weights that all cells have: gates stacked in the rows, as in PyTorch's layers.
-
-    Parameters
-    ----------
-    gates : int
-        G.
-    inputs, hidden : int
-        I and H.
-    """
-
-    def __init__(self, gates: int, inputs: int, hidden: int) -> None:
-        super().__init__()
-        self.hidden = hidden
-        self.weight_ih = nn.Parameter(torch.empty(gates * hidden, inputs))
-        self.weight_hh = nn.Parameter(torch.empty(gates * hidden, hidden))
-        self.bias = nn.Parameter(torch.empty(gates * hidden))
-
-    def reset_parameters(self) -> None:
-        """Draw all weights from U(-1/sqrt(H), 1/sqrt(H)), as PyTorch's layers do."""
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -(self.hidden**-0.5), self.hidden**-0.5)
-
-    def projected(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the input part of every step's gates, (B, G*H) each, of x (T, B, I)."""
-        steps, batch, _ = x.shape
-        parts = torch.addmm(self.bias, x.flatten(0, 1), self.weight_ih.t())
-        return parts.view(steps, batch, -1).unbind(0)
+from .loop import RecurrentLoop
 
 
-class HighwayLoop(Loop):
+class HighwayLoop(RecurrentLoop):
     """A made-up cell: a forget gate with a peephole, coupled to the input, and a highway past the output.
 
     ::
@@ -59,9 +23,9 @@ class HighwayLoop(Loop):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the outputs (T, B, H) and the final states (B, H) for x (T, B, I)."""
-        h = c = x.new_zeros(x.shape[1], self.hidden)
+        h = c = self.zeros(x)
         weight, outputs = self.weight_hh.t(), []
-        for part in self.projected(x):
+        for part in self.projected(x).unbind(0):
             f, g, o = torch.addmm(part, h, weight).chunk(3, 1)
             f = torch.sigmoid(f + 0.5 * c)
             c = f * c + (1 - f) * torch.tanh(g)
@@ -71,7 +35,7 @@ class HighwayLoop(Loop):
         return torch.stack(outputs), (h, c)
 
 
-class PeepholeLoop(Loop):
+class PeepholeLoop(RecurrentLoop):
     """The LSTM whose gates see the cell state: i and f that of the step before, o the new one.
 
     ::
@@ -94,9 +58,9 @@ class PeepholeLoop(Loop):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the outputs (T, B, H) and the final states (B, H) for x (T, B, I)."""
-        h = c = x.new_zeros(x.shape[1], self.hidden)
+        h = c = self.zeros(x)
         weight, outputs = self.weight_hh.t(), []
-        for part in self.projected(x):
+        for part in self.projected(x).unbind(0):
             i, f, g, o = torch.addmm(part, h, weight).chunk(4, 1)
             i = torch.sigmoid(i + self.p_i * c)
             f = torch.sigmoid(f + self.p_f * c)
@@ -106,7 +70,7 @@ class PeepholeLoop(Loop):
         return torch.stack(outputs), (h, c)
 
 
-class SLSTMLoop(Loop):
+class SLSTMLoop(RecurrentLoop):
     """The sLSTM: an exponential input gate, a normaliser n, and a stabiliser m that keeps both in range.
 
     ::
@@ -129,10 +93,10 @@ class SLSTMLoop(Loop):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the outputs (T, B, H) and the final states (B, H) for x (T, B, I)."""
-        h = c = n = x.new_zeros(x.shape[1], self.hidden)
+        h = c = n = self.zeros(x)
         m = x.new_full((x.shape[1], self.hidden), -torch.inf)
         weight, outputs = self.weight_hh.t(), []
-        for part in self.projected(x):
+        for part in self.projected(x).unbind(0):
             i, f, z, o = torch.addmm(part, h, weight).chunk(4, 1)
             kept = nn.functional.logsigmoid(f) + m
             m = torch.maximum(kept, i)
@@ -143,10 +107,3 @@ class SLSTMLoop(Loop):
             h = torch.sigmoid(o) * c / n
             outputs.append(h)
         return torch.stack(outputs), (h, c, n, m)
-
-
-LOOPS: dict[str, Callable[[int, int], Loop]] = {
-    "highway": HighwayLoop,
-    "peephole": PeepholeLoop,
-    "slstm": SLSTMLoop,
-}
