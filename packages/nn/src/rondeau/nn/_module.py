@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import RemovableHandle, Tensor
 
+from ._computed import computed_attribute, computed_names
 from ._parameter import Parameter
 from ._safetensors import load_safetensors
 from ._state_dict import EXTRA_STATE, IncompatibleKeys, Loading, load_own, own_state
@@ -129,6 +130,12 @@ class Module:
             members = self.__dict__.get(registry)
             if members is not None and name in members:
                 return members[name]
+        computed = computed_attribute(self.__dict__, name)
+        if computed is not None:
+            try:
+                return computed.value()
+            except AttributeError as error:  # would be taken for a missing attribute of this module
+                raise RuntimeError(f"computing the parametrised '{name}' failed: {error}") from error
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -162,6 +169,8 @@ class Module:
                     f"cannot assign '{type(value).__name__}' as buffer '{name}' (Tensor or None expected)"
                 )
             self._buffers[name] = value
+        elif (computed := computed_attribute(state, name)) is not None:
+            computed.assign(value)
         else:
             super().__setattr__(name, value)
 
@@ -173,7 +182,8 @@ class Module:
         super().__delattr__(name)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules})
+        registered = (*self._parameters, *self._buffers, *self._modules, *computed_names(self))
+        return sorted({*super().__dir__(), *registered})
 
     def _forget(self, name: str, but: dict[str, Any] | None = None) -> None:
         """Remove `name` wherever it is registered or stored, except in one registry, where it keeps its position."""
@@ -192,6 +202,11 @@ class Module:
             )
         if not name:
             raise KeyError(f"{kind} name must not be empty, got {name!r}")
+        if computed_attribute(self.__dict__, name) is not None:
+            raise KeyError(
+                f"attribute '{name}' is parametrised: assign a Tensor, from which its originals are set, or call "
+                "nn.utils.parametrize.remove_parametrizations first"
+            )
         if name not in registry and hasattr(self, name):
             raise KeyError(f"attribute '{name}' already exists: choose another name for the {kind}")
 

@@ -18,7 +18,9 @@ from rondeau.kernels.sequence import Cell
 from rondeau.tensor import Generator, Tensor, no_grad, randn
 
 from ._checks import check_number, check_tensor
+from ._computed import computed_names
 from ._module import Module
+from ._parameter import Parameter
 
 __all__ = [
     "calculate_gain",
@@ -232,10 +234,14 @@ def forget_bias_(layer: _Layer, value: float = 1.0) -> _Layer:
         raise ArgumentValueError("forget_bias_ expects a layer made with bias=True; this one has no biases")
     start = gates.index("f") * layer.hidden_size
     forget = slice(start, start + layer.hidden_size)
-    with no_grad():
-        for name, parameter in layer.named_parameters():
-            if name.startswith("bias_"):
-                parameter[forget] = value if name.startswith("bias_ih") else 0.0
+    for name in (*layer._parameters, *computed_names(layer)):
+        if name.startswith("bias_"):
+            bias = getattr(layer, name)
+            changed = bias if isinstance(bias, Parameter) else bias.detach().clone()
+            with no_grad():
+                changed[forget] = value if name.startswith("bias_ih") else 0.0
+            if changed is not bias:  # parametrised
+                setattr(layer, name, changed)
     return layer
 
 
@@ -382,6 +388,11 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
 def _check(function: str, tensor: Tensor, generator: Generator | None = None, /, **numbers: float) -> None:
     """Raise TypeError unless `tensor` is a Tensor, `generator` a Generator or None, and the rest are numbers."""
     check_tensor(f"{function}: tensor", tensor)
+    if not tensor.is_leaf and tensor._view is None:
+        raise ArgumentValueError(
+            f"{function}: the tensor was computed from others, which would not change with it. If it is a parametrised "
+            f"weight, assign it: layer.weight = nn.init.{function}(rt.empty_like(layer.weight))"
+        )
     for name, number in numbers.items():
         check_number(f"{function}: {name}", number)
     if generator is not None and not isinstance(generator, Generator):

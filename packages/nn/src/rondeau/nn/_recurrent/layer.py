@@ -19,6 +19,7 @@ from rondeau.kernels.sequence import Cell, Layout, Settings, Weights
 from rondeau.tensor import Tensor
 
 from .._checks import check_fits, check_flags, check_probability, check_sizes, kind_of
+from .._computed import in_evaluation
 from .._linear import Linear
 from .._module import Module
 from .._parameter import Parameter
@@ -509,19 +510,27 @@ class Recurrent(Module):
     def _weights(self, layer_index: int) -> list[Tensor | None]:
         """Return the weights of a layer and direction, in the order of `Weights`."""
         found = self._parameters
-        # A hook may have replaced a parameter by a tensor; looking in the dictionary first takes a quarter of the time.
+        # A parametrised weight is computed here, once a call, and a hook may have replaced a parameter by a tensor;
+        # looking in the dictionary first takes a quarter of the time.
         return [
             None if name is None else found[name] if name in found else getattr(self, name)
             for name in self._names[layer_index]
         ]
 
+    def _any_weight(self) -> Tensor:
+        """Return a parameter, whose dtype and device are those of all weights, without computing a parametrised one."""
+        weight = self._parameters.get("weight_ih_l0")
+        if weight is None:
+            weight = next(self.parameters(), None)
+        return self.weight_ih_l0 if weight is None else weight
+
     def _in_evaluation(self) -> tuple[Cell, list[Weights], Settings]:
         """Return what `Stepper` freezes: the cell for evaluation, the weights of every layer, and the settings."""
         weights = [
             as_weights(
-                self.cell, [None if tensor is None else tensor._array for tensor in self._weights(index)]
+                self.cell, [None if name is None else in_evaluation(self, name)._array for name in names]
             )
-            for index in range(len(self._names))
+            for names in self._names
         ]
         return self._cell_of_run(False), weights, Settings(self._scalars(), num_heads=self.num_heads)
 
@@ -533,7 +542,7 @@ class Recurrent(Module):
     def _scalars(self) -> dict[tuple[str, str], float]:
         scalars = scalars_of_run(self.cell, self.hyperparameters, self.zoneout)
         for (_, name), value in scalars.items():
-            check_fits(f"hyperparameter {name}", value, self.weight_ih_l0.dtype)
+            check_fits(f"hyperparameter {name}", value, self._any_weight().dtype)
         return scalars
 
     def _is_random(self) -> bool:
@@ -542,7 +551,7 @@ class Recurrent(Module):
 
     def _check_features(self, x: Tensor) -> None:
         """Raise an error unless the input has the dtype of the weights and width I; integers stand for one-hot rows."""
-        array, dtype = x._array, self.weight_ih_l0._array.dtype
+        array, dtype = x._array, self._any_weight()._array.dtype
         if array.dtype.kind == "i":
             return
         if array.dtype != dtype:
@@ -560,11 +569,11 @@ class Recurrent(Module):
     ) -> list[tuple[Tensor, ...]]:
         """Return the caller's initial states of each layer and direction, in order."""
         count = len(self._names)
-        states = checked_states(hx, self.cell, self._state_shapes((count, *batch)), self.weight_ih_l0.dtype)
+        states = checked_states(hx, self.cell, self._state_shapes((count, *batch)), self._any_weight().dtype)
         return split_by_layer(_reordered(states, order), count)
 
     def _zeros(self, leading: tuple[int, ...], device: Any = None) -> tuple[Tensor, ...]:
-        weight = self.weight_ih_l0
+        weight = self._any_weight()
         shapes = self._state_shapes(leading)
         return zero_states(shapes, weight.dtype, weight.device if device is None else device)
 

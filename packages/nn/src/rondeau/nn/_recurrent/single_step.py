@@ -68,7 +68,8 @@ class _SingleStep(Module):
     def _step(self, input: Tensor, hx: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
         """Return the new states, each (B, H), or (H,) for an input (I,)."""
         name = type(self).__name__
-        dtype = self.weight_ih.dtype
+        weights = [None if weight is None else getattr(self, weight) for weight in self._names]
+        dtype = weights[0].dtype  # type: ignore[union-attr]  # weight_ih is always there
         if not isinstance(input, Tensor):
             raise ArgumentTypeError(
                 f"input must be a Tensor, got {type(input).__name__}: wrap it in rt.tensor(...)"
@@ -87,7 +88,6 @@ class _SingleStep(Module):
         shape = (*leading, self.hidden_size)
         for k, state in enumerate(hx or ()):
             _check_state(state, shape, dtype, f"hidden{k}")
-        weights = [None if weight is None else getattr(self, weight) for weight in self._names]
         layout = Layout.dense(1, input.shape[0] if input.ndim == 2 else 1)
         run = Run(self.cell, layout)
         _, *states = RecurrentFunction.apply(run, False, leading, input, *weights, *(hx or ()))

@@ -13,6 +13,7 @@ from rondeau.kernels.sequence import Cell, Settings, Weights
 from rondeau.tensor import Tensor
 
 from .._checks import kind_of
+from .._computed import in_evaluation
 from .._embedding import Embedding
 from .._linear import Linear
 from .states import State, as_returned
@@ -91,10 +92,11 @@ class Stepper:
                     f"embedding must have vectors of the layer's input_size={layer.input_size}, got "
                     f"{embedding.embedding_dim}"
                 )
-            self._vectors = np.array(embedding.weight._array)
+            self._vectors = np.array(in_evaluation(embedding, "weight")._array)
         frozen_head = None
         if head is not None:
-            frozen_head = head.weight._array, None if head.bias is None else head.bias._array
+            weight, bias = in_evaluation(head, "weight"), in_evaluation(head, "bias")
+            frozen_head = weight._array, None if bias is None else bias._array
         self._stepper = stepper.Stepper(*layer._in_evaluation(), frozen_head)
 
     def __call__(

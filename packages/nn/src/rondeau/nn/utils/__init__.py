@@ -1,6 +1,6 @@
-"""Gradient clipping, conversion of parameters to a vector, and batches of sequences of different lengths."""
+"""Gradient clipping, parameters as a vector, parametrised weights, and batches of sequences of different lengths."""
 
-from . import rnn
+from . import parametrizations, parametrize, rnn
 from ._clip import clip_grad_norm_, clip_grad_value_, get_total_norm
 from ._vector import parameters_to_vector, vector_to_parameters
 
@@ -9,6 +9,8 @@ __all__ = [
     "clip_grad_value_",
     "get_total_norm",
     "parameters_to_vector",
+    "parametrizations",
+    "parametrize",
     "rnn",
     "vector_to_parameters",
 ]

@@ -1,0 +1,72 @@
+"""Weight normalisation."""
+
+from __future__ import annotations
+
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.tensor import Tensor
+
+from .._module import Module
+from ._parametrized import weight_of
+from .parametrize import register_parametrization
+
+
+def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Module:
+    """Compute a weight from its length and its direction: W = g V / |V|.
+
+    T. Salimans, D. P. Kingma, "Weight normalization: a simple reparameterization to accelerate training of deep neural
+    networks", 2016, equation 2.
+
+    Parameters
+    ----------
+    module : Module
+    name : str
+        The name of the weight.
+    dim : int or None
+        The dimension along which lengths are separate: 0, the outputs, by default. None or -1, as in PyTorch: one
+        length for the whole weight.
+
+    Returns
+    -------
+    Module
+        `module`, with the originals ``original0``, g, with size 1 in all other dimensions (shape () for the whole
+        weight), and ``original1``, V.
+
+    Raises
+    ------
+    ValueError
+        If the weight is not there, or has no such dimension.
+
+    Examples
+    --------
+    >>> from rondeau import nn
+    >>> layer = nn.utils.parametrizations.weight_norm(nn.LSTM(3, 2), "weight_hh_l0")
+    >>> layer.parametrizations.weight_hh_l0.original0.shape
+    (8, 1)
+    """
+    weight = weight_of(module, name)
+    if dim is not None and (isinstance(dim, bool) or not isinstance(dim, int)):
+        raise ArgumentTypeError(f"dim must be an integer or None, got {dim!r}")
+    whole = dim is None or dim == -1
+    if not whole and not -weight.ndim <= dim < weight.ndim:  # type: ignore[operator]
+        raise ArgumentValueError(f"dim {dim} is out of range for a weight of shape {weight.shape}")
+    return register_parametrization(module, name, _WeightNorm(-1 if whole else dim), unsafe=True)  # type: ignore[arg-type]
+
+
+class _WeightNorm(Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, length: Tensor, direction: Tensor) -> Tensor:
+        """Return the weight of this length and direction."""
+        return direction * (length / self._norm(direction))
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the length of a weight, and the weight as its direction."""
+        return self._norm(weight), weight
+
+    def _norm(self, weight: Tensor) -> Tensor:
+        if self.dim == -1:
+            return weight.norm()
+        others = tuple(k for k in range(weight.ndim) if k != self.dim % weight.ndim)
+        return weight.norm(dim=others, keepdim=True) if others else weight.abs()
