@@ -2,7 +2,7 @@
 
 from rondeau.kernels.cell import CellError
 
-from . import cell_math, cells, functional, init, utils
+from . import cell_math, cells, dynamics, functional, init, utils
 from ._absolute_losses import L1Loss, SmoothL1Loss
 from ._activations import (
     GELU,
@@ -87,6 +87,7 @@ __all__ = [
     "Tanh",
     "cell_math",
     "cells",
+    "dynamics",
     "functional",
     "init",
     "load_safetensors",

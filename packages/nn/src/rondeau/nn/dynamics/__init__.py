@@ -1,0 +1,32 @@
+"""What a recurrent layer does, as a dynamical system: Jacobians of its step, fixed points, Lyapunov exponents.
+
+With a constant input the step of a layer is a map ``s -> F(s)`` of its *state vector*: all states of all layers, one
+after the other. For L layers of a cell with K states of H units, D = L*K*H: layer after layer, within a layer the
+states in the order of ``cell.states``, so that of an LSTM of two layers is ``(h, c)`` of layer 0, then ``(h, c)`` of
+layer 1. A projected first state has P units instead of H. `stack_states` and `split_states` convert between state
+vectors and the states that a layer takes and returns.
+
+Everything is computed in float64, whatever the dtype of the layer, whose weights are converted to a copy: a fixed point
+has fifteen digits of the map that the converted weights define. The step is that of evaluation, without dropout and
+with the expectation of zoneout. Results are NumPy arrays, because eigenvalues are complex and nothing here has a
+gradient.
+"""
+
+from ._fixed_points import FixedPoints, fixed_points
+from ._jacobian import input_jacobian, jacobian
+from ._lyapunov import lyapunov_exponents
+from ._state_vectors import split_states, stack_states
+
+__all__ = [
+    "FixedPoints",
+    "fixed_points",
+    "input_jacobian",
+    "jacobian",
+    "lyapunov_exponents",
+    "split_states",
+    "stack_states",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

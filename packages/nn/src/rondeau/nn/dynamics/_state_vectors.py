@@ -1,0 +1,162 @@
+"""State vectors: all states of all layers in one vector, and the way back."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.tensor import Tensor
+
+from .._checks import as_array
+from .._recurrent.layer import Recurrent
+from .._recurrent.states import State, as_returned
+from ._step_map import Array, StepMap
+
+__all__ = ["StateVectors", "as_inputs", "as_vectors", "split_states", "stack_states"]
+
+StateVectors: TypeAlias = "ArrayLike | Tensor | tuple[Tensor, ...]"
+"""State vectors (N, D) or (D,), or the states of a layer: a tensor (L, N, H), or a tuple of them."""
+
+
+def stack_states(layer: Recurrent, states: State) -> Array:
+    """Return the state vectors of states in the form that a layer returns.
+
+    Parameters
+    ----------
+    layer : Recurrent
+        A unidirectional layer.
+    states : Tensor or tuple of Tensor
+        (L, N, P) the first and (L, N, H) the others; without N for one state.
+
+    Returns
+    -------
+    ndarray of float64, shape (N, D)
+        Or (D,) for one state; see `rondeau.nn.dynamics` for the order.
+
+    Raises
+    ------
+    TypeError
+        If the layer is not recurrent, or there is not one tensor for each state of its cell.
+    ValueError
+        If a shape does not match, a number is NaN or infinite, or the layer is bidirectional.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> lstm = nn.LSTM(3, 2)
+    >>> h, c = rt.ones(1, 4, 2), rt.zeros(1, 4, 2)
+    >>> nn.dynamics.stack_states(lstm, (h, c))[0]
+    array([1., 1., 0., 0.])
+    """
+    step = StepMap(layer)
+    parts = states if isinstance(states, tuple | list) else (states,)
+    return _stacked("states", step, layer.cell.states, parts)
+
+
+def split_states(layer: Recurrent, vectors: ArrayLike | Tensor) -> State:
+    """Return states in the form and dtype that a layer takes, from state vectors.
+
+    Parameters
+    ----------
+    layer : Recurrent
+        A unidirectional layer.
+    vectors : array_like or Tensor, shape (N, D) or (D,)
+        State vectors, such as the `points` of `FixedPoints`.
+
+    Returns
+    -------
+    Tensor or tuple of Tensor
+        (L, N, P) the first and (L, N, H) the others, without N for one vector: initial states for the layer.
+
+    Raises
+    ------
+    TypeError
+        If the layer is not recurrent, or the vectors are not numbers.
+    ValueError
+        If a shape does not match, a number is NaN or infinite, or the layer is bidirectional.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rondeau import nn
+    >>> h, c = nn.dynamics.split_states(nn.LSTM(3, 2), np.array([1.0, 1.0, 0.0, 0.0]))
+    >>> h, c
+    (tensor([[1., 1.]]), tensor([[0., 0.]]))
+    """
+    step = StepMap(layer)
+    array = _checked_vectors("vectors", step, vectors)
+    of_layers = step.split(array)
+    dtype = layer.weight_ih_l0.dtype
+    states = [Tensor(np.stack(parts).astype(dtype)) for parts in zip(*of_layers, strict=True)]
+    return as_returned(tuple(states))
+
+
+def as_vectors(name: str, step: StepMap, cell_states: tuple[str, ...], value: Any) -> Array:
+    """Return state vectors (N, D) or (D,), given as such or as states of a layer.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are neither, or a number is NaN or infinite; the message names the argument.
+    """
+    if isinstance(value, tuple):
+        return _stacked(name, step, cell_states, value)
+    if isinstance(value, Tensor) and value.ndim == 3:
+        return _stacked(name, step, cell_states, (value,))
+    return _checked_vectors(name, step, value)
+
+
+def as_inputs(name: str, step: StepMap, value: Any, form: str) -> Array:
+    """Return inputs of as many dimensions as `form` shows, such as ``"(T, B, I)"``, in float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not numbers, the last dimension is not I, or a number is NaN or infinite.
+    """
+    array = _finite(name, value)
+    forms = [part.count(",") + (not part.endswith(",)")) for part in form.split(" or ")]
+    if array.ndim not in forms or array.shape[-1] != step.input_size:
+        raise ArgumentValueError(
+            f"{name} must have shape {form} with I = {step.input_size}, the input_size of the layer, got {array.shape}"
+        )
+    return array
+
+
+def _stacked(name: str, step: StepMap, cell_states: tuple[str, ...], states: Any) -> Array:
+    """Return the state vectors of states (L, N, W), or (L, W)."""
+    if len(states) != len(cell_states):
+        raise ArgumentTypeError(
+            f"{name} must have one tensor for each state of the cell ({', '.join(cell_states)}), got {len(states)}"
+        )
+    arrays = [_finite(f"{name}, {state}", part) for state, part in zip(cell_states, states, strict=True)]
+    L, batch = len(step.widths), arrays[0].shape[1:-1]
+    for k, (state, array) in enumerate(zip(cell_states, arrays, strict=True)):
+        width = step.widths[0][k]
+        if array.ndim not in (2, 3) or array.shape != (L, *batch, width):
+            wanted = (L, *batch, width) if arrays[0].ndim in (2, 3) and k else f"({L}, N, {width})"
+            raise ArgumentValueError(f"{name}: {state} must have shape {wanted}, got {array.shape}")
+    return np.concatenate([array[layer] for layer in range(L) for array in arrays], axis=-1)
+
+
+def _checked_vectors(name: str, step: StepMap, value: Any) -> Array:
+    """Return state vectors (N, D) or (D,), checked."""
+    array = _finite(name, value)
+    if array.ndim not in (1, 2) or array.shape[-1] != step.size:
+        widths = [width for of_layer in step.widths for width in of_layer]
+        raise ArgumentValueError(
+            f"{name} must be state vectors (N, {step.size}) or ({step.size},), where {step.size} = "
+            f"{' + '.join(map(str, widths))} is the width of all states of all layers, got shape {array.shape}"
+        )
+    return array
+
+
+def _finite(name: str, value: Any) -> Array:
+    """Return numbers in float64, after refusing those that are NaN or infinite."""
+    array = as_array(name, value).astype(np.float64)
+    if not np.isfinite(array).all():
+        raise ArgumentValueError(f"{name} must be finite numbers, but has elements that are NaN or infinite")
+    return array
