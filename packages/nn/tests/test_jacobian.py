@@ -114,6 +114,16 @@ def test_options_of_training_do_not_count():
     )
 
 
+def test_a_parametrised_weight_counts_as_it_is_computed():
+    layer = nn.RNN(2, 4, dtype="float64")
+    nn.utils.parametrizations.orthogonal(layer, "weight_hh_l0")
+    effective = layer.weight_hh_l0.detach().numpy()
+    h = RNG.standard_normal(4)
+    new = layer(rt.zeros(1, 2, dtype="float64"), rt.tensor(h)[None])[1].detach().numpy()[0]
+    found = nn.dynamics.jacobian(layer, h, np.zeros(2))
+    assert_close(found, (1 - new**2)[:, None] * effective, of_largest=1e-14)
+
+
 def test_a_layer_of_float32_is_differentiated_in_float64():
     layer = nn.GRU(2, 4)
     before = {name: value.numpy().copy() for name, value in layer.state_dict().items()}

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.runtime.threads import one_blas_thread
 from rondeau.tensor import Tensor
 
 from .._checks import check_number, check_sizes
 from .._recurrent.layer import Recurrent
 from ._slowest import is_fixed, lengths, slowest_states
 from ._state_vectors import StateVectors, as_inputs, as_vectors
-from ._step_map import Array, StepMap, one_blas_thread
+from ._step_map import Array, StepMap
 
 __all__ = ["FixedPoints", "fixed_points"]
 
@@ -198,8 +199,21 @@ def fixed_points(
         check_number(name, value)
         if not 0 <= value < np.inf:
             raise ArgumentValueError(f"{name} must be a finite number of at least 0, got {value!r}")
-    with one_blas_thread():
-        ends, residuals = slowest_states(step, x, vectors, float(tolerance), iterations)
+    with one_blas_thread():  # a matrix of a few hundred rows is too small to be shared
+        return _found(step, x, vectors, float(tolerance), iterations, merge_distance, max_speed)
+
+
+def _found(
+    step: StepMap,
+    x: Array,
+    starts: Array,
+    tolerance: float,
+    iterations: int,
+    merge_distance: float,
+    max_speed: float,
+) -> FixedPoints:
+    """Search from all starts, and sort what they led to."""
+    ends, residuals = slowest_states(step, x, starts, tolerance, iterations)
     fixed = is_fixed(ends, residuals, tolerance)
     slow = ~fixed & (residuals <= math.sqrt(2 * max_speed))
     representatives: list[int] = []

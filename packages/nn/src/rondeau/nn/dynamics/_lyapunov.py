@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.runtime.threads import one_blas_thread
 from rondeau.tensor import Tensor
 
 from .._checks import check_sizes
 from .._recurrent.layer import Recurrent
 from ._state_vectors import StateVectors, as_inputs, as_vectors
-from ._step_map import Array, StepMap, one_blas_thread
+from ._step_map import Array, StepMap
 
 __all__ = ["lyapunov_exponents"]
 
@@ -111,7 +112,7 @@ def lyapunov_exponents(
                 f"state must be one state vector, or one for each of the {B} sequences, got {len(vectors)}"
             )
         start[:] = vectors
-    with one_blas_thread():
+    with one_blas_thread():  # a matrix of a few hundred rows is too small to be shared
         growth = _growth(step, x, start, count, burn_in, qr_every)
     exponents = -np.sort(-growth / (T - burn_in), axis=1)
     return exponents if is_batch else exponents[0]

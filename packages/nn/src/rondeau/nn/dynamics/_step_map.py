@@ -5,29 +5,22 @@ Notation: N rows, each a state vector and an input of its own; D numbers of a st
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from rondeau.kernels import sequence
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.recurrent.checks import state_widths
-from rondeau.kernels.sequence import Layout, Needs, Run, Weights
+from rondeau.kernels.sequence import Cell, Layout, Needs, Run, Weights
 
 from .._checks import kind_of
 from .._recurrent.layer import Recurrent
 
-__all__ = ["Array", "StepMap", "one_blas_thread"]
+__all__ = ["Array", "StepMap"]
 
 Array = NDArray[np.float64]
-
-one_blas_thread = functools.partial(threadpool_limits, limits=1, user_api="blas")
-"""NumPy's linear algebra of many small matrices on one thread: BLAS would share each of them among threads, which wait
-longer than they compute (256 matrices of 128 rows took 5 times as long on two cores that the kernels use too), and bits
-would depend on their number."""
 
 _NUMBERS_OF_A_BLOCK = 2**18
 """Rows times hidden units of one call of the kernels: the buffers of a step then stay at some tens of megabytes."""
@@ -54,7 +47,7 @@ class StepMap:
     def __init__(self, layer: Recurrent) -> None:
         _check_layer(layer)
         self._cell, weights, self._settings = layer._in_evaluation()
-        self._weights = [_in_float64(of_layer) for of_layer in weights]
+        self._weights = [_in_float64(self._cell, of_layer, k) for k, of_layer in enumerate(weights)]
         self.input_size = layer.input_size
         self.widths = [state_widths(self._cell, of_layer) for of_layer in self._weights]
         self._begins = np.cumsum([0, *(sum(of_layer) for of_layer in self.widths)])
@@ -170,13 +163,16 @@ def _check_layer(layer: Any) -> None:
             "A bidirectional layer is not a map of its states: its two directions never meet in one step. Use "
             "bidirectional=False"
         )
-    for name, parameter in layer.named_parameters():
-        if not np.isfinite(parameter._array).all():
-            raise ArgumentValueError(f"{name} of the layer has elements that are NaN or infinite")
 
 
-def _in_float64(weights: Weights) -> Weights:
-    """Return a copy of weights in float64."""
+def _in_float64(cell: Cell, weights: Weights, layer_index: int) -> Weights:
+    """Return a copy of weights in float64, after refusing those that are NaN or infinite."""
     *matrices, params = weights
-    converted = [None if matrix is None else matrix.astype(np.float64) for matrix in matrices]
-    return Weights._make([*converted, tuple([vector.astype(np.float64) for vector in params])])
+    names, arrays = (*Weights._fields[:-1], *cell.params), (*matrices, *params)
+    for name, array in zip(names, arrays, strict=True):
+        if array is not None and not np.isfinite(array).all():
+            raise ArgumentValueError(
+                f"{name}_l{layer_index} of the layer has elements that are NaN or infinite"
+            )
+    converted = [None if array is None else array.astype(np.float64) for array in arrays]
+    return Weights._make([*converted[: len(matrices)], tuple(converted[len(matrices) :])])
