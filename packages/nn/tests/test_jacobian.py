@@ -84,21 +84,54 @@ def test_of_several_layers_is_block_triangular():
     assert (found[3:, :3] != 0).all()
 
 
-def test_blocks_do_not_change_a_row(monkeypatch):
-    from rondeau.nn.dynamics import _step_map
+@pytest.mark.parametrize("proj_size", [0, 2], ids=["elementwise", "projected"])
+def test_blocks_do_not_change_a_row(monkeypatch, proj_size):
+    from rondeau.nn.dynamics import _pulled_back, _step_map
 
-    layer = nn.LSTM(2, 3, num_layers=2, dtype="float64")
-    vectors, x = RNG.standard_normal((5, 12)), RNG.standard_normal((5, 2))
+    layer = nn.LSTM(2, 3, num_layers=2, proj_size=proj_size, dtype="float64")
+    D = nn.dynamics.stack_states(layer, layer.begin_state()).size
+    vectors, x = RNG.standard_normal((5, D)), RNG.standard_normal((5, 2))
     whole = nn.dynamics.jacobian(layer, vectors, x), nn.dynamics.input_jacobian(layer, vectors, x)
+    monkeypatch.setattr(_step_map, "_NUMBERS_OF_A_BLOCK", 2 * D**2)  # rows 2 + 2 + 1
     for numbers in (
-        3 * 4,
-        3 * 5,
-        3 * 13,
-        3 * 1,
-    ):  # rows of a block: fewer than states, as many, 2.6 repeats, one
-        monkeypatch.setattr(_step_map, "_NUMBERS_OF_A_BLOCK", numbers)
+        3,
+        3 * 2 * 3,
+        10**6,
+    ):  # of the new state in a backward pass: 1, 3 (or 6 for the last row), all
+        monkeypatch.setattr(_pulled_back, "_NUMBERS_OF_A_BLOCK", numbers)
         found = nn.dynamics.jacobian(layer, vectors, x), nn.dynamics.input_jacobian(layer, vectors, x)
         assert_close(found, whole, of_largest=1e-15)
+
+
+@pytest.mark.parametrize("cell", ["rnn_relu", "gru", "lstm_peephole", "slstm", "indrnn"])
+@pytest.mark.parametrize("num_heads", [1, 2])
+def test_the_derived_graph_and_the_backward_of_the_kernels_agree(cell, num_heads):
+    from rondeau.nn.dynamics._elementwise import ElementwiseStep, is_elementwise
+    from rondeau.nn.dynamics._pulled_back import PulledBackStep
+
+    rt.manual_seed(2)
+    layer = nn.Recurrent(getattr(nn.cells, cell), 3, 4, num_heads=num_heads, zoneout=0.25, dtype="float64")
+    regularised, [weights], settings = layer._in_evaluation()
+    assert is_elementwise(regularised, weights)
+    x = RNG.standard_normal((5, 3))
+    states = tuple(RNG.uniform(0.1, 1, (5, 4)) for _ in regularised.states)
+    found = ElementwiseStep.of(regularised, weights, settings).derivatives(x, states, by_input=True)
+    expected = PulledBackStep(regularised, weights, settings).derivatives(x, states, by_input=True)
+    assert_close(found, expected, of_largest=1e-14)
+
+
+def test_cells_whose_units_meet_elsewhere_are_not_elementwise():
+    from rondeau.nn.dynamics._elementwise import is_elementwise
+
+    layers = [
+        nn.Recurrent(nn.cells.gru_layer_norm, 2, 4),
+        nn.Recurrent(nn.cells.mgu, 2, 4),
+        nn.Recurrent(nn.cells.gru_original, 2, 4),
+        nn.LSTM(2, 4, proj_size=2),
+    ]
+    for layer in layers:
+        cell, [weights], _ = layer._in_evaluation()
+        assert not is_elementwise(cell, weights)
 
 
 def test_options_of_training_do_not_count():

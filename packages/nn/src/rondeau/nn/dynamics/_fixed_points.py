@@ -18,9 +18,10 @@ from rondeau.tensor import Tensor
 
 from .._checks import check_number, check_sizes
 from .._recurrent.layer import Recurrent
+from ._arrays import Array
 from ._slowest import is_fixed, lengths, slowest_states
 from ._state_vectors import StateVectors, as_inputs, as_vectors
-from ._step_map import Array, StepMap
+from ._step_map import StepMap
 
 __all__ = ["FixedPoints", "fixed_points"]
 

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.runtime.threads import one_blas_thread
 from rondeau.tensor import Tensor
 
 from .._recurrent.layer import Recurrent
+from ._arrays import Array
 from ._state_vectors import StateVectors, as_inputs, as_vectors
-from ._step_map import Array, StepMap
+from ._step_map import StepMap
 
 __all__ = ["input_jacobian", "jacobian"]
 
@@ -46,9 +48,10 @@ def jacobian(layer: Recurrent, state: StateVectors, input: ArrayLike | Tensor) -
 
     Notes
     -----
-    The derivatives are those of the backward pass that is derived from the cell, in float64: each state is
-    differentiated once for each number of the new state. At kinks, such as that of relu at 0, they are those of the
-    gradient; see `rondeau.nn.cell_math`.
+    The derivatives are those of the backward that is derived from the cell, in float64. Where units meet in the
+    recurrent matrices alone, as in RNN, GRU and LSTM, it is evaluated once for each state of the cell, and multiplied
+    by the matrices; otherwise, as with layer normalisation or a projection, once for each number of the new state. At
+    kinks, such as that of relu at 0, they are those of the gradient; see `rondeau.nn.cell_math`.
 
     Examples
     --------
@@ -111,7 +114,7 @@ def _differentiated(
             f"input must be (I,), or one row for each of the {len(vectors)} states, got {len(x)} rows"
         )
     N = len(vectors) if vectors.ndim == 2 else len(x) if x.ndim == 2 else 1
-    found = differentiate(
-        step, np.broadcast_to(x, (N, step.input_size)), np.broadcast_to(vectors, (N, step.size))
-    )
+    inputs = np.broadcast_to(x, (N, step.input_size))
+    with one_blas_thread():  # many small products
+        found = differentiate(step, inputs, np.broadcast_to(vectors, (N, step.size)))
     return found if is_batch else found[0]

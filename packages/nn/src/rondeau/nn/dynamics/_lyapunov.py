@@ -11,8 +11,9 @@ from rondeau.tensor import Tensor
 
 from .._checks import check_sizes
 from .._recurrent.layer import Recurrent
+from ._arrays import Array
 from ._state_vectors import StateVectors, as_inputs, as_vectors
-from ._step_map import Array, StepMap
+from ._step_map import StepMap
 
 __all__ = ["lyapunov_exponents"]
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._step_map import Array, StepMap
+from ._arrays import Array
+from ._step_map import StepMap
 
 __all__ = ["is_fixed", "lengths", "slowest_states"]
 

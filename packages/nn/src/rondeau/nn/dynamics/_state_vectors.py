@@ -13,7 +13,8 @@ from rondeau.tensor import Tensor
 from .._checks import as_array
 from .._recurrent.layer import Recurrent
 from .._recurrent.states import State, as_returned
-from ._step_map import Array, StepMap
+from ._arrays import Array
+from ._step_map import StepMap
 
 __all__ = ["StateVectors", "as_inputs", "as_vectors", "split_states", "stack_states"]
 

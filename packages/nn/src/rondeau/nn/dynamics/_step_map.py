@@ -8,22 +8,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rondeau.kernels import sequence
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.recurrent.checks import state_widths
-from rondeau.kernels.sequence import Cell, Layout, Needs, Run, Weights
+from rondeau.kernels.sequence import Cell, Layout, Run, Weights
 
 from .._checks import kind_of
 from .._recurrent.layer import Recurrent
+from ._arrays import Array
+from ._elementwise import ElementwiseStep, is_elementwise
+from ._pulled_back import PulledBackStep
 
-__all__ = ["Array", "StepMap"]
+__all__ = ["StepMap"]
 
-Array = NDArray[np.float64]
-
-_NUMBERS_OF_A_BLOCK = 2**18
-"""Rows times hidden units of one call of the kernels: the buffers of a step then stay at some tens of megabytes."""
+_NUMBERS_OF_A_BLOCK = 2**19
+"""Numbers of the results that are computed together, 4 MB: what is needed beside them stays small too, in the cache."""
 
 
 class StepMap:
@@ -52,23 +52,34 @@ class StepMap:
         self.widths = [state_widths(self._cell, of_layer) for of_layer in self._weights]
         self._begins = np.cumsum([0, *(sum(of_layer) for of_layer in self.widths)])
         self.size = int(self._begins[-1])
-        hidden = max(max(of_layer) for of_layer in self.widths)
-        self._block = max(1, _NUMBERS_OF_A_BLOCK // hidden)
+        self._steps = [
+            (ElementwiseStep.of if is_elementwise(self._cell, of_layer) else PulledBackStep)(
+                self._cell, of_layer, self._settings
+            )
+            for of_layer in self._weights
+        ]
 
     def __call__(self, x: Array, vectors: Array) -> Array:
         """Return the state vectors (N, D) after a step with the inputs (N, I)."""
-        blocks = [slice(first, first + self._block) for first in range(0, len(vectors), self._block)]
-        if not blocks:
-            return vectors.copy()
-        return np.concatenate([self._advance(x[block], vectors[block], save=False)[0] for block in blocks])
+        after = np.empty_like(vectors)
+        for block in _blocks(len(vectors), self.size):
+            parts = [state for of_layer in self._advance(x[block], vectors[block]) for state in of_layer]
+            np.concatenate(parts, axis=1, out=after[block])
+        return after
 
     def jacobian(self, x: Array, vectors: Array) -> Array:
         """Return the derivatives (N, D, D) of the state vectors after a step: by the vectors before it."""
-        return self._derivatives(x, vectors, by_input=False)
+        found = np.zeros((len(vectors), self.size, self.size))
+        for block in _blocks(len(vectors), self.size**2):
+            self._differentiate(x[block], vectors[block], found[block], by_input=False)
+        return found
 
     def input_jacobian(self, x: Array, vectors: Array) -> Array:
         """Return the derivatives (N, D, I) of the state vectors after a step: by the inputs."""
-        return self._derivatives(x, vectors, by_input=True)
+        found = np.zeros((len(vectors), self.size, self.input_size))
+        for block in _blocks(len(vectors), self.size**2):
+            self._differentiate(x[block], vectors[block], found[block], by_input=True)
+        return found
 
     def trajectory(self, x: Array, start: Array) -> Array:
         """Return the state vectors (T, B, D) after every step of inputs (T, B, I), from those before the first."""
@@ -87,63 +98,41 @@ class StepMap:
         parts = iter(np.split(vectors, np.cumsum(widths)[:-1], axis=-1))
         return [tuple([next(parts) for _ in of_layer]) for of_layer in self.widths]
 
-    def _advance(self, x: Array, vectors: Array, *, save: bool) -> tuple[Array, list[Any]]:
-        """Return the state vectors after a step, and what each layer saved for its backward."""
+    def _advance(self, x: Array, vectors: Array) -> list[tuple[Array, ...]]:
+        """Return the states of each layer after a step."""
         run = Run(self._cell, Layout.dense(1, len(vectors)), settings=self._settings)
-        parts, saved = list[Array](), list[Any]()
+        after: list[tuple[Array, ...]] = []
         for weights, initial in zip(self._weights, self.split(vectors), strict=True):
-            result = sequence.forward(run, x, weights, initial, save=save)
-            parts += result.final
-            saved.append(result.saved)
-            x = result.final[0]
-        return np.concatenate(parts, axis=1), saved
+            after.append(sequence.forward(run, x, weights, initial, save=False).final)
+            x = after[-1][0]
+        return after
 
-    def _derivatives(self, x: Array, vectors: Array, *, by_input: bool) -> Array:
-        """Differentiate rows in blocks.
+    def _differentiate(self, x: Array, vectors: Array, found: Array, *, by_input: bool) -> None:
+        """Write the derivatives of the state vectors after a step, by those before or by the input, to zeros.
 
-        Each row is repeated for as many coordinates of the new state as fit a block, and each repetition is
-        differentiated with the unit vector of its coordinate.
+        The new first state of a layer is the input of the layer above, to which it hands its derivatives.
         """
-        count = self.input_size if by_input else self.size
-        found = np.zeros((len(vectors), self.size, count))
-        for first in range(0, len(vectors), self._block):
-            block = slice(first, first + self._block)
-            n = len(vectors[block])
-            repeats = min(max(1, self._block // n), self.size)
-            _, saved = self._advance(
-                np.tile(x[block], (repeats, 1)), np.tile(vectors[block], (repeats, 1)), save=True
-            )
-            for layer in range(len(self.widths)):
-                begin, end = self._begins[layer : layer + 2]
-                for start in range(begin, end, repeats):
-                    stop = min(start + repeats, end)
-                    d_new = np.zeros((repeats, n, end - begin))
-                    d_new[np.arange(stop - start), :, np.arange(start - begin, stop - begin)] = 1
-                    d_vector, d_x = self._pull_back(saved, layer, d_new.reshape(repeats * n, -1), by_input)
-                    d = d_x if by_input else d_vector
-                    rows = d.reshape(repeats, n, -1)[: stop - start].transpose(1, 0, 2)
-                    found[block, start:stop, : rows.shape[2]] = rows
-        return found
+        states = self.split(vectors)
+        after = self._advance(x, vectors) if len(states) > 1 else []
+        for layer, (step, before) in enumerate(zip(self._steps, states, strict=True)):
+            here = slice(self._begins[layer], self._begins[layer + 1])
+            by_state, by_x = step.derivatives(x, before, by_input=by_input or layer > 0)
+            if layer > 0:
+                assert by_x is not None
+                below = self._begins[layer - 1]
+                found[:, here] = by_x @ found[:, below : below + x.shape[1]]
+            elif by_input:
+                found[:, here] = by_x
+            if not by_input:
+                found[:, here, here] = by_state
+            if after:
+                x = after[layer][0]
 
-    def _pull_back(self, saved: list[Any], top: int, cotangents: Array, needs_x: bool) -> tuple[Array, Any]:
-        """Backpropagate cotangents (N, .) of one layer's new states to the states up to that layer, and the input."""
-        parts: list[tuple[Array, ...]] = []
-        d_new: list[Any] = np.split(cotangents, np.cumsum(self.widths[top])[:-1], axis=1)
-        d_x: Any = None
-        for layer in range(top, -1, -1):
-            if layer < top:  # the new first state of a layer below reaches the layer above as its input alone
-                d_new = [d_x, *([None] * (len(d_new) - 1))]
-            gradients = sequence.backward(
-                self._cell,
-                saved[layer],
-                (None,),
-                tuple(d_new),
-                Needs(x=needs_x or layer > 0, initial=True, weights=False),
-            )
-            assert gradients.initial is not None
-            parts.insert(0, gradients.initial)
-            d_x = gradients.x
-        return np.concatenate([part for of_layer in parts for part in of_layer], axis=1), d_x
+
+def _blocks(num_rows: int, numbers_of_a_row: int) -> list[slice]:
+    """Return slices of rows, each of which has a block's numbers at most, or is one row."""
+    size = max(1, _NUMBERS_OF_A_BLOCK // numbers_of_a_row)
+    return [slice(first, first + size) for first in range(0, num_rows, size)]
 
 
 def _check_layer(layer: Any) -> None:
