@@ -22,8 +22,8 @@ _MOST_DAMPING = 1e12
 """A step this short no longer lowers the speed: the search has ended."""
 _STATIONARY = 1e-9
 """``|A'g| / |g|`` at which the speed has no slope left, though it is not zero."""
-_NUMBERS_OF_A_BLOCK = 2**22
-"""Numbers of the matrices A of the starts that are searched together: 32 MB."""
+_NUMBERS_OF_A_BLOCK = 2**20
+"""Numbers of the matrices A of the starts that are searched together: 8 MB."""
 
 
 def slowest_states(
