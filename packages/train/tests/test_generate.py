@@ -92,7 +92,12 @@ class Forwarding(nn.Module):
 @pytest.mark.parametrize("embedding_size", [None, 5])
 def test_stepping_writes_what_the_models_own_forward_writes(codec, recurrent, embedding_size):
     rt.manual_seed(0)
-    model = nn.LanguageModel(len(codec), recurrent, 8, 2, embedding_size, dropout=0.5)
+    learns = recurrent == "lstm"
+    model = nn.LanguageModel(
+        len(codec), recurrent, 8, 2, embedding_size, dropout=0.5, learn_initial_state=learns
+    )
+    if learns:
+        nn.init.normal_(model.recurrent.initial_c_l0)
     for options in ({}, {"temperature": 0.7, "top_k": 3}, {"top_p": 0.8}):
         stepped = text_of(model, codec, "abc", 200, seed=3, **options)
         assert stepped == text_of(Forwarding(model), codec, "abc", 200, seed=3, **options)

@@ -28,10 +28,18 @@ def stream(length=400, seed=0):
     return TokenStream(np.random.default_rng(seed).integers(0, V, length), V)
 
 
-def make(sampler=SequentialBatches, cell="gru", scheduler=None, dropout=0.0, **options):
+def make(
+    sampler=SequentialBatches, cell="gru", scheduler=None, dropout=0.0, learn_initial_state=False, **options
+):
     rt.manual_seed(1)
     model = nn.LanguageModel(
-        V, cell, 6, embedding_size=4 if dropout else None, dropout=dropout, dtype="float64"
+        V,
+        cell,
+        6,
+        embedding_size=4 if dropout else None,
+        dropout=dropout,
+        dtype="float64",
+        learn_initial_state=learn_initial_state,
     )
     optimizer = optim.Adam(model.parameters(), lr=0.01)
     batches = sampler(stream(), batch_size=3, num_steps=5, seed=2)
@@ -111,6 +119,35 @@ def test_two_epochs_are_the_steps_written_out(sampler, cell):
     assert trainer.stopped_by == "2 epochs are done"
     for name, tensor in model.state_dict().items():
         assert_close(trainer.model.state_dict()[name].numpy(), tensor, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("sampler", [SequentialBatches, RandomBatches])
+def test_learned_initial_states_are_those_an_epoch_begins_with(sampler):
+    options = {"cell": "lstm", "learn_initial_state": True}
+    trainer, other = make(sampler, **options), make(sampler, **options)
+    trainer.fit()
+    model, optimizer, changed = other.model, other.optimizer, []
+    for _ in range(2):
+        state = None
+        for inputs, targets in other.batches:
+            optimizer.zero_grad()
+            logits, state = model(inputs, state)
+            nn.functional.cross_entropy(logits, rt.tensor(targets.T.reshape(-1))).backward()
+            changed.append(model.recurrent.initial_c_l0.grad is not None)
+            state = tuple(s.detach() for s in state) if sampler is SequentialBatches else None
+            optimizer.step()
+    steps = len(trainer.batches)
+    assert changed == [sampler is RandomBatches or step % steps == 0 for step in range(2 * steps)]
+    assert model.recurrent.initial_c_l0.any()
+    assert_same_bits(weights(trainer), weights(other))
+    stopped = make(sampler, **options)
+    stopped.max_steps = steps + 3
+    stopped.fit()
+    resumed = make(sampler, **options)
+    resumed.restore(stopped.snapshot())
+    resumed.fit()
+    assert resumed.step == 2 * steps
+    assert_same_bits(weights(resumed), weights(other))
 
 
 def test_rows_average_over_the_steps_between_them():

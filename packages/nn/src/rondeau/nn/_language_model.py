@@ -152,7 +152,7 @@ class LanguageModel(Module):
             self.embedding.weight = self.head.weight
 
     def begin_state(self, batch_size: int, device: Any = None) -> State:
-        """Return the zero state, for the beginning of a text.
+        """Return the state that a text begins with: zeros, or the learned initial states, with their gradient.
 
         Parameters
         ----------
@@ -176,7 +176,7 @@ class LanguageModel(Module):
         ids : Tensor or ndarray
             int64 (B, T), each from 0 to V-1: a batch as the samplers of `rondeau.data` yield it.
         state : Tensor or tuple of Tensor, optional
-            The state that the previous call returned, or that of `begin_state`; zeros by default.
+            The state that the previous call returned, or that of `begin_state`, which is the default.
 
         Returns
         -------

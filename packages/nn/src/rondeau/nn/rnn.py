@@ -57,8 +57,8 @@ class RNN(Recurrent):
     dtype : dtype, optional
         float32 (the default) or float64.
     **options
-        ``num_heads``, ``recurrent_dropout``, ``zoneout``, ``weight_dropout``, ``bptt_truncate`` and
-        ``recompute_every``, by name; see `Recurrent`.
+        ``num_heads``, ``recurrent_dropout``, ``zoneout``, ``weight_dropout``, ``bptt_truncate``, ``recompute_every``
+        and ``learn_initial_state``, by name; see `Recurrent`.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class RNN(Recurrent):
 
     * ``input`` is a Tensor (T, B, I), (T, I) without a batch, a `PackedSequence`, or int64 indices (T, B), which stand
       for one-hot rows of width I;
-    * ``hx`` is one Tensor (L*D, B, H), or (L*D, H) without a batch; zeros by default.
+    * ``hx`` is one Tensor (L*D, B, H), or (L*D, H) without a batch; zeros by default, or learned.
 
     It returns ``output``, (T, B, D*H), in the form of the input, and the states after each sequence's last step.
     ``lengths=`` and ``reset=`` tell which steps of a padded batch are valid; see `Recurrent.forward`.
@@ -146,8 +146,8 @@ class GRU(Recurrent):
     dtype : dtype, optional
         float32 (the default) or float64.
     **options
-        ``num_heads``, ``recurrent_dropout``, ``zoneout``, ``weight_dropout``, ``bptt_truncate`` and
-        ``recompute_every``, by name; see `Recurrent`.
+        ``num_heads``, ``recurrent_dropout``, ``zoneout``, ``weight_dropout``, ``bptt_truncate``, ``recompute_every``
+        and ``learn_initial_state``, by name; see `Recurrent`.
 
     Attributes
     ----------
@@ -171,7 +171,7 @@ class GRU(Recurrent):
 
     * ``input`` is a Tensor (T, B, I), (T, I) without a batch, a `PackedSequence`, or int64 indices (T, B), which stand
       for one-hot rows of width I;
-    * ``hx`` is one Tensor (L*D, B, H), or (L*D, H) without a batch; zeros by default.
+    * ``hx`` is one Tensor (L*D, B, H), or (L*D, H) without a batch; zeros by default, or learned.
 
     It returns ``output``, (T, B, D*H), in the form of the input, and the states after each sequence's last step.
     ``lengths=`` and ``reset=`` tell which steps of a padded batch are valid; see `Recurrent.forward`.
@@ -242,8 +242,8 @@ class LSTM(Recurrent):
     dtype : dtype, optional
         float32 (the default) or float64.
     **options
-        ``num_heads``, ``recurrent_dropout``, ``zoneout``, ``weight_dropout``, ``bptt_truncate`` and
-        ``recompute_every``, by name; see `Recurrent`.
+        ``num_heads``, ``recurrent_dropout``, ``zoneout``, ``weight_dropout``, ``bptt_truncate``, ``recompute_every``
+        and ``learn_initial_state``, by name; see `Recurrent`.
 
     Attributes
     ----------

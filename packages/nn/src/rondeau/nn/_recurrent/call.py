@@ -64,6 +64,7 @@ class Call(NamedTuple):
         leading: tuple[int, ...],
         initial: list[States] | None,
         segments: Segments | None = None,
+        learned: list[States] | None = None,
     ) -> tuple[States, States]:
         """Run all layers over time-major or packed rows.
 
@@ -78,6 +79,8 @@ class Call(NamedTuple):
             The initial states of each layer and direction; None for zeros, without segments.
         segments : Segments, optional
             The segments of the layout, if the states before and after the batch are not those of its sequences.
+        learned : list of tuple of Tensor, (W,) each, or None
+            The learned states of each layer and direction, with which segments begin after a reset; None for zeros.
 
         Returns
         -------
@@ -100,7 +103,8 @@ class Call(NamedTuple):
                 if segments is None:
                     found, end = _run_direction(run, every_state, leading, x, weights, before)
                 else:
-                    found, end = _run_segments(run, every_state, x, weights, before, segments)
+                    restored = (None,) * len(before) if learned is None else learned[index]
+                    found, end = _run_segments(run, every_state, x, weights, before, segments, restored)
                 of_directions.append(found)
                 ends.append(end)
             every = found if self.num_directions == 1 else _joined(of_directions, -1)
@@ -150,9 +154,12 @@ def _run_segments(
     weights: list[Tensor | None],
     before: States,
     segments: Segments,
+    restored: tuple[Tensor | None, ...],
 ) -> tuple[States, States]:
     """Do the same over the segments of a batch; the initial and final states are those of the batch."""
-    begin = tuple([segments.begin(state, run.reverse) for state in before])
+    begin = tuple(
+        [segments.begin(state, run.reverse, learned) for state, learned in zip(before, restored, strict=True)]
+    )
     every, end = _run_direction(run, every_state, (1, run.layout.batch_size), x, weights, begin)
     pairs = zip(end, before, strict=True)
     return every, tuple([segments.end(state, initial, run.reverse) for state, initial in pairs])

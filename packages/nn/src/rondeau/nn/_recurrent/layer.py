@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Never
 
+import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from rondeau import tensor as rt
@@ -18,12 +19,14 @@ from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.kernels.sequence import Cell, Layout, Settings, Weights
 from rondeau.tensor import Tensor
 
+from .. import init
 from .._checks import check_fits, check_flags, check_probability, check_sizes, kind_of
 from .._computed import in_evaluation
 from .._linear import Linear
 from .._module import Module
 from .._parameter import Parameter
 from .call import Call
+from .initial import expanded, register_initial_states
 from .masks import draw_key
 from .options import (
     cell_of_run,
@@ -107,6 +110,9 @@ class Recurrent(Module):
     recompute_every : int, optional
         Keep the states only every k steps, and compute the rest again in backward: the same bits, in memory of order
         T/k + k instead of T, for one more forward pass.
+    learn_initial_state : bool
+        Learn the states that sequences begin with: those for which no initial states are given, and those that a
+        `reset` begins. Without it both begin with zeros.
     checkpoint_every : int, optional
         The former name of `recompute_every`; deprecated.
     **unknown
@@ -120,6 +126,9 @@ class Recurrent(Module):
         with R = 0 there is no ``weight_hh``. With heads ``weight_hh`` is (R*H, H/heads). Further layers end in ``_l1``,
         ``_l2``, ..., the reverse direction in ``_l0_reverse``. All are drawn from U(-1/sqrt(H), 1/sqrt(H)).
         A learned vector of the step has its own name, such as ``peephole_l0``, shape (H,) and its own initial value.
+    initial_h_l0, initial_c_l0_reverse : Parameter
+        With `learn_initial_state`, a vector for each state of the cell, layer and direction: (P,) for the first state,
+        (H,) for the others; zeros at first.
 
     Notes
     -----
@@ -128,7 +137,7 @@ class Recurrent(Module):
     selected instead, with the same result as the product up to rounding.
 
     The *states* are (L*D, B, P) for the first and (L*D, B, H) for the others, without B for unbatched input; a
-    cell with one state takes and returns a tensor, others a tuple. The initial states are zero by default.
+    cell with one state takes and returns a tensor, others a tuple. The initial states are zero by default, or learned.
 
     The *result* is ``output``, (T, B, D*P), the first state of the last layer at every step with the directions
     concatenated, in the form of the input; and the states after each sequence's last step or, in reverse, its first.
@@ -159,7 +168,9 @@ class Recurrent(Module):
     weight_dropout: float
     bptt_truncate: int | None
     recompute_every: int | None
+    learn_initial_state: bool
     _names: list[list[str | None]]  # for each layer and direction, in the order of Weights
+    _initial_names: list[list[str]]  # likewise, in the order of the states; empty if they are not learned
 
     def __init__(
         self,
@@ -182,6 +193,7 @@ class Recurrent(Module):
         weight_dropout: float = 0.0,
         bptt_truncate: int | None = None,
         recompute_every: int | None = None,
+        learn_initial_state: bool = False,
         checkpoint_every: int | None = None,
         **unknown: Never,
     ) -> None:
@@ -191,7 +203,12 @@ class Recurrent(Module):
         check_sizes(
             input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, num_heads=num_heads
         )
-        check_flags(bias=bias, batch_first=batch_first, bidirectional=bidirectional)
+        check_flags(
+            bias=bias,
+            batch_first=batch_first,
+            bidirectional=bidirectional,
+            learn_initial_state=learn_initial_state,
+        )
         check_probability("dropout", dropout)
         check_dropouts(cell, recurrent_dropout=recurrent_dropout, weight_dropout=weight_dropout)
         if dropout > 0 and num_layers == 1:
@@ -229,19 +246,28 @@ class Recurrent(Module):
         self.weight_dropout = float(weight_dropout)
         self.bptt_truncate = bptt_truncate
         self.recompute_every = recompute_every
-        self._names = []
+        self.learn_initial_state = learn_initial_state
+        self._names, self._initial_names = [], []
+        widths = state_widths(cell, hidden_size, proj_size)
         output_size = proj_size or hidden_size
         for layer in range(num_layers):
             inputs = input_size if layer == 0 else output_size * self.num_directions
             for suffix in (f"_l{layer}", f"_l{layer}_reverse")[: self.num_directions]:
                 shapes = weight_shapes(cell, inputs, hidden_size, bias, proj_size, num_heads)
                 self._names.append(register_weights(self, shapes, suffix, device, dtype))
+                if learn_initial_state:
+                    self._initial_names.append(
+                        register_initial_states(self, cell, widths, suffix, device, dtype)
+                    )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all weights again from U(-1/sqrt(H), 1/sqrt(H)), and initialise the learned vectors."""
+        """Draw all weights again from U(-1/sqrt(H), 1/sqrt(H)), initialise learned vectors, and set states to zero."""
         for names in self._names:
             reset_weights(self, self.cell, self.hidden_size, names)
+        for names_of_states in self._initial_names:
+            for name in names_of_states:
+                init.zeros_(getattr(self, name))
 
     def flatten_parameters(self) -> None:
         """Do nothing; in PyTorch this arranges the weights for cuDNN, and programs written for it call it."""
@@ -266,13 +292,14 @@ class Recurrent(Module):
         input : Tensor or PackedSequence
             (T, B, I), (T, I), packed rows (N, I), or integers without the last dimension; see the class.
         hx : Tensor or tuple of Tensor, optional
-            The initial states, for a `PackedSequence` in the order of the caller's batch; zeros by default.
+            The initial states, for a `PackedSequence` in the order of the caller's batch; by default the learned ones,
+            or zeros.
         lengths : array_like of int, shape (B,), optional
             The number of steps of each sequence of a padded input, from 0 to T. Steps past a length are ignored and
             cost nothing; outputs there are 0, and final states are those after the last valid step.
         reset : array_like of bool, shape (T, B), optional
-            True marks a boundary before a step, where the state becomes zero (not the initial state); in the reverse
-            direction, after the step. (B, T) with `batch_first`.
+            True marks a boundary before a step, where the state becomes zero, or the learned initial state (but not
+            `hx`); in the reverse direction, after the step. (B, T) with `batch_first`.
 
         Returns
         -------
@@ -368,7 +395,10 @@ class Recurrent(Module):
         return Stepper(self, head)
 
     def begin_state(self, batch_size: int | None = None, device: Any = None) -> State:
-        """Return zero states, from which `forward` starts by default.
+        """Return the states from which `forward` starts by default: zeros, or the learned ones.
+
+        Learned states keep their gradient: ``layer(x, layer.begin_state(B))`` trains them as ``layer(x)`` does. After a
+        step of the optimiser they are others: call this again.
 
         Parameters
         ----------
@@ -387,11 +417,14 @@ class Recurrent(Module):
         TypeError, ValueError
             If the batch size is not an integer, or is negative.
         """
-        count = len(self._names)
-        if batch_size is None:
-            return as_returned(self._zeros((count,), device))
-        check_sizes(0, batch_size=batch_size)
-        return as_returned(self._zeros((count, batch_size), device))
+        if batch_size is not None:
+            check_sizes(0, batch_size=batch_size)
+        batch = () if batch_size is None else (batch_size,)
+        if not self.learn_initial_state:
+            return as_returned(self._zeros((len(self._names), *batch), device))
+        parts = [expanded(vectors, (1, *batch)) for vectors in self._learned_states()]
+        states = [rt.cat(list(of_layers), 0) for of_layers in zip(*parts, strict=True)]
+        return as_returned(tuple([state if device is None else state.to(device=device) for state in states]))
 
     def extra_repr(self) -> str:
         """Return the sizes, and the options that differ from the defaults, as PyTorch's layers do."""
@@ -446,7 +479,12 @@ class Recurrent(Module):
         T, *batch = shape[::-1] if turned else shape
         if T == 0:
             raise ArgumentValueError(f"Expected sequence length to be larger than 0 in {type(self).__name__}")
-        initial = None if hx is None else self._initial_states(hx, tuple(batch))
+        initial, learned = None, None
+        if self.learn_initial_state and (hx is None or reset is not None):
+            learned = self._learned_states()
+            initial = [expanded(vectors, (1, *batch)) for vectors in learned]
+        if hx is not None:
+            initial = self._initial_states(hx, tuple(batch))
         if lengths is None and reset is None:
             layout = Layout.dense(T, batch[0] if batch else 1)
             every, states = self._run_layers(x, layout, (1, *batch), initial, every_state)
@@ -459,7 +497,7 @@ class Recurrent(Module):
             if initial is None:
                 initial = [self._zeros((1, *batch))] * len(self._names)
             rows, states = self._run_layers(
-                segments.take(x), segments.layout, (1, *batch), initial, every_state, segments
+                segments.take(x), segments.layout, (1, *batch), initial, every_state, segments, learned
             )
             every = tuple(segments.put(state) for state in rows)
         return tuple(state.transpose(0, 1) for state in every) if turned else every, states
@@ -476,7 +514,11 @@ class Recurrent(Module):
         self._check_features(rows)
         layout = Layout.packed(batch_sizes._array, None if sorted_indices is None else sorted_indices._array)
         batch = (layout.batch_size,)
-        initial = None if hx is None else self._initial_states(hx, batch, sorted_indices)
+        initial = None
+        if hx is not None:
+            initial = self._initial_states(hx, batch, sorted_indices)
+        elif self.learn_initial_state:
+            initial = [expanded(vectors, (1, *batch)) for vectors in self._learned_states()]
         every, states = self._run_layers(rows, layout, (1, *batch), initial, every_state)
         return tuple(input._replace(data=state) for state in every), _reordered(states, unsorted_indices)
 
@@ -488,6 +530,7 @@ class Recurrent(Module):
         initial: list[tuple[Tensor, ...]] | None,
         every_state: bool,
         segments: Segments | None = None,
+        learned: list[tuple[Tensor, ...]] | None = None,
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Run all layers over time-major or packed rows; return the states of the last one, and all final states."""
         training = self.training
@@ -505,7 +548,7 @@ class Recurrent(Module):
             self.recompute_every,
             self.bptt_truncate,
         )
-        return call.run(x, layout, leading, initial, segments)
+        return call.run(x, layout, leading, initial, segments, learned)
 
     def _weights(self, layer_index: int) -> list[Tensor | None]:
         """Return the weights of a layer and direction, in the order of `Weights`."""
@@ -533,6 +576,15 @@ class Recurrent(Module):
             for names in self._names
         ]
         return self._cell_of_run(False), weights, Settings(self._scalars(), num_heads=self.num_heads)
+
+    def _initial_in_evaluation(self) -> tuple[Any, ...] | None:
+        """Return the arrays (L, 1, W) of the states that a frozen layer begins with, or None for zeros."""
+        if not self.learn_initial_state:
+            return None
+        of_states = zip(*self._initial_names, strict=True)
+        return tuple(
+            [np.stack([in_evaluation(self, name)._array[None] for name in names]) for names in of_states]
+        )
 
     def _cell_of_run(self, is_training: bool) -> Cell:
         # The kernels themselves mask the features of a projected state: the cell only has H units.
@@ -572,6 +624,10 @@ class Recurrent(Module):
         states = checked_states(hx, self.cell, self._state_shapes((count, *batch)), self._any_weight().dtype)
         return split_by_layer(_reordered(states, order), count)
 
+    def _learned_states(self) -> list[tuple[Tensor, ...]]:
+        """Return the learned initial states (W,) of each layer and direction, in order."""
+        return [tuple([getattr(self, name) for name in names]) for names in self._initial_names]
+
     def _zeros(self, leading: tuple[int, ...], device: Any = None) -> tuple[Tensor, ...]:
         weight = self._any_weight()
         shapes = self._state_shapes(leading)
@@ -595,6 +651,7 @@ _SHOWN_UNLESS_DEFAULT: dict[str, Any] = {
     "weight_dropout": 0.0,
     "bptt_truncate": None,
     "recompute_every": None,
+    "learn_initial_state": False,
 }
 
 

@@ -42,6 +42,7 @@ class Options(TypedDict, total=False):
     weight_dropout: float
     bptt_truncate: int | None
     recompute_every: int | None
+    learn_initial_state: bool
     checkpoint_every: int | None
 
 

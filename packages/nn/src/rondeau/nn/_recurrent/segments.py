@@ -1,8 +1,8 @@
 """Segments: the sequences in a padded batch with lengths and resets.
 
-A length ends a sequence, and a reset begins one with a state of zeros. So a padded batch with both is a ragged batch of
-more and shorter sequences: `Segments` finds them, and converts rows and states between the two forms. Steps past a
-length cost nothing, and no kernel needs to know about lengths or resets.
+A length ends a sequence, and a reset begins one with a state of zeros, or with the learned initial state. So a padded
+batch with both is a ragged batch of more and shorter sequences: `Segments` finds them, and converts rows and states
+between the two forms. Steps past a length cost nothing, and no kernel needs to know about lengths or resets.
 """
 
 from __future__ import annotations
@@ -69,12 +69,18 @@ class Segments:
         T, B = self._padded
         return put_rows(rows, self._index, T * B, 0.0).reshape(T, B, *rows.shape[1:])
 
-    def begin(self, state: Tensor, reverse: bool) -> Tensor:
-        """Return the states before the sequences, (1, sequences, W), from the state before the batch, (1, B, W)."""
+    def begin(self, state: Tensor, reverse: bool, learned: Tensor | None) -> Tensor:
+        """Return the states before the sequences, (1, sequences, W), from the state before the batch, (1, B, W).
+
+        Those that a reset begins start with the learned state, (W,), or with zeros if there is none.
+        """
         first = self._first_of_row(reverse)
         chosen = np.flatnonzero(first)
         taken = take_rows(state[0], self._rows[chosen])
-        return put_rows(taken, chosen, self._rows.size, 0.0).reshape(1, self._rows.size, state.shape[-1])
+        begun = put_rows(taken, chosen, self._rows.size, 0.0)
+        if learned is not None:
+            begun = rt.where(first[:, None], begun, learned)
+        return begun.reshape(1, self._rows.size, state.shape[-1])
 
     def end(self, states: Tensor, initial: Tensor, reverse: bool) -> Tensor:
         """Return the states after the batch, (1, B, W); for a row without steps, the one before it."""

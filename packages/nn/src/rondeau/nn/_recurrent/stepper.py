@@ -30,6 +30,9 @@ class Layers(Protocol):
     def _in_evaluation(self) -> tuple[Cell, list[Weights], Settings]:
         """Return the cell for evaluation, the weights of every layer, and the settings."""
 
+    def _initial_in_evaluation(self) -> tuple[Any, ...] | None:
+        """Return the arrays (L, 1, W) of the states that a frozen layer begins with, or None for zeros."""
+
 
 class Stepper:
     """A frozen snapshot of recurrent layers that runs one step per call, for streams and text generation.
@@ -97,6 +100,7 @@ class Stepper:
         if head is not None:
             weight, bias = in_evaluation(head, "weight"), in_evaluation(head, "bias")
             frozen_head = weight._array, None if bias is None else bias._array
+        self._initial = layer._initial_in_evaluation()
         self._stepper = stepper.Stepper(*layer._in_evaluation(), frozen_head)
 
     def __call__(
@@ -111,7 +115,7 @@ class Stepper:
             which stand for one-hot rows or for vectors of the embedding.
         state : Tensor or ndarray, or tuple of them, optional
             The state before the step, as a call or the layer returns it: (L, B, P) the first and (L, B, H) the others,
-            without B for unbatched input. Zeros by default.
+            without B for unbatched input. By default the learned initial states, or zeros.
 
         Returns
         -------
@@ -135,11 +139,17 @@ class Stepper:
             x = x[None]
         if self._vectors is not None:
             x = self._embedded(x)
-        states = None if state is None else _arrays(state, is_batch)
+        states = self._begun(len(x)) if state is None else _arrays(state, is_batch)
         y, after = self._stepper(x, states)
         if not is_batch:
             y, after = y[0], tuple(part[:, 0] for part in after)
         return Tensor(y), as_returned(tuple([Tensor(part) for part in after]))
+
+    def _begun(self, batch_size: int) -> tuple[NDArray[Any], ...] | None:
+        """Return the states that a batch begins with; None for zeros."""
+        if self._initial is None:
+            return None
+        return tuple([np.repeat(vectors, batch_size, axis=1) for vectors in self._initial])
 
     def _embedded(self, ids: NDArray[Any]) -> NDArray[Any]:
         vectors = self._vectors

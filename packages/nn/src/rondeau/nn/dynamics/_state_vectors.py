@@ -90,7 +90,7 @@ def split_states(layer: Recurrent, vectors: ArrayLike | Tensor) -> State:
     step = StepMap(layer)
     array = _checked_vectors("vectors", step, vectors)
     of_layers = step.split(array)
-    dtype = layer.weight_ih_l0.dtype
+    dtype = layer._any_weight().dtype
     states = [Tensor(np.stack(parts).astype(dtype)) for parts in zip(*of_layers, strict=True)]
     return as_returned(tuple(states))
 

@@ -16,7 +16,8 @@ class LanguageModelling(Task):
     """Training on the next token of a stream.
 
     Each step: logits of a batch (X, Y) and their mean cross-entropy. With a carried state, gradients reach back to the
-    beginning of a batch: truncated backpropagation through time. An epoch begins with a zero state.
+    beginning of a batch: truncated backpropagation through time. An epoch begins with the state that a text
+    begins with: zeros, or the learned initial states.
 
     Parameters
     ----------
