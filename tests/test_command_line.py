@@ -491,7 +491,7 @@ def test_evaluate_on_another_text_and_in_other_ways(trained, tmp_path, capsys):
     part = f"{100 / characters:.3g} %"
     assert f"1 character ({part}) is not in the model's vocabulary, and counted as <unk>" in out
     assert cli.main(["evaluate", str(trained[0]), str(other), "--windows=10"]) == 0
-    assert "zero state at each of" in capsys.readouterr().out
+    assert "fresh state at each of" in capsys.readouterr().out
 
 
 def test_checkpoints_by_name(trained, capsys):

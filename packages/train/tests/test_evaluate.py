@@ -120,7 +120,7 @@ def test_measures():
         "(1,234 characters scored, state carried over the whole stream)"
     )
     assert "state carried over 4 rows" in Evaluation(1.0, 10, True, 4).describe()
-    assert "zero state at each of 4 windows" in Evaluation(1.0, 10, False, 4).describe()
+    assert "fresh state at each of 4 windows" in Evaluation(1.0, 10, False, 4).describe()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ class Evaluation:
     carried : bool
         Whether the hidden state was carried along each row, or began anew in every window.
     num_rows : int
-        Into how many rows, or windows, the stream was cut; each begins with a zero state.
+        Into how many rows, or windows, the stream was cut; each begins with the initial state.
 
     Examples
     --------
@@ -67,7 +67,7 @@ class Evaluation:
     def describe(self, token: str = "token") -> str:
         """Return one line for a reader; `token` is what the tokens are, such as "character"."""
         if not self.carried:
-            state = f"zero state at each of {counted(self.num_rows, 'window')}"
+            state = f"fresh state at each of {counted(self.num_rows, 'window')}"
         elif self.num_rows == 1:
             state = "state carried over the whole stream"
         else:
@@ -101,11 +101,11 @@ def evaluate(
         At least 2.
     batch_size : int
         1, the default, reads the stream as one row: the exact score, where every prediction sees all that came
-        before. More rows are faster; each is a contiguous part that begins with a zero state, which costs a little.
+        before. More rows are faster; each is a contiguous part that begins with the initial state, at a small cost.
     num_steps : int
         Tokens of a row in one call of the model; does not change the score where the state is carried.
     carry_state : bool
-        False: every window of `num_steps` tokens begins with a zero state.
+        False: every window of `num_steps` tokens begins with the initial state.
 
     Returns
     -------
@@ -157,7 +157,7 @@ def _score_rows(model: nn.Module, stream: TokenStream, rows: int, num_steps: int
 
 
 def _score_windows(model: nn.Module, stream: TokenStream, batch_size: int, num_steps: int) -> float:
-    """Sum the loss over windows that all begin with a zero state, `batch_size` of them at a time."""
+    """Sum the loss over windows that all begin with the initial state, `batch_size` of them at a time."""
     whole, rest = divmod(len(stream) - 1, num_steps)
     starts = np.arange(whole) * num_steps
     total = 0.0

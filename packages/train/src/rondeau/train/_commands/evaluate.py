@@ -47,7 +47,7 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--windows",
         type=int | None,
-        help="begin with a zero state every so many tokens, instead of carrying it",
+        help="begin with a fresh state every so many tokens, instead of carrying it",
     )
     parser.add_argument("--threads", type=int | None, help="cores to use; by default all")
     return parser
