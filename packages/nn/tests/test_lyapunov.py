@@ -123,6 +123,18 @@ def test_of_several_layers_and_sequences(monkeypatch):
     assert_close(whole, -np.sort(-growth / 26, axis=1), atol=1e-12)
 
 
+def test_begins_with_the_learned_state():
+    layer = nn.LSTM(2, 3, num_layers=2, learn_initial_state=True, dtype="float64")
+    with rt.no_grad():
+        for parameter in layer.parameters():
+            parameter.uniform_(-1, 1)
+    x = RNG.standard_normal((3, 2, 2))
+    found = lyapunov_exponents(layer, x, 3)
+    assert_close(found, lyapunov_exponents(layer, x, 3, state=layer.begin_state(2)), atol=1e-14)
+    zeros = lyapunov_exponents(layer, x, 3, state=np.zeros(12))
+    assert np.abs(found - zeros).max() > 1e-3
+
+
 @nn.recurrent_cell(gates=("h",), states=("h",))
 def squared(x, r, s):
     return s.h * s.h + x.h

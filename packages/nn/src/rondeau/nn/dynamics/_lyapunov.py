@@ -42,8 +42,8 @@ def lyapunov_exponents(
     count : int, optional
         How many exponents to compute, the largest; by default all D.
     state : array_like or Tensor, or tuple of Tensor, optional
-        The state before the first step: a state vector (D,), or (B, D), or states of the layer (L, B, H). Zeros by
-        default.
+        The state before the first step: a state vector (D,), or (B, D), or states of the layer (L, B, H). By default
+        the learned initial states, or zeros.
     burn_in : int, default 0
         The first steps, which bring the state to its attractor and the directions to their order, and are not
         counted. Without any, the exponents contain the transient.
@@ -105,14 +105,12 @@ def lyapunov_exponents(
         raise ArgumentValueError(f"burn_in must leave some of the {T} steps of the input, got {burn_in}")
     if B == 0:
         raise ArgumentValueError(f"input must have at least one sequence, got shape {np.shape(input)}")
-    start = np.zeros((B, step.size))
-    if state is not None:
-        vectors = as_vectors("state", step, layer.cell.states, state)
-        if vectors.ndim == 2 and len(vectors) != B:
-            raise ArgumentValueError(
-                f"state must be one state vector, or one for each of the {B} sequences, got {len(vectors)}"
-            )
-        start[:] = vectors
+    before = as_vectors("state", step, layer.cell.states, layer.begin_state(B) if state is None else state)
+    if before.ndim == 2 and len(before) != B:
+        raise ArgumentValueError(
+            f"state must be one state vector, or one for each of the {B} sequences, got {len(before)}"
+        )
+    start = np.broadcast_to(before, (B, step.size))
     with one_blas_thread():  # a matrix of a few hundred rows is too small to be shared
         growth = _growth(step, x, start, count, burn_in, qr_every)
     exponents = -np.sort(-growth / (T - burn_in), axis=1)
