@@ -9,7 +9,7 @@ import pytest
 
 from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.runtime import buffers, threads
-from rondeau.kernels.sequence import Cell, Regularisers
+from rondeau.kernels.sequence import Cell, InputForms, Regularisers
 
 
 def rnn_tanh(x, r, s):
@@ -106,6 +106,20 @@ def plain_sum(x, r, s):
     return m.tanh(mean * s.k), 0.5
 
 
+def fed(x, r, s, p, u, *, noise=0.25):
+    """Inputs of a step and of a sequence, in comparisons, products and new states, and noise."""
+    keep = m.exp(-m.relu(u.dt * p.rate))
+    gate = m.where(u.dt > 0.5, m.sigmoid(u.gate + x.a), 0.5 * u.gate)
+    new = m.tanh(r.b(keep * s.h + u.extra) + gate * u.extra * r.a)
+    k = s.k * u.gate + noise * m.normal() * new + m.where(m.uniform() < 0.5, u.dt, s.k)
+    return keep * s.h + (1 - keep) * new * x.c + noise * m.normal(), k
+
+
+def given(x, r, s, u):
+    """New states that are inputs, or computed from them alone."""
+    return u.now, m.tanh(u.always) * u.now
+
+
 STEPS = {
     "rnn_tanh": (rnn_tanh, ("h",), ("h",)),
     "rnn_relu": (rnn_relu, ("h",), ("h",)),
@@ -124,13 +138,18 @@ STEPS = {
     ),
     "everything": (everything, ("a", "b", "c"), ("h", "k"), ("gain", "bias")),
     "plain_sum": (plain_sum, ("h",), ("h", "k")),
+    "fed": (fed, ("a", "b", "c"), ("h", "k"), ("rate",), {"dt": "step", "gate": "sequence", "extra": "step"}),
+    "given": (given, ("h",), ("h", "k"), (), {"now": "step", "always": "sequence"}),
 }  # fmt: skip
 
-REGULARISED = {
+VARIANTS = {
     "lstm_dropout": ("lstm", Regularisers(dropout=True)),
     "reset_before_dropout": ("reset_before", Regularisers(dropout=True, zoneout=("h",))),
     "lstm_zoneout": ("lstm", Regularisers(zoneout=("h", "c"))),
     "gru_expected": ("gru", Regularisers(zoneout=("h",), expected=True)),
+    "fed_numbers": ("fed", Regularisers(dropout=True, zoneout=("h",)), InputForms(("dt", "gate"))),
+    "fed_constants": ("fed", Regularisers(), InputForms(("gate",), ("dt", "extra"))),
+    "given_numbers": ("given", Regularisers(), InputForms(("now", "always"))),
 }
 
 
@@ -138,14 +157,15 @@ REGULARISED = {
 def cells():
     """All cells by name, compiled at most once in the session."""
     cells = {
-        name: Cell(step, gates, states, name, dict.fromkeys(*params) if params else {})
-        for name, (step, gates, states, *params) in STEPS.items()
+        name: Cell(step, gates, states, name, dict.fromkeys(params), inputs=inputs)
+        for name, (step, gates, states, params, inputs) in (
+            (name, (*parts, *((), {})[len(parts) - 3 :])) for name, parts in STEPS.items()
+        )
     }
-    regularised = {name: cells[base].regularised(options) for name, (base, options) in REGULARISED.items()}
-    return cells | regularised
+    return cells | {name: cells[base].variant(*options) for name, (base, *options) in VARIANTS.items()}
 
 
-@pytest.fixture(params=[*STEPS, *REGULARISED])
+@pytest.fixture(params=[*STEPS, *VARIANTS])
 def cell(request, cells):
     return cells[request.param]
 

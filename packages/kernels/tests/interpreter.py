@@ -9,8 +9,8 @@ as in emitted code: what a later one reads must come from where the schedule say
 import numpy as np
 
 from rondeau.kernels.cell.operations import OPERATIONS
-from rondeau.kernels.numerics import philox
-from rondeau.kernels.recurrent.substreams import RECURRENT_DROPOUT
+from rondeau.kernels.numerics import noise, philox
+from rondeau.kernels.recurrent.substreams import NOISE, RECURRENT_DROPOUT
 
 
 class Interpreter:
@@ -20,7 +20,8 @@ class Interpreter:
     projection outside the program, and are not run here.
     """
 
-    def __init__(self, run, x, weights, initial):
+    def __init__(self, run, x, weights, initial, inputs=()):
+        self.inputs = dict(zip(run.cell.inputs, inputs, strict=True))
         self.run, self.weights, self.schedule = run, weights, run.cell.schedule
         self.graph, self.layout, settings = self.schedule.graph, run.layout, run.settings
         N, B = self.layout.num_rows, self.layout.batch_size
@@ -47,7 +48,8 @@ class Interpreter:
         self.final = [s[self.layout.final_rows(run.reverse)] for s in self.states]
 
     def backward(self, d_every, d_final):
-        """Return the adjoints of the slots (by slot), of the initial states, and of the learned vectors."""
+        """Return the adjoints of slots (by slot), initial states, learned vectors, and named inputs (by name)."""
+        self.d_inputs = {name: np.zeros(array.shape) for name, array in self.inputs.items()}
         self.d_states = [d.copy() for d in d_final]
         self.d_values = {node: np.zeros((self.layout.batch_size, self.H)) for node in self.schedule.values}
         self.d_params = {name: np.zeros((self.layout.batch_size, self.H)) for name in self.graph.params}
@@ -56,7 +58,8 @@ class Interpreter:
             for adjoint, of_steps in zip(self.d_states, d_every, strict=True):
                 adjoint[:count] += of_steps[at]
             self._step_backward(at, old, new)
-        return self.slots, self.d_states, {name: d.sum(0) for name, d in self.d_params.items()}
+        params = {name: d.sum(0) for name, d in self.d_params.items()}
+        return self.slots, self.d_states, params, self.d_inputs
 
     def _steps(self):
         """Yield the rows of each step, and of the states before and after it, in the order of running."""
@@ -140,11 +143,18 @@ class Interpreter:
             rows[node] = self._compute(node, rows)
         for loop in phase.loops:
             for read in loop.row_reads:
-                rows[read.node] = self.row_values[read.node][at]
+                kind, key = read.location
+                rows[read.node] = (
+                    self.row_values[key][at] if kind == "row" else self._of_rows(self.inputs, key, at)
+                )
             for node in loop.row_nodes:
                 rows[node] = self._compute(node, rows)
-            for _, node in loop.row_writes:
-                self.row_values.setdefault(node, np.zeros((self.layout.num_rows, 1)))[at] = rows[node]
+            for (kind, key), node in loop.row_writes:
+                value = 0.0 if node is None else self._value(node, rows)
+                if kind == "row":
+                    self.row_values.setdefault(key, np.zeros((self.layout.num_rows, 1)))[at] = value
+                else:
+                    self._of_rows(self.d_inputs, key, at)[...] += value
             units = dict(rows)
             for read in loop.reads:
                 value = np.array(self._read(read.location, at, old, new, carries))
@@ -186,12 +196,23 @@ class Interpreter:
             return self.weights.params[self.graph.params.index(key)]
         if kind == "mask":
             return self.mask[:count]
-        if kind == "uniform":
+        if kind == "input":
+            return self._of_rows(self.inputs, key, at)
+        if kind in ("normal", "uniform", "zoneout"):
             settings, time, origin = self.run.settings, *self.layout.positions[at].T[:, :, None]
+            if kind != "zoneout":
+                draw = noise.normals if kind == "normal" else noise.uniforms
+                return draw(
+                    settings.key, settings.substream + NOISE + int(key), time, origin, np.arange(self.H)
+                )
             substream = settings.substream + self.graph.states.index(key)
             return philox.uniforms(settings.key, substream, time, origin, np.arange(self.H))
         assert kind == "carry", kind
         return carries[key]
+
+    def _of_rows(self, arrays, name, at):
+        """Return the rows of a named input, or of its adjoint: those of a step, or those of the sequences."""
+        return arrays[name][at if self.graph.inputs[name] == "step" else slice(at.stop - at.start)]
 
     def _write(self, location, value, at, new, carries):
         kind, key = location
@@ -207,6 +228,8 @@ class Interpreter:
             self.d_states[self.graph.states.index(key)][:count] = value
         elif kind == "d_parameter":
             self.d_params[key][:count] += value
+        elif kind == "d_input":
+            self._of_rows(self.d_inputs, key, at)[...] += value
         else:
             assert kind == "carry", kind
             carries[key] = value.copy()

@@ -58,18 +58,32 @@ class Problem:
         self.x = rng.integers(0, max(I, 1), layout.num_rows) if one_hot else draw(layout.num_rows, I)
         widths = [width] + [H] * (len(cell.states) - 1)
         self.initial = tuple(draw(layout.batch_size, w) * dtype(not zero) for w in widths)
+        self.inputs = tuple(
+            draw(
+                layout.num_rows if kind == "step" else layout.batch_size,
+                1 if name in cell.forms.numbers else H,
+            )
+            for name, kind in cell.inputs.items()
+        )
         self.d_every = tuple(draw(layout.num_rows, w) for w in widths)
         self.d_final = tuple(draw(layout.batch_size, w) for w in widths)
+
+    def inputs_at(self, rows, sequences):
+        """Return the named inputs of some rows and of some sequences."""
+        pairs = zip(self.cell.inputs.values(), self.inputs, strict=True)
+        return tuple(array[rows if kind == "step" else sequences] for kind, array in pairs)
 
     def run(self, reverse=False, **fields):
         return Run(self.cell, self.layout, reverse, **{"settings": self.settings, **fields})
 
     def forward(self, reverse=False, save=True, every_state=True, **fields):
         run = self.run(reverse, **fields)
-        return forward(run, self.x, self.weights, self.initial, save=save, every_state=every_state)
+        return forward(
+            run, self.x, self.weights, self.initial, self.inputs, save=save, every_state=every_state
+        )
 
     def reference(self, functions=reference.NUMPY, reverse=False):
-        return reference.run(self.run(reverse), functions, self.x, self.weights, self.initial)
+        return reference.run(self.run(reverse), functions, self.x, self.weights, self.initial, self.inputs)
 
     def loss(self, reverse):
         """Return the sum of all states and final states times their cotangents, by the reference."""
@@ -82,14 +96,19 @@ class Problem:
         return backward(self.cell, saved, self.d_every, self.d_final, **options)
 
     def arrays(self):
-        return (self.x, *self.initial, *self.weights[:-1], *self.weights.params)
+        return (self.x, *self.initial, *self.weights[:-1], *self.weights.params, *self.varying_inputs())
+
+    def varying_inputs(self):
+        """Return the inputs that have a gradient."""
+        pairs = zip(self.cell.inputs, self.inputs, strict=True)
+        return [array for name, array in pairs if name not in self.cell.forms.constants]
 
     def in_float64(self):
         """Return the same problem, to rounding exactly."""
         other = Problem(self.cell, self.layout, np.float64)
         vars(other).update(vars(self))
         other.x = self.x.astype(np.float64)
-        for field in ("initial", "d_every", "d_final"):
+        for field in ("initial", "inputs", "d_every", "d_final"):
             setattr(other, field, tuple(a.astype(np.float64) for a in getattr(self, field)))
         *arrays, params = self.weights
         arrays = [None if a is None else a.astype(np.float64) for a in arrays]
@@ -98,7 +117,8 @@ class Problem:
 
 
 def flatten(gradients):
-    return (gradients.x, *gradients.initial, *gradients.weights[:-1], *gradients.weights.params)
+    inputs = [array for array in gradients.inputs if array is not None]
+    return (gradients.x, *gradients.initial, *gradients.weights[:-1], *gradients.weights.params, *inputs)
 
 
 def assert_agrees(got, expected, dtype):
@@ -146,10 +166,15 @@ def torch_gradients(torch, problem, reverse):
     weights = Weights(
         *(torch_leaf(torch, array) for array in arrays), tuple(torch_leaf(torch, array) for array in params)
     )
-    every, final = reference.run(problem.run(reverse), torch_functions(torch), x, weights, tuple(initial))
+    inputs = tuple(torch_leaf(torch, array) for array in problem.inputs)
+    every, final = reference.run(
+        problem.run(reverse), torch_functions(torch), x, weights, tuple(initial), inputs
+    )
     pairs = zip((*every, *final), (*problem.d_every, *problem.d_final), strict=True)
     loss = sum((state * torch.from_numpy(cotangent)).sum() for state, cotangent in pairs)
-    return differentiate(torch, loss, (x, *initial, *weights[:-1], *weights.params))
+    constants = problem.cell.forms.constants
+    varying = [leaf for name, leaf in zip(problem.cell.inputs, inputs, strict=True) if name not in constants]
+    return differentiate(torch, loss, (x, *initial, *weights[:-1], *weights.params, *varying))
 
 
 def differentiate(torch, loss, leaves):

@@ -38,12 +38,12 @@ def test_a_cell_knows_its_parameters_scalars_and_matrices(cells):
 
 def test_the_same_regularisers_give_the_same_cell(cells):
     cell = cells["lstm"]
-    masked = cell.regularised(Regularisers(dropout=True))
-    assert masked is cell.regularised(Regularisers(dropout=True))
+    masked = cell.variant(Regularisers(dropout=True))
+    assert masked is cell.variant(Regularisers(dropout=True))
     assert masked is not cell
-    assert masked is not cell.regularised(Regularisers(dropout=True, zoneout=("h",)))
-    assert cell.regularised(Regularisers()) is cell
-    assert masked.regularised(Regularisers(dropout=True)) is masked
+    assert masked is not cell.variant(Regularisers(dropout=True, zoneout=("h",)))
+    assert cell.variant(Regularisers()) is cell
+    assert masked.variant(Regularisers(dropout=True)) is masked
     assert (masked.name, masked.gates, masked.states) == (cell.name, cell.gates, cell.states)
     assert masked.regularisers == Regularisers(dropout=True)
     assert cell.regularisers == Regularisers()
@@ -52,7 +52,7 @@ def test_the_same_regularisers_give_the_same_cell(cells):
 def test_regularised_cells_keep_parameters_and_projection():
     initialiser = object()
     cell = Cell(_step, ("h",), ("h",), "cell", {"gain": initialiser}, "h")
-    masked = cell.regularised(Regularisers(dropout=True))
+    masked = cell.variant(Regularisers(dropout=True))
     assert masked.initialisers == {"gain": initialiser}
     assert masked.project == "h"
     assert masked.scalars == {"leak": 0.5}
@@ -60,14 +60,14 @@ def test_regularised_cells_keep_parameters_and_projection():
 
 def test_regularisers_that_read_the_first_state_stand_against_projection(cells):
     assert cells["lstm"].reason_against_projection is None
-    assert cells["lstm"].regularised(Regularisers(zoneout=("c",))).reason_against_projection is None
+    assert cells["lstm"].variant(Regularisers(zoneout=("c",))).reason_against_projection is None
     for options in ({"dropout": True}, {"zoneout": ("h",)}):
-        assert cells["lstm"].regularised(Regularisers(**options)).reason_against_projection
+        assert cells["lstm"].variant(Regularisers(**options)).reason_against_projection
 
 
 @pytest.mark.parametrize("regularisers", [Regularisers(), Regularisers(True, ("h",))])
 def test_a_cell_with_parameters_is_pickled_with_what_it_is_made_of(regularisers):
-    cell = module_cell.regularised(regularisers)
+    cell = module_cell.variant(regularisers)
     assert sys.modules[_step.__module__]._step is _step
     other = pickle.loads(pickle.dumps(cell))
     assert other is not cell

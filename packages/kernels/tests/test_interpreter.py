@@ -28,7 +28,7 @@ def test_the_schedule_computes_what_the_reference_does_and_the_target_what_the_s
 ):
     problem = Problem(cell, layout, np.float64, I=3, H=6)
     run = problem.run(reverse)
-    found = Interpreter(run, problem.x, problem.weights, problem.initial)
+    found = Interpreter(run, problem.x, problem.weights, problem.initial, problem.inputs)
     every, final = problem.reference(reverse=reverse)
     ours = problem.forward(reverse)
     for a, b, c in zip(
@@ -36,7 +36,7 @@ def test_the_schedule_computes_what_the_reference_does_and_the_target_what_the_s
     ):
         close(a, b)
         close(c, a)
-    slots, d_initial, d_params = found.backward(problem.d_every, problem.d_final)
+    slots, d_initial, d_params, d_inputs = found.backward(problem.d_every, problem.d_final)
     gradients = problem.gradients(reverse)
     matrices = np.split(problem.weights.weight_ih, len(cell.gates))
     d_x = sum(slots["x", gate] @ matrix for gate, matrix in zip(cell.gates, matrices, strict=True))
@@ -45,6 +45,9 @@ def test_the_schedule_computes_what_the_reference_does_and_the_target_what_the_s
         close(a, b)
     for a, name in zip(gradients.weights.params, cell.params, strict=True):
         close(a, d_params[name])
+    for a, name in zip(gradients.inputs, cell.inputs, strict=True):
+        if a is not None:
+            close(a, d_inputs[name])
 
 
 def test_heads(cells, reverse):
@@ -61,7 +64,7 @@ def test_a_schedule_that_is_wrong_is_found(cells):
     wrong = dict(zip(schedule.leaves, reversed(schedule.leaves.values()), strict=True))
     spoilt = type(schedule)(
         schedule.graph, schedule.operands, schedule.apart, wrong, schedule.saved, schedule.adjoints,
-        schedule.state_adjoints, schedule.param_adjoints,
+        schedule.state_adjoints, schedule.param_adjoints, schedule.input_adjoints,
     )  # fmt: skip
     found = Interpreter(problem.run(), problem.x, problem.weights, problem.initial)
     right = found.every[0]
@@ -76,6 +79,6 @@ def test_a_schedule_that_is_wrong_is_found(cells):
 def test_gradients_of_weights_follow_from_the_slots(cells):
     problem = Problem(cells["lstm"], RAGGED, np.float64, I=3, H=6)
     found = Interpreter(problem.run(), problem.x, problem.weights, problem.initial)
-    slots, _, _ = found.backward(problem.d_every, problem.d_final)
+    slots, *_ = found.backward(problem.d_every, problem.d_final)
     d_ih = np.concatenate([slots["x", gate].T @ problem.x for gate in problem.cell.gates])
     close(flatten(problem.gradients())[3], d_ih)

@@ -1,5 +1,6 @@
 """The reference against the user's step itself, called on arrays in a loop over each sequence alone."""
 
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from comparing import assert_close
 from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.cell.operations import OPERATIONS
-from rondeau.kernels.numerics import philox
+from rondeau.kernels.numerics import noise, philox
 from rondeau.kernels.recurrent import reference
 from rondeau.kernels.sequence import Cell, Layout, Run, Weights
 
@@ -22,8 +23,9 @@ class RecurrentPart(np.ndarray):
         return self.multiply(value)
 
 
-def run_alone(problem, x, states, b, reverse):
+def run_alone(problem, x, states, b, reverse, monkeypatch):
     """Run batch row b's sequence x (T, I) from states (H,) by calling the step on arrays."""
+    layout = problem.layout
     cell, weights, settings = problem.cell, problem.weights, problem.settings
     H = weights.weight_ih.shape[0] // len(cell.gates)
     scalars = {name: value for (kind, name), value in settings.scalars.items() if kind == "k"}
@@ -43,6 +45,18 @@ def run_alone(problem, x, states, b, reverse):
         part.multiply = lambda value: matrix @ (np.asarray(value) * keep) + bias
         return part
 
+    def inputs_of_step(t):
+        pairs = zip(cell.inputs.items(), problem.inputs, strict=True)
+        rows = {name: array[layout.starts[t] + b if kind == "step" else b] for (name, kind), array in pairs}
+        return [SimpleNamespace(**rows)] if rows else []
+
+    def let_the_step_draw(t):
+        substreams = itertools.count(settings.substream + 35)
+        for name, draw in (("normal", noise.normals), ("uniform", noise.uniforms)):
+            monkeypatch.setattr(
+                m, name, lambda draw=draw: draw(settings.key, next(substreams), t, b, np.arange(H))
+            )
+
     every = []
     for t in range(len(x))[:: -1 if reverse else 1]:
         x_part = (weights.weight_ih @ x[t] + weights.bias_ih).reshape(-1, H)
@@ -51,7 +65,8 @@ def run_alone(problem, x, states, b, reverse):
             **{gate: recurrent_part(k, states[0]) for k, gate in enumerate(cell.recurrent)}
         )
         old = dict(zip(cell.states, states, strict=True))
-        new = cell.step(x_gates, r_gates, SimpleNamespace(**old), *params, **scalars)
+        let_the_step_draw(t)
+        new = cell.step(x_gates, r_gates, SimpleNamespace(**old), *params, *inputs_of_step(t), **scalars)
         new = [np.broadcast_to(np.asarray(state), H) for state in (new if isinstance(new, tuple) else (new,))]
         for state in cell.regularisers.zoneout:
             k, rate = cell.states.index(state), settings.scalars["rate", state]
@@ -67,14 +82,14 @@ def run_alone(problem, x, states, b, reverse):
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("sizes", [[3, 3, 3], [5, 4, 4, 1, 1], [1]])
-def test_each_row_of_a_batch_is_its_own_loop(cell, sizes, reverse):
+def test_each_row_of_a_batch_is_its_own_loop(cell, sizes, reverse, monkeypatch):
     layout = Layout.packed(sizes)
     problem = Problem(cell, layout, np.float64, H=4, P=None if cell.reason_against_projection else 2)
     every, final = problem.reference(reverse=reverse)
     for b, length in enumerate(layout.lengths):
         rows = layout.starts[:length] + b
         expected, states = run_alone(
-            problem, problem.x[rows], tuple(s[b] for s in problem.initial), b, reverse
+            problem, problem.x[rows], tuple(s[b] for s in problem.initial), b, reverse, monkeypatch
         )
         for got, state in zip(every, zip(*expected, strict=True), strict=True):
             assert_close(got[rows], state, rtol=1e-11, atol=1e-13)

@@ -178,7 +178,14 @@ def test_a_row_does_not_depend_on_the_rest_of_the_batch(cell, reverse):
         rows = layout.starts[:length] + b
         initial = tuple(state[b : b + 1] for state in problem.initial)
         alone = Run(cell, Layout.packed([1] * length, origins=[b]), reverse, problem.settings)
-        ours, end, _ = forward(alone, problem.x[rows], problem.weights, initial, every_state=True)
+        ours, end, _ = forward(
+            alone,
+            problem.x[rows],
+            problem.weights,
+            initial,
+            problem.inputs_at(rows, slice(b, b + 1)),
+            every_state=True,
+        )
         assert_same_bits(ours, (state[rows] for state in every))
         assert_same_bits(end, (state[b : b + 1] for state in final))
 
@@ -260,6 +267,7 @@ def test_one_hot_ids_are_one_hot_rows(cell, reverse):
     rows = Problem(cell, LAYOUTS["ragged"], np.float64, I=6)
     rows.x, rows.weights, rows.initial = np.eye(6)[ids.x], ids.weights, ids.initial
     rows.d_every, rows.d_final, rows.settings = ids.d_every, ids.d_final, ids.settings
+    rows.inputs = ids.inputs
     assert_same_bits(ids.forward(reverse).every, rows.forward(reverse).every)
     got, expected = ids.gradients(reverse), rows.gradients(reverse)
     assert got.x is None

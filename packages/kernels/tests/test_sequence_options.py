@@ -182,6 +182,7 @@ def windowed_gradients(torch, problem, earlier, reverse):
     weights = Weights(
         *(torch_leaf(torch, array) for array in arrays), tuple(torch_leaf(torch, array) for array in params)
     )
+    inputs = [torch_leaf(torch, array) for array in problem.inputs]
     layout, functions = problem.layout, torch_functions(torch)
     kept = [torch_leaf(torch, state).detach() for state in problem.reference(reverse=reverse)[0]]
     previous, last, loss = layout.previous(reverse), layout.last(reverse), 0
@@ -198,14 +199,20 @@ def windowed_gradients(torch, problem, earlier, reverse):
             states = [state.detach() for state in states]  # it lies more steps back than the window reaches
         for at in window:
             step = Run(problem.cell, layout.of_rows(np.array([at])), settings=problem.settings)
-            states = reference.run(step, functions, x[at : at + 1], weights, tuple(states))[1]
+            of_step = [
+                array[at : at + 1] if kind == "step" else array[b : b + 1]
+                for kind, array in zip(problem.cell.inputs.values(), inputs, strict=True)
+            ]
+            states = reference.run(step, functions, x[at : at + 1], weights, tuple(states), of_step)[1]
         cotangents = [
             d[row] + (f[b] if row in last else 0)
             for d, f in zip(problem.d_every, problem.d_final, strict=True)
         ]
         for state, cotangent in zip(states, cotangents, strict=True):
             loss = loss + (state[0] * torch.from_numpy(np.asarray(cotangent))).sum()
-    return differentiate(torch, loss, (x, *initial, *weights[:-1], *weights.params))
+    constants = problem.cell.forms.constants
+    varying = [leaf for name, leaf in zip(problem.cell.inputs, inputs, strict=True) if name not in constants]
+    return differentiate(torch, loss, (x, *initial, *weights[:-1], *weights.params, *varying))
 
 
 @pytest.mark.sampled(70)
@@ -399,7 +406,9 @@ def test_a_cell_without_recurrent_matrices_takes_none(cells):
         problem.forward()
 
 
-@pytest.mark.parametrize("name", ["lstm_dropout", "reset_before_dropout", "lstm_zoneout"])
+@pytest.mark.parametrize(
+    "name", ["lstm_dropout", "reset_before_dropout", "lstm_zoneout", "fed", "fed_numbers"]
+)
 def test_random_numbers_depend_on_the_place_alone(cells, name, reverse):
     """A sequence gives the bits that it gives in another batch, at another row, begun at another time."""
     cell = cells[name]
@@ -412,7 +421,8 @@ def test_random_numbers_depend_on_the_place_alone(cells, name, reverse):
     else:
         initial = tuple(state[4:8][[3, 1]] for state in every)
     run = Run(cell, layout, reverse, whole.settings)
-    ours = forward(run, whole.x[rows.ravel()], whole.weights, initial, every_state=True)
+    inputs = whole.inputs_at(rows.ravel(), [3, 1])
+    ours = forward(run, whole.x[rows.ravel()], whole.weights, initial, inputs, every_state=True)
     assert_same_bits(ours.every, (state[rows.ravel()] for state in every))
 
 

@@ -1,5 +1,6 @@
 """A stepper against a run of the layers for one step: the same bits, for any cell and number of threads."""
 
+import itertools
 import re
 
 import numpy as np
@@ -7,13 +8,17 @@ import pytest
 
 from comparing import assert_same_bits
 from rondeau.kernels.product import matmul
+from rondeau.kernels.recurrent.substreams import PER_DIRECTION
 from rondeau.kernels.sequence import Cell, Layout, Run, Settings, Weights, forward
 from rondeau.kernels.stepper import Stepper
 
-from .conftest import REGULARISED, STEPS
+from .conftest import STEPS, VARIANTS
 from .problem import Problem
 
-STEPPING = sorted({*STEPS, *REGULARISED} - {"lstm_dropout", "reset_before_dropout", "lstm_zoneout"})
+STEPPING = sorted(
+    {*STEPS, *VARIANTS}
+    - {"lstm_dropout", "reset_before_dropout", "lstm_zoneout", "fed_numbers", "fed_constants"}
+)
 
 
 class Stack:
@@ -30,6 +35,7 @@ class Stack:
         self.cell, self.B, self.settings = cell, B, problems[0].settings
         self.layers = [problem.weights for problem in problems]
         self.states = tuple(np.stack(parts) for parts in zip(*(p.initial for p in problems), strict=True))
+        self.inputs = tuple(np.stack(parts) for parts in zip(*(p.inputs for p in problems), strict=True))
         rng = np.random.default_rng(9)
         self.x = problems[0].x
         self.ids = rng.integers(0, max(I, 1), B)
@@ -38,12 +44,15 @@ class Stack:
     def stepper(self, head=None):
         return Stepper(self.cell, self.layers, self.settings, head)
 
-    def step(self, x, states, head=None):
+    def step(self, x, states, head=None, time=0):
         after = []
         for k, weights in enumerate(self.layers):
-            initial = tuple(state[k] for state in states)
-            run = Run(self.cell, Layout.dense(1, self.B), settings=self.settings)
-            result = forward(run, x, weights, initial, save=False)
+            initial, inputs = (tuple(part[k] for part in parts) for parts in (states, self.inputs))
+            layout = Layout.packed([self.B], None, [time] * self.B) if self.B else Layout.dense(1, 0)
+            settings = self.settings._replace(substream=self.settings.substream + k * PER_DIRECTION)
+            result = forward(
+                Run(self.cell, layout, settings=settings), x, weights, initial, inputs, save=False
+            )
             x = result.every[0]
             after.append(result.final)
         if head is not None:
@@ -59,12 +68,13 @@ class Stack:
         zeros = tuple(np.zeros_like(state) for state in self.states)
         for head in (None, self.head, (self.head[0], None)):
             stepper = self.stepper(head)
+            times = itertools.count()
             for x in (self.x, self.ids) if stepper.inputs else (self.x,):
                 for states in (self.states, None):
                     given, before = states, zeros if states is None else states
                     for _ in range(2):
-                        y, given = stepper(x, given)
-                        expected, before = self.step(x, before, head)
+                        y, given = stepper(x, given, self.inputs, self.cell.forms)
+                        expected, before = self.step(x, before, head, next(times))
                         assert_same_bits((y, *given), (expected, *before))
 
 
@@ -208,7 +218,7 @@ def test_wrong_layers(cells):
 
 @pytest.mark.parametrize("name", ["lstm_dropout", "lstm_zoneout"])
 def test_a_cell_as_in_training_is_refused(cells, name):
-    with pytest.raises(ValueError, match="draws random numbers: leave out recurrent dropout"):
+    with pytest.raises(ValueError, match="drops out or zones out units at random"):
         Stack(cells[name]).stepper()
 
 

@@ -357,8 +357,8 @@ def test_a_misspelt_option_is_refused_with_the_nearest(make, message):
 
 def test_a_hyperparameter_that_the_dtype_cannot_hold_is_refused():
     @nn.recurrent_cell(gates=("a",), states=("h",))
-    def leaky(x, r, h, *, leak=0.5):
-        return h.h * (1 - leak) + leak * nn.cell_math.tanh(x.a + r.a)
+    def leaky(x, r, s, *, leak=0.5):
+        return s.h * (1 - leak) + leak * nn.cell_math.tanh(x.a + r.a)
 
     layer = nn.Recurrent(leaky, 2, 3)
     layer.hyperparameters = {"leak": 1e300}

@@ -269,6 +269,7 @@ def test_the_mode_costs_nothing_once_its_tensors_have_died():
         assert len(INFERENCE.keys() - outer) == 4
     view = kept[:1]
     del kept
-    assert len(INFERENCE.keys() - outer) == 1 and view.is_inference()
+    assert len(INFERENCE.keys() - outer) == 1
+    assert view.is_inference()
     del view
     assert not INFERENCE.keys() - outer

@@ -65,8 +65,27 @@ def _without_arguments(source: str) -> str:
 def _title(cell: Cell) -> str:
     parts = [f"gates {', '.join(cell.gates)}", f"states {', '.join(cell.states)}"]
     parts += [f"parameters {', '.join(cell.params)}"] if cell.params else []
+    parts += (
+        [f"inputs {', '.join(_of_kind(cell, *item) for item in cell.inputs.items())}"] if cell.inputs else []
+    )
     parts += [f"scalars {', '.join(cell.scalars)}"] if cell.scalars else []
     return f"Cell {cell.name}: {'; '.join(parts)}"
+
+
+def _of_kind(cell: Cell, name: str, kind: str) -> str:
+    """Return an input and its kind and form."""
+    form = ["one number for all units"] if name in cell.forms.numbers else []
+    form += ["without a gradient"] if name in cell.forms.constants else []
+    return f"{name} (of a {', '.join([kind, *form])})"
+
+
+def _describe_noise(cell: Cell) -> list[str]:
+    """Describe the random numbers that the step draws."""
+    draws = cell.graph.draws
+    if not draws:
+        return []
+    listed = ", ".join(f"{kind}.{number}" for kind, number in draws)
+    return [f"Random numbers, fresh for every sequence, step and unit, by their position: {listed}"]
 
 
 def _describe_schedule(cell: Cell) -> list[str]:
@@ -85,6 +104,7 @@ def _describe_schedule(cell: Cell) -> list[str]:
         slots = [f"{', '.join(operand.joint)} into the gate's slot"] if operand.joint else []
         slots += [f"{', '.join(operand.split)} into a second slot"] if operand.split else []
         lines.append(f"Recurrent products of {what}: {'; '.join(slots)}")
+    lines += _describe_noise(cell)
     if not schedule.operands:
         lines.append("No recurrent products: every unit sees only its own past")
     kept = [

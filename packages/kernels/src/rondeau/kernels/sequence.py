@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels.cell import Regularisers
+from rondeau.kernels.cell import InputForms, Regularisers
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.checks import checked_array
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.recurrent import recompute, truncation
 from rondeau.kernels.recurrent.checks import (
+    checked_arrays,
     checked_inputs,
     checked_run,
     complete_settings,
@@ -19,12 +21,14 @@ from rondeau.kernels.recurrent.checks import (
 )
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.recompute import PiecewiseTape
-from rondeau.kernels.recurrent.records import Gradients, Needs, Result, Run, Settings, Tape, Weights
+from rondeau.kernels.recurrent.records import Gradients, Needs, Result, Run, Settings, Sums, Tape, Weights
 from rondeau.kernels.recurrent.target import Target, target_of
+from rondeau.kernels.runtime import buffers
 
 __all__ = [
     "Cell",
     "Gradients",
+    "InputForms",
     "Layout",
     "Needs",
     "Regularisers",
@@ -45,6 +49,7 @@ def forward(
     x: Array,
     weights: Weights,
     initial: tuple[Array, ...] | None = None,
+    inputs: tuple[Array, ...] = (),
     *,
     save: bool = True,
     every_state: bool = False,
@@ -62,6 +67,9 @@ def forward(
         All of x's dtype (for one-hot input, all of the same dtype).
     initial : tuple of ndarray, optional
         The states before the first step: (B, P) the first, (B, H) the others. Zeros by default.
+    inputs : tuple of ndarray
+        The named inputs of the cell, in order: (N, H) of a step, (B, H) of a sequence, or with a last dimension of 1
+        for those that are numbers by the cell's ``forms``.
     save : bool, default True
         Whether to keep what `backward` needs.
     every_state : bool, default False
@@ -90,13 +98,15 @@ def forward(
     array([1., 2., 3.], dtype=float32)
     """
     run = checked_run(run)
-    x, weights, initial = checked_inputs(run, x, weights, initial)
+    x, weights, initial = checked_arrays(run, x, weights, initial)
+    if inputs or run.cell.inputs:
+        inputs = checked_inputs(run.cell, inputs, run.layout.num_rows, run.layout.batch_size, weights)
     target = target_of(x)
     num_kept = len(run.cell.states) if every_state else 1
     if run.recompute_every is not None and run.recompute_every < run.layout.num_steps:
-        every, final, pieces = recompute.forward(target, run, x, weights, initial, num_kept)
+        every, final, pieces = recompute.forward(target, run, x, weights, inputs, initial, num_kept)
         return Result(every, final, _Saved(target, pieces) if save else None)
-    tape = target.forward(run, x, weights, initial, save=save)
+    tape = target.forward(run, x, weights, inputs, initial, save=save)
     every, final = tape.results(num_kept)
     return Result(every, final, _Saved(target, tape) if save else None)
 
@@ -132,7 +142,7 @@ def backward(
     Returns
     -------
     Gradients
-        The gradients of x (None for one-hot input), of the initial states, and of the weights.
+        The gradients of x (None for one-hot input), of the initial states, of the weights, and of the named inputs.
 
     Raises
     ------
@@ -157,25 +167,36 @@ def backward(
     target = saved.target
     if consume:
         saved.tape = None
-    sums = target.weight_sums(run, x, weights)
+    of_weights = target.weight_sums(run, x, weights)
+    sums = Sums(of_weights.d_params, _zeros_of_inputs(cell, tape.inputs) if tape.inputs else ())
     needs_x = needs.x and x.ndim > 1  # ids have no gradient
     if isinstance(tape, PiecewiseTape):
-        d_x, d_initial = recompute.backward(target, tape, d_steps, d_ends, sums, needs_x, needs.initial)
+        d_x, d_initial = recompute.backward(
+            target, tape, d_steps, d_ends, of_weights, sums, needs_x, needs.initial
+        )
     else:
         if run.truncate is None:
-            adjoints = target.backward_through_time(
-                tape, d_steps, d_ends, sums.d_params, needs.initial, consume
-            )
+            adjoints = target.backward_through_time(tape, d_steps, d_ends, sums, needs.initial, consume)
         else:
-            adjoints = truncation.backward_through_windows(
-                target, tape, d_steps, d_ends, sums.d_params, run.truncate
-            )
+            adjoints = truncation.backward_through_windows(target, tape, d_steps, d_ends, sums, run.truncate)
         d_initial = adjoints.initial
         d_x = target.input_gradient(tape, adjoints) if needs_x else None
         if needs.weights:
-            sums.add(tape, adjoints)
-    d_weights = sums.finish() if needs.weights else Weights(None, None)
-    return Gradients(d_x, d_initial if needs.initial else None, d_weights)
+            of_weights.add(tape, adjoints)
+    d_weights = of_weights.finish() if needs.weights else Weights(None, None)
+    return Gradients(d_x, d_initial if needs.initial else None, d_weights, sums.inputs)
+
+
+def _zeros_of_inputs(cell: Cell, inputs: tuple[Array, ...]) -> tuple[Array | None, ...]:
+    """Return memory for the gradients of named inputs: zeros for those of a sequence, to which each step adds."""
+    return tuple(
+        [
+            None if name in cell.forms.constants
+            else np.zeros(array.shape, array.dtype) if kind == "sequence"
+            else buffers.empty(array.shape, array.dtype)
+            for (name, kind), array in zip(cell.inputs.items(), inputs, strict=True)
+        ]
+    )  # fmt: skip
 
 
 class _Saved:

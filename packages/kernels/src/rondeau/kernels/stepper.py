@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rondeau.kernels.cell import InputForms
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.checks import checked_array
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.recurrent.checks import checked_weights, complete_settings, state_widths
+from rondeau.kernels.recurrent.checks import (
+    checked_inputs,
+    checked_weights,
+    complete_settings,
+    state_widths,
+)
 from rondeau.kernels.recurrent.records import Settings, Weights
 from rondeau.kernels.recurrent.target import Workspace, target_of
 
@@ -35,8 +42,9 @@ class Stepper:
     layers : sequence of Weights
         From the lowest layer up: arrays of one dtype. Each layer has as many inputs as the one below has outputs.
     settings : Settings, optional
-        As for `rondeau.kernels.sequence.forward`, for all layers. A step draws no random numbers: a cell that is
-        regularised for training is refused.
+        As for `rondeau.kernels.sequence.forward`, for all layers. A cell that is regularised for training is refused.
+        The noise of a step is a function of the key, of the number of steps that this stepper ran before, and of the
+        layer, row and unit.
     head : tuple of ndarray, optional
         The weight (V, P) and the bias (V,), or None in its place, of a linear layer on the output.
 
@@ -53,7 +61,8 @@ class Stepper:
     TypeError
         If a weight is not an array of float32 or float64, or dtypes differ.
     ValueError
-        If shapes do not match, a scalar is unknown or missing, there are no layers, or the cell draws random numbers.
+        If shapes do not match, a scalar is unknown or missing, there are no layers, or the cell is regularised for
+        training.
 
     Notes
     -----
@@ -83,15 +92,15 @@ class Stepper:
         if not isinstance(layers, tuple | list) or not layers:
             got = "none" if isinstance(layers, tuple | list) else type(layers).__name__
             raise ArgumentValueError(f"layers must be the weights of at least one layer, got {got}")
-        for kind in ("mask", "uniform"):
+        for kind in ("mask", "zoneout"):
             if cell.schedule.has_input(kind):
                 raise ArgumentValueError(
-                    f"cell must be as in evaluation, but {cell.name} draws random numbers: leave "
+                    f"cell must be as in evaluation, but {cell.name} drops out or zones out units at random: leave "
                     "out recurrent dropout, and use the expectation of zoneout"
                 )
         if settings.feature_dropout > 0:
             raise ArgumentValueError(
-                f"a stepper draws no random numbers, but projected features would be dropped at the rate "
+                f"a stepper drops nothing out, but projected features would be dropped at the rate "
                 f"{settings.feature_dropout}: pass feature_dropout=0"
             )
         settings = complete_settings(cell, settings)
@@ -110,11 +119,18 @@ class Stepper:
         if head is not None:
             head = _checked_head(head, width, self.dtype)
             self.outputs = head[0].shape[0]
-        self._states, self._has_head = cell.states, head is not None
+        self._cell, self._states, self._has_head = cell, cell.states, head is not None
+        self._lowest, self._steps = checked[0], itertools.count()
         self._frozen = target_of(checked[0].weight_ih).freeze(cell, tuple(checked), settings, head)
-        self._workspaces: dict[int, Workspace] = {}
+        self._workspaces: dict[tuple[Cell, int], Workspace] = {}
 
-    def __call__(self, x: Array, states: tuple[Array, ...] | None = None) -> tuple[Array, tuple[Array, ...]]:
+    def __call__(
+        self,
+        x: Array,
+        states: tuple[Array, ...] | None = None,
+        inputs: tuple[Array, ...] = (),
+        forms: InputForms = InputForms(),  # noqa: B008 - an immutable default
+    ) -> tuple[Array, tuple[Array, ...]]:
         """Run one step.
 
         Parameters
@@ -123,6 +139,10 @@ class Stepper:
             The input; integers stand for one-hot rows, as in `forward`.
         states : tuple of ndarray, optional
             The states before the step: (L, B, P) the first and (L, B, H) the others. Zeros by default.
+        inputs : tuple of ndarray
+            The named inputs of the cell, in order, for each layer: (L, B, H), or (L, B, 1) for those that are numbers
+            by their forms.
+        forms : InputForms, optional
 
         Returns
         -------
@@ -138,8 +158,12 @@ class Stepper:
             If an id is outside 0 to I-1.
         """
         x = self._checked_input(x)
-        B = x.shape[0]
-        workspace = self._workspaces.pop(B, None) or self._frozen.workspace(B)  # now no other thread's
+        B, cell = x.shape[0], self._cell
+        if inputs or cell.inputs:
+            cell = cell.variant(forms=InputForms(numbers=forms.numbers))
+            inputs = self._checked_inputs(cell, inputs, B)
+        # Taken out of the dict, so that no other thread has it.
+        workspace = self._workspaces.pop((cell, B), None) or self._frozen.workspace(cell, B)
         try:
             if states is None:
                 for before in workspace.before:
@@ -149,14 +173,14 @@ class Stepper:
                 for before, state in zip(workspace.before, states, strict=True):
                     before[...] = state
             y = np.empty((B, self.outputs if self._has_head else 0), self.dtype)
-            workspace.step(x, y)
+            workspace.step(x, y, inputs, next(self._steps))
             if not self._has_head:
                 y = workspace.after[0][-1].copy()
             return y, tuple([after.copy() for after in workspace.after])
         finally:
             if len(self._workspaces) >= _KEPT:
                 self._workspaces.clear()
-            self._workspaces[B] = workspace
+            self._workspaces[cell, B] = workspace
 
     def __copy__(self) -> Stepper:
         return self
@@ -186,6 +210,22 @@ class Stepper:
                 f"x must be ids from 0 to {self.inputs - 1} (weight_ih has {self.inputs} columns), got {wrong}"
             )
         return np.ascontiguousarray(x, np.int64)
+
+    def _checked_inputs(self, cell: Cell, inputs: Any, B: int) -> tuple[Array, ...]:
+        """Return the named inputs of all layers as contiguous arrays (L, B, W)."""
+        L, rows = self.num_layers, self.num_layers * B
+        if isinstance(inputs, tuple | list):
+            shapes = [array.shape for array in inputs if isinstance(array, np.ndarray)]
+            if any(len(shape) != 3 or shape[:2] != (L, B) for shape in shapes):
+                raise ArgumentValueError(
+                    f"inputs must be (L, B, H) or (L, B, 1), with {L} layers and {B} rows here, got {shapes}"
+                )
+            inputs = [
+                array.reshape(rows, array.shape[2]) if isinstance(array, np.ndarray) else array
+                for array in inputs
+            ]
+        checked = checked_inputs(cell, inputs, rows, rows, self._lowest)
+        return tuple([array.reshape(L, B, array.shape[1]) for array in checked])
 
     def _check_states(self, states: Any, workspace: Workspace) -> None:
         if not isinstance(states, tuple | list) or len(states) != len(self._states):

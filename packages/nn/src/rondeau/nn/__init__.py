@@ -33,7 +33,7 @@ from ._normalisation import LayerNorm
 from ._parameter import Parameter
 from ._recurrent.decorator import recurrent_cell
 from ._recurrent.layer import Recurrent
-from ._recurrent.single_step import GRUCell, LSTMCell, RNNCell
+from ._recurrent.single_step import GRUCell, LSTMCell, RecurrentCell, RNNCell
 from ._recurrent.stepper import Stepper
 from ._safetensors import load_safetensors, save_safetensors
 from .rnn import GRU, LSTM, RNN
@@ -78,6 +78,7 @@ __all__ = [
     "RNNCell",
     "ReLU",
     "Recurrent",
+    "RecurrentCell",
     "Sequential",
     "Sigmoid",
     "SmoothL1Loss",

@@ -9,6 +9,7 @@ import numpy as np
 
 from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._backward import grad
+from rondeau.tensor._random import default_generator
 from rondeau.tensor._tensor import Tensor
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
@@ -37,6 +38,18 @@ def _outputs(function: Callable[..., Any], inputs: Sequence[Any]) -> list[Tensor
     result = function(*inputs)
     found = result if isinstance(result, (tuple, list)) else (result,)
     return [o for o in found if isinstance(o, Tensor) and o.dtype.kind == "f"]
+
+
+def _with_the_same_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function, which draws the same random numbers from the default generator at every call."""
+    generator = default_generator()
+    state = generator.get_state()
+
+    def repeated(*arguments: Any) -> Any:
+        generator.set_state(state)
+        return function(*arguments)
+
+    return repeated
 
 
 def _checked(inputs: Any) -> tuple[tuple[Any, ...], list[Tensor]]:
@@ -71,7 +84,8 @@ def gradcheck(
     Parameters
     ----------
     function : callable
-        A function of the inputs that returns a Tensor or a tuple. It must return the same result every time.
+        A function of the inputs that returns a Tensor or a tuple. It must return the same result every time; random
+        numbers of the default generator are the same at every call, since it is set back before each.
     inputs : Tensor or sequence
         Those with ``requires_grad`` are varied; they must be float64 leaves.
     eps : float
@@ -100,6 +114,7 @@ def gradcheck(
     True
     """
     inputs, wanted = _checked(inputs)
+    function = _with_the_same_numbers(function)
     outputs = _outputs(function, inputs)
     analytic = [[np.zeros((o.numel(), x.numel())) for x in wanted] for o in outputs]
     for o, output in enumerate(outputs):

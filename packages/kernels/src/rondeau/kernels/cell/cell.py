@@ -11,6 +11,7 @@ from typing import Any
 
 from rondeau.kernels.cell.errors import CellError
 from rondeau.kernels.cell.graph import Graph
+from rondeau.kernels.cell.input_forms import InputForms
 from rondeau.kernels.cell.regularisers import Regularisers
 from rondeau.kernels.cell.schedule import Schedule, make_schedule
 from rondeau.kernels.cell.signature import scalars_of
@@ -28,9 +29,9 @@ class Cell:
     step : callable
         ``step(x, r, s)`` returns the new states: a tuple in the order of `states`, or one value for one state.
         ``x.k`` is gate k's input part ``W_k x_t + b_k``, ``r.k`` its recurrent part ``R_k h_{t-1} + c_k``, ``s.name``
-        a state before the step; ``r.k(value)`` is ``R_k value + c_k``. With `params` there is a fourth argument ``p``,
-        the learned vectors. Keyword-only arguments, which must have defaults, are scalars of the run. The functions
-        that a step may call are in `rondeau.kernels.cell.cell_math`.
+        a state before the step; ``r.k(value)`` is ``R_k value + c_k``. With `params` there is an argument ``p``, the
+        learned vectors, and with `inputs` an argument ``u``, the named inputs. Keyword-only arguments, which must have
+        defaults, are scalars of the run. The functions that a step may call are in `rondeau.kernels.cell.cell_math`.
     gates : tuple of str
         Names of the gates, in the order in which the weights stack them.
     states : tuple of str
@@ -44,7 +45,11 @@ class Cell:
         The state that is projected after the step; only the first can be. A cell that does not name it may still be
         projected by a layer.
     regularisers : Regularisers, optional
-        What is added to the step; see `regularised`.
+        What is added to the step; see `variant`.
+    inputs : mapping of str to str, optional
+        Names of the inputs beside x, and the kind of each, ``"step"`` or ``"sequence"``.
+    forms : InputForms, optional
+        The forms in which they are given; see `variant`.
 
     Attributes
     ----------
@@ -77,9 +82,12 @@ class Cell:
         params: Mapping[str, Any] = MappingProxyType({}),
         project: str | None = None,
         regularisers: Regularisers = Regularisers(),  # noqa: B008 - an immutable default
+        inputs: Mapping[str, str] = MappingProxyType({}),
+        forms: InputForms = InputForms(),  # noqa: B008 - an immutable default
     ) -> None:
-        _check_options(name, params, project, regularisers)
-        self.graph: Graph = trace(step, gates, states, tuple(params), regularisers)
+        _check_options(name, params, project, regularisers, inputs)
+        self.inputs, self.forms = dict(inputs), forms
+        self.graph: Graph = trace(step, gates, states, tuple(params), regularisers, self.inputs, forms)
         if project not in (None, states[0]):
             raise CellError(
                 f"cell {name}: project must be {states[0]!r}, the state that the recurrent matrices multiply, "
@@ -88,7 +96,7 @@ class Cell:
         self.step, self.gates, self.states, self.name = step, tuple(gates), tuple(states), name
         self.params, self.initialisers, self.project = tuple(params), dict(params), project
         self.regularisers, self.scalars = regularisers, scalars_of(step)
-        self._regularised: dict[Regularisers, Cell] = {}
+        self._variants: dict[tuple[Regularisers, InputForms], Cell] = {}
 
     @functools.cached_property
     def schedule(self) -> Schedule:
@@ -100,6 +108,12 @@ class Cell:
         """The gates that have a recurrent matrix: those whose recurrent part the step reads."""
         return tuple(self.graph.recurrent_parts)
 
+    @functools.cached_property
+    def draws_noise(self) -> bool:
+        """Whether the step draws random numbers of its own, in evaluation as in training."""
+        live = self.graph.reach(self.graph.outputs)
+        return any(self.graph.nodes[index].value in self.graph.draws for index in live)
+
     @property
     def reason_against_projection(self) -> str | None:
         """Why the first state cannot be projected to another width, or None where it can be."""
@@ -110,16 +124,21 @@ class Cell:
             return f"cell {self.name} applies recurrent matrices to values as wide as its gates"
         return None
 
-    def regularised(self, regularisers: Regularisers) -> Cell:
-        """Return this cell with regularisers added to its step; the same regularisers give the same cell."""
-        if regularisers == self.regularisers:
+    def variant(self, regularisers: Regularisers | None = None, forms: InputForms | None = None) -> Cell:
+        """Return this cell with other regularisers, or for inputs in other forms; equal ones give the same cell."""
+        regularisers = self.regularisers if regularisers is None else regularisers
+        forms = self.forms if forms is None else forms
+        if regularisers == self.regularisers and forms == self.forms:
             return self
-        found = self._regularised.get(regularisers)
+        found = self._variants.get((regularisers, forms))
         if found is None:
             cell = Cell(
-                self.step, self.gates, self.states, self.name, self.initialisers, self.project, regularisers
-            )
-            found = self._regularised.setdefault(regularisers, cell)  # another thread may have been first
+                self.step, self.gates, self.states, self.name, self.initialisers, self.project, regularisers,
+                self.inputs, forms,
+            )  # fmt: skip
+            found = self._variants.setdefault(
+                (regularisers, forms), cell
+            )  # another thread may have been first
         return found
 
     def __deepcopy__(self, memo: object) -> Cell:
@@ -142,6 +161,7 @@ class Cell:
             )
         made_of = (
             self.step, self.gates, self.states, self.name, self.initialisers, self.project, self.regularisers,
+            self.inputs, self.forms,
         )  # fmt: skip
         return Cell, made_of
 
@@ -149,8 +169,13 @@ class Cell:
         return f"Cell({self.name}: gates {', '.join(self.gates)}; states {', '.join(self.states)})"
 
 
-def _check_options(name: str, params: Any, project: Any, regularisers: Any) -> None:
+def _check_options(name: str, params: Any, project: Any, regularisers: Any, inputs: Any) -> None:
     """Raise CellError if an option of a cell has the wrong type."""
+    if not isinstance(inputs, Mapping):
+        raise CellError(
+            f'cell {name}: inputs must be a dict of names and kinds, such as {{"dt": "step"}}, got '
+            f"{type(inputs).__name__}"
+        )
     if not isinstance(params, Mapping):
         raise CellError(
             f"cell {name}: params must be a dict of names and initialisers, got {type(params).__name__}"

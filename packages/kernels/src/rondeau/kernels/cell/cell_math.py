@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from rondeau.kernels.cell.errors import raise_at_user_line
 from rondeau.kernels.cell.operations import OPERATIONS
-from rondeau.kernels.cell.symbols import Symbol, apply, input_symbol
+from rondeau.kernels.cell.symbols import Symbol, apply, drawn_symbol, input_symbol
 
 __all__ = [
     "abs",
@@ -29,6 +29,7 @@ __all__ = [
     "log1p",
     "maximum",
     "minimum",
+    "normal",
     "pow",
     "relu",
     "sigmoid",
@@ -37,6 +38,7 @@ __all__ = [
     "softplus",
     "sqrt",
     "tanh",
+    "uniform",
     "where",
 ]
 
@@ -225,6 +227,45 @@ def pow(x: Any, exponent: float) -> Any:
     8.0
     """
     return x**exponent
+
+
+def normal() -> Any:
+    """Return a random number from the standard normal distribution, fresh for every sequence, step and hidden unit.
+
+    Each call in a step draws numbers of its own, in training and in evaluation; multiply by a scalar of the run, as in
+    ``noise * m.normal()`` with ``*, noise=0.1``, and set it to zero for a step without noise. The number depends only
+    on the key of the call, which `rondeau.tensor.manual_seed` rules, and on its position: not on threads or batches. It
+    is made by the method of Box and Muller from two uniform numbers of 53 bits; float32 is its rounding. Its derivative
+    is zero.
+
+    Raises
+    ------
+    CellError
+        If it is called outside a step.
+
+    >>> from rondeau.kernels.sequence import Cell
+    >>> noisy = Cell(lambda x, r, s, *, noise=0.1: x.h + r.h + noise * normal(), ("h",), ("h",), "noisy")
+    >>> noisy.draws_noise
+    True
+    """
+    return drawn_symbol("normal")
+
+
+def uniform() -> Any:
+    """Return a random number from the uniform distribution on [0, 1), fresh for every sequence, step and hidden unit.
+
+    As `normal`, which see. It has 53 bits; float32 is its rounding, and so may be 1.
+
+    Raises
+    ------
+    CellError
+        If it is called outside a step.
+
+    >>> from rondeau.kernels.sequence import Cell
+    >>> Cell(lambda x, r, s: where(uniform() < 0.9, x.h, s.h), ("h",), ("h",), "skips").draws_noise
+    True
+    """
+    return drawn_symbol("uniform")
 
 
 def layer_norm(values: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:

@@ -48,7 +48,8 @@ def derive(graph: Graph) -> Derivative:
             adjoint[index] = adjoint[index] + term if index in adjoint else term
 
     for state, index in zip(graph.states, graph.outputs, strict=True):
-        accumulate(index, input_symbol(graph, "d", state))
+        d = input_symbol(graph, "d", state)
+        accumulate(index, d if graph.rank(index) == Rank.UNIT else apply(graph, "sum", d))
     reached = graph.reach(graph.outputs)
     for index in reached:
         if graph.nodes[index].op == "product":
@@ -87,7 +88,12 @@ def _depend_on_inputs(graph: Graph) -> set[int]:
     """Return the nodes that depend differentiably on an input that has a gradient."""
     varying: set[int] = set()
     for index, node in enumerate(graph.nodes):
-        learned = node.op == "product" or (node.op == "input" and node.value[0] in ("x", "r", "s", "p"))
-        if learned or (not graph.is_truth(index) and not varying.isdisjoint(node.args)):
+        has_gradient = node.op == "product" or (node.op == "input" and _has_gradient(graph, *node.value))
+        if has_gradient or (not graph.is_truth(index) and not varying.isdisjoint(node.args)):
             varying.add(index)
     return varying
+
+
+def _has_gradient(graph: Graph, kind: str, name: str) -> bool:
+    """Return whether an input has a gradient that is needed."""
+    return kind in ("x", "r", "s", "p") or (kind == "u" and name not in graph.forms.constants)

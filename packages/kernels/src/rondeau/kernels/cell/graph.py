@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from rondeau.kernels.cell.input_forms import InputForms
 from rondeau.kernels.cell.operations import OPERATIONS
 
 __all__ = ["Graph", "Node", "Rank"]
@@ -17,7 +19,7 @@ class Rank(enum.IntEnum):
     CALL = 0
     """One number for the whole run: a constant or a scalar of the run."""
     ROW = 1
-    """One number per batch row, such as a sum over the hidden units."""
+    """One number per batch row, such as a sum over the hidden units, or an input that is the same for all units."""
     UNIT = 2
     """One number per batch row and hidden unit."""
 
@@ -29,9 +31,10 @@ class Node(NamedTuple):
     ``("x", "gate")``) or ``"product"`` (gate ``value``'s recurrent matrix and bias, applied to the one argument);
     ``args`` are indices of earlier nodes.
 
-    Inputs are ``("x", gate)``, ``("r", gate)``, ``("s", state)``, ``("p", parameter)``, ``("k", scalar)``, the zoneout
-    rate ``("rate", state)``, a number drawn from [0, 1) ``("uniform", state)``, the mask of recurrent dropout
-    ``("mask", "h")``, and the number of hidden units ``("width", "H")``.
+    Inputs are ``("x", gate)``, ``("r", gate)``, ``("s", state)``, ``("p", parameter)``, the named inputs ``("u",
+    name)``, ``("k", scalar)``, the zoneout rate ``("rate", state)`` and its number drawn from [0, 1) ``("zoneout",
+    state)``, the noise of the step ``("normal", number)`` and ``("uniform", number)``, numbered in the order of the
+    calls, the mask of recurrent dropout ``("mask", "h")``, and the number of hidden units ``("width", "H")``.
     """
 
     op: str
@@ -46,6 +49,10 @@ class Graph:
 
     Attributes
     ----------
+    gates, states, params : tuple of str
+    inputs : mapping of str to str
+        The names of the inputs beside x, and the kind of each, ``"step"`` or ``"sequence"``.
+    forms : InputForms
     nodes : list of Node
     outputs : tuple of int
         The node of each new state.
@@ -53,10 +60,19 @@ class Graph:
         Maps a node to the name of the step's variable that held it, to make the generated source readable.
     """
 
-    def __init__(self, gates: tuple[str, ...], states: tuple[str, ...], params: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        gates: tuple[str, ...],
+        states: tuple[str, ...],
+        params: tuple[str, ...] = (),
+        inputs: Mapping[str, str] = MappingProxyType({}),
+        forms: InputForms = InputForms(),  # noqa: B008 - an immutable default
+    ) -> None:
         self.gates = gates
         self.states = states
         self.params = params
+        self.inputs = inputs
+        self.forms = forms
         self.nodes: list[Node] = []
         self.outputs: tuple[int, ...] = ()
         self.labels: dict[int, str] = {}
@@ -82,6 +98,8 @@ class Graph:
             return Rank.ROW
         if op == "const" or (op == "input" and value[0] in ("k", "rate", "width")):
             return Rank.CALL
+        if op == "input" and value[0] == "u" and value[1] in self.forms.numbers:
+            return Rank.ROW
         if op in ("input", "product"):
             return Rank.UNIT
         return max(self._ranks[arg] for arg in args)
@@ -93,7 +111,7 @@ class Graph:
 
     def copy(self) -> Graph:
         """Return a graph with the same nodes, which can grow on its own."""
-        other = Graph(self.gates, self.states, self.params)
+        other = Graph(self.gates, self.states, self.params, self.inputs, self.forms)
         other.nodes, other.outputs = list(self.nodes), self.outputs
         other.labels, other._index = dict(self.labels), dict(self._index)
         other._ranks = list(self._ranks)
@@ -105,6 +123,12 @@ class Graph:
         return next(
             (i for i in indices if self.nodes[i].op == "input" and self.nodes[i].value == (kind, name)), None
         )
+
+    @property
+    def draws(self) -> list[tuple[str, str]]:
+        """The noise of the step: its inputs ``("normal", number)`` and ``("uniform", number)``, in order."""
+        values = [node.value for node in self.nodes if node.op == "input"]
+        return [value for value in values if value[0] in ("normal", "uniform")]
 
     @property
     def recurrent_parts(self) -> dict[str, int]:

@@ -11,8 +11,10 @@ from rondeau.kernels.cell.timeline import Location, Phase, Read
 __all__ = ["name_values"]
 
 _PREFIX_OF_READ = {
-    "old": "s_", "adjoint": "d_new_", "parameter": "p_", "uniform": "draw_", "mask": "keep_", "new": "",
+    "old": "s_", "adjoint": "d_new_", "parameter": "p_", "input": "u_", "zoneout": "draw_", "normal": "normal_",
+    "uniform": "uniform_", "mask": "keep_", "new": "",
 }  # fmt: skip
+_PREFIX_OF_WRITE = {"d_parameter": "p_", "d_input": "u_"}
 
 
 def name_values(schedule: Schedule, phase: Phase, taken: set[str]) -> dict[int, str]:
@@ -63,7 +65,7 @@ def _wishes(schedule: Schedule, phase: Phase) -> dict[int, list[str]]:
     """Return candidate names for values, from the locations where they are read and written."""
     graph = schedule.graph
     wishes: dict[int, list[str]] = {}
-    for read in (read for loop in phase.loops for read in loop.reads):
+    for read in (read for loop in phase.loops for read in (*loop.row_reads, *loop.reads)):
         wishes.setdefault(read.node, []).append(_wish_of_read(read, schedule))
     forward = frozenset(graph.reach(graph.outputs))
     for location, node in (write for loop in phase.loops for write in loop.writes):
@@ -81,7 +83,7 @@ def _wish_of_read(read: Read, schedule: Schedule) -> str:
         if not read.raw:
             return gate if where == "x" else f"r_{gate}"
         return f"a_{gate}" if gate in schedule.joint else f"{where}_{gate}"
-    if kind in ("carry", "value", "back"):
+    if kind in ("carry", "value", "back", "row"):
         return f"{kind[0]}{read.node}"
     return f"{_PREFIX_OF_READ[kind]}{key}"
 
@@ -91,4 +93,4 @@ def _wish_of_write(location: Location) -> str:
     if kind == "slot":
         where, gate = cast("Slot", key)
         return gate if where == "x" else f"r_{gate}"
-    return f"p_{key}" if kind == "d_parameter" else str(key)
+    return f"{_PREFIX_OF_WRITE.get(kind, '')}{key}"

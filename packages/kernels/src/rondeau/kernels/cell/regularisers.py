@@ -54,4 +54,4 @@ def zone_out(graph: Graph, state: str, new: Symbol, expected: bool) -> Symbol:
     old, rate = input_symbol(graph, "s", state), input_symbol(graph, "rate", state)
     if expected:
         return rate * old + (1 - rate) * new
-    return apply(graph, "where", input_symbol(graph, "uniform", state) < rate, old, new)
+    return apply(graph, "where", input_symbol(graph, "zoneout", state) < rate, old, new)

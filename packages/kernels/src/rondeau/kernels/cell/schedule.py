@@ -15,12 +15,13 @@ content backward does not need, so that backward evaluates as few of these funct
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from rondeau.kernels.cell.derive import derive
-from rondeau.kernels.cell.graph import Graph, Rank
+from rondeau.kernels.cell.graph import Graph, Node, Rank
 from rondeau.kernels.cell.operations import OPERATIONS
 from rondeau.kernels.cell.timeline import Location, Program, build_program
 
@@ -31,9 +32,11 @@ Slot = tuple[str, str]
 
 #: The location of inputs by kind, for those that are neither slots nor computed by a product.
 _LOCATION_OF_INPUT = {
-    "s": "old", "d": "adjoint", "p": "parameter", "k": "scalar", "rate": "rate", "uniform": "uniform",
-    "mask": "mask", "width": "width",
+    "s": "old", "d": "adjoint", "p": "parameter", "u": "input", "k": "scalar", "rate": "rate", "zoneout": "zoneout",
+    "normal": "normal", "uniform": "uniform", "mask": "mask", "width": "width",
 }  # fmt: skip
+
+_DRAWN = ("normal", "uniform")
 
 
 class Operand(NamedTuple):
@@ -70,9 +73,9 @@ class Schedule:
         The node that each slot holds when backward starts; slots that backward does not read are absent.
     adjoints : dict of Slot to int
         The node of the adjoint that backward leaves in each slot; absent where it is zero.
-    state_adjoints, param_adjoints : dict of str to int
-        The node of the pointwise part of each old state's adjoint, and of one row's contribution to each parameter's;
-        absent where it is zero.
+    state_adjoints, param_adjoints, input_adjoints : dict of str to int
+        The node of the pointwise part of each old state's adjoint, and of one row's contribution to each parameter's
+        and each named input's; absent where it is zero.
     """
 
     graph: Graph
@@ -83,6 +86,7 @@ class Schedule:
     adjoints: dict[Slot, int]
     state_adjoints: dict[str, int]
     param_adjoints: dict[str, int]
+    input_adjoints: dict[str, int]
 
     @functools.cached_property
     def joint(self) -> tuple[str, ...]:
@@ -130,8 +134,13 @@ class Schedule:
         return tuple(value for value in values if value[0] in ("k", "rate"))
 
     def has_input(self, kind: str) -> bool:
-        """Return whether the step reads an input of a kind, such as ``"uniform"`` or ``"mask"``."""
+        """Return whether the step reads an input of a kind, such as ``"zoneout"`` or ``"mask"``."""
         return kind in self._kinds
+
+    @functools.cached_property
+    def draws_numbers(self) -> bool:
+        """Whether the step draws random numbers, its own or those of zoneout."""
+        return not self._kinds.isdisjoint((*_DRAWN, "zoneout"))
 
     @functools.cached_property
     def _kinds(self) -> frozenset[str]:
@@ -177,6 +186,11 @@ class Schedule:
         ]
         writes += [(("adjoint", state), self.state_adjoints.get(state)) for state in graph.states]
         writes += [(("d_parameter", name), node) for name, node in self.param_adjoints.items()]
+        writes += [
+            (("d_input", name), self.input_adjoints.get(name))
+            for name in graph.inputs
+            if name not in graph.forms.constants
+        ]
         return build_program(graph, leaves, writes, waits, self.kept_rows, raw=False)
 
     @functools.cached_property
@@ -184,10 +198,15 @@ class Schedule:
         """The values with one number per row that forward keeps for backward."""
         graph = self.graph
         forward = set(graph.reach(graph.outputs))
-        rows = frozenset(i for i in forward if graph.rank(i) == Rank.ROW)
-        roots = [*self.adjoints.values(), *self.state_adjoints.values(), *self.param_adjoints.values()]
+        rows = _computed_rows(graph, forward)
         given = _given(graph, self.values) | frozenset(self.saved.values()) | rows
-        return tuple(i for i in graph.reach(roots, given) if i in rows)
+        return tuple(i for i in graph.reach(self._roots, given) if i in rows)
+
+    @property
+    def _roots(self) -> list[int]:
+        """The nodes of all adjoints."""
+        found = (self.adjoints, self.state_adjoints, self.param_adjoints, self.input_adjoints)
+        return [node for adjoints in found for node in adjoints.values()]
 
     def _inputs(self) -> dict[int, Location]:
         """Return the locations of the inputs that are neither slots nor computed by a product."""
@@ -234,14 +253,16 @@ def make_schedule(graph: Graph) -> Schedule:
 
     values = tuple(operand.node for operand in operands if operand.node is not None)
     graph, found = derive(graph)
-    draft = Schedule(graph, operands, apart, leaves, {}, {}, {}, {})
-    adjoints = {slot: found[slot] for slot in draft.slots if slot in found}
-    state_adjoints = {s: found["s", s] for s in graph.states if ("s", s) in found}
-    param_adjoints = {p: found["p", p] for p in graph.params if ("p", p) in found}
-    roots = [*adjoints.values(), *state_adjoints.values(), *param_adjoints.values()]
-    saved = _choose_saved(graph, leaves, values, roots)
-    saved = {slot: saved[slot] for slot in draft.slots if slot in saved}
-    return Schedule(graph, operands, apart, leaves, saved, adjoints, state_adjoints, param_adjoints)
+    draft = Schedule(graph, operands, apart, leaves, {}, {}, {}, {}, {})
+    draft = dataclasses.replace(
+        draft,
+        adjoints={slot: found[slot] for slot in draft.slots if slot in found},
+        state_adjoints={s: found["s", s] for s in graph.states if ("s", s) in found},
+        param_adjoints={p: found["p", p] for p in graph.params if ("p", p) in found},
+        input_adjoints={u: found["u", u] for u in graph.inputs if ("u", u) in found},
+    )
+    saved = _choose_saved(graph, leaves, values, draft._roots)
+    return dataclasses.replace(draft, saved={slot: saved[slot] for slot in draft.slots if slot in saved})
 
 
 def _find_joint_gates(graph: Graph, live: list[int], recurrent: dict[str, int]) -> dict[str, int]:
@@ -277,16 +298,26 @@ def _find_operands(graph: Graph, recurrent: dict[str, int], joint: dict[str, int
 
 
 def _given(graph: Graph, values: tuple[int, ...]) -> frozenset[int]:
-    """Return what backward can read at no cost: states, their adjoints, operands, and inputs without a slot."""
+    """Return what backward can read at little cost: states, their adjoints, operands, and most inputs without a slot.
+
+    The noise of the step is not among them, because it would be drawn again.
+    """
     return frozenset((*graph.outputs, *values)).union(
         index
         for index, node in enumerate(graph.nodes)
-        if node.op == "input" and node.value[0] not in ("x", "r")
+        if node.op == "input" and node.value[0] not in ("x", "r", *_DRAWN)
     )
 
 
-def _is_expensive(op: str) -> bool:
-    return op in OPERATIONS and OPERATIONS[op].is_expensive
+def _computed_rows(graph: Graph, among: set[int]) -> frozenset[int]:
+    """Return the values with one number per row that are computed, rather than given."""
+    return frozenset(i for i in among if graph.rank(i) == Rank.ROW and graph.nodes[i].op != "input")
+
+
+def _is_expensive(node: Node) -> bool:
+    if node.op == "input":
+        return node.value[0] in _DRAWN
+    return node.op in OPERATIONS and OPERATIONS[node.op].is_expensive
 
 
 def _choose_saved(
@@ -298,8 +329,7 @@ def _choose_saved(
     content backward then does not need.
     """
     forward = set(graph.reach(graph.outputs))
-    rows = frozenset(i for i in forward if graph.rank(i) == Rank.ROW)
-    given = _given(graph, values) | rows
+    given = _given(graph, values) | _computed_rows(graph, forward)
     slot_of = {node: slot for slot, node in leaves.items()}
 
     def wanted_leaves(kept: frozenset[int]) -> set[int]:
@@ -311,7 +341,7 @@ def _choose_saved(
     kept = frozenset(
         i
         for i in graph.reach(roots, given)
-        if i in forward - given and _is_expensive(graph.nodes[i].op) and graph.rank(i) == Rank.UNIT
+        if i in forward - given and _is_expensive(graph.nodes[i]) and graph.rank(i) == Rank.UNIT
     )
     while kept and room(kept) < 0:
         kept -= {max(kept, key=lambda node: (room(kept - {node}), node))}
@@ -319,7 +349,7 @@ def _choose_saved(
     saved = {slot_of[leaf]: leaf for leaf in wanted_leaves(kept)}
     homeless = []
     for node in sorted(kept):
-        own = slot_of.get(graph.nodes[node].args[0])
+        own = slot_of.get(graph.nodes[node].args[0]) if graph.nodes[node].args else None
         if own is None or own in saved:
             homeless.append(node)
         else:

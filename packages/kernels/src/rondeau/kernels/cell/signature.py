@@ -5,13 +5,19 @@ from __future__ import annotations
 import inspect
 import numbers
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rondeau.kernels.cell.errors import CellError, raise_at_definition
 from rondeau.kernels.cell.graph import Graph
+from rondeau.kernels.cell.input_forms import KINDS
 
-__all__ = ["check_all_are_read", "check_names", "check_signature", "scalars_of"]
+__all__ = ["arguments_of", "check_all_are_read", "check_kinds", "check_names", "scalars_of"]
+
+_ARGUMENTS = {
+    "x": "x (input parts)", "r": "r (recurrent parts)", "s": "s (states)", "p": "p (parameters)", "u": "u (inputs)",
+}  # fmt: skip
+_COUNTS = {3: "three", 4: "four", 5: "five"}
 
 
 def scalars_of(step: Callable[..., Any]) -> dict[str, float]:
@@ -59,16 +65,40 @@ def check_names(step: Callable[..., Any], names: tuple[str, ...], what: str) -> 
         raise_at_definition(step, f"{what}s must differ, got {', '.join(names)}")
 
 
-def check_signature(step: Callable[..., Any], params: tuple[str, ...]) -> None:
-    """Raise CellError unless a step takes the arguments of a cell with these learned vectors."""
-    arguments = "x (input parts), r (recurrent parts), s (states)"
-    count, wanted = (
-        (4, f"four arguments: {arguments}, p (parameters)")
-        if params
-        else (3, f"three arguments: {arguments}")
-    )
+def check_kinds(step: Callable[..., Any], inputs: Mapping[str, str]) -> None:
+    """Raise CellError unless named inputs have names that can follow a dot, and each is of a kind that exists."""
+    check_names(step, tuple(inputs), "input")
+    for name, kind in inputs.items():
+        if kind not in KINDS:
+            raise_at_definition(
+                step,
+                f"input {name} must be of the kind {' or '.join(map(repr, KINDS))}, got {kind!r}: a step input has a "
+                "number for every step, a sequence input one for all steps of a sequence",
+            )
+
+
+def arguments_of(step: Callable[..., Any], has_params: bool, has_inputs: bool) -> str:
+    """Return the letters of the arguments that a step takes, in order: of x, r, s, p and u.
+
+    If the names of the step's parameters are these letters, they determine the order; if none is, the order is that of
+    the letters.
+
+    Raises
+    ------
+    CellError
+        If the step does not take these arguments, or only some of its parameters have their names.
+
+    Examples
+    --------
+    >>> arguments_of(lambda x, r, s, u: x.h + u.dt, False, True)
+    'xrsu'
+    >>> arguments_of(lambda u, s, r, x: x.h + u.dt, False, True)
+    'usrx'
+    """
+    wanted, names = "xrs" + "p" * has_params + "u" * has_inputs, []
     try:
-        parameters = inspect.signature(step).parameters.values()
+        signature = inspect.signature(step)
+        parameters = signature.parameters.values()
         for index, parameter in enumerate(parameters):
             positional = parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
             if index >= len("xrs") and positional and _is_number(parameter.default):
@@ -78,16 +108,42 @@ def check_signature(step: Callable[..., Any], params: tuple[str, ...]) -> None:
                     f"{name} is positional, and so a constant of the step; write "
                     f"`*, {name}={parameter.default!r}` to make it a scalar of the run",
                 )
-        inspect.signature(step).bind(*[None] * count)
+        names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        signature.bind(*[None] * len(wanted))
+        known = [name for name in names if name in _ARGUMENTS]
+        if len(known) == len(names) == len(wanted):
+            if sorted(names) != sorted(wanted):
+                raise TypeError
+            return "".join(names)
     except TypeError:
-        hint = "" if params else "; a step that reads learned vectors p needs params={...} besides gates"
-        raise_at_definition(step, f"a step takes {wanted}{hint}")
+        listed = ", ".join(_ARGUMENTS[letter] for letter in wanted)
+        raise_at_definition(
+            step, f"a step takes {_COUNTS[len(wanted)]} arguments: {listed}{_hint(names, wanted)}"
+        )
     except ValueError as error:  # a function written in C may have no signature
         raise CellError(f"a step is a Python function of x, r and s, got {step!r}") from error
+    if known and len(names) == len(wanted):
+        raise_at_definition(
+            step,
+            f"the step takes {', '.join(names)}: either all of its arguments are named {', '.join(wanted)}, and go by "
+            f"name, or none is, and they go by position",
+        )
+    return wanted
+
+
+def _hint(names: list[str], wanted: str) -> str:
+    """Return what may be missing from the definition of a cell whose step takes other arguments."""
+    if "u" in names and "u" not in wanted:
+        return (
+            '; a step that reads inputs u needs inputs={"name": "step"} or {"name": "sequence"} besides gates'
+        )
+    if "p" not in wanted and "u" not in wanted:
+        return "; a step that reads learned vectors p needs params={...} besides gates"
+    return ""
 
 
 def check_all_are_read(step: Callable[..., Any], graph: Graph) -> None:
-    """Raise CellError for a gate or a learned vector on which no new state of the traced step depends.
+    """Raise CellError for a gate, a learned vector or an input on which no new state of the traced step depends.
 
     Such a cell can be run, but its layers would have weights that nothing reads: most likely a mistake.
 
@@ -100,7 +156,11 @@ def check_all_are_read(step: Callable[..., Any], graph: Graph) -> None:
     read = {node.value for node in nodes if node.op == "input"} | {
         ("r", gate) for gate in graph.recurrent_parts
     }
-    for what, names, letters in (("gate", graph.gates, "xr"), ("parameter", graph.params, "p")):
+    for what, names, letters in (
+        ("gate", graph.gates, "xr"),
+        ("parameter", graph.params, "p"),
+        ("input", tuple(graph.inputs), "u"),
+    ):
         for name in names:
             if read.isdisjoint((letter, name) for letter in letters):
                 parts = " or ".join(f"{letter}.{name}" for letter in letters)

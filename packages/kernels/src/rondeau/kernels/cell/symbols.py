@@ -6,6 +6,8 @@ Symbols overload arithmetic and comparisons to record each operation in the grap
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import difflib
 import numbers
 from collections.abc import Iterator, Mapping
@@ -21,8 +23,10 @@ __all__ = [
     "Symbol",
     "apply",
     "constant_symbol",
+    "drawn_symbol",
     "input_symbol",
     "suggest_function",
+    "tracing",
 ]
 
 _UFUNC_ARITHMETIC = {
@@ -33,6 +37,10 @@ _UFUNC_ARITHMETIC = {
 
 _MOST_FACTORS = 16
 """Integer exponents up to this are multiplied out: at most six products, each within half a unit in the last place."""
+
+
+MOST_DRAWS = 28
+"""The random numbers that a step may draw: as many substreams are free for them, see `recurrent.substreams`."""
 
 
 class Symbol:
@@ -207,12 +215,15 @@ class RecurrentPart(Symbol):
                 f"r.{self.gate}(value) takes a number, but this is a comparison: use where(condition, 1, 0)"
             )
         if self.graph.rank(value.index) != Rank.UNIT:
-            raise_at_user_line(f"r.{self.gate}(value) takes one number per hidden unit")
+            raise_at_user_line(
+                f"r.{self.gate}(value) takes one number per hidden unit; an input of the step has one if it is given "
+                "with H numbers in its last dimension"
+            )
         return Symbol(self.graph, self.graph.add("product", (value.index,), self.gate))
 
 
 class Inputs:
-    """The inputs of one kind as attributes: ``x.gate``, ``r.gate``, ``s.state`` or ``p.parameter``."""
+    """The inputs of one kind as attributes: ``x.gate``, ``r.gate``, ``s.state``, ``p.parameter`` or ``u.input``."""
 
     def __init__(self, letter: str, what: str, symbols: Mapping[str, Symbol]) -> None:
         self.__dict__.update(symbols)
@@ -231,6 +242,38 @@ class Inputs:
 def input_symbol(graph: Graph, kind: str, name: str) -> Symbol:
     """Return the symbol of an input, for example ``("x", gate)``."""
     return Symbol(graph, graph.add("input", value=(kind, name)))
+
+
+_traced: contextvars.ContextVar[Graph | None] = contextvars.ContextVar("traced", default=None)
+
+
+@contextlib.contextmanager
+def tracing(graph: Graph) -> Iterator[None]:
+    """Let the functions of the language that have no operand record in this graph."""
+    token = _traced.set(graph)
+    try:
+        yield
+    finally:
+        _traced.reset(token)
+
+
+def drawn_symbol(distribution: str) -> Symbol:
+    """Return the symbol of the next random number of the step that is being traced.
+
+    Raises
+    ------
+    CellError
+        If no step is being traced, or it draws too many numbers.
+    """
+    graph = _traced.get()
+    if graph is None:
+        raise_at_user_line(
+            f"{distribution}() draws a number for each unit of a step, and can be called only there"
+        )
+    number = len(graph.draws)
+    if number >= MOST_DRAWS:
+        raise_at_user_line(f"a step may draw {MOST_DRAWS} random numbers, and this is one more")
+    return input_symbol(graph, distribution, str(number))
 
 
 def constant_symbol(graph: Graph, value: numbers.Real) -> Symbol:

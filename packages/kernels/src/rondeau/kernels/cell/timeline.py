@@ -133,7 +133,7 @@ class _Builder:
         self.written = self._find_written()
         self.copies: dict[int, Location] = {}  # the location of a node after its write
         for location, node in self.writes:
-            if node is not None and location[0] != "d_parameter":
+            if node is not None and location[0] not in ("d_parameter", "d_input"):
                 self.copies.setdefault(node, location)
         self.carries: dict[int, bool] = {}
 
@@ -200,18 +200,26 @@ class _Builder:
         put_by = [node for node in self.carries if self._begin(node) == time]
         leaves = [node for node in put_by if node in self.leaves and node not in known]
         of_rows = self._at(time, Rank.ROW)
+        due = [write for write in self.writes if self.written[write.location] == time]
         return Loop(
             row_reads=tuple(row_reads),
             row_nodes=tuple(n for n in of_rows if self.graph.nodes[n].op != "sum"),
-            row_writes=tuple(Write(("row", n), n) for n in of_rows if n in self.row_values),
+            row_writes=(
+                *(Write(("row", n), n) for n in of_rows if n in self.row_values),
+                *(write for write in due if self._is_of_rows(write.location)),
+            ),
             reads=(*reads, *(self._read_leaf(node) for node in leaves)),
             nodes=tuple(self._at(time, Rank.UNIT)),
             sums=tuple(self._sums(time)),
             writes=(
-                *(write for write in self.writes if self.written[write.location] == time),
+                *(write for write in due if not self._is_of_rows(write.location)),
                 *(Write(("carry", node), node) for node in put_by),
             ),
         )
+
+    def _is_of_rows(self, location: Location) -> bool:
+        """Return whether a location has one number per row."""
+        return location[0] in ("input", "d_input") and location[1] in self.graph.forms.numbers
 
     def _at(self, time: Time, rank: Rank) -> list[int]:
         return [n for n in self.computed if self.times[n] == time and self.graph.rank(n) == rank]
@@ -262,16 +270,18 @@ class _Builder:
         consumed |= {n for location, n in self.writes if n is not None and self.written[location][0] == phase}
         reads = []
         for node in sorted(n for n in consumed if self.graph.rank(n) == Rank.ROW):
+            location = self.leaves.get(node, ("row", node))
             if node in self.leaves or self.times[node][0] < phase:
-                if node not in self.row_values:
+                if location[0] == "row" and node not in self.row_values:
                     self.row_values.append(node)
-                reads.append(Read(node, ("row", node)))
+                reads.append(Read(node, location))
         return reads
 
     def _call_nodes(self, loops: Iterable[Loop]) -> list[int]:
         """Return the values constant over the call that these loops read."""
         nodes = {n for loop in loops for n in (*loop.nodes, *loop.row_nodes)}
         wanted = {arg for n in nodes for arg in self.graph.nodes[n].args}
-        wanted |= {w.node for loop in loops for w in loop.writes if w.node is not None}
+        writes = [write for loop in loops for write in (*loop.writes, *loop.row_writes)]
+        wanted |= {write.node for write in writes if write.node is not None}
         call = sorted(n for n in wanted if self.graph.rank(n) == Rank.CALL)
         return [n for n in self.graph.reach(call) if self.graph.nodes[n].op != "const"]

@@ -1,11 +1,11 @@
 """Trace: call a cell's step once with symbols, and record what it computes as a graph.
 
 A step is scalar Python code for one hidden unit, ``step(x, r, s)``: ``x.k`` is gate k's input part, ``r.k`` its
-recurrent part and ``s.name`` a state before the step; it returns the new states. A fourth argument ``p`` holds
-learned vectors, keyword-only arguments are scalars of the run, and ``r.k(value)`` applies gate k's recurrent matrix
-to a value instead of the first state. Symbols overload arithmetic and comparisons; `rondeau.kernels.cell.cell_math`
-has the functions. The trace sees a single path through the step, so whatever would need an actual number (``if``,
-``len``, ``math.tanh``) raises an error that shows the user's line.
+recurrent part and ``s.name`` a state before the step; it returns the new states. Further arguments are ``p``, which
+holds learned vectors, and ``u``, the named inputs; keyword-only arguments are scalars of the run, and ``r.k(value)``
+applies gate k's recurrent matrix to a value instead of the first state. Symbols overload arithmetic and comparisons;
+`rondeau.kernels.cell.cell_math` has the functions. The trace sees a single path through the step, so whatever would
+need an actual number (``if``, ``len``, ``math.tanh``) raises an error that shows the user's line.
 """
 
 from __future__ import annotations
@@ -13,16 +13,24 @@ from __future__ import annotations
 import numbers
 import re
 import sys
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Mapping
+from types import FrameType, MappingProxyType
 from typing import Any
 
 from rondeau.kernels.cell.errors import CellError, called_on_tensors, raise_at_definition
 from rondeau.kernels.cell.graph import Graph
+from rondeau.kernels.cell.input_forms import InputForms
 from rondeau.kernels.cell.operations import OPERATIONS
 from rondeau.kernels.cell.regularisers import Regularisers, recurrent_parts, zone_out
-from rondeau.kernels.cell.signature import check_names, check_signature, scalars_of
-from rondeau.kernels.cell.symbols import Inputs, Symbol, constant_symbol, input_symbol, suggest_function
+from rondeau.kernels.cell.signature import arguments_of, check_kinds, check_names, scalars_of
+from rondeau.kernels.cell.symbols import (
+    Inputs,
+    Symbol,
+    constant_symbol,
+    input_symbol,
+    suggest_function,
+    tracing,
+)
 
 __all__ = ["trace"]
 
@@ -33,6 +41,8 @@ def trace(
     states: tuple[str, ...],
     params: tuple[str, ...] = (),
     regularisers: Regularisers = Regularisers(),  # noqa: B008 - an immutable default
+    inputs: Mapping[str, str] = MappingProxyType({}),
+    forms: InputForms = InputForms(),  # noqa: B008 - an immutable default
 ) -> Graph:
     """Call ``step`` once with symbols and return the graph of what it computes.
 
@@ -40,11 +50,16 @@ def trace(
     ----------
     step : callable
         ``step(x, r, s)``, returning the new states in the order of ``states``: a tuple, or one value for one state.
-        With ``params``, ``step(x, r, s, p)``. Keyword-only arguments are scalars of the run; see `scalars_of`.
+        With ``params`` it also takes ``p``, and with ``inputs`` ``u``; see `arguments_of`. Keyword-only arguments are
+        scalars of the run; see `scalars_of`.
     gates, states, params : tuple of str
         Names of the gates, of the states, and of the learned vectors.
     regularisers : Regularisers, optional
         The regularisers to add to the step.
+    inputs : mapping of str to str, optional
+        The names of the inputs beside x, and the kind of each, ``"step"`` or ``"sequence"``.
+    forms : InputForms, optional
+        The forms in which they are given.
 
     Returns
     -------
@@ -69,16 +84,22 @@ def trace(
     check_names(step, states, "state")
     if params:
         check_names(step, params, "parameter")
+    if inputs:
+        check_kinds(step, inputs)
     scalars = scalars_of(step)
-    check_signature(step, params)
-    graph = Graph(tuple(gates), tuple(states), tuple(params))
-    x = Inputs("x", "gate", {gate: input_symbol(graph, "x", gate) for gate in gates})
-    r = Inputs("r", "gate", recurrent_parts(graph, regularisers.dropout))
-    s = Inputs("s", "state", {state: input_symbol(graph, "s", state) for state in states})
-    p = Inputs("p", "parameter", {param: input_symbol(graph, "p", param) for param in params})
+    letters = arguments_of(step, bool(params), bool(inputs))
+    graph = Graph(tuple(gates), tuple(states), tuple(params), inputs, forms)
+    parts = {
+        "x": Inputs("x", "gate", {gate: input_symbol(graph, "x", gate) for gate in gates}),
+        "r": Inputs("r", "gate", recurrent_parts(graph, regularisers.dropout)),
+        "s": Inputs("s", "state", {state: input_symbol(graph, "s", state) for state in states}),
+        "p": Inputs("p", "parameter", {param: input_symbol(graph, "p", param) for param in params}),
+        "u": Inputs("u", "input", {name: input_symbol(graph, "u", name) for name in inputs}),
+    }
     given = {scalar: input_symbol(graph, "k", scalar) for scalar in scalars}
     try:
-        results, variables = _call_and_keep_variables(step, (x, r, s, p) if params else (x, r, s), given)
+        with tracing(graph):
+            results, variables = _call_and_keep_variables(step, tuple(parts[k] for k in letters), given)
     except Exception as error:
         _blame_tensors(error)
         raise

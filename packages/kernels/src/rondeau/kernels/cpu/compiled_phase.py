@@ -8,9 +8,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from rondeau.kernels.cpu.lanes import lanes
+from rondeau.kernels.cpu.lanes import lanes, lanes_at
 from rondeau.kernels.cpu.phase_call import phase_signature
-from rondeau.kernels.numerics import philox, scalar
+from rondeau.kernels.numerics import noise, philox, scalar
+from rondeau.kernels.product.microkernel import pointer_at
 from rondeau.kernels.runtime.compiling import address_of, cached_njit, kernel_njit
 
 __all__ = ["FUNCTIONS", "CompiledPhase"]
@@ -43,7 +44,8 @@ FUNCTIONS: dict[str, Any] = {
     **{name: getattr(math, name) for name in ("cos", "erf", "expm1", "log1p", "sin", "sqrt")},
     "sign": np.sign, "clamp": _clamp, "minimum": _minimum, "maximum": _maximum, "lanes": lanes,
     "add_to": _add_in_any_order,
-    "random_word": philox.random_word,
+    "random_word": philox.random_word, "normal": noise.normal, "uniform": noise.uniform,
+    "lanes_at": lanes_at, "pointer_at": pointer_at,
     "float32": numba.float32, "float64": numba.float64, "inf": math.inf, "nan": math.nan,
 }  # fmt: skip
 

@@ -141,6 +141,8 @@ def _backward_by_batch(storage, products, projection, d_steps, needs_initial, st
                     Rows(flat_hidden, first * P, P), count, P, projection.packed, 0, H,
                     Rows(flat_states, first * H, H), False,
                 )  # fmt: skip
+                for k in range(count * P):  # which no product writes if the cell has no recurrent matrix
+                    flat_hidden[first * P + k] = 0
             for phase in range(phases.size):
                 call_phase(phases[phase], (storage, at, old, new, first, count, 0, H))
                 multiply_backward(

@@ -12,6 +12,8 @@ A phase computes ``count`` batch rows of one step, and their hidden units from `
   is its adjoint, and ``d_values[k, batch + b]`` that of an operand;
 * ``d_params[batch + b]`` sums the adjoints of the learned vectors ``params[0]`` over time;
 * ``row_values[row + b, 0]`` has the values with one number per row, ``carry[batch + b]`` those carried between loops;
+* ``inputs`` has the addresses of the named inputs and then of their adjoints: a step input has the rows of the slots, a
+  sequence input those of the batch;
 * ``mask[batch + b, 0]`` is the mask of recurrent dropout; ``positions[row + b]`` is the row's time and batch row in the
   caller's batch, which with ``key`` and ``substream`` determine its random numbers.
 """
@@ -28,6 +30,7 @@ from rondeau.kernels.cell.schedule import Schedule, Slot
 from rondeau.kernels.cell.timeline import Location, Loop, Program, Read, Write
 from rondeau.kernels.cpu.compiled_phase import FUNCTIONS
 from rondeau.kernels.cpu.phase_call import ARGUMENTS
+from rondeau.kernels.recurrent.substreams import NOISE
 
 __all__ = ["CODE", "emit"]
 
@@ -69,7 +72,7 @@ class _Phase:
         self._number = np.dtype(dtype).name
         suffix = f"_{phase}" if len(program.phases) > 1 else ""
         self._name = _function_name(name, direction + suffix)
-        self._lanes: dict[str, str] = {}  # name -> the view of each lane that the function uses
+        self._lanes: dict[str, str] = {}  # name -> the call that makes each lane, but for its last argument
         self._needs_position = False
         self._names = name_values(schedule, self._phase, self._names_of_others())
 
@@ -82,10 +85,7 @@ class _Phase:
         lines += ["    for b in range(count):"]
         if self._needs_position:
             lines += ["        time, origin = storage.positions[row + b, 0], storage.positions[row + b, 1]"]
-        lines += [
-            f"        {lane} = lanes(storage.{view}, {k})"
-            for k, (lane, view) in enumerate(self._lanes.items())
-        ]
+        lines += [f"        {lane} = {call}, {k})" for k, (lane, call) in enumerate(self._lanes.items())]
         lines += [f"        {line}" for line in body]
         return "\n".join(lines) + "\n"
 
@@ -97,9 +97,7 @@ class _Phase:
             for n, location, _ in loop.row_reads
         ]
         of_row += [f"{names[n]} = {self._expression(n)}" for n in loop.row_nodes]
-        of_row += [
-            f"{self._location(location, n)} = {names[n]}" for location, n in loop.row_writes if n is not None
-        ]
+        of_row += [self._row_write(write) for write in loop.row_writes]
         of_row += [f"{names[n]} = {self._number}(0)" for n in loop.sums]
         of_unit = [f"{names[read.node]} = {self._read(read)}" for read in loop.reads]
         of_unit += [f"{names[n]} = {self._expression(n)}" for n in loop.nodes]
@@ -111,7 +109,11 @@ class _Phase:
 
     def _read(self, read: Read) -> str:
         kind, key = read.location
-        if kind == "uniform":
+        if kind in ("normal", "uniform"):
+            self._needs_position = True
+            substream = f"storage.substream + {NOISE + int(str(key))}"
+            return f"{self._number}({kind}(storage.key, {substream}, time, origin, j))"
+        if kind == "zoneout":
             self._needs_position = True
             substream = f"storage.substream + {self._graph.states.index(str(key))}"
             return (
@@ -132,7 +134,18 @@ class _Phase:
         value = f"{self._number}(0)" if write.node is None else self._operand(write.node)
         if write.location[0] == "carry" and self._graph.is_truth(cast("int", write.node)):
             value = f"{self._number}(1) if {value} else {self._number}(0)"
-        return f"{lane}[j] += {value}" if write.location[0] == "d_parameter" else f"{lane}[j] = {value}"
+        return f"{lane}[j] {'+=' if self._accumulates(write.location) else '='} {value}"
+
+    def _row_write(self, write: Write) -> str:
+        """Return the statement that writes one number per row."""
+        value = f"{self._number}(0)" if write.node is None else self._operand(write.node)
+        sign = "+=" if self._accumulates(write.location) else "="
+        return f"{self._location(write.location, write.node)} {sign} {value}"
+
+    def _accumulates(self, location: Location) -> bool:
+        """Return whether a location sums over the steps."""
+        kind, key = location
+        return kind == "d_parameter" or (kind == "d_input" and self._graph.inputs[str(key)] == "sequence")
 
     def _location(self, location: Location, node: int | None) -> str:
         """Return the name of the lane at a location or, for one number per row, the element."""
@@ -149,6 +162,14 @@ class _Phase:
                 return self._lane(f"gate_{gate}", f"gates, row + b, {self._schedule.order.index(gate)}")
             return self._lane(f"recurrent_{gate}", f"recurrent, row + b, {self._schedule.split.index(gate)}")
         name, graph = str(key), self._graph
+        if kind in ("input", "d_input"):
+            row = "row" if graph.inputs[name] == "step" else "batch"
+            index = list(graph.inputs).index(name) + (len(graph.inputs) if kind == "d_input" else 0)
+            if name in graph.forms.numbers:
+                return f"pointer_at(storage.states, storage.inputs[{index}])[{row} + b]"
+            lane = f"{'input' if kind == 'input' else 'd_input'}_{name}"
+            self._lanes.setdefault(lane, f"lanes_at(storage.states, storage.inputs[{index}], {row} + b")
+            return lane
         if kind in ("old", "new"):
             return self._lane(f"{kind}_{name}", f"states, {graph.states.index(name)}, {kind} + b")
         if kind == "adjoint":
@@ -166,7 +187,7 @@ class _Phase:
         return self._lane(f"back_{number}", f"d_values, {number}, batch + b")
 
     def _lane(self, name: str, view: str) -> str:
-        self._lanes.setdefault(name, view)
+        self._lanes.setdefault(name, f"lanes(storage.{view}")
         return name
 
     def _names_of_others(self) -> set[str]:
@@ -176,6 +197,7 @@ class _Phase:
         taken |= {f"{kind}_{g}" for kind in ("gate", "recurrent", "bias", "second_bias") for g in graph.gates}
         taken |= {f"{kind}_{s}" for kind in ("old", "new", "adjoint", "mask") for s in (*graph.states, "h")}
         taken |= {f"{kind}_{p}" for kind in ("param", "gradient") for p in graph.params}
+        taken |= {f"{kind}_{u}" for kind in ("input", "d_input") for u in graph.inputs}
         taken |= {f"{kind}_{k}" for kind in ("carry", "value", "back") for k in range(len(graph.nodes))}
         return taken
 

@@ -17,6 +17,7 @@ from rondeau.kernels.runtime import buffers
 from rondeau.kernels.runtime.quiet import quiet
 
 __all__ = [
+    "addresses_of_inputs",
     "bias_of_slots",
     "cuts_of_phases",
     "in_buffer_order",
@@ -97,6 +98,16 @@ def scalars_of_run(schedule: Schedule, settings: Settings, dtype: np.dtype[Any])
     """Return the scalars of the run, (1, 1, scalars)."""
     values = [settings.scalars[scalar] for scalar in schedule.scalars]
     return np.array(values, dtype).reshape(1, 1, -1)
+
+
+def addresses_of_inputs(*inputs: Array | None) -> NDArray[np.int64]:
+    """Return the addresses of named inputs and of their adjoints; 0 for one without.
+
+    Numbers of a run's rows may be none at all; then no kernel reads them.
+    """
+    return np.array(
+        [0 if array is None or not array.size else array.ctypes.data for array in inputs], np.int64
+    )
 
 
 def recurrent_mask(layout: Layout, settings: Settings, H: int, dtype: np.dtype[Any]) -> Array:

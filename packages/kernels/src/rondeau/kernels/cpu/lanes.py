@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
-__all__ = ["Lane", "lanes"]
+__all__ = ["Lane", "lanes", "lanes_at"]
 
 #: The largest number of lanes that one function can distinguish.
 MAX_SCOPES = 96
@@ -52,6 +52,24 @@ def lanes(_: Any, array: Any, row: Any, slot: Any, scope: Any) -> tuple[Any, Cal
         return builder.gep(struct.data, [builder.mul(run, width)])
 
     return Lane(array.dtype, scope.literal_value)(array, types.intp, types.intp, scope), generate
+
+
+@intrinsic
+def lanes_at(_: Any, like: Any, address: Any, row: Any, scope: Any) -> tuple[Any, Callable[..., Any]] | None:
+    """Return run ``row`` of the contiguous runs at an address, as long as those of the 3-D array ``like``, as a `Lane`.
+
+    The caller keeps the memory alive; bounds are not checked.
+    """
+    if not isinstance(scope, types.IntegerLiteral) or not 0 <= scope.literal_value < MAX_SCOPES:
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        struct = context.make_array(signature.args[0])(context, builder, arguments[0])
+        width = builder.extract_value(struct.shape, 2)
+        start = builder.inttoptr(arguments[1], context.get_value_type(like.dtype).as_pointer())
+        return builder.gep(start, [builder.mul(arguments[2], width)])
+
+    return Lane(like.dtype, scope.literal_value)(like, types.intp, types.intp, scope), generate
 
 
 @type_callable(operator.getitem)

@@ -64,7 +64,7 @@ class Plan:
         The contributions to the gradient of the recurrent matrices.
     phases : dict of str to ndarray
         The addresses of the compiled phases of each direction that ran.
-    no_slots, no_units, no_features, no_mask, no_params, no_scalars, no_positions, no_packed : ndarray
+    no_slots, no_units, no_features, no_mask, no_params, no_scalars, no_inputs, no_positions, no_packed : ndarray
         Empty arrays for the fields of `Storage` and `Projection` that the cell or the direction does not need.
     """
 
@@ -77,7 +77,7 @@ class Plan:
         self.is_projected, self.P = P is not None, H if P is None else P
         self.num_states, self.num_heads = len(schedule.graph.states), num_heads
         self.num_weights = len(schedule.recurrent) * H * (self.P if num_heads == 1 else H // num_heads)
-        self.has_mask, self.draws_numbers = schedule.has_input("mask"), schedule.has_input("uniform")
+        self.has_mask, self.draws_numbers = schedule.has_input("mask"), schedule.draws_numbers
         self.contributions = tuple(
             Contribution(
                 None if operand.node is None else schedule.values.index(operand.node),
@@ -95,6 +95,7 @@ class Plan:
         self.no_mask = np.empty((0, 1, H), dtype)
         self.no_params = np.empty((1, 0, H), dtype)
         self.no_scalars = np.empty((1, 1, 0), dtype)
+        self.no_inputs = np.empty(0, np.int64)
         self.no_positions = np.empty((0, 2), np.int64)
         self.no_packed = np.empty(0, dtype)
 

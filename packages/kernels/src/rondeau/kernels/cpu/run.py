@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rondeau.kernels.cpu.blocks import Blocks, backward_blocks, forward_blocks, unit_cuts
 from rondeau.kernels.cpu.drivers import DRIVERS
 from rondeau.kernels.cpu.filling import (
+    addresses_of_inputs,
     bias_of_slots,
     cuts_of_phases,
     in_buffer_order,
@@ -30,7 +31,7 @@ from rondeau.kernels.cpu.plan import Plan, plan_of
 from rondeau.kernels.cpu.storage import Products, Projection, Storage
 from rondeau.kernels.product import packed_size
 from rondeau.kernels.recurrent.layout import Layout
-from rondeau.kernels.recurrent.records import Adjoints, Run, Tape, Weights
+from rondeau.kernels.recurrent.records import Adjoints, Run, Sums, Tape, Weights
 from rondeau.kernels.runtime import buffers, threads
 
 __all__ = ["backward_through_time", "forward"]
@@ -45,6 +46,7 @@ def forward(
     run: Run,
     x: Array,
     weights: Weights,
+    inputs: tuple[Array, ...],
     initial: tuple[Array, ...] | None,
     is_first_piece: bool = True,
     save: bool = True,
@@ -62,7 +64,7 @@ def forward(
         row_values = max(row_values, plan.backward.row_values)
     has_keep = plan.is_projected and settings.feature_dropout > 0
     tape = Tape(
-        run, starts_from_zero and leaves_out_zeros(weights), x, weights,
+        run, starts_from_zero and leaves_out_zeros(weights), x, weights, inputs,
         gates=buffers.empty((N, plan.S, H), dtype),
         recurrent=buffers.empty((N, plan.R, H), dtype),
         values=buffers.empty((N, plan.V, H), dtype),
@@ -84,6 +86,7 @@ def forward(
         parameters_of(weights, H, dtype) if weights.params else plan.no_params,
         scalars_of_run(schedule, settings, dtype) if schedule.scalars else plan.no_scalars,
         buffers.empty((B, carries, H), dtype) if carries else plan.no_slots, tape.mask, nothing, nothing, nothing,
+        addresses_of_inputs(*inputs) if inputs else plan.no_inputs,
         layout.positions if plan.draws_numbers else plan.no_positions, settings.key, settings.substream,
     )  # fmt: skip
     products = _products(run, "forward", plan, weights, blocks)
@@ -110,7 +113,7 @@ def backward_through_time(
     tape: Tape,
     d_steps: tuple[Array | None, ...],
     d_final: tuple[Array | None, ...],
-    d_params: Array,
+    sums: Sums,
     needs_initial: bool,
     consume: bool,
 ) -> Adjoints:
@@ -134,8 +137,9 @@ def backward_through_time(
         gates, recurrent, plan.no_slots, tape.values, tape.row_values, tape.states,
         parameters_of(weights, H, dtype) if weights.params else plan.no_params,
         scalars_of_run(schedule, settings, dtype) if schedule.scalars else plan.no_scalars,
-        buffers.empty((B, carries, H), dtype) if carries else plan.no_slots, tape.mask, d_states, d_params,
+        buffers.empty((B, carries, H), dtype) if carries else plan.no_slots, tape.mask, d_states, sums.params,
         buffers.empty((plan.V, B, H), dtype) if plan.V else plan.no_slots,
+        addresses_of_inputs(*tape.inputs, *sums.inputs) if tape.inputs else plan.no_inputs,
         layout.positions if plan.draws_numbers else plan.no_positions, settings.key, settings.substream,
     )  # fmt: skip
     products = _products(run, "backward", plan, weights, blocks)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.cpu.blocks import forward_blocks, unit_cuts
 from rondeau.kernels.cpu.filling import (
+    addresses_of_inputs,
     bias_of_slots,
     cuts_of_phases,
     in_buffer_order,
@@ -66,6 +67,7 @@ class Frozen:
         settings: Settings,
         head: tuple[Array, Array | None] | None,
     ) -> None:
+        self.key, self.substream = settings.key, settings.substream
         schedule = cell.schedule
         layers = tuple(in_buffer_order(schedule, weights) for weights in layers)
         lowest = layers[0]
@@ -105,9 +107,9 @@ class Frozen:
         self.work = columns * max(self.inputs, P) + blocks.packed_size, P * self.outputs
         self._divisions: dict[tuple[int, int], Division] = {}
 
-    def workspace(self, batch_size: int) -> Workspace:
-        """Return the memory for a step of B rows."""
-        return Workspace(self, batch_size)
+    def workspace(self, cell: Cell, batch_size: int) -> Workspace:
+        """Return the memory for a step of B rows of the cell, or of its variant for inputs in other forms."""
+        return Workspace(self, cell, batch_size)
 
     def division(self, count: int, head_shares: int) -> Division:
         """Return how at most ``count`` threads divide the layers, and ``head_shares`` the head."""
@@ -140,40 +142,53 @@ class Workspace:
         The states before the step, which the caller fills, and after it.
     """
 
-    def __init__(self, frozen: Frozen, batch_size: int) -> None:
-        schedule, dtype, B = frozen.schedule, frozen.dtype, batch_size
+    def __init__(self, frozen: Frozen, cell: Cell, batch_size: int) -> None:
+        schedule, dtype, B = cell.schedule, frozen.dtype, batch_size
         H, P, L, program = frozen.hidden, frozen.width, frozen.num_layers, schedule.forward
         states = np.zeros((len(schedule.graph.states), 2 * L * B, H), dtype)
         self._hidden = np.zeros((2 * L * B, P), dtype) if frozen.is_projected else states[0]
         stored = (self._hidden, *states[1:])
         self.before = tuple(state[: L * B].reshape(L, B, state.shape[1]) for state in stored)
         self.after = tuple(state[L * B :].reshape(L, B, state.shape[1]) for state in stored)
-        self._frozen = frozen
+        # The forms of inputs change neither the slots nor the products, only the phases between them.
+        self._frozen, self._layers = frozen, frozen.layers
+        if cell.schedule is not frozen.schedule:
+            self._layers = frozen.layers._replace(phases=compiled_phases(cell, "forward", dtype))
         nothing = np.empty((0, 0, H), dtype)
         self._storage = Storage(
             np.empty((B, len(schedule.order), H), dtype), np.empty((B, len(schedule.split), H), dtype), frozen.bias,
             np.empty((B, len(schedule.values), H), dtype),
             np.empty((B, 1, max(len(program.row_values), len(schedule.backward.row_values))), dtype),
             states, frozen.params, frozen.scalars, np.empty((B, len(program.carries), H), dtype),
-            nothing, nothing, nothing, nothing, np.empty((0, 2), np.int64), 0, 0,
+            nothing, nothing, nothing, nothing, np.empty(0, np.int64),
+            np.stack((np.zeros(B, np.int64), np.arange(B)), axis=1), frozen.key, frozen.substream,
         )  # fmt: skip
+        self._draws_numbers = schedule.draws_numbers
         self._no_ids, self._no_x = np.empty(0, np.int64), np.empty((0, frozen.inputs), dtype)
         self._work, self._work_of_head = (B * work for work in frozen.work)
 
-    def step(self, x: Array, y: Array) -> None:
+    def step(self, x: Array, y: Array, inputs: tuple[Array, ...], time: int) -> None:
         """Run a step from the states `before`; fill the states `after` and ``y`` (B, V), with V = 0 without a head.
 
-        ``x`` (B, I) is contiguous and of the weights' dtype, or consists of ids, int64 (B,).
+        ``x`` (B, I) is contiguous and of the weights' dtype, or consists of ids, int64 (B,). The named inputs are
+        (L, B, H) or (L, B, 1). The time is that of the step's random numbers.
         """
-        frozen = self._frozen
+        frozen, storage = self._frozen, self._storage
+        if inputs:
+            layers = range(frozen.num_layers)
+            storage = storage._replace(
+                inputs=addresses_of_inputs(*[array[layer] for layer in layers for array in inputs])
+            )
+        if self._draws_numbers:
+            storage.positions[:, 0] = time
         x, ids = (x, self._no_ids) if x.ndim == 2 else (self._no_x, x)
         head_shares = threads.shares_of(self._work_of_head)
         division = frozen.division(threads.shares_of(self._work), head_shares)
         shares = max(division.cuts.size - 1, head_shares)
         if shares == 1:
-            frozen.kernels.step_alone(frozen.layers, self._storage, self._hidden, x, ids, y, division)
+            frozen.kernels.step_alone(self._layers, storage, self._hidden, x, ids, y, division)
         else:
             threads.launch(
-                frozen.kernels.step_shared, frozen.layers, self._storage, self._hidden, x, ids, y, division,
+                frozen.kernels.step_shared, self._layers, storage, self._hidden, x, ids, y, division,
                 shares=shares,
             )  # fmt: skip

@@ -23,6 +23,7 @@ from rondeau.kernels.cpu.storage import (
 )
 from rondeau.kernels.numerics.elements import ELEMENTS
 from rondeau.kernels.product import Rows, packed_size
+from rondeau.kernels.recurrent.substreams import PER_DIRECTION
 from rondeau.kernels.runtime.compiling import cached_njit
 from rondeau.kernels.runtime.signatures import INDICES, TABLE, array_type, record_type
 
@@ -91,6 +92,7 @@ def _step(layers, storage, hidden, x, ids, y, division):  # type: ignore[no-unty
     flat_x, flat_y, flat_gates = x.reshape(-1), y.reshape(-1), gates.reshape(-1)
     flat_hidden, flat_states = hidden.reshape(-1), states.reshape(-1)
     projected, ih_at = layers.packed_hr.shape[1] > 0, 0
+    num_inputs = storage.inputs.size // L
     pieces_of_first, pieces_of_head = (P + piece - 1) // piece, (V + piece - 1) // piece
     for layer in range(L):
         old, new, below = layer * B, (L + layer) * B, (L + layer - 1) * B * P
@@ -100,7 +102,8 @@ def _step(layers, storage, hidden, x, ids, y, division):  # type: ignore[no-unty
         of_layer = Storage(
             gates, storage.recurrent, bias[layer : layer + 1], storage.values, storage.row_values, states,
             params[layer : layer + 1], storage.scalars, storage.carry, storage.mask, storage.d_states,
-            storage.d_params, storage.d_values, storage.positions, storage.key, storage.substream,
+            storage.d_params, storage.d_values, storage.inputs[layer * num_inputs : (layer + 1) * num_inputs],
+            storage.positions, storage.key, storage.substream + layer * PER_DIRECTION,
         )  # fmt: skip
         # As in a run of the layer, the product with a state of zeros is skipped.
         from_zero = layers.leaves_out[layer]

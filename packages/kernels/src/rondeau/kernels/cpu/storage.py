@@ -55,6 +55,9 @@ class Storage(NamedTuple):
     """(B, parameters, H): the adjoints of the learned vectors, summed over time."""
     d_values: Any
     """(V, B, H): the adjoints of the operands."""
+    inputs: Any
+    """The addresses of the named inputs, (N, H) or (N, 1) of a step, (B, H) or (B, 1) of a sequence, and then of their
+    adjoints; in forward of the inputs alone."""
     positions: Any
     """(N, 2): each row's time and batch row in the caller's batch; empty if the cell draws no random numbers."""
     key: Any
@@ -99,7 +102,7 @@ class Projection(NamedTuple):
 def storage_type(dtype: np.dtype[Any]) -> Any:
     """Return Numba's type of `Storage`."""
     fields = dict.fromkeys(Storage._fields, array_type(dtype, 3))
-    fields |= {"positions": TABLE, "key": types.uint64, "substream": types.intp}
+    fields |= {"inputs": INDICES, "positions": TABLE, "key": types.uint64, "substream": types.intp}
     return record_type(Storage, **fields)
 
 

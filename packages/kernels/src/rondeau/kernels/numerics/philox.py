@@ -5,8 +5,8 @@ element's position (its substream, time, batch row and unit). So backward draws 
 is stored, and a mask does not depend on the number of threads, the splitting of a batch, the dtype or the target.
 
 Notation: N rows of W units. The counter of an element is the four 32-bit words (unit, batch, time, substream), and
-Philox's key is the two halves of a 64-bit key, lower half first. Of the four words that come out, the first is used:
-its upper 24 bits times 2**-24 are uniform on [0, 1), and exact even in float32.
+Philox's key is the two halves of a 64-bit key, lower half first. Of the four words that come out, masks use the first:
+its upper 24 bits times 2**-24 are uniform on [0, 1), and exact even in float32. `noise` uses all four.
 
 Arguments have the same meaning everywhere:
 
@@ -37,6 +37,7 @@ from rondeau.kernels.runtime.signatures import INDICES, array_type, compiled_per
 
 __all__ = [
     "CONSTANT_OVER_TIME",
+    "compiled_words",
     "keep_mask",
     "mask_rows",
     "philox4x32",
@@ -44,6 +45,7 @@ __all__ = [
     "scale_of",
     "threshold_of",
     "uniforms",
+    "words_of",
 ]
 
 CONSTANT_OVER_TIME = 2**32 - 1
@@ -100,11 +102,29 @@ _compiled_philox4x32 = _inline(philox4x32)
 
 
 @_inline
+def compiled_words(key: Any, substream: Any, time: Any, batch: Any, unit: Any) -> Any:
+    """Return the four random words of an element, uint64 below 2**32; for compiled code.
+
+    LLVM vectorises a loop over `unit`, and hoists out of the loop the round and a half that do not depend on the unit.
+
+    Examples
+    --------
+    >>> from numba import njit
+    >>> words = njit(lambda unit: compiled_words(7, 0, 3, 0, unit))(2)
+    >>> [int(word) for word in words] == [int(word) for word in words_of("these", 7, 0, 3, 0, 2)]
+    True
+    """
+    return _compiled_philox4x32(
+        np.uint64(unit), np.uint64(batch), np.uint64(time), np.uint64(substream),
+        np.uint64(key) & _LOW, np.uint64(key) >> _HALF,
+    )  # fmt: skip
+
+
+@_inline
 def random_word(key: Any, substream: Any, time: Any, batch: Any, unit: Any) -> Any:
     """Return 24 random bits of an element as a non-negative int32; for compiled code.
 
-    Compare them with `threshold_of` a probability. LLVM vectorises a loop over `unit`, and hoists out of the loop the
-    round and a half that do not depend on the unit.
+    Compare them with `threshold_of` a probability.
 
     Parameters
     ----------
@@ -123,10 +143,7 @@ def random_word(key: Any, substream: Any, time: Any, batch: Any, unit: Any) -> A
     >>> word * 2.0**-24 == uniforms(7, 0, 3, 0, 2)
     np.True_
     """
-    word, _, _, _ = _compiled_philox4x32(
-        np.uint64(unit), np.uint64(batch), np.uint64(time), np.uint64(substream),
-        np.uint64(key) & _LOW, np.uint64(key) >> _HALF,
-    )  # fmt: skip
+    word, _, _, _ = compiled_words(key, substream, time, batch, unit)
     return np.int32(word >> _UNUSED)
 
 
@@ -158,17 +175,46 @@ def uniforms(
     >>> uniforms(7, 0, [[3], [4]], 0, [0, 1, 2]).shape
     (2, 3)
     """
-    key = _checked_key("uniforms", key)
+    word, _, _, _ = words_of("uniforms", key, substream, times, batches, units)
+    return np.asarray(word >> _UNUSED, np.float64) * 2.0**-_BITS
+
+
+def words_of(
+    name: str, key: int, substream: ArrayLike, times: ArrayLike, batches: ArrayLike, units: ArrayLike
+) -> tuple[NDArray[np.uint64], ...]:
+    """Return the four random words of elements, computed in NumPy.
+
+    Parameters
+    ----------
+    name : str
+        The caller, for messages.
+    key, substream, times, batches, units
+        As for `uniforms`, with its errors.
+
+    Returns
+    -------
+    tuple of ndarray of uint64
+        Four words below 2**32, of the broadcast shape.
+
+    Examples
+    --------
+    >>> words = words_of("doc", 0, 0, 0, 0, 0)
+    >>> [f"{int(word):08x}" for word in words]
+    ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
+    """
+    key = _checked_key(name, key)
     given = {"units": units, "batches": batches, "times": times, "substream": substream}
-    counter = [_checked_words("uniforms", name, words).astype(np.uint64) for name, words in given.items()]
+    counter = [_checked_words(name, of_what, words).astype(np.uint64) for of_what, words in given.items()]
     try:
         np.broadcast(*counter)
     except ValueError:
-        shapes = ", ".join(f"{name} {words.shape}" for name, words in zip(given, counter, strict=True))
-        raise ArgumentValueError(f"uniforms: positions must broadcast, got {shapes}") from None
+        shapes = ", ".join(f"{of_what} {words.shape}" for of_what, words in zip(given, counter, strict=True))
+        raise ArgumentValueError(f"{name}: positions must broadcast, got {shapes}") from None
     c0, c1, c2, c3 = counter
-    word = philox4x32(c0, c1, c2, c3, np.uint64(key) & _LOW, np.uint64(key) >> _HALF)[0]
-    return np.asarray(word >> _UNUSED, np.float64) * 2.0**-_BITS
+    found: tuple[NDArray[np.uint64], ...] = philox4x32(
+        c0, c1, c2, c3, np.uint64(key) & _LOW, np.uint64(key) >> _HALF
+    )
+    return found
 
 
 def threshold_of(p: float) -> int:

@@ -18,6 +18,7 @@ from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.records import Run, Settings, Weights
 
 __all__ = [
+    "checked_arrays",
     "checked_inputs",
     "checked_run",
     "checked_weights",
@@ -124,7 +125,7 @@ def state_widths(cell: Cell, weights: Weights) -> tuple[int, ...]:
     return (first,) + (hidden,) * (len(cell.states) - 1)
 
 
-def checked_inputs(
+def checked_arrays(
     run: Run, x: Any, weights: Weights, initial: Any
 ) -> tuple[Array, Weights, tuple[Array, ...] | None]:
     """Return the arrays for a checked run, contiguous; without initial states they are zeros."""
@@ -144,6 +145,36 @@ def checked_inputs(
         ]
     )
     return x, weights, initial
+
+
+def checked_inputs(
+    cell: Cell, inputs: Any, steps: int, sequences: int, weights: Weights
+) -> tuple[Array, ...]:
+    """Return the named inputs of a run as contiguous arrays: one per row of a step, or one per sequence.
+
+    Raises
+    ------
+    TypeError
+        If one is not an array of the weights' dtype.
+    ValueError
+        If there are more or fewer than the cell has, or one has another shape than its kind and form ask for.
+    """
+    if not isinstance(inputs, tuple | list) or len(inputs) != len(cell.inputs):
+        got = len(inputs) if isinstance(inputs, tuple | list) else type(inputs).__name__
+        raise ArgumentValueError(
+            f"inputs must be {len(cell.inputs)} arrays, the named inputs of cell {cell.name} "
+            f"({', '.join(cell.inputs) or 'none'}), got {got}"
+        )
+    H, dtype = weights.weight_ih.shape[0] // len(cell.gates), weights.weight_ih.dtype
+    return tuple(
+        [
+            checked_array(
+                f"input {name} of cell {cell.name}", array,
+                (steps if kind == "step" else sequences, 1 if name in cell.forms.numbers else H), dtype,
+            )
+            for (name, kind), array in zip(cell.inputs.items(), inputs, strict=True)
+        ]
+    )  # fmt: skip
 
 
 def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:

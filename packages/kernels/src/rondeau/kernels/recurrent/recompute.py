@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.recurrent.checks import state_widths
-from rondeau.kernels.recurrent.records import Run, Weights
+from rondeau.kernels.recurrent.records import Run, Sums, Weights
 from rondeau.kernels.recurrent.target import Target, WeightSums
 from rondeau.kernels.runtime import buffers
 
@@ -30,11 +30,18 @@ class PiecewiseTape(NamedTuple):
     run: Run
     x: Array
     weights: Weights
+    inputs: tuple[Array, ...]
     initial: list[tuple[Array, ...]]
 
 
 def forward(
-    target: Target, run: Run, x: Array, weights: Weights, initial: tuple[Array, ...] | None, num_kept: int
+    target: Target,
+    run: Run,
+    x: Array,
+    weights: Weights,
+    inputs: tuple[Array, ...],
+    initial: tuple[Array, ...] | None,
+    num_kept: int,
 ) -> tuple[tuple[Array, ...], tuple[Array, ...], PiecewiseTape]:
     """Run forward in pieces of ``run.recompute_every`` steps; the arguments are those of `Target.forward`.
 
@@ -57,13 +64,13 @@ def forward(
         of_piece = tuple(state[: piece.layout.batch_size].copy() for state in carried)
         is_first = not of_pieces
         of_pieces.append(of_piece)
-        tape = target.forward(piece, x[rows], weights, of_piece, is_first)
+        tape = target.forward(piece, x[rows], weights, _of_piece(piece, inputs, rows), of_piece, is_first)
         of_rows, ends = tape.results(num_kept)
         for kept, found in zip(every, of_rows, strict=True):
             kept[rows] = found
         for state, end in zip(carried, ends, strict=True):
             state[: piece.layout.batch_size] = end
-    return every, carried, PiecewiseTape(run, x, weights, of_pieces)
+    return every, carried, PiecewiseTape(run, x, weights, inputs, of_pieces)
 
 
 def backward(
@@ -71,11 +78,12 @@ def backward(
     tape: PiecewiseTape,
     d_steps: tuple[Array | None, ...],
     d_final: tuple[Array | None, ...],
-    sums: WeightSums,
+    of_weights: WeightSums,
+    sums: Sums,
     needs_x: bool,
     needs_initial: bool,
 ) -> tuple[Array | None, tuple[Array, ...]]:
-    """Run backward; return the gradients of x and of the initial states, and add those of the weights."""
+    """Run backward; return the gradients of x and of the initial states, and add the others to the sums."""
     x, layout = tape.x, tape.run.layout
     d_x = buffers.empty(x.shape, x.dtype) if needs_x else None
     carried = tuple(
@@ -86,12 +94,15 @@ def backward(
     for number in reversed(range(len(pieces))):
         piece, rows = pieces[number]
         B = piece.layout.batch_size
-        of_piece = target.forward(piece, x[rows], tape.weights, tape.initial[number], number == 0)
+        inputs = _of_piece(piece, tape.inputs, rows)
+        of_piece = target.forward(
+            piece, x[rows], tape.weights, inputs, tape.initial[number], number == 0
+        )  # fmt: skip
         adjoints = target.backward_through_time(
             of_piece,
             tuple(None if d is None else d[rows] for d in d_steps),
             tuple(state[:B] for state in carried),
-            sums.d_params[:B],
+            Sums(sums.params[:B], _of_piece(piece, sums.inputs, rows)),
             needs_initial or number > 0,
             consume=True,
         )
@@ -99,8 +110,19 @@ def backward(
             state[:B] = initial
         if d_x is not None:
             d_x[rows] = target.input_gradient(of_piece, adjoints)
-        sums.add(of_piece, adjoints)
+        of_weights.add(of_piece, adjoints)
     return d_x, carried
+
+
+def _of_piece(piece: Run, arrays: tuple[Any, ...], rows: slice) -> tuple[Any, ...]:
+    """Return the part of named inputs, or of their gradients, that belongs to a piece."""
+    kinds, B = piece.cell.inputs.values(), piece.layout.batch_size
+    return tuple(
+        [
+            None if array is None else array[rows if kind == "step" else slice(B)]
+            for kind, array in zip(kinds, arrays, strict=False)
+        ]
+    )
 
 
 def _pieces(run: Run) -> list[tuple[Run, slice]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.recurrent.layout import Layout
 
-__all__ = ["Adjoints", "Gradients", "Needs", "Result", "Run", "Settings", "Tape", "Weights"]
+__all__ = ["Adjoints", "Gradients", "Needs", "Result", "Run", "Settings", "Sums", "Tape", "Weights"]
 
 Array = NDArray[Any]
 
@@ -135,6 +135,8 @@ class Gradients(NamedTuple):
         The gradients of the states before the first step.
     weights : Weights
         Each part has the shape of its weight.
+    inputs : tuple of ndarray or None
+        The gradient of each named input, in its shape; None for one that is constant.
 
     Examples
     --------
@@ -147,6 +149,7 @@ class Gradients(NamedTuple):
     x: Array | None
     initial: tuple[Array, ...] | None
     weights: Weights
+    inputs: tuple[Array | None, ...] = ()
 
 
 class Result(NamedTuple):
@@ -190,6 +193,8 @@ class Tape(NamedTuple):
         The input.
     weights : Weights
         The weights, with their gates in the order of the target's buffers.
+    inputs : tuple of ndarray
+        The named inputs: (N, H) or (N, 1) of a step, (B, H) or (B, 1) of a sequence.
     gates : ndarray, shape (N, S, H)
         The slots as backward needs them; backward writes their adjoints to the same memory.
     recurrent : ndarray, shape (N, R, H)
@@ -218,6 +223,7 @@ class Tape(NamedTuple):
     from_zero: bool
     x: Array
     weights: Weights
+    inputs: tuple[Array, ...]
     gates: Array
     recurrent: Array
     values: Array
@@ -240,6 +246,27 @@ class Tape(NamedTuple):
             tuple([storage[after] for storage in storages[:num_kept]]),
             tuple([storage[last].copy() for storage in storages]),
         )
+
+
+class Sums(NamedTuple):
+    """The adjoints that backpropagation through time adds up in memory of its caller, step by step.
+
+    Attributes
+    ----------
+    params : ndarray, shape (B, parameters, H)
+        Those of the learned vectors.
+    inputs : tuple of ndarray or None
+        Those of the named inputs, in their shapes; None for one that is constant. Those of a sequence are added to,
+        those of a step are written.
+
+    Examples
+    --------
+    >>> Sums._fields
+    ('params', 'inputs')
+    """
+
+    params: Array
+    inputs: tuple[Array | None, ...]
 
 
 class Adjoints(NamedTuple):

@@ -15,10 +15,10 @@ import numpy as np
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.cell.graph import Graph
 from rondeau.kernels.cell.operations import OPERATIONS
-from rondeau.kernels.numerics import philox
+from rondeau.kernels.numerics import noise, philox
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.records import Run, Settings, Weights
-from rondeau.kernels.recurrent.substreams import RECURRENT_DROPOUT
+from rondeau.kernels.recurrent.substreams import NOISE, RECURRENT_DROPOUT
 
 __all__ = ["FUNCTIONS", "NUMPY", "run"]
 
@@ -37,7 +37,12 @@ NUMPY = SimpleNamespace(
 
 
 def run(
-    settled: Run, functions: Any, x: Any, weights: Weights, initial: tuple[Any, ...]
+    settled: Run,
+    functions: Any,
+    x: Any,
+    weights: Weights,
+    initial: tuple[Any, ...],
+    inputs: tuple[Any, ...] = (),
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Run a cell over a ragged batch, step by step.
 
@@ -53,6 +58,8 @@ def run(
     weights : Weights
     initial : tuple of array
         The states before the first step, (B, P) the first and (B, H) the others.
+    inputs : tuple of array
+        The named inputs: (N, H) or (N, 1) of a step, (B, H) or (B, 1) of a sequence.
 
     Returns
     -------
@@ -83,13 +90,23 @@ def run(
         elif rows < states[0].shape[0]:
             ended.append(tuple(state[rows:] for state in states))
             states = tuple(state[:rows] for state in states)
-        states = step(x[here], states, t)
+        states = step(x[here], states, t, _inputs_of_step(cell, inputs, here, rows))
         outputs[t] = states
     if ended:
         states = tuple(
             functions.cat([state, *(e[i] for e in reversed(ended))]) for i, state in enumerate(states)
         )
     return tuple(functions.cat(list(every)) for every in zip(*outputs, strict=True)), states
+
+
+def _inputs_of_step(
+    cell: Cell, inputs: tuple[Any, ...], here: slice, rows: int
+) -> dict[tuple[str, str], Any]:
+    """Return the named inputs of a step's rows."""
+    return {
+        ("u", name): array[here] if kind == "step" else array[:rows]
+        for (name, kind), array in zip(cell.inputs.items(), inputs, strict=True)
+    }
 
 
 class _Step:
@@ -104,7 +121,9 @@ class _Step:
         self._H = weights.weight_ih.shape[0] // self._gates
         self._matrices = self._blocks_as_matrix() if cell.recurrent else None
 
-    def __call__(self, x: Any, states: tuple[Any, ...], t: int) -> tuple[Any, ...]:
+    def __call__(
+        self, x: Any, states: tuple[Any, ...], t: int, inputs: dict[tuple[str, str], Any]
+    ) -> tuple[Any, ...]:
         cell, weights, H = self._cell, self._weights, self._H
         one_hot = len(x.shape) == 1
         x_part = weights.weight_ih.T[x] if one_hot else x @ weights.weight_ih.T
@@ -113,6 +132,7 @@ class _Step:
         given = {("x", gate): x_part[:, k * H : (k + 1) * H] for k, gate in enumerate(cell.gates)}
         given |= {("s", name): state for name, state in zip(cell.states, states, strict=True)}
         given |= {("p", name): vector for name, vector in zip(cell.params, weights.params, strict=True)}
+        given |= inputs
         given |= dict(self._settings.scalars)
         given["width", "H"] = float(H)
         first = states[0]
@@ -142,7 +162,7 @@ class _Step:
                 kind, name = node.value
                 if kind == "r":
                     values[index] = self._multiply(name, first)
-                elif kind in ("uniform", "mask"):
+                elif kind in ("zoneout", "normal", "uniform", "mask"):
                     values[index] = self._draw(kind, name, t, first.shape[0], first.dtype)
                 else:
                     values[index] = given[node.value]
@@ -175,9 +195,13 @@ class _Step:
         settings, layout = self._settings, self._layout
         if kind == "mask":
             return self._mask(settings.dropout, rows, self._H, dtype)
-        origins, units = layout.origins[:rows, None], np.arange(self._H)
-        substream = settings.substream + self._cell.states.index(name)
-        drawn = philox.uniforms(settings.key, substream, layout.first_steps[:rows, None] + t, origins, units)
+        position = layout.first_steps[:rows, None] + t, layout.origins[:rows, None], np.arange(self._H)
+        if kind == "zoneout":
+            substream = settings.substream + self._cell.states.index(name)
+            drawn = philox.uniforms(settings.key, substream, *position)
+        else:
+            draw = noise.normals if kind == "normal" else noise.uniforms
+            drawn = draw(settings.key, settings.substream + NOISE + int(name), *position)
         return self._functions.constant(drawn.astype(dtype))
 
     def _mask(self, rate: float, rows: int, width: int, dtype: Any) -> Any:

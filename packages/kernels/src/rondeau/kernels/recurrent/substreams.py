@@ -10,18 +10,27 @@ numbers, and a mask stays the same whatever other options of the call are used.
 | 32 | recurrent dropout; drawn by the kernels |
 | 33 | dropout of recurrent weights |
 | 34 | dropout of the input of a layer above the first; from the substreams of the forward direction |
-| 35 to 63 | none |
+| 35 to 62 | the noise of a step, by the number of the call that draws it; drawn by the kernels |
+| 63 | none |
 """
 
 from __future__ import annotations
 
-__all__ = ["BETWEEN_LAYERS", "RECURRENT_DROPOUT", "RECURRENT_WEIGHTS", "first_substream"]
+__all__ = [
+    "BETWEEN_LAYERS",
+    "NOISE",
+    "PER_DIRECTION",
+    "RECURRENT_DROPOUT",
+    "RECURRENT_WEIGHTS",
+    "first_substream",
+]
 
 RECURRENT_DROPOUT = 32
 RECURRENT_WEIGHTS = 33
 BETWEEN_LAYERS = 34
+NOISE = 35
 
-_PER_DIRECTION = 64
+PER_DIRECTION = 64
 
 
 def first_substream(layer_index: int) -> int:
@@ -32,4 +41,4 @@ def first_substream(layer_index: int) -> int:
     >>> first_substream(2) + BETWEEN_LAYERS
     162
     """
-    return layer_index * _PER_DIRECTION
+    return layer_index * PER_DIRECTION

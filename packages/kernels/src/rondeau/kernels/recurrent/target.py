@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.cpu import target as cpu
-from rondeau.kernels.recurrent.records import Adjoints, Run, Settings, Tape, Weights
+from rondeau.kernels.recurrent.records import Adjoints, Run, Settings, Sums, Tape, Weights
 
 __all__ = ["FrozenLayers", "Target", "WeightSums", "Workspace", "source_of", "target_of"]
 
@@ -47,15 +47,15 @@ class Workspace(Protocol):
     before: tuple[Array, ...]
     after: tuple[Array, ...]
 
-    def step(self, x: Array, y: Array) -> None:
+    def step(self, x: Array, y: Array, inputs: tuple[Array, ...], time: int) -> None:
         """Run a step from the states `before`; fill the states `after` and ``y`` (B, V), with V = 0 without a head."""
 
 
 class FrozenLayers(Protocol):
     """Frozen layers and a head, for a stepper."""
 
-    def workspace(self, batch_size: int) -> Workspace:
-        """Return the memory for a step of B rows."""
+    def workspace(self, cell: Cell, batch_size: int) -> Workspace:
+        """Return the memory for a step of B rows of the cell, or of its variant for inputs in other forms."""
 
 
 class Target(Protocol):
@@ -66,6 +66,7 @@ class Target(Protocol):
         run: Run,
         x: Array,
         weights: Weights,
+        inputs: tuple[Array, ...],
         initial: tuple[Array, ...] | None,
         is_first_piece: bool = True,
         save: bool = True,
@@ -81,11 +82,11 @@ class Target(Protocol):
         tape: Tape,
         d_steps: tuple[Array | None, ...],
         d_final: tuple[Array | None, ...],
-        d_params: Array,
+        sums: Sums,
         needs_initial: bool,
         consume: bool,
     ) -> Adjoints:
-        """Run backward over all steps, and add to ``d_params`` (B, parameters, H).
+        """Run backward over all steps, and add to ``sums``.
 
         With `consume` the tape's memory is reused for the adjoints, and the tape is spent.
         """

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels.recurrent.records import Adjoints, Tape
+from rondeau.kernels.recurrent.records import Adjoints, Sums, Tape
 from rondeau.kernels.recurrent.target import Target
 
 __all__ = ["backward_through_windows"]
@@ -28,7 +28,7 @@ def backward_through_windows(
     tape: Tape,
     d_steps: tuple[Array | None, ...],
     d_final: tuple[Array | None, ...],
-    d_params: Array,
+    sums: Sums,
     earlier_steps: int,
 ) -> Adjoints:
     """Do what `Target.backward_through_time` does, with windows of ``earlier_steps`` steps before each row.
@@ -42,21 +42,36 @@ def backward_through_windows(
     for start, final in zip(totals.initial, d_final, strict=True):
         if final is not None and not layout.num_steps:
             start += final  # the final states are the initial ones
+    kinds = tuple(tape.run.cell.inputs.values())
+    for kind, total in zip(kinds, sums.inputs, strict=False):
+        if total is not None and kind == "step":
+            total[...] = 0
     d_windows = _begin_windows(tape, d_steps, d_final)
     at = np.arange(layout.num_rows)
     for lag in range(earlier_steps + 1):
         if not at.size:
             break
-        step_params = np.zeros((at.size, *d_params.shape[1:]), d_params.dtype)
+        of_step = Sums(
+            np.zeros((at.size, *sums.params.shape[1:]), sums.params.dtype),
+            tuple(
+                [
+                    None if total is None else np.zeros((at.size, total.shape[1]), total.dtype)
+                    for total in sums.inputs
+                ]
+            ),
+        )
         found = target.backward_through_time(
-            _single_step(tape, at), (None,) * len(d_windows), tuple(d_windows), step_params,
+            _single_step(tape, at), (None,) * len(d_windows), tuple(d_windows), of_step,
             needs_initial=True, consume=True,
         )  # fmt: skip
         totals.gates[at] += found.gates
         totals.recurrent[at] += found.recurrent
         if totals.projected.size:
             totals.projected[at] += found.projected
-        np.add.at(d_params, batch_rows[at], step_params)
+        np.add.at(sums.params, batch_rows[at], of_step.params)
+        for kind, total, part in zip(kinds, sums.inputs, of_step.inputs, strict=False):
+            if total is not None and part is not None:
+                np.add.at(total, at if kind == "step" else batch_rows[at], part)
         begun = previous[at] < 0
         if lag < earlier_steps:
             for total, part in zip(totals.initial, found.initial, strict=True):
@@ -102,6 +117,12 @@ def _single_step(tape: Tape, at: NDArray[np.int64]) -> Tape:
     states = np.ascontiguousarray(tape.states[:, both])
     return tape._replace(
         run=tape.run._replace(layout=layout.of_rows(at), reverse=False),
+        inputs=tuple(
+            [
+                array[at if kind == "step" else layout.batch_rows[at]]
+                for kind, array in zip(tape.run.cell.inputs.values(), tape.inputs, strict=True)
+            ]
+        ),
         gates=tape.gates[at],
         recurrent=tape.recurrent[at],
         values=tape.values[at],

@@ -11,6 +11,7 @@ from rondeau.kernels.sequence import Cell, Layout, Run, Settings
 from rondeau.tensor import Tensor
 
 from .function import RecurrentFunction
+from .inputs import LayerInputs, variant_of
 from .masks import drop_connect, dropout_rows
 from .segments import Segments
 from .weights import PROJECTION
@@ -65,6 +66,7 @@ class Call(NamedTuple):
         initial: list[States] | None,
         segments: Segments | None = None,
         learned: list[States] | None = None,
+        inputs: list[LayerInputs] | None = None,
     ) -> tuple[States, States]:
         """Run all layers over time-major or packed rows.
 
@@ -81,6 +83,8 @@ class Call(NamedTuple):
             The segments of the layout, if the states before and after the batch are not those of its sequences.
         learned : list of tuple of Tensor, (W,) each, or None
             The learned states of each layer and direction, with which segments begin after a reset; None for zeros.
+        inputs : list of tuple of Tensor, optional
+            The named inputs of each layer as rows, for a cell that has any.
 
         Returns
         -------
@@ -94,17 +98,20 @@ class Call(NamedTuple):
         for layer in range(num_layers):
             x = every[0] if layer == 0 or self.dropout == 0 else self._dropped(every[0], layer, layout)
             every_state = self.every_state and layer == num_layers - 1
+            of_layer = () if inputs is None else inputs[layer]
+            cell = variant_of(self.cell, of_layer) if of_layer else self.cell
             of_directions = []
             for reverse in (False, True)[: self.num_directions]:
                 index = len(ends)
                 settings = self._settings(index)
-                run = Run(self.cell, layout, reverse, settings, self.recompute_every, self.bptt_truncate)
+                run = Run(cell, layout, reverse, settings, self.recompute_every, self.bptt_truncate)
                 weights, before = self._weights_of_call(index), () if initial is None else initial[index]
+                given = (*weights, *of_layer)
                 if segments is None:
-                    found, end = _run_direction(run, every_state, leading, x, weights, before)
+                    found, end = _run_direction(run, every_state, leading, x, given, before)
                 else:
                     restored = (None,) * len(before) if learned is None else learned[index]
-                    found, end = _run_segments(run, every_state, x, weights, before, segments, restored)
+                    found, end = _run_segments(run, every_state, x, given, before, segments, restored)
                 of_directions.append(found)
                 ends.append(end)
             every = found if self.num_directions == 1 else _joined(of_directions, -1)
@@ -138,11 +145,17 @@ def _run_direction(
     every_state: bool,
     leading: tuple[int, ...],
     x: Tensor,
-    weights: list[Tensor | None],
+    given: tuple[Tensor | None, ...],
     before: States,
 ) -> tuple[States, States]:
-    """Run one layer in one direction; return its states after every step, and the final ones."""
-    results = RecurrentFunction.apply(run, every_state, leading, x, *weights, *before)
+    """Run one layer in one direction, given its weights and named inputs.
+
+    Returns
+    -------
+    every, final : tuple of Tensor
+        Its states after every step, and the final ones.
+    """
+    results = RecurrentFunction.apply(run, every_state, leading, x, *given, *before)
     first_end = len(results) - len(run.cell.states)
     return results[:first_end], results[first_end:]
 
@@ -151,7 +164,7 @@ def _run_segments(
     run: Run,
     every_state: bool,
     x: Tensor,
-    weights: list[Tensor | None],
+    given: tuple[Tensor | None, ...],
     before: States,
     segments: Segments,
     restored: tuple[Tensor | None, ...],
@@ -160,7 +173,7 @@ def _run_segments(
     begin = tuple(
         [segments.begin(state, run.reverse, learned) for state, learned in zip(before, restored, strict=True)]
     )
-    every, end = _run_direction(run, every_state, (1, run.layout.batch_size), x, weights, begin)
+    every, end = _run_direction(run, every_state, (1, run.layout.batch_size), x, given, begin)
     pairs = zip(end, before, strict=True)
     return every, tuple([segments.end(state, initial, run.reverse) for state, initial in pairs])
 

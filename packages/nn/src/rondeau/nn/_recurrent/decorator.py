@@ -39,6 +39,7 @@ def recurrent_cell(
     gates: tuple[str, ...],
     states: tuple[str, ...],
     params: Mapping[str, Callable[[Any], Any]] = MappingProxyType({}),
+    inputs: Mapping[str, str] = MappingProxyType({}),
     project: str | None = None,
     name: str | None = None,
 ) -> Callable[[Step], Cell]:
@@ -56,9 +57,13 @@ def recurrent_cell(
         The names of the states. The first is the cell's output, and the one that the recurrent matrices multiply.
     params : mapping of str to callable, optional
         Learned vectors with one number per hidden unit, and the initialiser of each, for example ``{"peephole":
-        nn.init.zeros_}``. The step then takes a fourth argument. An initialiser is called with the `Parameter` of shape
+        nn.init.zeros_}``. The step then takes an argument ``p``. An initialiser is called with the `Parameter` of shape
         (H,) of each layer and direction and fills it in place, without being recorded: any function of
         `rondeau.nn.init`, or ``lambda vector: vector.fill_(1.0)``. Its result is ignored.
+    inputs : mapping of str to str, optional
+        Inputs of the step beside x, and the kind of each: ``"step"`` for one that varies with time, such as the time
+        that has elapsed, ``"sequence"`` for one that is constant over a sequence, such as a static attribute. The step
+        then takes an argument ``u``. They are operands of single units: what projects them is a layer outside.
     project : str, optional
         The name of the first state, if layers of the cell must project it: they then need a ``proj_size``.
     name : str, optional
@@ -69,11 +74,13 @@ def recurrent_cell(
     Callable
         A decorator that turns a step into a `Cell` for `Recurrent`.
 
-        The step is ``step(x, r, s)``, or ``step(x, r, s, p)`` if there are `params`. ``x.k`` is gate k's input part
-        ``W_k x_t + b_k``, ``r.k`` its recurrent part ``R_k h_{t-1} + c_k``, ``s.name`` a state of the previous step and
-        ``p.name`` a learned vector. A gate may itself be called r: its parts are ``x.r`` and ``r.r``. ``r.k(value)`` is
-        ``R_k value + c_k``: gate k's matrix applied to a value of the step instead of the first state. The step returns
-        the new state, or a tuple of them in the order of `states`.
+        The step is ``step(x, r, s)``, with ``p`` besides if there are `params`, and ``u`` if there are `inputs`.
+        Arguments with these names may be in any order; if none has, they are taken in this order. ``x.k`` is gate k's
+        input part ``W_k x_t + b_k``, ``r.k`` its recurrent part ``R_k h_{t-1} + c_k``, ``s.name`` a state of the
+        previous step, ``p.name`` a learned vector and ``u.name`` a named input, which the call of the layer passes:
+        ``layer(x, inputs={"name": tensor})``. A gate may itself be called r: its parts are ``x.r`` and ``r.r``.
+        ``r.k(value)`` is ``R_k value + c_k``: gate k's matrix applied to a value of the step instead of the first
+        state. The step returns the new state, or a tuple of them in the order of `states`.
 
         Keyword-only parameters of the step, which need defaults, are scalars of the run: `Recurrent` takes their
         values as ``hyperparameters``, and a new value does not require another compilation.
@@ -110,6 +117,16 @@ def recurrent_cell(
     >>> layer = nn.Recurrent(leaky, 4, 8, hyperparameters={"slope": 0.2})
     >>> layer.rate_l0.shape
     (8,)
+
+    Units that decay with the time that has elapsed, and are noisy:
+
+    >>> @nn.recurrent_cell(gates=("h",), states=("h",), inputs={"dt": "step"})
+    ... def decaying(x, r, s, u, *, noise=0.1):
+    ...     return m.exp(-u.dt) * s.h + m.tanh(x.h + r.h) + noise * m.normal()
+    >>> layer = nn.Recurrent(decaying, 4, 8, hyperparameters={"noise": 0.0})
+    >>> output, h_n = layer(rt.ones(5, 2, 4), inputs={"dt": rt.ones(5, 2)})
+    >>> output.shape
+    (5, 2, 8)
     """
     for what, given in (("gates", gates), ("states", states)):
         if not isinstance(given, tuple | list):
@@ -120,6 +137,11 @@ def recurrent_cell(
         raise ArgumentTypeError(
             f"params must be a mapping of names to initialisers, got {params!r}: write "
             "params={'peephole': nn.init.zeros_}"
+        )
+    if not isinstance(inputs, Mapping):
+        raise ArgumentTypeError(
+            f"inputs must be a mapping of names to kinds, got {inputs!r}: write inputs={{'dt': 'step'}} or "
+            "inputs={'gate': 'sequence'}"
         )
     for param, initialiser in params.items():
         if not callable(initialiser):
@@ -136,7 +158,7 @@ def recurrent_cell(
                 f"a cell is made from a function step(x, r, s), got {step!r}: write @nn.recurrent_cell(gates=..., "
                 "states=...) above it"
             )
-        cell = Cell(step, gates, states, name or step.__name__, params, project)
+        cell = Cell(step, gates, states, name or step.__name__, params, project, inputs=inputs)
         check_all_are_read(step, cell.graph)
         cell.__doc__ = step.__doc__
         return cell

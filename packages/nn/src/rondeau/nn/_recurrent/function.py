@@ -41,14 +41,16 @@ class RecurrentFunction(Function):
     ) -> tuple[Tensor, ...]:
         """Return the states after every step, all of them or only the first, and the final states.
 
-        `tensors` are the matrices and biases of `Weights`, None for those missing, the learned vectors, and the
-        initial states unless these are zero.
+        `tensors` are the matrices and biases of `Weights`, None for those missing, the learned vectors, the named
+        inputs as rows, and the initial states unless these are zero.
         """
         cell, layout = run.cell, run.layout
+        first_input = MATRICES + len(cell.params)
+        first_state = first_input + len(cell.inputs)
         save = True in ctx.needs_input_grad
         array = x._array
         arrays: list[Any] = [None if t is None else t._array for t in tensors]
-        states = arrays[MATRICES + len(cell.params) :]
+        states = arrays[first_state:]
         result = sequence.forward(
             run if save or run.recompute_every is None else run._replace(recompute_every=None),
             _as_rows(array, layout),
@@ -56,6 +58,7 @@ class RecurrentFunction(Function):
             tuple([state.reshape(layout.batch_size, state.shape[-1]) for state in states])
             if states
             else None,
+            tuple(arrays[first_input:first_state]),
             save=save,
             every_state=every_state,
         )
@@ -88,13 +91,14 @@ def _gradients(
     cell = run.cell
     num_every = len(cotangents) - len(cell.states)
     arrays = [None if d is None else d._array.reshape(-1, d._array.shape[-1]) for d in cotangents]
-    first_state = 1 + MATRICES + len(cell.params)
+    first_input = 1 + MATRICES + len(cell.params)
+    first_state = first_input + len(cell.inputs)
     found = sequence.backward(
         cell,
         ctx.saved,
         tuple(arrays[:num_every]),
         tuple(arrays[num_every:]),
-        Needs(x=needs[0], weights=True in needs[1:first_state], initial=True in needs[first_state:]),
+        Needs(x=needs[0], weights=True in needs[1:first_input], initial=True in needs[first_state:]),
         consume=not ctx.retain_graph,
     )
     *matrices, params = found.weights
@@ -102,6 +106,7 @@ def _gradients(
         found.x,
         *matrices,
         *(params or [None] * len(cell.params)),
+        *found.inputs,
         *(found.initial or [None] * (len(inputs) - first_state)),
     )
     return [
@@ -123,7 +128,9 @@ def _differentiable_gradients(
     # Copies, where `rt.grad` stops: one of the inputs may have been computed from another.
     copies: list[Any] = [None if t is None else t.clone() for t in inputs]
     x, *tensors = copies
-    states = tensors[MATRICES + len(run.cell.params) :]
+    first_input = MATRICES + len(run.cell.params)
+    first_state = first_input + len(run.cell.inputs)
+    inputs, states = tuple(tensors[first_input:first_state]), tensors[first_state:]
     weights, B = as_weights(run.cell, tensors), run.layout.batch_size
     if states:
         initial = tuple(s.reshape(B, s.shape[-1]) for s in states)
@@ -131,7 +138,7 @@ def _differentiable_gradients(
         like = weights.weight_ih
         widths = state_widths(run.cell, weights)
         initial = tuple(rt.zeros(B, width, dtype=like.dtype, device=like.device) for width in widths)
-    every, final = reference.run(checked_run(run), TENSORS, _as_rows(x, run.layout), weights, initial)
+    every, final = reference.run(checked_run(run), TENSORS, _as_rows(x, run.layout), weights, initial, inputs)
     results = (*every[: len(cotangents) - len(final)], *final)
     # A batch without steps returns its initial states, which may not depend on anything.
     pairs = [

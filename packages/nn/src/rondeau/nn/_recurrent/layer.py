@@ -27,6 +27,7 @@ from .._module import Module
 from .._parameter import Parameter
 from .call import Call
 from .initial import expanded, register_initial_states
+from .inputs import Inputs, LayerInputs, in_segments, inputs_of_layers, of_padded, of_rows
 from .masks import draw_key
 from .options import (
     cell_of_run,
@@ -35,6 +36,7 @@ from .options import (
     check_projection,
     check_steps,
     checked_hyperparameters,
+    completed_hyperparameters,
     refuse_unknown,
     renamed_checkpoint_every,
     scalars_of_run,
@@ -228,7 +230,7 @@ class Recurrent(Module):
             )
         rates = zoneout_rates(cell, zoneout)
         check_projection(cell, proj_size, hidden_size, num_heads, rates)
-        scalars = checked_hyperparameters(cell, _completed(cell, hyperparameters))
+        scalars = checked_hyperparameters(cell, completed_hyperparameters(cell, hyperparameters))
         self.cell = cell
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -282,6 +284,7 @@ class Recurrent(Module):
         input: Tensor | PackedSequence,
         hx: State | None = None,
         *,
+        inputs: Inputs | None = None,
         lengths: ArrayLike | Tensor | None = None,
         reset: ArrayLike | Tensor | None = None,
     ) -> tuple[Tensor | PackedSequence, State]:
@@ -294,6 +297,10 @@ class Recurrent(Module):
         hx : Tensor or tuple of Tensor, optional
             The initial states, for a `PackedSequence` in the order of the caller's batch; by default the learned ones,
             or zeros.
+        inputs : mapping of str to Tensor, or list of such mappings, optional
+            The named inputs of the cell, for all layers and directions alike, or a mapping for each layer. A step input
+            is (T, B) or (T, B, H), with B first if `batch_first`, and a `PackedSequence` if the input is one; a
+            sequence input is (B,) or (B, H). Without a batch they lack B. One number holds for all hidden units.
         lengths : array_like of int, shape (B,), optional
             The number of steps of each sequence of a padded input, from 0 to T. Steps past a length are ignored and
             cost nothing; outputs there are 0, and final states are those after the last valid step.
@@ -311,16 +318,16 @@ class Recurrent(Module):
         Raises
         ------
         ValueError
-            If the input has the wrong number of dimensions or features, lengths, resets or initial states do not match
-            it, or there are no steps.
+            If the input has the wrong number of dimensions or features, lengths, resets, initial states or named inputs
+            do not match it, a named input is missing or unknown, or there are no steps.
         TypeError
-            If the input is not a tensor, or the input or an initial state has another dtype than the weights; if
+            If an input is not a tensor, or an input or an initial state has another dtype than the weights; if
             lengths are not integers or resets are not boolean; or if there is not one initial state per state of the
             cell.
         IndexError
             If an integer is outside 0 to I-1.
         """
-        every, states = self._run(input, hx, lengths, reset, every_state=False)
+        every, states = self._run(input, hx, inputs, lengths, reset, every_state=False)
         return every[0], as_returned(states)
 
     def all_states(
@@ -328,6 +335,7 @@ class Recurrent(Module):
         input: Tensor | PackedSequence,
         hx: State | None = None,
         *,
+        inputs: Inputs | None = None,
         lengths: ArrayLike | Tensor | None = None,
         reset: ArrayLike | Tensor | None = None,
     ) -> tuple[tuple[Tensor | PackedSequence, ...], State]:
@@ -335,7 +343,7 @@ class Recurrent(Module):
 
         Parameters
         ----------
-        input, hx, lengths, reset
+        input, hx, inputs, lengths, reset
             As for `forward`.
 
         Returns
@@ -353,7 +361,7 @@ class Recurrent(Module):
         >>> h.shape, c.shape
         ((7, 2, 5), (7, 2, 5))
         """
-        every, states = self._run(input, hx, lengths, reset, every_state=True)
+        every, states = self._run(input, hx, inputs, lengths, reset, every_state=True)
         return every, as_returned(states)
 
     def explain(self) -> str:
@@ -440,13 +448,14 @@ class Recurrent(Module):
         self,
         input: Tensor | PackedSequence,
         hx: State | None,
+        inputs: Inputs | None,
         lengths: ArrayLike | Tensor | None,
         reset: ArrayLike | Tensor | None,
         every_state: bool,
     ) -> tuple[tuple[Any, ...], tuple[Tensor, ...]]:
         """Return the requested states of the last layer, in the form of the input, and the final states."""
         if isinstance(input, Tensor):
-            return self._run_padded(input, hx, lengths, reset, every_state)
+            return self._run_padded(input, hx, inputs, lengths, reset, every_state)
         if not isinstance(input, PackedSequence):
             raise ArgumentTypeError(
                 f"input must be a Tensor or a PackedSequence, got {kind_of(input)}: wrap it in rt.tensor(...)"
@@ -455,12 +464,13 @@ class Recurrent(Module):
             raise ArgumentValueError(
                 "lengths and reset belong to a padded Tensor; a PackedSequence has its own lengths"
             )
-        return self._run_packed(input, hx, every_state)
+        return self._run_packed(input, hx, inputs, every_state)
 
     def _run_padded(
         self,
         input: Tensor,
         hx: State | None,
+        inputs: Inputs | None,
         lengths: ArrayLike | Tensor | None,
         reset: ArrayLike | Tensor | None,
         every_state: bool,
@@ -485,9 +495,13 @@ class Recurrent(Module):
             initial = [expanded(vectors, (1, *batch)) for vectors in learned]
         if hx is not None:
             initial = self._initial_states(hx, tuple(batch))
+        given: list[LayerInputs] | None = None
+        if inputs is not None or self.cell.inputs:
+            convert = of_padded(self.cell, self._dtype, T, tuple(batch), self.hidden_size, turned)
+            given = inputs_of_layers(self.cell, inputs, self.num_layers, convert)
         if lengths is None and reset is None:
             layout = Layout.dense(T, batch[0] if batch else 1)
-            every, states = self._run_layers(x, layout, (1, *batch), initial, every_state)
+            every, states = self._run_layers(x, layout, (1, *batch), initial, every_state, inputs=given)
         else:
             if not batch:
                 raise ArgumentValueError("lengths and reset need an input with a batch dimension")
@@ -496,14 +510,16 @@ class Recurrent(Module):
             )
             if initial is None:
                 initial = [self._zeros((1, *batch))] * len(self._names)
+            if given is not None:
+                given = [in_segments(self.cell, of_layer, segments, T, batch[0]) for of_layer in given]
             rows, states = self._run_layers(
-                segments.take(x), segments.layout, (1, *batch), initial, every_state, segments, learned
+                segments.take(x), segments.layout, (1, *batch), initial, every_state, segments, learned, given
             )
             every = tuple(segments.put(state) for state in rows)
         return tuple(state.transpose(0, 1) for state in every) if turned else every, states
 
     def _run_packed(
-        self, input: PackedSequence, hx: State | None, every_state: bool
+        self, input: PackedSequence, hx: State | None, inputs: Inputs | None, every_state: bool
     ) -> tuple[tuple[PackedSequence, ...], tuple[Tensor, ...]]:
         rows, batch_sizes, sorted_indices, unsorted_indices = input
         if rows.ndim != (1 if rows.dtype.kind == "i" else 2):
@@ -519,7 +535,11 @@ class Recurrent(Module):
             initial = self._initial_states(hx, batch, sorted_indices)
         elif self.learn_initial_state:
             initial = [expanded(vectors, (1, *batch)) for vectors in self._learned_states()]
-        every, states = self._run_layers(rows, layout, (1, *batch), initial, every_state)
+        given: list[LayerInputs] | None = None
+        if inputs is not None or self.cell.inputs:
+            convert = of_rows(self.cell, self._dtype, input, self.hidden_size)
+            given = inputs_of_layers(self.cell, inputs, self.num_layers, convert)
+        every, states = self._run_layers(rows, layout, (1, *batch), initial, every_state, inputs=given)
         return tuple(input._replace(data=state) for state in every), _reordered(states, unsorted_indices)
 
     def _run_layers(
@@ -531,6 +551,7 @@ class Recurrent(Module):
         every_state: bool,
         segments: Segments | None = None,
         learned: list[tuple[Tensor, ...]] | None = None,
+        inputs: list[LayerInputs] | None = None,
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Run all layers over time-major or packed rows; return the states of the last one, and all final states."""
         training = self.training
@@ -539,7 +560,7 @@ class Recurrent(Module):
             [self._weights(index) for index in range(len(self._names))],
             self.num_directions,
             self._scalars(),
-            draw_key() if training and self._is_random() else 0,
+            draw_key() if self.cell.draws_noise or (training and self._is_random()) else 0,
             self.num_heads,
             self.recurrent_dropout if training else 0.0,
             self.dropout if training else 0.0,
@@ -548,7 +569,7 @@ class Recurrent(Module):
             self.recompute_every,
             self.bptt_truncate,
         )
-        return call.run(x, layout, leading, initial, segments, learned)
+        return call.run(x, layout, leading, initial, segments, learned, inputs)
 
     def _weights(self, layer_index: int) -> list[Tensor | None]:
         """Return the weights of a layer and direction, in the order of `Weights`."""
@@ -575,7 +596,8 @@ class Recurrent(Module):
             )
             for names in self._names
         ]
-        return self._cell_of_run(False), weights, Settings(self._scalars(), num_heads=self.num_heads)
+        key = draw_key() if self.cell.draws_noise else 0
+        return self._cell_of_run(False), weights, Settings(self._scalars(), key=key, num_heads=self.num_heads)
 
     def _initial_in_evaluation(self) -> tuple[Any, ...] | None:
         """Return the arrays (L, 1, W) of the states that a frozen layer begins with, or None for zeros."""
@@ -590,6 +612,10 @@ class Recurrent(Module):
         # The kernels themselves mask the features of a projected state: the cell only has H units.
         dropout = 0.0 if self.proj_size else self.recurrent_dropout
         return cell_of_run(self.cell, dropout, self.zoneout, is_training)
+
+    @property
+    def _dtype(self) -> Any:
+        return self.weight_ih_l0._array.dtype
 
     def _scalars(self) -> dict[tuple[str, str], float]:
         scalars = scalars_of_run(self.cell, self.hyperparameters, self.zoneout)
@@ -653,13 +679,6 @@ _SHOWN_UNLESS_DEFAULT: dict[str, Any] = {
     "recompute_every": None,
     "learn_initial_state": False,
 }
-
-
-def _completed(cell: Cell, hyperparameters: Any) -> Any:
-    """Return the cell's defaults updated with the given values; a non-mapping is returned as it is."""
-    if hyperparameters is None:
-        return cell.scalars
-    return cell.scalars | dict(hyperparameters) if isinstance(hyperparameters, Mapping) else hyperparameters
 
 
 def _reordered(states: tuple[Tensor, ...], indices: Tensor | None) -> tuple[Tensor, ...]:

@@ -25,6 +25,7 @@ __all__ = [
     "check_projection",
     "check_steps",
     "checked_hyperparameters",
+    "completed_hyperparameters",
     "refuse_unknown",
     "renamed_checkpoint_every",
     "scalars_of_run",
@@ -219,7 +220,7 @@ def cell_of_run(
     if recurrent_dropout == 0 and not zoneout:
         return cell
     drops = is_training and recurrent_dropout > 0
-    return cell.regularised(Regularisers(drops, tuple(zoneout), bool(zoneout) and not is_training))
+    return cell.variant(Regularisers(drops, tuple(zoneout), bool(zoneout) and not is_training))
 
 
 def scalars_of_run(
@@ -230,6 +231,13 @@ def scalars_of_run(
         return {}
     given = {("k", name): value for name, value in checked_hyperparameters(cell, hyperparameters).items()}
     return given | {("rate", state): rate for state, rate in zoneout.items()}
+
+
+def completed_hyperparameters(cell: Cell, hyperparameters: Any) -> Any:
+    """Return the cell's defaults updated with the given values; a non-mapping is returned as it is."""
+    if hyperparameters is None:
+        return cell.scalars
+    return cell.scalars | dict(hyperparameters) if isinstance(hyperparameters, Mapping) else hyperparameters
 
 
 def checked_hyperparameters(cell: Cell, hyperparameters: Any) -> dict[str, float]:

@@ -64,6 +64,10 @@ class Segments:
         T, B = self._padded
         return take_rows(padded.reshape(T * B, *padded.shape[2:]), self._index)
 
+    def of_sequences(self, values: Tensor) -> Tensor:
+        """Return the values (sequences, W) of values (B, W), one for each row of the batch."""
+        return rt.index_select(values, 0, Tensor(self._rows))  # a row may have several sequences
+
     def put(self, rows: Tensor) -> Tensor:
         """Return the rows as (T, B, ...), with zeros where there are none."""
         T, B = self._padded

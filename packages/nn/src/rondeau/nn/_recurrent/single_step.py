@@ -1,22 +1,33 @@
-"""`RNNCell`, `GRUCell` and `LSTMCell`: one step of a built-in cell."""
+"""`RecurrentCell`, `RNNCell`, `GRUCell` and `LSTMCell`: one step of a cell."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from numpy.typing import DTypeLike
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.sequence import Cell, Layout, Run
+from rondeau.kernels.sequence import Cell, Layout, Run, Settings
 from rondeau.tensor import Tensor
 
 from .. import cells
 from .._checks import check_flags, check_sizes
 from .._module import Module
 from .function import RecurrentFunction
+from .inputs import LayerInputs, inputs_of_layers, of_step, variant_of
+from .masks import draw_key
+from .options import (
+    check_cell,
+    check_projection,
+    checked_hyperparameters,
+    completed_hyperparameters,
+    scalars_of_run,
+)
+from .states import State, as_returned
 from .weights import register_weights, reset_weights, weight_shapes
 
-__all__ = ["GRUCell", "LSTMCell", "RNNCell", "rnn_cell"]
+__all__ = ["GRUCell", "LSTMCell", "RNNCell", "RecurrentCell", "rnn_cell"]
 
 _RNN_CELLS = {"tanh": cells.rnn_tanh, "relu": cells.rnn_relu}
 
@@ -65,7 +76,7 @@ class _SingleStep(Module):
         """Return the sizes, and ``bias=False`` if there is no bias."""
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
 
-    def _step(self, input: Tensor, hx: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+    def _step(self, input: Tensor, hx: tuple[Tensor, ...] | None, inputs: Any = None) -> tuple[Tensor, ...]:
         """Return the new states, each (B, H), or (H,) for an input (I,)."""
         name = type(self).__name__
         weights = [None if weight is None else getattr(self, weight) for weight in self._names]
@@ -89,9 +100,19 @@ class _SingleStep(Module):
         for k, state in enumerate(hx or ()):
             _check_state(state, shape, dtype, f"hidden{k}")
         layout = Layout.dense(1, input.shape[0] if input.ndim == 2 else 1)
-        run = Run(self.cell, layout)
-        _, *states = RecurrentFunction.apply(run, False, leading, input, *weights, *(hx or ()))
+        cell, rows = self.cell, cast("LayerInputs", ())
+        if inputs is not None or cell.inputs:
+            convert = of_step(cell, dtype, leading, self.hidden_size)
+            (rows,) = inputs_of_layers(cell, inputs, 1, convert)
+            cell = variant_of(cell, rows)
+        run = Run(cell, layout, settings=self._settings())
+        given = (*weights, *rows, *(hx or ()))
+        _, *states = RecurrentFunction.apply(run, False, leading, input, *given)
         return tuple(states)
+
+    def _settings(self) -> Settings:
+        """Return what the step depends on besides its arguments."""
+        return Settings()
 
 
 def _check_state(state: Tensor, shape: tuple[int, ...], dtype: DTypeLike, name: str) -> None:
@@ -109,6 +130,96 @@ def _check_state(state: Tensor, shape: tuple[int, ...], dtype: DTypeLike, name: 
         )
     if state.dtype != dtype:
         raise ArgumentTypeError(f"{name} dtype ({state.dtype}) does not match weight dtype ({dtype})")
+
+
+class RecurrentCell(_SingleStep):
+    """One step of any cell, as `RNNCell`, `GRUCell` and `LSTMCell` are one step of theirs.
+
+    Parameters
+    ----------
+    cell : Cell
+        A cell made by `recurrent_cell`, without a projection.
+    input_size : int
+        I.
+    hidden_size : int
+        H.
+    bias : bool
+        Whether there are ``bias_ih`` and ``bias_hh``.
+    device : optional
+        Where the parameters are created.
+    dtype : dtype, optional
+        float32 (the default) or float64.
+    hyperparameters : mapping of str to float, optional
+        As for `Recurrent`.
+
+    Attributes
+    ----------
+    weight_ih, weight_hh, bias_ih, bias_hh : Parameter
+        As those of `Recurrent`, without a suffix; a learned vector of the step has its own name.
+
+    Examples
+    --------
+    >>> from rondeau import nn, tensor as rt
+    >>> step = nn.RecurrentCell(nn.cells.mgu, 3, 5)
+    >>> h = step(rt.ones(2, 3))
+    >>> step(rt.ones(2, 3), h).shape
+    (2, 5)
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+        *,
+        hyperparameters: Mapping[str, float] | None = None,
+    ) -> None:
+        check_cell(cell)
+        check_sizes(hidden_size=hidden_size)
+        check_projection(cell, 0, hidden_size, 1, {})
+        super().__init__(cell, input_size, hidden_size, bias, device, dtype)
+        self.hyperparameters = checked_hyperparameters(cell, completed_hyperparameters(cell, hyperparameters))
+
+    def forward(
+        self, input: Tensor, hx: State | None = None, inputs: Mapping[str, Any] | None = None
+    ) -> State:
+        """Return the new state, (B, H), or a tuple of them for a cell with several.
+
+        Parameters
+        ----------
+        input : Tensor
+            (B, I), or (I,) without a batch.
+        hx : Tensor or tuple of Tensor, optional
+            The states, (B, H) each, or (H,); zeros by default.
+        inputs : mapping of str to Tensor, optional
+            The named inputs of the cell: (B,) or (B, H), whatever their kind, or () or (H,).
+
+        Raises
+        ------
+        TypeError
+            If an argument is not a Tensor, there is not one state per state of the cell, or dtypes differ.
+        ValueError
+            If the number of dimensions or a size is not as expected, or a named input is missing or unknown.
+        """
+        if hx is not None:
+            states = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
+            if len(states) != len(self.cell.states):
+                raise ArgumentTypeError(
+                    f"hx must be {len(self.cell.states)} Tensors ({', '.join(self.cell.states)}), got {len(states)}"
+                )
+            hx = states
+        return as_returned(self._step(input, hx, inputs))
+
+    def extra_repr(self) -> str:
+        """Return the cell, the sizes, and ``bias=False`` if there is no bias."""
+        return f"{self.cell.name}, {super().extra_repr()}"
+
+    def _settings(self) -> Settings:
+        key = draw_key() if self.cell.draws_noise else 0
+        return Settings(scalars_of_run(self.cell, self.hyperparameters, {}), key=key)
 
 
 class RNNCell(_SingleStep):

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from rondeau.kernels import stepper
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.sequence import Cell, Settings, Weights
+from rondeau.kernels.sequence import Cell, InputForms, Settings, Weights
 from rondeau.tensor import Tensor
 
 from .._checks import kind_of
 from .._computed import in_evaluation
 from .._embedding import Embedding
 from .._linear import Linear
+from .inputs import Inputs, inputs_of_layers, of_step
 from .states import State, as_returned
 
 __all__ = ["Stepper"]
@@ -61,7 +62,8 @@ class Stepper:
     -----
     ``y, state = stepper(x_t, state)`` returns the same bits as ``layer(x, state)`` for a sequence of one step, followed
     by the head; nothing is recorded for gradients. The results belong to the caller: states may be kept, changed and
-    passed in any order, as a beam search does.
+    passed in any order, as a beam search does. A cell with noise draws other numbers at every call: the stepper has a
+    key of its own, from the generator that `rondeau.tensor.manual_seed` seeds, and counts its steps.
 
     Examples
     --------
@@ -101,10 +103,15 @@ class Stepper:
             weight, bias = in_evaluation(head, "weight"), in_evaluation(head, "bias")
             frozen_head = weight._array, None if bias is None else bias._array
         self._initial = layer._initial_in_evaluation()
-        self._stepper = stepper.Stepper(*layer._in_evaluation(), frozen_head)
+        self._cell, weights, settings = layer._in_evaluation()
+        self._stepper = stepper.Stepper(self._cell, weights, settings, frozen_head)
+        self._hidden = weights[0].weight_ih.shape[0] // len(self._cell.gates)
 
     def __call__(
-        self, x_t: Tensor | NDArray[Any] | int, state: State | NDArray[Any] | tuple[Any, ...] | None = None
+        self,
+        x_t: Tensor | NDArray[Any] | int,
+        state: State | NDArray[Any] | tuple[Any, ...] | None = None,
+        inputs: Inputs | None = None,
     ) -> tuple[Tensor, State]:
         """Run one step.
 
@@ -116,6 +123,9 @@ class Stepper:
         state : Tensor or ndarray, or tuple of them, optional
             The state before the step, as a call or the layer returns it: (L, B, P) the first and (L, B, H) the others,
             without B for unbatched input. By default the learned initial states, or zeros.
+        inputs : mapping of str to Tensor or ndarray, or list of such mappings, optional
+            The named inputs of the cell at this step, for all layers alike or a mapping for each layer: (B,) or (B, H),
+            whatever their kind; without B for unbatched input.
 
         Returns
         -------
@@ -140,7 +150,10 @@ class Stepper:
         if self._vectors is not None:
             x = self._embedded(x)
         states = self._begun(len(x)) if state is None else _arrays(state, is_batch)
-        y, after = self._stepper(x, states)
+        if inputs is None and not self._cell.inputs:
+            y, after = self._stepper(x, states)
+        else:
+            y, after = self._stepper(x, states, *self._inputs(inputs, x.shape[:1], is_batch))
         if not is_batch:
             y, after = y[0], tuple(part[:, 0] for part in after)
         return Tensor(y), as_returned(tuple([Tensor(part) for part in after]))
@@ -150,6 +163,21 @@ class Stepper:
         if self._initial is None:
             return None
         return tuple([np.repeat(vectors, batch_size, axis=1) for vectors in self._initial])
+
+    def _inputs(
+        self, inputs: Any, batch: tuple[int, ...], is_batch: bool
+    ) -> tuple[tuple[NDArray[Any], ...], InputForms]:
+        """Return the named inputs of all layers, (L, B, W) each, and their forms."""
+        cell, L = self._cell, self._stepper.num_layers
+        convert = of_step(cell, self._stepper.dtype, batch if is_batch else (), self._hidden)
+        layers = inputs_of_layers(cell, inputs, L, convert)
+        stacked = []
+        for parts in zip(*layers, strict=True):
+            arrays = [part._array for part in parts]
+            width = max(array.shape[1] for array in arrays)
+            stacked.append(np.stack([np.broadcast_to(array, (*array.shape[:1], width)) for array in arrays]))
+        numbers = [name for name, array in zip(cell.inputs, stacked, strict=True) if array.shape[2] == 1]
+        return tuple(stacked), InputForms(tuple(numbers))
 
     def _embedded(self, ids: NDArray[Any]) -> NDArray[Any]:
         vectors = self._vectors

@@ -88,8 +88,8 @@ def rg_lru(x: Any, r: Any, s: Any, p: Any) -> Any:
     equations 1 to 4, where ``logit_a`` is called Lambda; initially ``a**8`` is uniform in [0.9, 0.999]. Gate v is the
     linear layer that makes the unit's input in Griffin's recurrent block, and ``W_r`` and ``W_i`` are the paper's gate
     matrices times ``W_v``; the convolution between them is a layer outside, before which ``W_v`` must then be the
-    identity. ``a_t`` is the exponential of ``-8 r_t softplus(-logit_a)``; ``1 - a_t**2`` loses no digit where ``a_t`` is
-    near 1, since it is ``-expm1(2 log a_t)``, computed as ``-tanh(log a_t) * (1 + a_t**2)``.
+    identity. ``a_t`` is the exponential of ``-8 r_t softplus(-logit_a)``; ``1 - a_t**2`` loses no digit where ``a_t``
+    is near 1, since it is ``-expm1(2 log a_t)``, computed as ``-tanh(log a_t) * (1 + a_t**2)``.
     """
     log_a = -_SHARPNESS * m.sigmoid(x.r) * m.softplus(-p.logit_a)
     a = m.exp(log_a)

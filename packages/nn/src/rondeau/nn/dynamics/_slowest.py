@@ -23,7 +23,7 @@ _MOST_DAMPING = 1e12
 _STATIONARY = 1e-9
 """``|A'g| / |g|`` at which the speed has no slope left, though it is not zero."""
 _NUMBERS_OF_A_BLOCK = 2**20
-"""Numbers of the matrices A'A of the searches that run together: 8 MB."""
+"""Numbers of the matrices A of the starts that are searched together: 8 MB."""
 
 
 def slowest_states(
@@ -49,8 +49,12 @@ def slowest_states(
     residuals : ndarray, shape (N,)
         ``|F(s) - s|`` there; infinite if a step from the start overflows.
     """
+    size = max(1, _NUMBERS_OF_A_BLOCK // step.size**2)
+    blocks = [starts[first : first + size] for first in range(0, len(starts), size)]
     with np.errstate(all="ignore"):  # trials that overflow are not taken
-        return _search(step, x, starts, tolerance, iterations)
+        found = [_search(step, x, block, tolerance, iterations) for block in blocks]
+    ends, residuals = zip(*found, strict=True)
+    return np.concatenate(ends), np.concatenate(residuals)
 
 
 def is_fixed(s: Array, residuals: Array, tolerance: float) -> NDArray[np.bool_]:
@@ -66,49 +70,50 @@ def lengths(vectors: Array) -> Array:
 
 
 def _search(step: StepMap, x: Array, starts: Array, tolerance: float, iterations: int) -> tuple[Array, Array]:
-    """Search from every start, from as many at a time as fit a block; the next one takes the place of one that ends.
+    """Search from a block of starts; those that have ended are left out of further iterations.
 
     Where a Jacobian is not finite, so is the trial step; it is not taken, and the search ends.
     """
-    N, D = starts.shape
     s = starts.copy()
     g, residuals = _motion(step, x, s)
-    damping, left = np.full(N, _FIRST_DAMPING), np.full(N, iterations)
-    places = max(1, _NUMBERS_OF_A_BLOCK // D**2)
-    waiting = np.flatnonzero(np.isfinite(residuals))
-    active = moved = waiting[:0]
-    normal, slope = np.empty((0, D, D)), np.empty((0, D))
-    while active.size or waiting.size:
-        entering, waiting = np.split(waiting, [places - len(active)])
-        stale = np.concatenate([moved, len(active) + np.arange(len(entering))])
-        active = np.concatenate([active, entering])
-        normal = np.concatenate([normal, np.empty((len(entering), D, D))])
-        slope = np.concatenate([slope, np.empty((len(entering), D))])
-        normal[stale], slope[stale] = _normal_equations(step, x, s[active[stale]], g[active[stale]])
-        fixed = is_fixed(s[active], residuals[active], tolerance)
-        stationary = lengths(slope) <= _STATIONARY * residuals[active]
-        goes_on = ~(fixed | stationary) & (damping[active] <= _MOST_DAMPING) & (left[active] > 0)
-        active, normal, slope = active[goes_on], normal[goes_on], slope[goes_on]
-        trial = s[active] + _damped_step(normal, slope, damping[active])
+    damping = np.full(len(s), _FIRST_DAMPING)
+    active = np.flatnonzero(np.isfinite(residuals))
+    normal, slope = np.empty((len(s), step.size, step.size)), np.empty_like(s)
+    moved = active
+    for _ in range(iterations):
+        A = step.jacobian(np.broadcast_to(x, (len(moved), x.size)), s[moved])
+        A[:, np.arange(step.size), np.arange(step.size)] -= 1
+        transposed = A.transpose(0, 2, 1)
+        normal[moved] = transposed @ A
+        slope[moved] = (transposed @ g[moved, :, None])[..., 0]
+        active = active[_goes_on(s, residuals, slope, damping, active, tolerance)]
+        if not active.size:
+            break
+        trial = s[active] + _damped_step(normal[active], slope[active], damping[active])
         g_trial, residuals_trial = _motion(step, x, trial)
         better = residuals_trial < residuals[active]
-        moved = np.flatnonzero(better)
-        to = active[moved]
-        s[to], g[to], residuals[to] = trial[moved], g_trial[moved], residuals_trial[moved]
+        moved = active[better]
+        s[moved], g[moved], residuals[moved] = trial[better], g_trial[better], residuals_trial[better]
         damping[active] = np.where(
             better, np.maximum(damping[active] / 10, _LEAST_DAMPING), damping[active] * 10
         )
-        left[active] -= 1
     return s, residuals
 
 
-def _normal_equations(step: StepMap, x: Array, s: Array, g: Array) -> tuple[Array, Array]:
-    """Return A'A (n, D, D) and A'g (n, D) at states s with the motion g."""
-    A = step.jacobian(np.broadcast_to(x, (len(s), x.size)), s)
-    diagonal = np.arange(step.size)
-    A[:, diagonal, diagonal] -= 1
-    transposed = A.transpose(0, 2, 1)
-    return transposed @ A, (transposed @ g[..., None])[..., 0]
+def _goes_on(
+    s: Array,
+    residuals: Array,
+    slope: Array,
+    damping: Array,
+    active: NDArray[np.int64],
+    tolerance: float,
+) -> NDArray[np.bool_]:
+    """Return which active searches go on: neither fixed, nor at a minimum of the speed, nor at the end of precision."""
+    residual = residuals[active]
+    fixed = is_fixed(s[active], residual, tolerance)
+    stationary = lengths(slope[active]) <= _STATIONARY * residual
+    going: NDArray[np.bool_] = ~(fixed | stationary | (damping[active] > _MOST_DAMPING))
+    return going
 
 
 def _motion(step: StepMap, x: Array, s: Array) -> tuple[Array, Array]:

@@ -1,0 +1,215 @@
+"""The named inputs of a call beside x: their checks, and the rows that the kernels take.
+
+A step input has a number for every step, (T, B), or one for every step and hidden unit, (T, B, H); a sequence input
+(B,) or (B, H). The kernels take rows: (N, 1) or (N, H) of a step, (B, 1) or (B, H) of a sequence.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from rondeau import tensor as rt
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.sequence import Cell, InputForms
+from rondeau.tensor import Tensor
+
+from .._checks import kind_of
+from .packed import PackedSequence
+from .segments import Segments
+
+__all__ = [
+    "Inputs",
+    "LayerInputs",
+    "in_segments",
+    "inputs_of_layers",
+    "of_padded",
+    "of_rows",
+    "of_step",
+    "variant_of",
+]
+
+Inputs: TypeAlias = "Mapping[str, Any] | Sequence[Mapping[str, Any]]"
+"""The inputs that a caller passes by name: to all layers alike, or a mapping for each layer."""
+
+LayerInputs: TypeAlias = "tuple[Tensor, ...]"
+"""The inputs of one layer as rows, in the order of the cell."""
+
+
+def inputs_of_layers(
+    cell: Cell, inputs: Any, num_layers: int, convert: Callable[[str, str, Any], Tensor]
+) -> list[LayerInputs]:
+    """Return the inputs of each layer as rows.
+
+    Parameters
+    ----------
+    cell : Cell
+    inputs : mapping of str to value, or sequence of such mappings, or None
+        As the caller passed them.
+    num_layers : int
+        L.
+    convert : callable
+        Makes the rows of an input from its name, its kind and the caller's value, or raises an error that says what is
+        wrong with it.
+
+    Returns
+    -------
+    list of tuple of Tensor
+
+    Raises
+    ------
+    TypeError
+        If they are not a mapping or a sequence of mappings.
+    ValueError
+        If an input is missing or unknown, or there is not one mapping for each layer.
+    """
+    if isinstance(inputs, list | tuple):
+        if len(inputs) != num_layers:
+            raise ArgumentValueError(
+                f"inputs must be one mapping for all layers, or a list of {num_layers} mappings, one for each layer, "
+                f"got {len(inputs)}"
+            )
+        return [_of_layer(cell, of_layer, convert) for of_layer in inputs]
+    return [_of_layer(cell, inputs, convert)] * num_layers
+
+
+def _of_layer(cell: Cell, inputs: Any, convert: Callable[[str, str, Any], Tensor]) -> LayerInputs:
+    given = {} if inputs is None else inputs
+    if not isinstance(given, Mapping):
+        raise ArgumentTypeError(
+            f"inputs must be a mapping of names to tensors, such as inputs={{'dt': dt}}, got {kind_of(inputs)}"
+        )
+    unknown = [name for name in given if name not in cell.inputs]
+    if unknown:
+        near = difflib.get_close_matches(str(unknown[0]), cell.inputs, n=1)
+        hint = f": did you mean {near[0]!r}?" if near else ""
+        has = f"its inputs are {', '.join(cell.inputs)}" if cell.inputs else "it has none"
+        raise ArgumentValueError(f"cell {cell.name} has no input {unknown[0]!r}, {has}{hint}")
+    missing = [name for name in cell.inputs if name not in given]
+    if missing:
+        name = missing[0]
+        raise ArgumentValueError(
+            f"cell {cell.name} needs its input {name!r}: pass inputs={{{name!r}: ...}} with a tensor of shape "
+            f"{'(T, B) or (T, B, H)' if cell.inputs[name] == 'step' else '(B,) or (B, H)'}"
+        )
+    return tuple([convert(name, kind, given[name]) for name, kind in cell.inputs.items()])
+
+
+def of_padded(
+    cell: Cell, dtype: DTypeLike, num_steps: int, batch: tuple[int, ...], hidden: int, turned: bool
+) -> Callable[[str, str, Any], Tensor]:
+    """Return a function that makes rows of the inputs of a padded batch, (T, B), or (T,) without a batch.
+
+    The batch dimension comes first if the input is `turned`.
+    """
+
+    def convert(name: str, kind: str, value: Any) -> Tensor:
+        letters, sizes = "B" * len(batch), batch
+        if kind == "step":
+            letters, sizes = "T" + letters, (num_steps, *sizes)
+        turns = turned and kind == "step"
+        order = slice(None, None, -1 if turns else 1)
+        x = _checked(cell, name, value, letters[order], sizes[order], hidden, dtype)
+        width = 1 if x.ndim == len(sizes) else hidden
+        return (x.transpose(0, 1) if turns else x).reshape(math.prod(sizes), width)
+
+    return convert
+
+
+def of_rows(
+    cell: Cell, dtype: DTypeLike, like: PackedSequence, hidden: int
+) -> Callable[[str, str, Any], Tensor]:
+    """Return a function that makes rows of the inputs of a packed batch, of which `like` is the input."""
+    batch_size = int(like.batch_sizes._array[0]) if like.batch_sizes._array.size else 0
+
+    def convert(name: str, kind: str, value: Any) -> Tensor:
+        if kind == "sequence":
+            x = _checked(cell, name, value, "B", (batch_size,), hidden, dtype)
+            rows = x.reshape(batch_size, 1 if x.ndim == 1 else hidden)
+            return rows if like.sorted_indices is None else rt.index_select(rows, 0, like.sorted_indices)
+        if not isinstance(value, PackedSequence):
+            raise ArgumentTypeError(
+                f"input {name!r} of cell {cell.name} must be a PackedSequence like the input x, got {kind_of(value)}: "
+                "pack it with the same lengths"
+            )
+        if not (
+            _equal(value.batch_sizes, like.batch_sizes) and _equal(value.sorted_indices, like.sorted_indices)
+        ):
+            raise ArgumentValueError(
+                f"input {name!r} of cell {cell.name} must be packed as the input x is, but its lengths or their order "
+                "differ"
+            )
+        x = _checked(cell, name, value.data, "N", (like.data.shape[0],), hidden, dtype)
+        return x.reshape(x.shape[0], 1 if x.ndim == 1 else hidden)
+
+    return convert
+
+
+def of_step(
+    cell: Cell, dtype: DTypeLike, batch: tuple[int, ...], hidden: int
+) -> Callable[[str, str, Any], Tensor]:
+    """Return a function that makes rows of the inputs of a single step, of which both kinds are (B,) or (B, H)."""
+
+    def convert(name: str, kind: str, value: Any) -> Tensor:
+        value = Tensor(value) if isinstance(value, np.ndarray) else value
+        x = _checked(cell, name, value, "B" * len(batch), batch, hidden, dtype)
+        return x.reshape(math.prod(batch), 1 if x.ndim == len(batch) else hidden)
+
+    return convert
+
+
+def in_segments(cell: Cell, rows: LayerInputs, segments: Segments, T: int, B: int) -> LayerInputs:
+    """Return the rows of the segments of a padded batch."""
+    return tuple(
+        [
+            segments.take(x.reshape(T, B, x.shape[1])) if kind == "step" else segments.of_sequences(x)
+            for kind, x in zip(cell.inputs.values(), rows, strict=True)
+        ]
+    )
+
+
+def _equal(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is b or (a is not None and b is not None and np.array_equal(a._array, b._array))
+
+
+def variant_of(cell: Cell, rows: LayerInputs) -> Cell:
+    """Return the variant of a cell for inputs in these forms."""
+    numbers = tuple([name for name, x in zip(cell.inputs, rows, strict=True) if _is_number(x)])
+    constants: tuple[str, ...] = ()
+    if rt.is_grad_enabled():
+        constants = tuple([name for name, x in zip(cell.inputs, rows, strict=True) if not x.requires_grad])
+    return cell.variant(forms=InputForms(numbers, constants))
+
+
+def _is_number(rows: Tensor) -> bool:
+    """Return whether rows have one number for all units; with a single unit both forms are the same."""
+    return bool(rows.shape[1] == 1)
+
+
+def _checked(
+    cell: Cell, name: str, value: Any, letters: str, sizes: tuple[int, ...], hidden: int, dtype: DTypeLike
+) -> Tensor:
+    """Return the value if it is a Tensor of the dtype, of these sizes or with H numbers more in a last dimension."""
+    called = f"input {name!r} of cell {cell.name}"
+    if not isinstance(value, Tensor):
+        raise ArgumentTypeError(f"{called} must be a Tensor, got {kind_of(value)}: wrap it in rt.tensor(...)")
+    if value.shape != sizes and value.shape != (*sizes, hidden):
+        narrow, wide = _shown(letters), _shown(letters + "H")
+        raise ArgumentValueError(
+            f"{called} is a {cell.inputs[name]} input: it must have shape {narrow}, which is {sizes} here, or {wide}, "
+            f"which is {(*sizes, hidden)}, got {tuple(value.shape)}"
+        )
+    if value.dtype != dtype:
+        raise ArgumentTypeError(
+            f"{called} has dtype {value.dtype}, which does not match the weights' {dtype}"
+        )
+    return value
+
+
+def _shown(letters: str) -> str:
+    return f"({', '.join(letters)}{',' * (len(letters) == 1)})"
