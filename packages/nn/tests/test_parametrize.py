@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -32,6 +33,11 @@ class Doubled(nn.Module):
 
     def right_inverse(self, a):
         return a / 2
+
+
+class Plus(nn.Module):
+    def forward(self, x):
+        return x + 1
 
 
 class Squared(nn.Module):
@@ -174,6 +180,34 @@ def test_values_are_cached_inside_the_block():
     assert layer.weight is not layer.weight
     layer(x)
     assert counted.calls == before + 5
+
+
+def test_a_cached_value_follows_its_originals():
+    layer = register_parametrization(nn.Linear(2, 2), "weight", LowRank())
+    factor = layer.parametrizations.weight.original0
+    with parametrize.cached():
+        with rt.no_grad():
+            assert not layer.weight.requires_grad
+        layer(rt.ones(1, 2)).sum().backward()
+        assert factor.grad is not None
+        with rt.no_grad():
+            factor += 1
+        assert_same_bits(layer.weight, np.full((2, 2), 2, np.float32))
+        factor.data = rt.zeros(2, 1)
+        assert_same_bits(layer.weight, np.zeros((2, 2), np.float32))
+        register_parametrization(layer, "weight", Plus())
+        assert_same_bits(layer.weight, np.ones((2, 2), np.float32))
+
+
+def test_every_thread_has_a_cache_of_its_own():
+    layer, seen = symmetric(), []
+    with parametrize.cached():
+        weight = layer.weight
+        thread = threading.Thread(target=lambda: seen.extend([layer.weight, layer.weight]))
+        thread.start()
+        thread.join()
+        assert layer.weight is weight
+    assert len({id(each) for each in (weight, *seen)}) == 3
 
 
 def test_each_weight_is_computed_once_a_call():

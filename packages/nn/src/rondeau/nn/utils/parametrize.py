@@ -1,7 +1,8 @@
 """Parametrised weights: a parameter of a module as a function of other parameters, which are trained in its place.
 
 The names, arguments and ``state_dict`` keys are those of ``torch.nn.utils.parametrize``. What differs: a module keeps
-its class, so that it can be pickled; several threads of Python have a cache each; and assigning a value copies it.
+its class, so that it can be pickled; assigning a value copies it; and what `cached` keeps belongs to a thread of Python
+and follows its originals.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.tensor import Tensor, no_grad
+from rondeau.tensor import Tensor, is_grad_enabled, no_grad
 
 from .._checks import check_flags, check_tensor, kind_of
 from .._computed import PARAMETRIZATIONS, ComputedAttribute, computed_attribute, computed_names
@@ -33,12 +34,23 @@ def __dir__() -> list[str]:
     return __all__
 
 
+class _Computed(NamedTuple):
+    """A weight, and what identifies the values of the originals that it was computed from."""
+
+    weight: Tensor
+    versions: list[tuple[Any, int]]
+
+
 class _Cache(threading.local):
-    """The values computed since this thread of Python entered `cached`, which may be nested."""
+    """What was computed since this thread of Python entered `cached`, which may be nested.
+
+    Weights are kept by parametrisation, and by whether operations were recorded: one computed under `no_grad` has no
+    gradient.
+    """
 
     def __init__(self) -> None:
         self.depth = 0
-        self.values: dict[ParametrizationList, Tensor] = {}
+        self.weights: dict[tuple[ParametrizationList, bool], _Computed] = {}
 
 
 _cache = _Cache()
@@ -49,8 +61,8 @@ def cached() -> Iterator[None]:
     """Compute each parametrised weight only once inside a ``with`` block: at its first use.
 
     A layer computes its weights once a call, so this saves time where a weight has several uses: in a loop over a
-    single-step cell, in layers that are called repeatedly, or where two modules share a weight. A step of an optimiser
-    belongs after the block; assigning a parametrised weight inside it takes effect at once.
+    single-step cell, or in layers that are called repeatedly. Inside the block too, a weight is computed again once its
+    originals have changed, by a step of an optimiser or an assignment.
 
     Examples
     --------
@@ -71,7 +83,7 @@ def cached() -> Iterator[None]:
     finally:
         _cache.depth -= 1
         if not _cache.depth:
-            _cache.values.clear()
+            _cache.weights.clear()
 
 
 class ParametrizationList(ModuleList, ComputedAttribute):
@@ -184,9 +196,15 @@ class ParametrizationList(ModuleList, ComputedAttribute):
         """Return the weight; inside `cached` the one that was computed first."""
         if not _cache.depth:
             return self()  # type: ignore[no-any-return]
-        if self not in _cache.values:
-            _cache.values[self] = self()
-        return _cache.values[self]
+        originals = [getattr(self, name) for name in self._original_names()]
+        versions = [(t._array, 0 if t._memory is None else t._memory.changed) for t in originals]
+        key = self, is_grad_enabled()
+        kept = _cache.weights.get(key)
+        if kept is None or any(
+            a is not b or m != n for (a, m), (b, n) in zip(kept.versions, versions, strict=True)
+        ):
+            kept = _cache.weights[key] = _Computed(self(), versions)
+        return kept.weight
 
     def value_in_evaluation(self) -> Tensor:
         """Return the weight as it is in evaluation; nothing is recorded, and no buffer changes."""
@@ -200,8 +218,7 @@ class ParametrizationList(ModuleList, ComputedAttribute):
                 module.training = training
 
     def assign(self, value: Any) -> None:
-        """Do as `right_inverse` does, and forget the value that `cached` may have kept."""
-        _cache.values.pop(self, None)
+        """Do as `right_inverse` does."""
         self.right_inverse(value)
 
     def _original_names(self) -> list[str]:
@@ -314,7 +331,8 @@ def register_parametrization(
             _check_chained(parametrization, registered())
         registered.append(parametrization)
         registered.unsafe |= unsafe
-        _cache.values.pop(registered, None)
+        for recorded in (False, True):
+            _cache.weights.pop((registered, recorded), None)
         return module
     is_buffer = tensor_name in module._buffers
     original = (module._buffers if is_buffer else module._parameters).get(tensor_name)
@@ -412,7 +430,6 @@ def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized
     del group[tensor_name]
     if not len(group):
         del module._modules[PARAMETRIZATIONS]
-    _cache.values.pop(registered, None)
     _register(module, tensor_name, left, persistent=names[0] not in registered._transient)
     return module
 
