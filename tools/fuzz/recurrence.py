@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 MATRICES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+INITIAL = "initial_"
+"""What the names of learned initial states begin with."""
 
 
 class Sequence(NamedTuple):
@@ -156,6 +158,8 @@ def run_direction(
         (B, .): each state after a sequence's last step, in reverse its first.
     """
     x, lengths, reset = sequence
+    learned = [weights.get(f"{INITIAL}{name}", np.zeros(())) for name in cell.states]
+    weights = {name: value for name, value in weights.items() if not name.startswith(INITIAL)}
     T = x.shape[0]
     states = [state.copy() for state in initial]
     every = [np.zeros((T, *state.shape)) for state in states]
@@ -164,7 +168,7 @@ def run_direction(
         if not rows.size:
             continue
         if not reverse:
-            _clear(states, reset[t] & (lengths > t))
+            _begin_again(states, reset[t] & (lengths > t), learned)
         x_t = x[t][rows]
         x_part = weights["weight_ih"].T[x_t] if x.dtype.kind == "i" else x_t @ weights["weight_ih"].T
         if "bias_ih" in weights:
@@ -175,13 +179,13 @@ def run_direction(
             state[rows] = rate * state[rows] + (1 - rate) * after if rate else after
             sequence_of_states[t, rows] = state[rows]
         if reverse and t > 0:
-            _clear(states, reset[t] & (lengths > t))
+            _begin_again(states, reset[t] & (lengths > t), learned)
     return every, states
 
 
-def _clear(states: list[Array], where: Array) -> None:
-    for state in states:
-        state[where] = 0.0
+def _begin_again(states: list[Array], where: Array, learned: list[Array]) -> None:
+    for state, first in zip(states, learned, strict=True):
+        state[where] = first
 
 
 class Configuration(NamedTuple):
@@ -243,6 +247,17 @@ def run(
             every = [np.concatenate(parts, axis=-1) for parts in zip(*sides, strict=True)]
             x = every[0]
     return every, [np.stack(parts) for parts in zip(*ends, strict=True)]
+
+
+def begun(configuration: Configuration, weights: Mapping[str, Array], like: list[Array]) -> list[Array]:
+    """Return the states that sequences begin with where none are given, each (L * D, B, .) like an array."""
+    states = [np.zeros(array.shape) for array in like]
+    for layer in range(configuration.num_layers):
+        for direction in range(configuration.num_directions):
+            here = of_direction(weights, layer, direction)
+            for name, state in zip(configuration.cell.states, states, strict=True):
+                state[layer * configuration.num_directions + direction] = here.get(f"{INITIAL}{name}", 0.0)
+    return states
 
 
 def of_direction(weights: Mapping[str, Array], layer: int, direction: int) -> dict[str, Array]:

@@ -88,6 +88,7 @@ CONSTRUCTION = (
     Option("weight_dropout", 0.15, _rate, _NO_RATE),
     Option("bptt_truncate", 0.1, _steps, _NO_COUNT),
     Option("recompute_every", 0.2, _steps, (0, *_NO_COUNT)),
+    Option("learn_initial_state", 0.25, lambda d, s: d.chance(0.8), (1, "yes", None)),
 )
 #: Those that draw at random in training, so that no oracle knows the result.
 RANDOM = ("recurrent_dropout", "zoneout", "weight_dropout")
@@ -190,6 +191,8 @@ def _treat_weights(draw: Draw, layer: Any) -> bool:
                 ]
             )
             parameter.data = draw.note(name, wrong)
+            if name.startswith(recurrence.INITIAL):
+                draw.wrong, draw.open = None, "an initial state that may not be read"
     return extreme
 
 
@@ -482,6 +485,8 @@ def _expected(
     x = values.get("x", inputs.sequence.x)
     initial = [values.get(f"s{k}", state) for k, state in enumerate(inputs.initial)]
     weights = {name: values[name] for name in names}
+    if inputs.hx is None:
+        initial = recurrence.begun(configuration, weights, inputs.initial)
     every, final = recurrence.run(configuration, weights, inputs.sequence._replace(x=x), initial)
     if inputs.form == "unbatched":
         final = [state[:, 0] for state in final]

@@ -24,6 +24,7 @@ def _draw_layer(draw: Draw, dtype: Any) -> tuple[Any, int]:
     cell = CELLS[draw.note("cell", draw.choose(tuple(CELLS)))]
     I, H = draw.size(), draw.size()  # noqa: E741 - the field's letters
     options: dict[str, Any] = {"num_layers": draw.choose((1, 1, 2)), "bias": draw.chance(0.7), "dtype": dtype}
+    options["learn_initial_state"] = draw.chance(0.3)
     if cell.project:
         H, options["proj_size"] = H + 1, draw.random.randint(1, H)
     elif draw.chance(0.2):
@@ -75,8 +76,9 @@ def stepping(draw: Draw) -> None:
     rows = x if batch else x[:, None]
     sequence = Sequence(rows if one_hot else rows.astype(np.float64), np.full(rows.shape[1], T), _never(rows))
     widths = [width] + [layer.hidden_size] * (len(cell.states) - 1)
-    initial = [np.zeros((layer.num_layers, rows.shape[1], n)) for n in widths]
     configuration = Configuration(cell, layer.num_layers, 1, layer.hyperparameters, {})
+    like = [np.zeros((layer.num_layers, rows.shape[1], n)) for n in widths]
+    initial = recurrence.begun(configuration, values, like)
     every, final = recurrence.run(configuration, values, sequence, initial)
     wanted = every[0]
     if head is not None:
