@@ -18,7 +18,7 @@ from rondeau import tensor as rt
 from rondeau.nn import cell_math
 
 from .oracles import language
-from .oracles.comparison import Theirs, as_tuple, compare, draw_parameters, draw_states
+from .oracles.comparison import Theirs, as_tuple, compare, draw_parameters, draw_states, key_of
 
 
 def relu(m, note, k, a):
@@ -115,6 +115,7 @@ OPERATIONS = {
 }
 LARGEST = 60.0
 GATES, STATES, PARAMS = ("a", "b", "c", "d"), ("h", "u", "v"), ("p", "q")
+INPUTS = {"dt": "step", "g": "sequence"}
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ class Program:
     params: int
     scalar: float | None
     plain: tuple[str, ...]
+    inputs: tuple[str, ...]
     lines: tuple[tuple[str, tuple[int, ...], float | str], ...]
     outputs: tuple[int, ...]
 
@@ -141,6 +143,7 @@ class Program:
             + [("r", gate) for gate in self.plain]
             + [("s", state) for state in STATES[: self.states]]
             + [("p", param) for param in PARAMS[: self.params]]
+            + [("u", name) for name in self.inputs]
         )
 
     @property
@@ -168,8 +171,9 @@ class Program:
     def step(self, m, note):
         """Return the step, over the functions `m`."""
 
-        def run(x, r, s, p, leak):
-            inputs = {"x": x, "r": r, "s": s, "p": p}
+        def run(x, r, s, *more, leak=None):
+            p, u = more[: self.params > 0], more[self.params > 0 :]
+            inputs = {"x": x, "r": r, "s": s, "p": p[0] if p else None, "u": u[0] if u else None}
             values = [getattr(inputs[kind], name) for kind, name in self.leaves]
             for op, operands, k in self.lines:
                 chosen = [values[i] for i in operands]
@@ -177,23 +181,44 @@ class Program:
                     values.append(getattr(r, k)(*chosen))
                 elif op == "leak":
                     values.append(leak * chosen[0] + (1 - leak) * chosen[1])
+                elif op in ("normal", "uniform"):
+                    values.append(k * getattr(m, op)() + chosen[0])
                 else:
                     values.append(OPERATIONS[op][2](m, note, k, *chosen))
             return tuple(values[i] for i in self.outputs)
 
         def plain(x, r, s):
-            return run(x, r, s, None, None)
+            return run(x, r, s)
 
-        def with_params(x, r, s, p):
-            return run(x, r, s, p, None)
+        def with_one_more(x, r, s, p):
+            return run(x, r, s, p)
 
-        def with_scalar(x, r, s, *, leak=0.5):
-            return run(x, r, s, None, leak)
+        def with_two_more(x, r, s, p, u):
+            return run(x, r, s, p, u)
 
-        def with_both(x, r, s, p, *, leak=0.5):
-            return run(x, r, s, p, leak)
+        def plain_and_scalar(x, r, s, *, leak=0.5):
+            return run(x, r, s, leak=leak)
 
-        return (plain, with_params, with_scalar, with_both)[(self.params > 0) + 2 * (self.scalar is not None)]
+        def one_more_and_scalar(x, r, s, p, *, leak=0.5):
+            return run(x, r, s, p, leak=leak)
+
+        def two_more_and_scalar(x, r, s, p, u, *, leak=0.5):
+            return run(x, r, s, p, u, leak=leak)
+
+        steps = (
+            plain,
+            with_one_more,
+            with_two_more,
+            plain_and_scalar,
+            one_more_and_scalar,
+            two_more_and_scalar,
+        )
+        chosen = steps[(self.params > 0) + bool(self.inputs) + 3 * (self.scalar is not None)]
+        if not self.inputs or self.params:
+            return chosen
+        if self.scalar is None:  # the fourth argument is u, by its position
+            return lambda a, b, c, d: chosen(a, b, c, d)
+        return lambda a, b, c, d, *, leak=0.5: chosen(a, b, c, d, leak=leak)
 
     @property
     def scalars(self):
@@ -205,6 +230,7 @@ class Program:
             gates=GATES[: self.gates],
             states=STATES[: self.states],
             params=dict.fromkeys(PARAMS[: self.params], nn.init.zeros_),
+            inputs={name: INPUTS[name] for name in self.inputs},
             name="drawn",
         )(self.step(cell_math, lambda difference: difference))
 
@@ -226,7 +252,9 @@ def programs(draw):
     reading = draw(st.tuples(*[st.sampled_from(["plain", "plain", "applied", "unread"])] * gates))
     plain = tuple(gate for gate, how in zip(GATES, reading, strict=False) if how == "plain")
     scalar = draw(st.none() | st.sampled_from([0.25, 0.8]))
-    program = Program(gates, states, params, scalar, plain, (), ())
+    inputs = draw(st.sampled_from([(), (), ("dt",), ("g",), ("dt", "g")]))
+    noise = draw(st.lists(st.sampled_from(["normal", "uniform"]), max_size=2))
+    program = Program(gates, states, params, scalar, plain, inputs, (), ())
     bounds = [4.0] * len(program.leaves)
     lines = []
 
@@ -253,10 +281,14 @@ def programs(draw):
     todo = draw(st.lists(st.sampled_from(sorted(OPERATIONS)), min_size=4, max_size=10))
     todo += [f"product {gate}" for gate, how in zip(GATES, reading, strict=False) if how == "applied"]
     todo += ["leak"] if scalar is not None else []
+    todo += noise
     for what in draw(st.permutations(todo)):
         if what.startswith("product"):
             value = add("tanh", (draw_operand(),), 0.0, 1.0)
             add("product", (value,), what.split()[1], 4.0)
+        elif what in ("normal", "uniform"):
+            a = draw_operand()
+            add(what, (a,), 0.25, bounds[a] + 2)
         elif what == "leak":
             a, b = draw_operand(), draw_operand()
             add("leak", (a, b), 0.0, max(bounds[a], bounds[b]))
@@ -273,13 +305,13 @@ def programs(draw):
             total = add("subtract", (total, other), 0.0, bounds[total] + bounds[other])
         outputs.append(add(draw(st.sampled_from(["soften", "tanh", "sigmoid"])), (total,), 0.0, 1.0))
     # A gate or a learned vector that no state depends on would be refused.
-    program = Program(gates, states, params, scalar, plain, tuple(lines), tuple(outputs))
+    program = Program(gates, states, params, scalar, plain, inputs, tuple(lines), tuple(outputs))
     needed, recurrent = program.needed, program.recurrent_gates
     for index, (kind, name) in enumerate(program.leaves):
-        if index not in needed and (kind == "p" or (kind == "x" and name not in recurrent)):
+        if index not in needed and (kind in ("p", "u") or (kind == "x" and name not in recurrent)):
             total = add("subtract", (outputs[0], index), 0.0, 5.0)
             outputs[0] = add("tanh", (total,), 0.0, 1.0)
-    return Program(gates, states, params, scalar, plain, tuple(lines), tuple(outputs))
+    return Program(gates, states, params, scalar, plain, inputs, tuple(lines), tuple(outputs))
 
 
 class Kinks:
@@ -291,6 +323,15 @@ class Kinks:
     def __call__(self, difference):
         self.distance = min(self.distance, difference.detach().abs().min().item())
         return difference
+
+
+def draw_inputs(program, T, B, H, rng):
+    """Return the named inputs, each with a number for every unit or with one for all."""
+    shapes = {"dt": (T, B), "g": (B,)}
+    return {
+        name: rng.standard_normal(shapes[name] if rng.random() < 0.5 else (*shapes[name], H))
+        for name in program.inputs
+    }
 
 
 def make_layer(program, I, H, rng, **options):  # noqa: E741
@@ -326,11 +367,11 @@ def equals_the_loop(program, H, T, options, heads, ragged, seed):
     heads = next(n for n in (2, 3, 5, 17, 1) if H % n == 0) if heads else 1
     layer = make_layer(program, I, H, rng, num_heads=heads, **options)
     x, initial = rng.standard_normal((T, B, I)), draw_states(layer, B, rng)
-    features = {}
+    features = {"inputs": draw_inputs(program, T, B, H, rng)}
     if ragged:
-        features = {"lengths": rng.integers(0, T + 1, B), "reset": rng.random((T, B)) < 0.3}
+        features |= {"lengths": rng.integers(0, T + 1, B), "reset": rng.random((T, B)) < 0.3}
     kinks = Kinks()
-    Theirs(layer, program.oracle(kinks), x, initial, **features)
+    Theirs(layer, program.oracle(kinks), x, initial, key=key_of(0), **features)
     assume(kinks.distance > 1e-6)
     compare(layer, program.oracle(lambda d: d), x, initial, tolerance=1e-8, what=f"{program}", **features)
 
@@ -346,14 +387,17 @@ def test_derivatives(program, H, seed):
     rng = np.random.default_rng(seed)
     layer = make_layer(program, 1, H, rng)
     x, initial = rng.standard_normal((2, 1, 1)), draw_states(layer, 1, rng)
+    named = draw_inputs(program, 2, 1, H, rng)
     kinks = Kinks()
-    Theirs(layer, program.oracle(kinks), x, initial)
+    Theirs(layer, program.oracle(kinks), x, initial, inputs=named, key=key_of(0))
     assume(kinks.distance > 1e-4)
-    inputs = [rt.tensor(value, requires_grad=True) for value in (x, *initial)]
+    inputs = [rt.tensor(value, requires_grad=True) for value in (x, *initial, *named.values())]
+    rt.manual_seed(0)
 
     def call(x, *rest):
         states = rest[: program.states]
-        sequences, final = layer.all_states(x, states if len(states) > 1 else states[0])
+        given = dict(zip(named, rest[program.states :], strict=False)) or None
+        sequences, final = layer.all_states(x, states if len(states) > 1 else states[0], inputs=given)
         return (*sequences, *as_tuple(final))
 
     inputs += layer.parameters()

@@ -67,13 +67,18 @@ def gradients(grad, loss, leaves, **options):
     }
 
 
+def key_of(seed):
+    """Return the key that a call draws after ``rt.manual_seed(seed)``."""
+    return int(rt.Generator(seed).numpy.integers(2**64 - 1, dtype=np.uint64, endpoint=True))
+
+
 class Ours:
     """A call of the layer: its results by name, and the gradients of everything by name.
 
     ``by_the_reference``: once more with ``create_graph=True``, which another program computes.
     """
 
-    def __init__(self, layer, x, initial, *, all_states, by_the_reference=False, **features):
+    def __init__(self, layer, x, initial, *, all_states, by_the_reference=False, inputs=None, **features):
         names = layer.cell.states
         dtype = next(iter(layer.parameters())).dtype
         x = rt.tensor(x.astype(dtype), requires_grad=True)
@@ -81,6 +86,9 @@ class Ours:
         if initial is not None:
             hx = tuple(rt.tensor(state.astype(dtype), requires_grad=True) for state in initial)
         given = hx if hx is None or len(hx) > 1 else hx[0]
+        inputs = {n: rt.tensor(np.asarray(v, dtype), requires_grad=True) for n, v in (inputs or {}).items()}
+        if inputs:
+            features["inputs"] = inputs
         if all_states:
             sequences, final = layer.all_states(x, given, **features)
             self.values = {f"every {name}": s for name, s in zip(names, sequences, strict=True)}
@@ -89,6 +97,7 @@ class Ours:
             self.values = {"output": output}
         self.values |= {f"final {name}": s for name, s in zip(names, as_tuple(final), strict=True)}
         leaves = {"x": x} | ({f"initial {n}": s for n, s in zip(names, hx, strict=True)} if hx else {})
+        leaves |= {f"input {name}": value for name, value in inputs.items()}
         leaves |= dict(layer.named_parameters())
         weighting = cotangents(self.values)
         loss = sum((v * rt.tensor(weighting[n].astype(dtype))).sum() for n, v in self.values.items())
@@ -102,7 +111,7 @@ class Ours:
 class Theirs:
     """The loop's results, and the gradients for the cotangents that `Ours` takes."""
 
-    def __init__(self, layer, step, x, initial, **features):
+    def __init__(self, layer, step, x, initial, *, inputs=None, **features):
         named = {
             name: torch.tensor(p.detach().numpy(), dtype=torch.float64, requires_grad=True)
             for name, p in layer.named_parameters()
@@ -114,10 +123,12 @@ class Theirs:
             B = x.shape[1]
             initial = [np.zeros_like(s) for s in draw_states(layer, B, np.random.default_rng(0))]
         states = [torch.tensor(state, requires_grad=given) for state in initial]
-        self.sequences, self.final = loop.run(layer, step, named, x, states, **features)
+        inputs = {n: torch.tensor(v, requires_grad=True) for n, v in (inputs or {}).items()}
+        self.sequences, self.final = loop.run(layer, step, named, x, states, inputs=inputs, **features)
         self.leaves = {"x": x}
         if given:
             self.leaves |= {f"initial {n}": s for n, s in zip(self.names, states, strict=True)}
+        self.leaves |= {f"input {name}": value for name, value in inputs.items()}
         self.leaves |= named
 
     def results(self, all_states):
@@ -152,13 +163,15 @@ def compare(layer, step, x, initial=None, *, tolerance=None, what="", oracle=Non
     seed : int
         What `rt.manual_seed` gets before each call of the layer.
     **features
-        Arguments of both calls: lengths, reset.
+        Arguments of both calls: lengths, reset, and inputs, a mapping of names to arrays of float64.
     """
     dtype = str(next(iter(layer.parameters())).dtype)
     tolerance = TOLERANCE[dtype] if tolerance is None else tolerance
     x = x.astype(dtype).astype(np.float64)
     initial = None if initial is None else [s.astype(dtype).astype(np.float64) for s in initial]
-    theirs = Theirs(layer, step, x, initial, **features, **(oracle or {}))
+    if features.get("inputs"):
+        features["inputs"] = {n: v.astype(dtype).astype(np.float64) for n, v in features["inputs"].items()}
+    theirs = Theirs(layer, step, x, initial, **features, **{"key": key_of(seed), **(oracle or {})})
     for all_states in (False, True):
         rt.manual_seed(seed)
         differentiable = all_states and layer.bptt_truncate is None

@@ -1,7 +1,7 @@
 """The language of cells on PyTorch tensors: the same step that the library traces, run as it is written.
 
-`functions` are those of `rondeau.nn.cell_math`; `run_step` calls a step ``step(x, r, s[, p])`` of a cell with tensors,
-as a step for `oracles.loop`.
+`functions` are those of `rondeau.nn.cell_math`; `run_step` calls a step ``step(x, r, s[, p][, u])`` of a cell with
+tensors, as a step for `oracles.loop`.
 """
 
 from types import SimpleNamespace
@@ -29,7 +29,13 @@ def layer_norm(values, weight=None, bias=None, eps=1e-5):
     return tuple(parts) if several else parts[0]
 
 
+_running = []
+"""The weights of the steps that run, the innermost last: they draw the noise."""
+
+
 functions = SimpleNamespace(
+    normal=lambda: _running[-1].draw("normal"),
+    uniform=lambda: _running[-1].draw("uniform"),
     abs=torch.abs,
     clamp=lambda a, low, high: torch.clamp(a, low, high),
     cos=torch.cos,
@@ -77,10 +83,10 @@ def recurrent_parts(weights, gates, recurrent_gates, like, h):
 
 
 def run_step(step, gates, recurrent_gates, states, params=(), scalars=None):
-    """Return a step for `oracles.loop` that calls ``step(x, r, s)``, or ``step(x, r, s, p)`` with `params`.
+    """Return a step for `oracles.loop` that calls ``step(x, r, s)``, with ``p`` if there are `params`, and with ``u``.
 
-    `recurrent_gates` are the gates whose recurrent part the step reads, whose rows
-    the recurrent matrix has; `scalars` are the step's keyword arguments.
+    The last is left out where the loop has no named inputs. `recurrent_gates` are the gates whose recurrent part the
+    step reads, whose rows the recurrent matrix has; `scalars` are the step's keyword arguments.
     """
 
     def run(weights, x, *values):
@@ -90,7 +96,12 @@ def run_step(step, gates, recurrent_gates, states, params=(), scalars=None):
         before = SimpleNamespace(**dict(zip(states, values, strict=True)))
         vectors = [vector.expand(len(x), -1) for vector in weights[params]]
         learned = [SimpleNamespace(**dict(zip(params, vectors, strict=True)))] if params else []
+        if weights.inputs:
+            named = {n: torch.broadcast_to(v, rows[0].shape) for n, v in weights.inputs.items()}
+            learned.append(SimpleNamespace(**named))
+        _running.append(weights)
         after = step(inputs, parts, before, *learned, **(scalars or {}))
+        _running.pop()
         after = after if isinstance(after, tuple) else (after,)
         return tuple(torch.broadcast_to(lifted(value), values[0].shape) for value in after)
 

@@ -4,7 +4,14 @@ Everything is padded, (T, B, ...), and computed for every row at every step; whe
 pass through unchanged and its outputs are 0. Slow, and hard to get wrong.
 """
 
+import functools
+import itertools
+from types import MappingProxyType
+
+import numpy as np
 import pytest
+
+from rondeau.kernels.numerics import noise
 
 torch = pytest.importorskip("torch")
 
@@ -13,8 +20,12 @@ class Direction:
     """The weights of one layer and direction, as a step reads them.
 
     `named` holds tensors by the names of the layer's parameters; `keep` is the mask of recurrent dropout, which
-    multiplies whatever enters a recurrent matrix.
+    multiplies whatever enters a recurrent matrix. `inputs` are the named inputs of the step that runs, and `draw` draws
+    its noise: ``draw(kind)`` returns the numbers of the next call, (B, H).
     """
+
+    inputs = MappingProxyType({})
+    draw = None
 
     def __init__(self, named, suffix, hidden_size, num_heads=1, keep=None):
         self._named, self._suffix, self._hidden_size, self._keep = named, suffix, hidden_size, keep
@@ -58,8 +69,36 @@ def keep_states(t, old, new):
     return new
 
 
+def units_of(value, ndim):
+    """Return an input with a last dimension, of 1 if it is one number for all units."""
+    return value if value.ndim == ndim else value[..., None]
+
+
+def draws(key, index, t, batch_size, hidden_size):
+    """Return a function that draws the noise of a step: its calls are numbered, and each has a substream."""
+    numbers = itertools.count(64 * index + 35)
+
+    def draw(kind):
+        function = noise.normals if kind == "normal" else noise.uniforms
+        rows = np.arange(batch_size)[:, None]
+        return torch.from_numpy(function(key, next(numbers), t, rows, np.arange(hidden_size)))
+
+    return draw
+
+
 def run_direction(
-    step, weights, x, initial, lengths, reset, *, reverse=False, bptt_truncate=None, after_step=keep_states
+    step,
+    weights,
+    x,
+    initial,
+    lengths,
+    reset,
+    *,
+    reverse=False,
+    bptt_truncate=None,
+    after_step=keep_states,
+    inputs=MappingProxyType({}),
+    draws_at=lambda t: None,
 ):
     """Run one layer in one direction.
 
@@ -79,6 +118,10 @@ def run_direction(
         So a row's first k steps reach its initial states, and later ones do not.
     after_step : callable
         ``after_step(t, old, new)`` returns the states to go on with.
+    inputs : mapping of str to (str, torch.Tensor)
+        The kind and the value of each named input, with a last dimension for the units.
+    draws_at : callable
+        ``draws_at(t)`` returns the function that draws the noise of step t.
 
     Returns
     -------
@@ -97,6 +140,8 @@ def run_direction(
 
     def advance(states, t):
         before = [torch.where(cut(t)[:, None], 0.0, state) for state in states]
+        weights.inputs = {n: value[t] if kind == "step" else value for n, (kind, value) in inputs.items()}
+        weights.draw = draws_at(t)
         after = after_step(t, before, step(weights, x[t], *before))
         is_there = (t < lengths)[:, None]
         return [torch.where(is_there, new, old) for new, old in zip(after, states, strict=True)]
@@ -151,6 +196,8 @@ def run(
     after_step=None,
     between_layers=None,
     masked_weights=None,
+    inputs=MappingProxyType({}),
+    key=0,
 ):
     """Run all layers and directions of a `rondeau.nn.Recurrent`, with its sizes and `named` for its parameters.
 
@@ -174,6 +221,10 @@ def run(
         ``between_layers(layer, x)`` returns the input of a layer above the first.
     masked_weights : callable, optional
         ``masked_weights(named)`` returns the tensors to compute with.
+    inputs : mapping of str to torch.Tensor
+        The named inputs of all layers.
+    key : int
+        The key of the call's random numbers.
 
     Returns
     -------
@@ -185,6 +236,10 @@ def run(
     named = named if masked_weights is None else masked_weights(named)
     lengths = torch.full((B,), T) if lengths is None else torch.as_tensor(lengths)
     reset = torch.zeros(T, B, dtype=torch.bool) if reset is None else torch.as_tensor(reset, dtype=torch.bool)
+    kinds = layer.cell.inputs
+    inputs = {
+        name: (kinds[name], units_of(v, 3 if kinds[name] == "step" else 2)) for name, v in inputs.items()
+    }
     ends = []
     for depth in range(layer.num_layers):
         if depth > 0 and between_layers is not None:
@@ -208,6 +263,10 @@ def run(
                 reverse=direction == 1,
                 bptt_truncate=bptt_truncate,
                 after_step=keep_states if after_step is None else after_step(depth, direction),
+                inputs=inputs,
+                draws_at=functools.partial(
+                    draws, key, len(ends), batch_size=B, hidden_size=layer.hidden_size
+                ),
             )
             sides.append(sequences)
             ends.append(final)

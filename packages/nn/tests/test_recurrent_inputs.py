@@ -326,3 +326,21 @@ def test_wrong_definitions_are_refused(options, message):
         nn.recurrent_cell(gates=("h",), states=("h",), **options)(lambda x, r, s, u: x.h + u.dt)
     with pytest.raises(TypeError, match="inputs must be a mapping of names to kinds"):
         nn.recurrent_cell(gates=("h",), states=("h",), inputs="dt")
+
+
+def test_an_input_that_a_recurrent_matrix_multiplies_may_be_one_number():
+    @nn.recurrent_cell(gates=("a", "b"), states=("h",), inputs={"dt": "step", "g": "sequence"})
+    def multiplied(x, r, s, u):
+        return m.tanh(x.a + r.a(m.exp(-u.dt)) + r.b(u.g * s.h))
+
+    layer = nn.Recurrent(multiplied, I, H, dtype="float64")
+    x, dt, g = numbers(T, B, I), numbers(T, B, seed=1), numbers(B, seed=2)
+    given = {"dt": dt, "g": g}
+    expected, _ = layer(x, inputs={name: rt.stack([value] * H, -1) for name, value in given.items()})
+    output, _ = layer(x, inputs=given)
+    assert_close(output.detach().numpy(), expected.detach().numpy(), rtol=1e-13)
+    pairs = zip(rt.grad(output.sum(), [dt, g]), rt.grad(expected.sum(), [dt, g]), strict=True)
+    for ours, theirs in pairs:
+        assert_close(ours.numpy(), theirs.numpy(), rtol=1e-11, atol=1e-13)
+    y, _ = layer.stepper()(x[0], inputs={"dt": dt[0], "g": g})
+    assert_same_bits(y.numpy(), output[0].detach().numpy())

@@ -109,6 +109,26 @@ class Cell:
         return tuple(self.graph.recurrent_parts)
 
     @functools.cached_property
+    def multiplied_inputs(self) -> frozenset[str]:
+        """The named inputs from which alone an operand of a recurrent matrix is computed.
+
+        They need one number per hidden unit, as the operand does.
+        """
+        graph = self.graph
+        sums = frozenset(index for index, node in enumerate(graph.nodes) if node.op == "sum")
+        found: set[str] = set()
+        for index in graph.reach(graph.outputs):
+            node = graph.nodes[index]
+            if node.op != "product":
+                continue
+            reached = graph.reach(node.args, sums)
+            leaves = [graph.nodes[i].value for i in reached if graph.nodes[i].op == "input"]
+            others = [kind for kind, _ in leaves if kind not in ("u", "k", "rate", "width")]
+            if not others:
+                found |= {name for kind, name in leaves if kind == "u"}
+        return frozenset(found)
+
+    @functools.cached_property
     def draws_noise(self) -> bool:
         """Whether the step draws random numbers of its own, in evaluation as in training."""
         live = self.graph.reach(self.graph.outputs)

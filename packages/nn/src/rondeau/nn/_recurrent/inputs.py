@@ -115,8 +115,7 @@ def of_padded(
         turns = turned and kind == "step"
         order = slice(None, None, -1 if turns else 1)
         x = _checked(cell, name, value, letters[order], sizes[order], hidden, dtype)
-        width = 1 if x.ndim == len(sizes) else hidden
-        return (x.transpose(0, 1) if turns else x).reshape(math.prod(sizes), width)
+        return _as_rows(cell, name, x.transpose(0, 1) if turns else x, sizes, hidden)
 
     return convert
 
@@ -130,7 +129,7 @@ def of_rows(
     def convert(name: str, kind: str, value: Any) -> Tensor:
         if kind == "sequence":
             x = _checked(cell, name, value, "B", (batch_size,), hidden, dtype)
-            rows = x.reshape(batch_size, 1 if x.ndim == 1 else hidden)
+            rows = _as_rows(cell, name, x, (batch_size,), hidden)
             return rows if like.sorted_indices is None else rt.index_select(rows, 0, like.sorted_indices)
         if not isinstance(value, PackedSequence):
             raise ArgumentTypeError(
@@ -145,7 +144,7 @@ def of_rows(
                 "differ"
             )
         x = _checked(cell, name, value.data, "N", (like.data.shape[0],), hidden, dtype)
-        return x.reshape(x.shape[0], 1 if x.ndim == 1 else hidden)
+        return _as_rows(cell, name, x, x.shape[:1], hidden)
 
     return convert
 
@@ -158,7 +157,7 @@ def of_step(
     def convert(name: str, kind: str, value: Any) -> Tensor:
         value = Tensor(value) if isinstance(value, np.ndarray) else value
         x = _checked(cell, name, value, "B" * len(batch), batch, hidden, dtype)
-        return x.reshape(math.prod(batch), 1 if x.ndim == len(batch) else hidden)
+        return _as_rows(cell, name, x, batch, hidden)
 
     return convert
 
@@ -171,6 +170,15 @@ def in_segments(cell: Cell, rows: LayerInputs, segments: Segments, T: int, B: in
             for kind, x in zip(cell.inputs.values(), rows, strict=True)
         ]
     )
+
+
+def _as_rows(cell: Cell, name: str, x: Tensor, sizes: tuple[int, ...], hidden: int) -> Tensor:
+    """Return an input of these sizes, or with H numbers more, as rows: with 1 or H numbers."""
+    count = math.prod(sizes)
+    if x.ndim > len(sizes):
+        return x.reshape(count, hidden)
+    rows = x.reshape(count, 1)
+    return rows.expand(count, hidden) if name in cell.multiplied_inputs else rows
 
 
 def _equal(a: Tensor | None, b: Tensor | None) -> bool:
