@@ -115,8 +115,8 @@ def test_the_derived_graph_and_the_backward_of_the_kernels_agree(cell, num_heads
     assert is_elementwise(regularised, weights)
     x = RNG.standard_normal((5, 3))
     states = tuple(RNG.uniform(0.1, 1, (5, 4)) for _ in regularised.states)
-    found = ElementwiseStep.of(regularised, weights, settings).derivatives(x, states, by_input=True)
-    expected = PulledBackStep(regularised, weights, settings).derivatives(x, states, by_input=True)
+    found = ElementwiseStep.of(regularised, weights, settings).derivatives(x, states, (), by_input=True)
+    expected = PulledBackStep(regularised, weights, settings).derivatives(x, states, (), by_input=True)
     assert_close(found, expected, of_largest=1e-14)
 
 

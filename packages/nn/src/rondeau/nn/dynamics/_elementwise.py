@@ -70,6 +70,9 @@ class ElementwiseStep(NamedTuple):
         inputs: dict[_Name, Any] = dict(complete_settings(cell, settings).scalars)
         inputs |= {("p", name): vector for name, vector in zip(cell.params, weights.params, strict=True)}
         inputs["width", "H"] = float(H)
+        inputs |= dict.fromkeys(
+            cell.graph.draws, 0.0
+        )  # whatever they are, they do not count: see `check_noiseless`
         return cls(
             cell,
             derive(cell.graph),
@@ -81,14 +84,14 @@ class ElementwiseStep(NamedTuple):
         )
 
     def derivatives(
-        self, x: Array, states: tuple[Array, ...], *, by_input: bool
+        self, x: Array, states: tuple[Array, ...], named: tuple[Array, ...], *, by_input: bool
     ) -> tuple[Array, Array | None]:
         """Return the derivatives of the new states (N, S), S = K*H: by the old (N, S, S), by the input (N, S, I)."""
         cell, H, K, N = self.cell, self.weight_ih.shape[1], len(self.cell.states), len(x)
         by_state = np.zeros((N, K, H, K, H))
         by_x = np.empty((N, K, H, x.shape[1])) if by_input else None
         units = np.arange(H)
-        for k, adjoints in enumerate(self._adjoints(x, states)):
+        for k, adjoints in enumerate(self._adjoints(x, states, named)):
 
             def of_all(kind: str, names: tuple[str, ...], adjoints: Mapping[_Name, Any] = adjoints) -> Array:
                 """Return the adjoints (H, N, .) of inputs of one kind, zero for those that the state does not read."""
@@ -104,7 +107,9 @@ class ElementwiseStep(NamedTuple):
                 by_x[:, k] = (of_all("x", cell.gates) @ self.weight_ih.transpose(1, 0, 2)).transpose(1, 0, 2)
         return by_state.reshape(N, K * H, K * H), None if by_x is None else by_x.reshape(N, K * H, -1)
 
-    def _adjoints(self, x: Array, states: tuple[Array, ...]) -> list[dict[_Name, Any]]:
+    def _adjoints(
+        self, x: Array, states: tuple[Array, ...], named: tuple[Array, ...]
+    ) -> list[dict[_Name, Any]]:
         """Return for each new state the adjoint of every input of the step, given an adjoint of 1 of that state."""
         cell, graph, H = self.cell, self.derivative.graph, self.weight_ih.shape[1]
         x_parts = x @ self.weight_ih.reshape(-1, x.shape[1]).T + self.bias_ih
@@ -113,6 +118,7 @@ class ElementwiseStep(NamedTuple):
         given |= {("x", gate): x_parts[:, g * H : (g + 1) * H] for g, gate in enumerate(cell.gates)}
         given |= {("r", gate): r_parts[:, g * H : (g + 1) * H] for g, gate in enumerate(cell.recurrent)}
         given |= {("s", name): state for name, state in zip(cell.states, states, strict=True)}
+        given |= {("u", name): u for name, u in zip(cell.inputs, named, strict=True)}
         values = self._evaluated(graph.outputs, given, {})
         found = []
         for of_state in cell.states:

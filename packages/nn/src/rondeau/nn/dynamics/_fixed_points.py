@@ -17,10 +17,12 @@ from rondeau.kernels.runtime.threads import one_blas_thread
 from rondeau.tensor import Tensor
 
 from .._checks import check_number, check_sizes
+from .._recurrent.inputs import Inputs
 from .._recurrent.layer import Recurrent
 from ._arrays import Array
 from ._slowest import is_fixed, lengths, slowest_states
-from ._state_vectors import StateVectors, as_inputs, as_vectors
+from ._state_vectors import StateVectors, as_vectors
+from ._step_inputs import StepInputs, as_inputs, inputs_of_steps
 from ._step_map import StepMap
 
 __all__ = ["FixedPoints", "fixed_points"]
@@ -117,6 +119,7 @@ def fixed_points(
     input: ArrayLike | Tensor,
     starts: StateVectors,
     *,
+    inputs: Inputs | None = None,
     tolerance: float = 1e-12,
     iterations: int = 200,
     merge_distance: float = 1e-6,
@@ -133,6 +136,9 @@ def fixed_points(
     starts : array_like or Tensor, or tuple of Tensor
         Where to search from: state vectors (N, D), see `rondeau.nn.dynamics`, or states of the layer (L, N, H).
         States that the trained layer visits, with some noise, are a good choice: what is found depends on them.
+    inputs : mapping of str to value, or list of such mappings, optional
+        The named inputs of the cell, the same at every step, for all layers alike or a mapping for each layer. A value
+        is one number, or an array or Tensor (H,).
     tolerance : float, default 1e-12
         A point s is fixed if ``|F(s) - s| <= tolerance (1 + |s|)``.
     iterations : int, default 200
@@ -154,8 +160,8 @@ def fixed_points(
     TypeError
         If the layer is not recurrent, or an argument has the wrong type.
     ValueError
-        If a shape does not match, there are no starts, a number is NaN, infinite or out of range, or the layer is
-        bidirectional.
+        If a shape does not match, there are no starts, a named input is missing or unknown, a number is NaN, infinite
+        or out of range, the layer is bidirectional, or its step is random.
 
     Notes
     -----
@@ -185,7 +191,7 @@ def fixed_points(
     array([0.166372, 2.      , 0.166372])
     """
     step = StepMap(layer)
-    x = as_inputs("input", step, input, "(I,)")
+    given = inputs_of_steps(layer, as_inputs("input", layer, input, "(I,)"), inputs)
     vectors = as_vectors("starts", step, layer.cell.states, starts)
     if vectors.ndim != 2 or not len(vectors):
         raise ArgumentValueError(
@@ -201,12 +207,12 @@ def fixed_points(
         if not 0 <= value < np.inf:
             raise ArgumentValueError(f"{name} must be a finite number of at least 0, got {value!r}")
     with one_blas_thread():  # a matrix of a few hundred rows is too small to be shared
-        return _found(step, x, vectors, float(tolerance), iterations, merge_distance, max_speed)
+        return _found(step, given, vectors, float(tolerance), iterations, merge_distance, max_speed)
 
 
 def _found(
     step: StepMap,
-    x: Array,
+    given: StepInputs,
     starts: Array,
     tolerance: float,
     iterations: int,
@@ -214,7 +220,7 @@ def _found(
     max_speed: float,
 ) -> FixedPoints:
     """Search from all starts, and sort what they led to."""
-    ends, residuals = slowest_states(step, x, starts, tolerance, iterations)
+    ends, residuals = slowest_states(step, given, starts, tolerance, iterations)
     fixed = is_fixed(ends, residuals, tolerance)
     slow = ~fixed & (residuals <= math.sqrt(2 * max_speed))
     representatives: list[int] = []
@@ -226,7 +232,7 @@ def _found(
         points=points,
         residuals=residuals[representatives],
         is_fixed=fixed[representatives],
-        eigenvalues=_eigenvalues(step, x, points),
+        eigenvalues=_eigenvalues(step, given, points),
         point_of_start=point_of_start,
         residual_of_start=residuals,
     )
@@ -256,9 +262,9 @@ def _merge(
         representatives.append(best)
 
 
-def _eigenvalues(step: StepMap, x: Array, points: Array) -> NDArray[np.complex128]:
+def _eigenvalues(step: StepMap, given: StepInputs, points: Array) -> NDArray[np.complex128]:
     """Return the eigenvalues (F, D) of the Jacobian at each point, the largest in modulus first."""
-    jacobians = step.jacobian(np.broadcast_to(x, (len(points), x.size)), points)
+    jacobians = step.jacobian(given.repeated(len(points)), points)
     found = np.full(points.shape, np.nan, np.complex128)
     finite = np.isfinite(jacobians).all(axis=(1, 2))
     found[finite] = np.linalg.eigvals(jacobians[finite])

@@ -11,15 +11,19 @@ from rondeau.kernels.errors import ArgumentValueError
 from rondeau.kernels.runtime.threads import one_blas_thread
 from rondeau.tensor import Tensor
 
+from .._recurrent.inputs import Inputs
 from .._recurrent.layer import Recurrent
 from ._arrays import Array
-from ._state_vectors import StateVectors, as_inputs, as_vectors
+from ._state_vectors import StateVectors, as_vectors
+from ._step_inputs import StepInputs, as_inputs, inputs_of_steps
 from ._step_map import StepMap
 
 __all__ = ["input_jacobian", "jacobian"]
 
 
-def jacobian(layer: Recurrent, state: StateVectors, input: ArrayLike | Tensor) -> Array:
+def jacobian(
+    layer: Recurrent, state: StateVectors, input: ArrayLike | Tensor, *, inputs: Inputs | None = None
+) -> Array:
     """Differentiate the step of a layer: the new state by the old one.
 
     Parameters
@@ -31,6 +35,9 @@ def jacobian(layer: Recurrent, state: StateVectors, input: ArrayLike | Tensor) -
         tensor (L, N, H), or a tuple of such for a cell with several states.
     input : array_like or Tensor, shape (N, I) or (I,)
         The input of the step. One input goes with all states, and one state with all inputs.
+    inputs : mapping of str to value, or list of such mappings, optional
+        The named inputs of the cell, for all layers alike or a mapping for each layer. A value is one number, or an
+        array or Tensor (N,) or (N, H), without N if neither the state nor the input has it.
 
     Returns
     -------
@@ -42,9 +49,10 @@ def jacobian(layer: Recurrent, state: StateVectors, input: ArrayLike | Tensor) -
     Raises
     ------
     TypeError
-        If the layer is not recurrent, or the state or input is not numbers.
+        If the layer is not recurrent, or the state or an input is not numbers.
     ValueError
-        If a shape does not match, a number is NaN or infinite, or the layer is bidirectional.
+        If a shape does not match, a named input is missing or unknown, a number is NaN or infinite, the layer is
+        bidirectional, or its step is random.
 
     Notes
     -----
@@ -66,15 +74,17 @@ def jacobian(layer: Recurrent, state: StateVectors, input: ArrayLike | Tensor) -
     array([[ 0.5, -1. ],
            [ 1. ,  0.5]])
     """
-    return _differentiated(layer, state, input, StepMap.jacobian)
+    return _differentiated(layer, state, input, inputs, StepMap.jacobian)
 
 
-def input_jacobian(layer: Recurrent, state: StateVectors, input: ArrayLike | Tensor) -> Array:
+def input_jacobian(
+    layer: Recurrent, state: StateVectors, input: ArrayLike | Tensor, *, inputs: Inputs | None = None
+) -> Array:
     """Differentiate the step of a layer: the new state by the input.
 
     Parameters
     ----------
-    layer, state, input
+    layer, state, input, inputs
         As for `jacobian`.
 
     Returns
@@ -95,26 +105,28 @@ def input_jacobian(layer: Recurrent, state: StateVectors, input: ArrayLike | Ten
     >>> nn.dynamics.input_jacobian(nn.GRU(3, 5, num_layers=2), np.zeros((4, 10)), np.zeros(3)).shape
     (4, 10, 3)
     """
-    return _differentiated(layer, state, input, StepMap.input_jacobian)
+    return _differentiated(layer, state, input, inputs, StepMap.input_jacobian)
 
 
 def _differentiated(
     layer: Recurrent,
     state: StateVectors,
     input: ArrayLike | Tensor,
-    differentiate: Callable[[StepMap, Array, Array], Array],
+    inputs: Inputs | None,
+    differentiate: Callable[[StepMap, StepInputs, Array], Array],
 ) -> Array:
     """Check the arguments, repeat a single state or input for all others, and differentiate."""
     step = StepMap(layer)
     vectors = as_vectors("state", step, layer.cell.states, state)
-    x = as_inputs("input", step, input, "(N, I) or (I,)")
+    x = as_inputs("input", layer, input, "(N, I) or (I,)")
     is_batch = vectors.ndim == 2 or x.ndim == 2
     if vectors.ndim == x.ndim == 2 and len(vectors) != len(x):
         raise ArgumentValueError(
             f"input must be (I,), or one row for each of the {len(vectors)} states, got {len(x)} rows"
         )
     N = len(vectors) if vectors.ndim == 2 else len(x) if x.ndim == 2 else 1
-    inputs = np.broadcast_to(x, (N, step.input_size))
+    x = np.broadcast_to(x, (N, step.input_size)) if is_batch else x
+    given = inputs_of_steps(layer, x, inputs)
     with one_blas_thread():  # many small products
-        found = differentiate(step, inputs, np.broadcast_to(vectors, (N, step.size)))
+        found = differentiate(step, given, np.broadcast_to(vectors, (N, step.size)))
     return found if is_batch else found[0]

@@ -10,9 +10,11 @@ from rondeau.kernels.runtime.threads import one_blas_thread
 from rondeau.tensor import Tensor
 
 from .._checks import check_sizes
+from .._recurrent.inputs import Inputs
 from .._recurrent.layer import Recurrent
 from ._arrays import Array
-from ._state_vectors import StateVectors, as_inputs, as_vectors
+from ._state_vectors import StateVectors, as_vectors
+from ._step_inputs import StepInputs, as_inputs, inputs_of_sequences
 from ._step_map import StepMap
 
 __all__ = ["lyapunov_exponents"]
@@ -27,6 +29,7 @@ def lyapunov_exponents(
     count: int | None = None,
     *,
     state: StateVectors | None = None,
+    inputs: Inputs | None = None,
     burn_in: int = 0,
     qr_every: int = 1,
 ) -> Array:
@@ -44,6 +47,9 @@ def lyapunov_exponents(
     state : array_like or Tensor, or tuple of Tensor, optional
         The state before the first step: a state vector (D,), or (B, D), or states of the layer (L, B, H). By default
         the learned initial states, or zeros.
+    inputs : mapping of str to value, or list of such mappings, optional
+        The named inputs of the cell, in the shapes that the layer takes, for all layers alike or a mapping for each
+        layer; a single number goes for all steps.
     burn_in : int, default 0
         The first steps, which bring the state to its attractor and the directions to their order, and are not
         counted. Without any, the exponents contain the transient.
@@ -64,8 +70,8 @@ def lyapunov_exponents(
     TypeError
         If the layer is not recurrent, or an argument has the wrong type.
     ValueError
-        If a shape does not match, a number is NaN, infinite or out of range, the layer is bidirectional, or the states
-        overflow.
+        If a shape does not match, a named input is missing or unknown, a number is NaN, infinite or out of range, the
+        layer is bidirectional, its step is random, or the states overflow.
 
     Notes
     -----
@@ -89,13 +95,10 @@ def lyapunov_exponents(
     array([2. , 0.5])
     """
     step = StepMap(layer)
-    x = as_inputs("input", step, input, "(B, T, I) or (T, I)" if layer.batch_first else "(T, B, I) or (T, I)")
+    form = "(B, T, I) or (T, I)" if layer.batch_first else "(T, B, I) or (T, I)"
+    x = as_inputs("input", layer, input, form)
     is_batch = x.ndim == 3
-    if not is_batch:
-        x = x[:, None]
-    elif layer.batch_first:
-        x = x.transpose(1, 0, 2)
-    T, B, _ = x.shape
+    T, B = (x.shape[0], 1) if not is_batch else x.shape[1::-1] if layer.batch_first else x.shape[:2]
     count = step.size if count is None else count
     check_sizes(count=count, qr_every=qr_every)
     check_sizes(0, burn_in=burn_in)
@@ -111,26 +114,28 @@ def lyapunov_exponents(
             f"state must be one state vector, or one for each of the {B} sequences, got {len(before)}"
         )
     start = np.broadcast_to(before, (B, step.size))
+    given = inputs_of_sequences(layer, x, inputs)
     with one_blas_thread():  # a matrix of a few hundred rows is too small to be shared
-        growth = _growth(step, x, start, count, burn_in, qr_every)
+        growth = _growth(step, given, start, count, burn_in, qr_every)
     exponents = -np.sort(-growth / (T - burn_in), axis=1)
     return exponents if is_batch else exponents[0]
 
 
-def _growth(step: StepMap, x: Array, before: Array, count: int, burn_in: int, qr_every: int) -> Array:
+def _growth(
+    step: StepMap, given: StepInputs, before: Array, count: int, burn_in: int, qr_every: int
+) -> Array:
     """Return the logarithms (B, count) of how much each direction grew over all steps after the first `burn_in`."""
-    T, B, _ = x.shape
+    B = len(before)
+    T = len(given.x) // B
     Q = np.broadcast_to(np.eye(step.size, count), (B, step.size, count))
     growth = np.zeros((B, count))
     length = max(1, _NUMBERS_OF_A_BLOCK // (B * step.size**2))
     for first in range(0, T, length):
-        block = x[first : first + length]
+        block = given.rows(slice(first * B, (first + length) * B))
         after = step.trajectory(block, before)
         _check_finite(after, first)
-        states = np.concatenate([before[None], after[:-1]])
-        jacobians = step.jacobian(block.reshape(-1, step.input_size), states.reshape(-1, step.size)).reshape(
-            len(block), B, step.size, step.size
-        )
+        states = np.concatenate([before[None], after[:-1]]).reshape(-1, step.size)
+        jacobians = step.jacobian(block, states).reshape(len(after), B, step.size, step.size)
         _check_jacobians(jacobians, first)
         before = after[-1]
         for t, J in enumerate(jacobians, first + 1):

@@ -37,7 +37,7 @@ class PulledBackStep(NamedTuple):
     settings: Settings
 
     def derivatives(
-        self, x: Array, states: tuple[Array, ...], *, by_input: bool
+        self, x: Array, states: tuple[Array, ...], named: tuple[Array, ...], *, by_input: bool
     ) -> tuple[Array, Array | None]:
         """Return the derivatives of the new states (N, S): by the old ones (N, S, S), and by the input (N, S, I).
 
@@ -55,6 +55,7 @@ class PulledBackStep(NamedTuple):
             np.tile(x, (repeats, 1)),
             self.weights,
             tuple([np.tile(state, (repeats, 1)) for state in states]),
+            tuple([np.tile(u, (repeats, 1)) for u in named]),
         )
         ends = np.cumsum(widths)
         for start in range(0, S, repeats):

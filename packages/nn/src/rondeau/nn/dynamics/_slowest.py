@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._arrays import Array
+from ._step_inputs import StepInputs
 from ._step_map import StepMap
 
 __all__ = ["is_fixed", "lengths", "slowest_states"]
@@ -23,19 +24,19 @@ _MOST_DAMPING = 1e12
 _STATIONARY = 1e-9
 """``|A'g| / |g|`` at which the speed has no slope left, though it is not zero."""
 _NUMBERS_OF_A_BLOCK = 2**20
-"""Numbers of the matrices A of the starts that are searched together: 8 MB."""
+"""Numbers of the matrices A'A of the searches that run together: 8 MB."""
 
 
 def slowest_states(
-    step: StepMap, x: Array, starts: Array, tolerance: float, iterations: int
+    step: StepMap, given: StepInputs, starts: Array, tolerance: float, iterations: int
 ) -> tuple[Array, Array]:
     """Minimise ``|F(s) - s|`` from every start.
 
     Parameters
     ----------
     step : StepMap
-    x : ndarray, shape (I,)
-        The input of all steps.
+    given : StepInputs
+        One row, the inputs of all steps.
     starts : ndarray, shape (N, D)
     tolerance : float
         A search ends where ``|F(s) - s| <= tolerance (1 + |s|)``.
@@ -49,12 +50,8 @@ def slowest_states(
     residuals : ndarray, shape (N,)
         ``|F(s) - s|`` there; infinite if a step from the start overflows.
     """
-    size = max(1, _NUMBERS_OF_A_BLOCK // step.size**2)
-    blocks = [starts[first : first + size] for first in range(0, len(starts), size)]
     with np.errstate(all="ignore"):  # trials that overflow are not taken
-        found = [_search(step, x, block, tolerance, iterations) for block in blocks]
-    ends, residuals = zip(*found, strict=True)
-    return np.concatenate(ends), np.concatenate(residuals)
+        return _search(step, given, starts, tolerance, iterations)
 
 
 def is_fixed(s: Array, residuals: Array, tolerance: float) -> NDArray[np.bool_]:
@@ -69,56 +66,57 @@ def lengths(vectors: Array) -> Array:
     return found
 
 
-def _search(step: StepMap, x: Array, starts: Array, tolerance: float, iterations: int) -> tuple[Array, Array]:
-    """Search from a block of starts; those that have ended are left out of further iterations.
+def _search(
+    step: StepMap, given: StepInputs, starts: Array, tolerance: float, iterations: int
+) -> tuple[Array, Array]:
+    """Search from every start, from as many at a time as fit a block; the next one takes the place of one that ends.
 
     Where a Jacobian is not finite, so is the trial step; it is not taken, and the search ends.
     """
+    N, D = starts.shape
     s = starts.copy()
-    g, residuals = _motion(step, x, s)
-    damping = np.full(len(s), _FIRST_DAMPING)
-    active = np.flatnonzero(np.isfinite(residuals))
-    normal, slope = np.empty((len(s), step.size, step.size)), np.empty_like(s)
-    moved = active
-    for _ in range(iterations):
-        A = step.jacobian(np.broadcast_to(x, (len(moved), x.size)), s[moved])
-        A[:, np.arange(step.size), np.arange(step.size)] -= 1
-        transposed = A.transpose(0, 2, 1)
-        normal[moved] = transposed @ A
-        slope[moved] = (transposed @ g[moved, :, None])[..., 0]
-        active = active[_goes_on(s, residuals, slope, damping, active, tolerance)]
-        if not active.size:
-            break
-        trial = s[active] + _damped_step(normal[active], slope[active], damping[active])
-        g_trial, residuals_trial = _motion(step, x, trial)
+    g, residuals = _motion(step, given, s)
+    damping, left = np.full(N, _FIRST_DAMPING), np.full(N, iterations)
+    places = max(1, _NUMBERS_OF_A_BLOCK // D**2)
+    waiting = np.flatnonzero(np.isfinite(residuals))
+    active = moved = waiting[:0]
+    normal, slope = np.empty((0, D, D)), np.empty((0, D))
+    while active.size or waiting.size:
+        entering, waiting = np.split(waiting, [places - len(active)])
+        stale = np.concatenate([moved, len(active) + np.arange(len(entering))])
+        active = np.concatenate([active, entering])
+        normal = np.concatenate([normal, np.empty((len(entering), D, D))])
+        slope = np.concatenate([slope, np.empty((len(entering), D))])
+        normal[stale], slope[stale] = _normal_equations(step, given, s[active[stale]], g[active[stale]])
+        fixed = is_fixed(s[active], residuals[active], tolerance)
+        stationary = lengths(slope) <= _STATIONARY * residuals[active]
+        goes_on = ~(fixed | stationary) & (damping[active] <= _MOST_DAMPING) & (left[active] > 0)
+        active, normal, slope = active[goes_on], normal[goes_on], slope[goes_on]
+        trial = s[active] + _damped_step(normal, slope, damping[active])
+        g_trial, residuals_trial = _motion(step, given, trial)
         better = residuals_trial < residuals[active]
-        moved = active[better]
-        s[moved], g[moved], residuals[moved] = trial[better], g_trial[better], residuals_trial[better]
+        moved = np.flatnonzero(better)
+        to = active[moved]
+        s[to], g[to], residuals[to] = trial[moved], g_trial[moved], residuals_trial[moved]
         damping[active] = np.where(
             better, np.maximum(damping[active] / 10, _LEAST_DAMPING), damping[active] * 10
         )
+        left[active] -= 1
     return s, residuals
 
 
-def _goes_on(
-    s: Array,
-    residuals: Array,
-    slope: Array,
-    damping: Array,
-    active: NDArray[np.int64],
-    tolerance: float,
-) -> NDArray[np.bool_]:
-    """Return which active searches go on: neither fixed, nor at a minimum of the speed, nor at the end of precision."""
-    residual = residuals[active]
-    fixed = is_fixed(s[active], residual, tolerance)
-    stationary = lengths(slope[active]) <= _STATIONARY * residual
-    going: NDArray[np.bool_] = ~(fixed | stationary | (damping[active] > _MOST_DAMPING))
-    return going
+def _normal_equations(step: StepMap, given: StepInputs, s: Array, g: Array) -> tuple[Array, Array]:
+    """Return A'A (n, D, D) and A'g (n, D) at states s with the motion g."""
+    A = step.jacobian(given.repeated(len(s)), s)
+    diagonal = np.arange(step.size)
+    A[:, diagonal, diagonal] -= 1
+    transposed = A.transpose(0, 2, 1)
+    return transposed @ A, (transposed @ g[..., None])[..., 0]
 
 
-def _motion(step: StepMap, x: Array, s: Array) -> tuple[Array, Array]:
+def _motion(step: StepMap, given: StepInputs, s: Array) -> tuple[Array, Array]:
     """Return ``F(s) - s`` and its length, infinite where it overflows."""
-    g = step(np.broadcast_to(x, (len(s), x.size)), s) - s
+    g = step(given.repeated(len(s)), s) - s
     length = lengths(g)
     return g, np.where(np.isfinite(length), length, np.inf)
 

@@ -10,13 +10,12 @@ from numpy.typing import ArrayLike
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Tensor
 
-from .._checks import as_array
 from .._recurrent.layer import Recurrent
 from .._recurrent.states import State, as_returned
-from ._arrays import Array
+from ._arrays import Array, finite
 from ._step_map import StepMap
 
-__all__ = ["StateVectors", "as_inputs", "as_vectors", "split_states", "stack_states"]
+__all__ = ["StateVectors", "as_vectors", "split_states", "stack_states"]
 
 StateVectors: TypeAlias = "ArrayLike | Tensor | tuple[Tensor, ...]"
 """State vectors (N, D) or (D,), or the states of a layer: a tensor (L, N, H), or a tuple of them."""
@@ -110,30 +109,13 @@ def as_vectors(name: str, step: StepMap, cell_states: tuple[str, ...], value: An
     return _checked_vectors(name, step, value)
 
 
-def as_inputs(name: str, step: StepMap, value: Any, form: str) -> Array:
-    """Return inputs of as many dimensions as `form` shows, such as ``"(T, B, I)"``, in float64.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If they are not numbers, the last dimension is not I, or a number is NaN or infinite.
-    """
-    array = _finite(name, value)
-    forms = [part.count(",") + (not part.endswith(",)")) for part in form.split(" or ")]
-    if array.ndim not in forms or array.shape[-1] != step.input_size:
-        raise ArgumentValueError(
-            f"{name} must have shape {form} with I = {step.input_size}, the input_size of the layer, got {array.shape}"
-        )
-    return array
-
-
 def _stacked(name: str, step: StepMap, cell_states: tuple[str, ...], states: Any) -> Array:
     """Return the state vectors of states (L, N, W), or (L, W)."""
     if len(states) != len(cell_states):
         raise ArgumentTypeError(
             f"{name} must have one tensor for each state of the cell ({', '.join(cell_states)}), got {len(states)}"
         )
-    arrays = [_finite(f"{name}, {state}", part) for state, part in zip(cell_states, states, strict=True)]
+    arrays = [finite(f"{name}, {state}", part) for state, part in zip(cell_states, states, strict=True)]
     L, batch = len(step.widths), arrays[0].shape[1:-1]
     for k, (state, array) in enumerate(zip(cell_states, arrays, strict=True)):
         width = step.widths[0][k]
@@ -145,19 +127,11 @@ def _stacked(name: str, step: StepMap, cell_states: tuple[str, ...], states: Any
 
 def _checked_vectors(name: str, step: StepMap, value: Any) -> Array:
     """Return state vectors (N, D) or (D,), checked."""
-    array = _finite(name, value)
+    array = finite(name, value)
     if array.ndim not in (1, 2) or array.shape[-1] != step.size:
         widths = [width for of_layer in step.widths for width in of_layer]
         raise ArgumentValueError(
             f"{name} must be state vectors (N, {step.size}) or ({step.size},), where {step.size} = "
             f"{' + '.join(map(str, widths))} is the width of all states of all layers, got shape {array.shape}"
         )
-    return array
-
-
-def _finite(name: str, value: Any) -> Array:
-    """Return numbers in float64, after refusing those that are NaN or infinite."""
-    array = as_array(name, value).astype(np.float64)
-    if not np.isfinite(array).all():
-        raise ArgumentValueError(f"{name} must be finite numbers, but has elements that are NaN or infinite")
     return array

@@ -12,13 +12,15 @@ import numpy as np
 from rondeau.kernels import sequence
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.recurrent.checks import state_widths
-from rondeau.kernels.sequence import Cell, Layout, Run, Weights
+from rondeau.kernels.sequence import Cell, InputForms, Layout, Run, Weights
 
 from .._checks import kind_of
 from .._recurrent.layer import Recurrent
 from ._arrays import Array
 from ._elementwise import ElementwiseStep, is_elementwise
+from ._noise import check_noiseless
 from ._pulled_back import PulledBackStep
+from ._step_inputs import StepInputs
 
 __all__ = ["StepMap"]
 
@@ -46,7 +48,9 @@ class StepMap:
 
     def __init__(self, layer: Recurrent) -> None:
         _check_layer(layer)
-        self._cell, weights, self._settings = layer._in_evaluation()
+        cell, weights, self._settings = layer._in_evaluation()
+        check_noiseless(cell, self._settings)
+        self._cell = cell.variant(forms=InputForms(constants=tuple(cell.inputs)))
         self._weights = [_in_float64(self._cell, of_layer, k) for k, of_layer in enumerate(weights)]
         self.input_size = layer.input_size
         self.widths = [state_widths(self._cell, of_layer) for of_layer in self._weights]
@@ -59,37 +63,42 @@ class StepMap:
             for of_layer in self._weights
         ]
 
-    def __call__(self, x: Array, vectors: Array) -> Array:
-        """Return the state vectors (N, D) after a step with the inputs (N, I)."""
+    def __call__(self, given: StepInputs, vectors: Array) -> Array:
+        """Return the state vectors (N, D) after a step."""
         after = np.empty_like(vectors)
         for block in _blocks(len(vectors), self.size):
-            parts = [state for of_layer in self._advance(x[block], vectors[block]) for state in of_layer]
-            np.concatenate(parts, axis=1, out=after[block])
+            of_layers = self._advance(given.rows(block), vectors[block])
+            np.concatenate([state for parts in of_layers for state in parts], axis=1, out=after[block])
         return after
 
-    def jacobian(self, x: Array, vectors: Array) -> Array:
+    def jacobian(self, given: StepInputs, vectors: Array) -> Array:
         """Return the derivatives (N, D, D) of the state vectors after a step: by the vectors before it."""
         found = np.zeros((len(vectors), self.size, self.size))
         for block in _blocks(len(vectors), self.size**2):
-            self._differentiate(x[block], vectors[block], found[block], by_input=False)
+            self._differentiate(given.rows(block), vectors[block], found[block], by_input=False)
         return found
 
-    def input_jacobian(self, x: Array, vectors: Array) -> Array:
-        """Return the derivatives (N, D, I) of the state vectors after a step: by the inputs."""
+    def input_jacobian(self, given: StepInputs, vectors: Array) -> Array:
+        """Return the derivatives (N, D, I) of the state vectors after a step: by the input x."""
         found = np.zeros((len(vectors), self.size, self.input_size))
         for block in _blocks(len(vectors), self.size**2):
-            self._differentiate(x[block], vectors[block], found[block], by_input=True)
+            self._differentiate(given.rows(block), vectors[block], found[block], by_input=True)
         return found
 
-    def trajectory(self, x: Array, start: Array) -> Array:
-        """Return the state vectors (T, B, D) after every step of inputs (T, B, I), from those before the first."""
-        T, B, _ = x.shape
+    def trajectory(self, given: StepInputs, start: Array) -> Array:
+        """Return the state vectors (T, B, D) after every step of inputs (T * B rows), from those before the first."""
+        B = len(start)
+        T = len(given.x) // B
         run = Run(self._cell, Layout.dense(T, B), settings=self._settings)
-        rows, parts = x.reshape(T * B, self.input_size), list[Array]()
-        for weights, initial in zip(self._weights, self.split(start), strict=True):
-            result = sequence.forward(run, rows, weights, initial, save=False, every_state=True)
+        x, parts = given.x, list[Array]()
+        for weights, initial, named in zip(self._weights, self.split(start), given.named, strict=True):
+            of_kinds = [
+                rows if kind == "step" else rows[:B]
+                for kind, rows in zip(self._cell.inputs.values(), named, strict=True)
+            ]
+            result = sequence.forward(run, x, weights, initial, tuple(of_kinds), save=False, every_state=True)
             parts += result.every
-            rows = result.every[0]
+            x = result.every[0]
         return np.concatenate(parts, axis=1).reshape(T, B, self.size)
 
     def split(self, vectors: Array) -> list[tuple[Array, ...]]:
@@ -98,25 +107,27 @@ class StepMap:
         parts = iter(np.split(vectors, np.cumsum(widths)[:-1], axis=-1))
         return [tuple([next(parts) for _ in of_layer]) for of_layer in self.widths]
 
-    def _advance(self, x: Array, vectors: Array) -> list[tuple[Array, ...]]:
+    def _advance(self, given: StepInputs, vectors: Array) -> list[tuple[Array, ...]]:
         """Return the states of each layer after a step."""
         run = Run(self._cell, Layout.dense(1, len(vectors)), settings=self._settings)
-        after: list[tuple[Array, ...]] = []
-        for weights, initial in zip(self._weights, self.split(vectors), strict=True):
-            after.append(sequence.forward(run, x, weights, initial, save=False).final)
+        x, after = given.x, list[tuple[Array, ...]]()
+        for weights, initial, named in zip(self._weights, self.split(vectors), given.named, strict=True):
+            after.append(sequence.forward(run, x, weights, initial, named, save=False).final)
             x = after[-1][0]
         return after
 
-    def _differentiate(self, x: Array, vectors: Array, found: Array, *, by_input: bool) -> None:
+    def _differentiate(self, given: StepInputs, vectors: Array, found: Array, *, by_input: bool) -> None:
         """Write the derivatives of the state vectors after a step, by those before or by the input, to zeros.
 
         The new first state of a layer is the input of the layer above, to which it hands its derivatives.
         """
         states = self.split(vectors)
-        after = self._advance(x, vectors) if len(states) > 1 else []
+        after = self._advance(given, vectors) if len(states) > 1 else []
+        x = given.x
         for layer, (step, before) in enumerate(zip(self._steps, states, strict=True)):
             here = slice(self._begins[layer], self._begins[layer + 1])
-            by_state, by_x = step.derivatives(x, before, by_input=by_input or layer > 0)
+            needs_x = by_input or layer > 0
+            by_state, by_x = step.derivatives(x, before, given.named[layer], by_input=needs_x)
             if layer > 0:
                 assert by_x is not None
                 below = self._begins[layer - 1]
