@@ -596,8 +596,7 @@ class Recurrent(Module):
             )
             for names in self._names
         ]
-        key = draw_key() if self.cell.draws_noise else 0
-        return self._cell_of_run(False), weights, Settings(self._scalars(), key=key, num_heads=self.num_heads)
+        return self._cell_of_run(False), weights, Settings(self._scalars(), num_heads=self.num_heads)
 
     def _initial_in_evaluation(self) -> tuple[Any, ...] | None:
         """Return the arrays (L, 1, W) of the states that a frozen layer begins with, or None for zeros."""

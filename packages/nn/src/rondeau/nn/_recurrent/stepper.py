@@ -17,6 +17,7 @@ from .._computed import in_evaluation
 from .._embedding import Embedding
 from .._linear import Linear
 from .inputs import Inputs, inputs_of_layers, of_step
+from .masks import draw_key
 from .states import State, as_returned
 
 __all__ = ["Stepper"]
@@ -104,6 +105,8 @@ class Stepper:
             frozen_head = weight._array, None if bias is None else bias._array
         self._initial = layer._initial_in_evaluation()
         self._cell, weights, settings = layer._in_evaluation()
+        if self._cell.draws_noise:
+            settings = settings._replace(key=draw_key())
         self._stepper = stepper.Stepper(self._cell, weights, settings, frozen_head)
         self._hidden = weights[0].weight_ih.shape[0] // len(self._cell.gates)
 
