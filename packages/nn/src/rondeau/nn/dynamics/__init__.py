@@ -9,8 +9,8 @@ vectors and the states that a layer takes and returns.
 Everything is computed in float64, whatever the dtype of the layer, whose weights are converted to a copy: a fixed point
 has fifteen digits of the map that the converted weights define. The step is that of evaluation, without dropout and
 with the expectation of zoneout. It has to be a map: noise that a cell draws must be multiplied by a scalar of the run
-that is set to zero, ``layer.hyperparameters["noise"] = 0.0``, or the layer is refused. Results are NumPy arrays, because
-eigenvalues are complex and nothing here has a gradient.
+that is set to zero, ``layer.hyperparameters["noise"] = 0.0``, or the layer is refused. Results are NumPy arrays,
+because eigenvalues are complex and nothing here has a gradient.
 """
 
 from ._fixed_points import FixedPoints, fixed_points
