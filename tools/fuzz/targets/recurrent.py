@@ -178,7 +178,8 @@ def _treat_weights(draw: Draw, layer: Any) -> bool:
                 )
         if draw.chance(0.05):
             parameter.requires_grad = False
-        if draw.spoil(f"{name} replaced by another shape or dtype", 0.003):
+        is_read = not name.startswith(recurrence.INITIAL)  # these are not where all states are given
+        if is_read and draw.spoil(f"{name} replaced by another shape or dtype", 0.003):
             wrong = draw.choose(
                 [
                     np.zeros((*parameter.shape, 1), parameter.dtype),
@@ -191,8 +192,6 @@ def _treat_weights(draw: Draw, layer: Any) -> bool:
                 ]
             )
             parameter.data = draw.note(name, wrong)
-            if name.startswith(recurrence.INITIAL):
-                draw.wrong, draw.open = None, "an initial state that may not be read"
     return extreme
 
 
