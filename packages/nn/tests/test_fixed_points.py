@@ -179,6 +179,18 @@ def test_blocks_of_starts_do_not_change_what_is_found(monkeypatch):
     assert found.point_of_start.tolist() == whole.point_of_start.tolist()
 
 
+def test_the_number_of_threads_changes_no_bit():
+    rt.manual_seed(3)
+    layer, starts = nn.LSTM(2, 24, num_layers=2), RNG.uniform(-1, 1, (40, 96))
+    before, found = rt.get_num_threads(), []
+    for threads in (1, 2):
+        rt.set_num_threads(threads)
+        points = fixed_points(layer, np.ones(2), starts)
+        found.append((points.points, points.residual_of_start, points.eigenvalues))
+    rt.set_num_threads(before)
+    assert_same_bits(*found)
+
+
 @nn.recurrent_cell(gates=("h",), states=("h",))
 def rooted(x, r, s):
     return m.sqrt(s.h) + 0.0 * x.h
