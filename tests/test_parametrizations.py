@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from comparing import assert_close, assert_same_bits
 from rondeau import data, nn, train
 from rondeau import tensor as rt
+from rondeau.nn import cell_math as m
 from rondeau.nn.utils import parametrizations, parametrize
 from rondeau.train import optim
 
@@ -187,6 +188,12 @@ def test_the_largest_singular_value_is_one():
                         (rt.randn(18, 6, dtype="float64", requires_grad=True),))  # fmt: skip
 
 
+@nn.recurrent_cell(gates=("h",), states=("h",), inputs={"dt": "step"})
+def decaying(x, r, s, u):
+    """A state that decays with time."""
+    return m.exp(-u.dt) * s.h + m.tanh(x.h + r.h)
+
+
 def test_a_layer_makes_one_power_iteration_a_call():
     layer = parametrizations.spectral_norm(nn.LSTM(3, 4), "weight_ih_l0")
     norm = layer.parametrizations.weight_ih_l0[0]
@@ -200,6 +207,11 @@ def test_a_layer_makes_one_power_iteration_a_call():
     layer.stepper()(x[0])
     layer.eval()
     layer(x)
+    assert counted == [1, 1, 1]
+    timed = parametrizations.spectral_norm(nn.Recurrent(decaying, 3, 4), "weight_ih_l0")
+    timed.parametrizations.weight_ih_l0[0]._iterate = lambda matrix, count: counted.append(count)
+    timed(x, inputs={"dt": rt.ones(5, 2)}, lengths=[5, 3])
+    assert counted.pop() == 1
     assert counted == [1, 1, 1]
     cell = parametrizations.spectral_norm(nn.LSTMCell(3, 4), "weight_ih")
     cell.parametrizations.weight_ih[0]._iterate = lambda matrix, count: counted.append("cell")

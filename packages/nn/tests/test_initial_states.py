@@ -197,6 +197,36 @@ def test_they_are_zero_at_first_and_bear_plain_names():
     assert "learn_initial_state" not in repr(other)
 
 
+@nn.recurrent_cell(gates=("h",), states=("h",), inputs={"dt": "step", "scale": "sequence"})
+def timed(x, r, s, u):
+    """A state that moves by the time between two steps, and by noise."""
+    return s.h + u.dt * m.tanh(x.h + r.h) + u.scale * m.normal()
+
+
+def test_they_go_with_inputs_and_noise():
+    layer = nn.Recurrent(timed, 2, 3, num_layers=2, learn_initial_state=True, dtype="float64")
+    other = nn.Recurrent(timed, 2, 3, num_layers=2, dtype="float64")
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    other.load_state_dict(layer.state_dict(), strict=False)
+    x, dt, scale = rt.tensor(drawn(1, 5, 2, 2)), rt.tensor(drawn(2, 5, 2)), rt.zeros(2, dtype="float64")
+    reset = np.zeros((5, 2), bool)
+    reset[3] = True
+    y, after = layer(x, inputs={"dt": dt, "scale": scale}, reset=reset)
+    pieces = []
+    for part in (slice(0, 3), slice(3, 5)):
+        given = {"dt": dt[part], "scale": scale}
+        piece, expected_after = other(x[part], layer.begin_state(2), inputs=given)
+        pieces.append(piece)
+    assert_close((y, after), (rt.cat(pieces), expected_after), atol=1e-13)
+    results = []
+    for states in (None, layer.begin_state(2)):
+        rt.manual_seed(2)
+        results.append(layer(x, states, inputs={"dt": dt, "scale": scale + 1}))
+    assert_same_bits(*results)
+    assert not np.allclose(results[0][0].detach(), layer(x, inputs={"dt": dt, "scale": scale})[0].detach())
+
+
 def test_given_states_without_resets_leave_them_without_a_gradient():
     layer = layer_of()
     y, _ = layer(

@@ -614,12 +614,12 @@ class Recurrent(Module):
 
     @property
     def _dtype(self) -> Any:
-        return self.weight_ih_l0._array.dtype
+        return self._any_weight()._array.dtype
 
     def _scalars(self) -> dict[tuple[str, str], float]:
         scalars = scalars_of_run(self.cell, self.hyperparameters, self.zoneout)
         for (_, name), value in scalars.items():
-            check_fits(f"hyperparameter {name}", value, self._any_weight().dtype)
+            check_fits(f"hyperparameter {name}", value, self._dtype)
         return scalars
 
     def _is_random(self) -> bool:
