@@ -52,6 +52,9 @@ def test_blas_keeps_to_one_thread_within_a_block():
     threads.set_num_threads(2)
     with threads.one_blas_thread():
         assert counts() == {1}
+        with threads.one_blas_thread():  # as where one function of LAPACK's calls another
+            assert counts() == {1}
+        assert counts() == {1}
     assert counts() == {2}
 
 

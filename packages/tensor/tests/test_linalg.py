@@ -67,12 +67,14 @@ def test_solve_is_torchs(n, k, batches, vectors, left, dtype):
     )
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(5, 5), (2, 3, 3), (0, 0)])
-def test_inverse_and_exponential_are_torchs(shape):
-    a = well_conditioned(1, *shape)
+def test_inverse_and_exponential_are_torchs(shape, dtype):
+    a = well_conditioned(1, *shape, dtype=dtype)
     assert_like_torch(rt.linalg.inv, torch.linalg.inv, a)
     for scale in (0.0, 0.01, 1.0, 10.0):
-        assert_like_torch(rt.linalg.matrix_exp, torch.matrix_exp, scale * drawn(3, *shape))
+        matrix = (scale * drawn(3, *shape)).astype(dtype)
+        assert_like_torch(rt.linalg.matrix_exp, torch.matrix_exp, matrix)
 
 
 def test_the_exponential_of_a_rotation_is_known():

@@ -97,13 +97,13 @@ def _turn() -> threading.Lock | None:
 
 
 _LOCK = threading.Lock()
-_BLAS_LOCK = threading.Lock()
+_BLAS_LOCK = threading.RLock()  # a block may be entered inside another
 
 
 def _after_fork_in_child() -> None:
     """Forget the pool sizes that the parent's threads asked for, and locks that one of them may hold."""
     global _LOCK, _BLAS_LOCK, _of_this_thread
-    _LOCK, _BLAS_LOCK, _of_this_thread = threading.Lock(), threading.Lock(), _OfThisThread()
+    _LOCK, _BLAS_LOCK, _of_this_thread = threading.Lock(), threading.RLock(), _OfThisThread()
     _turn.cache_clear()
 
 
