@@ -295,7 +295,7 @@ def test_the_recipe_of_the_shakespeare_comparison_can_be_said(corpus, tmp_path):
         ["--normalise=d2l", "--cell=lstm", "--dropout=0.1"],
         ["--tokens=words", "--normalise=d2l", "--optimizer=adamw", "--schedule=linear", "--weight_decay=0.1"],
         ["--tie-weights", "--optimizer=adagrad", "--schedule=exponential"],
-        ["--zoneout=0.1", "--recurrent_dropout=0.1", "--weight_dropout=0.1"],
+        ["--zoneout=0.1", "--recurrent_dropout=0.1", "--weight_dropout=0.1", "--learn_initial_state"],
         ["--held_out=0", "--max_minutes=0.001", "--epochs=null", "--schedule=constant", "--warmup_steps=3"],
     ],
     ids=lambda options: options[0][2:],

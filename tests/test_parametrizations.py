@@ -294,6 +294,20 @@ def test_orthogonal_may_follow_another_parametrization():
     assert parametrize.is_parametrized(layer, "weight")
 
 
+def test_the_bits_do_not_depend_on_the_number_of_threads(set_num_threads):
+    layer = nn.LSTM(8, 24)
+    parametrizations.orthogonal(layer, "weight_hh_l0", "cayley")
+    parametrizations.orthogonal(layer, "weight_ih_l0")
+    parametrizations.weight_norm(layer, "bias_ih_l0")
+    x, found = rt.randn(6, 5, 8), []
+    for n in (1, 2, 3):
+        set_num_threads(n)
+        y, _ = layer(x)
+        found.append((y, rt.grad(y.square().sum(), list(layer.parameters()))))
+    assert_same_bits(found[1], found[0])
+    assert_same_bits(found[2], found[0])
+
+
 class StopAt(train.Callback):
     def on_step(self, trainer):
         if trainer.step == 7:

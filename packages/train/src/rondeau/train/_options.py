@@ -68,6 +68,8 @@ class ModelOptions:
         Probability of hiding a unit from the recurrent matrices, the same units at every step, in training.
     weight_dropout
         Probability of dropping an element of the recurrent matrices, in training.
+    learn_initial_state
+        Learn the state that a text begins with, which is zero otherwise.
     """
 
     init_from: str | None = None
@@ -81,6 +83,7 @@ class ModelOptions:
     zoneout: float = 0.0
     recurrent_dropout: float = 0.0
     weight_dropout: float = 0.0
+    learn_initial_state: bool = False
 
 
 @dataclass(frozen=True)

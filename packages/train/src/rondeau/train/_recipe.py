@@ -55,6 +55,7 @@ def make_model(options: ModelOptions, vocab_size: int) -> nn.LanguageModel:
             zoneout=options.zoneout,
             recurrent_dropout=options.recurrent_dropout,
             weight_dropout=options.weight_dropout,
+            learn_initial_state=options.learn_initial_state,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
