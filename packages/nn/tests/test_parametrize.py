@@ -426,6 +426,11 @@ def assign(module, name, value):
             "is parametrised: assign a Tensor",
         ),
         (
+            lambda: delattr(symmetric(), "weight"),
+            AttributeError,
+            "is parametrised: call",
+        ),
+        (
             lambda: symmetric().register_buffer("weight", rt.eye(3)),
             KeyError,
             "is parametrised: assign a Tensor",

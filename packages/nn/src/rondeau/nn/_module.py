@@ -179,6 +179,10 @@ class Module:
             if name in registry:
                 self._forget(name)
                 return
+        if computed_attribute(self.__dict__, name) is not None:
+            raise AttributeError(
+                f"attribute '{name}' is parametrised: call nn.utils.parametrize.remove_parametrizations first"
+            )
         super().__delattr__(name)
 
     def __dir__(self) -> list[str]:

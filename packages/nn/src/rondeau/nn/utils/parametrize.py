@@ -62,7 +62,8 @@ def cached() -> Iterator[None]:
 
     A layer computes its weights once a call, so this saves time where a weight has several uses: in a loop over a
     single-step cell, or in layers that are called repeatedly. Inside the block too, a weight is computed again once its
-    originals have changed, by a step of an optimiser or an assignment.
+    originals have changed, by a step of an optimiser or an assignment. Losses that share a weight are added up before
+    backward, or all but the last retain the graph.
 
     Examples
     --------
