@@ -76,3 +76,12 @@ def test_hgrn_without_forgetting_turns_its_state():
     expected = np.exp(1j * theta * np.arange(1, T + 1)[:, None, None]) * (0.6 - 0.8j)
     assert_close(every_re.detach().numpy(), expected.real, atol=1e-6)
     assert_close(every_im.detach().numpy(), expected.imag, atol=1e-6)
+
+
+def test_a_batch_without_rows():
+    """The values of learned vectors have no row to be kept in."""
+    layer = nn.Recurrent(nn.cells.hgrn, 2, 3)
+    output, _ = layer(rt.zeros(4, 0, 2))
+    assert output.shape == (4, 0, 3)
+    output.sum().backward()
+    assert not layer.theta_l0.grad.numpy().any()

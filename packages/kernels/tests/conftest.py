@@ -100,6 +100,14 @@ def everything(x, r, s, p, *, strength=0.75):
     return gate * new + (1 - gate) * seen, k
 
 
+def decaying(x, r, s, p, *, step=0.5):
+    """Values of learned vectors alone: in both phases, in a comparison, as an operand, and as a state."""
+    keep = m.exp(-step * m.softplus(p.rate))
+    mixed = m.tanh(x.a + r.a) * keep
+    new = m.tanh(x.b + r.b(mixed) + r.c(m.tanh(p.shift)) * s.k)
+    return m.where(m.sigmoid(p.shift) > new, keep * s.h, s.h) + (1 - keep) * new, m.tanh(p.shift)
+
+
 def plain_sum(x, r, s):
     """A state that is the same for all units, and one that is a number."""
     mean = m.layer_norm(x.h + r.h, eps=1.0)
@@ -137,6 +145,7 @@ STEPS = {
         ("gain_i", "gain_g", "bias_i", "bias_g", "gain_r", "gain_c", "bias_c"),
     ),
     "everything": (everything, ("a", "b", "c"), ("h", "k"), ("gain", "bias")),
+    "decaying": (decaying, ("a", "b", "c"), ("h", "k"), ("rate", "shift")),
     "plain_sum": (plain_sum, ("h",), ("h", "k")),
     "fed": (fed, ("a", "b", "c"), ("h", "k"), ("rate",), {"dt": "step", "gate": "sequence", "extra": "step"}),
     "given": (given, ("h",), ("h", "k"), (), {"now": "step", "always": "sequence"}),

@@ -141,6 +141,13 @@ class Interpreter:
         rows = {}
         for node in phase.call_nodes:
             rows[node] = self._compute(node, rows)
+        if phase.prologue is not None:
+            units = rows | {
+                read.node: self._read(read.location, at, old, new, {}) for read in phase.prologue.reads
+            }
+            for node in phase.prologue.nodes:
+                units[node] = self._compute(node, units)
+            self.vectors = {node: units[node] for _, node in phase.prologue.writes}
         for loop in phase.loops:
             for read in loop.row_reads:
                 kind, key = read.location
@@ -207,6 +214,8 @@ class Interpreter:
                 )
             substream = settings.substream + self.graph.states.index(key)
             return philox.uniforms(settings.key, substream, time, origin, np.arange(self.H))
+        if kind == "vector":
+            return self.vectors[key]
         assert kind == "carry", kind
         return carries[key]
 

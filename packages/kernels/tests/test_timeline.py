@@ -262,3 +262,29 @@ def test_a_gate_that_is_not_read_gets_an_adjoint_of_zero():
     assert plan.backward.written["slot", ("x", "b")] == 0
     (statements,) = sources(make(lambda x, r, s: x.a * s.h), "backward")
     assert "gate_b[j] = float32(0)" in statements
+
+
+def test_what_depends_on_learned_vectors_alone_is_computed_before_the_rows():
+    """Of an expensive function; the rest is as quick to compute as to read."""
+
+    def step(x, r, s, p):
+        return m.exp(-p.rate) * s.h + (1 - p.rate) * m.tanh(x.a) + x.b
+
+    cell = make(step, params=("rate",))
+    for direction in ("forward", "backward"):
+        (statements,) = sources(cell, direction)
+        assert between(statements, "exp_neg_p_rate = exp(", "for b in")
+        assert between(statements, "for b in", "exp_neg_p_rate = vector_0[j]")
+        assert sum("exp(" in statement for statement in statements) == 1
+        assert len(getattr(cell.schedule, direction).vectors) == 1
+    (statements,) = sources(cell, "forward")
+    of_rows = statements[statements.index("for b in range(count):") :]
+    assert any(statement.endswith("= float32(1.0) - p_rate") for statement in of_rows)
+
+
+def test_what_depends_on_learned_vectors_alone_takes_no_slot():
+    """The slot is left to the function of the input, which backward would otherwise compute again."""
+    plan = make_schedule(
+        trace(lambda x, r, s, p: m.exp(p.rate) * s.h * m.tanh(x.a) + x.b, GATES, ("h",), ("rate",))
+    )
+    assert {slot: plan.graph.nodes[node].op for slot, node in plan.saved.items()} == {("x", "a"): "tanh"}

@@ -131,6 +131,10 @@ def _describe_program(direction: str, program: Program) -> list[str]:
     passes = sum(len(phase.loops) for phase in program.phases)
     if passes > len(program.phases):
         lines.append(f"{direction.capitalize()} makes {passes} passes over the units, with sums between them")
+    if program.vectors:
+        lines.append(
+            f"{direction.capitalize()} computes {len(program.vectors)} values of learned vectors before the batch rows"
+        )
     if program.carries:
         lines.append(
             f"{direction.capitalize()} carries {len(program.carries)} values per unit from pass to pass"

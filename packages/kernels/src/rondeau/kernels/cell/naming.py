@@ -6,7 +6,7 @@ import keyword
 from typing import cast
 
 from rondeau.kernels.cell.schedule import Schedule, Slot
-from rondeau.kernels.cell.timeline import Location, Phase, Read
+from rondeau.kernels.cell.timeline import Location, Loop, Phase, Read
 
 __all__ = ["name_values"]
 
@@ -54,22 +54,26 @@ def name_values(schedule: Schedule, phase: Phase, taken: set[str]) -> dict[int, 
 def _nodes_in_variables(phase: Phase) -> list[int]:
     """Return every node that a phase holds in a variable, in order."""
     nodes = set(phase.call_nodes)
-    for loop in phase.loops:
+    for loop in _all_loops(phase):
         nodes |= {*loop.row_nodes, *loop.nodes, *loop.sums}
         nodes |= {read.node for read in (*loop.row_reads, *loop.reads)}
         nodes |= {n for _, n in loop.row_writes if n is not None}
     return sorted(nodes)
 
 
+def _all_loops(phase: Phase) -> tuple[Loop, ...]:
+    return phase.loops if phase.prologue is None else (phase.prologue, *phase.loops)
+
+
 def _wishes(schedule: Schedule, phase: Phase) -> dict[int, list[str]]:
     """Return candidate names for values, from the locations where they are read and written."""
     graph = schedule.graph
     wishes: dict[int, list[str]] = {}
-    for read in (read for loop in phase.loops for read in (*loop.row_reads, *loop.reads)):
+    for read in (read for loop in _all_loops(phase) for read in (*loop.row_reads, *loop.reads)):
         wishes.setdefault(read.node, []).append(_wish_of_read(read, schedule))
     forward = frozenset(graph.reach(graph.outputs))
     for location, node in (write for loop in phase.loops for write in loop.writes):
-        if node is not None and location[0] not in ("carry", "value"):
+        if node is not None and location[0] not in ("carry", "value", "vector"):
             name = _wish_of_write(location)
             wishes.setdefault(node, []).append(name if node in forward else f"d_{name}")
     return wishes
@@ -83,6 +87,8 @@ def _wish_of_read(read: Read, schedule: Schedule) -> str:
         if not read.raw:
             return gate if where == "x" else f"r_{gate}"
         return f"a_{gate}" if gate in schedule.joint else f"{where}_{gate}"
+    if kind == "vector":
+        return ""  # the prologue, which computes it, has named it
     if kind in ("carry", "value", "back", "row"):
         return f"{kind[0]}{read.node}"
     return f"{_PREFIX_OF_READ[kind]}{key}"

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from rondeau.kernels.cell.derive import derive
 from rondeau.kernels.cell.graph import Graph, Node, Rank
 from rondeau.kernels.cell.operations import OPERATIONS
-from rondeau.kernels.cell.timeline import Location, Program, build_program
+from rondeau.kernels.cell.timeline import Location, Program, build_program, vectors_of
 
 __all__ = ["Operand", "Schedule", "Slot", "make_schedule"]
 
@@ -298,15 +298,16 @@ def _find_operands(graph: Graph, recurrent: dict[str, int], joint: dict[str, int
 
 
 def _given(graph: Graph, values: tuple[int, ...]) -> frozenset[int]:
-    """Return what backward can read at little cost: states, their adjoints, operands, and most inputs without a slot.
+    """Return what backward has at little cost: states, their adjoints, operands, vectors, and inputs without a slot.
 
     The noise of the step is not among them, because it would be drawn again.
     """
-    return frozenset((*graph.outputs, *values)).union(
+    inputs = {
         index
         for index, node in enumerate(graph.nodes)
         if node.op == "input" and node.value[0] not in ("x", "r", *_DRAWN)
-    )
+    }
+    return vectors_of(graph).union(graph.outputs, values, inputs)
 
 
 def _computed_rows(graph: Graph, among: set[int]) -> frozenset[int]:

@@ -5,6 +5,9 @@ separated by the sums over the units. A value belongs to the first loop in which
 loop reads it from its location or, if that is overwritten in place, from a *carry*: a lane of its own that lives no
 longer than the step.
 
+What is expensive and depends on learned vectors alone is computed once for all rows of a call, in a *prologue* before
+the loops of each phase that reads it.
+
 Times are pairs (phase, loop).
 """
 
@@ -16,7 +19,7 @@ from typing import NamedTuple
 from rondeau.kernels.cell.graph import Graph, Rank
 from rondeau.kernels.cell.operations import OPERATIONS
 
-__all__ = ["Location", "Loop", "Phase", "Program", "build_program"]
+__all__ = ["Location", "Loop", "Phase", "Program", "build_program", "vectors_of"]
 
 Time = tuple[int, int]
 
@@ -52,9 +55,13 @@ class Loop(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """The part of a step between two products: the values that are constant over the call, then loops."""
+    """The part of a step between two products: the values that are constant over the call, then loops.
+
+    The prologue is a loop over the units alone, which writes the vectors that the others read; None if there are none.
+    """
 
     call_nodes: tuple[int, ...]
+    prologue: Loop | None
     loops: tuple[Loop, ...]
 
 
@@ -69,6 +76,8 @@ class Program(NamedTuple):
     carries : dict of int to bool
         The node of every carry, and whether it lives from one phase to another; such a carry needs a lane for each
         batch row.
+    vectors : tuple of int
+        The nodes that prologues compute.
     row_values : tuple of int
         The nodes with one number per row that are kept, in the order of their locations.
     """
@@ -76,7 +85,41 @@ class Program(NamedTuple):
     phases: tuple[Phase, ...]
     written: dict[Location, int]
     carries: dict[int, bool]
+    vectors: tuple[int, ...]
     row_values: tuple[int, ...]
+
+    @property
+    def num_lanes(self) -> int:
+        """The number of lanes per batch row: those of the carries, then those of the vectors."""
+        return len(self.carries) + len(self.vectors)
+
+
+def vectors_of(graph: Graph) -> frozenset[int]:
+    """Return the expensive values that depend on learned vectors and scalars alone.
+
+    Examples
+    --------
+    >>> from rondeau.kernels.cell import cell_math as m
+    >>> from rondeau.kernels.cell.trace import trace
+    >>> graph = trace(lambda x, r, s, p: m.exp(-p.a) * m.tanh(x.h + p.a), ("h",), ("h",), ("a",))
+    >>> [graph.nodes[node].op for node in vectors_of(graph)]
+    ['exp']
+    """
+    alone = set()
+    for index, node in enumerate(graph.nodes):
+        if node.op == "input":
+            is_alone = node.value[0] == "p"
+        else:
+            is_alone = node.op in OPERATIONS and all(
+                arg in alone or graph.rank(arg) == Rank.CALL for arg in node.args
+            )
+        if is_alone and graph.rank(index) == Rank.UNIT:
+            alone.add(index)
+    return frozenset(
+        index
+        for index in alone
+        if graph.nodes[index].op in OPERATIONS and OPERATIONS[graph.nodes[index].op].is_expensive
+    )
 
 
 def build_program(
@@ -122,13 +165,14 @@ class _Builder:
         row_values: Sequence[int],
         raw: bool,
     ) -> None:
-        self.graph, self.leaves, self.raw = graph, leaves, raw
+        self.graph, self.raw = graph, raw
+        self.leaves: dict[int, Location] = {node: ("vector", node) for node in vectors_of(graph)} | {**leaves}
         self.writes = [Write(*write) for write in writes]
         self.row_values = list(row_values)
         roots = [node for _, node in self.writes if node is not None]
         roots += [node for node in row_values if node not in leaves]
-        self.needed = graph.reach(roots, frozenset(leaves))
-        self.computed = [n for n in self.needed if n not in leaves and graph.nodes[n].op in OPERATIONS]
+        self.needed = graph.reach(roots, frozenset(self.leaves))
+        self.computed = [n for n in self.needed if n not in self.leaves and graph.nodes[n].op in OPERATIONS]
         self.times = self._find_times(waits)
         self.written = self._find_written()
         self.copies: dict[int, Location] = {}  # the location of a node after its write
@@ -149,9 +193,12 @@ class _Builder:
         phases = []
         for phase, depth in enumerate(depths):
             of_phase = tuple(loops[phase, loop] for loop in range(depth))
-            phases.append(Phase(tuple(self._call_nodes(of_phase)), of_phase))
+            prologue = self._prologue(of_phase)
+            call_nodes = self._call_nodes(of_phase if prologue is None else (prologue, *of_phase))
+            phases.append(Phase(tuple(call_nodes), prologue, of_phase))
         written = {location: time[0] for location, time in self.written.items()}
-        return Program(tuple(phases), written, self.carries, tuple(self.row_values))
+        vectors = tuple(n for n in self.needed if self.leaves.get(n, ("",))[0] == "vector")
+        return Program(tuple(phases), written, self.carries, vectors, tuple(self.row_values))
 
     # ---------------------------------------------------------------- when
 
@@ -220,6 +267,22 @@ class _Builder:
     def _is_of_rows(self, location: Location) -> bool:
         """Return whether a location has one number per row."""
         return location[0] in ("input", "d_input") and location[1] in self.graph.forms.numbers
+
+    def _prologue(self, loops: Iterable[Loop]) -> Loop | None:
+        """Return the loop that computes the vectors that these loops read."""
+        read = {r.node for loop in loops for r in loop.reads if r.location[0] == "vector"}
+        if not read:
+            return None
+        nodes = [n for n in self.graph.reach(sorted(read)) if self.graph.rank(n) == Rank.UNIT]
+        return Loop(
+            row_reads=(),
+            row_nodes=(),
+            row_writes=(),
+            reads=tuple(self._read_leaf(n) for n in nodes if self.graph.nodes[n].op == "input"),
+            nodes=tuple(n for n in nodes if self.graph.nodes[n].op != "input"),
+            sums=(),
+            writes=tuple(Write(("vector", n), n) for n in sorted(read)),
+        )
 
     def _at(self, time: Time, rank: Rank) -> list[int]:
         return [n for n in self.computed if self.times[n] == time and self.graph.rank(n) == rank]

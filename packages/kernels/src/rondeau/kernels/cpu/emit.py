@@ -11,7 +11,8 @@ A phase computes ``count`` batch rows of one step, and their hidden units from `
 * ``states[i, old + b]`` and ``states[i, new + b]`` are state i before and after the step, ``d_states[i, batch + b]``
   is its adjoint, and ``d_values[k, batch + b]`` that of an operand;
 * ``d_params[batch + b]`` sums the adjoints of the learned vectors ``params[0]`` over time;
-* ``row_values[row + b, 0]`` has the values with one number per row, ``carry[batch + b]`` those carried between loops;
+* ``row_values[row + b, 0]`` has the values with one number per row, ``carry[batch + b]`` those carried between loops,
+  and ``carry[batch]`` also those that the prologue computes;
 * ``inputs`` has the addresses of the named inputs and then of their adjoints: a step input has the rows of the slots, a
   sequence input those of the batch;
 * ``mask[batch + b, 0]`` is the mask of recurrent dropout; ``positions[row + b]`` is the row's time and batch row in the
@@ -79,14 +80,17 @@ class _Phase:
     def source(self) -> str:
         """Return the function's source."""
         names = self._names
+        prologue = [] if self._phase.prologue is None else self._loop(self._phase.prologue)
+        num_shared = len(self._lanes)  # the lanes of the prologue are those of no row
         body = [line for loop in self._phase.loops for line in self._loop(loop)]
+        lanes = [f"{lane} = {call}, {k})" for k, (lane, call) in enumerate(self._lanes.items())]
         lines = [f"def {self._name}({ARGUMENTS}):"]
         lines += [f"    {names[n]} = {self._call_value(n)}" for n in self._phase.call_nodes]
+        lines += [f"    {line}" for line in (*lanes[:num_shared], *prologue)]
         lines += ["    for b in range(count):"]
         if self._needs_position:
             lines += ["        time, origin = storage.positions[row + b, 0], storage.positions[row + b, 1]"]
-        lines += [f"        {lane} = {call}, {k})" for k, (lane, call) in enumerate(self._lanes.items())]
-        lines += [f"        {line}" for line in body]
+        lines += [f"        {line}" for line in (*lanes[num_shared:], *body)]
         return "\n".join(lines) + "\n"
 
     def _loop(self, loop: Loop) -> list[str]:
@@ -156,6 +160,9 @@ class _Phase:
             index = list(self._program.carries).index(cast("int", key))
             row = "batch + b" if self._program.carries[cast("int", key)] else "batch"
             return self._lane(f"carry_{index}", f"carry, {row}, {index}")
+        if kind == "vector":
+            number = self._program.vectors.index(cast("int", key))
+            return self._lane(f"vector_{number}", f"carry, batch, {len(self._program.carries) + number}")
         if kind == "slot":
             where, gate = cast("Slot", key)
             if where == "x":
@@ -198,7 +205,9 @@ class _Phase:
         taken |= {f"{kind}_{s}" for kind in ("old", "new", "adjoint", "mask") for s in (*graph.states, "h")}
         taken |= {f"{kind}_{p}" for kind in ("param", "gradient") for p in graph.params}
         taken |= {f"{kind}_{u}" for kind in ("input", "d_input") for u in graph.inputs}
-        taken |= {f"{kind}_{k}" for kind in ("carry", "value", "back") for k in range(len(graph.nodes))}
+        taken |= {
+            f"{kind}_{k}" for kind in ("carry", "vector", "value", "back") for k in range(len(graph.nodes))
+        }
         return taken
 
     def _call_value(self, index: int) -> str:

@@ -34,15 +34,15 @@ class Contribution(NamedTuple):
 class Buffers(NamedTuple):
     """The numbers that a direction keeps besides slots and states."""
 
-    carries: int
-    """Runs of H numbers per batch row that are carried from one loop to another."""
+    lanes: int
+    """Runs of H numbers per batch row that are carried from one loop to another, or from a prologue."""
     row_values: int
     """Single numbers per row."""
 
     @staticmethod
     def of(program: Program) -> Buffers:
         """Return the buffers of a program."""
-        return Buffers(len(program.carries), len(program.row_values))
+        return Buffers(program.num_lanes, len(program.row_values))
 
 
 class Plan:

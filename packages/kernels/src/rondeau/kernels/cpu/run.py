@@ -59,7 +59,7 @@ def forward(
     N, B = layout.num_rows, layout.batch_size
     starts_from_zero = is_first_piece and (initial is None or not initial[0].any())
     states = buffers.empty((plan.num_states, B + N, H), dtype)
-    carries, row_values = plan.forward
+    lanes, row_values = plan.forward
     if save:
         row_values = max(row_values, plan.backward.row_values)
     has_keep = plan.is_projected and settings.feature_dropout > 0
@@ -85,7 +85,7 @@ def forward(
         tape.gates, tape.recurrent, bias_of_slots(schedule, weights, H), tape.values, tape.row_values, states,
         parameters_of(weights, H, dtype) if weights.params else plan.no_params,
         scalars_of_run(schedule, settings, dtype) if schedule.scalars else plan.no_scalars,
-        buffers.empty((B, carries, H), dtype) if carries else plan.no_slots, tape.mask, nothing, nothing, nothing,
+        buffers.empty((max(B, 1), lanes, H), dtype) if lanes else plan.no_slots, tape.mask, nothing, nothing, nothing,
         addresses_of_inputs(*inputs) if inputs else plan.no_inputs,
         layout.positions if plan.draws_numbers else plan.no_positions, settings.key, settings.substream,
     )  # fmt: skip
@@ -121,7 +121,7 @@ def backward_through_time(
     run, weights, layout, settings = tape.run, tape.weights, tape.run.layout, tape.run.settings
     plan = plan_of(run, weights)
     schedule, dtype, H, P = plan.schedule, plan.dtype, plan.H, plan.P
-    N, B, carries = layout.num_rows, layout.batch_size, plan.backward.carries
+    N, B, lanes = layout.num_rows, layout.batch_size, plan.backward.lanes
     gates, recurrent = (tape.gates, tape.recurrent) if consume else map(_copy, (tape.gates, tape.recurrent))
     d_states = buffers.empty((plan.num_states, B, H), dtype)
     d_first = buffers.empty((B, P), dtype) if plan.is_projected else d_states[0]
@@ -137,7 +137,7 @@ def backward_through_time(
         gates, recurrent, plan.no_slots, tape.values, tape.row_values, tape.states,
         parameters_of(weights, H, dtype) if weights.params else plan.no_params,
         scalars_of_run(schedule, settings, dtype) if schedule.scalars else plan.no_scalars,
-        buffers.empty((B, carries, H), dtype) if carries else plan.no_slots, tape.mask, d_states, sums.params,
+        buffers.empty((max(B, 1), lanes, H), dtype) if lanes else plan.no_slots, tape.mask, d_states, sums.params,
         buffers.empty((plan.V, B, H), dtype) if plan.V else plan.no_slots,
         addresses_of_inputs(*tape.inputs, *sums.inputs) if tape.inputs else plan.no_inputs,
         layout.positions if plan.draws_numbers else plan.no_positions, settings.key, settings.substream,

@@ -159,7 +159,7 @@ class Workspace:
             np.empty((B, len(schedule.order), H), dtype), np.empty((B, len(schedule.split), H), dtype), frozen.bias,
             np.empty((B, len(schedule.values), H), dtype),
             np.empty((B, 1, max(len(program.row_values), len(schedule.backward.row_values))), dtype),
-            states, frozen.params, frozen.scalars, np.empty((B, len(program.carries), H), dtype),
+            states, frozen.params, frozen.scalars, np.empty((max(B, 1), program.num_lanes, H), dtype),
             nothing, nothing, nothing, nothing, np.empty(0, np.int64),
             np.stack((np.zeros(B, np.int64), np.arange(B)), axis=1), frozen.key, frozen.substream,
         )  # fmt: skip

@@ -46,7 +46,7 @@ class Storage(NamedTuple):
     scalars: Any
     """(1, 1, scalars): the scalars of the run."""
     carry: Any
-    """(B, carries, H): the values carried from one loop to another."""
+    """(max(B, 1), lanes, H): the values carried from one loop to another; those of prologues in the first row."""
     mask: Any
     """(B, 1, H): the mask of recurrent dropout; empty if the cell has none."""
     d_states: Any
