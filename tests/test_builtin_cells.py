@@ -11,7 +11,7 @@ from rondeau import tensor as rt
 
 from .oracles import loop
 from .oracles.cells import STEPS, torch
-from .oracles.comparison import as_tuple, compare, draw_parameters, draw_states
+from .oracles.comparison import as_tuple, compare, draw_inputs, draw_parameters, draw_states
 
 CELLS = {name: getattr(nn.cells, name) for name in nn.cells.__all__}
 SIZES = (1, 15, 16, 17, 33)  # on both sides of a vector and of a tile
@@ -73,7 +73,9 @@ def draw(name, seed, dtype):
     draw_parameters(layer, rng)
     x = rng.standard_normal((T, B, I))
     initial = draw_states(layer, B, rng) if seed % 3 else None
-    return layer, x, initial, f"{name} (T {T}, B {B}, I {I}, H {H}, states {initial is not None}, {options})"
+    features = {"inputs": draw_inputs(layer, T, B, rng)} if cell.inputs else {}
+    what = f"{name} (T {T}, B {B}, I {I}, H {H}, states {initial is not None}, {options})"
+    return layer, (x, initial), features, what
 
 
 # Near zero variance a normalisation multiplies rounding by up to 1 / sqrt(eps) = 316.
@@ -85,16 +87,16 @@ LOOSER = {"gru_layer_norm": 2e-3, "li_gru": 2e-3, "lstm_layer_norm": 2e-3}
 @pytest.mark.parametrize("name", CELLS)
 def test_equals_the_loop(name, seed):
     """Outputs, every state at every step, final states, and all gradients for random cotangents."""
-    layer, x, initial, what = draw(name, seed, "float64")
-    compare(layer, STEPS[name], x, initial, what=what)
+    layer, given, features, what = draw(name, seed, "float64")
+    compare(layer, STEPS[name], *given, what=what, **features)
 
 
 @pytest.mark.sampled(12)
 @pytest.mark.parametrize("seed", [6, 7])
 @pytest.mark.parametrize("name", CELLS)
 def test_equals_the_loop_in_float32(name, seed):
-    layer, x, initial, what = draw(name, seed, "float32")
-    compare(layer, STEPS[name], x, initial, what=what, tolerance=LOOSER.get(name))
+    layer, given, features, what = draw(name, seed, "float32")
+    compare(layer, STEPS[name], *given, what=what, tolerance=LOOSER.get(name), **features)
 
 
 def test_the_draw_covers_what_it_should():
@@ -102,8 +104,9 @@ def test_the_draw_covers_what_it_should():
     layers = [layer for layer, *_ in drawn]
     assert {layer.hidden_size for layer in layers} == {*SIZES, 2}
     assert {layer.input_size for layer in layers} == set(SIZES)
-    assert {len(x) for _, x, *_ in drawn} == set(range(1, 8))
-    assert {x.shape[1] for _, x, *_ in drawn} == set(range(1, 6))
+    assert {len(x) for _, (x, _), *_ in drawn} == set(range(1, 8))
+    assert {x.shape[1] for _, (x, _), *_ in drawn} == set(range(1, 6))
+    assert {u.ndim for *_, features, _ in drawn for u in features.get("inputs", {}).values()} == {1, 2, 3}
     assert any(1 < layer.num_heads < layer.hidden_size for layer in layers)
     assert any(1 < layer.num_heads == layer.hidden_size for layer in layers)
     assert {layer.num_layers for layer in layers} == {1, 2}
@@ -114,20 +117,23 @@ def test_the_draw_covers_what_it_should():
 
 
 def problem(name, rng, T, B, I, H, **options):  # noqa: E741
-    """A layer as a function of all it depends on, and those: x, the initial states, the parameters."""
+    """A layer as a function of all it depends on, and those: x, the initial states, named inputs, the parameters."""
     if name == "lstm_projected":
         options["proj_size"] = H - 1
     layer = nn.Recurrent(CELLS[name], I, H, dtype="float64", **options)
     draw_parameters(layer, rng)
     x = rt.tensor(rng.standard_normal((T, B, I)), requires_grad=True)
+    names = list(layer.cell.inputs)
+    inputs = [rt.tensor(u, requires_grad=True) for u in draw_inputs(layer, T, B, rng).values()]
     initial = [rt.tensor(state, requires_grad=True) for state in draw_states(layer, B, rng)]
 
     def call(x, *rest):
-        states = rest[: len(initial)]
-        sequences, final = layer.all_states(x, states if len(states) > 1 else states[0])
+        states, given = rest[: len(initial)], rest[len(initial) : len(initial) + len(inputs)]
+        named = {"inputs": dict(zip(names, given, strict=True))} if names else {}
+        sequences, final = layer.all_states(x, states if len(states) > 1 else states[0], **named)
         return (*sequences, *as_tuple(final))
 
-    return call, (x, *initial, *layer.parameters())
+    return call, (x, *initial, *inputs, *layer.parameters())
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -542,7 +542,7 @@ def test_corpus_of_python_with_a_plot(tmp_path, capsys):
         (["sing"], "rondeau: there is no command 'sing'; the commands are train, generate, evaluate, corpus"),
         (
             ["train", "--cell=transformer"],
-            r"--cell: expected one of rnn, gru, .*, slstm, got transformer",
+            r"--cell: expected one of rnn, ctrnn, gru, .*, slstm, got transformer",
         ),
         (["train", "--epochs=two"], "--epochs: expected a whole number, auto or none, got two"),
         (["train", "--lr=fast"], "--lr: expected a number, got fast"),
@@ -557,6 +557,10 @@ def test_corpus_of_python_with_a_plot(tmp_path, capsys):
         (["train", "--sampling=all"], "--sampling: expected sequential or random, got all"),
         (["train", "--tie_weights=maybe"], "--tie_weights: expected true or false, got maybe"),
         (["train", "--hidden_size"], "train: --hidden_size: expected one argument"),
+        (
+            ["train", "--cell=ea_lstm"],
+            "got ea_lstm, which needs inputs of its own: this command gives none",
+        ),
         (
             ["train", "--cell=lstm_projected"],
             "got lstm_projected, which needs a proj_size: this command gives none",

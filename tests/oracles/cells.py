@@ -123,6 +123,36 @@ def lstm_coupled(w, x, h, c):
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
+def ea_lstm(w, x, h, c):
+    f, g, o = (from_x + from_h for from_x, from_h in zip(w.input(x), w.recurrent(h), strict=True))
+    c = torch.sigmoid(f) * c + torch.sigmoid(w.inputs["gate"]) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+def ctrnn(w, x, h):
+    (from_x,), (from_h,) = w.input(x), w.recurrent(h)
+    noise = (2 / 0.2) ** 0.5 * 0.05 * w.draw("normal")
+    return (0.8 * h + 0.2 * torch.relu(from_x + from_h + noise),)
+
+
+def cfc(w, x, h):
+    (x_b, *from_x), (h_b,) = w.input(x), w.recurrent(h, 0)
+    f, g, limit = (
+        a + b
+        for a, b in zip(from_x, w.recurrent(1.7159 * torch.tanh(0.666 * (x_b + h_b)), 1, 2, 3), strict=True)
+    )
+    t = torch.sigmoid(-f * w.inputs["dt"])
+    return (t * torch.tanh(g) + (1 - t) * torch.tanh(limit),)
+
+
+def gru_d(w, x, h):
+    h = torch.exp(-torch.clamp(w.inputs["elapsed"], min=0)) * h
+    (x_r, x_z, x_n), (h_r, h_z) = w.input(x), w.recurrent(h, 0, 1)
+    z = torch.sigmoid(x_z + h_z)
+    (h_n,) = w.recurrent(torch.sigmoid(x_r + h_r) * h, 2)
+    return ((1 - z) * h + z * torch.tanh(x_n + h_n),)
+
+
 def lstm_peephole(w, x, h, c):
     i, f, g, o = (from_x + from_h for from_x, from_h in zip(w.input(x), w.recurrent(h), strict=True))
     p_i, p_f, p_o = w["p_i", "p_f", "p_o"]
@@ -160,7 +190,11 @@ def slstm(w, x, h, c, n, m):
 STEPS = {
     step.__name__: step
     for step in (
+        cfc,
+        ctrnn,
+        ea_lstm,
         gru,
+        gru_d,
         gru_layer_norm,
         gru_original,
         hgrn,

@@ -41,6 +41,13 @@ def draw_states(layer, B, rng):
     ]
 
 
+def draw_inputs(layer, T, B, rng):
+    """Return named inputs for a layer, as arrays: some of them with one number for all units."""
+    shapes = {"step": (T, B), "sequence": (B,)}
+    units = {name: () if rng.random() < 0.5 else (layer.hidden_size,) for name in layer.cell.inputs}
+    return {name: rng.standard_normal(shapes[kind] + units[name]) for name, kind in layer.cell.inputs.items()}
+
+
 LEAST = 1e-2
 """The smallest number that counts as the largest of an array: what cancels leaves the rounding of its parts."""
 

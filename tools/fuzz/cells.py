@@ -45,8 +45,9 @@ def separated(x: Any, r: Any, s: Any) -> Any:
     return m.where(rises, m.tanh(m.layer_norm(value)), 0.5 * s.h)
 
 
+BUILT_IN: dict[str, Any] = {name: getattr(nn.cells, name) for name in nn.cells.__all__}
 CELLS: dict[str, Any] = {
-    **{name: getattr(nn.cells, name) for name in nn.cells.__all__},
+    **{name: cell for name, cell in BUILT_IN.items() if not cell.inputs and not cell.draws_noise},
     "branching": branching,
     "constant": constant,
     "leaky": leaky,

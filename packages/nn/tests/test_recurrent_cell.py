@@ -160,7 +160,7 @@ def plain_step(x, r, s):
         ("LSTM", r"did you mean nn\.cells\.lstm\?"),
         (nn.LSTM, r"did you mean nn\.cells\.lstm\?"),
         (nn.RNN, r"did you mean nn\.cells\.rnn_tanh\?"),
-        ("transformer", "nn.cells has gru, "),
+        ("transformer", "nn.cells has cfc, ctrnn, "),
         (None, "got None: decorate the step"),
     ],
 )

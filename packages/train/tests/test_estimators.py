@@ -119,6 +119,11 @@ def test_a_constant_target_is_predicted_as_it_is():
     ("options", "fit", "message"),
     [
         ({"cell": "gruu"}, {}, "cell expected one of"),
+        (
+            {"cell": "gru_d"},
+            {},
+            "cell expected one that reads X alone, got gru_d, which needs its inputs elapsed",
+        ),
         ({"epochs": 0}, {}, "epochs: expected at least 1, got 0"),
         ({}, {"lengths": [1, 2]}, "lengths expected 20 integers, got int64 of shape"),
         ({"max_norm": -1}, {}, "max_norm: expected a number > 0, got -1"),

@@ -23,6 +23,7 @@ from ._convolution import Conv1d, Conv2d
 from ._dropout import Dropout
 from ._embedding import Embedding
 from ._flatten import Flatten
+from ._input_decay import InputDecay
 from ._kl_divergence import KLDivLoss
 from ._language_model import LanguageModel
 from ._linear import Linear
@@ -60,6 +61,7 @@ __all__ = [
     "Flatten",
     "GRUCell",
     "Identity",
+    "InputDecay",
     "KLDivLoss",
     "L1Loss",
     "LSTMCell",

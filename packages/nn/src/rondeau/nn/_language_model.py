@@ -22,6 +22,8 @@ from ._recurrent.layer import Recurrent, State
 from ._recurrent.options import Options, refuse_unknown
 from ._recurrent.stepper import Stepper
 
+_BUILT_IN: dict[str, Cell] = {name: getattr(cells, name) for name in cells.__all__}
+
 
 class LanguageModel(Module):
     """A recurrent language model: one-hot or embedded tokens, recurrent layers, and a linear head.
@@ -84,9 +86,9 @@ class LanguageModel(Module):
 
     CELLS: ClassVar[dict[str, Cell]] = {
         "rnn": cells.rnn_tanh,
-        **{name: getattr(cells, name) for name in cells.__all__ if getattr(cells, name).project is None},
+        **{name: cell for name, cell in _BUILT_IN.items() if cell.project is None and not cell.inputs},
     }
-    """The built-in cells by name, except the one that must be projected."""
+    """The built-in cells by name, except the one that must be projected and those with inputs of their own."""
 
     def __init__(
         self,
@@ -262,6 +264,11 @@ def _check_layers(
         raise ArgumentValueError(
             "A bidirectional language model sees its target: the reverse direction has read token t+1 "
             "when the model predicts it. Use bidirectional=False; both directions are for classification"
+        )
+    if layers.cell.inputs:
+        raise ArgumentValueError(
+            f"A language model reads tokens alone, and cell {layers.cell.name} needs its inputs "
+            f"{', '.join(layers.cell.inputs)}: use another cell, or a model of your own that passes them"
         )
     for name, given in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
         own = getattr(layers, name)

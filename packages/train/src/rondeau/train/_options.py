@@ -47,7 +47,7 @@ class ModelOptions:
         Begin with the weights and the vocabulary of this run, to go on learning on another text. Options of tokens and
         model are that run's; of those, only dropout and the like may be given. --checkpoint chooses the weights.
     cell
-        The recurrent cell: rnn, gru, lstm; gru_layer_norm, gru_original, hgrn, indrnn, li_gru, linear_rnn,
+        The recurrent cell: rnn, gru, lstm; ctrnn, gru_layer_norm, gru_original, hgrn, indrnn, li_gru, linear_rnn,
         lstm_coupled, lstm_layer_norm, lstm_peephole, mgu, min_gru, min_lstm, mlstm, rg_lru, rnn_relu, rnn_tanh (the
         same as rnn) or slstm, as rondeau.nn.cells describes them.
     hidden_size

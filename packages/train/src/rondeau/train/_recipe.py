@@ -29,7 +29,11 @@ def make_model(options: ModelOptions, vocab_size: int) -> nn.LanguageModel:
     """
     known = nn.LanguageModel.CELLS
     if options.cell not in known:
-        why = ", which needs a proj_size: this command gives none" if options.cell in cells.__all__ else ""
+        why = ""
+        if options.cell in cells.__all__:
+            has_inputs = bool(getattr(cells, options.cell).inputs)
+            needs = "inputs of its own" if has_inputs else "a proj_size"
+            why = f", which needs {needs}: this command gives none"
         if near := difflib.get_close_matches(options.cell.lower(), known, n=1, cutoff=0.8):
             why = why or f"; did you mean {near[0]}?"
         raise UsageError(f"--cell: expected one of {', '.join(known)}, got {options.cell}{why}")

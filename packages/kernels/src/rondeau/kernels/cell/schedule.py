@@ -321,13 +321,23 @@ def _is_expensive(node: Node) -> bool:
     return node.op in OPERATIONS and OPERATIONS[node.op].is_expensive
 
 
+def _noisy(graph: Graph) -> set[int]:
+    """Return the values, but for truth values, that the noise of the step enters."""
+    noisy: set[int] = set()
+    for index, node in enumerate(graph.nodes):
+        if (node.op == "input" and node.value[0] in _DRAWN) or not noisy.isdisjoint(node.args):
+            noisy.add(index)
+    return {index for index in noisy if not graph.is_truth(index)}
+
+
 def _choose_saved(
     graph: Graph, leaves: dict[Slot, int], values: tuple[int, ...], roots: list[int]
 ) -> dict[Slot, int]:
     """Choose the node that each slot holds for backward.
 
     Of the expensive values that backward needs and cannot read elsewhere, as many are kept as there are slots whose own
-    content backward then does not need.
+    content backward then does not need. A cheap value that backward reads is as good as an expensive one if noise
+    enters it: where it is kept, the noise is not drawn again.
     """
     forward = set(graph.reach(graph.outputs))
     given = _given(graph, values) | _computed_rows(graph, forward)
@@ -339,11 +349,10 @@ def _choose_saved(
     def room(kept: frozenset[int]) -> int:
         return len(leaves) - len(wanted_leaves(kept)) - len(kept)
 
-    kept = frozenset(
-        i
-        for i in graph.reach(roots, given)
-        if i in forward - given and _is_expensive(graph.nodes[i]) and graph.rank(i) == Rank.UNIT
-    )
+    wanted = graph.reach(roots, given)
+    read = {arg for i in wanted if i not in forward for arg in graph.nodes[i].args}
+    worth = {i for i in wanted if _is_expensive(graph.nodes[i])} | (read & _noisy(graph))
+    kept = frozenset(i for i in worth if i in forward - given and graph.rank(i) == Rank.UNIT)
     while kept and room(kept) < 0:
         kept -= {max(kept, key=lambda node: (room(kept - {node}), node))}
 

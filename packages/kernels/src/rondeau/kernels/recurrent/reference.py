@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rondeau.kernels.cell.cell import Cell
-from rondeau.kernels.cell.graph import Graph
+from rondeau.kernels.cell.graph import Graph, Rank
 from rondeau.kernels.cell.operations import OPERATIONS
 from rondeau.kernels.numerics import noise, philox
 from rondeau.kernels.recurrent.layout import Layout
@@ -168,8 +168,15 @@ class _Step:
                     values[index] = given[node.value]
             else:
                 operation = OPERATIONS[node.op]
-                function = operation.function if operation.is_operator else getattr(self._functions, node.op)
-                values[index] = function(*(values[arg] for arg in node.args))
+                operands = [values[arg] for arg in node.args]
+                if operation.is_operator:
+                    values[index] = operation.function(*operands)
+                elif (
+                    graph.rank(index) == Rank.CALL
+                ):  # numbers, which the functions of an array library may not take
+                    values[index] = float(operation.function(*operands))
+                else:
+                    values[index] = getattr(self._functions, node.op)(*operands)
         return tuple(values[index] for index in graph.outputs)
 
     def _multiply(self, gate: str, value: Any) -> Any:

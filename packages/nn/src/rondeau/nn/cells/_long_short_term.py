@@ -114,6 +114,26 @@ def lstm_layer_norm(x: Any, r: Any, s: Any, p: Any) -> Any:
     return m.sigmoid(x_o + r_o) * m.tanh(m.layer_norm(c, p.gain_c, p.bias_c)), c
 
 
+@recurrent_cell(gates=("f", "g", "o"), states=("h", "c"), inputs={"gate": "sequence"})
+def ea_lstm(x: Any, r: Any, s: Any, u: Any) -> Any:
+    """Step the entity-aware long short-term memory: static attributes of a sequence are its input gate.
+
+    ::
+
+        i = sigmoid(gate)
+        f_t = sigmoid(W_f x_t + b_f + R_f h_{t-1} + c_f)
+        o_t = sigmoid(W_o x_t + b_o + R_o h_{t-1} + c_o)
+        c_t = f_t * c_{t-1} + i * tanh(W_g x_t + b_g + R_g h_{t-1} + c_g)
+        h_t = o_t * tanh(c_t)
+
+    Kratzert et al., "Towards learning universal, regional, and local hydrological behaviors via machine learning
+    applied to large-sample datasets" (2019), equations 7 to 12. The input ``gate`` is ``W_i x_s + b_i``, (B, H), which
+    a `Linear` outside computes once from the static attributes ``x_s`` of each sequence.
+    """
+    c = m.sigmoid(x.f + r.f) * s.c + m.sigmoid(u.gate) * m.tanh(x.g + r.g)
+    return m.sigmoid(x.o + r.o) * m.tanh(c), c
+
+
 @recurrent_cell(gates=("m", "i", "f", "g", "o"), states=("h", "c"))
 def mlstm(x: Any, r: Any, s: Any) -> Any:
     """Step the multiplicative long short-term memory: the input chooses the recurrent matrix.

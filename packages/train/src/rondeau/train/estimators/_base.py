@@ -205,12 +205,17 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
         )
 
     def _found_cell(self) -> Any:
-        if not isinstance(self.cell, str):
-            return self.cell
-        found = getattr(nn.cells, self.cell, None) if self.cell in nn.cells.__all__ else None
+        found = self.cell
+        if isinstance(found, str):
+            found = getattr(nn.cells, found) if found in nn.cells.__all__ else None
         if found is None:
             raise ValueError(
                 f"cell expected one of {', '.join(nn.cells.__all__)}, or a cell; got {self.cell!r}"
+            )
+        if getattr(found, "inputs", None):
+            raise ValueError(
+                f"cell expected one that reads X alone, got {found.name}, which needs its inputs "
+                f"{', '.join(found.inputs)}: train an nn.Recurrent of it, to which they can be passed"
             )
         return found
 

@@ -1,0 +1,165 @@
+"""`InputDecay`: what a series with gaps is taken to be where it was not observed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from rondeau import tensor as rt
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.tensor import Tensor
+
+from . import init
+from ._checks import as_array, check_flags, check_sizes, check_tensor
+from ._module import Module
+from ._parameter import Parameter
+
+__all__ = ["InputDecay"]
+
+
+class InputDecay(Module):
+    """Replace missing values by the last one observed, which decays to the mean at a learned rate.
+
+    ::
+
+        gamma_t = exp(-max(0, weight * delta_t + bias))
+        y_t = x_t                                           where x_t was observed
+        y_t = gamma_t * last_t + (1 - gamma_t) * mean       elsewhere
+
+    with a rate of its own for each variable. ``last_t`` is the variable's last observed value before step t, or the
+    mean before the first, and ``delta_t`` the time since then. No value depends on a later step. Che et al., "Recurrent
+    neural networks for multivariate time series with missing values" (2018), the input decay of GRU-D, whose cell is
+    `nn.cells.gru_d`.
+
+    Parameters
+    ----------
+    input_size : int
+        I, the number of variables.
+    mean : array_like, shape (I,), optional
+        What a variable is after a long time without observation, for example its mean over the training data; zeros by
+        default, which suits standardised variables.
+    batch_first : bool
+        Arguments and result are (B, T, I) rather than (T, B, I).
+    device : optional
+        Where parameters and buffers are created.
+    dtype : dtype, optional
+        float32 (the default) or float64.
+
+    Attributes
+    ----------
+    weight : Parameter
+        (I,), the rates. They are initially uniform in [0, 1), above the flat part of the maximum.
+    bias : Parameter
+        (I,), initially zeros.
+    mean : Tensor
+        (I,), a buffer: it is not learned, and is part of the state dict.
+
+    Examples
+    --------
+    A series of one variable that is observed at the first and the fourth step:
+
+    >>> import math
+    >>> from rondeau import nn, tensor as rt
+    >>> decay = nn.InputDecay(1)
+    >>> _ = nn.init.ones_(decay.weight)
+    >>> x = rt.tensor([8.0, math.nan, math.nan, 4.0]).reshape(4, 1)
+    >>> delta = rt.tensor([0.0, 1.0, 2.0, 3.0]).reshape(4, 1)
+    >>> [round(value, 3) for value in decay(x, ~rt.isnan(x), delta).flatten().tolist()]
+    [8.0, 2.943, 1.083, 4.0]
+    """
+
+    weight: Parameter
+    bias: Parameter
+    mean: Tensor
+
+    def __init__(
+        self,
+        input_size: int,
+        mean: ArrayLike | Tensor | None = None,
+        batch_first: bool = False,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__()
+        check_sizes(input_size=input_size)
+        check_flags(batch_first=batch_first)
+        self.input_size, self.batch_first = input_size, batch_first
+        self.weight = Parameter(rt.empty(input_size, dtype=dtype, device=device))
+        self.bias = Parameter(rt.empty(input_size, dtype=dtype, device=device))
+        values = np.zeros(input_size) if mean is None else as_array("mean", mean)
+        if values.shape != (input_size,):
+            raise ArgumentValueError(
+                f"mean must have a number for each variable, expected shape ({input_size},), got {values.shape}"
+            )
+        self.register_buffer("mean", rt.tensor(values, dtype=self.weight.dtype, device=device))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the rates from U(0, 1), and set the bias to zeros."""
+        init.uniform_(self.weight)
+        init.zeros_(self.bias)
+
+    def forward(self, x: Tensor, mask: Tensor | ArrayLike, delta: Tensor) -> Tensor:
+        """Return the values with the missing ones replaced.
+
+        Parameters
+        ----------
+        x : Tensor, shape (T, B, I) or (T, I)
+            The values; where the mask is false they may be anything, NaN too, and get no gradient.
+        mask : Tensor or array_like of bool or of 0 and 1, shape of `x`
+            Which values were observed.
+        delta : Tensor, shape of `x`
+            The time since each variable was last observed, before step t; what it is at observed values is not read.
+
+        Returns
+        -------
+        Tensor, shape of `x`
+
+        Raises
+        ------
+        ValueError
+            If a shape is not that of `x`, `x` has not I variables, or the mask has other numbers than 0 and 1.
+        TypeError
+            If `x` or `delta` is not a tensor of the dtype of the parameters.
+        """
+        for name, tensor in (("x", x), ("delta", delta)):
+            check_tensor(f"InputDecay: {name}", tensor)
+            if tensor.dtype != self.weight.dtype:
+                raise ArgumentTypeError(
+                    f"InputDecay: {name} must be {self.weight.dtype} as the parameters are, got {tensor.dtype}: "
+                    f"write {name}.to({str(self.weight.dtype)!r})"
+                )
+        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
+            form = "(B, T, I)" if self.batch_first else "(T, B, I)"
+            raise ArgumentValueError(
+                f"InputDecay: x must be {form} or (T, I) with I={self.input_size} variables, got shape {x.shape}"
+            )
+        observed = _as_mask(mask)
+        for name, shape in (("mask", observed.shape), ("delta", delta.shape)):
+            if shape != x.shape:
+                raise ArgumentValueError(
+                    f"InputDecay: {name} must have the shape of x, {x.shape}, got {shape}"
+                )
+        time = 1 if self.batch_first and x.ndim == 3 else 0
+        steps = np.arange(x.shape[time]).reshape(-1, *[1] * (x.ndim - 1 - time))
+        latest = np.maximum.accumulate(np.where(observed, steps, -1), axis=time)  # -1: none yet
+        last = rt.where(latest >= 0, rt.gather(x, time, rt.tensor(latest.clip(0))), self.mean)
+        gamma = rt.exp(-rt.relu(self.weight * delta + self.bias))
+        return rt.where(observed, x, self.mean + gamma * (last - self.mean))
+
+    def extra_repr(self) -> str:
+        """Return the configuration for ``repr``."""
+        return f"{self.input_size}" + (", batch_first=True" if self.batch_first else "")
+
+
+def _as_mask(mask: Any) -> NDArray[np.bool_]:
+    values = as_array("mask", mask)
+    observed: NDArray[np.bool_] = values != 0
+    if values.dtype != np.bool_ and not np.array_equal(values, observed):
+        raise ArgumentValueError(
+            "InputDecay: mask must be boolean, or 0 where a value is missing and 1 where it was observed; got other "
+            "numbers"
+        )
+    return observed

@@ -1,0 +1,103 @@
+"""`nn.InputDecay` against the equations of GRU-D, step by step."""
+
+import re
+
+import numpy as np
+import pytest
+
+from comparing import assert_close, assert_same_bits
+from rondeau import nn
+from rondeau import tensor as rt
+
+T, B, I = 7, 3, 4  # noqa: E741
+
+
+@pytest.fixture
+def problem():
+    """A layer with rates of both signs, values with NaN where they are missing, their mask, and elapsed times."""
+    rng = np.random.default_rng(0)
+    layer = nn.InputDecay(I, mean=rng.standard_normal(I), dtype="float64")
+    layer.weight.data[...] = rng.standard_normal(I)
+    layer.bias.data[...] = rng.standard_normal(I)
+    mask = rng.random((T, B, I)) < 0.4
+    mask[:, 0, 0], mask[:, 0, 1] = False, True
+    x = np.where(mask, rng.standard_normal((T, B, I)), np.nan)
+    return layer, rt.tensor(x, requires_grad=True), mask, rt.tensor(rng.exponential(size=(T, B, I)))
+
+
+def expected(layer, x, mask, delta):
+    """Impute as the paper writes it: m x + (1 - m) (gamma x' + (1 - gamma) mean), one step after the other."""
+    weight, bias, mean = (t.detach().numpy() for t in (layer.weight, layer.bias, layer.mean))
+    x, delta = np.nan_to_num(x.detach().numpy()), delta.numpy()
+    last, steps = np.broadcast_to(mean, x.shape[1:]), []
+    for t, observed in enumerate(mask):
+        gamma = np.exp(-np.maximum(0, weight * delta[t] + bias))
+        steps.append(observed * x[t] + (1 - observed) * (gamma * last + (1 - gamma) * mean))
+        last = observed * x[t] + (1 - observed) * last
+    return np.stack(steps)
+
+
+def test_it_is_the_papers(problem):
+    assert_close(problem[0](*problem[1:]).detach().numpy(), expected(*problem), atol=1e-14)
+
+
+def test_gradients(problem):
+    """Of the values, those observed alone, of rates and biases; missing values get zeros, not NaN."""
+    layer, x, mask, delta = problem
+    weighting = rt.tensor(np.random.default_rng(1).standard_normal((T, B, I)))
+    d_x, _ = rt.grad((layer(x, mask, delta) * weighting).sum(), [x, layer.weight])
+    assert_same_bits(d_x.numpy()[~mask], np.zeros((~mask).sum()))
+    filled = rt.tensor(np.nan_to_num(x.detach().numpy()), requires_grad=True)
+    assert rt.gradcheck(lambda x, *_: layer(x, mask, delta), (filled, layer.weight, layer.bias), atol=1e-7)
+
+
+def test_the_future_is_not_read(problem):
+    layer, x, mask, delta = problem
+    whole = layer(x, mask, delta).detach().numpy()
+    for t in range(1, T):
+        assert_same_bits(layer(x[:t], mask[:t], delta[:t]).detach().numpy(), whole[:t])
+
+
+def test_forms(problem):
+    """Batch first, without a batch, and a mask of numbers or of a tensor."""
+    layer, x, mask, delta = problem
+    output = layer(x, mask, delta).detach().numpy()
+    for given in (mask.astype(np.float32), rt.tensor(mask), rt.tensor(mask.astype(np.int64))):
+        assert_same_bits(layer(x, given, delta).detach().numpy(), output)
+    assert_same_bits(layer(x[:, 1], mask[:, 1], delta[:, 1]).detach().numpy(), output[:, 1])
+    turned = nn.InputDecay(I, batch_first=True, dtype="float64")
+    turned.load_state_dict(layer.state_dict())
+    found = turned(x.transpose(0, 1), mask.swapaxes(0, 1), delta.transpose(0, 1))
+    assert_same_bits(found.transpose(0, 1).detach().numpy(), output)
+    assert repr(turned) == "InputDecay(4, batch_first=True)"
+
+
+def test_the_mean_is_kept_but_not_learned():
+    layer = nn.InputDecay(2, mean=[1.0, 2.0])
+    assert {name for name, _ in layer.named_parameters()} == {"weight", "bias"}
+    assert layer.state_dict()["mean"].tolist() == [1, 2]
+    assert 0 <= layer.weight.min().item() <= layer.weight.max().item() < 1
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"x": rt.zeros(T, B, 3)}, ValueError, "must be (T, B, I) or (T, I) with I=4 variables, got shape (7, 3, 3)"),
+        ({"mask": np.ones((T, B))}, ValueError, "mask must have the shape of x, (7, 3, 4), got (7, 3)"),
+        ({"delta": rt.zeros(T, B, 1)}, ValueError, "delta must have the shape of x, (7, 3, 4), got (7, 3, 1)"),
+        ({"mask": np.full((T, B, I), 2)}, ValueError, "0 where a value is missing and 1 where it was observed"),
+        ({"x": np.zeros((T, B, I))}, TypeError, "x must be"),
+        ({"delta": rt.zeros(T, B, I, dtype="float64")}, TypeError, "delta must be float32 as the parameters are"),
+    ],
+)  # fmt: skip
+def test_refusals(change, error, message):
+    given = {"x": rt.zeros(T, B, I), "mask": np.ones((T, B, I), bool), "delta": rt.zeros(T, B, I)}
+    with pytest.raises(error, match=re.escape(message)):
+        nn.InputDecay(I)(**given | change)
+
+
+def test_a_mean_of_another_shape_is_refused():
+    with pytest.raises(
+        ValueError, match=re.escape("a number for each variable, expected shape (4,), got (3,)")
+    ):
+        nn.InputDecay(4, mean=[0, 0, 0])
