@@ -498,3 +498,48 @@ def test_a_step_without_a_signature_is_refused():
         CellError, match="a step is a Python function of x, r and s, got <built-in function max>"
     ):
         trace(max, ("h",), ("h",))
+
+
+@pytest.mark.parametrize(
+    ("step", "params", "inputs", "expected"),
+    [
+        (lambda x, r, s, u: x.h + u.dt, (), {"dt": "step"}, ("x", "u")),
+        (lambda u, s, r, x: x.h + u.dt, (), {"dt": "step"}, ("x", "u")),
+        (lambda a, b, c, d: a.h + d.dt, (), {"dt": "step"}, ("x", "u")),
+        (lambda u, p, s, r, x: p.w + u.dt, ("w",), {"dt": "sequence"}, ("p", "u")),
+        (lambda a, b, c, d, e: d.w + e.dt, ("w",), {"dt": "sequence"}, ("p", "u")),
+        (lambda s, x, r: x.h + r.h, (), {}, ("x", "r")),
+    ],
+)
+def test_arguments_go_by_name_where_all_have_their_names_and_else_by_position(step, params, inputs, expected):
+    graph = trace(step, ("h",), ("h",), params, inputs=inputs)
+    nodes = [graph.nodes[i] for i in graph.reach(graph.outputs)]
+    assert sorted(node.value[0] for node in nodes if node.op == "input") == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("step", "inputs", "message"),
+    [
+        (
+            lambda x, r, state: state.h,
+            {},
+            "the step takes x, r, state: either all of its arguments are named x, r, s",
+        ),
+        (lambda x, r, s, p: x.h, {"dt": "step"}, r"four arguments: .*, u \(inputs\)"),
+        (lambda x, r, s, u: x.h, {}, "a step that reads inputs u needs inputs="),
+        (lambda x, r, s: x.h, {"dt": "step"}, r"four arguments: .*, u \(inputs\)"),
+        (
+            lambda x, r, s, u: u.dtt,
+            {"dt": "step"},
+            "u.dtt is not an input of this cell, which has dt; did you mean u.dt",
+        ),
+        (
+            lambda x, r, s, u: u.dt,
+            {"dt": "often"},
+            "input dt must be of the kind 'step' or 'sequence', got 'often'",
+        ),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(step, inputs, message):
+    with pytest.raises(CellError, match=message):
+        trace(step, ("h",), ("h",), inputs=inputs)

@@ -258,12 +258,12 @@ GOOD = {"dt": rt.ones(T, B), "g": rt.ones(B)}
         (
             None,
             ValueError,
-            "cell reading needs its input 'dt': pass inputs={'dt': ...} with a tensor of shape (T, B)",
+            "cell reading needs its step input 'dt': pass inputs={'dt': tensor}",
         ),
         (
             {"dt": rt.ones(T, B)},
             ValueError,
-            "needs its input 'g': pass inputs={'g': ...} with a tensor of shape (B,)",
+            "needs its sequence input 'g': pass inputs={'g': tensor}",
         ),
         ({**GOOD, "dts": 1}, ValueError, "has no input 'dts', its inputs are dt, g: did you mean 'dt'?"),
         (

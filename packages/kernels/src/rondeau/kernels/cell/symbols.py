@@ -234,8 +234,9 @@ class Inputs:
             raise AttributeError(name)
         near = difflib.get_close_matches(name, self._names, n=1)
         hint = f"; did you mean {self._letter}.{near[0]}?" if near else ""
+        a = "an" if self._what == "input" else "a"
         raise_at_user_line(
-            f"{self._letter}.{name} is not a {self._what} of this cell, which has {', '.join(self._names)}{hint}"
+            f"{self._letter}.{name} is not {a} {self._what} of this cell, which has {', '.join(self._names)}{hint}"
         )
 
 

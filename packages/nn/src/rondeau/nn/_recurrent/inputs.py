@@ -94,8 +94,7 @@ def _of_layer(cell: Cell, inputs: Any, convert: Callable[[str, str, Any], Tensor
     if missing:
         name = missing[0]
         raise ArgumentValueError(
-            f"cell {cell.name} needs its input {name!r}: pass inputs={{{name!r}: ...}} with a tensor of shape "
-            f"{'(T, B) or (T, B, H)' if cell.inputs[name] == 'step' else '(B,) or (B, H)'}"
+            f"cell {cell.name} needs its {cell.inputs[name]} input {name!r}: pass inputs={{{name!r}: tensor}}"
         )
     return tuple([convert(name, kind, given[name]) for name, kind in cell.inputs.items()])
 
