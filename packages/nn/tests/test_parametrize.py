@@ -221,6 +221,45 @@ def test_each_weight_is_computed_once_a_call():
     assert sorted(counted) == ["weight_hh_l0", "weight_hh_l1_reverse", "weight_ih_l0"]
 
 
+class Counting(nn.Module):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return 1 * x
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        (lambda: nn.Linear(3, 2), (rt.ones(4, 3),)),
+        (lambda: nn.Embedding(3, 2), (rt.tensor([0, 2]),)),
+        (lambda: nn.Conv1d(2, 3, 2), (rt.ones(1, 2, 5),)),
+        (lambda: nn.Conv2d(2, 3, 2), (rt.ones(1, 2, 5, 5),)),
+        (lambda: nn.BatchNorm1d(3), (rt.randn(4, 3),)),
+        (lambda: nn.BatchNorm2d(2), (rt.randn(4, 2, 3, 3),)),
+        (lambda: nn.LayerNorm(3), (rt.randn(4, 3),)),
+        (lambda: nn.InputDecay(2), (rt.ones(4, 3, 2), np.ones((4, 3, 2), bool), rt.ones(4, 3, 2))),
+        (lambda: nn.RNNCell(3, 2), (rt.ones(4, 3),)),
+        (lambda: nn.LSTMCell(3, 2), (rt.ones(4, 3),)),
+        (lambda: nn.GRU(3, 2, learn_initial_state=True), (rt.ones(5, 4, 3),)),
+        (lambda: nn.LSTM(3, 4, proj_size=2), (rt.ones(5, 4, 3),)),
+    ],
+)
+def test_every_module_reads_each_parameter_once_a_call(module, arguments):
+    module = module()
+    expected = module(*arguments)
+    names = [name for name, _ in module.named_parameters()]
+    for name in names:
+        register_parametrization(module, name, Counting())
+    counters = [module.parametrizations[name][0] for name in names]
+    before = [counter.calls for counter in counters]
+    assert_same_bits(module(*arguments), expected)
+    assert [counter.calls - count for counter, count in zip(counters, before, strict=True)] == [1] * len(
+        names
+    )
+
+
 def test_copies_have_originals_of_their_own():
     layer = parametrizations.orthogonal(nn.LSTM(2, 3, dtype="float64"), "weight_hh_l0", "cayley")
     x = rt.randn(4, 2, 2, dtype="float64")

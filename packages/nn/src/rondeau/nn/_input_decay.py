@@ -124,12 +124,13 @@ class InputDecay(Module):
         TypeError
             If `x` or `delta` is not a tensor of the dtype of the parameters.
         """
+        weight, mean = self.weight, self.mean  # read once: they may be parametrised
         for name, tensor in (("x", x), ("delta", delta)):
             check_tensor(f"InputDecay: {name}", tensor)
-            if tensor.dtype != self.weight.dtype:
+            if tensor.dtype != weight.dtype:
                 raise ArgumentTypeError(
-                    f"InputDecay: {name} must be {self.weight.dtype} as the parameters are, got {tensor.dtype}: "
-                    f"write {name}.to({str(self.weight.dtype)!r})"
+                    f"InputDecay: {name} must be {weight.dtype} as the parameters are, got {tensor.dtype}: "
+                    f"write {name}.to({str(weight.dtype)!r})"
                 )
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
             form = "(B, T, I)" if self.batch_first else "(T, B, I)"
@@ -145,9 +146,9 @@ class InputDecay(Module):
         time = 1 if self.batch_first and x.ndim == 3 else 0
         steps = np.arange(x.shape[time]).reshape(-1, *[1] * (x.ndim - 1 - time))
         latest = np.maximum.accumulate(np.where(observed, steps, -1), axis=time)  # -1: none yet
-        last = rt.where(latest >= 0, rt.gather(x, time, rt.tensor(latest.clip(0))), self.mean)
-        gamma = rt.exp(-rt.relu(self.weight * delta + self.bias))
-        return rt.where(observed, x, self.mean + gamma * (last - self.mean))
+        last = rt.where(latest >= 0, rt.gather(x, time, rt.tensor(latest.clip(0))), mean)
+        gamma = rt.exp(-rt.relu(weight * delta + self.bias))
+        return rt.where(observed, x, mean + gamma * (last - mean))
 
     def extra_repr(self) -> str:
         """Return the configuration for ``repr``."""
