@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tools.fuzz.cells import CELLS, REGULARISED
+from tools.fuzz.cells import CELLS, PLAIN, REGULARISED
 from tools.fuzz.drawing import Draw
 
 from rondeau import nn
@@ -117,7 +117,7 @@ def arrays_of(layer: Any, draw: Draw) -> Iterator[NDArray[Any]]:
 
 def digests(count: int, seed: int) -> Iterator[tuple[str, str]]:
     """Yield a digest and what was drawn, for each of `count` configurations; the cells take turns."""
-    names = sorted(CELLS)
+    names = sorted(PLAIN)
     for index in range(count):
         draw = Draw(seed, index, "digest")
         rt.manual_seed(draw.weights)

@@ -45,16 +45,52 @@ def separated(x: Any, r: Any, s: Any) -> Any:
     return m.where(rises, m.tanh(m.layer_norm(value)), 0.5 * s.h)
 
 
-BUILT_IN: dict[str, Any] = {name: getattr(nn.cells, name) for name in nn.cells.__all__}
+@nn.recurrent_cell(gates=("a", "b"), states=("h", "k"), inputs={"dt": "step", "gate": "sequence"})
+def driven(x: Any, r: Any, s: Any, u: Any) -> Any:
+    """Take inputs of both kinds, by themselves, together, and beside what is multiplied by a recurrent matrix."""
+    keep = m.exp(-m.softplus(u.dt)) * m.sigmoid(u.gate)
+    k = keep * s.k + (1 - keep) * m.tanh(x.a + r.a + u.gate)
+    return m.tanh(x.b + r.b(u.dt * k)), k
+
+
+@nn.recurrent_cell(gates=("a", "b"), states=("h",), inputs={"size": "step"})
+def noisy(x: Any, r: Any, s: Any, u: Any, *, noise: float = 0.1) -> Any:
+    """Draw numbers of both distributions: of a size that has a gradient, before a product, and in a comparison."""
+    shaken = m.tanh(x.a + noise * m.normal()) + u.size * m.uniform()
+    new = m.tanh(r.b(shaken * s.h) + x.b + u.size * m.normal())
+    return m.where(m.uniform() < 0.2, s.h, new + r.a * 0.5)
+
+
+@nn.recurrent_cell(gates=("h",), states=("h",), params={"slope": nn.init.ones_}, inputs={"drive": "step"})
+def fed(u: Any, p: Any, s: Any, r: Any, x: Any, *, noise: float = 0.0) -> Any:
+    """Multiply a recurrent matrix by what is of the inputs alone; take arguments by name."""
+    return m.tanh(x.h + r.h(m.tanh(u.drive)) * p.slope + 0.5 * s.h + noise * m.normal())
+
+
 CELLS: dict[str, Any] = {
-    **{name: cell for name, cell in BUILT_IN.items() if not cell.inputs and not cell.draws_noise},
+    **{name: getattr(nn.cells, name) for name in nn.cells.__all__},
     "branching": branching,
     "constant": constant,
+    "driven": driven,
+    "fed": fed,
     "leaky": leaky,
+    "noisy": noisy,
     "oscillating": oscillating,
     "separated": separated,
 }
+#: Cells that read no inputs beside x, and draw no noise.
+PLAIN = {name: cell for name, cell in CELLS.items() if not cell.inputs and not cell.draws_noise}
 #: Cells that are also run with regularisers: each has a few variants of its own to compile.
 REGULARISED = ("lstm", "gru")
 #: Cells whose second derivative along a step of differences says little: their slopes jump.
-KINKED = ("oscillating", "rnn_relu", "li_gru", "indrnn", "branching", "slstm", "separated")
+KINKED = (
+    "branching",
+    "ctrnn",
+    "gru_d",
+    "indrnn",
+    "li_gru",
+    "oscillating",
+    "rnn_relu",
+    "separated",
+    "slstm",
+)

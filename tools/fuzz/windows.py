@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from . import recurrence
@@ -48,15 +47,15 @@ class Windows(NamedTuple):
     d_every: list[Array]
 
 
-def loss(windows: Windows, weights: Mapping[str, Array], x: Array, initial: list[Array]) -> float:
+def loss(windows: Windows, weights: Mapping[str, Array], sequence: Sequence, initial: list[Array]) -> float:
     """Return the sum over all steps of the loss, a function whose gradient is the truncated one.
 
     Parameters
     ----------
     windows : Windows
     weights : dict of str to ndarray of float64
-    x : ndarray
-        (T, B, I), or integers (T, B).
+    sequence : Sequence
+        All rows and steps.
     initial : list of ndarray
         (B, .) each.
 
@@ -68,10 +67,9 @@ def loss(windows: Windows, weights: Mapping[str, Array], x: Array, initial: list
     for b, length in enumerate(windows.lengths):
         for t in range(length):
             first, last, start = _window(windows, b, t, initial)
-            steps = last + 1 - first
-            sequence = Sequence(x[first : last + 1, b : b + 1], np.array([steps]), np.zeros((steps, 1), bool))
+            window = sequence.part(windows.cell.inputs, first, last, b)
             _, states = recurrence.run_direction(
-                windows.cell, weights, sequence, start, windows.reverse, windows.scalars, {}
+                windows.cell, weights, window, start, windows.reverse, windows.scalars, {}
             )
             total += sum(
                 float((d[t, b] * state[0]).sum()) for d, state in zip(windows.d_every, states, strict=True)

@@ -312,6 +312,17 @@ def test_packed_inputs_are_packed_alike():
             layer(x, inputs={"dt": pack(rt.ones(T, B), lengths), "g": rt.ones(B)})
 
 
+@pytest.mark.parametrize("sorted_by_caller", ["x", "dt"])
+def test_inputs_of_the_same_order_are_packed_alike_whoever_sorted_them(sorted_by_caller):
+    def pack(name, padded):
+        return nn.utils.rnn.pack_padded_sequence(padded, [6, 3, 1], enforce_sorted=name == sorted_by_caller)
+
+    layer, x, dt, g = nn.Recurrent(reading, I, H), rt.randn(T, B, I), rt.randn(T, B), rt.randn(B)
+    packed, _ = layer(pack("x", x), inputs={"dt": pack("dt", dt), "g": g})
+    same, _ = layer(pack("dt", x), inputs={"dt": pack("dt", dt), "g": g})
+    assert_same_bits(packed.data.detach().numpy(), same.data.detach().numpy())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -328,15 +339,16 @@ def test_wrong_definitions_are_refused(options, message):
         nn.recurrent_cell(gates=("h",), states=("h",), inputs="dt")
 
 
-def test_an_input_that_a_recurrent_matrix_multiplies_may_be_one_number():
+@pytest.mark.parametrize("units", [H, 1])
+def test_an_input_that_a_recurrent_matrix_multiplies_may_be_one_number(units):
     @nn.recurrent_cell(gates=("a", "b"), states=("h",), inputs={"dt": "step", "g": "sequence"})
     def multiplied(x, r, s, u):
         return m.tanh(x.a + r.a(m.exp(-u.dt)) + r.b(u.g * s.h))
 
-    layer = nn.Recurrent(multiplied, I, H, dtype="float64")
+    layer = nn.Recurrent(multiplied, I, units, dtype="float64")
     x, dt, g = numbers(T, B, I), numbers(T, B, seed=1), numbers(B, seed=2)
     given = {"dt": dt, "g": g}
-    expected, _ = layer(x, inputs={name: rt.stack([value] * H, -1) for name, value in given.items()})
+    expected, _ = layer(x, inputs={name: rt.stack([value] * units, -1) for name, value in given.items()})
     output, _ = layer(x, inputs=given)
     assert_close(output.detach().numpy(), expected.detach().numpy(), rtol=1e-13)
     pairs = zip(rt.grad(output.sum(), [dt, g]), rt.grad(expected.sum(), [dt, g]), strict=True)

@@ -14,11 +14,14 @@ from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from .. import recurrence
+from .. import named_inputs, recurrence
 from ..cells import CELLS, KINKED, REGULARISED
 from ..directional import check_gradients
 from ..drawing import NONSENSE, Draw
-from ..recurrence import Configuration, Sequence
+from ..named_inputs import PREFIX
+from ..noise import Noise, key_of
+from ..parametrised import parametrise
+from ..recurrence import Computed, Configuration, Sequence
 from ..verdict import Finding, attempt, check_close, check_like, tolerance_of
 
 Array = NDArray[Any]
@@ -206,10 +209,19 @@ class Inputs(NamedTuple):
     initial: list[Array]
     form: str
     """"dense", "unbatched" or "packed"."""
+    named: dict[str, Array]
+    """The named inputs as the oracle takes them, by its names for them."""
     leaves: dict[str, Any]
-    """Tensors by the oracle's names ``x`` and ``s0``, ``s1``, ...; integers are none of them."""
+    """Tensors by the oracle's names: ``x``, ``s0``, ``s1``, ..., named inputs; integers are none of them."""
     widths: list[int]
     batch_first: bool
+    cell: Any
+
+    @property
+    def values(self) -> dict[str, Array]:
+        """The initial states and the named inputs by the oracle's names, and x unless it is integers."""
+        values = {**self.named, **{f"s{k}": state for k, state in enumerate(self.initial)}}
+        return values if self.sequence.x.dtype.kind == "i" else {**values, "x": self.sequence.x}
 
 
 def _draw_input(draw: Draw, layer: Any, shape: Shape, dtype: Any) -> Inputs:
@@ -283,7 +295,89 @@ def _draw_input(draw: Draw, layer: Any, shape: Shape, dtype: Any) -> Inputs:
         padded = padded[:, None]
         initial = [state[:, None] for state in initial]
     sequence = Sequence(padded if one_hot else padded.astype(np.float64), lengths, reset)
-    return Inputs(given, states, keywords, sequence, initial, form, leaves, widths, not time_first)
+    drawn = Inputs(
+        given, states, keywords, sequence, initial, form, {}, leaves, widths, not time_first, layer.cell
+    )
+    sizes = {"step": dimensions, "sequence": batch}
+    return _with_named_inputs(draw, layer, drawn, sizes, dtype)
+
+
+def _with_named_inputs(
+    draw: Draw, layer: Any, inputs: Inputs, sizes: dict[str, tuple[int, ...]], dtype: Any
+) -> Inputs:
+    """Add named inputs of these sizes, where the cell has any, or wrong ones."""
+    cell, L, lengths = layer.cell, layer.num_layers, inputs.sequence.lengths
+    arrays = named_inputs.draw_inputs(draw, cell, sizes, layer.hidden_size, dtype, L)
+    if draw.chance(0.02):
+        arrays = {name: draw.planted(array) for name, array in arrays.items()}
+    kinds, right = named_inputs.kinds_of(cell, arrays), {n: np.array(array) for n, array in arrays.items()}
+    if draw.wrong is None and inputs.form == "dense" and draw.chance(0.5):
+        for name, array in arrays.items():
+            if kinds[name] == "step":
+                arrays[name] = _with_rubbish(array, right[name], lengths, not inputs.batch_first)
+            elif (lengths == 0).any():
+                arrays[name] = np.array(array)
+                arrays[name][lengths == 0], right[name][lengths == 0] = np.nan, 0
+    trained, leaves = draw.chance(0.7), dict(inputs.leaves)
+    uniform, tensors = draw.chance(0.9), {}
+    for name, array in arrays.items():
+        tensors[name] = rt.Tensor(array)
+        if trained if uniform else draw.chance(0.5):
+            leaves[name] = tensors[name].requires_grad_()
+    packs = inputs.form == "packed" and isinstance(inputs.given, PackedSequence)
+
+    def pack(tensor: Any, of: Array) -> Any:
+        in_order = bool((of[1:] <= of[:-1]).all()) and draw.chance(0.5)
+        return pack_padded_sequence(tensor, of, enforce_sorted=in_order)
+
+    given = {n: pack(t, lengths) if packs and kinds[n] == "step" else t for n, t in tensors.items()}
+    passed = named_inputs.as_passed(cell, given, L)
+    if draw.spoil("wrong named inputs", 0.12 if cell.inputs else 0.02):
+        passed = _wrong_inputs(draw, layer, inputs, passed, sizes, dtype, pack)
+    draw.note("inputs", passed)
+    named = {n: _as_batch(kinds[n], array.astype(np.float64), inputs) for n, array in right.items()}
+    if passed or draw.chance(0.1):
+        inputs.keywords["inputs"] = passed
+    return inputs._replace(named=named, leaves=leaves)
+
+
+def _wrong_inputs(
+    draw: Draw,
+    layer: Any,
+    inputs: Inputs,
+    passed: Any,
+    sizes: dict[str, tuple[int, ...]],
+    dtype: Any,
+    pack: Callable[[Any, Array], Any],
+) -> Any:
+    """Return what is wrong in the place of named inputs; where the input is packed, packed in another way too."""
+    cell, x = layer.cell, inputs.given
+    steps = [name for name, kind in cell.inputs.items() if kind == "step"]
+    if not isinstance(x, PackedSequence):
+        return named_inputs.spoiled(draw, cell, passed, sizes, layer.hidden_size, dtype)
+    T, B = sizes["step"]
+    if steps and draw.chance(0.3):
+        good = passed[-1] if isinstance(passed, list) else passed
+        padded = rt.Tensor(draw.normal((T, B), dtype))
+        lengths = inputs.sequence.lengths
+        other = np.append(lengths, T)
+        value = draw.choose((padded, rt.Tensor(np.zeros(int(lengths.sum()), dtype))))
+        if draw.chance(0.5):
+            value = pack(rt.Tensor(draw.normal((T, B + 1), dtype)), other)
+        return {**good, draw.choose(steps): value}
+
+    def wrap(array: Array, kind: str) -> Any:
+        return x._replace(data=rt.Tensor(array)) if kind == "step" else rt.Tensor(array)
+
+    sizes = {**sizes, "step": x.data.shape[:1]}
+    return named_inputs.spoiled(draw, cell, passed, sizes, layer.hidden_size, dtype, wrap)
+
+
+def _as_batch(kind: str, value: Array, inputs: Inputs) -> Array:
+    """Return a named input, or its gradient, with a batch dimension that follows that of time."""
+    if inputs.form == "unbatched":
+        return value[:, None] if kind == "step" else value[None]
+    return np.swapaxes(value, 0, 1) if inputs.batch_first and kind == "step" else value
 
 
 def _with_rubbish(values: Array, right: Array, lengths: Array, time_first: bool) -> Array:
@@ -371,9 +465,11 @@ def recurrent(draw: Draw) -> None:
     rt.set_num_threads(draw.choose((1, 1, 2, 3)))
     layer = _draw_layer(draw, shape, dtype)
     extreme = _treat_weights(draw, layer)
+    computed = {} if extreme or draw.wrong else parametrise(draw, layer, 0.12)
     inputs = _draw_input(draw, layer, shape, dtype)
     parameters = dict(layer.named_parameters())
     seed = draw.random.getrandbits(30)
+    inputs = inputs._replace(sequence=inputs.sequence._replace(noise=Noise(key_of(seed))))
 
     ask_states = draw.note("every state", draw.chance(0.2))
     call: Any = layer.all_states if ask_states else layer
@@ -382,14 +478,14 @@ def recurrent(draw: Draw) -> None:
         rt.manual_seed(seed)
         return call(inputs.given, inputs.hx, **inputs.keywords)
 
-    watched = (inputs.given, inputs.hx, list(inputs.keywords.values()), *parameters.values())
+    watched = (inputs.given, inputs.hx, _flat(inputs.keywords), *parameters.values())
     every, finals = _results(attempt(draw, forward, *watched))
-    configuration = _configuration(layer, shape.cell)
+    configuration = _configuration(layer, shape.cell, computed)
     values = {name: p.detach().numpy().astype(np.float64) for name, p in parameters.items()}
     _check_shapes(layer, shape, inputs, every, finals, dtype)
     if extreme:
         return
-    finite = all(np.isfinite(v).all() for v in (*values.values(), *inputs.initial, inputs.sequence.x))
+    finite = all(np.isfinite(v).all() for v in {**values, **inputs.values}.values())
     if draw.chance(0.05):
         _check_threads(draw, every, finals, forward)
     if configuration is None:
@@ -397,6 +493,13 @@ def recurrent(draw: Draw) -> None:
     else:
         _check_values(draw, configuration, inputs, every, finals, values, dtype)
     _check_gradients(draw, layer, configuration, inputs, (every, finals), values, dtype, forward, finite)
+
+
+def _flat(value: Any) -> list[Any]:
+    """Return what a mapping or a list of mappings holds, of any depth."""
+    if isinstance(value, dict):
+        return [part for inner in value.values() for part in _flat(inner)]
+    return [part for inner in value for part in _flat(inner)] if type(value) is list else [value]
 
 
 def _check_threads(draw: Draw, every: list[Any], finals: list[Any], forward: Callable[[], Any]) -> None:
@@ -433,7 +536,7 @@ def _bits(every: list[Any], finals: list[Any]) -> list[bytes]:
     return [array.tobytes() for array in _arrays(every, finals)]
 
 
-def _configuration(layer: Any, cell: Any) -> Configuration | None:
+def _configuration(layer: Any, cell: Any, computed: Computed) -> Configuration | None:
     """Return what decides the result of a layer, or None where chance does."""
     training = layer.training
     dropout = layer.dropout if layer.training and layer.num_layers > 1 else 0.0
@@ -441,7 +544,9 @@ def _configuration(layer: Any, cell: Any) -> Configuration | None:
     if (training and any(rates.values())) or 0 < dropout < 1:
         return None
     scalars = layer.hyperparameters
-    return Configuration(cell, layer.num_layers, layer.num_directions, scalars, layer.zoneout, dropout == 1)
+    return Configuration(
+        cell, layer.num_layers, layer.num_directions, scalars, layer.zoneout, dropout == 1, computed
+    )
 
 
 def _check_shapes(
@@ -480,13 +585,15 @@ def _expected(
     configuration: Configuration, inputs: Inputs, values: dict[str, Array], states: int
 ) -> tuple[list[Array], list[Array]]:
     """Return what the oracle says of the first `states` sequences of states and of all final ones."""
-    names = [name for name in values if name not in ("x",) and not _is_state(name)]
     x = values.get("x", inputs.sequence.x)
     initial = [values.get(f"s{k}", state) for k, state in enumerate(inputs.initial)]
-    weights = {name: values[name] for name in names}
+    weights = {name: value for name, value in values.items() if not _is_input(name)}
     if inputs.hx is None:
         initial = recurrence.begun(configuration, weights, inputs.initial)
-    every, final = recurrence.run(configuration, weights, inputs.sequence._replace(x=x), initial)
+    named = {name: values.get(name, value) for name, value in inputs.named.items()}
+    of_layers = named_inputs.of_layers(inputs.cell, named, configuration.num_layers)
+    sequence = inputs.sequence._replace(x=x)
+    every, final = recurrence.run(configuration, weights, sequence, initial, of_layers)
     if inputs.form == "unbatched":
         final = [state[:, 0] for state in final]
     return [_in_form(inputs, padded) for padded in every[:states]], final
@@ -494,6 +601,10 @@ def _expected(
 
 def _is_state(name: str) -> bool:
     return name[:1] == "s" and name[1:].isdigit()
+
+
+def _is_input(name: str) -> bool:
+    return name == "x" or _is_state(name) or name.startswith(PREFIX)
 
 
 def _check_values(
@@ -514,14 +625,12 @@ def _check_values(
 
     def near(k: int) -> float:
         """How far result k moves where everything that goes in is rounded."""
-        moved = {**values, **{f"s{i}": state for i, state in enumerate(inputs.initial)}}
-        if inputs.sequence.x.dtype.kind == "f":
-            moved["x"] = inputs.sequence.x
+        moved = {**values, **inputs.values}
         moved = {n: v * (1 + rounding * draw.normal(v.shape, np.float64)) for n, v in moved.items()}
         others = _expected(configuration, inputs, moved, len(every))
         return float(np.nanmax(np.abs((others[0] + others[1])[k] - wanted[k]), initial=0.0))
 
-    finite = all(np.isfinite(value).all() for value in (*values.values(), inputs.sequence.x))
+    finite = all(np.isfinite(value).all() for value in {**values, **inputs.values}.values())
     shown = configuration.cell.name if finite else "with NaN or infinity"
     for k, (name, result, right) in enumerate(zip(names, got, wanted, strict=True)):
         check_close(
@@ -558,7 +667,14 @@ def _check_gradients(
     pairs = [(o, rt.Tensor(c)) for o, c in zip(outputs, cotangents, strict=True) if c is not None]
     given = [o for o, _ in pairs]
     wanted_of = {id(o): c.detach().numpy().astype(np.float64) for o, c in pairs}
-    watched = (inputs.given, inputs.hx, *layer.parameters(), *outputs, [c for _, c in pairs])
+    watched = (
+        inputs.given,
+        inputs.hx,
+        *inputs.leaves.values(),
+        *layer.parameters(),
+        *outputs,
+        [c for _, c in pairs],
+    )
 
     def loss(at: dict[str, Array]) -> float:
         assert configuration is not None
@@ -567,7 +683,7 @@ def _check_gradients(
         terms = zip((*every, *results[1]), right[0] + right[1], strict=True)
         return sum(float((wanted_of[id(o)] * value).sum()) for o, value in terms if id(o) in wanted_of)
 
-    everything = {**values, "x": inputs.sequence.x, **{f"s{k}": s for k, s in enumerate(inputs.initial)}}
+    everything = {**values, **inputs.values}
     at = {name: everything[name] for name in leaves}
     truncated = layer.bptt_truncate is not None
     compared = (
@@ -664,6 +780,8 @@ def _check_second(
 
 def _as_oracle(name: str, value: Array, inputs: Inputs) -> Array:
     """Return the value or gradient of a leaf in the form in which the oracle takes it."""
+    if name.startswith(PREFIX):
+        return _as_batch(named_inputs.kinds_of(inputs.cell, [name])[name], value, inputs)
     if inputs.form == "unbatched" and (name == "x" or _is_state(name)):
         return value[:, None]
     return np.swapaxes(value, 0, 1) if name == "x" and inputs.batch_first else value

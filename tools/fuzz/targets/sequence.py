@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.runtime.threads import set_num_threads
-from rondeau.kernels.sequence import Layout, Needs, Run, Settings, Weights, backward, forward
+from rondeau.kernels.sequence import InputForms, Layout, Needs, Run, Settings, Weights, backward, forward
 
 from .. import recurrence
 from ..cells import CELLS
 from ..directional import check_gradients
 from ..drawing import NONSENSE, Draw
+from ..named_inputs import PREFIX
+from ..noise import Noise
 from ..recurrence import Sequence
 from ..verdict import Finding, attempt, check_close, check_like, tolerance_of
 from ..windows import Windows
@@ -37,6 +39,9 @@ class Problem(NamedTuple):
     weights: dict[str, Array]
     """Matrices, biases and learned vectors by name."""
     initial: list[Array]
+    inputs: dict[str, Array]
+    """By name: (N, H) or (N, 1) of a step, (B, H) or (B, 1) of a sequence."""
+    noise: Noise
 
     @property
     def sizes(self) -> Array:
@@ -48,6 +53,7 @@ class Problem(NamedTuple):
         """Everything that has a gradient, in float64; states are ``s0``, ``s1``, ..."""
         values = {name: array.astype(np.float64) for name, array in self.weights.items()}
         values |= {f"s{k}": state.astype(np.float64) for k, state in enumerate(self.initial)}
+        values |= {PREFIX + name: array.astype(np.float64) for name, array in self.inputs.items()}
         return values if self.x.dtype.kind == "i" else {**values, "x": self.x.astype(np.float64)}
 
     def padded(self, rows: Array) -> Array:
@@ -63,15 +69,20 @@ class Problem(NamedTuple):
         rows = [padded[t, :size] for t, size in enumerate(self.sizes)]
         return np.concatenate(rows) if rows else padded.reshape(0, *padded.shape[2:])
 
-    def parts(self, at: dict[str, Array]) -> tuple[dict[str, Array], Array, list[Array]]:
-        """Return weights, padded input and initial states from values by name."""
+    def parts(self, at: dict[str, Array]) -> tuple[dict[str, Array], Sequence, list[Array]]:
+        """Return weights, padded sequences and initial states from values by name."""
         states = [at[f"s{k}"] for k in range(len(self.initial))]
-        return {name: at[name] for name in self.weights}, self.padded(at.get("x", self.x)), states
+        x = self.padded(at.get("x", self.x))
+        inputs = {
+            name: self.padded(at[PREFIX + name]) if self.cell.inputs[name] == "step" else at[PREFIX + name]
+            for name in self.inputs
+        }
+        sequence = Sequence(x, self.lengths, np.zeros(x.shape[:2], bool), inputs, self.noise)
+        return {name: at[name] for name in self.weights}, sequence, states
 
     def run(self, at: dict[str, Array]) -> tuple[list[Array], list[Array]]:
         """Return what the oracle says: every state, (T, B, .), and the final ones."""
-        weights, x, states = self.parts(at)
-        steps = Sequence(x, self.lengths, np.zeros(x.shape[:2], bool))
+        weights, steps, states = self.parts(at)
         with np.errstate(all="ignore"):
             return recurrence.run_direction(self.cell, weights, steps, states, self.reverse, self.scalars, {})
 
@@ -103,19 +114,46 @@ def _draw_problem(draw: Draw) -> tuple[Problem, int]:
     weights |= {name: draw.floats((H,), dtype, 0.5) for name in cell.params}
     initial = [draw.floats((B, width), dtype) for width in [P] + [H] * (len(cell.states) - 1)]
     scalars = {name: draw.choose((0.0, 0.3, 0.8)) for name in cell.scalars if draw.chance(0.6)}
-    return Problem(cell, dtype, x, lengths, reverse, scalars, weights, initial), heads
+    inputs = _draw_inputs(draw, cell, N, B, H, dtype)
+    noise = Noise(draw.random.getrandbits(64)).of_layer(draw.random.randint(0, 5))
+    return Problem(cell, dtype, x, lengths, reverse, scalars, weights, initial, inputs, noise), heads
+
+
+def _draw_inputs(draw: Draw, cell: Any, N: int, B: int, H: int, dtype: Any) -> dict[str, Array]:
+    """Return the named inputs as rows; mostly all of one form, since each mixture is compiled by itself."""
+    uniform, wide = draw.chance(0.9), draw.chance(0.5)
+    inputs = {}
+    for name, kind in cell.inputs.items():
+        is_wide = name in cell.multiplied_inputs or (wide if uniform else draw.chance(0.5))
+        inputs[name] = draw.floats((N if kind == "step" else B, H if is_wide else 1), dtype)
+    return inputs
+
+
+def _variant(draw: Draw, problem: Problem) -> Any:
+    """Return the variant of the cell for the inputs, with constants among them or not."""
+    cell = problem.cell
+    if not cell.inputs:
+        return cell
+    numbers = tuple(
+        name
+        for name, array in problem.inputs.items()
+        if array.shape[1] == 1 and name not in cell.multiplied_inputs
+    )
+    uniform, constant = draw.chance(0.9), draw.chance(0.3)
+    constants = tuple(name for name in cell.inputs if (constant if uniform else draw.chance(0.5)))
+    return cell.variant(forms=draw.note("forms", InputForms(numbers, constants)))
 
 
 def sequence(draw: Draw) -> None:
     """Run one layer in one direction over rows, ragged or not, and go backward once or twice."""
     set_num_threads(draw.choose((1, 1, 2, 3)))
     problem, heads = _draw_problem(draw)
-    cell, lengths, dtype = problem.cell, problem.lengths, problem.dtype
+    cell, lengths, dtype = _variant(draw, problem), problem.lengths, problem.dtype
     matrices = {name: array for name, array in problem.weights.items() if name not in cell.params}
     weights = Weights(
         **{"weight_hh": None, **matrices}, params=tuple(problem.weights[name] for name in cell.params)
     )
-    arguments: list[Any] = [problem.x, weights, tuple(problem.initial)]
+    arguments: list[Any] = [problem.x, weights, tuple(problem.initial), tuple(problem.inputs.values())]
     width, T, B = problem.weights["weight_ih"].shape[1], int(lengths.max(initial=0)), lengths.size
     if draw.spoil("an argument of another shape, dtype or type", 0.15):
         _spoil(draw, arguments, width)
@@ -124,7 +162,8 @@ def sequence(draw: Draw) -> None:
     draw.note("arguments", arguments)
     options: dict[str, Any] = {"save": draw.chance(0.9), "every_state": draw.chance(0.3)}
     scalars = {("k", name): value for name, value in problem.scalars.items()}
-    run = Run(cell, layout, problem.reverse, Settings(scalars, num_heads=heads))
+    numbers = {"key": problem.noise.key, "substream": problem.noise.substream}
+    run = Run(cell, layout, problem.reverse, Settings(scalars, num_heads=heads, **numbers))
     if draw.chance(0.3):
         run = run._replace(recompute_every=draw.random.randint(1, 12))
     elif draw.chance(0.2):
@@ -137,7 +176,7 @@ def sequence(draw: Draw) -> None:
         run = run._replace(**{name: value})
     draw.note("run", run)
     draw.note("options", options)
-    watched = (problem.x, *problem.weights.values(), *problem.initial)
+    watched = (problem.x, *problem.weights.values(), *problem.initial, *problem.inputs.values())
     every, final, saved = attempt(draw, lambda: forward(run, *arguments, **options), *watched)
     values = problem.values
     padded, ends = problem.run(values)
@@ -170,7 +209,7 @@ def _go_back(
     final: tuple[Array, ...],
 ) -> None:
     """Differentiate the run, with any of the cotangents left out."""
-    cell, dtype, T = problem.cell, problem.dtype, len(problem.sizes)
+    cell, dtype, T = run.cell, problem.dtype, len(problem.sizes)
     cotangents = [draw.floats(r.shape, dtype) if draw.chance(0.7) else None for r in (*every, *final)]
     d_every, d_final = tuple(cotangents[: len(every)]), tuple(cotangents[len(every) :])
     needs = Needs(*(draw.chance(0.8) for _ in Needs._fields))
@@ -186,7 +225,15 @@ def _go_back(
         given[k] = value
     options: dict[str, Any] = {"needs": needs}
     draw.note("backward", (given[2:], options, consume))
-    watched = (problem.x, *problem.weights.values(), *problem.initial, cotangents, every, final)
+    watched = (
+        problem.x,
+        *problem.weights.values(),
+        *problem.initial,
+        *problem.inputs.values(),
+        cotangents,
+        every,
+        final,
+    )
     gradients: Any = attempt(draw, lambda: backward(*given, consume=consume, **options), *watched)
     found = {} if gradients.x is None else {"x": gradients.x}
     if (gradients.x is None) != (problem.x.dtype.kind == "i" or not needs.x):
@@ -196,6 +243,12 @@ def _go_back(
     *matrices, vectors = gradients.weights
     found |= {name: g for name, g in zip(Weights._fields, matrices, strict=False) if g is not None}
     found |= dict(zip(cell.params, vectors or (), strict=False))
+    for name, gradient in zip(cell.inputs, gradients.inputs, strict=True):
+        if (gradient is None) != (name in cell.forms.constants):
+            raise Finding(
+                "wrong result", f"input {name} has a gradient where it should not, or none", "inputs"
+            )
+        found |= {} if gradient is None else {PREFIX + name: gradient}
     values = problem.values
     for name, gradient in found.items():
         check_like(f"gradient of {name}", gradient, values[name].shape, dtype)
@@ -269,13 +322,13 @@ def _flat(gradients: Any) -> list[Array]:
 
 
 def _another(cell: Any) -> Any:
-    return next(other for other in CELLS.values() if other is not cell)
+    return next(other for other in CELLS.values() if other.name != cell.name)
 
 
 def _spoil(draw: Draw, arguments: list[Any], width: int) -> None:
     """Make one argument of forward wrong."""
-    x, weights, initial = arguments
-    k = draw.random.randrange(3)
+    x, weights, initial, inputs = arguments
+    k = draw.random.randrange(4)
     if k == 0:
         bad: list[Any] = [x[None], x[:-1] if len(x) else x[None], x.astype(np.float16), *NONSENSE]
         if x.ndim == 1 and x.size:
@@ -296,6 +349,14 @@ def _spoil(draw: Draw, arguments: list[Any], width: int) -> None:
             "weights",
         ]
         arguments[1] = weights._replace(**{name: draw.choose(bad)})
+    elif k == 3:
+        others: list[Any] = [(*inputs, np.zeros((1, 1))), "inputs", 3]
+        if inputs:
+            array = inputs[-1]
+            bad = [array[None], np.zeros((array.shape[0] + 1, *array.shape[1:]), array.dtype), "input", None]
+            bad += [array.astype(np.float16), array.astype(np.int64), array[:, :0], array[:, 0]]
+            others += [(), *((*inputs[:-1], value) for value in bad)]
+        arguments[3] = draw.choose(others)
     else:
         state = initial[-1]
         bad = [state[None], state[:, :-1], state.astype(np.float16), "state", None, np.ones(3)]

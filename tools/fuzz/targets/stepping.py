@@ -10,17 +10,19 @@ from numpy.typing import NDArray
 from rondeau import nn
 from rondeau import tensor as rt
 
-from .. import recurrence
+from .. import named_inputs, recurrence
 from ..cells import CELLS
 from ..drawing import NONSENSE, Draw
+from ..noise import Noise, key_of
+from ..parametrised import parametrise
 from ..recurrence import Configuration, Sequence
 from ..verdict import attempt, check_close, tolerance_of
 
 Array = NDArray[Any]
 
 
-def _draw_layer(draw: Draw, dtype: Any) -> tuple[Any, int]:
-    """Return a layer, in training or not, and its number of inputs."""
+def _draw_layer(draw: Draw, dtype: Any) -> tuple[Any, int, recurrence.Computed]:
+    """Return a layer, in training or not, its number of inputs, and its weights that are computed."""
     cell = CELLS[draw.note("cell", draw.choose(tuple(CELLS)))]
     I, H = draw.size(), draw.size()  # noqa: E741 - the field's letters
     options: dict[str, Any] = {"num_layers": draw.choose((1, 1, 2)), "bias": draw.chance(0.7), "dtype": dtype}
@@ -39,7 +41,7 @@ def _draw_layer(draw: Draw, dtype: Any) -> tuple[Any, int]:
         if not name.startswith(recurrence.MATRICES):
             parameter.data = draw.normal(parameter.shape, dtype, 0.5)
         parameter.data = draw.laid_out(parameter.detach().numpy(), plain=0.9)
-    return layer, I
+    return layer, I, parametrise(draw, layer, 0.15)
 
 
 def stepping(draw: Draw) -> None:
@@ -47,7 +49,7 @@ def stepping(draw: Draw) -> None:
     rt.set_num_threads(draw.choose((1, 1, 2, 3)))
     dtype, T, B = draw.dtype(), draw.random.randint(1, 6), draw.size(9, empty=0.03)
     batch = () if draw.chance(0.2) else (B,)
-    layer, I = _draw_layer(draw, dtype)  # noqa: E741
+    layer, I, computed = _draw_layer(draw, dtype)  # noqa: E741
     cell, width = layer.cell, layer.proj_size or layer.hidden_size
     head = nn.Linear(width, draw.size(), draw.chance(0.7), dtype=dtype) if draw.chance(0.3) else None
     one_hot = draw.chance(0.3)
@@ -55,31 +57,51 @@ def stepping(draw: Draw) -> None:
     given_head: Any = head
     if draw.spoil("a head that is none", 0.05):
         given_head = draw.choose([value for value in NONSENSE if value is not None])
+    seed = draw.random.getrandbits(30)
+    rt.manual_seed(seed)
     stepper: Any = attempt(draw, lambda: layer.stepper(given_head), *layer.parameters(), last=False)
     steps: list[Any] = [rt.Tensor(row) for row in x]
     start: Any = layer.begin_state(batch[0] if batch else None) if draw.chance(0.5) else None
-    if draw.spoil("an input of another shape, dtype or type", 0.1):
+    arrays = named_inputs.draw_inputs(
+        draw, cell, {"step": (T, *batch), "sequence": batch}, layer.hidden_size, dtype, layer.num_layers
+    )
+    kinds = named_inputs.kinds_of(cell, arrays)
+    given = [_inputs_of_step(draw, layer, arrays, kinds, t) for t in range(T)]
+    if draw.spoil("wrong named inputs", 0.12 if cell.inputs else 0.02):
+        sizes = {"step": batch, "sequence": batch}
+        given[-1] = named_inputs.spoiled(draw, cell, given[-1], sizes, layer.hidden_size, dtype)
+    elif draw.spoil("an input of another shape, dtype or type", 0.1):
         steps[-1] = _bad_step(draw, x[-1], I)
     elif draw.spoil("a state of another shape, dtype or type", 0.1):
         start = _bad_state(draw, layer, batch)
-    draw.note("steps, state", (steps, start))
+    draw.note("steps, state, inputs", (steps, start, given))
 
     def run() -> tuple[list[Any], Any]:
         state, outputs = start, []
-        for step in steps:
-            output, state = stepper(step, state)
+        for step, inputs in zip(steps, given, strict=True):
+            output, state = stepper(step, state, inputs)
             outputs.append(output)
         return outputs, state
 
-    outputs, state = attempt(draw, run, steps, start, *layer.parameters())
+    outputs, state = attempt(draw, run, steps, start, *arrays.values(), *layer.parameters())
     values = {name: p.detach().numpy().astype(np.float64) for name, p in layer.named_parameters()}
     rows = x if batch else x[:, None]
-    sequence = Sequence(rows if one_hot else rows.astype(np.float64), np.full(rows.shape[1], T), _never(rows))
+    sequence = Sequence(
+        rows if one_hot else rows.astype(np.float64),
+        np.full(rows.shape[1], T),
+        _never(rows),
+        noise=Noise(key_of(seed)),
+    )
+    named = {
+        n: (a if batch else a[:, None] if kinds[n] == "step" else a[None]).astype(np.float64)
+        for n, a in arrays.items()
+    }
+    of_layers = named_inputs.of_layers(cell, named, layer.num_layers)
     widths = [width] + [layer.hidden_size] * (len(cell.states) - 1)
-    configuration = Configuration(cell, layer.num_layers, 1, layer.hyperparameters, {})
+    configuration = Configuration(cell, layer.num_layers, 1, layer.hyperparameters, {}, computed=computed)
     like = [np.zeros((layer.num_layers, rows.shape[1], n)) for n in widths]
     initial = recurrence.begun(configuration, values, like)
-    every, final = recurrence.run(configuration, values, sequence, initial)
+    every, final = recurrence.run(configuration, values, sequence, initial, of_layers)
     wanted = every[0]
     if head is not None:
         wanted = wanted @ head.weight.detach().numpy().astype(np.float64).T
@@ -91,6 +113,15 @@ def stepping(draw: Draw) -> None:
     for got, end in zip(state if isinstance(state, tuple) else (state,), final, strict=True):
         right = end if batch else end[:, 0]
         check_close(f"{cell.name}: state", got, right, dtype, tolerance=tolerance, least=1.0)
+
+
+def _inputs_of_step(draw: Draw, layer: Any, arrays: dict[str, Array], kinds: dict[str, str], t: int) -> Any:
+    """Return the named inputs of a step, as tensors or arrays."""
+    if not arrays:
+        return draw.choose((None, None, {}))
+    form = rt.Tensor if draw.chance(0.7) else np.asarray
+    of_step = {name: form(array[t] if kinds[name] == "step" else array) for name, array in arrays.items()}
+    return named_inputs.as_passed(layer.cell, of_step, layer.num_layers)
 
 
 def _never(rows: Array) -> Array:

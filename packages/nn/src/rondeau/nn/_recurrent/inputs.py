@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = [
     "LayerInputs",
     "in_segments",
     "inputs_of_layers",
+    "numbers_among",
     "of_padded",
     "of_rows",
     "of_step",
@@ -135,9 +136,7 @@ def of_rows(
                 f"input {name!r} of cell {cell.name} must be a PackedSequence like the input x, got {kind_of(value)}: "
                 "pack it with the same lengths"
             )
-        if not (
-            _equal(value.batch_sizes, like.batch_sizes) and _equal(value.sorted_indices, like.sorted_indices)
-        ):
+        if not _packed_alike(value, like):
             raise ArgumentValueError(
                 f"input {name!r} of cell {cell.name} must be packed as the input x is, but its lengths or their order "
                 "differ"
@@ -180,22 +179,40 @@ def _as_rows(cell: Cell, name: str, x: Tensor, sizes: tuple[int, ...], hidden: i
     return rows.expand(count, hidden) if name in cell.multiplied_inputs else rows
 
 
-def _equal(a: Tensor | None, b: Tensor | None) -> bool:
-    return a is b or (a is not None and b is not None and np.array_equal(a._array, b._array))
+def _packed_alike(a: PackedSequence, b: PackedSequence) -> bool:
+    """Return whether two batches have the same lengths in the same order, whether sorted by the caller or not."""
+    sizes = a.batch_sizes._array
+    if not np.array_equal(sizes, b.batch_sizes._array):
+        return False
+    if a.sorted_indices is b.sorted_indices:
+        return True
+    in_order = np.arange(sizes[0] if sizes.size else 0)
+    one, other = (in_order if x.sorted_indices is None else x.sorted_indices._array for x in (a, b))
+    return np.array_equal(one, other)
 
 
 def variant_of(cell: Cell, rows: LayerInputs) -> Cell:
     """Return the variant of a cell for inputs in these forms."""
-    numbers = tuple([name for name, x in zip(cell.inputs, rows, strict=True) if _is_number(x)])
+    numbers = numbers_among(cell, [x.shape[1] for x in rows])
     constants: tuple[str, ...] = ()
     if rt.is_grad_enabled():
         constants = tuple([name for name, x in zip(cell.inputs, rows, strict=True) if not x.requires_grad])
     return cell.variant(forms=InputForms(numbers, constants))
 
 
-def _is_number(rows: Tensor) -> bool:
-    """Return whether rows have one number for all units; with a single unit both forms are the same."""
-    return bool(rows.shape[1] == 1)
+def numbers_among(cell: Cell, widths: Iterable[int]) -> tuple[str, ...]:
+    """Return the inputs with one number for all units, given the width of each.
+
+    With a single unit both forms are the same, but what a recurrent matrix multiplies has one number for each unit.
+    """
+    multiplied = cell.multiplied_inputs
+    return tuple(
+        [
+            name
+            for name, width in zip(cell.inputs, widths, strict=True)
+            if width == 1 and name not in multiplied
+        ]
+    )
 
 
 def _checked(

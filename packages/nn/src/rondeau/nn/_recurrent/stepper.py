@@ -16,7 +16,7 @@ from .._checks import kind_of
 from .._computed import in_evaluation
 from .._embedding import Embedding
 from .._linear import Linear
-from .inputs import Inputs, inputs_of_layers, of_step
+from .inputs import Inputs, inputs_of_layers, numbers_among, of_step
 from .masks import draw_key
 from .states import State, as_returned
 
@@ -179,8 +179,7 @@ class Stepper:
             arrays = [part._array for part in parts]
             width = max(array.shape[1] for array in arrays)
             stacked.append(np.stack([np.broadcast_to(array, (*array.shape[:1], width)) for array in arrays]))
-        numbers = [name for name, array in zip(cell.inputs, stacked, strict=True) if array.shape[2] == 1]
-        return tuple(stacked), InputForms(tuple(numbers))
+        return tuple(stacked), InputForms(numbers_among(cell, [array.shape[2] for array in stacked]))
 
     def _embedded(self, ids: NDArray[Any]) -> NDArray[Any]:
         vectors = self._vectors
