@@ -28,10 +28,11 @@ def largest_differences(cell: str, size: Size) -> dict[str, float]:
 
     from .peers.cells import layer_of
     from .peers.loops import LOOPS
+    from .peers.step_inputs import draw_inputs
 
     rng = np.random.default_rng(0)
     layer = layer_of(cell, size.inputs, size.hidden)
-    loop = LOOPS[cell](size.inputs, size.hidden)
+    loop: Any = LOOPS[cell](size.inputs, size.hidden)
     bound = size.hidden**-0.5
     for name, parameter in layer.named_parameters():  # also those that begin at zero
         parameter.data[...] = rng.uniform(-bound, bound, parameter.shape)
@@ -42,12 +43,21 @@ def largest_differences(cell: str, size: Size) -> dict[str, float]:
     with torch.no_grad():
         loop.bias.copy_(torch.from_numpy(sum(biases[1:], biases[0])))
 
+    if "noise" in layer.hyperparameters:  # the two draw different numbers
+        layer.hyperparameters["noise"] = 0.0
+        loop.noise = 0.0
+
     x = rng.standard_normal((size.steps, size.batch, size.inputs), np.float32)
     cotangent = rng.standard_normal((size.steps, size.batch, size.hidden), np.float32)
     own_x: Any = rt.tensor(x, requires_grad=True)
     other_x: Any = torch.tensor(x, requires_grad=True)
-    own, own_states = layer(own_x)
-    other, other_states = loop(other_x)
+    drawn = draw_inputs(cell, size)
+    own_inputs: dict[str, Any] = {name: rt.tensor(u.values, requires_grad=True) for name, u in drawn.items()}
+    other_inputs: dict[str, Any] = {
+        name: torch.tensor(u.values, requires_grad=True) for name, u in drawn.items()
+    }
+    own, own_states = layer(own_x, **({"inputs": own_inputs} if drawn else {}))
+    other, other_states = loop(other_x, **other_inputs)
     own.backward(rt.tensor(cotangent))
     other.backward(torch.from_numpy(cotangent))
 
@@ -55,6 +65,8 @@ def largest_differences(cell: str, size: Size) -> dict[str, float]:
         "output": (own.detach().numpy(), other.detach()),
         "gradient of the input": (own_x.grad.numpy(), other_x.grad),
     }
+    for name, mine in own_inputs.items():
+        pairs[f"gradient of {name}"] = mine.grad.numpy(), other_inputs[name].grad
     for state, mine, theirs in zip(layer.cell.states, own_states, other_states, strict=True):
         pairs[f"final {state}"] = mine.detach().numpy(), theirs.detach()
     for name, parameter in layer.named_parameters():

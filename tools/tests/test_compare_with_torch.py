@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("torch")
+LOOPS = ("highway", "peephole", "slstm", "ctrnn", "ea_lstm", "gru_d", "cfc", "rg_lru", "min_gru", "hgrn")
 TOOL = Path(__file__).resolve().parents[1] / "compare_with_torch.py"
 SMALL = ("--size", "4", "3", "5", "8", "--threads", "1")
 ONE_PAIR = ("--pairs", "1")
@@ -73,7 +74,7 @@ def test_a_peer_that_fails_ends_the_comparison() -> None:
 def test_both_sides_compute_the_same_cells() -> None:
     done = run("loops", "--check", "--size", "3", "7", "5", "17", "--size", "1", "1", "2", "3")
     assert done.returncode == 0, done.stderr
-    for cell in ("highway", "peephole", "slstm", "rg_lru", "min_gru", "hgrn"):
+    for cell in LOOPS:
         assert f"| {cell} | B3 T7 I5 H17 |" in done.stdout
         assert f"| {cell} | B1 T1 I2 H3 |" in done.stdout
 

@@ -6,6 +6,7 @@ from rondeau import tensor as rt
 
 from ..sizes import Size
 from .cells import layer_of
+from .step_inputs import draw_inputs
 from .training_step import TrainingStep
 
 
@@ -17,4 +18,7 @@ def prepare(cell: str, size: list[int], threads: int, checkpoint_every: int | No
     layer = layer_of(cell, inputs, hidden, checkpoint_every=checkpoint_every)
     x = rt.tensor(rng.standard_normal((steps, batch, inputs), np.float32), requires_grad=True)
     cotangent = rt.tensor(rng.standard_normal((steps, batch, hidden), np.float32))
-    return TrainingStep(layer, x, cotangent)
+    drawn = draw_inputs(cell, Size(*size))
+    given = {name: rt.tensor(u.values, requires_grad=u.needs_gradient) for name, u in drawn.items()}
+    leaves = [tensor for tensor in given.values() if tensor.requires_grad]
+    return TrainingStep(layer, x, cotangent, {"inputs": given} if given else None, leaves)

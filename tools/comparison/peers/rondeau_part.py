@@ -10,6 +10,7 @@ from rondeau.kernels.product import matmul
 
 from ..sizes import Size
 from .cells import layer_of
+from .step_inputs import draw_inputs
 
 
 def prepare(cell: str, size: list[int], threads: int, upto: str) -> Callable[[], object]:
@@ -42,11 +43,16 @@ def prepare(cell: str, size: list[int], threads: int, upto: str) -> Callable[[],
     for parameter in layer.parameters():
         parameter.requires_grad_(upto == "weight gradients")
 
+    drawn = draw_inputs(cell, Size(*size))
+    wants = upto == "weight gradients"
+    given = {name: rt.tensor(u.values, requires_grad=wants and u.needs_gradient) for name, u in drawn.items()}
+    keywords = {"inputs": given} if given else {}
+
     def run() -> Any:
         layer.zero_grad()
-        for tensor in (x, *begin):
+        for tensor in (x, *begin, *given.values()):
             tensor.grad = None
-        output, _ = layer(x, states)
+        output, _ = layer(x, states, **keywords)
         if upto != "recurrence forward":
             output.backward(cotangent)
         return output

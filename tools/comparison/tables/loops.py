@@ -17,7 +17,7 @@ from .layers import print_means, speed
 
 SIZES_OF = {
     **dict.fromkeys(["highway", "peephole", "slstm"], SIZES),
-    **dict.fromkeys(["rg_lru", "min_gru", "hgrn"], SERIES),
+    **dict.fromkeys(["ctrnn", "ea_lstm", "gru_d", "cfc", "rg_lru", "min_gru", "hgrn"], SERIES),
 }
 CELLS = list(SIZES_OF)
 

@@ -11,11 +11,16 @@ from collections.abc import Callable
 from .elementwise import HGRNLoop, MinGRULoop, RGLRULoop
 from .gated import HighwayLoop, PeepholeLoop, SLSTMLoop
 from .loop import Loop
+from .timed import CfCLoop, CTRNNLoop, EALSTMLoop, GRUDLoop
 
 LOOPS: dict[str, Callable[[int, int], Loop]] = {
     "highway": HighwayLoop,
     "peephole": PeepholeLoop,
     "slstm": SLSTMLoop,
+    "ctrnn": CTRNNLoop,
+    "ea_lstm": EALSTMLoop,
+    "gru_d": GRUDLoop,
+    "cfc": CfCLoop,
     "rg_lru": RGLRULoop,
     "min_gru": MinGRULoop,
     "hgrn": HGRNLoop,

@@ -27,7 +27,7 @@ class MinGRULoop(Loop):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the outputs (T, B, H) and the final states (B, H) for x (T, B, I)."""
-        z, candidate = self.projected_apart(x)
+        z, candidate = self.projected_apart(x, 1, 1)
         h, outputs = self.zeros(x), []
         for z_t, candidate_t in zip(torch.sigmoid(z).unbind(0), candidate.unbind(0), strict=True):
             h = torch.lerp(h, candidate_t, z_t)
@@ -55,7 +55,7 @@ class RGLRULoop(Loop):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the outputs (T, B, H) and the final states (B, H) for x (T, B, I)."""
-        r, i, v = self.projected_apart(x)
+        r, i, v = self.projected_apart(x, 1, 1, 1)
         log_a = -8 * nn.functional.softplus(-self.logit_a) * torch.sigmoid(r)
         taken = torch.sqrt(-torch.expm1(2 * log_a)) * torch.sigmoid(i) * v
         h, outputs = self.zeros(x), []
@@ -86,7 +86,7 @@ class HGRNLoop(Loop):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the outputs (T, B, H), the real parts, and the final states (B, H) for x (T, B, I)."""
-        f, c_re, c_im = self.projected_apart(x)
+        f, c_re, c_im = self.projected_apart(x, 1, 1, 1)
         gamma = torch.sigmoid(self.logit_gamma)
         f = gamma + (1 - gamma) * torch.sigmoid(f)
         taken_re, taken_im = (1 - f) * nn.functional.silu(c_re), (1 - f) * nn.functional.silu(c_im)

@@ -17,7 +17,7 @@ class Loop(nn.Module):
 
     def __init__(self, gates: int, inputs: int, hidden: int) -> None:
         super().__init__()
-        self.gates, self.hidden = gates, hidden
+        self.hidden = hidden
         self.weight_ih = nn.Parameter(torch.empty(gates * hidden, inputs))
         self.bias = nn.Parameter(torch.empty(gates * hidden))
 
@@ -31,11 +31,11 @@ class Loop(nn.Module):
         steps, batch, _ = x.shape
         return torch.addmm(self.bias, x.flatten(0, 1), self.weight_ih.t()).view(steps, batch, -1)
 
-    def projected_apart(self, x: Tensor) -> list[Tensor]:
-        """Return the same by gate, each (T, B, H) and contiguous: a product for each, instead of a copy."""
+    def projected_apart(self, x: Tensor, *groups: int) -> list[Tensor]:
+        """Return the same by groups of so many gates, contiguous each: a product for each, instead of a copy."""
         steps, batch, _ = x.shape
-        rows = x.flatten(0, 1)
-        weights, biases = self.weight_ih.chunk(self.gates), self.bias.chunk(self.gates)
+        rows, sizes = x.flatten(0, 1), [self.hidden * gates for gates in groups]
+        weights, biases = torch.split(self.weight_ih, sizes), torch.split(self.bias, sizes)
         return [
             torch.addmm(bias, rows, weight.t()).view(steps, batch, -1)
             for weight, bias in zip(weights, biases, strict=True)
@@ -47,8 +47,12 @@ class Loop(nn.Module):
 
 
 class RecurrentLoop(Loop):
-    """A loop with a recurrent matrix, of as many gates unless `recurrent_gates` says otherwise."""
+    """A loop with a recurrent matrix for every gate."""
 
-    def __init__(self, gates: int, inputs: int, hidden: int, recurrent_gates: int | None = None) -> None:
+    def __init__(self, gates: int, inputs: int, hidden: int) -> None:
         super().__init__(gates, inputs, hidden)
-        self.weight_hh = nn.Parameter(torch.empty((recurrent_gates or gates) * hidden, hidden))
+        self.weight_hh = nn.Parameter(torch.empty(gates * hidden, hidden))
+
+    def recurrent_apart(self, *groups: int) -> tuple[Tensor, ...]:
+        """Return the recurrent matrices of groups of so many gates."""
+        return torch.split(self.weight_hh, [self.hidden * gates for gates in groups])
