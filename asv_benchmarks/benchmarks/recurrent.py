@@ -43,8 +43,11 @@ class Layer:
         self.x = rt.tensor(
             rng.standard_normal((steps, batch, layer.input_size), np.float32), requires_grad=True
         )
+        shapes = {"step": (steps, batch), "sequence": (batch, layer.hidden_size)}
+        inputs = {name: rt.rand(shapes[kind]) for name, kind in layer.cell.inputs.items()}
+        self.given = {"inputs": inputs} if inputs else {}
         with rt.no_grad():
-            output, _ = layer(self.x)
+            output, _ = layer(self.x, **self.given)
         self.cotangent = rt.tensor(rng.standard_normal(output.shape, np.float32))
         self.train()
         self.train()
@@ -52,7 +55,7 @@ class Layer:
     def train(self):
         self.layer.zero_grad()
         self.x.grad = None
-        output, _ = self.layer(self.x)
+        output, _ = self.layer(self.x, **self.given)
         output.backward(self.cotangent)
 
 
