@@ -65,7 +65,7 @@ nb_execution_mode = "force"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 
-SECTIONS = ("autograd", "sequences", "networks", "notes", "numpy_rnn")
+SECTIONS = ("autograd", "sequences", "networks", "notes", "numpy_rnn", "sciences")
 
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
