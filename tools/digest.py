@@ -9,6 +9,9 @@ Each line stands for one drawn configuration of a layer: a cell, sizes, lengths,
 regularisers, recomputation, truncation, threads and dtype. The digest is of output, states, every state where asked
 for, and all gradients, and of what a stepper makes of the same weights. Bits depend on the processor: compare on one
 machine.
+
+The lines of cells that read named inputs or draw noise come last, so that those before them stay what they are; lines
+that the file does not have, because it is of a version without such cells, are counted by themselves.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tools.fuzz import named_inputs
 from tools.fuzz.cells import CELLS, PLAIN, REGULARISED
 from tools.fuzz.drawing import Draw
 
@@ -96,6 +100,16 @@ def arrays_of(layer: Any, draw: Draw) -> Iterator[NDArray[Any]]:
             for width in widths
         ]
         call["hx"] = states[0] if len(states) == 1 else tuple(states)
+    sizes = {"step": (T, B), "sequence": (B,)}
+    inputs = {
+        name: rt.tensor(array, requires_grad=True)
+        for name, array in named_inputs.draw_inputs(
+            draw, layer.cell, sizes, layer.hidden_size, dtype, layer.num_layers
+        ).items()
+    }
+    if inputs:
+        draw.note("inputs", {name: tensor.shape for name, tensor in inputs.items()})
+        call["inputs"] = named_inputs.as_passed(layer.cell, inputs, layer.num_layers)
     rt.manual_seed(draw.weights)
     output, final = layer(x, **call)
     final = final if isinstance(final, tuple) else (final,)
@@ -104,32 +118,42 @@ def arrays_of(layer: Any, draw: Draw) -> Iterator[NDArray[Any]]:
         rt.manual_seed(draw.weights)
         results += list(layer.all_states(x, **call)[0])
     rt.backward(results, [rt.tensor(generator.normal(size=r.shape).astype(dtype)) for r in results])
-    leaves = (*layer.parameters(), x, *states)
+    leaves = (*layer.parameters(), x, *states, *inputs.values())
     for tensor in (*results, *(leaf.grad for leaf in leaves if leaf.grad is not None)):
         yield tensor.detach().numpy()
     if layer.num_directions == 1:
         step = layer.eval().stepper()
         given = x.detach().numpy()[0]
-        y, after = step(rt.tensor(given))
+        kinds = named_inputs.kinds_of(layer.cell, inputs)
+        now = {n: (t[0] if kinds[n] == "step" else t).detach() for n, t in inputs.items()}
+        of_step = named_inputs.as_passed(layer.cell, now, layer.num_layers) if inputs else None
+        y, after = step(rt.tensor(given), inputs=of_step)
         for tensor in (y, *(after if isinstance(after, tuple) else (after,))):
             yield tensor.numpy()
 
 
 def digests(count: int, seed: int) -> Iterator[tuple[str, str]]:
-    """Yield a digest and what was drawn, for each of `count` configurations; the cells take turns."""
-    names = sorted(PLAIN)
-    for index in range(count):
-        draw = Draw(seed, index, "digest")
-        rt.manual_seed(draw.weights)
-        threads = draw.note("threads", draw.choose((1, 2, 3)))
-        rt.set_num_threads(threads)
-        layer = draw_layer(draw, names[index % len(names)])
-        digest = hashlib.sha256()
-        for array in arrays_of(layer, draw):
-            digest.update(f"{array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        drawn = " ".join(f"{name}={value}" for name, value in draw.notes)
-        yield digest.hexdigest()[:16], drawn.replace("recompute_every", "checkpoint_every")
+    """Yield a digest and what was drawn, for each of `count` configurations, and for those with inputs or noise.
+
+    The cells take turns. There are a quarter as many with inputs or noise, and they come last.
+    """
+    reading = sorted(CELLS.keys() - PLAIN.keys())
+    for names, target, number in (
+        (sorted(PLAIN), "digest", count),
+        (reading, "digest of inputs and noise", count // 4),
+    ):
+        for index in range(number):
+            draw = Draw(seed, index, target)
+            rt.manual_seed(draw.weights)
+            threads = draw.note("threads", draw.choose((1, 2, 3)))
+            rt.set_num_threads(threads)
+            layer = draw_layer(draw, names[index % len(names)])
+            digest = hashlib.sha256()
+            for array in arrays_of(layer, draw):
+                digest.update(f"{array.dtype} {array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).tobytes())
+            drawn = " ".join(f"{name}={value}" for name, value in draw.notes if name != "layout")
+            yield digest.hexdigest()[:16], drawn.replace("recompute_every", "checkpoint_every")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -142,19 +166,23 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     before = options.compare.read_text(encoding="utf-8").splitlines() if options.compare else None
-    differing = 0
+    compared = differing = new = 0
     for index, (digest, drawn) in enumerate(digests(options.configurations, options.seed)):
         line = f"{digest} {drawn}"
         if before is None:
             print(line, flush=True)
-        elif index >= len(before) or before[index] != line:
-            differing += 1
-            print(f"differs at {index}: {line}", flush=True)
+        elif index >= len(before):
+            new += 1
+        else:
+            compared += 1
+            if before[index] != line:
+                differing += 1
+                print(f"differs at {index}: {line}", flush=True)
     if before is not None:
         print(
-            f"{options.configurations - differing} of {options.configurations} configurations agree in every bit"
+            f"{compared - differing} of {compared} configurations agree in every bit; {new} are not in the file"
         )
-    return 1 if differing else 0
+    return 1 if differing or compared < new else 0
 
 
 if __name__ == "__main__":

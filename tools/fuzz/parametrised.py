@@ -53,6 +53,7 @@ def parametrise(draw: Draw, layer: Any, chance: float) -> dict[str, tuple[str, F
     if not matrices or not draw.chance(chance):
         return {}
     name, weight = draw.choose(matrices)
+    weight.data = weight.detach().numpy().copy()  # which an orthogonal one is written into
     kind = draw.note(f"{name} is computed by", draw.choose(("mask", "signs", "cayley", "based")))
     if kind in ("cayley", "based"):
         function = _orthogonal(layer, name, kind == "based")

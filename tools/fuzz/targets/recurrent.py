@@ -336,7 +336,7 @@ def _with_named_inputs(
         passed = _wrong_inputs(draw, layer, inputs, passed, sizes, dtype, pack)
     draw.note("inputs", passed)
     named = {n: _as_batch(kinds[n], array.astype(np.float64), inputs) for n, array in right.items()}
-    if passed or draw.chance(0.1):
+    if passed or draw.wrong or draw.chance(0.1):
         inputs.keywords["inputs"] = passed
     return inputs._replace(named=named, leaves=leaves)
 
