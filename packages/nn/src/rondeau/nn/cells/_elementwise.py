@@ -34,8 +34,8 @@ def min_gru(x: Any, r: Any, s: Any) -> Any:
         z_t = sigmoid(W_z x_t + b_z)
         h_t = (1 - z_t) * h_{t-1} + z_t * (W_h x_t + b_h)
 
-    Feng, Tung, Ahmed, Bengio, Hajimirsadeghi, "Were RNNs all we needed?" (2024), section 3.1.3. For training, the paper
-    runs all steps as a parallel scan in logarithms (appendix B.2.1), and since those must exist, it passes the
+    Feng, Tung, Ahmed, Bengio, Hajimirsadeghi, "Were RNNs all we needed?" (2024), section 3.1. For training, the paper
+    runs all steps as a parallel scan in logarithms (appendix B), and since those must exist, it passes the
     candidate through ``g(v) = v + 0.5 if v >= 0 else sigmoid(v)``, which makes ``h`` positive. This is the form without
     logarithms and without ``g``: the steps are run in their order.
     """
@@ -53,9 +53,9 @@ def min_lstm(x: Any, r: Any, s: Any) -> Any:
         i_t = sigmoid(W_i x_t + b_i)
         h_t = f_t / (f_t + i_t) * h_{t-1} + i_t / (f_t + i_t) * (W_h x_t + b_h)
 
-    Feng, Tung, Ahmed, Bengio, Hajimirsadeghi, "Were RNNs all we needed?" (2024), section 3.2.4, without logarithms of
+    Feng, Tung, Ahmed, Bengio, Hajimirsadeghi, "Were RNNs all we needed?" (2024), section 3.2, without logarithms of
     ``h`` and without ``g``; see `min_gru`. The quotient is computed as the sigmoid of ``log f_t - log i_t``, as in
-    appendix B.2.2, so that it is not 0/0 where both gates are closed.
+    appendix B, so that it is not 0/0 where both gates are closed.
     """
     keep = m.sigmoid(m.softplus(-x.i) - m.softplus(-x.f))
     return keep * s.h + (1 - keep) * x.h

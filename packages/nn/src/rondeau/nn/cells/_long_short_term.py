@@ -127,7 +127,7 @@ def ea_lstm(x: Any, r: Any, s: Any, u: Any) -> Any:
         h_t = o_t * tanh(c_t)
 
     Kratzert et al., "Towards learning universal, regional, and local hydrological behaviors via machine learning
-    applied to large-sample datasets" (2019), equations 7 to 12. The input ``gate`` is ``W_i x_s + b_i``, (B, H), which
+    applied to large-sample datasets" (2019). The input ``gate`` is ``W_i x_s + b_i``, (B, H), which
     a `Linear` outside computes once from the static attributes ``x_s`` of each sequence.
     """
     c = m.sigmoid(x.f + r.f) * s.c + m.sigmoid(u.gate) * m.tanh(x.g + r.g)
