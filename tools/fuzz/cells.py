@@ -63,8 +63,9 @@ def noisy(x: Any, r: Any, s: Any, u: Any, *, noise: float = 0.1) -> Any:
 
 @nn.recurrent_cell(gates=("h",), states=("h",), params={"slope": nn.init.ones_}, inputs={"drive": "step"})
 def fed(u: Any, p: Any, s: Any, r: Any, x: Any, *, noise: float = 0.0) -> Any:
-    """Multiply a recurrent matrix by what is of the inputs alone; take arguments by name."""
-    return m.tanh(x.h + r.h(m.tanh(u.drive)) * p.slope + 0.5 * s.h + noise * m.normal())
+    """Multiply a recurrent matrix by what is of the inputs alone; compare a scalar; take arguments by name."""
+    drive = m.where(~(noise > 0.25), x.h, 0.5 * x.h) + r.h(m.tanh(u.drive)) * p.slope
+    return m.tanh(drive + 0.5 * s.h + noise * m.normal())
 
 
 CELLS: dict[str, Any] = {

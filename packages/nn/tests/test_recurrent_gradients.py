@@ -192,3 +192,22 @@ def test_a_batch_without_a_step_or_a_state_differentiated_twice():
     output, h_n = layer(rt.ones(3, 2, 2), lengths=[0, 0])
     for gradient in rt.grad([output.sum(), h_n.sum()], list(layer.parameters()), create_graph=True):
         assert not gradient.numpy().any()
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.3, 0.9])
+def test_numbers_of_the_run_are_the_same_in_kernels_in_second_derivatives_and_in_jacobians(scale):
+    @nn.recurrent_cell(gates=("h",), states=("h",))
+    def divided(x, r, s, *, scale=0.5):
+        new = m.tanh(x.h + r.h) / (1 + 1 / m.exp(1 / scale))  # 1 / 0 is infinite
+        return m.where(~(scale > 0.5), new, 0.5 * s.h + x.h * x.h)
+
+    layer = nn.Recurrent(divided, 3, 4, dtype="float64", hyperparameters={"scale": scale})
+    x = rt.randn(1, 2, 3, dtype="float64", requires_grad=True)
+    h = rt.randn(1, 2, 4, dtype="float64", requires_grad=True)
+    output, _ = layer(x, h)
+    expected = rt.grad(output.sum(), [x, h], retain_graph=True)
+    found = rt.grad(output.sum(), [x, h], create_graph=True)
+    for gradient, right in zip(found, expected, strict=True):
+        assert_close(gradient.detach().numpy(), right.numpy(), rtol=1e-12, atol=1e-14)
+    jacobian = nn.dynamics.jacobian(layer, h.detach(), x[0].detach())
+    assert_close(jacobian.sum(1), expected[1][0].numpy(), rtol=1e-12, atol=1e-14)

@@ -9,6 +9,7 @@ from . import layers, operators, optimisers, packing, sliding
 from .batch_norm import batch_norm
 from .entering_numbers import entering_numbers
 from .extreme_numbers import extreme_numbers
+from .jacobians import jacobians
 from .loops import loops
 from .losses import loss
 from .mixed_indices import mixed_indices
@@ -27,6 +28,7 @@ TARGETS: dict[str, tuple[Callable[[Draw], None], float]] = {
     "sequence": (sequence, 4.0),
     "single_step": (single_step, 1.5),
     "stepping": (stepping, 1.5),
+    "jacobians": (jacobians, 0.7),
     "product": (product, 3.0),
     "linear": (layers.linear, 1.0),
     "linear_layer": (layers.linear_layer, 0.2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,10 @@ from ..verdict import attempt, check_close, tolerance_of
 Array = NDArray[Any]
 
 
-def _draw_layer(draw: Draw, dtype: Any) -> tuple[Any, int, recurrence.Computed]:
+def draw_layer(draw: Draw, dtype: Any, most: int = 70) -> tuple[Any, int, recurrence.Computed]:
     """Return a layer, in training or not, its number of inputs, and its weights that are computed."""
     cell = CELLS[draw.note("cell", draw.choose(tuple(CELLS)))]
-    I, H = draw.size(), draw.size()  # noqa: E741 - the field's letters
+    I, H = draw.size(most), draw.size(most)  # noqa: E741 - the field's letters
     options: dict[str, Any] = {"num_layers": draw.choose((1, 1, 2)), "bias": draw.chance(0.7), "dtype": dtype}
     options["learn_initial_state"] = draw.chance(0.3)
     if cell.project:
@@ -49,7 +50,7 @@ def stepping(draw: Draw) -> None:
     rt.set_num_threads(draw.choose((1, 1, 2, 3)))
     dtype, T, B = draw.dtype(), draw.random.randint(1, 6), draw.size(9, empty=0.03)
     batch = () if draw.chance(0.2) else (B,)
-    layer, I, computed = _draw_layer(draw, dtype)  # noqa: E741
+    layer, I, computed = draw_layer(draw, dtype)  # noqa: E741
     cell, width = layer.cell, layer.proj_size or layer.hidden_size
     head = nn.Linear(width, draw.size(), draw.chance(0.7), dtype=dtype) if draw.chance(0.3) else None
     one_hot = draw.chance(0.3)
@@ -96,23 +97,37 @@ def stepping(draw: Draw) -> None:
         n: (a if batch else a[:, None] if kinds[n] == "step" else a[None]).astype(np.float64)
         for n, a in arrays.items()
     }
-    of_layers = named_inputs.of_layers(cell, named, layer.num_layers)
     widths = [width] + [layer.hidden_size] * (len(cell.states) - 1)
     configuration = Configuration(cell, layer.num_layers, 1, layer.hyperparameters, {}, computed=computed)
     like = [np.zeros((layer.num_layers, rows.shape[1], n)) for n in widths]
-    initial = recurrence.begun(configuration, values, like)
-    every, final = recurrence.run(configuration, values, sequence, initial, of_layers)
-    wanted = every[0]
-    if head is not None:
-        wanted = wanted @ head.weight.detach().numpy().astype(np.float64).T
-        wanted = wanted if head.bias is None else wanted + head.bias.detach().numpy()
+    everything = {**values, **named} | ({} if one_hot else {"x": sequence.x})
+
+    def right(at: dict[str, Array]) -> list[Array]:
+        """Return every step's output and the final states, from values by name."""
+        of_layers = named_inputs.of_layers(cell, {name: at[name] for name in named}, layer.num_layers)
+        initial = recurrence.begun(configuration, at, like)
+        steps = sequence._replace(x=at.get("x", sequence.x))
+        every, final = recurrence.run(configuration, at, steps, initial, of_layers)
+        y = every[0]
+        if head is not None:
+            y = y @ head.weight.detach().numpy().astype(np.float64).T
+            y = y if head.bias is None else y + head.bias.detach().numpy()
+        return [*(y if batch else y[:, 0]), *(final if batch else [state[:, 0] for state in final])]
+
+    wanted = right(everything)
+
+    def near(k: int) -> float:
+        """How far result k moves where everything that goes in is rounded."""
+        rounding = float(np.finfo(dtype).eps)
+        moved = {n: v * (1 + rounding * draw.normal(v.shape, np.float64)) for n, v in everything.items()}
+        return float(np.abs(right(moved)[k] - wanted[k]).max(initial=0.0))
+
     tolerance = 4 * tolerance_of(dtype, T * layer.num_layers + I + layer.hidden_size)
-    for t, output in enumerate(outputs):
-        right = wanted[t] if batch else wanted[t, 0]
-        check_close(f"{cell.name}: step", output, right, dtype, tolerance=tolerance, least=1.0)
-    for got, end in zip(state if isinstance(state, tuple) else (state,), final, strict=True):
-        right = end if batch else end[:, 0]
-        check_close(f"{cell.name}: state", got, right, dtype, tolerance=tolerance, least=1.0)
+    ends = state if isinstance(state, tuple) else (state,)
+    for k, (got, value) in enumerate(zip((*outputs, *ends), wanted, strict=True)):
+        name = f"{cell.name}: {'step' if k < T else 'state'}"
+        spread = functools.partial(near, k)
+        check_close(name, got, value, dtype, tolerance=tolerance, least=1.0, spread=spread)
 
 
 def _inputs_of_step(draw: Draw, layer: Any, arrays: dict[str, Array], kinds: dict[str, str], t: int) -> Any:

@@ -7,6 +7,7 @@ derivatives of any order.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,13 +15,13 @@ import numpy as np
 
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.cell.graph import Graph, Rank
-from rondeau.kernels.cell.operations import OPERATIONS
+from rondeau.kernels.cell.operations import OPERATIONS, Operation
 from rondeau.kernels.numerics import noise, philox
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.records import Run, Settings, Weights
 from rondeau.kernels.recurrent.substreams import NOISE, RECURRENT_DROPOUT
 
-__all__ = ["FUNCTIONS", "NUMPY", "run"]
+__all__ = ["FUNCTIONS", "NUMPY", "on_numbers", "run"]
 
 #: The operations that a namespace of functions must provide by name, besides ``sum``, ``cat`` and ``constant``.
 FUNCTIONS = tuple(
@@ -109,6 +110,21 @@ def _inputs_of_step(
     }
 
 
+def on_numbers(operation: Operation, operands: Iterable[float | bool]) -> float | bool:
+    """Apply an operation to numbers of the run, which the functions of an array library may not take.
+
+    The results are those of arrays: a division by zero gives an infinity or NaN, and ``~`` negates a truth value.
+
+    Examples
+    --------
+    >>> on_numbers(OPERATIONS["div"], [1.0, 0.0])
+    inf
+    """
+    with np.errstate(all="ignore"):
+        value: float | bool = operation.function(*[np.asarray(x)[()] for x in operands]).item()
+    return value
+
+
 class _Step:
     """One step of a cell: from ``x`` (n, I) and the states before it, (n, H) each, the states after it."""
 
@@ -169,12 +185,10 @@ class _Step:
             else:
                 operation = OPERATIONS[node.op]
                 operands = [values[arg] for arg in node.args]
-                if operation.is_operator:
+                if graph.rank(index) == Rank.CALL:
+                    values[index] = on_numbers(operation, operands)
+                elif operation.is_operator:
                     values[index] = operation.function(*operands)
-                elif (
-                    graph.rank(index) == Rank.CALL
-                ):  # numbers, which the functions of an array library may not take
-                    values[index] = float(operation.function(*operands))
                 else:
                     values[index] = getattr(self._functions, node.op)(*operands)
         return tuple(values[index] for index in graph.outputs)

@@ -67,7 +67,9 @@ class ElementwiseStep(NamedTuple):
         """Return the derivatives of a layer with these weights, of float64."""
         G, R = len(cell.gates), len(cell.recurrent)
         H = weights.weight_ih.shape[0] // G
-        inputs: dict[_Name, Any] = dict(complete_settings(cell, settings).scalars)
+        # NumPy's numbers divide by zero, and negate comparisons, as its arrays do.
+        scalars = complete_settings(cell, settings).scalars
+        inputs: dict[_Name, Any] = {name: np.float64(value) for name, value in scalars.items()}
         inputs |= {("p", name): vector for name, vector in zip(cell.params, weights.params, strict=True)}
         inputs["width", "H"] = float(H)
         inputs |= dict.fromkeys(
@@ -122,7 +124,7 @@ class ElementwiseStep(NamedTuple):
         values = self._evaluated(graph.outputs, given, {})
         found = []
         for of_state in cell.states:
-            given |= {("d", name): float(name == of_state) for name in cell.states}
+            given |= {("d", name): np.float64(name == of_state) for name in cell.states}
             evaluated = self._evaluated(tuple(self.derivative.adjoints.values()), given, values)
             found.append({name: evaluated[index] for name, index in self.derivative.adjoints.items()})
         return found

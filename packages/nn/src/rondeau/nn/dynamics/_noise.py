@@ -8,6 +8,7 @@ from typing import Any
 from rondeau.kernels.cell.graph import Graph
 from rondeau.kernels.cell.operations import OPERATIONS
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.recurrent.reference import on_numbers
 from rondeau.kernels.sequence import Cell, Settings, complete_settings
 
 __all__ = ["check_noiseless", "noise_counts"]
@@ -53,7 +54,7 @@ def noise_counts(graph: Graph, scalars: Mapping[tuple[str, str], float]) -> bool
         elif op == "input" and value in scalars:
             numbers[index] = scalars[value]
         elif op in OPERATIONS and numbers.keys() >= set(args):
-            numbers[index] = OPERATIONS[op].function(*(numbers[arg] for arg in args))
+            numbers[index] = on_numbers(OPERATIONS[op], [numbers[arg] for arg in args])
         if index in numbers:
             is_zero = numbers[index] == 0
         elif op == "mul":
