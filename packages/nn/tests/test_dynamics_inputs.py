@@ -158,8 +158,8 @@ def test_refusals():
     layer = nn.Recurrent(leaky, 2, 3, dtype="float64")
     good = {"dt": 0.1, "rate": 1.0}
     cases = [
-        (None, ValueError, "cell leaky needs its input 'dt'"),
-        ({"dt": 0.1}, ValueError, "cell leaky needs its input 'rate'"),
+        (None, ValueError, "cell leaky needs its step input 'dt'"),
+        ({"dt": 0.1}, ValueError, "cell leaky needs its sequence input 'rate'"),
         (good | {"gain": 1.0}, ValueError, "cell leaky has no input 'gain'"),
         (good | {"dt": [0.1, 0.2]}, ValueError, r"input 'dt' of cell leaky .* got \(2,\)"),
         (good | {"rate": np.nan}, ValueError, "input 'rate' must be finite numbers"),
