@@ -82,7 +82,7 @@ CELLS: dict[str, Any] = {
 #: Cells that read no inputs beside x, and draw no noise.
 PLAIN = {name: cell for name, cell in CELLS.items() if not cell.inputs and not cell.draws_noise}
 #: Cells that are also run with regularisers: each has a few variants of its own to compile.
-REGULARISED = ("lstm", "gru")
+REGULARISED = ("lstm", "gru", "driven", "noisy")
 #: Cells whose second derivative along a step of differences says little: their slopes jump.
 KINKED = (
     "branching",

@@ -46,10 +46,10 @@ def draw_inputs(
     """
     if not cell.inputs:
         return {}
-    of_layers = range(layers) if draw.chance(0.3) else (None,)
+    whose = range(layers) if draw.chance(0.3) else (None,)
     uniform, wide = draw.chance(0.9), draw.chance(0.5)
     found = {}
-    for layer in of_layers:
+    for layer in whose:
         for name, kind in cell.inputs.items():
             units = (hidden,) if (wide if uniform else draw.chance(0.5)) else ()
             found[key(name, layer)] = draw.floats((*sizes[kind], *units), dtype)

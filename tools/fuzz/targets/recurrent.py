@@ -312,12 +312,8 @@ def _with_named_inputs(
         arrays = {name: draw.planted(array) for name, array in arrays.items()}
     kinds, right = named_inputs.kinds_of(cell, arrays), {n: np.array(array) for n, array in arrays.items()}
     if draw.wrong is None and inputs.form == "dense" and draw.chance(0.5):
-        for name, array in arrays.items():
-            if kinds[name] == "step":
-                arrays[name] = _with_rubbish(array, right[name], lengths, not inputs.batch_first)
-            elif (lengths == 0).any():
-                arrays[name] = np.array(array)
-                arrays[name][lengths == 0], right[name][lengths == 0] = np.nan, 0
+        for name, kind in kinds.items():
+            arrays[name] = _with_unread_rubbish(arrays[name], right[name], kind, inputs)
     trained, leaves = draw.chance(0.7), dict(inputs.leaves)
     uniform, tensors = draw.chance(0.9), {}
     for name, array in arrays.items():
@@ -339,6 +335,16 @@ def _with_named_inputs(
     if passed or draw.wrong or draw.chance(0.1):
         inputs.keywords["inputs"] = passed
     return inputs._replace(named=named, leaves=leaves)
+
+
+def _with_unread_rubbish(values: Array, right: Array, kind: str, inputs: Inputs) -> Array:
+    """Return a named input with NaN wherever no step reads it, where `right` becomes zero."""
+    lengths = inputs.sequence.lengths
+    if kind == "step":
+        return _with_rubbish(values, right, lengths, not inputs.batch_first)
+    values = np.array(values)
+    values[lengths == 0], right[lengths == 0] = np.nan, 0
+    return values
 
 
 def _wrong_inputs(
@@ -727,7 +733,7 @@ def _loss_through_layer(
     before = {name: leaf.detach().numpy() for name, leaf in leaves.items()}
     try:
         for name, leaf in leaves.items():
-            leaf.data = at[name]
+            leaf.data = np.asarray(at[name])  # NumPy makes numbers of arrays without dimensions
         every, finals = _results(forward())
     finally:
         for name, leaf in leaves.items():
