@@ -14,7 +14,9 @@ step is looked at as a map: where does it rest, and what lies between the two ch
 # coherence, as moving dots excite two pools of neurons. Then there is nothing to see for up to 0.8 s. As long as the
 # fixation cue is on, the network has to wait. When it goes off, the network has to answer.
 
+import json
 import math
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -217,3 +219,23 @@ for coherence, found in zip(coherences, seeing, strict=True):
 branches.set(xlabel="coherence, positive for right", ylabel="logit of right less left")
 branches.set_title("Fixed points of constant evidence")
 _ = branches.legend(fontsize="small")
+
+# %%
+# The same as a loop
+# ------------------
+# PsychRNN, a tool for such networks, and scripts in PyTorch loop over the steps, and every operation of a step is a
+# call. Recorded here is a training step of this page's size, forward and backward, beside a loop of the same step in
+# PyTorch, written with care. Each runs in a process of its own; they are measured in turn.
+
+folder = Path(globals().get("__file__", "22_perceptual_decision.py")).resolve().parent.parent / "recorded"
+if folder.exists():  # it is not part of a downloaded script
+    recorded = json.loads((folder / "22_decision.json").read_text())
+    (row,) = recorded["rows"]
+    print(*recorded["commands"])
+    print(f"{recorded['machine']['processor']}, threads: {row['threads']}, {row['size']}")
+    least, most = row["eager_range"]
+    print(f"rondeau {1e3 * row['seconds']:.1f} ms")
+    print(
+        f"the loop in PyTorch {row['eager']:.1f} times as long, from {least:.1f} to {most:.1f} in single pairs"
+    )
+    assert row["eager"] > 1.6

@@ -14,8 +14,10 @@ one kernel that is compiled once.
 # <sphx_glr_generated_gallery_sciences_22_perceptual_decision.py>`, but without noise of their own: all noise here is in
 # the units. The last state answers.
 
+import json
 import os
 import tempfile
+from pathlib import Path
 from unittest import mock
 
 import matplotlib.pyplot as plt
@@ -175,3 +177,23 @@ assert states(seed=0, threads=2) == first
 assert states(seed=1, threads=1) != first
 rt.set_num_threads(threads)
 print(f"{len(first):,} bytes are the same")
+
+# %%
+# The same as a loop
+# ------------------
+# A loop in PyTorch has nothing to compile either, but pays for every operation of every step. Recorded here is a
+# training step of this page's size, forward and backward, beside such a loop, written with care. Each runs in a
+# process of its own; they are measured in turn.
+
+folder = Path(globals().get("__file__", "23_noise_swept.py")).resolve().parent.parent / "recorded"
+if folder.exists():  # it is not part of a downloaded script
+    recorded = json.loads((folder / "23_noise.json").read_text())
+    (row,) = recorded["rows"]
+    print(*recorded["commands"])
+    print(f"{recorded['machine']['processor']}, threads: {row['threads']}, {row['size']}")
+    least, most = row["eager_range"]
+    print(f"rondeau {1e3 * row['seconds']:.1f} ms")
+    print(
+        f"the loop in PyTorch {row['eager']:.1f} times as long, from {least:.1f} to {most:.1f} in single pairs"
+    )
+    assert row["eager"] > 1.6

@@ -15,7 +15,9 @@ GRU that is told the same, on generated series whose best possible estimate is k
 # ten are measured, with an error. A quarter of the measurements is withheld from the networks: these values they have
 # to estimate, from what was measured at this visit and before.
 
+import json
 from itertools import pairwise
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -182,3 +184,23 @@ for name, mask, face in (("shown", held_out.shown, "black"), ("withheld", withhe
     right.scatter(hours[mask], values[mask], 20, face, edgecolors="black", zorder=3, label=name)
 right.set(xlabel="hours", ylabel="value", title=f"A quantity that remembers {MEMORY[quantity]} hours")
 _ = right.legend(fontsize="small", ncols=2)
+
+# %%
+# The same as a loop
+# ------------------
+# PyTorch has no GRU-D, and its users loop over the visits. Recorded here is a training step of this page's size,
+# forward and backward, beside such a loop, written with care. Each runs in a process of its own; they are measured in
+# turn.
+
+folder = Path(globals().get("__file__", "24_series_with_gaps.py")).resolve().parent.parent / "recorded"
+if folder.exists():  # it is not part of a downloaded script
+    recorded = json.loads((folder / "24_gaps.json").read_text())
+    (row,) = recorded["rows"]
+    print(*recorded["commands"])
+    print(f"{recorded['machine']['processor']}, threads: {row['threads']}, {row['size']}")
+    least, most = row["eager_range"]
+    print(f"rondeau {1e3 * row['seconds']:.1f} ms")
+    print(
+        f"the loop in PyTorch {row['eager']:.1f} times as long, from {least:.1f} to {most:.1f} in single pairs"
+    )
+    assert row["eager"] > 1.6

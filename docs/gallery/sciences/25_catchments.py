@@ -15,6 +15,9 @@ learns from catchments that are generated, and is tested on some that it has not
 # fast one, the surface, and a slow one, the groundwater. Four attributes make a catchment: how much its soil holds, the
 # time constants of both reservoirs, and which share of the water goes to the slow one.
 
+import json
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -194,3 +197,23 @@ axes[1].legend(fontsize="small")
 points = axes[2].scatter(*(centred @ directions.T).T, c=held_out.attributes[:, 3], cmap="viridis")
 figure.colorbar(points, label="share that goes to the groundwater")
 axes[2].set(xlabel="first component", ylabel="second component", title="Input gates of the EA-LSTM")
+
+# %%
+# The same as a loop
+# ------------------
+# neuralhydrology, the library of the paper's authors, has the EA-LSTM as a loop over the days in PyTorch. Recorded
+# here is a training step of this page's size, forward and backward, beside such a loop, written with care. Each runs
+# in a process of its own; they are measured in turn.
+
+folder = Path(globals().get("__file__", "25_catchments.py")).resolve().parent.parent / "recorded"
+if folder.exists():  # it is not part of a downloaded script
+    recorded = json.loads((folder / "25_catchments.json").read_text())
+    (row,) = recorded["rows"]
+    print(*recorded["commands"])
+    print(f"{recorded['machine']['processor']}, threads: {row['threads']}, {row['size']}")
+    least, most = row["eager_range"]
+    print(f"rondeau {1e3 * row['seconds']:.1f} ms")
+    print(
+        f"the loop in PyTorch {row['eager']:.1f} times as long, from {least:.1f} to {most:.1f} in single pairs"
+    )
+    assert row["eager"] > 1.6
