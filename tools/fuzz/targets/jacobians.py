@@ -79,11 +79,10 @@ def _draw_scalars(draw: Draw, layer: Any) -> None:
         layer.hyperparameters[name] = draw.choose((0.0, 0.3, 0.7))
     if layer.hyperparameters.get("alpha") == 0.0:
         draw.open = "a step that divides by zero"
-    if not cell.draws_noise or draw.wrong is not None:
+    if not cell.draws_noise or draw.wrong is not None or draw.open is not None:
         return
-    if cell.name != "noisy" and draw.chance(
-        0.8
-    ):  # all of the noise of other cells is multiplied by their scalar
+    # All of the noise of the other cells is multiplied by their scalar.
+    if cell.name != "noisy" and draw.chance(0.8):
         layer.hyperparameters["noise"] = 0.0
     if cell.name == "noisy" or layer.hyperparameters["noise"]:
         draw.wrong = "a step that is random"
