@@ -480,6 +480,16 @@ def test_evaluate_agrees_with_the_end_of_training(trained, capsys):
     assert f"{summary['tokens_scored']:,} characters scored, state carried over the whole stream" in out
 
 
+def test_a_noisy_cell_writes_and_scores_the_same_each_time(corpus, tmp_path, capsys):
+    run = str(tmp_path / "run")
+    assert cli.main(["train", str(corpus), *QUICK, "--epochs=1", "--cell=ctrnn", f"--output={run}"]) == 0
+    capsys.readouterr()
+    for command in (["evaluate", run], ["generate", run, "--seed=3", "--length=50"]):
+        told = [(cli.main(command), capsys.readouterr().out) for _ in range(2)]
+        assert told[0] == told[1]
+        assert told[0][0] == 0
+
+
 def test_evaluate_on_another_text_and_in_other_ways(trained, tmp_path, capsys):
     other = tmp_path / "other.txt"
     other.write_text(text(50, seed=9) + "€", encoding="utf-8")

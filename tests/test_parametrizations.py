@@ -269,6 +269,11 @@ def test_higher_derivatives_go_through_the_maps(name):
             "n_power_iterations must be",
         ),
         (
+            lambda: parametrizations.weight_norm(parametrizations.spectral_norm(nn.Linear(2, 2))),
+            ValueError,
+            "weight_norm makes two originals, so it must be the first parametrisation of 'weight'",
+        ),
+        (
             lambda: parametrizations.weight_norm(rt.ones(2)),
             TypeError,
             "module must be an nn.Module, got Tensor",

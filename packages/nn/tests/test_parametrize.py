@@ -95,6 +95,16 @@ def test_a_weight_is_assigned_through_the_inverses_in_turn():
     assert value.sum().item() == 31  # the layer has a copy
 
 
+@pytest.mark.parametrize("constrain", [parametrizations.spectral_norm, parametrizations.weight_norm])
+def test_a_value_of_another_shape_is_refused(constrain):
+    layer = constrain(nn.Linear(2, 3))
+    before = {name: value.numpy().copy() for name, value in layer.state_dict().items()}
+    with pytest.raises(ValueError, match=r"of shape \(3, 2\) was assigned a value of shape \(2, 2\)"):
+        layer.weight = rt.ones(2, 2)
+    for name, value in layer.state_dict().items():
+        assert_same_bits(value, before[name])
+
+
 def test_assigning_is_a_change_in_place():
     layer, x = register_parametrization(nn.Linear(2, 2), "weight", Squared()), rt.ones(1, 2)
     y = layer(x).sum()

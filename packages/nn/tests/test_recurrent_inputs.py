@@ -276,9 +276,14 @@ GOOD = {"dt": rt.ones(T, B), "g": rt.ones(B)}
         (
             {**GOOD, "g": rt.ones(B).double()},
             TypeError,
-            "has dtype float64, which does not match the weights' float32",
+            "has dtype float64, which does not match the weights' float32: write g.to('float32')",
         ),
         ({**GOOD, "g": 1.0}, TypeError, "input 'g' of cell reading must be a Tensor, got float"),
+        (
+            {**GOOD, "dt": nn.utils.rnn.pack_padded_sequence(rt.ones(T, B), [6, 3, 2])},
+            TypeError,
+            "got PackedSequence: only step inputs are packed, and only where the input x is",
+        ),
         ([GOOD], ValueError, "a list of 2 mappings, one for each layer, got 1"),
         (3, TypeError, "inputs must be a mapping of names to tensors"),
     ],

@@ -1,5 +1,7 @@
 """Noise in the step of a layer: ruled by `manual_seed`, by position, in training and evaluation alike."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -108,6 +110,17 @@ def test_a_stepper_has_a_key_of_its_own_and_counts_its_steps(layers):
     assert_same_bits(state.numpy(), arrays(final)[0])
     assert not rt.equal(other(x[0])[0], expected[0])
     assert not rt.equal(stepper(x[0])[0], expected[0])
+
+
+def test_copies_of_a_stepper_go_on_alike():
+    stepper, x = nn.Recurrent(noisy, I, H).stepper(), rt.randn(B, I)
+    stepper(x)
+    copied = copy.deepcopy(stepper)
+    for _ in range(2):
+        assert_same_bits(copied(x)[0].numpy(), stepper(x)[0].numpy())
+    with pytest.raises(ValueError, match="x must have shape"):
+        copied(x[:, 1:])
+    assert_same_bits(copied(x)[0].numpy(), stepper(x)[0].numpy())  # a refused call is no step
 
 
 def test_a_single_step_draws_anew_at_every_call():

@@ -1,8 +1,10 @@
 """Making tensors, drawing random ones, moving between types, devices and libraries."""
 
+import contextlib
 import copy
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -290,6 +292,21 @@ def test_generator_state_is_json():
         g.set_state({"bit_generator": "MT19937"})
     with pytest.raises(ValueError, match="seed must not be negative, got -1"):
         rt.manual_seed(-1)
+
+
+def test_a_generator_may_be_the_default_of_a_block_and_a_thread():
+    before = rt.default_generator().get_state()
+    with rt.Generator(3).as_default() as outer:
+        assert rt.default_generator() is outer
+        with contextlib.suppress(KeyError), rt.Generator(4).as_default():
+            raise KeyError
+        drawn = rt.rand(5)
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(rt.default_generator).result() is not outer
+        rt.manual_seed(3)
+        assert rt.equal(rt.rand(5), drawn)
+    assert rt.equal(rt.rand(5, generator=rt.Generator(3)), drawn)
+    assert rt.default_generator().get_state() == before
 
 
 def test_distributions():

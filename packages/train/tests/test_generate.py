@@ -151,6 +151,25 @@ def test_the_seed_decides(codec):
     assert text_of(model, codec, "a", 100) != text_of(model, codec, "a", 100)
 
 
+class Called(nn.LanguageModel):
+    """A model that is not read by its stepper, because it may compute something else."""
+
+    def forward(self, ids, state=None):
+        return super().forward(ids, state)
+
+
+@pytest.mark.parametrize("kind", [nn.LanguageModel, Called])
+def test_the_seed_decides_the_noise_too(codec, kind):
+    layer = nn.Recurrent(nn.cells.ctrnn, len(codec), 4, hyperparameters={"noise": 1.0})
+    model, before = kind(len(codec), layer), rt.default_generator().get_state()
+    nn.init.constant_(model.head.weight, 1.0)
+    texts = [text_of(model, codec, "a", 40, seed=seed) for seed in (3, 3, 4)]
+    assert texts[0] == texts[1] != texts[2]
+    assert rt.default_generator().get_state() == before, "a sample changes nothing in a training"
+    text_of(model, codec, "a", 3)
+    assert rt.default_generator().get_state() == before
+
+
 def test_words_are_joined_as_their_tokenizer_does():
     codec = Codec.fit("to be or not to be", WordTokenizer())
     model = Bigram(np.zeros((len(codec), len(codec))))

@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 
+from comparing import assert_same_bits
 from rondeau import data, nn, train
 from rondeau import tensor as rt
 from rondeau.tensor.files import durable
@@ -19,11 +20,12 @@ def make(
     schedule=None,
     optimizer=train.optim.SGD,
     batches=data.SequentialBatches,
+    cell="rnn",
     **options,
 ):
     """Return a trainer of a fixed seed, and its recorder."""
     rt.manual_seed(0)
-    model = nn.LanguageModel(len(CODEC), "rnn", 3)
+    model = nn.LanguageModel(len(CODEC), cell, 3)
     optimizer = optimizer(model.parameters(), lr=0.1)
     batches = batches(data.TokenStream(CODEC.encode(TEXT), len(CODEC)), 2, 5)
     recorder = train.Recorder(train.RunFolder(path), CODEC, {"name": "abcd"}, checkpoint_every=2, prompt="a")
@@ -47,6 +49,21 @@ def test_a_run_that_is_there_is_not_begun_again(tmp_path):
     recorder.resume(longer)
     longer.fit()
     assert [row["step"] for row in recorder.run.rows()] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_with_noise_goes_on_with_the_same_bits(tmp_path):
+    """Samples, and what is compiled for them where a run goes on, must not take the noise of the steps."""
+    options = {"cell": nn.cells.ctrnn, "held_out": CODEC.encode(TEXT[:9]), "evaluate_every": 2}
+    whole, _ = make(tmp_path / "whole", **options)
+    whole.fit()
+    make(tmp_path / "parts", 2, **options)[0].fit()
+    rest, recorder = make(tmp_path / "parts", **options)
+    recorder.resume(rest)
+    rest.fit()
+    for ours, expected in zip(rest.model.parameters(), whole.model.parameters(), strict=True):
+        assert_same_bits(ours.detach().numpy(), expected.detach().numpy())
+    samples = [(tmp_path / name / "samples.txt").read_text() for name in ("whole", "parts")]
+    assert samples[0] == samples[1]
 
 
 def constant(optimizer):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
+import copy
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -120,7 +121,7 @@ class Stepper:
             head = _checked_head(head, width, self.dtype)
             self.outputs = head[0].shape[0]
         self._cell, self._states, self._has_head = cell, cell.states, head is not None
-        self._lowest, self._steps = checked[0], itertools.count()
+        self._lowest, self._steps = checked[0], _Steps()
         self._frozen = target_of(checked[0].weight_ih).freeze(cell, tuple(checked), settings, head)
         self._workspaces: dict[tuple[Cell, int], Workspace] = {}
 
@@ -173,7 +174,7 @@ class Stepper:
                 for before, state in zip(workspace.before, states, strict=True):
                     before[...] = state
             y = np.empty((B, self.outputs if self._has_head else 0), self.dtype)
-            workspace.step(x, y, inputs, next(self._steps))
+            workspace.step(x, y, inputs, self._steps.count())
             if not self._has_head:
                 y = workspace.after[0][-1].copy()
             return y, tuple([after.copy() for after in workspace.after])
@@ -186,7 +187,12 @@ class Stepper:
         return self
 
     def __deepcopy__(self, memo: object) -> Stepper:
-        return self  # results never depend on earlier calls, and packed weights must keep their alignment
+        if not self._cell.draws_noise:
+            return self  # results never depend on earlier calls, and packed weights must keep their alignment
+        copied = copy.copy(self.__dict__) | {"_steps": self._steps.copy(), "_workspaces": {}}
+        other = object.__new__(Stepper)
+        other.__dict__.update(copied)
+        return other
 
     def __reduce__(self) -> Any:
         raise ArgumentTypeError(
@@ -236,6 +242,23 @@ class Stepper:
         for name, state, before in zip(self._states, states, workspace.before, strict=True):
             if type(state) is not np.ndarray or state.dtype is not self.dtype or state.shape != before.shape:
                 checked_array(f"state {name}", state, before.shape, self.dtype)
+
+
+class _Steps:
+    """Counts the steps of a stepper, each once, from whatever thread it is called."""
+
+    def __init__(self, done: int = 0) -> None:
+        self._done, self._lock = done, threading.Lock()
+
+    def count(self) -> int:
+        """Return the number of steps before this one."""
+        with self._lock:
+            self._done += 1
+            return self._done - 1
+
+    def copy(self) -> _Steps:
+        """Return a counter that goes on from here."""
+        return _Steps(self._done)
 
 
 def _checked_head(head: Any, width: int, dtype: np.dtype[Any]) -> tuple[Array, Array | None]:

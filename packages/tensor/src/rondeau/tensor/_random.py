@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,26 @@ class Generator:
         self.numpy = _stream(count(seed, "seed"))
         return self
 
+    @contextmanager
+    def as_default(self) -> Iterator[Generator]:
+        """Draw from this generator by default inside a ``with`` block, in this thread of Python.
+
+        The generator outside is not touched. In the block `manual_seed` and `default_generator` mean this one.
+
+        Examples
+        --------
+        >>> from rondeau import tensor as rt
+        >>> with rt.Generator(0).as_default():
+        ...     a = rt.rand(3)
+        >>> rt.equal(a, rt.rand(3, generator=rt.Generator(0)))
+        True
+        """
+        before, _chosen.generator = _chosen.generator, self
+        try:
+            yield self
+        finally:
+            _chosen.generator = before
+
     def get_state(self) -> dict[str, Any]:
         """Return the position in the stream: a dict of strings and integers."""
         state: dict[str, Any] = dict(self.numpy.bit_generator.state)
@@ -84,11 +106,17 @@ def _stream(seed: int | None) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(seed if seed is None else count(seed, "seed")))
 
 
-_default = Generator()
+class _Chosen(threading.local):
+    """The generator that a thread of Python draws from by default, if it has chosen one."""
+
+    generator: Generator | None = None
+
+
+_default, _chosen = Generator(), _Chosen()
 
 
 def default_generator() -> Generator:
-    """Return the generator that is used by default.
+    """Return the generator that is used by default: the library's own, or inside `Generator.as_default` that one.
 
     Returns
     -------
@@ -100,7 +128,7 @@ def default_generator() -> Generator:
     >>> rt.default_generator() is rt.default_generator()
     True
     """
-    return _default
+    return _chosen.generator or _default
 
 
 def manual_seed(seed: int) -> Generator:
@@ -128,12 +156,12 @@ def manual_seed(seed: int) -> Generator:
     >>> _ = rt.manual_seed(0); rt.equal(a, rt.rand(2))
     True
     """
-    return _default.manual_seed(seed)
+    return default_generator().manual_seed(seed)
 
 
 def _source(generator: Generator | None) -> np.random.Generator:
     if generator is None:
-        return _default.numpy
+        return default_generator().numpy
     if not isinstance(generator, Generator):
         raise ArgumentTypeError(f"generator must be a Generator or None, got {described(generator)}")
     return generator.numpy

@@ -103,7 +103,8 @@ def evaluate(
         1, the default, reads the stream as one row: the exact score, where every prediction sees all that came
         before. More rows are faster; each is a contiguous part that begins with the initial state, at a small cost.
     num_steps : int
-        Tokens of a row in one call of the model; does not change the score where the state is carried.
+        Tokens of a row in one call of the model; does not change the score where the state is carried, unless the cell
+        draws noise.
     carry_state : bool
         False: every window of `num_steps` tokens begins with the initial state.
 

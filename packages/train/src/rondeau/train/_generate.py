@@ -50,7 +50,8 @@ def generate(
         Draw among the fewest likeliest tokens whose probabilities, after `top_k`, sum to at least `top_p`
         (Holtzman et al., "The curious case of neural text degeneration", 2020).
     seed : int, optional
-        Of the draws; the same seed gives the same text. None: another text each time.
+        Of the draws, and of the noise where a cell draws any; the same seed gives the same text. None: another text
+        each time. Either way the library's own generator is left alone, so a sample changes nothing in a training.
     on_unknown : {"error", "unk"}
         What becomes of a token of the prompt that is not in the vocabulary: an error, or the unknown token.
 
@@ -91,7 +92,7 @@ def generate(
     if seed is not None:
         check_integer("seed", seed, 0, most=None)
     ids = _encode_prompt(codec, prompt, on_unknown)
-    draws = _draw(model, ids, length, temperature, top_k, top_p, codec.vocab.unk, np.random.default_rng(seed))
+    draws = _draw(model, ids, length, temperature, top_k, top_p, codec.vocab.unk, rt.Generator(seed))
     return Pieces(_continue_text(codec, prompt, ids, draws))
 
 
@@ -240,14 +241,14 @@ def _draw(
     top_k: int | None,
     top_p: float | None,
     never: int | None,
-    generator: np.random.Generator,
+    generator: rt.Generator,
 ) -> Iterator[int]:
     """Yield the index of each drawn token."""
     if length == 0:
         return
-    with evaluating(model):  # not around the yield: the caller's code runs there
+    with generator.as_default(), evaluating(model):  # not around the yield: the caller's code runs there
         logits, state = model(prompt[None, :], None)
-    step = _step_of(model)
+    step = _step_of(model, generator)
     scores = logits._array[-1].astype(np.float64)
     for remaining in range(length - 1, -1, -1):
         if never is not None:
@@ -259,21 +260,24 @@ def _draw(
                 f"the model predicts no token after the first {read}: of its logits {useless}; has training diverged?"
             )
         cumulated = np.cumsum(_probabilities(scores, temperature, top_k, top_p))
-        token = int(np.searchsorted(cumulated, generator.random() * cumulated[-1], side="right"))
+        token = int(np.searchsorted(cumulated, generator.numpy.random() * cumulated[-1], side="right"))
         yield token
         if remaining:
             logits, state = step(np.array([token]), state)
             scores = logits._array[-1].astype(np.float64)
 
 
-def _step_of(model: nn.Module) -> Callable[[NDArray[np.int64], Any], tuple[rt.Tensor, Any]]:
+def _step_of(
+    model: nn.Module, generator: rt.Generator
+) -> Callable[[NDArray[np.int64], Any], tuple[rt.Tensor, Any]]:
     """Return what reads one token a call, as ids (1,), and gives logits (1, V) and the state."""
     # A subclass with a forward of its own computes something else than the stepper that it inherits.
     if isinstance(model, nn.LanguageModel) and type(model).forward is nn.LanguageModel.forward:
-        return model.stepper()
+        with generator.as_default():
+            return model.stepper()
 
     def step(ids: NDArray[np.int64], state: Any) -> tuple[rt.Tensor, Any]:
-        with evaluating(model):
+        with generator.as_default(), evaluating(model):
             logits, state = model(ids[None, :], state)
         return logits, state
 

@@ -221,7 +221,10 @@ def _checked(
     """Return the value if it is a Tensor of the dtype, of these sizes or with H numbers more in a last dimension."""
     called = f"input {name!r} of cell {cell.name}"
     if not isinstance(value, Tensor):
-        raise ArgumentTypeError(f"{called} must be a Tensor, got {kind_of(value)}: wrap it in rt.tensor(...)")
+        remedy = "wrap it in rt.tensor(...)"
+        if isinstance(value, PackedSequence):
+            remedy = "only step inputs are packed, and only where the input x is"
+        raise ArgumentTypeError(f"{called} must be a Tensor, got {kind_of(value)}: {remedy}")
     if value.shape != sizes and value.shape != (*sizes, hidden):
         narrow, wide = _shown(letters), _shown(letters + "H")
         raise ArgumentValueError(
@@ -230,7 +233,8 @@ def _checked(
         )
     if value.dtype != dtype:
         raise ArgumentTypeError(
-            f"{called} has dtype {value.dtype}, which does not match the weights' {dtype}"
+            f"{called} has dtype {value.dtype}, which does not match the weights' {dtype}: "
+            f"write {name}.to({str(dtype)!r})"
         )
     return value
 

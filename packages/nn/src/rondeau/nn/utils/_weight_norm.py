@@ -7,7 +7,7 @@ from rondeau.tensor import Tensor
 
 from .._module import Module
 from ._parametrized import weight_of
-from .parametrize import register_parametrization
+from .parametrize import is_parametrized, register_parametrization
 
 
 def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Module:
@@ -34,7 +34,7 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
     Raises
     ------
     ValueError
-        If the weight is not there, or has no such dimension.
+        If the weight is not there, has no such dimension, or is parametrised already.
 
     Examples
     --------
@@ -49,7 +49,12 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
     whole = dim is None or dim == -1
     if not whole and not -weight.ndim <= dim < weight.ndim:  # type: ignore[operator]
         raise ArgumentValueError(f"dim {dim} is out of range for a weight of shape {weight.shape}")
-    return register_parametrization(module, name, _WeightNorm(-1 if whole else dim), unsafe=True)  # type: ignore[arg-type]
+    if is_parametrized(module, name):
+        raise ArgumentValueError(
+            f"weight_norm makes two originals, so it must be the first parametrisation of {name!r}: register the "
+            "others after it"
+        )
+    return register_parametrization(module, name, _WeightNorm(-1 if whole else dim))  # type: ignore[arg-type]
 
 
 class _WeightNorm(Module):

@@ -137,7 +137,7 @@ class ParametrizationList(ModuleList, ComputedAttribute):
             raise ArgumentValueError("a ParametrizationList needs at least one parametrisation")
         check_tensor("original", original)
         check_flags(unsafe=unsafe)
-        self.unsafe = unsafe
+        self.unsafe, self._shape = unsafe, original.shape
         originals = self._inverted(original, must_invert=False)
         self.is_tensor = isinstance(originals, Tensor)
         values = [originals] if isinstance(originals, Tensor) else list(originals)
@@ -173,8 +173,13 @@ class ParametrizationList(ModuleList, ComputedAttribute):
         RuntimeError
             If a parametrisation has no ``right_inverse``.
         TypeError, ValueError
-            If `value` is not a Tensor, or what ``right_inverse`` returns does not fit the originals.
+            If `value` is not a Tensor, or has another shape than the weight, or what ``right_inverse`` returns does not
+            fit the originals.
         """
+        if isinstance(value, Tensor) and value.shape != self._shape and not self.unsafe:
+            raise ArgumentValueError(
+                f"a parametrised weight of shape {self._shape} was assigned a value of shape {value.shape}"
+            )
         originals = self._inverted(value, must_invert=True)
         if isinstance(originals, Tensor) != self.is_tensor:
             wanted = "one Tensor" if self.is_tensor else f"a sequence of {self.ntensors} Tensors"

@@ -63,6 +63,7 @@ def run(argv: Sequence[str]) -> int:
     if arguments.threads is not None:
         rt.set_num_threads(arguments.threads)
     trained = load_named_run(arguments.run, arguments.checkpoint)
+    rt.manual_seed(trained.config.run.seed)  # of the noise, where the cell draws any
     token = TOKEN_NAMES[trained.config.text.tokens]
     if arguments.corpus is None or arguments.held_out_part:
         what, stream = _held_out_part(trained, arguments.corpus)

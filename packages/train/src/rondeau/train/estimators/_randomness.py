@@ -27,19 +27,12 @@ class Randomness:
 
     def __init__(self, random_state: Any) -> None:
         self.orders: np.random.RandomState = check_random_state(random_state)
-        self._state: Any = None
+        self._generator: rt.Generator | None = None
 
     @contextmanager
     def used(self) -> Iterator[np.random.RandomState]:
-        """Draw weights from a generator of its own; the library's is afterwards what it was."""
-        generator = rt.default_generator()
-        before = generator.get_state()
-        if self._state is None:
-            generator.manual_seed(int(self.orders.randint(2**31)))
-        else:
-            generator.set_state(self._state)
-        try:
+        """Draw weights from a generator of its own, and leave the library's alone."""
+        if self._generator is None:
+            self._generator = rt.Generator(int(self.orders.randint(2**31)))
+        with self._generator.as_default():
             yield self.orders
-        finally:
-            self._state = generator.get_state()
-            generator.set_state(before)
