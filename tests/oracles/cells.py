@@ -125,7 +125,7 @@ def lstm_coupled(w, x, h, c):
 
 def ea_lstm(w, x, h, c):
     f, g, o = (from_x + from_h for from_x, from_h in zip(w.input(x), w.recurrent(h), strict=True))
-    c = torch.sigmoid(f) * c + torch.sigmoid(w.inputs["gate"]) * torch.tanh(g)
+    c = torch.sigmoid(f) * c + w.inputs["gate"] * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
 
 

@@ -67,9 +67,9 @@ def standardised(catchments):
 # %%
 # Three networks
 # --------------
-# The cell is ``nn.cells.ea_lstm``. Its input ``gate`` is one vector for each sequence, which a linear layer makes of
-# the attributes. Beside it stand an LSTM that does not know them, and one that reads them with every day's weather.
-# Forget gates start open, with a bias of 3, for groundwater remembers months.
+# The cell is ``nn.cells.ea_lstm``. Its input ``gate`` is one vector for each sequence, which a linear layer and a
+# sigmoid make of the attributes. Beside it stand an LSTM that does not know them, and one that reads them with every
+# day's weather. Forget gates start open, with a bias of 3, for groundwater remembers months.
 
 UNITS = 32
 
@@ -84,7 +84,7 @@ class EALSTM(nn.Module):
         self.head = nn.Linear(UNITS, 1)
 
     def forward(self, forcing, attributes):
-        output, _ = self.recurrent(forcing, inputs={"gate": self.gate(attributes)})
+        output, _ = self.recurrent(forcing, inputs={"gate": self.gate(attributes).sigmoid()})
         return self.head(output)[..., 0]
 
 

@@ -24,7 +24,7 @@ def draw_inputs(cell: str, size: Size) -> dict[str, StepInput]:
     """
     rng, (B, T, _, H) = np.random.default_rng(1), size
     if cell == "ea_lstm":
-        return {"gate": StepInput(rng.standard_normal((B, H), np.float32), True)}
+        return {"gate": StepInput(rng.random((B, H), np.float32), True)}
     if cell == "gru_d":
         return {"elapsed": StepInput(rng.standard_normal((T, B, H), np.float32), True)}
     if cell == "cfc":

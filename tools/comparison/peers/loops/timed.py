@@ -40,11 +40,10 @@ class CTRNNLoop(RecurrentLoop):
 
 
 class EALSTMLoop(RecurrentLoop):
-    """The entity-aware LSTM, given the input gate before its sigmoid.
+    """The entity-aware LSTM, given its input gate i.
 
     ::
 
-        i = sigmoid(gate)
         f_t = sigmoid(W_f x_t + b_f + R_f h_{t-1})
         o_t = sigmoid(W_o x_t + b_o + R_o h_{t-1})
         c_t = f_t c_{t-1} + i tanh(W_g x_t + b_g + R_g h_{t-1})
@@ -60,10 +59,10 @@ class EALSTMLoop(RecurrentLoop):
     def forward(self, x: Tensor, gate: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the outputs (T, B, H) and the final states (B, H) for x (T, B, I) and the gate (B, H)."""
         h = c = self.zeros(x)
-        i, weight, outputs = torch.sigmoid(gate), self.weight_hh.t(), []
+        weight, outputs = self.weight_hh.t(), []
         for part in self.projected(x).unbind(0):
             f, g, o = torch.addmm(part, h, weight).chunk(3, 1)
-            c = torch.addcmul(torch.sigmoid(f) * c, i, torch.tanh(g))
+            c = torch.addcmul(torch.sigmoid(f) * c, gate, torch.tanh(g))
             h = torch.sigmoid(o) * torch.tanh(c)
             outputs.append(h)
         return torch.stack(outputs), (h, c)

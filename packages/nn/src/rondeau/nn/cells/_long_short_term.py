@@ -120,17 +120,17 @@ def ea_lstm(x: Any, r: Any, s: Any, u: Any) -> Any:
 
     ::
 
-        i = sigmoid(gate)
         f_t = sigmoid(W_f x_t + b_f + R_f h_{t-1} + c_f)
         o_t = sigmoid(W_o x_t + b_o + R_o h_{t-1} + c_o)
-        c_t = f_t * c_{t-1} + i * tanh(W_g x_t + b_g + R_g h_{t-1} + c_g)
+        c_t = f_t * c_{t-1} + gate * tanh(W_g x_t + b_g + R_g h_{t-1} + c_g)
         h_t = o_t * tanh(c_t)
 
     Kratzert et al., "Towards learning universal, regional, and local hydrological behaviors via machine learning
-    applied to large-sample datasets" (2019). The input ``gate`` is ``W_i x_s + b_i``, (B, H), which
-    a `Linear` outside computes once from the static attributes ``x_s`` of each sequence.
+    applied to large-sample datasets" (2019). The input ``gate`` is the paper's input gate i, between 0 and 1, (B, H):
+    ``sigmoid(W_i x_s + b_i)``, which a `Linear` outside computes once from the static attributes ``x_s`` of each
+    sequence.
     """
-    c = m.sigmoid(x.f + r.f) * s.c + m.sigmoid(u.gate) * m.tanh(x.g + r.g)
+    c = m.sigmoid(x.f + r.f) * s.c + u.gate * m.tanh(x.g + r.g)
     return m.sigmoid(x.o + r.o) * m.tanh(c), c
 
 
