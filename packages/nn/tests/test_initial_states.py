@@ -258,6 +258,25 @@ def test_recomputed_and_truncated_layers_give_the_same(options):
     compare(*results)
 
 
+@pytest.mark.parametrize(
+    "options", [{"zoneout": 0.3}, {"recurrent_dropout": 0.3, "weight_dropout": 0.3}], ids=str
+)
+def test_regularised_sequences_begin_with_them(options):
+    layer, x = layer_of("gru", num_layers=2, **options), rt.tensor(drawn(1, 5, 3, 2))
+    at_first = np.zeros((5, 3), bool)
+    at_first[0] = True
+    calls = [(None, None), (layer.begin_state(3), None), (rt.tensor(drawn(2, 2, 3, 3)), at_first)]
+    results = []
+    for hx, reset in calls:
+        rt.manual_seed(0)
+        y, after = layer(x, hx, reset=reset)
+        (gradient,) = rt.grad(y.square().sum() + after.sum(), [layer.initial_h_l0])
+        results.append(((y, after), gradient))
+    for found, gradient in results[1:]:
+        assert_same_bits(found, results[0][0])
+        assert_close(gradient, results[0][1], rtol=1e-12)
+
+
 def test_a_window_of_truncation_ends_before_them():
     layer = layer_of(bptt_truncate=1)
     y, _ = layer(rt.tensor(drawn(1, 5, 3, 2)))

@@ -25,6 +25,20 @@ def only_noise(x, r, s):
     return m.normal() + 0 * x.h
 
 
+def shaken(a, z, s):
+    return m.tanh(a + 0.5 * z) + 0.3 * s * z
+
+
+@nn.recurrent_cell(gates=("h",), states=("h",))
+def drawing(x, r, s):
+    return shaken(x.h + r.h, m.normal(), s.h)
+
+
+@nn.recurrent_cell(gates=("h",), states=("h",), inputs={"z": "step"})
+def given(x, r, s, u):
+    return shaken(x.h + r.h, u.z, s.h)
+
+
 def seeded(layer, *arguments, seed=3, **options):
     rt.manual_seed(seed)
     return layer(*arguments, **options)
@@ -75,6 +89,48 @@ def test_threads_recomputation_and_packing_change_no_bit():
     packed = nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
     unpacked, _ = nn.utils.rnn.pad_packed_sequence(seeded(layer, packed)[0])
     assert_same_bits(arrays(padded), arrays(unpacked))
+
+
+RESET = np.random.default_rng(1).random((T, B)) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("options", "features"),
+    [
+        ({}, {"lengths": [4, 0, 7, 1]}),
+        ({"recompute_every": 2}, {"lengths": [4, 0, 7, 1], "reset": RESET}),
+        ({"bptt_truncate": 2}, {"reset": RESET}),
+        ({"zoneout": 0.3}, {}),
+        ({"recurrent_dropout": 0.4, "weight_dropout": 0.3}, {"lengths": [4, 0, 7, 1]}),
+    ],
+    ids=str,
+)
+def test_every_feature_treats_noise_as_an_input_with_those_numbers(options, features):
+    layer = nn.Recurrent(drawing, I, H, dtype="float64", **options)
+    other = nn.Recurrent(given, I, H, dtype="float64", **options)
+    other.load_state_dict(layer.state_dict())
+    x = rt.randn(T, B, I, dtype="float64", requires_grad=True)
+    z = rt.tensor(numbers_of_the_first_layer())
+    results = []
+    for each, inputs in ((layer, None), (other, {"z": z})):
+        output, state = seeded(each, x, inputs=inputs, **features)
+        loss = output.square().sum() + state.sum()
+        results.append(arrays(output, state, *rt.grad(loss, [x, *each.parameters()])))
+    for ours, expected in zip(*results, strict=True):
+        assert_close(ours, expected, rtol=1e-11, atol=1e-13)
+
+
+def test_a_sequence_alone_has_the_noise_of_the_first_of_a_batch():
+    layer, x = nn.Recurrent(drawing, I, H, dtype="float64"), rt.randn(T, B, I, dtype="float64")
+    first = arrays(seeded(layer, x)[0][:, 0])
+    assert_same_bits(arrays(seeded(layer, x[:, 0])[0]), first)
+    assert_same_bits(arrays(seeded(layer, x[:4, :1])[0][:, 0]), [first[0][:4]])
+
+
+def numbers_of_the_first_layer():
+    """Return the normal numbers (T, B, H) that a call draws after `seeded`."""
+    key = int(Generator(3).numpy.integers(2**64 - 1, dtype=np.uint64, endpoint=True))
+    return noise.normals(key, 35, np.arange(T)[:, None, None], np.arange(B)[:, None], np.arange(H))
 
 
 def test_derivatives_are_those_of_the_numbers_that_were_drawn():

@@ -108,6 +108,14 @@ def test_the_random_state_decides_and_the_librarys_generator_stays_as_it_was(est
     assert clone(model).set_params(random_state=1).fit(X, y).loss_curve_ != first.loss_curve_[:1]
 
 
+def test_a_noisy_cell_predicts_the_same_each_time():
+    X, y, _ = last_valid(np.random.default_rng(0), 20)
+    model = RecurrentRegressor(cell="ctrnn", hidden_size=4, epochs=1, random_state=0).fit(X, y)
+    before = rt.default_generator().get_state()
+    assert_same_bits(model.predict(X), model.predict(X))
+    assert rt.default_generator().get_state() == before
+
+
 def test_a_constant_target_is_predicted_as_it_is():
     X = np.random.default_rng(0).normal(size=(20, 4))
     y = np.stack([np.full(20, 1e-3), X[:, 0]], axis=1)

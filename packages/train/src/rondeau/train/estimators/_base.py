@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from rondeau import nn
+from rondeau import tensor as rt
 from rondeau.train import optim
 from rondeau.train._checks import (
     ABOVE_ZERO_OR_INFINITE,
@@ -291,7 +292,8 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
     def _outputs(self, values: NDArray[np.float32], **more: Any) -> NDArray[np.float64]:
         """Return what the network makes of sequences, as float64."""
         dtype = next(self.model_.parameters()).dtype
-        with evaluating(self.model_):
+        # A cell that draws noise draws the same in every prediction, so that two of the same data are equal.
+        with rt.Generator(0).as_default(), evaluating(self.model_):
             outputs = self.model_(as_tensors(values, dtype), **as_tensors(more, dtype))
         found: NDArray[np.float64] = outputs.numpy().astype(np.float64)
         return found
