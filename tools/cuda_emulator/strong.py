@@ -1,0 +1,261 @@
+"""Strong operations: atomics, acquires and releases, relaxed loads and stores, with a memory as weak as PTX's.
+
+An element that strong operations reach has a record of the values it has had. A load may return an old one, as far as
+coherence allows: none that is older than one the thread has seen, itself or through what happens before. Every atomic
+operation reads the newest. An acquire that reads what a release wrote (or what atomic operations made of it since:
+the release sequence) orders the two threads, if the scope of each takes in the other; a relaxed pair orders nothing,
+unless fences stand around it. See "Memory Consistency Model" of the PTX ISA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .clocks import STRONG, UNWRITTEN, Segment, join, publish
+from .faults import DataRaceError, UninitialisedError
+from .memory import Array, Region, check_readers, race
+from .scalars import rounding
+
+if TYPE_CHECKING:
+    from .machine import Thread
+
+_KEPT = 8  # values of an element's past that a load may still return
+
+
+class Published(NamedTuple):
+    """What an acquire of the value learns.
+
+    Attributes
+    ----------
+    everywhere : numpy.ndarray or None
+        The clock, for threads of any block.
+    inside : dict of int to numpy.ndarray
+        By block, the clock for threads of that block.
+    """
+
+    everywhere: np.ndarray | None = None
+    inside: dict[int, np.ndarray] = {}  # noqa: RUF012 (never changed in place)
+
+
+class Value(NamedTuple):
+    """One value that an element has had."""
+
+    value: Any
+    order: int
+    segment: Segment
+    published: Published
+
+
+class Access(NamedTuple):
+    """A thread's last strong access of a kind."""
+
+    segment: Segment
+    block: int
+    narrow: bool  # of the scope of a block
+
+
+class Cell:
+    """What strong operations did to one element."""
+
+    def __init__(self, value: Any, segment: Segment) -> None:
+        self.values = [Value(value, 0, segment, Published())]
+        self.writers: dict[int, Access] = {}
+        self.readers: dict[int, Access] = {}
+        self.seen: dict[int, int] = {}  # by thread: the newest value that it read or wrote
+        self.released: dict[
+            int, Published
+        ] = {}  # by thread: its releases here, which its later stores here publish too
+        self.loose: dict[
+            int, Published
+        ] = {}  # by thread: what its relaxed reads here saw, for an acquire here to take
+        self.narrow = False
+
+    def check_plain(self, thread: Thread, region: Region, array: Array, word: int, writes: bool) -> None:
+        """Raise DataRaceError if a strong access is not ordered before a plain one of ``thread``."""
+        for did, others in (
+            ("atomically wrote", self.writers),
+            ("atomically read", self.readers if writes else {}),
+        ):
+            for other in others.values():
+                if (
+                    other.segment is not thread.segment
+                    and other.segment.clock > thread.seen[other.segment.number]
+                ):
+                    raise race("writes" if writes else "reads", region, array, word, did, other.segment)
+
+    def check_scopes(self, thread: Thread, narrow: bool, writes: bool, where: str) -> None:
+        """Raise DataRaceError if operations of two blocks reach the element, one of them with the scope of a block."""
+        self.narrow = self.narrow or narrow
+        if not self.narrow:
+            return
+        for others in (self.writers, self.readers if writes else {}):
+            for number, other in others.items():
+                if other.block == thread.block.number or not (narrow or other.narrow):
+                    continue
+                if other.segment.clock > thread.seen[number]:
+                    raise DataRaceError(
+                        f"reaches {where} with an atomic operation, as does {other.segment} of another block, and one "
+                        "of the two has no wider scope than its block"
+                    )
+
+    def newest(self) -> Value:
+        """Return the value that is in memory."""
+        return self.values[-1]
+
+    def readable(self, thread: Thread) -> list[Value]:
+        """Return the values that a load may return, the newest last."""
+        floor = self.seen.get(thread.number, 0)
+        for number, reader in self.readers.items():  # what another has read before is not unread
+            if reader.segment.clock <= thread.seen[number]:
+                floor = max(floor, self.seen[number])
+        for place in range(len(self.values) - 1, -1, -1):
+            value = self.values[place]
+            ordered = (
+                value.segment is thread.segment or value.segment.clock <= thread.seen[value.segment.number]
+            )
+            if ordered or value.order <= floor:
+                return self.values[place:]
+        return self.values
+
+
+def cell_of(
+    array: Array, index: Any, thread: Thread, reads: bool, writes: bool, narrow: bool
+) -> tuple[Cell, int, int]:
+    """Return the element's cell, number and word, after the checks that every strong operation makes."""
+    element, word = array.word_of(index)
+    region = array.region
+    where = f"{region.name}[{element}]"
+    written = region.writes[word]
+    if written is not STRONG:
+        if written is UNWRITTEN:
+            if reads:
+                raise UninitialisedError(f"reads {where} with an atomic operation, and nobody has written it")
+        elif written is not thread.segment and written.clock > thread.seen[written.number]:
+            raise race("atomically reaches", region, array, word, "wrote", written)
+        for other in range(word, word + array.span):
+            region.writes[other] = STRONG
+        cell = Cell(array.values[element], written)
+        for other in range(word, word + array.span):
+            region.cells[other] = cell
+    else:
+        cell = region.cells[word]
+    if writes:
+        check_readers(array, word, thread)
+    cell.check_scopes(thread, narrow, writes, where)
+    return cell, element, word
+
+
+def load(thread: Thread, array: Array, index: Any, acquire: bool = False, narrow: bool = False) -> Any:
+    """Perform a strong load.
+
+    Parameters
+    ----------
+    acquire : bool
+        Whether it orders the thread after the release whose value it reads.
+    narrow : bool
+        Whether its scope is the block, not the GPU.
+    """
+    cell, element, word = cell_of(array, index, thread, reads=True, writes=False, narrow=narrow)
+    value = cell.newest()
+    if len(cell.values) > 1 and thread.polls < 8 and thread.block.machine.random() < 0.25:
+        readable = cell.readable(thread)
+        value = readable[int(thread.block.machine.random() * len(readable))]
+    if value.segment is UNWRITTEN:
+        raise UninitialisedError(f"may read {array.region.name}[{element}] before any thread has written it")
+    cell.seen[thread.number] = max(value.order, cell.seen.get(thread.number, 0))
+    cell.readers[thread.number] = Access(thread.segment, thread.block.number, narrow)
+    _learn(thread, cell, value.published, acquire, narrow)
+    thread.note_poll((id(array.region), word), value.value)
+    return value.value
+
+
+def change(
+    thread: Thread,
+    array: Array,
+    index: Any,
+    function: Callable[[Any], Any],
+    acquire: bool = False,
+    release: bool = False,
+    narrow: bool = False,
+    reads: bool = True,
+) -> Any:
+    """Perform a strong store (``reads`` is False) or an atomic change, and return the value before.
+
+    Parameters
+    ----------
+    function : callable
+        From the value before to the value after.
+    acquire, release : bool
+    narrow : bool
+        Whether its scope is the block, not the GPU.
+    """
+    cell, element, word = cell_of(array, index, thread, reads=reads, writes=True, narrow=narrow)
+    before = cell.newest()
+    after = rounding(array.dtype)(function(before.value))
+    array.values[element] = after
+    if reads:
+        _learn(thread, cell, before.published, acquire, narrow)
+    segment = thread.segment  # before a release begins the next one: the write is part of what it publishes
+    published = _publish(thread, cell, before.published if reads else Published(), release, narrow)
+    value = Value(after, before.order + 1, segment, published)
+    cell.values = [*cell.values[1 - _KEPT :], value]
+    cell.seen[thread.number] = value.order
+    access = Access(segment, thread.block.number, narrow)
+    cell.writers[thread.number] = access
+    if reads:
+        cell.readers[thread.number] = access
+    if after != before.value:
+        thread.block.machine.note_progress()
+    else:
+        thread.note_poll((id(array.region), word), after)
+    return before.value
+
+
+def _learn(thread: Thread, cell: Cell, published: Published, acquire: bool, narrow: bool) -> None:
+    """Take what a value published: at once by an acquire, else at the next fence, or acquire of the same element."""
+    number, block = thread.number, thread.block.number
+    learnt = Published(None if narrow else published.everywhere, {})
+    if block in published.inside:
+        learnt = Published(learnt.everywhere, {block: published.inside[block]})
+    if acquire:
+        for one in (learnt, cell.loose.pop(number, Published())):
+            join(thread, one.everywhere)
+            join(thread, one.inside.get(block))
+    else:
+        cell.loose[number] = _union(cell.loose.get(number, Published()), learnt)
+        thread.loose = _union(thread.loose, learnt)
+
+
+def _publish(thread: Thread, cell: Cell, before: Published, release: bool, narrow: bool) -> Published:
+    """Return what a write publishes: what a release covers, or the last fence, and what the value before it had."""
+    number, block = thread.number, thread.block.number
+    if release:
+        clock = publish(thread)
+        own = Published(None if narrow else clock, {block: clock})
+        cell.released[number] = _union(cell.released.get(number, Published()), own)
+    else:
+        own = _union(thread.fenced, cell.released.get(number, Published()))
+        if narrow:
+            own = Published(None, own.inside)
+    return _union(before, own)
+
+
+def fence(thread: Thread, narrow: bool) -> None:
+    """Order what the thread did before against its relaxed writes from now on, and what its relaxed loads learnt."""
+    if not narrow:
+        join(thread, thread.loose.everywhere)
+    join(thread, thread.loose.inside.get(thread.block.number))
+    clock = publish(thread)
+    thread.fenced = Published(thread.fenced.everywhere if narrow else clock, {thread.block.number: clock})
+
+
+def _union(a: Published, b: Published) -> Published:
+    inside = {**a.inside, **b.inside}
+    for block in a.inside.keys() & b.inside.keys():
+        inside[block] = np.maximum(a.inside[block], b.inside[block])
+    if a.everywhere is None or b.everywhere is None:
+        return Published(b.everywhere if a.everywhere is None else a.everywhere, inside)
+    return Published(np.maximum(a.everywhere, b.everywhere), inside)
