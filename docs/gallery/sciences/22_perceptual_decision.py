@@ -147,10 +147,10 @@ assert shares[-1] > 0.97
 
 recurrent = model.recurrent
 x, targets, signed = trials(generator, 400)
-choice = choices(x)
 with rt.no_grad():
-    rates = recurrent(x)[0].numpy()
-    after_evidence = rates[WAIT : OVER + 10].reshape(-1, UNITS)
+    logits, rates = (tensor.numpy() for tensor in model(x))
+choice = logits[-1].argmax(-1)
+visited = rates[WAIT : OVER + 10].reshape(-1, UNITS)  # during the evidence and shortly after
 recurrent.hyperparameters["noise"] = 0.0  # a step with noise has no fixed points
 
 
@@ -161,42 +161,36 @@ def preference(states):
     return logits[:, RIGHT] - logits[:, LEFT]
 
 
-delay = nn.dynamics.fixed_points(recurrent, [1.0, 0.0, 0.0], after_evidence[::97])
+delay = nn.dynamics.fixed_points(recurrent, [1.0, 0.0, 0.0], visited[::97])
 print(delay)
-for eigenvalues, unstable, right in zip(
-    delay.eigenvalues, delay.num_unstable, preference(delay.points), strict=True
-):
-    print(
-        f"unstable directions: {unstable}; largest eigenvalue {abs(eigenvalues[0]):.3f}; "
-        f"logit of right less left {right:+.1f}"
-    )
+largest = np.abs(delay.eigenvalues[:, 0])
+for unstable, modulus, right in zip(delay.num_unstable, largest, preference(delay.points), strict=True):
+    print(f"unstable directions: {unstable}, largest eigenvalue {modulus:.3f}, right less left {right:+.1f}")
 attractors = preference(delay.points[delay.is_stable])
 assert attractors.min() < 0 < attractors.max()
 assert 1 in delay.num_unstable
 
 # %%
 # Two attractors keep the two answers for as long as it takes. Between them lies a saddle, stable in all directions but
-# one, along which states leave it to either side. Searches that led to no point got caught at corners of the rectifier,
-# where it has no derivative.
+# one, along which states leave it to either side. Not every search leads to a point: the rectifier has a corner, of
+# which derivatives know nothing.
 #
 # Evidence moves these points. With constant evidence for one side, the attractor of the other side meets the saddle and
 # vanishes, and one answer is left.
 
 coherences = np.linspace(-0.4, 0.4, 25)
 seeing = [
-    nn.dynamics.fixed_points(recurrent, [1.0, 0.5 - c / 2, 0.5 + c / 2], after_evidence[::301])
-    for c in coherences
+    nn.dynamics.fixed_points(recurrent, [1.0, 0.5 - c / 2, 0.5 + c / 2], visited[::301]) for c in coherences
 ]
 for found, sign in ((seeing[0], -1), (seeing[-1], 1)):
     assert (sign * preference(found.points[found.is_stable]) > 0).all()
 
-centre = after_evidence.mean(0)
-components = np.linalg.svd(after_evidence - centre, full_matrices=False)[2][:2]
+centre = visited.mean(0)
+components = np.linalg.svd(visited - centre, full_matrices=False)[2][:2]
 
 
-def draw_points(ax, horizontal, vertical, stable, label=True):
-    for kind, name, face in ((stable, "stable", "black"), (~stable, "unstable", "white")):
-        label = name if label else None
+def draw_points(ax, horizontal, vertical, stable):
+    for kind, face, label in ((stable, "black", "stable"), (~stable, "white", "unstable")):
         ax.scatter(horizontal[kind], vertical[kind], 36, face, edgecolors="black", zorder=3, label=label)
 
 
@@ -209,13 +203,11 @@ for side, name, colour in ((LEFT, "left", "C0"), (RIGHT, "right", "C1")):
         plane.plot(*path.T, color=colour, linewidth=0.7, label=f"answer {name}" if trial == hard[0] else None)
         plane.plot(*path[-1], ".", color=colour)
 draw_points(plane, *((delay.points - centre) @ components.T).T, delay.is_stable)
-plane.set(xlabel="first component", ylabel="second component", title="Trials until the cue goes off; delay")
+plane.set(xlabel="first component", ylabel="second component", title="Trials until the cue goes off")
 plane.legend(fontsize="small")
-for coherence, found in zip(coherences, seeing, strict=True):
-    height = preference(found.points)
-    draw_points(
-        branches, np.full_like(height, coherence), height, found.is_stable, coherence == coherences[0]
-    )
+heights = [preference(found.points) for found in seeing]
+across = np.repeat(coherences, [len(height) for height in heights])
+draw_points(branches, across, np.concatenate(heights), np.concatenate([found.is_stable for found in seeing]))
 branches.set(xlabel="coherence, positive for right", ylabel="logit of right less left")
 branches.set_title("Fixed points of constant evidence")
 _ = branches.legend(fontsize="small")

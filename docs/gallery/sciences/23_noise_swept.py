@@ -86,9 +86,8 @@ models = {noise: train_with(noise) for noise in (0.0, 0.5)}
 # The sweep
 # ---------
 # A size is set between two calls, and that is all. Numba tells a recorder of everything that it compiles: nothing,
-# during 26 evaluations of 6,000 trials. So that one may believe the recorder, it also watches a step with the size
-# written into it as a constant, which is another step for each size; the empty folder is that of a machine on which it
-# never ran.
+# during 26 evaluations of 6,000 trials. To show that the recorder hears, it also watches a step in which the size is a
+# constant, and which would be another step for each size. The empty folder stands for a machine on which it never ran.
 
 SIZES = [0.0, *np.geomspace(0.01, 2.0, 12).tolist()]
 TESTED, REPEATS = np.linspace(-0.55, 0.55, 12), 500
@@ -125,8 +124,8 @@ assert compiled.buffer
 # %%
 # What noise does
 # ---------------
-# The network that never met noise is right without it, and loses its way at once when there is some. The other has
-# learned to keep the two answers so far apart that noise seldom carries one to the other.
+# The network that never met noise is right without it, and errs the more the larger it is, until it guesses. The other
+# hardly errs up to the size that it was trained with, and bears more.
 
 correct = {name: np.where(TESTED > 0, curve, 1 - curve).mean(1) for name, curve in curves.items()}
 for noise in models:
