@@ -1,4 +1,4 @@
-"""`InputDecay`: what a series with gaps is taken to be where it was not observed."""
+"""`InputDecay`: the missing values of a series, imputed as in GRU-D."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class InputDecay(Module):
     input_size : int
         I, the number of variables.
     mean : array_like, shape (I,), optional
-        What a variable is after a long time without observation, for example its mean over the training data; zeros by
-        default, which suits standardised variables.
+        The value to which a variable decays in a long time without observations, usually its mean over the training
+        data; zeros by default, which suits standardised variables.
     batch_first : bool
         Arguments and result are (B, T, I) rather than (T, B, I).
     device : optional
@@ -50,7 +50,7 @@ class InputDecay(Module):
     Attributes
     ----------
     weight : Parameter
-        (I,), the rates. They are initially uniform in [0, 1), above the flat part of the maximum.
+        (I,), the rates, initially uniform in [0, 1): not negative, where the maximum would have no gradient.
     bias : Parameter
         (I,), initially zeros.
     mean : Tensor
@@ -107,11 +107,11 @@ class InputDecay(Module):
         Parameters
         ----------
         x : Tensor, shape (T, B, I) or (T, I)
-            The values; where the mask is false they may be anything, NaN too, and get no gradient.
+            The values. Where the mask is false they are ignored, even NaN, and get no gradient.
         mask : Tensor or array_like of bool or of 0 and 1, shape of `x`
             Which values were observed.
         delta : Tensor, shape of `x`
-            The time since each variable was last observed, before step t; what it is at observed values is not read.
+            The time since each variable was last observed, before step t. It is ignored where the mask is true.
 
         Returns
         -------
@@ -120,7 +120,8 @@ class InputDecay(Module):
         Raises
         ------
         ValueError
-            If a shape is not that of `x`, `x` has not I variables, or the mask has other numbers than 0 and 1.
+            If a shape differs from that of `x`, `x` does not have I variables, or the mask has numbers other than 0
+            and 1.
         TypeError
             If `x` or `delta` is not a tensor of the dtype of the parameters.
         """

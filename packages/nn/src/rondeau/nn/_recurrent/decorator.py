@@ -61,9 +61,9 @@ def recurrent_cell(
         (H,) of each layer and direction and fills it in place, without being recorded: any function of
         `rondeau.nn.init`, or ``lambda vector: vector.fill_(1.0)``. Its result is ignored.
     inputs : mapping of str to str, optional
-        Inputs of the step beside x, and the kind of each: ``"step"`` for one that varies with time, such as the time
+        Inputs of the step besides x, and the kind of each: ``"step"`` for one that varies with time, such as the time
         that has elapsed, ``"sequence"`` for one that is constant over a sequence, such as a static attribute. The step
-        then takes an argument ``u``. They are operands of single units: what projects them is a layer outside.
+        then takes an argument ``u``. Inputs are used element by element; to project one, apply a `Linear` outside.
     project : str, optional
         The name of the first state, if layers of the cell must project it: they then need a ``proj_size``.
     name : str, optional
@@ -74,11 +74,12 @@ def recurrent_cell(
     Callable
         A decorator that turns a step into a `Cell` for `Recurrent`.
 
-        The step is ``step(x, r, s)``, with ``p`` besides if there are `params`, and ``u`` if there are `inputs`.
-        Arguments with these names may be in any order; if none has, they are taken in this order. ``x.k`` is gate k's
-        input part ``W_k x_t + b_k``, ``r.k`` its recurrent part ``R_k h_{t-1} + c_k``, ``s.name`` a state of the
-        previous step, ``p.name`` a learned vector and ``u.name`` a named input, which the call of the layer passes:
-        ``layer(x, inputs={"name": tensor})``. A gate may itself be called r: its parts are ``x.r`` and ``r.r``.
+        The step is ``step(x, r, s)``, followed by ``p`` if there are `params` and by ``u`` if there are `inputs`.
+        Arguments with exactly these names may come in any order; if none has such a name, they are taken in this
+        order. ``x.k`` is gate k's input part ``W_k x_t + b_k``, ``r.k`` its recurrent part ``R_k h_{t-1} + c_k``,
+        ``s.name`` a state of the previous step, ``p.name`` a learned vector and ``u.name`` a named input, which the
+        call of the layer passes: ``layer(x, inputs={"name": tensor})``. A gate may itself be called r: its parts are
+        ``x.r`` and ``r.r``.
         ``r.k(value)`` is ``R_k value + c_k``: gate k's matrix applied to a value of the step instead of the first
         state. The step returns the new state, or a tuple of them in the order of `states`.
 
@@ -88,7 +89,8 @@ def recurrent_cell(
     Raises
     ------
     CellError
-        If the step cannot be traced, or no new state depends on a gate or learned vector; the message shows its line.
+        If the step cannot be traced, or no new state depends on a gate, a learned vector or an input; the message shows
+        the line.
     TypeError
         If an argument has the wrong type, such as an initialiser that is not callable.
 

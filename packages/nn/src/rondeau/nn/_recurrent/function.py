@@ -9,7 +9,7 @@ from rondeau import tensor as rt
 from rondeau.kernels import sequence
 from rondeau.kernels.recurrent import reference
 from rondeau.kernels.recurrent.checks import checked_run, state_widths
-from rondeau.kernels.sequence import Layout, Needs, Run
+from rondeau.kernels.sequence import Cell, Layout, Needs, Run
 from rondeau.tensor import Function, Tensor
 
 from .weights import MATRICES, as_weights
@@ -45,8 +45,7 @@ class RecurrentFunction(Function):
         inputs as rows, and the initial states unless these are zero.
         """
         cell, layout = run.cell, run.layout
-        first_input = MATRICES + len(cell.params)
-        first_state = first_input + len(cell.inputs)
+        first_input, first_state = _first_input_and_state(cell)
         save = True in ctx.needs_input_grad
         array = x._array
         arrays: list[Any] = [None if t is None else t._array for t in tensors]
@@ -79,26 +78,32 @@ class RecurrentFunction(Function):
         return (None, None, None, *differentiate(ctx, ctx.saved_tensors[: len(needs)], needs, cotangents))
 
 
+def _first_input_and_state(cell: Cell) -> tuple[int, int]:
+    """Return where the named inputs and the initial states begin among the tensors of `RecurrentFunction.forward`."""
+    first_input = MATRICES + len(cell.params)
+    return first_input, first_input + len(cell.inputs)
+
+
 def _as_rows(x: Any, layout: Layout) -> Any:
     return x.reshape(layout.num_rows) if x.dtype.kind == "i" else x.reshape(layout.num_rows, x.shape[-1])
 
 
 def _gradients(
-    ctx: Any, inputs: tuple[Any, ...], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
+    ctx: Any, arguments: tuple[Any, ...], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
 ) -> list[Tensor | None]:
-    """Backpropagate through time, in the kernels."""
+    """Backpropagate through time, in the kernels; the arguments are x and the other tensors of `forward`."""
     run: Run = ctx.run
     cell = run.cell
     num_every = len(cotangents) - len(cell.states)
     arrays = [None if d is None else d._array.reshape(-1, d._array.shape[-1]) for d in cotangents]
-    first_input = 1 + MATRICES + len(cell.params)
-    first_state = first_input + len(cell.inputs)
+    need_x, *need_others = needs
+    first_input, first_state = _first_input_and_state(cell)
     found = sequence.backward(
         cell,
         ctx.saved,
         tuple(arrays[:num_every]),
         tuple(arrays[num_every:]),
-        Needs(x=needs[0], weights=True in needs[1:first_input], initial=True in needs[first_state:]),
+        Needs(x=need_x, weights=True in need_others[:first_input], initial=True in need_others[first_state:]),
         consume=not ctx.retain_graph,
     )
     *matrices, params = found.weights
@@ -107,16 +112,16 @@ def _gradients(
         *matrices,
         *(params or [None] * len(cell.params)),
         *found.inputs,
-        *(found.initial or [None] * (len(inputs) - first_state)),
+        *(found.initial or [None] * (len(need_others) - first_state)),
     )
     return [
         Tensor(array.reshape(like._array.shape)) if need else None
-        for array, like, need in zip(gradients, inputs, needs, strict=True)
+        for array, like, need in zip(gradients, arguments, needs, strict=True)
     ]
 
 
 def _differentiable_gradients(
-    ctx: Any, inputs: tuple[Any, ...], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
+    ctx: Any, arguments: tuple[Any, ...], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
 ) -> list[Tensor | None]:
     """Backpropagate through time in a way that can be differentiated again: the reference, run on Tensors."""
     run: Run = ctx.run
@@ -125,11 +130,10 @@ def _differentiable_gradients(
             "create_graph=True cannot be combined with bptt_truncate: a truncated gradient is not the gradient of a "
             "function, so it has no derivative. Leave one of them out"
         )
-    # Copies, where `rt.grad` stops: one of the inputs may have been computed from another.
-    copies: list[Any] = [None if t is None else t.clone() for t in inputs]
+    # Copies, where `rt.grad` stops: one of the arguments may have been computed from another.
+    copies: list[Any] = [None if t is None else t.clone() for t in arguments]
     x, *tensors = copies
-    first_input = MATRICES + len(run.cell.params)
-    first_state = first_input + len(run.cell.inputs)
+    first_input, first_state = _first_input_and_state(run.cell)
     inputs, states = tuple(tensors[first_input:first_state]), tensors[first_state:]
     weights, B = as_weights(run.cell, tensors), run.layout.batch_size
     if states:

@@ -35,7 +35,7 @@ def register_initial_states(
         if name in cell.params:
             raise ArgumentValueError(
                 f"learn_initial_state=True needs the name {name}, which is a learned vector of cell {cell.name}: "
-                "rename that"
+                "rename that vector"
             )
         setattr(module, name + suffix, Parameter(rt.zeros(width, dtype=dtype, device=device)))
     return [name + suffix for name in names]

@@ -1,7 +1,7 @@
-"""The named inputs of a call beside x: their checks, and the rows that the kernels take.
+"""The named inputs of a call besides x: their checks, and the rows that the kernels take.
 
-A step input has a number for every step, (T, B), or one for every step and hidden unit, (T, B, H); a sequence input
-(B,) or (B, H). The kernels take rows: (N, 1) or (N, H) of a step, (B, 1) or (B, H) of a sequence.
+A step input has one number for every step, (T, B), or one for every step and hidden unit, (T, B, H); a sequence input
+is (B,) or (B, H). The kernels take rows: (N, 1) or (N, H) for a step input, (B, 1) or (B, H) for a sequence input.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ __all__ = [
     "in_segments",
     "inputs_of_layers",
     "numbers_among",
+    "of_packed",
     "of_padded",
-    "of_rows",
     "of_step",
     "variant_of",
 ]
 
 Inputs: TypeAlias = "Mapping[str, Any] | Sequence[Mapping[str, Any]]"
-"""The inputs that a caller passes by name: to all layers alike, or a mapping for each layer."""
+"""The inputs that a caller passes by name: one mapping for all layers, or one for each layer."""
 
 LayerInputs: TypeAlias = "tuple[Tensor, ...]"
 """The inputs of one layer as rows, in the order of the cell."""
@@ -103,7 +103,7 @@ def _of_layer(cell: Cell, inputs: Any, convert: Callable[[str, str, Any], Tensor
 def of_padded(
     cell: Cell, dtype: DTypeLike, num_steps: int, batch: tuple[int, ...], hidden: int, turned: bool
 ) -> Callable[[str, str, Any], Tensor]:
-    """Return a function that makes rows of the inputs of a padded batch, (T, B), or (T,) without a batch.
+    """Return a function that converts the inputs of a padded batch, (T, B), or (T,) without a batch, to rows.
 
     The batch dimension comes first if the input is `turned`.
     """
@@ -120,10 +120,10 @@ def of_padded(
     return convert
 
 
-def of_rows(
+def of_packed(
     cell: Cell, dtype: DTypeLike, like: PackedSequence, hidden: int
 ) -> Callable[[str, str, Any], Tensor]:
-    """Return a function that makes rows of the inputs of a packed batch, of which `like` is the input."""
+    """Return a function that converts the inputs of a packed batch to rows; `like` is the input x."""
     batch_size = int(like.batch_sizes._array[0]) if like.batch_sizes._array.size else 0
 
     def convert(name: str, kind: str, value: Any) -> Tensor:
@@ -139,7 +139,7 @@ def of_rows(
         if not _packed_alike(value, like):
             raise ArgumentValueError(
                 f"input {name!r} of cell {cell.name} must be packed as the input x is, but its lengths or their order "
-                "differ"
+                "differ: pack it with the same lengths"
             )
         x = _checked(cell, name, value.data, "N", (like.data.shape[0],), hidden, dtype)
         return _as_rows(cell, name, x, x.shape[:1], hidden)
@@ -150,7 +150,7 @@ def of_rows(
 def of_step(
     cell: Cell, dtype: DTypeLike, batch: tuple[int, ...], hidden: int
 ) -> Callable[[str, str, Any], Tensor]:
-    """Return a function that makes rows of the inputs of a single step, of which both kinds are (B,) or (B, H)."""
+    """Return a function that converts the inputs of a single step, (B,) or (B, H) whatever their kind, to rows."""
 
     def convert(name: str, kind: str, value: Any) -> Tensor:
         value = Tensor(value) if isinstance(value, np.ndarray) else value
@@ -161,7 +161,7 @@ def of_step(
 
 
 def in_segments(cell: Cell, rows: LayerInputs, segments: Segments, T: int, B: int) -> LayerInputs:
-    """Return the rows of the segments of a padded batch."""
+    """Return the rows of a padded batch as rows of its segments."""
     return tuple(
         [
             segments.take(x.reshape(T, B, x.shape[1])) if kind == "step" else segments.of_sequences(x)
@@ -171,7 +171,7 @@ def in_segments(cell: Cell, rows: LayerInputs, segments: Segments, T: int, B: in
 
 
 def _as_rows(cell: Cell, name: str, x: Tensor, sizes: tuple[int, ...], hidden: int) -> Tensor:
-    """Return an input of these sizes, or with H numbers more, as rows: with 1 or H numbers."""
+    """Return an input of these sizes, with or without a last dimension of H, as rows of H or 1 numbers."""
     count = math.prod(sizes)
     if x.ndim > len(sizes):
         return x.reshape(count, hidden)
@@ -203,7 +203,8 @@ def variant_of(cell: Cell, rows: LayerInputs) -> Cell:
 def numbers_among(cell: Cell, widths: Iterable[int]) -> tuple[str, ...]:
     """Return the inputs with one number for all units, given the width of each.
 
-    With a single unit both forms are the same, but what a recurrent matrix multiplies has one number for each unit.
+    With a single unit the two forms have the same shape; inputs that a recurrent matrix multiplies always have one
+    number for each unit.
     """
     multiplied = cell.multiplied_inputs
     return tuple(
@@ -218,7 +219,7 @@ def numbers_among(cell: Cell, widths: Iterable[int]) -> tuple[str, ...]:
 def _checked(
     cell: Cell, name: str, value: Any, letters: str, sizes: tuple[int, ...], hidden: int, dtype: DTypeLike
 ) -> Tensor:
-    """Return the value if it is a Tensor of the dtype, of these sizes or with H numbers more in a last dimension."""
+    """Return the value if it is a Tensor of the dtype with these sizes, with or without a last dimension of H."""
     called = f"input {name!r} of cell {cell.name}"
     if not isinstance(value, Tensor):
         remedy = "wrap it in rt.tensor(...)"

@@ -27,7 +27,7 @@ from .._module import Module
 from .._parameter import Parameter
 from .call import Call
 from .initial import expanded, register_initial_states
-from .inputs import Inputs, LayerInputs, in_segments, inputs_of_layers, of_padded, of_rows
+from .inputs import Inputs, LayerInputs, in_segments, inputs_of_layers, of_packed, of_padded
 from .masks import draw_key
 from .options import (
     cell_of_run,
@@ -489,12 +489,13 @@ class Recurrent(Module):
         T, *batch = shape[::-1] if turned else shape
         if T == 0:
             raise ArgumentValueError(f"Expected sequence length to be larger than 0 in {type(self).__name__}")
-        initial, learned = None, None
+        learned, initial = None, None
         if self.learn_initial_state and (hx is None or reset is not None):
             learned = self._learned_states()
-            initial = [expanded(vectors, (1, *batch)) for vectors in learned]
         if hx is not None:
             initial = self._initial_states(hx, tuple(batch))
+        elif learned is not None:
+            initial = [expanded(vectors, (1, *batch)) for vectors in learned]
         given: list[LayerInputs] | None = None
         if inputs is not None or self.cell.inputs:
             convert = of_padded(self.cell, self._dtype, T, tuple(batch), self.hidden_size, turned)
@@ -537,7 +538,7 @@ class Recurrent(Module):
             initial = [expanded(vectors, (1, *batch)) for vectors in self._learned_states()]
         given: list[LayerInputs] | None = None
         if inputs is not None or self.cell.inputs:
-            convert = of_rows(self.cell, self._dtype, input, self.hidden_size)
+            convert = of_packed(self.cell, self._dtype, input, self.hidden_size)
             given = inputs_of_layers(self.cell, inputs, self.num_layers, convert)
         every, states = self._run_layers(rows, layout, (1, *batch), initial, every_state, inputs=given)
         return tuple(input._replace(data=state) for state in every), _reordered(states, unsorted_indices)

@@ -24,7 +24,7 @@ from .options import (
     completed_hyperparameters,
     scalars_of_run,
 )
-from .states import State, as_returned
+from .states import State, as_returned, states_passed
 from .weights import register_weights, reset_weights, weight_shapes
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell", "RecurrentCell", "rnn_cell"]
@@ -133,7 +133,7 @@ def _check_state(state: Tensor, shape: tuple[int, ...], dtype: DTypeLike, name: 
 
 
 class RecurrentCell(_SingleStep):
-    """One step of any cell, as `RNNCell`, `GRUCell` and `LSTMCell` are one step of theirs.
+    """One step of any cell over a batch, as `RNNCell`, `GRUCell` and `LSTMCell` run one step of theirs.
 
     Parameters
     ----------
@@ -150,12 +150,22 @@ class RecurrentCell(_SingleStep):
     dtype : dtype, optional
         float32 (the default) or float64.
     hyperparameters : mapping of str to float, optional
-        As for `Recurrent`.
+        Values for the scalars of the cell's step, instead of their defaults. The attribute of this name is a dict that
+        may be changed between calls, without another compilation.
 
     Attributes
     ----------
     weight_ih, weight_hh, bias_ih, bias_hh : Parameter
-        As those of `Recurrent`, without a suffix; a learned vector of the step has its own name.
+        (G*H, I), (R*H, H), (G*H,), (R*H,), drawn from U(-1/sqrt(H), 1/sqrt(H)); G is the number of gates, R that of
+        gates whose recurrent part the step reads. With R = 0 there are no ``weight_hh`` and ``bias_hh``. A learned
+        vector of the step has its own name, shape (H,) and its own initial value.
+
+    Raises
+    ------
+    TypeError
+        If `cell` is not a cell, or an argument has the wrong type.
+    ValueError
+        If a size is not positive, the cell must be projected, or a hyperparameter is unknown.
 
     Examples
     --------
@@ -193,25 +203,19 @@ class RecurrentCell(_SingleStep):
         input : Tensor
             (B, I), or (I,) without a batch.
         hx : Tensor or tuple of Tensor, optional
-            The states, (B, H) each, or (H,); zeros by default.
+            The states, (B, H) each, or (H,) without a batch; zeros by default.
         inputs : mapping of str to Tensor, optional
-            The named inputs of the cell: (B,) or (B, H), whatever their kind, or () or (H,).
+            The named inputs of the cell: (B,) or (B, H) whatever their kind, () or (H,) without a batch.
 
         Raises
         ------
         TypeError
-            If an argument is not a Tensor, there is not one state per state of the cell, or dtypes differ.
+            If an argument is not a Tensor, `hx` does not have one Tensor per state of the cell, or dtypes differ.
         ValueError
             If the number of dimensions or a size is not as expected, or a named input is missing or unknown.
         """
-        if hx is not None:
-            states = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
-            if len(states) != len(self.cell.states):
-                raise ArgumentTypeError(
-                    f"hx must be {len(self.cell.states)} Tensors ({', '.join(self.cell.states)}), got {len(states)}"
-                )
-            hx = states
-        return as_returned(self._step(input, hx, inputs))
+        states = None if hx is None else states_passed(hx, self.cell)
+        return as_returned(self._step(input, states, inputs))
 
     def extra_repr(self) -> str:
         """Return the cell, the sizes, and ``bias=False`` if there is no bias."""

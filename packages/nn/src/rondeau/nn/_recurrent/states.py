@@ -13,7 +13,15 @@ from rondeau.tensor import Tensor
 
 from .._checks import kind_of
 
-__all__ = ["State", "as_returned", "checked_states", "split_by_layer", "state_widths", "zero_states"]
+__all__ = [
+    "State",
+    "as_returned",
+    "checked_states",
+    "split_by_layer",
+    "state_widths",
+    "states_passed",
+    "zero_states",
+]
 
 State: TypeAlias = "Tensor | tuple[Tensor, ...]"
 """The states that a layer takes and returns: a tensor for a cell with one state, a tuple for others."""
@@ -43,6 +51,25 @@ def split_by_layer(states: tuple[Tensor, ...], count: int) -> list[tuple[Tensor,
     return list(zip(*[rt.split(state, 1) for state in states], strict=True))
 
 
+def states_passed(hx: Any, cell: Cell) -> tuple[Tensor, ...]:
+    """Return the states that a caller passed as a tuple, whatever their shapes.
+
+    Raises
+    ------
+    TypeError
+        If they are not one Tensor per state of the cell.
+    """
+    names = cell.states
+    states = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
+    if len(states) != len(names) or not all(isinstance(state, Tensor) for state in states):
+        wanted = "a Tensor" if len(names) == 1 else f"a tuple of {len(names)} Tensors ({', '.join(names)})"
+        kinds = ", ".join(kind_of(state) for state in states)
+        raise ArgumentTypeError(
+            f"hx must be {wanted}, got {f'({kinds})' if isinstance(hx, tuple | list) else kinds}"
+        )
+    return states
+
+
 def checked_states(hx: Any, cell: Cell, shapes: Shapes, dtype: DTypeLike) -> tuple[Tensor, ...]:
     """Return the states that a caller passed as a tuple, one Tensor per state of the cell.
 
@@ -53,14 +80,7 @@ def checked_states(hx: Any, cell: Cell, shapes: Shapes, dtype: DTypeLike) -> tup
     ValueError
         If one does not have shape (L*D, B, W), without B for unbatched input.
     """
-    names = cell.states
-    states = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
-    if len(states) != len(names) or not all(isinstance(state, Tensor) for state in states):
-        wanted = "a Tensor" if len(names) == 1 else f"a tuple of {len(names)} Tensors ({', '.join(names)})"
-        kinds = ", ".join(kind_of(state) for state in states)
-        raise ArgumentTypeError(
-            f"hx must be {wanted}, got {f'({kinds})' if isinstance(hx, tuple | list) else kinds}"
-        )
+    states = states_passed(hx, cell)
     for k, (state, shape) in enumerate(zip(states, shapes, strict=True)):
         if state._array.shape == shape and state._array.dtype == dtype:
             continue

@@ -41,10 +41,10 @@ def cfc(x: Any, r: Any, s: Any, u: Any) -> Any:
         h_t = sigmoid(-f_t dt_t) * tanh(g_t) + (1 - sigmoid(-f_t dt_t)) * tanh(l_t)
 
     Hasani et al., "Closed-form continuous-time neural networks" (2022). The input ``dt`` is the time that has elapsed
-    since the step before, one number for each step. Backbone and heads are those of the authors' code, but for two
-    things: the heads also see the input directly, so that no row of ``weight_ih`` is without use (with zeros there it
-    is theirs); and the mixture is the paper's ``sigmoid(-f dt)``, where the code has ``sigmoid(a dt + b)`` with a head
-    for each of a and b.
+    since the previous step, one number for each step. Backbone and heads are those of the authors' code, with two
+    differences: the heads also see the input directly, so that every row of ``weight_ih`` is used (with zeros in those
+    rows the two agree); and the mixture is the paper's ``sigmoid(-f dt)``, where the code has ``sigmoid(a dt + b)``
+    with a head for each of a and b.
     """
     z = 1.7159 * m.tanh(0.666 * (x.b + r.b))
     mix = m.sigmoid(-(x.f + r.f(z)) * u.dt)
@@ -64,10 +64,10 @@ def gru_d(x: Any, r: Any, s: Any, u: Any) -> Any:
         h_t = (1 - z_t) * d_t + z_t * n_t
 
     Che, Purushotham, Cho, Sontag, Liu, "Recurrent neural networks for multivariate time series with missing values"
-    (2018). The input ``elapsed`` is ``W delta_t + b``, which a `Linear` outside computes for
-    all steps from the time ``delta_t`` (T, B, I) since each variable was last observed, or one number for each step.
-    ``x_t`` has the values, with missing ones imputed by `InputDecay`, followed by the mask of those observed: the
-    columns of ``W`` for the mask are the paper's V.
+    (2018). The input ``elapsed`` is ``W delta_t + b``, which a `Linear` outside computes for all steps from the time
+    ``delta_t`` (T, B, I) since each variable was last observed; one number for each step is accepted too. ``x_t``
+    holds the values, the missing ones imputed by `InputDecay`, followed by the mask of those observed: the columns of
+    ``W`` for the mask are the paper's V.
     """
     old = m.exp(-m.relu(u.elapsed)) * s.h
     reset, update = m.sigmoid(x.r + r.r(old)), m.sigmoid(x.z + r.z(old))

@@ -1,4 +1,4 @@
-"""Cells without a recurrent matrix: a unit sees only its own past, and a step costs the reading of its operands."""
+"""Cells without a recurrent matrix: a unit sees only its own past, and a step takes the time to read its operands."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def min_lstm(x: Any, r: Any, s: Any) -> Any:
 _SHARPNESS = 8.0
 """The constant c of `rg_lru`."""
 _LEAST = 1e-30
-"""What `rg_lru` adds to 1 - a_t^2: its square root, 1e-15, is lost in rounding, but its derivative exists at 0."""
+"""Added by `rg_lru` to 1 - a_t^2, whose square root then has a derivative at 0; its own, 1e-15, is lost in rounding."""
 
 
 def _long_memories(vector: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Long short-term memories: a memory cell beside the output, behind gates."""
+"""Long short-term memories: the state that gates protect is kept apart from the output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from .. import init
 from .._recurrent.decorator import recurrent_cell
 from ._normalised import gains_and_biases
 
-__all__ = ["lstm", "lstm_coupled", "lstm_layer_norm", "lstm_peephole", "lstm_projected", "mlstm", "slstm"]
+__all__ = [
+    "ea_lstm",
+    "lstm",
+    "lstm_coupled",
+    "lstm_layer_norm",
+    "lstm_peephole",
+    "lstm_projected",
+    "mlstm",
+    "slstm",
+]
 
 
 @recurrent_cell(gates=("i", "f", "g", "o"), states=("h", "c"))
@@ -116,7 +125,7 @@ def lstm_layer_norm(x: Any, r: Any, s: Any, p: Any) -> Any:
 
 @recurrent_cell(gates=("f", "g", "o"), states=("h", "c"), inputs={"gate": "sequence"})
 def ea_lstm(x: Any, r: Any, s: Any, u: Any) -> Any:
-    """Step the entity-aware long short-term memory: static attributes of a sequence are its input gate.
+    """Step the entity-aware long short-term memory: static attributes of a sequence set its input gate.
 
     ::
 

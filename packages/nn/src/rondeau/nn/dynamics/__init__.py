@@ -1,4 +1,4 @@
-"""What a recurrent layer does, as a dynamical system: Jacobians of its step, fixed points, Lyapunov exponents.
+"""Recurrent layers as dynamical systems: Jacobians of a step, fixed points, Lyapunov exponents.
 
 With a constant input the step of a layer is a map ``s -> F(s)`` of its *state vector*: all states of all layers, one
 after the other. For L layers of a cell with K states of H units, D = L*K*H: layer after layer, within a layer the
@@ -8,9 +8,9 @@ vectors and the states that a layer takes and returns.
 
 Everything is computed in float64, whatever the dtype of the layer, whose weights are converted to a copy: a fixed point
 has fifteen digits of the map that the converted weights define. The step is that of evaluation, without dropout and
-with the expectation of zoneout. It has to be a map: noise that a cell draws must be multiplied by a scalar of the run
-that is set to zero, ``layer.hyperparameters["noise"] = 0.0``, or the layer is refused. Results are NumPy arrays,
-because eigenvalues are complex and nothing here has a gradient.
+with the expectation of zoneout. It has to be a map: a cell that draws noise is accepted only if a scalar of the run
+that is zero multiplies it, as after ``layer.hyperparameters["noise"] = 0.0``. Results are NumPy arrays, because
+eigenvalues are complex and nothing here has a gradient.
 """
 
 from ._fixed_points import FixedPoints, fixed_points

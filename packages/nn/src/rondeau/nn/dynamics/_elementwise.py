@@ -1,4 +1,4 @@
-"""Derivatives of a step whose units meet in the recurrent matrices alone, which is most: from the derived graph.
+"""Derivatives of a step whose units meet in the recurrent matrices alone, as in most cells: from the derived graph.
 
 Unit i of every new state then depends on unit i of the gates' input and recurrent parts and of the old states. One
 evaluation of the derived backward gives all these derivatives, and the rest is products with the matrices: H times less
@@ -67,14 +67,13 @@ class ElementwiseStep(NamedTuple):
         """Return the derivatives of a layer with these weights, of float64."""
         G, R = len(cell.gates), len(cell.recurrent)
         H = weights.weight_ih.shape[0] // G
-        # NumPy's numbers divide by zero, and negate comparisons, as its arrays do.
+        # NumPy scalars: they divide by zero and negate comparisons as arrays do, unlike Python's numbers.
         scalars = complete_settings(cell, settings).scalars
         inputs: dict[_Name, Any] = {name: np.float64(value) for name, value in scalars.items()}
         inputs |= {("p", name): vector for name, vector in zip(cell.params, weights.params, strict=True)}
         inputs["width", "H"] = float(H)
-        inputs |= dict.fromkeys(
-            cell.graph.draws, 0.0
-        )  # whatever they are, they do not count: see `check_noiseless`
+        # `check_noiseless` has made sure that no result depends on the noise.
+        inputs |= dict.fromkeys(cell.graph.draws, 0.0)
         return cls(
             cell,
             derive(cell.graph),

@@ -41,7 +41,7 @@ class FixedPoints:
         State vectors, in the order of the first start that led to each: fixed points, then slow points if they were
         asked for. `split_states` makes initial states of them.
     residuals : ndarray of float64, shape (F,)
-        ``|F(s) - s|``, how far a step moves each point.
+        ``|F(s) - s|``, the distance that a step moves each point.
     is_fixed : ndarray of bool, shape (F,)
         Whether the residual is zero within the tolerance; the others are slow points.
     eigenvalues : ndarray of complex128, shape (F, D)
@@ -85,7 +85,7 @@ class FixedPoints:
 
     @property
     def num_unstable(self) -> NDArray[np.int64]:
-        """How many eigenvalues of each point are of modulus above 1, shape (F,): 0 at an attractor, else a saddle.
+        """The number of eigenvalues with a modulus above 1 at each point, shape (F,): 0 at an attractor.
 
         Those within 1e-8 of 1 count as neutral, because of rounding.
         """
@@ -93,7 +93,7 @@ class FixedPoints:
 
     @property
     def is_stable(self) -> NDArray[np.bool_]:
-        """Whether all eigenvalues of each point are of modulus below 1, by more than 1e-8, shape (F,).
+        """Whether all eigenvalues at each point have a modulus below 1, by more than 1e-8, shape (F,).
 
         A point on a line or ring of fixed points has a neutral direction, and is not stable by this definition.
         """
@@ -101,7 +101,7 @@ class FixedPoints:
 
     @property
     def unconverged(self) -> NDArray[np.int64]:
-        """The starts that led to no point, by their rows."""
+        """The rows of the starts that led to no point."""
         return np.flatnonzero(self.point_of_start < 0)
 
     def __repr__(self) -> str:
@@ -166,13 +166,13 @@ def fixed_points(
     Notes
     -----
     The speed is minimised from every start (Sussillo and Barak 2013, "Opening the black box", Neural Computation 25),
-    here by Levenberg's and Marquardt's method on all starts at once: with ``g = F(s) - s`` and ``A = J - 1``, a step
+    here by the Levenberg-Marquardt method on all starts at once: with ``g = F(s) - s`` and ``A = J - 1``, a step
     solves ``(A'A + mu 1) d = -A'g``, where mu falls after a step that lowers the speed and rises after one that does
     not, which is then not taken. Near a fixed point mu is down to 1e-12 of the largest diagonal element of A'A, and
-    the steps are those of Newton's method, which double the digits each time. The rest of mu keeps them short along
-    a line or ring of fixed points, where A is singular and each start leads to a point of its own.
+    the steps are those of Newton's method, which double the digits each time. What is left of mu keeps them short
+    along a line or ring of fixed points, where A is singular and each start leads to a point of its own.
 
-    Stable and unstable points are found alike. No search finds all: a point that no start led to is not reported.
+    Stable and unstable points are found alike. The search is not exhaustive: a point that no start leads to is missed.
 
     Examples
     --------
@@ -207,10 +207,10 @@ def fixed_points(
         if not 0 <= value < np.inf:
             raise ArgumentValueError(f"{name} must be a finite number of at least 0, got {value!r}")
     with one_blas_thread():  # a matrix of a few hundred rows is too small to be shared
-        return _found(step, given, vectors, float(tolerance), iterations, merge_distance, max_speed)
+        return _search(step, given, vectors, float(tolerance), iterations, merge_distance, max_speed)
 
 
-def _found(
+def _search(
     step: StepMap,
     given: StepInputs,
     starts: Array,

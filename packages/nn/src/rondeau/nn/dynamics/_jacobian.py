@@ -34,7 +34,7 @@ def jacobian(
         The state before the step: state vectors (N, D) or (D,), see `rondeau.nn.dynamics`; or what the layer returns, a
         tensor (L, N, H), or a tuple of such for a cell with several states.
     input : array_like or Tensor, shape (N, I) or (I,)
-        The input of the step. One input goes with all states, and one state with all inputs.
+        The input of the step. A single input is used for all states, and a single state for all inputs.
     inputs : mapping of str to value, or list of such mappings, optional
         The named inputs of the cell, for all layers alike or a mapping for each layer. A value is one number, or an
         array or Tensor (N,) or (N, H), without N if neither the state nor the input has it.
@@ -56,7 +56,7 @@ def jacobian(
 
     Notes
     -----
-    The derivatives are those of the backward that is derived from the cell, in float64. Where units meet in the
+    The derivatives come from the backward pass that is derived from the cell, in float64. Where units meet in the
     recurrent matrices alone, as in RNN, GRU and LSTM, it is evaluated once for each state of the cell, and multiplied
     by the matrices; otherwise, as with layer normalisation or a projection, once for each number of the new state. At
     kinks, such as that of relu at 0, they are those of the gradient; see `rondeau.nn.cell_math`.

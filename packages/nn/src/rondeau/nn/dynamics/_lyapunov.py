@@ -1,4 +1,4 @@
-"""`lyapunov_exponents`: how fast nearby trajectories of a recurrent layer part or meet."""
+"""`lyapunov_exponents`: how fast nearby trajectories of a recurrent layer diverge or converge."""
 
 from __future__ import annotations
 
@@ -75,10 +75,12 @@ def lyapunov_exponents(
 
     Notes
     -----
-    Benettin et al. (1980), for recurrent networks Vogt et al. (2022), "On Lyapunov exponents for RNNs", Frontiers in
-    Applied Mathematics and Statistics 8: with ``Q_0`` the first `count` unit vectors and ``J_t`` the Jacobian of
-    step t, ``Q_t R_t = J_t Q_(t-1)`` by QR decomposition; exponent i is the mean of ``log |R_t[i, i]|``. What remains
-    of the error falls with one over the number of steps; several sequences show how large it is.
+    Benettin, Galgani, Giorgilli, Strelcyn, "Lyapunov characteristic exponents for smooth dynamical systems and for
+    Hamiltonian systems; a method for computing all of them", Meccanica 15 (1980); for recurrent networks Vogt et al.,
+    "On Lyapunov exponents for RNNs", Frontiers in Applied Mathematics and Statistics 8 (2022). With ``Q_0`` the first
+    `count` unit vectors and ``J_t`` the Jacobian of step t, ``Q_t R_t = J_t Q_(t-1)`` by QR decomposition; exponent i
+    is the mean of ``log |R_t[i, i]|``. The error that remains falls as one over the number of steps; the spread over
+    several sequences shows how large it is.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Whether noise that a step draws counts, with the scalars of the run as they are."""
+"""Whether the result of a step depends on the noise that it draws, with the scalars of the run as they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Levenberg's and Marquardt's method for the speed of a step, from many starts at once.
+"""The Levenberg-Marquardt method for the speed of a step, from many starts at once.
 
 Notation as in `_fixed_points`; mu = damping times the largest diagonal element of A'A.
 """
@@ -20,7 +20,7 @@ _FIRST_DAMPING = 1e-3
 _LEAST_DAMPING = 1e-12
 """Of A'A, so 1e-6 of A: steps along directions in which A is smaller are shortened, all others are Newton's."""
 _MOST_DAMPING = 1e12
-"""A step this short no longer lowers the speed: the search has ended."""
+"""Steps this short no longer lower the speed: the search ends."""
 _STATIONARY = 1e-9
 """``|A'g| / |g|`` at which the speed has no slope left, though it is not zero."""
 _NUMBERS_OF_A_BLOCK = 2**20

@@ -25,7 +25,7 @@ from ._step_inputs import StepInputs
 __all__ = ["StepMap"]
 
 _NUMBERS_OF_A_BLOCK = 2**19
-"""Numbers of the results that are computed together, 4 MB: what is needed beside them stays small too, in the cache."""
+"""Numbers of the results that are computed together, 4 MB, so that they and what they need stay in the cache."""
 
 
 class StepMap:

@@ -33,18 +33,18 @@ def orthogonal(
     ----------
     module : Module
     name : str
-        The name of the weight, a matrix (N, K) or a batch of them. The gates of a recurrent matrix lie one below the
-        other, so that of a layer with several gates is a tall matrix: its columns are orthonormal over all gates.
+        The name of the weight, a matrix (N, K) or a batch of them. A recurrent weight stacks the matrices of its gates,
+        so that of a layer with several gates is tall, and its columns are orthonormal over all gates.
     orthogonal_map : {"matrix_exp", "cayley", "householder"}, optional
         How a matrix Q is computed from the original X. With A the lower triangle of X minus its transpose, exp(A), or
         Cayley's (I + A/2) (I - A/2)^-1, of which the first K columns are taken; or the product of K reflectors, whose
-        vectors are the columns of X below the diagonal. As in PyTorch, "matrix_exp" by default for square matrices and
-        "householder" for others. For square matrices they take about the same time, for tall ones "householder" the
-        least, because the others compute a square matrix of N rows.
+        vectors are the columns of X below the diagonal. As in PyTorch, the default is "matrix_exp" for square matrices
+        and "householder" for others. For square matrices the three take about the same time; for tall ones
+        "householder" takes the least, because the others compute a square matrix of N rows.
     use_trivialization : bool
-        Multiply by a fixed orthogonal matrix, the buffer ``0.base``: the weight that was there or is assigned, made
-        orthogonal. X then begins, in effect, at zero, where the maps are well conditioned. Without it, a weight can
-        only be assigned if the map is "householder".
+        Multiply by a fixed orthogonal matrix, the buffer ``0.base``: the present or assigned weight, made orthogonal.
+        X then begins, in effect, at zero, where the maps are well conditioned. Without it, a weight can only be
+        assigned if the map is "householder".
 
     Returns
     -------
@@ -54,8 +54,10 @@ def orthogonal(
 
     Raises
     ------
+    TypeError
+        If an argument has the wrong type.
     ValueError
-        If the weight is not there or is no matrix, or the map is unknown.
+        If there is no such weight, it is not a matrix or a batch of matrices, or the map is unknown.
 
     Examples
     --------
@@ -102,7 +104,9 @@ class _Orthogonal(Module):
     def right_inverse(self, Q: Tensor) -> Tensor:
         """Return the original of an orthogonal matrix; with a trivialisation, also set the base."""
         if Q.shape != self.shape:
-            raise ArgumentValueError(f"an orthogonal weight of shape {self.shape} was given shape {Q.shape}")
+            raise ArgumentValueError(
+                f"an orthogonal weight of shape {self.shape} was given shape {Q.shape}: assign one of the same shape"
+            )
         is_wide = Q.shape[-2] < Q.shape[-1]
         tall = np.swapaxes(Q._array, -1, -2) if is_wide else Q._array
         if self.use_trivialization:
@@ -110,8 +114,8 @@ class _Orthogonal(Module):
             return Tensor(np.broadcast_to(-np.eye(*Q.shape[-2:], dtype=Q.dtype), Q.shape).copy())
         if self.orthogonal_map != "householder":
             raise NotImplementedError(
-                f"no original gives a certain matrix under the map {self.orthogonal_map}: use_trivialization=True "
-                "makes the weight one that can be assigned"
+                f"the map {self.orthogonal_map!r} is not inverted, so the weight cannot be assigned: pass "
+                "use_trivialization=True, or orthogonal_map='householder'"
             )
         factored, tau = lapack.reflectors(tall)
         diagonal = np.arange(tau.shape[-1])

@@ -1,4 +1,4 @@
-"""The weight that a parametrisation is to replace."""
+"""Checks of the arguments of the ready-made parametrisations: the weight to replace, and its dimension."""
 
 from __future__ import annotations
 
@@ -33,3 +33,29 @@ def weight_of(module: Module, name: str) -> Tensor:
     if not isinstance(weight, Tensor):
         raise ArgumentValueError(f"{type(module).__name__} has no parameter or buffer named {name!r}")
     return weight
+
+
+def check_dim(dim: int, weight: Tensor) -> None:
+    """Raise an error unless `dim` is a dimension of the weight, which may be counted from the end.
+
+    Raises
+    ------
+    TypeError
+        If it is not an integer.
+    ValueError
+        If the weight does not have it.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> check_dim(2, rt.zeros(3, 2))
+    Traceback (most recent call last):
+        ...
+    rondeau.kernels.errors.ArgumentValueError: dim must be from -2 to 1 for a weight of shape (3, 2), got 2
+    """
+    if isinstance(dim, bool) or not isinstance(dim, int):
+        raise ArgumentTypeError(f"dim must be an integer or None, got {dim!r}")
+    if not -weight.ndim <= dim < weight.ndim:
+        raise ArgumentValueError(
+            f"dim must be from {-weight.ndim} to {weight.ndim - 1} for a weight of shape {weight.shape}, got {dim}"
+        )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import Tensor, dot, maximum, mv, no_grad, randn
 
 from .._checks import check_epsilon, check_sizes
 from .._module import Module
-from ._parametrized import weight_of
+from ._parametrized import check_dim, weight_of
 from .parametrize import register_parametrization
 
 
@@ -21,8 +20,8 @@ def spectral_norm(
     """Divide a weight by its largest singular value, so that it lengthens no vector: W / sigma(W).
 
     T. Miyato et al., "Spectral normalization for generative adversarial networks", 2018, algorithm 1. The singular
-    value is estimated by the power method, whose vectors u and v are buffers: sigma = u^T W v. A vector is divided by
-    its length.
+    value is estimated by the power method, whose vectors u and v are buffers: sigma = u^T W v. A weight of one
+    dimension is divided by its length.
 
     Parameters
     ----------
@@ -31,9 +30,9 @@ def spectral_norm(
         The name of the weight.
     n_power_iterations : int
         The steps of the power method each time the weight is computed in training; in evaluation there are none. A
-        layer computes its weights once a call.
+        layer computes its weights once per call.
     eps : float
-        The least length that a vector is divided by.
+        The smallest length by which a vector is divided, to avoid division by zero.
     dim : int, optional
         The dimension of the outputs, 0 by default; the others are taken together as the columns of a matrix.
 
@@ -44,8 +43,10 @@ def spectral_norm(
 
     Raises
     ------
+    TypeError
+        If an argument has the wrong type.
     ValueError
-        If the weight is not there or has no such dimension, or a number is out of range.
+        If there is no such weight, it has no such dimension, or a number is out of range.
 
     Examples
     --------
@@ -58,11 +59,8 @@ def spectral_norm(
     weight = weight_of(module, name)
     check_sizes(n_power_iterations=n_power_iterations)
     check_epsilon("eps", eps)
-    if dim is not None and (isinstance(dim, bool) or not isinstance(dim, int)):
-        raise ArgumentTypeError(f"dim must be an integer or None, got {dim!r}")
     dim = 0 if dim is None else dim
-    if not -weight.ndim <= dim < weight.ndim:
-        raise ArgumentValueError(f"dim {dim} is out of range for a weight of shape {weight.shape}")
+    check_dim(dim, weight)
     return register_parametrization(module, name, _SpectralNorm(weight, n_power_iterations, dim, eps))
 
 
@@ -94,7 +92,7 @@ class _SpectralNorm(Module):
         return weight / dot(u, mv(matrix, v))
 
     def right_inverse(self, value: Tensor) -> Tensor:
-        """Return the value itself: if its largest singular value is 1, it is kept."""
+        """Return the value itself, which forward keeps if its largest singular value is 1."""
         return value
 
     def _as_matrix(self, weight: Tensor) -> Tensor:

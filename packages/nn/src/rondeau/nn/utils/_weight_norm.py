@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor import Tensor
 
 from .._module import Module
-from ._parametrized import weight_of
+from ._parametrized import check_dim, weight_of
 from .parametrize import is_parametrized, register_parametrization
+
+_WHOLE = -1
+"""PyTorch's `dim` for one length of the whole weight; elsewhere -1 would be the last dimension."""
 
 
 def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Module:
@@ -22,7 +25,7 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
     name : str
         The name of the weight.
     dim : int or None
-        The dimension along which lengths are separate: 0, the outputs, by default. None or -1, as in PyTorch: one
+        The dimension whose elements have a length each: 0, the outputs, by default. None or -1, as in PyTorch: one
         length for the whole weight.
 
     Returns
@@ -33,8 +36,10 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
 
     Raises
     ------
+    TypeError
+        If `module` is not a module, or `dim` not an integer or None.
     ValueError
-        If the weight is not there, has no such dimension, or is parametrised already.
+        If there is no such weight, it has no such dimension, or it is parametrised already.
 
     Examples
     --------
@@ -44,17 +49,16 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
     (8, 1)
     """
     weight = weight_of(module, name)
-    if dim is not None and (isinstance(dim, bool) or not isinstance(dim, int)):
-        raise ArgumentTypeError(f"dim must be an integer or None, got {dim!r}")
-    whole = dim is None or dim == -1
-    if not whole and not -weight.ndim <= dim < weight.ndim:  # type: ignore[operator]
-        raise ArgumentValueError(f"dim {dim} is out of range for a weight of shape {weight.shape}")
+    if dim is None:
+        dim = _WHOLE
+    if dim != _WHOLE:
+        check_dim(dim, weight)
     if is_parametrized(module, name):
         raise ArgumentValueError(
             f"weight_norm makes two originals, so it must be the first parametrisation of {name!r}: register the "
             "others after it"
         )
-    return register_parametrization(module, name, _WeightNorm(-1 if whole else dim))  # type: ignore[arg-type]
+    return register_parametrization(module, name, _WeightNorm(dim))
 
 
 class _WeightNorm(Module):
@@ -71,7 +75,7 @@ class _WeightNorm(Module):
         return self._norm(weight), weight
 
     def _norm(self, weight: Tensor) -> Tensor:
-        if self.dim == -1:
+        if self.dim == _WHOLE:
             return weight.norm()
         others = tuple(k for k in range(weight.ndim) if k != self.dim % weight.ndim)
         return weight.norm(dim=others, keepdim=True) if others else weight.abs()

@@ -42,7 +42,7 @@ class _Computed(NamedTuple):
 
 
 class _Cache(threading.local):
-    """What was computed since this thread of Python entered `cached`, which may be nested.
+    """The weights computed since this thread of Python entered `cached`, which may be nested.
 
     Weights are kept by parametrisation, and by whether operations were recorded: one computed under `no_grad` has no
     gradient.
@@ -60,10 +60,10 @@ _cache = _Cache()
 def cached() -> Iterator[None]:
     """Compute each parametrised weight only once inside a ``with`` block: at its first use.
 
-    A layer computes its weights once a call, so this saves time where a weight has several uses: in a loop over a
-    single-step cell, or in layers that are called repeatedly. Inside the block too, a weight is computed again once its
-    originals have changed, by a step of an optimiser or an assignment. Losses that share a weight are added up before
-    backward, or all but the last retain the graph.
+    A layer computes its weights once per call, so this saves time where a weight has several uses: in a loop over a
+    single-step cell, or in layers that are called repeatedly. If an optimiser or an assignment changes the originals
+    inside the block, the weight is computed again. Add up losses that share a weight before backward, or retain the
+    graph in all but the last.
 
     Examples
     --------
@@ -178,7 +178,8 @@ class ParametrizationList(ModuleList, ComputedAttribute):
         """
         if isinstance(value, Tensor) and value.shape != self._shape and not self.unsafe:
             raise ArgumentValueError(
-                f"a parametrised weight of shape {self._shape} was assigned a value of shape {value.shape}"
+                f"a parametrised weight of shape {self._shape} was assigned a value of shape {value.shape}: assign one "
+                "of the same shape"
             )
         originals = self._inverted(value, must_invert=True)
         if isinstance(originals, Tensor) != self.is_tensor:
@@ -240,7 +241,7 @@ class ParametrizationList(ModuleList, ComputedAttribute):
     def _inverted(self, value: Tensor, must_invert: bool) -> Tensor | Sequence[Tensor]:
         """Apply the parametrisations' ``right_inverse`` in turn, the last one first.
 
-        When a parametrisation is registered, one without is skipped: the original keeps its value.
+        On registration, parametrisations without a ``right_inverse`` are skipped.
         """
         check_tensor("a parametrised weight", value)
         inverted: Any = value
@@ -287,10 +288,10 @@ def register_parametrization(
     tensor_name : str
         The name of a parameter or buffer, such as ``"weight"`` or ``"weight_hh_l0_reverse"``.
     parametrization : Module
-        A module whose forward takes the original and returns the weight. If it has a method ``right_inverse``, this
+        A module whose forward takes the original and returns the weight. A method ``right_inverse``, if it has one,
         takes a weight and returns the original from which forward makes it, or a tuple of originals, which forward then
-        takes: with it the weight keeps its value now, if it fulfils the constraint, and it can be assigned. Without
-        it, the original takes the weight's present value.
+        takes. With it, a weight that fulfils the constraint keeps its present value, and the weight can be assigned.
+        Without it, the original takes the weight's present value.
     unsafe : bool
         Do not check that the weight keeps its shape and dtype.
 
