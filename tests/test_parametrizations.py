@@ -161,6 +161,21 @@ def test_an_orthogonal_matrix_can_be_assigned(orthogonal_map, shape):
     assert_close(layer.weight, value, atol=1e-13)
 
 
+@pytest.mark.parametrize("shape", [(4, 4), (5, 3), (3, 5)])
+@pytest.mark.parametrize(
+    "options", [{}, {"orthogonal_map": "householder", "use_trivialization": False}], ids=str
+)
+def test_a_matrix_of_less_than_full_rank_becomes_orthogonal(shape, options):
+    weight = np.random.default_rng(0).standard_normal(shape)
+    weight[0], weight[:, 0] = 0, 0
+    for value in (weight, 0 * weight):
+        layer = nn.Linear(*shape[::-1], dtype="float64")
+        layer.weight = nn.Parameter(value)
+        Q = parametrizations.orthogonal(layer, **options).weight.detach().numpy()
+        tall = Q if shape[0] >= shape[1] else Q.T
+        assert_close(tall.T @ tall, np.eye(min(shape)), atol=1e-14)
+
+
 def test_reflectors_are_lapacks():
     ours, theirs = pair("Linear", 3, 5)
     theirs.load_state_dict({"weight": torch.from_numpy(drawn(5, 5, 3)), "bias": torch.zeros(5)})

@@ -119,7 +119,7 @@ class _Orthogonal(Module):
             )
         factored, tau = lapack.reflectors(tall)
         diagonal = np.arange(tau.shape[-1])
-        signs = np.sign(factored[..., diagonal, diagonal])  # R's diagonal should be positive
+        signs = _signs(factored[..., diagonal, diagonal])  # R's diagonal should be positive
         factored = factored.copy()
         factored[..., diagonal, diagonal] = np.where(tau == 0, -signs, signs)
         return Tensor(np.swapaxes(factored, -1, -2).copy() if is_wide else factored)
@@ -177,5 +177,10 @@ def _completed(tall: NDArray[np.floating]) -> NDArray[np.floating]:
     drawn = rt.randn(*tall.shape[:-1], n - k, dtype=tall.dtype).numpy()
     q, r = lapack.qr(np.concatenate([tall, drawn], -1))
     diagonal = np.arange(n)
-    positive: NDArray[np.floating] = q * np.sign(r[..., diagonal, diagonal])[..., None, :]
+    positive: NDArray[np.floating] = q * _signs(r[..., diagonal, diagonal])[..., None, :]
     return positive
+
+
+def _signs(x: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return 1 or -1; 1 for 0, which R has on its diagonal where columns depend on one another."""
+    return np.where(x < 0, -1, 1).astype(x.dtype)
