@@ -4,15 +4,15 @@ A network with Dale's law decides and remembers
 
 Do more dots move to the left or to the right? A continuous-time network of excitatory and inhibitory units, with noise
 in its rates, learns to judge and to hold its judgement until it is asked, as in Song, Yang and Wang (2016). Then its
-step is looked at as a map: where does it rest, and what lies between the two choices?
+step is studied as a map: where does it rest, and what lies between the two choices?
 """
 
 # %%
 # The task
 # --------
 # A step is 20 ms. Two channels carry the evidence for left and for right: noise around means that differ by the
-# coherence, as moving dots excite two pools of neurons. Then there is nothing to see for up to 0.8 s. As long as the
-# fixation cue is on, the network has to wait. When it goes off, the network has to answer.
+# coherence, as moving dots excite two pools of neurons. Then there is nothing to see for up to 0.8 s. While the
+# fixation cue is on, the network has to wait; when it goes off, the network has to answer.
 
 import json
 import math
@@ -25,7 +25,7 @@ from rondeau import nn, train
 from rondeau import tensor as rt
 from rondeau.nn.utils.parametrize import register_parametrization
 
-WAIT, EVIDENCE, DELAY, ANSWER = 5, 30, 40, 10  # steps; the delay is drawn, up to its number
+WAIT, EVIDENCE, DELAY, ANSWER = 5, 30, 40, 10  # steps; the delay is drawn from 0 to this number
 OVER, STEPS = WAIT + EVIDENCE, WAIT + EVIDENCE + DELAY + ANSWER
 COHERENCES = np.array([0.04, 0.08, 0.16, 0.32, 0.64])
 SENSORY_NOISE = 0.5  # standard deviation of a channel in a step
@@ -33,7 +33,7 @@ FIXATE, LEFT, RIGHT = range(3)
 
 
 def trials(generator, size, coherence=None):
-    """Inputs (T, B, 3), what to say at each step (T, B), and the signed coherence (B,), positive for right."""
+    """Inputs (T, B, 3), the right answer at each step (T, B), and the signed coherence (B,), positive for right."""
     right = generator.random(size) < 0.5
     signed = np.where(right, 1, -1) * (generator.choice(COHERENCES, size) if coherence is None else coherence)
     means = np.stack([0.5 - signed / 2, 0.5 + signed / 2], axis=-1)
@@ -49,8 +49,8 @@ def trials(generator, size, coherence=None):
 # -----------
 # ``nn.cells.ctrnn`` is an Euler step of the rates, with noise inside the rectifier. Of 64 units four fifths excite and
 # the others inhibit: column j of the recurrent matrix, which is what unit j sends, has one sign. No unit projects to
-# itself, and only excitatory units are read. All of that is one matrix of 1, -1 and 0, with which a parametrization
-# multiplies the weight; whatever Adam does, the layer obeys.
+# itself, and only excitatory units are read. Signs and missing connections are one matrix of 1, -1 and 0, by which a
+# parametrisation multiplies the weight: whatever Adam does, the layer obeys.
 
 UNITS, EXCITATORY = 64, 51
 connections = np.ones((UNITS, UNITS), np.float32)
@@ -86,8 +86,8 @@ class Network(nn.Module):
 # %%
 # Training
 # --------
-# Cross-entropy at every step, where waiting weighs less, and a penalty on the square of the rates. The penalty matters
-# for what follows: without it, rates may grow as long as a trial lasts, and rest nowhere.
+# Cross-entropy at every step, with a lower weight while waiting, and a penalty on the square of the rates. The penalty
+# matters for what follows: without it, rates may grow as long as a trial lasts, and never come to rest.
 
 rt.manual_seed(1)
 generator = np.random.default_rng(1)
@@ -115,8 +115,8 @@ assert (learned[:, EXCITATORY:] <= 0).all()
 assert (np.diag(learned) == 0).all()
 
 # %%
-# How often is it right? Nobody who sees the two channels can be right more often than an observer who adds up all of
-# their differences, with probability :math:`\Phi(c \sqrt{T / 2} / \sigma)` for coherence c, T steps and noise
+# How often is it right? No one who sees the two channels can be right more often than an observer who adds up all their
+# differences, and is right with probability :math:`\Phi(c \sqrt{T / 2} / \sigma)` for coherence c, T steps and noise
 # :math:`\sigma`.
 
 
@@ -142,7 +142,7 @@ assert shares[-1] > 0.97
 # Where the state rests
 # ---------------------
 # Without noise and with a constant input, a step maps the state to the next one. ``fixed_points`` searches for states
-# that the map does not move, and starts from states that trials came through. First the input of the delay: the cue
+# that the map does not move, starting from states that trials passed through. First the input of the delay: the cue
 # alone.
 
 recurrent = model.recurrent
@@ -171,12 +171,12 @@ assert attractors.min() < 0 < attractors.max()
 assert 1 in delay.num_unstable
 
 # %%
-# Two attractors keep the two answers for as long as it takes. Between them lies a saddle, stable in all directions but
-# one, along which states leave it to either side. Not every search leads to a point: the rectifier has a corner, of
-# which derivatives know nothing.
+# Two attractors hold the two answers for as long as it takes. Between them lies a saddle, stable in all directions but
+# one, along which states leave it to either side. Not every search leads to a point: some get stuck at the kink of the
+# rectifier, where it has no derivative.
 #
-# Evidence moves these points. With constant evidence for one side, the attractor of the other side meets the saddle and
-# vanishes, and one answer is left.
+# Evidence moves these points. With enough constant evidence for one side, the attractor of the other side meets the
+# saddle, both vanish, and one answer is left.
 
 coherences = np.linspace(-0.4, 0.4, 25)
 seeing = [
@@ -216,8 +216,8 @@ _ = branches.legend(fontsize="small")
 # The same as a loop
 # ------------------
 # PsychRNN, a tool for such networks, and scripts in PyTorch loop over the steps, and every operation of a step is a
-# call. Recorded here is a training step of this page's size, forward and backward, beside a loop of the same step in
-# PyTorch, written with care. Each runs in a process of its own; they are measured in turn.
+# call. Recorded here is a training step of this page's size, forward and backward, next to a carefully written loop of
+# the same step in PyTorch. Each runs in a process of its own; they are measured in turn.
 
 folder = Path(globals().get("__file__", "22_perceptual_decision.py")).resolve().parent.parent / "recorded"
 if folder.exists():  # it is not part of a downloaded script

@@ -1,10 +1,10 @@
 """
-How much noise a decision bears
-===============================
+How much noise a decision withstands
+====================================
 
 The size of the noise in a step is a number of the run, not of the compiled code. Here one network is trained without
 noise and one with much of it. Both are then tested with thirteen sizes, from none to far more than either has seen, by
-one kernel that is compiled once.
+a kernel that is compiled once.
 """
 
 # %%
@@ -55,8 +55,8 @@ forward = str(layer.explain()).split("\n\ndef ")[1]
 print(*[line for line in forward.splitlines() if "noise" in line or "normal" in line], sep="\n")
 
 # %%
-# These lines are of the source that is compiled. It reads ``noise`` in each call, and draws the number of a sequence,
-# step and unit by its position.
+# These lines belong to the source that is compiled. It reads ``noise`` in each call, and draws the number of a
+# sequence, step and unit by its position.
 #
 # Training without noise and with it
 # ----------------------------------
@@ -85,9 +85,9 @@ models = {noise: train_with(noise) for noise in (0.0, 0.5)}
 # %%
 # The sweep
 # ---------
-# A size is set between two calls, and that is all. Numba tells a recorder of everything that it compiles: nothing,
-# during 26 evaluations of 6,000 trials. To show that the recorder hears, it also watches a step in which the size is a
-# constant, and which would be another step for each size. The empty folder stands for a machine on which it never ran.
+# A size is set between two calls, and that is all. Numba reports everything that it compiles to a recorder: nothing,
+# during 26 evaluations of 6,000 trials. To show that the recorder works, it also watches a step in which the size is a
+# constant: each size would be another step. An empty cache folder stands for a machine on which it never ran.
 
 SIZES = [0.0, *np.geomspace(0.01, 2.0, 12).tolist()]
 TESTED, REPEATS = np.linspace(-0.55, 0.55, 12), 500
@@ -124,8 +124,8 @@ assert compiled.buffer
 # %%
 # What noise does
 # ---------------
-# The network that never met noise is right without it, and errs the more the larger it is, until it guesses. The other
-# hardly errs up to the size that it was trained with, and bears more.
+# The network that was trained without noise is right without it, and errs more and more as the noise grows, until it
+# guesses. The other hardly errs up to the size that it was trained with, and withstands more.
 
 correct = {name: np.where(TESTED > 0, curve, 1 - curve).mean(1) for name, curve in curves.items()}
 for noise in models:
@@ -181,7 +181,7 @@ print(f"{len(first):,} bytes are the same")
 # The same as a loop
 # ------------------
 # A loop in PyTorch has nothing to compile either, but pays for every operation of every step. Recorded here is a
-# training step of this page's size, forward and backward, beside such a loop, written with care. Each runs in a
+# training step of this page's size, forward and backward, next to such a loop, carefully written. Each runs in a
 # process of its own; they are measured in turn.
 
 folder = Path(globals().get("__file__", "23_noise_swept.py")).resolve().parent.parent / "recorded"

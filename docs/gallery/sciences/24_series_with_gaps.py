@@ -1,19 +1,19 @@
 """
-A series with gaps: GRU-D beside a GRU
-======================================
+A series with gaps: GRU-D and a GRU
+===================================
 
-Patients are measured when somebody sees a reason to: at irregular times, and never everything at once. Che et al.
-(2018) let what a GRU was told last fade with its age, in the input and in the state. Here their GRU-D stands beside a
-GRU that is told the same, on generated series whose best possible estimate is known.
+Patients are measured when somebody sees a reason to: at irregular times, and never everything at once. In the GRU-D of
+Che et al. (2018), old measurements fade with their age, in the input and in the state. Here it is compared with a GRU
+that is told the same, on generated series whose best possible estimate is known.
 """
 
 # %%
 # A series that is seldom observed
 # --------------------------------
 # Six quantities wander about their means and forget where they were, the first within 2 hours, the last within 64:
-# Ornstein-Uhlenbeck processes. They are visited after irregular times, 2 hours in the mean, and at each visit four in
-# ten are measured, with an error. A quarter of the measurements is withheld from the networks: these values they have
-# to estimate, from what was measured at this visit and before.
+# Ornstein-Uhlenbeck processes. Visits come at irregular times, 2 hours apart on average, and at each one four in ten
+# quantities are measured, with an error. A quarter of the measurements is withheld from the networks, which have to
+# estimate them from what was measured at this visit and before.
 
 import json
 from itertools import pairwise
@@ -30,7 +30,7 @@ VISITS, QUANTITIES, ERROR = 60, len(MEMORY), 0.2
 
 
 class Visits:
-    """Arrays (T, B, I): the measurements, which of them are shown and which withheld, and what derives from these."""
+    """Arrays (T, B, I): measurements, which of them are shown or withheld, the last shown values and their ages."""
 
     def __init__(self, generator, size):
         shape = VISITS, size, QUANTITIES
@@ -52,7 +52,7 @@ class Visits:
             age = np.where(self.shown[t], 0.0, age)
 
     def tensors(self, batch=slice(None)):
-        """What the networks take of some sequences, and what they are to say: float32 tensors."""
+        """The inputs of the networks for some sequences, and their targets: float32 tensors."""
         arrays = self.last, self.shown, self.age, self.values, self.withheld
         return [rt.tensor(array[:, batch].astype(np.float32)) for array in arrays]
 
@@ -68,8 +68,8 @@ def error(estimate, visits=held_out):
 
 
 # %%
-# Who knows how the series was generated estimates by a Kalman filter, and nobody can do better. Who knows nothing says
-# the mean, 0, or the last value.
+# If the generating process is known, a Kalman filter gives the best possible estimate. If nothing is known, there
+# remain the mean, 0, and the last value.
 
 
 def kalman(visits):
@@ -89,9 +89,9 @@ errors = {"the mean": error(0), "the last value": error(held_out.last), "Kalman 
 # %%
 # Two networks
 # ------------
-# GRU-D reads values in which ``nn.InputDecay`` lets the last value of each quantity fade to its mean at a learned rate,
-# and the mask. Its step has one input beside x: ``elapsed``, by which the state fades, a linear layer of the ages. The
-# GRU reads last value, mask and age, and has to find out for itself what age means.
+# GRU-D reads the mask, and values in which ``nn.InputDecay`` lets the last measurement of each quantity fade to its
+# mean at a learned rate. Its step has one input besides x: ``elapsed``, by which the state fades, a linear layer of the
+# ages. The GRU reads last value, mask and age, and has to find out for itself what age means.
 
 UNITS = 32
 
@@ -150,7 +150,7 @@ for name, value in errors.items():
     print(f"{name:<15} {value:.3f}")
 
 # %%
-# The GRU comes near the filter, and GRU-D nearer: of the GRU's distance, about a third is left.
+# The GRU comes close to the filter and GRU-D closer: about a third of the GRU's distance is left.
 
 distance = {name: value - errors["Kalman filter"] for name, value in errors.items()}
 for seed in (0, 1):
@@ -189,7 +189,7 @@ _ = right.legend(fontsize="small", ncols=2)
 # The same as a loop
 # ------------------
 # PyTorch has no GRU-D, and its users loop over the visits. Recorded here is a training step of this page's size,
-# forward and backward, beside such a loop, written with care. Each runs in a process of its own; they are measured in
+# forward and backward, next to such a loop, carefully written. Each runs in a process of its own; they are measured in
 # turn.
 
 folder = Path(globals().get("__file__", "24_series_with_gaps.py")).resolve().parent.parent / "recorded"

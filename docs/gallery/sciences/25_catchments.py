@@ -2,18 +2,18 @@
 Rainfall, runoff, and what a catchment is like
 ==============================================
 
-One rain makes one river rise within hours and another within weeks. So a network for many catchments has to know their
-soils and slopes. Kratzert et al. (2019) let these static attributes be the input gate of an LSTM: the EA-LSTM. Here it
-learns from catchments that are generated, and is tested on some that it has not seen.
+The same rain makes one river rise within hours and another within weeks. So a network for many catchments has to know
+their soils and slopes. In the EA-LSTM of Kratzert et al. (2019) these static attributes set the input gate of an LSTM.
+Here it learns from generated catchments, and is tested on some that it has not seen.
 """
 
 # %%
 # Catchments of three reservoirs
 # ------------------------------
-# A conceptual model, as hydrologists use it. Soil takes up rain, the less the wetter it is, and gives water back to the
-# air. What it does not take up goes to two linear reservoirs, which lose a constant share of their water every day: a
-# fast one, the surface, and a slow one, the groundwater. Four attributes make a catchment: how much its soil holds, the
-# time constants of both reservoirs, and which share of the water goes to the slow one.
+# A conceptual model of the kind that hydrologists use. Soil takes up rain, the less the wetter it is, and gives water
+# back to the air. What it does not take up goes to two linear reservoirs, which lose a constant share of their water
+# every day: a fast one, the surface, and a slow one, the groundwater. Four attributes describe a catchment: how much
+# its soil holds, the time constants of both reservoirs, and the share of the water that goes to the slow one.
 
 import json
 from pathlib import Path
@@ -68,8 +68,8 @@ def standardised(catchments):
 # Three networks
 # --------------
 # The cell is ``nn.cells.ea_lstm``. Its input ``gate`` is one vector for each sequence, which a linear layer and a
-# sigmoid make of the attributes. Beside it stand an LSTM that does not know them, and one that reads them with every
-# day's weather. Forget gates start open, with a bias of 3, for groundwater remembers months.
+# sigmoid make of the attributes. It is compared with an LSTM that does not know them, and with one that reads them
+# every day along with the weather. Forget gates start open, with a bias of 3, because groundwater remembers months.
 
 UNITS = 32
 
@@ -140,8 +140,8 @@ models = {
 # %%
 # Catchments that were not seen
 # -----------------------------
-# The measure is that of Nash and Sutcliffe: 1 less the squared error over the variance of a catchment's runoff. It is
-# 1 for a perfect estimate, and 0 for the mean. Two years count, after one to warm up.
+# The measure is Nash and Sutcliffe's efficiency: 1 minus the mean squared error over the variance of a catchment's
+# runoff. It is 1 for a perfect estimate, and 0 for the mean. Two years count, after one to warm up.
 
 
 def runoff_by(model, attributes):
@@ -168,9 +168,9 @@ for name, values in efficiencies.items():
 
 # %%
 # Attributes matter. Without them a network can only learn what is common to all catchments; with those of another
-# catchment the EA-LSTM does worse than that, for it believes them. An LSTM that reads the attributes every day is
-# better still. What speaks for the static gate is that it can be read: one vector for each catchment, in which similar
-# catchments are near each other.
+# catchment the EA-LSTM does worse than that, because it trusts them. An LSTM that reads the attributes every day is
+# better still. The advantage of the static gate is that it can be interpreted: one vector for each catchment, and
+# similar catchments have similar vectors.
 
 assert medians["EA-LSTM"] > medians["LSTM without attributes"] + 0.05
 assert medians["EA-LSTM, attributes of another"] < medians["LSTM without attributes"]
@@ -202,7 +202,7 @@ axes[2].set(xlabel="first component", ylabel="second component", title="Input ga
 # The same as a loop
 # ------------------
 # neuralhydrology, the library of the paper's authors, has the EA-LSTM as a loop over the days in PyTorch. Recorded
-# here is a training step of this page's size, forward and backward, beside such a loop, written with care. Each runs
+# here is a training step of this page's size, forward and backward, next to such a loop, carefully written. Each runs
 # in a process of its own; they are measured in turn.
 
 folder = Path(globals().get("__file__", "25_catchments.py")).resolve().parent.parent / "recorded"
