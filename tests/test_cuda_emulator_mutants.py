@@ -217,11 +217,21 @@ def schedules(count: int) -> list[dict[str, Any]]:
     return [{"seed": seed, "lockstep": seed % 4 == 3} for seed in range(count)]
 
 
+def check_right(name: str, count: int) -> None:
+    kernel = Kernel(getattr(emulated_kernels, name))
+    for schedule in schedules(count):
+        RUNS[name](kernel, **schedule)
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_kernels_are_right_under_every_schedule(name):
-    kernel = Kernel(getattr(emulated_kernels, name))
-    for schedule in schedules(SCHEDULES):
-        RUNS[name](kernel, **schedule)
+    check_right(name, SCHEDULES)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", RUNS)
+def test_kernels_are_right_under_many_schedules(name):
+    check_right(name, 500)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.kernel}: {m.mistake}".replace(" ", "-"))

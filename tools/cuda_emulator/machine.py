@@ -17,13 +17,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .clocks import Segment, meet
-from .faults import DeadlockError, DivergenceError, KernelError, WarpError
+from .faults import DeadlockError, DivergenceError, KernelError, OutOfBoundsError, WarpError
 from .memory import Array, Region
 from .strong import Published, fence
 
 LANES = 32
 FULL = 0xFFFFFFFF
-_PATIENCE = 200  # times that a thread reads the same again, before it counts as one that waits
+_POLLS = 8  # times that a thread reads the same again, before it waits for something to change
+_PATIENCE = (
+    200  # times that all threads that wait so read on, before none of them is held to be in a loop that ends
+)
 
 
 class Dim3(NamedTuple):
@@ -102,15 +105,6 @@ class Barrier:
         self.combine: Callable[[list[int]], Any] | None = None  # of what the threads give
 
 
-class Warp:
-    """The lanes of a warp, and the collectives that some of them wait in."""
-
-    def __init__(self) -> None:
-        self.lanes: dict[int, Thread] = {}
-        self.collectives: dict[int, list[tuple[Thread, Collective, Any]]] = {}
-        self.asking: list[Thread] = []  # for the mask of active lanes
-
-
 class Collective(NamedTuple):
     """An operation of the lanes of a mask together.
 
@@ -126,6 +120,31 @@ class Collective(NamedTuple):
     name: str
     compute: Callable[[dict[int, Any]], dict[int, Any]]
     orders: bool = False
+
+
+class Gathering:
+    """The lanes that have come to a collective, and how many are missing."""
+
+    __slots__ = ("collective", "given", "line", "missing", "threads")
+
+    def __init__(self, collective: Collective, line: int, missing: int) -> None:
+        self.collective = collective
+        self.line = line
+        self.missing = missing
+        self.threads: list[Thread] = []
+        self.given: dict[int, Any] = {}  # by lane
+
+    def __str__(self) -> str:
+        return f"{self.threads[0]} waits at line {self.line} for {self.collective.name}"
+
+
+class Warp:
+    """The lanes of a warp, and the collectives, by mask, that some of them wait in."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[int, Thread] = {}
+        self.gatherings: dict[int, Gathering] = {}
+        self.asking: list[Thread] = []  # for the mask of active lanes
 
 
 class Block:
@@ -187,6 +206,7 @@ class Machine:
         self.live = len(self.threads)
         self.current = self.threads[0]
         self._ready: list[Block] = []
+        self._parked: list[Thread] = []  # threads that read the same again and again
         self._slow_block: Block | None = None
         self._hold_back()
 
@@ -211,24 +231,46 @@ class Machine:
         for thread in self.threads:
             thread.generator = start()
             self.wake(thread)
-        while self._ready:
+        rounds, since = 0, self.progress
+        while self._ready or self._parked:
+            if not self._ready:  # each thread may be in a loop that ends by itself
+                rounds = 0 if since != self.progress else rounds + 1
+                since = self.progress
+                if rounds == _PATIENCE:
+                    break
+                self._unpark()
             for thread in self._next():
                 self._take_turn(thread)
         if self.live:
+            for thread in self._parked:
+                thread.waits = "what they read again and again"
             raise DeadlockError(f"no thread can go on:\n{self._waiting()}")
 
     def wake(self, thread: Thread, value: Any = None) -> None:
         """Let a thread go on, with what its operation returns."""
         thread.value = value
         thread.waits = ""
+        if thread.polls < _POLLS or thread.stamp != self.progress:
+            self._make_ready(thread)
+        else:
+            self._parked.append(thread)
+
+    def _make_ready(self, thread: Thread) -> None:
         block = thread.block
         if not block.ready:
             self._ready.append(block)
         block.ready.append(thread)
 
     def note_progress(self) -> None:
-        """Remember that something changed that a thread may wait for."""
+        """Remember that something changed that a thread may wait for, and let those go on that read again and again."""
         self.progress += 1
+        if self._parked:
+            self._unpark()
+
+    def _unpark(self) -> None:
+        parked, self._parked = self._parked, []
+        for thread in parked:
+            self._make_ready(thread)
 
     def _next(self) -> Iterable[Thread]:
         """Draw the thread, or the lanes of a warp, that go on."""
@@ -264,24 +306,25 @@ class Machine:
         except StopIteration:
             self._end(thread)
         except KernelError as error:
-            raise type(error)(
-                f"{thread}, line {_line_of(error.__traceback__) or thread.line()}: {error}"
-            ) from error
+            raise type(error)(f"{self._place(thread, error)}: {error}") from None
+        except IndexError as error:  # of a local array, or a tuple
+            raise OutOfBoundsError(f"{self._place(thread, error)}: {error}") from error
         except Exception as error:
-            where = f"{thread}, line {_line_of(error.__traceback__) or thread.line()}"
-            raise KernelError(f"{where}: {type(error).__name__}: {error}") from error
+            raise KernelError(f"{self._place(thread, error)}: {type(error).__name__}: {error}") from error
+
+    @staticmethod
+    def _place(thread: Thread, error: Exception) -> str:
+        return f"{thread}, line {_line_of(error.__traceback__) or thread.line()}"
 
     def _end(self, thread: Thread) -> None:
         self.note_progress()
         self.live -= 1
         block = thread.block
         block.live -= 1
-        for mask, waiting in thread.warp.collectives.items():
-            if waiting and mask >> thread.lane & 1:
-                other, collective, _ = waiting[0]
+        for mask, gathering in thread.warp.gatherings.items():
+            if mask >> thread.lane & 1:
                 raise WarpError(
-                    f"{thread} has ended, and {other} waits at line {other.line()} for {collective.name} with the mask "
-                    f"{mask:#x}, which has lane {thread.lane}"
+                    f"{thread} has ended, and {gathering} with the mask {mask:#x}, which has lane {thread.lane}"
                 )
         if any(thread.copies):
             raise KernelError(f"{thread} has ended, and its asynchronous copies have not been waited for")
@@ -297,7 +340,6 @@ class Machine:
         """Perform a strong operation when the thread's turn comes: what others do until then comes before it."""
         self.wake(thread)
         thread.pending = (function, *arguments)
-        self._check_polls(thread)
 
     def fence(self, thread: Thread, narrow: bool) -> None:
         """Perform a fence with the scope of the block (``narrow``) or wider."""
@@ -308,7 +350,6 @@ class Machine:
         """Nothing, but that others may go on: what a loop that waits does."""
         thread.note_poll("pause", 0)
         self.wake(thread)
-        self._check_polls(thread)
 
     def sync_threads(
         self, thread: Thread, combine: Callable[[list[int]], Any] | None = None, value: int = 0
@@ -371,40 +412,43 @@ class Machine:
     def collective(self, thread: Thread, mask: int, collective: Collective, given: Any) -> None:
         """Let the lanes of ``mask`` of a warp meet in an operation, to which all of them have to come."""
         mask = int(mask) & FULL
-        warp = thread.warp
+        gathering = thread.warp.gatherings.get(mask) or self._gather(thread, mask, collective)
         if not mask >> thread.lane & 1:
             raise WarpError(
-                f"{collective.name} with the mask {mask:#x}, which leaves out lane {thread.lane}, the caller"
+                f"{collective.name} with the mask {mask:#x}, which leaves out the caller, lane {thread.lane}"
             )
-        waiting = warp.collectives.setdefault(mask, [])
-        for other_mask, others in warp.collectives.items():
-            if others and other_mask != mask and other_mask & mask:
-                other = others[0]
-                raise WarpError(
-                    f"{collective.name} with the mask {mask:#x}, and {other[0]} waits at line {other[0].line()} for "
-                    f"{other[1].name} with the mask {other_mask:#x}"
-                )
-        if waiting:
-            other = waiting[0]
-            if other[1].name != collective.name or other[0].line() != thread.line():
-                raise DivergenceError(
-                    f"{collective.name}, and {other[0]} waits at line {other[0].line()} for {other[1].name}"
-                )
-        lanes = [lane for lane in warp.lanes if mask >> lane & 1]
-        for lane in lanes:
-            if warp.lanes[lane].generator.gi_frame is None:
-                raise WarpError(f"{collective.name} with the mask {mask:#x}, and lane {lane} has ended")
-        waiting.append((thread, collective, given))
-        thread.waits = f"{collective.name} with the mask {mask:#x}"
-        if len(waiting) < len(lanes):
+        if gathering.collective is not collective or gathering.line != thread.line():
+            raise DivergenceError(f"{collective.name}, and {gathering}")
+        gathering.threads.append(thread)
+        gathering.given[thread.lane] = given
+        thread.waits = collective.name
+        gathering.missing -= 1
+        if gathering.missing:
             return
-        warp.collectives[mask] = []
-        received = collective.compute({one.lane: what for one, _, what in waiting})
+        del thread.warp.gatherings[mask]
+        received = collective.compute(gathering.given)
         if collective.orders:
-            meet([one for one, _, _ in waiting], [one for one, _, _ in waiting])
-        for one, _, _ in waiting:
+            meet(gathering.threads, gathering.threads)
+        for one in gathering.threads:
             self.wake(one, received.get(one.lane))
         self.note_progress()
+
+    def _gather(self, thread: Thread, mask: int, collective: Collective) -> Gathering:
+        """Begin a collective, if no lane of it waits in another and none has ended."""
+        warp = thread.warp
+        for other, waiting in warp.gatherings.items():
+            if other & mask:
+                raise WarpError(
+                    f"{collective.name} with the mask {mask:#x}, and {waiting} with the mask {other:#x}"
+                )
+        lanes = [one for lane, one in warp.lanes.items() if mask >> lane & 1]
+        for one in lanes:
+            if one.generator.gi_frame is None:
+                raise WarpError(
+                    f"{collective.name} with the mask {mask:#x}, and its lane {one.lane} has ended"
+                )
+        warp.gatherings[mask] = gathering = Gathering(collective, thread.line(), len(lanes))
+        return gathering
 
     def active_mask(self, thread: Thread) -> None:
         """Find the lanes at the same place: all of them in lock step, else any that happen to be there."""
@@ -413,15 +457,6 @@ class Machine:
         thread.pending = (_answer_mask,)
 
     # ------------------------------------------------------------------ who waits where
-
-    def _check_polls(self, thread: Thread) -> None:
-        if thread.polls < _PATIENCE or thread.stamp != self.progress:
-            return
-        ready = [one for block in self._ready for one in block.ready]
-        if all(one.polls >= _PATIENCE and one.stamp == self.progress for one in ready):
-            for one in ready:
-                one.waits = "what they read again and again"
-            raise DeadlockError(f"every thread waits for another:\n{self._waiting()}")
 
     def _waiting(self) -> str:
         places: defaultdict[tuple[Block, str, int], list[Thread]] = defaultdict(list)

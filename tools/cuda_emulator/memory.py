@@ -1,4 +1,4 @@
-"""Shared and global memory that knows who last wrote and read each element, and local arrays.
+"""Shared and global memory that knows who last wrote and read each element.
 
 Nothing is stored twice: an array of the host is read and written in place, so that a launch leaves its results there
 as a GPU would. Beside each region of memory stand two lists, a place for each *word* of it: the segment that last
@@ -310,54 +310,3 @@ class _Halves:
 def values_of(data: np.ndarray) -> Any:
     """Return what gives and takes the elements of a flat array as Python's own numbers, rounded when stored."""
     return _Halves(data) if data.dtype == np.float16 else data.data
-
-
-_UNSET: Any = object()
-
-
-class LocalArray:
-    """An array of one thread; what it has not stored it may not read."""
-
-    __slots__ = ("_elements", "_round", "dtype", "shape", "size")
-
-    def __init__(self, shape: int | tuple[int, ...], dtype: Any) -> None:
-        self.dtype = np.dtype(dtype)
-        self._round = rounding(self.dtype)
-        self.shape = shape if isinstance(shape, tuple) else (int(shape),)
-        self.size = math.prod(self.shape)
-        self._elements: list[Any] = [_UNSET] * self.size
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, index: Any) -> Any:
-        if index.__class__ is not int or index < 0:
-            index = self._element(index)
-        try:
-            value = self._elements[index]
-        except IndexError:
-            raise OutOfBoundsError(f"a local array's element {index}, and it has {self.size}") from None
-        if value is _UNSET:
-            raise UninitialisedError(
-                f"reads element {index} of a local array, which the thread has not stored"
-            )
-        return value
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        if index.__class__ is not int or index < 0:
-            index = self._element(index)
-        try:
-            self._elements[index] = self._round(value)
-        except IndexError:
-            raise OutOfBoundsError(f"a local array's element {index}, and it has {self.size}") from None
-
-    def _element(self, index: Any) -> int:
-        indices = index if isinstance(index, tuple) else (index,)
-        if len(indices) != len(self.shape) or not all(
-            0 <= i < n for i, n in zip(indices, self.shape, strict=True)
-        ):
-            raise OutOfBoundsError(f"a local array's element {index}, and its shape is {self.shape}")
-        number = 0
-        for place, size in zip(indices, self.shape, strict=True):
-            number = number * size + int(place)
-        return number

@@ -13,8 +13,9 @@ import numpy as np
 
 from . import strong, warps
 from .faults import KernelError
+from .local import LocalArray, LocalGrid, local_array
 from .machine import FULL, LANES, Collective, Dim3, Machine
-from .memory import Array, LocalArray, Region
+from .memory import Array, Region
 from .scalars import ScalarType
 
 _STATIC_BYTES = 48 * 1024  # of shared memory that a kernel may declare
@@ -74,9 +75,9 @@ class _Local:
     """``cuda.local``."""
 
     @staticmethod
-    def array(shape: Any, dtype: Any, alignment: int = 0) -> LocalArray:
+    def array(shape: Any, dtype: Any, alignment: int = 0) -> LocalArray | LocalGrid:
         """Return an array of the thread alone, of unset elements."""
-        return LocalArray(shape, _dtype_of(dtype))
+        return local_array(shape, _dtype_of(dtype))
 
 
 def _changing(function: Callable[[Any, Any], Any]) -> Any:

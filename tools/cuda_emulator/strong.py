@@ -160,7 +160,7 @@ def load(thread: Thread, array: Array, index: Any, acquire: bool = False, narrow
     """
     cell, element, word = cell_of(array, index, thread, reads=True, writes=False, narrow=narrow)
     value = cell.newest()
-    if len(cell.values) > 1 and thread.polls < 8 and thread.block.machine.random() < 0.25:
+    if len(cell.values) > 1 and thread.polls == 0 and thread.block.machine.random() < 0.25:
         readable = cell.readable(thread)
         value = readable[int(thread.block.machine.random() * len(readable))]
     if value.segment is UNWRITTEN:
