@@ -350,6 +350,17 @@ def test_a_recurrent_layer_takes_the_effective_weights(options):
             assert_same_bits(p.grad, gradients[name])
 
 
+def test_every_form_of_a_batch_takes_the_effective_weights():
+    layer = recurrent(num_layers=2, bidirectional=True)
+    other, x = plain(layer), rt.randn(5, 2, 3, dtype="float64")
+    reset = np.array([[0, 1], [0, 0], [1, 0], [0, 1], [0, 0]], bool)
+    for given, features in ((x[:, 0], {}), (x, {"lengths": [0, 4], "reset": reset})):
+        assert_same_bits(layer(given, **features), other(given, **features))
+    packed = nn.utils.rnn.pack_padded_sequence(x, [3, 5], enforce_sorted=False)
+    assert_same_bits(layer(packed)[0].data, other(packed)[0].data)
+    assert_same_bits(layer(packed)[1], other(packed)[1])
+
+
 def test_the_gradients_of_originals_are_those_of_differences():
     layer = parametrizations.orthogonal(nn.RNN(2, 3, dtype="float64"), "weight_hh_l0", "cayley")
     parametrizations.weight_norm(layer, "weight_ih_l0")
