@@ -10,8 +10,10 @@ from numba import njit
 from comparing import assert_close, assert_same_bits
 from rondeau.kernels.cell import CellError
 from rondeau.kernels.cell import cell_math as m
+from rondeau.kernels.cell.symbols import MOST_DRAWS
 from rondeau.kernels.numerics import noise
 from rondeau.kernels.numerics.philox import philox4x32
+from rondeau.kernels.recurrent.substreams import NOISE, first_substream
 from rondeau.kernels.sequence import Cell, Layout, Run, Settings, Weights, forward
 
 KEY = 0x0123456789ABCDEF
@@ -150,9 +152,14 @@ def test_a_step_may_draw_only_so_many_numbers():
     def greedy(x, r, s):
         return sum((m.normal() for _ in range(29)), x.h)
 
-    with pytest.raises(CellError, match=re.escape("a step may draw 28 random numbers, and this is one more")):
+    with pytest.raises(
+        CellError, match=re.escape("a step may draw at most 28 random numbers, and this is one more")
+    ):
         Cell(greedy, ("h",), ("h",), "greedy")
     Cell(lambda x, r, s: sum((m.normal() for _ in range(28)), x.h), ("h",), ("h",), "sated")
+    assert first_substream(0) + NOISE + MOST_DRAWS <= first_substream(1), (
+        "a draw would share a layer's numbers"
+    )
 
 
 @pytest.mark.parametrize("name", ["normal", "uniform"])

@@ -104,9 +104,9 @@ def _describe_schedule(cell: Cell) -> list[str]:
         slots = [f"{', '.join(operand.joint)} into the gate's slot"] if operand.joint else []
         slots += [f"{', '.join(operand.split)} into a second slot"] if operand.split else []
         lines.append(f"Recurrent products of {what}: {'; '.join(slots)}")
-    lines += _describe_noise(cell)
     if not schedule.operands:
         lines.append("No recurrent products: every unit sees only its own past")
+    lines += _describe_noise(cell)
     kept = [
         f"{gate if kind == 'x' else f'{gate} (second)'}: %{node} {schedule.graph.nodes[node].op}"
         for (kind, gate), node in schedule.saved.items()

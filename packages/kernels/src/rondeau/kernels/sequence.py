@@ -68,8 +68,8 @@ def forward(
     initial : tuple of ndarray, optional
         The states before the first step: (B, P) the first, (B, H) the others. Zeros by default.
     inputs : tuple of ndarray
-        The named inputs of the cell, in order: (N, H) of a step, (B, H) of a sequence, or with a last dimension of 1
-        for those that are numbers by the cell's ``forms``.
+        The named inputs of the cell, in order: (N, H) for a step input, (B, H) for a sequence input, or with a last
+        dimension of 1 for those that the cell's ``forms`` list as numbers.
     save : bool, default True
         Whether to keep what `backward` needs.
     every_state : bool, default False
@@ -167,12 +167,12 @@ def backward(
     target = saved.target
     if consume:
         saved.tape = None
-    of_weights = target.weight_sums(run, x, weights)
-    sums = Sums(of_weights.d_params, _zeros_of_inputs(cell, tape.inputs) if tape.inputs else ())
+    weight_sums = target.weight_sums(run, x, weights)
+    sums = Sums(weight_sums.d_params, _gradients_of_inputs(cell, tape.inputs) if tape.inputs else ())
     needs_x = needs.x and x.ndim > 1  # ids have no gradient
     if isinstance(tape, PiecewiseTape):
         d_x, d_initial = recompute.backward(
-            target, tape, d_steps, d_ends, of_weights, sums, needs_x, needs.initial
+            target, tape, d_steps, d_ends, weight_sums, sums, needs_x, needs.initial
         )
     else:
         if run.truncate is None:
@@ -182,12 +182,12 @@ def backward(
         d_initial = adjoints.initial
         d_x = target.input_gradient(tape, adjoints) if needs_x else None
         if needs.weights:
-            of_weights.add(tape, adjoints)
-    d_weights = of_weights.finish() if needs.weights else Weights(None, None)
+            weight_sums.add(tape, adjoints)
+    d_weights = weight_sums.finish() if needs.weights else Weights(None, None)
     return Gradients(d_x, d_initial if needs.initial else None, d_weights, sums.inputs)
 
 
-def _zeros_of_inputs(cell: Cell, inputs: tuple[Array, ...]) -> tuple[Array | None, ...]:
+def _gradients_of_inputs(cell: Cell, inputs: tuple[Array, ...]) -> tuple[Array | None, ...]:
     """Return memory for the gradients of named inputs: zeros for those of a sequence, to which each step adds."""
     return tuple(
         [

@@ -28,14 +28,14 @@ __all__ = ["Stepper"]
 Array = NDArray[Any]
 
 _KEPT = 8
-"""How many batch sizes have their workspaces kept; a beam search whose beam shrinks uses several in turn."""
+"""How many workspaces are kept, each for a batch size and forms of inputs; a beam search that shrinks uses several."""
 
 
 class Stepper:
     """Layers of a cell, and optionally a linear head, frozen when the stepper is made.
 
-    The weights are copied and packed once for the product, so later changes to them have no effect. No result depends
-    on earlier calls: the states are arguments and results.
+    The weights are copied and packed once for the product, so later changes to them have no effect. The states are
+    arguments and results, so apart from the noise of a step no result depends on earlier calls.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Stepper:
         From the lowest layer up: arrays of one dtype. Each layer has as many inputs as the one below has outputs.
     settings : Settings, optional
         As for `rondeau.kernels.sequence.forward`, for all layers. A cell that is regularised for training is refused.
-        The noise of a step is a function of the key, of the number of steps that this stepper ran before, and of the
+        The noise of a step is a function of the key, of the number of steps that this stepper has run, and of the
         layer, row and unit.
     head : tuple of ndarray, optional
         The weight (V, P) and the bias (V,), or None in its place, of a linear layer on the output.
@@ -141,8 +141,8 @@ class Stepper:
         states : tuple of ndarray, optional
             The states before the step: (L, B, P) the first and (L, B, H) the others. Zeros by default.
         inputs : tuple of ndarray
-            The named inputs of the cell, in order, for each layer: (L, B, H), or (L, B, 1) for those that are numbers
-            by their forms.
+            The named inputs of the cell, in order, for each layer: (L, B, H), or (L, B, 1) for those that `forms` lists
+            as numbers.
         forms : InputForms, optional
 
         Returns
@@ -245,7 +245,7 @@ class Stepper:
 
 
 class _Steps:
-    """Counts the steps of a stepper, each once, from whatever thread it is called."""
+    """A count of the steps of a stepper, which several threads may run."""
 
     def __init__(self, done: int = 0) -> None:
         self._done, self._lock = done, threading.Lock()

@@ -47,7 +47,7 @@ class Cell:
     regularisers : Regularisers, optional
         What is added to the step; see `variant`.
     inputs : mapping of str to str, optional
-        Names of the inputs beside x, and the kind of each, ``"step"`` or ``"sequence"``.
+        Names of the inputs besides x, and the kind of each, ``"step"`` or ``"sequence"``.
     forms : InputForms, optional
         The forms in which they are given; see `variant`.
 

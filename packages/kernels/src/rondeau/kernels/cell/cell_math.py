@@ -234,9 +234,9 @@ def normal() -> Any:
 
     Each call in a step draws numbers of its own, in training and in evaluation; multiply by a scalar of the run, as in
     ``noise * m.normal()`` with ``*, noise=0.1``, and set it to zero for a step without noise. The number depends only
-    on the key of the call, which `rondeau.tensor.manual_seed` rules, and on its position: not on threads or batches. It
-    is made by the method of Box and Muller from two uniform numbers of 53 bits; float32 is its rounding. Its derivative
-    is zero.
+    on the key of the call, which `rondeau.tensor.manual_seed` determines, and on its position, not on threads or other
+    sequences. It is made by the method of Box and Muller from two uniform numbers of 53 bits; float32 is its rounding.
+    Its derivative is zero.
 
     Raises
     ------
@@ -254,7 +254,7 @@ def normal() -> Any:
 def uniform() -> Any:
     """Return a random number from the uniform distribution on [0, 1), fresh for every sequence, step and hidden unit.
 
-    As `normal`, which see. It has 53 bits; float32 is its rounding, and so may be 1.
+    See `normal`, except for the distribution. It has 53 bits; float32 is its rounding, and so may be 1.
 
     Raises
     ------

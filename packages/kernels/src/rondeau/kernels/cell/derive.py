@@ -49,7 +49,8 @@ def derive(graph: Graph) -> Derivative:
 
     for state, index in zip(graph.states, graph.outputs, strict=True):
         d = input_symbol(graph, "d", state)
-        accumulate(index, d if graph.rank(index) == Rank.UNIT else apply(graph, "sum", d))
+        # A new state may be one number for all units, whose adjoint is the sum of theirs.
+        accumulate(index, d if graph.rank(index) == Rank.UNIT else _sum_over_units(graph, d))
     reached = graph.reach(graph.outputs)
     for index in reached:
         if graph.nodes[index].op == "product":

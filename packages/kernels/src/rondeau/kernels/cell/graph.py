@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 from rondeau.kernels.cell.input_forms import InputForms
 from rondeau.kernels.cell.operations import OPERATIONS
 
-__all__ = ["Graph", "Node", "Rank"]
+__all__ = ["DISTRIBUTIONS", "Graph", "Node", "Rank"]
+
+DISTRIBUTIONS = ("normal", "uniform")
+"""The distributions of the noise of a step, which are the kinds of its inputs."""
 
 
 class Rank(enum.IntEnum):
@@ -51,7 +54,7 @@ class Graph:
     ----------
     gates, states, params : tuple of str
     inputs : mapping of str to str
-        The names of the inputs beside x, and the kind of each, ``"step"`` or ``"sequence"``.
+        The names of the inputs besides x, and the kind of each, ``"step"`` or ``"sequence"``.
     forms : InputForms
     nodes : list of Node
     outputs : tuple of int
@@ -128,7 +131,7 @@ class Graph:
     def draws(self) -> list[tuple[str, str]]:
         """The noise of the step: its inputs ``("normal", number)`` and ``("uniform", number)``, in order."""
         values = [node.value for node in self.nodes if node.op == "input"]
-        return [value for value in values if value[0] in ("normal", "uniform")]
+        return [value for value in values if value[0] in DISTRIBUTIONS]
 
     @property
     def recurrent_parts(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The named inputs of a step beside x: their kinds, and the forms in which a call gives them."""
+"""The named inputs of a step besides x: their kinds, and the forms in which a call gives them."""
 
 from __future__ import annotations
 

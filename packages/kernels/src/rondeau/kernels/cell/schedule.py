@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from rondeau.kernels.cell.derive import derive
-from rondeau.kernels.cell.graph import Graph, Node, Rank
+from rondeau.kernels.cell.graph import DISTRIBUTIONS, Graph, Node, Rank
 from rondeau.kernels.cell.operations import OPERATIONS
 from rondeau.kernels.cell.timeline import Location, Program, build_program, vectors_of
 
@@ -35,8 +35,6 @@ _LOCATION_OF_INPUT = {
     "s": "old", "d": "adjoint", "p": "parameter", "u": "input", "k": "scalar", "rate": "rate", "zoneout": "zoneout",
     "normal": "normal", "uniform": "uniform", "mask": "mask", "width": "width",
 }  # fmt: skip
-
-_DRAWN = ("normal", "uniform")
 
 
 class Operand(NamedTuple):
@@ -140,7 +138,7 @@ class Schedule:
     @functools.cached_property
     def draws_numbers(self) -> bool:
         """Whether the step draws random numbers, its own or those of zoneout."""
-        return not self._kinds.isdisjoint((*_DRAWN, "zoneout"))
+        return not self._kinds.isdisjoint((*DISTRIBUTIONS, "zoneout"))
 
     @functools.cached_property
     def _kinds(self) -> frozenset[str]:
@@ -305,7 +303,7 @@ def _given(graph: Graph, values: tuple[int, ...]) -> frozenset[int]:
     inputs = {
         index
         for index, node in enumerate(graph.nodes)
-        if node.op == "input" and node.value[0] not in ("x", "r", *_DRAWN)
+        if node.op == "input" and node.value[0] not in ("x", "r", *DISTRIBUTIONS)
     }
     return vectors_of(graph).union(graph.outputs, values, inputs)
 
@@ -317,15 +315,15 @@ def _computed_rows(graph: Graph, among: set[int]) -> frozenset[int]:
 
 def _is_expensive(node: Node) -> bool:
     if node.op == "input":
-        return node.value[0] in _DRAWN
+        return node.value[0] in DISTRIBUTIONS
     return node.op in OPERATIONS and OPERATIONS[node.op].is_expensive
 
 
 def _noisy(graph: Graph) -> set[int]:
-    """Return the values, but for truth values, that the noise of the step enters."""
+    """Return the values that the noise of the step enters, except truth values."""
     noisy: set[int] = set()
     for index, node in enumerate(graph.nodes):
-        if (node.op == "input" and node.value[0] in _DRAWN) or not noisy.isdisjoint(node.args):
+        if (node.op == "input" and node.value[0] in DISTRIBUTIONS) or not noisy.isdisjoint(node.args):
             noisy.add(index)
     return {index for index in noisy if not graph.is_truth(index)}
 
@@ -336,8 +334,8 @@ def _choose_saved(
     """Choose the node that each slot holds for backward.
 
     Of the expensive values that backward needs and cannot read elsewhere, as many are kept as there are slots whose own
-    content backward then does not need. A cheap value that backward reads is as good as an expensive one if noise
-    enters it: where it is kept, the noise is not drawn again.
+    content backward then does not need. A cheap value that backward reads counts as expensive if noise enters it: where
+    it is kept, the noise is not drawn again.
     """
     forward = set(graph.reach(graph.outputs))
     given = _given(graph, values) | _computed_rows(graph, forward)

@@ -123,10 +123,11 @@ def arguments_of(step: Callable[..., Any], has_params: bool, has_inputs: bool) -
     except ValueError as error:  # a function written in C may have no signature
         raise CellError(f"a step is a Python function of x, r and s, got {step!r}") from error
     if known and len(names) == len(wanted):
+        others = ", ".join(name for name in names if name not in known)
         raise_at_definition(
             step,
             f"the step takes {', '.join(names)}: either all of its arguments are named {', '.join(wanted)}, and go by "
-            f"name, or none is, and they go by position",
+            f"name, or none is, and they go by position; rename {others}",
         )
     return wanted
 

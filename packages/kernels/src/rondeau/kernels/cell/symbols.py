@@ -18,6 +18,7 @@ from rondeau.kernels.cell.graph import Graph, Rank
 from rondeau.kernels.cell.operations import OPERATIONS
 
 __all__ = [
+    "MOST_DRAWS",
     "Inputs",
     "RecurrentPart",
     "Symbol",
@@ -38,9 +39,8 @@ _UFUNC_ARITHMETIC = {
 _MOST_FACTORS = 16
 """Integer exponents up to this are multiplied out: at most six products, each within half a unit in the last place."""
 
-
 MOST_DRAWS = 28
-"""The random numbers that a step may draw: as many substreams are free for them, see `recurrent.substreams`."""
+"""The random numbers that a step may draw, each from a substream of its own; see `recurrent.substreams`."""
 
 
 class Symbol:
@@ -250,7 +250,7 @@ _traced: contextvars.ContextVar[Graph | None] = contextvars.ContextVar("traced",
 
 @contextlib.contextmanager
 def tracing(graph: Graph) -> Iterator[None]:
-    """Let the functions of the language that have no operand record in this graph."""
+    """Let functions of the language without operands record in this graph, inside a ``with`` block."""
     token = _traced.set(graph)
     try:
         yield
@@ -269,11 +269,11 @@ def drawn_symbol(distribution: str) -> Symbol:
     graph = _traced.get()
     if graph is None:
         raise_at_user_line(
-            f"{distribution}() draws a number for each unit of a step, and can be called only there"
+            f"{distribution}() draws a number for each unit of a step: call it in the step of a cell"
         )
     number = len(graph.draws)
     if number >= MOST_DRAWS:
-        raise_at_user_line(f"a step may draw {MOST_DRAWS} random numbers, and this is one more")
+        raise_at_user_line(f"a step may draw at most {MOST_DRAWS} random numbers, and this is one more")
     return input_symbol(graph, distribution, str(number))
 
 

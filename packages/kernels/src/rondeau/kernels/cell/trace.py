@@ -57,7 +57,7 @@ def trace(
     regularisers : Regularisers, optional
         The regularisers to add to the step.
     inputs : mapping of str to str, optional
-        The names of the inputs beside x, and the kind of each, ``"step"`` or ``"sequence"``.
+        The names of the inputs besides x, and the kind of each, ``"step"`` or ``"sequence"``.
     forms : InputForms, optional
         The forms in which they are given.
 

@@ -26,6 +26,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from rondeau.kernels.cell.graph import DISTRIBUTIONS
 from rondeau.kernels.cell.naming import name_values
 from rondeau.kernels.cell.schedule import Schedule, Slot
 from rondeau.kernels.cell.timeline import Location, Loop, Program, Read, Write
@@ -81,7 +82,7 @@ class _Phase:
         """Return the function's source."""
         names = self._names
         prologue = [] if self._phase.prologue is None else self._loop(self._phase.prologue)
-        num_shared = len(self._lanes)  # the lanes of the prologue are those of no row
+        num_shared = len(self._lanes)  # those of the prologue, which belong to no row
         body = [line for loop in self._phase.loops for line in self._loop(loop)]
         lanes = [f"{lane} = {call}, {k})" for k, (lane, call) in enumerate(self._lanes.items())]
         lines = [f"def {self._name}({ARGUMENTS}):"]
@@ -113,7 +114,7 @@ class _Phase:
 
     def _read(self, read: Read) -> str:
         kind, key = read.location
-        if kind in ("normal", "uniform"):
+        if kind in DISTRIBUTIONS:
             self._needs_position = True
             substream = f"storage.substream + {NOISE + int(str(key))}"
             return f"{self._number}({kind}(storage.key, {substream}, time, origin, j))"

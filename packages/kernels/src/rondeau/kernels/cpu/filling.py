@@ -101,9 +101,9 @@ def scalars_of_run(schedule: Schedule, settings: Settings, dtype: np.dtype[Any])
 
 
 def addresses_of_inputs(*inputs: Array | None) -> NDArray[np.int64]:
-    """Return the addresses of named inputs and of their adjoints; 0 for one without.
+    """Return the addresses of named inputs and of their adjoints; 0 for None and for an array without elements.
 
-    Numbers of a run's rows may be none at all; then no kernel reads them.
+    No kernel reads at an address of 0.
     """
     return np.array(
         [0 if array is None or not array.size else array.ctypes.data for array in inputs], np.int64

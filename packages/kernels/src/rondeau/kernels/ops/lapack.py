@@ -1,4 +1,4 @@
-"""Factorisations by NumPy's LAPACK, on one thread: the bits do not depend on the number of threads."""
+"""Linear systems and factorisations by NumPy's LAPACK, on one thread: the bits do not depend on how many there are."""
 
 from __future__ import annotations
 

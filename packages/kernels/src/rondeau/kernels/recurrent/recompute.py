@@ -78,7 +78,7 @@ def backward(
     tape: PiecewiseTape,
     d_steps: tuple[Array | None, ...],
     d_final: tuple[Array | None, ...],
-    of_weights: WeightSums,
+    weight_sums: WeightSums,
     sums: Sums,
     needs_x: bool,
     needs_initial: bool,
@@ -95,9 +95,7 @@ def backward(
         piece, rows = pieces[number]
         B = piece.layout.batch_size
         inputs = _of_piece(piece, tape.inputs, rows)
-        of_piece = target.forward(
-            piece, x[rows], tape.weights, inputs, tape.initial[number], number == 0
-        )  # fmt: skip
+        of_piece = target.forward(piece, x[rows], tape.weights, inputs, tape.initial[number], number == 0)
         adjoints = target.backward_through_time(
             of_piece,
             tuple(None if d is None else d[rows] for d in d_steps),
@@ -110,7 +108,7 @@ def backward(
             state[:B] = initial
         if d_x is not None:
             d_x[rows] = target.input_gradient(of_piece, adjoints)
-        of_weights.add(of_piece, adjoints)
+        weight_sums.add(of_piece, adjoints)
     return d_x, carried
 
 
@@ -120,7 +118,7 @@ def _of_piece(piece: Run, arrays: tuple[Any, ...], rows: slice) -> tuple[Any, ..
     return tuple(
         [
             None if array is None else array[rows if kind == "step" else slice(B)]
-            for kind, array in zip(kinds, arrays, strict=False)
+            for kind, array in zip(kinds, arrays, strict=True)
         ]
     )
 

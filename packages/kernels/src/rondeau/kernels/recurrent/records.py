@@ -249,15 +249,15 @@ class Tape(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """The adjoints that backpropagation through time adds up in memory of its caller, step by step.
+    """The adjoints that backpropagation through time accumulates in the caller's memory.
 
     Attributes
     ----------
     params : ndarray, shape (B, parameters, H)
-        Those of the learned vectors.
+        The adjoints of the learned vectors, summed over time.
     inputs : tuple of ndarray or None
-        Those of the named inputs, in their shapes; None for one that is constant. Those of a sequence are added to,
-        those of a step are written.
+        The adjoint of each named input, in its shape; None for one that is constant. That of a sequence input is added
+        to, that of a step input is written.
 
     Examples
     --------

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rondeau.kernels.cell.cell import Cell
-from rondeau.kernels.cell.graph import Graph, Rank
+from rondeau.kernels.cell.graph import DISTRIBUTIONS, Graph, Rank
 from rondeau.kernels.cell.operations import OPERATIONS, Operation
 from rondeau.kernels.numerics import noise, philox
 from rondeau.kernels.recurrent.layout import Layout
@@ -178,7 +178,7 @@ class _Step:
                 kind, name = node.value
                 if kind == "r":
                     values[index] = self._multiply(name, first)
-                elif kind in ("zoneout", "normal", "uniform", "mask"):
+                elif kind in ("zoneout", "mask", *DISTRIBUTIONS):
                     values[index] = self._draw(kind, name, t, first.shape[0], first.dtype)
                 else:
                     values[index] = given[node.value]

@@ -43,7 +43,7 @@ def backward_through_windows(
         if final is not None and not layout.num_steps:
             start += final  # the final states are the initial ones
     kinds = tuple(tape.run.cell.inputs.values())
-    for kind, total in zip(kinds, sums.inputs, strict=False):
+    for kind, total in zip(kinds, sums.inputs, strict=True):
         if total is not None and kind == "step":
             total[...] = 0
     d_windows = _begin_windows(tape, d_steps, d_final)
@@ -51,7 +51,7 @@ def backward_through_windows(
     for lag in range(earlier_steps + 1):
         if not at.size:
             break
-        of_step = Sums(
+        step_sums = Sums(
             np.zeros((at.size, *sums.params.shape[1:]), sums.params.dtype),
             tuple(
                 [
@@ -61,15 +61,15 @@ def backward_through_windows(
             ),
         )
         found = target.backward_through_time(
-            _single_step(tape, at), (None,) * len(d_windows), tuple(d_windows), of_step,
+            _single_step(tape, at), (None,) * len(d_windows), tuple(d_windows), step_sums,
             needs_initial=True, consume=True,
         )  # fmt: skip
         totals.gates[at] += found.gates
         totals.recurrent[at] += found.recurrent
         if totals.projected.size:
             totals.projected[at] += found.projected
-        np.add.at(sums.params, batch_rows[at], of_step.params)
-        for kind, total, part in zip(kinds, sums.inputs, of_step.inputs, strict=False):
+        np.add.at(sums.params, batch_rows[at], step_sums.params)
+        for kind, total, part in zip(kinds, sums.inputs, step_sums.inputs, strict=True):
             if total is not None and part is not None:
                 np.add.at(total, at if kind == "step" else batch_rows[at], part)
         begun = previous[at] < 0
