@@ -112,6 +112,7 @@ def test_numbers_follow_ieee_and_conversions_cut():
 
 @pytest.mark.parametrize(("dtype", "value", "held"), [
     (np.float32, 0.1, np.float32(0.1)), (np.float32, 1e300, np.inf), (np.float16, 0.1, np.float16(0.1)),
+    (np.float16, 1e6, np.inf),
     (np.uint32, -1, 2**32 - 1), (np.uint32, 2**32 + 5, 5), (np.int32, 2**31, -(2**31)), (np.int32, 2.9, 2),
     (np.uint16, 65537, 1), (np.bool_, 3, True), (np.float64, 0.1, 0.1), (np.int64, True, 1),
 ])  # fmt: skip
@@ -170,6 +171,16 @@ def test_arguments():
         run(kernel, 1, np.zeros((4, 4)).T[:2])
     with pytest.raises(ValueError, match=r"unwritten: \['x'\] are no parameters"):
         run(kernel, 1, 1, unwritten=["x"])
+
+
+def test_arrays_that_are_not_writeable():
+    def kernel(out, x):
+        x[0] = out[0]
+
+    x = np.zeros(4)
+    x.flags.writeable = False
+    with pytest.raises(KernelError, match=r"thread 0 of block 0, line .* cannot modify read-only memory"):
+        of_lanes(kernel, x, block=1)
 
 
 def test_schedules_are_reproducible_and_differ():
@@ -809,6 +820,26 @@ def test_one_element_never_goes_back():
             out[1] = last
 
     assert {backwards for backwards, _ in litmus(kernel, 60)} == {0}
+
+
+def test_values_that_say_themselves_that_they_are_there():
+    def kernel(x, out, writes):
+        i, block = cuda.threadIdx.x, cuda.blockIdx.x
+        if block < writes:
+            st_relaxed(x, block * 32 + i, i)
+        value = ld_relaxed(x, (1 - block) * 32 + 31 - i)
+        while value != value:
+            value = ld_relaxed(x, (1 - block) * 32 + 31 - i)
+        out[block * 32 + i] = value
+
+    for seed in range(4):
+        out = np.zeros(64, np.float32)
+        run(kernel, np.full(64, np.nan, np.float32), out, 2, grid=2, seed=seed)
+        assert_same_bits(out, np.tile(31 - LANES, 2).astype(np.float32))
+    with pytest.raises(
+        DeadlockError, match=r"block 0: threads 0-31 wait at line \d+ for what they read again"
+    ):
+        run(kernel, np.full(64, np.nan, np.float32), np.zeros(64, np.float32), 1, grid=2)
 
 
 # ---------------------------------------------------------------------- matrices

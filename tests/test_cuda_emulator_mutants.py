@@ -189,6 +189,10 @@ MUTANTS = [
         "hand_over",
         ("does not wait until it is empty", "barrier_sync(2, 64)", "pass", (DataRaceError, KernelError)),
         ("does not wait until it is full", "barrier_sync(1, 64)", "barrier_arrive(1, 64)", UNORDERED),
+        (
+            "writes after it has arrived", "slot[lane] = x[r * 32 + lane]\n            barrier_arrive(1, 64)",
+            "barrier_arrive(1, 64)\n            slot[lane] = x[r * 32 + lane]", UNORDERED,
+        ),
         ("never empty", "barrier_arrive(2, 64)", "pass", DeadlockError),
     ),
     *mutants(

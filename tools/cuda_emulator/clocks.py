@@ -8,13 +8,12 @@ later one (the test of FastTrack: Flanagan and Freund, PLDI 2009).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from .machine import Thread
+    from .threads import Thread
 
 NEVER = 1 << 62  # later than any clock: no thread has ever seen it
 
@@ -85,15 +84,23 @@ def join(thread: Thread, clock: np.ndarray | None) -> None:
         thread.seen = np.maximum(thread.seen, clock).data
 
 
-def meet(arrived: Iterable[Thread], leaving: Iterable[Thread]) -> None:
-    """Let all that the threads ``arrived`` have done happen before what those ``leaving`` do from now on."""
-    arrived = list(arrived)
-    different = {id(thread.seen): thread.seen for thread in arrived}  # few: threads that met before share one
+def meet(threads: list[Thread], published: np.ndarray | None = None) -> None:
+    """Let all that ``threads`` have done, and what ``published`` covers, happen before what they do from now on."""
+    different = {id(thread.seen): thread.seen for thread in threads}  # few: threads that met before share one
     clocks = [np.asarray(seen) for seen in different.values()]
+    if published is not None:
+        clocks.append(published)
     clock = clocks[0].copy() if len(clocks) == 1 else np.maximum.reduce(clocks)
-    clock[[thread.number for thread in arrived]] = [thread.clock for thread in arrived]
+    clock[[thread.number for thread in threads]] = [thread.clock for thread in threads]
     shared = clock.data
-    for thread in leaving:
+    for thread in threads:
         thread.seen = shared
-    for thread in arrived:
         thread.begin_segment()
+
+
+def union(a: np.ndarray | None, b: np.ndarray | None) -> np.ndarray | None:
+    """Return what covers both of two clocks, None being one that covers nothing."""
+    if a is None or b is None:
+        return b if a is None else a
+    covering: np.ndarray = np.maximum(a, b)
+    return covering

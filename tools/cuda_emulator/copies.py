@@ -10,7 +10,7 @@ from .clocks import Flight
 from .memory import Array, examine_read, examine_write, note_read
 
 if TYPE_CHECKING:
-    from .machine import Thread
+    from .threads import Thread
 
 
 class Copy(NamedTuple):

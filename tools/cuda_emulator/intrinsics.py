@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import copies, matrices, strong
-from .machine import FULL, Machine, Thread
+from . import copies, matrices, meetings, strong
+from .machine import Machine
+from .meetings import FULL
 from .memory import Array
 from .namespace import Launched, Request, suspends
+from .threads import Thread
 
 _VECTOR = 16  # bytes of the widest access
 
@@ -95,13 +97,13 @@ def mark_cooperative() -> None:
 @suspends
 def barrier_sync(number: int, count: int) -> Request:
     """Wait at a barrier of the block until ``count`` threads have arrived (``barrier.sync``)."""
-    return Machine.named_barrier, number, count, True
+    return meetings.named_barrier, number, count, True
 
 
 @suspends
 def barrier_arrive(number: int, count: int) -> Request:
     """Arrive at a barrier of the block, and go on (``barrier.arrive``)."""
-    return Machine.named_barrier, number, count, False
+    return meetings.named_barrier, number, count, False
 
 
 def _multiplying(collective: Any) -> Callable[..., Request]:
@@ -111,7 +113,7 @@ def _multiplying(collective: Any) -> Callable[..., Request]:
             raise TypeError(
                 f"{collective.name} takes 4 registers of A, 2 of B and 4 of C; {len(registers)} came"
             )
-        return Machine.collective, FULL, collective, registers
+        return meetings.collective, FULL, collective, registers
 
     return operation
 
@@ -152,7 +154,7 @@ def intrinsics(launched: Launched) -> dict[str, Any]:
 
         @suspends
         def operation(array: Array, index: int) -> Request:
-            return Machine.collective, FULL, collective, (launched.machine.current, array, index)
+            return meetings.collective, FULL, collective, (launched.machine.current, array, index)
 
         return operation
 

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .intrinsics import intrinsics
-from .machine import Dim3, Machine
+from .machine import Machine
 from .memory import Array, Region
 from .namespace import Cuda, Launched
 from .rewriting import Rewriter, Source
+from .threads import Dim3
 
 
 class Statistics(NamedTuple):

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from .faults import WarpError
-from .machine import LANES, Collective, Thread
+from .meetings import LANES, Collective
 from .memory import Array, examine_read
+from .scalars import to_float16
+from .threads import Thread
 
 _lane = np.arange(LANES)
 _g, _q = _lane // 4, _lane % 4
@@ -142,5 +144,4 @@ def from_bf16(bits: int) -> float:
 
 def to_f16(value: float) -> int:
     """Return the bits of ``value`` as float16, rounded to the nearest."""
-    with np.errstate(over="ignore"):
-        return int(np.float16(value).view(np.uint16))
+    return int(np.float16(to_float16(value)).view(np.uint16))

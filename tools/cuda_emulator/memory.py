@@ -18,11 +18,12 @@ import numpy as np
 
 from .clocks import BEFORE, STRONG, UNWRITTEN, Segment
 from .faults import DataRaceError, OutOfBoundsError, UninitialisedError
-from .scalars import rounding
+from .scalars import rounding, to_float16
 
 if TYPE_CHECKING:
-    from .machine import Machine, Thread
+    from .machine import Machine
     from .strong import Cell
+    from .threads import Thread
 
 
 class Region:
@@ -81,8 +82,8 @@ class Array:
     """
 
     __slots__ = (
-        "dtype", "first",
-        "is_simple", "machine", "offset", "reads", "region", "shape", "size", "span", "values", "writes",
+        "dtype", "first", "is_simple", "machine", "offset", "reads", "region", "shape", "size", "span", "values",
+        "writes",
     )  # fmt: skip
 
     def __init__(self, region: Region, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> None:
@@ -304,7 +305,7 @@ class _Halves:
         return float(self._data[index])
 
     def __setitem__(self, index: int, value: float) -> None:
-        self._data[index] = value
+        self._data[index] = to_float16(value)
 
 
 def values_of(data: np.ndarray) -> Any:

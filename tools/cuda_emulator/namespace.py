@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from . import strong, warps
+from . import meetings, strong, warps
 from .faults import KernelError
 from .local import LocalArray, LocalGrid, local_array
-from .machine import FULL, LANES, Collective, Dim3, Machine
+from .machine import Machine
+from .meetings import FULL, LANES, Collective
 from .memory import Array, Region
 from .scalars import ScalarType
+from .threads import Dim3
 
 _STATIC_BYTES = 48 * 1024  # of shared memory that a kernel may declare
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -123,7 +125,7 @@ class _Grid:
     @suspends
     def sync() -> Request:
         """Wait for every thread of the grid."""
-        return (Machine.sync_grid,)
+        return (meetings.sync_grid,)
 
 
 class _CooperativeGroups:
@@ -140,14 +142,14 @@ GRID = _Grid()
 
 def _of_value(collective: Collective) -> Any:
     def operation(mask: int, value: Any) -> Request:
-        return Machine.collective, mask, collective, value
+        return meetings.collective, mask, collective, value
 
     return staticmethod(suspends(operation))
 
 
 def _of_value_and_place(collective: Collective) -> Any:
     def operation(mask: int, value: Any, place: int) -> Request:
-        return Machine.collective, mask, collective, (value, place)
+        return meetings.collective, mask, collective, (value, place)
 
     return staticmethod(suspends(operation))
 
@@ -203,30 +205,30 @@ class Cuda:
     @staticmethod
     @suspends
     def syncthreads() -> Request:  # noqa: D102
-        return (Machine.sync_threads,)
+        return (meetings.sync_threads,)
 
     @staticmethod
     @suspends
     def syncthreads_count(value: Any) -> Request:
         """Wait for the block, and return how many gave something true."""
-        return Machine.sync_threads, sum, int(bool(value))
+        return meetings.sync_threads, sum, int(bool(value))
 
     @staticmethod
     @suspends
     def syncthreads_and(value: Any) -> Request:
         """Wait for the block, and return whether all gave something true."""
-        return Machine.sync_threads, lambda values: int(all(values)), int(bool(value))
+        return meetings.sync_threads, lambda values: int(all(values)), int(bool(value))
 
     @staticmethod
     @suspends
     def syncthreads_or(value: Any) -> Request:
         """Wait for the block, and return whether any gave something true."""
-        return Machine.sync_threads, lambda values: int(any(values)), int(bool(value))
+        return meetings.sync_threads, lambda values: int(any(values)), int(bool(value))
 
     @staticmethod
     @suspends
     def syncwarp(mask: int = FULL) -> Request:  # noqa: D102
-        return Machine.collective, mask, warps.SYNC, None
+        return meetings.collective, mask, warps.SYNC, None
 
     @staticmethod
     @suspends

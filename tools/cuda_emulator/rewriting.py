@@ -76,12 +76,11 @@ class Rewriter:
 
     def __init__(self, stand_ins: Mapping[str, Any]) -> None:
         self._stand_ins = stand_ins
-        self._done: dict[
-            int, tuple[Any, Callable[..., Any]]
-        ] = {}  # the originals too, so that no id is used again
+        # By id, with the original, so that no id is used again.
+        self._done: dict[int, tuple[Any, Callable[..., Any]]] = {}
 
     def rewrite(self, source: Source, is_kernel: bool = False) -> Callable[..., Any]:
-        """Return the function, marked ``suspends`` if it is a generator; a kernel always is."""
+        """Return the function, marked ``stops`` if it is a generator; a kernel always is."""
         local = _local_names(source.function)
         used = {node.id for node in ast.walk(source.function) if isinstance(node, ast.Name)} - local
         names = {name: self._stand_in(name, source.names.get(name, _ABSENT)) for name in used}
@@ -131,12 +130,9 @@ class _Body(ast.NodeTransformer):
             return None if node.id in self._local else self._names.get(node.id)
         if isinstance(node, ast.Attribute):
             base = self._resolve(node.value)
-            # A property of `cuda` asks the machine that runs, and none does yet.
-            return (
-                None
-                if base is None or isinstance(getattr(type(base), node.attr, None), property)
-                else getattr(base, node.attr, None)
-            )
+            if base is None or isinstance(getattr(type(base), node.attr, None), property):
+                return None  # a property of `cuda` asks the machine that runs, and none does yet
+            return getattr(base, node.attr, None)
         if isinstance(node, ast.Call) and not node.args:  # cuda.cg.this_grid()
             group = self._resolve(node.func)
             return group() if getattr(group, "__name__", "") == "this_grid" else None

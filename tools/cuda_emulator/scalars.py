@@ -25,13 +25,21 @@ def to_float32(value: Any) -> float:
     return rounded
 
 
+def to_float16(value: Any) -> float:
+    """Round to float16."""
+    with np.errstate(over="ignore"):
+        return float(np.float16(value))
+
+
 @functools.cache
 def rounding(dtype: np.dtype[Any]) -> Callable[[Any], Any]:
     """Return what turns a number into an element of ``dtype``: floats rounded, integers cut to their bits."""
     if dtype == np.float32:
         return to_float32
+    if dtype == np.float16:
+        return to_float16
     if dtype.kind == "f":
-        return lambda value: float(dtype.type(value))
+        return float
     if dtype.kind == "b":
         return bool
     bits = 8 * dtype.itemsize

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .clocks import STRONG, UNWRITTEN, Segment, join, publish
+from .clocks import STRONG, UNWRITTEN, Segment, join, publish, union
 from .faults import DataRaceError, UninitialisedError
 from .memory import Array, Region, check_readers, race
 from .scalars import rounding
 
 if TYPE_CHECKING:
-    from .machine import Thread
+    from .threads import Thread
 
 _KEPT = 8  # values of an element's past that a load may still return
 
@@ -225,8 +225,8 @@ def _learn(thread: Thread, cell: Cell, published: Published, acquire: bool, narr
             join(thread, one.everywhere)
             join(thread, one.inside.get(block))
     else:
-        cell.loose[number] = _union(cell.loose.get(number, Published()), learnt)
-        thread.loose = _union(thread.loose, learnt)
+        cell.loose[number] = _both(cell.loose.get(number, Published()), learnt)
+        thread.loose = _both(thread.loose, learnt)
 
 
 def _publish(thread: Thread, cell: Cell, before: Published, release: bool, narrow: bool) -> Published:
@@ -235,12 +235,12 @@ def _publish(thread: Thread, cell: Cell, before: Published, release: bool, narro
     if release:
         clock = publish(thread)
         own = Published(None if narrow else clock, {block: clock})
-        cell.released[number] = _union(cell.released.get(number, Published()), own)
+        cell.released[number] = _both(cell.released.get(number, Published()), own)
     else:
-        own = _union(thread.fenced, cell.released.get(number, Published()))
+        own = _both(thread.fenced, cell.released.get(number, Published()))
         if narrow:
             own = Published(None, own.inside)
-    return _union(before, own)
+    return _both(before, own)
 
 
 def fence(thread: Thread, narrow: bool) -> None:
@@ -252,10 +252,8 @@ def fence(thread: Thread, narrow: bool) -> None:
     thread.fenced = Published(thread.fenced.everywhere if narrow else clock, {thread.block.number: clock})
 
 
-def _union(a: Published, b: Published) -> Published:
+def _both(a: Published, b: Published) -> Published:
     inside = {**a.inside, **b.inside}
     for block in a.inside.keys() & b.inside.keys():
         inside[block] = np.maximum(a.inside[block], b.inside[block])
-    if a.everywhere is None or b.everywhere is None:
-        return Published(b.everywhere if a.everywhere is None else a.everywhere, inside)
-    return Published(np.maximum(a.everywhere, b.everywhere), inside)
+    return Published(union(a.everywhere, b.everywhere), inside)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .faults import WarpError
-from .machine import LANES, Collective
+from .meetings import LANES, Collective
 
 Lanes = dict[int, Any]
 
