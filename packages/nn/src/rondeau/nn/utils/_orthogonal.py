@@ -14,7 +14,7 @@ from rondeau.tensor import Tensor, linalg
 
 from .._checks import check_flags
 from .._module import Module
-from ._parametrized import weight_of
+from ._weight_checks import weight_of
 from .parametrize import register_parametrization
 
 

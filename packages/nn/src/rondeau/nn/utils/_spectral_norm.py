@@ -6,7 +6,7 @@ from rondeau.tensor import Tensor, dot, maximum, mv, no_grad, randn
 
 from .._checks import check_epsilon, check_sizes
 from .._module import Module
-from ._parametrized import check_dim, weight_of
+from ._weight_checks import check_dim, weight_of
 from .parametrize import register_parametrization
 
 

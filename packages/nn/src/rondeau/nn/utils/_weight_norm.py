@@ -6,7 +6,7 @@ from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor import Tensor
 
 from .._module import Module
-from ._parametrized import check_dim, weight_of
+from ._weight_checks import check_dim, weight_of
 from .parametrize import is_parametrized, register_parametrization
 
 _WHOLE = -1
