@@ -47,7 +47,7 @@ def separated(x: Any, r: Any, s: Any) -> Any:
 
 @nn.recurrent_cell(gates=("a", "b"), states=("h", "k"), inputs={"dt": "step", "gate": "sequence"})
 def driven(x: Any, r: Any, s: Any, u: Any) -> Any:
-    """Take inputs of both kinds, by themselves, together, and beside what is multiplied by a recurrent matrix."""
+    """Take inputs of both kinds, by themselves, together, and in what a recurrent matrix multiplies."""
     keep = m.exp(-m.softplus(u.dt)) * m.sigmoid(u.gate)
     k = keep * s.k + (1 - keep) * m.tanh(x.a + r.a + u.gate)
     return m.tanh(x.b + r.b(u.dt * k)), k
@@ -63,7 +63,7 @@ def noisy(x: Any, r: Any, s: Any, u: Any, *, noise: float = 0.1) -> Any:
 
 @nn.recurrent_cell(gates=("h",), states=("h",), params={"slope": nn.init.ones_}, inputs={"drive": "step"})
 def fed(u: Any, p: Any, s: Any, r: Any, x: Any, *, noise: float = 0.0) -> Any:
-    """Multiply a recurrent matrix by what is of the inputs alone; compare a scalar; take arguments by name."""
+    """Multiply a recurrent matrix by a value of the inputs alone; compare a scalar; take arguments by name."""
     drive = m.where(~(noise > 0.25), x.h, 0.5 * x.h) + r.h(m.tanh(u.drive)) * p.slope
     return m.tanh(drive + 0.5 * s.h + noise * m.normal())
 
@@ -79,7 +79,7 @@ CELLS: dict[str, Any] = {
     "oscillating": oscillating,
     "separated": separated,
 }
-#: Cells that read no inputs beside x, and draw no noise.
+#: Cells that read no inputs besides x, and draw no noise.
 PLAIN = {name: cell for name, cell in CELLS.items() if not cell.inputs and not cell.draws_noise}
 #: Cells that are also run with regularisers: each has a few variants of its own to compile.
 REGULARISED = ("lstm", "gru", "driven", "noisy")

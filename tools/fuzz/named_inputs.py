@@ -1,6 +1,6 @@
-"""The named inputs of a step beside x: drawn for a call, right and wrong, and as the oracle takes them.
+"""The named inputs of a step besides x: drawn for a call, right and wrong, and as the oracle takes them.
 
-By name they are ``"input dt"``, or ``"input dt of layer 1"`` where each layer has its own.
+The oracle's name of one is ``"input dt"``, or ``"input dt of layer 1"`` where each layer has its own.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def spoiled(
     dtype: Any,
     wrap: Callable[[Array, str], Any] = lambda array, kind: rt.Tensor(array),
 ) -> Any:
-    """Return what is wrong in the place of inputs that are right.
+    """Return wrong inputs, made from right ones.
 
     Parameters
     ----------

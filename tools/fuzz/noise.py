@@ -17,7 +17,7 @@ from rondeau.kernels.numerics.noise import normals, uniforms
 
 Array = NDArray[Any]
 Drawing = Callable[[str], Array]
-"""From ``"normal"`` or ``"uniform"`` to the numbers of the next call."""
+"""A function from ``"normal"`` or ``"uniform"`` to the numbers of the next call."""
 
 PER_LAYER = 64
 """The substreams of each layer and direction."""
@@ -64,7 +64,7 @@ def key_of(seed: int) -> int:
 
 
 class _OnArrays:
-    """`cell_math`, whose functions compute on arrays, with random numbers besides."""
+    """`cell_math` on arrays, with the random numbers of a function."""
 
     def __init__(self, draw: Drawing) -> None:
         self._draw = draw
@@ -80,7 +80,7 @@ class _OnArrays:
 
 
 def with_numbers(step: Any, draw: Drawing) -> Any:
-    """Return a step that draws its numbers from a function instead of a trace."""
+    """Return a step that draws its random numbers from `draw`, and can be called on arrays."""
     language = _OnArrays(draw)
     names = {
         name: language if value in (cell_math, nn.cell_math) else value

@@ -19,7 +19,7 @@ Function = Callable[[Array], Array]
 
 
 class Factor(nn.Module):
-    """Times a fixed matrix: zeros are a mask, signs flip a weight's own."""
+    """The original times a fixed matrix: zeros are a mask, signs flip a weight's own."""
 
     factor: Any
 
@@ -33,7 +33,7 @@ class Factor(nn.Module):
 
 
 class Signed(Factor):
-    """Times the signs of units, after the weight's own are gone: Dale's law."""
+    """The square of the original times the signs of units: Dale's law."""
 
     def forward(self, original: Any) -> Any:
         """Return the weight."""

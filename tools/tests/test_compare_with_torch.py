@@ -109,8 +109,8 @@ def test_a_loop_compiles(tmp_path: Path) -> None:
 def test_cells_against_ours_of_as_many_gates() -> None:
     done = run("cells", "--cells", "peephole", "min_gru", *SMALL, *ONE_PAIR)
     assert done.returncode == 0, done.stderr
-    for cell, beside in (("peephole", "LSTM"), ("min_gru", "MGU")):
-        assert f"| {cell} | B4 T3 I5 H8 | 1 | {beside} |" in done.stdout
+    for cell, baseline in (("peephole", "LSTM"), ("min_gru", "MGU")):
+        assert f"| {cell} | B4 T3 I5 H8 | 1 | {baseline} |" in done.stdout
 
 
 @pytest.mark.long

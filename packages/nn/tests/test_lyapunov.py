@@ -1,4 +1,4 @@
-"""Lyapunov exponents: of linear maps, of Lorenz's equations, and of random networks beside the same method in NumPy."""
+"""Lyapunov exponents: of linear maps, of Lorenz's equations, and of random networks, against the method in NumPy."""
 
 import numpy as np
 import pytest

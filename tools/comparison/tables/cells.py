@@ -14,14 +14,14 @@ from .layers import print_means, speed
 from .loops import SIZES_OF
 
 CELLS = [cell for cell in SIZES_OF if cell != "highway"]
-BESIDE = {COUNTS[cell].gates: cell for cell in ("RNN", "MGU", "GRU", "LSTM")}
+BASELINES = {COUNTS[cell].gates: cell for cell in ("RNN", "MGU", "GRU", "LSTM")}
 """The built-in cell of each number of gates."""
 COLUMNS = {
     "cell": report.text("cell"),
     "size": report.text("size"),
     "threads": report.text("threads"),
-    "beside": lambda row: row.get("beside", "LSTM"),
-    "cell / beside": report.times("ratio"),
+    "baseline": lambda row: row.get("baseline", "LSTM"),
+    "cell / baseline": report.times("ratio"),
     "range over pairs": report.span("ratio_range"),
     "share of peak": report.share("peak_share"),
 }
@@ -36,18 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure every cell beside the other at every size and number of threads."""
+    """Measure every cell and its baseline in turn, at every size and number of threads."""
     table = report.Table(COLUMNS)
     for threads in options.threads:
         with Process() as process:
             for cell in options.cells:
-                beside = BESIDE[COUNTS[cell].gates]
+                baseline = BASELINES[COUNTS[cell].gates]
                 for size in options.size or SIZES_OF[cell]:
                     request = {"cell": cell, "size": size, "threads": threads}
-                    for name in (cell, beside):
+                    for name in (cell, baseline):
                         process.ask("prepare", peer="rondeau", arguments=request | {"cell": name}, name=name)
-                    own, other = in_turn([(process, cell), (process, beside)], options.pairs)
+                    own, other = in_turn([(process, cell), (process, baseline)], options.pairs)
                     figures = ratio(own, other) | speed(request, own, process)
-                    table.add(request | {"size": str(size), "beside": beside} | figures)
-    print_means(table.rows, "ratio", "cell / beside")
+                    table.add(request | {"size": str(size), "baseline": baseline} | figures)
+    print_means(table.rows, "ratio", "cell / baseline")
     return table.rows

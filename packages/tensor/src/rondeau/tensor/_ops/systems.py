@@ -99,7 +99,7 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
 
 
 def inv(A: Tensor) -> Tensor:
-    """Return the inverses of square matrices; `solve` is faster and more accurate where a product with one is wanted.
+    """Return the inverses of square matrices; for a product with an inverse, `solve` is faster and more accurate.
 
     Parameters
     ----------
@@ -113,6 +113,8 @@ def inv(A: Tensor) -> Tensor:
 
     Raises
     ------
+    TypeError
+        If the type is not float32 or float64.
     ValueError
         If the matrices are not square, or one is singular.
 
@@ -150,6 +152,8 @@ def matrix_exp(A: Tensor) -> Tensor:
 
     Raises
     ------
+    TypeError
+        If the type is not float32 or float64.
     ValueError
         If the matrices are not square.
 
