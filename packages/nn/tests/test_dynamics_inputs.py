@@ -131,6 +131,15 @@ def test_noise_must_be_set_to_zero():
     assert_same_bits(rt.rand(3), then)  # nothing was drawn
 
 
+def test_state_vectors_are_converted_whatever_the_noise():
+    """Trials with noise can begin at points that were found without it."""
+    layer = nn.Recurrent(leaky, 2, 3, 2, hyperparameters={"noise": 0.1})
+    vectors = np.arange(24.0).reshape(4, 6)
+    states = nn.dynamics.split_states(layer, vectors)
+    assert states.shape == (2, 4, 3)
+    assert_same_bits(nn.dynamics.stack_states(layer, states), vectors)
+
+
 @pytest.mark.parametrize(
     ("step", "counts"),
     [

@@ -192,7 +192,7 @@ def fixed_points(
     """
     step = StepMap(layer)
     given = inputs_of_steps(layer, as_inputs("input", layer, input, "(I,)"), inputs)
-    vectors = as_vectors("starts", step, layer.cell.states, starts)
+    vectors = as_vectors("starts", step.layout, starts)
     if vectors.ndim != 2 or not len(vectors):
         raise ArgumentValueError(
             f"starts must be at least one state vector, of shape (N, {step.size}), got shape {vectors.shape}"

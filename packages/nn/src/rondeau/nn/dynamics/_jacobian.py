@@ -117,7 +117,7 @@ def _differentiated(
 ) -> Array:
     """Check the arguments, repeat a single state or input for all others, and differentiate."""
     step = StepMap(layer)
-    vectors = as_vectors("state", step, layer.cell.states, state)
+    vectors = as_vectors("state", step.layout, state)
     x = as_inputs("input", layer, input, "(N, I) or (I,)")
     is_batch = vectors.ndim == 2 or x.ndim == 2
     if vectors.ndim == x.ndim == 2 and len(vectors) != len(x):

@@ -13,7 +13,7 @@ from rondeau.tensor import Tensor
 from .._recurrent.layer import Recurrent
 from .._recurrent.states import State, as_returned
 from ._arrays import Array, finite
-from ._step_map import StepMap
+from ._state_layout import StateLayout
 
 __all__ = ["StateVectors", "as_vectors", "split_states", "stack_states"]
 
@@ -51,9 +51,8 @@ def stack_states(layer: Recurrent, states: State) -> Array:
     >>> nn.dynamics.stack_states(lstm, (h, c))[0]
     array([1., 1., 0., 0.])
     """
-    step = StepMap(layer)
     parts = states if isinstance(states, tuple | list) else (states,)
-    return _stacked("states", step, layer.cell.states, parts)
+    return _stacked("states", StateLayout.of(layer), parts)
 
 
 def split_states(layer: Recurrent, vectors: ArrayLike | Tensor) -> State:
@@ -86,15 +85,14 @@ def split_states(layer: Recurrent, vectors: ArrayLike | Tensor) -> State:
     >>> h, c
     (tensor([[1., 1.]]), tensor([[0., 0.]]))
     """
-    step = StepMap(layer)
-    array = _checked_vectors("vectors", step, vectors)
-    of_layers = step.split(array)
+    layout = StateLayout.of(layer)
+    of_layers = layout.split(_checked_vectors("vectors", layout, vectors))
     dtype = layer._any_weight().dtype
     states = [Tensor(np.stack(parts).astype(dtype)) for parts in zip(*of_layers, strict=True)]
     return as_returned(tuple(states))
 
 
-def as_vectors(name: str, step: StepMap, cell_states: tuple[str, ...], value: Any) -> Array:
+def as_vectors(name: str, layout: StateLayout, value: Any) -> Array:
     """Return state vectors (N, D) or (D,), given as such or as states of a layer.
 
     Raises
@@ -103,35 +101,34 @@ def as_vectors(name: str, step: StepMap, cell_states: tuple[str, ...], value: An
         If they are neither, or a number is NaN or infinite; the message names the argument.
     """
     if isinstance(value, tuple):
-        return _stacked(name, step, cell_states, value)
+        return _stacked(name, layout, value)
     if isinstance(value, Tensor) and value.ndim == 3:
-        return _stacked(name, step, cell_states, (value,))
-    return _checked_vectors(name, step, value)
+        return _stacked(name, layout, (value,))
+    return _checked_vectors(name, layout, value)
 
 
-def _stacked(name: str, step: StepMap, cell_states: tuple[str, ...], states: Any) -> Array:
+def _stacked(name: str, layout: StateLayout, states: Any) -> Array:
     """Return the state vectors of states (L, N, W), or (L, W)."""
-    if len(states) != len(cell_states):
+    if len(states) != len(layout.names):
         raise ArgumentTypeError(
-            f"{name} must have one tensor for each state of the cell ({', '.join(cell_states)}), got {len(states)}"
+            f"{name} must have one tensor for each state of the cell ({', '.join(layout.names)}), got {len(states)}"
         )
-    arrays = [finite(f"{name}, {state}", part) for state, part in zip(cell_states, states, strict=True)]
-    L, batch = len(step.widths), arrays[0].shape[1:-1]
-    for k, (state, array) in enumerate(zip(cell_states, arrays, strict=True)):
-        width = step.widths[0][k]
+    arrays = [finite(f"{name}, {state}", part) for state, part in zip(layout.names, states, strict=True)]
+    L, batch = layout.num_layers, arrays[0].shape[1:-1]
+    for k, (state, width, array) in enumerate(zip(layout.names, layout.widths, arrays, strict=True)):
         if array.ndim not in (2, 3) or array.shape != (L, *batch, width):
             wanted = (L, *batch, width) if arrays[0].ndim in (2, 3) and k else f"({L}, N, {width})"
             raise ArgumentValueError(f"{name}: {state} must have shape {wanted}, got {array.shape}")
     return np.concatenate([array[layer] for layer in range(L) for array in arrays], axis=-1)
 
 
-def _checked_vectors(name: str, step: StepMap, value: Any) -> Array:
+def _checked_vectors(name: str, layout: StateLayout, value: Any) -> Array:
     """Return state vectors (N, D) or (D,), checked."""
     array = finite(name, value)
-    if array.ndim not in (1, 2) or array.shape[-1] != step.size:
-        widths = [width for of_layer in step.widths for width in of_layer]
+    if array.ndim not in (1, 2) or array.shape[-1] != layout.size:
+        widths = " + ".join(map(str, layout.widths * layout.num_layers))
         raise ArgumentValueError(
-            f"{name} must be state vectors (N, {step.size}) or ({step.size},), where {step.size} = "
-            f"{' + '.join(map(str, widths))} is the width of all states of all layers, got shape {array.shape}"
+            f"{name} must be state vectors (N, {layout.size}) or ({layout.size},), where {layout.size} = {widths} is "
+            f"the width of all states of all layers, got shape {array.shape}"
         )
     return array

@@ -5,21 +5,18 @@ Notation: N rows, each a state vector and an input of its own; D numbers of a st
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from rondeau.kernels import sequence
-from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.recurrent.checks import state_widths
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.kernels.sequence import Cell, InputForms, Layout, Run, Weights
 
-from .._checks import kind_of
 from .._recurrent.layer import Recurrent
 from ._arrays import Array
 from ._elementwise import ElementwiseStep, is_elementwise
 from ._noise import check_noiseless
 from ._pulled_back import PulledBackStep
+from ._state_layout import StateLayout
 from ._step_inputs import StepInputs
 
 __all__ = ["StepMap"]
@@ -38,24 +35,28 @@ class StepMap:
 
     Attributes
     ----------
+    layout : StateLayout
+        Where the states lie in a state vector.
     size : int
         D, the numbers of a state vector.
     input_size : int
         I.
-    widths : list of tuple of int
-        The width of each state, for each layer.
+
+    Raises
+    ------
+    TypeError
+        If it is not a recurrent layer, or has a forward of its own.
+    ValueError
+        If it is bidirectional, its step is random, or a weight is NaN or infinite.
     """
 
     def __init__(self, layer: Recurrent) -> None:
-        _check_layer(layer)
+        self.layout = StateLayout.of(layer)
+        self.size, self.input_size = self.layout.size, layer.input_size
         cell, weights, self._settings = layer._in_evaluation()
         check_noiseless(cell, self._settings)
         self._cell = cell.variant(forms=InputForms(constants=tuple(cell.inputs)))
         self._weights = [_in_float64(self._cell, of_layer, k) for k, of_layer in enumerate(weights)]
-        self.input_size = layer.input_size
-        self.widths = [state_widths(self._cell, of_layer) for of_layer in self._weights]
-        self._begins = np.cumsum([0, *(sum(of_layer) for of_layer in self.widths)])
-        self.size = int(self._begins[-1])
         self._steps = [
             (ElementwiseStep.of if is_elementwise(self._cell, of_layer) else PulledBackStep)(
                 self._cell, of_layer, self._settings
@@ -91,7 +92,7 @@ class StepMap:
         T = len(given.x) // B
         run = Run(self._cell, Layout.dense(T, B), settings=self._settings)
         x, parts = given.x, list[Array]()
-        for weights, initial, named in zip(self._weights, self.split(start), given.named, strict=True):
+        for weights, initial, named in zip(self._weights, self.layout.split(start), given.named, strict=True):
             of_kinds = [
                 rows if kind == "step" else rows[:B]
                 for kind, rows in zip(self._cell.inputs.values(), named, strict=True)
@@ -101,17 +102,13 @@ class StepMap:
             x = result.every[0]
         return np.concatenate(parts, axis=1).reshape(T, B, self.size)
 
-    def split(self, vectors: Array) -> list[tuple[Array, ...]]:
-        """Return the states of each layer from state vectors (N, D): (N, P) the first, (N, H) the others."""
-        widths = [width for of_layer in self.widths for width in of_layer]
-        parts = iter(np.split(vectors, np.cumsum(widths)[:-1], axis=-1))
-        return [tuple([next(parts) for _ in of_layer]) for of_layer in self.widths]
-
     def _advance(self, given: StepInputs, vectors: Array) -> list[tuple[Array, ...]]:
         """Return the states of each layer after a step."""
         run = Run(self._cell, Layout.dense(1, len(vectors)), settings=self._settings)
         x, after = given.x, list[tuple[Array, ...]]()
-        for weights, initial, named in zip(self._weights, self.split(vectors), given.named, strict=True):
+        for weights, initial, named in zip(
+            self._weights, self.layout.split(vectors), given.named, strict=True
+        ):
             after.append(sequence.forward(run, x, weights, initial, named, save=False).final)
             x = after[-1][0]
         return after
@@ -121,16 +118,16 @@ class StepMap:
 
         The new first state of a layer is the input of the layer above, to which it hands its derivatives.
         """
-        states = self.split(vectors)
+        states = self.layout.split(vectors)
         after = self._advance(given, vectors) if len(states) > 1 else []
         x = given.x
         for layer, (step, before) in enumerate(zip(self._steps, states, strict=True)):
-            here = slice(self._begins[layer], self._begins[layer + 1])
+            here = self.layout.of_layer(layer)
             needs_x = by_input or layer > 0
             by_state, by_x = step.derivatives(x, before, given.named[layer], by_input=needs_x)
             if layer > 0:
                 assert by_x is not None
-                below = self._begins[layer - 1]
+                below = self.layout.of_layer(layer - 1).start
                 found[:, here] = by_x @ found[:, below : below + x.shape[1]]
             elif by_input:
                 found[:, here] = by_x
@@ -144,25 +141,6 @@ def _blocks(num_rows: int, numbers_of_a_row: int) -> list[slice]:
     """Return slices of rows, each of which has a block's numbers at most, or is one row."""
     size = max(1, _NUMBERS_OF_A_BLOCK // numbers_of_a_row)
     return [slice(first, first + size) for first in range(0, num_rows, size)]
-
-
-def _check_layer(layer: Any) -> None:
-    """Raise an error unless the step of a layer is a map of its states."""
-    if not isinstance(layer, Recurrent):
-        raise ArgumentTypeError(
-            f"layer must be an nn.Recurrent, nn.RNN, nn.GRU or nn.LSTM, got {kind_of(layer)}; a model has one as an "
-            "attribute"
-        )
-    if type(layer).forward is not Recurrent.forward:
-        raise ArgumentTypeError(
-            f"layer must run the step of its cell alone, but {type(layer).__name__} has a forward of its own: pass the "
-            "nn.Recurrent that it is made of"
-        )
-    if layer.bidirectional:
-        raise ArgumentValueError(
-            "A bidirectional layer is not a map of its states: its two directions never meet in one step. Use "
-            "bidirectional=False"
-        )
 
 
 def _in_float64(cell: Cell, weights: Weights, layer_index: int) -> Weights:
