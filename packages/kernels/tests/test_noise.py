@@ -11,6 +11,7 @@ from comparing import assert_close, assert_same_bits
 from rondeau.kernels.cell import CellError
 from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.cell.symbols import MOST_DRAWS
+from rondeau.kernels.explain import explain
 from rondeau.kernels.numerics import noise
 from rondeau.kernels.numerics.philox import philox4x32
 from rondeau.kernels.recurrent.substreams import NOISE, first_substream
@@ -175,4 +176,6 @@ def test_a_cell_says_whether_it_draws():
         m.normal()
         return x.h
 
-    assert not Cell(unused, ("h",), ("h",), "unused").draws_noise
+    cell = Cell(unused, ("h",), ("h",), "unused")
+    assert not cell.draws_noise
+    assert "Random numbers" not in explain(cell)

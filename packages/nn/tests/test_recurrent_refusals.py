@@ -289,6 +289,16 @@ def test_a_tensor_of_torch_is_called_so():
             r"hx must be a pair of Tensors \(h, c\), got Tensor",
         ),
         (
+            lambda: nn.RecurrentCell(nn.cells.mgu, 4, 5)(zeros(2, 4), (zeros(2, 5), zeros(2, 5))),
+            TypeError,
+            r"hx must be a Tensor, got \(Tensor, Tensor\)",
+        ),
+        (
+            lambda: nn.RecurrentCell(nn.cells.lstm, 4, 5)(zeros(2, 4), zeros(2, 5)),
+            TypeError,
+            r"hx must be a tuple of 2 Tensors \(h, c\), got Tensor$",
+        ),
+        (
             lambda: nn.RNNCell(4, 5)(zeros(2, 4), zeros(5)),
             RuntimeError,
             "hidden0 must be 2D like the input, got 1D",

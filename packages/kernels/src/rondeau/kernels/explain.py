@@ -81,10 +81,9 @@ def _of_kind(cell: Cell, name: str, kind: str) -> str:
 
 def _describe_noise(cell: Cell) -> list[str]:
     """Describe the random numbers that the step draws."""
-    draws = cell.graph.draws
-    if not draws:
+    if not cell.draws:
         return []
-    listed = ", ".join(f"{kind}.{number}" for kind, number in draws)
+    listed = ", ".join(f"{distribution}.{number}" for distribution, number in cell.draws)
     return [f"Random numbers, fresh for every sequence, step and unit, by their position: {listed}"]
 
 

@@ -84,8 +84,8 @@ def gradcheck(
     Parameters
     ----------
     function : callable
-        A function of the inputs that returns a Tensor or a tuple. It must return the same result every time; random
-        numbers of the default generator are the same at every call, since it is set back before each.
+        A function of the inputs that returns a Tensor or a tuple. It must return the same result every time; to this
+        end the default generator is restored before each call.
     inputs : Tensor or sequence
         Those with ``requires_grad`` are varied; they must be float64 leaves.
     eps : float

@@ -129,10 +129,16 @@ class Cell:
         return frozenset(found)
 
     @functools.cached_property
+    def draws(self) -> tuple[tuple[str, str], ...]:
+        """The noise of the step on which a new state depends: its distribution and the number of the call."""
+        graph = self.graph
+        live = {graph.nodes[index].value for index in graph.reach(graph.outputs)}
+        return tuple([draw for draw in graph.draws if draw in live])
+
+    @property
     def draws_noise(self) -> bool:
         """Whether the step draws random numbers of its own, in evaluation as in training."""
-        live = self.graph.reach(self.graph.outputs)
-        return any(self.graph.nodes[index].value in self.graph.draws for index in live)
+        return bool(self.draws)
 
     @property
     def reason_against_projection(self) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from numpy.typing import DTypeLike
 
@@ -100,7 +100,8 @@ class _SingleStep(Module):
         for k, state in enumerate(hx or ()):
             _check_state(state, shape, dtype, f"hidden{k}")
         layout = Layout.dense(1, input.shape[0] if input.ndim == 2 else 1)
-        cell, rows = self.cell, cast("LayerInputs", ())
+        cell = self.cell
+        rows: LayerInputs = ()
         if inputs is not None or cell.inputs:
             convert = of_step(cell, dtype, leading, self.hidden_size)
             (rows,) = inputs_of_layers(cell, inputs, 1, convert)
