@@ -173,7 +173,11 @@ def test_refusals():
         (good | {"dt": [0.1, 0.2]}, ValueError, r"input 'dt' of cell leaky .* got \(2,\)"),
         (good | {"rate": np.nan}, ValueError, "input 'rate' must be finite numbers"),
         (good | {"rate": "fast"}, TypeError, "input 'rate' must be a Tensor or an array of numbers, got str"),
-        ([good, good], ValueError, "inputs must be one mapping for all layers, or a list of 1 mappings"),
+        (
+            [good, good],
+            ValueError,
+            r"inputs must be one mapping for all layers, or a list with one for each layer \(1\), got 2",
+        ),
         (0.1, TypeError, "inputs must be a mapping of names to tensors"),
     ]
     for inputs, error, message in cases:

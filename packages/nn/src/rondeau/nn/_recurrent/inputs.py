@@ -72,8 +72,8 @@ def inputs_of_layers(
     if isinstance(inputs, list | tuple):
         if len(inputs) != num_layers:
             raise ArgumentValueError(
-                f"inputs must be one mapping for all layers, or a list of {num_layers} mappings, one for each layer, "
-                f"got {len(inputs)}"
+                f"inputs must be one mapping for all layers, or a list with one for each layer ({num_layers}), got "
+                f"{len(inputs)} mappings"
             )
         return [_of_layer(cell, of_layer, convert) for of_layer in inputs]
     return [_of_layer(cell, inputs, convert)] * num_layers

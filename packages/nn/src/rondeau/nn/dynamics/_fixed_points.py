@@ -191,7 +191,7 @@ def fixed_points(
     array([0.166372, 2.      , 0.166372])
     """
     step = StepMap(layer)
-    given = inputs_of_steps(layer, as_inputs("input", layer, input, "(I,)"), inputs)
+    given = inputs_of_steps(layer, as_inputs("input", layer, input, {1: "(I,)"}), inputs)
     vectors = as_vectors("starts", step.layout, starts)
     if vectors.ndim != 2 or not len(vectors):
         raise ArgumentValueError(

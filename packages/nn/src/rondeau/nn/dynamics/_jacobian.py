@@ -118,7 +118,7 @@ def _differentiated(
     """Check the arguments, repeat a single state or input for all others, and differentiate."""
     step = StepMap(layer)
     vectors = as_vectors("state", step.layout, state)
-    x = as_inputs("input", layer, input, "(N, I) or (I,)")
+    x = as_inputs("input", layer, input, {2: "(N, I)", 1: "(I,)"})
     is_batch = vectors.ndim == 2 or x.ndim == 2
     if vectors.ndim == x.ndim == 2 and len(vectors) != len(x):
         raise ArgumentValueError(

@@ -97,8 +97,8 @@ def lyapunov_exponents(
     array([2. , 0.5])
     """
     step = StepMap(layer)
-    form = "(B, T, I) or (T, I)" if layer.batch_first else "(T, B, I) or (T, I)"
-    x = as_inputs("input", layer, input, form)
+    batched = "(B, T, I)" if layer.batch_first else "(T, B, I)"
+    x = as_inputs("input", layer, input, {3: batched, 2: "(T, I)"})
     is_batch = x.ndim == 3
     T, B = (x.shape[0], 1) if not is_batch else x.shape[1::-1] if layer.batch_first else x.shape[:2]
     count = step.size if count is None else count

@@ -5,7 +5,7 @@ Notation: N rows; I inputs; H hidden units.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,8 +47,8 @@ class StepInputs(NamedTuple):
         )
 
 
-def as_inputs(name: str, layer: Recurrent, value: Any, form: str) -> Array:
-    """Return inputs of as many dimensions as `form` shows, such as ``"(T, B, I)"``, in float64.
+def as_inputs(name: str, layer: Recurrent, value: Any, shapes: Mapping[int, str]) -> Array:
+    """Return inputs in float64; `shapes` are those that are accepted, by number of dimensions: ``{2: "(T, I)"}``.
 
     Raises
     ------
@@ -56,10 +56,10 @@ def as_inputs(name: str, layer: Recurrent, value: Any, form: str) -> Array:
         If they are not numbers, the last dimension is not I, or a number is NaN or infinite.
     """
     array = finite(name, value)
-    dimensions = [len(part.strip("(,)").split(", ")) for part in form.split(" or ")]
-    if array.ndim not in dimensions or array.shape[-1] != layer.input_size:
+    if array.ndim not in shapes or array.shape[-1] != layer.input_size:
         raise ArgumentValueError(
-            f"{name} must have shape {form} with I = {layer.input_size}, the input_size of the layer, got {array.shape}"
+            f"{name} must have shape {' or '.join(shapes.values())} with I = {layer.input_size}, the input_size of the "
+            f"layer, got {array.shape}"
         )
     return array
 
