@@ -73,7 +73,7 @@ def inputs_of_layers(
         if len(inputs) != num_layers:
             raise ArgumentValueError(
                 f"inputs must be one mapping for all layers, or a list with one for each layer ({num_layers}), got "
-                f"{len(inputs)} mappings"
+                f"{len(inputs)}"
             )
         return [_of_layer(cell, of_layer, convert) for of_layer in inputs]
     return [_of_layer(cell, inputs, convert)] * num_layers
