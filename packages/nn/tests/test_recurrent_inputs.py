@@ -284,7 +284,7 @@ GOOD = {"dt": rt.ones(T, B), "g": rt.ones(B)}
             TypeError,
             "got PackedSequence: only step inputs are packed, and only where the input x is",
         ),
-        ([GOOD], ValueError, r"a list with one for each layer \(2\), got 1"),
+        ([GOOD], ValueError, "a list with one for each layer (2), got 1"),
         (3, TypeError, "inputs must be a mapping of names to tensors"),
     ],
 )
