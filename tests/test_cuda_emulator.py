@@ -297,6 +297,30 @@ def test_wrong_masks(kernel, words, seed):
         run(kernel, seed=seed)
 
 
+def test_lanes_of_two_branches_meet_in_one_collective():
+    def kernel(out):
+        lane = cuda.threadIdx.x
+        if lane < 16:
+            out[lane] = cuda.shfl_xor_sync(FULL, lane, 31)
+        else:
+            out[lane] = cuda.shfl_xor_sync(FULL, lane, 31)
+
+    assert_same_bits(of_lanes(kernel), 31 - LANES)
+
+
+def test_matrix_instructions_are_aligned():
+    def kernel():
+        if cuda.threadIdx.x < 16:
+            mma_m16n8k16_f16(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        else:
+            mma_m16n8k16_f16(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+    with pytest.raises(
+        DivergenceError, match=r"f16, and thread \d+ of block 0 waits at line \d+ for mma.m16n8k16.f16"
+    ):
+        run(kernel)
+
+
 def test_collectives_of_two_kinds_do_not_meet():
     def kernel(out):
         if cuda.threadIdx.x < 16:
@@ -668,15 +692,37 @@ def test_a_lock_without_release_races():
 
 
 def test_atomic_and_plain_accesses_race():
-    def kernel(x):
+    def written(x):
         if cuda.threadIdx.x:
             red_add(x, 0, 1)
         else:
             x[0] = 5
 
-    for seed in range(4):
-        with pytest.raises(DataRaceError, match=r"x\[0\], which thread [01] of block 0"):
-            run(kernel, np.zeros(1, np.int32), block=2, seed=seed)
+    def read(x):
+        if cuda.threadIdx.x:
+            red_add(x, 0, 1)
+        else:
+            x[1] = x[0]
+
+    for kernel in (written, read):
+        for seed in range(4):
+            with pytest.raises(DataRaceError, match=r"x\[0\], which thread [01] of block 0"):
+                run(kernel, np.zeros(2, np.int32), block=2, seed=seed)
+
+
+def test_every_reader_counts():
+    def kernel(x, y):
+        i = cuda.threadIdx.x
+        if i < 2:
+            y[i] = x[0]
+        if i > 0:
+            cuda.syncwarp(0b110)
+        if i == 2:
+            x[0] = 1  # ordered after the read of thread 1, not after that of thread 0
+
+    for seed in range(6):
+        with pytest.raises(DataRaceError, match=r"x\[0\], which thread [02] of block 0, .* (reads|wrote)"):
+            run(kernel, np.zeros(1, np.int32), np.zeros(2, np.int32), block=3, seed=seed)
 
 
 # ---------------------------------------------------------------------- the memory model
@@ -713,6 +759,7 @@ RELAXED = "while ld_relaxed(flag, 0) == 0: spin()"
     ("st_release(flag, 0, 1); st_relaxed(flag, 0, 2)", "while ld_acquire(flag, 0) != 2: spin()", True),
     ("st_release(flag, 0, 1); red_add(flag, 0, 1)", "while ld_acquire(flag, 0) != 2: spin()", True),
     ("st_release(flag, 0, 1)", RELAXED + "\n        ld_acquire(flag, 0)", True),
+    ("st_release(flag, 0, 1); data[0] = 43", ACQUIRE, False),
     ("flag[0] = 1", ACQUIRE, False),
 ])  # fmt: skip
 def test_what_orders_two_blocks(write, read, ordered):
@@ -820,6 +867,26 @@ def test_one_element_never_goes_back():
             out[1] = last
 
     assert {backwards for backwards, _ in litmus(kernel, 60)} == {0}
+
+
+def test_what_one_thread_has_read_is_not_unread_by_another():
+    def kernel(x, out):
+        if cuda.blockIdx.x == 0:
+            if cuda.threadIdx.x == 0:
+                for k in range(1, 9):
+                    st_relaxed(x, 0, k)
+        elif cuda.threadIdx.x == 0:
+            out[0] = ld_relaxed(x, 0)
+            cuda.syncwarp(3)
+        else:
+            cuda.syncwarp(3)
+            out[1] = ld_relaxed(x, 0)
+
+    made = Kernel(kernel)
+    for seed in range(100):
+        out = np.zeros(2, np.int32)
+        made.launch(2, 2, np.zeros(1, np.int32), out, seed=seed)
+        assert out[1] >= out[0]
 
 
 def test_values_that_say_themselves_that_they_are_there():

@@ -86,7 +86,7 @@ def _mma(name: str, k: int, read: Callable[[list[tuple[Any, ...]]], np.ndarray])
         d = (a @ b + c).astype(np.float32)[_C_ROWS, _C_COLUMNS]
         return {lane: tuple(registers) for lane, registers in enumerate(d.tolist())}
 
-    return Collective(name, compute)
+    return Collective(name, compute, aligned=True)
 
 
 MMA_TF32 = _mma("mma.m16n8k8.tf32", 8, _tf32)
@@ -115,7 +115,7 @@ def ldmatrix(count: int, transposed: bool) -> Collective:
             received[lane] = tuple(registers) if count > 1 else registers[0]
         return received
 
-    return Collective(name, compute)
+    return Collective(name, compute, aligned=True)
 
 
 def _half(thread: Thread, row: tuple[Thread, Array, int], column: int) -> int:

@@ -43,11 +43,14 @@ class Collective(NamedTuple):
         From what each lane gave, by lane, to what each receives.
     orders : bool
         Whether it orders the lanes' accesses to memory, as ``syncwarp`` does and shuffles do not.
+    aligned : bool
+        Whether the lanes must be at the same place of the source (PTX's ``.aligned``).
     """
 
     name: str
     compute: Callable[[dict[int, Any]], dict[int, Any]]
     orders: bool = False
+    aligned: bool = False
 
 
 class Gathering:
@@ -87,11 +90,6 @@ def named_barrier(machine: Machine, thread: Thread, number: int, count: int, wai
             f"barrier {number} of {count} threads: numbers are 0 to 15, and counts multiples of {LANES}"
         )
     barrier = thread.block.barriers[number]
-    for other in barrier.waiting:
-        if other.warp is thread.warp and other.line() != thread.line():
-            raise DivergenceError(
-                f"barrier {number}, and {other}, of the same warp, waits for it at line {other.line()}"
-            )
     _arrive(machine, barrier, thread, count, f"barrier {number}", waits)
     complete(machine, barrier, count)
 
@@ -142,7 +140,7 @@ def collective(machine: Machine, thread: Thread, mask: int, collective: Collecti
         raise WarpError(
             f"{collective.name} with the mask {mask:#x}, which leaves out the caller, lane {thread.lane}"
         )
-    if gathering.collective is not collective or gathering.line != thread.line():
+    if gathering.collective is not collective or (collective.aligned and gathering.line != thread.line()):
         raise DivergenceError(f"{collective.name}, and {gathering}")
     gathering.threads.append(thread)
     gathering.given[thread.lane] = given

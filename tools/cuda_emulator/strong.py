@@ -2,9 +2,10 @@
 
 An element that strong operations reach has a record of the values it has had. A load may return an old one, as far as
 coherence allows: none that is older than one the thread has seen, itself or through what happens before. Every atomic
-operation reads the newest. An acquire that reads what a release wrote (or what atomic operations made of it since:
-the release sequence) orders the two threads, if the scope of each takes in the other; a relaxed pair orders nothing,
-unless fences stand around it. See "Memory Consistency Model" of the PTX ISA.
+operation reads the newest. An acquire that reads what a release wrote (or what atomic operations made of it since: the
+release sequence) orders the two threads; a relaxed pair orders nothing, unless fences stand around it. Operations of
+two blocks that nothing else orders must have the scope of the GPU, and so must the fences around them. See "Memory
+Consistency Model" of the PTX ISA.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ def load(thread: Thread, array: Array, index: Any, acquire: bool = False, narrow
         raise UninitialisedError(f"may read {array.region.name}[{element}] before any thread has written it")
     cell.seen[thread.number] = max(value.order, cell.seen.get(thread.number, 0))
     cell.readers[thread.number] = Access(thread.segment, thread.block.number, narrow)
-    _learn(thread, cell, value.published, acquire, narrow)
+    _learn(thread, cell, value.published, acquire)
     thread.note_poll((id(array.region), word), value.value)
     return value.value
 
@@ -197,9 +198,9 @@ def change(
     after = rounding(array.dtype)(function(before.value))
     array.values[element] = after
     if reads:
-        _learn(thread, cell, before.published, acquire, narrow)
+        _learn(thread, cell, before.published, acquire)
     segment = thread.segment  # before a release begins the next one: the write is part of what it publishes
-    published = _publish(thread, cell, before.published if reads else Published(), release, narrow)
+    published = _publish(thread, cell, before.published if reads else Published(), release)
     value = Value(after, before.order + 1, segment, published)
     cell.values = [*cell.values[1 - _KEPT :], value]
     cell.seen[thread.number] = value.order
@@ -214,12 +215,11 @@ def change(
     return before.value
 
 
-def _learn(thread: Thread, cell: Cell, published: Published, acquire: bool, narrow: bool) -> None:
+def _learn(thread: Thread, cell: Cell, published: Published, acquire: bool) -> None:
     """Take what a value published: at once by an acquire, else at the next fence, or acquire of the same element."""
     number, block = thread.number, thread.block.number
-    learnt = Published(None if narrow else published.everywhere, {})
-    if block in published.inside:
-        learnt = Published(learnt.everywhere, {block: published.inside[block]})
+    inside = {block: published.inside[block]} if block in published.inside else {}
+    learnt = Published(published.everywhere, inside)
     if acquire:
         for one in (learnt, cell.loose.pop(number, Published())):
             join(thread, one.everywhere)
@@ -229,17 +229,15 @@ def _learn(thread: Thread, cell: Cell, published: Published, acquire: bool, narr
         thread.loose = _both(thread.loose, learnt)
 
 
-def _publish(thread: Thread, cell: Cell, before: Published, release: bool, narrow: bool) -> Published:
+def _publish(thread: Thread, cell: Cell, before: Published, release: bool) -> Published:
     """Return what a write publishes: what a release covers, or the last fence, and what the value before it had."""
     number, block = thread.number, thread.block.number
     if release:
         clock = publish(thread)
-        own = Published(None if narrow else clock, {block: clock})
+        own = Published(clock, {block: clock})
         cell.released[number] = _both(cell.released.get(number, Published()), own)
     else:
         own = _both(thread.fenced, cell.released.get(number, Published()))
-        if narrow:
-            own = Published(None, own.inside)
     return _both(before, own)
 
 
