@@ -22,7 +22,9 @@ from comparing import assert_close, assert_same_bits
 # What kernels name; the emulator puts its own in their places.
 cuda: Any = None
 ld_acquire = ld_acquire_cta = ld_relaxed = ld_relaxed_v4 = ld_cg_v2 = ld_cg_v4 = None
-st_relaxed = st_release = st_release_cta = red_add = red_release_add = atom_cas_acquire = None
+st_relaxed = st_release = st_release_cta = red_add = red_release_add = atom_cas_acquire = atom_cas_acq_rel = (
+    None
+)
 barrier_sync = barrier_arrive = cp_async16 = cp_async_wait_all = umulhi = None
 ldmatrix_x1 = ldmatrix_x2 = ldmatrix_x4 = ldmatrix_x2_trans = None
 mma_m16n8k16_f16 = mma_m16n8k16_bf16 = None
@@ -678,6 +680,18 @@ def test_a_lock_lets_one_in(seed):
     total = np.zeros(1, np.int64)
     run(kernel, np.zeros(1, np.int32), total, grid=2, block=8, seed=seed)
     assert total[0] == 120
+
+
+def test_a_swap_that_fails_is_a_load():
+    def kernel(x, flag):
+        if cuda.threadIdx.x == 0:
+            x[0] = 1
+            flag[0] = atom_cas_acq_rel(flag, 1, 5, 6)  # the element is 0: nothing is released
+        elif ld_acquire(flag, 1) == 0:
+            x[1] = x[0]
+
+    with pytest.raises(DataRaceError, match=r"x\[0\]"):
+        run(kernel, np.zeros(2, np.int32), np.zeros(2, np.int32), block=2)
 
 
 def test_a_lock_without_release_races():

@@ -55,10 +55,7 @@ def _adding(acquire: bool, release: bool, narrow: bool) -> Callable[[Array, Any,
 def _exchanging(acquire: bool, release: bool) -> Callable[[Array, Any, Any, Any], Request]:
     @suspends
     def operation(array: Array, index: Any, old: Any, value: Any) -> Request:
-        def swap(before: Any) -> Any:
-            return value if before == old else before
-
-        return Machine.perform, strong.change, array, index, swap, acquire, release
+        return Machine.perform, strong.compare_and_swap, array, index, old, value, acquire, release
 
     return operation
 

@@ -109,7 +109,7 @@ class _Atomic:
     @suspends
     def cas(array: Array, index: Any, old: Any, value: Any) -> Request:
         """Store ``value`` if the element is ``old``."""
-        return Machine.perform, strong.change, array, index, lambda before: value if before == old else before
+        return Machine.perform, strong.compare_and_swap, array, index, old, value
 
     @staticmethod
     @suspends

@@ -69,9 +69,6 @@ class Cell:
         self.released: dict[
             int, Published
         ] = {}  # by thread: its releases here, which its later stores here publish too
-        self.loose: dict[
-            int, Published
-        ] = {}  # by thread: what its relaxed reads here saw, for an acquire here to take
         self.narrow = False
 
     def check_plain(self, thread: Thread, region: Region, array: Array, word: int, writes: bool) -> None:
@@ -149,7 +146,9 @@ def cell_of(
     return cell, element, word
 
 
-def load(thread: Thread, array: Array, index: Any, acquire: bool = False, narrow: bool = False) -> Any:
+def load(
+    thread: Thread, array: Array, index: Any, acquire: bool = False, narrow: bool = False, old: bool = True
+) -> Any:
     """Perform a strong load.
 
     Parameters
@@ -158,17 +157,19 @@ def load(thread: Thread, array: Array, index: Any, acquire: bool = False, narrow
         Whether it orders the thread after the release whose value it reads.
     narrow : bool
         Whether its scope is the block, not the GPU.
+    old : bool
+        Whether it may return an old value.
     """
     cell, element, word = cell_of(array, index, thread, reads=True, writes=False, narrow=narrow)
     value = cell.newest()
-    if len(cell.values) > 1 and thread.polls == 0 and thread.block.machine.random() < 0.25:
+    if old and len(cell.values) > 1 and thread.polls == 0 and thread.block.machine.random() < 0.25:
         readable = cell.readable(thread)
         value = readable[int(thread.block.machine.random() * len(readable))]
     if value.segment is UNWRITTEN:
         raise UninitialisedError(f"may read {array.region.name}[{element}] before any thread has written it")
     cell.seen[thread.number] = max(value.order, cell.seen.get(thread.number, 0))
     cell.readers[thread.number] = Access(thread.segment, thread.block.number, narrow)
-    _learn(thread, cell, value.published, acquire)
+    _learn(thread, value.published, acquire)
     thread.note_poll((id(array.region), word), value.value)
     return value.value
 
@@ -198,7 +199,7 @@ def change(
     after = rounding(array.dtype)(function(before.value))
     array.values[element] = after
     if reads:
-        _learn(thread, cell, before.published, acquire)
+        _learn(thread, before.published, acquire)
     segment = thread.segment  # before a release begins the next one: the write is part of what it publishes
     published = _publish(thread, cell, before.published if reads else Published(), release)
     value = Value(after, before.order + 1, segment, published)
@@ -215,18 +216,31 @@ def change(
     return before.value
 
 
-def _learn(thread: Thread, cell: Cell, published: Published, acquire: bool) -> None:
-    """Take what a value published: at once by an acquire, else at the next fence, or acquire of the same element."""
-    number, block = thread.number, thread.block.number
-    inside = {block: published.inside[block]} if block in published.inside else {}
-    learnt = Published(published.everywhere, inside)
+def compare_and_swap(
+    thread: Thread,
+    array: Array,
+    index: Any,
+    old: Any,
+    value: Any,
+    acquire: bool = False,
+    release: bool = False,
+) -> Any:
+    """Store ``value`` if the element is ``old``, and return the value before; if it is not, this is a load."""
+    cell, _, _ = cell_of(array, index, thread, reads=True, writes=False, narrow=False)
+    if cell.newest().value == old:
+        return change(thread, array, index, lambda _: value, acquire, release)
+    return load(thread, array, index, acquire, old=False)
+
+
+def _learn(thread: Thread, published: Published, acquire: bool) -> None:
+    """Take what a value published: at once by an acquire, else at the next fence."""
+    block = thread.block.number
     if acquire:
-        for one in (learnt, cell.loose.pop(number, Published())):
-            join(thread, one.everywhere)
-            join(thread, one.inside.get(block))
+        join(thread, published.everywhere)
+        join(thread, published.inside.get(block))
     else:
-        cell.loose[number] = _both(cell.loose.get(number, Published()), learnt)
-        thread.loose = _both(thread.loose, learnt)
+        inside = {block: published.inside[block]} if block in published.inside else {}
+        thread.loose = _both(thread.loose, Published(published.everywhere, inside))
 
 
 def _publish(thread: Thread, cell: Cell, before: Published, release: bool) -> Published:
