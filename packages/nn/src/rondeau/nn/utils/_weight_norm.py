@@ -14,7 +14,7 @@ _WHOLE = -1
 
 
 def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Module:
-    """Compute a weight from its length and its direction: W = g V / |V|.
+    """Compute a weight from its length and its direction: ``W = g V / |V|``.
 
     T. Salimans, D. P. Kingma, "Weight normalization: a simple reparameterization to accelerate training of deep neural
     networks", 2016, equation 2.
