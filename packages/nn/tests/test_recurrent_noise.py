@@ -200,6 +200,6 @@ def test_explain_shows_inputs_and_noise():
         return m.exp(-u.dt) * s.h + u.gate * m.tanh(x.h) + m.normal()
 
     text = nn.Recurrent(shown, I, H).explain()
-    assert "inputs dt (of a step), gate (of a sequence)" in text
+    assert "inputs dt (step), gate (sequence)" in text
     assert "fresh for every sequence, step and unit, by their position: normal.0" in text
     assert "input u.dt" in text

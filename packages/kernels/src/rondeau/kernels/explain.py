@@ -76,7 +76,7 @@ def _of_kind(cell: Cell, name: str, kind: str) -> str:
     """Return an input and its kind and form."""
     form = ["one number for all units"] if name in cell.forms.numbers else []
     form += ["without a gradient"] if name in cell.forms.constants else []
-    return f"{name} (of a {', '.join([kind, *form])})"
+    return f"{name} ({', '.join([kind, *form])})"
 
 
 def _describe_noise(cell: Cell) -> list[str]:
