@@ -266,7 +266,7 @@ def test_active_lanes():
         alone = of_lanes(kernel, seed=seed)
         assert not np.any(alone & ~together), "lanes of another branch"
         assert np.all(alone >> LANES & 1), "each lane is active itself"
-    assert not np.array_equal(alone, together)
+    assert (alone != together).any()
 
 
 def leaves_out_the_caller():

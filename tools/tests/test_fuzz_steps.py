@@ -16,6 +16,7 @@ from tools.fuzz.targets.single_step import single_step
 from tools.fuzz.targets.stepping import stepping
 from tools.fuzz.worker import run_call
 
+from comparing import assert_close
 from rondeau import nn
 
 TARGETS = (recurrent, sequence, single_step, stepping)
@@ -75,7 +76,7 @@ def test_every_kind_of_computed_weight_is_that_of_its_parameter(monkeypatch: pyt
         layer = nn.LSTM(3, 5, proj_size=2, dtype="float64")
         ((name, (original, function)),) = parametrised.parametrise(draw, layer, 1.0).items()
         value = dict(layer.named_parameters())[original].detach().numpy()
-        np.testing.assert_allclose(function(value), getattr(layer, name).detach().numpy(), rtol=0, atol=1e-13)
+        assert_close(function(value), getattr(layer, name).detach().numpy(), atol=1e-13)
         kinds.add(dict(draw.notes)[f"{name} is computed by"])
     assert kinds == {"mask", "signs", "cayley", "based"}
 
