@@ -38,16 +38,10 @@ def _storing(release: bool, narrow: bool) -> Callable[[Array, Any, Any], Request
 def _adding(acquire: bool, release: bool, narrow: bool) -> Callable[[Array, Any, Any], Request]:
     @suspends
     def operation(array: Array, index: Any, value: Any) -> Request:
-        return (
-            Machine.perform,
-            strong.change,
-            array,
-            index,
-            lambda before: before + value,
-            acquire,
-            release,
-            narrow,
-        )
+        def add(before: Any) -> Any:
+            return before + value
+
+        return Machine.perform, strong.change, array, index, add, acquire, release, narrow
 
     return operation
 
@@ -103,7 +97,7 @@ def barrier_arrive(number: int, count: int) -> Request:
     return meetings.named_barrier, number, count, False
 
 
-def _multiplying(collective: Any) -> Callable[..., Request]:
+def _multiplying(collective: meetings.Collective) -> Callable[..., Request]:
     @suspends
     def operation(*registers: Any) -> Request:
         if len(registers) != 10:

@@ -168,10 +168,8 @@ class Array:
     def _store(self, element: int, value: Any) -> None:
         try:
             self.values[element] = value
-        except (
-            TypeError,
-            ValueError,
-        ):  # an integer out of range, a float for an integer: cut as the hardware cuts
+        except (TypeError, ValueError):
+            # An integer out of range, or a float for an integer: cut, as Numba's conversion cuts it.
             self.values[element] = rounding(self.dtype)(value)
 
     def word_of(self, index: Any) -> tuple[int, int]:
