@@ -244,7 +244,7 @@ def _begin_again(states: list[Array], where: Array, learned: list[Array]) -> Non
 
 
 class Configuration(NamedTuple):
-    """What of a layer, beside its weights, decides its result."""
+    """What decides the result of a layer besides its weights."""
 
     cell: Any
     num_layers: int
