@@ -102,8 +102,8 @@ def _cos_of_bits(bits: Any) -> Any:
     p = fma(p, square, _COS[1])
     p = fma(p, square, _COS[0])
     cosine = fma(p, square, 1.0)
-    size = sine if quadrant & 1 else cosine
-    return -size if (quadrant + 1) & 2 else size
+    value = sine if quadrant & 1 else cosine
+    return -value if (quadrant + 1) & 2 else value
 
 
 @_inline
@@ -188,8 +188,8 @@ def normals(
     bits = _of_words(third, fourth).astype(np.int64)
     quadrant = (bits + (_QUARTER >> 1)) // _QUARTER
     angle = (bits - quadrant * _QUARTER) * _RADIANS
-    size = np.where(quadrant & 1, np.sin(angle), np.cos(angle))
-    found: NDArray[np.float64] = radius * np.where((quadrant + 1) & 2, -size, size)
+    value = np.where(quadrant & 1, np.sin(angle), np.cos(angle))
+    found: NDArray[np.float64] = radius * np.where((quadrant + 1) & 2, -value, value)
     return found
 
 
