@@ -3,6 +3,8 @@
 import os
 import zlib
 from collections import defaultdict
+from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -29,3 +31,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         drawn = sorted(of_test, key=lambda item: zlib.crc32(item.nodeid.encode()))
         for item in drawn[count:]:
             item.add_marker(pytest.mark.long)
+
+
+@pytest.fixture
+def device_stand_in() -> Iterator[ModuleType]:
+    """Put `tools.device_arrays` in the place of CuPy, for ``device="cuda"`` and ``import cupy``."""
+    from tools.device_arrays import installed
+
+    from rondeau.tensor import _devices
+
+    _devices._cupy.cache_clear()
+    try:
+        with installed() as cupy:
+            yield cupy
+    finally:
+        _devices._cupy.cache_clear()

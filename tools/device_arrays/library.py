@@ -1,0 +1,206 @@
+"""The modules ``cupy`` and ``cupyx``, and their place among Python's modules for as long as a test runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import cuda, functions, interface, memory, pinned
+from .array import ndarray
+
+_NOTHING = frozenset[str]()
+
+
+class _Module(ModuleType):
+    """A module of CuPy's, which tells apart what CuPy lacks and what is not modelled."""
+
+    def __init__(
+        self, name: str, content: dict[str, Any], not_modelled: frozenset[str] | None = _NOTHING
+    ) -> None:
+        super().__init__(name)
+        self.__path__: list[str] = []  # a package: `import cupy.cuda` works
+        self.__dict__.update(content)
+        self._not_modelled = not_modelled
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and (self._not_modelled is None or name in self._not_modelled):
+            raise interface.not_modelled(f"{self.__name__}.{name}")
+        raise AttributeError(
+            f"module {self.__name__!r} has no attribute {name!r} in CuPy {interface.VERSION}"
+        )
+
+
+def _content() -> dict[str, Any]:
+    content = {name: getattr(np, name) for name in interface.SAME_AS_NUMPY}
+    content |= {name: functions.Ufunc(name) for name in interface.UFUNCS}
+    content |= {
+        name: functions.function(name, parameters, getattr(np, name))
+        for name, parameters in interface.FUNCTIONS.items()
+    }
+    content |= {name: getattr(functions, name) for name in interface.WRITTEN_OUT}
+    return content | {"ndarray": ndarray, "asanyarray": functions.asarray, "__version__": interface.VERSION}
+
+
+def _build() -> dict[str, _Module]:
+    pool = memory.MemoryPool()
+    pinned_pool = _PinnedPool()
+    runtime = _Module(
+        "cupy.cuda.runtime",
+        {
+            "CUDARuntimeError": memory.CUDARuntimeError,
+            "deviceSynchronize": cuda.device_synchronize,
+            "getDevice": memory.current_device,
+            "getDeviceCount": cuda.get_device_count,
+            "getDeviceProperties": cuda.get_device_properties,
+            "is_hip": False,
+            "memGetInfo": cuda.memory_info,
+            "runtimeGetVersion": lambda: 13000,
+            "driverGetVersion": lambda: 13000,
+            "setDevice": memory.set_current_device,
+        },
+        None,
+    )
+    of_cuda = _Module(
+        "cupy.cuda",
+        {
+            "Device": cuda.Device,
+            "Event": cuda.Event,
+            "MemoryPointer": memory.MemoryPointer,
+            "MemoryPool": memory.MemoryPool,
+            "Stream": cuda.Stream,
+            "alloc_pinned_memory": pinned.allocate,
+            "get_current_stream": cuda.get_current_stream,
+            "get_device_id": cuda.get_device_id,
+            "is_available": cuda.is_available,
+            "runtime": runtime,
+            "memory": _Module("cupy.cuda.memory", {"OutOfMemoryError": memory.OutOfMemoryError}, None),
+        },
+        None,
+    )
+    linalg = _Module(
+        "cupy.linalg",
+        {
+            name: functions.function(
+                name, parameters, getattr(np.linalg, name), waits=name in interface.WAITING_LINALG
+            )
+            for name, parameters in interface.LINALG.items()
+        },
+        None,
+    )
+    modules = {
+        "cupy": _Module(
+            "cupy",
+            _content()
+            | {
+                "cuda": of_cuda,
+                "linalg": linalg,
+                "get_array_module": get_array_module,
+                "get_default_memory_pool": lambda: pool,
+                "get_default_pinned_memory_pool": lambda: pinned_pool,
+                "is_available": cuda.is_available,
+            },
+            interface.NOT_MODELLED,
+        ),
+        "cupy.cuda": of_cuda,
+        "cupy.cuda.runtime": runtime,
+        "cupy.linalg": linalg,
+    }
+    special = _Module("cupyx.scipy.special", {"erf": functions.erf}, None)
+    scipy = _Module("cupyx.scipy", {"special": special}, None)
+    of_cupyx = {
+        "scatter_add": functions.scatter_add,
+        "scatter_max": functions.scatter_max,
+        "scatter_min": functions.scatter_min,
+        "empty_pinned": empty_pinned,
+        "zeros_pinned": zeros_pinned,
+        "scipy": scipy,
+    }
+    modules |= {
+        "cupyx": _Module("cupyx", of_cupyx, None),
+        "cupyx.scipy": scipy,
+        "cupyx.scipy.special": special,
+    }
+    return modules
+
+
+def function_for(name: str, module: str) -> Callable[..., Any] | None:
+    """Return CuPy's function for one of NumPy's, by the names of the function and its module."""
+    place: Any = MODULES["cupy"]
+    for part in [*module.split(".")[1:], name]:
+        place = getattr(place, part, None)
+    if place is None or place is getattr(np, name, None):
+        return None
+    found: Callable[..., Any] = place
+    return found
+
+
+def get_array_module(*args: Any) -> ModuleType:
+    """Return CuPy if one of the arguments is an array of the device, NumPy otherwise."""
+    return MODULES["cupy"] if any(isinstance(x, ndarray) for x in args) else np
+
+
+def empty_pinned(shape: Any, dtype: Any = float, order: Any = "C") -> Any:
+    """Return an array of the host in pinned memory."""
+    size = int(np.prod(shape))
+    flat = np.frombuffer(pinned.allocate(size * np.dtype(dtype).itemsize), dtype, size)
+    memory.poison(flat)
+    return flat.reshape(shape, order=order)
+
+
+def zeros_pinned(shape: Any, dtype: Any = float, order: Any = "C") -> Any:
+    """Return zeros of the host in pinned memory."""
+    made = empty_pinned(shape, dtype, order)
+    made[...] = 0
+    return made
+
+
+class _PinnedPool:
+    """The pool of pinned memory, which holds nothing that is not in use."""
+
+    def free_all_blocks(self) -> None:
+        """Give back what nobody uses."""
+
+    def n_free_blocks(self) -> int:
+        """Return 0."""
+        return 0
+
+
+MODULES = _build()
+
+
+@contextmanager
+def installed(devices: int = 1) -> Iterator[ModuleType]:
+    """Put the stand-in in the place of ``cupy`` and ``cupyx``.
+
+    Parameters
+    ----------
+    devices : int, default 1
+
+    Yields
+    ------
+    module
+        What ``import cupy`` gives inside.
+
+    Raises
+    ------
+    PinnedMemoryError
+        At the end, if pinned memory was written before a copy from it was waited for.
+    """
+    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in ("cupy", "cupyx")}
+    for name in before:
+        del sys.modules[name]
+    sys.modules.update(MODULES)
+    memory.set_device_count(devices)
+    try:
+        yield MODULES["cupy"]
+    finally:
+        for name in [name for name in sys.modules if name.split(".")[0] in ("cupy", "cupyx")]:
+            del sys.modules[name]
+        sys.modules.update(before)
+        memory.set_device_count(1)
+        pinned.reset()
