@@ -1,48 +1,56 @@
 """An array library that stands for CuPy in tests, on machines without a GPU.
 
-NumPy computes, but an array behaves as one on a device where code written for NumPy goes wrong::
+NumPy computes, but where code written for NumPy would go wrong on a device, these arrays go wrong too. They follow
+CuPy 14.2, whose names and arguments `interface` lists. In tests, the fixture ``device_stand_in`` puts the library in
+CuPy's place.
 
-    with installed(), transfers() as seen:
-        import cupy
-
-        x = cupy.asarray(host)  # a copy in memory of its own
-        total = float((x * x).sum())
-    assert len(seen.to_device) == len(seen.to_host) == 1
-
-It follows CuPy 14.2, whose names, arguments and messages `interface` lists. In tests, the fixture ``device_stand_in``
-puts it in CuPy's place.
+>>> import numpy as np
+>>> from tools.device_arrays import installed, transfers
+>>> with installed(), transfers() as seen:
+...     import cupy
+...
+...     x = cupy.asarray(np.arange(3.0))  # a copy, in memory of its own
+...     total = float((x * x).sum())
+>>> total, len(seen.to_device), len(seen.to_host)
+(5.0, 1, 1)
+>>> x + np.ones(3)
+Traceback (most recent call last):
+TypeError: Unsupported type <class 'numpy.ndarray'>
 
 What it refuses, as CuPy does
 -----------------------------
-* Implicit conversion: ``np.asarray(x)``, ``np.array([x])``, ``x`` as an index of a list or a size, ``memoryview(x)``.
-* NumPy's arrays, of zero dimensions too, beside its own in operators, ufuncs, functions, ``out=`` and assignments.
-  Comparisons take NumPy's arrays of zero dimensions; numbers, Python's and NumPy's, go anywhere.
-* ``reduce`` and ``accumulate`` of ufuncs other than ``add`` and ``multiply``, ``at`` of those that have no atomic
-  operation or not for the dtype, ``where=`` and ``initial=``, ``casting=`` of ``astype``, and what else `interface`
-  does not list.
-* ``flags.writeable``, ``setflags``, ``ctypes``, ``__array_interface__``, ``resize``, hashing, dtypes such as object,
-  strings and dates, iteration over zero dimensions.
-* Arrays of another device than the current one.
+* Implicit conversion: ``np.asarray(x)``, ``np.array([x])``, ``memoryview(x)``, ``x`` as the index of a list or as a
+  size.
+* NumPy's arrays, those of zero dimensions too, beside its own: in operators, ufuncs, functions, ``out=`` and
+  assignments. Comparisons accept NumPy's arrays of zero dimensions. Numbers, Python's and NumPy's, go anywhere.
+* ``reduce`` and ``accumulate`` of ufuncs other than ``add`` and ``multiply``; ``at`` of ufuncs, and for dtypes, without
+  an atomic operation; ``where=``, ``initial=``, ``casting=`` of ``astype``; and every name and keyword that
+  `interface` does not list.
+* ``flags.writeable``, ``setflags``, ``ctypes``, ``__array_interface__``, ``resize``, hashing, iteration over an array
+  of zero dimensions, and dtypes such as object, strings and dates.
+* Arrays of a device other than the current one.
 
-A reduction or an element is an array of zero dimensions, and reading it as a number is a transfer that waits.
-Floating-point warnings are not given: a device has none.
+A reduction or an element is an array of zero dimensions, and to read it as a number is a transfer that waits. There are
+no floating-point warnings.
 
 Where it is stricter
 --------------------
-`UndefinedResultError` is raised where CuPy goes on silently with a result that nobody can mean: indices out of
-range (which wrap around), repeated indices that are assigned different values (any of which is kept), and writes to
-memory that a broadcast shares. A function of CuPy that is given NumPy's arrays alone is refused, although some of
-CuPy's pass them on to NumPy.
-Fresh memory (``empty``) is filled with NaN, or -1, and pinned memory that is written before the copy from it is
-complete, or read before the copy to it is, shows: the first raises `PinnedMemoryError` when the copy is waited for, and
-the second has NaN, or -1.
+* `UndefinedResultError` is raised where CuPy silently computes what no program can rely on: indices out of range, which
+  it wraps around; repeated indices that are assigned different values, of which it keeps any; writes to elements that
+  share memory after a broadcast; and the assignment of memory to memory that it overlaps.
+* Fresh memory, as of ``empty``, holds NaN or -1.
+* Copies from and to pinned memory are complete only when they have been waited for. If the source is written before
+  that, the wait raises `PinnedMemoryError`; a destination that is read before that holds NaN or -1.
+* Functions refuse arguments that are all NumPy's, although some of CuPy's pass them on to NumPy.
 
 What it does not model
 ----------------------
-Streams (all work is done at once, but for copies of pinned memory), the order of sums, kernels in CUDA C++
-(``RawKernel``, ``ElementwiseKernel``; kernels of numba-cuda run in `tools.cuda_emulator`, for which `for_emulator`
-unwraps the arrays), ``cupy.random``, whose bits are its own, graphs and ``fuse``. These raise NotImplementedError, as
-do functions that CuPy has and nothing here needed yet: one line of `interface` adds one.
+* Arithmetic is NumPy's: also where a device rounds sums in another order, converts NaN to other integers, or raises no
+  error for a negative power of an integer.
+* Streams: work is done at once and in the order of the calls, except copies of pinned memory.
+* Kernels in CUDA C++ (``RawKernel``, ``ElementwiseKernel``), ``cupy.random``, graphs, ``fuse``, and functions that
+  nothing has needed yet raise NotImplementedError; to add a function is one line in `interface`. Kernels of numba-cuda
+  run in `tools.cuda_emulator`, for which `for_emulator` unwraps the arrays.
 """
 
 from .array import UndefinedResultError, for_emulator

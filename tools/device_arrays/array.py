@@ -414,7 +414,8 @@ def wrap_array(storage: NDArray[Any], *sources: ndarray) -> ndarray:
 def writeable(array: ndarray) -> NDArray[Any]:
     """Return the storage to write to; refuse what a broadcast shares."""
     storage: NDArray[Any] = lower(array)
-    if not storage.flags.writeable:
+    shared = any(stride == 0 and n > 1 for stride, n in zip(storage.strides, storage.shape, strict=True))
+    if shared or not storage.flags.writeable:
         raise UndefinedResultError(
             f"an array whose elements share memory, by broadcasting to {array.shape}, is written to; CuPy does so "
             "without an error, and leaves any of the values"
@@ -532,7 +533,19 @@ def compute(name: str, of_numpy: Callable[..., Any], given: Given, *first: ndarr
         return out
     if name in interface.ARRAYS_OF_ZERO_DIMENSIONS and not isinstance(found, np.ndarray):
         found = np.asarray(found)
-    return wrap(found, *arrays_in(positional), *arrays_in(given.keywords))
+    sources = [*arrays_in(positional), *arrays_in(given.keywords)]
+    if isinstance(found, np.ndarray) and name not in interface.KEEP_ORDER and not _is_view(found, sources):
+        found = in_c_order(found)
+    return wrap(found, *sources)
+
+
+def in_c_order(found: NDArray[Any]) -> NDArray[Any]:
+    """Return an array in C order, as CuPy's are, where NumPy's have the order of the operands."""
+    return found if found.flags.c_contiguous else found.copy("C")
+
+
+def _is_view(found: NDArray[Any], sources: list[ndarray]) -> bool:
+    return any(np.may_share_memory(source._storage, found) for source in sources)
 
 
 def _host_indices(name: str, indices: Any) -> Any:

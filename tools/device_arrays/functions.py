@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from . import interface, pinned
-from .array import NUMBERS, compute, lower, ndarray, wrap, wrap_array, writeable
+from .array import NUMBERS, compute, in_c_order, lower, ndarray, wrap, wrap_array, writeable
 from .binding import bind
 from .indexing import scatter
 from .memory import current_device
@@ -57,6 +57,8 @@ class Ufunc:
                 if x is not None and x.shape != np.broadcast_shapes(*(np.shape(lower(i)) for i in inputs)):
                     raise ValueError("Out shape is mismatched")
             named["out"] = tuple(None if x is None else writeable(x) for x in out)
+        else:
+            named["order"] = "C"
         with np.errstate(all="ignore"):
             found = self._ufunc(*map(lower, inputs), **named)
         results = found if isinstance(found, tuple) else (found,)
@@ -143,6 +145,8 @@ def array(
         return _of_device(obj, dtype, copy, order, ndmin)
     if _has_arrays(obj):
         return wrap_array(np.array([_deep(part) for part in obj], dtype, ndmin=ndmin))
+    if order in ("K", "A"):
+        order = "F" if isinstance(obj, np.ndarray) and obj.flags.fnc else "C"
     host = np.array(obj, dtype, order=order, ndmin=ndmin)
     interface.check_dtype(host.dtype)
     made = wrap_array(host)
@@ -240,7 +244,7 @@ def where(condition: ndarray, x: Any = None, y: Any = None) -> Any:
     for value in (condition, x, y):
         if not isinstance(value, ndarray | NUMBERS):
             raise TypeError(f"Unsupported type {type(value)}")
-    return wrap(np.where(lower(condition), lower(x), lower(y)))
+    return wrap(in_c_order(np.where(lower(condition), lower(x), lower(y))))
 
 
 def copyto(dst: ndarray, src: Any, casting: Any = "same_kind", where: Any = None) -> None:

@@ -39,6 +39,7 @@ def update(array: ndarray, index: Any, value: Any) -> None:
         note_wait("the number of True in a mask")
     if not prepared.arrays:
         if isinstance(value, ndarray):
+            _check_overlap(get(array, index), value)
             _assign(writeable(array), prepared, lower(value))
         else:
             get(array, index).fill(value)  # which refuses what has dimensions
@@ -81,6 +82,17 @@ def scatter(array: ndarray, index: Any, value: Any, ufunc: np.ufunc) -> None:
             ufunc.at(writeable(array), prepared.parts, lower(value).astype(array.dtype))
         except IndexError as error:
             raise _undefined(error, prepared) from error
+
+
+def _check_overlap(target: ndarray, value: ndarray) -> None:
+    """Refuse what CuPy copies as memory that must not overlap; it takes care of all other overlaps."""
+    as_memory = (target.shape, target.strides, target.dtype) == (value.shape, value.strides, value.dtype)
+    shifted = target.data.ptr != value.data.ptr and np.may_share_memory(target._storage, value._storage)
+    if as_memory and shifted and target.flags.c_contiguous:
+        raise UndefinedResultError(
+            "an array is assigned to another that overlaps it in the same memory; CuPy copies it without an error, in "
+            "any order (assign a copy)"
+        )
 
 
 def _assign(storage: NDArray[Any], index: _Index, value: NDArray[Any]) -> None:

@@ -215,6 +215,11 @@ WAITING = frozenset(
 ARRAYS_OF_ZERO_DIMENSIONS = frozenset({"allclose", "array_equal", "array_equiv", "count_nonzero"})
 """Functions that give Python numbers in NumPy, and arrays here."""
 
+KEEP_ORDER = frozenset(
+    name for name, parameters in FUNCTIONS.items() if "order='K'" in parameters or "order='C'" in parameters
+) - {"matmul"}
+"""Functions whose results need not be in C order."""
+
 LINALG = {
     "norm": "x, ord=None, axis=None, keepdims=False",
     "qr": "a, mode='reduced'",
@@ -313,7 +318,7 @@ METHODS_NOT_MODELLED = _names(
 def not_modelled(name: str) -> NotImplementedError:
     """Return the error for what CuPy has and this package does not."""
     return NotImplementedError(
-        f"CuPy {VERSION} has {name}, but tools.device_arrays does not model it; add it to interface.py"
+        f"tools.device_arrays does not model {name}; if CuPy {VERSION} has it, add it (see interface.py)"
     )
 
 

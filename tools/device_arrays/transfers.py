@@ -99,7 +99,7 @@ def transfers() -> Iterator[Seen]:
 
 @contextmanager
 def no_transfers(*, waits: bool = True) -> Iterator[None]:
-    """Raise where something is copied between host and device, or the host waits for the device.
+    """Raise where something is copied between host and device, or the host waits for the device, in any thread.
 
     Parameters
     ----------
