@@ -74,6 +74,7 @@ REFUSED = {
         lambda x, h: np.add.at(x.astype(np.int16), x[0].astype(int) % 2, 1), TypeError, "add.at does not support"),
     "function": (lambda x, h: np.concatenate([x, h]), TypeError, "Unsupported type"),
     "function with a keyword of NumPy's": (lambda x, h: np.sum(x, where=True), TypeError, "CuPy 14.2.0 has sum"),
+    "ones like": (lambda x, h: np.ones(3, like=x), TypeError, "unexpected keyword argument 'device'"),
     "function that CuPy lacks": (lambda x, h: np.insert(x, 0, 1), TypeError, "no implementation found"),
     "where with a condition on the host": (lambda x, h: np.where(h > 0, x, x), TypeError, "Unsupported type"),
     "where with a number": (lambda x, h: sys.modules["cupy"].where(True, x, x), AttributeError, "'astype'"),
@@ -101,7 +102,7 @@ REFUSED = {
     "__array_interface__": (lambda x, h: x.__array_interface__, AttributeError, "__array_interface__"),
     "__index__": (lambda x, h: operator.index(x.astype(int).sum()), TypeError, "cannot be interpreted as an integer"),
     "resize": (lambda x, h: x.resize(6), AttributeError, "resize"),
-    "repeats on the host": (lambda x, h: x.repeat(np.array([1, 2]), 0), ValueError, "does not accept numpy.ndarray"),
+    "repeats on the host": (lambda x, h: x.repeat(np.array([1, 2]), 0), TypeError, "does not accept numpy.ndarray"),
     "set of another dtype": (lambda x, h: x.set(h.astype(float)), TypeError, "float64 array cannot be set to float32"),
     "set of another shape": (lambda x, h: x.set(h[0]), ValueError, "Shape mismatch"),
     "get to another dtype": (lambda x, h: x.get(out=h.astype(float)), TypeError, "cannot be obtained from"),
@@ -215,6 +216,7 @@ CALLS = [
     lambda a, b: np.flip(a, 0),
     lambda a, b: np.full_like(a, 2),
     lambda a, b: np.zeros_like(a, shape=(4,)),
+    lambda a, b: np.zeros(2, like=a),
     lambda a, b: np.linalg.norm(a),
     lambda a, b: np.take(a, [1, 0, 1], 0),
     lambda a, b: a.repeat(2, 1),
@@ -502,6 +504,8 @@ def test_computing_neither_copies_nor_waits(cp, x):
         cp.zeros(3).fill(2)
     with pytest.raises(TransferError, match="nonzero waits for the device"), no_transfers():
         np.nonzero(x)
+    with pytest.raises(TransferError, match="the sum of repeats waits"), no_transfers():
+        x.repeat(rows, 0)
     with no_transfers(waits=False):
         cp.cuda.Stream.null.synchronize()
         np.nonzero(x)
@@ -522,6 +526,7 @@ def test_pinned_memory_is_sent_later(cp):
         copied = stream.record()
     assert seen.waits == []
     copied.synchronize()
+    assert copied.done
     batch[...] = 1  # complete: the buffer is free
     assert x.tolist() == [0] * 4
     x.set(batch)

@@ -522,6 +522,8 @@ def compute(name: str, of_numpy: Callable[..., Any], given: Given, *first: ndarr
         raise interface.not_modelled(f"{name}(dtype=)")
     if name in ("take", "repeat"):
         positional[1] = _host_indices(name, positional[1])
+    if name == "repeat" and isinstance(positional[1], ndarray):
+        note_wait("the sum of repeats")
     if name in interface.WAITING:
         note_wait(name)
     try:
@@ -551,9 +553,7 @@ def _is_view(found: NDArray[Any], sources: list[ndarray]) -> bool:
 def _host_indices(name: str, indices: Any) -> Any:
     """Return indices on the host as an array of the device, as ``take`` and ``repeat`` send them."""
     if isinstance(indices, np.ndarray) and name == "repeat":
-        raise ValueError(
-            "'repeats' does not accept numpy.ndarray; give a list, an integer or an array of the device"
-        )
+        raise TypeError("'repeats' does not accept numpy.ndarray; convert with cupy.array() first")
     if isinstance(indices, list | tuple | np.ndarray):
         from .functions import array
 

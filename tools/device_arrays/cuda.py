@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Self
 
 from . import memory, pinned
@@ -59,7 +60,11 @@ class Event:
     def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False) -> None:
         self._after = 0
 
-    done = True
+    @property
+    def done(self) -> bool:
+        """Whether the work has been done: here it always has, when somebody asks."""
+        pinned.complete(self._after)
+        return True
 
     def record(self, stream: Any = None) -> None:
         """Record what has begun."""
@@ -76,13 +81,18 @@ class Stream:
 
     null: Stream
     ptr = 0
-    done = True
 
     def __init__(
         self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: Any = None
     ) -> None:
         self.is_non_blocking = non_blocking
         self._before: list[Stream] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether the work has been done: here it always has, when somebody asks."""
+        pinned.complete()
+        return True
 
     def synchronize(self) -> None:
         """Wait for all its work."""
@@ -100,25 +110,31 @@ class Stream:
 
     def use(self) -> Stream:
         """Make it current."""
-        _current[0] = self
+        _current.stream = self
         return self
 
     def __enter__(self) -> Self:
-        self._before.append(_current[0])
+        self._before.append(_current.stream)
         self.use()
         return self
 
     def __exit__(self, *_: object) -> None:
-        _current[0] = self._before.pop()
+        _current.stream = self._before.pop()
 
 
 Stream.null = Stream(null=True)
-_current = [Stream.null]
+
+
+class _Current(threading.local):
+    stream = Stream.null
+
+
+_current = _Current()
 
 
 def get_current_stream(device_id: int = -1) -> Stream:
     """Return the stream in use."""
-    return _current[0]
+    return _current.stream
 
 
 def is_available() -> bool:

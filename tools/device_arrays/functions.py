@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -152,7 +153,12 @@ def array(
     made = wrap_array(host)
     if host.ndim:  # a number is an argument of a kernel
         note_transfer("to device", host.nbytes, "array" if isinstance(obj, np.ndarray) else "array of a list")
-        if isinstance(obj, np.ndarray) and obj.dtype == host.dtype and pinned.is_pinned(obj):
+        if (
+            isinstance(obj, np.ndarray)
+            and obj.dtype == host.dtype
+            and obj.flags.forc
+            and pinned.is_pinned(obj)
+        ):
             pinned.copy_from(obj)
     if blocking:
         note_wait("array(blocking=True)")
@@ -279,8 +285,6 @@ def put_along_axis(arr: ndarray, indices: ndarray, values: Any, axis: int) -> No
 
 def erf(x: ndarray) -> Any:
     """Return the error function of each element, as ``cupyx.scipy.special.erf``."""
-    import math
-
     if not isinstance(x, ndarray | NUMBERS):
         raise TypeError(f"Unsupported type {type(x)}")
     values = lower(x)

@@ -13,14 +13,12 @@ import numpy as np
 from . import cuda, functions, interface, memory, pinned
 from .array import ndarray
 
-_NOTHING = frozenset[str]()
-
 
 class _Module(ModuleType):
-    """A module of CuPy's, which tells apart what CuPy lacks and what is not modelled."""
+    """A module of CuPy's, which tells apart what CuPy lacks and what is not modelled (None: all else)."""
 
     def __init__(
-        self, name: str, content: dict[str, Any], not_modelled: frozenset[str] | None = _NOTHING
+        self, name: str, content: dict[str, Any], not_modelled: frozenset[str] | None = None
     ) -> None:
         super().__init__(name)
         self.__path__: list[str] = []  # a package: `import cupy.cuda` works
@@ -63,7 +61,6 @@ def _build() -> dict[str, _Module]:
             "driverGetVersion": lambda: 13000,
             "setDevice": memory.set_current_device,
         },
-        None,
     )
     of_cuda = _Module(
         "cupy.cuda",
@@ -78,9 +75,8 @@ def _build() -> dict[str, _Module]:
             "get_device_id": cuda.get_device_id,
             "is_available": cuda.is_available,
             "runtime": runtime,
-            "memory": _Module("cupy.cuda.memory", {"OutOfMemoryError": memory.OutOfMemoryError}, None),
+            "memory": _Module("cupy.cuda.memory", {"OutOfMemoryError": memory.OutOfMemoryError}),
         },
-        None,
     )
     linalg = _Module(
         "cupy.linalg",
@@ -90,7 +86,6 @@ def _build() -> dict[str, _Module]:
             )
             for name, parameters in interface.LINALG.items()
         },
-        None,
     )
     modules = {
         "cupy": _Module(
@@ -110,8 +105,8 @@ def _build() -> dict[str, _Module]:
         "cupy.cuda.runtime": runtime,
         "cupy.linalg": linalg,
     }
-    special = _Module("cupyx.scipy.special", {"erf": functions.erf}, None)
-    scipy = _Module("cupyx.scipy", {"special": special}, None)
+    special = _Module("cupyx.scipy.special", {"erf": functions.erf})
+    scipy = _Module("cupyx.scipy", {"special": special})
     of_cupyx = {
         "scatter_add": functions.scatter_add,
         "scatter_max": functions.scatter_max,
@@ -121,7 +116,7 @@ def _build() -> dict[str, _Module]:
         "scipy": scipy,
     }
     modules |= {
-        "cupyx": _Module("cupyx", of_cupyx, None),
+        "cupyx": _Module("cupyx", of_cupyx),
         "cupyx.scipy": scipy,
         "cupyx.scipy.special": special,
     }
