@@ -321,6 +321,84 @@ def test_comparisons_with_what_is_no_number(x):
     assert (x >= np.array(3)).sum() == 3  # comparisons take arrays of zero dimensions
 
 
+# ---------------------------------------------------------------------- against CuPy itself
+
+
+@pytest.fixture
+def real():
+    """CuPy, which needs no GPU to be asked for its names."""
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    if not cupy.__version__.startswith("14."):
+        pytest.skip(f"tools.device_arrays follows CuPy {interface.VERSION}, this is {cupy.__version__}")
+    return cupy
+
+
+@pytest.fixture
+def real_device(real):
+    if not real.cuda.is_available():
+        pytest.skip("CuPy finds no GPU")
+    return real
+
+
+def test_names_are_cupys(real):
+    with installed() as cp:
+        ours = {name for name in vars(cp) if not name.startswith("_")}
+    theirs = {name for name in dir(real) if not name.startswith("_")} - {"annotations"}
+    assert ours - theirs == set()
+    assert theirs - ours == interface.NOT_MODELLED
+    methods = {name for name in dir(real.ndarray) if not name.startswith("_")}
+    assert {
+        name for name in dir(cp.ndarray) if not name.startswith("_")
+    } == methods - interface.METHODS_NOT_MODELLED
+
+
+def test_arguments_are_cupys(real):
+    less_modelled = {"einsum", "matmul"}
+    for module, listed in ((real, interface.FUNCTIONS), (real.linalg, interface.LINALG)):
+        for name in listed.keys() - less_modelled - {"size"}:  # it has no signature
+            ours = inspect.signature(eval(f"lambda {listed[name]}: None")).parameters.values()
+            theirs = inspect.signature(getattr(module, name)).parameters.values()
+            without_types = [parameter.replace(annotation=parameter.empty) for parameter in theirs]
+            assert list(ours) == without_types, name
+
+
+def test_ufuncs_are_cupys(real):
+    for name in interface.UFUNCS:
+        ufunc = getattr(real, name)
+        assert type(ufunc) is real.ufunc
+        assert (ufunc._scatter_op is not None) == (name in interface.ATOMICS), name
+
+
+def test_cupy_refuses_the_same(real_device):
+    of_the_stand_in = {
+        "random numbers",
+        "a name not modelled",
+        "a method not modelled",
+        "kernel of a host array",
+    }
+    wrong = {}
+    for case, (call, kind, _) in REFUSED.items():
+        if case in of_the_stand_in or issubclass(kind, AssertionError):
+            continue
+        try:
+            wrong[case] = call(real_device.asarray(HOST), HOST.copy())
+        except Exception as error:
+            if not isinstance(error, kind):
+                wrong[case] = error
+    assert wrong == {}
+
+
+def test_cupy_computes_the_same(real_device):
+    a, b = HOST - 2, HOST[::-1] / 2
+    for call in [*BINARY, *CALLS]:
+        with np.errstate(all="ignore"):
+            expected = np.asarray(call(a, b))
+        found = call(real_device.asarray(a), real_device.asarray(b))
+        assert type(found) is real_device.ndarray
+        assert found.dtype == expected.dtype
+        assert_close(found.get(), expected, rtol=1e-5)
+
+
 # ---------------------------------------------------------------------- memory
 
 
