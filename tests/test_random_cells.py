@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
+from tools.fuzz.noise import key_of
 
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.nn import cell_math
 
 from .oracles import language
-from .oracles.comparison import Theirs, as_tuple, compare, draw_parameters, draw_states, key_of
+from .oracles.comparison import Theirs, as_tuple, compare, draw_parameters, draw_states
 
 
 def relu(m, note, k, a):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tools.fuzz.noise import key_of
 
 from comparing import assert_close, assert_same_bits
 from rondeau import tensor as rt
@@ -72,11 +73,6 @@ def gradients(grad, loss, leaves, **options):
         name: np.zeros(leaf.shape) if d is None else np.asarray(d.detach().numpy())
         for (name, leaf), d in zip(leaves.items(), found, strict=True)
     }
-
-
-def key_of(seed):
-    """Return the key that a call draws after ``rt.manual_seed(seed)``."""
-    return int(rt.Generator(seed).numpy.integers(2**64 - 1, dtype=np.uint64, endpoint=True))
 
 
 class Ours:

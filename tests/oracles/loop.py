@@ -5,13 +5,11 @@ pass through unchanged and its outputs are 0. Slow, and hard to get wrong.
 """
 
 import functools
-import itertools
 from types import MappingProxyType
 
 import numpy as np
 import pytest
-
-from rondeau.kernels.numerics import noise
+from tools.fuzz.noise import Noise
 
 torch = pytest.importorskip("torch")
 
@@ -76,14 +74,8 @@ def units_of(value, ndim):
 
 def draws(key, index, t, batch_size, hidden_size):
     """Return a function that draws the noise of a step: its calls are numbered, and each has a substream."""
-    numbers = itertools.count(64 * index + 35)
-
-    def draw(kind):
-        function = noise.normals if kind == "normal" else noise.uniforms
-        rows = np.arange(batch_size)[:, None]
-        return torch.from_numpy(function(key, next(numbers), t, rows, np.arange(hidden_size)))
-
-    return draw
+    drawing = Noise(key).of_layer(index).at(t, np.arange(batch_size), hidden_size)
+    return lambda distribution: torch.from_numpy(drawing(distribution))
 
 
 def run_direction(

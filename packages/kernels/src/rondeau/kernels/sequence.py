@@ -100,7 +100,8 @@ def forward(
     run = checked_run(run)
     x, weights, initial = checked_arrays(run, x, weights, initial)
     if inputs or run.cell.inputs:
-        inputs = checked_inputs(run.cell, inputs, run.layout.num_rows, run.layout.batch_size, weights)
+        hidden, dtype = weights.weight_ih.shape[0] // len(run.cell.gates), weights.weight_ih.dtype
+        inputs = checked_inputs(run.cell, inputs, run.layout.num_rows, run.layout.batch_size, hidden, dtype)
     target = target_of(x)
     num_kept = len(run.cell.states) if every_state else 1
     if run.recompute_every is not None and run.recompute_every < run.layout.num_steps:

@@ -121,7 +121,7 @@ class Stepper:
             head = _checked_head(head, width, self.dtype)
             self.outputs = head[0].shape[0]
         self._cell, self._states, self._has_head = cell, cell.states, head is not None
-        self._lowest, self._steps = checked[0], _Steps()
+        self._hidden, self._steps = rows // len(cell.gates), _Steps()
         self._frozen = target_of(checked[0].weight_ih).freeze(cell, tuple(checked), settings, head)
         self._workspaces: dict[tuple[Cell, int], Workspace] = {}
 
@@ -230,7 +230,7 @@ class Stepper:
                 array.reshape(rows, array.shape[2]) if isinstance(array, np.ndarray) else array
                 for array in inputs
             ]
-        checked = checked_inputs(cell, inputs, rows, rows, self._lowest)
+        checked = checked_inputs(cell, inputs, rows, rows, self._hidden, self.dtype)
         return tuple([array.reshape(L, B, array.shape[1]) for array in checked])
 
     def _check_states(self, states: Any, workspace: Workspace) -> None:

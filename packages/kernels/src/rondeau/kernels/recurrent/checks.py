@@ -148,9 +148,11 @@ def checked_arrays(
 
 
 def checked_inputs(
-    cell: Cell, inputs: Any, steps: int, sequences: int, weights: Weights
+    cell: Cell, inputs: Any, steps: int, sequences: int, hidden: int, dtype: np.dtype[Any]
 ) -> tuple[Array, ...]:
     """Return the named inputs of a run as contiguous arrays: one per row of a step, or one per sequence.
+
+    `hidden` is H, and the dtype that of the weights.
 
     Raises
     ------
@@ -165,12 +167,11 @@ def checked_inputs(
             f"inputs must be {len(cell.inputs)} arrays, the named inputs of cell {cell.name} "
             f"({', '.join(cell.inputs) or 'none'}), got {got}"
         )
-    H, dtype = weights.weight_ih.shape[0] // len(cell.gates), weights.weight_ih.dtype
     return tuple(
         [
             checked_array(
                 f"input {name} of cell {cell.name}", array,
-                (steps if kind == "step" else sequences, 1 if name in cell.forms.numbers else H), dtype,
+                (steps if kind == "step" else sequences, 1 if name in cell.forms.numbers else hidden), dtype,
             )
             for (name, kind), array in zip(cell.inputs.items(), inputs, strict=True)
         ]
