@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from hypothesis import HealthCheck, settings
 
-from rondeau.kernels.runtime import threads
+from rondeau.kernels.runtime import deferred, threads
 
 # No deadline, and no limit on the time of drawing: the first example of a kernel compiles it, and machines are shared.
 settings.register_profile("rondeau", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -38,11 +38,6 @@ def device_stand_in() -> Iterator[ModuleType]:
     """Put `tools.device_arrays` in the place of CuPy, for ``device="cuda"`` and ``import cupy``."""
     from tools.device_arrays import installed
 
-    from rondeau.tensor import _devices
-
-    _devices._cupy.cache_clear()
-    try:
-        with installed() as cupy:
-            yield cupy
-    finally:
-        _devices._cupy.cache_clear()
+    with installed() as cupy:
+        yield cupy
+        deferred.raise_pending()

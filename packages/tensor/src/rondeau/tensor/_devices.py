@@ -7,13 +7,14 @@ has what no protocol covers: creating arrays and moving them.
 
 from __future__ import annotations
 
-from functools import cache
 from types import ModuleType
 from typing import Any, Self
 
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.runtime.deferred import raise_pending
+from rondeau.kernels.runtime.devices import is_of_device, load_cupy
 from rondeau.tensor._modes import modes
 
 _KINDS = ("cpu", "cuda")
@@ -154,34 +155,26 @@ def namespace(where: str | None) -> ModuleType:
         if where is None:
             return np
     found = where if isinstance(where, device) else device(where)
-    return np if found.type == "cpu" else _cupy()
-
-
-@cache
-def _cupy() -> ModuleType:
-    try:
-        import cupy  # type: ignore[import-not-found, unused-ignore]
-    except ImportError as error:
-        raise RuntimeError(
-            "device 'cuda' needs CuPy, which is not installed: pip install cupy-cuda13x (or cupy-cuda12x), "
-            "or use device='cpu'"
-        ) from error
-    if not cupy.cuda.is_available():
-        raise RuntimeError("device 'cuda': CuPy is installed but finds no usable GPU; use device='cpu'")
-    return cupy  # type: ignore[no-any-return, unused-ignore]
+    return np if found.type == "cpu" else load_cupy()
 
 
 def device_of(array: Any) -> device:
     """Return the device that an array lives on."""
-    return _CPU if isinstance(array, np.ndarray) else _CUDA
+    return _CUDA if is_of_device(array) else _CPU
 
 
 def move(array: Any, where: str | None) -> Any:
     """Return `array` on a device, None for the default: itself if it is already there, otherwise a copy."""
     library = namespace(where)
-    if (library is np) == isinstance(array, np.ndarray):
+    if (library is np) != is_of_device(array):
         return array
-    return array.get() if library is np else library.asarray(array)
+    return to_host(array) if library is np else library.asarray(array)
+
+
+def to_host(array: Any) -> Any:
+    """Return a copy of an array of a device in the host's memory, once everything that it depends on is checked."""
+    raise_pending()
+    return array.get()
 
 
 _asarray = np.asarray

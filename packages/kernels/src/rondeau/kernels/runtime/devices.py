@@ -1,0 +1,92 @@
+"""The array libraries of the devices: NumPy on the CPU and CuPy, an optional dependency, on a GPU.
+
+Code that serves both calls NumPy's functions, which hand arrays of CuPy's on to CuPy (``__array_function__``,
+``__array_ufunc__``). This module has what no such protocol covers. CuPy is imported here alone, when somebody asks for
+a GPU; to recognise its arrays, it need not be.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+__all__ = ["DeviceUnavailableError", "device_name", "is_array", "is_of_device", "library_of", "load_cupy"]
+
+_INSTALL = "pip install 'rondeau[cuda]' (for CUDA 12: 'rondeau[cuda12]') on a machine with an NVIDIA GPU, or use device='cpu'"
+
+
+class DeviceUnavailableError(RuntimeError):
+    """There is no GPU, or what it takes to use one is not installed."""
+
+
+def is_of_device(value: Any) -> bool:
+    """Return whether a value is an array of CuPy's.
+
+    Examples
+    --------
+    >>> is_of_device(np.zeros(2))
+    False
+    """
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(value, getattr(cupy, "ndarray", ()))
+
+
+def is_array(value: Any) -> bool:
+    """Return whether a value is an array of NumPy's or of CuPy's.
+
+    Examples
+    --------
+    >>> is_array(np.zeros(2)), is_array(np.float64(2)), is_array([2.0])
+    (True, False, False)
+    """
+    return isinstance(value, np.ndarray) or is_of_device(value)
+
+
+def library_of(array: Any) -> ModuleType:
+    """Return the library of an array: NumPy or CuPy.
+
+    Examples
+    --------
+    >>> library_of(np.zeros(2)).__name__
+    'numpy'
+    """
+    return sys.modules["cupy"] if is_of_device(array) else np
+
+
+def device_name(array: Any) -> str:
+    """Return ``"cpu"`` or ``"cuda"``, for messages.
+
+    Examples
+    --------
+    >>> device_name(np.zeros(2))
+    'cpu'
+    """
+    return "cuda" if is_of_device(array) else "cpu"
+
+
+def load_cupy() -> ModuleType:
+    """Return CuPy.
+
+    Raises
+    ------
+    DeviceUnavailableError
+        If it is not installed, or finds no usable GPU.
+    """
+    try:
+        import cupy  # type: ignore[import-not-found, unused-ignore]
+    except ImportError as error:
+        raise DeviceUnavailableError(
+            f"device 'cuda' needs CuPy, which is not installed: {_INSTALL}"
+        ) from error
+    if not _is_usable(cupy):
+        raise DeviceUnavailableError(f"device 'cuda': CuPy is installed but finds no usable GPU: {_INSTALL}")
+    return cupy  # type: ignore[no-any-return, unused-ignore]
+
+
+@functools.cache
+def _is_usable(cupy: Any) -> bool:
+    return bool(cupy.cuda.is_available())
