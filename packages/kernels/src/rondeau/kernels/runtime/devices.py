@@ -16,7 +16,10 @@ import numpy as np
 
 __all__ = ["DeviceUnavailableError", "device_name", "is_array", "is_of_device", "library_of", "load_cupy"]
 
-_INSTALL = "pip install 'rondeau[cuda]' (for CUDA 12: 'rondeau[cuda12]') on a machine with an NVIDIA GPU, or use device='cpu'"
+_INSTALL = (
+    "pip install 'rondeau[cuda]' (for CUDA 12: 'rondeau[cuda12]') on a machine with an NVIDIA GPU, "
+    "or use device='cpu'"
+)
 
 
 class DeviceUnavailableError(RuntimeError):
