@@ -1,4 +1,4 @@
-"""What all tests share beside the comparisons of `tests/shared`: the tiers, one profile of hypothesis, and threads."""
+"""What all tests share beside the comparisons of `tests/shared`: tiers, device, threads, one profile of hypothesis."""
 
 import os
 import zlib
@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 from hypothesis import HealthCheck, settings
 
+from rondeau import tensor as rt
 from rondeau.kernels.runtime import deferred, threads
 
 # No deadline, and no limit on the time of drawing: the first example of a kernel compiles it, and machines are shared.
@@ -17,6 +18,16 @@ settings.load_profile("rondeau")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: with more threads they would fight for them
     threads.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--device``, to run tests that were written for the CPU on another device."""
+    parser.addoption(
+        "--device",
+        choices=["cpu", "cuda-stand-in"],
+        default="cpu",
+        help="the default device of tensors in all tests; with cuda-stand-in, tools.device_arrays is the GPU",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)  # before the cases are chosen by their marks
@@ -41,3 +52,26 @@ def device_stand_in() -> Iterator[ModuleType]:
     with installed() as cupy:
         yield cupy
         deferred.raise_pending()
+
+
+@pytest.fixture(autouse=True)
+def _default_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """With ``--device cuda-stand-in``, run the test with tensors of the stand-in, unless it is marked ``host_only``.
+
+    Tests read values by ``x.numpy()``, which refuses tensors of a GPU; here it copies them to the host.
+    """
+    if request.config.getoption("--device") == "cpu":
+        yield
+        return
+    marker = request.node.get_closest_marker("host_only")
+    if marker is not None:
+        pytest.skip(f"host only: {marker.args[0]}")
+    request.getfixturevalue("device_stand_in")
+    of_host = rt.Tensor.numpy
+
+    def numpy(tensor: rt.Tensor) -> object:
+        return of_host(tensor if tensor.requires_grad else tensor.cpu())
+
+    monkeypatch.setattr(rt.Tensor, "numpy", numpy)
+    with rt.device("cuda"):
+        yield

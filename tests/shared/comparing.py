@@ -1,8 +1,8 @@
 """The two comparisons of all tests: by bytes, and within a bound.
 
-Both take arrays, tensors of rondeau and of PyTorch, None, and tuples, lists and dicts of them, which must agree part by
-part. What is expected may also be a number or a list of numbers, which then has the dtype of what was computed, or the
-parts of one array, which are stacked.
+Both take arrays and tensors of any device, of rondeau and of PyTorch, None, and tuples, lists and dicts of them, which
+must agree part by part. What is expected may also be a number or a list of numbers, which then has the dtype of what
+was computed, or the parts of one array, which are stacked.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rondeau.kernels.runtime.devices import is_of_device
+from rondeau.tensor._devices import to_host
 
 __all__ = ["assert_close", "assert_same_bits"]
 
@@ -130,4 +133,6 @@ def _parts(value: Any) -> dict[Any, Any]:
 
 
 def _array(value: Any) -> NDArray[Any]:
-    return np.asarray(value.detach().numpy() if hasattr(value, "detach") else value)
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    return np.asarray(to_host(value) if is_of_device(value) else value)

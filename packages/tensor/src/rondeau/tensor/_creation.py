@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime.devices import device_name, is_array
 from rondeau.tensor._arguments import array_of, count, number, shape_of
 from rondeau.tensor._devices import namespace
 from rondeau.tensor._dtypes import as_dtype, default_for, get_default_dtype, int64
 from rondeau.tensor._graph import Recorded
 from rondeau.tensor._limits import check_holds, held
+from rondeau.tensor._modes import modes
 from rondeau.tensor._tensor import Tensor, array_from
 
 
@@ -46,8 +48,8 @@ def tensor(
     """
     if isinstance(data, Recorded):
         data = data._array
-    array = array_from(data, dtype, device)
-    if isinstance(data, np.ndarray) and np.may_share_memory(array, data):
+    array = array_from(data, dtype, device or modes.device)
+    if is_array(data) and device_name(array) == device_name(data) and np.may_share_memory(array, data):
         array = array.copy()
     return Tensor(array, requires_grad)
 
@@ -107,8 +109,8 @@ def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = No
     True
     """
     if isinstance(data, Tensor):
-        return data.to(dtype=dtype, device=device)
-    return Tensor(array_from(data, dtype, device))
+        return data.to(dtype=dtype, device=device or modes.device)
+    return Tensor(array_from(data, dtype, device or modes.device))
 
 
 def zeros(
