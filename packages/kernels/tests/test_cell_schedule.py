@@ -4,8 +4,8 @@ from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.cell import make_schedule, trace
 from rondeau.kernels.cell.graph import Rank
 from rondeau.kernels.cell.operations import OPERATIONS
-from rondeau.kernels.cpu.emit import CODE
 from rondeau.kernels.cpu.phase_call import ARGUMENTS
+from rondeau.kernels.recurrent.phase_source import CODE
 from rondeau.kernels.recurrent.target import source_of
 from rondeau.kernels.sequence import Cell
 

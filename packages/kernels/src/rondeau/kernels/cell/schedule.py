@@ -121,6 +121,17 @@ class Schedule:
         """The operands that the step computes, in the order of their buffer."""
         return tuple(operand.node for operand in self.operands if operand.node is not None)
 
+    def forward_group(self, operand: Operand) -> int:
+        """Return the phase of forward before which an operand's products run."""
+        return 0 if operand.node is None else self.forward.written["value", str(operand.node)] + 1
+
+    def backward_group(self, operand: Operand) -> int:
+        """Return the phase of backward after which an operand's products run; for the first state, the last one."""
+        if operand.node is None:
+            return len(self.backward.phases) - 1
+        adjoints = [("x", gate) for gate in operand.joint] + [("r", gate) for gate in operand.split]
+        return max(self.backward.written["slot", slot] for slot in adjoints)
+
     def reads_state(self, state: str) -> bool:
         """Return whether the step reads the old value of a state pointwise."""
         return self.graph.find("s", state, self.graph.reach(self.graph.outputs)) is not None

@@ -124,9 +124,6 @@ def forward_blocks(schedule: Schedule, hidden: int, width: int, heads: int, cuts
     """
     columns = _matrix_columns(hidden, width, heads)
 
-    def group_of(operand: Operand) -> int:
-        return 0 if operand.node is None else schedule.forward.written["value", str(operand.node)] + 1
-
     def blocks_of(index: int, operand: Operand, low: int, high: int) -> Iterator[Block]:
         for part in parts_of(schedule, operand, hidden):
             for row, units, head in _runs(part.gates, hidden, heads, low, high):
@@ -136,7 +133,7 @@ def forward_blocks(schedule: Schedule, hidden: int, width: int, heads: int, cuts
                     weight_at=(part.weight_row + row) * columns,
                 )  # fmt: skip
 
-    return _tabulate(schedule, cuts, len(schedule.forward.phases) + 1, group_of, blocks_of)
+    return _tabulate(schedule, cuts, len(schedule.forward.phases) + 1, schedule.forward_group, blocks_of)
 
 
 @functools.lru_cache(maxsize=256)
@@ -148,13 +145,7 @@ def backward_blocks(
     The parameters are those of `forward_blocks`; ``projected`` is whether the first state's adjoint comes only from the
     product. Without heads, `cuts` divide the operand's columns.
     """
-    columns, phases = _matrix_columns(hidden, width, heads), len(schedule.backward.phases)
-
-    def group_of(operand: Operand) -> int:
-        if operand.node is None:
-            return phases - 1
-        adjoints = [("x", gate) for gate in operand.joint] + [("r", gate) for gate in operand.split]
-        return max(schedule.backward.written["slot", slot] for slot in adjoints)
+    columns = _matrix_columns(hidden, width, heads)
 
     def blocks_of(index: int, operand: Operand, low: int, high: int) -> Iterator[Block]:
         # The first product overwrites the adjoint, unless the phase has left a part of it there.
@@ -178,7 +169,7 @@ def backward_blocks(
                     )  # fmt: skip
                 accumulate = True
 
-    return _tabulate(schedule, cuts, phases, group_of, blocks_of)
+    return _tabulate(schedule, cuts, len(schedule.backward.phases), schedule.backward_group, blocks_of)
 
 
 def _matrix_columns(hidden: int, width: int, heads: int) -> int:

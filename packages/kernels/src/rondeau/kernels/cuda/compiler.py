@@ -1,0 +1,120 @@
+"""The compiler of kernels: the only module that calls numba-cuda, so that a successor of it can take its place.
+
+numba-cuda is imported when the first kernel is compiled. Arrays are CuPy's; none is allocated here. Work is launched on
+CuPy's current stream, and nothing waits for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import linecache
+import math
+from typing import Any
+
+import numpy as np
+
+from rondeau.kernels.cuda import functions
+from rondeau.kernels.cuda.emit import PhaseKernel
+from rondeau.kernels.runtime.devices import DeviceUnavailableError
+
+__all__ = ["Kernel", "python_function", "signature_of"]
+
+_DIMENSIONS = {"positions": 2}
+_OF_INPUTS = ("input_", "d_input_", "every_")
+
+
+class Kernel:
+    """A kernel, compiled for the device that is current.
+
+    Parameters
+    ----------
+    phase : PhaseKernel
+    dtype : dtype
+        That of the arrays.
+
+    Raises
+    ------
+    DeviceUnavailableError
+        If numba-cuda is not installed.
+    """
+
+    def __init__(self, phase: PhaseKernel, dtype: Any) -> None:
+        cuda = _numba_cuda()
+        self.phase = phase
+        self._compiled = cuda.jit(signature_of(phase, dtype))(python_function(phase))
+
+    @staticmethod
+    def argument(array: Any) -> Any:
+        """Return an array as `launch` takes it; to convert it once is cheaper than at every launch."""
+        return _numba_cuda().as_cuda_array(array, sync=False)
+
+    def launch(self, grid: tuple[int, int], threads: int, *arguments: Any) -> None:
+        """Launch the kernel on CuPy's current stream.
+
+        Parameters
+        ----------
+        grid : (int, int)
+            The number of blocks: rows, and parts of a row.
+        threads : int
+            The number of threads in a block, a multiple of 32.
+        *arguments
+            What `argument` returned, then integers.
+        """
+        self._compiled[grid, threads, _current_stream()](*arguments)
+
+
+def signature_of(phase: PhaseKernel, dtype: Any) -> Any:
+    """Return the types of a kernel's parameters."""
+    from numba import types
+
+    number = types.float32 if np.dtype(dtype) == np.float32 else types.float64
+
+    def type_of(name: str) -> Any:
+        if name == "positions":
+            return types.Array(types.int64, 2, "C")
+        return types.Array(number, 2 if name.startswith(_OF_INPUTS) else 3, "C")
+
+    numbers = [types.uint64 if name == "key" else types.int64 for name in phase.numbers]
+    return types.void(*map(type_of, phase.arrays), *numbers)
+
+
+def python_function(phase: PhaseKernel) -> Any:
+    """Return a phase's kernel as a Python function, with the device functions that it may call."""
+    from numba import types
+
+    cuda = _numba_cuda()
+    namespace = {
+        **functions.MATHEMATICS, **_device_functions(), "cuda": cuda, "float32": types.float32,
+        "float64": types.float64, "inf": math.inf, "nan": math.nan, "__name__": __name__,
+    }  # fmt: skip
+    place = f"<rondeau kernel {phase.name}>"
+    # Numba reads the source of what it compiles, for its messages.
+    linecache.cache[place] = len(phase.source), None, phase.source.splitlines(keepends=True), place
+    exec(compile(phase.source, place, "exec"), namespace)
+    return namespace[phase.name]
+
+
+@functools.cache
+def _device_functions() -> dict[str, Any]:
+    cuda = _numba_cuda()
+    return functions.compiled(cuda.jit(device=True, forceinline=True), {"cuda": cuda})
+
+
+@functools.cache
+def _numba_cuda() -> Any:
+    try:
+        from numba import cuda
+    except ImportError as error:
+        raise DeviceUnavailableError(
+            "device 'cuda' needs numba-cuda for recurrent layers, which is not installed: pip install "
+            "'rondeau[cuda]' (for CUDA 12: 'rondeau[cuda12]')"
+        ) from error
+    return cuda
+
+
+def _current_stream() -> Any:
+    """Return CuPy's current stream as numba-cuda takes it."""
+    import cupy
+
+    pointer = cupy.cuda.get_current_stream().ptr
+    return _numba_cuda().external_stream(pointer) if pointer else 0
