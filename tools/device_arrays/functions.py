@@ -144,6 +144,8 @@ def array(
         raise NotImplementedError
     if isinstance(obj, ndarray):
         return _of_device(obj, dtype, copy, order, ndmin)
+    if hasattr(obj, "__cuda_array_interface__"):
+        return _of_device(_described(obj), dtype, copy, order, ndmin)
     if _has_arrays(obj):
         return wrap_array(np.array([_deep(part) for part in obj], dtype, ndmin=ndmin))
     if order in ("K", "A"):
@@ -164,6 +166,16 @@ def array(
         note_wait("array(blocking=True)")
         pinned.complete()
     return made
+
+
+def _described(obj: Any) -> ndarray:
+    """Return an array over the memory that an object describes."""
+
+    class Description:
+        __array_interface__ = obj.__cuda_array_interface__
+        owner = obj
+
+    return wrap_array(np.asarray(Description()))
 
 
 def _of_device(obj: ndarray, dtype: DTypeLike | None, copy: Any, order: Any, ndmin: int) -> ndarray:

@@ -1,4 +1,4 @@
-"""The modules ``cupy`` and ``cupyx``, and their place among Python's modules for as long as a test runs."""
+"""The modules ``cupy``, ``cupyx`` and ``numba_cuda``, and their place among Python's modules while a test runs."""
 
 from __future__ import annotations
 
@@ -31,6 +31,21 @@ class _Module(ModuleType):
         raise AttributeError(
             f"module {self.__name__!r} has no attribute {name!r} in CuPy {interface.VERSION}"
         )
+
+
+class _NumbaCuda(ModuleType):
+    """What stands for numba-cuda, so that a GPU counts as usable."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module 'numba_cuda' has no attribute {name!r}")
+        raise NotImplementedError(
+            f"tools.device_arrays does not model numba_cuda.{name}: its kernels run in tools.cuda_emulator"
+        )
+
+
+_STANDS_FOR = ("cupy", "cupyx", "numba_cuda")
+"""The packages whose places the stand-in takes."""
 
 
 def _content() -> dict[str, Any]:
@@ -75,6 +90,9 @@ def _build() -> dict[str, _Module]:
             "get_device_id": cuda.get_device_id,
             "is_available": cuda.is_available,
             "runtime": runtime,
+            "pinned_memory": _Module(
+                "cupy.cuda.pinned_memory", {"is_memory_pinned": pinned.is_memory_pinned}
+            ),
             "memory": _Module("cupy.cuda.memory", {"OutOfMemoryError": memory.OutOfMemoryError}),
         },
     )
@@ -119,6 +137,7 @@ def _build() -> dict[str, _Module]:
         "cupyx": _Module("cupyx", of_cupyx),
         "cupyx.scipy": scipy,
         "cupyx.scipy.special": special,
+        "numba_cuda": _NumbaCuda("numba_cuda"),
     }
     return modules
 
@@ -170,7 +189,7 @@ MODULES = _build()
 
 @contextmanager
 def installed(devices: int = 1) -> Iterator[ModuleType]:
-    """Put the stand-in in the place of ``cupy`` and ``cupyx``.
+    """Put the stand-in in the place of ``cupy`` and ``cupyx``, and of ``numba_cuda``, which is only said to be there.
 
     Parameters
     ----------
@@ -186,7 +205,7 @@ def installed(devices: int = 1) -> Iterator[ModuleType]:
     PinnedMemoryError
         At the end, if pinned memory was written before a copy from it was waited for.
     """
-    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in ("cupy", "cupyx")}
+    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in _STANDS_FOR}
     for name in before:
         del sys.modules[name]
     sys.modules.update(MODULES)
@@ -194,7 +213,7 @@ def installed(devices: int = 1) -> Iterator[ModuleType]:
     try:
         yield MODULES["cupy"]
     finally:
-        for name in [name for name in sys.modules if name.split(".")[0] in ("cupy", "cupyx")]:
+        for name in [name for name in sys.modules if name.split(".")[0] in _STANDS_FOR]:
             del sys.modules[name]
         sys.modules.update(before)
         memory.set_device_count(1)

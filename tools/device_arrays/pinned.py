@@ -49,7 +49,11 @@ _kept: list[PinnedMemory] = []
 
 def is_pinned(array: NDArray[Any]) -> bool:
     """Return whether a host array lies in pinned memory."""
-    address = _address(array)
+    return is_memory_pinned(_address(array))
+
+
+def is_memory_pinned(address: int) -> bool:
+    """Return whether an address lies in pinned memory, as ``cupy.cuda.pinned_memory.is_memory_pinned``."""
     return any(begin <= address < end for begin, end in _spans.items())
 
 

@@ -2,7 +2,7 @@
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime.threads import get_num_threads, set_num_threads
-from rondeau.tensor import autograd, linalg
+from rondeau.tensor import autograd, cuda, linalg
 from rondeau.tensor._backward import backward, grad
 from rondeau.tensor._creation import (
     arange,
@@ -274,6 +274,7 @@ __all__ = [
     "clone",
     "concat",
     "cos",
+    "cuda",
     "cumsum",
     "default_generator",
     "device",

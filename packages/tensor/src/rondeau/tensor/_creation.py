@@ -93,6 +93,7 @@ def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = No
     Parameters
     ----------
     data : array_like or Tensor
+        NumPy's arrays, and CuPy's, which are on the GPU.
     dtype : dtype_like, optional
     device : {"cpu", "cuda"}, optional
 
@@ -231,7 +232,7 @@ def full(
     """
     value = number(fill_value, "fill_value")
     found = default_for(np.asarray(value)) if dtype is None else as_dtype(dtype)
-    filled = namespace(device).full(shape_of((size,), "size"), held(found, value, "full: "), found)
+    filled = namespace(device).full(shape_of((size,), "size"), held(found, value, "full: ")[()], found)
     return Tensor(filled, requires_grad)
 
 

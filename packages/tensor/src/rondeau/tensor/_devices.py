@@ -7,6 +7,7 @@ has what no protocol covers: creating arrays and moving them.
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
 from typing import Any, Self
 
@@ -158,17 +159,63 @@ def namespace(where: str | None) -> ModuleType:
     return np if found.type == "cpu" else load_cupy()
 
 
+def gpu(where: str | int) -> device:
+    """Return the device of an argument that must mean the GPU: a device, or its number, 0.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    if not isinstance(where, int) and device(where).type == "cuda" or where == 0:
+        return _CUDA
+    raise ArgumentValueError(f"expected the GPU, 'cuda' or 0, got device {where!r}")
+
+
 def device_of(array: Any) -> device:
     """Return the device that an array lives on."""
     return _CUDA if is_of_device(array) else _CPU
 
 
-def move(array: Any, where: str | None) -> Any:
-    """Return `array` on a device, None for the default: itself if it is already there, otherwise a copy."""
+def move(array: Any, where: str | None, non_blocking: bool = False) -> Any:
+    """Return `array` on a device, None for the default: itself if it is already there, otherwise a copy.
+
+    Copies to a GPU are queued, and what is queued later finds them done. The host waits for one only where it copies
+    from pinned memory and `non_blocking` is false: the caller may then write that memory at once. From other memory,
+    CuPy copies by way of pinned memory of its own.
+    """
     library = namespace(where)
     if (library is np) != is_of_device(array):
         return array
-    return to_host(array) if library is np else library.asarray(array)
+    if library is np:
+        return to_host(array)
+    return library.asarray(array, blocking=not non_blocking and lies_in_pinned_memory(array))
+
+
+def lies_in_pinned_memory(array: Any) -> bool:
+    """Return whether an array lies in page-locked memory of the host, which a GPU reads itself."""
+    if is_of_device(array) or "cupy" not in sys.modules:
+        return False
+    return bool(sys.modules["cupy"].cuda.pinned_memory.is_memory_pinned(array.ctypes.data))
+
+
+def pinned(array: Any) -> Any:
+    """Return `array` in page-locked memory of the host: itself if it is there, otherwise a copy.
+
+    Raises
+    ------
+    RuntimeError
+        If no GPU is usable, or the array is on one.
+    """
+    if is_of_device(array):
+        raise RuntimeError("pin_memory() is for tensors on the CPU; this one is on cuda: .cpu().pin_memory()")
+    library = load_cupy()
+    if lies_in_pinned_memory(array):
+        return array
+    memory = library.cuda.alloc_pinned_memory(array.nbytes)
+    copy: Any = np.ndarray(array.shape, array.dtype, memory)
+    copy[...] = array
+    return copy
 
 
 def to_host(array: Any) -> Any:

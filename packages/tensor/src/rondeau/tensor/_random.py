@@ -1,4 +1,10 @@
-"""Random tensors, and the generators they are drawn from."""
+"""Random tensors, and the generators they are drawn from.
+
+On the CPU numbers come straight from the generator's stream. On a GPU they are drawn there, and nothing is copied: the
+generator draws a key of 64 bits, and the words of Philox under it become the numbers (`rondeau.kernels.numerics.draws`).
+So one generator serves both devices and its state is a few integers of the host, but the same seed gives other numbers
+on a GPU than on the CPU, as in PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +18,12 @@ from numpy.typing import DTypeLike
 
 from rondeau.kernels.checks import shown
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.numerics import draws
+from rondeau.kernels.runtime.deferred import require
+from rondeau.kernels.runtime.devices import library_of
 from rondeau.tensor._arguments import array_of, count, described, integer, number, shape_of
 from rondeau.tensor._creation import like
-from rondeau.tensor._devices import move, namespace
+from rondeau.tensor._devices import namespace
 from rondeau.tensor._dtypes import as_dtype, float32, get_default_dtype, int64
 from rondeau.tensor._limits import check_holds, does_not_fit
 from rondeau.tensor._ops._operands import as_tensor
@@ -28,12 +37,15 @@ class Generator:
     ----------
     seed : int or None
         None draws one from the operating system.
-    device : {"cpu"}, optional
+    device : {"cpu", "cuda"}, optional
+        PyTorch's; it changes nothing, because every generator serves tensors on both devices.
 
     Raises
     ------
     ValueError
-        For a negative seed or another device.
+        For a negative seed or an unknown device.
+    RuntimeError
+        For "cuda" where no GPU is usable.
 
     Examples
     --------
@@ -47,8 +59,7 @@ class Generator:
     """
 
     def __init__(self, seed: int | None = None, *, device: str | None = None) -> None:
-        if namespace(device or "cpu") is not np:
-            raise ArgumentValueError(f"a Generator draws on the CPU, got device {str(device)!r}")
+        namespace(device or "cpu")
         self.numpy = _stream(seed)
 
     def manual_seed(self, seed: int) -> Generator:
@@ -167,8 +178,13 @@ def _source(generator: Generator | None) -> np.random.Generator:
     return generator.numpy
 
 
-def _finished(array: Any, dtype: DTypeLike | None, device: str | None, requires_grad: bool) -> Tensor:
-    return Tensor(move(array, device), requires_grad, get_default_dtype() if dtype is None else dtype)
+def _key(source: np.random.Generator) -> int:
+    """Return the key of a draw on a GPU."""
+    return int(source.integers(0, 2**64, dtype=np.uint64))
+
+
+def _finished(array: Any, dtype: DTypeLike | None, requires_grad: bool) -> Tensor:
+    return Tensor(array, requires_grad, get_default_dtype() if dtype is None else dtype)
 
 
 def _drawn_type(dtype: DTypeLike | None) -> Any:
@@ -217,8 +233,13 @@ def rand(
     >>> rt.rand(2, 3).shape
     (2, 3)
     """
-    drawn = _source(generator).random(shape_of(size), dtype=_drawn_type(dtype))
-    return _finished(drawn, dtype, device, requires_grad)
+    shape, kind = shape_of(size), _drawn_type(dtype)
+    library, source = namespace(device), _source(generator)
+    if library is np:
+        drawn = source.random(shape, dtype=kind)
+    else:
+        drawn = draws.uniform(library, _key(source), shape, kind)
+    return _finished(drawn, dtype, requires_grad)
 
 
 def randn(
@@ -251,8 +272,13 @@ def randn(
     >>> rt.randn((4,)).shape
     (4,)
     """
-    drawn = _source(generator).standard_normal(shape_of(size), dtype=_drawn_type(dtype))
-    return _finished(drawn, dtype, device, requires_grad)
+    shape, kind = shape_of(size), _drawn_type(dtype)
+    library, source = namespace(device), _source(generator)
+    if library is np:
+        drawn = source.standard_normal(shape, dtype=kind)
+    else:
+        drawn = draws.normal(library, _key(source), shape, kind)
+    return _finished(drawn, dtype, requires_grad)
 
 
 def randint(
@@ -285,7 +311,8 @@ def randint(
     Raises
     ------
     ValueError
-        If there is no integer in the range, the type cannot hold them, or the shape is missing.
+        If there is no integer in the range, the type cannot hold them, or the shape is missing; on a GPU, if the range
+        is larger than 2**32.
 
     Examples
     --------
@@ -306,8 +333,16 @@ def randint(
         check_holds(found, value, "randint: ")
         if found.kind == "b" and value not in (0, 1):
             raise does_not_fit(found, value, "randint: ")
-    drawn = _source(generator).integers(low, high, shape_of((size,), "size"))
-    return _finished(drawn, found, device, False)
+    shape = shape_of((size,), "size")
+    library, source = namespace(device), _source(generator)
+    if library is np:
+        return _finished(source.integers(low, high, shape), found, False)
+    if high - low > draws.MOST_INTEGERS:
+        raise ArgumentValueError(
+            f"randint: on a GPU the range is at most 2**32 integers, got {shown(low)} to {shown(high)}: draw on the CPU "
+            "and move the result, .to('cuda')"
+        )
+    return _finished(draws.integers(library, _key(source), low, high, shape), found, False)
 
 
 def randperm(n: int, *, generator: Generator | None = None, device: str | None = None) -> Tensor:
@@ -331,7 +366,10 @@ def randperm(n: int, *, generator: Generator | None = None, device: str | None =
     >>> sorted(rt.randperm(4).tolist())
     [0, 1, 2, 3]
     """
-    return _finished(_source(generator).permutation(count(n, "n")), np.int64, device, False)
+    n = count(n, "n")
+    library, source = namespace(device), _source(generator)
+    drawn = source.permutation(n) if library is np else draws.permutation(library, _key(source), n)
+    return _finished(drawn, np.int64, False)
 
 
 def normal(
@@ -474,9 +512,16 @@ def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:
     [0.0, 1.0]
     """
     array = array_of(p)
-    if not np.all((array >= 0) & (array <= 1)):
-        raise ArgumentValueError("bernoulli needs probabilities from 0 to 1")
-    return _finished(_source(generator).random(array.shape) < array, array.dtype, p.device, False)
+    require(
+        np.all((array >= 0) & (array <= 1)),
+        lambda: ArgumentValueError("bernoulli needs probabilities from 0 to 1"),
+    )
+    library, source = library_of(array), _source(generator)
+    if library is np:
+        drawn = source.random(array.shape)
+    else:
+        drawn = draws.uniform(library, _key(source), array.shape, np.float64)
+    return _finished(drawn < array, array.dtype, False)
 
 
 def multinomial(
@@ -516,19 +561,28 @@ def multinomial(
         raise ArgumentValueError(
             f"multinomial needs weights of shape (n,) or (rows, n), got shape {given.shape}"
         )
-    weights = np.atleast_2d(given).astype(np.float64)
+    weights = (given if given.ndim == 2 else given.reshape(1, -1)).astype(np.float64)
     totals = weights.sum(axis=-1, keepdims=True)
-    if not (np.all(weights >= 0) and np.all(np.isfinite(totals)) and np.all(totals > 0)):
-        raise ArgumentValueError("multinomial needs weights that are finite, not negative and not all zero")
-    if not replacement and np.any((weights > 0).sum(axis=-1) < num_samples):
-        raise ArgumentValueError(
-            f"multinomial: fewer than {num_samples} indices have a weight; draw with replacement=True"
-        )
-    source = _source(generator)
-    drawn = np.stack(
-        [
-            source.choice(weights.shape[-1], num_samples, replacement, row / total)
-            for row, total in zip(weights, totals, strict=True)
-        ]
+    require(
+        np.all(weights >= 0) & np.all(np.isfinite(totals)) & np.all(totals > 0),
+        lambda: ArgumentValueError("multinomial needs weights that are finite, not negative and not all zero"),
     )
-    return _finished(drawn if given.ndim == 2 else drawn[0], np.int64, None, False)
+    if not replacement:
+        require(
+            np.all((weights > 0).sum(axis=-1) >= num_samples),
+            lambda: ArgumentValueError(
+                f"multinomial: fewer than {num_samples} indices have a weight; draw with replacement=True"
+            ),
+        )
+    library, source = library_of(weights), _source(generator)
+    if library is np:
+        drawn = np.stack(
+            [
+                source.choice(weights.shape[-1], num_samples, replacement, row / total)
+                for row, total in zip(weights, totals, strict=True)
+            ]
+        )
+    else:
+        draw = draws.choices if replacement else draws.distinct_choices
+        drawn = draw(library, _key(source), weights, num_samples)
+    return _finished(drawn if given.ndim == 2 else drawn[0], np.int64, False)

@@ -12,9 +12,19 @@ from numpy.typing import DTypeLike
 
 from rondeau.kernels.checks import shown
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime.devices import is_array, is_of_device
 from rondeau.tensor import _backward, _inplace, _numpy_protocols
 from rondeau.tensor._arguments import array_of, check_not_sizes, number, plain_array
-from rondeau.tensor._devices import as_array, device, device_of, move
+from rondeau.tensor._devices import (
+    as_array,
+    device,
+    device_of,
+    gpu,
+    lies_in_pinned_memory,
+    move,
+    pinned,
+    to_host,
+)
 from rondeau.tensor._dtypes import (
     SUPPORTED,
     as_dtype,
@@ -150,9 +160,9 @@ class Tensor(Recorded):
         dtype: DTypeLike | None = None,
         device: str | None = None,
     ) -> None:
-        is_array = type(data) is np.ndarray
+        is_plain = type(data) is np.ndarray
         if (
-            is_array
+            is_plain
             and dtype is device is None
             and data.dtype in SUPPORTED
             and SUPPORTED[data.dtype] is data.dtype
@@ -167,7 +177,7 @@ class Tensor(Recorded):
             if type(data) is tuple:
                 check_not_sizes("Tensor", data)
             self._array = array_from(data, dtype, device, _floating)
-        if not is_array and isinstance(data, Recorded) and self._array is data._array:
+        if not is_plain and isinstance(data, Recorded) and self._array is data._array:
             self._memory = memory_of(data)
         else:
             self._memory = made_memory() if INFERENCE else None
@@ -194,7 +204,7 @@ class Tensor(Recorded):
     @data.setter
     def data(self, value: Any) -> None:
         array = unwrap(value)
-        if not _is_array(array):
+        if not is_array(array):
             raise ArgumentTypeError(f"expected a Tensor or an array as data, got {type(value).__name__}")
         if as_dtype(array.dtype) != array.dtype:
             raise ArgumentTypeError(
@@ -207,7 +217,8 @@ class Tensor(Recorded):
             )
         if array is self._array:  # the end of p.data -= ...
             return
-        if (array.shape, array.dtype) != (self._array.shape, self._array.dtype):
+        before = self._array
+        if (array.shape, array.dtype, type(array)) != (before.shape, before.dtype, type(before)):
             mark_changed(self)  # backward through earlier results cannot use the new data
         exchange_memory(self)
         self._array = array
@@ -226,6 +237,11 @@ class Tensor(Recorded):
                 raise ArgumentValueError(
                     f"a gradient is like its tensor, {self._array.dtype} of shape {self._array.shape}; "
                     f"got {value._array.dtype} of shape {value._array.shape}"
+                )
+            if is_of_device(value._array) != is_of_device(self._array):
+                raise ArgumentValueError(
+                    f"a gradient is where its tensor is, on {self.device}; got one on {value.device}: move it, "
+                    f".to({str(self.device)!r})"
                 )
         self._grad = value
 
@@ -391,13 +407,29 @@ class Tensor(Recorded):
         dtype : dtype_like, optional
         device : {"cpu", "cuda"}, optional
         non_blocking : bool
-            Accepted for compatibility with PyTorch; it has no effect.
+            Do not wait for a copy from pinned memory to the GPU, which must then stay as it is until the copy is done;
+            see `pin_memory`. Other copies to the GPU never wait, and those to the CPU always do.
         copy : bool
             Return another tensor in any case.
 
         Returns
         -------
         Tensor
+            Gradients flow through it, back to where this tensor is.
+
+        Raises
+        ------
+        RuntimeError
+            If the GPU is asked for and none is usable; the message says what to install.
+        TypeError, ValueError
+            If an argument is neither a dtype, a device nor a Tensor.
+
+        Examples
+        --------
+        >>> from rondeau import tensor as rt
+        >>> x = rt.ones(2)
+        >>> x.to("float64").dtype, x.to("cpu") is x
+        (dtype('float64'), True)
         """
         for arg in args:
             if isinstance(arg, Tensor):
@@ -406,21 +438,54 @@ class Tensor(Recorded):
                 device = arg
             elif arg is not None:
                 dtype = arg
-        x = self if device is None else self._moved(device)
+        x = self if device is None else self._moved(device, non_blocking)
         x = x if dtype is None else cast(x, as_dtype(dtype))
         return clone(x) if copy and x is self else x
 
-    def _moved(self, device: str) -> Tensor:
-        array = move(self._array, device)
+    def _moved(self, device: str, non_blocking: Bool = False) -> Tensor:
+        array = move(self._array, device, non_blocking)
         return self if array is self._array else record(_MOVE, array, (self,), self.device)
 
     def cpu(self) -> Tensor:
         """Return the tensor on the CPU."""
         return self._moved("cpu")
 
-    def cuda(self) -> Tensor:
-        """Return the tensor on the GPU."""
-        return self._moved("cuda")
+    def cuda(self, device: str | Int | None = None, non_blocking: Bool = False) -> Tensor:
+        """Return the tensor on the GPU; arguments as in `to`, where the number of the GPU is 0."""
+        return self._moved("cuda" if device is None else gpu(device), non_blocking)
+
+    def pin_memory(self) -> Tensor:
+        """Return the tensor in page-locked memory of the CPU, from which a GPU copies without waiting; a leaf.
+
+        Raises
+        ------
+        RuntimeError
+            If no GPU is usable, or the tensor is on one.
+        """
+        array = pinned(self._array)
+        return self if array is self._array else wrap(array)
+
+    def is_pinned(self) -> Bool:
+        """Return whether the tensor is in page-locked memory; see `pin_memory`.
+
+        Examples
+        --------
+        >>> from rondeau import tensor as rt
+        >>> rt.ones(2).is_pinned()
+        False
+        """
+        return lies_in_pinned_memory(self._array)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """The memory of a tensor on the GPU, for ``cupy.asarray`` and other libraries that share it."""
+        if not is_of_device(self._array):
+            raise AttributeError("a tensor on the CPU has no __cuda_array_interface__; its array is .numpy()")
+        if self._node is not None:
+            raise RuntimeError(
+                "sharing the memory of a tensor that requires gradients would lose them: call detach() first"
+            )
+        return self._array.__cuda_array_interface__  # type: ignore[no-any-return]
 
     def half(self) -> Tensor:
         """Return the tensor in float16."""
@@ -981,11 +1046,6 @@ def _make(function: str, *args: Any, **options: Any) -> Tensor:
     return made
 
 
-def _is_array(value: Any) -> bool:
-    """Return whether a value is a NumPy array or, on a GPU, a CuPy array."""
-    return isinstance(value, np.ndarray) or hasattr(value, "__cuda_array_interface__")
-
-
 def _is_operand(value: Any) -> bool:
     """Return whether comparing a tensor with `value` means comparing its elements."""
     return isinstance(value, (Recorded, np.ndarray, np.generic, int, float, bool, list))
@@ -1009,7 +1069,7 @@ def array_from(
         array = data._array
     elif isinstance(data, np.generic):
         array = np.asarray(data)
-    elif _is_array(data):
+    elif is_array(data):
         array = (
             data if type(data) is np.ndarray else as_array(data)
         )  # in NumPy's own class: a subclass may index and compare by other rules
@@ -1030,10 +1090,11 @@ def _floating(_numbers: Array) -> np.dtype[Any]:
 
 
 def _plain(data: Any) -> Any:
-    """Return nested lists with their tensors replaced by arrays."""
+    """Return nested lists with their tensors replaced by arrays of the host."""
     if isinstance(data, (list, tuple)):
         return [_plain(x) for x in data]
-    return unwrap(data)
+    array = unwrap(data)
+    return to_host(array) if is_of_device(array) else array
 
 
 set_result_class(Tensor)

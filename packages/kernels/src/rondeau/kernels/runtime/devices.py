@@ -9,12 +9,21 @@ from __future__ import annotations
 
 import functools
 import sys
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-__all__ = ["DeviceUnavailableError", "device_name", "is_array", "is_of_device", "library_of", "load_cupy"]
+__all__ = [
+    "DeviceUnavailableError",
+    "device_name",
+    "is_array",
+    "is_available",
+    "is_of_device",
+    "library_of",
+    "load_cupy",
+]
 
 _INSTALL = (
     "pip install 'rondeau[cuda]' (for CUDA 12: 'rondeau[cuda12]') on a machine with an NVIDIA GPU, "
@@ -71,13 +80,29 @@ def device_name(array: Any) -> str:
     return "cuda" if is_of_device(array) else "cpu"
 
 
+def is_available() -> bool:
+    """Return whether there is a GPU, and what it takes to use one is installed.
+
+    Examples
+    --------
+    >>> isinstance(is_available(), bool)
+    True
+    """
+    try:
+        load_cupy()
+    except DeviceUnavailableError:
+        return False
+    return True
+
+
 def load_cupy() -> ModuleType:
-    """Return CuPy.
+    """Return CuPy, where all that a GPU needs is there.
 
     Raises
     ------
     DeviceUnavailableError
-        If it is not installed, or finds no usable GPU.
+        If CuPy, which holds the arrays, or numba-cuda, which compiles the recurrent kernels, is not installed, or CuPy
+        finds no usable GPU.
     """
     try:
         import cupy  # type: ignore[import-not-found, unused-ignore]
@@ -85,11 +110,18 @@ def load_cupy() -> ModuleType:
         raise DeviceUnavailableError(
             f"device 'cuda' needs CuPy, which is not installed: {_INSTALL}"
         ) from error
-    if not _is_usable(cupy):
+    if not _has_numba_cuda():
+        raise DeviceUnavailableError(f"device 'cuda' needs numba-cuda, which is not installed: {_INSTALL}")
+    if not cupy.cuda.is_available():
         raise DeviceUnavailableError(f"device 'cuda': CuPy is installed but finds no usable GPU: {_INSTALL}")
     return cupy  # type: ignore[no-any-return, unused-ignore]
 
 
+def _has_numba_cuda() -> bool:
+    """Return whether numba-cuda is there, without importing it: that takes long, and only kernels need it."""
+    return "numba_cuda" in sys.modules or _is_installed("numba_cuda")
+
+
 @functools.cache
-def _is_usable(cupy: Any) -> bool:
-    return bool(cupy.cuda.is_available())
+def _is_installed(module: str) -> bool:
+    return find_spec(module) is not None
