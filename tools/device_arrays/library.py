@@ -59,7 +59,7 @@ def _content() -> dict[str, Any]:
     return content | {"ndarray": ndarray, "asanyarray": functions.asarray, "__version__": interface.VERSION}
 
 
-def _build() -> dict[str, _Module]:
+def _build() -> dict[str, ModuleType]:
     pool = memory.MemoryPool()
     pinned_pool = _PinnedPool()
     runtime = _Module(
@@ -105,7 +105,7 @@ def _build() -> dict[str, _Module]:
             for name, parameters in interface.LINALG.items()
         },
     )
-    modules = {
+    modules: dict[str, ModuleType] = {
         "cupy": _Module(
             "cupy",
             _content()

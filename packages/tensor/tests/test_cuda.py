@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-from comparing import assert_same_bits
 from tools.device_arrays import PinnedMemoryError, installed, no_transfers, transfers
 
+from comparing import assert_same_bits
 from rondeau import tensor as rt
 from rondeau.kernels.runtime import devices
 
@@ -89,7 +89,9 @@ def test_gradients_flow_through_moves():
     assert x.to(w).device == "cuda"
     found = x.detach().to("cuda", "float64")
     assert (found.dtype, found.device) == ("float64", "cuda")
-    with pytest.raises(ValueError, match=r"a gradient is where its tensor is, on cuda; got one on cpu: .*to\('cuda'\)"):
+    with pytest.raises(
+        ValueError, match=r"a gradient is where its tensor is, on cuda; got one on cpu: .*to\('cuda'\)"
+    ):
         w.grad = rt.ones(2)
     with pytest.raises(ValueError, match="expected the GPU"):
         x.cuda("cpu")

@@ -167,7 +167,7 @@ def gpu(where: str | int) -> device:
     ValueError
         If it is anything else.
     """
-    if not isinstance(where, int) and device(where).type == "cuda" or where == 0:
+    if (not isinstance(where, int) and device(where).type == "cuda") or where == 0:
         return _CUDA
     raise ArgumentValueError(f"expected the GPU, 'cuda' or 0, got device {where!r}")
 

@@ -1,15 +1,15 @@
 """Random tensors, and the generators they are drawn from.
 
 On the CPU numbers come straight from the generator's stream. On a GPU they are drawn there, and nothing is copied: the
-generator draws a key of 64 bits, and the words of Philox under it become the numbers (`rondeau.kernels.numerics.draws`).
-So one generator serves both devices and its state is a few integers of the host, but the same seed gives other numbers
-on a GPU than on the CPU, as in PyTorch.
+generator draws a key of 64 bits, and the words of Philox under it become the numbers; see
+`rondeau.kernels.numerics.draws`. So one generator serves both devices and its state is a few integers of the host, but
+the same seed gives other numbers on a GPU than on the CPU, as in PyTorch.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -203,6 +203,23 @@ def _drawn_type(dtype: DTypeLike | None) -> Any:
     return np.float32 if found == float32 else np.float64
 
 
+def _floats(
+    size: tuple[Any, ...],
+    generator: Generator | None,
+    dtype: DTypeLike | None,
+    device: str | None,
+    requires_grad: bool,
+    of_stream: Callable[..., Any],
+    there: Callable[..., Any],
+) -> Tensor:
+    """Return floats drawn by a method of NumPy's generators on the CPU, and on a GPU by a function of `draws`."""
+    shape, kind = shape_of(size), _drawn_type(dtype)
+    library, source = namespace(device), _source(generator)
+    if library is np:
+        return _finished(of_stream(source, shape, dtype=kind), dtype, requires_grad)
+    return _finished(there(library, _key(source), shape, kind), dtype, requires_grad)
+
+
 def rand(
     *size: Any,
     generator: Generator | None = None,
@@ -233,13 +250,7 @@ def rand(
     >>> rt.rand(2, 3).shape
     (2, 3)
     """
-    shape, kind = shape_of(size), _drawn_type(dtype)
-    library, source = namespace(device), _source(generator)
-    if library is np:
-        drawn = source.random(shape, dtype=kind)
-    else:
-        drawn = draws.uniform(library, _key(source), shape, kind)
-    return _finished(drawn, dtype, requires_grad)
+    return _floats(size, generator, dtype, device, requires_grad, np.random.Generator.random, draws.uniform)
 
 
 def randn(
@@ -272,13 +283,9 @@ def randn(
     >>> rt.randn((4,)).shape
     (4,)
     """
-    shape, kind = shape_of(size), _drawn_type(dtype)
-    library, source = namespace(device), _source(generator)
-    if library is np:
-        drawn = source.standard_normal(shape, dtype=kind)
-    else:
-        drawn = draws.normal(library, _key(source), shape, kind)
-    return _finished(drawn, dtype, requires_grad)
+    return _floats(
+        size, generator, dtype, device, requires_grad, np.random.Generator.standard_normal, draws.normal
+    )
 
 
 def randint(
@@ -339,8 +346,8 @@ def randint(
         return _finished(source.integers(low, high, shape), found, False)
     if high - low > draws.MOST_INTEGERS:
         raise ArgumentValueError(
-            f"randint: on a GPU the range is at most 2**32 integers, got {shown(low)} to {shown(high)}: draw on the CPU "
-            "and move the result, .to('cuda')"
+            f"randint: on a GPU the range is at most 2**32 integers, got {shown(low)} to {shown(high)}: draw on the "
+            "CPU and move the result, .to('cuda')"
         )
     return _finished(draws.integers(library, _key(source), low, high, shape), found, False)
 
@@ -565,7 +572,9 @@ def multinomial(
     totals = weights.sum(axis=-1, keepdims=True)
     require(
         np.all(weights >= 0) & np.all(np.isfinite(totals)) & np.all(totals > 0),
-        lambda: ArgumentValueError("multinomial needs weights that are finite, not negative and not all zero"),
+        lambda: ArgumentValueError(
+            "multinomial needs weights that are finite, not negative and not all zero"
+        ),
     )
     if not replacement:
         require(

@@ -88,7 +88,9 @@ def uniform(library: ModuleType, key: int, shape: tuple[int, ...], dtype: DTypeL
     """
     size = math.prod(shape)
     if np.dtype(dtype) == np.float32:
-        return ((words(library, key, size) >> np.uint64(8)).astype(np.float32) * np.float32(2.0**-24)).reshape(shape)
+        return (
+            (words(library, key, size) >> np.uint64(8)).astype(np.float32) * np.float32(2.0**-24)
+        ).reshape(shape)
     return (_bits(library, key, size, 53).astype(np.float64) * 2.0**-53).reshape(shape)
 
 
@@ -110,17 +112,18 @@ def normal(library: ModuleType, key: int, shape: tuple[int, ...], dtype: DTypeLi
     >>> drawn.dtype, round(float(drawn.std()))
     (dtype('float32'), 1)
     """
-    size, dtype = math.prod(shape), np.dtype(dtype)
+    size = math.prod(shape)
+    kind: Any = np.dtype(dtype).type
     if not size:
-        return library.zeros(shape, dtype)
+        return library.zeros(shape, kind)
     pairs = -(-size // 2)
-    if dtype == np.float32:
+    if kind is np.float32:
         drawn, unit = words(library, key, 2 * pairs), 2.0**-32
     else:
         drawn, unit = _bits(library, key, 2 * pairs, 53), 2.0**-53
     first, second = drawn[::2], drawn[1::2]
-    radius = np.sqrt(np.log((first + np.uint64(1)).astype(dtype) * dtype.type(unit)) * dtype.type(-2))
-    angle = second.astype(dtype) * dtype.type(2 * math.pi * unit)
+    radius = np.sqrt(np.log((first + np.uint64(1)).astype(kind) * kind(unit)) * kind(-2))
+    angle = second.astype(kind) * kind(2 * math.pi * unit)
     both = np.stack((radius * np.cos(angle), radius * np.sin(angle)), axis=-1)
     return both.reshape(-1)[:size].reshape(shape)
 
