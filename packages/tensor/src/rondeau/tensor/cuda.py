@@ -49,6 +49,12 @@ def current_device() -> int:
     ------
     RuntimeError
         If no GPU is usable.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> not rt.cuda.is_available() or rt.cuda.current_device() == 0
+    True
     """
     load_cupy()
     return 0
@@ -63,6 +69,12 @@ def get_device_name(device: str | int | None = None) -> str:
         If no GPU is usable.
     ValueError
         If `device` is not the GPU.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> not rt.cuda.is_available() or bool(rt.cuda.get_device_name())
+    True
     """
     cupy = _cupy_for(device)
     name: bytes = cupy.cuda.runtime.getDeviceProperties(0)["name"]
@@ -79,6 +91,12 @@ def synchronize(device: str | int | None = None) -> None:
     ValueError, IndexError
         If a number that was on the GPU turns out to have been wrong, such as an index out of range: such checks are
         made there, and what they found is told at the next wait.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> if rt.cuda.is_available():
+    ...     rt.cuda.synchronize()
     """
     _cupy_for(device).cuda.runtime.deviceSynchronize()
     raise_pending()
@@ -97,7 +115,14 @@ def memory_allocated(device: str | int | None = None) -> int:
 
 
 def memory_reserved(device: str | int | None = None) -> int:
-    """Return the bytes of the GPU's memory that the pool holds, for tensors that are there and for those to come."""
+    """Return the bytes of the GPU's memory that the pool holds, for tensors that are there and for those to come.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> rt.cuda.memory_reserved() >= rt.cuda.memory_allocated()
+    True
+    """
     return int(_cupy_for(device).get_default_memory_pool().total_bytes()) if is_available() else 0
 
 
@@ -108,6 +133,13 @@ def mem_get_info(device: str | int | None = None) -> tuple[int, int]:
     ------
     RuntimeError
         If no GPU is usable.
+
+    Examples
+    --------
+    >>> from rondeau import tensor as rt
+    >>> free, total = rt.cuda.mem_get_info() if rt.cuda.is_available() else (0, 0)
+    >>> 0 <= free <= total
+    True
     """
     free, total = _cupy_for(device).cuda.runtime.memGetInfo()
     return int(free), int(total)
