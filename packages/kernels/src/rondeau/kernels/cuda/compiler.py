@@ -7,20 +7,23 @@ CuPy's current stream, and nothing waits for it.
 from __future__ import annotations
 
 import functools
+import importlib
 import linecache
 import math
+import warnings
 from typing import Any
 
 import numpy as np
 
 from rondeau.kernels.cuda import functions
 from rondeau.kernels.cuda.emit import PhaseKernel
-from rondeau.kernels.runtime.devices import DeviceUnavailableError
+from rondeau.kernels.runtime.devices import require_numba_cuda
 
 __all__ = ["Kernel", "python_function", "signature_of"]
 
-_DIMENSIONS = {"positions": 2}
 _OF_INPUTS = ("input_", "d_input_", "every_")
+_CONFIGURATIONS = 1024
+"""Pairs of a grid and a stream that a kernel keeps: a batch whose sequences end has a grid for each of its sizes."""
 
 
 class Kernel:
@@ -41,11 +44,17 @@ class Kernel:
     def __init__(self, phase: PhaseKernel, dtype: Any) -> None:
         cuda = _numba_cuda()
         self.phase = phase
-        self._compiled = cuda.jit(signature_of(phase, dtype))(python_function(phase))
+        self.compiled = cuda.jit(signature_of(phase, dtype))(python_function(phase))
+        configure = functools.partial(_configure, self.compiled)
+        self._configured = functools.lru_cache(_CONFIGURATIONS)(configure)
 
     @staticmethod
     def argument(array: Any) -> Any:
-        """Return an array as `launch` takes it; to convert it once is cheaper than at every launch."""
+        """Return an array as `launch` takes it; to convert it once is cheaper than at every launch.
+
+        It must be in C order and of the dtype that the kernel was compiled for: a launch does not look at it again.
+        """
+        assert array.flags.c_contiguous, f"strides {array.strides} of shape {array.shape}"
         return _numba_cuda().as_cuda_array(array, sync=False)
 
     def launch(self, grid: tuple[int, int], threads: int, *arguments: Any) -> None:
@@ -60,7 +69,7 @@ class Kernel:
         *arguments
             What `argument` returned, then integers.
         """
-        self._compiled[grid, threads, _current_stream()](*arguments)
+        self._configured(grid, threads, _current_stream())(*arguments)
 
 
 def signature_of(phase: PhaseKernel, dtype: Any) -> Any:
@@ -102,19 +111,25 @@ def _device_functions() -> dict[str, Any]:
 
 @functools.cache
 def _numba_cuda() -> Any:
-    try:
-        from numba import cuda
-    except ImportError as error:
-        raise DeviceUnavailableError(
-            "device 'cuda' needs numba-cuda for recurrent layers, which is not installed: pip install "
-            "'rondeau[cuda]' (for CUDA 12: 'rondeau[cuda12]')"
-        ) from error
+    require_numba_cuda()
+    # It puts numba-cuda in the place of Numba's own `numba.cuda`. Python imports it at its start if numba-cuda is
+    # among the site packages, and not if it is in a folder of PYTHONPATH.
+    importlib.import_module("_numba_cuda_redirector")
+    from numba import cuda
+
     return cuda
 
 
-def _current_stream() -> Any:
-    """Return CuPy's current stream as numba-cuda takes it."""
+def _configure(compiled: Any, grid: tuple[int, int], threads: int, stream: int) -> Any:
+    """Return a kernel that is ready to launch on the stream at an address."""
+    with warnings.catch_warnings():
+        # A step is a small piece of work, and numba-cuda warns of every grid of fewer than 128 blocks.
+        warnings.filterwarnings("ignore", "Grid size")
+        return compiled[grid, threads, _numba_cuda().external_stream(stream) if stream else 0]
+
+
+def _current_stream() -> int:
+    """Return the address of CuPy's current stream."""
     import cupy
 
-    pointer = cupy.cuda.get_current_stream().ptr
-    return _numba_cuda().external_stream(pointer) if pointer else 0
+    return int(cupy.cuda.get_current_stream().ptr)

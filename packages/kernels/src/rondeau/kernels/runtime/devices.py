@@ -23,6 +23,7 @@ __all__ = [
     "is_of_device",
     "library_of",
     "load_cupy",
+    "require_numba_cuda",
 ]
 
 _INSTALL = (
@@ -110,16 +111,24 @@ def load_cupy() -> ModuleType:
         raise DeviceUnavailableError(
             f"device 'cuda' needs CuPy, which is not installed: {_INSTALL}"
         ) from error
-    if not _has_numba_cuda():
-        raise DeviceUnavailableError(f"device 'cuda' needs numba-cuda, which is not installed: {_INSTALL}")
+    require_numba_cuda()
     if not cupy.cuda.is_available():
         raise DeviceUnavailableError(f"device 'cuda': CuPy is installed but finds no usable GPU: {_INSTALL}")
     return cupy  # type: ignore[no-any-return, unused-ignore]
 
 
-def _has_numba_cuda() -> bool:
-    """Return whether numba-cuda is there, without importing it: that takes long, and only kernels need it."""
-    return "numba_cuda" in sys.modules or _is_installed("numba_cuda")
+def require_numba_cuda() -> None:
+    """Raise unless numba-cuda is there, without importing it: that takes long, and only kernels need it.
+
+    What Numba itself still has under the name of ``numba.cuda`` will not do.
+
+    Raises
+    ------
+    DeviceUnavailableError
+        If it is not installed.
+    """
+    if "numba_cuda" not in sys.modules and not _is_installed("numba_cuda"):
+        raise DeviceUnavailableError(f"device 'cuda' needs numba-cuda, which is not installed: {_INSTALL}")
 
 
 @functools.cache
