@@ -31,7 +31,7 @@ What it refuses, as CuPy does
 * Arrays of a device other than the current one.
 
 A reduction or an element is an array of zero dimensions, and to read it as a number is a transfer that waits. There are
-no floating-point warnings.
+no floating-point warnings. The solution of a singular system is NaN, without an error.
 
 Where it is stricter
 --------------------

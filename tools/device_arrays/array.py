@@ -415,7 +415,7 @@ def writeable(array: ndarray) -> NDArray[Any]:
     """Return the storage to write to; refuse what a broadcast shares."""
     storage: NDArray[Any] = lower(array)
     shared = any(stride == 0 and n > 1 for stride, n in zip(storage.strides, storage.shape, strict=True))
-    if shared or not storage.flags.writeable:
+    if (shared and storage.size) or not storage.flags.writeable:
         raise UndefinedResultError(
             f"an array whose elements share memory, by broadcasting to {array.shape}, is written to; CuPy does so "
             "without an error, and leaves any of the values"
@@ -531,6 +531,10 @@ def compute(name: str, of_numpy: Callable[..., Any], given: Given, *first: ndarr
             found = of_numpy(*map(lower, positional), **lower(given.keywords))
     except IndexError as error:
         raise undefined(error) from error
+    except np.linalg.LinAlgError as error:
+        if name not in ("inv", "solve"):
+            raise UndefinedResultError(f"{error}; CuPy returns some numbers without an error") from error
+        found = np.full_like(lower(positional[-1]), np.nan)
     if out is not None:
         return out
     if name in interface.ARRAYS_OF_ZERO_DIMENSIONS and not isinstance(found, np.ndarray):

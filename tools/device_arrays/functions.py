@@ -110,17 +110,12 @@ class Ufunc:
         return method
 
 
-def function(
-    name: str, parameters: str, of_numpy: Callable[..., Any], waits: bool = False
-) -> Callable[..., Any]:
+def function(name: str, parameters: str, of_numpy: Callable[..., Any]) -> Callable[..., Any]:
     """Return one of CuPy's functions."""
     arguments = bind(name, parameters)
 
     def of_cupy(*args: Any, **kwargs: Any) -> Any:
-        given = arguments(*args, **kwargs)
-        if waits:
-            note_wait(name)
-        return compute(name, of_numpy, given)
+        return compute(name, of_numpy, arguments(*args, **kwargs))
 
     of_cupy.__name__ = of_cupy.__qualname__ = name
     return of_cupy

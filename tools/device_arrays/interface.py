@@ -235,9 +235,6 @@ LINALG = {
     "matrix_power": "M, n",
 }
 
-WAITING_LINALG = frozenset(LINALG) - {"norm", "matrix_power"}
-"""They read from the device whether the routine has failed."""
-
 _METHODS_LIKE_FUNCTIONS = _names(
     """
     sum prod mean std var max min ptp all any cumsum cumprod trace diagonal swapaxes sort argsort

@@ -99,9 +99,7 @@ def _build() -> dict[str, ModuleType]:
     linalg = _Module(
         "cupy.linalg",
         {
-            name: functions.function(
-                name, parameters, getattr(np.linalg, name), waits=name in interface.WAITING_LINALG
-            )
+            name: functions.function(name, parameters, getattr(np.linalg, name))
             for name, parameters in interface.LINALG.items()
         },
     )

@@ -1,11 +1,14 @@
 """Argument checks for all kernels, with the same wording: NAME must be ..., got ...; what to do.
 
-`name` is the beginning of the message: the function and its argument, as in ``"cross_entropy: logits"``.
+`name` is the beginning of the message: the function and its argument, as in ``"cross_entropy: logits"``. An array is
+one of NumPy's or of a GPU; the arrays of one call must be on the same device, which `are_of_device` checks.
 """
 
 from __future__ import annotations
 
 import reprlib
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,15 +16,20 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS
+from rondeau.kernels.runtime.deferred import raise_pending, require
+from rondeau.kernels.runtime.devices import device_name, is_array, is_of_device
 
 __all__ = [
+    "are_of_device",
     "check_array",
     "check_integer",
     "check_number",
     "checked_array",
     "checked_floats",
+    "checked_indices",
     "in_row_order",
     "is_count",
+    "is_writeable",
     "shown",
 ]
 
@@ -101,7 +109,7 @@ def check_number(name: str, value: Any, least: float, most: float) -> None:
 
 
 def check_array(name: str, array: Any) -> None:
-    """Raise TypeError unless a value is a NumPy array.
+    """Raise TypeError unless a value is an array.
 
     Raises
     ------
@@ -115,12 +123,45 @@ def check_array(name: str, array: Any) -> None:
         ...
     rondeau.kernels.errors.ArgumentTypeError: add_rows: ids must be a numpy array, got list
     """
-    if not isinstance(array, np.ndarray):
+    if not isinstance(array, np.ndarray) and not is_of_device(array):
         raise ArgumentTypeError(f"{name} must be a numpy array, got {type(array).__name__}")
 
 
+def are_of_device(function: str, **arrays: Any) -> bool:
+    """Return whether the arrays of a call are on a GPU, where its array program runs instead of its kernel.
+
+    Parameters
+    ----------
+    function : str
+        The beginning of the message.
+    **arrays
+        By name; what is not an array, such as None, does not count.
+
+    Raises
+    ------
+    ValueError
+        If they are on different devices; the message names both.
+
+    Examples
+    --------
+    >>> are_of_device("layer_norm", x=np.ones(2), weight=None)
+    False
+    """
+    if "cupy" not in sys.modules:  # in every call of most programs: an answer in no time
+        return False
+    devices = {name: device_name(array) for name, array in arrays.items() if is_array(array)}
+    first = next(iter(devices), "")
+    for name, device in devices.items():
+        if device != devices[first]:
+            raise ArgumentValueError(
+                f"{function}: {first} is on {devices[first]} and {name} is on {device}; move one of them, as with "
+                f".to({devices[first]!r})"
+            )
+    return "cuda" in devices.values()
+
+
 def checked_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return an array of this shape and dtype as a kernel needs it: itself, or a C-contiguous copy.
+    """Return an array of this shape and dtype as a kernel needs it: see `in_row_order`.
 
     Raises
     ------
@@ -177,8 +218,64 @@ def checked_floats(name: str, array: Any, form: str) -> Array:
     return in_row_order(array)
 
 
+def checked_indices(
+    indices: Array, number: int, error: Callable[[Any], Exception], ignored: int | None = None
+) -> Array:
+    """Return indices, all of which can be used with `number` elements or are `ignored`.
+
+    Parameters
+    ----------
+    indices : ndarray of integers
+        Any shape.
+    number : int
+        The number of elements; indices are from 0 to below it.
+    error : callable
+        Returns the error for an index out of range. On a GPU it is raised when the program next reads from there, and
+        until then such an index is replaced by 0: see `rondeau.kernels.runtime.deferred`.
+    ignored : int, optional
+        An index out of range that is allowed.
+
+    Returns
+    -------
+    ndarray
+        The indices themselves on the CPU.
+
+    Examples
+    --------
+    >>> checked_indices(np.array([0, 3]), 3, lambda wrong: IndexError(f"no element {wrong}"))
+    Traceback (most recent call last):
+        ...
+    IndexError: no element 3
+    """
+    if not indices.size:
+        return indices
+    if type(indices) is np.ndarray and indices.min() >= 0 and indices.max() < number:
+        return indices
+    outside = (indices < 0) | (indices >= number)
+    if ignored is not None:
+        outside &= indices != ignored
+    at = np.argmax(outside)
+    wrong = indices.reshape(-1)[at]
+    require(~outside.reshape(-1)[at], lambda: error(wrong))
+    if not is_of_device(indices):
+        return indices
+    if number == 0:
+        raise_pending()
+    return np.where(outside, 0, indices)
+
+
+def is_writeable(array: Array) -> bool:
+    """Return whether the elements of an array can be changed; those of a GPU always can."""
+    return is_of_device(array) or array.flags.writeable
+
+
 def in_row_order(array: Array) -> Array:
-    """Return an array as kernels need it, C-contiguous and aligned: itself or a copy."""
+    """Return an array as kernels need it, C-contiguous and aligned: itself or a copy.
+
+    An array of a GPU is returned as it is, because array programs work with any strides.
+    """
+    if type(array) is not np.ndarray and is_of_device(array):
+        return array
     array = np.ascontiguousarray(array)
     # A field of a structured array may not be aligned to the addresses at which a kernel reads numbers.
     return array if array.flags.aligned else array.copy()

@@ -28,11 +28,13 @@ import numpy as np
 from numba import prange, types
 from numpy.typing import ArrayLike, NDArray
 
-from rondeau.kernels.checks import check_array, check_integer, check_number
+from rondeau.kernels.checks import are_of_device, check_array, check_integer, check_number, is_writeable
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS, Element
 from rondeau.kernels.runtime import threads
 from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.deferred import require
+from rondeau.kernels.runtime.devices import is_of_device, library_of
 from rondeau.kernels.runtime.signatures import INDICES, array_type, compiled_per_dtype
 
 __all__ = [
@@ -176,7 +178,7 @@ def uniforms(
     (2, 3)
     """
     word, _, _, _ = words_of("uniforms", key, substream, times, batches, units)
-    return np.asarray(word >> _UNUSED, np.float64) * 2.0**-_BITS
+    return (word >> _UNUSED).astype(np.float64) * 2.0**-_BITS
 
 
 def words_of(
@@ -204,9 +206,10 @@ def words_of(
     """
     key = _checked_key(name, key)
     given = {"units": units, "batches": batches, "times": times, "substream": substream}
-    counter = [_checked_words(name, of_what, words).astype(np.uint64) for of_what, words in given.items()]
+    # Scalars, and not arrays of zero dimensions, go with arrays of any device.
+    counter = [_checked_words(name, of_what, words).astype(np.uint64)[()] for of_what, words in given.items()]
     try:
-        np.broadcast(*counter)
+        np.broadcast_shapes(*(words.shape for words in counter))
     except ValueError:
         shapes = ", ".join(f"{of_what} {words.shape}" for of_what, words in zip(given, counter, strict=True))
         raise ArgumentValueError(f"{name}: positions must broadcast, got {shapes}") from None
@@ -328,9 +331,9 @@ def keep_mask(
     Parameters
     ----------
     mask : ndarray of float32 or float64, shape (N, W)
-        C-contiguous; written.
+        C-contiguous; written. The same words are drawn on a GPU.
     times, batches : array_like of integers, shape (N,)
-        The position of each row.
+        The position of each row; for a mask on a GPU, arrays there, or those of the host are copied.
     key, substream : int
     p : float
         An element is kept if its number from `uniforms` is at least `p`.
@@ -349,7 +352,7 @@ def keep_mask(
     >>> np.array_equal(mask, 2.0 * (uniforms(7, 0, [[0], [1]], 0, [0, 1, 2]) >= 0.5))
     True
     """
-    _launch("keep_mask", _fill_rows, (), times, batches, key, substream, p, mask)
+    _launch("keep_mask", _fill_rows, None, times, batches, key, substream, p, mask)
 
 
 def mask_rows(
@@ -398,13 +401,13 @@ def mask_rows(
         raise ArgumentValueError(
             "mask_rows: x and out must not overlap, got two views of the same memory; pass a new array"
         )
-    _launch("mask_rows", _mask_rows, (np.ascontiguousarray(x),), times, batches, key, substream, p, out)
+    _launch("mask_rows", _mask_rows, x, times, batches, key, substream, p, out)
 
 
 def _launch(
     name: str,
     kernel: Any,
-    before: tuple[NDArray[Any], ...],
+    x: NDArray[Any] | None,
     times: ArrayLike,
     batches: ArrayLike,
     key: int,
@@ -412,13 +415,15 @@ def _launch(
     p: float,
     out: NDArray[Any],
 ) -> None:
-    """Check the arguments that both kernels share, and launch one of them."""
+    """Check the arguments that both kernels share, and launch one of them, or its array program."""
     check_array(f"{name}: the output", out)
+    if not are_of_device(name, out=out, x=x):
+        are_of_device(name, out=out, times=times, batches=batches)
     if out.dtype not in ELEMENTS:
         raise ArgumentTypeError(
             f"{name}: the output must be float32 or float64, got {out.dtype}; convert with astype"
         )
-    if out.ndim != 2 or not (out.flags.c_contiguous and out.flags.writeable):
+    if out.ndim != 2 or not (out.flags.c_contiguous and is_writeable(out)):
         raise ArgumentValueError(
             f"{name}: the output must be a writable, C-contiguous matrix, got shape {out.shape} and "
             f"strides {out.strides}; pass a new array"
@@ -430,7 +435,7 @@ def _launch(
             raise ArgumentValueError(
                 f"{name}: {of_what} must have shape ({len(out)},), one per row, got {position.shape}"
             )
-        positions.append(np.ascontiguousarray(position, np.int64))
+        positions.append(position)
     key = _checked_key(name, key)
     chosen = _checked_words(name, "substream", substream)
     if chosen.shape != ():
@@ -438,13 +443,36 @@ def _launch(
             f"{name}: substream must be one integer, got an array of shape {chosen.shape}"
         )
     threshold, scale = threshold_of(_checked_probability(name, p)), out.dtype.type(scale_of(p))
+    if is_of_device(out):
+        times, batches = (library_of(out).asarray(position) for position in positions)
+        mask = _mask(times, batches, out.shape[1], key, int(chosen), threshold, scale)
+        out[...] = mask if x is None else x * mask
+        return
+    before = () if x is None else (np.ascontiguousarray(x),)
+    indices = [np.ascontiguousarray(position, np.int64) for position in positions]
     shares = min(threads.shares_of(_PER_ELEMENT * out.size), max(len(out), 1))
     entry = kernel[out.dtype]
-    arguments = (*before, *positions, key, int(chosen), threshold, scale, out, shares)
+    arguments = (*before, *indices, key, int(chosen), threshold, scale, out, shares)
     if shares == 1:
         entry(*arguments)
     else:
         threads.launch(entry, *arguments, shares=shares)
+
+
+def _mask(times: Any, batches: Any, width: int, key: int, substream: int, threshold: int, scale: Any) -> Any:
+    """Return the mask of `keep_mask`: an array program."""
+    units, times, batches = (
+        words.astype(np.uint64) for words in (library_of(times).arange(width), times, batches)
+    )
+    word, _, _, _ = philox4x32(
+        units,
+        batches[:, None],
+        times[:, None],
+        np.uint64(substream),
+        np.uint64(key) & _LOW,
+        np.uint64(key) >> _HALF,
+    )
+    return ((word >> _UNUSED) >= np.uint64(threshold)).astype(scale.dtype) * scale
 
 
 def _checked_probability(name: str, p: Any) -> float:
@@ -459,15 +487,18 @@ def _checked_key(name: str, key: Any) -> int:
 
 def _checked_words(name: str, of_what: str, words: ArrayLike) -> NDArray[Any]:
     try:
-        array = np.asarray(words)
+        array: Any = words if is_of_device(words) else np.asarray(words)
     except ValueError:
         raise ArgumentValueError(
             f"{name}: {of_what} must be an array of integers, got a ragged list"
         ) from None
     if array.size and array.dtype.kind not in "iu":
         raise ArgumentTypeError(f"{name}: {of_what} must be integers, got {array.dtype}; convert with astype")
-    if array.size and not (array.min() >= 0 and array.max() <= CONSTANT_OVER_TIME):
-        raise ArgumentValueError(
-            f"{name}: {of_what} must be from 0 to 2**32 - 1, got {array.min()} to {array.max()}"
-        )
-    return array
+    if array.size:
+        least, most = array.min(), array.max()
+        require((least >= 0) & (most <= CONSTANT_OVER_TIME), lambda: _beyond(name, of_what, least, most))
+    return array  # type: ignore[no-any-return]
+
+
+def _beyond(name: str, of_what: str, least: Any, most: Any) -> ArgumentValueError:
+    return ArgumentValueError(f"{name}: {of_what} must be from 0 to 2**32 - 1, got {least} to {most}")

@@ -22,9 +22,17 @@ from numba import prange, types
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from rondeau.kernels.checks import check_array, check_integer, checked_array, checked_floats, in_row_order
+from rondeau.kernels.checks import (
+    are_of_device,
+    check_array,
+    check_integer,
+    checked_array,
+    checked_floats,
+    in_row_order,
+)
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import Element
+from rondeau.kernels.ops.arrays import convolution as arrays
 from rondeau.kernels.ops.sums import total
 from rondeau.kernels.ops.windows import WINDOW, Window, check_window
 from rondeau.kernels.product.microkernel import advance, pointer_to
@@ -227,6 +235,8 @@ def forward(
     F = weight.shape[0]
     _check_channels(x.shape, weight.shape, groups)
     b = np.empty(0, x.dtype) if bias is None else checked_array("convolution: bias", bias, (F,), x.dtype)
+    if are_of_device("convolution", x=x, weight=weight, bias=bias):
+        return arrays.forward(x, weight, bias, window, shape, groups)  # type: ignore[no-any-return]
     y = buffers.empty((x.shape[0], F, *shape), x.dtype)
     shares = _shares(y, weight.shape)
     workspace = buffers.empty(shares * _forward_workspace(weight[0].size), x.dtype)
@@ -304,6 +314,8 @@ def backward_input(dy: Any, weight: Any, window: Window, shape: tuple[int, ...],
     F = weight.shape[0]
     _check_channels(shape, weight.shape, groups)
     _check_outputs(dy.shape, shape, F)
+    if are_of_device("convolution", dy=dy, weight=weight):
+        return arrays.backward_input(dy, weight, window, shape, groups)  # type: ignore[no-any-return]
     transposed = np.ascontiguousarray(weight.reshape(groups, F // groups, -1).transpose(0, 2, 1))
     dx = buffers.empty(shape, dy.dtype)
     shares = _shares(dy, weight.shape)
@@ -407,8 +419,11 @@ def backward_weight(dy: Any, x: Any, window: Window, shape: tuple[int, ...], gro
     _check_weight_shape(shape, window, groups)
     _check_channels(x.shape, shape, groups)
     _check_outputs(dy.shape, x.shape, shape[0])
+    of_device = are_of_device("convolution", dy=dy, x=x)
     if dy.size == 0:
-        return np.zeros(shape, dy.dtype)
+        return np.zeros_like(dy, order="C", shape=shape)
+    if of_device:
+        return arrays.backward_weight(dy, x, window, shape, groups)  # type: ignore[no-any-return]
     of_group = shape[0] // groups
     runs = sample_runs(len(dy), math.prod(shape))
     partial = buffers.empty((runs, groups, math.prod(shape[1:]), of_group), dy.dtype)

@@ -11,16 +11,26 @@ import numpy as np
 from numba import prange, types
 from numpy.typing import NDArray
 
-from rondeau.kernels.checks import check_array, check_integer, check_number, checked_array, checked_floats
+from rondeau.kernels.checks import (
+    are_of_device,
+    check_array,
+    check_integer,
+    check_number,
+    checked_array,
+    checked_floats,
+    checked_indices,
+)
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics import scalar
 from rondeau.kernels.numerics.elements import Element
+from rondeau.kernels.ops.arrays import cross_entropy as arrays
 from rondeau.kernels.ops.row_sums import sum_of
 from rondeau.kernels.runtime import buffers, threads
 from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.devices import is_of_device
 from rondeau.kernels.runtime.signatures import INDICES, array_type, compiled_per_dtype
 
-__all__ = ["Saved", "backward", "checked_classes", "forward"]
+__all__ = ["Saved", "backward", "checked_classes", "forward", "reduce"]
 
 # Rows that a thread takes at a time, independent of the number of threads.
 _ROWS = 64
@@ -139,15 +149,19 @@ def forward(
     N, C = z.shape
     if C == 0:
         raise ArgumentValueError(f"cross_entropy: logits must have at least one class, got shape {z.shape}")
+    of_device = are_of_device("cross_entropy", logits=z, classes=classes, weights=weights)
     t = checked_classes("cross_entropy", classes, C, ignored)
     if t.shape != (N,):
         raise ArgumentValueError(f"cross_entropy: classes must have shape ({N},), one per row, got {t.shape}")
     if weights is None:
-        w = np.ones(C, z.dtype)
+        w = np.ones_like(z, shape=(C,))
     else:
-        w = np.array(checked_array("cross_entropy: weights", weights, (C,), z.dtype))
+        w = checked_array("cross_entropy: weights", weights, (C,), z.dtype).copy()
     check_number("cross_entropy: smoothing", smoothing, 0, 1)
     s = z.dtype.type(smoothing)
+    if of_device:
+        losses, e, scale = arrays.forward(z, t, w, s, ignored)
+        return losses, Saved(e, scale, t, w, s, ignored)
     losses, scale = np.empty(N, z.dtype), np.empty(N, z.dtype)
     e = buffers.empty(z.shape, z.dtype)
     shares = threads.shares_of(_PER_LOGIT * z.size)
@@ -189,14 +203,47 @@ def checked_classes(name: str, classes: Any, number: int, ignored: int) -> NDArr
             f"{name}: classes must be integers, got {classes.dtype}; convert them with astype"
         )
     check_integer(f"{name}: ignored", ignored, -(2**63), 2**63 - 1)
-    if classes.size and not (classes.min() >= 0 and classes.max() < number):
-        wrong = classes[((classes < 0) | (classes >= number)) & (classes != ignored)]
-        if wrong.size:
-            raise IndexError(
-                f"{name}: Target {wrong[0]} is out of bounds: there are {number} classes, 0 to {number - 1}, and "
-                f"{ignored} is ignored"
-            )
-    return np.array(classes, np.int64, order="C")
+
+    def error(wrong: Any) -> Exception:
+        return IndexError(
+            f"{name}: Target {wrong} is out of bounds: there are {number} classes, 0 to {number - 1}, and {ignored} is "
+            "ignored"
+        )
+
+    return checked_indices(classes, number, error, ignored).astype(np.int64, order="C")
+
+
+def reduce(losses: Any, saved: Saved, reduction: str) -> tuple[NDArray[Any], Any]:
+    """Return the sum or the mean of the losses, added in float64.
+
+    Parameters
+    ----------
+    losses : ndarray of shape (N,)
+    saved : Saved
+        Both from `forward`.
+    reduction : {"sum", "mean"}
+        The mean is the sum divided by the sum of the weights of the rows that count; if there are none, NaN, as 0 / 0.
+
+    Returns
+    -------
+    reduced : ndarray of shape ()
+    share : float, or array of shape () on a GPU
+        What the sum was multiplied by, which is also the gradient of each loss.
+
+    Examples
+    --------
+    >>> losses, saved = forward(np.zeros((2, 4)), np.array([0, 1]))
+    >>> reduced, share = reduce(losses, saved, "mean")
+    >>> round(float(reduced), 6), share
+    (1.386294, 0.5)
+    """
+    if is_of_device(losses):
+        return arrays.reduce(losses, saved.classes, saved.weights, saved.ignored, reduction == "mean")
+    share = 1.0
+    if reduction == "mean":
+        counted = float(saved.weights[saved.classes[saved.classes != saved.ignored]].sum(dtype=np.float64))
+        share = 1.0 / counted if counted else math.inf  # inf times a loss of 0 is NaN, as 0 / 0
+    return np.asarray(float(losses.sum(dtype=np.float64)) * share, losses.dtype), share
 
 
 def _signature_of_backward(element: Element) -> Any:
@@ -256,6 +303,8 @@ def backward(dlosses: Any, saved: Saved) -> NDArray[Any]:
     """
     e, scale, t, w, s, ignored = saved
     dlosses = checked_array("cross_entropy: dlosses", dlosses, scale.shape, e.dtype)
+    if are_of_device("cross_entropy", dlosses=dlosses, logits=e):
+        return arrays.backward(e, scale, t, w, s, ignored, dlosses)  # type: ignore[no-any-return]
     dz = buffers.empty(e.shape, e.dtype)
     shares = threads.shares_of(_PER_LOGIT * e.size)
     threads.launch(_backward[e.dtype], e, scale, t, w, s, ignored, dlosses, dz, shares=shares)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from rondeau.kernels.checks import check_array, in_row_order
 from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.kernels.numerics.elements import ELEMENTS, Element
+from rondeau.kernels.ops.arrays import erf as arrays
+from rondeau.kernels.runtime.devices import is_of_device
 from rondeau.kernels.runtime.signatures import array_type, compiled_per_dtype
 
 __all__ = ["erf"]
@@ -56,6 +58,8 @@ def erf(x: Any) -> NDArray[Any]:
         raise ArgumentTypeError(
             f"erf: x must be float16, float32 or float64, got {x.dtype}; convert it with astype"
         )
+    if is_of_device(wide):
+        return arrays.erf(wide).astype(x.dtype, copy=False)  # type: ignore[no-any-return]
     out = np.empty(wide.shape, wide.dtype)
     _fill[wide.dtype](in_row_order(wide).reshape(-1), out.reshape(-1))
     return out.astype(x.dtype, copy=False)

@@ -1,4 +1,7 @@
-"""Linear systems and factorisations by NumPy's LAPACK, on one thread: the bits do not depend on how many there are."""
+"""Linear systems and factorisations by NumPy's LAPACK, on one thread: the bits do not depend on how many there are.
+
+On a GPU they are cuSOLVER's.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rondeau.kernels.checks import are_of_device
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.ops.arrays import lapack as arrays
+from rondeau.kernels.runtime.devices import is_of_device
 from rondeau.kernels.runtime.threads import one_blas_thread
 
 __all__ = ["qr", "reflectors", "solve"]
@@ -38,14 +44,20 @@ def solve(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     >>> solve(np.array([[2.0, 0.0], [0.0, 4.0]]), np.array([[2.0], [2.0]])).tolist()
     [[1.0], [0.5]]
     """
+    if are_of_device("linalg.solve", A=a, B=b):
+        return arrays.solve(a, b, _singular)  # type: ignore[no-any-return]
     with one_blas_thread():
         try:
             found: NDArray[Any] = np.linalg.solve(a, b)
         except np.linalg.LinAlgError as error:
-            raise ArgumentValueError(
-                "linalg.solve: the system has no unique solution, because the matrix is singular"
-            ) from error
+            raise _singular() from error
     return found
+
+
+def _singular() -> ArgumentValueError:
+    return ArgumentValueError(
+        "linalg.solve: the system has no unique solution, because the matrix is singular"
+    )
 
 
 def qr(a: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -57,6 +69,8 @@ def qr(a: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     >>> np.round(np.abs(q), 12).tolist(), np.round(np.abs(r), 12).tolist()
     ([[0.6], [0.8]], [[5.0]])
     """
+    if is_of_device(a):
+        return arrays.qr(a)
     with one_blas_thread():
         return np.linalg.qr(a)
 
@@ -77,6 +91,8 @@ def reflectors(a: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     >>> np.round(np.abs(factored[0]), 12).tolist()
     [5.0]
     """
+    if is_of_device(a):
+        return arrays.reflectors(a)
     with one_blas_thread():
         factored, tau = np.linalg.qr(a, mode="raw")
     return np.swapaxes(factored, -1, -2), tau

@@ -13,8 +13,9 @@ import numpy as np
 from numba import prange, types
 from numpy.typing import NDArray
 
-from rondeau.kernels.checks import check_number, checked_array, checked_floats
+from rondeau.kernels.checks import are_of_device, check_number, checked_array, checked_floats
 from rondeau.kernels.numerics.elements import Element
+from rondeau.kernels.ops.arrays import layer_norm as arrays
 from rondeau.kernels.ops.row_sums import BLOCK, LONG, SHORT, Sums
 from rondeau.kernels.runtime import buffers, threads
 from rondeau.kernels.runtime.compiling import kernel_njit
@@ -150,8 +151,15 @@ def forward(x: Any, weight: Any, bias: Any, eps: float) -> tuple[NDArray[Any], S
     N, C = x.shape
     dtype = x.dtype
     check_number("layer_norm: eps", eps, 0, sys.float_info.max)
-    w = np.ones(C, dtype) if weight is None else checked_array("layer_norm: weight", weight, (C,), dtype)
-    b = np.zeros(C, dtype) if bias is None else checked_array("layer_norm: bias", bias, (C,), dtype)
+    w = (
+        np.ones_like(x, shape=(C,))
+        if weight is None
+        else checked_array("layer_norm: weight", weight, (C,), dtype)
+    )
+    b = np.zeros_like(x, shape=(C,)) if bias is None else checked_array("layer_norm: bias", bias, (C,), dtype)
+    if are_of_device("layer_norm", x=x, weight=weight, bias=bias):
+        y, mean, rstd = arrays.forward(x, w, b, eps)
+        return y, Saved(x, w, mean, rstd)
     y = buffers.empty((N, C), dtype)
     mean, rstd = np.empty(N, dtype), np.empty(N, dtype)
     shares = threads.shares_of(_PER_ELEMENT * x.size)
@@ -202,6 +210,8 @@ def backward_input(dy: Any, saved: Saved) -> NDArray[Any]:
     """
     x, w, mean, rstd = saved
     dy = checked_array("layer_norm: dy", dy, x.shape, x.dtype)
+    if are_of_device("layer_norm", dy=dy, x=x):
+        return arrays.backward_input(dy, x, w, mean, rstd)  # type: ignore[no-any-return]
     dx = buffers.empty(x.shape, x.dtype)
     shares = threads.shares_of(_PER_ELEMENT * x.size)
     threads.launch(_backward_input[x.dtype], dy, x, w, mean, rstd, dx, shares=shares)
@@ -255,6 +265,8 @@ def backward_parameters(dy: Any, saved: Saved) -> tuple[NDArray[Any], NDArray[An
     """
     x, w, mean, rstd = saved
     dy = checked_array("layer_norm: dy", dy, x.shape, x.dtype)
+    if are_of_device("layer_norm", dy=dy, x=x):
+        return arrays.backward_parameters(dy, x, mean, rstd)
     dw, db = np.empty_like(w), np.empty_like(w)
     shares = threads.shares_of(_PER_ELEMENT * x.size)
     threads.launch(_backward_parameters[x.dtype], dy, x, mean, rstd, dw, db, shares=shares)

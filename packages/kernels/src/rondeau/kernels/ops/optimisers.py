@@ -24,10 +24,12 @@ import numpy as np
 from numba import prange, types
 from numpy.typing import NDArray
 
-from rondeau.kernels.checks import check_array, shown
+from rondeau.kernels.checks import are_of_device, check_array, shown
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS, Element
+from rondeau.kernels.ops.arrays import optimisers as arrays
 from rondeau.kernels.runtime import threads
+from rondeau.kernels.runtime.devices import is_array, is_of_device
 from rondeau.kernels.runtime.signatures import array_type, compiled_per_dtype, record_type
 
 __all__ = ["Adagrad", "Adam", "Amsgrad", "Momentum", "RMSprop", "Sgd", "update"]
@@ -42,8 +44,13 @@ class _Kernel:
     """The update of one kind of rule, compiled for one thread and for all, and the indices of the rule's fields."""
 
     def __init__(
-        self, rule: type[Any], function: Callable[..., None], unused_without: dict[str, str]
+        self,
+        rule: type[Any],
+        function: Callable[..., None],
+        on_arrays: Callable[..., None],
+        unused_without: dict[str, str],
     ) -> None:
+        self.on_arrays = on_arrays
         hints = get_type_hints(rule)
         index = {name: i for i, name in enumerate(hints)}
         self.averages = tuple(
@@ -68,14 +75,16 @@ class _Kernel:
 _KERNELS: dict[type[Any], _Kernel] = {}
 
 
-def _update_of(rule: type[Any], **unused_without: str) -> Callable[[Callable[..., None]], None]:
-    """Register a function of w, g and a record as the update for that kind of record.
+def _update_of(
+    rule: type[Any], on_arrays: Callable[..., None], **unused_without: str
+) -> Callable[[Callable[..., None]], None]:
+    """Register a function of w, g and a record, and its array program, as the update for that kind of record.
 
     An average named in `unused_without` may be empty if the field named there is 0 or False.
     """
 
     def register(function: Callable[..., None]) -> None:
-        _KERNELS[rule] = _Kernel(rule, function, unused_without)
+        _KERNELS[rule] = _Kernel(rule, function, on_arrays, unused_without)
 
     return register
 
@@ -92,7 +101,7 @@ class Sgd(NamedTuple):
     lr: float
 
 
-@_update_of(Sgd)
+@_update_of(Sgd, arrays.sgd)
 def _sgd(w: Any, g: Any, rule: Any) -> None:
     sign, l2, lr = rule.sign, rule.l2, rule.lr
     for i in prange(w.size):
@@ -117,7 +126,7 @@ class Momentum(NamedTuple):
     nesterov: bool
 
 
-@_update_of(Momentum)
+@_update_of(Momentum, arrays.momentum)
 def _momentum(w: Any, g: Any, rule: Any) -> None:
     velocity = rule.velocity
     sign, l2, lr = rule.sign, rule.l2, rule.lr
@@ -144,7 +153,7 @@ class Adagrad(NamedTuple):
     eps: float
 
 
-@_update_of(Adagrad)
+@_update_of(Adagrad, arrays.adagrad)
 def _adagrad(w: Any, g: Any, rule: Any) -> None:
     total = rule.total
     sign, l2, lr, eps = rule.sign, rule.l2, rule.lr, rule.eps
@@ -179,7 +188,7 @@ class RMSprop(NamedTuple):
     centered: bool
 
 
-@_update_of(RMSprop, mean="centered", velocity="momentum")
+@_update_of(RMSprop, arrays.rmsprop, mean="centered", velocity="momentum")
 def _rmsprop(w: Any, g: Any, rule: Any) -> None:
     square = rule.square
     mean = rule.mean
@@ -226,7 +235,7 @@ class Adam(NamedTuple):
     eps: float
 
 
-@_update_of(Adam)
+@_update_of(Adam, arrays.adam)
 def _adam(w: Any, g: Any, rule: Any) -> None:
     mean = rule.mean
     square = rule.square
@@ -267,7 +276,7 @@ class Amsgrad(NamedTuple):
     """The largest s so far."""
 
 
-@_update_of(Amsgrad)
+@_update_of(Amsgrad, arrays.amsgrad)
 def _amsgrad(w: Any, g: Any, rule: Any) -> None:
     mean = rule.mean
     square = rule.square
@@ -329,7 +338,7 @@ def update(w: Array, g: Array, rule: Any) -> None:
     values = list(rule)
     for i, name, switch in kernel.averages:
         array = values[i]
-        if switch is None or values[switch] or not (isinstance(array, np.ndarray) and array.shape == (0,)):
+        if switch is None or values[switch] or not (is_array(array) and array.shape == (0,)):
             values[i] = _flat(name, array, w, unaligned)
         elif array.dtype != w.dtype:
             raise ArgumentTypeError(f"update: {name} must be {w.dtype}, like w, got {array.dtype}")
@@ -338,6 +347,12 @@ def update(w: Array, g: Array, rule: Any) -> None:
             values[i] = _as_float(name, values[i])
     for i in kernel.flags:
         values[i] = bool(values[i])
+    if type(w) is not np.ndarray and is_of_device(w):
+        with np.errstate(over="ignore"):
+            for i, _ in kernel.numbers:
+                values[i] = w.dtype.type(values[i])
+        kernel.on_arrays(flat_w, flat_g, rule._make(values))
+        return
     if w.size < _ALONE:
         kernel.serial[w.dtype](flat_w, flat_g, rule._make(values))
     else:
@@ -356,6 +371,9 @@ def _flat(name: str, array: Array, w: Array, unaligned: list[tuple[Array, Array]
         an array that is only read.
     """
     check_array(f"update: {name}", array)
+    if type(array) is not type(w):
+        are_of_device("update", w=w, **{name: array})
+    of_device = type(array) is not np.ndarray and is_of_device(array)
     if array.dtype != w.dtype:
         raise ArgumentTypeError(
             f"update: {name} must be {w.dtype}, like w, got {array.dtype}; convert it with astype"
@@ -363,10 +381,10 @@ def _flat(name: str, array: Array, w: Array, unaligned: list[tuple[Array, Array]
     if array.shape != w.shape:
         raise ArgumentValueError(f"update: {name} must have the shape of w, {w.shape}, got {array.shape}")
     flags = array.flags
-    if not flags.c_contiguous or not (flags.writeable or unaligned is None):
+    if not flags.c_contiguous or not (unaligned is None or of_device or flags.writeable):
         kind = "C-contiguous" if unaligned is None else "writable and C-contiguous"
         raise ArgumentValueError(f"update: {name} must be {kind}, got an array that is not; pass a copy")
-    if flags.aligned:
+    if of_device or flags.aligned:
         return array.reshape(-1)
     copy = array.copy().reshape(-1)
     if unaligned is not None:

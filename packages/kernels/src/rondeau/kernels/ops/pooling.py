@@ -6,18 +6,29 @@ One thread computes a plane from its first element to its last, so the bits are 
 
 import functools
 import math
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import prange, types
 from numpy.typing import NDArray
 
-from rondeau.kernels.checks import check_array, check_integer, checked_array, checked_floats, in_row_order
+from rondeau.kernels.checks import (
+    are_of_device,
+    check_array,
+    check_integer,
+    checked_array,
+    checked_floats,
+    checked_indices,
+    in_row_order,
+)
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import Element
+from rondeau.kernels.ops.arrays import pooling as arrays
 from rondeau.kernels.ops.windows import WINDOW, Window, check_window
 from rondeau.kernels.runtime import buffers, threads
 from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.devices import is_of_device
 from rondeau.kernels.runtime.signatures import INDICES, TABLE, array_type, compiled_per_dtype, record_type
 
 __all__ = [
@@ -116,6 +127,8 @@ def max_forward(x: Any, window: Window, shape: tuple[int, ...]) -> tuple[NDArray
     M, H, W = x.shape
     _check_on_plane(H, window.top, shape[0], window.rows, window.row_stride, window.row_dilation)
     _check_on_plane(W, window.left, shape[1], window.columns, window.column_stride, window.column_dilation)
+    if is_of_device(x):
+        return arrays.max_forward(x, window, shape)
     y, indices = buffers.empty((M, *shape), x.dtype), buffers.empty((M, *shape), np.int64)
     shares = threads.shares_of(_PER_COMPARISON * y.size * window.rows * window.columns)
     threads.launch(_max_forward[x.dtype], x, window, y, indices, shares=shares)
@@ -178,6 +191,8 @@ def gather(planes: Any, indices: Any) -> NDArray[Any]:
     """
     planes = checked_floats("max pooling: planes", planes, "(M, H, W)")
     indices = _checked_indices(indices, planes.shape)
+    if are_of_device("max pooling", planes=planes, indices=indices):
+        return arrays.gather(planes, indices)  # type: ignore[no-any-return]
     values = buffers.empty(indices.shape, planes.dtype)
     _move(_gather, planes, indices, values)
     return values
@@ -224,6 +239,8 @@ def scatter(values: Any, indices: Any, shape: tuple[int, ...]) -> NDArray[Any]:
         raise ArgumentValueError(
             f"max pooling: values must have the shape of their indices, {indices.shape}, got {values.shape}"
         )
+    if are_of_device("max pooling", values=values, indices=indices):
+        return arrays.scatter(values, indices, shape)  # type: ignore[no-any-return]
     planes = buffers.empty(shape, values.dtype)
     _move(_scatter, values, indices, planes)
     return planes
@@ -241,10 +258,11 @@ def _checked_indices(indices: Any, planes: tuple[int, ...]) -> NDArray[np.int64]
             f"max pooling: indices must have shape ({planes[0]}, P, Q), got {indices.shape}"
         )
     size = planes[1] * planes[2]
-    if indices.size and not (indices.min() >= 0 and indices.max() < size):
-        wrong = indices[(indices < 0) | (indices >= size)][0]
-        raise IndexError(f"max pooling: index {wrong} is out of range for a plane of {size} elements")
-    return in_row_order(indices)
+    return in_row_order(checked_indices(indices, size, lambda wrong: _out_of_range(wrong, size)))
+
+
+def _out_of_range(wrong: Any, size: int) -> IndexError:
+    return IndexError(f"max pooling: index {wrong} is out of range for a plane of {size} elements")
 
 
 def _move(kernel: Any, read: NDArray[Any], indices: NDArray[np.int64], written: NDArray[Any]) -> None:
@@ -272,7 +290,7 @@ class Regions(NamedTuple):
     """(Q,): likewise its columns."""
     last_column: NDArray[np.int64]
     divisor: NDArray[Any]
-    """(P, Q): the divisors of their sums, of the dtype of the planes."""
+    """(P, Q): the divisors of their sums, of the dtype and the library of the planes; the other arrays are NumPy's."""
     size: int
     """The elements of all regions of a plane together."""
 
@@ -292,6 +310,7 @@ def regions_of(
     counts_padding: bool,
     divisor: int | None,
     dtype: np.dtype[Any],
+    library: ModuleType = np,
 ) -> Regions:
     """Return the regions that windows without dilation cover.
 
@@ -309,6 +328,8 @@ def regions_of(
         The divisor of the sums; None for the number of elements.
     dtype : dtype
         The dtype of the planes.
+    library : module
+        The library of the planes, NumPy or CuPy.
 
     Raises
     ------
@@ -328,7 +349,7 @@ def regions_of(
     for size, (first, last) in zip(plane, (rows, columns), strict=True):
         inside.append((np.maximum(first, 0), np.minimum(last, size)))
         counts.append(last - first if counts_padding else inside[-1][1] - inside[-1][0])
-    return _regions(plane, inside, np.multiply.outer(*counts) if divisor is None else divisor, dtype)
+    return _regions(plane, inside, np.multiply.outer(*counts) if divisor is None else divisor, dtype, library)
 
 
 def _ends(size: int, padding: int, number: int, window: int, stride: int) -> tuple[NDArray[np.int64], Any]:
@@ -338,7 +359,9 @@ def _ends(size: int, padding: int, number: int, window: int, stride: int) -> tup
 
 
 @functools.lru_cache(maxsize=64)
-def even_regions(plane: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Regions:
+def even_regions(
+    plane: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype[Any], library: ModuleType = np
+) -> Regions:
     """Return regions that divide a plane evenly: region i of P is rows floor(i H / P) to ceil((i + 1) H / P) - 1.
 
     Parameters
@@ -349,6 +372,8 @@ def even_regions(plane: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype
         P and Q, at least 0.
     dtype : dtype
         The dtype of the planes.
+    library : module
+        The library of the planes, NumPy or CuPy.
 
     Raises
     ------
@@ -367,22 +392,26 @@ def even_regions(plane: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype
         i = np.arange(parts)
         ends.append((i * size // max(parts, 1), -(-(i + 1) * size // max(parts, 1))))
         counts.append(ends[-1][1] - ends[-1][0])
-    return _regions(plane, ends, np.multiply.outer(*counts), dtype)
+    return _regions(plane, ends, np.multiply.outer(*counts), dtype, library)
 
 
 def _regions(
-    plane: tuple[int, ...], ends: list[tuple[Any, Any]], divisor: Any, dtype: np.dtype[Any]
+    plane: tuple[int, ...],
+    ends: list[tuple[Any, Any]],
+    divisor: Any,
+    dtype: np.dtype[Any],
+    library: ModuleType,
 ) -> Regions:
     """Return regions from the ends of their rows and columns; their arrays are shared by all calls and read-only."""
     (first_row, last_row), (first_column, last_column) = ends
     shape = len(first_row), len(first_column)
     # If a window covers only padding that does not count, the sum is 0, and so is the mean.
     divisors = np.array(np.broadcast_to(np.where(np.equal(divisor, 0), 1, divisor), shape), dtype)
-    arrays = first_row, last_row, first_column, last_column, divisors
-    for array in arrays:
+    for array in (first_row, last_row, first_column, last_column, divisors):
         array.flags.writeable = False
     size = int((last_row - first_row).sum()) * int((last_column - first_column).sum())
-    return Regions(*plane, *arrays, size)  # type: ignore[call-arg, arg-type]
+    ends_of_all = first_row, last_row, first_column, last_column
+    return Regions(*plane, *ends_of_all, library.asarray(divisors), size)  # type: ignore[call-arg, arg-type]
 
 
 def _signature_of_averaging(element: Element) -> Any:
@@ -431,6 +460,8 @@ def average_forward(x: Any, regions: Regions) -> NDArray[Any]:
     array([[[3., 4.]]])
     """
     x = _checked_planes("x", x, (regions.height, regions.width), regions)
+    if are_of_device("average pooling", x=x, regions=regions.divisor):
+        return arrays.average_forward(x, regions)  # type: ignore[no-any-return]
     y = buffers.empty((len(x), *regions.divisor.shape), x.dtype)
     threads.launch(_average_forward[x.dtype], x, regions, y, shares=_shares(len(x), regions))
     return y
@@ -477,6 +508,8 @@ def average_backward(dy: Any, regions: Regions) -> NDArray[Any]:
     array([[[1., 3., 2.]]])
     """
     dy = _checked_planes("dy", dy, regions.divisor.shape, regions)
+    if are_of_device("average pooling", dy=dy, regions=regions.divisor):
+        return arrays.average_backward(dy, regions)  # type: ignore[no-any-return]
     dx = buffers.empty((len(dy), regions.height, regions.width), dy.dtype)
     threads.launch(_average_backward[dy.dtype], dy, regions, dx, shares=_shares(len(dy), regions))
     return dx

@@ -6,9 +6,10 @@ import numpy as np
 from numba import prange, types
 from numpy.typing import NDArray
 
-from rondeau.kernels.checks import check_array, in_row_order
+from rondeau.kernels.checks import are_of_device, check_array, checked_indices, in_row_order, is_writeable
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS, Element
+from rondeau.kernels.ops.arrays import scatter as arrays
 from rondeau.kernels.runtime import threads
 from rondeau.kernels.runtime.signatures import INDICES, array_type, compiled_per_dtype
 
@@ -43,6 +44,8 @@ def add_rows(
     rows: NDArray[Any], ids: NDArray[np.int64], table: NDArray[Any], *, descending: bool = False
 ) -> None:
     """Do ``table[ids[n]] += rows[n]`` for every n in ascending order, so that repeated ids add up.
+
+    On a GPU they are added in no fixed order.
 
     Parameters
     ----------
@@ -83,19 +86,24 @@ def add_rows(
             "add_rows: rows, ids and table must have shapes (N, E), (N,) and (V, E), got "
             f"{rows.shape}, {ids.shape} and {table.shape}"
         )
-    if not (table.flags.writeable and table.flags.c_contiguous):
+    if not (is_writeable(table) and table.flags.c_contiguous):
         raise ArgumentValueError(
             "add_rows: table must be writable and C-contiguous, got one that is not; pass a copy"
         )
-    if ids.size and not (ids.min() >= 0 and ids.max() < len(table)):
-        wrong = ids[(ids < 0) | (ids >= len(table))][0]
-        raise IndexError(
-            f"add_rows: id {wrong} is out of range for a table of {len(table)} rows; if the ids were valid when "
-            "they were passed, they have been changed since"
-        )
+    ids = checked_indices(ids, len(table), lambda wrong: _out_of_range(wrong, len(table)))
+    if are_of_device("add_rows", rows=rows, ids=ids, table=table):
+        arrays.add_rows(rows, ids, table)
+        return
     shares = threads.shares_of(_PER_ELEMENT * rows.size)
     aligned = table if table.flags.aligned else table.copy()  # a kernel takes aligned memory alone
     arguments = in_row_order(rows), in_row_order(ids), aligned, bool(descending)
     threads.launch(_add_rows[table.dtype], *arguments, shares=shares)
     if aligned is not table:
         table[...] = aligned
+
+
+def _out_of_range(wrong: Any, number: int) -> IndexError:
+    return IndexError(
+        f"add_rows: id {wrong} is out of range for a table of {number} rows; if the ids were valid when they were "
+        "passed, they have been changed since"
+    )

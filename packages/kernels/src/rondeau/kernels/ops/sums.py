@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from rondeau.kernels.runtime.devices import is_of_device
+
 __all__ = ["CHAIN", "in_single_precision", "running_total", "total"]
 
 CHAIN = 64
@@ -71,6 +73,8 @@ def total(array: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool 
     100000 100958
     """
     if not isinstance(array, np.ndarray):
+        if is_of_device(array):  # CuPy adds float16 in float32
+            return np.sum(array, axis=axis, dtype=array.dtype, keepdims=keepdims)
         return np.sum(array, axis=axis, keepdims=keepdims)
     if array.dtype == np.float16:
         return _total_of_halves(array, axis, keepdims)
@@ -142,6 +146,9 @@ def running_total(array: Any, axis: int) -> Any:
     >>> print(running_total(np.full(1_000_000, 0.1, np.float32), 0)[-1])
     100000.0
     """
+    if is_of_device(array):
+        dtype = np.float64 if array.dtype.char in "ef" else array.dtype
+        return np.cumsum(array, axis=axis, dtype=dtype).astype(array.dtype)
     if not isinstance(array, np.ndarray):
         return np.cumsum(array, axis=axis)
     if array.dtype not in (np.float16, np.float32):

@@ -29,13 +29,16 @@ from numba import prange, types
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
+from rondeau.kernels.checks import are_of_device, is_writeable
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS, Element
+from rondeau.kernels.product import arrays
 from rondeau.kernels.product.microkernel import advance, compute_tile, pointer_to
 from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.product.transpose import transpose_square
 from rondeau.kernels.runtime import buffers, threads
 from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
+from rondeau.kernels.runtime.devices import is_array
 from rondeau.kernels.runtime.linking import compiled_once
 
 __all__ = [
@@ -434,7 +437,7 @@ _PRODUCTS = {dtype: _Product(element) for dtype, element in ELEMENTS.items()}
 def matmul(
     a: NDArray[Any], b: NDArray[Any], *, out: NDArray[Any] | None = None, accumulate: bool = False
 ) -> NDArray[Any]:
-    """Multiply two matrices, with the same bits for any number of threads.
+    """Multiply two matrices, with the same bits for any number of threads; on a GPU by cuBLAS.
 
     ``C[m, n] = fma(A[m, K-1], B[K-1, n], ... fma(A[m, 0], B[0, n], C0))`` where ``C0`` is 0 or, when accumulating, the
     old ``C[m, n]``.
@@ -472,19 +475,20 @@ def matmul(
     # The common case in the fewest steps: anything that is not plainly valid goes to `_check`.
     if type(a) is not np.ndarray or type(b) is not np.ndarray or a.ndim != 2 or b.ndim != 2:
         _check(a, b)
+        if are_of_device("matmul", a=a, b=b, out=out):
+            _check_out(a, b, out, accumulate)
+            return arrays.matmul(a, b, out, accumulate)  # type: ignore[no-any-return]
     (M, K), (rows, N) = a.shape, b.shape
     dtype = a.dtype
     if dtype not in _PRODUCTS or rows != K or b.dtype is not dtype:
         _check(a, b)
     if out is None:
         if accumulate:
-            raise ArgumentValueError(
-                "matmul: out must be the array to add to where accumulate=True, got None"
-            )
+            _check_out(a, b, out, accumulate)
         out = np.empty((M, N), dtype) if M * N < _SMALL else buffers.empty((M, N), dtype)
         shared = False
     else:
-        _check_out(out, (M, N), dtype)
+        _check_out(a, b, out, accumulate)
         shared = np.may_share_memory(out, a) or np.may_share_memory(out, b)
     if shared:
         target = np.array(out, order="C") if accumulate else buffers.empty((M, N), dtype)
@@ -546,8 +550,8 @@ def _better_transposed(a: NDArray[Any], M: int, N: int) -> bool:
 def _check(a: Any, b: Any) -> None:
     """Raise an error unless two operands can be multiplied."""
     for name, operand in (("a", a), ("b", b)):
-        if not isinstance(operand, np.ndarray) or operand.ndim != 2:
-            shape = f"{operand.ndim}-D array" if isinstance(operand, np.ndarray) else type(operand).__name__
+        if not is_array(operand) or operand.ndim != 2:
+            shape = f"{operand.ndim}-D array" if is_array(operand) else type(operand).__name__
             raise ArgumentTypeError(f"matmul: {name} must be a 2-D ndarray, got a {shape}")
     if a.dtype not in _PRODUCTS or a.dtype != b.dtype:
         raise ArgumentTypeError(
@@ -560,13 +564,22 @@ def _check(a: Any, b: Any) -> None:
         )
 
 
-def _check_out(out: Any, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
-    """Raise an error unless `out` can hold the product."""
-    if not isinstance(out, np.ndarray):
-        raise ArgumentTypeError(f"matmul: out must be an ndarray, got {type(out).__name__}")
-    if out.dtype != dtype:
-        raise ArgumentTypeError(f"matmul: out must be {dtype}, as its operands, got {out.dtype}")
+def _check_out(a: Any, b: Any, out: Any, accumulate: bool) -> None:
+    """Raise an error unless `out` can hold the product, or is None and need not."""
+    if out is None:
+        if accumulate:
+            raise ArgumentValueError(
+                "matmul: out must be the array to add to where accumulate=True, got None"
+            )
+        return
+    if type(out) is not np.ndarray:
+        if not is_array(out):
+            raise ArgumentTypeError(f"matmul: out must be an ndarray, got {type(out).__name__}")
+        are_of_device("matmul", a=a, out=out)
+    shape = (a.shape[0], b.shape[1])
+    if out.dtype != a.dtype:
+        raise ArgumentTypeError(f"matmul: out must be {a.dtype}, as its operands, got {out.dtype}")
     if out.shape != shape:
         raise ArgumentValueError(f"matmul: out must have shape {shape}, got {out.shape}")
-    if not out.flags.writeable:
+    if not is_writeable(out):
         raise ArgumentValueError("matmul: out must be writable, got a read-only array")

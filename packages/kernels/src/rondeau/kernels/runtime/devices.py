@@ -8,6 +8,7 @@ a GPU; to recognise its arrays, it need not be.
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 from importlib.util import find_spec
 from types import ModuleType
@@ -24,6 +25,7 @@ __all__ = [
     "library_of",
     "load_cupy",
     "require_numba_cuda",
+    "special_functions",
 ]
 
 _INSTALL = (
@@ -94,6 +96,11 @@ def is_available() -> bool:
     except DeviceUnavailableError:
         return False
     return True
+
+
+def special_functions() -> ModuleType:
+    """Return the counterpart of `scipy.special` for arrays of CuPy's, which must be loaded."""
+    return importlib.import_module("cupyx.scipy.special")
 
 
 def load_cupy() -> ModuleType:
