@@ -336,7 +336,7 @@ def test_arrays_of_two_devices_are_refused(device_stand_in):
         "keep_mask: out is on cpu and times is on cuda": lambda: philox.keep_mask(
             host, of_device, ids, 0, 0, 0.5
         ),
-        "mask_rows: out is on cuda and x is on cpu": lambda: philox.mask_rows(
+        "mask_rows: x is on cpu and out is on cuda": lambda: philox.mask_rows(
             host, ids, ids, 0, 0, 0.5, device
         ),
     }

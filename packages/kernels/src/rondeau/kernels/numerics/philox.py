@@ -391,6 +391,7 @@ def mask_rows(
     """
     check_array("mask_rows: x", x)
     check_array("mask_rows: out", out)
+    are_of_device("mask_rows", x=x, out=out)
     if x.dtype != out.dtype:
         raise ArgumentTypeError(
             f"mask_rows: x and out must be of one dtype, got {x.dtype} and {out.dtype}; convert x"
@@ -417,7 +418,7 @@ def _launch(
 ) -> None:
     """Check the arguments that both kernels share, and launch one of them, or its array program."""
     check_array(f"{name}: the output", out)
-    if not are_of_device(name, out=out, x=x):
+    if not is_of_device(out):
         are_of_device(name, out=out, times=times, batches=batches)
     if out.dtype not in ELEMENTS:
         raise ArgumentTypeError(
