@@ -14,7 +14,9 @@ import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.ops.sums import total
-from rondeau.tensor._graph import LEAF, OUTPUT, Node, Recorded, latest, with_history, wrap
+from rondeau.kernels.runtime.devices import device_name, is_array, is_of_device, is_writeable
+from rondeau.tensor._devices import device_of, move
+from rondeau.tensor._graph import LEAF, OUTPUT, Node, Recorded, latest, unwrap, with_history, wrap
 from rondeau.tensor._modes import modes
 from rondeau.tensor._views import STALE, mark_changed
 
@@ -148,7 +150,9 @@ def _propagate(
                 if not create_graph and (
                     op.owns_gradients
                     if op.custom is not None
-                    else d is not g and d.ndim and not isinstance(d.base, _ndarray)
+                    else d is not g
+                    and d.ndim
+                    and (d.base is None or not (isinstance(d.base, _ndarray) or is_of_device(d.base)))
                 ):
                     own.add(parent)
             elif parent in own:
@@ -188,17 +192,31 @@ def _accumulate(node: Node, g: Any, own: bool, create_graph: bool) -> None:
     if tensor is None or (node.op is LEAF and tensor._node is None):  # a leaf that no longer requires one
         return
     grad = tensor._grad
+    kind = type(tensor._array)
+    if type(g) is not kind and is_of_device(unwrap(g)) == (
+        kind is _ndarray
+    ):  # only what a user's Function returned
+        raise _on_another_device(tensor._array, unwrap(g))
     if g.dtype != tensor._array.dtype:  # only what a user's Function returned
         g = g.to(tensor._array.dtype) if create_graph else g.astype(tensor._array.dtype)
     if create_graph:
         tensor._grad = g.clone() if grad is None else grad + g
     elif grad is None:
-        tensor._grad = wrap(g if own and (g.ndim == 0 or g.flags.c_contiguous) else np.array(g, order="C"))
-    elif grad._node is None and grad._array.flags.writeable:
+        tensor._grad = wrap(g if own and (g.ndim == 0 or g.flags.c_contiguous) else g.copy())
+    elif grad._node is None and (
+        grad._array.flags.writeable if kind is _ndarray else is_writeable(grad._array)
+    ):
         grad._array += g
         mark_changed(grad)
     else:
         tensor._grad = wrap(grad._array + g)
+
+
+def _on_another_device(array: Any, g: Any) -> ArgumentValueError:
+    device = device_name(array)
+    return ArgumentValueError(
+        f'expected a gradient on {device} like the tensor, got one on {device_name(g)}: move it with .to("{device}")'
+    )
 
 
 def _saved_as_tensors(node: Node) -> list[Any]:
@@ -366,7 +384,7 @@ def grad(
                 f"no output depends on inputs[{i}] (shape {tensor._array.shape}): leave it out, "
                 "or pass allow_unused=True to get None for it"
             )
-        results.append(g if g is None or isinstance(g, Recorded) else wrap(np.array(g)))
+        results.append(g if g is None or isinstance(g, Recorded) else wrap(np.copy(g)))
     return tuple(results)
 
 
@@ -398,9 +416,14 @@ def _roots(outputs: tuple[Tensor, ...], gradients: Any, create_graph: bool) -> l
                     f"a gradient can only be left out for a tensor of one element, this one has shape {array.shape}: "
                     "reduce it first, e.g. .sum(), or pass the gradient"
                 )
-            g = np.empty(array.shape, array.dtype)
+            g = given = np.empty_like(array)
             g.fill(1)
-        given = g._array if isinstance(g, Recorded) else np.asarray(g)
+        elif isinstance(g, Recorded):
+            given = g._array
+        else:
+            given = g if is_array(g) else move(np.asarray(g), device_of(array))
+        if type(given) is not type(array):
+            raise _on_another_device(array, given)
         if given.shape != array.shape:
             raise ArgumentValueError(
                 f"expected a gradient of shape {array.shape} like the tensor, got {given.shape}"

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.runtime.devices import device_name, is_array
 from rondeau.tensor._arguments import array_of, count, number, shape_of
 from rondeau.tensor._devices import namespace
 from rondeau.tensor._dtypes import as_dtype, default_for, get_default_dtype, int64
@@ -49,7 +48,7 @@ def tensor(
     if isinstance(data, Recorded):
         data = data._array
     array = array_from(data, dtype, device or modes.device)
-    if is_array(data) and device_name(array) == device_name(data) and np.may_share_memory(array, data):
+    if isinstance(data, type(array)) and np.may_share_memory(array, data):
         array = array.copy()
     return Tensor(array, requires_grad)
 

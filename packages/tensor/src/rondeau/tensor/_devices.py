@@ -224,6 +224,11 @@ def to_host(array: Any) -> Any:
     return array.get()
 
 
+def on_host(value: Any) -> Any:
+    """Return an array of a device as `to_host` does; anything else is returned as it is."""
+    return to_host(value) if is_of_device(value) else value
+
+
 _asarray = np.asarray
 _HOST = (np.generic, np.ndarray, int, float)
 

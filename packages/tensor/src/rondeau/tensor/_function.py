@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime.devices import zeros
 from rondeau.tensor._graph import (
     INFERENCE,
     OUTPUT,
@@ -17,6 +16,7 @@ from rondeau.tensor._graph import (
     check_savable,
     memory_of,
     output_node,
+    unwrap,
     with_history,
     wrap,
 )
@@ -139,6 +139,11 @@ def _handed_on(output: Tensor, given: set[int]) -> Tensor:
     if output._view is not None and output._view[0]() is None:
         output._view = None  # of a tensor that only forward had
     return output
+
+
+def _zeros(shape: tuple[int, ...], dtype: Any, gradients: list[Any]) -> Tensor:
+    """Return the gradient of an output that nothing depends on, on the device of the others."""
+    return wrap(zeros(shape, dtype, unwrap(next(g for g in gradients if g is not None))))
 
 
 class Function:
@@ -278,7 +283,7 @@ class Function:
         given: list[Any] = []
         for g, (shape, dtype) in zip(gradients, ctx._outputs, strict=True):
             if g is None:
-                given.append(wrap(np.zeros(shape, dtype)) if ctx._materialize else None)
+                given.append(_zeros(shape, dtype, gradients) if ctx._materialize else None)
             else:
                 tensor: Any = g if isinstance(g, Recorded) else wrap(g)
                 # A hook, or the user's own code, may have changed it.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime.devices import is_array, is_of_device, is_writeable, library_of
 from rondeau.tensor._arguments import refused
 from rondeau.tensor._graph import (
     INFERENCE,
@@ -30,8 +31,8 @@ from rondeau.tensor._graph import (
     wrap,
 )
 from rondeau.tensor._modes import modes
-from rondeau.tensor._ops._operands import cast, no_gradient, value_for
-from rondeau.tensor._ops.indexing import SETITEM, getitem, steps_of
+from rondeau.tensor._ops._operands import cast, different_devices, no_gradient, value_for
+from rondeau.tensor._ops.indexing import SETITEM, beside, getitem, put, steps_of
 from rondeau.tensor._views import look_again, looked_at, mark_changed, root_of, set_node, shown_by
 
 if TYPE_CHECKING:
@@ -40,12 +41,12 @@ if TYPE_CHECKING:
 
 def _outside(g: Any, show: Callable[[Any], Any]) -> Any:
     """Return `g` with zeros inside the view that `show` returns."""
-    keep = np.ones(g.shape, np.bool_)
+    keep = np.ones_like(unwrap(g), np.bool_, order="C")
     inside = show(keep)
     if np.may_share_memory(inside, keep):
         inside[...] = False
     else:  # the base lies in another order of memory, for which `show` copies: by number
-        keep.reshape(-1)[show(np.arange(g.size).reshape(g.shape))] = False
+        keep.reshape(-1)[show(library_of(keep).arange(keep.size).reshape(g.shape))] = False
     return np.where(keep, g, 0.0)
 
 
@@ -70,7 +71,8 @@ def check_changeable(tensor: Tensor) -> None:
         raise RuntimeError(
             "a tensor made in inference_mode cannot be changed in place outside of it: clone() it first"
         )
-    if not tensor._array.flags.writeable:
+    array = tensor._array
+    if not (array.flags.writeable if type(array) is np.ndarray else is_writeable(array)):
         raise RuntimeError(
             "this tensor cannot be changed in place: its elements share memory (expand) or its array is read-only; "
             "clone() it first"
@@ -204,10 +206,13 @@ def in_place(operator: Callable[..., Tensor], ufunc: Any = None) -> Callable[...
                     raise _does_not_fit(name, np.shape(value), array.shape)
                 try:
                     modes.quiet(ufunc, array, value, out=array)
+                    mark_changed(self)
+                    return self
                 except OverflowError as error:
                     raise refused(error, f"{name}_", array, value) from error
-                mark_changed(self)
-                return self
+                except TypeError:  # the operator says which devices they are on, or sends a number
+                    if not is_array(value) or type(value) is type(array):
+                        raise
         old = _alias(self) if recording else wrap(array)
         result = operator(old, *args, **kwargs)
         if result._node is not None and any(saved is old for saved in result._node.saved or ()):
@@ -215,6 +220,8 @@ def in_place(operator: Callable[..., Tensor], ufunc: Any = None) -> Callable[...
         changed = result._array
         if changed.shape != array.shape:
             raise _does_not_fit(name, changed.shape, array.shape)
+        if type(changed) is not type(array):
+            raise different_devices(array, changed)
         if changed.dtype != array.dtype:
             if (changed.dtype.kind == "f" and array.dtype.kind != "f") or array.dtype.kind == "b":
                 raise ArgumentTypeError(
@@ -224,6 +231,8 @@ def in_place(operator: Callable[..., Tensor], ufunc: Any = None) -> Callable[...
             result = cast(result, array.dtype)
             changed = result._array
         _check_followed(self, result._node)
+        if is_of_device(array) and np.may_share_memory(array, changed):
+            changed = changed.copy()  # which NumPy does itself
         array[...] = changed
         if recording:
             _move_to(self, result._node)
@@ -278,6 +287,7 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
             setitem(getitem(self, index), arrays, value)
             return
         index = arrays
+        index = beside(self._array, index)
     given = value_for(self, value)
     if modes.recording:
         _check_followed(self, given._node)
@@ -288,7 +298,10 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
     if written.shape[:1] == (1,):
         written = written.reshape(written.shape[_leading_ones(written.shape) :])
     try:
-        self._array[index] = written
+        if arrays is None:
+            self._array[index] = written
+        else:
+            put(self._array, index, written)
     except (IndexError, TypeError, ValueError) as error:
         kind = IndexError if isinstance(error, IndexError) else ArgumentValueError
         raise kind(

@@ -13,6 +13,8 @@ import numpy as np
 
 from rondeau.kernels.checks import shown
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.runtime.deferred import require
+from rondeau.kernels.runtime.devices import is_of_device
 from rondeau.tensor._dtypes import SUPPORTED, type_
 
 Number = int | float | bool
@@ -60,6 +62,27 @@ def check_holds(dtype: type_, number: Number, what: str = "") -> None:
         return
     if dtype.kind != "f" or isinstance(number, int) or math.isfinite(number):
         raise does_not_fit(dtype, number, what)
+
+
+def check_array_holds(dtype: type_, number: Any, what: str = "") -> None:
+    """Do as `check_holds` does, for an array of zero dimensions, without a wait for the device that it may be on.
+
+    Examples
+    --------
+    >>> check_array_holds(np.dtype("uint8"), np.array(300))
+    Traceback (most recent call last):
+        ...
+    rondeau.kernels.errors.ArgumentValueError: 300 does not fit uint8, which holds 0 to 255
+    """
+    if not is_of_device(number):
+        check_holds(dtype, number.item(), what)
+    elif dtype.kind != "b":
+        low, high = map(float, _BOUNDS[dtype])
+        wide = number.astype(np.float64)
+        fits = np.logical_and(low <= wide, wide <= high)
+        if dtype.kind == "f":
+            fits = np.logical_or(fits, np.logical_not(np.isfinite(wide)))
+        require(fits, lambda: does_not_fit(dtype, number.get().item(), what))
 
 
 def held(dtype: type_, number: Number, what: str = "") -> Any:

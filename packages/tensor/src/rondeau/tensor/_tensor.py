@@ -347,7 +347,7 @@ class Tensor(Recorded):
     # ------------------------------------------------------------------------------------------ conversion
 
     def numpy(self) -> Array:
-        """Return the NumPy array that holds the values; the memory is shared.
+        """Return the NumPy array that holds the values; the memory is shared, so a tensor of a GPU has none.
 
         Raises
         ------
@@ -358,8 +358,10 @@ class Tensor(Recorded):
             raise RuntimeError(
                 "numpy() of a tensor that requires gradients would lose them: call detach().numpy()"
             )
-        if self.device != "cpu":
-            raise RuntimeError(f"numpy() of a tensor on {self.device}: move it first, .cpu().numpy()")
+        if is_of_device(self._array):
+            raise ArgumentTypeError(
+                "numpy() of a cuda tensor, which shares no memory with NumPy: use .cpu().numpy()"
+            )
         return self._array  # type: ignore[no-any-return]
 
     def item(self) -> Any:
@@ -374,11 +376,17 @@ class Tensor(Recorded):
             raise ArgumentValueError(
                 f"item() is for a tensor of one element, this one has shape {self._array.shape}"
             )
-        return self._array.item()
+        array = self._array
+        return (array if type(array) is np.ndarray else to_host(array)).item()
 
     def tolist(self) -> Any:
         """Return the values as nested lists of Python numbers."""
-        return self._array.tolist()
+        return self._host().tolist()
+
+    def _host(self) -> Array:
+        """Return the values in the host's memory, not to be changed."""
+        array = self._array
+        return array if type(array) is np.ndarray else to_host(array)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: Bool | None = None) -> Array:
         array = self.numpy()
@@ -550,7 +558,7 @@ class Tensor(Recorded):
         """Return the tensor with its elements in C order in memory; itself if they already are."""
         if self._array.flags.c_contiguous:
             return self
-        return record(_CLONE, np.array(self._array, order="C"), (self,))
+        return record(_CLONE, self._array.copy(), (self,))
 
     # --------------------------------------------------------------------------------------------- gradients
 
@@ -670,7 +678,7 @@ class Tensor(Recorded):
     # ------------------------------------------------------------------------------------------ Python's protocols
 
     def __repr__(self) -> str:
-        body = np.array2string(self._array, separator=", ", prefix="tensor(")
+        body = np.array2string(self._host(), separator=", ", prefix="tensor(")
         notes = ""
         if self._array.dtype not in (get_default_dtype(), int64, bool_):
             notes += f", dtype={self._array.dtype}"
@@ -695,14 +703,14 @@ class Tensor(Recorded):
         return iter(joining.unbind(self))
 
     def __contains__(self, value: Any) -> Bool:
-        return bool(np.any(comparison.eq(self, value)._array))
+        return bool(reduce.any(comparison.eq(self, value)))
 
     def __bool__(self) -> Bool:
         if self._array.size != 1:
             raise ArgumentValueError(
                 f"the truth of a tensor of shape {self._array.shape} is ambiguous: use .any() or .all()"
             )
-        return bool(self._array.item())
+        return bool(self._host().item())
 
     def __float__(self) -> Any:
         return float(self.item())
@@ -713,7 +721,7 @@ class Tensor(Recorded):
     def __index__(self) -> Int:
         if self._array.dtype.kind not in "biu" or self._array.size != 1:
             raise ArgumentTypeError("only a tensor of one integer can be used as an index")
-        return int(self._array.item())
+        return int(self._host().item())
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if self._array.ndim == 0 and spec else str(self)
@@ -1048,7 +1056,7 @@ def _make(function: str, *args: Any, **options: Any) -> Tensor:
 
 def _is_operand(value: Any) -> bool:
     """Return whether comparing a tensor with `value` means comparing its elements."""
-    return isinstance(value, (Recorded, np.ndarray, np.generic, int, float, bool, list))
+    return isinstance(value, (Recorded, np.generic, int, float, bool, list)) or is_array(value)
 
 
 _MOVE = Op("to", lambda g, _out, _x, device: _moved(g, device))

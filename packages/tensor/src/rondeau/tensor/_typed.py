@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError
+from rondeau.kernels.runtime.devices import is_array
 from rondeau.tensor import _dtypes as dtypes
 from rondeau.tensor._arguments import check_not_sizes, described
 from rondeau.tensor._creation import empty, tensor
@@ -41,7 +42,7 @@ class _Typed(metaclass=_OfType):
             return same_memory(first)
         if isinstance(first, tuple):
             check_not_sizes(name, first)
-        if not isinstance(first, (list, tuple, range, np.ndarray)):
+        if not (isinstance(first, (list, tuple, range)) or is_array(first)):
             raise ArgumentTypeError(
                 f"{name} takes integers as sizes, or a list, an array or a tensor as data, got {described(first)}: "
                 "use tensor(value, dtype=...) for a single number"

@@ -9,6 +9,7 @@ import numpy as np
 
 from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._backward import grad
+from rondeau.tensor._devices import on_host
 from rondeau.tensor._random import default_generator
 from rondeau.tensor._tensor import Tensor
 
@@ -123,7 +124,9 @@ def gradcheck(
         for row in range(output.numel()):
             cotangent = np.zeros(output.shape, output.dtype)
             cotangent.reshape(-1)[row] = 1
-            gradients = grad(output, wanted, Tensor(cotangent), retain_graph=True, allow_unused=True)
+            gradients = grad(
+                output, wanted, Tensor(cotangent, device=output.device), retain_graph=True, allow_unused=True
+            )
             for x, g in enumerate(gradients):
                 if g is not None:
                     if g.shape != wanted[x].shape or g.dtype != wanted[x].dtype:
@@ -132,7 +135,7 @@ def gradcheck(
                             f"{wanted[x].shape} and {wanted[x].dtype}",
                             raise_exception,
                         )
-                    analytic[o][x][row] = g._array.reshape(-1)
+                    analytic[o][x][row] = on_host(g._array).reshape(-1)
     numeric = _differences(function, inputs, wanted, outputs, eps)
     for o in range(len(outputs)):
         for x in range(len(wanted)):
@@ -171,12 +174,12 @@ def _differences(
 
     def evaluate() -> list[np.ndarray[Any, Any]]:
         # Not under no_grad: the function may itself call backward.
-        return [np.array(o._array, dtype=np.float64).reshape(-1) for o in _outputs(function, inputs)]
+        return [np.array(on_host(o._array), dtype=np.float64).reshape(-1) for o in _outputs(function, inputs)]
 
     for x, tensor in enumerate(wanted):
         for column in range(tensor.numel()):
             place = _place(column, tensor)
-            value = tensor._array[place]
+            value = tensor._array[place].copy()  # on a device it is a view
             results = []
             for step in (eps, -eps):
                 # Through the array, which counts no change: the value is restored, so earlier graphs stay valid.
@@ -225,7 +228,7 @@ def gradgradcheck(
     inputs, _ = _checked(inputs)
     random = np.random.default_rng(0)
     cotangents = [
-        Tensor(random.standard_normal(o.shape), requires_grad=True)
+        Tensor(random.standard_normal(o.shape), requires_grad=True, device=o.device)
         for o in _outputs(function, inputs)
         if o.requires_grad
     ]

@@ -22,16 +22,21 @@ __all__ = [
     "is_array",
     "is_available",
     "is_of_device",
+    "is_writeable",
     "library_of",
     "load_cupy",
     "require_numba_cuda",
     "special_functions",
+    "zeros",
 ]
 
 _INSTALL = (
     "pip install 'rondeau[cuda]' (for CUDA 12: 'rondeau[cuda12]') on a machine with an NVIDIA GPU, "
     "or use device='cpu'"
 )
+
+
+_modules = sys.modules
 
 
 class DeviceUnavailableError(RuntimeError):
@@ -46,7 +51,7 @@ def is_of_device(value: Any) -> bool:
     >>> is_of_device(np.zeros(2))
     False
     """
-    cupy = sys.modules.get("cupy")
+    cupy = _modules.get("cupy")
     return cupy is not None and isinstance(value, getattr(cupy, "ndarray", ()))
 
 
@@ -70,6 +75,32 @@ def library_of(array: Any) -> ModuleType:
     'numpy'
     """
     return sys.modules["cupy"] if is_of_device(array) else np
+
+
+def is_writeable(array: Any) -> bool:
+    """Return whether the elements of an array can be written: it is not read-only, and each has memory of its own.
+
+    CuPy's arrays are never read-only; those that were broadcast share the memory of elements.
+
+    Examples
+    --------
+    >>> is_writeable(np.zeros(2)), is_writeable(np.broadcast_to(np.zeros(2), (3, 2)))
+    (True, False)
+    """
+    if isinstance(array, np.ndarray):
+        return array.flags.writeable
+    return all(stride or size == 1 for stride, size in zip(array.strides, array.shape, strict=True))
+
+
+def zeros(shape: tuple[int, ...], dtype: Any, beside: Any) -> Any:
+    """Return zeros on the device of another array.
+
+    Examples
+    --------
+    >>> zeros((2,), np.float32, beside=np.ones(3))
+    array([0., 0.], dtype=float32)
+    """
+    return np.zeros(shape, dtype) if type(beside) is np.ndarray else library_of(beside).zeros(shape, dtype)
 
 
 def device_name(array: Any) -> str:

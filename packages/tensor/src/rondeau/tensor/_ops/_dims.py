@@ -10,6 +10,7 @@ import numpy as np
 
 from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._arguments import integer
+from rondeau.tensor._devices import as_array
 from rondeau.tensor._graph import Recorded
 
 Dims = int | Sequence[int] | None
@@ -89,7 +90,8 @@ def kept(g: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
         return g
     if isinstance(g, Recorded):
         return np.expand_dims(g, axes)  # type: ignore[call-overload]
-    g = np.asarray(g)
+    if type(g) is not np.ndarray:
+        g = as_array(g)
     if g.ndim == 0:
         return g.reshape((1,) * len(axes))
     sizes = list(g.shape)

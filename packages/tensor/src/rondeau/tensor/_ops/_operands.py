@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.runtime.devices import device_name, is_array, library_of
 from rondeau.tensor._arguments import array_of, plain_array
+from rondeau.tensor._devices import device_of
 from rondeau.tensor._dtypes import as_dtype, get_default_dtype, int64, result_type, scalar_result_type
 from rondeau.tensor._graph import Op, Recorded, record, wrap
 from rondeau.tensor._limits import check_all_hold, held
@@ -46,7 +49,7 @@ def as_tensor(value: Any) -> Tensor:
     """
     if isinstance(value, Recorded):
         return value  # type: ignore[return-value]
-    if isinstance(value, np.ndarray):
+    if is_array(value):
         native = value.dtype.isnative and value.dtype.kind in "biuf"
         return wrap(value if native else value.astype(as_dtype(value.dtype)))
     array = plain_array(value)
@@ -58,7 +61,7 @@ def as_tensor(value: Any) -> Tensor:
 
 
 def value_for(x: Tensor, value: Any) -> Tensor:
-    """Return the value of an assignment to `x`, in the type of `x`.
+    """Return the value of an assignment to `x`, in the type of `x` and on its device.
 
     Raises
     ------
@@ -73,17 +76,56 @@ def value_for(x: Tensor, value: Any) -> Tensor:
     if isinstance(value, Recorded):
         if value._node is not None and dtype.kind != "f":
             raise RuntimeError(f"cannot write a tensor that requires a gradient into one of {dtype}")
-        return cast(value, dtype)  # type: ignore[arg-type]
-    if isinstance(value, np.ndarray):
-        return cast(as_tensor(value), dtype)
+        return _moved_to(x, cast(value, dtype))  # type: ignore[arg-type]
+    if is_array(value):
+        return _moved_to(x, cast(as_tensor(value), dtype))
     # Python numbers are doubles until they are written: their default, float32, would round for a float64 target.
     if type(value) in _NUMBERS:
-        return wrap(held(dtype, value))
+        return held_beside(x._array, value) if type(x._array) is not np.ndarray else wrap(held(dtype, value))
     array = plain_array(value)
     if isinstance(value, np.generic):
-        return wrap(held(dtype, value.item()))
+        return held_beside(x._array, value.item())
     check_all_hold(dtype, array)
-    return wrap(modes.quiet(array.astype, dtype))
+    return _moved_to(x, wrap(modes.quiet(array.astype, dtype)))
+
+
+def _moved_to(x: Tensor, value: Tensor) -> Tensor:
+    return value if type(value._array) is type(x._array) else value.to(device_of(x._array))
+
+
+def held_beside(array: Any, number: float, what: str = "") -> Tensor:
+    """Return a number as a tensor of zero dimensions, in the type and on the device of an array.
+
+    Raises
+    ------
+    ValueError
+        If the type cannot hold it.
+    """
+    found = held(array.dtype, number, what)
+    return wrap(found if type(array) is np.ndarray else library_of(array).asarray(found))
+
+
+def on_one_device(*operands: Tensor) -> tuple[Tensor, ...]:
+    """Return operands on the device that all those with dimensions are on; the others are numbers, and are sent there.
+
+    Raises
+    ------
+    ValueError
+        If operands with dimensions are on different devices.
+    """
+    devices = {device_name(x._array): x for x in operands if x._array.ndim}
+    if len(devices) > 1:
+        raise different_devices(*[x._array for x in devices.values()])
+    device = next(iter(devices)) if devices else "cuda"
+    return tuple([x.to(device) for x in operands])
+
+
+def different_devices(*arrays: Any) -> ArgumentValueError:
+    """Return the error for operands on different devices."""
+    devices = " and ".join(map(device_name, arrays))
+    return ArgumentValueError(
+        f'expected all tensors on one device, got {devices}: move one with .to("cpu") or .to("cuda")'
+    )
 
 
 def as_float(x: Tensor) -> Tensor:
@@ -100,13 +142,15 @@ def pair(a: Any, b: Any) -> tuple[Any, Any]:
         dtype = b._array.dtype
         return a, b if dtype.kind == "f" else cast(b, scalar_result_type(dtype, a))  # type: ignore[arg-type]
     a, b = as_tensor(a), as_tensor(b)
+    if type(a._array) is not type(b._array):
+        a, b = on_one_device(a, b)
     dtype = result_type(a._array, b._array)
     return cast(a, dtype), cast(b, dtype)
 
 
 def no_gradient(g: Any) -> Any:
     """Return zeros like the gradient `g`, whose infinities times 0 would be NaN; recorded if `g` is."""
-    return np.where(True, 0.0, g)
+    return np.where(True, 0.0, g) if isinstance(g, Recorded) else np.zeros_like(g)  # type: ignore[call-overload]
 
 
 _BITS = {np.dtype(f"float{bits}"): np.dtype(f"int{bits}") for bits in (16, 32, 64)}
@@ -127,12 +171,11 @@ def where_kept(g: Any, keep: Any) -> Any:
 
 def constant(value: int, x: Any) -> Any:
     """Return a number as an array in the type of `x`: converting a Python number takes NumPy as long as adding it."""
-    found = _CONSTANTS.get((value, x.dtype))
+    found = _CONSTANTS[value].get(x.dtype) if type(x) is np.ndarray else None
     return x.dtype.type(value) if found is None else found
 
 
 _CONSTANTS = {
-    (value, np.dtype(dtype)): np.full((), value, dtype)
+    value: {np.dtype(dtype): np.full((), value, dtype) for dtype in ("float32", "float64")}
     for value in (0, 1)
-    for dtype in ("float32", "float64")
 }

@@ -18,7 +18,7 @@ from rondeau.tensor._arguments import array_of, no_tensor, refused
 from rondeau.tensor._dtypes import float32, float64, get_default_dtype
 from rondeau.tensor._graph import Memory, Node, Op, Recorded, attach, wrap
 from rondeau.tensor._modes import modes
-from rondeau.tensor._ops._operands import as_float, cast, pair
+from rondeau.tensor._ops._operands import as_float, cast, on_one_device, pair
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -169,6 +169,8 @@ def binary(
             try:
                 result = wrap(local.quiet(forward, x, y))
             except (TypeError, ValueError, OverflowError) as error:
+                if type(x) is not type(y):
+                    return operator(*on_one_device(a, b))
                 raise refused(error, forward.__name__, x, y) from error
             parent_a, parent_b = a._node, b._node
             if (parent_a is not None or parent_b is not None) and local.recording:
@@ -245,6 +247,8 @@ def discrete_binary(returns: str) -> Callable[[Callable[[Any, Any], Any]], Binar
             try:
                 return wrap(modes.quiet(forward, x, y))
             except (TypeError, ValueError, OverflowError) as error:
+                if isinstance(a, Recorded) and isinstance(b, Recorded) and type(x) is not type(y):
+                    return operator(*on_one_device(a, b))  # type: ignore[arg-type]
                 raise refused(error, forward.__name__, x, y) from error
 
         return _two(operator, returns)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime.devices import is_of_device, library_of
 from rondeau.tensor._arguments import array_of
 from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import normalize_dim
-from rondeau.tensor._ops._operands import as_tensor
+from rondeau.tensor._ops._operands import as_tensor, different_devices
 from rondeau.tensor._ops.arithmetic import add
-from rondeau.tensor._ops.indexing import getitem, scatter
+from rondeau.tensor._ops.indexing import getitem, in_range, scatter, take
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -20,16 +21,23 @@ if TYPE_CHECKING:
 _largest: Any = np.maximum.reduce
 
 
-def _index_array(name: str, index: Any, size: int) -> Any:
+def _index_array(name: str, index: Any, x: Any, axis: int) -> Any:
+    """Return indices along a dimension of an array, on its device; of a device they are checked when next read."""
     array = as_tensor(index)._array.copy()  # backward reads it, and the caller may change it first
     if array.dtype.kind not in "iu":
         raise ArgumentTypeError(f"{name} needs integers as index, got {array.dtype}")
+    size = x.shape[axis] if x.ndim else 1
+    if is_of_device(array):
+        if not is_of_device(x):
+            raise different_devices(x, array)
+        return in_range(array, 0, size, f"{name}: ")
     # Read as unsigned, a negative index is larger than any size.
     unsigned = array if array.dtype.kind == "u" else array.view(f"u{array.itemsize}")
     if array.size and _largest(unsigned, None) >= size:
         wrong = array[(array < 0) | (array >= size)].flat[0]
         raise IndexError(f"{name}: index {wrong} is out of range for a dimension of size {size}")
-    return array.astype(np.intp) if array.dtype == np.uint8 else array  # `x[index]` reads uint8 as a mask
+    array = array.astype(np.intp) if array.dtype == np.uint8 else array  # `x[index]` reads uint8 as a mask
+    return library_of(x).asarray(array) if is_of_device(x) else array
 
 
 @numpy_names
@@ -64,20 +72,24 @@ def index_select(x: Tensor, dim: int, index: Any) -> Tensor:
     [[2, 2], [4, 4]]
     """
     axis = normalize_dim(dim, array_of(x).ndim)
-    found = _index_array("index_select", index, x._array.shape[axis] if x._array.ndim else 1)
+    found = _index_array("index_select", index, x._array, axis)
     if found.ndim > 1:
         raise ArgumentValueError(f"index_select needs an index of one dimension, got shape {found.shape}")
     if x._array.ndim == 0:
-        return x.reshape(1)[found.reshape(1)].reshape(())
+        return take(x.reshape(1), found.reshape(1)).reshape(())
     found = found.reshape(-1)
-    return getitem(x, found) if axis == 0 else getitem(x, (slice(None),) * axis + (found,))
+    return take(x, found if axis == 0 else (slice(None),) * axis + (found,))
 
 
 def _grid(index: Any, axis: int) -> tuple[Any, ...]:
     """Return the index that reads an element for each entry of `index`, at its own position except in `axis`."""
-    places = list(np.ogrid[tuple(slice(n) for n in index.shape)])
-    places[axis] = index
-    return tuple(places)
+    arange, ndim = library_of(index).arange, index.ndim
+    return tuple(
+        [
+            index if i == axis else arange(n).reshape((1,) * i + (n,) + (1,) * (ndim - 1 - i))
+            for i, n in enumerate(index.shape)
+        ]
+    )
 
 
 @numpy_names
@@ -113,11 +125,11 @@ def gather(x: Tensor, dim: int, index: Any) -> Tensor:
     """
     shape = array_of(x).shape
     axis = normalize_dim(dim, len(shape))
-    found = _index_array("gather", index, shape[axis] if shape else 1)
+    found = _index_array("gather", index, x._array, axis)
     _check_along("gather", found.shape, shape, axis)
     if not shape:
         return x.clone()
-    return getitem(x, _grid(found, axis))
+    return take(x, _grid(found, axis))
 
 
 def _check_along(name: str, index: tuple[int, ...], shape: tuple[int, ...], axis: int) -> None:
@@ -161,7 +173,7 @@ def scatter_add(x: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
     """
     shape = array_of(x).shape
     axis = normalize_dim(dim, len(shape))
-    found = _index_array("scatter_add", index, shape[axis] if shape else 1)
+    found = _index_array("scatter_add", index, x._array, axis)
     _check_along("scatter_add", found.shape, shape, axis)
     _check_along("scatter_add", found.shape, array_of(src, "src").shape, -1)
     part = getitem(src, tuple(slice(n) for n in found.shape))
@@ -203,7 +215,7 @@ def index_add(x: Tensor, dim: int, index: Any, source: Tensor) -> Tensor:
     """
     shape = array_of(x).shape
     axis = normalize_dim(dim, len(shape))
-    found = _index_array("index_add", index, shape[axis] if shape else 1)
+    found = _index_array("index_add", index, x._array, axis)
     wanted = (*shape[:axis], found.size, *shape[axis + 1 :])
     came = array_of(source, "source").shape
     if not shape or found.ndim != 1 or came != wanted:

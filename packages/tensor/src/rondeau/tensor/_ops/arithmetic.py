@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.runtime.deferred import require
 from rondeau.tensor._arguments import array_of
 from rondeau.tensor._graph import Recorded
 from rondeau.tensor._modes import modes
@@ -76,12 +77,7 @@ def div(a: Any, b: Any) -> Any:
 
 def _power(a: Any, b: Any) -> Any:
     """Return a to the power b; common constant exponents are computed as in PyTorch, which matters at -0 and -inf."""
-    if (
-        b is not None
-        and type(b) is not np.ndarray
-        and not isinstance(a, Recorded)
-        and not isinstance(b, Recorded)
-    ):
+    if isinstance(b, (int, float)) and not isinstance(a, Recorded):
         if b == 2:
             return np.multiply(a, a)
         if b == 0.5:
@@ -125,21 +121,32 @@ def pow(a: Any, b: Any) -> Any:
     >>> rt.pow(rt.tensor([1.0, 2.0, 3.0]), 2).tolist()
     [1.0, 4.0, 9.0]
     """
+    if type(a) is not np.ndarray and type(b) is not np.ndarray:
+        _check_exponent(a, b)
     try:
         return _power(a, b)
     except ValueError as error:
-        raise ArgumentValueError(
-            "integers to a negative power are not integers: convert the base with .float()"
-        ) from error
+        raise _negative_exponent() from error
+
+
+def _check_exponent(a: Any, b: Any) -> None:
+    """Raise an error for integers to a negative power, for which CuPy returns numbers."""
+    if not any(getattr(x, "dtype", np.dtype(type(x))).kind in "fb" for x in (a, b)):
+        require(np.all(np.greater_equal(b, 0)), _negative_exponent)
+
+
+def _negative_exponent() -> ArgumentValueError:
+    return ArgumentValueError("integers to a negative power are not integers: convert the base with .float()")
 
 
 def _check_divisor(name: str, a: Any, b: Any) -> None:
-    """Raise an error for integers divided by zero, for which NumPy returns 0, and for booleans."""
+    """Raise an error for integers divided by zero, for which NumPy and CuPy return 0, and for booleans."""
     dtype = (a if hasattr(a, "dtype") else b).dtype
     if dtype.kind == "b":
         raise TypeError
-    if dtype.kind != "f" and not np.all(b):
-        raise ArgumentValueError(f"{name}: {dtype} divided by zero: convert with .float() to get inf or NaN")
+    if dtype.kind != "f":
+        message = f"{name}: {dtype} divided by zero: convert with .float() to get inf or NaN"
+        require(np.all(b), lambda: ArgumentValueError(message))
 
 
 @binary(lambda g, _out, _a, _b: g, lambda g, _out, a, b: -g * np.floor(a / b))

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime.devices import is_array, is_of_device
 from rondeau.tensor._arguments import array_of, number, plain_array, refused
 from rondeau.tensor._graph import Op, Recorded, record, record_broadcast, unwrap, wrap
-from rondeau.tensor._limits import check_holds, held
+from rondeau.tensor._limits import check_array_holds, check_holds
 from rondeau.tensor._modes import modes
-from rondeau.tensor._ops._operands import pair, value_for, where_kept
+from rondeau.tensor._ops._operands import held_beside, on_one_device, pair, value_for, where_kept
 from rondeau.tensor._ops._operators import binary
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 def _unless_lost(g: Any, lost: Any, tied: Any) -> Any:
     """Return the gradient of an operand: none where the other was chosen, half where both are equal, otherwise all."""
     kept = where_kept(g, np.logical_not(lost))
-    return np.where(tied, kept / 2, kept) if np.any(unwrap(tied)) else kept
+    values = unwrap(tied)
+    return np.where(tied, kept / 2, kept) if is_of_device(values) or np.any(values) else kept
 
 
 @binary(
@@ -166,7 +168,10 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     >>> rt.where(x > 0, x, 0).tolist()
     [0.0, 2.0]
     """
-    mask = condition._array if isinstance(condition, Recorded) else plain_array(condition)
+    if isinstance(condition, Recorded):
+        mask = condition._array
+    else:
+        mask = condition if is_array(condition) else plain_array(condition)
     if mask.dtype.kind != "b":
         raise ArgumentTypeError(
             f"where needs a boolean condition, got {mask.dtype}: compare first, e.g. condition != 0"
@@ -174,12 +179,14 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     if not (isinstance(a, Recorded) and isinstance(b, Recorded) and a._array.dtype is b._array.dtype):
         a, b = pair(a, b)
     if not isinstance(a, Recorded):
-        a = wrap(held(b._array.dtype, a, "where: "))
+        a = held_beside(b._array, a, "where: ")
     if not isinstance(b, Recorded):
-        b = wrap(held(a._array.dtype, b, "where: "))
+        b = held_beside(a._array, b, "where: ")
     try:
         chosen = np.where(mask, a._array, b._array)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
+        if not type(mask) is type(a._array) is type(b._array):
+            return where(*on_one_device(wrap(mask), a, b))
         raise refused(error, "where", mask, a._array, b._array) from error
     # For a tensor keep the tensor itself, so that changes to it are noticed.
     return record_broadcast(_WHERE, chosen, (a, b), condition if isinstance(condition, Recorded) else mask)
@@ -215,7 +222,7 @@ def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
     """
     dtype = array_of(x).dtype
     if isinstance(value, Recorded) and value._array.ndim == 0:
-        check_holds(dtype, value._array.item(), "masked_fill: ")
+        check_array_holds(dtype, value._array, "masked_fill: ")
     given = value_for(x, value)
     if given._array.ndim:
         raise ArgumentValueError(

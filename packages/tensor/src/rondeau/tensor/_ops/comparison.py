@@ -9,8 +9,9 @@ import numpy as np
 
 from rondeau.kernels.errors import ArgumentValueError
 from rondeau.tensor._arguments import array_of, number, refused
+from rondeau.tensor._devices import on_host
 from rondeau.tensor._modes import modes
-from rondeau.tensor._ops._operands import as_tensor
+from rondeau.tensor._ops._operands import as_tensor, different_devices
 from rondeau.tensor._ops._operators import COMMON, discrete_binary, discrete_unary
 
 if TYPE_CHECKING:
@@ -246,7 +247,10 @@ def equal(a: Tensor, b: Tensor) -> bool:
     >>> rt.equal(rt.tensor([1, 2]), rt.tensor([1, 2]))
     True
     """
-    return bool(np.array_equal(array_of(a), array_of(b, "other")))
+    x, y = array_of(a), array_of(b, "other")
+    if type(x) is not type(y):
+        raise different_devices(x, y)
+    return bool(on_host(np.array_equal(x, y)))
 
 
 def allclose(a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
@@ -275,7 +279,9 @@ def allclose(a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal
         raise ArgumentValueError(
             f"allclose needs rtol and atol that are finite and not negative, got {rtol}, {atol}"
         )
+    if type(x) is not type(y):
+        raise different_devices(x, y)
     try:
-        return bool(modes.quiet(np.allclose, x, y, rtol=rtol, atol=atol, equal_nan=equal_nan))
+        return bool(on_host(modes.quiet(np.allclose, x, y, rtol=rtol, atol=atol, equal_nan=equal_nan)))
     except ValueError as error:
         raise refused(error, "allclose", x, y) from error

@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime.devices import library_of
 from rondeau.tensor._arguments import described
 from rondeau.tensor._ops._operands import as_tensor, pair
 from rondeau.tensor._ops.linalg import matmul
@@ -68,7 +67,7 @@ def _diagonals(x: Tensor, labels: str) -> tuple[Tensor, str]:
             if n != m:
                 raise ArgumentValueError(f"einsum: label {label!r} has sizes {n} and {m} in one operand")
             order = [k for k in range(x._array.ndim) if k not in (i, j)]
-            steps = np.arange(n)
+            steps = library_of(x._array).arange(n)
             x = permute(x, (i, j, *order))[steps, steps]
             labels = label + "".join(labels[k] for k in order)
     return x, labels

@@ -11,14 +11,12 @@ from rondeau.tensor._graph import Op, Recorded, record, unwrap, wrap
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import Dims, axes_of, kept, normalize_dim
+from rondeau.tensor._ops._reductions import MAXIMUM, MINIMUM, Reduction
 from rondeau.tensor._ops.along_dim import scatter_into_zeros
 from rondeau.tensor._ops.choice import maximum, minimum
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
-
-_maximum: Any = np.maximum.reduce
-_minimum: Any = np.minimum.reduce
 
 
 class ValuesIndices(NamedTuple):
@@ -60,10 +58,11 @@ _MAX_OF_ALL = Op("max", _share_of_all)
 _MIN_OF_ALL = Op("min", _share_of_all)
 
 
-def _extreme(x: Tensor, dim: Dims, keepdim: bool, op: Op, reduce: Any) -> Tensor:
+def _extreme(x: Tensor, dim: Dims, keepdim: bool, op: Op, reduction: Reduction) -> Tensor:
     array = array_of(x)
     axes = axes_of(dim, array.ndim)
     _check_nonempty(op.name, array, axes)
+    reduce = reduction.method if type(array) is np.ndarray else reduction.function
     return record(op, modes.quiet(reduce, array, axis=axes, keepdims=keepdim), (x,), axes, keepdim)
 
 
@@ -94,7 +93,7 @@ def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     >>> rt.amax(rt.tensor([[1.0, 2.0], [3.0, 0.0]]), dim=1).tolist()
     [2.0, 3.0]
     """
-    return _extreme(x, dim, keepdim, _AMAX, _maximum)
+    return _extreme(x, dim, keepdim, _AMAX, MAXIMUM)
 
 
 @numpy_names
@@ -124,7 +123,7 @@ def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     >>> rt.amin(rt.tensor([[1.0, 2.0], [3.0, 0.0]]), dim=1).tolist()
     [1.0, 0.0]
     """
-    return _extreme(x, dim, keepdim, _AMIN, _minimum)
+    return _extreme(x, dim, keepdim, _AMIN, MINIMUM)
 
 
 # ---------------------------------------------------------------------------------------- values and indices
@@ -140,17 +139,18 @@ _PICK = Op(
 )
 
 
-def _along(x: Tensor, dim: int, keepdim: bool, name: str, reduce: Any, argument: Any) -> ValuesIndices:
+def _along(
+    x: Tensor, dim: int, keepdim: bool, name: str, reduction: Reduction, argument: str
+) -> ValuesIndices:
     array = array_of(x)
     axis = normalize_dim(dim, array.ndim)
     if array.ndim == 0:
-        return ValuesIndices(
-            record(_PICK, array.copy(), (x,), np.zeros((), np.int64), (), 0, True),
-            wrap(np.zeros((), np.int64)),
-        )
+        zero = np.zeros_like(array, np.int64)
+        return ValuesIndices(record(_PICK, array.copy(), (x,), zero, (), 0, True), wrap(zero.copy()))
     _check_nonempty(name, array, (axis,))
+    reduce = reduction.method if type(array) is np.ndarray else reduction.function
     values = modes.quiet(reduce, array, axis, keepdims=keepdim)
-    index = argument(array, axis)
+    index = getattr(array, argument)(axis)
     indices = wrap(kept(index, (axis,), False) if keepdim else index)
     return ValuesIndices(record(_PICK, values, (x,), indices, array.shape, axis, keepdim), indices)
 
@@ -185,10 +185,10 @@ def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     ([2.0, 3.0], [1, 0])
     """
     if dim is None:
-        return _extreme(x, None, False, _MAX_OF_ALL, _maximum)
+        return _extreme(x, None, False, _MAX_OF_ALL, MAXIMUM)
     if isinstance(dim, Recorded):
         return maximum(x, dim)  # type: ignore[arg-type]
-    return _along(x, dim, keepdim, "max", _maximum, np.ndarray.argmax)
+    return _along(x, dim, keepdim, "max", MAXIMUM, "argmax")
 
 
 @numpy_names
@@ -220,10 +220,10 @@ def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     1
     """
     if dim is None:
-        return _extreme(x, None, False, _MIN_OF_ALL, _minimum)
+        return _extreme(x, None, False, _MIN_OF_ALL, MINIMUM)
     if isinstance(dim, Recorded):
         return minimum(x, dim)  # type: ignore[arg-type]
-    return _along(x, dim, keepdim, "min", _minimum, np.ndarray.argmin)
+    return _along(x, dim, keepdim, "min", MINIMUM, "argmin")
 
 
 # --------------------------------------------------------------------------------------------------- indices
@@ -234,7 +234,7 @@ def _argument(name: str, function: Any, x: Tensor, dim: int | None, keepdim: boo
     axis = None if dim is None else normalize_dim(dim, array.ndim)
     _check_nonempty(name, array, tuple(range(array.ndim)) if axis is None else (axis,))
     if array.ndim == 0:
-        return wrap(np.zeros((), np.int64))
+        return wrap(np.zeros_like(array, np.int64))
     return wrap(function(array, axis=axis, keepdims=keepdim))
 
 

@@ -11,10 +11,13 @@ import numpy as np
 from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.kernels.ops import scatter as compiled_scatter
 from rondeau.kernels.runtime.caller import warn_caller
+from rondeau.kernels.runtime.deferred import require
+from rondeau.kernels.runtime.devices import is_array, is_of_device, library_of, zeros
 from rondeau.tensor._arguments import array_of, described, plain_array
 from rondeau.tensor._backward import sum_to
+from rondeau.tensor._devices import on_host
 from rondeau.tensor._graph import Op, Recorded, record, unwrap, wrap
-from rondeau.tensor._ops._operands import as_tensor
+from rondeau.tensor._ops._operands import as_tensor, different_devices
 from rondeau.tensor._views import record_view
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ def steps_of(index: Any, ndim: int) -> tuple[Any, Any]:
             "write x[tuple(index)] or x[tensor(index)] to say which is meant"
         )
     kinds = {type(part) for part in parts}
-    if np.ndarray not in kinds and bool not in kinds:
+    if kinds <= _BASIC:
         return parts, None
     if kinds.isdisjoint(_BESIDE_ARRAYS):
         return None, parts if isinstance(index, tuple) else parts[0]
@@ -75,7 +78,7 @@ def _integers_first(parts: Index, ndim: int) -> tuple[Index, Index]:
             rest = [_ALL] * (ndim - sum(_dimensions_read(p) for p in parts))
             first += rest
             then += rest
-        elif isinstance(part, np.ndarray):
+        elif is_array(part):
             first += [_ALL] * _dimensions_read(part)
             then.append(part)
         elif isinstance(part, bool):  # a 0-d mask: all of a new dimension of size 1, or nothing
@@ -90,13 +93,15 @@ def _integers_first(parts: Index, ndim: int) -> tuple[Index, Index]:
 
 def _dimensions_read(part: Any) -> int:
     """Return the number of dimensions of the tensor that a part of an index covers."""
-    if isinstance(part, np.ndarray):
+    if is_array(part):
         return part.ndim if part.dtype.kind == "b" else 1
     return 0 if part is None or part is Ellipsis or isinstance(part, bool) else 1
 
 
 def _part(part: Any) -> Any:
     """Return one part of an index as an integer, boolean, slice, None, Ellipsis or array of integers or booleans.
+
+    A tensor of zero dimensions becomes a number, for which the program waits if it is on a GPU.
 
     Raises
     ------
@@ -107,7 +112,7 @@ def _part(part: Any) -> Any:
         return part
     if isinstance(part, Recorded):
         array = part._array
-    elif isinstance(part, (np.ndarray, np.generic)):
+    elif is_array(part) or isinstance(part, np.generic):
         array = part
     elif isinstance(part, (list, tuple, range)):
         array = _listed(part)
@@ -119,7 +124,7 @@ def _part(part: Any) -> Any:
     kind = array.dtype.kind
     if kind not in "biu":
         raise IndexError(f"{_INDEXED_BY}, got values of {array.dtype}")
-    if array.dtype == np.uint8 and isinstance(array, np.ndarray):
+    if array.dtype == np.uint8 and is_array(array):
         warn_caller(
             "an index of uint8 is read as a mask, as in PyTorch, where NumPy reads integers: convert it with .bool() "
             "or .long() to say which is meant"
@@ -127,7 +132,8 @@ def _part(part: Any) -> Any:
         array = array != 0
         kind = "b"
     if array.ndim == 0:
-        return bool(array) if kind == "b" else int(array)
+        number = on_host(array)
+        return bool(number) if kind == "b" else int(number)
     return array.copy()  # backward reads it, and the caller may change it first
 
 
@@ -141,12 +147,82 @@ def _listed(values: Any) -> Any:
 
 
 def _unwrapped(value: Any) -> Any:
-    """Return nested sequences with their tensors replaced by arrays."""
-    return [_unwrapped(v) for v in value] if isinstance(value, (list, tuple)) else unwrap(value)
+    """Return nested sequences with their tensors replaced by arrays of the host."""
+    return [_unwrapped(v) for v in value] if isinstance(value, (list, tuple)) else on_host(unwrap(value))
 
 
 def _is_nested(values: list[Any]) -> bool:
-    return any(isinstance(v, (list, tuple, np.ndarray, Recorded)) for v in values)
+    return any(isinstance(v, (list, tuple, Recorded)) or is_array(v) for v in values)
+
+
+def beside(array: Any, arrays: Any) -> Any:
+    """Return an index with arrays as one for `array`: on its device, where no index can be out of range.
+
+    NumPy checks integers and the shapes of masks when it reads; CuPy would wrap integers around. Those that come from
+    the host are checked there, and masks of the host become integers, whose number is known without a wait.
+
+    Raises
+    ------
+    IndexError
+        If an integer is out of range or a mask has another shape; for integers on the device when a value is next read.
+    ValueError
+        If the index is on a device and `array` is not.
+    """
+    if type(array) is np.ndarray:
+        if found := _on_devices(arrays):
+            raise different_devices(array, *found)
+        return arrays
+    parts = arrays if isinstance(arrays, tuple) else (arrays,)
+    read = sum(map(_dimensions_read, parts))
+    if read > array.ndim:
+        raise IndexError(f"an index of {read} dimensions is too long for a tensor of {array.ndim} dimensions")
+    found = []
+    dim = 0
+    for part in parts:
+        if is_array(part):
+            sizes = array.shape[dim : dim + _dimensions_read(part)]
+            found += _mask(part, sizes) if part.dtype.kind == "b" else [in_range(part, -sizes[0], sizes[0])]
+        else:
+            found.append(part)
+        dim += _dimensions_read(part)
+    library = library_of(array)
+    found = [library.asarray(part) if type(part) is np.ndarray else part for part in found]
+    return tuple(found) if isinstance(arrays, tuple) or len(found) > 1 else found[0]
+
+
+def _on_devices(arrays: Any) -> list[Any]:
+    """Return the parts of an index that are on a device."""
+    return [part for part in (arrays if isinstance(arrays, tuple) else (arrays,)) if is_of_device(part)]
+
+
+def _mask(mask: Any, sizes: tuple[int, ...]) -> list[Any]:
+    if mask.shape != sizes:
+        raise IndexError(f"a mask of shape {mask.shape} does not fit dimensions of shape {sizes}")
+    return [mask] if is_of_device(mask) else list(mask.nonzero())
+
+
+def in_range(index: Any, least: int, size: int, what: str = "") -> Any:
+    """Return an array of integers that index a dimension, clipped to its bounds if it is on a device.
+
+    Raises
+    ------
+    IndexError
+        If an integer is less than `least`, or not less than `size`: of a device when a value is next read.
+    """
+    if not index.size:
+        return index
+    if index.dtype.kind == "u":
+        index = index.astype(np.int64)
+    low, high = index.min(), index.max()
+
+    def error() -> IndexError:
+        wrong = on_host(low if on_host(low) < least else high)
+        return IndexError(f"{what}index {wrong} is out of range for a dimension of size {size}")
+
+    if not size:
+        raise error()
+    require(np.logical_and(np.greater_equal(low, least), np.less(high, size)), error)
+    return np.clip(index, least, size - 1) if is_of_device(index) else index
 
 
 # --------------------------------------------------------------------------------------------------- reading
@@ -156,13 +232,14 @@ def _put_slice(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
     """Return zeros of `shape` with `g` at a basic index."""
     if isinstance(g, Recorded):
         return record(_PUT_SLICE, _put_slice(g._array, index, shape), (g,), index)  # type: ignore[arg-type]
-    total = np.zeros(shape, g.dtype)
+    total = zeros(shape, g.dtype, g)
     total[index] = g
     return total
 
 
 def _add_slice(total: Any, g: Any, _out: Any, _x: Any, _show: Any, index: Any, _shape: Any) -> None:
-    total[index] += g
+    part = total[index]
+    part += g
 
 
 _PUT_SLICE = Op("put_slice", lambda g, _out, _x, index: g[index])
@@ -177,20 +254,22 @@ _SLICE = Op(
 def _repeats(index: Any) -> bool:
     """Return whether an index may read an element twice; masks do not."""
     parts = index if isinstance(index, tuple) else (index,)
-    return any(isinstance(p, np.ndarray) and p.dtype.kind != "b" for p in parts)
+    return any(is_array(p) and p.dtype.kind != "b" for p in parts)
 
 
 def scatter(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
     """Return zeros of `shape` with `g` added at an index with integer arrays or masks."""
     if isinstance(g, Recorded):
         return record(_SCATTER, scatter(g._array, index, shape), (g,), index)  # type: ignore[arg-type]
-    total = np.zeros(shape, g.dtype)
+    total = zeros(shape, g.dtype, g)
     _add_scattered(total, g, None, None, index, shape)
     return total
 
 
 def _add_scattered(total: Any, g: Any, _out: Any, _x: Any, index: Any, _shape: Any) -> None:
-    if not _repeats(index):
+    if type(total) is not np.ndarray:
+        library_of(total).add.at(total, index, g)  # also for masks: to read and to write would wait twice
+    elif not _repeats(index):
         total[index] += g
     elif isinstance(index, np.ndarray) and total.ndim > 1:
         add_rows(total, index, g)
@@ -251,18 +330,31 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     index, arrays = steps_of(index, x._array.ndim)
     if arrays is not None:
         x = x if index is None else getitem(x, index)
-        return record(_TAKE, x._array[arrays], (x,), arrays, x._array.shape)
+        array = x._array
+        if type(array) is not np.ndarray:
+            arrays = beside(array, arrays)
+        try:
+            return record(_TAKE, array[arrays], (x,), arrays, array.shape)
+        except TypeError as error:  # of an index on a device
+            raise different_devices(array, *_on_devices(arrays)) from error
     array = x._array
     result = array[index]
-    if type(result) is not np.ndarray:
+    if isinstance(result, np.generic):
         whole = index if isinstance(index, tuple) else (index,)
         index = whole if ... in whole else (*whole, ...)
         result = array[index]
     return record_view(_SLICE, result, x, partial(_show_part, index), index, array.shape)
 
 
+def take(x: Tensor, index: Any) -> Tensor:
+    """Return ``x[index]`` for an index with arrays, which are on the device of `x` and which nobody changes."""
+    return record(_TAKE, x._array[index], (x,), index, x._array.shape)
+
+
 def masked_select(x: Tensor, mask: Any) -> Tensor:
     """Return the elements where a mask is true, in one dimension.
+
+    On a GPU the program waits for their number.
 
     Parameters
     ----------
@@ -298,6 +390,8 @@ def masked_select(x: Tensor, mask: Any) -> Tensor:
 def nonzero(x: Tensor) -> Tensor:
     """Return the indices of all elements that are not zero.
 
+    On a GPU the program waits for their number.
+
     Parameters
     ----------
     x : Tensor
@@ -322,12 +416,21 @@ def nonzero(x: Tensor) -> Tensor:
 def _without(g: Any, index: Any) -> Any:
     """Return `g` with zeros at an index."""
     if isinstance(g, Recorded):
-        keep = np.ones(g._array.shape, np.bool_)
-        keep[index] = False
+        keep = np.ones_like(g._array, np.bool_)
+        put(keep, index, False)
         return np.where(keep, g, 0.0)  # type: ignore[call-overload]
-    kept = np.array(g)
-    kept[index] = 0
+    kept = np.copy(g)
+    put(kept, index, 0)
     return kept
+
+
+def put(array: Any, index: Any, value: Any) -> None:
+    """Do ``array[index] = value``; for one value and a mask of a GPU without a wait for the number of its elements."""
+    if is_of_device(index) and index.dtype.kind == "b" and np.ndim(value) == 0:
+        mask = index.reshape(index.shape + (1,) * (array.ndim - index.ndim))
+        np.copyto(array, value, where=np.broadcast_to(mask, array.shape))
+    else:
+        array[index] = value
 
 
 def _written(g: Any, index: Any, shape: tuple[int, ...]) -> Any:

@@ -13,7 +13,7 @@ from rondeau.tensor._dtypes import promote
 from rondeau.tensor._graph import Op, record
 from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import normalize_dim
-from rondeau.tensor._ops._operands import as_tensor, cast
+from rondeau.tensor._ops._operands import as_tensor, cast, on_one_device
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -93,6 +93,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     axis = normalize_dim(dim, joined[0].ndim)
     try:
         result = _joined(joined, axis)
+    except TypeError:  # of arrays on different devices
+        return cat(on_one_device(*found), dim)
     except ValueError as error:
         raise ArgumentValueError(
             f"cat along dim {dim}: all other sizes must be equal, got {[a.shape for a in joined]}"
@@ -139,7 +141,11 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         raise ArgumentValueError(f"stack needs tensors of the same shape, got {[a.shape for a in arrays]}")
     axis = normalize_dim(dim, len(shape) + 1)
     place = (slice(None),) * axis + (None,)
-    return record(_STACK, _joined([a[place] for a in arrays], axis), found, axis, len(arrays))
+    try:
+        result = _joined([a[place] for a in arrays], axis)
+    except TypeError:  # of arrays on different devices
+        return stack(on_one_device(*found), dim)
+    return record(_STACK, result, found, axis, len(arrays))
 
 
 @numpy_names

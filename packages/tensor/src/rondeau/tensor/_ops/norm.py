@@ -15,12 +15,10 @@ from rondeau.tensor._limits import check_holds
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import Dims, axes_of, kept
+from rondeau.tensor._ops._reductions import MAXIMUM, MINIMUM
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
-
-_maximum: Any = np.maximum.reduce
-_minimum: Any = np.minimum.reduce
 
 
 def _norm_derivative(g: Any, out: Any, x: Any, p: float, axes: tuple[int, ...], keepdim: bool) -> Any:
@@ -30,7 +28,7 @@ def _norm_derivative(g: Any, out: Any, x: Any, p: float, axes: tuple[int, ...], 
     if p == 1:
         return g * np.sign(x)
     if p == 0:
-        return np.where(np.ones(x.shape, np.bool_), 0.0, g)
+        return np.where(np.ones_like(unwrap(x), np.bool_), 0.0, g)
     if math.isinf(p):
         magnitude = np.abs(unwrap(x))
         tied = np.equal(magnitude, unwrap(out))
@@ -101,8 +99,8 @@ def _norm(array: Any, p: float, axes: tuple[int, ...], keepdim: bool) -> Any:
         return total(magnitude, axes, keepdim)
     if p == 0:
         return total((array != 0).astype(array.dtype), axes, keepdim)
-    if p == math.inf:
-        return _maximum(magnitude, axis=axes, keepdims=keepdim)
-    if p == -math.inf:
-        return _minimum(magnitude, axis=axes, keepdims=keepdim)
+    if math.isinf(p):
+        reduction = MAXIMUM if p > 0 else MINIMUM
+        reduce = reduction.method if type(magnitude) is np.ndarray else reduction.function
+        return reduce(magnitude, axis=axes, keepdims=keepdim)
     return total(magnitude**p, axes, keepdim) ** (1 / p)

@@ -43,7 +43,7 @@ def argsort(x: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
     array = array_of(x)
     axis = normalize_dim(dim, array.ndim)
     if array.ndim == 0:
-        return wrap(np.zeros((), np.int64))
+        return wrap(np.zeros_like(array, np.int64))
     if not descending:
         return wrap(np.argsort(array, axis=axis, kind="stable"))
     reverse = np.argsort(np.flip(array, axis), axis=axis, kind="stable")

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 
 from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.kernels.ops.sums import in_single_precision, running_total, total
+from rondeau.kernels.runtime.devices import is_of_device, library_of
 from rondeau.tensor._arguments import array_of, number
 from rondeau.tensor._dtypes import as_dtype, int64
 from rondeau.tensor._graph import Op, Recorded, record, unwrap, wrap
@@ -18,6 +19,7 @@ from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import Dims, axes_of, kept, normalize_dim, restored
 from rondeau.tensor._ops._operands import cast
+from rondeau.tensor._ops._reductions import ALL, ANY, PRODUCT, Reduction
 from rondeau.tensor._ops.shape import reshape
 
 if TYPE_CHECKING:
@@ -242,6 +244,8 @@ def std(
 
 @in_single_precision
 def _std(array: Any, axes: tuple[int, ...], keepdim: bool, count: int, divisor: float) -> Any:
+    if is_of_device(array):  # which a look at the variance would wait for
+        return np.sqrt(_var(array.astype(np.float64), axes, keepdim, count, divisor)).astype(array.dtype)
     variance = np.asarray(_var(array, axes, keepdim, count, divisor))
     root = np.sqrt(variance)
     # Squares can leave the range of float32 when their roots do not.
@@ -268,14 +272,15 @@ def _products_before(x: Any, axis: int) -> Any:
     """Return, for each element along `axis`, the product of those before it."""
     shifted = np.roll(x, 1, axis)
     shifted[(slice(None),) * axis + (slice(1),)] = 1
-    return np.multiply.accumulate(shifted, axis)
+    return np.cumprod(shifted, axis)
 
 
 def _recorded_products_of_others(x: Any, axis: int) -> Any:
     """Do as `_products_of_others` does, for a tensor."""
     size = x.shape[axis]
     rows = np.expand_dims(np.moveaxis(x, axis, -1), -2)  # (..., 1, size)
-    others = np.where(np.eye(size, dtype=bool), 1.0, np.broadcast_to(rows, (*rows.shape[:-2], size, size)))
+    same = library_of(x._array).eye(size, dtype=bool)
+    others = np.where(same, 1.0, np.broadcast_to(rows, (*rows.shape[:-2], size, size)))
     return np.moveaxis(np.prod(others, axis=-1), -1, axis)
 
 
@@ -284,7 +289,7 @@ def _prod_derivative(g: Any, out: Any, x: Any, axis: int, keepdim: bool) -> Any:
     if isinstance(x, Recorded):
         return g * _recorded_products_of_others(x, axis)
     # The quotient is accurate unless the product became zero or infinite on the way.
-    if np.all(out) and np.all(np.isfinite(out)):
+    if not is_of_device(out) and np.all(out) and np.all(np.isfinite(out)):
         return g * (out if keepdim else np.expand_dims(out, axis)) / x
     return g * _products_of_others(x, axis)
 
@@ -326,7 +331,8 @@ def prod(
     if dim is None or x._array.ndim == 0:
         x, keepdim = reshape(x, (-1,)), False
     array = x._array
-    product = modes.quiet(np.multiply.reduce, array, axis=axis, dtype=array.dtype, keepdims=keepdim)
+    reduce = PRODUCT.method if type(array) is np.ndarray else PRODUCT.function
+    product = modes.quiet(reduce, array, axis=axis, dtype=array.dtype, keepdims=keepdim)
     return record(_PROD, product, (x,), axis, keepdim)
 
 
@@ -365,16 +371,13 @@ def cumsum(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
 # ----------------------------------------------------------------------------------------------------- logic
 
 
-_conjunction: Any = np.logical_and.reduce
-_disjunction: Any = np.logical_or.reduce
-
-
-def _of_truth(reduce: Any, x: Tensor, dim: Dims, keepdim: bool) -> Tensor:
+def _of_truth(reduction: Reduction, x: Tensor, dim: Dims, keepdim: bool) -> Tensor:
     """Reduce the truth of all values; uint8, PyTorch's old type of masks, stays uint8."""
     array = array_of(x)
     axes = () if isinstance(dim, (tuple, list)) and not dim else axes_of(dim, array.ndim)
+    reduce = reduction.method if type(array) is np.ndarray else reduction.function
     result = reduce(array, axis=axes, keepdims=keepdim)
-    return wrap(np.asarray(result, np.uint8) if array.dtype == np.uint8 else result)
+    return wrap(result.astype(np.uint8) if array.dtype == np.uint8 else result)
 
 
 @numpy_names
@@ -399,7 +402,7 @@ def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     >>> rt.all(rt.tensor([True, False])).item()
     False
     """
-    return _of_truth(_conjunction, x, dim, keepdim)
+    return _of_truth(ALL, x, dim, keepdim)
 
 
 @numpy_names
@@ -424,4 +427,4 @@ def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     >>> rt.any(rt.tensor([True, False])).item()
     True
     """
-    return _of_truth(_disjunction, x, dim, keepdim)
+    return _of_truth(ANY, x, dim, keepdim)

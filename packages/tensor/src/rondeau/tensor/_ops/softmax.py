@@ -11,17 +11,17 @@ from numpy.typing import DTypeLike
 from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.kernels.ops.sums import in_single_precision, total
 from rondeau.tensor._arguments import array_of
+from rondeau.tensor._devices import as_array
 from rondeau.tensor._dtypes import as_dtype
 from rondeau.tensor._graph import Op, record, unwrap
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import Dims, axes_of, kept, normalize_dim
 from rondeau.tensor._ops._operands import as_float, cast
+from rondeau.tensor._ops._reductions import MAXIMUM
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
-
-_maximum: Any = np.maximum.reduce
 
 
 def _as_given(x: Tensor, dtype: DTypeLike | None) -> Tensor:
@@ -41,11 +41,10 @@ def _axis(dim: int, ndim: int) -> int | None:
 
 
 def _largest(array: Any, axis: Any) -> Any:
-    return (
-        _maximum(array, axis=axis, keepdims=True)
-        if array.size
-        else np.full(_reduced(array.shape, axis), -math.inf, array.dtype)
-    )
+    if not array.size:
+        return np.full_like(array, -math.inf, shape=_reduced(array.shape, axis))
+    reduce = MAXIMUM.method if type(array) is np.ndarray else MAXIMUM.function
+    return reduce(array, axis=axis, keepdims=True)
 
 
 def _reduced(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
@@ -88,7 +87,9 @@ def softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
 
 @in_single_precision
 def _softmax(array: Any, axis: Any) -> Any:
-    e = np.asarray(array - _largest(array, axis))
+    e = array - _largest(array, axis)
+    if not e.ndim:
+        e = as_array(e)
     np.exp(e, out=e)
     return np.divide(e, total(e, axis, keepdims=True), out=e)
 
@@ -127,7 +128,7 @@ def log_softmax(x: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tenso
 
 @in_single_precision
 def _log_softmax(array: Any, axis: Any) -> Any:
-    shifted = np.asarray(array - _largest(array, axis))
+    shifted = array - _largest(array, axis)
     shifted -= np.log(total(np.exp(shifted), axis, keepdims=True))
     return shifted
 
@@ -177,7 +178,11 @@ def logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
 
 @in_single_precision
 def _logsumexp(array: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
-    largest = np.asarray(_largest(array, axes))
-    largest[np.isinf(largest)] = 0
+    largest = _largest(array, axes)
+    if type(array) is np.ndarray:
+        largest = np.asarray(largest)
+        largest[np.isinf(largest)] = 0
+    else:  # where CuPy would wait for the number of True
+        np.copyto(largest, 0, where=np.isinf(largest))
     result = np.log(total(np.exp(array - largest), axes, keepdims=True)) + largest
     return result if keepdim or not axes else np.squeeze(result, axes)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.runtime.devices import library_of
 from rondeau.tensor._arguments import array_of, integer
 from rondeau.tensor._graph import Op, record
 from rondeau.tensor._ops._operands import where_kept
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 _MASKED = Op("triangle", lambda g, _out, _x, mask: where_kept(g, mask))
 
 
-def _triangle(x: Tensor, function: Any, diagonal: int) -> Tensor:
+def _triangle(x: Tensor, is_lower: bool, diagonal: int) -> Tensor:
     array = array_of(x)
     if array.ndim < 2:
         raise ArgumentValueError(f"a triangle needs at least 2 dimensions, got shape {array.shape}")
     rows, columns = array.shape[-2:]
     kept = min(max(integer(diagonal, "diagonal"), -rows), columns)  # beyond these limits nothing changes
-    mask = function(np.ones((rows, columns), np.bool_), kept)
+    lower = library_of(array).tri(rows, columns, kept if is_lower else kept - 1, np.bool_)
+    mask = lower if is_lower else np.logical_not(lower)
     return record(_MASKED, np.where(mask, array, array.dtype.type(0)), (x,), mask)
 
 
@@ -47,7 +49,7 @@ def tril(x: Tensor, diagonal: int = 0) -> Tensor:
     >>> rt.tril(rt.ones(2, 2)).tolist()
     [[1.0, 0.0], [1.0, 1.0]]
     """
-    return _triangle(x, np.tril, diagonal)
+    return _triangle(x, True, diagonal)
 
 
 def triu(x: Tensor, diagonal: int = 0) -> Tensor:
@@ -69,4 +71,4 @@ def triu(x: Tensor, diagonal: int = 0) -> Tensor:
     >>> rt.triu(rt.ones(2, 2)).tolist()
     [[1.0, 1.0], [0.0, 1.0]]
     """
-    return _triangle(x, np.triu, diagonal)
+    return _triangle(x, False, diagonal)
