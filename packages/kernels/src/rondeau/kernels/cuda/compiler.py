@@ -19,7 +19,7 @@ from rondeau.kernels.cuda import functions
 from rondeau.kernels.cuda.emit import PhaseKernel
 from rondeau.kernels.runtime.devices import require_numba_cuda
 
-__all__ = ["Kernel", "python_function", "signature_of"]
+__all__ = ["Kernel", "load_numba_cuda", "python_function", "signature_of"]
 
 _OF_INPUTS = ("input_", "d_input_", "every_")
 _CONFIGURATIONS = 1024
@@ -42,7 +42,7 @@ class Kernel:
     """
 
     def __init__(self, phase: PhaseKernel, dtype: Any) -> None:
-        cuda = _numba_cuda()
+        cuda = load_numba_cuda()
         self.phase = phase
         self.compiled = cuda.jit(signature_of(phase, dtype))(python_function(phase))
         configure = functools.partial(_configure, self.compiled)
@@ -55,7 +55,7 @@ class Kernel:
         It must be in C order and of the dtype that the kernel was compiled for: a launch does not look at it again.
         """
         assert array.flags.c_contiguous, f"strides {array.strides} of shape {array.shape}"
-        return _numba_cuda().as_cuda_array(array, sync=False)
+        return load_numba_cuda().as_cuda_array(array, sync=False)
 
     def launch(self, grid: tuple[int, int], threads: int, *arguments: Any) -> None:
         """Launch the kernel on CuPy's current stream.
@@ -91,7 +91,7 @@ def python_function(phase: PhaseKernel) -> Any:
     """Return a phase's kernel as a Python function, with the device functions that it may call."""
     from numba import types
 
-    cuda = _numba_cuda()
+    cuda = load_numba_cuda()
     namespace = {
         **functions.MATHEMATICS, **_device_functions(), "cuda": cuda, "float32": types.float32,
         "float64": types.float64, "inf": math.inf, "nan": math.nan, "__name__": __name__,
@@ -105,12 +105,19 @@ def python_function(phase: PhaseKernel) -> Any:
 
 @functools.cache
 def _device_functions() -> dict[str, Any]:
-    cuda = _numba_cuda()
+    cuda = load_numba_cuda()
     return functions.compiled(cuda.jit(device=True, forceinline=True), {"cuda": cuda})
 
 
 @functools.cache
-def _numba_cuda() -> Any:
+def load_numba_cuda() -> Any:
+    """Return the module ``numba.cuda`` of numba-cuda.
+
+    Raises
+    ------
+    DeviceUnavailableError
+        If it is not installed.
+    """
     require_numba_cuda()
     # It puts numba-cuda in the place of Numba's own `numba.cuda`. Python imports it at its start if numba-cuda is
     # among the site packages, and not if it is in a folder of PYTHONPATH.
@@ -125,7 +132,7 @@ def _configure(compiled: Any, grid: tuple[int, int], threads: int, stream: int) 
     with warnings.catch_warnings():
         # A step is a small piece of work, and numba-cuda warns of every grid of fewer than 128 blocks.
         warnings.filterwarnings("ignore", "Grid size")
-        return compiled[grid, threads, _numba_cuda().external_stream(stream) if stream else 0]
+        return compiled[grid, threads, load_numba_cuda().external_stream(stream) if stream else 0]
 
 
 def _current_stream() -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from rondeau.kernels.numerics import noise
 from rondeau.kernels.numerics.philox import philox4x32
 
 __all__ = ["MATHEMATICS", "WRITTEN", "compiled"]
@@ -25,8 +26,6 @@ cuda: Any = None
 
 _LOW, _HALF = np.uint64(2**32 - 1), np.uint64(32)
 _UNUSED_OF_WORD, _UNUSED_OF_PAIR = np.uint64(32 - 24), np.uint64(64 - 53)
-_EIGHTH, _QUARTER = 1 << 50, 1 << 51
-_RADIANS = 2 * math.pi * 2.0**-53
 _ALL_LANES = np.uint32(0xFFFFFFFF)
 
 
@@ -87,15 +86,20 @@ def uniform(key: Any, substream: Any, time: Any, batch: Any, unit: Any) -> Any:
     return np.float64(_bits(first, second)) * 2.0**-53
 
 
+def fma(a: Any, b: Any, c: Any) -> Any:
+    """Return ``a * b + c``, of which a device's compiler makes one instruction."""
+    return a * b + c
+
+
+# A device's own cosine would do, were its way with large angles not a call that keeps an array in memory.
+cos_of_bits = FunctionType(noise.cos_of_bits.__code__, {**vars(noise), "fma": fma}, "cos_of_bits")
+
+
 def normal(key: Any, substream: Any, time: Any, batch: Any, unit: Any) -> Any:
     """Return a random number from the standard normal distribution as a float64."""
     first, second, third, fourth = words(key, substream, time, batch, unit)
     radius = math.sqrt(-2.0 * math.log(1.0 - np.float64(_bits(first, second)) * 2.0**-53))
-    turn = _bits(third, fourth)
-    quadrant = (turn + _EIGHTH) // _QUARTER
-    angle = np.float64(turn - quadrant * _QUARTER) * _RADIANS
-    value = math.sin(angle) if quadrant & 1 else math.cos(angle)
-    return radius * (-value if (quadrant + 1) & 2 else value)
+    return radius * cos_of_bits(_bits(third, fourth))
 
 
 def _sum_of_warp(value: Any) -> Any:
@@ -129,8 +133,8 @@ def sum_of_block_float64(value: Any) -> Any:
 
 #: The functions above, each after those that it calls.
 WRITTEN: tuple[Callable[..., Any], ...] = (
-    sigmoid, softplus, sign, minimum, maximum, clamp, philox4x32, words, random_word, _bits, uniform, normal,
-    _sum_of_warp, _sum_of_parts, sum_of_block_float32, sum_of_block_float64,
+    sigmoid, softplus, sign, minimum, maximum, clamp, philox4x32, words, random_word, _bits, uniform, fma,
+    cos_of_bits, normal, _sum_of_warp, _sum_of_parts, sum_of_block_float32, sum_of_block_float64,
 )  # fmt: skip
 
 #: Those that a device has itself.

@@ -25,7 +25,7 @@ from rondeau.kernels.numerics.philox import compiled_words, words_of
 from rondeau.kernels.numerics.scalar import fma
 from rondeau.kernels.runtime.compiling import kernel_njit
 
-__all__ = ["normal", "normals", "uniform", "uniforms"]
+__all__ = ["cos_of_bits", "normal", "normals", "uniform", "uniforms"]
 
 _inline = kernel_njit(forceinline=True, fastmath=False)
 
@@ -81,9 +81,8 @@ def _log(x: Any) -> Any:
     return fma(n, _LN2_HIGH, f + fma(n, _LN2_LOW, -s * (f - p * square)))
 
 
-@_inline
-def _cos_of_bits(bits: Any) -> Any:
-    """Return the cosine of ``bits`` times 2**-53 of a turn."""
+def cos_of_bits(bits: Any) -> Any:
+    """Return the cosine of ``bits`` times 2**-53 of a turn; a source for the compilers of all targets."""
     quadrant = (bits + (_QUARTER >> 1)) // _QUARTER
     angle = np.float64(bits - quadrant * _QUARTER) * _RADIANS
     square = angle * angle
@@ -104,6 +103,9 @@ def _cos_of_bits(bits: Any) -> Any:
     cosine = fma(p, square, 1.0)
     value = sine if quadrant & 1 else cosine
     return -value if (quadrant + 1) & 2 else value
+
+
+_compiled_cos_of_bits = _inline(cos_of_bits)
 
 
 @_inline
@@ -138,7 +140,7 @@ def normal(key: Any, substream: Any, time: Any, batch: Any, unit: Any) -> Any:
     """
     first, second, third, fourth = compiled_words(key, substream, time, batch, unit)
     radius = math.sqrt(-2.0 * _log(1.0 - np.float64(_bits(first, second)) * 2.0**-_BITS))
-    return radius * _cos_of_bits(_bits(third, fourth))
+    return radius * _compiled_cos_of_bits(_bits(third, fourth))
 
 
 def uniforms(

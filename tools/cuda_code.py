@@ -1,0 +1,158 @@
+"""The machine code of kernels, made on a machine without a GPU, and what it says about them.
+
+For tests. NVIDIA's compiler and linker come as wheels and need no GPU (``pip install 'rondeau[cuda-check]'``), but
+numba-cuda asks the driver which device it compiles for; `pretended_device` answers in its place. ::
+
+    if missing() is None:
+        for code in machine_code(phase, "float32"):
+            print(code.architecture, code.registers, code.stack, code.spills)
+
+It is the code that `rondeau.kernels.cuda.compiler` launches on a GPU of that architecture, down to the options.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from rondeau.kernels.cuda.compiler import Kernel, load_numba_cuda
+from rondeau.kernels.cuda.emit import PhaseKernel
+from rondeau.kernels.runtime.devices import DeviceUnavailableError
+
+__all__ = ["ARCHITECTURES", "MachineCode", "instructions", "machine_code", "missing", "pretended_device"]
+
+ARCHITECTURES = {"sm_80": (8, 0, ""), "sm_90": (9, 0, "a"), "sm_100": (10, 0, "a")}
+"""The architectures of the A100, the H100 and H200, and the B200, as numba-cuda compiles for them."""
+
+_LIBRARIES = {
+    "cudart": "nvidia-cuda-runtime",
+    "nvrtc": "nvidia-cuda-nvrtc",
+    "nvvm": "nvidia-nvvm",
+    "nvJitLink": "nvidia-nvjitlink",
+}
+
+
+class MachineCode(NamedTuple):
+    """What became of a kernel.
+
+    Attributes
+    ----------
+    architecture : str
+        Such as ``"sm_90"``.
+    registers : int
+        The registers of a thread.
+    stack : int
+        Bytes of a thread's stack, which lies in memory: arrays of a thread that are indexed at run time, and calls.
+    spills : int
+        Bytes that are stored to memory, or loaded again, because registers do not suffice.
+    """
+
+    architecture: str
+    registers: int
+    stack: int
+    spills: int
+
+
+def missing() -> str | None:
+    """Return what must be installed before `machine_code` can be called, or None if nothing is missing.
+
+    Examples
+    --------
+    >>> from tools.cuda_code import missing
+    >>> missing() is None or "pip install" in missing()
+    True
+    """
+    how = "pip install 'rondeau[cuda-check]'"
+    try:
+        loader = importlib.import_module("cuda.pathfinder")
+    except ImportError:
+        return f"numba-cuda is not installed: {how}"
+    for library, wheel in _LIBRARIES.items():
+        try:
+            loader.load_nvidia_dynamic_lib(library)
+        except loader.DynamicLibNotFoundError:
+            return f"{wheel} is not installed: {how}"
+    try:
+        load_numba_cuda()
+    except DeviceUnavailableError:
+        return f"numba-cuda is not installed: {how}"
+    return None
+
+
+@contextmanager
+def pretended_device(capability: tuple[int, int] = (9, 0)) -> Iterator[None]:
+    """Let numba-cuda compile as if a device of a compute capability were there; what it compiles is not loaded."""
+    load_numba_cuda()
+    from numba.cuda import codegen, dispatcher
+
+    device = SimpleNamespace(compute_capability=capability)
+    context = SimpleNamespace(device=device)
+    with (
+        patch.object(dispatcher, "get_current_device", lambda: device),
+        patch.object(codegen, "devices", SimpleNamespace(get_context=lambda: context)),
+        patch.object(dispatcher._Kernel, "bind", lambda kernel: None),
+    ):
+        yield
+
+
+def machine_code(
+    phase: PhaseKernel, dtype: Any, architectures: Iterable[str] = tuple(ARCHITECTURES)
+) -> list[MachineCode]:
+    """Return what becomes of a kernel on each of some architectures.
+
+    Parameters
+    ----------
+    phase : PhaseKernel
+    dtype : dtype
+        That of the arrays.
+    architectures : iterable of str
+        Of `ARCHITECTURES`; all of them by default.
+
+    Raises
+    ------
+    DeviceUnavailableError
+        If numba-cuda is not installed.
+    """
+    compiled = _compiled(phase, dtype)
+    return [_assembled(compiled, architecture) for architecture in architectures]
+
+
+def instructions(phase: PhaseKernel, dtype: Any, architecture: str) -> list[str]:
+    """Return the instructions of a kernel's PTX, such as ``"fma.rn.f32"``, in their order.
+
+    Parameters and errors are those of `machine_code`, but of one architecture.
+    """
+    ptx = _compiled(phase, dtype).inspect_lto_ptx(ARCHITECTURES[architecture])
+    return re.findall(r"^\t(?:@!?%p\d+ )?([a-z][\w.]*)[ ;]", ptx, re.MULTILINE)
+
+
+def _compiled(phase: PhaseKernel, dtype: Any) -> Any:
+    with pretended_device():
+        (compiled,) = Kernel(phase, dtype).compiled.overloads.values()
+    return compiled
+
+
+def _assembled(compiled: Any, architecture: str) -> MachineCode:
+    from cuda.core import Linker, LinkerOptions, ObjectCode
+
+    capability = ARCHITECTURES[architecture]
+    options = LinkerOptions(
+        arch="sm_{}{}{}".format(*capability), link_time_optimization=True, ptxas_options=["-v"]
+    )
+    linker = Linker(ObjectCode.from_ltoir(compiled.library.get_ltoir(capability)), options=options)
+    linker.link("cubin")
+    log = linker.get_info_log()
+    # One line for the kernel, and one for each function that it calls.
+    frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", log)
+    (registers,) = re.findall(r"Used (\d+) registers", log)
+    return MachineCode(
+        architecture,
+        int(registers),
+        sum(int(stack) for stack, _, _ in frames),
+        sum(int(stored) + int(loaded) for _, stored, loaded in frames),
+    )
