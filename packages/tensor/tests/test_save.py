@@ -18,6 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tools.device_arrays import installed
 
 from comparing import assert_same_bits
 from rondeau import tensor as rt
@@ -231,8 +232,8 @@ def test_a_pickle_is_refused_with_the_lines_that_convert_it(zipped, tmp_path):
 def test_names_of_pytorch_are_taken(tmp_path):
     rt.save({"x": rt.ones(1)}, f=str(tmp_path / "x"))
     assert rt.load(tmp_path / "x", map_location="cpu", weights_only=True)["x"].tolist() == [1]
-    with pytest.raises(ValueError, match="map_location must be None or the CPU, got 'cuda'"):
-        rt.load(tmp_path / "x", "cuda")
+    with pytest.raises(ValueError, match="map_location must be 'cpu', 'cuda' or None, got 'meta'"):
+        rt.load(tmp_path / "x", "meta")
     with pytest.raises(ValueError, match="weights_only must be True"):
         rt.load(tmp_path / "x", weights_only=False)
     with pytest.raises(TypeError, match="f must be a path or a file object"):
@@ -567,3 +568,44 @@ def test_booleans_of_other_files_are_zero_or_one():
     header = b'{"x":{"dtype":"BOOL","shape":[3],"data_offsets":[0,3]}}'
     content = len(header).to_bytes(8, "little") + header + bytes([0, 1, 2])
     assert rt.load(io.BytesIO(content))["x"].numpy().tobytes() == bytes([0, 1, 1])
+
+
+# --------------------------------------------------------------------------------------------------------- on a GPU
+
+
+def test_what_was_saved_with_a_gpu_loads_without_one(tmp_path):
+    with installed() as cupy:
+        weight = rt.tensor([1.0, 2.0], device="cuda", requires_grad=True)
+        rt.save(
+            {"w": weight, "again": weight, "part": weight.detach()[1:], "array": cupy.arange(2)},
+            tmp_path / "there",
+        )
+        rt.save({"w": rt.tensor([1.0, 2.0], requires_grad=True)}, tmp_path / "here")
+        rt.save({"w": weight}, tmp_path / "same")
+        assert (tmp_path / "here").read_bytes() == (tmp_path / "same").read_bytes()
+    loaded = rt.load(tmp_path / "there")
+    assert loaded["again"] is loaded["w"]
+    assert (loaded["w"].device, loaded["w"].requires_grad, loaded["w"].tolist()) == ("cpu", True, [1, 2])
+    assert type(loaded["array"]) is np.ndarray
+    if not rt.cuda.is_available():
+        with pytest.raises(RuntimeError, match="device 'cuda' needs"):
+            rt.load(tmp_path / "there", "cuda")
+
+
+@pytest.mark.usefixtures("device_stand_in")
+def test_tensors_are_loaded_where_they_are_to_be(tmp_path):
+    w = rt.tensor([1.0, 2.0])
+    rt.save({"w": w, "view": w.detach(), "array": np.arange(2)}, tmp_path / "x")
+    for where in ("cuda", rt.device("cuda:0")):
+        loaded = rt.load(tmp_path / "x", where)
+        assert loaded["w"].device == loaded["view"].device == "cuda"
+        assert loaded["w"]._array is loaded["view"]._array
+        assert type(loaded["array"]) is np.ndarray
+    there = rt.zeros(2, device="cuda")
+    rt.load(tmp_path / "x", into={"w": there})
+    assert there.device == "cuda"
+    assert there.cpu().tolist() == [1, 2]
+    with pytest.raises(
+        ValueError, match=r"into: the value\['w'\] is float32 of shape \(2,\), expected .* \(3,\)"
+    ):
+        rt.load(tmp_path / "x", into={"w": rt.zeros(3, device="cuda")})

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.checks import check_integer, shown
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime.devices import is_of_device
 from rondeau.tensor import Tensor
 
 __all__ = [
@@ -74,6 +75,8 @@ def check_tensor(name: str, value: Any) -> None:
 def as_array(name: str, value: Any) -> NDArray[Any]:
     """Return the array of a Tensor, an array, nested lists of numbers, or another library's CPU tensor.
 
+    Those of a GPU stay there.
+
     Raises
     ------
     TypeError
@@ -87,7 +90,9 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
     rondeau.kernels.errors.ArgumentTypeError: ids must be a Tensor or an array of numbers, got a ragged list
     """
     if isinstance(value, Tensor):
-        return np.asarray(value._array)
+        value = value._array
+    if is_of_device(value):
+        return value  # type: ignore[no-any-return]
     try:
         array = np.asarray(value)
     except ValueError:

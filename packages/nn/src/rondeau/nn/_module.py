@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import RemovableHandle, Tensor
+from rondeau.tensor._devices import gpu
 
 from ._computed import computed_attribute, computed_names
 from ._parameter import Parameter
@@ -508,17 +509,32 @@ class Module:
         device : optional
             The device to move to; see `rondeau.tensor`.
         non_blocking : bool
-            Accepted for compatibility with PyTorch; it has no effect.
+            As of `Tensor.to`.
 
         Returns
         -------
         Module
-            This module. The parameters stay the same objects, so optimisers keep them.
+            This module. The parameters stay the same objects, so optimisers keep them, and the averages of an optimiser
+            follow at its next step. Gradients move too.
 
         Raises
         ------
         TypeError
-            If the dtype is not floating-point, or an argument is neither a dtype nor a device.
+            If the dtype is not floating-point.
+        ValueError
+            If an argument is neither a dtype nor a device.
+        RuntimeError
+            If the GPU is asked for and none is usable; the message says what to install, and nothing has moved.
+
+        Examples
+        --------
+        >>> from rondeau import nn, tensor as rt
+        >>> layer = nn.Linear(3, 2)
+        >>> weight = layer.weight
+        >>> layer.to("cuda" if rt.cuda.is_available() else "cpu", rt.float64).weight is weight
+        True
+        >>> weight.dtype
+        dtype('float64')
         """
         for argument in args:
             if isinstance(argument, Tensor):
@@ -539,13 +555,21 @@ class Module:
 
         def moved(tensor: Tensor) -> Any:
             target = dtype if dtype is not None and np.issubdtype(tensor.dtype, np.floating) else None
-            return tensor.detach().to(dtype=target, device=device)._array
+            return tensor.detach().to(dtype=target, device=device, non_blocking=non_blocking)._array
 
         for tensor in (*self.parameters(), *self.buffers()):
             tensor.data = moved(tensor)
             if tensor.grad is not None:
                 tensor.grad = Tensor(moved(tensor.grad))
         return self
+
+    def cuda(self, device: Any = None) -> Self:
+        """Move all parameters and buffers to the GPU; see `to`."""
+        return self.to(device="cuda" if device is None else gpu(device))
+
+    def cpu(self) -> Self:
+        """Move all parameters and buffers to the CPU; see `to`."""
+        return self.to(device="cpu")
 
     def float(self) -> Self:
         """Make all floating-point parameters and buffers float32."""
@@ -623,7 +647,7 @@ class Module:
         state_dict : mapping of str to array_like, or path
             Tensors, arrays, or another library's CPU tensors that NumPy can read, such as PyTorch's; or the
             path of a ``.safetensors`` file (see `load_safetensors`). Values are converted to the dtype of
-            the parameter that they are copied to.
+            the parameter that they are copied to, and moved to its device.
         strict : bool
             Whether missing and unexpected names are errors. A wrong shape always is.
         assign : bool

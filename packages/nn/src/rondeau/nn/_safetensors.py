@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.tensor._devices import move
 from rondeau.tensor.files import durable
 from rondeau.tensor.files.arrays import DTYPES, Stored, decode, encode, widened
 
@@ -77,7 +78,7 @@ def save_safetensors(
     Parameters
     ----------
     tensors : mapping of str to Tensor or array_like
-        For example ``model.state_dict()``. Views may have any strides.
+        For example ``model.state_dict()``. Views may have any strides. What is on a GPU is copied to the host.
     path : str or path-like
         The file; an existing one is replaced.
     metadata : mapping of str to str, optional
@@ -107,5 +108,5 @@ def save_safetensors(
             )
     if metadata is not None and not all(isinstance(value, str) for value in metadata.values()):
         raise ArgumentTypeError(f"metadata must be a mapping of str to str, got {dict(metadata)!r:.80}")
-    arrays = {name: as_array(f"tensor {name!r}", value) for name, value in tensors.items()}
+    arrays = {name: move(as_array(f"tensor {name!r}", value), "cpu") for name, value in tensors.items()}
     durable.save_file(Path(path), encode(arrays, metadata))

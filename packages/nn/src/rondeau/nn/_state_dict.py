@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.tensor import Tensor, no_grad
+from rondeau.tensor._devices import move
 
 from ._checks import as_array
 from ._parameter import Parameter
@@ -145,6 +146,7 @@ def _converted(key: str, given: Any, tensor: Tensor, assign: bool, errors: list[
         return value
     if assign or value.dtype == tensor.dtype:
         return value
+    value = move(value, "cpu")
     with np.errstate(all="ignore"):
         converted = value.astype(tensor.dtype)
         kept = converted == (value if tensor.dtype.kind == "f" else np.trunc(value))
@@ -163,7 +165,7 @@ def _write(module: Module, values: Mapping[str, NDArray[Any]], assign: bool) -> 
         for name, value in values.items():
             parameter = module._parameters.get(name)
             if not assign:
-                own[name].copy_(Tensor(value))
+                own[name].copy_(Tensor(move(value, own[name].device)))
             elif parameter is not None:
                 module._parameters[name] = Parameter(value, requires_grad=parameter.requires_grad)
             else:

@@ -10,12 +10,11 @@ import math
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.ops import lapack
 from rondeau.kernels.sequence import Cell
-from rondeau.tensor import Generator, Tensor, no_grad, randn
+from rondeau.tensor import Generator, Tensor, eye, no_grad, randn
 
 from ._checks import check_number, check_tensor
 from ._computed import computed_names
@@ -194,7 +193,7 @@ def eye_(tensor: Tensor) -> Tensor:
     _check("eye_", tensor)
     if tensor.ndim != 2:
         raise ArgumentValueError(f"eye_ expects a tensor of 2 dimensions, got shape {tuple(tensor.shape)}")
-    return _fill(tensor, np.eye(*tensor.shape, dtype=tensor.dtype))
+    return _fill(tensor, eye(*tensor.shape, dtype=tensor.dtype, device=tensor.device))
 
 
 def forget_bias_(layer: _Layer, value: float = 1.0) -> _Layer:
@@ -355,7 +354,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
 
     It is the Q of a QR decomposition of a normal matrix, with the signs of R's diagonal moved into it, which makes
     it uniform over the orthogonal matrices (Saxe et al. 2014; Mezzadri 2007). The dimensions after the first
-    are flattened into one.
+    are flattened into one. The matrix is drawn and decomposed on the CPU, also for a tensor on a GPU.
 
     Raises
     ------
@@ -377,12 +376,12 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     if 0 in tensor.shape:
         return tensor
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
-    flat = randn(rows, columns, dtype=tensor.dtype, generator=generator)._array
+    flat = randn(rows, columns, dtype=tensor.dtype, generator=generator, device="cpu")._array
     q, r = lapack.qr(flat if rows >= columns else flat.T)
     q = q * np.sign(np.diagonal(r))
     if rows < columns:
         q = q.T
-    return _fill(tensor, (q * gain).reshape(tensor.shape))
+    return _fill(tensor, Tensor((q * gain).reshape(tensor.shape)))
 
 
 def _check(function: str, tensor: Tensor, generator: Generator | None = None, /, **numbers: float) -> None:
@@ -418,6 +417,6 @@ def _fans(tensor: Tensor) -> tuple[int, int]:
     return tensor.shape[1] * field, tensor.shape[0] * field
 
 
-def _fill(tensor: Tensor, values: ArrayLike) -> Tensor:
+def _fill(tensor: Tensor, values: Tensor) -> Tensor:
     with no_grad():
-        return tensor.copy_(Tensor(np.asarray(values, dtype=tensor.dtype)))
+        return tensor.copy_(values.to(tensor))

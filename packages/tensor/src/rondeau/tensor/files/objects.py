@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime.devices import is_array
+from rondeau.tensor._devices import device, move, namespace
 from rondeau.tensor._modes import no_grad
 from rondeau.tensor._random import Generator
 from rondeau.tensor._tensor import Tensor
@@ -37,7 +39,8 @@ def save(obj: Any, f: str | os.PathLike[str] | BinaryIO) -> None:
 
     The file is a safetensors file: its arrays can be read by anything that reads the format, under the names of the
     keys that lead to them (``model.weight``), and the nesting stands as JSON in its header, beside a SHA-256 of it all.
-    A kill or a power cut meanwhile leaves the old file or the new one.
+    A kill or a power cut meanwhile leaves the old file or the new one. Tensors on a GPU are copied to the host, and the
+    file is the same as for tensors on the CPU.
 
     Parameters
     ----------
@@ -94,8 +97,9 @@ def load(
     ----------
     f : str, path-like or file object
         The file; or what has been opened for reading in binary mode.
-    map_location : optional
-        PyTorch's; None or the CPU.
+    map_location : {"cpu", "cuda"}, optional
+        The device on which the tensors are to be. Default: the CPU, wherever they were when they were saved, so that
+        what was saved with a GPU loads without one; PyTorch raises there. Arrays are NumPy's in any case.
     into : optional
         Where the value goes: anything with ``load_state_dict`` (a model, an optimiser, a schedule, a sampler), a
         generator, a tensor or array of the same shape and dtype, or a dict, list or tuple of such, for the parts of the
@@ -115,6 +119,8 @@ def load(
     ------
     FileNotFoundError
         If there is no such file.
+    RuntimeError
+        If `map_location` is the GPU and none is usable.
     ValueError
         If the file is damaged, is not a safetensors file, or has a dtype that cannot be read; or if a part does not fit
         into what it is for.
@@ -135,8 +141,7 @@ def load(
     >>> rt.equal(drawn, rt.rand(3, generator=generator))
     True
     """
-    if map_location is not None and str(map_location) != "cpu":
-        raise ArgumentValueError(f"map_location must be None or the CPU, got {map_location!r:.40}")
+    where = _checked_location(map_location)
     if weights_only is not True:
         raise ArgumentValueError("weights_only must be True: a pickle, which it would allow, is never read")
     if hasattr(f, "read"):
@@ -147,10 +152,30 @@ def load(
         has_header = 8 + int.from_bytes(start, "little") <= size
         # Where it has none, the start says what is wrong: a large pickle is not read.
         name, content = str(path), durable.read_file(path) if has_header else start
-    value = _read(name, content, widen_half)
+    value = _read(name, content, widen_half, where)
     if into is not None:
         _put_into(into, value)
     return value
+
+
+def _checked_location(map_location: Any) -> device:
+    """Return the device that a `map_location` names.
+
+    Raises
+    ------
+    ValueError
+        If it names none.
+    RuntimeError
+        If it is a GPU and none is usable.
+    """
+    try:
+        found = device("cpu" if map_location is None else str(map_location))
+    except ArgumentValueError:
+        raise ArgumentValueError(
+            f"map_location must be 'cpu', 'cuda' or None, got {map_location!r:.40}"
+        ) from None
+    namespace(found)
+    return found
 
 
 def _checked_path(f: Any) -> Path:
@@ -186,13 +211,14 @@ def _digest(structure: str, arrays: Mapping[str, Stored]) -> str:
 # ----------------------------------------------------------------------------------------------------- reading
 
 
-def _read(name: str, content: bytes, widen_half: bool) -> Any:
+def _read(name: str, content: bytes, widen_half: bool, where: device) -> Any:
     if not isinstance(content, (bytes, bytearray, memoryview)):
         raise ArgumentTypeError(f"{name} must be opened in binary mode")
     try:
         entries, metadata = _decoded(name, bytes(content))
         structure = _structure_of(metadata, entries)
-        return unpack(structure, {key: _array_of(key, entry, widen_half) for key, entry in entries.items()})
+        arrays = {key: _array_of(key, entry, widen_half) for key, entry in entries.items()}
+        return unpack(structure, arrays, where)
     except (ArgumentValueError, RecursionError) as error:
         said = "is nested too deeply" if isinstance(error, RecursionError) else error
         raise ArgumentValueError(f"{name} cannot be loaded: it {said}") from None
@@ -289,21 +315,19 @@ def _copy(path: str, target: Any, value: Any, undo: ExitStack) -> None:
     array = value._array if isinstance(value, Tensor) else value
     if isinstance(array, np.generic):
         array = np.asarray(array)
-    if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (target.shape, target.dtype):
-        held = (
-            f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(value).__name__
-        )
+    if not is_array(array) or (array.shape, array.dtype) != (target.shape, target.dtype):
+        held = f"{array.dtype} of shape {array.shape}" if is_array(array) else type(value).__name__
         raise ArgumentValueError(
             f"into: {path} is {held}, expected {target.dtype} of shape {tuple(target.shape)}"
         )
     if isinstance(target, Tensor):
         undo.callback(_assign, target, target.detach().clone())
-        _assign(target, Tensor(array))
+        _assign(target, Tensor(move(array, target.device)))
     elif not target.flags.writeable:
         raise ArgumentValueError(f"into: the array for {path} is read-only")
     else:
         undo.callback(np.copyto, target, target.copy())
-        np.copyto(target, array)
+        np.copyto(target, move(array, "cpu"))
 
 
 def _assign(tensor: Tensor, values: Tensor) -> None:

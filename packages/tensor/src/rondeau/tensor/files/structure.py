@@ -9,7 +9,7 @@ object                          value
 ``{"$tensor": name}``           a Tensor on the array of that name; with ``"requires_grad": true`` where it does, and a
                                 number as ``"object"`` for a second, third ... tensor on the same memory
 ``{"$parameter": name}``        as above, another class of Tensor that its package has registered (`register`)
-``{"$array": name}``            a NumPy array
+``{"$array": name}``            a NumPy array; one of a GPU becomes one
 ``{"$scalar": name}``           a NumPy scalar, kept as an array of no dimensions
 ``{"$tuple": [...]}``           a tuple
 ``{"$items": [[key, value]]}``  a dict of which a key is an integer or begins with ``$``
@@ -21,7 +21,8 @@ object                          value
 =============================== ======================================================================================
 
 A tensor that stands in several places is one tensor after loading too, and tensors and arrays on the same memory share
-it again. Memory that overlaps in part does not stay shared.
+it again. Memory that overlaps in part does not stay shared. Where a tensor was is not kept: arrays are those of the
+host, and whoever puts a value together says on which device its tensors are to be.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime.devices import is_of_device
+from rondeau.tensor._devices import move, to_host
 from rondeau.tensor._tensor import Tensor
 
 __all__ = ["MOST_IN_JSON", "Packed", "pack", "register", "unpack"]
@@ -123,9 +126,12 @@ class _Packer:
             return self._pack_tensor(value, path)
         if kind is bytes:
             return {"$bytes": self._keep(np.frombuffer(value, np.uint8), path)}
-        if kind is np.ndarray or isinstance(value, np.generic):
+        if kind is np.ndarray or is_of_device(value):
             _check_dtype(value, path)
-            return {"$array" if kind is np.ndarray else "$scalar": self._keep(np.asarray(value), path)}
+            return {"$array": self._keep(value, path)}
+        if isinstance(value, np.generic):
+            _check_dtype(value, path)
+            return {"$scalar": self._keep(np.asarray(value), path)}
         raise _refusal(value, path)
 
     def _pack_tensor(self, tensor: Tensor, path: tuple[Any, ...]) -> dict[str, Any]:
@@ -180,9 +186,11 @@ class _Packer:
             return dict(packed)
         return {"$items": packed}
 
-    def _keep(self, array: NDArray[Any], path: tuple[Any, ...]) -> str:
+    def _keep(self, array: Any, path: tuple[Any, ...]) -> str:
         """Keep an array under the name of its path, once for all that share its memory; return the name."""
-        memory = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str)
+        there = is_of_device(array)
+        interface = array.__cuda_array_interface__ if there else array.__array_interface__
+        memory = (there, interface["data"][0], array.shape, array.strides, array.dtype.str)
         if array.size and memory in self._names_of_memory:
             return self._names_of_memory[memory]
         wanted = ".".join(map(str, path)).encode("utf-8", "backslashreplace").decode() or "value"
@@ -190,13 +198,13 @@ class _Packer:
         while name in self.arrays or name == "__metadata__":
             number += 1
             name = f"{wanted}~{number}"
-        self.arrays[name] = array
+        self.arrays[name] = to_host(array) if there else array
         if array.size:
             self._names_of_memory[memory] = name
         return name
 
 
-def unpack(structure: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
+def unpack(structure: Any, arrays: Mapping[str, NDArray[Any]], device: str = "cpu") -> Any:
     """Put a value together again.
 
     Parameters
@@ -205,6 +213,8 @@ def unpack(structure: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
         As of `pack`.
     arrays : mapping of str to ndarray
         Shared with the value.
+    device : {"cpu", "cuda"}
+        Where its tensors are to be; arrays stay those of the host.
 
     Raises
     ------
@@ -216,14 +226,15 @@ def unpack(structure: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
     >>> unpack(*pack({"step": 3, "weights": (np.arange(2.0),)}))
     {'step': 3, 'weights': (array([0., 1.]),)}
     """
-    return _Unpacker(arrays).unpack(structure)
+    return _Unpacker(arrays, device).unpack(structure)
 
 
 class _Unpacker:
     """Walks through what a file holds, of which nothing is taken for granted."""
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._arrays = arrays
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], device: str) -> None:
+        self._arrays, self._device = arrays, device
+        self._moved: dict[str, Any] = {}  # the arrays of tensors, where those are
         self._tensors: dict[tuple[Any, ...], Tensor] = {}
         self._readers: dict[str, Callable[[Any], Any]] = {
             "$array": self._array,
@@ -277,6 +288,7 @@ class _Unpacker:
             raise ArgumentValueError(f"holds a tensor of {array.dtype} that requires gradients")
         key = tag, packed[tag], requires_grad, number
         if key not in self._tensors:
+            array = self._moved.setdefault(packed[tag], move(array, self._device))
             try:
                 self._tensors[key] = _KINDS_OF_TENSOR[tag](array, requires_grad=requires_grad)
             except ArgumentTypeError as error:
