@@ -146,7 +146,7 @@ def _converted(key: str, given: Any, tensor: Tensor, assign: bool, errors: list[
         return value
     if assign or value.dtype == tensor.dtype:
         return value
-    value = move(value, "cpu")
+    value = np.asarray(move(value, "cpu"))
     with np.errstate(all="ignore"):
         converted = value.astype(tensor.dtype)
         kept = converted == (value if tensor.dtype.kind == "f" else np.trunc(value))

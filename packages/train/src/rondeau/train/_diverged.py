@@ -4,7 +4,11 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
+
+from rondeau.kernels.runtime.devices import is_of_device
+from rondeau.tensor._devices import move
 
 
 class DivergedError(RuntimeError):
@@ -35,11 +39,19 @@ def first_not_finite(arrays: Iterable[tuple[str, NDArray[Any]]]) -> tuple[str, f
     >>> first_not_finite([("w", np.ones(3)), ("b", np.array([0.0, -np.inf]))])
     ('b', -inf)
     """
+    there: list[tuple[str, Any]] = []
     for name, array in arrays:
         if array.dtype.kind != "f" or not array.size:
             continue
         # NaN is both the smallest and the largest. Two passes, and no array of flags.
-        for extreme in (float(array.min()), float(array.max())):
+        extremes = array.min(), array.max()
+        if is_of_device(array):
+            there += [(name, extreme.astype(np.float64)) for extreme in extremes]
+            continue
+        for extreme in map(float, extremes):
             if not math.isfinite(extreme):
                 return name, extreme
-    return None
+    if not there:
+        return None
+    values = move(np.stack([extreme for _, extreme in there]), "cpu").tolist()  # one transfer for all of them
+    return next(((name, v) for (name, _), v in zip(there, values, strict=True) if not math.isfinite(v)), None)

@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import TokenStream
+from rondeau.tensor._devices import move
 from rondeau.train._checks import check_integer, check_is
 from rondeau.train._showing import counted
-from rondeau.train._tasks.task import evaluating, map_tensors
+from rondeau.train._tasks.task import evaluating, map_tensors, sent, sent_ids
 
 # One tensor, or a tuple of them where a cell has several states; each (layers, batch, hidden).
 CarriedState = Any
@@ -80,7 +81,8 @@ class Evaluation:
 
 def time_major(targets: NDArray[np.int64]) -> rt.Tensor:
     """Return targets (B, T) in the order of a language model's logits: (T*B,), row ``t*B + b``."""
-    return rt.tensor(np.ascontiguousarray(targets.T).reshape(-1))
+    ordered: rt.Tensor = sent(np.array(targets.T, order="C").reshape(-1))
+    return ordered
 
 
 def evaluate(
@@ -96,7 +98,8 @@ def evaluate(
     Parameters
     ----------
     model : Module
-        Called as `nn.LanguageModel`: ``model(ids (B, T), state) -> (logits (T*B, V) time-major, state)``.
+        Called as `nn.LanguageModel`: ``model(ids (B, T), state) -> (logits (T*B, V) time-major, state)``, where it is:
+        on a GPU, nothing but the score is copied back.
     tokens : TokenStream or array_like of int, shape (n,)
         At least 2.
     batch_size : int
@@ -137,17 +140,20 @@ def evaluate(
     with evaluating(model):
         if carry_state:
             rows = min(batch_size, count)
-            return Evaluation(_score_rows(model, stream, rows, num_steps) / count, count, True, rows)
+            total = _score_rows(model, stream, rows, num_steps)
+            return Evaluation(float(move(total, "cpu")) / count, count, True, rows)
         length = min(num_steps, count)
         windows = -(-count // length)
-        return Evaluation(_score_windows(model, stream, batch_size, length) / count, count, False, windows)
+        total = _score_windows(model, stream, batch_size, length)
+        return Evaluation(float(move(total, "cpu")) / count, count, False, windows)
 
 
-def _score_rows(model: nn.Module, stream: TokenStream, rows: int, num_steps: int) -> float:
+def _score_rows(model: nn.Module, stream: TokenStream, rows: int, num_steps: int) -> Any:
     """Sum the loss over contiguous rows, whose lengths differ by one at most, the longer ones first."""
     length, longer = divmod(len(stream) - 1, rows)
     starts = np.arange(rows) * length + np.minimum(np.arange(rows), longer)
-    total, state = 0.0, None
+    total: Any = 0.0
+    state = None
     for t in range(0, length, num_steps):
         loss, state = _score(model, stream, starts + t, min(num_steps, length - t), state)
         total += loss
@@ -157,11 +163,11 @@ def _score_rows(model: nn.Module, stream: TokenStream, rows: int, num_steps: int
     return total
 
 
-def _score_windows(model: nn.Module, stream: TokenStream, batch_size: int, num_steps: int) -> float:
+def _score_windows(model: nn.Module, stream: TokenStream, batch_size: int, num_steps: int) -> Any:
     """Sum the loss over windows that all begin with the initial state, `batch_size` of them at a time."""
     whole, rest = divmod(len(stream) - 1, num_steps)
     starts = np.arange(whole) * num_steps
-    total = 0.0
+    total: Any = 0.0
     for i in range(0, whole, batch_size):
         total += _score(model, stream, starts[i : i + batch_size], num_steps, None)[0]
     if rest:
@@ -171,9 +177,9 @@ def _score_windows(model: nn.Module, stream: TokenStream, batch_size: int, num_s
 
 def _score(
     model: nn.Module, stream: TokenStream, starts: NDArray[np.int64], num_steps: int, state: CarriedState
-) -> tuple[float, CarriedState]:
-    """Sum the loss of the `num_steps` predictions that follow each of `starts` (B,)."""
+) -> tuple[Any, CarriedState]:
+    """Sum the loss of the `num_steps` predictions that follow each of `starts` (B,), where the model is."""
     windows = stream.windows(starts, num_steps + 1)
-    logits, state = model(np.ascontiguousarray(windows[:, :-1]), state)
+    logits, state = model(sent_ids(np.ascontiguousarray(windows[:, :-1])), state)
     losses = nn.functional.cross_entropy(logits, time_major(windows[:, 1:]), reduction="none")
-    return float(losses._array.sum(dtype=np.float64)), state
+    return losses._array.sum(dtype=np.float64), state

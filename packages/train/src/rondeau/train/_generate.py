@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import Codec
+from rondeau.tensor._devices import move
 from rondeau.train._checks import ABOVE_ZERO_UP_TO_ONE, AT_LEAST_ZERO, check_integer, check_is, check_number
 from rondeau.train._diverged import DivergedError
-from rondeau.train._tasks.task import evaluating
+from rondeau.train._tasks.task import device_of, evaluating, sent_ids
 
 
 def generate(
@@ -247,9 +248,9 @@ def _draw(
     if length == 0:
         return
     with generator.as_default(), evaluating(model):  # not around the yield: the caller's code runs there
-        logits, state = model(prompt[None, :], None)
+        logits, state = model(sent_ids(prompt[None, :]), None)
     step = _step_of(model, generator)
-    scores = logits._array[-1].astype(np.float64)
+    scores = _scores(logits)
     for remaining in range(length - 1, -1, -1):
         if never is not None:
             scores[never] = -np.inf
@@ -264,21 +265,32 @@ def _draw(
         yield token
         if remaining:
             logits, state = step(np.array([token]), state)
-            scores = logits._array[-1].astype(np.float64)
+            scores = _scores(logits)
+
+
+def _scores(logits: rt.Tensor) -> NDArray[np.float64]:
+    """Return the last row of logits, on the CPU, where tokens are drawn: the same seed draws them on every device."""
+    scores: NDArray[np.float64] = move(logits._array[-1], "cpu").astype(np.float64)
+    return scores
 
 
 def _step_of(
     model: nn.Module, generator: rt.Generator
 ) -> Callable[[NDArray[np.int64], Any], tuple[rt.Tensor, Any]]:
     """Return what reads one token a call, as ids (1,), and gives logits (1, V) and the state."""
-    # A subclass with a forward of its own computes something else than the stepper that it inherits.
-    if isinstance(model, nn.LanguageModel) and type(model).forward is nn.LanguageModel.forward:
+    # A subclass with a forward of its own computes something else than the stepper that it inherits. Steppers compute
+    # on the CPU alone.
+    if (
+        isinstance(model, nn.LanguageModel)
+        and type(model).forward is nn.LanguageModel.forward
+        and device_of(model).type == "cpu"
+    ):
         with generator.as_default():
             return model.stepper()
 
     def step(ids: NDArray[np.int64], state: Any) -> tuple[rt.Tensor, Any]:
         with generator.as_default(), evaluating(model):
-            logits, state = model(ids[None, :], state)
+            logits, state = model(sent_ids(ids[None, :]), state)
         return logits, state
 
     return step

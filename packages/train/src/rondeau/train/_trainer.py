@@ -12,6 +12,8 @@ import numpy as np
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import Batches
+from rondeau.kernels.runtime.devices import is_array
+from rondeau.tensor._devices import move
 from rondeau.tensor.files.structure import pack, unpack
 from rondeau.train._callback import Callback, Row, check_hooks
 from rondeau.train._checkpoint import Snapshot
@@ -29,6 +31,7 @@ from rondeau.train._checks import (
 from rondeau.train._diverged import DivergedError, first_not_finite
 from rondeau.train._epochs import Epochs
 from rondeau.train._errors import CheckpointError
+from rondeau.train._readings import NAMES, Readings
 from rondeau.train._showing import counted
 from rondeau.train._tasks.language import LanguageModelling
 from rondeau.train._tasks.task import (
@@ -38,6 +41,7 @@ from rondeau.train._tasks.task import (
     Task,
     check_batches,
     checked_loss,
+    device_of,
     evaluating,
     map_tensors,
     tensors_of,
@@ -54,8 +58,12 @@ class Trainer:
 
     Each step: the loss of a batch, as the task defines it, gradients, clipping, the optimiser's update, the schedule's
     step. What a task carries from batch to batch, such as the hidden state of a language model, is detached in between
-    and forgotten at the end of an epoch. Two runs with the same seeds have the same bits, for any number of threads and
-    any interruptions.
+    and forgotten at the end of an epoch. On the CPU, two runs with the same seeds have the same bits, for any number of
+    threads and any interruptions.
+
+    On a GPU a step waits for nothing: batches are sent while the step before runs, and losses and norms stay there
+    until a row of metrics is made of them. So a loss that is not finite is noticed at the next row. Checkpoints hold
+    arrays of the CPU, and a training that was interrupted on one device continues on the other.
 
     Parameters
     ----------
@@ -79,6 +87,9 @@ class Trainer:
         the length that its schedule was planned for.
     held_out : TokenStream, array_like or iterable, optional
         Evaluated every `evaluate_every` steps: tokens for a language model, batches for the other tasks.
+    device : {"cpu", "cuda"}, optional
+        The model moves there, with the averaged one, and keeps its parameters, which the optimiser holds. Default:
+        where the model is.
     accumulate : int
         Batches a step: their gradients add up as if they were one batch, each by its weight. The last step of an epoch
         takes what is left.
@@ -129,6 +140,8 @@ class Trainer:
         If an argument is of another type.
     ValueError
         If nothing ends the run, the optimiser holds none of the model's parameters, or a number is out of its range.
+    RuntimeError
+        If the device is a GPU and none is usable.
 
     Examples
     --------
@@ -155,6 +168,7 @@ class Trainer:
         scheduler: LRScheduler | ReduceLROnPlateau | None = None,
         scheduler_steps: int | None = None,
         held_out: Any = None,
+        device: str | None = None,
         accumulate: int = 1,
         averaged: AveragedModel | float | None = None,
         max_epochs: int | None = None,
@@ -213,12 +227,14 @@ class Trainer:
                 "the optimizer holds none of the model's parameters; make it of model.parameters(), "
                 "after the model has its last layers"
             )
+        if device is not None:
+            model.to(device=device)
         self.model, self.optimizer, self.task, self.batches = model, optimizer, task, batches
         self.scheduler, self.scheduler_steps, self.held_out = scheduler, scheduler_steps, held_out
         self.max_epochs, self.max_steps, self.max_minutes = max_epochs, max_steps, max_minutes
         self.clip_norm, self.evaluate_every, self.log_every = clip_norm, evaluate_every, log_every
         self.patience, self.accumulate = patience, accumulate
-        self.averaged = None if averaged is None else _averaged_model(averaged, model)
+        self.averaged = None if averaged is None else _averaged_model(averaged, model).to(device_of(model))
         self.callbacks = checked_list("callbacks", callbacks, "Callbacks")
         for i, callback in enumerate(self.callbacks):
             check_is(f"callbacks[{i}]", callback, Callback)
@@ -231,8 +247,7 @@ class Trainer:
         self.stopped_by: str | None = None
         self._epochs = Epochs(batches)
         self._carried: Any = None
-        self._losses: list[float] = []  # since the last row of metrics
-        self._grad_norms: list[float] = []
+        self._readings = Readings(self._diverged)  # since the last row of metrics
         self._bad_evaluations = 0
 
     def fit(self) -> None:
@@ -325,7 +340,7 @@ class Trainer:
             (f"the optimiser's {kind} of {names.get(id(p), 'a parameter')}", value)
             for p, state in self.optimizer.state.items()
             for kind, value in state.items()
-            if isinstance(value, np.ndarray)
+            if is_array(value)
         )
         carried = ((f"the carried state {i}", t._array) for i, t in enumerate(tensors_of(self._carried)))
         smooth = (
@@ -365,43 +380,42 @@ class Trainer:
         self._update()
         self.step += 1
         self.num_seen += weight
-        self._losses.append(loss)
+        self._readings.add("losses", loss, self.step)
         self._carried = carried
 
-    def _gradients(self, group: Sequence[Any]) -> tuple[float, Any, Any]:
+    def _gradients(self, group: Sequence[Any]) -> tuple[Any, Any, Any]:
         """Add the gradients of the mean loss over a group of batches; return that loss, their weight, the carry."""
         carried = self._carried
         if len(group) == 1:
-            loss, value, weight, carried = self._loss(group[0], carried)
+            loss, weight, carried = self._loss(group[0], carried)
             _check_counts(weight)
             loss.backward()
-            return value, weight, carried
-        mean = Mean()
+            return loss.detach(), weight, carried
+        losses: list[tuple[rt.Tensor, float]] = []
         for batch in group:
-            loss, value, weight, carried = self._loss(batch, carried)
+            loss, weight, carried = self._loss(batch, carried)
             (loss * weight).backward()
-            mean.add(value, weight)
-        _check_counts(mean.weight)
+            losses.append((loss.detach(), weight))
+        whole = sum(weight for _, weight in losses)
+        _check_counts(whole)
         for parameter in self.model.parameters():
             if parameter.grad is not None:
-                parameter.grad.div_(mean.weight)
-        return mean.value, mean.weight, carried
+                parameter.grad.div_(whole)
+        return _mean_loss(losses), whole, carried
 
-    def _loss(self, batch: Any, carried: Any) -> tuple[rt.Tensor, float, Any, Any]:
-        """Return the loss of a batch, its value, its weight, and what it hands to the next."""
-        loss, weight, carried = checked_loss(self.task.loss(self.model, batch, carried))
-        value = loss.item()
-        if not math.isfinite(value):
+    def _loss(self, batch: Any, carried: Any) -> tuple[rt.Tensor, float, Any]:
+        """Return the loss of a batch, its weight, and what it hands to the next."""
+        with device_of(self.model):
+            loss, weight, carried = checked_loss(self.task.loss(self.model, batch, carried))
+        if not loss.is_cuda and not math.isfinite(value := loss.item()):
             raise self._diverged("the loss", value, self.step + 1)
-        return loss, value, weight, map_tensors(rt.Tensor.detach, carried)
+        return loss, weight, map_tensors(rt.Tensor.detach, carried)
 
     def _update(self) -> None:
         """Change the weights by the gradients that are there, average them, and step the schedule."""
         if self.clip_norm is not None:
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm).item()
-            if not math.isfinite(norm):
-                raise self._diverged("the norm of the gradients", norm, self.step + 1)
-            self._grad_norms.append(norm)
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+            self._readings.add("grad_norms", norm, self.step + 1)
         self.optimizer.step()
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
@@ -420,12 +434,12 @@ class Trainer:
             "step": self.step,
             "epoch": self.epoch,
             self.task.unit: self.num_seen,
-            "train_loss": _mean(self._losses),
+            "train_loss": _mean(self._readings.read("losses")),
             "lr": self.optimizer.param_groups[0]["lr"],
         }
-        if self._grad_norms:
-            row["grad_norm"] = _mean(self._grad_norms)
-        self._losses, self._grad_norms = [], []
+        if norms := self._readings.read("grad_norms"):
+            row["grad_norm"] = _mean(norms)
+        self._readings.clear()
         evaluation = self._evaluate() if due else None
         if evaluation is not None:
             row |= evaluation.columns()
@@ -456,16 +470,16 @@ class Trainer:
             getattr(callback, event)(self, *arguments)
 
     def snapshot(self) -> Snapshot:
-        """Return all that `restore` needs to continue as if nothing had happened.
+        """Return all that `restore` needs to continue as if nothing had happened, on this device or another.
 
-        The arrays are the trainer's own: write them before the next step.
+        On the CPU the arrays are the trainer's own: write them before the next step.
         """
         optimizer = self.optimizer.state_dict()
         averages: dict[str, np.ndarray[Any, Any]] = {}
         counts: dict[str, dict[str, Any]] = {}
         for index, state in optimizer["state"].items():
-            averages |= {f"{index}.{k}": v for k, v in state.items() if isinstance(v, np.ndarray)}
-            counts[str(index)] = {k: v for k, v in state.items() if not isinstance(v, np.ndarray)}
+            averages |= {f"{index}.{k}": move(v, "cpu") for k, v in state.items() if is_array(v)}
+            counts[str(index)] = {k: v for k, v in state.items() if not is_array(v)}
         carried = pack(self._carried)
         arrays = {
             "weights": _arrays(self.model.state_dict()),
@@ -483,8 +497,7 @@ class Trainer:
             "best_loss": self.best_loss,
             "best_step": self.best_step,
             "bad_evaluations": self._bad_evaluations,
-            "losses": self._losses,
-            "grad_norms": self._grad_norms,
+            **{name: list(self._readings.read(name)) for name in NAMES},
             "carried": carried.structure,
             "optimizer": {"counts": counts, "param_groups": optimizer["param_groups"]},
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
@@ -551,7 +564,7 @@ class Trainer:
         )
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
-        carried = unpack(state["carried"], arrays["carried"])
+        carried = unpack(state["carried"], arrays["carried"], device_of(self.model))
         self._check_carried(carried)
         self._epochs.load_state_dict(state["batches"])
         rt.default_generator().set_state(state["generator"])
@@ -559,7 +572,7 @@ class Trainer:
         self.seconds = state["seconds"]
         self.best_loss, self.best_step = state["best_loss"], state["best_step"]
         self._bad_evaluations = state["bad_evaluations"]
-        self._losses, self._grad_norms = list(state["losses"]), list(state["grad_norms"])
+        self._readings.restore({name: state[name] for name in NAMES})
         self._carried = carried
 
     def _check_carried(self, carried: Any) -> None:
@@ -583,6 +596,17 @@ def _averaged_model(averaged: Any, model: nn.Module) -> AveragedModel:
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(averaged))
 
 
+def _mean_loss(losses: Sequence[tuple[rt.Tensor, float]]) -> rt.Tensor | float:
+    """Return the mean of losses by their weights: a number, or a tensor of the GPU where they are there."""
+    if losses[0][0].is_cuda:
+        sums = [loss.double() * weight for loss, weight in losses]
+        return rt.stack(sums).sum() / sum(weight for _, weight in losses)
+    mean = Mean()
+    for loss, weight in losses:
+        mean.add(loss, weight)
+    return mean.value
+
+
 def _check_counts(weight: float) -> None:
     if not weight:
         raise ValueError("the batches of a step have weight 0: there is nothing in them to learn from")
@@ -596,9 +620,7 @@ def _check_progress(state: Mapping[str, Any]) -> None:
     if state["best_step"] is not None:
         check_integer("best_step", state["best_step"], 0)
     single = {name: state[name] for name in ("seconds", "best_loss") if state[name] is not None}
-    lists = {
-        f"{name}[{i}]": number for name in ("losses", "grad_norms") for i, number in enumerate(state[name])
-    }
+    lists = {f"{name}[{i}]": number for name in NAMES for i, number in enumerate(state[name])}
     for name, number in (single | lists).items():
         check_real(name, number)
     if not 0 <= state["seconds"] < math.inf:
@@ -620,4 +642,4 @@ def _arrays(state: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
                 f"a checkpoint holds tensors, and the model's state {name!r} is of type {type(value).__name__}: "
                 "let get_extra_state return a Tensor"
             )
-    return {name: tensor._array for name, tensor in state.items()}
+    return {name: move(tensor._array, "cpu") for name, tensor in state.items()}

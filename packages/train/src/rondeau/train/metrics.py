@@ -139,7 +139,7 @@ def _checked(
 
 def _array(function: str, name: str, values: Any) -> NDArray[Any]:
     try:
-        array = np.asarray(values._array if isinstance(values, rt.Tensor) else values)
+        array = np.asarray(values.detach().cpu().numpy() if isinstance(values, rt.Tensor) else values)
     except ValueError:
         raise TypeError(f"{function} expected {name} in an array, got rows of different lengths") from None
     if array.dtype.kind not in "fiub":

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.runtime.devices import is_of_device
 from rondeau.tensor import Tensor, increment_version
 
 from .._checks import check_number
@@ -40,12 +41,12 @@ def clip_grad_norm_(
     norm_type : float
         The p of the p-norm; ``math.inf`` for the largest magnitude.
     error_if_nonfinite : bool
-        Raise RuntimeError if the norm is NaN or infinite.
+        Raise RuntimeError if the norm is NaN or infinite. On a GPU, this waits for it; nothing else here does.
 
     Returns
     -------
     Tensor
-        The norm before clipping, shape ().
+        The norm before clipping, shape (), where the gradients are.
 
     Raises
     ------
@@ -69,6 +70,10 @@ def clip_grad_norm_(
     bound = _bound("max_norm", max_norm)
     gradients = [p.grad for p in listed("parameters", parameters) if p.grad is not None]
     total = get_total_norm(gradients, norm_type, error_if_nonfinite)
+    if total.is_cuda:
+        _scale_on_device([gradient._array for gradient in gradients], bound, total._array)
+        increment_version(gradients)
+        return total
     factor = bound / (total.item() + 1e-6)
     if not factor >= 1.0:  # so that NaN spreads
         with np.errstate(invalid="ignore"):
@@ -92,7 +97,7 @@ def get_total_norm(
     norm_type : float
         The p of the p-norm; ``math.inf`` for the largest magnitude.
     error_if_nonfinite : bool
-        Raise RuntimeError if the norm is NaN or infinite.
+        Raise RuntimeError if the norm is NaN or infinite. On a GPU, this waits for it.
 
     Returns
     -------
@@ -106,7 +111,7 @@ def get_total_norm(
     TypeError
         If an argument has the wrong type.
     ValueError
-        If `norm_type` is not greater than 0.
+        If `norm_type` is not greater than 0, or the tensors are on different devices.
 
     Examples
     --------
@@ -116,21 +121,32 @@ def get_total_norm(
     """
     arrays = [tensor._array for tensor in listed("tensors", tensors)]
     power = _order(norm_type)
-    total = _norm(arrays, power)
-    if total in (0.0, math.inf):
-        # A power may have left the range although the gradients are in it: powers of numbers up to 1 do not sum to 0.
-        largest = _norm(arrays, math.inf)
-        if 0.0 < largest < math.inf:
-            total = largest * _norm([array / largest for array in arrays], power)
     dtype = np.result_type(np.float32, *(array.dtype for array in arrays))
+    are_there = {is_of_device(array) for array in arrays}
+    if len(are_there) > 1:
+        raise ArgumentValueError(
+            "the gradients of a joint norm must be on one device, got some on cpu and some on cuda: move the module, "
+            "module.to('cuda')"
+        )
+    if True in are_there:
+        total: Any = _norm_on_device(arrays, power)
+    else:
+        total = _norm(arrays, power)
+        if total in (0.0, math.inf):
+            # A power may have left the range although the gradients are in it: powers of numbers up to 1 do not sum
+            # to 0.
+            largest = _norm(arrays, math.inf)
+            if 0.0 < largest < math.inf:
+                total = largest * _norm([array / largest for array in arrays], power)
+        total = np.asarray(total)
     with np.errstate(over="ignore"):  # a norm beyond the dtype is infinite
-        norm = np.asarray(total).astype(dtype)
-    if error_if_nonfinite and not np.isfinite(norm):
+        norm = Tensor(total.astype(dtype))
+    if error_if_nonfinite and not math.isfinite(value := norm.item()):
         raise RuntimeError(
-            f"the total norm of order {power} is {norm}, so the gradients cannot be clipped: find the NaN or "
+            f"the total norm of order {power} is {value}, so the gradients cannot be clipped: find the NaN or "
             "infinity, or pass error_if_nonfinite=False to scale anyway"
         )
-    return Tensor(norm)
+    return norm
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
@@ -190,6 +206,34 @@ def _norm(arrays: list[NDArray[Any]], power: float) -> float:
         return float(total ** (1.0 / power))
     except OverflowError:
         return math.inf
+
+
+def _norm_on_device(arrays: list[Any], power: float) -> Any:
+    """Return the norm of arrays of a GPU, an array of float64 there, without waiting for it.
+
+    Whether a power leaves the range is not known here, so all elements are divided by the largest first.
+    """
+    given = [array for array in arrays if array.size]
+    if not given:
+        return np.zeros_like(arrays[0], np.float64, shape=())
+    largest = np.max(np.stack([np.max(np.abs(array)).astype(np.float64) for array in given]))
+    if math.isinf(power):
+        return largest
+    scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+    sums = np.stack([_sum_of_powers(array, scale, power) for array in given])
+    return scale * np.sum(sums) ** (1.0 / power)
+
+
+def _sum_of_powers(array: Any, scale: Any, power: float) -> Any:
+    scaled = np.abs(array).astype(np.float64) / scale
+    return np.sum(np.square(scaled) if power == 2.0 else scaled**power)
+
+
+def _scale_on_device(gradients: list[Any], bound: float, total: Any) -> None:
+    """Scale gradients of a GPU so that their norm, which is `total`, is at most `bound`, without waiting for it."""
+    factor = np.minimum(bound / (total.astype(np.float64) + 1e-6), 1.0)  # NaN spreads
+    for gradient in gradients:
+        gradient *= factor.astype(gradient.dtype)
 
 
 def _sum_of_squares(array: NDArray[Any]) -> float:

@@ -94,7 +94,7 @@ class Forecasting(Supervised):
 
     def _pinball(self, outputs: rt.Tensor, targets: rt.Tensor) -> rt.Tensor:
         """Return the mean of ``max(q (y - f), (q - 1) (y - f))``."""
-        levels = rt.tensor(np.asarray(self.quantiles, outputs.dtype))
+        levels = rt.tensor(self.quantiles, dtype=outputs.dtype, device=outputs.device)
         short = targets.unsqueeze(-1) - outputs
         return rt.maximum(levels * short, (levels - 1) * short).mean()
 

@@ -73,7 +73,8 @@ class SequenceLabelling(Supervised):
             raise ValueError(
                 f"expected logits (B, T, C) of targets (B, T), got {tuple(logits.shape)} and {tuple(targets.shape)}"
             )
-        counts = targets.numpy() != self.ignore_index
+        # Of the batch as it came: what is on a GPU need not come back.
+        counts = as_array(self.entries(batch)[0]["targets"]) != self.ignore_index
         if parts.mask is not None:
             mask = as_array(parts.mask)
             if mask.dtype != np.bool_ or mask.shape not in (counts.shape, counts.shape[:1]):

@@ -9,7 +9,7 @@ from rondeau import tensor as rt
 from rondeau.data import Batches, SequentialBatches
 from rondeau.train._checks import check_integer, check_is
 from rondeau.train._evaluate import Evaluation, evaluate, time_major
-from rondeau.train._tasks.task import Task
+from rondeau.train._tasks.task import Task, sent_ids
 
 
 class LanguageModelling(Task):
@@ -52,7 +52,7 @@ class LanguageModelling(Task):
     def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[rt.Tensor, float, Any]:
         """Return the mean cross-entropy of inputs and targets (B, T), how many targets there are, and the state."""
         inputs, targets = batch
-        logits, state = model(inputs, carry)
+        logits, state = model(sent_ids(inputs), carry)
         loss = nn.functional.cross_entropy(logits, time_major(targets))
         return loss, targets.size, state if self.carry_state else None
 

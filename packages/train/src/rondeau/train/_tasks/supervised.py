@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.train._checks import check_is
-from rondeau.train._tasks.task import Mean, Score, Task, map_leaves, tensors_of
+from rondeau.train._tasks.task import Mean, Score, Task, map_leaves, sent, tensors_of
 
 Metric = Callable[[NDArray[Any], NDArray[Any]], float]
 _KEYS = ("inputs", "targets", "lengths", "mask")
@@ -44,8 +44,8 @@ class Supervised(Task):
 
     A batch is ``(inputs, targets)``, ``(inputs, targets, lengths)``, or a dict with ``"inputs"``, ``"targets"`` and,
     where it has them, ``"lengths"`` and ``"mask"``. The model is called as ``model(inputs)``; with ``lengths=``, and
-    with every other entry of the dict as a keyword, where the batch has them. Arrays of floats become tensors of the
-    dtype of the model's parameters.
+    with every other entry of the dict as a keyword, where the batch has them. Arrays become tensors where the model is,
+    those of floats of the dtype of its parameters; lengths and masks stay on the CPU.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class Supervised(Task):
         kept: list[tuple[NDArray[Any], NDArray[Any]]] = []
         for batch in held_out:
             outputs, targets = self.predict(model, batch)
-            mean.add(self.criterion(outputs, targets).item(), self.weight(targets))
+            mean.add(self.criterion(outputs, targets), self.weight(targets))
             if self.metrics:
                 for name, part in (("outputs", outputs), ("targets", targets)):
                     if not isinstance(part, rt.Tensor):
@@ -122,7 +122,7 @@ class Supervised(Task):
                             f"metrics: expected {name} that are one tensor, got {type(part).__name__}; a task of your "
                             "own has metrics of others"
                         )
-                kept.append((outputs.detach().numpy(), targets.numpy()))
+                kept.append((as_array(outputs), as_array(targets)))
         if not kept:
             return Score(mean.value, mean.weight)
         outputs_of_all, targets_of_all = (np.concatenate(parts) for parts in zip(*kept, strict=True))
@@ -171,27 +171,36 @@ class Supervised(Task):
         TypeError
             If it is not what the class says of batches.
         """
-        if isinstance(batch, Mapping):
-            if missing := [key for key in _KEYS[:2] if key not in batch]:
-                raise TypeError(f"a batch: expected {missing[0]!r} in a dict, got one with {list(batch)}")
-            given = {key: batch.get(key) for key in _KEYS}
-            more = {key: part for key, part in batch.items() if key not in _KEYS}
-        elif isinstance(batch, (tuple, list)) and len(batch) in (2, 3):
-            given, more = dict(zip(_KEYS, (*batch, None, None), strict=False)), {}
-        else:
-            size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
-            raise TypeError(
-                f"a batch: expected (inputs, targets), (inputs, targets, lengths) or a dict, got {type(batch).__name__}"
-                f"{size}; a task of your own reads others"
-            )
+        given, more = self.entries(batch)
         dtype = next((p.dtype for p in model.parameters() if p.dtype.kind == "f"), np.dtype(np.float32))
         lengths = given["lengths"]
         return Parts(
             as_tensors(given["inputs"], dtype),
             as_tensors(given["targets"], dtype),
-            None if lengths is None else np.asarray(lengths),
+            None if lengths is None else as_array(lengths),
             given["mask"],
             {key: as_tensors(part, dtype) for key, part in more.items()},
+        )
+
+    def entries(self, batch: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the entries of a batch as they are: those that `Parts` names, and the others.
+
+        Raises
+        ------
+        TypeError
+            If it is not what the class says of batches.
+        """
+        if isinstance(batch, Mapping):
+            if missing := [key for key in _KEYS[:2] if key not in batch]:
+                raise TypeError(f"a batch: expected {missing[0]!r} in a dict, got one with {list(batch)}")
+            given = {key: batch.get(key) for key in _KEYS}
+            return given, {key: part for key, part in batch.items() if key not in _KEYS}
+        if isinstance(batch, (tuple, list)) and len(batch) in (2, 3):
+            return dict(zip(_KEYS, (*batch, None, None), strict=False)), {}
+        size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+        raise TypeError(
+            f"a batch: expected (inputs, targets), (inputs, targets, lengths) or a dict, got {type(batch).__name__}"
+            f"{size}; a task of your own reads others"
         )
 
 
@@ -203,17 +212,16 @@ def _number(name: str, found: Any) -> float:
         raise TypeError(f"metrics[{name!r}]: expected a number, got {type(found).__name__}") from None
 
 
-def as_array(mask: Any) -> NDArray[Any]:
-    """Return a mask as an array."""
-    return np.asarray(mask.numpy() if isinstance(mask, rt.Tensor) else mask)
+def as_array(values: Any) -> NDArray[Any]:
+    """Return a part of a batch, or an output, as an array on the CPU."""
+    return np.asarray(values.detach().cpu().numpy() if isinstance(values, rt.Tensor) else values)
 
 
 def as_tensors(value: Any, dtype: np.dtype[Any]) -> Any:
-    """Return tensors in the place of arrays, in a nesting; floats of another dtype are converted to `dtype`."""
+    """Do as `sent` does, with arrays of floats of another dtype converted to `dtype`."""
 
-    def convert(leaf: Any) -> Any:
-        if not isinstance(leaf, np.ndarray):
-            return leaf
-        return rt.from_numpy(leaf.astype(dtype, copy=False) if leaf.dtype.kind == "f" else leaf)
+    def converted(leaf: Any) -> Any:
+        is_float = isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f"
+        return leaf.astype(dtype, copy=False) if is_float else leaf
 
-    return map_leaves(convert, value)
+    return sent(map_leaves(converted, value))

@@ -6,13 +6,16 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.train._checks import AT_LEAST_ZERO, check_is, check_number
+from rondeau.train._readings import numbers_of
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,9 @@ class Scored(Protocol):
 
 class Task:
     """What a step of training and an evaluation are; a subclass defines `loss`, and may define the rest.
+
+    While they are computed, the model's device is the default device: what ``rt.tensor`` makes of a batch is there.
+    `sent` does the same for a nesting without a copy on the CPU.
 
     Attributes
     ----------
@@ -131,7 +137,7 @@ class Task:
         mean, carry = Mean(), None
         for batch in held_out:
             loss, weight, carry = checked_loss(self.loss(model, batch, carry))
-            mean.add(loss.item(), weight)
+            mean.add(loss, weight)
         return Score(mean.value, mean.weight)
 
     def first_carry(self, model: nn.Module, batches: Any) -> Any:
@@ -157,7 +163,7 @@ def checked_loss(found: Any) -> tuple[rt.Tensor, float, Any]:
     loss, weight, carry = found
     check_is("the loss that a task returns", loss, rt.Tensor)
     if isinstance(weight, rt.Tensor):
-        weight = weight.detach().numpy()
+        weight = weight.item() if weight.numel() == 1 else weight.tolist()
     if isinstance(weight, (np.ndarray, np.generic)) and weight.size == 1:
         weight = weight.item()
     check_number("the weight of a batch", weight, AT_LEAST_ZERO)
@@ -165,7 +171,7 @@ def checked_loss(found: Any) -> tuple[rt.Tensor, float, Any]:
 
 
 class Mean:
-    """A weighted mean.
+    """A weighted mean. Numbers on a GPU stay there until the mean is asked for.
 
     Examples
     --------
@@ -178,29 +184,71 @@ class Mean:
 
     def __init__(self) -> None:
         self._terms: list[float] = []
+        self._unread: list[tuple[rt.Tensor, float]] = []
         self.weight: float = 0
 
-    def add(self, value: float, weight: float) -> None:
+    def add(self, value: rt.Tensor | float, weight: float) -> None:
         """Add a value."""
-        self._terms.append(value * weight)
+        if isinstance(value, rt.Tensor) and value.is_cuda:
+            self._unread.append((value.detach(), weight))
+        else:
+            self._terms.append((value.item() if isinstance(value, rt.Tensor) else value) * weight)
         self.weight += weight
 
     @property
     def value(self) -> float:
         """The mean of what was added; NaN of nothing."""
+        unread, self._unread = self._unread, []
+        values = numbers_of([value for value, _ in unread])
+        self._terms += [value * weight for value, (_, weight) in zip(values, unread, strict=True)]
         return math.fsum(self._terms) / self.weight if self.weight else math.nan
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Switch dropout and the recording of gradients off, and afterwards back to what they were."""
+    """Switch dropout and the recording of gradients off, and afterwards back to what they were.
+
+    Meanwhile the model's device is the default device.
+    """
     training = model.training
     model.eval()
     try:
-        with rt.no_grad():
+        with rt.no_grad(), device_of(model):
             yield
     finally:
         model.train(training)
+
+
+def device_of(model: nn.Module) -> rt.device:
+    """Return the device of a model: that of its first parameter or buffer, and else the default device.
+
+    Examples
+    --------
+    >>> device_of(nn.Linear(2, 1))
+    device(type='cpu')
+    """
+    found = next(chain(model.parameters(), model.buffers()), None)
+    return rt.get_default_device() if found is None else found.device
+
+
+def sent(value: Any) -> Any:
+    """Return the parts of a batch on the default device: arrays become tensors, tensors move, all else stays.
+
+    On the CPU a tensor shares the memory of its array. A copy from pinned memory, as `DataLoader(pin_memory=True)`
+    yields, is not waited for; that memory must not be written before the step is done.
+
+    Examples
+    --------
+    >>> sent({"inputs": np.zeros((2, 3)), "names": ["a", "b"]})["inputs"].shape
+    (2, 3)
+    """
+    device = rt.get_default_device()
+
+    def send(leaf: Any) -> Any:
+        tensor = rt.from_numpy(leaf) if isinstance(leaf, np.ndarray) else leaf
+        return tensor.to(device=device, non_blocking=True) if isinstance(tensor, rt.Tensor) else leaf
+
+    return map_leaves(send, value)
 
 
 def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
@@ -223,6 +271,11 @@ def tensors_of(value: Any) -> list[rt.Tensor]:
     found: list[rt.Tensor] = []
     map_tensors(found.append, value)
     return found
+
+
+def sent_ids(ids: NDArray[np.int64]) -> Any:
+    """Return ids for a model: the array itself on the CPU, as models have it there, and else a tensor of `sent`."""
+    return ids if rt.get_default_device() == "cpu" else sent(ids)
 
 
 def check_batches(name: str, batches: Any) -> None:

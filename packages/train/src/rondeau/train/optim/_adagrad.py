@@ -86,7 +86,7 @@ class Adagrad(Optimizer):
 
     def initial_state(self, data: Array, group: Group) -> State:
         """Begin the sum at `initial_accumulator_value`."""
-        return {"step": 0, "sum": np.full(data.shape, group["initial_accumulator_value"], data.dtype)}
+        return {"step": 0, "sum": np.full_like(data, group["initial_accumulator_value"], order="C")}
 
     def update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
         """Take one step."""

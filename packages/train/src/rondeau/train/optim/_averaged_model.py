@@ -94,6 +94,7 @@ class AveragedModel(nn.Module):
             self.module = self.module.to(device)
         self.register_buffer("n_averaged", rt.tensor(0, device=device))
         self.avg_fn, self.multi_avg_fn, self.use_buffers = avg_fn, multi_avg_fn, use_buffers
+        self._counted: tuple[int, int] | None = None  # the version of n_averaged after an update of ours
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Call the copy."""
@@ -118,7 +119,7 @@ class AveragedModel(nn.Module):
         """
         parameters, buffers = self._pairs(model)
         averages, copied = (parameters + buffers, []) if self.use_buffers else (parameters, buffers)
-        if int(self.n_averaged) == 0:
+        if self._is_empty():
             copied = parameters + buffers
         elif self.multi_avg_fn is not None:
             for dtype in {mine.dtype: None for mine, _ in averages}:
@@ -131,6 +132,16 @@ class AveragedModel(nn.Module):
         for mine, current in copied:
             mine.copy_(current)
         self.n_averaged.add_(1)
+        self._counted = self._version()
+
+    def _is_empty(self) -> bool:
+        """Return whether there has been no update, without reading it from a GPU after one of this object."""
+        return self._counted != self._version() and int(self.n_averaged) == 0
+
+    def _version(self) -> tuple[int, int]:
+        """Return what changes whenever `n_averaged` is assigned or written."""
+        memory = self.n_averaged._memory
+        return id(self.n_averaged._array), 0 if memory is None else memory.changed
 
     def _pairs(self, model: nn.Module) -> tuple[list[Pair], list[Pair]]:
         """Return the parameters, and the buffers, of the copy with those of a model that is checked to be like it."""

@@ -142,6 +142,10 @@ def _mean(averaged: rt.Tensor, current: rt.Tensor, num_averaged: rt.Tensor) -> r
 def _mean_of_many(
     averaged: Sequence[rt.Tensor], current: Sequence[rt.Tensor], num_averaged: rt.Tensor
 ) -> None:
+    if num_averaged.is_cuda:  # to read it would wait
+        for mine, other in zip(averaged, current, strict=True):
+            mine.copy_(_mean(mine, other, num_averaged))
+        return
     count = int(num_averaged) + 1
     for mine, other in zip(averaged, current, strict=True):
         if mine.is_floating_point():

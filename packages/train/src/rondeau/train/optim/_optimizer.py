@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from rondeau import nn
 from rondeau import tensor as rt
+from rondeau.kernels.runtime.devices import device_name, is_array, is_of_device
+from rondeau.tensor._devices import move
 from rondeau.train._checks import (
     AT_LEAST_ZERO,
     Interval,
@@ -82,6 +84,19 @@ def average(state: State, name: str, data: Array) -> Array:
     return found
 
 
+def _in_c_order(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Return an array in C order and of a dtype: itself if it is so."""
+    if array.flags.c_contiguous and array.dtype == dtype:
+        return array
+    return array.astype(dtype, order="C")
+
+
+def _on_host(value: Any) -> Any:
+    """Return a value that may be a Tensor or an array, on whatever device, where NumPy reads it."""
+    array = value._array if isinstance(value, rt.Tensor) else value
+    return move(array, "cpu") if is_of_device(array) else value
+
+
 def _listed(params: Any, what: str) -> list[Any]:
     if isinstance(params, nn.Module):
         raise TypeError(
@@ -106,13 +121,15 @@ class Optimizer(ABC):
     param_groups : list of dict
         Each with ``"params"`` (list of Tensor) and its options. Schedules change ``"lr"`` here.
     state : dict
-        Parameter -> its averages, NumPy arrays of the parameter's shape and dtype, and its count of steps.
+        Parameter -> its averages, arrays of the parameter's shape and dtype on its device, and its count of steps.
 
     Notes
     -----
     A parameter whose gradient is None is skipped: neither it nor its state changes. An update works in place on
-    the parameter's memory and allocates nothing after the first step. It is a change in place as any other: what was
-    computed from the parameter before, and saved it, cannot be differentiated after the step.
+    the parameter's memory and, on the CPU, allocates nothing after the first step. It is a change in place as any
+    other: what was computed from the parameter before, and saved it, cannot be differentiated after the step. On a GPU
+    a step copies nothing and waits for nothing. If a parameter has moved to another device, its averages follow at the
+    next step.
 
     Examples
     --------
@@ -247,7 +264,7 @@ class Optimizer(ABC):
                     f"the largest option of {options} is more than {data.dtype} holds, the dtype of a parameter of "
                     f"shape {data.shape}"
                 )
-            if not data.flags.writeable:
+            if type(data) is np.ndarray and not data.flags.writeable:
                 raise ValueError(
                     f"a parameter of shape {data.shape} is read-only and cannot be updated: give it a copy, "
                     "parameter.data = parameter.detach().clone()"
@@ -257,8 +274,13 @@ class Optimizer(ABC):
                     f"a gradient must have the shape of its parameter, {data.shape}, got {gradient.shape}: "
                     "was data assigned since backward?"
                 )
+            if type(gradient) is not type(data) and is_of_device(gradient) != is_of_device(data):
+                raise ValueError(
+                    f"a gradient must be on the device of its parameter, {device_name(data)}, got one on "
+                    f"{device_name(gradient)}: was data assigned since backward?"
+                )
             for name, value in self.state.get(parameter, {}).items():
-                if isinstance(value, np.ndarray) and (value.shape, value.dtype) != (data.shape, data.dtype):
+                if is_array(value) and (value.shape, value.dtype) != (data.shape, data.dtype):
                     raise ValueError(
                         f"state {name!r} is {value.dtype} of shape {value.shape}, its parameter is now {data.dtype} of "
                         f"shape {data.shape}: make a new optimizer after changing a parameter's shape or dtype"
@@ -267,11 +289,13 @@ class Optimizer(ABC):
     def _step_one(self, parameter: rt.Tensor, group: Group) -> None:
         """Update one parameter that `_check_group` has let pass."""
         assert parameter.grad is not None
-        data = np.asarray(parameter._array, order="C")  # a copy where it is not contiguous
-        gradient = np.asarray(parameter.grad._array, dtype=data.dtype, order="C")
+        data = _in_c_order(parameter._array, parameter._array.dtype)  # a copy where it is not contiguous
+        gradient = _in_c_order(parameter.grad._array, data.dtype)
         state = self.state.get(parameter)
         if state is None:
             state = self.initial_state(data, group)
+        elif type(data) is not np.ndarray or any(map(is_of_device, state.values())):
+            state.update({k: move(v, device_name(data)) for k, v in state.items() if is_array(v)})
         rt.increment_version(parameter)  # before the update, which may fail half-way
         self.update(data, gradient, group, state)
         if state:
@@ -361,14 +385,14 @@ class Optimizer(ABC):
         self.state = state
 
     def _adopt(self, data: Array, index: int, saved: Mapping[str, Any]) -> State:
-        """Copy one parameter's saved state: counts as int, averages as arrays like `data`."""
+        """Copy one parameter's saved state: counts as int, averages as arrays like `data` and where it is."""
         check_is(f"loaded state of parameter {index}", saved, Mapping)
         state: State = {}
         for name, value in saved.items():
             if value is None:
                 continue
             try:
-                array = np.asarray(value)
+                array = np.asarray(_on_host(value))
                 if array.dtype.kind not in "biuf" or (
                     name == "step"
                     and not (array.size == 1 and np.isfinite(array) and array >= 0 and array % 1 == 0)
@@ -394,6 +418,7 @@ class Optimizer(ABC):
                     f"loaded state {name!r} of parameter {index}: {array[beyond][0]} does not fit {data.dtype}, "
                     f"whose largest number is {float(np.finfo(data.dtype).max):.4g}"
                 )
+            state[name] = move(state[name], device_name(data))
         return state
 
     def __repr__(self) -> str:

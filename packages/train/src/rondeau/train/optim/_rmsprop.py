@@ -110,7 +110,7 @@ class RMSprop(Optimizer):
     def update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
         """Take one step."""
         state["step"] += 1
-        unused = np.empty(0, data.dtype)
+        unused = np.empty_like(data, shape=(0,))
         rule = optimisers.RMSprop(
             square=state["square_avg"],
             mean=average(state, "grad_avg", data) if group["centered"] else unused,
