@@ -107,7 +107,7 @@ class _Rounded(Function):
             size = np.abs(d._array)
             near = np.minimum(size, d.dtype.type(beta))
             # near / beta is at most 1, so neither large differences nor small betas overflow.
-            return Tensor(np.asarray(near * (near / d.dtype.type(beta)) * d.dtype.type(0.5) + (size - near)))
+            return Tensor(near * (near / d.dtype.type(beta)) * d.dtype.type(0.5) + (size - near))
 
     @staticmethod
     def backward(ctx: Any, dlosses: Tensor) -> tuple[Tensor, None]:

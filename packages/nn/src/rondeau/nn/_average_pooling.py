@@ -9,6 +9,7 @@ from typing import Any
 from rondeau.kernels.errors import ArgumentValueError
 from rondeau.kernels.ops import pooling as kernels
 from rondeau.kernels.ops.windows import Window
+from rondeau.kernels.runtime.devices import library_of
 from rondeau.tensor import Function, Tensor
 
 from ._checks import check_flags, check_integer, check_sizes
@@ -80,7 +81,15 @@ def avg_pool2d(
     window = Window(*size, *strides, 1, 1, *paddings)  # type: ignore[call-arg]
     return _averaged(
         input,
-        kernels.regions_of(input.shape[-2:], window, shape, count_include_pad, divisor_override, input.dtype),
+        kernels.regions_of(
+            input.shape[-2:],
+            window,
+            shape,
+            count_include_pad,
+            divisor_override,
+            input.dtype,
+            library_of(input._array),
+        ),
     )
 
 
@@ -119,7 +128,9 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
     sizes = zip(input.shape[-2:], _output_sizes(output_size), strict=True)
     shape = tuple(n if number is None else number for n, number in sizes)
     check_result("adaptive_avg_pool2d", (*input.shape[:-2], *shape))
-    return _averaged(input, kernels.even_regions(input.shape[-2:], shape, input.dtype))
+    return _averaged(
+        input, kernels.even_regions(input.shape[-2:], shape, input.dtype, library_of(input._array))
+    )
 
 
 def _check_divisor(divisor: Any) -> None:

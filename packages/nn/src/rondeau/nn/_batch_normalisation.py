@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from rondeau.kernels.checks import is_writeable
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime import buffers
+from rondeau.kernels.runtime.devices import is_of_device
 from rondeau.tensor import Function, Tensor, no_grad, ones, tensor, zeros
 
 from . import init
-from ._checks import check_epsilon, check_flags, check_number, check_sizes, check_tensor
+from ._checks import check_devices, check_epsilon, check_flags, check_number, check_sizes, check_tensor
 from ._module import Module
 from ._parameter import Parameter
 
@@ -139,12 +141,13 @@ def _check_arguments(input: Tensor, **of_channels: Tensor | None) -> None:
             raise ArgumentTypeError(
                 f"batch_norm: input is {input.dtype} and {name} is {given.dtype}; convert one"
             )
+    check_devices("batch_norm", input=input, **of_channels)
 
 
 def _check_writable(**statistics: Tensor | None) -> None:
     """Raise an error in advance if the statistics cannot be written, rather than after updating half of them."""
     for name, given in statistics.items():
-        if given is not None and not given._array.flags.writeable:
+        if given is not None and not is_writeable(given._array):
             raise ArgumentValueError(
                 f"batch_norm: {name} is updated in training, but its array is read-only, or its elements share memory; "
                 "clone() it first"
@@ -155,6 +158,11 @@ def _channel_sums(rows: NDArray[Any]) -> NDArray[Any]:
     """Sum (N, C, L) over N and L, pairwise and then in float64: as exact as float32 allows, in a fixed order."""
     sums: NDArray[Any] = rows.sum(axis=2).sum(axis=0, dtype=np.float64)
     return sums
+
+
+def _may_hold(condition: NDArray[np.bool_]) -> bool:
+    """Return whether a condition holds anywhere; on a GPU that it may, because to ask would wait."""
+    return is_of_device(condition) or bool(condition.any())
 
 
 class _BatchNorm(Function):
@@ -174,18 +182,19 @@ class _BatchNorm(Function):
         with np.errstate(all="ignore"):  # infinities and NaN are results, not events
             mean = _channel_sums(rows) / count
             centre = mean.astype(dtype)
-            z = np.subtract(rows, centre[:, None], out=buffers.empty(rows.shape, dtype))
-            y = np.multiply(z, z, out=buffers.empty(rows.shape, dtype))
+            z = np.subtract(rows, centre[:, None], out=buffers.empty_like(rows, rows.shape))
+            y = np.multiply(z, z, out=buffers.empty_like(rows, rows.shape))
             # Far from zero the dtype cannot represent the mean exactly, so the remainder is subtracted from z.
             rest = mean - centre
             var = np.maximum(_channel_sums(y) / count - rest * rest, 0)
-            if np.isinf(var).any():  # squares beyond the range of float32
+            if _may_hold(np.isinf(var)):  # squares beyond the range of float32
                 var = np.maximum(_channel_sums(np.square(z, dtype=np.float64)) / count - rest * rest, 0)
             rstd = 1 / np.sqrt(var + eps)
-            rstd[rstd == 0] = np.nan  # squares beyond the range of float64: the channel would become zeros
+            # Squares beyond the range of float64: the channel would become zeros.
+            np.copyto(rstd, np.nan, where=rstd == 0)
             z *= rstd.astype(dtype)[:, None]
             left = rest * rstd
-            if (np.abs(left) > np.finfo(dtype).eps).any():
+            if _may_hold(np.abs(left) > np.finfo(dtype).eps):
                 z -= left.astype(dtype)[:, None]
             if weight is None:
                 y[...] = z
@@ -206,7 +215,7 @@ class _BatchNorm(Function):
         if ctx.create_graph:
             return *_gradients(dy, x, weight, ctx.eps, ctx.needs_input_grad), None
         z, g, dtype = ctx.z, dy._array, dy.dtype
-        dx = buffers.empty(g.shape, dtype)
+        dx = buffers.empty_like(g, g.shape)
         db = _channel_sums(g)
         dw = _channel_sums(np.multiply(g, z, out=dx))
         if of_x:
@@ -288,7 +297,7 @@ class _BatchNormalisation(Module):
         if self.running_mean is not None and self.running_var is not None:
             init.zeros_(self.running_mean)
             init.ones_(self.running_var)
-            self.num_batches_tracked = tensor(0)
+            self.num_batches_tracked = tensor(0, device=self.running_mean.device)
 
     def reset_parameters(self) -> None:
         """Set the weight to ones, the bias to zeros, and the running statistics to their initial values."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.runtime.deferred import require
 from rondeau.tensor import Function, Tensor, softplus
 
 from ._module import Module
@@ -59,13 +60,19 @@ def binary_cross_entropy(
     check_reduction(reduction)
     _check("binary_cross_entropy", input, target, weight=weight)
     for name, given in (("input", input), ("target", target)):
-        if not np.all((given._array >= 0) & (given._array <= 1)):
-            raise ArgumentValueError(
-                f"binary_cross_entropy: all elements of {name} must be between 0 and 1, got "
-                f"{given._array.min()} to {given._array.max()}; for logits use binary_cross_entropy_with_logits"
-            )
+        _check_probabilities(name, given._array)
     losses: Tensor = _OfProbabilities.apply(input, target)
     return reduced(losses if weight is None else losses * weight, reduction)
+
+
+def _check_probabilities(name: str, given: Any) -> None:
+    def error() -> Exception:
+        return ArgumentValueError(
+            f"binary_cross_entropy: all elements of {name} must be between 0 and 1, got {given.min()} to "
+            f"{given.max()}; for logits use binary_cross_entropy_with_logits"
+        )
+
+    require(np.all((given >= 0) & (given <= 1)), error)
 
 
 def _check(name: str, input: Tensor, target: Tensor, **factors: Tensor | None) -> None:
@@ -101,7 +108,7 @@ class _OfProbabilities(Function):
         with np.errstate(divide="ignore"):
             yes = np.maximum(np.log(p._array), p.dtype.type(_LOWEST_LOG))
             no = np.maximum(np.log1p(-p._array), p.dtype.type(_LOWEST_LOG))
-        return Tensor(np.asarray((t._array - 1) * no - t._array * yes))
+        return Tensor((t._array - 1) * no - t._array * yes)
 
     @staticmethod
     def backward(ctx: Any, dlosses: Tensor) -> tuple[Tensor | None, Tensor | None]:

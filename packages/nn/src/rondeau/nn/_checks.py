@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels.checks import check_integer, shown
+from rondeau.kernels.checks import are_of_device, check_integer, shown
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime.devices import is_of_device
 from rondeau.tensor import Tensor
 
 __all__ = [
     "as_array",
+    "check_devices",
     "check_epsilon",
     "check_fits",
     "check_flags",
@@ -72,6 +73,22 @@ def check_tensor(name: str, value: Any) -> None:
         raise ArgumentTypeError(f"{name} must be a Tensor, got {kind_of(value)}{hint}")
 
 
+def check_devices(function: str, **arrays: Any) -> None:
+    """Raise ValueError unless the Tensors and arrays among some arguments, given by name, are on the same device.
+
+    Raises
+    ------
+    ValueError
+        The message names the arguments and their devices.
+
+    Examples
+    --------
+    >>> check_devices("linear", input=Tensor([1.0]), bias=None)
+    """
+    if "cupy" in sys.modules:
+        are_of_device(function, **{name: getattr(value, "_array", value) for name, value in arrays.items()})
+
+
 def as_array(name: str, value: Any) -> NDArray[Any]:
     """Return the array of a Tensor, an array, nested lists of numbers, or another library's CPU tensor.
 
@@ -90,11 +107,9 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
     rondeau.kernels.errors.ArgumentTypeError: ids must be a Tensor or an array of numbers, got a ragged list
     """
     if isinstance(value, Tensor):
-        value = value._array
-    if is_of_device(value):
-        return value  # type: ignore[no-any-return]
+        return value._array  # type: ignore[no-any-return]
     try:
-        array = np.asarray(value)
+        array = value if is_of_device(value) else np.asarray(value)
     except ValueError:
         kind = type(value).__name__
         raise ArgumentTypeError(

@@ -42,7 +42,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     check_tensor("dropout: input", input)
     if not training or p == 0.0:
         return input
-    kept = rand(input.shape, dtype="float32")._array >= p
+    kept = rand(input.shape, dtype="float32", device=input.device)._array >= p
     scale = 1.0 / (1.0 - p) if p < 1.0 else 0.0
     return input * Tensor(kept * input.dtype.type(scale))
 

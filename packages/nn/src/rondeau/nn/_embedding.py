@@ -7,13 +7,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from rondeau.kernels.checks import checked_indices
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.ops import scatter
 from rondeau.kernels.runtime import buffers
+from rondeau.kernels.runtime.devices import is_of_device
 from rondeau.tensor import Function, Tensor, empty, no_grad
 
 from . import init
-from ._checks import as_array, check_integer, check_sizes, check_tensor
+from ._checks import as_array, check_devices, check_integer, check_sizes, check_tensor
 from ._module import Module
 from ._parameter import Parameter
 
@@ -33,7 +35,8 @@ def embedding(input: Tensor | NDArray[Any], weight: Tensor, padding_idx: int | N
     Returns
     -------
     Tensor
-        The shape of `input`, followed by E. Where an id repeats, its gradients are summed in ascending order.
+        The shape of `input`, followed by E. Where an id repeats, its gradients are summed in ascending order; on a GPU
+        in any.
 
     Raises
     ------
@@ -59,6 +62,7 @@ def embedding(input: Tensor | NDArray[Any], weight: Tensor, padding_idx: int | N
             f"embedding: weight must be float32 or float64, got {weight.dtype}; use weight.float()"
         )
     ids = _checked_ids("embedding", input, weight.shape[0])
+    check_devices("embedding", input=ids, weight=weight)
     padding = -1 if padding_idx is None else _checked_padding(padding_idx, weight.shape[0])
     rows: Tensor = _Lookup.apply(weight, ids.reshape(-1), padding)
     return rows.reshape((*ids.shape, weight.shape[1]))
@@ -72,7 +76,7 @@ def one_hot(tensor: Tensor | NDArray[Any], num_classes: int = -1) -> Tensor:
     tensor : Tensor or ndarray of integers
         Classes, any shape, none negative.
     num_classes : int
-        The width of the rows; -1 takes the largest class plus one.
+        The width of the rows; -1 takes the largest class plus one, for which it waits if the classes are on a GPU.
 
     Returns
     -------
@@ -101,27 +105,28 @@ def one_hot(tensor: Tensor | NDArray[Any], num_classes: int = -1) -> Tensor:
             raise ArgumentValueError(
                 "one_hot: an empty tensor does not determine the number of classes; pass num_classes"
             )
-        num_classes = int(classes.max()) + 1
+        num_classes = int(Tensor(classes.max()).item()) + 1
     elif num_classes < 0:
         raise ArgumentValueError(
             f"one_hot: num_classes must be at least 0, or -1 to take the largest, got {num_classes}"
         )
     check_sizes(0, num_classes=num_classes)
     ids = _checked_ids("one_hot", classes, num_classes)
-    rows = np.zeros((ids.size, num_classes), np.int64)
-    rows[np.arange(ids.size), ids.reshape(-1)] = 1
+    rows = np.zeros_like(ids, order="C", shape=(ids.size, num_classes))
+    np.put_along_axis(rows, ids.reshape(-1, 1), 1, 1)
     return Tensor(rows.reshape(*ids.shape, num_classes))
 
 
 def _checked_ids(name: str, input: Tensor | NDArray[Any], number: int) -> NDArray[np.int64]:
     # Copy: backward reads this, and the caller may overwrite it first.
-    ids = np.array(as_array(f"{name}: ids", input), order="C")
+    ids = as_array(f"{name}: ids", input).copy()
     if ids.dtype.kind not in "iu":
         raise ArgumentTypeError(f"{name}: ids must be integers, got {ids.dtype}; use ids.long()")
-    if ids.size and not (ids.min() >= 0 and ids.max() < number):
-        wrong = ids[(ids < 0) | (ids >= number)][0]
-        raise IndexError(f"{name}: id {wrong} is out of range: there are {number} rows, 0 to {number - 1}")
-    return ids.astype(np.int64, copy=False)
+
+    def error(wrong: Any) -> Exception:
+        return IndexError(f"{name}: id {wrong} is out of range: there are {number} rows, 0 to {number - 1}")
+
+    return checked_indices(ids, number, error).astype(np.int64, copy=False)
 
 
 def _checked_padding(padding_idx: int, number: int) -> int:
@@ -141,6 +146,8 @@ class _Lookup(Function):
     @staticmethod
     def forward(ctx: Any, table: Tensor, ids: NDArray[np.int64], padding: int) -> Tensor:
         ctx.rows, ctx.ids, ctx.padding = table.shape[0], ids, padding
+        if is_of_device(ids):
+            return Tensor(np.take(table._array, ids, axis=0))
         rows = buffers.empty((ids.size, table.shape[1]), table.dtype)
         # The ids have been checked, and with mode "raise" take would go through a buffer.
         return Tensor(np.take(table._array, ids, axis=0, out=rows, mode="clip"))
@@ -151,14 +158,14 @@ class _Lookup(Function):
 
 
 class _ScatterAdd(Function):
-    """The sum of the rows of each id, in ascending order of rows; zero for the padding id."""
+    """The sum of the rows of each id, on the CPU in ascending order of rows; zero for the padding id."""
 
     owns_gradients = True
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, ids: NDArray[np.int64], number: int, padding: int) -> Tensor:
         ctx.ids, ctx.padding = ids, padding
-        table = buffers.empty((number, rows.shape[1]), rows.dtype)
+        table = buffers.empty_like(rows._array, (number, rows.shape[1]))
         table.fill(0)
         scatter.add_rows(rows._array, ids, table)
         if padding >= 0:

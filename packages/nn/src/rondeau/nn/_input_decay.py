@@ -9,10 +9,12 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from rondeau import tensor as rt
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime.deferred import require
+from rondeau.kernels.runtime.devices import library_of
 from rondeau.tensor import Tensor
 
 from . import init
-from ._checks import as_array, check_flags, check_sizes, check_tensor
+from ._checks import as_array, check_devices, check_flags, check_sizes, check_tensor
 from ._module import Module
 from ._parameter import Parameter
 
@@ -144,12 +146,12 @@ class InputDecay(Module):
                 raise ArgumentValueError(
                     f"InputDecay: {name} must have the shape of x, {x.shape}, got {shape}"
                 )
+        check_devices("InputDecay", x=x, mask=observed, delta=delta)
         time = 1 if self.batch_first and x.ndim == 3 else 0
-        steps = np.arange(x.shape[time]).reshape(-1, *[1] * (x.ndim - 1 - time))
-        latest = np.maximum.accumulate(np.where(observed, steps, -1), axis=time)  # -1: none yet
-        last = rt.where(latest >= 0, rt.gather(x, time, rt.tensor(latest.clip(0))), mean)
+        latest = _latest(observed, time)
+        last = rt.where(Tensor(latest >= 0), rt.gather(x, time, Tensor(np.maximum(latest, 0))), mean)
         gamma = rt.exp(-rt.relu(weight * delta + self.bias))
-        return rt.where(observed, x, mean + gamma * (last - mean))
+        return rt.where(Tensor(observed), x, mean + gamma * (last - mean))
 
     def extra_repr(self) -> str:
         """Return the configuration for ``repr``."""
@@ -159,9 +161,29 @@ class InputDecay(Module):
 def _as_mask(mask: Any) -> NDArray[np.bool_]:
     values = as_array("mask", mask)
     observed: NDArray[np.bool_] = values != 0
-    if values.dtype != np.bool_ and not np.array_equal(values, observed):
-        raise ArgumentValueError(
-            "InputDecay: mask must be boolean, or 0 where a value is missing and 1 where it was observed; got other "
-            "numbers"
-        )
+    if values.dtype != np.bool_:
+        require(np.all(values == observed), _other_numbers)
     return observed
+
+
+def _other_numbers() -> ArgumentValueError:
+    return ArgumentValueError(
+        "InputDecay: mask must be boolean, or 0 where a value is missing and 1 where it was observed; got other numbers"
+    )
+
+
+def _latest(observed: NDArray[np.bool_], axis: int) -> NDArray[np.int64]:
+    """Return for each step the last one, up to it, that was observed, or -1 if none was.
+
+    A running maximum of steps, of which each pass looks twice as far back: on a GPU, NumPy's `accumulate` has none.
+    """
+    size = observed.shape[axis]
+    steps = library_of(observed).arange(size).reshape(-1, *[1] * (observed.ndim - 1 - axis))
+    latest = np.where(observed, steps, -1)
+    reach = 1
+    while reach < size:
+        later, earlier = [slice(None)] * observed.ndim, [slice(None)] * observed.ndim
+        later[axis], earlier[axis] = slice(reach, None), slice(-reach)
+        latest[tuple(later)] = np.maximum(latest[tuple(later)], latest[tuple(earlier)])
+        reach *= 2
+    return latest

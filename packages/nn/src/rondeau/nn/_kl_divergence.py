@@ -75,7 +75,7 @@ class _TimesLog(Function):
         ctx.save_for_backward(t)
         nothing = t._array == 0
         with np.errstate(all="ignore"):
-            return Tensor(np.asarray(t._array * np.log(np.where(nothing, 1, t._array))))
+            return Tensor(t._array * np.log(np.where(nothing, 1, t._array)))
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:

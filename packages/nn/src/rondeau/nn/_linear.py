@@ -14,7 +14,7 @@ from rondeau.kernels.runtime import buffers
 from rondeau.tensor import Function, Tensor, empty
 
 from . import init
-from ._checks import check_flags, check_sizes, check_tensor
+from ._checks import check_devices, check_flags, check_sizes, check_tensor
 from ._module import Module
 from ._parameter import Parameter
 
@@ -77,6 +77,7 @@ def _checked_sizes(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[
                 f"linear: {name} is {tensor.dtype} and weight is {weight.dtype}; use "
                 f"{name}.to(weight.dtype) or module.to({name}.dtype)"
             )
+    check_devices("linear", input=input, weight=weight, bias=bias)
     return out_features, in_features
 
 
@@ -88,7 +89,7 @@ class _Affine(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        y = buffers.empty((x.shape[0], weight.shape[0]), x.dtype)
+        y = buffers.empty_like(x._array, (x.shape[0], weight.shape[0]))
         if bias is not None:
             y[...] = bias._array
         product.matmul(x._array, weight._array.T, out=y, accumulate=bias is not None)

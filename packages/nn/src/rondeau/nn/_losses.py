@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.ops import cross_entropy as kernels
+from rondeau.kernels.runtime.devices import is_array
 from rondeau.tensor import Function, Tensor, where
 
-from ._checks import as_array, check_integer, check_number, check_tensor
+from ._checks import as_array, check_devices, check_integer, check_number, check_tensor
 from ._module import Module
 from ._reductions import check_reduction, reduced, warn_of_broadcast
 
@@ -77,6 +78,7 @@ def cross_entropy(
     _check_input("cross_entropy", input)
     _check_class_weight("cross_entropy", input, weight)
     given = as_array("cross_entropy: target", target)
+    check_devices("cross_entropy", input=input, target=given, weight=weight)
     if given.dtype.kind == "f":
         of_classes = target if isinstance(target, Tensor) else Tensor(given)
         weights = _class_weights(input, weight)
@@ -111,32 +113,30 @@ class _CrossEntropy(Function):
         losses, saved = kernels.forward(logits._array, classes, weights, smoothing, ignored)
         ctx.save_for_backward(logits)
         ctx.reduction, ctx.saved = reduction, saved
-        if reduction == "none":
-            return Tensor(losses)
-        ctx.share = 1.0
-        if reduction == "mean":
-            counted = float(saved.weights[saved.classes[saved.classes != ignored]].sum(dtype=np.float64))
-            ctx.share = 1.0 / counted if counted else math.inf  # inf times a loss of 0 is NaN, as 0 / 0
-        total = float(losses.sum(dtype=np.float64))
-        return Tensor(np.asarray(total * ctx.share, dtype=losses.dtype))
+        if reduction != "none":
+            losses, ctx.share = kernels.reduce(losses, saved, reduction)
+        return Tensor(losses)
 
     @staticmethod
     def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor | None, ...]:
         (logits,) = ctx.saved_tensors
         saved: kernels.Saved = ctx.saved
         if ctx.create_graph:
-            row = dloss.reshape(-1, 1) if ctx.reduction == "none" else dloss * ctx.share
+            row = dloss.reshape(-1, 1) if ctx.reduction == "none" else _times(dloss, ctx.share)
             factors = _factors(saved)
             of_sum = Tensor(factors.sum(axis=1, keepdims=True))
             # Selected, not multiplied by 0: an ignored row may contain an infinity, and 1 / (0 rows) is one.
             counted = Tensor((saved.classes != saved.ignored)[:, None])
             dlogits = where(counted, row * (logits.softmax(1) * of_sum - Tensor(factors)), 0.0)
             return (dlogits, None, None, None, None, None)
-        if ctx.reduction == "none":
-            dlosses = dloss._array
-        else:
-            dlosses = np.full(saved.classes.shape, dloss._array * ctx.share, logits.dtype)
+        is_reduced = ctx.reduction != "none"
+        dlosses = np.full_like(saved.scale, dloss._array * ctx.share) if is_reduced else dloss._array
         return (Tensor(kernels.backward(dlosses, saved)), None, None, None, None, None)
+
+
+def _times(x: Tensor, factor: Any) -> Tensor:
+    """Return the product with a number, which may be an array of a GPU."""
+    return x * (Tensor(factor) if is_array(factor) else factor)
 
 
 def _factors(saved: kernels.Saved) -> NDArray[Any]:
@@ -146,8 +146,9 @@ def _factors(saved: kernels.Saved) -> NDArray[Any]:
     factors: NDArray[Any] = np.where(
         counts[:, None], smoothing / weights.size * weights, weights.dtype.type(0)
     )
-    rows = np.flatnonzero(counts)
-    factors[rows, classes[rows]] += (1 - smoothing) * weights[classes[rows]]
+    at = np.where(counts, classes, 0)[:, None]
+    of_class = np.where(counts[:, None], (1 - smoothing) * weights[at], weights.dtype.type(0))
+    np.put_along_axis(factors, at, np.take_along_axis(factors, at, 1) + of_class, 1)
     return factors
 
 
@@ -219,6 +220,7 @@ def nll_loss(
     _check_class_weight("nll_loss", input, weight)
     weights = _class_weights(input, weight)
     given = as_array("nll_loss: target", target)
+    check_devices("nll_loss", input=input, target=given, weight=weight)
     _check_target("nll_loss", input, given)
     classes = kernels.checked_classes("nll_loss", given, _classes_of(input), ignore_index)
     flat = classes.reshape(-1)
@@ -231,7 +233,7 @@ def nll_loss(
     if reduction == "none":
         return losses.reshape(classes.shape)
     total = losses.sum()
-    return total / Tensor(np.asarray(of_row.sum(), weights.dtype)) if reduction == "mean" else total
+    return total / Tensor(of_row.sum(keepdims=True).reshape(())) if reduction == "mean" else total
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
@@ -265,6 +267,7 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     check_reduction(reduction)
     check_tensor("mse_loss: input", input)
     check_tensor("mse_loss: target", target)
+    check_devices("mse_loss", input=input, target=target)
     warn_of_broadcast("mse_loss", input, target)
     difference = input - target
     return reduced(difference * difference, reduction)
@@ -308,10 +311,9 @@ def _check_class_weight(name: str, input: Tensor, weight: Tensor | None) -> None
 
 def _class_weights(input: Tensor, weight: Tensor | None) -> NDArray[Any]:
     if weight is None:
-        return np.ones(_classes_of(input), input.dtype)
-    return np.array(
-        weight._array, order="C"
-    )  # a copy: backward reads it, and the caller may overwrite it first
+        return np.ones_like(input._array, shape=(_classes_of(input),))
+    found: NDArray[Any] = weight._array.copy()  # backward reads it, and the caller may overwrite it first
+    return found
 
 
 def _check_target(name: str, input: Tensor, target: NDArray[Any]) -> None:
@@ -336,7 +338,7 @@ def _class_rows(input: Tensor) -> Tensor:
         return input.reshape(1, -1)
     order = (0, *range(2, input.ndim), 1)
     rows = input.permute(*order)
-    return rows.reshape(int(np.prod(rows.shape[:-1])), rows.shape[-1])
+    return rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
 
 
 class CrossEntropyLoss(Module):

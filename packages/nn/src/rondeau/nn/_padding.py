@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.runtime.devices import library_of
 from rondeau.tensor import Tensor, index_select
 
 __all__ = ["PADDING_MODES", "padded"]
@@ -48,5 +49,6 @@ def padded(input: Tensor, dim: int, before: int, after: int, mode: str) -> Tenso
             f"padding mode {mode!r} takes at most {there} elements from a dimension of {size}, got padding "
             f"{before} before and {after} after it"
         )
-    order = np.pad(np.arange(size), (before, after), mode=_AS_NUMPY_NAMES_IT[mode])  # type: ignore[call-overload]
+    places = library_of(input._array).arange(size)
+    order = np.pad(places, (before, after), mode=_AS_NUMPY_NAMES_IT[mode])  # type: ignore[call-overload]
     return index_select(input, dim, Tensor(order))

@@ -6,7 +6,7 @@ from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.tensor import Tensor
 
-from ._checks import check_tensor
+from ._checks import check_devices, check_tensor
 
 __all__ = ["REDUCTIONS", "check_reduction", "check_same_dtype", "reduced", "warn_of_broadcast"]
 
@@ -49,7 +49,7 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
 
 
 def check_same_dtype(name: str, input: Tensor, target: Tensor, **optional: Tensor | None) -> None:
-    """Raise TypeError unless all are Tensors of the same dtype, float32 or float64.
+    """Raise an error unless all are Tensors of the same dtype, float32 or float64, on the same device.
 
     The optional ones may be None.
 
@@ -57,6 +57,8 @@ def check_same_dtype(name: str, input: Tensor, target: Tensor, **optional: Tenso
     ------
     TypeError
         The message names the arguments and their dtypes.
+    ValueError
+        The message names the arguments and their devices.
 
     Examples
     --------
@@ -80,6 +82,7 @@ def check_same_dtype(name: str, input: Tensor, target: Tensor, **optional: Tenso
             raise ArgumentTypeError(
                 f"{name}: input is {input.dtype} and {other} is {given.dtype}; use {other}.to(input.dtype)"
             )
+    check_devices(name, input=input, target=target, **optional)
 
 
 def warn_of_broadcast(name: str, input: Tensor, target: Tensor) -> None:

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.runtime.devices import is_of_device
 
-__all__ = ["empty", "empty_cache", "free_bytes"]
+__all__ = ["empty", "empty_cache", "empty_like", "free_bytes"]
 
 ALIGNMENT = 64
 """In bytes: one cache line, and the widest vector."""
@@ -137,6 +138,19 @@ def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[
     block = _block_type(size).from_address(piece[1])
     block.piece = piece
     return np.ndarray(shape, dtype, block)
+
+
+def empty_like(prototype: Any, shape: tuple[int, ...]) -> Any:
+    """Return an uninitialised array with the dtype of another one and on its device; that of a GPU has its own pool.
+
+    Examples
+    --------
+    >>> empty_like(np.zeros(2), (2, 3)).dtype
+    dtype('float64')
+    """
+    if type(prototype) is not np.ndarray and is_of_device(prototype):
+        return np.empty_like(prototype, order="C", shape=shape)
+    return empty(shape, prototype.dtype)
 
 
 def empty_cache() -> None:

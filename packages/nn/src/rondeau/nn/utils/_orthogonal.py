@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rondeau import tensor as rt
 from rondeau.kernels.errors import ArgumentValueError
 from rondeau.kernels.ops import lapack
+from rondeau.kernels.runtime.devices import library_of
 from rondeau.tensor import Tensor, linalg
 
 from .._checks import check_flags
@@ -111,16 +112,17 @@ class _Orthogonal(Module):
         tall = np.swapaxes(Q._array, -1, -2) if is_wide else Q._array
         if self.use_trivialization:
             self.base = Tensor(_completed(tall))
-            return Tensor(np.broadcast_to(-np.eye(*Q.shape[-2:], dtype=Q.dtype), Q.shape).copy())
+            identity = library_of(tall).eye(*Q.shape[-2:], dtype=Q.dtype)
+            return Tensor(np.broadcast_to(-identity, Q.shape).copy())
         if self.orthogonal_map != "householder":
             raise NotImplementedError(
                 f"the map {self.orthogonal_map!r} is not inverted, so the weight cannot be assigned: pass "
                 "use_trivialization=True, or orthogonal_map='householder'"
             )
         factored, tau = lapack.reflectors(tall)
-        diagonal = np.arange(tau.shape[-1])
-        signs = _signs(factored[..., diagonal, diagonal])  # R's diagonal should be positive
+        signs = _signs(_diagonal(factored))  # R's diagonal should be positive
         factored = factored.copy()
+        diagonal = library_of(tau).arange(tau.shape[-1])
         factored[..., diagonal, diagonal] = np.where(tau == 0, -signs, signs)
         return Tensor(np.swapaxes(factored, -1, -2).copy() if is_wide else factored)
 
@@ -156,8 +158,7 @@ def _by_reflectors(X: Tensor) -> Tensor:
     products = V.mT @ V
     S = products.triu(1) + 0.5 * (products * identity[:k])
     Q = identity - V @ linalg.solve(S, V[..., :k, :].mT)
-    diagonal = np.arange(k)
-    signs = np.trunc(X._array[..., diagonal, diagonal])[..., None, :]
+    signs = np.trunc(_diagonal(X._array))[..., None, :]
     return Q * Tensor(signs)
 
 
@@ -171,14 +172,18 @@ _MAPS: dict[str, Callable[[Tensor], Tensor]] = {
 def _completed(tall: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return a square orthogonal matrix whose first columns are those of a tall one, made orthogonal if need be."""
     n, k = tall.shape[-2:]
-    gram, identity = (Tensor(tall).mT @ Tensor(tall)).numpy(), np.eye(k)
+    given = Tensor(tall)
+    gram, identity = (given.mT @ given).cpu().numpy(), np.eye(k)
     if n == k and np.allclose(gram, identity, atol=10 * n * np.finfo(tall.dtype).eps):
         return tall.copy()
-    drawn = rt.randn(*tall.shape[:-1], n - k, dtype=tall.dtype).numpy()
+    drawn = rt.randn(*tall.shape[:-1], n - k, dtype=tall.dtype, device=given.device)._array
     q, r = lapack.qr(np.concatenate([tall, drawn], -1))
-    diagonal = np.arange(n)
-    positive: NDArray[np.floating] = q * _signs(r[..., diagonal, diagonal])[..., None, :]
+    positive: NDArray[np.floating] = q * _signs(_diagonal(r))[..., None, :]
     return positive
+
+
+def _diagonal(x: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.diagonal(x, axis1=-2, axis2=-1)
 
 
 def _signs(x: NDArray[np.floating]) -> NDArray[np.floating]:
