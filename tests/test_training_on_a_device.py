@@ -1,0 +1,113 @@
+"""A character model trains on a GPU, for which `tools.device_arrays` stands, as it does on the CPU."""
+
+import pytest
+
+from comparing import assert_close
+from rondeau import nn, train
+from rondeau import tensor as rt
+from rondeau.data import SequentialBatches, TokenStream
+from tools.device_arrays import transfers
+
+TEXT = "the quick brown fox jumps over the lazy dog " * 8
+TOKENS = TokenStream([ord(letter) - 96 if letter.isalpha() else 0 for letter in TEXT])
+CLOSE = {"rtol": 2e-5, "atol": 2e-6}
+BATCH = 4 * 5 * 8  # bytes of the inputs of a batch, and of its targets
+
+
+class CharacterModel(nn.Module):
+    """The next character from the last one, by an embedding and two linear layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.hidden, self.head = nn.Embedding(27, 6), nn.Linear(6, 12), nn.Linear(12, 27)
+
+    def forward(self, ids, state=None):
+        letters = self.embedding(rt.as_tensor(ids).transpose(0, 1))
+        return self.head(rt.tanh(self.hidden(letters)).reshape(-1, 12)), state
+
+
+class Rows(train.Callback):
+    """Keeps the rows of metrics."""
+
+    def __init__(self):
+        self.rows = []
+
+    def on_row(self, trainer, row):
+        self.rows.append({name: float(value) for name, value in row.items() if name != "seconds"})
+
+
+def trainer(device, **options):
+    rt.manual_seed(0)
+    model = CharacterModel()
+    optimizer = train.optim.Adam(model.parameters(), lr=0.05)
+    given = {"max_steps": 6, "log_every": 3, "clip_norm": 0.5, "averaged": 0.5, **options}
+    return train.Trainer(model, optimizer, SequentialBatches(TOKENS, 4, 5), device=device, **given)
+
+
+def assert_same_run(there, here):
+    """The rows of metrics, the weights and their averages are the same within float32's rounding."""
+    for got, expected in zip(there.callbacks[-1].rows, here.callbacks[-1].rows, strict=True):
+        assert got.keys() == expected.keys()
+        assert_close(list(got.values()), list(expected.values()), **CLOSE)
+    assert_close(there.model.state_dict(), here.model.state_dict(), **CLOSE)
+    assert_close(there.averaged.state_dict(), here.averaged.state_dict(), **CLOSE)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.usefixtures("device_stand_in")
+def test_the_run_is_that_of_the_cpu(accumulate):
+    runs = [
+        trainer(device, held_out=TOKENS[:40], accumulate=accumulate, callbacks=[Rows()])
+        for device in ("cuda", "cpu")
+    ]
+    for run in runs:
+        run.fit()
+    there, here = runs
+    assert {p.device for p in there.model.parameters()} == {"cuda"}
+    assert there.evaluation.num_tokens == here.evaluation.num_tokens
+    assert_same_run(there, here)
+
+
+@pytest.mark.usefixtures("device_stand_in")
+def test_nothing_is_copied_but_batches_and_metrics():
+    run = trainer("cuda")
+    run.fit()
+    run.max_steps = 12
+    with transfers() as seen:
+        run.fit()
+    assert [copy.nbytes for copy in seen.to_device] == [BATCH] * 12
+    # Two rows of metrics, each with the ids that were out of range, if any were; and whether all weights are finite.
+    assert len(seen.to_host) == len(seen.waits) == 5, seen
+    assert max(copy.nbytes for copy in seen.to_host) < 500
+
+
+@pytest.mark.usefixtures("device_stand_in")
+def test_a_run_goes_on_on_another_device(tmp_path):
+    for device, steps in (("cuda", 2), ("cpu", 4), ("cuda", 6)):
+        recorder = train.Recorder(train.RunFolder(tmp_path))
+        run = trainer(device, max_steps=steps, callbacks=[recorder])
+        recorder.resume(run)
+        run.fit()
+        averages = [rt.as_tensor(state["exp_avg"]) for state in run.optimizer.state.values()]
+        assert {average.device for average in averages} == {device}
+    alone = trainer("cpu")
+    alone.fit()
+    assert_close(run.model.state_dict(), alone.model.state_dict(), **CLOSE)
+    assert recorder.run.checkpoints.steps() == [2, 4, 6]
+
+
+@pytest.mark.usefixtures("device_stand_in")
+def test_divergence_is_noticed_at_the_next_row():
+    run = trainer("cuda", log_every=2)
+    run.model.head.bias.data[0] = float("nan")
+    with pytest.raises(train.DivergedError, match="the loss became nan at step 1, with learning rate 0.05"):
+        run.fit()
+    assert run.step == 2
+
+
+@pytest.mark.usefixtures("device_stand_in")
+def test_a_model_there_given_a_batch_here_names_both_devices():
+    model = CharacterModel().to("cuda")
+    for call in (lambda: model(rt.zeros(2, 3, dtype="int64")), lambda: model.hidden(rt.zeros(2, 6))):
+        with pytest.raises((TypeError, ValueError, RuntimeError), match=r"(?s)cuda.*cpu|cpu.*cuda"):
+            call()
