@@ -1,12 +1,12 @@
 """A character model trains on a GPU, for which `tools.device_arrays` stands, as it does on the CPU."""
 
 import pytest
+from tools.device_arrays import transfers
 
 from comparing import assert_close
 from rondeau import nn, train
 from rondeau import tensor as rt
 from rondeau.data import SequentialBatches, TokenStream
-from tools.device_arrays import transfers
 
 TEXT = "the quick brown fox jumps over the lazy dog " * 8
 TOKENS = TokenStream([ord(letter) - 96 if letter.isalpha() else 0 for letter in TEXT])
@@ -39,7 +39,7 @@ class Rows(train.Callback):
 def trainer(device, **options):
     rt.manual_seed(0)
     model = CharacterModel()
-    optimizer = train.optim.Adam(model.parameters(), lr=0.05)
+    optimizer = train.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     given = {"max_steps": 6, "log_every": 3, "clip_norm": 0.5, "averaged": 0.5, **options}
     return train.Trainer(model, optimizer, SequentialBatches(TOKENS, 4, 5), device=device, **given)
 
@@ -88,7 +88,7 @@ def test_a_run_goes_on_on_another_device(tmp_path):
         run = trainer(device, max_steps=steps, callbacks=[recorder])
         recorder.resume(run)
         run.fit()
-        averages = [rt.as_tensor(state["exp_avg"]) for state in run.optimizer.state.values()]
+        averages = [rt.as_tensor(state["momentum_buffer"]) for state in run.optimizer.state.values()]
         assert {average.device for average in averages} == {device}
     alone = trainer("cpu")
     alone.fit()
@@ -100,7 +100,7 @@ def test_a_run_goes_on_on_another_device(tmp_path):
 def test_divergence_is_noticed_at_the_next_row():
     run = trainer("cuda", log_every=2)
     run.model.head.bias.data[0] = float("nan")
-    with pytest.raises(train.DivergedError, match="the loss became nan at step 1, with learning rate 0.05"):
+    with pytest.raises(train.DivergedError, match="the loss became nan at step 1, with learning rate"):
         run.fit()
     assert run.step == 2
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rondeau import tensor as rt
 
 NAMES = {"losses": "the loss", "grad_norms": "the norm of the gradients"}
-"""What is read, by its name in checkpoints, as messages call it."""
+"""What is read, by its name in checkpoints, as messages call it; in the order in which a step computes it."""
 
 
 class _Unread(NamedTuple):
@@ -67,7 +67,9 @@ class Readings:
         Exception
             What `diverged` makes of the first that is not finite.
         """
-        unread, self._unread = self._unread, []
+        order = list(NAMES)
+        unread = sorted(self._unread, key=lambda number: (number.step, order.index(number.name)))
+        self._unread = []
         for (of, step, _), value in zip(unread, numbers_of([u.value for u in unread]), strict=True):
             self._keep(of, value, step)
         return self._read[name]
