@@ -193,8 +193,8 @@ def _gradients_of_inputs(cell: Cell, inputs: tuple[Array, ...]) -> tuple[Array |
     return tuple(
         [
             None if name in cell.forms.constants
-            else np.zeros(array.shape, array.dtype) if kind == "sequence"
-            else buffers.empty(array.shape, array.dtype)
+            else np.zeros_like(array) if kind == "sequence"
+            else buffers.empty_like(array, array.shape)
             for (name, kind), array in zip(cell.inputs.items(), inputs, strict=True)
         ]
     )  # fmt: skip

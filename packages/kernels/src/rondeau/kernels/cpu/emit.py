@@ -67,6 +67,9 @@ class _Phase(PhaseSource):
     def _raw(self, read: Read) -> str:
         return f"{self._location(read.location, read.node)}[j] + {self._bias(read.location[1])}"  # type: ignore[arg-type]
 
+    def _scalar(self, number: int) -> str:
+        return f"storage.scalars[0, 0, {number}]"
+
     def _summed(self, node: int) -> tuple[str, str]:
         name, (term,) = self._names[node], self._graph.nodes[node].args
         return f"{name} = add_to({name}, {self._operand(term)})", ""

@@ -20,8 +20,6 @@ __all__ = [
     "addresses_of_inputs",
     "bias_of_slots",
     "cuts_of_phases",
-    "in_buffer_order",
-    "in_weight_order",
     "leaves_out_zeros",
     "parameters_of",
     "projected_mask",
@@ -30,42 +28,6 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-_Gates = tuple[str, ...]
-
-
-def in_buffer_order(schedule: Schedule, weights: Weights) -> Weights:
-    """Return weights with their gates in the order of the buffers."""
-    if schedule.is_in_order:
-        return weights
-    recurrent = schedule.recurrent, schedule.joint + schedule.split
-    return _reordered(weights, (schedule.graph.gates, schedule.order), recurrent)
-
-
-def in_weight_order(schedule: Schedule, gradients: Weights) -> Weights:
-    """Return gradients that are in the order of the buffers with their gates in the order of the weights."""
-    if schedule.is_in_order:
-        return gradients
-    recurrent = schedule.joint + schedule.split, schedule.recurrent
-    return _reordered(gradients, (schedule.order, schedule.graph.gates), recurrent)
-
-
-def _reordered(weights: Weights, inputs: tuple[_Gates, _Gates], recurrent: tuple[_Gates, _Gates]) -> Weights:
-    """Return weights with the gates of their input and recurrent parts reordered, each from one order to another."""
-    return weights._replace(
-        weight_ih=_in_order(weights.weight_ih, *inputs),
-        weight_hh=_in_order(weights.weight_hh, *recurrent),
-        bias_ih=_in_order(weights.bias_ih, *inputs),
-        bias_hh=_in_order(weights.bias_hh, *recurrent),
-    )
-
-
-def _in_order(rows: Array | None, given: _Gates, wanted: _Gates) -> Array | None:
-    """Return the rows of a weight or bias with the gates in another order."""
-    if rows is None or given == wanted:
-        return rows
-    order = [given.index(gate) for gate in wanted]
-    ordered: Array = rows.reshape(len(order), -1)[order].reshape(rows.shape)
-    return ordered
 
 
 def bias_of_slots(schedule: Schedule, weights: Weights, H: int) -> Array:

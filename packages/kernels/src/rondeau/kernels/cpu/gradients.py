@@ -12,10 +12,10 @@ import numpy as np
 from numba import prange, types
 from numpy.typing import NDArray
 
-from rondeau.kernels.cpu.filling import in_weight_order
 from rondeau.kernels.cpu.plan import plan_of
 from rondeau.kernels.ops.scatter import add_rows
 from rondeau.kernels.product import multiply_into
+from rondeau.kernels.recurrent.ordering import in_weight_order
 from rondeau.kernels.recurrent.records import Adjoints, Run, Tape, Weights
 from rondeau.kernels.runtime import buffers, threads
 from rondeau.kernels.runtime.compiling import cached_njit

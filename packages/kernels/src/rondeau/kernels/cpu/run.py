@@ -18,7 +18,6 @@ from rondeau.kernels.cpu.filling import (
     addresses_of_inputs,
     bias_of_slots,
     cuts_of_phases,
-    in_buffer_order,
     leaves_out_zeros,
     parameters_of,
     projected_mask,
@@ -31,6 +30,7 @@ from rondeau.kernels.cpu.plan import Plan, plan_of
 from rondeau.kernels.cpu.storage import Products, Projection, Storage
 from rondeau.kernels.product import packed_size
 from rondeau.kernels.recurrent.layout import Layout
+from rondeau.kernels.recurrent.ordering import in_buffer_order
 from rondeau.kernels.recurrent.records import Adjoints, Run, Sums, Tape, Weights
 from rondeau.kernels.runtime import buffers, threads
 

@@ -26,7 +26,6 @@ from rondeau.kernels.cpu.filling import (
     addresses_of_inputs,
     bias_of_slots,
     cuts_of_phases,
-    in_buffer_order,
     leaves_out_zeros,
     parameters_of,
     scalars_of_run,
@@ -37,6 +36,7 @@ from rondeau.kernels.cpu.step_driver import KERNELS, Division, FrozenWeights
 from rondeau.kernels.cpu.storage import Storage
 from rondeau.kernels.product import packed_size
 from rondeau.kernels.product.tiles import TILE
+from rondeau.kernels.recurrent.ordering import in_buffer_order
 from rondeau.kernels.recurrent.records import Settings, Weights
 from rondeau.kernels.runtime import threads
 

@@ -21,7 +21,7 @@ from rondeau.kernels.runtime.devices import require_numba_cuda
 
 __all__ = ["Kernel", "load_numba_cuda", "python_function", "signature_of"]
 
-_OF_INPUTS = ("input_", "d_input_", "every_")
+_OF_ROWS = ("input_", "d_input_", "every_")
 _CONFIGURATIONS = 1024
 """Pairs of a grid and a stream that a kernel keeps: a batch whose sequences end has a grid for each of its sizes."""
 
@@ -81,10 +81,14 @@ def signature_of(phase: PhaseKernel, dtype: Any) -> Any:
     def type_of(name: str) -> Any:
         if name == "positions":
             return types.Array(types.int64, 2, "C")
-        return types.Array(number, 2 if name.startswith(_OF_INPUTS) else 3, "C")
+        return types.Array(number, 2 if name.startswith(_OF_ROWS) else 3, "C")
 
-    numbers = [types.uint64 if name == "key" else types.int64 for name in phase.numbers]
-    return types.void(*map(type_of, phase.arrays), *numbers)
+    def type_of_number(name: str) -> Any:
+        if name.startswith("scalar_"):
+            return number
+        return types.uint64 if name == "key" else types.int64
+
+    return types.void(*map(type_of, phase.arrays), *map(type_of_number, phase.numbers))
 
 
 def python_function(phase: PhaseKernel) -> Any:

@@ -14,6 +14,7 @@ The parameters of a kernel are the arrays that its phase needs, by their names i
   have one.
 * A named input is an array ``input_NAME[row + b]``, or ``[b]`` for one of a sequence; its adjoint is
   ``d_input_NAME``.
+* The scalars of the run are numbers, ``scalar_NUMBER``.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from rondeau.kernels.recurrent.phase_source import PhaseSource
 __all__ = ["NUMBERS", "PhaseKernel", "emit"]
 
 NUMBERS = ("key", "substream", "row", "old", "new")
-"""The parameters that are integers: first those of the run, then those of the step."""
+"""The parameters that are integers: those of the run, and then those of the step."""
 
 _PREAMBLE = (
     "b = cuda.blockIdx.x",
@@ -47,7 +48,7 @@ class PhaseKernel(NamedTuple):
     arrays : tuple of str
         Its first parameters, which are arrays of the cell's dtype, but for ``positions``.
     numbers : tuple of str
-        Its other parameters, in the order of `NUMBERS`.
+        Its other parameters: scalars of the run, and integers in the order of `NUMBERS`.
     sums : bool
         Whether a row must be computed by a single block, since the phase sums over its units.
     """
@@ -94,7 +95,7 @@ class _Phase(PhaseSource):
     reserved = frozenset({
         *MATHEMATICS, *(function.__name__ for function in WRITTEN), *NUMBERS, "abs", "range", "cuda", "b", "j",
         "first", "stride", "time", "origin", "float32", "float64", "inf", "nan", "product",
-        "gates", "recurrent", "bias", "values", "row_values", "states", "params", "scalars", "carry", "mask",
+        "gates", "recurrent", "bias", "values", "row_values", "states", "params", "carry", "mask",
         "d_states", "d_params", "d_values", "positions",
     })  # fmt: skip
     units = "for j in range(first, states.shape[2], stride):"
@@ -111,7 +112,8 @@ class _Phase(PhaseSource):
         projected: bool,
     ) -> None:
         super().__init__(name, direction, schedule, phase, dtype)
-        self._used: dict[str, None] = {"states": None}  # in the order of their first use
+        self._arrays: dict[str, None] = {"states": None}  # in the order of their first use
+        self._others: dict[str, None] = {}
         first = schedule.graph.states[0]
         self._incoming = incoming - {first} if projected else incoming
         has_product = not projected and any(operand.node is None for operand in schedule.operands)
@@ -120,9 +122,8 @@ class _Phase(PhaseSource):
     def kernel(self) -> PhaseKernel:
         """Return the kernel."""
         source = self.source()
-        arrays = tuple(name for name in self._used if name not in NUMBERS)
-        numbers = tuple(name for name in NUMBERS if name in self._used)
-        return PhaseKernel(self.name, source, arrays, numbers, any(loop.sums for loop in self._phase.loops))
+        sums = any(loop.sums for loop in self._phase.loops)
+        return PhaseKernel(self.name, source, tuple(self._arrays), self._numbers(), sums)
 
     def source(self) -> str:
         loops = (
@@ -134,18 +135,18 @@ class _Phase(PhaseSource):
         lines = [*_PREAMBLE, *self._position(), *call, *lanes, *body]
         for number in ("row", "old", "new"):
             if any(f"{number} + b" in line for line in lines):
-                self._used[number] = None
-        parameters = [name for name in self._used if name not in NUMBERS]
-        parameters += [name for name in NUMBERS if name in self._used]
-        return (
-            "\n".join([f"def {self.name}({', '.join(parameters)}):", *(f"    {line}" for line in lines)])
-            + "\n"
-        )
+                self._others[number] = None
+        head = f"def {self.name}({', '.join((*self._arrays, *self._numbers()))}):"
+        return "\n".join([head, *(f"    {line}" for line in lines)]) + "\n"
+
+    def _numbers(self) -> tuple[str, ...]:
+        scalars = [name for name in self._others if name not in NUMBERS]
+        return (*scalars, *(name for name in NUMBERS if name in self._others))
 
     # ---------------------------------------------------------------- how it reaches memory
 
     def _array(self, name: str) -> str:
-        self._used.setdefault(name)
+        (self._others if name in NUMBERS else self._arrays).setdefault(name)
         return name
 
     def _run(self, array: str, row: str, slot: str) -> str:
@@ -193,9 +194,14 @@ class _Phase(PhaseSource):
     def _once(self, statement: str) -> str:
         return f"if first == 0: {statement}"
 
+    def _scalar(self, number: int) -> str:
+        self._others.setdefault(f"scalar_{number}")
+        return f"scalar_{number}"
+
     def _names_of_others(self) -> set[str]:
         graph = self._graph
         taken = super()._names_of_others() | {"product_back"}
+        taken |= {f"scalar_{number}" for number in range(len(self._schedule.scalars))}
         taken |= {f"product_{where}_{gate}" for where in "xr" for gate in graph.gates}
         taken |= {f"product_{number}" for number in range(len(self._schedule.operands))}
         taken |= {f"{kind}every_{state}" for kind in ("", "lane_") for state in graph.states}

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.recurrent.steps import Steps
+from rondeau.kernels.runtime.devices import is_of_device, library_of
 
 __all__ = ["Layout"]
 
@@ -62,6 +63,7 @@ class Layout:
         # after step t - 1 of its n_{t-1}. In reverse, before and after are swapped.
         self._boundaries = np.concatenate(([0], batch_size + self.starts))
         self._cuts: dict[int, NDArray[np.int64]] = {}
+        self._sent: dict[int, tuple[NDArray[np.int64], Any]] = {}
         self.origins = np.arange(batch_size) if origins is None else origins
         self.first_steps = np.zeros(batch_size, np.int64) if first_steps is None else first_steps
 
@@ -180,6 +182,23 @@ class Layout:
             B, at = int(sizes[0]), int(self.starts[first])
             piece = Layout(sizes, B, self.origins[:B], self.first_steps[:B] + first)
             yield piece, slice(at, at + piece.num_rows)
+
+    def sent(self, rows: Any, like: Any) -> Any:
+        """Return an index of this layout where an array is: itself, or a copy on the device, made once.
+
+        Parameters
+        ----------
+        rows : slice or ndarray
+            An attribute of the layout, or what one of its methods keeps.
+        like : ndarray
+            The array that is indexed, of either library.
+        """
+        if isinstance(rows, slice) or not is_of_device(like):
+            return rows
+        kept = self._sent.get(id(rows))
+        if kept is None or kept[0] is not rows:
+            kept = self._sent[id(rows)] = rows, library_of(like).asarray(rows)
+        return kept[1]
 
     def steps(self, reverse: bool) -> Steps:
         """Return the steps in the order in which they run in a direction."""

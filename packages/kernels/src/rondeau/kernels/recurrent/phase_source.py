@@ -104,6 +104,10 @@ class PhaseSource(abc.ABC):
     def _summed(self, node: int) -> tuple[str, str]:
         """Return the statement that adds a unit's term to a sum, and the one after the loop that completes it."""
 
+    @abc.abstractmethod
+    def _scalar(self, number: int) -> str:
+        """Return the value of a scalar of the run, given its place in `Schedule.scalars`."""
+
     def _once(self, statement: str) -> str:
         """Return the statement such that only one of those that compute a row runs it."""
         return statement
@@ -249,7 +253,7 @@ class PhaseSource(abc.ABC):
         kind, name = node.value
         if kind == "width":
             return f"{self._number}({self._array('states')}.shape[2])"
-        return f"{self._array('scalars')}[0, 0, {self._schedule.scalars.index((kind, name))}]"
+        return self._scalar(self._schedule.scalars.index((kind, name)))
 
     def _expression(self, index: int) -> str:
         node = self._graph.nodes[index]

@@ -54,11 +54,11 @@ def forward(
     """
     layout = run.layout
     if initial is None:
-        widths, dtype = state_widths(run.cell, weights), weights.weight_ih.dtype
-        carried = tuple(np.zeros((layout.batch_size, width), dtype) for width in widths)
+        widths, like = state_widths(run.cell, weights), weights.weight_ih
+        carried = tuple(np.zeros_like(like, shape=(layout.batch_size, width)) for width in widths)
     else:
-        carried = tuple(np.array(state) for state in initial)
-    every = tuple(buffers.empty((layout.num_rows, s.shape[1]), s.dtype) for s in carried[:num_kept])
+        carried = tuple(state.copy() for state in initial)
+    every = tuple(buffers.empty_like(s, (layout.num_rows, s.shape[1])) for s in carried[:num_kept])
     of_pieces: list[tuple[Array, ...]] = []
     for piece, rows in _pieces(run):
         of_piece = tuple(state[: piece.layout.batch_size].copy() for state in carried)
@@ -85,9 +85,9 @@ def backward(
 ) -> tuple[Array | None, tuple[Array, ...]]:
     """Run backward; return the gradients of x and of the initial states, and add the others to the sums."""
     x, layout = tape.x, tape.run.layout
-    d_x = buffers.empty(x.shape, x.dtype) if needs_x else None
+    d_x = buffers.empty_like(x, x.shape) if needs_x else None
     carried = tuple(
-        np.zeros((layout.batch_size, initial.shape[1]), initial.dtype) if d is None else np.array(d)
+        np.zeros_like(initial, shape=(layout.batch_size, initial.shape[1])) if d is None else d.copy()
         for d, initial in zip(d_final, tape.initial[0], strict=True)
     )
     pieces = list(_pieces(tape.run))

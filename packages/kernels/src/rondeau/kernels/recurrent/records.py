@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.cell.cell import Cell
@@ -242,6 +243,8 @@ class Tape(NamedTuple):
         """Return the first ``num_kept`` states after every step, and all states after each row's own last step."""
         layout, reverse, storages = self.run.layout, self.run.reverse, self.storages
         after, last = layout.after_rows(reverse), layout.final_rows(reverse)
+        if type(self.states) is not np.ndarray:
+            after, last = layout.sent(after, self.states), layout.sent(last, self.states)
         return (
             tuple([storage[after] for storage in storages[:num_kept]]),
             tuple([storage[last].copy() for storage in storages]),

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.cpu import target as cpu
+from rondeau.kernels.cuda import target as cuda
 from rondeau.kernels.recurrent.records import Adjoints, Run, Settings, Sums, Tape, Weights
+from rondeau.kernels.runtime.devices import is_of_device
 
 __all__ = ["FrozenLayers", "Target", "WeightSums", "Workspace", "source_of", "target_of"]
 
@@ -112,13 +114,18 @@ class Target(Protocol):
 
 def target_of(array: Any) -> Target:
     """Return the target that runs cells on the device of an array."""
-    if isinstance(array, np.ndarray):
-        return cpu
-    raise NotImplementedError(f"no target runs cells on {type(array).__name__}")
+    return cuda if is_of_device(array) else cpu
 
 
-def source_of(cell: Cell, direction: str, dtype: Any = np.float32) -> str:
-    """Return the source that the CPU target generates for a cell's phases, for reading.
+def source_of(cell: Cell, direction: str, dtype: Any = np.float32, device: str = "cpu") -> str:
+    """Return the source that a target generates for a cell's phases, for reading.
+
+    Parameters
+    ----------
+    cell : Cell
+    direction : {"forward", "backward"}
+    dtype : dtype
+    device : {"cpu", "cuda"}
 
     Examples
     --------
@@ -136,4 +143,4 @@ def source_of(cell: Cell, direction: str, dtype: Any = np.float32) -> str:
                 new_h[j] = h
     <BLANKLINE>
     """
-    return cpu.source(cell, direction, dtype)
+    return (cuda if device == "cuda" else cpu).source(cell, direction, dtype)

@@ -1,0 +1,139 @@
+"""Step: frozen layers of a cell that run one step per call on a GPU. The notation is that of `cpu.step`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau.kernels.cell.cell import Cell
+from rondeau.kernels.cuda.filling import bias_of_slots, parameters_of
+from rondeau.kernels.cuda.gradients import project_input
+from rondeau.kernels.cuda.launching import Phases
+from rondeau.kernels.cuda.phases import compiled_kernels
+from rondeau.kernels.cuda.products import products_of
+from rondeau.kernels.recurrent.ordering import in_buffer_order
+from rondeau.kernels.recurrent.records import Settings, Weights
+from rondeau.kernels.recurrent.substreams import PER_DIRECTION
+
+__all__ = ["Frozen", "Workspace"]
+
+Array = NDArray[Any]
+
+
+class Frozen:
+    """Copies of the weights of layers and a head; all arguments are checked, contiguous, and of the same dtype.
+
+    Parameters
+    ----------
+    cell : Cell
+    layers : tuple of Weights
+        From the lowest layer up.
+    settings : Settings
+    head : tuple of ndarray, optional
+        The weight (V, P) and the bias (V,) of a linear layer on the output.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        layers: tuple[Weights, ...],
+        settings: Settings,
+        head: tuple[Array, Array | None] | None,
+    ) -> None:
+        schedule = cell.schedule
+        copied = [
+            Weights(*[None if a is None else a.copy() for a in weights[:-1]], tuple(p.copy() for p in weights.params))
+            for weights in layers
+        ]
+        self.layers = [in_buffer_order(schedule, weights) for weights in copied]
+        self.settings = settings
+        self.hidden = H = layers[0].weight_ih.shape[0] // len(schedule.order)
+        self.width = H if layers[0].weight_hr is None else layers[0].weight_hr.shape[0]
+        self.head = None if head is None else tuple(None if part is None else part.copy() for part in head)
+        self.products = [
+            products_of(schedule, weights.weight_hh, H, settings.num_heads) for weights in self.layers
+        ]
+        self.bias = [bias_of_slots(schedule, weights, H) for weights in self.layers]
+        self.params = [parameters_of(weights, H) for weights in self.layers]
+
+    def workspace(self, cell: Cell, batch_size: int) -> Workspace:
+        """Return the memory for a step of B rows of the cell, or of its variant for inputs in other forms."""
+        return Workspace(self, cell, batch_size)
+
+
+class Workspace:
+    """The memory for a step of B rows, kept from call to call.
+
+    Attributes
+    ----------
+    before, after : tuple of ndarray, shape (L, B, P) for the first and (L, B, H) for others
+        The states before the step, which the caller fills, and after it.
+    """
+
+    def __init__(self, frozen: Frozen, cell: Cell, batch_size: int) -> None:
+        schedule, B, L = cell.schedule, batch_size, len(frozen.layers)
+        like, H, P = frozen.layers[0].weight_ih, frozen.hidden, frozen.width
+
+        def empty(*shape: int) -> Array:
+            return np.empty_like(like, shape=shape)
+
+        self._frozen, self._cell, self._batch_size = frozen, cell, B
+        self._states = states = np.zeros_like(like, shape=(len(cell.states), 2 * L * B, H))
+        is_projected = frozen.layers[0].weight_hr is not None
+        self._hidden = np.zeros_like(like, shape=(2 * L * B, P)) if is_projected else states[0]
+        stored = (self._hidden, *states[1:])
+        self.before = tuple(state[: L * B].reshape(L, B, state.shape[1]) for state in stored)
+        self.after = tuple(state[L * B :].reshape(L, B, state.shape[1]) for state in stored)
+        self._gates = empty(B, len(schedule.order), H)
+        self._values = empty(B, len(schedule.values), H)
+        self._results = {product.name: empty(B, product.num_gates, H) for product in frozen.products[0]}
+        num_row_values = max(len(schedule.forward.row_values), len(schedule.backward.row_values))
+        self._arrays = {
+            "gates": self._gates, "recurrent": empty(B, len(schedule.split), H), "values": self._values,
+            "row_values": empty(B, 1, num_row_values), "states": states,
+            "carry": empty(B, schedule.forward.num_lanes, H), **self._results,
+        }  # fmt: skip
+        if schedule.draws_numbers:
+            self._positions = np.zeros_like(like, np.int64, shape=(B, 2))
+            self._positions[:, 1] = np.cumsum(np.ones_like(self._positions[:, 1])) - 1
+            self._arrays["positions"] = self._positions
+        self._draws_numbers = schedule.draws_numbers
+        self._kernels = compiled_kernels(cell, "forward", like.dtype)
+
+    def step(self, x: Array, y: Array, inputs: tuple[Array, ...], time: int) -> None:
+        """Run a step from the states `before`; fill the states `after` and ``y`` (B, V), with V = 0 without a head.
+
+        ``x`` (B, I) is contiguous and of the weights' dtype, or consists of ids, int64 (B,). The named inputs are
+        (L, B, H) or (L, B, 1). The time is that of the step's random numbers.
+        """
+        frozen, B, H = self._frozen, self._batch_size, self._frozen.hidden
+        L, flat = len(frozen.layers), self._gates.reshape(B, len(self._cell.gates) * H)
+        if self._draws_numbers:
+            self._positions[:, 0] = time
+        for layer, weights in enumerate(frozen.layers):
+            old, new = layer * B, (L + layer) * B
+            settings = frozen.settings
+            settings = settings._replace(substream=settings.substream + layer * PER_DIRECTION)
+            named = {f"input_{n}": a[layer] for n, a in zip(self._cell.inputs, inputs, strict=True)}
+            arrays = {
+                **self._arrays, "bias": frozen.bias[layer], "params": frozen.params[layer], **named,
+            }  # fmt: skip
+            phases = Phases(self._kernels, arrays, self._cell.schedule, settings, H)
+            project_input(x, weights.weight_ih, flat)
+            for number in range(len(phases)):
+                for product in frozen.products[layer]:
+                    if product.before == number:
+                        value = product.value
+                        operand = self._hidden[old : old + B] if value is None else self._values[:, value]
+                        product.forward(operand, self._results[product.name])
+                phases.run(number, B, 0, old, new)
+            if weights.weight_hr is not None:
+                np.matmul(self._states[0, new : new + B], weights.weight_hr.T, out=self._hidden[new : new + B])
+            x = self._hidden[new : new + B]
+        if frozen.head is not None:
+            weight, bias = frozen.head
+            np.matmul(x, weight.T, out=y)
+            if bias is not None:
+                y += bias

@@ -1,0 +1,9 @@
+"""The CUDA target, an implementation of `rondeau.kernels.recurrent.target.Target`."""
+
+from rondeau.kernels.cuda.gradients import WeightSums as weight_sums  # noqa: N813 - called as a function
+from rondeau.kernels.cuda.gradients import input_gradient
+from rondeau.kernels.cuda.phases import source
+from rondeau.kernels.cuda.run import backward_through_time, forward
+from rondeau.kernels.cuda.step import Frozen as freeze  # noqa: N813
+
+__all__ = ["backward_through_time", "forward", "freeze", "input_gradient", "source", "weight_sums"]
