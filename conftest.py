@@ -49,7 +49,7 @@ def device_stand_in() -> Iterator[ModuleType]:
     """Put `tools.device_arrays` in the place of CuPy, for ``device="cuda"`` and ``import cupy``."""
     from tools.device_arrays import installed
 
-    with installed() as cupy:
+    with installed() as cupy, emulated():
         yield cupy
         deferred.raise_pending()
 

@@ -15,6 +15,7 @@ from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.checks import checked_array
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.recurrent.checks import (
+    checked_ids,
     checked_inputs,
     checked_weights,
     complete_settings,
@@ -22,6 +23,8 @@ from rondeau.kernels.recurrent.checks import (
 )
 from rondeau.kernels.recurrent.records import Settings, Weights
 from rondeau.kernels.recurrent.target import Workspace, target_of
+from rondeau.kernels.runtime import buffers
+from rondeau.kernels.runtime.devices import is_array
 
 __all__ = ["Stepper"]
 
@@ -122,6 +125,7 @@ class Stepper:
             self.outputs = head[0].shape[0]
         self._cell, self._states, self._has_head = cell, cell.states, head is not None
         self._hidden, self._steps = rows // len(cell.gates), _Steps()
+        self._like = checked[0].weight_ih[:0]  # an array where the weights are
         self._frozen = target_of(checked[0].weight_ih).freeze(cell, tuple(checked), settings, head)
         self._workspaces: dict[tuple[Cell, int], Workspace] = {}
 
@@ -173,7 +177,7 @@ class Stepper:
                 self._check_states(states, workspace)
                 for before, state in zip(workspace.before, states, strict=True):
                     before[...] = state
-            y = np.empty((B, self.outputs if self._has_head else 0), self.dtype)
+            y = buffers.empty_like(self._like, (B, self.outputs if self._has_head else 0))
             workspace.step(x, y, inputs, self._steps.count())
             if not self._has_head:
                 y = workspace.after[0][-1].copy()
@@ -202,32 +206,27 @@ class Stepper:
 
     def _checked_input(self, x: Any) -> Array:
         """Return the input as a contiguous array, or raise an error that says what is wrong with it."""
-        if not isinstance(x, np.ndarray):
-            raise ArgumentTypeError(f"x must be a numpy array, got {type(x).__name__}")
+        if not is_array(x):
+            raise ArgumentTypeError(f"x must be an array, got {type(x).__name__}")
         if x.dtype is self.dtype and x.ndim == 2 and x.shape[1] == self.inputs and x.flags.c_contiguous:
             return x
         if x.dtype.kind not in "iu":
             return checked_array("x", x, (x.shape[0] if x.ndim else 1, self.inputs), self.dtype)
         if x.ndim != 1:
             raise ArgumentValueError(f"x must be ids of shape (B,), got shape {x.shape}")
-        if x.size and not (x.min() >= 0 and x.max() < self.inputs):
-            wrong = x[(x < 0) | (x >= self.inputs)][0]
-            raise IndexError(
-                f"x must be ids from 0 to {self.inputs - 1} (weight_ih has {self.inputs} columns), got {wrong}"
-            )
-        return np.ascontiguousarray(x, np.int64)
+        return checked_ids(x, self.inputs)
 
     def _checked_inputs(self, cell: Cell, inputs: Any, B: int) -> tuple[Array, ...]:
         """Return the named inputs of all layers as contiguous arrays (L, B, W)."""
         L, rows = self.num_layers, self.num_layers * B
         if isinstance(inputs, tuple | list):
-            shapes = [array.shape for array in inputs if isinstance(array, np.ndarray)]
+            shapes = [array.shape for array in inputs if is_array(array)]
             if any(len(shape) != 3 or shape[:2] != (L, B) for shape in shapes):
                 raise ArgumentValueError(
                     f"inputs must be (L, B, H) or (L, B, 1), with {L} layers and {B} rows here, got {shapes}"
                 )
             inputs = [
-                array.reshape(rows, array.shape[2]) if isinstance(array, np.ndarray) else array
+                array.reshape(rows, array.shape[2]) if is_array(array) else array
                 for array in inputs
             ]
         checked = checked_inputs(cell, inputs, rows, rows, self._hidden, self.dtype)
@@ -266,6 +265,6 @@ def _checked_head(head: Any, width: int, dtype: np.dtype[Any]) -> tuple[Array, A
     if not isinstance(head, tuple | list) or len(head) != 2:
         raise ArgumentValueError(f"head must be a weight and a bias (or None), got {head!r:.80}")
     weight, bias = head
-    outputs = weight.shape[0] if isinstance(weight, np.ndarray) and weight.ndim else 1
+    outputs = weight.shape[0] if is_array(weight) and weight.ndim else 1
     weight = checked_array("weight of the head", weight, (outputs, width), dtype)
     return weight, None if bias is None else checked_array("bias of the head", bias, (outputs,), dtype)

@@ -16,9 +16,12 @@ from rondeau.kernels.numerics import philox
 from rondeau.kernels.numerics.elements import ELEMENTS
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.records import Run, Settings, Weights
+from rondeau.kernels.runtime.deferred import require
+from rondeau.kernels.runtime.devices import is_array, is_of_device
 
 __all__ = [
     "checked_arrays",
+    "checked_ids",
     "checked_inputs",
     "checked_run",
     "checked_weights",
@@ -185,8 +188,8 @@ def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
             f"weights must be Weights of rondeau.kernels.sequence, got {type(weights).__name__}"
         )
     weight_ih = weights.weight_ih
-    if not isinstance(weight_ih, np.ndarray) or weight_ih.dtype not in ELEMENTS:
-        got = weight_ih.dtype if isinstance(weight_ih, np.ndarray) else type(weight_ih).__name__
+    if not is_array(weight_ih) or weight_ih.dtype not in ELEMENTS:
+        got = weight_ih.dtype if is_array(weight_ih) else type(weight_ih).__name__
         raise ArgumentTypeError(f"weight_ih must be an array of float32 or float64, got {got}")
     dtype, gates, recurrent = weight_ih.dtype, len(cell.gates), len(cell.recurrent)
     if weight_ih.ndim != 2 or weight_ih.shape[0] % gates:
@@ -231,24 +234,44 @@ def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
 def _checked_x(layout: Layout, x: Any, weight_ih: Array) -> Array:
     """Return the input as a contiguous array, and ids as a copy."""
     width = weight_ih.shape[1]
-    if not isinstance(x, np.ndarray) or x.dtype.kind not in "iu":
+    if not is_array(x) or x.dtype.kind not in "iu":
         return checked_array("x", x, (layout.num_rows, width), weight_ih.dtype)
     if x.shape != (layout.num_rows,):
         raise ArgumentValueError(
             f"x must be ids of shape ({layout.num_rows},), one per row of the layout, got {x.shape}"
         )
     # Copy: backward reads this, and the caller may overwrite it first.
-    x = x.copy()
-    if x.size and (int(x.min()) < 0 or int(x.max()) >= width):
-        wrong = x.min() if x.min() < 0 else x.max()
+    return checked_ids(x.copy(), width)
+
+
+def checked_ids(ids: Array, width: int) -> Array:
+    """Return ids as contiguous int64, each checked to be from 0 to ``width - 1``; on a device without waiting for it.
+
+    Raises
+    ------
+    IndexError
+        If one is out of range.
+    """
+    if is_of_device(ids):
+        if not ids.size:
+            return ids.astype(np.int64)
+        require(
+            (ids.min() >= 0) & (ids.max() < width),
+            lambda: IndexError(
+                f"x must be ids from 0 to {width - 1} (weight_ih has {width} columns), got one outside"
+            ),
+        )
+        return np.clip(ids, 0, width - 1).astype(np.int64)
+    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= width):
+        wrong = ids.min() if ids.min() < 0 else ids.max()
         raise IndexError(f"x must be ids from 0 to {width - 1} (weight_ih has {width} columns), got {wrong}")
-    return np.ascontiguousarray(x, np.int64)
+    return np.ascontiguousarray(ids, np.int64)
 
 
 def _checked_projection(cell: Cell, weight_hr: Any, heads: int) -> int:
     """Return the width P to which the first state is projected, after checking that the cell allows it."""
-    if not isinstance(weight_hr, np.ndarray) or weight_hr.ndim != 2 or not weight_hr.shape[0]:
-        got = f"shape {weight_hr.shape}" if isinstance(weight_hr, np.ndarray) else type(weight_hr).__name__
+    if not is_array(weight_hr) or weight_hr.ndim != 2 or not weight_hr.shape[0]:
+        got = f"shape {weight_hr.shape}" if is_array(weight_hr) else type(weight_hr).__name__
         raise ArgumentValueError(f"weight_hr must be an array of shape (P, H) with P at least 1, got {got}")
     reason = cell.reason_against_projection
     if reason is not None or not is_count(heads, at_least=1) or heads != 1:
