@@ -49,6 +49,8 @@ def device_stand_in() -> Iterator[ModuleType]:
     """Put `tools.device_arrays` in the place of CuPy, for ``device="cuda"`` and ``import cupy``."""
     from tools.device_arrays import installed
 
+    from emulated_target import emulated
+
     with installed() as cupy, emulated():
         yield cupy
         deferred.raise_pending()

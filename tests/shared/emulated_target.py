@@ -29,7 +29,7 @@ class EmulatedKernel:
     @staticmethod
     def argument(array):
         assert array.flags.c_contiguous
-        return array if isinstance(array, np.ndarray) else for_emulator(array)
+        return array if isinstance(array, np.ndarray) else for_emulator(array)[0]
 
     def launch(self, grid, threads, *arguments):
         numbers = [int(a) if isinstance(a, int | np.integer) else a for a in arguments]

@@ -225,10 +225,7 @@ class Stepper:
                 raise ArgumentValueError(
                     f"inputs must be (L, B, H) or (L, B, 1), with {L} layers and {B} rows here, got {shapes}"
                 )
-            inputs = [
-                array.reshape(rows, array.shape[2]) if is_array(array) else array
-                for array in inputs
-            ]
+            inputs = [array.reshape(rows, array.shape[2]) if is_array(array) else array for array in inputs]
         checked = checked_inputs(cell, inputs, rows, rows, self._hidden, self.dtype)
         return tuple([array.reshape(L, B, array.shape[1]) for array in checked])
 

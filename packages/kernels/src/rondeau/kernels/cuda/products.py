@@ -76,7 +76,9 @@ class OperandProduct:
         size = H // heads
         blocks = self._matrices.reshape(k, heads, size, size).transpose(1, 3, 0, 2).reshape(heads, size, -1)
         found = np.matmul(operand.reshape(count, heads, size).transpose(1, 0, 2), blocks)
-        result.reshape(count, k, heads, size)[...] = found.reshape(heads, count, k, size).transpose(1, 2, 0, 3)
+        result.reshape(count, k, heads, size)[...] = found.reshape(heads, count, k, size).transpose(
+            1, 2, 0, 3
+        )
 
     def backward(self, gates: Array, recurrent: Array, result: Array) -> None:
         """Fill the adjoint of the operand (N, P), from those of all slots (N, S, H) and recurrent slots (N, R, H)."""
@@ -100,7 +102,9 @@ class OperandProduct:
             return
         size = H // heads
         blocks = matrices.reshape(k, heads, size, size).transpose(1, 0, 2, 3).reshape(heads, k * size, size)
-        of_heads = d_slots.reshape(count, k, heads, size).transpose(2, 0, 1, 3).reshape(heads, count, k * size)
+        of_heads = (
+            d_slots.reshape(count, k, heads, size).transpose(2, 0, 1, 3).reshape(heads, count, k * size)
+        )
         result.reshape(count, heads, size)[...] = np.matmul(of_heads, blocks).transpose(1, 0, 2)
 
     def weight_gradient(self, gates: Array, recurrent: Array, operand: Array) -> list[tuple[slice, Array]]:
@@ -119,7 +123,9 @@ class OperandProduct:
         if heads == 1:
             return np.matmul(d_slots.reshape(count, k * H).T, operand)  # type: ignore[no-any-return]
         size = H // heads
-        of_heads = d_slots.reshape(count, k, heads, size).transpose(2, 1, 3, 0).reshape(heads, k * size, count)
+        of_heads = (
+            d_slots.reshape(count, k, heads, size).transpose(2, 1, 3, 0).reshape(heads, k * size, count)
+        )
         found = np.matmul(of_heads, operand.reshape(count, heads, size).transpose(1, 0, 2))
         return found.reshape(heads, k, size, size).transpose(1, 0, 2, 3).reshape(k * H, size)  # type: ignore[no-any-return]
 

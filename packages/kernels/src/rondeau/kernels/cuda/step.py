@@ -44,7 +44,10 @@ class Frozen:
     ) -> None:
         schedule = cell.schedule
         copied = [
-            Weights(*[None if a is None else a.copy() for a in weights[:-1]], tuple(p.copy() for p in weights.params))
+            Weights(
+                *[None if a is None else a.copy() for a in weights[:-1]],
+                tuple(p.copy() for p in weights.params),
+            )
             for weights in layers
         ]
         self.layers = [in_buffer_order(schedule, weights) for weights in copied]
@@ -130,7 +133,9 @@ class Workspace:
                         product.forward(operand, self._results[product.name])
                 phases.run(number, B, 0, old, new)
             if weights.weight_hr is not None:
-                np.matmul(self._states[0, new : new + B], weights.weight_hr.T, out=self._hidden[new : new + B])
+                np.matmul(
+                    self._states[0, new : new + B], weights.weight_hr.T, out=self._hidden[new : new + B]
+                )
             x = self._hidden[new : new + B]
         if frozen.head is not None:
             weight, bias = frozen.head

@@ -135,9 +135,8 @@ class Call(NamedTuple):
     def _dropped(self, x: Tensor, layer: int, layout: Layout) -> Tensor:
         """Return the input of a layer above the first, with dropout applied."""
         substream = first_substream(layer * self.num_directions) + BETWEEN_LAYERS
-        return dropout_rows(
-            x, self.dropout, self.key, substream, layout.positions[:, 0], layout.positions[:, 1]
-        )
+        positions = layout.sent(layout.positions, x._array)
+        return dropout_rows(x, self.dropout, self.key, substream, positions[:, 0], positions[:, 1])
 
 
 def _run_direction(

@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike
 
 from rondeau import tensor as rt
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime.devices import is_array
 from rondeau.kernels.sequence import Cell, InputForms
 from rondeau.tensor import Tensor
 
@@ -153,7 +154,7 @@ def of_step(
     """Return a function that converts the inputs of a single step, (B,) or (B, H) whatever their kind, to rows."""
 
     def convert(name: str, kind: str, value: Any) -> Tensor:
-        value = Tensor(value) if isinstance(value, np.ndarray) else value
+        value = Tensor(value) if is_array(value) else value
         x = _checked(cell, name, value, "B" * len(batch), batch, hidden, dtype)
         return _as_rows(cell, name, x, batch, hidden)
 

@@ -16,6 +16,7 @@ from rondeau import tensor as rt
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.explain import explain
 from rondeau.kernels.runtime.caller import warn_caller
+from rondeau.kernels.runtime.devices import device_name
 from rondeau.kernels.sequence import Cell, Layout, Settings, Weights
 from rondeau.tensor import Tensor
 
@@ -629,7 +630,13 @@ class Recurrent(Module):
 
     def _check_features(self, x: Tensor) -> None:
         """Raise an error unless the input has the dtype of the weights and width I; integers stand for one-hot rows."""
-        array, dtype = x._array, self._any_weight()._array.dtype
+        array, weight = x._array, self._any_weight()._array
+        if type(array) is not type(weight):
+            raise ArgumentValueError(
+                f"{type(self).__name__}: input is on {x.device} and the weights are on {device_name(weight)}: move one "
+                f"of them, input.to({device_name(weight)!r}) or model.to({str(x.device)!r})"
+            )
+        dtype = weight.dtype
         if array.dtype.kind == "i":
             return
         if array.dtype != dtype:
@@ -682,4 +689,6 @@ _SHOWN_UNLESS_DEFAULT: dict[str, Any] = {
 
 
 def _reordered(states: tuple[Tensor, ...], indices: Tensor | None) -> tuple[Tensor, ...]:
-    return states if indices is None else tuple(rt.index_select(state, 1, indices) for state in states)
+    if indices is None:
+        return states
+    return tuple(rt.index_select(state, 1, indices.to(state.device)) for state in states)

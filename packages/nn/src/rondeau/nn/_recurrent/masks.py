@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics import philox
 from rondeau.kernels.runtime import buffers
+from rondeau.kernels.runtime.devices import library_of
 from rondeau.tensor import Function, Generator, Tensor, default_generator
 
 from .._checks import check_probability
@@ -87,7 +88,10 @@ def dropout_rows(
     if p == 0:
         return x
     leading = x.shape[:-1]
-    positions = _positions("times", times, leading), _positions("batches", batches, leading)
+    positions = (
+        _positions("times", times, leading, x._array),
+        _positions("batches", batches, leading, x._array),
+    )
     matrix = x if x.ndim == 2 else x.reshape((positions[0].size, x.shape[-1]))
     rows: Tensor = _MaskedRows.apply(matrix, p, key, substream, *positions)
     return rows if x.ndim == 2 else rows.reshape(x.shape)
@@ -132,7 +136,8 @@ def drop_connect(weight: Tensor, p: float, key: int, substream: int) -> Tensor:
     _check("drop_connect", weight, p)
     if weight.ndim != 2:
         raise ArgumentValueError(f"drop_connect: weight must be a matrix, got shape {tuple(weight.shape)}")
-    return dropout_rows(weight, p, key, substream, philox.CONSTANT_OVER_TIME, np.arange(weight.shape[0]))
+    rows = library_of(weight._array).arange(weight.shape[0])
+    return dropout_rows(weight, p, key, substream, philox.CONSTANT_OVER_TIME, rows)
 
 
 def _check(name: str, x: Tensor, p: float) -> None:
@@ -141,9 +146,13 @@ def _check(name: str, x: Tensor, p: float) -> None:
     check_probability(f"{name}: p", p)
 
 
-def _positions(name: str, given: ArrayLike, leading: tuple[int, ...]) -> NDArray[Any]:
-    """Return one number per row, as a copy: backward reads this, and the caller may overwrite it first."""
-    positions = np.asarray(given)
+def _positions(name: str, given: ArrayLike, leading: tuple[int, ...], like: NDArray[Any]) -> NDArray[Any]:
+    """Return one number per row where the rows are, as a copy: backward reads this after the caller may overwrite it.
+
+    A single number is filled in there; an array of another device is sent.
+    """
+    library = library_of(like)
+    positions = library.full((), given) if type(given) is int else library.asarray(given)
     rows = int(np.prod(leading, dtype=np.int64))
     if positions.shape != (rows,):
         try:
@@ -166,7 +175,7 @@ class _MaskedRows(Function):
         ctx: Any, x: Tensor, p: float, key: int, substream: int, times: NDArray[Any], batches: NDArray[Any]
     ) -> Tensor:
         ctx.mask = p, key, substream, times, batches
-        y = buffers.empty(x.shape, x.dtype)
+        y = buffers.empty_like(x._array, x.shape)
         philox.mask_rows(x._array, times, batches, key, substream, p, y)
         return Tensor(y)
 

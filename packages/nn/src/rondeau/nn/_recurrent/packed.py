@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rondeau import tensor as rt
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime.devices import library_of
 from rondeau.tensor import Tensor
 
 from .._checks import as_array, check_integer, check_number, check_tensor, checked_list
@@ -48,7 +49,8 @@ class PackedSequence(_Fields):
     data : Tensor
         (N, ...), the rows: first those of step 0, longest sequence first, then those of step 1, and so on.
     batch_sizes : Tensor
-        int64 (T,), the number of sequences that reach each step; it never increases, and its sum is N.
+        int64 (T,), the number of sequences that reach each step; it never increases, and its sum is N. Like the indices
+        it is kept on the CPU, wherever the data are.
     sorted_indices : Tensor, optional
         int64 (B,), the index in the caller's batch of each sequence in packed order. None means that the caller's
         order is the packed order.
@@ -82,6 +84,10 @@ class PackedSequence(_Fields):
     ) -> Self:
         check_tensor("data", data)
         check_tensor("batch_sizes", batch_sizes)
+        batch_sizes, sorted_indices, unsorted_indices = (
+            field.cpu() if isinstance(field, Tensor) else field
+            for field in (batch_sizes, sorted_indices, unsorted_indices)
+        )
         sizes = batch_sizes._array
         if sizes.ndim != 1 or sizes.size == 0 or sizes.dtype != np.int64:
             kind = ArgumentValueError if sizes.dtype == np.int64 else ArgumentTypeError
@@ -150,7 +156,7 @@ class _Put(rt.Function):
     def forward(ctx: Any, x: Tensor, index: Integers, num_rows: int, fill: float) -> Tensor:
         ctx.index = index
         rows = rt.full(
-            (num_rows, *x.shape[1:]), fill, dtype=x.dtype
+            (num_rows, *x.shape[1:]), fill, dtype=x.dtype, device=x.device
         )._array  # raises an error if the dtype cannot hold the number
         rows[index] = x._array
         return Tensor(rows)
@@ -162,13 +168,13 @@ class _Put(rt.Function):
 
 def take_rows(x: Tensor, index: Integers) -> Tensor:
     """Return rows ``x[index]`` of (M, ...), no index twice."""
-    taken: Tensor = _Take.apply(x, index)
+    taken: Tensor = _Take.apply(x, library_of(x._array).asarray(index))
     return taken
 
 
 def put_rows(x: Tensor, index: Integers, num_rows: int, fill: float) -> Tensor:
     """Return (num_rows, ...) filled with a constant, except for rows ``index``, which are those of ``x``."""
-    filled: Tensor = _Put.apply(x, index, num_rows, fill)
+    filled: Tensor = _Put.apply(x, library_of(x._array).asarray(index), num_rows, fill)
     return filled
 
 

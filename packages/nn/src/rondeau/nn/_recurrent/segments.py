@@ -66,7 +66,8 @@ class Segments:
 
     def of_sequences(self, values: Tensor) -> Tensor:
         """Return the values (sequences, W) of values (B, W), one for each row of the batch."""
-        return rt.index_select(values, 0, Tensor(self._rows))  # a row may have several sequences
+        rows = Tensor(self._rows).to(values.device)
+        return rt.index_select(values, 0, rows)  # a row may have several sequences
 
     def put(self, rows: Tensor) -> Tensor:
         """Return the rows as (T, B, ...), with zeros where there are none."""
@@ -83,7 +84,7 @@ class Segments:
         taken = take_rows(state[0], self._rows[chosen])
         begun = put_rows(taken, chosen, self._rows.size, 0.0)
         if learned is not None:
-            begun = rt.where(first[:, None], begun, learned)
+            begun = rt.where(Tensor(first[:, None]).to(begun.device), begun, learned)
         return begun.reshape(1, self._rows.size, state.shape[-1])
 
     def end(self, states: Tensor, initial: Tensor, reverse: bool) -> Tensor:
@@ -92,7 +93,7 @@ class Segments:
         index = self._rows.size + np.arange(self._padded[1])
         index[self._rows[last]] = np.flatnonzero(last)
         both = rt.cat([states[0], initial[0]], 0)
-        return rt.index_select(both, 0, Tensor(index)).reshape(initial.shape)
+        return rt.index_select(both, 0, Tensor(index).to(both.device)).reshape(initial.shape)
 
     def _first_of_row(self, reverse: bool) -> NDArray[Any]:
         """Return which sequences begin with the state before the batch."""

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from rondeau.kernels import stepper
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime.deferred import require
+from rondeau.kernels.runtime.devices import is_array, is_of_device, library_of
 from rondeau.kernels.sequence import Cell, InputForms, Settings, Weights
 from rondeau.tensor import Tensor
 
@@ -98,7 +100,7 @@ class Stepper:
                     f"embedding must have vectors of the layer's input_size={layer.input_size}, got "
                     f"{embedding.embedding_dim}"
                 )
-            self._vectors = np.array(in_evaluation(embedding, "weight")._array)
+            self._vectors = in_evaluation(embedding, "weight")._array.copy()
         frozen_head = None
         if head is not None:
             weight, bias = in_evaluation(head, "weight"), in_evaluation(head, "bias")
@@ -108,6 +110,7 @@ class Stepper:
         if self._cell.draws_noise:
             settings = settings._replace(key=draw_key())
         self._stepper = stepper.Stepper(self._cell, weights, settings, frozen_head)
+        self._library = library_of(weights[0].weight_ih)
         self._hidden = weights[0].weight_ih.shape[0] // len(self._cell.gates)
 
     def __call__(
@@ -145,8 +148,8 @@ class Stepper:
             If an id is out of range.
         """
         x: Any = x_t._array if isinstance(x_t, Tensor) else x_t
-        if not isinstance(x, np.ndarray):
-            x = _one_id(x)
+        if not is_array(x):
+            x = self._one_id(x)
         is_batch = x.ndim == (1 if x.dtype.kind in "iu" else 2)
         if not is_batch:
             x = x[None]
@@ -189,22 +192,30 @@ class Stepper:
                 f"x_t must be ids, integers of shape (B,), because there is an embedding; got {ids.dtype} "
                 f"of shape {ids.shape}"
             )
-        if ids.size and not (ids.min() >= 0 and ids.max() < len(vectors)):
-            wrong = ids[(ids < 0) | (ids >= len(vectors))][0]
-            raise IndexError(
-                f"x_t: id {wrong} is out of range: there are {len(vectors)} rows, 0 to {len(vectors) - 1}"
-            )
-        rows: NDArray[Any] = vectors[ids]
+        rows: NDArray[Any] = vectors[_checked_ids(ids, len(vectors))]
         return rows
 
+    def _one_id(self, x: Any) -> NDArray[np.int64]:
+        """Return one id as a 0-d array."""
+        if isinstance(x, bool) or not isinstance(x, int | np.integer):
+            raise ArgumentTypeError(f"x_t must be a Tensor, an array or an id, got {kind_of(x)}")
+        if not -(2**63) <= x < 2**63:
+            raise IndexError(f"x_t: id {x} is out of range")
+        return self._library.full((), int(x), np.int64)  # type: ignore[no-any-return]
 
-def _one_id(x: Any) -> NDArray[np.int64]:
-    """Return one id as a 0-d array."""
-    if isinstance(x, bool) or not isinstance(x, int | np.integer):
-        raise ArgumentTypeError(f"x_t must be a Tensor, an array or an id, got {kind_of(x)}")
-    if not -(2**63) <= x < 2**63:
-        raise IndexError(f"x_t: id {x} is out of range")
-    return np.array(x, np.int64)
+
+def _checked_ids(ids: NDArray[Any], count: int) -> NDArray[Any]:
+    """Return ids, each checked to be one of ``count`` rows; on a device without waiting for it."""
+
+    def out_of_range(shown: str) -> IndexError:
+        return IndexError(f"x_t: id {shown} is out of range: there are {count} rows, 0 to {count - 1}")
+
+    if is_of_device(ids):
+        require(((ids >= 0) & (ids < count)).all(), lambda: out_of_range("of the step"))
+        return np.clip(ids, 0, count - 1)
+    if ids.size and not (ids.min() >= 0 and ids.max() < count):
+        raise out_of_range(str(ids[(ids < 0) | (ids >= count)][0]))
+    return ids
 
 
 def _arrays(state: Any, is_batch: bool) -> tuple[Any, ...]:
@@ -217,9 +228,9 @@ def _arrays(state: Any, is_batch: bool) -> tuple[Any, ...]:
     if is_batch:
         return arrays
     for part in arrays:
-        if isinstance(part, np.ndarray) and part.ndim != 2:
+        if is_array(part) and part.ndim != 2:
             raise ArgumentValueError(
                 f"state must have shape (L, H), because x_t has no batch dimension, got {part.shape}: leave "
                 "the batch dimension out of both, or give it to both"
             )
-    return tuple([part[:, None] if isinstance(part, np.ndarray) else part for part in arrays])
+    return tuple([part[:, None] if is_array(part) else part for part in arrays])
