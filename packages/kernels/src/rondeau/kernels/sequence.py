@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,11 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.cell import InputForms, Regularisers
 from rondeau.kernels.cell.cell import Cell
-from rondeau.kernels.checks import checked_array
+from rondeau.kernels.checks import are_of_device, checked_array
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.recurrent import recompute, truncation
 from rondeau.kernels.recurrent.checks import (
+    check_one_device,
     checked_arrays,
     checked_inputs,
     checked_run,
@@ -102,6 +104,7 @@ def forward(
     if inputs or run.cell.inputs:
         hidden, dtype = weights.weight_ih.shape[0] // len(run.cell.gates), weights.weight_ih.dtype
         inputs = checked_inputs(run.cell, inputs, run.layout.num_rows, run.layout.batch_size, hidden, dtype)
+        are_of_device(f"cell {run.cell.name}", x=x, **dict(zip(run.cell.inputs, inputs, strict=True)))
     target = target_of(x)
     num_kept = len(run.cell.states) if every_state else 1
     if run.recompute_every is not None and run.recompute_every < run.layout.num_steps:
@@ -242,6 +245,10 @@ def _checked_gradients(
         )
     d_every += (None,) * (num_states - num_every)
     widths = state_widths(run.cell, weights)
+    if "cupy" in sys.modules:
+        every = {f"d_every_{state}": d for state, d in zip(states, d_every, strict=True)}
+        final = {f"d_final_{state}": d for state, d in zip(states, d_final, strict=True)}
+        check_one_device(run.cell, weights, **every, **final)
 
     def checked(name: str, given: tuple[Array | None, ...], length: int) -> tuple[Array | None, ...]:
         return tuple(

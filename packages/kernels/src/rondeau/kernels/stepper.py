@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.cell import InputForms
 from rondeau.kernels.cell.cell import Cell
-from rondeau.kernels.checks import checked_array
+from rondeau.kernels.checks import are_of_device, checked_array
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.recurrent.checks import (
+    check_one_device,
     checked_ids,
     checked_inputs,
     checked_weights,
@@ -109,6 +111,8 @@ class Stepper:
             )
         settings = complete_settings(cell, settings)
         checked = [checked_weights(cell, weights, settings.num_heads) for weights in layers]
+        for weights in checked:
+            check_one_device(cell, weights, weight_ih_of_layer_0=checked[0].weight_ih)
         self.dtype = checked[0].weight_ih.dtype
         self.widths, self.num_layers = state_widths(cell, checked[0]), len(checked)
         (rows, self.inputs), width = checked[0].weight_ih.shape, self.widths[0]
@@ -164,6 +168,11 @@ class Stepper:
         """
         x = self._checked_input(x)
         B, cell = x.shape[0], self._cell
+        if "cupy" in sys.modules:
+            named = dict(zip(self._states, states or (), strict=False)) | dict(
+                zip(cell.inputs, inputs, strict=False)
+            )
+            are_of_device(f"a step of cell {cell.name}", weight_ih=self._like, x=x, **named)
         if inputs or cell.inputs:
             cell = cell.variant(forms=InputForms(numbers=forms.numbers))
             inputs = self._checked_inputs(cell, inputs, B)

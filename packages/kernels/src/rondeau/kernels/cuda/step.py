@@ -43,18 +43,11 @@ class Frozen:
         head: tuple[Array, Array | None] | None,
     ) -> None:
         schedule = cell.schedule
-        copied = [
-            Weights(
-                *[None if a is None else a.copy() for a in weights[:-1]],
-                tuple(p.copy() for p in weights.params),
-            )
-            for weights in layers
-        ]
-        self.layers = [in_buffer_order(schedule, weights) for weights in copied]
+        self.layers = [in_buffer_order(schedule, _copied(weights)) for weights in layers]
         self.settings = settings
         self.hidden = H = layers[0].weight_ih.shape[0] // len(schedule.order)
         self.width = H if layers[0].weight_hr is None else layers[0].weight_hr.shape[0]
-        self.head = None if head is None else tuple(None if part is None else part.copy() for part in head)
+        self.head = None if head is None else (head[0].copy(), None if head[1] is None else head[1].copy())
         self.products = [
             products_of(schedule, weights.weight_hh, H, settings.num_heads) for weights in self.layers
         ]
@@ -64,6 +57,17 @@ class Frozen:
     def workspace(self, cell: Cell, batch_size: int) -> Workspace:
         """Return the memory for a step of B rows of the cell, or of its variant for inputs in other forms."""
         return Workspace(self, cell, batch_size)
+
+
+def _copied(weights: Weights) -> Weights:
+    return weights._replace(
+        params=tuple(vector.copy() for vector in weights.params),
+        **{
+            name: array.copy()
+            for name, array in weights._asdict().items()
+            if name != "params" and array is not None
+        },
+    )
 
 
 class Workspace:

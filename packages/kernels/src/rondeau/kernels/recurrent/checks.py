@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.cell.cell import Cell
-from rondeau.kernels.checks import checked_array, is_count
+from rondeau.kernels.checks import are_of_device, checked_array, is_count
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics import philox
 from rondeau.kernels.numerics.elements import ELEMENTS
@@ -20,6 +21,7 @@ from rondeau.kernels.runtime.deferred import require
 from rondeau.kernels.runtime.devices import is_array, is_of_device
 
 __all__ = [
+    "check_one_device",
     "checked_arrays",
     "checked_ids",
     "checked_inputs",
@@ -134,6 +136,8 @@ def checked_arrays(
     """Return the arrays for a checked run, contiguous; without initial states they are zeros."""
     cell, layout = run.cell, run.layout
     weights = checked_weights(cell, weights, run.settings.num_heads)
+    if "cupy" in sys.modules:
+        check_one_device(cell, weights, x=x, **dict(zip(cell.states, initial or (), strict=False)))
     x = _checked_x(layout, x, weights.weight_ih)
     if initial is None:
         return x, weights, None
@@ -148,6 +152,13 @@ def checked_arrays(
         ]
     )
     return x, weights, initial
+
+
+def check_one_device(cell: Cell, weights: Weights, **others: Any) -> None:
+    """Raise ValueError unless the arrays of a run are all on one device."""
+    *arrays, params = weights
+    named = dict(zip(Weights._fields, arrays, strict=False)) | dict(zip(cell.params, params, strict=False))
+    are_of_device(f"cell {cell.name}", **named, **others)
 
 
 def checked_inputs(
@@ -189,8 +200,8 @@ def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
         )
     weight_ih = weights.weight_ih
     if not is_array(weight_ih) or weight_ih.dtype not in ELEMENTS:
-        got = weight_ih.dtype if is_array(weight_ih) else type(weight_ih).__name__
-        raise ArgumentTypeError(f"weight_ih must be an array of float32 or float64, got {got}")
+        kind = str(weight_ih.dtype) if is_array(weight_ih) else type(weight_ih).__name__
+        raise ArgumentTypeError(f"weight_ih must be an array of float32 or float64, got {kind}")
     dtype, gates, recurrent = weight_ih.dtype, len(cell.gates), len(cell.recurrent)
     if weight_ih.ndim != 2 or weight_ih.shape[0] % gates:
         raise ArgumentValueError(
@@ -261,7 +272,7 @@ def checked_ids(ids: Array, width: int) -> Array:
                 f"x must be ids from 0 to {width - 1} (weight_ih has {width} columns), got one outside"
             ),
         )
-        return np.clip(ids, 0, width - 1).astype(np.int64)
+        return np.clip(ids, 0, width - 1).astype(np.int64, copy=False)
     if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= width):
         wrong = ids.min() if ids.min() < 0 else ids.max()
         raise IndexError(f"x must be ids from 0 to {width - 1} (weight_ih has {width} columns), got {wrong}")

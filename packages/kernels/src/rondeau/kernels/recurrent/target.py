@@ -143,4 +143,4 @@ def source_of(cell: Cell, direction: str, dtype: Any = np.float32, device: str =
                 new_h[j] = h
     <BLANKLINE>
     """
-    return (cuda if device == "cuda" else cpu).source(cell, direction, dtype)
+    return cuda.source(cell, direction, dtype) if device == "cuda" else cpu.source(cell, direction, dtype)

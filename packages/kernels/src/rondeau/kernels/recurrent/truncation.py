@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rondeau.kernels.checks import in_row_order
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.records import Adjoints, Sums, Tape
 from rondeau.kernels.recurrent.target import Target
@@ -115,7 +116,8 @@ def _rounds(layout: Layout, reverse: bool, earlier_steps: int, like: Array) -> I
         batch_rows, has_begun = layout.batch_rows[at], previous[at] < 0
         begun = np.flatnonzero(has_begun)
         indices = at, batch_rows, before[at], after[at], begun, batch_rows[begun], np.flatnonzero(~has_begun)
-        yield _Round(layout.of_rows(at), *map(library.asarray, indices), lag == earlier_steps)
+        sent = [library.asarray(index) for index in indices]
+        yield _Round._make((layout.of_rows(at), *sent, lag == earlier_steps))
         at = previous[at[~has_begun]]
 
 
@@ -154,7 +156,7 @@ def _single_step(tape: Tape, round_: _Round) -> Tape:
     """Return the tape that forward would have kept for the given rows, had they been a batch of one step."""
     at, batch_rows = round_.at, round_.batch_rows
     both = np.concatenate((round_.before, round_.after))
-    states = np.ascontiguousarray(tape.states[:, both])
+    states = in_row_order(tape.states[:, both])
     return tape._replace(
         run=tape.run._replace(layout=round_.layout, reverse=False),
         inputs=tuple(

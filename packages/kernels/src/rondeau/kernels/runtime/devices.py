@@ -12,9 +12,10 @@ import importlib
 import sys
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = [
     "DeviceUnavailableError",
@@ -55,7 +56,7 @@ def is_of_device(value: Any) -> bool:
     return cupy is not None and isinstance(value, getattr(cupy, "ndarray", ()))
 
 
-def is_array(value: Any) -> bool:
+def is_array(value: Any) -> TypeGuard[NDArray[Any]]:
     """Return whether a value is an array of NumPy's or of CuPy's.
 
     Examples

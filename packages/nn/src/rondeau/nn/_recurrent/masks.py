@@ -152,7 +152,7 @@ def _positions(name: str, given: ArrayLike, leading: tuple[int, ...], like: NDAr
     A single number is filled in there; an array of another device is sent.
     """
     library = library_of(like)
-    positions = library.full((), given) if type(given) is int else library.asarray(given)
+    positions: NDArray[Any] = library.full((), given) if type(given) is int else library.asarray(given)
     rows = int(np.prod(leading, dtype=np.int64))
     if positions.shape != (rows,):
         try:

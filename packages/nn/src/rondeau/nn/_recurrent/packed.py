@@ -84,10 +84,11 @@ class PackedSequence(_Fields):
     ) -> Self:
         check_tensor("data", data)
         check_tensor("batch_sizes", batch_sizes)
-        batch_sizes, sorted_indices, unsorted_indices = (
-            field.cpu() if isinstance(field, Tensor) else field
-            for field in (batch_sizes, sorted_indices, unsorted_indices)
-        )
+        batch_sizes = batch_sizes.cpu()
+        if isinstance(sorted_indices, Tensor):
+            sorted_indices = sorted_indices.cpu()
+        if isinstance(unsorted_indices, Tensor):
+            unsorted_indices = unsorted_indices.cpu()
         sizes = batch_sizes._array
         if sizes.ndim != 1 or sizes.size == 0 or sizes.dtype != np.int64:
             kind = ArgumentValueError if sizes.dtype == np.int64 else ArgumentTypeError

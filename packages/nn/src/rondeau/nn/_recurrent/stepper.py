@@ -201,7 +201,8 @@ class Stepper:
             raise ArgumentTypeError(f"x_t must be a Tensor, an array or an id, got {kind_of(x)}")
         if not -(2**63) <= x < 2**63:
             raise IndexError(f"x_t: id {x} is out of range")
-        return self._library.full((), int(x), np.int64)  # type: ignore[no-any-return]
+        found: NDArray[np.int64] = self._library.full((), int(x), np.int64)
+        return found
 
 
 def _checked_ids(ids: NDArray[Any], count: int) -> NDArray[Any]:
@@ -212,7 +213,8 @@ def _checked_ids(ids: NDArray[Any], count: int) -> NDArray[Any]:
 
     if is_of_device(ids):
         require(((ids >= 0) & (ids < count)).all(), lambda: out_of_range("of the step"))
-        return np.clip(ids, 0, count - 1)
+        clipped: NDArray[Any] = np.clip(ids, 0, count - 1)
+        return clipped
     if ids.size and not (ids.min() >= 0 and ids.max() < count):
         raise out_of_range(str(ids[(ids < 0) | (ids >= count)][0]))
     return ids

@@ -1,0 +1,217 @@
+"""The CUDA target, its kernels emulated and CuPy stood for: against the schedule's interpreter and the CPU target."""
+
+import numpy as np
+import pytest
+from tools.device_arrays import no_transfers
+
+from comparing import assert_close
+from emulated_target import EmulatedKernel
+from rondeau.kernels.cell import Regularisers
+from rondeau.kernels.cell.cell import Cell
+from rondeau.kernels.recurrent import target
+from rondeau.kernels.runtime import deferred
+from rondeau.kernels.sequence import Layout, backward
+from rondeau.kernels.stepper import Stepper
+from rondeau.nn import cells
+
+from .interpreter import Interpreter
+from .problem import LAYOUTS, Problem, flatten
+
+CELLS = sorted(name for name, cell in vars(cells).items() if isinstance(cell, Cell))
+CLOSE = {np.float32: {"rtol": 1e-5, "atol": 1e-5}, np.float64: {"rtol": 1e-12, "atol": 1e-12}}
+
+
+def on_device(cupy, problem):
+    """Return the problem with its arrays on the device."""
+    sent = object.__new__(Problem)
+    vars(sent).update(vars(problem))
+
+    def send(array):
+        return None if array is None else cupy.asarray(array)
+
+    *arrays, params = problem.weights
+    sent.weights = type(problem.weights)(*map(send, arrays), tuple(map(send, params)))
+    sent.x = send(problem.x)
+    for field in ("initial", "inputs", "d_every", "d_final"):
+        setattr(sent, field, tuple(map(send, getattr(problem, field))))
+    return sent
+
+
+def to_host(arrays):
+    return [
+        None if array is None else array if isinstance(array, np.ndarray) else array.get() for array in arrays
+    ]
+
+
+def bits(gradients):
+    return b"".join(array.tobytes() for array in to_host(flatten(gradients)) if array is not None)
+
+
+def assert_like_the_cpu(cupy, problem, dtype, reverse=False, **fields):
+    """Compare states and gradients with the CPU target's; return the device's."""
+    sent = on_device(cupy, problem)
+    expected, got = problem.gradients(reverse, **fields), sent.gradients(reverse, **fields)
+    fields.pop("truncate", None)
+    states, found = problem.forward(reverse, **fields), sent.forward(reverse, **fields)
+    wanted = [*flatten(expected), *states.every, *states.final]
+    for one, other in zip(to_host([*flatten(got), *found.every, *found.final]), wanted, strict=True):
+        if other is None:
+            assert one is None
+        else:
+            assert one.dtype == other.dtype
+            assert_close(one, other, **CLOSE[dtype])
+    return got
+
+
+@pytest.mark.sampled(5)
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("layout", ["dense", "ragged"])
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_is_the_interpreters(name, layout, reverse, device_stand_in):
+    problem = Problem(getattr(cells, name), LAYOUTS[layout], np.float32)
+    exact = problem.in_float64()
+    oracle = Interpreter(exact.run(reverse), exact.x, exact.weights, exact.initial, exact.inputs)
+    sent = on_device(device_stand_in, problem)
+    result = sent.forward(reverse)
+    for got, expected in zip(to_host(result.every), oracle.every, strict=True):
+        assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    d_initial = oracle.backward(exact.d_every, exact.d_final)[1]
+    for got, expected in zip(to_host(sent.gradients(reverse).initial), d_initial, strict=True):
+        assert_close(got, expected, rtol=1e-5, atol=2e-5)
+    assert_like_the_cpu(device_stand_in, problem, np.float32, reverse)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(layout, device_stand_in):
+    for reverse in (False, True):
+        problem = Problem(cells.gru_original, LAYOUTS[layout], np.float64)
+        assert_like_the_cpu(device_stand_in, problem, np.float64, reverse)
+
+
+OPTIONS = {
+    "projection": ("lstm_projected", {"P": 3}),
+    "two heads": ("gru", {"H": 6, "heads": 2}),
+    "three heads and a second operand": ("gru_original", {"H": 6, "heads": 3}),
+    "ids": ("lstm", {"I": 7, "one_hot": True}),
+    "no bias": ("gru", {"bias": False}),
+    "two blocks a row": ("lstm", {"H": 260}),
+    "sums over two passes of a block": ("gru_layer_norm", {"H": 260}),
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_options(option, device_stand_in):
+    name, options = OPTIONS[option]
+    layout = Layout.dense(2, 2) if options.get("H", 0) > 256 else LAYOUTS["ragged"]
+    problem = Problem(getattr(cells, name), layout, np.float64, **options)
+    assert_like_the_cpu(device_stand_in, problem, np.float64)
+
+
+def test_dropout_of_projected_features(device_stand_in):
+    problem = Problem(cells.lstm_projected, LAYOUTS["ragged"], np.float64, P=3)
+    problem.settings = problem.settings._replace(feature_dropout=0.4)
+    assert_like_the_cpu(device_stand_in, problem, np.float64, reverse=True)
+
+
+@pytest.mark.parametrize(
+    "regularisers",
+    [
+        Regularisers(dropout=True),
+        Regularisers(zoneout=("h", "c")),
+        Regularisers(dropout=True, zoneout=("h",)),
+        Regularisers(zoneout=("c",), expected=True),
+    ],
+    ids=str,
+)
+def test_regularisers(regularisers, device_stand_in):
+    problem = Problem(cells.lstm.variant(regularisers), LAYOUTS["ragged"], np.float64)
+    assert_like_the_cpu(device_stand_in, problem, np.float64)
+
+
+@pytest.mark.parametrize("fields", [{"recompute_every": 2}, {"truncate": 1}], ids=str)
+@pytest.mark.parametrize("name", ["gru_d", "ctrnn"])
+def test_recomputation_and_truncation(name, fields, device_stand_in):
+    problem = Problem(getattr(cells, name), LAYOUTS["ragged"], np.float64)
+    assert_like_the_cpu(device_stand_in, problem, np.float64, reverse=True, **fields)
+
+
+def test_a_run_waits_for_nothing_and_sends_nothing(device_stand_in):
+    problem = Problem(
+        cells.lstm.variant(Regularisers(True, ("h",))), Layout.dense(3, 2), np.float32, one_hot=True
+    )
+    sent = on_device(device_stand_in, problem)
+    sent.gradients()  # the positions of the layout's rows are sent once
+    with no_transfers(waits=True):
+        sent.gradients()
+    deferred.raise_pending()
+
+
+def test_backward_twice(device_stand_in):
+    sent = on_device(device_stand_in, Problem(cells.gru, LAYOUTS["ragged"], np.float32))
+    saved = sent.forward().saved
+    first, second = (backward(sent.cell, saved, sent.d_every, sent.d_final) for _ in range(2))
+    assert bits(first) == bits(second)
+
+
+def test_no_schedule_of_the_threads_changes_a_bit(device_stand_in, monkeypatch):
+    sent = on_device(device_stand_in, Problem(cells.lstm_layer_norm, Layout.dense(2, 2), np.float32, H=40))
+    found = []
+    for seed in (0, 1):
+        monkeypatch.setattr(EmulatedKernel, "seed", seed)
+        found.append(bits(sent.gradients()))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru_d", "lstm_projected"])
+def test_a_stepper_has_the_numbers_of_the_cpus(name, device_stand_in):
+    cell = getattr(cells, name)
+    options = {"P": 5} if name == "lstm_projected" else {}
+    layers = [Problem(cell, Layout.dense(2, 3), np.float64, I=I, seed=I, **options) for I in (4, 5)]  # noqa: E741
+    lowest = layers[0]
+    head = np.arange(10.0).reshape(2, 5), np.array([1.0, -1.0])
+    rows = lowest.inputs_at(slice(3), slice(3))
+    inputs = tuple(np.stack((array, array + 1)) for array in rows)
+    cupy = device_stand_in
+    steppers = (
+        Stepper(cell, [p.weights for p in layers], layers[0].settings, head),
+        Stepper(
+            cell,
+            [on_device(cupy, p).weights for p in layers],
+            layers[0].settings,
+            tuple(map(cupy.asarray, head)),
+        ),
+    )
+    x, results = lowest.x[:3], []
+    for stepper, send in zip(steppers, (np.asarray, cupy.asarray), strict=True):
+        y, states = stepper(send(x), None, tuple(map(send, inputs)))
+        y, states = stepper(send(x), states, tuple(map(send, inputs)))
+        results.append(to_host((y, *states)))
+    for got, expected in zip(results[1], results[0], strict=True):
+        assert_close(got, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_arrays_of_two_devices_are_refused(device_stand_in):
+    problem = Problem(cells.lstm, Layout.dense(2, 2), np.float32)
+    sent = on_device(device_stand_in, problem)
+    sent.x = problem.x
+    with pytest.raises(ValueError, match=r"cell lstm: weight_ih is on cuda and x is on cpu"):
+        sent.forward()
+    sent = on_device(device_stand_in, problem)
+    sent.d_final = problem.d_final
+    with pytest.raises(ValueError, match="weight_ih is on cuda and d_final_h is on cpu"):
+        sent.gradients()
+
+
+def test_ids_out_of_range_are_told_at_the_next_read(device_stand_in):
+    problem = Problem(cells.lstm, Layout.dense(2, 2), np.float32, one_hot=True)
+    sent = on_device(device_stand_in, problem)
+    sent.x = device_stand_in.asarray(np.array([0, 1, 2, 3]))
+    sent.forward()
+    with pytest.raises(IndexError, match="x must be ids from 0 to 2"):
+        deferred.raise_pending()
+
+
+def test_the_source_reads_as_the_step():
+    source = target.source_of(cells.lstm, "forward", device="cuda")
+    assert source.startswith("def lstm_forward(states, gates, product_0, bias, row, old, new):")
+    assert "a_f = gate_f[j] + product_x_f[j] + bias_f[j]\n" in source
