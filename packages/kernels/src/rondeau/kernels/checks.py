@@ -270,12 +270,9 @@ def is_writeable(array: Array) -> bool:
 
 
 def in_row_order(array: Array) -> Array:
-    """Return an array as kernels need it, C-contiguous and aligned: itself or a copy.
-
-    An array of a GPU is returned as it is, because array programs work with any strides.
-    """
+    """Return an array as kernels need it, C-contiguous and aligned: itself or a copy."""
     if type(array) is not np.ndarray and is_of_device(array):
-        return array
+        return array if array.flags.c_contiguous else array.copy()
     array = np.ascontiguousarray(array)
     # A field of a structured array may not be aligned to the addresses at which a kernel reads numbers.
     return array if array.flags.aligned else array.copy()
