@@ -216,7 +216,7 @@ class Stepper:
     def _checked_input(self, x: Any) -> Array:
         """Return the input as a contiguous array, or raise an error that says what is wrong with it."""
         if not is_array(x):
-            raise ArgumentTypeError(f"x must be an array, got {type(x).__name__}")
+            raise ArgumentTypeError(f"x must be a numpy array, got {type(x).__name__}")
         if x.dtype is self.dtype and x.ndim == 2 and x.shape[1] == self.inputs and x.flags.c_contiguous:
             return x
         if x.dtype.kind not in "iu":
