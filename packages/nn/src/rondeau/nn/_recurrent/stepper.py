@@ -110,7 +110,7 @@ class Stepper:
         if self._cell.draws_noise:
             settings = settings._replace(key=draw_key())
         self._stepper = stepper.Stepper(self._cell, weights, settings, frozen_head)
-        self._library = library_of(weights[0].weight_ih)
+        self._like = weights[0].weight_ih[:0]  # an array where the weights are
         self._hidden = weights[0].weight_ih.shape[0] // len(self._cell.gates)
 
     def __call__(
@@ -201,7 +201,7 @@ class Stepper:
             raise ArgumentTypeError(f"x_t must be a Tensor, an array or an id, got {kind_of(x)}")
         if not -(2**63) <= x < 2**63:
             raise IndexError(f"x_t: id {x} is out of range")
-        found: NDArray[np.int64] = self._library.full((), int(x), np.int64)
+        found: NDArray[np.int64] = library_of(self._like).full((), int(x), np.int64)
         return found
 
 
