@@ -1,12 +1,13 @@
 """A character model trains on a GPU, for which `tools.device_arrays` stands, as it does on the CPU."""
 
+import numpy as np
 import pytest
 from tools.device_arrays import transfers
 
 from comparing import assert_close
 from rondeau import nn, train
 from rondeau import tensor as rt
-from rondeau.data import SequentialBatches, TokenStream
+from rondeau.data import DataLoader, SequentialBatches, TensorDataset, TokenStream
 
 TEXT = "the quick brown fox jumps over the lazy dog " * 8
 TOKENS = TokenStream([ord(letter) - 96 if letter.isalpha() else 0 for letter in TEXT])
@@ -94,6 +95,25 @@ def test_a_run_goes_on_on_another_device(tmp_path):
     alone.fit()
     assert_close(run.model.state_dict(), alone.model.state_dict(), **CLOSE)
     assert recorder.run.checkpoints.steps() == [2, 4, 6]
+
+
+@pytest.mark.usefixtures("device_stand_in")
+def test_pinned_batches_are_sent_without_waiting():
+    rng = np.random.default_rng(0)
+    pairs = TensorDataset(rng.normal(size=(24, 3)).astype(np.float32), rng.integers(0, 2, 24))
+    model = nn.Linear(3, 2)
+    run = train.Trainer(
+        model,
+        train.optim.Adam(model.parameters()),
+        DataLoader(pairs, 4, pin_memory=True),
+        task=train.Supervised(nn.functional.cross_entropy),
+        device="cuda",
+        max_steps=6,
+    )
+    with transfers() as seen:
+        run.fit()
+    assert [copy.nbytes for copy in seen.to_device] == [4 * 3 * 4, 4 * 8] * 6
+    assert len(seen.waits) == len(seen.to_host) == 3, seen  # one row, and whether all weights are finite
 
 
 @pytest.mark.usefixtures("device_stand_in")

@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
+from comparing import assert_same_bits
+from rondeau import tensor as rt
 from rondeau.data import BucketBatches, DataLoader, Dataset, TensorDataset, sample_generator
 
 PAIRS = TensorDataset(np.arange(10), np.arange(10) ** 2)
@@ -597,3 +600,38 @@ if __name__ == "__main__":
         "was forked from it: begin a loop of its own here",
         out,
     )
+
+
+# --------------------------------------------------------------------------------------------------- pinned memory
+
+
+class Point(NamedTuple):
+    x: Any
+    name: Any
+
+
+class Points(Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        return {"point": Point(np.full(3, i, np.float32), f"p{i}"), "target": rt.tensor(float(i))}
+
+
+def test_batches_are_pinned_each_in_memory_of_its_own(device_stand_in):
+    is_pinned = device_stand_in.cuda.pinned_memory.is_memory_pinned
+    expected, found = (list(DataLoader(Points(), 2, pin_memory=pin)) for pin in (False, True))
+    for got, want in zip(found, expected, strict=True):
+        assert is_pinned(got["point"].x.ctypes.data)
+        assert got["target"].is_pinned()
+        assert_same_bits((got["point"].x, got["target"]), (want["point"].x, want["target"]))
+        assert (type(got["point"]), got["point"].name) == (Point, want["point"].name)
+    assert not np.may_share_memory(found[0]["point"].x, found[1]["point"].x)
+    assert not is_pinned(expected[0]["point"].x.ctypes.data)
+
+
+def test_pinned_memory_without_a_gpu_is_a_warning(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.warns(UserWarning, match="pin_memory: no GPU is usable, so batches stay where they are"):
+        loader = DataLoader(TensorDataset(np.arange(4)), 2, pin_memory=True)
+    assert [batch.tolist() for (batch,) in loader] == [[0, 1], [2, 3]]

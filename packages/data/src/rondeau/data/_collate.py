@@ -62,7 +62,7 @@ def default_collate(samples: Sequence[Any]) -> Any:
     if hasattr(first, "numpy") and hasattr(
         first, "requires_grad"
     ):  # a Tensor, of a package this one may not import
-        return type(first)(_stacked([sample.detach().numpy() for sample in samples]))
+        return type(first)(_stacked([sample.detach().cpu().numpy() for sample in samples]))
     raise TypeError(
         f"samples of type {type(first).__name__} cannot be stacked: expected numbers, arrays, Tensors, strings, or "
         "tuples, lists or dicts of them; give a collate_fn"

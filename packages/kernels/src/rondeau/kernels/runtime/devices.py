@@ -1,8 +1,8 @@
 """The array libraries of the devices: NumPy on the CPU and CuPy, an optional dependency, on a GPU.
 
 Code that serves both calls NumPy's functions, which hand arrays of CuPy's on to CuPy (``__array_function__``,
-``__array_ufunc__``). This module has what no such protocol covers. CuPy is imported here alone, when somebody asks for
-a GPU; to recognise its arrays, it need not be.
+``__array_ufunc__``). This module has what no such protocol covers. CuPy is imported here, when somebody asks for a GPU,
+and in `rondeau.data`, which imports no sibling, for pinned memory; to recognise its arrays, it need not be.
 """
 
 from __future__ import annotations
