@@ -131,3 +131,68 @@ def test_a_model_there_given_a_batch_here_names_both_devices():
     for call in (lambda: model(rt.zeros(2, 3, dtype="int64")), lambda: model.hidden(rt.zeros(2, 6))):
         with pytest.raises((TypeError, ValueError, RuntimeError), match=r"(?s)cuda.*cpu|cpu.*cuda"):
             call()
+
+
+def labelling(device):
+    rng = np.random.default_rng(1)
+    sequences = TensorDataset(
+        rng.normal(size=(6, 5, 3)), rng.integers(-1, 2, (6, 5)), np.array([5, 1, 3, 4, 2, 5])
+    )
+    task = train.SequenceLabelling(ignore_index=-1)
+
+    class Tagger(nn.Linear):
+        def forward(self, x, lengths):
+            return super().forward(x)
+
+    return Tagger(3, 2), task, sequences
+
+
+def forecasting(device):
+    rng = np.random.default_rng(2)
+    windows = TensorDataset(rng.normal(size=(6, 3)), rng.normal(size=(6, 2)))
+
+    class Quantiles(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).unflatten(1, (2, 2))
+
+    return Quantiles(3, 4), train.Forecasting(2, quantiles=[0.2, 0.8]), windows
+
+
+def own_task(device):
+    rng = np.random.default_rng(3)
+
+    class Squares(train.Task):
+        def loss(self, model, batch, carry):
+            inputs, targets = (rt.tensor(part) for part in batch)  # on the model's device
+            assert inputs.device == device
+            return nn.functional.mse_loss(model(inputs)[:, 0], targets), len(targets), None
+
+    return (
+        nn.Linear(3, 1, dtype="float64"),
+        Squares(),
+        TensorDataset(rng.normal(size=(6, 3)), rng.normal(size=6)),
+    )
+
+
+@pytest.mark.parametrize("kind", [labelling, forecasting, own_task])
+@pytest.mark.usefixtures("device_stand_in")
+def test_tasks_of_other_kinds(kind):
+    runs = []
+    for device in ("cuda", "cpu"):
+        rt.manual_seed(0)
+        model, task, samples = kind(device)
+        run = train.Trainer(
+            model,
+            train.optim.SGD(model.parameters(), 0.1),
+            DataLoader(samples, 2),
+            task=task,
+            held_out=DataLoader(samples, 3),
+            device=device,
+            max_epochs=2,
+            accumulate=2,
+        )
+        run.fit()
+        runs.append(run)
+    there, here = (run.evaluation.columns() for run in runs)
+    assert there.keys() == here.keys()
+    assert_close(list(there.values()), list(here.values()), **CLOSE)
