@@ -1,6 +1,7 @@
 """What the command line says where the disk refuses, and of a corpus by name."""
 
 import os
+import sys
 
 import pytest
 
@@ -50,6 +51,21 @@ def test_a_corpus_that_is_neither_file_nor_data_set(tmp_path, monkeypatch, capsy
     assert cli.main(["train", "names"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("cannot read the corpus: the data set names cannot be had: no connection")
+
+
+def test_a_device_that_is_not_usable(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    for command in (["train"], ["evaluate", "nowhere"], ["generate", "nowhere"]):
+        assert cli.main([*command, "--device=cuda"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(
+            f"rondeau {command[0]}: --device: device 'cuda' needs CuPy, which is not installed: pip install "
+            "'rondeau[cuda]' (for CUDA 12: 'rondeau[cuda12]')"
+        )
+        assert cli.main([*command, "--device=tpu"]) == 2
+        assert "--device: expected cpu or cuda, got tpu" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_help_names_every_text():  # it is written out there, because help imports no data sets

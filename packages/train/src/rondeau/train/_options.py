@@ -158,6 +158,9 @@ class RunOptions:
         Of the initial weights, the batches and dropout: with the same seed, the same bits.
     threads
         Cores to use; by default all. The results do not depend on it.
+    device
+        cuda: an NVIDIA GPU, with the extra cuda or cuda12. A run may be continued on another device; its numbers then
+        agree but for rounding.
     log_every
         Steps from one line of metrics.jsonl to the next.
     evaluate_every
@@ -175,6 +178,7 @@ class RunOptions:
     output: str | None = None
     seed: int = 0
     threads: int | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
     log_every: int = 50
     evaluate_every: int | None = None
     checkpoint_every: int | None = None

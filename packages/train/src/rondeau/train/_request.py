@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]  # exported, but not by name
 
@@ -55,14 +55,15 @@ class NewRun(NamedTuple):
 class Resume(NamedTuple):
     """What a command line asks of ``rondeau train``: the continuation of a run.
 
-    `corpus` is where the run's text is now, if that is elsewhere than before; `limits` are the options of `LIMITS` that
-    were given, the others stay as they were.
+    `corpus` is where the run's text is now, if that is elsewhere than before; `threads` and `device` are those of the
+    run unless they are given; `limits` are the options of `LIMITS` that were given, the others stay as they were.
     """
 
     folder: Path
     checkpoint: str = "latest"
     corpus: str | None = None
     threads: int | None = None
+    device: str | None = None
     limits: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -116,7 +117,7 @@ def train_parser() -> CommandParser:
         metavar="RUN",
         help="continue a run: from its latest checkpoint, or another one with --checkpoint; with --epochs, --max_steps "
         "or --max_minutes to another end, the learning rate being held where its schedule ends; beside these, only "
-        "--threads may be given, and CORPUS, where its text has another path now",
+        "--threads and --device may be given, and CORPUS, where its text has another path now",
         **orders,
     )
     text.add_argument(
@@ -216,9 +217,10 @@ def _parse_resume(argv: Sequence[str]) -> Resume:
     parser.add_argument("--resume", type=str)
     parser.add_argument("--checkpoint", type=str, default="latest")
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--device", type=Literal["cpu", "cuda"] | None, default=None)
     for name, kind in LIMITS.items():
         parser.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS)
-    flags = ["--checkpoint", *(f"--{name}" for name in LIMITS), "--threads"]
+    flags = ["--checkpoint", *(f"--{name}" for name in LIMITS), "--threads", "--device"]
     for argument in argv:
         name = argument.partition("=")[0].replace("-", "_").replace("__", "--", 1)
         if argument.startswith("--") and name not in ("--resume", *flags):
@@ -228,7 +230,9 @@ def _parse_resume(argv: Sequence[str]) -> Resume:
     arguments = parser.parse(argv)
     limits = {name: arguments[name] for name in LIMITS if name in arguments}
     corpus = None if arguments.corpus is None else str(arguments.corpus)
-    return Resume(Path(arguments.resume), arguments.checkpoint, corpus, arguments.threads, limits)
+    return Resume(
+        Path(arguments.resume), arguments.checkpoint, corpus, arguments.threads, arguments.device, limits
+    )
 
 
 def _config_files_and_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -45,7 +45,7 @@ class Trained(NamedTuple):
     corpus: Mapping[str, Any]
 
 
-def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
+def load_trained(path: str | Path, checkpoint: str = "best", *, device: str = "cpu") -> Trained:
     """Read configuration, vocabulary and weights of a run of ``rondeau train``; of one that averages, averaged ones.
 
     Parameters
@@ -54,6 +54,8 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
         The run's folder.
     checkpoint : str
         "best", "latest", or a name such as "step-200".
+    device : {"cpu", "cuda"}
+        Where the model is to be, wherever it was trained.
 
     Returns
     -------
@@ -65,6 +67,8 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
         If an argument is of another type.
     RunError
         If something is missing or damaged; the message names it.
+    RuntimeError
+        If the device is a GPU and none is usable.
 
     Examples
     --------
@@ -97,5 +101,5 @@ def load_trained(path: str | Path, checkpoint: str = "best") -> Trained:
     except (ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise RunError(f"the weights in {snapshot.path} are of another model: {reason}") from error
-    model.eval()
+    model.to(device=device).eval()
     return Trained(model, codec, config, snapshot.state["step"], snapshot.state["corpus"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from rondeau.train._commands._named_run import load_named_run
+from rondeau.train._commands._named_run import DEVICE_HELP, load_named_run
 from rondeau.train._parser import CommandParser
 from rondeau.train._showing import counted, say
 from rondeau.train._usage_error import UsageError
@@ -50,6 +50,7 @@ def _parser() -> CommandParser:
         help="begin with a fresh state every so many tokens, instead of carrying it",
     )
     parser.add_argument("--threads", type=int | None, help="cores to use; by default all")
+    parser.add_argument("--device", type=Literal["cpu", "cuda"], default="cpu", help=DEVICE_HELP)
     return parser
 
 
@@ -62,7 +63,7 @@ def run(argv: Sequence[str]) -> int:
 
     if arguments.threads is not None:
         rt.set_num_threads(arguments.threads)
-    trained = load_named_run(arguments.run, arguments.checkpoint)
+    trained = load_named_run(arguments.run, arguments.checkpoint, arguments.device)
     rt.manual_seed(trained.config.run.seed)  # of the noise, where the cell draws any
     token = TOKEN_NAMES[trained.config.text.tokens]
     if arguments.corpus is None or arguments.held_out_part:

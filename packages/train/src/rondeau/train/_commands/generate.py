@@ -4,8 +4,9 @@ import re
 import sys
 from collections.abc import Sequence
 from itertools import chain
+from typing import Literal
 
-from rondeau.train._commands._named_run import load_named_run
+from rondeau.train._commands._named_run import DEVICE_HELP, load_named_run
 from rondeau.train._parser import CommandParser
 from rondeau.train._showing import visible, write
 from rondeau.train._usage_error import UsageError
@@ -39,6 +40,7 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--unknown_as_unk", action="store_true", help="let what the vocabulary lacks be <unk>, not an error"
     )
+    parser.add_argument("--device", type=Literal["cpu", "cuda"], default="cpu", help=DEVICE_HELP)
     return parser
 
 
@@ -49,7 +51,7 @@ def run(argv: Sequence[str]) -> int:
     from rondeau.train._diverged import DivergedError
     from rondeau.train._generate import generate
 
-    trained = load_named_run(arguments.run, arguments.checkpoint)
+    trained = load_named_run(arguments.run, arguments.checkpoint, arguments.device)
     prompt = default_prompt(trained.codec) if arguments.prompt is None else arguments.prompt
     try:
         pieces = generate(

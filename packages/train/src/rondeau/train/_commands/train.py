@@ -62,6 +62,7 @@ def _train_in(
     from rondeau import tensor as rt
     from rondeau.data import NgramModel
     from rondeau.train._commands import _telling
+    from rondeau.train._commands._device import check_device
     from rondeau.train._commands._material import gather_material
     from rondeau.train._corpus import default_prompt
     from rondeau.train._csv_log import CSVLog
@@ -86,8 +87,10 @@ def _train_in(
                 f"{command_line('train', '--resume', run.path)} CORPUS"
             )
         threads = config.run.threads if request.threads is None else request.threads
+        device = config.run.device if request.device is None else request.device
     else:
-        config, threads = request.config, request.config.run.threads
+        config, threads, device = request.config, request.config.run.threads, request.config.run.device
+    check_device(device)
     run.checkpoints.keep = config.run.keep
     if threads is not None:
         rt.set_num_threads(threads)
@@ -126,6 +129,7 @@ def _train_in(
         material.held_out,
         ends=ends,
         seed=config.run.seed,
+        device=device,
         log_every=config.run.log_every,
         evaluate_every=config.run.evaluate_every,
         callbacks=[recorder, *logs, Progress()],
