@@ -414,8 +414,10 @@ def wrap_array(storage: NDArray[Any], *sources: ndarray) -> ndarray:
 def writeable(array: ndarray) -> NDArray[Any]:
     """Return the storage to write to; refuse what a broadcast shares."""
     storage: NDArray[Any] = lower(array)
+    if not storage.size:  # nothing is written
+        return storage if storage.flags.writeable else storage.copy()
     shared = any(stride == 0 and n > 1 for stride, n in zip(storage.strides, storage.shape, strict=True))
-    if (shared and storage.size) or not storage.flags.writeable:
+    if shared or not storage.flags.writeable:
         raise UndefinedResultError(
             f"an array whose elements share memory, by broadcasting to {array.shape}, is written to; CuPy does so "
             "without an error, and leaves any of the values"

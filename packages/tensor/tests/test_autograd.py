@@ -304,6 +304,7 @@ def test_memory_returns_without_backward_and_after_create_graph(no_collector):
     assert [r() for r in refs] == [None] * 4
 
 
+@pytest.mark.host_only("a weak reference to an array")
 def test_backward_frees_saved_values_as_it_goes(no_collector):
     x = leaf(np.ones(1000))
     h = x.exp()
@@ -508,6 +509,7 @@ def test_backward_works_under_no_grad():
     assert x.grad.item() == 4
 
 
+@pytest.mark.host_only("NumPy's memory is shared")
 def test_detach_shares_memory_and_stops_gradients():
     x = leaf([2.0])
     d = x.detach()

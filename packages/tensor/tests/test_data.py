@@ -218,6 +218,7 @@ def test_what_the_oracle_says_of_the_changes():
     assert not outcome(rt, PROGRAMS["zero_"])[0].any()  # the new values, unnoticed
 
 
+@pytest.mark.host_only("NumPy's arrays beside tensors")
 def test_arrays_on_the_right():
     w = rt.ones(2, 3, requires_grad=True)
     memory = w.detach().numpy()
@@ -247,6 +248,7 @@ def test_draws():
         assert_same_bits(w.detach(), alone)
 
 
+@pytest.mark.host_only("NumPy's memory is shared")
 def test_used_as_an_array():
     w = rt.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
     assert np.asarray(w.data) is w.detach().numpy()

@@ -222,6 +222,7 @@ def test_gradients_do_not_alias_by_default():
     assert b.grad.item() == 1
 
 
+@pytest.mark.host_only("NumPy's memory is shared")
 def test_owned_gradients_are_not_copied():
     class Owned(rt.Function):
         owns_gradients = True

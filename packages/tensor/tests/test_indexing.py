@@ -108,9 +108,9 @@ def test_reading_and_its_gradient(drawn):
     assert a.shape == tuple(b.shape)
     assert_same_bits(a, b)
     if copies(index):
-        assert not np.shares_memory(a.detach().numpy(), ours.detach().numpy())
+        assert not np.shares_memory(a._array, ours._array)
     elif a.numel():
-        assert np.shares_memory(a.detach().numpy(), ours.detach().numpy())
+        assert np.shares_memory(a._array, ours._array)
     cotangent = np.random.default_rng(0).standard_normal(a.shape)
     (a * rt.tensor(cotangent)).sum().backward()
     (b * torch.tensor(cotangent)).sum().backward()
@@ -181,7 +181,7 @@ def test_numbers_of_numpy_and_tensors_index():
     assert x[[]].tolist() == []
     assert [1, 2, 3][rt.tensor(1)] == 2
     assert x[IntEnum("Third", "a b").b].item() == 2
-    assert np.shares_memory(x[IntEnum("Third", "a b").b].numpy(), x.numpy())
+    assert np.shares_memory(x[IntEnum("Third", "a b").b]._array, x._array)
 
 
 def test_what_numpy_and_torch_read_differently_is_said_at_the_line_of_the_caller():
@@ -222,16 +222,17 @@ def test_index_errors():
     x = rt.ones(3, 4)
     with pytest.raises(IndexError, match="index 3 is out of bounds for axis 0 with size 3"):
         x[3]
-    with pytest.raises(IndexError, match="out of bounds"):
-        x[rt.tensor([0, 3])]
+    # Errors of a GPU's indices come with the next read.
+    with pytest.raises(IndexError, match=r"index 3 is out of (bounds|range)"):
+        x[rt.tensor([0, 3])].tolist()
     with pytest.raises(IndexError, match="too many indices"):
         x[0, 0, 0]
     with pytest.raises(IndexError, match="masks and arrays of integers, got values of float32"):
         x[rt.tensor([0.5])]
     with pytest.raises(IndexError, match=r"index_select: index 4 is out of range for a dimension of size 4"):
-        rt.index_select(x, 1, rt.tensor([4]))
+        rt.index_select(x, 1, rt.tensor([4])).tolist()
     with pytest.raises(IndexError, match=r"gather: index -1 is out of range"):
-        rt.gather(x, 0, rt.tensor([[-1, 0]]))
+        rt.gather(x, 0, rt.tensor([[-1, 0]])).tolist()
     with pytest.raises(TypeError, match="index_select needs integers as index, got float32"):
         rt.index_select(x, 0, rt.tensor([0.0]))
     with pytest.raises(ValueError, match=r"index of shape \(3,\) does not fit a tensor of shape \(3, 4\)"):

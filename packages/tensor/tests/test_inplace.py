@@ -193,6 +193,7 @@ def test_a_leaf_changed_under_no_grad_after_use_is_noticed():
         y.backward()
 
 
+@pytest.mark.host_only("NumPy's memory is shared")
 def test_the_optimiser_step_of_the_texts():
     """p.data is an ndarray and p.grad a Tensor; the update keeps the array and records nothing."""
     p = rt.tensor([1.0, 2.0], requires_grad=True)

@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_refused(name):
             if name in OURS and (isinstance(number, float) or dtype == "float32"):
                 continue
             with pytest.raises(ValueError, match=r"does not fit|no integer from") as error:
-                call(rt, rt.ones(2, dtype=dtype), number)
+                call(rt, rt.ones(2, dtype=dtype), number).tolist()  # errors of a GPU come with the next read
             assert not isinstance(error.value, OverflowError)
 
 
@@ -144,7 +144,7 @@ def test_integers_divided_by_zero(dtype):
         lambda: x.remainder_(0),
     ):
         with pytest.raises(RuntimeError, match=rf"{dtype} divided by zero: convert with"):
-            call()
+            call().tolist()  # errors of a GPU come with the next read
     assert (x.float() // 0).tolist() == [INF, INF]
 
 

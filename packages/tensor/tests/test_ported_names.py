@@ -124,6 +124,7 @@ def test_no_devices(given):
         rt.device(*given)
 
 
+@pytest.mark.host_only("about the default device")
 def test_where_a_device_is_taken():
     cpu = rt.device("cpu")
     x = rt.ones(2, device=cpu)
@@ -179,6 +180,7 @@ def test_new_tensors():
     assert x.new_zeros(2, requires_grad=True).requires_grad
 
 
+@pytest.mark.host_only("about the default device")
 def test_default_device():
     assert rt.get_default_device() == "cpu"
     rt.set_default_device("cpu")

@@ -135,6 +135,7 @@ def test_unsupported_types():
         rt.ones(1) + "x"
 
 
+@pytest.mark.host_only("NumPy's arrays beside tensors")
 def test_foreign_byte_order_is_converted():
     x = rt.tensor(np.array([1.0, 2.0], ">f4"))
     assert x.dtype == rt.float32

@@ -195,7 +195,9 @@ FOLLOWING = (
     view_of_a_view,
     used_before_and_after,
     view_of_a_view_is_changed,
-    view_through_column_order,
+    pytest.param(
+        view_through_column_order, marks=pytest.mark.host_only("results have the order of their operands")
+    ),
     changed_after_the_base_requires,
     detached_family,
     detached_is_changed,
@@ -593,6 +595,7 @@ def test_tensors_over_one_memory_share_its_changes():
             y.backward()
 
 
+@pytest.mark.host_only("NumPy's arrays beside tensors")
 def test_data_that_are_exchanged_leave_the_views_behind():
     r = leaf(rt)
     x = r * 1
@@ -637,7 +640,7 @@ def test_a_view_of_what_changed_is_a_tensor_as_any():
     v = x[1:]
     looks = (
         lambda: not v.requires_grad,
-        lambda: repr(v) == "tensor([2., 2.])",
+        lambda: repr(v).startswith("tensor([2., 2.]"),
         lambda: copy.deepcopy(v).tolist() == [3, 3],
         lambda: pickle.loads(pickle.dumps(v)).tolist() == [4, 4],
     )
@@ -668,19 +671,23 @@ def test_views_make_no_cycle():
 # ----------------------------------------------------------------------------------- writes past operators
 
 
+def of_arrays(write):
+    return pytest.param(write, marks=pytest.mark.host_only("NumPy's arrays beside tensors"))
+
+
 WRITERS = {
     "ufunc": lambda x: np.multiply(x, 2, out=x),
-    "reduction": lambda x: np.add.reduce(np.ones((2, 3)), out=x),
-    "at": lambda x: np.add.at(x, [0], 1.0),
-    "copyto": lambda x: np.copyto(x, np.ones(3)),
-    "copyto by name": lambda x: np.copyto(dst=x, src=np.ones(3)),
-    "put": lambda x: np.put(x, [0], [5.0]),
-    "place": lambda x: np.place(x, np.array([True, False, True]), [7.0]),
-    "putmask": lambda x: np.putmask(x, np.array([True, False, True]), [8.0]),
+    "reduction": of_arrays(lambda x: np.add.reduce(np.ones((2, 3)), out=x)),
+    "at": of_arrays(lambda x: np.add.at(x, [0], 1.0)),
+    "copyto": of_arrays(lambda x: np.copyto(x, np.ones(3))),
+    "copyto by name": of_arrays(lambda x: np.copyto(dst=x, src=np.ones(3))),
+    "put": of_arrays(lambda x: np.put(x, [0], [5.0])),
+    "place": of_arrays(lambda x: np.place(x, np.array([True, False, True]), [7.0])),
+    "putmask": of_arrays(lambda x: np.putmask(x, np.array([True, False, True]), [8.0])),
     "put_along_axis": lambda x: np.put_along_axis(x, np.array([0]), 9.0, 0),
     "fill_diagonal": lambda x: np.fill_diagonal(x.reshape(3, 1), 4.0),
     "clip": lambda x: np.clip(x, 0, 1, out=x),
-    "take": lambda x: np.take(np.ones(5), [0, 1, 2], out=x),
+    "take": of_arrays(lambda x: np.take(np.ones(5), [0, 1, 2], out=x)),
     "nan_to_num": lambda x: np.nan_to_num(x, copy=False),
     "data of a tensor, and increment_version": lambda x: rt.increment_version([x]),
 }

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS
 from rondeau.kernels.runtime.deferred import raise_pending, require
-from rondeau.kernels.runtime.devices import device_name, is_array, is_of_device
+from rondeau.kernels.runtime.devices import device_name, is_array, is_of_device, is_writeable
 
 __all__ = [
     "are_of_device",
@@ -262,11 +262,6 @@ def checked_indices(
     if number == 0:
         raise_pending()
     return np.where(outside, 0, indices)
-
-
-def is_writeable(array: Array) -> bool:
-    """Return whether the elements of an array can be changed; those of a GPU always can."""
-    return is_of_device(array) or array.flags.writeable
 
 
 def in_row_order(array: Array) -> Array:

@@ -90,7 +90,9 @@ def is_writeable(array: Any) -> bool:
     """
     if isinstance(array, np.ndarray):
         return array.flags.writeable
-    return all(stride or size == 1 for stride, size in zip(array.strides, array.shape, strict=True))
+    return not array.size or all(
+        stride or size == 1 for stride, size in zip(array.strides, array.shape, strict=True)
+    )
 
 
 def zeros(shape: tuple[int, ...], dtype: Any, beside: Any) -> Any:

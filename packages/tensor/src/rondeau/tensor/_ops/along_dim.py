@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels.checks import checked_indices
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime.devices import is_of_device, library_of
 from rondeau.tensor._arguments import array_of
@@ -13,7 +14,7 @@ from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import normalize_dim
 from rondeau.tensor._ops._operands import as_tensor, different_devices
 from rondeau.tensor._ops.arithmetic import add
-from rondeau.tensor._ops.indexing import getitem, in_range, scatter, take
+from rondeau.tensor._ops.indexing import getitem, scatter, take
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -30,14 +31,18 @@ def _index_array(name: str, index: Any, x: Any, axis: int) -> Any:
     if is_of_device(array):
         if not is_of_device(x):
             raise different_devices(x, array)
-        return in_range(array, 0, size, f"{name}: ")
+        return checked_indices(array, size, lambda wrong: _out_of_range(name, wrong, size))
     # Read as unsigned, a negative index is larger than any size.
     unsigned = array if array.dtype.kind == "u" else array.view(f"u{array.itemsize}")
     if array.size and _largest(unsigned, None) >= size:
         wrong = array[(array < 0) | (array >= size)].flat[0]
-        raise IndexError(f"{name}: index {wrong} is out of range for a dimension of size {size}")
+        raise _out_of_range(name, wrong, size)
     array = array.astype(np.intp) if array.dtype == np.uint8 else array  # `x[index]` reads uint8 as a mask
     return library_of(x).asarray(array) if is_of_device(x) else array
+
+
+def _out_of_range(name: str, wrong: Any, size: int) -> IndexError:
+    return IndexError(f"{name}: index {wrong} is out of range for a dimension of size {size}")
 
 
 @numpy_names

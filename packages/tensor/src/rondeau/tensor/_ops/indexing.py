@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rondeau.kernels.checks import checked_indices
 from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.kernels.ops import scatter as compiled_scatter
+from rondeau.kernels.ops.arrays import scatter as arrays_scatter
 from rondeau.kernels.runtime.caller import warn_caller
-from rondeau.kernels.runtime.deferred import require
 from rondeau.kernels.runtime.devices import is_array, is_of_device, library_of, zeros
 from rondeau.tensor._arguments import array_of, described, plain_array
 from rondeau.tensor._backward import sum_to
@@ -181,7 +182,7 @@ def beside(array: Any, arrays: Any) -> Any:
     for part in parts:
         if is_array(part):
             sizes = array.shape[dim : dim + _dimensions_read(part)]
-            found += _mask(part, sizes) if part.dtype.kind == "b" else [in_range(part, -sizes[0], sizes[0])]
+            found += _mask(part, sizes) if part.dtype.kind == "b" else [_in_range(part, sizes[0])]
         else:
             found.append(part)
         dim += _dimensions_read(part)
@@ -201,28 +202,17 @@ def _mask(mask: Any, sizes: tuple[int, ...]) -> list[Any]:
     return [mask] if is_of_device(mask) else list(mask.nonzero())
 
 
-def in_range(index: Any, least: int, size: int, what: str = "") -> Any:
-    """Return an array of integers that index a dimension, clipped to its bounds if it is on a device.
-
-    Raises
-    ------
-    IndexError
-        If an integer is less than `least`, or not less than `size`: of a device when a value is next read.
-    """
-    if not index.size:
-        return index
+def _in_range(index: Any, size: int) -> Any:
+    """Return integers that index a dimension, without negative ones; see `checked_indices`."""
     if index.dtype.kind == "u":
         index = index.astype(np.int64)
-    low, high = index.min(), index.max()
+    return checked_indices(np.where(index < 0, index + size, index), size, partial(_out_of_range, size))
 
-    def error() -> IndexError:
-        wrong = on_host(low if on_host(low) < least else high)
-        return IndexError(f"{what}index {wrong} is out of range for a dimension of size {size}")
 
-    if not size:
-        raise error()
-    require(np.logical_and(np.greater_equal(low, least), np.less(high, size)), error)
-    return np.clip(index, least, size - 1) if is_of_device(index) else index
+def _out_of_range(size: int, wrong: Any) -> IndexError:
+    index = int(on_host(wrong))
+    given = index - size if index < 0 else index
+    return IndexError(f"index {given} is out of range for a dimension of size {size}")
 
 
 # --------------------------------------------------------------------------------------------------- reading
@@ -268,7 +258,7 @@ def scatter(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
 
 def _add_scattered(total: Any, g: Any, _out: Any, _x: Any, index: Any, _shape: Any) -> None:
     if type(total) is not np.ndarray:
-        library_of(total).add.at(total, index, g)  # also for masks: to read and to write would wait twice
+        arrays_scatter.add_at(total, index, g)  # also for masks: to read and to write would wait twice
     elif not _repeats(index):
         total[index] += g
     elif isinstance(index, np.ndarray) and total.ndim > 1:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import numpy as np
+from rondeau.kernels.runtime.devices import library_of
 
 __all__ = ["add_at", "add_rows"]
 
@@ -16,18 +16,19 @@ def add_at(target: Any, indices: Any, values: Any) -> None:
     ----------
     target : array
         Changed in place.
-    indices : array of integers, shape (N,)
-        In range of the target's first dimension.
-    values : array of the target's dtype, shape (N, ...)
+    indices : array of integers, shape (N,), or any index with arrays
+        In range of the target.
+    values : array of the target's dtype, shape (N, ...), or of the shape of ``target[indices]``
 
     Examples
     --------
+    >>> import numpy as np
     >>> target = np.zeros(3)
     >>> add_at(target, np.array([2, 0, 2]), np.array([1.0, 2.0, 4.0]))
     >>> target.tolist()
     [2.0, 0.0, 5.0]
     """
-    np.add.at(target, indices, values)
+    library_of(target).add.at(target, indices, values)
 
 
 def add_rows(rows: Any, ids: Any, table: Any) -> None:
