@@ -341,7 +341,7 @@ def test_arrays_of_two_devices_are_refused(device_stand_in):
         ),
     }
     for message, call in calls.items():
-        with pytest.raises(ValueError, match=f"^{message}; move one of them, as with .to"):
+        with pytest.raises(ValueError, match=f"^{message}; move one, with .to"):
             call()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from comparing import assert_close
-from rondeau.tensor import Tensor
+from rondeau import tensor as rt
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
@@ -24,12 +24,12 @@ def compare(
 ) -> None:
     """Run both on `arrays` and compare the results, and the gradients of a random weighting of them."""
     torch = pytest.importorskip("torch")
-    mine = [Tensor(array.copy(), requires_grad=True) for array in arrays]
+    mine = [rt.tensor(array.copy(), requires_grad=True) for array in arrays]
     reference = [torch.from_numpy(array.copy()).requires_grad_() for array in arrays]
     result, expected = ours(*mine), theirs(*reference)
     close(result.detach().numpy(), expected.detach().numpy(), "result")
     cotangent = np.random.default_rng(1000 + seed).standard_normal(result.shape).astype(result.dtype)
-    result.backward(Tensor(cotangent))
+    result.backward(rt.as_tensor(cotangent))
     expected.backward(torch.from_numpy(cotangent))
     for at, (own, other) in enumerate(zip(mine, reference, strict=True)):
         assert (own.grad is None) == (other.grad is None), f"gradient {at}"

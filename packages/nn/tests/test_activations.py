@@ -32,7 +32,7 @@ def test_agrees_with_torch(compare, torch, dtype, name, options, shape):
 
 @pytest.mark.parametrize(("name", "options"), PAIRS)
 def test_first_and_second_derivatives_by_central_differences(name, options):
-    x = rt.Tensor(np.random.default_rng(1).standard_normal((3, 4)), requires_grad=True)
+    x = rt.tensor(np.random.default_rng(1).standard_normal((3, 4)), requires_grad=True)
     module = getattr(nn, name)(**options)
     assert rt.gradcheck(module, [x])
     assert rt.gradgradcheck(module, [x])
@@ -48,7 +48,7 @@ def test_repr_shows_the_configuration(torch, name, options):
 def test_functions_and_modules_are_the_same(name):
     module = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU}
     module |= {"gelu": nn.GELU, "softplus": nn.Softplus}
-    x = rt.Tensor(np.linspace(-4, 4, 9))
+    x = rt.as_tensor(np.linspace(-4, 4, 9))
     assert getattr(F, name)(x).tolist() == module[name]()(x).tolist()
 
 

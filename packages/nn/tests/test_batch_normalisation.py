@@ -9,7 +9,7 @@ from rondeau.nn import functional as F  # noqa: N812 - the usual name
 
 def drawn(*shapes):
     rng = np.random.default_rng(0)
-    return [rt.Tensor(rng.standard_normal(shape), requires_grad=True) for shape in shapes]
+    return [rt.tensor(rng.standard_normal(shape), requires_grad=True) for shape in shapes]
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (4, 3, 2), (3, 2, 2, 3)])
@@ -57,14 +57,14 @@ def test_a_batch_far_from_zero_keeps_its_digits():
     expected = (x - x.mean((0, 2, 3), dtype="float64", keepdims=True)) / x.std(
         (0, 2, 3), dtype="float64", keepdims=True
     )
-    assert_close(nn.BatchNorm2d(3)(rt.Tensor(x)).detach().numpy(), expected, rtol=1e-7, atol=2e-3)
+    assert_close(nn.BatchNorm2d(3)(rt.as_tensor(x)).detach().numpy(), expected, rtol=1e-7, atol=2e-3)
 
 
 def test_strides_do_not_matter():
     x = np.random.default_rng(1).standard_normal((5, 4, 3, 2))
     layer = nn.BatchNorm2d(3, dtype="float64")
-    y = layer(rt.Tensor(x.transpose(0, 2, 1, 3)))
-    assert_same_bits(y, layer(rt.Tensor(np.ascontiguousarray(x.transpose(0, 2, 1, 3)))).detach().numpy())
+    y = layer(rt.as_tensor(x.transpose(0, 2, 1, 3)))
+    assert_same_bits(y, layer(rt.as_tensor(np.ascontiguousarray(x.transpose(0, 2, 1, 3)))).detach().numpy())
 
 
 def test_an_empty_batch_leaves_the_statistics():
@@ -147,7 +147,7 @@ def test_what_does_not_fit_is_refused(call, error, message):
 
 
 def test_what_is_too_large_overflows_without_a_warning():
-    x = rt.Tensor(np.array([[3e38], [-3e38]], np.float32), requires_grad=True)
+    x = rt.tensor(np.array([[3e38], [-3e38]], np.float32), requires_grad=True)
     layer = nn.BatchNorm1d(1)
     layer(x).sum().backward()
     assert np.isinf(layer.running_var.numpy()).all()
@@ -162,7 +162,7 @@ def test_statistics_that_cannot_be_written_are_refused_before_any_is():
 
 def test_the_mean_of_a_batch_far_from_zero_need_not_be_a_number_of_the_dtype():
     x = np.array([[100.43534851], [101.00687408]], np.float32)
-    found = F.batch_norm(rt.Tensor(x), None, None, training=True).numpy()
+    found = F.batch_norm(rt.as_tensor(x), None, None, training=True).numpy()
     half = (x[1, 0].astype(np.float64) - x[0, 0]) / 2
     assert found[:, 0] == pytest.approx(np.array([-half, half]) / np.sqrt(half**2 + 1e-5), rel=3e-7)
 

@@ -10,7 +10,7 @@ from rondeau.nn import functional as F  # noqa: N812 - the usual name
 
 def drawn(*shapes, seed=0):
     rng = np.random.default_rng(seed)
-    return [rt.Tensor(rng.standard_normal(shape), requires_grad=True) for shape in shapes]
+    return [rt.tensor(rng.standard_normal(shape), requires_grad=True) for shape in shapes]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_third_derivative():
 def test_same_bits_for_any_number_of_threads(dtype, monkeypatch):
     monkeypatch.setattr(threads, "PARALLEL_FROM", 0)
     x, w, b = (
-        rt.Tensor(t.detach().numpy().astype(dtype), requires_grad=True)
+        rt.tensor(t.detach().numpy().astype(dtype), requires_grad=True)
         for t in drawn((7, 4, 9, 11), (6, 2, 3, 2), (6,))
     )
     before, results = rt.get_num_threads(), []
@@ -69,15 +69,15 @@ def test_strides_of_the_input_do_not_matter():
     rng = np.random.default_rng(1)
     x, w = rng.standard_normal((5, 6, 3, 2)), rng.standard_normal((2, 2, 3, 4))
     views = (
-        rt.Tensor(x.transpose(3, 2, 1, 0), requires_grad=True),
-        rt.Tensor(w[::-1, :, ::-1, ::-1].copy()[::-1, :, ::-1, ::-1]),
+        rt.as_tensor(x.transpose(3, 2, 1, 0)).requires_grad_(),
+        rt.as_tensor(w[::-1, :, ::-1, ::-1].copy()[::-1, :, ::-1, ::-1]),
     )
-    whole = rt.Tensor(np.ascontiguousarray(x.transpose(3, 2, 1, 0)), requires_grad=True), rt.Tensor(w)
+    whole = rt.tensor(np.ascontiguousarray(x.transpose(3, 2, 1, 0)), requires_grad=True), rt.as_tensor(w)
     views = views[0][:, :2], views[1]
     whole = whole[0][:, :2].contiguous(), whole[1]
     y, expected = F.conv2d(*views, padding=2), F.conv2d(*whole, padding=2)
     assert_same_bits(y, expected)
-    g = rt.Tensor(rng.standard_normal((*y.shape[:2], *y.shape[:1:-1])).transpose(0, 1, 3, 2))
+    g = rt.as_tensor(rng.standard_normal((*y.shape[:2], *y.shape[:1:-1])).transpose(0, 1, 3, 2))
     assert_same_bits(
         rt.grad(y, views[0], g)[0].numpy(), rt.grad(expected, whole[0], g.contiguous())[0].numpy()
     )

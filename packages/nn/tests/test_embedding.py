@@ -15,13 +15,13 @@ def test_agrees_with_torch(close, torch, dtype, shape, padding_idx):
     ids = rng.integers(0, 9, shape)
     cotangent = rng.standard_normal((*shape, 5)).astype(dtype)
     ours, theirs = (
-        rt.Tensor(table.copy(), requires_grad=True),
+        rt.tensor(table.copy(), requires_grad=True),
         torch.from_numpy(table.copy()).requires_grad_(),
     )
-    result = F.embedding(rt.Tensor(ids), ours, padding_idx)
+    result = F.embedding(rt.as_tensor(ids), ours, padding_idx)
     expected = torch.nn.functional.embedding(torch.from_numpy(np.asarray(ids)), theirs, padding_idx)
     close(result.detach().numpy(), expected.detach().numpy(), "result")
-    result.backward(rt.Tensor(cotangent))
+    result.backward(rt.as_tensor(cotangent))
     expected.backward(torch.from_numpy(cotangent))
     close(ours.grad.numpy(), theirs.grad.numpy(), "gradient")
 
@@ -29,7 +29,7 @@ def test_agrees_with_torch(close, torch, dtype, shape, padding_idx):
 @pytest.mark.parametrize("padding_idx", [None, 2])
 def test_first_and_second_derivatives_by_central_differences(padding_idx):
     ids = rt.tensor([0, 2, 2, 1, 0, 2])
-    table = rt.Tensor(np.random.default_rng(0).standard_normal((4, 3)), requires_grad=True)
+    table = rt.tensor(np.random.default_rng(0).standard_normal((4, 3)), requires_grad=True)
     if padding_idx is None:
         assert rt.gradcheck(lambda table: F.embedding(ids, table), [table])
     assert rt.gradgradcheck(lambda table: F.embedding(ids, table, padding_idx).tanh(), [table])
@@ -45,7 +45,7 @@ def test_gradient_is_the_plain_sum_in_ascending_order():
     rng = np.random.default_rng(3)
     ids, rows = rng.integers(0, 11, 3000), rng.standard_normal((3000, 33)).astype(np.float32)
     table = rt.zeros(11, 33, requires_grad=True)
-    F.embedding(ids, table).backward(rt.Tensor(rows))
+    F.embedding(rt.as_tensor(ids), table).backward(rt.as_tensor(rows))
     expected = np.zeros((11, 33), np.float32)
     for at, row in zip(ids, rows, strict=True):
         expected[at] += row
@@ -86,10 +86,11 @@ def test_from_pretrained():
         nn.Embedding.from_pretrained(rt.ones(3))
 
 
+@pytest.mark.host_only("ids are arrays of NumPy's")
 def test_numpy_ids_and_narrow_integers():
     layer = nn.Embedding(4, 2)
     ids = np.array([1, 3])
-    assert layer(ids).tolist() == layer(rt.Tensor(ids)).tolist() == layer(ids.astype(np.uint8)).tolist()
+    assert layer(ids).tolist() == layer(rt.as_tensor(ids)).tolist() == layer(ids.astype(np.uint8)).tolist()
 
 
 @pytest.mark.parametrize(("ids", "wrong"), [([0, 5], 5), ([-1], -1), ([2, 9, 1], 9)])
@@ -121,7 +122,7 @@ def test_table_that_is_no_matrix():
 @pytest.mark.parametrize("shape", [(), (4,), (2, 3), (0,)])
 def test_one_hot_agrees_with_torch(torch, shape):
     classes = np.random.default_rng(0).integers(0, 6, shape)
-    ours = F.one_hot(rt.Tensor(classes), 6)
+    ours = F.one_hot(rt.as_tensor(classes), 6)
     theirs = torch.nn.functional.one_hot(torch.from_numpy(np.asarray(classes)), 6)
     assert ours.dtype == np.int64
     assert_same_bits(ours, theirs)
@@ -130,7 +131,7 @@ def test_one_hot_agrees_with_torch(torch, shape):
 def test_one_hot_finds_the_number_of_classes():
     assert F.one_hot(rt.tensor([1, 2])).tolist() == [[0, 1, 0], [0, 0, 1]]
     with pytest.raises(ValueError, match="pass num_classes"):
-        F.one_hot(rt.Tensor(np.zeros(0, np.int64)))
+        F.one_hot(rt.as_tensor(np.zeros(0, np.int64)))
     with pytest.raises(IndexError, match="id 3 is out of range: there are 3 rows"):
         F.one_hot(rt.tensor([3]), 3)
 
@@ -140,8 +141,9 @@ def test_repr():
     assert repr(nn.Embedding(3, 4, padding_idx=1)) == "Embedding(3, 4, padding_idx=1)"
 
 
+@pytest.mark.host_only("ids are an array of NumPy's")
 def test_backward_uses_the_ids_that_forward_was_given():
-    table = rt.Tensor(np.zeros((3, 2)), requires_grad=True)
+    table = rt.tensor(np.zeros((3, 2)), requires_grad=True)
     ids = np.array([0, 2, 2])
     rows = F.embedding(ids, table)
     ids[:] = 10**12

@@ -23,7 +23,7 @@ LOSSES = {
 @pytest.mark.parametrize("name", LOSSES)
 def test_first_and_second_derivatives_by_central_differences(name):
     rng = np.random.default_rng(0)
-    x, t = (rt.Tensor(rng.uniform(0.1, 0.9, (3, 4)), requires_grad=True) for _ in range(2))
+    x, t = (rt.tensor(rng.uniform(0.1, 0.9, (3, 4)), requires_grad=True) for _ in range(2))
     assert rt.gradcheck(LOSSES[name], [x, t])
     assert rt.gradgradcheck(LOSSES[name], [x, t])
 
@@ -89,49 +89,50 @@ def test_weights_are_buffers():
     assert list(nn.BCELoss(rt.ones(2)).state_dict()) == ["weight"]
 
 
-ONE, TWO = rt.ones(1), rt.ones(2)
+def ones(size=1):
+    return rt.ones(size)
 
 
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
         (
-            lambda: F.binary_cross_entropy(rt.tensor([1.5]), ONE),
+            lambda: F.binary_cross_entropy(rt.tensor([1.5]), ones()),
             ValueError,
             "all elements of input must be between 0 and 1, got 1.5 to 1.5",
         ),
-        (lambda: F.binary_cross_entropy(rt.tensor([float("nan")]), ONE), ValueError, "between 0 and 1"),
-        (lambda: F.binary_cross_entropy(ONE, rt.tensor([-1.0])), ValueError, "all elements of target"),
+        (lambda: F.binary_cross_entropy(rt.tensor([float("nan")]), ones()), ValueError, "between 0 and 1"),
+        (lambda: F.binary_cross_entropy(ones(), rt.tensor([-1.0])), ValueError, "all elements of target"),
         (
-            lambda: F.binary_cross_entropy(ONE, TWO),
+            lambda: F.binary_cross_entropy(ones(), ones(2)),
             ValueError,
             r"must have the shape of the input, \(1,\), got \(2,\)",
         ),
         (
-            lambda: F.binary_cross_entropy(ONE, ONE, TWO),
+            lambda: F.binary_cross_entropy(ones(), ones(), ones(2)),
             ValueError,
             r"weight of shape \(2,\) must broadcast",
         ),
         (
-            lambda: F.binary_cross_entropy_with_logits(TWO, TWO, pos_weight=rt.ones(3)),
+            lambda: F.binary_cross_entropy_with_logits(ones(2), ones(2), pos_weight=rt.ones(3)),
             ValueError,
             r"pos_weight of shape \(3,\)",
         ),
         (
-            lambda: F.binary_cross_entropy_with_logits(ONE, ONE.long()),
+            lambda: F.binary_cross_entropy_with_logits(ones(), ones().long()),
             TypeError,
             "input is float32 and target is int64",
         ),
         (
-            lambda: F.l1_loss(ONE, ONE, reduction="average"),
+            lambda: F.l1_loss(ones(), ones(), reduction="average"),
             ValueError,
             "average is not a valid value for reduction",
         ),
-        (lambda: F.l1_loss(ONE.long(), ONE), TypeError, "input must be float32 or float64, got int64"),
-        (lambda: F.l1_loss(ONE, [1.0]), TypeError, "target must be a Tensor, got list"),
-        (lambda: F.l1_loss(ONE, None), TypeError, "target must be a Tensor, got NoneType"),
-        (lambda: F.binary_cross_entropy(ONE, None), TypeError, "target must be a Tensor, got NoneType"),
-        (lambda: F.smooth_l1_loss(ONE, ONE, beta=-1), ValueError, "beta must be at least 0, got -1"),
+        (lambda: F.l1_loss(ones().long(), ones()), TypeError, "input must be float32 or float64, got int64"),
+        (lambda: F.l1_loss(ones(), [1.0]), TypeError, "target must be a Tensor, got list"),
+        (lambda: F.l1_loss(ones(), None), TypeError, "target must be a Tensor, got NoneType"),
+        (lambda: F.binary_cross_entropy(ones(), None), TypeError, "target must be a Tensor, got NoneType"),
+        (lambda: F.smooth_l1_loss(ones(), ones(), beta=-1), ValueError, "beta must be at least 0, got -1"),
         (lambda: nn.SmoothL1Loss(beta="1"), TypeError, "beta must be a number"),
         (lambda: nn.KLDivLoss("average"), ValueError, "'batchmean'"),
     ],
@@ -144,7 +145,7 @@ def test_what_does_not_fit_is_refused(call, error, message):
 @pytest.mark.parametrize("beta", [1e-50, 1e-40, 1e-30, 1e30])
 def test_extreme_betas_follow_pytorch(beta, torch):
     d = np.array([-2.0, -1e-3, 0.0, 1e-35, 5.0, 1e25], np.float32)
-    x, theirs = rt.Tensor(d, requires_grad=True), torch.tensor(d, requires_grad=True)
+    x, theirs = rt.tensor(d, requires_grad=True), torch.tensor(d, requires_grad=True)
     found = F.smooth_l1_loss(x, rt.zeros(6), "sum", beta)
     wanted = torch.nn.functional.smooth_l1_loss(
         theirs.double(), torch.zeros(6).double(), reduction="sum", beta=beta

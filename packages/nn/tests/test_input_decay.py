@@ -22,7 +22,12 @@ def problem():
     mask = rng.random((T, B, I)) < 0.4
     mask[:, 0, 0], mask[:, 0, 1] = False, True
     x = np.where(mask, rng.standard_normal((T, B, I)), np.nan)
-    return layer, rt.tensor(x, requires_grad=True), mask, rt.tensor(rng.exponential(size=(T, B, I)))
+    return (
+        layer,
+        rt.tensor(x, requires_grad=True),
+        rt.tensor(mask),
+        rt.tensor(rng.exponential(size=(T, B, I))),
+    )
 
 
 def expected(layer, x, mask, delta):
@@ -30,7 +35,7 @@ def expected(layer, x, mask, delta):
     weight, bias, mean = (t.detach().numpy() for t in (layer.weight, layer.bias, layer.mean))
     x, delta = np.nan_to_num(x.detach().numpy()), delta.numpy()
     last, steps = np.broadcast_to(mean, x.shape[1:]), []
-    for t, observed in enumerate(mask):
+    for t, observed in enumerate(mask.numpy()):
         gamma = np.exp(-np.maximum(0, weight * delta[t] + bias))
         steps.append(observed * x[t] + (1 - observed) * (gamma * last + (1 - gamma) * mean))
         last = observed * x[t] + (1 - observed) * last
@@ -46,7 +51,8 @@ def test_gradients(problem):
     layer, x, mask, delta = problem
     weighting = rt.tensor(np.random.default_rng(1).standard_normal((T, B, I)))
     d_x, _ = rt.grad((layer(x, mask, delta) * weighting).sum(), [x, layer.weight])
-    assert_same_bits(d_x.numpy()[~mask], np.zeros((~mask).sum()))
+    missing = ~mask.numpy()
+    assert_same_bits(d_x.numpy()[missing], np.zeros(missing.sum()))
     filled = rt.tensor(np.nan_to_num(x.detach().numpy()), requires_grad=True)
     assert rt.gradcheck(lambda x, *_: layer(x, mask, delta), (filled, layer.weight, layer.bias), atol=1e-7)
 
@@ -59,17 +65,23 @@ def test_the_future_is_not_read(problem):
 
 
 def test_forms(problem):
-    """Batch first, without a batch, and a mask of numbers or of a tensor."""
+    """Batch first, without a batch, and a mask of numbers."""
     layer, x, mask, delta = problem
     output = layer(x, mask, delta).detach().numpy()
-    for given in (mask.astype(np.float32), rt.tensor(mask), rt.tensor(mask.astype(np.int64))):
+    for given in (mask.float(), mask.long()):
         assert_same_bits(layer(x, given, delta).detach().numpy(), output)
     assert_same_bits(layer(x[:, 1], mask[:, 1], delta[:, 1]).detach().numpy(), output[:, 1])
     turned = nn.InputDecay(I, batch_first=True, dtype="float64")
     turned.load_state_dict(layer.state_dict())
-    found = turned(x.transpose(0, 1), mask.swapaxes(0, 1), delta.transpose(0, 1))
+    found = turned(x.transpose(0, 1), mask.transpose(0, 1), delta.transpose(0, 1))
     assert_same_bits(found.transpose(0, 1).detach().numpy(), output)
     assert repr(turned) == "InputDecay(4, batch_first=True)"
+
+
+@pytest.mark.host_only("the mask is an array of NumPy's")
+def test_a_mask_may_be_an_array(problem):
+    layer, x, mask, delta = problem
+    assert_same_bits(layer(x, mask.numpy(), delta), layer(x, mask, delta))
 
 
 def test_the_mean_is_kept_but_not_learned():
@@ -82,18 +94,28 @@ def test_the_mean_is_kept_but_not_learned():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"x": rt.zeros(T, B, 3)}, ValueError, "must be (T, B, I) or (T, I) with I=4 variables, got shape (7, 3, 3)"),
+        ({"x": np.zeros((T, B, 3), "f")}, ValueError, "must be (T, B, I) or (T, I) with I=4 variables, got shape (7, 3, 3"),
         ({"mask": np.ones((T, B))}, ValueError, "mask must have the shape of x, (7, 3, 4), got (7, 3)"),
-        ({"delta": rt.zeros(T, B, 1)}, ValueError, "delta must have the shape of x, (7, 3, 4), got (7, 3, 1)"),
+        ({"delta": np.zeros((T, B, 1), "f")}, ValueError, "delta must have the shape of x, (7, 3, 4), got (7, 3, 1)"),
         ({"mask": np.full((T, B, I), 2)}, ValueError, "0 where a value is missing and 1 where it was observed"),
-        ({"x": np.zeros((T, B, I))}, TypeError, "x must be"),
-        ({"delta": rt.zeros(T, B, I, dtype="float64")}, TypeError, "delta must be float32 as the parameters are"),
+        ({"x": np.zeros((T, B, I))}, TypeError, "x must be float32 as the parameters are"),
+        ({"delta": np.zeros((T, B, I))}, TypeError, "delta must be float32 as the parameters are"),
     ],
 )  # fmt: skip
 def test_refusals(change, error, message):
-    given = {"x": rt.zeros(T, B, I), "mask": np.ones((T, B, I), bool), "delta": rt.zeros(T, B, I)}
+    given = {
+        "x": np.zeros((T, B, I), "f"),
+        "mask": np.ones((T, B, I), bool),
+        "delta": np.zeros((T, B, I), "f"),
+    }
+    given = {name: rt.as_tensor(array) for name, array in (given | change).items()}
     with pytest.raises(error, match=re.escape(message)):
-        nn.InputDecay(I)(**given | change)
+        nn.InputDecay(I)(**given)
+
+
+def test_values_must_be_a_tensor():
+    with pytest.raises(TypeError, match=r"InputDecay: x must be a Tensor, got numpy\.ndarray"):
+        nn.InputDecay(I)(np.zeros((T, B, I)), np.ones((T, B, I)), rt.zeros(T, B, I))
 
 
 def test_a_mean_of_another_shape_is_refused():

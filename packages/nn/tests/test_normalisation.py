@@ -30,7 +30,7 @@ def test_agrees_with_torch(compare_modules, torch, dtype, shape, normalized, aff
 
 def test_first_and_second_derivatives_by_central_differences():
     rng = np.random.default_rng(1)
-    x, w, b = (rt.Tensor(rng.standard_normal(shape), requires_grad=True) for shape in ((3, 5), (5,), (5,)))
+    x, w, b = (rt.tensor(rng.standard_normal(shape), requires_grad=True) for shape in ((3, 5), (5,), (5,)))
 
     def normalise(x, *parameters):
         return F.layer_norm(x, 5, *parameters)
@@ -49,14 +49,14 @@ def test_a_row_of_one_is_its_bias_and_has_no_gradient():
 
 
 def test_rows_get_mean_zero_and_variance_one():
-    x = rt.Tensor(np.random.default_rng(2).standard_normal((6, 50)) * 9 + 100)
+    x = rt.as_tensor(np.random.default_rng(2).standard_normal((6, 50)) * 9 + 100)
     y = F.layer_norm(x, 50).numpy()
     assert_close(y.mean(1), 0, rtol=1e-7, atol=1e-12)
     assert_close(y.var(1), 1, rtol=1e-6)
 
 
 def test_the_result_does_not_share_memory_with_what_backward_keeps():
-    x = rt.Tensor(np.random.default_rng(2).standard_normal((2, 5)), requires_grad=True)
+    x = rt.tensor(np.random.default_rng(2).standard_normal((2, 5)), requires_grad=True)
     y = F.layer_norm(x, 5)
     expected = rt.grad(y, x, rt.ones(2, 5, dtype="float64"), retain_graph=True)[0].tolist()
     y.data[...] = 7.0

@@ -9,7 +9,7 @@ from rondeau.nn import functional as F  # noqa: N812 - the usual name
 
 
 def drawn(*shape):
-    return rt.Tensor(np.random.default_rng(0).standard_normal(shape), requires_grad=True)
+    return rt.tensor(np.random.default_rng(0).standard_normal(shape), requires_grad=True)
 
 
 POOLS = {
@@ -32,10 +32,9 @@ def test_first_and_second_derivatives_by_central_differences(name):
 def test_threads_and_strides_do_not_matter(name, monkeypatch):
     monkeypatch.setattr(threads, "PARALLEL_FROM", 0)
     x = drawn(3, 5, 7, 8)
-    view = rt.Tensor(
-        np.ascontiguousarray(x.detach().numpy().transpose(3, 1, 0, 2)).transpose(2, 1, 3, 0),
-        requires_grad=True,
-    )
+    view = rt.as_tensor(
+        np.ascontiguousarray(x.detach().numpy().transpose(3, 1, 0, 2)).transpose(2, 1, 3, 0)
+    ).requires_grad_()
     before, results = rt.get_num_threads(), []
     try:
         for count in (1, 2, 3):
@@ -142,7 +141,7 @@ def test_flatten():
 
 
 def test_indices_may_be_changed_before_backward():
-    x = rt.Tensor(np.arange(16.0).reshape(1, 4, 4), requires_grad=True)
+    x = rt.tensor(np.arange(16.0).reshape(1, 4, 4), requires_grad=True)
     largest, indices = F.max_pool2d(x, 2, return_indices=True)
     indices.data[...] = 10**12
     largest.backward(rt.ones(1, 2, 2, dtype="float64"))

@@ -16,7 +16,7 @@ def with_gradients(dtype, scale=1.0):
     parameters = []
     for shape in SHAPES:
         parameter = nn.Parameter(rt.zeros(*shape, dtype=dtype))
-        parameter.grad = rt.Tensor(np.asarray(rng.standard_normal(shape) * scale, dtype))
+        parameter.grad = rt.as_tensor(np.asarray(rng.standard_normal(shape) * scale, dtype))
         parameters.append(parameter)
     return [*parameters, nn.Parameter(rt.zeros(2, dtype=dtype))]
 

@@ -29,7 +29,6 @@ __all__ = [
     "checked_indices",
     "in_row_order",
     "is_count",
-    "is_writeable",
     "shown",
 ]
 
@@ -154,8 +153,8 @@ def are_of_device(function: str, **arrays: Any) -> bool:
     for name, device in devices.items():
         if device != devices[first]:
             raise ArgumentValueError(
-                f"{function}: {first} is on {devices[first]} and {name} is on {device}; move one of them, as with "
-                f".to({devices[first]!r})"
+                f"{function}: {first} is on {devices[first]} and {name} is on {device}; move one, with "
+                '.to("cuda") or .to("cpu")'
             )
     return "cuda" in devices.values()
 

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from rondeau.kernels.checks import is_writeable
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime import buffers
-from rondeau.kernels.runtime.devices import is_of_device
+from rondeau.kernels.runtime.devices import is_of_device, is_writeable
 from rondeau.tensor import Function, Tensor, no_grad, ones, tensor, zeros
 
 from . import init

@@ -28,13 +28,13 @@ import numpy as np
 from numba import prange, types
 from numpy.typing import ArrayLike, NDArray
 
-from rondeau.kernels.checks import are_of_device, check_array, check_integer, check_number, is_writeable
+from rondeau.kernels.checks import are_of_device, check_array, check_integer, check_number
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS, Element
 from rondeau.kernels.runtime import threads
 from rondeau.kernels.runtime.compiling import kernel_njit
 from rondeau.kernels.runtime.deferred import require
-from rondeau.kernels.runtime.devices import is_of_device, library_of
+from rondeau.kernels.runtime.devices import is_of_device, is_writeable, library_of
 from rondeau.kernels.runtime.signatures import INDICES, array_type, compiled_per_dtype
 
 __all__ = [

@@ -6,11 +6,12 @@ import numpy as np
 from numba import prange, types
 from numpy.typing import NDArray
 
-from rondeau.kernels.checks import are_of_device, check_array, checked_indices, in_row_order, is_writeable
+from rondeau.kernels.checks import are_of_device, check_array, checked_indices, in_row_order
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS, Element
 from rondeau.kernels.ops.arrays import scatter as arrays
 from rondeau.kernels.runtime import threads
+from rondeau.kernels.runtime.devices import is_writeable
 from rondeau.kernels.runtime.signatures import INDICES, array_type, compiled_per_dtype
 
 __all__ = ["add_rows"]

@@ -29,7 +29,7 @@ from numba import prange, types
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from rondeau.kernels.checks import are_of_device, is_writeable
+from rondeau.kernels.checks import are_of_device
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS, Element
 from rondeau.kernels.product import arrays
@@ -38,7 +38,7 @@ from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.product.transpose import transpose_square
 from rondeau.kernels.runtime import buffers, threads
 from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
-from rondeau.kernels.runtime.devices import is_array
+from rondeau.kernels.runtime.devices import is_array, is_writeable
 from rondeau.kernels.runtime.linking import compiled_once
 
 __all__ = [

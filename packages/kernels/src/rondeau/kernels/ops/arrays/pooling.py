@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rondeau.kernels.ops.arrays.scatter import add_at
-from rondeau.kernels.ops.arrays.windows import unfold
+from rondeau.kernels.ops.arrays.windows import cropped, unfold
 from rondeau.kernels.ops.windows import Window
 from rondeau.kernels.runtime.devices import library_of
 
@@ -17,6 +17,7 @@ __all__ = ["average_backward", "average_forward", "gather", "max_forward", "scat
 def max_forward(x: Any, window: Window, shape: tuple[int, ...]) -> tuple[Any, Any]:
     """Return y and the indices."""
     M, H, W = x.shape
+    window = cropped(window, shape, (H, W))
     flat = (window.rows * window.columns, *shape)
     values = unfold(x, window, shape, -np.inf).reshape(M, *flat)
     plane = library_of(x).arange(H * W).reshape(H, W)

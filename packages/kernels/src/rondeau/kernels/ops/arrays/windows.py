@@ -7,7 +7,29 @@ import numpy as np
 
 from rondeau.kernels.ops.windows import Window
 
-__all__ = ["fold", "unfold"]
+__all__ = ["cropped", "fold", "unfold"]
+
+
+def cropped(window: Window, shape: tuple[int, ...], plane: tuple[int, ...]) -> Window:
+    """Return windows without the rows and columns that are outside of the plane in all of them.
+
+    Examples
+    --------
+    >>> cropped(Window(9, 9, 1, 1, 1, 1, 4, 4), (1, 2), (3, 3))
+    Window(rows=3, columns=4, row_stride=1, column_stride=1, row_dilation=1, column_dilation=1, top=0, left=1)
+    """
+    rows, top = _cropped(window.rows, window.row_stride, window.row_dilation, window.top, shape[0], plane[0])
+    columns, left = _cropped(
+        window.columns, window.column_stride, window.column_dilation, window.left, shape[1], plane[1]
+    )
+    return window._replace(rows=rows, columns=columns, top=top, left=left)
+
+
+def _cropped(length: int, stride: int, dilation: int, before: int, number: int, size: int) -> tuple[int, int]:
+    """Return the length and the padding of what is left of one dimension of the windows."""
+    first = max(0, -(((number - 1) * stride - before) // dilation))
+    last = min(length - 1, (size - 1 + before) // dilation)
+    return last + 1 - first, before - first * dilation
 
 
 def unfold(planes: Any, window: Window, shape: tuple[int, ...], outside: float) -> Any:
