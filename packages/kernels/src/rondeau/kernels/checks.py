@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS
 from rondeau.kernels.runtime.deferred import raise_pending, require
-from rondeau.kernels.runtime.devices import device_name, is_array, is_of_device, is_writeable
+from rondeau.kernels.runtime.devices import device_name, is_array, is_of_device
 
 __all__ = [
     "are_of_device",
