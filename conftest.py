@@ -60,8 +60,7 @@ def device_stand_in() -> Iterator[ModuleType]:
 def _default_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """With ``--device cuda-stand-in``, run the test with tensors of the stand-in, unless it is marked ``host_only``.
 
-    Tests read values by ``x.numpy()``, which refuses tensors of a GPU; here it copies them to the host. Numbers out of
-    range are errors at once and not at the next read.
+    Tests read values by ``x.numpy()``, which refuses tensors of a GPU; here it copies them to the host.
     """
     if request.config.getoption("--device") == "cpu":
         yield
@@ -76,6 +75,5 @@ def _default_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
         return of_host(tensor if tensor.requires_grad else tensor.cpu())
 
     monkeypatch.setattr(rt.Tensor, "numpy", numpy)
-    monkeypatch.setattr(deferred, "_MOST", 1)
     with rt.device("cuda"):
         yield
