@@ -71,6 +71,7 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
         warm_start: bool = False,
+        device: str = "cpu",
     ) -> None:
         self.cell = cell
         self.hidden_size = hidden_size
@@ -87,6 +88,7 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.warm_start = warm_start
+        self.device = device
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -145,6 +147,7 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
                 Shuffled(samples, rows, self.batch_size, orders),
                 task=self._task(),
                 held_out=None if validation is None else in_order(samples, validation),
+                device=self.device,
                 max_epochs=1 if incremental else self.epochs,
                 clip_norm=self.max_norm,
                 log_every=1,
@@ -190,6 +193,7 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
             check_flag(name, getattr(self, name))
         if not isinstance(self.verbose, bool | np.bool_):  # scikit-learn's may be an integer
             check_real("verbose", self.verbose)
+        rt.device(self.device)
         if incremental and self.early_stopping:
             raise ValueError(
                 "partial_fit makes one pass, so that there is nothing to stop early: early_stopping=False"
@@ -295,7 +299,7 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
         # A cell that draws noise draws the same in every prediction, so that two of the same data are equal.
         with rt.Generator(0).as_default(), evaluating(self.model_):
             outputs = self.model_(as_tensors(values, dtype), **as_tensors(more, dtype))
-        found: NDArray[np.float64] = outputs.numpy().astype(np.float64)
+        found: NDArray[np.float64] = outputs.cpu().numpy().astype(np.float64)
         return found
 
 

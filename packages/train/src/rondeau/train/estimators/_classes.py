@@ -93,6 +93,7 @@ class ClassEstimator(RecurrentEstimator):
         tol: float = 1e-4,
         class_weight: Any = None,
         warm_start: bool = False,
+        device: str = "cpu",
     ) -> None:
         super().__init__(
             cell,
@@ -110,6 +111,7 @@ class ClassEstimator(RecurrentEstimator):
             n_iter_no_change=n_iter_no_change,
             tol=tol,
             warm_start=warm_start,
+            device=device,
         )
         self.class_weight = class_weight
 

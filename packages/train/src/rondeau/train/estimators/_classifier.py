@@ -51,6 +51,8 @@ class RecurrentClassifier(ClassifierMixin, ClassEstimator, FinalStateEstimator):
         occurs, ``n / (classes * counts)``.
     warm_start : bool
         Whether `fit` goes on from the weights of the last one, instead of new ones.
+    device : {"cpu", "cuda"}
+        Where the network is trained, and predicts. To unpickle one without a GPU, move it first: ``model_.cpu()``.
 
     Attributes
     ----------

@@ -66,7 +66,7 @@ class RecurrentForecaster(RecurrentEstimator):
         Levels in (0, 1), ascending, for `predict_quantiles`. The loss is then the pinball loss; `predict` returns the
         quantile nearest to the median. Default: none, and the mean square error.
     cell, hidden_size, num_layers, bidirectional, epochs, batch_size, lr, max_norm, random_state, verbose, \
-early_stopping, validation_fraction, n_iter_no_change, tol, warm_start
+early_stopping, validation_fraction, n_iter_no_change, tol, warm_start, device
         As in `RecurrentClassifier`, of windows in the place of sequences. What is set aside to validate is the end of
         each series, and the score is minus the mean loss.
 
@@ -130,6 +130,7 @@ early_stopping, validation_fraction, n_iter_no_change, tol, warm_start
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
         warm_start: bool = False,
+        device: str = "cpu",
     ) -> None:
         super().__init__(
             cell,
@@ -147,6 +148,7 @@ early_stopping, validation_fraction, n_iter_no_change, tol, warm_start
             n_iter_no_change=n_iter_no_change,
             tol=tol,
             warm_start=warm_start,
+            device=device,
         )
         self.horizon = horizon
         self.window = window

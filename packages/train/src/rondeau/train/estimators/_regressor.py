@@ -23,7 +23,7 @@ class RecurrentRegressor(RegressorMixin, FinalStateEstimator):  # type: ignore[m
     Parameters
     ----------
     cell, hidden_size, num_layers, bidirectional, epochs, batch_size, lr, max_norm, random_state, verbose, \
-early_stopping, validation_fraction, n_iter_no_change, tol, warm_start
+early_stopping, validation_fraction, n_iter_no_change, tol, warm_start, device
         As in `RecurrentClassifier`; the validation score is R². A fit that goes on from the weights of another
         standardises targets as that one did.
 

@@ -62,7 +62,7 @@ class RecurrentTagger(ClassEstimator):
     Parameters
     ----------
     cell, hidden_size, num_layers, bidirectional, epochs, batch_size, lr, max_norm, random_state, verbose, \
-early_stopping, validation_fraction, n_iter_no_change, tol, class_weight, warm_start
+early_stopping, validation_fraction, n_iter_no_change, tol, class_weight, warm_start, device
         As in `RecurrentClassifier`, steps taking the place of sequences in the loss, the score and the class weights.
         With `bidirectional`, the class of a step depends on those after it too. What is set aside to validate is whole
         sequences, whatever their classes.

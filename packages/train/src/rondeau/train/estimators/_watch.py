@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from rondeau import tensor as rt
 from rondeau.train._callback import Callback, Row
@@ -42,7 +38,7 @@ class Watch(Callback):
         self.best_score = -math.inf
         self._patience, self._tol, self._verbose = patience, tol, verbose
         self._best, self._bad_epochs = -math.inf, 0
-        self._best_weights: dict[str, NDArray[Any]] | None = None
+        self._best_weights: dict[str, rt.Tensor] | None = None
         self._seen = 0
 
     def on_begin_epoch(self, trainer: Trainer) -> None:
@@ -77,12 +73,10 @@ class Watch(Callback):
     def on_end(self, trainer: Trainer) -> None:
         """Put the weights of the best epoch back, where there is validation."""
         if self._best_weights is not None:
-            trainer.model.load_state_dict(
-                {name: rt.from_numpy(weight) for name, weight in self._best_weights.items()}
-            )
+            trainer.model.load_state_dict(self._best_weights)
 
     def _keep_best(self, trainer: Trainer) -> None:
         if self.scores[-1] > self.best_score:
             self.best_score = self.scores[-1]
             state = trainer.model.state_dict()
-            self._best_weights = {name: np.array(weight.numpy()) for name, weight in state.items()}
+            self._best_weights = {name: weight.clone() for name, weight in state.items()}
