@@ -15,18 +15,6 @@ CLOSE = {"rtol": 2e-5, "atol": 2e-6}
 BATCH = 4 * 5 * 8  # bytes of the inputs of a batch, and of its targets
 
 
-class CharacterModel(nn.Module):
-    """The next character from the last one, by an embedding and two linear layers."""
-
-    def __init__(self):
-        super().__init__()
-        self.embedding, self.hidden, self.head = nn.Embedding(27, 6), nn.Linear(6, 12), nn.Linear(12, 27)
-
-    def forward(self, ids, state=None):
-        letters = self.embedding(rt.as_tensor(ids).transpose(0, 1))
-        return self.head(rt.tanh(self.hidden(letters)).reshape(-1, 12)), state
-
-
 class Rows(train.Callback):
     """Keeps the rows of metrics."""
 
@@ -39,7 +27,7 @@ class Rows(train.Callback):
 
 def trainer(device, **options):
     rt.manual_seed(0)
-    model = CharacterModel()
+    model = nn.LanguageModel(27, "lstm", hidden_size=5, embedding_size=4, dropout=0.2)
     optimizer = train.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     given = {"max_steps": 6, "log_every": 3, "clip_norm": 0.5, "averaged": 0.5, **options}
     return train.Trainer(model, optimizer, SequentialBatches(TOKENS, 4, 5), device=device, **given)
@@ -57,12 +45,11 @@ def assert_same_run(there, here):
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.usefixtures("device_stand_in")
 def test_the_run_is_that_of_the_cpu(accumulate):
-    runs = [
-        trainer(device, held_out=TOKENS[:40], accumulate=accumulate, callbacks=[Rows()])
-        for device in ("cuda", "cpu")
-    ]
-    for run in runs:
+    runs = []
+    for device in ("cuda", "cpu"):
+        run = trainer(device, held_out=TOKENS[:40], accumulate=accumulate, callbacks=[Rows()])
         run.fit()
+        runs.append(run)
     there, here = runs
     assert {p.device for p in there.model.parameters()} == {"cuda"}
     assert there.evaluation.num_tokens == here.evaluation.num_tokens
@@ -127,9 +114,13 @@ def test_divergence_is_noticed_at_the_next_row():
 
 @pytest.mark.usefixtures("device_stand_in")
 def test_a_model_there_given_a_batch_here_names_both_devices():
-    model = CharacterModel().to("cuda")
-    for call in (lambda: model(rt.zeros(2, 3, dtype="int64")), lambda: model.hidden(rt.zeros(2, 6))):
-        with pytest.raises((TypeError, ValueError, RuntimeError), match=r"(?s)cuda.*cpu|cpu.*cuda"):
+    model = nn.LanguageModel(27, "lstm", hidden_size=5, embedding_size=4).to("cuda")
+    for call in (
+        lambda: model(rt.zeros(2, 3, dtype="int64")),
+        lambda: model.recurrent(rt.zeros(3, 2, 4)),
+        lambda: model.head(rt.zeros(2, 5)),
+    ):
+        with pytest.raises((TypeError, ValueError), match=r"cuda.*cpu|cpu.*cuda"):
             call()
 
 

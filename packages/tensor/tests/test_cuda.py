@@ -220,6 +220,19 @@ def test_random_numbers_are_drawn_there(name):
 
 
 @pytest.mark.usefixtures("device_stand_in")
+def test_uniform_numbers_are_those_of_the_cpu():
+    here, there = rt.Generator(3), rt.Generator(3)
+    for draw in (
+        lambda g, device: rt.rand(5, generator=g, device=device),  # half of a word waits for the next draw
+        lambda g, device: rt.bernoulli(rt.full((3, 2), 0.3, device=device), generator=g),
+        lambda g, device: rt.rand(4, 3, generator=g, dtype="float64", device=device),
+        lambda g, device: rt.empty(7, device=device).uniform_(-2, 3, generator=g),
+    ):
+        assert_same_bits(draw(there, "cuda").cpu(), draw(here, "cpu"))
+        assert there.get_state() == here.get_state()
+
+
+@pytest.mark.usefixtures("device_stand_in")
 def test_wrong_probabilities_are_told_when_something_is_read():
     drawn = rt.bernoulli(rt.tensor([0.5, 1.5], device="cuda"))
     with pytest.raises(ValueError, match="bernoulli needs probabilities from 0 to 1"):

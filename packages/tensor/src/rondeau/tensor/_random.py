@@ -1,15 +1,17 @@
 """Random tensors, and the generators they are drawn from.
 
-On the CPU numbers come straight from the generator's stream. On a GPU they are drawn there, and nothing is copied: the
-generator draws a key of 64 bits, and the words of Philox under it become the numbers; see
-`rondeau.kernels.numerics.draws`. So one generator serves both devices and its state is a few integers of the host, but
-the same seed gives other numbers on a GPU than on the CPU, as in PyTorch.
+On a GPU numbers are drawn there, and nothing is copied. One generator serves both devices, and its state is a few
+integers of the host. Uniform numbers, and with them `bernoulli`, dropout and most initialisers, have the same bits on
+both devices (`rondeau.kernels.numerics.pcg64`), and the generator goes on from the same place. NumPy's methods for
+normal numbers, integers and permutations reject some of what they draw, so their number of steps is not known before.
+On a GPU these are made of the words of Philox instead, under a key that the generator draws
+(`rondeau.kernels.numerics.draws`): the same seed gives the same numbers there again, but others than on the CPU.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +20,7 @@ from numpy.typing import DTypeLike
 
 from rondeau.kernels.checks import shown
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.numerics import draws
+from rondeau.kernels.numerics import draws, pcg64
 from rondeau.kernels.runtime.deferred import require
 from rondeau.kernels.runtime.devices import library_of
 from rondeau.tensor._arguments import array_of, count, described, integer, number, shape_of
@@ -179,7 +181,7 @@ def _source(generator: Generator | None) -> np.random.Generator:
 
 
 def _key(source: np.random.Generator) -> int:
-    """Return the key of a draw on a GPU."""
+    """Return the key of a draw on a GPU that is not of uniform numbers."""
     return int(source.integers(0, 2**64, dtype=np.uint64))
 
 
@@ -201,23 +203,6 @@ def _drawn_type(dtype: DTypeLike | None) -> Any:
             f"rand, randn and normal draw floats, got dtype {found}: use randint, or convert what is drawn"
         )
     return np.float32 if found == float32 else np.float64
-
-
-def _floats(
-    size: tuple[Any, ...],
-    generator: Generator | None,
-    dtype: DTypeLike | None,
-    device: str | None,
-    requires_grad: bool,
-    of_stream: Callable[..., Any],
-    there: Callable[..., Any],
-) -> Tensor:
-    """Return floats drawn by a method of NumPy's generators on the CPU, and on a GPU by a function of `draws`."""
-    shape, kind = shape_of(size), _drawn_type(dtype)
-    library, source = namespace(device), _source(generator)
-    if library is np:
-        return _finished(of_stream(source, shape, dtype=kind), dtype, requires_grad)
-    return _finished(there(library, _key(source), shape, kind), dtype, requires_grad)
 
 
 def rand(
@@ -250,7 +235,11 @@ def rand(
     >>> rt.rand(2, 3).shape
     (2, 3)
     """
-    return _floats(size, generator, dtype, device, requires_grad, np.random.Generator.random, draws.uniform)
+    shape, kind = shape_of(size), _drawn_type(dtype)
+    library, source = namespace(device), _source(generator)
+    if library is np:
+        return _finished(source.random(shape, dtype=kind), dtype, requires_grad)
+    return _finished(pcg64.uniform(library, source, shape, kind), dtype, requires_grad)
 
 
 def randn(
@@ -283,9 +272,11 @@ def randn(
     >>> rt.randn((4,)).shape
     (4,)
     """
-    return _floats(
-        size, generator, dtype, device, requires_grad, np.random.Generator.standard_normal, draws.normal
-    )
+    shape, kind = shape_of(size), _drawn_type(dtype)
+    library, source = namespace(device), _source(generator)
+    if library is np:
+        return _finished(source.standard_normal(shape, dtype=kind), dtype, requires_grad)
+    return _finished(draws.normal(library, _key(source), shape, kind), dtype, requires_grad)
 
 
 def randint(
@@ -525,10 +516,8 @@ def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:
     )
     library, source = library_of(array), _source(generator)
     if library is np:
-        drawn = source.random(array.shape)
-    else:
-        drawn = draws.uniform(library, _key(source), array.shape, np.float64)
-    return _finished(drawn < array, array.dtype, False)
+        return _finished(source.random(array.shape) < array, array.dtype, False)
+    return _finished(pcg64.uniform(library, source, array.shape, np.float64) < array, array.dtype, False)
 
 
 def multinomial(

@@ -4,7 +4,8 @@ Element ``n`` of a draw comes from the words of counter ``n // (elements a count
 needs no state, nothing is copied, and it has the same words on every device: uniform numbers and integers have the same
 bits in NumPy and in CuPy, normal ones differ in the last bits of the logarithm and the cosine.
 
-On the CPU the generators of `rondeau.tensor` draw from NumPy's own streams, which are faster there.
+On the CPU the generators of `rondeau.tensor` draw from NumPy's own streams, and uniform numbers of a GPU are those of
+the same stream (`rondeau.kernels.numerics.pcg64`); this module has what cannot be.
 """
 
 from __future__ import annotations
