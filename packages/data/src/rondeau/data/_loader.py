@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -61,7 +60,7 @@ class DataLoader:
     pin_memory : bool
         Copy the arrays and tensors of each batch to page-locked memory, from which they are sent to a GPU without
         waiting: ``rt.from_numpy(array).to("cuda", non_blocking=True)``; a `Trainer` does so. Where no GPU is usable,
-        nothing is copied, and a warning says so.
+        batches are what they are without it.
     timeout : float
         Seconds to wait for a batch of a worker; 0 waits for ever.
     worker_init_fn : callable, optional
@@ -141,8 +140,6 @@ class DataLoader:
             )
         if num_workers == 0 and (timeout or persistent_workers):
             raise ValueError("timeout and persistent_workers need workers: give num_workers")
-        if pin_memory and find_cupy() is None:
-            warnings.warn("pin_memory: no GPU is usable, so batches stay where they are", stacklevel=2)
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = bool(shuffle)
