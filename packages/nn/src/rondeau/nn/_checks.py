@@ -89,6 +89,18 @@ def check_devices(function: str, **arrays: Any) -> None:
         are_of_device(function, **{name: getattr(value, "_array", value) for name, value in arrays.items()})
 
 
+def as_host_array(name: str, value: Any) -> NDArray[Any]:
+    """Return what `as_array` returns, in the host's memory: numbers of a GPU are copied, which waits for it.
+
+    Examples
+    --------
+    >>> as_host_array("lengths", [3, 2])
+    array([3, 2])
+    """
+    array = as_array(name, value)
+    return Tensor(array).cpu()._array if is_of_device(array) else array
+
+
 def as_array(name: str, value: Any) -> NDArray[Any]:
     """Return the array of a Tensor, an array, nested lists of numbers, or another library's CPU tensor.
 

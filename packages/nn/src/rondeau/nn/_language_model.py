@@ -198,7 +198,7 @@ class LanguageModel(Module):
             If an id is not in the vocabulary.
         """
         if not isinstance(ids, Tensor):
-            ids = Tensor(as_array("ids", ids))
+            ids = Tensor(as_array("ids", ids)).to(next(self.parameters()).device)
         if ids.ndim != 2 or ids.dtype != np.int64:
             kind = ArgumentValueError if ids.dtype == np.int64 else ArgumentTypeError
             raise kind(f"ids must be int64 of shape (batch, steps), got {ids.dtype} of shape {ids.shape}")

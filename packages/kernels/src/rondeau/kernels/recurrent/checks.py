@@ -264,19 +264,16 @@ def checked_ids(ids: Array, width: int) -> Array:
         If one is out of range.
     """
     if is_of_device(ids):
-        if not ids.size:
-            return ids.astype(np.int64)
-        require(
-            (ids.min() >= 0) & (ids.max() < width),
-            lambda: IndexError(
-                f"x must be ids from 0 to {width - 1} (weight_ih has {width} columns), got one outside"
-            ),
-        )
+        valid = (ids >= 0) & (ids < width)
+        require(valid.all(), lambda: _out_of_range(ids[~valid][0], width))
         return np.clip(ids, 0, width - 1).astype(np.int64, copy=False)
     if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= width):
-        wrong = ids.min() if ids.min() < 0 else ids.max()
-        raise IndexError(f"x must be ids from 0 to {width - 1} (weight_ih has {width} columns), got {wrong}")
+        raise _out_of_range(ids.min() if ids.min() < 0 else ids.max(), width)
     return np.ascontiguousarray(ids, np.int64)
+
+
+def _out_of_range(wrong: Any, width: int) -> IndexError:
+    return IndexError(f"x must be ids from 0 to {width - 1} (weight_ih has {width} columns), got {wrong}")
 
 
 def _checked_projection(cell: Cell, weight_hr: Any, heads: int) -> int:

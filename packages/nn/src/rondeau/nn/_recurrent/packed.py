@@ -18,7 +18,7 @@ from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime.devices import library_of
 from rondeau.tensor import Tensor
 
-from .._checks import as_array, check_integer, check_number, check_tensor, checked_list
+from .._checks import as_host_array, check_integer, check_number, check_tensor, checked_list
 
 __all__ = [
     "PackedSequence",
@@ -131,7 +131,7 @@ class PackedSequence(_Fields):
 
 
 def _is_permutation(indices: Any, count: int) -> bool:
-    array = indices._array if isinstance(indices, Tensor) else None
+    array = indices.cpu()._array if isinstance(indices, Tensor) else None
     if array is None or array.dtype != np.int64 or array.shape != (count,):
         return False
     return bool((np.sort(array) == np.arange(count)).all())
@@ -207,13 +207,14 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
         raise ArgumentValueError(
             f"permutation must be int64 of shape (B,) and hold each of 0 to B - 1 once, got {permutation!r}"
         )
-    inverse = np.empty_like(permutation._array)
-    inverse[permutation._array] = np.arange(inverse.size)
-    return Tensor(inverse)
+    order = permutation.cpu()._array
+    inverse = np.empty_like(order)
+    inverse[order] = np.arange(inverse.size)
+    return Tensor(inverse).to(permutation.device)
 
 
 def _lengths(lengths: Any, batch_size: int, num_steps: int) -> Integers:
-    array = as_array("lengths", lengths)
+    array = as_host_array("lengths", lengths)
     if array.size and not np.issubdtype(array.dtype, np.integer):
         raise ArgumentTypeError(f"lengths must be integers, got {array.dtype}")
     if array.ndim != 1:

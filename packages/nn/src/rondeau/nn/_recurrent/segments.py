@@ -17,7 +17,7 @@ from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.sequence import Layout
 from rondeau.tensor import Tensor
 
-from .._checks import as_array
+from .._checks import as_host_array
 from .packed import put_rows, take_rows
 
 __all__ = ["Segments", "checked_lengths", "checked_resets"]
@@ -113,7 +113,7 @@ def checked_lengths(lengths: Any, num_steps: int, batch_size: int) -> NDArray[np
     """
     if lengths is None:
         return np.full(batch_size, num_steps, np.int64)
-    array = as_array("lengths", lengths)
+    array = as_host_array("lengths", lengths)
     if array.size and array.dtype.kind not in "iu":
         kind = "truth values" if array.dtype.kind == "b" else "floats"
         raise ArgumentTypeError(f"lengths must be {batch_size} integers, got {kind} ({array.dtype})")
@@ -140,7 +140,7 @@ def checked_resets(reset: Any, num_steps: int, batch_size: int, turned: bool) ->
     """
     if reset is None:
         return np.zeros((num_steps, batch_size), np.bool_)
-    array = as_array("reset", reset)
+    array = as_host_array("reset", reset)
     wanted = (batch_size, num_steps) if turned else (num_steps, batch_size)
     if array.shape != wanted or array.dtype != np.bool_:
         kind = ArgumentValueError if array.dtype == np.bool_ else ArgumentTypeError

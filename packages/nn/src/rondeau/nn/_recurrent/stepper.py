@@ -147,15 +147,13 @@ class Stepper:
         IndexError
             If an id is out of range.
         """
-        x: Any = x_t._array if isinstance(x_t, Tensor) else x_t
-        if not is_array(x):
-            x = self._one_id(x)
+        x: Any = x_t._array if isinstance(x_t, Tensor) else self._sent(x_t)
         is_batch = x.ndim == (1 if x.dtype.kind in "iu" else 2)
         if not is_batch:
             x = x[None]
         if self._vectors is not None:
             x = self._embedded(x)
-        states = self._begun(len(x)) if state is None else _arrays(state, is_batch)
+        states = self._begun(len(x)) if state is None else self._arrays(state, is_batch)
         if inputs is None and not self._cell.inputs:
             y, after = self._stepper(x, states)
         else:
@@ -195,14 +193,35 @@ class Stepper:
         rows: NDArray[Any] = vectors[_checked_ids(ids, len(vectors))]
         return rows
 
-    def _one_id(self, x: Any) -> NDArray[np.int64]:
-        """Return one id as a 0-d array."""
+    def _sent(self, x: Any) -> Any:
+        """Return an array that is not a Tensor, or one id, where the weights are."""
+        library = library_of(self._like)
+        if is_array(x):
+            return library.asarray(x)
         if isinstance(x, bool) or not isinstance(x, int | np.integer):
             raise ArgumentTypeError(f"x_t must be a Tensor, an array or an id, got {kind_of(x)}")
         if not -(2**63) <= x < 2**63:
             raise IndexError(f"x_t: id {x} is out of range")
-        found: NDArray[np.int64] = library_of(self._like).full((), int(x), np.int64)
-        return found
+        return library.full((), int(x), np.int64)
+
+    def _arrays(self, state: Any, is_batch: bool) -> tuple[Any, ...]:
+        """Return the arrays of a state, with a batch dimension; what a run needs of them is checked there."""
+        states = state if isinstance(state, tuple | list) else (state,)
+        arrays = tuple(
+            [
+                part._array if isinstance(part, Tensor) else self._sent(part) if is_array(part) else part
+                for part in states
+            ]
+        )
+        if is_batch:
+            return arrays
+        for part in arrays:
+            if is_array(part) and part.ndim != 2:
+                raise ArgumentValueError(
+                    f"state must have shape (L, H), because x_t has no batch dimension, got {part.shape}: leave "
+                    "the batch dimension out of both, or give it to both"
+                )
+        return tuple([part[:, None] if is_array(part) else part for part in arrays])
 
 
 def _checked_ids(ids: NDArray[Any], count: int) -> NDArray[Any]:
@@ -212,27 +231,10 @@ def _checked_ids(ids: NDArray[Any], count: int) -> NDArray[Any]:
         return IndexError(f"x_t: id {shown} is out of range: there are {count} rows, 0 to {count - 1}")
 
     if is_of_device(ids):
-        require(((ids >= 0) & (ids < count)).all(), lambda: out_of_range("of the step"))
+        valid = (ids >= 0) & (ids < count)
+        require(valid.all(), lambda: out_of_range(str(ids[~valid][0])))
         clipped: NDArray[Any] = np.clip(ids, 0, count - 1)
         return clipped
     if ids.size and not (ids.min() >= 0 and ids.max() < count):
         raise out_of_range(str(ids[(ids < 0) | (ids >= count)][0]))
     return ids
-
-
-def _arrays(state: Any, is_batch: bool) -> tuple[Any, ...]:
-    """Return the arrays of a state, with a batch dimension.
-
-    Batched states are checked where the step runs.
-    """
-    states = state if isinstance(state, tuple | list) else (state,)
-    arrays = tuple([part._array if isinstance(part, Tensor) else part for part in states])
-    if is_batch:
-        return arrays
-    for part in arrays:
-        if is_array(part) and part.ndim != 2:
-            raise ArgumentValueError(
-                f"state must have shape (L, H), because x_t has no batch dimension, got {part.shape}: leave "
-                "the batch dimension out of both, or give it to both"
-            )
-    return tuple([part[:, None] if is_array(part) else part for part in arrays])
