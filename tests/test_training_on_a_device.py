@@ -8,6 +8,7 @@ from comparing import assert_close
 from rondeau import nn, train
 from rondeau import tensor as rt
 from rondeau.data import DataLoader, SequentialBatches, TensorDataset, TokenStream
+from rondeau.train import cli
 
 TEXT = "the quick brown fox jumps over the lazy dog " * 8
 TOKENS = TokenStream([ord(letter) - 96 if letter.isalpha() else 0 for letter in TEXT])
@@ -187,3 +188,37 @@ def test_tasks_of_other_kinds(kind):
     there, here = (run.evaluation.columns() for run in runs)
     assert there.keys() == here.keys()
     assert_close(list(there.values()), list(here.values()), **CLOSE)
+
+
+@pytest.mark.usefixtures("device_stand_in")
+def test_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train.Recorder, "sample_length", 3)
+    (tmp_path / "text").write_text(TEXT[:400], encoding="utf-8")
+    sizes = [
+        "--cell=gru",
+        "--hidden_size=4",
+        "--batch_size=2",
+        "--num_steps=5",
+        "--max_steps=2",
+        "--dropout=0.2",
+    ]
+
+    def said(*arguments):
+        assert cli.main(list(arguments)) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    said("train", "text", "--output=here", *sizes)
+    said("train", "text", "--output=run", "--device=cuda", *sizes)
+    assert "device: cuda\n" in (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8")
+    here, there = (train.RunFolder(tmp_path / name).rows()[-1] for name in ("here", "run"))
+    assert_close(
+        [there["train_loss"], there["held_out_loss"]], [here["train_loss"], here["held_out_loss"]], **CLOSE
+    )
+
+    def score(*device):
+        return said("evaluate", "run", *device), said("generate", "run", "--length=9", "--seed=1", *device)
+
+    assert score("--device=cuda") == score()
+    said("train", "--resume=run", "--max_steps=3", "--device=cpu")
+    assert train.load_trained(tmp_path / "run", "latest", device="cuda").model.head.weight.device == "cuda"

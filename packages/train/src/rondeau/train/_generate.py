@@ -278,15 +278,14 @@ def _step_of(
     model: nn.Module, generator: rt.Generator
 ) -> Callable[[NDArray[np.int64], Any], tuple[rt.Tensor, Any]]:
     """Return what reads one token a call, as ids (1,), and gives logits (1, V) and the state."""
-    # A subclass with a forward of its own computes something else than the stepper that it inherits. Steppers compute
-    # on the CPU alone.
-    if (
-        isinstance(model, nn.LanguageModel)
-        and type(model).forward is nn.LanguageModel.forward
-        and device_of(model).type == "cpu"
-    ):
+    # A subclass with a forward of its own computes something else than the stepper that it inherits.
+    if isinstance(model, nn.LanguageModel) and type(model).forward is nn.LanguageModel.forward:
         with generator.as_default():
-            return model.stepper()
+            stepper = model.stepper()
+        device = device_of(model)
+        if device == "cpu":
+            return stepper
+        return lambda ids, state: stepper(rt.tensor(ids, device=device), state)
 
     def step(ids: NDArray[np.int64], state: Any) -> tuple[rt.Tensor, Any]:
         with generator.as_default(), evaluating(model):
