@@ -6,6 +6,7 @@ and the product is a batch of one product a head.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.cell.schedule import Schedule
 
-__all__ = ["OperandProduct", "products_of"]
+__all__ = ["OperandProduct", "multiply_before", "products_of"]
 
 Array = NDArray[Any]
 
@@ -137,6 +138,32 @@ def products_of(
     return tuple(
         OperandProduct(schedule, number, weight_hh, hidden, heads) for number in range(len(schedule.operands))
     )
+
+
+def multiply_before(
+    phase: int,
+    products: tuple[OperandProduct, ...],
+    hidden: Array,
+    values: Array,
+    results: Mapping[str, Array],
+) -> None:
+    """Run the products of forward that come before a phase, for the N rows of a step.
+
+    Parameters
+    ----------
+    phase : int
+    products : tuple of OperandProduct
+    hidden : ndarray, shape (N, P)
+        The first state before the step.
+    values : ndarray, shape (N, V, H)
+        The operands that the step has computed.
+    results : mapping of str to ndarray, shape (B, k, H)
+        Where the results of each product go, by its name; the first N rows are filled.
+    """
+    for product in products:
+        if product.before == phase:
+            operand = hidden if product.value is None else values[:, product.value]
+            product.forward(operand, results[product.name][: len(hidden)])
 
 
 def _places(all_gates: tuple[str, ...], gates: tuple[str, ...]) -> slice:

@@ -16,7 +16,7 @@ from rondeau.kernels.cuda.filling import bias_of_slots, mask_of_batch, parameter
 from rondeau.kernels.cuda.gradients import project_input
 from rondeau.kernels.cuda.launching import Phases
 from rondeau.kernels.cuda.phases import compiled_kernels
-from rondeau.kernels.cuda.products import products_of
+from rondeau.kernels.cuda.products import multiply_before, products_of
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.ordering import in_buffer_order
 from rondeau.kernels.recurrent.records import Adjoints, Run, Sums, Tape, Weights
@@ -85,11 +85,7 @@ def forward(
         if has_keep:
             hidden = hidden * tape.keep[:count]
         for number in range(len(phases)):
-            for product in products:
-                if product.before == number:
-                    value = product.value
-                    operand = hidden if value is None else tape.values[row : row + count, value]
-                    product.forward(operand, results[product.name][:count])
+            multiply_before(number, products, hidden, tape.values[row : row + count], results)
             phases.run(number, count, row, old, new)
         if projection is not None:
             np.matmul(states[0, new : new + count], projection.T, out=tape.first[new : new + count])

@@ -12,7 +12,7 @@ from rondeau.kernels.cuda.filling import bias_of_slots, parameters_of
 from rondeau.kernels.cuda.gradients import project_input
 from rondeau.kernels.cuda.launching import Phases
 from rondeau.kernels.cuda.phases import compiled_kernels
-from rondeau.kernels.cuda.products import products_of
+from rondeau.kernels.cuda.products import multiply_before, products_of
 from rondeau.kernels.recurrent.ordering import in_buffer_order
 from rondeau.kernels.recurrent.records import Settings, Weights
 from rondeau.kernels.recurrent.substreams import PER_DIRECTION
@@ -130,11 +130,8 @@ class Workspace:
             phases = Phases(self._kernels, arrays, self._cell.schedule, settings, H)
             project_input(x, weights.weight_ih, flat)
             for number in range(len(phases)):
-                for product in frozen.products[layer]:
-                    if product.before == number:
-                        value = product.value
-                        operand = self._hidden[old : old + B] if value is None else self._values[:, value]
-                        product.forward(operand, self._results[product.name])
+                hidden = self._hidden[old : old + B]
+                multiply_before(number, frozen.products[layer], hidden, self._values, self._results)
                 phases.run(number, B, 0, old, new)
             if weights.weight_hr is not None:
                 np.matmul(
