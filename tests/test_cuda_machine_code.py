@@ -109,7 +109,7 @@ def test_a_thread_of_every_cell_lives_in_registers(name, dtype):
 def test_float32_stays_float32(name, monkeypatch):
     """A Python number or an integer beside a float32 makes a float64 of it in Numba, with which GPUs are slow.
 
-    Noise is drawn in float64; here functions that are not take its place.
+    Noise is drawn in float64, and angles are reduced in it; here other functions take their places.
     """
     real = compiler._device_functions()
     cuda = compiler.load_numba_cuda()
@@ -119,8 +119,12 @@ def test_float32_stays_float32(name, monkeypatch):
     def in_float32(key, substream, time, batch, unit):
         return np.float32(word(key, substream, time, batch, unit)) * np.float32(2.0**-24)
 
-    drawn = real | dict.fromkeys(("normal", "uniform"), in_float32)
-    monkeypatch.setattr(compiler, "_device_functions", lambda: drawn)
+    @cuda.jit(device=True, forceinline=True)
+    def same(x):
+        return x
+
+    others = real | dict.fromkeys(("normal", "uniform"), in_float32) | dict.fromkeys(("sin", "cos"), same)
+    monkeypatch.setattr(compiler, "_device_functions", lambda: others)
     for kernel in kernels_of(name, "float32"):
         double = {name for name in cuda_code.instructions(kernel, "float32", "sm_90") if ".f64" in name}
         assert not double, f"{kernel.name} computes in float64: {sorted(double)}"
