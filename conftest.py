@@ -48,8 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def device_stand_in() -> Iterator[ModuleType]:
     """Put `tools.device_arrays` in the place of CuPy, for ``device="cuda"`` and ``import cupy``."""
     from tools.device_arrays import installed
-
-    from emulated_target import emulated
+    from tools.emulated_target import emulated
 
     with installed() as cupy, emulated():
         yield cupy

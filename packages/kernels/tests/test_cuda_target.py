@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from tools.device_arrays import no_transfers
+from tools.emulated_target import EmulatedKernel
 
 from comparing import assert_close
-from emulated_target import EmulatedKernel
 from rondeau.kernels.cell import Regularisers
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.recurrent import target

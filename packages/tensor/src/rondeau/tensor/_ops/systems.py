@@ -9,7 +9,9 @@ import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.ops import lapack
+from rondeau.kernels.runtime.devices import library_of
 from rondeau.tensor._arguments import array_of
+from rondeau.tensor._devices import on_host
 from rondeau.tensor._function import Function
 from rondeau.tensor._graph import wrap
 from rondeau.tensor._ops.linalg import matmul
@@ -126,7 +128,7 @@ def inv(A: Tensor) -> Tensor:
     """
     array = array_of(A)
     _check_square("inv", array)
-    return solve(A, wrap(np.eye(array.shape[-1], dtype=array.dtype)))
+    return solve(A, _identity(array))
 
 
 DEGREE = 13
@@ -165,9 +167,11 @@ def matrix_exp(A: Tensor) -> Tensor:
     """
     array = array_of(A)
     _check_square("matrix_exp", array)
-    norm = float(np.abs(array).sum(-1).max(initial=0.0))
+    norm = (
+        float(on_host(np.abs(array).sum(-1).max())) if array.size else 0.0
+    )  # on a GPU it must be waited for
     squarings = max(0, math.ceil(math.log2(norm)) + 1) if 0 < norm < math.inf else 0
-    identity = wrap(np.eye(array.shape[-1], dtype=array.dtype))
+    identity = _identity(array)
     scaled = A * 2.0**-squarings
     power = identity + scaled * (1.0 / DEGREE)
     for k in range(DEGREE - 1, 0, -1):
@@ -175,6 +179,11 @@ def matrix_exp(A: Tensor) -> Tensor:
     for _ in range(squarings):
         power = matmul(power, power)
     return power
+
+
+def _identity(array: Any) -> Tensor:
+    """Return the identity matrix for square matrices, of their dtype and on their device."""
+    return wrap(library_of(array).eye(array.shape[-1], dtype=array.dtype))
 
 
 def _check_square(function: str, array: Any) -> None:

@@ -1,16 +1,23 @@
 """The CUDA target without a GPU: its kernels in the emulator, in the place of those that numba-cuda compiles."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
-from tools.cuda_emulator import Kernel
-from tools.device_arrays import for_emulator
 
 from rondeau.kernels.cuda import compiler, functions
+from rondeau.kernels.cuda.emit import PhaseKernel
 
-NAMES = {
+from .cuda_emulator import Kernel
+from .device_arrays import for_emulator
+
+__all__ = ["EmulatedKernel", "emulated"]
+
+_NAMES = {
     **functions.MATHEMATICS, **{function.__name__: function for function in functions.WRITTEN},
     "float32": np.float32, "float64": np.float64, "inf": math.inf, "nan": math.nan,
 }  # fmt: skip
@@ -22,16 +29,18 @@ class EmulatedKernel:
     seed = 0
     """Of the schedules; a test may set another."""
 
-    def __init__(self, phase, dtype):
+    def __init__(self, phase: PhaseKernel, dtype: Any) -> None:
         self.phase = phase
-        self._kernel = Kernel(phase.source, NAMES)
+        self._kernel = Kernel(phase.source, _NAMES)
 
     @staticmethod
-    def argument(array):
+    def argument(array: Any) -> Any:
+        """Return an array as `launch` takes it."""
         assert array.flags.c_contiguous
         return array if isinstance(array, np.ndarray) else for_emulator(array)[0]
 
-    def launch(self, grid, threads, *arguments):
+    def launch(self, grid: tuple[int, int], threads: int, *arguments: Any) -> None:
+        """Run the kernel."""
         numbers = [int(a) if isinstance(a, int | np.integer) else a for a in arguments]
         self._kernel.launch(grid, threads, *numbers, seed=self.seed)
 
@@ -39,8 +48,8 @@ class EmulatedKernel:
 @contextmanager
 def emulated() -> Iterator[type[EmulatedKernel]]:
     """Run the kernels of the CUDA target in the emulator."""
-    before, compiler.Kernel = compiler.Kernel, EmulatedKernel
+    before, compiler.Kernel = compiler.Kernel, EmulatedKernel  # type: ignore[misc, assignment]
     try:
         yield EmulatedKernel
     finally:
-        compiler.Kernel = before
+        compiler.Kernel = before  # type: ignore[misc]
