@@ -122,17 +122,19 @@ def pow(a: Any, b: Any) -> Any:
     [1.0, 4.0, 9.0]
     """
     if type(a) is not np.ndarray and type(b) is not np.ndarray:
-        _check_exponent(a, b)
+        b = _checked_exponent(a, b)
     try:
         return _power(a, b)
     except ValueError as error:
         raise _negative_exponent() from error
 
 
-def _check_exponent(a: Any, b: Any) -> None:
-    """Raise an error for integers to a negative power, for which CuPy returns numbers."""
-    if not any(getattr(x, "dtype", np.dtype(type(x))).kind in "fb" for x in (a, b)):
-        require(np.all(np.greater_equal(b, 0)), _negative_exponent)
+def _checked_exponent(a: Any, b: Any) -> Any:
+    """Return an exponent; raise an error for integers to a negative power, for which CuPy returns numbers."""
+    if any(getattr(x, "dtype", np.dtype(type(x))).kind in "fb" for x in (a, b)):
+        return b
+    require(np.all(np.greater_equal(b, 0)), _negative_exponent)
+    return b if isinstance(b, int) else np.maximum(b, 0)
 
 
 def _negative_exponent() -> ArgumentValueError:

@@ -12,13 +12,14 @@ from rondeau.kernels.checks import checked_indices
 from rondeau.kernels.errors import ArgumentTypeError
 from rondeau.kernels.ops import scatter as compiled_scatter
 from rondeau.kernels.ops.arrays import scatter as arrays_scatter
+from rondeau.kernels.ops.sums import total
 from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.kernels.runtime.devices import is_array, is_of_device, library_of, zeros
 from rondeau.tensor._arguments import array_of, described, plain_array
 from rondeau.tensor._backward import sum_to
 from rondeau.tensor._devices import on_host
 from rondeau.tensor._graph import Op, Recorded, record, unwrap, wrap
-from rondeau.tensor._ops._operands import as_tensor, different_devices
+from rondeau.tensor._ops._operands import as_tensor, different_devices, where_kept
 from rondeau.tensor._views import record_view
 
 if TYPE_CHECKING:
@@ -416,15 +417,25 @@ def _without(g: Any, index: Any) -> Any:
 
 def put(array: Any, index: Any, value: Any) -> None:
     """Do ``array[index] = value``; for one value and a mask of a GPU without a wait for the number of its elements."""
-    if is_of_device(index) and index.dtype.kind == "b" and np.ndim(value) == 0:
-        mask = index.reshape(index.shape + (1,) * (array.ndim - index.ndim))
-        np.copyto(array, value, where=np.broadcast_to(mask, array.shape))
+    if _is_mask_of_a_device(index) and np.ndim(value) == 0:
+        np.copyto(array, value, where=_everywhere(index, array.shape))
     else:
         array[index] = value
 
 
+def _is_mask_of_a_device(index: Any) -> bool:
+    return is_of_device(index) and index.dtype.kind == "b"
+
+
+def _everywhere(mask: Any, shape: tuple[int, ...]) -> Any:
+    """Return a mask of the first dimensions of a shape as one of all."""
+    return np.broadcast_to(mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)), shape)
+
+
 def _written(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
     """Return the gradient of an assigned value: the part that was written, in the shape of the value."""
+    if not shape and _is_mask_of_a_device(index):  # without a wait for the size of that part
+        return total(where_kept(g, _everywhere(index, g.shape)))
     part = g[index]
     if part.shape == shape:
         return part
