@@ -105,6 +105,7 @@ def test_numpys_functions_take_tensors():
     assert_same_bits(np.linalg.inv(a), rt.linalg.inv(a))
 
 
+@pytest.mark.host_only("threads are the CPU's")
 def test_the_bits_do_not_depend_on_the_number_of_threads():
     a, b = rt.tensor(drawn(1, 256, 256, dtype="float32")), rt.tensor(drawn(2, 256, 256, dtype="float32"))
     before, found = rt.get_num_threads(), []
@@ -151,4 +152,4 @@ def test_the_bits_do_not_depend_on_the_number_of_threads():
 )
 def test_mistakes_are_named(call, error, message):
     with pytest.raises(error, match=message):
-        call()
+        call().tolist()  # on a GPU, a singular matrix is an error when something is read

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "DeviceUnavailableError",
+    "beyond_numpy",
     "device_name",
     "is_array",
     "is_available",
@@ -27,7 +28,6 @@ __all__ = [
     "library_of",
     "load_cupy",
     "require_numba_cuda",
-    "special_functions",
     "zeros",
 ]
 
@@ -132,9 +132,9 @@ def is_available() -> bool:
     return True
 
 
-def special_functions() -> ModuleType:
-    """Return the counterpart of `scipy.special` for arrays of CuPy's, which must be loaded."""
-    return importlib.import_module("cupyx.scipy.special")
+def beyond_numpy(module: str) -> ModuleType:
+    """Return a module of what CuPy, which must be loaded, has beyond NumPy: ``"cupyx"`` or one inside it."""
+    return importlib.import_module(module)
 
 
 def load_cupy() -> ModuleType:

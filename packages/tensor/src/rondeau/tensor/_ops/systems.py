@@ -11,7 +11,6 @@ from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.ops import lapack
 from rondeau.kernels.runtime.devices import library_of
 from rondeau.tensor._arguments import array_of
-from rondeau.tensor._devices import on_host
 from rondeau.tensor._function import Function
 from rondeau.tensor._graph import wrap
 from rondeau.tensor._ops.linalg import matmul
@@ -140,7 +139,7 @@ def matrix_exp(A: Tensor) -> Tensor:
     """Return the matrix exponential, the sum of A^k / k!.
 
     A Taylor polynomial of A / 2^s, squared s times (Moler, Van Loan, "Nineteen dubious ways to compute the exponential
-    of a matrix", 2003, method 3).
+    of a matrix", 2003, method 3). As s depends on the numbers, this waits for matrices on a GPU.
 
     Parameters
     ----------
@@ -167,9 +166,7 @@ def matrix_exp(A: Tensor) -> Tensor:
     """
     array = array_of(A)
     _check_square("matrix_exp", array)
-    norm = (
-        float(on_host(np.abs(array).sum(-1).max())) if array.size else 0.0
-    )  # on a GPU it must be waited for
+    norm = wrap(np.abs(array).sum(-1).max()).item() if array.size else 0.0
     squarings = max(0, math.ceil(math.log2(norm)) + 1) if 0 < norm < math.inf else 0
     identity = _identity(array)
     scaled = A * 2.0**-squarings
