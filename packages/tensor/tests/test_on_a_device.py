@@ -422,6 +422,10 @@ def test_indices_of_the_host_are_checked_there_and_sent():
     assert len(seen.to_device) == 3
     assert not seen.waits
     assert [f.tolist() for f in found] == [[2, 2], [0, 2], [2, 0]]
+    long = rt.arange(1000, device="cuda")
+    short = rt.tensor([-1, 5], dtype="int8", device="cuda")
+    assert long[short].tolist() == [999, 5]
+    assert rt.index_select(long, 0, rt.tensor([200], dtype="uint8", device="cuda")).tolist() == [200]
     empty = rt.zeros(0, 2, device="cuda")
     assert empty[rt.zeros(0, dtype="int64", device="cuda")].shape == (0, 2)
     with pytest.raises(IndexError, match="index 0 is out of range for a dimension of size 0"):
@@ -485,6 +489,10 @@ def test_numbers_of_a_device_that_are_not_allowed_are_errors_at_the_next_read():
         lambda x, y: y.add_(x),
         lambda x, y: x.mul_(y),
         lambda x, y: rt.tensor(1.0).add_(x[0]),
+        lambda x, y: np.isclose(x, y),
+        lambda x, y: np.vstack([x, y]),
+        lambda x, y: np.add(x, 1, out=y.numpy()),
+        lambda x, y: np.copyto(x, y),
     ],
 )
 def test_tensors_of_two_devices_are_refused(call):
@@ -570,6 +578,9 @@ def test_values_are_read_by_a_copy_to_the_host():
     with pytest.warns(UserWarning, match="a list of lists or tensors as index is read as one array"):
         assert x[[rt.tensor(1, device="cuda"), 0]].tolist() == [[3, 4], [1, 2]]
     assert rt.FloatTensor(x).tolist() == x.tolist()
+    assert rt.zeros(1).add_(1.0, alpha=one).item() == 2
+    with pytest.raises(TypeError, match=r"alpha must be a number, got Tensor of float32 of shape \(2, 2\)"):
+        rt.zeros(1).add_(1.0, alpha=x)
 
 
 def test_a_step_of_training_by_operators_waits_for_nothing():

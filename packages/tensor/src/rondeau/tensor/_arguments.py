@@ -13,6 +13,8 @@ import numpy as np
 
 from rondeau.kernels.checks import shown
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime.devices import is_array
+from rondeau.tensor._devices import on_host
 from rondeau.tensor._dtypes import float64, int64
 from rondeau.tensor._graph import Recorded, unwrap
 from rondeau.tensor._limits import check_holds, does_not_fit
@@ -31,7 +33,7 @@ def described(value: Any) -> str:
     if value is None:
         return "None"
     array = unwrap(value)
-    if isinstance(array, np.ndarray):
+    if is_array(array):
         return f"{type(value).__name__} of {array.dtype} of shape {array.shape}"
     return f"{type(value).__name__} {shown(value)}"
 
@@ -84,8 +86,8 @@ def number(value: Any, name: str) -> Any:
         check_holds(float64, value, f"{name}: ")
         return value
     array = unwrap(value)
-    if isinstance(array, (np.generic, np.ndarray)) and array.ndim == 0 and array.dtype.kind in "biuf":
-        return array.item()
+    if (isinstance(array, np.generic) or is_array(array)) and array.ndim == 0 and array.dtype.kind in "biuf":
+        return on_host(array).item()
     raise ArgumentTypeError(f"{name} must be a number, got {described(value)}")
 
 

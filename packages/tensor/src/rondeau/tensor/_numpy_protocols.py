@@ -6,12 +6,13 @@ its vocabulary and run on tensors so under ``create_graph=True``; and users may 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError
+from rondeau.kernels.runtime.devices import is_array, is_of_device
 from rondeau.tensor._graph import Recorded, unwrap
 from rondeau.tensor._inplace import check_changeable
 from rondeau.tensor._modes import modes
@@ -30,6 +31,7 @@ from rondeau.tensor._ops import (
     systems,
     triangle,
 )
+from rondeau.tensor._ops._operands import different_devices
 from rondeau.tensor._views import mark_changed
 
 if TYPE_CHECKING:
@@ -162,7 +164,7 @@ def array_ufunc(
         # An array as target: numbers are wanted, nothing is recorded. ``p.numpy() -= lr * p.grad`` works so.
         _prepare(out, inputs, name)
         targets = tuple([unwrap(o) for o in out])
-        result = function(*[unwrap(x) for x in inputs], out=targets, **kwargs)
+        result = _run(function, [unwrap(x) for x in inputs], {"out": targets, **kwargs})
         return out[0] if isinstance(out[0], Recorded) else result
     if method == "at":
         _prepare(inputs[:1], inputs, f"{name}.at")
@@ -225,4 +227,23 @@ def _on_arrays(function: Callable[..., Any], name: str, args: Any, kwargs: Any) 
             return x._array
         return type(x)(plain(i) for i in x) if type(x) in (list, tuple) else x
 
-    return function(*plain(args), **{k: plain(v) for k, v in kwargs.items()})
+    return _run(function, plain(args), {k: plain(v) for k, v in kwargs.items()})
+
+
+def _run(function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+    """Call a NumPy function with arrays; of two devices, CuPy would say only that it does not take NumPy's."""
+    try:
+        return function(*args, **kwargs)
+    except (TypeError, ValueError) as error:
+        arrays = list(_arrays_in([*args, *kwargs.values()]))
+        if len(set(map(is_of_device, arrays))) == 2:
+            raise different_devices(*arrays) from error
+        raise
+
+
+def _arrays_in(values: Any) -> Iterator[Any]:
+    for value in values:
+        if is_array(value):
+            yield value
+        elif type(value) in (list, tuple):
+            yield from _arrays_in(value)

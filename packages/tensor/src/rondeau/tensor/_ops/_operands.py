@@ -122,7 +122,7 @@ def on_one_device(*operands: Tensor) -> tuple[Tensor, ...]:
 
 def different_devices(*arrays: Any) -> ArgumentValueError:
     """Return the error for operands on different devices."""
-    devices = " and ".join(map(device_name, arrays))
+    devices = " and ".join(dict.fromkeys(map(device_name, arrays)))
     return ArgumentValueError(
         f'expected all tensors on one device, got {devices}: move one with .to("cpu") or .to("cuda")'
     )

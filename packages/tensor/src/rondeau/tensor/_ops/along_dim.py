@@ -31,6 +31,7 @@ def _index_array(name: str, index: Any, x: Any, axis: int) -> Any:
     if is_of_device(array):
         if not is_of_device(x):
             raise different_devices(x, array)
+        array = array.astype(np.int64, copy=False)  # a short type may not hold the size
         return checked_indices(array, size, lambda wrong: _out_of_range(name, wrong, size))
     # Read as unsigned, a negative index is larger than any size.
     unsigned = array if array.dtype.kind == "u" else array.view(f"u{array.itemsize}")

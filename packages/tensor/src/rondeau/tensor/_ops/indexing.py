@@ -205,8 +205,7 @@ def _mask(mask: Any, sizes: tuple[int, ...]) -> list[Any]:
 
 def _in_range(index: Any, size: int) -> Any:
     """Return integers that index a dimension, without negative ones; see `checked_indices`."""
-    if index.dtype.kind == "u":
-        index = index.astype(np.int64)
+    index = index.astype(np.int64, copy=False)  # a short type may not hold the size
     return checked_indices(np.where(index < 0, index + size, index), size, partial(_out_of_range, size))
 
 
