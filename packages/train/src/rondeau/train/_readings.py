@@ -54,10 +54,12 @@ class Readings:
         Exception
             What `diverged` makes of a number that is not finite, where it is read at once.
         """
-        if isinstance(value, rt.Tensor) and value.is_cuda:
+        if not isinstance(value, rt.Tensor):
+            self._keep(name, value, step)
+        elif value.is_cuda:
             self._unread.append(_Unread(name, step, value.detach()))
         else:
-            self._keep(name, value.item() if isinstance(value, rt.Tensor) else value, step)
+            self._keep(name, value.item(), step)
 
     def read(self, name: str) -> list[float]:
         """Return the numbers of a name, after all that are still on the device have been copied in one transfer.

@@ -222,13 +222,15 @@ class Trainer:
         if isinstance(scheduler, ReduceLROnPlateau) and held_out is None:
             raise ValueError("ReduceLROnPlateau needs held-out data to watch; give held_out")
         parameters = {id(parameter) for parameter in model.parameters()}
-        if not any(id(p) in parameters for group in optimizer.param_groups for p in group["params"]):
+        ours = [p for group in optimizer.param_groups for p in group["params"] if id(p) in parameters]
+        if not ours:
             raise ValueError(
                 "the optimizer holds none of the model's parameters; make it of model.parameters(), "
                 "after the model has its last layers"
             )
         if device is not None:
             model.to(device=device)
+        self._one_of_ours: rt.Tensor = ours[0]  # which says where the model is
         self.model, self.optimizer, self.task, self.batches = model, optimizer, task, batches
         self.scheduler, self.scheduler_steps, self.held_out = scheduler, scheduler_steps, held_out
         self.max_epochs, self.max_steps, self.max_minutes = max_epochs, max_steps, max_minutes
@@ -387,15 +389,15 @@ class Trainer:
         """Add the gradients of the mean loss over a group of batches; return that loss, their weight, the carry."""
         carried = self._carried
         if len(group) == 1:
-            loss, weight, carried = self._loss(group[0], carried)
+            loss, value, weight, carried = self._loss(group[0], carried)
             _check_counts(weight)
             loss.backward()
-            return loss.detach(), weight, carried
-        losses: list[tuple[rt.Tensor, float]] = []
+            return value, weight, carried
+        losses: list[tuple[rt.Tensor | float, float]] = []
         for batch in group:
-            loss, weight, carried = self._loss(batch, carried)
+            loss, value, weight, carried = self._loss(batch, carried)
             (loss * weight).backward()
-            losses.append((loss.detach(), weight))
+            losses.append((value, weight))
         whole = sum(weight for _, weight in losses)
         _check_counts(whole)
         for parameter in self.model.parameters():
@@ -403,13 +405,17 @@ class Trainer:
                 parameter.grad.div_(whole)
         return _mean_loss(losses), whole, carried
 
-    def _loss(self, batch: Any, carried: Any) -> tuple[rt.Tensor, float, Any]:
-        """Return the loss of a batch, its weight, and what it hands to the next."""
-        with device_of(self.model):
+    def _loss(self, batch: Any, carried: Any) -> tuple[rt.Tensor, rt.Tensor | float, float, Any]:
+        """Return the loss of a batch, its value, its weight, and what it hands to the next.
+
+        The value of a loss on a GPU stays there.
+        """
+        with self._one_of_ours.device:
             loss, weight, carried = checked_loss(self.task.loss(self.model, batch, carried))
-        if not loss.is_cuda and not math.isfinite(value := loss.item()):
+        value = loss.detach() if loss.is_cuda else loss.item()
+        if type(value) is float and not math.isfinite(value):
             raise self._diverged("the loss", value, self.step + 1)
-        return loss, weight, map_tensors(rt.Tensor.detach, carried)
+        return loss, value, weight, map_tensors(rt.Tensor.detach, carried)
 
     def _update(self) -> None:
         """Change the weights by the gradients that are there, average them, and step the schedule."""
@@ -596,9 +602,9 @@ def _averaged_model(averaged: Any, model: nn.Module) -> AveragedModel:
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(averaged))
 
 
-def _mean_loss(losses: Sequence[tuple[rt.Tensor, float]]) -> rt.Tensor | float:
+def _mean_loss(losses: Sequence[tuple[Any, float]]) -> rt.Tensor | float:
     """Return the mean of losses by their weights: a number, or a tensor of the GPU where they are there."""
-    if losses[0][0].is_cuda:
+    if isinstance(losses[0][0], rt.Tensor):
         sums = [loss.double() * weight for loss, weight in losses]
         return rt.stack(sums).sum() / sum(weight for _, weight in losses)
     mean = Mean()

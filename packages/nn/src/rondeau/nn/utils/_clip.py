@@ -70,7 +70,7 @@ def clip_grad_norm_(
     bound = _bound("max_norm", max_norm)
     gradients = [p.grad for p in listed("parameters", parameters) if p.grad is not None]
     total = get_total_norm(gradients, norm_type, error_if_nonfinite)
-    if total.is_cuda:
+    if type(total._array) is not np.ndarray:
         _scale_on_device([gradient._array for gradient in gradients], bound, total._array)
         increment_version(gradients)
         return total
@@ -122,13 +122,12 @@ def get_total_norm(
     arrays = [tensor._array for tensor in listed("tensors", tensors)]
     power = _order(norm_type)
     dtype = np.result_type(np.float32, *(array.dtype for array in arrays))
-    are_there = {is_of_device(array) for array in arrays}
-    if len(are_there) > 1:
-        raise ArgumentValueError(
-            "the gradients of a joint norm must be on one device, got some on cpu and some on cuda: move the module, "
-            "module.to('cuda')"
-        )
-    if True in are_there:
+    if any(type(array) is not np.ndarray and is_of_device(array) for array in arrays):
+        if not all(map(is_of_device, arrays)):
+            raise ArgumentValueError(
+                "the gradients of a joint norm must be on one device, got some on cpu and some on cuda: move the "
+                "module, module.to('cuda')"
+            )
         total: Any = _norm_on_device(arrays, power)
     else:
         total = _norm(arrays, power)

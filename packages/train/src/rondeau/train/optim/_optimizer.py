@@ -279,12 +279,17 @@ class Optimizer(ABC):
                     f"a gradient must be on the device of its parameter, {device_name(data)}, got one on "
                     f"{device_name(gradient)}: was data assigned since backward?"
                 )
-            for name, value in self.state.get(parameter, {}).items():
-                if is_array(value) and (value.shape, value.dtype) != (data.shape, data.dtype):
+            state = self.state.get(parameter, {})
+            for name, value in state.items():
+                if type(value) is int or (type(value) is not type(data) and not is_array(value)):
+                    continue
+                if (value.shape, value.dtype) != (data.shape, data.dtype):
                     raise ValueError(
                         f"state {name!r} is {value.dtype} of shape {value.shape}, its parameter is now {data.dtype} of "
                         f"shape {data.shape}: make a new optimizer after changing a parameter's shape or dtype"
                     )
+                if type(value) is not type(data):
+                    state[name] = move(value, device_name(data))
 
     def _step_one(self, parameter: rt.Tensor, group: Group) -> None:
         """Update one parameter that `_check_group` has let pass."""
@@ -294,8 +299,6 @@ class Optimizer(ABC):
         state = self.state.get(parameter)
         if state is None:
             state = self.initial_state(data, group)
-        elif type(data) is not np.ndarray or any(map(is_of_device, state.values())):
-            state.update({k: move(v, device_name(data)) for k, v in state.items() if is_array(v)})
         rt.increment_version(parameter)  # before the update, which may fail half-way
         self.update(data, gradient, group, state)
         if state:
