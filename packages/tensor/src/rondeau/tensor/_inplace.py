@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
 
 
+_ndarray = np.ndarray
+
+
 def _outside(g: Any, show: Callable[[Any], Any]) -> Any:
     """Return `g` with zeros inside the view that `show` returns."""
     keep = np.ones_like(unwrap(g), np.bool_, order="C")
@@ -72,7 +75,7 @@ def check_changeable(tensor: Tensor) -> None:
             "a tensor made in inference_mode cannot be changed in place outside of it: clone() it first"
         )
     array = tensor._array
-    if not (array.flags.writeable if type(array) is np.ndarray else is_writeable(array)):
+    if not (array.flags.writeable if type(array) is _ndarray else is_writeable(array)):
         raise RuntimeError(
             "this tensor cannot be changed in place: its elements share memory (expand) or its array is read-only; "
             "clone() it first"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
 
 
+_ndarray = np.ndarray
 _NUMBERS = (int, float, bool)
 _CAST = Op("to", lambda g, _out, _x, dtype: _astype(g, dtype))
 
@@ -72,7 +73,8 @@ def value_for(x: Tensor, value: Any) -> Tensor:
     ValueError
         If the type of `x` cannot hold a number.
     """
-    dtype = x._array.dtype
+    array = x._array
+    dtype = array.dtype
     if isinstance(value, Recorded):
         if value._node is not None and dtype.kind != "f":
             raise RuntimeError(f"cannot write a tensor that requires a gradient into one of {dtype}")
@@ -81,12 +83,12 @@ def value_for(x: Tensor, value: Any) -> Tensor:
         return _moved_to(x, cast(as_tensor(value), dtype))
     # Python numbers are doubles until they are written: their default, float32, would round for a float64 target.
     if type(value) in _NUMBERS:
-        return held_beside(x._array, value) if type(x._array) is not np.ndarray else wrap(held(dtype, value))
-    array = plain_array(value)
+        return wrap(held(dtype, value)) if type(array) is _ndarray else held_beside(array, value)
+    numbers = plain_array(value)
     if isinstance(value, np.generic):
-        return held_beside(x._array, value.item())
-    check_all_hold(dtype, array)
-    return _moved_to(x, wrap(modes.quiet(array.astype, dtype)))
+        return held_beside(array, value.item())
+    check_all_hold(dtype, numbers)
+    return _moved_to(x, wrap(modes.quiet(numbers.astype, dtype)))
 
 
 def _moved_to(x: Tensor, value: Tensor) -> Tensor:
@@ -171,7 +173,7 @@ def where_kept(g: Any, keep: Any) -> Any:
 
 def constant(value: int, x: Any) -> Any:
     """Return a number as an array in the type of `x`: converting a Python number takes NumPy as long as adding it."""
-    found = _CONSTANTS[value].get(x.dtype) if type(x) is np.ndarray else None
+    found = _CONSTANTS[value].get(x.dtype) if type(x) is _ndarray else None
     return x.dtype.type(value) if found is None else found
 
 

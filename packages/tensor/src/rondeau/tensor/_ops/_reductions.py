@@ -8,9 +8,9 @@ import numpy as np
 
 
 class Reduction(NamedTuple):
-    """A reduction: the ufunc's method, in half the time of the function, and the function, for arrays of any device.
+    """A reduction: NumPy's method, in half the time of the function, and the function, for arrays of any device.
 
-    CuPy has the methods of sums and products alone.
+    Of ufuncs, CuPy has the methods for sums and products alone.
     """
 
     method: Any

@@ -139,8 +139,12 @@ _PICK = Op(
 )
 
 
+_ARGMAX = Reduction(np.ndarray.argmax, np.argmax)
+_ARGMIN = Reduction(np.ndarray.argmin, np.argmin)
+
+
 def _along(
-    x: Tensor, dim: int, keepdim: bool, name: str, reduction: Reduction, argument: str
+    x: Tensor, dim: int, keepdim: bool, name: str, reduction: Reduction, argument: Reduction
 ) -> ValuesIndices:
     array = array_of(x)
     axis = normalize_dim(dim, array.ndim)
@@ -148,9 +152,9 @@ def _along(
         zero = np.zeros_like(array, np.int64)
         return ValuesIndices(record(_PICK, array.copy(), (x,), zero, (), 0, True), wrap(zero.copy()))
     _check_nonempty(name, array, (axis,))
-    reduce = reduction.method if type(array) is np.ndarray else reduction.function
-    values = modes.quiet(reduce, array, axis, keepdims=keepdim)
-    index = getattr(array, argument)(axis)
+    way = 0 if type(array) is np.ndarray else 1
+    values = modes.quiet(reduction[way], array, axis, keepdims=keepdim)
+    index = argument[way](array, axis)
     indices = wrap(kept(index, (axis,), False) if keepdim else index)
     return ValuesIndices(record(_PICK, values, (x,), indices, array.shape, axis, keepdim), indices)
 
@@ -188,7 +192,7 @@ def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         return _extreme(x, None, False, _MAX_OF_ALL, MAXIMUM)
     if isinstance(dim, Recorded):
         return maximum(x, dim)  # type: ignore[arg-type]
-    return _along(x, dim, keepdim, "max", MAXIMUM, "argmax")
+    return _along(x, dim, keepdim, "max", MAXIMUM, _ARGMAX)
 
 
 @numpy_names
@@ -223,7 +227,7 @@ def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         return _extreme(x, None, False, _MIN_OF_ALL, MINIMUM)
     if isinstance(dim, Recorded):
         return minimum(x, dim)  # type: ignore[arg-type]
-    return _along(x, dim, keepdim, "min", MINIMUM, "argmin")
+    return _along(x, dim, keepdim, "min", MINIMUM, _ARGMIN)
 
 
 # --------------------------------------------------------------------------------------------------- indices
