@@ -152,15 +152,14 @@ def test_squares_beyond_float32_are_found_without_a_look():
 
 
 @pytest.mark.usefixtures("device_stand_in")
-def test_dropout_draws_there():
-    x, found = rt.ones(70, 50, device="cuda"), []
-    for _ in range(2):
-        rt.manual_seed(5)
-        with no_transfers():
-            found.append(F.dropout(x, 0.3))
-    assert_same_bits(found[0], found[1])
-    assert set(found[0].flatten().tolist()) == {0.0, float(np.float32(1 / 0.7))}
-    assert 0.67 < (found[0] > 0).float().mean().item() < 0.73
+def test_dropout_draws_there_what_it_draws_on_the_cpu():
+    rt.manual_seed(5)
+    expected = F.dropout(rt.ones(7, 5), 0.3)
+    rt.manual_seed(5)
+    x = rt.ones(7, 5, device="cuda")
+    with no_transfers():
+        found = F.dropout(x, 0.3)
+    assert_same_bits(found, expected)
 
 
 @pytest.mark.usefixtures("device_stand_in")

@@ -11,7 +11,7 @@ from rondeau.kernels.checks import checked_indices
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.ops import scatter
 from rondeau.kernels.runtime import buffers
-from rondeau.kernels.runtime.devices import is_of_device
+from rondeau.kernels.runtime.devices import is_of_device, library_of
 from rondeau.tensor import Function, Tensor, empty, no_grad
 
 from . import init
@@ -113,7 +113,7 @@ def one_hot(tensor: Tensor | NDArray[Any], num_classes: int = -1) -> Tensor:
     check_sizes(0, num_classes=num_classes)
     ids = _checked_ids("one_hot", classes, num_classes)
     rows = np.zeros_like(ids, order="C", shape=(ids.size, num_classes))
-    np.put_along_axis(rows, ids.reshape(-1, 1), 1, 1)
+    rows[library_of(ids).arange(ids.size), ids.reshape(-1)] = 1
     return Tensor(rows.reshape(*ids.shape, num_classes))
 
 
