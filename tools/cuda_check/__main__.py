@@ -4,9 +4,10 @@
     python -m tools.cuda_check --only cells --minutes 4
     python -m tools.cuda_check --stand-in
 
-Random numbers come first, then cells, options of layers, training, operators and layers, and at the end times. What
-does not fit into the minutes is skipped, and said to be. With the environment variable OUT set, the table is also
-written to cuda_check.json in that folder. The status is 1 if any result differs, and 2 if there is no GPU.
+Random numbers come first, then cells, options of recurrent layers, training, operators, layers, times, and the cells
+once more in float64. What does not fit into the minutes is skipped, and so are sections whose packages are not
+installed; the table says so. With the environment variable OUT set, it is also written to cuda_check.json in that
+folder. The status is 1 if any result differs, and 2 if there is no GPU.
 
 With --stand-in the GPU is an emulated one, on which all but times is checked, in float32 and for a few cells unless
 --all is given: a check of this program, and not of a GPU.
@@ -15,6 +16,7 @@ With --stand-in the GPU is an emulated one, on which all but times is checked, i
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -29,20 +31,21 @@ from typing import Any
 from rondeau import tensor as rt
 from rondeau.kernels.runtime.devices import DeviceUnavailableError, load_cupy
 
-from . import cells, layers, numbers, operators, training
 from .cases import Case, Difference, compare
 from .report import Report, Row
-from .times import SIZE, of_rondeau, of_torch
 
 _SECTIONS = {
-    "random numbers": numbers.CASES,
-    "cells": cells.CELLS,
-    "options": cells.OPTIONS,
-    "training": training.CASES,
-    "operators": operators.CASES,
-    "layers": layers.CASES,
+    "random numbers": ("numbers", "CASES"),
+    "cells": ("cells", "CELLS"),
+    "options": ("cells", "OPTIONS"),
+    "training": ("training", "CASES"),
+    "operators": ("operators", "CASES"),
+    "layers": ("layers", "CASES"),
+    "times": ("times", "SIZE"),
+    "float64": ("cells", "CELLS_IN_FLOAT64"),
 }
-_EMULATED_CELLS = frozenset({"gru_original, float32", "li_gru, float32", "lstm, float32"})
+"""The sections in their order, each with the module and the name of its checks."""
+_EMULATED_CELLS = frozenset({"gru_original", "li_gru", "lstm"})
 _MANY_THREADS = frozenset({"several blocks a row", "sums over several passes of a block"})
 """The cells that are emulated unless all are asked for, and the options that are not: threads run one by one there."""
 
@@ -54,8 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", choices=[*_SECTIONS, "times"], metavar="SECTION", help="this section alone")
-    parser.add_argument("--minutes", type=float, default=8.0, help="when to stop (default 8)")
+    parser.add_argument("--only", choices=_SECTIONS, metavar="SECTION", help="this section alone")
+    parser.add_argument("--minutes", type=float, default=7.5, help="when to stop (default 7.5)")
     parser.add_argument("--stand-in", action="store_true", help="on an emulated GPU, without a real one")
     parser.add_argument("--all", action="store_true", help="with --stand-in: all checks")
     options = parser.parse_args(arguments)
@@ -73,27 +76,33 @@ def main(arguments: list[str] | None = None) -> int:
             return 2
         report = Report(_machine(options.stand_in))
         end = time.monotonic() + 60 * options.minutes
-        for section, case in _chosen(options):
-            report.add(_checked(section, case, end))
-        if not options.stand_in and options.only in (None, "times"):
-            _measure(report, end)
+        for section in [options.only] if options.only else _SECTIONS:
+            for row in _section(section, options, end):
+                report.add(row)
     report.summary()
     if "OUT" in os.environ:
         report.write(Path(os.environ["OUT"]) / "cuda_check.json")
     return 1 if report.wrong else 0
 
 
-def _chosen(options: Any) -> Iterator[tuple[str, Case]]:
+def _section(section: str, options: Any, end: float) -> Iterator[Row]:
+    """Run the checks of a section."""
+    module, name = _SECTIONS[section]
     few = options.stand_in and not options.all
-    for section, cases_of_section in _SECTIONS.items():
-        if options.only not in (None, section):
+    if section in ("times", "float64") and (few or (options.stand_in and section == "times")):
+        return
+    try:
+        checks = getattr(importlib.import_module(f".{module}", __package__), name)
+    except ImportError as error:
+        yield Row(section, "all", "skipped", f"{error.name} is not installed", 0.0)
+        return
+    if section == "times":
+        yield from _times(end)
+        return
+    for case in checks:
+        if few and (case.name in _MANY_THREADS or (section == "cells" and case.name not in _EMULATED_CELLS)):
             continue
-        for case in cases_of_section:
-            if few and section == "cells" and case.name not in _EMULATED_CELLS:
-                continue
-            if few and case.name in _MANY_THREADS:
-                continue
-            yield section, case
+        yield _checked(section, case, end)
 
 
 def _checked(section: str, case: Case, end: float) -> Row:
@@ -114,22 +123,24 @@ def _checked(section: str, case: Case, end: float) -> Row:
     return Row(section, case.name, outcome, detail, time.monotonic() - began)
 
 
-def _measure(report: Report, end: float) -> None:
+def _times(end: float) -> Iterator[Row]:
+    from .times import SIZE, of_rondeau, of_torch
+
     shape = ", ".join(f"{name} {number}" for name, number in SIZE.items())
     name = f"a training step of an LSTM in float32: {shape}"
     began = time.monotonic()
     if began > end:
-        report.add(Row("times", name, "skipped", "the minutes were over", 0.0))
+        yield Row("times", name, "skipped", "the minutes were over", 0.0)
         return
     ours = of_rondeau()
-    report.add(Row("times", name, "measured", f"{ours:.2f} ms", time.monotonic() - began))
+    yield Row("times", name, "measured", f"{ours:.2f} ms", time.monotonic() - began)
     began = time.monotonic()
     found = of_torch()
     outcome = "skipped" if "missing" in found else "measured"
     detail = found.get("missing") or "{milliseconds:.2f} ms, version {version}, cuDNN in full float32".format(
         **found
     )
-    report.add(Row("times", "the same in PyTorch", outcome, detail, time.monotonic() - began))
+    yield Row("times", "the same in PyTorch", outcome, detail, time.monotonic() - began)
 
 
 def _machine(stand_in: bool) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rondeau import tensor as rt
 
 from .cases import Case, gradients, send
 
-__all__ = ["CELLS", "OPTIONS"]
+__all__ = ["CELLS", "CELLS_IN_FLOAT64", "OPTIONS"]
 
 _STEPS, _BATCH, _INPUTS, _HIDDEN = 7, 5, 4, 12
 _LENGTHS = [3, 7, 1, 0, 5]
@@ -74,13 +74,25 @@ def _options_of(cell: str) -> dict[str, Any]:
     return {"proj_size": 5} if cell == "lstm_projected" else {}
 
 
-CELLS = [
-    _case(f"{cell}, {dtype}", cell, frozenset({"lengths", "initial", "all states"}), dtype=dtype,
-          looser=_normalised(cell), bidirectional=True, **_options_of(cell))
-    for dtype in ("float32", "float64")
-    for cell in nn.cells.__all__
-]  # fmt: skip
+def _cells(dtype: str) -> list[Case]:
+    features = frozenset({"lengths", "initial", "all states"})
+    return [
+        _case(
+            cell,
+            cell,
+            features,
+            dtype=dtype,
+            looser=_normalised(cell),
+            bidirectional=True,
+            **_options_of(cell),
+        )
+        for cell in nn.cells.__all__
+    ]
+
+
+CELLS = _cells("float32")
 """Every cell in both directions, with sequences that end, initial states, and gradients of all states."""
+CELLS_IN_FLOAT64 = _cells("float64")
 
 _DRAWN: dict[str, Any] = {"recurrent_dropout": 0.3, "zoneout": 0.2}
 

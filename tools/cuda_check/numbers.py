@@ -57,6 +57,16 @@ CASES.append(Case("noise of a step, float32", _noise("float32")))
 CASES.append(Case("noise of a step, float64", _noise("float64")))
 
 
+def _seeded(device: str) -> Any:
+    """Draw uniform numbers from the default generator: those of a GPU are the CPU's."""
+    rt.manual_seed(1)
+    like = rt.zeros(4, 5, device=device)
+    return rt.rand(30, device=device), rt.rand(3, dtype="float64", device=device), rt.rand_like(like)
+
+
+CASES.append(Case("rand rand_like of a seed", _seeded))
+
+
 def _drawn(device: str) -> Any:
     """Draw by every function: shapes, dtypes and ranges."""
     rt.manual_seed(1)
