@@ -7,7 +7,8 @@
 Random numbers come first, then cells, options of recurrent layers, training, operators, layers, times, and the cells
 once more in float64. What does not fit into the minutes is skipped, and so are sections whose packages are not
 installed; the table says so. With the environment variable OUT set, it is also written to cuda_check.json in that
-folder. The status is 1 if any result differs, and 2 if there is no GPU.
+folder. The status is 1 if any result differs, and 2 if there is no GPU. It needs what the library needs (`numba`,
+`numpy`, `threadpoolctl`, `safetensors`), CuPy and numba-cuda, and for the time of PyTorch that.
 
 With --stand-in the GPU is an emulated one, on which all but times is checked, in float32 and for a few cells unless
 --all is given: a check of this program, and not of a GPU.
