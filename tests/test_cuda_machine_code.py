@@ -184,7 +184,7 @@ def test_a_launch_reaches_the_driver_as_it_should(device_stand_in, monkeypatch):
     """
     cell = CELLS["lstm"].variant(Regularisers(zoneout=("h",)))
     (kernel,) = emit("lstm", "forward", cell.schedule, "float32")
-    assert kernel.numbers == ("key", "substream", "row", "old", "new")
+    assert kernel.numbers == ("scalar_0", "key", "substream", "row", "old", "new")
     with cuda_code.pretended_device():
         compiled = compiler.Kernel(kernel, "float32")
     (overload,) = compiled.compiled.overloads.values()
@@ -203,7 +203,7 @@ def test_a_launch_reaches_the_driver_as_it_should(device_stand_in, monkeypatch):
             for number, name in enumerate(kernel.arrays, 1)
         ]  # fmt: skip
         for row in (3, 4):
-            compiled.launch((4, 2), 64, *arrays, 2**64 - 1, 7, row, np.int64(1), 0)
+            compiled.launch((4, 2), 64, *arrays, 0.25, 2**64 - 1, 7, row, np.int64(1), 0)
     assert len(launches) == 2
     stream, configuration, loaded, *given = launches[1]
     assert (stream, loaded) == (4096, "loaded")
@@ -218,5 +218,5 @@ def test_a_launch_reaches_the_driver_as_it_should(device_stand_in, monkeypatch):
         strides = [size * int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
         expected += [0, 0, int(np.prod(shape)), size, address, *shape, *strides]
     values = [argument.value if isinstance(argument, ctypes._SimpleCData) else argument for argument in given]
-    assert values == [*expected, 2**64 - 1, 7, 4, 1, 0]
+    assert values == [*expected, 0.25, 2**64 - 1, 7, 4, 1, 0]
     assert compiled._configured.cache_info().misses == 1
