@@ -12,6 +12,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from tools import cuda_code
+from tools.device_arrays import installed
 
 from rondeau import nn
 from rondeau.kernels.cell import Regularisers
@@ -176,7 +177,7 @@ def recorded_launches():
         yield launches
 
 
-def test_a_launch_reaches_the_driver_as_it_should(device_stand_in, monkeypatch):
+def test_a_launch_reaches_the_driver_as_it_should(monkeypatch):
     """By numba-cuda's own code: the grid, CuPy's stream, arrays as addresses, shapes and strides, and numbers.
 
     An array of no rows and lengths of 1 are nothing special, a small grid is not warned of, and a stream is wrapped
@@ -189,9 +190,9 @@ def test_a_launch_reaches_the_driver_as_it_should(device_stand_in, monkeypatch):
         compiled = compiler.Kernel(kernel, "float32")
     (overload,) = compiled.compiled.overloads.values()
     overload.library.get_cufunc = lambda: SimpleNamespace(kernel="loaded")
-    monkeypatch.setattr(device_stand_in.cuda.Stream, "ptr", 4096)
     shapes = {"positions": (5, 2), "states": (2, 9, 1), "bias": (0, 1, 4)}
-    with recorded_launches() as launches, warnings.catch_warnings():
+    with installed() as cupy, recorded_launches() as launches, warnings.catch_warnings():
+        monkeypatch.setattr(cupy.cuda.Stream, "ptr", 4096)
         warnings.simplefilter("error")
         arrays = [
             compiled.argument(
