@@ -12,6 +12,8 @@ from comparing import assert_same_bits
 from rondeau import tensor as rt
 from rondeau.kernels.runtime import devices
 
+pytestmark = pytest.mark.host_only("the tests name their devices")
+
 
 def test_without_a_gpu_nothing_is_there_and_asking_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
@@ -70,7 +72,6 @@ def test_the_gpu_and_its_memory():
 
 
 @pytest.mark.usefixtures("device_stand_in")
-@pytest.mark.host_only("tensors are made on the CPU")
 def test_gradients_flow_through_moves():
     x = rt.tensor([1.0, 2.0], requires_grad=True)
     there = x.to("cuda")
@@ -107,7 +108,6 @@ def test_leaves_are_copied_and_pickled_where_they_are():
 
 
 @pytest.mark.usefixtures("device_stand_in")
-@pytest.mark.host_only("tensors are made on the CPU")
 def test_pinned_memory_stays_as_it_is_until_its_copy_is_done():
     x = rt.arange(4.0)
     assert not x.is_pinned()
@@ -173,7 +173,6 @@ def test_data_become_tensors_there():
         assert rt.tensor([part[0], 5.0]).device == "cuda"
 
 
-@pytest.mark.host_only("tensors are made on the CPU")
 def test_memory_is_shared_with_cupy(device_stand_in):
     array = device_stand_in.arange(3.0)
     shared = rt.as_tensor(array)
