@@ -472,6 +472,7 @@ def test_numbers_of_a_device_that_are_not_allowed_are_errors_at_the_next_read():
     [
         lambda x, y: x + y,
         lambda x, y: y.half() * x,
+        lambda x, y: y * x[0],  # it would wait for the number
         lambda x, y: x < y,
         lambda x, y: x == y.numpy(),
         lambda x, y: np.maximum(y, x),

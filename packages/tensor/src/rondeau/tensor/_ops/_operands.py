@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentValueError
-from rondeau.kernels.runtime.devices import device_name, is_array, library_of
+from rondeau.kernels.runtime.devices import device_name, is_array, is_of_device, library_of
 from rondeau.tensor._arguments import array_of, plain_array
 from rondeau.tensor._devices import device_of
 from rondeau.tensor._dtypes import as_dtype, get_default_dtype, int64, result_type, scalar_result_type
@@ -108,18 +108,17 @@ def held_beside(array: Any, number: float, what: str = "") -> Tensor:
 
 
 def on_one_device(*operands: Tensor) -> tuple[Tensor, ...]:
-    """Return operands on the device that all those with dimensions are on; the others are numbers, and are sent there.
+    """Return operands of which some are on the GPU there; the others must be numbers, of zero dimensions.
 
     Raises
     ------
     ValueError
-        If operands with dimensions are on different devices.
+        If they are not. Numbers of the GPU do not go to the CPU, as in PyTorch: that would wait for them.
     """
-    devices = {device_name(x._array): x for x in operands if x._array.ndim}
-    if len(devices) > 1:
-        raise different_devices(*[x._array for x in devices.values()])
-    device = next(iter(devices)) if devices else "cuda"
-    return tuple([x.to(device) for x in operands])
+    arrays = [x._array for x in operands]
+    if any(array.ndim and not is_of_device(array) for array in arrays):
+        raise different_devices(*arrays)
+    return tuple([x.to("cuda") for x in operands])
 
 
 def different_devices(*arrays: Any) -> ArgumentValueError:

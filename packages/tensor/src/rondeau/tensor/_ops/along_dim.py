@@ -135,7 +135,12 @@ def gather(x: Tensor, dim: int, index: Any) -> Tensor:
     _check_along("gather", found.shape, shape, axis)
     if not shape:
         return x.clone()
-    return take(x, _grid(found, axis))
+    return take_along(x, found, axis)
+
+
+def take_along(x: Tensor, index: Any, axis: int) -> Tensor:
+    """Do as `gather` does, for an array that is as `take` needs it."""
+    return take(x, _grid(index, axis))
 
 
 def _check_along(name: str, index: tuple[int, ...], shape: tuple[int, ...], axis: int) -> None:

@@ -10,6 +10,7 @@ from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime.devices import library_of
 from rondeau.tensor._arguments import described
 from rondeau.tensor._ops._operands import as_tensor, pair
+from rondeau.tensor._ops.indexing import take
 from rondeau.tensor._ops.linalg import matmul
 from rondeau.tensor._ops.reduce import sum as reduce_sum
 from rondeau.tensor._ops.shape import permute, reshape, unsqueeze
@@ -68,7 +69,7 @@ def _diagonals(x: Tensor, labels: str) -> tuple[Tensor, str]:
                 raise ArgumentValueError(f"einsum: label {label!r} has sizes {n} and {m} in one operand")
             order = [k for k in range(x._array.ndim) if k not in (i, j)]
             steps = library_of(x._array).arange(n)
-            x = permute(x, (i, j, *order))[steps, steps]
+            x = take(permute(x, (i, j, *order)), (steps, steps))
             labels = label + "".join(labels[k] for k in order)
     return x, labels
 

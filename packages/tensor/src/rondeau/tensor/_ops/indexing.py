@@ -280,7 +280,13 @@ def add_rows(total: Any, index: Any, g: Any) -> None:
         np.add.at(total, index, g)
 
 
-_SCATTER = Op("scatter", lambda g, _out, _x, index: g[index])
+_SCATTER = Op("scatter", lambda g, _out, _x, index: _taken(g, index))
+
+
+def _taken(g: Any, index: Any) -> Any:
+    return take(g, index) if isinstance(g, Recorded) else g[index]  # type: ignore[arg-type]
+
+
 _TAKE = Op("getitem", lambda g, _out, _x, index, shape: scatter(g, index, shape), add_into=_add_scattered)
 
 
@@ -337,7 +343,7 @@ def getitem(x: Tensor, index: Any) -> Tensor:
 
 
 def take(x: Tensor, index: Any) -> Tensor:
-    """Return ``x[index]`` for an index with arrays, which are on the device of `x` and which nobody changes."""
+    """Return ``x[index]`` for an index with arrays, on the device of `x` and in range, which nobody changes."""
     return record(_TAKE, x._array[index], (x,), index, x._array.shape)
 
 

@@ -11,7 +11,7 @@ from rondeau.tensor._arguments import array_of, integer
 from rondeau.tensor._graph import wrap
 from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import normalize_dim
-from rondeau.tensor._ops.along_dim import gather
+from rondeau.tensor._ops.along_dim import take_along
 from rondeau.tensor._ops.extremes import ValuesIndices
 from rondeau.tensor._ops.indexing import getitem
 
@@ -71,7 +71,14 @@ def sort(x: Tensor, dim: int = -1, descending: bool = False) -> ValuesIndices:
     [3.0, 2.0, 1.0]
     """
     indices = argsort(x, dim, descending)
-    return ValuesIndices(gather(x, dim, indices), indices)
+    return ValuesIndices(_at(x, dim, indices), indices)
+
+
+def _at(x: Tensor, dim: int, indices: Tensor) -> Tensor:
+    """Return the elements at indices that `argsort` gave; they are copied, because the caller may change them."""
+    if x._array.ndim == 0:
+        return x.clone()
+    return take_along(x, indices._array.copy(), normalize_dim(dim, x._array.ndim))
 
 
 @numpy_names
@@ -107,4 +114,4 @@ def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True) -> ValuesIndice
         raise ArgumentValueError(f"topk: k must be between 0 and the size {size} of dim {dim}, got {k}")
     indices = argsort(x, dim, largest)
     kept = indices if x._array.ndim == 0 else getitem(indices, (slice(None),) * axis + (slice(k),)).clone()
-    return ValuesIndices(gather(x, dim, kept), kept)
+    return ValuesIndices(_at(x, dim, kept), kept)
