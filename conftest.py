@@ -24,9 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--device``, to run tests that were written for the CPU on another device."""
     parser.addoption(
         "--device",
-        choices=["cpu", "cuda-stand-in"],
+        choices=["cpu", "cuda", "cuda-stand-in"],
         default="cpu",
-        help="the default device of tensors in all tests; with cuda-stand-in, tools.device_arrays is the GPU",
+        help="the default device of tensors in all tests: a GPU, or tools.device_arrays in its place",
     )
 
 
@@ -57,7 +57,7 @@ def device_stand_in() -> Iterator[ModuleType]:
 
 @pytest.fixture(autouse=True)
 def _default_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """With ``--device cuda-stand-in``, run the test with tensors of the stand-in, unless it is marked ``host_only``.
+    """With another ``--device``, run the test with tensors of a GPU or the stand-in, unless it is ``host_only``.
 
     Tests read values by ``x.numpy()``, which refuses tensors of a GPU; here it copies them to the host.
     """
@@ -67,7 +67,8 @@ def _default_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     marker = request.node.get_closest_marker("host_only")
     if marker is not None:
         pytest.skip(f"host only: {marker.args[0]}")
-    request.getfixturevalue("device_stand_in")
+    if request.config.getoption("--device") == "cuda-stand-in":
+        request.getfixturevalue("device_stand_in")
     of_host = rt.Tensor.numpy
 
     def numpy(tensor: rt.Tensor) -> object:
