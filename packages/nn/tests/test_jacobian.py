@@ -103,6 +103,7 @@ def test_blocks_do_not_change_a_row(monkeypatch, proj_size):
         assert_close(found, whole, of_largest=1e-15)
 
 
+@pytest.mark.host_only("it takes the arrays of a layer as NumPy's")
 @pytest.mark.parametrize("cell", ["rnn_relu", "gru", "lstm_peephole", "slstm", "indrnn"])
 @pytest.mark.parametrize("num_heads", [1, 2])
 def test_the_derived_graph_and_the_backward_of_the_kernels_agree(cell, num_heads):

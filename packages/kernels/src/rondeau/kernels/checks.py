@@ -126,7 +126,7 @@ def check_array(name: str, array: Any) -> None:
         raise ArgumentTypeError(f"{name} must be a numpy array, got {type(array).__name__}")
 
 
-def are_of_device(function: str, **arrays: Any) -> bool:
+def are_of_device(function: str, /, **arrays: Any) -> bool:
     """Return whether the arrays of a call are on a GPU, where its array program runs instead of its kernel.
 
     Parameters

@@ -73,7 +73,7 @@ def check_tensor(name: str, value: Any) -> None:
         raise ArgumentTypeError(f"{name} must be a Tensor, got {kind_of(value)}{hint}")
 
 
-def check_devices(function: str, **arrays: Any) -> None:
+def check_devices(function: str, /, **arrays: Any) -> None:
     """Raise ValueError unless the Tensors and arrays among some arguments, given by name, are on the same device.
 
     Raises

@@ -137,7 +137,8 @@ def checked_arrays(
     cell, layout = run.cell, run.layout
     weights = checked_weights(cell, weights, run.settings.num_heads)
     if "cupy" in sys.modules:
-        check_one_device(cell, weights, x=x, **dict(zip(cell.states, initial or (), strict=False)))
+        of_states = zip(cell.states, initial or (), strict=False)
+        check_one_device(cell, weights, x=x, **{f"state {name}": array for name, array in of_states})
     x = _checked_x(layout, x, weights.weight_ih)
     if initial is None:
         return x, weights, None
@@ -154,7 +155,7 @@ def checked_arrays(
     return x, weights, initial
 
 
-def check_one_device(cell: Cell, weights: Weights, **others: Any) -> None:
+def check_one_device(cell: Cell, weights: Weights, /, **others: Any) -> None:
     """Raise ValueError unless the arrays of a run are all on one device."""
     *arrays, params = weights
     named = dict(zip(Weights._fields, arrays, strict=False)) | dict(zip(cell.params, params, strict=False))

@@ -9,8 +9,8 @@ vectors and the states that a layer takes and returns.
 Everything is computed in float64, whatever the dtype of the layer, whose weights are converted to a copy: a fixed point
 has fifteen digits of the map that the converted weights define. The step is that of evaluation, without dropout and
 with the expectation of zoneout. It has to be a map: a cell that draws noise is accepted only if a scalar of the run
-that is zero multiplies it, as after ``layer.hyperparameters["noise"] = 0.0``. Results are NumPy arrays, because
-eigenvalues are complex and nothing here has a gradient.
+that is zero multiplies it, as after ``layer.hyperparameters["noise"] = 0.0``. It is computed on the CPU, for a layer on
+a GPU too. Results are NumPy arrays, because eigenvalues are complex and nothing here has a gradient.
 """
 
 from ._fixed_points import FixedPoints, fixed_points

@@ -1,4 +1,4 @@
-"""The arrays of `rondeau.nn.dynamics`: float64, and finite where a caller gives them."""
+"""The arrays of `rondeau.nn.dynamics`: float64, on the CPU, and finite where a caller gives them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.tensor import Tensor
 
 from .._checks import as_array
 
-__all__ = ["Array", "finite"]
+__all__ = ["Array", "finite", "on_cpu"]
 
 Array = NDArray[np.float64]
 
 
 def finite(name: str, value: Any) -> Array:
-    """Return numbers in float64, after refusing those that are NaN or infinite.
+    """Return numbers in float64 and on the CPU, after refusing those that are NaN or infinite.
 
     Raises
     ------
@@ -31,7 +32,13 @@ def finite(name: str, value: Any) -> Array:
         ...
     rondeau.kernels.errors.ArgumentValueError: state must be finite numbers, but has elements that are NaN or infinite
     """
-    array = as_array(name, value).astype(np.float64)
+    array = on_cpu(as_array(name, value)).astype(np.float64)
     if not np.isfinite(array).all():
         raise ArgumentValueError(f"{name} must be finite numbers, but has elements that are NaN or infinite")
     return array
+
+
+def on_cpu(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array, or a copy of one of a GPU, on the CPU, where all analyses are computed."""
+    found: NDArray[Any] = Tensor(array).cpu()._array
+    return found

@@ -56,7 +56,7 @@ def stack_states(layer: Recurrent, states: State) -> Array:
 
 
 def split_states(layer: Recurrent, vectors: ArrayLike | Tensor) -> State:
-    """Return states in the form and dtype that a layer takes, from state vectors.
+    """Return states in the form and dtype that a layer takes, and on its device, from state vectors.
 
     Parameters
     ----------
@@ -87,8 +87,11 @@ def split_states(layer: Recurrent, vectors: ArrayLike | Tensor) -> State:
     """
     layout = StateLayout.of(layer)
     of_layers = layout.split(_checked_vectors("vectors", layout, vectors))
-    dtype = layer._any_weight().dtype
-    states = [Tensor(np.stack(parts).astype(dtype)) for parts in zip(*of_layers, strict=True)]
+    weight = layer._any_weight()
+    states = [
+        Tensor(np.stack(parts).astype(weight.dtype)).to(weight.device)
+        for parts in zip(*of_layers, strict=True)
+    ]
     return as_returned(tuple(states))
 
 

@@ -12,7 +12,7 @@ from rondeau.kernels.errors import ArgumentValueError
 from rondeau.kernels.sequence import Cell, InputForms, Layout, Run, Weights
 
 from .._recurrent.layer import Recurrent
-from ._arrays import Array
+from ._arrays import Array, on_cpu
 from ._elementwise import ElementwiseStep, is_elementwise
 from ._noise import check_noiseless
 from ._pulled_back import PulledBackStep
@@ -31,7 +31,7 @@ class StepMap:
     Parameters
     ----------
     layer : Recurrent
-        A unidirectional layer; its weights are copied.
+        A unidirectional layer; its weights are copied, from a GPU too.
 
     Attributes
     ----------
@@ -146,7 +146,8 @@ def _blocks(num_rows: int, numbers_of_a_row: int) -> list[slice]:
 def _in_float64(cell: Cell, weights: Weights, layer_index: int) -> Weights:
     """Return a copy of weights in float64, after refusing those that are NaN or infinite."""
     *matrices, params = weights
-    names, arrays = (*Weights._fields[:-1], *cell.params), (*matrices, *params)
+    names = (*Weights._fields[:-1], *cell.params)
+    arrays = [None if array is None else on_cpu(array) for array in (*matrices, *params)]
     for name, array in zip(names, arrays, strict=True):
         if array is not None and not np.isfinite(array).all():
             raise ArgumentValueError(
