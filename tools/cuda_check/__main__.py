@@ -42,7 +42,7 @@ _SECTIONS = {
     "training": ("training", "CASES"),
     "operators": ("operators", "CASES"),
     "layers": ("layers", "CASES"),
-    "times": ("times", "SIZE"),
+    "times": ("times", "LAYERS"),
     "float64": ("cells", "CELLS_IN_FLOAT64"),
 }
 """The sections in their order, each with the module and the name of its checks."""
@@ -125,23 +125,26 @@ def _checked(section: str, case: Case, end: float) -> Row:
 
 
 def _times(end: float) -> Iterator[Row]:
-    from .times import SIZE, of_rondeau, of_torch
+    from .times import LAYERS, SIZE, of_rondeau, of_torch
 
     shape = ", ".join(f"{name} {number}" for name, number in SIZE.items())
-    name = f"a training step of an LSTM in float32: {shape}"
+    names = {layer: f"a training step of {layer}, float32, {shape}" for layer in LAYERS}
+    for layer, name in names.items():
+        began = time.monotonic()
+        if began > end:
+            yield Row("times", name, "skipped", "the minutes were over", 0.0)
+            return
+        ours = of_rondeau(layer)
+        detail = f"{ours.milliseconds:.2f} ms, issued in {ours.issued:.2f} ms"
+        yield Row("times", name, "measured", detail, time.monotonic() - began)
     began = time.monotonic()
-    if began > end:
-        yield Row("times", name, "skipped", "the minutes were over", 0.0)
-        return
-    ours = of_rondeau()
-    yield Row("times", name, "measured", f"{ours:.2f} ms", time.monotonic() - began)
-    began = time.monotonic()
-    found = of_torch()
-    outcome = "skipped" if "missing" in found else "measured"
-    detail = found.get("missing") or "{milliseconds:.2f} ms, version {version}, cuDNN in full float32".format(
-        **found
-    )
-    yield Row("times", "the same in PyTorch", outcome, detail, time.monotonic() - began)
+    theirs = of_torch()
+    for layer, name in names.items():
+        detail = (
+            theirs.get("missing") or f"{theirs[layer]:.2f} ms, cuDNN in full float32, {theirs['version']}"
+        )
+        outcome = "skipped" if "missing" in theirs else "measured"
+        yield Row("times", f"PyTorch: {name}", outcome, detail, time.monotonic() - began)
 
 
 def _machine(stand_in: bool) -> dict[str, Any]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from tools.cuda_check import cases, layers, operators
-from tools.cuda_check.__main__ import main
+from tools.cuda_check import cases, layers, operators, times
+from tools.cuda_check.__main__ import _times, main
 
 from rondeau import nn, train
 from rondeau import tensor as rt
@@ -87,3 +88,26 @@ def test_without_a_gpu_it_says_so(capsys: Captured) -> None:
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 1
     assert printed[0].startswith("nothing was checked: device 'cuda'")
+
+
+def test_a_step_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = times.of_rondeau("GRU", "cpu", {"steps": 2, "batch": 2, "inputs": 3, "hidden": 4})
+    assert 0 < ours.issued <= ours.milliseconds
+    monkeypatch.setattr(times, "of_rondeau", lambda layer: times.Time(3.0, 2.5))
+    monkeypatch.setattr(times, "of_torch", lambda: {"version": "2.13", "LSTM": 1.25, "GRU": 1.5})
+    rows = list(_times(float("inf")))
+    assert [row.outcome for row in rows] == ["measured"] * 4
+    assert [row.detail for row in rows[1:3]] == [
+        "3.00 ms, issued in 2.50 ms",
+        "1.25 ms, cuDNN in full float32, 2.13",
+    ]
+    monkeypatch.setattr(times, "of_torch", lambda: {"missing": "PyTorch is not installed"})
+    assert list(_times(float("inf")))[-1].outcome == "skipped"
+    assert [row.outcome for row in _times(0.0)] == ["skipped"]
+
+
+@pytest.mark.long
+def test_pytorch_without_a_gpu_says_so() -> None:
+    if rt.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert re.match(r"PyTorch (\S+ sees no GPU|is not installed)", times.of_torch()["missing"])
