@@ -272,14 +272,15 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
     self : Tensor
     index : as for reading
     value : Tensor, ndarray or number
-        Broadcast to the part, and converted to the type of the tensor.
+        Broadcast to the part, and converted to the type and the device of the tensor. Where an index names an element
+        more than once, the last of its values stays; on a GPU any of them may.
 
     Raises
     ------
     RuntimeError
         If the tensor cannot be changed in place.
     IndexError
-        If an index is out of range.
+        If an index is out of range; where integers of a GPU are, when a value is next read from there.
     ValueError
         If the shapes do not match.
     """
@@ -290,7 +291,8 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
             setitem(getitem(self, index), arrays, value)
             return
         index = arrays
-        index = beside(self._array, index)
+        if type(self._array) is not _ndarray:
+            index = beside(self._array, index)
     given = value_for(self, value)
     if modes.recording:
         _check_followed(self, given._node)
@@ -306,6 +308,8 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
         else:
             put(self._array, index, written)
     except (IndexError, TypeError, ValueError) as error:
+        if arrays is not None:
+            beside(self._array, index)  # which refuses an index on another device
         kind = IndexError if isinstance(error, IndexError) else ArgumentValueError
         raise kind(
             f"cannot write a value of shape {given._array.shape} into a tensor of shape {self._array.shape} there: "

@@ -170,11 +170,11 @@ def beside(array: Any, arrays: Any) -> Any:
     ValueError
         If the index is on a device and `array` is not.
     """
-    if type(array) is np.ndarray:
-        if found := _on_devices(arrays):
-            raise different_devices(array, *found)
-        return arrays
     parts = arrays if isinstance(arrays, tuple) else (arrays,)
+    if type(array) is np.ndarray:
+        if of_device := [part for part in parts if is_of_device(part)]:
+            raise different_devices(array, *of_device)
+        return arrays
     read = sum(map(_dimensions_read, parts))
     if read > array.ndim:
         raise IndexError(f"an index of {read} dimensions is too long for a tensor of {array.ndim} dimensions")
@@ -190,11 +190,6 @@ def beside(array: Any, arrays: Any) -> Any:
     library = library_of(array)
     found = [library.asarray(part) if type(part) is np.ndarray else part for part in found]
     return tuple(found) if isinstance(arrays, tuple) or len(found) > 1 else found[0]
-
-
-def _on_devices(arrays: Any) -> list[Any]:
-    """Return the parts of an index that are on a device."""
-    return [part for part in (arrays if isinstance(arrays, tuple) else (arrays,)) if is_of_device(part)]
 
 
 def _mask(mask: Any, sizes: tuple[int, ...]) -> list[Any]:
@@ -308,12 +303,14 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     Tensor
         Integers and slices share memory with `x`; arrays, masks and lists copy. Where an index repeats, the
         gradients of its copies add up. The order of dimensions is PyTorch's: next to arrays, integers are applied
-        first.
+        first. On a GPU the program waits for the size of what a mask reads, and for a tensor of zero dimensions as
+        index.
 
     Raises
     ------
     IndexError
-        If an index is out of range, or of a type that cannot be an index.
+        If an index is of a type that cannot be one, or out of range; where integers of a GPU are, when a value is next
+        read from there.
 
     Examples
     --------
@@ -331,8 +328,9 @@ def getitem(x: Tensor, index: Any) -> Tensor:
             arrays = beside(array, arrays)
         try:
             return record(_TAKE, array[arrays], (x,), arrays, array.shape)
-        except TypeError as error:  # of an index on a device
-            raise different_devices(array, *_on_devices(arrays)) from error
+        except TypeError:
+            beside(array, arrays)  # which refuses an index on a device
+            raise
     array = x._array
     result = array[index]
     if isinstance(result, np.generic):
