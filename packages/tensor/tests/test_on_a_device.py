@@ -559,6 +559,22 @@ def test_changes_in_place_are_noticed_on_a_device():
         base.T.view(4)
 
 
+def test_assignments_that_overlap_have_the_old_values():
+    for change in (
+        lambda x: x.__setitem__(slice(1, None), x[:-1]),
+        lambda x: x.data.__setitem__(slice(1, None), x.data[:-1]),
+        lambda x: x[1:].copy_(x[:-1]),
+        lambda x: x[1:].mul_(0).add_(rt.tensor([0.0, 1.0, 2.0], device="cuda")),
+        lambda x: x[1:].sub_(1.0),
+    ):
+        x = rt.arange(4.0, device="cuda")
+        change(x)
+        assert x.tolist() == [0, 0, 1, 2]
+    x = rt.arange(4.0, device="cuda")
+    x[1:].add_(x[:-1])
+    assert x.tolist() == [0, 1, 3, 5]
+
+
 def test_values_are_read_by_a_copy_to_the_host():
     x = rt.tensor([[1.0, 2.0], [3.0, 4.0]], device="cuda")
     with pytest.raises(TypeError, match=r"numpy\(\) of a cuda tensor.*use \.cpu\(\)\.numpy\(\)"):
@@ -578,6 +594,7 @@ def test_values_are_read_by_a_copy_to_the_host():
     assert x[rt.tensor(1, device="cuda")].tolist() == [3, 4]
     with pytest.warns(UserWarning, match="a list of lists or tensors as index is read as one array"):
         assert x[[rt.tensor(1, device="cuda"), 0]].tolist() == [[3, 4], [1, 2]]
+    assert (x + x.data._array).tolist() == [[2, 4], [6, 8]]  # an array of CuPy's
     assert rt.FloatTensor(x).tolist() == x.tolist()
     assert rt.zeros(1).add_(1.0, alpha=one).item() == 2
     with pytest.raises(TypeError, match=r"alpha must be a number, got Tensor of float32 of shape \(2, 2\)"):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.runtime.devices import is_array, is_of_device, is_writeable, library_of
+from rondeau.kernels.runtime.devices import is_array, is_writeable, library_of
 from rondeau.tensor._arguments import refused
 from rondeau.tensor._graph import (
     INFERENCE,
@@ -234,9 +234,7 @@ def in_place(operator: Callable[..., Tensor], ufunc: Any = None) -> Callable[...
             result = cast(result, array.dtype)
             changed = result._array
         _check_followed(self, result._node)
-        if is_of_device(array) and np.may_share_memory(array, changed):
-            changed = changed.copy()  # which NumPy does itself
-        array[...] = changed
+        array[...] = changed if type(array) is _ndarray else _apart(changed, array)
         if recording:
             _move_to(self, result._node)
         else:
@@ -246,6 +244,11 @@ def in_place(operator: Callable[..., Tensor], ufunc: Any = None) -> Callable[...
     change.__name__ = change.__qualname__ = name + "_"
     change.__doc__ = f"Apply `{name}` in place; see `rondeau.tensor.{name}`. Returns the tensor itself."
     return change
+
+
+def _apart(value: Any, array: Any) -> Any:
+    """Return a value to assign to an array of a device; a copy if they overlap, which NumPy makes itself."""
+    return value.copy() if np.may_share_memory(array, value) else value
 
 
 def _leading_ones(shape: tuple[int, ...]) -> int:
@@ -285,14 +288,14 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
         If the shapes do not match.
     """
     check_changeable(self)
-    index, arrays = steps_of(index, self._array.ndim)
+    array = self._array
+    of_device = type(array) is not _ndarray
+    index, arrays = steps_of(index, array.ndim)
     if arrays is not None:
         if index is not None:
             setitem(getitem(self, index), arrays, value)
             return
-        index = arrays
-        if type(self._array) is not _ndarray:
-            index = beside(self._array, index)
+        index = beside(array, arrays) if of_device else arrays
     given = value_for(self, value)
     if modes.recording:
         _check_followed(self, given._node)
@@ -303,16 +306,16 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
     if written.shape[:1] == (1,):
         written = written.reshape(written.shape[_leading_ones(written.shape) :])
     try:
-        if arrays is None:
-            self._array[index] = written
+        if of_device:
+            put(array, index, _apart(written, array))
         else:
-            put(self._array, index, written)
+            array[index] = written
     except (IndexError, TypeError, ValueError) as error:
         if arrays is not None:
-            beside(self._array, index)  # which refuses an index on another device
+            beside(array, arrays)  # which refuses an index on another device
         kind = IndexError if isinstance(error, IndexError) else ArgumentValueError
         raise kind(
-            f"cannot write a value of shape {given._array.shape} into a tensor of shape {self._array.shape} there: "
+            f"cannot write a value of shape {given._array.shape} into a tensor of shape {array.shape} there: "
             f"{error}"
         ) from error
     if not modes.recording:
