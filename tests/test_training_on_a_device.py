@@ -209,7 +209,7 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
         return capsys.readouterr().out
 
     said("train", "text", "--output=here", *sizes)
-    said("train", "text", "--output=run", "--device=cuda", *sizes)
+    assert "\ndevice   Stand-in for a GPU\n" in said("train", "text", "--output=run", "--device=cuda", *sizes)
     assert "device: cuda\n" in (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8")
     here, there = (train.RunFolder(tmp_path / name).rows()[-1] for name in ("here", "run"))
     assert_close(
@@ -222,3 +222,32 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     assert score("--device=cuda") == score()
     said("train", "--resume=run", "--max_steps=3", "--device=cpu")
     assert train.load_trained(tmp_path / "run", "latest", device="cuda").model.head.weight.device == "cuda"
+
+
+@pytest.mark.usefixtures("device_stand_in")
+def test_an_estimator_and_metrics():
+    estimators = pytest.importorskip("rondeau.train.estimators", reason="needs the extra sklearn")
+    X = np.random.default_rng(0).normal(size=(12, 3))
+    y = X[:, 0] > 0
+    there, here = (
+        estimators.RecurrentClassifier(
+            "rnn_tanh",
+            hidden_size=3,
+            epochs=3,
+            random_state=0,
+            early_stopping=True,
+            validation_fraction=0.3,
+            device=device,
+        ).fit(X, y)
+        for device in ("cuda", "cpu")
+    )
+    assert there.model_.head.weight.device == "cuda"
+    assert_close(there.loss_curve_, here.loss_curve_, **CLOSE)
+    assert_close(there.predict_proba(X), here.predict_proba(X), **CLOSE)
+    logits, targets = rt.randn(6, 2), rt.tensor([0, 1, 1, 0, 1, 0])
+    for metric in (train.metrics.accuracy, train.metrics.perplexity):
+        assert metric(logits.cuda(), targets.cuda()) == metric(logits, targets)
+    chosen = logits.argmax(1)
+    assert train.metrics.f1_score(targets.cuda(), chosen.cuda()) == train.metrics.f1_score(targets, chosen)
+    with pytest.raises(ValueError, match="expected device 'cpu' or 'cuda', got 'tpu'"):
+        estimators.RecurrentRegressor(device="tpu").fit(X, X[:, 0])

@@ -44,6 +44,7 @@ def test_what_else_may_be_missing(monkeypatch):
             rt.ones(1, device="cuda")
     with installed(devices=0):
         assert not rt.cuda.is_available()
+        assert not rt.ones(1).is_pinned()
         with pytest.raises(RuntimeError, match="CuPy is installed but finds no usable GPU"):
             rt.ones(1, device="cuda")
 

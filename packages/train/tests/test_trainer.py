@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from tools.device_arrays import no_transfers, transfers
 
 from comparing import assert_close, assert_same_bits
 from rondeau import nn
@@ -17,6 +18,7 @@ from rondeau.train import (
     History,
     Snapshot,
     Trainer,
+    _readings,
     lr_scheduler,
     optim,
 )
@@ -485,3 +487,16 @@ def test_a_history_names_the_columns_that_it_has():
     make(max_epochs=1, callbacks=[history]).fit()
     with pytest.raises(KeyError, match=r"no row of metrics holds 'loss'; there: epoch, lr, .*train_loss"):
         history.curve("loss")
+
+
+@pytest.mark.usefixtures("device_stand_in")
+def test_numbers_of_a_gpu_are_read_before_they_are_many(monkeypatch):
+    monkeypatch.setattr(_readings, "_MOST_UNREAD", 4)
+    readings = _readings.Readings(lambda what, value, step: DivergedError(f"{what} at step {step}"))
+    with no_transfers():
+        for step in (1, 2, 3):
+            readings.add("losses", rt.full((), float(step), device="cuda"), step)
+    with transfers() as seen:
+        readings.add("losses", rt.full((), 4.0, device="cuda"), 4)
+        assert readings.read("losses") == [1, 2, 3, 4]
+    assert len(seen.to_host) == 1

@@ -194,9 +194,10 @@ def move(array: Any, where: str | None, non_blocking: bool = False) -> Any:
 
 def lies_in_pinned_memory(array: Any) -> bool:
     """Return whether an array lies in page-locked memory of the host, which a GPU reads itself."""
-    if is_of_device(array) or "cupy" not in sys.modules:
+    cupy = sys.modules.get("cupy")
+    if cupy is None or is_of_device(array) or not cupy.cuda.is_available():
         return False
-    return bool(sys.modules["cupy"].cuda.pinned_memory.is_memory_pinned(array.ctypes.data))
+    return bool(cupy.cuda.pinned_memory.is_memory_pinned(array.ctypes.data))
 
 
 def pinned(array: Any) -> Any:

@@ -12,6 +12,10 @@ NAMES = {"losses": "the loss", "grad_norms": "the norm of the gradients"}
 """What is read, by its name in checkpoints, as messages call it; in the order in which a step computes it."""
 
 
+_MOST_UNREAD = 1000
+"""From so many on they are read: a training without rows of metrics must not collect them on the device."""
+
+
 class _Unread(NamedTuple):
     name: str
     step: int
@@ -52,12 +56,14 @@ class Readings:
         Raises
         ------
         Exception
-            What `diverged` makes of a number that is not finite, where it is read at once.
+            What `diverged` makes of a number that is not finite, where it is read now.
         """
         if not isinstance(value, rt.Tensor):
             self._keep(name, value, step)
         elif value.is_cuda:
             self._unread.append(_Unread(name, step, value.detach()))
+            if len(self._unread) >= _MOST_UNREAD:
+                self.read(name)
         else:
             self._keep(name, value.item(), step)
 

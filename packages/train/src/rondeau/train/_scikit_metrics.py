@@ -54,7 +54,7 @@ def checked_function(name: str) -> Callable[..., Any]:
 
 def _array(name: str, which: str, values: Any) -> NDArray[Any]:
     try:
-        array = np.asarray(values._array if isinstance(values, rt.Tensor) else values)
+        array = np.asarray(values.detach().cpu().numpy() if isinstance(values, rt.Tensor) else values)
     except ValueError:
         raise TypeError(f"{name}: expected {which} in an array, got rows of different lengths") from None
     if array.ndim == 0:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
+from rondeau import tensor as rt
 from rondeau.train._commands._material import Material
 from rondeau.train._corpus import count_unknown, default_prompt, share
 from rondeau.train._evaluate import Evaluation, evaluate
@@ -19,6 +20,7 @@ from rondeau.train._plots import can_plot, draw_curves
 from rondeau.train._program import command_line
 from rondeau.train._showing import counted, say, visible
 from rondeau.train._sizes import LONG_TEXT, Sizes
+from rondeau.train._tasks.task import device_of
 from rondeau.train._verdict import compare_with_counting
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from rondeau.train._tasks.language import LanguageModelling
     from rondeau.train._trainer import Trainer
 
-_HEADINGS = ("corpus", "tokens", "unknown", "model", "weights", "batches", "run")
+_HEADINGS = ("corpus", "tokens", "unknown", "model", "weights", "device", "batches", "run")
 _SAMPLE_WIDTH = 76  # of 80 columns
 
 
@@ -57,7 +59,7 @@ def describe_text(material: Material) -> dict[str, str]:
 
 
 def describe_model(config: Config, material: Material, trainer: Trainer) -> dict[str, str]:
-    """Return the kind and the size of the model, the number of steps, and where the first weights come from."""
+    """Return the kind and the size of the model, the number of steps, where the first weights come from, and the GPU."""
     options = config.model
     size = sum(parameter.numel() for parameter in trainer.model.parameters())
     entry = "one-hot input" if options.embedding_size is None else f"embeddings of {options.embedding_size}"
@@ -68,6 +70,8 @@ def describe_model(config: Config, material: Material, trainer: Trainer) -> dict
     }
     if material.origin is not None and options.init_from is not None:
         lines["weights"] = f"of step {material.origin.step:,} of {Origin.parse(options.init_from).run}"
+    if device_of(trainer.model).type == "cuda":
+        lines["device"] = rt.cuda.get_device_name()
     return lines
 
 
