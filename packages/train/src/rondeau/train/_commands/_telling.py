@@ -59,7 +59,7 @@ def describe_text(material: Material) -> dict[str, str]:
 
 
 def describe_model(config: Config, material: Material, trainer: Trainer) -> dict[str, str]:
-    """Return the kind and the size of the model, the number of steps, where the first weights come from, and the GPU."""
+    """Return kind and size of the model, the number of steps, where the first weights come from, and the GPU."""
     options = config.model
     size = sum(parameter.numel() for parameter in trainer.model.parameters())
     entry = "one-hot input" if options.embedding_size is None else f"embeddings of {options.embedding_size}"
