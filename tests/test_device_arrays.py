@@ -468,6 +468,29 @@ def test_fresh_memory_is_not_zero(cp):
     assert np.isnan(cp.empty_like(cp.ones((2, 2)))).all()
 
 
+@pytest.mark.parametrize("shape", [(), 0], ids=str)
+def test_arrays_like_another_of_an_empty_shape_have_its_shape(cp, x, shape):
+    for made in (
+        np.empty_like(x, shape=shape),
+        np.zeros_like(x, np.float64, shape=shape),
+        np.full_like(x, 2, shape=shape),
+    ):
+        assert made.shape == x.shape  # as in CuPy, where the shape has a default that it is taken for
+    assert np.zeros_like(x, shape=(0, 2)).shape == (0, 2)
+    assert np.zeros_like(x, shape=(0,)).shape == (0,)
+
+
+def test_atomics_add_in_any_order(cp):
+    ids, values = cp.zeros(100, np.int64), cp.asarray(np.random.default_rng(0).standard_normal(100))
+    sums = set()
+    for _ in range(10):
+        total = cp.zeros(1)
+        np.add.at(total, ids, values)
+        sums.add(float(total[0]))
+    assert len(sums) > 1
+    assert_close(np.array(list(sums)), np.full(len(sums), values.get().sum()), rtol=1e-12)
+
+
 def test_pool(cp):
     pool = cp.get_default_memory_pool()
     assert pool.total_bytes() == 0

@@ -115,10 +115,18 @@ def function(name: str, parameters: str, of_numpy: Callable[..., Any]) -> Callab
     arguments = bind(name, parameters)
 
     def of_cupy(*args: Any, **kwargs: Any) -> Any:
-        return compute(name, of_numpy, arguments(*args, **kwargs))
+        given = arguments(*args, **kwargs)
+        if name.endswith("_like"):
+            given.keywords["shape"] = _shape_like(given.keywords.get("shape"))
+        return compute(name, of_numpy, given)
 
     of_cupy.__name__ = of_cupy.__qualname__ = name
     return of_cupy
+
+
+def _shape_like(shape: Any) -> Any:
+    """Return the ``shape`` of functions such as ``zeros_like``, where CuPy takes () and 0 for a shape not given."""
+    return shape if shape else None
 
 
 # ---------------------------------------------------------------------- those that are not NumPy's
@@ -241,7 +249,7 @@ def empty_like(
     shape: Any = None,
 ) -> ndarray:
     """Return an array like another one, with NaN or -1 in it until it is written."""
-    made = wrap_array(np.empty_like(lower(prototype), dtype, order, shape=shape))
+    made = wrap_array(np.empty_like(lower(prototype), dtype, order, shape=_shape_like(shape)))
     fresh = ndarray(made.shape, made.dtype)
     made[...] = fresh
     return made

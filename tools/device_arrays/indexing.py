@@ -64,7 +64,7 @@ def update(array: ndarray, index: Any, value: Any) -> None:
 
 
 def scatter(array: ndarray, index: Any, value: Any, ufunc: np.ufunc) -> None:
-    """Apply an operation to elements, once for each time that an index names one."""
+    """Apply an operation to elements, once for each time that an index names one; in any order, as atomics do."""
     prepared = _prepare(index)
     if prepared.mask:
         note_wait("the number of True in a mask")
@@ -79,9 +79,16 @@ def scatter(array: ndarray, index: Any, value: Any, ufunc: np.ufunc) -> None:
         value = to_device(value, dtype=array.dtype)
     with np.errstate(all="ignore"):
         try:
-            ufunc.at(writeable(array), prepared.parts, lower(value).astype(array.dtype))
+            places = np.arange(array.size).reshape(array.shape)[prepared.parts]
         except IndexError as error:
             raise _undefined(error, prepared) from error
+        given = np.broadcast_to(lower(value).astype(array.dtype), places.shape)
+        order = _ORDERS.permutation(places.size)
+        elements = np.unravel_index(places.reshape(-1)[order], array.shape)
+        ufunc.at(writeable(array), elements, given.reshape(-1)[order])
+
+
+_ORDERS = np.random.default_rng(0)
 
 
 def _check_overlap(target: ndarray, value: ndarray) -> None:

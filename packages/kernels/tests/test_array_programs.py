@@ -1,5 +1,7 @@
 """Array programs against the kernels that they replace on a GPU: the same calls, on arrays of the stand-in."""
 
+import math
+
 import numpy as np
 import pytest
 from tools.device_arrays import no_transfers
@@ -19,6 +21,7 @@ from rondeau.kernels.ops import (
     scatter,
     sums,
 )
+from rondeau.kernels.ops.arrays import scatter as arrays_scatter
 from rondeau.kernels.ops.windows import Window
 from rondeau.kernels.runtime.deferred import raise_pending
 from rondeau.kernels.runtime.devices import is_of_device
@@ -197,6 +200,27 @@ def test_scatter(device_stand_in, dtype):
         scatter.add_rows(*device)
     scatter.add_rows(rows, ids, table)
     assert_like(device[2], table, of_largest=8)
+
+
+@pytest.mark.parametrize("N", [0, 1, 2, 3, 8, 65])
+def test_rows_are_added_with_the_same_bits_each_time(N, device_stand_in):
+    rng = np.random.default_rng(N)
+    rows, ids = normal(rng, N, 2, dtype=np.float32), rng.integers(0, 5, N)
+    expected, found = np.ones((6, 2), np.float32), set()
+    np.add.at(expected, ids, rows)
+    for index in (ids, ids - 6, ids, ids - 6):
+        table, *given = on_device((np.ones((6, 2), np.float32), index, rows))
+        with no_transfers(waits=True):
+            arrays_scatter.add_at(table, *given)
+        assert_like(table, expected, of_largest=8)
+        found.add(table.get().tobytes())
+    assert len(found) == 1
+
+
+def test_infinity_and_nan_stay_with_their_id():
+    rows, table = np.array([[math.inf], [1.0], [math.nan], [2.0]]), np.zeros((4, 1))
+    arrays_scatter.add_rows(rows, np.array([2, 0, 3, 0]), table)
+    assert_same_bits(table, np.array([[3.0], [0.0], [math.inf], [math.nan]]))
 
 
 RULES = [

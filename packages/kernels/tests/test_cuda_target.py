@@ -198,7 +198,7 @@ def test_arrays_of_two_devices_are_refused(device_stand_in):
         sent.forward()
     sent = on_device(device_stand_in, problem)
     sent.d_final = problem.d_final
-    with pytest.raises(ValueError, match="weight_ih is on cuda and d_final_h is on cpu"):
+    with pytest.raises(ValueError, match="weight_ih is on cuda and d_final of h is on cpu"):
         sent.gradients()
 
 

@@ -14,7 +14,7 @@ KEY = 0x9E3779B97F4A7C15
 
 def drawn(shape, dtype="float64", requires_grad=False):
     array = np.random.default_rng(len(shape)).standard_normal(shape).astype(dtype)
-    return rt.Tensor(array, requires_grad=requires_grad)
+    return rt.tensor(array, requires_grad=requires_grad)
 
 
 def rows_dropped(x, p=0.4, substream=3):

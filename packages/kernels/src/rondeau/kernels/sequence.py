@@ -104,7 +104,8 @@ def forward(
     if inputs or run.cell.inputs:
         hidden, dtype = weights.weight_ih.shape[0] // len(run.cell.gates), weights.weight_ih.dtype
         inputs = checked_inputs(run.cell, inputs, run.layout.num_rows, run.layout.batch_size, hidden, dtype)
-        are_of_device(f"cell {run.cell.name}", x=x, **dict(zip(run.cell.inputs, inputs, strict=True)))
+        named = {f"input {name}": array for name, array in zip(run.cell.inputs, inputs, strict=True)}
+        are_of_device(f"cell {run.cell.name}", x=x, **named)
     target = target_of(x)
     num_kept = len(run.cell.states) if every_state else 1
     if run.recompute_every is not None and run.recompute_every < run.layout.num_steps:
@@ -246,8 +247,8 @@ def _checked_gradients(
     d_every += (None,) * (num_states - num_every)
     widths = state_widths(run.cell, weights)
     if "cupy" in sys.modules:
-        every = {f"d_every_{state}": d for state, d in zip(states, d_every, strict=True)}
-        final = {f"d_final_{state}": d for state, d in zip(states, d_final, strict=True)}
+        every = {f"d_every of {state}": d for state, d in zip(states, d_every, strict=True)}
+        final = {f"d_final of {state}": d for state, d in zip(states, d_final, strict=True)}
         check_one_device(run.cell, weights, **every, **final)
 
     def checked(name: str, given: tuple[Array | None, ...], length: int) -> tuple[Array | None, ...]:

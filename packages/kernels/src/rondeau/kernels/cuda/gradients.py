@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.cuda.products import products_of
+from rondeau.kernels.ops.arrays.scatter import add_rows
 from rondeau.kernels.recurrent.ordering import in_weight_order
 from rondeau.kernels.recurrent.records import Adjoints, Run, Tape, Weights
 
@@ -44,8 +45,8 @@ class WeightSums:
         self._d_hh = None if weights.weight_hh is None else np.zeros_like(weights.weight_hh)
         self._d_hr = None if weights.weight_hr is None else np.zeros_like(weights.weight_hr)
         self._products = products_of(schedule, weights.weight_hh, H, run.settings.num_heads)
-        self._d_bias = np.zeros_like(like, np.float64, shape=like.shape[0])
-        self._d_second_bias = np.zeros_like(like, np.float64, shape=len(schedule.split) * H)
+        self._d_bias = np.zeros_like(like, np.float64, shape=like.shape[:1])
+        self._d_second_bias = np.zeros_like(like, np.float64, shape=(len(schedule.split) * H,))
         self.d_params = np.zeros_like(like, shape=(run.layout.batch_size, len(weights.params), H))
 
     def add(self, tape: Tape, adjoints: Adjoints) -> None:
@@ -55,7 +56,7 @@ class WeightSums:
         if tape.x.ndim == 2:
             self._d_ih += np.matmul(d_gates.T, tape.x)
         else:
-            np.add.at(self._d_ih.T, tape.x, d_gates)
+            add_rows(d_gates, tape.x, self._d_ih.T)
         if self._weights.bias_ih is not None or self._weights.bias_hh is not None:
             self._d_bias += np.sum(d_gates, axis=0, dtype=np.float64)
             self._d_second_bias += np.sum(adjoints.recurrent, axis=0, dtype=np.float64)

@@ -46,7 +46,7 @@ def add_rows(
 ) -> None:
     """Do ``table[ids[n]] += rows[n]`` for every n in ascending order, so that repeated ids add up.
 
-    On a GPU they are added in no fixed order.
+    On a GPU they are added in another order, which depends on the ids alone: also there the bits are always the same.
 
     Parameters
     ----------

@@ -158,8 +158,10 @@ def checked_arrays(
 def check_one_device(cell: Cell, weights: Weights, /, **others: Any) -> None:
     """Raise ValueError unless the arrays of a run are all on one device."""
     *arrays, params = weights
-    named = dict(zip(Weights._fields, arrays, strict=False)) | dict(zip(cell.params, params, strict=False))
-    are_of_device(f"cell {cell.name}", **named, **others)
+    vectors = {f"parameter {name}": vector for name, vector in zip(cell.params, params, strict=False)}
+    are_of_device(
+        f"cell {cell.name}", **dict(zip(Weights._fields, arrays, strict=False)), **vectors, **others
+    )
 
 
 def checked_inputs(

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.checks import in_row_order
+from rondeau.kernels.ops.arrays.scatter import add_at
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.records import Adjoints, Sums, Tape
 from rondeau.kernels.recurrent.target import Target
@@ -71,13 +72,13 @@ def backward_through_windows(
         totals.recurrent[at] += found.recurrent
         if totals.projected.size:
             totals.projected[at] += found.projected
-        np.add.at(sums.params, batch_rows, step_sums.params)
+        add_at(sums.params, batch_rows, step_sums.params)
         for kind, total, part in zip(kinds, sums.inputs, step_sums.inputs, strict=True):
             if total is not None and part is not None:
-                np.add.at(total, at if kind == "step" else batch_rows, part)
+                add_at(total, at if kind == "step" else batch_rows, part)
         if not round_.is_last:
             for total, part in zip(totals.initial, found.initial, strict=True):
-                np.add.at(total, round_.begun_rows, part[round_.begun])
+                add_at(total, round_.begun_rows, part[round_.begun])
         d_windows = [part[round_.going_on] for part in found.initial]
     return totals
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from rondeau.kernels.errors import ArgumentValueError
-from rondeau.kernels.runtime.devices import is_of_device
+from rondeau.kernels.runtime.devices import is_of_device, library_of
 
 __all__ = ["empty", "empty_cache", "empty_like", "free_bytes"]
 
@@ -149,7 +149,7 @@ def empty_like(prototype: Any, shape: tuple[int, ...]) -> Any:
     dtype('float64')
     """
     if type(prototype) is not np.ndarray and is_of_device(prototype):
-        return np.empty_like(prototype, order="C", shape=shape)
+        return library_of(prototype).empty(shape, prototype.dtype)
     return empty(shape, prototype.dtype)
 
 

@@ -149,12 +149,18 @@ def of_packed(
 
 
 def of_step(
-    cell: Cell, dtype: DTypeLike, batch: tuple[int, ...], hidden: int
+    cell: Cell, dtype: DTypeLike, batch: tuple[int, ...], hidden: int, device: Any
 ) -> Callable[[str, str, Any], Tensor]:
-    """Return a function that converts the inputs of a single step, (B,) or (B, H) whatever their kind, to rows."""
+    """Return a function that converts the inputs of a single step, (B,) or (B, H) whatever their kind, to rows.
+
+    NumPy's arrays are sent to the device.
+    """
 
     def convert(name: str, kind: str, value: Any) -> Tensor:
-        value = Tensor(value) if is_array(value) else value
+        if isinstance(value, np.ndarray):
+            value = Tensor(value).to(device)
+        elif is_array(value):
+            value = Tensor(value)
         x = _checked(cell, name, value, "B" * len(batch), batch, hidden, dtype)
         return _as_rows(cell, name, x, batch, hidden)
 

@@ -103,7 +103,7 @@ class _SingleStep(Module):
         cell = self.cell
         rows: LayerInputs = ()
         if inputs is not None or cell.inputs:
-            convert = of_step(cell, dtype, leading, self.hidden_size)
+            convert = of_step(cell, dtype, leading, self.hidden_size, input.device)
             (rows,) = inputs_of_layers(cell, inputs, 1, convert)
             cell = variant_of(cell, rows)
         run = Run(cell, layout, settings=self._settings())

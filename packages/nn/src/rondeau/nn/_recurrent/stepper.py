@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rondeau.kernels import stepper
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime.deferred import require
-from rondeau.kernels.runtime.devices import is_array, is_of_device, library_of
+from rondeau.kernels.runtime.devices import device_name, is_array, is_of_device, library_of
 from rondeau.kernels.sequence import Cell, InputForms, Settings, Weights
 from rondeau.tensor import Tensor
 
@@ -173,7 +173,8 @@ class Stepper:
     ) -> tuple[tuple[NDArray[Any], ...], InputForms]:
         """Return the named inputs of all layers, (L, B, W) each, and their forms."""
         cell, L = self._cell, self._stepper.num_layers
-        convert = of_step(cell, self._stepper.dtype, batch if is_batch else (), self._hidden)
+        device = device_name(self._like)
+        convert = of_step(cell, self._stepper.dtype, batch if is_batch else (), self._hidden, device)
         layers = inputs_of_layers(cell, inputs, L, convert)
         stacked = []
         for parts in zip(*layers, strict=True):

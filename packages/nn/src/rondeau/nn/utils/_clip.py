@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.errors import ArgumentValueError
-from rondeau.kernels.runtime.devices import is_of_device
+from rondeau.kernels.runtime.devices import is_of_device, zeros
 from rondeau.tensor import Tensor, increment_version
 
 from .._checks import check_number
@@ -214,7 +214,7 @@ def _norm_on_device(arrays: list[Any], power: float) -> Any:
     """
     given = [array for array in arrays if array.size]
     if not given:
-        return np.zeros_like(arrays[0], np.float64, shape=())
+        return zeros((), np.float64, beside=arrays[0])
     largest = np.max(np.stack([np.max(np.abs(array)).astype(np.float64) for array in given]))
     if math.isinf(power):
         return largest
