@@ -134,7 +134,7 @@ def torch_functions(torch):
         **{name: getattr(torch, name) for name in names},
         softplus=torch.nn.functional.softplus,
         sum=lambda x: x.sum(-1, keepdim=True),
-        constant=torch.from_numpy,
+        constant=lambda array, like: torch.from_numpy(array),
     )
 
 

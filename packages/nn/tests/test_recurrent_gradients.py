@@ -26,7 +26,7 @@ def problem(cell, rng, T=3, B=2, I=2, H=3, **options):  # noqa: E741
     """A layer, and all that its result depends on: x, the initial states and the weights."""
     layer = nn.Recurrent(cell, I, H, dtype="float64", **options)
     for parameter in layer.parameters():
-        parameter.data = rng.standard_normal(parameter.shape)
+        parameter.data = rt.tensor(rng.standard_normal(parameter.shape))
     D = 2 if layer.bidirectional else 1
     x = rt.tensor(rng.standard_normal((T, B, I)), requires_grad=True)
     shapes = [(layer.num_layers * D, B, layer.proj_size or H)] + [(layer.num_layers * D, B, H)] * (

@@ -84,9 +84,12 @@ def test_the_output_is_not_copied(monkeypatch):
 
     monkeypatch.setattr(_recurrent_function, "sequence", SimpleNamespace(forward=forward))
     output, _ = nn.GRU(3, 5)(rt.ones(4, 2, 3))
-    assert np.shares_memory(output.detach().numpy(), written[0])
+    assert np.shares_memory(output._array, written[0])
 
 
+@pytest.mark.host_only(
+    "the emulator of kernels leaves cycles; test_recurrent_on_a_device has this without it"
+)
 @pytest.mark.parametrize("layer_class", LAYERS)
 def test_a_steps_memory_returns_by_reference_count(layer_class):
     layer = layer_class(3, 5, num_layers=2, bidirectional=True)

@@ -169,9 +169,9 @@ class Stepper:
         x = self._checked_input(x)
         B, cell = x.shape[0], self._cell
         if "cupy" in sys.modules:
-            before = {f"state {name}": array for name, array in zip(self._states, states or (), strict=False)}
+            given = {f"state {name}": array for name, array in zip(self._states, states or (), strict=False)}
             named = {f"input {name}": array for name, array in zip(cell.inputs, inputs, strict=False)}
-            are_of_device(f"a step of cell {cell.name}", weight_ih=self._like, x=x, **before, **named)
+            are_of_device(f"a step of cell {cell.name}", weight_ih=self._like, x=x, **given, **named)
         if inputs or cell.inputs:
             cell = cell.variant(forms=InputForms(numbers=forms.numbers))
             inputs = self._checked_inputs(cell, inputs, B)

@@ -29,11 +29,12 @@ FUNCTIONS = tuple(
 )
 
 #: The functions of the language on NumPy arrays; ``cat`` concatenates a list of arrays by rows, ``constant`` converts a
-#: NumPy array to the namespace's own kind of array, and ``sum`` sums over the last dimension and keeps it.
+#: NumPy array to the namespace's own kind of array, on the device of another one, and ``sum`` sums over the last
+#: dimension and keeps it.
 NUMPY = SimpleNamespace(
     **{name: OPERATIONS[name].function for name in (*FUNCTIONS, "sum")},
     cat=np.concatenate,
-    constant=lambda array: array,
+    constant=lambda array, like: array,
 )
 
 
@@ -209,7 +210,11 @@ class _Step:
         head_of_row = np.arange(weight.shape[0]) % H // (H // heads)
         head_of_column = np.arange(H) // (H // heads)
         own = (head_of_row[:, None] == head_of_column).astype(weight.dtype)
-        return repeated * self._functions.constant(own)
+        return repeated * self._constant(own)
+
+    def _constant(self, array: Any) -> Any:
+        """Return an array of NumPy's as one beside the weights."""
+        return self._functions.constant(array, self._weights.weight_ih)
 
     def _draw(self, kind: str, name: str, t: int, rows: int, dtype: Any) -> Any:
         """Return the random numbers of a step, or the mask of recurrent dropout."""
@@ -223,7 +228,7 @@ class _Step:
         else:
             draw = noise.normals if kind == "normal" else noise.uniforms
             drawn = draw(settings.key, settings.substream + NOISE + int(name), *position)
-        return self._functions.constant(drawn.astype(dtype))
+        return self._constant(drawn.astype(dtype))
 
     def _mask(self, rate: float, rows: int, width: int, dtype: Any) -> Any:
         """Return the mask of recurrent dropout."""
@@ -231,4 +236,4 @@ class _Step:
         substream = settings.substream + RECURRENT_DROPOUT
         uniforms = philox.uniforms(settings.key, substream, philox.CONSTANT_OVER_TIME, origins, units)
         drawn = np.where(uniforms >= rate, 1 / (1 - rate) if rate < 1 else 0.0, 0.0)
-        return self._functions.constant(drawn.astype(dtype))
+        return self._constant(drawn.astype(dtype))

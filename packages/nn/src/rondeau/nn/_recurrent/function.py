@@ -20,7 +20,7 @@ __all__ = ["RecurrentFunction"]
 TENSORS = SimpleNamespace(
     **{name: getattr(rt, name) for name in reference.FUNCTIONS},
     cat=rt.cat,
-    constant=Tensor,
+    constant=lambda array, like: Tensor(array).to(like.device),
     sum=lambda x: x.sum(-1, keepdim=True),
 )
 

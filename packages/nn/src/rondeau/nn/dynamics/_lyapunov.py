@@ -109,7 +109,7 @@ def lyapunov_exponents(
     if burn_in >= T:
         raise ArgumentValueError(f"burn_in must leave some of the {T} steps of the input, got {burn_in}")
     if B == 0:
-        raise ArgumentValueError(f"input must have at least one sequence, got shape {x.shape}")
+        raise ArgumentValueError(f"input must have at least one sequence, got shape {np.shape(input)}")
     before = as_vectors("state", step.layout, layer.begin_state(B) if state is None else state)
     if before.ndim == 2 and len(before) != B:
         raise ArgumentValueError(
