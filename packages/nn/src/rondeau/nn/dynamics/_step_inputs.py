@@ -73,7 +73,7 @@ def inputs_of_steps(layer: Recurrent, x: Array, inputs: Any) -> StepInputs:
         If a named input is missing or unknown, or has the wrong shape; the message names it.
     """
     batch = x.shape[:-1]
-    convert = of_step(layer.cell, _FLOAT64, batch, layer.hidden_size)
+    convert = of_step(layer.cell, _FLOAT64, batch, layer.hidden_size, "cpu")
     named = inputs_of_layers(layer.cell, inputs, layer.num_layers, _from_numbers(convert, lambda kind: batch))
     return StepInputs(
         x.reshape(-1, layer.input_size),
