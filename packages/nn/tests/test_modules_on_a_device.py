@@ -84,7 +84,7 @@ def test_copies_and_pickles_stay_on_the_device():
         assert_same_bits(twin.cpu().state_dict(), model().state_dict())
 
 
-@pytest.mark.parametrize("parametrization", ["weight_norm", "spectral_norm"])
+@pytest.mark.parametrize("parametrization", ["weight_norm", "spectral_norm", "orthogonal"])
 def test_parametrised_weights_move(parametrization):
     rt.manual_seed(0)
     layer = getattr(parametrizations, parametrization)(nn.Linear(3, 3))
