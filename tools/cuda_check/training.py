@@ -10,7 +10,7 @@ import numpy as np
 
 from rondeau import nn, train
 from rondeau import tensor as rt
-from rondeau.data import SequentialBatches, TokenStream
+from rondeau.data import DataLoader, SequentialBatches, TensorDataset, TokenStream
 from rondeau.train.optim import AdamW
 
 from .cases import Case
@@ -82,9 +82,45 @@ def _saved(device: str) -> Any:
         return {"file": there, "model": other.state_dict()}
 
 
+def _pinned(device: str) -> Any:
+    """Copy from pinned memory, with and without waiting, and by a loader."""
+    x = np.arange(6000, dtype=np.float32).reshape(60, 100)
+    loader = DataLoader(TensorDataset(x), 20, pin_memory=device != "cpu")
+    batches = [rt.from_numpy(batch).to(device, non_blocking=True) for (batch,) in loader]
+    if device == "cpu":
+        return [rt.tensor(x), rt.tensor(x), batches]
+    held = rt.tensor(x, device="cpu").pin_memory()
+    assert held.is_pinned()
+    assert not rt.from_numpy(x).is_pinned()
+    copies = [held.to(device, non_blocking=True), held.to(device)]
+    rt.cuda.synchronize()
+    held.zero_()
+    return [*copies, batches]
+
+
+def _memory(device: str) -> Any:
+    """Ask what the GPU is, and what its memory holds."""
+    if device == "cpu":
+        return [4000, 0]
+    assert rt.cuda.is_available()
+    assert rt.cuda.device_count() > 0
+    assert rt.cuda.get_device_name()
+    before = rt.cuda.memory_allocated()
+    x = rt.zeros(1000, device=device)
+    held = rt.cuda.memory_allocated() - before
+    assert x.nbytes <= held <= rt.cuda.memory_reserved()
+    assert x.nbytes < min(rt.cuda.mem_get_info())
+    nbytes = x.nbytes
+    del x
+    rt.cuda.empty_cache()
+    return [nbytes, rt.cuda.memory_allocated() - before]
+
+
 CASES = [
     _trained("lstm"),
-    _trained("gru", dropout=0.0, zoneout=0.1, recurrent_dropout=0.2),
+    _trained("gru", dropout=0.2, zoneout=0.1, recurrent_dropout=0.2),
     Case("checkpoints to and fro", _to_and_fro, 50.0),
     Case("save and load", _saved),
+    Case("pinned memory", _pinned),
+    Case("the GPU and its memory", _memory),
 ]
