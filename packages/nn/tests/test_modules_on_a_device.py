@@ -13,7 +13,10 @@ from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.nn.utils import parametrizations, parametrize
 
-pytestmark = pytest.mark.usefixtures("device_stand_in")
+pytestmark = [
+    pytest.mark.usefixtures("device_stand_in"),
+    pytest.mark.host_only("it moves tensors to the device itself"),
+]
 
 
 def model():
