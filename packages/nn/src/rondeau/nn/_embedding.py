@@ -36,7 +36,7 @@ def embedding(input: Tensor | NDArray[Any], weight: Tensor, padding_idx: int | N
     -------
     Tensor
         The shape of `input`, followed by E. Where an id repeats, its gradients are summed in ascending order; on a GPU
-        in any.
+        in another, but always the same for the same ids.
 
     Raises
     ------
