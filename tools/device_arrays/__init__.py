@@ -50,7 +50,7 @@ What it does not model
 * Streams: work is done at once and in the order of the calls, except copies of pinned memory.
 * Kernels in CUDA C++ (``RawKernel``, ``ElementwiseKernel``), ``cupy.random``, graphs, ``fuse``, and functions that
   nothing has needed yet raise NotImplementedError; to add a function is one line in `interface`. Kernels of numba-cuda
-  run in `tools.cuda_emulator`, for which `for_emulator` unwraps the arrays.
+  run in `tools.cuda_emulator`, for which `for_emulator` unwraps the arrays; ``numba_cuda`` is only there to be found.
 """
 
 from .array import UndefinedResultError, for_emulator

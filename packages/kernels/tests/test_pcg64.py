@@ -7,7 +7,17 @@ from tools.device_arrays import no_transfers
 from comparing import assert_same_bits
 from rondeau.kernels.numerics import pcg64
 
-SIZES = (1, 0, 5, 4096, 4097, 2, 12_289, 3)  # around a row of states, and odd ones: half of a word waits
+ROW = pcg64._COLUMNS
+SIZES = (
+    1,
+    0,
+    5,
+    ROW,
+    ROW + 1,
+    2,
+    3 * ROW + 1,
+    3,
+)  # around a row of states, and odd ones: half of a word waits
 
 
 @pytest.mark.parametrize("dtypes", [(np.float32,), (np.float64,), (np.float32, np.float64, np.float64)])
@@ -31,4 +41,6 @@ def test_words_of_any_state():
     for seed in range(3):
         generator = np.random.PCG64(2**100 + seed)
         state = generator.state["state"]
-        assert_same_bits(pcg64.words(np, state["state"], state["inc"], 5000), generator.random_raw(5000))
+        assert_same_bits(
+            pcg64.words(np, state["state"], state["inc"], ROW + 5), generator.random_raw(ROW + 5)
+        )

@@ -36,7 +36,8 @@ def generate(
     model : Module
         Called as `nn.LanguageModel`: ``model(ids (B, T), state) -> (logits (T*B, V) time-major, state)``. One that is a
         `nn.LanguageModel` itself reads the prompt and is then frozen: its stepper gives the same text faster, and
-        training between two pieces does not change it.
+        training between two pieces does not change it. On a GPU, the logits of each token are copied to the CPU, where
+        it is drawn.
     codec : Codec
         Tokenizer and vocabulary that the model was trained with.
     prompt : str

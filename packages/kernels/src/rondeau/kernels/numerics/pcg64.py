@@ -23,8 +23,8 @@ __all__ = ["uniform", "words"]
 
 _MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645
 _ALL = 2**128
-_COLUMNS = 4096
-"""Steps from one row of states to the next."""
+_COLUMNS = 2**16
+"""Steps from one row of states to the next; what is known of a row's steps takes 2 MB of a device, once."""
 
 _HALF, _LOW = np.uint64(32), np.uint64(2**32 - 1)
 
