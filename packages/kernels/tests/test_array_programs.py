@@ -8,7 +8,7 @@ from tools.device_arrays import no_transfers
 
 from comparing import assert_close, assert_same_bits
 from rondeau.kernels import product
-from rondeau.kernels.checks import are_of_device
+from rondeau.kernels.checks import are_of_device, checked_indices
 from rondeau.kernels.numerics import philox
 from rondeau.kernels.ops import (
     convolution,
@@ -388,6 +388,14 @@ def test_numbers_out_of_range_are_told_when_something_is_read(device_stand_in):
             raise_pending()
     with pytest.raises(IndexError, match="id 0 is out of range for a table of 0 rows"):
         scatter.add_rows(ones, ids * 0, device_stand_in.ones((0, 4)))
+
+
+def test_short_types_need_not_hold_the_number_of_rows_nor_what_is_ignored(device_stand_in):
+    ids = device_stand_in.asarray(np.array([0, 255], np.uint8))
+    with no_transfers():
+        checked = checked_indices(ids, 1000, IndexError, -100)
+    raise_pending()
+    assert_same_bits(checked.get(), np.array([0, 255]))
 
 
 def test_what_is_no_array_has_no_device(device_stand_in):

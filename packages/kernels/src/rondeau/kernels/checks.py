@@ -237,7 +237,7 @@ def checked_indices(
     Returns
     -------
     ndarray
-        The indices themselves on the CPU.
+        The indices themselves on the CPU; int64 on a GPU.
 
     Examples
     --------
@@ -250,13 +250,16 @@ def checked_indices(
         return indices
     if type(indices) is np.ndarray and indices.min() >= 0 and indices.max() < number:
         return indices
+    of_device = is_of_device(indices)
+    if of_device:  # CuPy may wrap numbers around that a shorter type does not hold
+        indices = indices.astype(np.int64, copy=False)
     outside = (indices < 0) | (indices >= number)
     if ignored is not None:
         outside &= indices != ignored
     at = np.argmax(outside)
     wrong = indices.reshape(-1)[at]
     require(~outside.reshape(-1)[at], lambda: error(wrong))
-    if not is_of_device(indices):
+    if not of_device:
         return indices
     if number == 0:
         raise_pending()
