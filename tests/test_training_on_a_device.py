@@ -130,7 +130,8 @@ def labelling(device):
     sequences = TensorDataset(
         rng.normal(size=(6, 5, 3)), rng.integers(-1, 2, (6, 5)), np.array([5, 1, 3, 4, 2, 5])
     )
-    task = train.SequenceLabelling(ignore_index=-1)
+    metrics = {"accuracy": train.metrics.accuracy, "perplexity": train.metrics.perplexity}
+    task = train.SequenceLabelling(metrics, ignore_index=-1)
 
     class Tagger(nn.Linear):
         def forward(self, x, lengths):

@@ -108,7 +108,7 @@ def perplexity(
     """
     scores, classes, _ = _checked("perplexity", logits, targets, ignore_index)
     numbers = scores if scores.dtype in (np.float32, np.float64) else scores.astype(np.float64)
-    mean = nn.functional.cross_entropy(rt.tensor(numbers), classes, ignore_index=ignore_index).item()
+    mean = nn.functional.cross_entropy(rt.from_numpy(numbers), classes, ignore_index=ignore_index).item()
     try:
         return math.exp(mean)
     except OverflowError:

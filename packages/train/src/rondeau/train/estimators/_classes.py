@@ -67,7 +67,7 @@ class WeightedCrossEntropy:
 
     def __call__(self, logits: rt.Tensor, targets: rt.Tensor) -> rt.Tensor:
         """Return it for logits (N, C) and classes (N,)."""
-        weight = rt.tensor(self._weights.astype(logits.dtype))
+        weight = rt.tensor(self._weights.astype(logits.dtype), device=logits.device)
         return nn.functional.cross_entropy(logits, targets, weight, reduction="none").mean()
 
 
