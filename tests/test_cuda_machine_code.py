@@ -19,6 +19,8 @@ from rondeau.kernels.cell import Regularisers
 from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.cuda import compiler
 from rondeau.kernels.cuda.emit import emit
+from rondeau.kernels.cuda.persistent.choice import Limits, choose_tile
+from rondeau.kernels.cuda.persistent.emit import emit_persistent
 from rondeau.kernels.sequence import Cell, InputForms
 
 MISSING = cuda_code.missing()
@@ -102,6 +104,30 @@ def test_a_thread_lives_in_registers(name):
 @pytest.mark.parametrize("name", CELLS)
 def test_a_thread_of_every_cell_lives_in_registers(name, dtype):
     assert_in_registers(name, dtype, cuda_code.ARCHITECTURES)
+
+
+PERSISTENT = [
+    (name, hidden, batch_size)
+    for name in ("rnn_tanh", "gru", "lstm", "lstm_peephole", "gru_original", "slstm", "gru_d")
+    for hidden in (64, 100, 128, 256, 512)
+    for batch_size in (16, 64)
+]
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize(("name", "hidden", "batch_size"), PERSISTENT)
+def test_persistent_kernels_keep_their_weights_in_registers(name, hidden, batch_size):
+    """With the tiles that are chosen for an H200; registers are those of a block with all its threads."""
+    schedule = getattr(nn.cells, name).schedule
+    for direction in ("forward", "backward"):
+        tile = choose_tile(schedule, direction, hidden, batch_size, Limits(132))
+        if tile is None:
+            continue
+        kernel = emit_persistent(name, direction, schedule, hidden, tile, frozenset({"h"}))
+        for code in cuda_code.machine_code(kernel, "float32", ["sm_80", "sm_90", "sm_100"]):
+            what = f"{kernel.name}, {hidden} units, {tile}, {code}"
+            assert code.spills == code.stack == 0, what
+            assert code.registers * tile.threads <= 65536, what
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from unittest.mock import patch
 
 from rondeau.kernels.cuda.compiler import Kernel, load_numba_cuda
 from rondeau.kernels.cuda.emit import PhaseKernel
+from rondeau.kernels.cuda.persistent.emit import PersistentKernel
 from rondeau.kernels.runtime.devices import DeviceUnavailableError
 
 __all__ = ["ARCHITECTURES", "MachineCode", "instructions", "machine_code", "missing", "pretended_device"]
@@ -101,13 +102,13 @@ def pretended_device(capability: tuple[int, int] = (9, 0)) -> Iterator[None]:
 
 
 def machine_code(
-    phase: PhaseKernel, dtype: Any, architectures: Iterable[str] = tuple(ARCHITECTURES)
+    phase: PhaseKernel | PersistentKernel, dtype: Any, architectures: Iterable[str] = tuple(ARCHITECTURES)
 ) -> list[MachineCode]:
     """Return what becomes of a kernel on each of some architectures.
 
     Parameters
     ----------
-    phase : PhaseKernel
+    phase : PhaseKernel or PersistentKernel
     dtype : dtype
         That of the arrays.
     architectures : iterable of str
@@ -122,7 +123,7 @@ def machine_code(
     return [_assembled(compiled, architecture) for architecture in architectures]
 
 
-def instructions(phase: PhaseKernel, dtype: Any, architecture: str) -> list[str]:
+def instructions(phase: PhaseKernel | PersistentKernel, dtype: Any, architecture: str) -> list[str]:
     """Return the instructions of a kernel's PTX, such as ``"fma.rn.f32"``, in their order.
 
     Parameters and errors are those of `machine_code`, but of one architecture.
@@ -131,7 +132,7 @@ def instructions(phase: PhaseKernel, dtype: Any, architecture: str) -> list[str]
     return re.findall(r"^\t(?:@!?%p\d+ )?([a-z][\w.]*)[ ;]", ptx, re.MULTILINE)
 
 
-def _compiled(phase: PhaseKernel, dtype: Any) -> Any:
+def _compiled(phase: PhaseKernel | PersistentKernel, dtype: Any) -> Any:
     with pretended_device():
         (compiled,) = Kernel(phase, dtype).compiled.overloads.values()
     return compiled

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from rondeau.kernels.cuda import compiler, functions
+from rondeau.kernels.cuda import compiler, functions, tiers
 from rondeau.kernels.cuda.emit import PhaseKernel
+from rondeau.kernels.cuda.persistent.emit import PersistentKernel
 
 from .cuda_emulator import Kernel
 from .device_arrays import for_emulator
@@ -19,7 +20,8 @@ __all__ = ["EmulatedKernel", "emulated"]
 
 _NAMES = {
     **functions.MATHEMATICS, **{function.__name__: function for function in functions.WRITTEN},
-    "float32": np.float32, "float64": np.float64, "inf": math.inf, "nan": math.nan,
+    "float32": np.float32, "float64": np.float64, "U": np.uint32, "ALL": np.uint32(2**32 - 1), "inf": math.inf,
+    "nan": math.nan,
 }  # fmt: skip
 
 
@@ -29,7 +31,7 @@ class EmulatedKernel:
     seed = 0
     """Of the schedules; a test may set another."""
 
-    def __init__(self, phase: PhaseKernel, dtype: Any) -> None:
+    def __init__(self, phase: PhaseKernel | PersistentKernel, dtype: Any) -> None:
         self.phase = phase
         self._kernel = Kernel(phase.source, _NAMES)
 
@@ -46,10 +48,11 @@ class EmulatedKernel:
 
 
 @contextmanager
-def emulated() -> Iterator[type[EmulatedKernel]]:
-    """Run the kernels of the CUDA target in the emulator."""
-    before, compiler.Kernel = compiler.Kernel, EmulatedKernel  # type: ignore[misc, assignment]
+def emulated(tier: str = "stepwise") -> Iterator[type[EmulatedKernel]]:
+    """Run the kernels of the CUDA target in the emulator, by default step by step: a block that waits takes long."""
+    before = compiler.Kernel, tiers.ALLOWED
+    compiler.Kernel, tiers.ALLOWED = EmulatedKernel, tier  # type: ignore[misc, assignment]
     try:
         yield EmulatedKernel
     finally:
-        compiler.Kernel = before  # type: ignore[misc]
+        compiler.Kernel, tiers.ALLOWED = before  # type: ignore[misc]

@@ -17,11 +17,11 @@ import numpy as np
 
 from rondeau.kernels.cuda import functions
 from rondeau.kernels.cuda.emit import PhaseKernel
+from rondeau.kernels.cuda.persistent.emit import PersistentKernel
 from rondeau.kernels.runtime.devices import require_numba_cuda
 
 __all__ = ["Kernel", "load_numba_cuda", "python_function", "signature_of"]
 
-_OF_ROWS = ("input_", "d_input_", "every_")
 _CONFIGURATIONS = 1024
 """Pairs of a grid and a stream that a kernel keeps: a batch whose sequences end has a grid for each of its sizes."""
 
@@ -31,7 +31,7 @@ class Kernel:
 
     Parameters
     ----------
-    phase : PhaseKernel
+    phase : PhaseKernel or PersistentKernel
     dtype : dtype
         That of the arrays.
 
@@ -41,7 +41,7 @@ class Kernel:
         If numba-cuda is not installed.
     """
 
-    def __init__(self, phase: PhaseKernel, dtype: Any) -> None:
+    def __init__(self, phase: PhaseKernel | PersistentKernel, dtype: Any) -> None:
         cuda = load_numba_cuda()
         self.phase = phase
         self.compiled = cuda.jit(signature_of(phase, dtype))(python_function(phase))
@@ -72,16 +72,15 @@ class Kernel:
         self._configured(grid, threads, _current_stream())(*arguments)
 
 
-def signature_of(phase: PhaseKernel, dtype: Any) -> Any:
+def signature_of(phase: PhaseKernel | PersistentKernel, dtype: Any) -> Any:
     """Return the types of a kernel's parameters."""
     from numba import types
 
     number = types.float32 if np.dtype(dtype) == np.float32 else types.float64
 
     def type_of(name: str) -> Any:
-        if name == "positions":
-            return types.Array(types.int64, 2, "C")
-        return types.Array(number, 2 if name.startswith(_OF_ROWS) else 3, "C")
+        kind, dimensions = phase.type_of(name)
+        return types.Array(number if kind == "real" else getattr(types, kind), dimensions, "C")
 
     def type_of_number(name: str) -> Any:
         if name.startswith("scalar_"):
@@ -91,14 +90,15 @@ def signature_of(phase: PhaseKernel, dtype: Any) -> Any:
     return types.void(*map(type_of, phase.arrays), *map(type_of_number, phase.numbers))
 
 
-def python_function(phase: PhaseKernel) -> Any:
+def python_function(phase: PhaseKernel | PersistentKernel) -> Any:
     """Return a phase's kernel as a Python function, with the device functions that it may call."""
     from numba import types
 
     cuda = load_numba_cuda()
     namespace = {
         **functions.MATHEMATICS, **_device_functions(), "cuda": cuda, "float32": types.float32,
-        "float64": types.float64, "inf": math.inf, "nan": math.nan, "__name__": __name__,
+        "float64": types.float64, "U": np.uint32, "ALL": np.uint32(2**32 - 1), "inf": math.inf, "nan": math.nan,
+        "__name__": __name__,
     }  # fmt: skip
     place = f"<rondeau kernel {phase.name}>"
     # Numba reads the source of what it compiles, for its messages.
@@ -110,7 +110,11 @@ def python_function(phase: PhaseKernel) -> Any:
 @functools.cache
 def _device_functions() -> dict[str, Any]:
     cuda = load_numba_cuda()
-    return functions.compiled(cuda.jit(device=True, forceinline=True), {"cuda": cuda})
+    from rondeau.kernels.cuda import intrinsics
+
+    instructions = {name: getattr(intrinsics, name) for name in intrinsics.__all__}
+    made = functions.compiled(cuda.jit(device=True, forceinline=True), {"cuda": cuda, **instructions})
+    return {**instructions, **made}
 
 
 @functools.cache

@@ -59,6 +59,12 @@ class PhaseKernel(NamedTuple):
     numbers: tuple[str, ...]
     sums: bool
 
+    def type_of(self, name: str) -> tuple[str, int]:
+        """Return the type of an array's elements, ``"real"`` for the cell's dtype, and its number of dimensions."""
+        if name == "positions":
+            return "int64", 2
+        return "real", 2 if name.startswith(("input_", "d_input_", "every_")) else 3
+
 
 def emit(
     name: str,

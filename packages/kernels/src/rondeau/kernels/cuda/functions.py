@@ -22,10 +22,13 @@ from rondeau.kernels.numerics.philox import philox4x32
 __all__ = ["MATHEMATICS", "WRITTEN", "compiled"]
 
 cuda: Any = None
-"""`numba.cuda`, where the functions are compiled."""
+"""`numba.cuda`, where the functions are compiled; and there the two that follow are those of `intrinsics`."""
+ld_acquire: Any = None
+spin: Any = None
 
 _LOW, _HALF = np.uint64(2**32 - 1), np.uint64(32)
 _UNUSED_OF_WORD, _UNUSED_OF_PAIR = np.uint64(32 - 24), np.uint64(64 - 53)
+_MOST_SPINS = np.uint32(2**26)
 _ALL_LANES = np.uint32(0xFFFFFFFF)
 
 
@@ -131,10 +134,22 @@ def sum_of_block_float64(value: Any) -> Any:
     return _sum_of_parts(value, cuda.shared.array(32, np.float64))
 
 
+def wait_for(arrived: Any, index: Any, count: Any) -> None:
+    """Wait until a counter has come to a count; give up after a minute or so, and leave a mark in element 0."""
+    spins = np.uint32(0)
+    while ld_acquire(arrived, index) < count:
+        spin()
+        spins += np.uint32(1)
+        if spins > _MOST_SPINS:
+            arrived[0] = np.uint32(1)
+            break
+
+
 #: The functions above, each after those that it calls.
 WRITTEN: tuple[Callable[..., Any], ...] = (
     sigmoid, softplus, sign, minimum, maximum, clamp, philox4x32, words, random_word, _bits, uniform, fma,
     cos_of_bits, normal, _sum_of_warp, _sum_of_parts, sum_of_block_float32, sum_of_block_float64,
+    wait_for,
 )  # fmt: skip
 
 #: Those that a device has itself.

@@ -204,6 +204,10 @@ class Layout:
         """Return the steps in the order in which they run in a direction."""
         return self._steps_reverse if reverse else self._steps_forward
 
+    def table(self, reverse: bool) -> NDArray[np.int64]:
+        """Return the steps of a direction as one flat array: the fields of `Steps`, and then the time of each step."""
+        return self._table_reverse if reverse else self._table_forward
+
     def cuts(self, threads: int) -> NDArray[np.int64]:
         """Return where to divide the batch into at most ``threads`` shares with about as many rows each."""
         cuts = self._cuts.get(threads)
@@ -247,6 +251,14 @@ class Layout:
     def _steps_reverse(self) -> Steps:
         starts, before, after, sizes = self._steps_forward
         return Steps(*[np.ascontiguousarray(a[::-1]) for a in (starts, after, before, sizes)])
+
+    @functools.cached_property
+    def _table_forward(self) -> NDArray[np.int64]:
+        return np.concatenate([*self._steps_forward, np.arange(self.num_steps)])
+
+    @functools.cached_property
+    def _table_reverse(self) -> NDArray[np.int64]:
+        return np.concatenate([*self._steps_reverse, np.arange(self.num_steps)[::-1]])
 
     @functools.cached_property
     def _ends(self) -> Any:

@@ -28,7 +28,7 @@ from rondeau.kernels.cell.schedule import Schedule, Slot
 from rondeau.kernels.cell.timeline import Location, Loop, Program, Read, Write
 from rondeau.kernels.recurrent.substreams import NOISE
 
-__all__ = ["CODE", "PhaseSource"]
+__all__ = ["CODE", "PhaseSource", "function_name"]
 
 CODE = {
     "add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "div": "{} / {}", "neg": "-{}", "abs": "abs({})",
@@ -73,7 +73,7 @@ class PhaseSource(abc.ABC):
         self._phase = program.phases[phase]
         self._number = np.dtype(dtype).name
         suffix = f"_{phase}" if len(program.phases) > 1 else ""
-        self.name = _function_name(name, direction + suffix)
+        self.name = function_name(name, direction + suffix)
         self._lanes: dict[str, str] = {}  # name -> the run that it stands for
         self._needs_position = False
         self._names = name_values(schedule, self._phase, self._names_of_others())
@@ -266,7 +266,14 @@ class PhaseSource(abc.ABC):
         return self._names[index]
 
 
-def _function_name(cell: str, direction: str) -> str:
+def function_name(cell: str, direction: str) -> str:
+    """Return a name for a function of a cell, whatever the cell's own is.
+
+    Examples
+    --------
+    >>> function_name("my cell", "forward")
+    'my_cell_forward'
+    """
     # Truncated, because it becomes part of a file name; equal names are distinguished by their source.
     name = re.sub(r"\W", "_", f"{str(cell)[:64]}_{direction}", flags=re.ASCII)
     return name if name.isidentifier() else f"cell_{name}"

@@ -1,0 +1,101 @@
+"""Instructions that Numba has no name for, as inline PTX: what persistent kernels exchange numbers with.
+
+numba-cuda's own loads past the first cache, ``cuda.ldcg`` and ``cuda.ldcv``, are not volatile: LLVM moves them out of
+loops. And its barrier of the whole grid is a call that costs half of the registers. So these are the project's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.cuda.extending import intrinsic
+
+__all__ = ["ld_acquire", "ld_cg", "ld_cg_v4", "mark_cooperative", "red_release_add", "spin"]
+
+_F32, _I32 = ir.FloatType(), ir.IntType(32)
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index_type: Any, index: Any) -> Any:
+    """Return the address of an element of a flat array."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [context.cast(builder, index, index_type, types.uint64)])
+
+
+def _assembly(builder: Any, result: Any, text: str, constraints: str, arguments: list[Any]) -> Any:
+    kinds = [argument.type for argument in arguments]
+    code = ir.InlineAsm(ir.FunctionType(result, kinds), text, constraints, side_effect=True)
+    return builder.call(code, arguments)
+
+
+@intrinsic
+def ld_cg(typingctx: Any, array: Any, index: Any) -> Any:
+    """Return an element of a flat array of float32, past the first cache, which other multiprocessors do not see."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _pointer(context, builder, array, arguments[0], index, arguments[1])
+        return _assembly(builder, _F32, "ld.global.cg.f32 $0, [$1];", "=f,l,~{memory}", [place])
+
+    return types.float32(array, index), generate
+
+
+@intrinsic
+def ld_cg_v4(typingctx: Any, array: Any, index: Any) -> Any:
+    """Return four elements from an index that is a multiple of four, past the first cache."""
+    four = types.UniTuple(types.float32, 4)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _pointer(context, builder, array, arguments[0], index, arguments[1])
+        text = "ld.global.cg.v4.f32 {$0,$1,$2,$3}, [$4];"
+        found = _assembly(builder, ir.LiteralStructType([_F32] * 4), text, "=f,=f,=f,=f,l,~{memory}", [place])
+        return context.make_tuple(builder, four, [builder.extract_value(found, k) for k in range(4)])
+
+    return four(array, index), generate
+
+
+@intrinsic
+def ld_acquire(typingctx: Any, array: Any, index: Any) -> Any:
+    """Return an element of a flat array of uint32; what was released before it was written is seen from here on."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _pointer(context, builder, array, arguments[0], index, arguments[1])
+        return _assembly(builder, _I32, "ld.acquire.gpu.global.u32 $0, [$1];", "=r,l,~{memory}", [place])
+
+    return types.uint32(array, index), generate
+
+
+@intrinsic
+def red_release_add(typingctx: Any, array: Any, index: Any, count: Any) -> Any:
+    """Add to an element of a flat array of uint32, and release all that this block has stored before."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _pointer(context, builder, array, arguments[0], index, arguments[1])
+        added = context.cast(builder, arguments[2], count, types.uint32)
+        text = "red.release.gpu.global.add.u32 [$0], $1;"
+        _assembly(builder, ir.VoidType(), text, "l,r,~{memory}", [place, added])
+        return context.get_dummy_value()
+
+    return types.void(array, index, count), generate
+
+
+@intrinsic
+def mark_cooperative(typingctx: Any) -> Any:
+    """Mark the kernel for a launch in which all blocks are resident, without numba-cuda's call of a barrier."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        context.active_code_library.use_cooperative = True
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def spin(typingctx: Any) -> Any:
+    """Do nothing for a moment, in a loop that waits for another block."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _assembly(builder, ir.VoidType(), "nanosleep.u32 20;", "~{memory}", [])
+        return context.get_dummy_value()
+
+    return types.void(), generate

@@ -1,0 +1,60 @@
+"""Plan: the products of a persistent kernel, and where their operands lie."""
+
+from __future__ import annotations
+
+from rondeau.kernels.cell.schedule import Operand, Schedule
+from rondeau.kernels.cell.timeline import Program
+from rondeau.kernels.cuda.persistent.contraction import Contraction, Run, Tile
+
+__all__ = ["can_persist", "contractions_of", "shared_elements"]
+
+
+def can_persist(schedule: Schedule, direction: str) -> bool:
+    """Return whether a direction can be one kernel: it has no numbers of a whole row, such as sums over the units."""
+    program: Program = getattr(schedule, direction)
+    loops = [loop for phase in program.phases for loop in phase.loops]
+    return not any(loop.sums or loop.row_writes for loop in loops)
+
+
+def contractions_of(
+    schedule: Schedule, direction: str, hidden: int, tile: Tile
+) -> list[tuple[int, Operand, Contraction]]:
+    """Return the products of a direction: the phase before or after which each comes, its operand, and its cut."""
+    is_forward, in_block = direction == "forward", tile.units >= hidden
+    found: list[tuple[int, Operand, Contraction]] = []
+    at = 0
+    for number, operand in enumerate(schedule.operands):
+        gates = len(operand.joint) + len(operand.split)
+        runs = _runs(schedule, operand, is_forward, hidden)
+        columns = (gates if is_forward else 1) * tile.units
+        contraction = Contraction(str(number), runs, columns, tile, in_block)
+        contraction.operand_at = at
+        at += -(-contraction.operand_size // 4) * 4
+        phase = schedule.forward_group(operand) if is_forward else schedule.backward_group(operand)
+        found.append((phase, operand, contraction))
+    for _, _, contraction in found:
+        contraction.sums_at = at  # one after the other in the same place
+    return found
+
+
+def shared_elements(contractions: list[tuple[int, Operand, Contraction]]) -> int:
+    """Return the elements of shared memory that the products take."""
+    return max((c.sums_at + c.sums_size for _, _, c in contractions), default=4)
+
+
+def _runs(schedule: Schedule, operand: Operand, is_forward: bool, hidden: int) -> tuple[Run, ...]:
+    """Return where an operand of forward, or the adjoints of its slots in backward, lie in a row."""
+    if is_forward:
+        if operand.node is None:
+            return (Run("states", "old", hidden, 0, hidden),)
+        first = schedule.values.index(operand.node) * hidden
+        return (Run("values", "at", len(schedule.values) * hidden, first, hidden),)
+    runs = []
+    for array, slots, gates in (
+        ("gates", schedule.order, operand.joint),
+        ("recurrent", schedule.split, operand.split),
+    ):
+        if gates:
+            first = slots.index(gates[0]) * hidden
+            runs.append(Run(array, "at", len(slots) * hidden, first, len(gates) * hidden))
+    return tuple(runs)

@@ -1,0 +1,107 @@
+"""Run: the steps of a run in one launch of a persistent kernel."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import weakref
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau.kernels.cell.cell import Cell
+from rondeau.kernels.cuda import compiler
+from rondeau.kernels.cuda.persistent.choice import choose_tile, limits_of
+from rondeau.kernels.cuda.persistent.contraction import Tile
+from rondeau.kernels.cuda.persistent.emit import PersistentKernel, emit_persistent
+from rondeau.kernels.cuda.persistent.packing import pack_matrices
+from rondeau.kernels.recurrent.records import Tape
+from rondeau.kernels.runtime.deferred import require
+from rondeau.kernels.runtime.devices import library_of
+
+__all__ = ["backward", "forward", "tile_of"]
+
+Array = NDArray[Any]
+
+_kept: weakref.WeakKeyDictionary[Cell, dict[Any, Any]] = weakref.WeakKeyDictionary()
+_lock = threading.RLock()
+
+
+def tile_of(tape: Tape, direction: str) -> Tile | None:
+    """Return the tile with which a direction of a run becomes a persistent kernel, or None if none fits."""
+    B, H = tape.run.layout.batch_size, tape.gates.shape[2]
+    return choose_tile(tape.run.cell.schedule, direction, H, B, limits_of(library_of(tape.gates)))
+
+
+def forward(tape: Tape, arrays: dict[str, Array]) -> None:
+    """Run all steps; the arguments are those of `stepwise.forward`."""
+    layout, reverse = tape.run.layout, tape.run.reverse
+    first_rows = layout.sent(layout.initial_rows(reverse), tape.states)
+    initial = np.ascontiguousarray(tape.states[:, first_rows], like=tape.states)
+    _launch(tape, "forward", {**arrays, "initial": initial})
+
+
+def backward(tape: Tape, arrays: dict[str, Array], needs_initial: bool) -> None:
+    """Run all steps in the reverse order of forward; the arguments are those of `stepwise.backward`."""
+    incoming = frozenset(state for state in tape.run.cell.states if f"every_{state}" in arrays)
+    _launch(tape, "backward", arrays, incoming, needs_initial)
+
+
+def _launch(
+    tape: Tape,
+    direction: str,
+    arrays: dict[str, Array],
+    incoming: frozenset[str] = frozenset(),
+    needs_initial: bool = False,
+) -> None:
+    run, weights, layout = tape.run, tape.weights, tape.run.layout
+    cell, settings, schedule = run.cell, run.settings, run.cell.schedule
+    B, N, H = layout.batch_size, layout.num_rows, tape.gates.shape[2]
+    tile = tile_of(tape, direction)
+    assert tile is not None
+    kernel = _compiled(cell, direction, H, tile, incoming)
+    source: PersistentKernel = kernel.phase
+    groups = -(-B // tile.rows)
+    given = {
+        **arrays,
+        "steps": layout.sent(layout.table(run.reverse), tape.gates),
+        "origins": layout.sent(layout.origins, tape.gates),
+        "first_steps": layout.sent(layout.first_steps, tape.gates),
+        "arrived": np.zeros_like(tape.gates, np.uint32, shape=1 + groups),
+    }
+    for operand, contraction in source.contractions:
+        assert weights.weight_hh is not None
+        packed = pack_matrices(schedule, operand, contraction, weights.weight_hh, H, direction == "forward")
+        given[f"weights{contraction.name}"] = packed
+    numbers = {
+        "T": layout.num_steps, "B": B, "N": N, "key": settings.key, "substream": settings.substream,
+        "needs_initial": int(needs_initial),
+        **{f"scalar_{k}": settings.scalars[name] for k, name in enumerate(schedule.scalars)},
+    }  # fmt: skip
+    kernel.launch(
+        (groups * source.blocks_of_group, 1), tile.threads,
+        *[kernel.argument(given[name].reshape(-1)) for name in source.arrays],
+        *[numbers[name] for name in source.numbers],
+    )  # fmt: skip
+    if "arrived" in source.arrays:
+        require(given["arrived"][0] == 0, functools.partial(_stuck, cell.name))
+
+
+def _compiled(cell: Cell, direction: str, hidden: int, tile: Tile, incoming: frozenset[str]) -> Any:
+    """Return the kernel of a direction; the first call compiles it."""
+    make = compiler.Kernel  # tests put another in its place
+    key = make, direction, hidden, tile, incoming
+    with _lock:
+        of_cell = _kept.setdefault(cell, {})
+        if key not in of_cell:
+            source = emit_persistent(cell.name, direction, cell.schedule, hidden, tile, incoming)
+            of_cell[key] = make(source, np.dtype(np.float32))
+        return of_cell[key]
+
+
+def _stuck(name: str) -> RuntimeError:
+    return RuntimeError(
+        f"cell {name}: the blocks of a persistent kernel waited for one another in vain, and its results are wrong. "
+        "Please report this, with the cell and its sizes"
+    )

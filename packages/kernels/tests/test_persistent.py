@@ -1,0 +1,235 @@
+"""Persistent kernels on the emulator: all steps in one launch, in any schedule, with the numbers of the interpreter."""
+
+import numpy as np
+import pytest
+from tools.cuda_emulator import DataRaceError, DeadlockError, KernelError
+from tools.device_arrays import no_transfers
+from tools.emulated_target import EmulatedKernel
+
+from comparing import assert_close
+from rondeau.kernels.cell import Regularisers
+from rondeau.kernels.cell.cell import Cell
+from rondeau.kernels.cuda import stepwise, tiers
+from rondeau.kernels.cuda.persistent import run as persistent
+from rondeau.kernels.cuda.persistent.choice import Limits, choose_tile
+from rondeau.kernels.cuda.persistent.contraction import Tile
+from rondeau.kernels.cuda.persistent.emit import emit_persistent
+from rondeau.kernels.cuda.persistent.plan import can_persist, contractions_of
+from rondeau.kernels.runtime import deferred
+from rondeau.kernels.sequence import Layout
+from rondeau.nn import cells
+
+from .interpreter import Interpreter
+from .problem import LAYOUTS, Problem
+from .test_cuda_target import assert_like_the_cpu, bits, on_device, to_host
+
+PERSISTENT = sorted(
+    name
+    for name, cell in vars(cells).items()
+    if isinstance(cell, Cell)
+    and can_persist(cell.schedule, "forward")
+    and can_persist(cell.schedule, "backward")
+)
+TILES = {
+    "several blocks": (20, Tile(2, 8, 2), Tile(2, 8, 2, split=2)),
+    "straight from memory": (32, Tile(2, 8, 2), Tile(2, 8, 2, split=2, direct=True)),
+    "half warps": (32, Tile(4, 8, 2, lanes=16), Tile(4, 8, 2, split=2, lanes=8)),
+    "one block": (20, Tile(2, 20, 4), Tile(2, 20, 4, split=2)),
+    "one block, half warps": (16, Tile(4, 16, 4, lanes=16), Tile(4, 16, 4, split=2, lanes=16)),
+}
+RAGGED = Layout.packed([5, 5, 3, 2, 1])
+
+
+def fits(name, cut):
+    hidden, *tiles = TILES[cut]
+    schedule = getattr(cells, name).schedule
+    pairs = zip(("forward", "backward"), tiles, strict=True)
+    return all(
+        c.fits for direction, tile in pairs for _, _, c in contractions_of(schedule, direction, hidden, tile)
+    )
+
+
+CASES = [(name, cut) for name in PERSISTENT for cut in TILES if fits(name, cut)]
+
+
+@pytest.fixture
+def use(device_stand_in, monkeypatch):
+    """Return a function that has runs take given tiles, and returns CuPy's stand-in."""
+
+    def use_tiles(forward, backward):
+        monkeypatch.setattr(tiers, "ALLOWED", "persistent")
+        chosen = {"forward": forward, "backward": backward}
+        monkeypatch.setattr(persistent, "tile_of", lambda tape, direction: chosen[direction])
+        return device_stand_in
+
+    return use_tiles
+
+
+@pytest.mark.sampled(6)
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize(("name", "cut"), CASES)
+def test_every_cell_is_the_interpreters(name, cut, reverse, use):
+    H, *of_directions = TILES[cut]
+    cupy = use(*of_directions)
+    problem = Problem(getattr(cells, name), RAGGED, np.float32, H=H, seed=1, zero=name == "slstm")
+    exact = problem.in_float64()
+    oracle = Interpreter(exact.run(reverse), exact.x, exact.weights, exact.initial, exact.inputs)
+    sent = on_device(cupy, problem)
+    result = sent.forward(reverse)
+    for got, expected in zip(to_host(result.every), oracle.every, strict=True):
+        assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    d_initial = oracle.backward(exact.d_every, exact.d_final)[1]
+    for got, expected in zip(to_host(sent.gradients(reverse).initial), d_initial, strict=True):
+        assert_close(got, expected, rtol=1e-5, atol=2e-5)
+    assert_like_the_cpu(cupy, problem, np.float32, reverse)
+
+
+@pytest.mark.parametrize(
+    "regularisers", [Regularisers(True, ("h", "c")), Regularisers(zoneout=("c",), expected=True)], ids=str
+)
+def test_regularisers(regularisers, use):
+    cupy = use(*TILES["several blocks"][1:])
+    problem = Problem(cells.lstm.variant(regularisers), LAYOUTS["ragged"], np.float32, H=12)
+    assert_like_the_cpu(cupy, problem, np.float32)
+
+
+def test_pieces_of_recomputation(use):
+    cupy = use(*TILES["several blocks"][1:])
+    problem = Problem(cells.gru_d, RAGGED, np.float32, H=12)
+    assert_like_the_cpu(cupy, problem, np.float32, recompute_every=2)
+
+
+def test_no_schedule_changes_a_bit(use, monkeypatch):
+    cupy = use(*TILES["several blocks"][1:])
+    sent = on_device(cupy, Problem(cells.lstm, RAGGED, np.float32, H=12))
+    found = set()
+    for seed in range(3):
+        monkeypatch.setattr(EmulatedKernel, "seed", seed)
+        found.add(bits(sent.gradients()))
+    assert len(found) == 1
+
+
+def test_a_run_waits_for_nothing_and_sends_nothing(use):
+    cupy = use(*TILES["several blocks"][1:])
+    sent = on_device(cupy, Problem(cells.lstm, Layout.dense(3, 2), np.float32, H=12))
+    sent.gradients()  # the table of steps is sent once
+    with no_transfers(waits=True):
+        sent.gradients()
+    deferred.raise_pending()
+
+
+MUTANTS = {
+    "no wait": ("wait_for(arrived, group + U(1), epoch * U(3))", "epoch = epoch"),
+    "one block too few": ("epoch * U(3))", "epoch * U(3) - U(1))"),
+    "the step before": ("epoch * U(3))", "(epoch - U(1)) * U(3))"),
+    "arrives before all have stored": (
+        "cuda.syncthreads()\n        epoch += U(1)",
+        "epoch += U(1)",
+    ),
+    "counts twice": ("epoch += U(1)", "epoch += U(2)"),
+    "no barrier after the wait": ("epoch * U(3))\n            cuda.syncthreads()", "epoch * U(3))"),
+    "no barrier before the sums": ("rows_done += U(2)\n            cuda.syncthreads()", "rows_done += U(2)"),
+    "a barrier of another group": ("red_release_add(arrived, group + U(1)", "red_release_add(arrived, U(1)"),
+    "a row too many": ("if exists and row < next_size", "if row < next_size + U(1)"),
+    "stores of rows that have ended": ("active = exists and row < size", "active = exists"),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_mistake_is_found(mutant, use, monkeypatch):
+    """Every mistake shows in one of ten schedules: as a race, a deadlock, or another number."""
+    before, after = MUTANTS[mutant]
+    cupy = use(*TILES["several blocks"][1:])
+    made = []
+
+    class Mutated(EmulatedKernel):
+        def __init__(self, phase, dtype):
+            if phase.name.endswith("backward_persistent"):
+                source = _replaced(phase.source, before, after)
+                made.append(source != phase.source)
+                phase = phase._replace(source=source)
+            super().__init__(phase, dtype)
+
+    monkeypatch.setattr("rondeau.kernels.cuda.compiler.Kernel", Mutated)
+    problem = Problem(cells.lstm, RAGGED, np.float32, H=20, seed=2)
+    found = False
+    for seed in range(10):
+        monkeypatch.setattr(EmulatedKernel, "seed", seed)
+        try:
+            assert_like_the_cpu(cupy, problem, np.float32)
+        except (AssertionError, DataRaceError, DeadlockError, KernelError):
+            found = True
+            break
+    assert made == [True], "the mutant is the kernel itself"
+    assert found
+
+
+def _replaced(source, before, after):
+    """Return the source with a text replaced, whatever the indentation of its lines."""
+    lines = [line.strip() for line in before.split("\n")]
+    given = source.split("\n")
+    for k in range(len(given) - len(lines) + 1):
+        part = given[k : k + len(lines)]
+        if all(wanted in line for wanted, line in zip(lines, part, strict=True)):
+            first = part[0].replace(lines[0], after.split("\n")[0].strip())
+            rest = [
+                line.replace(wanted, new.strip())
+                for line, wanted, new in zip(part[1:], lines[1:], after.split("\n")[1:], strict=False)
+            ]
+            return "\n".join([*given[:k], first, *rest, *given[k + len(lines) :]])
+    return source
+
+
+def test_a_kernel_that_gave_up_is_an_error_at_the_next_read(use, monkeypatch):
+    cupy = use(*TILES["several blocks"][1:])
+
+    class GivesUp(EmulatedKernel):
+        def launch(self, grid, threads, *arguments):
+            arguments[self.phase.arrays.index("arrived")][0] = 1
+
+    monkeypatch.setattr("rondeau.kernels.cuda.compiler.Kernel", GivesUp)
+    on_device(cupy, Problem(cells.lstm, Layout.dense(2, 2), np.float32, H=12)).forward()
+    with pytest.raises(RuntimeError, match="cell lstm: the blocks of a persistent kernel waited"):
+        deferred.raise_pending()
+
+
+STEP_BY_STEP = {
+    "float64": ("lstm", np.float64, {}),
+    "sums over the units": ("lstm_layer_norm", np.float32, {}),
+    "heads": ("gru", np.float32, {"H": 6, "heads": 2}),
+    "a projection": ("lstm_projected", np.float32, {"P": 3}),
+}
+
+
+@pytest.mark.parametrize("case", STEP_BY_STEP)
+def test_what_runs_step_by_step(case, device_stand_in, monkeypatch):
+    name, dtype, options = STEP_BY_STEP[case]
+    monkeypatch.setattr(tiers, "ALLOWED", "persistent")
+    sent = on_device(device_stand_in, Problem(getattr(cells, name), Layout.dense(2, 2), dtype, **options))
+    tape = sent.forward().saved.tape
+    assert {tiers.tier_of(tape, direction) for direction in ("forward", "backward")} == {stepwise}
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("name", ["rnn_tanh", "gru", "lstm", "gru_original"])
+def test_tiles_fit(name, direction):
+    schedule = getattr(cells, name).schedule
+    for hidden in (1, 7, 64, 100, 128, 256, 512):
+        for batch_size in (1, 3, 16, 64):
+            tile = choose_tile(schedule, direction, hidden, batch_size, Limits(132))
+            if tile is None:
+                continue
+            blocks = -(-hidden // tile.units)
+            contractions = [c for _, _, c in contractions_of(schedule, direction, hidden, tile)]
+            assert all(c.fits for c in contractions)
+            assert tile.rows * tile.units <= tile.threads
+            assert blocks == 1 or blocks * -(-batch_size // tile.rows) <= 132
+            assert sum(c.num_weights for c in contractions) * tile.threads <= 65536
+            assert 4 * emit_persistent(name, direction, schedule, hidden, tile).shared <= 48 * 1024
+
+
+def test_what_does_not_fit_a_device_has_no_tile():
+    assert choose_tile(cells.lstm.schedule, "forward", 1024, 64, Limits(132)) is None
+    assert choose_tile(cells.lstm.schedule, "forward", 256, 16, Limits(132)) is not None
+    assert choose_tile(cells.lstm.schedule, "forward", 256, 16, Limits(4)) is None
+    assert choose_tile(cells.lstm_layer_norm.schedule, "forward", 16, 1, Limits(132)) is None
