@@ -30,6 +30,8 @@ What it refuses, as CuPy does
   of zero dimensions, and dtypes such as object, strings and dates.
 * Arrays of a device other than the current one.
 
+``shape=()`` and ``shape=0`` of ``zeros_like`` and its kin count as not given, as in CuPy.
+
 A reduction or an element is an array of zero dimensions, and to read it as a number is a transfer that waits. There are
 no floating-point warnings. The solution of a singular system is NaN, without an error.
 
@@ -39,6 +41,7 @@ Where it is stricter
   it wraps around; repeated indices that are assigned different values, of which it keeps any; writes to elements that
   share memory after a broadcast; and the assignment of memory to memory that it overlaps.
 * Fresh memory, as of ``empty``, holds NaN or -1.
+* What ``add.at`` and `cupyx.scatter_add` add to an element comes in a random order, as from atomic operations.
 * Copies from and to pinned memory are complete only when they have been waited for. If the source is written before
   that, the wait raises `PinnedMemoryError`; a destination that is read before that holds NaN or -1.
 * Functions refuse arguments that are all NumPy's, although some of CuPy's pass them on to NumPy.

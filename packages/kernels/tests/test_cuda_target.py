@@ -7,6 +7,7 @@ from tools.emulated_target import EmulatedKernel
 
 from comparing import assert_close
 from rondeau.kernels.cell import Regularisers
+from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.recurrent import target
 from rondeau.kernels.runtime import deferred
@@ -79,6 +80,23 @@ def test_every_cell_is_the_interpreters(name, layout, reverse, device_stand_in):
     for got, expected in zip(to_host(sent.gradients(reverse).initial), d_initial, strict=True):
         assert_close(got, expected, rtol=1e-5, atol=2e-5)
     assert_like_the_cpu(device_stand_in, problem, np.float32, reverse)
+
+
+REREADS = {
+    "what is written": lambda x, r, s: m.tanh(m.tanh(x.h + r.h) + s.h) - m.layer_norm(m.tanh(x.h + r.h)),
+    "what comes in": lambda x, r, s: m.tanh(x.h + r.h) + s.h - m.layer_norm(m.tanh(x.h + r.h)),
+}
+
+
+@pytest.mark.parametrize("what", REREADS)
+def test_a_later_loop_reads_the_adjoint_that_the_step_has_written(what, device_stand_in):
+    problem = Problem(Cell(REREADS[what], ("h",), ("h",), "rereads"), LAYOUTS["ragged"], np.float64)
+    oracle = Interpreter(problem.run(), problem.x, problem.weights, problem.initial)
+    slots, d_initial, *_ = oracle.backward(problem.d_every, problem.d_final)
+    found = on_device(device_stand_in, problem).gradients()
+    expected = [slots["x", "h"] @ problem.weights.weight_ih, *d_initial]
+    for got, right in zip(to_host((found.x, *found.initial)), expected, strict=True):
+        assert_close(got, right, **CLOSE[np.float64])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, cast
 
 from rondeau.kernels.cell.schedule import Schedule, Slot
-from rondeau.kernels.cell.timeline import Program, Read
+from rondeau.kernels.cell.timeline import Loop, Program, Read
 from rondeau.kernels.cuda.functions import MATHEMATICS, WRITTEN
 from rondeau.kernels.recurrent.phase_source import PhaseSource
 
@@ -124,6 +124,8 @@ class _Phase(PhaseSource):
         self._incoming = incoming - {first} if projected else incoming
         has_product = not projected and any(operand.node is None for operand in schedule.operands)
         self._with_product = frozenset({first}) if has_product else frozenset()
+        program: Program = getattr(schedule, direction)
+        self._written = {location for location, written in program.written.items() if written < phase}
 
     def kernel(self) -> PhaseKernel:
         """Return the kernel."""
@@ -166,10 +168,15 @@ class _Phase(PhaseSource):
         self._lanes.setdefault(f"lane_{array}", f"{array}[{row}]")
         return f"lane_{array}"
 
+    def _loop(self, loop: Loop) -> list[str]:
+        lines = super()._loop(loop)
+        self._written |= {write.location for write in loop.writes}
+        return lines
+
     def _read(self, read: Read) -> str:
         value = super()._read(read)
         kind, key = read.location
-        if kind != "adjoint":
+        if kind != "adjoint" or read.location in self._written:  # what the step wrote is complete
             return value
         state = cast("str", key)
         if state in self._incoming:
