@@ -4,11 +4,12 @@
     python -m tools.cuda_check --only cells --minutes 4
     python -m tools.cuda_check --stand-in
 
-Random numbers come first, then cells, options of recurrent layers, training, operators, layers, times, and the cells
-once more in float64. What does not fit into the minutes is skipped, and so are sections whose packages are not
-installed; the table says so. With the environment variable OUT set, it is also written to cuda_check.json in that
-folder. The status is 1 if any result differs, and 2 if there is no GPU. It needs what the library needs (`numba`,
-`numpy`, `threadpoolctl`, `safetensors`), CuPy and numba-cuda, and for the time of PyTorch that.
+Random numbers come first, then cells step by step and in one kernel, options of recurrent layers, training,
+operators, layers, times, and the cells once more in float64. What does not fit into the minutes is skipped, and so
+are sections whose packages are not installed; the table says so. With the environment variable OUT set, it is also
+written to cuda_check.json in that folder. The status is 1 if any result differs, and 2 if there is no GPU. It needs
+what the library needs (`numba`, `numpy`, `threadpoolctl`, `safetensors`), CuPy and numba-cuda, and for the time of
+PyTorch that.
 
 With --stand-in the GPU is an emulated one, on which all but times is checked, in float32 and for a few cells unless
 --all is given: a check of this program, and not of a GPU.
@@ -25,11 +26,12 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from rondeau import tensor as rt
+from rondeau.kernels.cuda import tiers
 from rondeau.kernels.runtime.devices import DeviceUnavailableError, load_cupy
 
 from .cases import Case, Difference, compare
@@ -38,6 +40,7 @@ from .report import Report, Row
 _SECTIONS = {
     "random numbers": ("numbers", "CASES"),
     "cells": ("cells", "CELLS"),
+    "persistent": ("cells", "PERSISTENT"),
     "options": ("cells", "OPTIONS"),
     "training": ("training", "CASES"),
     "operators": ("operators", "CASES"),
@@ -46,6 +49,8 @@ _SECTIONS = {
     "float64": ("cells", "CELLS_IN_FLOAT64"),
 }
 """The sections in their order, each with the module and the name of its checks."""
+_TIERS = {"persistent": "persistent", "options": "persistent"}
+"""The tier of the sections that do not run recurrent layers step by step."""
 _EMULATED_CELLS = frozenset({"gru_original", "li_gru", "lstm"})
 _MANY_THREADS = frozenset({"several blocks a row", "sums over several passes of a block"})
 """The cells that are emulated unless all are asked for, and the options that are not: threads run one by one there."""
@@ -100,10 +105,25 @@ def _section(section: str, options: Any, end: float) -> Iterator[Row]:
     if section == "times":
         yield from _times(end)
         return
-    for case in checks:
-        if few and (case.name in _MANY_THREADS or (section == "cells" and case.name not in _EMULATED_CELLS)):
-            continue
-        yield _checked(section, case, end)
+    cells_alone = section in ("cells", "persistent")
+    with _tier(section, options.stand_in):
+        for case in checks:
+            if few and (case.name in _MANY_THREADS or (cells_alone and case.name not in _EMULATED_CELLS)):
+                continue
+            if options.stand_in and case.name.endswith(" units"):  # hours of an emulator
+                continue
+            yield _checked(section, case, end)
+
+
+@contextmanager
+def _tier(section: str, stand_in: bool) -> Iterator[None]:
+    """Have recurrent layers run step by step, or with all steps in one kernel."""
+    before, tier = tiers.ALLOWED, _TIERS.get(section, "stepwise")
+    tiers.ALLOWED = "stepwise" if stand_in and section == "options" else tier
+    try:
+        yield
+    finally:
+        tiers.ALLOWED = before
 
 
 def _checked(section: str, case: Case, end: float) -> Row:

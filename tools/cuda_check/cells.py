@@ -12,7 +12,7 @@ from rondeau import tensor as rt
 
 from .cases import Case, gradients, send
 
-__all__ = ["CELLS", "CELLS_IN_FLOAT64", "OPTIONS"]
+__all__ = ["CELLS", "CELLS_IN_FLOAT64", "OPTIONS", "PERSISTENT"]
 
 _STEPS, _BATCH, _INPUTS, _HIDDEN = 7, 5, 4, 12
 _LENGTHS = [3, 7, 1, 0, 5]
@@ -93,6 +93,15 @@ def _cells(dtype: str) -> list[Case]:
 CELLS = _cells("float32")
 """Every cell in both directions, with sequences that end, initial states, and gradients of all states."""
 CELLS_IN_FLOAT64 = _cells("float64")
+PERSISTENT = [
+    *CELLS,
+    *(
+        _case(f"{cell}, {hidden} units", cell, frozenset({"lengths", "initial"}), hidden, looser=5)
+        for cell in ("lstm", "gru", "gru_original")
+        for hidden in (64, 100, 128, 256, 512)
+    ),
+]
+"""The same with all steps in one kernel, where the cell allows it, and sizes that are cut in other ways."""
 
 _DRAWN: dict[str, Any] = {"recurrent_dropout": 0.3, "zoneout": 0.2}
 

@@ -18,7 +18,7 @@ from rondeau import tensor as rt
 from rondeau.tensor import _tensor
 
 Captured = pytest.CaptureFixture[str]
-SECTIONS = ("random numbers", "cells", "operators", "layers")
+SECTIONS = ("random numbers", "cells", "persistent", "operators", "layers")
 
 
 def names_in(module: ModuleType) -> set[str]:
