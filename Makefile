@@ -20,7 +20,7 @@ test: $(VENV)/dev   ## run every test but the long ones, on as many cores as the
 
 test-long: $(VENV)/dev   ## the tests that take minutes, which `make test` leaves out
 	$(BIN)/python -m pytest -q -n auto --dist loadfile -m long
-	$(BIN)/python -m pytest -q -n auto --dist loadfile --device cuda-stand-in packages/tensor/tests \
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --device cuda-stand-in packages/tensor/tests packages/nn/tests \
 		$(addprefix tests/test_,changes_in_place.py copies.py error_parity.py)
 
 test-avx2: $(VENV)/dev   ## on x86-64: the kernels and the parity with PyTorch, compiled for a processor with AVX2 alone

@@ -1,4 +1,7 @@
-"""Layers and losses on the stand-in for a GPU: the CPU's numbers, and nothing in a step that waits or copies."""
+"""Layers and losses on the stand-in for a GPU: the CPU's numbers, and nothing in a step that waits or copies.
+
+The whole suite runs there too, by ``pytest packages/nn/tests --device cuda-stand-in``.
+"""
 
 import numpy as np
 import pytest

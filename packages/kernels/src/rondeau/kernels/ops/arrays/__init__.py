@@ -2,5 +2,5 @@
 
 A module has the name of the one whose kernels it replaces, which checks the arguments, and its functions have the names
 and the notation of the kernels. NumPy's functions hand arrays of CuPy's on to CuPy, so the programs run on arrays of
-either library; on NumPy's they are tested against the kernels. Nothing in them waits for the device.
+either library. Nothing in them waits for the device. They are tested against the kernels.
 """
