@@ -20,6 +20,7 @@ from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.cuda import compiler
 from rondeau.kernels.cuda.emit import emit
 from rondeau.kernels.cuda.persistent.choice import Limits, choose_tile
+from rondeau.kernels.cuda.persistent.contraction import Tile
 from rondeau.kernels.cuda.persistent.emit import emit_persistent
 from rondeau.kernels.sequence import Cell, InputForms
 
@@ -172,6 +173,15 @@ def test_float64_and_stacks_are_seen(monkeypatch):
 
 
 # -- a launch, up to the driver ---------------------------------------------------------------------
+
+
+def test_blocks_that_wait_for_one_another_are_launched_together():
+    schedule = nn.cells.lstm.schedule
+    for hidden, tile, together in ((32, Tile(2, 8, 2), True), (20, Tile(2, 20, 4), False)):
+        with cuda_code.pretended_device():
+            kernel = compiler.Kernel(emit_persistent("lstm", "forward", schedule, hidden, tile), "float32")
+        (overload,) = kernel.compiled.overloads.values()
+        assert overload.cooperative is together
 
 
 class OnTheDevice:
