@@ -229,6 +229,7 @@ def test_tiles_fit(name, direction):
 
 
 def test_what_does_not_fit_a_device_has_no_tile():
+    assert choose_tile(cells.lstm.schedule, "backward", 1024, 32, Limits(132)) is not None
     assert choose_tile(cells.lstm.schedule, "forward", 1024, 64, Limits(132)) is None
     assert choose_tile(cells.lstm.schedule, "forward", 256, 16, Limits(132)) is not None
     assert choose_tile(cells.lstm.schedule, "forward", 256, 16, Limits(4)) is None

@@ -1,21 +1,24 @@
 """Choice: the tile with which a persistent kernel takes the fewest clocks, by a model of its work.
 
-The numbers are those of a multiprocessor from sm_80 on: four instructions of a warp a clock, and 64 bytes a clock from
-the second cache. A barrier of blocks costs about a microsecond, whatever the tile, so it decides only between one block
-and several. The model does not predict times: it orders tiles.
+The model counts what a multiprocessor does in a step: instructions that its warps issue, four a clock; bytes that it
+reads from the second cache, 64 a clock, while it multiplies; and what is waited for one after the other, which are
+barriers of blocks, the first number from the second cache, and the chain of the pointwise part. The last are guesses,
+not measurements: about a microsecond a barrier. They are the same for all tiles of several blocks, so they decide only
+between one block and several, and between this tier and the other.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from rondeau.kernels.cell.schedule import Schedule
 from rondeau.kernels.cuda.persistent.contraction import Contraction, Tile
 from rondeau.kernels.cuda.persistent.plan import can_persist, contractions_of
 
-__all__ = ["Limits", "choose_tile", "limits_of"]
+__all__ = ["Limits", "Work", "choose_tile", "limits_of", "work_of"]
 
 _REGISTERS = 65536
 """Of a multiprocessor."""
@@ -24,7 +27,35 @@ _MOST_REGISTERS = 255
 _SHARED = 48 * 1024
 """Bytes of shared memory that a kernel may declare."""
 _BARRIER, _BLOCK_BARRIER = 1600, 60
-"""Clocks: of the blocks of a group, and of one block."""
+"""Clocks of a barrier: of the blocks of a group, and of one block."""
+_CACHE, _CHAIN = 270, 450
+"""Clocks until the first number comes from the second cache, and of the pointwise part of a step."""
+
+
+class Work(NamedTuple):
+    """The work of a multiprocessor in a step, by the model.
+
+    Attributes
+    ----------
+    rounds : int
+        How often it has a block: more than once where blocks need not be there at the same time.
+    issued : float
+        The instructions of warps that it issues for a block.
+    loaded : int
+        The bytes that it reads from the second cache for a block: what other blocks have computed.
+    waited : int
+        The clocks of what comes one after the other.
+    """
+
+    rounds: int
+    issued: float
+    loaded: int
+    waited: int
+
+    @property
+    def clocks(self) -> float:
+        """The clocks of a step."""
+        return self.rounds * (max(self.issued / 4, self.loaded / 64) + self.waited)
 
 
 class Limits(NamedTuple):
@@ -70,14 +101,14 @@ def choose_tile(
     if not can_persist(schedule, direction):
         return None
     found: list[tuple[float, Tile]] = []
-    for tile in _tiles(hidden, batch_size, direction):
-        clocks = _clocks(schedule, direction, hidden, batch_size, tile, limits)
-        if clocks is not None:
-            found.append((clocks, tile))
+    for tile in _tiles(hidden, batch_size):
+        work = work_of(schedule, direction, hidden, batch_size, tile, limits)
+        if work is not None:
+            found.append((work.clocks, tile))
     return min(found)[1] if found else None
 
 
-def _tiles(hidden: int, batch_size: int, direction: str) -> Any:
+def _tiles(hidden: int, batch_size: int) -> Iterator[Tile]:
     """Yield tiles that are worth a look."""
     rows = [n for n in (1, 2, 4, 8, 16, 32) if n < 2 * batch_size]
     units = sorted({*(n for n in (4, 8, 16, 32, 64) if n < hidden), -(-hidden // 4) * 4})
@@ -92,10 +123,10 @@ def _tiles(hidden: int, batch_size: int, direction: str) -> Any:
                 yield Tile(r, u, warps, split, lanes, direct=True)
 
 
-def _clocks(
+def work_of(
     schedule: Schedule, direction: str, hidden: int, batch_size: int, tile: Tile, limits: Limits
-) -> float | None:
-    """Return the clocks of a step by the model, or None if the tile does not fit."""
+) -> Work | None:
+    """Return the work of a step with a tile, or None if the tile does not fit; the arguments are `choose_tile`'s."""
     contractions = [c for _, _, c in contractions_of(schedule, direction, hidden, tile)]
     blocks = -(-hidden // tile.units)
     groups = -(-batch_size // tile.rows)
@@ -108,12 +139,12 @@ def _clocks(
     if 4 * shared > _SHARED or registers > min(_MOST_REGISTERS, _REGISTERS // tile.threads):
         return None
     rounds = -(-groups * blocks // limits.multiprocessors)
-    if not contractions:
-        return float(rounds * tile.threads)
-    issue = sum(_instructions(c) * tile.warps for c in contractions) / 4
-    loaded = sum(4 * tile.rows * c.depth for c in contractions) / 64 if blocks > 1 else 0.0
-    barriers = len({c.name for c in contractions}) * (_BARRIER if blocks > 1 else _BLOCK_BARRIER)
-    return rounds * (max(issue, loaded) + barriers)
+    exchanges = len({phase for phase, _, _ in contractions_of(schedule, direction, hidden, tile)})
+    issued = sum(_instructions(c) * tile.warps for c in contractions) or float(tile.threads)
+    if blocks == 1 or not contractions:
+        return Work(rounds, issued, 0, exchanges * _BLOCK_BARRIER + _CHAIN)
+    loaded = sum(4 * tile.rows * c.depth for c in contractions)
+    return Work(rounds, issued, loaded, exchanges * (_BARRIER + _CACHE) + _CHAIN)
 
 
 def _registers_besides(schedule: Schedule, contractions: list[Contraction]) -> int:

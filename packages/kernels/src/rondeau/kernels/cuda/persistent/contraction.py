@@ -103,6 +103,8 @@ class Contraction:
         self.own_columns = columns // self.column_groups
         self.own_depth = self.padded // (tile.split * tile.lanes)
         self.at_once = max(1, _SUMS // max(self.own_columns, 1))
+        if not self.is_staged:  # what a lane reads for several rows is in its registers too
+            self.at_once = max(1, min(self.at_once, _SUMS // self.own_depth))
         while tile.rows % self.at_once:
             self.at_once -= 1
         self.operand_at = self.sums_at = 0  # where they lie in shared memory: the kernel says
