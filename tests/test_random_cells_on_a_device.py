@@ -58,21 +58,35 @@ def error(arrays, wanted, dtype):
     return largest
 
 
+def sensitivity(problem, wanted, reverse):
+    """Return how far the results move if everything given is rounded to six digits, the most of a few trials."""
+    moved, rng = [], np.random.default_rng(0)
+    for _ in range(4):
+        other = problem.in_float64()
+        for array in other.arrays():
+            if array is not None:
+                array *= 1 + 1e-6 * rng.standard_normal(array.shape)
+        moved.append(error(expected(other, reverse), wanted, np.float64))
+    return max(moved)
+
+
 @pytest.mark.long
+@pytest.mark.parametrize("tier", ["stepwise", "persistent"])
 @given(
     program=programs(),
-    H=st.sampled_from([2, 4, 34]),
+    H=st.sampled_from([2, 12, 34]),
     layout=st.sampled_from(["dense", "ragged"]),
     reverse=st.booleans(),
     heads=st.sampled_from([1, 2]),
     seed=st.integers(0, 1000),
 )
 @settings(DRAWN, max_examples=50)
-def test_drawn_cells_are_the_interpreters(program, H, layout, reverse, heads, seed):
+def test_drawn_cells_are_the_interpreters(tier, program, H, layout, reverse, heads, seed):
     problem = Problem(program.cell(), LAYOUTS[layout], np.float32, H=H, heads=heads, seed=seed)
     exact = problem.in_float64()
     wanted = expected(exact, reverse)
-    with installed() as cupy, emulated():
-        if not error(found(cupy, problem, reverse), wanted, np.float32) <= 1e-5:
-            # Near a kink, or chaotic: float64 decides.
+    with installed() as cupy, emulated(tier):
+        difference = error(found(cupy, problem, reverse), wanted, np.float32)
+        if not difference <= 1e-5:  # near a kink, or chaotic
+            assert difference <= 10 * sensitivity(exact, wanted, reverse)
             assert error(found(cupy, exact, reverse), wanted, np.float64) <= 1e-10
