@@ -71,6 +71,68 @@ def test_no_package_imports_torch(package):
         assert not any(name.split(".")[0] == "torch" for name in imported_modules(path)), path
 
 
+CUPY = {"kernels/runtime/devices.py", "data/_pinned.py"}
+NUMBA_CUDA = {"kernels/cuda/compiler.py", "kernels/cuda/intrinsics.py"}
+
+
+def imported_libraries_of_the_device(source):
+    """Yield what a module imports of CuPy and numba-cuda, by name too: ``import_module("cupy")``."""
+    tree = ast.parse(source)
+    called = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args)
+    for node in called:
+        named = getattr(node.func, "attr", getattr(node.func, "id", None)) in ("import_module", "__import__")
+        if named and isinstance(node.args[0], ast.Constant):
+            yield node.args[0].value
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_of(library, name):
+    wanted = {
+        "cupy": "cupy|cupyx|cupy_backends",
+        "numba-cuda": r"numba\.cuda|numba_cuda|_numba_cuda_redirector",
+    }
+    return re.fullmatch(rf"({wanted[library]})(\..*)?", name) is not None
+
+
+@pytest.mark.parametrize(("library", "allowed"), [("cupy", CUPY), ("numba-cuda", NUMBA_CUDA)])
+def test_a_library_of_the_device_is_imported_in_one_place(library, allowed):
+    found = set()
+    for package in PACKAGES:
+        for path in sources(package):
+            names = imported_libraries_of_the_device(path.read_text(encoding="utf-8"))
+            if any(is_of(library, name) for name in names):
+                found.add(path.as_posix().rpartition("/rondeau/")[2])
+    assert found == allowed
+
+
+@pytest.mark.parametrize(
+    ("library", "source"),
+    [
+        ("cupy", "def f():\n    import cupy as xp"),
+        ("cupy", "from cupyx.scipy import special"),
+        ("cupy", "import importlib\nimportlib.import_module('cupy.cuda')"),
+        ("numba-cuda", "from numba import cuda"),
+        ("numba-cuda", "import numba.cuda.extending"),
+    ],
+)
+def test_an_import_of_a_library_of_the_device_would_be_found(library, source):
+    assert any(is_of(library, name) for name in imported_libraries_of_the_device(source))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_package_imports_private_modules_of_another(package):
+    for path in sources(package):
+        for name in imported_modules(path):
+            of_another = name.startswith("rondeau.") and name.split(".")[1] != package
+            assert not (of_another and re.search(r"\._[a-z]", name)), (
+                f"{path.relative_to(ROOT)} imports {name}"
+            )
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_third_party_imports_are_declared(package):
     declared = project(ROOT / "packages" / package / "pyproject.toml")
@@ -80,7 +142,7 @@ def test_third_party_imports_are_declared(package):
     names |= {"llvmlite"} if "numba" in names else set()
     names |= {"yaml"} if "jsonargparse" in names else set()
     names |= {"sklearn"} if "scikit-learn" in names else set()
-    names |= {"cupy"} if package in ("tensor", "kernels") else set()
+    names |= {"cupy"} if package == "kernels" else set()
     for path in sources(package):
         for name in imported_modules(path):
             top = name.split(".")[0]
@@ -241,21 +303,25 @@ def test_no_module_imports_itself_by_way_of_others(package):
     assert graph == {}, f"these import each other: {sorted(graph)}"
 
 
+TARGETS = ("rondeau.kernels.cpu", "rondeau.kernels.cuda")
+
+
 def test_the_language_and_the_recurrent_core_know_neither_numba_nor_a_target():
     for room in ("cell", "recurrent"):
         for path in (KERNELS / room).rglob("*.py"):
             for name in imported_modules(path):
                 where = f"{path.relative_to(ROOT)} imports {name}"
                 assert name.split(".")[0] not in ("numba", "llvmlite"), where
-                assert path.name == "target.py" or not name.startswith("rondeau.kernels.cpu"), where
+                assert path.name == "target.py" or not name.startswith(TARGETS), where
 
 
 def test_a_target_is_named_by_the_module_that_chooses_one_alone():
     for package in PACKAGES:
         for path in sources(package):
-            if path.is_relative_to(KERNELS / "cpu") or path == KERNELS / "recurrent/target.py":
+            in_a_target = path.is_relative_to(KERNELS / "cpu") or path.is_relative_to(KERNELS / "cuda")
+            if in_a_target or path == KERNELS / "recurrent/target.py":
                 continue
-            named = [name for name in imported_modules(path) if name.startswith("rondeau.kernels.cpu")]
+            named = [name for name in imported_modules(path) if name.startswith(TARGETS)]
             assert named == [], f"{path.relative_to(ROOT)} names a target"
 
 

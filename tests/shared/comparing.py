@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels.runtime.devices import is_of_device
-from rondeau.tensor._devices import to_host
+from rondeau.kernels.runtime.transfers import on_host
 
 __all__ = ["assert_close", "assert_same_bits"]
 
@@ -135,4 +134,4 @@ def _parts(value: Any) -> dict[Any, Any]:
 def _array(value: Any) -> NDArray[Any]:
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
-    return np.asarray(to_host(value) if is_of_device(value) else value)
+    return np.asarray(on_host(value))

@@ -348,7 +348,7 @@ def _weights(**changes):
         (_replaced(x=lambda p: p.x[1:]), ValueError, "x must have shape (20, 3), got (19, 3)"),
         (_replaced(x=lambda p: p.x.astype(np.float64)), TypeError, "x must be float32, got float64"),
         (_replaced(x=lambda p: p.x.tolist()), TypeError, "x must be a numpy array, got list"),
-        (_replaced(x=lambda p: np.arange(20)), IndexError, "from 0 to 2 (weight_ih has 3 columns), got 19"),
+        (_replaced(x=lambda p: np.arange(20)), IndexError, "from 0 to 2 (weight_ih has 3 columns), got 3"),
         (_replaced(x=lambda p: np.full(20, -1)), IndexError, "x must be ids from 0 to 2"),
         (_replaced(x=lambda p: np.zeros((20, 3), int)), ValueError, "x must be ids of shape (20,)"),
         (_weights(weight_hh=lambda w: w.weight_hh[1:]), ValueError, "weight_hh must have shape (20, 5), got (19, 5)"),

@@ -10,7 +10,7 @@ from comparing import assert_close, assert_same_bits
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.kernels.runtime.devices import is_of_device
-from rondeau.tensor._devices import move
+from rondeau.kernels.runtime.transfers import on_host
 from rondeau.train import optim
 from rondeau.train.optim import swa_utils
 
@@ -44,7 +44,7 @@ def step(optimizer, weights, number):
 
 def averages(optimizer):
     """The state, on the CPU."""
-    return [{k: move(v, "cpu") for k, v in state.items()} for state in optimizer.state.values()]
+    return [{k: on_host(v) for k, v in state.items()} for state in optimizer.state.values()]
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rondeau.kernels.checks import are_of_device, check_integer, shown
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime.devices import is_of_device
+from rondeau.kernels.runtime.transfers import on_host
 from rondeau.tensor import Tensor
 
 __all__ = [
@@ -98,7 +99,7 @@ def as_host_array(name: str, value: Any) -> NDArray[Any]:
     array([3, 2])
     """
     array = as_array(name, value)
-    return Tensor(array).cpu()._array if is_of_device(array) else array
+    return on_host(array)  # type: ignore[no-any-return]
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:

@@ -61,7 +61,7 @@ def embedding(input: Tensor | NDArray[Any], weight: Tensor, padding_idx: int | N
         raise ArgumentTypeError(
             f"embedding: weight must be float32 or float64, got {weight.dtype}; use weight.float()"
         )
-    ids = _checked_ids("embedding", input, weight.shape[0])
+    ids = _copied_ids("embedding", input, weight.shape[0])
     check_devices("embedding", input=ids, weight=weight)
     padding = -1 if padding_idx is None else _checked_padding(padding_idx, weight.shape[0])
     rows: Tensor = _Lookup.apply(weight, ids.reshape(-1), padding)
@@ -111,22 +111,33 @@ def one_hot(tensor: Tensor | NDArray[Any], num_classes: int = -1) -> Tensor:
             f"one_hot: num_classes must be at least 0, or -1 to take the largest, got {num_classes}"
         )
     check_sizes(0, num_classes=num_classes)
-    ids = _checked_ids("one_hot", classes, num_classes)
+    ids = _copied_ids("one_hot", classes, num_classes)
     rows = np.zeros_like(ids, order="C", shape=(ids.size, num_classes))
     rows[library_of(ids).arange(ids.size), ids.reshape(-1)] = 1
     return Tensor(rows.reshape(*ids.shape, num_classes))
 
 
-def _checked_ids(name: str, input: Tensor | NDArray[Any], number: int) -> NDArray[np.int64]:
+def _copied_ids(name: str, input: Tensor | NDArray[Any], number: int) -> NDArray[np.int64]:
     # Copy: backward reads this, and the caller may overwrite it first.
     ids = as_array(f"{name}: ids", input).copy()
     if ids.dtype.kind not in "iu":
         raise ArgumentTypeError(f"{name}: ids must be integers, got {ids.dtype}; use ids.long()")
+    return checked_ids(name, ids, number).astype(np.int64, copy=False)
+
+
+def checked_ids(name: str, ids: NDArray[Any], number: int) -> NDArray[Any]:
+    """Return ids, after checking that each is that of one of `number` rows; see `checked_indices`.
+
+    Raises
+    ------
+    IndexError
+        If one is out of range; for ids on a GPU when something is next read from there.
+    """
 
     def error(wrong: Any) -> Exception:
         return IndexError(f"{name}: id {wrong} is out of range: there are {number} rows, 0 to {number - 1}")
 
-    return checked_indices(ids, number, error).astype(np.int64, copy=False)
+    return checked_indices(ids, number, error)
 
 
 def _checked_padding(padding_idx: int, number: int) -> int:

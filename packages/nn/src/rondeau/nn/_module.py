@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor import RemovableHandle, Tensor
-from rondeau.tensor._devices import gpu
+from rondeau.tensor.cuda import gpu
 
 from ._computed import computed_attribute, computed_names
 from ._parameter import Parameter

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.tensor._devices import move
+from rondeau.kernels.runtime.transfers import on_host
 from rondeau.tensor.files import durable
 from rondeau.tensor.files.arrays import DTYPES, Stored, decode, encode, widened
 
@@ -108,5 +108,5 @@ def save_safetensors(
             )
     if metadata is not None and not all(isinstance(value, str) for value in metadata.values()):
         raise ArgumentTypeError(f"metadata must be a mapping of str to str, got {dict(metadata)!r:.80}")
-    arrays = {name: move(as_array(f"tensor {name!r}", value), "cpu") for name, value in tensors.items()}
+    arrays = {name: on_host(as_array(f"tensor {name!r}", value)) for name, value in tensors.items()}
     durable.save_file(Path(path), encode(arrays, metadata))

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from rondeau.kernels.runtime.transfers import on_host
 from rondeau.tensor import Tensor, no_grad
-from rondeau.tensor._devices import move
 
 from ._checks import as_array
 from ._parameter import Parameter
@@ -146,7 +146,7 @@ def _converted(key: str, given: Any, tensor: Tensor, assign: bool, errors: list[
         return value
     if assign or value.dtype == tensor.dtype:
         return value
-    value = np.asarray(move(value, "cpu"))
+    value = np.asarray(on_host(value))
     with np.errstate(all="ignore"):
         converted = value.astype(tensor.dtype)
         kept = converted == (value if tensor.dtype.kind == "f" else np.trunc(value))
@@ -165,7 +165,7 @@ def _write(module: Module, values: Mapping[str, NDArray[Any]], assign: bool) -> 
         for name, value in values.items():
             parameter = module._parameters.get(name)
             if not assign:
-                own[name].copy_(Tensor(move(value, own[name].device)))
+                own[name].copy_(Tensor(value))
             elif parameter is not None:
                 module._parameters[name] = Parameter(value, requires_grad=parameter.requires_grad)
             else:

@@ -14,7 +14,7 @@ import numpy as np
 from rondeau.kernels.checks import shown
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime.devices import is_array
-from rondeau.tensor._devices import on_host
+from rondeau.kernels.runtime.transfers import on_host
 from rondeau.tensor._dtypes import float64, int64
 from rondeau.tensor._graph import Recorded, unwrap
 from rondeau.tensor._limits import check_holds, does_not_fit

@@ -14,8 +14,8 @@ from typing import Any, Self
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentValueError
-from rondeau.kernels.runtime.deferred import raise_pending
 from rondeau.kernels.runtime.devices import is_of_device, load_cupy
+from rondeau.kernels.runtime.transfers import on_host
 from rondeau.tensor._modes import modes
 
 _KINDS = ("cpu", "cuda")
@@ -159,19 +159,6 @@ def namespace(where: str | None) -> ModuleType:
     return np if found.type == "cpu" else load_cupy()
 
 
-def gpu(where: str | int) -> device:
-    """Return the device of an argument that must mean the GPU: a device, or its number, 0.
-
-    Raises
-    ------
-    ValueError
-        If it is anything else.
-    """
-    if (not isinstance(where, int) and device(where).type == "cuda") or where == 0:
-        return _CUDA
-    raise ArgumentValueError(f"expected the GPU, 'cuda' or 0, got device {where!r}")
-
-
 def device_of(array: Any) -> device:
     """Return the device that an array lives on."""
     return _CUDA if is_of_device(array) else _CPU
@@ -188,7 +175,7 @@ def move(array: Any, where: str | None, non_blocking: bool = False) -> Any:
     if (library is np) != is_of_device(array):
         return array
     if library is np:
-        return to_host(array)
+        return on_host(array)
     return library.asarray(array, blocking=not non_blocking and lies_in_pinned_memory(array))
 
 
@@ -217,17 +204,6 @@ def pinned(array: Any) -> Any:
     copy: Any = np.ndarray(array.shape, array.dtype, memory)
     copy[...] = array
     return copy
-
-
-def to_host(array: Any) -> Any:
-    """Return a copy of an array of a device in the host's memory, once everything that it depends on is checked."""
-    raise_pending()
-    return array.get()
-
-
-def on_host(value: Any) -> Any:
-    """Return an array of a device as `to_host` does; anything else is returned as it is."""
-    return to_host(value) if is_of_device(value) else value
 
 
 _asarray = np.asarray

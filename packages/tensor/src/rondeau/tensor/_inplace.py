@@ -32,7 +32,7 @@ from rondeau.tensor._graph import (
 )
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._operands import cast, different_devices, no_gradient, value_for
-from rondeau.tensor._ops.indexing import SETITEM, beside, getitem, put, steps_of
+from rondeau.tensor._ops.indexing import SETITEM, getitem, index_for, put, steps_of
 from rondeau.tensor._views import look_again, looked_at, mark_changed, root_of, set_node, shown_by
 
 if TYPE_CHECKING:
@@ -295,7 +295,7 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
         if index is not None:
             setitem(getitem(self, index), arrays, value)
             return
-        index = beside(array, arrays) if of_device else arrays
+        index = index_for(array, arrays) if of_device else arrays
     given = value_for(self, value)
     if modes.recording:
         _check_followed(self, given._node)
@@ -312,7 +312,7 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
             array[index] = written
     except (IndexError, TypeError, ValueError) as error:
         if arrays is not None:
-            beside(array, arrays)  # which refuses an index on another device
+            index_for(array, arrays)  # which refuses an index on another device
         kind = IndexError if isinstance(error, IndexError) else ArgumentValueError
         raise kind(
             f"cannot write a value of shape {given._array.shape} into a tensor of shape {array.shape} there: "

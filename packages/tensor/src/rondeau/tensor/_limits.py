@@ -15,6 +15,7 @@ from rondeau.kernels.checks import shown
 from rondeau.kernels.errors import ArgumentValueError
 from rondeau.kernels.runtime.deferred import require
 from rondeau.kernels.runtime.devices import is_of_device
+from rondeau.kernels.runtime.transfers import on_host
 from rondeau.tensor._dtypes import SUPPORTED, type_
 
 Number = int | float | bool
@@ -82,7 +83,7 @@ def check_array_holds(dtype: type_, number: Any, what: str = "") -> None:
         fits = np.logical_and(low <= wide, wide <= high)
         if dtype.kind == "f":
             fits = np.logical_or(fits, np.logical_not(np.isfinite(wide)))
-        require(fits, lambda: does_not_fit(dtype, number.get().item(), what))
+        require(fits, lambda: does_not_fit(dtype, on_host(number).item(), what))
 
 
 def held(dtype: type_, number: Number, what: str = "") -> Any:

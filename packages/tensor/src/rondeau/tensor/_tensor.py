@@ -13,18 +13,10 @@ from numpy.typing import DTypeLike
 from rondeau.kernels.checks import shown
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime.devices import is_array, is_of_device
+from rondeau.kernels.runtime.transfers import on_host
 from rondeau.tensor import _backward, _inplace, _numpy_protocols
 from rondeau.tensor._arguments import array_of, check_not_sizes, number, plain_array
-from rondeau.tensor._devices import (
-    as_array,
-    device,
-    device_of,
-    gpu,
-    lies_in_pinned_memory,
-    move,
-    pinned,
-    to_host,
-)
+from rondeau.tensor._devices import as_array, device, device_of, lies_in_pinned_memory, move, pinned
 from rondeau.tensor._dtypes import (
     SUPPORTED,
     as_dtype,
@@ -86,6 +78,7 @@ from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import normalize_dim
 from rondeau.tensor._ops._operands import cast
 from rondeau.tensor._views import begin_to_require, exchange_memory, mark_changed
+from rondeau.tensor.cuda import gpu
 
 Array = np.ndarray[Any, Any]
 Bool: TypeAlias = bool  # inside the class `bool`, `int` and `device` are something else
@@ -377,7 +370,7 @@ class Tensor(Recorded):
                 f"item() is for a tensor of one element, this one has shape {self._array.shape}"
             )
         array = self._array
-        return (array if type(array) is np.ndarray else to_host(array)).item()
+        return (array if type(array) is np.ndarray else on_host(array)).item()
 
     def tolist(self) -> Any:
         """Return the values as nested lists of Python numbers."""
@@ -386,7 +379,7 @@ class Tensor(Recorded):
     def _host(self) -> Array:
         """Return the values in the host's memory, not to be changed."""
         array = self._array
-        return array if type(array) is np.ndarray else to_host(array)
+        return array if type(array) is np.ndarray else on_host(array)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: Bool | None = None) -> Array:
         array = self.numpy()
@@ -1101,8 +1094,7 @@ def _plain(data: Any) -> Any:
     """Return nested lists with their tensors replaced by arrays of the host."""
     if isinstance(data, (list, tuple)):
         return [_plain(x) for x in data]
-    array = unwrap(data)
-    return to_host(array) if is_of_device(array) else array
+    return on_host(unwrap(data))
 
 
 set_result_class(Tensor)

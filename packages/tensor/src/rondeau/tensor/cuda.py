@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.kernels.runtime.deferred import raise_pending
 from rondeau.kernels.runtime.devices import is_available, load_cupy
-from rondeau.tensor._devices import gpu
+from rondeau.tensor._devices import device
 
 __all__ = [
     "current_device",
@@ -155,6 +156,19 @@ def empty_cache() -> None:
     """
     if is_available():
         load_cupy().get_default_memory_pool().free_all_blocks()
+
+
+def gpu(where: str | int) -> device:
+    """Return the device of an argument that must mean the GPU: a device, or its number, 0.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    if (not isinstance(where, int) and device(where).type == "cuda") or where == 0:
+        return device("cuda")
+    raise ArgumentValueError(f"expected the GPU, 'cuda' or 0, got device {where!r}")
 
 
 def _cupy_for(device: str | int | None) -> Any:

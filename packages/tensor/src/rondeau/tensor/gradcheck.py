@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.runtime.transfers import on_host
 from rondeau.tensor._backward import grad
-from rondeau.tensor._devices import on_host
 from rondeau.tensor._random import default_generator
 from rondeau.tensor._tensor import Tensor
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.runtime.devices import is_of_device
-from rondeau.tensor._devices import move
+from rondeau.kernels.runtime.transfers import on_host
 
 
 class DivergedError(RuntimeError):
@@ -53,5 +53,5 @@ def first_not_finite(arrays: Iterable[tuple[str, NDArray[Any]]]) -> tuple[str, f
                 return name, extreme
     if not there:
         return None
-    values = move(np.stack([extreme for _, extreme in there]), "cpu").tolist()  # one transfer for all of them
+    values = on_host(np.stack([extreme for _, extreme in there])).tolist()  # one transfer for all of them
     return next(((name, v) for (name, _), v in zip(there, values, strict=True) if not math.isfinite(v)), None)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import TokenStream
-from rondeau.tensor._devices import move
+from rondeau.kernels.runtime.transfers import on_host
 from rondeau.train._checks import check_integer, check_is
 from rondeau.train._showing import counted
 from rondeau.train._tasks.task import evaluating, map_tensors, sent, sent_ids
@@ -141,11 +141,11 @@ def evaluate(
         if carry_state:
             rows = min(batch_size, count)
             total = _score_rows(model, stream, rows, num_steps)
-            return Evaluation(float(move(total, "cpu")) / count, count, True, rows)
+            return Evaluation(float(on_host(total)) / count, count, True, rows)
         length = min(num_steps, count)
         windows = -(-count // length)
         total = _score_windows(model, stream, batch_size, length)
-        return Evaluation(float(move(total, "cpu")) / count, count, False, windows)
+        return Evaluation(float(on_host(total)) / count, count, False, windows)
 
 
 def _score_rows(model: nn.Module, stream: TokenStream, rows: int, num_steps: int) -> Any:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import Codec
-from rondeau.tensor._devices import move
+from rondeau.kernels.runtime.transfers import on_host
 from rondeau.train._checks import ABOVE_ZERO_UP_TO_ONE, AT_LEAST_ZERO, check_integer, check_is, check_number
 from rondeau.train._diverged import DivergedError
 from rondeau.train._tasks.task import device_of, evaluating, sent_ids
@@ -271,7 +271,7 @@ def _draw(
 
 def _scores(logits: rt.Tensor) -> NDArray[np.float64]:
     """Return the last row of logits, on the CPU, where tokens are drawn: the same seed draws them on every device."""
-    scores: NDArray[np.float64] = move(logits._array[-1], "cpu").astype(np.float64)
+    scores: NDArray[np.float64] = on_host(logits._array[-1]).astype(np.float64)
     return scores
 
 

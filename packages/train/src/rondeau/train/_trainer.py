@@ -13,7 +13,7 @@ from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import Batches
 from rondeau.kernels.runtime.devices import is_array
-from rondeau.tensor._devices import move
+from rondeau.kernels.runtime.transfers import on_host
 from rondeau.tensor.files.structure import pack, unpack
 from rondeau.train._callback import Callback, Row, check_hooks
 from rondeau.train._checkpoint import Snapshot
@@ -484,7 +484,7 @@ class Trainer:
         averages: dict[str, np.ndarray[Any, Any]] = {}
         counts: dict[str, dict[str, Any]] = {}
         for index, state in optimizer["state"].items():
-            averages |= {f"{index}.{k}": move(v, "cpu") for k, v in state.items() if is_array(v)}
+            averages |= {f"{index}.{k}": on_host(v) for k, v in state.items() if is_array(v)}
             counts[str(index)] = {k: v for k, v in state.items() if not is_array(v)}
         carried = pack(self._carried)
         arrays = {
@@ -648,4 +648,4 @@ def _arrays(state: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
                 f"a checkpoint holds tensors, and the model's state {name!r} is of type {type(value).__name__}: "
                 "let get_extra_state return a Tensor"
             )
-    return {name: move(tensor._array, "cpu") for name, tensor in state.items()}
+    return {name: on_host(tensor._array) for name, tensor in state.items()}

@@ -18,7 +18,7 @@ import numpy as np
 from rondeau.kernels.cuda import functions
 from rondeau.kernels.cuda.emit import PhaseKernel
 from rondeau.kernels.cuda.persistent.emit import PersistentKernel
-from rondeau.kernels.runtime.devices import require_numba_cuda
+from rondeau.kernels.runtime.devices import current_stream, require_numba_cuda
 
 __all__ = ["Kernel", "load_numba_cuda", "python_function", "signature_of"]
 
@@ -69,7 +69,7 @@ class Kernel:
         *arguments
             What `argument` returned, then integers.
         """
-        self._configured(grid, threads, _current_stream())(*arguments)
+        self._configured(grid, threads, current_stream())(*arguments)
 
 
 def signature_of(phase: PhaseKernel | PersistentKernel, dtype: Any) -> Any:
@@ -141,10 +141,3 @@ def _configure(compiled: Any, grid: tuple[int, int], threads: int, stream: int) 
         # A step is a small piece of work, and numba-cuda warns of every grid of fewer than 128 blocks.
         warnings.filterwarnings("ignore", "Grid size")
         return compiled[grid, threads, load_numba_cuda().external_stream(stream) if stream else 0]
-
-
-def _current_stream() -> int:
-    """Return the address of CuPy's current stream."""
-    import cupy
-
-    return int(cupy.cuda.get_current_stream().ptr)

@@ -44,7 +44,7 @@ def parameters_of(weights: Weights, hidden: int) -> Array:
 def mask_of_batch(layout: Layout, settings: Settings, rate: float, width: int, like: Array) -> Array:
     """Return the mask of recurrent dropout, (B, width), as an array like another."""
     mask = np.empty_like(like, shape=(layout.batch_size, width))
-    times = np.full_like(layout.sent(layout.origins, like), philox.CONSTANT_OVER_TIME)
     origins = layout.sent(layout.origins, like)
+    times = np.full_like(origins, philox.CONSTANT_OVER_TIME)
     philox.keep_mask(mask, times, origins, settings.key, settings.substream + RECURRENT_DROPOUT, rate)
     return mask

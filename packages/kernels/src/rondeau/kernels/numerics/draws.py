@@ -139,7 +139,7 @@ def integers(library: ModuleType, key: int, low: int, high: int, shape: tuple[in
     library, key, shape
         As for `uniform`.
     low, high : int
-        Of int64, less than `MOST_INTEGERS` apart or just so far.
+        Of int64, at most `MOST_INTEGERS` apart.
 
     Returns
     -------

@@ -39,6 +39,10 @@ class _Wide(NamedTuple):
     def of(cls, number: int) -> _Wide:
         return cls(np.uint64(number >> 64), np.uint64(number & (2**64 - 1)))
 
+    def in_array(self, library: ModuleType) -> _Wide:
+        """Return one number as arrays of a library, shape (1,)."""
+        return _Wide(*(library.full(1, part, np.uint64) for part in self))
+
     def times(self, other: _Wide) -> _Wide:
         """Return the product modulo 2**128; this one is of arrays."""
         high = self.high * other.low + self.low * other.high + _high_of_product(self.low, other.low)
@@ -75,10 +79,7 @@ def _jump(steps: int) -> tuple[int, int]:
 @functools.cache
 def _jumps_of_a_row(library: ModuleType) -> tuple[_Wide, _Wide]:
     """Return the factors of `_jump` for 1, 2, ... `_COLUMNS` steps, where a library has its arrays."""
-    factors, rests = (
-        _Wide(library.full(1, wide.high, np.uint64), library.full(1, wide.low, np.uint64))
-        for wide in map(_Wide.of, _jump(1))
-    )
+    factors, rests = (_Wide.of(number).in_array(library) for number in _jump(1))
     while (count := len(factors.low)) < _COLUMNS:
         factor, rest = map(_Wide.of, _jump(count))
         further = factors.times(factor)
@@ -109,8 +110,7 @@ def words(library: ModuleType, state: int, increment: int, count: int) -> Any:
     >>> words(np, state["state"], state["inc"], 3).tolist() == generator.random_raw(3).tolist()
     True
     """
-    start = _Wide.of(state)
-    rows = _Wide(library.full(1, start.high, np.uint64), library.full(1, start.low, np.uint64))
+    rows = _Wide.of(state).in_array(library)
     while (known := len(rows.low)) * _COLUMNS < count:
         factor, rest = _jump(known * _COLUMNS)
         rows = rows.followed_by(rows.times(_Wide.of(factor)).plus(_Wide.of(rest * increment % _ALL)))

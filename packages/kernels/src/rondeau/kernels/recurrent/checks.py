@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.cell.cell import Cell
-from rondeau.kernels.checks import are_of_device, checked_array, is_count
+from rondeau.kernels.checks import are_of_device, checked_array, checked_indices, is_count
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics import philox
 from rondeau.kernels.numerics.elements import ELEMENTS
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.records import Run, Settings, Weights
-from rondeau.kernels.runtime.deferred import require
-from rondeau.kernels.runtime.devices import is_array, is_of_device
+from rondeau.kernels.runtime.devices import is_array
 
 __all__ = [
     "check_one_device",
@@ -259,24 +258,18 @@ def _checked_x(layout: Layout, x: Any, weight_ih: Array) -> Array:
 
 
 def checked_ids(ids: Array, width: int) -> Array:
-    """Return ids as contiguous int64, each checked to be from 0 to ``width - 1``; on a device without waiting for it.
+    """Return ids as contiguous int64, after checking that they are from 0 to ``width - 1``.
 
     Raises
     ------
     IndexError
-        If one is out of range.
+        If one is out of range; for ids on a GPU when something is next read from there.
     """
-    if is_of_device(ids):
-        valid = (ids >= 0) & (ids < width)
-        require(valid.all(), lambda: _out_of_range(ids[~valid][0], width))
-        return np.clip(ids, 0, width - 1).astype(np.int64, copy=False)
-    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= width):
-        raise _out_of_range(ids.min() if ids.min() < 0 else ids.max(), width)
-    return np.ascontiguousarray(ids, np.int64)
 
+    def error(wrong: Any) -> Exception:
+        return IndexError(f"x must be ids from 0 to {width - 1} (weight_ih has {width} columns), got {wrong}")
 
-def _out_of_range(wrong: Any, width: int) -> IndexError:
-    return IndexError(f"x must be ids from 0 to {width - 1} (weight_ih has {width} columns), got {wrong}")
+    return checked_indices(ids, width, error).astype(np.int64, order="C", copy=False)
 
 
 def _checked_projection(cell: Cell, weight_hr: Any, heads: int) -> int:

@@ -21,7 +21,7 @@ from rondeau.kernels.ops.arrays.scatter import add_at
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.records import Adjoints, Sums, Tape
 from rondeau.kernels.recurrent.target import Target
-from rondeau.kernels.runtime.devices import library_of
+from rondeau.kernels.runtime.transfers import on_device_of
 
 __all__ = ["backward_through_windows"]
 
@@ -107,7 +107,6 @@ class _Round(NamedTuple):
 
 def _rounds(layout: Layout, reverse: bool, earlier_steps: int, like: Array) -> Iterator[_Round]:
     """Yield the rounds, that of the rows themselves first."""
-    library = library_of(like)
     storage = np.arange(layout.batch_size + layout.num_rows)
     before, after = storage[layout.before_rows(reverse)], storage[layout.after_rows(reverse)]
     previous, at = layout.previous(reverse), np.arange(layout.num_rows)
@@ -117,7 +116,7 @@ def _rounds(layout: Layout, reverse: bool, earlier_steps: int, like: Array) -> I
         batch_rows, has_begun = layout.batch_rows[at], previous[at] < 0
         begun = np.flatnonzero(has_begun)
         indices = at, batch_rows, before[at], after[at], begun, batch_rows[begun], np.flatnonzero(~has_begun)
-        sent = [library.asarray(index) for index in indices]
+        sent = [on_device_of(like, index) for index in indices]
         yield _Round._make((layout.of_rows(at), *sent, lag == earlier_steps))
         at = previous[at[~has_begun]]
 
@@ -127,10 +126,8 @@ def _begin_windows(
 ) -> list[Array]:
     """Return the incoming gradients of the states after every row, with which its window starts."""
     layout, d_windows = tape.run.layout, []
-    library = library_of(tape.gates)
-    last, ends = (
-        library.asarray(index) for index in (layout.last(tape.run.reverse), np.flatnonzero(layout.lengths))
-    )
+    last = on_device_of(tape.gates, layout.last(tape.run.reverse))
+    ends = on_device_of(tape.gates, np.flatnonzero(layout.lengths))
     for storage, steps, final in zip(tape.storages, d_steps, d_final, strict=True):
         d_state = np.zeros_like(storage, shape=(layout.num_rows, storage.shape[1]))
         if steps is not None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 __all__ = [
     "DeviceUnavailableError",
     "beyond_numpy",
+    "current_stream",
     "device_name",
     "is_array",
     "is_available",
@@ -37,9 +38,6 @@ _INSTALL = (
 )
 
 
-_modules = sys.modules
-
-
 class DeviceUnavailableError(RuntimeError):
     """There is no GPU, or what it takes to use one is not installed."""
 
@@ -52,7 +50,7 @@ def is_of_device(value: Any) -> bool:
     >>> is_of_device(np.zeros(2))
     False
     """
-    cupy = _modules.get("cupy")
+    cupy = sys.modules.get("cupy")
     return cupy is not None and isinstance(value, getattr(cupy, "ndarray", ()))
 
 
@@ -95,15 +93,17 @@ def is_writeable(array: Any) -> bool:
     )
 
 
-def zeros(shape: tuple[int, ...], dtype: Any, beside: Any) -> Any:
+def zeros(shape: tuple[int, ...], dtype: Any, like: Any) -> Any:
     """Return zeros on the device of another array.
+
+    It takes any shape, where ``numpy.zeros_like`` will not do: CuPy takes an empty ``shape`` for none given.
 
     Examples
     --------
-    >>> zeros((2,), np.float32, beside=np.ones(3))
+    >>> zeros((2,), np.float32, like=np.ones(3))
     array([0., 0.], dtype=float32)
     """
-    return np.zeros(shape, dtype) if type(beside) is np.ndarray else library_of(beside).zeros(shape, dtype)
+    return np.zeros(shape, dtype) if type(like) is np.ndarray else library_of(like).zeros(shape, dtype)
 
 
 def device_name(array: Any) -> str:
@@ -135,6 +135,11 @@ def is_available() -> bool:
 def beyond_numpy(module: str) -> ModuleType:
     """Return a module of what CuPy, which must be loaded, has beyond NumPy: ``"cupyx"`` or one inside it."""
     return importlib.import_module(module)
+
+
+def current_stream() -> int:
+    """Return the address of CuPy's current stream, on which all work is queued; CuPy must be loaded."""
+    return int(sys.modules["cupy"].cuda.get_current_stream().ptr)
 
 
 def load_cupy() -> ModuleType:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rondeau import tensor as rt
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.runtime.devices import library_of
+from rondeau.kernels.runtime.transfers import on_device_of
 from rondeau.tensor import Tensor
 
 from .._checks import as_host_array, check_integer, check_number, check_tensor, checked_list
@@ -169,13 +169,13 @@ class _Put(rt.Function):
 
 def take_rows(x: Tensor, index: Integers) -> Tensor:
     """Return rows ``x[index]`` of (M, ...), no index twice."""
-    taken: Tensor = _Take.apply(x, library_of(x._array).asarray(index))
+    taken: Tensor = _Take.apply(x, on_device_of(x._array, index))
     return taken
 
 
 def put_rows(x: Tensor, index: Integers, num_rows: int, fill: float) -> Tensor:
     """Return (num_rows, ...) filled with a constant, except for rows ``index``, which are those of ``x``."""
-    filled: Tensor = _Put.apply(x, library_of(x._array).asarray(index), num_rows, fill)
+    filled: Tensor = _Put.apply(x, on_device_of(x._array, index), num_rows, fill)
     return filled
 
 

@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from rondeau.kernels import stepper
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.runtime.deferred import require
-from rondeau.kernels.runtime.devices import device_name, is_array, is_of_device, library_of
+from rondeau.kernels.runtime.devices import device_name, is_array, library_of
 from rondeau.kernels.sequence import Cell, InputForms, Settings, Weights
 from rondeau.tensor import Tensor
 
 from .._checks import kind_of
 from .._computed import in_evaluation
-from .._embedding import Embedding
+from .._embedding import Embedding, checked_ids
 from .._linear import Linear
 from .inputs import Inputs, inputs_of_layers, numbers_among, of_step
 from .masks import draw_key
@@ -191,7 +190,7 @@ class Stepper:
                 f"x_t must be ids, integers of shape (B,), because there is an embedding; got {ids.dtype} "
                 f"of shape {ids.shape}"
             )
-        rows: NDArray[Any] = vectors[_checked_ids(ids, len(vectors))]
+        rows: NDArray[Any] = vectors[checked_ids("x_t", ids, len(vectors))]
         return rows
 
     def _sent(self, x: Any) -> Any:
@@ -223,19 +222,3 @@ class Stepper:
                     "the batch dimension out of both, or give it to both"
                 )
         return tuple([part[:, None] if is_array(part) else part for part in arrays])
-
-
-def _checked_ids(ids: NDArray[Any], count: int) -> NDArray[Any]:
-    """Return ids, each checked to be one of ``count`` rows; on a device without waiting for it."""
-
-    def out_of_range(shown: str) -> IndexError:
-        return IndexError(f"x_t: id {shown} is out of range: there are {count} rows, 0 to {count - 1}")
-
-    if is_of_device(ids):
-        valid = (ids >= 0) & (ids < count)
-        require(valid.all(), lambda: out_of_range(str(ids[~valid][0])))
-        clipped: NDArray[Any] = np.clip(ids, 0, count - 1)
-        return clipped
-    if ids.size and not (ids.min() >= 0 and ids.max() < count):
-        raise out_of_range(str(ids[(ids < 0) | (ids >= count)][0]))
-    return ids

@@ -214,7 +214,7 @@ def _norm_on_device(arrays: list[Any], power: float) -> Any:
     """
     given = [array for array in arrays if array.size]
     if not given:
-        return zeros((), np.float64, beside=arrays[0])
+        return zeros((), np.float64, like=arrays[0])
     largest = np.max(np.stack([np.max(np.abs(array)).astype(np.float64) for array in given]))
     if math.isinf(power):
         return largest

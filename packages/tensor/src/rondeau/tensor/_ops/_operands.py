@@ -83,10 +83,10 @@ def value_for(x: Tensor, value: Any) -> Tensor:
         return _moved_to(x, cast(as_tensor(value), dtype))
     # Python numbers are doubles until they are written: their default, float32, would round for a float64 target.
     if type(value) in _NUMBERS:
-        return wrap(held(dtype, value)) if type(array) is _ndarray else held_beside(array, value)
+        return wrap(held(dtype, value)) if type(array) is _ndarray else number_like(array, value)
     numbers = plain_array(value)
     if isinstance(value, np.generic):
-        return held_beside(array, value.item())
+        return number_like(array, value.item())
     check_all_hold(dtype, numbers)
     return _moved_to(x, wrap(modes.quiet(numbers.astype, dtype)))
 
@@ -95,7 +95,7 @@ def _moved_to(x: Tensor, value: Tensor) -> Tensor:
     return value if type(value._array) is type(x._array) else value.to(device_of(x._array))
 
 
-def held_beside(array: Any, number: float, what: str = "") -> Tensor:
+def number_like(array: Any, number: float, what: str = "") -> Tensor:
     """Return a number as a tensor of zero dimensions, in the type and on the device of an array.
 
     Raises

@@ -9,6 +9,7 @@ import numpy as np
 from rondeau.kernels.checks import checked_indices
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime.devices import is_of_device, library_of
+from rondeau.kernels.runtime.transfers import on_device_of
 from rondeau.tensor._arguments import array_of
 from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import normalize_dim
@@ -23,7 +24,7 @@ _largest: Any = np.maximum.reduce
 
 
 def _index_array(name: str, index: Any, x: Any, axis: int) -> Any:
-    """Return indices along a dimension of an array, on its device; of a device they are checked when next read."""
+    """Return indices along a dimension of an array, on its device; see `checked_indices`."""
     array = as_tensor(index)._array.copy()  # backward reads it, and the caller may change it first
     if array.dtype.kind not in "iu":
         raise ArgumentTypeError(f"{name} needs integers as index, got {array.dtype}")
@@ -31,7 +32,6 @@ def _index_array(name: str, index: Any, x: Any, axis: int) -> Any:
     if is_of_device(array):
         if not is_of_device(x):
             raise different_devices(x, array)
-        array = array.astype(np.int64, copy=False)  # a short type may not hold the size
         return checked_indices(array, size, lambda wrong: _out_of_range(name, wrong, size))
     # Read as unsigned, a negative index is larger than any size.
     unsigned = array if array.dtype.kind == "u" else array.view(f"u{array.itemsize}")
@@ -39,7 +39,7 @@ def _index_array(name: str, index: Any, x: Any, axis: int) -> Any:
         wrong = array[(array < 0) | (array >= size)].flat[0]
         raise _out_of_range(name, wrong, size)
     array = array.astype(np.intp) if array.dtype == np.uint8 else array  # `x[index]` reads uint8 as a mask
-    return library_of(x).asarray(array) if is_of_device(x) else array
+    return on_device_of(x, array)
 
 
 def _out_of_range(name: str, wrong: Any, size: int) -> IndexError:

@@ -12,7 +12,7 @@ from rondeau.tensor._arguments import array_of, number, plain_array, refused
 from rondeau.tensor._graph import Op, Recorded, record, record_broadcast, unwrap, wrap
 from rondeau.tensor._limits import check_array_holds, check_holds
 from rondeau.tensor._modes import modes
-from rondeau.tensor._ops._operands import held_beside, on_one_device, pair, value_for, where_kept
+from rondeau.tensor._ops._operands import number_like, on_one_device, pair, value_for, where_kept
 from rondeau.tensor._ops._operators import binary
 
 if TYPE_CHECKING:
@@ -179,9 +179,9 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     if not (isinstance(a, Recorded) and isinstance(b, Recorded) and a._array.dtype is b._array.dtype):
         a, b = pair(a, b)
     if not isinstance(a, Recorded):
-        a = held_beside(b._array, a, "where: ")
+        a = number_like(b._array, a, "where: ")
     if not isinstance(b, Recorded):
-        b = held_beside(a._array, b, "where: ")
+        b = number_like(a._array, b, "where: ")
     try:
         chosen = np.where(mask, a._array, b._array)
     except (TypeError, ValueError) as error:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.runtime.transfers import on_host
 from rondeau.tensor._arguments import array_of, number, refused
-from rondeau.tensor._devices import on_host
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._operands import as_tensor, different_devices
 from rondeau.tensor._ops._operators import COMMON, discrete_binary, discrete_unary

@@ -15,9 +15,9 @@ from rondeau.kernels.ops.arrays import scatter as arrays_scatter
 from rondeau.kernels.ops.sums import total
 from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.kernels.runtime.devices import is_array, is_of_device, library_of, zeros
+from rondeau.kernels.runtime.transfers import on_host
 from rondeau.tensor._arguments import array_of, described, plain_array
 from rondeau.tensor._backward import sum_to
-from rondeau.tensor._devices import on_host
 from rondeau.tensor._graph import Op, Recorded, record, unwrap, wrap
 from rondeau.tensor._ops._operands import as_tensor, different_devices, where_kept
 from rondeau.tensor._views import record_view
@@ -157,7 +157,7 @@ def _is_nested(values: list[Any]) -> bool:
     return any(isinstance(v, (list, tuple, Recorded)) or is_array(v) for v in values)
 
 
-def beside(array: Any, arrays: Any) -> Any:
+def index_for(array: Any, arrays: Any) -> Any:
     """Return an index with arrays as one for `array`: on its device, where no index can be out of range.
 
     NumPy checks integers and the shapes of masks when it reads; CuPy would wrap integers around. Those that come from
@@ -325,11 +325,11 @@ def getitem(x: Tensor, index: Any) -> Tensor:
         x = x if index is None else getitem(x, index)
         array = x._array
         if type(array) is not np.ndarray:
-            arrays = beside(array, arrays)
+            arrays = index_for(array, arrays)
         try:
             return record(_TAKE, array[arrays], (x,), arrays, array.shape)
         except TypeError:
-            beside(array, arrays)  # which refuses an index on a device
+            index_for(array, arrays)  # which refuses an index on a device
             raise
     array = x._array
     result = array[index]

@@ -37,7 +37,8 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime.devices import is_of_device
-from rondeau.tensor._devices import move, to_host
+from rondeau.kernels.runtime.transfers import on_host
+from rondeau.tensor._devices import move
 from rondeau.tensor._tensor import Tensor
 
 __all__ = ["MOST_IN_JSON", "Packed", "pack", "register", "unpack"]
@@ -198,7 +199,7 @@ class _Packer:
         while name in self.arrays or name == "__metadata__":
             number += 1
             name = f"{wanted}~{number}"
-        self.arrays[name] = to_host(array) if there else array
+        self.arrays[name] = on_host(array)
         if array.size:
             self._names_of_memory[memory] = name
         return name

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.kernels.runtime.devices import device_name, is_array, is_of_device
-from rondeau.tensor._devices import move
+from rondeau.kernels.runtime.transfers import on_device_of, on_host
 from rondeau.train._checks import (
     AT_LEAST_ZERO,
     Interval,
@@ -94,7 +94,7 @@ def _in_c_order(array: Array, dtype: np.dtype[Any]) -> Array:
 def _on_host(value: Any) -> Any:
     """Return a value that may be a Tensor or an array, on whatever device, where NumPy reads it."""
     array = value._array if isinstance(value, rt.Tensor) else value
-    return move(array, "cpu") if is_of_device(array) else value
+    return on_host(array) if is_of_device(array) else value
 
 
 def _listed(params: Any, what: str) -> list[Any]:
@@ -289,7 +289,7 @@ class Optimizer(ABC):
                         f"shape {data.shape}: make a new optimizer after changing a parameter's shape or dtype"
                     )
                 if type(value) is not type(data):
-                    state[name] = move(value, device_name(data))
+                    state[name] = on_device_of(data, value)
 
     def _step_one(self, parameter: rt.Tensor, group: Group) -> None:
         """Update one parameter that `_check_group` has let pass."""
@@ -421,7 +421,7 @@ class Optimizer(ABC):
                     f"loaded state {name!r} of parameter {index}: {array[beyond][0]} does not fit {data.dtype}, "
                     f"whose largest number is {float(np.finfo(data.dtype).max):.4g}"
                 )
-            state[name] = move(state[name], device_name(data))
+            state[name] = on_device_of(data, state[name])
         return state
 
     def __repr__(self) -> str:
