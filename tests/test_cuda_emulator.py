@@ -983,3 +983,16 @@ def test_upper_halves_of_products():
         out[0] = umulhi(0xD2511F53, 0x9E3779B9)
 
     assert of_lanes(kernel, block=1)[0] == 0xD2511F53 * 0x9E3779B9 >> 32
+
+
+def test_rounding_to_tf32():
+    kernel = Kernel(
+        "def k(x):\n    i = cuda.threadIdx.x\n    x[i] = cvt_rna_tf32(x[i])\n",
+    )
+    ulp = 2.0**-10
+    given = [1.0, 1 + ulp / 4, 1 + ulp / 2, -1 - ulp / 2, 1 + 3 * ulp / 4, 3e38, math.inf, -0.0]
+    x = np.array(given, np.float32)
+    kernel.launch(1, len(given), x)
+    expected = np.array([1.0, 1.0, 1 + ulp, -1 - ulp, 1 + ulp, 3e38, math.inf, -0.0], np.float32)
+    assert_close(x, expected, rtol=ulp / 2)
+    assert_same_bits(x[[0, 1, 2, 3, 4, 6, 7]], expected[[0, 1, 2, 3, 4, 6, 7]])

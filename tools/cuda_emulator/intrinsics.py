@@ -6,8 +6,11 @@ one address, a multiple of their size, and are so many loads to the memory model
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from . import copies, matrices, meetings, strong
 from .machine import Machine
@@ -119,6 +122,14 @@ def pack_f16x2(low: float, high: float) -> int:
     return matrices.to_f16(low) | matrices.to_f16(high) << 16
 
 
+def cvt_rna_tf32(x: float) -> float:
+    """Round to TF32: to the nearest of 10 bits after the point, ties away from zero."""
+    if not math.isfinite(x):
+        return x
+    bits = int(np.float32(x).view(np.uint32))
+    return float(np.uint32((bits + 0x1000) & 0xFFFFE000).view(np.float32))
+
+
 def umulhi(a: int, b: int) -> int:
     """Return the upper 32 bits of a product of 32-bit words."""
     return (int(a) & FULL) * (int(b) & FULL) >> 32
@@ -188,6 +199,7 @@ def intrinsics(launched: Launched) -> dict[str, Any]:
         "pack_bf16x2": pack_bf16x2,
         "pack_f16x2": pack_f16x2,
         "umulhi": umulhi,
+        "cvt_rna_tf32": cvt_rna_tf32,
     }
     for count in (1, 2, 4):
         found[f"ldmatrix_x{count}"] = loading_matrices(count, False)

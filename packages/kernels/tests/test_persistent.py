@@ -1,5 +1,7 @@
 """Persistent kernels on the emulator: all steps in one launch, in any schedule, with the numbers of the interpreter."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from tools.cuda_emulator import DataRaceError, DeadlockError, KernelError
@@ -7,6 +9,7 @@ from tools.device_arrays import no_transfers
 from tools.emulated_target import EmulatedKernel
 
 from comparing import assert_close
+from rondeau import tensor as rt
 from rondeau.kernels.cell import Regularisers
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.cuda import stepwise, tiers
@@ -20,7 +23,7 @@ from rondeau.kernels.sequence import Layout
 from rondeau.nn import cells
 
 from .interpreter import Interpreter
-from .problem import LAYOUTS, Problem
+from .problem import LAYOUTS, Problem, flatten
 from .test_cuda_target import assert_like_the_cpu, bits, on_device, to_host
 
 PERSISTENT = sorted(
@@ -82,6 +85,48 @@ def test_every_cell_is_the_interpreters(name, cut, reverse, use):
     for got, expected in zip(to_host(sent.gradients(reverse).initial), d_initial, strict=True):
         assert_close(got, expected, rtol=1e-5, atol=2e-5)
     assert_like_the_cpu(cupy, problem, np.float32, reverse)
+
+
+IN_TF32 = {
+    "several blocks": ("lstm", 32, Tile(16, 8, 4, tf32=True), Tile(16, 8, 4, split=4, tf32=True)),
+    "straight from memory": ("gru_original", 24, *[Tile(16, 8, 4, split=4, direct=True, tf32=True)] * 2),
+    "one block": ("rnn_tanh", 16, Tile(16, 16, 8, split=4, tf32=True), Tile(16, 16, 8, split=4, tf32=True)),
+}  # fmt: skip
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("case", IN_TF32)
+def test_tensor_cores(case, reverse, use):
+    """Operands of 10 bits after the point: an error of 2**-11 each, where a wrong fragment would be off by its size."""
+    name, H, *tiles = IN_TF32[case]
+    cupy = use(*tiles)
+    problem = Problem(getattr(cells, name), Layout.packed([18, 9, 3, 2, 1]), np.float32, H=H)
+    sent = on_device(cupy, problem)
+    expected, got = problem.gradients(reverse), sent.gradients(reverse)
+    states, found = problem.forward(reverse), sent.forward(reverse)
+    wanted = [*flatten(expected), *states.every, *states.final]
+    errors = []
+    for one, other in zip(to_host([*flatten(got), *found.every, *found.final]), wanted, strict=True):
+        if other is not None:
+            errors.append(np.abs(one - other).max() / max(1, np.abs(other).max()))
+    assert 1e-6 < max(errors) < 1e-3
+
+
+def test_tensor_cores_are_used_only_if_asked_for(device_stand_in, monkeypatch):
+    monkeypatch.setattr(tiers, "ALLOWED", "persistent")
+    tape = SimpleNamespace(
+        run=SimpleNamespace(layout=Layout.dense(4, 32), cell=cells.lstm),
+        gates=device_stand_in.empty((1, 4, 512)),
+    )
+    assert not persistent.tile_of(tape, "forward").tf32
+    rt.set_float32_matmul_precision("high")
+    try:
+        assert persistent.tile_of(tape, "forward").tf32
+    finally:
+        rt.set_float32_matmul_precision("highest")
+    with pytest.raises(ValueError, match="precision must be one of highest, high, got 'medium'"):
+        rt.set_float32_matmul_precision("medium")
 
 
 @pytest.mark.parametrize(
@@ -210,13 +255,14 @@ def test_what_runs_step_by_step(case, device_stand_in, monkeypatch):
     assert {tiers.tier_of(tape, direction) for direction in ("forward", "backward")} == {stepwise}
 
 
+@pytest.mark.parametrize("tf32", [False, True], ids=["float32", "tf32"])
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("name", ["rnn_tanh", "gru", "lstm", "gru_original"])
-def test_tiles_fit(name, direction):
+def test_tiles_fit(name, direction, tf32):
     schedule = getattr(cells, name).schedule
     for hidden in (1, 7, 64, 100, 128, 256, 512):
         for batch_size in (1, 3, 16, 64):
-            tile = choose_tile(schedule, direction, hidden, batch_size, Limits(132))
+            tile = choose_tile(schedule, direction, hidden, batch_size, Limits(132), tf32)
             if tile is None:
                 continue
             blocks = -(-hidden // tile.units)

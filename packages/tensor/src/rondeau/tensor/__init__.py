@@ -1,6 +1,7 @@
 """Tensor with reverse-mode automatic differentiation."""
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime.precision import get_float32_matmul_precision, set_float32_matmul_precision
 from rondeau.kernels.runtime.threads import get_num_threads, set_num_threads
 from rondeau.tensor import autograd, cuda, linalg
 from rondeau.tensor._backward import backward, grad
@@ -309,6 +310,7 @@ __all__ = [
     "gelu",
     "get_default_device",
     "get_default_dtype",
+    "get_float32_matmul_precision",
     "get_num_threads",
     "grad",
     "gradcheck",
@@ -393,6 +395,7 @@ __all__ = [
     "scatter_add",
     "set_default_device",
     "set_default_dtype",
+    "set_float32_matmul_precision",
     "set_grad_enabled",
     "set_num_threads",
     "short",

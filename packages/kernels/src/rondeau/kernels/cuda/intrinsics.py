@@ -12,7 +12,16 @@ from llvmlite import ir
 from numba import types
 from numba.cuda.extending import intrinsic
 
-__all__ = ["ld_acquire", "ld_cg", "ld_cg_v4", "mark_cooperative", "red_release_add", "spin"]
+__all__ = [
+    "cvt_rna_tf32",
+    "ld_acquire",
+    "ld_cg",
+    "ld_cg_v4",
+    "mark_cooperative",
+    "mma_m16n8k8_tf32",
+    "red_release_add",
+    "spin",
+]
 
 _F32, _I32 = ir.FloatType(), ir.IntType(32)
 
@@ -99,3 +108,38 @@ def spin(typingctx: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(), generate
+
+
+@intrinsic
+def cvt_rna_tf32(typingctx: Any, x: Any) -> Any:
+    """Return a float32 rounded to TF32: to the nearest of 10 bits after the point, ties away from zero."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(_I32, [_F32])
+        code = ir.InlineAsm(kind, "cvt.rna.tf32.f32 $0, $1;", "=r,f")
+        return builder.bitcast(builder.call(code, arguments), _F32)
+
+    return types.float32(types.float32), generate
+
+
+@intrinsic
+def mma_m16n8k8_tf32(
+    typingctx: Any, a0: Any, a1: Any, a2: Any, a3: Any, b0: Any, b1: Any, c0: Any, c1: Any, c2: Any, c3: Any
+) -> Any:
+    """Return A B + C of 16 x 8 by 8 x 8, the numbers of a lane; see `rondeau.kernels.cuda.persistent.tensor_cores`."""
+    four = types.UniTuple(types.float32, 4)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        text = (
+            "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+            "{$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};"
+        )
+        result = ir.LiteralStructType([_F32] * 4)
+        code = ir.InlineAsm(
+            ir.FunctionType(result, [_I32] * 6 + [_F32] * 4), text, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f"
+        )
+        words = [builder.bitcast(argument, _I32) for argument in arguments[:6]]
+        found = builder.call(code, [*words, *arguments[6:]])
+        return context.make_tuple(builder, four, [builder.extract_value(found, k) for k in range(4)])
+
+    return four(*[types.float32] * 10), generate

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from rondeau.kernels.cell.schedule import Schedule
-from rondeau.kernels.cuda.persistent.contraction import Contraction, Tile
+from rondeau.kernels.cuda.persistent.contraction import WARP, Tile
 from rondeau.kernels.cuda.persistent.plan import can_persist, contractions_of
 
 __all__ = ["Limits", "Work", "choose_tile", "limits_of", "work_of"]
@@ -81,7 +81,7 @@ def limits_of(library: Any) -> Limits:
 
 @functools.lru_cache(maxsize=1024)
 def choose_tile(
-    schedule: Schedule, direction: str, hidden: int, batch_size: int, limits: Limits
+    schedule: Schedule, direction: str, hidden: int, batch_size: int, limits: Limits, tf32: bool = False
 ) -> Tile | None:
     """Return the tile for a direction, or None if there is none.
 
@@ -91,6 +91,8 @@ def choose_tile(
     direction : {"forward", "backward"}
     hidden, batch_size : int
     limits : Limits
+    tf32 : bool
+        Whether tensor cores may multiply.
 
     Examples
     --------
@@ -101,26 +103,37 @@ def choose_tile(
     if not can_persist(schedule, direction):
         return None
     found: list[tuple[float, Tile]] = []
-    for tile in _tiles(hidden, batch_size):
+    for tile in _tiles(hidden, batch_size, tf32):
         work = work_of(schedule, direction, hidden, batch_size, tile, limits)
         if work is not None:
             found.append((work.clocks, tile))
     return min(found)[1] if found else None
 
 
-def _tiles(hidden: int, batch_size: int) -> Iterator[Tile]:
+def _tiles(hidden: int, batch_size: int, tf32: bool) -> Iterator[Tile]:
     """Yield tiles that are worth a look."""
+    splits = (1, 2, 4, 8, 16)
+    if tf32:
+        for r, u, warps in itertools.product((16, 32), _units(hidden), (4, 8, 16)):
+            for split in splits:
+                if r < 2 * max(batch_size, 9) and r * u <= WARP * warps and split <= warps:
+                    yield Tile(r, u, warps, split, tf32=True)
+                    if u < hidden:
+                        yield Tile(r, u, warps, split, direct=True, tf32=True)
     rows = [n for n in (1, 2, 4, 8, 16, 32) if n < 2 * batch_size]
-    units = sorted({*(n for n in (4, 8, 16, 32, 64) if n < hidden), -(-hidden // 4) * 4})
-    for r, u, warps in itertools.product(rows, units, (4, 8, 16)):
-        if r * u > 32 * warps:
+    for r, u, warps in itertools.product(rows, _units(hidden), (4, 8, 16)):
+        if r * u > WARP * warps:
             continue
-        for split, lanes in itertools.product((1, 2, 4, 8, 16), (32, 16, 8)):
+        for split, lanes in itertools.product(splits, (32, 16, 8)):
             if split > warps:
                 continue
             yield Tile(r, u, warps, split, lanes)
             if split == warps and lanes == 32 and u < hidden:
                 yield Tile(r, u, warps, split, lanes, direct=True)
+
+
+def _units(hidden: int) -> list[int]:
+    return sorted({*(n for n in (4, 8, 16, 32, 64) if n < hidden), -(-hidden // 4) * 4})
 
 
 def work_of(
@@ -135,28 +148,14 @@ def work_of(
     if contractions and blocks > 1 and blocks * groups > limits.multiprocessors:
         return None
     shared = sum(c.operand_size for c in contractions) + max((c.sums_size for c in contractions), default=0)
-    registers = sum(c.num_weights for c in contractions) + _registers_besides(schedule, contractions)
+    registers = sum(c.num_weights for c in contractions) + max((c.registers for c in contractions), default=0)
+    registers += 44 + 3 * len(schedule.slots) + 2 * len(schedule.graph.states)  # about what the rest needs
     if 4 * shared > _SHARED or registers > min(_MOST_REGISTERS, _REGISTERS // tile.threads):
         return None
     rounds = -(-groups * blocks // limits.multiprocessors)
     exchanges = len({phase for phase, _, _ in contractions_of(schedule, direction, hidden, tile)})
-    issued = sum(_instructions(c) * tile.warps for c in contractions) or float(tile.threads)
+    issued = sum(c.instructions() * tile.warps for c in contractions) or float(tile.threads)
     if blocks == 1 or not contractions:
         return Work(rounds, issued, 0, exchanges * _BLOCK_BARRIER + _CHAIN)
-    loaded = sum(4 * tile.rows * c.depth for c in contractions)
+    loaded = sum(4 * tile.rows * c.depth * (1 if c.is_staged else c.column_groups) for c in contractions)
     return Work(rounds, issued, loaded, exchanges * (_BARRIER + _CACHE) + _CHAIN)
-
-
-def _registers_besides(schedule: Schedule, contractions: list[Contraction]) -> int:
-    """Return about how many registers a thread needs besides weights."""
-    sums = max((c.at_once * c.own_columns for c in contractions), default=0)
-    read = max((0 if c.is_staged else c.at_once * c.own_depth for c in contractions), default=0)
-    return 44 + sums + read + 3 * len(schedule.slots) + 2 * len(schedule.graph.states)
-
-
-def _instructions(c: Contraction) -> float:
-    """Return the instructions of a warp for a contraction of all rows of a tile."""
-    passes = c.tile.rows // c.at_once
-    loads = c.at_once * c.own_depth / c.vector * (1 if c.vector == 4 else c.vector)
-    adds = 3 * c.at_once * c.own_columns  # a shuffle, a choice and a sum each
-    return passes * (c.at_once * c.own_columns * c.own_depth + loads + adds + 20)

@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Contraction", "Run", "Tile"]
+__all__ = ["WARP", "Contraction", "Run", "Tile"]
 
 _SUMS = 32
 """The sums of a lane: as many as there are lanes to add them up."""
-_WARP = 32
+WARP = 32
 
 
 class Tile(NamedTuple):
@@ -40,6 +40,8 @@ class Tile(NamedTuple):
         The lanes of a warp that share a column.
     direct : bool
         Whether lanes read their operands straight from global memory.
+    tf32 : bool
+        Whether tensor cores multiply, with operands of 10 bits after the point; see `tensor_cores`.
     """
 
     rows: int
@@ -48,11 +50,12 @@ class Tile(NamedTuple):
     split: int = 1
     lanes: int = 32
     direct: bool = False
+    tf32: bool = False
 
     @property
     def threads(self) -> int:
         """The threads of a block."""
-        return self.warps * _WARP
+        return self.warps * WARP
 
 
 class Run(NamedTuple):
@@ -99,7 +102,7 @@ class Contraction:
         self.vector = self._choose_vector()
         step = tile.lanes * self.vector * tile.split
         self.padded = -(-self.depth // step) * step
-        self.column_groups = tile.warps // tile.split * (_WARP // tile.lanes)
+        self.column_groups = tile.warps // tile.split * (WARP // tile.lanes)
         self.own_columns = columns // self.column_groups
         self.own_depth = self.padded // (tile.split * tile.lanes)
         self.at_once = max(1, _SUMS // max(self.own_columns, 1))
@@ -107,6 +110,7 @@ class Contraction:
             self.at_once = max(1, min(self.at_once, _SUMS // self.own_depth))
         while tile.rows % self.at_once:
             self.at_once -= 1
+        self.row_stride = self.padded
         self.operand_at = self.sums_at = 0  # where they lie in shared memory: the kernel says
 
     @property
@@ -116,7 +120,7 @@ class Contraction:
         return (
             self.columns % self.column_groups == 0
             and 1 <= self.own_columns <= _SUMS
-            and (self.tile.lanes == _WARP or sums % self.tile.lanes == 0)
+            and (self.tile.lanes == WARP or sums % self.tile.lanes == 0)
         )
 
     @property
@@ -132,7 +136,7 @@ class Contraction:
     @property
     def operand_size(self) -> int:
         """The elements of shared memory that the operand takes."""
-        return self.tile.rows * self.padded if self.is_staged else 0
+        return self.tile.rows * self.row_stride if self.is_staged else 0
 
     @property
     def sums_size(self) -> int:
@@ -160,7 +164,7 @@ class Contraction:
         groups = self.own_depth // self.vector
         # columns: warp group, lane group, own; depth: part, group, lane, element
         parts = padded.reshape(
-            blocks, tile.warps // tile.split, _WARP // tile.lanes, self.own_columns,
+            blocks, tile.warps // tile.split, WARP // tile.lanes, self.own_columns,
             tile.split, groups, tile.lanes, self.vector,
         )  # fmt: skip
         # weight index (own column, group, element), then thread (part, warp group, lane group, lane)
@@ -178,7 +182,7 @@ class Contraction:
         n, tile = self.name, self.tile
         yield f"part{n} = warp // U({tile.warps // tile.split})"
         yield (
-            f"column{n} = ((warp % U({tile.warps // tile.split})) * U({_WARP // tile.lanes}) + lane // U({tile.lanes}))"
+            f"column{n} = ((warp % U({tile.warps // tile.split})) * U({WARP // tile.lanes}) + lane // U({tile.lanes}))"
             f" * U({self.own_columns})"
         )
         yield (
@@ -207,8 +211,9 @@ class Contraction:
         yield f"    read_row = first_row + k // U({self.padded})"
         yield "    read_row = read_row if read_row < size else size - U(1)"
         yield from (f"    {line}" for line in self._load("read_row", names))
+        yield f"    place = U({self.operand_at}) + k // U({self.padded}) * U({self.row_stride}) + y"
         for k, name in enumerate(names):
-            yield f"    shared[U({self.operand_at + k}) + k] = {name}"
+            yield f"    shared[place + U({k})] = {name}"
         yield f"    k += U({tile.threads * v})"
         yield "cuda.syncthreads()"
 
@@ -252,9 +257,8 @@ class Contraction:
                     first = r * self.own_depth + group * v
                     lines.append(f"y = depth{n} + U({group * tile.lanes * v})")
                     lines += self._load("read_row", [f"read{n}[{first + k}]" for k in range(v)])
-        for group in range(
-            groups
-        ):  # a nest for each load: small enough to be unrolled, and few blocks of code
+        # A nest for each load is small enough to be unrolled, and makes few blocks of code.
+        for group in range(groups):
             if self.is_staged:
                 operand = f"shared[place + U(r) * U({self.padded}) + U({group * tile.lanes * v}) + U(k)]"
             else:
@@ -280,7 +284,7 @@ class Contraction:
         while bit:
             lines.append(f"upper = (lane & U({bit})) != U(0)")
             # In the end a lane has ceil(total / lanes) sums: the first of what is left stays below, the second above.
-            half = max(bit, 1) * -(-total // lanes) if lanes == _WARP else current // 2
+            half = max(bit, 1) * -(-total // lanes) if lanes == WARP else current // 2
             half = min(half, current)
             both = current - half
             if both:
@@ -310,6 +314,18 @@ class Contraction:
             else:
                 lines.append(f"{place} = sums{n}[{k}]")
         return lines
+
+    def instructions(self) -> float:
+        """Return the instructions of a warp for all rows of a tile."""
+        sums = self.at_once * self.own_columns
+        loads = self.at_once * self.own_depth / self.vector * (1 if self.vector == 4 else self.vector)
+        # Of each sum a multiply-add for each of the depth, and to add it up a shuffle, a choice and an addition.
+        return self.tile.rows // self.at_once * (sums * self.own_depth + loads + 3 * sums + 20)
+
+    @property
+    def registers(self) -> int:
+        """The registers of a lane besides its weights."""
+        return self.at_once * (self.own_columns + (0 if self.is_staged else self.own_depth))
 
     def result(self, column: str) -> str:
         """Return the expression of a row's sum: over the parts of the depth, in order."""

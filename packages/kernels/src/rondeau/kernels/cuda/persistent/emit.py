@@ -512,7 +512,7 @@ class _Source:
     def _to_operand(self, node: int | None, value: str, later: bool = False) -> list[str]:
         """Return the statements that put a value where the products of a block read it."""
         return [
-            f"shared[U({c.operand_at}) + tile_row * U({c.padded}) + unit] = {value}"
+            f"shared[U({c.operand_at}) + tile_row * U({c.row_stride}) + unit] = {value}"
             for _, operand, c in self.contractions
             if operand.node == node
         ]
@@ -523,7 +523,9 @@ class _Source:
             slots = [*(("x", g) for g in operand.joint), *(("r", g) for g in operand.split)]
             if slot in slots:
                 place = slots.index(slot) * self.H
-                lines.append(f"shared[U({c.operand_at + place}) + tile_row * U({c.padded}) + unit] = {value}")
+                lines.append(
+                    f"shared[U({c.operand_at + place}) + tile_row * U({c.row_stride}) + unit] = {value}"
+                )
         return lines
 
     def _end(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rondeau.kernels.cell.schedule import Operand, Schedule
 from rondeau.kernels.cell.timeline import Program
 from rondeau.kernels.cuda.persistent.contraction import Contraction, Run, Tile
+from rondeau.kernels.cuda.persistent.tensor_cores import TensorCores
 
 __all__ = ["can_persist", "contractions_of", "shared_elements"]
 
@@ -27,7 +28,8 @@ def contractions_of(
         gates = len(operand.joint) + len(operand.split)
         runs = _runs(schedule, operand, is_forward, hidden)
         columns = (gates if is_forward else 1) * tile.units
-        contraction = Contraction(str(number), runs, columns, tile, in_block)
+        kind = TensorCores if tile.tf32 else Contraction
+        contraction = kind(str(number), runs, columns, tile, in_block)
         contraction.operand_at = at
         at += -(-contraction.operand_size // 4) * 4
         phase = schedule.forward_group(operand) if is_forward else schedule.backward_group(operand)

@@ -19,6 +19,7 @@ from rondeau.kernels.cuda.persistent.packing import pack_matrices
 from rondeau.kernels.recurrent.records import Tape
 from rondeau.kernels.runtime.deferred import require
 from rondeau.kernels.runtime.devices import library_of
+from rondeau.kernels.runtime.precision import tensor_cores_allowed
 
 __all__ = ["backward", "forward", "tile_of"]
 
@@ -31,7 +32,8 @@ _lock = threading.RLock()
 def tile_of(tape: Tape, direction: str) -> Tile | None:
     """Return the tile with which a direction of a run becomes a persistent kernel, or None if none fits."""
     B, H = tape.run.layout.batch_size, tape.gates.shape[2]
-    return choose_tile(tape.run.cell.schedule, direction, H, B, limits_of(library_of(tape.gates)))
+    limits = limits_of(library_of(tape.gates))
+    return choose_tile(tape.run.cell.schedule, direction, H, B, limits, tensor_cores_allowed())
 
 
 def forward(tape: Tape, arrays: dict[str, Array]) -> None:
