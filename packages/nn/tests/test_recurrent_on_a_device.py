@@ -189,6 +189,21 @@ def test_a_stepper_takes_arrays_of_numpy_too():
     assert_like_the_cpu(lambda: nn.Recurrent(own, I, H, num_layers=2), call)
 
 
+def test_cells_of_a_single_step():
+    g = np.random.default_rng(0).random(B, np.float32)
+
+    def of_lstm(cell):
+        x, h, c = (drawn(*shape, requires_grad=True) for shape in ((B, I), (B, H), (B, H)))
+        return differentiated(cell(x, (h, c)), cell, x, h, c)
+
+    def of_own(cell):
+        x, dt = drawn(B, I, requires_grad=True), drawn(B, seed=1, requires_grad=True)
+        return differentiated(cell(x, None, {"dt": dt, "g": g}), cell, x, dt)
+
+    assert_like_the_cpu(lambda: nn.LSTMCell(I, H), of_lstm)
+    assert_like_the_cpu(lambda: nn.RecurrentCell(own, I, H), of_own)
+
+
 def test_a_language_model_reads_and_generates_the_same():
     def continued(model):
         stepper, state, found = model.eval().stepper(), None, []
