@@ -397,9 +397,9 @@ def functions(tree, inside=""):
 
 
 def positional(function):
-    """The positional parameters that a caller gives."""
+    """The positional parameters that a caller gives; Numba itself gives its intrinsics a first one."""
     names = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]
-    return names[1:] if names[:1] in (["self"], ["cls"]) else names
+    return names[1:] if names[:1] in (["self"], ["cls"], ["typingctx"]) else names
 
 
 def test_nothing_takes_more_than_ten_positional_arguments():

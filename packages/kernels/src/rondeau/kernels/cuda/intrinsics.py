@@ -123,8 +123,10 @@ def cvt_rna_tf32(typingctx: Any, x: Any) -> Any:
 
 
 @intrinsic
-def mma_m16n8k8_tf32(typingctx: Any, *registers: Any) -> Any:
-    """Return A B + C of 16 x 8 by 8 x 8, from a lane's four numbers of A, two of B and four of C; see `tensor_cores`."""
+def mma_m16n8k8_tf32(
+    typingctx: Any, a0: Any, a1: Any, a2: Any, a3: Any, b0: Any, b1: Any, c0: Any, c1: Any, c2: Any, c3: Any
+) -> Any:
+    """Return A B + C of 16 x 8 by 8 x 8, given a lane's numbers of each; see `tensor_cores`."""
     four = types.UniTuple(types.float32, 4)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
