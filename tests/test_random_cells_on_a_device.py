@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packages.kernels.tests.device_parity import arrays_of, on_device, states_and_gradients
 from packages.kernels.tests.interpreter import Interpreter
-from packages.kernels.tests.problem import LAYOUTS, Problem, flatten
-from packages.kernels.tests.test_cuda_target import on_device, to_host
+from packages.kernels.tests.problem import LAYOUTS, Problem
 from tools.device_arrays import installed
 from tools.emulated_target import emulated
 
@@ -42,9 +42,7 @@ def expected(problem, reverse):
 
 def found(cupy, problem, reverse):
     """Return the same on the device."""
-    sent = on_device(cupy, problem)
-    result, gradients = sent.forward(reverse), sent.gradients(reverse)
-    return to_host([*result.every, *result.final, *flatten(gradients)])
+    return arrays_of(*states_and_gradients(on_device(cupy, problem), reverse))
 
 
 def error(arrays, wanted, dtype):

@@ -15,53 +15,11 @@ from rondeau.kernels.sequence import Layout, backward
 from rondeau.kernels.stepper import Stepper
 from rondeau.nn import cells
 
+from .device_parity import CLOSE, assert_like_the_cpu, assert_like_the_interpreter, bits, on_device, to_host
 from .interpreter import Interpreter
-from .problem import LAYOUTS, Problem, flatten
+from .problem import LAYOUTS, Problem
 
 CELLS = sorted(name for name, cell in vars(cells).items() if isinstance(cell, Cell))
-CLOSE = {np.float32: {"rtol": 1e-5, "atol": 1e-5}, np.float64: {"rtol": 1e-12, "atol": 1e-12}}
-
-
-def on_device(cupy, problem):
-    """Return the problem with its arrays on the device."""
-    sent = object.__new__(Problem)
-    vars(sent).update(vars(problem))
-
-    def send(array):
-        return None if array is None else cupy.asarray(array)
-
-    *arrays, params = problem.weights
-    sent.weights = type(problem.weights)(*map(send, arrays), tuple(map(send, params)))
-    sent.x = send(problem.x)
-    for field in ("initial", "inputs", "d_every", "d_final"):
-        setattr(sent, field, tuple(map(send, getattr(problem, field))))
-    return sent
-
-
-def to_host(arrays):
-    return [
-        None if array is None else array if isinstance(array, np.ndarray) else array.get() for array in arrays
-    ]
-
-
-def bits(gradients):
-    return b"".join(array.tobytes() for array in to_host(flatten(gradients)) if array is not None)
-
-
-def assert_like_the_cpu(cupy, problem, dtype, reverse=False, **fields):
-    """Compare states and gradients with the CPU target's; return the device's."""
-    sent = on_device(cupy, problem)
-    expected, got = problem.gradients(reverse, **fields), sent.gradients(reverse, **fields)
-    fields.pop("truncate", None)
-    states, found = problem.forward(reverse, **fields), sent.forward(reverse, **fields)
-    wanted = [*flatten(expected), *states.every, *states.final]
-    for one, other in zip(to_host([*flatten(got), *found.every, *found.final]), wanted, strict=True):
-        if other is None:
-            assert one is None
-        else:
-            assert one.dtype == other.dtype
-            assert_close(one, other, **CLOSE[dtype])
-    return got
 
 
 @pytest.mark.sampled(5)
@@ -73,17 +31,8 @@ def test_every_cell_is_the_interpreters(name, layout, reverse, device_stand_in):
     problem = Problem(getattr(cells, name), LAYOUTS[layout], np.float32, zero=name == "slstm")
     if name == "slstm":
         of_any_state = Problem(cells.slstm, LAYOUTS[layout], np.float64)
-        assert_like_the_cpu(device_stand_in, of_any_state, np.float64, reverse)
-    exact = problem.in_float64()
-    oracle = Interpreter(exact.run(reverse), exact.x, exact.weights, exact.initial, exact.inputs)
-    sent = on_device(device_stand_in, problem)
-    result = sent.forward(reverse)
-    for got, expected in zip(to_host(result.every), oracle.every, strict=True):
-        assert_close(got, expected, rtol=1e-5, atol=1e-5)
-    d_initial = oracle.backward(exact.d_every, exact.d_final)[1]
-    for got, expected in zip(to_host(sent.gradients(reverse).initial), d_initial, strict=True):
-        assert_close(got, expected, rtol=1e-5, atol=2e-5)
-    assert_like_the_cpu(device_stand_in, problem, np.float32, reverse)
+        assert_like_the_cpu(device_stand_in, of_any_state, reverse)
+    assert_like_the_interpreter(device_stand_in, problem, reverse)
 
 
 REREADS = {
@@ -100,14 +49,14 @@ def test_a_later_loop_reads_the_adjoint_that_the_step_has_written(what, device_s
     found = on_device(device_stand_in, problem).gradients()
     expected = [slots["x", "h"] @ problem.weights.weight_ih, *d_initial]
     for got, right in zip(to_host((found.x, *found.initial)), expected, strict=True):
-        assert_close(got, right, **CLOSE[np.float64])
+        assert_close(got, right, **CLOSE[np.dtype(np.float64)])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts(layout, device_stand_in):
     for reverse in (False, True):
         problem = Problem(cells.gru_original, LAYOUTS[layout], np.float64)
-        assert_like_the_cpu(device_stand_in, problem, np.float64, reverse)
+        assert_like_the_cpu(device_stand_in, problem, reverse)
 
 
 OPTIONS = {
@@ -126,13 +75,13 @@ def test_options(option, device_stand_in):
     name, options = OPTIONS[option]
     layout = Layout.dense(2, 2) if options.get("H", 0) > 256 else LAYOUTS["ragged"]
     problem = Problem(getattr(cells, name), layout, np.float64, **options)
-    assert_like_the_cpu(device_stand_in, problem, np.float64)
+    assert_like_the_cpu(device_stand_in, problem)
 
 
 def test_dropout_of_projected_features(device_stand_in):
     problem = Problem(cells.lstm_projected, LAYOUTS["ragged"], np.float64, P=3)
     problem.settings = problem.settings._replace(feature_dropout=0.4)
-    assert_like_the_cpu(device_stand_in, problem, np.float64, reverse=True)
+    assert_like_the_cpu(device_stand_in, problem, reverse=True)
 
 
 @pytest.mark.parametrize(
@@ -147,14 +96,14 @@ def test_dropout_of_projected_features(device_stand_in):
 )
 def test_regularisers(regularisers, device_stand_in):
     problem = Problem(cells.lstm.variant(regularisers), LAYOUTS["ragged"], np.float64)
-    assert_like_the_cpu(device_stand_in, problem, np.float64)
+    assert_like_the_cpu(device_stand_in, problem)
 
 
 @pytest.mark.parametrize("fields", [{"recompute_every": 2}, {"truncate": 1}], ids=str)
 @pytest.mark.parametrize("name", ["gru_d", "ctrnn"])
 def test_recomputation_and_truncation(name, fields, device_stand_in):
     problem = Problem(getattr(cells, name), LAYOUTS["ragged"], np.float64)
-    assert_like_the_cpu(device_stand_in, problem, np.float64, reverse=True, **fields)
+    assert_like_the_cpu(device_stand_in, problem, reverse=True, **fields)
 
 
 def test_a_run_waits_for_nothing_and_sends_nothing(device_stand_in):
@@ -232,7 +181,7 @@ def test_names_of_a_cell_may_be_those_of_arguments(device_stand_in):
     problem = Problem(cell, Layout.dense(2, 2), np.float64)
     sent = on_device(device_stand_in, problem)
     oracle = Interpreter(problem.run(), problem.x, problem.weights, problem.initial, problem.inputs)
-    assert_close(to_host(sent.forward().every), oracle.every, **CLOSE[np.float64])
+    assert_close(to_host(sent.forward().every), oracle.every, **CLOSE[np.dtype(np.float64)])
     sent.gradients()
     sent.inputs = problem.inputs
     with pytest.raises(ValueError, match="x is on cuda and input weight_ih is on cpu"):

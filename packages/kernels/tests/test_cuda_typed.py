@@ -8,8 +8,8 @@ from rondeau.kernels.cuda import compiler
 from rondeau.nn import cells as built_in
 from typed_target import TypedKernel
 
+from .device_parity import assert_like_the_cpu
 from .problem import LAYOUTS, Problem
-from .test_cuda_target import assert_like_the_cpu
 
 NAMES = [*built_in.__all__, "fed", "fed_numbers", "operands", "everything", "decaying", "given", "lstm_zoned"]
 FEW = ("fed_numbers", "lstm_zoned")
@@ -42,4 +42,4 @@ def test_typed_kernels_compute_what_the_cpu_does(name, dtype, typed, cells):
     # It divides by a state, which must not be near zero.
     options |= {"zero": True} if name == "slstm" else {}
     problem = Problem(cell, LAYOUTS["ragged"], dtype, **options)
-    assert_like_the_cpu(typed, problem, dtype, reverse=True)
+    assert_like_the_cpu(typed, problem, reverse=True)
