@@ -148,7 +148,9 @@ def get_device_id() -> int:
 
 
 def get_device_count() -> int:
-    """Return the number of devices, as ``runtime.getDeviceCount``."""
+    """Return the number of devices, as ``runtime.getDeviceCount``, to which none is an error."""
+    if not memory.device_count():
+        raise memory.CUDARuntimeError("cudaErrorNoDevice", "no CUDA-capable device is detected")
     return memory.device_count()
 
 

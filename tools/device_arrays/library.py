@@ -86,6 +86,7 @@ def _build() -> dict[str, ModuleType]:
             "MemoryPool": memory.MemoryPool,
             "Stream": cuda.Stream,
             "alloc_pinned_memory": pinned.allocate,
+            "cublas": _Module("cupy.cuda.cublas", {}),
             "get_current_stream": cuda.get_current_stream,
             "get_device_id": cuda.get_device_id,
             "is_available": cuda.is_available,

@@ -45,8 +45,42 @@ def test_what_else_may_be_missing(monkeypatch):
     with installed(devices=0):
         assert not rt.cuda.is_available()
         assert not rt.ones(1).is_pinned()
-        with pytest.raises(RuntimeError, match="CuPy is installed but finds no usable GPU"):
+        with pytest.raises(
+            RuntimeError, match=r"finds no usable GPU \(cudaErrorNoDevice: no .*\): it takes an"
+        ):
             rt.ones(1, device="cuda")
+    with installed():
+        monkeypatch.delattr(sys.modules["cupy"].cuda, "cublas")
+        monkeypatch.setattr(type(sys.modules["cupy"]), "__getattr__", _no_library)
+        assert not rt.cuda.is_available()
+        with pytest.raises(RuntimeError, match="needs cuBLAS, which is not installed: pip install"):
+            rt.ones(1, device="cuda")
+
+
+def _no_library(module, name):
+    raise ImportError(f"libcublas.so.13: cannot open shared object file, asked for by {name}")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import a_package_that_is_missing", "No module named 'a_package_that_is_missing'"),
+        (
+            "try:\n    raise ImportError('libcuda.so: no such file')\n"
+            "except ImportError as error:\n    raise ImportError('a page\\nof advice') from error",
+            "libcuda.so: no such file",
+        ),
+    ],
+)
+def test_a_cupy_that_fails_is_not_said_to_be_missing(source, said, monkeypatch, tmp_path):
+    (tmp_path / "cupy.py").write_text(source, encoding="utf-8")
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not rt.cuda.is_available()
+    with pytest.raises(
+        RuntimeError, match=rf"CuPy is installed but cannot be imported \({said}\): pip install"
+    ):
+        rt.ones(1, device="cuda")
 
 
 @pytest.mark.usefixtures("device_stand_in")

@@ -148,19 +148,49 @@ def load_cupy() -> ModuleType:
     Raises
     ------
     DeviceUnavailableError
-        If CuPy, which holds the arrays, or numba-cuda, which compiles the recurrent kernels, is not installed, or CuPy
-        finds no usable GPU.
+        If CuPy, which holds the arrays, numba-cuda, which compiles the recurrent kernels, or cuBLAS, which multiplies
+        matrices and is no part of CuPy's wheels, is not installed, or CuPy finds no usable GPU.
     """
     try:
         import cupy  # type: ignore[import-not-found, unused-ignore]
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name != "cupy":
+            raise _not_importable(error) from error
         raise DeviceUnavailableError(
             f"device 'cuda' needs CuPy, which is not installed: {_INSTALL}"
         ) from error
+    except ImportError as error:
+        raise _not_importable(error) from error
     require_numba_cuda()
     if not cupy.cuda.is_available():
-        raise DeviceUnavailableError(f"device 'cuda': CuPy is installed but finds no usable GPU: {_INSTALL}")
+        raise DeviceUnavailableError(
+            f"device 'cuda': CuPy is installed but finds no usable GPU ({_why_no_gpu(cupy)}): it takes an NVIDIA GPU "
+            "and a driver for CUDA 13 with 'rondeau[cuda]', for CUDA 12 with 'rondeau[cuda12]'; or use device='cpu'"
+        )
+    try:
+        _ = cupy.cuda.cublas  # CuPy loads it when it is first asked for
+    except ImportError as error:
+        raise DeviceUnavailableError(
+            f"device 'cuda' needs cuBLAS, which is not installed: {_INSTALL}"
+        ) from error
     return cupy  # type: ignore[no-any-return, unused-ignore]
+
+
+def _not_importable(error: ImportError) -> DeviceUnavailableError:
+    """Return the error for a CuPy that is installed and fails; CuPy's own is a page of text about the cause."""
+    cause = error.__cause__ or error
+    return DeviceUnavailableError(
+        f"device 'cuda': CuPy is installed but cannot be imported ({' '.join(str(cause).split())}): {_INSTALL}"
+    )
+
+
+def _why_no_gpu(cupy: ModuleType) -> str:
+    """Return what CUDA says, which tells a missing GPU from a driver that is too old."""
+    try:
+        cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return str(error)
+    return "none is visible"
 
 
 def require_numba_cuda() -> None:
