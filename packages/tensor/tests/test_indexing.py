@@ -239,6 +239,8 @@ def test_index_errors():
         rt.gather(x, 0, rt.tensor([0, 1, 2]))
     with pytest.raises(ValueError, match=r"needs an index of one dimension, got shape \(1, 1\)"):
         rt.index_select(x, 0, rt.tensor([[0]]))
+    with pytest.raises(ValueError, match="a tensor without dimensions needs an index of one element, got 2"):
+        rt.index_select(x[0, 0], 0, rt.tensor([0, 0]))
     with pytest.raises(TypeError, match="masked_select needs a boolean mask, got int64"):
         rt.masked_select(x, rt.tensor([1]))
     with pytest.raises(TypeError, match="where needs a boolean condition, got float32"):

@@ -95,6 +95,11 @@ CASES |= {
     "getitem, repeated beside the rest": (lambda x, i: x[1, None, ..., i], A, REPEATED),
     "getitem, negative": (lambda x, i: x[i - 3], A, REPEATED),
     "index_add": (lambda x, i, y: rt.index_add(x, 0, i, y), A, REPEATED, B),
+    "index_add, short integers": (
+        lambda x, i: (rt.index_add(x, 1, i, x[:, i]), rt.index_add(x > 1, 0, i[:2], x > 1)),
+        np.int8([[100, -7], [3, 1]]),
+        np.array([1, 1, 0]),
+    ),
     "index_select": (lambda x, i: rt.index_select(x, 1, i), A, REPEATED),
     "index_select, rows": (lambda x, i: rt.index_select(x, 0, i), A, REPEATED),
     "leaky_relu, steep": (lambda x: rt.leaky_relu(x, 2.0), A),
@@ -519,6 +524,8 @@ def test_numbers_of_the_host_go_along():
     assert two.grad.device == "cpu"
     assert two.grad.item() == 3
     assert (x < two).tolist() == [True, False]
+    assert rt.allclose(x, rt.tensor(2.0), atol=1)
+    assert rt.allclose(1.5, x, rtol=1)
     assert (x * rt.tensor(3)).dtype == rt.float32
     assert (x + np.float64(1)).tolist() == [2, 3]
     assert x.clone().mul_(two.detach()).tolist() == [2, 4]

@@ -11,6 +11,7 @@ Where the numbers are on the host, the error is raised at once.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,8 @@ _MOST = 1024
 """The number of conditions from which on `require` waits: a program that never reads a value must not collect them."""
 
 _pending: list[tuple[Any, Callable[[], Exception]]] = []
+_lock = threading.Lock()
+"""Held while the list changes: a condition that another thread appends meanwhile would be lost."""
 
 
 def require(condition: Any, error: Callable[[], Exception]) -> None:
@@ -45,7 +48,8 @@ def require(condition: Any, error: Callable[[], Exception]) -> None:
         if not condition:
             raise error()
         return
-    _pending.append((condition, error))
+    with _lock:
+        _pending.append((condition, error))
     if len(_pending) >= _MOST:
         raise_pending()
 
@@ -53,12 +57,23 @@ def require(condition: Any, error: Callable[[], Exception]) -> None:
 def raise_pending() -> None:
     """Raise the first error that is pending. Whoever reads from a device calls this before.
 
-    It costs nothing if no condition is pending; otherwise it waits for the device, once for all of them.
+    It costs nothing if no condition is pending; otherwise it waits for the device, once for all of them. If others do
+    not hold either, a note of the error says so: they are not raised again.
     """
     if not _pending:
         return
-    found, _pending[:] = _pending[:], []
+    with _lock:
+        found = _pending.copy()
+        _pending.clear()
+    if not found:  # another thread took them
+        return
     conditions = library_of(found[0][0]).stack([condition for condition, _ in found]).get()
-    for holds, (_, error) in zip(conditions, found, strict=True):
-        if not holds:
-            raise error()
+    errors = [error for holds, (_, error) in zip(conditions, found, strict=True) if not holds]
+    if errors:
+        first = errors[0]()
+        if len(errors) > 1:
+            first.add_note(
+                f"{len(errors) - 1} more checks on the GPU failed after this one: what was computed there since is not "
+                "to be relied on"
+            )
+        raise first

@@ -69,7 +69,7 @@ def index_select(x: Tensor, dim: int, index: Any) -> Tensor:
     TypeError
         If the index does not consist of integers.
     ValueError
-        If it has more than one dimension.
+        If it has more than one dimension, or for a tensor without dimensions other than one element.
 
     Examples
     --------
@@ -82,6 +82,10 @@ def index_select(x: Tensor, dim: int, index: Any) -> Tensor:
     if found.ndim > 1:
         raise ArgumentValueError(f"index_select needs an index of one dimension, got shape {found.shape}")
     if x._array.ndim == 0:
+        if found.size != 1:
+            raise ArgumentValueError(
+                f"index_select of a tensor without dimensions needs an index of one element, got {found.size}"
+            )
         return take(x.reshape(1), found.reshape(1)).reshape(())
     found = found.reshape(-1)
     return take(x, found if axis == 0 else (slice(None),) * axis + (found,))

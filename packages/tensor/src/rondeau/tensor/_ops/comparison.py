@@ -11,7 +11,7 @@ from rondeau.kernels.errors import ArgumentValueError
 from rondeau.kernels.runtime.transfers import on_host
 from rondeau.tensor._arguments import array_of, number, refused
 from rondeau.tensor._modes import modes
-from rondeau.tensor._ops._operands import as_tensor, different_devices
+from rondeau.tensor._ops._operands import as_tensor, different_devices, on_one_device
 from rondeau.tensor._ops._operators import COMMON, discrete_binary, discrete_unary
 
 if TYPE_CHECKING:
@@ -273,14 +273,15 @@ def allclose(a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal
     >>> rt.allclose(rt.tensor([1.0]), rt.tensor([1.000001]))
     True
     """
-    x, y = as_tensor(a)._array, as_tensor(b)._array
+    first, second = as_tensor(a), as_tensor(b)
+    if type(first._array) is not type(second._array):
+        first, second = on_one_device(first, second)
+    x, y = first._array, second._array
     rtol, atol = float(number(rtol, "rtol")), float(number(atol, "atol"))
     if not (0 <= rtol < math.inf and 0 <= atol < math.inf):
         raise ArgumentValueError(
             f"allclose needs rtol and atol that are finite and not negative, got {rtol}, {atol}"
         )
-    if type(x) is not type(y):
-        raise different_devices(x, y)
     try:
         return bool(on_host(modes.quiet(np.allclose, x, y, rtol=rtol, atol=atol, equal_nan=equal_nan)))
     except ValueError as error:

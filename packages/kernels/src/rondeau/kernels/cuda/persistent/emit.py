@@ -498,7 +498,7 @@ class _Source:
         if kind == "new":
             stores = [f"{self._state(text, 'new + row')} = {value}"]
             if self.in_block and text == graph.states[0]:
-                stores += self._to_operand(None, value, later=True)
+                stores += self._to_operand(None, value)
             return [], stores
         if kind == "adjoint":
             return [f"adjoint_{text} = {value} if active else adjoint_{text}"], []
@@ -509,7 +509,7 @@ class _Source:
             return [f"sum_input_{text} = sum_input_{text} + {value} if active else sum_input_{text}"], []
         return [], [f"{self._array(f'd_input_{text}')}[(at + row) * U({H}) + unit] = {value}"]
 
-    def _to_operand(self, node: int | None, value: str, later: bool = False) -> list[str]:
+    def _to_operand(self, node: int | None, value: str) -> list[str]:
         """Return the statements that put a value where the products of a block read it."""
         return [
             f"shared[U({c.operand_at}) + tile_row * U({c.row_stride}) + unit] = {value}"

@@ -8,6 +8,9 @@ from rondeau.kernels.runtime.devices import is_array, is_of_device, library_of
 
 __all__ = ["add_at", "add_rows"]
 
+_LEAST_ATOMIC = 4
+"""The bytes of the smallest integer that a GPU adds in one piece."""
+
 
 def add_at(target: Any, indices: Any, values: Any) -> None:
     """Do ``target[indices[n]] += values[n]`` for every n, so that repeated indices add up.
@@ -30,7 +33,11 @@ def add_at(target: Any, indices: Any, values: Any) -> None:
     >>> target.tolist()
     [2.0, 0.0, 5.0]
     """
-    if is_of_device(target) and is_array(indices) and indices.dtype.kind in "iu":
+    if is_of_device(target) and target.dtype.kind in "biu" and target.dtype.itemsize < _LEAST_ATOMIC:
+        sums = np.zeros_like(target, np.int64)
+        add_at(sums, indices, values.astype(np.int64))
+        target += sums.astype(target.dtype)
+    elif is_of_device(target) and is_array(indices) and indices.dtype.kind in "iu":
         values = np.broadcast_to(values, (*indices.shape, *target.shape[1:]))
         if values.size:
             ids = np.where(indices < 0, indices + len(target), indices).reshape(-1)
