@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from rondeau import tensor as rt
-from rondeau.kernels.runtime import deferred, threads
+from rondeau.kernels.runtime import deferred, devices, threads
 
 # No deadline, and no limit on the time of drawing: the first example of a kernel compiles it, and machines are shared.
 settings.register_profile("rondeau", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,6 +28,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="cpu",
         help="the default device of tensors in all tests: a GPU, or tools.device_arrays in its place",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """End with one line, and not with one for each test, where ``--device cuda`` finds no GPU."""
+    if config.getoption("--device") == "cuda":
+        try:
+            devices.load_cupy()
+        except devices.DeviceUnavailableError as error:
+            raise pytest.UsageError(f"--device cuda: {error}") from None
 
 
 @pytest.hookimpl(tryfirst=True)  # before the cases are chosen by their marks

@@ -6,6 +6,7 @@ import operator
 import pickle
 import sys
 from collections import namedtuple
+from types import SimpleNamespace
 
 import hypothesis.extra.numpy as arrays
 import numpy as np
@@ -687,3 +688,11 @@ def test_the_library_takes_it_for_cupy(device_stand_in):
     assert x.device == "cuda"
     assert isinstance(x._array, device_stand_in.ndarray)
     assert sum(t.nbytes for t in seen.to_device) == HOST.nbytes
+
+
+def test_pytest_on_a_gpu_that_is_missing_ends_with_one_line(request, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    conftest = request.config.pluginmanager.get_plugin(str(request.config.rootpath / "conftest.py"))
+    asked = SimpleNamespace(getoption={"--device": "cuda"}.get)
+    with pytest.raises(pytest.UsageError, match="--device cuda: device 'cuda' needs CuPy, which is not inst"):
+        conftest.pytest_configure(asked)

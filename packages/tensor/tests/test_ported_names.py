@@ -92,6 +92,10 @@ def test_type(value):
             x.type(name)
     with pytest.raises(TypeError, match="expected a dtype such as"):
         x.type("quaternion")
+    with pytest.raises(
+        TypeError, match="expected a dtype such as 'float32', or device 'cpu' or 'cuda', got 'gpu'"
+    ):
+        x.to("gpu")
 
 
 # ---------------------------------------------------------------------------------------------------- devices

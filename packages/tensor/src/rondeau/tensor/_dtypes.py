@@ -36,6 +36,21 @@ SUPPORTED: dict[type_, type_] = {
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
 
 
+def names_dtype(text: str) -> builtins.bool:
+    """Return whether a text means a dtype to NumPy, and so no device.
+
+    Examples
+    --------
+    >>> names_dtype("float16"), names_dtype("cuda")
+    (True, False)
+    """
+    try:
+        np.dtype(text)
+    except Exception:  # NumPy parses it, and raises anything from a TypeError to a SyntaxError
+        return False
+    return True
+
+
 def as_dtype(dtype: DTypeLike) -> type_:
     """Return `dtype` as a NumPy dtype that a tensor can hold.
 

@@ -29,6 +29,7 @@ from rondeau.tensor._dtypes import (
     int16,
     int32,
     int64,
+    names_dtype,
     type_name,
     type_of,
     uint8,
@@ -437,6 +438,10 @@ class Tensor(Recorded):
                 dtype, device = arg.dtype, arg.device
             elif isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda"):
                 device = arg
+            elif isinstance(arg, str) and not names_dtype(arg):
+                raise ArgumentTypeError(
+                    f"expected a dtype such as 'float32', or device 'cpu' or 'cuda', got {arg!r}"
+                )
             elif arg is not None:
                 dtype = arg
         x = self if device is None else self._moved(device, non_blocking)

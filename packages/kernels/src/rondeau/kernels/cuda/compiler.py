@@ -1,4 +1,4 @@
-"""The compiler of kernels: the only module that calls numba-cuda, so that a successor of it can take its place.
+"""The compiler of kernels: with `intrinsics`, the only module that calls numba-cuda, so that it can be replaced.
 
 numba-cuda is imported when the first kernel is compiled. Arrays are CuPy's; none is allocated here. Work is launched on
 CuPy's current stream, and nothing waits for it.
