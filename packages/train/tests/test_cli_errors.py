@@ -63,6 +63,7 @@ def test_a_device_that_is_not_usable(tmp_path, monkeypatch, capsys):
             f"rondeau {command[0]}: --device: device 'cuda' needs CuPy, which is not installed: pip install "
             "'rondeau[cuda]' (for CUDA 12: 'rondeau[cuda12]')"
         )
+        assert line.endswith("or use --device cpu")
         assert cli.main([*command, "--device=tpu"]) == 2
         assert "--device: expected cpu or cuda, got tpu" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -17,4 +17,4 @@ def check_device(device: str) -> None:
     try:
         load_cupy()
     except DeviceUnavailableError as error:
-        raise UsageError(f"--device: {error}") from error
+        raise UsageError(f"--device: {error}".replace("device='cpu'", "--device cpu")) from error
