@@ -28,7 +28,7 @@ def draw_parameters(layer, rng):
             values = 1 + 0.3 * values
         else:
             values *= 0.5
-        parameter.data = values.astype(parameter.dtype)
+        parameter.data = rt.tensor(values.astype(parameter.dtype))
 
 
 def draw_states(layer, B, rng):
