@@ -1,7 +1,7 @@
 """Argument checks for all kernels, with the same wording: NAME must be ..., got ...; what to do.
 
 `name` is the beginning of the message: the function and its argument, as in ``"cross_entropy: logits"``. An array is
-one of NumPy's or of a GPU; the arrays of one call must be on the same device, which `are_of_device` checks.
+one of NumPy's or of a GPU; the arrays of one call must be on the same device: see `check_one_device`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ __all__ = [
     "check_array",
     "check_integer",
     "check_number",
+    "check_one_device",
     "checked_array",
     "checked_floats",
     "checked_indices",
@@ -124,6 +125,21 @@ def check_array(name: str, array: Any) -> None:
     """
     if not isinstance(array, np.ndarray) and not is_of_device(array):
         raise ArgumentTypeError(f"{name} must be a numpy array, got {type(array).__name__}")
+
+
+def check_one_device(function: str, /, **arrays: Any) -> None:
+    """Raise ValueError unless the arrays of a call are on the same device; the arguments are those of `are_of_device`.
+
+    Raises
+    ------
+    ValueError
+        The message names two of them, and their devices.
+
+    Examples
+    --------
+    >>> check_one_device("layer_norm", x=np.ones(2), weight=None)
+    """
+    are_of_device(function, **arrays)
 
 
 def are_of_device(function: str, /, **arrays: Any) -> bool:

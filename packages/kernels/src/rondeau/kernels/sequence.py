@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.cell import InputForms, Regularisers
 from rondeau.kernels.cell.cell import Cell
-from rondeau.kernels.checks import are_of_device, checked_array
+from rondeau.kernels.checks import check_one_device, checked_array
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.recurrent import recompute, truncation
 from rondeau.kernels.recurrent.checks import (
-    check_one_device,
+    check_devices_of_run,
     checked_arrays,
     checked_inputs,
     checked_run,
@@ -105,7 +105,7 @@ def forward(
         hidden, dtype = weights.weight_ih.shape[0] // len(run.cell.gates), weights.weight_ih.dtype
         inputs = checked_inputs(run.cell, inputs, run.layout.num_rows, run.layout.batch_size, hidden, dtype)
         named = {f"input {name}": array for name, array in zip(run.cell.inputs, inputs, strict=True)}
-        are_of_device(f"cell {run.cell.name}", x=x, **named)
+        check_one_device(f"cell {run.cell.name}", x=x, **named)
     target = target_of(x)
     num_kept = len(run.cell.states) if every_state else 1
     if run.recompute_every is not None and run.recompute_every < run.layout.num_steps:
@@ -249,7 +249,7 @@ def _checked_gradients(
     if "cupy" in sys.modules:
         every = {f"d_every of {state}": d for state, d in zip(states, d_every, strict=True)}
         final = {f"d_final of {state}": d for state, d in zip(states, d_final, strict=True)}
-        check_one_device(run.cell, weights, **every, **final)
+        check_devices_of_run(run.cell, weights, **every, **final)
 
     def checked(name: str, given: tuple[Array | None, ...], length: int) -> tuple[Array | None, ...]:
         return tuple(

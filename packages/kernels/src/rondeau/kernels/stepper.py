@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.cell import InputForms
 from rondeau.kernels.cell.cell import Cell
-from rondeau.kernels.checks import are_of_device, checked_array
+from rondeau.kernels.checks import check_one_device, checked_array
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.recurrent.checks import (
-    check_one_device,
+    check_devices_of_run,
     checked_ids,
     checked_inputs,
     checked_weights,
@@ -112,7 +112,7 @@ class Stepper:
         settings = complete_settings(cell, settings)
         checked = [checked_weights(cell, weights, settings.num_heads) for weights in layers]
         for weights in checked:
-            check_one_device(cell, weights, weight_ih_of_layer_0=checked[0].weight_ih)
+            check_devices_of_run(cell, weights, weight_ih_of_layer_0=checked[0].weight_ih)
         self.dtype = checked[0].weight_ih.dtype
         self.widths, self.num_layers = state_widths(cell, checked[0]), len(checked)
         (rows, self.inputs), width = checked[0].weight_ih.shape, self.widths[0]
@@ -171,7 +171,7 @@ class Stepper:
         if "cupy" in sys.modules:
             given = {f"state {name}": array for name, array in zip(self._states, states or (), strict=False)}
             named = {f"input {name}": array for name, array in zip(cell.inputs, inputs, strict=False)}
-            are_of_device(f"a step of cell {cell.name}", weight_ih=self._like, x=x, **given, **named)
+            check_one_device(f"a step of cell {cell.name}", weight_ih=self._like, x=x, **given, **named)
         if inputs or cell.inputs:
             cell = cell.variant(forms=InputForms(numbers=forms.numbers))
             inputs = self._checked_inputs(cell, inputs, B)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels.checks import are_of_device, check_integer, shown
+from rondeau.kernels.checks import check_integer, check_one_device, shown
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime.devices import is_of_device
 from rondeau.kernels.runtime.transfers import on_host
@@ -87,7 +87,9 @@ def check_devices(function: str, /, **arrays: Any) -> None:
     >>> check_devices("linear", input=Tensor([1.0]), bias=None)
     """
     if "cupy" in sys.modules:
-        are_of_device(function, **{name: getattr(value, "_array", value) for name, value in arrays.items()})
+        check_one_device(
+            function, **{name: getattr(value, "_array", value) for name, value in arrays.items()}
+        )
 
 
 def as_host_array(name: str, value: Any) -> NDArray[Any]:

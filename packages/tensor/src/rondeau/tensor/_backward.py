@@ -193,11 +193,10 @@ def _accumulate(node: Node, g: Any, own: bool, create_graph: bool) -> None:
         return
     grad = tensor._grad
     kind = type(tensor._array)
-    if type(g) is not kind and is_of_device(unwrap(g)) == (
-        kind is _ndarray
-    ):  # only what a user's Function returned
+    # Only what a user's Function returned is on another device, or of another dtype.
+    if type(g) is not kind and is_of_device(unwrap(g)) == (kind is _ndarray):
         raise _on_another_device(tensor._array, unwrap(g))
-    if g.dtype != tensor._array.dtype:  # only what a user's Function returned
+    if g.dtype != tensor._array.dtype:
         g = g.to(tensor._array.dtype) if create_graph else g.astype(tensor._array.dtype)
     if create_graph:
         tensor._grad = g.clone() if grad is None else grad + g

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,9 +13,11 @@ from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.cuda import compiler
 from rondeau.kernels.cuda.emit import emit
 
-__all__ = ["compiled_kernels", "source"]
+__all__ = ["compiled_kernels", "kept", "source"]
 
-_kept: weakref.WeakKeyDictionary[Cell, dict[Any, list[Any]]] = weakref.WeakKeyDictionary()
+T = TypeVar("T")
+
+_kept: weakref.WeakKeyDictionary[Cell, dict[Hashable, Any]] = weakref.WeakKeyDictionary()
 _lock = threading.RLock()
 
 
@@ -32,11 +35,22 @@ def compiled_kernels(
     projected: bool = False,
 ) -> list[Any]:
     """Return the kernels of a cell's phases; the first call compiles them. The arguments are those of `emit`."""
-    make = compiler.Kernel  # tests put another in its place
-    key = make, direction, dtype, incoming, projected
+
+    def compile_phases() -> list[Any]:
+        phases = emit(cell.name, direction, cell.schedule, dtype, incoming, projected)
+        return [compiler.Kernel(phase, dtype) for phase in phases]
+
+    return kept(cell, (direction, dtype, incoming, projected), compile_phases)
+
+
+def kept(cell: Cell, key: Hashable, compile_kernels: Callable[[], T]) -> T:
+    """Return what `compile_kernels` makes of a cell, which is called once for a key.
+
+    Tests put another class in the place of `compiler.Kernel`; what each has made is kept apart.
+    """
+    key = compiler.Kernel, key
     with _lock:
         of_cell = _kept.setdefault(cell, {})
         if key not in of_cell:
-            phases = emit(cell.name, direction, cell.schedule, dtype, incoming, projected)
-            of_cell[key] = [make(phase, dtype) for phase in phases]
-        return of_cell[key]
+            of_cell[key] = compile_kernels()
+        return of_cell[key]  # type: ignore[no-any-return]

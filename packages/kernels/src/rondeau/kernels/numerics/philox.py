@@ -28,7 +28,7 @@ import numpy as np
 from numba import prange, types
 from numpy.typing import ArrayLike, NDArray
 
-from rondeau.kernels.checks import are_of_device, check_array, check_integer, check_number
+from rondeau.kernels.checks import check_array, check_integer, check_number, check_one_device
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS, Element
 from rondeau.kernels.runtime import threads
@@ -36,6 +36,7 @@ from rondeau.kernels.runtime.compiling import kernel_njit
 from rondeau.kernels.runtime.deferred import require
 from rondeau.kernels.runtime.devices import is_of_device, is_writeable, library_of
 from rondeau.kernels.runtime.signatures import INDICES, array_type, compiled_per_dtype
+from rondeau.kernels.runtime.transfers import on_device_of
 
 __all__ = [
     "CONSTANT_OVER_TIME",
@@ -391,7 +392,7 @@ def mask_rows(
     """
     check_array("mask_rows: x", x)
     check_array("mask_rows: out", out)
-    are_of_device("mask_rows", x=x, out=out)
+    check_one_device("mask_rows", x=x, out=out)
     if x.dtype != out.dtype:
         raise ArgumentTypeError(
             f"mask_rows: x and out must be of one dtype, got {x.dtype} and {out.dtype}; convert x"
@@ -419,7 +420,7 @@ def _launch(
     """Check the arguments that both kernels share, and launch one of them, or its array program."""
     check_array(f"{name}: the output", out)
     if not is_of_device(out):
-        are_of_device(name, out=out, times=times, batches=batches)
+        check_one_device(name, out=out, times=times, batches=batches)
     if out.dtype not in ELEMENTS:
         raise ArgumentTypeError(
             f"{name}: the output must be float32 or float64, got {out.dtype}; convert with astype"
@@ -445,7 +446,7 @@ def _launch(
         )
     threshold, scale = threshold_of(_checked_probability(name, p)), out.dtype.type(scale_of(p))
     if is_of_device(out):
-        times, batches = (library_of(out).asarray(position) for position in positions)
+        times, batches = (on_device_of(out, position) for position in positions)
         mask = _mask(times, batches, out.shape[1], key, int(chosen), threshold, scale)
         out[...] = mask if x is None else x * mask
         return

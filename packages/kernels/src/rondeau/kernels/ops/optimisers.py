@@ -24,7 +24,7 @@ import numpy as np
 from numba import prange, types
 from numpy.typing import NDArray
 
-from rondeau.kernels.checks import are_of_device, check_array, shown
+from rondeau.kernels.checks import check_array, check_one_device, shown
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS, Element
 from rondeau.kernels.ops.arrays import optimisers as arrays
@@ -372,7 +372,7 @@ def _flat(name: str, array: Array, w: Array, unaligned: list[tuple[Array, Array]
     """
     check_array(f"update: {name}", array)
     if type(array) is not type(w):
-        are_of_device("update", w=w, **{name: array})
+        check_one_device("update", w=w, **{name: array})
     of_device = type(array) is not np.ndarray and is_of_device(array)
     if array.dtype != w.dtype:
         raise ArgumentTypeError(

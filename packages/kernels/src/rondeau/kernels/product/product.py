@@ -29,7 +29,7 @@ from numba import prange, types
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from rondeau.kernels.checks import are_of_device
+from rondeau.kernels.checks import are_of_device, check_one_device
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS, Element
 from rondeau.kernels.product import arrays
@@ -575,7 +575,7 @@ def _check_out(a: Any, b: Any, out: Any, accumulate: bool) -> None:
     if type(out) is not np.ndarray:
         if not is_array(out):
             raise ArgumentTypeError(f"matmul: out must be an ndarray, got {type(out).__name__}")
-        are_of_device("matmul", a=a, out=out)
+        check_one_device("matmul", a=a, out=out)
     shape = (a.shape[0], b.shape[1])
     if out.dtype != a.dtype:
         raise ArgumentTypeError(f"matmul: out must be {a.dtype}, as its operands, got {out.dtype}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.cell.cell import Cell
-from rondeau.kernels.checks import are_of_device, checked_array, checked_indices, is_count
+from rondeau.kernels.checks import check_one_device, checked_array, checked_indices, is_count
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics import philox
 from rondeau.kernels.numerics.elements import ELEMENTS
@@ -20,7 +20,7 @@ from rondeau.kernels.recurrent.records import Run, Settings, Weights
 from rondeau.kernels.runtime.devices import is_array
 
 __all__ = [
-    "check_one_device",
+    "check_devices_of_run",
     "checked_arrays",
     "checked_ids",
     "checked_inputs",
@@ -137,7 +137,7 @@ def checked_arrays(
     weights = checked_weights(cell, weights, run.settings.num_heads)
     if "cupy" in sys.modules:
         of_states = zip(cell.states, initial or (), strict=False)
-        check_one_device(cell, weights, x=x, **{f"state {name}": array for name, array in of_states})
+        check_devices_of_run(cell, weights, x=x, **{f"state {name}": array for name, array in of_states})
     x = _checked_x(layout, x, weights.weight_ih)
     if initial is None:
         return x, weights, None
@@ -154,11 +154,11 @@ def checked_arrays(
     return x, weights, initial
 
 
-def check_one_device(cell: Cell, weights: Weights, /, **others: Any) -> None:
+def check_devices_of_run(cell: Cell, weights: Weights, /, **others: Any) -> None:
     """Raise ValueError unless the arrays of a run are all on one device."""
     *arrays, params = weights
     vectors = {f"parameter {name}": vector for name, vector in zip(cell.params, params, strict=False)}
-    are_of_device(
+    check_one_device(
         f"cell {cell.name}", **dict(zip(Weights._fields, arrays, strict=False)), **vectors, **others
     )
 

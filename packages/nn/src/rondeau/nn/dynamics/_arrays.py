@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.errors import ArgumentValueError
-from rondeau.tensor import Tensor
 
-from .._checks import as_array
+from .._checks import as_host_array
 
-__all__ = ["Array", "finite", "on_cpu"]
+__all__ = ["Array", "finite"]
 
 Array = NDArray[np.float64]
 
@@ -32,13 +31,7 @@ def finite(name: str, value: Any) -> Array:
         ...
     rondeau.kernels.errors.ArgumentValueError: state must be finite numbers, but has elements that are NaN or infinite
     """
-    array = on_cpu(as_array(name, value)).astype(np.float64)
+    array = as_host_array(name, value).astype(np.float64)
     if not np.isfinite(array).all():
         raise ArgumentValueError(f"{name} must be finite numbers, but has elements that are NaN or infinite")
     return array
-
-
-def on_cpu(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array, or a copy of one of a GPU, on the CPU, where all analyses are computed."""
-    found: NDArray[Any] = Tensor(array).cpu()._array
-    return found

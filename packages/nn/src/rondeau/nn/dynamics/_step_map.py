@@ -9,10 +9,11 @@ import numpy as np
 
 from rondeau.kernels import sequence
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.runtime.transfers import on_host
 from rondeau.kernels.sequence import Cell, InputForms, Layout, Run, Weights
 
 from .._recurrent.layer import Recurrent
-from ._arrays import Array, on_cpu
+from ._arrays import Array
 from ._elementwise import ElementwiseStep, is_elementwise
 from ._noise import check_noiseless
 from ._pulled_back import PulledBackStep
@@ -147,7 +148,7 @@ def _in_float64(cell: Cell, weights: Weights, layer_index: int) -> Weights:
     """Return a copy of weights in float64, after refusing those that are NaN or infinite."""
     *matrices, params = weights
     names = (*Weights._fields[:-1], *cell.params)
-    arrays = [None if array is None else on_cpu(array) for array in (*matrices, *params)]
+    arrays = [None if array is None else on_host(array) for array in (*matrices, *params)]
     for name, array in zip(names, arrays, strict=True):
         if array is not None and not np.isfinite(array).all():
             raise ArgumentValueError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels import product
-from rondeau.kernels.checks import are_of_device
+from rondeau.kernels.checks import check_one_device
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.tensor._arguments import array_of
 from rondeau.tensor._dtypes import float32, float64
@@ -92,7 +92,7 @@ def matmul(a: Any, b: Any) -> Tensor:
             f"matmul needs operands of one type, got {x.dtype} and {y.dtype}: convert one with .to(...)"
         )
     if type(x) is not type(y):
-        are_of_device("matmul", a=x, b=y)
+        check_one_device("matmul", a=x, b=y)
     n, m = x.ndim, y.ndim
     if n == 0 or m == 0 or x.shape[-1] != y.shape[-2 if m > 1 else 0]:
         raise ArgumentValueError(

@@ -137,7 +137,7 @@ class _Source:
 
     def kernel(self) -> PersistentKernel:
         """Return the kernel."""
-        step = [*self._step()]
+        step = self._step()
         lines = [*self._places(), *self._call_lines(), *self._weights()]
         if self.in_block and self.contractions:
             lines += self._clear_shared()
@@ -288,9 +288,9 @@ class _Source:
                 if number in products:
                     body += self._arrive()
                     if number == last:
-                        finish = self._wait_lines(number)
+                        finish = self._exchange_back(number)
                     else:
-                        body += self._wait_lines(number)
+                        body += self._exchange_back(number)
             elif number < last and number + 1 in products:
                 body += self._arrive()
         if self.is_forward:
@@ -351,7 +351,7 @@ class _Source:
                 lines.append("cuda.syncthreads()")  # before the next product takes the place of the sums
         return lines
 
-    def _wait_lines(self, number: int) -> list[str]:
+    def _exchange_back(self, number: int) -> list[str]:
         """Return the lines after a phase of backward: the products of the adjoints that it has written."""
         found = [(operand, c) for phase, operand, c in self.contractions if phase == number]
         lines = self._wait()
@@ -447,7 +447,8 @@ class _Source:
                 index = index.replace("batch_row", "(next_at + row)")
                 self.fetched.setdefault(f"given_{text}", f"{array}[{index}]")
             return f"given_{text}"
-        self._number("key"), self._number("substream")
+        self._number("key")
+        self._number("substream")
         if kind == "zoneout":
             drawn = (
                 f"random_word(key, substream + {graph.states.index(text)}, first_time + time, origin, unit)"

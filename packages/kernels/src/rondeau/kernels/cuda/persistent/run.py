@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
-import weakref
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from rondeau.kernels.cuda.persistent.choice import choose_tile, limits_of
 from rondeau.kernels.cuda.persistent.contraction import Tile
 from rondeau.kernels.cuda.persistent.emit import PersistentKernel, emit_persistent
 from rondeau.kernels.cuda.persistent.packing import pack_matrices
+from rondeau.kernels.cuda.phases import kept
 from rondeau.kernels.recurrent.records import Tape
 from rondeau.kernels.runtime.deferred import require
 from rondeau.kernels.runtime.devices import library_of
@@ -24,9 +23,6 @@ from rondeau.kernels.runtime.precision import tensor_cores_allowed
 __all__ = ["backward", "forward", "tile_of"]
 
 Array = NDArray[Any]
-
-_kept: weakref.WeakKeyDictionary[Cell, dict[Any, Any]] = weakref.WeakKeyDictionary()
-_lock = threading.RLock()
 
 
 def tile_of(tape: Tape, direction: str) -> Tile | None:
@@ -92,14 +88,12 @@ def _launch(
 
 def _compiled(cell: Cell, direction: str, hidden: int, tile: Tile, incoming: frozenset[str]) -> Any:
     """Return the kernel of a direction; the first call compiles it."""
-    make = compiler.Kernel  # tests put another in its place
-    key = make, direction, hidden, tile, incoming
-    with _lock:
-        of_cell = _kept.setdefault(cell, {})
-        if key not in of_cell:
-            source = emit_persistent(cell.name, direction, cell.schedule, hidden, tile, incoming)
-            of_cell[key] = make(source, np.dtype(np.float32))
-        return of_cell[key]
+
+    def compile_kernel() -> Any:
+        source = emit_persistent(cell.name, direction, cell.schedule, hidden, tile, incoming)
+        return compiler.Kernel(source, np.dtype(np.float32))
+
+    return kept(cell, ("persistent", direction, hidden, tile, incoming), compile_kernel)
 
 
 def _stuck(name: str) -> RuntimeError:
