@@ -30,7 +30,7 @@ class Time(NamedTuple):
     milliseconds : float
         Until the device has done it.
     issued : float
-        Milliseconds until Python has issued it: if they are as many, the device waits for Python, or Python for it.
+        Milliseconds until Python has issued it. Where this is nearly all of the time, the device waits for Python.
     """
 
     milliseconds: float
