@@ -1,9 +1,8 @@
 """Emit: a direction of a scheduled cell as one kernel that runs all steps.
 
-A thread serves one *item*, a batch row and a hidden unit, from the first step to the last. So what the step-by-step
-kernels put by in memory are variables here: states, adjoints, the sums of the learned vectors' adjoints, and whatever
-one phase hands on to the next. The item's other numbers are fetched while the block waits: slots, and in backward what
-forward has left.
+A thread serves one *item*, a batch row and a hidden unit, from the first step to the last; its work at a step is in
+`items`. Here is the frame around it: where a thread finds itself, the steps, and between phases the products and the
+barriers that they need.
 
 The blocks of a *group* have the same ``rows`` batch rows, each with other ``units`` hidden units. A product reads what
 all of them have computed, in the library's own storage: there is no buffer for the exchange. So before a product the
@@ -19,15 +18,11 @@ Arrays are flat, and indices are 32-bit numbers without a sign, which is what ke
 from __future__ import annotations
 
 import re
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-from rondeau.kernels.cell.naming import name_values
-from rondeau.kernels.cell.schedule import Operand, Schedule, Slot
-from rondeau.kernels.cell.timeline import Phase, Program, Read, Write
+from rondeau.kernels.cell.schedule import Operand, Schedule
 from rondeau.kernels.cuda.persistent.contraction import Contraction, Tile
-from rondeau.kernels.cuda.persistent.plan import contractions_of, shared_elements
-from rondeau.kernels.recurrent.phase_source import CODE, function_name
-from rondeau.kernels.recurrent.substreams import NOISE
+from rondeau.kernels.cuda.persistent.items import ItemSource
 
 __all__ = ["PersistentKernel", "emit_persistent"]
 
@@ -94,46 +89,8 @@ def emit_persistent(
     return _Source(name, direction, schedule, hidden, tile, incoming, taken).kernel()
 
 
-class _Source:
-    """Builds the source of a kernel; without names that are taken, the step's values are numbered."""
-
-    def __init__(
-        self,
-        name: str,
-        direction: str,
-        schedule: Schedule,
-        hidden: int,
-        tile: Tile,
-        incoming: frozenset[str],
-        taken: set[str] | None,
-    ) -> None:
-        self.schedule, self.graph, self.H, self.tile = schedule, schedule.graph, hidden, tile
-        self.program: Program = getattr(schedule, direction)
-        self.is_forward, self.incoming = direction == "forward", incoming
-        self.blocks = -(-hidden // tile.units)
-        self.in_block = self.blocks == 1
-        self.name = function_name(name, f"{direction}_persistent")
-        phases = self.program.phases
-        calls = dict.fromkeys(n for phase in phases for n in phase.call_nodes)
-        loops = tuple(
-            loop
-            for phase in phases
-            for loop in (*(() if phase.prologue is None else (phase.prologue,)), *phase.loops)
-        )
-        self.names = name_values(schedule, Phase(tuple(calls), None, loops), taken or set())
-        if taken is None:
-            self.names = {node: f"_{node}" for node in self.names}
-        self.call_nodes = tuple(calls)
-        self.arrays: dict[str, None] = {}
-        self.numbers: dict[str, None] = {}
-        self.fetched: dict[str, str] = {}  # variable -> what it is at a step
-        self.held: dict[str, str] = {}  # variable -> what it is for all steps
-        self.known: set[int] = set()
-        self.contractions = contractions_of(schedule, direction, hidden, tile)
-        assert all(c.fits for _, _, c in self.contractions), (name, hidden, tile)
-        self.shared = shared_elements(self.contractions)
-
-    # ---------------------------------------------------------------- the source
+class _Source(ItemSource):
+    """Builds the source of a kernel: its frame of steps, products and barriers around the work of an item."""
 
     def kernel(self) -> PersistentKernel:
         """Return the kernel."""
@@ -155,14 +112,6 @@ class _Source:
             self.name, source, arrays, numbers, self.tile, self.blocks, self.shared,
             tuple((operand, contraction) for _, operand, contraction in self.contractions),
         )  # fmt: skip
-
-    def _array(self, name: str) -> str:
-        self.arrays.setdefault(name)
-        return name
-
-    def _number(self, name: str) -> str:
-        self.numbers.setdefault(name)
-        return name
 
     def _places(self) -> list[str]:
         tile = self.tile
@@ -206,25 +155,6 @@ class _Source:
             f"    k += U({self.tile.threads})",
             "cuda.syncthreads()",
         ]
-
-    def _call_lines(self) -> list[str]:
-        lines = []
-        for node in self.call_nodes:
-            record = self.graph.nodes[node]
-            if record.op != "input":
-                value = self._expression(node)
-            elif record.value[0] == "width":
-                value = f"float32({self.H})"
-            else:
-                value = self._number(f"scalar_{self.schedule.scalars.index(record.value)}")
-            lines.append(f"{self.names[node]} = {value}")
-        return lines
-
-    def _state(self, name: str, place: str) -> str:
-        """Return the element of a state's storage for the item, at a step's row."""
-        index = self.graph.states.index(name)
-        base = f"U({index}) * (B + N) + " if index else ""
-        return f"{self._array('states')}[({base}{place}) * U({self.H}) + unit]"
 
     def _begin(self) -> list[str]:
         """Return the lines before the first step: states, adjoints, sums."""
@@ -373,162 +303,6 @@ class _Source:
             lines = ["if step + U(1) < T or needs_initial != 0:", *(f"    {line}" for line in lines)]
         return lines
 
-    # ---------------------------------------------------------------- the pointwise part
-
-    def _pointwise(self, phase: Phase) -> list[str]:
-        lines: list[str] = []
-        loops = phase.loops if phase.prologue is None else (phase.prologue, *phase.loops)
-        for loop in loops:
-            for read in (*loop.row_reads, *loop.reads):
-                if read.node not in self.known:
-                    lines += self._read(read)
-                    self.known.add(read.node)
-            for node in (*loop.row_nodes, *loop.nodes):
-                if node not in self.known:
-                    lines.append(f"{self.names[node]} = {self._expression(node)}")
-                    self.known.add(node)
-            stores = []
-            for write in loop.writes:
-                always, stored = self._write(write)
-                lines += always
-                stores += stored
-            if stores:
-                lines += ["if active:", *(f"    {line}" for line in stores)]
-        return lines
-
-    def _read(self, read: Read) -> list[str]:
-        kind, key = read.location
-        name = self.names[read.node]
-        if kind in ("carry", "vector"):
-            return []  # a variable already
-        return [f"{name} = {self._value(kind, key, read)}"]
-
-    def _value(self, kind: str, key: object, read: Read) -> str:
-        H, graph, schedule = self.H, self.graph, self.schedule
-        if kind == "slot":
-            where, gate = cast("Slot", key)
-            if self.is_forward:
-                return self._raw(where, gate)
-            array, slots = ("gates", schedule.order) if where == "x" else ("recurrent", schedule.split)
-            return self._fetch(f"x_{where}_{gate}", array, len(slots), slots.index(gate))
-        if kind == "value":
-            place = schedule.values.index(int(str(key)))
-            return self._fetch(f"value_{place}", "values", len(schedule.values), place)
-        if kind == "back":
-            return f"back_{key}"
-        text = str(key)
-        if kind == "old":
-            if self.is_forward:
-                return f"state_{text}"
-            self.fetched.setdefault(f"before_{text}", self._state(text, "next_old + row"))
-            return f"before_{text}"
-        if kind == "new":
-            self.fetched.setdefault(f"after_{text}", self._state(text, "next_new + row"))
-            return f"after_{text}"
-        if kind == "adjoint":
-            if text not in self.incoming:
-                return f"adjoint_{text}"
-            array = self._array(f"every_{text}")
-            self.fetched.setdefault(f"d_{text}", f"{array}[(next_at + row) * U({H}) + unit]")
-            return f"adjoint_{text} + d_{text}"
-        if kind == "parameter":
-            place = graph.params.index(text)
-            self.held.setdefault(f"param_{text}", f"{self._array('params')}[U({place * H}) + unit]")
-            return f"param_{text}"
-        if kind == "mask":
-            self.held.setdefault("keep", f"{self._array('mask')}[batch_row * U({H}) + unit]")
-            return "keep"
-        if kind == "input":
-            array, is_number = self._array(f"input_{text}"), text in graph.forms.numbers
-            index = "batch_row" if is_number else f"batch_row * U({H}) + unit"
-            if graph.inputs[text] == "sequence":
-                self.held.setdefault(f"given_{text}", f"{array}[{index}]")
-            else:
-                index = index.replace("batch_row", "(next_at + row)")
-                self.fetched.setdefault(f"given_{text}", f"{array}[{index}]")
-            return f"given_{text}"
-        self._number("key")
-        self._number("substream")
-        if kind == "zoneout":
-            drawn = (
-                f"random_word(key, substream + {graph.states.index(text)}, first_time + time, origin, unit)"
-            )
-            return f"float32({drawn}) * float32({2.0**-24!r})"
-        return f"float32({kind}(key, substream + {NOISE + int(text)}, first_time + time, origin, unit))"
-
-    def _fetch(self, name: str, array: str, count: int, place: int) -> str:
-        """Return the variable of a number that is fetched before the step."""
-        index = f"((next_at + row) * U({count}) + U({place})) * U({self.H}) + unit"
-        self.fetched.setdefault(name, f"{self._array(array)}[{index}]")
-        return name
-
-    def _raw(self, where: str, gate: str) -> str:
-        """Return the value of a slot: its input part, its product, its bias."""
-        schedule = self.schedule
-        terms = []
-        if where == "x":
-            terms.append(self._fetch(f"x_x_{gate}", "gates", len(schedule.order), schedule.order.index(gate)))
-        if where == "r" or gate in schedule.joint:
-            terms.append(f"z_{where}_{gate}")
-        place = schedule.slots.index((where, gate))
-        name = f"bias_{where}_{gate}"
-        self.held.setdefault(name, f"{self._array('bias')}[U({place * self.H}) + unit]")
-        return " + ".join([*terms, name])
-
-    def _write(self, write: Write) -> tuple[list[str], list[str]]:
-        """Return the statements of a write that every item runs, and those of an active one alone."""
-        kind, key = write.location
-        H, graph, schedule = self.H, self.graph, self.schedule
-        value = "float32(0)" if write.node is None else self._operand(write.node)
-        if kind in ("carry", "vector"):
-            return [], []
-        if kind == "slot":
-            where, gate = cast("Slot", key)
-            array, slots = ("gates", schedule.order) if where == "x" else ("recurrent", schedule.split)
-            index = f"((at + row) * U({len(slots)}) + U({slots.index(gate)})) * U({H}) + unit"
-            stores = [f"{self._array(array)}[{index}] = {value}"]
-            if self.in_block and not self.is_forward:
-                stores += self._slot_to_operand((where, gate), value)
-            return [], stores
-        if kind == "value":
-            place = schedule.values.index(int(str(key)))
-            index = f"((at + row) * U({len(schedule.values)}) + U({place})) * U({H}) + unit"
-            stores = [f"{self._array('values')}[{index}] = {value}"]
-            return [], stores + (self._to_operand(int(str(key)), value) if self.in_block else [])
-        text = str(key)
-        if kind == "new":
-            stores = [f"{self._state(text, 'new + row')} = {value}"]
-            if self.in_block and text == graph.states[0]:
-                stores += self._to_operand(None, value)
-            return [], stores
-        if kind == "adjoint":
-            return [f"adjoint_{text} = {value} if active else adjoint_{text}"], []
-        if kind == "d_parameter":
-            return [f"gradient_{text} = gradient_{text} + {value} if active else gradient_{text}"], []
-        assert kind == "d_input", kind
-        if graph.inputs[text] == "sequence":
-            return [f"sum_input_{text} = sum_input_{text} + {value} if active else sum_input_{text}"], []
-        return [], [f"{self._array(f'd_input_{text}')}[(at + row) * U({H}) + unit] = {value}"]
-
-    def _to_operand(self, node: int | None, value: str) -> list[str]:
-        """Return the statements that put a value where the products of a block read it."""
-        return [
-            f"shared[U({c.operand_at}) + tile_row * U({c.row_stride}) + unit] = {value}"
-            for _, operand, c in self.contractions
-            if operand.node == node
-        ]
-
-    def _slot_to_operand(self, slot: Slot, value: str) -> list[str]:
-        lines = []
-        for _, operand, c in self.contractions:
-            slots = [*(("x", g) for g in operand.joint), *(("r", g) for g in operand.split)]
-            if slot in slots:
-                place = slots.index(slot) * self.H
-                lines.append(
-                    f"shared[U({c.operand_at + place}) + tile_row * U({c.row_stride}) + unit] = {value}"
-                )
-        return lines
-
     def _end(self) -> list[str]:
         """Return the lines after the last step: what backward leaves."""
         if self.is_forward:
@@ -545,15 +319,3 @@ class _Source:
             if kind == "sequence" and name not in graph.forms.constants:
                 lines.append(f"{self._array(f'd_input_{name}')}[row * U({H}) + unit] += sum_input_{name}")
         return ["if exists:", *(f"    {line}" for line in lines)]
-
-    # ---------------------------------------------------------------- values
-
-    def _expression(self, node: int) -> str:
-        record = self.graph.nodes[node]
-        return CODE[record.op].format(*map(self._operand, record.args), zero="float32(0)")
-
-    def _operand(self, node: int) -> str:
-        record = self.graph.nodes[node]
-        if node not in self.names and record.op == "const":
-            return f"float32({record.value!r})"
-        return self.names[node]
