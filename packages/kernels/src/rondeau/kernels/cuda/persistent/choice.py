@@ -97,8 +97,9 @@ def choose_tile(
     Examples
     --------
     >>> from rondeau.nn import cells
-    >>> choose_tile(cells.lstm.schedule, "forward", 256, 32, Limits(132)).threads
-    256
+    >>> tile = choose_tile(cells.lstm.schedule, "forward", 256, 32, Limits(132))
+    >>> (-(-256 // tile.units)) * (-(-32 // tile.rows)) <= 132  # all blocks are resident at once
+    True
     """
     if not can_persist(schedule, direction):
         return None
