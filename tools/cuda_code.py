@@ -80,8 +80,8 @@ def missing() -> str | None:
             return f"{wheel} is not installed: {how}"
     try:
         load_numba_cuda()
-    except DeviceUnavailableError:
-        return f"numba-cuda is not installed: {how}"
+    except DeviceUnavailableError as error:
+        return str(error)
     return None
 
 

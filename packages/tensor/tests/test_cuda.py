@@ -42,6 +42,14 @@ def test_what_else_may_be_missing(monkeypatch):
         assert not rt.cuda.is_available()
         with pytest.raises(RuntimeError, match="needs numba-cuda, which is not installed: pip install"):
             rt.ones(1, device="cuda")
+        monkeypatch.setattr(devices, "_is_installed", lambda name: True)
+        monkeypatch.setattr(np, "__version__", "2.5.0")
+        assert not rt.cuda.is_available()
+        with pytest.raises(
+            RuntimeError, match=r"needs NumPy before 2\.5, for numba-cuda; got 2\.5\.0: pip install"
+        ):
+            rt.ones(1, device="cuda")
+        monkeypatch.undo()
     with installed(devices=0):
         assert not rt.cuda.is_available()
         assert not rt.ones(1).is_pinned()

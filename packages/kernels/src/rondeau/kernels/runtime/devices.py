@@ -201,10 +201,16 @@ def require_numba_cuda() -> None:
     Raises
     ------
     DeviceUnavailableError
-        If it is not installed.
+        If it is not installed, or NumPy is too new for it.
     """
-    if "numba_cuda" not in sys.modules and not _is_installed("numba_cuda"):
+    if "numba_cuda" in sys.modules:
+        return
+    if not _is_installed("numba_cuda"):
         raise DeviceUnavailableError(f"device 'cuda' needs numba-cuda, which is not installed: {_INSTALL}")
+    if np.lib.NumpyVersion(np.__version__) >= "2.5.0":
+        raise DeviceUnavailableError(
+            f"device 'cuda' needs NumPy before 2.5, for numba-cuda; got {np.__version__}: {_INSTALL}"
+        )
 
 
 @functools.cache
