@@ -49,6 +49,22 @@ def test_a_module_moves_with_gradients_and_buffers_and_keeps_its_parameters():
         moved.cuda("cpu")
 
 
+def test_a_module_whose_copy_does_not_fit_stays_whole(device_stand_in, monkeypatch):
+    moved = model()
+    asarray, calls = device_stand_in.asarray, []
+
+    def full(*args, **options):
+        calls.append(args)
+        if len(calls) == 3:
+            raise MemoryError
+        return asarray(*args, **options)
+
+    monkeypatch.setitem(vars(device_stand_in), "asarray", full)
+    with pytest.raises(MemoryError):
+        moved.cuda()
+    assert devices_of(moved) == {"cpu"}
+
+
 def test_state_dicts_are_loaded_where_the_parameters_are(tmp_path):
     here, there = model(), model().cuda()
     rt.manual_seed(1)

@@ -408,6 +408,19 @@ def test_an_index_out_of_range_is_an_error_at_the_next_read(call, message, wrong
     assert result.item() is not None  # once
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, index: np.take(x, index),
+        lambda x, index: np.take_along_axis(np.ones(3), index, axis=0),
+        lambda x, index: np.put_along_axis(x, index, 0.0, 0),
+    ],
+)
+def test_indices_that_nobody_would_check_are_refused(call):
+    with pytest.raises(TypeError, match="of a GPU would not notice an index out of range: use"):
+        call(rt.ones(3, device="cuda"), rt.tensor([7], device="cuda"))
+
+
 def test_indices_of_the_host_are_checked_there_and_sent():
     x = rt.arange(3.0, device="cuda")
     with pytest.raises(IndexError, match="index 3 is out of range"):

@@ -524,7 +524,8 @@ class Module:
         ValueError
             If an argument is neither a dtype nor a device.
         RuntimeError
-            If the GPU is asked for and none is usable; the message says what to install, and nothing has moved.
+            If the GPU is asked for and none is usable; the message says what to install. As after any error, of memory
+            too, nothing has moved.
 
         Examples
         --------
@@ -557,10 +558,15 @@ class Module:
             target = dtype if dtype is not None and np.issubdtype(tensor.dtype, np.floating) else None
             return tensor.detach().to(dtype=target, device=device, non_blocking=non_blocking)._array
 
-        for tensor in (*self.parameters(), *self.buffers()):
-            tensor.data = moved(tensor)
-            if tensor.grad is not None:
-                tensor.grad = Tensor(moved(tensor.grad))
+        # All copies first: where memory runs out, nothing has moved.
+        copies = [
+            (tensor, moved(tensor), None if tensor.grad is None else Tensor(moved(tensor.grad)))
+            for tensor in (*self.parameters(), *self.buffers())
+        ]
+        for tensor, array, gradient in copies:
+            tensor.data = array
+            if gradient is not None:
+                tensor.grad = gradient
         return self
 
     def cuda(self, device: Any = None) -> Self:

@@ -125,6 +125,10 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
 _WRITERS = frozenset((np.copyto, np.fill_diagonal, np.place, np.put, np.put_along_axis, np.putmask))
 
 
+#: Functions that take indices which CuPy wraps around, without an error, where they are out of range.
+_INDEXING = frozenset((np.choose, np.delete, np.put, np.put_along_axis, np.take, np.take_along_axis))
+
+
 #: Attributes that NumPy's arrays have and tensors do not.
 OF_ARRAYS: set[str] = set()
 
@@ -178,6 +182,11 @@ def array_function(_self: Any, function: Any, types: Any, args: Any, kwargs: Any
     """Run another function of NumPy that was called with a tensor."""
     name = f"np.{function.__name__}"
     inputs = (*args, *kwargs.values())
+    if function in _INDEXING and any(is_of_device(unwrap(x)) for x in inputs):
+        raise ArgumentTypeError(
+            f"{name} of a tensor of a GPU would not notice an index out of range: use x[index] or "
+            'rondeau.tensor.gather, or move the tensor, .to("cpu")'
+        )
     if function in _WRITERS or (function is np.nan_to_num and kwargs.get("copy") is False):
         _prepare(args[:1] or inputs, inputs, name)
     elif "out" in kwargs:
