@@ -1,19 +1,18 @@
 """What the recurrent layers record for backward: no more than is needed, refused once it is stale, and freed."""
 
-import gc
-import weakref
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from comparing import assert_same_bits
+from reference_counts import assert_a_step_leaves_no_cycles
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.kernels import sequence
 from rondeau.nn._recurrent import function as _recurrent_function
 
-from .recurrent_layers import LAYERS, as_tuple, randn
+from .recurrent_layers import LAYERS, randn
 
 
 @pytest.mark.parametrize("layer_class", LAYERS)
@@ -93,22 +92,4 @@ def test_the_output_is_not_copied(monkeypatch):
 @pytest.mark.parametrize("layer_class", LAYERS)
 def test_a_steps_memory_returns_by_reference_count(layer_class):
     layer = layer_class(3, 5, num_layers=2, bidirectional=True)
-
-    def step():
-        output, state = layer(rt.ones(4, 2, 3))
-        loss = output.sum() + as_tuple(state)[0].sum()
-        watched = [weakref.ref(t) for t in (output, *as_tuple(state), loss)]
-        loss.backward()
-        layer.zero_grad()
-        return watched
-
-    step()  # what is compiled or loaded at a first step may leave cycles,
-    while gc.collect():  # and what is collected may leave more
-        pass
-    gc.disable()
-    try:
-        watched = step()
-        assert [ref() for ref in watched] == [None] * len(watched)
-        assert gc.collect() == 0, "the step left reference cycles"
-    finally:
-        gc.enable()
+    assert_a_step_leaves_no_cycles(layer, rt.ones(4, 2, 3))

@@ -1,15 +1,14 @@
 """Recurrent layers on a GPU as a user sees them, against the CPU: emulated kernels, on arrays of the stand-in."""
 
 import copy
-import gc
 import re
-import weakref
 
 import numpy as np
 import pytest
 from tools.device_arrays import no_transfers, transfers
 
 from comparing import assert_close, assert_same_bits
+from reference_counts import assert_a_step_leaves_no_cycles
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.kernels.cuda import compiler
@@ -286,23 +285,4 @@ class _NoKernel(compiler.Kernel):
 def test_a_steps_memory_returns_by_reference_count(monkeypatch):
     monkeypatch.setattr(compiler, "Kernel", _NoKernel)  # the emulator leaves cycles of its own
     layer = nn.LSTM(I, H, num_layers=2, bidirectional=True).to("cuda")
-    x = rt.ones(T, B, I, device="cuda")
-
-    def step():
-        output, state = layer(x)
-        loss = output.sum() + as_tuple(state)[0].sum()
-        watched = [weakref.ref(t) for t in (output, *as_tuple(state), loss)]
-        loss.backward()
-        layer.zero_grad()
-        return watched
-
-    step()  # what is compiled or loaded at a first step may leave cycles,
-    while gc.collect():  # and what is collected may leave more
-        pass
-    gc.disable()
-    try:
-        watched = step()
-        assert [ref() for ref in watched] == [None] * len(watched)
-        assert gc.collect() == 0, "the step left reference cycles"
-    finally:
-        gc.enable()
+    assert_a_step_leaves_no_cycles(layer, rt.ones(T, B, I, device="cuda"))

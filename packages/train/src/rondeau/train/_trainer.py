@@ -230,7 +230,7 @@ class Trainer:
             )
         if device is not None:
             model.to(device=device)
-        self._one_of_ours: rt.Tensor = ours[0]  # which says where the model is
+        self._any_parameter: rt.Tensor = ours[0]  # says where the model is
         self.model, self.optimizer, self.task, self.batches = model, optimizer, task, batches
         self.scheduler, self.scheduler_steps, self.held_out = scheduler, scheduler_steps, held_out
         self.max_epochs, self.max_steps, self.max_minutes = max_epochs, max_steps, max_minutes
@@ -410,7 +410,7 @@ class Trainer:
 
         The value of a loss on a GPU stays there.
         """
-        with self._one_of_ours.device:
+        with self._any_parameter.device:
             loss, weight, carried = checked_loss(self.task.loss(self.model, batch, carried))
         value = loss.detach() if loss.is_cuda else loss.item()
         if type(value) is float and not math.isfinite(value):
