@@ -227,7 +227,9 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.usefixtures("device_stand_in")
 def test_an_estimator_and_metrics():
-    estimators = pytest.importorskip("rondeau.train.estimators", reason="needs the extra sklearn")
+    pytest.importorskip("sklearn", reason="needs the extra sklearn")
+    from rondeau.train import estimators
+
     X = np.random.default_rng(0).normal(size=(12, 3))
     y = X[:, 0] > 0
     there, here = (
