@@ -9,6 +9,7 @@ from comparing import assert_close
 from rondeau.kernels.cell import Regularisers
 from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.cell.cell import Cell
+from rondeau.kernels.cuda import launching
 from rondeau.kernels.recurrent import target
 from rondeau.kernels.runtime import deferred
 from rondeau.kernels.sequence import Layout, backward
@@ -65,15 +66,16 @@ OPTIONS = {
     "three heads and a second operand": ("gru_original", {"H": 6, "heads": 3}),
     "ids": ("lstm", {"I": 7, "one_hot": True}),
     "no bias": ("gru", {"bias": False}),
-    "two blocks a row": ("lstm", {"H": 260}),
-    "sums over two passes of a block": ("gru_layer_norm", {"H": 260}),
+    "two blocks a row": ("lstm", {"H": 40}),
+    "sums over two passes of a block": ("gru_layer_norm", {"H": 40}),
 }
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_options(option, device_stand_in):
+def test_options(option, device_stand_in, monkeypatch):
+    monkeypatch.setattr(launching, "_MOST_THREADS", 32)
     name, options = OPTIONS[option]
-    layout = Layout.dense(2, 2) if options.get("H", 0) > 256 else LAYOUTS["ragged"]
+    layout = Layout.dense(2, 2) if options.get("H", 0) > 32 else LAYOUTS["ragged"]
     problem = Problem(getattr(cells, name), layout, np.float64, **options)
     assert_like_the_cpu(device_stand_in, problem)
 

@@ -127,7 +127,7 @@ def words(library: ModuleType, state: int, increment: int, count: int) -> Any:
 def uniform(
     library: ModuleType, generator: np.random.Generator, shape: tuple[int, ...], dtype: DTypeLike
 ) -> Any:
-    """Return the numbers of ``generator.random(shape, dtype)`` as an array of a library; the generator goes on alike.
+    """Return the numbers of ``generator.random(shape, dtype)`` as an array of a library, and advance the generator.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ barriers that they need.
 
 The blocks of a *group* have the same ``rows`` batch rows, each with other ``units`` hidden units. A product reads what
 all of them have computed, in the library's own storage: there is no buffer for the exchange. So before a product the
-blocks of a group wait for one another: each counts itself in when its stores are done, and waits until all have. A
+blocks of a group wait for one another: each adds to a counter when its stores are done, and waits until all have. A
 block that has all units needs no other and exchanges through shared memory alone.
 
 The order of a step is that of the step-by-step kernels: in forward each phase comes after the products that it reads,
@@ -200,7 +200,7 @@ class _Source(ItemSource):
         lines += [f"next_{name} = U(steps[U({k}) * T + next_step])" for k, name in enumerate(_STEP)]
         if self.schedule.draws_numbers:
             lines.append("next_time = steps[U(4) * T + next_step]")
-        # Who has no such row fetches nothing: another thread may be writing what it would read.
+        # A thread without such a row fetches nothing: another thread may be writing what it would read.
         fetches = [f"    next_{name} = {value}" for name, value in self.fetched.items()]
         return [*lines, "if exists and row < next_size:", *fetches] if fetches else lines
 
@@ -233,7 +233,7 @@ class _Source(ItemSource):
             moved.append("time = next_time")
         after = ["if step + U(1) < T:", *(f"    {line}" for line in self._next_step("step + U(1)"))]
         lines = [*moved, "active = exists and row < size"]
-        # A block whose rows have all ended, or not begun, has no part in the step: its group is of one mind.
+        # A block whose rows have all ended, or not begun, takes no part in the step; nor do the others of its group.
         lines += ["if first_row < size:", *(f"    {line}" for line in body)]
         lines += after
         if finish:
