@@ -79,11 +79,17 @@ def _launch(
     }  # fmt: skip
     kernel.launch(
         (groups * source.blocks_of_group, 1), tile.threads,
-        *[kernel.argument(given[name].reshape(-1)) for name in source.arrays],
+        *[kernel.argument(_flat(given[name])) for name in source.arrays],
         *[numbers[name] for name in source.numbers],
     )  # fmt: skip
     if "arrived" in source.arrays:
         require(given["arrived"][0] == 0, functools.partial(_stuck, cell.name))
+
+
+def _flat(array: Array) -> Array:
+    """Return an array in one dimension, never as a copy: what a kernel wrote to one would be lost."""
+    assert array.flags.c_contiguous, f"strides {array.strides} of shape {array.shape}"
+    return array.reshape(-1)
 
 
 def _compiled(cell: Cell, direction: str, hidden: int, tile: Tile, incoming: frozenset[str]) -> Any:
