@@ -8,8 +8,10 @@ from tools.cuda_emulator import DataRaceError, DeadlockError, KernelError
 from tools.device_arrays import no_transfers
 from tools.emulated_target import EmulatedKernel
 
+from comparing import assert_close
 from rondeau import tensor as rt
 from rondeau.kernels.cell import Regularisers
+from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.cuda import stepwise, tiers
 from rondeau.kernels.cuda.persistent import run as persistent
@@ -81,6 +83,21 @@ def test_every_cell_is_the_interpreters(name, cut, reverse, use):
     cupy = use(*of_directions)
     problem = Problem(getattr(cells, name), RAGGED, np.float32, H=H, seed=1, zero=name == "slstm")
     assert_like_the_interpreter(cupy, problem, reverse)
+
+
+def twin(x, r, s):
+    u, v = m.tanh(x.a) * s.h, m.sigmoid(x.b) * s.h
+    return m.tanh(r.a(u) + r.b(v) * x.b)
+
+
+def test_two_products_of_a_phase(use, monkeypatch):
+    """The sums of one take the place of the other's, which a slow thread may not have read."""
+    cupy = use(*TILES["one block"][1:])
+    sent = on_device(cupy, Problem(Cell(twin, ("a", "b"), ("h",), "twin"), RAGGED, np.float32, H=20))
+    got = arrays_of(*states_and_gradients(sent))
+    monkeypatch.setattr(tiers, "ALLOWED", "stepwise")
+    for ours, theirs in zip(got, arrays_of(*states_and_gradients(sent)), strict=True):
+        assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 IN_TF32 = {
