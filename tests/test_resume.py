@@ -133,7 +133,7 @@ def test_kills(kills, corpus, whole, tmp_path):
     reference, calls = whole
     folder = tmp_path / "run"
     rng = random.Random(1)
-    moments = [f"calls:{rng.randrange(1, calls // 8)}" for _ in range(8)]
+    moments = [f"calls:{rng.randrange(calls // 16, calls // 8)}" for _ in range(8)]
     moments[3:3] = [f"rename:{rng.randrange(1, 3)}"]
     moments[6:6] = [f"latest:{rng.randrange(1, 3)}"]
     assert len(moments) == 10

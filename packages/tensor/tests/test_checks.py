@@ -395,6 +395,23 @@ def test_arrays_of_a_subclass_become_plain_and_share_memory():
     assert rt.from_numpy(array.view(np.matrix))[0].tolist() == [0.0, 1.0, 2.0]
 
 
+def test_data_of_a_subclass_become_plain_and_share_memory():
+    x = rt.zeros(3, requires_grad=True)
+    array = np.ones(3, np.float32)
+    x.data = array.view(Named)
+    assert type(x.detach().numpy()) is np.ndarray
+    assert np.shares_memory(x.detach().numpy(), array)
+    (x * x).sum().backward()
+    assert x.grad.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_a_gradient_of_a_subclass():
+    x = rt.ones(3, requires_grad=True)
+    (x * x).backward(np.ones(3, np.float32).view(Named))
+    assert x.grad.tolist() == [2.0, 2.0, 2.0]
+    assert type(x.grad.numpy()) is np.ndarray
+
+
 def test_an_index_that_ends_in_an_element_shares_memory():
     y = rt.zeros(2, 3)
     y[1, 2].fill_(1.0)

@@ -15,7 +15,7 @@ import numpy as np
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.ops.sums import total
 from rondeau.kernels.runtime.devices import device_name, is_array, is_of_device, is_writeable
-from rondeau.tensor._devices import device_of, move
+from rondeau.tensor._devices import as_array, device_of, move
 from rondeau.tensor._graph import LEAF, OUTPUT, Node, Recorded, latest, unwrap, with_history, wrap
 from rondeau.tensor._modes import modes
 from rondeau.tensor._views import STALE, mark_changed
@@ -420,7 +420,7 @@ def _roots(outputs: tuple[Tensor, ...], gradients: Any, create_graph: bool) -> l
         elif isinstance(g, Recorded):
             given = g._array
         else:
-            given = g if is_array(g) else move(np.asarray(g), device_of(array))
+            given = as_array(g) if is_array(g) else move(np.asarray(g), device_of(array))
         if type(given) is not type(array):
             raise _on_another_device(array, given)
         if given.shape != array.shape:

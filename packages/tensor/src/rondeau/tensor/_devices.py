@@ -211,5 +211,8 @@ _HOST = (np.generic, np.ndarray, int, float)
 
 
 def as_array(value: Any) -> Any:
-    """Return `value` as an array: a scalar from a reduction to zero dimensions becomes a 0-d array."""
+    """Return `value` as an array of NumPy's own class, or of CuPy's.
+
+    A scalar from a reduction to zero dimensions becomes a 0-d array. A subclass may index and compare by other rules.
+    """
     return _asarray(value) if isinstance(value, _HOST) else value

@@ -200,6 +200,7 @@ class Tensor(Recorded):
         array = unwrap(value)
         if not is_array(array):
             raise ArgumentTypeError(f"expected a Tensor or an array as data, got {type(value).__name__}")
+        array = as_array(array)
         if as_dtype(array.dtype) != array.dtype:
             raise ArgumentTypeError(
                 f"data must be in this machine's order of bytes, got {array.dtype}: convert it with "
@@ -1076,9 +1077,7 @@ def array_from(
     elif isinstance(data, np.generic):
         array = np.asarray(data)
     elif is_array(data):
-        array = (
-            data if type(data) is np.ndarray else as_array(data)
-        )  # in NumPy's own class: a subclass may index and compare by other rules
+        array = data if type(data) is np.ndarray else as_array(data)
     else:
         array = plain_array(_plain(data))
         if dtype is None:

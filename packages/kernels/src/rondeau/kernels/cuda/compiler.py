@@ -110,7 +110,7 @@ def python_function(phase: PhaseKernel | PersistentKernel) -> Any:
 @functools.cache
 def _device_functions() -> dict[str, Any]:
     cuda = load_numba_cuda()
-    from rondeau.kernels.cuda import intrinsics
+    intrinsics = importlib.import_module("rondeau.kernels.cuda.intrinsics")  # it imports numba-cuda
 
     instructions = {name: getattr(intrinsics, name) for name in intrinsics.__all__}
     made = functions.compiled(cuda.jit(device=True, forceinline=True), {"cuda": cuda, **instructions})
