@@ -108,21 +108,21 @@ def test_a_thread_of_every_cell_lives_in_registers(name, dtype):
 
 
 PERSISTENT = [
-    (name, hidden, batch_size, tf32)
+    (name, hidden, batch_size, precision)
     for name in ("rnn_tanh", "gru", "lstm", "lstm_peephole", "gru_original", "slstm", "gru_d")
     for hidden in (64, 100, 128, 256, 512)
     for batch_size in (16, 64)
-    for tf32 in (False, True)
+    for precision in ("highest", "high")
 ]
 
 
 @pytest.mark.sampled(1)
-@pytest.mark.parametrize(("name", "hidden", "batch_size", "tf32"), PERSISTENT)
-def test_persistent_kernels_keep_their_weights_in_registers(name, hidden, batch_size, tf32):
+@pytest.mark.parametrize(("name", "hidden", "batch_size", "precision"), PERSISTENT)
+def test_persistent_kernels_keep_their_weights_in_registers(name, hidden, batch_size, precision):
     """With the tiles that are chosen for an H200; registers are those of a block with all its threads."""
     schedule = getattr(nn.cells, name).schedule
     for direction in ("forward", "backward"):
-        tile = choose_tile(schedule, direction, hidden, batch_size, Limits(132), tf32)
+        tile = choose_tile(schedule, direction, hidden, batch_size, Limits(132), precision)
         if tile is None:
             continue
         kernel = emit_persistent(name, direction, schedule, hidden, tile, frozenset({"h"}))

@@ -100,20 +100,20 @@ def test_two_products_of_a_phase(use, monkeypatch):
         assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-IN_TF32 = {
-    "several blocks": ("lstm", 32, Tile(16, 8, 4, tf32=True), Tile(16, 8, 4, split=4, tf32=True)),
-    "straight from memory": ("gru_original", 24, *[Tile(16, 8, 4, split=4, direct=True, tf32=True)] * 2),
-    "one block": ("rnn_tanh", 16, Tile(16, 16, 8, split=4, tf32=True), Tile(16, 16, 8, split=4, tf32=True)),
-}  # fmt: skip
+ON_TENSOR_CORES = {
+    "several blocks": ("lstm", 32, Tile(16, 8, 4), Tile(16, 8, 4, split=4)),
+    "straight from memory": ("gru_original", 24, *[Tile(16, 8, 4, split=4, direct=True)] * 2),
+    "one block": ("rnn_tanh", 16, *[Tile(16, 16, 8, split=4)] * 2),
+}
 
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-@pytest.mark.parametrize("case", IN_TF32)
+@pytest.mark.parametrize("case", ON_TENSOR_CORES)
 def test_tensor_cores(case, reverse, use):
     """Operands of 10 bits after the point: an error of 2**-11 each, where a wrong fragment would be off by its size."""
-    name, H, *tiles = IN_TF32[case]
-    cupy = use(*tiles)
+    name, H, *tiles = ON_TENSOR_CORES[case]
+    cupy = use(*(tile._replace(operands="tf32") for tile in tiles))
     problem = Problem(getattr(cells, name), Layout.packed([18, 9, 3, 2, 1]), np.float32, H=H)
     expected = arrays_of(*states_and_gradients(problem, reverse))
     got = arrays_of(*states_and_gradients(on_device(cupy, problem), reverse))
@@ -131,10 +131,10 @@ def test_tensor_cores_are_used_only_if_asked_for(device_stand_in, monkeypatch):
         run=SimpleNamespace(layout=Layout.dense(4, 32), cell=cells.lstm),
         gates=device_stand_in.empty((1, 4, 512)),
     )
-    assert not persistent.tile_of(tape, "forward").tf32
+    assert persistent.tile_of(tape, "forward").operands == "float32"
     rt.set_float32_matmul_precision("high")
     try:
-        assert persistent.tile_of(tape, "forward").tf32
+        assert persistent.tile_of(tape, "forward").operands == "tf32"
     finally:
         rt.set_float32_matmul_precision("highest")
     with pytest.raises(ValueError, match="precision must be one of highest, high, got 'medium'"):
@@ -267,14 +267,14 @@ def test_what_runs_step_by_step(case, device_stand_in, monkeypatch):
     assert {tiers.tier_of(tape, direction) for direction in ("forward", "backward")} == {stepwise}
 
 
-@pytest.mark.parametrize("tf32", [False, True], ids=["float32", "tf32"])
+@pytest.mark.parametrize("precision", ["highest", "high"])
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("name", ["rnn_tanh", "gru", "lstm", "gru_original"])
-def test_tiles_fit(name, direction, tf32):
+def test_tiles_fit(name, direction, precision):
     schedule = getattr(cells, name).schedule
     for hidden in (1, 7, 64, 100, 128, 256, 512):
         for batch_size in (1, 3, 16, 64):
-            tile = choose_tile(schedule, direction, hidden, batch_size, Limits(132), tf32)
+            tile = choose_tile(schedule, direction, hidden, batch_size, Limits(132), precision)
             if tile is None:
                 continue
             blocks = -(-hidden // tile.units)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from rondeau.kernels.errors import ArgumentValueError
 
-__all__ = ["get_float32_matmul_precision", "set_float32_matmul_precision", "tensor_cores_allowed"]
+__all__ = ["OPERANDS", "get_float32_matmul_precision", "set_float32_matmul_precision"]
 
-_PRECISIONS = ("highest", "high")
+OPERANDS = {"highest": ("float32",), "high": ("float32", "tf32")}
+"""The number formats to which operands of float32 products may be rounded, by the precision."""
 _chosen = "highest"
 
 
@@ -36,8 +37,8 @@ def set_float32_matmul_precision(precision: str) -> None:
     >>> rt.set_float32_matmul_precision("highest")
     """
     global _chosen
-    if precision not in _PRECISIONS:
-        raise ArgumentValueError(f"precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}")
+    if precision not in OPERANDS:
+        raise ArgumentValueError(f"precision must be one of {', '.join(OPERANDS)}, got {precision!r}")
     _chosen = precision
 
 
@@ -51,14 +52,3 @@ def get_float32_matmul_precision() -> str:
     'highest'
     """
     return _chosen
-
-
-def tensor_cores_allowed() -> bool:
-    """Return whether products of float32 may round their operands to TF32.
-
-    Examples
-    --------
-    >>> tensor_cores_allowed()
-    False
-    """
-    return _chosen != "highest"

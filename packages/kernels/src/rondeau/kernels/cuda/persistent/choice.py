@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from rondeau.kernels.cell.schedule import Schedule
 from rondeau.kernels.cuda.persistent.contraction import WARP, Tile
 from rondeau.kernels.cuda.persistent.plan import can_persist, contractions_of
+from rondeau.kernels.runtime.precision import OPERANDS
 
 __all__ = ["Limits", "Work", "choose_tile", "limits_of", "work_of"]
 
@@ -81,7 +82,12 @@ def limits_of(library: Any) -> Limits:
 
 @functools.lru_cache(maxsize=1024)
 def choose_tile(
-    schedule: Schedule, direction: str, hidden: int, batch_size: int, limits: Limits, tf32: bool = False
+    schedule: Schedule,
+    direction: str,
+    hidden: int,
+    batch_size: int,
+    limits: Limits,
+    precision: str = "highest",
 ) -> Tile | None:
     """Return the tile for a direction, or None if there is none.
 
@@ -91,8 +97,8 @@ def choose_tile(
     direction : {"forward", "backward"}
     hidden, batch_size : int
     limits : Limits
-    tf32 : bool
-        Whether tensor cores may multiply.
+    precision : {"highest", "high"}
+        As of `set_float32_matmul_precision`: whether operands may be rounded, so that tensor cores multiply.
 
     Examples
     --------
@@ -104,23 +110,23 @@ def choose_tile(
     if not can_persist(schedule, direction):
         return None
     found: list[tuple[float, Tile]] = []
-    for tile in _tiles(hidden, batch_size, tf32):
+    for tile in _tiles(hidden, batch_size, OPERANDS[precision]):
         work = work_of(schedule, direction, hidden, batch_size, tile, limits)
         if work is not None:
             found.append((work.clocks, tile))
     return min(found)[1] if found else None
 
 
-def _tiles(hidden: int, batch_size: int, tf32: bool) -> Iterator[Tile]:
+def _tiles(hidden: int, batch_size: int, allowed: tuple[str, ...]) -> Iterator[Tile]:
     """Yield tiles that are worth a look."""
     splits = (1, 2, 4, 8, 16)
-    if tf32:
+    for operands in (name for name in allowed if name != "float32"):
         for r, u, warps in itertools.product((16, 32), _units(hidden), (4, 8, 16)):
             for split in splits:
                 if r < 2 * max(batch_size, 9) and r * u <= WARP * warps and split <= warps:
-                    yield Tile(r, u, warps, split, tf32=True)
+                    yield Tile(r, u, warps, split, operands=operands)
                     if u < hidden:
-                        yield Tile(r, u, warps, split, direct=True, tf32=True)
+                        yield Tile(r, u, warps, split, direct=True, operands=operands)
     rows = [n for n in (1, 2, 4, 8, 16, 32) if n < 2 * batch_size]
     for r, u, warps in itertools.product(rows, _units(hidden), (4, 8, 16)):
         if r * u > WARP * warps:

@@ -40,8 +40,9 @@ class Tile(NamedTuple):
         The lanes of a warp that share a column.
     direct : bool
         Whether lanes read their operands straight from global memory.
-    tf32 : bool
-        Whether tensor cores multiply, with operands of 10 bits after the point; see `tensor_cores`.
+    operands : {"float32", "tf32"}
+        The number format to which operands and weights are rounded. Tensor cores multiply those of TF32, which has 10
+        bits after the point; see `tensor_cores`.
     """
 
     rows: int
@@ -50,7 +51,7 @@ class Tile(NamedTuple):
     split: int = 1
     lanes: int = 32
     direct: bool = False
-    tf32: bool = False
+    operands: str = "float32"
 
     @property
     def threads(self) -> int:

@@ -9,6 +9,9 @@ from rondeau.kernels.cuda.persistent.tensor_cores import TensorCores
 
 __all__ = ["can_persist", "contractions_of", "shared_elements"]
 
+_KINDS: dict[str, type[Contraction]] = {"float32": Contraction, "tf32": TensorCores}
+"""How products are computed, by the number format of their operands."""
+
 
 def can_persist(schedule: Schedule, direction: str) -> bool:
     """Return whether a direction can be one kernel: it has no numbers of a whole row, such as sums over the units."""
@@ -28,7 +31,7 @@ def contractions_of(
         gates = len(operand.joint) + len(operand.split)
         runs = _runs(schedule, operand, is_forward, hidden)
         columns = (gates if is_forward else 1) * tile.units
-        kind = TensorCores if tile.tf32 else Contraction
+        kind = _KINDS[tile.operands]
         contraction = kind(str(number), runs, columns, tile, in_block)
         contraction.operand_at = at
         at += -(-contraction.operand_size // 4) * 4

@@ -18,7 +18,7 @@ from rondeau.kernels.cuda.phases import kept
 from rondeau.kernels.recurrent.records import Tape
 from rondeau.kernels.runtime.deferred import require
 from rondeau.kernels.runtime.devices import library_of
-from rondeau.kernels.runtime.precision import tensor_cores_allowed
+from rondeau.kernels.runtime.precision import get_float32_matmul_precision
 
 __all__ = ["backward", "forward", "tile_of"]
 
@@ -29,7 +29,7 @@ def tile_of(tape: Tape, direction: str) -> Tile | None:
     """Return the tile with which a direction of a run becomes a persistent kernel, or None if none fits."""
     B, H = tape.run.layout.batch_size, tape.gates.shape[2]
     limits = limits_of(library_of(tape.gates))
-    return choose_tile(tape.run.cell.schedule, direction, H, B, limits, tensor_cores_allowed())
+    return choose_tile(tape.run.cell.schedule, direction, H, B, limits, get_float32_matmul_precision())
 
 
 def forward(tape: Tape, arrays: dict[str, Array]) -> None:
