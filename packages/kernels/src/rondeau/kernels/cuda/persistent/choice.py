@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from rondeau.kernels.cell.schedule import Schedule
 from rondeau.kernels.cuda.persistent.contraction import WARP, Tile
-from rondeau.kernels.cuda.persistent.plan import can_persist, contractions_of
+from rondeau.kernels.cuda.persistent.plan import Sizes, can_persist, contractions_of
 from rondeau.kernels.runtime.precision import OPERANDS
 
 __all__ = ["Limits", "Work", "choose_tile", "limits_of", "work_of"]
@@ -84,7 +84,7 @@ def limits_of(library: Any) -> Limits:
 def choose_tile(
     schedule: Schedule,
     direction: str,
-    hidden: int,
+    sizes: Sizes,
     batch_size: int,
     limits: Limits,
     precision: str = "highest",
@@ -95,7 +95,8 @@ def choose_tile(
     ----------
     schedule : Schedule
     direction : {"forward", "backward"}
-    hidden, batch_size : int
+    sizes : Sizes
+    batch_size : int
     limits : Limits
     precision : {"highest", "high"}
         As of `set_float32_matmul_precision`: whether operands may be rounded, so that tensor cores multiply.
@@ -103,22 +104,22 @@ def choose_tile(
     Examples
     --------
     >>> from rondeau.nn import cells
-    >>> tile = choose_tile(cells.lstm.schedule, "forward", 256, 32, Limits(132))
+    >>> tile = choose_tile(cells.lstm.schedule, "forward", Sizes(256), 32, Limits(132))
     >>> (-(-256 // tile.units)) * (-(-32 // tile.rows)) <= 132  # all blocks are resident at once
     True
     """
     if not can_persist(schedule, direction):
         return None
     found: list[tuple[float, Tile]] = []
-    for tile in _tiles(hidden, batch_size, OPERANDS[precision]):
-        work = work_of(schedule, direction, hidden, batch_size, tile, limits)
+    for tile in _tiles(sizes.of_head, batch_size, OPERANDS[precision]):
+        work = work_of(schedule, direction, sizes, batch_size, tile, limits)
         if work is not None:
             found.append((work.clocks, tile))
     return min(found)[1] if found else None
 
 
 def _tiles(hidden: int, batch_size: int, allowed: tuple[str, ...]) -> Iterator[Tile]:
-    """Yield tiles that are worth a look."""
+    """Yield tiles that are worth a look, for the hidden units of a head."""
     splits = (1, 2, 4, 8, 16)
     for operands in (name for name in allowed if name != "float32"):
         for r, u, warps in itertools.product((16, 32), _units(hidden), (4, 8, 16)):
@@ -144,12 +145,12 @@ def _units(hidden: int) -> list[int]:
 
 
 def work_of(
-    schedule: Schedule, direction: str, hidden: int, batch_size: int, tile: Tile, limits: Limits
+    schedule: Schedule, direction: str, sizes: Sizes, batch_size: int, tile: Tile, limits: Limits
 ) -> Work | None:
     """Return the work of a step with a tile, or None if the tile does not fit; the arguments are `choose_tile`'s."""
-    contractions = [c for _, _, c in contractions_of(schedule, direction, hidden, tile)]
-    blocks = -(-hidden // tile.units)
-    groups = -(-batch_size // tile.rows)
+    contractions = [c for _, _, c in contractions_of(schedule, direction, sizes, tile)]
+    blocks = -(-sizes.of_head // tile.units)
+    groups = -(-batch_size // tile.rows) * sizes.heads
     if not all(c.fits for c in contractions):
         return None
     if contractions and blocks > 1 and blocks * groups > limits.multiprocessors:
@@ -160,7 +161,7 @@ def work_of(
     if 4 * shared > _SHARED or registers > min(_MOST_REGISTERS, _REGISTERS // tile.threads):
         return None
     rounds = -(-groups * blocks // limits.multiprocessors)
-    exchanges = len({phase for phase, _, _ in contractions_of(schedule, direction, hidden, tile)})
+    exchanges = len({phase for phase, _, _ in contractions_of(schedule, direction, sizes, tile)})
     issued = sum(c.instructions() * tile.warps for c in contractions) or float(tile.threads)
     if blocks == 1 or not contractions:
         return Work(rounds, issued, 0, exchanges * _BLOCK_BARRIER + _CHAIN)

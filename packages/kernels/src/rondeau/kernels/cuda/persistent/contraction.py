@@ -60,7 +60,9 @@ class Tile(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run of consecutive elements of an operand's row, and where it lies.
+    """A run of elements of an operand's row, and where it lies.
+
+    It consists of pieces of equal length; a piece's elements follow one another.
 
     Attributes
     ----------
@@ -71,7 +73,11 @@ class Run(NamedTuple):
     stride : int
         The elements from one row to the next.
     first, length : int
-        The run within a row.
+        Where in a row it begins, and its elements in all.
+    pieces, apart : int
+        Their number, and the elements from the beginning of one to that of the next, if there are several.
+    offset : str
+        A variable to add to where it begins; none if empty.
     """
 
     array: str
@@ -79,6 +85,25 @@ class Run(NamedTuple):
     stride: int
     first: int
     length: int
+    pieces: int = 1
+    apart: int = 0
+    offset: str = ""
+
+    @property
+    def of_piece(self) -> int:
+        """The elements of a piece."""
+        return self.length // self.pieces
+
+    def element(self, row: str, begin: int) -> str:
+        """Return the index of element y of an operand in a row of the step, if the run begins at element `begin`."""
+        index, first = f"({self.row} + {row}) * U({self.stride}) + y", self.first - begin
+        if self.pieces > 1:
+            gap = self.apart - self.of_piece
+            index += f" + y // U({self.of_piece}) * U({gap})"
+            first -= begin // self.of_piece * gap
+        if first:
+            index += f" + U({first})" if first > 0 else f" - U({-first})"
+        return f"{index} + {self.offset}" if self.offset else index
 
 
 class Contraction:
@@ -149,7 +174,8 @@ class Contraction:
         if self.in_block:
             step = self.tile.lanes * self.tile.split
             return min((4, 2, 1), key=lambda v: (-(-self.depth // (step * v)) * step * v, -v))
-        return 4 if all(n % 4 == 0 for run in self.runs for n in (run.stride, run.first, run.length)) else 1
+        numbers = [n for run in self.runs for n in (run.stride, run.first, run.of_piece, run.apart)]
+        return 4 if all(n % 4 == 0 for n in numbers) else 1
 
     # ---------------------------------------------------------------- the weights
 
@@ -223,12 +249,8 @@ class Contraction:
         begin = 0
         guarded = len(self.runs) > 1 or self.padded != self.depth
         for number, run in enumerate(self.runs):
-            index = f"({run.row} + {row}) * U({run.stride}) + y"
-            offset = run.first - begin
-            if offset:
-                index += f" + U({offset})" if offset > 0 else f" - U({-offset})"
             load = "ld_cg_v4" if self.vector == 4 else "ld_cg"
-            line = f"{', '.join(names)} = {load}({run.array}, {index})"
+            line = f"{', '.join(names)} = {load}({run.array}, {run.element(row, begin)})"
             begin += run.length
             if guarded:
                 yield f"{'if' if number == 0 else 'elif'} y < U({begin}):"

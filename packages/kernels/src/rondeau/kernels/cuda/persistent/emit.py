@@ -4,7 +4,8 @@ A thread serves one *item*, a batch row and a hidden unit, from the first step t
 `items`. Here is the frame around it: where a thread finds itself, the steps, and between phases the products and the
 barriers that they need.
 
-The blocks of a *group* have the same ``rows`` batch rows, each with other ``units`` hidden units. A product reads what
+The blocks of a *group* have the same ``rows`` batch rows, each with other ``units`` hidden units; if the layer has
+heads, units of the same head, whose products see no others. A product reads what
 all of them have computed, in the library's own storage: there is no buffer for the exchange. So before a product the
 blocks of a group wait for one another: each adds to a counter when its stores are done, and waits until all have. A
 block that has all units needs no other and exchanges through shared memory alone.
@@ -23,6 +24,7 @@ from typing import NamedTuple
 from rondeau.kernels.cell.schedule import Operand, Schedule
 from rondeau.kernels.cuda.persistent.contraction import Contraction, Tile
 from rondeau.kernels.cuda.persistent.items import ItemSource
+from rondeau.kernels.cuda.persistent.plan import Sizes
 
 __all__ = ["PersistentKernel", "emit_persistent"]
 
@@ -65,11 +67,11 @@ def emit_persistent(
     name: str,
     direction: str,
     schedule: Schedule,
-    hidden: int,
+    sizes: Sizes,
     tile: Tile,
     incoming: frozenset[str] = frozenset(),
 ) -> PersistentKernel:
-    """Return the kernel of a direction in float32 for H hidden units, cut as a tile says.
+    """Return the kernel of a direction in float32 for a layer of some sizes, cut as a tile says.
 
     Parameters
     ----------
@@ -78,15 +80,15 @@ def emit_persistent(
     direction : {"forward", "backward"}
     schedule : Schedule
         Without sums over the units: see `can_persist`.
-    hidden : int
+    sizes : Sizes
     tile : Tile
     incoming : frozenset of str
         The states whose values after every step have an incoming gradient; for backward.
     """
     # First with the step's values numbered: the names that the source has then are not free for them.
-    numbered = _Source(name, direction, schedule, hidden, tile, incoming, None).kernel()
+    numbered = _Source(name, direction, schedule, sizes, tile, incoming, None).kernel()
     taken = set(re.findall(r"[A-Za-z_]\w*", numbered.source))
-    return _Source(name, direction, schedule, hidden, tile, incoming, taken).kernel()
+    return _Source(name, direction, schedule, sizes, tile, incoming, taken).kernel()
 
 
 class _Source(ItemSource):
@@ -114,9 +116,15 @@ class _Source(ItemSource):
         )  # fmt: skip
 
     def _places(self) -> list[str]:
-        tile = self.tile
+        tile, heads, size = self.tile, self.sizes.heads, self.sizes.of_head
         for name in ("T", "B", "N"):
             self._number(name)
+        places = [f"first_row = group * U({tile.rows})"]
+        if heads > 1:
+            places = [
+                f"head, first_row = group % U({heads}), group // U({heads}) * U({tile.rows})",
+                f"first_unit = head * U({size})",
+            ]
         lines = [
             "T, B, N = U(T), U(B), U(N)",
             "thread = U(cuda.threadIdx.x)",
@@ -124,13 +132,14 @@ class _Source(ItemSource):
             f"group, tile = U(cuda.blockIdx.x) // U({self.blocks}), U(cuda.blockIdx.x) % U({self.blocks})",
             f"shared = cuda.shared.array({self.shared}, float32, 16)",
             f"tile_row, tile_unit = thread // U({tile.units}), thread % U({tile.units})",
-            f"first_row = group * U({tile.rows})",
+            *places,
             f"unit = tile * U({tile.units}) + tile_unit",
-            f"exists = tile_row < U({tile.rows}) and first_row + tile_row < B and unit < U({self.H})",
+            f"exists = tile_row < U({tile.rows}) and first_row + tile_row < B and unit < U({size})",
             # A thread without an item reads one of its group, and writes nothing.
             f"tile_row = tile_row if tile_row < U({tile.rows}) else U(0)",
             "row = first_row + tile_row",
-            f"unit = unit if unit < U({self.H}) else U({self.H - 1})",
+            f"unit = unit if unit < U({size}) else U({size - 1})",
+            *(["unit = first_unit + unit"] if heads > 1 else []),
             "batch_row = row if row < B else B - U(1)",
         ]
         if self.contractions and not self.in_block:
@@ -142,7 +151,7 @@ class _Source(ItemSource):
         lines: list[str] = []
         for _, _, contraction in self.contractions:
             self._array(f"weights{contraction.name}")
-            lines += contraction.begin("tile")
+            lines += contraction.begin(f"(head * U({self.blocks}) + tile)" if self.sizes.heads > 1 else "tile")
         return lines
 
     def _clear_shared(self) -> list[str]:

@@ -15,7 +15,7 @@ from rondeau.kernels.cell.naming import name_values
 from rondeau.kernels.cell.schedule import Schedule, Slot
 from rondeau.kernels.cell.timeline import Phase, Program, Read, Write
 from rondeau.kernels.cuda.persistent.contraction import Tile
-from rondeau.kernels.cuda.persistent.plan import contractions_of, shared_elements
+from rondeau.kernels.cuda.persistent.plan import Sizes, contractions_of, shared_elements
 from rondeau.kernels.recurrent.phase_source import CODE, function_name
 from rondeau.kernels.recurrent.substreams import NOISE
 
@@ -31,7 +31,7 @@ class ItemSource(abc.ABC):
         The name of the cell.
     direction : {"forward", "backward"}
     schedule : Schedule
-    hidden : int
+    sizes : Sizes
     tile : Tile
     incoming : frozenset of str
         The states whose values after every step have an incoming gradient.
@@ -44,15 +44,16 @@ class ItemSource(abc.ABC):
         name: str,
         direction: str,
         schedule: Schedule,
-        hidden: int,
+        sizes: Sizes,
         tile: Tile,
         incoming: frozenset[str],
         taken: set[str] | None,
     ) -> None:
-        self.schedule, self.graph, self.H, self.tile = schedule, schedule.graph, hidden, tile
+        self.schedule, self.graph, self.tile = schedule, schedule.graph, tile
+        self.sizes, self.H = sizes, sizes.hidden
         self.program: Program = getattr(schedule, direction)
         self.is_forward, self.incoming = direction == "forward", incoming
-        self.blocks = -(-hidden // tile.units)
+        self.blocks = -(-sizes.of_head // tile.units)
         self.in_block = self.blocks == 1
         self.name = function_name(name, f"{direction}_persistent")
         phases = self.program.phases
@@ -71,8 +72,8 @@ class ItemSource(abc.ABC):
         self.fetched: dict[str, str] = {}  # variable -> what it is at a step
         self.held: dict[str, str] = {}  # variable -> what it is for all steps
         self.known: set[int] = set()
-        self.contractions = contractions_of(schedule, direction, hidden, tile)
-        assert all(c.fits for _, _, c in self.contractions), (name, hidden, tile)
+        self.contractions = contractions_of(schedule, direction, sizes, tile)
+        assert all(c.fits for _, _, c in self.contractions), (name, sizes, tile)
         self.shared = shared_elements(self.contractions)
 
     @abc.abstractmethod
@@ -244,7 +245,7 @@ class ItemSource(abc.ABC):
     def _to_operand(self, node: int | None, value: str) -> list[str]:
         """Return the statements that put a value where the products of a block read it."""
         return [
-            f"shared[U({c.operand_at}) + tile_row * U({c.row_stride}) + unit] = {value}"
+            f"shared[U({c.operand_at}) + tile_row * U({c.row_stride}) + tile_unit] = {value}"
             for _, operand, c in self.contractions
             if operand.node == node
         ]
@@ -254,9 +255,9 @@ class ItemSource(abc.ABC):
         for _, operand, c in self.contractions:
             slots = [*(("x", g) for g in operand.joint), *(("r", g) for g in operand.split)]
             if slot in slots:
-                place = slots.index(slot) * self.H
+                place = slots.index(slot) * self.sizes.of_head
                 lines.append(
-                    f"shared[U({c.operand_at + place}) + tile_row * U({c.row_stride}) + unit] = {value}"
+                    f"shared[U({c.operand_at + place}) + tile_row * U({c.row_stride}) + tile_unit] = {value}"
                 )
         return lines
 

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from rondeau.kernels.cell.schedule import Operand, Schedule
 from rondeau.kernels.cell.timeline import Program
 from rondeau.kernels.cuda.persistent.contraction import Contraction, Run, Tile
 from rondeau.kernels.cuda.persistent.tensor_cores import TensorCores
 
-__all__ = ["can_persist", "contractions_of", "shared_elements"]
+__all__ = ["Sizes", "can_persist", "contractions_of", "shared_elements"]
+
+
+class Sizes(NamedTuple):
+    """The sizes of a layer that its kernels are made for.
+
+    Attributes
+    ----------
+    hidden : int
+        The hidden units, H.
+    heads : int
+        The heads, which divide the units evenly; a recurrent matrix mixes only those of a head.
+
+    Examples
+    --------
+    >>> Sizes(hidden=512, heads=4).of_head
+    128
+    """
+
+    hidden: int
+    heads: int = 1
+
+    @property
+    def of_head(self) -> int:
+        """The units of a head: what the blocks of a group divide among themselves."""
+        return self.hidden // self.heads
 
 _KINDS: dict[str, type[Contraction]] = {"float32": Contraction, "tf32": TensorCores}
 """How products are computed, by the number format of their operands."""
@@ -21,15 +48,15 @@ def can_persist(schedule: Schedule, direction: str) -> bool:
 
 
 def contractions_of(
-    schedule: Schedule, direction: str, hidden: int, tile: Tile
+    schedule: Schedule, direction: str, sizes: Sizes, tile: Tile
 ) -> list[tuple[int, Operand, Contraction]]:
     """Return the products of a direction: the phase before or after which each comes, its operand, and its cut."""
-    is_forward, in_block = direction == "forward", tile.units >= hidden
+    is_forward, in_block = direction == "forward", tile.units >= sizes.of_head
     found: list[tuple[int, Operand, Contraction]] = []
     at = 0
     for number, operand in enumerate(schedule.operands):
         gates = len(operand.joint) + len(operand.split)
-        runs = _runs(schedule, operand, is_forward, hidden)
+        runs = _runs(schedule, operand, is_forward, sizes)
         columns = (gates if is_forward else 1) * tile.units
         kind = _KINDS[tile.operands]
         contraction = kind(str(number), runs, columns, tile, in_block)
@@ -47,19 +74,22 @@ def shared_elements(contractions: list[tuple[int, Operand, Contraction]]) -> int
     return max((c.sums_at + c.sums_size for _, _, c in contractions), default=4)
 
 
-def _runs(schedule: Schedule, operand: Operand, is_forward: bool, hidden: int) -> tuple[Run, ...]:
+def _runs(schedule: Schedule, operand: Operand, is_forward: bool, sizes: Sizes) -> tuple[Run, ...]:
     """Return where an operand of forward, or the adjoints of its slots in backward, lie in a row."""
+    H, offset = sizes.hidden, "" if sizes.heads == 1 else "first_unit"
     if is_forward:
         if operand.node is None:
-            return (Run("states", "old", hidden, 0, hidden),)
-        first = schedule.values.index(operand.node) * hidden
-        return (Run("values", "at", len(schedule.values) * hidden, first, hidden),)
+            return (Run("states", "old", H, 0, sizes.of_head, offset=offset),)
+        first = schedule.values.index(operand.node) * H
+        return (Run("values", "at", len(schedule.values) * H, first, sizes.of_head, offset=offset),)
     runs = []
     for array, slots, gates in (
         ("gates", schedule.order, operand.joint),
         ("recurrent", schedule.split, operand.split),
     ):
         if gates:
-            first = slots.index(gates[0]) * hidden
-            runs.append(Run(array, "at", len(slots) * hidden, first, len(gates) * hidden))
+            first = slots.index(gates[0]) * H
+            pieces, apart = (1, 0) if sizes.heads == 1 else (len(gates), H)
+            length = len(gates) * sizes.of_head
+            runs.append(Run(array, "at", len(slots) * H, first, length, pieces, apart, offset))
     return tuple(runs)

@@ -14,6 +14,7 @@ from rondeau.kernels.cuda.persistent.choice import choose_tile, limits_of
 from rondeau.kernels.cuda.persistent.contraction import Tile
 from rondeau.kernels.cuda.persistent.emit import PersistentKernel, emit_persistent
 from rondeau.kernels.cuda.persistent.packing import pack_matrices
+from rondeau.kernels.cuda.persistent.plan import Sizes
 from rondeau.kernels.cuda.phases import kept
 from rondeau.kernels.recurrent.records import Tape
 from rondeau.kernels.runtime.deferred import require
@@ -27,9 +28,9 @@ Array = NDArray[Any]
 
 def tile_of(tape: Tape, direction: str) -> Tile | None:
     """Return the tile with which a direction of a run becomes a persistent kernel, or None if none fits."""
-    B, H = tape.run.layout.batch_size, tape.gates.shape[2]
-    limits = limits_of(library_of(tape.gates))
-    return choose_tile(tape.run.cell.schedule, direction, H, B, limits, get_float32_matmul_precision())
+    limits, batch_size = limits_of(library_of(tape.gates)), tape.run.layout.batch_size
+    schedule, precision = tape.run.cell.schedule, get_float32_matmul_precision()
+    return choose_tile(schedule, direction, _sizes_of(tape), batch_size, limits, precision)
 
 
 def forward(tape: Tape, arrays: dict[str, Array]) -> None:
@@ -55,12 +56,12 @@ def _launch(
 ) -> None:
     run, weights, layout = tape.run, tape.weights, tape.run.layout
     cell, settings, schedule = run.cell, run.settings, run.cell.schedule
-    B, N, H = layout.batch_size, layout.num_rows, tape.gates.shape[2]
+    B, sizes = layout.batch_size, _sizes_of(tape)
     tile = tile_of(tape, direction)
     assert tile is not None
-    kernel = _compiled(cell, direction, H, tile, incoming)
+    kernel = _compiled(cell, direction, sizes, tile, incoming)
     source: PersistentKernel = kernel.phase
-    groups = -(-B // tile.rows)
+    groups = -(-B // tile.rows) * sizes.heads
     given = {
         **arrays,
         "steps": layout.sent(layout.table(run.reverse), tape.gates),
@@ -70,10 +71,10 @@ def _launch(
     }
     for operand, contraction in source.contractions:
         assert weights.weight_hh is not None
-        packed = pack_matrices(schedule, operand, contraction, weights.weight_hh, H, direction == "forward")
+        packed = pack_matrices(schedule, operand, contraction, weights.weight_hh, sizes, direction == "forward")
         given[f"weights{contraction.name}"] = packed
     numbers = {
-        "T": layout.num_steps, "B": B, "N": N, "key": settings.key, "substream": settings.substream,
+        "T": layout.num_steps, "B": B, "N": layout.num_rows, "key": settings.key, "substream": settings.substream,
         "needs_initial": int(needs_initial),
         **{f"scalar_{k}": settings.scalars[name] for k, name in enumerate(schedule.scalars)},
     }  # fmt: skip
@@ -86,20 +87,24 @@ def _launch(
         require(given["arrived"][0] == 0, functools.partial(_stuck, cell.name))
 
 
+def _sizes_of(tape: Tape) -> Sizes:
+    return Sizes(tape.gates.shape[2], tape.run.settings.num_heads)
+
+
 def _flat(array: Array) -> Array:
     """Return an array in one dimension, never as a copy: what a kernel wrote to one would be lost."""
     assert array.flags.c_contiguous, f"strides {array.strides} of shape {array.shape}"
     return array.reshape(-1)
 
 
-def _compiled(cell: Cell, direction: str, hidden: int, tile: Tile, incoming: frozenset[str]) -> Any:
+def _compiled(cell: Cell, direction: str, sizes: Sizes, tile: Tile, incoming: frozenset[str]) -> Any:
     """Return the kernel of a direction; the first call compiles it."""
 
     def compile_kernel() -> Any:
-        source = emit_persistent(cell.name, direction, cell.schedule, hidden, tile, incoming)
+        source = emit_persistent(cell.name, direction, cell.schedule, sizes, tile, incoming)
         return compiler.Kernel(source, np.dtype(np.float32))
 
-    return kept(cell, ("persistent", direction, hidden, tile, incoming), compile_kernel)
+    return kept(cell, ("persistent", direction, sizes, tile, incoming), compile_kernel)
 
 
 def _stuck(name: str) -> RuntimeError:
