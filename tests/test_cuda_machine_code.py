@@ -22,6 +22,7 @@ from rondeau.kernels.cuda.emit import emit
 from rondeau.kernels.cuda.persistent.choice import Limits, choose_tile
 from rondeau.kernels.cuda.persistent.contraction import Tile
 from rondeau.kernels.cuda.persistent.emit import emit_persistent
+from rondeau.kernels.cuda.persistent.plan import Sizes
 from rondeau.kernels.sequence import Cell, InputForms
 
 MISSING = cuda_code.missing()
@@ -108,26 +109,26 @@ def test_a_thread_of_every_cell_lives_in_registers(name, dtype):
 
 
 PERSISTENT = [
-    (name, hidden, batch_size, precision)
+    (name, sizes, batch_size, precision)
     for name in ("rnn_tanh", "gru", "lstm", "lstm_peephole", "gru_original", "slstm", "gru_d")
-    for hidden in (64, 100, 128, 256, 512)
+    for sizes in (*map(Sizes, (64, 100, 128, 256, 512)), Sizes(512, heads=4), Sizes(1024, heads=4))
     for batch_size in (16, 64)
     for precision in ("highest", "high")
 ]
 
 
 @pytest.mark.sampled(1)
-@pytest.mark.parametrize(("name", "hidden", "batch_size", "precision"), PERSISTENT)
-def test_persistent_kernels_keep_their_weights_in_registers(name, hidden, batch_size, precision):
+@pytest.mark.parametrize(("name", "sizes", "batch_size", "precision"), PERSISTENT, ids=str)
+def test_persistent_kernels_keep_their_weights_in_registers(name, sizes, batch_size, precision):
     """With the tiles that are chosen for an H200; registers are those of a block with all its threads."""
     schedule = getattr(nn.cells, name).schedule
     for direction in ("forward", "backward"):
-        tile = choose_tile(schedule, direction, hidden, batch_size, Limits(132), precision)
+        tile = choose_tile(schedule, direction, sizes, batch_size, Limits(132), precision)
         if tile is None:
             continue
-        kernel = emit_persistent(name, direction, schedule, hidden, tile, frozenset({"h"}))
+        kernel = emit_persistent(name, direction, schedule, sizes, tile, frozenset({"h"}))
         for code in cuda_code.machine_code(kernel, "float32", ["sm_80", "sm_90", "sm_100"]):
-            what = f"{kernel.name}, {hidden} units, {tile}, {code}"
+            what = f"{kernel.name}, {sizes}, {tile}, {code}"
             assert code.spills == code.stack == 0, what
             assert code.registers * tile.threads <= 65536, what
 
@@ -180,7 +181,8 @@ def test_blocks_that_wait_for_one_another_are_launched_together():
     schedule = nn.cells.lstm.schedule
     for hidden, tile, together in ((32, Tile(2, 8, 2), True), (20, Tile(2, 20, 4), False)):
         with cuda_code.pretended_device():
-            kernel = compiler.Kernel(emit_persistent("lstm", "forward", schedule, hidden, tile), "float32")
+            source = emit_persistent("lstm", "forward", schedule, Sizes(hidden), tile)
+            kernel = compiler.Kernel(source, "float32")
         (overload,) = kernel.compiled.overloads.values()
         assert overload.cooperative is together
 

@@ -18,9 +18,9 @@ from rondeau.kernels.cuda.persistent import run as persistent
 from rondeau.kernels.cuda.persistent.choice import Limits, choose_tile
 from rondeau.kernels.cuda.persistent.contraction import Tile
 from rondeau.kernels.cuda.persistent.emit import emit_persistent
-from rondeau.kernels.cuda.persistent.plan import can_persist, contractions_of
+from rondeau.kernels.cuda.persistent.plan import Sizes, can_persist, contractions_of
 from rondeau.kernels.runtime import deferred
-from rondeau.kernels.sequence import Layout
+from rondeau.kernels.sequence import Layout, Settings
 from rondeau.nn import cells
 
 from .device_parity import (
@@ -55,7 +55,9 @@ def fits(name, cut):
     schedule = getattr(cells, name).schedule
     pairs = zip(("forward", "backward"), tiles, strict=True)
     return all(
-        c.fits for direction, tile in pairs for _, _, c in contractions_of(schedule, direction, hidden, tile)
+        c.fits
+        for direction, tile in pairs
+        for _, _, c in contractions_of(schedule, direction, Sizes(hidden), tile)
     )
 
 
@@ -100,6 +102,28 @@ def test_two_products_of_a_phase(use, monkeypatch):
         assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+WITH_HEADS = {
+    "a block a head": (cells.lstm, Sizes(12, 3), Tile(2, 4, 2), Tile(2, 4, 2, split=2)),
+    "several blocks a head": (cells.gru, Sizes(40, 2), Tile(2, 8, 2), Tile(2, 8, 2, split=2)),
+    "straight from memory": (cells.lstm, Sizes(24, 2), Tile(2, 8, 2), Tile(2, 8, 2, split=2, direct=True)),
+    "two products": (cells.gru_original, Sizes(20, 2), *[Tile(4, 4, 2, split=2)] * 2),
+    "two products in a block": (cells.gru_original, Sizes(10, 2), *[Tile(2, 10, 2, split=2)] * 2),
+    "regularisers": (
+        cells.lstm.variant(Regularisers(True, ("h", "c"))), Sizes(20, 2), Tile(2, 8, 2), Tile(2, 8, 2, split=2),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("case", WITH_HEADS)
+def test_heads(case, reverse, use):
+    cell, (H, heads), *of_directions = WITH_HEADS[case]
+    cupy = use(*of_directions)
+    problem = Problem(cell, RAGGED, np.float32, H=H, heads=heads, seed=1)
+    assert_like_the_interpreter(cupy, problem, reverse)
+
+
 ON_TENSOR_CORES = {
     "several blocks": ("lstm", 32, Tile(16, 8, 4), Tile(16, 8, 4, split=4)),
     "straight from memory": ("gru_original", 24, *[Tile(16, 8, 4, split=4, direct=True)] * 2),
@@ -128,7 +152,7 @@ def test_tensor_cores(case, reverse, use):
 def test_tensor_cores_are_used_only_if_asked_for(device_stand_in, monkeypatch):
     monkeypatch.setattr(tiers, "ALLOWED", "persistent")
     tape = SimpleNamespace(
-        run=SimpleNamespace(layout=Layout.dense(4, 32), cell=cells.lstm),
+        run=SimpleNamespace(layout=Layout.dense(4, 32), cell=cells.lstm, settings=Settings()),
         gates=device_stand_in.empty((1, 4, 512)),
     )
     assert persistent.tile_of(tape, "forward").operands == "float32"
@@ -253,7 +277,7 @@ def test_a_kernel_that_gave_up_is_an_error_at_the_next_read(use, monkeypatch):
 STEP_BY_STEP = {
     "float64": ("lstm", np.float64, {}),
     "sums over the units": ("lstm_layer_norm", np.float32, {}),
-    "heads": ("gru", np.float32, {"H": 6, "heads": 2}),
+    "sums over the units of all heads": ("lstm_layer_norm", np.float32, {"H": 6, "heads": 2}),
     "a projection": ("lstm_projected", np.float32, {"P": 3}),
 }
 
@@ -272,23 +296,25 @@ def test_what_runs_step_by_step(case, device_stand_in, monkeypatch):
 @pytest.mark.parametrize("name", ["rnn_tanh", "gru", "lstm", "gru_original"])
 def test_tiles_fit(name, direction, precision):
     schedule = getattr(cells, name).schedule
-    for hidden in (1, 7, 64, 100, 128, 256, 512):
+    heads = {256: 4, 21: 3}
+    for sizes in (*map(Sizes, (1, 7, 64, 100, 128, 256, 512)), *map(Sizes, heads, heads.values())):
         for batch_size in (1, 3, 16, 64):
-            tile = choose_tile(schedule, direction, hidden, batch_size, Limits(132), precision)
+            tile = choose_tile(schedule, direction, sizes, batch_size, Limits(132), precision)
             if tile is None:
                 continue
-            blocks = -(-hidden // tile.units)
-            contractions = [c for _, _, c in contractions_of(schedule, direction, hidden, tile)]
+            blocks = -(-sizes.of_head // tile.units)
+            contractions = [c for _, _, c in contractions_of(schedule, direction, sizes, tile)]
             assert all(c.fits for c in contractions)
             assert tile.rows * tile.units <= tile.threads
-            assert blocks == 1 or blocks * -(-batch_size // tile.rows) <= 132
+            assert blocks == 1 or blocks * -(-batch_size // tile.rows) * sizes.heads <= 132
             assert sum(c.num_weights for c in contractions) * tile.threads <= 65536
-            assert 4 * emit_persistent(name, direction, schedule, hidden, tile).shared <= 48 * 1024
+            assert 4 * emit_persistent(name, direction, schedule, sizes, tile).shared <= 48 * 1024
 
 
 def test_what_does_not_fit_a_device_has_no_tile():
-    assert choose_tile(cells.lstm.schedule, "backward", 1024, 32, Limits(132)) is not None
-    assert choose_tile(cells.lstm.schedule, "forward", 1024, 64, Limits(132)) is None
-    assert choose_tile(cells.lstm.schedule, "forward", 256, 16, Limits(132)) is not None
-    assert choose_tile(cells.lstm.schedule, "forward", 256, 16, Limits(4)) is None
-    assert choose_tile(cells.lstm_layer_norm.schedule, "forward", 16, 1, Limits(132)) is None
+    assert choose_tile(cells.lstm.schedule, "backward", Sizes(1024), 32, Limits(132)) is not None
+    assert choose_tile(cells.lstm.schedule, "forward", Sizes(1024), 64, Limits(132)) is None
+    assert choose_tile(cells.lstm.schedule, "forward", Sizes(1024, heads=8), 64, Limits(132)) is not None
+    assert choose_tile(cells.lstm.schedule, "forward", Sizes(256), 16, Limits(132)) is not None
+    assert choose_tile(cells.lstm.schedule, "forward", Sizes(256), 16, Limits(4)) is None
+    assert choose_tile(cells.lstm_layer_norm.schedule, "forward", Sizes(16), 1, Limits(132)) is None

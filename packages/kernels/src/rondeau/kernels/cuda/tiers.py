@@ -23,8 +23,9 @@ _MOST_ELEMENTS = 2**32
 def tier_of(tape: Tape, direction: str) -> ModuleType:
     """Return the tier that runs a direction: `persistent` where it can, otherwise `stepwise`.
 
-    A persistent kernel takes float32 and cells that do not sum over the units of a row, without projection or heads,
-    whose weights find room in the registers of the GPU.
+    A persistent kernel takes float32 and cells that do not sum over the units of a row, without projection, whose
+    weights find room in the registers of the GPU. With several heads each is a layer of its own there, which a sum over
+    the units of all heads would not be.
     """
     run, weights = tape.run, tape.weights
     fits = (
@@ -32,7 +33,6 @@ def tier_of(tape: Tape, direction: str) -> ModuleType:
         and tape.gates.dtype == np.float32
         and max(tape.gates.size, tape.states.size, tape.values.size) < _MOST_ELEMENTS
         and weights.weight_hr is None
-        and run.settings.num_heads == 1
         and run.layout.num_steps > 1
         and run.layout.batch_size > 0
         and persistent.tile_of(tape, direction) is not None

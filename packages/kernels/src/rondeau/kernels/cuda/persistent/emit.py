@@ -4,11 +4,10 @@ A thread serves one *item*, a batch row and a hidden unit, from the first step t
 `items`. Here is the frame around it: where a thread finds itself, the steps, and between phases the products and the
 barriers that they need.
 
-The blocks of a *group* have the same ``rows`` batch rows, each with other ``units`` hidden units; if the layer has
-heads, units of the same head, whose products see no others. A product reads what
-all of them have computed, in the library's own storage: there is no buffer for the exchange. So before a product the
-blocks of a group wait for one another: each adds to a counter when its stores are done, and waits until all have. A
-block that has all units needs no other and exchanges through shared memory alone.
+The blocks of a *group* have the same ``rows`` batch rows and the same head, each with other ``units`` hidden units of
+it. A product reads what all of them have computed, in the library's own storage: there is no buffer for the exchange.
+So before a product the blocks of a group wait for one another: each adds to a counter when its stores are done, and
+waits until all have. A block that has all units of its head needs no other and exchanges through shared memory alone.
 
 The order of a step is that of the step-by-step kernels: in forward each phase comes after the products that it reads,
 in backward each product after the phase that writes its slots' adjoints.
@@ -149,9 +148,10 @@ class _Source(ItemSource):
 
     def _weights(self) -> list[str]:
         lines: list[str] = []
+        before = f"(head * U({self.blocks}) + tile)" if self.sizes.heads > 1 else "tile"
         for _, _, contraction in self.contractions:
             self._array(f"weights{contraction.name}")
-            lines += contraction.begin(f"(head * U({self.blocks}) + tile)" if self.sizes.heads > 1 else "tile")
+            lines += contraction.begin(before)
         return lines
 
     def _clear_shared(self) -> list[str]:

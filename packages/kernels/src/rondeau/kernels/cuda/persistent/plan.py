@@ -36,6 +36,7 @@ class Sizes(NamedTuple):
         """The units of a head: what the blocks of a group divide among themselves."""
         return self.hidden // self.heads
 
+
 _KINDS: dict[str, type[Contraction]] = {"float32": Contraction, "tf32": TensorCores}
 """How products are computed, by the number format of their operands."""
 

@@ -71,8 +71,9 @@ def _launch(
     }
     for operand, contraction in source.contractions:
         assert weights.weight_hh is not None
-        packed = pack_matrices(schedule, operand, contraction, weights.weight_hh, sizes, direction == "forward")
-        given[f"weights{contraction.name}"] = packed
+        given[f"weights{contraction.name}"] = pack_matrices(
+            schedule, operand, contraction, weights.weight_hh, sizes, direction == "forward"
+        )
     numbers = {
         "T": layout.num_steps, "B": B, "N": layout.num_rows, "key": settings.key, "substream": settings.substream,
         "needs_initial": int(needs_initial),
