@@ -1,7 +1,8 @@
 """The machine code of kernels, made on a machine without a GPU, and what it says about them.
 
 For tests. NVIDIA's compiler and linker come as wheels and need no GPU (``pip install 'rondeau[cuda-check]'``), but
-numba-cuda asks the driver which device it compiles for; `pretended_device` answers in its place. ::
+numba-cuda asks the driver which device it compiles for; `pretended_device` answers in its place, and
+`filling_the_cache` does so for kernels that a device will find compiled. ::
 
     if missing() is None:
         for code in machine_code(phase, "float32"):
@@ -14,18 +15,28 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from rondeau.kernels.cuda.compiler import Kernel, load_numba_cuda
+from numba.core.caching import NullCache
+
+from rondeau.kernels.cuda import compiler
 from rondeau.kernels.cuda.emit import PhaseKernel
 from rondeau.kernels.cuda.persistent.emit import PersistentKernel
 from rondeau.kernels.runtime.devices import DeviceUnavailableError
 
-__all__ = ["ARCHITECTURES", "MachineCode", "instructions", "machine_code", "missing", "pretended_device"]
+__all__ = [
+    "ARCHITECTURES",
+    "MachineCode",
+    "filling_the_cache",
+    "instructions",
+    "machine_code",
+    "missing",
+    "pretended_device",
+]
 
 ARCHITECTURES = {"sm_80": (8, 0, ""), "sm_90": (9, 0, "a"), "sm_100": (10, 0, "a")}
 """The architectures of the A100, the H100 and H200, and the B200, as numba-cuda compiles for them."""
@@ -79,7 +90,7 @@ def missing() -> str | None:
         except loader.DynamicLibNotFoundError:
             return f"{wheel} is not installed: {how}"
     try:
-        load_numba_cuda()
+        compiler.load_numba_cuda()
     except DeviceUnavailableError as error:
         return str(error)
     return None
@@ -87,8 +98,28 @@ def missing() -> str | None:
 
 @contextmanager
 def pretended_device(capability: tuple[int, int] = (9, 0)) -> Iterator[None]:
-    """Let numba-cuda compile as if a device of a compute capability were there; what it compiles is not loaded."""
-    load_numba_cuda()
+    """Let numba-cuda compile as if a device of a compute capability were there; what it compiles is kept nowhere."""
+    with (
+        _answers(capability, lambda kernel: None),
+        patch.object(compiler, "KernelCache", lambda *_: NullCache()),
+    ):
+        yield
+
+
+@contextmanager
+def filling_the_cache(capability: tuple[int, int] = (9, 0)) -> Iterator[None]:
+    """Let kernels be compiled for devices of a compute capability and saved on disk, where those will find them.
+
+    The device needs the same versions of everything that is in the key; see `rondeau.kernels.runtime.cache`.
+    """
+    with _answers(capability, lambda kernel: kernel.library.get_cubin()):
+        yield
+
+
+@contextmanager
+def _answers(capability: tuple[int, int], bind: Callable[[Any], object]) -> Iterator[None]:
+    """Answer for the driver; `bind` does what may be done in the place of loading a kernel onto the device."""
+    compiler.load_numba_cuda()
     from numba.cuda import codegen, dispatcher
 
     device = SimpleNamespace(compute_capability=capability)
@@ -96,7 +127,7 @@ def pretended_device(capability: tuple[int, int] = (9, 0)) -> Iterator[None]:
     with (
         patch.object(dispatcher, "get_current_device", lambda: device),
         patch.object(codegen, "devices", SimpleNamespace(get_context=lambda: context)),
-        patch.object(dispatcher._Kernel, "bind", lambda kernel: None),
+        patch.object(dispatcher._Kernel, "bind", bind),
     ):
         yield
 
@@ -134,7 +165,7 @@ def instructions(phase: PhaseKernel | PersistentKernel, dtype: Any, architecture
 
 def _compiled(phase: PhaseKernel | PersistentKernel, dtype: Any) -> Any:
     with pretended_device():
-        (compiled,) = Kernel(phase, dtype).compiled.overloads.values()
+        (compiled,) = compiler.Kernel(phase, dtype).compiled.overloads.values()
     return compiled
 
 

@@ -1,7 +1,7 @@
 """The compiler of kernels: with `intrinsics`, the only module that calls numba-cuda, so that it can be replaced.
 
-numba-cuda is imported when the first kernel is compiled. Arrays are CuPy's; none is allocated here. Work is launched on
-CuPy's current stream, and nothing waits for it.
+numba-cuda is imported when the first kernel is needed; the kernel itself is compiled, or loaded from disk. Arrays are
+CuPy's; none is allocated here. Work is launched on CuPy's current stream, and nothing waits for it.
 """
 
 from __future__ import annotations
@@ -11,23 +11,30 @@ import importlib
 import linecache
 import math
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rondeau.kernels.cuda import functions
-from rondeau.kernels.cuda.emit import PhaseKernel
-from rondeau.kernels.cuda.persistent.emit import PersistentKernel
+from rondeau.kernels.cuda.kernel_cache import KernelCache
+from rondeau.kernels.runtime.compiling import compile_or_load
 from rondeau.kernels.runtime.devices import current_stream, require_numba_cuda
 
+if TYPE_CHECKING:  # what emits a kernel is no part of its machine code: its source is
+    from rondeau.kernels.cuda.emit import PhaseKernel
+    from rondeau.kernels.cuda.persistent.emit import PersistentKernel
+
 __all__ = ["Kernel", "load_numba_cuda", "python_function", "signature_of"]
+
+_INTRINSICS = "rondeau.kernels.cuda.intrinsics"
+"""Imported with numba-cuda, which it imports itself."""
 
 _CONFIGURATIONS = 1024
 """Pairs of a grid and a stream that a kernel keeps: a batch whose sequences end has a grid for each of its sizes."""
 
 
 class Kernel:
-    """A kernel, compiled for the device that is current.
+    """A kernel, compiled for the device that is current, or loaded from disk if that was done before.
 
     Parameters
     ----------
@@ -44,7 +51,14 @@ class Kernel:
     def __init__(self, phase: PhaseKernel | PersistentKernel, dtype: Any) -> None:
         cuda = load_numba_cuda()
         self.phase = phase
-        self.compiled = cuda.jit(signature_of(phase, dtype))(python_function(phase))
+        self.compiled = cuda.jit(python_function(phase))
+        key = _key_of(phase, self.compiled.targetoptions)
+        self.compiled._cache = KernelCache(__name__, phase.name, key, (_INTRINSICS,))
+        compile_or_load(self.compiled.compile, signature_of(phase, dtype).args)
+        # As numba-cuda leaves a kernel that is declared with its signature: a launch asks for no types.
+        self.compiled._specialized = True
+        self.compiled.disable_compile()
+        self._resident: dict[int, int] = {}
         configure = functools.partial(_configure, self.compiled)
         self._configured = functools.lru_cache(_CONFIGURATIONS)(configure)
 
@@ -56,6 +70,13 @@ class Kernel:
         """
         assert array.flags.c_contiguous, f"strides {array.strides} of shape {array.shape}"
         return load_numba_cuda().as_cuda_array(array, sync=False)
+
+    def resident_blocks(self, threads: int) -> int:
+        """Return how many blocks of so many threads the device can hold at once; it asks the driver only once."""
+        if threads not in self._resident:
+            (compiled,) = self.compiled.overloads.values()
+            self._resident[threads] = compiled.max_cooperative_grid_blocks(threads)
+        return self._resident[threads]
 
     def launch(self, grid: tuple[int, int], threads: int, *arguments: Any) -> None:
         """Launch the kernel on CuPy's current stream.
@@ -90,6 +111,14 @@ def signature_of(phase: PhaseKernel | PersistentKernel, dtype: Any) -> Any:
     return types.void(*map(type_of, phase.arrays), *map(type_of_number, phase.numbers))
 
 
+def _key_of(phase: PhaseKernel | PersistentKernel, options: dict[str, Any]) -> str:
+    """Return what determines a kernel's machine code, besides its types, the device and the sources of this package."""
+    from numba.cuda.cudadrv import nvvm
+
+    versions = importlib.import_module("numba_cuda").__version__, nvvm.NVVM().get_version()
+    return f"{versions}\n{sorted(options.items())}\n{phase.source}"
+
+
 def python_function(phase: PhaseKernel | PersistentKernel) -> Any:
     """Return a phase's kernel as a Python function, with the device functions that it may call."""
     from numba import types
@@ -110,7 +139,7 @@ def python_function(phase: PhaseKernel | PersistentKernel) -> Any:
 @functools.cache
 def _device_functions() -> dict[str, Any]:
     cuda = load_numba_cuda()
-    intrinsics = importlib.import_module("rondeau.kernels.cuda.intrinsics")  # it imports numba-cuda
+    intrinsics = importlib.import_module(_INTRINSICS)
 
     instructions = {name: getattr(intrinsics, name) for name in intrinsics.__all__}
     made = functions.compiled(cuda.jit(device=True, forceinline=True), {"cuda": cuda, **instructions})

@@ -6,8 +6,12 @@ kernel is everything that can change its machine code:
 
 * the sources on disk that its module's compiled code can come from, see `rondeau.kernels.runtime.sources`;
 * the versions of Python, NumPy, Numba and LLVM;
-* the processor and its features, as Numba compiles for them, and Numba's optimisation settings;
+* the processor and its features, as Numba compiles for them, and Numba's optimisation settings; for a GPU its compute
+  capability and the versions of CUDA;
 * the function's name, options and signature, and the source of a generated function.
+
+`DiskCache` has these rules; what of a compiled signature is kept, and how it comes back to life, is the matter of
+`rondeau.kernels.runtime.function_cache` and `rondeau.kernels.cuda.kernel_cache`.
 
 One file holds one compiled signature: a SHA-256 hash, then the hashed content, which is the key and the pickled machine
 code. A file that is damaged, or was made for another key, is compiled again and replaced.
@@ -30,11 +34,10 @@ is still read.
 import functools
 import hashlib
 import os
-import pickle
 import platform
 import re
 import sys
-from collections.abc import Callable
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +46,11 @@ import numba
 import numpy as np
 from numba.core import config
 from numba.core.caching import NullCache
-from numba.core.compiler import CompileResult
-from numba.core.serialize import dumps
 
 from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.kernels.runtime.compiling_notice import announce_compiling
 from rondeau.kernels.runtime.private_folder import PrivateFolder
 from rondeau.kernels.runtime.sources import digest_of_sources
-from rondeau.kernels.runtime.symbols import need_symbol, needed_symbols
 
 __all__ = ["DiskCache", "cache_folder"]
 
@@ -99,12 +99,20 @@ class DiskCache(NullCache):  # type: ignore[misc]
         The module where the function is defined, or ``"generated"``, and its name there.
     key : str
         Anything that determines the function besides its signature and the sources of its module.
-    before : callable, optional
-        Called before the function is compiled or loaded.
+    others : tuple of str
+        Modules that its code can come from besides, although its own does not import them.
     """
 
-    def __init__(self, module: str, name: str, key: str, before: Callable[[], None] | None = None) -> None:
-        self._module, self._name, self._key, self._before = module, name, key, before
+    def __init__(self, module: str, name: str, key: str, others: tuple[str, ...] = ()) -> None:
+        self._module, self._name, self._key, self._others = module, name, key, others
+
+    @abstractmethod
+    def _reduced(self, compiled: Any) -> bytes | None:
+        """Return the bytes of a compiled signature, or None if it cannot be kept."""
+
+    @abstractmethod
+    def _rebuilt(self, payload: bytes, target_context: Any) -> Any:
+        """Return the compiled signature that has these bytes; they are known to be the user's own."""
 
     @property
     def cache_path(self) -> str:
@@ -116,23 +124,17 @@ class DiskCache(NullCache):  # type: ignore[misc]
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return a compiled signature, or None, so that Numba compiles it, if it is missing, damaged or not trusted."""
-        if self._before is not None:
-            self._before()
-        target_context.refresh()
         payload = self._read(sig, target_context.codegen())
         if payload is None:
             announce_compiling()
             return None
-        symbols, reduced = pickle.loads(payload)
-        for symbol in symbols:
-            need_symbol(symbol)
-        return CompileResult._rebuild(target_context, *reduced)
+        return self._rebuilt(payload, target_context)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Save a compiled signature."""
-        if data.library.has_dynamic_globals:
+        payload = self._reduced(data)
+        if payload is None:
             return
-        payload = dumps((needed_symbols(data.library.get_llvm_str()), data._reduce()))
         try:
             key = self._key_of(sig, data.codegen)
             content = key + payload
@@ -159,7 +161,7 @@ class DiskCache(NullCache):  # type: ignore[misc]
         return content[_HASH_SIZE:]
 
     def _key_of(self, sig: Any, codegen: Any) -> bytes:
-        environment = _environment(codegen.magic_tuple(), self._module)
+        environment = _environment(codegen.magic_tuple(), self._module, *self._others)
         return hashlib.sha256(
             f"{environment}\n{self._module}.{self._name}\n{self._key}\n{sig}".encode()
         ).digest()
@@ -170,8 +172,11 @@ class DiskCache(NullCache):  # type: ignore[misc]
 
 
 @functools.cache
-def _environment(target: tuple[str, str, str], module: str) -> str:
-    """Hash the part of the key that the kernels of a module share; `target` is triple, processor and features."""
+def _environment(target: tuple[Any, ...], *modules: str) -> str:
+    """Hash the part of the key that kernels from the same modules share.
+
+    The target is triple, processor and features; of a GPU the version of CUDA and the compute capability.
+    """
     settings = (
         config.OPT,
         config.BOUNDSCHECK,
@@ -180,7 +185,7 @@ def _environment(target: tuple[str, str, str], module: str) -> str:
         config.SLP_VECTORIZE,
     )
     versions = (sys.version, platform.machine(), np.__version__, numba.__version__, llvmlite.__version__)
-    content = repr((target, settings, versions, digest_of_sources(module)))
+    content = repr((target, settings, versions, [digest_of_sources(module) for module in modules]))
     return hashlib.sha256(content.encode()).hexdigest()
 
 

@@ -9,10 +9,10 @@ from numba.core import config
 from numba.core.compiler_lock import global_compiler_lock
 
 from rondeau.kernels.runtime import threads
-from rondeau.kernels.runtime.cache import DiskCache
+from rondeau.kernels.runtime.function_cache import FunctionCache
 from rondeau.kernels.runtime.interrupts import holding_signals
 
-__all__ = ["address_of", "cached_njit", "kernel_njit"]
+__all__ = ["address_of", "cached_njit", "compile_or_load", "kernel_njit"]
 
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
 
@@ -59,15 +59,22 @@ def cached_njit(function: Callable[..., Any] | None = None, *, source: str = "",
         # Compiling or loading a parallel kernel makes Numba load its pool; `start_pool` must come first.
         before = threads.start_pool if options.get("parallel") else None
         key = f"{sorted(options.items())!r}\n{source}"
-        dispatcher._cache = DiskCache(module, function.__qualname__, key, before)
-        dispatcher.compile = functools.partial(_compile, dispatcher.compile)
+        dispatcher._cache = FunctionCache(module, function.__qualname__, key, before)
+        dispatcher.compile = functools.partial(compile_or_load, dispatcher.compile)
     return dispatcher
 
 
-def _compile(compile_or_load: Callable[[Any], Any], signature: Any) -> Any:
-    """Compile or load one signature of a dispatcher; a signal that arrives meanwhile leaves Numba's state intact."""
+def compile_or_load(compile: Callable[[Any], Any], signature: Any) -> Any:
+    """Compile or load one signature of a dispatcher; a signal that arrives meanwhile leaves Numba's state intact.
+
+    Parameters
+    ----------
+    compile : callable
+        The dispatcher's own ``compile``.
+    signature : signature, or tuple of types
+    """
     with global_compiler_lock, holding_signals():  # the lock first: Ctrl-C ends the wait for another thread
-        return compile_or_load(signature)
+        return compile(signature)
 
 
 def address_of(dispatcher: Any, signature: Any) -> int:
