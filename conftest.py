@@ -31,12 +31,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """End with one line, and not with one for each test, where ``--device cuda`` finds no GPU."""
+    """End with one line, and not with one for each test, where ``--device cuda`` finds no GPU.
+
+    What a GPU computes step by step is right all the same: there its warning is no error.
+    """
     if config.getoption("--device") == "cuda":
         try:
             devices.load_cupy()
         except devices.DeviceUnavailableError as error:
             raise pytest.UsageError(f"--device cuda: {error}") from None
+        config.addinivalue_line("filterwarnings", "ignore::rondeau.tensor.PerformanceWarning")
 
 
 @pytest.hookimpl(tryfirst=True)  # before the cases are chosen by their marks

@@ -187,6 +187,26 @@ def test_blocks_that_wait_for_one_another_are_launched_together():
         assert overload.cooperative is together
 
 
+def test_how_many_blocks_find_room_is_asked_once(monkeypatch):
+    from numba.cuda import dispatcher
+
+    asked = []
+
+    def active_blocks(function, threads, shared):
+        asked.append((function, threads, shared))
+        return 2
+
+    device = SimpleNamespace(MULTIPROCESSOR_COUNT=132)
+    context = SimpleNamespace(device=device, get_active_blocks_per_multiprocessor=active_blocks)
+    with cuda_code.pretended_device():
+        kernel = compiler.Kernel(emit("lstm", "forward", nn.cells.lstm.schedule, "float32")[0], "float32")
+    (overload,) = kernel.compiled.overloads.values()
+    monkeypatch.setattr(overload.library, "get_cufunc", lambda: "loaded")
+    monkeypatch.setattr(dispatcher, "get_context", lambda: context)
+    assert [kernel.resident_blocks(256) for _ in range(2)] == [264, 264]
+    assert asked == [("loaded", 256, 0)]
+
+
 class OnTheDevice:
     """An array of CuPy's, as far as numba-cuda asks."""
 
@@ -216,7 +236,8 @@ def recorded_launches():
         yield launches
 
 
-def test_a_launch_reaches_the_driver_as_it_should(monkeypatch):
+@pytest.mark.parametrize("origin", ["compiled", "loaded"])
+def test_a_launch_reaches_the_driver_as_it_should(origin, monkeypatch, tmp_path):
     """By numba-cuda's own code: the grid, CuPy's stream, arrays as addresses, shapes and strides, and numbers.
 
     An array of no rows and lengths of 1 are nothing special, a small grid is not warned of, and a stream is wrapped
@@ -225,8 +246,11 @@ def test_a_launch_reaches_the_driver_as_it_should(monkeypatch):
     cell = CELLS["lstm"].variant(Regularisers(zoneout=("h",)))
     (kernel,) = emit("lstm", "forward", cell.schedule, "float32")
     assert kernel.numbers == ("scalar_0", "key", "substream", "row", "old", "new")
-    with cuda_code.pretended_device():
-        compiled = compiler.Kernel(kernel, "float32")
+    monkeypatch.setenv("RONDEAU_CACHE", str(tmp_path))
+    for loaded in [False] if origin == "compiled" else [False, True]:
+        with cuda_code.filling_the_cache():
+            compiled = compiler.Kernel(kernel, "float32")
+        assert any(compiled.compiled.stats.cache_hits.values()) == loaded
     (overload,) = compiled.compiled.overloads.values()
     overload.library.get_cufunc = lambda: SimpleNamespace(kernel="loaded")
     shapes = {"positions": (5, 2), "states": (2, 9, 1), "bias": (0, 1, 4)}

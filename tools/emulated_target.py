@@ -41,6 +41,10 @@ class EmulatedKernel:
         assert array.flags.c_contiguous
         return array if isinstance(array, np.ndarray) else for_emulator(array)[0]
 
+    def resident_blocks(self, threads: int) -> int:
+        """Return how many blocks run at once: all of them, however many there are."""
+        return 2**31 - 1
+
     def launch(self, grid: tuple[int, int], threads: int, *arguments: Any) -> None:
         """Run the kernel."""
         numbers = [int(a) if isinstance(a, int | np.integer) else a for a in arguments]

@@ -275,20 +275,56 @@ def test_a_kernel_that_gave_up_is_an_error_at_the_next_read(use, monkeypatch):
 
 
 STEP_BY_STEP = {
-    "float64": ("lstm", np.float64, {}),
-    "sums over the units": ("lstm_layer_norm", np.float32, {}),
-    "sums over the units of all heads": ("lstm_layer_norm", np.float32, {"H": 6, "heads": 2}),
-    "a projection": ("lstm_projected", np.float32, {"P": 3}),
+    "it computes in float64, and not in float32": ("lstm", np.float64, {}),
+    "its step sums over the hidden units": ("lstm_layer_norm", np.float32, {"H": 6, "heads": 2}),
+    "its first state is projected": ("lstm_projected", np.float32, {"P": 3}),
+    "its recurrent weights do not fit the 2 multiprocessors": ("lstm", np.float32, {"H": 256}),
 }
 
 
-@pytest.mark.parametrize("case", STEP_BY_STEP)
-def test_what_runs_step_by_step(case, device_stand_in, monkeypatch):
-    name, dtype, options = STEP_BY_STEP[case]
+@pytest.fixture
+def all_tiers(device_stand_in, monkeypatch):
+    """CuPy's stand-in with two multiprocessors, and a process that has warned of nothing."""
     monkeypatch.setattr(tiers, "ALLOWED", "persistent")
-    sent = on_device(device_stand_in, Problem(getattr(cells, name), Layout.dense(2, 2), dtype, **options))
-    tape = sent.forward().saved.tape
-    assert {tiers.tier_of(tape, direction) for direction in ("forward", "backward")} == {stepwise}
+    monkeypatch.setattr(tiers, "_warned", set())
+    monkeypatch.setattr(persistent, "limits_of", lambda library: Limits(2))
+    return device_stand_in
+
+
+@pytest.mark.parametrize("reason", STEP_BY_STEP)
+def test_what_runs_step_by_step_says_so_once(reason, all_tiers):
+    name, dtype, options = STEP_BY_STEP[reason]
+    sent = on_device(all_tiers, Problem(getattr(cells, name), Layout.dense(2, 2), dtype, **options))
+    with pytest.warns(rt.PerformanceWarning) as seen:
+        tape = sent.forward().saved.tape
+    (warning,) = seen
+    sizes = f"with {tape.gates.shape[2]} hidden units and 2 sequences, runs step by step"
+    assert str(warning.message).startswith(f"cell {name}, {sizes}")
+    assert f"on the GPU, since {reason}; all steps" in str(warning.message)
+    for direction in ("forward", "backward"):
+        assert tiers.tier_of(tape, direction, {}) is stepwise
+
+
+@pytest.mark.parametrize("layout", [Layout.dense(1, 2), Layout.dense(2, 0)], ids=["one step", "no rows"])
+def test_what_nobody_expects_in_one_kernel_is_not_warned_of(layout, all_tiers):
+    on_device(all_tiers, Problem(cells.lstm, layout, np.float64)).gradients()
+
+
+@pytest.mark.parametrize("resident", [0, 2])
+def test_blocks_that_the_device_cannot_hold_at_once(resident, all_tiers, monkeypatch):
+    """Three blocks for each of two groups of rows, or blocks that need no other but are too large for the device."""
+    tile = Tile(2, 8, 2) if resident else Tile(2, 20, 4)
+    monkeypatch.setattr(persistent, "tile_of", lambda tape, direction: tile)
+    monkeypatch.setattr(EmulatedKernel, "resident_blocks", lambda kernel, threads: resident)
+    problem = Problem(cells.rnn_tanh, RAGGED, np.float32, H=20)
+    with pytest.warns(
+        rt.PerformanceWarning, match="no room for all the blocks that must run at once"
+    ) as seen:
+        assert_like_the_cpu(all_tiers, problem)
+    assert len(seen) == 1
+    monkeypatch.setattr(EmulatedKernel, "resident_blocks", lambda kernel, threads: 6 if resident else 1)
+    tape = on_device(all_tiers, problem).forward().saved.tape
+    assert tiers.tier_of(tape, "forward", {}) is persistent
 
 
 @pytest.mark.parametrize("precision", ["highest", "high"])

@@ -1,6 +1,6 @@
 """Tensor with reverse-mode automatic differentiation."""
 
-from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError, PerformanceWarning
 from rondeau.kernels.runtime.precision import get_float32_matmul_precision, set_float32_matmul_precision
 from rondeau.kernels.runtime.threads import get_num_threads, set_num_threads
 from rondeau.tensor import autograd, cuda, linalg
@@ -243,6 +243,7 @@ __all__ = [
     "IntTensor",
     "LongTensor",
     "Node",
+    "PerformanceWarning",
     "RemovableHandle",
     "ShortTensor",
     "Tensor",

@@ -71,7 +71,7 @@ def forward(
         "states": states, "mask": tape.mask, "bias": bias_of_slots(schedule, weights, H),
         "params": parameters_of(weights, H), **_named(run, "input", inputs),
     }  # fmt: skip
-    tier_of(tape, "forward").forward(tape, arrays)
+    tier_of(tape, "forward", arrays).forward(tape, arrays)
     return tape
 
 
@@ -103,7 +103,7 @@ def backward_through_time(
         **{f"every_{state}": d for state, d in zip(states, d_steps, strict=True) if d is not None},
         **_named(run, "input", tape.inputs), **_named(run, "d_input", sums.inputs),
     }  # fmt: skip
-    tier_of(tape, "backward").backward(tape, arrays, needs_initial)
+    tier_of(tape, "backward", arrays).backward(tape, arrays, needs_initial)
     return Adjoints(
         gates.reshape(N, S * H), recurrent.reshape(N, len(schedule.split) * H), d_projected, d_initial
     )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rondeau.kernels.cuda import stepwise
 from rondeau.kernels.cuda.persistent import run as persistent
+from rondeau.kernels.errors import PerformanceWarning
 from rondeau.kernels.recurrent.records import Tape
+from rondeau.kernels.runtime.caller import warn_caller
 
 __all__ = ["tier_of"]
 
@@ -19,22 +23,46 @@ ALLOWED = "persistent"
 _MOST_ELEMENTS = 2**32
 """Of an array whose indices are 32-bit numbers without a sign."""
 
+_warned: set[tuple[str, str]] = set()
+"""The cells that this process has been warned of, and why."""
 
-def tier_of(tape: Tape, direction: str) -> ModuleType:
+
+def tier_of(tape: Tape, direction: str, arrays: dict[str, NDArray[Any]]) -> ModuleType:
     """Return the tier that runs a direction: `persistent` where it can, otherwise `stepwise`.
 
-    A persistent kernel takes float32 and cells that do not sum over the units of a row, without projection, whose
-    weights find room in the registers of the GPU. With several heads each is a layer of its own there, which a sum over
-    the units of all heads would not be.
+    That a cell runs step by step is said once for each reason, except of runs without a second step or without rows.
+
+    Parameters
+    ----------
+    tape : Tape
+    direction : {"forward", "backward"}
+    arrays : dict of str to ndarray
+        What the tier will be given.
     """
-    run, weights = tape.run, tape.weights
-    fits = (
-        ALLOWED == "persistent"
-        and tape.gates.dtype == np.float32
-        and max(tape.gates.size, tape.states.size, tape.values.size) < _MOST_ELEMENTS
-        and weights.weight_hr is None
-        and run.layout.num_steps > 1
-        and run.layout.batch_size > 0
-        and persistent.tile_of(tape, direction) is not None
-    )
-    return persistent if fits else stepwise
+    layout = tape.run.layout
+    if ALLOWED != "persistent" or layout.num_steps <= 1 or not layout.batch_size:
+        return stepwise
+    obstacle = _obstacle(tape, direction, arrays)
+    if obstacle is None:
+        return persistent
+    cell = tape.run.cell.name
+    if (cell, obstacle) not in _warned:
+        _warned.add((cell, obstacle))
+        warn_caller(
+            f"cell {cell}, with {tape.gates.shape[2]} hidden units and {layout.batch_size} sequences, runs step by "
+            f"step on the GPU, since {obstacle}; all steps in one kernel would probably be faster. To hide this: "
+            "warnings.filterwarnings('ignore', category=rondeau.tensor.PerformanceWarning)",
+            PerformanceWarning,
+        )
+    return stepwise
+
+
+def _obstacle(tape: Tape, direction: str, arrays: dict[str, NDArray[Any]]) -> str | None:
+    """Return why the steps of a direction cannot be one kernel, whatever their number; None if they can."""
+    if tape.gates.dtype != np.float32:
+        return f"it computes in {tape.gates.dtype}, and not in float32"
+    if max(tape.gates.size, tape.states.size, tape.values.size) >= _MOST_ELEMENTS:
+        return f"one of its arrays has {_MOST_ELEMENTS:,} elements or more"
+    if tape.weights.weight_hr is not None:
+        return "its first state is projected"
+    return persistent.obstacle(tape, direction, arrays)

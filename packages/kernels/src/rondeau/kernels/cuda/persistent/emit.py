@@ -55,6 +55,11 @@ class PersistentKernel(NamedTuple):
     shared: int
     contractions: tuple[tuple[Operand, Contraction], ...]
 
+    @property
+    def waits(self) -> bool:
+        """Whether its blocks wait for one another, so that all of them must be resident at once."""
+        return "arrived" in self.arrays
+
     def type_of(self, name: str) -> tuple[str, int]:
         """Return the type of an array's elements, ``"real"`` for the cell's dtype, and its number of dimensions."""
         if name in ("steps", "origins", "first_steps"):

@@ -14,14 +14,14 @@ from rondeau.kernels.cuda.persistent.choice import choose_tile, limits_of
 from rondeau.kernels.cuda.persistent.contraction import Tile
 from rondeau.kernels.cuda.persistent.emit import PersistentKernel, emit_persistent
 from rondeau.kernels.cuda.persistent.packing import pack_matrices
-from rondeau.kernels.cuda.persistent.plan import Sizes
+from rondeau.kernels.cuda.persistent.plan import Sizes, can_persist
 from rondeau.kernels.cuda.phases import kept
 from rondeau.kernels.recurrent.records import Tape
 from rondeau.kernels.runtime.deferred import require
 from rondeau.kernels.runtime.devices import library_of
 from rondeau.kernels.runtime.precision import get_float32_matmul_precision
 
-__all__ = ["backward", "forward", "tile_of"]
+__all__ = ["backward", "forward", "obstacle", "tile_of"]
 
 Array = NDArray[Any]
 
@@ -31,6 +31,30 @@ def tile_of(tape: Tape, direction: str) -> Tile | None:
     limits, batch_size = limits_of(library_of(tape.gates)), tape.run.layout.batch_size
     schedule, precision = tape.run.cell.schedule, get_float32_matmul_precision()
     return choose_tile(schedule, direction, _sizes_of(tape), batch_size, limits, precision)
+
+
+def obstacle(tape: Tape, direction: str, arrays: dict[str, Array]) -> str | None:
+    """Return why a direction of a run cannot be one kernel, or None if it can; the kernel is compiled then.
+
+    Parameters
+    ----------
+    tape : Tape
+        In float32.
+    direction : {"forward", "backward"}
+    arrays : dict of str to ndarray
+        What `forward` or `backward` will be given.
+    """
+    tile = tile_of(tape, direction)
+    if tile is None:
+        if not can_persist(tape.run.cell.schedule, direction):
+            return "its step sums over the hidden units"
+        limits = limits_of(library_of(tape.gates))
+        return f"its recurrent weights do not fit the {limits.multiprocessors} multiprocessors"
+    kernel = _compiled(tape.run.cell, direction, _sizes_of(tape), tile, _incoming(tape, arrays))
+    together = _num_groups(tape, tile) * kernel.phase.blocks_of_group if kernel.phase.waits else 1
+    if kernel.resident_blocks(tile.threads) < together:
+        return "the GPU has no room for all the blocks that must run at once"
+    return None
 
 
 def forward(tape: Tape, arrays: dict[str, Array]) -> None:
@@ -43,15 +67,13 @@ def forward(tape: Tape, arrays: dict[str, Array]) -> None:
 
 def backward(tape: Tape, arrays: dict[str, Array], needs_initial: bool) -> None:
     """Run all steps in the reverse order of forward; the arguments are those of `stepwise.backward`."""
-    incoming = frozenset(state for state in tape.run.cell.states if f"every_{state}" in arrays)
-    _launch(tape, "backward", arrays, incoming, needs_initial)
+    _launch(tape, "backward", arrays, needs_initial)
 
 
 def _launch(
     tape: Tape,
     direction: str,
     arrays: dict[str, Array],
-    incoming: frozenset[str] = frozenset(),
     needs_initial: bool = False,
 ) -> None:
     run, weights, layout = tape.run, tape.weights, tape.run.layout
@@ -59,9 +81,9 @@ def _launch(
     B, sizes = layout.batch_size, _sizes_of(tape)
     tile = tile_of(tape, direction)
     assert tile is not None
-    kernel = _compiled(cell, direction, sizes, tile, incoming)
+    kernel = _compiled(cell, direction, sizes, tile, _incoming(tape, arrays))
     source: PersistentKernel = kernel.phase
-    groups = -(-B // tile.rows) * sizes.heads
+    groups = _num_groups(tape, tile)
     given = {
         **arrays,
         "steps": layout.sent(layout.table(run.reverse), tape.gates),
@@ -84,12 +106,22 @@ def _launch(
         *[kernel.argument(_flat(given[name])) for name in source.arrays],
         *[numbers[name] for name in source.numbers],
     )  # fmt: skip
-    if "arrived" in source.arrays:
+    if source.waits:
         require(given["arrived"][0] == 0, functools.partial(_stuck, cell.name))
 
 
 def _sizes_of(tape: Tape) -> Sizes:
     return Sizes(tape.gates.shape[2], tape.run.settings.num_heads)
+
+
+def _incoming(tape: Tape, arrays: dict[str, Array]) -> frozenset[str]:
+    """Return the states whose values after every step have an incoming gradient."""
+    return frozenset(state for state in tape.run.cell.states if f"every_{state}" in arrays)
+
+
+def _num_groups(tape: Tape, tile: Tile) -> int:
+    """Return the number of groups of blocks that exchange numbers: one for some batch rows and a head."""
+    return -(-tape.run.layout.batch_size // tile.rows) * tape.run.settings.num_heads
 
 
 def _flat(array: Array) -> Array:
