@@ -108,9 +108,10 @@ def test_a_thread_of_every_cell_lives_in_registers(name, dtype):
     assert_in_registers(name, dtype, cuda_code.ARCHITECTURES)
 
 
+WITH_SUMS = ("lstm_layer_norm", "gru_layer_norm", "li_gru")
 PERSISTENT = [
     (name, sizes, batch_size, precision)
-    for name in ("rnn_tanh", "gru", "lstm", "lstm_peephole", "gru_original", "slstm", "gru_d")
+    for name in ("rnn_tanh", "gru", "lstm", "lstm_peephole", "gru_original", "slstm", "gru_d", *WITH_SUMS)
     for sizes in (*map(Sizes, (64, 100, 128, 256, 512)), Sizes(512, heads=4), Sizes(1024, heads=4))
     for batch_size in (16, 64)
     for precision in ("highest", "high")

@@ -61,7 +61,7 @@ def _obstacle(tape: Tape, direction: str, arrays: dict[str, NDArray[Any]]) -> st
     """Return why the steps of a direction cannot be one kernel, whatever their number; None if they can."""
     if tape.gates.dtype != np.float32:
         return f"it computes in {tape.gates.dtype}, and not in float32"
-    if max(tape.gates.size, tape.states.size, tape.values.size) >= _MOST_ELEMENTS:
+    if max(tape.gates.size, tape.states.size, tape.values.size, tape.row_values.size) >= _MOST_ELEMENTS:
         return f"one of its arrays has {_MOST_ELEMENTS:,} elements or more"
     if tape.weights.weight_hr is not None:
         return "its first state is projected"

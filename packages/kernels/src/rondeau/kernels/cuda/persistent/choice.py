@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from rondeau.kernels.cell.schedule import Schedule
 from rondeau.kernels.cuda.persistent.contraction import WARP, Tile
-from rondeau.kernels.cuda.persistent.plan import Sizes, can_persist, contractions_of
+from rondeau.kernels.cuda.persistent.plan import Sizes, contractions_of, row_sums_of
 from rondeau.kernels.runtime.precision import OPERANDS
 
 __all__ = ["Limits", "Work", "choose_tile", "limits_of", "work_of"]
@@ -29,8 +29,9 @@ _SHARED = 48 * 1024
 """Bytes of shared memory that a kernel may declare."""
 _BARRIER, _BLOCK_BARRIER = 1600, 60
 """Clocks of a barrier: of the blocks of a group, and of one block."""
-_CACHE, _CHAIN = 270, 450
-"""Clocks until the first number comes from the second cache, and of the pointwise part of a step."""
+_CACHE, _CHAIN, _SHUFFLES = 270, 450, 250
+"""Clocks until the first number comes from the second cache, of the pointwise part of a step, and of the shuffles that
+add up a loop's sums over the units."""
 
 
 class Work(NamedTuple):
@@ -108,8 +109,6 @@ def choose_tile(
     >>> (-(-256 // tile.units)) * (-(-32 // tile.rows)) <= 132  # all blocks are resident at once
     True
     """
-    if not can_persist(schedule, direction):
-        return None
     found: list[tuple[float, Tile]] = []
     for tile in _tiles(sizes.of_head, batch_size, OPERANDS[precision]):
         work = work_of(schedule, direction, sizes, batch_size, tile, limits)
@@ -148,22 +147,30 @@ def work_of(
     schedule: Schedule, direction: str, sizes: Sizes, batch_size: int, tile: Tile, limits: Limits
 ) -> Work | None:
     """Return the work of a step with a tile, or None if the tile does not fit; the arguments are `choose_tile`'s."""
-    contractions = [c for _, _, c in contractions_of(schedule, direction, sizes, tile)]
+    products = contractions_of(schedule, direction, sizes, tile)
+    contractions = [c for _, _, c in products]
+    row_sums = row_sums_of(schedule, direction, sizes, tile)
     blocks = -(-sizes.of_head // tile.units)
     groups = -(-batch_size // tile.rows) * sizes.heads
     if not all(c.fits for c in contractions):
         return None
-    if contractions and blocks > 1 and blocks * groups > limits.multiprocessors:
+    waits = row_sums.waits or (bool(contractions) and blocks > 1)
+    if waits and blocks * groups > limits.multiprocessors:
         return None
     shared = sum(c.operand_size for c in contractions) + max((c.sums_size for c in contractions), default=0)
+    shared += row_sums.shared_size
     registers = sum(c.num_weights for c in contractions) + max((c.registers for c in contractions), default=0)
     registers += 44 + 3 * len(schedule.slots) + 2 * len(schedule.graph.states)  # about what the rest needs
     if 4 * shared > _SHARED or registers > min(_MOST_REGISTERS, _REGISTERS // tile.threads):
         return None
     rounds = -(-groups * blocks // limits.multiprocessors)
-    exchanges = len({phase for phase, _, _ in contractions_of(schedule, direction, sizes, tile)})
     issued = sum(c.instructions() * tile.warps for c in contractions) or float(tile.threads)
-    if blocks == 1 or not contractions:
-        return Work(rounds, issued, 0, exchanges * _BLOCK_BARRIER + _CHAIN)
-    loaded = sum(4 * tile.rows * c.depth * (1 if c.is_staged else c.column_groups) for c in contractions)
-    return Work(rounds, issued, loaded, exchanges * (_BARRIER + _CACHE) + _CHAIN)
+    issued += row_sums.instructions() * tile.warps
+    between_blocks, in_block = _BARRIER + _CACHE, _BLOCK_BARRIER
+    waited = _CHAIN + len(row_sums.rounds) * _SHUFFLES
+    waited += row_sums.num_barriers * (between_blocks if row_sums.waits else in_block)
+    waited += len({phase for phase, _, _ in products}) * (between_blocks if blocks > 1 else in_block)
+    loaded = row_sums.loaded
+    if blocks > 1:
+        loaded += sum(4 * tile.rows * c.depth * (1 if c.is_staged else c.column_groups) for c in contractions)
+    return Work(rounds, issued, loaded, waited)

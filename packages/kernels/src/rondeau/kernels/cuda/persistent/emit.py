@@ -9,6 +9,9 @@ it. A product reads what all of them have computed, in the library's own storage
 So before a product the blocks of a group wait for one another: each adds to a counter when its stores are done, and
 waits until all have. A block that has all units of its head needs no other and exchanges through shared memory alone.
 
+Sums over the units of a row, as in layer normalisation, cross threads and blocks in the same way; see `row_sums`. They
+take in all heads, so that the blocks of a row wait for one another, of whichever head they are.
+
 The order of a step is that of the step-by-step kernels: in forward each phase comes after the products that it reads,
 in backward each product after the phase that writes its slots' adjoints.
 
@@ -43,6 +46,9 @@ class PersistentKernel(NamedTuple):
     blocks_of_group : int
     shared : int
         The elements of shared memory that a block takes.
+    partial_sums : int
+        The elements of memory in which the blocks of a group exchange their parts of the sums over a row's units; zero
+        when the kernel begins.
     contractions : tuple of (Operand, Contraction)
     """
 
@@ -53,6 +59,7 @@ class PersistentKernel(NamedTuple):
     tile: Tile
     blocks_of_group: int
     shared: int
+    partial_sums: int
     contractions: tuple[tuple[Operand, Contraction], ...]
 
     @property
@@ -83,7 +90,6 @@ def emit_persistent(
         The name of the cell.
     direction : {"forward", "backward"}
     schedule : Schedule
-        Without sums over the units: see `can_persist`.
     sizes : Sizes
     tile : Tile
     incoming : frozenset of str
@@ -102,7 +108,7 @@ class _Source(ItemSource):
         """Return the kernel."""
         step = self._step()
         lines = [*self._places(), *self._call_lines(), *self._weights()]
-        if self.in_block and self.contractions:
+        if (self.in_block and self.contractions) or self.row_sums.shared_size:
             lines += self._clear_shared()
         lines += [f"{name} = {value}" for name, value in self.held.items()]
         lines += self._begin()
@@ -114,10 +120,16 @@ class _Source(ItemSource):
         numbers = tuple(self.numbers)
         head = f"def {self.name}({', '.join((*arrays, *numbers))}):"
         source = "\n".join([head, *(f"    {line}" for line in lines)]) + "\n"
+        partial_sums = self.tile.rows * self.row_sums.size_of_row if self.row_sums.waits else 0
         return PersistentKernel(
-            self.name, source, arrays, numbers, self.tile, self.blocks, self.shared,
+            self.name, source, arrays, numbers, self.tile, self.blocks, self.shared, partial_sums,
             tuple((operand, contraction) for _, operand, contraction in self.contractions),
         )  # fmt: skip
+
+    @property
+    def waits(self) -> bool:
+        """Whether blocks wait for one another."""
+        return self.row_sums.waits or (bool(self.contractions) and not self.in_block)
 
     def _places(self) -> list[str]:
         tile, heads, size = self.tile, self.sizes.heads, self.sizes.of_head
@@ -146,25 +158,23 @@ class _Source(ItemSource):
             *(["unit = first_unit + unit"] if heads > 1 else []),
             "batch_row = row if row < B else B - U(1)",
         ]
-        if self.contractions and not self.in_block:
+        if self.waits:
             self._array("arrived")
             lines.append("mark_cooperative()")
         return lines
 
     def _weights(self) -> list[str]:
         lines: list[str] = []
-        before = f"(head * U({self.blocks}) + tile)" if self.sizes.heads > 1 else "tile"
         for _, _, contraction in self.contractions:
             self._array(f"weights{contraction.name}")
-            lines += contraction.begin(before)
+            lines += contraction.begin(self.block_of_row)
         return lines
 
     def _clear_shared(self) -> list[str]:
-        """Return the lines that clear what no item fills: the padding of the depth, and rows that do not exist."""
-        end = max(contraction.sums_at for _, _, contraction in self.contractions)
+        """Return the lines that clear what no item fills: padding, and rows that do not exist."""
         return [
             "k = thread",
-            f"while k < U({end}):",
+            f"while k < U({self.shared}):",
             "    shared[k] = float32(0)",
             f"    k += U({self.tile.threads})",
             "cuda.syncthreads()",
@@ -256,23 +266,40 @@ class _Source(ItemSource):
 
     def _arrive(self) -> list[str]:
         """Return the lines with which a block tells its group that its stores are done."""
-        if self.in_block:
-            return ["cuda.syncthreads()"]
+        return ["cuda.syncthreads()"] if self.in_block else self._arrive_of_blocks()
+
+    def _wait(self) -> list[str]:
+        return [] if self.in_block else self._wait_of_blocks()
+
+    def _barrier_of_row(self) -> list[str]:
+        if self.row_sums.in_block:
+            return ["cuda.syncthreads()", "epoch += U(1)"]
+        return [*self._arrive_of_blocks(), *self._wait_of_blocks()]
+
+    def _arrive_of_blocks(self) -> list[str]:
+        counter, _ = self._counter
         return [
             "cuda.syncthreads()",
             "epoch += U(1)",
             "if thread == U(0):",
-            "    red_release_add(arrived, group + U(1), U(1))",
+            f"    red_release_add(arrived, {counter}, U(1))",
         ]
 
-    def _wait(self) -> list[str]:
-        if self.in_block:
-            return []
+    def _wait_of_blocks(self) -> list[str]:
+        counter, blocks = self._counter
         return [
             "if thread == U(0):",
-            f"    wait_for(arrived, group + U(1), epoch * U({self.blocks}))",
+            f"    wait_for(arrived, {counter}, epoch * U({blocks}))",
             "cuda.syncthreads()",
         ]
+
+    @property
+    def _counter(self) -> tuple[str, int]:
+        """The counter of the blocks that wait for one another, and their number: sums are over all heads."""
+        heads = self.sizes.heads
+        if heads > 1 and self.row_sums.num_barriers:
+            return f"group // U({heads}) + U(1)", self.blocks * heads
+        return "group + U(1)", self.blocks
 
     def _product(self, contraction: Contraction) -> list[str]:
         staged = not self.in_block and contraction.is_staged
@@ -322,7 +349,7 @@ class _Source(ItemSource):
         if self.is_forward:
             return []
         H, graph = self.H, self.graph
-        lines = []
+        lines, of_rows = [], []
         for k, state in enumerate(graph.states):
             base = f"U({k}) * B + " if k else ""
             lines.append(f"{self._array('d_states')}[({base}row) * U({H}) + unit] = adjoint_{state}")
@@ -331,5 +358,12 @@ class _Source(ItemSource):
             lines.append(f"{self._array('d_params')}[{index}] += gradient_{name}")
         for name, kind in graph.inputs.items():
             if kind == "sequence" and name not in graph.forms.constants:
-                lines.append(f"{self._array(f'd_input_{name}')}[row * U({H}) + unit] += sum_input_{name}")
-        return ["if exists:", *(f"    {line}" for line in lines)]
+                array = self._array(f"d_input_{name}")
+                if name in graph.forms.numbers:
+                    of_rows.append(f"{array}[row] += sum_input_{name}")
+                else:
+                    lines.append(f"{array}[row * U({H}) + unit] += sum_input_{name}")
+        lines = ["if exists:", *(f"    {line}" for line in lines)]
+        if of_rows:
+            lines += ["if exists and unit == U(0):", *(f"    {line}" for line in of_rows)]
+        return lines

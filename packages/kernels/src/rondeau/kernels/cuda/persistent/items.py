@@ -15,7 +15,7 @@ from rondeau.kernels.cell.naming import name_values
 from rondeau.kernels.cell.schedule import Schedule, Slot
 from rondeau.kernels.cell.timeline import Phase, Program, Read, Write
 from rondeau.kernels.cuda.persistent.contraction import Tile
-from rondeau.kernels.cuda.persistent.plan import Sizes, contractions_of, shared_elements
+from rondeau.kernels.cuda.persistent.plan import Sizes, contractions_of, row_sums_of, shared_elements
 from rondeau.kernels.recurrent.phase_source import CODE, function_name
 from rondeau.kernels.recurrent.substreams import NOISE
 
@@ -55,6 +55,7 @@ class ItemSource(abc.ABC):
         self.is_forward, self.incoming = direction == "forward", incoming
         self.blocks = -(-sizes.of_head // tile.units)
         self.in_block = self.blocks == 1
+        self.block_of_row = f"(head * U({self.blocks}) + tile)" if sizes.heads > 1 else "tile"
         self.name = function_name(name, f"{direction}_persistent")
         phases = self.program.phases
         calls = dict.fromkeys(n for phase in phases for n in phase.call_nodes)
@@ -74,11 +75,19 @@ class ItemSource(abc.ABC):
         self.known: set[int] = set()
         self.contractions = contractions_of(schedule, direction, sizes, tile)
         assert all(c.fits for _, _, c in self.contractions), (name, sizes, tile)
+        self.row_sums = row_sums_of(schedule, direction, sizes, tile)
         self.shared = shared_elements(self.contractions)
+        if self.row_sums.shared_size:
+            self.row_sums.at = self.shared
+            self.shared += self.row_sums.shared_size
 
     @abc.abstractmethod
     def kernel(self) -> Any:
         """Return the kernel, a `PersistentKernel`."""
+
+    @abc.abstractmethod
+    def _barrier_of_row(self) -> list[str]:
+        """Return the lines of a barrier of all blocks that have units of a row, which `epoch` counts."""
 
     def _array(self, name: str) -> str:
         self.arrays.setdefault(name)
@@ -126,7 +135,44 @@ class ItemSource(abc.ABC):
                 stores += stored
             if stores:
                 lines += ["if active:", *(f"    {line}" for line in stores)]
+            lines += self._write_rows(loop.row_writes)
+            lines += self._add_up(loop.sums)
         return lines
+
+    def _write_rows(self, writes: tuple[Write, ...]) -> list[str]:
+        """Return the lines that write values with one number per row, which all threads of the row know."""
+        lines, stores = [], []
+        for write in writes:
+            kind, key = write.location
+            value = "float32(0)" if write.node is None else self._operand(write.node)
+            if kind == "row":
+                # Backward's own, and those that a later phase reads, are variables.
+                if self.is_forward and key in self.schedule.kept_rows:
+                    is_truth = self.graph.is_truth(int(str(key)))
+                    stored = f"float32(1) if {value} else float32(0)" if is_truth else value
+                    stores.append(f"{self._array('row_values')}[{self._row_value(key, 'at')}] = {stored}")
+            elif self.graph.inputs[str(key)] == "sequence":
+                lines.append(f"sum_input_{key} = sum_input_{key} + {value} if active else sum_input_{key}")
+            else:
+                stores.append(f"{self._array(f'd_input_{key}')}[at + row] = {value}")
+        return (
+            [*lines, "if active and unit == U(0):", *(f"    {line}" for line in stores)] if stores else lines
+        )
+
+    def _row_value(self, node: object, first: str) -> str:
+        """Return the place of a value that forward keeps for backward with one number per row."""
+        place = self.schedule.kept_rows.index(int(str(node)))
+        return f"({first} + row) * U({self._number('num_row_values')}) + U({place})"
+
+    def _add_up(self, sums: tuple[int, ...]) -> list[str]:
+        """Return the lines that compute the sums over the units of a loop's terms."""
+        if not sums:
+            return []
+        if self.row_sums.waits:
+            self._array("partial_sums")
+        self.known.update(sums)
+        terms = {self.names[n]: self._operand(self.graph.nodes[n].args[0]) for n in sums}
+        return list(self.row_sums.add_up(terms, self.block_of_row, self._barrier_of_row()))
 
     def _read(self, read: Read) -> list[str]:
         kind, key = read.location
@@ -143,6 +189,11 @@ class ItemSource(abc.ABC):
                 return self._raw(where, gate)
             array, slots = ("gates", schedule.order) if where == "x" else ("recurrent", schedule.split)
             return self._fetch(f"x_{where}_{gate}", array, len(slots), slots.index(gate))
+        if kind == "row":
+            place = schedule.kept_rows.index(int(str(key)))
+            index = self._row_value(key, "next_at")
+            self.fetched.setdefault(f"row_{place}", f"{self._array('row_values')}[{index}]")
+            return f"row_{place} != float32(0)" if graph.is_truth(read.node) else f"row_{place}"
         if kind == "value":
             place = schedule.values.index(int(str(key)))
             return self._fetch(f"value_{place}", "values", len(schedule.values), place)

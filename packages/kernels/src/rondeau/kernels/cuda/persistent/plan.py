@@ -1,4 +1,4 @@
-"""Plan: the products of a persistent kernel, and where their operands lie."""
+"""Plan: the products of a persistent kernel and where their operands lie, and its sums over the units of a row."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import NamedTuple
 from rondeau.kernels.cell.schedule import Operand, Schedule
 from rondeau.kernels.cell.timeline import Program
 from rondeau.kernels.cuda.persistent.contraction import Contraction, Run, Tile
+from rondeau.kernels.cuda.persistent.row_sums import RowSums
 from rondeau.kernels.cuda.persistent.tensor_cores import TensorCores
 
-__all__ = ["Sizes", "can_persist", "contractions_of", "shared_elements"]
+__all__ = ["Sizes", "contractions_of", "row_sums_of", "shared_elements"]
 
 
 class Sizes(NamedTuple):
@@ -41,13 +42,6 @@ _KINDS: dict[str, type[Contraction]] = {"float32": Contraction, "tf32": TensorCo
 """How products are computed, by the number format of their operands."""
 
 
-def can_persist(schedule: Schedule, direction: str) -> bool:
-    """Return whether a direction can be one kernel: it has no numbers of a whole row, such as sums over the units."""
-    program: Program = getattr(schedule, direction)
-    loops = [loop for phase in program.phases for loop in phase.loops]
-    return not any(loop.sums or loop.row_writes for loop in loops)
-
-
 def contractions_of(
     schedule: Schedule, direction: str, sizes: Sizes, tile: Tile
 ) -> list[tuple[int, Operand, Contraction]]:
@@ -68,6 +62,13 @@ def contractions_of(
     for _, _, contraction in found:
         contraction.sums_at = at  # one after the other in the same place
     return found
+
+
+def row_sums_of(schedule: Schedule, direction: str, sizes: Sizes, tile: Tile) -> RowSums:
+    """Return the sums over the units of a direction, which may be none."""
+    program: Program = getattr(schedule, direction)
+    rounds = [len(loop.sums) for phase in program.phases for loop in phase.loops if loop.sums]
+    return RowSums(tuple(rounds), tile, sizes.heads * -(-sizes.of_head // tile.units))
 
 
 def shared_elements(contractions: list[tuple[int, Operand, Contraction]]) -> int:

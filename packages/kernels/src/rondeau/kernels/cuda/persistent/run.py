@@ -14,7 +14,7 @@ from rondeau.kernels.cuda.persistent.choice import choose_tile, limits_of
 from rondeau.kernels.cuda.persistent.contraction import Tile
 from rondeau.kernels.cuda.persistent.emit import PersistentKernel, emit_persistent
 from rondeau.kernels.cuda.persistent.packing import pack_matrices
-from rondeau.kernels.cuda.persistent.plan import Sizes, can_persist
+from rondeau.kernels.cuda.persistent.plan import Sizes
 from rondeau.kernels.cuda.phases import kept
 from rondeau.kernels.recurrent.records import Tape
 from rondeau.kernels.runtime.deferred import require
@@ -46,8 +46,6 @@ def obstacle(tape: Tape, direction: str, arrays: dict[str, Array]) -> str | None
     """
     tile = tile_of(tape, direction)
     if tile is None:
-        if not can_persist(tape.run.cell.schedule, direction):
-            return "its step sums over the hidden units"
         limits = limits_of(library_of(tape.gates))
         return f"its recurrent weights do not fit the {limits.multiprocessors} multiprocessors"
     kernel = _compiled(tape.run.cell, direction, _sizes_of(tape), tile, _incoming(tape, arrays))
@@ -90,6 +88,7 @@ def _launch(
         "origins": layout.sent(layout.origins, tape.gates),
         "first_steps": layout.sent(layout.first_steps, tape.gates),
         "arrived": np.zeros_like(tape.gates, np.uint32, shape=1 + groups),
+        "partial_sums": np.zeros_like(tape.gates, shape=groups // sizes.heads * source.partial_sums),
     }
     for operand, contraction in source.contractions:
         assert weights.weight_hh is not None
@@ -98,7 +97,7 @@ def _launch(
         )
     numbers = {
         "T": layout.num_steps, "B": B, "N": layout.num_rows, "key": settings.key, "substream": settings.substream,
-        "needs_initial": int(needs_initial),
+        "num_row_values": tape.row_values.shape[2], "needs_initial": int(needs_initial),
         **{f"scalar_{k}": settings.scalars[name] for k, name in enumerate(schedule.scalars)},
     }  # fmt: skip
     kernel.launch(
