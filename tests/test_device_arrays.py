@@ -5,6 +5,7 @@ import inspect
 import operator
 import pickle
 import sys
+import textwrap
 from collections import namedtuple
 from types import SimpleNamespace
 
@@ -24,6 +25,7 @@ from tools.device_arrays import (
     no_transfers,
     transfers,
 )
+from tools.emulated_target import EmulatedKernel
 
 from comparing import assert_close, assert_same_bits
 from rondeau import tensor as rt
@@ -616,6 +618,69 @@ def test_computing_neither_copies_nor_waits(cp, x):
 
 
 # ---------------------------------------------------------------------- pinned memory
+
+
+def captured(cp, work):
+    """Return the graph of some work, and the pool of its memory."""
+    stream, pool = cp.cuda.Stream(non_blocking=True), cp.cuda.MemoryPool()
+    with stream, cp.cuda.using_allocator(pool.malloc):
+        stream.begin_capture()
+        assert stream.is_capturing()
+        work()
+        return stream.end_capture(), pool
+
+
+def test_what_a_stream_captures_is_done_at_a_launch(cp):
+    x, y = cp.asarray(np.array([1.0, 2.0])), cp.zeros(2)
+
+    def work():
+        squares = x * x
+        y[:1] = squares[1:]
+        y[1:] += cp.sum(squares[:1])
+
+    graph, _pool = captured(cp, work)
+    assert y.tolist() == [0.0, 0.0]
+    graph.launch()
+    assert y.tolist() == [4.0, 1.0]
+    x += 1
+    graph.launch(cp.cuda.Stream())
+    assert y.tolist() == [9.0, 5.0]
+    assert x.tolist() == [2.0, 3.0]
+
+
+def test_kernels_are_captured(device_stand_in):
+    def add_one(x):
+        x[cuda.threadIdx.x] += 1.0  # noqa: F821
+
+    kernel = EmulatedKernel(SimpleNamespace(source=textwrap.dedent(inspect.getsource(add_one))), np.float64)
+    x = device_stand_in.zeros(2)
+    graph, _pool = captured(device_stand_in, lambda: kernel.launch((1, 1), 2, kernel.argument(x)))
+    assert x.tolist() == [0.0, 0.0]
+    for _ in range(2):
+        graph.launch()
+    assert x.tolist() == [2.0, 2.0]
+
+
+def test_what_a_stream_cannot_capture(cp):
+    x = cp.zeros(2)
+    with pytest.raises(RuntimeError, match="cannot capture on the default"):
+        cp.cuda.Stream.null.begin_capture()
+    for work in (lambda: float(x[0]), lambda: cp.asarray(np.zeros(2)), cp.cuda.Device().synchronize):
+        with pytest.raises(cp.cuda.runtime.CUDARuntimeError, match="not permitted when stream is capturing"):
+            captured(cp, work)
+    stream = cp.cuda.Stream(non_blocking=True)
+    with stream:
+        stream.begin_capture()
+        with pytest.raises(UndefinedResultError, match="memory comes from the default pool"):
+            _ = x + 1
+        with pytest.raises(cp.cuda.runtime.CUDARuntimeError, match="not permitted"):
+            x.get()
+        with pytest.raises(cp.cuda.runtime.CUDARuntimeError, match="CaptureInvalidated"):
+            stream.end_capture()
+    graph, pool = captured(cp, lambda: x + 1)
+    del pool
+    with pytest.raises(UndefinedResultError, match="is gone"):
+        graph.launch()
 
 
 def test_pinned_memory_is_sent_later(cp):

@@ -14,7 +14,7 @@ from rondeau.kernels.cuda.emit import PhaseKernel
 from rondeau.kernels.cuda.persistent.emit import PersistentKernel
 
 from .cuda_emulator import Kernel
-from .device_arrays import for_emulator
+from .device_arrays import for_emulator, recorded
 
 __all__ = ["EmulatedKernel", "emulated"]
 
@@ -48,7 +48,7 @@ class EmulatedKernel:
     def launch(self, grid: tuple[int, int], threads: int, *arguments: Any) -> None:
         """Run the kernel."""
         numbers = [int(a) if isinstance(a, int | np.integer) else a for a in arguments]
-        self._kernel.launch(grid, threads, *numbers, seed=self.seed)
+        recorded(self._kernel.launch)(grid, threads, *numbers, seed=self.seed)
 
 
 @contextmanager

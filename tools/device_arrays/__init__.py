@@ -44,19 +44,23 @@ Where it is stricter
 * What ``add.at`` and `cupyx.scatter_add` add to an element comes in a random order, as from atomic operations.
 * Copies from and to pinned memory are complete only when they have been waited for. If the source is written before
   that, the wait raises `PinnedMemoryError`; a destination that is read before that holds NaN or -1.
+* A graph's launch writes over all that was allocated in its capture, which must come from a pool that lives as long as
+  the graph: `UndefinedResultError` where it is the default pool, or gone. Nothing is copied from or to the host then.
 * Functions refuse arguments that are all NumPy's, although some of CuPy's pass them on to NumPy.
 
 What it does not model
 ----------------------
 * Arithmetic is NumPy's: also where a device rounds sums in another order, converts NaN to other integers, or raises no
   error for a negative power of an integer.
-* Streams: work is done at once and in the order of the calls, except copies of pinned memory.
-* Kernels in CUDA C++ (``RawKernel``, ``ElementwiseKernel``), ``cupy.random``, graphs, ``fuse``, and functions that
-  nothing has needed yet raise NotImplementedError; to add a function is one line in `interface`. Kernels of numba-cuda
-  run in `tools.cuda_emulator`, for which `for_emulator` unwraps the arrays; ``numba_cuda`` is only there to be found.
+* Streams: work is done at once and in the order of the calls, except copies of pinned memory and what is captured.
+* Kernels in CUDA C++ (``RawKernel``, ``ElementwiseKernel``), ``cupy.random``, graphs in graphs, ``fuse``, and functions
+  that nothing has needed yet raise NotImplementedError; to add a function is one line in `interface`. Kernels of
+  numba-cuda run in `tools.cuda_emulator`, for which `for_emulator` unwraps the arrays and `recorded` makes a launch one
+  that streams capture; ``numba_cuda`` is only there to be found.
 """
 
 from .array import UndefinedResultError, for_emulator
+from .capture import recorded
 from .library import installed
 from .pinned import PinnedMemoryError
 from .transfers import Seen, Transfer, TransferError, Wait, no_transfers, transfers
@@ -71,5 +75,6 @@ __all__ = [
     "for_emulator",
     "installed",
     "no_transfers",
+    "recorded",
     "transfers",
 ]

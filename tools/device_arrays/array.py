@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from . import interface, pinned
 from .binding import Given, bind
+from .capture import recorded
 from .memory import Memory, MemoryPointer, current_device, poison
 from .transfers import note_transfer, note_wait
 
@@ -271,16 +272,19 @@ class ndarray:  # noqa: N801 - its name in CuPy
             raise TypeError("iteration over a 0-d array")
         return (self[i] for i in range(len(self)))
 
+    @recorded
     def __getitem__(self, index: Any) -> ndarray:
         from .indexing import get
 
         return get(self, index)
 
+    @recorded
     def __setitem__(self, index: Any, value: Any) -> None:
         from .indexing import update
 
         update(self, index, value)
 
+    @recorded
     def fill(self, value: Any) -> None:
         """Set all elements to a number, or to an array of zero dimensions."""
         if isinstance(value, ndarray):
@@ -296,6 +300,7 @@ class ndarray:  # noqa: N801 - its name in CuPy
 
     # ---------------------------------------------------------------- copies and views
 
+    @recorded
     def astype(
         self, dtype: DTypeLike, order: Any = "K", casting: None = None, subok: None = None, copy: Any = True
     ) -> ndarray:
@@ -310,6 +315,7 @@ class ndarray:  # noqa: N801 - its name in CuPy
         with np.errstate(all="ignore"):
             return wrap_array(lower(self).astype(dtype, order or "K"))
 
+    @recorded
     def copy(self, order: Any = "C") -> ndarray:
         """Return a copy."""
         return wrap_array(lower(self).copy(order))
@@ -327,6 +333,7 @@ class ndarray:  # noqa: N801 - its name in CuPy
         storage = self._storage.view() if dtype is None else self._storage.view(interface.check_dtype(dtype))
         return wrap_array(storage, self)
 
+    @recorded
     def reshape(self, *shape: Any, order: Any = "C", copy: Any = None) -> ndarray:
         """Return the elements in another shape, a view where that can be."""
         storage = lower(self).reshape(*shape, order=order)
@@ -498,7 +505,7 @@ def _comparison(ufunc: np.ufunc) -> Callable[[Any, Any], Any]:
             return wrap_array(np.full(self.shape, ufunc is np.not_equal))
         return ufunc(self, other)
 
-    return compare
+    return recorded(compare)
 
 
 def _method(name: str, parameters: str) -> Callable[..., Any]:
@@ -509,7 +516,7 @@ def _method(name: str, parameters: str) -> Callable[..., Any]:
         return compute(name, of_numpy, arguments(*args, **kwargs), self)
 
     method.__name__ = method.__qualname__ = name
-    return method
+    return recorded(method)
 
 
 def compute(name: str, of_numpy: Callable[..., Any], given: Given, *first: ndarray) -> Any:

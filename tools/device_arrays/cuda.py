@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import Any, Self
 
-from . import memory, pinned
+from . import capture, memory, pinned
 from .transfers import note_wait
 
 
@@ -76,8 +77,17 @@ class Event:
         pinned.complete(self._after)
 
 
+_addresses = itertools.count(4096, 16)
+
+
 class Stream:
-    """A stream; the order of work is that of the calls, whatever their streams."""
+    """A stream; the order of work is that of the calls, whatever their streams.
+
+    Attributes
+    ----------
+    recording : Recording or None
+        What it captures.
+    """
 
     null: Stream
     ptr = 0
@@ -86,7 +96,10 @@ class Stream:
         self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: Any = None
     ) -> None:
         self.is_non_blocking = non_blocking
+        self.recording: capture.Recording | None = None
         self._before: list[Stream] = []
+        if not null:
+            self.ptr = next(_addresses)
 
     @property
     def done(self) -> bool:
@@ -107,6 +120,23 @@ class Stream:
 
     def wait_event(self, event: Event) -> None:
         """Let later work of this stream wait, which the host does not."""
+
+    def begin_capture(self, mode: Any = None) -> None:
+        """Note work of this stream from here on, and do not do it."""
+        if self.ptr == 0:
+            raise RuntimeError("cannot capture on the default (legacy) stream")
+        self.recording = capture.begin()
+
+    def is_capturing(self) -> bool:
+        """Return whether work is noted."""
+        return self.recording is not None
+
+    def end_capture(self) -> capture.Graph:
+        """Return the work that was noted."""
+        if self.recording is None:
+            raise memory.CUDARuntimeError("cudaErrorIllegalState", "the stream does not capture")
+        recording, self.recording = self.recording, None
+        return capture.end(recording)
 
     def use(self) -> Stream:
         """Make it current."""

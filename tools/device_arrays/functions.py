@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 from . import interface, pinned
 from .array import NUMBERS, compute, in_c_order, lower, ndarray, wrap, wrap_array, writeable
 from .binding import bind
+from .capture import recorded
 from .indexing import scatter
 from .memory import current_device
 from .transfers import note_transfer, note_wait
@@ -29,6 +30,7 @@ class Ufunc:
     def __repr__(self) -> str:
         return f"<ufunc '{self.name}'>"
 
+    @recorded
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply it to arrays of the device and numbers."""
         wrong = kwargs.keys() - interface.UFUNC_ARGUMENTS
@@ -67,6 +69,7 @@ class Ufunc:
         made = tuple(wrap(r) if x is None else x for r, x in zip(results, given, strict=True))
         return made if self.nout > 1 else made[0]
 
+    @recorded
     def at(self, a: ndarray, indices: Any, b: Any = None) -> None:
         """Apply it in place, once for each time that an index names an element."""
         if self.__name__ not in interface.ATOMICS:
@@ -121,7 +124,7 @@ def function(name: str, parameters: str, of_numpy: Callable[..., Any]) -> Callab
         return compute(name, of_numpy, given)
 
     of_cupy.__name__ = of_cupy.__qualname__ = name
-    return of_cupy
+    return recorded(of_cupy)
 
 
 def _shape_like(shape: Any) -> Any:

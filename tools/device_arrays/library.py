@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import cuda, functions, interface, memory, pinned
+from . import capture, cuda, functions, interface, memory, pinned
 from .array import ndarray
 
 
@@ -55,8 +55,8 @@ def _content() -> dict[str, Any]:
         name: functions.function(name, parameters, getattr(np, name))
         for name, parameters in interface.FUNCTIONS.items()
     }
-    content |= {name: getattr(functions, name) for name in interface.WRITTEN_OUT}
-    return content | {"ndarray": ndarray, "asanyarray": functions.asarray, "__version__": interface.VERSION}
+    content |= {name: capture.recorded(getattr(functions, name)) for name in interface.WRITTEN_OUT}
+    return content | {"ndarray": ndarray, "asanyarray": content["asarray"], "__version__": interface.VERSION}
 
 
 def _build() -> dict[str, ModuleType]:
@@ -82,6 +82,7 @@ def _build() -> dict[str, ModuleType]:
         {
             "Device": cuda.Device,
             "Event": cuda.Event,
+            "Graph": capture.Graph,
             "MemoryPointer": memory.MemoryPointer,
             "MemoryPool": memory.MemoryPool,
             "Stream": cuda.Stream,
@@ -91,6 +92,7 @@ def _build() -> dict[str, ModuleType]:
             "get_device_id": cuda.get_device_id,
             "is_available": cuda.is_available,
             "runtime": runtime,
+            "using_allocator": capture.using_allocator,
             "pinned_memory": _Module(
                 "cupy.cuda.pinned_memory", {"is_memory_pinned": pinned.is_memory_pinned}
             ),
@@ -122,12 +124,12 @@ def _build() -> dict[str, ModuleType]:
         "cupy.cuda.runtime": runtime,
         "cupy.linalg": linalg,
     }
-    special = _Module("cupyx.scipy.special", {"erf": functions.erf})
+    special = _Module("cupyx.scipy.special", {"erf": capture.recorded(functions.erf)})
     scipy = _Module("cupyx.scipy", {"special": special})
     of_cupyx = {
-        "scatter_add": functions.scatter_add,
-        "scatter_max": functions.scatter_max,
-        "scatter_min": functions.scatter_min,
+        "scatter_add": capture.recorded(functions.scatter_add),
+        "scatter_max": capture.recorded(functions.scatter_max),
+        "scatter_min": capture.recorded(functions.scatter_min),
         "empty_pinned": empty_pinned,
         "zeros_pinned": zeros_pinned,
         "scipy": scipy,
@@ -216,4 +218,5 @@ def installed(devices: int = 1) -> Iterator[ModuleType]:
             del sys.modules[name]
         sys.modules.update(before)
         memory.set_device_count(1)
+        capture.reset()
         pinned.reset()

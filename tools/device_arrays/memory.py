@@ -25,6 +25,7 @@ class OutOfMemoryError(MemoryError):
 
 class _State(threading.local):
     device = 0
+    pool: MemoryPool | None = None
 
 
 _state = _State()
@@ -135,6 +136,22 @@ class MemoryPool:
     def get_limit(self) -> int:
         """Return the most that the pool may hold; 0 is no limit."""
         return self._blocks.limit
+
+    def malloc(self, size: int) -> MemoryPointer:
+        """Take memory; here only arrays do."""
+        raise NotImplementedError(
+            "tools.device_arrays does not model MemoryPool.malloc: pass it to using_allocator"
+        )
+
+
+def allocating_pool() -> MemoryPool | None:
+    """Return the pool from which this thread takes memory; None is the default one."""
+    return _state.pool
+
+
+def allocate_from(pool: MemoryPool | None) -> None:
+    """Set the pool from which this thread takes memory; they are all counted together."""
+    _state.pool = pool
 
 
 class MemoryPointer:

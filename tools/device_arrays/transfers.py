@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from . import capture
+
 _HERE = str(Path(__file__).parent)
 _lock = threading.Lock()
 
@@ -119,7 +121,8 @@ def no_transfers(*, waits: bool = True) -> Iterator[None]:
 
 
 def note_transfer(direction: Literal["to device", "to host"], nbytes: int, what: str) -> None:
-    """Note a copy; raise TransferError where it is forbidden."""
+    """Note a copy; raise TransferError where it is forbidden, and CUDA's error where a stream captures."""
+    capture.refuse(what)
     transfer = Transfer(direction, nbytes, what, _line())
     if _forbidden:
         raise TransferError(f"{transfer.line}: {what} copies {nbytes} bytes {direction}; none may be here")
@@ -129,7 +132,8 @@ def note_transfer(direction: Literal["to device", "to host"], nbytes: int, what:
 
 
 def note_wait(what: str) -> None:
-    """Note that the host waits for the device; raise TransferError where that is forbidden."""
+    """Note that the host waits for the device; raise as `note_transfer`."""
+    capture.refuse(what)
     wait = Wait(what, _line())
     if any(_forbidden):
         raise TransferError(f"{wait.line}: {what} waits for the device; nothing may here")

@@ -1,15 +1,20 @@
 """The CUDA target, its kernels emulated and CuPy stood for: against the schedule's interpreter and the CPU target."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from tools.device_arrays import no_transfers
 from tools.emulated_target import EmulatedKernel
 
 from comparing import assert_close
+from rondeau import tensor as rt
 from rondeau.kernels.cell import Regularisers
 from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.cell.cell import Cell
-from rondeau.kernels.cuda import launching
+from rondeau.kernels.cuda import launching, replay
+from rondeau.kernels.cuda import step as step_module
+from rondeau.kernels.cuda.replay import Replay
 from rondeau.kernels.recurrent import target
 from rondeau.kernels.runtime import deferred
 from rondeau.kernels.sequence import Layout, backward
@@ -161,6 +166,114 @@ def test_a_stepper_has_the_numbers_of_the_cpus(name, device_stand_in):
         results.append(to_host((y, *states)))
     for got, expected in zip(results[1], results[0], strict=True):
         assert_close(got, expected, rtol=1e-12, atol=1e-12)
+
+
+STEPPERS = {
+    "noise and a head": ("ctrnn", {}, {"head": True}),
+    "inputs": ("gru_d", {}, {}),
+    "a projection and ids": ("lstm_projected", {"P": 4}, {"ids": True, "head": True}),
+    "heads and two phases": ("gru_original", {"H": 6, "heads": 2}, {}),
+    "no rows": ("lstm", {}, {"B": 0}),
+}
+
+
+def steps_of(cupy, name, options, ids=False, head=False, B=3):
+    """Return a function that makes a new stepper of two layers, and one that runs its next step."""
+    cell, layout = getattr(cells, name), Layout.dense(5, B)
+    width = options.get("P") or options.get("H", 5)
+    layers = [Problem(cell, layout, np.float32, I=size, seed=size, **options) for size in (4, width)]
+    weights = [on_device(cupy, problem).weights for problem in layers]
+    of_head = (np.arange(2.0 * width).reshape(2, width), np.array([1.0, -1.0])) if head else None
+    given = of_head and tuple(cupy.asarray(array, dtype=np.float32) for array in of_head)
+
+    def stepper():
+        return Stepper(cell, weights, layers[0].settings, given)
+
+    def step(stepper, time, states):
+        rows = layers[0].x[time * B : (time + 1) * B]
+        named = layers[0].inputs_at(slice(time * B, (time + 1) * B), slice(B))
+        x = np.arange(time, time + B) % 4 if ids else rows
+        inputs = tuple(cupy.asarray(np.stack((array, array + 1))) for array in named)
+        return stepper(cupy.asarray(x), states, inputs)
+
+    return stepper, step
+
+
+@pytest.mark.parametrize("case", STEPPERS)
+def test_a_step_that_is_captured_has_the_same_bits(case, device_stand_in, monkeypatch):
+    name, options, others = STEPPERS[case]
+    stepper, step = steps_of(device_stand_in, name, options, **others)
+    found = []
+    for captured in (False, True):
+        with monkeypatch.context() as patch:
+            if not captured:
+                patch.setattr(Replay, "run", lambda self, work: work())
+            one, states, results = stepper(), None, []
+            for time in range(5):
+                y, states = step(one, time, states)
+                results += [y, *states]
+            found.append(b"".join(array.tobytes() for array in to_host(results)))
+    assert found[0] == found[1]
+
+
+def test_from_the_third_step_on_python_launches_a_graph(device_stand_in, monkeypatch):
+    stepper, step = steps_of(device_stand_in, "ctrnn", {}, head=True)
+    one, states, launched, graphs = stepper(), None, [], []
+    launch_kernel, launch_graph = EmulatedKernel.launch, device_stand_in.cuda.Graph.launch
+    monkeypatch.setattr(
+        EmulatedKernel, "launch", lambda self, *given: launched.append(None) or launch_kernel(self, *given)
+    )
+    monkeypatch.setattr(
+        device_stand_in.cuda.Graph, "launch", lambda self: graphs.append(None) or launch_graph(self)
+    )
+    counts = []
+    for time in range(4):
+        _, states = step(one, time, states)
+        counts.append((len(launched), len(graphs)))
+    assert counts == [
+        (2, 0),
+        (4, 1),
+        (4, 2),
+        (4, 3),
+    ]  # two layers of one phase: queued once, and captured once
+    x = device_stand_in.zeros((3, 4), np.float32)
+    with no_transfers(waits=True):
+        one(x, states)
+
+
+def test_a_thread_queues_work_before_it_captures_it(device_stand_in):
+    """What libraries set up for a thread must be there before."""
+    work, queued = Replay(device_stand_in), []
+    for of_other_thread in (True, False, False, True):
+        if of_other_thread:
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(work.run, lambda: queued.append("other")).result()
+        else:
+            work.run(lambda: queued.append("main"))
+    assert queued == ["other", "main", "main"]
+
+
+def test_a_step_that_cannot_be_captured_is_queued_each_time(device_stand_in, monkeypatch):
+    stepper, step = steps_of(device_stand_in, "lstm", {})
+    multiply = step_module.multiply_before
+
+    def run_steps():
+        one, states = stepper(), None
+        for time in range(4):
+            _, states = step(one, time, states)
+        return [array.tobytes() for array in to_host(states)]
+
+    def multiply_and_wait(*given):
+        multiply(*given)
+        device_stand_in.cuda.get_current_stream().synchronize()
+
+    expected = run_steps()
+    monkeypatch.setattr(replay._Warning, "given", False)
+    monkeypatch.setattr(step_module, "multiply_before", multiply_and_wait)
+    with pytest.warns(rt.PerformanceWarning, match="not permitted when stream is capturing") as seen:
+        got = run_steps()
+    assert got == expected
+    assert len(seen) == 1
 
 
 def test_arrays_of_two_devices_are_refused(device_stand_in):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ from rondeau.kernels.cuda.gradients import project_input
 from rondeau.kernels.cuda.launching import Phases
 from rondeau.kernels.cuda.phases import compiled_kernels
 from rondeau.kernels.cuda.products import multiply_before, products_of
+from rondeau.kernels.cuda.replay import Replay
 from rondeau.kernels.recurrent.ordering import in_buffer_order
 from rondeau.kernels.recurrent.records import Settings, Weights
 from rondeau.kernels.recurrent.substreams import PER_DIRECTION
+from rondeau.kernels.runtime.devices import library_of
 
 __all__ = ["Frozen", "Workspace"]
 
@@ -73,6 +76,8 @@ def _copied(weights: Weights) -> Weights:
 class Workspace:
     """The memory for a step of B rows, kept from call to call.
 
+    All arrays stay where they are, those of input and output too, so that a step can be captured in a CUDA graph.
+
     Attributes
     ----------
     before, after : tuple of ndarray, shape (L, B, P) for the first and (L, B, H) for others
@@ -86,7 +91,7 @@ class Workspace:
         def empty(*shape: int) -> Array:
             return np.empty_like(like, shape=shape)
 
-        self._frozen, self._cell, self._batch_size = frozen, cell, B
+        self._frozen, self._batch_size = frozen, B
         self._states = states = np.zeros_like(like, shape=(len(cell.states), 2 * L * B, H))
         is_projected = frozen.layers[0].weight_hr is not None
         self._hidden = np.zeros_like(like, shape=(2 * L * B, P)) if is_projected else states[0]
@@ -96,8 +101,11 @@ class Workspace:
         self._gates = empty(B, len(schedule.order), H)
         self._values = empty(B, len(schedule.values), H)
         self._results = {product.name: empty(B, product.num_gates, H) for product in frozen.products[0]}
+        self._y = None if frozen.head is None else empty(B, len(frozen.head[0]))
+        numbers = schedule.graph.forms.numbers
+        self._inputs = {name: empty(L, B, 1 if name in numbers else H) for name in cell.inputs}
         num_row_values = max(len(schedule.forward.row_values), len(schedule.backward.row_values))
-        self._arrays = {
+        self._arrays = arrays = {
             "gates": self._gates, "recurrent": empty(B, len(schedule.split), H), "values": self._values,
             "row_values": empty(B, 1, num_row_values), "states": states,
             "carry": empty(B, schedule.forward.num_lanes, H), **self._results,
@@ -105,9 +113,24 @@ class Workspace:
         if schedule.draws_numbers:
             self._positions = np.zeros_like(like, np.int64, shape=(B, 2))
             self._positions[:, 1] = np.cumsum(np.ones_like(self._positions[:, 1])) - 1
-            self._arrays["positions"] = self._positions
+            arrays["positions"] = self._positions
         self._draws_numbers = schedule.draws_numbers
-        self._kernels = compiled_kernels(cell, "forward", like.dtype)
+        kernels, settings = compiled_kernels(cell, "forward", like.dtype), frozen.settings
+        self._phases = [
+            Phases(
+                kernels,
+                {
+                    **arrays, "bias": frozen.bias[layer], "params": frozen.params[layer],
+                    **{f"input_{name}": array[layer] for name, array in self._inputs.items()},
+                },
+                schedule,
+                settings._replace(substream=settings.substream + layer * PER_DIRECTION),
+                H,
+            )
+            for layer in range(L)
+        ]  # fmt: skip
+        self._steps: dict[int, tuple[Array, Replay]] = {}
+        """For each number of dimensions of x: where it is copied to, and the step from there."""
 
     def step(self, x: Array, y: Array, inputs: tuple[Array, ...], time: int) -> None:
         """Run a step from the states `before`; fill the states `after` and ``y`` (B, V), with V = 0 without a head.
@@ -115,19 +138,24 @@ class Workspace:
         ``x`` (B, I) is contiguous and of the weights' dtype, or consists of ids, int64 (B,). The named inputs are
         (L, B, H) or (L, B, 1). The time is that of the step's random numbers.
         """
-        frozen, B, H = self._frozen, self._batch_size, self._frozen.hidden
-        L, flat = len(frozen.layers), self._gates.reshape(B, len(self._cell.gates) * H)
+        if x.ndim not in self._steps:
+            self._steps[x.ndim] = np.empty_like(x), Replay(library_of(x))
+        own, replay = self._steps[x.ndim]
+        own[...] = x
+        for array, given in zip(self._inputs.values(), inputs, strict=True):
+            array[...] = given
         if self._draws_numbers:
             self._positions[:, 0] = time
-        for layer, weights in enumerate(frozen.layers):
+        replay.run(functools.partial(self._queue, own))
+        if self._y is not None:
+            y[...] = self._y
+
+    def _queue(self, x: Array) -> None:
+        """Queue the work of a step on the arrays of this workspace alone."""
+        frozen, B, L = self._frozen, self._batch_size, len(self._phases)
+        flat = self._gates.reshape(B, self._gates.shape[1] * self._gates.shape[2])
+        for layer, (weights, phases) in enumerate(zip(frozen.layers, self._phases, strict=True)):
             old, new = layer * B, (L + layer) * B
-            settings = frozen.settings
-            settings = settings._replace(substream=settings.substream + layer * PER_DIRECTION)
-            named = {f"input_{n}": a[layer] for n, a in zip(self._cell.inputs, inputs, strict=True)}
-            arrays = {
-                **self._arrays, "bias": frozen.bias[layer], "params": frozen.params[layer], **named,
-            }  # fmt: skip
-            phases = Phases(self._kernels, arrays, self._cell.schedule, settings, H)
             project_input(x, weights.weight_ih, flat)
             for number in range(len(phases)):
                 hidden = self._hidden[old : old + B]
@@ -138,8 +166,9 @@ class Workspace:
                     self._states[0, new : new + B], weights.weight_hr.T, out=self._hidden[new : new + B]
                 )
             x = self._hidden[new : new + B]
-        if frozen.head is not None:
+        if self._y is not None:
+            assert frozen.head is not None
             weight, bias = frozen.head
-            np.matmul(x, weight.T, out=y)
+            np.matmul(x, weight.T, out=self._y)
             if bias is not None:
-                y += bias
+                self._y += bias

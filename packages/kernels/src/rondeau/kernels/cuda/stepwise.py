@@ -1,4 +1,9 @@
-"""Stepwise: the tier that takes every cell, with a product for each operand and a kernel for each phase of a step."""
+"""Stepwise: the tier that takes every cell, with a product for each operand and a kernel for each phase of a step.
+
+The launches of a run are not captured in a CUDA graph, as those of a stepper are (`replay`). A graph remembers the
+addresses of arrays and the numbers of rows, and a run has arrays of its own, whose addresses come again only by chance:
+to capture it takes Python as long as to run it, and the graph of a sequence would seldom be launched twice.
+"""
 
 from __future__ import annotations
 
