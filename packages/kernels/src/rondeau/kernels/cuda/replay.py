@@ -17,9 +17,10 @@ __all__ = ["Replay"]
 class Replay:
     """Work that is queued call by call the first time, captured the second, and launched as a graph from then on.
 
-    The first time compiles what it needs and lets libraries set themselves up, which a capture may not allow; they do so
-    for each thread of Python, so the first and the second time are of the same one. A graph remembers addresses: the work must read and write the same arrays each time, and take numbers that change from an
-    array. It can be launched on any stream, behind what was queued there before.
+    The first time compiles what it needs and lets libraries set themselves up, which a capture may not allow; they do
+    so for each thread of Python, so the first and the second time are of the same one. A graph remembers addresses: the
+    work must read and write the same arrays each time, and take numbers that change from an array. It can be launched
+    on any stream, behind what was queued there before.
 
     What the work allocates comes from a pool of the graph's own: CuPy's would give it to others, or back to the
     device, while the graph goes on writing there.
