@@ -57,7 +57,7 @@ class Replay:
 
     def _captured(self, work: Callable[[], None]) -> Any:
         cuda = self._library.cuda
-        # CUDA captures no default stream, and only of a stream that does not wait for it while others use it.
+        # CUDA cannot capture its default stream, nor, while others use that one, a stream that waits for it.
         stream, self._memory = cuda.Stream(non_blocking=True), cuda.MemoryPool()
         with stream, cuda.using_allocator(self._memory.malloc):
             stream.begin_capture()
