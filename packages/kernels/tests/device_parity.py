@@ -26,7 +26,8 @@ def on_device(cupy, problem):
     sent.weights = type(problem.weights)(*map(send, arrays), tuple(map(send, params)))
     sent.x = send(problem.x)
     for field in ("initial", "inputs", "d_every", "d_final"):
-        setattr(sent, field, tuple(map(send, getattr(problem, field))))
+        arrays = getattr(problem, field)
+        setattr(sent, field, None if arrays is None else tuple(map(send, arrays)))
     return sent
 
 

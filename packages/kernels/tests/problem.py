@@ -118,7 +118,13 @@ class Problem:
 
 def flatten(gradients):
     inputs = [array for array in gradients.inputs if array is not None]
-    return (gradients.x, *gradients.initial, *gradients.weights[:-1], *gradients.weights.params, *inputs)
+    return (
+        gradients.x,
+        *(gradients.initial or ()),
+        *gradients.weights[:-1],
+        *gradients.weights.params,
+        *inputs,
+    )
 
 
 def assert_agrees(got, expected, dtype):

@@ -22,7 +22,15 @@ from rondeau.kernels.cuda.persistent.contraction import Tile
 from rondeau.kernels.cuda.persistent.emit import emit_persistent
 from rondeau.kernels.cuda.persistent.plan import Sizes, contractions_of
 from rondeau.kernels.runtime import deferred
-from rondeau.kernels.sequence import Layout, Settings
+from rondeau.kernels.sequence import (
+    Layout,
+    Needs,
+    Settings,
+    backward,
+    backward_both,
+    forward,
+    forward_both,
+)
 from rondeau.nn import cells
 
 from .device_parity import (
@@ -67,7 +75,7 @@ def use(device_stand_in, monkeypatch):
     def use_tiles(forward, backward):
         monkeypatch.setattr(tiers, "ALLOWED", "persistent")
         chosen = {"forward": forward, "backward": backward}
-        monkeypatch.setattr(persistent, "tile_of", lambda tape, direction: chosen[direction])
+        monkeypatch.setattr(persistent, "tile_of", lambda tape, direction, layers=1: chosen[direction])
         return device_stand_in
 
     return use_tiles
@@ -114,9 +122,9 @@ WITH_HEADS = {
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("case", WITH_HEADS)
 def test_heads(case, reverse, use):
-    cell, (H, heads), *of_directions = WITH_HEADS[case]
+    cell, sizes, *of_directions = WITH_HEADS[case]
     cupy = use(*of_directions)
-    problem = Problem(cell, RAGGED, np.float32, H=H, heads=heads, seed=1)
+    problem = Problem(cell, RAGGED, np.float32, H=sizes.hidden, heads=sizes.heads, seed=1)
     assert_like_the_interpreter(cupy, problem, reverse)
 
 
@@ -155,7 +163,7 @@ SUMS = {
 
 @pytest.mark.parametrize("case", SUMS)
 def test_sums_over_the_units_of_a_row(case, use):
-    cell, (H, heads), tile = SUMS[case]
+    cell, (H, heads, _), tile = SUMS[case]
     cupy = use(tile, tile)
     for reverse in (False, True):
         problem = Problem(cell, Layout.packed([3, 3, 1]), np.float32, H=H, heads=heads, seed=2)
@@ -236,6 +244,78 @@ def test_a_run_waits_for_nothing_and_sends_nothing(use):
     with no_transfers(waits=True):
         sent.gradients()
     deferred.raise_pending()
+
+
+BOTH = {
+    "several blocks": ("lstm", Regularisers(True, ("h", "c")), 1),
+    "several blocks a head": ("lstm", Regularisers(), 2),
+    "several blocks, sums": ("lstm_layer_norm", Regularisers(), 1),
+    "one block": ("gru_d", Regularisers(), 1),
+}
+
+
+@pytest.mark.parametrize("cut", BOTH)
+def test_both_directions_in_one_launch(cut, use, monkeypatch):
+    """Two layers with weights and numbers of their own, of which one needs no gradient of its initial states."""
+    name, regularisers, heads = BOTH[cut]
+    H, *of_directions = TILES[cut.removesuffix(" a head").removesuffix(", sums")]
+    cupy, launched = use(*of_directions), []
+
+    class Counted(EmulatedKernel):
+        def launch(self, *arguments):
+            launched.append(self.phase.name)
+            super().launch(*arguments)
+
+    monkeypatch.setattr("rondeau.kernels.cuda.compiler.Kernel", Counted)
+    cell = getattr(cells, name).variant(regularisers)
+    first, second = (
+        Problem(cell, RAGGED, np.float32, H=H * heads, heads=heads, seed=seed) for seed in (1, 2)
+    )
+    second.x, second.inputs, second.initial = first.x, first.inputs, None
+    second.settings = second.settings._replace(key=first.settings.key, scalars=first.settings.scalars)
+
+    def states_and_gradients_of(problems, both):
+        runs = [problem.run(reverse) for problem, reverse in zip(problems, (False, True), strict=True)]
+        given = [(p.weights, p.initial, p.d_every, p.d_final) for p in problems]
+        weights, initial, d_every, d_final = zip(*given, strict=True)
+        needs, inputs = [Needs(), Needs(initial=False)], problems[0].inputs
+        if both:
+            results = forward_both(runs, problems[0].x, weights, initial, inputs, every_state=True)
+            found = backward_both(cell, [result.saved for result in results], d_every, d_final, needs)
+        else:
+            results = [
+                forward(run, problems[0].x, *of_run, inputs, every_state=True)
+                for run, *of_run in zip(runs, weights, initial, strict=True)
+            ]
+            found = [
+                backward(cell, result.saved, *of_run)
+                for result, *of_run in zip(results, d_every, d_final, needs, strict=True)
+            ]
+        return [
+            array
+            for result, gradients in zip(results, found, strict=True)
+            for array in arrays_of(result, gradients)
+        ]
+
+    got = states_and_gradients_of([on_device(cupy, first), on_device(cupy, second)], both=True)
+    assert launched == [f"{name}_forward_persistent", f"{name}_backward_persistent"]
+    for ours, theirs in zip(got, states_and_gradients_of([first, second], both=False), strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_directions_run_together_where_they_find_room(device_stand_in, monkeypatch):
+    def tile(hidden, multiprocessors):
+        monkeypatch.setattr(persistent, "limits_of", lambda library: Limits(multiprocessors))
+        tape = SimpleNamespace(
+            run=SimpleNamespace(layout=Layout.dense(4, 16), cell=cells.lstm, settings=Settings()),
+            gates=device_stand_in.empty((1, 4, hidden)),
+        )
+        return persistent.tile_of(tape, "forward", 2)
+
+    assert tile(512, 132) is not None
+    assert tile(1024, 132) is None
 
 
 MUTANTS = {
@@ -386,7 +466,7 @@ def test_what_nobody_expects_in_one_kernel_is_not_warned_of(layout, all_tiers):
 def test_blocks_that_the_device_cannot_hold_at_once(resident, all_tiers, monkeypatch):
     """Three blocks for each of two groups of rows, or blocks that need no other but are too large for the device."""
     tile = Tile(2, 8, 2) if resident else Tile(2, 20, 4)
-    monkeypatch.setattr(persistent, "tile_of", lambda tape, direction: tile)
+    monkeypatch.setattr(persistent, "tile_of", lambda tape, direction, layers=1: tile)
     monkeypatch.setattr(EmulatedKernel, "resident_blocks", lambda kernel, threads: resident)
     problem = Problem(cells.rnn_tanh, RAGGED, np.float32, H=20)
     with pytest.warns(

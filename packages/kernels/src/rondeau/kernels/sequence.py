@@ -1,8 +1,9 @@
-"""One recurrent layer in one direction over a ragged batch of sequences: forward, and backward through time."""
+"""One recurrent layer over a ragged batch of sequences, in a direction or both: forward, backward through time."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,18 @@ from rondeau.kernels.recurrent.checks import (
 )
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.recompute import PiecewiseTape
-from rondeau.kernels.recurrent.records import Gradients, Needs, Result, Run, Settings, Sums, Tape, Weights
-from rondeau.kernels.recurrent.target import Target, target_of
+from rondeau.kernels.recurrent.records import (
+    Adjoints,
+    Gradients,
+    Needs,
+    Result,
+    Run,
+    Settings,
+    Sums,
+    Tape,
+    Weights,
+)
+from rondeau.kernels.recurrent.target import Target, WeightSums, target_of
 from rondeau.kernels.runtime import buffers
 
 __all__ = [
@@ -39,8 +50,10 @@ __all__ = [
     "Settings",
     "Weights",
     "backward",
+    "backward_both",
     "complete_settings",
     "forward",
+    "forward_both",
 ]
 
 Array = NDArray[Any]
@@ -99,13 +112,7 @@ def forward(
     >>> result.every[0].ravel()
     array([1., 2., 3.], dtype=float32)
     """
-    run = checked_run(run)
-    x, weights, initial = checked_arrays(run, x, weights, initial)
-    if inputs or run.cell.inputs:
-        hidden, dtype = weights.weight_ih.shape[0] // len(run.cell.gates), weights.weight_ih.dtype
-        inputs = checked_inputs(run.cell, inputs, run.layout.num_rows, run.layout.batch_size, hidden, dtype)
-        named = {f"input {name}": array for name, array in zip(run.cell.inputs, inputs, strict=True)}
-        check_one_device(f"cell {run.cell.name}", x=x, **named)
+    run, x, weights, inputs, initial = _checked(run, x, weights, inputs, initial)
     target = target_of(x)
     num_kept = len(run.cell.states) if every_state else 1
     if run.recompute_every is not None and run.recompute_every < run.layout.num_steps:
@@ -114,6 +121,60 @@ def forward(
     tape = target.forward(run, x, weights, inputs, initial, save=save)
     every, final = tape.results(num_kept)
     return Result(every, final, _Saved(target, tape) if save else None)
+
+
+def forward_both(
+    runs: Sequence[Run],
+    x: Array,
+    weights: Sequence[Weights],
+    initial: Sequence[tuple[Array, ...] | None],
+    inputs: tuple[Array, ...] = (),
+    *,
+    save: bool = True,
+    every_state: bool = False,
+) -> list[Result]:
+    """Run a cell over a batch of sequences in both directions, on a GPU in one launch where both find room.
+
+    Parameters
+    ----------
+    runs, weights, initial : sequence
+        For each direction what `forward` takes. The runs have the same cell and layout.
+    x, inputs, save, every_state
+        As for `forward`.
+
+    Returns
+    -------
+    list of Result
+        What `forward` returns for each direction.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        As for `forward`; and if cells or layouts differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> cell, one = Cell(lambda x, r, s: x.h + r.h, ("h",), ("h",), "sum"), np.ones((1, 1), np.float32)
+    >>> runs = [Run(cell, Layout.dense(3, 1), reverse) for reverse in (False, True)]
+    >>> x = np.array([[1], [2], [3]], np.float32)
+    >>> [result.every[0].ravel().tolist() for result in forward_both(runs, x, [Weights(one, one)] * 2, [None] * 2)]
+    [[1.0, 3.0, 6.0], [6.0, 5.0, 3.0]]
+    """
+    of_directions = list(zip(runs, weights, initial, strict=True))
+    if any((run.cell, run.layout) != (runs[0].cell, runs[0].layout) for run in runs):
+        raise ArgumentValueError("forward_both: the runs must have the same cell and the same layout")
+    if any(run.recompute_every is not None for run in runs):
+        return [
+            forward(run, x, of_run, begin, inputs, save=save, every_state=every_state)
+            for run, of_run, begin in of_directions
+        ]
+    target, results = target_of(x), []
+    checked = [_checked(run, x, of_run, inputs, begin) for run, of_run, begin in of_directions]
+    for tape in target.forward_both(checked, save=save):
+        every, final = tape.results(len(tape.run.cell.states) if every_state else 1)
+        results.append(Result(every, final, _Saved(target, tape) if save else None))
+    return results
 
 
 def backward(
@@ -166,30 +227,114 @@ def backward(
     >>> gradients.x.ravel(), gradients.weights.weight_hh
     (array([1., 1., 1.], dtype=float32), array([[3.]], dtype=float32))
     """
-    tape = _tape_of(cell, saved)
-    run, x, weights = tape.run, tape.x, tape.weights
-    d_steps, d_ends = _checked_gradients(run, weights, d_every, d_final)
-    target = saved.target
-    if consume:
-        saved.tape = None
-    weight_sums = target.weight_sums(run, x, weights)
-    sums = Sums(weight_sums.d_params, _gradients_of_inputs(cell, tape.inputs) if tape.inputs else ())
-    needs_x = needs.x and x.ndim > 1  # ids have no gradient
+    begun = _begin_backward(cell, saved, d_every, d_final, consume)
+    target, tape, d_steps, d_ends, weight_sums, sums = begun
     if isinstance(tape, PiecewiseTape):
+        needs_x = needs.x and tape.x.ndim > 1
         d_x, d_initial = recompute.backward(
             target, tape, d_steps, d_ends, weight_sums, sums, needs_x, needs.initial
         )
+        d_weights = weight_sums.finish() if needs.weights else Weights(None, None)
+        return Gradients(d_x, d_initial if needs.initial else None, d_weights, sums.inputs)
+    truncate = tape.run.truncate
+    if truncate is None:
+        adjoints = target.backward_through_time(tape, d_steps, d_ends, sums, needs.initial, consume)
     else:
-        if run.truncate is None:
-            adjoints = target.backward_through_time(tape, d_steps, d_ends, sums, needs.initial, consume)
-        else:
-            adjoints = truncation.backward_through_windows(target, tape, d_steps, d_ends, sums, run.truncate)
-        d_initial = adjoints.initial
-        d_x = target.input_gradient(tape, adjoints) if needs_x else None
-        if needs.weights:
-            weight_sums.add(tape, adjoints)
+        adjoints = truncation.backward_through_windows(target, tape, d_steps, d_ends, sums, truncate)
+    return _finish_backward(begun, adjoints, needs)
+
+
+def backward_both(
+    cell: Cell,
+    saved: Sequence[Any],
+    d_every: Sequence[tuple[Array | None, ...]],
+    d_final: Sequence[tuple[Array | None, ...]],
+    needs: Sequence[Needs],
+    *,
+    consume: bool = False,
+) -> list[Gradients]:
+    """Differentiate both directions of `forward_both`, on a GPU in one launch where both find room.
+
+    Parameters
+    ----------
+    cell : Cell
+    saved, d_every, d_final, needs : sequence
+        For each direction what `backward` takes.
+    consume : bool
+        As for `backward`.
+
+    Returns
+    -------
+    list of Gradients
+        What `backward` returns for each direction.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `backward`.
+
+    Examples
+    --------
+    See `forward_both`, and `backward`.
+
+    >>> backward_both(None, [], [], [], [])
+    []
+    """
+    of_layers = list(zip(saved, d_every, d_final, needs, strict=True))
+    tapes = [_tape_of(cell, of_run) for of_run in saved]
+    if len(tapes) != 2 or any(isinstance(t, PiecewiseTape) or t.run.truncate is not None for t in tapes):
+        return [backward(cell, *of_layer, consume=consume) for of_layer in of_layers]
+    begun = [_begin_backward(cell, of_run, steps, ends, consume) for of_run, steps, ends, _ in of_layers]
+    given = [
+        (tape, d_steps, d_ends, sums, needed.initial)
+        for (_, tape, d_steps, d_ends, _, sums), needed in zip(begun, needs, strict=True)
+    ]
+    found = begun[0][0].backward_both(given, consume=consume)
+    return [_finish_backward(*of_run) for of_run in zip(begun, found, needs, strict=True)]
+
+
+def _checked(
+    run: Run, x: Array, weights: Weights, inputs: tuple[Array, ...], initial: tuple[Array, ...] | None
+) -> tuple[Run, Array, Weights, tuple[Array, ...], tuple[Array, ...] | None]:
+    """Return the arguments of a target's forward: complete, contiguous, of one dtype, and on one device."""
+    run = checked_run(run)
+    x, weights, initial = checked_arrays(run, x, weights, initial)
+    if inputs or run.cell.inputs:
+        hidden, dtype = weights.weight_ih.shape[0] // len(run.cell.gates), weights.weight_ih.dtype
+        inputs = checked_inputs(run.cell, inputs, run.layout.num_rows, run.layout.batch_size, hidden, dtype)
+        named = {f"input {name}": array for name, array in zip(run.cell.inputs, inputs, strict=True)}
+        check_one_device(f"cell {run.cell.name}", x=x, **named)
+    return run, x, weights, inputs, initial
+
+
+_Begun = tuple[Target, Any, tuple[Array | None, ...], tuple[Array | None, ...], WeightSums, Sums]
+"""What backward starts from: target, tape, incoming gradients of steps and of ends, and where sums over steps go."""
+
+
+def _begin_backward(
+    cell: Cell,
+    saved: Any,
+    d_every: tuple[Array | None, ...],
+    d_final: tuple[Array | None, ...],
+    consume: bool,
+) -> _Begun:
+    tape = _tape_of(cell, saved)
+    d_steps, d_ends = _checked_gradients(tape.run, tape.weights, d_every, d_final)
+    if consume:
+        saved.tape = None
+    weight_sums = saved.target.weight_sums(tape.run, tape.x, tape.weights)
+    sums = Sums(weight_sums.d_params, _gradients_of_inputs(cell, tape.inputs) if tape.inputs else ())
+    return saved.target, tape, d_steps, d_ends, weight_sums, sums
+
+
+def _finish_backward(begun: _Begun, adjoints: Adjoints, needs: Needs) -> Gradients:
+    target, tape, _, _, weight_sums, sums = begun
+    # Ids have no gradient.
+    d_x = target.input_gradient(tape, adjoints) if needs.x and tape.x.ndim > 1 else None
+    if needs.weights:
+        weight_sums.add(tape, adjoints)
     d_weights = weight_sums.finish() if needs.weights else Weights(None, None)
-    return Gradients(d_x, d_initial if needs.initial else None, d_weights, sums.inputs)
+    return Gradients(d_x, adjoints.initial if needs.initial else None, d_weights, sums.inputs)
 
 
 def _gradients_of_inputs(cell: Cell, inputs: tuple[Array, ...]) -> tuple[Array | None, ...]:
@@ -250,16 +395,13 @@ def _checked_gradients(
         every = {f"d_every of {state}": d for state, d in zip(states, d_every, strict=True)}
         final = {f"d_final of {state}": d for state, d in zip(states, d_final, strict=True)}
         check_devices_of_run(run.cell, weights, **every, **final)
-
-    def checked(name: str, given: tuple[Array | None, ...], length: int) -> tuple[Array | None, ...]:
-        return tuple(
-            [
-                None if d is None else checked_array(f"{name} of {state}", d, (length, width), dtype)
-                for state, d, width in zip(states, given, widths, strict=True)
-            ]
-        )
-
-    return (
-        checked("d_every", d_every, run.layout.num_rows),
-        checked("d_final", d_final, run.layout.batch_size),
-    )
+    N, B = run.layout.num_rows, run.layout.batch_size
+    of_steps = [
+        None if d is None else checked_array(f"d_every of {state}", d, (N, width), dtype)
+        for state, d, width in zip(states, d_every, widths, strict=True)
+    ]
+    of_ends = [
+        None if d is None else checked_array(f"d_final of {state}", d, (B, width), dtype)
+        for state, d, width in zip(states, d_final, widths, strict=True)
+    ]
+    return tuple(of_steps), tuple(of_ends)

@@ -7,6 +7,7 @@ gradients of weights and input after them (`gradients`). `drivers` run the steps
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,10 +32,10 @@ from rondeau.kernels.cpu.storage import Products, Projection, Storage
 from rondeau.kernels.product import packed_size
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.ordering import in_buffer_order
-from rondeau.kernels.recurrent.records import Adjoints, Run, Sums, Tape, Weights
+from rondeau.kernels.recurrent.records import Adjoints, BackwardCall, ForwardCall, Run, Sums, Tape, Weights
 from rondeau.kernels.runtime import buffers, threads
 
-__all__ = ["backward_through_time", "forward"]
+__all__ = ["backward_both", "backward_through_time", "forward", "forward_both"]
 
 Array = NDArray[Any]
 
@@ -159,6 +160,22 @@ def backward_through_time(
             layout.cuts(shares), shares=shares,
         )  # fmt: skip
     return Adjoints(gates.reshape(N, plan.S * H), recurrent.reshape(N, plan.R * H), d_projected, d_initial)
+
+
+def forward_both(directions: Sequence[ForwardCall], save: bool) -> list[Tape]:
+    """Run forward in one direction after the other; see `Target`."""
+    return [
+        forward(run, x, weights, inputs, initial, save=save)
+        for run, x, weights, inputs, initial in directions
+    ]
+
+
+def backward_both(directions: Sequence[BackwardCall], consume: bool) -> list[Adjoints]:
+    """Run backward over one direction after the other; see `Target`."""
+    return [
+        backward_through_time(tape, d_steps, d_final, sums, needs_initial, consume)
+        for tape, d_steps, d_final, sums, needs_initial in directions
+    ]
 
 
 def _products(run: Run, direction: str, plan: Plan, weights: Weights, blocks: Blocks) -> Products:

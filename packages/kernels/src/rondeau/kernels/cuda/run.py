@@ -7,6 +7,7 @@ chooses: `persistent`, all steps in one kernel, or `stepwise`. Nothing waits for
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.cuda.filling import bias_of_slots, mask_of_batch, parameters_of
 from rondeau.kernels.cuda.gradients import project_input
-from rondeau.kernels.cuda.tiers import tier_of
+from rondeau.kernels.cuda.persistent import run as persistent
+from rondeau.kernels.cuda.tiers import run_together, tier_of
 from rondeau.kernels.recurrent.ordering import in_buffer_order
-from rondeau.kernels.recurrent.records import Adjoints, Run, Sums, Tape, Weights
+from rondeau.kernels.recurrent.records import Adjoints, BackwardCall, ForwardCall, Run, Sums, Tape, Weights
 
-__all__ = ["backward_through_time", "forward"]
+__all__ = ["backward_both", "backward_through_time", "forward", "forward_both"]
 
 Array = NDArray[Any]
 
@@ -33,6 +35,34 @@ def forward(
     save: bool = True,
 ) -> Tape:
     """Run forward; see `Target`."""
+    tape, arrays = _begin_forward(run, x, weights, inputs, initial, save)
+    tier_of(tape, "forward", arrays).forward(tape, arrays)
+    return tape
+
+
+def forward_both(directions: Sequence[ForwardCall], save: bool) -> list[Tape]:
+    """Run forward in both directions; see `Target`."""
+    begun = [
+        _begin_forward(run, x, weights, inputs, initial, save)
+        for run, x, weights, inputs, initial in directions
+    ]
+    if run_together("forward", begun):
+        persistent.forward_both(begun)
+    else:
+        for tape, arrays in begun:
+            tier_of(tape, "forward", arrays).forward(tape, arrays)
+    return [tape for tape, _ in begun]
+
+
+def _begin_forward(
+    run: Run,
+    x: Array,
+    weights: Weights,
+    inputs: tuple[Array, ...],
+    initial: tuple[Array, ...] | None,
+    save: bool,
+) -> tuple[Tape, dict[str, Array]]:
+    """Return the tape before the first step, and the arrays of the kernels by name."""
     layout, reverse, settings = run.layout, run.reverse, run.settings
     schedule = run.cell.schedule
     weights = in_buffer_order(schedule, weights)
@@ -71,8 +101,7 @@ def forward(
         "states": states, "mask": tape.mask, "bias": bias_of_slots(schedule, weights, H),
         "params": parameters_of(weights, H), **_named(run, "input", inputs),
     }  # fmt: skip
-    tier_of(tape, "forward", arrays).forward(tape, arrays)
-    return tape
+    return tape, arrays
 
 
 def backward_through_time(
@@ -84,6 +113,34 @@ def backward_through_time(
     consume: bool,
 ) -> Adjoints:
     """Run backward over all steps; see `Target`."""
+    arrays, adjoints = _begin_backward(tape, d_steps, d_final, sums, consume)
+    tier_of(tape, "backward", arrays).backward(tape, arrays, needs_initial)
+    return adjoints
+
+
+def backward_both(directions: Sequence[BackwardCall], consume: bool) -> list[Adjoints]:
+    """Run backward over both directions; see `Target`."""
+    begun, found = [], []
+    for tape, d_steps, d_final, sums, needs_initial in directions:
+        arrays, adjoints = _begin_backward(tape, d_steps, d_final, sums, consume)
+        begun.append((tape, arrays, needs_initial))
+        found.append(adjoints)
+    if run_together("backward", [(tape, arrays) for tape, arrays, _ in begun]):
+        persistent.backward_both(begun)
+    else:
+        for tape, arrays, needs_initial in begun:
+            tier_of(tape, "backward", arrays).backward(tape, arrays, needs_initial)
+    return found
+
+
+def _begin_backward(
+    tape: Tape,
+    d_steps: tuple[Array | None, ...],
+    d_final: tuple[Array | None, ...],
+    sums: Sums,
+    consume: bool,
+) -> tuple[dict[str, Array], Adjoints]:
+    """Return the arrays of the kernels by name, and the adjoints that the kernels fill."""
     run, weights = tape.run, tape.weights
     schedule, states = run.cell.schedule, run.cell.states
     like, projection = weights.weight_ih, weights.weight_hr
@@ -103,8 +160,7 @@ def backward_through_time(
         **{f"every_{state}": d for state, d in zip(states, d_steps, strict=True) if d is not None},
         **_named(run, "input", tape.inputs), **_named(run, "d_input", sums.inputs),
     }  # fmt: skip
-    tier_of(tape, "backward", arrays).backward(tape, arrays, needs_initial)
-    return Adjoints(
+    return arrays, Adjoints(
         gates.reshape(N, S * H), recurrent.reshape(N, len(schedule.split) * H), d_projected, d_initial
     )
 

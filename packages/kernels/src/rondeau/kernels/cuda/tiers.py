@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +15,9 @@ from rondeau.kernels.errors import PerformanceWarning
 from rondeau.kernels.recurrent.records import Tape
 from rondeau.kernels.runtime.caller import warn_caller
 
-__all__ = ["tier_of"]
+__all__ = ["run_together", "tier_of"]
+
+Array = NDArray[Any]
 
 ALLOWED = "persistent"
 """``"stepwise"`` to run every cell step by step, as tests do that are not about the tiers."""
@@ -27,7 +30,7 @@ _warned: set[tuple[str, str]] = set()
 """The cells that this process has been warned of, and why."""
 
 
-def tier_of(tape: Tape, direction: str, arrays: dict[str, NDArray[Any]]) -> ModuleType:
+def tier_of(tape: Tape, direction: str, arrays: dict[str, Array]) -> ModuleType:
     """Return the tier that runs a direction: `persistent` where it can, otherwise `stepwise`.
 
     That a cell runs step by step is said once for each reason, except of runs without a second step or without rows.
@@ -40,7 +43,7 @@ def tier_of(tape: Tape, direction: str, arrays: dict[str, NDArray[Any]]) -> Modu
         What the tier will be given.
     """
     layout = tape.run.layout
-    if ALLOWED != "persistent" or layout.num_steps <= 1 or not layout.batch_size:
+    if not _pays(tape):
         return stepwise
     obstacle = _obstacle(tape, direction, arrays)
     if obstacle is None:
@@ -57,7 +60,30 @@ def tier_of(tape: Tape, direction: str, arrays: dict[str, NDArray[Any]]) -> Modu
     return stepwise
 
 
-def _obstacle(tape: Tape, direction: str, arrays: dict[str, NDArray[Any]]) -> str | None:
+def run_together(direction: str, layers: Sequence[tuple[Tape, dict[str, Array]]]) -> bool:
+    """Return whether two layers run in one launch: both find room in it, and it takes less time than two.
+
+    Their cells, layouts and inputs are the same. So must be their sizes, what the kernel takes once for both, and in
+    backward the states that have incoming gradients.
+    """
+    (first, arrays), (second, others) = layers
+    one, other = first.run.settings, second.run.settings
+    return (
+        _pays(first)
+        and first.gates.shape == second.gates.shape
+        and one._replace(substream=0) == other._replace(substream=0)
+        and persistent.incoming_states(arrays) == persistent.incoming_states(others)
+        and _obstacle(first, direction, arrays, len(layers)) is None
+    )
+
+
+def _pays(tape: Tape) -> bool:
+    """Return whether one kernel for all steps may be used, and there is more than one step to run."""
+    layout = tape.run.layout
+    return ALLOWED == "persistent" and layout.num_steps > 1 and layout.batch_size > 0
+
+
+def _obstacle(tape: Tape, direction: str, arrays: dict[str, Array], layers: int = 1) -> str | None:
     """Return why the steps of a direction cannot be one kernel, whatever their number; None if they can."""
     if tape.gates.dtype != np.float32:
         return f"it computes in {tape.gates.dtype}, and not in float32"
@@ -65,4 +91,4 @@ def _obstacle(tape: Tape, direction: str, arrays: dict[str, NDArray[Any]]) -> st
         return f"one of its arrays has {_MOST_ELEMENTS:,} elements or more"
     if tape.weights.weight_hr is not None:
         return "its first state is projected"
-    return persistent.obstacle(tape, direction, arrays)
+    return persistent.obstacle(tape, direction, arrays, layers)

@@ -12,7 +12,19 @@ from numpy.typing import NDArray
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.recurrent.layout import Layout
 
-__all__ = ["Adjoints", "Gradients", "Needs", "Result", "Run", "Settings", "Sums", "Tape", "Weights"]
+__all__ = [
+    "Adjoints",
+    "BackwardCall",
+    "ForwardCall",
+    "Gradients",
+    "Needs",
+    "Result",
+    "Run",
+    "Settings",
+    "Sums",
+    "Tape",
+    "Weights",
+]
 
 Array = NDArray[Any]
 
@@ -251,6 +263,10 @@ class Tape(NamedTuple):
         )
 
 
+ForwardCall = tuple[Run, Array, Weights, tuple[Array, ...], tuple[Array, ...] | None]
+"""The run, x, the weights, the named inputs and the initial states of a call of a target's forward."""
+
+
 class Sums(NamedTuple):
     """The adjoints that backpropagation through time accumulates in the caller's memory.
 
@@ -270,6 +286,10 @@ class Sums(NamedTuple):
 
     params: Array
     inputs: tuple[Array | None, ...]
+
+
+BackwardCall = tuple[Tape, tuple[Array | None, ...], tuple[Array | None, ...], Sums, bool]
+"""The tape, the incoming gradients of steps and of ends, the sums, and whether those of initial states are needed."""
 
 
 class Adjoints(NamedTuple):

@@ -5,6 +5,7 @@ This is the only module that names targets. Everything else in `rondeau.kernels`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +14,16 @@ from numpy.typing import NDArray
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.cpu import target as cpu
 from rondeau.kernels.cuda import target as cuda
-from rondeau.kernels.recurrent.records import Adjoints, Run, Settings, Sums, Tape, Weights
+from rondeau.kernels.recurrent.records import (
+    Adjoints,
+    BackwardCall,
+    ForwardCall,
+    Run,
+    Settings,
+    Sums,
+    Tape,
+    Weights,
+)
 from rondeau.kernels.runtime.devices import is_of_device
 
 __all__ = ["FrozenLayers", "Target", "WeightSums", "Workspace", "source_of", "target_of"]
@@ -92,6 +102,12 @@ class Target(Protocol):
 
         With `consume` the tape's memory is reused for the adjoints, and the tape is spent.
         """
+
+    def forward_both(self, directions: Sequence[ForwardCall], save: bool) -> list[Tape]:
+        """Run forward in two directions, at the same time if possible; their cell and layout are the same."""
+
+    def backward_both(self, directions: Sequence[BackwardCall], consume: bool) -> list[Adjoints]:
+        """Run backward over two directions, at the same time if possible."""
 
     def input_gradient(self, tape: Tape, adjoints: Adjoints) -> Array:
         """Return the gradient of x, (N, I)."""

@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 from rondeau import tensor as rt
 from rondeau.kernels.recurrent.substreams import BETWEEN_LAYERS, RECURRENT_WEIGHTS, first_substream
+from rondeau.kernels.runtime.devices import is_of_device
 from rondeau.kernels.sequence import Cell, Layout, Run, Settings
 from rondeau.tensor import Tensor
 
+from .both_directions import BothDirections
 from .function import RecurrentFunction
 from .inputs import LayerInputs, variant_of
 from .masks import drop_connect, dropout_rows
@@ -19,6 +21,8 @@ from .weights import PROJECTION
 __all__ = ["Call"]
 
 States = tuple[Tensor, ...]
+_Direction = tuple[Run, tuple[Tensor | None, ...]]
+"""The run of a layer in one direction, and its weights, named inputs and initial states."""
 
 
 class Call(NamedTuple):
@@ -94,27 +98,39 @@ class Call(NamedTuple):
         """
         ends: list[States] = []
         every: States = (x,)
-        num_layers = len(self.weights) // self.num_directions
+        num_layers, num_states = len(self.weights) // self.num_directions, len(self.cell.states)
         for layer in range(num_layers):
             x = every[0] if layer == 0 or self.dropout == 0 else self._dropped(every[0], layer, layout)
             every_state = self.every_state and layer == num_layers - 1
             of_layer = () if inputs is None else inputs[layer]
             cell = variant_of(self.cell, of_layer) if of_layer else self.cell
-            of_directions = []
+            given: list[_Direction] = []
             for reverse in (False, True)[: self.num_directions]:
-                index = len(ends)
-                settings = self._settings(index)
-                run = Run(cell, layout, reverse, settings, self.recompute_every, self.bptt_truncate)
-                weights, before = self._weights_of_call(index), () if initial is None else initial[index]
-                given = (*weights, *of_layer)
-                if segments is None:
-                    found, end = _run_direction(run, every_state, leading, x, given, before)
-                else:
+                index = len(ends) + reverse
+                run = Run(
+                    cell, layout, reverse, self._settings(index), self.recompute_every, self.bptt_truncate
+                )
+                before = () if initial is None else initial[index]
+                if segments is not None:
                     restored = (None,) * len(before) if learned is None else learned[index]
-                    found, end = _run_segments(run, every_state, x, given, before, segments, restored)
-                of_directions.append(found)
+                    before = segments.begin(before, restored, reverse)
+                given.append((run, (*self._weights_of_call(index), *of_layer, *before)))
+            of_sequences = leading if segments is None else (1, layout.batch_size)
+            if self.num_directions == 2 and is_of_device(x._array):
+                found = _run_both(given[0], given[1], every_state, of_sequences, x)
+            else:
+                found = [
+                    RecurrentFunction.apply(run, every_state, of_sequences, x, *tensors)
+                    for run, tensors in given
+                ]
+            for results in found:
+                end = results[-num_states:]
+                if segments is not None and initial is not None:
+                    end = segments.end(end, initial[len(ends)], reverse=results is not found[0])
                 ends.append(end)
-            every = found if self.num_directions == 1 else _joined(of_directions, -1)
+            every = found[0][:-num_states]
+            if self.num_directions == 2:
+                every = _joined([every, found[1][:-num_states]], -1)
         return every, _joined(ends, 0)
 
     def _weights_of_call(self, layer_index: int) -> list[Tensor | None]:
@@ -139,42 +155,14 @@ class Call(NamedTuple):
         return dropout_rows(x, self.dropout, self.key, substream, positions[:, 0], positions[:, 1])
 
 
-def _run_direction(
-    run: Run,
-    every_state: bool,
-    leading: tuple[int, ...],
-    x: Tensor,
-    given: tuple[Tensor | None, ...],
-    before: States,
-) -> tuple[States, States]:
-    """Run one layer in one direction, given its weights and named inputs.
-
-    Returns
-    -------
-    every, final : tuple of Tensor
-        Its states after every step, and the final ones.
-    """
-    results = RecurrentFunction.apply(run, every_state, leading, x, *given, *before)
-    first_end = len(results) - len(run.cell.states)
-    return results[:first_end], results[first_end:]
-
-
-def _run_segments(
-    run: Run,
-    every_state: bool,
-    x: Tensor,
-    given: tuple[Tensor | None, ...],
-    before: States,
-    segments: Segments,
-    restored: tuple[Tensor | None, ...],
-) -> tuple[States, States]:
-    """Do the same over the segments of a batch; the initial and final states are those of the batch."""
-    begin = tuple(
-        [segments.begin(state, run.reverse, learned) for state, learned in zip(before, restored, strict=True)]
-    )
-    every, end = _run_direction(run, every_state, (1, run.layout.batch_size), x, given, begin)
-    pairs = zip(end, before, strict=True)
-    return every, tuple([segments.end(state, initial, run.reverse) for state, initial in pairs])
+def _run_both(
+    first: _Direction, second: _Direction, every_state: bool, leading: tuple[int, ...], x: Tensor
+) -> list[States]:
+    """Return the results of `RecurrentFunction` for both directions, which run at the same time."""
+    (run, tensors), (other, others) = first, second
+    results = BothDirections.apply((run, other), every_state, leading, x, *tensors, *others)
+    middle = len(results) // 2
+    return [results[:middle], results[middle:]]
 
 
 def _joined(parts: list[States], dim: int) -> States:

@@ -9,12 +9,19 @@ from rondeau import tensor as rt
 from rondeau.kernels import sequence
 from rondeau.kernels.recurrent import reference
 from rondeau.kernels.recurrent.checks import checked_run, state_widths
-from rondeau.kernels.sequence import Cell, Layout, Needs, Run
+from rondeau.kernels.sequence import Cell, Gradients, Layout, Needs, Result, Run, Weights
 from rondeau.tensor import Function, Tensor
 
 from .weights import MATRICES, as_weights
 
-__all__ = ["RecurrentFunction"]
+__all__ = [
+    "RecurrentFunction",
+    "arguments_of_backward",
+    "arguments_of_run",
+    "differentiable_gradients",
+    "gradients_of_arguments",
+    "results_of_run",
+]
 
 #: The cell language on Tensors, with which the result of `reference.run` can be differentiated again.
 TENSORS = SimpleNamespace(
@@ -44,38 +51,56 @@ class RecurrentFunction(Function):
         `tensors` are the matrices and biases of `Weights`, None for those missing, the learned vectors, the named
         inputs as rows, and the initial states unless these are zero.
         """
-        cell, layout = run.cell, run.layout
-        first_input, first_state = _first_input_and_state(cell)
         save = True in ctx.needs_input_grad
-        array = x._array
-        arrays: list[Any] = [None if t is None else t._array for t in tensors]
-        states = arrays[first_state:]
         result = sequence.forward(
             run if save or run.recompute_every is None else run._replace(recompute_every=None),
-            _as_rows(array, layout),
-            as_weights(cell, arrays),
-            tuple([state.reshape(layout.batch_size, state.shape[-1]) for state in states])
-            if states
-            else None,
-            tuple(arrays[first_input:first_state]),
+            *arguments_of_run(run, x, tensors),
             save=save,
             every_state=every_state,
         )
-        of_rows = array.shape if array.dtype.kind == "i" else array.shape[:-1]
-        every = [Tensor(rows.reshape(*of_rows, rows.shape[-1])) for rows in result.every]
+        every, final = results_of_run(result, x, leading)
         if save:
             ctx.set_materialize_grads(False)
             ctx.save_for_backward(x, *tensors, *every)  # every: backward reads its memory
             ctx.run, ctx.saved = run, result.saved
-        final = [Tensor(end.reshape(*leading, end.shape[-1])) for end in result.final]
         return (*every, *final)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         """Return the gradients of the arguments of `forward`, given those of its results."""
-        differentiate = _differentiable_gradients if ctx.create_graph else _gradients
+        run: Run = ctx.run
         needs = ctx.needs_input_grad[3:]
-        return (None, None, None, *differentiate(ctx, ctx.saved_tensors[: len(needs)], needs, cotangents))
+        arguments = ctx.saved_tensors[: len(needs)]
+        if ctx.create_graph:
+            return (None, None, None, *differentiable_gradients(run, arguments, needs, cotangents))
+        given = arguments_of_backward(run, needs, cotangents)
+        found = sequence.backward(run.cell, ctx.saved, *given, consume=not ctx.retain_graph)
+        return (None, None, None, *gradients_of_arguments(run, found, arguments, needs))
+
+
+def arguments_of_run(
+    run: Run, x: Tensor, tensors: tuple[Any, ...]
+) -> tuple[Any, Weights, tuple[Any, ...] | None, tuple[Any, ...]]:
+    """Return x, the weights, the initial states and the named inputs as `sequence.forward` takes them."""
+    cell, B = run.cell, run.layout.batch_size
+    first_input, first_state = _first_input_and_state(cell)
+    arrays: list[Any] = [None if t is None else t._array for t in tensors]
+    states = arrays[first_state:]
+    return (
+        _as_rows(x._array, run.layout),
+        as_weights(cell, arrays),
+        tuple([state.reshape(B, state.shape[-1]) for state in states]) if states else None,
+        tuple(arrays[first_input:first_state]),
+    )
+
+
+def results_of_run(result: Result, x: Tensor, leading: tuple[int, ...]) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the states after every step, and the final ones, in the form of the input."""
+    array = x._array
+    of_rows = array.shape if array.dtype.kind == "i" else array.shape[:-1]
+    every = [Tensor(rows.reshape(*of_rows, rows.shape[-1])) for rows in result.every]
+    final = [Tensor(end.reshape(*leading, end.shape[-1])) for end in result.final]
+    return every, final
 
 
 def _first_input_and_state(cell: Cell) -> tuple[int, int]:
@@ -88,43 +113,49 @@ def _as_rows(x: Any, layout: Layout) -> Any:
     return x.reshape(layout.num_rows) if x.dtype.kind == "i" else x.reshape(layout.num_rows, x.shape[-1])
 
 
-def _gradients(
-    ctx: Any, arguments: tuple[Any, ...], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
-) -> list[Tensor | None]:
-    """Backpropagate through time, in the kernels; the arguments are x and the other tensors of `forward`."""
-    run: Run = ctx.run
-    cell = run.cell
-    num_every = len(cotangents) - len(cell.states)
+def arguments_of_backward(
+    run: Run, needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
+) -> tuple[tuple[Any, ...], tuple[Any, ...], Needs]:
+    """Return the incoming gradients and the needs as `sequence.backward` takes them.
+
+    `needs` says of x and the other tensors of a run which gradients are needed.
+    """
+    num_every = len(cotangents) - len(run.cell.states)
     arrays = [None if d is None else d._array.reshape(-1, d._array.shape[-1]) for d in cotangents]
     need_x, *need_others = needs
-    first_input, first_state = _first_input_and_state(cell)
-    found = sequence.backward(
-        cell,
-        ctx.saved,
+    first_input, first_state = _first_input_and_state(run.cell)
+    weights, initial = True in need_others[:first_input], True in need_others[first_state:]
+    return (
         tuple(arrays[:num_every]),
         tuple(arrays[num_every:]),
-        Needs(x=need_x, weights=True in need_others[:first_input], initial=True in need_others[first_state:]),
-        consume=not ctx.retain_graph,
+        Needs(x=need_x, weights=weights, initial=initial),
     )
+
+
+def gradients_of_arguments(
+    run: Run, found: Gradients, arguments: tuple[Any, ...], needs: tuple[bool, ...]
+) -> list[Tensor | None]:
+    """Return the gradients of x and the other tensors of a run, in their shapes."""
     *matrices, params = found.weights
-    gradients = (
+    gradients = [
         found.x,
         *matrices,
-        *(params or [None] * len(cell.params)),
+        *(params or [None] * len(run.cell.params)),
         *found.inputs,
-        *(found.initial or [None] * (len(need_others) - first_state)),
-    )
+        *(found.initial or ()),
+    ]
+    if found.initial is None:
+        gradients += [None] * (len(needs) - len(gradients))
     return [
         Tensor(array.reshape(like._array.shape)) if need else None
         for array, like, need in zip(gradients, arguments, needs, strict=True)
     ]
 
 
-def _differentiable_gradients(
-    ctx: Any, arguments: tuple[Any, ...], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
+def differentiable_gradients(
+    run: Run, arguments: tuple[Any, ...], needs: tuple[bool, ...], cotangents: tuple[Tensor | None, ...]
 ) -> list[Tensor | None]:
     """Backpropagate through time in a way that can be differentiated again: the reference, run on Tensors."""
-    run: Run = ctx.run
     if run.truncate is not None:
         raise NotImplementedError(
             "create_graph=True cannot be combined with bptt_truncate: a truncated gradient is not the gradient of a "

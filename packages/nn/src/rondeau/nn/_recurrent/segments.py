@@ -74,26 +74,36 @@ class Segments:
         T, B = self._padded
         return put_rows(rows, self._index, T * B, 0.0).reshape(T, B, *rows.shape[1:])
 
-    def begin(self, state: Tensor, reverse: bool, learned: Tensor | None) -> Tensor:
-        """Return the states before the sequences, (1, sequences, W), from the state before the batch, (1, B, W).
+    def begin(
+        self, states: tuple[Tensor, ...], learned: tuple[Tensor | None, ...], reverse: bool
+    ) -> tuple[Tensor, ...]:
+        """Return the states before the sequences, (1, sequences, W), from the states before the batch, (1, B, W).
 
-        Those that a reset begins start with the learned state, (W,), or with zeros if there is none.
+        Those that a reset begins start with the learned states, (W,), or with zeros where there are none.
         """
         first = self._first_of_row(reverse)
         chosen = np.flatnonzero(first)
-        taken = take_rows(state[0], self._rows[chosen])
-        begun = put_rows(taken, chosen, self._rows.size, 0.0)
-        if learned is not None:
-            begun = rt.where(Tensor(first[:, None]).to(begun.device), begun, learned)
-        return begun.reshape(1, self._rows.size, state.shape[-1])
+        found = []
+        for state, restored in zip(states, learned, strict=True):
+            taken = take_rows(state[0], self._rows[chosen])
+            begun = put_rows(taken, chosen, self._rows.size, 0.0)
+            if restored is not None:
+                begun = rt.where(Tensor(first[:, None]).to(begun.device), begun, restored)
+            found.append(begun.reshape(1, self._rows.size, state.shape[-1]))
+        return tuple(found)
 
-    def end(self, states: Tensor, initial: Tensor, reverse: bool) -> Tensor:
-        """Return the states after the batch, (1, B, W); for a row without steps, the one before it."""
+    def end(
+        self, states: tuple[Tensor, ...], initial: tuple[Tensor, ...], reverse: bool
+    ) -> tuple[Tensor, ...]:
+        """Return the states after the batch, (1, B, W); for a row without steps, those before it."""
         last = self._firsts == 0 if reverse else self._ends == self._lengths[self._rows]
         index = self._rows.size + np.arange(self._padded[1])
         index[self._rows[last]] = np.flatnonzero(last)
-        both = rt.cat([states[0], initial[0]], 0)
-        return rt.index_select(both, 0, Tensor(index).to(both.device)).reshape(initial.shape)
+        found = []
+        for state, before in zip(states, initial, strict=True):
+            both = rt.cat([state[0], before[0]], 0)
+            found.append(rt.index_select(both, 0, Tensor(index).to(both.device)).reshape(before.shape))
+        return tuple(found)
 
     def _first_of_row(self, reverse: bool) -> NDArray[Any]:
         """Return which sequences begin with the state before the batch."""

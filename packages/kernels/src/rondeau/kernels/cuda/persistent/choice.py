@@ -151,7 +151,7 @@ def work_of(
     contractions = [c for _, _, c in products]
     row_sums = row_sums_of(schedule, direction, sizes, tile)
     blocks = -(-sizes.of_head // tile.units)
-    groups = -(-batch_size // tile.rows) * sizes.heads
+    groups = -(-batch_size // tile.rows) * sizes.heads * sizes.layers
     if not all(c.fits for c in contractions):
         return None
     waits = row_sums.waits or (bool(contractions) and blocks > 1)

@@ -28,10 +28,14 @@ from rondeau.kernels.cuda.persistent.contraction import Contraction, Tile
 from rondeau.kernels.cuda.persistent.items import ItemSource
 from rondeau.kernels.cuda.persistent.plan import Sizes
 
-__all__ = ["PersistentKernel", "emit_persistent"]
+__all__ = ["SECOND", "PersistentKernel", "emit_persistent"]
 
 _STEP = ("at", "old", "new", "size")
 """What a step's row of the table says: its first row, those of the states around it, and its number of rows."""
+SECOND = "second_"
+"""Begins the names of what the second of two layers has for itself."""
+_SHARED = ("arrived", "origins", "first_steps", "T", "B", "N", "key", "num_row_values")
+"""The parameters that two layers share, besides the named inputs and the scalars of the run."""
 
 
 class PersistentKernel(NamedTuple):
@@ -50,6 +54,8 @@ class PersistentKernel(NamedTuple):
         The elements of memory in which the blocks of a group exchange their parts of the sums over a row's units; zero
         when the kernel begins.
     contractions : tuple of (Operand, Contraction)
+
+    Of two layers, each has arrays and numbers of its own. Those of the second have names that begin with `SECOND`.
     """
 
     name: str
@@ -69,6 +75,7 @@ class PersistentKernel(NamedTuple):
 
     def type_of(self, name: str) -> tuple[str, int]:
         """Return the type of an array's elements, ``"real"`` for the cell's dtype, and its number of dimensions."""
+        name = name.removeprefix(SECOND)
         if name in ("steps", "origins", "first_steps"):
             return "int64", 1
         return "uint32" if name == "arrived" else "real", 1
@@ -101,6 +108,11 @@ def emit_persistent(
     return _Source(name, direction, schedule, sizes, tile, incoming, taken).kernel()
 
 
+def _is_own(name: str) -> bool:
+    """Return whether each of two layers has a parameter of this name for itself."""
+    return not name.startswith(("input_", "scalar_")) and name not in _SHARED
+
+
 class _Source(ItemSource):
     """Builds the source of a kernel: its frame of steps, products and barriers around the work of an item."""
 
@@ -116,8 +128,12 @@ class _Source(ItemSource):
         lines += self._next_step("U(0)")
         lines += ["while step < T:", *(f"    {line}" for line in step)]
         lines += self._end()
-        arrays = tuple(self.arrays)
-        numbers = tuple(self.numbers)
+        arrays, numbers = tuple(self.arrays), tuple(self.numbers)
+        if self.sizes.layers > 1:
+            own = [name for name in (*arrays, *numbers) if _is_own(name)]
+            arrays += tuple(f"{SECOND}{name}" for name in own if name in arrays)
+            numbers += tuple(f"{SECOND}{name}" for name in own if name in numbers)
+            lines = [*self._choose_layer(own), *lines]
         head = f"def {self.name}({', '.join((*arrays, *numbers))}):"
         source = "\n".join([head, *(f"    {line}" for line in lines)]) + "\n"
         partial_sums = self.tile.rows * self.row_sums.size_of_row if self.row_sums.waits else 0
@@ -131,14 +147,24 @@ class _Source(ItemSource):
         """Whether blocks wait for one another."""
         return self.row_sums.waits or (bool(self.contractions) and not self.in_block)
 
+    def _choose_layer(self, own: list[str]) -> list[str]:
+        """Return the lines with which a block takes what belongs to its layer."""
+        return [
+            f"groups = U(cuda.gridDim.x) // U({2 * self.blocks})",
+            f"is_second = U(cuda.blockIdx.x) // U({self.blocks}) >= groups",
+            "if is_second:",
+            *(f"    {name} = {SECOND}{name}" for name in own),
+        ]
+
     def _places(self) -> list[str]:
         tile, heads, size = self.tile, self.sizes.heads, self.sizes.of_head
         for name in ("T", "B", "N"):
             self._number(name)
-        places = [f"first_row = group * U({tile.rows})"]
+        of_layer = "group" if self.sizes.layers == 1 else "(group - groups if is_second else group)"
+        places = [f"first_row = {of_layer} * U({tile.rows})"]
         if heads > 1:
             places = [
-                f"head, first_row = group % U({heads}), group // U({heads}) * U({tile.rows})",
+                f"head, first_row = {of_layer} % U({heads}), {of_layer} // U({heads}) * U({tile.rows})",
                 f"first_unit = head * U({size})",
             ]
         lines = [

@@ -14,7 +14,7 @@ __all__ = ["Sizes", "contractions_of", "row_sums_of", "shared_elements"]
 
 
 class Sizes(NamedTuple):
-    """The sizes of a layer that its kernels are made for.
+    """What the kernels of a layer are made for.
 
     Attributes
     ----------
@@ -22,6 +22,8 @@ class Sizes(NamedTuple):
         The hidden units, H.
     heads : int
         The heads, which divide the units evenly; a recurrent matrix mixes only those of a head.
+    layers : int
+        The layers of these sizes that a launch runs at the same time: 2 for both directions.
 
     Examples
     --------
@@ -31,6 +33,7 @@ class Sizes(NamedTuple):
 
     hidden: int
     heads: int = 1
+    layers: int = 1
 
     @property
     def of_head(self) -> int:

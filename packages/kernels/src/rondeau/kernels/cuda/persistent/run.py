@@ -1,8 +1,9 @@
-"""Run: the steps of a run in one launch of a persistent kernel."""
+"""Run: the steps of a run, or of two at the same time, in one launch of a persistent kernel."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.cuda import compiler
-from rondeau.kernels.cuda.persistent.choice import choose_tile, limits_of
+from rondeau.kernels.cuda.persistent.choice import choose_tile, limits_of, work_of
 from rondeau.kernels.cuda.persistent.contraction import Tile
-from rondeau.kernels.cuda.persistent.emit import PersistentKernel, emit_persistent
+from rondeau.kernels.cuda.persistent.emit import SECOND, PersistentKernel, emit_persistent
 from rondeau.kernels.cuda.persistent.packing import pack_matrices
 from rondeau.kernels.cuda.persistent.plan import Sizes
 from rondeau.kernels.cuda.phases import kept
@@ -21,19 +22,39 @@ from rondeau.kernels.runtime.deferred import require
 from rondeau.kernels.runtime.devices import library_of
 from rondeau.kernels.runtime.precision import get_float32_matmul_precision
 
-__all__ = ["backward", "forward", "obstacle", "tile_of"]
+__all__ = [
+    "backward",
+    "backward_both",
+    "forward",
+    "forward_both",
+    "incoming_states",
+    "obstacle",
+    "tile_of",
+]
 
 Array = NDArray[Any]
 
 
-def tile_of(tape: Tape, direction: str) -> Tile | None:
-    """Return the tile with which a direction of a run becomes a persistent kernel, or None if none fits."""
-    limits, batch_size = limits_of(library_of(tape.gates)), tape.run.layout.batch_size
-    schedule, precision = tape.run.cell.schedule, get_float32_matmul_precision()
-    return choose_tile(schedule, direction, _sizes_of(tape), batch_size, limits, precision)
+def tile_of(tape: Tape, direction: str, layers: int = 1) -> Tile | None:
+    """Return the tile with which a direction of a run becomes a persistent kernel, or None if none fits.
+
+    With two `layers` it is one for two such runs in one launch, where that takes less time than one after the other.
+    """
+    schedule, batch_size = tape.run.cell.schedule, tape.run.layout.batch_size
+    limits, precision = limits_of(library_of(tape.gates)), get_float32_matmul_precision()
+    sizes, alone = _sizes_of(tape, layers), _sizes_of(tape)
+    tile = choose_tile(schedule, direction, sizes, batch_size, limits, precision)
+    if layers > 1 and tile is not None:
+        of_one = choose_tile(schedule, direction, alone, batch_size, limits, precision)
+        assert of_one is not None  # since it takes less room
+        together = work_of(schedule, direction, sizes, batch_size, tile, limits)
+        one = work_of(schedule, direction, alone, batch_size, of_one, limits)
+        if together is None or one is None or together.clocks >= layers * one.clocks:
+            return None
+    return tile
 
 
-def obstacle(tape: Tape, direction: str, arrays: dict[str, Array]) -> str | None:
+def obstacle(tape: Tape, direction: str, arrays: dict[str, Array], layers: int = 1) -> str | None:
     """Return why a direction of a run cannot be one kernel, or None if it can; the kernel is compiled then.
 
     Parameters
@@ -43,13 +64,16 @@ def obstacle(tape: Tape, direction: str, arrays: dict[str, Array]) -> str | None
     direction : {"forward", "backward"}
     arrays : dict of str to ndarray
         What `forward` or `backward` will be given.
+    layers : int
+        How many such runs are to be one kernel.
     """
-    tile = tile_of(tape, direction)
+    tile = tile_of(tape, direction, layers)
     if tile is None:
         limits = limits_of(library_of(tape.gates))
         return f"its recurrent weights do not fit the {limits.multiprocessors} multiprocessors"
-    kernel = _compiled(tape.run.cell, direction, _sizes_of(tape), tile, _incoming(tape, arrays))
-    together = _num_groups(tape, tile) * kernel.phase.blocks_of_group if kernel.phase.waits else 1
+    sizes = _sizes_of(tape, layers)
+    kernel = _compiled(tape.run.cell, direction, sizes, tile, incoming_states(arrays))
+    together = _num_groups(tape, tile, layers) * kernel.phase.blocks_of_group if kernel.phase.waits else 1
     if kernel.resident_blocks(tile.threads) < together:
         return "the GPU has no room for all the blocks that must run at once"
     return None
@@ -57,49 +81,43 @@ def obstacle(tape: Tape, direction: str, arrays: dict[str, Array]) -> str | None
 
 def forward(tape: Tape, arrays: dict[str, Array]) -> None:
     """Run all steps; the arguments are those of `stepwise.forward`."""
-    layout, reverse = tape.run.layout, tape.run.reverse
-    first_rows = layout.sent(layout.initial_rows(reverse), tape.states)
-    initial = np.ascontiguousarray(tape.states[:, first_rows], like=tape.states)
-    _launch(tape, "forward", {**arrays, "initial": initial})
+    _launch("forward", [(tape, arrays, False)])
 
 
 def backward(tape: Tape, arrays: dict[str, Array], needs_initial: bool) -> None:
     """Run all steps in the reverse order of forward; the arguments are those of `stepwise.backward`."""
-    _launch(tape, "backward", arrays, needs_initial)
+    _launch("backward", [(tape, arrays, needs_initial)])
 
 
-def _launch(
-    tape: Tape,
-    direction: str,
-    arrays: dict[str, Array],
-    needs_initial: bool = False,
-) -> None:
-    run, weights, layout = tape.run, tape.weights, tape.run.layout
-    cell, settings, schedule = run.cell, run.settings, run.cell.schedule
-    B, sizes = layout.batch_size, _sizes_of(tape)
-    tile = tile_of(tape, direction)
+def forward_both(layers: Sequence[tuple[Tape, dict[str, Array]]]) -> None:
+    """Run two layers of the same cell, layout and sizes in one launch, given the arguments of `forward` for each."""
+    _launch("forward", [(*layer, False) for layer in layers])
+
+
+def backward_both(layers: Sequence[tuple[Tape, dict[str, Array], bool]]) -> None:
+    """Do the same for backward. The same states must have incoming gradients."""
+    _launch("backward", layers)
+
+
+def incoming_states(arrays: dict[str, Array]) -> frozenset[str]:
+    """Return the states whose values after every step have an incoming gradient among the arrays of backward."""
+    begin = "every_"
+    return frozenset(name.removeprefix(begin) for name in arrays if name.startswith(begin))
+
+
+def _launch(direction: str, layers: Sequence[tuple[Tape, dict[str, Array], bool]]) -> None:
+    first, arrays, _ = layers[0]
+    cell = first.run.cell
+    tile = tile_of(first, direction, len(layers))
     assert tile is not None
-    kernel = _compiled(cell, direction, sizes, tile, _incoming(tape, arrays))
+    kernel = _compiled(cell, direction, _sizes_of(first, len(layers)), tile, incoming_states(arrays))
     source: PersistentKernel = kernel.phase
-    groups = _num_groups(tape, tile)
-    given = {
-        **arrays,
-        "steps": layout.sent(layout.table(run.reverse), tape.gates),
-        "origins": layout.sent(layout.origins, tape.gates),
-        "first_steps": layout.sent(layout.first_steps, tape.gates),
-        "arrived": np.zeros_like(tape.gates, np.uint32, shape=1 + groups),
-        "partial_sums": np.zeros_like(tape.gates, shape=groups // sizes.heads * source.partial_sums),
-    }
-    for operand, contraction in source.contractions:
-        assert weights.weight_hh is not None
-        given[f"weights{contraction.name}"] = pack_matrices(
-            schedule, operand, contraction, weights.weight_hh, sizes, direction == "forward"
-        )
-    numbers = {
-        "T": layout.num_steps, "B": B, "N": layout.num_rows, "key": settings.key, "substream": settings.substream,
-        "num_row_values": tape.row_values.shape[2], "needs_initial": int(needs_initial),
-        **{f"scalar_{k}": settings.scalars[name] for k, name in enumerate(schedule.scalars)},
-    }  # fmt: skip
+    groups = _num_groups(first, tile, len(layers))
+    given, numbers = _parameters(source, direction, *layers[0])
+    given["arrived"] = np.zeros_like(first.gates, np.uint32, shape=1 + groups)
+    for layer in layers[1:]:
+        for parameters, found in zip((given, numbers), _parameters(source, direction, *layer), strict=True):
+            parameters.update({f"{SECOND}{name}": value for name, value in found.items()})
     kernel.launch(
         (groups * source.blocks_of_group, 1), tile.threads,
         *[kernel.argument(_flat(given[name])) for name in source.arrays],
@@ -109,18 +127,45 @@ def _launch(
         require(given["arrived"][0] == 0, functools.partial(_stuck, cell.name))
 
 
-def _sizes_of(tape: Tape) -> Sizes:
-    return Sizes(tape.gates.shape[2], tape.run.settings.num_heads)
+def _parameters(
+    source: PersistentKernel, direction: str, tape: Tape, arrays: dict[str, Array], needs_initial: bool
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Return the arrays and numbers of a layer by the kernel's names."""
+    run, weights, layout = tape.run, tape.weights, tape.run.layout
+    settings, schedule, is_forward = run.settings, run.cell.schedule, direction == "forward"
+    given = {
+        **arrays,
+        "steps": layout.sent(layout.table(run.reverse), tape.gates),
+        "origins": layout.sent(layout.origins, tape.gates),
+        "first_steps": layout.sent(layout.first_steps, tape.gates),
+        "partial_sums": np.zeros_like(
+            tape.gates, shape=-(-layout.batch_size // source.tile.rows) * source.partial_sums
+        ),
+    }
+    if is_forward:
+        first_rows = layout.sent(layout.initial_rows(run.reverse), tape.states)
+        given["initial"] = np.ascontiguousarray(tape.states[:, first_rows], like=tape.states)
+    for operand, contraction in source.contractions:
+        assert weights.weight_hh is not None
+        given[f"weights{contraction.name}"] = pack_matrices(
+            schedule, operand, contraction, weights.weight_hh, _sizes_of(tape), is_forward
+        )
+    numbers = {
+        "T": layout.num_steps, "B": layout.batch_size, "N": layout.num_rows, "key": settings.key,
+        "substream": settings.substream, "num_row_values": tape.row_values.shape[2],
+        "needs_initial": int(needs_initial),
+        **{f"scalar_{k}": settings.scalars[name] for k, name in enumerate(schedule.scalars)},
+    }  # fmt: skip
+    return given, numbers
 
 
-def _incoming(tape: Tape, arrays: dict[str, Array]) -> frozenset[str]:
-    """Return the states whose values after every step have an incoming gradient."""
-    return frozenset(state for state in tape.run.cell.states if f"every_{state}" in arrays)
+def _sizes_of(tape: Tape, layers: int = 1) -> Sizes:
+    return Sizes(tape.gates.shape[2], tape.run.settings.num_heads, layers)
 
 
-def _num_groups(tape: Tape, tile: Tile) -> int:
-    """Return the number of groups of blocks that exchange numbers: one for some batch rows and a head."""
-    return -(-tape.run.layout.batch_size // tile.rows) * tape.run.settings.num_heads
+def _num_groups(tape: Tape, tile: Tile, layers: int) -> int:
+    """Return the number of groups of blocks that exchange numbers: one for some batch rows, a head and a layer."""
+    return -(-tape.run.layout.batch_size // tile.rows) * tape.run.settings.num_heads * layers
 
 
 def _flat(array: Array) -> Array:
