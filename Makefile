@@ -6,10 +6,10 @@ RUN    := runs/demo
 BENCH  := runs/bench
 GALLERY ?= 1
 
-.PHONY: help demo test test-long test-avx2 lint docs bench wheels clean
+.PHONY: help demo test test-long test-avx2 lint docs bench bench-cuda wheels clean
 
 help:   ## show these commands
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo   ## train a character model on the embedded corpus; perplexity, curve and sample in runs/demo
 	$(BIN)/rondeau train --output $(RUN) --overwrite
@@ -55,6 +55,9 @@ bench: $(VENV)/bench   ## our own history (asv, quick) and the ratios against Py
 
 COMPARE = $(BIN)/python tools/compare_with_torch.py
 
+bench-cuda: $(VENV)/cuda   ## on a machine with a GPU: check it, and measure it beside PyTorch; figures in docs/explanation/data
+	$(BIN)/python -m tools.cuda_check --minutes 60 --json docs/explanation/data/cuda.json
+
 wheels: $(VENV)/dev   ## build the five wheels into dist/
 	rm -rf dist
 	for package in kernels tensor nn data train; do $(BIN)/python -m build --wheel --outdir dist packages/$$package || exit 1; done
@@ -67,7 +70,8 @@ $(VENV)/demo: EXTRAS := plot
 $(VENV)/dev: EXTRAS := dev
 $(VENV)/docs: EXTRAS := docs
 $(VENV)/bench: EXTRAS := bench,parity,plot
-$(VENV)/demo $(VENV)/dev $(VENV)/docs $(VENV)/bench: pyproject.toml
+$(VENV)/cuda: EXTRAS := cuda,parity
+$(VENV)/demo $(VENV)/dev $(VENV)/docs $(VENV)/bench $(VENV)/cuda: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"
 	@touch $@

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import struct
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -41,6 +43,11 @@ __all__ = [
 ARCHITECTURES = {"sm_80": (8, 0, ""), "sm_90": (9, 0, "a"), "sm_100": (10, 0, "a")}
 """The architectures of the A100, the H100 and H200, and the B200, as numba-cuda compiles for them."""
 
+_INSTRUCTION = 16
+"""Bytes of an instruction, on all of them."""
+_IS_CODE = 4
+"""The flag of a section of an ELF file that holds code (``SHF_EXECINSTR``)."""
+
 _LIBRARIES = {
     "cudart": "nvidia-cuda-runtime",
     "nvrtc": "nvidia-cuda-nvrtc",
@@ -62,12 +69,18 @@ class MachineCode(NamedTuple):
         Bytes of a thread's stack, which lies in memory: arrays of a thread that are indexed at run time, and calls.
     spills : int
         Bytes that are stored to memory, or loaded again, because registers do not suffice.
+    shared : int
+        Bytes of shared memory that a block takes.
+    instructions : int
+        The length of the code in instructions of 16 bytes, with what fills it up to a multiple of 128 bytes.
     """
 
     architecture: str
     registers: int
     stack: int
     spills: int
+    shared: int
+    instructions: int
 
 
 def missing() -> str | None:
@@ -159,7 +172,10 @@ def instructions(phase: PhaseKernel | PersistentKernel, dtype: Any, architecture
 
     Parameters and errors are those of `machine_code`, but of one architecture.
     """
-    ptx = _compiled(phase, dtype).inspect_lto_ptx(ARCHITECTURES[architecture])
+    with warnings.catch_warnings():
+        # Of a kernel whose blocks meet, numba-cuda says that a library is left out, which is machine code already.
+        warnings.filterwarnings("ignore", "Not adding .*libcudadevrt")
+        ptx = _compiled(phase, dtype).inspect_lto_ptx(ARCHITECTURES[architecture])
     return re.findall(r"^\t(?:@!?%p\d+ )?([a-z][\w.]*)[ ;]", ptx, re.MULTILINE)
 
 
@@ -177,7 +193,7 @@ def _assembled(compiled: Any, architecture: str) -> MachineCode:
         arch="sm_{}{}{}".format(*capability), link_time_optimization=True, ptxas_options=["-v"]
     )
     linker = Linker(ObjectCode.from_ltoir(compiled.library.get_ltoir(capability)), options=options)
-    linker.link("cubin")
+    cubin = linker.link("cubin").code
     log = linker.get_info_log()
     # One line for the kernel, and one for each function that it calls.
     frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", log)
@@ -187,4 +203,14 @@ def _assembled(compiled: Any, architecture: str) -> MachineCode:
         int(registers),
         sum(int(stack) for stack, _, _ in frames),
         sum(int(stored) + int(loaded) for _, stored, loaded in frames),
+        sum(map(int, re.findall(r"(\d+) bytes smem", log))),
+        _size_of_code(cubin) // _INSTRUCTION,
     )
+
+
+def _size_of_code(cubin: bytes) -> int:
+    """Return the bytes of the sections of an ELF file that hold code."""
+    (first,) = struct.unpack_from("<Q", cubin, 0x28)
+    size, count = struct.unpack_from("<HH", cubin, 0x3A)
+    sections = [struct.unpack_from("<IIQQQQ", cubin, first + number * size) for number in range(count)]
+    return sum(length for _, _, flags, _, _, length in sections if flags & _IS_CODE)

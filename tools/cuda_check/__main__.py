@@ -1,60 +1,54 @@
-"""Check what a GPU computes against the CPU, and measure a training step; for a machine with a GPU.
+"""Check what a GPU computes against the CPU, and measure how fast; for a machine with a GPU.
 
-    python -m tools.cuda_check
-    python -m tools.cuda_check --only cells --minutes 4
+    python -m tools.cuda_check --json cuda_check.json
+    python -m tools.cuda_check --only cells persistent --minutes 4
     python -m tools.cuda_check --stand-in
+    python -m tools.cuda_check --prepare
 
-Random numbers come first, then cells step by step and in one kernel, options of recurrent layers, training,
-operators, layers, times, and the cells once more in float64. What does not fit into the minutes is skipped, and so
-are sections whose packages are not installed; the table says so. With the environment variable OUT set, it is also
-written to cuda_check.json in that folder. The status is 1 if any result differs, and 2 if there is no GPU. It needs
-what the library needs (`numba`, `numpy`, `threadpoolctl`, `safetensors`), CuPy and numba-cuda, and for the time of
-PyTorch that.
+First come random numbers, cells step by step and in one kernel, and options of recurrent layers; then the error of
+gradients against float64, the barrier and the exchange of states that a step in one kernel needs, and the speed of
+layers against PyTorch's; then training, operators and layers, and the cells once more in float64. What does not fit
+into the minutes is skipped, and so are sections whose packages are not installed; the table says so. The file of --json
+has the results so far at any time. The status is 1 if any result differs, and 2 if there is no GPU. It needs what the
+library needs (`numba`, `numpy`, `threadpoolctl`, `safetensors`), CuPy and numba-cuda, and PyTorch for its times.
 
-With --stand-in the GPU is an emulated one, on which all but times is checked, in float32 and for a few cells unless
---all is given: a check of this program, and not of a GPU.
+With --stand-in the GPU is an emulated one, in float32, for a few cells unless --all is given, and with tiny sizes where
+something is measured: a check of this program, and not of a GPU.
+
+Most of the time goes into compiling kernels, some hundreds, each for seconds. With --prepare they are compiled for an
+H100 or H200 and kept in the disk cache (the folder in the environment variable RONDEAU_CACHE), which takes no GPU but
+the extra `cuda-check`; with that folder, and the same versions of Python, Numba, numba-cuda and NVIDIA's compiler, the
+machine with a GPU does not compile them again.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.metadata
-import os
 import platform
 import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from rondeau import tensor as rt
-from rondeau.kernels.cuda import tiers
 from rondeau.kernels.runtime.devices import DeviceUnavailableError, load_cupy
 
 from .cases import Case, Difference, compare
 from .report import Report, Row
+from .sections import SECTIONS
 
-_SECTIONS = {
-    "random numbers": ("numbers", "CASES"),
-    "cells": ("cells", "CELLS"),
-    "persistent": ("cells", "PERSISTENT"),
-    "options": ("cells", "OPTIONS"),
-    "training": ("training", "CASES"),
-    "operators": ("operators", "CASES"),
-    "layers": ("layers", "CASES"),
-    "times": ("times", "LAYERS"),
-    "float64": ("cells", "CELLS_IN_FLOAT64"),
-}
-"""The sections in their order, each with the module and the name of its checks."""
-_TIERS = {"persistent": "persistent", "options": "persistent"}
-"""The tier of the sections that do not run recurrent layers step by step."""
 _EMULATED_CELLS = frozenset({"gru_original", "li_gru", "lstm"})
 """The cells that are emulated unless all are asked for."""
 _MANY_THREADS = frozenset({"several blocks a row", "sums over several passes of a block"})
 """The options that are emulated only if all are asked for: the emulator runs threads one by one."""
+_ON_REQUEST = frozenset({"float64", "speed"})
+"""The sections that are emulated only if all are asked for, or they alone."""
+_IN_PARTS = frozenset({"options", "training", "layers"})
+"""The sections that the emulator runs step by step."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,11 +58,17 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", choices=_SECTIONS, metavar="SECTION", help="this section alone")
-    parser.add_argument("--minutes", type=float, default=7.5, help="when to stop (default 7.5)")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help="these sections alone")
+    parser.add_argument("--minutes", type=float, default=9.0, help="when to stop (default 9)")
+    parser.add_argument("--json", type=Path, help="write the results to this file, one after the other")
     parser.add_argument("--stand-in", action="store_true", help="on an emulated GPU, without a real one")
     parser.add_argument("--all", action="store_true", help="with --stand-in: all checks")
+    parser.add_argument(
+        "--prepare", action="store_true", help="compile the kernels, on a machine without a GPU"
+    )
     options = parser.parse_args(arguments)
+    if options.prepare:
+        return _prepared(options.only or SECTIONS)
     with ExitStack() as stack:
         if options.stand_in:
             from tools.device_arrays import installed
@@ -81,50 +81,51 @@ def main(arguments: list[str] | None = None) -> int:
         except DeviceUnavailableError as error:
             print(f"nothing was checked: {error}")
             return 2
-        report = Report(_machine(options.stand_in))
+        report = Report(_machine(options.stand_in), options.json)
         end = time.monotonic() + 60 * options.minutes
-        for section in [options.only] if options.only else _SECTIONS:
+        few = options.stand_in and not options.all
+        for section in options.only or SECTIONS:
+            if few and not options.only and section in _ON_REQUEST:
+                continue
             for row in _section(section, options, end):
                 report.add(row)
     report.summary()
-    if "OUT" in os.environ:
-        report.write(Path(os.environ["OUT"]) / "cuda_check.json")
     return 1 if report.wrong else 0
 
 
-def _section(section: str, options: Any, end: float) -> Iterator[Row]:
+def _prepared(sections: Any) -> int:
+    from tools.cuda_code import missing
+
+    from .prepare import prepare
+
+    if (why := missing()) is not None:
+        print(f"nothing was compiled: {why}")
+        return 2
+    return 1 if prepare(sections) else 0
+
+
+def _section(name: str, options: Any, end: float) -> Iterator[Row]:
     """Run the checks of a section."""
-    module, name = _SECTIONS[section]
+    section = SECTIONS[name]
     few = options.stand_in and not options.all
-    if (section == "times" and options.stand_in) or (section == "float64" and few):
-        return
     try:
-        checks = getattr(importlib.import_module(f".{module}", __package__), name)
+        checks = section.load()
     except ImportError as error:
-        yield Row(section, "all", "skipped", f"{error.name} is not installed", 0.0)
+        yield Row(name, "all", "skipped", f"{error.name} is not installed", 0.0)
         return
-    if section == "times":
-        yield from _times(end)
-        return
-    cells_alone = section in ("cells", "persistent")
-    with _tier(section, options.stand_in):
+    if options.stand_in and name in _IN_PARTS:
+        section = section._replace(tier="stepwise")
+    with section.allowed_tier():
+        if callable(checks):
+            yield from checks(options.stand_in, end)
+            return
         for case in checks:
+            cells_alone = name in ("cells", "persistent")
             if few and (case.name in _MANY_THREADS or (cells_alone and case.name not in _EMULATED_CELLS)):
                 continue
             if options.stand_in and case.name.endswith(" units"):  # hours of an emulator
                 continue
-            yield _checked(section, case, end)
-
-
-@contextmanager
-def _tier(section: str, stand_in: bool) -> Iterator[None]:
-    """Have recurrent layers run step by step, or with all steps in one kernel."""
-    before, tier = tiers.ALLOWED, _TIERS.get(section, "stepwise")
-    tiers.ALLOWED = "stepwise" if stand_in and section == "options" else tier
-    try:
-        yield
-    finally:
-        tiers.ALLOWED = before
+            yield _checked(name, case, end)
 
 
 def _checked(section: str, case: Case, end: float) -> Row:
@@ -145,35 +146,19 @@ def _checked(section: str, case: Case, end: float) -> Row:
     return Row(section, case.name, outcome, detail, time.monotonic() - began)
 
 
-def _times(end: float) -> Iterator[Row]:
-    from .times import LAYERS, SIZE, of_rondeau, of_torch
-
-    shape = ", ".join(f"{name} {number}" for name, number in SIZE.items())
-    names = {layer: f"a training step of {layer}, float32, {shape}" for layer in LAYERS}
-    for layer, name in names.items():
-        began = time.monotonic()
-        if began > end:
-            yield Row("times", name, "skipped", "the minutes were over", 0.0)
-            return
-        ours = of_rondeau(layer)
-        detail = f"{ours.milliseconds:.2f} ms, issued in {ours.issued:.2f} ms"
-        yield Row("times", name, "measured", detail, time.monotonic() - began)
-    began = time.monotonic()
-    theirs = of_torch()
-    for layer, name in names.items():
-        detail = (
-            theirs.get("missing") or f"{theirs[layer]:.2f} ms, cuDNN in full float32, {theirs['version']}"
-        )
-        outcome = "skipped" if "missing" in theirs else "measured"
-        yield Row("times", f"PyTorch: {name}", outcome, detail, time.monotonic() - began)
-
-
 def _machine(stand_in: bool) -> dict[str, Any]:
     """Return names and versions of what is checked."""
+    runtime = load_cupy().cuda.runtime
+    properties = runtime.getDeviceProperties(0)
     found = {
         "GPU": "an emulated one" if stand_in else rt.cuda.get_device_name(),
+        "multiprocessors": properties["multiProcessorCount"],
+        "CUDA driver": runtime.driverGetVersion(),
+        "CUDA runtime": runtime.runtimeGetVersion(),
         "Python": platform.python_version(),
     }
+    if "clockRate" in properties:
+        found["MHz at most"] = properties["clockRate"] // 1000
     for package in ("numpy", "numba", "numba-cuda", "cupy-cuda13x", "cupy-cuda12x"):
         try:
             found[package] = importlib.metadata.version(package)

@@ -20,9 +20,9 @@ Array = NDArray[Any]
 WITHOUT_A_CASE = frozenset({
     # Types, errors, modes and settings, the host's numbers and files, and what draws a graph.
     "ArgumentTypeError", "ArgumentValueError", "BoolTensor", "ByteTensor", "CharTensor", "DoubleTensor", "FloatTensor",
-    "Function", "Generator", "GradcheckError", "HalfTensor", "IntTensor", "LongTensor", "Node", "RemovableHandle",
-    "ShortTensor", "Tensor", "autograd", "backward", "bool", "cuda", "default_generator", "device", "double",
-    "draw_graph", "enable_grad", "float", "float16", "float32", "float64", "from_numpy", "get_default_device",
+    "Function", "Generator", "GradcheckError", "HalfTensor", "IntTensor", "LongTensor", "Node", "PerformanceWarning",
+    "RemovableHandle", "ShortTensor", "Tensor", "autograd", "backward", "bool", "cuda", "default_generator", "device",
+    "double", "draw_graph", "enable_grad", "float", "float16", "float32", "float64", "from_numpy", "get_default_device",
     "get_default_dtype", "get_float32_matmul_precision", "get_num_threads", "grad", "gradcheck", "gradgradcheck",
     "half", "increment_version", "inference_mode", "int", "int8", "int16", "int32", "int64", "is_grad_enabled",
     "is_inference_mode_enabled", "load", "long", "no_grad", "plot_graph", "save", "set_default_device",

@@ -21,6 +21,8 @@ class Row(NamedTuple):
     detail : str
         The largest error as a part of its bound, what differs, why it was skipped, or what was measured.
     seconds : float
+    figures : dict, optional
+        What was measured, as numbers by their names.
     """
 
     section: str
@@ -28,6 +30,7 @@ class Row(NamedTuple):
     outcome: str
     detail: str
     seconds: float
+    figures: dict[str, Any] | None = None
 
 
 class Report:
@@ -37,19 +40,22 @@ class Report:
     ----------
     machine : mapping
         Names and versions of what was checked.
+    path : Path, optional
+        A file that has all rows as JSON after each of them.
     out : text file, optional
         Default: standard output.
     """
 
-    def __init__(self, machine: dict[str, Any], out: TextIO | None = None) -> None:
+    def __init__(self, machine: dict[str, Any], path: Path | None = None, out: TextIO | None = None) -> None:
         self.out = sys.stdout if out is None else out
-        self.machine, self.rows = machine, list[Row]()
+        self.machine, self.path, self.rows = machine, path, list[Row]()
         for name, value in machine.items():
             print(f"{name:10} {value}", file=self.out, flush=True)
 
     def add(self, row: Row) -> None:
-        """Take and print a row."""
+        """Take, print and keep a row."""
         self.rows.append(row)
+        self._write()
         line = f"{row.outcome:9}{row.seconds:7.2f} s  {row.section}: {row.name}"
         print(f"{line}  ({row.detail})" if row.detail else line, file=self.out, flush=True)
 
@@ -70,7 +76,16 @@ class Report:
                 print(f"{row.outcome} {row.section}: {row.name}: {row.detail}", file=self.out)
         self.out.flush()
 
-    def write(self, path: Path) -> None:
-        """Write everything as JSON."""
-        rows = [row._asdict() for row in self.rows]
-        path.write_text(json.dumps({"machine": self.machine, "rows": rows}, indent=1), encoding="utf-8")
+    def _write(self) -> None:
+        """Write everything as JSON, so that a reader finds the file before or the file after."""
+        if self.path is None:
+            return
+        rows = [
+            {key: value for key, value in row._asdict().items() if value is not None} for row in self.rows
+        ]
+        lines = ",\n  ".join(json.dumps(row) for row in rows)
+        partial = self.path.with_name(f"{self.path.name}.partial")
+        partial.write_text(
+            f'{{"machine": {json.dumps(self.machine)},\n "rows": [\n  {lines}\n]}}\n', encoding="utf-8"
+        )
+        partial.replace(self.path)

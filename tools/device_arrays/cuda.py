@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
+import time
 from typing import Any, Self
 
 from . import capture, memory, pinned
@@ -56,10 +58,11 @@ class Device:
 
 
 class Event:
-    """A place in the order of copies."""
+    """A place in the order of copies, and a time on the clock of the host."""
 
     def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False) -> None:
         self._after = 0
+        self._has_time, self._seconds = not disable_timing, float("nan")
 
     @property
     def done(self) -> bool:
@@ -69,12 +72,20 @@ class Event:
 
     def record(self, stream: Any = None) -> None:
         """Record what has begun."""
-        self._after = pinned.started()
+        self._after, self._seconds = pinned.started(), time.perf_counter()
 
     def synchronize(self) -> None:
         """Wait for what had begun when it was recorded."""
         note_wait("Event.synchronize")
         pinned.complete(self._after)
+
+
+def get_elapsed_time(start_event: Event, end_event: Event) -> float:
+    """Return the milliseconds between two events that have been recorded."""
+    seconds = end_event._seconds - start_event._seconds
+    if not (start_event._has_time and end_event._has_time) or math.isnan(seconds):
+        raise memory.CUDARuntimeError("cudaErrorInvalidResourceHandle", "invalid resource handle")
+    return 1e3 * seconds
 
 
 _addresses = itertools.count(4096, 16)

@@ -90,6 +90,7 @@ def _build() -> dict[str, ModuleType]:
             "cublas": _Module("cupy.cuda.cublas", {}),
             "get_current_stream": cuda.get_current_stream,
             "get_device_id": cuda.get_device_id,
+            "get_elapsed_time": cuda.get_elapsed_time,
             "is_available": cuda.is_available,
             "runtime": runtime,
             "using_allocator": capture.using_allocator,
@@ -189,12 +190,14 @@ MODULES = _build()
 
 
 @contextmanager
-def installed(devices: int = 1) -> Iterator[ModuleType]:
+def installed(devices: int = 1, numba_cuda: bool = True) -> Iterator[ModuleType]:
     """Put the stand-in in the place of ``cupy`` and ``cupyx``, and of ``numba_cuda``, which is only said to be there.
 
     Parameters
     ----------
     devices : int, default 1
+    numba_cuda : bool, default True
+        Whether the place of ``numba_cuda`` is taken too; otherwise the real one is used, if it is installed.
 
     Yields
     ------
@@ -206,15 +209,16 @@ def installed(devices: int = 1) -> Iterator[ModuleType]:
     PinnedMemoryError
         At the end, if pinned memory was written before a copy from it was waited for.
     """
-    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in _STANDS_FOR}
+    taken = _STANDS_FOR if numba_cuda else _STANDS_FOR[:-1]
+    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in taken}
     for name in before:
         del sys.modules[name]
-    sys.modules.update(MODULES)
+    sys.modules.update({name: module for name, module in MODULES.items() if name.split(".")[0] in taken})
     memory.set_device_count(devices)
     try:
         yield MODULES["cupy"]
     finally:
-        for name in [name for name in sys.modules if name.split(".")[0] in _STANDS_FOR]:
+        for name in [name for name in sys.modules if name.split(".")[0] in taken]:
             del sys.modules[name]
         sys.modules.update(before)
         memory.set_device_count(1)

@@ -27,14 +27,14 @@ State = torch.Tensor | tuple[torch.Tensor, ...]
 class CharacterModel(torch.nn.Module):
     """One-hot characters, one recurrent layer, a linear head."""
 
-    def __init__(self, cell: str, vocabulary: int) -> None:
+    def __init__(self, cell: str, vocabulary: int, hidden: int = HIDDEN) -> None:
         super().__init__()
         layer = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell]
-        self.recurrent = layer(vocabulary, HIDDEN)
-        self.head = torch.nn.Linear(HIDDEN, vocabulary)
+        self.recurrent = layer(vocabulary, hidden)
+        self.head = torch.nn.Linear(hidden, vocabulary)
         self.vocabulary = vocabulary
         if cell == "lstm":
-            forget = slice(HIDDEN, 2 * HIDDEN)  # gates i, f, g, o
+            forget = slice(hidden, 2 * hidden)  # gates i, f, g, o
             with torch.no_grad():
                 self.recurrent.bias_ih_l0[forget] = 1.0
                 self.recurrent.bias_hh_l0[forget] = 0.0

@@ -1,0 +1,87 @@
+"""Works: what is timed, by both libraries, in the order of importance."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rondeau.kernels.runtime.precision import OPERANDS
+
+__all__ = ["FORMATS", "VOCABULARY", "Work", "works_of"]
+
+FORMATS = {"highest": "float32", "high": "TF32", "medium": "bfloat16", "half": "float16"}
+"""What a library multiplies in, by the name of the precision; PyTorch alone has ``half``."""
+VOCABULARY = 65
+"""The characters of the Shakespeare recipe."""
+
+
+class Work(NamedTuple):
+    """Something to time.
+
+    Attributes
+    ----------
+    kind : {"LSTM", "GRU", "four gates", "compiled four gates", "recipe"}
+        A layer of the library; `cells.four_gates`, which PyTorch runs as a loop over time, or as a compiled one; a
+        training step of the Shakespeare recipe.
+    hidden, batch, steps : int
+        H, B and T; the input has H features.
+    precision : str
+        One of `FORMATS`.
+    """
+
+    kind: str
+    hidden: int
+    batch: int
+    steps: int
+    precision: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kind}, H {self.hidden}, B {self.batch}, T {self.steps}, {FORMATS.get(self.precision, '')}"
+        )
+
+
+def works_of(library: str, precision: str, tiny: bool = False) -> list[Work]:
+    """Return the works of a library, ``"rondeau"`` or ``"torch"``, at a precision of its own process.
+
+    With tiny, a few of sizes that an emulator can do.
+    """
+    if library == "rondeau" and precision not in OPERANDS:
+        return []
+    works = dict.fromkeys(Work(*size, precision) for size in (_tiny if tiny else _sizes)(precision))
+    if library == "rondeau":
+        return [work for work in works if not work.kind.startswith("compiled")]
+    # Of a large layer cuDNN has a kernel of all steps for float16 alone.
+    largest = Work("LSTM", *_CUDNNS, "medium")
+    return [work._replace(precision="half") if work == largest else work for work in works]
+
+
+_CUDNNS = (768, 16, 1024)
+
+
+def _sizes(precision: str) -> Iterator[tuple[str, int, int, int]]:
+    layers = ("LSTM", "GRU")
+    for kind, hidden in itertools.product(layers, (512, 256)):
+        yield kind, hidden, 32, 256
+    if precision == "medium":
+        yield ("LSTM", *_CUDNNS)
+    if precision == "highest":
+        yield from (
+            ("four gates", hidden, 32, steps) for hidden, steps in ((256, 256), (512, 256), (256, 64))
+        )
+        yield "recipe", 512, 512, 64
+    for kind, hidden, steps, batch in itertools.product(
+        layers, (256, 512, 128, 768, 1024), (1024, 256), (32, 16, 64)
+    ):
+        yield kind, hidden, batch, steps
+    if precision == "highest":
+        yield "compiled four gates", 256, 32, 64  # last: it compiles for minutes
+
+
+def _tiny(precision: str) -> Iterator[tuple[str, int, int, int]]:
+    yield "LSTM", 8, 2, 3
+    if precision == "highest":
+        yield "four gates", 8, 2, 3
+        yield "recipe", 8, 2, 3
+        yield "compiled four gates", 8, 2, 3
