@@ -58,13 +58,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def device_stand_in() -> Iterator[ModuleType]:
+def device_stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """Put `tools.device_arrays` in the place of CuPy, for ``device="cuda"`` and ``import cupy``."""
     from tools.device_arrays import installed
     from tools.emulated_target import emulated
 
     with installed() as cupy, emulated():
         yield cupy
+        monkeypatch.undo()  # what the test put in the place of the stand-ins must not outlast them
         deferred.raise_pending()
 
 
