@@ -116,6 +116,12 @@ PERSISTENT = [
     for batch_size in (16, 64)
     for precision in ("highest", "high")
 ]
+PERSISTENT += [
+    ("lstm_projected", Sizes(hidden, projected=projected), batch_size, precision)
+    for hidden, projected in ((64, 32), (100, 33), (512, 256), (1024, 256))
+    for batch_size in (16, 64)
+    for precision in ("highest", "high")
+]
 
 
 @pytest.mark.sampled(1)

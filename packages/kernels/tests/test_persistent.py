@@ -26,6 +26,7 @@ from rondeau.kernels.sequence import (
     Layout,
     Needs,
     Settings,
+    Weights,
     backward,
     backward_both,
     forward,
@@ -163,11 +164,36 @@ SUMS = {
 
 @pytest.mark.parametrize("case", SUMS)
 def test_sums_over_the_units_of_a_row(case, use):
-    cell, (H, heads, _), tile = SUMS[case]
+    cell, sizes, tile = SUMS[case]
     cupy = use(tile, tile)
     for reverse in (False, True):
-        problem = Problem(cell, Layout.packed([3, 3, 1]), np.float32, H=H, heads=heads, seed=2)
+        layout, heads = Layout.packed([3, 3, 1]), sizes.heads
+        problem = Problem(cell, layout, np.float32, H=sizes.hidden, heads=heads, seed=2)
         assert_like_the_interpreter(cupy, problem, reverse)
+
+
+PROJECTED = {
+    "several blocks": (cells.lstm, Sizes(20, projected=7), Tile(2, 8, 2), Tile(2, 8, 2, split=2)),
+    "straight from memory": (
+        cells.lstm, Sizes(32, projected=12), Tile(2, 8, 2), Tile(2, 8, 2, split=2, direct=True),
+    ),
+    "one block": (cells.lstm_projected, Sizes(12, projected=5), Tile(2, 12, 2), Tile(2, 12, 2, split=2)),
+    "sums over the units": (cells.lstm_layer_norm, Sizes(12, projected=5), *[Tile(2, 8, 2, split=2)] * 2),
+}  # fmt: skip
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("dropout", [0.0, 0.375])
+@pytest.mark.parametrize("case", PROJECTED)
+def test_projection(case, dropout, reverse, use):
+    cell, sizes, *of_directions = PROJECTED[case]
+    cupy = use(*of_directions)
+    problem = Problem(cell, RAGGED, np.float32, H=sizes.hidden, P=sizes.projected)
+    problem.settings = problem.settings._replace(feature_dropout=dropout)
+    scale = np.float32(1 / np.sqrt(sizes.hidden))  # states of the size of 1, as a layer's
+    problem.weights = problem.weights._replace(weight_hr=problem.weights.weight_hr * scale)
+    assert_like_the_cpu(cupy, problem, reverse)
 
 
 ON_TENSOR_CORES = {
@@ -199,6 +225,7 @@ def test_tensor_cores_are_used_only_if_asked_for(device_stand_in, monkeypatch):
     monkeypatch.setattr(tiers, "ALLOWED", "persistent")
     tape = SimpleNamespace(
         run=SimpleNamespace(layout=Layout.dense(4, 32), cell=cells.lstm, settings=Settings()),
+        weights=Weights(None, None),
         gates=device_stand_in.empty((1, 4, 512)),
     )
     assert persistent.tile_of(tape, "forward").operands == "float32"
@@ -310,6 +337,7 @@ def test_directions_run_together_where_they_find_room(device_stand_in, monkeypat
         monkeypatch.setattr(persistent, "limits_of", lambda library: Limits(multiprocessors))
         tape = SimpleNamespace(
             run=SimpleNamespace(layout=Layout.dense(4, 16), cell=cells.lstm, settings=Settings()),
+            weights=Weights(None, None),
             gates=device_stand_in.empty((1, 4, hidden)),
         )
         return persistent.tile_of(tape, "forward", 2)
@@ -429,7 +457,6 @@ def test_a_kernel_that_gave_up_is_an_error_at_the_next_read(use, monkeypatch):
 
 STEP_BY_STEP = {
     "it computes in float64, and not in float32": ("lstm", np.float64, {}),
-    "its first state is projected": ("lstm_projected", np.float32, {"P": 3}),
     "its recurrent weights do not fit the 2 multiprocessors": ("lstm", np.float32, {"H": 256}),
 }
 

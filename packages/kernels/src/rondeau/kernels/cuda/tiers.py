@@ -70,7 +70,7 @@ def run_together(direction: str, layers: Sequence[tuple[Tape, dict[str, Array]]]
     one, other = first.run.settings, second.run.settings
     return (
         _pays(first)
-        and first.gates.shape == second.gates.shape
+        and persistent.sizes_of(first) == persistent.sizes_of(second)
         and one._replace(substream=0) == other._replace(substream=0)
         and persistent.incoming_states(arrays) == persistent.incoming_states(others)
         and _obstacle(first, direction, arrays, len(layers)) is None
@@ -89,6 +89,4 @@ def _obstacle(tape: Tape, direction: str, arrays: dict[str, Array], layers: int 
         return f"it computes in {tape.gates.dtype}, and not in float32"
     if max(tape.gates.size, tape.states.size, tape.values.size, tape.row_values.size) >= _MOST_ELEMENTS:
         return f"one of its arrays has {_MOST_ELEMENTS:,} elements or more"
-    if tape.weights.weight_hr is not None:
-        return "its first state is projected"
     return persistent.obstacle(tape, direction, arrays, layers)

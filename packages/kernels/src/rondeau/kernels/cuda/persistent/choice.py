@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from rondeau.kernels.cell.schedule import Schedule
 from rondeau.kernels.cuda.persistent.contraction import WARP, Tile
-from rondeau.kernels.cuda.persistent.plan import Sizes, contractions_of, row_sums_of
+from rondeau.kernels.cuda.persistent.plan import Sizes, contractions_of, features_of_block, row_sums_of
 from rondeau.kernels.runtime.precision import OPERANDS
 
 __all__ = ["Limits", "Work", "choose_tile", "limits_of", "work_of"]
@@ -152,7 +152,7 @@ def work_of(
     row_sums = row_sums_of(schedule, direction, sizes, tile)
     blocks = -(-sizes.of_head // tile.units)
     groups = -(-batch_size // tile.rows) * sizes.heads * sizes.layers
-    if not all(c.fits for c in contractions):
+    if not all(c.fits for c in contractions) or features_of_block(sizes, tile) > tile.units:
         return None
     waits = row_sums.waits or (bool(contractions) and blocks > 1)
     if waits and blocks * groups > limits.multiprocessors:
@@ -161,6 +161,7 @@ def work_of(
     shared += row_sums.shared_size
     registers = sum(c.num_weights for c in contractions) + max((c.registers for c in contractions), default=0)
     registers += 44 + 3 * len(schedule.slots) + 2 * len(schedule.graph.states)  # about what the rest needs
+    registers += 10 if sizes.projected else 0
     if 4 * shared > _SHARED or registers > min(_MOST_REGISTERS, _REGISTERS // tile.threads):
         return None
     rounds = -(-groups * blocks // limits.multiprocessors)

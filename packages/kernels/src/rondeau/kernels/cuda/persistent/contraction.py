@@ -128,7 +128,7 @@ class Contraction:
         self.vector = self._choose_vector()
         step = tile.lanes * self.vector * tile.split
         self.padded = -(-self.depth // step) * step
-        self.column_groups = tile.warps // tile.split * (WARP // tile.lanes)
+        self.column_groups = self.column_step(tile)
         self.own_columns = columns // self.column_groups
         self.own_depth = self.padded // (tile.split * tile.lanes)
         self.at_once = max(1, _SUMS // max(self.own_columns, 1))
@@ -138,6 +138,11 @@ class Contraction:
             self.at_once -= 1
         self.row_stride = self.padded
         self.operand_at = self.sums_at = 0  # where they lie in shared memory: the kernel says
+
+    @staticmethod
+    def column_step(tile: Tile) -> int:
+        """Return what the number of columns must be a multiple of."""
+        return tile.warps // tile.split * (WARP // tile.lanes)
 
     @property
     def fits(self) -> bool:

@@ -13,7 +13,8 @@ Sums over the units of a row, as in layer normalisation, cross threads and block
 take in all heads, so that the blocks of a row wait for one another, of whichever head they are.
 
 The order of a step is that of the step-by-step kernels: in forward each phase comes after the products that it reads,
-in backward each product after the phase that writes its slots' adjoints.
+in backward each product after the phase that writes its slots' adjoints. A projection of the first state is one product
+more, at the end of a step of forward and at the beginning of one of backward; see `features`.
 
 Arrays are flat, and indices are 32-bit numbers without a sign, which is what keeps a kernel within its registers.
 """
@@ -25,7 +26,7 @@ from typing import NamedTuple
 
 from rondeau.kernels.cell.schedule import Operand, Schedule
 from rondeau.kernels.cuda.persistent.contraction import Contraction, Tile
-from rondeau.kernels.cuda.persistent.items import ItemSource
+from rondeau.kernels.cuda.persistent.features import FeatureSource
 from rondeau.kernels.cuda.persistent.plan import Sizes
 
 __all__ = ["SECOND", "PersistentKernel", "emit_persistent"]
@@ -53,7 +54,8 @@ class PersistentKernel(NamedTuple):
     partial_sums : int
         The elements of memory in which the blocks of a group exchange their parts of the sums over a row's units; zero
         when the kernel begins.
-    contractions : tuple of (Operand, Contraction)
+    contractions : tuple of (Operand or None, Contraction)
+        None for the projection.
 
     Of two layers, each has arrays and numbers of its own. Those of the second have names that begin with `SECOND`.
     """
@@ -66,7 +68,7 @@ class PersistentKernel(NamedTuple):
     blocks_of_group: int
     shared: int
     partial_sums: int
-    contractions: tuple[tuple[Operand, Contraction], ...]
+    contractions: tuple[tuple[Operand | None, Contraction], ...]
 
     @property
     def waits(self) -> bool:
@@ -113,7 +115,7 @@ def _is_own(name: str) -> bool:
     return not name.startswith(("input_", "scalar_")) and name not in _SHARED
 
 
-class _Source(ItemSource):
+class _Source(FeatureSource):
     """Builds the source of a kernel: its frame of steps, products and barriers around the work of an item."""
 
     def kernel(self) -> PersistentKernel:
@@ -177,6 +179,7 @@ class _Source(ItemSource):
             *places,
             f"unit = tile * U({tile.units}) + tile_unit",
             f"exists = tile_row < U({tile.rows}) and first_row + tile_row < B and unit < U({size})",
+            *self._feature_places(),
             # A thread without an item reads one of its group, and writes nothing.
             f"tile_row = tile_row if tile_row < U({tile.rows}) else U(0)",
             "row = first_row + tile_row",
@@ -213,21 +216,18 @@ class _Source(ItemSource):
             self._array("origins")
             self._array("first_steps")
             lines += ["origin, first_time = origins[batch_row], first_steps[batch_row]"]
+        lines += self._begin_features()
         states = self.graph.states
         if self.is_forward:
             # Those of rows that run backwards begin elsewhere: at the end of their own sequence.
-            for k, state in enumerate(states):
+            for state, k in self.kept_states.items():
                 base = f"U({k}) * B + " if k else ""
                 lines.append(
                     f"state_{state} = {self._array('initial')}[({base}batch_row) * U({self.H}) + unit]"
                 )
-            if self.in_block:
-                stores = self._to_operand(None, f"state_{states[0]}")
-                lines += (
-                    ["if exists:", *(f"    {line}" for line in stores), "cuda.syncthreads()"]
-                    if stores
-                    else []
-                )
+            if self.in_block and self.projection is None and self.of_first is not None:
+                share = self._share(self.of_first, f"state_{states[0]}")
+                lines += ["if exists:", f"    {share}", "cuda.syncthreads()"]
         else:
             lines += [f"adjoint_{state} = float32(0)" for state in states]
             lines.append("if exists:")
@@ -252,7 +252,8 @@ class _Source(ItemSource):
             lines.append("next_time = steps[U(4) * T + next_step]")
         # A thread without such a row fetches nothing: another thread may be writing what it would read.
         fetches = [f"    next_{name} = {value}" for name, value in self.fetched.items()]
-        return [*lines, "if exists and row < next_size:", *fetches] if fetches else lines
+        lines += ["if exists and row < next_size:", *fetches] if fetches else []
+        return lines + self._fetch_features()
 
     def _step(self) -> list[str]:
         """Return the lines of a step, and note on the way what it fetches and holds."""
@@ -260,6 +261,10 @@ class _Source(ItemSource):
         last = len(self.program.phases) - 1
         products = [phase for phase, _, _ in self.contractions]
         finish: list[str] = []
+        if self.projection is not None and not self.is_forward:
+            body += [*self._store_adjoints(), *self._arrive(), *self._wait()]
+            body += self._product(self.projection)
+            body.append(f"adjoint_{self.graph.states[0]} = {self.projection.result('tile_unit')}")
         for number, phase in enumerate(self.program.phases):
             if self.is_forward:
                 body += self._exchange(number)
@@ -275,7 +280,11 @@ class _Source(ItemSource):
                 body += self._arrive()
         if self.is_forward:
             for state, output in zip(self.graph.states, self.graph.outputs, strict=True):
-                body.append(f"state_{state} = {self._operand(output)} if active else state_{state}")
+                if state in self.kept_states:
+                    body.append(f"state_{state} = {self._operand(output)} if active else state_{state}")
+            if self.projection is not None:
+                body += [*self._arrive(), *self._wait()]
+                body += [*self._product(self.projection), *self._store_features()]
             if 0 in products:
                 body += self._arrive()
         moved = [f"{name} = next_{name}" for name in (*_STEP, *self.fetched)]
@@ -331,9 +340,15 @@ class _Source(ItemSource):
         staged = not self.in_block and contraction.is_staged
         return [*(contraction.stage() if staged else ()), *contraction.multiply()]
 
+    def _products_of(self, number: int) -> list[tuple[Operand, Contraction]]:
+        """Return the recurrent products before a phase of forward, or after one of backward."""
+        return [
+            (operand, c) for phase, operand, c in self.contractions if phase == number and operand is not None
+        ]
+
     def _exchange(self, number: int) -> list[str]:
         """Return the lines before a phase of forward: the products that it reads."""
-        found = [(operand, c) for phase, operand, c in self.contractions if phase == number]
+        found = self._products_of(number)
         if not found:
             return []
         lines = self._wait()
@@ -350,12 +365,14 @@ class _Source(ItemSource):
 
     def _exchange_back(self, number: int) -> list[str]:
         """Return the lines after a phase of backward: the products of the adjoints that it has written."""
-        found = [(operand, c) for phase, operand, c in self.contractions if phase == number]
+        found = self._products_of(number)
         lines = self._wait()
         for operand, contraction in found:
             product = self._product(contraction)
-            result = contraction.result("tile_unit")
-            if operand.node is None:
+            result = contraction.result("tile_unit" if self.projection is None else "own_feature")
+            if operand.node is None and self.projection is not None:
+                product += self._keep_adjoint(result)
+            elif operand.node is None:
                 first = self.graph.states[0]
                 product.append(
                     f"adjoint_{first} = adjoint_{first} + ({result}) if active else adjoint_{first}"
@@ -376,7 +393,7 @@ class _Source(ItemSource):
             return []
         H, graph = self.H, self.graph
         lines, of_rows = [], []
-        for k, state in enumerate(graph.states):
+        for state, k in self.kept_states.items():
             base = f"U({k}) * B + " if k else ""
             lines.append(f"{self._array('d_states')}[({base}row) * U({H}) + unit] = adjoint_{state}")
         for k, name in enumerate(graph.params):
@@ -389,7 +406,7 @@ class _Source(ItemSource):
                     of_rows.append(f"{array}[row] += sum_input_{name}")
                 else:
                     lines.append(f"{array}[row * U({H}) + unit] += sum_input_{name}")
-        lines = ["if exists:", *(f"    {line}" for line in lines)]
+        lines = ["if exists:", *(f"    {line}" for line in lines)] if lines else []
         if of_rows:
             lines += ["if exists and unit == U(0):", *(f"    {line}" for line in of_rows)]
-        return lines
+        return lines + self._end_features()

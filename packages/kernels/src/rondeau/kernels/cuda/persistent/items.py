@@ -14,7 +14,7 @@ from typing import Any, cast
 from rondeau.kernels.cell.naming import name_values
 from rondeau.kernels.cell.schedule import Schedule, Slot
 from rondeau.kernels.cell.timeline import Phase, Program, Read, Write
-from rondeau.kernels.cuda.persistent.contraction import Tile
+from rondeau.kernels.cuda.persistent.contraction import Contraction, Tile
 from rondeau.kernels.cuda.persistent.plan import Sizes, contractions_of, row_sums_of, shared_elements
 from rondeau.kernels.recurrent.phase_source import CODE, function_name
 from rondeau.kernels.recurrent.substreams import NOISE
@@ -80,6 +80,15 @@ class ItemSource(abc.ABC):
         if self.row_sums.shared_size:
             self.row_sums.at = self.shared
             self.shared += self.row_sums.shared_size
+        of_operands = {operand: c for _, operand, c in self.contractions}
+        self.projection = of_operands.pop(None, None)
+        self.of_values = {operand.node: c for operand, c in of_operands.items() if operand is not None}
+        self.of_first = self.of_values.pop(None, None)
+        # A projected state is exchanged, not kept: its features are other threads'.
+        kept = [
+            state for state in self.graph.states if self.projection is None or state != self.graph.states[0]
+        ]
+        self.kept_states = {state: self.graph.states.index(state) for state in kept}
 
     @abc.abstractmethod
     def kernel(self) -> Any:
@@ -209,7 +218,7 @@ class ItemSource(abc.ABC):
             self.fetched.setdefault(f"after_{text}", self._state(text, "next_new + row"))
             return f"after_{text}"
         if kind == "adjoint":
-            if text not in self.incoming:
+            if text not in self.incoming or text not in self.kept_states:
                 return f"adjoint_{text}"
             array = self._array(f"every_{text}")
             self.fetched.setdefault(f"d_{text}", f"{array}[(next_at + row) * U({H}) + unit]")
@@ -277,12 +286,15 @@ class ItemSource(abc.ABC):
             place = schedule.values.index(int(str(key)))
             index = f"((at + row) * U({len(schedule.values)}) + U({place})) * U({H}) + unit"
             stores = [f"{self._array('values')}[{index}] = {value}"]
-            return [], stores + (self._to_operand(int(str(key)), value) if self.in_block else [])
+            if self.in_block:
+                stores.append(self._share(self.of_values[int(str(key))], value))
+            return [], stores
         text = str(key)
         if kind == "new":
             stores = [f"{self._state(text, 'new + row')} = {value}"]
-            if self.in_block and text == graph.states[0]:
-                stores += self._to_operand(None, value)
+            reader = self.projection or self.of_first
+            if self.in_block and text == graph.states[0] and reader is not None:
+                stores.append(self._share(reader, value))
             return [], stores
         if kind == "adjoint":
             return [f"adjoint_{text} = {value} if active else adjoint_{text}"], []
@@ -293,23 +305,20 @@ class ItemSource(abc.ABC):
             return [f"sum_input_{text} = sum_input_{text} + {value} if active else sum_input_{text}"], []
         return [], [f"{self._array(f'd_input_{text}')}[(at + row) * U({H}) + unit] = {value}"]
 
-    def _to_operand(self, node: int | None, value: str) -> list[str]:
-        """Return the statements that put a value where the products of a block read it."""
-        return [
-            f"shared[U({c.operand_at}) + tile_row * U({c.row_stride}) + tile_unit] = {value}"
-            for _, operand, c in self.contractions
-            if operand.node == node
-        ]
+    def _share(self, contraction: Contraction, value: str, place: str = "tile_unit") -> str:
+        """Return the statement that puts a value where the product of a block reads it."""
+        row = f"U({contraction.operand_at}) + tile_row * U({contraction.row_stride})"
+        return f"shared[{row} + {place}] = {value}"
 
     def _slot_to_operand(self, slot: Slot, value: str) -> list[str]:
         lines = []
-        for _, operand, c in self.contractions:
+        for _, operand, contraction in self.contractions:
+            if operand is None:
+                continue
             slots = [*(("x", g) for g in operand.joint), *(("r", g) for g in operand.split)]
             if slot in slots:
                 place = slots.index(slot) * self.sizes.of_head
-                lines.append(
-                    f"shared[U({c.operand_at + place}) + tile_row * U({c.row_stride}) + tile_unit] = {value}"
-                )
+                lines.append(self._share(contraction, value, f"U({place}) + tile_unit"))
         return lines
 
     def _expression(self, node: int) -> str:

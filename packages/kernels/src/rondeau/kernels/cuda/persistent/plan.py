@@ -10,7 +10,7 @@ from rondeau.kernels.cuda.persistent.contraction import Contraction, Run, Tile
 from rondeau.kernels.cuda.persistent.row_sums import RowSums
 from rondeau.kernels.cuda.persistent.tensor_cores import TensorCores
 
-__all__ = ["Sizes", "contractions_of", "row_sums_of", "shared_elements"]
+__all__ = ["Sizes", "contractions_of", "features_of_block", "row_sums_of", "shared_elements"]
 
 
 class Sizes(NamedTuple):
@@ -22,6 +22,8 @@ class Sizes(NamedTuple):
         The hidden units, H.
     heads : int
         The heads, which divide the units evenly; a recurrent matrix mixes only those of a head.
+    projected : int
+        The features of the first state if it is projected, P, otherwise 0. A layer has heads or a projection.
     layers : int
         The layers of these sizes that a launch runs at the same time: 2 for both directions.
 
@@ -33,6 +35,7 @@ class Sizes(NamedTuple):
 
     hidden: int
     heads: int = 1
+    projected: int = 0
     layers: int = 1
 
     @property
@@ -45,23 +48,41 @@ _KINDS: dict[str, type[Contraction]] = {"float32": Contraction, "tf32": TensorCo
 """How products are computed, by the number format of their operands."""
 
 
+def features_of_block(sizes: Sizes, tile: Tile) -> int:
+    """Return how many features of a projected state a block computes, which must not be more than its units."""
+    step = _KINDS[tile.operands].column_step(tile)
+    blocks = -(-sizes.hidden // tile.units)
+    return -(-sizes.projected // (blocks * step)) * step
+
+
 def contractions_of(
     schedule: Schedule, direction: str, sizes: Sizes, tile: Tile
-) -> list[tuple[int, Operand, Contraction]]:
-    """Return the products of a direction: the phase before or after which each comes, its operand, and its cut."""
+) -> list[tuple[int, Operand | None, Contraction]]:
+    """Return the products of a direction: the phase before or after which each comes, its operand, and its cut.
+
+    That with the matrix of a projection has no operand. It comes after the last phase of forward, as if before another
+    one, and before the first of backward.
+    """
     is_forward, in_block = direction == "forward", tile.units >= sizes.of_head
-    found: list[tuple[int, Operand, Contraction]] = []
-    at = 0
+    kind = _KINDS[tile.operands]
+    of_first = features_of_block(sizes, tile) if sizes.projected else tile.units
+    found: list[tuple[int, Operand | None, Contraction]] = []
     for number, operand in enumerate(schedule.operands):
         gates = len(operand.joint) + len(operand.split)
+        columns = gates * tile.units if is_forward else of_first
         runs = _runs(schedule, operand, is_forward, sizes)
-        columns = (gates if is_forward else 1) * tile.units
-        kind = _KINDS[tile.operands]
-        contraction = kind(str(number), runs, columns, tile, in_block)
+        phase = schedule.forward_group(operand) if is_forward else schedule.backward_group(operand)
+        found.append((phase, operand, kind(str(number), runs, columns, tile, in_block)))
+    if sizes.projected:
+        H, P = sizes.hidden, sizes.projected
+        run = Run("states", "new", H, 0, H) if is_forward else Run("d_projected", "at", P, 0, P)
+        columns = of_first if is_forward else tile.units
+        phase = len(schedule.forward.phases) if is_forward else -1
+        found.append((phase, None, kind("_hr", (run,), columns, tile, in_block)))
+    at = 0
+    for _, _, contraction in found:
         contraction.operand_at = at
         at += -(-contraction.operand_size // 4) * 4
-        phase = schedule.forward_group(operand) if is_forward else schedule.backward_group(operand)
-        found.append((phase, operand, contraction))
     for _, _, contraction in found:
         contraction.sums_at = at  # one after the other in the same place
     return found
@@ -74,7 +95,7 @@ def row_sums_of(schedule: Schedule, direction: str, sizes: Sizes, tile: Tile) ->
     return RowSums(tuple(rounds), tile, sizes.heads * -(-sizes.of_head // tile.units))
 
 
-def shared_elements(contractions: list[tuple[int, Operand, Contraction]]) -> int:
+def shared_elements(contractions: list[tuple[int, Operand | None, Contraction]]) -> int:
     """Return the elements of shared memory that the products take."""
     return max((c.sums_at + c.sums_size for _, _, c in contractions), default=4)
 
@@ -83,6 +104,8 @@ def _runs(schedule: Schedule, operand: Operand, is_forward: bool, sizes: Sizes) 
     """Return where an operand of forward, or the adjoints of its slots in backward, lie in a row."""
     H, offset = sizes.hidden, "" if sizes.heads == 1 else "first_unit"
     if is_forward:
+        if sizes.projected:  # masked already, and those of the step before alone
+            return (Run("carried", "U(0)", sizes.projected, 0, sizes.projected),)
         if operand.node is None:
             return (Run("states", "old", H, 0, sizes.of_head, offset=offset),)
         first = schedule.values.index(operand.node) * H

@@ -29,6 +29,7 @@ __all__ = [
     "forward_both",
     "incoming_states",
     "obstacle",
+    "sizes_of",
     "tile_of",
 ]
 
@@ -42,7 +43,7 @@ def tile_of(tape: Tape, direction: str, layers: int = 1) -> Tile | None:
     """
     schedule, batch_size = tape.run.cell.schedule, tape.run.layout.batch_size
     limits, precision = limits_of(library_of(tape.gates)), get_float32_matmul_precision()
-    sizes, alone = _sizes_of(tape, layers), _sizes_of(tape)
+    sizes, alone = sizes_of(tape, layers), sizes_of(tape)
     tile = choose_tile(schedule, direction, sizes, batch_size, limits, precision)
     if layers > 1 and tile is not None:
         of_one = choose_tile(schedule, direction, alone, batch_size, limits, precision)
@@ -71,7 +72,7 @@ def obstacle(tape: Tape, direction: str, arrays: dict[str, Array], layers: int =
     if tile is None:
         limits = limits_of(library_of(tape.gates))
         return f"its recurrent weights do not fit the {limits.multiprocessors} multiprocessors"
-    sizes = _sizes_of(tape, layers)
+    sizes = sizes_of(tape, layers)
     kernel = _compiled(tape.run.cell, direction, sizes, tile, incoming_states(arrays))
     together = _num_groups(tape, tile, layers) * kernel.phase.blocks_of_group if kernel.phase.waits else 1
     if kernel.resident_blocks(tile.threads) < together:
@@ -110,7 +111,7 @@ def _launch(direction: str, layers: Sequence[tuple[Tape, dict[str, Array], bool]
     cell = first.run.cell
     tile = tile_of(first, direction, len(layers))
     assert tile is not None
-    kernel = _compiled(cell, direction, _sizes_of(first, len(layers)), tile, incoming_states(arrays))
+    kernel = _compiled(cell, direction, sizes_of(first, len(layers)), tile, incoming_states(arrays))
     source: PersistentKernel = kernel.phase
     groups = _num_groups(first, tile, len(layers))
     given, numbers = _parameters(source, direction, *layers[0])
@@ -145,10 +146,13 @@ def _parameters(
     if is_forward:
         first_rows = layout.sent(layout.initial_rows(run.reverse), tape.states)
         given["initial"] = np.ascontiguousarray(tape.states[:, first_rows], like=tape.states)
+    if weights.weight_hr is not None:
+        given["keep_features"] = keep = _keep_features(tape)
+        if is_forward:
+            given |= {"first": tape.first, "carried": tape.first[first_rows] * keep}
     for operand, contraction in source.contractions:
-        assert weights.weight_hh is not None
         given[f"weights{contraction.name}"] = pack_matrices(
-            schedule, operand, contraction, weights.weight_hh, _sizes_of(tape), is_forward
+            schedule, operand, contraction, weights, sizes_of(tape), is_forward
         )
     numbers = {
         "T": layout.num_steps, "B": layout.batch_size, "N": layout.num_rows, "key": settings.key,
@@ -159,8 +163,18 @@ def _parameters(
     return given, numbers
 
 
-def _sizes_of(tape: Tape, layers: int = 1) -> Sizes:
-    return Sizes(tape.gates.shape[2], tape.run.settings.num_heads, layers)
+def _keep_features(tape: Tape) -> Array:
+    """Return the mask of recurrent dropout over the features of the projected state, (B, P); ones without dropout."""
+    if tape.keep.size:
+        return tape.keep
+    return np.ones_like(tape.first, shape=(tape.run.layout.batch_size, tape.first.shape[1]))
+
+
+def sizes_of(tape: Tape, layers: int = 1) -> Sizes:
+    """Return what the kernels of a run are made for, or of two such runs in one launch."""
+    projection = tape.weights.weight_hr
+    projected = 0 if projection is None else projection.shape[0]
+    return Sizes(tape.gates.shape[2], tape.run.settings.num_heads, projected, layers)
 
 
 def _num_groups(tape: Tape, tile: Tile, layers: int) -> int:

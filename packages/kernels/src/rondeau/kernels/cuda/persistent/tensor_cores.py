@@ -43,12 +43,17 @@ class TensorCores(Contraction):
         self.groups = self.padded // step
         self.at_once = _ROWS
 
+    @staticmethod
+    def column_step(tile: Tile) -> int:
+        """Return what the number of columns must be a multiple of."""
+        return _COLUMNS * (tile.warps // tile.split)
+
     @property
     def fits(self) -> bool:
         """Whether rows, columns and depth divide as the instruction needs them."""
         return (
             self.tile.rows % _ROWS == 0
-            and self.columns % (_COLUMNS * self.column_groups) == 0
+            and self.columns % self.column_step(self.tile) == 0
             and 1 <= self.column_tiles <= 8
             and (self.in_block or self.vector == 4)
         )
