@@ -112,7 +112,7 @@ WITH_SUMS = ("lstm_layer_norm", "gru_layer_norm", "li_gru")
 PERSISTENT = [
     (name, sizes, batch_size, precision)
     for name in ("rnn_tanh", "gru", "lstm", "lstm_peephole", "gru_original", "slstm", "gru_d", *WITH_SUMS)
-    for sizes in (*map(Sizes, (64, 100, 128, 256, 512)), Sizes(512, heads=4), Sizes(1024, heads=4))
+    for sizes in (*map(Sizes, (64, 100, 128, 256, 512, 1024)), Sizes(512, heads=4), Sizes(1024, heads=4))
     for batch_size in (16, 64)
     for precision in ("highest", "high")
 ]

@@ -13,6 +13,7 @@ the block reads them as well.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -285,14 +286,16 @@ class Contraction:
                     first = r * self.own_depth + group * v
                     lines.append(f"y = depth{n} + U({group * tile.lanes * v})")
                     lines += self._load("read_row", [f"read{n}[{first + k}]" for k in range(v)])
-        # A nest for each load is small enough to be unrolled, and makes few blocks of code.
-        for group in range(groups):
+        # A nest for each load is small enough to be unrolled, and makes few blocks of code. Where the operand is in
+        # registers it has one row: not all of those with several are unrolled for compute capability 10.
+        of_nest = count if self.is_staged else 1
+        for group, first in itertools.product(range(groups), range(0, count, of_nest)):
             if self.is_staged:
                 operand = f"shared[place + U(r) * U({self.padded}) + U({group * tile.lanes * v}) + U(k)]"
             else:
                 operand = f"read{n}[r * {self.own_depth} + {group * v} + k]"
             lines += [
-                f"for r in range({count}):",
+                f"for r in range({first}, {first + of_nest}):",
                 f"    for k in range({v}):",
                 f"        e = {operand}",
                 f"        for c in range({self.own_columns}):",
