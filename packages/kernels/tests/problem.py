@@ -49,7 +49,7 @@ class Problem:
             draw(R * H, width // heads) * scale if R else None,
             draw(G * H) if bias else None,
             draw(R * H) if bias else None,
-            None if P is None else draw(P, H),
+            None if P is None else draw(P, H) * scale,
             tuple(draw(H) for _ in cell.params),
         )
         rates = {("rate", state): 0.25 + 0.5 * k for k, state in enumerate(cell.regularisers.zoneout)}

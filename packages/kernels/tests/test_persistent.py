@@ -191,8 +191,6 @@ def test_projection(case, dropout, reverse, use):
     cupy = use(*of_directions)
     problem = Problem(cell, RAGGED, np.float32, H=sizes.hidden, P=sizes.projected)
     problem.settings = problem.settings._replace(feature_dropout=dropout)
-    scale = np.float32(1 / np.sqrt(sizes.hidden))  # states of the size of 1, as a layer's
-    problem.weights = problem.weights._replace(weight_hr=problem.weights.weight_hr * scale)
     assert_like_the_cpu(cupy, problem, reverse)
 
 
@@ -274,19 +272,19 @@ def test_a_run_waits_for_nothing_and_sends_nothing(use):
 
 
 BOTH = {
-    "several blocks": ("lstm", Regularisers(True, ("h", "c")), 1),
-    "several blocks a head": ("lstm", Regularisers(), 2),
-    "several blocks, sums": ("lstm_layer_norm", Regularisers(), 1),
-    "one block": ("gru_d", Regularisers(), 1),
+    "several blocks": ("lstm", Regularisers(True, ("h", "c")), Sizes(20), "several blocks"),
+    "several blocks a head": ("lstm", Regularisers(), Sizes(40, heads=2), "several blocks"),
+    "sums": ("lstm_layer_norm", Regularisers(), Sizes(20), "several blocks"),
+    "projected": ("lstm_projected", Regularisers(zoneout=("c",)), Sizes(12, projected=5), "several blocks"),
+    "one block": ("gru_d", Regularisers(), Sizes(20), "one block"),
 }
 
 
-@pytest.mark.parametrize("cut", BOTH)
-def test_both_directions_in_one_launch(cut, use, monkeypatch):
+@pytest.mark.parametrize("case", BOTH)
+def test_both_directions_in_one_launch(case, use, monkeypatch):
     """Two layers with weights and numbers of their own, of which one needs no gradient of its initial states."""
-    name, regularisers, heads = BOTH[cut]
-    H, *of_directions = TILES[cut.removesuffix(" a head").removesuffix(", sums")]
-    cupy, launched = use(*of_directions), []
+    name, regularisers, sizes, cut = BOTH[case]
+    cupy, launched = use(*TILES[cut][1:]), []
 
     class Counted(EmulatedKernel):
         def launch(self, *arguments):
@@ -296,10 +294,14 @@ def test_both_directions_in_one_launch(cut, use, monkeypatch):
     monkeypatch.setattr("rondeau.kernels.cuda.compiler.Kernel", Counted)
     cell = getattr(cells, name).variant(regularisers)
     first, second = (
-        Problem(cell, RAGGED, np.float32, H=H * heads, heads=heads, seed=seed) for seed in (1, 2)
+        Problem(
+            cell, RAGGED, np.float32, H=sizes.hidden, P=sizes.projected or None, heads=sizes.heads, seed=seed
+        )
+        for seed in (1, 2)
     )
     second.x, second.inputs, second.initial = first.x, first.inputs, None
-    second.settings = second.settings._replace(key=first.settings.key, scalars=first.settings.scalars)
+    first.settings = first.settings._replace(feature_dropout=0.375 if sizes.projected else 0.0)
+    second.settings = first.settings._replace(substream=128)
 
     def states_and_gradients_of(problems, both):
         runs = [problem.run(reverse) for problem, reverse in zip(problems, (False, True), strict=True)]
@@ -398,6 +400,27 @@ def test_a_mistake_in_sums_is_found(mutant, use, monkeypatch):
     cupy = use(*[Tile(4, 16, 2)] * 2)
     cell, direction, *change = MUTANTS_OF_SUMS[mutant]
     problem = Problem(cell, RAGGED, np.float32, H=40, seed=2)
+    assert_found(change, direction, cupy, problem, monkeypatch)
+
+
+MUTANTS_OF_FEATURES = {
+    "no wait for adjoints": ("backward", "wait_for(arrived, group + U(1), epoch * U(2))", "epoch = epoch"),
+    "no wait for states": (
+        "forward",
+        "wait_for(arrived, group + U(1), epoch * U(2))\ncuda.syncthreads()\nk = thread * U(4)",
+        "epoch = epoch\ncuda.syncthreads()\nk = thread * U(4)",
+    ),
+    "features that do not exist": ("forward", "and feature < U(5)", "and feature < U(6)"),
+    "features of rows that have ended": ("backward", "if has_feature and row < size:", "if has_feature:"),
+    "the states of the step before": ("forward", "(new + read_row) * U(12)", "(old + read_row) * U(12)"),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS_OF_FEATURES)
+def test_a_mistake_in_features_is_found(mutant, use, monkeypatch):
+    cupy = use(*TILES["several blocks"][1:])
+    problem = Problem(cells.lstm_projected, RAGGED, np.float32, H=12, P=5, seed=2)
+    direction, *change = MUTANTS_OF_FEATURES[mutant]
     assert_found(change, direction, cupy, problem, monkeypatch)
 
 

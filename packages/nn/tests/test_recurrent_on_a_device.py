@@ -6,12 +6,13 @@ import re
 import numpy as np
 import pytest
 from tools.device_arrays import no_transfers, transfers
+from tools.emulated_target import EmulatedKernel
 
 from comparing import assert_close, assert_same_bits
 from reference_counts import assert_a_step_leaves_no_cycles
 from rondeau import nn
 from rondeau import tensor as rt
-from rondeau.kernels.cuda import compiler
+from rondeau.kernels.cuda import compiler, tiers
 from rondeau.nn import cell_math as m
 from rondeau.nn.utils.rnn import pack_padded_sequence
 
@@ -94,6 +95,36 @@ def test_a_dense_batch_waits_for_nothing_and_sends_nothing(name):
         with no_transfers(waits=True):
             results = results_of(layer, x)
             rt.grad(sum(value.sum() for value in results), list(layer.parameters()), ones)
+
+
+STACKED = {
+    "projected": lambda: nn.LSTM(I, H, 2, bidirectional=True, proj_size=3, recurrent_dropout=0.3),
+    "heads": lambda: nn.Recurrent(nn.cells.lstm, I, H, num_layers=2, bidirectional=True, num_heads=2),
+}
+
+
+@pytest.mark.parametrize("name", STACKED)
+def test_a_layer_in_both_directions_is_one_launch_each_way(name, monkeypatch):
+    launched = []
+
+    class Counted(EmulatedKernel):
+        def launch(self, *arguments):
+            launched.append(self.phase.name)
+            super().launch(*arguments)
+
+    monkeypatch.setattr(tiers, "ALLOWED", "persistent")
+    monkeypatch.setattr(compiler, "Kernel", Counted)
+    width = 3 if name == "projected" else H
+
+    def call(layer):
+        x, h, c = (drawn(*shape, requires_grad=True) for shape in ((T, B, I), (4, B, width), (4, B, H)))
+        results = results_of(layer, x, (h, c), lengths=rt.tensor([3, 1, 2]))
+        return differentiated(results, layer, x, h, c)
+
+    assert_like_the_cpu(STACKED[name], call)
+    assert [name.removeprefix("lstm_") for name in launched] == [
+        f"{way}_persistent" for way in ("forward", "forward", "backward", "backward")
+    ]
 
 
 def test_a_cell_of_ones_own_with_a_learned_vector_and_named_inputs():
