@@ -20,7 +20,7 @@ from rondeau.kernels.cuda.persistent import run as persistent
 from rondeau.kernels.cuda.persistent.choice import Limits, choose_tile
 from rondeau.kernels.cuda.persistent.contraction import Tile
 from rondeau.kernels.cuda.persistent.emit import emit_persistent
-from rondeau.kernels.cuda.persistent.plan import Sizes, contractions_of
+from rondeau.kernels.cuda.persistent.plan import Sizes, contractions_of, sums_of
 from rondeau.kernels.runtime import deferred
 from rondeau.kernels.sequence import (
     Layout,
@@ -138,6 +138,13 @@ def centred(x, r, s):
     return m.tanh(v - 0.05 * apply(v.graph, "sum", v))
 
 
+def added(x, r, s):
+    """Two of these sums are read twice; two others wait for the last, to which they are added."""
+    one, two, three, four = (apply(v.graph, "sum", v) for v in (x.a, 0.1 * x.b, s.h, x.b * s.h))
+    last = apply(x.a.graph, "sum", m.tanh(one * x.b))
+    return m.tanh(x.a + 0.1 * (two + last + four) - 0.02 * three * (one + three))
+
+
 def fed(x, r, s, p, u):
     normal = m.layer_norm(u.scale * s.h + x.a, p.gain)
     return m.tanh(0.5 * normal + u.shift * r.b + x.b)
@@ -145,11 +152,13 @@ def fed(x, r, s, p, u):
 
 NORMED = Cell(normed, ("a",), ("h",), "normed", {"gain": None})
 CENTRED = Cell(centred, ("a",), ("h",), "centred")
+ADDED = Cell(added, ("a", "b"), ("h",), "added")
 SUMS = {
     "several blocks": (NORMED, Sizes(20), Tile(2, 8, 2)),
     "two blocks of two warps a row, and a barrier a step": (CENTRED, Sizes(72), Tile(1, 64, 2)),
     "five parts of a row": (NORMED, Sizes(20), Tile(2, 20, 4)),
     "all of a row in half a warp": (NORMED, Sizes(16), Tile(2, 16, 1)),
+    "added to one another": (ADDED, Sizes(12), Tile(2, 8, 2)),
     "with a product": (cells.li_gru, Sizes(12), Tile(2, 8, 2)),
     "of two heads": (cells.li_gru, Sizes(16, 2), Tile(2, 8, 2)),
     "of two heads, in two blocks each": (cells.li_gru, Sizes(24, 2), Tile(2, 8, 2)),
@@ -170,6 +179,13 @@ def test_sums_over_the_units_of_a_row(case, use):
         layout, heads = Layout.packed([3, 3, 1]), sizes.heads
         problem = Problem(cell, layout, np.float32, H=sizes.hidden, heads=heads, seed=2)
         assert_like_the_interpreter(cupy, problem, reverse)
+
+
+def test_sums_that_are_only_added_to_one_another_are_one():
+    of_forward = sums_of(ADDED.schedule, "forward").values()
+    assert [[len(one.terms) for one in sums] for sums in of_forward] == [[1, 1], [3]]
+    of_backward = sums_of(cells.lstm_layer_norm.schedule, "backward").values()
+    assert [[len(one.terms) for one in sums] for sums in of_backward] == [[1], [1], [4, 4], [4, 4]]
 
 
 PROJECTED = {

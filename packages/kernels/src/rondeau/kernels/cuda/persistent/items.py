@@ -15,7 +15,7 @@ from rondeau.kernels.cell.naming import name_values
 from rondeau.kernels.cell.schedule import Schedule, Slot
 from rondeau.kernels.cell.timeline import Phase, Program, Read, Write
 from rondeau.kernels.cuda.persistent.contraction import Contraction, Tile
-from rondeau.kernels.cuda.persistent.plan import Sizes, contractions_of, row_sums_of, shared_elements
+from rondeau.kernels.cuda.persistent.plan import Sizes, contractions_of, row_sums_of, shared_elements, sums_of
 from rondeau.kernels.recurrent.phase_source import CODE, function_name
 from rondeau.kernels.recurrent.substreams import NOISE
 
@@ -174,13 +174,14 @@ class ItemSource(abc.ABC):
         return f"({first} + row) * U({self._number('num_row_values')}) + U({place})"
 
     def _add_up(self, sums: tuple[int, ...]) -> list[str]:
-        """Return the lines that compute the sums over the units of a loop's terms."""
-        if not sums:
+        """Return the lines that compute the sums over the units behind the loop that has these."""
+        found = sums_of(self.schedule, "forward" if self.is_forward else "backward").get(sums)
+        if not found:
             return []
         if self.row_sums.waits:
             self._array("partial_sums")
-        self.known.update(sums)
-        terms = {self.names[n]: self._operand(self.graph.nodes[n].args[0]) for n in sums}
+        self.known.update(node for one in found for node in (*one.inner, one.node))
+        terms = {self.names[one.node]: " + ".join(map(self._operand, one.terms)) for one in found}
         return list(self.row_sums.add_up(terms, self.block_of_row, self._barrier_of_row()))
 
     def _read(self, read: Read) -> list[str]:

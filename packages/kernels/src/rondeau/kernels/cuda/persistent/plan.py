@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections import Counter
 from typing import NamedTuple
 
 from rondeau.kernels.cell.schedule import Operand, Schedule
@@ -10,7 +12,15 @@ from rondeau.kernels.cuda.persistent.contraction import Contraction, Run, Tile
 from rondeau.kernels.cuda.persistent.row_sums import RowSums
 from rondeau.kernels.cuda.persistent.tensor_cores import TensorCores
 
-__all__ = ["Sizes", "contractions_of", "features_of_block", "row_sums_of", "shared_elements"]
+__all__ = [
+    "Sizes",
+    "Sum",
+    "contractions_of",
+    "features_of_block",
+    "row_sums_of",
+    "shared_elements",
+    "sums_of",
+]
 
 
 class Sizes(NamedTuple):
@@ -88,11 +98,57 @@ def contractions_of(
     return found
 
 
-def row_sums_of(schedule: Schedule, direction: str, sizes: Sizes, tile: Tile) -> RowSums:
-    """Return the sums over the units of a direction, which may be none."""
+class Sum(NamedTuple):
+    """A sum over the units of a row.
+
+    Attributes
+    ----------
+    node : int
+        The value that it is.
+    terms : tuple of int
+        What it adds up, of each unit.
+    inner : tuple of int
+        The values that are computed on the way to it in a step as it is written, and not here.
+    """
+
+    node: int
+    terms: tuple[int, ...]
+    inner: tuple[int, ...]
+
+
+@functools.lru_cache(maxsize=256)
+def sums_of(schedule: Schedule, direction: str) -> dict[tuple[int, ...], list[Sum]]:
+    """Return the sums over the units that a direction computes behind each loop, by the loop's own sums.
+
+    Sums that are only added to one another, as the derivative of layer normalisation has them, are one sum, behind the
+    last of their loops.
+    """
     program: Program = getattr(schedule, direction)
-    rounds = [len(loop.sums) for phase in program.phases for loop in phase.loops if loop.sums]
-    return RowSums(tuple(rounds), tile, sizes.heads * -(-sizes.of_head // tile.units))
+    nodes = schedule.graph.nodes
+    loops = [loop for phase in program.phases for loop in phase.loops]
+    readers = Counter(
+        arg for loop in loops for n in (*loop.row_nodes, *loop.nodes, *loop.sums) for arg in nodes[n].args
+    )
+    readers.update(
+        write.node for loop in loops for write in (*loop.writes, *loop.row_writes) if write.node is not None
+    )
+    sums = {n: (number, Sum(n, nodes[n].args, ())) for number, loop in enumerate(loops) for n in loop.sums}
+    for node in (n for loop in loops for n in loop.row_nodes if nodes[n].op == "add"):
+        one, other = nodes[node].args
+        if one in sums and other in sums and readers[one] == readers[other] == 1:
+            (first, a), (second, b) = sums.pop(one), sums.pop(other)
+            inner = (*a.inner, a.node, *b.inner, b.node)
+            sums[node] = max(first, second), Sum(node, a.terms + b.terms, inner)
+    found: dict[tuple[int, ...], list[Sum]] = {}
+    for number, one_sum in sums.values():
+        found.setdefault(loops[number].sums, []).append(one_sum)
+    return found
+
+
+def row_sums_of(schedule: Schedule, direction: str, sizes: Sizes, tile: Tile) -> RowSums:
+    """Return how a kernel computes the sums over the units of a direction, which may be none."""
+    rounds = tuple(len(sums) for sums in sums_of(schedule, direction).values())
+    return RowSums(rounds, tile, sizes.heads * -(-sizes.of_head // tile.units))
 
 
 def shared_elements(contractions: list[tuple[int, Operand | None, Contraction]]) -> int:
