@@ -5,8 +5,9 @@ BIN    := $(VENV)/bin
 RUN    := runs/demo
 BENCH  := runs/bench
 GALLERY ?= 1
+MINUTES ?= 60
 
-.PHONY: help demo test test-long test-avx2 lint docs bench bench-cuda wheels clean
+.PHONY: help demo test test-long test-avx2 lint docs bench bench-cuda gpu wheels clean
 
 help:   ## show these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,8 +56,14 @@ bench: $(VENV)/bench   ## our own history (asv, quick) and the ratios against Py
 
 COMPARE = $(BIN)/python tools/compare_with_torch.py
 
-bench-cuda: $(VENV)/cuda   ## on a machine with a GPU: check it, and measure it beside PyTorch; figures in docs/explanation/data
-	$(BIN)/python -m tools.cuda_check --minutes 60 --json docs/explanation/data/cuda.json
+bench-cuda: $(VENV)/cuda   ## on a machine with a GPU: check it, measure it beside PyTorch, and fill docs/explanation/gpu_kernels.md
+	$(BIN)/python -m tools.cuda_check --minutes $(MINUTES) --json docs/explanation/data/cuda.json; \
+		status=$$?; test $$status = 2 || $(BIN)/python -m tools.cuda_page; exit $$status
+
+# Asked first, for the packages are large.
+$(VENV)/cuda: | gpu
+gpu:
+	@$(PYTHON) -m tools.cuda_check.driver
 
 wheels: $(VENV)/dev   ## build the five wheels into dist/
 	rm -rf dist

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,7 @@ from rondeau.kernels.cuda.persistent.emit import PersistentKernel
 from rondeau.nn import cell_math as m
 
 from .clock import Clock
-from .works import VOCABULARY, Work
+from .works import KINDS, VOCABULARY, Work
 
 __all__ = ["four_gates", "measure"]
 
@@ -30,7 +31,8 @@ def four_gates(x: Any, r: Any, s: Any) -> Any:
 _LAYERS: dict[str, Callable[..., Any]] = {
     "LSTM": nn.LSTM,
     "GRU": nn.GRU,
-    "four gates": lambda *sizes, **options: nn.Recurrent(four_gates, *sizes, **options),
+    KINDS["lstm_layer_norm"]: functools.partial(nn.Recurrent, nn.cells.lstm_layer_norm),
+    "four gates": functools.partial(nn.Recurrent, four_gates),
 }
 
 

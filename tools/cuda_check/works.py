@@ -8,10 +8,14 @@ from typing import NamedTuple
 
 from rondeau.kernels.runtime.precision import OPERANDS
 
-__all__ = ["FORMATS", "VOCABULARY", "Work", "works_of"]
+__all__ = ["BATCH_SIZES", "FORMATS", "HIDDEN", "KINDS", "VOCABULARY", "Work", "works_of"]
 
 FORMATS = {"highest": "float32", "high": "TF32", "medium": "bfloat16", "half": "float16"}
 """What a library multiplies in, by the name of the precision; PyTorch alone has ``half``."""
+HIDDEN, BATCH_SIZES = (64, 128, 256, 512, 768, 1024), (16, 32, 64)
+"""The sizes of layers."""
+KINDS = {"lstm": "LSTM", "gru": "GRU", "lstm_layer_norm": "layer-normalised LSTM"}
+"""The kinds of layers by their cells. PyTorch has the first two."""
 VOCABULARY = 65
 """The characters of the Shakespeare recipe."""
 
@@ -21,8 +25,8 @@ class Work(NamedTuple):
 
     Attributes
     ----------
-    kind : {"LSTM", "GRU", "four gates", "compiled four gates", "recipe"}
-        A layer of the library; `cells.four_gates`, which PyTorch runs as a loop over time, or as a compiled one; a
+    kind : {"LSTM", "GRU", "layer-normalised LSTM", "four gates", "compiled four gates", "recipe"}
+        A layer of the library; `of_rondeau.four_gates`, which PyTorch runs as a loop over time, or as a compiled one; a
         training step of the Shakespeare recipe.
     hidden, batch, steps : int
         H, B and T; the input has H features.
@@ -54,7 +58,8 @@ def works_of(library: str, precision: str, tiny: bool = False) -> list[Work]:
         return [work for work in works if not work.kind.startswith("compiled")]
     # Of a large layer cuDNN has a kernel of all steps for float16 alone.
     largest = Work("LSTM", *_CUDNNS, "medium")
-    return [work._replace(precision="half") if work == largest else work for work in works]
+    theirs = [work for work in works if work.kind != KINDS["lstm_layer_norm"]]
+    return [work._replace(precision="half") if work == largest else work for work in theirs]
 
 
 _CUDNNS = (768, 16, 1024)
@@ -71,12 +76,19 @@ def _sizes(precision: str) -> Iterator[tuple[str, int, int, int]]:
             ("four gates", hidden, 32, steps) for hidden, steps in ((256, 256), (512, 256), (256, 64))
         )
         yield "recipe", 512, 512, 64
-    for kind, hidden, steps, batch in itertools.product(
-        layers, (256, 512, 128, 768, 1024), (1024, 256), (32, 16, 64)
-    ):
+    # First what has a bar, then the other sizes; of the layer-normalised one those of the predictions.
+    hidden_first, batch_first = _from(HIDDEN, 256, 512), _from(BATCH_SIZES, 32)
+    for kind, hidden, steps, batch in itertools.product(layers, hidden_first, (1024, 256), batch_first):
         yield kind, hidden, batch, steps
+    for hidden in hidden_first:
+        yield KINDS["lstm_layer_norm"], hidden, 32, 1024
     if precision == "highest":
         yield "compiled four gates", 256, 32, 64  # last: it compiles for minutes
+
+
+def _from(sizes: tuple[int, ...], *first: int) -> list[int]:
+    """Return sizes with some of them before the others."""
+    return [*first, *(size for size in sizes if size not in first)]
 
 
 def _tiny(precision: str) -> Iterator[tuple[str, int, int, int]]:
