@@ -82,6 +82,13 @@ LAYERS = {
 }
 
 
+@pytest.fixture(params=["stepwise", "persistent"])
+def _tier(request, monkeypatch, device_stand_in):
+    """Run the steps one by one, and all of them in one kernel."""
+    monkeypatch.setattr(tiers, "ALLOWED", request.param)
+
+
+@pytest.mark.usefixtures("_tier")
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_dense_batch_waits_for_nothing_and_sends_nothing(name):
     def call(layer):
@@ -127,6 +134,7 @@ def test_a_layer_in_both_directions_is_one_launch_each_way(name, monkeypatch):
     ]
 
 
+@pytest.mark.usefixtures("_tier")
 def test_a_cell_of_ones_own_with_a_learned_vector_and_named_inputs():
     def call(layer):
         x, dt, g = (
@@ -140,6 +148,7 @@ def test_a_cell_of_ones_own_with_a_learned_vector_and_named_inputs():
 RESET = np.array([[True, False, False], [False, True, False], [False, False, True]])
 
 
+@pytest.mark.usefixtures("_tier")
 @pytest.mark.parametrize("learned", [False, True])
 def test_lengths_with_zero_and_resets(learned):
     def call(layer):
@@ -150,6 +159,7 @@ def test_lengths_with_zero_and_resets(learned):
     assert_like_the_cpu(lambda: nn.GRU(I, H, bidirectional=True, learn_initial_state=learned), call)
 
 
+@pytest.mark.usefixtures("_tier")
 def test_given_states_of_a_packed_batch_and_every_state():
     def call(layer):
         x, h, c = (drawn(*shape, requires_grad=True) for shape in ((T, B, I), (1, B, H), (1, B, H)))
@@ -256,6 +266,7 @@ def test_a_language_model_reads_and_generates_the_same():
     assert_close(of_device, logits, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("_tier")
 def test_what_a_ragged_batch_sends():
     layer = nn.GRU(I, H).to("cuda")
     with rt.device("cuda"):
@@ -264,8 +275,9 @@ def test_what_a_ragged_batch_sends():
             layer(x, lengths=[3, 1, 2])[0].sum().backward()
     assert not seen.to_host
     assert not seen.waits
-    assert max(copied.nbytes for copied in seen.to_device) <= 8 * T * B, seen  # indices, each sent once
-    assert len(seen.to_device) <= 8, seen
+    largest = 8 * T * max(B, 6)  # indices of rows, or the table of steps; each sent once
+    assert max(copied.nbytes for copied in seen.to_device) <= largest, seen
+    assert len(seen.to_device) <= 10, seen
 
 
 def test_arrays_of_two_devices_are_refused():

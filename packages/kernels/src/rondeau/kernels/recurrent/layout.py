@@ -10,7 +10,7 @@ A dense batch is the case where all steps have the same rows: N = T * B. Padding
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,7 @@ class Layout:
         # after step t - 1 of its n_{t-1}. In reverse, before and after are swapped.
         self._boundaries = np.concatenate(([0], batch_size + self.starts))
         self._cuts: dict[int, NDArray[np.int64]] = {}
+        self._pieces: dict[int, list[tuple[Layout, slice]]] = {}
         self._sent: dict[int, tuple[NDArray[np.int64], Any]] = {}
         self.origins = np.arange(batch_size) if origins is None else origins
         self.first_steps = np.zeros(batch_size, np.int64) if first_steps is None else first_steps
@@ -174,14 +175,23 @@ class Layout:
             sizes, rows.size, np.ascontiguousarray(positions[:, 1]), np.ascontiguousarray(positions[:, 0])
         )
 
-    def pieces(self, steps: int, reverse: bool) -> Iterator[tuple[Layout, slice]]:
-        """Yield the layouts of pieces of this many steps, in the order in which they run, and the rows of each."""
-        firsts = range(0, self.num_steps, steps)
-        for first in reversed(firsts) if reverse else firsts:
-            sizes = self.batch_sizes[first : first + steps].copy()
-            B, at = int(sizes[0]), int(self.starts[first])
-            piece = Layout(sizes, B, self.origins[:B], self.first_steps[:B] + first)
-            yield piece, slice(at, at + piece.num_rows)
+    def pieces(self, steps: int, reverse: bool) -> Iterable[tuple[Layout, slice]]:
+        """Return the layouts of pieces of this many steps, in the order in which they run, and the rows of each.
+
+        They are made once, so that a device is sent their indices once.
+        """
+        pieces = self._pieces.get(steps)
+        if pieces is None:
+            pieces = self._pieces[steps] = [
+                self._piece(first, steps) for first in range(0, self.num_steps, steps)
+            ]
+        return reversed(pieces) if reverse else pieces
+
+    def _piece(self, first: int, steps: int) -> tuple[Layout, slice]:
+        sizes = self.batch_sizes[first : first + steps].copy()
+        B, at = int(sizes[0]), int(self.starts[first])
+        piece = Layout(sizes, B, self.origins[:B], self.first_steps[:B] + first)
+        return piece, slice(at, at + piece.num_rows)
 
     def sent(self, rows: Any, like: Any) -> Any:
         """Return an index of this layout where an array is: itself, or a copy on the device, made once.
