@@ -73,9 +73,7 @@ def sensitivity(problem, wanted, reverse):
     return max(moved)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("tier", ["stepwise", "persistent"])
-@given(
+any_cell = given(
     program=programs(),
     H=st.sampled_from([2, 12, 34]),
     layout=st.sampled_from(["dense", "ragged"]),
@@ -84,8 +82,9 @@ def sensitivity(problem, wanted, reverse):
     projected=st.booleans(),
     seed=st.integers(0, 1000),
 )
-@settings(DRAWN, max_examples=50)
-def test_drawn_cells_are_the_interpreters(tier, program, H, layout, reverse, heads, projected, seed):
+
+
+def is_the_interpreters(tier, program, H, layout, reverse, heads, projected, seed):
     cell = program.cell()
     P = H // 2 if projected and heads == 1 and cell.reason_against_projection is None else None
     problem = Problem(cell, LAYOUTS[layout], np.float32, H=H, P=P, heads=heads, seed=seed)
@@ -97,3 +96,10 @@ def test_drawn_cells_are_the_interpreters(tier, program, H, layout, reverse, hea
         if not difference <= 1e-5:  # near a kink, or chaotic
             assert difference <= 10 * sensitivity(exact, wanted, reverse)
             assert error(found(cupy, exact, reverse), wanted, np.float64) <= 1e-10
+
+
+tiers = pytest.mark.parametrize("tier", ["stepwise", "persistent"])
+test_a_few_are_the_interpreters = tiers(settings(DRAWN, max_examples=3)(any_cell(is_the_interpreters)))
+test_many_are_the_interpreters = pytest.mark.long(
+    tiers(settings(DRAWN, max_examples=50)(any_cell(is_the_interpreters)))
+)
