@@ -91,11 +91,13 @@ def is_the_interpreters(tier, program, H, layout, reverse, heads, projected, see
     problem.settings = problem.settings._replace(feature_dropout=0.25)
     exact = problem.in_float64()
     wanted = expected(exact, reverse)
-    with installed() as cupy, emulated(tier):
-        difference = error(found(cupy, problem, reverse), wanted, np.float32)
+    with installed() as cupy:
+        with emulated(tier):
+            difference = error(found(cupy, problem, reverse), wanted, np.float32)
         if not difference <= 1e-5:  # near a kink, or chaotic
             assert difference <= 10 * sensitivity(exact, wanted, reverse)
-            assert error(found(cupy, exact, reverse), wanted, np.float64) <= 1e-10
+            with emulated():  # no persistent kernel computes in float64
+                assert error(found(cupy, exact, reverse), wanted, np.float64) <= 1e-10
 
 
 tiers = pytest.mark.parametrize("tier", ["stepwise", "persistent"])

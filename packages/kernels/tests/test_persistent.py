@@ -571,5 +571,8 @@ def test_what_does_not_fit_a_device_has_no_tile():
     assert choose_tile(cells.lstm.schedule, "forward", Sizes(1024, heads=8), 64, Limits(132)) is not None
     assert choose_tile(cells.lstm.schedule, "forward", Sizes(256), 16, Limits(132)) is not None
     assert choose_tile(cells.lstm.schedule, "forward", Sizes(256), 16, Limits(4)) is None
+    projected = Sizes(512, projected=256)
+    assert choose_tile(cells.lstm_projected.schedule, "forward", projected, 64, Limits(132)) is not None
+    assert choose_tile(cells.lstm_projected.schedule, "forward", projected, 64, Limits(32)) is None
     assert choose_tile(NORMED.schedule, "forward", Sizes(512), 16, Limits(132)) is not None
     assert choose_tile(NORMED.schedule, "forward", Sizes(4096), 16, Limits(8)) is None

@@ -16,7 +16,13 @@ from typing import Any, NamedTuple
 
 from rondeau.kernels.cell.schedule import Schedule
 from rondeau.kernels.cuda.persistent.contraction import WARP, Tile
-from rondeau.kernels.cuda.persistent.plan import Sizes, contractions_of, features_of_block, row_sums_of
+from rondeau.kernels.cuda.persistent.plan import (
+    Sizes,
+    contractions_of,
+    features_of_block,
+    row_sums_of,
+    shared_elements,
+)
 from rondeau.kernels.runtime.precision import OPERANDS
 
 __all__ = ["Limits", "Work", "choose_tile", "limits_of", "work_of"]
@@ -157,8 +163,7 @@ def work_of(
     waits = row_sums.waits or (bool(contractions) and blocks > 1)
     if waits and blocks * groups > limits.multiprocessors:
         return None
-    shared = sum(c.operand_size for c in contractions) + max((c.sums_size for c in contractions), default=0)
-    shared += row_sums.shared_size
+    shared = shared_elements(products) + row_sums.shared_size
     registers = sum(c.num_weights for c in contractions) + max((c.registers for c in contractions), default=0)
     registers += 44 + 3 * len(schedule.slots) + 2 * len(schedule.graph.states)  # about what the rest needs
     registers += 10 if sizes.projected else 0

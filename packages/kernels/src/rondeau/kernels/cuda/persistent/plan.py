@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
 from typing import NamedTuple
 
@@ -89,12 +90,14 @@ def contractions_of(
         columns = of_first if is_forward else tile.units
         phase = len(schedule.forward.phases) if is_forward else -1
         found.append((phase, None, kind("_hr", (run,), columns, tile, in_block)))
-    at = 0
-    for _, _, contraction in found:
-        contraction.operand_at = at
-        at += -(-contraction.operand_size // 4) * 4
-    for _, _, contraction in found:
-        contraction.sums_at = at  # one after the other in the same place
+    contractions = [c for _, _, c in found]
+    sizes_of_operands = [-(-c.operand_size // 4) * 4 for c in contractions]
+    # The sums of products are in the same place, one after the other. So are operands that a block fetches for each
+    # product; in a block that has all units they are written while a step is computed.
+    starts = itertools.accumulate(sizes_of_operands[:-1], initial=0) if in_block else itertools.repeat(0)
+    sums_at = sum(sizes_of_operands) if in_block else max(sizes_of_operands, default=0)
+    for contraction, start in zip(contractions, starts, strict=False):
+        contraction.operand_at, contraction.sums_at = start, sums_at
     return found
 
 
