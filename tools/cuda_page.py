@@ -139,7 +139,7 @@ def _earlier(measured: Measurements) -> str:
         for precision, other in zip(OPERANDS, others, strict=False):
             row += [other, _predicted("lstm", direction, hidden, batch_size, H200, precision)]
         rows.append(row)
-    return _table(["H", "B", "", "float32, earlier", "now", "TF32, earlier", "now"], rows)
+    return _table(["H", "B", "", "float32, earlier", "float32, now", "TF32, earlier", "TF32, now"], rows)
 
 
 def _layers(measured: Measurements) -> str:
