@@ -164,7 +164,7 @@ def machine_code(
         If numba-cuda is not installed.
     """
     compiled = _compiled(phase, dtype)
-    return [_assembled(compiled, architecture) for architecture in architectures]
+    return [_assembled(compiled, architecture, phase.max_registers) for architecture in architectures]
 
 
 def instructions(phase: PhaseKernel | PersistentKernel, dtype: Any, architecture: str) -> list[str]:
@@ -185,13 +185,14 @@ def _compiled(phase: PhaseKernel | PersistentKernel, dtype: Any) -> Any:
     return compiled
 
 
-def _assembled(compiled: Any, architecture: str) -> MachineCode:
+def _assembled(compiled: Any, architecture: str, max_registers: int | None) -> MachineCode:
     from cuda.core import Linker, LinkerOptions, ObjectCode
 
     capability = ARCHITECTURES[architecture]
     options = LinkerOptions(
-        arch="sm_{}{}{}".format(*capability), link_time_optimization=True, ptxas_options=["-v"]
-    )
+        arch="sm_{}{}{}".format(*capability), link_time_optimization=True, max_register_count=max_registers,
+        ptxas_options=["-v"],
+    )  # fmt: skip
     linker = Linker(ObjectCode.from_ltoir(compiled.library.get_ltoir(capability)), options=options)
     cubin = linker.link("cubin").code
     log = linker.get_info_log()

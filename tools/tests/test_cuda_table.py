@@ -12,10 +12,7 @@ from rondeau.kernels.cuda.persistent.contraction import Tile
 MISSING = cuda_code.missing()
 VERSIONS, ROWS = cuda_table.read()
 CASES = list(dict.fromkeys(row.case for row in ROWS))
-SPILLING = {
-    cuda_table.Case("gru_original", "backward", "highest", 512, 64),
-    cuda_table.Case("lstm_layer_norm", "backward", "high", 512, 64),
-}
+SPILLING = {cuda_table.Case("lstm_layer_norm", "backward", "high", 512, 64)}
 """For compute capability 10 alone, a few bytes: the model that chooses tiles expects too few registers of them."""
 AGAIN = "write the table again: python -m tools.cuda_table"
 

@@ -51,7 +51,7 @@ class Kernel:
     def __init__(self, phase: PhaseKernel | PersistentKernel, dtype: Any) -> None:
         cuda = load_numba_cuda()
         self.phase = phase
-        self.compiled = cuda.jit(python_function(phase))
+        self.compiled = cuda.jit(python_function(phase), max_registers=phase.max_registers)
         key = _key_of(phase, self.compiled.targetoptions)
         self.compiled._cache = KernelCache(__name__, phase.name, key, (_INTRINSICS,))
         compile_or_load(self.compiled.compile, signature_of(phase, dtype).args)

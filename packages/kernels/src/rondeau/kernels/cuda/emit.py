@@ -59,6 +59,11 @@ class PhaseKernel(NamedTuple):
     numbers: tuple[str, ...]
     sums: bool
 
+    @property
+    def max_registers(self) -> None:
+        """The registers that a thread may have: as many as the compiler finds best."""
+        return None
+
     def type_of(self, name: str) -> tuple[str, int]:
         """Return the type of an array's elements, ``"real"`` for the cell's dtype, and its number of dimensions."""
         if name == "positions":

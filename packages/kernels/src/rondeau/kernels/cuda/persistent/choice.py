@@ -27,10 +27,6 @@ from rondeau.kernels.runtime.precision import OPERANDS
 
 __all__ = ["Limits", "Work", "choose_tile", "limits_of", "work_of"]
 
-_REGISTERS = 65536
-"""Of a multiprocessor."""
-_MOST_REGISTERS = 255
-"""Of a thread."""
 _SHARED = 48 * 1024
 """Bytes of shared memory that a kernel may declare."""
 _BARRIER, _BLOCK_BARRIER = 1600, 60
@@ -166,8 +162,10 @@ def work_of(
     shared = shared_elements(products) + row_sums.shared_size
     registers = sum(c.num_weights for c in contractions) + max((c.registers for c in contractions), default=0)
     registers += 44 + 3 * len(schedule.slots) + 2 * len(schedule.graph.states)  # about what the rest needs
-    registers += 10 if sizes.projected else 0
-    if 4 * shared > _SHARED or registers > min(_MOST_REGISTERS, _REGISTERS // tile.threads):
+    if blocks > 1:
+        # Rows are fetched for each product. With 16 warps the compiler takes up to 18 more registers for a second one.
+        registers += (18 if tile.warps == 16 else 4) * len(contractions[1:])
+    if 4 * shared > _SHARED or registers > tile.max_registers:
         return None
     rounds = -(-groups * blocks // limits.multiprocessors)
     issued = sum(c.instructions() * tile.warps for c in contractions) or float(tile.threads)

@@ -59,6 +59,11 @@ class Tile(NamedTuple):
         """The threads of a block."""
         return self.warps * WARP
 
+    @property
+    def max_registers(self) -> int:
+        """The registers that a thread may have, so that a multiprocessor, which has 65,536, has room for a block."""
+        return min(255, 65536 // self.threads)
+
 
 class Run(NamedTuple):
     """A run of elements of an operand's row, and where it lies.

@@ -75,6 +75,11 @@ class PersistentKernel(NamedTuple):
         """Whether its blocks wait for one another, so that all of them must be resident at once."""
         return "arrived" in self.arrays
 
+    @property
+    def max_registers(self) -> int:
+        """The registers that a thread may have."""
+        return self.tile.max_registers
+
     def type_of(self, name: str) -> tuple[str, int]:
         """Return the type of an array's elements, ``"real"`` for the cell's dtype, and its number of dimensions."""
         name = name.removeprefix(SECOND)
