@@ -117,8 +117,15 @@ PERSISTENT = [
     for precision in ("highest", "high")
 ]
 PERSISTENT += [
-    ("lstm_projected", Sizes(hidden, projected=projected), batch_size, precision)
-    for hidden, projected in ((64, 32), (100, 33), (512, 256), (1024, 256))
+    (name, sizes, batch_size, precision)
+    for name, sizes in (
+        *(
+            ("lstm_projected", Sizes(hidden, projected=projected))
+            for hidden, projected in ((64, 32), (100, 33), (512, 256), (1024, 256))
+        ),
+        ("lstm_projected", Sizes(256, projected=128, layers=2)),
+        ("lstm", Sizes(256, layers=2)),
+    )
     for batch_size in (16, 64)
     for precision in ("highest", "high")
 ]
