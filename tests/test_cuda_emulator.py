@@ -21,7 +21,7 @@ from comparing import assert_close, assert_same_bits
 
 # What kernels name; the emulator puts its own in their places.
 cuda: Any = None
-ld_acquire = ld_acquire_cta = ld_relaxed = ld_relaxed_v4 = ld_cg_v2 = ld_cg_v4 = None
+ld_acquire = ld_acquire_cta = ld_relaxed = ld_relaxed_v4 = ld_cg_v2 = ld_cg_v4 = ld_cg_v4_b32 = None
 st_relaxed = st_release = st_release_cta = red_add = red_release_add = atom_cas_acquire = atom_cas_acq_rel = (
     None
 )
@@ -952,6 +952,30 @@ def test_products_in_float16():
     expected = a.astype(np.float64) @ b.astype(np.float64).T + c
     run(kernel, a.view(np.uint32), b.view(np.uint32), c)
     assert_close(c, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_products_in_bf16():
+    """Operands straight from memory: of 32 of the depth a lane takes eight, two for each register."""
+
+    def kernel(a, b, c):
+        lane = cuda.threadIdx.x
+        g, q = lane // 4, lane % 4
+        a0, a1, a2, a3 = ld_cg_v4_b32(a, g * 32 + q * 8)
+        b0, b1, b2, b3 = ld_cg_v4_b32(a, g * 32 + 256 + q * 8)
+        w0, w1, w2, w3 = ld_cg_v4_b32(b, g * 32 + q * 8)
+        d0 = d1 = d2 = d3 = f32(0)
+        d0, d1, d2, d3 = mma_m16n8k16_bf16(a0, b0, a1, b1, w0, w1, d0, d1, d2, d3)
+        d0, d1, d2, d3 = mma_m16n8k16_bf16(a2, b2, a3, b3, w2, w3, d0, d1, d2, d3)
+        c[g, 2 * q], c[g, 2 * q + 1], c[g + 8, 2 * q], c[g + 8, 2 * q + 1] = d0, d1, d2, d3
+
+    rng = np.random.default_rng(0)
+    a, b = (np.array([to_bf16(x) for x in rng.standard_normal(n * 32)], np.uint16) for n in (16, 8))
+    c = np.zeros((16, 8), np.float32)
+    run(kernel, a, b, c)
+    a_values, b_values = (np.array([from_bf16(int(x)) for x in bits]).reshape(-1, 32) for bits in (a, b))
+    assert_close(c, a_values @ b_values.T, rtol=1e-6, atol=1e-6)
+    with pytest.raises(OutOfBoundsError, match="8 elements in one access from element 4"):
+        run("def kernel(a):\n    ld_cg_v4_b32(a, 4)\n", a)
 
 
 @pytest.mark.parametrize(("count", "transposed"), [(1, False), (2, False), (4, False), (2, True)])

@@ -129,11 +129,19 @@ PERSISTENT += [
     for batch_size in (16, 64)
     for precision in ("highest", "high")
 ]
+SPILLING = pytest.mark.xfail(reason="16 warps: 8 bytes are spilled", strict=True)
+IN_BFLOAT16 = [
+    pytest.param(
+        name, sizes, batch_size,
+        marks=SPILLING if (name, *sizes[:2], batch_size) in (("lstm", 768, 1, 64), ("gru", 1024, 1, 64)) else (),
+    )
+    for name in ("lstm", "gru")
+    for sizes in (*map(Sizes, (128, 256, 512, 768, 1024)), Sizes(1024, heads=4))
+    for batch_size in (16, 32, 64)
+]  # fmt: skip
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize(("name", "sizes", "batch_size", "precision"), PERSISTENT, ids=str)
-def test_persistent_kernels_keep_their_weights_in_registers(name, sizes, batch_size, precision):
+def assert_weights_in_registers(name, sizes, batch_size, precision):
     """With the tiles that are chosen for an H200; registers are those of a block with all its threads."""
     schedule = getattr(nn.cells, name).schedule
     for direction in ("forward", "backward"):
@@ -141,10 +149,24 @@ def test_persistent_kernels_keep_their_weights_in_registers(name, sizes, batch_s
         if tile is None:
             continue
         kernel = emit_persistent(name, direction, schedule, sizes, tile, frozenset({"h"}))
+        what = f"{kernel.name}, {sizes}, {tile}"
         for code in cuda_code.machine_code(kernel, "float32", ["sm_80", "sm_90", "sm_100"]):
-            what = f"{kernel.name}, {sizes}, {tile}, {code}"
-            assert code.spills == code.stack == 0, what
-            assert code.registers * tile.threads <= 65536, what
+            assert code.spills == code.stack == 0, f"{what}, {code}"
+            assert code.registers * tile.threads <= 65536, f"{what}, {code}"
+        double = {name for name in cuda_code.instructions(kernel, "float32", "sm_90") if ".f64" in name}
+        assert not double, f"{what} computes in float64: {sorted(double)}"
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize(("name", "sizes", "batch_size", "precision"), PERSISTENT, ids=str)
+def test_persistent_kernels_keep_their_weights_in_registers(name, sizes, batch_size, precision):
+    assert_weights_in_registers(name, sizes, batch_size, precision)
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize(("name", "sizes", "batch_size"), IN_BFLOAT16, ids=str)
+def test_persistent_kernels_in_bfloat16_keep_their_weights_in_registers(name, sizes, batch_size):
+    assert_weights_in_registers(name, sizes, batch_size, "medium")
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 TABLE = Path(__file__).parents[1] / "docs/explanation/data/machine_code.csv"
-PRECISIONS = ("highest", "high")
+PRECISIONS = ("highest", "high", "medium")
 """Those of `set_float32_matmul_precision` whose kernels are in the table."""
 _FEW = [(128, 64), (512, 16), (512, 64)]
 CELLS = {

@@ -68,6 +68,7 @@ class Meeting(NamedTuple):
     source: str
     arrays: tuple[str, ...]
     numbers: tuple[str, ...]
+    max_registers: None = None
 
     def type_of(self, name: str) -> tuple[str, int]:
         """Return the type of an array's elements and its number of dimensions."""

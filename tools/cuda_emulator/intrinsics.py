@@ -78,6 +78,12 @@ def _loading_weak_vector(count: int) -> Callable[[Array, int], tuple[Any, ...]]:
     return operation
 
 
+def _load_pairs(array: Array, index: int) -> tuple[int, ...]:
+    """Load eight elements of 16 bits, two a register."""
+    array.words(index, 8)
+    return tuple(array[index + k] | array[index + k + 1] << 16 for k in (0, 2, 4, 6))
+
+
 @suspends
 def spin() -> Request:
     """Do nothing, in a loop that waits."""
@@ -172,6 +178,7 @@ def intrinsics(launched: Launched) -> dict[str, Any]:
         "ld_cg": lambda array, index: array[index],
         "ld_cg_v2": _loading_weak_vector(2),
         "ld_cg_v4": _loading_weak_vector(4),
+        "ld_cg_v4_b32": _load_pairs,
         "st_relaxed": _storing(False, False),
         "st_relaxed_cta": _storing(False, True),
         "st_release": _storing(True, False),

@@ -42,7 +42,7 @@ def test_without_measurements_it_says_so_and_names_the_command(tmp_path: Path) -
     assert "`make bench-cuda`" in part(page, "state")
     row = cells(page, "times", "lstm", 512, 32, "forward")
     assert {name: number for name, number in row.items() if name.endswith("m.")} == {
-        "float32, m.": "", "TF32, m.": ""
+        "float32, m.": "", "TF32, m.": "", "bfloat16, m.": ""
     }  # fmt: skip
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from rondeau.kernels.cell import cell_math as m
+from rondeau.kernels.cuda import tiers
+from rondeau.kernels.cuda.persistent import run
 from rondeau.kernels.runtime import buffers, threads
 from rondeau.kernels.sequence import Cell, InputForms, Regularisers
 
@@ -185,6 +187,19 @@ def set_num_threads(monkeypatch):
     before = threads.get_num_threads()
     yield threads.set_num_threads
     threads.set_num_threads(before)
+
+
+@pytest.fixture
+def use(device_stand_in, monkeypatch):
+    """Return a function that has runs take given tiles of persistent kernels, and returns CuPy's stand-in."""
+
+    def use_tiles(forward, backward):
+        monkeypatch.setattr(tiers, "ALLOWED", "persistent")
+        chosen = {"forward": forward, "backward": backward}
+        monkeypatch.setattr(run, "tile_of", lambda tape, direction, layers=1: chosen[direction])
+        return device_stand_in
+
+    return use_tiles
 
 
 @pytest.fixture

@@ -17,10 +17,11 @@ class Interpreter:
     """A run of a scheduled cell, forward and then backward.
 
     `every` and `final` are the states after every step and at the end. Cells whose first state is projected have their
-    projection outside the program, and are not run here.
+    projection outside the program, and are not run here. `rounded` rounds an array of operands of recurrent products.
     """
 
-    def __init__(self, run, x, weights, initial, inputs=()):
+    def __init__(self, run, x, weights, initial, inputs=(), rounded=np.asarray):
+        self.rounded = rounded
         self.inputs = dict(zip(run.cell.inputs, inputs, strict=True))
         self.run, self.weights, self.schedule = run, weights, run.cell.schedule
         self.graph, self.layout, settings = self.schedule.graph, run.layout, run.settings
@@ -79,7 +80,7 @@ class Interpreter:
                 of_head = slice(head * H // heads, (head + 1) * H // heads)
                 full[of_head, of_head] = rows[of_head]
             rows = full
-        return rows
+        return self.rounded(rows)
 
     def _bias(self, slot):
         """Return what is added to a slot: the input's bias, and the recurrent one where the product fills it."""
@@ -94,7 +95,7 @@ class Interpreter:
         return bias
 
     def _multiply_forward(self, operand, at, old):
-        value = self.states[0][old] if operand.node is None else self.values[operand.node][at]
+        value = self.rounded(self.states[0][old] if operand.node is None else self.values[operand.node][at])
         for gate in operand.joint:
             self.slots["x", gate][at] += value @ self._matrix(gate).T
         for gate in operand.split:
@@ -105,7 +106,7 @@ class Interpreter:
         d = np.zeros((count, self.H))
         for where, gates in (("x", operand.joint), ("r", operand.split)):
             for gate in gates:
-                d += self.slots[where, gate][at] @ self._matrix(gate)
+                d += self.rounded(self.slots[where, gate][at]) @ self._matrix(gate)
         if operand.node is None:
             self.d_states[0][:count] += d  # to the part of the step itself
         else:

@@ -17,13 +17,17 @@ __all__ = [
     "ld_acquire",
     "ld_cg",
     "ld_cg_v4",
+    "ld_cg_v4_b32",
     "mark_cooperative",
     "mma_m16n8k8_tf32",
+    "mma_m16n8k16_bf16",
+    "pack_bf16x2",
     "red_release_add",
     "spin",
+    "to_bf16",
 ]
 
-_F32, _I32 = ir.FloatType(), ir.IntType(32)
+_F32, _I16, _I32 = ir.FloatType(), ir.IntType(16), ir.IntType(32)
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index_type: Any, index: Any) -> Any:
@@ -58,6 +62,20 @@ def ld_cg_v4(typingctx: Any, array: Any, index: Any) -> Any:
         place = _pointer(context, builder, array, arguments[0], index, arguments[1])
         text = "ld.global.cg.v4.f32 {$0,$1,$2,$3}, [$4];"
         found = _assembly(builder, ir.LiteralStructType([_F32] * 4), text, "=f,=f,=f,=f,l,~{memory}", [place])
+        return context.make_tuple(builder, four, [builder.extract_value(found, k) for k in range(4)])
+
+    return four(array, index), generate
+
+
+@intrinsic
+def ld_cg_v4_b32(typingctx: Any, array: Any, index: Any) -> Any:
+    """Return eight elements of uint16, two a register, from an index that is a multiple of eight; see `ld_cg_v4`."""
+    four = types.UniTuple(types.uint32, 4)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _pointer(context, builder, array, arguments[0], index, arguments[1])
+        text = "ld.global.cg.v4.b32 {$0,$1,$2,$3}, [$4];"
+        found = _assembly(builder, ir.LiteralStructType([_I32] * 4), text, "=r,=r,=r,=r,l,~{memory}", [place])
         return context.make_tuple(builder, four, [builder.extract_value(found, k) for k in range(4)])
 
     return four(array, index), generate
@@ -123,23 +141,57 @@ def cvt_rna_tf32(typingctx: Any, x: Any) -> Any:
 
 
 @intrinsic
+def to_bf16(typingctx: Any, x: Any) -> Any:
+    """Return the bits of a float32 rounded to bfloat16, to the nearest, ties to even."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        code = ir.InlineAsm(ir.FunctionType(_I16, [_F32]), "cvt.rn.bf16.f32 $0, $1;", "=h,f")
+        return builder.call(code, arguments)
+
+    return types.uint16(types.float32), generate
+
+
+@intrinsic
+def pack_bf16x2(typingctx: Any, low: Any, high: Any) -> Any:
+    """Return two numbers rounded to bfloat16, to the nearest, ties to even, in the halves of a register."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        code = ir.InlineAsm(ir.FunctionType(_I32, [_F32] * 2), "cvt.rn.bf16x2.f32 $0, $2, $1;", "=r,f,f")
+        return builder.call(code, arguments)
+
+    return types.uint32(types.float32, types.float32), generate
+
+
+def _mma(builder: Any, context: Any, shape: str, arguments: Any) -> Any:
+    """Return the four sums of a lane, given its four registers of A, two of B and four of C."""
+    text = f"mma.sync.aligned.{shape} {{$0,$1,$2,$3}}, {{$4,$5,$6,$7}}, {{$8,$9}}, {{$10,$11,$12,$13}};"
+    kind = ir.FunctionType(ir.LiteralStructType([_F32] * 4), [_I32] * 6 + [_F32] * 4)
+    code = ir.InlineAsm(kind, text, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f")
+    words = [builder.bitcast(argument, _I32) for argument in arguments[:6]]
+    found = builder.call(code, [*words, *arguments[6:]])
+    four = types.UniTuple(types.float32, 4)
+    return context.make_tuple(builder, four, [builder.extract_value(found, k) for k in range(4)])
+
+
+@intrinsic
 def mma_m16n8k8_tf32(
     typingctx: Any, a0: Any, a1: Any, a2: Any, a3: Any, b0: Any, b1: Any, c0: Any, c1: Any, c2: Any, c3: Any
 ) -> Any:
     """Return A B + C of 16 x 8 by 8 x 8, given a lane's numbers of each; see `tensor_cores`."""
-    four = types.UniTuple(types.float32, 4)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        text = (
-            "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
-            "{$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};"
-        )
-        result = ir.LiteralStructType([_F32] * 4)
-        code = ir.InlineAsm(
-            ir.FunctionType(result, [_I32] * 6 + [_F32] * 4), text, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f"
-        )
-        words = [builder.bitcast(argument, _I32) for argument in arguments[:6]]
-        found = builder.call(code, [*words, *arguments[6:]])
-        return context.make_tuple(builder, four, [builder.extract_value(found, k) for k in range(4)])
+        return _mma(builder, context, "m16n8k8.row.col.f32.tf32.tf32.f32", arguments)
 
-    return four(*[types.float32] * 10), generate
+    return types.UniTuple(types.float32, 4)(*[types.float32] * 10), generate
+
+
+@intrinsic
+def mma_m16n8k16_bf16(
+    typingctx: Any, a0: Any, a1: Any, a2: Any, a3: Any, b0: Any, b1: Any, c0: Any, c1: Any, c2: Any, c3: Any
+) -> Any:
+    """Return A B + C of 16 x 16 by 16 x 8, given a lane's numbers of each, those of A and B two a register."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _mma(builder, context, "m16n8k16.row.col.f32.bf16.bf16.f32", arguments)
+
+    return types.UniTuple(types.float32, 4)(*[types.uint32] * 6, *[types.float32] * 4), generate

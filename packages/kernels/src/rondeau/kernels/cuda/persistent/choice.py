@@ -68,14 +68,18 @@ class Limits(NamedTuple):
     Attributes
     ----------
     multiprocessors : int
+    rounds_operands : bool
+        Whether its tensor cores multiply operands in TF32 and bfloat16: those of compute capability 8.0 and later do.
     """
 
     multiprocessors: int
+    rounds_operands: bool = True
 
 
 @functools.cache
 def _limits(library: Any, device: int) -> Limits:
-    return Limits(int(library.cuda.runtime.getDeviceProperties(device)["multiProcessorCount"]))
+    properties = library.cuda.runtime.getDeviceProperties(device)
+    return Limits(int(properties["multiProcessorCount"]), int(properties["major"]) >= 8)
 
 
 def limits_of(library: Any) -> Limits:
@@ -101,8 +105,8 @@ def choose_tile(
     sizes : Sizes
     batch_size : int
     limits : Limits
-    precision : {"highest", "high"}
-        As of `set_float32_matmul_precision`: whether operands may be rounded, so that tensor cores multiply.
+    precision : {"highest", "high", "medium"}
+        As of `set_float32_matmul_precision`: how operands may be rounded, so that tensor cores multiply.
 
     Examples
     --------
@@ -112,7 +116,8 @@ def choose_tile(
     True
     """
     found: list[tuple[float, Tile]] = []
-    for tile in _tiles(sizes.of_head, batch_size, OPERANDS[precision]):
+    allowed = OPERANDS[precision] if limits.rounds_operands else ("float32",)
+    for tile in _tiles(sizes.of_head, batch_size, allowed):
         work = work_of(schedule, direction, sizes, batch_size, tile, limits)
         if work is not None:
             found.append((work.clocks, tile))
@@ -123,12 +128,11 @@ def _tiles(hidden: int, batch_size: int, allowed: tuple[str, ...]) -> Iterator[T
     """Yield tiles that are worth a look, for the hidden units of a head."""
     splits = (1, 2, 4, 8, 16)
     for operands in (name for name in allowed if name != "float32"):
-        for r, u, warps in itertools.product((16, 32), _units(hidden), (4, 8, 16)):
-            for split in splits:
+        all_rows = (16, 32, 64) if operands == "bfloat16" else (16, 32)  # with 64 of TF32 it spills
+        for r, u, warps in itertools.product(all_rows, _units(hidden), (4, 8, 16)):
+            for split, direct in itertools.product(splits, (False, True)):
                 if r < 2 * max(batch_size, 9) and r * u <= WARP * warps and split <= warps:
-                    yield Tile(r, u, warps, split, operands=operands)
-                    if u < hidden:
-                        yield Tile(r, u, warps, split, direct=True, operands=operands)
+                    yield Tile(r, u, warps, split, direct=direct and u < hidden, operands=operands)
     rows = [n for n in (1, 2, 4, 8, 16, 32) if n < 2 * batch_size]
     for r, u, warps in itertools.product(rows, _units(hidden), (4, 8, 16)):
         if r * u > WARP * warps:
@@ -142,7 +146,7 @@ def _tiles(hidden: int, batch_size: int, allowed: tuple[str, ...]) -> Iterator[T
 
 
 def _units(hidden: int) -> list[int]:
-    return sorted({*(n for n in (4, 8, 16, 32, 64) if n < hidden), -(-hidden // 4) * 4})
+    return sorted({*(n for n in (4, 8, 16, 24, 32, 64) if n < hidden), -(-hidden // 4) * 4})
 
 
 def work_of(
@@ -161,10 +165,14 @@ def work_of(
         return None
     shared = shared_elements(products) + row_sums.shared_size
     registers = sum(c.num_weights for c in contractions) + max((c.registers for c in contractions), default=0)
-    registers += 44 + 3 * len(schedule.slots) + 2 * len(schedule.graph.states)  # about what the rest needs
+    # about what the rest needs
+    registers += 44 + 3 * len(schedule.slots) + 2 * len(schedule.graph.states) + len(schedule.graph.params)
     if blocks > 1:
         # Rows are fetched for each product. With 16 warps the compiler takes up to 18 more registers for a second one.
         registers += (18 if tile.warps == 16 else 4) * len(contractions[1:])
+    if tile.operands != "float32" and tile.warps == 16:
+        # The compiler fills what is left with loads, and then spills what backward keeps.
+        registers += 1 + (0 if direction == "forward" else 6 * len(schedule.graph.params))
     if 4 * shared > _SHARED or registers > tile.max_registers:
         return None
     rounds = -(-groups * blocks // limits.multiprocessors)
@@ -176,5 +184,5 @@ def work_of(
     waited += len({phase for phase, _, _ in products}) * (between_blocks if blocks > 1 else in_block)
     loaded = row_sums.loaded
     if blocks > 1:
-        loaded += sum(4 * tile.rows * c.depth * (1 if c.is_staged else c.column_groups) for c in contractions)
+        loaded += sum(c.loaded for c in contractions)
     return Work(rounds, issued, loaded, waited)

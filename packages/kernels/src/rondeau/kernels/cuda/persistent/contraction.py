@@ -20,11 +20,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["WARP", "Contraction", "Run", "Tile"]
+__all__ = ["NEXT_STEP", "THIS_STEP", "WARP", "Contraction", "Run", "Tile"]
 
 _SUMS = 32
 """The sums of a lane: as many as there are lanes to add them up."""
 WARP = 32
+THIS_STEP, NEXT_STEP = "step % U(2)", "(step + U(1)) % U(2)"
+"""The buffers of operands that pass through an array of their own: that of the step's products, and the other."""
 
 
 class Tile(NamedTuple):
@@ -41,9 +43,9 @@ class Tile(NamedTuple):
         The lanes of a warp that share a column.
     direct : bool
         Whether lanes read their operands straight from global memory.
-    operands : {"float32", "tf32"}
-        The number format to which operands and weights are rounded. Tensor cores multiply those of TF32, which has 10
-        bits after the point; see `tensor_cores`.
+    operands : {"float32", "tf32", "bfloat16"}
+        The number format to which operands and weights are rounded. Tensor cores multiply those of TF32 and bfloat16,
+        which have 10 and 7 bits after the point; see `tensor_cores`.
     """
 
     rows: int
@@ -144,6 +146,7 @@ class Contraction:
             self.at_once -= 1
         self.row_stride = self.padded
         self.operand_at = self.sums_at = 0  # where they lie in shared memory: the kernel says
+        self.sums_stride, self.sums_parts = columns, tile.split
 
     @staticmethod
     def column_step(tile: Tile) -> int:
@@ -178,7 +181,7 @@ class Contraction:
     @property
     def sums_size(self) -> int:
         """The elements of shared memory that the sums take, a set for each part of the depth."""
-        return self.tile.split * self.tile.rows * self.columns
+        return self.sums_parts * self.tile.rows * self.sums_stride
 
     def _choose_vector(self) -> int:
         """Return the elements of a load: as many as pad the depth least, and four where memory is read in bulk."""
@@ -187,6 +190,16 @@ class Contraction:
             return min((4, 2, 1), key=lambda v: (-(-self.depth // (step * v)) * step * v, -v))
         numbers = [n for run in self.runs for n in (run.stride, run.first, run.of_piece, run.apart)]
         return 4 if all(n % 4 == 0 for n in numbers) else 1
+
+    @property
+    def exchange_stride(self) -> int:
+        """The elements of a row of a buffer, if the operand passes through an array of its own, or 0."""
+        return 0
+
+    @property
+    def loaded(self) -> int:
+        """The bytes that a multiprocessor reads of what other blocks have computed."""
+        return 4 * self.tile.rows * self.depth * (1 if self.is_staged else self.column_groups)
 
     # ---------------------------------------------------------------- the weights
 
@@ -218,19 +231,16 @@ class Contraction:
             The number of this block among those with weights of their own.
         """
         n, tile = self.name, self.tile
-        yield f"part{n} = warp // U({tile.warps // tile.split})"
-        yield (
-            f"column{n} = ((warp % U({tile.warps // tile.split})) * U({WARP // tile.lanes}) + lane // U({tile.lanes}))"
-            f" * U({self.own_columns})"
-        )
-        yield (
-            f"depth{n} = part{n} * U({self.padded // tile.split}) + (lane % U({tile.lanes})) * U({self.vector})"
-        )
+        yield f"part{n} = U(warp // U({tile.warps // tile.split}))"
+        group = f"(warp % U({tile.warps // tile.split})) * U({WARP // tile.lanes}) + lane // U({tile.lanes})"
+        yield f"column{n} = U(({group}) * U({self.own_columns}))"
+        of_part, of_lane = self.padded // tile.split, f"(lane % U({tile.lanes})) * U({self.vector})"
+        yield f"depth{n} = U(part{n} * U({of_part}) + {of_lane})"
         yield f"matrix{n} = cuda.local.array({self.num_weights}, float32)"
         yield f"sums{n} = cuda.local.array({self.at_once * self.own_columns}, float32)"
         if not self.is_staged:
             yield f"read{n} = cuda.local.array({self.at_once * self.own_depth}, float32)"
-        yield f"place = {blocks_before} * U({self.num_weights * tile.threads}) + thread"
+        yield f"place = U({blocks_before} * U({self.num_weights * tile.threads}) + thread)"
         step = self.own_depth  # a nest that is small enough to be unrolled
         for column in range(self.own_columns):
             yield f"for k in range({step}):"
@@ -238,6 +248,21 @@ class Contraction:
             yield f"    matrix{n}[{column * step} + k] = weights{n}[{element}]"
 
     # ---------------------------------------------------------------- the product of a step
+
+    def put(self, place: str, value: str, buffer: str) -> list[str]:
+        """Return the statements that put an element of an operand where the product reads it, if that is elsewhere.
+
+        Parameters
+        ----------
+        place : str
+            Where in the thread's row.
+        value : str
+        buffer : str
+            Which of two buffers, if the operand has them: `THIS_STEP`, `NEXT_STEP`, or a number.
+        """
+        if not self.in_block:
+            return []
+        return [f"shared[U({self.operand_at}) + tile_row * U({self.row_stride}) + {place}] = {value}"]
 
     def stage(self) -> Iterator[str]:
         """Yield the lines that bring the rows of the operand to shared memory."""
@@ -280,7 +305,7 @@ class Contraction:
         yield f"while rows_done < U({tile.rows}):"
         lines = [f"for k in range({count * self.own_columns}):", f"    sums{n}[k] = float32(0)"]
         if self.is_staged:
-            lines.append(f"place = U({self.operand_at}) + rows_done * U({self.padded}) + depth{n}")
+            lines.append(f"place = U(U({self.operand_at}) + rows_done * U({self.padded}) + depth{n})")
         else:
             for r in range(count):
                 lines += [
@@ -365,8 +390,8 @@ class Contraction:
 
     def result(self, column: str) -> str:
         """Return the expression of a row's sum: over the parts of the depth, in order."""
-        tile = self.tile
+        size = self.tile.rows * self.sums_stride
         return " + ".join(
-            f"shared[U({self.sums_at + part * tile.rows * self.columns}) + tile_row * U({self.columns}) + {column}]"
-            for part in range(tile.split)
+            f"shared[U({self.sums_at + part * size}) + tile_row * U({self.sums_stride}) + {column}]"
+            for part in range(self.sums_parts)
         )

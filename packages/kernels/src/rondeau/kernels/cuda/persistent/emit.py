@@ -5,9 +5,10 @@ A thread serves one *item*, a batch row and a hidden unit, from the first step t
 barriers that they need.
 
 The blocks of a *group* have the same ``rows`` batch rows and the same head, each with other ``units`` hidden units of
-it. A product reads what all of them have computed, in the library's own storage: there is no buffer for the exchange.
-So before a product the blocks of a group wait for one another: each adds to a counter when its stores are done, and
-waits until all have. A block that has all units of its head needs no other and exchanges through shared memory alone.
+it. A product reads what all of them have computed, in the library's own storage, or in `bfloat16` from an array of its
+own. So before a product the blocks of a group wait for one another: each adds to a counter when its stores are done,
+and waits until all have. A block that has all units of its head needs no other and exchanges through shared memory
+alone.
 
 Sums over the units of a row, as in layer normalisation, cross threads and blocks in the same way; see `row_sums`. They
 take in all heads, so that the blocks of a row wait for one another, of whichever head they are.
@@ -16,7 +17,8 @@ The order of a step is that of the step-by-step kernels: in forward each phase c
 in backward each product after the phase that writes its slots' adjoints. A projection of the first state is one product
 more, at the end of a step of forward and at the beginning of one of backward; see `features`.
 
-Arrays are flat, and indices are 32-bit numbers without a sign, which is what keeps a kernel within its registers.
+Arrays are flat, and what is kept to compute indices from are 32-bit numbers without a sign, ``U(...)``, which is what
+keeps a kernel within its registers: sums and products of such numbers have 64 bits in Numba.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ _STEP = ("at", "old", "new", "size")
 SECOND = "second_"
 """Begins the names of what the second of two layers has for itself."""
 _SHARED = ("arrived", "origins", "first_steps", "T", "B", "N", "key", "num_row_values")
-"""The parameters that two layers share, besides the named inputs and the scalars of the run."""
+"""The parameters that two layers share, besides the named inputs, the scalars of the run, and exchanged operands."""
 
 
 class PersistentKernel(NamedTuple):
@@ -85,6 +87,8 @@ class PersistentKernel(NamedTuple):
         name = name.removeprefix(SECOND)
         if name in ("steps", "origins", "first_steps"):
             return "int64", 1
+        if self.tile.operands == "bfloat16" and name.startswith(("exchange", "weights")):
+            return "uint16" if name.startswith("exchange") else "uint32", 1  # their bits, one or two a number
         return "uint32" if name == "arrived" else "real", 1
 
 
@@ -117,7 +121,7 @@ def emit_persistent(
 
 def _is_own(name: str) -> bool:
     """Return whether each of two layers has a parameter of this name for itself."""
-    return not name.startswith(("input_", "scalar_")) and name not in _SHARED
+    return not name.startswith(("input_", "scalar_", "exchange")) and name not in _SHARED
 
 
 class _Source(FeatureSource):
@@ -130,8 +134,8 @@ class _Source(FeatureSource):
         if (self.in_block and self.contractions) or self.row_sums.shared_size:
             lines += self._clear_shared()
         lines += [f"{name} = {value}" for name, value in self.held.items()]
-        lines += self._begin()
-        lines += ["epoch = U(0)", "step = U(0)", *(f"next_{name} = float32(0)" for name in self.fetched)]
+        lines += ["epoch = U(0)", "step = U(0)", *self._begin()]
+        lines += [*(f"next_{name} = float32(0)" for name in self.fetched)]
         lines += self._next_step("U(0)")
         lines += ["while step < T:", *(f"    {line}" for line in step)]
         lines += self._end()
@@ -168,29 +172,31 @@ class _Source(FeatureSource):
         for name in ("T", "B", "N"):
             self._number(name)
         of_layer = "group" if self.sizes.layers == 1 else "(group - groups if is_second else group)"
-        places = [f"first_row = {of_layer} * U({tile.rows})"]
+        places = [f"first_row = U({of_layer} * U({tile.rows}))"]
         if heads > 1:
             places = [
-                f"head, first_row = {of_layer} % U({heads}), {of_layer} // U({heads}) * U({tile.rows})",
-                f"first_unit = head * U({size})",
+                f"head = U({of_layer} % U({heads}))",
+                f"first_row = U({of_layer} // U({heads}) * U({tile.rows}))",
+                f"first_unit = U(head * U({size}))",
             ]
         lines = [
             "T, B, N = U(T), U(B), U(N)",
             "thread = U(cuda.threadIdx.x)",
-            "lane, warp = thread % U(32), thread // U(32)",
-            f"group, tile = U(cuda.blockIdx.x) // U({self.blocks}), U(cuda.blockIdx.x) % U({self.blocks})",
+            "lane, warp = U(thread % U(32)), U(thread // U(32))",
+            "block = U(cuda.blockIdx.x)",
+            f"group, tile = U(block // U({self.blocks})), U(block % U({self.blocks}))",
             f"shared = cuda.shared.array({self.shared}, float32, 16)",
-            f"tile_row, tile_unit = thread // U({tile.units}), thread % U({tile.units})",
+            f"tile_row, tile_unit = U(thread // U({tile.units})), U(thread % U({tile.units}))",
             *places,
-            f"unit = tile * U({tile.units}) + tile_unit",
+            f"unit = U(tile * U({tile.units}) + tile_unit)",
             f"exists = tile_row < U({tile.rows}) and first_row + tile_row < B and unit < U({size})",
             *self._feature_places(),
             # A thread without an item reads one of its group, and writes nothing.
             f"tile_row = tile_row if tile_row < U({tile.rows}) else U(0)",
-            "row = first_row + tile_row",
+            "row = U(first_row + tile_row)",
             f"unit = unit if unit < U({size}) else U({size - 1})",
-            *(["unit = first_unit + unit"] if heads > 1 else []),
-            "batch_row = row if row < B else B - U(1)",
+            *(["unit = U(first_unit + unit)"] if heads > 1 else []),
+            "batch_row = row if row < B else U(B - U(1))",
         ]
         if self.waits:
             self._array("arrived")
@@ -201,6 +207,8 @@ class _Source(FeatureSource):
         lines: list[str] = []
         for _, _, contraction in self.contractions:
             self._array(f"weights{contraction.name}")
+            if contraction.exchange_stride:
+                self._array(f"exchange{contraction.name}")
             lines += contraction.begin(self.block_of_row)
         return lines
 
@@ -230,9 +238,8 @@ class _Source(FeatureSource):
                 lines.append(
                     f"state_{state} = {self._array('initial')}[({base}batch_row) * U({self.H}) + unit]"
                 )
-            if self.in_block and self.projection is None and self.of_first is not None:
-                share = self._share(self.of_first, f"state_{states[0]}")
-                lines += ["if exists:", f"    {share}", "cuda.syncthreads()"]
+            if self.projection is None:
+                lines += self._put_initial("exists", self.place, f"state_{states[0]}")
         else:
             lines += [f"adjoint_{state} = float32(0)" for state in states]
             lines.append("if exists:")
@@ -249,9 +256,7 @@ class _Source(FeatureSource):
     def _next_step(self, number: str) -> list[str]:
         """Return the lines that read a step's row of the table and fetch its numbers."""
         self._array("steps")
-        lines = [f"next_step = {number}"]
-        if not self.is_forward:
-            lines.append("next_step = T - U(1) - next_step")
+        lines = [f"next_step = U({number if self.is_forward else f'T - U(1) - ({number})'})"]
         lines += [f"next_{name} = U(steps[U({k}) * T + next_step])" for k, name in enumerate(_STEP)]
         if self.schedule.draws_numbers:
             lines.append("next_time = steps[U(4) * T + next_step]")

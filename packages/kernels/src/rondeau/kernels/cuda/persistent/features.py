@@ -9,6 +9,7 @@ the first has the next ones. In backward it keeps the adjoint of its feature.
 
 from __future__ import annotations
 
+from rondeau.kernels.cuda.persistent.contraction import NEXT_STEP, THIS_STEP
 from rondeau.kernels.cuda.persistent.items import ItemSource
 from rondeau.kernels.cuda.persistent.plan import features_of_block
 
@@ -54,10 +55,7 @@ class FeatureSource(ItemSource):
                 "if has_feature:",
                 f"    feature_adjoint = {self._at('d_hidden', 'row')}",
             ]
-        if self.in_block and self.of_first is not None:
-            initial = self._share(self.of_first, self._at("carried", "row"), "feature")
-            return ["if has_feature:", f"    {initial}", "cuda.syncthreads()"]
-        return []
+        return self._put_initial("has_feature", "feature", self._at("carried", "row"))
 
     def _fetch_features(self) -> list[str]:
         """Return the lines that fetch a feature's numbers of the next step."""
@@ -73,10 +71,8 @@ class FeatureSource(ItemSource):
         stores = [f"{self._at('first', 'new + row')} = projected"]
         if self.of_first is not None:
             carried = f"projected * {self._keep()}"
-            if self.in_block:
-                stores.append(self._share(self.of_first, carried, "feature"))
-            else:
-                stores.append(f"{self._at('carried', 'row')} = {carried}")
+            put = self.of_first.put("feature", carried, NEXT_STEP)
+            stores += put or [f"{self._at('carried', 'row')} = {carried}"]
         return [*lines, "if has_feature and row < size:", *(f"    {line}" for line in stores)]
 
     def _store_adjoints(self) -> list[str]:
@@ -84,8 +80,7 @@ class FeatureSource(ItemSource):
         assert self.projection is not None
         lines = ["feature_adjoint = feature_adjoint + incoming"] if self._has_incoming else []
         lines.append(f"{self._at('d_projected', 'at + row')} = feature_adjoint")
-        if self.in_block:
-            lines.append(self._share(self.projection, "feature_adjoint", "feature"))
+        lines += self.projection.put("feature", "feature_adjoint", THIS_STEP)
         if self.of_first is None:
             lines.append("feature_adjoint = float32(0)")
         return ["if has_feature and row < size:", *(f"    {line}" for line in lines)]

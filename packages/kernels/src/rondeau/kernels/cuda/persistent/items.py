@@ -14,7 +14,7 @@ from typing import Any, cast
 from rondeau.kernels.cell.naming import name_values
 from rondeau.kernels.cell.schedule import Schedule, Slot
 from rondeau.kernels.cell.timeline import Phase, Program, Read, Write
-from rondeau.kernels.cuda.persistent.contraction import Contraction, Tile
+from rondeau.kernels.cuda.persistent.contraction import NEXT_STEP, THIS_STEP, Tile
 from rondeau.kernels.cuda.persistent.plan import Sizes, contractions_of, row_sums_of, shared_elements, sums_of
 from rondeau.kernels.recurrent.phase_source import CODE, function_name
 from rondeau.kernels.recurrent.substreams import NOISE
@@ -93,6 +93,15 @@ class ItemSource(abc.ABC):
     @abc.abstractmethod
     def kernel(self) -> Any:
         """Return the kernel, a `PersistentKernel`."""
+
+    @property
+    def place(self) -> str:
+        """Where in a row of all units of a head that of a thread is."""
+        return "tile_unit" if self.in_block else f"tile * U({self.tile.units}) + tile_unit"
+
+    @abc.abstractmethod
+    def _arrive(self) -> list[str]:
+        """Return the lines with which a block tells its group that its stores are done."""
 
     @abc.abstractmethod
     def _barrier_of_row(self) -> list[str]:
@@ -280,22 +289,19 @@ class ItemSource(abc.ABC):
             array, slots = ("gates", schedule.order) if where == "x" else ("recurrent", schedule.split)
             index = f"((at + row) * U({len(slots)}) + U({slots.index(gate)})) * U({H}) + unit"
             stores = [f"{self._array(array)}[{index}] = {value}"]
-            if self.in_block and not self.is_forward:
-                stores += self._slot_to_operand((where, gate), value)
-            return [], stores
+            return [], stores + ([] if self.is_forward else self._slot_to_operand((where, gate), value))
         if kind == "value":
             place = schedule.values.index(int(str(key)))
             index = f"((at + row) * U({len(schedule.values)}) + U({place})) * U({H}) + unit"
             stores = [f"{self._array('values')}[{index}] = {value}"]
-            if self.in_block:
-                stores.append(self._share(self.of_values[int(str(key))], value))
-            return [], stores
+            return [], stores + self.of_values[int(str(key))].put(self.place, value, THIS_STEP)
         text = str(key)
         if kind == "new":
             stores = [f"{self._state(text, 'new + row')} = {value}"]
-            reader = self.projection or self.of_first
-            if self.in_block and text == graph.states[0] and reader is not None:
-                stores.append(self._share(reader, value))
+            if text == graph.states[0] and self.projection is not None:
+                stores += self.projection.put(self.place, value, THIS_STEP)
+            elif text == graph.states[0] and self.of_first is not None:
+                stores += self.of_first.put(self.place, value, NEXT_STEP)
             return [], stores
         if kind == "adjoint":
             return [f"adjoint_{text} = {value} if active else adjoint_{text}"], []
@@ -306,20 +312,25 @@ class ItemSource(abc.ABC):
             return [f"sum_input_{text} = sum_input_{text} + {value} if active else sum_input_{text}"], []
         return [], [f"{self._array(f'd_input_{text}')}[(at + row) * U({H}) + unit] = {value}"]
 
-    def _share(self, contraction: Contraction, value: str, place: str = "tile_unit") -> str:
-        """Return the statement that puts a value where the product of a block reads it."""
-        row = f"U({contraction.operand_at}) + tile_row * U({contraction.row_stride})"
-        return f"shared[{row} + {place}] = {value}"
+    def _put_initial(self, condition: str, place: str, value: str) -> list[str]:
+        """Return the lines that put what comes before the first step where the products of the first state read it."""
+        if self.of_first is None:
+            return []
+        # To both buffers: a row that begins later is in neither before.
+        buffers = ("U(0)",) if self.in_block else ("U(0)", "U(1)")
+        stores = [line for buffer in buffers for line in self.of_first.put(place, value, buffer)]
+        return [f"if {condition}:", *(f"    {line}" for line in stores), *self._arrive()] if stores else []
 
     def _slot_to_operand(self, slot: Slot, value: str) -> list[str]:
-        lines = []
+        """Return the statements of backward that put a slot's adjoint where the products read it."""
+        lines: list[str] = []
         for _, operand, contraction in self.contractions:
             if operand is None:
                 continue
             slots = [*(("x", g) for g in operand.joint), *(("r", g) for g in operand.split)]
             if slot in slots:
-                place = slots.index(slot) * self.sizes.of_head
-                lines.append(self._share(contraction, value, f"U({place}) + tile_unit"))
+                first = slots.index(slot) * self.sizes.of_head
+                lines += contraction.put(f"U({first}) + {self.place}", value, THIS_STEP)
         return lines
 
     def _expression(self, node: int) -> str:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from rondeau.kernels.cell.schedule import Operand, Schedule
 from rondeau.kernels.cell.timeline import Program
+from rondeau.kernels.cuda.persistent.bfloat16 import Bfloat16
 from rondeau.kernels.cuda.persistent.contraction import Contraction, Run, Tile
 from rondeau.kernels.cuda.persistent.row_sums import RowSums
-from rondeau.kernels.cuda.persistent.tensor_cores import TensorCores
+from rondeau.kernels.cuda.persistent.tf32 import Tf32
 
 __all__ = [
     "Sizes",
@@ -55,7 +56,11 @@ class Sizes(NamedTuple):
         return self.hidden // self.heads
 
 
-_KINDS: dict[str, type[Contraction]] = {"float32": Contraction, "tf32": TensorCores}
+_KINDS: dict[str, type[Contraction]] = {
+    "float32": Contraction,
+    "tf32": Tf32,
+    "bfloat16": Bfloat16,
+}
 """How products are computed, by the number format of their operands."""
 
 

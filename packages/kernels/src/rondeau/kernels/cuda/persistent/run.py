@@ -116,6 +116,10 @@ def _launch(direction: str, layers: Sequence[tuple[Tape, dict[str, Array], bool]
     groups = _num_groups(first, tile, len(layers))
     given, numbers = _parameters(source, direction, *layers[0])
     given["arrived"] = np.zeros_like(first.gates, np.uint32, shape=1 + groups)
+    for _, contraction in source.contractions:
+        if contraction.exchange_stride:
+            shape = (groups * tile.rows, 2, contraction.exchange_stride)
+            given[f"exchange{contraction.name}"] = np.zeros_like(first.gates, np.uint16, shape=shape)
     for layer in layers[1:]:
         for parameters, found in zip((given, numbers), _parameters(source, direction, *layer), strict=True):
             parameters.update({f"{SECOND}{name}": value for name, value in found.items()})
