@@ -26,8 +26,6 @@ from unittest.mock import patch
 from numba.core.caching import NullCache
 
 from rondeau.kernels.cuda import compiler
-from rondeau.kernels.cuda.emit import PhaseKernel
-from rondeau.kernels.cuda.persistent.emit import PersistentKernel
 from rondeau.kernels.runtime.devices import DeviceUnavailableError
 
 __all__ = [
@@ -146,13 +144,13 @@ def _answers(capability: tuple[int, int], bind: Callable[[Any], object]) -> Iter
 
 
 def machine_code(
-    phase: PhaseKernel | PersistentKernel, dtype: Any, architectures: Iterable[str] = tuple(ARCHITECTURES)
+    phase: compiler.KernelSource, dtype: Any, architectures: Iterable[str] = tuple(ARCHITECTURES)
 ) -> list[MachineCode]:
     """Return what becomes of a kernel on each of some architectures.
 
     Parameters
     ----------
-    phase : PhaseKernel or PersistentKernel
+    phase : KernelSource
     dtype : dtype
         That of the arrays.
     architectures : iterable of str
@@ -167,7 +165,7 @@ def machine_code(
     return [_assembled(compiled, architecture, phase.max_registers) for architecture in architectures]
 
 
-def instructions(phase: PhaseKernel | PersistentKernel, dtype: Any, architecture: str) -> list[str]:
+def instructions(phase: compiler.KernelSource, dtype: Any, architecture: str) -> list[str]:
     """Return the instructions of a kernel's PTX, such as ``"fma.rn.f32"``, in their order.
 
     Parameters and errors are those of `machine_code`, but of one architecture.
@@ -179,7 +177,7 @@ def instructions(phase: PhaseKernel | PersistentKernel, dtype: Any, architecture
     return re.findall(r"^\t(?:@!?%p\d+ )?([a-z][\w.]*)[ ;]", ptx, re.MULTILINE)
 
 
-def _compiled(phase: PhaseKernel | PersistentKernel, dtype: Any) -> Any:
+def _compiled(phase: compiler.KernelSource, dtype: Any) -> Any:
     with pretended_device():
         (compiled,) = compiler.Kernel(phase, dtype).compiled.overloads.values()
     return compiled

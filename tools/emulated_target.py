@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 
 from rondeau.kernels.cuda import compiler, functions, tiers
-from rondeau.kernels.cuda.emit import PhaseKernel
-from rondeau.kernels.cuda.persistent.emit import PersistentKernel
 
 from .cuda_emulator import Kernel
 from .device_arrays import for_emulator, recorded
@@ -31,7 +29,7 @@ class EmulatedKernel:
     seed = 0
     """Of the schedules; a test may set another."""
 
-    def __init__(self, phase: PhaseKernel | PersistentKernel, dtype: Any) -> None:
+    def __init__(self, phase: compiler.KernelSource, dtype: Any) -> None:
         self.phase = phase
         self._kernel = Kernel(phase.source, _NAMES)
 

@@ -20,7 +20,7 @@ from .report import Row
 
 __all__ = ["KERNELS", "measured", "prepared"]
 
-_MEETING = """\
+_MEET = """\
         cuda.syncthreads()
         step += U(1)
         if thread == U(0):
@@ -34,7 +34,7 @@ def barrier(arrived, T):
     T, step = U(T), U(0)
     thread, blocks = U(cuda.threadIdx.x), U(cuda.gridDim.x)
     while step < T:
-{_MEETING}"""
+{_MEET}"""
 # Every block has some units of the rows, and reads all of them, those of each step from another place.
 _EXCHANGE = f"""\
 def exchange(states, sums, arrived, T, rows, hidden):
@@ -51,7 +51,7 @@ def exchange(states, sums, arrived, T, rows, hidden):
             row = step * rows + k // units
             states[row * hidden + block * units + k % units] = float32(step % U(7))
             k += threads
-{_MEETING}\
+{_MEET}\
         k = thread * U(4)
         while k < size:
             a, b, c, d = ld_cg_v4(states, (step - U(1)) * size + k)
@@ -61,14 +61,14 @@ def exchange(states, sums, arrived, T, rows, hidden):
 """
 
 
-class Meeting(NamedTuple):
-    """A kernel whose blocks wait for one another, before it is compiled; as `PersistentKernel`."""
+class MeasuredKernel(NamedTuple):
+    """A kernel whose blocks wait for one another, before it is compiled; see `KernelSource`."""
 
     name: str
     source: str
     arrays: tuple[str, ...]
     numbers: tuple[str, ...]
-    max_registers: None = None
+    max_registers: int | None = None
 
     def type_of(self, name: str) -> tuple[str, int]:
         """Return the type of an array's elements and its number of dimensions."""
@@ -76,9 +76,9 @@ class Meeting(NamedTuple):
 
 
 _WARPS = 8
-KERNELS: dict[str, Any] = {
-    "barrier": Meeting("barrier", _BARRIER, ("arrived",), ("T",)),
-    "exchange": Meeting("exchange", _EXCHANGE, ("states", "sums", "arrived"), ("T", "rows", "hidden")),
+KERNELS = {
+    "barrier": MeasuredKernel("barrier", _BARRIER, ("arrived",), ("T",)),
+    "exchange": MeasuredKernel("exchange", _EXCHANGE, ("states", "sums", "arrived"), ("T", "rows", "hidden")),
 }
 
 
@@ -145,14 +145,13 @@ def _exchange(
     kernel = compiler.Kernel(KERNELS["exchange"], np.float32)
     given: list[Any] = [kernel.argument(array) for array in (states, sums, arrived)]
 
-    def run() -> None:
-        arrived[...] = 0
-        states[...] = -1
-        kernel.launch((blocks, 1), threads, *given, steps, rows, hidden)
-
     def clear() -> None:
         arrived[...] = 0
         states[...] = -1
+
+    def run() -> None:
+        clear()
+        kernel.launch((blocks, 1), threads, *given, steps, rows, hidden)
 
     whole = clock.measure(run).median - clock.measure(clear).median
     read = sums.get().reshape(blocks, threads).sum(axis=1, dtype=np.float64)

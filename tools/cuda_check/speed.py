@@ -6,6 +6,7 @@ import functools
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
@@ -73,14 +74,14 @@ def _tiny(library: str, precision: str, end: float) -> Iterator[dict[str, Any]]:
 def _of_process(library: str, precision: str, seconds: float) -> Iterator[dict[str, Any]]:
     """Yield what a worker prints, as it comes."""
     command = [sys.executable, "-m", f"{__package__}.worker", library, precision, "--seconds", str(seconds)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        for line in process.stdout:
-            yield json.loads(line)
-        errors = process.stderr.read()
+    with tempfile.TemporaryFile("w+") as errors:  # a full pipe that nobody reads would stop the process
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                yield json.loads(line)
+        errors.seek(0)
+        last = (errors.read().strip().splitlines() or ["no message"])[-1]
     if process.returncode:
-        last = (errors.strip().splitlines() or ["no message"])[-1]
         yield {"error": f"the process ended with status {process.returncode}: {last}"}
 
 

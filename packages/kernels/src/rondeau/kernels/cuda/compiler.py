@@ -11,7 +11,7 @@ import importlib
 import linecache
 import math
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,11 +20,7 @@ from rondeau.kernels.cuda.kernel_cache import KernelCache
 from rondeau.kernels.runtime.compiling import compile_or_load
 from rondeau.kernels.runtime.devices import current_stream, require_numba_cuda
 
-if TYPE_CHECKING:  # what emits a kernel is no part of its machine code: its source is
-    from rondeau.kernels.cuda.emit import PhaseKernel
-    from rondeau.kernels.cuda.persistent.emit import PersistentKernel
-
-__all__ = ["Kernel", "load_numba_cuda", "python_function", "signature_of"]
+__all__ = ["Kernel", "KernelSource", "load_numba_cuda", "python_function", "signature_of"]
 
 _INTRINSICS = "rondeau.kernels.cuda.intrinsics"
 """Imported with numba-cuda, which it imports itself."""
@@ -33,12 +29,39 @@ _CONFIGURATIONS = 1024
 """Pairs of a grid and a stream that a kernel keeps: a batch whose sequences end has a grid for each of its sizes."""
 
 
+class KernelSource(Protocol):
+    """A kernel before it is compiled, such as `PhaseKernel` and `PersistentKernel`."""
+
+    @property
+    def name(self) -> str:
+        """The name of the function."""
+
+    @property
+    def source(self) -> str:
+        """Its Python source."""
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Its first parameters."""
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Its other parameters."""
+
+    @property
+    def max_registers(self) -> int | None:
+        """The registers that a thread may have; None for as many as the compiler finds best."""
+
+    def type_of(self, name: str) -> tuple[str, int]:
+        """Return the type of an array's elements, ``"real"`` for the kernel's dtype, and its number of dimensions."""
+
+
 class Kernel:
     """A kernel, compiled for the device that is current, or loaded from disk if that was done before.
 
     Parameters
     ----------
-    phase : PhaseKernel or PersistentKernel
+    phase : KernelSource
     dtype : dtype
         That of the arrays.
 
@@ -48,7 +71,7 @@ class Kernel:
         If numba-cuda is not installed.
     """
 
-    def __init__(self, phase: PhaseKernel | PersistentKernel, dtype: Any) -> None:
+    def __init__(self, phase: KernelSource, dtype: Any) -> None:
         cuda = load_numba_cuda()
         self.phase = phase
         self.compiled = cuda.jit(python_function(phase), max_registers=phase.max_registers)
@@ -93,7 +116,7 @@ class Kernel:
         self._configured(grid, threads, current_stream())(*arguments)
 
 
-def signature_of(phase: PhaseKernel | PersistentKernel, dtype: Any) -> Any:
+def signature_of(phase: KernelSource, dtype: Any) -> Any:
     """Return the types of a kernel's parameters."""
     from numba import types
 
@@ -111,7 +134,7 @@ def signature_of(phase: PhaseKernel | PersistentKernel, dtype: Any) -> Any:
     return types.void(*map(type_of, phase.arrays), *map(type_of_number, phase.numbers))
 
 
-def _key_of(phase: PhaseKernel | PersistentKernel, options: dict[str, Any]) -> str:
+def _key_of(phase: KernelSource, options: dict[str, Any]) -> str:
     """Return what determines a kernel's machine code, besides its types, the device and the sources of this package."""
     from numba.cuda.cudadrv import nvvm
 
@@ -119,7 +142,7 @@ def _key_of(phase: PhaseKernel | PersistentKernel, options: dict[str, Any]) -> s
     return f"{versions}\n{sorted(options.items())}\n{phase.source}"
 
 
-def python_function(phase: PhaseKernel | PersistentKernel) -> Any:
+def python_function(phase: KernelSource) -> Any:
     """Return a phase's kernel as a Python function, with the device functions that it may call."""
     from numba import types
 
