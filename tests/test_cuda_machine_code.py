@@ -20,9 +20,9 @@ from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.cuda import compiler
 from rondeau.kernels.cuda.emit import emit
 from rondeau.kernels.cuda.persistent.choice import Limits, choose_tile
-from rondeau.kernels.cuda.persistent.contraction import Tile
 from rondeau.kernels.cuda.persistent.emit import emit_persistent
 from rondeau.kernels.cuda.persistent.plan import Sizes
+from rondeau.kernels.cuda.persistent.tile import Tile
 from rondeau.kernels.sequence import Cell, InputForms
 
 MISSING = cuda_code.missing()

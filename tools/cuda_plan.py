@@ -12,8 +12,8 @@ from typing import NamedTuple
 from rondeau.kernels.cell.schedule import Schedule
 from rondeau.kernels.cuda.emit import emit
 from rondeau.kernels.cuda.persistent.choice import Limits, Work, choose_tile, work_of
-from rondeau.kernels.cuda.persistent.contraction import Tile
 from rondeau.kernels.cuda.persistent.plan import Sizes, contractions_of, row_sums_of
+from rondeau.kernels.cuda.persistent.tile import Tile
 from rondeau.nn import cells
 
 __all__ = ["A100", "GPU", "H200", "LAUNCH", "Plan", "Stepwise", "plan_of", "stepwise"]

@@ -27,9 +27,9 @@ from typing import NamedTuple
 
 from rondeau.kernels.cuda.emit import PhaseKernel, emit
 from rondeau.kernels.cuda.persistent.choice import Limits, choose_tile
-from rondeau.kernels.cuda.persistent.contraction import Tile
 from rondeau.kernels.cuda.persistent.emit import PersistentKernel, emit_persistent
 from rondeau.kernels.cuda.persistent.plan import Sizes
+from rondeau.kernels.cuda.persistent.tile import Tile
 from rondeau.nn import cells
 
 from .cuda_code import machine_code, missing

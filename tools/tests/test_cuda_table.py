@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tools import cuda_code, cuda_table
 
-from rondeau.kernels.cuda.persistent.contraction import Tile
+from rondeau.kernels.cuda.persistent.tile import Tile
 
 MISSING = cuda_code.missing()
 VERSIONS, ROWS = cuda_table.read()

@@ -18,7 +18,6 @@ from rondeau.kernels.cell.symbols import apply
 from rondeau.kernels.cuda import stepwise, tiers
 from rondeau.kernels.cuda.persistent import run as persistent
 from rondeau.kernels.cuda.persistent.choice import Limits, choose_tile
-from rondeau.kernels.cuda.persistent.contraction import Tile
 from rondeau.kernels.cuda.persistent.plan import (
     Sizes,
     contractions_of,
@@ -26,6 +25,7 @@ from rondeau.kernels.cuda.persistent.plan import (
     shared_elements,
     sums_of,
 )
+from rondeau.kernels.cuda.persistent.tile import Tile
 from rondeau.kernels.runtime import deferred
 from rondeau.kernels.sequence import (
     Layout,

@@ -14,8 +14,8 @@ from rondeau import tensor as rt
 from rondeau.kernels.cuda import tiers
 from rondeau.kernels.cuda.persistent import run as persistent
 from rondeau.kernels.cuda.persistent.choice import Limits, choose_tile
-from rondeau.kernels.cuda.persistent.contraction import Tile
 from rondeau.kernels.cuda.persistent.plan import Sizes
+from rondeau.kernels.cuda.persistent.tile import Tile
 from rondeau.kernels.sequence import Layout, Settings, Weights
 from rondeau.nn import cells
 

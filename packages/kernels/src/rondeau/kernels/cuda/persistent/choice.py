@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from rondeau.kernels.cell.schedule import Schedule
-from rondeau.kernels.cuda.persistent.contraction import WARP, Tile
 from rondeau.kernels.cuda.persistent.plan import (
     Sizes,
     contractions_of,
@@ -23,6 +22,7 @@ from rondeau.kernels.cuda.persistent.plan import (
     row_sums_of,
     shared_elements,
 )
+from rondeau.kernels.cuda.persistent.tile import WARP, Tile
 from rondeau.kernels.runtime.precision import OPERANDS
 
 __all__ = ["Limits", "Work", "choose_tile", "limits_of", "work_of"]

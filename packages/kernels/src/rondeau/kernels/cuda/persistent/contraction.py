@@ -15,103 +15,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NEXT_STEP", "THIS_STEP", "WARP", "Contraction", "Run", "Tile"]
+from rondeau.kernels.cuda.persistent.span import Span
+from rondeau.kernels.cuda.persistent.tile import WARP, Tile
+
+__all__ = ["NEXT_STEP", "THIS_STEP", "Contraction"]
 
 _SUMS = 32
 """The sums of a lane: as many as there are lanes to add them up."""
-WARP = 32
 THIS_STEP, NEXT_STEP = "step % U(2)", "(step + U(1)) % U(2)"
 """The buffers of operands that pass through an array of their own: that of the step's products, and the other."""
-
-
-class Tile(NamedTuple):
-    """How a persistent kernel is cut.
-
-    Attributes
-    ----------
-    rows, units : int
-        The batch rows and the hidden units of a block. Their product is at most the number of threads.
-    warps : int
-    split : int
-        The warps that share a column, each with its part of the depth.
-    lanes : int
-        The lanes of a warp that share a column.
-    direct : bool
-        Whether lanes read their operands straight from global memory.
-    operands : {"float32", "tf32", "bfloat16"}
-        The number format to which operands and weights are rounded. Tensor cores multiply those of TF32 and bfloat16,
-        which have 10 and 7 bits after the point; see `tensor_cores`.
-    """
-
-    rows: int
-    units: int
-    warps: int
-    split: int = 1
-    lanes: int = 32
-    direct: bool = False
-    operands: str = "float32"
-
-    @property
-    def threads(self) -> int:
-        """The threads of a block."""
-        return self.warps * WARP
-
-    @property
-    def max_registers(self) -> int:
-        """The registers that a thread may have, so that a multiprocessor, which has 65,536, has room for a block."""
-        return min(255, 65536 // self.threads)
-
-
-class Run(NamedTuple):
-    """A run of elements of an operand's row, and where it lies.
-
-    It consists of pieces of equal length; a piece's elements follow one another.
-
-    Attributes
-    ----------
-    array : str
-        A flat array.
-    row : str
-        The variable that holds the first row of the step.
-    stride : int
-        The elements from one row to the next.
-    first, length : int
-        Where in a row it begins, and its elements in all.
-    pieces, apart : int
-        Their number, and the elements from the beginning of one to that of the next, if there are several.
-    offset : str
-        A variable to add to where it begins; none if empty.
-    """
-
-    array: str
-    row: str
-    stride: int
-    first: int
-    length: int
-    pieces: int = 1
-    apart: int = 0
-    offset: str = ""
-
-    @property
-    def of_piece(self) -> int:
-        """The elements of a piece."""
-        return self.length // self.pieces
-
-    def element(self, row: str, begin: int) -> str:
-        """Return the index of element y of an operand in a row of the step, if the run begins at element `begin`."""
-        index, first = f"({self.row} + {row}) * U({self.stride}) + y", self.first - begin
-        if self.pieces > 1:
-            gap = self.apart - self.of_piece
-            index += f" + y // U({self.of_piece}) * U({gap})"
-            first -= begin // self.of_piece * gap
-        if first:
-            index += f" + U({first})" if first > 0 else f" - U({-first})"
-        return f"{index} + {self.offset}" if self.offset else index
 
 
 class Contraction:
@@ -121,8 +38,8 @@ class Contraction:
     ----------
     name : str
         A suffix of its variables.
-    runs : tuple of Run
-        The operand, run after run along the depth.
+    spans : tuple of Span
+        The operand, span after span along the depth.
     columns : int
         The sums of a row that a block computes.
     tile : Tile
@@ -130,9 +47,9 @@ class Contraction:
         Whether a block has all units, and the operand is in shared memory already.
     """
 
-    def __init__(self, name: str, runs: tuple[Run, ...], columns: int, tile: Tile, in_block: bool) -> None:
-        self.name, self.runs, self.columns, self.tile, self.in_block = name, runs, columns, tile, in_block
-        self.depth = sum(run.length for run in runs)
+    def __init__(self, name: str, spans: tuple[Span, ...], columns: int, tile: Tile, in_block: bool) -> None:
+        self.name, self.spans, self.columns, self.tile, self.in_block = name, spans, columns, tile, in_block
+        self.depth = sum(span.length for span in spans)
         self.vector = self._choose_vector()
         step = tile.lanes * self.vector * tile.split
         self.padded = -(-self.depth // step) * step
@@ -188,7 +105,7 @@ class Contraction:
         if self.in_block:
             step = self.tile.lanes * self.tile.split
             return min((4, 2, 1), key=lambda v: (-(-self.depth // (step * v)) * step * v, -v))
-        numbers = [n for run in self.runs for n in (run.stride, run.first, run.of_piece, run.apart)]
+        numbers = [n for span in self.spans for n in (span.stride, span.first, span.of_piece, span.apart)]
         return 4 if all(n % 4 == 0 for n in numbers) else 1
 
     @property
@@ -283,11 +200,11 @@ class Contraction:
     def _load(self, row: str, names: list[str]) -> Iterator[str]:
         """Yield the lines that load ``vector`` elements of a row from element y on; zeros past the depth."""
         begin = 0
-        guarded = len(self.runs) > 1 or self.padded != self.depth
-        for number, run in enumerate(self.runs):
+        guarded = len(self.spans) > 1 or self.padded != self.depth
+        for number, span in enumerate(self.spans):
             load = "ld_cg_v4" if self.vector == 4 else "ld_cg"
-            line = f"{', '.join(names)} = {load}({run.array}, {run.element(row, begin)})"
-            begin += run.length
+            line = f"{', '.join(names)} = {load}({span.array}, {span.element(row, begin)})"
+            begin += span.length
             if guarded:
                 yield f"{'if' if number == 0 else 'elif'} y < U({begin}):"
                 yield f"    {line}"

@@ -27,9 +27,10 @@ import re
 from typing import NamedTuple
 
 from rondeau.kernels.cell.schedule import Operand, Schedule
-from rondeau.kernels.cuda.persistent.contraction import Contraction, Tile
+from rondeau.kernels.cuda.persistent.contraction import Contraction
 from rondeau.kernels.cuda.persistent.features import FeatureSource
 from rondeau.kernels.cuda.persistent.plan import Sizes
+from rondeau.kernels.cuda.persistent.tile import Tile
 
 __all__ = ["SECOND", "PersistentKernel", "emit_persistent"]
 

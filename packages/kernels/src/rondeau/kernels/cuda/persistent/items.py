@@ -14,8 +14,9 @@ from typing import Any, cast
 from rondeau.kernels.cell.naming import name_values
 from rondeau.kernels.cell.schedule import Schedule, Slot
 from rondeau.kernels.cell.timeline import Phase, Program, Read, Write
-from rondeau.kernels.cuda.persistent.contraction import NEXT_STEP, THIS_STEP, Tile
+from rondeau.kernels.cuda.persistent.contraction import NEXT_STEP, THIS_STEP
 from rondeau.kernels.cuda.persistent.plan import Sizes, contractions_of, row_sums_of, shared_elements, sums_of
+from rondeau.kernels.cuda.persistent.tile import Tile
 from rondeau.kernels.recurrent.phase_source import CODE, function_name
 from rondeau.kernels.recurrent.substreams import NOISE
 

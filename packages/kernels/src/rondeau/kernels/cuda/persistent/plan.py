@@ -10,9 +10,11 @@ from typing import NamedTuple
 from rondeau.kernels.cell.schedule import Operand, Schedule
 from rondeau.kernels.cell.timeline import Program
 from rondeau.kernels.cuda.persistent.bfloat16 import Bfloat16
-from rondeau.kernels.cuda.persistent.contraction import Contraction, Run, Tile
+from rondeau.kernels.cuda.persistent.contraction import Contraction
 from rondeau.kernels.cuda.persistent.row_sums import RowSums
+from rondeau.kernels.cuda.persistent.span import Span
 from rondeau.kernels.cuda.persistent.tf32 import Tf32
+from rondeau.kernels.cuda.persistent.tile import Tile
 
 __all__ = [
     "Sizes",
@@ -86,15 +88,15 @@ def contractions_of(
     for number, operand in enumerate(schedule.operands):
         gates = len(operand.joint) + len(operand.split)
         columns = gates * tile.units if is_forward else of_first
-        runs = _runs(schedule, operand, is_forward, sizes)
+        spans = _spans(schedule, operand, is_forward, sizes)
         phase = schedule.forward_group(operand) if is_forward else schedule.backward_group(operand)
-        found.append((phase, operand, kind(str(number), runs, columns, tile, in_block)))
+        found.append((phase, operand, kind(str(number), spans, columns, tile, in_block)))
     if sizes.projected:
         H, P = sizes.hidden, sizes.projected
-        run = Run("states", "new", H, 0, H) if is_forward else Run("d_projected", "at", P, 0, P)
+        span = Span("states", "new", H, 0, H) if is_forward else Span("d_projected", "at", P, 0, P)
         columns = of_first if is_forward else tile.units
         phase = len(schedule.forward.phases) if is_forward else -1
-        found.append((phase, None, kind("_hr", (run,), columns, tile, in_block)))
+        found.append((phase, None, kind("_hr", (span,), columns, tile, in_block)))
     contractions = [c for _, _, c in found]
     sizes_of_operands = [-(-c.operand_size // 4) * 4 for c in contractions]
     # The sums of products are in the same place, one after the other. So are operands that a block fetches for each
@@ -164,17 +166,17 @@ def shared_elements(contractions: list[tuple[int, Operand | None, Contraction]])
     return max((c.sums_at + c.sums_size for _, _, c in contractions), default=4)
 
 
-def _runs(schedule: Schedule, operand: Operand, is_forward: bool, sizes: Sizes) -> tuple[Run, ...]:
+def _spans(schedule: Schedule, operand: Operand, is_forward: bool, sizes: Sizes) -> tuple[Span, ...]:
     """Return where an operand of forward, or the adjoints of its slots in backward, lie in a row."""
     H, offset = sizes.hidden, "" if sizes.heads == 1 else "first_unit"
     if is_forward:
         if sizes.projected:  # masked already, and those of the step before alone
-            return (Run("carried", "U(0)", sizes.projected, 0, sizes.projected),)
+            return (Span("carried", "U(0)", sizes.projected, 0, sizes.projected),)
         if operand.node is None:
-            return (Run("states", "old", H, 0, sizes.of_head, offset=offset),)
+            return (Span("states", "old", H, 0, sizes.of_head, offset=offset),)
         first = schedule.values.index(operand.node) * H
-        return (Run("values", "at", len(schedule.values) * H, first, sizes.of_head, offset=offset),)
-    runs = []
+        return (Span("values", "at", len(schedule.values) * H, first, sizes.of_head, offset=offset),)
+    spans = []
     for array, slots, gates in (
         ("gates", schedule.order, operand.joint),
         ("recurrent", schedule.split, operand.split),
@@ -183,5 +185,5 @@ def _runs(schedule: Schedule, operand: Operand, is_forward: bool, sizes: Sizes) 
             first = slots.index(gates[0]) * H
             pieces, apart = (1, 0) if sizes.heads == 1 else (len(gates), H)
             length = len(gates) * sizes.of_head
-            runs.append(Run(array, "at", len(slots) * H, first, length, pieces, apart, offset))
-    return tuple(runs)
+            spans.append(Span(array, "at", len(slots) * H, first, length, pieces, apart, offset))
+    return tuple(spans)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from rondeau.kernels.cuda.persistent.contraction import WARP, Tile
+from rondeau.kernels.cuda.persistent.tile import WARP, Tile
 
 __all__ = ["RowSums"]
 

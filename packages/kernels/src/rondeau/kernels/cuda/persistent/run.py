@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.cuda import compiler
 from rondeau.kernels.cuda.persistent.choice import choose_tile, limits_of, work_of
-from rondeau.kernels.cuda.persistent.contraction import Tile
 from rondeau.kernels.cuda.persistent.emit import SECOND, PersistentKernel, emit_persistent
 from rondeau.kernels.cuda.persistent.packing import pack_matrices
 from rondeau.kernels.cuda.persistent.plan import Sizes
+from rondeau.kernels.cuda.persistent.tile import Tile
 from rondeau.kernels.cuda.phases import kept
 from rondeau.kernels.recurrent.records import Tape
 from rondeau.kernels.runtime.deferred import require

@@ -19,7 +19,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.kernels.cuda.persistent.contraction import Contraction, Run, Tile
+from rondeau.kernels.cuda.persistent.contraction import Contraction
+from rondeau.kernels.cuda.persistent.span import Span
+from rondeau.kernels.cuda.persistent.tile import Tile
 
 __all__ = ["TensorCores"]
 
@@ -45,8 +47,8 @@ class TensorCores(Contraction):
     mma: ClassVar[str]
     """The intrinsic that multiplies."""
 
-    def __init__(self, name: str, runs: tuple[Run, ...], columns: int, tile: Tile, in_block: bool) -> None:
-        super().__init__(name, runs, columns, tile, in_block)
+    def __init__(self, name: str, spans: tuple[Span, ...], columns: int, tile: Tile, in_block: bool) -> None:
+        super().__init__(name, spans, columns, tile, in_block)
         step = _LANES * self.elements * tile.split
         self.padded = -(-self.depth // step) * step
         self.row_stride = self.padded + _SKEW
