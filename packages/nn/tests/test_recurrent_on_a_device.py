@@ -300,6 +300,16 @@ def test_arrays_of_two_devices_are_refused():
         stepper(x[0].to("cuda"), inputs={"dt": named["dt"][0], "g": named["g"]})
 
 
+@pytest.mark.parametrize(("device", "other"), [("cuda", "cpu"), ("cpu", "cuda")])
+def test_a_stepper_of_parts_on_two_devices_is_refused(device, other):
+    layer = nn.GRU(I, H).to(device)
+    head, embedding = nn.Linear(H, 2).to(other), nn.Embedding(5, I).to(other)
+    for name, given in (("weight of the head", {"head": head}), ("embedding", {"embedding": embedding})):
+        message = f"a stepper of cell gru: weight_ih is on {device} and {name} is on {other}; move one"
+        with pytest.raises(ValueError, match=re.escape(message)):
+            nn.Stepper(layer, **given)
+
+
 def test_ids_out_of_range_are_told_at_the_next_read():
     ids = rt.tensor([[1, 3]], device="cuda")
     output, _ = nn.GRU(3, H).to("cuda")(ids)

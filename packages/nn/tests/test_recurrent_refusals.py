@@ -213,6 +213,11 @@ def test_a_tensor_of_torch_is_called_so():
             r"Convert input: input.to\('float32'\), or convert model: model.to\('float64'\)",
         ),
         (
+            lambda: nn.RNN(4, 5)(zeros(3, 2, 4, dtype="float16")),
+            TypeError,
+            r"does not match weight dtype \(float32\). Convert input: input.to\('float32'\)$",
+        ),
+        (
             lambda: nn.LSTM(4, 5)(PackedSequence(zeros(3, 6), rt.tensor([2, 1]))),
             RuntimeError,
             "Expected 4, got 6",

@@ -175,6 +175,12 @@ def test_refusals():
             ValueError,
             "vectors of the layer's input_size=3, got 2",
         ),
+        (
+            lambda: nn.Stepper(layer, embedding=nn.Embedding(V, I, dtype="float64")),
+            TypeError,
+            "embedding must be float32, like the layer's weights, got float64: convert it, with "
+            "embedding.to('float32')",
+        ),
         (lambda: stepper("a"), TypeError, "x_t must be a Tensor, an array or an id, got str"),
         (lambda: stepper(True), TypeError, "got bool"),
         (lambda: stepper(I), IndexError, "x must be ids from 0 to 2"),

@@ -126,6 +126,10 @@ class Stepper:
         self.outputs = width
         if head is not None:
             head = _checked_head(head, width, self.dtype)
+            check_one_device(
+                f"a stepper of cell {cell.name}", weight_ih=checked[0].weight_ih,
+                **{"weight of the head": head[0], "bias of the head": head[1]},
+            )  # fmt: skip
             self.outputs = head[0].shape[0]
         self._cell, self._states, self._has_head = cell, cell.states, head is not None
         self._hidden, self._steps = rows // len(cell.gates), _Steps()

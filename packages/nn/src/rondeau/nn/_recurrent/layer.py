@@ -640,9 +640,11 @@ class Recurrent(Module):
         if array.dtype.kind == "i":
             return
         if array.dtype != dtype:
+            is_of_layers = str(x.dtype) in ("float32", "float64")
             raise ArgumentTypeError(
                 f"{type(self).__name__} input dtype ({x.dtype}) does not match weight dtype ({dtype}). "
-                f"Convert input: input.to({str(dtype)!r}), or convert model: model.to({str(x.dtype)!r})"
+                f"Convert input: input.to({str(dtype)!r})"
+                + (f", or convert model: model.to({str(x.dtype)!r})" if is_of_layers else "")
             )
         if array.shape[-1] != self.input_size:
             raise ArgumentValueError(

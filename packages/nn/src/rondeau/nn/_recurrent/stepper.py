@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels import stepper
+from rondeau.kernels.checks import check_one_device
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime.devices import device_name, is_array, library_of
 from rondeau.kernels.sequence import Cell, InputForms, Settings, Weights
@@ -56,9 +57,10 @@ class Stepper:
     Raises
     ------
     ValueError
-        If the layer is bidirectional, or its sizes do not match those of the head or the embedding.
+        If the layer is bidirectional, its sizes do not match those of the head or the embedding, or parameters are on
+        different devices.
     TypeError
-        If the layer, head or embedding has the wrong type, dtypes differ, or parameters are not in CPU memory.
+        If the layer, head or embedding has the wrong type, or dtypes differ.
 
     Notes
     -----
@@ -110,6 +112,15 @@ class Stepper:
             settings = settings._replace(key=draw_key())
         self._stepper = stepper.Stepper(self._cell, weights, settings, frozen_head)
         self._like = weights[0].weight_ih[:0]  # an array where the weights are
+        if self._vectors is not None:
+            check_one_device(
+                f"a stepper of cell {self._cell.name}", weight_ih=self._like, embedding=self._vectors
+            )
+            if self._vectors.dtype != self._like.dtype:
+                raise ArgumentTypeError(
+                    f"embedding must be {self._like.dtype}, like the layer's weights, got {self._vectors.dtype}: "
+                    f"convert it, with embedding.to({str(self._like.dtype)!r})"
+                )
         self._hidden = weights[0].weight_ih.shape[0] // len(self._cell.gates)
 
     def __call__(
