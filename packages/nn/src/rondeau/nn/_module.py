@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.tensor import RemovableHandle, Tensor
+from rondeau.kernels.runtime.precision import check_precision
+from rondeau.tensor import RemovableHandle, Tensor, float32_matmul_precision
 from rondeau.tensor.cuda import gpu
 
 from ._computed import computed_attribute, computed_names
@@ -55,6 +56,7 @@ class Module:
     _transient: set[str]  # names of buffers that state_dict leaves out
     _forward_pre_hooks: dict[int, Callable[..., Any]]
     _forward_hooks: dict[int, Callable[..., Any]]
+    _precision: str | None = None
 
     def __init__(self) -> None:
         assign = super().__setattr__  # our own looks into the dictionaries that are created here
@@ -75,9 +77,41 @@ class Module:
             "forward(self, ...) in the class"
         )
 
+    @property
+    def float32_matmul_precision(self) -> str | None:
+        """The precision of the products of float32 while the module is called, and in backward through that call.
+
+        It is one of those of `rondeau.tensor.set_float32_matmul_precision`, which it overrides, also for the modules
+        inside that have none of their own; None, the default, leaves that of the caller. It is not part of the state.
+
+        Raises
+        ------
+        ValueError
+            If it is set to anything else.
+
+        Examples
+        --------
+        >>> from rondeau import nn
+        >>> layer = nn.GRU(3, 4)
+        >>> layer.float32_matmul_precision = "medium"
+        """
+        return self._precision
+
+    @float32_matmul_precision.setter
+    def float32_matmul_precision(self, precision: str | None) -> None:
+        if precision is not None:
+            check_precision(precision)
+        self._precision = precision
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._precision is not None:
+            with float32_matmul_precision(self._precision):
+                return self._forward_between_hooks(args, kwargs)
         if not self._forward_pre_hooks and not self._forward_hooks:
             return self.forward(*args, **kwargs)
+        return self._forward_between_hooks(args, kwargs)
+
+    def _forward_between_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for hook in tuple(self._forward_pre_hooks.values()):
             changed = hook(self, args)
             if changed is not None:

@@ -1,7 +1,11 @@
 """Tensor with reverse-mode automatic differentiation."""
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError, PerformanceWarning
-from rondeau.kernels.runtime.precision import get_float32_matmul_precision, set_float32_matmul_precision
+from rondeau.kernels.runtime.precision import (
+    float32_matmul_precision,
+    get_float32_matmul_precision,
+    set_float32_matmul_precision,
+)
 from rondeau.kernels.runtime.threads import get_num_threads, set_num_threads
 from rondeau.tensor import autograd, cuda, linalg
 from rondeau.tensor._backward import backward, grad
@@ -300,6 +304,7 @@ __all__ = [
     "float",
     "float16",
     "float32",
+    "float32_matmul_precision",
     "float64",
     "floor",
     "floor_divide",

@@ -15,6 +15,7 @@ import numpy as np
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.ops.sums import total
 from rondeau.kernels.runtime.devices import device_name, is_array, is_of_device, is_writeable
+from rondeau.kernels.runtime.precision import SCOPED, local
 from rondeau.tensor._devices import as_array, device_of, move
 from rondeau.tensor._graph import LEAF, OUTPUT, Node, Recorded, latest, unwrap, with_history, wrap
 from rondeau.tensor._modes import modes
@@ -59,13 +60,13 @@ def walk(
         is touched.
     """
     needed = None if captured is None else _leading_to(captured, [node for node, _ in roots])
-    before = modes.recording
+    before = modes.recording, local.precision
     modes.recording = create_graph
     try:
         with np.errstate(all="ignore"):
             _propagate(roots, retain_graph, create_graph, captured, needed)
     finally:
-        modes.recording = before
+        modes.recording, local.precision = before
 
 
 def _propagate(
@@ -89,6 +90,8 @@ def _propagate(
     while heap:
         node = heappop(heap)[1]
         g = pending.pop(node)
+        if SCOPED:
+            local.precision = getattr(node, "precision", None)
 
         if node.hooks is not None:
             g = _run_hooks(node, g, create_graph)

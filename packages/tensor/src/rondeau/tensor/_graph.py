@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError
+from rondeau.kernels.runtime.precision import SCOPED, local
 from rondeau.tensor._devices import as_array
 from rondeau.tensor._modes import modes
 
@@ -234,10 +235,13 @@ class Node:
     (<sum backward>, (<mul backward>,))
     """
 
-    __slots__ = ("holder", "hooks", "memory", "number", "op", "parents", "saved", "shapes")
+    __slots__ = ("holder", "hooks", "memory", "number", "op", "parents", "precision", "saved", "shapes")
 
     holder: weakref.ref[Tensor] | None  # the tensor whose .grad collects the gradient
     memory: Memory | None  # of the output, if that was saved
+    precision: (
+        str | None
+    )  # of the block of `float32_matmul_precision` it ran in; unset before the first such block
 
     def __init__(self, op: Op, parents: tuple[Node | None, ...], saved: tuple[Any, ...] | None) -> None:
         if INFERENCE and saved is not None:
@@ -250,6 +254,8 @@ class Node:
         self.hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = None
         self.holder = None
         self.number = next_number()
+        if SCOPED:
+            self.precision = local.precision
 
     def __reduce__(self) -> Any:
         raise ArgumentTypeError(

@@ -70,6 +70,9 @@ class ModelOptions:
         Probability of dropping an element of the recurrent matrices, in training.
     learn_initial_state
         Learn the state that a text begins with, which is zero otherwise.
+    precision
+        medium: products round their operands to bfloat16, where the processor or the GPU is faster with them; high: to
+        TF32, on a GPU; highest: float32.
     """
 
     init_from: str | None = None
@@ -84,6 +87,7 @@ class ModelOptions:
     recurrent_dropout: float = 0.0
     weight_dropout: float = 0.0
     learn_initial_state: bool = False
+    precision: Literal["highest", "high", "medium"] = "highest"
 
 
 @dataclass(frozen=True)

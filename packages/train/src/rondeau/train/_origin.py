@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 _SHOWN_TOKENS = 5
 
-ADAPTABLE = {"held_out", "dropout", "zoneout", "recurrent_dropout", "weight_dropout", "init_from"}
+ADAPTABLE = {
+    "held_out",
+    "precision",
+    "dropout",
+    "zoneout",
+    "recurrent_dropout",
+    "weight_dropout",
+    "init_from",
+}
 """Options of text and model that are not taken over: a run may regularise more, on a text cut elsewhere."""
 
 

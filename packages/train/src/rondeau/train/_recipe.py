@@ -65,6 +65,8 @@ def make_model(options: ModelOptions, vocab_size: int) -> nn.LanguageModel:
         raise UsageError(str(error)) from error
     if options.cell.startswith("lstm") and "f" in model.recurrent.cell.gates:
         nn.init.forget_bias_(model.recurrent, options.forget_bias)
+    if options.precision != "highest":
+        model.float32_matmul_precision = options.precision
     return model
 
 

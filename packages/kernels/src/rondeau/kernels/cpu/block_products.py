@@ -1,10 +1,11 @@
 """The products of a table of `blocks`, for use inside kernels: packing, forward to slots, and back to operands."""
 
 from rondeau.kernels.cpu.blocks import COLUMN, GATES, RECURRENT
-from rondeau.kernels.product import Rows, num_panels, pack_panels, product_rows
+from rondeau.kernels.product import Rows, num_panels, product_rows
+from rondeau.kernels.product.operands import depth_of, left_operand, pack_panels_of
 from rondeau.kernels.runtime.compiling import kernel_njit
 
-__all__ = ["multiply_backward", "multiply_forward", "pack_blocks", "pack_share"]
+__all__ = ["deepest", "multiply_backward", "multiply_forward", "pack_blocks", "pack_share"]
 
 
 @kernel_njit
@@ -12,7 +13,7 @@ def pack_share(w, w_at, k_stride, n_stride, K, N, packed, packed_at, share, shar
     """Pack one thread's share of an operand's panels."""
     panels = num_panels(packed, N)
     low, high = share * panels // shares, (share + 1) * panels // shares
-    pack_panels(w, w_at, k_stride, n_stride, K, N, packed, packed_at, low, high)
+    pack_panels_of(w, w_at, k_stride, n_stride, K, N, packed, packed_at, low, high)
 
 
 @kernel_njit
@@ -27,16 +28,27 @@ def pack_blocks(table, flat, k_stride, n_stride, packed, share, shares):  # type
 
 
 @kernel_njit
-def multiply_forward(products, first_block, last_block, storage, operand, from_zero, at, old, count):  # type: ignore[no-untyped-def]
+def deepest(table):  # type: ignore[no-untyped-def]
+    """Return the largest depth of a table's products."""
+    depth = 0
+    for k in range(table.shape[0]):
+        depth = max(depth, table[k, COLUMN.depth])
+    return depth
+
+
+@kernel_njit
+def multiply_forward(products, first_block, last_block, storage, operand, from_zero, at, old, count, room):  # type: ignore[no-untyped-def]
     """Compute the products of operands into the slots of ``count`` rows; those of the first state are skipped if zero.
 
-    ``operand`` (., P) is the first state as the recurrent matrices see it, from row ``old`` on.
+    ``operand`` (., P) is the first state as the recurrent matrices see it, from row ``old`` on; ``room`` is what
+    `room_for_operand` gives for it.
     """
     gates, recurrent, values = storage.gates, storage.recurrent, storage.values
     flat_gates, flat_recurrent, flat_values = gates.reshape(-1), recurrent.reshape(-1), values.reshape(-1)
     flat_operand = operand.reshape(-1)
     S, R = gates.shape[1] * gates.shape[2], recurrent.shape[1] * recurrent.shape[2]
     V, H, P = values.shape[1] * values.shape[2], values.shape[2], operand.shape[1]
+    rounded, rounded_column = -2, 0
     for k in range(first_block, last_block):
         block = products.table[k]
         depth, width = block[COLUMN.depth], block[COLUMN.width]
@@ -50,22 +62,28 @@ def multiply_forward(products, first_block, last_block, storage, operand, from_z
                     for j in range(row * R + column, row * R + column + width):
                         flat_recurrent[j] = 0
             continue
+        is_new = rounded != block[COLUMN.operand] or rounded_column != block[COLUMN.operand_column]
+        rounded, rounded_column = block[COLUMN.operand], block[COLUMN.operand_column]
+        left, K = left_operand(rows, count, depth, room, is_new), depth_of(products.packed, depth)
         if block[COLUMN.slots] == GATES:
             slots = Rows(flat_gates, at * S + column, S)
-            product_rows(rows, count, depth, products.packed, packed_at, width, slots, True)
+            product_rows(left, count, K, products.packed, packed_at, width, slots, True)
         else:
             slots = Rows(flat_recurrent, at * R + column, R)
-            product_rows(rows, count, depth, products.packed, packed_at, width, slots, False)
+            product_rows(left, count, K, products.packed, packed_at, width, slots, False)
 
 
 @kernel_njit
-def multiply_backward(products, first_block, last_block, storage, d_hidden, wants_hidden, at, first, count):  # type: ignore[no-untyped-def]
+def multiply_backward(  # type: ignore[no-untyped-def]
+    products, first_block, last_block, storage, d_hidden, wants_hidden, at, first, count, room
+):
     """Propagate the adjoints of the slots of ``count`` rows back to operands, and if wanted to the first state."""
     gates, recurrent, d_values = storage.gates, storage.recurrent, storage.d_values
     flat_gates, flat_recurrent, flat_values = gates.reshape(-1), recurrent.reshape(-1), d_values.reshape(-1)
     flat_hidden = d_hidden.reshape(-1)
     S, R = gates.shape[1] * gates.shape[2], recurrent.shape[1] * recurrent.shape[2]
     B, H, P = d_values.shape[1], d_values.shape[2], d_hidden.shape[1]
+    rounded, rounded_column = -1, 0
     for k in range(first_block, last_block):
         block = products.table[k]
         depth, width = block[COLUMN.depth], block[COLUMN.width]
@@ -74,10 +92,15 @@ def multiply_backward(products, first_block, last_block, storage, d_hidden, want
         if block[COLUMN.slots] == RECURRENT:
             slots = Rows(flat_recurrent, at * R + column, R)
         accumulate = block[COLUMN.accumulate] != 0
+        if block[COLUMN.operand] < 0 and not wants_hidden:
+            continue
+        is_new = rounded != block[COLUMN.slots] or rounded_column != column
+        rounded, rounded_column = block[COLUMN.slots], column
+        left, K = left_operand(slots, count, depth, room, is_new), depth_of(products.packed, depth)
         if block[COLUMN.operand] >= 0:
             target = (block[COLUMN.operand] * B + first) * H + block[COLUMN.operand_column]
             adjoints = Rows(flat_values, target, H)
-            product_rows(slots, count, depth, products.packed, packed_at, width, adjoints, accumulate)
-        elif wants_hidden:
+            product_rows(left, count, K, products.packed, packed_at, width, adjoints, accumulate)
+        else:
             adjoints = Rows(flat_hidden, first * P + block[COLUMN.operand_column], P)
-            product_rows(slots, count, depth, products.packed, packed_at, width, adjoints, accumulate)
+            product_rows(left, count, K, products.packed, packed_at, width, adjoints, accumulate)

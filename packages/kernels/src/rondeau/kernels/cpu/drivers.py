@@ -16,7 +16,13 @@ from typing import Any
 import numpy as np
 from numba import prange, types
 
-from rondeau.kernels.cpu.block_products import multiply_backward, multiply_forward, pack_blocks, pack_share
+from rondeau.kernels.cpu.block_products import (
+    deepest,
+    multiply_backward,
+    multiply_forward,
+    pack_blocks,
+    pack_share,
+)
 from rondeau.kernels.cpu.phase_call import call_phase
 from rondeau.kernels.cpu.storage import (
     products_type,
@@ -24,9 +30,10 @@ from rondeau.kernels.cpu.storage import (
     steps_type,
     storage_type,
 )
-from rondeau.kernels.numerics.elements import ELEMENTS
+from rondeau.kernels.numerics.elements import ELEMENTS, PAIRS
 from rondeau.kernels.product import Rows, product_rows
 from rondeau.kernels.product.microkernel import pointer_at
+from rondeau.kernels.product.operands import depth_of, left_operand, room_for_operand
 from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
 from rondeau.kernels.runtime.signatures import INDICES, array_type
 
@@ -67,6 +74,7 @@ def _forward_by_batch(storage, products, projection, from_zero, steps, cuts):  #
             pack_share(flat_hr, 0, 1, H, H, P, projection.packed, 0, np.intp(share), shares)
     for share in prange(shares):
         first = cuts[share]
+        room = room_for_operand(products.packed, cuts[share + 1] - first, max(H, deepest(products.table)))
         for step in range(steps.starts.size):
             count = min(cuts[share + 1], steps.sizes[step]) - first
             if count <= 0:
@@ -79,12 +87,13 @@ def _forward_by_batch(storage, products, projection, from_zero, steps, cuts):  #
             for phase in range(products.phases.size):
                 multiply_forward(
                     products, products.ends[phase, 0], products.ends[phase, 1], storage, operand,
-                    step == 0 and from_zero, at, first if masked else old, count,
+                    step == 0 and from_zero, at, first if masked else old, count, room,
                 )  # fmt: skip
                 call_phase(products.phases[phase], (storage, at, old, new, first, count, 0, H))
             if projected:
+                state = left_operand(Rows(flat_states, new * H, H), count, H, room, True)
                 product_rows(
-                    Rows(flat_states, new * H, H), count, H, projection.packed, 0, P,
+                    state, count, depth_of(projection.packed, H), projection.packed, 0, P,
                     Rows(flat_hidden, new * P, P), False,
                 )  # fmt: skip
 
@@ -96,6 +105,8 @@ def _forward_by_units(storage, products, hidden, from_zero, steps, cuts, cuts_of
     flat_hh, shares = weight_hh.reshape(-1), cuts.size - 1
     for share in prange(shares):
         pack_blocks(products.table, flat_hh, 1, weight_hh.shape[1], products.packed, np.intp(share), shares)
+    depth = deepest(products.table)
+    rooms = room_for_operand(products.packed, shares * steps.sizes.max(), depth).reshape(shares, -1)
     for step in range(steps.starts.size):
         count, at, old, new = steps.sizes[step], steps.starts[step], steps.befores[step], steps.afters[step]
         for phase in range(phases.size):
@@ -103,7 +114,7 @@ def _forward_by_units(storage, products, hidden, from_zero, steps, cuts, cuts_of
             for share in prange(cuts.size - 1):
                 multiply_forward(
                     products, ends[phase, share], ends[phase, share + 1], storage, hidden,
-                    step == 0 and from_zero, at, old, count,
+                    step == 0 and from_zero, at, old, count, rooms[share],
                 )  # fmt: skip
                 if not whole:
                     low, high = cuts_of_phases[share], cuts_of_phases[share + 1]
@@ -128,6 +139,7 @@ def _backward_by_batch(storage, products, projection, d_steps, needs_initial, st
             pack_share(flat_hr, 0, H, 1, P, H, projection.packed, 0, np.intp(share), shares)
     for share in prange(shares):
         first = cuts[share]
+        room = room_for_operand(products.packed, cuts[share + 1] - first, max(P, deepest(products.table)))
         for step in range(steps.starts.size - 1, -1, -1):
             count = min(cuts[share + 1], steps.sizes[step]) - first
             if count <= 0:
@@ -137,8 +149,9 @@ def _backward_by_batch(storage, products, projection, d_steps, needs_initial, st
             if projected:
                 for k in range(count * P):
                     flat_projected[at * P + k] = flat_hidden[first * P + k]
+                adjoint = left_operand(Rows(flat_hidden, first * P, P), count, P, room, True)
                 product_rows(
-                    Rows(flat_hidden, first * P, P), count, P, projection.packed, 0, H,
+                    adjoint, count, depth_of(projection.packed, P), projection.packed, 0, H,
                     Rows(flat_states, first * H, H), False,
                 )  # fmt: skip
                 for k in range(count * P):  # which no product writes if the cell has no recurrent matrix
@@ -147,7 +160,7 @@ def _backward_by_batch(storage, products, projection, d_steps, needs_initial, st
                 call_phase(phases[phase], (storage, at, old, new, first, count, 0, H))
                 multiply_backward(
                     products, ends[phase, 0], ends[phase, 1], storage, d_hidden,
-                    step > 0 or needs_initial, at, first, count,
+                    step > 0 or needs_initial, at, first, count, room,
                 )  # fmt: skip
             if keep.shape[0] > 0:
                 for row in range(first, first + count):
@@ -164,6 +177,8 @@ def _backward_by_units(  # type: ignore[no-untyped-def]
     flat_hh, shares = weight_hh.reshape(-1), cuts.size - 1
     for share in prange(shares):
         pack_blocks(products.table, flat_hh, weight_hh.shape[1], 1, products.packed, np.intp(share), shares)
+    depth = deepest(products.table)
+    rooms = room_for_operand(products.packed, shares * steps.sizes.max(), depth).reshape(shares, -1)
     for step in range(steps.starts.size - 1, -1, -1):
         count, at, old, new = steps.sizes[step], steps.starts[step], steps.befores[step], steps.afters[step]
         _add_steps(d_steps, d_hidden, storage.d_states, at, 0, count)
@@ -178,24 +193,29 @@ def _backward_by_units(  # type: ignore[no-untyped-def]
             for share in prange(cuts.size - 1):
                 multiply_backward(
                     products, ends[phase, share], ends[phase, share + 1], storage, d_hidden,
-                    step > 0 or needs_initial, at, 0, count,
+                    step > 0 or needs_initial, at, 0, count, rooms[share],
                 )  # fmt: skip
 
 
 class Drivers:
-    """The drivers of one dtype, each compiled or loaded on first use."""
+    """The drivers of one dtype and of one for packed operands, each compiled or loaded on first use."""
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self._dtype = dtype
+    def __init__(self, dtype: np.dtype[Any], packed: np.dtype[Any]) -> None:
+        self._dtype, self._packed = dtype, packed
 
     def _compile(self, driver: Any, *arguments: Any) -> Any:
-        return driver.compile(types.void(storage_type(self._dtype), products_type(self._dtype), *arguments))
+        products = products_type(self._dtype, self._packed)
+        return driver.compile(types.void(storage_type(self._dtype), products, *arguments))
 
     @functools.cached_property
     def forward_by_batch(self) -> Any:
         """Arguments: storage, products, projection, whether to skip products of zero, steps, cuts of the batch."""
         return self._compile(
-            _forward_by_batch, projection_type(self._dtype), types.boolean, steps_type(), INDICES
+            _forward_by_batch,
+            projection_type(self._dtype, self._packed),
+            types.boolean,
+            steps_type(),
+            INDICES,
         )
 
     @functools.cached_property
@@ -207,7 +227,7 @@ class Drivers:
     @functools.cached_property
     def backward_by_batch(self) -> Any:
         """Arguments: storage, products, projection, gradient addresses, needs of initial states, steps, cuts."""
-        projection = projection_type(self._dtype)
+        projection = projection_type(self._dtype, self._packed)
         return self._compile(_backward_by_batch, projection, INDICES, types.boolean, steps_type(), INDICES)
 
     @functools.cached_property
@@ -219,4 +239,5 @@ class Drivers:
         )
 
 
-DRIVERS = {dtype: Drivers(dtype) for dtype in ELEMENTS}
+DRIVERS = {(dtype, dtype): Drivers(dtype, dtype) for dtype in ELEMENTS}
+DRIVERS[PAIRS.sums.dtype, PAIRS.dtype] = Drivers(PAIRS.sums.dtype, PAIRS.dtype)

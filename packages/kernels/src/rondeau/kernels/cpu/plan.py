@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rondeau.kernels.cell.schedule import Schedule
 from rondeau.kernels.cell.timeline import Program
 from rondeau.kernels.cpu.blocks import GATES, parts_of
+from rondeau.kernels.numerics.elements import PAIRS
 from rondeau.kernels.recurrent.records import Run, Weights
 
 __all__ = ["Buffers", "Contribution", "Plan", "plan_of"]
@@ -64,8 +65,10 @@ class Plan:
         The contributions to the gradient of the recurrent matrices.
     phases : dict of str to ndarray
         The addresses of the compiled phases of each direction that ran.
-    no_slots, no_units, no_features, no_mask, no_params, no_scalars, no_inputs, no_positions, no_packed : ndarray
+    no_slots, no_units, no_features, no_mask, no_params, no_scalars, no_inputs, no_positions : ndarray
         Empty arrays for the fields of `Storage` and `Projection` that the cell or the direction does not need.
+    no_packed : dict of dtype to ndarray
+        The same for packed operands of each dtype.
     """
 
     def __init__(
@@ -97,7 +100,7 @@ class Plan:
         self.no_scalars = np.empty((1, 1, 0), dtype)
         self.no_inputs = np.empty(0, np.int64)
         self.no_positions = np.empty((0, 2), np.int64)
-        self.no_packed = np.empty(0, dtype)
+        self.no_packed = {packed: np.empty(0, packed) for packed in (dtype, PAIRS.dtype)}
 
     @functools.cached_property
     def forward(self) -> Buffers:

@@ -30,6 +30,7 @@ from rondeau.kernels.cpu.phases import compiled_phases
 from rondeau.kernels.cpu.plan import Plan, plan_of
 from rondeau.kernels.cpu.storage import Products, Projection, Storage
 from rondeau.kernels.product import packed_size
+from rondeau.kernels.product.pairs import packed_dtype
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.ordering import in_buffer_order
 from rondeau.kernels.recurrent.records import Adjoints, BackwardCall, ForwardCall, Run, Sums, Tape, Weights
@@ -90,8 +91,9 @@ def forward(
         addresses_of_inputs(*inputs) if inputs else plan.no_inputs,
         layout.positions if plan.draws_numbers else plan.no_positions, settings.key, settings.substream,
     )  # fmt: skip
-    products = _products(run, "forward", plan, weights, blocks)
-    steps, drivers, shares = layout.steps(reverse), DRIVERS[dtype], division.shares
+    packed = packed_dtype(dtype)
+    products = _products(run, "forward", plan, weights, blocks, packed)
+    steps, drivers, shares = layout.steps(reverse), DRIVERS[dtype, packed], division.shares
     if division.by_units:
         threads.launch(
             drivers.forward_by_units, storage, products, tape.first, tape.from_zero, steps, np.array(division.units),
@@ -100,7 +102,7 @@ def forward(
     else:
         projection = Projection(
             tape.first, plan.no_units, weights.weight_hr if plan.is_projected else plan.no_units,
-            buffers.empty(packed_size(H, P), dtype) if plan.is_projected else plan.no_packed, tape.keep,
+            buffers.empty(packed_size(H, P), packed) if plan.is_projected else plan.no_packed[packed], tape.keep,
             buffers.empty(tape.keep.shape, dtype) if has_keep else tape.keep,
         )  # fmt: skip
         threads.launch(
@@ -143,8 +145,9 @@ def backward_through_time(
         addresses_of_inputs(*tape.inputs, *sums.inputs) if tape.inputs else plan.no_inputs,
         layout.positions if plan.draws_numbers else plan.no_positions, settings.key, settings.substream,
     )  # fmt: skip
-    products = _products(run, "backward", plan, weights, blocks)
-    steps, drivers, shares = layout.steps(run.reverse), DRIVERS[dtype], division.shares
+    packed = packed_dtype(dtype)
+    products = _products(run, "backward", plan, weights, blocks, packed)
+    steps, drivers, shares = layout.steps(run.reverse), DRIVERS[dtype, packed], division.shares
     if division.by_units:
         threads.launch(
             drivers.backward_by_units, storage, products, d_first, addresses, needs_initial, steps,
@@ -153,7 +156,8 @@ def backward_through_time(
     else:
         projection = Projection(
             d_first, d_projected, weights.weight_hr if plan.is_projected else plan.no_units,
-            buffers.empty(packed_size(P, H), dtype) if plan.is_projected else plan.no_packed, tape.keep, plan.no_units,
+            buffers.empty(packed_size(P, H), packed) if plan.is_projected else plan.no_packed[packed], tape.keep,
+            plan.no_units,
         )  # fmt: skip
         threads.launch(
             drivers.backward_by_batch, storage, products, projection, addresses, needs_initial, steps,
@@ -178,15 +182,17 @@ def backward_both(directions: Sequence[BackwardCall], consume: bool) -> list[Adj
     ]
 
 
-def _products(run: Run, direction: str, plan: Plan, weights: Weights, blocks: Blocks) -> Products:
-    """Return the phases and products of every step of a direction."""
+def _products(
+    run: Run, direction: str, plan: Plan, weights: Weights, blocks: Blocks, packed: np.dtype[Any]
+) -> Products:
+    """Return the phases and products of every step of a direction, with memory of a dtype for packed weights."""
     phases = plan.phases.get(direction)
     if phases is None:
         phases = plan.phases[direction] = compiled_phases(run.cell, direction, plan.dtype)
     return Products(
         phases, blocks.table, blocks.ends,
         plan.no_features if weights.weight_hh is None else weights.weight_hh,
-        buffers.empty(blocks.packed_size, plan.dtype),
+        buffers.empty(blocks.packed_size, packed),
     )  # fmt: skip
 
 

@@ -125,7 +125,16 @@ def _step(layers, storage, hidden, x, ids, y, division):  # type: ignore[no-unty
                         )
                 ends = layers.ends
                 multiply_forward(
-                    products, ends[phase, first], ends[phase, last], of_layer, hidden, from_zero, 0, old, B
+                    products,
+                    ends[phase, first],
+                    ends[phase, last],
+                    of_layer,
+                    hidden,
+                    from_zero,
+                    0,
+                    old,
+                    B,
+                    products.packed[:0],
                 )
                 if cuts_of_phases.size > 2:
                     low, high = cuts_of_phases[share], cuts_of_phases[share + 1]

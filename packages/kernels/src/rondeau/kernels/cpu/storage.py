@@ -107,22 +107,22 @@ def storage_type(dtype: np.dtype[Any]) -> Any:
 
 
 @functools.cache
-def products_type(dtype: np.dtype[Any]) -> Any:
-    """Return Numba's type of `Products`."""
+def products_type(dtype: np.dtype[Any], packed: np.dtype[Any]) -> Any:
+    """Return Numba's type of `Products`; ``packed`` is the dtype of the packed operands."""
     return record_type(
         Products,
         phases=INDICES,
         table=TABLE,
         ends=TABLE,
         weight_hh=array_type(dtype, 2),
-        packed=array_type(dtype, 1),
+        packed=array_type(packed, 1),
     )
 
 
 @functools.cache
-def projection_type(dtype: np.dtype[Any]) -> Any:
+def projection_type(dtype: np.dtype[Any], packed: np.dtype[Any]) -> Any:
     """Return Numba's type of `Projection`."""
-    fields = dict.fromkeys(Projection._fields, array_type(dtype, 2)) | {"packed": array_type(dtype, 1)}
+    fields = dict.fromkeys(Projection._fields, array_type(dtype, 2)) | {"packed": array_type(packed, 1)}
     return record_type(Projection, **fields)
 
 

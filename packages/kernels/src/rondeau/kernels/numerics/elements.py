@@ -2,6 +2,9 @@
 
 Everything that depends on the number format, from the lanes of a vector register to the names of LLVM's intrinsics,
 comes from its `Element`. A new format is a new entry, and its tiles (`rondeau.kernels.product.microkernel`).
+
+A word of `PAIRS` holds two numbers of bfloat16 that are neighbours along the dimension that a product sums over, the
+first in the lower half. Products of words are sums of two products, added to float32.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-__all__ = ["ELEMENTS", "Element", "element_of"]
+__all__ = ["ELEMENTS", "FORMATS", "PAIRS", "Element", "element_of"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ class Element:
         return self.dtype.name
 
     @property
+    def sums(self) -> Element:
+        """The format to which products of these numbers are added."""
+        return _BY_STORAGE[self.compute]
+
+    @property
     def bytes(self) -> int:
         """The size of a number in memory."""
         return self.dtype.itemsize
@@ -76,7 +84,13 @@ ELEMENTS: Mapping[np.dtype[Any], Element] = MappingProxyType(
 )
 """The formats of the arrays that the kernels accept, by dtype."""
 
-_BY_STORAGE = {element.storage: element for element in ELEMENTS.values()}
+PAIRS = Element(np.dtype(np.uint32), types.uint32, types.float32, ir.IntType(32), "i32")
+"""Words of two bfloat16: operands of products, which no array of a caller consists of."""
+
+FORMATS = (*ELEMENTS.values(), PAIRS)
+"""The formats of the operands of products."""
+
+_BY_STORAGE = {element.storage: element for element in FORMATS}
 
 
 def element_of(storage: Any) -> Element:

@@ -35,8 +35,16 @@ from rondeau.kernels.numerics.elements import Element
 from rondeau.kernels.ops.arrays import convolution as arrays
 from rondeau.kernels.ops.sums import total
 from rondeau.kernels.ops.windows import WINDOW, Window, check_window
+from rondeau.kernels.product import Rows, num_panels, packed_size, product_rows
 from rondeau.kernels.product.microkernel import advance, pointer_to
-from rondeau.kernels.product.product import Rows, pack, packed_size, product_rows
+from rondeau.kernels.product.operands import (
+    depth_of,
+    left_operand,
+    pack_panels_of,
+    panel_of,
+    room_for_operand,
+)
+from rondeau.kernels.product.pairs import as_left_operand, packed_dtype
 from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.runtime import buffers, threads
 from rondeau.kernels.runtime.compiling import kernel_njit
@@ -153,13 +161,17 @@ def _panel_width(itemsize: int) -> int:
 
 
 def _signature_of_forward(element: Element) -> Any:
-    planes, flat = array_type(element.dtype, 4), array_type(element.dtype, 1)
-    return types.void(planes, planes, flat, WINDOW, planes, types.intp, flat, types.intp)
+    planes, flat = array_type(element.sums.dtype, 4), array_type(element.sums.dtype, 1)
+    operand = array_type(element.dtype, 2)
+    return types.void(planes, operand, flat, WINDOW, planes, types.intp, flat, types.intp)
 
 
 @compiled_per_dtype(_signature_of_forward, parallel=True)
 def _forward(x, w, b, window, y, groups, workspace, shares):  # type: ignore[no-untyped-def]
-    """Write y; `workspace` has `_forward_workspace` elements for each share, and b may be empty."""
+    """Write y; `workspace` has `_forward_workspace` elements for each share, and b may be empty.
+
+    The rows of w are a left operand.
+    """
     N, C, H, W = x.shape
     F, P, Q = y.shape[1:]
     L, Cg, Fg = P * Q, C // groups, F // groups
@@ -167,9 +179,10 @@ def _forward(x, w, b, window, y, groups, workspace, shares):  # type: ignore[no-
     width, lanes = _panel_width(x.itemsize), _BYTES // x.itemsize
     panels = (L + width - 1) // width
     items = N * groups * panels
-    weights, out = w.reshape(w.size), y.reshape(y.size)
+    weights, out, depth = w.reshape(w.size), y.reshape(y.size), w.shape[1]
     for share in prange(shares):
         at = workspace.size // shares * share
+        room = room_for_operand(weights, width, K)
         for item in range(share * items // shares, (share + 1) * items // shares):
             n, rest = item // (groups * panels), item % (groups * panels)
             g, first = rest // panels, rest % panels * width
@@ -184,8 +197,9 @@ def _forward(x, w, b, window, y, groups, workspace, shares):  # type: ignore[no-
                 for f in range(Fg):
                     start = y_at + f * L
                     out[start : start + columns] = b[g * Fg + f]
-            left, result = Rows(weights, g * Fg * K, K), Rows(out, y_at, L)
-            product_rows(left, Fg, K, workspace, at, columns, result, b.size > 0)
+            left, result = Rows(weights, g * Fg * depth, depth), Rows(out, y_at, L)
+            panel, panel_at = panel_of(workspace, at, K, columns, whole, room)
+            product_rows(left, Fg, depth, panel, panel_at, columns, result, b.size > 0)
 
 
 def _forward_workspace(K: int) -> int:
@@ -240,46 +254,64 @@ def forward(
     y = buffers.empty((x.shape[0], F, *shape), x.dtype)
     shares = _shares(y, weight.shape)
     workspace = buffers.empty(shares * _forward_workspace(weight[0].size), x.dtype)
-    threads.launch(_forward[x.dtype], x, weight, b, window, y, groups, workspace, shares, shares=shares)
+    packed = packed_dtype(x.dtype)
+    w = as_left_operand(weight.reshape(F, -1), packed)
+    threads.launch(_forward[packed], x, w, b, window, y, groups, workspace, shares, shares=shares)
     return y
 
 
 def _signature_of_backward_input(element: Element) -> Any:
-    planes, flat = array_type(element.dtype, 4), array_type(element.dtype, 1)
-    return types.void(planes, array_type(element.dtype, 3), WINDOW, planes, flat, types.intp)
+    planes, numbers = array_type(element.sums.dtype, 4), array_type(element.sums.dtype, 1)
+    operand, packed = array_type(element.dtype, 2), array_type(element.dtype, 1)
+    return types.void(planes, operand, WINDOW, planes, types.intp, packed, numbers, types.intp)
 
 
 @compiled_per_dtype(_signature_of_backward_input, parallel=True)
-def _backward_input(dy, transposed, window, dx, workspace, shares):  # type: ignore[no-untyped-def]
-    """Write dx; `transposed`, (G, K, F / G), holds the weights of each group, transposed."""
+def _backward_input(dy, transposed, window, dx, groups, packed, sums, shares):  # type: ignore[no-untyped-def]
+    """Write dx; `transposed`, (G K, F / G), holds the weights of each group, transposed, as a left operand.
+
+    Each share has ``packed_size(F / G, COLUMNS)`` elements of `packed` and ``K * COLUMNS`` of `sums`.
+    """
     N, C, H, W = dx.shape
     F, P, Q = dy.shape[1:]
-    groups, K, Fg = transposed.shape
-    L, Cg = P * Q, C // groups
+    K, depth = transposed.shape[0] // groups, transposed.shape[1]
+    L, Cg, Fg = P * Q, C // groups, F // groups
     items = N * groups
     weights, gradient, planes = transposed.reshape(transposed.size), dy.reshape(dy.size), dx.reshape(dx.size)
     for share in prange(shares):
-        at = workspace.size // shares * share
-        sums_at = at + packed_size(Fg, COLUMNS)
+        at, sums_at = packed.size // shares * share, sums.size // shares * share
         for item in range(share * items // shares, (share + 1) * items // shares):
             n, g = item // groups, item % groups
             x_at = (n * C + g * Cg) * H * W
             planes[x_at : x_at + Cg * H * W] = 0
             for first in range(0, L, COLUMNS):
                 columns = min(COLUMNS, L - first)
-                pack(gradient, (n * F + g * Fg) * L + first, L, 1, Fg, columns, workspace, at)
-                left, result = Rows(weights, g * K * Fg, Fg), Rows(workspace, sums_at, COLUMNS)
-                product_rows(left, K, Fg, workspace, at, columns, result, False)
+                pack_panels_of(
+                    gradient,
+                    (n * F + g * Fg) * L + first,
+                    L,
+                    1,
+                    Fg,
+                    columns,
+                    packed,
+                    at,
+                    0,
+                    num_panels(packed, columns),
+                )
+                left, result = Rows(weights, g * K * depth, depth), Rows(sums, sums_at, COLUMNS)
+                product_rows(left, K, depth, packed, at, columns, result, False)
                 _scatter(
-                    pointer_to(planes, x_at), Cg, H, W, window, Q, first, columns,
-                    pointer_to(workspace, sums_at), COLUMNS,
-                )  # fmt: skip
-
-
-def _backward_input_workspace(F: int, K: int) -> int:
-    """Return the workspace elements for one share of `_backward_input`, with F / G channels out."""
-    size: int = packed_size(F, COLUMNS) + K * COLUMNS
-    return size
+                    pointer_to(planes, x_at),
+                    Cg,
+                    H,
+                    W,
+                    window,
+                    Q,
+                    first,
+                    columns,
+                    pointer_to(sums, sums_at),
+                    COLUMNS,
+                )
 
 
 def backward_input(dy: Any, weight: Any, window: Window, shape: tuple[int, ...], groups: int) -> NDArray[Any]:
@@ -316,12 +348,15 @@ def backward_input(dy: Any, weight: Any, window: Window, shape: tuple[int, ...],
     _check_outputs(dy.shape, shape, F)
     if are_of_device("convolution", dy=dy, weight=weight):
         return arrays.backward_input(dy, weight, window, shape, groups)  # type: ignore[no-any-return]
-    transposed = np.ascontiguousarray(weight.reshape(groups, F // groups, -1).transpose(0, 2, 1))
+    of_group, K = F // groups, weight[0].size
+    transposed = np.ascontiguousarray(weight.reshape(groups, of_group, K).transpose(0, 2, 1))
     dx = buffers.empty(shape, dy.dtype)
-    shares = _shares(dy, weight.shape)
-    size = _backward_input_workspace(F // groups, transposed.shape[1])
-    workspace = buffers.empty(shares * size, dy.dtype)
-    threads.launch(_backward_input[dy.dtype], dy, transposed, window, dx, workspace, shares, shares=shares)
+    shares, operands = _shares(dy, weight.shape), packed_dtype(dy.dtype)
+    threads.launch(
+        _backward_input[operands], dy, as_left_operand(transposed.reshape(groups * K, of_group), operands), window,
+        dx, groups, buffers.empty(shares * packed_size(of_group, COLUMNS), operands),
+        buffers.empty(shares * K * COLUMNS, dy.dtype), shares, shares=shares,
+    )  # fmt: skip
     return dx
 
 
@@ -333,13 +368,17 @@ def _channels_at_a_time(window: Any, C: int) -> int:
 
 
 def _signature_of_backward_weight(element: Element) -> Any:
-    planes, flat = array_type(element.dtype, 4), array_type(element.dtype, 1)
-    return types.void(planes, planes, WINDOW, planes, flat, types.intp)
+    planes, numbers = array_type(element.sums.dtype, 4), array_type(element.sums.dtype, 1)
+    packed = array_type(element.dtype, 1)
+    return types.void(planes, planes, WINDOW, planes, packed, numbers, types.intp)
 
 
 @compiled_per_dtype(_signature_of_backward_weight, parallel=True)
-def _backward_weight(dy, x, window, partial, workspace, shares):  # type: ignore[no-untyped-def]
-    """Write `partial`, (R, G, K, F / G): the transpose of dw, summed over each of R runs of samples."""
+def _backward_weight(dy, x, window, partial, packed, gathered, shares):  # type: ignore[no-untyped-def]
+    """Write `partial`, (R, G, K, F / G): the transpose of dw, summed over each of R runs of samples.
+
+    Each share has ``packed_size(DEPTH, F / G)`` elements of `packed`, and `_gathered_size` of `gathered`.
+    """
     N, C, H, W = x.shape
     F, P, Q = dy.shape[1:]
     runs, groups, K, Fg = partial.shape
@@ -349,8 +388,8 @@ def _backward_weight(dy, x, window, partial, workspace, shares):  # type: ignore
     items = runs * groups * pieces
     gradient, sums = dy.reshape(dy.size), partial.reshape(partial.size)
     for share in prange(shares):
-        at = workspace.size // shares * share
-        columns_at = at + packed_size(DEPTH, Fg)
+        at, columns_at = packed.size // shares * share, gathered.size // shares * share
+        room = room_for_operand(packed, at_a_time * positions, DEPTH)
         for item in range(share * items // shares, (share + 1) * items // shares):
             run, rest = item // (groups * pieces), item % (groups * pieces)
             g, c = rest // pieces, rest % pieces * at_a_time
@@ -362,18 +401,29 @@ def _backward_weight(dy, x, window, partial, workspace, shares):  # type: ignore
                     depth = min(DEPTH, L - first)
                     _gather(
                         pointer_to(x, (n * C + g * Cg + c) * H * W), channels, H, W, window, Q, first, depth,
-                        pointer_to(workspace, columns_at), depth,
+                        pointer_to(gathered, columns_at), depth,
                     )  # fmt: skip
-                    pack(gradient, (n * F + g * Fg) * L + first, 1, L, depth, Fg, workspace, at)
-                    left, result = Rows(workspace, columns_at, depth), Rows(sums, sums_at, Fg)
-                    more = n > first_sample or first > 0
-                    product_rows(left, channels * positions, depth, workspace, at, Fg, result, more)
+                    pack_panels_of(
+                        gradient,
+                        (n * F + g * Fg) * L + first,
+                        1,
+                        L,
+                        depth,
+                        Fg,
+                        packed,
+                        at,
+                        0,
+                        num_panels(packed, Fg),
+                    )
+                    count, more = channels * positions, n > first_sample or first > 0
+                    left = left_operand(Rows(gathered, columns_at, depth), count, depth, room, True)
+                    result = Rows(sums, sums_at, Fg)
+                    product_rows(left, count, depth_of(packed, depth), packed, at, Fg, result, more)
 
 
-def _backward_weight_workspace(window: Window, C: int, F: int) -> int:
-    """Return the workspace elements for one share of `_backward_weight`, with C / G channels in and F / G out."""
-    K = _channels_at_a_time(window, C) * window.rows * window.columns
-    size: int = packed_size(DEPTH, F) + K * DEPTH
+def _gathered_size(window: Window, C: int) -> int:
+    """Return the numbers that a share of `_backward_weight` gathers, with C / G channels in."""
+    size: int = _channels_at_a_time(window, C) * window.rows * window.columns * DEPTH
     return size
 
 
@@ -427,9 +477,12 @@ def backward_weight(dy: Any, x: Any, window: Window, shape: tuple[int, ...], gro
     of_group = shape[0] // groups
     runs = sample_runs(len(dy), math.prod(shape))
     partial = buffers.empty((runs, groups, math.prod(shape[1:]), of_group), dy.dtype)
-    shares = _shares(dy, shape)
-    workspace = buffers.empty(shares * _backward_weight_workspace(window, shape[1], of_group), dy.dtype)
-    threads.launch(_backward_weight[dy.dtype], dy, x, window, partial, workspace, shares, shares=shares)
+    shares, operands = _shares(dy, shape), packed_dtype(dy.dtype)
+    threads.launch(
+        _backward_weight[operands], dy, x, window, partial,
+        buffers.empty(shares * packed_size(DEPTH, of_group), operands),
+        buffers.empty(shares * _gathered_size(window, shape[1]), dy.dtype), shares, shares=shares,
+    )  # fmt: skip
     return np.ascontiguousarray(total(partial, 0).transpose(0, 2, 1)).reshape(shape)
 
 

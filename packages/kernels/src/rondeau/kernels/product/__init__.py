@@ -1,16 +1,9 @@
 """The packed matrix product: `matmul` for arrays, and the serial pieces that other kernels call."""
 
+from rondeau.kernels.product.packed_product import Rows, product_rows
+from rondeau.kernels.product.packing import num_panels, pack, pack_panels, packed_size
 from rondeau.kernels.product.peak import peak_flops
-from rondeau.kernels.product.product import (
-    Rows,
-    matmul,
-    multiply_into,
-    num_panels,
-    pack,
-    pack_panels,
-    packed_size,
-    product_rows,
-)
+from rondeau.kernels.product.product import matmul, multiply_into
 
 __all__ = [
     "Rows",

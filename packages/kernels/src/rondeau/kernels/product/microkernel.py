@@ -10,6 +10,9 @@ One call computes a tile of C that stays in vector registers while the loop runs
   touched outside the tile (the last vector is loaded and stored under a mask).
 * Each element of C is one chain ``c = fma(a[k], b[k], c)`` over ascending k: this makes the bits of a product
   independent of tiles, blocks and threads.
+* If A and B consist of `PAIRS`, C is float32 and each step is AVX512_BF16's ``vdpbf16ps``: two such links, the second
+  number of a word before the first. Each is rounded to nearest even; subnormal numbers count as zero, and results that
+  would be subnormal become zero, whatever the floating-point environment says.
 
 Numba would neither keep the accumulators in registers nor choose the tile, so the code is generated as LLVM through
 `numba.extending.intrinsic`. The tiles of a dtype are compiled once, into a library of their own, and kernels call them
@@ -24,7 +27,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from rondeau.kernels.numerics.elements import ELEMENTS, Element, element_of
+from rondeau.kernels.numerics.elements import FORMATS, PAIRS, Element, element_of
 from rondeau.kernels.product.tiles import TILE, Tile
 from rondeau.kernels.runtime.compiling import cached_njit
 from rondeau.kernels.runtime.symbols import need_symbol, provide_symbol
@@ -39,19 +42,33 @@ AHEAD = 2048
 _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 
 
+class _BFloat(ir.Type):  # type: ignore[misc]
+    """LLVM's ``bfloat``, which llvmlite lacks."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
+
+
 class _TileFunction:
     """Writes the function for one shape of tile into a module."""
 
     def __init__(self, module: ir.Module, element: Element, tile: Tile, rows: int, vectors: int) -> None:
         self.module, self.rows, self.vectors = module, rows, vectors
         self.lanes, self.align, self.fused = element.lanes(tile.vector_bytes), element.bytes, tile.fused
-        self.vector_name = element.vector_name(tile.vector_bytes)
-        self.vector = ir.VectorType(element.llvm, self.lanes)
-        pointer = element.llvm.as_pointer()
+        self.pairs = element is PAIRS
+        self.vector_name = element.sums.vector_name(tile.vector_bytes)
+        self.vector = ir.VectorType(element.sums.llvm, self.lanes)
+        pointer, sums = element.llvm.as_pointer(), element.sums.llvm.as_pointer()
         signature = ir.FunctionType(
-            ir.VoidType(), [pointer, _I64, _I64, pointer, _I64, pointer, _I64, _I64, _I64, _I1]
+            ir.VoidType(), [pointer, _I64, _I64, pointer, _I64, sums, _I64, _I64, _I64, _I1]
         )
-        name = f"rondeau_tile_{rows}x{vectors}_{self.vector_name}"
+        name = f"rondeau_tile_{rows}x{vectors}_{element.vector_name(tile.vector_bytes)}"
         self.function = ir.Function(module, signature, name)
         self.function.linkage = "internal"
         self.function.attributes.add("noinline")
@@ -136,7 +153,7 @@ class _TileFunction:
 
     def _vector_at(self, builder: ir.IRBuilder, row: Any, index: int) -> Any:
         at = builder.gep(row, [_I64(index * self.lanes)])
-        return builder.bitcast(at, self.vector.as_pointer())
+        return builder.bitcast(at, ir.VectorType(row.type.pointee, self.lanes).as_pointer())
 
     def _step(self, builder: ir.IRBuilder, at_a: Any, at_b: Any, sums: list[Any]) -> list[Any]:
         """Extend every chain by one step of k."""
@@ -164,6 +181,12 @@ class _TileFunction:
             builder.call(prefetch, [at, _I32(0), _I32(3), _I32(1)])  # read, all cache levels, data
 
     def _multiply_add(self, builder: ir.IRBuilder, a: Any, b: Any, c: Any) -> Any:
+        if self.pairs:
+            numbers = ir.VectorType(_BFloat(), 2 * self.lanes)
+            kind = ir.FunctionType(self.vector, [self.vector, numbers, numbers])
+            name = "llvm.x86.avx512bf16.dpbf16ps.512"
+            pairs = cgutils.get_or_insert_function(self.module, kind, name)
+            return builder.call(pairs, [c, builder.bitcast(a, numbers), builder.bitcast(b, numbers)])
         if not self.fused:
             return builder.fadd(builder.fmul(a, b), c)
         kind = ir.FunctionType(self.vector, [self.vector] * 3)
@@ -224,8 +247,8 @@ class _TileFunction:
 
 def _tile_arguments(element: Element) -> ir.FunctionType:
     """Return the type of the function for any tile: rows and vectors, then the arguments of one tile's function."""
-    pointer = element.llvm.as_pointer()
-    arguments = [_I64, _I64, pointer, _I64, _I64, pointer, _I64, pointer, _I64, _I64, _I64, _I1]
+    pointer, sums = element.llvm.as_pointer(), element.sums.llvm.as_pointer()
+    arguments = [_I64, _I64, pointer, _I64, _I64, pointer, _I64, sums, _I64, _I64, _I64, _I1]
     return ir.FunctionType(ir.VoidType(), arguments)
 
 
@@ -237,7 +260,7 @@ def write_tiles(module: ir.Module, element: Element, tile: Tile) -> None:
     module : llvmlite.ir.Module
         Receives the function ``rondeau_tile_<vector>``, and ``rondeau_tile_<rows>x<vectors>_<vector>`` for each shape.
     element : Element
-        The number format: float32 or float64.
+        The number format of A and B.
     tile : Tile
         The tile of the processor that the module is compiled for.
     """
@@ -285,7 +308,7 @@ def _tile_address(element: Element) -> int:
     return int(library.get_pointer_to_function(_symbol(element)))
 
 
-for _element in ELEMENTS.values():
+for _element in FORMATS:
     provide_symbol(_symbol(_element), functools.partial(_tile_address, _element))
 
 
@@ -311,8 +334,8 @@ def compute_tile(
     ----------
     rows, vectors : int
         Shape of the tile, 1 to `TILE.rows` and 1 to `TILE.vectors`.
-    a, b, c : pointer to float32 or float64
-        The first element of each operand.
+    a, b, c : pointer
+        The first element of each operand: of one of the `FORMATS`, and in C of that of its sums.
     a_row, a_step : int
         Elements between the rows of A, and between its steps of k.
     b_step : int

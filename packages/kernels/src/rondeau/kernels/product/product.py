@@ -9,348 +9,56 @@ Notation
 M, N, K : the rows of A and C, the columns of B and C, and the dimension that is summed over.
 L : lanes, the elements of a vector register.
 W : ``TILE.vectors * L``, the columns of a panel.
-
-Packed B
---------
-Panels of W columns, one after the other; within a panel, rows of W values in order of k:
-
-    packed[p * K * W + k * W + j] = B[k, p * W + j]
-
-The last panel is rounded up to whole vectors and padded with zeros. So `packed_size(K, N)` elements hold any operand of
-float32 or float64, and one k of a panel takes `vectors` whole loads.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import prange, types
-from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from rondeau.kernels.checks import are_of_device, check_one_device
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
-from rondeau.kernels.numerics.elements import ELEMENTS, Element
-from rondeau.kernels.product import arrays
-from rondeau.kernels.product.microkernel import advance, compute_tile, pointer_to
+from rondeau.kernels.numerics.elements import ELEMENTS, PAIRS, Element
+from rondeau.kernels.product import arrays, pairs
+from rondeau.kernels.product.bfloat16 import rounds_operands
+from rondeau.kernels.product.blocked import block_size, multiply_blocks
+from rondeau.kernels.product.matrix import matrix_of, part, whole_elements
+from rondeau.kernels.product.microkernel import pointer_to
+from rondeau.kernels.product.operands import by_operand
+from rondeau.kernels.product.packed_product import DEPTH_BLOCK
 from rondeau.kernels.product.tiles import TILE
-from rondeau.kernels.product.transpose import transpose_square
 from rondeau.kernels.runtime import buffers, threads
 from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
 from rondeau.kernels.runtime.devices import is_array, is_writeable
-from rondeau.kernels.runtime.linking import compiled_once
+from rondeau.kernels.runtime.precision import CHOSEN
 
-__all__ = [
-    "Rows",
-    "matmul",
-    "multiply_into",
-    "num_panels",
-    "pack",
-    "pack_panels",
-    "packed_size",
-    "product_rows",
-]
+__all__ = ["matmul", "multiply_into"]
 
 _ROWS, _VECTORS, _BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
-_WIDEST = max(element.lanes(_BYTES) for element in ELEMENTS.values())
-
-DEPTH_BLOCK = 512
-"""Steps of k in one pass, so that a panel of float32 (128 KiB with 16 lanes) stays in the second-level cache."""
-COLUMN_BLOCK = 256
-"""Columns of B that are packed at a time; a multiple of every panel's width."""
-ROW_BLOCK = 240
-"""Rows of A that are multiplied with a packed block of B at a time; a multiple of every tile's rows."""
-PACK_A_FROM = 128 if TILE.vector_bytes < 64 else 2**62
-"""The number of columns of C from which an A with strided k is packed first. Narrow panels read A more often: with AVX2
-code, packing raised 0.72 of the peak to 0.85; with AVX-512, whose panels are 64 columns wide, it costs 3 %."""
 _SMALL = 2**13
 """Elements below which the buffer pool costs more than it saves: malloc reuses such small blocks itself."""
 
 
-class Rows(NamedTuple):
-    """Rows of a matrix inside a flat contiguous array: element (m, k) is ``flat[at + m * stride + k]``.
+_size_of_block = by_operand(
+    0,
+    lambda workspace, M, N, K: block_size(M, N, K),
+    lambda workspace, M, N, K: pairs.block_size(M, N, K),
+)
+"""The room that a share needs in its workspace, which decides whether operands are rounded; for compiled code."""
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> Rows(np.arange(6.0), at=3, stride=3).flat[3]
-    np.float64(3.0)
-    """
-
-    flat: Any
-    """A flat contiguous array of float32 or float64."""
-    at: Any
-    """The index of the first element."""
-    stride: Any
-    """Elements between rows."""
-
-
-class _Matrix(NamedTuple):
-    """A matrix in memory, as the kernels see it."""
-
-    at: Any
-    """Pointer to its first element."""
-    row: Any
-    """Elements between rows."""
-    column: Any
-    """Elements between columns."""
-
-
-def _matrix_type(element: Element) -> Any:
-    """Return Numba's type of a matrix."""
-    return types.NamedTuple([types.CPointer(element.storage), types.intp, types.intp], _Matrix)
-
-
-@kernel_njit
-def _matrix(array: Any) -> Any:
-    """Return a 2-D array as a `_Matrix`."""
-    return _Matrix(
-        pointer_to(array, 0), array.strides[0] // array.itemsize, array.strides[1] // array.itemsize
-    )
-
-
-@kernel_njit
-def _part(matrix: Any, row: Any, column: Any) -> Any:
-    """Return the submatrix that starts at a row and a column."""
-    return _Matrix(advance(matrix.at, row * matrix.row + column * matrix.column), matrix.row, matrix.column)
-
-
-@register_jitable
-def packed_size(K: int, N: int) -> int:
-    """Return the number of elements of a packed (K, N) operand; for Python and for kernels.
-
-    Examples
-    --------
-    >>> packed_size(10, 64)
-    640
-    """
-    return K * ((N + _WIDEST - 1) // _WIDEST * _WIDEST)
-
-
-@kernel_njit
-def num_panels(b: Any, N: Any) -> Any:
-    """Return the number of panels of an operand with N columns and the dtype of the array `b`.
-
-    A panel is as wide as this processor's tile; see `rondeau.kernels.product.tiles`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> num_panels(np.ones(4), 1)
-    1
-    """
-    width = _VECTORS * (_BYTES // b.itemsize)
-    return (N + width - 1) // width
-
-
-def _signature_of_a_panel(element: Element) -> Any:
-    size, pointer = types.intp, types.CPointer(element.storage)
-    return types.none(_matrix_type(element), size, size, size, size, pointer)
-
-
-@compiled_once(_signature_of_a_panel)
-def _pack_panel(b: Any, K: Any, columns: Any, lanes: Any, width: Any, packed: Any) -> Any:
-    """Pack one panel of `columns` columns of the matrix `b` into rows of `width` values at pointer `packed`."""
-    whole_columns = columns - columns % lanes if b.row == 1 else 0
-    whole_depth = K - K % lanes
-    for j in range(0, whole_columns, lanes):
-        for k in range(0, whole_depth, lanes):
-            transpose_square(_part(b, k, j).at, b.column, advance(packed, k * width + j), width)
-    for k in range(K):
-        row, target = _part(b, k, 0).at, advance(packed, k * width)
-        first = whole_columns if k < whole_depth else 0
-        if b.column == 1:
-            for j in range(first, columns):
-                target[j] = row[j]
-        else:
-            for j in range(first, columns):
-                target[j] = row[j * b.column]
-        for j in range(columns, width):
-            target[j] = 0
-
-
-def _signature_of_packing(element: Element) -> Any:
-    pointer = types.CPointer(element.storage)
-    return types.none(_matrix_type(element), types.intp, types.intp, types.intp, pointer)
-
-
-@compiled_once(_signature_of_packing)
-def _pack_panels(b: Any, K: Any, N: Any, lanes: Any, packed: Any) -> Any:
-    """Pack the (K, N) matrix `b` to pointer `packed`, panel by panel."""
-    width = _VECTORS * lanes
-    for first in range(0, N, width):
-        columns = min(width, N - first)
-        whole = (columns + lanes - 1) // lanes * lanes
-        _pack_panel(_part(b, 0, first), K, columns, lanes, whole, advance(packed, first * K))
-
-
-@kernel_njit
-def pack_panels(
-    b: Any,
-    b_at: Any,
-    k_stride: Any,
-    n_stride: Any,
-    K: Any,
-    N: Any,
-    packed: Any,
-    packed_at: Any,
-    first: Any,
-    last: Any,
-) -> Any:
-    """Pack panels `first` to `last - 1` of a (K, N) operand: one share of `pack`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> b, whole, shared = np.arange(6.0), np.zeros(packed_size(3, 2)), np.zeros(packed_size(3, 2))
-    >>> pack(b, 0, 2, 1, 3, 2, whole, 0)
-    >>> pack_panels(b, 0, 2, 1, 3, 2, shared, 0, 0, num_panels(b, 2))
-    >>> np.array_equal(whole, shared)
-    True
-    """
-    lanes = _BYTES // b.itemsize
-    width = _VECTORS * lanes
-    start, stop = min(N, first * width), min(N, last * width)
-    source = _part(_Matrix(pointer_to(b, b_at), k_stride, n_stride), 0, start)
-    _pack_panels(source, K, stop - start, lanes, pointer_to(packed, packed_at + start * K))
-
-
-@kernel_njit
-def pack(b: Any, b_at: Any, k_stride: Any, n_stride: Any, K: Any, N: Any, packed: Any, packed_at: Any) -> Any:
-    """Pack a (K, N) operand; serial, for use inside kernels.
-
-    Parameters
-    ----------
-    b : flat contiguous array of float32 or float64
-        Element (k, n) of the operand is ``b[b_at + k * k_stride + n * n_stride]``: strides (1, K) pack a weight of
-        shape (N, K) as its transpose, and (N, 1) one of shape (K, N) as it is.
-    b_at : int
-        The index of the operand's first element.
-    k_stride, n_stride : int
-        Strides in elements; they may be negative.
-    K, N : int
-        The shape of the operand.
-    packed : flat contiguous array of the same dtype
-        Receives ``packed_size(K, N)`` elements.
-    packed_at : int
-        The index of the first of them.
-
-    Examples
-    --------
-    See `product_rows`.
-
-    >>> import numpy as np
-    >>> weight, packed = np.arange(6.0), np.empty(packed_size(3, 2))
-    >>> pack(weight, 0, 1, 3, 3, 2, packed, 0)  # of shape (N=2, K=3), as its transpose
-    """
-    source = _Matrix(pointer_to(b, b_at), k_stride, n_stride)
-    _pack_panels(source, K, N, _BYTES // b.itemsize, pointer_to(packed, packed_at))
-
-
-def _signature_of_product(element: Element) -> Any:
-    pointer, matrix, size = types.CPointer(element.storage), _matrix_type(element), types.intp
-    return types.none(matrix, size, size, pointer, size, size, matrix, types.boolean)
-
-
-@compiled_once(_signature_of_product)
-def _multiply_packed(a: Any, M: Any, K: Any, packed: Any, N: Any, lanes: Any, c: Any, accumulate: Any) -> Any:
-    """Compute C[M, N] (+)= A[M, K] @ B[K, N] for matrices `a` and `c`, with the panels of B at pointer `packed`."""
-    width = _VECTORS * lanes
-    tiles = (M + _ROWS - 1) // _ROWS
-    for first in range(0, N, width):
-        columns = min(width, N - first)
-        vectors = (columns + lanes - 1) // lanes
-        valid = columns - (vectors - 1) * lanes
-        panel = advance(packed, first * K)
-        row = 0
-        for tile in range(tiles):
-            # Rows are divided evenly: a thin tile has too few chains to hide the latency.
-            rows = (M - row + tiles - tile - 1) // (tiles - tile)
-            left, result = _part(a, row, 0), _part(c, row, first)
-            compute_tile(
-                rows, vectors, left.at, left.row, left.column, panel, vectors * lanes,
-                result.at, result.row, K, valid, accumulate,
-            )  # fmt: skip
-            row += rows
-
-
-@kernel_njit
-def product_rows(a: Any, M: Any, K: Any, packed: Any, packed_at: Any, N: Any, c: Any, accumulate: Any) -> Any:
-    """Compute C[M, N] (+)= A[M, K] @ B[K, N] with B packed; serial and free of allocation, for use inside `prange`.
-
-    Parameters
-    ----------
-    a : Rows
-        A.
-    M, K : int
-        The shape of A; either may be 0.
-    packed, packed_at : flat contiguous array of the same dtype, int
-        The array that `pack` wrote the whole (K, N) operand to, and the index where it starts.
-    N : int
-        The columns of B and C.
-    c : Rows
-        C, of the same dtype; no other element of its array is read or written.
-    accumulate : bool
-        Whether each chain starts from C rather than from 0.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> a, b, c = np.arange(6.0).reshape(2, 3), np.arange(6.0).reshape(3, 2), np.empty((2, 2))
-    >>> packed = np.empty(packed_size(3, 2))
-    >>> pack(b.ravel(), 0, 2, 1, 3, 2, packed, 0)
-    >>> product_rows(Rows(a.ravel(), 0, 3), 2, 3, packed, 0, 2, Rows(c.ravel(), 0, 2), False)
-    >>> np.array_equal(c, a @ b)
-    True
-    """
-    lanes = _BYTES // packed.itemsize
-    width = _VECTORS * lanes
-    left = _Matrix(pointer_to(a.flat, a.at), a.stride, 1)
-    result = _Matrix(pointer_to(c.flat, c.at), c.stride, 1)
-    for first in range(0, N, width):
-        columns = min(width, N - first)
-        whole = (columns + lanes - 1) // lanes * lanes
-        for k in range(0, max(K, 1), DEPTH_BLOCK):
-            panel = pointer_to(packed, packed_at + first * K + k * whole)
-            _multiply_packed(
-                _part(left, 0, k), M, min(DEPTH_BLOCK, K - k), panel, columns, lanes,
-                _part(result, 0, first), accumulate or k > 0,
-            )  # fmt: skip
-
-
-def _signature_of_any_product(element: Element) -> Any:
-    pointer, matrix, size = types.CPointer(element.storage), _matrix_type(element), types.intp
-    return types.none(matrix, matrix, matrix, size, size, size, size, pointer, types.boolean)
-
-
-@compiled_once(_signature_of_any_product)
-def _multiply(
-    a: Any, b: Any, c: Any, M: Any, N: Any, K: Any, lanes: Any, workspace: Any, accumulate: Any
-) -> Any:
-    """Compute C[M, N] (+)= A[M, K] @ B[K, N] for matrices, packing B block by block at pointer `workspace`."""
-    for k in range(0, max(K, 1), DEPTH_BLOCK):
-        depth = min(DEPTH_BLOCK, K - k)
-        for n in range(0, N, COLUMN_BLOCK):
-            columns = min(COLUMN_BLOCK, N - n)
-            _pack_panels(_part(b, k, n), depth, columns, lanes, workspace)
-            for m in range(0, M, ROW_BLOCK):
-                rows = min(ROW_BLOCK, M - m)
-                left = _part(a, m, k)
-                if a.column != 1 and N >= PACK_A_FROM:
-                    packed_rows = advance(workspace, packed_size(depth, COLUMN_BLOCK))
-                    _pack_panel(left, rows, depth, lanes, depth, packed_rows)
-                    left = _Matrix(packed_rows, depth, 1)
-                _multiply_packed(
-                    left, rows, depth, workspace, columns, lanes, _part(c, m, n), accumulate or k > 0
-                )
-
-
-@kernel_njit
-def _whole_elements(array: Any) -> Any:
-    """Return whether strides and address of a 2-D array are whole elements; in structured arrays they may not be."""
-    size = array.itemsize
-    return array.strides[0] % size == 0 and array.strides[1] % size == 0 and array.ctypes.data % size == 0
+_multiply = by_operand(
+    0,
+    lambda workspace, a, b, c, M, N, K, lanes, accumulate: multiply_blocks(
+        a, b, c, M, N, K, lanes, workspace, accumulate
+    ),
+    lambda workspace, a, b, c, M, N, K, lanes, accumulate: pairs.multiply_pairs(
+        a, b, c, M, N, K, lanes, workspace, accumulate
+    ),
+)
+"""Compute C[M, N] (+)= A[M, K] @ B[K, N] for matrices, given a pointer to the workspace; for compiled code."""
 
 
 @kernel_njit
@@ -366,31 +74,24 @@ def _multiply_share(a: Any, b: Any, c: Any, workspace: Any, accumulate: Any, sha
     else:
         column, last_column = share * panels // shares * width, min(N, (share + 1) * panels // shares * width)
     _multiply(
-        _part(_matrix(a), row, 0), _part(_matrix(b), 0, column), _part(_matrix(c), row, column),
-        last_row - row, last_column - column, a.shape[1], lanes,
-        pointer_to(workspace, workspace.size // shares * share), accumulate,
+        pointer_to(workspace, workspace.size // shares * share),
+        part(matrix_of(a), row, 0), part(matrix_of(b), 0, column), part(matrix_of(c), row, column),
+        last_row - row, last_column - column, a.shape[1], lanes, accumulate,
     )  # fmt: skip
-
-
-@register_jitable
-def _block_size(N: int, K: int) -> int:
-    """Return the number of elements that one share packs at a time."""
-    depth = min(K, DEPTH_BLOCK)
-    columns, rows = (COLUMN_BLOCK, ROW_BLOCK) if N >= PACK_A_FROM else (min(N, COLUMN_BLOCK), 0)
-    size: int = packed_size(depth, columns) + depth * rows
-    return size
 
 
 @cached_njit(parallel=True)
 def _multiply_shares(a: Any, b: Any, c: Any, workspace: Any, accumulate: Any, shares: Any) -> Any:
     """Compute C (+)= A @ B, or do nothing and return False if a stride is not a whole number of elements.
 
-    `workspace` holds `_block_size` elements for each share; with one share it may be empty.
+    `workspace` has room for the block of each share; with one share it may be empty.
     """
-    if not (_whole_elements(a) and _whole_elements(b) and _whole_elements(c)):
+    if not (whole_elements(a) and whole_elements(b) and whole_elements(c)):
         return False
     if shares == 1:  # on the calling thread, without waking the pool
-        block = workspace if workspace.size > 0 else np.empty(_block_size(c.shape[1], a.shape[1]), a.dtype)
+        block = workspace
+        if workspace.size == 0:
+            block = np.empty(_size_of_block(workspace, c.shape[0], c.shape[1], a.shape[1]), workspace.dtype)
         _multiply_share(a, b, c, block, accumulate, shares - 1, shares)
     else:
         for share in prange(shares):
@@ -399,16 +100,19 @@ def _multiply_shares(a: Any, b: Any, c: Any, workspace: Any, accumulate: Any, sh
 
 
 class _Product:
-    """The product of one dtype, compiled or loaded on first use."""
+    """The product of numbers of one format, with operands of another or the same, compiled or loaded on first use."""
 
-    def __init__(self, element: Element) -> None:
-        self._number = element.storage
-        self.nothing = np.empty(0, element.dtype)
+    def __init__(
+        self, number: Element, operand: Element, size_of_block: Callable[[int, int, int], int]
+    ) -> None:
+        self._number, self._operand, self._size_of_block = number, operand, size_of_block
+        self._nothing = np.empty(0, operand.dtype)
 
     @functools.cached_property
     def entry(self) -> Callable[..., bool]:
         """The entry point of `_multiply_shares`, for its one signature."""
-        matrix, flat = types.Array(self._number, 2, "A"), types.Array(self._number, 1, "C")
+        matrix = types.Array(self._number.storage, 2, "A")
+        flat = types.Array(self._operand.storage, 1, "C")
         signature = types.boolean(matrix, matrix, matrix, flat, types.boolean, types.intp)
         entry: Callable[..., bool] = _multiply_shares.compile(signature)
         return entry
@@ -420,10 +124,12 @@ class _Product:
         if shares > 1:
             shares = min(shares, max(M, N) // _ROWS + 1)  # a share needs a tile or a panel
         if shares == 1:
-            workspace = self.nothing if N * K < _SMALL else buffers.empty(_block_size(N, K), c.dtype)
+            workspace = self._nothing
+            if N * K >= _SMALL:
+                workspace = buffers.empty(self._size_of_block(M, N, K), self._operand.dtype)
             done = self.entry(a, b, c, workspace, accumulate, 1)
         else:
-            workspace = buffers.empty(shares * _block_size(N, K), c.dtype)
+            workspace = buffers.empty(shares * self._size_of_block(M, N, K), self._operand.dtype)
             done = threads.launch(self.entry, a, b, c, workspace, accumulate, shares)
         if not done:  # fields of structured arrays, whose strides need not be whole elements
             whole = np.array(c, order="C")
@@ -431,7 +137,9 @@ class _Product:
             c[...] = whole
 
 
-_PRODUCTS = {dtype: _Product(element) for dtype, element in ELEMENTS.items()}
+_PRODUCTS = {dtype: _Product(element, element, block_size) for dtype, element in ELEMENTS.items()}
+_OF_SINGLE = _PRODUCTS[PAIRS.sums.dtype]
+_OF_PAIRS = _Product(PAIRS.sums, PAIRS, pairs.block_size)
 
 
 def matmul(
@@ -522,6 +230,8 @@ def multiply_into(out: NDArray[Any], a: NDArray[Any], b: NDArray[Any], accumulat
     """
     (M, K), N = a.shape, b.shape[1]
     product = _PRODUCTS[out.dtype]
+    if CHOSEN and product is _OF_SINGLE and rounds_operands():
+        product = _OF_PAIRS
     if out.strides[0] == out.itemsize != out.strides[1]:
         # Multiply the transposes, which gives the same bits: a * b and b * a are the same number.
         multiply_into(out.T, b.T, a.T, accumulate)

@@ -27,7 +27,7 @@ from typing import NamedTuple
 from numba import config
 from numba.core.codegen import get_host_cpu_features
 
-__all__ = ["TILE", "Tile", "choose_tile"]
+__all__ = ["MULTIPLIES_PAIRS", "TILE", "Tile", "choose_tile"]
 
 
 class Tile(NamedTuple):
@@ -80,3 +80,6 @@ def _target_features() -> frozenset[str]:
 
 TILE = choose_tile(platform.machine(), _target_features())
 """The tile of this process."""
+
+MULTIPLIES_PAIRS = TILE.vector_bytes == 64 and "avx512bf16" in _target_features()
+"""Whether the processor multiplies pairs of bfloat16 (AVX512_BF16)."""

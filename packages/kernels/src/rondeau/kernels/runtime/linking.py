@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from numba import types
@@ -16,8 +16,10 @@ from rondeau.kernels.runtime.symbols import need_symbol, provide_symbol
 __all__ = ["compiled_once"]
 
 
-def compiled_once(signature_of: Callable[[Element], Any]) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function once per dtype, for other kernels to call by symbol, rather than into each of them.
+def compiled_once(
+    signature_of: Callable[[Element], Any], elements: Iterable[Element] = tuple(ELEMENTS.values())
+) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function once per number format, for other kernels to call by symbol, rather than into each of them.
 
     Numba compiles a function again into every caller, level by level: a product and its packing added a second to every
     kernel that uses them.
@@ -27,6 +29,8 @@ def compiled_once(signature_of: Callable[[Element], Any]) -> Callable[[Callable[
     signature_of : callable
         Returns the function's signature, without a result, for an `Element`. A call selects the signature that matches
         its arguments.
+    elements : iterable of Element
+        The formats; those of arrays by default.
 
     Returns
     -------
@@ -38,7 +42,7 @@ def compiled_once(signature_of: Callable[[Element], Any]) -> Callable[[Callable[
         dispatcher = cached_njit(function)
         signatures = {
             f"rondeau_{function.__name__.strip('_')}_{element.name}": signature_of(element)
-            for element in ELEMENTS.values()
+            for element in elements
         }
 
         for symbol, signature in signatures.items():

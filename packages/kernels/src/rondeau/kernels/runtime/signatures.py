@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from rondeau.kernels.numerics.elements import ELEMENTS, Element
+from rondeau.kernels.numerics.elements import FORMATS, Element
 from rondeau.kernels.runtime.compiling import cached_njit
 
 __all__ = ["INDICES", "TABLE", "array_type", "compiled_per_dtype", "record_type"]
 
+_FORMATS = {element.dtype: element for element in FORMATS}
 INDICES = types.Array(types.int64, 1, "C")
 TABLE = types.Array(types.int64, 2, "C")
 
 
 @functools.cache
 def array_type(dtype: np.dtype[Any], dimensions: int) -> Any:
-    """Return Numba's type of a contiguous array."""
-    return types.Array(ELEMENTS[dtype].storage, dimensions, "C")
+    """Return Numba's type of a contiguous array, whose dtype is that of one of the `FORMATS`."""
+    return types.Array(_FORMATS[dtype].storage, dimensions, "C")
 
 
 def record_type(record: Any, **fields: Any) -> Any:
@@ -39,7 +40,7 @@ class _Entries(dict[np.dtype[Any], Callable[..., Any]]):
         self._dispatcher, self._signature_of = dispatcher, signature_of
 
     def __missing__(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
-        entry: Callable[..., Any] = self._dispatcher.compile(self._signature_of(ELEMENTS[dtype]))
+        entry: Callable[..., Any] = self._dispatcher.compile(self._signature_of(_FORMATS[dtype]))
         self[dtype] = entry
         return entry
 
