@@ -7,7 +7,18 @@ import sys
 from . import report
 from .process import serve
 
-TABLES = ["layers", "loops", "cells", "memory", "scaling", "information", "streaming", "parts", "lenet"]
+TABLES = [
+    "layers",
+    "precision",
+    "loops",
+    "cells",
+    "memory",
+    "scaling",
+    "information",
+    "streaming",
+    "parts",
+    "lenet",
+]
 DESCRIPTION = """The speed and the memory of rondeau's recurrent layers against PyTorch's, as ratios.
 
     python tools/compare_with_torch.py --threads 1 2 --pairs 9

@@ -76,11 +76,11 @@ class _Server:
             start = end
         return {"seconds": statistics.median(times)}
 
-    def peak(self) -> dict[str, Any]:
+    def peak(self, dtype: str = "float32") -> dict[str, Any]:
         """Measure one core's peak."""
         from rondeau.kernels.product import peak_flops
 
-        return {"flops": peak_flops()}
+        return {"flops": peak_flops(dtype)}
 
     def memory(self, name: str = "") -> dict[str, Any]:
         """Measure what one call needs above the level before it."""

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from rondeau.kernels.product.tiles import MULTIPLIES_PAIRS
+
 pytest.importorskip("torch")
 LOOPS = ("highway", "peephole", "slstm", "ctrnn", "ea_lstm", "gru_d", "cfc", "rg_lru", "min_gru", "hgrn")
 TOOL = Path(__file__).resolve().parents[1] / "compare_with_torch.py"
@@ -46,6 +48,14 @@ def test_layers_is_what_runs_without_a_name(tmp_path: Path) -> None:
     lowest, highest = row["ratio_range"]
     assert 0 < lowest <= row["ratio"] <= highest
     assert 0 < row["peak_share"] < 1
+
+
+@pytest.mark.skipif(not MULTIPLIES_PAIRS, reason="the processor does not multiply bfloat16")
+def test_precision_compares_with_bfloat16(tmp_path: Path) -> None:
+    printed, (row,) = rows_of(tmp_path, "precision", "--cells", "GRU", *SMALL, *ONE_PAIR)
+    assert "GRU, threads 1: highest / medium: geometric mean" in printed
+    assert row["of_torch"] in ("weights", "autocast")
+    assert 0 < row["medium_share"] < 1
 
 
 @pytest.mark.long

@@ -10,12 +10,22 @@ from .step_inputs import draw_inputs
 from .training_step import TrainingStep
 
 
-def prepare(cell: str, size: list[int], threads: int, checkpoint_every: int | None = None) -> TrainingStep:
-    """Return the training step of a layer of `cell`; with `checkpoint_every`, of one that recomputes."""
+def prepare(
+    cell: str,
+    size: list[int],
+    threads: int,
+    checkpoint_every: int | None = None,
+    precision: str | None = None,
+) -> TrainingStep:
+    """Return the training step of a layer of `cell`.
+
+    With `checkpoint_every` it recomputes; `precision` is that of its products.
+    """
     batch, steps, inputs, hidden = Size(*size)
     rt.set_num_threads(threads)
     rng = np.random.default_rng(0)
     layer = layer_of(cell, inputs, hidden, checkpoint_every=checkpoint_every)
+    layer.float32_matmul_precision = precision
     x = rt.tensor(rng.standard_normal((steps, batch, inputs), np.float32), requires_grad=True)
     cotangent = rt.tensor(rng.standard_normal((steps, batch, hidden), np.float32))
     drawn = draw_inputs(cell, Size(*size))

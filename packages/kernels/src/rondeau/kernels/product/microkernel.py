@@ -32,7 +32,15 @@ from rondeau.kernels.product.tiles import TILE, Tile
 from rondeau.kernels.runtime.compiling import cached_njit
 from rondeau.kernels.runtime.symbols import need_symbol, provide_symbol
 
-__all__ = ["advance", "compute_tile", "pointer_at", "pointer_to", "write_tiles"]
+__all__ = [
+    "advance",
+    "compute_tile",
+    "pointer_at",
+    "pointer_to",
+    "write_multiply_add",
+    "write_splat",
+    "write_tiles",
+]
 
 AHEAD = 2048
 """How far ahead, in bytes, a tile of one row prefetches B: it uses each number once, so its speed is that of memory.
@@ -55,13 +63,48 @@ class _BFloat(ir.Type):  # type: ignore[misc]
         return hash(_BFloat)
 
 
+def write_multiply_add(builder: ir.IRBuilder, element: Element, tile: Tile, a: Any, b: Any, c: Any) -> Any:
+    """Emit ``a * b + c`` for a vector of each: one link of as many chains as the sums have lanes.
+
+    Parameters
+    ----------
+    builder : llvmlite.ir.IRBuilder
+        Where the code goes.
+    element : Element
+        The number format of a and b; c has that of its sums.
+    tile : Tile
+        Its vectors' width, and whether multiply-adds are fused.
+    a, b, c : vector
+
+    Returns
+    -------
+    vector, as c
+    """
+    if element is PAIRS:
+        numbers = ir.VectorType(_BFloat(), 2 * element.lanes(tile.vector_bytes))
+        kind = ir.FunctionType(c.type, [c.type, numbers, numbers])
+        pairs = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512bf16.dpbf16ps.512")
+        return builder.call(pairs, [c, builder.bitcast(a, numbers), builder.bitcast(b, numbers)])
+    if not tile.fused:
+        return builder.fadd(builder.fmul(a, b), c)
+    kind = ir.FunctionType(c.type, [c.type] * 3)
+    name = f"llvm.fma.{element.vector_name(tile.vector_bytes)}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b, c])
+
+
+def write_splat(builder: ir.IRBuilder, scalar: Any, lanes: int) -> Any:
+    """Emit a vector whose lanes all have the value of a scalar."""
+    undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+    first = builder.insert_element(undefined, scalar, _I32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes))
+
+
 class _TileFunction:
     """Writes the function for one shape of tile into a module."""
 
     def __init__(self, module: ir.Module, element: Element, tile: Tile, rows: int, vectors: int) -> None:
-        self.module, self.rows, self.vectors = module, rows, vectors
-        self.lanes, self.align, self.fused = element.lanes(tile.vector_bytes), element.bytes, tile.fused
-        self.pairs = element is PAIRS
+        self.module, self.element, self.tile, self.rows, self.vectors = module, element, tile, rows, vectors
+        self.lanes, self.align = element.lanes(tile.vector_bytes), element.bytes
         self.vector_name = element.sums.vector_name(tile.vector_bytes)
         self.vector = ir.VectorType(element.sums.llvm, self.lanes)
         pointer, sums = element.llvm.as_pointer(), element.sums.llvm.as_pointer()
@@ -139,17 +182,9 @@ class _TileFunction:
             phi.add_incoming(value, block)
         return phi
 
-    def _splat(self, builder: ir.IRBuilder, scalar: Any) -> Any:
-        vector = ir.VectorType(scalar.type, self.lanes)
-        undefined = ir.Constant(vector, ir.Undefined)
-        first = builder.insert_element(undefined, scalar, _I32(0))
-        return builder.shuffle_vector(
-            first, undefined, ir.Constant(ir.VectorType(_I32, self.lanes), [0] * self.lanes)
-        )
-
     def _valid_lanes(self, builder: ir.IRBuilder, valid: Any) -> Any:
         indices = ir.Constant(ir.VectorType(_I64, self.lanes), list(range(self.lanes)))
-        return builder.icmp_signed("<", indices, self._splat(builder, valid))
+        return builder.icmp_signed("<", indices, write_splat(builder, valid, self.lanes))
 
     def _vector_at(self, builder: ir.IRBuilder, row: Any, index: int) -> Any:
         at = builder.gep(row, [_I64(index * self.lanes)])
@@ -165,9 +200,13 @@ class _TileFunction:
         ]
         stepped = []
         for m in range(self.rows):
-            value = self._splat(builder, builder.load(builder.gep(self.a_rows[m], [at_a])))
+            value = write_splat(builder, builder.load(builder.gep(self.a_rows[m], [at_a])), self.lanes)
             for v in range(self.vectors):
-                stepped.append(self._multiply_add(builder, value, columns[v], sums[m * self.vectors + v]))
+                stepped.append(
+                    write_multiply_add(
+                        builder, self.element, self.tile, value, columns[v], sums[m * self.vectors + v]
+                    )
+                )
         return stepped
 
     def _prefetch(self, builder: ir.IRBuilder, row: Any) -> None:
@@ -179,19 +218,6 @@ class _TileFunction:
         for line in range(0, self.vectors * self.lanes * self.align, 64):
             at = builder.gep(first, [_I64(AHEAD + line)])
             builder.call(prefetch, [at, _I32(0), _I32(3), _I32(1)])  # read, all cache levels, data
-
-    def _multiply_add(self, builder: ir.IRBuilder, a: Any, b: Any, c: Any) -> Any:
-        if self.pairs:
-            numbers = ir.VectorType(_BFloat(), 2 * self.lanes)
-            kind = ir.FunctionType(self.vector, [self.vector, numbers, numbers])
-            name = "llvm.x86.avx512bf16.dpbf16ps.512"
-            pairs = cgutils.get_or_insert_function(self.module, kind, name)
-            return builder.call(pairs, [c, builder.bitcast(a, numbers), builder.bitcast(b, numbers)])
-        if not self.fused:
-            return builder.fadd(builder.fmul(a, b), c)
-        kind = ir.FunctionType(self.vector, [self.vector] * 3)
-        fma = cgutils.get_or_insert_function(self.module, kind, f"llvm.fma.{self.vector_name}")
-        return builder.call(fma, [a, b, c])
 
     def _masked(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> Any:
         kind = ir.FunctionType(result, arguments)

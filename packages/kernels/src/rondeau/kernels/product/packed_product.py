@@ -86,6 +86,7 @@ def product_rows(a: Any, M: Any, K: Any, packed: Any, packed_at: Any, N: Any, c:
     Examples
     --------
     >>> import numpy as np
+    >>> from rondeau.kernels.product import pack, packed_size
     >>> a, b, c = np.arange(6.0).reshape(2, 3), np.arange(6.0).reshape(3, 2), np.empty((2, 2))
     >>> packed = np.empty(packed_size(3, 2))
     >>> pack(b.ravel(), 0, 2, 1, 3, 2, packed, 0)

@@ -10,9 +10,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import DTypeLike
 
-from rondeau.kernels.errors import ArgumentTypeError
-from rondeau.kernels.numerics.elements import ELEMENTS, element_of
-from rondeau.kernels.product.tiles import TILE
+from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.numerics.elements import ELEMENTS, PAIRS, element_of
+from rondeau.kernels.product.microkernel import write_multiply_add, write_splat
+from rondeau.kernels.product.tiles import MULTIPLIES_PAIRS, TILE
 from rondeau.kernels.runtime.compiling import cached_njit
 
 __all__ = ["peak_flops"]
@@ -24,35 +25,31 @@ REPEATS = 15
 
 
 @intrinsic
-def _multiply_add_chains(typingctx: Any, seed: Any, links: Any) -> Any:
-    """Extend `CHAINS` chains of vector multiply-adds by `links` links each, all in registers."""
+def _multiply_add_chains(typingctx: Any, factor: Any, links: Any) -> Any:
+    """Add the square of a factor to `CHAINS` vectors of sums, `links` times, all in registers."""
+    element = element_of(factor)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
-        seed_value, count = arguments
-        element = element_of(seed)
-        lanes, name = element.lanes(TILE.vector_bytes), element.vector_name(TILE.vector_bytes)
-        vector, integer = ir.VectorType(element.llvm, lanes), ir.IntType(32)
-        kind = ir.FunctionType(vector, [vector] * 3)
-        fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.{name}")
-        first = builder.insert_element(ir.Constant(vector, ir.Undefined), seed_value, integer(0))
-        indices = ir.Constant(ir.VectorType(integer, lanes), [0] * lanes)
-        start = builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), indices)
-        factor, term = (ir.Constant(vector, [value] * lanes) for value in (0.999, 1e-3))
+        lanes = element.lanes(TILE.vector_bytes)
+        operand = write_splat(builder, arguments[0], lanes)
+        start = ir.Constant(ir.VectorType(element.sums.llvm, lanes), [0.0] * lanes)
         sums = [cgutils.alloca_once_value(builder, start) for _ in range(CHAINS)]
-        with cgutils.for_range(builder, count):
+        with cgutils.for_range(builder, arguments[1]):
             for at in sums:  # LLVM keeps them in registers
-                builder.store(builder.call(fma, [builder.load(at), factor, term]), at)
+                builder.store(
+                    write_multiply_add(builder, element, TILE, operand, operand, builder.load(at)), at
+                )
         total = builder.load(sums[0])
         for at in sums[1:]:
             total = builder.fadd(total, builder.load(at))
-        return builder.extract_element(total, integer(0))
+        return builder.extract_element(total, ir.IntType(32)(0))
 
-    return seed(seed, types.intp), codegen
+    return element.compute(factor, types.intp), codegen
 
 
 @cached_njit
-def _run_chains(seed: Any, links: Any) -> Any:
-    return _multiply_add_chains(seed, links)
+def _run_chains(factor: Any, links: Any) -> Any:
+    return _multiply_add_chains(factor, links)
 
 
 def peak_flops(dtype: DTypeLike = np.float32) -> float:
@@ -60,8 +57,8 @@ def peak_flops(dtype: DTypeLike = np.float32) -> float:
 
     Parameters
     ----------
-    dtype : dtype, default float32
-        float32 or float64.
+    dtype : dtype or "bfloat16", default float32
+        float32 or float64; or "bfloat16", for pairs of it that are added to float32.
 
     Returns
     -------
@@ -72,26 +69,35 @@ def peak_flops(dtype: DTypeLike = np.float32) -> float:
     Raises
     ------
     TypeError
-        If the dtype is neither float32 nor float64.
+        If the dtype is none of these.
+    ValueError
+        If the processor does not multiply bfloat16.
 
     Examples
     --------
     >>> peak_flops("float64") > 0
     True
     """
-    try:
-        kind = np.dtype(dtype)
-    except (TypeError, ValueError):
-        raise ArgumentTypeError(f"peak_flops: dtype must be float32 or float64, got {dtype!r}") from None
-    if kind not in ELEMENTS:
-        raise ArgumentTypeError(f"peak_flops: dtype must be float32 or float64, got {kind}")
-    element = ELEMENTS[kind]
-    run = _run_chains.compile(element.compute(element.compute, types.intp))
-    seed = kind.type(1)
-    run(seed, LINKS)
+    if isinstance(dtype, str) and dtype == "bfloat16":
+        if not MULTIPLIES_PAIRS:
+            raise ArgumentValueError("peak_flops: this processor does not multiply bfloat16")
+        element, numbers = PAIRS, 2
+    else:
+        try:
+            kind = np.dtype(dtype)
+        except (TypeError, ValueError):
+            kind = np.dtype(np.void)
+        if kind not in ELEMENTS:
+            raise ArgumentTypeError(
+                f"peak_flops: dtype must be float32, float64 or 'bfloat16', got {dtype!r}"
+            )
+        element, numbers = ELEMENTS[kind], 1
+    run = _run_chains.compile(element.compute(element.storage, types.intp))
+    factor = element.dtype.type(0)
+    run(factor, LINKS)
     times = []
     for _ in range(REPEATS):
         start = time.perf_counter()
-        run(seed, LINKS)
+        run(factor, LINKS)
         times.append(time.perf_counter() - start)
-    return 2 * CHAINS * element.lanes(TILE.vector_bytes) * LINKS / min(times)
+    return 2 * numbers * CHAINS * element.lanes(TILE.vector_bytes) * LINKS / min(times)
