@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from rondeau.kernels.cell.schedule import Schedule
 from rondeau.kernels.cuda.emit import emit
-from rondeau.kernels.cuda.persistent.choice import Limits, Work, choose_tile, work_of
+from rondeau.kernels.cuda.persistent.choice import CACHE_RATE, Limits, Work, choose_tile, work_of
 from rondeau.kernels.cuda.persistent.plan import Sizes, contractions_of, row_sums_of
 from rondeau.kernels.cuda.persistent.tile import Tile
 from rondeau.nn import cells
@@ -93,8 +93,7 @@ class Plan(NamedTuple):
     @property
     def predicted(self) -> float:
         """The microseconds of a step."""
-        busy = max(self.work.issued / self.gpu.issued, self.work.loaded / 64)
-        return self.work.rounds * (busy + self.work.waited) / self.gpu.clocks
+        return self.work.clocks(self.gpu.issued) / self.gpu.clocks
 
     @property
     def floor(self) -> float:
@@ -125,7 +124,7 @@ class Stepwise(NamedTuple):
     @property
     def predicted(self) -> float:
         """The microseconds of a step: of Python, which issues launches, or of the GPU, if that is longer."""
-        read = self.weights / (64 * self.gpu.multiprocessors * self.gpu.clocks)
+        read = self.weights / (CACHE_RATE * self.gpu.multiprocessors * self.gpu.clocks)
         return max(self.launches * LAUNCH, read + self.floor)
 
     @property
@@ -176,7 +175,7 @@ def stepwise(cell: str, direction: str, hidden: int, batch_size: int, gpu: GPU =
     2
     """
     schedule = getattr(cells, cell).schedule
-    launches = len([*emit(cell, direction, schedule, "float32")])
+    launches = len(emit(cell, direction, schedule, "float32"))
     for operand in schedule.operands:
         # In backward the adjoints of joint and of split gates lie apart: two products, and their sum.
         in_two = direction == "backward" and operand.joint and operand.split

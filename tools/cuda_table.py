@@ -223,6 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    # Without cells argparse checks the default, [], as if it were one.
     parser.add_argument("cells", nargs="*", choices=(*CELLS, []), metavar="CELL", help="these cells alone")
     parser.add_argument("--missing", action="store_true", help="what the table lacks, or has cut otherwise")
     parser.add_argument("--processes", type=int, default=2, help="how many compile (default 2)")

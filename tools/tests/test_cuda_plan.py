@@ -15,7 +15,7 @@ def test_an_lstm_of_512_units() -> None:
     # Four slots are read and saved; two states are written.
     assert plan.memory == 4 * 32 * 512 * (4 + 4 + 2)
     assert plan.exchanged == 128 * 8 * 512 * 4
-    assert plan.predicted == pytest.approx(plan.work.clocks / 1755)
+    assert plan.predicted == pytest.approx(plan.work.clocks() / 1755)
     assert plan.floor == pytest.approx(plan.flops / (132 * 128 * 2 * 1755))
     assert plan.floor < plan.issuing < plan.predicted
 

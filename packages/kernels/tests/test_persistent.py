@@ -449,7 +449,7 @@ def test_a_kernel_that_gave_up_is_an_error_at_the_next_read(use, monkeypatch):
 
 STEP_BY_STEP = {
     "it computes in float64, and not in float32": ("lstm", np.float64, {}),
-    "its recurrent weights do not fit the 2 multiprocessors": ("lstm", np.float32, {"H": 256}),
+    "its weights and sequences do not fit the 2 multiprocessors at once": ("lstm", np.float32, {"H": 256}),
 }
 
 
@@ -469,7 +469,7 @@ def test_what_runs_step_by_step_says_so_once(reason, all_tiers):
     with pytest.warns(rt.PerformanceWarning) as seen:
         tape = sent.forward().saved.tape
     (warning,) = seen
-    sizes = f"with {tape.gates.shape[2]} hidden units and 2 sequences, runs step by step"
+    sizes = f"with {tape.gates.shape[2]} hidden units and a batch of 2, runs step by step"
     assert str(warning.message).startswith(f"cell {name}, {sizes}")
     assert f"on the GPU, since {reason}; all steps" in str(warning.message)
     for direction in ("forward", "backward"):

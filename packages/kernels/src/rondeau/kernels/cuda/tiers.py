@@ -22,7 +22,6 @@ Array = NDArray[Any]
 ALLOWED = "persistent"
 """``"stepwise"`` to run every cell step by step, as tests do that are not about the tiers."""
 
-
 _MOST_ELEMENTS = 2**32
 """Of an array whose indices are 32-bit numbers without a sign."""
 
@@ -52,7 +51,7 @@ def tier_of(tape: Tape, direction: str, arrays: dict[str, Array]) -> ModuleType:
     if (cell, obstacle) not in _warned:
         _warned.add((cell, obstacle))
         warn_caller(
-            f"cell {cell}, with {tape.gates.shape[2]} hidden units and {layout.batch_size} sequences, runs step by "
+            f"cell {cell}, with {tape.gates.shape[2]} hidden units and a batch of {layout.batch_size}, runs step by "
             f"step on the GPU, since {obstacle}; all steps in one kernel would probably be faster. To hide this: "
             "warnings.filterwarnings('ignore', category=rondeau.tensor.PerformanceWarning)",
             PerformanceWarning,

@@ -25,8 +25,10 @@ from rondeau.kernels.cuda.persistent.plan import (
 from rondeau.kernels.cuda.persistent.tile import WARP, Tile
 from rondeau.kernels.runtime.precision import OPERANDS
 
-__all__ = ["Limits", "Work", "choose_tile", "limits_of", "work_of"]
+__all__ = ["CACHE_RATE", "Limits", "Work", "choose_tile", "limits_of", "work_of"]
 
+CACHE_RATE = 64
+"""Bytes that a multiprocessor reads from the second cache in a clock."""
 _SHARED = 48 * 1024
 """Bytes of shared memory that a kernel may declare."""
 _BARRIER, _BLOCK_BARRIER = 1600, 60
@@ -56,10 +58,9 @@ class Work(NamedTuple):
     loaded: int
     waited: int
 
-    @property
-    def clocks(self) -> float:
-        """The clocks of a step."""
-        return self.rounds * (max(self.issued / 4, self.loaded / 64) + self.waited)
+    def clocks(self, rate: int = 4) -> float:
+        """Return the clocks of a step, of a multiprocessor that issues so many instructions a clock."""
+        return self.rounds * (max(self.issued / rate, self.loaded / CACHE_RATE) + self.waited)
 
 
 class Limits(NamedTuple):
@@ -120,7 +121,7 @@ def choose_tile(
     for tile in _tiles(sizes.of_head, batch_size, allowed):
         work = work_of(schedule, direction, sizes, batch_size, tile, limits)
         if work is not None:
-            found.append((work.clocks, tile))
+            found.append((work.clocks(), tile))
     return min(found)[1] if found else None
 
 

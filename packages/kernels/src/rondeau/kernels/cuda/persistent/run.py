@@ -50,7 +50,7 @@ def tile_of(tape: Tape, direction: str, layers: int = 1) -> Tile | None:
         assert of_one is not None  # since it takes less room
         together = work_of(schedule, direction, sizes, batch_size, tile, limits)
         one = work_of(schedule, direction, alone, batch_size, of_one, limits)
-        if together is None or one is None or together.clocks >= layers * one.clocks:
+        if together is None or one is None or together.clocks() >= layers * one.clocks():
             return None
     return tile
 
@@ -71,7 +71,7 @@ def obstacle(tape: Tape, direction: str, arrays: dict[str, Array], layers: int =
     tile = tile_of(tape, direction, layers)
     if tile is None:
         limits = limits_of(library_of(tape.gates))
-        return f"its recurrent weights do not fit the {limits.multiprocessors} multiprocessors"
+        return f"its weights and sequences do not fit the {limits.multiprocessors} multiprocessors at once"
     sizes = sizes_of(tape, layers)
     kernel = _compiled(tape.run.cell, direction, sizes, tile, incoming_states(arrays))
     together = _num_groups(tape, tile, layers) * kernel.phase.blocks_of_group if kernel.phase.waits else 1
