@@ -20,7 +20,7 @@ from rondeau.kernels.runtime.precision import OPERANDS
 
 from .cuda_check.bars import Measurements, bars
 from .cuda_check.speed import PUBLISHED
-from .cuda_check.works import BATCH_SIZES, FORMATS, HIDDEN, KINDS
+from .cuda_check.workloads import BATCH_SIZES, FORMATS, HIDDEN, KINDS
 from .cuda_plan import A100, GPU, H200, Plan, Stepwise, plan_of, stepwise
 
 __all__ = ["MEASUREMENTS", "PAGE", "filled", "written"]
@@ -118,9 +118,15 @@ def _times(measured: Measurements) -> str:
 
 def _time(measured: Measurements, cell: str, hidden: int, batch_size: int, direction: str) -> list[Any]:
     row: list[Any] = [cell, hidden, batch_size, direction]
-    work = {"kind": KINDS[cell], "hidden": hidden, "batch": batch_size, "steps": _STEPS, "library": "rondeau"}
+    workload = {
+        "kind": KINDS[cell],
+        "hidden": hidden,
+        "batch": batch_size,
+        "steps": _STEPS,
+        "library": "rondeau",
+    }
     for precision in OPERANDS:
-        time = measured.time(f"{direction} kernel", precision=precision, **work)
+        time = measured.time(f"{direction} kernel", precision=precision, **workload)
         row += [_predicted(cell, direction, hidden, batch_size, H200, precision), _bold(time)]
     return [*row, _predicted(cell, direction, hidden, batch_size, A100, "highest")]
 
@@ -155,11 +161,11 @@ def _of_layers(measured: Measurements) -> Iterator[list[Any]]:
     for cell, hidden, batch_size in itertools.product(("lstm", "gru"), HIDDEN, BATCH_SIZES):
         row: list[Any] = [KINDS[cell], hidden, batch_size]
         for precision in OPERANDS:
-            work = {
+            workload = {
                 "kind": KINDS[cell], "hidden": hidden, "batch": batch_size, "steps": _STEPS, "precision": precision
             }  # fmt: skip
-            times = [measured.time("both", library=library, **work) for library in ("rondeau", "torch")]
-            row += [*map(_bold, times), _bold(measured.ratio("both", work, {}))]
+            times = [measured.time("both", library=library, **workload) for library in ("rondeau", "torch")]
+            row += [*map(_bold, times), _bold(measured.ratio("both", workload, {}))]
         yield row
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .gradient_error import BOUNDS
-from .works import FORMATS
+from .workloads import FORMATS
 
 __all__ = ["Measurements", "bars"]
 
@@ -36,7 +36,7 @@ class Measurements:
                 yield found
 
     def time(self, figure: str, **chosen: Any) -> float | None:
-        """Return a figure of the only work that has the values chosen, or None if it was not measured."""
+        """Return a figure of the only workload that has the values chosen, or None if it was not measured."""
         found = [row[figure] for row in self.figures("speed", **chosen) if figure in row]
         return found[0] if found else None
 

@@ -16,7 +16,7 @@ from rondeau import tensor as rt
 from rondeau.kernels.runtime.precision import OPERANDS
 
 from .report import Row
-from .works import FORMATS
+from .workloads import FORMATS
 
 __all__ = ["measured", "prepared"]
 

@@ -15,7 +15,7 @@ from rondeau.kernels.cuda.persistent.emit import PersistentKernel
 from rondeau.nn import cell_math as m
 
 from .clock import Clock
-from .works import KINDS, VOCABULARY, Work
+from .workloads import KINDS, VOCABULARY, Workload
 
 __all__ = ["four_gates", "measure"]
 
@@ -36,25 +36,27 @@ _LAYERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def measure(work: Work, clock: Clock, device: str = "cuda") -> dict[str, float]:
-    """Return what a work takes.
+def measure(workload: Workload, clock: Clock, device: str = "cuda") -> dict[str, float]:
+    """Return what a workload takes.
 
     Of a layer the microseconds a step: ``forward``, ``both`` for forward and backward, ``issued`` until Python has
     issued both, and ``forward kernel`` and ``backward kernel`` of those alone that run all steps, where they do. Of the
     recipe the ``characters a second``.
     """
     before = rt.get_float32_matmul_precision()
-    rt.set_float32_matmul_precision(work.precision)
+    rt.set_float32_matmul_precision(workload.precision)
     try:
-        return _recipe(work, clock, device) if work.kind == "recipe" else _layer(work, clock, device)
+        return (
+            _recipe(workload, clock, device) if workload.kind == "recipe" else _layer(workload, clock, device)
+        )
     finally:
         rt.set_float32_matmul_precision(before)
 
 
-def _layer(work: Work, clock: Clock, device: str) -> dict[str, float]:
+def _layer(workload: Workload, clock: Clock, device: str) -> dict[str, float]:
     rt.manual_seed(0)
-    layer = _LAYERS[work.kind](work.hidden, work.hidden, device=device)
-    shape = work.steps, work.batch, work.hidden
+    layer = _LAYERS[workload.kind](workload.hidden, workload.hidden, device=device)
+    shape = workload.steps, workload.batch, workload.hidden
     x = rt.randn(*shape, device=device).requires_grad_()
     cotangent = rt.randn(*shape, device=device)
 
@@ -67,7 +69,7 @@ def _layer(work: Work, clock: Clock, device: str) -> dict[str, float]:
     of_both = clock.measure(both)
     found |= {"both": of_both.median, "issued": of_both.issued, **_kernels(both, clock)}
     rt.cuda.synchronize()  # raises what went wrong on the device
-    return {name: 1e3 * milliseconds / work.steps for name, milliseconds in found.items()}
+    return {name: 1e3 * milliseconds / workload.steps for name, milliseconds in found.items()}
 
 
 def _kernels(run: Callable[[], object], clock: Clock) -> dict[str, float]:
@@ -99,13 +101,13 @@ def _recorded_launches(clock: Clock) -> Iterator[list[tuple[str, Any, Any]]]:
         yield found
 
 
-def _recipe(work: Work, clock: Clock, device: str) -> dict[str, float]:
+def _recipe(workload: Workload, clock: Clock, device: str) -> dict[str, float]:
     """Train on random characters, which take the time of any others."""
     rt.manual_seed(0)
-    model = nn.LanguageModel(VOCABULARY, "lstm", work.hidden, device=device)
+    model = nn.LanguageModel(VOCABULARY, "lstm", workload.hidden, device=device)
     optimizer = train.optim.Adam(model.parameters(), lr=4e-3)
-    ids = rt.randint(0, VOCABULARY, (work.batch, work.steps), device=device)
-    targets = rt.randint(0, VOCABULARY, (work.batch * work.steps,), device=device)
+    ids = rt.randint(0, VOCABULARY, (workload.batch, workload.steps), device=device)
+    targets = rt.randint(0, VOCABULARY, (workload.batch * workload.steps,), device=device)
     state = None
 
     def step() -> None:
@@ -118,4 +120,4 @@ def _recipe(work: Work, clock: Clock, device: str) -> dict[str, float]:
         optimizer.step()
 
     median = clock.measure(step).median
-    return {"characters a second": work.batch * work.steps / (1e-3 * median)}
+    return {"characters a second": workload.batch * workload.steps / (1e-3 * median)}

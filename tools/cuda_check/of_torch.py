@@ -13,7 +13,7 @@ import torch
 
 from ..shakespeare.torch_twin import CLIP, CharacterModel, detach
 from .clock import Clock
-from .works import VOCABULARY, Work
+from .workloads import VOCABULARY, Workload
 
 __all__ = ["FourGates", "machine", "measure"]
 
@@ -55,18 +55,18 @@ def machine() -> dict[str, str]:
     return {"PyTorch": str(torch.__version__), "cuDNN": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
 
 
-def measure(work: Work, clock: Clock, device: str = "cuda") -> dict[str, float]:
-    """Return what a work takes, as `of_rondeau.measure`; of a compiled loop the ``seconds to compile`` too."""
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = work.precision == "high"
+def measure(workload: Workload, clock: Clock, device: str = "cuda") -> dict[str, float]:
+    """Return what a workload takes, as `of_rondeau.measure`; of a compiled loop the ``seconds to compile`` too."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = workload.precision == "high"
     torch.manual_seed(0)
-    return _recipe(work, clock, device) if work.kind == "recipe" else _layer(work, clock, device)
+    return _recipe(workload, clock, device) if workload.kind == "recipe" else _layer(workload, clock, device)
 
 
-def _layer(work: Work, clock: Clock, device: str) -> dict[str, float]:
-    dtype = _DTYPES.get(work.precision, torch.float32)
-    layer: Any = _LAYERS[work.kind](work.hidden, work.hidden).to(device, dtype)
+def _layer(workload: Workload, clock: Clock, device: str) -> dict[str, float]:
+    dtype = _DTYPES.get(workload.precision, torch.float32)
+    layer: Any = _LAYERS[workload.kind](workload.hidden, workload.hidden).to(device, dtype)
     compile_seconds = {}
-    shape = work.steps, work.batch, work.hidden
+    shape = workload.steps, workload.batch, workload.hidden
     x = torch.randn(shape, device=device, dtype=dtype, requires_grad=True)
     cotangent = torch.randn(shape, device=device, dtype=dtype)
 
@@ -75,7 +75,7 @@ def _layer(work: Work, clock: Clock, device: str) -> dict[str, float]:
         x.grad = None
         layer(x)[0].backward(cotangent)
 
-    if work.kind.startswith("compiled"):
+    if workload.kind.startswith("compiled"):
         # On the CPU, where only this program is checked, without a C++ compiler.
         layer = torch.compile(
             layer, fullgraph=True, dynamic=False, backend="inductor" if device == "cuda" else "eager"
@@ -86,14 +86,16 @@ def _layer(work: Work, clock: Clock, device: str) -> dict[str, float]:
     found = {"forward": clock.measure(lambda: layer(x)).median}
     of_both = clock.measure(both)
     found |= {"both": of_both.median, "issued": of_both.issued}
-    return {name: 1e3 * milliseconds / work.steps for name, milliseconds in found.items()} | compile_seconds
+    return {
+        name: 1e3 * milliseconds / workload.steps for name, milliseconds in found.items()
+    } | compile_seconds
 
 
-def _recipe(work: Work, clock: Clock, device: str) -> dict[str, float]:
-    model = CharacterModel("lstm", VOCABULARY, work.hidden).to(device)
+def _recipe(workload: Workload, clock: Clock, device: str) -> dict[str, float]:
+    model = CharacterModel("lstm", VOCABULARY, workload.hidden).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
-    ids = torch.randint(0, VOCABULARY, (work.steps, work.batch), device=device)
-    targets = torch.randint(0, VOCABULARY, (work.steps * work.batch,), device=device)
+    ids = torch.randint(0, VOCABULARY, (workload.steps, workload.batch), device=device)
+    targets = torch.randint(0, VOCABULARY, (workload.steps * workload.batch,), device=device)
     state = None
 
     def step() -> None:
@@ -106,4 +108,4 @@ def _recipe(work: Work, clock: Clock, device: str) -> dict[str, float]:
         optimizer.step()
 
     median = clock.measure(step).median
-    return {"characters a second": work.batch * work.steps / (1e-3 * median)}
+    return {"characters a second": workload.batch * workload.steps / (1e-3 * median)}

@@ -16,7 +16,7 @@ from . import clock as clocks
 from . import of_rondeau
 from .report import Row
 from .worker import lines
-from .works import FORMATS, Work, works_of
+from .workloads import FORMATS, Workload, workloads_of
 
 __all__ = ["PUBLISHED", "measured", "prepared"]
 
@@ -38,7 +38,7 @@ _PROCESSES = [
 
 
 def measured(stand_in: bool, end: float) -> Iterator[Row]:
-    """Yield what each library takes for each work.
+    """Yield what each library takes for each workload.
 
     On a GPU each library and precision has a process of its own, and a share of the time that is left.
     """
@@ -57,11 +57,11 @@ def measured(stand_in: bool, end: float) -> Iterator[Row]:
 
 
 def prepared() -> Iterator[Callable[[], object]]:
-    """Yield what compiles the kernels of each work: two steps of it."""
+    """Yield what compiles the kernels of each workload: two steps of it."""
     clock = clocks.of_host()._replace(warm_up=0, repeats=1)
-    works = [work for precision in FORMATS for work in works_of("rondeau", precision)]
-    for work in dict.fromkeys(work._replace(steps=2) for work in works):
-        yield functools.partial(of_rondeau.measure, work, clock)
+    workloads = [workload for precision in FORMATS for workload in workloads_of("rondeau", precision)]
+    for workload in dict.fromkeys(workload._replace(steps=2) for workload in workloads):
+        yield functools.partial(of_rondeau.measure, workload, clock)
 
 
 def _tiny(library: str, precision: str, end: float) -> Iterator[dict[str, Any]]:
@@ -90,11 +90,11 @@ def _row(library: str, record: Mapping[str, Any], seconds: float) -> Row:
     if "machine" in record:
         versions = ", ".join(f"{key} {value}" for key, value in record["machine"].items())
         return Row("speed", name, "measured", versions, seconds, {"machine": record["machine"]})
-    work = Work(*record["work"]) if "work" in record else None
-    title = f"{name}: {work if work else 'all'}"
+    workload = Workload(*record["workload"]) if "workload" in record else None
+    title = f"{name}: {workload if workload else 'all'}"
     if "figures" in record:
-        assert work is not None
-        figures = {"library": library, **work._asdict(), **record["figures"]}
+        assert workload is not None
+        figures = {"library": library, **workload._asdict(), **record["figures"]}
         return Row("speed", title, "measured", _described(record["figures"]), seconds, figures)
     if "skipped" in record:
         return Row("speed", title, "skipped", record["skipped"], seconds)

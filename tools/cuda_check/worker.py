@@ -1,4 +1,4 @@
-"""Worker: a process that times the works of one library at one precision, and prints a line of JSON for each.
+"""Worker: a process that times the workloads of one library at one precision, and prints a line of JSON for each.
 
 It is run as ``python -m tools.cuda_check.worker rondeau highest --seconds 60``.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import clock as clocks
-from .works import works_of
+from .workloads import workloads_of
 
 __all__ = ["lines"]
 
@@ -24,24 +24,24 @@ __all__ = ["lines"]
 def lines(
     library: str, precision: str, clock: clocks.Clock, end: float, device: str = "cuda", tiny: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """Yield a record for each work: its ``work``, and ``figures`` or an ``error``; none after the end.
+    """Yield a record for each workload: its ``workload``, and ``figures`` or an ``error``; none after the end.
 
-    First PyTorch's versions, as ``machine``. A work that fails does not hide the others.
+    First PyTorch's versions, as ``machine``. A workload that fails does not hide the others.
     """
     module = importlib.import_module(f".of_{library}", __package__)
     if library == "torch":
         yield {"machine": module.machine()}
-    for work in works_of(library, precision, tiny):
+    for workload in workloads_of(library, precision, tiny):
         if time.monotonic() > end:
-            yield {"work": work, "skipped": "the minutes were over"}
+            yield {"workload": workload, "skipped": "the minutes were over"}
             continue
         try:
-            yield {"work": work, "figures": module.measure(work, clock, device)}
+            yield {"workload": workload, "figures": module.measure(workload, clock, device)}
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             text = (str(error).splitlines() or [""])[0]
             where = f"{Path(place.filename).name}:{place.lineno}"
-            yield {"work": work, "error": f"{type(error).__name__}: {text} (at {where})"}
+            yield {"workload": workload, "error": f"{type(error).__name__}: {text} (at {where})"}
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
     )
     parser.add_argument("library", choices=("rondeau", "torch"))
     parser.add_argument("precision")
-    parser.add_argument("--seconds", type=float, required=True, help="begin no work later than this")
+    parser.add_argument("--seconds", type=float, required=True, help="begin none later than this")
     options = parser.parse_args()
     if options.library == "rondeau" and options.precision != "highest":
         os.environ["CUPY_TF32"] = (

@@ -30,7 +30,7 @@ from tools.cuda_check import (
 )
 from tools.cuda_check.__main__ import main
 from tools.cuda_check.report import Report, Row
-from tools.cuda_check.works import Work, works_of
+from tools.cuda_check.workloads import Workload, workloads_of
 
 from rondeau import nn, train
 from rondeau import tensor as rt
@@ -209,10 +209,10 @@ def test_a_clock_counts_no_warm_up() -> None:
 
 @pytest.mark.usefixtures("device_stand_in")
 def test_layers_are_measured(monkeypatch: Patch) -> None:
-    """The tiny LSTM on the emulator, with its two kernels; then work that fails, and none after the end."""
+    """The tiny LSTM on the emulator, with its two kernels; then a workload that fails, and none after the end."""
     monkeypatch.setattr(tiers, "ALLOWED", "persistent")
-    lstm, unknown = works_of("rondeau", "highest", tiny=True)[0], Work("QRNN", 8, 2, 3, "highest")
-    monkeypatch.setattr(worker, "works_of", lambda *_: [lstm, unknown])
+    lstm, unknown = workloads_of("rondeau", "highest", tiny=True)[0], Workload("QRNN", 8, 2, 3, "highest")
+    monkeypatch.setattr(worker, "workloads_of", lambda *_: [lstm, unknown])
     once = clock.of_cupy()._replace(warm_up=0, repeats=1)
     right, failed = worker.lines("rondeau", "highest", once, float("inf"))
     assert right["figures"].keys() == {"forward", "both", "issued", "forward kernel", "backward kernel"}
@@ -228,7 +228,7 @@ def test_layers_are_measured(monkeypatch: Patch) -> None:
 
 
 def test_the_training_step_of_the_recipe_is_measured() -> None:
-    found = of_rondeau.measure(Work("recipe", 8, 2, 3, "highest"), clock.of_host(), "cpu")
+    found = of_rondeau.measure(Workload("recipe", 8, 2, 3, "highest"), clock.of_host(), "cpu")
     assert found["characters a second"] > 0
 
 
@@ -266,22 +266,22 @@ def test_pytorch_is_measured(kind: str) -> None:
     from tools.cuda_check import of_torch
 
     once = clock.of_host()._replace(warm_up=0, repeats=1)
-    found = of_torch.measure(Work(kind, 8, 2, 3, "highest"), once, "cpu")
+    found = of_torch.measure(Workload(kind, 8, 2, 3, "highest"), once, "cpu")
     assert found
     assert all(figure > 0 for figure in found.values())
     assert of_torch.machine().keys() == {"PyTorch", "cuDNN"}
 
 
 def test_both_libraries_do_the_same_works() -> None:
-    ours, theirs = (works_of(library, "highest") for library in ("rondeau", "torch"))
+    ours, theirs = (workloads_of(library, "highest") for library in ("rondeau", "torch"))
     assert len({*ours}) == len(ours)
-    both = [work for work in ours if work.kind != "layer-normalised LSTM"]
-    assert [work for work in theirs if not work.kind.startswith("compiled")] == both
-    halves = [work for work in works_of("torch", "medium") if work.precision == "half"]
+    both = [workload for workload in ours if workload.kind != "layer-normalised LSTM"]
+    assert [workload for workload in theirs if not workload.kind.startswith("compiled")] == both
+    halves = [workload for workload in workloads_of("torch", "medium") if workload.precision == "half"]
     assert halves == [
-        Work("LSTM", 768, 16, 1024, "half")
+        Workload("LSTM", 768, 16, 1024, "half")
     ]  # cuDNN has a kernel of all steps for it in float16 alone
-    assert works_of("rondeau", "half") == []
+    assert workloads_of("rondeau", "half") == []
 
 
 def test_without_pytorch_its_times_are_skipped(monkeypatch: Patch) -> None:
@@ -318,11 +318,11 @@ def test_results_are_kept_as_they_come(tmp_path: Path) -> None:
 
 
 def _worked(library: str, kind: str, hidden: int, both: float, **others: Any) -> dict[str, Any]:
-    work = {"kind": kind, "hidden": hidden, "batch": 32, "steps": 256, "precision": "highest"}
+    workload = {"kind": kind, "hidden": hidden, "batch": 32, "steps": 256, "precision": "highest"}
     return {
         "section": "speed",
         "outcome": "measured",
-        "figures": {"library": library, "both": both, **work, **others},
+        "figures": {"library": library, "both": both, **workload, **others},
     }
 
 

@@ -10,7 +10,7 @@ from tools import cuda_page
 from tools.cuda_check import speed
 from tools.cuda_check.bars import Measurements
 from tools.cuda_check.report import Report, Row
-from tools.cuda_check.works import Work
+from tools.cuda_check.workloads import Workload
 
 PAGE = cuda_page.PAGE.read_text(encoding="utf-8")
 AGAIN = "write the page again: python -m tools.cuda_page"
@@ -58,7 +58,7 @@ def test_measurements_stand_beside_the_predictions(tmp_path: Path) -> None:
         figures = {"forward": both / 4, "both": both, "issued": 0.5}
         if library == "rondeau":
             figures |= {"forward kernel": both / 4 - 0.5, "backward kernel": both / 2}
-        report.add(speed._row(library, {"work": Work(*size, precision), "figures": figures}, 1.0))
+        report.add(speed._row(library, {"workload": Workload(*size, precision), "figures": figures}, 1.0))
     report.add(Row("cells", "lstm", "right", "", 1.0))
     path = tmp_path / "page.md"
     path.write_text(PAGE, encoding="utf-8")

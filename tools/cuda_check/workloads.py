@@ -1,4 +1,4 @@
-"""Works: what is timed, by both libraries, in the order of importance."""
+"""Workloads: what is timed, by both libraries, in the order of importance."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from rondeau.kernels.runtime.precision import OPERANDS
 
-__all__ = ["BATCH_SIZES", "FORMATS", "HIDDEN", "KINDS", "VOCABULARY", "Work", "works_of"]
+__all__ = ["BATCH_SIZES", "FORMATS", "HIDDEN", "KINDS", "VOCABULARY", "Workload", "workloads_of"]
 
 FORMATS = {"highest": "float32", "high": "TF32", "medium": "bfloat16", "half": "float16"}
 """What a library multiplies in, by the name of the precision; PyTorch alone has ``half``."""
@@ -20,8 +20,8 @@ VOCABULARY = 65
 """The characters of the Shakespeare recipe."""
 
 
-class Work(NamedTuple):
-    """Something to time.
+class Workload(NamedTuple):
+    """What is timed.
 
     Attributes
     ----------
@@ -46,20 +46,20 @@ class Work(NamedTuple):
         )
 
 
-def works_of(library: str, precision: str, tiny: bool = False) -> list[Work]:
-    """Return the works of a library, ``"rondeau"`` or ``"torch"``, at a precision of its own process.
+def workloads_of(library: str, precision: str, tiny: bool = False) -> list[Workload]:
+    """Return the workloads of a library, ``"rondeau"`` or ``"torch"``, at a precision of its own process.
 
     With tiny, a few of sizes that an emulator can do.
     """
     if library == "rondeau" and precision not in OPERANDS:
         return []
-    works = dict.fromkeys(Work(*size, precision) for size in (_tiny if tiny else _sizes)(precision))
+    workloads = dict.fromkeys(Workload(*size, precision) for size in (_tiny if tiny else _sizes)(precision))
     if library == "rondeau":
-        return [work for work in works if not work.kind.startswith("compiled")]
+        return [workload for workload in workloads if not workload.kind.startswith("compiled")]
     # Of a large layer cuDNN has a kernel of all steps for float16 alone.
-    largest = Work("LSTM", *_CUDNNS, "medium")
-    theirs = [work for work in works if work.kind != KINDS["lstm_layer_norm"]]
-    return [work._replace(precision="half") if work == largest else work for work in theirs]
+    largest = Workload("LSTM", *_CUDNNS, "medium")
+    theirs = [workload for workload in workloads if workload.kind != KINDS["lstm_layer_norm"]]
+    return [workload._replace(precision="half") if workload == largest else workload for workload in theirs]
 
 
 _CUDNNS = (768, 16, 1024)
