@@ -239,9 +239,7 @@ class Node:
 
     holder: weakref.ref[Tensor] | None  # the tensor whose .grad collects the gradient
     memory: Memory | None  # of the output, if that was saved
-    precision: (
-        str | None
-    )  # of the block of `float32_matmul_precision` it ran in; unset before the first such block
+    precision: str | None  # of the `float32_matmul_precision` block it ran in; unset before the first one
 
     def __init__(self, op: Op, parents: tuple[Node | None, ...], saved: tuple[Any, ...] | None) -> None:
         if INFERENCE and saved is not None:
