@@ -8,6 +8,7 @@ import pytest
 from comparing import assert_close, assert_same_bits
 from rondeau import nn
 from rondeau import tensor as rt
+from rondeau.kernels.product import bfloat16
 from rondeau.kernels.product.tiles import MULTIPLIES_PAIRS
 
 from .recurrent_layers import as_tuple, randn
@@ -109,6 +110,22 @@ def test_second_derivatives():
     found = second()
     assert_close(found, exact, of_largest=5e-2)
     assert abs(found[0] - exact[0]).max() > 1e-5
+
+
+def test_a_processor_without_bfloat16_says_so_once(monkeypatch):
+    monkeypatch.setattr(bfloat16, "MULTIPLIES_PAIRS", False)
+    bfloat16._say_that_nothing_is_rounded.cache_clear()
+    module, x = drawn("gru in both directions")
+    exact = differentiated(module, x)
+    module.float32_matmul_precision = "medium"
+    with pytest.warns(
+        rt.PerformanceWarning, match="does not multiply bfloat16, so products .* in float32"
+    ) as given:
+        found = differentiated(module, x)
+        differentiated(module, x)
+    assert len(given) == 1
+    assert given[0].filename == __file__
+    assert_same_bits(found, exact)
 
 
 @needs_bfloat16
