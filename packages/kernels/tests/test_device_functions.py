@@ -133,3 +133,22 @@ def test_functions_of_several_numbers(dtype):
 def returned(function):
     """Return pairs of the types of a compiled function's arguments and of its result."""
     return [(signature.args, signature.return_type) for signature in function.nopython_signatures]
+
+
+def test_after_a_wait_in_vain_others_give_up_soon():
+    """A block that never comes costs one long wait, and not one at every step."""
+    spins = []
+    names = {
+        "ld_acquire": np.ndarray.__getitem__,
+        "spin": lambda: spins.append(1),
+        "_FEW_SPINS": 3,
+        "_MOST_SPINS": 20,
+    }
+    wait_for = functions.compiled(lambda function: function, names)["wait_for"]
+    arrived, lengths = np.zeros(2, np.uint32), []
+    for step in (1, 2, 3):
+        spins.clear()
+        wait_for(arrived, 1, step)
+        lengths.append(len(spins))
+    assert lengths == [21, 3, 3]
+    assert arrived.tolist() == [1, 0]

@@ -28,7 +28,7 @@ spin: Any = None
 
 _LOW, _HALF = np.uint64(2**32 - 1), np.uint64(32)
 _UNUSED_OF_WORD, _UNUSED_OF_PAIR = np.uint64(32 - 24), np.uint64(64 - 53)
-_MOST_SPINS = np.uint32(2**26)
+_FEW_SPINS, _MOST_SPINS = np.uint32(2**10), np.uint32(2**26)
 _ALL_LANES = np.uint32(0xFFFFFFFF)
 
 
@@ -135,11 +135,16 @@ def sum_of_block_float64(value: Any) -> Any:
 
 
 def wait_for(arrived: Any, index: Any, count: Any) -> None:
-    """Wait until a counter has come to a count; give up after a minute or so, and leave a mark in element 0."""
+    """Wait until a counter has come to a count; give up after a minute or so, and leave a mark in element 0.
+
+    Once there is a mark, others give up soon: a mistake costs a minute, and not one for each step that is left.
+    """
     spins = np.uint32(0)
     while ld_acquire(arrived, index) < count:
         spin()
         spins += np.uint32(1)
+        if spins == _FEW_SPINS and ld_acquire(arrived, np.uint32(0)) != np.uint32(0):
+            break
         if spins > _MOST_SPINS:
             arrived[0] = np.uint32(1)
             break
