@@ -7,6 +7,8 @@ from rondeau.kernels.ops.windows import Window
 from rondeau.kernels.product.tiles import MULTIPLIES_PAIRS
 from rondeau.kernels.runtime.precision import float32_matmul_precision
 
+from .test_pairs import rounded
+
 
 def reference(x, w, b, dy, window, groups):
     """Everything in float64, tap by tap."""
@@ -174,13 +176,6 @@ def test_the_runs_depend_on_the_shapes_alone():
     assert convolution.sample_runs(1000, 2**25) == 1
 
 
-def in_bfloat16(x):
-    """Round float32 to bfloat16, with the numbers in float32."""
-    bits = x.view(np.uint32)
-    upper = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-    return (upper & np.uint32(0xFFFF0000)).view(np.float32)
-
-
 @pytest.mark.skipif(not MULTIPLIES_PAIRS, reason="the processor does not multiply bfloat16")
 @pytest.mark.parametrize("case", CASES)
 def test_operands_are_rounded_where_asked_for(case):
@@ -188,6 +183,6 @@ def test_operands_are_rounded_where_asked_for(case):
     x, w, b, dy = draw(np.float32, *sizes, window, groups)
     with float32_matmul_precision("medium"):
         found = run(x, w, b, dy, window, groups)
-    exact = reference(in_bfloat16(x), in_bfloat16(w), b, in_bfloat16(dy), window, groups)
+    exact = reference(rounded(x), rounded(w), b, rounded(dy), window, groups)
     for got, right in zip(found, exact, strict=True):
         assert_close(got, right, rtol=1e-5, atol=1e-5)
