@@ -10,11 +10,11 @@ from typing import NamedTuple
 import pytest
 from llvmlite import binding, ir
 
-from rondeau.kernels.numerics.elements import ELEMENTS
+from rondeau.kernels.numerics.elements import ELEMENTS, INT8
 from rondeau.kernels.product.microkernel import write_tiles
 from rondeau.kernels.product.tiles import TILE, Tile, choose_tile
 
-MULTIPLY_ADD = re.compile(r"\tv?f(n?m(add|sub)|ml[as])|\tmulp")
+MULTIPLY_ADD = re.compile(r"\tv?f(n?m(add|sub)|ml[as])|\tmulp|\tv?p(maddwd|dpwssd)|\ts?m(la|ul)l?2?\t.*\.4s")
 ON_STACK = re.compile(r"\(%rsp|\[sp\b")
 LABEL = re.compile(r"(\.L\w+):")
 JUMP = re.compile(r"\t(?:j|b|cb|tb)\S*\t(?:.*, )?(\.L\w+)")
@@ -29,7 +29,7 @@ class Processor(NamedTuple):
 
 
 X86, ARM = "x86_64", "aarch64"
-AVX512 = choose_tile(X86, frozenset({"avx512f", "avx2", "fma"}))
+AVX512 = choose_tile(X86, frozenset({"avx512f", "avx512bw", "avx2", "fma"}))
 AVX2 = choose_tile(X86, frozenset({"avx2", "fma"}))
 SSE = choose_tile(X86, frozenset({"sse2"}))
 NEON = choose_tile(ARM, frozenset({"neon"}))
@@ -116,10 +116,13 @@ def name_of(processor):
 
 
 @pytest.mark.sampled(4)
-@pytest.mark.parametrize("element", ELEMENTS.values(), ids=lambda element: element.name)
+@pytest.mark.parametrize("element", [*ELEMENTS.values(), INT8], ids=lambda element: element.name)
 @pytest.mark.parametrize("processor", PROCESSORS, ids=name_of)
 def test_tiles_stay_in_registers(processor, element):
-    assert spilling_shapes(processor, element, processor.tile) == {}
+    tile = processor.tile
+    if element is INT8:
+        tile = tile._replace(rows=tile.rows_of_int8)
+    assert spilling_shapes(processor, element, tile) == {}
 
 
 @pytest.mark.sampled(4)

@@ -239,3 +239,69 @@ def test_refusals():
     ):
         with pytest.raises(error, match=re.escape(message)):
             call()
+
+
+def rounded(weight):
+    """What int8 with a scale a row stands for, in float32."""
+    weight = weight.detach().numpy()
+    scale = np.abs(weight).max(axis=1, keepdims=True) / np.float32(127)
+    return nn.Parameter(np.rint(weight / scale).astype(np.float32) * scale)
+
+
+@pytest.mark.parametrize("options", [{}, {"embedding_size": 40, "num_layers": 2}], ids=str)
+def test_weights_in_int8(options):
+    """Logits are those of the rounded weights, and a text is as likely as before."""
+    rt.manual_seed(0)
+    model = nn.LanguageModel(50, "lstm", 40, tie_weights="embedding_size" in options, **options)
+    for parameter in model.parameters():
+        parameter.data = parameter.detach() * 3.0
+    ids = np.random.default_rng(0).integers(0, 50, (20, 3))
+
+    def logits(stepper):
+        found, state = [], None
+        for step in ids:
+            y, state = stepper(step, state)
+            found.append(y.numpy())
+        return np.stack(found)
+
+    plain, stepped = logits(model.stepper()), logits(model.stepper("int8"))
+    model.head.weight = rounded(
+        model.head.weight
+    )  # the embedding stays as it is, even where it shares this weight
+    for name, weight in list(model.recurrent.named_parameters()):
+        if name.startswith("weight_"):
+            setattr(model.recurrent, name, rounded(weight))
+    expected = logits(model.stepper())
+    cost = np.abs(plain - expected).max()
+    assert np.abs(stepped - expected).max() <= cost / 20
+
+    def loss(found):
+        return nn.functional.cross_entropy(
+            rt.tensor(found.reshape(-1, 50)), rt.tensor(ids.reshape(-1))
+        ).item()
+
+    assert abs(loss(stepped) / loss(plain) - 1) < 0.005
+
+
+def test_weights_in_int8_are_refused_where_they_cannot_be(device_stand_in):
+    layer = nn.LSTM(I, H, dtype="float64")
+    for call, error, message in (
+        (
+            lambda: nn.GRU(I, H).stepper(weights="int4"),
+            ValueError,
+            "weights must be float32 or int8, got 'int4'",
+        ),
+        (
+            lambda: layer.stepper(weights="int8"),
+            TypeError,
+            "weights in int8 need layers of float32, got float64",
+        ),
+        (
+            lambda: nn.GRU(I, H).to("cuda").stepper(weights="int8"),
+            TypeError,
+            "weights in int8 are for stepping on the CPU, got weights on cuda",
+        ),
+    ):
+        with pytest.raises(error, match=re.escape(message)):
+            call()
+    assert layer.stepper()(rt.ones(B, I, dtype="float64"))[0].dtype == np.float64

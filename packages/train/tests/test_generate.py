@@ -77,6 +77,26 @@ def test_greedy_takes_the_likeliest(codec):
     assert scores.argmax(1).tolist() == ids[2:].tolist(), "one step at a time is the whole at once"
 
 
+def test_draws_with_weights_in_int8(codec, monkeypatch):
+    """The stepper has them, and its probabilities draw nearly the same; what is not float32 is refused at the call."""
+    rt.manual_seed(0)
+    model, formats, stepper = nn.LanguageModel(len(codec), "lstm", 24), [], nn.LanguageModel.stepper
+
+    def watched(self, weights="float32"):
+        formats.append(weights)
+        return stepper(self, weights)
+
+    monkeypatch.setattr(nn.LanguageModel, "stepper", watched)
+    plain, rounded = (text_of(model, codec, "ab", 60, seed=0, weights=kind) for kind in ("float32", "int8"))
+    assert formats == ["float32", "int8"]
+    assert plain[:20] == rounded[:20]
+    assert rounded == text_of(model, codec, "ab", 60, seed=0, weights="int8")
+    with pytest.raises(
+        ValueError, match="weights: int8 is for a model of float32 on the CPU, got float64 on cpu"
+    ):
+        generate(model.to("float64"), codec, "ab", 5, weights="int8")
+
+
 class Forwarding(nn.Module):
     """A language model that is called for every token, as any module is."""
 
@@ -257,6 +277,8 @@ def test_token_probabilities_do_not_overflow():
         ("a", {"top_p": 1.5}, r"top_p: expected a number in \(0, 1\], got 1.5"),
         ("a", {"length": -1}, "length: expected at least 0 tokens, got -1"),
         ("a", {"on_unknown": "skip"}, "on_unknown: expected 'error' or 'unk', got 'skip'"),
+        ("a", {"weights": "int4"}, "weights: expected 'float32' or 'int8', got 'int4'"),
+        ("a", {"weights": "int8"}, "weights: int8 is for an nn.LanguageModel .*, got Bigram"),
     ],
 )
 def test_mistakes_are_told_at_the_call(codec, prompt, options, message):

@@ -43,6 +43,9 @@ def test_the_model_of_a_command_is_loaded_with_its_weights(tmp_path, capsys):
     ]
     assert cli.main([*command, "--checkpoint", "latest"]) == 0
     assert capsys.readouterr().out == f"ab{written}\n"
+    rounded = "".join(train.generate(trained.model, trained.codec, "ab", 20, seed=0, weights="int8"))
+    assert cli.main([*command, "--checkpoint", "latest", "--weights", "int8"]) == 0
+    assert capsys.readouterr().out == f"ab{rounded}\n"
 
 
 def test_what_is_no_run_is_refused(tmp_path):

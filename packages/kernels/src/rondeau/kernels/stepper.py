@@ -26,7 +26,7 @@ from rondeau.kernels.recurrent.checks import (
 from rondeau.kernels.recurrent.records import Settings, Weights
 from rondeau.kernels.recurrent.target import Workspace, target_of
 from rondeau.kernels.runtime import buffers
-from rondeau.kernels.runtime.devices import is_array
+from rondeau.kernels.runtime.devices import device_name, is_array, is_of_device
 
 __all__ = ["Stepper"]
 
@@ -53,6 +53,10 @@ class Stepper:
         layer, row and unit.
     head : tuple of ndarray, optional
         The weight (V, P) and the bias (V,), or None in its place, of a linear layer on the output.
+    weights_format : {"float32", "int8"}
+        In which form the matrices are kept: as they are, by default; or each row in int8 with a scale of its own
+        (`rondeau.kernels.product.int8`), for weights of float32 in the CPU's memory. Biases, learned vectors and states
+        stay float32.
 
     Attributes
     ----------
@@ -65,14 +69,16 @@ class Stepper:
     Raises
     ------
     TypeError
-        If a weight is not an array of float32 or float64, or dtypes differ.
+        If a weight is not an array of float32 or float64, or dtypes differ; or if weights to be kept in int8 are not
+        float32, or not in the CPU's memory.
     ValueError
-        If shapes do not match, a scalar is unknown or missing, there are no layers, or the cell is regularised for
-        training.
+        If shapes do not match, a scalar is unknown or missing, there are no layers, the cell is regularised for
+        training, or the format of the weights is unknown.
 
     Notes
     -----
-    The results have the same bits as `forward` for a sequence of one step, for any number of threads.
+    The results have the same bits for any number of threads. Unless the weights are in int8, they are those of
+    `forward` for a sequence of one step.
 
     A stepper may be called from several Python threads at once: each works in its own memory.
 
@@ -94,6 +100,7 @@ class Stepper:
         layers: Sequence[Weights],
         settings: Settings = Settings(),  # noqa: B008 - an immutable default
         head: tuple[Array, Array | None] | None = None,
+        weights_format: str = "float32",
     ) -> None:
         if not isinstance(layers, tuple | list) or not layers:
             got = "none" if isinstance(layers, tuple | list) else type(layers).__name__
@@ -134,7 +141,8 @@ class Stepper:
         self._cell, self._states, self._has_head = cell, cell.states, head is not None
         self._hidden, self._steps = rows // len(cell.gates), _Steps()
         self._like = checked[0].weight_ih[:0]  # an array where the weights are
-        self._frozen = target_of(checked[0].weight_ih).freeze(cell, tuple(checked), settings, head)
+        _check_format(weights_format, self._like)
+        self._frozen = target_of(self._like).freeze(cell, tuple(checked), settings, head, weights_format)
         self._workspaces: dict[tuple[Cell, int], Workspace] = {}
 
     def __call__(
@@ -267,6 +275,22 @@ class _Steps:
     def copy(self) -> _Steps:
         """Return a counter that goes on from here."""
         return _Steps(self._done)
+
+
+def _check_format(weights_format: Any, like: Array) -> None:
+    """Raise an error unless weights like an array can be kept in a format."""
+    if weights_format not in ("float32", "int8"):
+        raise ArgumentValueError(f"weights must be float32 or int8, got {weights_format!r}")
+    if weights_format == "int8" and like.dtype != np.float32:
+        raise ArgumentTypeError(
+            f"weights in int8 need layers of float32, got {like.dtype}: convert them with .to('float32'), or step with "
+            "weights as they are, which is the default"
+        )
+    if weights_format == "int8" and is_of_device(like):
+        raise ArgumentTypeError(
+            f"weights in int8 are for stepping on the CPU, got weights on {device_name(like)}: send the layers to the "
+            "CPU with .to('cpu'), or step with weights as they are, which is the default"
+        )
 
 
 def _checked_head(head: Any, width: int, dtype: np.dtype[Any]) -> tuple[Array, Array | None]:

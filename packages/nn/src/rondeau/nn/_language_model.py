@@ -210,14 +210,28 @@ class LanguageModel(Module):
         rows = output.reshape(ids.shape[0] * ids.shape[1], output.shape[-1])
         return self.head(self.dropout(rows)), state
 
-    def stepper(self) -> Stepper:
+    def stepper(self, weights: str = "float32") -> Stepper:
         """Return a frozen snapshot of the model that reads one token per call, to generate text fast.
+
+        Parameters
+        ----------
+        weights : {"float32", "int8"}
+            How the matrices of the layers and the head are kept: as they are, by default; or rounded to int8 with a
+            scale for each row, for steps that are faster, and a little off. See `Stepper`. The embedding, of which a
+            step reads one row, stays as it is.
 
         Returns
         -------
         Stepper
-            ``logits, state = stepper(ids, state)`` maps ids (B,), or one integer, to logits (B, V), or (V,). They have
-            the same bits as those of the model, called in evaluation mode with one step.
+            ``logits, state = stepper(ids, state)`` maps ids (B,), or one integer, to logits (B, V), or (V,). Unless the
+            weights are in int8, they have the same bits as those of the model, called in evaluation mode with one step.
+
+        Raises
+        ------
+        ValueError
+            If `weights` is neither format.
+        TypeError
+            With weights in int8, if the model is float64 or on a GPU.
 
         Examples
         --------
@@ -228,7 +242,7 @@ class LanguageModel(Module):
         >>> logits.shape, state.shape
         ((28,), (1, 16))
         """
-        return Stepper(self.recurrent, self.head, self.embedding)
+        return Stepper(self.recurrent, self.head, self.embedding, weights)
 
 
 def _cell(recurrent: str | Cell) -> Cell:

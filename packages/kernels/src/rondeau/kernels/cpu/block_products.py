@@ -2,7 +2,7 @@
 
 from rondeau.kernels.cpu.blocks import COLUMN, GATES, RECURRENT
 from rondeau.kernels.product import Rows, num_panels, product_rows
-from rondeau.kernels.product.operands import depth_of, left_operand, pack_panels_of
+from rondeau.kernels.product.operands import depth_of, left_operand, multiply_rows, pack_panels_of
 from rondeau.kernels.runtime.compiling import kernel_njit
 
 __all__ = ["deepest", "multiply_backward", "multiply_forward", "pack_blocks", "pack_share"]
@@ -11,7 +11,7 @@ __all__ = ["deepest", "multiply_backward", "multiply_forward", "pack_blocks", "p
 @kernel_njit
 def pack_share(w, w_at, k_stride, n_stride, K, N, packed, packed_at, share, shares):  # type: ignore[no-untyped-def]
     """Pack one thread's share of an operand's panels."""
-    panels = num_panels(packed, N)
+    panels = num_panels(w, N)
     low, high = share * panels // shares, (share + 1) * panels // shares
     pack_panels_of(w, w_at, k_stride, n_stride, K, N, packed, packed_at, low, high)
 
@@ -67,10 +67,10 @@ def multiply_forward(products, first_block, last_block, storage, operand, from_z
         left, K = left_operand(rows, count, depth, room, is_new), depth_of(products.packed, depth)
         if block[COLUMN.slots] == GATES:
             slots = Rows(flat_gates, at * S + column, S)
-            product_rows(left, count, K, products.packed, packed_at, width, slots, True)
+            multiply_rows(left, count, K, products.packed, packed_at, width, slots, True)
         else:
             slots = Rows(flat_recurrent, at * R + column, R)
-            product_rows(left, count, K, products.packed, packed_at, width, slots, False)
+            multiply_rows(left, count, K, products.packed, packed_at, width, slots, False)
 
 
 @kernel_njit

@@ -12,7 +12,14 @@ from typing import Any, NamedTuple
 
 from numba.extending import register_jitable
 
-from rondeau.kernels.product import Rows, pack, packed_size, product_rows
+from rondeau.kernels.product import Rows, num_panels, packed_size
+from rondeau.kernels.product.operands import (
+    copy_packed_row,
+    depth_of,
+    left_operand,
+    multiply_rows,
+    pack_panels_of,
+)
 from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.runtime.compiling import kernel_njit
 
@@ -44,41 +51,41 @@ def columns_of_piece(itemsize: int) -> int:
 def pack_pieces(weight, parts, packed, packed_at):  # type: ignore[no-untyped-def]
     """Pack the transpose of ``weight`` (parts * width, K)."""
     K, width, piece = weight.shape[1], weight.shape[0] // parts, columns_of_piece(weight.itemsize)
-    flat = weight.reshape(-1)
+    depth, flat = depth_of(packed, K), weight.reshape(-1)
     for low in range(0, width, piece):
         columns = min(piece, width - low)
         for part in range(parts):
-            at = packed_at + packed_size(K, parts * low) + part * packed_size(K, columns)
-            pack(flat, (part * width + low) * K, 1, K, K, columns, packed, at)
+            at = packed_at + packed_size(depth, parts * low) + part * packed_size(depth, columns)
+            pack_panels_of(
+                flat, (part * width + low) * K, 1, K, K, columns, packed, at, 0, num_panels(flat, columns)
+            )
 
 
 @kernel_njit
-def multiply_pieces(a, count, matrix, first, last, out, out_at, accumulate):  # type: ignore[no-untyped-def]
+def multiply_pieces(a, count, matrix, first, last, out, out_at, accumulate, room):  # type: ignore[no-untyped-def]
     """Fill, or add to, the columns of pieces ``first`` to ``last - 1`` of ``out`` (count, parts * width).
 
-    ``a`` is the left operand, `Rows` (count, K); ``out`` is flat, and the result starts at ``out_at``.
+    ``a`` is the left operand, `Rows` (count, K); ``out`` is flat, and the result starts at ``out_at``; ``room`` is the
+    memory that `left_operand` needs.
     """
-    K, parts, width = matrix.K, matrix.parts, matrix.width
-    piece = columns_of_piece(out.itemsize)
+    parts, width, depth = matrix.parts, matrix.width, depth_of(matrix.packed, matrix.K)
+    piece, left = columns_of_piece(out.itemsize), left_operand(a, count, matrix.K, room, True)
     for low in range(first * piece, min(width, last * piece), piece):
         columns = min(piece, width - low)
         for part in range(parts):
-            at = matrix.at + packed_size(K, parts * low) + part * packed_size(K, columns)
+            at = matrix.at + packed_size(depth, parts * low) + part * packed_size(depth, columns)
             result = Rows(out, out_at + part * width + low, parts * width)
-            product_rows(a, count, K, matrix.packed, at, columns, result, accumulate)
+            multiply_rows(left, count, depth, matrix.packed, at, columns, result, accumulate)
 
 
 @kernel_njit
 def gather_pieces(ids, matrix, first, last, out):  # type: ignore[no-untyped-def]
-    """Copy the rows at ``ids`` of the packed matrix: the products of one-hot rows with it."""
-    K, parts, width, packed = matrix.K, matrix.parts, matrix.width, matrix.packed
-    lanes, piece = _BYTES // packed.itemsize, columns_of_piece(packed.itemsize)
+    """Copy the rows at ``ids`` of the packed matrix to flat ``out``: the products of one-hot rows with it."""
+    parts, width, packed = matrix.parts, matrix.width, matrix.packed
+    depth, piece = depth_of(packed, matrix.K), columns_of_piece(out.itemsize)
     for low in range(first * piece, min(width, last * piece), piece):
         columns = min(piece, width - low)
-        whole = (columns + lanes - 1) // lanes * lanes
         for part in range(parts):
-            at = matrix.at + packed_size(K, parts * low) + part * packed_size(K, columns)
+            at = matrix.at + packed_size(depth, parts * low) + part * packed_size(depth, columns)
             for row in range(ids.size):
-                source, target = at + ids[row] * whole, (row * parts + part) * width + low
-                for j in range(columns):
-                    out[target + j] = packed[source + j]
+                copy_packed_row(packed, at, columns, ids[row], out, (row * parts + part) * width + low)

@@ -2,7 +2,8 @@
 
 Text generation calls a layer for one step at a time, and a step of few rows reads every weight to use it once or twice.
 So weights are packed once, when they are frozen; one call of a kernel runs all layers and the head; and its memory is
-kept from call to call.
+kept from call to call. Weights may be packed in int8 (`rondeau.kernels.product.int8`), a quarter of the memory to read;
+the rest of a step is then the same.
 
 Notation
 --------
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.cell.cell import Cell
-from rondeau.kernels.cpu.blocks import forward_blocks, unit_cuts
+from rondeau.kernels.cpu.blocks import COLUMN, Blocks, forward_blocks, unit_cuts
 from rondeau.kernels.cpu.filling import (
     addresses_of_inputs,
     bias_of_slots,
@@ -34,7 +35,9 @@ from rondeau.kernels.cpu.phases import compiled_phases
 from rondeau.kernels.cpu.pieces import columns_of_piece
 from rondeau.kernels.cpu.step_driver import KERNELS, Division, FrozenWeights
 from rondeau.kernels.cpu.storage import Storage
+from rondeau.kernels.numerics.elements import ELEMENTS, INT8
 from rondeau.kernels.product import packed_size
+from rondeau.kernels.product.int8 import depth_of_int8, size_of_room
 from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.recurrent.ordering import in_buffer_order
 from rondeau.kernels.recurrent.records import Settings, Weights
@@ -45,6 +48,8 @@ __all__ = ["Frozen", "Workspace"]
 Array = NDArray[Any]
 
 _BYTES = TILE.vector_bytes
+_FASTER = 4
+"""How many multiply-adds with weights in int8 take as long as one in float32: both are bound by reading weights."""
 
 
 class Frozen:
@@ -58,6 +63,8 @@ class Frozen:
     settings : Settings
     head : tuple of ndarray, optional
         The weight (V, P) and the bias (V,) of a linear layer on the output.
+    weights_format : {"float32", "float64", "int8"}
+        The dtype of the arrays, or int8 if that is float32.
     """
 
     def __init__(
@@ -66,13 +73,15 @@ class Frozen:
         layers: tuple[Weights, ...],
         settings: Settings,
         head: tuple[Array, Array | None] | None,
+        weights_format: str,
     ) -> None:
         self.key, self.substream = settings.key, settings.substream
         schedule = cell.schedule
         layers = tuple(in_buffer_order(schedule, weights) for weights in layers)
         lowest = layers[0]
         self.dtype = dtype = lowest.weight_ih.dtype
-        self.schedule, self.num_layers, self.kernels = schedule, len(layers), KERNELS[dtype]
+        self.packed = INT8 if weights_format == "int8" else ELEMENTS[dtype]
+        self.schedule, self.num_layers, self.kernels = schedule, len(layers), KERNELS[dtype, self.packed]
         S, self.inputs = len(schedule.order), lowest.weight_ih.shape[1]
         self.hidden = H = lowest.weight_ih.shape[0] // S
         self.is_projected = lowest.weight_hr is not None
@@ -80,12 +89,13 @@ class Frozen:
         self.outputs = 0 if head is None else head[0].shape[0]
         piece = columns_of_piece(dtype.itemsize)
         self.cuts = unit_cuts(H, H, piece)
-        blocks = forward_blocks(schedule, H, P, settings.num_heads, self.cuts)
+        blocks = self._packed_blocks(forward_blocks(schedule, H, P, settings.num_heads, self.cuts))
         columns = S * (len(self.cuts) - 1) * piece
-        sizes = [packed_size(weights.weight_ih.shape[1], columns) for weights in layers]
-        packed_ih = _aligned(sum(sizes), dtype)
-        packed_hh = _aligned((len(layers), blocks.packed_size), dtype)
-        packed_hr = _aligned((len(layers), packed_size(H, P) if self.is_projected else 0), dtype)
+        sizes = [self._packed_size(weights.weight_ih.shape[1], columns) for weights in layers]
+        packed_ih = _aligned(sum(sizes), self.packed.dtype)
+        packed_hh = _aligned((len(layers), blocks.packed_size), self.packed.dtype)
+        size_of_hr = self._packed_size(H, P) if self.is_projected else 0
+        packed_hr = _aligned((len(layers), size_of_hr), self.packed.dtype)
         for k, weights in enumerate(layers):
             self.kernels.pack_layer(
                 weights.weight_ih, S, packed_ih, sum(sizes[:k]), blocks.table,
@@ -93,7 +103,7 @@ class Frozen:
                 weights.weight_hr if self.is_projected else np.empty((0, H), dtype), packed_hr[k],
             )  # fmt: skip
         weight, bias = (np.empty((0, P), dtype), None) if head is None else head
-        packed_head = _aligned(packed_size(P, self.outputs), dtype)
+        packed_head = _aligned(self._packed_size(P, self.outputs), self.packed.dtype)
         self.kernels.pack_head(weight, packed_head)
         self.layers = FrozenWeights(
             compiled_phases(cell, "forward", dtype), packed_ih, blocks.table, blocks.ends, packed_hh, packed_hr,
@@ -103,9 +113,31 @@ class Frozen:
         self.bias = np.concatenate([bias_of_slots(schedule, weights, H) for weights in layers])
         self.params = np.concatenate([parameters_of(weights, H, dtype) for weights in layers])
         self.scalars = scalars_of_run(schedule, settings, dtype)
+        recurrent = int(blocks.table[:, COLUMN.depth] @ blocks.table[:, COLUMN.width])
         #: The multiply-adds of a row in a layer, and in the head.
-        self.work = columns * max(self.inputs, P) + blocks.packed_size, P * self.outputs
+        self.work = columns * max(self.inputs, P) + recurrent, P * self.outputs
+        if self.packed is INT8:
+            self.work = self.work[0] // _FASTER, self.work[1] // _FASTER
         self._divisions: dict[tuple[int, int], Division] = {}
+
+    def _packed_size(self, depth: int, width: int) -> int:
+        """Return the number of elements of a packed operand of `depth` by `width` numbers."""
+        size: int = packed_size(depth_of_int8(depth) if self.packed is INT8 else depth, width)
+        return size
+
+    def _packed_blocks(self, blocks: Blocks) -> Blocks:
+        """Return the recurrent products with their places among the packed weights."""
+        sizes = [self._packed_size(*row[[COLUMN.depth, COLUMN.width]].tolist()) for row in blocks.table]
+        table = blocks.table.copy()
+        table[:, COLUMN.packed_at] = np.cumsum(sizes) - sizes
+        return blocks._replace(table=table, packed_size=sum(sizes))
+
+    def rooms(self, batch_size: int, shares: int) -> Array:
+        """Return the memory in which shares round left operands; empty if the weights are as they were."""
+        size = 0
+        if self.packed is INT8:
+            size = size_of_room(batch_size, max(self.inputs, self.hidden, self.width))
+        return np.empty((shares, size), self.packed.left.dtype)
 
     def workspace(self, cell: Cell, batch_size: int) -> Workspace:
         """Return the memory for a step of B rows of the cell, or of its variant for inputs in other forms."""
@@ -166,6 +198,7 @@ class Workspace:
         self._draws_numbers = schedule.draws_numbers
         self._no_ids, self._no_x = np.empty(0, np.int64), np.empty((0, frozen.inputs), dtype)
         self._work, self._work_of_head = (B * work for work in frozen.work)
+        self._batch_size, self._rooms = B, frozen.rooms(B, 1)
 
     def step(self, x: Array, y: Array, inputs: tuple[Array, ...], time: int) -> None:
         """Run a step from the states `before`; fill the states `after` and ``y`` (B, V), with V = 0 without a head.
@@ -185,10 +218,12 @@ class Workspace:
         head_shares = threads.shares_of(self._work_of_head)
         division = frozen.division(threads.shares_of(self._work), head_shares)
         shares = max(division.cuts.size - 1, head_shares)
+        if shares > len(self._rooms):
+            self._rooms = frozen.rooms(self._batch_size, shares)
         if shares == 1:
-            frozen.kernels.step_alone(self._layers, storage, self._hidden, x, ids, y, division)
+            frozen.kernels.step_alone(self._layers, storage, self._hidden, x, ids, y, self._rooms, division)
         else:
             threads.launch(
-                frozen.kernels.step_shared, self._layers, storage, self._hidden, x, ids, y, division,
-                shares=shares,
+                frozen.kernels.step_shared, self._layers, storage, self._hidden, x, ids, y, self._rooms,
+                division, shares=shares,
             )  # fmt: skip

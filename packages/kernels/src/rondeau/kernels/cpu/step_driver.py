@@ -1,4 +1,4 @@
-"""The driver of single steps: all layers and the head in one call of a kernel, compiled once per dtype.
+"""The driver of single steps: all layers and the head in one call of a kernel, compiled once per format of weights.
 
 Notation
 --------
@@ -21,8 +21,9 @@ from rondeau.kernels.cpu.storage import (
     Storage,
     storage_type,
 )
-from rondeau.kernels.numerics.elements import ELEMENTS
+from rondeau.kernels.numerics.elements import ELEMENTS, INT8, Element
 from rondeau.kernels.product import Rows, packed_size
+from rondeau.kernels.product.operands import depth_of
 from rondeau.kernels.recurrent.substreams import PER_DIRECTION
 from rondeau.kernels.runtime.compiling import cached_njit
 from rondeau.kernels.runtime.signatures import INDICES, TABLE, array_type, record_type
@@ -79,11 +80,11 @@ def _pack_head(weight, packed):  # type: ignore[no-untyped-def]
     pack_pieces(weight, 1, packed, 0)
 
 
-def _step(layers, storage, hidden, x, ids, y, division):  # type: ignore[no-untyped-def]
+def _step(layers, storage, hidden, x, ids, y, rooms, division):  # type: ignore[no-untyped-def]
     """Run all layers for one step, and the head.
 
     The rows of the states in `storage` and of `hidden` are those of all layers before the step, followed by those after
-    it; `bias` and `params` are those of all layers.
+    it; `bias` and `params` are those of all layers. Each share rounds left operands, if at all, into a row of `rooms`.
     """
     gates, states, bias, params = storage.gates, storage.states, storage.bias, storage.params
     cuts, cuts_of_phases, phases = division.cuts, division.cuts_of_phases, layers.phases
@@ -115,14 +116,16 @@ def _step(layers, storage, hidden, x, ids, y, division):  # type: ignore[no-unty
                 if phase == 0:
                     if layer > 0:
                         multiply_pieces(
-                            Rows(flat_hidden, below, P), B, weight_ih, first, last, flat_gates, 0, False
-                        )
+                            Rows(flat_hidden, below, P), B, weight_ih, first, last, flat_gates, 0, False,
+                            rooms[share],
+                        )  # fmt: skip
                     elif ids.size > 0:
                         gather_pieces(ids, weight_ih, first, last, flat_gates)
                     else:
                         multiply_pieces(
-                            Rows(flat_x, 0, inputs), B, weight_ih, first, last, flat_gates, 0, False
-                        )
+                            Rows(flat_x, 0, inputs), B, weight_ih, first, last, flat_gates, 0, False,
+                            rooms[share],
+                        )  # fmt: skip
                 ends = layers.ends
                 multiply_forward(
                     products,
@@ -134,7 +137,7 @@ def _step(layers, storage, hidden, x, ids, y, division):  # type: ignore[no-unty
                     0,
                     old,
                     B,
-                    products.packed[:0],
+                    rooms[share],
                 )
                 if cuts_of_phases.size > 2:
                     low, high = cuts_of_phases[share], cuts_of_phases[share + 1]
@@ -147,9 +150,10 @@ def _step(layers, storage, hidden, x, ids, y, division):  # type: ignore[no-unty
             for share in prange(shares):
                 first, last = share * pieces_of_first // shares, (share + 1) * pieces_of_first // shares
                 multiply_pieces(
-                    Rows(flat_states, new * H, H), B, weight_hr, first, last, flat_hidden, new * P, False
-                )
-        ih_at += packed_size(inputs, S * ((H + piece - 1) // piece * piece))
+                    Rows(flat_states, new * H, H), B, weight_hr, first, last, flat_hidden, new * P, False,
+                    rooms[share],
+                )  # fmt: skip
+        ih_at += packed_size(depth_of(layers.packed_ih, inputs), S * ((H + piece - 1) // piece * piece))
     head_shares, head = division.head_shares, Pieces(layers.packed_head, 0, P, 1, V)
     for share in prange(head_shares):
         first, last = share * pieces_of_head // head_shares, (share + 1) * pieces_of_head // head_shares
@@ -157,28 +161,28 @@ def _step(layers, storage, hidden, x, ids, y, division):  # type: ignore[no-unty
             for j in range(first * piece, min(V, last * piece)):
                 flat_y[row * V + j] = layers.head_bias[j]
         output = Rows(flat_hidden, (2 * L - 1) * B * P, P)
-        multiply_pieces(output, B, head, first, last, flat_y, 0, True)
+        multiply_pieces(output, B, head, first, last, flat_y, 0, True, rooms[share])
 
 
 _step_alone, _step_shared = cached_njit(_step), cached_njit(parallel=True)(_step)
 
 
 class Kernels:
-    """The kernels of one dtype, each compiled or loaded on first use."""
+    """The kernels of one dtype and format of packed weights, each compiled or loaded on first use."""
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self._dtype = dtype
+    def __init__(self, dtype: np.dtype[Any], packed: Element) -> None:
+        self._dtype, self._packed = dtype, packed
 
     @functools.cached_property
     def pack_layer(self) -> Any:
-        flat, matrix = array_type(self._dtype, 1), array_type(self._dtype, 2)
+        matrix, packed = array_type(self._dtype, 2), array_type(self._packed.dtype, 1)
         return _pack_layer.compile(
-            types.void(matrix, types.intp, flat, types.intp, TABLE, matrix, flat, matrix, flat)
+            types.void(matrix, types.intp, packed, types.intp, TABLE, matrix, packed, matrix, packed)
         )
 
     @functools.cached_property
     def pack_head(self) -> Any:
-        return _pack_head.compile(types.void(array_type(self._dtype, 2), array_type(self._dtype, 1)))
+        return _pack_head.compile(types.void(array_type(self._dtype, 2), array_type(self._packed.dtype, 1)))
 
     @functools.cached_property
     def step_alone(self) -> Any:
@@ -190,21 +194,25 @@ class Kernels:
 
     @functools.cached_property
     def _step(self) -> Any:
-        flat, matrix = array_type(self._dtype, 1), array_type(self._dtype, 2)
+        matrix = array_type(self._dtype, 2)
+        packed, packed_layers = (array_type(self._packed.dtype, dimensions) for dimensions in (1, 2))
         layers = record_type(
             FrozenWeights,
             phases=INDICES,
-            packed_ih=flat,
+            packed_ih=packed,
             table=TABLE,
             ends=TABLE,
-            packed_hh=matrix,
-            packed_hr=matrix,
+            packed_hh=packed_layers,
+            packed_hr=packed_layers,
             leaves_out=types.Array(types.boolean, 1, "C"),
-            head_bias=flat,
-            packed_head=flat,
+            head_bias=array_type(self._dtype, 1),
+            packed_head=packed,
         )
         division = record_type(Division, cuts=INDICES, cuts_of_phases=INDICES, head_shares=types.intp)
-        return types.void(layers, storage_type(self._dtype), matrix, matrix, INDICES, matrix, division)
+        rooms = array_type(self._packed.left.dtype, 2)
+        return types.void(layers, storage_type(self._dtype), matrix, matrix, INDICES, matrix, rooms, division)
 
 
-KERNELS = {dtype: Kernels(dtype) for dtype in ELEMENTS}
+KERNELS = {(dtype, element): Kernels(dtype, element) for dtype, element in ELEMENTS.items()}
+"""By the dtype of a stepper and the format of its packed weights."""
+KERNELS[np.dtype(np.float32), INT8] = Kernels(np.dtype(np.float32), INT8)

@@ -36,6 +36,8 @@ class Frozen:
     settings : Settings
     head : tuple of ndarray, optional
         The weight (V, P) and the bias (V,) of a linear layer on the output.
+    weights_format : str
+        The dtype of the arrays: a stepper refuses int8 here.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Frozen:
         layers: tuple[Weights, ...],
         settings: Settings,
         head: tuple[Array, Array | None] | None,
+        weights_format: str,
     ) -> None:
         schedule = cell.schedule
         self.layers = [in_buffer_order(schedule, _copied(weights)) for weights in layers]

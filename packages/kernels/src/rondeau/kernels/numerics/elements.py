@@ -18,7 +18,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-__all__ = ["ELEMENTS", "FORMATS", "PAIRS", "Element", "element_of"]
+__all__ = ["ELEMENTS", "FORMATS", "INT8", "INT32", "PAIRS", "STORED", "Element", "element_of"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ class Element:
     def sums(self) -> Element:
         """The format to which products of these numbers are added."""
         return _BY_STORAGE[self.compute]
+
+    @property
+    def left(self) -> Element:
+        """The format of the numbers that these, as a right operand, are multiplied by."""
+        return self.sums if self is INT8 else self
 
     @property
     def bytes(self) -> int:
@@ -90,7 +95,16 @@ PAIRS = Element(np.dtype(np.uint32), types.uint32, types.float32, ir.IntType(32)
 FORMATS = (*ELEMENTS.values(), PAIRS)
 """The formats of the operands of products."""
 
-_BY_STORAGE = {element.storage: element for element in FORMATS}
+INT32 = Element(np.dtype(np.int32), types.int32, types.int32, ir.IntType(32), "i32")
+"""Sums of products of integers, and words of two int16, the left operands of such products."""
+
+INT8 = Element(np.dtype(np.int16), types.int16, types.int32, ir.IntType(16), "i16")
+"""Words of two int8: right operands of products, which no array of a caller consists of."""
+
+STORED = (*FORMATS, INT32, INT8)
+"""Every format that a kernel's arrays may consist of."""
+
+_BY_STORAGE = {element.storage: element for element in STORED}
 
 
 def element_of(storage: Any) -> Element:

@@ -1,4 +1,4 @@
-"""Rounding of float32 to narrower formats: bfloat16, and symmetric int8 with a scale.
+"""Rounding of float32 to narrower formats: bfloat16, and symmetric int8 or int16 with a scale.
 
 Each rounding is written once, as LLVM code for a number or a vector of any width, and is offered in two forms: an
 intrinsic for kernels that work number by number (`round_to_bfloat16`), and the function that emits the code, for
@@ -13,12 +13,14 @@ bfloat16 uint16, the upper half of a    The nearest number with 8 significant bi
                                         quiet, with its sign.
 int8     int8 from -127 to 127, plus    ``scale * q`` with ``q = x / scale`` rounded to the nearest integer, ties to
          a float32 scale                even. Zero is exact, and -x is stored as -q.
+int16    int16 from -32767 to 32767,    The same.
+         plus a float32 scale
 ======== ============================== ============================================================================
 
-With the scale that `int8_scale` gives for the largest magnitude of a group, no element of the group is off by more than
-half a scale, plus 2**-17 of a scale for the rounding of the quotient itself. Groups whose largest magnitude is below
-2**-119 are the exception: their scale is subnormal. A NaN or an infinity in the group makes every product with the
-scale a NaN, so a lost value is never silent.
+With the scale that `int8_scale` or `int16_scale` gives for the largest magnitude of a group, no element of the group is
+off by more than half a scale, plus 2**-17 or 2**-9 of a scale for the rounding of the quotient itself. Groups whose
+largest magnitude is below 2**-119 or 2**-111 are the exception: their scale is subnormal. A NaN or an infinity in the
+group makes every product with the scale a NaN, so a lost value is never silent.
 
 The AVX512_BF16 instruction that rounds to bfloat16 behaves differently: it treats subnormal numbers as zero.
 """
@@ -38,16 +40,18 @@ from rondeau.kernels.runtime.compiling import kernel_njit
 
 __all__ = [
     "int8_scale",
+    "int16_scale",
     "round_to_bfloat16",
     "round_to_int8",
+    "round_to_int16",
     "widen_bfloat16",
     "write_round_to_bfloat16",
     "write_round_to_int8",
     "write_widen_bfloat16",
 ]
 
-INT8_LARGEST = 127
-"""The largest magnitude that is used: -128 has no opposite."""
+INT8_LARGEST, INT16_LARGEST = 127, 32767
+"""The largest magnitudes that are used: -128 and -32768 have no opposite."""
 
 _ROUNDER = 1.5 * 2**23
 """Adding this to a float32 below 2**22 in magnitude leaves the nearest integer in the low bits."""
@@ -121,16 +125,25 @@ def write_round_to_int8(builder: ir.IRBuilder, x: ir.Value, scale: ir.Value) -> 
     -------
     i8, or a vector of as many
     """
+    return builder.trunc(_rounded(builder, x, scale, INT8_LARGEST), _like(x.type, ir.IntType(8)))
+
+
+def _rounded(builder: ir.IRBuilder, x: ir.Value, scale: ir.Value, largest: int) -> ir.Value:
+    """Emit the code that rounds ``x / scale`` to a 32-bit integer, at most `largest` in magnitude; NaN becomes 0."""
     integer, rounder = _like(x.type, ir.IntType(32)), _constant(x.type, _ROUNDER)
     quotient = builder.fdiv(x, scale)
-    for limit, beyond in ((float(INT8_LARGEST), ">"), (-float(INT8_LARGEST), "<")):
+    for limit, beyond in ((float(largest), ">"), (-float(largest), "<")):
         border = _constant(x.type, limit)
         quotient = builder.select(builder.fcmp_ordered(beyond, quotient, border), border, quotient)
     number = builder.fcmp_ordered("ord", quotient, quotient)
     quotient = builder.select(number, quotient, _constant(x.type, 0.0))
     shifted = builder.bitcast(builder.fadd(quotient, rounder), integer)
-    nearest = builder.sub(shifted, _constant(integer, _ROUNDER_BITS))
-    return builder.trunc(nearest, _like(x.type, ir.IntType(8)))
+    return builder.sub(shifted, _constant(integer, _ROUNDER_BITS))
+
+
+def _write_round_to_int16(builder: ir.IRBuilder, x: ir.Value, scale: ir.Value) -> ir.Value:
+    """Emit the code that rounds ``x / scale`` to int16, as `write_round_to_int8` does to int8."""
+    return builder.trunc(_rounded(builder, x, scale, INT16_LARGEST), _like(x.type, ir.IntType(16)))
 
 
 def _generator(write: Callable[..., ir.Value]) -> Callable[..., ir.Value]:
@@ -166,6 +179,14 @@ def round_to_int8(typingctx: Any, x: Any, scale: Any) -> Any:
     return types.int8(x, scale), _generator(write_round_to_int8)
 
 
+@intrinsic
+def round_to_int16(typingctx: Any, x: Any, scale: Any) -> Any:
+    """Round ``x / scale`` of two float32 to int16, at most 32767 in magnitude; NaN becomes 0."""
+    if not x == scale == types.float32:
+        return None
+    return types.int16(x, scale), _generator(_write_round_to_int16)
+
+
 @kernel_njit
 def int8_scale(largest: Any) -> Any:
     """Return the int8 scale for numbers whose largest magnitude is `largest`, in float32.
@@ -181,3 +202,9 @@ def int8_scale(largest: Any) -> Any:
         ``largest / 127``, which is 0 if all numbers are 0.
     """
     return largest / np.float32(INT8_LARGEST)
+
+
+@kernel_njit
+def int16_scale(largest: Any) -> Any:
+    """Return the int16 scale for numbers whose largest magnitude is `largest`, as `int8_scale` does for int8."""
+    return largest / np.float32(INT16_LARGEST)

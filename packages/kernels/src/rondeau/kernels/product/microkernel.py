@@ -13,6 +13,8 @@ One call computes a tile of C that stays in vector registers while the loop runs
 * If A and B consist of `PAIRS`, C is float32 and each step is AVX512_BF16's ``vdpbf16ps``: two such links, the second
   number of a word before the first. Each is rounded to nearest even; subnormal numbers count as zero, and results that
   would be subnormal become zero, whatever the floating-point environment says.
+* If B is `INT8` and A consists of words of two int16, C is int32 and each step adds both products of a word. Every
+  processor gets the same sums, exact as long as the caller keeps them small enough.
 
 Numba would neither keep the accumulators in registers nor choose the tile, so the code is generated as LLVM through
 `numba.extending.intrinsic`. The tiles of a dtype are compiled once, into a library of their own, and kernels call them
@@ -27,7 +29,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from rondeau.kernels.numerics.elements import FORMATS, PAIRS, Element, element_of
+from rondeau.kernels.numerics.elements import FORMATS, INT8, PAIRS, Element, element_of
 from rondeau.kernels.product.tiles import TILE, Tile
 from rondeau.kernels.runtime.compiling import cached_njit
 from rondeau.kernels.runtime.symbols import need_symbol, provide_symbol
@@ -35,6 +37,7 @@ from rondeau.kernels.runtime.symbols import need_symbol, provide_symbol
 __all__ = [
     "advance",
     "compute_tile",
+    "pointer_as",
     "pointer_at",
     "pointer_to",
     "write_multiply_add",
@@ -46,6 +49,13 @@ AHEAD = 2048
 """How far ahead, in bytes, a tile of one row prefetches B: it uses each number once, so its speed is that of memory.
 4 MiB of packed float32 (512 x 2048; Zen 5, one thread) took 45 us without prefetching, 38 with this distance or with
 4096 bytes, and 37 to 41 in a loop that only sums the numbers."""
+
+_ADD_PAIRS = {
+    64: "llvm.x86.avx512.pmaddw.d.512",
+    32: "llvm.x86.avx2.pmadd.wd",
+    16: "llvm.x86.sse2.pmadd.wd",
+}
+"""Intrinsics that multiply int16 and add the products of neighbours, by the bytes of a vector."""
 
 _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 
@@ -71,7 +81,7 @@ def write_multiply_add(builder: ir.IRBuilder, element: Element, tile: Tile, a: A
     builder : llvmlite.ir.IRBuilder
         Where the code goes.
     element : Element
-        The number format of a and b; c has that of its sums.
+        The number format of b, and of a unless that is `INT8`; c has that of its sums.
     tile : Tile
         Its vectors' width, and whether multiply-adds are fused.
     a, b, c : vector
@@ -85,11 +95,30 @@ def write_multiply_add(builder: ir.IRBuilder, element: Element, tile: Tile, a: A
         kind = ir.FunctionType(c.type, [c.type, numbers, numbers])
         pairs = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512bf16.dpbf16ps.512")
         return builder.call(pairs, [c, builder.bitcast(a, numbers), builder.bitcast(b, numbers)])
+    if element is INT8:
+        numbers = ir.VectorType(ir.IntType(16), 2 * c.type.count)
+        wide = builder.sext(builder.bitcast(b, ir.VectorType(ir.IntType(8), numbers.count)), numbers)
+        return builder.add(c, _sums_of_pairs(builder, tile, builder.bitcast(a, numbers), wide))
     if not tile.fused:
         return builder.fadd(builder.fmul(a, b), c)
     kind = ir.FunctionType(c.type, [c.type] * 3)
     name = f"llvm.fma.{element.vector_name(tile.vector_bytes)}"
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b, c])
+
+
+def _sums_of_pairs(builder: ir.IRBuilder, tile: Tile, a: Any, b: Any) -> Any:
+    """Multiply vectors of int16, and add the products of neighbours, in int32."""
+    sums = ir.VectorType(_I32, a.type.count // 2)
+    if tile.adds_pairs:  # LLVM makes it and the addition to C one instruction where there is one
+        kind = ir.FunctionType(sums, [a.type, b.type])
+        name = _ADD_PAIRS[tile.vector_bytes]
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b])
+    products = []
+    for place in (0, 1):
+        indices = ir.Constant(sums, range(place, a.type.count, 2))
+        halves = [builder.shuffle_vector(x, ir.Constant(x.type, ir.Undefined), indices) for x in (a, b)]
+        products.append(builder.mul(*[builder.sext(half, sums) for half in halves]))
+    return builder.add(*products)
 
 
 def write_splat(builder: ir.IRBuilder, scalar: Any, lanes: int) -> Any:
@@ -104,13 +133,11 @@ class _TileFunction:
 
     def __init__(self, module: ir.Module, element: Element, tile: Tile, rows: int, vectors: int) -> None:
         self.module, self.element, self.tile, self.rows, self.vectors = module, element, tile, rows, vectors
-        self.lanes, self.align = element.lanes(tile.vector_bytes), element.bytes
+        self.lanes, self.align = element.sums.lanes(tile.vector_bytes), element.sums.bytes
         self.vector_name = element.sums.vector_name(tile.vector_bytes)
         self.vector = ir.VectorType(element.sums.llvm, self.lanes)
-        pointer, sums = element.llvm.as_pointer(), element.sums.llvm.as_pointer()
-        signature = ir.FunctionType(
-            ir.VoidType(), [pointer, _I64, _I64, pointer, _I64, sums, _I64, _I64, _I64, _I1]
-        )
+        self.zero = ir.Constant(self.vector, None)
+        signature = ir.FunctionType(ir.VoidType(), _tile_arguments(element).args[2:])
         name = f"rondeau_tile_{rows}x{vectors}_{element.vector_name(tile.vector_bytes)}"
         self.function = ir.Function(module, signature, name)
         self.function.linkage = "internal"
@@ -130,7 +157,7 @@ class _TileFunction:
         self.c_rows = [builder.gep(c, [builder.mul(c_row, _I64(m))]) for m in range(self.rows)]
         self.mask = self._valid_lanes(builder, valid)
         self.partial = builder.icmp_signed("<", valid, _I64(self.lanes))
-        zeros = [ir.Constant(self.vector, [0.0] * self.lanes)] * (self.rows * self.vectors)
+        zeros = [self.zero] * (self.rows * self.vectors)
         builder.cbranch(accumulate, load, loop)
 
         builder.position_at_end(load)
@@ -196,7 +223,8 @@ class _TileFunction:
         if self.rows == 1:
             self._prefetch(builder, row)
         columns = [
-            builder.load(self._vector_at(builder, row, v), align=self.align) for v in range(self.vectors)
+            builder.load(self._vector_at(builder, row, v), align=self.element.bytes)
+            for v in range(self.vectors)
         ]
         stepped = []
         for m in range(self.rows):
@@ -215,7 +243,7 @@ class _TileFunction:
         kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
         prefetch = cgutils.get_or_insert_function(self.module, kind, "llvm.prefetch.p0")
         first = builder.bitcast(row, byte)
-        for line in range(0, self.vectors * self.lanes * self.align, 64):
+        for line in range(0, self.vectors * self.lanes * self.element.bytes, 64):
             at = builder.gep(first, [_I64(AHEAD + line)])
             builder.call(prefetch, [at, _I32(0), _I32(3), _I32(1)])  # read, all cache levels, data
 
@@ -249,8 +277,7 @@ class _TileFunction:
     def _load_masked(self, builder: ir.IRBuilder, row: Any) -> Any:
         at = self._vector_at(builder, row, self.vectors - 1)
         load = self._masked("load", self.vector, [at.type, _I32, self.mask.type, self.vector])
-        zero = ir.Constant(self.vector, [0.0] * self.lanes)
-        return builder.call(load, [at, _I32(self.align), self.mask, zero])
+        return builder.call(load, [at, _I32(self.align), self.mask, self.zero])
 
     def _store_c(self, builder: ir.IRBuilder, results: list[Any]) -> None:
         """Store the tile of C, the last vector of a row under the mask if only some of its lanes are valid."""
@@ -273,8 +300,8 @@ class _TileFunction:
 
 def _tile_arguments(element: Element) -> ir.FunctionType:
     """Return the type of the function for any tile: rows and vectors, then the arguments of one tile's function."""
-    pointer, sums = element.llvm.as_pointer(), element.sums.llvm.as_pointer()
-    arguments = [_I64, _I64, pointer, _I64, _I64, pointer, _I64, sums, _I64, _I64, _I64, _I1]
+    a, b, c = (kind.llvm.as_pointer() for kind in (element.left, element, element.sums))
+    arguments = [_I64, _I64, a, _I64, _I64, b, _I64, c, _I64, _I64, _I64, _I1]
     return ir.FunctionType(ir.VoidType(), arguments)
 
 
@@ -286,7 +313,7 @@ def write_tiles(module: ir.Module, element: Element, tile: Tile) -> None:
     module : llvmlite.ir.Module
         Receives the function ``rondeau_tile_<vector>``, and ``rondeau_tile_<rows>x<vectors>_<vector>`` for each shape.
     element : Element
-        The number format of A and B.
+        The number format of B, and of A unless it is `INT8`.
     tile : Tile
         The tile of the processor that the module is compiled for.
     """
@@ -334,7 +361,7 @@ def _tile_address(element: Element) -> int:
     return int(library.get_pointer_to_function(_symbol(element)))
 
 
-for _element in FORMATS:
+for _element in (*FORMATS, INT8):
     provide_symbol(_symbol(_element), functools.partial(_tile_address, _element))
 
 
@@ -361,7 +388,8 @@ def compute_tile(
     rows, vectors : int
         Shape of the tile, 1 to `TILE.rows` and 1 to `TILE.vectors`.
     a, b, c : pointer
-        The first element of each operand: of one of the `FORMATS`, and in C of that of its sums.
+        The first element of each operand: in B of one of the `FORMATS` or `INT8`, and in A and C of the formats that
+        belong to it, ``left`` and ``sums``.
     a_row, a_step : int
         Elements between the rows of A, and between its steps of k.
     b_step : int
@@ -381,7 +409,7 @@ def compute_tile(
     )
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
-        element = element_of(a.dtype)
+        element = element_of(b.dtype)
         need_symbol(_symbol(element))
         tile = cgutils.get_or_insert_function(builder.module, _tile_arguments(element), _symbol(element))
         builder.call(tile, arguments)
@@ -409,6 +437,17 @@ def pointer_at(typingctx: Any, array: Any, address: Any) -> Any:
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
         return builder.inttoptr(arguments[1], context.get_value_type(signature.return_type))
+
+    return signature, codegen
+
+
+@intrinsic
+def pointer_as(typingctx: Any, pointer: Any, like: Any) -> Any:
+    """Return a pointer to the same address, for numbers of the type that the pointer `like` points to."""
+    signature = like(pointer, like)
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
+        return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
 
     return signature, codegen
 

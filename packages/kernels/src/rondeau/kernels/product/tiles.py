@@ -41,6 +41,13 @@ class Tile(NamedTuple):
     """Vectors of columns that one call computes: the width of a packed panel."""
     fused: bool
     """Whether the machine has fused multiply-adds; without them every step of a chain rounds twice."""
+    adds_pairs: bool = False
+    """Whether an x86 instruction for this width multiplies int16 and adds the products of neighbours."""
+
+    @property
+    def rows_of_int8(self) -> int:
+        """Rows of a tile whose right operand is int8: its halves, widened, take registers where no instruction adds."""
+        return self.rows if self.adds_pairs else self.rows - 2
 
 
 def choose_tile(machine: str, features: frozenset[str]) -> Tile:
@@ -66,10 +73,10 @@ def choose_tile(machine: str, features: frozenset[str]) -> Tile:
         return Tile(16, 5, 4, True)
     fused = "fma" in features
     if "avx512f" in features and fused:
-        return Tile(64, 5, 4, True)
+        return Tile(64, 5, 4, True, "avx512bw" in features)
     if "avx2" in features and fused:
-        return Tile(32, 6, 2, True)
-    return Tile(16, 5, 2, fused)
+        return Tile(32, 6, 2, True, True)
+    return Tile(16, 5, 2, fused, "sse2" in features)
 
 
 def _target_features() -> frozenset[str]:

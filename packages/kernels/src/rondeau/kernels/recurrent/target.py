@@ -121,8 +121,9 @@ class Target(Protocol):
         layers: tuple[Weights, ...],
         settings: Settings,
         head: tuple[Array, Array | None] | None,
+        weights_format: str,
     ) -> FrozenLayers:
-        """Return layers, from the lowest up, and a linear head, packed for single steps."""
+        """Return layers, from the lowest up, and a linear head, packed for single steps, on the CPU perhaps in int8."""
 
     def source(self, cell: Cell, direction: str, dtype: Any) -> str:
         """Return the generated source of a cell's phases, ``"forward"`` or ``"backward"``."""

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from rondeau.kernels.numerics.elements import FORMATS, Element
+from rondeau.kernels.numerics.elements import STORED, Element
 from rondeau.kernels.runtime.compiling import cached_njit
 
 __all__ = ["INDICES", "TABLE", "array_type", "compiled_per_dtype", "record_type"]
 
-_FORMATS = {element.dtype: element for element in FORMATS}
+_FORMATS = {element.dtype: element for element in STORED}
 INDICES = types.Array(types.int64, 1, "C")
 TABLE = types.Array(types.int64, 2, "C")
 
 
 @functools.cache
 def array_type(dtype: np.dtype[Any], dimensions: int) -> Any:
-    """Return Numba's type of a contiguous array, whose dtype is that of one of the `FORMATS`."""
+    """Return Numba's type of a contiguous array, whose dtype is that of one of those `STORED`."""
     return types.Array(_FORMATS[dtype].storage, dimensions, "C")
 
 

@@ -381,13 +381,16 @@ class Recurrent(Module):
         """
         return explain(self._cell_of_run(self.training))
 
-    def stepper(self, head: Linear | None = None) -> Stepper:
+    def stepper(self, head: Linear | None = None, weights: str = "float32") -> Stepper:
         """Return a frozen snapshot of the layers that runs one step per call: ``y, state = stepper(x_t, state)``.
 
         Parameters
         ----------
         head : Linear, optional
             Applied to the output, and frozen with the layers.
+        weights : {"float32", "int8"}
+            How the matrices are kept: as they are, by default; or rounded to int8 with a scale for each row, for steps
+            that are faster, and a little off. See `Stepper`.
 
         Returns
         -------
@@ -397,11 +400,12 @@ class Recurrent(Module):
         Raises
         ------
         ValueError
-            If the layers are bidirectional, or the size of the head does not match.
+            If the layers are bidirectional, the size of the head does not match, or `weights` is neither format.
         TypeError
-            If the head is not a `Linear`, or has another dtype.
+            If the head is not a `Linear`, or has another dtype; or with weights in int8, if the layers are float64, or
+            on a GPU.
         """
-        return Stepper(self, head)
+        return Stepper(self, head, weights=weights)
 
     def begin_state(self, batch_size: int | None = None, device: Any = None) -> State:
         """Return the states from which `forward` starts by default: zeros, or the learned ones.

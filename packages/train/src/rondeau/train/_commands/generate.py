@@ -40,6 +40,12 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--unknown_as_unk", action="store_true", help="let what the vocabulary lacks be <unk>, not an error"
     )
+    parser.add_argument(
+        "--weights",
+        type=Literal["float32", "int8"],
+        default="float32",
+        help="int8: draw faster with large layers, from rounded weights; float32: from the weights as they are",
+    )
     parser.add_argument("--device", type=Literal["cpu", "cuda"], default="cpu", help=DEVICE_HELP)
     return parser
 
@@ -64,6 +70,7 @@ def run(argv: Sequence[str]) -> int:
             top_p=arguments.top_p,
             seed=arguments.seed,
             on_unknown="unk" if arguments.unknown_as_unk else "error",
+            weights=arguments.weights,
         )
     except ValueError as error:
         raise UsageError(_in_flags(str(error))) from error
@@ -80,6 +87,6 @@ def run(argv: Sequence[str]) -> int:
 
 def _in_flags(message: str) -> str:
     """Name flags where `generate` names its arguments."""
-    message = re.sub(r"^(?=(length|temperature|top_k|top_p): )", "--", message)
+    message = re.sub(r"^(?=(length|temperature|top_k|top_p|weights): )", "--", message)
     message = re.sub(r"^the prompt (?=holds )", "--prompt: it ", message)
     return re.sub(r"(?<=, or let them be )(\S+)$", r"\1 with --unknown_as_unk", message)
