@@ -1,5 +1,7 @@
 """Forward and training step of the recurrent layers, their peak memory, and one step at a time."""
 
+import inspect
+
 import numpy as np
 
 from rondeau import nn
@@ -113,19 +115,22 @@ class LongSequence(Layer):
 
 
 class Stepping:
-    """One step at a time, batch 1, as text is generated: 512 units, 65 inputs, a linear head."""
+    """One step at a time, batch 1, as text is generated: 65 inputs, a linear head."""
 
-    params = (1, 2)
-    param_names = ("threads",)
+    params = ((1, 2), (512, 1024, 2048), ("float32", "int8"))
+    param_names = ("threads", "hidden", "weights")
 
-    def setup(self, threads):
+    def setup(self, threads, hidden, weights):
         rt.set_num_threads(threads)
-        layer = nn.LSTM(65, 512)
+        layer = nn.LSTM(65, hidden)
         if not hasattr(layer, "stepper"):
             raise NotImplementedError
-        self.stepper = layer.stepper(nn.Linear(512, 65))
+        options = {} if weights == "float32" else {"weights": weights}
+        if options and "weights" not in inspect.signature(layer.stepper).parameters:
+            raise NotImplementedError
+        self.stepper = layer.stepper(nn.Linear(hidden, 65), **options)
         self.x = rt.tensor(np.random.default_rng(0).standard_normal((1, 65), np.float32))
         _, self.state = self.stepper(self.x, None)
 
-    def time_step(self, threads):
+    def time_step(self, threads, hidden, weights):
         _, self.state = self.stepper(self.x, self.state)

@@ -16,6 +16,7 @@ TABLES = [
     "scaling",
     "information",
     "streaming",
+    "int8",
     "parts",
     "lenet",
 ]

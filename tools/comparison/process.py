@@ -28,6 +28,8 @@ PEERS = {
     "rondeau stepping": "rondeau_stepping",
     "torch.nn.LSTM stepping": "torch_lstm_stepping",
     "torch.nn.LSTMCell stepping": "torch_lstm_cell_stepping",
+    "torch quantised LSTM": "torch_quantised_lstm",
+    "ONNX Runtime quantised LSTM": "onnxruntime_quantised_lstm",
     "LeNet": "lenet_step",
     "reading": "reading",
     "triad": "triad",

@@ -166,6 +166,14 @@ def test_streaming(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_int8(tmp_path: Path) -> None:
+    small = ("--inputs", "5", "--hidden", "8", "--threads", "1")
+    _, rows = rows_of(tmp_path, "int8", *small, *ONE_PAIR)
+    assert {"rondeau, int8", "rondeau, float32", "torch.ao, int8"} <= {row["way"] for row in rows}
+    assert all(row["seconds"] > 0 for row in rows)
+
+
+@pytest.mark.long
 def test_parts(tmp_path: Path) -> None:
     size = ("--size", "16", "20", "32", "64", "--threads", "1")
     _, (row,) = rows_of(tmp_path, "parts", "--cells", "GRU", *size, *ONE_PAIR)

@@ -315,11 +315,12 @@ def test_packed_layout(dtype, transposed, K, N):
 @pytest.mark.parametrize(
     ("machine", "features", "tile"),
     [
-        ("x86_64", {"avx512f", "avx2", "fma"}, (64, 5, 4, True)),
-        ("AMD64", {"avx2", "fma"}, (32, 6, 2, True)),
-        ("x86_64", {"sse2"}, (16, 5, 2, False)),
-        ("aarch64", {"neon"}, (16, 5, 4, True)),
-        ("arm64", set(), (16, 5, 4, True)),
+        ("x86_64", {"avx512f", "avx2", "fma"}, (64, 5, 4, True, False)),
+        ("x86_64", {"avx512f", "avx512bw", "avx2", "fma"}, (64, 5, 4, True, True)),
+        ("AMD64", {"avx2", "fma"}, (32, 6, 2, True, True)),
+        ("x86_64", {"sse2"}, (16, 5, 2, False, True)),
+        ("aarch64", {"neon"}, (16, 5, 4, True, False)),
+        ("arm64", set(), (16, 5, 4, True, False)),
     ],
 )
 def test_tile_of_a_processor(machine, features, tile):

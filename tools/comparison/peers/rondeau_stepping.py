@@ -1,4 +1,4 @@
-"""Batch-1 stepping of rondeau's LSTM with a linear head, through its streaming API."""
+"""Batch-1 stepping of rondeau's LSTM, perhaps with a linear head, through its streaming API."""
 
 from collections.abc import Callable
 
@@ -10,13 +10,15 @@ from rondeau import tensor as rt
 from ..process import UnavailableError
 
 
-def prepare(inputs: int, hidden: int, threads: int) -> Callable[[], object]:
-    """Return one step: from the input and the last state to the head's output, keeping the new state."""
+def prepare(
+    inputs: int, hidden: int, threads: int, head: bool = True, weights: str = "float32"
+) -> Callable[[], object]:
+    """Return one step: from the input and the last state to the output, keeping the new state."""
     rt.set_num_threads(threads)
-    layer, head = nn.LSTM(inputs, hidden), nn.Linear(hidden, inputs)
+    layer = nn.LSTM(inputs, hidden)
     if not hasattr(layer, "stepper"):
         raise UnavailableError("rondeau's recurrent layers have no stepper() yet")
-    stepper = layer.stepper(head)
+    stepper = layer.stepper(nn.Linear(hidden, inputs) if head else None, weights)
     x = rt.tensor(np.random.default_rng(0).standard_normal((1, inputs), np.float32))
     state = None
 

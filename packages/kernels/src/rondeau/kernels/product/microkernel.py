@@ -115,7 +115,7 @@ def _sums_of_pairs(builder: ir.IRBuilder, tile: Tile, a: Any, b: Any) -> Any:
         return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b])
     products = []
     for place in (0, 1):
-        indices = ir.Constant(sums, range(place, a.type.count, 2))
+        indices = ir.Constant(sums, list(range(place, a.type.count, 2)))
         halves = [builder.shuffle_vector(x, ir.Constant(x.type, ir.Undefined), indices) for x in (a, b)]
         products.append(builder.mul(*[builder.sext(half, sums) for half in halves]))
     return builder.add(*products)

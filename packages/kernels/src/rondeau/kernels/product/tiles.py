@@ -67,7 +67,7 @@ def choose_tile(machine: str, features: frozenset[str]) -> Tile:
     Examples
     --------
     >>> choose_tile("x86_64", frozenset({"avx2", "fma"}))
-    Tile(vector_bytes=32, rows=6, vectors=2, fused=True)
+    Tile(vector_bytes=32, rows=6, vectors=2, fused=True, adds_pairs=True)
     """
     if machine.lower() in ("aarch64", "arm64"):
         return Tile(16, 5, 4, True)
