@@ -23,7 +23,8 @@ def prepare(inputs: int, hidden: int, threads: int, steps: int) -> Callable[[], 
         torch.backends.quantized.engine = engine
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it will move to another package
-            layer = quantize_dynamic(torch.nn.LSTM(inputs, hidden).eval(), {torch.nn.LSTM}, torch.qint8)
+            whole = torch.nn.LSTM(inputs, hidden).eval()
+            layer = quantize_dynamic(whole, {torch.nn.LSTM}, torch.qint8)  # type: ignore[no-untyped-call]
         ways[engine] = _running(layer, torch.randn(steps, 1, inputs), engine)
     if not ways:
         raise UnavailableError("this PyTorch has no engine for quantised layers")
