@@ -1,0 +1,69 @@
+"""``rondeau warm``."""
+
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+from rondeau.train._parser import CommandParser
+from rondeau.train._showing import say
+from rondeau.train._usage_error import UsageError
+
+_USUAL = ("rnn", "gru", "lstm")
+_SHARED = 1024
+"""Hidden units of which threads share a step."""
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "warm",
+        "[CELL ...]",
+        "Compile the kernels of cells ahead, and keep them on disk: the first step of a later program takes no longer "
+        "than its second. A kernel that is there already is not compiled again.",
+    )
+    parser.add_argument(
+        "cells", metavar="CELL", nargs="*", default=list(_USUAL), help=f"by default {', '.join(_USUAL)}"
+    )
+    parser.add_argument(
+        "--precision",
+        type=Literal["highest", "high", "medium"],
+        default="highest",
+        help="the precision of products, as for rondeau train",
+    )
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Use every kernel once, cell by cell; return the exit status."""
+    arguments = _parser().parse(argv)
+    from rondeau.nn import LanguageModel
+
+    for cell in arguments.cells:
+        if cell not in LanguageModel.CELLS:
+            raise UsageError(f"CELL: expected some of {', '.join(LanguageModel.CELLS)}, got {cell}")
+    for cell in arguments.cells:
+        start = time.perf_counter()
+        _use(cell, arguments.precision)
+        say(f"{cell:16} {time.perf_counter() - start:5.1f} s")
+    return 0
+
+
+def _use(cell: str, precision: str) -> None:
+    """Train a tiny language model for two steps, evaluate it, and step it, alone and as threads share the work."""
+    from rondeau import nn
+    from rondeau import tensor as rt
+    from rondeau.train.optim import Adam
+
+    ids = rt.zeros(4, 2, dtype=rt.int64)
+    model = nn.LanguageModel(8, cell, 16)
+    model.float32_matmul_precision = precision
+    optimizer = Adam(model.parameters())
+    for _ in range(2):
+        logits, _ = model(ids)
+        nn.functional.cross_entropy(logits, ids.flatten()).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    model.eval()
+    with rt.no_grad():
+        model(ids)
+        model.stepper()(0)
+        nn.LanguageModel(8, cell, _SHARED).stepper()(0)
