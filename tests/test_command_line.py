@@ -549,7 +549,10 @@ def test_corpus_of_python_with_a_plot(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sing"], "rondeau: there is no command 'sing'; the commands are train, generate, evaluate, warm, corpus"),
+        (
+            ["sing"],
+            "rondeau: there is no command 'sing'; the commands are train, generate, evaluate, warm, corpus",
+        ),
         (
             ["train", "--cell=transformer"],
             r"--cell: expected one of rnn, ctrnn, gru, .*, slstm, got transformer",
