@@ -157,11 +157,14 @@ class _TileFunction:
         self.c_rows = [builder.gep(c, [builder.mul(c_row, _I64(m))]) for m in range(self.rows)]
         self.mask = self._valid_lanes(builder, valid)
         self.partial = builder.icmp_signed("<", valid, _I64(self.lanes))
-        zeros = [self.zero] * (self.rows * self.vectors)
+        chains = self.rows * self.vectors
+        # Whole numbers may be added in any order: a thin tile takes turns with two sums, to hide their latency.
+        sets = 2 if self.element is INT8 and self.rows == 1 else 1
+        zeros = [self.zero] * (sets * chains)
         builder.cbranch(accumulate, load, loop)
 
         builder.position_at_end(load)
-        loaded = self._load_c(builder)
+        loaded = self._load_c(builder) + zeros[chains:]
         loaded_at = builder.block
         builder.branch(loop)
 
@@ -178,9 +181,12 @@ class _TileFunction:
         builder.cbranch(two_more, body, tail)
 
         builder.position_at_end(body)
-        stepped = self._step(builder, at_a, at_b, sums)
+        stepped = self._step(builder, at_a, at_b, sums[:chains])
         next_a, next_b = builder.add(at_a, a_step), builder.add(at_b, b_step)
-        stepped = self._step(builder, next_a, next_b, stepped)
+        if sets == 2:
+            stepped += self._step(builder, next_a, next_b, sums[chains:])
+        else:
+            stepped = self._step(builder, next_a, next_b, stepped)
         k.add_incoming(builder.add(k, _I64(2)), body)
         at_a.add_incoming(builder.add(next_a, a_step), body)
         at_b.add_incoming(builder.add(next_b, b_step), body)
@@ -192,14 +198,16 @@ class _TileFunction:
         builder.cbranch(builder.icmp_signed("<", k, depth), last, done)
 
         builder.position_at_end(last)
-        finished = self._step(builder, at_a, at_b, sums)
+        finished = self._step(builder, at_a, at_b, sums[:chains])
         builder.branch(done)
 
         builder.position_at_end(done)
         results = [
             self._phi(builder, self.vector, [(before, tail), (after, last)])
-            for before, after in zip(sums, finished, strict=True)
+            for before, after in zip(sums[:chains], finished, strict=True)
         ]
+        if sets == 2:
+            results = [builder.add(*both) for both in zip(results, sums[chains:], strict=True)]
         self._store_c(builder, results)
         builder.ret_void()
 
