@@ -50,7 +50,7 @@ bench: $(VENV)/bench   ## our own history (asv, quick) and the ratios against Py
 	$(COMPARE) scaling --pairs 3 --threads 2 --json $(BENCH)/scaling.json
 	$(COMPARE) information --pairs 3 --threads 2 --json $(BENCH)/information.json
 	$(COMPARE) streaming --json $(BENCH)/streaming.json
-	$(COMPARE) int8 --json $(BENCH)/int8.json
+	$(COMPARE) int8 --threads 1 --json $(BENCH)/int8.json
 	$(COMPARE) lenet --json $(BENCH)/lenet.json
 	$(COMPARE) parts --pairs 3 --json $(BENCH)/parts.json
 	$(BIN)/python tools/plot_comparison.py $(BENCH) $(BENCH)
