@@ -8,12 +8,13 @@ panels and multiplied by the same loops, and the bits of C depend on nothing but
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
-from numba.extending import register_jitable
+from numba.extending import intrinsic, register_jitable
 from numpy.typing import NDArray
 
 from rondeau.kernels.numerics.elements import ELEMENTS, PAIRS, Element
-from rondeau.kernels.numerics.rounding import round_to_bfloat16
+from rondeau.kernels.numerics.rounding import round_to_bfloat16, write_round_to_bfloat16
 from rondeau.kernels.product.bfloat16 import rounds_operands
 from rondeau.kernels.product.blocked import ROW_BLOCK
 from rondeau.kernels.product.matrix import Matrix, matrix_type, part
@@ -62,6 +63,50 @@ def words_of(K: int) -> int:
     return (K + 1) // 2
 
 
+def _load(builder: ir.IRBuilder, at: Any, count: int) -> Any:
+    vector = ir.VectorType(at.type.pointee, count).as_pointer()
+    return builder.load(builder.bitcast(at, vector), align=PAIRS.bytes)
+
+
+def _store(builder: ir.IRBuilder, words: Any, at: Any) -> None:
+    builder.store(words, builder.bitcast(at, words.type.as_pointer()), align=PAIRS.bytes)
+
+
+# Loops over `_word` would be vectorised too, but not where rows follow one another backwards in memory, as they do in
+# the gradients of weights: LLVM checks for all rows at once that they do not overlap the words, and expects them to
+# ascend.
+
+
+@intrinsic
+def _round_run(typingctx: Any, source: Any, target: Any) -> Any:
+    """Round 2 L contiguous numbers to L words."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
+        source, target = arguments
+        halves = write_round_to_bfloat16(builder, _load(builder, source, 2 * _LANES))
+        _store(builder, builder.bitcast(halves, ir.VectorType(PAIRS.llvm, _LANES)), target)
+        return context.get_dummy_value()
+
+    return types.void(source, target), codegen
+
+
+@intrinsic
+def _round_rows(typingctx: Any, first: Any, second: Any, target: Any) -> Any:
+    """Round L numbers of two rows to L words."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[Any]) -> Any:
+        *rows, target = arguments
+        words = ir.VectorType(PAIRS.llvm, _LANES)
+        low, high = (
+            builder.zext(write_round_to_bfloat16(builder, _load(builder, row, _LANES)), words) for row in rows
+        )
+        shifted = builder.shl(high, ir.Constant(words, [16] * _LANES))
+        _store(builder, builder.or_(low, shifted), target)
+        return context.get_dummy_value()
+
+    return types.void(first, second, target), codegen
+
+
 @kernel_njit
 def _word(first: Any, second: Any) -> Any:
     low, high = np.uint32(round_to_bfloat16(first)), np.uint32(round_to_bfloat16(second))
@@ -74,12 +119,15 @@ def _signature_of_rounding(element: Element) -> Any:
 
 @compiled_once(_signature_of_rounding, _SINGLE)
 def _round(source: Any, R: Any, K: Any, words: Any) -> Any:
-    """Round R rows of K numbers to pointer `words`, in the order of `_order`."""
+    """Round R rows of K numbers to pointer `words`, in the layout of what `round_to_words` returns."""
     whole, zero = K // 2, np.float32(0)
     if source.column == 1:
         for r in range(R):
             row, target = part(source, r, 0).at, advance(words, r * words_of(K))
-            for k in range(whole):
+            vectors = whole - whole % _LANES
+            for k in range(0, vectors, _LANES):
+                _round_run(advance(row, 2 * k), advance(target, k))
+            for k in range(vectors, whole):
                 target[k] = _word(row[2 * k], row[2 * k + 1])
             if 2 * whole < K:
                 target[whole] = _word(row[K - 1], zero)
@@ -91,7 +139,10 @@ def _round(source: Any, R: Any, K: Any, words: Any) -> Any:
             for r in range(R):
                 target[r] = _word(first[r * source.row], zero)
         elif source.row == 1:
-            for r in range(R):
+            vectors = R - R % _LANES
+            for r in range(0, vectors, _LANES):
+                _round_rows(advance(first, r), advance(second, r), advance(target, r))
+            for r in range(vectors, R):
                 target[r] = _word(first[r], second[r])
         else:
             for r in range(R):
