@@ -195,8 +195,9 @@ def test_generators_go_on_with_the_same_numbers(duplicate):
     assert rt.rand(5, generator=twin).tolist() == rt.rand(5, generator=generator).tolist()
 
 
-def test_a_copy_of_a_stepper_is_the_stepper():
-    stepper = nn.LSTM(3, 5).stepper(nn.Linear(5, 2))
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_a_copy_of_a_stepper_is_the_stepper(weights):
+    stepper = nn.LSTM(3, 5).stepper(nn.Linear(5, 2), weights)
     x = _drawn(4, 3)
     _, state = stepper(x)
     y, _ = stepper(x, state)
@@ -230,6 +231,7 @@ _NODE_MESSAGE = (
     ("make", "operation", "message"),
     [
         (lambda: nn.LSTM(3, 5).stepper(), pickle.dumps, _STEPPER_MESSAGE),
+        (lambda: nn.LSTM(3, 5).stepper(weights="int8"), pickle.dumps, _STEPPER_MESSAGE),
         (lambda: nn.LanguageModel(4, "gru", 3).stepper(), pickle.dumps, _STEPPER_MESSAGE),
         (lambda: nn.Recurrent(_local_cell(), 3, 5), pickle.dumps, _CELL_MESSAGE),
         (_local_cell, pickle.dumps, _CELL_MESSAGE),
