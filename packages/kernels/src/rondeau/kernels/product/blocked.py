@@ -22,6 +22,16 @@ ROW_BLOCK = 240
 PACK_A_FROM = 128 if TILE.vector_bytes < 64 else 2**62
 """The number of columns of C from which an A with strided k is packed first. Narrow panels read A more often: with AVX2
 code, packing raised 0.72 of the peak to 0.85; with AVX-512, whose panels are 64 columns wide, it costs 3 %."""
+PANEL_DEPTH = 128
+"""Steps of k in one pass where an A with strided k is multiplied by a B that is a panel as it is: that part of A then
+stays in the first-level cache. In float32, (200, 10,000) @ (10,000, 32) ran at 0.90 of the peak of Zen 5; at 0.77 with
+512 steps, and at 0.75 with a B that is packed first."""
+
+
+@register_jitable
+def is_panel(b: Any, N: int, lanes: int) -> bool:
+    """Return whether a matrix with N columns is stored as packing would store it: a panel of whole vectors."""
+    return b.column == 1 and b.row == N and TILE.vectors * lanes >= N and N % lanes == 0
 
 
 def _signature(element: Element) -> Any:
@@ -34,6 +44,12 @@ def multiply_blocks(
     a: Any, b: Any, c: Any, M: Any, N: Any, K: Any, lanes: Any, workspace: Any, accumulate: Any
 ) -> Any:
     """Compute C[M, N] (+)= A[M, K] @ B[K, N] for matrices, packing B block by block at pointer `workspace`."""
+    if is_panel(b, N, lanes):
+        most = DEPTH_BLOCK if a.column == 1 else PANEL_DEPTH
+        for k in range(0, max(K, 1), most):
+            depth = min(most, K - k)
+            multiply_packed(part(a, 0, k), M, depth, part(b, k, 0).at, N, lanes, c, accumulate or k > 0)
+        return
     for k in range(0, max(K, 1), DEPTH_BLOCK):
         depth = min(DEPTH_BLOCK, K - k)
         for n in range(0, N, COLUMN_BLOCK):

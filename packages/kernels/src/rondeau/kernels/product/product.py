@@ -24,8 +24,8 @@ from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS, PAIRS, Element
 from rondeau.kernels.product import arrays, pairs
 from rondeau.kernels.product.bfloat16 import rounds_operands
-from rondeau.kernels.product.blocked import block_size, multiply_blocks
-from rondeau.kernels.product.matrix import matrix_of, part, whole_elements
+from rondeau.kernels.product.blocked import block_size, is_panel, multiply_blocks
+from rondeau.kernels.product.matrix import Matrix, matrix_of, part, whole_elements
 from rondeau.kernels.product.microkernel import pointer_to
 from rondeau.kernels.product.operands import by_operand
 from rondeau.kernels.product.packed_product import DEPTH_BLOCK
@@ -35,7 +35,7 @@ from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
 from rondeau.kernels.runtime.devices import is_array, is_writeable
 from rondeau.kernels.runtime.precision import CHOSEN
 
-__all__ = ["matmul", "multiply_into"]
+__all__ = ["matmul", "multiply_into", "multiply_serially"]
 
 _ROWS, _VECTORS, _BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
 _SMALL = 2**13
@@ -77,6 +77,20 @@ def _multiply_share(a: Any, b: Any, c: Any, workspace: Any, accumulate: Any, sha
         pointer_to(workspace, workspace.size // shares * share),
         part(matrix_of(a), row, 0), part(matrix_of(b), 0, column), part(matrix_of(c), row, column),
         last_row - row, last_column - column, a.shape[1], lanes, accumulate,
+    )  # fmt: skip
+
+
+@kernel_njit
+def multiply_serially(a: Any, b: Any, c: Any, accumulate: Any, operand: Any) -> Any:
+    """Compute C (+)= A @ B for arrays whose strides are whole elements, C's rows contiguous; for use inside kernels.
+
+    ``operand`` is an array of the dtype of packed operands: as theirs, or of words if they are to be rounded.
+    """
+    M, N = c.shape
+    workspace = np.empty(_size_of_block(operand, M, N, a.shape[1]), operand.dtype)
+    lanes = _BYTES // a.itemsize
+    _multiply(
+        pointer_to(workspace, 0), matrix_of(a), matrix_of(b), matrix_of(c), M, N, a.shape[1], lanes, accumulate
     )  # fmt: skip
 
 
@@ -126,15 +140,23 @@ class _Product:
         if shares == 1:
             workspace = self._nothing
             if N * K >= _SMALL:
-                workspace = buffers.empty(self._size_of_block(M, N, K), self._operand.dtype)
+                workspace = buffers.empty(self._room(M, N, K, b), self._operand.dtype)
             done = self.entry(a, b, c, workspace, accumulate, 1)
         else:
-            workspace = buffers.empty(shares * self._size_of_block(M, N, K), self._operand.dtype)
+            workspace = buffers.empty(shares * self._room(M, N, K, b), self._operand.dtype)
             done = threads.launch(self.entry, a, b, c, workspace, accumulate, shares)
         if not done:  # fields of structured arrays, whose strides need not be whole elements
             whole = np.array(c, order="C")
             self.compute(whole, np.array(a, order="C"), np.array(b, order="C"), accumulate)
             c[...] = whole
+
+    def _room(self, M: int, N: int, K: int, b: NDArray[Any]) -> int:
+        """Return the size of a share's workspace: as good as none for a B that `multiply_blocks` reads where it is."""
+        if self._operand is self._number:
+            row, column = (stride // b.itemsize for stride in b.strides)
+            if is_panel(Matrix(None, row, column), N, self._number.lanes(_BYTES)):
+                return 1
+        return self._size_of_block(M, N, K)
 
 
 _PRODUCTS = {dtype: _Product(element, element, block_size) for dtype, element in ELEMENTS.items()}
