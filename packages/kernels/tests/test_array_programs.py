@@ -16,6 +16,7 @@ from rondeau.kernels.ops import (
     erf,
     lapack,
     layer_norm,
+    linear_cross_entropy,
     optimisers,
     pooling,
     scatter,
@@ -101,6 +102,27 @@ def test_cross_entropy(both, dtype, smoothing, reduction):
     total, of_each = cross_entropy.reduce(expected, of_host, reduction)
     assert_like(reduced, total, rtol=16)
     assert_close(np.asarray(on_host(share)), of_each, rtol=1e-6)
+
+
+@DTYPES
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_linear_cross_entropy(both, monkeypatch, dtype, smoothing):
+    monkeypatch.setattr(linear_cross_entropy.arrays, "_LOGITS", 4 * 150)
+    rng = np.random.default_rng(0)
+    x, weight, bias, factors = (
+        normal(rng, *shape, dtype=dtype) for shape in ((9, 3), (150, 3), (150,), (9,))
+    )
+    t, w = np.where(np.arange(9) == 4, -1, rng.integers(0, 150, 9)), rng.random(150).astype(dtype)
+
+    def run(x, weight, bias, factors, t, w):
+        targets = linear_cross_entropy.checked_targets(x, 150, t, w, smoothing, -1)
+        needs = linear_cross_entropy.Needs(True, True, True)
+        losses, gradients = linear_cross_entropy.losses_and_gradients(
+            x, weight, bias, targets, factors, needs
+        )
+        return losses, *gradients
+
+    both(run, x, weight, bias, factors, t, w, rtol=16, of_largest=16)
 
 
 def test_the_mean_of_no_rows_is_not_a_number(device_stand_in):

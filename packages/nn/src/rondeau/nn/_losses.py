@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.ops import cross_entropy as kernels
+from rondeau.kernels.ops import linear_cross_entropy as blocked
 from rondeau.kernels.runtime.devices import is_array
 from rondeau.tensor import Function, Tensor, where
 
@@ -74,16 +75,16 @@ def cross_entropy(
     """
     check_reduction(reduction)
     check_integer("ignore_index", ignore_index)
-    _check_smoothing(label_smoothing)
+    check_smoothing(label_smoothing)
     _check_input("cross_entropy", input)
-    _check_class_weight("cross_entropy", input, weight)
+    check_class_weight("cross_entropy", _classes_of(input), input.dtype, weight)
     given = as_array("cross_entropy: target", target)
     check_devices("cross_entropy", input=input, target=given, weight=weight)
     if given.dtype.kind == "f":
         of_classes = target if isinstance(target, Tensor) else Tensor(given)
         weights = _class_weights(input, weight)
         return _cross_entropy_of_probabilities(input, of_classes, weights, reduction, label_smoothing)
-    _check_target("cross_entropy", input, given)
+    check_target("cross_entropy", input.shape, given)
     losses: Tensor = _CrossEntropy.apply(
         _class_rows(input),
         given.reshape(-1),
@@ -112,7 +113,7 @@ class _CrossEntropy(Function):
     ) -> Tensor:
         losses, saved = kernels.forward(logits._array, classes, weights, smoothing, ignored)
         ctx.save_for_backward(logits)
-        ctx.reduction, ctx.saved = reduction, saved
+        ctx.saved, ctx.share = saved, None
         if reduction != "none":
             losses, ctx.share = kernels.reduce(losses, saved, reduction)
         return Tensor(losses)
@@ -122,27 +123,43 @@ class _CrossEntropy(Function):
         (logits,) = ctx.saved_tensors
         saved: kernels.Saved = ctx.saved
         if ctx.create_graph:
-            row = dloss.reshape(-1, 1) if ctx.reduction == "none" else _times(dloss, ctx.share)
-            factors = _factors(saved)
-            of_sum = Tensor(factors.sum(axis=1, keepdims=True))
-            # Selected, not multiplied by 0: an ignored row may contain an infinity, and 1 / (0 rows) is one.
-            counted = Tensor((saved.classes != saved.ignored)[:, None])
-            dlogits = where(counted, row * (logits.softmax(1) * of_sum - Tensor(factors)), 0.0)
-            return (dlogits, None, None, None, None, None)
-        is_reduced = ctx.reduction != "none"
+            return (recorded_gradient(dloss, logits, saved, ctx.share), None, None, None, None, None)
+        is_reduced = ctx.share is not None
         dlosses = np.full_like(saved.scale, dloss._array * ctx.share) if is_reduced else dloss._array
         return (Tensor(kernels.backward(dlosses, saved)), None, None, None, None, None)
 
 
+def recorded_gradient(
+    dloss: Tensor, logits: Tensor, targets: kernels.Saved | blocked.Targets, share: Any
+) -> Tensor:
+    """Return the gradient of logits (N, C), by operations that are recorded.
+
+    Parameters
+    ----------
+    dloss : Tensor
+        The gradient of the loss: shape (), or (N,) of losses that are not reduced.
+    logits : Tensor
+    targets : Saved or Targets
+    share : float or array of shape (), or None
+        The gradient of each loss in the reduced loss; None if they are not reduced.
+    """
+    row = dloss.reshape(-1, 1) if share is None else _times(dloss, share)
+    factors = _factors(targets)
+    of_sum = Tensor(factors.sum(axis=1, keepdims=True))
+    # Selected, not multiplied by 0: an ignored row may contain an infinity, and 1 / (0 rows) is one.
+    counted = Tensor((targets.classes != targets.ignored)[:, None])
+    return where(counted, row * (logits.softmax(1) * of_sum - Tensor(factors)), 0.0)
+
+
 def _times(x: Tensor, factor: Any) -> Tensor:
     """Return the product with a number, which may be an array of a GPU."""
-    return x * (Tensor(factor) if is_array(factor) else factor)
+    return x * (Tensor(factor.astype(x.dtype)) if is_array(factor) else factor)
 
 
-def _factors(saved: kernels.Saved) -> NDArray[Any]:
+def _factors(targets: kernels.Saved | blocked.Targets) -> NDArray[Any]:
     """Return the factors of -log softmax in the loss of every row, shape (N, C)."""
-    classes, weights, smoothing = saved.classes, saved.weights, saved.smoothing
-    counts = classes != saved.ignored
+    classes, weights, smoothing = targets.classes, targets.weights, targets.smoothing
+    counts = classes != targets.ignored
     factors: NDArray[Any] = np.where(
         counts[:, None], smoothing / weights.size * weights, weights.dtype.type(0)
     )
@@ -217,11 +234,11 @@ def nll_loss(
     check_reduction(reduction)
     check_integer("ignore_index", ignore_index)
     _check_input("nll_loss", input)
-    _check_class_weight("nll_loss", input, weight)
+    check_class_weight("nll_loss", _classes_of(input), input.dtype, weight)
     weights = _class_weights(input, weight)
     given = as_array("nll_loss: target", target)
     check_devices("nll_loss", input=input, target=given, weight=weight)
-    _check_target("nll_loss", input, given)
+    check_target("nll_loss", input.shape, given)
     classes = kernels.checked_classes("nll_loss", given, _classes_of(input), ignore_index)
     flat = classes.reshape(-1)
     counts = flat != ignore_index
@@ -273,7 +290,7 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     return reduced(difference * difference, reduction)
 
 
-def _check_smoothing(label_smoothing: float) -> None:
+def check_smoothing(label_smoothing: float) -> None:
     check_number("label_smoothing", label_smoothing)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ArgumentValueError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
@@ -296,15 +313,14 @@ def _classes_of(input: Tensor) -> int:
     return int(input.shape[0] if input.ndim == 1 else input.shape[1])
 
 
-def _check_class_weight(name: str, input: Tensor, weight: Tensor | None) -> None:
+def check_class_weight(name: str, number: int, dtype: Any, weight: Tensor | None) -> None:
     if weight is None:
         return
     check_tensor(f"{name}: weight", weight)
-    number = _classes_of(input)
-    if tuple(weight.shape) != (number,) or weight.dtype != input.dtype:
-        kind = ArgumentValueError if weight.dtype == input.dtype else ArgumentTypeError
+    if tuple(weight.shape) != (number,) or weight.dtype != dtype:
+        kind = ArgumentValueError if weight.dtype == dtype else ArgumentTypeError
         raise kind(
-            f"{name}: weight must have one {input.dtype} for each of the {number} classes, shape ({number},), "
+            f"{name}: weight must have one {dtype} for each of the {number} classes, shape ({number},), "
             f"got {weight.dtype} of shape {tuple(weight.shape)}"
         )
 
@@ -316,16 +332,16 @@ def _class_weights(input: Tensor, weight: Tensor | None) -> NDArray[Any]:
     return found
 
 
-def _check_target(name: str, input: Tensor, target: NDArray[Any]) -> None:
-    """Raise an error unless targets are integers, one for each row of the input; kernels check their range."""
-    expected = tuple(input.shape[:1] + input.shape[2:]) if input.ndim > 1 else ()
+def check_target(name: str, shape: tuple[int, ...], target: NDArray[Any]) -> None:
+    """Raise an error unless targets are integers, one for each row of logits of a shape; kernels check their range."""
+    expected = tuple(shape[:1] + shape[2:]) if len(shape) > 1 else ()
     if target.dtype.kind not in "iu":
         raise ArgumentTypeError(
             f"{name}: target must be integer classes, got {target.dtype}; use target.long()"
         )
     if target.shape != expected:
         raise ArgumentValueError(
-            f"{name}: for an input of shape {tuple(input.shape)} the target must have shape {expected}, "
+            f"{name}: for an input of shape {tuple(shape)} the target must have shape {expected}, "
             f"got {target.shape}"
         )
 
@@ -376,7 +392,7 @@ class CrossEntropyLoss(Module):
         super().__init__()
         check_reduction(reduction)
         check_integer("ignore_index", ignore_index)
-        _check_smoothing(label_smoothing)
+        check_smoothing(label_smoothing)
         self.register_buffer("weight", weight)
         self.ignore_index = ignore_index
         self.reduction = reduction

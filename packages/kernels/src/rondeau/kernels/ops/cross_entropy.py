@@ -30,7 +30,7 @@ from rondeau.kernels.runtime.compiling import kernel_njit
 from rondeau.kernels.runtime.devices import is_of_device
 from rondeau.kernels.runtime.signatures import INDICES, array_type, compiled_per_dtype
 
-__all__ = ["Saved", "backward", "checked_classes", "forward", "reduce"]
+__all__ = ["Saved", "backward", "checked_classes", "forward", "reduce", "reduced", "share_of"]
 
 # Rows that a thread takes at a time, independent of the number of threads.
 _ROWS = 64
@@ -227,7 +227,7 @@ def reduce(losses: Any, saved: Saved, reduction: str) -> tuple[NDArray[Any], Any
     Returns
     -------
     reduced : ndarray of shape ()
-    share : float, or array of shape () on a GPU
+    share : float, or array of float64 and shape () on a GPU
         What the sum was multiplied by, which is also the gradient of each loss.
 
     Examples
@@ -237,13 +237,41 @@ def reduce(losses: Any, saved: Saved, reduction: str) -> tuple[NDArray[Any], Any
     >>> round(float(reduced), 6), share
     (1.386294, 0.5)
     """
+    share = share_of(saved.classes, saved.weights, saved.ignored, reduction == "mean")
+    return reduced(losses, share), share
+
+
+def share_of(classes: Any, weights: Any, ignored: int, is_mean: bool) -> Any:
+    """Return what the sum of losses is multiplied by: 1, or for the mean 1 / the sum of the weights of rows that count.
+
+    Parameters
+    ----------
+    classes, weights, ignored
+        As in `Saved`.
+    is_mean : bool
+
+    Returns
+    -------
+    float, or array of float64 and shape () on a GPU
+
+    Examples
+    --------
+    >>> share_of(np.array([0, 1, -100]), np.ones(2), -100, True)
+    0.5
+    """
+    if not is_mean:
+        return 1.0
+    if is_of_device(classes):
+        return arrays.share_of_mean(classes, weights, ignored)
+    counted = float(weights[classes[classes != ignored]].sum(dtype=np.float64))
+    return 1.0 / counted if counted else math.inf  # inf times a loss of 0 is NaN, as 0 / 0
+
+
+def reduced(losses: Any, share: Any) -> Any:
+    """Return the sum of losses, added in float64, times a share."""
     if is_of_device(losses):
-        return arrays.reduce(losses, saved.classes, saved.weights, saved.ignored, reduction == "mean")
-    share = 1.0
-    if reduction == "mean":
-        counted = float(saved.weights[saved.classes[saved.classes != saved.ignored]].sum(dtype=np.float64))
-        share = 1.0 / counted if counted else math.inf  # inf times a loss of 0 is NaN, as 0 / 0
-    return np.asarray(float(losses.sum(dtype=np.float64)) * share, losses.dtype), share
+        return (np.sum(losses, dtype=np.float64) * share).astype(losses.dtype)
+    return np.asarray(float(losses.sum(dtype=np.float64)) * share, losses.dtype)
 
 
 def _signature_of_backward(element: Element) -> Any:

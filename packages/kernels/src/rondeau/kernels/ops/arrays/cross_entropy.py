@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["backward", "forward", "reduce"]
+__all__ = ["backward", "forward", "share_of_mean"]
 
 
 def forward(z: Any, t: Any, w: Any, s: Any, ignored: int) -> tuple[Any, Any, Any]:
@@ -36,14 +36,10 @@ def backward(e: Any, scale: Any, t: Any, w: Any, s: Any, ignored: int, dlosses: 
     return np.where(counts[:, None], dz, e.dtype.type(0))
 
 
-def reduce(losses: Any, t: Any, w: Any, ignored: int, is_mean: bool) -> tuple[Any, Any]:
-    """Return the sum of the losses times a share, and the share: 1, or for the mean 1 / sum of the weights."""
-    total = np.sum(losses, dtype=np.float64)
-    if not is_mean:
-        return total.astype(losses.dtype), 1.0
+def share_of_mean(t: Any, w: Any, ignored: int) -> Any:
+    """Return 1 / the sum of the weights of the rows that count, in float64."""
     counts, at = _counted(t, ignored)
-    share = 1 / np.sum(np.where(counts, w[at], 0), dtype=np.float64)
-    return (total * share).astype(losses.dtype), share.astype(losses.dtype)
+    return 1 / np.sum(np.where(counts, w[at], 0), dtype=np.float64)
 
 
 def _counted(t: Any, ignored: int) -> tuple[Any, Any]:
