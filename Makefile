@@ -52,6 +52,7 @@ bench: $(VENV)/bench   ## our own history (asv, quick) and the ratios against Py
 	$(COMPARE) streaming --json $(BENCH)/streaming.json
 	$(COMPARE) int8 --threads 1 --json $(BENCH)/int8.json
 	$(COMPARE) lenet --json $(BENCH)/lenet.json
+	$(COMPARE) words --json $(BENCH)/words.json
 	$(COMPARE) parts --pairs 3 --json $(BENCH)/parts.json
 	$(BIN)/python tools/plot_comparison.py $(BENCH) $(BENCH)
 

@@ -19,6 +19,7 @@ TABLES = [
     "int8",
     "parts",
     "lenet",
+    "words",
 ]
 DESCRIPTION = """The speed and the memory of rondeau's recurrent layers against PyTorch's, as ratios.
 

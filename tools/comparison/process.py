@@ -31,6 +31,7 @@ PEERS = {
     "torch quantised LSTM": "torch_quantised_lstm",
     "ONNX Runtime quantised LSTM": "onnxruntime_quantised_lstm",
     "LeNet": "lenet_step",
+    "language model": "language_step",
     "reading": "reading",
     "triad": "triad",
 }

@@ -105,6 +105,7 @@ _layer("CrossEntropyLoss", nn.CrossEntropyLoss, X, CLASSES)
 _layer(
     "CrossEntropyLoss, smoothed", lambda: nn.CrossEntropyLoss(label_smoothing=0.1, ignore_index=2), X, CLASSES
 )
+_layer("LinearCrossEntropyLoss", lambda: nn.LinearCrossEntropyLoss(5, 5, bias=True), X, CLASSES)
 _layer("NLLLoss", nn.NLLLoss, np.log(PROBABILITIES), CLASSES)
 
 _W, _B = _numbers(4, 5), _numbers(4)
@@ -115,6 +116,14 @@ for _name in ("log_softmax", "softmax"):
 for _name in ("l1_loss", "mse_loss", "smooth_l1_loss"):
     _function(f"functional.{_name}", getattr(functional, _name), X, PROBABILITIES)
 _function("functional.linear", functional.linear, X, _W, _B)
+_function(
+    "functional.linear_cross_entropy",
+    lambda x, w, b, t: functional.linear_cross_entropy(x, w, t, linear_bias=b),
+    X,
+    _W,
+    _B,
+    CLASSES % 4,
+)
 _function(
     "functional.layer_norm",
     lambda x, w, b: functional.layer_norm(x, (5,), w, b),

@@ -205,3 +205,12 @@ def test_lenet(tmp_path: Path) -> None:
     assert "| 3 | 1 |" in printed
     assert [row["batch"] for row in rows] == [2, 3]
     assert all(row["ratio"] > 0 for row in rows)
+
+
+@pytest.mark.long
+def test_words(tmp_path: Path) -> None:
+    size = "--words", "50", "--hidden", "4", "--batch", "2", "3", "--steps", "3"
+    printed, rows = rows_of(tmp_path, "words", *size, "--threads", "1", *ONE_PAIR)
+    assert "| 50 | 4 | 3 | 3 | 1 |" in printed
+    assert [row["batch"] for row in rows] == [2, 3]
+    assert all(row["ratio"] > 0 and row["whole"] > 0 for row in rows)

@@ -6,6 +6,7 @@ import pytest
 from comparing import assert_close, assert_same_bits
 from rondeau import nn
 from rondeau import tensor as rt
+from rondeau.kernels.ops import linear_cross_entropy
 
 V, B, T, H = 11, 3, 5, 7
 
@@ -129,6 +130,67 @@ def test_tied_weights_are_one_parameter():
     nn.CrossEntropyLoss()(logits, ids(1).T.reshape(-1)).backward()
     summed = untied.embedding.weight.grad.numpy() + untied.head.weight.grad.numpy()
     assert_close(by_both, summed, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("options", [{}, {"embedding_size": H, "tie_weights": True, "dropout": 0.3}])
+@pytest.mark.parametrize("is_blocked", [False, True])
+def test_with_targets_it_returns_their_loss(monkeypatch, options, is_blocked):
+    monkeypatch.setattr(linear_cross_entropy, "is_blocked", lambda N, V: is_blocked)
+    model = nn.LanguageModel(V, "lstm", hidden_size=H, **options)
+    targets = ids(1).numpy().copy()
+    targets[1, 3:] = -100
+    results = []
+    for given in (None, rt.tensor(targets), targets):
+        rt.manual_seed(2)
+        result, state = model(ids(), targets=given)
+        loss = nn.functional.cross_entropy(result, targets.T.reshape(-1)) if given is None else result
+        model.zero_grad()
+        loss.backward()
+        results.append([loss, *state, *(p.grad for p in model.parameters())])
+    for found in results[1:]:
+        for ours, expected in zip(found, results[0], strict=True):
+            assert_close(ours, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("is_blocked", [False, True])
+def test_losses_of_tokens_are_time_major(monkeypatch, is_blocked):
+    monkeypatch.setattr(linear_cross_entropy, "is_blocked", lambda N, V: is_blocked)
+    model, targets = nn.LanguageModel(V, "gru", hidden_size=H), ids(1)
+    losses, _ = model(ids(), targets=targets, reduction="none")
+    logits, _ = model(ids())
+    assert_close(
+        losses, nn.NLLLoss(reduction="none")(logits.log_softmax(1), targets.T.reshape(-1)), rtol=1e-5
+    )
+    assert_close(model(ids(), None, targets, "sum")[0], losses.sum(), rtol=1e-6)
+
+
+def test_another_head_or_one_with_hooks_is_called():
+    model, targets = nn.LanguageModel(V, "gru", hidden_size=H), ids(1)
+    expected, _ = model(ids(), targets=targets)
+    calls = []
+    handle = model.head.register_forward_hook(lambda module, given, logits: calls.append(logits.shape))
+    assert_same_bits(model(ids(), targets=targets)[0], expected)
+    assert calls == [(T * B, V)]
+    handle.remove()
+    model.head = nn.Sequential(model.head)
+    assert_same_bits(model(ids(), targets=targets)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("targets", "error", "message"),
+    [
+        (rt.zeros(B, T), TypeError, r"targets must be int64 of shape \(batch, steps\), got float32"),
+        (
+            ids(steps=T + 1),
+            ValueError,
+            r"targets must have the shape of ids, \(3, 5\), one for each, got \(3, 6\)",
+        ),
+        (rt.full((B, T), V), IndexError, "Target 11 is out of bounds"),
+    ],
+)
+def test_wrong_targets(targets, error, message):
+    with pytest.raises(error, match=message):
+        nn.LanguageModel(V, "gru", hidden_size=H)(ids(), targets=targets)
 
 
 def test_dropout_acts_in_training_alone():

@@ -10,6 +10,7 @@ from tools.device_arrays import no_transfers
 from comparing import assert_close, assert_same_bits
 from rondeau import nn
 from rondeau import tensor as rt
+from rondeau.kernels.ops import linear_cross_entropy
 
 F = nn.functional
 pytestmark = pytest.mark.host_only("it moves tensors to the device itself")
@@ -69,6 +70,14 @@ LOSSES = {
     "cross_entropy of rows": (lambda x, t: F.cross_entropy(x, t, reduction="none"), [LOGITS, CLASSES]),
     "cross_entropy of planes": (F.cross_entropy, [drawn(2, 4, 3), IDS]),
     "cross_entropy of probabilities": (F.cross_entropy, [LOGITS, np.full((5, 4), 0.25, "float32")]),
+    "linear_cross_entropy": (
+        lambda x, t, w, b: F.linear_cross_entropy(x, w, t, linear_bias=b, label_smoothing=0.1),
+        [drawn(5, 3), CLASSES, drawn(4, 3), WEIGHTS],
+    ),
+    "linear_cross_entropy of rows": (
+        lambda x, t, w: F.linear_cross_entropy(x, w, t, reduction="none"),
+        [drawn(5, 3), CLASSES, drawn(4, 3)],
+    ),
     "nll_loss": (lambda x, t, w: F.nll_loss(F.log_softmax(x, 1), t, w), [LOGITS, CLASSES, WEIGHTS]),
     "mse_loss": (F.mse_loss, [OTHERS, ZERO_TO_ONE]),
     "l1_loss": (F.l1_loss, [OTHERS, ZERO_TO_ONE]),
@@ -142,6 +151,15 @@ def test_running_statistics(momentum):
             layer(rt.tensor(drawn(5, 3, seed=seed), device=device))
         statistics[device] = layer.state_dict()
     assert_close(statistics["cuda"], statistics["cpu"], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.usefixtures("device_stand_in")
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("name", [name for name in LOSSES if name.startswith("linear_")])
+def test_a_loss_in_blocks(monkeypatch, name, twice):
+    monkeypatch.setattr(linear_cross_entropy, "is_blocked", lambda N, V: True)
+    monkeypatch.setattr(linear_cross_entropy.arrays, "_LOGITS", 8)  # two rows
+    test_a_loss(name, twice)
 
 
 @pytest.mark.usefixtures("device_stand_in")

@@ -27,6 +27,7 @@ from ._input_decay import InputDecay
 from ._kl_divergence import KLDivLoss
 from ._language_model import LanguageModel
 from ._linear import Linear
+from ._linear_cross_entropy import LinearCrossEntropyLoss
 from ._losses import CrossEntropyLoss, MSELoss, NLLLoss
 from ._max_pooling import MaxPool2d
 from ._module import Module
@@ -69,6 +70,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LinearCrossEntropyLoss",
     "LogSoftmax",
     "MSELoss",
     "MaxPool2d",

@@ -1,4 +1,4 @@
-"""`LanguageModel`: from token ids to the logits of the next token, with a state that the next call continues from."""
+"""`LanguageModel`: from token ids to the logits or the loss of the next token, and a state to continue from."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from ._checks import as_array, check_probability, check_sizes
 from ._dropout import Dropout
 from ._embedding import Embedding
 from ._linear import Linear
+from ._linear_cross_entropy import linear_cross_entropy
+from ._losses import cross_entropy
 from ._module import Module
 from ._recurrent.layer import Recurrent, State
 from ._recurrent.options import Options, refuse_unknown
@@ -170,8 +172,14 @@ class LanguageModel(Module):
         """
         return self.recurrent.begin_state(batch_size, device)
 
-    def forward(self, ids: Tensor | NDArray[np.int64], state: State | None = None) -> tuple[Tensor, State]:
-        """Compute the logits of the next token after every step.
+    def forward(
+        self,
+        ids: Tensor | NDArray[np.int64],
+        state: State | None = None,
+        targets: Tensor | NDArray[np.int64] | None = None,
+        reduction: str = "mean",
+    ) -> tuple[Tensor, State]:
+        """Compute the logits of the next token after every step; or, given what it was, their loss.
 
         Parameters
         ----------
@@ -179,36 +187,72 @@ class LanguageModel(Module):
             int64 (B, T), each from 0 to V-1: a batch as the samplers of `rondeau.data` yield it.
         state : Tensor or tuple of Tensor, optional
             The state that the previous call returned, or that of `begin_state`, which is the default.
+        targets : Tensor or ndarray, optional
+            int64 (B, T): the token after each of `ids`, as the samplers yield them too; -100 does not count. With them
+            the model returns the cross-entropy and not the logits. Of a wide vocabulary, these are never in memory as a
+            whole: see `rondeau.nn.functional.linear_cross_entropy`.
+        reduction : {"mean", "sum", "none"}
+            How the losses of all tokens are reduced.
 
         Returns
         -------
-        logits : Tensor
-            (T*B, V), time-major: row ``t*B + b`` is the prediction after ``ids[b, t]``. The targets in this order
-            are ``Y.T.reshape(-1)``.
+        logits or loss : Tensor
+            Logits (T*B, V), time-major: row ``t*B + b`` is the prediction after ``ids[b, t]``. The targets in this
+            order are ``Y.T.reshape(-1)``. The loss has shape (), or without reduction (T*B,) in the same order.
         state : Tensor or tuple of Tensor
             The state after the last step; for truncated backpropagation, ``detach`` it before the next call.
 
         Raises
         ------
         TypeError
-            If `ids` are not int64.
+            If `ids` or `targets` are not int64.
         ValueError
-            If they do not have two dimensions.
+            If they do not have two dimensions, or not the same shape.
         IndexError
             If an id is not in the vocabulary.
+
+        Examples
+        --------
+        >>> from rondeau import nn, tensor as rt
+        >>> model = nn.LanguageModel(vocab_size=28, recurrent="gru", hidden_size=16)
+        >>> text = rt.tensor([[1, 2, 3, 4]])
+        >>> loss, state = model(text[:, :-1], targets=text[:, 1:])
+        >>> loss.backward()
         """
-        if not isinstance(ids, Tensor):
-            ids = Tensor(as_array("ids", ids)).to(next(self.parameters()).device)
-        if ids.ndim != 2 or ids.dtype != np.int64:
-            kind = ArgumentValueError if ids.dtype == np.int64 else ArgumentTypeError
-            raise kind(f"ids must be int64 of shape (batch, steps), got {ids.dtype} of shape {ids.shape}")
+        ids = self._checked("ids", ids)
         tokens = ids if self.recurrent.batch_first else ids.transpose(0, 1)
         x = tokens if self.embedding is None else self.dropout(self.embedding(tokens))
         output, state = self.recurrent(x, state)
         if self.recurrent.batch_first:
             output = output.transpose(0, 1)
-        rows = output.reshape(ids.shape[0] * ids.shape[1], output.shape[-1])
-        return self.head(self.dropout(rows)), state
+        rows = self.dropout(output.reshape(ids.shape[0] * ids.shape[1], output.shape[-1]))
+        if targets is None:
+            logits: Tensor = self.head(rows)
+            return logits, state
+        return self._loss(rows, self._checked("targets", targets, ids.shape), reduction), state
+
+    def _checked(self, name: str, ids: Any, shape: tuple[int, ...] | None = None) -> Tensor:
+        """Return ids as a tensor where the parameters are, after checking their dtype and shape."""
+        given: Tensor = ids
+        if not isinstance(ids, Tensor):
+            given = Tensor(as_array(name, ids)).to(next(self.parameters()).device)
+        if given.ndim != 2 or given.dtype != np.int64:
+            kind = ArgumentValueError if given.dtype == np.int64 else ArgumentTypeError
+            raise kind(
+                f"{name} must be int64 of shape (batch, steps), got {given.dtype} of shape {given.shape}"
+            )
+        if shape is not None and given.shape != shape:
+            raise ArgumentValueError(
+                f"{name} must have the shape of ids, {tuple(shape)}, one for each, got {tuple(given.shape)}"
+            )
+        return given
+
+    def _loss(self, rows: Tensor, targets: Tensor, reduction: str) -> Tensor:
+        """Return the cross-entropy of the head's logits of rows (T*B, H), given targets (B, T)."""
+        head, classes = self.head, targets.T.reshape(-1)
+        if type(head) is not Linear or head._forward_hooks or head._forward_pre_hooks:
+            return cross_entropy(head(rows), classes, reduction=reduction)
+        return linear_cross_entropy(rows, head.weight, classes, linear_bias=head.bias, reduction=reduction)
 
     def stepper(self, weights: str = "float32") -> Stepper:
         """Return a frozen snapshot of the model that reads one token per call, to generate text fast.

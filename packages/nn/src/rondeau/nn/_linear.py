@@ -49,35 +49,58 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> nn.functional.linear(rt.ones(1, 2), rt.tensor([[1.0, 2.0]]), rt.tensor([0.5])).tolist()
     [[3.5]]
     """
-    out_features, in_features = _checked_sizes(input, weight, bias)
+    out_features, in_features = checked_sizes("linear", input, weight, bias)
     leading = input.shape[:-1]
     matrix = input if input.ndim == 2 else input.reshape((math.prod(leading), in_features))
     rows: Tensor = _Affine.apply(matrix, weight, bias)
     return rows if input.ndim == 2 else rows.reshape((*leading, out_features))
 
 
-def _checked_sizes(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[int, int]:
-    check_tensor("linear: input", input)
-    check_tensor("linear: weight", weight)
+def checked_sizes(
+    function: str, input: Tensor, weight: Tensor, bias: Tensor | None, prefix: str = ""
+) -> tuple[int, int]:
+    """Return the numbers of outputs and inputs of a linear layer, after checking its tensors.
+
+    Parameters
+    ----------
+    function : str
+        The beginning of messages.
+    input, weight, bias : Tensor
+        As for `linear`.
+    prefix : str
+        What the names of weight and bias begin with in the function.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `linear` does.
+    """
+    of_weight, of_bias = f"{prefix}weight", f"{prefix}bias"
+    check_tensor(f"{function}: input", input)
+    check_tensor(f"{function}: {of_weight}", weight)
     if bias is not None:
-        check_tensor("linear: bias", bias)
+        check_tensor(f"{function}: {of_bias}", bias)
     if weight.ndim != 2:
-        raise ArgumentValueError(f"linear: weight must have shape (out, in), got {tuple(weight.shape)}")
+        raise ArgumentValueError(
+            f"{function}: {of_weight} must have shape (out, in), got {tuple(weight.shape)}"
+        )
     out_features, in_features = weight.shape
     if input.ndim == 0 or input.shape[-1] != in_features:
         raise ArgumentValueError(
-            f"linear: input of shape {tuple(input.shape)} must have {in_features} as its last dimension, "
-            f"because the weight has shape {tuple(weight.shape)}"
+            f"{function}: input of shape {tuple(input.shape)} must have {in_features} as its last dimension, "
+            f"because the {of_weight} has shape {tuple(weight.shape)}"
         )
     if bias is not None and bias.shape != (out_features,):
-        raise ArgumentValueError(f"linear: bias must have shape ({out_features},), got {tuple(bias.shape)}")
-    for name, tensor in (("input", input), ("bias", bias)):
+        raise ArgumentValueError(
+            f"{function}: {of_bias} must have shape ({out_features},), got {tuple(bias.shape)}"
+        )
+    for name, tensor in (("input", input), (of_bias, bias)):
         if tensor is not None and tensor.dtype != weight.dtype:
             raise ArgumentTypeError(
-                f"linear: {name} is {tensor.dtype} and weight is {weight.dtype}; use "
-                f"{name}.to(weight.dtype) or module.to({name}.dtype)"
+                f"{function}: {name} is {tensor.dtype} and {of_weight} is {weight.dtype}; use "
+                f"{name}.to({of_weight}.dtype) or module.to({name}.dtype)"
             )
-    check_devices("linear", input=input, weight=weight, bias=bias)
+    check_devices(function, **{"input": input, of_weight: weight, of_bias: bias})
     return out_features, in_features
 
 

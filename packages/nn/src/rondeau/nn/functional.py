@@ -11,6 +11,7 @@ from ._dropout import dropout
 from ._embedding import embedding, one_hot
 from ._kl_divergence import kl_div
 from ._linear import linear
+from ._linear_cross_entropy import linear_cross_entropy
 from ._losses import cross_entropy, mse_loss, nll_loss
 from ._max_pooling import max_pool2d
 from ._normalisation import layer_norm
@@ -32,6 +33,7 @@ __all__ = [
     "layer_norm",
     "leaky_relu",
     "linear",
+    "linear_cross_entropy",
     "log_softmax",
     "max_pool2d",
     "mse_loss",

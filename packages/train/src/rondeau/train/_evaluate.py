@@ -79,10 +79,25 @@ class Evaluation:
         )
 
 
-def time_major(targets: NDArray[np.int64]) -> rt.Tensor:
-    """Return targets (B, T) in the order of a language model's logits: (T*B,), row ``t*B + b``."""
-    ordered: rt.Tensor = sent(np.array(targets.T, order="C").reshape(-1))
-    return ordered
+def loss_of_tokens(
+    model: nn.Module,
+    inputs: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    state: CarriedState,
+    reduction: str,
+) -> tuple[rt.Tensor, CarriedState]:
+    """Return the cross-entropy of inputs and targets (B, T), and the state after them.
+
+    A `nn.LanguageModel` computes it itself, of a wide vocabulary without all logits in memory. Any other model, and one
+    whose logits a hook or a subclass may want, returns logits (T*B, V), time-major.
+    """
+    if type(model).forward is nn.LanguageModel.forward and not model._forward_hooks:
+        loss, state = model(sent_ids(inputs), state, sent_ids(np.ascontiguousarray(targets)), reduction)
+    else:
+        logits, state = model(sent_ids(inputs), state)
+        time_major = sent(np.array(targets.T, order="C").reshape(-1))
+        loss = nn.functional.cross_entropy(logits, time_major, reduction=reduction)
+    return loss, state
 
 
 def evaluate(
@@ -180,6 +195,7 @@ def _score(
 ) -> tuple[Any, CarriedState]:
     """Sum the loss of the `num_steps` predictions that follow each of `starts` (B,), where the model is."""
     windows = stream.windows(starts, num_steps + 1)
-    logits, state = model(sent_ids(np.ascontiguousarray(windows[:, :-1])), state)
-    losses = nn.functional.cross_entropy(logits, time_major(windows[:, 1:]), reduction="none")
+    losses, state = loss_of_tokens(
+        model, np.ascontiguousarray(windows[:, :-1]), windows[:, 1:], state, reduction="none"
+    )
     return losses._array.sum(dtype=np.float64), state

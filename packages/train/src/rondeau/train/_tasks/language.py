@@ -8,14 +8,14 @@ from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import Batches, SequentialBatches
 from rondeau.train._checks import check_integer, check_is
-from rondeau.train._evaluate import Evaluation, evaluate, time_major
-from rondeau.train._tasks.task import Task, sent_ids
+from rondeau.train._evaluate import Evaluation, evaluate, loss_of_tokens
+from rondeau.train._tasks.task import Task
 
 
 class LanguageModelling(Task):
     """Training on the next token of a stream.
 
-    Each step: logits of a batch (X, Y) and their mean cross-entropy. With a carried state, gradients reach back to the
+    Each step: the mean cross-entropy of a batch (X, Y). With a carried state, gradients reach back to the
     beginning of a batch: truncated backpropagation through time. An epoch begins with the state that a text
     begins with: zeros, or the learned initial states.
 
@@ -52,8 +52,7 @@ class LanguageModelling(Task):
     def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[rt.Tensor, float, Any]:
         """Return the mean cross-entropy of inputs and targets (B, T), how many targets there are, and the state."""
         inputs, targets = batch
-        logits, state = model(sent_ids(inputs), carry)
-        loss = nn.functional.cross_entropy(logits, time_major(targets))
+        loss, state = loss_of_tokens(model, inputs, targets, carry, "mean")
         return loss, targets.size, state if self.carry_state else None
 
     def evaluate(self, model: nn.Module, held_out: Any) -> Evaluation:

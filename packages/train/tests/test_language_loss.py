@@ -1,0 +1,46 @@
+"""Who computes the loss of a language model: the model itself, or the task from its logits, with the same result."""
+
+import numpy as np
+import pytest
+
+from comparing import assert_close, assert_same_bits
+from rondeau import nn, train
+from rondeau import tensor as rt
+from rondeau.kernels.ops import linear_cross_entropy
+
+V = 11
+BATCH = tuple(np.random.default_rng(0).integers(0, V, (2, 3, 5)))
+
+
+class OfLogits(nn.LanguageModel):
+    """A subclass whose forward knows of no targets."""
+
+    def forward(self, ids, state=None):
+        return super().forward(ids, state)
+
+
+def made(kind=nn.LanguageModel):
+    rt.manual_seed(0)
+    return kind(V, "gru", hidden_size=4)
+
+
+@pytest.mark.parametrize("is_blocked", [False, True])
+def test_both_are_the_same(monkeypatch, is_blocked):
+    monkeypatch.setattr(linear_cross_entropy, "is_blocked", lambda N, V: is_blocked)
+    task, results = train.LanguageModelling(), []
+    for model in (made(), made(OfLogits)):
+        loss, weight, state = task.loss(model, BATCH, None)
+        loss.backward()
+        assert weight == BATCH[0].size
+        evaluation = train.evaluate(model, BATCH[0].ravel(), batch_size=2, num_steps=3)
+        results.append([loss, state, np.float64(evaluation.loss), *(p.grad for p in model.parameters())])
+    for ours, expected in zip(*results, strict=True):
+        assert_close(ours, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_hook_of_the_model_is_shown_logits():
+    model, shown = made(), []
+    expected, _, _ = train.LanguageModelling().loss(model, BATCH, None)
+    model.register_forward_hook(lambda module, given, output: shown.append(output[0].shape))
+    assert_same_bits(train.LanguageModelling().loss(model, BATCH, None)[0], expected)
+    assert shown == [(15, V)]
