@@ -420,3 +420,19 @@ def test_the_peak_is_of_a_float_dtype():
 def test_an_empty_product_of_great_depth(M, N):
     a, b = np.ones((1000, M), np.float32), np.ones((1000, N), np.float32)
     assert matmul(a.T, b).shape == (M, N)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("K", [1, 127, 129, 600])
+@pytest.mark.parametrize("N", [8, 16, 32, 64, 40])
+def test_a_panel_that_is_not_packed_gives_the_bits_of_one_that_is(N, K, dtype, set_num_threads):
+    rng = np.random.default_rng(N + K)
+    a, b, c = (rng.standard_normal(shape).astype(dtype) for shape in ((K, 203), (K, N), (203, N)))
+    strided = np.empty((K, 2 * N), dtype)[:, :N]
+    strided[...] = b
+    for left in (a.T, np.ascontiguousarray(a.T), a.T[:3]):
+        for count in (1, 2):
+            set_num_threads(count)
+            for out in (None, c[: len(left)].copy()):
+                options = [{} if out is None else {"out": out.copy(), "accumulate": True} for _ in range(2)]
+                assert_same_bits(matmul(left, b, **options[0]), matmul(left, strided, **options[1]))
