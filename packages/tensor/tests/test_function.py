@@ -361,6 +361,35 @@ def test_saved_tensors_whose_data_were_exchanged_are_refused(data):
         y.backward(rt.ones(2))
 
 
+def test_the_gradient_of_an_output_alone_runs_no_backward():
+    class Refusing(rt.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            raise AssertionError("nothing before the output was asked for")
+
+    y = Refusing.apply(rt.tensor([1.0, 2.0], requires_grad=True))
+    (found,) = rt.grad((y * y).sum(), y)
+    assert found.tolist() == [4.0, 8.0]
+
+
+def test_a_function_with_one_output_is_one_node():
+    x = rt.tensor([1.0, 2.0], requires_grad=True)
+    y = Cube.apply(x)
+    assert repr(y.grad_fn) == "<Cube backward>"
+    assert y.grad_fn.parents == (x._node,)
+    y.retain_grad()
+    y.sum().backward()
+    assert y.grad.tolist() == [1.0, 1.0]
+    assert x.grad.tolist() == [3.0, 12.0]
+    first, second = SumAndProduct.apply(x, 2.0, x)
+    assert first.grad_fn.parents == second.grad_fn.parents
+    assert repr(first.grad_fn) == "<output backward>"
+
+
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_backward_gets_gradients_in_the_dtype_of_the_outputs(create_graph):
     found = []

@@ -115,6 +115,9 @@ def _propagate(
             slots[index] = g if slots[index] is None else slots[index] + g
             continue
 
+        parents = node.parents
+        if op.custom is not None and needed is not None and parents and needed.isdisjoint(parents):
+            continue
         saved = node.saved
         if saved is None:
             raise RuntimeError(
@@ -123,7 +126,6 @@ def _propagate(
             )
         if latest.changed > node.number:
             _check_unchanged(node)
-        parents = node.parents
         if op.custom is not None:
             gradients: Sequence[Any] | None = op.custom(node, g, create_graph, retain_graph)
         else:

@@ -15,7 +15,6 @@ from rondeau.tensor._graph import (
     Recorded,
     check_savable,
     memory_of,
-    output_node,
     unwrap,
     with_history,
     wrap,
@@ -44,8 +43,7 @@ class Context:
     retain_graph = True
     _saved: tuple[Any, ...] = ()
     _saved_at = 0
-    _saved_forms: Sequence[tuple[Any, ...] | None] = ()
-    _saved_nodes: Sequence[Node | None] = ()
+    _saved_as: Sequence[tuple[tuple[int, ...], Any, Node | None] | None] = ()  # shape, dtype and node of each
     _node: Node | None = None  # only while backward runs: it holds this context
     _materialize = True
     _not_differentiable: tuple[Any, ...] = ()
@@ -81,23 +79,27 @@ class Context:
         RuntimeError
             If one of them has since been changed in place, or its ``data`` now has another shape or dtype.
         """
-        if not self._saved_forms:  # forward is still running
-            return self._saved
-        tensors = [kept.tensor(self._node) if type(kept) is _OwnOutput else kept for kept in self._saved]
-        for i, tensor in enumerate(tensors):
-            if tensor is None:
+        tensors = list(self._saved)
+        for i, form in enumerate(self._saved_as):  # none yet while forward is running
+            if form is None:
                 continue
-            array, memory, form = tensor._array, tensor._memory, self._saved_forms[i]
-            changed = memory is not None and memory.changed > self._saved_at
-            if changed or (array.shape, array.dtype) != form:
-                raise self._is_not_as_saved(i, array, form)
-            if tensor is self._saved[i] and tensor._node is not self._saved_nodes[i]:
-                tensors[i] = with_history(tensor, self._saved_nodes[i])
+            shape, dtype, node = form
+            tensor = tensors[i]
+            if type(tensor) is _OwnOutput:
+                tensor = tensors[i] = tensor.tensor(self._node)
+            elif tensor._node is not node:
+                tensor = tensors[i] = with_history(tensor, node)
+            array, memory = tensor._array, tensor._memory
+            if (
+                (memory is not None and memory.changed > self._saved_at)
+                or array.dtype != dtype
+                or array.shape != shape
+            ):
+                raise self._is_not_as_saved(i, array, shape, dtype)
         return tuple(tensors)
 
-    def _is_not_as_saved(self, i: int, array: Any, form: Any) -> RuntimeError:
-        shape, dtype = form
-        if (array.shape, array.dtype) != form:
+    def _is_not_as_saved(self, i: int, array: Any, shape: tuple[int, ...], dtype: Any) -> RuntimeError:
+        if (array.shape, array.dtype) != (shape, dtype):
             return RuntimeError(
                 f"saved tensor {i} of '{self._name}' was {dtype} of shape {shape} in forward, and its data are now "
                 f"{array.dtype} of shape {array.shape}: run backward before you exchange them"
@@ -114,13 +116,13 @@ class _OwnOutput:
     def __init__(self, tensor: Tensor, node: Node) -> None:
         self.array = tensor._array
         self.memory = memory_of(tensor)
-        self.output = node.saved  # the index of the output, and the number of outputs
+        self.output = node.saved if node.op is OUTPUT else None  # which one, of how many
 
     def tensor(self, function: Node | None) -> Tensor:
         tensor = wrap(self.array)
         tensor._memory = self.memory
         if function is not None:
-            tensor._node = Node(OUTPUT, (function,), self.output)
+            tensor._node = function if self.output is None else Node(OUTPUT, (function,), self.output)
         return tensor
 
 
@@ -222,27 +224,26 @@ class Function:
         TypeError
             If `forward` returns anything but tensors.
         """
-        parents = tuple([a._node if isinstance(a, Recorded) else None for a in args])
         recording = modes.recording
-        needs = tuple([recording and p is not None for p in parents])
+        parents = tuple([a._node if recording and isinstance(a, Recorded) else None for a in args])
+        needs = tuple([p is not None for p in parents])
         ctx = Context(cls.__name__, needs)
         modes.recording = False
         try:
             returned = cls.forward(ctx, *args, **kwargs)
         finally:
             modes.recording = recording
-        is_tuple = isinstance(returned, tuple)
-        outputs = returned if is_tuple else (returned,)
+        outputs = returned if isinstance(returned, tuple) else (returned,)
         for output in outputs:
             if not isinstance(output, Recorded):
                 raise ArgumentTypeError(
                     f"{cls.__name__}.forward must return a Tensor or a tuple of them, got {type(output).__name__}"
                 )
         given = set(map(id, args))
-        handed_on = tuple([_handed_on(o, given) for o in outputs])
+        handed_on = tuple([_handed_on(output, given) for output in outputs])
         if True in needs:
             cls._record(ctx, args, parents, outputs, handed_on)
-        return handed_on if is_tuple else handed_on[0]
+        return handed_on if outputs is returned else handed_on[0]
 
     @classmethod
     def _record(
@@ -251,35 +252,42 @@ class Function:
         args: tuple[Any, ...],
         parents: tuple[Node | None, ...],
         outputs: tuple[Any, ...],
-        handed_on: tuple[Any, ...],
+        handed_on: tuple[Tensor, ...],
     ) -> None:
-        """Attach nodes to the returned outputs, and record what backward will check."""
+        """Attach nodes to the returned outputs, and record what backward will check.
+
+        A single output has the node of the function; of several, each has one of its own, where its gradients are
+        collected.
+        """
         if INFERENCE:
             check_savable(ctx._saved)
         node = Node(cls._op, parents, (ctx,))
         ctx._saved_at = node.number
         ctx._input_shapes = [() if p is None else a._array.shape for a, p in zip(args, parents, strict=True)]
         ctx._outputs = [(o._array.shape, o._array.dtype) for o in outputs]
-        ctx._saved_forms = [None if s is None else (s._array.shape, s._array.dtype) for s in ctx._saved]
-        ctx._saved_nodes = [None if s is None else s._node for s in ctx._saved]
+        ctx._saved_as = [None if s is None else (s._array.shape, s._array.dtype, s._node) for s in ctx._saved]
         constant, count = set(map(id, ctx._not_differentiable)), len(outputs)
         for i, (before, output) in enumerate(zip(outputs, handed_on, strict=True)):
             if output._array.dtype.kind == "f" and not (constant and id(before) in constant):
-                output._node = output_node(node, i, count)
-        ctx._saved = tuple(
-            [
-                s if s is None or s._node is None or s._node.parents != (node,) else _OwnOutput(s, s._node)
-                for s in ctx._saved
-            ]
-        )
+                output._node = node if count == 1 else Node(OUTPUT, (node,), (i, count))
+        own = set(map(id, handed_on))
+        if not own.isdisjoint(map(id, ctx._saved)):
+            ctx._saved = tuple(
+                [
+                    s if s is None or s._node is None or id(s) not in own else _OwnOutput(s, s._node)
+                    for s in ctx._saved
+                ]
+            )
         ctx._not_differentiable = ()
 
     @classmethod
     def _run_backward(
-        cls, node: Node, gradients: list[Any], create_graph: bool, retain_graph: bool
+        cls, node: Node, gradients: Any, create_graph: bool, retain_graph: bool
     ) -> Sequence[Any]:
         assert node.saved is not None
         ctx: Context = node.saved[0]
+        if len(ctx._outputs) == 1:
+            gradients = (gradients,)
         given: list[Any] = []
         for g, (shape, dtype) in zip(gradients, ctx._outputs, strict=True):
             if g is None:

@@ -166,8 +166,8 @@ class Op:
     view : bool
         Whether the output shares the memory of its input.
     custom : callable, optional
-        Instead of products, for a user's `Function`: ``custom(node, gradients_of_outputs, create_graph,
-        retain_graph)``.
+        Instead of products, for a user's `Function`: ``custom(node, gradients, create_graph, retain_graph)``, with the
+        gradient of its output, or a list of those of several.
     owns_gradients : bool
         Whether every array that `custom` returns is new and referenced nowhere else.
     add_into : callable, optional
@@ -272,12 +272,8 @@ class Node:
 
 _ONE = (True,)
 LEAF = Op("leaf")
+#: One of several outputs of a function: ``saved`` is its index and their number.
 OUTPUT = Op("output")
-
-
-def output_node(function: Node, index: int, count: int) -> Node:
-    """Return the node of output `index` of a function with `count` outputs, where its gradients are collected."""
-    return Node(OUTPUT, (function,), (index, count))
 
 
 def leaf_node(tensor: Tensor) -> Node:

@@ -155,12 +155,7 @@ class Tensor(Recorded):
         device: str | None = None,
     ) -> None:
         is_plain = type(data) is np.ndarray
-        if (
-            is_plain
-            and dtype is device is None
-            and data.dtype in SUPPORTED
-            and SUPPORTED[data.dtype] is data.dtype
-        ):
+        if is_plain and dtype is device is None and SUPPORTED.get(found := data.dtype) is found:
             self._array = data  # the usual case: an array that a kernel or an operator made
         else:
             if type(data) is int:
