@@ -328,22 +328,22 @@ def test_threads_that_share_units_give_the_bits_of_one(
 
 def test_rows_with_few_units_are_shared_too(cells, set_num_threads, monkeypatch):
     """The batch is shared where it has a row for every thread, units where it has not."""
-    divided = []
-    divide = cpu_run._divide
+    launches = []
+    launch_of = cpu_run._launch_of
 
     def record(*arguments):
-        divided.append(divide(*arguments))
-        return divided[-1]
+        launches.append(launch_of(*arguments))
+        return launches[-1]
 
-    monkeypatch.setattr(cpu_run, "_divide", record)
+    monkeypatch.setattr(cpu_run, "_launch_of", record)
     set_num_threads(3)
     for units_from, batch, expected in ((0, 2, True), (0, 3, False), (10**9, 2, False)):
         monkeypatch.setattr(cpu_run, "UNITS_FROM", units_from)
         Problem(cells["lstm"], Layout.dense(2, batch), np.float32).forward()
-        assert divided[-1][:2] == (3, expected)
+        assert (launches[-1].shares, launches[-1].by_units) == (3, expected)
     monkeypatch.setattr(cpu_run, "UNITS_FROM", 0)
     Problem(cells["lstm"], Layout.dense(2, 2), np.float32, P=4).forward()
-    assert divided[-1][:2] == (3, False)
+    assert (launches[-1].shares, launches[-1].by_units) == (3, False)
 
 
 # ---------------------------------------------------------------- scalars, learned vectors, random numbers

@@ -162,6 +162,8 @@ def check_number(name: str, value: Any) -> None:
         ...
     rondeau.kernels.errors.ArgumentTypeError: eps must be a number, got NoneType: None
     """
+    if type(value) is float:  # nearly always
+        return
     if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         raise ArgumentTypeError(f"{name} must be a number, got {type(value).__name__}: {shown(value)}")
     if isinstance(value, int) and abs(value) > sys.float_info.max:  # compared exactly

@@ -10,7 +10,6 @@ from numpy.typing import DTypeLike
 from rondeau.kernels import product
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.ops.sums import total
-from rondeau.kernels.runtime import buffers
 from rondeau.tensor import Function, Tensor, empty
 
 from . import init
@@ -49,11 +48,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> nn.functional.linear(rt.ones(1, 2), rt.tensor([[1.0, 2.0]]), rt.tensor([0.5])).tolist()
     [[3.5]]
     """
-    out_features, in_features = checked_sizes("linear", input, weight, bias)
-    leading = input.shape[:-1]
-    matrix = input if input.ndim == 2 else input.reshape((math.prod(leading), in_features))
-    rows: Tensor = _Affine.apply(matrix, weight, bias)
-    return rows if input.ndim == 2 else rows.reshape((*leading, out_features))
+    checked_sizes("linear", input, weight, bias)
+    result: Tensor = _Affine.apply(input, weight, bias)
+    return result
 
 
 def checked_sizes(
@@ -80,24 +77,24 @@ def checked_sizes(
     check_tensor(f"{function}: {of_weight}", weight)
     if bias is not None:
         check_tensor(f"{function}: {of_bias}", bias)
-    if weight.ndim != 2:
+    x, w = input._array.shape, weight._array.shape
+    if len(w) != 2:
+        raise ArgumentValueError(f"{function}: {of_weight} must have shape (out, in), got {w}")
+    out_features, in_features = w
+    if not x or x[-1] != in_features:
         raise ArgumentValueError(
-            f"{function}: {of_weight} must have shape (out, in), got {tuple(weight.shape)}"
+            f"{function}: input of shape {x} must have {in_features} as its last dimension, "
+            f"because the {of_weight} has shape {w}"
         )
-    out_features, in_features = weight.shape
-    if input.ndim == 0 or input.shape[-1] != in_features:
-        raise ArgumentValueError(
-            f"{function}: input of shape {tuple(input.shape)} must have {in_features} as its last dimension, "
-            f"because the {of_weight} has shape {tuple(weight.shape)}"
-        )
-    if bias is not None and bias.shape != (out_features,):
+    if bias is not None and bias._array.shape != (out_features,):
         raise ArgumentValueError(
             f"{function}: {of_bias} must have shape ({out_features},), got {tuple(bias.shape)}"
         )
+    dtype = weight._array.dtype
     for name, tensor in (("input", input), (of_bias, bias)):
-        if tensor is not None and tensor.dtype != weight.dtype:
+        if tensor is not None and tensor._array.dtype != dtype:
             raise ArgumentTypeError(
-                f"{function}: {name} is {tensor.dtype} and {of_weight} is {weight.dtype}; use "
+                f"{function}: {name} is {tensor.dtype} and {of_weight} is {dtype}; use "
                 f"{name}.to({of_weight}.dtype) or module.to({name}.dtype)"
             )
     check_devices(function, **{"input": input, of_weight: weight, of_bias: bias})
@@ -105,35 +102,39 @@ def checked_sizes(
 
 
 class _Affine(Function):
-    """Y = X W^T + b on matrices; dX = dY W, dW = dY^T X, db = the sum of dY's rows."""
+    """Y = X W^T + b for the rows X of an input; dX = dY W, dW = dY^T X, db = the sum of dY's rows."""
 
     owns_gradients = True
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        y = buffers.empty_like(x._array, (x.shape[0], weight.shape[0]))
-        if bias is not None:
-            y[...] = bias._array
-        product.matmul(x._array, weight._array.T, out=y, accumulate=bias is not None)
-        return Tensor(y)
+        X, W = _rows(x._array), weight._array
+        Y = product.matmul(X, W.T) if bias is None else product.affine(X, W, bias._array)
+        return Tensor(Y.reshape(*x._array.shape[:-1], len(W)))
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad
         if ctx.create_graph:
+            rows = _rows(dy)
             return (
-                dy @ weight if of_x else None,
-                dy.T @ x if of_weight else None,
-                dy.sum(0) if of_bias else None,
+                (rows @ weight).reshape(x.shape) if of_x else None,
+                rows.T @ _rows(x) if of_weight else None,
+                rows.sum(0) if of_bias else None,
             )
-        g = dy._array
+        g = _rows(dy._array)
         return (
-            Tensor(product.matmul(g, weight._array)) if of_x else None,
-            Tensor(product.matmul(g.T, x._array)) if of_weight else None,
+            Tensor(product.matmul(g, weight._array).reshape(x._array.shape)) if of_x else None,
+            Tensor(product.matmul(g.T, _rows(x._array))) if of_weight else None,
             Tensor(total(g, 0)) if of_bias else None,
         )
+
+
+def _rows(x: Any) -> Any:
+    """Return an array or a tensor (..., K) as a matrix of its rows."""
+    return x if x.ndim == 2 else x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 class Linear(Module):

@@ -124,8 +124,10 @@ class _CrossEntropy(Function):
         saved: kernels.Saved = ctx.saved
         if ctx.create_graph:
             return (recorded_gradient(dloss, logits, saved, ctx.share), None, None, None, None, None)
-        is_reduced = ctx.share is not None
-        dlosses = np.full_like(saved.scale, dloss._array * ctx.share) if is_reduced else dloss._array
+        dlosses = dloss._array
+        if ctx.share is not None:
+            dlosses = np.empty_like(saved.scale)
+            dlosses[...] = dloss._array * ctx.share
         return (Tensor(kernels.backward(dlosses, saved)), None, None, None, None, None)
 
 
@@ -298,12 +300,13 @@ def check_smoothing(label_smoothing: float) -> None:
 
 def _check_input(name: str, input: Tensor) -> None:
     check_tensor(f"{name}: input", input)
-    if input.ndim == 0 or _classes_of(input) == 0:
+    array = input._array
+    if array.ndim == 0 or array.shape[array.ndim > 1] == 0:
         raise ArgumentValueError(
             f"{name}: input must have shape (C,), (N, C) or (N, C, d1, ...) with C at least 1, "
             f"got {tuple(input.shape)}"
         )
-    if input.dtype.char not in "fd":
+    if array.dtype.char not in "fd":
         raise ArgumentTypeError(
             f"{name}: input must be float32 or float64, got {input.dtype}; use input.float()"
         )
@@ -348,11 +351,12 @@ def check_target(name: str, shape: tuple[int, ...], target: NDArray[Any]) -> Non
 
 def _class_rows(input: Tensor) -> Tensor:
     """Return (C,), (N, C) or (N, C, d1, ...) as (N d1 ..., C)."""
-    if input.ndim == 2:
+    ndim = input._array.ndim
+    if ndim == 2:
         return input
-    if input.ndim == 1:
+    if ndim == 1:
         return input.reshape(1, -1)
-    order = (0, *range(2, input.ndim), 1)
+    order = (0, *range(2, ndim), 1)
     rows = input.permute(*order)
     return rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
 

@@ -58,44 +58,60 @@ def _add_steps(d_steps, d_hidden, d_states, at, first, count):  # type: ignore[n
                     flat_states[(state * B + first + row) * H + k] += source[(at + row) * H + k]
 
 
-@cached_njit(parallel=True)
-def _forward_by_batch(storage, products, projection, from_zero, steps, cuts):  # type: ignore[no-untyped-def]
-    """Run all steps, each thread on its slice of the batch."""
+@kernel_njit
+def _pack_for_forward(products, projection, share, shares):  # type: ignore[no-untyped-def]
+    """Pack one thread's share of all weights."""
+    weight_hh, weight_hr = products.weight_hh, projection.weight_hr
+    columns, (P, H) = weight_hh.shape[1], weight_hr.shape
+    pack_blocks(products.table, weight_hh.reshape(-1), 1, columns, products.packed, share, shares)
+    if P > 0:
+        pack_share(weight_hr.reshape(-1), 0, 1, H, H, P, projection.packed, 0, share, shares)
+
+
+@kernel_njit
+def _run_forward(storage, products, projection, from_zero, steps, first, last):  # type: ignore[no-untyped-def]
+    """Run all steps of the batch rows ``first`` to ``last - 1``."""
     hidden, keep, seen = projection.hidden, projection.keep, projection.seen
     masked = keep.shape[0] > 0
     operand = seen if masked else hidden
     H, P, projected = storage.states.shape[2], hidden.shape[1], projection.weight_hr.shape[0] > 0
     flat_states, flat_hidden = storage.states.reshape(-1), hidden.reshape(-1)
-    weight_hh, flat_hr = products.weight_hh, projection.weight_hr.reshape(-1)
-    flat_hh, shares = weight_hh.reshape(-1), cuts.size - 1
-    for share in prange(shares):
-        pack_blocks(products.table, flat_hh, 1, weight_hh.shape[1], products.packed, np.intp(share), shares)
+    room = room_for_operand(products.packed, last - first, max(H, deepest(products.table)))
+    for step in range(steps.starts.size):
+        count = min(last, steps.sizes[step]) - first
+        if count <= 0:
+            continue
+        at, old, new = steps.starts[step] + first, steps.befores[step] + first, steps.afters[step] + first
+        if masked:
+            for row in range(count):
+                for k in range(P):
+                    seen[first + row, k] = hidden[old + row, k] * keep[first + row, k]
+        for phase in range(products.phases.size):
+            multiply_forward(
+                products, products.ends[phase, 0], products.ends[phase, 1], storage, operand,
+                step == 0 and from_zero, at, first if masked else old, count, room,
+            )  # fmt: skip
+            call_phase(products.phases[phase], (storage, at, old, new, first, count, 0, H))
         if projected:
-            pack_share(flat_hr, 0, 1, H, H, P, projection.packed, 0, np.intp(share), shares)
-    for share in prange(shares):
-        first = cuts[share]
-        room = room_for_operand(products.packed, cuts[share + 1] - first, max(H, deepest(products.table)))
-        for step in range(steps.starts.size):
-            count = min(cuts[share + 1], steps.sizes[step]) - first
-            if count <= 0:
-                continue
-            at, old, new = steps.starts[step] + first, steps.befores[step] + first, steps.afters[step] + first
-            if masked:
-                for row in range(count):
-                    for k in range(P):
-                        seen[first + row, k] = hidden[old + row, k] * keep[first + row, k]
-            for phase in range(products.phases.size):
-                multiply_forward(
-                    products, products.ends[phase, 0], products.ends[phase, 1], storage, operand,
-                    step == 0 and from_zero, at, first if masked else old, count, room,
-                )  # fmt: skip
-                call_phase(products.phases[phase], (storage, at, old, new, first, count, 0, H))
-            if projected:
-                state = left_operand(Rows(flat_states, new * H, H), count, H, room, True)
-                product_rows(
-                    state, count, depth_of(projection.packed, H), projection.packed, 0, P,
-                    Rows(flat_hidden, new * P, P), False,
-                )  # fmt: skip
+            state = left_operand(Rows(flat_states, new * H, H), count, H, room, True)
+            product_rows(
+                state, count, depth_of(projection.packed, H), projection.packed, 0, P,
+                Rows(flat_hidden, new * P, P), False,
+            )  # fmt: skip
+
+
+@cached_njit(parallel=True)
+def _forward_by_batch(storage, products, projection, from_zero, steps, cuts):  # type: ignore[no-untyped-def]
+    """Run all steps, each thread on its slice of the batch."""
+    shares = cuts.size - 1
+    if shares == 1:  # on the calling thread, without waking the pool
+        _pack_for_forward(products, projection, 0, 1)
+        _run_forward(storage, products, projection, from_zero, steps, cuts[0], cuts[1])
+    else:
+        for share in prange(shares):
+            _pack_for_forward(products, projection, np.intp(share), shares)
+        for share in prange(shares):
+            _run_forward(storage, products, projection, from_zero, steps, cuts[share], cuts[share + 1])
 
 
 @cached_njit(parallel=True)
@@ -124,48 +140,68 @@ def _forward_by_units(storage, products, hidden, from_zero, steps, cuts, cuts_of
                 call_phase(phases[phase], (storage, at, old, new, 0, count, low, high))
 
 
-@cached_njit(parallel=True)
-def _backward_by_batch(storage, products, projection, d_steps, needs_initial, steps, cuts):  # type: ignore[no-untyped-def]
-    """Run all steps in the reverse order of forward, carrying the adjoints of the states."""
+@kernel_njit
+def _pack_for_backward(products, projection, share, shares):  # type: ignore[no-untyped-def]
+    """Pack one thread's share of all weights."""
+    weight_hh, weight_hr = products.weight_hh, projection.weight_hr
+    columns, (P, H) = weight_hh.shape[1], weight_hr.shape
+    pack_blocks(products.table, weight_hh.reshape(-1), columns, 1, products.packed, share, shares)
+    if P > 0:
+        pack_share(weight_hr.reshape(-1), 0, H, 1, P, H, projection.packed, 0, share, shares)
+
+
+@kernel_njit
+def _run_backward(  # type: ignore[no-untyped-def]
+    storage, products, projection, d_steps, needs_initial, steps, first, last
+):
+    """Run all steps of the batch rows ``first`` to ``last - 1`` in the reverse order of forward."""
     d_hidden, keep, d_states = projection.hidden, projection.keep, storage.d_states
     H, P, projected = d_states.shape[2], d_hidden.shape[1], projection.weight_hr.shape[0] > 0
     flat_states, flat_hidden = d_states.reshape(-1), d_hidden.reshape(-1)
-    flat_projected, flat_hr = projection.d_projected.reshape(-1), projection.weight_hr.reshape(-1)
-    weight_hh, phases, ends = products.weight_hh, products.phases, products.ends
-    flat_hh, shares = weight_hh.reshape(-1), cuts.size - 1
-    for share in prange(shares):
-        pack_blocks(products.table, flat_hh, weight_hh.shape[1], 1, products.packed, np.intp(share), shares)
+    flat_projected, phases, ends = projection.d_projected.reshape(-1), products.phases, products.ends
+    room = room_for_operand(products.packed, last - first, max(P, deepest(products.table)))
+    for step in range(steps.starts.size - 1, -1, -1):
+        count = min(last, steps.sizes[step]) - first
+        if count <= 0:
+            continue
+        at, old, new = steps.starts[step] + first, steps.befores[step] + first, steps.afters[step] + first
+        _add_steps(d_steps, d_hidden, d_states, at, first, count)
         if projected:
-            pack_share(flat_hr, 0, H, 1, P, H, projection.packed, 0, np.intp(share), shares)
-    for share in prange(shares):
-        first = cuts[share]
-        room = room_for_operand(products.packed, cuts[share + 1] - first, max(P, deepest(products.table)))
-        for step in range(steps.starts.size - 1, -1, -1):
-            count = min(cuts[share + 1], steps.sizes[step]) - first
-            if count <= 0:
-                continue
-            at, old, new = steps.starts[step] + first, steps.befores[step] + first, steps.afters[step] + first
-            _add_steps(d_steps, d_hidden, d_states, at, first, count)
-            if projected:
-                for k in range(count * P):
-                    flat_projected[at * P + k] = flat_hidden[first * P + k]
-                adjoint = left_operand(Rows(flat_hidden, first * P, P), count, P, room, True)
-                product_rows(
-                    adjoint, count, depth_of(projection.packed, P), projection.packed, 0, H,
-                    Rows(flat_states, first * H, H), False,
-                )  # fmt: skip
-                for k in range(count * P):  # which no product writes if the cell has no recurrent matrix
-                    flat_hidden[first * P + k] = 0
-            for phase in range(phases.size):
-                call_phase(phases[phase], (storage, at, old, new, first, count, 0, H))
-                multiply_backward(
-                    products, ends[phase, 0], ends[phase, 1], storage, d_hidden,
-                    step > 0 or needs_initial, at, first, count, room,
-                )  # fmt: skip
-            if keep.shape[0] > 0:
-                for row in range(first, first + count):
-                    for k in range(P):
-                        d_hidden[row, k] *= keep[row, k]
+            for k in range(count * P):
+                flat_projected[at * P + k] = flat_hidden[first * P + k]
+            adjoint = left_operand(Rows(flat_hidden, first * P, P), count, P, room, True)
+            product_rows(
+                adjoint, count, depth_of(projection.packed, P), projection.packed, 0, H,
+                Rows(flat_states, first * H, H), False,
+            )  # fmt: skip
+            for k in range(count * P):  # which no product writes if the cell has no recurrent matrix
+                flat_hidden[first * P + k] = 0
+        for phase in range(phases.size):
+            call_phase(phases[phase], (storage, at, old, new, first, count, 0, H))
+            multiply_backward(
+                products, ends[phase, 0], ends[phase, 1], storage, d_hidden,
+                step > 0 or needs_initial, at, first, count, room,
+            )  # fmt: skip
+        if keep.shape[0] > 0:
+            for row in range(first, first + count):
+                for k in range(P):
+                    d_hidden[row, k] *= keep[row, k]
+
+
+@cached_njit(parallel=True)
+def _backward_by_batch(storage, products, projection, d_steps, needs_initial, steps, cuts):  # type: ignore[no-untyped-def]
+    """Run all steps in the reverse order of forward, carrying the adjoints of the states; threads as in forward."""
+    shares = cuts.size - 1
+    if shares == 1:
+        _pack_for_backward(products, projection, 0, 1)
+        _run_backward(storage, products, projection, d_steps, needs_initial, steps, cuts[0], cuts[1])
+    else:
+        for share in prange(shares):
+            _pack_for_backward(products, projection, np.intp(share), shares)
+        for share in prange(shares):
+            _run_backward(
+                storage, products, projection, d_steps, needs_initial, steps, cuts[share], cuts[share + 1]
+            )
 
 
 @cached_njit(parallel=True)

@@ -18,7 +18,7 @@ from rondeau.kernels.product import multiply_into
 from rondeau.kernels.recurrent.ordering import in_weight_order
 from rondeau.kernels.recurrent.records import Adjoints, Run, Tape, Weights
 from rondeau.kernels.runtime import buffers, threads
-from rondeau.kernels.runtime.compiling import cached_njit
+from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
 from rondeau.kernels.runtime.signatures import INDICES, array_type
 
 __all__ = ["WeightSums", "input_gradient", "project_input"]
@@ -37,24 +37,35 @@ def _gather(table, index, out, shares):  # type: ignore[no-untyped-def]
             out[n, :] = table[index[n], :]
 
 
-@cached_njit(parallel=True)
-def _sum_rows(rows, descending, total, shares):  # type: ignore[no-untyped-def]
-    """Add the rows to ``total``, float64, one after the other; threads divide the columns."""
+@kernel_njit
+def _sum_columns(rows, descending, total, share, shares):  # type: ignore[no-untyped-def]
+    """Add the rows to ``total``, float64, one after the other, in one thread's share of the columns."""
     N, columns = rows.shape
     first, step = (N - 1, -1) if descending else (0, 1)
-    for share in prange(shares):
-        low, high = share * columns // shares, (share + 1) * columns // shares
-        of_share, whole = total[low:high], N // 4 * 4
-        for n in range(0, whole, 4):  # four at a time, for which a total is read and written once
-            at = first + n * step
-            a, b = rows[at, low:high], rows[at + step, low:high]
-            c, d = rows[at + 2 * step, low:high], rows[at + 3 * step, low:high]
-            for k in range(high - low):
-                of_share[k] = (((of_share[k] + a[k]) + b[k]) + c[k]) + d[k]
-        for n in range(whole, N):
-            row = rows[first + n * step, low:high]
-            for k in range(high - low):
-                of_share[k] += row[k]
+    low, high = share * columns // shares, (share + 1) * columns // shares
+    of_share, whole = total[low:high], N // 4 * 4
+    for n in range(0, whole, 4):  # four at a time, for which a total is read and written once
+        at = first + n * step
+        a, b = rows[at, low:high], rows[at + step, low:high]
+        c, d = rows[at + 2 * step, low:high], rows[at + 3 * step, low:high]
+        for k in range(high - low):
+            of_share[k] = (((of_share[k] + a[k]) + b[k]) + c[k]) + d[k]
+    for n in range(whole, N):
+        row = rows[first + n * step, low:high]
+        for k in range(high - low):
+            of_share[k] += row[k]
+
+
+@cached_njit(parallel=True)
+def _sum_rows(rows, others, descending, total, total_of_others, shares):  # type: ignore[no-untyped-def]
+    """Add the rows of two matrices to their totals."""
+    if shares == 1:  # on the calling thread, without waking the pool
+        _sum_columns(rows, descending, total, 0, 1)
+        _sum_columns(others, descending, total_of_others, 0, 1)
+    else:
+        for share in prange(shares):
+            _sum_columns(rows, descending, total, np.intp(share), shares)
+            _sum_columns(others, descending, total_of_others, np.intp(share), shares)
 
 
 @functools.cache
@@ -65,8 +76,8 @@ def _compiled_gather(dtype: np.dtype[Any]) -> Any:
 
 @functools.cache
 def _compiled_sum_rows(dtype: np.dtype[Any]) -> Any:
-    rows = array_type(dtype, 2)
-    return _sum_rows.compile(types.void(rows, types.boolean, array_type(np.dtype(np.float64), 1), types.intp))
+    rows, total = array_type(dtype, 2), array_type(np.dtype(np.float64), 1)
+    return _sum_rows.compile(types.void(rows, rows, types.boolean, total, total, types.intp))
 
 
 def project_input(x: Array, weight_ih: Array, gates: Array) -> None:
@@ -123,9 +134,7 @@ class WeightSums:
             index = tape.x if self._used is None else np.searchsorted(self._used, tape.x)
             add_rows(d_gates, index, self._d_ih, descending=descending)
         if self._weights.bias_ih is not None or self._weights.bias_hh is not None:
-            _sum(d_gates, descending, self._d_bias)
-            if self._plan.R:
-                _sum(adjoints.recurrent, descending, self._d_second_bias)
+            _sum(d_gates, adjoints.recurrent, descending, self._d_bias, self._d_second_bias)
         if self._d_hh is not None:
             self._add_recurrent(self._d_hh, tape, adjoints, order, more)
         if self._d_hr is not None:
@@ -177,7 +186,8 @@ class WeightSums:
         d_params: tuple[Array, ...] = ()
         if weights.params:
             total = np.zeros(len(weights.params) * H)
-            _sum(self.d_params.reshape(len(self.d_params), total.size), False, total)
+            rows = self.d_params.reshape(len(self.d_params), total.size)
+            _sum(rows, rows[:, :0], False, total, total[:0])
             d_params = tuple(total.astype(dtype).reshape(-1, H))
         found = Weights(d_ih, self._d_hh, d_bias_ih, d_bias_hh, self._d_hr, d_params)
         return in_weight_order(plan.schedule, found)
@@ -191,7 +201,8 @@ def _used_ids(ids: Array, inputs: int) -> tuple[Array | None, Array]:
     return used, index.astype(np.int64, copy=False)
 
 
-def _sum(rows: Array, descending: bool, total: Array) -> None:
-    """Add the rows to ``total``, float64, one after the other, whatever the number of threads."""
-    shares = threads.shares_of(_PER_ELEMENT * rows.size)
-    threads.launch(_compiled_sum_rows(rows.dtype), rows, descending, total, shares, shares=shares)
+def _sum(rows: Array, others: Array, descending: bool, total: Array, total_of_others: Array) -> None:
+    """Add the rows of two matrices to totals, float64, one after the other, whatever the number of threads."""
+    shares = threads.shares_of(_PER_ELEMENT * (rows.size + others.size))
+    entry = _compiled_sum_rows(rows.dtype)
+    threads.launch(entry, rows, others, descending, total, total_of_others, shares, shares=shares)

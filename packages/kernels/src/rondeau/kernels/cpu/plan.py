@@ -63,8 +63,6 @@ class Plan:
         numbers at every step.
     contributions : tuple of Contribution
         The contributions to the gradient of the recurrent matrices.
-    phases : dict of str to ndarray
-        The addresses of the compiled phases of each direction that ran.
     no_slots, no_units, no_features, no_mask, no_params, no_scalars, no_inputs, no_positions : ndarray
         Empty arrays for the fields of `Storage` and `Projection` that the cell or the direction does not need.
     no_packed : dict of dtype to ndarray
@@ -91,7 +89,6 @@ class Plan:
             for operand in schedule.operands
             for part in parts_of(schedule, operand, H)
         )
-        self.phases: dict[str, NDArray[np.int64]] = {}
         self.no_slots = np.empty((1, 0, H), dtype)
         self.no_units = np.empty((0, H), dtype)
         self.no_features = np.empty((0, self.P), dtype)

@@ -6,7 +6,6 @@ gradients of weights and input after them (`gradients`). `drivers` run the steps
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.cpu.blocks import Blocks, backward_blocks, forward_blocks, unit_cuts
-from rondeau.kernels.cpu.drivers import DRIVERS
+from rondeau.kernels.cpu.drivers import DRIVERS, Drivers
 from rondeau.kernels.cpu.filling import (
     addresses_of_inputs,
     bias_of_slots,
@@ -31,9 +30,9 @@ from rondeau.kernels.cpu.plan import Plan, plan_of
 from rondeau.kernels.cpu.storage import Products, Projection, Storage
 from rondeau.kernels.product import packed_size
 from rondeau.kernels.product.pairs import packed_dtype
-from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.ordering import in_buffer_order
 from rondeau.kernels.recurrent.records import Adjoints, BackwardCall, ForwardCall, Run, Sums, Tape, Weights
+from rondeau.kernels.recurrent.steps import Steps
 from rondeau.kernels.runtime import buffers, threads
 
 __all__ = ["backward_both", "backward_through_time", "forward", "forward_both"]
@@ -59,7 +58,9 @@ def forward(
     schedule, dtype, H, P = plan.schedule, plan.dtype, plan.H, plan.P
     weights = in_buffer_order(schedule, weights)
     N, B = layout.num_rows, layout.batch_size
-    starts_from_zero = is_first_piece and (initial is None or not initial[0].any())
+    starts_from_zero = is_first_piece and (
+        initial is None or not np.logical_or.reduce(initial[0].reshape(-1))
+    )
     states = buffers.empty((plan.num_states, B + N, H), dtype)
     lanes, row_values = plan.forward
     if save:
@@ -80,9 +81,8 @@ def forward(
     for k, stored in enumerate(tape.storages):
         stored[first_rows] = 0 if initial is None else initial[k]
     project_input(x, weights.weight_ih, tape.gates.reshape(N, plan.S * H))
-    division = _divide(layout, plan)
-    blocks = forward_blocks(schedule, H, P, plan.num_heads, division.units)
-    nothing = plan.no_slots
+    launch = _launch_of(run, plan, "forward")
+    nothing, packed = plan.no_slots, launch.packed
     storage = Storage(
         tape.gates, tape.recurrent, bias_of_slots(schedule, weights, H), tape.values, tape.row_values, states,
         parameters_of(weights, H, dtype) if weights.params else plan.no_params,
@@ -91,13 +91,11 @@ def forward(
         addresses_of_inputs(*inputs) if inputs else plan.no_inputs,
         layout.positions if plan.draws_numbers else plan.no_positions, settings.key, settings.substream,
     )  # fmt: skip
-    packed = packed_dtype(dtype)
-    products = _products(run, "forward", plan, weights, blocks, packed)
-    steps, drivers, shares = layout.steps(reverse), DRIVERS[dtype, packed], division.shares
-    if division.by_units:
+    products = launch.products(plan, weights)
+    if launch.by_units:
         threads.launch(
-            drivers.forward_by_units, storage, products, tape.first, tape.from_zero, steps, np.array(division.units),
-            cuts_of_phases(schedule.forward, division.units), shares=shares,
+            launch.drivers.forward_by_units, storage, products, tape.first, tape.from_zero, launch.steps, launch.cuts,
+            launch.cuts_of_phases, shares=launch.shares,
         )  # fmt: skip
     else:
         projection = Projection(
@@ -106,8 +104,8 @@ def forward(
             buffers.empty(tape.keep.shape, dtype) if has_keep else tape.keep,
         )  # fmt: skip
         threads.launch(
-            drivers.forward_by_batch, storage, products, projection, tape.from_zero, steps, layout.cuts(shares),
-            shares=shares,
+            launch.drivers.forward_by_batch, storage, products, projection, tape.from_zero, launch.steps, launch.cuts,
+            shares=launch.shares,
         )  # fmt: skip
     return tape
 
@@ -132,9 +130,8 @@ def backward_through_time(
     for carried, gradient in zip(d_initial, d_final, strict=True):
         carried[...] = 0 if gradient is None else gradient
     d_projected = buffers.empty((N, P), dtype) if plan.is_projected else plan.no_features
-    division = _divide(layout, plan)
-    columns = (0, P) if plan.is_projected else division.units
-    blocks = backward_blocks(schedule, H, P, plan.num_heads, plan.is_projected, columns)
+    launch = _launch_of(run, plan, "backward")
+    packed = launch.packed
     addresses = np.array([0 if d is None or not d.size else d.ctypes.data for d in d_steps], np.int64)
     storage = Storage(
         gates, recurrent, plan.no_slots, tape.values, tape.row_values, tape.states,
@@ -145,13 +142,11 @@ def backward_through_time(
         addresses_of_inputs(*tape.inputs, *sums.inputs) if tape.inputs else plan.no_inputs,
         layout.positions if plan.draws_numbers else plan.no_positions, settings.key, settings.substream,
     )  # fmt: skip
-    packed = packed_dtype(dtype)
-    products = _products(run, "backward", plan, weights, blocks, packed)
-    steps, drivers, shares = layout.steps(run.reverse), DRIVERS[dtype, packed], division.shares
-    if division.by_units:
+    products = launch.products(plan, weights)
+    if launch.by_units:
         threads.launch(
-            drivers.backward_by_units, storage, products, d_first, addresses, needs_initial, steps,
-            np.array(division.units), cuts_of_phases(schedule.backward, division.units), shares=shares,
+            launch.drivers.backward_by_units, storage, products, d_first, addresses, needs_initial, launch.steps,
+            launch.cuts, launch.cuts_of_phases, shares=launch.shares,
         )  # fmt: skip
     else:
         projection = Projection(
@@ -160,8 +155,8 @@ def backward_through_time(
             plan.no_units,
         )  # fmt: skip
         threads.launch(
-            drivers.backward_by_batch, storage, products, projection, addresses, needs_initial, steps,
-            layout.cuts(shares), shares=shares,
+            launch.drivers.backward_by_batch, storage, products, projection, addresses, needs_initial, launch.steps,
+            launch.cuts, shares=launch.shares,
         )  # fmt: skip
     return Adjoints(gates.reshape(N, plan.S * H), recurrent.reshape(N, plan.R * H), d_projected, d_initial)
 
@@ -182,45 +177,66 @@ def backward_both(directions: Sequence[BackwardCall], consume: bool) -> list[Adj
     ]
 
 
-def _products(
-    run: Run, direction: str, plan: Plan, weights: Weights, blocks: Blocks, packed: np.dtype[Any]
-) -> Products:
-    """Return the phases and products of every step of a direction, with memory of a dtype for packed weights."""
-    phases = plan.phases.get(direction)
-    if phases is None:
-        phases = plan.phases[direction] = compiled_phases(run.cell, direction, plan.dtype)
-    return Products(
-        phases, blocks.table, blocks.ends,
-        plan.no_features if weights.weight_hh is None else weights.weight_hh,
-        buffers.empty(blocks.packed_size, packed),
-    )  # fmt: skip
+class _Launch(NamedTuple):
+    """What it takes to launch a direction besides arrays; see `_launch_of`."""
 
-
-class _Division(NamedTuple):
-    """How the work of a run is divided among threads."""
-
+    drivers: Drivers
+    packed: np.dtype[Any]
+    """The dtype of packed weights."""
+    phases: NDArray[np.int64]
+    blocks: Blocks
+    steps: Steps
     shares: int
     by_units: bool
     """Whether threads share the hidden units instead of the batch."""
-    units: tuple[int, ...]
-    """Where the hidden units are divided."""
+    cuts: NDArray[np.int64]
+    """Where the batch, or the hidden units, are divided."""
+    cuts_of_phases: NDArray[np.int64]
+    """Where the hidden units are divided in the phases."""
+
+    def products(self, plan: Plan, weights: Weights) -> Products:
+        """Return the phases and products of every step, with memory for packed weights."""
+        blocks, weight_hh = self.blocks, weights.weight_hh
+        return Products(
+            self.phases, blocks.table, blocks.ends,
+            plan.no_features if weight_hh is None else weight_hh,
+            buffers.empty(blocks.packed_size, self.packed),
+        )  # fmt: skip
 
 
-@functools.lru_cache(maxsize=256)
-def _division(hidden: int, shares: int, by_units: bool) -> _Division:
-    return _Division(shares, by_units, unit_cuts(hidden, shares if by_units else 1))
-
-
-def _divide(layout: Layout, plan: Plan) -> _Division:
-    """Return how to divide a run: by the batch, or by the hidden units if there are too few rows."""
+def _launch_of(run: Run, plan: Plan, direction: str) -> _Launch:
+    """Return how to launch a direction; its layout keeps it for each number of threads and precision of products."""
+    layout, packed = run.layout, packed_dtype(plan.dtype)
     work = plan.num_weights * layout.num_rows
     shares = threads.shares_of(work)
-    by_units = (
+    by_units = (  # if there are too few rows to divide
         layout.batch_size < shares
         and not plan.is_projected
         and work // max(layout.num_steps, 1) >= UNITS_FROM
     )
-    return _division(plan.H, shares, by_units)
+    key = plan, direction, run.reverse, packed, shares, by_units
+    launch: _Launch | None = layout.kept.get(key)
+    if launch is None:
+        launch = layout.kept[key] = _new_launch(run, *key)
+    return launch
+
+
+def _new_launch(
+    run: Run, plan: Plan, direction: str, reverse: bool, packed: np.dtype[Any], shares: int, by_units: bool
+) -> _Launch:
+    layout, schedule, H, P = run.layout, plan.schedule, plan.H, plan.P
+    units = unit_cuts(H, shares if by_units else 1)
+    if direction == "forward":
+        program, blocks = schedule.forward, forward_blocks(schedule, H, P, plan.num_heads, units)
+    else:
+        columns = (0, P) if plan.is_projected else units
+        program = schedule.backward
+        blocks = backward_blocks(schedule, H, P, plan.num_heads, plan.is_projected, columns)
+    return _Launch(
+        DRIVERS[plan.dtype, packed], packed, compiled_phases(run.cell, direction, plan.dtype), blocks,
+        layout.steps(reverse), shares, by_units,
+        np.array(units) if by_units else layout.cuts(shares), cuts_of_phases(program, units),
+    )  # fmt: skip
 
 
 def _copy(array: Array) -> Array:

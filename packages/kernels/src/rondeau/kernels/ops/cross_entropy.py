@@ -4,7 +4,9 @@ Notation: N rows, C classes; z (N, C) logits, t (N,) classes, w (C,) weights of 
 One thread computes a row from its first column to its last, so the bits are the same for any number of threads.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,38 +74,57 @@ class Saved(NamedTuple):
     """s, a scalar of the dtype of the logits."""
     ignored: int
     """The class whose rows do not count."""
+    counted: int | None
+    """The number of rows that count, where that is the sum of their weights; otherwise None."""
 
 
 def _signature_of_forward(element: Element) -> Any:
     logits, vector = array_type(element.dtype, 2), array_type(element.dtype, 1)
-    return types.void(
+    return types.intp(
         logits, INDICES, vector, element.compute, types.int64, vector, logits, vector
     )  # fmt: skip
 
 
-@compiled_per_dtype(_signature_of_forward, parallel=True)
-def _forward(z, t, w, s, ignored, losses, e, scale):  # type: ignore[no-untyped-def]
+@kernel_njit
+def _forward_block(z, t, w, s, ignored, losses, e, scale, block):  # type: ignore[no-untyped-def]
     N, C = z.shape
     one = scale.dtype.type(1)
     zero = scale.dtype.type(0)
-    for share in prange((N + _ROWS - 1) // _ROWS):
-        for n in range(share * _ROWS, min((share + 1) * _ROWS, N)):
-            largest = _largest(z[n])
+    for n in range(block * _ROWS, min((block + 1) * _ROWS, N)):
+        largest = _largest(z[n])
+        for c in range(C):
+            e[n, c] = scalar.exp(z[n, c] - largest)
+        total = sum_of(e[n])
+        scale[n] = one / total
+        if t[n] == ignored:
+            losses[n] = zero
+            continue
+        log_total = math.log(total)
+        loss = (one - s) * w[t[n]] * (log_total - (z[n, t[n]] - largest))
+        if s > zero:
+            smooth = np.float64(0)
             for c in range(C):
-                e[n, c] = scalar.exp(z[n, c] - largest)
-            total = sum_of(e[n])
-            scale[n] = one / total
-            if t[n] == ignored:
-                losses[n] = zero
-                continue
-            log_total = math.log(total)
-            loss = (one - s) * w[t[n]] * (log_total - (z[n, t[n]] - largest))
-            if s > zero:
-                smooth = np.float64(0)
-                for c in range(C):
-                    smooth += w[c] * (log_total - (z[n, c] - largest))
-                loss += s / C * scale.dtype.type(smooth)
-            losses[n] = loss
+                smooth += w[c] * (log_total - (z[n, c] - largest))
+            loss += s / C * scale.dtype.type(smooth)
+        losses[n] = loss
+
+
+@compiled_per_dtype(_signature_of_forward, parallel=True)
+def _forward(z, t, w, s, ignored, losses, e, scale):  # type: ignore[no-untyped-def]
+    """Return the number of rows that count; or -1 - n, and write nothing, if row n is the first with no such class."""
+    N, C = z.shape
+    counted = 0
+    for n in range(N):
+        if t[n] != ignored:
+            if t[n] < 0 or t[n] >= C:
+                return -1 - n
+            counted += 1
+    if N <= _ROWS:  # on the calling thread, without waking the pool
+        _forward_block(z, t, w, s, ignored, losses, e, scale, 0)
+    else:
+        for block in prange((N + _ROWS - 1) // _ROWS):
+            _forward_block(z, t, w, s, ignored, losses, e, scale, np.intp(block))
+    return counted
 
 
 def forward(
@@ -150,23 +171,61 @@ def forward(
     if C == 0:
         raise ArgumentValueError(f"cross_entropy: logits must have at least one class, got shape {z.shape}")
     of_device = are_of_device("cross_entropy", logits=z, classes=classes, weights=weights)
-    t = checked_classes("cross_entropy", classes, C, ignored)
+    if of_device:
+        t = checked_classes("cross_entropy", classes, C, ignored)
+    else:
+        t = _as_int64("cross_entropy", classes, ignored)
     if t.shape != (N,):
         raise ArgumentValueError(f"cross_entropy: classes must have shape ({N},), one per row, got {t.shape}")
     if weights is None:
-        w = np.ones_like(z, shape=(C,))
+        w = np.ones_like(z, shape=(C,)) if of_device else _ones(C, z.dtype)
     else:
         w = checked_array("cross_entropy: weights", weights, (C,), z.dtype).copy()
     check_number("cross_entropy: smoothing", smoothing, 0, 1)
     s = z.dtype.type(smoothing)
     if of_device:
         losses, e, scale = arrays.forward(z, t, w, s, ignored)
-        return losses, Saved(e, scale, t, w, s, ignored)
+        return losses, Saved(e, scale, t, w, s, ignored, None)
     losses, scale = np.empty(N, z.dtype), np.empty(N, z.dtype)
     e = buffers.empty(z.shape, z.dtype)
     shares = threads.shares_of(_PER_LOGIT * z.size)
-    threads.launch(_forward[z.dtype], z, t, w, s, ignored, losses, e, scale, shares=shares)
-    return losses, Saved(e, scale, t, w, s, ignored)
+    counted = threads.launch(_forward[z.dtype], z, t, w, s, ignored, losses, e, scale, shares=shares)
+    if counted < 0:
+        raise _out_of_bounds("cross_entropy", C, ignored)(classes[-1 - counted])
+    return losses, Saved(e, scale, t, w, s, ignored, counted if weights is None else None)
+
+
+@functools.lru_cache(maxsize=64)
+def _ones(C: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    ones = np.ones(C, dtype)
+    ones.flags.writeable = False  # all calls share it
+    return ones
+
+
+def _as_int64(name: str, classes: Any, ignored: Any) -> NDArray[np.int64]:
+    """Return a copy of classes whose range a kernel will check, once they and the ignored one are integers."""
+    _check_integers(name, classes, ignored)
+    if classes.dtype == np.uint64:
+        classes = np.minimum(classes, np.uint64(2**63 - 1))  # no class is as large, and none must wrap around
+    copied: NDArray[np.int64] = classes.astype(np.int64, order="C")
+    return copied
+
+
+def _check_integers(name: str, classes: Any, ignored: Any) -> None:
+    check_array(f"{name}: classes", classes)
+    if classes.dtype.kind not in "iu":
+        raise ArgumentTypeError(
+            f"{name}: classes must be integers, got {classes.dtype}; convert them with astype"
+        )
+    check_integer(f"{name}: ignored", ignored)
+
+
+def _out_of_bounds(name: str, number: int, ignored: int) -> Callable[[Any], Exception]:
+    """Return what makes the error for a class out of range."""
+    return lambda wrong: IndexError(
+        f"{name}: Target {wrong} is out of bounds: there are {number} classes, 0 to {number - 1}, and {ignored} is "
+        "ignored"
+    )
 
 
 def checked_classes(name: str, classes: Any, number: int, ignored: int) -> NDArray[np.int64]:
@@ -197,19 +256,8 @@ def checked_classes(name: str, classes: Any, number: int, ignored: int) -> NDArr
         ...
     IndexError: nll_loss: Target 3 is out of bounds: there are 3 classes, 0 to 2, and -100 is ignored
     """
-    check_array(f"{name}: classes", classes)
-    if classes.dtype.kind not in "iu":
-        raise ArgumentTypeError(
-            f"{name}: classes must be integers, got {classes.dtype}; convert them with astype"
-        )
-    check_integer(f"{name}: ignored", ignored, -(2**63), 2**63 - 1)
-
-    def error(wrong: Any) -> Exception:
-        return IndexError(
-            f"{name}: Target {wrong} is out of bounds: there are {number} classes, 0 to {number - 1}, and {ignored} is "
-            "ignored"
-        )
-
+    _check_integers(name, classes, ignored)
+    error = _out_of_bounds(name, number, ignored)
     return checked_indices(classes, number, error, ignored).astype(np.int64, order="C")
 
 
@@ -237,7 +285,10 @@ def reduce(losses: Any, saved: Saved, reduction: str) -> tuple[NDArray[Any], Any
     >>> round(float(reduced), 6), share
     (1.386294, 0.5)
     """
-    share = share_of(saved.classes, saved.weights, saved.ignored, reduction == "mean")
+    if reduction == "mean" and saved.counted is not None:
+        share = _share(saved.counted)
+    else:
+        share = share_of(saved.classes, saved.weights, saved.ignored, reduction == "mean")
     return reduced(losses, share), share
 
 
@@ -263,7 +314,10 @@ def share_of(classes: Any, weights: Any, ignored: int, is_mean: bool) -> Any:
         return 1.0
     if is_of_device(classes):
         return arrays.share_of_mean(classes, weights, ignored)
-    counted = float(weights[classes[classes != ignored]].sum(dtype=np.float64))
+    return _share(float(weights[classes[classes != ignored]].sum(dtype=np.float64)))
+
+
+def _share(counted: float) -> float:
     return 1.0 / counted if counted else math.inf  # inf times a loss of 0 is NaN, as 0 / 0
 
 
@@ -271,7 +325,7 @@ def reduced(losses: Any, share: Any) -> Any:
     """Return the sum of losses, added in float64, times a share."""
     if is_of_device(losses):
         return (np.sum(losses, dtype=np.float64) * share).astype(losses.dtype)
-    return np.asarray(float(losses.sum(dtype=np.float64)) * share, losses.dtype)
+    return np.asarray(float(np.add.reduce(losses, dtype=np.float64)) * share, losses.dtype)
 
 
 def _signature_of_backward(element: Element) -> Any:
@@ -281,27 +335,36 @@ def _signature_of_backward(element: Element) -> Any:
     )  # fmt: skip
 
 
-@compiled_per_dtype(_signature_of_backward, parallel=True)
-def _backward(e, scale, t, w, s, ignored, dlosses, dz):  # type: ignore[no-untyped-def]
+@kernel_njit
+def _backward_block(e, scale, t, w, s, ignored, dlosses, dz, of_all, block):  # type: ignore[no-untyped-def]
     N, C = e.shape
     one = scale.dtype.type(1)
     zero = scale.dtype.type(0)
     smooth = s / C
-    of_all = smooth * sum_of(w)
-    for share in prange((N + _ROWS - 1) // _ROWS):
-        for n in range(share * _ROWS, min((share + 1) * _ROWS, N)):
-            if t[n] == ignored:
-                for c in range(C):
-                    dz[n, c] = zero
-                continue
-            of_class = (one - s) * w[t[n]]
-            factor = dlosses[n] * (of_class + of_all) * scale[n]
+    for n in range(block * _ROWS, min((block + 1) * _ROWS, N)):
+        if t[n] == ignored:
             for c in range(C):
-                dz[n, c] = factor * e[n, c]
-            if s > zero:
-                for c in range(C):
-                    dz[n, c] -= dlosses[n] * smooth * w[c]
-            dz[n, t[n]] -= dlosses[n] * of_class
+                dz[n, c] = zero
+            continue
+        of_class = (one - s) * w[t[n]]
+        factor = dlosses[n] * (of_class + of_all) * scale[n]
+        for c in range(C):
+            dz[n, c] = factor * e[n, c]
+        if s > zero:
+            for c in range(C):
+                dz[n, c] -= dlosses[n] * smooth * w[c]
+        dz[n, t[n]] -= dlosses[n] * of_class
+
+
+@compiled_per_dtype(_signature_of_backward, parallel=True)
+def _backward(e, scale, t, w, s, ignored, dlosses, dz):  # type: ignore[no-untyped-def]
+    N, C = e.shape
+    of_all = s / C * sum_of(w)
+    if N <= _ROWS:
+        _backward_block(e, scale, t, w, s, ignored, dlosses, dz, of_all, 0)
+    else:
+        for block in prange((N + _ROWS - 1) // _ROWS):
+            _backward_block(e, scale, t, w, s, ignored, dlosses, dz, of_all, np.intp(block))
 
 
 def backward(dlosses: Any, saved: Saved) -> NDArray[Any]:
@@ -329,7 +392,7 @@ def backward(dlosses: Any, saved: Saved) -> NDArray[Any]:
     >>> backward(np.ones(1), saved)
     array([[-0.5,  0.5]])
     """
-    e, scale, t, w, s, ignored = saved
+    e, scale, t, w, s, ignored, _ = saved
     dlosses = checked_array("cross_entropy: dlosses", dlosses, scale.shape, e.dtype)
     if are_of_device("cross_entropy", dlosses=dlosses, logits=e):
         return arrays.backward(e, scale, t, w, s, ignored, dlosses)  # type: ignore[no-any-return]

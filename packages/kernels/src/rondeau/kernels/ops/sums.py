@@ -24,6 +24,10 @@ _INNER_FROM = 64
 """Adjacent elements in memory from which NumPy adds rows at the speed of memory."""
 
 _reduce: Any = np.add.reduce
+_HALF, _SINGLE = (
+    np.dtype(np.float16),
+    np.dtype(np.float32),
+)  # with a class, NumPy would look up its dtype each time
 
 
 def in_single_precision(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,7 +46,7 @@ def in_single_precision(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def widened(array: Any, *arguments: Any) -> Any:
-        if array.dtype != np.float16:
+        if array.dtype != _HALF:
             return function(array, *arguments)
         return function(array.astype(np.float32), *arguments).astype(np.float16)
 
@@ -76,10 +80,13 @@ def total(array: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool 
         if is_of_device(array):  # CuPy adds float16 in float32
             return np.sum(array, axis=axis, dtype=array.dtype, keepdims=keepdims)
         return np.sum(array, axis=axis, keepdims=keepdims)
-    if array.dtype == np.float16:
+    dtype = array.dtype
+    if dtype == _HALF:
         return _total_of_halves(array, axis, keepdims)
-    if array.dtype != np.float32 or array.size <= CHAIN:
-        return _reduce(array, axis=axis, dtype=array.dtype, keepdims=keepdims)
+    if dtype != _SINGLE or array.size <= CHAIN:
+        return _reduce(array, axis=axis, dtype=dtype, keepdims=keepdims)
+    if type(axis) is int and array.shape[axis] <= CHAIN:
+        return _reduce(array, axis=axis, keepdims=keepdims)
     axes = tuple(range(array.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     if array.flags.c_contiguous and axes == tuple(range(array.ndim - len(axes), array.ndim)):
         return _reduce(array, axis=axis, keepdims=keepdims)  # one contiguous run, by far the most common case

@@ -24,6 +24,7 @@ from rondeau.kernels.product.packing import pack_matrix, packed_size
 from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.runtime.compiling import kernel_njit
 from rondeau.kernels.runtime.linking import compiled_once
+from rondeau.kernels.runtime.precision import CHOSEN
 from rondeau.kernels.runtime.signatures import array_type, compiled_per_dtype
 
 __all__ = [
@@ -48,7 +49,7 @@ _SINGLE = (ELEMENTS[np.dtype(np.float32)],)
 
 def packed_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype of packed operands for numbers of a dtype, at the present precision of products."""
-    return PAIRS.dtype if dtype == np.float32 and rounds_operands() else dtype
+    return PAIRS.dtype if CHOSEN and dtype == np.float32 and rounds_operands() else dtype
 
 
 @register_jitable

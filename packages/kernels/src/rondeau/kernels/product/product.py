@@ -35,7 +35,7 @@ from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
 from rondeau.kernels.runtime.devices import is_array, is_writeable
 from rondeau.kernels.runtime.precision import CHOSEN
 
-__all__ = ["matmul", "multiply_into", "multiply_serially"]
+__all__ = ["affine", "matmul", "multiply_into", "multiply_serially"]
 
 _ROWS, _VECTORS, _BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
 _SMALL = 2**13
@@ -227,6 +227,34 @@ def matmul(
     else:
         multiply_into(out, a, b, accumulate)
     return out
+
+
+def affine(x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any]) -> NDArray[Any]:
+    """Return X W^T + b, without checks: the sum of each element starts from its bias.
+
+    Parameters
+    ----------
+    x : ndarray of float32 or float64, shape (M, K)
+        Any strides.
+    weight, bias : ndarray of the same dtype, shapes (N, K) and (N,)
+        Any strides.
+
+    Returns
+    -------
+    ndarray, shape (M, N)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> affine(np.ones((1, 2)), np.array([[1.0, 2.0]]), np.array([0.5]))
+    array([[3.5]])
+    """
+    y = buffers.empty_like(x, (x.shape[0], weight.shape[0]))
+    y[...] = bias
+    if type(y) is np.ndarray:
+        multiply_into(y, x, weight.T, accumulate=True)
+        return y
+    return arrays.matmul(x, weight.T, y, True)  # type: ignore[no-any-return]
 
 
 def multiply_into(out: NDArray[Any], a: NDArray[Any], b: NDArray[Any], accumulate: bool = False) -> None:

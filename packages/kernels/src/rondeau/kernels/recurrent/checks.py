@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.cell.cell import Cell
-from rondeau.kernels.checks import check_one_device, checked_array, checked_indices, is_count
+from rondeau.kernels.checks import are_plain, check_one_device, checked_array, checked_indices, is_count
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics import philox
 from rondeau.kernels.numerics.elements import ELEMENTS
 from rondeau.kernels.recurrent.layout import Layout
-from rondeau.kernels.recurrent.records import Run, Settings, Weights
+from rondeau.kernels.recurrent.records import DEFAULT_SETTINGS, Run, Settings, Weights
 from rondeau.kernels.runtime.devices import is_array
 
 __all__ = [
@@ -60,6 +60,8 @@ def checked_run(run: Any) -> Run:
             "truncate must be a number of earlier steps, at least 0, in a run without recompute_every, got "
             f"{run.truncate!r}"
         )
+    if run.settings is DEFAULT_SETTINGS and not run.cell.schedule.scalars:
+        return run
     settings = complete_settings(run.cell, run.settings)
     return run if settings is run.settings else run._replace(settings=settings)
 
@@ -201,7 +203,7 @@ def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
             f"weights must be Weights of rondeau.kernels.sequence, got {type(weights).__name__}"
         )
     weight_ih = weights.weight_ih
-    if not is_array(weight_ih) or weight_ih.dtype not in ELEMENTS:
+    if (type(weight_ih) is not np.ndarray and not is_array(weight_ih)) or weight_ih.dtype not in ELEMENTS:
         kind = str(weight_ih.dtype) if is_array(weight_ih) else type(weight_ih).__name__
         raise ArgumentTypeError(f"weight_ih must be an array of float32 or float64, got {kind}")
     dtype, gates, recurrent = weight_ih.dtype, len(cell.gates), len(cell.recurrent)
@@ -234,6 +236,8 @@ def checked_weights(cell: Cell, weights: Weights, heads: int) -> Weights:
         raise ArgumentValueError(
             f"params must be {len(cell.params)} vectors ({', '.join(cell.params)}), got {got}"
         )
+    if params == () and are_plain(weights[:-1], shapes, dtype):
+        return weights
     weight_ih, weight_hh, bias_ih, bias_hh, weight_hr = [
         None if array is None else checked_array(name, array, shape, dtype)
         for name, array, shape in zip(Weights._fields, weights, shapes, strict=False)

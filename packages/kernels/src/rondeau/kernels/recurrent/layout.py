@@ -64,6 +64,8 @@ class Layout:
         self._boundaries = np.concatenate(([0], batch_size + self.starts))
         self._cuts: dict[int, NDArray[np.int64]] = {}
         self._pieces: dict[int, list[tuple[Layout, slice]]] = {}
+        #: What targets have derived from this layout, to find it again.
+        self.kept: dict[Any, Any] = {}
         self._sent: dict[int, tuple[NDArray[np.int64], Any]] = {}
         self.origins = np.arange(batch_size) if origins is None else origins
         self.first_steps = np.zeros(batch_size, np.int64) if first_steps is None else first_steps

@@ -90,6 +90,9 @@ class Settings(NamedTuple):
     feature_dropout: float = 0.0
 
 
+DEFAULT_SETTINGS = Settings()
+
+
 class Run(NamedTuple):
     """A run of a cell over a batch of sequences, in one direction: everything but its arrays.
 
@@ -118,7 +121,7 @@ class Run(NamedTuple):
     cell: Cell
     layout: Layout
     reverse: bool = False
-    settings: Settings = Settings()
+    settings: Settings = DEFAULT_SETTINGS
     recompute_every: int | None = None
     truncate: int | None = None
 

@@ -29,7 +29,7 @@ class BothDirections(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, runs: tuple[Run, Run], every_state: bool, leading: tuple[int, ...], x: Tensor, *tensors: Any
+        ctx: Any, runs: tuple[Run, Run], num_every: int, leading: tuple[int, ...], x: Tensor, *tensors: Any
     ) -> tuple[Tensor, ...]:
         """Return the results of `RecurrentFunction.forward` for each run; `tensors` are first those of the first."""
         save = True in ctx.needs_input_grad
@@ -42,10 +42,10 @@ class BothDirections(Function):
             [states for _, _, states, _ in given],
             inputs,
             save=save,
-            every_state=every_state,
+            every_state=num_every > 1,
         )
         (every, final), (other_every, other_final) = [
-            results_of_run(result, x, leading) for result in results
+            results_of_run(result, num_every, x, leading) for result in results
         ]
         if save:
             ctx.set_materialize_grads(False)

@@ -101,7 +101,7 @@ class Call(NamedTuple):
         num_layers, num_states = len(self.weights) // self.num_directions, len(self.cell.states)
         for layer in range(num_layers):
             x = every[0] if layer == 0 or self.dropout == 0 else self._dropped(every[0], layer, layout)
-            every_state = self.every_state and layer == num_layers - 1
+            num_every = num_states if self.every_state and layer == num_layers - 1 else 1
             of_layer = () if inputs is None else inputs[layer]
             cell = variant_of(self.cell, of_layer) if of_layer else self.cell
             given: list[_Direction] = []
@@ -117,10 +117,10 @@ class Call(NamedTuple):
                 given.append((run, (*self._weights_of_call(index), *of_layer, *before)))
             of_sequences = leading if segments is None else (1, layout.batch_size)
             if self.num_directions == 2 and is_of_device(x._array):
-                found = _run_both(given[0], given[1], every_state, of_sequences, x)
+                found = _run_both(given[0], given[1], num_every, of_sequences, x)
             else:
                 found = [
-                    RecurrentFunction.apply(run, every_state, of_sequences, x, *tensors)
+                    RecurrentFunction.apply(run, num_every, of_sequences, x, *tensors)
                     for run, tensors in given
                 ]
             for results in found:
@@ -156,11 +156,11 @@ class Call(NamedTuple):
 
 
 def _run_both(
-    first: _Direction, second: _Direction, every_state: bool, leading: tuple[int, ...], x: Tensor
+    first: _Direction, second: _Direction, num_every: int, leading: tuple[int, ...], x: Tensor
 ) -> list[States]:
     """Return the results of `RecurrentFunction` for both directions, which run at the same time."""
     (run, tensors), (other, others) = first, second
-    results = BothDirections.apply((run, other), every_state, leading, x, *tensors, *others)
+    results = BothDirections.apply((run, other), num_every, leading, x, *tensors, *others)
     middle = len(results) // 2
     return [results[:middle], results[middle:]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from types import SimpleNamespace
 from typing import Any
 
@@ -44,9 +45,9 @@ class RecurrentFunction(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, run: Run, every_state: bool, leading: tuple[int, ...], x: Tensor, *tensors: Any
+        ctx: Any, run: Run, num_every: int, leading: tuple[int, ...], x: Tensor, *tensors: Any
     ) -> tuple[Tensor, ...]:
-        """Return the states after every step, all of them or only the first, and the final states.
+        """Return the states after every step, the first ``num_every`` or none, and the final states.
 
         `tensors` are the matrices and biases of `Weights`, None for those missing, the learned vectors, the named
         inputs as rows, and the initial states unless these are zero.
@@ -56,9 +57,9 @@ class RecurrentFunction(Function):
             run if save or run.recompute_every is None else run._replace(recompute_every=None),
             *arguments_of_run(run, x, tensors),
             save=save,
-            every_state=every_state,
+            every_state=num_every > 1,
         )
-        every, final = results_of_run(result, x, leading)
+        every, final = results_of_run(result, num_every, x, leading)
         if save:
             ctx.set_materialize_grads(False)
             ctx.save_for_backward(x, *tensors, *every)  # every: backward reads its memory
@@ -94,15 +95,18 @@ def arguments_of_run(
     )
 
 
-def results_of_run(result: Result, x: Tensor, leading: tuple[int, ...]) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the states after every step, and the final ones, in the form of the input."""
+def results_of_run(
+    result: Result, num_every: int, x: Tensor, leading: tuple[int, ...]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the first states after every step, and the final ones, in the form of the input."""
     array = x._array
     of_rows = array.shape if array.dtype.kind == "i" else array.shape[:-1]
-    every = [Tensor(rows.reshape(*of_rows, rows.shape[-1])) for rows in result.every]
+    every = [Tensor(rows.reshape(*of_rows, rows.shape[-1])) for rows in result.every[:num_every]]
     final = [Tensor(end.reshape(*leading, end.shape[-1])) for end in result.final]
     return every, final
 
 
+@functools.lru_cache(maxsize=256)
 def _first_input_and_state(cell: Cell) -> tuple[int, int]:
     """Return where the named inputs and the initial states begin among the tensors of `RecurrentFunction.forward`."""
     first_input = MATRICES + len(cell.params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,59 +79,76 @@ class _SingleStep(Module):
 
     def _step(self, input: Tensor, hx: tuple[Tensor, ...] | None, inputs: Any = None) -> tuple[Tensor, ...]:
         """Return the new states, each (B, H), or (H,) for an input (I,)."""
-        name = type(self).__name__
-        weights = [None if weight is None else getattr(self, weight) for weight in self._names]
-        dtype = weights[0].dtype  # type: ignore[union-attr]  # weight_ih is always there
-        if not isinstance(input, Tensor):
-            raise ArgumentTypeError(
-                f"input must be a Tensor, got {type(input).__name__}: wrap it in rt.tensor(...)"
-            )
-        if input.ndim not in (1, 2):
-            raise ArgumentValueError(f"{name}: Expected input to be 1D or 2D, got {input.ndim}D instead")
-        if input.dtype != dtype:
-            raise ArgumentTypeError(
-                f"{name} input dtype ({input.dtype}) does not match weight dtype ({dtype})"
-            )
-        if input.shape[-1] != self.input_size:
-            raise ArgumentValueError(
-                f"input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}"
-            )
-        leading = input.shape[:-1]
+        own = (
+            self._parameters
+        )  # where an attribute that is no parameter is not looked for: a computed weight is one
+        weights = [
+            None if name is None else own[name] if name in own else getattr(self, name)
+            for name in self._names
+        ]
+        dtype = weights[0]._array.dtype  # type: ignore[union-attr]  # weight_ih is always there
+        leading = _leading_shape(self, input, dtype)
         shape = (*leading, self.hidden_size)
         for k, state in enumerate(hx or ()):
-            _check_state(state, shape, dtype, f"hidden{k}")
-        layout = Layout.dense(1, input.shape[0] if input.ndim == 2 else 1)
+            if not isinstance(state, Tensor) or state._array.shape != shape or state._array.dtype != dtype:
+                raise _wrong_state(state, shape, dtype, f"hidden{k}")
         cell = self.cell
         rows: LayerInputs = ()
         if inputs is not None or cell.inputs:
             convert = of_step(cell, dtype, leading, self.hidden_size, input.device)
             (rows,) = inputs_of_layers(cell, inputs, 1, convert)
             cell = variant_of(cell, rows)
-        run = Run(cell, layout, settings=self._settings())
-        given = (*weights, *rows, *(hx or ()))
-        _, *states = RecurrentFunction.apply(run, False, leading, input, *given)
-        return tuple(states)
+        run = self._run(cell, leading[0] if leading else 1)
+        states: tuple[Tensor, ...] = RecurrentFunction.apply(
+            run, 0, leading, input, *weights, *rows, *(hx or ())
+        )
+        return states
 
-    def _settings(self) -> Settings:
-        """Return what the step depends on besides its arguments."""
-        return Settings()
+    def _run(self, cell: Cell, batch_size: int) -> Run:
+        """Return what the step is besides its arguments."""
+        return _plain_run(cell, batch_size)
 
 
-def _check_state(state: Tensor, shape: tuple[int, ...], dtype: DTypeLike, name: str) -> None:
-    if not isinstance(state, Tensor):
-        raise ArgumentTypeError(f"{name} must be a Tensor, got {type(state).__name__}")
-    if state.ndim != len(shape):
-        raise ArgumentValueError(f"{name} must be {len(shape)}D like the input, got {state.ndim}D")
-    if state.shape[-1] != shape[-1]:
+@functools.lru_cache(maxsize=256)
+def _plain_run(cell: Cell, batch_size: int) -> Run:
+    """Return a run of one step, without settings."""
+    return Run(cell, Layout.dense(1, batch_size))
+
+
+def _leading_shape(module: _SingleStep, input: Any, dtype: DTypeLike) -> tuple[int, ...]:
+    """Return (B,) or (), the shape of an input without its last dimension, after checking it."""
+    if not isinstance(input, Tensor):
+        raise ArgumentTypeError(
+            f"input must be a Tensor, got {type(input).__name__}: wrap it in rt.tensor(...)"
+        )
+    name, x = type(module).__name__, input._array
+    if x.ndim not in (1, 2):
+        raise ArgumentValueError(f"{name}: Expected input to be 1D or 2D, got {x.ndim}D instead")
+    if x.dtype != dtype:
+        raise ArgumentTypeError(f"{name} input dtype ({x.dtype}) does not match weight dtype ({dtype})")
+    *leading, width = x.shape
+    if width != module.input_size:
         raise ArgumentValueError(
+            f"input has inconsistent input_size: got {width} expected {module.input_size}"
+        )
+    return tuple(leading)
+
+
+def _wrong_state(state: Any, shape: tuple[int, ...], dtype: DTypeLike, name: str) -> Exception:
+    """Return the error for a state that is not a Tensor, or of another shape or dtype."""
+    if not isinstance(state, Tensor):
+        return ArgumentTypeError(f"{name} must be a Tensor, got {type(state).__name__}")
+    if state.ndim != len(shape):
+        return ArgumentValueError(f"{name} must be {len(shape)}D like the input, got {state.ndim}D")
+    if state.shape[-1] != shape[-1]:
+        return ArgumentValueError(
             f"{name} has inconsistent hidden_size: got {state.shape[-1]}, expected {shape[-1]}"
         )
     if state.shape != shape:
-        raise ArgumentValueError(
+        return ArgumentValueError(
             f"Input batch size {shape[0]} doesn't match {name} batch size {state.shape[0]}"
         )
-    if state.dtype != dtype:
-        raise ArgumentTypeError(f"{name} dtype ({state.dtype}) does not match weight dtype ({dtype})")
+    return ArgumentTypeError(f"{name} dtype ({state.dtype}) does not match weight dtype ({dtype})")
 
 
 class RecurrentCell(_SingleStep):
@@ -222,9 +240,10 @@ class RecurrentCell(_SingleStep):
         """Return the cell, the sizes, and ``bias=False`` if there is no bias."""
         return f"{self.cell.name}, {super().extra_repr()}"
 
-    def _settings(self) -> Settings:
-        key = draw_key() if self.cell.draws_noise else 0
-        return Settings(scalars_of_run(self.cell, self.hyperparameters, {}), key=key)
+    def _run(self, cell: Cell, batch_size: int) -> Run:
+        key = draw_key() if cell.draws_noise else 0
+        settings = Settings(scalars_of_run(cell, self.hyperparameters, {}), key=key)
+        return _plain_run(cell, batch_size)._replace(settings=settings)
 
 
 class RNNCell(_SingleStep):
