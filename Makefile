@@ -53,6 +53,8 @@ bench: $(VENV)/bench   ## our own history (asv, quick) and the ratios against Py
 	$(COMPARE) int8 --threads 1 --json $(BENCH)/int8.json
 	$(COMPARE) lenet --json $(BENCH)/lenet.json
 	$(COMPARE) words --json $(BENCH)/words.json
+	$(COMPARE) stepped --threads 1 --json $(BENCH)/stepped.json
+	$(COMPARE) operations --pairs 3 --json $(BENCH)/operations.json
 	$(COMPARE) parts --pairs 3 --json $(BENCH)/parts.json
 	$(BIN)/python tools/plot_comparison.py $(BENCH) $(BENCH)
 

@@ -20,6 +20,8 @@ TABLES = [
     "parts",
     "lenet",
     "words",
+    "stepped",
+    "operations",
 ]
 DESCRIPTION = """The speed and the memory of rondeau's recurrent layers against PyTorch's, as ratios.
 

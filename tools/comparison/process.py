@@ -32,6 +32,8 @@ PEERS = {
     "ONNX Runtime quantised LSTM": "onnxruntime_quantised_lstm",
     "LeNet": "lenet_step",
     "language model": "language_step",
+    "stepped": "stepped",
+    "operation": "operation",
     "reading": "reading",
     "triad": "triad",
 }

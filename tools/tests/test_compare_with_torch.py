@@ -200,6 +200,22 @@ def test_the_share_of_the_bandwidth_is_that_of_cells_without_a_matrix(tmp_path: 
 
 
 @pytest.mark.long
+def test_stepped(tmp_path: Path) -> None:
+    printed, rows = rows_of(tmp_path, "stepped", "--threads", "1", *ONE_PAIR)
+    assert [row["program"] for row in rows] == ["GRU cell", "attention decoder"]
+    assert all(row["ratio"] > 0 for row in rows)
+    assert "| attention decoder | 1 |" in printed
+
+
+@pytest.mark.long
+def test_operations(tmp_path: Path) -> None:
+    printed, rows = rows_of(tmp_path, "operations", "--operations", "x[3]", "cat((x, y), 1)", *ONE_PAIR)
+    assert [(row["rows"], row["operation"]) for row in rows[1:3]] == [(10, "cat((x, y), 1)"), (64, "x[3]")]
+    assert all(row["ratio"] > 0 and row["ratio_with_backward"] > 0 for row in rows)
+    assert "| x[3] | 10 | 10 |" in printed
+
+
+@pytest.mark.long
 def test_lenet(tmp_path: Path) -> None:
     printed, rows = rows_of(tmp_path, "lenet", "--batch", "2", "3", "--threads", "1", *ONE_PAIR)
     assert "| 3 | 1 |" in printed
