@@ -152,7 +152,8 @@ def test_a_nan_or_an_infinity_gives_its_row_a_nan(bad):
 def test_blocks_are_for_many_wide_rows():
     assert is_blocked(400, 10_000)
     assert not is_blocked(2048, 65)
-    assert not is_blocked(63, 10**6)
+    assert not is_blocked(255, 10**6)
+    assert is_blocked(256, 10**6)
     assert is_blocked(2**10, 2**10)
     assert not is_blocked(2**10 - 1, 2**10)
 

@@ -113,8 +113,8 @@ def test_few_logits_are_computed_as_a_whole():
 
 def test_many_logits_are_computed_in_blocks():
     """Of a size that is blocked without further ado."""
-    arrays, classes = problem(64, 2, 2**14, "float32")
-    assert kernels.is_blocked(64, 2**14)
+    arrays, classes = problem(256, 2, 2**12, "float32")
+    assert kernels.is_blocked(256, 2**12)
     results = []
     for function in (blocks, whole):
         given = leaves(arrays)
