@@ -2,7 +2,6 @@
 
 import copy
 
-import numpy as np
 import pytest
 
 from comparing import assert_close, assert_same_bits
@@ -179,9 +178,8 @@ def test_a_decorated_function_runs_at_its_precision():
     assert (present(), rt.get_float32_matmul_precision()) == ("high", "highest")
 
 
-def test_a_state_dict_and_a_copy(tmp_path):
+def test_a_copy_keeps_it_and_a_state_dict_does_not():
     module = nn.Linear(I, H)
     module.float32_matmul_precision = "medium"
     assert copy.deepcopy(module).float32_matmul_precision == "medium"
-    assert "precision" not in str([*module.state_dict()])
-    np.testing.assert_equal([name for name, _ in module.named_parameters()], ["weight", "bias"])
+    assert [*module.state_dict()] == ["weight", "bias"]

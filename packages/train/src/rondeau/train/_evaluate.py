@@ -89,9 +89,10 @@ def loss_of_tokens(
     """Return the cross-entropy of inputs and targets (B, T), and the state after them.
 
     A `nn.LanguageModel` computes it itself, of a wide vocabulary without all logits in memory. Any other model, and one
-    whose logits a hook or a subclass may want, returns logits (T*B, V), time-major.
+    whose logits a hook, a subclass or another ``forward`` may want, returns logits (T*B, V), time-major.
     """
-    if type(model).forward is nn.LanguageModel.forward and not model._forward_hooks:
+    of_its_class = getattr(model.forward, "__func__", None) is nn.LanguageModel.forward
+    if of_its_class and not model._forward_hooks:
         loss, state = model(sent_ids(inputs), state, sent_ids(np.ascontiguousarray(targets)), reduction)
     else:
         logits, state = model(sent_ids(inputs), state)
