@@ -39,6 +39,8 @@ __all__ = ["backward_both", "backward_through_time", "forward", "forward_both"]
 
 Array = NDArray[Any]
 
+MOST_KEPT = 64
+"""The number of launches that a layout keeps."""
 UNITS_FROM = 2**17
 """Multiply-adds of a step from which threads that share its hidden units gain more than they lose by synchronising."""
 
@@ -217,6 +219,8 @@ def _launch_of(run: Run, plan: Plan, direction: str) -> _Launch:
     key = plan, direction, run.reverse, packed, shares, by_units
     launch: _Launch | None = layout.kept.get(key)
     if launch is None:
+        if len(layout.kept) >= MOST_KEPT:  # layouts outlive cells
+            layout.kept.clear()
         launch = layout.kept[key] = _new_launch(run, *key)
     return launch
 
