@@ -43,6 +43,7 @@ bench: $(VENV)/bench   ## our own history (asv, quick) and the ratios against Py
 	cd asv_benchmarks && ../$(BIN)/asv run --quick --show-stderr --python=same --set-commit-hash=$$(git rev-parse HEAD)
 	$(COMPARE) loops --check
 	$(COMPARE) layers --pairs 5 --json $(BENCH)/layers.json
+	$(COMPARE) precision --pairs 5 --json $(BENCH)/precision.json
 	$(COMPARE) loops --pairs 3 --compile-limit 0 --json $(BENCH)/loops.json
 	$(COMPARE) loops --pairs 3 --threads 2 --size 32 35 28 256 --json $(BENCH)/compiled.json
 	$(COMPARE) cells --pairs 5 --json $(BENCH)/cells.json
