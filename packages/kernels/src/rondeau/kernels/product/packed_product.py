@@ -30,7 +30,7 @@ class Rows(NamedTuple):
     """
 
     flat: Any
-    """A flat contiguous array of float32 or float64."""
+    """A flat contiguous array of numbers of one of the `FORMATS`."""
     at: Any
     """The index of the first element."""
     stride: Any

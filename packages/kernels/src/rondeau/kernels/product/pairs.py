@@ -34,7 +34,6 @@ __all__ = [
     "pack_panels_of_pairs",
     "packed_dtype",
     "round_rows",
-    "round_to_words",
     "words_of",
 ]
 
@@ -120,7 +119,7 @@ def _signature_of_rounding(element: Element) -> Any:
 
 @compiled_once(_signature_of_rounding, _SINGLE)
 def _round(source: Any, R: Any, K: Any, words: Any) -> Any:
-    """Round R rows of K numbers to pointer `words`, in the layout of what `round_to_words` returns."""
+    """Round R rows of K numbers to pointer `words`, in the layout of what `_round_to_words` returns."""
     whole, zero = K // 2, np.float32(0)
     if source.column == 1:
         for r in range(R):
@@ -151,7 +150,7 @@ def _round(source: Any, R: Any, K: Any, words: Any) -> Any:
 
 
 @kernel_njit
-def round_to_words(source: Any, R: Any, K: Any, words: Any) -> Any:
+def _round_to_words(source: Any, R: Any, K: Any, words: Any) -> Any:
     """Round R rows of K numbers of a matrix, and return the matrix of their words.
 
     Parameters
@@ -212,7 +211,7 @@ def as_left_operand(matrix: NDArray[Any], packed: np.dtype[Any]) -> NDArray[Any]
 @kernel_njit
 def _pack_pairs(b: Any, K: Any, N: Any, scratch: Any, packed: Any) -> Any:
     """Round and pack a (K, N) matrix to pointer `packed`; `scratch` points to room for ``words_of(K) * N`` words."""
-    words = _transposed(round_to_words(_transposed(b), N, K, scratch))
+    words = _transposed(_round_to_words(_transposed(b), N, K, scratch))
     pack_matrix(words, words_of(K), N, _LANES, packed)
 
 
@@ -265,7 +264,7 @@ def multiply_pairs(
             _pack_pairs(part(b, k, n), depth, columns, scratch, workspace)
             for m in range(0, M, ROW_BLOCK):
                 rows = min(ROW_BLOCK, M - m)
-                left = round_to_words(part(a, m, k), rows, depth, scratch)
+                left = _round_to_words(part(a, m, k), rows, depth, scratch)
                 multiply_packed(
                     left, rows, words_of(depth), workspace, columns, lanes, part(c, m, n), accumulate or k > 0
                 )
