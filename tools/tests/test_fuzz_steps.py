@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tools.fuzz import named_inputs, noise, parametrised
+from tools.fuzz import int8, named_inputs, noise, parametrised
 from tools.fuzz.cells import driven
 from tools.fuzz.drawing import Chosen, Draw
 from tools.fuzz.targets.recurrent import recurrent
@@ -34,12 +34,29 @@ class OfFed(Draw):
         return np.dtype(np.float64)
 
 
-def outcomes(*targets: Callable[[Draw], None], calls: int = 15) -> Counter[str]:
+class InInt8(Draw):
+    """Draws of steppers of an RNN in float32 with weights in int8."""
+
+    def choose(self, options: Sequence[Chosen]) -> Chosen:
+        """Return that cell's name from among others."""
+        named = [option for option in options if isinstance(option, str) and option == "rnn_tanh"]
+        return named[0] if named else super().choose(options)
+
+    def dtype(self) -> np.dtype[Any]:
+        """Return float32."""
+        return np.dtype(np.float32)
+
+    def note(self, name: str, value: Chosen) -> Chosen:
+        """Record a value, and return it; int8 as the format of weights."""
+        return super().note(name, "int8" if name == "weights" else value)  # type: ignore[return-value]
+
+
+def outcomes(*targets: Callable[[Draw], None], calls: int = 15, draw: type[Draw] = OfFed) -> Counter[str]:
     """Return how often calls end in each way."""
     found: Counter[str] = Counter()
     for target in targets:
         for index in range(calls):
-            outcome, report = run_call(target, OfFed(1, index, target.__name__))
+            outcome, report = run_call(target, draw(1, index, target.__name__))
             assert report is None or report["kind"] != "the fuzzer failed", report
             found[outcome] += 1
     return found
@@ -66,6 +83,22 @@ def test_inputs_of_another_layer_are_found(monkeypatch: pytest.MonkeyPatch) -> N
     of_layers = named_inputs.of_layers
     monkeypatch.setattr(named_inputs, "of_layers", exchanged)
     assert outcomes(stepping, calls=60)["finding"] > 0
+
+
+def test_steps_with_weights_in_int8_are_those_of_the_weights_that_they_stand_for() -> None:
+    found = outcomes(stepping, calls=25, draw=InInt8)
+    assert found["finding"] == 0
+    assert found["result"] > 10
+
+
+def test_weights_in_int8_that_are_off_by_half_a_scale_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lowered(matrix: NDArray[Any]) -> NDArray[Any]:
+        half = np.abs(matrix).max(axis=1, keepdims=True, initial=0) / (2 * 127)
+        found: NDArray[Any] = int8.dequantised(matrix) - half
+        return found
+
+    monkeypatch.setitem(stepping.__globals__, "dequantised", lowered)
+    assert outcomes(stepping, calls=10, draw=InInt8)["finding"] > 3
 
 
 def test_every_kind_of_computed_weight_is_that_of_its_parameter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`Recurrent.stepper`: one step after the other gives what the whole sequence gives."""
+"""`Recurrent.stepper`, also with weights in int8: one step after the other gives what the whole sequence gives."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ from rondeau import tensor as rt
 from .. import named_inputs, recurrence
 from ..cells import CELLS
 from ..drawing import NONSENSE, Draw
+from ..int8 import dequantised, shaking
 from ..noise import Noise, key_of
 from ..parametrised import parametrise
 from ..recurrence import Configuration, Sequence
 from ..verdict import attempt, check_close, tolerance_of
 
 Array = NDArray[Any]
+
+_MATRICES = tuple(name for name in recurrence.MATRICES if name.startswith("weight"))
+_HEAD = "head"
+"""What the matrix of a head is named among the values that go in."""
 
 
 def draw_layer(draw: Draw, dtype: Any, most: int = 70) -> tuple[Any, int, recurrence.Computed]:
@@ -58,9 +63,10 @@ def stepping(draw: Draw) -> None:
     given_head: Any = head
     if draw.spoil("a head that is none", 0.05):
         given_head = draw.choose([value for value in NONSENSE if value is not None])
+    weights = _weights_format(draw, dtype)
     seed = draw.random.getrandbits(30)
     rt.manual_seed(seed)
-    stepper: Any = attempt(draw, lambda: layer.stepper(given_head), *layer.parameters(), last=False)
+    stepper: Any = attempt(draw, lambda: layer.stepper(given_head, weights), *layer.parameters(), last=False)
     steps: list[Any] = [rt.Tensor(row) for row in x]
     start: Any = layer.begin_state(batch[0] if batch else None) if draw.chance(0.5) else None
     arrays = named_inputs.draw_inputs(
@@ -86,6 +92,13 @@ def stepping(draw: Draw) -> None:
 
     outputs, state = attempt(draw, run, steps, start, *arrays.values(), *layer.parameters())
     values = {name: p.detach().numpy().astype(np.float64) for name, p in layer.named_parameters()}
+    if head is not None:
+        values[_HEAD] = head.weight.detach().numpy().astype(np.float64)
+    matrices: list[str] = []
+    if weights == "int8":
+        matrices = [name for name in (*values, *computed) if name.startswith((_HEAD, *_MATRICES))]
+        rounded = {name: _matrix(layer, head, name) for name in matrices}
+        values, computed = values | {name: dequantised(matrix) for name, matrix in rounded.items()}, {}
     rows = x if batch else x[:, None]
     sequence = Sequence(
         rows if one_hot else rows.astype(np.float64),
@@ -110,7 +123,7 @@ def stepping(draw: Draw) -> None:
         every, final = recurrence.run(configuration, at, steps, initial, of_layers)
         y = every[0]
         if head is not None:
-            y = y @ head.weight.detach().numpy().astype(np.float64).T
+            y = y @ at[_HEAD].T
             y = y if head.bias is None else y + head.bias.detach().numpy()
         return [*(y if batch else y[:, 0]), *(final if batch else [state[:, 0] for state in final])]
 
@@ -120,6 +133,7 @@ def stepping(draw: Draw) -> None:
         """How far result k moves where everything that goes in is rounded."""
         rounding = float(np.finfo(dtype).eps)
         moved = {n: v * (1 + rounding * draw.normal(v.shape, np.float64)) for n, v in everything.items()}
+        moved |= {n: shaking(moved[n], draw.numbers) for n in matrices}
         return float(np.abs(right(moved)[k] - wanted[k]).max(initial=0.0))
 
     tolerance = 4 * tolerance_of(dtype, T * layer.num_layers + I + layer.hidden_size)
@@ -128,6 +142,21 @@ def stepping(draw: Draw) -> None:
         name = f"{cell.name}: {'step' if k < T else 'state'}"
         spread = functools.partial(near, k)
         check_close(name, got, value, dtype, tolerance=tolerance, least=1.0, spread=spread)
+
+
+def _weights_format(draw: Draw, dtype: Any) -> str:
+    """Return what the stepper keeps its matrices in."""
+    if draw.spoil("weights in an unknown format", 0.02):
+        return draw.choose(("int4", "INT8", "bfloat16"))
+    if dtype == np.float32:
+        return draw.note("weights", "int8" if draw.chance(0.4) else "float32")
+    return "int8" if draw.spoil("weights in int8 of a float64 layer", 0.03) else "float32"
+
+
+def _matrix(layer: Any, head: nn.Linear | None, name: str) -> Array:
+    """Return a matrix of the layer, computed if it is, or of the head."""
+    found: rt.Tensor = head.weight if head is not None and name == _HEAD else getattr(layer, name)
+    return found.detach().numpy()
 
 
 def _inputs_of_step(draw: Draw, layer: Any, arrays: dict[str, Array], kinds: dict[str, str], t: int) -> Any:
