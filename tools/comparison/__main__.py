@@ -14,6 +14,7 @@ TABLES = [
     "cells",
     "memory",
     "scaling",
+    "pauses",
     "information",
     "streaming",
     "int8",

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,20 @@ class _Server:
             times.append(end - start)
             start = end
         return {"seconds": statistics.median(times)}
+
+    def measure_after_pauses(
+        self, pause: float, pauses: int, calls: int = 5, name: str = ""
+    ) -> dict[str, Any]:
+        """Time the first calls after each pause; of each call the median over the pauses."""
+        run, rounds = self.prepared[name], []
+        for _ in range(pauses):
+            time.sleep(pause)
+            moments = [time.perf_counter()]
+            for _ in range(calls):
+                run()
+                moments.append(time.perf_counter())
+            rounds.append([end - start for start, end in pairwise(moments)])
+        return {"seconds": [statistics.median(times) for times in zip(*rounds, strict=True)]}
 
     def peak(self, dtype: str = "float32") -> dict[str, Any]:
         """Measure one core's peak."""

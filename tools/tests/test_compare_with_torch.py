@@ -145,6 +145,13 @@ def test_scaling(tmp_path: Path) -> None:
     assert all(row["time"] > 0 and row["beyond_bytes"] < row["bytes"] for row in rows)
 
 
+def test_pauses(tmp_path: Path) -> None:
+    size = ("--size", "4", "3", "5", "8", "--threads", "1")
+    _, rows = rows_of(tmp_path, "pauses", "--cells", "RNN", *size, "--pauses", "2", "--pause", "0")
+    assert [row["library"] for row in rows] == ["rondeau", "torch"]
+    assert all(row["first"] > 0 and row["first_five"] > 0 for row in rows)
+
+
 @pytest.mark.long
 def test_information_has_sizes_of_its_own(tmp_path: Path) -> None:
     _, (row,) = rows_of(tmp_path, "information", "--cells", "LSTM", *SMALL, *ONE_PAIR)

@@ -219,7 +219,7 @@ def test_a_lock_of_another_thread_of_the_parent_does_not_stop_a_child(layer):
 
 
 WITHOUT_THE_SYMBOL = """
-forking._POOL_SYMBOL = "parallel_for_of_another_numba"
+forking.POOL_SYMBOL = "parallel_for_of_another_numba"
 product()
 in_child(product)
 product()

@@ -20,15 +20,15 @@ from llvmlite import binding
 from numba import types
 from numba.core.compiler_lock import global_compiler_lock
 
-__all__ = ["check_pool", "guard_pool"]
+__all__ = ["POOL_SYMBOL", "check_pool", "guard_pool"]
 
-_POOL_SYMBOL = "numba_parallel_for"
+POOL_SYMBOL = "numba_parallel_for"
 
 _WORD = f"i{types.intp.bitwidth}"
 _ENTRY = f"""
 @pool_is_lost = global i8 0
 
-declare void @{_POOL_SYMBOL}(ptr, ptr, ptr, ptr, ptr, {_WORD}, {_WORD}, {_WORD})
+declare void @{POOL_SYMBOL}(ptr, ptr, ptr, ptr, ptr, {_WORD}, {_WORD}, {_WORD})
 
 define void @rondeau_parallel_for(
     ptr %work, ptr %args, ptr %dimensions, ptr %steps, ptr %data,
@@ -39,7 +39,7 @@ define void @rondeau_parallel_for(
   br i1 %is_lost, label %alone, label %shared
 
 shared:
-  call void @{_POOL_SYMBOL}(
+  call void @{POOL_SYMBOL}(
       ptr %work, ptr %args, ptr %dimensions, ptr %steps, ptr %data,
       {_WORD} %inner_ndim, {_WORD} %array_count, {_WORD} %num_threads
   )
@@ -80,12 +80,12 @@ def guard_pool() -> None:
     >>> from rondeau.kernels.runtime import threads
     >>> threads.start_pool()  # calls this
     """
-    if _Pool.flag is not None or binding.address_of_symbol(_POOL_SYMBOL) is None:
+    if _Pool.flag is not None or binding.address_of_symbol(POOL_SYMBOL) is None:
         return
     engine = _compiled_entry()  # linked with the pool, to which the symbol still refers
     _Pool.flag = ctypes.c_uint8.from_address(engine.get_global_value_address("pool_is_lost"))
     _Pool.flag.value = _Pool.is_lost
-    binding.add_symbol(_POOL_SYMBOL, engine.get_function_address("rondeau_parallel_for"))
+    binding.add_symbol(POOL_SYMBOL, engine.get_function_address("rondeau_parallel_for"))
 
 
 def check_pool() -> None:
@@ -99,7 +99,7 @@ def check_pool() -> None:
     if _Pool.is_lost and _Pool.flag is None:
         raise RuntimeError(
             f"a forked process cannot compute with Numba {numba.__version__}: its parent's threads were not copied "
-            f"with it, and this version does not call them by the symbol {_POOL_SYMBOL}. Start processes by 'spawn' or "
+            f"with it, and this version does not call them by the symbol {POOL_SYMBOL}. Start processes by 'spawn' or "
             "'forkserver', e.g. multiprocessing.get_context('spawn').Pool(), or fork before the first kernel runs"
         )
 

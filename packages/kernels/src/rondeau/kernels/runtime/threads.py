@@ -23,6 +23,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime import forking
+from rondeau.kernels.runtime.placement import keep_apart
 
 __all__ = ["get_num_threads", "launch", "one_blas_thread", "set_num_threads", "shares_of", "start_pool"]
 
@@ -256,6 +257,7 @@ def launch(function: Callable[..., Any], *arguments: Any, shares: int | None = N
         forking.check_pool()
         numba.set_num_threads(min(shares, config.NUMBA_NUM_THREADS))
         _of_this_thread.shares = shares
+    keep_apart(min(shares, config.NUMBA_NUM_THREADS))
     turn = _turn()
     if turn is None:
         return function(*arguments)
