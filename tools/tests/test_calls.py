@@ -31,7 +31,7 @@ def _as_in_a_new_process() -> Iterator[None]:
         ("own cell", 465),
         ("lstm trained", 930),
         ("linear trained", 437),
-        ("gru cell, 4 steps", 2350),
+        ("gru cell, 4 steps", 1780),
     ],
 )
 @pytest.mark.usefixtures("_as_in_a_new_process")

@@ -54,6 +54,7 @@ __all__ = [
     "complete_settings",
     "forward",
     "forward_both",
+    "gradients_of_inputs",
 ]
 
 Array = NDArray[Any]
@@ -323,7 +324,7 @@ def _begin_backward(
     if consume:
         saved.tape = None
     weight_sums = saved.target.weight_sums(tape.run, tape.x, tape.weights)
-    sums = Sums(weight_sums.d_params, _gradients_of_inputs(cell, tape.inputs) if tape.inputs else ())
+    sums = Sums(weight_sums.d_params, gradients_of_inputs(cell, tape.inputs) if tape.inputs else ())
     return saved.target, tape, d_steps, d_ends, weight_sums, sums
 
 
@@ -337,7 +338,7 @@ def _finish_backward(begun: _Begun, adjoints: Adjoints, needs: Needs) -> Gradien
     return Gradients(d_x, adjoints.initial if needs.initial else None, d_weights, sums.inputs)
 
 
-def _gradients_of_inputs(cell: Cell, inputs: tuple[Array, ...]) -> tuple[Array | None, ...]:
+def gradients_of_inputs(cell: Cell, inputs: tuple[Array, ...]) -> tuple[Array | None, ...]:
     """Return memory for the gradients of named inputs: zeros for those of a sequence, to which each step adds."""
     return tuple(
         [

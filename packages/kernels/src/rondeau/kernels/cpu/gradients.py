@@ -38,7 +38,7 @@ def _gather(table, index, out, shares):  # type: ignore[no-untyped-def]
 
 
 @kernel_njit
-def _sum_columns(rows, descending, total, share, shares):  # type: ignore[no-untyped-def]
+def sum_columns(rows, descending, total, share, shares):  # type: ignore[no-untyped-def]
     """Add the rows to ``total``, float64, one after the other, in one thread's share of the columns."""
     N, columns = rows.shape
     first, step = (N - 1, -1) if descending else (0, 1)
@@ -60,12 +60,12 @@ def _sum_columns(rows, descending, total, share, shares):  # type: ignore[no-unt
 def _sum_rows(rows, others, descending, total, total_of_others, shares):  # type: ignore[no-untyped-def]
     """Add the rows of two matrices to their totals."""
     if shares == 1:  # on the calling thread, without waking the pool
-        _sum_columns(rows, descending, total, 0, 1)
-        _sum_columns(others, descending, total_of_others, 0, 1)
+        sum_columns(rows, descending, total, 0, 1)
+        sum_columns(others, descending, total_of_others, 0, 1)
     else:
         for share in prange(shares):
-            _sum_columns(rows, descending, total, np.intp(share), shares)
-            _sum_columns(others, descending, total_of_others, np.intp(share), shares)
+            sum_columns(rows, descending, total, np.intp(share), shares)
+            sum_columns(others, descending, total_of_others, np.intp(share), shares)
 
 
 @functools.cache

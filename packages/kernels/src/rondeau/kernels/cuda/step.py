@@ -16,11 +16,11 @@ from rondeau.kernels.cuda.phases import compiled_kernels
 from rondeau.kernels.cuda.products import multiply_before, products_of
 from rondeau.kernels.cuda.replay import Replay
 from rondeau.kernels.recurrent.ordering import in_buffer_order
-from rondeau.kernels.recurrent.records import Settings, Weights
+from rondeau.kernels.recurrent.records import Run, Settings, Weights
 from rondeau.kernels.recurrent.substreams import PER_DIRECTION
 from rondeau.kernels.runtime.devices import library_of
 
-__all__ = ["Frozen", "Workspace"]
+__all__ = ["Frozen", "Workspace", "step_alone"]
 
 Array = NDArray[Any]
 
@@ -175,3 +175,7 @@ class Workspace:
             np.matmul(x, weight.T, out=self._y)
             if bias is not None:
                 self._y += bias
+
+
+def step_alone(run: Run, weights: Weights, x: Any) -> None:
+    """Return None: a step that is differentiated is a run of one step here; see `Target`."""

@@ -5,6 +5,7 @@ from rondeau.kernels.cuda.gradients import input_gradient
 from rondeau.kernels.cuda.phases import source
 from rondeau.kernels.cuda.run import backward_both, backward_through_time, forward, forward_both
 from rondeau.kernels.cuda.step import Frozen as freeze  # noqa: N813
+from rondeau.kernels.cuda.step import step_alone
 
 __all__ = [
     "backward_both",
@@ -14,5 +15,6 @@ __all__ = [
     "freeze",
     "input_gradient",
     "source",
+    "step_alone",
     "weight_sums",
 ]

@@ -18,6 +18,8 @@ from rondeau.kernels.recurrent.records import (
     Adjoints,
     BackwardCall,
     ForwardCall,
+    Gradients,
+    Needs,
     Run,
     Settings,
     Sums,
@@ -26,7 +28,7 @@ from rondeau.kernels.recurrent.records import (
 )
 from rondeau.kernels.runtime.devices import is_of_device
 
-__all__ = ["FrozenLayers", "Target", "WeightSums", "Workspace", "source_of", "target_of"]
+__all__ = ["FrozenLayers", "SingleStep", "Target", "WeightSums", "Workspace", "source_of", "target_of"]
 
 Array = NDArray[Any]
 
@@ -68,6 +70,33 @@ class FrozenLayers(Protocol):
 
     def workspace(self, cell: Cell, batch_size: int) -> Workspace:
         """Return the memory for a step of B rows of the cell, or of its variant for inputs in other forms."""
+
+
+class SingleStep(Protocol):
+    """A step of a cell that a target has in one call in each direction, for arguments of some sizes."""
+
+    def shapes(self, B: int, I: int) -> tuple[tuple[int, ...], ...]:  # noqa: E741
+        """Return the shapes of both matrices and biases, x, the learned vectors, the states, and the named inputs."""
+
+    def forward(
+        self,
+        settings: Settings,
+        x: Array,
+        weights: Weights,
+        initial: tuple[Array, ...] | None,
+        inputs: tuple[Array, ...],
+    ) -> tuple[tuple[Array, ...], Any]:
+        """Return the states after a step, in memory that nothing else refers to, and what `backward` needs."""
+
+    def backward(
+        self,
+        saved: Any,
+        d_states: tuple[Array | None, ...],
+        d_inputs: tuple[Array | None, ...],
+        needs: Needs,
+        consume: bool,
+    ) -> Gradients:
+        """Differentiate the step, and fill or add to the gradients of the named inputs; `consume` spends `saved`."""
 
 
 class Target(Protocol):
@@ -124,6 +153,9 @@ class Target(Protocol):
         weights_format: str,
     ) -> FrozenLayers:
         """Return layers, from the lowest up, and a linear head, packed for single steps, on the CPU perhaps in int8."""
+
+    def step_alone(self, run: Run, weights: Weights, x: Array) -> SingleStep | None:
+        """Return the step of a run of one step with two matrices of such shapes; None where `forward` serves it."""
 
     def source(self, cell: Cell, direction: str, dtype: Any) -> str:
         """Return the generated source of a cell's phases, ``"forward"`` or ``"backward"``."""

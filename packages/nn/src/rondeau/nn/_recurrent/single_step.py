@@ -15,7 +15,6 @@ from rondeau.tensor import Tensor
 from .. import cells
 from .._checks import check_flags, check_sizes
 from .._module import Module
-from .function import RecurrentFunction
 from .inputs import LayerInputs, inputs_of_layers, of_step, variant_of
 from .masks import draw_key
 from .options import (
@@ -26,6 +25,7 @@ from .options import (
     scalars_of_run,
 )
 from .states import State, as_returned, states_passed
+from .step_function import StepFunction
 from .weights import register_weights, reset_weights, weight_shapes
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell", "RecurrentCell", "rnn_cell"]
@@ -99,9 +99,7 @@ class _SingleStep(Module):
             (rows,) = inputs_of_layers(cell, inputs, 1, convert)
             cell = variant_of(cell, rows)
         run = self._run(cell, leading[0] if leading else 1)
-        states: tuple[Tensor, ...] = RecurrentFunction.apply(
-            run, 0, leading, input, *weights, *rows, *(hx or ())
-        )
+        states: tuple[Tensor, ...] = StepFunction.apply(run, leading, input, *weights, *rows, *(hx or ()))
         return states
 
     def _run(self, cell: Cell, batch_size: int) -> Run:
