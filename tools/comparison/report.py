@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,55 @@ def megabytes(name: str) -> Column:
     return lambda row: f"{row[name] / 1e6:.1f}" if row.get(name) is not None else "-"
 
 
+def digits(name: str, count: int) -> Column:
+    """Show a figure with some digits after the point."""
+    return lambda row: f"{row[name]:.{count}f}"
+
+
+def exponent(name: str) -> Column:
+    """Show a figure with two digits, in powers of ten."""
+    return lambda row: f"{row[name]:.1e}"
+
+
+def degrees(name: str) -> Column:
+    """Show an angle."""
+    return lambda row: f"{row[name]:.3f}°"
+
+
 def text(name: str) -> Column:
     """Show a figure as it is."""
     return lambda row: str(row[name])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _heading(columns: Mapping[str, Column]) -> str:
+    return f"{_line(columns)}\n|{'---|' * len(columns)}"
+
+
+def _shown(columns: Mapping[str, Column], row: dict[str, Any]) -> str:
+    return _line(show(row) for show in columns.values())
+
+
+def markdown(columns: Mapping[str, Column], rows: Iterable[dict[str, Any]]) -> str:
+    """Return a table.
+
+    Parameters
+    ----------
+    columns : dict of str to callable
+        Headings, and how to show a row's figures under each.
+    rows : iterable of dict
+
+    Examples
+    --------
+    >>> print(markdown({"cell": text("cell"), "ratio": times("ratio")}, [{"cell": "GRU", "ratio": 1.257}]))
+    | cell | ratio |
+    |---|---|
+    | GRU | 1.26 |
+    """
+    return "\n".join([_heading(columns), *(_shown(columns, row) for row in rows)])
 
 
 class Table:
@@ -54,13 +100,12 @@ class Table:
     def __init__(self, columns: Mapping[str, Column]) -> None:
         self.rows: list[dict[str, Any]] = []
         self._columns = columns
-        print("| " + " | ".join(columns) + " |")
-        print("|" + "---|" * len(columns), flush=True)
+        print(_heading(columns), flush=True)
 
     def add(self, row: dict[str, Any]) -> None:
         """Print a row and keep it."""
         self.rows.append(row)
-        print("| " + " | ".join(show(row) for show in self._columns.values()) + " |", flush=True)
+        print(_shown(self._columns, row), flush=True)
 
 
 def write(path: str, arguments: list[str], rows: list[dict[str, Any]], *, add: bool = False) -> None:
@@ -83,21 +128,23 @@ def write(path: str, arguments: list[str], rows: list[dict[str, Any]], *, add: b
     SystemExit
         If rows of another machine or of other versions are there to add to.
     """
-    file, machine, commands = Path(path), _machine(), []
+    file, commands = Path(path), []
+    here = machine("rondeau", "numpy", "numba", "torch")
     if add and file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
-        if before["machine"] != machine:
+        if before["machine"] != here:
             raise SystemExit(
-                f"{path} holds figures of {before['machine']}, and this is {machine}: write another file"
+                f"{path} holds figures of {before['machine']}, and this is {here}: write another file"
             )
         commands, rows = before["commands"], before["rows"] + rows
     commands = [*commands, shlex.join(["python", "tools/compare_with_torch.py", *arguments])]
-    document = {"commands": commands, "machine": machine, "rows": rows}
+    document = {"commands": commands, "machine": here, "rows": rows}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def _machine() -> dict[str, Any]:
+def machine(*packages: str) -> dict[str, Any]:
+    """Return what figures depend on: the processor, and the versions of Python and of packages."""
     cpuinfo = Path("/proc/cpuinfo")
     fields = {}
     for line in cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []:
@@ -108,5 +155,5 @@ def _machine() -> dict[str, Any]:
         "family": fields.get("cpu family", ""),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in ("rondeau", "numpy", "numba", "torch")},
+        **{name: metadata.version(name) for name in packages},
     }

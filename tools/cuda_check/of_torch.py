@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from ..shakespeare.torch_twin import CLIP, CharacterModel, detach
+from ..shakespeare.recipe import CLIP
+from ..shakespeare.torch_twin import CharacterModel, detach
 from .clock import Clock
 from .workloads import VOCABULARY, Workload
 

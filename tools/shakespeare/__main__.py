@@ -20,8 +20,7 @@ import time
 from pathlib import Path
 
 from ..recording import record
-
-RATE = {"rnn": "2e-3", "lstm": "4e-3", "gru": "4e-3"}
+from .recipe import BATCH, CLIP, FINAL_RATE, HIDDEN, RATE, STEPS
 
 
 def timed(command: list[str]) -> tuple[str, float]:
@@ -34,10 +33,10 @@ def timed(command: list[str]) -> tuple[str, float]:
 def train_flags(cell: str, epochs: int) -> list[str]:
     """Give the flags of `rondeau train` that say the recipe."""
     return [
-        *("--cell", cell, "--hidden_size", "128", "--num_layers", "1", "--forget_bias", "1"),
-        *("--batch_size", "50", "--num_steps", "64", "--epochs", str(epochs)),
-        *("--optimizer", "adam", "--lr", RATE[cell], "--schedule", "cosine", "--final_lr", "0.05"),
-        *("--clip_norm", "5", "--held_out", "0.1"),
+        *("--cell", cell, "--hidden_size", str(HIDDEN), "--num_layers", "1", "--forget_bias", "1"),
+        *("--batch_size", str(BATCH), "--num_steps", str(STEPS), "--epochs", str(epochs)),
+        *("--optimizer", "adam", "--lr", str(RATE[cell]), "--schedule", "cosine"),
+        *("--final_lr", str(FINAL_RATE), "--clip_norm", str(CLIP), "--held_out", "0.1"),
     ]
 
 

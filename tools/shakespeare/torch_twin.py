@@ -18,9 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-BATCH, STEPS, HIDDEN, CLIP = 50, 64, 128, 5.0
-RATE = {"rnn": 2e-3, "lstm": 4e-3, "gru": 4e-3}
-FINAL_RATE = 0.05  # of the first
+from .recipe import BATCH, CLIP, FINAL_RATE, HIDDEN, RATE, STEPS
+
 State = torch.Tensor | tuple[torch.Tensor, ...]
 
 

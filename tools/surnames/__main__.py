@@ -8,6 +8,7 @@ Prints one row per seed and then the means; the rows of --json also hold the acc
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -15,52 +16,19 @@ import sys
 import time
 from pathlib import Path
 
-from rondeau import nn, train
 from rondeau import tensor as rt
-from rondeau.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from ..recording import record
-from .recipe import EMBEDDING, HIDDEN, RATE, Surnames
-
-
-class Classifier(nn.Module):
-    """Embedded characters, a bidirectional GRU, a linear layer on its two last states."""
-
-    def __init__(self, characters: int, languages: int) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(characters, EMBEDDING)
-        self.recurrent = nn.GRU(EMBEDDING, HIDDEN, bidirectional=True)
-        self.head = nn.Linear(2 * HIDDEN, languages)
-
-    def forward(self, ids: list[rt.Tensor]) -> rt.Tensor:
-        """Logits (B, languages) for rows of character indices."""
-        lengths = [len(row) for row in ids]
-        embedded = self.embedding(pad_sequence(ids))
-        _, h_n = self.recurrent(pack_padded_sequence(embedded, lengths, enforce_sorted=False))
-        logits: rt.Tensor = self.head(rt.cat((h_n[-2], h_n[-1]), 1))
-        return logits
+from .recipe import Surnames
+from .training import accuracies
 
 
 def run_rondeau(folder: Path, seed: int, epochs: int) -> tuple[list[float], float]:
     """Train by rondeau; the accuracy on the test surnames after every epoch, and the seconds."""
     surnames = Surnames(folder, seed)
-    ids = [rt.tensor(row) for row in surnames.ids]
-
-    rt.manual_seed(seed)
-    model = Classifier(surnames.num_characters, surnames.num_languages)
-    optimizer = train.optim.Adam(model.parameters(), lr=RATE)
     started = time.perf_counter()
-    accuracies = []
-    for _ in range(epochs):
-        for batch in surnames.epoch():
-            optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model([ids[i] for i in batch]), surnames.labels[batch])
-            loss.backward()
-            optimizer.step()
-        with rt.no_grad():
-            found = model([ids[i] for i in surnames.test]).argmax(1).numpy()
-        accuracies.append(float((found == surnames.labels[surnames.test]).mean()))
-    return accuracies, time.perf_counter() - started
+    found = list(itertools.islice(accuracies(surnames, seed), epochs))
+    return found, time.perf_counter() - started
 
 
 def run_torch(folder: Path, seed: int, epochs: int, threads: int) -> tuple[list[float], float]:
