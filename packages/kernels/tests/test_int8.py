@@ -5,6 +5,8 @@ import pytest
 
 from comparing import assert_close, assert_same_bits
 from rondeau.kernels.product import Rows, int8, packed_size
+from rondeau.kernels.product.microkernel import pointer_to
+from rondeau.kernels.product.packed_product import matrix_of_rows
 from rondeau.kernels.runtime.compiling import kernel_njit
 
 DEPTHS = (0, 1, 2, 7, 65, int8.LARGEST_PASS - 1, int8.LARGEST_PASS, int8.LARGEST_PASS + 1, 1030)
@@ -25,7 +27,15 @@ def multiply_all(x, packed, room, c, accumulate):
     M, K = x.shape
     left = int8.as_left_operand(Rows(x.reshape(-1), 0, K), M, K, room, True)
     result = Rows(c.reshape(-1), 0, c.shape[1])
-    int8.product_rows_of_int8(left, M, int8.depth_of_int8(K), packed, 0, c.shape[1], result, accumulate)
+    int8.product_of_panels_of_int8(
+        matrix_of_rows(left),
+        M,
+        int8.depth_of_int8(K),
+        pointer_to(packed, 0),
+        c.shape[1],
+        matrix_of_rows(result),
+        accumulate,
+    )
 
 
 @kernel_njit

@@ -94,6 +94,18 @@ def test_any_number_of_threads_and_any_batch_give_the_same_bits(cells, name, H, 
         assert_same_bits((y, *states), (found[0][0][some], *(state[:, some] for state in found[0][1:])))
 
 
+def test_a_run_is_its_steps(cells, set_num_threads):
+    """Whatever the number of threads, and of rows that are rounded at once."""
+    for threads in (1, 2, 3):
+        set_num_threads(threads)
+        for name, options in (
+            ("lstm", {"H": 70, "P": 66}),
+            ("gru", {"H": 48, "heads": 2, "B": 1}),
+            ("everything", {"H": 130, "I": 129, "V": 131, "L": 1}),
+        ):
+            RoundedStack(cells[name], **options).check_run(4)
+
+
 def test_the_memory_is_a_quarter(cells):
     stack = RoundedStack(cells["lstm"], H=256, I=256, L=1)
     whole = Stepper(stack.cell, stack.original, stack.settings)._frozen.layers

@@ -77,6 +77,51 @@ class Stack:
                         expected, before = self.step(x, before, head, next(times))
                         assert_same_bits((y, *given), (expected, *before))
 
+    def check_run(self, T):
+        """A run of T steps, of vectors and of ids, from given states and from zeros, is as many steps."""
+        rng = np.random.default_rng(3)
+        x = rng.standard_normal((T, *self.x.shape)).astype(self.x.dtype)
+        kinds = self.cell.inputs.values()
+        inputs = tuple(
+            np.stack([array + np.asarray(t if kind == "step" else 0, array.dtype) for t in range(T)], 1)
+            for kind, array in zip(kinds, self.inputs, strict=True)
+        )
+        of_run = tuple(
+            array if kind == "step" else array[:, 0] for kind, array in zip(kinds, inputs, strict=True)
+        )
+        for head in (None, self.head):
+            stepper, stepping = self.stepper(head), self.stepper(head)
+            for given, states in ((x, self.states), (rng.integers(0, self.x.shape[1], (T, self.B)), None)):
+                found, after = stepper.run(given, states, of_run, self.cell.forms)
+                expected = []
+                for t in range(T):
+                    step = tuple(array[:, t] for array in inputs)
+                    y, states = stepping(given[t], states, step, self.cell.forms)
+                    expected.append(y)
+                assert_same_bits((found, *after), (np.stack(expected), *states))
+
+
+@pytest.mark.parametrize("name", STEPPING)
+def test_a_run_is_its_steps(cells, name, monkeypatch):
+    monkeypatch.setattr("rondeau.kernels.cpu.step._ROWS_AT_ONCE", 7)  # 2 steps of 3 rows, or 7 of one
+    for options, T in (
+        ({}, 5),
+        ({"B": 1, "L": 1}, 8),
+        ({"dtype": np.float64, "L": 3, "B": 2}, 1),
+        ({"B": 0}, 9),
+    ):
+        Stack(cells[name], **options).check_run(T)
+
+
+def test_a_run_is_its_steps_with_a_projection_with_heads_and_for_any_number_of_threads(
+    cells, set_num_threads
+):
+    for threads in (1, 2, 3):
+        set_num_threads(threads)
+        Stack(cells["lstm"], H=70, P=66).check_run(4)
+        Stack(cells["gru"], H=48, heads=2, B=1).check_run(3)
+        Stack(cells["reset_before"], H=130, I=129, V=131).check_run(2)
+
 
 @pytest.mark.parametrize("name", STEPPING)
 def test_a_step_is_that_of_the_layers(cells, name):
@@ -181,6 +226,44 @@ def test_a_weight_that_is_not_a_number_shows_in_the_first_step_from_zero_states(
 def test_wrong_input(cells, x, error, message):
     with pytest.raises(error, match=re.escape(message)):
         Stack(cells["gru"]).stepper()(x)
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        ([[[1.0]]], TypeError, "x must be a numpy array, got list"),
+        (
+            np.ones((3, 3), np.float32),
+            ValueError,
+            "x must be (T, B, I) with at least one step, got shape (3, 3)",
+        ),
+        (np.ones((0, 3, 3), np.float32), ValueError, "at least one step, got shape (0, 3, 3)"),
+        (
+            np.ones(3, np.int64),
+            ValueError,
+            "x must be ids of shape (T, B) with at least one step, got shape (3,)",
+        ),
+        (np.ones((2, 3, 4), np.float32), ValueError, "x must have shape (6, 3), got (6, 4)"),
+        (np.array([[0, 3, 2]]), IndexError, "got 3"),
+    ],
+    ids=str,
+)
+def test_wrong_inputs_of_a_run(cells, x, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        Stack(cells["gru"]).stepper().run(x)
+
+
+def test_wrong_named_inputs(cells):
+    stack = Stack(cells["fed"])
+    stepper, forms = stack.stepper(), stack.cell.forms
+    for inputs, message in (
+        (stack.inputs[:1], "arrays, the named inputs of cell"),
+        (tuple(array[:, :2] for array in stack.inputs), "must have shape (2, 3, "),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            stepper(stack.x, None, inputs, forms)
+    with pytest.raises(ValueError, match=re.escape("must have shape (2, 4, 3, ")):
+        stepper.run(np.stack([stack.x] * 4), None, stack.inputs, forms)
 
 
 def test_wrong_states(cells):

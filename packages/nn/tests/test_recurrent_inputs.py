@@ -230,6 +230,12 @@ def test_a_single_step_and_a_stepper_have_the_bits_of_the_layer(widths):
         given = {"dt": dt[t], "g": g.numpy()}
         y, state = stepper(x[t], state, inputs=given if t % 2 else [given] * 2)
         assert_same_numbers(y, expected[t])
+    run = layer.stepper().run
+    assert_same_numbers(run(x, None, {"dt": dt.numpy(), "g": g})[0], expected)
+    alone = run(x[:, 1].numpy(), None, [{"dt": dt[:, 1], "g": g[1]}] * 2)[0]
+    assert_close(alone.numpy(), expected[:, 1].detach().numpy(), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"'dt' of cell .* is a step input: it must have shape"):
+        run(x, None, {"dt": dt[0], "g": g})
     one = layer.stepper()(x[0, 1], inputs={"dt": dt[0, 1], "g": g[1]})[0]
     assert_close(one.numpy(), expected[0, 1].detach().numpy(), rtol=1e-6)
     alone, single = nn.Recurrent(reading, I, H), nn.RecurrentCell(reading, I, H)

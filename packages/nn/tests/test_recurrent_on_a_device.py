@@ -224,7 +224,8 @@ def test_a_stepper_takes_arrays_of_numpy_too():
         again, states = stepper(rt.tensor(x), states, [{"dt": rt.tensor(dt), "g": g}] * 2)
         with no_transfers(waits=True):
             last, states = stepper(again[:, :I], states, {"dt": rt.ones(B), "g": rt.ones(B)})
-        return y, again, last, *states
+            run, states = stepper.run(rt.ones(2, B, I), states, {"dt": rt.ones(2, B), "g": rt.ones(B)})
+        return y, again, last, run, *states
 
     assert_like_the_cpu(lambda: nn.Recurrent(own, I, H, num_layers=2), call)
 

@@ -75,6 +75,31 @@ def test_a_step_is_that_of_the_layer_in_evaluation(layer, kind):
         assert layer.training
 
 
+@pytest.mark.parametrize("kind", ["rows", "a row", "ids", "an id"])
+def test_a_run_is_its_steps(layer, kind):
+    """Sequences have the batch where the layer has it."""
+    steps = 4
+    x = {
+        "rows": drawn(steps, B, I),
+        "a row": drawn(steps, I),
+        "ids": rt.tensor([[2, 0], [1, 1], [0, 2], [1, 0]]),
+        "an id": rt.tensor([1, 0, 2, 1]),
+    }[kind]
+    turned = layer.batch_first and kind in ("rows", "ids")
+    for head in (None, nn.Linear(layer.proj_size or layer.hidden_size, V)):
+        stepper, state, expected = layer.stepper(head), None, []
+        for x_t in x:
+            y, state = stepper(x_t, state)
+            expected.append(y)
+        found, after = stepper.run(x.transpose(0, 1) if turned else x)
+        assert_same_step(
+            (found.transpose(0, 1) if turned else found, *parts(after)), (rt.stack(expected), *parts(state))
+        )
+        if not turned:
+            _, begun = stepper.run(x[:3])
+            assert_same_step(_flat(stepper.run(x[3:].numpy(), begun)), (found[3:], *parts(after)))
+
+
 def test_arrays_and_integers_are_taken_too():
     stepper = nn.LSTM(I, H).stepper()
     _, state = stepper(drawn(B, I))
@@ -146,6 +171,11 @@ def test_a_language_model_reads_a_token_a_call(recurrent, embedding_size):
         logits, state = stepper(ids[:, t], state)
         expected, expected_state = model(ids[:, t : t + 1], expected_state)
         assert_same_step((logits, *parts(state)), (expected, *parts(expected_state)))
+    found, after = stepper.run(ids)
+    assert found.shape == (B, 6, V)
+    assert_same_step((found[:, -1], *parts(after)), (logits, *parts(state)))
+    alone, after = stepper.run(ids[1])
+    assert_same_step((alone, *parts(after)), (found[1], *(part[:, 1] for part in parts(state))))
     logits, state = stepper(int(ids[0, 0]))
     expected, expected_state = model(ids[:1, :1])
     assert_same_step(
@@ -235,6 +265,29 @@ def test_refusals():
             "layer must be an nn.Recurrent, nn.RNN, nn.GRU or nn.LSTM, got Linear",
         ),
         (lambda: embedded(drawn(B, 3)), TypeError, "x_t must be ids"),
+        (lambda: embedded.run(drawn(B, 2, 3)), TypeError, "x must be ids, integers of shape (B, T)"),
+        (
+            lambda: embedded.run(np.array([[0, V]])),
+            IndexError,
+            "x: id 4 is out of range: there are 4 rows, 0 to 3",
+        ),
+        (
+            lambda: stepper.run(drawn(I)),
+            ValueError,
+            "x must be (T, I), or the same with a batch dimension, got shape (3,); for one step, call the stepper",
+        ),
+        (
+            lambda: stepper.run(2),
+            ValueError,
+            "x must be ids (T,), or the same with a batch dimension, got shape ()",
+        ),
+        (lambda: stepper.run(drawn(0, B, I)), ValueError, "with at least one step, got shape (0, 2, 3)"),
+        (lambda: stepper.run(drawn(4, B, I + 1)), ValueError, "x must have shape (8, 3), got (8, 4)"),
+        (
+            lambda: stepper.run(drawn(4, I), state),
+            ValueError,
+            "state must have shape (L, H), because x has no batch dimension, got (1, 2, 5)",
+        ),
         (lambda: embedded(V), IndexError, "id 4 is out of range: there are 4 rows, 0 to 3"),
     ):
         with pytest.raises(error, match=re.escape(message)):

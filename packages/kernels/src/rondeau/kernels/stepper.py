@@ -1,11 +1,12 @@
-"""`Stepper`: frozen layers of a cell that run one step per call, as in text generation."""
+"""`Stepper`: frozen layers of a cell that run one step per call, as in text generation, or several known ones."""
 
 from __future__ import annotations
 
 import copy
+import math
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.checks import check_one_device, checked_array
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.recurrent.checks import (
+    check_count_of_inputs,
     check_devices_of_run,
     checked_ids,
-    checked_inputs,
     checked_weights,
     complete_settings,
     state_widths,
@@ -33,7 +34,8 @@ __all__ = ["Stepper"]
 Array = NDArray[Any]
 
 _KEPT = 8
-"""How many workspaces are kept, each for a batch size and forms of inputs; a beam search that shrinks uses several."""
+"""How many workspaces are kept, each for a batch size, forms of inputs, and one step or several; a beam search that
+shrinks uses several."""
 
 
 class Stepper:
@@ -143,7 +145,7 @@ class Stepper:
         self._like = checked[0].weight_ih[:0]  # an array where the weights are
         _check_format(weights_format, self._like)
         self._frozen = target_of(self._like).freeze(cell, tuple(checked), settings, head, weights_format)
-        self._workspaces: dict[tuple[Cell, int], Workspace] = {}
+        self._workspaces: dict[tuple[Cell, int, int], Workspace] = {}
 
     def __call__(
         self,
@@ -181,14 +183,72 @@ class Stepper:
         x = self._checked_input(x)
         B, cell = x.shape[0], self._cell
         if "cupy" in sys.modules:
-            given = {f"state {name}": array for name, array in zip(self._states, states or (), strict=False)}
-            named = {f"input {name}": array for name, array in zip(cell.inputs, inputs, strict=False)}
-            check_one_device(f"a step of cell {cell.name}", weight_ih=self._like, x=x, **given, **named)
+            self._check_devices(x, states, inputs)
         if inputs or cell.inputs:
             cell = cell.variant(forms=InputForms(numbers=forms.numbers))
-            inputs = self._checked_inputs(cell, inputs, B)
+            inputs = self._checked_inputs(cell, inputs, dict.fromkeys(cell.inputs, (B,)))
+        return self._run(cell, x, states, inputs, B, 1)
+
+    def run(
+        self,
+        x: Array,
+        states: tuple[Array, ...] | None = None,
+        inputs: tuple[Array, ...] = (),
+        forms: InputForms = InputForms(),  # noqa: B008 - an immutable default
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Run several steps, whose inputs are known.
+
+        The results have the bits of as many calls for one step. But the inputs of many steps are multiplied at once,
+        and so are their outputs by the head, with weights that are then read once.
+
+        Parameters
+        ----------
+        x : ndarray, shape (T, B, I), or of integers, shape (T, B)
+            The inputs of T steps, at least one.
+        states : tuple of ndarray, optional
+            The states before the first step, as for a call.
+        inputs : tuple of ndarray
+            The named inputs of the cell, in order, for each layer: (L, T, B, H) for a step input and (L, B, H) for a
+            sequence input, with 1 in the place of H for those that `forms` lists as numbers.
+        forms : InputForms, optional
+
+        Returns
+        -------
+        y : ndarray, shape (T, B, V), or (T, B, P) without a head
+        states : tuple of ndarray
+            The states after the last step.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument has the wrong shape or dtype.
+        IndexError
+            If an id is outside 0 to I-1.
+        """
+        if not is_array(x):
+            raise ArgumentTypeError(f"x must be a numpy array, got {type(x).__name__}")
+        wanted, dimensions = ("ids of shape (T, B)", 2) if x.dtype.kind in "iu" else ("(T, B, I)", 3)
+        if x.ndim != dimensions or not x.shape[0]:
+            raise ArgumentValueError(f"x must be {wanted} with at least one step, got shape {x.shape}")
+        (T, B), cell = x.shape[:2], self._cell
+        rows = self._checked_input(x.reshape(T * B, *x.shape[2:]))
+        if "cupy" in sys.modules:
+            self._check_devices(x, states, inputs)
+        if inputs or cell.inputs:
+            cell = cell.variant(forms=InputForms(numbers=forms.numbers))
+            batches = {name: (T, B) if kind == "step" else (B,) for name, kind in cell.inputs.items()}
+            inputs = self._checked_inputs(cell, inputs, batches)
+        y, states = self._run(cell, rows, states, inputs, B, T)
+        return y.reshape(T, B, y.shape[1]), states
+
+    def _run(
+        self, cell: Cell, x: Array, states: Any, inputs: tuple[Array, ...], B: int, T: int
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Run T steps of checked inputs, T*B rows; return the rows of the output, and the states."""
+        at_once = 1 if T == 1 else self._frozen.steps_at_once(B)
+        key = cell, B, at_once
         # Taken out of the dict, so that no other thread has it.
-        workspace = self._workspaces.pop((cell, B), None) or self._frozen.workspace(cell, B)
+        workspace = self._workspaces.pop(key, None) or self._frozen.workspace(cell, B, at_once)
         try:
             if states is None:
                 for before in workspace.before:
@@ -197,15 +257,22 @@ class Stepper:
                 self._check_states(states, workspace)
                 for before, state in zip(workspace.before, states, strict=True):
                     before[...] = state
-            y = buffers.empty_like(self._like, (B, self.outputs if self._has_head else 0))
-            workspace.step(x, y, inputs, self._steps.count())
-            if not self._has_head:
-                y = workspace.after[0][-1].copy()
+            y = buffers.empty_like(self._like, (T * B, self.outputs))
+            time = self._steps.count(T)
+            if at_once >= T:
+                workspace.run(x, y, inputs, time)
+            else:
+                for step in range(0, T, at_once):
+                    if step > 0:
+                        for before, after in zip(workspace.before, workspace.after, strict=True):
+                            before[...] = after
+                    rows = slice(step * B, (step + at_once) * B)
+                    workspace.run(x[rows], y[rows], _of_rows(cell, inputs, rows), time + step)
             return y, tuple([after.copy() for after in workspace.after])
         finally:
             if len(self._workspaces) >= _KEPT:
                 self._workspaces.clear()
-            self._workspaces[cell, B] = workspace
+            self._workspaces[key] = workspace
 
     def __copy__(self) -> Stepper:
         return self
@@ -224,6 +291,11 @@ class Stepper:
             "model, and make a stepper from it where it is loaded, with layer.stepper()"
         )
 
+    def _check_devices(self, x: Array, states: Any, inputs: Any) -> None:
+        given = {f"state {name}": array for name, array in zip(self._states, states or (), strict=False)}
+        named = {f"input {name}": array for name, array in zip(self._cell.inputs, inputs, strict=False)}
+        check_one_device(f"a step of cell {self._cell.name}", weight_ih=self._like, x=x, **given, **named)
+
     def _checked_input(self, x: Any) -> Array:
         """Return the input as a contiguous array, or raise an error that says what is wrong with it."""
         if not is_array(x):
@@ -236,18 +308,17 @@ class Stepper:
             raise ArgumentValueError(f"x must be ids of shape (B,), got shape {x.shape}")
         return checked_ids(x, self.inputs)
 
-    def _checked_inputs(self, cell: Cell, inputs: Any, B: int) -> tuple[Array, ...]:
-        """Return the named inputs of all layers as contiguous arrays (L, B, W)."""
-        L, rows = self.num_layers, self.num_layers * B
-        if isinstance(inputs, tuple | list):
-            shapes = [array.shape for array in inputs if is_array(array)]
-            if any(len(shape) != 3 or shape[:2] != (L, B) for shape in shapes):
-                raise ArgumentValueError(
-                    f"inputs must be (L, B, H) or (L, B, 1), with {L} layers and {B} rows here, got {shapes}"
-                )
-            inputs = [array.reshape(rows, array.shape[2]) if is_array(array) else array for array in inputs]
-        checked = checked_inputs(cell, inputs, rows, rows, self._hidden, self.dtype)
-        return tuple([array.reshape(L, B, array.shape[1]) for array in checked])
+    def _checked_inputs(
+        self, cell: Cell, inputs: Any, batches: Mapping[str, tuple[int, ...]]
+    ) -> tuple[Array, ...]:
+        """Return the named inputs of all layers as contiguous arrays (L, rows, W), given the shape of rows of each."""
+        check_count_of_inputs(cell, inputs)
+        L, checked = self.num_layers, []
+        for (name, batch), array in zip(batches.items(), inputs, strict=True):
+            width = 1 if name in cell.forms.numbers else self._hidden
+            array = checked_array(f"input {name} of cell {cell.name}", array, (L, *batch, width), self.dtype)
+            checked.append(array.reshape(L, math.prod(batch), width))
+        return tuple(checked)
 
     def _check_states(self, states: Any, workspace: Workspace) -> None:
         if not isinstance(states, tuple | list) or len(states) != len(self._states):
@@ -260,17 +331,26 @@ class Stepper:
                 checked_array(f"state {name}", state, before.shape, self.dtype)
 
 
+def _of_rows(cell: Cell, inputs: tuple[Array, ...], rows: slice) -> tuple[Array, ...]:
+    """Return the named inputs of some steps, given those of all."""
+    kinds = cell.inputs.values()
+    return tuple(
+        [array[:, rows] if kind == "step" else array for kind, array in zip(kinds, inputs, strict=True)]
+    )
+
+
 class _Steps:
     """A count of the steps of a stepper, which several threads may run."""
 
     def __init__(self, done: int = 0) -> None:
         self._done, self._lock = done, threading.Lock()
 
-    def count(self) -> int:
-        """Return the number of steps before this one."""
+    def count(self, steps: int) -> int:
+        """Count some steps more; return the number of steps before them."""
         with self._lock:
-            self._done += 1
-            return self._done - 1
+            done = self._done
+            self._done += steps
+            return done
 
     def copy(self) -> _Steps:
         """Return a counter that goes on from here."""

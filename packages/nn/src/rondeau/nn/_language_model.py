@@ -269,6 +269,7 @@ class LanguageModel(Module):
         Stepper
             ``logits, state = stepper(ids, state)`` maps ids (B,), or one integer, to logits (B, V), or (V,). Unless the
             weights are in int8, they have the same bits as those of the model, called in evaluation mode with one step.
+            ``stepper.run(ids, state)`` maps ids (B, T) to logits (B, T, V): those of a prompt, for example.
 
         Raises
         ------
@@ -286,7 +287,7 @@ class LanguageModel(Module):
         >>> logits.shape, state.shape
         ((28,), (1, 16))
         """
-        return Stepper(self.recurrent, self.head, self.embedding, weights)
+        return Stepper(self.recurrent, self.head, self.embedding, weights, batch_first=True)
 
 
 def _cell(recurrent: str | Cell) -> Cell:

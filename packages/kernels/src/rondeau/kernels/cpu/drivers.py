@@ -17,6 +17,7 @@ import numpy as np
 from numba import prange, types
 
 from rondeau.kernels.cpu.block_products import (
+    Shares,
     deepest,
     multiply_backward,
     multiply_forward,
@@ -88,8 +89,8 @@ def _run_forward(storage, products, projection, from_zero, steps, first, last): 
                     seen[first + row, k] = hidden[old + row, k] * keep[first + row, k]
         for phase in range(products.phases.size):
             multiply_forward(
-                products, products.ends[phase, 0], products.ends[phase, 1], storage, operand,
-                step == 0 and from_zero, at, first if masked else old, count, room,
+                products, Shares(phase, 0, 1, False), storage, operand, step == 0 and from_zero,
+                at, first if masked else old, count, room,
             )  # fmt: skip
             call_phase(products.phases[phase], (storage, at, old, new, first, count, 0, H))
         if projected:
@@ -117,7 +118,7 @@ def _forward_by_batch(storage, products, projection, from_zero, steps, cuts):  #
 @cached_njit(parallel=True)
 def _forward_by_units(storage, products, hidden, from_zero, steps, cuts, cuts_of_phases):  # type: ignore[no-untyped-def]
     """Run all steps, each thread on its share of the units; in the phases, on that of ``cuts_of_phases``."""
-    weight_hh, phases, ends = products.weight_hh, products.phases, products.ends
+    weight_hh, phases = products.weight_hh, products.phases
     flat_hh, shares = weight_hh.reshape(-1), cuts.size - 1
     for share in prange(shares):
         pack_blocks(products.table, flat_hh, 1, weight_hh.shape[1], products.packed, np.intp(share), shares)
@@ -129,7 +130,7 @@ def _forward_by_units(storage, products, hidden, from_zero, steps, cuts, cuts_of
             whole = cuts_of_phases.size == 2
             for share in prange(cuts.size - 1):
                 multiply_forward(
-                    products, ends[phase, share], ends[phase, share + 1], storage, hidden,
+                    products, Shares(phase, np.intp(share), np.intp(share + 1), False), storage, hidden,
                     step == 0 and from_zero, at, old, count, rooms[share],
                 )  # fmt: skip
                 if not whole:

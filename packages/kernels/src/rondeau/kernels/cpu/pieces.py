@@ -12,14 +12,17 @@ from typing import Any, NamedTuple
 
 from numba.extending import register_jitable
 
-from rondeau.kernels.product import Rows, num_panels, packed_size
+from rondeau.kernels.product import num_panels, packed_size
+from rondeau.kernels.product.matrix import Matrix, part
+from rondeau.kernels.product.microkernel import advance, pointer_to
 from rondeau.kernels.product.operands import (
     copy_packed_row,
     depth_of,
     left_operand,
-    multiply_rows,
+    multiply_panels,
     pack_panels_of,
 )
+from rondeau.kernels.product.packed_product import matrix_of_rows
 from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.runtime.compiling import kernel_njit
 
@@ -54,10 +57,10 @@ def pack_pieces(weight, parts, packed, packed_at):  # type: ignore[no-untyped-de
     depth, flat = depth_of(packed, K), weight.reshape(-1)
     for low in range(0, width, piece):
         columns = min(piece, width - low)
-        for part in range(parts):
-            at = packed_at + packed_size(depth, parts * low) + part * packed_size(depth, columns)
+        for place in range(parts):
+            at = packed_at + packed_size(depth, parts * low) + place * packed_size(depth, columns)
             pack_panels_of(
-                flat, (part * width + low) * K, 1, K, K, columns, packed, at, 0, num_panels(flat, columns)
+                flat, (place * width + low) * K, 1, K, K, columns, packed, at, 0, num_panels(flat, columns)
             )
 
 
@@ -69,13 +72,18 @@ def multiply_pieces(a, count, matrix, first, last, out, out_at, accumulate, room
     memory that `left_operand` needs.
     """
     parts, width, depth = matrix.parts, matrix.width, depth_of(matrix.packed, matrix.K)
-    piece, left = columns_of_piece(out.itemsize), left_operand(a, count, matrix.K, room, True)
+    piece, lanes = columns_of_piece(out.itemsize), _BYTES // out.itemsize
+    left, panels = (
+        matrix_of_rows(left_operand(a, count, matrix.K, room, True)),
+        pointer_to(matrix.packed, matrix.at),
+    )
+    results = Matrix(pointer_to(out, out_at), parts * width, 1)
     for low in range(first * piece, min(width, last * piece), piece):
         columns = min(piece, width - low)
-        for part in range(parts):
-            at = matrix.at + packed_size(depth, parts * low) + part * packed_size(depth, columns)
-            result = Rows(out, out_at + part * width + low, parts * width)
-            multiply_rows(left, count, depth, matrix.packed, at, columns, result, accumulate)
+        for place in range(parts):
+            panel = advance(panels, packed_size(depth, parts * low) + place * packed_size(depth, columns))
+            result = part(results, 0, place * width + low)
+            multiply_panels(left, count, depth, panel, columns, lanes, result, accumulate)
 
 
 @kernel_njit
@@ -85,7 +93,7 @@ def gather_pieces(ids, matrix, first, last, out):  # type: ignore[no-untyped-def
     depth, piece = depth_of(packed, matrix.K), columns_of_piece(out.itemsize)
     for low in range(first * piece, min(width, last * piece), piece):
         columns = min(piece, width - low)
-        for part in range(parts):
-            at = matrix.at + packed_size(depth, parts * low) + part * packed_size(depth, columns)
+        for place in range(parts):
+            at = matrix.at + packed_size(depth, parts * low) + place * packed_size(depth, columns)
             for row in range(ids.size):
-                copy_packed_row(packed, at, columns, ids[row], out, (row * parts + part) * width + low)
+                copy_packed_row(packed, at, columns, ids[row], out, (row * parts + place) * width + low)

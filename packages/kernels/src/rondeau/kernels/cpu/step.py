@@ -1,13 +1,15 @@
-"""Step: frozen layers of a cell that run one step per call on the CPU.
+"""Step: frozen layers of a cell that run one step per call on the CPU, or some steps whose inputs are known.
 
 Text generation calls a layer for one step at a time, and a step of few rows reads every weight to use it once or twice.
 So weights are packed once, when they are frozen; one call of a kernel runs all layers and the head; and its memory is
 kept from call to call. Weights may be packed in int8 (`rondeau.kernels.product.int8`), a quarter of the memory to read;
-the rest of a step is then the same.
+the rest of a step is then the same. A call of several steps multiplies their inputs, and their outputs by the head, all
+at once.
 
 Notation
 --------
-B rows, I inputs, H hidden units, P = H or the projection, V outputs of the head, L layers, S slots of all gates.
+B rows of a step, N of all steps of a call, I inputs, H hidden units, P = H or the projection, V outputs of the head, L
+layers, S slots of all gates.
 
 The recurrent matrices are packed by the table of `blocks`, divided into as many shares as there are pieces; the others
 are `pieces`.
@@ -48,6 +50,8 @@ __all__ = ["Frozen", "Workspace"]
 Array = NDArray[Any]
 
 _BYTES = TILE.vector_bytes
+_ROWS_AT_ONCE = 64
+"""The rows of several steps that a call multiplies at once: with that many, reading the weights takes no time."""
 _FASTER = 4
 """How many multiply-adds with weights in int8 take as long as one in float32: both are bound by reading weights."""
 
@@ -86,7 +90,7 @@ class Frozen:
         self.hidden = H = lowest.weight_ih.shape[0] // S
         self.is_projected = lowest.weight_hr is not None
         self.width = P = lowest.weight_hr.shape[0] if self.is_projected else H
-        self.outputs = 0 if head is None else head[0].shape[0]
+        self.has_head = head is not None
         piece = columns_of_piece(dtype.itemsize)
         self.cuts = unit_cuts(H, H, piece)
         blocks = self._packed_blocks(forward_blocks(schedule, H, P, settings.num_heads, self.cuts))
@@ -103,19 +107,19 @@ class Frozen:
                 weights.weight_hr if self.is_projected else np.empty((0, H), dtype), packed_hr[k],
             )  # fmt: skip
         weight, bias = (np.empty((0, P), dtype), None) if head is None else head
-        packed_head = _aligned(self._packed_size(P, self.outputs), self.packed.dtype)
+        packed_head = _aligned(self._packed_size(P, len(weight)), self.packed.dtype)
         self.kernels.pack_head(weight, packed_head)
         self.layers = FrozenWeights(
             compiled_phases(cell, "forward", dtype), packed_ih, blocks.table, blocks.ends, packed_hh, packed_hr,
             np.array([leaves_out_zeros(weights) for weights in layers]),
-            np.zeros(self.outputs, dtype) if bias is None else np.array(bias), packed_head,
+            np.zeros(len(weight), dtype) if bias is None else np.array(bias), packed_head,
         )  # fmt: skip
         self.bias = np.concatenate([bias_of_slots(schedule, weights, H) for weights in layers])
         self.params = np.concatenate([parameters_of(weights, H, dtype) for weights in layers])
         self.scalars = scalars_of_run(schedule, settings, dtype)
         recurrent = int(blocks.table[:, COLUMN.depth] @ blocks.table[:, COLUMN.width])
         #: The multiply-adds of a row in a layer, and in the head.
-        self.work = columns * max(self.inputs, P) + recurrent, P * self.outputs
+        self.work = columns * max(self.inputs, P) + recurrent, P * len(weight)
         if self.packed is INT8:
             self.work = self.work[0] // _FASTER, self.work[1] // _FASTER
         self._divisions: dict[tuple[int, int], Division] = {}
@@ -132,16 +136,20 @@ class Frozen:
         table[:, COLUMN.packed_at] = np.cumsum(sizes) - sizes
         return blocks._replace(table=table, packed_size=sum(sizes))
 
-    def rooms(self, batch_size: int, shares: int) -> Array:
+    def rooms(self, rows: int, shares: int) -> Array:
         """Return the memory in which shares round left operands; empty if the weights are as they were."""
         size = 0
         if self.packed is INT8:
-            size = size_of_room(batch_size, max(self.inputs, self.hidden, self.width))
+            size = size_of_room(rows, max(self.inputs, self.hidden, self.width))
         return np.empty((shares, size), self.packed.left.dtype)
 
-    def workspace(self, cell: Cell, batch_size: int) -> Workspace:
-        """Return the memory for a step of B rows of the cell, or of its variant for inputs in other forms."""
-        return Workspace(self, cell, batch_size)
+    def steps_at_once(self, batch_size: int) -> int:
+        """Return the most steps of B rows that are worth a single call."""
+        return max(1, _ROWS_AT_ONCE // max(batch_size, 1))
+
+    def workspace(self, cell: Cell, batch_size: int, steps: int) -> Workspace:
+        """Return the memory for steps of B rows of the cell, or of its variant for inputs in other forms."""
+        return Workspace(self, cell, batch_size, steps)
 
     def division(self, count: int, head_shares: int) -> Division:
         """Return how at most ``count`` threads divide the layers, and ``head_shares`` the head."""
@@ -166,16 +174,16 @@ def _aligned(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 class Workspace:
-    """The memory for a step of B rows, kept from call to call.
+    """The memory for steps of B rows, kept from call to call.
 
     Attributes
     ----------
     before, after : tuple of ndarray, shape (L, B, P) for the first and (L, B, H) for others
-        The states before the step, which the caller fills, and after it.
+        The states before the steps, which the caller fills, and after them.
     """
 
-    def __init__(self, frozen: Frozen, cell: Cell, batch_size: int) -> None:
-        schedule, dtype, B = cell.schedule, frozen.dtype, batch_size
+    def __init__(self, frozen: Frozen, cell: Cell, batch_size: int, steps: int) -> None:
+        schedule, dtype, B, N = cell.schedule, frozen.dtype, batch_size, steps * batch_size
         H, P, L, program = frozen.hidden, frozen.width, frozen.num_layers, schedule.forward
         states = np.zeros((len(schedule.graph.states), 2 * L * B, H), dtype)
         self._hidden = np.zeros((2 * L * B, P), dtype) if frozen.is_projected else states[0]
@@ -188,42 +196,46 @@ class Workspace:
             self._layers = frozen.layers._replace(phases=compiled_phases(cell, "forward", dtype))
         nothing = np.empty((0, 0, H), dtype)
         self._storage = Storage(
-            np.empty((B, len(schedule.order), H), dtype), np.empty((B, len(schedule.split), H), dtype), frozen.bias,
-            np.empty((B, len(schedule.values), H), dtype),
-            np.empty((B, 1, max(len(program.row_values), len(schedule.backward.row_values))), dtype),
+            np.empty((N, len(schedule.order), H), dtype), np.empty((N, len(schedule.split), H), dtype), frozen.bias,
+            np.empty((N, len(schedule.values), H), dtype),
+            np.empty((N, 1, max(len(program.row_values), len(schedule.backward.row_values))), dtype),
             states, frozen.params, frozen.scalars, np.empty((max(B, 1), program.num_lanes, H), dtype),
             nothing, nothing, nothing, nothing, np.empty(0, np.int64),
-            np.stack((np.zeros(B, np.int64), np.arange(B)), axis=1), frozen.key, frozen.substream,
+            np.stack((np.zeros(N, np.int64), np.tile(np.arange(B), steps)), axis=1), frozen.key, frozen.substream,
         )  # fmt: skip
-        self._draws_numbers = schedule.draws_numbers
+        self._draws_numbers, self._step_of_row = schedule.draws_numbers, np.repeat(np.arange(steps), B)
         self._no_ids, self._no_x = np.empty(0, np.int64), np.empty((0, frozen.inputs), dtype)
-        self._work, self._work_of_head = (B * work for work in frozen.work)
-        self._batch_size, self._rooms = B, frozen.rooms(B, 1)
+        self._no_y, self._outputs = np.empty((0, 0), dtype), np.empty((N, P), dtype)
+        self._rows, self._batch_size, self._rooms = N, B, frozen.rooms(N, 1)
 
-    def step(self, x: Array, y: Array, inputs: tuple[Array, ...], time: int) -> None:
-        """Run a step from the states `before`; fill the states `after` and ``y`` (B, V), with V = 0 without a head.
+    def run(self, x: Array, y: Array, inputs: tuple[Array, ...], time: int) -> None:
+        """Run some steps from the states `before`; fill the states `after` and ``y``, (N, V), or (N, P) without a head.
 
-        ``x`` (B, I) is contiguous and of the weights' dtype, or consists of ids, int64 (B,). The named inputs are
-        (L, B, H) or (L, B, 1). The time is that of the step's random numbers.
+        ``x`` (N, I) is contiguous and of the weights' dtype, or consists of ids, int64 (N,): B rows for each step in
+        turn. A named input is (L, N, H) or (L, N, 1) for a step input; a sequence input has B in the place of N. The
+        time is that of the first step's random numbers.
         """
-        frozen, storage = self._frozen, self._storage
+        frozen, storage, B = self._frozen, self._storage, self._batch_size
+        N = len(x)
+        if N == 0:
+            return  # without rows, no state changes
         if inputs:
             layers = range(frozen.num_layers)
             storage = storage._replace(
                 inputs=addresses_of_inputs(*[array[layer] for layer in layers for array in inputs])
             )
         if self._draws_numbers:
-            storage.positions[:, 0] = time
+            np.add(self._step_of_row, time, out=storage.positions[:, 0])
         x, ids = (x, self._no_ids) if x.ndim == 2 else (self._no_x, x)
-        head_shares = threads.shares_of(self._work_of_head)
-        division = frozen.division(threads.shares_of(self._work), head_shares)
+        outputs, y = (self._outputs[:N], y) if frozen.has_head else (y, self._no_y)
+        work, work_of_head = frozen.work
+        head_shares = threads.shares_of(N * work_of_head)
+        division = frozen.division(threads.shares_of(B * work), head_shares)
         shares = max(division.cuts.size - 1, head_shares)
         if shares > len(self._rooms):
-            self._rooms = frozen.rooms(self._batch_size, shares)
+            self._rooms = frozen.rooms(self._rows, shares)
+        arguments = self._layers, storage, self._hidden, x, ids, outputs, y, self._rooms, division, time
         if shares == 1:
-            frozen.kernels.step_alone(self._layers, storage, self._hidden, x, ids, y, self._rooms, division)
+            frozen.kernels.run_alone(*arguments)
         else:
-            threads.launch(
-                frozen.kernels.step_shared, self._layers, storage, self._hidden, x, ids, y, self._rooms,
-                division, shares=shares,
-            )  # fmt: skip
+            threads.launch(frozen.kernels.run_shared, *arguments, shares=shares)

@@ -1,8 +1,9 @@
-"""The driver of single steps: all layers and the head in one call of a kernel, compiled once per format of weights.
+"""The driver of steps with frozen weights: all layers and the head in one call, compiled once per format of weights.
 
 Notation
 --------
-B rows, I inputs, H hidden units, P = H or the projection, V outputs of the head, L layers, S slots of all gates.
+B rows of a step, N of all steps of a call, I inputs, H hidden units, P = H or the projection, V outputs of the head, L
+layers, S slots of all gates.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange, types
 
-from rondeau.kernels.cpu.block_products import multiply_forward, pack_blocks
+from rondeau.kernels.cpu.block_products import Shares, multiply_forward, pack_blocks
 from rondeau.kernels.cpu.phase_call import call_phase
 from rondeau.kernels.cpu.pieces import Pieces, columns_of_piece, gather_pieces, multiply_pieces, pack_pieces
 from rondeau.kernels.cpu.storage import (
@@ -23,9 +24,10 @@ from rondeau.kernels.cpu.storage import (
 )
 from rondeau.kernels.numerics.elements import ELEMENTS, INT8, Element
 from rondeau.kernels.product import Rows, packed_size
+from rondeau.kernels.product.microkernel import pointer_to
 from rondeau.kernels.product.operands import depth_of
 from rondeau.kernels.recurrent.substreams import PER_DIRECTION
-from rondeau.kernels.runtime.compiling import cached_njit
+from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
 from rondeau.kernels.runtime.signatures import INDICES, TABLE, array_type, record_type
 
 __all__ = ["KERNELS", "Division", "FrozenWeights"]
@@ -80,25 +82,54 @@ def _pack_head(weight, packed):  # type: ignore[no-untyped-def]
     pack_pieces(weight, 1, packed, 0)
 
 
-def _step(layers, storage, hidden, x, ids, y, rooms, division):  # type: ignore[no-untyped-def]
-    """Run all layers for one step, and the head.
+@kernel_njit
+def _are_zero(numbers, first, last):  # type: ignore[no-untyped-def]
+    for k in range(first, last):  # noqa: SIM110 - Numba has no all()
+        if numbers[k] != 0:
+            return False
+    return True
 
-    The rows of the states in `storage` and of `hidden` are those of all layers before the step, followed by those after
-    it; `bias` and `params` are those of all layers. Each share rounds left operands, if at all, into a row of `rooms`.
+
+@kernel_njit
+def _copy(source, source_at, target, target_at, count):  # type: ignore[no-untyped-def]
+    """Copy numbers from one flat array to another, or to another place."""
+    from_there, to_here = pointer_to(source, source_at), pointer_to(target, target_at)
+    for k in range(count):
+        to_here[k] = from_there[k]
+
+
+def _run(layers, storage, hidden, x, ids, outputs, y, rooms, division, time):  # type: ignore[no-untyped-def]
+    """Run one layer after the other for some steps, and the head.
+
+    The rows of `x` or `ids`, `outputs` (N, P) and `y` (N, V) are B for each step in turn; what is N rows in `storage`
+    has room for them. The rows of the states in `storage` and of `hidden` are those of all layers before the first
+    step, followed by those after the last one; between them, steps write to either in turn. `bias` and `params` are
+    those of all layers. Each share rounds left operands, if at all, into a row of `rooms`. The time is that of the
+    first step.
     """
     gates, states, bias, params = storage.gates, storage.states, storage.bias, storage.params
     cuts, cuts_of_phases, phases = division.cuts, division.cuts_of_phases, layers.phases
     L, S, H, P, V = bias.shape[0], gates.shape[1], gates.shape[2], hidden.shape[1], y.shape[1]
-    B, shares, piece = gates.shape[0], cuts.size - 1, columns_of_piece(gates.itemsize)
-    flat_x, flat_y, flat_gates = x.reshape(-1), y.reshape(-1), gates.reshape(-1)
+    N, B, shares, piece = (
+        outputs.shape[0],
+        hidden.shape[0] // (2 * L),
+        cuts.size - 1,
+        columns_of_piece(gates.itemsize),
+    )
+    flat_x, flat_y, flat_gates, flat_outputs = (
+        x.reshape(-1),
+        y.reshape(-1),
+        gates.reshape(-1),
+        outputs.reshape(-1),
+    )
     flat_hidden, flat_states = hidden.reshape(-1), states.reshape(-1)
-    projected, ih_at = layers.packed_hr.shape[1] > 0, 0
+    projected, ih_at, steps = layers.packed_hr.shape[1] > 0, 0, N // B
     num_inputs = storage.inputs.size // L
     pieces_of_first, pieces_of_head = (P + piece - 1) // piece, (V + piece - 1) // piece
     for layer in range(L):
-        old, new, below = layer * B, (L + layer) * B, (L + layer - 1) * B * P
         inputs = x.shape[1] if layer == 0 else P
         weight_ih = Pieces(layers.packed_ih, ih_at, inputs, S, H)
+        weight_hr = Pieces(layers.packed_hr[layer], 0, H, 1, P)
         products = Products(phases, layers.table, layers.ends, hidden, layers.packed_hh[layer])
         of_layer = Storage(
             gates, storage.recurrent, bias[layer : layer + 1], storage.values, storage.row_values, states,
@@ -106,65 +137,64 @@ def _step(layers, storage, hidden, x, ids, y, rooms, division):  # type: ignore[
             storage.d_params, storage.d_values, storage.inputs[layer * num_inputs : (layer + 1) * num_inputs],
             storage.positions, storage.key, storage.substream + layer * PER_DIRECTION,
         )  # fmt: skip
-        # As in a run of the layer, the product with a state of zeros is skipped.
-        from_zero = layers.leaves_out[layer]
-        for k in range(old * P, (old + B) * P):
-            from_zero = from_zero and flat_hidden[k] == 0
-        for phase in range(phases.size):
-            for share in prange(shares):
-                first, last = cuts[share], cuts[share + 1]
-                if phase == 0:
-                    if layer > 0:
-                        multiply_pieces(
-                            Rows(flat_hidden, below, P), B, weight_ih, first, last, flat_gates, 0, False,
-                            rooms[share],
-                        )  # fmt: skip
-                    elif ids.size > 0:
-                        gather_pieces(ids, weight_ih, first, last, flat_gates)
-                    else:
-                        multiply_pieces(
-                            Rows(flat_x, 0, inputs), B, weight_ih, first, last, flat_gates, 0, False,
-                            rooms[share],
-                        )  # fmt: skip
-                ends = layers.ends
-                multiply_forward(
-                    products,
-                    ends[phase, first],
-                    ends[phase, last],
-                    of_layer,
-                    hidden,
-                    from_zero,
-                    0,
-                    old,
-                    B,
-                    rooms[share],
-                )
-                if cuts_of_phases.size > 2:
-                    low, high = cuts_of_phases[share], cuts_of_phases[share + 1]
-                    call_phase(phases[phase], (of_layer, 0, old, new, 0, B, low, high))
-            if cuts_of_phases.size == 2:
-                low, high = cuts_of_phases[0], cuts_of_phases[1]
-                call_phase(phases[phase], (of_layer, 0, old, new, 0, B, low, high))
-        if projected:
-            weight_hr = Pieces(layers.packed_hr[layer], 0, H, 1, P)
-            for share in prange(shares):
-                first, last = share * pieces_of_first // shares, (share + 1) * pieces_of_first // shares
-                multiply_pieces(
-                    Rows(flat_states, new * H, H), B, weight_hr, first, last, flat_hidden, new * P, False,
-                    rooms[share],
-                )  # fmt: skip
+        for step in range(steps):
+            at, turned = step * B, step % 2 * L * B
+            old, new = layer * B + turned, (L + layer) * B - turned
+            # As in a run of the layer, the product with a state of zeros is skipped.
+            from_zero = layers.leaves_out[layer] and _are_zero(flat_hidden, old * P, (old + B) * P)
+            for phase in range(phases.size):
+                for share in prange(shares):
+                    first, last = cuts[share], cuts[share + 1]
+                    if phase == 0 and step == 0:
+                        if layer > 0:
+                            multiply_pieces(
+                                Rows(flat_outputs, 0, P), N, weight_ih, first, last, flat_gates, 0, False,
+                                rooms[share],
+                            )  # fmt: skip
+                        elif ids.size > 0:
+                            gather_pieces(ids, weight_ih, first, last, flat_gates)
+                        else:
+                            multiply_pieces(
+                                Rows(flat_x, 0, inputs), N, weight_ih, first, last, flat_gates, 0, False,
+                                rooms[share],
+                            )  # fmt: skip
+                    multiply_forward(
+                        products, Shares(phase, first, last, (time + step) % 2 == 1), of_layer, hidden, from_zero,
+                        at, old, B, rooms[share],
+                    )  # fmt: skip
+                    if cuts_of_phases.size > 2:
+                        low, high = cuts_of_phases[share], cuts_of_phases[share + 1]
+                        call_phase(phases[phase], (of_layer, at, old, new, 0, B, low, high))
+                if cuts_of_phases.size == 2:
+                    low, high = cuts_of_phases[0], cuts_of_phases[1]
+                    call_phase(phases[phase], (of_layer, at, old, new, 0, B, low, high))
+            if projected:
+                for share in prange(shares):
+                    first, last = share * pieces_of_first // shares, (share + 1) * pieces_of_first // shares
+                    multiply_pieces(
+                        Rows(flat_states, new * H, H), B, weight_hr, first, last, flat_hidden, new * P, False,
+                        rooms[share],
+                    )  # fmt: skip
+            _copy(flat_hidden, new * P, flat_outputs, at * P, B * P)
+        if steps % 2 == 0:
+            for state in range(states.shape[0]):
+                row = state * states.shape[1]
+                _copy(flat_states, (row + layer * B) * H, flat_states, (row + (L + layer) * B) * H, B * H)
+            if projected:
+                _copy(flat_hidden, layer * B * P, flat_hidden, (L + layer) * B * P, B * P)
         ih_at += packed_size(depth_of(layers.packed_ih, inputs), S * ((H + piece - 1) // piece * piece))
     head_shares, head = division.head_shares, Pieces(layers.packed_head, 0, P, 1, V)
     for share in prange(head_shares):
         first, last = share * pieces_of_head // head_shares, (share + 1) * pieces_of_head // head_shares
-        for row in range(B):
+        for row in range(y.shape[0]):
             for j in range(first * piece, min(V, last * piece)):
                 flat_y[row * V + j] = layers.head_bias[j]
-        output = Rows(flat_hidden, (2 * L - 1) * B * P, P)
-        multiply_pieces(output, B, head, first, last, flat_y, 0, True, rooms[share])
+        multiply_pieces(
+            Rows(flat_outputs, 0, P), y.shape[0], head, first, last, flat_y, 0, True, rooms[share]
+        )
 
 
-_step_alone, _step_shared = cached_njit(_step), cached_njit(parallel=True)(_step)
+_run_alone, _run_shared = cached_njit(_run), cached_njit(parallel=True)(_run)
 
 
 class Kernels:
@@ -185,15 +215,15 @@ class Kernels:
         return _pack_head.compile(types.void(array_type(self._dtype, 2), array_type(self._packed.dtype, 1)))
 
     @functools.cached_property
-    def step_alone(self) -> Any:
-        return _step_alone.compile(self._step)
+    def run_alone(self) -> Any:
+        return _run_alone.compile(self._run)
 
     @functools.cached_property
-    def step_shared(self) -> Any:
-        return _step_shared.compile(self._step)
+    def run_shared(self) -> Any:
+        return _run_shared.compile(self._run)
 
     @functools.cached_property
-    def _step(self) -> Any:
+    def _run(self) -> Any:
         matrix = array_type(self._dtype, 2)
         packed, packed_layers = (array_type(self._packed.dtype, dimensions) for dimensions in (1, 2))
         layers = record_type(
@@ -210,7 +240,9 @@ class Kernels:
         )
         division = record_type(Division, cuts=INDICES, cuts_of_phases=INDICES, head_shares=types.intp)
         rooms = array_type(self._packed.left.dtype, 2)
-        return types.void(layers, storage_type(self._dtype), matrix, matrix, INDICES, matrix, rooms, division)
+        return types.void(
+            layers, storage_type(self._dtype), matrix, matrix, INDICES, matrix, matrix, rooms, division, types.intp
+        )  # fmt: skip
 
 
 KERNELS = {(dtype, element): Kernels(dtype, element) for dtype, element in ELEMENTS.items()}

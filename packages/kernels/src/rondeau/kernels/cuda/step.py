@@ -60,7 +60,11 @@ class Frozen:
         self.bias = [bias_of_slots(schedule, weights, H) for weights in self.layers]
         self.params = [parameters_of(weights, H) for weights in self.layers]
 
-    def workspace(self, cell: Cell, batch_size: int) -> Workspace:
+    def steps_at_once(self, batch_size: int) -> int:
+        """Return 1: the work of a step is queued as one."""
+        return 1
+
+    def workspace(self, cell: Cell, batch_size: int, steps: int) -> Workspace:
         """Return the memory for a step of B rows of the cell, or of its variant for inputs in other forms."""
         return Workspace(self, cell, batch_size)
 
@@ -135,8 +139,8 @@ class Workspace:
         self._steps: dict[int, tuple[Array, Replay]] = {}
         """For each number of dimensions of x: where it is copied to, and the step from there."""
 
-    def step(self, x: Array, y: Array, inputs: tuple[Array, ...], time: int) -> None:
-        """Run a step from the states `before`; fill the states `after` and ``y`` (B, V), with V = 0 without a head.
+    def run(self, x: Array, y: Array, inputs: tuple[Array, ...], time: int) -> None:
+        """Run a step from the states `before`; fill the states `after` and ``y``, (B, V), or (B, P) without a head.
 
         ``x`` (B, I) is contiguous and of the weights' dtype, or consists of ids, int64 (B,). The named inputs are
         (L, B, H) or (L, B, 1). The time is that of the step's random numbers.
@@ -150,8 +154,7 @@ class Workspace:
         if self._draws_numbers:
             self._positions[:, 0] = time
         replay.run(functools.partial(self._queue, own))
-        if self._y is not None:
-            y[...] = self._y
+        y[...] = self.after[0][-1] if self._y is None else self._y
 
     def _queue(self, x: Array) -> None:
         """Queue the work of a step on the arrays of this workspace alone."""

@@ -41,6 +41,7 @@ from rondeau.kernels.runtime.compiling import kernel_njit
 __all__ = [
     "int8_scale",
     "int16_scale",
+    "larger_magnitude",
     "round_to_bfloat16",
     "round_to_int8",
     "round_to_int16",
@@ -185,6 +186,23 @@ def round_to_int16(typingctx: Any, x: Any, scale: Any) -> Any:
     if not x == scale == types.float32:
         return None
     return types.int16(x, scale), _generator(_write_round_to_int16)
+
+
+@intrinsic
+def larger_magnitude(typingctx: Any, largest: Any, x: Any) -> Any:
+    """Return the larger of a magnitude and that of a float32, as int32: the bits of a float32 without its sign.
+
+    As integers they are ordered as the magnitudes are, and NaN is the largest. Numba's own integers would be int64.
+    """
+    if largest != types.int32 or x != types.float32:
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        magnitude = builder.and_(builder.bitcast(arguments[1], ir.IntType(32)), ir.IntType(32)(0x7FFFFFFF))
+        is_larger = builder.icmp_signed(">", magnitude, arguments[0])
+        return builder.select(is_larger, magnitude, arguments[0])
+
+    return types.int32(largest, x), generate
 
 
 @kernel_njit

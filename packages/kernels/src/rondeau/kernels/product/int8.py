@@ -23,14 +23,19 @@ from numba import types
 from numba.extending import register_jitable
 
 from rondeau.kernels.numerics.elements import ELEMENTS, INT8, INT32, Element
-from rondeau.kernels.numerics.rounding import int8_scale, int16_scale, round_to_int8, round_to_int16
+from rondeau.kernels.numerics.rounding import (
+    int8_scale,
+    int16_scale,
+    larger_magnitude,
+    round_to_int8,
+    round_to_int16,
+)
 from rondeau.kernels.product.microkernel import advance, compute_tile, pointer_as, pointer_to
 from rondeau.kernels.product.packed_product import Rows
 from rondeau.kernels.product.pairs import words_of
 from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.runtime.compiling import kernel_njit
 from rondeau.kernels.runtime.linking import compiled_once
-from rondeau.kernels.runtime.signatures import array_type
 
 __all__ = [
     "LARGEST_PASS",
@@ -38,7 +43,7 @@ __all__ = [
     "copy_row_of_int8",
     "depth_of_int8",
     "pack_panels_of_int8",
-    "product_rows_of_int8",
+    "product_of_panels_of_int8",
     "size_of_room",
 ]
 
@@ -54,9 +59,6 @@ _SCALE_ROWS = 2
 
 _SUMS = _ROWS * _WIDTH
 """Where the rows of a left operand begin."""
-
-_MAGNITUDE = np.int32(0x7FFFFFFF)
-"""The bits of a float32 without its sign: as integers they are ordered as the magnitudes, and NaN is the largest."""
 
 
 @register_jitable
@@ -79,43 +81,44 @@ def size_of_room(M: int, K: int) -> int:
     return size
 
 
-def _rows_type(element: Element) -> Any:
-    return types.NamedTuple([array_type(element.dtype, 1), types.intp, types.intp], Rows)
+def _signature_of_rounding(element: Element) -> Any:
+    words, numbers = types.CPointer(INT32.storage), types.CPointer(INT8.storage)
+    return types.none(types.CPointer(element.storage), types.intp, types.intp, types.intp, words, numbers)
 
 
-@compiled_once(
-    lambda element: types.none(_rows_type(element), types.intp, types.intp, array_type(INT32.dtype, 1)),
-    (_SINGLE,),
-)
-def _round_rows(rows, count, K, room):  # type: ignore[no-untyped-def]
-    bits, scales, numbers = rows.flat.view(np.int32), room.view(np.float32), room.view(np.int16)
+@compiled_once(_signature_of_rounding, (_SINGLE,))
+def _round_rows(source, stride, count, K, words, numbers):  # type: ignore[no-untyped-def]
+    """Round rows to ``words``, each behind its scale; ``numbers`` points to the same memory."""
+    scales, size = pointer_as(words, source), 1 + words_of(K)
     for row in range(count):
-        source, target = rows.at + row * rows.stride, _SUMS + row * (1 + words_of(K))
+        x, target = advance(source, row * stride), advance(numbers, 2 * (row * size + 1))
         largest = np.int32(0)
-        for k in range(source, source + K):
-            largest = max(largest, bits[k] & _MAGNITUDE)
-        room[target] = largest
-        scale = int16_scale(scales[target])
-        scales[target] = scale
-        first = 2 * (target + 1)
         for k in range(K):
-            numbers[first + k] = round_to_int16(rows.flat[source + k], scale)
+            largest = larger_magnitude(largest, x[k])
+        words[row * size] = largest
+        scale = int16_scale(scales[row * size])
+        scales[row * size] = scale
+        for k in range(K):
+            target[k] = round_to_int16(x[k], scale)
         if K % 2:
-            numbers[first + K] = 0
+            target[K] = 0
 
 
 @kernel_njit
 def as_left_operand(rows, count, K, room, is_new):  # type: ignore[no-untyped-def]
     """Return ``count`` rows of K numbers, rounded into ``room`` unless they already have been."""
     if is_new:
-        _round_rows(rows, count, K, room)
+        _round_rows(
+            pointer_to(rows.flat, rows.at), rows.stride, count, K,
+            pointer_to(room, _SUMS), pointer_to(room.view(np.int16), 2 * _SUMS),
+        )  # fmt: skip
     return Rows(room, _SUMS, 1 + words_of(K))
 
 
 @kernel_njit
 def pack_panels_of_int8(b, b_at, k_stride, n_stride, K, N, packed, packed_at, first, last):  # type: ignore[no-untyped-def]
     """Round and pack panels ``first`` to ``last - 1`` of a (K, N) operand, as `pack_panels` does without rounding."""
-    depth, bits = depth_of_int8(K), b.view(np.int32)
+    depth = depth_of_int8(K)
     numbers, scales, largest = packed.view(np.int8), packed.view(np.float32), packed.view(np.int32)
     for low in range(first * _WIDTH, min(N, last * _WIDTH), _WIDTH):
         columns = min(_WIDTH, N - low)
@@ -125,7 +128,7 @@ def pack_panels_of_int8(b, b_at, k_stride, n_stride, K, N, packed, packed_at, fi
         for j in range(columns):
             column, of_column = b_at + (low + j) * n_stride, panel // 2 + j
             for k in range(K):
-                largest[of_column] = max(largest[of_column], bits[column + k * k_stride] & _MAGNITUDE)
+                largest[of_column] = larger_magnitude(largest[of_column], b[column + k * k_stride])
             scale = int8_scale(scales[of_column])
             scales[of_column] = scale
             for k in range(K):
@@ -166,26 +169,25 @@ def _multiply_panel(a, a_stride, M, words, panel, columns, sums, c, c_stride, ac
 
 
 @kernel_njit
-def product_rows_of_int8(a, M, depth, packed, packed_at, N, c, accumulate):  # type: ignore[no-untyped-def]
-    """Compute C[M, N] (+)= A[M, K] @ B[K, N], as `product_rows` does.
+def product_of_panels_of_int8(a, M, depth, panels, N, c, accumulate):  # type: ignore[no-untyped-def]
+    """Compute C[M, N] (+)= A[M, K] @ B[K, N], as `product_of_panels` does.
 
     Parameters
     ----------
-    a : Rows of int32
-        As `as_left_operand` gives it.
+    a : Matrix of int32
+        The rows that `as_left_operand` gives, with the room before them.
     M, depth : int
         The rows of A, and `depth_of_int8` of K.
-    packed, packed_at : flat array of int16, int
-        The packed operand, and the index where it starts.
+    panels : pointer to int16
+        The packed operand.
     N : int
-    c : Rows of float32
+    c : Matrix of float32
     accumulate : bool
     """
     for low in range(0, N, _WIDTH):
         _multiply_panel(
-            pointer_to(a.flat, a.at), a.stride, M, depth - _SCALE_ROWS,
-            pointer_to(packed, packed_at + low * depth), min(_WIDTH, N - low), pointer_to(a.flat, 0),
-            pointer_to(c.flat, c.at + low), c.stride, accumulate,
+            a.at, a.row, M, depth - _SCALE_ROWS, advance(panels, low * depth), min(_WIDTH, N - low),
+            advance(a.at, -_SUMS), advance(c.at, low), c.row, accumulate,
         )  # fmt: skip
 
 

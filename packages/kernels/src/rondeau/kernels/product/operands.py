@@ -14,8 +14,8 @@ pack_panels_of(b, b_at, k_stride, n_stride, K, N, packed, packed_at, first, last
     Pack panels ``first`` to ``last - 1`` of a (K, N) operand; see `pack_panels`.
 panel_of(numbers, at, K, columns, width, room)
     A panel of K rows of ``width`` numbers, of which some columns are valid, as a packed operand: an array and an index.
-multiply_rows(a, M, K, packed, packed_at, N, c, accumulate)
-    The product of a left operand and a packed one; see `product_rows`.
+multiply_panels(a, M, K, panels, N, lanes, c, accumulate)
+    The product of a left operand and of panels at a pointer; see `product_of_panels`.
 copy_packed_row(packed, panel, columns, k, out, out_at)
     Copy row k of the columns that are packed as one panel, which begins at index ``panel``.
 """
@@ -30,7 +30,7 @@ from numba.extending import overload
 
 from rondeau.kernels.numerics.elements import INT8, INT32, PAIRS
 from rondeau.kernels.product import int8
-from rondeau.kernels.product.packed_product import Rows, product_rows
+from rondeau.kernels.product.packed_product import Rows, product_of_panels
 from rondeau.kernels.product.packing import pack_panels
 from rondeau.kernels.product.pairs import pack_panels_of_pairs, round_rows, words_of
 from rondeau.kernels.product.tiles import TILE
@@ -40,7 +40,7 @@ __all__ = [
     "copy_packed_row",
     "depth_of",
     "left_operand",
-    "multiply_rows",
+    "multiply_panels",
     "pack_panels_of",
     "panel_of",
     "room_for_operand",
@@ -116,8 +116,8 @@ pack_panels_of = by_operand(
 panel_of = by_operand(5, lambda numbers, at, K, columns, width, room: (numbers, at), _packed_panel)
 
 
-def _multiply_rows(a, M, K, packed, packed_at, N, c, accumulate):  # type: ignore[no-untyped-def]
-    product_rows(a, M, K, packed, packed_at, N, c, accumulate)
+def _multiply_panels(a, M, K, panels, N, lanes, c, accumulate):  # type: ignore[no-untyped-def]
+    product_of_panels(a, M, K, panels, N, lanes, c, accumulate)
 
 
 def _copy_row(packed, panel, columns, k, out, out_at):  # type: ignore[no-untyped-def]
@@ -127,12 +127,12 @@ def _copy_row(packed, panel, columns, k, out, out_at):  # type: ignore[no-untype
         out[out_at + j] = packed[source + j]
 
 
-multiply_rows = by_operand(
+multiply_panels = by_operand(
     3,
-    _multiply_rows,
-    _multiply_rows,
-    lambda a, M, K, packed, packed_at, N, c, accumulate: int8.product_rows_of_int8(
-        a, M, K, packed, packed_at, N, c, accumulate
+    _multiply_panels,
+    _multiply_panels,
+    lambda a, M, K, panels, N, lanes, c, accumulate: int8.product_of_panels_of_int8(
+        a, M, K, panels, N, c, accumulate
     ),
 )
 copy_packed_row = by_operand(

@@ -11,7 +11,7 @@ from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.runtime.compiling import kernel_njit
 from rondeau.kernels.runtime.linking import compiled_once
 
-__all__ = ["DEPTH_BLOCK", "Rows", "multiply_packed", "product_rows"]
+__all__ = ["DEPTH_BLOCK", "Rows", "matrix_of_rows", "multiply_packed", "product_of_panels", "product_rows"]
 
 _ROWS, _VECTORS, _BYTES = TILE.rows, TILE.vectors, TILE.vector_bytes
 
@@ -65,6 +65,31 @@ def multiply_packed(a: Any, M: Any, K: Any, packed: Any, N: Any, lanes: Any, c: 
 
 
 @kernel_njit
+def matrix_of_rows(rows: Any) -> Any:
+    """Return rows as a matrix; the caller keeps their array alive."""
+    return Matrix(pointer_to(rows.flat, rows.at), rows.stride, 1)
+
+
+@kernel_njit
+def product_of_panels(
+    a: Any, M: Any, K: Any, packed: Any, N: Any, lanes: Any, c: Any, accumulate: Any
+) -> Any:
+    """Compute what `product_rows` does for matrices `a` and `c`, with the panels of B at pointer `packed`.
+
+    Loops over many products call it with pointers: Numba counts references to every array that such a loop touches.
+    """
+    width = _VECTORS * lanes
+    for first in range(0, N, width):
+        columns = min(width, N - first)
+        whole = (columns + lanes - 1) // lanes * lanes
+        for k in range(0, max(K, 1), DEPTH_BLOCK):
+            multiply_packed(
+                part(a, 0, k), M, min(DEPTH_BLOCK, K - k), advance(packed, first * K + k * whole), columns, lanes,
+                part(c, 0, first), accumulate or k > 0,
+            )  # fmt: skip
+
+
+@kernel_njit
 def product_rows(a: Any, M: Any, K: Any, packed: Any, packed_at: Any, N: Any, c: Any, accumulate: Any) -> Any:
     """Compute C[M, N] (+)= A[M, K] @ B[K, N] with B packed; serial and free of allocation, for use inside `prange`.
 
@@ -95,15 +120,5 @@ def product_rows(a: Any, M: Any, K: Any, packed: Any, packed_at: Any, N: Any, c:
     True
     """
     lanes = _BYTES // packed.itemsize
-    width = _VECTORS * lanes
-    left = Matrix(pointer_to(a.flat, a.at), a.stride, 1)
-    result = Matrix(pointer_to(c.flat, c.at), c.stride, 1)
-    for first in range(0, N, width):
-        columns = min(width, N - first)
-        whole = (columns + lanes - 1) // lanes * lanes
-        for k in range(0, max(K, 1), DEPTH_BLOCK):
-            panel = pointer_to(packed, packed_at + first * K + k * whole)
-            multiply_packed(
-                part(left, 0, k), M, min(DEPTH_BLOCK, K - k), panel, columns, lanes,
-                part(result, 0, first), accumulate or k > 0,
-            )  # fmt: skip
+    panels = pointer_to(packed, packed_at)
+    product_of_panels(matrix_of_rows(a), M, K, panels, N, lanes, matrix_of_rows(c), accumulate)

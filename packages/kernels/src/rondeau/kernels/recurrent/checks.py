@@ -20,6 +20,7 @@ from rondeau.kernels.recurrent.records import DEFAULT_SETTINGS, Run, Settings, W
 from rondeau.kernels.runtime.devices import is_array
 
 __all__ = [
+    "check_count_of_inputs",
     "check_devices_of_run",
     "checked_arrays",
     "checked_ids",
@@ -165,6 +166,16 @@ def check_devices_of_run(cell: Cell, weights: Weights, /, **others: Any) -> None
     )
 
 
+def check_count_of_inputs(cell: Cell, inputs: Any) -> None:
+    """Raise ValueError unless there are as many named inputs as the cell has."""
+    if not isinstance(inputs, tuple | list) or len(inputs) != len(cell.inputs):
+        got = len(inputs) if isinstance(inputs, tuple | list) else type(inputs).__name__
+        raise ArgumentValueError(
+            f"inputs must be {len(cell.inputs)} arrays, the named inputs of cell {cell.name} "
+            f"({', '.join(cell.inputs) or 'none'}), got {got}"
+        )
+
+
 def checked_inputs(
     cell: Cell, inputs: Any, steps: int, sequences: int, hidden: int, dtype: np.dtype[Any]
 ) -> tuple[Array, ...]:
@@ -179,12 +190,7 @@ def checked_inputs(
     ValueError
         If there are more or fewer than the cell has, or one has another shape than its kind and form ask for.
     """
-    if not isinstance(inputs, tuple | list) or len(inputs) != len(cell.inputs):
-        got = len(inputs) if isinstance(inputs, tuple | list) else type(inputs).__name__
-        raise ArgumentValueError(
-            f"inputs must be {len(cell.inputs)} arrays, the named inputs of cell {cell.name} "
-            f"({', '.join(cell.inputs) or 'none'}), got {got}"
-        )
+    check_count_of_inputs(cell, inputs)
     return tuple(
         [
             checked_array(

@@ -50,26 +50,32 @@ class WeightSums(Protocol):
 
 
 class Workspace(Protocol):
-    """The memory for a step of B rows, kept from call to call.
+    """The memory for steps of B rows, kept from call to call.
 
     Attributes
     ----------
     before, after : tuple of ndarray, shape (L, B, P) for the first and (L, B, H) for others
-        The states before the step, which the caller fills, and after it.
+        The states before the steps, which the caller fills, and after them.
     """
 
     before: tuple[Array, ...]
     after: tuple[Array, ...]
 
-    def step(self, x: Array, y: Array, inputs: tuple[Array, ...], time: int) -> None:
-        """Run a step from the states `before`; fill the states `after` and ``y`` (B, V), with V = 0 without a head."""
+    def run(self, x: Array, y: Array, inputs: tuple[Array, ...], time: int) -> None:
+        """Run some steps from the states `before`; fill the states `after` and ``y``, (N, V), or (N, P) without a head.
+
+        The rows of ``x``, (N, I) or ids (N,), are B for each step in turn; so are those of the named inputs of steps.
+        """
 
 
 class FrozenLayers(Protocol):
     """Frozen layers and a head, for a stepper."""
 
-    def workspace(self, cell: Cell, batch_size: int) -> Workspace:
-        """Return the memory for a step of B rows of the cell, or of its variant for inputs in other forms."""
+    def steps_at_once(self, batch_size: int) -> int:
+        """Return the most steps of B rows that are worth a single call."""
+
+    def workspace(self, cell: Cell, batch_size: int, steps: int) -> Workspace:
+        """Return the memory for up to some steps of B rows of the cell, or of its variant for inputs in other forms."""
 
 
 class SingleStep(Protocol):

@@ -33,6 +33,7 @@ __all__ = [
     "of_packed",
     "of_padded",
     "of_step",
+    "or_array",
     "variant_of",
 ]
 
@@ -157,14 +158,23 @@ def of_step(
     """
 
     def convert(name: str, kind: str, value: Any) -> Tensor:
+        x = _checked(cell, name, value, "B" * len(batch), batch, hidden, dtype)
+        return _as_rows(cell, name, x, batch, hidden)
+
+    return or_array(convert, device)
+
+
+def or_array(convert: Callable[[str, str, Any], Tensor], device: Any) -> Callable[[str, str, Any], Tensor]:
+    """Return a function that converts arrays as `convert` does tensors; NumPy's are sent to the device."""
+
+    def convert_either(name: str, kind: str, value: Any) -> Tensor:
         if isinstance(value, np.ndarray):
             value = Tensor(value).to(device)
         elif is_array(value):
             value = Tensor(value)
-        x = _checked(cell, name, value, "B" * len(batch), batch, hidden, dtype)
-        return _as_rows(cell, name, x, batch, hidden)
+        return convert(name, kind, value)
 
-    return convert
+    return convert_either
 
 
 def in_segments(cell: Cell, rows: LayerInputs, segments: Segments, T: int, B: int) -> LayerInputs:
