@@ -10,9 +10,11 @@ from numpy.typing import DTypeLike, NDArray
 from rondeau.kernels.checks import checked_indices
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.ops import scatter
+from rondeau.kernels.ops.few_rows import are_few, summed
 from rondeau.kernels.runtime import buffers
 from rondeau.kernels.runtime.devices import is_of_device, library_of
 from rondeau.tensor import Function, Tensor, empty, no_grad
+from rondeau.tensor.autograd import from_few_rows
 
 from . import init
 from ._checks import as_array, check_devices, check_integer, check_sizes, check_tensor
@@ -165,6 +167,11 @@ class _Lookup(Function):
 
     @staticmethod
     def backward(ctx: Any, d_rows: Tensor) -> tuple[Tensor, None, None]:
+        shape = ctx.rows, d_rows.shape[1]
+        if are_few(ctx.ids.size, shape) and not ctx.create_graph and not is_of_device(ctx.ids):
+            few = summed(d_rows._array, ctx.ids, ctx.rows)
+            few.values[few.ids == ctx.padding] = 0
+            return from_few_rows(few), None, None
         return _ScatterAdd.apply(d_rows, ctx.ids, ctx.rows, ctx.padding), None, None
 
 
@@ -216,6 +223,12 @@ class Embedding(Module):
         If a number is not an integer.
     ValueError
         If a size is negative, or `padding_idx` is outside the table.
+
+    Notes
+    -----
+    If few rows of a large table were read, ``weight.grad`` holds these rows alone until something reads it; `SGD`
+    without momentum and weight decay, and the clipping of gradients, do not read the others. There is no ``sparse``
+    option: the results are the same bits.
 
     Examples
     --------

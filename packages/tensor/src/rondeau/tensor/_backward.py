@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.ops.few_rows import FewRows
 from rondeau.kernels.ops.sums import total
 from rondeau.kernels.runtime.devices import device_name, is_array, is_of_device, is_writeable
 from rondeau.kernels.runtime.precision import SCOPED, local
 from rondeau.tensor._devices import as_array, device_of, move
+from rondeau.tensor._few_rows import add_few_rows, few_rows
 from rondeau.tensor._graph import LEAF, OUTPUT, Node, Recorded, latest, unwrap, with_history, wrap
 from rondeau.tensor._modes import modes
 from rondeau.tensor._views import STALE, mark_changed
@@ -198,6 +200,15 @@ def _accumulate(node: Node, g: Any, own: bool, create_graph: bool) -> None:
         return
     grad = tensor._grad
     kind = type(tensor._array)
+    if type(g) is FewRows:
+        if (
+            (grad is None or few_rows(grad) is not None)
+            and kind is _ndarray
+            and g.dtype == tensor._array.dtype
+        ):
+            add_few_rows(tensor, g)
+            return
+        g, own = g.whole(), True
     # Only what a user's Function returned is on another device, or of another dtype.
     if type(g) is not kind and is_of_device(unwrap(g)) == (kind is _ndarray):
         raise _on_another_device(tensor._array, unwrap(g))

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime.devices import zeros
+from rondeau.tensor._few_rows import Unread, few_rows
 from rondeau.tensor._graph import (
     INFERENCE,
+    LEAF,
     OUTPUT,
     Node,
     Op,
@@ -311,13 +313,20 @@ class Function:
                 f"{cls.__name__}.backward returned {len(results)} gradients for {len(parents)} arguments of "
                 "forward: return one for each, None for an argument without a gradient"
             )
+        arrays: list[Any] = []
         for i, (p, g, shape) in enumerate(zip(parents, results, ctx._input_shapes, strict=False)):
-            if p is not None and g is not None and (not isinstance(g, Recorded) or g._array.shape != shape):
+            if p is None or g is None:
+                arrays.append(None)
+                continue
+            if not isinstance(g, Recorded):
                 raise cls._is_no_gradient(i, g, shape)
-        return [
-            None if p is None or g is None else g if create_graph else g._array
-            for p, g in zip(parents, results, strict=False)
-        ]
+            # Few rows stay so on their way to a ``.grad``; anything else is given the whole matrix.
+            is_few = isinstance(g, Unread) and p.op is LEAF and p.hooks is None and not create_graph
+            array: Any = few_rows(g) if is_few else g._array
+            if array.shape != shape:
+                raise cls._is_no_gradient(i, g, shape)
+            arrays.append(g if create_graph else array)
+        return arrays
 
     @classmethod
     def _is_no_gradient(cls, i: int, g: Any, shape: tuple[int, ...]) -> Exception:

@@ -728,7 +728,8 @@ class Tensor(Recorded):
             return memo[id(self)]
         if not self.is_leaf:
             raise RuntimeError("only leaves can be deep-copied: detach() the tensor first")
-        copied = type(self)(self._array.copy(), requires_grad=self.requires_grad)
+        array = self._array  # first: to read it may change the class
+        copied = type(self)(array.copy(), requires_grad=self.requires_grad)
         if self._grad is not None:
             copied._grad = wrap(self._grad._array.copy())
         memo[id(self)] = copied
@@ -737,7 +738,8 @@ class Tensor(Recorded):
     def __reduce__(self) -> tuple[Any, ...]:
         if not self.is_leaf:
             raise RuntimeError("only leaves can be pickled: detach() the tensor first")
-        return type(self), (self._array, self.requires_grad)
+        array = self._array  # first: to read it may change the class
+        return type(self), (array, self.requires_grad)
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if name not in _numpy_protocols.OF_ARRAYS]

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.ops.few_rows import FewRows
 from rondeau.kernels.runtime.devices import is_of_device, zeros
 from rondeau.tensor import Tensor, increment_version
+from rondeau.tensor.autograd import few_rows
 
 from .._checks import check_number
 from ._listed import listed
@@ -78,7 +80,9 @@ def clip_grad_norm_(
     if not factor >= 1.0:  # so that NaN spreads
         with np.errstate(invalid="ignore"):
             for gradient in gradients:
-                gradient._array *= gradient.dtype.type(factor)
+                few = few_rows(gradient) if factor == factor else None  # NaN makes zeros NaN
+                array = gradient._array if few is None else few.values
+                array *= array.dtype.type(factor)
         increment_version(gradients)
     return total
 
@@ -119,8 +123,10 @@ def get_total_norm(
     >>> nn.utils.get_total_norm([rt.tensor([3.0]), rt.tensor([[4.0]])]).item()
     5.0
     """
-    arrays = [tensor._array for tensor in listed("tensors", tensors)]
     power = _order(norm_type)
+    arrays: list[Any] = [
+        (few_rows(tensor) if power == 2.0 else None) or tensor._array for tensor in listed("tensors", tensors)
+    ]
     dtype = np.result_type(np.float32, *(array.dtype for array in arrays))
     if any(type(array) is not np.ndarray and is_of_device(array) for array in arrays):
         if not all(map(is_of_device, arrays)):
@@ -134,6 +140,7 @@ def get_total_norm(
         if total in (0.0, math.inf):
             # A power may have left the range although the gradients are in it: powers of numbers up to 1 do not sum
             # to 0.
+            arrays = [np.asarray(array) for array in arrays]
             largest = _norm(arrays, math.inf)
             if 0.0 < largest < math.inf:
                 total = largest * _norm([array / largest for array in arrays], power)
@@ -170,7 +177,8 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     bound = _bound("clip_value", clip_value)
     for parameter in listed("parameters", parameters):
         if parameter.grad is not None:
-            gradient = parameter.grad._array
+            few = few_rows(parameter.grad)
+            gradient = parameter.grad._array if few is None else few.values
             np.clip(gradient, -bound, bound, out=gradient)
             increment_version(parameter.grad)
 
@@ -192,8 +200,11 @@ def _order(norm_type: float | str) -> float:
     return power
 
 
-def _norm(arrays: list[NDArray[Any]], power: float) -> float:
-    """Return the norm of arrays, taken as one vector: 0 or infinity if a power is out of range."""
+def _norm(arrays: list[Any], power: float) -> float:
+    """Return the norm of arrays, taken as one vector: 0 or infinity if a power is out of range.
+
+    With a power of 2 there may be `FewRows` among them.
+    """
     if math.isinf(power):
         largest = [np.max(np.abs(array)) for array in arrays if array.size]
         return float(np.max(largest)) if largest else 0.0
@@ -235,13 +246,43 @@ def _scale_on_device(gradients: list[Any], bound: float, total: Any) -> None:
         gradient *= factor.astype(gradient.dtype)
 
 
-def _sum_of_squares(array: NDArray[Any]) -> float:
-    # einsum multiplies and adds in one pass, without BLAS and without an array of squares.
-    flat = array.reshape(-1)
-    whole = flat.size - flat.size % _RUN
-    total = 0.0
-    if whole:
-        runs = flat[:whole].reshape(-1, _RUN)
-        total = float(np.einsum("ij,ij->i", runs, runs).sum(dtype=np.float64))
-    rest = flat[whole:]
+def _sum_of_squares(array: NDArray[Any] | FewRows) -> float:
+    if isinstance(array, FewRows):
+        sums, rest = _sums_of_few_rows(array)
+    else:
+        flat = array.reshape(-1)
+        whole = flat.size - flat.size % _RUN
+        sums, rest = _squares_of_runs(flat[:whole].reshape(-1, _RUN)), flat[whole:]
+    total = float(sums.sum(dtype=np.float64)) if sums.size else 0.0
     return total + float(np.einsum("i,i->", rest, rest)) if rest.size else total
+
+
+def _squares_of_runs(runs: NDArray[Any]) -> NDArray[Any]:
+    # einsum multiplies and adds in one pass, without BLAS and without an array of squares.
+    sums: NDArray[Any] = np.einsum("ij,ij->i", runs, runs)
+    return sums
+
+
+def _sums_of_few_rows(few: FewRows) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the sums of squares of all runs of the whole matrix, and its last numbers, which fill no run.
+
+    Runs that hold one of the rows are written, with zeros around it: the bits depend on where in a run a number is.
+    """
+    (number, width), values = few.shape, few.values
+    runs = -(-number * width // _RUN)
+    begins = few.ids * width
+    first, last = begins // _RUN, (begins + max(width, 1) - 1) // _RUN
+    changes = np.zeros(runs + 1, np.int64)
+    np.add.at(changes, first, 1)
+    np.add.at(changes, last + 1, -1)
+    held = np.cumsum(changes[:-1]) > 0
+    places = np.cumsum(held) - 1  # of each run among those that are written
+    written = np.zeros((int(held.sum()), _RUN), values.dtype)
+    starts = places[first] * _RUN + begins % _RUN
+    written.reshape(-1)[starts[:, None] + np.arange(width)] = values
+    sums, rest = np.zeros(runs, values.dtype), number * width % _RUN
+    sums[held] = _squares_of_runs(written)
+    if rest == 0:
+        return sums, values[:0].reshape(-1)
+    tail = written[-1, :rest] if held[-1] else np.zeros(rest, values.dtype)
+    return sums[:-1], tail

@@ -12,6 +12,7 @@ from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.kernels.runtime.devices import device_name, is_array, is_of_device
 from rondeau.kernels.runtime.transfers import on_device_of, on_host
+from rondeau.tensor.autograd import few_rows
 from rondeau.train._checks import (
     AT_LEAST_ZERO,
     Interval,
@@ -253,7 +254,8 @@ class Optimizer(ABC):
         for parameter in group["params"]:
             if parameter.grad is None:
                 continue
-            data, gradient = parameter._array, parameter.grad._array
+            data = parameter._array
+            gradient: Any = few_rows(parameter.grad) or parameter.grad._array
             if data.dtype not in _LARGEST:
                 raise TypeError(
                     f"a parameter of shape {data.shape} has dtype {data.dtype}; only float32 and float64 are updated"
@@ -294,6 +296,13 @@ class Optimizer(ABC):
     def _step_one(self, parameter: rt.Tensor, group: Group) -> None:
         """Update one parameter that `_check_group` has let pass."""
         assert parameter.grad is not None
+        rows = few_rows(parameter.grad)
+        if rows is not None and self.keeps_rows_without_gradient(group):
+            rt.increment_version(parameter)
+            data = parameter._array[rows.ids]
+            self.update(data, rows.values, group, {})
+            parameter._array[rows.ids] = data
+            return
         data = _in_c_order(parameter._array, parameter._array.dtype)  # a copy where it is not contiguous
         gradient = _in_c_order(parameter.grad._array, data.dtype)
         state = self.state.get(parameter)
@@ -313,6 +322,13 @@ class Optimizer(ABC):
     def initial_state(self, data: Array, group: Group) -> State:
         """Return the state of a parameter before its first step; none by default."""
         return {}
+
+    def keeps_rows_without_gradient(self, group: Group) -> bool:
+        """Return whether an update leaves numbers whose gradient is zero as they are, bit for bit, and has no state.
+
+        Of a table of which few rows were read, only these are then updated. False by default.
+        """
+        return False
 
     @abstractmethod
     def update(self, data: Array, gradient: Array, group: Group, state: State) -> None:

@@ -94,6 +94,10 @@ class SGD(Optimizer):
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
 
+    def keeps_rows_without_gradient(self, group: Group) -> bool:
+        """Return whether there is neither momentum nor weight decay; climbing makes a negative zero positive."""
+        return group["momentum"] == group["weight_decay"] == 0 and not group["maximize"]
+
     def update(self, data: Array, gradient: Array, group: Group, state: State) -> None:
         """Take one step."""
         sign = -1.0 if group["maximize"] else 1.0
