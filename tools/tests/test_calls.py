@@ -30,8 +30,8 @@ def _as_in_a_new_process() -> Iterator[None]:
         ("rnn", 465),
         ("own cell", 465),
         ("lstm trained", 930),
-        ("linear trained", 437),
-        ("gru cell, 4 steps", 1780),
+        ("linear trained", 385),
+        ("gru cell, 4 steps", 1600),
     ],
 )
 @pytest.mark.usefixtures("_as_in_a_new_process")

@@ -10,7 +10,8 @@ from numpy.typing import DTypeLike
 from rondeau.kernels import product
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.ops.sums import total
-from rondeau.tensor import Function, Tensor, empty
+from rondeau.tensor import Tensor, empty
+from rondeau.tensor.operations import Op, record
 
 from . import init
 from ._checks import check_devices, check_flags, check_sizes, check_tensor
@@ -49,8 +50,11 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     [[3.5]]
     """
     checked_sizes("linear", input, weight, bias)
-    result: Tensor = _Affine.apply(input, weight, bias)
-    return result
+    X, W = _rows(input._array), weight._array
+    shape = (*input._array.shape[:-1], len(W))
+    if bias is None:
+        return record(_LINEAR, product.matmul(X, W.T).reshape(shape), (input, weight))
+    return record(_AFFINE, product.affine(X, W, bias._array).reshape(shape), (input, weight, bias))
 
 
 def checked_sizes(
@@ -101,35 +105,33 @@ def checked_sizes(
     return out_features, in_features
 
 
-class _Affine(Function):
-    """Y = X W^T + b for the rows X of an input; dX = dY W, dW = dY^T X, db = the sum of dY's rows."""
+def _of_input(g: Any, _out: Any, _x: Any, weight: Any, _bias: Any = None) -> Any:
+    """DX = dY W."""
+    d_rows = _times(_rows(g), weight)
+    return d_rows if g.ndim == 2 else d_rows.reshape((*g.shape[:-1], weight.shape[1]))
 
-    owns_gradients = True
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        X, W = _rows(x._array), weight._array
-        Y = product.matmul(X, W.T) if bias is None else product.affine(X, W, bias._array)
-        return Tensor(Y.reshape(*x._array.shape[:-1], len(W)))
+def _of_weight(g: Any, _out: Any, x: Any, _weight: Any, _bias: Any = None) -> Any:
+    """DW = dY^T X."""
+    return _times(_rows(g).T, _rows(x))
 
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        of_x, of_weight, of_bias = ctx.needs_input_grad
-        if ctx.create_graph:
-            rows = _rows(dy)
-            return (
-                (rows @ weight).reshape(x.shape) if of_x else None,
-                rows.T @ _rows(x) if of_weight else None,
-                rows.sum(0) if of_bias else None,
-            )
-        g = _rows(dy._array)
-        return (
-            Tensor(product.matmul(g, weight._array).reshape(x._array.shape)) if of_x else None,
-            Tensor(product.matmul(g.T, _rows(x._array))) if of_weight else None,
-            Tensor(total(g, 0)) if of_bias else None,
-        )
+
+def _of_bias(g: Any, _out: Any, _x: Any, _weight: Any, _bias: Any) -> Any:
+    """Return db, the sum of dY's rows."""
+    return total(_rows(g), 0)
+
+
+_AFFINE = Op("Affine", _of_input, _of_weight, _of_bias)
+"""Y = X W^T + b for the rows X of an input."""
+_LINEAR = Op("Affine", _of_input, _of_weight)
+"""The same without b."""
+
+
+def _times(a: Any, b: Any) -> Any:
+    """Return the product of two matrices, of arrays or, where it is recorded, of tensors."""
+    if isinstance(a, Tensor):
+        return a.to(b.dtype) @ b  # a hook, or the user's own code, may have changed the dtype of a gradient
+    return product.matmul(a if a.dtype == b.dtype else a.astype(b.dtype), b)
 
 
 def _rows(x: Any) -> Any:

@@ -12,7 +12,8 @@ from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.ops import cross_entropy as kernels
 from rondeau.kernels.ops import linear_cross_entropy as blocked
 from rondeau.kernels.runtime.devices import is_array
-from rondeau.tensor import Function, Tensor, where
+from rondeau.tensor import Tensor, where
+from rondeau.tensor.operations import Op, record
 
 from ._checks import as_array, check_devices, check_integer, check_number, check_tensor
 from ._module import Module
@@ -85,50 +86,27 @@ def cross_entropy(
         weights = _class_weights(input, weight)
         return _cross_entropy_of_probabilities(input, of_classes, weights, reduction, label_smoothing)
     check_target("cross_entropy", input.shape, given)
-    losses: Tensor = _CrossEntropy.apply(
-        _class_rows(input),
-        given.reshape(-1),
-        None if weight is None else weight._array,
-        ignore_index,
-        reduction,
-        float(label_smoothing),
-    )
-    return losses.reshape(given.shape) if reduction == "none" else losses
+    rows = _class_rows(input)
+    of_class = None if weight is None else weight._array
+    smoothing, share = float(label_smoothing), None
+    losses, saved = kernels.forward(rows._array, given.reshape(-1), of_class, smoothing, ignore_index)
+    if reduction != "none":
+        losses, share = kernels.reduce(losses, saved, reduction)
+    result = record(_CROSS_ENTROPY, losses, (rows,), saved, share)
+    return result.reshape(given.shape) if reduction == "none" else result
 
 
-class _CrossEntropy(Function):
-    """Rows of logits (N, C) against one class each; `rondeau.kernels.ops.cross_entropy` states the equations."""
+def _of_logits(g: Any, _out: Any, logits: Any, saved: kernels.Saved, share: Any) -> Any:
+    """Return the gradient of logits (N, C), given that of their loss."""
+    if isinstance(g, Tensor):
+        return recorded_gradient(g, logits, saved, share)
+    d_losses = np.empty_like(saved.scale)
+    d_losses[...] = g if share is None else g * share
+    return kernels.backward(d_losses, saved)
 
-    owns_gradients = True
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        logits: Tensor,
-        classes: NDArray[Any],
-        weights: NDArray[Any] | None,
-        ignored: int,
-        reduction: str,
-        smoothing: float,
-    ) -> Tensor:
-        losses, saved = kernels.forward(logits._array, classes, weights, smoothing, ignored)
-        ctx.save_for_backward(logits)
-        ctx.saved, ctx.share = saved, None
-        if reduction != "none":
-            losses, ctx.share = kernels.reduce(losses, saved, reduction)
-        return Tensor(losses)
-
-    @staticmethod
-    def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor | None, ...]:
-        (logits,) = ctx.saved_tensors
-        saved: kernels.Saved = ctx.saved
-        if ctx.create_graph:
-            return (recorded_gradient(dloss, logits, saved, ctx.share), None, None, None, None, None)
-        dlosses = dloss._array
-        if ctx.share is not None:
-            dlosses = np.empty_like(saved.scale)
-            dlosses[...] = dloss._array * ctx.share
-        return (Tensor(kernels.backward(dlosses, saved)), None, None, None, None, None)
+_CROSS_ENTROPY = Op("CrossEntropy", _of_logits)
+"""Rows of logits (N, C) against one class each; `rondeau.kernels.ops.cross_entropy` states the equations."""
 
 
 def recorded_gradient(

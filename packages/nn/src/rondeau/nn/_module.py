@@ -161,11 +161,11 @@ class Module:
 
     def __getattr__(self, name: str) -> Any:
         # Reached only when ordinary lookup has failed.
+        state = self.__dict__
         for registry in ("_parameters", "_buffers", "_modules"):
-            members = self.__dict__.get(registry)
-            if members is not None and name in members:
+            if registry in state and name in (members := state[registry]):
                 return members[name]
-        computed = computed_attribute(self.__dict__, name)
+        computed = computed_attribute(state, name)
         if computed is not None:
             try:
                 return computed.value()

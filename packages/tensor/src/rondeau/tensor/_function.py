@@ -16,6 +16,7 @@ from rondeau.tensor._graph import (
     Op,
     Recorded,
     check_savable,
+    latest,
     memory_of,
     unwrap,
     with_history,
@@ -45,7 +46,7 @@ class Context:
     retain_graph = True
     _saved: tuple[Any, ...] = ()
     _saved_at = 0
-    _saved_as: Sequence[tuple[tuple[int, ...], Any, Node | None] | None] = ()  # shape, dtype and node of each
+    _saved_as: Sequence[tuple[Any, Node | None] | None] = ()  # the array and the node of each
     _node: Node | None = None  # only while backward runs: it holds this context
     _materialize = True
     _not_differentiable: tuple[Any, ...] = ()
@@ -82,34 +83,33 @@ class Context:
             If one of them has since been changed in place, or its ``data`` now has another shape or dtype.
         """
         tensors = list(self._saved)
+        may_have_changed = latest.changed > self._saved_at
         for i, form in enumerate(self._saved_as):  # none yet while forward is running
             if form is None:
                 continue
-            shape, dtype, node = form
+            before, node = form
             tensor = tensors[i]
             if type(tensor) is _OwnOutput:
                 tensor = tensors[i] = tensor.tensor(self._node)
             elif tensor._node is not node:
                 tensor = tensors[i] = with_history(tensor, node)
-            array, memory = tensor._array, tensor._memory
-            if (
-                (memory is not None and memory.changed > self._saved_at)
-                or array.dtype != dtype
-                or array.shape != shape
-            ):
-                raise self._is_not_as_saved(i, array, shape, dtype)
+            if may_have_changed:
+                self._check_saved(i, tensor, before)
         return tuple(tensors)
 
-    def _is_not_as_saved(self, i: int, array: Any, shape: tuple[int, ...], dtype: Any) -> RuntimeError:
-        if (array.shape, array.dtype) != (shape, dtype):
-            return RuntimeError(
-                f"saved tensor {i} of '{self._name}' was {dtype} of shape {shape} in forward, and its data are now "
-                f"{array.dtype} of shape {array.shape}: run backward before you exchange them"
+    def _check_saved(self, i: int, tensor: Tensor, before: Any) -> None:
+        """Raise RuntimeError if a saved tensor was changed, or has data of another form than `before`."""
+        array, memory = tensor._array, tensor._memory
+        if (array.shape, array.dtype) != (before.shape, before.dtype):
+            raise RuntimeError(
+                f"saved tensor {i} of '{self._name}' was {before.dtype} of shape {before.shape} in forward, and its "
+                f"data are now {array.dtype} of shape {array.shape}: run backward before you exchange them"
             )
-        return RuntimeError(
-            f"saved tensor {i} of '{self._name}', {dtype} of shape {shape}, was changed in place after forward: use "
-            "the out-of-place operation, or clone() it before"
-        )
+        if memory is not None and memory.changed > self._saved_at:
+            raise RuntimeError(
+                f"saved tensor {i} of '{self._name}', {array.dtype} of shape {array.shape}, was changed in place after "
+                "forward: use the out-of-place operation, or clone() it before"
+            )
 
 
 class _OwnOutput:
@@ -265,21 +265,20 @@ class Function:
             check_savable(ctx._saved)
         node = Node(cls._op, parents, (ctx,))
         ctx._saved_at = node.number
-        ctx._input_shapes = [() if p is None else a._array.shape for a, p in zip(args, parents, strict=True)]
+        ctx._input_shapes = [
+            a._array.shape if p is not None else () for a, p in zip(args, parents, strict=True)
+        ]
         ctx._outputs = [(o._array.shape, o._array.dtype) for o in outputs]
-        ctx._saved_as = [None if s is None else (s._array.shape, s._array.dtype, s._node) for s in ctx._saved]
-        constant, count = set(map(id, ctx._not_differentiable)), len(outputs)
-        for i, (before, output) in enumerate(zip(outputs, handed_on, strict=True)):
-            if output._array.dtype.kind == "f" and not (constant and id(before) in constant):
-                output._node = node if count == 1 else Node(OUTPUT, (node,), (i, count))
-        own = set(map(id, handed_on))
-        if not own.isdisjoint(map(id, ctx._saved)):
-            ctx._saved = tuple(
-                [
-                    s if s is None or s._node is None or id(s) not in own else _OwnOutput(s, s._node)
-                    for s in ctx._saved
-                ]
-            )
+        saved = ctx._saved
+        ctx._saved_as = [None if s is None else (s._array, s._node) for s in saved]
+        count, constant = len(outputs), set(map(id, ctx._not_differentiable))
+        nodes = [node] if count == 1 else [Node(OUTPUT, (node,), (i, count)) for i in range(count)]
+        for before, output, of_output in zip(outputs, handed_on, nodes, strict=True):
+            if output._array.dtype.kind == "f" and id(before) not in constant:
+                output._node = of_output
+        for i, s in enumerate(saved):
+            if s is not None and s._node in nodes:
+                ctx._saved = (*ctx._saved[:i], _OwnOutput(s, s._node), *saved[i + 1 :])
         ctx._not_differentiable = ()
 
     @classmethod
@@ -313,20 +312,19 @@ class Function:
                 f"{cls.__name__}.backward returned {len(results)} gradients for {len(parents)} arguments of "
                 "forward: return one for each, None for an argument without a gradient"
             )
-        arrays: list[Any] = []
-        for i, (p, g, shape) in enumerate(zip(parents, results, ctx._input_shapes, strict=False)):
-            if p is None or g is None:
-                arrays.append(None)
+        found: list[Any] = [None] * len(parents)
+        for i, (parent, g, shape) in enumerate(zip(parents, results, ctx._input_shapes, strict=False)):
+            if parent is None or g is None:
                 continue
             if not isinstance(g, Recorded):
                 raise cls._is_no_gradient(i, g, shape)
             # Few rows stay so on their way to a ``.grad``; anything else is given the whole matrix.
-            is_few = isinstance(g, Unread) and p.op is LEAF and p.hooks is None and not create_graph
+            is_few = isinstance(g, Unread) and parent.op is LEAF and parent.hooks is None and not create_graph
             array: Any = few_rows(g) if is_few else g._array
             if array.shape != shape:
                 raise cls._is_no_gradient(i, g, shape)
-            arrays.append(g if create_graph else array)
-        return arrays
+            found[i] = g if create_graph else array
+        return found
 
     @classmethod
     def _is_no_gradient(cls, i: int, g: Any, shape: tuple[int, ...]) -> Exception:

@@ -161,6 +161,14 @@ def _bias_of_slots(weights, joint, recurrent):  # type: ignore[no-untyped-def]
 
 
 @kernel_njit
+def _copy(source, out):  # type: ignore[no-untyped-def]
+    """Copy numbers that follow one another; Numba's own assignment of slices goes by their indices, not by vectors."""
+    source, out = source.reshape(-1), out.reshape(-1)
+    for k in range(out.size):
+        out[k] = source[k]
+
+
+@kernel_njit
 def _leaves_out_zeros(state, weight):  # type: ignore[no-untyped-def]
     """Return whether a state is zero and its product with finite weights may be left out."""
     for number in state:
@@ -177,7 +185,8 @@ def _forward(program, given, before, after, packed):  # type: ignore[no-untyped-
     nothing, _ = _carve(given.tape, 0, 1, 0, H)
     storage = _storage(program, given, before, bias.reshape(1, bias.size // H, H), nothing, nothing, nothing)
     states, flat_hh, ends = storage.states, weights.weight_hh.reshape(-1), program.ends
-    states[:, :B] = before
+    for k in range(states.shape[0]):
+        _copy(before[k], states[k, :B])
     from_zero = _leaves_out_zeros(before[0].reshape(-1), flat_hh)
     gates = storage.gates.reshape(B, weights.weight_ih.shape[0])
     multiply_serially(given.x, weights.weight_ih.T, gates, False, packed)
@@ -189,14 +198,9 @@ def _forward(program, given, before, after, packed):  # type: ignore[no-untyped-
             products, ends[phase, 0], ends[phase, 1], storage, states[0], from_zero, 0, 0, B, room
         )
         call_phase(program.phases[phase], (storage, 0, 0, B, 0, B, 0, H))
-    after[:] = states[:, B:]
+    for k in range(states.shape[0]):
+        _copy(states[k, B:], after[k])
     return from_zero
-
-
-@kernel_njit
-def _narrow(total, out):  # type: ignore[no-untyped-def]
-    for k in range(out.size):
-        out[k] = total[k]
 
 
 @kernel_njit
@@ -205,10 +209,10 @@ def _fill_biases(gates, recurrent, joint, d_weights):  # type: ignore[no-untyped
     of_gates, of_recurrent = np.zeros(gates.shape[1]), np.zeros(recurrent.shape[1])
     sum_columns(gates, True, of_gates, 0, 1)
     sum_columns(recurrent, True, of_recurrent, 0, 1)
-    _narrow(of_gates, d_weights.bias_ih)
+    _copy(of_gates, d_weights.bias_ih)
     if d_weights.bias_hh.size > 0:
-        _narrow(of_gates, d_weights.bias_hh[:joint])
-        _narrow(of_recurrent, d_weights.bias_hh[joint:])
+        _copy(of_gates, d_weights.bias_hh[:joint])
+        _copy(of_recurrent, d_weights.bias_hh[joint:])
 
 
 @kernel_njit
@@ -233,7 +237,7 @@ def _fill_weights(program, storage, from_zero, x, d_weights, packed):  # type: i
     if width > 0:
         total = np.zeros(width)
         sum_columns(storage.d_params.reshape(B, width), False, total, 0, 1)
-        _narrow(total, d_weights.params.reshape(-1))
+        _copy(total, d_weights.params.reshape(-1))
 
 
 @cached_njit
@@ -241,7 +245,7 @@ def _backward(program, given, from_zero, d_after, wanted, packed):  # type: igno
     """Differentiate a step, given the gradients of the states after it, (K, B, H)."""
     weights, d_before, tape = given.weights, wanted.before, given.tape
     (_, B, H), ends, flat_hh = d_before.shape, program.ends, weights.weight_hh.reshape(-1)
-    d_before[:] = d_after
+    _copy(d_after, d_before)
     nothing, _ = _carve(tape, 0, 1, 0, H)
     d_params = np.zeros((B, weights.params.shape[1], H), tape.dtype)
     d_values = np.empty((program.values, B, H), tape.dtype)
