@@ -18,6 +18,7 @@ import numpy as np
 from numba import types
 
 from rondeau.kernels.cpu.block_products import (
+    Shares,
     deepest,
     multiply_backward,
     multiply_forward,
@@ -194,9 +195,7 @@ def _forward(program, given, before, after, packed):  # type: ignore[no-untyped-
     products = Products(program.phases, program.table, ends, weights.weight_hh, packed)
     room = room_for_operand(packed, B, max(H, deepest(program.table)))
     for phase in range(program.phases.size):
-        multiply_forward(
-            products, ends[phase, 0], ends[phase, 1], storage, states[0], from_zero, 0, 0, B, room
-        )
+        multiply_forward(products, Shares(phase, 0, 1, False), storage, states[0], from_zero, 0, 0, B, room)
         call_phase(program.phases[phase], (storage, 0, 0, B, 0, B, 0, H))
     for k in range(states.shape[0]):
         _copy(states[k, B:], after[k])
