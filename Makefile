@@ -71,9 +71,9 @@ $(VENV)/cuda: | gpu
 gpu:
 	@$(PYTHON) -m tools.cuda_check.driver
 
-wheels: $(VENV)/dev   ## build the five wheels into dist/
+wheels: $(VENV)/dev   ## build the six wheels into dist/
 	rm -rf dist
-	for package in kernels tensor nn data train; do $(BIN)/python -m build --wheel --outdir dist packages/$$package || exit 1; done
+	for package in kernels tensor nn export data train; do $(BIN)/python -m build --wheel --outdir dist packages/$$package || exit 1; done
 
 clean:   ## remove what the other commands made
 	rm -rf $(VENV) dist docs/_build docs/reference/generated docs/generated_gallery docs/jupyter_execute asv_benchmarks/.asv runs

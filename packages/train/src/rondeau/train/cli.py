@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train a language model on a text, or continue a run",
     "generate": "let a trained model write",
     "evaluate": "measure a trained model on a text",
+    "export": "write a trained model as code that runs without Python",
     "warm": "compile the kernels of cells ahead",
     "corpus": "count what a text holds: tokens, n-grams, Zipf's law",
 }

@@ -158,6 +158,14 @@ class Schedule:
     @functools.cached_property
     def forward(self) -> Program:
         """The step: slots and old states in; operands, saved slots and new states out."""
+        return self._step(self.saved, self.kept_rows)
+
+    @functools.cached_property
+    def evaluation(self) -> Program:
+        """The step alone: `forward` without what backward needs."""
+        return self._step({}, ())
+
+    def _step(self, saved: dict[Slot, int], kept_rows: tuple[int, ...]) -> Program:
         graph = self.graph
         leaves: dict[int, Location] = {node: ("slot", slot) for slot, node in self.leaves.items()}
         leaves |= self._inputs()
@@ -169,9 +177,9 @@ class Schedule:
             if slot in self.leaves
         }
         writes: list[tuple[Location, int | None]] = [(("value", str(node)), node) for node in self.values]
-        writes += [(("slot", slot), node) for slot, node in self.saved.items()]
+        writes += [(("slot", slot), node) for slot, node in saved.items()]
         writes += [(("new", state), node) for state, node in zip(graph.states, graph.outputs, strict=True)]
-        return build_program(graph, leaves, writes, waits, self.kept_rows, raw=True)
+        return build_program(graph, leaves, writes, waits, kept_rows, raw=True)
 
     @functools.cached_property
     def backward(self) -> Program:

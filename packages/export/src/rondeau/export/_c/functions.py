@@ -1,0 +1,126 @@
+"""The functions of the cell language in C, each written out only where a model needs it.
+
+They are those of `rondeau.kernels.numerics.scalar`, without branches so that compilers vectorise loops over them. With
+``{PREFIX}_LIBM`` defined, the C library's functions take their place.
+"""
+
+from __future__ import annotations
+
+__all__ = ["CODE", "NEEDS", "library_text"]
+
+CODE = {
+    "add": "{0} + {1}", "sub": "{0} - {1}", "mul": "{0} * {1}", "div": "{0} / {1}", "neg": "-{0}",
+    "abs": "fabsf({0})", "pow": "powf({0}, {1})", "sign": "@sign({0})", "sqrt": "sqrtf({0})", "exp": "@exp({0})",
+    "expm1": "expm1f({0})", "log": "logf({0})", "log1p": "log1pf({0})", "sin": "sinf({0})", "cos": "cosf({0})",
+    "erf": "erff({0})", "clamp": "@minimum(@maximum({0}, {1}), {2})", "sigmoid": "@sigmoid({0})",
+    "tanh": "@tanh({0})", "relu": "@relu({0})", "softplus": "@softplus({0})", "minimum": "@minimum({0}, {1})",
+    "maximum": "@maximum({0}, {1})", "where": "{0} ? {1} : {2}", "lt": "{0} < {1}", "le": "{0} <= {1}",
+    "gt": "{0} > {1}", "ge": "{0} >= {1}", "eq": "{0} == {1}", "ne": "{0} != {1}", "and": "{0} & {1}",
+    "or": "{0} | {1}", "not": "!{0}",
+}  # fmt: skip
+"""An operation as an expression; ``@`` stands for the prefix of the model's functions."""
+
+NEEDS = {
+    "sign": ("sign",), "exp": ("exp",), "sigmoid": ("exp", "sigmoid"), "tanh": ("exp", "tanh"), "relu": ("relu",),
+    "softplus": ("exp", "softplus"), "minimum": ("minimum",), "maximum": ("maximum",),
+    "clamp": ("minimum", "maximum"), "softmax": ("exp",), "log_softmax": ("exp",), "gelu_tanh": ("exp", "tanh"),
+}  # fmt: skip
+"""The functions of this file that an operation needs."""
+
+_ORDER = ("sign", "relu", "minimum", "maximum", "exp", "tanh", "sigmoid", "softplus")
+
+_TEXT = {
+    "sign": """\
+static inline float @sign(float x)
+{
+    return x > 0.0f ? 1.0f : (x < 0.0f ? -1.0f : x);
+}
+""",
+    "relu": """\
+static inline float @relu(float x)
+{
+    return x < 0.0f ? 0.0f : x; /* NaN stays NaN */
+}
+""",
+    "minimum": """\
+static inline float @minimum(float a, float b)
+{
+    return a < b || a != a ? a : b; /* NaN if either is */
+}
+""",
+    "maximum": """\
+static inline float @maximum(float a, float b)
+{
+    return a > b || a != a ? a : b; /* NaN if either is */
+}
+""",
+    "exp": """\
+/* 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]; within 2 units in the last place. */
+static inline float @exp(float x)
+{
+#ifdef @@LIBM
+    return expf(x);
+#else
+    const float rounder = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
+    float rounded, n, r, p, low, high;
+    uint32_t bits, half, other;
+    x = x > 89.0f ? 89.0f : x;
+    x = x < -104.0f ? -104.0f : x;
+    rounded = x * 1.44269504f + rounder;
+    n = rounded - rounder;
+    r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+    p = 0.0013818359f * r + 0.0083687157f;
+    p = p * r + 0.041668296f;
+    p = p * r + 0.16666521f;
+    p = p * r + 0.49999994f;
+    p = (p * (r * r) + r) + 1.0f;
+    memcpy(&bits, &rounded, sizeof bits);
+    bits = bits - 0x4b400000u + 256u; /* n + 256 */
+    half = bits >> 1;                 /* two factors: 2^n alone may over- or underflow */
+    other = (bits - half - 1u) << 23;
+    half = (half - 1u) << 23;
+    memcpy(&low, &half, sizeof low);
+    memcpy(&high, &other, sizeof high);
+    return p * low * high;
+#endif
+}
+""",
+    "tanh": """\
+/* A polynomial below 0.625, and 1 - 2 / (exp(2 |x|) + 1); within 2 units in the last place. */
+static inline float @tanh(float x)
+{
+#ifdef @@LIBM
+    return tanhf(x);
+#else
+    const float size = fabsf(x), s = x * x;
+    float p, small, large;
+    p = -0.0057154051f * s + 0.020649049f;
+    p = p * s + -0.053742997f;
+    p = p * s + 0.13331485f;
+    p = p * s + -0.33333284f;
+    small = (p * s) * size + size;
+    large = 1.0f - 2.0f / (@exp(size + size) + 1.0f);
+    return copysignf(size < 0.625f ? small : large, x);
+#endif
+}
+""",
+    "sigmoid": """\
+static inline float @sigmoid(float x)
+{
+    const float e = @exp(-fabsf(x));
+    return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+}
+""",
+    "softplus": """\
+static inline float @softplus(float x)
+{
+    return (x < 0.0f ? 0.0f : x) + log1pf(@exp(-fabsf(x)));
+}
+""",
+}
+
+
+def library_text(operations: set[str]) -> str:
+    """Return the functions that these operations need, with ``@`` for the prefix, ``@@`` for it in capitals."""
+    needed = {name for operation in operations for name in NEEDS.get(operation, ())}
+    return "\n".join(_TEXT[name] for name in _ORDER if name in needed)

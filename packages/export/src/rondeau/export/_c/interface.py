@@ -1,0 +1,311 @@
+"""The interface of a model in C: its header, and the functions around the step."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from rondeau.export._c.text import array
+from rondeau.export._description import Description
+
+__all__ = [
+    "STATE_MAGIC",
+    "WEIGHTS_MAGIC",
+    "Model",
+    "beginning",
+    "header",
+    "includes",
+    "run",
+    "saving",
+    "step_signature",
+    "weights_from_file",
+]
+
+WEIGHTS_MAGIC, STATE_MAGIC = 0x57444E52, 0x53444E52
+"""``RNDW`` and ``RNDS``, as they lie in a file whose bytes are in the order of this one's."""
+_STATE_VERSION = 1
+
+LICENCE = "SPDX-License-Identifier: 0BSD (of this code; the weights belong to whoever trained them)"
+
+
+class Model(NamedTuple):
+    """What the interface depends on.
+
+    Attributes
+    ----------
+    description : Description
+    states : list of (str, int)
+        The name and width of each state.
+    initial : list of ndarray
+        What each begins with.
+    inputs : dict of str to int
+        The arguments of a step besides its input, and how many numbers each has.
+    work : int
+        The numbers of the work area.
+    floats, integers : int
+        The weights in float32 and in int8.
+    fingerprint : int
+        Of the weights: saved states and files of weights belong to one model.
+    in_file : bool
+        Whether the weights are in a file.
+    tokens : list of str or None
+    """
+
+    description: Description
+    states: list[tuple[str, int]]
+    initial: list[NDArray[Any]]
+    inputs: dict[str, int]
+    work: int
+    floats: int
+    integers: int
+    fingerprint: int
+    in_file: bool
+    tokens: list[str] | None
+
+    @property
+    def saved_bytes(self) -> int:
+        """What a saved state takes."""
+        return 16 + 4 * sum(width for _, width in self.states)
+
+
+def step_signature(model: Model) -> str:
+    """Return the name and the parameters of the step."""
+    x = "int32_t id" if model.description.takes_ids else "const float *x"
+    others = [f"const float *{name}" for name in model.inputs]
+    return f"@step({', '.join(['@state *state', x, *others, 'float *y'])})"
+
+
+def _run_signature(model: Model) -> str:
+    x = "const int32_t *ids" if model.description.takes_ids else "const float *x"
+    others = [f"const float *{name}" for name in model.inputs]
+    given = ["@state *states", "size_t batch", "size_t steps", x, *others]
+    return f"@run({', '.join([*given, 'const size_t *lengths', 'const unsigned char *reset', 'float *y'])})"
+
+
+def header(model: Model) -> str:
+    """Return the header."""
+    description = model.description
+    fields = "\n".join(f"    float {name}[{width}];" for name, width in model.states)
+    work = f"\n    float work[{model.work}]; /* no part of the state */" if model.work else ""
+    fields += work if fields else f"    float work[{max(1, model.work)}]; /* a model without a state */"
+    read = "the id of a token" if description.takes_ids else "@@INPUTS numbers"
+    others = "".join(f", {name}: {width}" for name, width in model.inputs.items())
+    state_bytes = 4 * (sum(width for _, width in model.states) + model.work)
+    tokens = "" if model.tokens is None else "\nextern const char *const @tokens[@@INPUTS]; /* UTF-8 */\n"
+    weights = ""
+    if model.in_file:
+        weights = """
+/* Use weights that lie at an address that is a multiple of 4, as they lie in their file, until the last step. Return 0,
+ * or -1 if they are not those of this model. To be called before any step. */
+int @use_weights(const void *memory, size_t bytes);
+"""
+    return f"""\
+/* A recurrent model, exported by rondeau. {LICENCE}
+ *
+ * Weights: {4 * model.floats + model.integers} bytes. A state with its work area: {state_bytes} bytes.
+ * To check it:  cc -O2 -D@@MAIN FILE.c -lm && ./a.out
+ */
+#ifndef @@H
+#define @@H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+#define @@INPUTS {description.inputs}
+#define @@OUTPUTS {description.outputs}
+#define @@SAVED_BYTES {model.saved_bytes}
+
+typedef struct {{
+{fields}
+}} @state;
+{weights}
+/* Begin: to be called once for every new state. */
+void @init(@state *state);
+
+/* Begin a new sequence. */
+void @reset(@state *state);
+
+/* One step: from {read}{others}, to @@OUTPUTS numbers y, which must not overlap what is read. */
+void {step_signature(model)};
+
+/* Steps of a batch of sequences, each with a state of its own. Arrays have an entry for each step and sequence, step
+ * by step: x[(t * batch + b) * @@INPUTS], and likewise the others. lengths, if not NULL, has the number of steps of
+ * each sequence; outputs past it are 0. reset, if not NULL, is nonzero where a sequence begins anew before a step. */
+void {_run_signature(model)};
+
+/* Write a state to @@SAVED_BYTES bytes, the same on every machine. */
+void @save(const @state *state, unsigned char *bytes);
+
+/* Read a state. Return 0, or -1 if the bytes are not a state of this model; the state is then as it was. */
+int @restore(@state *state, const unsigned char *bytes, size_t count);
+
+/* Compare with what the library computed. Return 0, or the number of the first step that differs, from 1. */
+int @selftest(void);
+{tokens}
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+
+def includes(prefix: str) -> str:
+    """Return the beginning of the source."""
+    return f"""\
+/* {LICENCE} */
+#include "{prefix}.h"
+
+#include <math.h>
+#include <string.h>
+"""
+
+
+def weights_from_file(model: Model) -> str:
+    """Return the function that finds the weights in memory."""
+    integers = "static const int8_t *@bytes;\n" if model.integers else ""
+    find = f"    @bytes = (const int8_t *)(@weights + {model.floats});\n" if model.integers else ""
+    return f"""\
+static const float *@weights;
+{integers}
+int @use_weights(const void *memory, size_t bytes)
+{{
+    static const uint32_t expected[4] = {{{WEIGHTS_MAGIC}u, {model.fingerprint}u, {model.floats}u, {model.integers}u}};
+    if (bytes < {16 + 4 * model.floats + model.integers}u || memcmp(memory, expected, sizeof expected) != 0) return -1;
+    @weights = (const float *)((const unsigned char *)memory + sizeof expected);
+{find}    return 0;
+}}
+"""
+
+
+def beginning(model: Model) -> str:
+    """Return the functions that begin a state."""
+    lines, arrays = [], []
+    for k, ((name, width), initial) in enumerate(zip(model.states, model.initial, strict=True)):
+        if initial.any():
+            arrays.append(array(f"static const float @initial_{k}[{width}]", initial))
+            lines.append(f"    memcpy(state->{name}, @initial_{k}, sizeof state->{name});")
+        else:
+            lines.append(f"    memset(state->{name}, 0, sizeof state->{name});")
+    body = "\n".join(lines or ["    (void)state;"])
+    learned = "".join(f"{text}\n\n" for text in arrays)
+    return f"""\
+{learned}void @reset(@state *state)
+{{
+{body}
+}}
+
+void @init(@state *state)
+{{
+    memset(state, 0, sizeof *state);
+    @reset(state);
+}}
+"""
+
+
+def run(model: Model) -> str:
+    """Return the function that runs sequences."""
+    x = "ids[place]" if model.description.takes_ids else "x + place * @@INPUTS"
+    others = [f"{name} + place * {width}" for name, width in model.inputs.items()]
+    arguments = ", ".join(["&states[b]", x, *others, "y + place * @@OUTPUTS"])
+    return f"""\
+void {_run_signature(model)}
+{{
+    size_t t, b, place = 0;
+    for (t = 0; t < steps; t++) {{
+        for (b = 0; b < batch; b++, place++) {{
+            if (lengths != NULL && t >= lengths[b]) {{
+                memset(y + place * @@OUTPUTS, 0, @@OUTPUTS * sizeof(float));
+                continue;
+            }}
+            if (reset != NULL && reset[place]) @reset(&states[b]);
+            @step({arguments});
+        }}
+    }}
+}}
+"""
+
+
+def saving(model: Model) -> str:
+    """Return the functions that save and restore a state."""
+    count = sum(width for _, width in model.states)
+    head = f"{{{STATE_MAGIC}u, {_STATE_VERSION}u, {model.fingerprint}u, {count}u}}"
+    parts = [(f"state->{name}", width) for name, width in model.states]
+    put = "\n".join(f"    bytes = @put(bytes, {name}, {width});" for name, width in parts)
+    get = "\n".join(f"    bytes = @get(bytes, {name}, {width});" for name, width in parts)
+    if not parts:
+        return """\
+void @save(const @state *state, unsigned char *bytes)
+{
+    (void)state;
+    memset(bytes, 0, @@SAVED_BYTES);
+}
+
+int @restore(@state *state, const unsigned char *bytes, size_t count)
+{
+    (void)state;
+    (void)bytes;
+    return count == @@SAVED_BYTES ? 0 : -1;
+}
+"""
+    return f"""\
+static const uint32_t @head[4] = {head};
+
+static unsigned char *@put_word(unsigned char *bytes, uint32_t word)
+{{
+    int k;
+    for (k = 0; k < 4; k++) *bytes++ = (unsigned char)(word >> (8 * k) & 255u);
+    return bytes;
+}}
+
+static uint32_t @word_at(const unsigned char *bytes)
+{{
+    return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+}}
+
+static unsigned char *@put(unsigned char *bytes, const float *numbers, int count)
+{{
+    int j;
+    for (j = 0; j < count; j++) {{
+        uint32_t word;
+        memcpy(&word, &numbers[j], sizeof word);
+        bytes = @put_word(bytes, word);
+    }}
+    return bytes;
+}}
+
+static const unsigned char *@get(const unsigned char *bytes, float *numbers, int count)
+{{
+    int j;
+    for (j = 0; j < count; j++, bytes += 4) {{
+        const uint32_t word = @word_at(bytes);
+        memcpy(&numbers[j], &word, sizeof word);
+    }}
+    return bytes;
+}}
+
+void @save(const @state *state, unsigned char *bytes)
+{{
+    int k;
+    for (k = 0; k < 4; k++) bytes = @put_word(bytes, @head[k]);
+{put}
+    (void)bytes;
+}}
+
+int @restore(@state *state, const unsigned char *bytes, size_t count)
+{{
+    int k;
+    if (count != @@SAVED_BYTES) return -1;
+    for (k = 0; k < 4; k++, bytes += 4) {{
+        if (@word_at(bytes) != @head[k]) return -1;
+    }}
+{get}
+    (void)bytes;
+    return 0;
+}}
+"""

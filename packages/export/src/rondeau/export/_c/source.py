@@ -1,0 +1,282 @@
+"""The files of a model in C."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondeau.export._c import blocks, interface
+from rondeau.export._c.functions import library_text
+from rondeau.export._c.layer import LayerSource
+from rondeau.export._c.memory import PANEL, Memory
+from rondeau.export._c.selftest import selftest
+from rondeau.export._c.text import array, comment, indented, string
+from rondeau.export._description import Affine, Description, Layer, LayerNorm, Lookup
+from rondeau.export._evaluation import Example
+
+__all__ = ["Files", "write_c"]
+
+Array = NDArray[Any]
+
+_PRODUCT = f"""\
+/* Add W @ x to y. W lies panel by panel of {PANEL} rows, in each of them column after column. */
+static void @multiply(const float *restrict w, int rows, int columns, const float *restrict x, float *restrict y)
+{{
+    int first, j, k;
+    for (first = 0; first + {PANEL} <= rows; first += {PANEL}) {{
+        float sum[{PANEL}];
+        for (j = 0; j < {PANEL}; j++) sum[j] = y[first + j];
+        for (k = 0; k < columns; k++) {{
+            const float factor = x[k];
+            for (j = 0; j < {PANEL}; j++) sum[j] += w[j] * factor;
+            w += {PANEL};
+        }}
+        for (j = 0; j < {PANEL}; j++) y[first + j] = sum[j];
+    }}
+    for (k = 0; first < rows && k < columns; k++) {{
+        const float factor = x[k];
+        for (j = 0; j < rows - first; j++) y[first + j] += w[j] * factor;
+        w += rows - first;
+    }}
+}}
+"""
+
+_PRODUCT_OF_INT8 = f"""\
+/* Add W @ x to y. A row of W is its scale times whole numbers, which lie panel by panel of {PANEL} rows, in each of
+ * them column after column. */
+static void @multiply(const int8_t *restrict w, const float *restrict scales, int rows, int columns,
+                      const float *restrict x, float *restrict y)
+{{
+    int first, j, k;
+    for (first = 0; first < rows; first += {PANEL}) {{
+        const int count = rows - first < {PANEL} ? rows - first : {PANEL};
+        float sum[{PANEL}] = {{0.0f}};
+        if (count == {PANEL}) {{
+            for (k = 0; k < columns; k++) {{
+                const float factor = x[k];
+                for (j = 0; j < {PANEL}; j++) sum[j] += (float)w[j] * factor;
+                w += {PANEL};
+            }}
+        }} else {{
+            for (k = 0; k < columns; k++) {{
+                const float factor = x[k];
+                for (j = 0; j < count; j++) sum[j] += (float)w[j] * factor;
+                w += count;
+            }}
+        }}
+        for (j = 0; j < count; j++) y[first + j] += scales[first + j] * sum[j];
+    }}
+}}
+"""
+
+_COLUMN = """\
+/* Add the column of an id to y. */
+static void @add_column(const float *columns, int rows, int32_t id, float *y)
+{
+    const float *const column = columns + (size_t)id * (size_t)rows;
+    int j;
+    for (j = 0; j < rows; j++) y[j] += column[j];
+}
+"""
+
+_COLUMN_OF_INT8 = """\
+/* Add the column of an id to y. */
+static void @add_column(const int8_t *columns, const float *scales, int rows, int32_t id, float *y)
+{
+    const int8_t *const column = columns + (size_t)id * (size_t)rows;
+    int j;
+    for (j = 0; j < rows; j++) y[j] += scales[j] * (float)column[j];
+}
+"""
+
+
+class Files(NamedTuple):
+    """What is written.
+
+    Attributes
+    ----------
+    header, source : str
+    weights : bytes or None
+        The weights' own file, if they are not part of the source.
+    weight_bytes, state_bytes : int
+        What the weights take in memory, and a state with its work area.
+    """
+
+    header: str
+    source: str
+    weights: bytes | None
+    weight_bytes: int
+    state_bytes: int
+
+
+def write_c(
+    description: Description,
+    prefix: str,
+    test: Example,
+    numbers: frozenset[str] = frozenset(),
+    *,
+    quantise: bool = False,
+    weights_in_file: bool = False,
+    tokens: Sequence[str] | None = None,
+) -> Files:
+    """Return a model as C.
+
+    Parameters
+    ----------
+    description : Description
+        Without layers that run backwards.
+    prefix : str
+        What every name begins with; the files are ``prefix.h`` and ``prefix.c``.
+    test : Example
+    numbers : frozenset of str
+        The named inputs with one number for all units.
+    quantise : bool
+        Keep matrices in int8.
+    weights_in_file : bool
+        Leave the weights out of the source, for a file that is read or mapped.
+    tokens : sequence of str, optional
+        The text of each id.
+
+    Returns
+    -------
+    Files
+    """
+    memory = Memory(quantise)
+    layers, step, operations = _parts(description, numbers, memory)
+    functions = [layer.source() for layer in layers]
+    floats, integers = memory.floats, memory.bytes
+    fingerprint = zlib.crc32(integers.tobytes(), zlib.crc32(floats.tobytes()))
+    model = interface.Model(
+        description=description,
+        states=[state for layer in layers for state in layer.states],
+        initial=[vector for layer in description.layers for vector in layer.initial],
+        inputs=_inputs_of(layers, numbers),
+        work=memory.work,
+        floats=floats.size,
+        integers=integers.size,
+        fingerprint=fingerprint,
+        in_file=weights_in_file,
+        tokens=None if tokens is None else list(tokens),
+    )
+    parts = [
+        interface.includes(prefix),
+        interface.weights_from_file(model) if weights_in_file else _declared_weights(floats, integers),
+        library_text(operations),
+        _product(description, layers, quantise),
+        *functions,
+        _step(model, step),
+        interface.beginning(model),
+        interface.run(model),
+        interface.saving(model),
+        "" if model.tokens is None else _tokens(model.tokens),
+        selftest(model, test),
+        "" if weights_in_file else _weights(floats, integers),
+    ]
+    weights = None
+    if weights_in_file:
+        head = np.array([interface.WEIGHTS_MAGIC, fingerprint, floats.size, integers.size], "<u4")
+        weights = head.tobytes() + floats.astype("<f4").tobytes() + integers.tobytes()
+    return Files(
+        _named(interface.header(model), prefix),
+        _named("\n".join(part for part in parts if part), prefix),
+        weights,
+        floats.nbytes + integers.nbytes,
+        4 * (sum(width for _, width in model.states) + memory.work),
+    )
+
+
+def _named(text: str, prefix: str) -> str:
+    """Return text with the names of the model: ``@@`` in capitals, ``@`` as it is."""
+    return text.replace("@@", f"{prefix.upper()}_").replace("@", f"{prefix}_")
+
+
+def _parts(
+    description: Description, numbers: frozenset[str], memory: Memory
+) -> tuple[list[LayerSource], list[str], set[str]]:
+    """Return the functions of the layers, the statements of a step, and the operations that they use."""
+    layers: list[LayerSource] = []
+    operations: set[str] = set()
+    pointers: list[str] = []
+    lines: list[str] = []
+    x = "id" if description.takes_ids else "x"
+    for number, block in enumerate(description.blocks):
+        is_last = number == len(description.blocks) - 1
+        lines.append(f"/* {comment(block.name)} */")
+        if isinstance(block, Layer):
+            source = LayerSource(block, len(layers), number == 0 and description.takes_ids, numbers, memory)
+            layers.append(source)
+            operations |= source.operations
+            states = [f"state->{name}" for name, _ in source.states]
+            lines.append(f"@{source.name}({', '.join([x, *states, *source.others, 'state->work'])});")
+            x = states[0]
+            if is_last:
+                lines.append(f"memcpy(y, {x}, {block.outputs} * sizeof(float));")
+            continue
+        width = _width(block)
+        y = "y"
+        if not is_last:
+            y = f"value_{number}"
+            pointers.append(f"float *const {y} = state->{memory.room(width)};")
+        if isinstance(block, Lookup):
+            lines.append(f"memset({y}, 0, {width} * sizeof(float));")
+            lines.append(f"@add_column({memory.matrix_of_columns(block.table.T)}, {width}, id, {y});")
+        elif isinstance(block, Affine):
+            lines += blocks.affine(block, memory, x, y)
+        elif isinstance(block, LayerNorm):
+            lines += blocks.layer_norm(block, memory, x, y)
+        else:
+            operations.add(block.function)
+            lines += blocks.pointwise(block, x, y)
+        x = y
+    counter = ["int j;"] if any("for (j" in line for line in lines) else []
+    return layers, [*pointers, *counter, *lines], operations
+
+
+def _width(block: Any) -> int:
+    if isinstance(block, Lookup):
+        return int(block.table.shape[1])
+    return len(block.weight) if isinstance(block, Affine) else int(block.width)
+
+
+def _inputs_of(layers: Sequence[LayerSource], numbers: frozenset[str]) -> dict[str, int]:
+    """Return the arguments of a step besides its input, and how many numbers each has."""
+    found: dict[str, int] = {}
+    for source in layers:
+        for name, is_number in source.inputs:
+            found[name] = 1 if is_number else source.layer.hidden
+        found |= dict.fromkeys(source.draws, source.layer.hidden)
+    return found
+
+
+def _declared_weights(floats: Array, integers: Array) -> str:
+    """Return the declarations of the weights, which follow at the end of the file."""
+    lines = [f"static const float @weights[{max(1, floats.size)}];"]
+    lines += [f"static const int8_t @bytes[{integers.size}];"] if integers.size else []
+    return "\n".join([*lines, ""])
+
+
+def _weights(floats: Array, integers: Array) -> str:
+    parts = [array(f"static const float @weights[{max(1, floats.size)}]", floats if floats.size else [0.0])]
+    if integers.size:
+        parts.append(array(f"static const int8_t @bytes[{integers.size}]", integers, is_float=False))
+    return "\n\n".join(parts) + "\n"
+
+
+def _product(description: Description, layers: Sequence[LayerSource], quantise: bool) -> str:
+    has_column = any(layer.of_ids for layer in layers) or isinstance(description.blocks[0], Lookup)
+    has_product = any(isinstance(block, Affine | Layer) for block in description.blocks)
+    column = (_COLUMN_OF_INT8 if quantise else _COLUMN) if has_column else ""
+    return (_PRODUCT_OF_INT8 if quantise else _PRODUCT) * has_product + ("\n" if column else "") + column
+
+
+def _step(model: interface.Model, lines: list[str]) -> str:
+    return f"void {interface.step_signature(model)}\n{{\n{indented(lines)}\n}}\n"
+
+
+def _tokens(tokens: Sequence[str]) -> str:
+    lines = ",\n    ".join(string(token) for token in tokens)
+    return f"const char *const @tokens[{len(tokens)}] = {{\n    {lines}\n}};\n"

@@ -1,0 +1,261 @@
+"""Models as C: every cell against the library, the functions around the step, and what is refused."""
+
+import ctypes
+import re
+import subprocess
+
+import numpy as np
+import pytest
+
+from compiled_c import Library, compile_program
+from rondeau import export, nn
+from rondeau import tensor as rt
+from rondeau.export._description import describe
+from rondeau.export._evaluation import evaluate, make_example
+from rondeau.export._quantisation import quantise_rows
+
+ALL_CELLS = nn.cells.__all__
+NUMBERS = {"gru_d": [], "cfc": ["dt"]}
+
+
+def layer_of(name: str, inputs: int = 5, hidden: int = 12, num_layers: int = 2) -> nn.Recurrent:
+    cell = getattr(nn.cells, name)
+    layer = nn.Recurrent(cell, inputs, hidden, num_layers, proj_size=4 if cell.project else 0)
+    for parameter in layer.parameters():
+        parameter.data += 0.1 * rt.randn(*parameter.shape)
+    return layer
+
+
+def exported(model, folder, name="model", **options):
+    result = export.to_c(model, folder, name, **options)
+    described = describe(model, options.get("takes_ids"))
+    widths = [vector.size for layer in described.layers for vector in layer.initial]
+    return Library(folder, name, widths, result.state_bytes), described
+
+
+@pytest.mark.parametrize("name", ALL_CELLS)
+def test_every_cell_agrees_with_the_library_step_by_step(name, tmp_path):
+    rt.manual_seed(3)
+    layer, numbers = layer_of(name), frozenset(NUMBERS.get(name, []))
+    library, described = exported(layer, tmp_path, numbers=numbers)
+    vector = make_example(described, numbers, seed=5)
+    assert library.call("selftest") == 0
+    flat = [state for of_layer in vector.expected.states for state in of_layer]
+    for t, x in enumerate(vector.x):
+        others = [np.ascontiguousarray(array[t]) for array in vector.inputs.values()]
+        others += [np.ascontiguousarray(draw[t]) for draws in vector.expected.noise for draw in draws]
+        y = library.step(x, described.outputs, *others)
+        np.testing.assert_allclose(y, vector.expected.outputs[t], rtol=4e-6, atol=4e-6)
+        for state, expected in zip(library.states, flat, strict=True):
+            np.testing.assert_allclose(state, expected[t], rtol=4e-6, atol=4e-6)
+            state[:] = expected[t]  # each step begins where the library is
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm", "lstm_layer_norm", "mlstm", "lstm_projected"])
+def test_the_reference_of_exports_is_what_layers_compute(name):
+    rt.manual_seed(4)
+    layer = layer_of(name).eval()
+    x = rt.randn(7, 1, 5)
+    output, state = layer(x)
+    found = evaluate(describe(layer), x[:, 0].numpy())
+    np.testing.assert_allclose(found.outputs, output[:, 0].detach().numpy(), rtol=2e-6, atol=2e-6)
+    states = state if isinstance(state, tuple) else (state,)
+    for k, final in enumerate(states):
+        for number, of_layer in enumerate(found.states):
+            expected = final[number, 0].detach().numpy()
+            np.testing.assert_allclose(of_layer[k][-1], expected, rtol=2e-6, atol=2e-6)
+
+
+def test_a_language_model_gives_its_logits(tmp_path):
+    rt.manual_seed(0)
+    model = nn.LanguageModel(11, "gru", 70, 2, embedding_size=6, dropout=0.5, zoneout=0.1).eval()
+    library, described = exported(model, tmp_path, "writer", tokens=[chr(200 + k) for k in range(11)])
+    ids = [3, 10, 0, 7]
+    logits, _ = model(rt.tensor([ids]))
+    for t, token in enumerate(ids):
+        y = library.step(token, described.outputs)
+        np.testing.assert_allclose(y, logits[t].detach().numpy(), rtol=4e-6, atol=4e-6)
+    tokens = (ctypes.c_char_p * 11).in_dll(library._library, "writer_tokens")
+    assert [token.decode() for token in tokens] == [chr(200 + k) for k in range(11)]
+
+
+def test_chains_of_blocks(tmp_path):
+    rt.manual_seed(1)
+    model = nn.Sequential(
+        nn.Linear(3, 5), nn.LayerNorm(5), nn.GELU(), nn.Softplus(2.0), nn.LeakyReLU(0.2), nn.GELU("tanh"),
+        nn.Dropout(0.3), nn.Linear(5, 4, bias=False), nn.Tanh(), nn.Sigmoid(), nn.ReLU(), nn.Softmax(-1),
+    ).eval()  # fmt: skip
+    library, described = exported(model, tmp_path)
+    x = rt.randn(3)
+    np.testing.assert_allclose(library.step(x.numpy(), 4), model(x).detach().numpy(), rtol=2e-6, atol=2e-7)
+    assert described.outputs == 4
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_options_of_layers(heads, tmp_path):
+    rt.manual_seed(2)
+    layer = nn.GRU(4, 9, num_heads=heads, learn_initial_state=True).eval()
+    with rt.no_grad():
+        layer.initial_h_l0.copy_(rt.randn(9))
+    nn.utils.parametrizations.weight_norm(layer, "weight_hh_l0")
+    library, _ = exported(layer, tmp_path)
+    x = rt.randn(5, 1, 4)
+    expected = layer(x)[0][:, 0].detach().numpy()
+    for t in range(5):
+        np.testing.assert_allclose(library.step(x[t, 0].numpy(), 9), expected[t], rtol=4e-6, atol=4e-6)
+
+
+def test_run_has_lengths_and_resets(tmp_path):
+    rt.manual_seed(6)
+    layer = nn.LSTM(3, 4).eval()
+    library, _ = exported(layer, tmp_path)
+    T, B = 6, 3
+    x = rt.randn(T, B, 3)
+    lengths, reset = np.array([6, 0, 4], np.uintp), np.zeros((T, B), np.uint8)
+    reset[2, 0] = reset[3, 2] = 1
+    states, y = np.zeros((B, len(library.memory)), np.float32), np.full((T, B, 4), np.nan, np.float32)
+    library.call(
+        "run",
+        states,
+        ctypes.c_size_t(B),
+        ctypes.c_size_t(T),
+        np.ascontiguousarray(x.numpy()),
+        lengths,
+        reset,
+        y,
+    )
+    expected, _ = layer(x, lengths=[6, 0, 4], reset=reset.astype(bool))
+    np.testing.assert_allclose(y, expected.detach().numpy(), rtol=4e-6, atol=4e-6)
+
+
+def test_states_are_saved_and_restored(tmp_path):
+    rt.manual_seed(7)
+    library, _ = exported(nn.LSTM(2, 3), tmp_path)
+    x = np.array([0.5, -1.0], np.float32)
+    library.step(x, 3)
+    saved = np.zeros(16 + 4 * 6, np.uint8)
+    library.call("save", library.memory, saved)
+    after = library.step(x, 3)
+    assert saved[:4].tobytes() == b"RNDS"
+    assert library.call("restore", library.memory, saved, ctypes.c_size_t(saved.size)) == 0
+    assert library.step(x, 3).tobytes() == after.tobytes()
+    before = library.memory.copy()
+    for damaged in (saved[:-1], np.concatenate([saved[:9], [saved[9] ^ 1], saved[10:]]).astype(np.uint8)):
+        assert library.call("restore", library.memory, damaged, ctypes.c_size_t(damaged.size)) == -1
+    assert library.memory.tobytes() == before.tobytes()
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_weights_in_a_file(weights, tmp_path):
+    rt.manual_seed(8)
+    library, _ = exported(nn.GRU(2, 70), tmp_path, weights=weights, weights_in_file=True)
+    stored = np.frombuffer((tmp_path / "model.bin").read_bytes(), np.uint8)
+    memory = np.zeros((stored.size + 3) // 4, np.float32).view(np.uint8)[: stored.size]
+    memory[:] = stored
+    for damaged in (memory[:-1].copy(), np.concatenate([memory[:4], memory[4:8] ^ 1, memory[8:]])):
+        assert library.call("use_weights", damaged, ctypes.c_size_t(damaged.size)) == -1
+    assert library.call("use_weights", memory, ctypes.c_size_t(memory.size)) == 0
+    assert library.call("selftest") == 0
+
+
+def test_int8_is_the_rounding_of_steppers(tmp_path):
+    rt.manual_seed(9)
+    layer, head = nn.LSTM(20, 96), nn.Linear(96, 7)
+    library, _ = exported(nn.Sequential(layer, head), tmp_path, weights="int8")
+    stepper, state = layer.stepper(head, weights="int8"), None
+    for _ in range(4):
+        x = rt.randn(20)
+        expected, state = stepper(x, state)
+        np.testing.assert_allclose(library.step(x.numpy(), 7), expected.numpy(), rtol=2e-4, atol=2e-4)
+    matrix = np.random.default_rng(0).standard_normal((5, 9)).astype(np.float32)
+    matrix[2] = 0
+    numbers, scales = quantise_rows(matrix)
+    assert (np.abs(numbers * scales[:, None] - matrix) <= scales[:, None] * (0.5 + 2**-17)).all()
+    assert np.abs(numbers).max(1).tolist() == [127, 127, 0, 127, 127]
+
+
+@pytest.mark.parametrize("flags", [(), ("-DMODEL_LIBM",)])
+def test_the_program_checks_itself(flags, tmp_path):
+    rt.manual_seed(10)
+    export.to_c(nn.Sequential(nn.LSTM(3, 4), nn.Linear(4, 2)), tmp_path)
+    done = subprocess.run([compile_program(tmp_path, "model", *flags)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "6 steps agree with the library\n")
+    source = tmp_path / "model.c"
+    text = source.read_text()
+    weights = re.search(r"static const float model_weights\[\d+\] = \{\n    (\S+)f,", text)
+    source.write_text(text.replace(weights[1], str(float(weights[1]) + 0.5), 1))
+    done = subprocess.run([compile_program(tmp_path, "model", *flags)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "step 1 differs from the library\n")
+
+
+def test_hostile_names_stay_text(tmp_path):
+    model = nn.Sequential({'a*/ #error "\n': nn.Embedding(3, 2), "??/": nn.GRU(2, 3)})
+    tokens = ['"; int x; //', "\\\n", "*/ é ??/"]
+    library, _ = exported(model, tmp_path, tokens=tokens)
+    found = (ctypes.c_char_p * 3).in_dll(library._library, "model_tokens")
+    assert [token.decode() for token in found] == tokens
+
+
+@nn.recurrent_cell(gates=("int", "ψ"), states=("float", "β"), params={"while": nn.init.zeros_})
+def _words_of_c(x, r, s, p):
+    double = x.int + r.int
+    memcpy = double * s.β + getattr(p, "while")
+    return memcpy, s.float + x.ψ + r.ψ
+
+
+def test_names_of_a_cell_may_be_words_of_c(tmp_path):
+    library, _ = exported(nn.Recurrent(_words_of_c, 2, 3), tmp_path)
+    assert library.call("selftest") == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (lambda: nn.GRU(3, 4, bidirectional=True), {}, "GRU.0 runs in both directions"),
+        (
+            lambda: nn.Sequential(nn.Linear(2, 3), nn.Conv1d(3, 3, 1)),
+            {},
+            r"1 \(Conv1d\) has no exported form",
+        ),
+        (
+            lambda: nn.Sequential(nn.Linear(2, 3), nn.GRU(2, 3)),
+            {},
+            "1.0 reads 2 numbers, but 0 before it has 3",
+        ),
+        (lambda: nn.Sequential(nn.ReLU()), {}, "comes first, where the number of its inputs is unknown"),
+        (lambda: nn.Sequential(nn.Linear(2, 3), nn.Softmax(0)), {}, "works along dimension 0"),
+        (lambda: nn.Dropout(0.5), {}, "has no layer that could be exported"),
+        (lambda: nn.GRU(3, 4), {"name": "a b"}, "name must be a letter"),
+        (lambda: nn.GRU(3, 4), {"weights": "int4"}, 'weights must be "float32" or "int8"'),
+        (lambda: nn.GRU(3, 4), {"tokens": ["a"]}, "tokens must have one text for each of 3 ids"),
+        (lambda: nn.GRU(3, 4), {"numbers": ["dt"]}, "no cell has an input 'dt'"),
+        (lambda: nn.Linear(3, 4), {"takes_ids": True}, "reads numbers, not ids"),
+        (lambda: nn.LanguageModel(3, "gru", 4), {"takes_ids": False}, "reads ids: leave takes_ids out"),
+        (lambda: 3, {}, "model must be a module of rondeau.nn, got int"),
+    ],
+)
+def test_refused(model, options, message, tmp_path):
+    with pytest.raises(export.ExportError, match=message):
+        export.to_c(model(), tmp_path, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_numbers_beyond_float32_are_refused(tmp_path):
+    layer = nn.Linear(2, 2, dtype="float64")
+    with rt.no_grad():
+        layer.weight[0, 0] = 1e300
+    with pytest.raises(
+        export.ExportError, match="Linear: a value of its weight is beyond the range of float32"
+    ):
+        export.to_c(layer, tmp_path)
+
+
+def test_files_are_not_replaced_by_accident(tmp_path):
+    model = nn.Linear(2, 2)
+    export.to_c(model, tmp_path)
+    before = (tmp_path / "model.c").read_bytes()
+    with pytest.raises(FileExistsError, match="pass overwrite=True"):
+        export.to_c(nn.Linear(2, 3), tmp_path)
+    assert (tmp_path / "model.c").read_bytes() == before
+    export.to_c(nn.Linear(2, 3), tmp_path, overwrite=True)
+    assert (tmp_path / "model.c").read_bytes() != before

@@ -1,0 +1,74 @@
+"""``rondeau export``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from rondeau.train._commands._named_run import load_named_run
+from rondeau.train._parser import CommandParser
+from rondeau.train._showing import say
+from rondeau.train._usage_error import UsageError
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "export",
+        "RUN",
+        "Write a trained model as code that runs without Python: C99, with a check of its own.",
+    )
+    parser.add_argument("run", metavar="RUN", type=str, help="the folder of a run")
+    parser.add_argument("--to", type=Literal["c"], default="c", help="the format")
+    parser.add_argument("--output", type=str, help="the folder of the files; by default RUN/export")
+    parser.add_argument(
+        "--name", type=str, default="model", help="the name of the files, and of what is in them"
+    )
+    parser.add_argument(
+        "--weights",
+        type=Literal["float32", "int8"],
+        default="float32",
+        help="int8: matrices in a quarter of the memory, rounded with a scale for each row",
+    )
+    parser.add_argument(
+        "--weights_in_file",
+        action="store_true",
+        help="leave the weights out of the source, for a file to map",
+    )
+    parser.add_argument(
+        "--checkpoint", type=str, default="best", help="best, latest, or a name such as step-200"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Write the files, and say how to check them; return the exit status."""
+    arguments = _parser().parse(argv)
+    from rondeau import export
+
+    trained = load_named_run(arguments.run, arguments.checkpoint)
+    folder = Path(arguments.run) / "export" if arguments.output is None else Path(arguments.output)
+    vocab = trained.codec.vocab
+    try:
+        exported = export.to_c(
+            trained.model,
+            folder,
+            arguments.name,
+            weights=arguments.weights,
+            weights_in_file=arguments.weights_in_file,
+            tokens=[vocab.token(index) for index in range(len(vocab))],
+            overwrite=arguments.overwrite,
+        )
+    except FileExistsError as error:
+        raise UsageError(str(error).replace("pass overwrite=True", "give --overwrite")) from error
+    except export.ExportError as error:
+        raise UsageError(str(error)) from error
+    for path in exported.files:
+        say(str(path))
+    say(f"weights {exported.weight_bytes:,} bytes, state and work area {exported.state_bytes:,} bytes")
+    name = arguments.name
+    say(
+        f"to check it: cc -O2 -D{name.upper()}_MAIN {folder / name}.c -o {folder / name} -lm && {folder / name}"
+    )
+    return 0
