@@ -75,6 +75,11 @@ def test_a_language_model_gives_its_logits(tmp_path):
     for t, token in enumerate(ids):
         y = library.step(token, described.outputs)
         np.testing.assert_allclose(y, logits[t].detach().numpy(), rtol=4e-6, atol=4e-6)
+    before = library.memory.copy()
+    for wrong in (-1, 11):
+        given = ctypes.c_int32(wrong), np.zeros(11, np.float32)
+        assert library.call("step", library.memory, *given) == -1
+    assert library.memory.tobytes() == before.tobytes()
     tokens = (ctypes.c_char_p * 11).in_dll(library._library, "writer_tokens")
     assert [token.decode() for token in tokens] == [chr(200 + k) for k in range(11)]
 

@@ -70,17 +70,19 @@ class Model(NamedTuple):
 
 
 def step_signature(model: Model) -> str:
-    """Return the name and the parameters of the step."""
+    """Return the declaration of the step."""
     x = "int32_t id" if model.description.takes_ids else "const float *x"
     others = [f"const float *{name}" for name in model.inputs]
-    return f"@step({', '.join(['@state *state', x, *others, 'float *y'])})"
+    kind = "int" if model.description.takes_ids else "void"
+    return f"{kind} @step({', '.join(['@state *state', x, *others, 'float *y'])})"
 
 
 def _run_signature(model: Model) -> str:
     x = "const int32_t *ids" if model.description.takes_ids else "const float *x"
     others = [f"const float *{name}" for name in model.inputs]
     given = ["@state *states", "size_t batch", "size_t steps", x, *others]
-    return f"@run({', '.join([*given, 'const size_t *lengths', 'const unsigned char *reset', 'float *y'])})"
+    given += ["const size_t *lengths", "const unsigned char *reset", "float *y"]
+    return f"{'int' if model.description.takes_ids else 'void'} @run({', '.join(given)})"
 
 
 def header(model: Model) -> str:
@@ -89,7 +91,13 @@ def header(model: Model) -> str:
     fields = "\n".join(f"    float {name}[{width}];" for name, width in model.states)
     work = f"\n    float work[{model.work}]; /* no part of the state */" if model.work else ""
     fields += work if fields else f"    float work[{max(1, model.work)}]; /* a model without a state */"
-    read = "the id of a token" if description.takes_ids else "@@INPUTS numbers"
+    read, checked, checked_all = "@@INPUTS numbers", "", ""
+    if description.takes_ids:
+        read = "the id of a token"
+        checked = "\n * Return 0, or -1 if the id is not from 0 to @@INPUTS - 1; the state is then as it was."
+        checked_all = (
+            "\n * Return 0, or -1 at the first id that is not one; the steps before it have then been made."
+        )
     others = "".join(f", {name}: {width}" for name, width in model.inputs.items())
     state_bytes = 4 * (sum(width for _, width in model.states) + model.work)
     tokens = "" if model.tokens is None else "\nextern const char *const @tokens[@@INPUTS]; /* UTF-8 */\n"
@@ -130,13 +138,14 @@ void @init(@state *state);
 /* Begin a new sequence. */
 void @reset(@state *state);
 
-/* One step: from {read}{others}, to @@OUTPUTS numbers y, which must not overlap what is read. */
-void {step_signature(model)};
+/* One step: from {read}{others}, to @@OUTPUTS numbers y, which must not overlap what is read.{checked} */
+{step_signature(model)};
 
 /* Steps of a batch of sequences, each with a state of its own. Arrays have an entry for each step and sequence, step
  * by step: x[(t * batch + b) * @@INPUTS], and likewise the others. lengths, if not NULL, has the number of steps of
- * each sequence; outputs past it are 0. reset, if not NULL, is nonzero where a sequence begins anew before a step. */
-void {_run_signature(model)};
+ * each sequence; outputs past it are 0. reset, if not NULL, is nonzero where a sequence begins anew before a
+ * step.{checked_all} */
+{_run_signature(model)};
 
 /* Write a state to @@SAVED_BYTES bytes, the same on every machine. */
 void @save(const @state *state, unsigned char *bytes);
@@ -213,8 +222,11 @@ def run(model: Model) -> str:
     x = "ids[place]" if model.description.takes_ids else "x + place * @@INPUTS"
     others = [f"{name} + place * {width}" for name, width in model.inputs.items()]
     arguments = ", ".join(["&states[b]", x, *others, "y + place * @@OUTPUTS"])
+    step, end = f"@step({arguments});", ""
+    if model.description.takes_ids:
+        step, end = f"if (@step({arguments}) != 0) return -1;", "    return 0;\n"
     return f"""\
-void {_run_signature(model)}
+{_run_signature(model)}
 {{
     size_t t, b, place = 0;
     for (t = 0; t < steps; t++) {{
@@ -224,10 +236,10 @@ void {_run_signature(model)}
                 continue;
             }}
             if (reset != NULL && reset[place]) @reset(&states[b]);
-            @step({arguments});
+            {step}
         }}
     }}
-}}
+{end}}}
 """
 
 

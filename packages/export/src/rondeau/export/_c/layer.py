@@ -172,9 +172,9 @@ class LayerSource:
         for k in range(len(cell.gates)):
             found[self._gate(k)] = "float", memory.room(H)
         for k in range(len(self._schedule.split)):
-            found[f"second_{k}"] = "float", memory.room(H)
+            found[self._second(k)] = "float", memory.room(H)
         for k in range(len(cell.states)):
-            found[f"new_{k}"] = "float", memory.room(H)
+            found[self._new(k)] = "float", memory.room(H)
         for k in range(len(self._schedule.values)):
             found[f"value_{k}"] = "float", memory.room(H)
         for k in range(len(self._program.carries)):
@@ -184,7 +184,7 @@ class LayerSource:
         read = {r.location for phase in self._program.phases for loop in phase.loops for r in loop.reads}
         for k, param in enumerate(cell.params):
             if ("parameter", param) in read:
-                found[f"param_{k}"] = "const float", memory.vector(self.layer.weights.params[k])
+                found[self._param(k)] = "const float", memory.vector(self.layer.weights.params[k])
         for k, node in enumerate(self._program.vectors):
             found[f"vector_{k}"] = "const float", memory.vector(self._constants[node])
         assert graph.gates == cell.gates
@@ -196,6 +196,15 @@ class LayerSource:
 
     def _gate(self, k: int) -> str:
         return f"gate_{_ascii(self._cell.gates[k], str(k))}"
+
+    def _second(self, k: int) -> str:
+        return f"recurrent_{_ascii(self._schedule.split[k], str(k))}"
+
+    def _new(self, k: int) -> str:
+        return f"new_{_ascii(self._cell.states[k], str(k))}"
+
+    def _param(self, k: int) -> str:
+        return f"param_{_ascii(self._cell.params[k], str(k))}"
 
     def _state(self, k: int) -> str:
         return f"state_{_ascii(self._cell.states[k], str(k))}"
@@ -261,13 +270,13 @@ class LayerSource:
 
     def _slot(self, slot: int) -> str:
         gates = len(self._cell.gates)
-        return self._pointer(self._gate(slot) if slot < gates else f"second_{slot - gates}")
+        return self._pointer(self._gate(slot) if slot < gates else self._second(slot - gates))
 
     def _end(self) -> list[str]:
         """Return the statements that make the new states the old ones."""
         lines, projection = [], self.layer.weights.weight_hr
         for k, (_, width) in enumerate(self.states):
-            state, new = self._state(k), self._pointer(f"new_{k}")
+            state, new = self._state(k), self._pointer(self._new(k))
             if k == 0 and projection is not None:
                 lines.append(f"memset({state}, 0, {width} * sizeof(float));")
                 lines.append(product(self._memory, projection, new, state))
@@ -333,15 +342,17 @@ class LayerSource:
             where, gate = cast("Slot", key)
             if where == "x":
                 return self._pointer(self._gate(self._cell.gates.index(gate)))
-            return self._pointer(f"second_{self._schedule.split.index(gate)}")
+            return self._pointer(self._second(self._schedule.split.index(gate)))
+        if kind == "new":
+            return self._pointer(self._new(self._cell.states.index(name)))
+        if kind == "parameter":
+            return self._pointer(self._param(self._cell.params.index(name)))
         number = {
-            "new": lambda: self._cell.states.index(name),
-            "parameter": lambda: self._cell.params.index(name),
             "carry": lambda: list(self._program.carries).index(cast("int", key)),
             "vector": lambda: self._program.vectors.index(cast("int", key)),
             "value": lambda: self._schedule.values.index(int(name)),
         }[kind]()
-        return self._pointer(f"{'param' if kind == 'parameter' else kind}_{number}")
+        return self._pointer(f"{kind}_{number}")
 
     def _expression(self, index: int) -> str:
         node = self._graph.nodes[index]

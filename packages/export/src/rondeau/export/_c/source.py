@@ -23,7 +23,7 @@ __all__ = ["Files", "write_c"]
 Array = NDArray[Any]
 
 _PRODUCT = f"""\
-/* Add W @ x to y. W lies panel by panel of {PANEL} rows, in each of them column after column. */
+/* Add W x to y. W lies panel by panel of {PANEL} rows, in each of them column after column. */
 static void @multiply(const float *restrict w, int rows, int columns, const float *restrict x, float *restrict y)
 {{
     int first, j, k;
@@ -46,7 +46,7 @@ static void @multiply(const float *restrict w, int rows, int columns, const floa
 """
 
 _PRODUCT_OF_INT8 = f"""\
-/* Add W @ x to y. A row of W is its scale times whole numbers, which lie panel by panel of {PANEL} rows, in each of
+/* Add W x to y. A row of W is its scale times whole numbers, which lie panel by panel of {PANEL} rows, in each of
  * them column after column. */
 static void @multiply(const int8_t *restrict w, const float *restrict scales, int rows, int columns,
                       const float *restrict x, float *restrict y)
@@ -274,7 +274,13 @@ def _product(description: Description, layers: Sequence[LayerSource], quantise: 
 
 
 def _step(model: interface.Model, lines: list[str]) -> str:
-    return f"void {interface.step_signature(model)}\n{{\n{indented(lines)}\n}}\n"
+    first, last = [], []
+    if model.description.takes_ids:
+        first, last = ["if (id < 0 || id >= @@INPUTS) return -1;"], ["return 0;"]
+    declarations = [line for line in lines if line.startswith(("float *const", "int j;"))]
+    others = lines[len(declarations) :]
+    body = indented([*declarations, *first, *others, *last])
+    return f"{interface.step_signature(model)}\n{{\n{body}\n}}\n"
 
 
 def _tokens(tokens: Sequence[str]) -> str:
