@@ -35,6 +35,7 @@ PEERS = {
     "language model": "language_step",
     "stepped": "stepped",
     "operation": "operation",
+    "operation on arrays": "operation_on_arrays",
     "reading": "reading",
     "triad": "triad",
 }

@@ -27,9 +27,9 @@ def share(name: str) -> Column:
     return lambda row: f"{row[name]:.0%}"
 
 
-def microseconds(name: str) -> Column:
-    """Show seconds as microseconds, or a dash."""
-    return lambda row: f"{row[name] * 1e6:.0f}" if row.get(name) is not None else "-"
+def microseconds(name: str, digits: int = 0) -> Column:
+    """Show seconds as microseconds, with some digits after the point, or a dash."""
+    return lambda row: f"{row[name] * 1e6:.{digits}f}" if row.get(name) is not None else "-"
 
 
 def megabytes(name: str) -> Column:

@@ -4,8 +4,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from tools.comparison.peers import operation, operation_on_arrays
 
+from rondeau import tensor as rt
 from rondeau.kernels.product.tiles import MULTIPLIES_PAIRS
 
 pytest.importorskip("torch")
@@ -219,7 +222,19 @@ def test_operations(tmp_path: Path) -> None:
     printed, rows = rows_of(tmp_path, "operations", "--operations", "x[3]", "cat((x, y), 1)", *ONE_PAIR)
     assert [(row["rows"], row["operation"]) for row in rows[1:3]] == [(10, "cat((x, y), 1)"), (64, "x[3]")]
     assert all(row["ratio"] > 0 and row["ratio_with_backward"] > 0 for row in rows)
+    assert all(row["seconds_on_arrays"] > 0 for row in rows)
     assert "| x[3] | 10 | 10 |" in printed
+
+
+def test_every_operation_is_known_on_arrays() -> None:
+    assert operation_on_arrays.ON_ARRAYS.keys() == operation.OPERATIONS.keys()
+    rng = np.random.default_rng(0)
+    x, y = (rng.random((4, 5)).astype(np.float32) for _ in range(2))
+    classes = rng.integers(0, 5, 4)
+    for name, compute in operation.OPERATIONS.items():
+        expected = compute(operation.Rondeau(), rt.tensor(x), rt.tensor(y), rt.tensor(classes))
+        found = operation_on_arrays.ON_ARRAYS[name](x, y, classes)
+        assert found.tobytes() == expected.numpy().tobytes(), name
 
 
 @pytest.mark.long

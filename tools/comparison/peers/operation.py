@@ -29,7 +29,7 @@ OPERATIONS: dict[str, Callable[[Any, Matrix, Matrix, Any], Any]] = {
 """Operations by what they look like."""
 
 
-class _Rondeau:
+class Rondeau:
     """The package as one object whose names are those of PyTorch."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ CALLS = 100
 
 def prepare(library: str, operation: str, rows: int, columns: int, backward: bool) -> Callable[[], None]:
     """Return `CALLS` calls of an operation of "rondeau" or "torch" on one thread, or of its backward."""
-    tensors: Any = _Rondeau() if library == "rondeau" else importlib.import_module("torch")
+    tensors: Any = Rondeau() if library == "rondeau" else importlib.import_module("torch")
     tensors.set_num_threads(1)
     tensors.manual_seed(0)
     x, y = (tensors.rand(rows, columns).requires_grad_() for _ in range(2))

@@ -13,7 +13,7 @@ from rondeau.kernels.ops.sums import in_single_precision, total
 from rondeau.tensor._arguments import array_of
 from rondeau.tensor._devices import as_array
 from rondeau.tensor._dtypes import as_dtype
-from rondeau.tensor._graph import Op, record, unwrap
+from rondeau.tensor._graph import Op, Recorded, record, unwrap
 from rondeau.tensor._modes import modes
 from rondeau.tensor._ops._aliases import numpy_names
 from rondeau.tensor._ops._dims import Dims, axes_of, kept, normalize_dim
@@ -53,7 +53,15 @@ def _reduced(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
 
-_SOFTMAX = Op("softmax", lambda g, out, _x, axis: out * (g - total(g * out, axis, keepdims=True)))
+def _of_softmax(g: Any, out: Any, _x: Any, axis: Any) -> Any:
+    if isinstance(g, Recorded) or not g.ndim:
+        return out * (g - total(g * out, axis, keepdims=True))
+    d = g * out  # the only new memory: passes over a large matrix wait for it
+    np.subtract(g, total(d, axis, keepdims=True), out=d)
+    return np.multiply(out, d, out=d)
+
+
+_SOFTMAX = Op("softmax", _of_softmax)
 
 
 @numpy_names
@@ -94,7 +102,15 @@ def _softmax(array: Any, axis: Any) -> Any:
     return np.divide(e, total(e, axis, keepdims=True), out=e)
 
 
-_LOG_SOFTMAX = Op("log_softmax", lambda g, out, _x, axis: g - np.exp(out) * total(g, axis, keepdims=True))
+def _of_log_softmax(g: Any, out: Any, _x: Any, axis: Any) -> Any:
+    if isinstance(g, Recorded) or not g.ndim:
+        return g - np.exp(out) * total(g, axis, keepdims=True)
+    d = np.exp(out)
+    np.multiply(d, total(g, axis, keepdims=True), out=d)
+    return np.subtract(g, d, out=d)
+
+
+_LOG_SOFTMAX = Op("log_softmax", _of_log_softmax)
 
 
 @numpy_names
