@@ -13,10 +13,13 @@ from .process import Process
 
 def in_turn(places: Sequence[tuple[Process, str]], pairs: int) -> list[list[float]]:
     """Measure every prepared function once in each round; the seconds of each, round by round."""
-    rounds = [
-        [process.ask("measure", name=name)["seconds"] for process, name in places] for _ in range(pairs)
-    ]
-    return [list(times) for times in zip(*rounds, strict=True)]
+    return [[answer["seconds"] for answer in answers] for answers in answers_in_turn(places, pairs)]
+
+
+def answers_in_turn(places: Sequence[tuple[Process, str]], pairs: int) -> list[list[dict[str, Any]]]:
+    """Measure every prepared function once in each round; all that is known of each, round by round."""
+    rounds = [[process.ask("measure", name=name) for process, name in places] for _ in range(pairs)]
+    return [list(answers) for answers in zip(*rounds, strict=True)]
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float], name: str = "ratio") -> dict[str, Any]:

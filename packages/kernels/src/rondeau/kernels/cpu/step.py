@@ -35,7 +35,7 @@ from rondeau.kernels.cpu.filling import (
 )
 from rondeau.kernels.cpu.phases import compiled_phases
 from rondeau.kernels.cpu.pieces import columns_of_piece
-from rondeau.kernels.cpu.step_driver import KERNELS, Division, FrozenWeights
+from rondeau.kernels.cpu.step_driver import KERNELS, Division, FrozenWeights, Kept
 from rondeau.kernels.cpu.storage import Storage
 from rondeau.kernels.numerics.elements import ELEMENTS, INT8
 from rondeau.kernels.product import packed_size
@@ -200,13 +200,15 @@ class Workspace:
             np.empty((N, len(schedule.values), H), dtype),
             np.empty((N, 1, max(len(program.row_values), len(schedule.backward.row_values))), dtype),
             states, frozen.params, frozen.scalars, np.empty((max(B, 1), program.num_lanes, H), dtype),
-            nothing, nothing, nothing, nothing, np.empty(0, np.int64),
+            nothing, nothing, nothing, nothing, np.empty(L * len(cell.inputs), np.int64),
             np.stack((np.zeros(N, np.int64), np.tile(np.arange(B), steps)), axis=1), frozen.key, frozen.substream,
         )  # fmt: skip
         self._draws_numbers, self._step_of_row = schedule.draws_numbers, np.repeat(np.arange(steps), B)
         self._no_ids, self._no_x = np.empty(0, np.int64), np.empty((0, frozen.inputs), dtype)
         self._no_y, self._outputs = np.empty((0, 0), dtype), np.empty((N, P), dtype)
         self._rows, self._batch_size, self._rooms = N, B, frozen.rooms(N, 1)
+        self._memory = frozen.kernels.memory()
+        self._division: Division | None = None
 
     def run(self, x: Array, y: Array, inputs: tuple[Array, ...], time: int) -> None:
         """Run some steps from the states `before`; fill the states `after` and ``y``, (N, V), or (N, P) without a head.
@@ -215,27 +217,27 @@ class Workspace:
         turn. A named input is (L, N, H) or (L, N, 1) for a step input; a sequence input has B in the place of N. The
         time is that of the first step's random numbers.
         """
-        frozen, storage, B = self._frozen, self._storage, self._batch_size
-        N = len(x)
+        frozen, N = self._frozen, len(x)
         if N == 0:
             return  # without rows, no state changes
         if inputs:
             layers = range(frozen.num_layers)
-            storage = storage._replace(
-                inputs=addresses_of_inputs(*[array[layer] for layer in layers for array in inputs])
-            )
+            self._storage.inputs[:] = addresses_of_inputs(*[array[k] for k in layers for array in inputs])
         if self._draws_numbers:
-            np.add(self._step_of_row, time, out=storage.positions[:, 0])
+            np.add(self._step_of_row, time, out=self._storage.positions[:, 0])
         x, ids = (x, self._no_ids) if x.ndim == 2 else (self._no_x, x)
         outputs, y = (self._outputs[:N], y) if frozen.has_head else (y, self._no_y)
         work, work_of_head = frozen.work
         head_shares = threads.shares_of(N * work_of_head)
-        division = frozen.division(threads.shares_of(B * work), head_shares)
+        division = frozen.division(threads.shares_of(self._batch_size * work), head_shares)
         shares = max(division.cuts.size - 1, head_shares)
-        if shares > len(self._rooms):
-            self._rooms = frozen.rooms(self._rows, shares)
-        arguments = self._layers, storage, self._hidden, x, ids, outputs, y, self._rooms, division, time
+        if division is not self._division:
+            if shares > len(self._rooms):
+                self._rooms = frozen.rooms(self._rows, shares)
+            kept = Kept(self._layers, self._storage, self._hidden, self._rooms, division)
+            frozen.kernels.keep(self._memory, kept)
+            self._division = division
         if shares == 1:
-            frozen.kernels.run_alone(*arguments)
+            frozen.kernels.run_alone(self._memory, x, ids, outputs, y, time)
         else:
-            threads.launch(frozen.kernels.run_shared, *arguments, shares=shares)
+            threads.launch(frozen.kernels.run_shared, self._memory, x, ids, outputs, y, time, shares=shares)

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import prange, types
+from numba.np.numpy_support import as_dtype
+from numpy.typing import NDArray
 
 from rondeau.kernels.cpu.block_products import Shares, multiply_forward, pack_blocks
 from rondeau.kernels.cpu.phase_call import call_phase
@@ -22,15 +24,16 @@ from rondeau.kernels.cpu.storage import (
     Storage,
     storage_type,
 )
-from rondeau.kernels.numerics.elements import ELEMENTS, INT8, Element
+from rondeau.kernels.numerics.elements import ELEMENTS, INT8, Element, element_of
 from rondeau.kernels.product import Rows, packed_size
 from rondeau.kernels.product.microkernel import pointer_to
 from rondeau.kernels.product.operands import depth_of
 from rondeau.kernels.recurrent.substreams import PER_DIRECTION
 from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
+from rondeau.kernels.runtime.kept_records import memory_for, reader, write_record
 from rondeau.kernels.runtime.signatures import INDICES, TABLE, array_type, record_type
 
-__all__ = ["KERNELS", "Division", "FrozenWeights"]
+__all__ = ["KERNELS", "Division", "FrozenWeights", "Kept"]
 
 
 class FrozenWeights(NamedTuple):
@@ -67,6 +70,49 @@ class Division(NamedTuple):
     """The number of shares of the head."""
 
 
+class Kept(NamedTuple):
+    """What stays the same from call to call."""
+
+    layers: Any
+    """`FrozenWeights`."""
+    storage: Any
+    """Room for the rows of as many steps as a call may have. The rows of the states are those of all layers before the
+    first step, followed by those after the last one; between them, steps write to either in turn. `bias` and `params`
+    are those of all layers."""
+    hidden: Any
+    """The first state as the recurrent matrices see it, with the rows of the states."""
+    rooms: Any
+    """A row for each share to round left operands into, if they are rounded."""
+    division: Any
+    """`Division`."""
+
+
+@functools.cache
+def _kept_type(dtype: np.dtype[Any], packed: Element) -> Any:
+    """Return Numba's type of `Kept`."""
+    of_packed, of_packed_layers = (array_type(packed.dtype, dimensions) for dimensions in (1, 2))
+    layers = record_type(
+        FrozenWeights,
+        phases=INDICES,
+        packed_ih=of_packed,
+        table=TABLE,
+        ends=TABLE,
+        packed_hh=of_packed_layers,
+        packed_hr=of_packed_layers,
+        leaves_out=types.Array(types.boolean, 1, "C"),
+        head_bias=array_type(dtype, 1),
+        packed_head=of_packed,
+    )
+    return record_type(
+        Kept,
+        layers=layers,
+        storage=storage_type(dtype),
+        hidden=array_type(dtype, 2),
+        rooms=array_type(packed.left.dtype, 2),
+        division=record_type(Division, cuts=INDICES, cuts_of_phases=INDICES, head_shares=types.intp),
+    )
+
+
 @cached_njit
 def _pack_layer(  # type: ignore[no-untyped-def]
     weight_ih, slots, packed_ih, ih_at, table, weight_hh, packed_hh, weight_hr, packed_hr
@@ -98,15 +144,21 @@ def _copy(source, source_at, target, target_at, count):  # type: ignore[no-untyp
         to_here[k] = from_there[k]
 
 
-def _run(layers, storage, hidden, x, ids, outputs, y, rooms, division, time):  # type: ignore[no-untyped-def]
-    """Run one layer after the other for some steps, and the head.
+_read_kept = reader(lambda memory, x: _kept_type(as_dtype(x.dtype), element_of(memory.dtype)))
 
-    The rows of `x` or `ids`, `outputs` (N, P) and `y` (N, V) are B for each step in turn; what is N rows in `storage`
-    has room for them. The rows of the states in `storage` and of `hidden` are those of all layers before the first
-    step, followed by those after the last one; between them, steps write to either in turn. `bias` and `params` are
-    those of all layers. Each share rounds left operands, if at all, into a row of `rooms`. The time is that of the
-    first step.
+
+@cached_njit
+def _keep(memory, kept):  # type: ignore[no-untyped-def]
+    write_record(memory, kept)
+
+
+def _run(memory, x, ids, outputs, y, time):  # type: ignore[no-untyped-def]
+    """Run one layer after the other for some steps, and the head, with what is `Kept` in memory.
+
+    The rows of `x` or `ids`, `outputs` (N, P) and `y` (N, V) are B for each step in turn. The time is that of the first
+    step.
     """
+    layers, storage, hidden, rooms, division = _read_kept(memory, x)
     gates, states, bias, params = storage.gates, storage.states, storage.bias, storage.params
     cuts, cuts_of_phases, phases = division.cuts, division.cuts_of_phases, layers.phases
     L, S, H, P, V = bias.shape[0], gates.shape[1], gates.shape[2], hidden.shape[1], y.shape[1]
@@ -183,12 +235,16 @@ def _run(layers, storage, hidden, x, ids, outputs, y, rooms, division, time):  #
             if projected:
                 _copy(flat_hidden, layer * B * P, flat_hidden, (L + layer) * B * P, B * P)
         ih_at += packed_size(depth_of(layers.packed_ih, inputs), S * ((H + piece - 1) // piece * piece))
-    head_shares, head = division.head_shares, Pieces(layers.packed_head, 0, P, 1, V)
+    head, head_bias, head_shares = (
+        Pieces(layers.packed_head, 0, P, 1, V),
+        layers.head_bias,
+        division.head_shares,
+    )
     for share in prange(head_shares):
         first, last = share * pieces_of_head // head_shares, (share + 1) * pieces_of_head // head_shares
         for row in range(y.shape[0]):
             for j in range(first * piece, min(V, last * piece)):
-                flat_y[row * V + j] = layers.head_bias[j]
+                flat_y[row * V + j] = head_bias[j]
         multiply_pieces(
             Rows(flat_outputs, 0, P), y.shape[0], head, first, last, flat_y, 0, True, rooms[share]
         )
@@ -224,25 +280,17 @@ class Kernels:
 
     @functools.cached_property
     def _run(self) -> Any:
-        matrix = array_type(self._dtype, 2)
-        packed, packed_layers = (array_type(self._packed.dtype, dimensions) for dimensions in (1, 2))
-        layers = record_type(
-            FrozenWeights,
-            phases=INDICES,
-            packed_ih=packed,
-            table=TABLE,
-            ends=TABLE,
-            packed_hh=packed_layers,
-            packed_hr=packed_layers,
-            leaves_out=types.Array(types.boolean, 1, "C"),
-            head_bias=array_type(self._dtype, 1),
-            packed_head=packed,
-        )
-        division = record_type(Division, cuts=INDICES, cuts_of_phases=INDICES, head_shares=types.intp)
-        rooms = array_type(self._packed.left.dtype, 2)
-        return types.void(
-            layers, storage_type(self._dtype), matrix, matrix, INDICES, matrix, matrix, rooms, division, types.intp
-        )  # fmt: skip
+        matrix, memory = array_type(self._dtype, 2), array_type(self._packed.dtype, 1)
+        return types.void(memory, matrix, INDICES, matrix, matrix, types.intp)
+
+    def memory(self) -> NDArray[Any]:
+        """Return memory for what is `Kept`."""
+        return memory_for(_kept_type(self._dtype, self._packed), self._packed.dtype)
+
+    @functools.cached_property
+    def keep(self) -> Any:
+        memory = array_type(self._packed.dtype, 1)
+        return _keep.compile(types.void(memory, _kept_type(self._dtype, self._packed)))
 
 
 KERNELS = {(dtype, element): Kernels(dtype, element) for dtype, element in ELEMENTS.items()}
