@@ -790,3 +790,21 @@ def test_the_installed_command_is_this_one():
         pytest.skip("rondeau is not installed as a command beside this Python")
     done = subprocess.run([str(script), "--version"], capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("rondeau ")
+
+
+@pytest.mark.parametrize("form", ["step", "sequence"])
+def test_export_as_onnx(trained, tmp_path, form, capsys):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    folder, _ = trained
+    command = ["export", str(folder), "--to=onnx", f"--form={form}", f"--output={tmp_path}", "--name=rose"]
+    assert cli.main(command) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [Path(line).name for line in said[:2]] == ["rose.onnx", "rose.npz"]
+    done = subprocess.run([sys.executable, *said[-1].split()[4:]], capture_output=True, encoding="utf-8")
+    assert said[-1].startswith("to check it: python -m rondeau.export.check ")
+    assert done.returncode == 0, done.stderr
+    assert refused(capsys, *command) == (
+        f"rondeau export: {tmp_path / 'rose.onnx'} exists: give --overwrite to replace it, or another folder"
+    )
+    assert refused(capsys, *command, "--weights=int8").endswith("--weights is not an option of --to onnx")

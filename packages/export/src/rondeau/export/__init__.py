@@ -1,9 +1,14 @@
-"""Trained models out of the process: `to_c` writes one as C99, which runs where Python does not."""
+"""Trained models out of the process: `to_c` writes one as C99, `to_onnx` as a graph for other runtimes."""
 
 from rondeau.export._c.exporting import to_c
 from rondeau.export._errors import ExportError
+from rondeau.export._onnx.exporting import to_onnx
 from rondeau.export._writing import Exported
 
-__all__ = ["ExportError", "Exported", "to_c"]
+__all__ = ["ExportError", "Exported", "to_c", "to_onnx"]
 
 __version__ = "0.1.0"
+
+
+def __dir__() -> list[str]:
+    return __all__

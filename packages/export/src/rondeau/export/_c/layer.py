@@ -12,12 +12,11 @@ from rondeau.export._c.functions import CODE
 from rondeau.export._c.memory import Memory
 from rondeau.export._description import Layer
 from rondeau.export._evaluation import cell_with_forms
+from rondeau.export._folding import fold_constants
 from rondeau.kernels.cell.graph import DISTRIBUTIONS, Rank
 from rondeau.kernels.cell.naming import name_values
-from rondeau.kernels.cell.operations import OPERATIONS
 from rondeau.kernels.cell.schedule import Operand, Slot
 from rondeau.kernels.cell.timeline import Location, Loop, Phase, Read, Write
-from rondeau.kernels.recurrent.reference import on_numbers
 
 __all__ = ["LayerSource", "literal", "product"]
 
@@ -92,7 +91,8 @@ class LayerSource:
         fields = [f"layer_{index}_{_ascii(s, f'state_{i}')}" for i, s in enumerate(cell.states)]
         self.states = list(zip(fields, widths, strict=True))
         self.index = index
-        self._constants = self._fold()
+        roots = [*self._graph.outputs, *self._program.vectors]
+        self._constants = fold_constants(layer, cell, roots)
         self._addresses = self._lay_out()
         self._used: set[str] = set()
         self._names: dict[int, str] = {}
@@ -139,31 +139,6 @@ class LayerSource:
         return [self._draw(*draw) for draw in self._cell.draws]
 
     # ---------------------------------------------------------------- memory
-
-    def _fold(self) -> dict[int, Any]:
-        """Compute the values that are constant over a run: numbers, and functions of learned vectors alone."""
-        graph, layer = self._graph, self.layer
-        params = dict(zip(self._cell.params, layer.weights.params, strict=True))
-        values: dict[int, Any] = {}
-        for index in graph.reach([*graph.outputs, *self._program.vectors]):
-            node = graph.nodes[index]
-            if node.op == "const":
-                values[index] = np.float32(node.value)
-            elif node.op == "input" and node.value[0] == "width":
-                values[index] = np.float32(layer.hidden)
-            elif node.op == "input" and node.value[0] in ("k", "rate"):
-                values[index] = np.float32(layer.scalars[node.value])
-            elif node.op == "input" and node.value[0] == "p":
-                values[index] = params[node.value[1]]
-            elif node.op in OPERATIONS and all(arg in values for arg in node.args) and node.op != "sum":
-                operation, operands = OPERATIONS[node.op], [values[arg] for arg in node.args]
-                if graph.rank(index) == Rank.CALL:
-                    found = on_numbers(operation, operands)
-                    values[index] = found if isinstance(found, bool) else np.float32(found)
-                else:
-                    with np.errstate(all="ignore"):
-                        values[index] = operation.function(*operands)
-        return values
 
     def _lay_out(self) -> dict[str, tuple[str, str]]:
         """Reserve the runs of H numbers that the step may use; the type and the address of each, by name."""

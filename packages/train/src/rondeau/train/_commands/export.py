@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rondeau.train._commands._named_run import load_named_run
 from rondeau.train._parser import CommandParser
@@ -16,24 +16,30 @@ def _parser() -> CommandParser:
     parser = CommandParser(
         "export",
         "RUN",
-        "Write a trained model as code that runs without Python: C99, with a check of its own.",
+        "Write a trained model as what runs without this library: C99 or ONNX, with a check of its own.",
     )
     parser.add_argument("run", metavar="RUN", type=str, help="the folder of a run")
-    parser.add_argument("--to", type=Literal["c"], default="c", help="the format")
+    parser.add_argument("--to", type=Literal["c", "onnx"], default="c", help="the format")
     parser.add_argument("--output", type=str, help="the folder of the files; by default RUN/export")
     parser.add_argument(
         "--name", type=str, default="model", help="the name of the files, and of what is in them"
     )
     parser.add_argument(
+        "--form",
+        type=Literal["step", "sequence"],
+        default="step",
+        help="of ONNX: one step of any cell, or whole sequences of RNN, GRU and LSTM",
+    )
+    parser.add_argument(
         "--weights",
         type=Literal["float32", "int8"],
         default="float32",
-        help="int8: matrices in a quarter of the memory, rounded with a scale for each row",
+        help="of C, int8: matrices in a quarter of the memory, rounded with a scale for each row",
     )
     parser.add_argument(
         "--weights_in_file",
         action="store_true",
-        help="leave the weights out of the source, for a file to map",
+        help="of C: leave the weights out of the source, for a file to map",
     )
     parser.add_argument(
         "--checkpoint", type=str, default="best", help="best, latest, or a name such as step-200"
@@ -45,21 +51,23 @@ def _parser() -> CommandParser:
 def run(argv: Sequence[str]) -> int:
     """Write the files, and say how to check them; return the exit status."""
     arguments = _parser().parse(argv)
+    _check(arguments)
     from rondeau import export
 
     trained = load_named_run(arguments.run, arguments.checkpoint)
     folder = Path(arguments.run) / "export" if arguments.output is None else Path(arguments.output)
     vocab = trained.codec.vocab
+    options: dict[str, Any] = {
+        "tokens": [vocab.token(index) for index in range(len(vocab))],
+        "overwrite": arguments.overwrite,
+    }
+    if arguments.to == "c":
+        options |= {"weights": arguments.weights, "weights_in_file": arguments.weights_in_file}
+    else:
+        options |= {"form": arguments.form}
+    write = export.to_c if arguments.to == "c" else export.to_onnx
     try:
-        exported = export.to_c(
-            trained.model,
-            folder,
-            arguments.name,
-            weights=arguments.weights,
-            weights_in_file=arguments.weights_in_file,
-            tokens=[vocab.token(index) for index in range(len(vocab))],
-            overwrite=arguments.overwrite,
-        )
+        exported = write(trained.model, folder, arguments.name, **options)
     except FileExistsError as error:
         raise UsageError(str(error).replace("pass overwrite=True", "give --overwrite")) from error
     except export.ExportError as error:
@@ -67,8 +75,23 @@ def run(argv: Sequence[str]) -> int:
     for path in exported.files:
         say(str(path))
     say(f"weights {exported.weight_bytes:,} bytes, state and work area {exported.state_bytes:,} bytes")
-    name = arguments.name
-    say(
-        f"to check it: cc -O2 -D{name.upper()}_MAIN {folder / name}.c -o {folder / name} -lm && {folder / name}"
-    )
+    say(f"to check it: {_check_command(arguments.to, folder, arguments.name)}")
     return 0
+
+
+def _check(arguments: Any) -> None:
+    """Refuse an option of another format."""
+    others: dict[str, dict[str, Any]] = {
+        "c": {"form": "step"},
+        "onnx": {"weights": "float32", "weights_in_file": False},
+    }
+    for name, default in others[arguments.to].items():
+        if getattr(arguments, name) != default:
+            raise UsageError(f"--{name} is not an option of --to {arguments.to}")
+
+
+def _check_command(format: str, folder: Path, name: str) -> str:
+    path = folder / name
+    if format == "onnx":
+        return f"python -m rondeau.export.check {path}.onnx"
+    return f"cc -O2 -D{name.upper()}_MAIN {path}.c -o {path} -lm && {path}"

@@ -1,0 +1,1 @@
+"""ONNX: a model as a graph for other runtimes."""
