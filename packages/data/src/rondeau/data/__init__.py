@@ -9,6 +9,7 @@ from ._collate import default_collate
 from ._dataset import Dataset, Subset, TensorDataset, random_split, sample_generator
 from ._loader import DataLoader
 from ._ngrams import NgramModel, NgramTable, ZipfFit, count_ngrams, fit_zipf
+from ._shards import ShardedBatches, cut_rows, rows_of_shard
 from ._stream import TokenStream
 from ._text import embedded_corpus, read_text, read_text_chunks
 from ._tokenizers import CharTokenizer, RegexTokenizer, Tokenizer, WordTokenizer, d2l_lines
@@ -29,6 +30,7 @@ __all__ = [
     "RandomBatches",
     "RegexTokenizer",
     "SequentialBatches",
+    "ShardedBatches",
     "Subset",
     "TensorDataset",
     "TokenStream",
@@ -37,6 +39,7 @@ __all__ = [
     "WordTokenizer",
     "ZipfFit",
     "count_ngrams",
+    "cut_rows",
     "d2l_lines",
     "datasets",
     "default_collate",
@@ -45,5 +48,6 @@ __all__ = [
     "random_split",
     "read_text",
     "read_text_chunks",
+    "rows_of_shard",
     "sample_generator",
 ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from ._checks import LARGEST_SEED, as_integer_row, check_is, checked_integer
 from ._stream import TokenStream
 
 Batch = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+_Read = TypeVar("_Read")
 
 
 class Batches(ABC):
@@ -85,14 +86,42 @@ class Batches(ABC):
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the next epoch, or after :meth:`load_state_dict` the rest of that one."""
+        return self._epoch(self._read)
+
+    def in_parts(self, parts: Callable[[int], Sequence[slice]]) -> Iterator[list[Batch | None]]:
+        """Do as a loop over the batches, with some rows of each: no others are read.
+
+        Parameters
+        ----------
+        parts : callable
+            ``parts(rows) -> [slice, ...]``: which of a batch's rows to yield, as so many parts.
+
+        Yields
+        ------
+        list of batches
+            One for each slice; None for one without rows.
+        """
+
+        def read(starts: npt.NDArray[np.int64]) -> list[Batch | None]:
+            chosen = (starts[rows] for rows in parts(len(starts)))
+            return [self._read(part) if part.size else None for part in chosen]
+
+        return self._epoch(read)
+
+    def _read(self, starts: npt.NDArray[np.int64]) -> Batch:
+        windows = self.stream.windows(starts, self.num_steps + 1)
+        return windows[:, :-1].copy(), windows[:, 1:].copy()
+
+    def _epoch(self, read: Callable[[npt.NDArray[np.int64]], _Read]) -> Iterator[_Read]:
+        """Yield what is read of the rows of each batch, which start at given positions."""
         epoch, first = self._next
         generator = np.random.default_rng((self.seed, epoch))
         drawn = int(generator.integers(self.num_steps))
         plan = self._plan(drawn if self.offset is None else self.offset, generator)
         for batch in range(first, len(self)):
-            windows = self.stream.windows(self._starts(plan, batch), self.num_steps + 1)
+            found = read(self._starts(plan, batch))
             self._position, self._next = (epoch, batch + 1), (epoch + 1, 0)
-            yield windows[:, :-1].copy(), windows[:, 1:].copy()
+            yield found
         self._position = self._next = (epoch + 1, 0)
 
     def state_dict(self) -> dict[str, Any]:

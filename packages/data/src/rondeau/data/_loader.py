@@ -168,11 +168,31 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the batches of the next epoch, or after :meth:`load_state_dict` the rest of that one."""
+        return self._epoch(lambda indices: indices)
+
+    def in_parts(self, parts: Callable[[int], Sequence[slice]]) -> Iterator[list[Any]]:
+        """Do as a loop over the loader, with some samples of each batch: no others are read.
+
+        Parameters
+        ----------
+        parts : callable
+            ``parts(samples) -> [slice, ...]``: which of a batch's samples to yield, as so many batches.
+
+        Yields
+        ------
+        list of batches
+            One for each slice; None for one without samples.
+        """
+        return self._epoch(lambda indices: Parts(indices[chosen] for chosen in parts(len(indices))))
+
+    def _epoch(self, choose: Callable[[list[Any]], list[Any]]) -> Iterator[Any]:
+        """Yield what is read at the indices that are chosen of each batch's."""
         if self.num_workers:
             refuse_within_import()
         cupy = find_cupy() if self.pin_memory else None
         seed, (epoch, first) = self.seed, self._next
-        tasks = ((seed, epoch, indices) for indices in islice(self._index_batches(seed, epoch), first, None))
+        index_batches = islice(self._index_batches(seed, epoch), first, None)
+        tasks = ((seed, epoch, choose(indices)) for indices in index_batches)
         with closing(self._ahead(tasks) if self.num_workers else self._here(tasks)) as batches:
             for count, batch in enumerate(batches, first + 1):
                 self._position, self._next = (epoch, count), (epoch + 1, 0)
@@ -294,8 +314,15 @@ class DataLoader:
                 _stop(workers)
 
 
+class Parts(list[Any]):
+    """The indices of a batch that is read as several."""
+
+
 def _read(task: Task, *, dataset: Any, collate_fn: Callable[[list[Any]], Any] | None) -> Any:
     seed, epoch, indices = task
+    if isinstance(indices, Parts):
+        whole = [(seed, epoch, part) for part in indices]
+        return [_read(part, dataset=dataset, collate_fn=collate_fn) if part[2] else None for part in whole]
     with reading(seed, epoch):
         if collate_fn is None:
             return read_batch(dataset, indices)
