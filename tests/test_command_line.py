@@ -645,8 +645,8 @@ def test_corpus_of_python_with_a_plot(tmp_path, capsys):
         (["train", "--resume=nowhere"], "nowhere is no run: it holds no config.yaml"),
         (
             ["train", "--resume=nowhere", "--lr=1"],
-            "--resume: beside it go --checkpoint, --epochs, --max_steps, --max_minutes, --threads, --device, got "
-            "--lr=1",
+            "--resume: beside it go --checkpoint, --epochs, --max_steps, --max_minutes, --threads, --device, "
+            "--parallel, got --lr=1",
         ),
         (["train", "--resume=nowhere", "--threads=x"], "--threads: expected a whole number, got x"),
         (["train", "--print_config=all"], "--print_config: there is no option all of it"),

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rondeau.train import estimators, lr_scheduler, metrics, optim
+    from rondeau.train import estimators, lr_scheduler, metrics, optim, parallel
     from rondeau.train._callback import Callback
     from rondeau.train._checkpoint import CheckpointFolder, Snapshot
     from rondeau.train._csv_log import CSVLog
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from rondeau.train._tensorboard import TensorBoard
     from rondeau.train._trained import Trained, load_trained
     from rondeau.train._trainer import Trainer
+    from rondeau.train.parallel import MPI, RankLostError
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "MPI",
     "CSVLog",
     "Callback",
     "CheckpointError",
@@ -41,6 +43,7 @@ __all__ = [
     "History",
     "LanguageModelling",
     "Progress",
+    "RankLostError",
     "Recorder",
     "RunError",
     "RunFolder",
@@ -60,6 +63,7 @@ __all__ = [
     "lr_scheduler",
     "metrics",
     "optim",
+    "parallel",
     "token_probabilities",
 ]
 
@@ -83,11 +87,12 @@ _HOMES = {
     "_tensorboard": ("TensorBoard",),
     "_trained": ("Trained", "load_trained"),
     "_trainer": ("Trainer",),
+    "parallel": ("MPI", "RankLostError"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("estimators", "lr_scheduler", "metrics", "optim"):
+    if name in ("estimators", "lr_scheduler", "metrics", "optim", "parallel"):
         return import_module(f"{__name__}.{name}")
     for home, names in _HOMES.items():
         if name in names:

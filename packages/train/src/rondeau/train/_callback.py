@@ -27,6 +27,9 @@ _OUR_WORDS = {
 class Callback:
     """What may happen beside the training; override what is needed.
 
+    With ranks (`Trainer(parallel=)`), callbacks are called on all of them, with the same numbers; what they change must
+    be the same everywhere. Those that write or tell set ``main_only = True``, and are called on rank 0.
+
     The order within a step: the update, `on_row` if a row of metrics is due, `on_evaluate` if it holds an evaluation,
     `on_end_epoch` if the step was the last of an epoch, then `on_step`.
 
@@ -56,6 +59,8 @@ class Callback:
     >>> trainer.stopped_by
     'the loss is below 0.5'
     """
+
+    main_only = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

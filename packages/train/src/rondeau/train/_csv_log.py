@@ -59,6 +59,8 @@ class CSVLog(Callback):
     ('step,epoch,samples,train_loss,lr,seconds', 3)
     """
 
+    main_only = True
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         check_is("path", path, str, os.PathLike)
         self.path = Path(path)

@@ -146,49 +146,88 @@ def evaluate(
     >>> print(evaluate(model, [0, 1, 2, 3, 0]).describe("letter"))
     perplexity 4.000, 1.3863 nats and 2.0000 bits per letter (4 letters scored, state carried over the whole stream)
     """
-    stream = tokens if isinstance(tokens, TokenStream) else TokenStream(tokens)
-    count = len(stream) - 1
-    if count < 1:
-        raise ValueError(f"tokens: expected at least 2, one to read and one to predict, got {len(stream)}")
+    reading = Reading.of(tokens, batch_size=batch_size, num_steps=num_steps, carry_state=carry_state)
     check_is("model", model, nn.Module)
-    check_integer("batch_size", batch_size, 1)
-    check_integer("num_steps", num_steps, 1)
     with evaluating(model):
+        return reading.score(float(on_host(reading.total(model, range(reading.rows)))))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a stream is cut for an evaluation.
+
+    Attributes
+    ----------
+    stream : TokenStream
+    rows : int
+        Contiguous rows, along which the state is carried, or windows that all begin with the initial state.
+    num_steps : int
+        Tokens of a row in one call of the model, or of a window.
+    at_once : int
+        Windows in one call.
+    carries : bool
+    """
+
+    stream: TokenStream
+    rows: int
+    num_steps: int
+    at_once: int
+    carries: bool
+
+    @classmethod
+    def of(
+        cls, tokens: TokenStream | ArrayLike, *, batch_size: int, num_steps: int, carry_state: bool
+    ) -> "Reading":
+        """Return how `evaluate` reads a stream, with its arguments."""
+        stream = tokens if isinstance(tokens, TokenStream) else TokenStream(tokens)
+        count = len(stream) - 1
+        if count < 1:
+            raise ValueError(
+                f"tokens: expected at least 2, one to read and one to predict, got {len(stream)}"
+            )
+        check_integer("batch_size", batch_size, 1)
+        check_integer("num_steps", num_steps, 1)
         if carry_state:
-            rows = min(batch_size, count)
-            total = _score_rows(model, stream, rows, num_steps)
-            return Evaluation(float(on_host(total)) / count, count, True, rows)
+            return cls(stream, min(batch_size, count), num_steps, batch_size, True)
         length = min(num_steps, count)
-        windows = -(-count // length)
-        total = _score_windows(model, stream, batch_size, length)
-        return Evaluation(float(on_host(total)) / count, count, False, windows)
+        return cls(stream, -(-count // length), length, batch_size, False)
 
+    def total(self, model: nn.Module, chosen: range) -> Any:
+        """Return the summed loss of some of the rows, side by side, where the model is."""
+        return self._total_of_rows(model, chosen) if self.carries else self._total_of_windows(model, chosen)
 
-def _score_rows(model: nn.Module, stream: TokenStream, rows: int, num_steps: int) -> Any:
-    """Sum the loss over contiguous rows, whose lengths differ by one at most, the longer ones first."""
-    length, longer = divmod(len(stream) - 1, rows)
-    starts = np.arange(rows) * length + np.minimum(np.arange(rows), longer)
-    total: Any = 0.0
-    state = None
-    for t in range(0, length, num_steps):
-        loss, state = _score(model, stream, starts + t, min(num_steps, length - t), state)
-        total += loss
-    if longer:
-        state = map_tensors(lambda part: part[:, :longer], state)
-        total += _score(model, stream, starts[:longer] + length, 1, state)[0]
-    return total
+    def score(self, total: float) -> Evaluation:
+        """Return what the summed loss of all rows comes to."""
+        count = len(self.stream) - 1
+        return Evaluation(total / count, count, self.carries, self.rows)
 
+    def _total_of_rows(self, model: nn.Module, chosen: range) -> Any:
+        """Sum the loss over contiguous rows, whose lengths differ by one at most, the longer ones first."""
+        length, longer = divmod(len(self.stream) - 1, self.rows)
+        rows = np.arange(chosen.start, chosen.stop)
+        starts = rows * length + np.minimum(rows, longer)
+        longer = min(max(longer - chosen.start, 0), len(rows))
+        total: Any = 0.0
+        state = None
+        for t in range(0, length if len(rows) else 0, self.num_steps):
+            steps = min(self.num_steps, length - t)
+            loss, state = _score(model, self.stream, starts + t, steps, state)
+            total += loss
+        if longer:
+            state = map_tensors(lambda part: part[:, :longer], state)
+            total += _score(model, self.stream, starts[:longer] + length, 1, state)[0]
+        return total
 
-def _score_windows(model: nn.Module, stream: TokenStream, batch_size: int, num_steps: int) -> Any:
-    """Sum the loss over windows that all begin with the initial state, `batch_size` of them at a time."""
-    whole, rest = divmod(len(stream) - 1, num_steps)
-    starts = np.arange(whole) * num_steps
-    total: Any = 0.0
-    for i in range(0, whole, batch_size):
-        total += _score(model, stream, starts[i : i + batch_size], num_steps, None)[0]
-    if rest:
-        total += _score(model, stream, np.array([whole * num_steps]), rest, None)[0]
-    return total
+    def _total_of_windows(self, model: nn.Module, chosen: range) -> Any:
+        """Sum the loss over windows, `at_once` of them at a time; the last of the stream may be shorter."""
+        whole, rest = divmod(len(self.stream) - 1, self.num_steps)
+        starts = np.arange(whole)[chosen.start : chosen.stop] * self.num_steps
+        total: Any = 0.0
+        for i in range(0, len(starts), self.at_once):
+            total += _score(model, self.stream, starts[i : i + self.at_once], self.num_steps, None)[0]
+        if rest and whole in chosen:
+            total += _score(model, self.stream, np.array([whole * self.num_steps]), rest, None)[0]
+        return total
 
 
 def _score(

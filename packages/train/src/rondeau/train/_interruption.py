@@ -13,6 +13,9 @@ from types import FrameType
 from rondeau.train._progress import INTERRUPTED
 from rondeau.train._trainer import Trainer
 
+_BEFORE_KILL = 0.15
+"""Seconds after SIGTERM at which a rank gives up its step: Open MPI kills it after 0.25."""
+
 
 class Interruption(KeyboardInterrupt):
     """A signal that ends the command at once.
@@ -57,11 +60,22 @@ class Signals:
         self.remedy = ""
         self._trainer: Trainer | None = None
         self._began_at = 0
+        self._numbers = [signal.SIGINT, signal.SIGTERM]
+
+    def follow_launcher(self) -> None:
+        """Heed that the launcher of ranks kills them soon after SIGTERM, and passes SIGUSR1 on to them.
+
+        SIGUSR1 then finishes the step. So does SIGTERM, if there is time: what is not done in a moment is left.
+        """
+        for name in ("SIGUSR1", "SIGALRM"):
+            if number := getattr(signal, name, None):
+                self._numbers.append(number)
+                signal.signal(number, self._handle)
 
     @contextmanager
     def handled(self) -> Iterator[None]:
         """Raise Interruption at a signal, for as long as the context lasts."""
-        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self._handle) for number in self._numbers}
         try:
             yield
         finally:
@@ -78,8 +92,11 @@ class Signals:
             self._trainer = None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.status = 128 + number
+        if number != getattr(signal, "SIGALRM", None):
+            self.status = 128 + number
         trainer = self._trainer
         if trainer is None or trainer.step == self._began_at or trainer.stopped_by == INTERRUPTED:
             raise Interruption(self.status, self.remedy)
         trainer.stop(INTERRUPTED)
+        if number == signal.SIGTERM and len(self._numbers) > 2:
+            signal.setitimer(signal.ITIMER_REAL, _BEFORE_KILL)

@@ -130,6 +130,9 @@ class TrainingOptions:
     averaged
         Decay of an exponential moving average of the weights, such as 0.999, in [0, 1). Evaluations, samples,
         --init_from and the commands generate and evaluate then use the averaged weights.
+    shards
+        Cut the rows of every batch into so many parts, whose gradients are added up. The bits depend on their number,
+        and not on how many ranks share them; by default as many as the ranks of --parallel mpi, and without it one.
     """
 
     sampling: Literal["sequential", "random"] = "sequential"
@@ -148,6 +151,7 @@ class TrainingOptions:
     clip_norm: float | None = 5.0
     patience: int | None = None
     averaged: float | None = None
+    shards: int | None = None
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ class RunOptions:
     seed
         Of the initial weights, the batches and dropout: with the same seed, the same bits.
     threads
-        Cores to use; by default all. The results do not depend on it.
+        Cores to use; by default all, with --parallel mpi a rank's share of them. The results do not depend on it.
     device
         cuda: an NVIDIA GPU, with the extra cuda or cuda12. A run may be continued on another device; its numbers then
         agree but for rounding.

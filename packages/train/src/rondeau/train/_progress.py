@@ -38,6 +38,8 @@ class Progress(Callback):
     step 40/40  epoch 3  loss ... tokens/s  0:00 left
     """
 
+    main_only = True
+
     def __init__(self, stream: TextIO | None = None) -> None:
         self._given_stream = stream
         self._bar: tqdm | None = None  # type: ignore[type-arg]  # generic in its stubs only

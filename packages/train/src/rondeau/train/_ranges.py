@@ -49,6 +49,7 @@ RANGES: Mapping[str, _Range] = {
     "keep": _COUNT,
     "seed": _whole(0, 2**64 - 1),
     "threads": _whole(1, 1_024),
+    "shards": _whole(1, 1_000_000),
     "averaged": _Range("a decay from 0 to below 1", lambda value: 0 <= value < 1),
     "held_out": _Range("a fraction from 0 to below 1", lambda value: 0 <= value < 1),
     "dropout": _PROBABILITY,

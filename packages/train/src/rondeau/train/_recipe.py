@@ -17,6 +17,7 @@ from rondeau.train._sizes import Sizes
 from rondeau.train._tensorboard import TensorBoard
 from rondeau.train._trainer import Trainer
 from rondeau.train._usage_error import UsageError
+from rondeau.train.parallel import Ranks
 
 
 def make_model(options: ModelOptions, vocab_size: int) -> nn.LanguageModel:
@@ -163,6 +164,7 @@ def make_trainer(
     device: str = "cpu",
     log_every: int = 50,
     evaluate_every: int | None = None,
+    parallel: Ranks | None = None,
     callbacks: Iterable[Callback] = (),
 ) -> Trainer:
     """Make the trainer with its batches, optimiser and schedule; `sizes` are those of `fit_sizes`.
@@ -203,6 +205,8 @@ def make_trainer(
             evaluate_every=evaluate_every,
             log_every=log_every,
             patience=options.patience,
+            shards=options.shards,
+            parallel=parallel,
             callbacks=callbacks,
         )
     except ValueError as error:

@@ -9,7 +9,7 @@ from typing import Any
 from rondeau.data import Codec
 from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.train._callback import Callback, Row
-from rondeau.train._checkpoint import Found
+from rondeau.train._checkpoint import Found, Snapshot
 from rondeau.train._checks import check_integer, check_is
 from rondeau.train._errors import CheckpointError, RunError, RunWarning
 from rondeau.train._generate import generate
@@ -27,7 +27,7 @@ class Recorder(Callback):
     end; so there is always one to continue from. It holds the weights that are trained and, where they are averaged,
     the averages, of which samples are then. Weights that are not finite are never written: the training ends with
     a `DivergedError`, and the checkpoints before stay. The folder is locked from `resume`, or the beginning of the
-    training, to its end.
+    training, to its end. With ranks, rank 0 locks and writes, and the others wait until it has.
 
     Parameters
     ----------
@@ -110,9 +110,10 @@ class Recorder(Callback):
         RunError
             If a file of the run was edited or damaged since, or another process writes there.
         """
-        self._lock()
+        from_main = trainer.parallel.from_main
+        from_main(self._lock)
         try:
-            found = self.run.find_checkpoint(checkpoint)
+            found = from_main(lambda: self.run.find_checkpoint(checkpoint))
             if found is not None:
                 self.continue_from(found, trainer)
         except BaseException:
@@ -133,40 +134,57 @@ class Recorder(Callback):
         CheckpointError, RunError
             As `resume`. Nothing has changed then.
         """
-        snapshot, checkpoints = found.snapshot, self.run.checkpoints
+        snapshot = found.snapshot
         corpus = snapshot.state["corpus"]
         if corpus != self.corpus:
             raise CheckpointError(
                 f"the corpus has changed since the run began: was {corpus}, as {snapshot.path} says, is {self.corpus}"
             )
+        trainer.parallel.from_main(lambda: self._check_files(snapshot))
+        trainer.restore(snapshot)
+        # All is well: from here on, files are changed.
+        if not trainer.parallel.from_main(lambda: self._go_back(found, trainer.best_step)):
+            trainer.best_loss = trainer.best_step = None
+        self._saved_at = trainer.step
+
+    def _check_files(self, snapshot: Snapshot) -> None:
         for name in ("config.yaml", "metrics.jsonl", "samples.txt"):
             self.run.check_unchanged(name, snapshot)
         if self.run.vocab.exists():
             self.run.check_unchanged("vocab.json", snapshot)
-        trainer.restore(snapshot)
-        # All is well: from here on, files are changed.
+
+    def _go_back(self, found: Found, best: int | None) -> bool:
+        """Bring the folder back to a checkpoint; return whether the best one is there, if there has been one."""
+        snapshot, checkpoints = found.snapshot, self.run.checkpoints
         if found.instead_of_latest is not None:
             _warn(f"{found.instead_of_latest}; continued from step-{found.step}, the newest whole checkpoint")
         for step, problem in found.damaged.items():
             _warn(f"{problem}; set aside as {checkpoints.name_aside(step)}")
-        best = trainer.best_step
         checkpoints.rewind(found, () if best is None else (best,))
         for log in (self.run.metrics, self.run.samples):
             log.cut(snapshot.state["files"][log.path.name]["bytes"])
         if self.codec is not None and not self.run.vocab.exists():
             self.run.restore_codec(self.codec, snapshot)
             _warn(f"{self.run.vocab} was missing, and was made anew from the corpus")
-        if best is not None and best not in checkpoints.steps():
+        is_there = best is None or best in checkpoints.steps()
+        if not is_there:
             _warn(f"the best checkpoint so far, step-{best}, is lost: from here on, the best is counted anew")
-            trainer.best_loss = trainer.best_step = None
-        self._saved_at = trainer.step
         self._fixed_files = self.run.fixed_fingerprints()
+        return is_there
 
     def on_begin(self, trainer: Trainer) -> None:
         """Write tokenizer, vocabulary and the first checkpoint of a new run, and compile what samples need.
 
         Compiled at the first evaluation, that would hold up an interruption which has steps to keep.
         """
+        from_main = trainer.parallel.from_main
+        if from_main(self._begins_anew):
+            self._save(trainer)
+        if trainer.end_reached() is None:
+            from_main(lambda: self._go_on(trainer))
+
+    def _begins_anew(self) -> bool:
+        """Lock and check the folder, and write what a new run begins with; return whether this is one."""
         self._lock()
         there = self.run.checkpoints.published_step()
         if there != self._saved_at or (there is None and self.run.checkpoints.exists()):
@@ -178,22 +196,25 @@ class Recorder(Callback):
             if self.codec is not None:
                 self.run.save_codec(self.codec)
             self._fixed_files = self.run.fixed_fingerprints()
-            self._save(trainer)
-        if trainer.end_reached() is None:
-            self.run.results.remove()  # of a run that had ended, and goes on
-            if self.codec is not None and trainer.held_out is not None:
-                # The first token follows from the prompt, the second from a step.
-                self._sample(trainer, self.codec, length=2)
+        return there is None
+
+    def _go_on(self, trainer: Trainer) -> None:
+        self.run.results.remove()  # of a run that had ended, and goes on
+        if self.codec is not None and trainer.held_out is not None:
+            # The first token follows from the prompt, the second from a step.
+            self._sample(trainer, self.codec, length=2)
 
     def on_row(self, trainer: Trainer, row: Row) -> None:
         """Append a row of metrics; what another callback has put there that is not finite as null, as JSON has it."""
+        if not trainer.parallel.is_main:
+            return
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
         self.run.metrics.append(json.dumps(finite, allow_nan=False) + "\n")
 
     def on_evaluate(self, trainer: Trainer, evaluation: Scored) -> None:
         """Append a sample of what a language model writes now."""
         self._evaluated_at = trainer.step
-        if self.codec is not None:
+        if self.codec is not None and trainer.parallel.is_main:
             text = visible(self._sample(trainer, self.codec, self.sample_length))
             title = f"step {trainer.step}, {evaluation.headline()}"
             self.run.samples.append(f"==== {title} ====\n{text}\n\n")
@@ -221,6 +242,10 @@ class Recorder(Callback):
     def _save(self, trainer: Trainer) -> None:
         trainer.check_finite()  # a checkpoint that cannot be continued from must not take the place of one that can
         snapshot = trainer.snapshot()
+        trainer.parallel.from_main(lambda: self._write(trainer, snapshot))
+        self._saved_at = trainer.step
+
+    def _write(self, trainer: Trainer, snapshot: Snapshot) -> None:
         limits = Limits(trainer.max_epochs, trainer.max_steps, trainer.max_minutes)
         snapshot.state.update(
             corpus=self.corpus,
@@ -229,7 +254,6 @@ class Recorder(Callback):
         )
         best = () if trainer.best_step is None else (trainer.best_step,)
         self.run.checkpoints.save(trainer.step, snapshot, also_keep=best)
-        self._saved_at = trainer.step
 
     def _lock(self) -> None:
         if not self.run.lock.is_held:

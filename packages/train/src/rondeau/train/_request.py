@@ -50,13 +50,15 @@ class NewRun(NamedTuple):
 
     config: Config
     overwrite: bool
+    parallel: str | None = None
 
 
 class Resume(NamedTuple):
     """What a command line asks of ``rondeau train``: the continuation of a run.
 
     `corpus` is where the run's text is now, if that is elsewhere than before; `threads` and `device` are those of the
-    run unless they are given; `limits` are the options of `LIMITS` that were given, the others stay as they were.
+    run unless they are given; `parallel` says whose ranks share it; `limits` are the options of `LIMITS` that were
+    given, the others stay as they were.
     """
 
     folder: Path
@@ -64,6 +66,7 @@ class Resume(NamedTuple):
     corpus: str | None = None
     threads: int | None = None
     device: str | None = None
+    parallel: str | None = None
     limits: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -86,6 +89,9 @@ class _Order(argparse.Action):
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         parser.orders[self.option_strings[0]] = values
 
+
+PARALLEL = ("mpi",)
+"""What a run can be shared by."""
 
 LIMITS: Mapping[str, Any] = {"epochs": int | None, "max_steps": int | None, "max_minutes": float | None}
 """Options that say where a run ends, and may be changed when it is continued."""
@@ -117,7 +123,7 @@ def train_parser() -> CommandParser:
         metavar="RUN",
         help="continue a run: from its latest checkpoint, or another one with --checkpoint; with --epochs, --max_steps "
         "or --max_minutes to another end, the learning rate being held where its schedule ends; beside these, only "
-        "--threads and --device may be given, and CORPUS, where its text has another path now",
+        "--threads, --device and --parallel may be given, and CORPUS, where its text has another path now",
         **orders,
     )
     text.add_argument(
@@ -128,6 +134,13 @@ def train_parser() -> CommandParser:
         **orders,
     )
     text.add_argument("--overwrite", nargs=0, help="replace the run that --output holds", **orders)
+    text.add_argument(
+        "--parallel",
+        choices=PARALLEL,
+        help="mpi: share every batch among the ranks of the MPI job that started this command (extra mpi): "
+        "mpirun --bind-to none -n 2 rondeau train --parallel mpi",
+        **orders,
+    )
     parser.add_argument(
         "--config",
         action=ActionConfigFile,
@@ -162,7 +175,7 @@ def parse_train(argv: Sequence[str]) -> NewRun | Resume:
         if namespace.init_from is None:
             raise UsageError("--checkpoint: goes with --resume or --init_from, which name a run")
         namespace.init_from = Origin.parse(namespace.init_from).path(checkpoint)
-    return NewRun(_config(parser, namespace), "--overwrite" in parser.orders)
+    return NewRun(_config(parser, namespace), "--overwrite" in parser.orders, parser.orders.get("--parallel"))
 
 
 def _taken_over(argv: Sequence[str]) -> dict[str, Any]:
@@ -218,9 +231,10 @@ def _parse_resume(argv: Sequence[str]) -> Resume:
     parser.add_argument("--checkpoint", type=str, default="latest")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--device", type=Literal["cpu", "cuda"] | None, default=None)
+    parser.add_argument("--parallel", choices=PARALLEL, default=None)
     for name, kind in LIMITS.items():
         parser.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS)
-    flags = ["--checkpoint", *(f"--{name}" for name in LIMITS), "--threads", "--device"]
+    flags = ["--checkpoint", *(f"--{name}" for name in LIMITS), "--threads", "--device", "--parallel"]
     for argument in argv:
         name = argument.partition("=")[0].replace("-", "_").replace("__", "--", 1)
         if argument.startswith("--") and name not in ("--resume", *flags):
@@ -231,7 +245,13 @@ def _parse_resume(argv: Sequence[str]) -> Resume:
     limits = {name: arguments[name] for name in LIMITS if name in arguments}
     corpus = None if arguments.corpus is None else str(arguments.corpus)
     return Resume(
-        Path(arguments.resume), arguments.checkpoint, corpus, arguments.threads, arguments.device, limits
+        Path(arguments.resume),
+        arguments.checkpoint,
+        corpus,
+        arguments.threads,
+        arguments.device,
+        arguments.parallel,
+        limits,
     )
 
 

@@ -56,6 +56,8 @@ class TensorBoard(Callback):
     >>> callbacks = [train.TensorBoard("runs/mine/tensorboard")]  # doctest: +SKIP
     """
 
+    main_only = True
+
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         check_is("folder", folder, str, os.PathLike)
         if importlib.util.find_spec("tensorboardX") is None:

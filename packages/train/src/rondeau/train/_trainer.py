@@ -40,6 +40,7 @@ from rondeau.train._tasks.task import (
     Scored,
     Task,
     check_batches,
+    check_carried,
     checked_loss,
     device_of,
     evaluating,
@@ -49,6 +50,8 @@ from rondeau.train._tasks.task import (
 from rondeau.train.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from rondeau.train.optim import Optimizer
 from rondeau.train.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from rondeau.train.parallel._learning import ShardedLearning, check_shards
+from rondeau.train.parallel._ranks import OneProcess, Ranks
 
 _COLUMNS = ("step", "epoch", "train_loss", "lr", "grad_norm", "seconds")
 
@@ -113,6 +116,13 @@ class Trainer:
         a `Recorder` keeps the best ones.
     evaluation_rows : int
         For a language model: rows into which the held-out tokens are cut for an evaluation; see `evaluate`.
+    shards : int, optional
+        Cut the rows of every batch into so many parts, each with random numbers of its own, whose gradients are then
+        added up. The bits of a training depend on their number, and not on who computes them. Default: with `parallel`,
+        as many as there are ranks; else the batch is not cut.
+    parallel : Ranks, optional
+        Share the shards among the ranks of an MPI job, ``train.MPI()``: each of them makes this trainer and calls
+        `fit`. Callbacks are called on all ranks, those that write on rank 0.
     callbacks : sequence of Callback
         `History` keeps curves, `Progress` shows them, `Recorder` writes checkpoints; without any, `fit` is silent.
 
@@ -133,6 +143,8 @@ class Trainer:
         The lowest held-out loss so far and its step; None before the first evaluation.
     stopped_by : str or None
         Why `fit` returned.
+    parallel : Ranks
+        A single process, where the training is not spread.
 
     Raises
     ------
@@ -179,6 +191,8 @@ class Trainer:
         log_every: int = 50,
         patience: int | None = None,
         evaluation_rows: int = 16,
+        shards: int | None = None,
+        parallel: Ranks | None = None,
         callbacks: Iterable[Callback] = (),
     ) -> None:
         check_is("model", model, nn.Module)
@@ -198,6 +212,8 @@ class Trainer:
             check_batches("held_out", held_out)
         if scheduler is not None:
             check_is("scheduler", scheduler, LRScheduler, ReduceLROnPlateau)
+        if parallel is not None:
+            check_is("parallel", parallel, Ranks)
         limits = {"max_epochs": max_epochs, "max_steps": max_steps, "max_minutes": max_minutes}
         if all(limit is None for limit in limits.values()):
             raise ValueError("nothing ends this run: give max_epochs, max_steps or max_minutes")
@@ -232,6 +248,11 @@ class Trainer:
             model.to(device=device)
         self._any_parameter: rt.Tensor = ours[0]  # says where the model is
         self.model, self.optimizer, self.task, self.batches = model, optimizer, task, batches
+        self.parallel: Ranks = OneProcess() if parallel is None else parallel
+        self._sharded: ShardedLearning | None = None
+        if shards is not None or parallel is not None:
+            count = self.parallel.size if shards is None else shards
+            self._sharded = ShardedLearning(count, self.parallel, model, optimizer, task)
         self.scheduler, self.scheduler_steps, self.held_out = scheduler, scheduler_steps, held_out
         self.max_epochs, self.max_steps, self.max_minutes = max_epochs, max_steps, max_minutes
         self.clip_norm, self.evaluate_every, self.log_every = clip_norm, evaluate_every, log_every
@@ -247,8 +268,9 @@ class Trainer:
         self.best_loss: float | None = None
         self.best_step: int | None = None
         self.stopped_by: str | None = None
-        self._epochs = Epochs(batches)
-        self._carried: Any = None
+        self._epochs = Epochs(batches if self._sharded is None else self._sharded.cut(batches))
+        self._began = 0.0  # when `fit` would have, had there been no interruptions
+        self._carried: Any = None  # with shards, a list of what each of this rank's carries
         self._readings = Readings(self._diverged)  # since the last row of metrics
         self._bad_evaluations = 0
 
@@ -263,8 +285,9 @@ class Trainer:
         """
         self.model.train()
         self.stopped_by = None
-        began = time.perf_counter() - self.seconds
+        began = self._began = time.perf_counter() - self.seconds
         try:
+            self._begin_alike()
             self._tell("on_begin")
             while not self._finished():
                 self._train_epoch(began)
@@ -293,7 +316,7 @@ class Trainer:
             if is_last:
                 self.epoch += 1
                 self._carried = None
-            self.seconds = time.perf_counter() - began
+            self.seconds = self._now(began)
             self._report(is_last)
             if is_last:
                 self._tell("on_end_epoch")
@@ -361,6 +384,8 @@ class Trainer:
 
     def _finished(self) -> bool:
         self.stopped_by = self.stopped_by or self.end_reached()
+        if self._sharded is not None:
+            self.stopped_by = self._sharded.agree_on_end(self.stopped_by)
         return self.stopped_by is not None
 
     def end_reached(self) -> str | None:
@@ -378,7 +403,8 @@ class Trainer:
     def _learn(self, group: Sequence[Any]) -> None:
         """One step of training on the batches of a group."""
         self.optimizer.zero_grad()
-        loss, weight, carried = self._gradients(group)
+        gradients = self._gradients if self._sharded is None else self._gradients_of_shards
+        loss, weight, carried = gradients(group)
         self._update()
         self.step += 1
         self.num_seen += weight
@@ -389,13 +415,13 @@ class Trainer:
         """Add the gradients of the mean loss over a group of batches; return that loss, their weight, the carry."""
         carried = self._carried
         if len(group) == 1:
-            loss, value, weight, carried = self._loss(group[0], carried)
+            loss, value, weight, carried = self._finite_loss(group[0], carried)
             _check_counts(weight)
             loss.backward()
             return value, weight, carried
         losses: list[tuple[rt.Tensor | float, float]] = []
         for batch in group:
-            loss, value, weight, carried = self._loss(batch, carried)
+            loss, value, weight, carried = self._finite_loss(batch, carried)
             (loss * weight).backward()
             losses.append((value, weight))
         whole = sum(weight for _, weight in losses)
@@ -403,6 +429,20 @@ class Trainer:
         for parameter in self.model.parameters():
             if parameter.grad is not None:
                 parameter.grad.div_(whole)
+        return _mean_loss(losses), whole, carried
+
+    def _gradients_of_shards(self, group: Sequence[Any]) -> tuple[Any, Any, Any]:
+        """Do as `_gradients`, of batches that are lists of the parts of this rank's shards."""
+        assert self._sharded is not None
+        losses, carried = self._sharded.gradients(
+            group, self._carried, self.step + 1, self._loss, lambda: time.perf_counter() - self._began
+        )
+        for value, _ in losses:
+            if not math.isfinite(value):
+                raise self._diverged("the loss", value, self.step + 1)
+        whole = sum(weight for _, weight in losses)
+        _check_counts(whole)
+        self._sharded.add_up(whole)
         return _mean_loss(losses), whole, carried
 
     def _loss(self, batch: Any, carried: Any) -> tuple[rt.Tensor, rt.Tensor | float, float, Any]:
@@ -413,9 +453,15 @@ class Trainer:
         with self._any_parameter.device:
             loss, weight, carried = checked_loss(self.task.loss(self.model, batch, carried))
         value = loss.detach() if loss.is_cuda else loss.item()
+        return loss, value, weight, map_tensors(rt.Tensor.detach, carried)
+
+    def _finite_loss(self, batch: Any, carried: Any) -> tuple[rt.Tensor, rt.Tensor | float, float, Any]:
+        """Do as `_loss`; raise DivergedError where the loss is on the CPU and not finite."""
+        found = self._loss(batch, carried)
+        value = found[1]
         if type(value) is float and not math.isfinite(value):
             raise self._diverged("the loss", value, self.step + 1)
-        return loss, value, weight, map_tensors(rt.Tensor.detach, carried)
+        return found
 
     def _update(self) -> None:
         """Change the weights by the gradients that are there, average them, and step the schedule."""
@@ -456,7 +502,10 @@ class Trainer:
     def _evaluate(self) -> Scored:
         self.check_finite()
         with evaluating(self.evaluated_model):
-            evaluation = self.task.evaluate(self.evaluated_model, self.held_out)
+            if self._sharded is None:
+                evaluation = self.task.evaluate(self.evaluated_model, self.held_out)
+            else:
+                evaluation = self._sharded.evaluate(self.evaluated_model, self.held_out, self.step)
         if isinstance(evaluation, Score) and not evaluation.weight:
             raise ValueError("held_out: expected batches in which something counts, got none")
         loss = float(evaluation.loss)
@@ -473,20 +522,48 @@ class Trainer:
 
     def _tell(self, event: str, *arguments: Any) -> None:
         for callback in self.callbacks:
-            getattr(callback, event)(self, *arguments)
+            if self.parallel.is_main or not callback.main_only:
+                getattr(callback, event)(self, *arguments)
+
+    def _now(self, began: float) -> float:
+        """Return the seconds in `fit`: with ranks, what rank 0 told of them in this step."""
+        if self._sharded is None or self.parallel.size == 1:
+            return time.perf_counter() - began
+        return self._sharded.seconds
+
+    def _begin_alike(self) -> None:
+        """Have all ranks begin with the state of rank 0, but for what each carries."""
+        if self._sharded is None or self.parallel.size == 1:
+            return
+        carried = self._carried
+        snapshot = self.parallel.from_main(lambda: self._snapshot(None))
+        self._take_over(snapshot.arrays, snapshot.state)
+        self._carried = carried
 
     def snapshot(self) -> Snapshot:
         """Return all that `restore` needs to continue as if nothing had happened, on this device or another.
 
-        On the CPU the arrays are the trainer's own: write them before the next step.
+        On the CPU the arrays are the trainer's own: write them before the next step. With ranks, all of them must call
+        this, and have the same weights then.
+
+        Raises
+        ------
+        RuntimeError
+            If the weights of ranks differ.
         """
+        if self._sharded is None:
+            return self._snapshot(self._carried)
+        self._sharded.check_alike()
+        return self._snapshot(self._sharded.gather_carried(self._carried))
+
+    def _snapshot(self, whole_carried: Any) -> Snapshot:
         optimizer = self.optimizer.state_dict()
         averages: dict[str, np.ndarray[Any, Any]] = {}
         counts: dict[str, dict[str, Any]] = {}
         for index, state in optimizer["state"].items():
             averages |= {f"{index}.{k}": on_host(v) for k, v in state.items() if is_array(v)}
             counts[str(index)] = {k: v for k, v in state.items() if not is_array(v)}
-        carried = pack(self._carried)
+        carried = pack(whole_carried)
         arrays = {
             "weights": _arrays(self.model.state_dict()),
             "optimizer": averages,
@@ -510,6 +587,8 @@ class Trainer:
             "batches": self._epochs.state_dict(),
             "generator": rt.default_generator().get_state(),
         }
+        if self._sharded is not None:
+            state["shards"] = self._sharded.state_dict()
         return Snapshot(arrays, state)
 
     def _classes(self) -> dict[str, str | None]:
@@ -535,11 +614,13 @@ class Trainer:
             If it does not fit the model, the optimiser or the batches. Nothing has changed then.
         """
         check_is("snapshot", snapshot, Snapshot)
-        before = copy.deepcopy(self.snapshot())
+        before = copy.deepcopy(self._snapshot(None))
+        carried = self._carried
         try:
             self._take_over(snapshot.arrays, snapshot.state)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             self._take_over(before.arrays, before.state)
+            self._carried = carried
             where = "" if snapshot.path is None else f" {snapshot.path}"
             reason = " ".join(str(error).split())
             raise CheckpointError(f"the checkpoint{where} is of another run: {reason}") from error
@@ -552,6 +633,7 @@ class Trainer:
         for name, kind in self._classes().items():
             if (was := classes.get(name)) != kind:
                 raise ValueError(f"{name}: was {was or 'none'}, is {kind or 'none'}")
+        check_shards(state.get("shards"), self._sharded)
         _check_progress(state)
         averages: dict[str, dict[str, Any]] = {k: dict(v) for k, v in state["optimizer"]["counts"].items()}
         for name, array in arrays["optimizer"].items():
@@ -571,7 +653,10 @@ class Trainer:
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         carried = unpack(state["carried"], arrays["carried"], device_of(self.model))
-        self._check_carried(carried)
+        if self._sharded is not None:
+            carried = self._sharded.take_over(state["shards"], carried, self.batches)
+        else:
+            check_carried(carried, self.task.first_carry(self.model, self.batches))
         self._epochs.load_state_dict(state["batches"])
         rt.default_generator().set_state(state["generator"])
         self.epoch, self.step, self.num_seen = state["epoch"], state["step"], state["seen"]
@@ -580,17 +665,6 @@ class Trainer:
         self._bad_evaluations = state["bad_evaluations"]
         self._readings.restore({name: state[name] for name in NAMES})
         self._carried = carried
-
-    def _check_carried(self, carried: Any) -> None:
-        """Raise ValueError unless what is carried, if anything is, is like what the task says it begins with."""
-        first = self.task.first_carry(self.model, self.batches)
-        if carried is None or first is None:
-            return
-        wanted, found = (
-            [(tensor.shape, tensor.dtype) for tensor in tensors_of(state)] for state in (first, carried)
-        )
-        if wanted != found:
-            raise ValueError(f"the carried state: expected shapes and dtypes {wanted}, got {found}")
 
 
 def _averaged_model(averaged: Any, model: nn.Module) -> AveragedModel:

@@ -4,6 +4,14 @@
 class UsageError(Exception):
     """A command line, or what it names, that cannot be used; told in one line, with exit status 2."""
 
+    status = 2
+
+
+class RunFailedError(UsageError):
+    """A run that failed by itself, as when its loss diverged; told in one line, with exit status 1."""
+
+    status = 1
+
 
 def in_words(error: OSError) -> str:
     """Return what the system, or a check in its stead, refused, without its number.

@@ -24,6 +24,9 @@ COMMANDS = {
     "corpus": "count what a text holds: tokens, n-grams, Zipf's law",
 }
 
+FORESEEN = (UsageError, KeyboardInterrupt, OSError, MemoryError)
+"""What ends a command with a line, and not with a traceback."""
+
 _OVERVIEW = """\
 usage: rondeau COMMAND ...
 
@@ -64,25 +67,45 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _run(name, argv[1:])
         finally:  # help ends by SystemExit, and what it printed may still find no reader
             print(end="", flush=True)
-    except UsageError as error:
-        return _fail(who, str(error), 2)
-    except KeyboardInterrupt as interrupt:
-        return _fail(who, str(interrupt) or "interrupted", getattr(interrupt, "status", 130))
-    except BrokenPipeError:
-        # The reader of our output, such as `head`, has gone: nothing more to say, to anyone.
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            with suppress(BrokenPipeError):
-                stream.flush()
-                continue
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        return 130 if name == "train" else 0
-    except OSError as error:  # a full disk, a folder that cannot be written: what was kept before stays whole
-        return _fail(who, _with_advice(error, argv), 1)
-    except MemoryError as error:
-        remedy = (
-            "give a smaller model, --batch_size or --num_steps" if name == "train" else "give less at a time"
-        )
-        return _fail(who, f"the memory does not suffice: {error or 'nothing is left'}; {remedy}", 1)
+    except FORESEEN as error:
+        return tell(error, name, argv)
+
+
+def tell(error: BaseException, name: str, argv: Sequence[str]) -> int:
+    """Tell in a line what ended a command, if it is one of `FORESEEN`; return the exit status.
+
+    Parameters
+    ----------
+    error : BaseException
+    name : str
+        The command.
+    argv : sequence of str
+        All arguments.
+    """
+    who = f"rondeau {name}" if name in COMMANDS else "rondeau"
+    match error:
+        case UsageError():
+            return _fail(who, str(error), error.status)
+        case KeyboardInterrupt():
+            return _fail(who, str(error) or "interrupted", getattr(error, "status", 130))
+        case BrokenPipeError():
+            # The reader of our output, such as `head`, has gone: nothing more to say, to anyone.
+            for stream in filter(None, (sys.stdout, sys.stderr)):
+                with suppress(BrokenPipeError):
+                    stream.flush()
+                    continue
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            return 130 if name == "train" else 0
+        case OSError():  # a full disk, a folder that cannot be written: what was kept before stays whole
+            return _fail(who, _with_advice(error, argv), 1)
+        case MemoryError():
+            remedy = (
+                "give a smaller model, --batch_size or --num_steps"
+                if name == "train"
+                else "give less at a time"
+            )
+            return _fail(who, f"the memory does not suffice: {error or 'nothing is left'}; {remedy}", 1)
+    raise error
 
 
 def _run(name: str, argv: Sequence[str]) -> int:

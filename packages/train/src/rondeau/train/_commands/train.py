@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -12,11 +12,14 @@ from rondeau.train._errors import RunWarning
 from rondeau.train._program import command_line
 from rondeau.train._request import Config, NewRun, Resume, parse_train, read_config
 from rondeau.train._showing import one_visible_line, say
-from rondeau.train._usage_error import UsageError
+from rondeau.train._usage_error import RunFailedError, UsageError
 
 if TYPE_CHECKING:
+    from rondeau.train._commands._material import Material
     from rondeau.train._interruption import Signals
     from rondeau.train._run import RunFolder
+    from rondeau.train._trainer import Trainer
+    from rondeau.train.parallel import Ranks
 
 
 def run(argv: Sequence[str]) -> int:
@@ -28,37 +31,53 @@ def run(argv: Sequence[str]) -> int:
     from rondeau.train._errors import CheckpointError, RunError
     from rondeau.train._interruption import Signals
     from rondeau.train._progress import write_line
+    from rondeau.train.parallel import OneProcess
 
     signals = Signals()
-    try:
-        with signals.handled(), announcing_with(write_line):
-            return _train(request, signals)
-    except (RunError, CheckpointError) as error:
-        raise UsageError(str(error)) from error
-    except DivergedError as error:
-        print(one_visible_line(f"rondeau train: {error}"), file=sys.stderr)
-        return 1
+
+    def train(ranks: "Ranks") -> int:
+        try:
+            with signals.handled(), announcing_with(write_line):
+                return _train(request, signals, ranks)
+        except (RunError, CheckpointError) as error:
+            raise UsageError(str(error)) from error
+        except DivergedError as error:
+            raise RunFailedError(str(error)) from error
+
+    if request.parallel is None:
+        return train(OneProcess())
+    from rondeau.train._commands._ranks import run_on_ranks
+
+    return run_on_ranks(train, signals, ["train", *argv])
 
 
-def _train(request: NewRun | Resume, signals: "Signals") -> int:
+def _train(request: NewRun | Resume, signals: "Signals", ranks: "Ranks") -> int:
     from rondeau.train._run import RunFolder
 
     if isinstance(request, Resume):
         run = RunFolder(request.folder)
-        run.check_begun()
+        ranks.from_main(run.check_begun)
     else:
-        run = RunFolder(_output(request.config))
-        run.check_ours()
+        config = request.config
+        run = RunFolder(ranks.from_main(lambda: _output(config)))
+        ranks.from_main(run.check_ours)
     with ExitStack() as until_the_end:
         if isinstance(request, Resume):
-            until_the_end.enter_context(run.lock.held())
-        return _train_in(run, request, signals, until_the_end)
+            _lock(run, ranks, until_the_end)
+        return _train_in(run, request, signals, ranks, until_the_end)
+
+
+def _lock(run: "RunFolder", ranks: "Ranks", until_the_end: ExitStack) -> None:
+    ranks.from_main(lambda: until_the_end.enter_context(run.lock.held()))
 
 
 def _train_in(
-    run: "RunFolder", request: NewRun | Resume, signals: "Signals", until_the_end: ExitStack
+    run: "RunFolder", request: NewRun | Resume, signals: "Signals", ranks: "Ranks", until_the_end: ExitStack
 ) -> int:
-    """Train in a run's folder, which is locked `until_the_end`: to go on at once, to begin when all is checked."""
+    """Train in a run's folder, which is locked `until_the_end`: to go on at once, to begin when all is checked.
+
+    Rank 0 alone looks into the folder, and the others are told what it found.
+    """
     from rondeau import tensor as rt
     from rondeau.data import NgramModel
     from rondeau.train._commands import _telling
@@ -71,14 +90,15 @@ def _train_in(
     from rondeau.train._recorder import Recorder
     from rondeau.train._run_state import Limits
     from rondeau.train._sizes import fit_sizes
-    from rondeau.train._verdict import check_converged
 
     found = None
     if isinstance(request, Resume):
-        found = run.find_checkpoint(request.checkpoint)
+        name = request.checkpoint
+        found = ranks.from_main(lambda: run.find_checkpoint(name))
         if found is not None:
-            run.check_unchanged("config.yaml", found.snapshot)
-        config = read_config(run.config)
+            snapshot = found.snapshot
+            ranks.from_main(lambda: run.check_unchanged("config.yaml", snapshot))
+        config = ranks.from_main(lambda: read_config(run.config))
         if request.corpus is not None:
             config = config._replace(corpus=request.corpus)
         elif config.corpus is not None and os.path.isabs(config.corpus) and not os.path.exists(config.corpus):
@@ -90,6 +110,13 @@ def _train_in(
         device = config.run.device if request.device is None else request.device
     else:
         config, threads, device = request.config, request.config.run.threads, request.config.run.device
+    if request.parallel is not None and config.training.shards is None:
+        if isinstance(request, Resume):
+            raise UsageError(
+                f"--parallel: {run.path} was begun without shards, and one process continues it; a run that ranks are "
+                "to share begins with --parallel mpi or --shards"
+            )
+        config = config.with_values({"shards": ranks.size})
     check_device(device)
     run.checkpoints.keep = config.run.keep
     if threads is not None:
@@ -104,10 +131,11 @@ def _train_in(
         ends = ends._replace(
             **({} if found is None else found.snapshot.state["limits"]) | dict(request.limits)
         )
-    elif not request.overwrite and run.begins_with(config.yaml):
+    elif not request.overwrite and ranks.from_main(lambda: run.begins_with(config.yaml)):
         # The same command again, after an interruption: the same run, whose bits do not depend on it.
-        until_the_end.enter_context(run.lock.held())
-        return _train_in(run, Resume(run.path), signals, until_the_end)
+        _lock(run, ranks, until_the_end)
+        again = Resume(run.path, parallel=request.parallel)
+        return _train_in(run, again, signals, ranks, until_the_end)
 
     rt.manual_seed(config.run.seed)
     model = make_model(config.model, len(material.codec))
@@ -132,15 +160,17 @@ def _train_in(
         device=device,
         log_every=config.run.log_every,
         evaluate_every=config.run.evaluate_every,
+        parallel=ranks if request.parallel is not None else None,
         callbacks=[recorder, *logs, Progress()],
     )
     if isinstance(request, NewRun):
-        until_the_end.enter_context(run.lock.held())
-        run.create(config.yaml, request.overwrite)
+        overwrite = request.overwrite
+        _lock(run, ranks, until_the_end)
+        ranks.from_main(lambda: run.create(config.yaml, overwrite))
     if found is not None:
         recorder.continue_from(found, trainer)
     for log in logs:
-        if isinstance(log, CSVLog):
+        if isinstance(log, CSVLog) and ranks.is_main:
             log.write(run.rows())  # whatever has become of it: checkpoints vouch for metrics.jsonl alone
     signals.remedy = f"continue with: {command_line('train', '--resume', run.path)}"
 
@@ -148,7 +178,7 @@ def _train_in(
     lines["run"] = f"{run.path}{'' if found is None else f', continued at step {trainer.step:,}'}"
     _telling.tell_the_beginning(lines)
     baselines: dict[str, float] = {}
-    if len(material.held_out):
+    if len(material.held_out) and ranks.is_main:
         for order, name in ((1, "unigram"), (2, "bigram")):
             counts = NgramModel(material.train, order)
             baselines[name] = counts.negative_log_likelihood(material.held_out)
@@ -158,9 +188,27 @@ def _train_in(
         trainer.fit()
     if trainer.stopped_by == INTERRUPTED:
         message = f"interrupted at step {trainer.step:,}: everything is kept; {signals.remedy}"
-        print(one_visible_line(message), file=sys.stderr)
+        if ranks.is_main:
+            print(one_visible_line(message), file=sys.stderr)
         return signals.status
-    if trainer.step == began_at and run.results.summary.exists():
+    return ranks.from_main(
+        lambda: _tell_what_came_out(config, run, material, trainer, baselines, trainer.step > began_at)
+    )
+
+
+def _tell_what_came_out(
+    config: Config,
+    run: "RunFolder",
+    material: "Material",
+    trainer: "Trainer",
+    baselines: Mapping[str, float],
+    has_trained: bool,
+) -> int:
+    """Tell and keep what came out, unless that was done when the run ended before; return the exit status."""
+    from rondeau.train._commands import _telling
+    from rondeau.train._verdict import check_converged
+
+    if not has_trained and run.results.summary.exists():
         damaged = run.results.find_damage()
         for problem in damaged:
             warn_caller(f"{problem}; it is made anew", RunWarning)

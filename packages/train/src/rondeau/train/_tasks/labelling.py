@@ -12,6 +12,7 @@ from rondeau import tensor as rt
 from rondeau.train import metrics as metrics_of_classes
 from rondeau.train._checks import check_integer
 from rondeau.train._tasks.supervised import Metric, Supervised, as_array
+from rondeau.train._tasks.task import NothingCountsError
 
 
 class SequenceLabelling(Supervised):
@@ -92,5 +93,7 @@ class SequenceLabelling(Supervised):
                 )
             counts &= np.arange(counts.shape[1]) < lengths[:, None]
         if not counts.any():
-            raise ValueError("a batch without a step that counts: by its lengths, mask and ignored classes")
+            raise NothingCountsError(
+                "a batch without a step that counts: by its lengths, mask and ignored classes"
+            )
         return self.select(logits, targets, counts)

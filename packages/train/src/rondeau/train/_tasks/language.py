@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import Batches, SequentialBatches
+from rondeau.kernels.runtime.transfers import on_host
 from rondeau.train._checks import check_integer, check_is
-from rondeau.train._evaluate import Evaluation, evaluate, loss_of_tokens
+from rondeau.train._evaluate import Evaluation, Reading, evaluate, loss_of_tokens
 from rondeau.train._tasks.task import Task
+
+if TYPE_CHECKING:
+    from rondeau.train.parallel._shards import Shards
 
 
 class LanguageModelling(Task):
@@ -59,6 +65,29 @@ class LanguageModelling(Task):
         """Return the score of a stream of tokens."""
         return evaluate(
             model,
+            held_out,
+            batch_size=self.evaluation_rows,
+            num_steps=self.num_steps,
+            carry_state=self.carry_state,
+        )
+
+    def measure_shards(
+        self, model: nn.Module, held_out: Any, shards: Shards, draws: Sequence[rt.Generator]
+    ) -> list[float]:
+        """Return the summed loss of the rows of each shard of this rank."""
+        reading = self._reading(held_out)
+        totals = []
+        for shard, draw in zip(shards.own, draws, strict=True):
+            with draw.as_default():
+                totals.append(float(on_host(reading.total(model, shards.rows(shard, reading.rows)))))
+        return totals
+
+    def score_shards(self, model: nn.Module, held_out: Any, measured: Sequence[float]) -> Evaluation:
+        """Return the score of a stream of tokens."""
+        return self._reading(held_out).score(math.fsum(measured))
+
+    def _reading(self, held_out: Any) -> Reading:
+        return Reading.of(
             held_out,
             batch_size=self.evaluation_rows,
             num_steps=self.num_steps,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.train._checks import check_is
-from rondeau.train._tasks.task import Mean, Score, Task, map_leaves, sent, tensors_of
+from rondeau.train._tasks.task import (
+    Mean,
+    NothingCountsError,
+    Score,
+    Task,
+    map_leaves,
+    sent,
+    tensors_of,
+    value_of,
+)
 
 Metric = Callable[[NDArray[Any], NDArray[Any]], float]
 _KEYS = ("inputs", "targets", "lengths", "mask")
@@ -37,6 +46,14 @@ class Parts(NamedTuple):
     lengths: Any
     mask: Any
     more: dict[str, Any]
+
+
+class Measured(NamedTuple):
+    """A batch's loss and its weight, and its outputs and targets where metrics need them."""
+
+    value: rt.Tensor | float
+    weight: float
+    outcome: tuple[NDArray[Any], NDArray[Any]] | None
 
 
 class Supervised(Task):
@@ -110,19 +127,28 @@ class Supervised(Task):
 
     def evaluate(self, model: nn.Module, held_out: Any) -> Score:
         """Return the mean loss over batches, and the metrics of all outputs and targets together."""
+        return self.score([self.measure(model, batch, None)[0] for batch in held_out])
+
+    def measure(self, model: nn.Module, batch: Any, carry: Any) -> tuple[Measured, None]:
+        """Return the loss of a batch and its weight, and outputs and targets where there are metrics."""
+        outputs, targets = self.predict(model, batch)
+        value, weight = value_of(self.criterion(outputs, targets)), self.weight(targets)
+        if not self.metrics:
+            return Measured(value, weight, None), None
+        for name, part in (("outputs", outputs), ("targets", targets)):
+            if not isinstance(part, rt.Tensor):
+                raise TypeError(
+                    f"metrics: expected {name} that are one tensor, got {type(part).__name__}; a task of your "
+                    "own has metrics of others"
+                )
+        return Measured(value, weight, (as_array(outputs), as_array(targets))), None
+
+    def score(self, measured: Sequence[Measured]) -> Score:
+        """Return the mean loss, and the metrics of all outputs and targets together."""
         mean = Mean()
-        kept: list[tuple[NDArray[Any], NDArray[Any]]] = []
-        for batch in held_out:
-            outputs, targets = self.predict(model, batch)
-            mean.add(self.criterion(outputs, targets), self.weight(targets))
-            if self.metrics:
-                for name, part in (("outputs", outputs), ("targets", targets)):
-                    if not isinstance(part, rt.Tensor):
-                        raise TypeError(
-                            f"metrics: expected {name} that are one tensor, got {type(part).__name__}; a task of your "
-                            "own has metrics of others"
-                        )
-                kept.append((as_array(outputs), as_array(targets)))
+        for value, weight, _ in measured:
+            mean.add(value, weight)
+        kept = [outcome for _, _, outcome in measured if outcome is not None]
         if not kept:
             return Score(mean.value, mean.weight)
         outputs_of_all, targets_of_all = (np.concatenate(parts) for parts in zip(*kept, strict=True))
@@ -160,7 +186,7 @@ class Supervised(Task):
                     f"got {chosen.dtype} of shape {chosen.shape}"
                 )
         if not chosen.any():
-            raise ValueError("a batch in which nothing counts, by its mask")
+            raise NothingCountsError("a batch in which nothing counts, by its mask")
         return outputs[chosen], targets[chosen]
 
     def parts(self, model: nn.Module, batch: Any) -> Parts:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,13 @@ from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.train._checks import AT_LEAST_ZERO, check_is, check_number
 from rondeau.train._readings import numbers_of
+
+if TYPE_CHECKING:
+    from rondeau.train.parallel._shards import Shards
+
+
+class NothingCountsError(ValueError):
+    """A batch in which nothing counts, by its mask or otherwise."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +141,55 @@ class Task:
         held_out : object
             What the trainer was given; by default an iterable of batches, of which the mean loss is taken.
         """
-        mean, carry = Mean(), None
+        measured, carry = [], None
         for batch in held_out:
-            loss, weight, carry = checked_loss(self.loss(model, batch, carry))
-            mean.add(loss, weight)
+            found, carry = self.measure(model, batch, carry)
+            measured.append(found)
+        return self.score(measured)
+
+    def measure(self, model: nn.Module, batch: Any, carry: Any) -> tuple[Any, Any]:
+        """Return what `score` needs to know of a batch, and what the next is to be given.
+
+        Whatever is on the CPU may be sent to another process.
+        """
+        loss, weight, carry = checked_loss(self.loss(model, batch, carry))
+        return (value_of(loss), weight), carry
+
+    def score(self, measured: Sequence[Any]) -> Scored:
+        """Return the score, from what `measure` returned for all batches."""
+        mean = Mean()
+        for value, weight in measured:
+            mean.add(value, weight)
         return Score(mean.value, mean.weight)
+
+    def measure_shards(
+        self, model: nn.Module, held_out: Any, shards: Shards, draws: Sequence[rt.Generator]
+    ) -> list[Any]:
+        """Return what `score_shards` needs to know of each shard of this rank.
+
+        Parameters
+        ----------
+        model : Module
+        held_out : object
+        shards : Shards
+        draws : sequence of Generator
+            What each of them draws from.
+        """
+        measured: list[list[Any]] = [[] for _ in shards.own]
+        carried: list[Any] = [None for _ in shards.own]
+        for parts in shards.cut(held_out):
+            for i, (part, draw) in enumerate(zip(parts, draws, strict=True)):
+                found = None
+                if part is not None:
+                    with draw.as_default(), suppress(NothingCountsError):
+                        found, carried[i] = self.measure(model, part, carried[i])
+                measured[i].append(found)
+        return measured
+
+    def score_shards(self, model: nn.Module, held_out: Any, measured: Sequence[Any]) -> Scored:
+        """Return the score, from what `measure_shards` returned for all shards."""
+        batches = zip(*measured, strict=True)
+        return self.score([found for batch in batches for found in batch if found is not None])
 
     def first_carry(self, model: nn.Module, batches: Any) -> Any:
         """Return a carry like those of these batches, to check the one of a checkpoint against; None if unknown."""
@@ -168,6 +219,29 @@ def checked_loss(found: Any) -> tuple[rt.Tensor, float, Any]:
         weight = weight.item()
     check_number("the weight of a batch", weight, AT_LEAST_ZERO)
     return loss, weight, carry
+
+
+def evaluates_batch_by_batch(kind: type[Task]) -> bool:
+    """Return whether `Task.evaluate` of a class does what its `measure_shards` and `score_shards` do.
+
+    Examples
+    --------
+    >>> class Whole(Task):
+    ...     def evaluate(self, model, held_out):
+    ...         return Score(0.0, 1)
+    >>> evaluates_batch_by_batch(Task), evaluates_batch_by_batch(Whole)
+    (True, False)
+    """
+    parts = {"measure", "score", "measure_shards", "score_shards"}
+    return next(bool(parts & vars(c).keys()) for c in kind.__mro__ if (parts | {"evaluate"}) & vars(c).keys())
+
+
+def value_of(loss: rt.Tensor | float) -> rt.Tensor | float:
+    """Return the number of a loss; of one on a GPU, a tensor that stays there."""
+    if not isinstance(loss, rt.Tensor):
+        return loss
+    value: rt.Tensor | float = loss.detach() if loss.is_cuda else loss.item()
+    return value
 
 
 class Mean:
@@ -276,6 +350,17 @@ def tensors_of(value: Any) -> list[rt.Tensor]:
 def sent_ids(ids: NDArray[np.int64]) -> Any:
     """Return ids for a model: the array itself on the CPU, as models have it there, and else a tensor of `sent`."""
     return ids if rt.get_default_device() == "cpu" else sent(ids)
+
+
+def check_carried(carried: Any, first: Any) -> None:
+    """Raise ValueError unless what is carried, if anything is, is like what the task says it begins with."""
+    if carried is None or first is None:
+        return
+    wanted, found = (
+        [(tensor.shape, tensor.dtype) for tensor in tensors_of(state)] for state in (first, carried)
+    )
+    if wanted != found:
+        raise ValueError(f"the carried state: expected shapes and dtypes {wanted}, got {found}")
 
 
 def check_batches(name: str, batches: Any) -> None:
