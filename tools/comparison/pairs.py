@@ -11,15 +11,13 @@ from typing import Any
 from .process import Process
 
 
-def in_turn(places: Sequence[tuple[Process, str]], pairs: int) -> list[list[float]]:
-    """Measure every prepared function once in each round; the seconds of each, round by round."""
-    return [[answer["seconds"] for answer in answers] for answers in answers_in_turn(places, pairs)]
+def in_turn(places: Sequence[tuple[Process, str]], pairs: int, figure: str = "seconds") -> list[list[float]]:
+    """Measure every prepared function once in each round; the times of each, round by round.
 
-
-def answers_in_turn(places: Sequence[tuple[Process, str]], pairs: int) -> list[list[dict[str, Any]]]:
-    """Measure every prepared function once in each round; all that is known of each, round by round."""
-    rounds = [[process.ask("measure", name=name) for process, name in places] for _ in range(pairs)]
-    return [list(answers) for answers in zip(*rounds, strict=True)]
+    A round's time is the median of its calls, ``"seconds"``, or the ``"least"``.
+    """
+    rounds = [[process.ask("measure", name=name)[figure] for process, name in places] for _ in range(pairs)]
+    return [list(times) for times in zip(*rounds, strict=True)]
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float], name: str = "ratio") -> dict[str, Any]:

@@ -181,6 +181,11 @@ def test_int8(tmp_path: Path) -> None:
     _, rows = rows_of(tmp_path, "int8", *small, *ONE_PAIR)
     assert {"rondeau, int8", "rondeau, float32", "torch.ao, int8"} <= {row["way"] for row in rows}
     assert all(row["seconds"] > 0 for row in rows)
+    assert {(row["way"], row["steps"]) for row in rows} >= {
+        ("rondeau, int8", 50),
+        ("rondeau, int8", 1),
+        ("reading the recurrent weights", 1),
+    }
 
 
 @pytest.mark.long

@@ -4,6 +4,8 @@ PyTorch (torch.ao, the fastest of its engines) and ONNX Runtime quantise dynamic
 activations at each step, to 8 bits; rondeau rounds activations to 16. Each runs a sequence of 50 steps in one call, of
 which a step's share is shown, and one step a call. "Reading" is the time that reading as many bytes as the recurrent
 matrices have in int8 takes, in order, on one thread: what all that read them have in common.
+
+A round's time is that of its quickest call: on a shared machine the median of long calls is that of interrupted ones.
 """
 
 import argparse
@@ -12,17 +14,17 @@ from contextlib import ExitStack
 from typing import Any
 
 from .. import arguments, report
-from ..pairs import answers_in_turn, ratio
+from ..pairs import in_turn, ratio
 from ..process import Process, UnavailableError
-from ..work import COUNTS
+from ..work import COUNTS, FLOAT32
 
 COLUMNS = {
     "units": report.text("hidden"),
     "threads": report.text("threads"),
     "way": report.text("way"),
     "steps in a call": report.text("steps"),
-    "us per step": report.microseconds("seconds"),
-    "quickest": report.microseconds("least"),
+    "us per step": report.digits("microseconds", 1),
+    "GB/s of recurrent weights": report.digits("gigabytes_per_second", 0),
     "its time / rondeau's": report.times("ratio"),
     "range over pairs": report.span("ratio_range"),
 }
@@ -67,22 +69,15 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
                         places[key] = process, ""
                     except UnavailableError as missing:
                         print(f"{key[0]}: left out: {missing}", flush=True)
-                answers = dict(
-                    zip(places, answers_in_turn(list(places.values()), options.pairs), strict=True)
-                )
+                calls = in_turn(list(places.values()), options.pairs, "least")
             seconds = {
-                (way, steps): [answer["seconds"] / steps for answer in given]
-                for (way, steps), given in answers.items()
+                (way, steps): [taken / steps for taken in times]
+                for (way, steps), times in zip(places, calls, strict=True)
             }
             for (way, steps), taken in seconds.items():
-                least = min(answer["least"] for answer in answers[way, steps]) / steps
-                row = {
-                    "hidden": hidden,
-                    "threads": threads,
-                    "way": way,
-                    "steps": steps,
-                    "bytes": weight_bytes,
-                }
-                row |= {"seconds": statistics.median(taken), "least": least}
+                median, size_of_weight = statistics.median(taken), FLOAT32 if "float32" in way else 1
+                row = {"hidden": hidden, "threads": threads, "way": way, "steps": steps, "seconds": median}
+                row["microseconds"] = median * 1e6
+                row["gigabytes_per_second"] = weight_bytes * size_of_weight / median * 1e-9
                 table.add(row | ratio(taken, seconds[OWN, STEPS if way == READING else steps]))
     return table.rows

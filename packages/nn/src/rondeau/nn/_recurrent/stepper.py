@@ -325,7 +325,8 @@ class Stepper:
 
     def _arrays(self, name: str, state: Any, is_batch: bool) -> tuple[Any, ...]:
         """Return the arrays of a state, with a batch dimension; what a run needs of them is checked there."""
-        states = state if isinstance(state, tuple | list) else (state,)
+        # The type first: it is quicker.
+        states = state if type(state) is tuple or isinstance(state, tuple | list) else (state,)
         arrays = tuple(
             [
                 part._array if isinstance(part, Tensor) else self._sent(part) if is_array(part) else part
