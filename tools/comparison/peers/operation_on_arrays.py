@@ -1,6 +1,6 @@
 """What one of rondeau's operations on matrices does on arrays: NumPy's passes, or the library's own kernels.
 
-That is the least it can take with these passes; the rest is the tensor, its node in the graph, and the checks.
+With one tensor and its node in the graph that is the least it can take with these passes; the rest are checks.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,8 @@ import numpy as np
 from rondeau.kernels import product
 from rondeau.kernels.ops import cross_entropy
 from rondeau.kernels.runtime import threads
+from rondeau.tensor import Tensor
+from rondeau.tensor.operations import Op, record
 
 from .operation import CALLS, Matrix
 
@@ -70,15 +72,22 @@ ON_ARRAYS: dict[str, Callable[[Matrix, Matrix, Any], Any]] = {
 """What each of the `OPERATIONS` does on arrays, by what that looks like on tensors."""
 
 
-def prepare(operation: str, rows: int, columns: int) -> Callable[[], None]:
-    """Return `CALLS` calls on arrays alone."""
+_NODE = Op("node", lambda g, _out, _x: g)
+
+
+def prepare(operation: str, rows: int, columns: int, recorded: bool) -> Callable[[], None]:
+    """Return `CALLS` calls on arrays alone, or with a tensor over each result that is a node of the graph."""
     threads.set_num_threads(1)
     rng, compute = np.random.default_rng(0), ON_ARRAYS[operation]
     x, y = (rng.random((rows, columns), np.float32) for _ in range(2))
-    classes = rng.integers(0, columns, rows)
+    classes, leaf = rng.integers(0, columns, rows), Tensor(x, requires_grad=True)
 
-    def forward() -> None:
+    def on_arrays() -> None:
         for _ in range(CALLS):
             compute(x, y, classes)
 
-    return forward
+    def with_nodes() -> None:
+        for _ in range(CALLS):
+            record(_NODE, compute(x, y, classes), (leaf,))
+
+    return with_nodes if recorded else on_arrays

@@ -1,10 +1,11 @@
 """Operations on small matrices against PyTorch's, eager, on one thread: PyTorch's time / rondeau's time.
 
-Forward alone is recorded for backward. Above 1, rondeau is faster. *On arrays alone* is what the same passes of NumPy,
-or the same kernels, take: the rest is the tensor, its node in the graph, and the checks.
+Forward alone is recorded for backward. Above 1, rondeau is faster. *On arrays* is what the same passes of NumPy, or the
+same kernels, take; *with a node*, what they take with one tensor and its node in the graph.
 """
 
 import argparse
+from itertools import product
 from typing import Any
 
 from .. import arguments, report
@@ -18,9 +19,11 @@ COLUMNS = {
     "columns": report.text("columns"),
     "forward": report.times("ratio"),
     "microseconds": report.microseconds("seconds", 1),
-    "on arrays alone": report.microseconds("seconds_on_arrays", 1),
+    "on arrays": report.microseconds("seconds_on_arrays", 1),
+    "with a node": report.microseconds("seconds_with_a_node", 1),
     "with backward": report.times("ratio_with_backward"),
 }
+SECONDS = ("seconds", "seconds_on_arrays", "seconds_with_a_node")
 SIZES = [(10, 10), (64, 1000)]
 
 
@@ -34,21 +37,23 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure every operation at every size."""
     table = report.Table(COLUMNS)
     with Process() as ours, Process() as theirs, Process() as arrays:
-        for rows, columns in SIZES:
-            for operation in options.operations:
-                request = {"operation": operation, "rows": rows, "columns": columns}
-                arrays.ask("prepare", peer="operation on arrays", arguments=request)
-                found: dict[str, Any] = {}
-                for backward in (False, True):
-                    arguments_of = request | {"backward": backward}
-                    ours.ask("prepare", peer="operation", arguments=arguments_of | {"library": "rondeau"})
-                    theirs.ask("prepare", peer="operation", arguments=arguments_of | {"library": "torch"})
-                    if backward:
-                        own, other = in_turn([(ours, ""), (theirs, "")], options.pairs)
-                        found["ratio_with_backward"] = ratio(other, own)["ratio"]
-                    else:
-                        own, other, alone = in_turn([(ours, ""), (theirs, ""), (arrays, "")], options.pairs)
-                        found |= ratio(other, own)
-                        found |= {"seconds": min(own) / CALLS, "seconds_on_arrays": min(alone) / CALLS}
-                table.add(request | found)
+        libraries = [(ours, "rondeau"), (theirs, "torch")]
+        both, alone = [(ours, ""), (theirs, "")], [(arrays, "alone"), (arrays, "with a node")]
+        for (rows, columns), operation in product(SIZES, options.operations):
+            row = {"operation": operation, "rows": rows, "columns": columns}
+            for process, name in alone:
+                given = row | {"recorded": name != "alone"}
+                process.ask("prepare", peer="operation on arrays", arguments=given, name=name)
+            for process, library in libraries:
+                given = row | {"library": library, "backward": False}
+                process.ask("prepare", peer="operation", arguments=given)
+            own, other, *on_arrays = in_turn([*both, *alone], options.pairs)
+            seconds = zip(SECONDS, (own, *on_arrays), strict=True)
+            found = ratio(other, own) | {name: min(times) / CALLS for name, times in seconds}
+            for process, library in libraries:
+                given = row | {"library": library, "backward": True}
+                process.ask("prepare", peer="operation", arguments=given)
+            own, other = in_turn(both, options.pairs)
+            found["ratio_with_backward"] = ratio(other, own)["ratio"]
+            table.add(row | found)
     return table.rows

@@ -339,7 +339,14 @@ def _finish_backward(begun: _Begun, adjoints: Adjoints, needs: Needs) -> Gradien
 
 
 def gradients_of_inputs(cell: Cell, inputs: tuple[Array, ...]) -> tuple[Array | None, ...]:
-    """Return memory for the gradients of named inputs: zeros for those of a sequence, to which each step adds."""
+    """Return memory for the gradients of named inputs: zeros for those of a sequence, to which each step adds.
+
+    Examples
+    --------
+    >>> cell = Cell(lambda x, r, s, u: x.h + u.b, ("h",), ("h",), "biased", inputs={"b": "sequence"})
+    >>> gradients_of_inputs(cell, (np.ones((1, 2)),))
+    (array([[0., 0.]]),)
+    """
     return tuple(
         [
             None if name in cell.forms.constants

@@ -57,7 +57,7 @@ class Step:
         inputs: tuple[Array, ...],
     ) -> tuple[tuple[Array, ...], Saved]:
         """Run a step; see `SingleStep`."""
-        plan, B, program = self._plan, len(x), self._forward
+        plan, B, program = self._plan, len(x), self._forward_program
         tape = buffers.empty(B * self._numbers, plan.dtype)
         given = self._given(tape, settings, x, self._arranged(weights), inputs)
         after = np.empty((plan.num_states, B, plan.H), plan.dtype)
@@ -79,7 +79,7 @@ class Step:
             given = self._given(given.tape, settings, given.x, given.weights, (*inputs, *d_inputs))
         if not consume:
             given = given._replace(tape=given.tape.copy())
-        plan, program, x = self._plan, self._backward, given.x
+        plan, program, x = self._plan, self._backward_program, given.x
         B, dtype = len(x), plan.dtype
         d_x = np.empty((B if needs.x else 0, x.shape[1]), dtype)
         d_before = np.empty((plan.num_states, B, plan.H), dtype)
@@ -105,12 +105,12 @@ class Step:
         )  # fmt: skip
 
     @functools.cached_property
-    def _forward(self) -> Program:
+    def _forward_program(self) -> Program:
         H, lanes = self._plan.H, self._plan.forward.lanes
         return self._program("forward", forward_blocks(self._plan.schedule, H, H, 1, (0, H)), lanes)
 
     @functools.cached_property
-    def _backward(self) -> Program:  # nothing is derived for a cell whose backward never runs
+    def _backward_program(self) -> Program:  # nothing is derived for a cell whose backward never runs
         H, lanes = self._plan.H, self._plan.backward.lanes
         return self._program("backward", backward_blocks(self._plan.schedule, H, H, 1, False, (0, H)), lanes)
 

@@ -49,7 +49,7 @@ def _common(tensors: Sequence[Any], name: str) -> tuple[tuple[Tensor, ...], list
         raise ArgumentValueError(f"{name} needs at least one tensor")
     arrays = [x._array for x in found]
     dtype = arrays[0].dtype
-    if any(a.dtype is not dtype for a in arrays):
+    if [a for a in arrays if a.dtype is not dtype]:
         for a in arrays[1:]:
             dtype = promote(dtype, a.dtype)
         found = tuple([cast(x, dtype) for x in found])
@@ -85,8 +85,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """
     found, arrays = _common(tensors, "cat")
     # PyTorch accepts an empty vector next to tensors of any shape.
-    joined = arrays
-    if (0,) in [a.shape for a in arrays]:
+    joined, shapes = arrays, [a.shape for a in arrays]
+    if (0,) in shapes:
         joined = [a for a in arrays if a.shape != (0,)] or arrays[:1]
     if joined[0].ndim == 0:
         raise ArgumentValueError("cat needs tensors of at least one dimension: use stack() for numbers")
@@ -99,7 +99,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         raise ArgumentValueError(
             f"cat along dim {dim}: all other sizes must be equal, got {[a.shape for a in joined]}"
         ) from error
-    lengths = [None if a.shape == (0,) else a.shape[axis] for a in arrays]
+    lengths = [None if shape == (0,) else shape[axis] for shape in shapes]
     return record(_CAT, result, found, axis, lengths)
 
 
