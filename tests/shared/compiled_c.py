@@ -12,32 +12,40 @@ STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 def compile_program(folder: Path, name: str, *flags: str, compiler: str = "gcc") -> Path:
     """Compile the program that checks an exported model."""
     program = folder / name
-    _compile(compiler, [*STRICT, "-O1", f"-D{name.upper()}_MAIN", *flags], folder / f"{name}.c", program)
+    _compile(compiler, [*STRICT, "-O1", f"-D{name.upper()}_MAIN", *flags], [folder / f"{name}.c"], program)
     return program
 
 
-def _compile(compiler: str, flags: list[str], source: Path, target: Path) -> None:
+def compile_library(folder: Path, names: list[str], *flags: str, compiler: str = "gcc") -> Path:
+    """Compile exported models as one shared library."""
+    target = folder / f"{names[0]}.so"
+    sources = [folder / f"{name}.c" for name in names]
+    _compile(compiler, [*STRICT, "-O1", "-fPIC", "-shared", *flags], sources, target)
+    return target
+
+
+def _compile(compiler: str, flags: list[str], sources: list[Path], target: Path) -> None:
     done = subprocess.run(
-        [compiler, *flags, str(source), "-o", str(target), "-lm"], capture_output=True, text=True
+        [compiler, *flags, *map(str, sources), "-o", str(target), "-lm"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
 
 
 class Library:
-    """An exported model as a shared library.
+    """An exported model in a shared library.
 
     Parameters
     ----------
-    folder : Path
+    library : Path
+        What `compile_library` returned.
     name : str
     states : list of int
         The widths of its states, in order.
+    state_bytes : int
     """
 
-    def __init__(self, folder: Path, name: str, states: list[int], state_bytes: int, *flags: str) -> None:
-        target = folder / f"{name}.so"
-        _compile("gcc", [*STRICT, "-O1", "-fPIC", "-shared", *flags], folder / f"{name}.c", target)
-        self._library, self._name = ctypes.CDLL(str(target)), name
+    def __init__(self, library: Path, name: str, states: list[int], state_bytes: int) -> None:
+        self._library, self._name = ctypes.CDLL(str(library)), name
         self.memory = np.zeros(max(1, state_bytes // 4), np.float32)
         self._ends = np.cumsum([0, *states])
         self.call("init", self.memory)

@@ -7,15 +7,12 @@ import subprocess
 import numpy as np
 import pytest
 
-from compiled_c import Library, compile_program
+from compiled_c import Library, compile_library, compile_program
 from rondeau import export, nn
 from rondeau import tensor as rt
 from rondeau.export._description import describe
 from rondeau.export._evaluation import evaluate, make_example
 from rondeau.export._quantisation import quantise_rows
-
-ALL_CELLS = nn.cells.__all__
-NUMBERS = {"gru_d": [], "cfc": ["dt"]}
 
 
 def layer_of(name: str, inputs: int = 5, hidden: int = 12, num_layers: int = 2) -> nn.Recurrent:
@@ -30,25 +27,17 @@ def exported(model, folder, name="model", **options):
     result = export.to_c(model, folder, name, **options)
     described = describe(model, options.get("takes_ids"))
     widths = [vector.size for layer in described.layers for vector in layer.initial]
-    return Library(folder, name, widths, result.state_bytes), described
+    return Library(compile_library(folder, [name]), name, widths, result.state_bytes), described
 
 
-@pytest.mark.parametrize("name", ALL_CELLS)
-def test_every_cell_agrees_with_the_library_step_by_step(name, tmp_path):
+def test_an_input_may_be_one_number_for_all_units(tmp_path):
     rt.manual_seed(3)
-    layer, numbers = layer_of(name), frozenset(NUMBERS.get(name, []))
-    library, described = exported(layer, tmp_path, numbers=numbers)
-    vector = make_example(described, numbers, seed=5)
-    assert library.call("selftest") == 0
-    flat = [state for of_layer in vector.expected.states for state in of_layer]
-    for t, x in enumerate(vector.x):
-        others = [np.ascontiguousarray(array[t]) for array in vector.inputs.values()]
-        others += [np.ascontiguousarray(draw[t]) for draws in vector.expected.noise for draw in draws]
-        y = library.step(x, described.outputs, *others)
-        np.testing.assert_allclose(y, vector.expected.outputs[t], rtol=4e-6, atol=4e-6)
-        for state, expected in zip(library.states, flat, strict=True):
-            np.testing.assert_allclose(state, expected[t], rtol=4e-6, atol=4e-6)
-            state[:] = expected[t]  # each step begins where the library is
+    library, described = exported(layer_of("cfc"), tmp_path, numbers=["dt"])
+    example = make_example(described, frozenset(["dt"]), seed=5)
+    assert example.inputs["dt"].shape == (6, 1)
+    for t, x in enumerate(example.x):
+        y = library.step(x, described.outputs, example.inputs["dt"][t])
+        np.testing.assert_allclose(y, example.expected.outputs[t], rtol=4e-6, atol=4e-6)
 
 
 @pytest.mark.parametrize("name", ["gru", "lstm", "lstm_layer_norm", "mlstm", "lstm_projected"])

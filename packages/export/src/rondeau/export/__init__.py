@@ -1,11 +1,14 @@
-"""Trained models out of the process: `to_c` writes one as C99, `to_onnx` as a graph for other runtimes."""
+"""Trained models out of the process: `to_c` writes one as C99, `to_onnx` as a graph for other runtimes, `to_numpy` as
+Python that needs nothing but NumPy.
+"""
 
 from rondeau.export._c.exporting import to_c
 from rondeau.export._errors import ExportError
+from rondeau.export._numpy.exporting import to_numpy
 from rondeau.export._onnx.exporting import to_onnx
 from rondeau.export._writing import Exported
 
-__all__ = ["ExportError", "Exported", "to_c", "to_onnx"]
+__all__ = ["ExportError", "Exported", "to_c", "to_numpy", "to_onnx"]
 
 __version__ = "0.1.0"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -141,6 +141,7 @@ def evaluate(
     inputs: Mapping[str, Array] | None = None,
     numbers: frozenset[str] = frozenset(),
     dtype: Any = np.float32,
+    before: Sequence[tuple[Array, ...]] | None = None,
 ) -> Evaluation:
     """Run a model over one sequence.
 
@@ -154,6 +155,9 @@ def evaluate(
         The names of those of shape (T, 1).
     dtype : type
         `numpy.float32`, or `numpy.float64`, to which weights and inputs are then converted.
+    before : sequence of tuple of ndarray, optional
+        For each recurrent layer, the states before every step, (T, P) and (T, H); instead of those that the steps
+        before it lead to.
 
     Returns
     -------
@@ -170,7 +174,9 @@ def evaluate(
                 continue
             outputs = []
             for is_reverse, layer in enumerate(filter(None, (block, block.reverse))):
-                every, draws = _run_layer(layer, value, given, numbers, bool(is_reverse), len(states), dtype)
+                index = len(states)
+                begin = None if before is None else before[index]
+                every, draws = _run_layer(layer, value, given, numbers, bool(is_reverse), index, dtype, begin)
                 outputs.append(every[0])
                 states.append(every)
                 drawn.append(draws)
@@ -186,15 +192,27 @@ def _run_layer(
     is_reverse: bool,
     index: int,
     dtype: Any,
+    before: tuple[Array, ...] | None,
 ) -> tuple[tuple[Array, ...], list[Array]]:
     """Return the states of a layer after every step, and the random numbers of its steps."""
     cell, steps = cell_with_forms(layer, numbers), len(x)
     weights = _converted(layer.weights, dtype)
-    inputs = tuple(given[name] if kind == "step" else given[name][:1] for name, kind in cell.inputs.items())
+    if before is None:
+        layout, initial = Layout.dense(steps, 1), tuple(vector[None] for vector in layer.initial)
+    else:  # each step by itself: sequences of one step, which begin one step later each
+        layout, initial = Layout.packed(np.array([steps]), np.zeros(steps, int), np.arange(steps)), before
+    rows = len(initial[0])
+    inputs = tuple(
+        given[name] if kind == "step" else given[name][:rows] for name, kind in cell.inputs.items()
+    )
     settings = Settings(layer.scalars, substream=first_substream(index), num_heads=layer.num_heads)
-    initial = tuple(vector.astype(dtype)[None] for vector in layer.initial)
     every, _ = run(
-        Run(cell, Layout.dense(steps, 1), is_reverse, settings), NUMPY, x, weights, initial, inputs
+        Run(cell, layout, is_reverse, settings),
+        NUMPY,
+        x,
+        weights,
+        tuple(state.astype(dtype) for state in initial),
+        inputs,
     )
     draws = []
     for kind, number in cell.draws:

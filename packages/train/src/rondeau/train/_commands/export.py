@@ -16,10 +16,10 @@ def _parser() -> CommandParser:
     parser = CommandParser(
         "export",
         "RUN",
-        "Write a trained model as what runs without this library: C99 or ONNX, with a check of its own.",
+        "Write a trained model as what runs without this library: C99, ONNX or NumPy, with a check of its own.",
     )
     parser.add_argument("run", metavar="RUN", type=str, help="the folder of a run")
-    parser.add_argument("--to", type=Literal["c", "onnx"], default="c", help="the format")
+    parser.add_argument("--to", type=Literal["c", "onnx", "numpy"], default="c", help="the format")
     parser.add_argument("--output", type=str, help="the folder of the files; by default RUN/export")
     parser.add_argument(
         "--name", type=str, default="model", help="the name of the files, and of what is in them"
@@ -61,11 +61,8 @@ def run(argv: Sequence[str]) -> int:
         "tokens": [vocab.token(index) for index in range(len(vocab))],
         "overwrite": arguments.overwrite,
     }
-    if arguments.to == "c":
-        options |= {"weights": arguments.weights, "weights_in_file": arguments.weights_in_file}
-    else:
-        options |= {"form": arguments.form}
-    write = export.to_c if arguments.to == "c" else export.to_onnx
+    options |= {name: getattr(arguments, name) for name in _OPTIONS.get(arguments.to, ())}
+    write = {"c": export.to_c, "onnx": export.to_onnx, "numpy": export.to_numpy}[arguments.to]
     try:
         exported = write(trained.model, folder, arguments.name, **options)
     except FileExistsError as error:
@@ -79,19 +76,25 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "c": {"weights": "float32", "weights_in_file": False},
+    "onnx": {"form": "step"},
+}
+"""The options that one format alone has, and their defaults."""
+
+
 def _check(arguments: Any) -> None:
     """Refuse an option of another format."""
-    others: dict[str, dict[str, Any]] = {
-        "c": {"form": "step"},
-        "onnx": {"weights": "float32", "weights_in_file": False},
-    }
-    for name, default in others[arguments.to].items():
-        if getattr(arguments, name) != default:
-            raise UsageError(f"--{name} is not an option of --to {arguments.to}")
+    for format, options in _OPTIONS.items():
+        for name, default in options.items():
+            if format != arguments.to and getattr(arguments, name) != default:
+                raise UsageError(f"--{name} is not an option of --to {arguments.to}")
 
 
 def _check_command(format: str, folder: Path, name: str) -> str:
     path = folder / name
     if format == "onnx":
         return f"python -m rondeau.export.check {path}.onnx"
+    if format == "numpy":
+        return f"python {path}.py"
     return f"cc -O2 -D{name.upper()}_MAIN {path}.c -o {path} -lm && {path}"

@@ -1,0 +1,1 @@
+"""A model as one Python file that needs nothing but NumPy."""
