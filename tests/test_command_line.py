@@ -808,3 +808,17 @@ def test_export_as_onnx(trained, tmp_path, form, capsys):
         f"rondeau export: {tmp_path / 'rose.onnx'} exists: give --overwrite to replace it, or another folder"
     )
     assert refused(capsys, *command, "--weights=int8").endswith("--weights is not an option of --to onnx")
+
+
+def test_export_as_numpy(trained, tmp_path, capsys):
+    folder, _ = trained
+    command = ["export", str(folder), "--to=numpy", f"--output={tmp_path}", "--name=rose"]
+    assert cli.main(command) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == [str(tmp_path / "rose.py"), str(tmp_path / "rose.npz")]
+    assert said[-1] == f"to check it: python {tmp_path / 'rose.py'}"
+    program = "import rose; model = rose.Model(); print(''.join(model.tokens[i] for i in model.generate([1], 9)))"
+    for arguments in (["rose.py"], ["-c", program]):
+        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, encoding="utf-8")
+        assert done.returncode == 0, done.stderr
+    assert refused(capsys, *command, "--form=sequence").endswith("--form is not an option of --to numpy")

@@ -21,6 +21,14 @@ class Exported(NamedTuple):
         What the weights take in memory.
     state_bytes : int
         What a sequence takes: its state, and the room that a step works in.
+
+    Examples
+    --------
+    >>> from rondeau import export, nn
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     exported = export.to_numpy(nn.GRU(3, 4), folder)
+    >>> exported.weight_bytes, exported.state_bytes
+    (448, 16)
     """
 
     files: tuple[Path, ...]

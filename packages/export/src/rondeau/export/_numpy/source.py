@@ -293,7 +293,7 @@ def _check(writer: _Writer, steps: int) -> str:
 def _example_arrays(writer: _Writer, example: Example) -> dict[str, Array]:
     """Return the inputs of the check, and what the library computed from them."""
     directions = [is_reverse for layer in writer.description.layers for is_reverse in _directions(layer)]
-    arrays = {"x": example.x, "y": example.expected.outputs, "tolerance": np.float64(example.tolerance)}
+    arrays = {"x": example.x, "y": example.expected.outputs, "tolerance": np.array(example.tolerance)}
     for name, kind in writer.inputs.items():
         arrays[f"u_{name}"] = example.inputs[name][:, None] if kind == "step" else example.inputs[name][:1]
     last = [

@@ -62,9 +62,9 @@ def run(argv: Sequence[str]) -> int:
         "overwrite": arguments.overwrite,
     }
     options |= {name: getattr(arguments, name) for name in _OPTIONS.get(arguments.to, ())}
-    write = {"c": export.to_c, "onnx": export.to_onnx, "numpy": export.to_numpy}[arguments.to]
+    writers: dict[str, Any] = {"c": export.to_c, "onnx": export.to_onnx, "numpy": export.to_numpy}
     try:
-        exported = write(trained.model, folder, arguments.name, **options)
+        exported = writers[arguments.to](trained.model, folder, arguments.name, **options)
     except FileExistsError as error:
         raise UsageError(str(error).replace("pass overwrite=True", "give --overwrite")) from error
     except export.ExportError as error:
