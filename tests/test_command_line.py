@@ -817,8 +817,12 @@ def test_export_as_numpy(trained, tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     assert said[:2] == [str(tmp_path / "rose.py"), str(tmp_path / "rose.npz")]
     assert said[-1] == f"to check it: python {tmp_path / 'rose.py'}"
-    program = "import rose; model = rose.Model(); print(''.join(model.tokens[i] for i in model.generate([1], 9)))"
+    program = (
+        "import rose; model = rose.Model(); print(''.join(model.tokens[i] for i in model.generate([1], 9)))"
+    )
     for arguments in (["rose.py"], ["-c", program]):
-        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, capture_output=True, encoding="utf-8"
+        )
         assert done.returncode == 0, done.stderr
     assert refused(capsys, *command, "--form=sequence").endswith("--form is not an option of --to numpy")

@@ -1,5 +1,6 @@
-"""Trained models out of the process: `to_c` writes one as C99, `to_onnx` as a graph for other runtimes, `to_numpy` as
-Python that needs nothing but NumPy.
+"""Trained models out of the process.
+
+`to_c` writes one as C99, `to_onnx` as a graph for other runtimes, `to_numpy` as Python that needs nothing but NumPy.
 """
 
 from rondeau.export._c.exporting import to_c
