@@ -551,7 +551,7 @@ def test_corpus_of_python_with_a_plot(tmp_path, capsys):
     [
         (
             ["sing"],
-            "rondeau: there is no command 'sing'; the commands are train, generate, evaluate, export, warm, corpus",
+            "there is no command 'sing'; the commands are train, sweep, generate, evaluate, export, warm, corpus",
         ),
         (
             ["train", "--cell=transformer"],

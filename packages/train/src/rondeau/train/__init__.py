@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rondeau.train._progress import Progress
     from rondeau.train._recorder import Recorder
     from rondeau.train._run import RunFolder
+    from rondeau.train._sweep.folder import SweepFolder, SweepTrial
+    from rondeau.train._sweep.sweep import sweep
     from rondeau.train._tasks.forecasting import Forecasting
     from rondeau.train._tasks.labelling import SequenceLabelling
     from rondeau.train._tasks.language import LanguageModelling
@@ -52,6 +54,8 @@ __all__ = [
     "SequenceLabelling",
     "Snapshot",
     "Supervised",
+    "SweepFolder",
+    "SweepTrial",
     "Task",
     "TensorBoard",
     "Trained",
@@ -64,6 +68,7 @@ __all__ = [
     "metrics",
     "optim",
     "parallel",
+    "sweep",
     "token_probabilities",
 ]
 
@@ -79,6 +84,8 @@ _HOMES = {
     "_progress": ("Progress",),
     "_recorder": ("Recorder",),
     "_run": ("RunFolder",),
+    "_sweep.folder": ("SweepFolder", "SweepTrial"),
+    "_sweep.sweep": ("sweep",),
     "_tasks.forecasting": ("Forecasting",),
     "_tasks.labelling": ("SequenceLabelling",),
     "_tasks.language": ("LanguageModelling",),

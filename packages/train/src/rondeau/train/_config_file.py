@@ -5,9 +5,9 @@ from elsewhere: aliases that expand to gigabytes, nesting deeper than any stack,
 """
 
 import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -15,6 +15,8 @@ from rondeau.train._usage_error import UsageError, in_words
 
 _MOST_BYTES = 1 << 20  # options of a run take about 1,000
 _LONGEST_VALUE = 4096  # characters: a path; Python reads no number of more than 4,300 digits
+
+_Value = TypeVar("_Value")
 
 
 def check_config_file(path: Path, options: Collection[str]) -> None:
@@ -31,8 +33,33 @@ def check_config_file(path: Path, options: Collection[str]) -> None:
     UsageError
         If it cannot be read, or holds something else; the message names the file and the line.
     """
+    for _ in read_options(path, options, read_plain_value):
+        pass
+
+
+def read_options(
+    path: Path,
+    options: Collection[str],
+    read_value: Callable[[Path, str, yaml.Event, Iterator[yaml.Event]], _Value],
+) -> Iterator[tuple[int, str, _Value]]:
+    """Yield line, name and value of each option.
+
+    Parameters
+    ----------
+    path : Path
+    options : collection of str
+        The names that may stand there.
+    read_value : callable
+        Makes a value of the path, the name, the first event, and those after it, of which it takes what belongs to the
+        value.
+
+    Raises
+    ------
+    UsageError
+        As `check_config_file`.
+    """
     seen: set[str] = set()
-    for line, name in _names(path, _read(path)):
+    for line, name, value in _entries(path, _read(path), read_value):
         if name not in options:
             near = difflib.get_close_matches(name, options, n=1, cutoff=0.7)
             hint = f"; did you mean {near[0]}?" if near else ""
@@ -40,6 +67,27 @@ def check_config_file(path: Path, options: Collection[str]) -> None:
         if name in seen:
             raise UsageError(f"{path}, line {line}: the option {name} is there twice; leave one of them out")
         seen.add(name)
+        yield line, name, value
+
+
+def read_plain_value(
+    path: Path, name: str, value: yaml.Event, rest: Iterator[yaml.Event]
+) -> yaml.ScalarEvent:
+    """Return one plain value of an option.
+
+    Raises
+    ------
+    UsageError
+        If it is something else, or too long.
+    """
+    if not isinstance(value, yaml.ScalarEvent) or value.tag:
+        raise other_than_options(path, value)
+    if len(value.value) > _LONGEST_VALUE:
+        raise UsageError(
+            f"{path}, line {line_of(value)}: {name:.80}: expected a value of at most {_LONGEST_VALUE:,} characters, "
+            f"got {len(value.value):,}"
+        )
+    return value
 
 
 def _read(path: Path) -> str:
@@ -58,27 +106,23 @@ def _read(path: Path) -> str:
         ) from None
 
 
-def _names(path: Path, text: str) -> Iterator[tuple[int, str]]:
-    """Yield line and name of each option; events, not objects, so that nothing is ever expanded or built."""
+def _entries(
+    path: Path, text: str, read_value: Callable[[Path, str, yaml.Event, Iterator[yaml.Event]], _Value]
+) -> Iterator[tuple[int, str, _Value]]:
+    """Yield each option; of events, not objects, so that nothing is ever expanded or built."""
     events = _events(path, text)
     for kind in (yaml.StreamStartEvent, yaml.DocumentStartEvent, yaml.MappingStartEvent):
         if not isinstance(event := next(events), kind):
-            raise _other_than_options(path, event)
+            raise other_than_options(path, event)
     while isinstance(name := next(events), yaml.ScalarEvent):
-        value = next(events)
-        if not isinstance(value, yaml.ScalarEvent) or name.tag or value.tag:
-            raise _other_than_options(path, value)
-        if len(value.value) > _LONGEST_VALUE:
-            raise UsageError(
-                f"{path}, line {_line(value.start_mark)}: {name.value:.80}: expected a value of at most "
-                f"{_LONGEST_VALUE:,} characters, got {len(value.value):,}"
-            )
-        yield _line(name.start_mark), name.value
+        if name.tag:
+            raise other_than_options(path, name)
+        yield line_of(name), name.value, read_value(path, name.value, next(events), events)
     ends = [name, next(events)]
     if [type(event) for event in ends] != [yaml.MappingEndEvent, yaml.DocumentEndEvent]:
-        raise _other_than_options(path, name)
+        raise other_than_options(path, name)
     if not isinstance(event := next(events), yaml.StreamEndEvent):
-        raise _other_than_options(path, event)
+        raise other_than_options(path, event)
 
 
 def _events(path: Path, text: str) -> Iterator[yaml.Event]:
@@ -91,11 +135,17 @@ def _events(path: Path, text: str) -> Iterator[yaml.Event]:
         raise UsageError(f"{path}, line {line}: a file of options holds no U+{code:04X}") from None
 
 
+def line_of(event: yaml.Event) -> int:
+    """Return the line where an event begins."""
+    return _line(event.start_mark)
+
+
 def _line(mark: Any) -> int:
     return int(mark.line) + 1
 
 
-def _other_than_options(path: Path, event: yaml.Event) -> UsageError:
+def other_than_options(path: Path, event: yaml.Event) -> UsageError:
+    """Return the error that says what such a file holds."""
     return UsageError(
-        f"{path}, line {_line(event.start_mark)}: expected a YAML file of options, one a line, such as 'lr: 0.01'"
+        f"{path}, line {line_of(event)}: expected a YAML file of options, one a line, such as 'lr: 0.01'"
     )

@@ -23,8 +23,8 @@ from rondeau.train._errors import RunError, RunWarning
 
 _TRIES, _PAUSE = 20, 0.05  # seconds: until the process that has just taken the lock has written who it is
 
-# What file systems without locks answer, as some network ones.
-_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
+NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
+"""What file systems without locks answer, as some network ones."""
 
 if sys.platform == "win32":
     import msvcrt
@@ -39,11 +39,23 @@ if sys.platform == "win32":
         except PermissionError as error:
             raise BlockingIOError(error.errno, error.strerror) from None
 
+    def wait_for(descriptor: int) -> None:
+        """Lock an open file once no other process holds it."""
+        while True:
+            try:
+                return _take(descriptor)
+            except BlockingIOError:
+                time.sleep(_PAUSE)
+
 else:
     import fcntl
 
     def _take(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def wait_for(descriptor: int) -> None:
+        """Lock an open file once no other process holds it."""
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 class FolderLock:
@@ -92,12 +104,22 @@ class FolderLock:
         RunError
             If it is held already; the message names the process and its host.
         """
+        if not self.try_acquire():
+            raise RunError(
+                f"{self.path.parent} is being written {_holder(self.path)}; wait until it has ended, end it, or choose "
+                "another folder"
+            )
+
+    def try_acquire(self) -> bool:
+        """Do what `acquire` does, or return False where the lock is held already."""
         while True:
             durable.make_folder(self.path.parent)
             descriptor = durable.open_to_rewrite(self.path)
             try:
-                self._lock(descriptor)
-                if _is_file_at(self.path, descriptor):
+                if not self._lock(descriptor):
+                    durable.close(descriptor)
+                    return False
+                if is_file_at(self.path, descriptor):
                     durable.rewrite(self.path, descriptor, _describe_this_process())
                     break
             except BaseException:
@@ -108,6 +130,7 @@ class FolderLock:
         self._descriptor = descriptor
         self._if_forgotten = weakref.finalize(self, os.close, descriptor)
         _HELD.add(self)
+        return True
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -129,24 +152,23 @@ class FolderLock:
             _HELD.discard(self)
             durable.close(descriptor)
 
-    def _lock(self, descriptor: int) -> None:
+    def _lock(self, descriptor: int) -> bool:
         try:
             _take(descriptor)
         except BlockingIOError:
-            raise RunError(
-                f"{self.path.parent} is being written {_holder(self.path)}; wait until it has ended, end it, or choose "
-                "another folder"
-            ) from None
+            return False
         except OSError as error:
-            if error.errno not in _NO_LOCKS:
+            if error.errno not in NO_LOCKS:
                 raise
             warn_caller(
                 f"{self.path.parent} cannot be locked ({error.strerror}): start no second process that writes there",
                 RunWarning,
             )
+        return True
 
 
-def _is_file_at(path: Path, descriptor: int) -> bool:
+def is_file_at(path: Path, descriptor: int) -> bool:
+    """Return whether an open file is still the one that a path names."""
     try:
         named = path.stat()
     except FileNotFoundError:

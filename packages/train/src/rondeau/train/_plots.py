@@ -52,9 +52,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], baselines: Mapping[str, float
     axes.set(xlabel="step", ylabel="loss (nats per token)")
     axes.legend()
     axes.grid(alpha=0.3)
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=120)
-    return png.getvalue()
+    return _png(figure)
 
 
 def plot_zipf(tables: Mapping[str, NgramTable], fits: Mapping[str, ZipfFit], path: Path) -> None:
@@ -82,3 +80,55 @@ def plot_zipf(tables: Mapping[str, NgramTable], fits: Mapping[str, ZipfFit], pat
     axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(path, format="png", dpi=120)
+
+
+def draw_history(losses: Mapping[int, float], stopped: Mapping[int, float]) -> bytes:
+    """Draw the held-out losses of trials over their numbers, and the best so far.
+
+    Parameters
+    ----------
+    losses : mapping of int to float
+        Of the trials that were trained to their end.
+    stopped : mapping of int to float
+        Of those that were not.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+    """
+    figure = _figure()
+    axes = figure.subplots()
+    numbers = sorted(losses)
+    found = [losses[number] for number in numbers]
+    axes.plot(numbers, found, "o", label="trained to the end")
+    if stopped:
+        axes.plot(list(stopped), list(stopped.values()), "x", color="C7", label="stopped early")
+    axes.step(numbers, np.minimum.accumulate(found) if found else [], where="post", label="best so far")
+    axes.set(xlabel="trial", ylabel="lowest held-out loss")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def draw_importances(importances: Mapping[str, float]) -> bytes:
+    """Draw how much each name matters for a trial to be among the best.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+    """
+    figure = _figure()
+    axes = figure.subplots()
+    names = list(importances)[::-1]
+    axes.barh(names, [importances[name] for name in names])
+    axes.set(xlabel="importance for the best tenth of the trials (PED-ANOVA)", xlim=(0, 1))
+    axes.grid(alpha=0.3, axis="x")
+    return _png(figure)
+
+
+def _png(figure: Any) -> bytes:
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=120)
+    return png.getvalue()

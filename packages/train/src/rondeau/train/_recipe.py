@@ -29,15 +29,7 @@ def make_model(options: ModelOptions, vocab_size: int) -> nn.LanguageModel:
         If the options do not fit each other.
     """
     known = nn.LanguageModel.CELLS
-    if options.cell not in known:
-        why = ""
-        if options.cell in cells.__all__:
-            has_inputs = bool(getattr(cells, options.cell).inputs)
-            needs = "inputs of its own" if has_inputs else "a proj_size"
-            why = f", which needs {needs}: this command gives none"
-        if near := difflib.get_close_matches(options.cell.lower(), known, n=1, cutoff=0.8):
-            why = why or f"; did you mean {near[0]}?"
-        raise UsageError(f"--cell: expected one of {', '.join(known)}, got {options.cell}{why}")
+    check_cell(options)
     if options.tie_weights and options.embedding_size != options.hidden_size:
         raise UsageError(
             f"--tie_weights: the embedding has the size of the layers, {options.hidden_size} (--hidden_size); leave "
@@ -69,6 +61,21 @@ def make_model(options: ModelOptions, vocab_size: int) -> nn.LanguageModel:
     if options.precision != "highest":
         model.float32_matmul_precision = options.precision
     return model
+
+
+def check_cell(options: ModelOptions) -> None:
+    """Raise UsageError unless there is a cell of that name for a language model."""
+    known = nn.LanguageModel.CELLS
+    if options.cell in known:
+        return
+    why = ""
+    if options.cell in cells.__all__:
+        has_inputs = bool(getattr(cells, options.cell).inputs)
+        needs = "inputs of its own" if has_inputs else "a proj_size"
+        why = f", which needs {needs}: this command gives none"
+    if near := difflib.get_close_matches(options.cell.lower(), known, n=1, cutoff=0.8):
+        why = why or f"; did you mean {near[0]}?"
+    raise UsageError(f"--cell: expected one of {', '.join(known)}, got {options.cell}{why}")
 
 
 def make_optimizer(options: TrainingOptions, model: nn.Module) -> optim.Optimizer:

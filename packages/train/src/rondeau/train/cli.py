@@ -17,6 +17,7 @@ from rondeau.train._usage_error import UsageError, in_words
 
 COMMANDS = {
     "train": "train a language model on a text, or continue a run",
+    "sweep": "train with many values or seeds, and compare",
     "generate": "let a trained model write",
     "evaluate": "measure a trained model on a text",
     "export": "write a trained model as code that runs without Python",
@@ -95,7 +96,7 @@ def tell(error: BaseException, name: str, argv: Sequence[str]) -> int:
                     stream.flush()
                     continue
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            return 130 if name == "train" else 0
+            return 130 if name in ("train", "sweep") else 0
         case OSError():  # a full disk, a folder that cannot be written: what was kept before stays whole
             return _fail(who, _with_advice(error, argv), 1)
         case MemoryError():

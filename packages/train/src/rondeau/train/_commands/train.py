@@ -15,6 +15,7 @@ from rondeau.train._showing import one_visible_line, say
 from rondeau.train._usage_error import RunFailedError, UsageError
 
 if TYPE_CHECKING:
+    from rondeau.train._callback import Callback
     from rondeau.train._commands._material import Material
     from rondeau.train._interruption import Signals
     from rondeau.train._run import RunFolder
@@ -71,8 +72,23 @@ def _lock(run: "RunFolder", ranks: "Ranks", until_the_end: ExitStack) -> None:
     ranks.from_main(lambda: until_the_end.enter_context(run.lock.held()))
 
 
+def train_in(
+    run: "RunFolder", request: NewRun | Resume, signals: "Signals", callbacks: Sequence["Callback"] = ()
+) -> int:
+    """Begin or continue a run in its folder, with more callbacks, which come last; return the exit status."""
+    from rondeau.train.parallel import OneProcess
+
+    with ExitStack() as until_the_end:
+        return _train_in(run, request, signals, OneProcess(), until_the_end, callbacks)
+
+
 def _train_in(
-    run: "RunFolder", request: NewRun | Resume, signals: "Signals", ranks: "Ranks", until_the_end: ExitStack
+    run: "RunFolder",
+    request: NewRun | Resume,
+    signals: "Signals",
+    ranks: "Ranks",
+    until_the_end: ExitStack,
+    callbacks: Sequence["Callback"] = (),
 ) -> int:
     """Train in a run's folder, which is locked `until_the_end`: to go on at once, to begin when all is checked.
 
@@ -135,7 +151,7 @@ def _train_in(
         # The same command again, after an interruption: the same run, whose bits do not depend on it.
         _lock(run, ranks, until_the_end)
         again = Resume(run.path, parallel=request.parallel)
-        return _train_in(run, again, signals, ranks, until_the_end)
+        return _train_in(run, again, signals, ranks, until_the_end, callbacks)
 
     rt.manual_seed(config.run.seed)
     model = make_model(config.model, len(material.codec))
@@ -161,7 +177,7 @@ def _train_in(
         log_every=config.run.log_every,
         evaluate_every=config.run.evaluate_every,
         parallel=ranks if request.parallel is not None else None,
-        callbacks=[recorder, *logs, Progress()],
+        callbacks=[recorder, *logs, Progress(), *callbacks],
     )
     if isinstance(request, NewRun):
         overwrite = request.overwrite
