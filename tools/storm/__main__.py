@@ -6,6 +6,7 @@
     python -m tools.storm damages                  300 damaged files
     python -m tools.storm forgeries                300 wrong values under right hashes
     python -m tools.storm pairs                    8 pairs of processes in one folder
+    python -m tools.storm ranks                    20 ranks of MPI killed, 5 where that ends the job, 3 stopped
 
 Without a name, all of them. The status is 1 if there were findings.
 """
@@ -17,14 +18,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import damages, kills, pairs
+from . import damages, kills, pairs, ranks
 from .report import Report
 from .scene import write_corpus
 
 _MEMORY = Path("/dev/shm")
 """A folder in memory, where there is one: waiting for a disk is most of a round elsewhere."""
 
-ROUNDS = {"kills": 300, "damages": 300, "forgeries": 300, "pairs": 8}
+ROUNDS = {"kills": 300, "damages": 300, "forgeries": 300, "pairs": 8, "ranks": 20}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,7 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("storms", nargs="*", metavar="STORM", help=f"of {', '.join(ROUNDS)} (default: all)")
-    parser.add_argument("--rounds", type=int, help="of each storm, or each way of it (default 300; 8 pairs)")
+    parser.add_argument(
+        "--rounds", type=int, help="of each storm, or each way of it (default 300; 8 pairs, 20 ranks)"
+    )
     parser.add_argument("--all", action="store_true", help="kills: every file call")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default 0)")
     parser.add_argument("--how", choices=kills.WAYS, action="append", help="kills: this way alone")
@@ -67,6 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
                 )
             elif name == "pairs":
                 pairs.storm(room, corpus, report, rounds=rounds)
+            elif name == "ranks":
+                ranks.storm(room, corpus, report, rounds=rounds, seed=options.seed)
             elif name == "damages":
                 damages.storm(
                     room,

@@ -34,6 +34,8 @@ def run_on_ranks(train: Callable[[Ranks], int], signals: Signals, argv: Sequence
     """
     try:
         ranks = MPI()
+    except RankLostError:
+        raise
     except (ImportError, RuntimeError) as error:  # mpi4py finds no MPI library
         raise UsageError(f"--parallel mpi: {error}") from error
     signals.follow_launcher()

@@ -35,11 +35,12 @@ def run(argv: Sequence[str]) -> int:
     from rondeau.train.parallel import OneProcess
 
     signals = Signals()
+    attempt = _Attempt(request)
 
     def train(ranks: "Ranks") -> int:
         try:
             with signals.handled(), announcing_with(write_line):
-                return _train(request, signals, ranks)
+                return _train(attempt, signals, ranks)
         except (RunError, CheckpointError) as error:
             raise UsageError(str(error)) from error
         except DivergedError as error:
@@ -52,20 +53,51 @@ def run(argv: Sequence[str]) -> int:
     return run_on_ranks(train, signals, ["train", *argv])
 
 
-def _train(request: NewRun | Resume, signals: "Signals", ranks: "Ranks") -> int:
+class _Attempt:
+    """What is asked of the command, and what the next attempt is to do where ranks die in this one.
+
+    Attributes
+    ----------
+    request : NewRun or Resume
+        A new run is continued from where it has begun.
+    """
+
+    def __init__(self, request: NewRun | Resume) -> None:
+        self.request = request
+        self._output: str | None = None
+
+    def output(self, config: Config, ranks: "Ranks") -> str:
+        """Return the folder of a new run, in every attempt the same."""
+        if self._output is None:
+            self._output = ranks.from_main(lambda: _output(config))
+        return self._output
+
+    def share(self, ranks: "Ranks") -> None:
+        """Cut the batches of a new run into as many shards as it has ranks at first."""
+        request = self.request
+        if (
+            isinstance(request, NewRun)
+            and request.parallel is not None
+            and request.config.training.shards is None
+        ):
+            self.request = request._replace(config=request.config.with_values({"shards": ranks.size}))
+
+
+def _train(attempt: _Attempt, signals: "Signals", ranks: "Ranks") -> int:
     from rondeau.train._run import RunFolder
 
+    attempt.share(ranks)
+    request = attempt.request
     if isinstance(request, Resume):
         run = RunFolder(request.folder)
         ranks.from_main(run.check_begun)
     else:
-        config = request.config
-        run = RunFolder(ranks.from_main(lambda: _output(config)))
+        run = RunFolder(attempt.output(request.config, ranks))
         ranks.from_main(run.check_ours)
     with ExitStack() as until_the_end:
         if isinstance(request, Resume):
             _lock(run, ranks, until_the_end)
-        return _train_in(run, request, signals, ranks, until_the_end)
+        return _train_in(run, attempt, signals, ranks, until_the_end)
 
 
 def _lock(run: "RunFolder", ranks: "Ranks", until_the_end: ExitStack) -> None:
@@ -79,12 +111,12 @@ def train_in(
     from rondeau.train.parallel import OneProcess
 
     with ExitStack() as until_the_end:
-        return _train_in(run, request, signals, OneProcess(), until_the_end, callbacks)
+        return _train_in(run, _Attempt(request), signals, OneProcess(), until_the_end, callbacks)
 
 
 def _train_in(
     run: "RunFolder",
-    request: NewRun | Resume,
+    attempt: _Attempt,
     signals: "Signals",
     ranks: "Ranks",
     until_the_end: ExitStack,
@@ -108,6 +140,7 @@ def _train_in(
     from rondeau.train._sizes import fit_sizes
 
     found = None
+    request = attempt.request
     if isinstance(request, Resume):
         name = request.checkpoint
         found = ranks.from_main(lambda: run.find_checkpoint(name))
@@ -127,12 +160,10 @@ def _train_in(
     else:
         config, threads, device = request.config, request.config.run.threads, request.config.run.device
     if request.parallel is not None and config.training.shards is None:
-        if isinstance(request, Resume):
-            raise UsageError(
-                f"--parallel: {run.path} was begun without shards, and one process continues it; a run that ranks are "
-                "to share begins with --parallel mpi or --shards"
-            )
-        config = config.with_values({"shards": ranks.size})
+        raise UsageError(
+            f"--parallel: {run.path} was begun without shards, and one process continues it; a run that ranks are to "
+            "share begins with --parallel mpi or --shards"
+        )
     check_device(device)
     run.checkpoints.keep = config.run.keep
     if threads is not None:
@@ -150,8 +181,8 @@ def _train_in(
     elif not request.overwrite and ranks.from_main(lambda: run.begins_with(config.yaml)):
         # The same command again, after an interruption: the same run, whose bits do not depend on it.
         _lock(run, ranks, until_the_end)
-        again = Resume(run.path, parallel=request.parallel)
-        return _train_in(run, again, signals, ranks, until_the_end, callbacks)
+        attempt.request = Resume(run.path, parallel=request.parallel)
+        return _train_in(run, attempt, signals, ranks, until_the_end, callbacks)
 
     rt.manual_seed(config.run.seed)
     model = make_model(config.model, len(material.codec))
@@ -183,6 +214,7 @@ def _train_in(
         overwrite = request.overwrite
         _lock(run, ranks, until_the_end)
         ranks.from_main(lambda: run.create(config.yaml, overwrite))
+        attempt.request = Resume(run.path, parallel=request.parallel)
     if found is not None:
         recorder.continue_from(found, trainer)
     for log in logs:

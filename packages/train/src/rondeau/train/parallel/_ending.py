@@ -26,6 +26,9 @@ _WHILE_BEING_ENDED = 0.05
 
 _UNTIL_RANK_0_TELLS = 30.0
 
+_NOTICE = 32_000
+"""The tag of notices; MPI has at least 32,767."""
+
 
 class ToldElsewhereError(RuntimeError):
     """What failed, failed on rank 0, which tells it."""
@@ -37,13 +40,12 @@ class Ending:
     Parameters
     ----------
     communicator : mpi4py.MPI.Comm
-        For notices alone.
+        Of all ranks, those that have died too.
     MPI : module
         ``mpi4py.MPI``.
     """
 
     def __init__(self, communicator: Any, MPI: Any) -> None:
-        communicator.Set_errhandler(MPI.ERRORS_RETURN)
         self._communicator, self._mpi = communicator, MPI
         self._sent: list[Any] = []
         self._show = sys.excepthook
@@ -81,20 +83,24 @@ class Ending:
         else:
             patience = _PATIENCE if rank else 0.0
         until = time.monotonic() + patience
-        with suppress(self._mpi.Exception):
-            while not self._communicator.Iprobe():
-                if time.monotonic() >= until:
-                    return False
-                time.sleep(_PAUSE)
-            return True
-        return False
+        while not any(map(self._has_notice_of, range(self._communicator.size))):
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_PAUSE)
+        return True
+
+    def _has_notice_of(self, rank: int) -> bool:
+        try:
+            return bool(self._communicator.Iprobe(rank, _NOTICE))
+        except self._mpi.Exception:  # that rank is gone
+            return False
 
     def _give_notice(self) -> None:
         notice = np.ones(1, np.uint8)
         for rank in range(self._communicator.size):
             if rank != self._communicator.rank:
                 with suppress(self._mpi.Exception):  # of a rank that is gone
-                    self._sent.append((notice, self._communicator.Isend(notice, rank)))
+                    self._sent.append((notice, self._communicator.Isend(notice, rank, _NOTICE)))
 
     def _end_by_exception(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None

@@ -52,9 +52,15 @@ class MPI(Ranks):
             raise ModuleNotFoundError(f"MPI needs the package mpi4py; {how_to_install('mpi')}") from error
         self._mpi = MPI
         first = MPI.COMM_WORLD if communicator is None else communicator
-        self.ending = Ending(first.Dup(), MPI)
-        self._use(first.Dup())
-        self._warn_if_pinned()
+        first.Set_errhandler(MPI.ERRORS_RETURN)
+        self.ending = Ending(first, MPI)
+        try:
+            self._use(first.Shrink() if self.survives else first.Dup())
+            self._warn_if_pinned()
+        except RankLostError:
+            if not self.survives:
+                raise
+            self._leave_the_dead()
 
     def _use(self, communicator: Any) -> None:
         communicator.Set_errhandler(self._mpi.ERRORS_RETURN)
