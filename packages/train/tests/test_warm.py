@@ -25,6 +25,7 @@ model = nn.LanguageModel(5, "rnn", 40, num_layers=2)
 ids = rt.ones(3, 7, dtype=rt.int64)
 nn.functional.cross_entropy(model(ids)[0], ids.flatten()).backward()
 model.stepper()(1)
+nn.RNNCell(3, 6)(rt.ones(2, 3)).sum().backward()
 print(compiled)
 """
 

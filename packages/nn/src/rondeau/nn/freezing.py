@@ -35,6 +35,13 @@ class FrozenLayers(NamedTuple):
         The scalars of the step, and the number of heads.
     initial : list of tuple of ndarray
         For each layer and direction, the vectors (P,) and (H,) that a sequence begins with; zeros, or learned.
+
+    Examples
+    --------
+    See `frozen_layers`.
+
+    >>> FrozenLayers._fields
+    ('cell', 'weights', 'settings', 'initial')
     """
 
     cell: Cell

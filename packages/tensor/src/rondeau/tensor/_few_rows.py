@@ -78,6 +78,15 @@ def few_rows(tensor: Recorded) -> FewRows | None:
     """Return the rows of a tensor that `from_few_rows` made, as long as nothing has read it; None for any other.
 
     To change it, change the values of the rows in place.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rondeau.kernels.ops.few_rows import FewRows
+    >>> gradient = from_few_rows(FewRows(np.array([1]), np.array([[5.0]]), 3))
+    >>> few_rows(gradient).values *= 2
+    >>> gradient.tolist()
+    [[0.0], [10.0], [0.0]]
     """
     held = _slot.__get__(tensor) if isinstance(tensor, Unread) else None
     return held if type(held) is FewRows else None

@@ -48,7 +48,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _use(cell: str, precision: str) -> None:
-    """Train a tiny language model for two steps, evaluate it, and step it, alone and as threads share the work."""
+    """Use a cell in a tiny language model, trained, evaluated and stepped, also by several threads, and by itself."""
     from rondeau import nn
     from rondeau import tensor as rt
     from rondeau.train.optim import Adam
@@ -67,3 +67,7 @@ def _use(cell: str, precision: str) -> None:
         model(ids)
         model.stepper()(0)
         nn.LanguageModel(8, cell, _SHARED).stepper()(0)
+    step = nn.RecurrentCell(nn.LanguageModel.CELLS[cell], 8, 16)
+    step.float32_matmul_precision = precision
+    state = step(rt.randn(4, 8))
+    (state if isinstance(state, rt.Tensor) else state[0]).sum().backward()
