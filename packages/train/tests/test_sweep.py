@@ -20,6 +20,7 @@ from optuna.storages.journal._base import BaseJournalSnapshot
 from rondeau import data, nn, train
 from rondeau.train import RunError, SweepFolder, cli
 from rondeau.train._sweep import folder as sweep_folder
+from rondeau.train._sweep.reporting import Reporting
 from rondeau.train._sweep.sampling import SeededSampler
 from rondeau.train._sweep.shared_lock import SharedLock
 from rondeau.train._sweep.space import parse_space
@@ -443,6 +444,33 @@ def test_seeds_of_one_configuration(config, tmp_path, capsys):
     assert "held-out loss of 2 seeds" in capsys.readouterr().out
 
 
+def test_a_signal_ends_it_and_the_same_command_goes_on(config, tmp_path, capsys, monkeypatch):
+    path = config("lr: {choice: [0.01, 0.02]}")
+
+    def signalled(self, trainer, evaluation):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reporting, "on_evaluate", signalled)
+        assert cli.main(["sweep", path, "--trials=1"]) == 143
+    said = capsys.readouterr().err
+    assert said == "rondeau sweep: interrupted; what was trained is kept, and the same command goes on\n"
+    (trial,) = SweepFolder(tmp_path / "sweep").trials
+    assert (trial.outcome, trial.run.checkpoints.steps()) == ("unfinished", [0, 4])
+    assert cli.main(["sweep", path, "--trials=1"]) == 0
+    assert "trial 0 goes on: lr 0.0" in capsys.readouterr().out
+
+
+def test_jobs_of_submitit_take_part(config, tmp_path):
+    submitit = pytest.importorskip("submitit", reason="needs the package submitit")
+    path = config("lr: {log: [1e-3, 1e-1]}")
+    executor = submitit.LocalExecutor(tmp_path / "jobs")
+    executor.update_parameters(timeout_min=10)
+    job = executor.submit(cli.main, ["sweep", path, "--trials=2", "--no_report"])
+    assert job.result() == 0, job.stderr()
+    assert [trial.outcome for trial in SweepFolder(tmp_path / "sweep").trials] == ["finished"] * 2
+
+
 WRONG = {
     "lr: {lag: [0, 1]}": "line 8: lr: expected one of {log: [low, high]}, {linear: ...}, {integer: ...}, "
     "{log_integer: ...}, {choice: [...]}, got lag",
@@ -590,3 +618,27 @@ def test_two_kills_lose_nothing(config, tmp_path, capsys):
         capsys.readouterr().out.count("goes on") == 0
     )  # the second trial had not begun, the first had ended
     assert_as_if_undisturbed(SweepFolder(tmp_path / "killed"), SweepFolder(tmp_path / "whole"))
+
+
+@pytest.mark.long
+@pytest.mark.skipif(HAS_NO_KILL, reason="this system has no SIGKILL")
+def test_ten_kills_of_two_processes_at_once_lose_nothing(config, tmp_path, capsys):
+    path = config("lr: {log: [1e-3, 1e-1]}\ndropout: {linear: [0, 0.5]}")
+    counting = start("count:0", path, 8, tmp_path / "whole")
+    said, _ = counting.communicate()
+    calls, lines = map(int, said.rsplit("calls:", 1)[1].split())
+    rng, kills = random.Random(0), 0
+    while kills < 10:
+        moments = [f"calls:{rng.randrange(1, calls // 10)}", f"cut:{rng.randrange(1, lines // 10)}"]
+        children = [start(moment, path, 8, tmp_path / "killed") for moment in moments]
+        for child in children:
+            _, said = child.communicate()
+            assert child.returncode == -signal.SIGKILL, said
+            kills += 1
+    options = ["--sampler=random", "--stop_early=false", "--no_report"]
+    assert cli.main(["sweep", path, "--trials=8", f"--output={tmp_path / 'killed'}", *options]) == 0
+    killed, whole = SweepFolder(tmp_path / "killed"), SweepFolder(tmp_path / "whole")
+    assert_as_if_undisturbed(killed, whole)
+    for trial in killed.trials:
+        steps = [row["step"] for row in trial.run.rows()]
+        assert steps == sorted(set(steps))

@@ -9,6 +9,7 @@ tensorboard/        the same as event files, with --log tensorboard
 samples.txt         text that the model wrote after each evaluation
 checkpoints/        see `rondeau.train._checkpoint`
 curves.png          the loss over the steps, where matplotlib is installed
+output.txt          what was told on the way, of a trial of a sweep alone
 summary.json        what came out at the end, sealed; not there before
 
 Every checkpoint holds the SHA-256 of config.yaml and vocab.json, and those of metrics.jsonl and samples.txt as they
