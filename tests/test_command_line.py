@@ -826,3 +826,16 @@ def test_export_as_numpy(trained, tmp_path, capsys):
         )
         assert done.returncode == 0, done.stderr
     assert refused(capsys, *command, "--form=sequence").endswith("--form is not an option of --to numpy")
+
+
+def test_export_in_int8_says_what_rounding_costs(trained, tmp_path, capsys):
+    folder, _ = trained
+    command = ["export", str(folder), "--weights=int8", f"--output={tmp_path}"]
+    assert cli.main(command) == 0
+    said = capsys.readouterr().out
+    assert cli.main(["evaluate", str(folder)]) == 0
+    score = re.search(r"perplexity ([\d.]+)", capsys.readouterr().out)[1]
+    line = f"perplexity {score} with the weights as they are, "
+    found = re.search(rf"rose.txt, held out in training: {line}([\d.]+) in int8 \(([+-][\d.]+) %\)", said)
+    assert found is not None, said
+    assert abs(float(found[1]) / float(score) - 1) < 0.05

@@ -7,9 +7,10 @@ from rondeau.export._c.exporting import to_c
 from rondeau.export._errors import ExportError
 from rondeau.export._numpy.exporting import to_numpy
 from rondeau.export._onnx.exporting import to_onnx
+from rondeau.export._quantisation import rounded_to_int8
 from rondeau.export._writing import Exported
 
-__all__ = ["ExportError", "Exported", "to_c", "to_numpy", "to_onnx"]
+__all__ = ["ExportError", "Exported", "rounded_to_int8", "to_c", "to_numpy", "to_onnx"]
 
 __version__ = "0.1.0"
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from rondeau.train._commands._held_out import held_out_part
 from rondeau.train._commands._named_run import DEVICE_HELP, load_named_run
 from rondeau.train._parser import CommandParser
 from rondeau.train._showing import counted, say
@@ -67,7 +68,7 @@ def run(argv: Sequence[str]) -> int:
     rt.manual_seed(trained.config.run.seed)  # of the noise, where the cell draws any
     token = TOKEN_NAMES[trained.config.text.tokens]
     if arguments.corpus is None or arguments.held_out_part:
-        what, stream = _held_out_part(trained, arguments.corpus)
+        what, stream = held_out_part(trained, arguments.corpus)
     else:
         what, stream = _whole(trained, arguments.corpus)
     if len(stream) < 2:
@@ -93,26 +94,6 @@ def run(argv: Sequence[str]) -> int:
             f"{'is' if unknown == 1 else 'are'} not in the model's vocabulary, and counted as <unk>"
         )
     return 0
-
-
-def _held_out_part(trained: Trained, path: str | None) -> tuple[str, TokenStream]:
-    """Return what is held out of the run's own text, in words and as tokens."""
-    from rondeau.train._corpus import load_corpus, split_stream
-
-    options = trained.config.text
-    if not options.held_out:
-        raise UsageError("this run held nothing out (--held_out 0); give a CORPUS to measure it on")
-    corpus = load_corpus(trained.config.corpus if path is None else path)
-    if corpus.identity != trained.corpus:
-        before, now = trained.corpus.get("characters", 0), corpus.identity["characters"]
-        how = f"of {before:,} characters, and has {now:,}" if before != now else "of other characters"
-        raise UsageError(
-            f"{corpus.name} is not the text{' any more' if path is None else ''} that this run was trained on, which "
-            f"was {how}: its held-out part cannot be told from the rest; give the text as it was with --held_out_part, "
-            "or another one as CORPUS"
-        )
-    held_out = split_stream(corpus.text, trained.codec, options)[1]
-    return f"the last {100 * options.held_out:g} % of {corpus.name}, held out in training", held_out
 
 
 def _whole(trained: Trained, path: str) -> tuple[str, TokenStream]:

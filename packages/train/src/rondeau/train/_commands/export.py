@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from rondeau.train._commands._held_out import held_out_part
 from rondeau.train._commands._named_run import load_named_run
 from rondeau.train._parser import CommandParser
 from rondeau.train._showing import say
 from rondeau.train._usage_error import UsageError
+
+if TYPE_CHECKING:
+    from rondeau.train._trained import Trained
 
 
 def _parser() -> CommandParser:
@@ -72,6 +76,8 @@ def run(argv: Sequence[str]) -> int:
     for path in exported.files:
         say(str(path))
     say(f"weights {exported.weight_bytes:,} bytes, state and work area {exported.state_bytes:,} bytes")
+    if arguments.weights == "int8":
+        say(_cost_of_int8(trained))
     say(f"to check it: {_check_command(arguments.to, folder, arguments.name)}")
     return 0
 
@@ -89,6 +95,26 @@ def _check(arguments: Any) -> None:
         for name, default in options.items():
             if format != arguments.to and getattr(arguments, name) != default:
                 raise UsageError(f"--{name} is not an option of --to {arguments.to}")
+
+
+def _cost_of_int8(trained: Trained) -> str:
+    """Return what rounding the weights does to the score of the held-out part, in words."""
+    from rondeau import export
+    from rondeau import tensor as rt
+    from rondeau.train._evaluate import evaluate
+
+    try:
+        what, stream = held_out_part(trained, None)
+        if len(stream) < 2:
+            raise UsageError(f"{what} has {len(stream)} tokens, and a score needs 2")
+    except UsageError as error:
+        return f"what rounding costs was not measured: {error}"
+    scores = []
+    for model in (trained.model, export.rounded_to_int8(trained.model)):
+        rt.manual_seed(trained.config.run.seed)  # of the noise, where the cell draws any
+        scores.append(evaluate(model, stream, num_steps=1024).perplexity)
+    loss = 100 * (scores[1] / scores[0] - 1)
+    return f"{what}: perplexity {scores[0]:.3f} with the weights as they are, {scores[1]:.3f} in int8 ({loss:+.2f} %)"
 
 
 def _check_command(format: str, folder: Path, name: str) -> str:
