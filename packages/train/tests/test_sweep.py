@@ -26,6 +26,9 @@ from rondeau.train._sweep.shared_lock import SharedLock
 from rondeau.train._sweep.space import parse_space
 from rondeau.train._sweep.student import quantile, spread_of
 from rondeau.train._sweep.sweep import make_pruner
+from rondeau.train._usage_error import UsageError
+
+needs_signals = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 
 SPACE = {"lr": {"log": [1e-3, 1e-1]}, "hidden": {"integer": [2, 4]}, "cell": {"choice": ["gru", "rnn"]}}
 TOKENS = data.TokenStream([0, 1, 2, 1] * 30)
@@ -444,6 +447,7 @@ def test_seeds_of_one_configuration(config, tmp_path, capsys):
     assert "held-out loss of 2 seeds" in capsys.readouterr().out
 
 
+@needs_signals
 def test_a_signal_ends_it_and_the_same_command_goes_on(config, tmp_path, capsys, monkeypatch):
     path = config("lr: {choice: [0.01, 0.02]}")
 
@@ -459,6 +463,36 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(config, tmp_path, capsys,
     assert (trial.outcome, trial.run.checkpoints.steps()) == ("unfinished", [0, 4])
     assert cli.main(["sweep", path, "--trials=1"]) == 0
     assert "trial 0 goes on: lr 0.0" in capsys.readouterr().out
+
+
+def test_what_is_wrong_with_the_surroundings_fails_no_trial(config, corpus, tmp_path, capsys, monkeypatch):
+    path = config("lr: {choice: [0.01, 0.02]}", SMALL + "log: tensorboard\n")
+    with monkeypatch.context() as patch:
+        patch.setattr("rondeau.train._tensorboard.importlib.util.find_spec", lambda name: None)
+        assert cli.main(["sweep", path, "--trials=1"]) == 2
+    assert "--log: TensorBoard needs the package tensorboardX" in capsys.readouterr().err
+    path = config("lr: {choice: [0.01, 0.02]}")
+    elsewhere, content = tmp_path / "elsewhere.txt", corpus.read_bytes()
+
+    def lose(self, trainer):
+        corpus.unlink()
+        raise UsageError("cannot read it any more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reporting, "on_begin", lose)
+        assert cli.main(["sweep", path, "--trials=1"]) == 2
+    assert "there is no file" in capsys.readouterr().err
+    assert [trial.outcome for trial in SweepFolder(tmp_path / "sweep").trials] == ["unfinished"]
+    # Another machine has the text at another path.
+    elsewhere.write_bytes(content)
+    (tmp_path / "mine.yaml").write_text(
+        (tmp_path / "mine.yaml").read_text().replace(str(corpus), str(elsewhere))
+    )
+    assert cli.main(["sweep", path, "--trials=1"]) == 0, capsys.readouterr().err
+    elsewhere.write_bytes(content + b"more")
+    assert cli.main(["sweep", path, "--trials=2"]) == 2
+    assert "holds a sweep with another corpus: was {'characters': " in capsys.readouterr().err
+    corpus.write_bytes(content)
 
 
 def test_jobs_of_submitit_take_part(config, tmp_path):
@@ -578,8 +612,6 @@ if moment == "count":
 raise SystemExit(status)
 """
 
-HAS_NO_KILL = not hasattr(signal, "SIGKILL")
-
 
 def start(moment, path, trials, output):
     command = [sys.executable, "-c", CHILD, moment, "sweep", path, f"--trials={trials}", f"--output={output}"]
@@ -601,7 +633,7 @@ def assert_as_if_undisturbed(killed, whole):
         assert weights(killed.run(trial.number)) == weights(trial.run)
 
 
-@pytest.mark.skipif(HAS_NO_KILL, reason="this system has no SIGKILL")
+@needs_signals
 def test_two_kills_lose_nothing(config, tmp_path, capsys):
     path = config("lr: {log: [1e-3, 1e-1]}\ndropout: {linear: [0, 0.5]}")
     options = ["--sampler=random", "--stop_early=false", "--no_report"]
@@ -621,7 +653,7 @@ def test_two_kills_lose_nothing(config, tmp_path, capsys):
 
 
 @pytest.mark.long
-@pytest.mark.skipif(HAS_NO_KILL, reason="this system has no SIGKILL")
+@needs_signals
 def test_ten_kills_of_two_processes_at_once_lose_nothing(config, tmp_path, capsys):
     path = config("lr: {log: [1e-3, 1e-1]}\ndropout: {linear: [0, 0.5]}")
     counting = start("count:0", path, 8, tmp_path / "whole")

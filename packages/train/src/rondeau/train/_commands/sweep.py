@@ -133,15 +133,18 @@ def _folder(output: str | None, config: SweepConfig, has_seeds: bool) -> Path:
 
 def _train(arguments: Any, config: SweepConfig, folder: Path) -> int:
     """Begin or join the sweep, in one process or in several, and report at its end."""
-    from rondeau.train._corpus import load_corpus
     from rondeau.train._sweep.folder import SweepFolder
     from rondeau.train._sweep.space import Range
 
-    space, fixed = config.space, config.definition()
+    space, fixed = config.space, dict[str, Any](config.definition())
     if arguments.seeds is not None:
         first = int(fixed.pop("seed", "0"))
+        if first >= _MOST_SEEDS:
+            raise UsageError(
+                f"{config.path}: seed: expected below {_MOST_SEEDS:,} with --seeds, got {first:,}"
+            )
         space = {"seed": Range("integer", first, first + _MOST_SEEDS)}
-    load_corpus(config.first_run().corpus)  # what is wrong with it is not the fault of a trial
+    fixed["corpus"] = _check_surroundings(config, folder)
     sweep = SweepFolder.begin(folder, space, fixed)
     most = arguments.trials or arguments.seeds
     cores = os.cpu_count() or 1
@@ -156,6 +159,19 @@ def _train(arguments: Any, config: SweepConfig, folder: Path) -> int:
     if unfinished and processes > 1:
         raise RunFailedError(f"{counted(unfinished, 'trial')} did not end; {_REMEDY}")
     return 0
+
+
+def _check_surroundings(config: SweepConfig, folder: Path) -> dict[str, Any]:
+    """Raise UsageError where no trial could be trained, whatever its values; return what identifies the corpus."""
+    from rondeau.train._commands._device import check_device
+    from rondeau.train._commands._material import gather_material
+    from rondeau.train._recipe import make_logs
+    from rondeau.train._run import RunFolder
+
+    first, run = config.first_run(), RunFolder(folder / "trials")
+    check_device(first.run.device)
+    make_logs(first.run, run)
+    return gather_material(first, run, None).corpus.identity
 
 
 def _work(arguments: Any, config: SweepConfig, sweep: SweepFolder, most: int) -> None:
@@ -194,19 +210,23 @@ def _train_trial(trial: ClaimedTrial, config: SweepConfig, signals: Signals) -> 
     from rondeau.train._sweep.sweep import settle
 
     run, reporting = trial.run, Reporting(trial)
-    is_new = not run.config.is_file()
+    sweep_folder, is_new = run.path.parent.parent, not run.config.is_file()
     say(f"trial {trial.number} {'begins' if is_new else 'goes on'}: {describe_values(trial.values)}")
     status = 0
     try:
         with telling_in(run.path / "output.txt"):
-            request = NewRun(config.run(trial.values, run.path), False) if is_new else Resume(run.path)
+            options = config.run(trial.values, run.path)
+            # Where it began, the corpus may have another path than here.
+            request = NewRun(options, False) if is_new else Resume(run.path, corpus=options.corpus)
             status = train_in(run, request, signals, [reporting])
     except DivergedError as error:
         trial.diverge(str(error))
         say(f"trial {trial.number}: {error}")
-    except UsageError as error:
-        trial.fail(str(error))
-        say(f"trial {trial.number} failed: {error}")
+    except (UsageError, MemoryError) as error:
+        _check_surroundings(config, sweep_folder)
+        reason = f"the memory does not suffice: {error}" if isinstance(error, MemoryError) else str(error)
+        trial.fail(reason)
+        say(f"trial {trial.number} failed: {reason}")
     else:
         if status:
             raise Interruption(status)

@@ -15,7 +15,7 @@ from rondeau.train._sweep.space import Choice, Range, parse_entry
 from rondeau.train._usage_error import UsageError
 
 _VARIED = {field.name for group in (ModelOptions, TrainingOptions) for field in fields(group)} - {"init_from"}
-_OF_THE_MACHINE = {"output", "threads"}
+_OF_THE_MACHINE = {"corpus", "output", "threads"}
 _NULL = {"", "~", "null", "Null", "NULL"}
 _DEFAULT_IS_NULL = {"corpus", "output", "init_from", "pattern", "normalise"}
 

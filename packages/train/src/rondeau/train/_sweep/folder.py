@@ -114,10 +114,10 @@ class SweepFolder:
             raise RunError(f"{self.path} is no sweep: it holds no {self.journal.name}")
         with _readable(self.journal), _quietly():
             self._storage = optuna.storages.JournalStorage(Journal(self.journal, self._lock))
-            found = [study for study in self._storage.get_all_studies() if study.study_name == _NAME]
-            if not found:
+            studies = {study.study_name: study.user_attrs for study in self._storage.get_all_studies()}
+            definition = studies.get(_NAME, {}).get("definition")
+            if definition is None:
                 raise RunError(f"{self.path} is no sweep: its {self.journal.name} tells of none")
-            definition = found[0].user_attrs["definition"]
             self.space = parse_space(definition["space"])
             self.fixed: dict[str, Any] = dict(definition["fixed"])
 

@@ -136,6 +136,8 @@ def _train(trial: ClaimedTrial, trainer: Trainer, recorder: Recorder) -> None:
         trainer.fit()
     except DivergedError as error:
         trial.diverge(str(error))
+    except MemoryError as error:  # left unfinished, it would be the next process's first trial
+        trial.fail(f"the memory does not suffice: {error}")
     else:
         settle(trial, reporting)
 
