@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from comparing import assert_close, assert_same_bits
 from compiled_c import Library, compile_library, compile_program
 from rondeau import export, nn
 from rondeau import tensor as rt
@@ -37,7 +38,7 @@ def test_an_input_may_be_one_number_for_all_units(tmp_path):
     assert example.inputs["dt"].shape == (6, 1)
     for t, x in enumerate(example.x):
         y = library.step(x, described.outputs, example.inputs["dt"][t])
-        np.testing.assert_allclose(y, example.expected.outputs[t], rtol=4e-6, atol=4e-6)
+        assert_close(y, example.expected.outputs[t], rtol=4e-6, atol=4e-6)
 
 
 @pytest.mark.parametrize("name", ["gru", "lstm", "lstm_layer_norm", "mlstm", "lstm_projected"])
@@ -47,12 +48,12 @@ def test_the_reference_of_exports_is_what_layers_compute(name):
     x = rt.randn(7, 1, 5)
     output, state = layer(x)
     found = evaluate(describe(layer), x[:, 0].numpy())
-    np.testing.assert_allclose(found.outputs, output[:, 0].detach().numpy(), rtol=2e-6, atol=2e-6)
+    assert_close(found.outputs, output[:, 0], rtol=2e-6, atol=2e-6)
     states = state if isinstance(state, tuple) else (state,)
     for k, final in enumerate(states):
         for number, of_layer in enumerate(found.states):
             expected = final[number, 0].detach().numpy()
-            np.testing.assert_allclose(of_layer[k][-1], expected, rtol=2e-6, atol=2e-6)
+            assert_close(of_layer[k][-1], expected, rtol=2e-6, atol=2e-6)
 
 
 def test_a_language_model_gives_its_logits(tmp_path):
@@ -63,12 +64,12 @@ def test_a_language_model_gives_its_logits(tmp_path):
     logits, _ = model(rt.tensor([ids]))
     for t, token in enumerate(ids):
         y = library.step(token, described.outputs)
-        np.testing.assert_allclose(y, logits[t].detach().numpy(), rtol=4e-6, atol=4e-6)
+        assert_close(y, logits[t], rtol=4e-6, atol=4e-6)
     before = library.memory.copy()
     for wrong in (-1, 11):
         given = ctypes.c_int32(wrong), np.zeros(11, np.float32)
         assert library.call("step", library.memory, *given) == -1
-    assert library.memory.tobytes() == before.tobytes()
+    assert_same_bits(library.memory, before)
     tokens = (ctypes.c_char_p * 11).in_dll(library._library, "writer_tokens")
     assert [token.decode() for token in tokens] == [chr(200 + k) for k in range(11)]
 
@@ -81,7 +82,7 @@ def test_chains_of_blocks(tmp_path):
     ).eval()  # fmt: skip
     library, described = exported(model, tmp_path)
     x = rt.randn(3)
-    np.testing.assert_allclose(library.step(x.numpy(), 4), model(x).detach().numpy(), rtol=2e-6, atol=2e-7)
+    assert_close(library.step(x.numpy(), 4), model(x), rtol=2e-6, atol=2e-7)
     assert described.outputs == 4
 
 
@@ -96,7 +97,7 @@ def test_options_of_layers(heads, tmp_path):
     x = rt.randn(5, 1, 4)
     expected = layer(x)[0][:, 0].detach().numpy()
     for t in range(5):
-        np.testing.assert_allclose(library.step(x[t, 0].numpy(), 9), expected[t], rtol=4e-6, atol=4e-6)
+        assert_close(library.step(x[t, 0].numpy(), 9), expected[t], rtol=4e-6, atol=4e-6)
 
 
 def test_run_has_lengths_and_resets(tmp_path):
@@ -119,7 +120,7 @@ def test_run_has_lengths_and_resets(tmp_path):
         y,
     )
     expected, _ = layer(x, lengths=[6, 0, 4], reset=reset.astype(bool))
-    np.testing.assert_allclose(y, expected.detach().numpy(), rtol=4e-6, atol=4e-6)
+    assert_close(y, expected, rtol=4e-6, atol=4e-6)
 
 
 def test_states_are_saved_and_restored(tmp_path):
@@ -132,11 +133,11 @@ def test_states_are_saved_and_restored(tmp_path):
     after = library.step(x, 3)
     assert saved[:4].tobytes() == b"RNDS"
     assert library.call("restore", library.memory, saved, ctypes.c_size_t(saved.size)) == 0
-    assert library.step(x, 3).tobytes() == after.tobytes()
+    assert_same_bits(library.step(x, 3), after)
     before = library.memory.copy()
     for damaged in (saved[:-1], np.concatenate([saved[:9], [saved[9] ^ 1], saved[10:]]).astype(np.uint8)):
         assert library.call("restore", library.memory, damaged, ctypes.c_size_t(damaged.size)) == -1
-    assert library.memory.tobytes() == before.tobytes()
+    assert_same_bits(library.memory, before)
 
 
 @pytest.mark.parametrize("weights", ["float32", "int8"])
@@ -160,7 +161,7 @@ def test_int8_is_the_rounding_of_steppers(tmp_path):
     for _ in range(4):
         x = rt.randn(20)
         expected, state = stepper(x, state)
-        np.testing.assert_allclose(library.step(x.numpy(), 7), expected.numpy(), rtol=2e-4, atol=2e-4)
+        assert_close(library.step(x.numpy(), 7), expected.numpy(), rtol=2e-4, atol=2e-4)
     matrix = np.random.default_rng(0).standard_normal((5, 9)).astype(np.float32)
     matrix[2] = 0
     numbers, scales = quantise_rows(matrix)

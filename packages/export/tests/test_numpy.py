@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from comparing import assert_close, assert_same_bits
 from rondeau import export, nn
 from rondeau import tensor as rt
 from trajectories import module_of
@@ -112,10 +113,10 @@ def test_lengths_and_resets(bidirectional, learned, tmp_path):
         )
         begin = given and [[state[k] for state in given] for k in range(len(given[0]))]
         y, state = model.run(padded, begin, lengths, reset)
-        np.testing.assert_allclose(y, expected.detach().numpy(), rtol=2e-6, atol=2e-6)
+        assert_close(y, expected, rtol=2e-6, atol=2e-6)
         for k, of_layer in enumerate(state):
             for found, wanted in zip(of_layer, final, strict=True):
-                np.testing.assert_allclose(found, wanted[k].detach().numpy(), rtol=2e-6, atol=2e-6)
+                assert_close(found, wanted[k], rtol=2e-6, atol=2e-6)
 
 
 def test_a_language_model_continues_as_the_library_does(tmp_path):
@@ -126,7 +127,7 @@ def test_a_language_model_continues_as_the_library_does(tmp_path):
     ids = np.array([[0, 3], [4, 1], [2, 2]])
     expected, _ = model(rt.tensor(ids.T))
     y, state = ours.run(ids)
-    np.testing.assert_allclose(y.reshape(-1, 5), expected.detach().numpy(), rtol=4e-6, atol=4e-6)
+    assert_close(y.reshape(-1, 5), expected, rtol=4e-6, atol=4e-6)
     assert ours.tokens == tokens
     found = ours.generate([0, 3], 20, temperature=0.5)
     assert len(found) == 22
@@ -139,7 +140,7 @@ def test_a_language_model_continues_as_the_library_does(tmp_path):
         with pytest.raises(ValueError, match="ids must be from 0 to 4"):
             ours.run(np.array(bad))
     stepped, _ = ours.step(ids[0], ours.begin_state(2))
-    np.testing.assert_allclose(stepped, y[0], rtol=1e-6, atol=1e-6)
+    assert_close(stepped, y[0], rtol=1e-6, atol=1e-6)
     assert len(state) == 2
 
 
@@ -152,20 +153,20 @@ def test_named_inputs_of_steps_and_sequences(shape, tmp_path):
     dt = rng.uniform(0.2, 1, (4, 2, *shape)).astype(np.float32)
     expected, _ = layer(rt.tensor(x), inputs={"dt": rt.tensor(dt)}, lengths=[4, 3])
     y, _ = model.run(x, lengths=[4, 3], inputs={"dt": dt})
-    np.testing.assert_allclose(y, expected.detach().numpy(), rtol=2e-6, atol=2e-6)
+    assert_close(y, expected, rtol=2e-6, atol=2e-6)
     layer = with_drawn_weights(nn.Recurrent(nn.cells.ea_lstm, 3, 6))
     model = exported(layer, tmp_path, name="static").Model()
     gate = rng.uniform(0.2, 1, (2, *shape)).astype(np.float32)
     expected, _ = layer(rt.tensor(x), inputs={"gate": rt.tensor(gate)})
     y, _ = model.run(x, inputs={"gate": gate})
-    np.testing.assert_allclose(y, expected.detach().numpy(), rtol=2e-6, atol=2e-6)
+    assert_close(y, expected, rtol=2e-6, atol=2e-6)
 
 
 def test_noise_comes_from_a_generator(tmp_path):
     model = exported(nn.Recurrent(nn.cells.ctrnn, 2, 3), tmp_path).Model()
     x = np.zeros((5, 2, 2))
     one, other = (model.run(x, noise=np.random.default_rng(seed))[0] for seed in (0, 1))
-    assert one.tobytes() == model.run(x, noise=np.random.default_rng(0))[0].tobytes()
+    assert_same_bits(one, model.run(x, noise=np.random.default_rng(0))[0])
     assert (one != other).any()
     assert (model.run(x)[0] != one).any()
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from comparing import assert_same_bits
 from rondeau import export, nn
 from rondeau import tensor as rt
 from rondeau.export._description import describe
@@ -45,8 +46,7 @@ def test_a_rounded_model_has_the_weights_of_its_export(make):
     model = make()
     before = {name: array.detach().numpy().tobytes() for name, array in model.named_parameters()}
     found, expected = describe(export.rounded_to_int8(model)), with_rounded_weights(describe(model))
-    for one, other in zip(arrays(found), arrays(expected), strict=True):
-        assert one.tobytes() == other.tobytes()
+    assert_same_bits(arrays(found), arrays(expected))
     assert {name: array.detach().numpy().tobytes() for name, array in model.named_parameters()} == before
 
 
@@ -64,5 +64,4 @@ def test_parametrised_weights_are_rounded_as_they_are_in_evaluation():
     head = nn.utils.parametrizations.weight_norm(nn.Linear(5, 2))
     model = nn.Sequential(layer, head)
     found, expected = describe(export.rounded_to_int8(model)), with_rounded_weights(describe(model))
-    for one, other in zip(arrays(found), arrays(expected), strict=True):
-        assert one.tobytes() == other.tobytes()
+    assert_same_bits(arrays(found), arrays(expected))
