@@ -1,1 +1,1 @@
-"""ONNX: a model as a graph for other runtimes."""
+"""ONNX: a model as a graph for other runtimes, and graphs of others as modules."""

@@ -14,7 +14,7 @@ from rondeau.export._errors import ExportError
 from rondeau.export._onnx.graph import GraphBuilder
 from rondeau.kernels.recurrent.records import Weights
 
-__all__ = ["Operator", "add_layer", "operator_of"]
+__all__ = ["OPERATORS", "Operator", "add_layer", "operator_of"]
 
 Array = NDArray[Any]
 
@@ -47,21 +47,25 @@ class Operator(NamedTuple):
     negated: str | None = None
 
 
+_LSTM = Operator("LSTM", ("i", "o", "f", "g"))
+
+OPERATORS = {
+    "rnn_tanh": Operator("RNN", ("h",), activations=("Tanh",)),
+    "rnn_relu": Operator("RNN", ("h",), activations=("Relu",)),
+    "linear_rnn": Operator("RNN", ("h",), activations=("Affine",), slopes=(1.0, 0.0)),
+    "gru": Operator("GRU", ("z", "r", "n"), "linear_before_reset"),
+    "gru_original": Operator("GRU", ("z", "r", "n"), negated="z"),
+    "lstm": _LSTM,
+    "lstm_coupled": Operator("LSTM", ("i", "o", None, "g"), "input_forget"),
+    "lstm_peephole": _LSTM._replace(peepholes=("p_i", "p_o", "p_f")),
+}
+"""The operator of each cell of `nn.cells` that has one."""
+
+
 @functools.cache
-def _operators() -> dict[str, Operator]:
+def _by_graph() -> dict[str, Operator]:
     """Return the operator of each graph that has one; equal graphs compute the same."""
-    lstm = Operator("LSTM", ("i", "o", "f", "g"))
-    table = {
-        nn.cells.rnn_tanh: Operator("RNN", ("h",), activations=("Tanh",)),
-        nn.cells.rnn_relu: Operator("RNN", ("h",), activations=("Relu",)),
-        nn.cells.linear_rnn: Operator("RNN", ("h",), activations=("Affine",), slopes=(1.0, 0.0)),
-        nn.cells.gru: Operator("GRU", ("z", "r", "n"), "linear_before_reset"),
-        nn.cells.gru_original: Operator("GRU", ("z", "r", "n"), negated="z"),
-        nn.cells.lstm: lstm,
-        nn.cells.lstm_coupled: Operator("LSTM", ("i", "o", None, "g"), "input_forget"),
-        nn.cells.lstm_peephole: lstm._replace(peepholes=("p_i", "p_o", "p_f")),
-    }
-    return {str(cell.graph): operator for cell, operator in table.items()}
+    return {str(getattr(nn.cells, name).graph): operator for name, operator in OPERATORS.items()}
 
 
 def operator_of(layer: Layer) -> Operator:
@@ -72,7 +76,7 @@ def operator_of(layer: Layer) -> Operator:
     ExportError
         If ONNX has none.
     """
-    found = _operators().get(str(layer.cell.graph))
+    found = _by_graph().get(str(layer.cell.graph))
     if found is None or layer.weights.weight_hr is not None:
         what = "its output is projected" if found else f"its cell is {layer.cell.name}"
         raise ExportError(
