@@ -51,7 +51,11 @@ def textbook(x, weight, bias, classes, weights, factors, smoothing):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize(
-    "sizes", [(0, 3, 5), (1, 1, 1), (31, 4, 127), (33, 7, 128), (70, 5, 129), (90, 65, 300), (40, 9, 4700)]
+    "sizes",
+    [
+        *[(0, 3, 5), (1, 1, 1), (31, 4, 127), (33, 7, 128), (70, 5, 129), (90, 65, 300), (40, 9, 4700)],
+        (90, 110, 6500),  # groups of several tasks, in both orders
+    ],
 )
 def test_agrees_with_the_textbook(sizes, smoothing, dtype):
     x, weight, bias, classes, weights, factors = problem(*sizes, dtype)
@@ -63,9 +67,11 @@ def test_agrees_with_the_textbook(sizes, smoothing, dtype):
         assert_close(ours, theirs, rtol=tolerance, atol=10 * tolerance, what=name)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_same_bits_for_any_number_of_threads(dtype, set_num_threads):
-    given = problem(100, 24, 700, dtype)
+@pytest.mark.parametrize(
+    ("dtype", "P", "V"), [("float32", 24, 700), ("float64", 24, 700), ("float32", 110, 6500)]
+)
+def test_same_bits_for_any_number_of_threads(dtype, P, V, set_num_threads):
+    given = problem(100, P, V, dtype)
     results = []
     for count in (1, 2, 3):
         set_num_threads(count)
@@ -150,19 +156,21 @@ def test_a_nan_or_an_infinity_gives_its_row_a_nan(bad):
 
 
 def test_blocks_are_for_many_wide_rows():
-    assert is_blocked(400, 10_000)
-    assert not is_blocked(2048, 65)
-    assert not is_blocked(255, 10**6)
-    assert is_blocked(256, 10**6)
-    assert is_blocked(2**10, 2**10)
-    assert not is_blocked(2**10 - 1, 2**10)
+    assert is_blocked(400, 200, 10_000)
+    assert not is_blocked(2048, 8, 65)
+    assert not is_blocked(255, 8, 10**6)
+    assert is_blocked(256, 8, 10**6)
+    assert is_blocked(2**10, 2**9, 2**10)
+    assert not is_blocked(2**10 - 1, 2**9, 2**10)
+    assert not is_blocked(2**10, 2**9 + 1, 2**10)
 
 
 @pytest.mark.parametrize(
     ("rows", "block"), [(64, 32), (400, 32), (640, 48), (800, 64), (1200, 64), (2000, 128), (9999, 256)]
 )
 def test_a_block_has_whole_vectors_and_leaves_room_within_a_tenth_of_the_rows(rows, block):
-    assert linear_cross_entropy._rows_of_block(rows) == block
+    assert linear_cross_entropy._rows_of_block(rows, 2**24) == block
+    assert linear_cross_entropy._rows_of_block(rows, 2**24 + 1) == max(block, 128)
 
 
 def test_memory_beyond_the_results_is_a_tenth_of_the_logits(set_num_threads):

@@ -18,7 +18,7 @@ REDUCTIONS = ["mean", "sum", "none"]
 @pytest.fixture
 def blocked(monkeypatch):
     """Use blocks for any size."""
-    monkeypatch.setattr(kernels, "is_blocked", lambda N, V: True)
+    monkeypatch.setattr(kernels, "is_blocked", lambda *sizes: True)
 
 
 def problem(N=70, P=4, V=150, dtype="float64"):
@@ -101,7 +101,7 @@ def test_the_module_agrees_with_torch(close, torch):
 
 def test_few_logits_are_computed_as_a_whole():
     arrays, classes = problem(dtype="float32")
-    assert not kernels.is_blocked(70, 150)
+    assert not kernels.is_blocked(70, 4, 150)
     results = []
     for function in (blocks, whole):
         given = leaves(arrays)
@@ -114,7 +114,7 @@ def test_few_logits_are_computed_as_a_whole():
 def test_many_logits_are_computed_in_blocks():
     """Of a size that is blocked without further ado."""
     arrays, classes = problem(256, 2, 2**12, "float32")
-    assert kernels.is_blocked(256, 2**12)
+    assert kernels.is_blocked(256, 2, 2**12)
     results = []
     for function in (blocks, whole):
         given = leaves(arrays)
@@ -281,7 +281,7 @@ def test_products_of_the_precision_medium(reduction):
 )
 @pytest.mark.parametrize("blocked", [False, True])
 def test_refusals(monkeypatch, change, error, message, blocked):
-    monkeypatch.setattr(kernels, "is_blocked", lambda N, V: blocked)
+    monkeypatch.setattr(kernels, "is_blocked", lambda *sizes: blocked)
     given = {"input": rt.ones(3, 4), "linear_weight": rt.ones(6, 4), "target": rt.tensor([0, 1, 5])}
     with pytest.raises(error, match=message):
         F.linear_cross_entropy(**given | change)

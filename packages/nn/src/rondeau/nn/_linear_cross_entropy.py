@@ -36,8 +36,9 @@ def linear_cross_entropy(
 
     From about a million logits on, those of a wide vocabulary, rows go through layer and loss in blocks, and gradients
     are computed in forward if they are wanted. From 400 rows on that takes, beyond the gradients, a tenth of the
-    memory of the logits; the two functions take three times that of the logits, in about the same time. Fewer logits,
-    targets that are probabilities, and second derivatives take the two functions. See
+    memory of the logits, or that of 128 rows of them where the weight has more than 16 MB; the two functions take three
+    times that of the logits, in about the same time. Fewer logits, fewer than two a feature, targets that are
+    probabilities, and second derivatives take the two functions. See
     `rondeau.kernels.ops.linear_cross_entropy`.
 
     Parameters
@@ -95,7 +96,8 @@ def linear_cross_entropy(
     check_class_weight(name, classes, input.dtype, weight)
     given = as_array(f"{name}: target", target)
     check_devices(name, input=input, target=given, weight=weight)
-    if given.dtype.kind == "f" or not kernels.is_blocked(shape[0] if input.ndim > 1 else 1, classes):
+    rows = shape[0] if input.ndim > 1 else 1
+    if given.dtype.kind == "f" or not kernels.is_blocked(rows, input.shape[-1], classes):
         return cross_entropy(
             linear(input, linear_weight, linear_bias),
             target,

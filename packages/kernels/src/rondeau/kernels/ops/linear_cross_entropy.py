@@ -11,9 +11,10 @@ models" (Wijmans et al., 2024), touch the weight less often but compute the logi
 400, P 200 and V 10,000, the products of rows took 20 ms in blocks of 32 and those of classes 28.
 
 A pass over the weight finishes a block and begins the next: the dz of some classes makes room for the logits of the
-following rows, and W is read once for both. What needs all classes of a row, the sum of its exponentials, lies between
-two passes. Within a pass the largest logit and the sum are those of a chunk of classes (Milakov, Gimelshein, "Online
-normalizer calculation for softmax", 2018).
+following rows, and W is read once for both. Every second pass goes through the classes from the last to the first: it
+begins with what the pass before has left in the cache. What needs all classes of a row, the sum of its exponentials,
+lies between two passes. Within a pass the largest logit and the sum are those of a chunk of classes (Milakov,
+Gimelshein, "Online normalizer calculation for softmax", 2018).
 
 A block is stored transposed, (V, R): it is then the right operand of dx^T = W^T dz^T as it is, nothing as large as the
 weight is packed, and the softmax runs down columns, a vector of rows at a time. Threads divide the classes. Chunks,
@@ -54,6 +55,11 @@ _RUN = 512
 _LEAST_ROWS, _PANEL, _MOST_ROWS = 32, 64, 256
 """The smallest block of rows, rows that fill a panel of 16 lanes, and the largest block. With 16 rows the products have
 too few chains of multiply-adds; and between 32 and 64, or above in other steps than 64, the last panel has."""
+_LARGE, _LEAST_ROWS_OF_LARGE = 2**24, 128
+"""Bytes of a weight that leaves a third-level cache between two passes, with its gradient, and the smallest block then:
+each pass fetches them from memory. With blocks of 32 rows a training step took 1.5 times as long as with the whole
+logits, with 64 rows 1.2 times, with 128 rows from 1.1 times down (one core of Zen 5 with a cache of 32 MB; N 400, and
+P 512 and 1024 with V 10,000, P 200 with V 50,000)."""
 _BLOCKED_FROM = 2**20
 """Logits from which blocks are used."""
 
@@ -141,6 +147,8 @@ class _Sums(NamedTuple):
     """dW, shape (V, P); (0, P) if it is not wanted."""
     bias: NDArray[Any]
     """db, shape (V,)."""
+    backwards: bool
+    """Whether the pass begins with the last classes."""
     begun: bool
     """Whether dW has summands already, and so is added to."""
 
@@ -157,7 +165,10 @@ def _record_types(element: Element) -> tuple[Any, Any, Any]:
         peaks=matrix, sums=matrix, weighted=matrix,
     )  # fmt: skip
     parts = array_type(number.dtype, 3)
-    return head, block, record_type(_Sums, parts=parts, weight=matrix, bias=vector, begun=types.boolean)
+    sums = record_type(
+        _Sums, parts=parts, weight=matrix, bias=vector, backwards=types.boolean, begun=types.boolean
+    )
+    return head, block, sums
 
 
 @kernel_njit
@@ -258,9 +269,9 @@ def _gradients(e, first, head, block, k, db):  # type: ignore[no-untyped-def]
 
 
 @kernel_njit
-def _begin_of_group(V, g, groups):  # type: ignore[no-untyped-def]
-    """Return the first class of a group of tasks."""
-    return (V + _TASK - 1) // _TASK * g // groups * _TASK
+def _first_task(V, g, groups):  # type: ignore[no-untyped-def]
+    """Return the number of the first task of a group."""
+    return (V + _TASK - 1) // _TASK * g // groups
 
 
 @kernel_njit
@@ -271,16 +282,17 @@ def _chunk(head, R, task, first, last):  # type: ignore[no-untyped-def]
 
 
 @kernel_njit
-def _finish(head, block, sums, g, task, end, operand):  # type: ignore[no-untyped-def]
-    """Turn the exponentials of a task into gradients, and add them up."""
+def _finish(head, block, sums, g, task, end, is_first, operand):  # type: ignore[no-untyped-def]
+    """Turn the exponentials of a task into gradients, and add them up; the first task of a pass begins group g."""
     R = len(block.x)
-    begin = _begin_of_group(len(head.bias), g, len(sums.parts))
     for first in range(task, end, _CHUNK):
         last = min(first + _CHUNK, end)
         dz = _chunk(head, R, task, first, last)
         _gradients(dz, first, head, block, first // _CHUNK, sums.bias)
         if sums.parts.shape[1]:
-            multiply_serially(head.weight[first:last].T, dz, sums.parts[g], first > begin, operand)
+            multiply_serially(
+                head.weight[first:last].T, dz, sums.parts[g], not is_first or first > task, operand
+            )
     if len(sums.weight):
         dz = _chunk(head, R, task, task, end)
         multiply_serially(dz, block.x, sums.weight[task:end], sums.begun, operand)
@@ -311,11 +323,14 @@ def _pass(head, block, following, sums, operand):  # type: ignore[no-untyped-def
     """
     V = len(head.bias)
     groups = len(sums.parts)
-    for g in prange(groups):
-        for task in range(_begin_of_group(V, g, groups), _begin_of_group(V, g + 1, groups), _TASK):
+    for place in prange(groups):
+        g = groups - 1 - np.intp(place) if sums.backwards else np.intp(place)
+        begin, past = _first_task(V, g, groups), _first_task(V, g + 1, groups)
+        for turn in range(past - begin):
+            task = _TASK * (past - 1 - turn if sums.backwards else begin + turn)
             end = min(task + _TASK, V)
             if len(block.x):
-                _finish(head, block, sums, g, task, end, operand)
+                _finish(head, block, sums, g, task, end, turn == 0, operand)
             if len(following.x):
                 _begin(head, following, task, end, operand)
 
@@ -361,24 +376,28 @@ def _losses(head, block):  # type: ignore[no-untyped-def]
             sums[k, n] *= peaks.dtype.type(total[n])
 
 
-def is_blocked(N: int, V: int) -> bool:
-    """Return whether N rows of V logits are worth blocks; fewer are faster, and small, as a whole.
+def is_blocked(N: int, P: int, V: int) -> bool:
+    """Return whether N rows of V logits, each of P features, are worth blocks.
+
+    Fewer logits are faster, and small, as a whole; and where there are not many for each feature, they take little more
+    memory than the rows themselves.
 
     Examples
     --------
-    >>> is_blocked(400, 10_000), is_blocked(2048, 65)
-    (True, False)
+    >>> is_blocked(400, 200, 10_000), is_blocked(2048, 128, 65), is_blocked(2048, 1024, 1000)
+    (True, False, False)
     """
-    return N >= 8 * _LEAST_ROWS and N * V >= _BLOCKED_FROM
+    return N >= 8 * _LEAST_ROWS and N * V >= _BLOCKED_FROM and V >= 2 * P
 
 
-def _rows_of_block(N: int) -> int:
+def _rows_of_block(N: int, weight_bytes: int) -> int:
     """Return R: a twelfth of N, rounded down to whole panels, or to whole vectors where it fills no panel.
 
-    What else is needed then finds room in a tenth of the memory of the logits.
+    What else is needed then finds room in a tenth of the memory of the logits. A large weight has larger blocks.
     """
     step = _PANEL if N // 12 >= _PANEL else 16
-    return min(max(N // 12 // step * step, _LEAST_ROWS), _MOST_ROWS)
+    least = _LEAST_ROWS_OF_LARGE if weight_bytes > _LARGE else _LEAST_ROWS
+    return min(max(N // 12 // step * step, least), _MOST_ROWS)
 
 
 def _num_groups(P: int, V: int) -> int:
@@ -509,7 +528,7 @@ def _by_blocks(
     if dx is not None and not every:
         dx.fill(0)
     dw, db = buffers.empty((V if needs.weight else 0, P), dtype), np.zeros(V, dtype)
-    R, groups = min(_rows_of_block(N), len(counted)), _num_groups(P, V)
+    R, groups = min(_rows_of_block(N, weight.nbytes), len(counted)), _num_groups(P, V)
     smoothing = targets.smoothing
     head = _Head(
         in_row_order(weight), in_row_order(bias), targets.weights, 1 - smoothing, smoothing / dtype.type(V),
@@ -526,7 +545,7 @@ def _by_blocks(
         following = _block_of(x, targets, factors, at)
         features, summed = P if needs.x else 0, len(block.x)
         parts = room_of_parts[: groups * features * summed].reshape(groups, features, summed)
-        sums = _Sums(parts, dw, db, begun=i > 1)
+        sums = _Sums(parts, dw, db, backwards=i % 2 == 1, begun=i > 1)
         threads.launch(step, head, block, following, sums, operand, shares=shares)
         if dx is not None and i > 0:
             for part in parts[1:]:
