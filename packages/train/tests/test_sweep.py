@@ -1,12 +1,16 @@
 """Sweeps: what is drawn, who trains it, what is kept of it after a kill, and what comes out."""
 
 import json
+import math
 import os
 import pickle
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +24,7 @@ from optuna.storages.journal._base import BaseJournalSnapshot
 from rondeau import data, nn, train
 from rondeau.train import RunError, SweepFolder, cli
 from rondeau.train._sweep import folder as sweep_folder
+from rondeau.train._sweep.configuration import read_sweep_config
 from rondeau.train._sweep.reporting import Reporting
 from rondeau.train._sweep.sampling import SeededSampler
 from rondeau.train._sweep.shared_lock import SharedLock
@@ -445,6 +450,33 @@ def test_seeds_of_one_configuration(config, tmp_path, capsys):
     )
     assert cli.main(["sweep", path, "--report"]) == 0
     assert "held-out loss of 2 seeds" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(shutil.which("false") is None, reason="no command `false` here")
+def test_processes_that_end_with_an_error(config, capsys, monkeypatch):
+    path = config("lr: {choice: [0.01]}")
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    assert cli.main(["sweep", path, "--trials=2", "--processes=2", "--no_report"]) == 1
+    *children, last = capsys.readouterr().err.splitlines()
+    assert len(children) == 2
+    assert all(re.fullmatch(r"rondeau sweep: process \d+ ended with status 1", line) for line in children)
+    assert (
+        last == "rondeau sweep: 2 trials did not end; what was trained is kept, and the same command goes on"
+    )
+
+
+def test_values_that_yaml_writes_in_its_own_way(config):
+    path = config(
+        "clip_norm: {choice: [.inf, null, 1]}\ntie_weights: {choice: [true, no]}\nlr: {choice: [1e-4, '1e-3']}"
+    )
+    read = read_sweep_config(Path(path))
+    assert read.space["clip_norm"].values == (math.inf, None, 1.0)
+    assert read.space["tie_weights"].values == (True, False)
+    assert read.space["lr"].values == (1e-4, 1e-3)
+    for values in ({"clip_norm": math.inf}, {"clip_norm": None}, {"tie_weights": True}, {"lr": 1.5e-7}):
+        run = read.run(values)
+        ((name, value),) = values.items()
+        assert getattr(run.model if hasattr(run.model, name) else run.training, name) == value
 
 
 @needs_signals

@@ -155,9 +155,9 @@ def _train(arguments: Any, config: SweepConfig, folder: Path) -> int:
         _work(arguments, config, sweep, most)
     if not arguments.no_report:
         _report(sweep)
-    unfinished = sum(trial.outcome == "unfinished" for trial in sweep.trials)
-    if unfinished and processes > 1:
-        raise RunFailedError(f"{counted(unfinished, 'trial')} did not end; {_REMEDY}")
+    left = most - sum(trial.outcome != "unfinished" for trial in sweep.trials)
+    if left > 0 and processes > 1:  # by one process, it was left to others
+        raise RunFailedError(f"{counted(left, 'trial')} did not end; {_REMEDY}")
     return 0
 
 

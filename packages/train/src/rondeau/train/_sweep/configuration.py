@@ -1,5 +1,6 @@
 """The configuration of a sweep: a file of options in which some have a range or a choice in the place of a value."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -169,4 +170,6 @@ def _text(value: Any) -> str:
     """Return how a value is given on a command line."""
     if value is None:
         return "null"
+    if value in (math.inf, -math.inf):
+        return ".inf" if value > 0 else "-.inf"  # as YAML has it
     return str(value).lower() if isinstance(value, bool) else str(value)
