@@ -8,12 +8,13 @@ import threading
 
 import numpy as np
 import pytest
-from numba import config, prange
+from numba import config
 from threadpoolctl import threadpool_info
 
 from comparing import assert_same_bits
 from rondeau.kernels.runtime import threads
-from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import kernel_njit, linked_njit
+from rondeau.kernels.runtime.shares import run_shares
 
 
 @pytest.fixture(autouse=True)
@@ -73,10 +74,14 @@ def test_mistakes_are_named(n, error, message):
         threads.set_num_threads(n)
 
 
-@kernel_njit(parallel=True)
+@linked_njit
+def _mark(marks, share, shares):
+    marks[share] += share + 1
+
+
+@kernel_njit
 def mark(marks, shares):
-    for share in prange(shares):
-        marks[share] += share + 1
+    run_shares(_mark, (marks,), shares)
 
 
 @pytest.mark.parametrize("count", [1, config.NUMBA_NUM_THREADS, config.NUMBA_NUM_THREADS + 1, 50])

@@ -9,14 +9,14 @@ from rondeau.kernels.product.microkernel import advance, pointer_to
 from rondeau.kernels.product.operands import depth_of, left_operand, multiply_panels, pack_panels_of
 from rondeau.kernels.product.packed_product import matrix_of_rows
 from rondeau.kernels.product.tiles import TILE
-from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import linked_njit
 
 __all__ = ["Shares", "deepest", "multiply_backward", "multiply_forward", "pack_blocks", "pack_share"]
 
 _BYTES = TILE.vector_bytes
 
 
-@kernel_njit
+@linked_njit
 def pack_share(w, w_at, k_stride, n_stride, K, N, packed, packed_at, share, shares):  # type: ignore[no-untyped-def]
     """Pack one thread's share of an operand's panels."""
     panels = num_panels(w, N)
@@ -24,7 +24,7 @@ def pack_share(w, w_at, k_stride, n_stride, K, N, packed, packed_at, share, shar
     pack_panels_of(w, w_at, k_stride, n_stride, K, N, packed, packed_at, low, high)
 
 
-@kernel_njit
+@linked_njit
 def pack_blocks(table, flat, k_stride, n_stride, packed, share, shares):  # type: ignore[no-untyped-def]
     """Pack one thread's share of the weights of all blocks."""
     for k in range(table.shape[0]):
@@ -35,7 +35,7 @@ def pack_blocks(table, flat, k_stride, n_stride, packed, share, shares):  # type
         )  # fmt: skip
 
 
-@kernel_njit
+@linked_njit
 def deepest(table):  # type: ignore[no-untyped-def]
     """Return the largest depth of a table's products."""
     depth = 0
@@ -58,7 +58,7 @@ class Shares(NamedTuple):
     """Whether to begin with the last one."""
 
 
-@kernel_njit
+@linked_njit
 def multiply_forward(products, shares, storage, operand, from_zero, at, old, count, room):  # type: ignore[no-untyped-def]
     """Compute the products of shares into the slots of ``count`` rows; those of the first state are skipped if zero.
 
@@ -104,7 +104,7 @@ def multiply_forward(products, shares, storage, operand, from_zero, at, old, cou
             )  # fmt: skip
 
 
-@kernel_njit
+@linked_njit
 def multiply_backward(  # type: ignore[no-untyped-def]
     products, first_block, last_block, storage, d_hidden, wants_hidden, at, first, count, room
 ):

@@ -12,27 +12,27 @@ from rondeau.kernels.cpu.lanes import lanes, lanes_at
 from rondeau.kernels.cpu.phase_call import phase_signature
 from rondeau.kernels.numerics import noise, philox, scalar
 from rondeau.kernels.product.microkernel import pointer_at
-from rondeau.kernels.runtime.compiling import address_of, cached_njit, kernel_njit
+from rondeau.kernels.runtime.compiling import address_of, addressed_njit, linked_njit
 
 __all__ = ["FUNCTIONS", "CompiledPhase"]
 
 
-@kernel_njit(forceinline=True)
+@linked_njit(forceinline=True)
 def _minimum(a, b):  # type: ignore[no-untyped-def]
     return a if a <= b or a != a else b
 
 
-@kernel_njit(forceinline=True)
+@linked_njit(forceinline=True)
 def _maximum(a, b):  # type: ignore[no-untyped-def]
     return a if a >= b or a != a else b
 
 
-@kernel_njit(forceinline=True)
+@linked_njit(forceinline=True)
 def _clamp(x, low, high):  # type: ignore[no-untyped-def]
     return _minimum(_maximum(x, low), high)
 
 
-@kernel_njit(forceinline=True, fastmath={"contract", "reassoc"})
+@linked_njit(forceinline=True, fastmath={"contract", "reassoc"})
 def _add_in_any_order(total, term):  # type: ignore[no-untyped-def]
     """Add to a sum whose order the compiler may choose, the same for all rows; without this it would stay scalar."""
     return total + term
@@ -63,5 +63,5 @@ class CompiledPhase:
         namespace = {**FUNCTIONS, "__name__": __name__}
         exec(compile(source, "<rondeau phase>", "exec"), namespace)
         name = source[len("def ") : source.index("(")]
-        self.dispatcher = cached_njit(namespace[name], source=source)
+        self.dispatcher = addressed_njit(namespace[name], source=source)
         self.address = address_of(self.dispatcher, phase_signature(dtype))

@@ -14,7 +14,7 @@ import functools
 from typing import Any
 
 import numpy as np
-from numba import prange, types
+from numba import types
 
 from rondeau.kernels.cpu.block_products import (
     Shares,
@@ -35,13 +35,14 @@ from rondeau.kernels.numerics.elements import ELEMENTS, PAIRS
 from rondeau.kernels.product import Rows, product_rows
 from rondeau.kernels.product.microkernel import pointer_at
 from rondeau.kernels.product.operands import depth_of, left_operand, room_for_operand
-from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
+from rondeau.kernels.runtime.compiling import cached_njit, linked_njit
+from rondeau.kernels.runtime.shares import run_shares
 from rondeau.kernels.runtime.signatures import INDICES, array_type
 
 __all__ = ["DRIVERS", "Drivers"]
 
 
-@kernel_njit
+@linked_njit
 def _add_steps(d_steps, d_hidden, d_states, at, first, count):  # type: ignore[no-untyped-def]
     """Add the incoming gradients of each step's states to their adjoints; address 0 means none."""
     flat_hidden, flat_states = d_hidden.reshape(-1), d_states.reshape(-1)
@@ -59,7 +60,7 @@ def _add_steps(d_steps, d_hidden, d_states, at, first, count):  # type: ignore[n
                     flat_states[(state * B + first + row) * H + k] += source[(at + row) * H + k]
 
 
-@kernel_njit
+@linked_njit
 def _pack_for_forward(products, projection, share, shares):  # type: ignore[no-untyped-def]
     """Pack one thread's share of all weights."""
     weight_hh, weight_hr = products.weight_hh, projection.weight_hr
@@ -69,9 +70,10 @@ def _pack_for_forward(products, projection, share, shares):  # type: ignore[no-u
         pack_share(weight_hr.reshape(-1), 0, 1, H, H, P, projection.packed, 0, share, shares)
 
 
-@kernel_njit
-def _run_forward(storage, products, projection, from_zero, steps, first, last):  # type: ignore[no-untyped-def]
-    """Run all steps of the batch rows ``first`` to ``last - 1``."""
+@linked_njit
+def _run_forward(storage, products, projection, from_zero, steps, cuts, share, shares):  # type: ignore[no-untyped-def]
+    """Run all steps of one thread's share of the batch rows."""
+    first, last = cuts[share], cuts[share + 1]
     hidden, keep, seen = projection.hidden, projection.keep, projection.seen
     masked = keep.shape[0] > 0
     operand = seen if masked else hidden
@@ -101,47 +103,57 @@ def _run_forward(storage, products, projection, from_zero, steps, first, last): 
             )  # fmt: skip
 
 
-@cached_njit(parallel=True)
+@cached_njit
 def _forward_by_batch(storage, products, projection, from_zero, steps, cuts):  # type: ignore[no-untyped-def]
     """Run all steps, each thread on its slice of the batch."""
     shares = cuts.size - 1
-    if shares == 1:  # on the calling thread, without waking the pool
-        _pack_for_forward(products, projection, 0, 1)
-        _run_forward(storage, products, projection, from_zero, steps, cuts[0], cuts[1])
-    else:
-        for share in prange(shares):
-            _pack_for_forward(products, projection, np.intp(share), shares)
-        for share in prange(shares):
-            _run_forward(storage, products, projection, from_zero, steps, cuts[share], cuts[share + 1])
+    run_shares(_pack_for_forward, (products, projection), shares)
+    run_shares(_run_forward, (storage, products, projection, from_zero, steps, cuts), shares)
 
 
-@cached_njit(parallel=True)
+@linked_njit
+def _share_of_forward(  # type: ignore[no-untyped-def]
+    storage, products, hidden, from_zero, cuts_of_phases, rooms, rows, share, shares
+):
+    """Run one thread's share of the products before a phase, and of the phase if threads share it."""
+    phase, at, old, new, count = rows
+    multiply_forward(
+        products,
+        Shares(phase, share, share + 1, False),
+        storage,
+        hidden,
+        from_zero,
+        at,
+        old,
+        count,
+        rooms[share],
+    )
+    if cuts_of_phases.size > 2:
+        low, high = cuts_of_phases[share], cuts_of_phases[share + 1]
+        call_phase(products.phases[phase], (storage, at, old, new, 0, count, low, high))
+
+
+@cached_njit
 def _forward_by_units(storage, products, hidden, from_zero, steps, cuts, cuts_of_phases):  # type: ignore[no-untyped-def]
     """Run all steps, each thread on its share of the units; in the phases, on that of ``cuts_of_phases``."""
     weight_hh, phases = products.weight_hh, products.phases
     flat_hh, shares = weight_hh.reshape(-1), cuts.size - 1
-    for share in prange(shares):
-        pack_blocks(products.table, flat_hh, 1, weight_hh.shape[1], products.packed, np.intp(share), shares)
+    run_shares(pack_blocks, (products.table, flat_hh, 1, weight_hh.shape[1], products.packed), shares)
     depth = deepest(products.table)
     rooms = room_for_operand(products.packed, shares * steps.sizes.max(), depth).reshape(shares, -1)
     for step in range(steps.starts.size):
         count, at, old, new = steps.sizes[step], steps.starts[step], steps.befores[step], steps.afters[step]
         for phase in range(phases.size):
-            whole = cuts_of_phases.size == 2
-            for share in prange(cuts.size - 1):
-                multiply_forward(
-                    products, Shares(phase, np.intp(share), np.intp(share + 1), False), storage, hidden,
-                    step == 0 and from_zero, at, old, count, rooms[share],
-                )  # fmt: skip
-                if not whole:
-                    low, high = cuts_of_phases[share], cuts_of_phases[share + 1]
-                    call_phase(phases[phase], (storage, at, old, new, 0, count, low, high))
-            if whole:
+            skips, rows = step == 0 and from_zero, (phase, at, old, new, count)
+            run_shares(
+                _share_of_forward, (storage, products, hidden, skips, cuts_of_phases, rooms, rows), shares
+            )
+            if cuts_of_phases.size == 2:
                 low, high = cuts_of_phases[0], cuts_of_phases[1]
                 call_phase(phases[phase], (storage, at, old, new, 0, count, low, high))
 
 
-@kernel_njit
+@linked_njit
 def _pack_for_backward(products, projection, share, shares):  # type: ignore[no-untyped-def]
     """Pack one thread's share of all weights."""
     weight_hh, weight_hr = products.weight_hh, projection.weight_hr
@@ -151,11 +163,12 @@ def _pack_for_backward(products, projection, share, shares):  # type: ignore[no-
         pack_share(weight_hr.reshape(-1), 0, H, 1, P, H, projection.packed, 0, share, shares)
 
 
-@kernel_njit
+@linked_njit
 def _run_backward(  # type: ignore[no-untyped-def]
-    storage, products, projection, d_steps, needs_initial, steps, first, last
+    storage, products, projection, d_steps, needs_initial, steps, cuts, share, shares
 ):
-    """Run all steps of the batch rows ``first`` to ``last - 1`` in the reverse order of forward."""
+    """Run all steps of one thread's share of the batch rows in the reverse order of forward."""
+    first, last = cuts[share], cuts[share + 1]
     d_hidden, keep, d_states = projection.hidden, projection.keep, storage.d_states
     H, P, projected = d_states.shape[2], d_hidden.shape[1], projection.weight_hr.shape[0] > 0
     flat_states, flat_hidden = d_states.reshape(-1), d_hidden.reshape(-1)
@@ -189,49 +202,54 @@ def _run_backward(  # type: ignore[no-untyped-def]
                     d_hidden[row, k] *= keep[row, k]
 
 
-@cached_njit(parallel=True)
+@cached_njit
 def _backward_by_batch(storage, products, projection, d_steps, needs_initial, steps, cuts):  # type: ignore[no-untyped-def]
     """Run all steps in the reverse order of forward, carrying the adjoints of the states; threads as in forward."""
     shares = cuts.size - 1
-    if shares == 1:
-        _pack_for_backward(products, projection, 0, 1)
-        _run_backward(storage, products, projection, d_steps, needs_initial, steps, cuts[0], cuts[1])
-    else:
-        for share in prange(shares):
-            _pack_for_backward(products, projection, np.intp(share), shares)
-        for share in prange(shares):
-            _run_backward(
-                storage, products, projection, d_steps, needs_initial, steps, cuts[share], cuts[share + 1]
-            )
+    run_shares(_pack_for_backward, (products, projection), shares)
+    run_shares(_run_backward, (storage, products, projection, d_steps, needs_initial, steps, cuts), shares)
 
 
-@cached_njit(parallel=True)
+@linked_njit
+def _share_of_phase(storage, phases, cuts_of_phases, rows, share, shares):  # type: ignore[no-untyped-def]
+    """Run one thread's share of the units of a phase."""
+    phase, at, old, new, count = rows
+    low, high = cuts_of_phases[share], cuts_of_phases[share + 1]
+    call_phase(phases[phase], (storage, at, old, new, 0, count, low, high))
+
+
+@linked_njit
+def _share_of_backward(storage, products, d_hidden, wants_hidden, rooms, rows, share, shares):  # type: ignore[no-untyped-def]
+    """Run one thread's share of the products after a phase."""
+    phase, at, _, _, count = rows
+    multiply_backward(
+        products, products.ends[phase, share], products.ends[phase, share + 1], storage, d_hidden,
+        wants_hidden, at, 0, count, rooms[share],
+    )  # fmt: skip
+
+
+@cached_njit
 def _backward_by_units(  # type: ignore[no-untyped-def]
     storage, products, d_hidden, d_steps, needs_initial, steps, cuts, cuts_of_phases
 ):
     """Run all steps in the reverse order of forward, each thread on its share of the hidden units."""
-    weight_hh, phases, ends = products.weight_hh, products.phases, products.ends
+    weight_hh, phases = products.weight_hh, products.phases
     flat_hh, shares = weight_hh.reshape(-1), cuts.size - 1
-    for share in prange(shares):
-        pack_blocks(products.table, flat_hh, weight_hh.shape[1], 1, products.packed, np.intp(share), shares)
+    run_shares(pack_blocks, (products.table, flat_hh, weight_hh.shape[1], 1, products.packed), shares)
     depth = deepest(products.table)
     rooms = room_for_operand(products.packed, shares * steps.sizes.max(), depth).reshape(shares, -1)
     for step in range(steps.starts.size - 1, -1, -1):
         count, at, old, new = steps.sizes[step], steps.starts[step], steps.befores[step], steps.afters[step]
         _add_steps(d_steps, d_hidden, storage.d_states, at, 0, count)
         for phase in range(phases.size):
+            rows = phase, at, old, new, count
             if cuts_of_phases.size == 2:
                 low, high = cuts_of_phases[0], cuts_of_phases[1]
                 call_phase(phases[phase], (storage, at, old, new, 0, count, low, high))
             else:
-                for share in prange(cuts_of_phases.size - 1):
-                    low, high = cuts_of_phases[share], cuts_of_phases[share + 1]
-                    call_phase(phases[phase], (storage, at, old, new, 0, count, low, high))
-            for share in prange(cuts.size - 1):
-                multiply_backward(
-                    products, ends[phase, share], ends[phase, share + 1], storage, d_hidden,
-                    step > 0 or needs_initial, at, 0, count, rooms[share],
-                )  # fmt: skip
+                run_shares(_share_of_phase, (storage, phases, cuts_of_phases, rows), cuts_of_phases.size - 1)
+            wants_hidden = step > 0 or needs_initial
+            run_shares(_share_of_backward, (storage, products, d_hidden, wants_hidden, rooms, rows), shares)
 
 
 class Drivers:

@@ -9,7 +9,7 @@ import functools
 from typing import Any
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numpy.typing import NDArray
 
 from rondeau.kernels.cpu.plan import plan_of
@@ -18,7 +18,8 @@ from rondeau.kernels.product import multiply_into
 from rondeau.kernels.recurrent.ordering import in_weight_order
 from rondeau.kernels.recurrent.records import Adjoints, Run, Tape, Weights
 from rondeau.kernels.runtime import buffers, threads
-from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
+from rondeau.kernels.runtime.compiling import cached_njit, linked_njit
+from rondeau.kernels.runtime.shares import indices_of_share, run_shares
 from rondeau.kernels.runtime.signatures import INDICES, array_type
 
 __all__ = ["WeightSums", "input_gradient", "project_input"]
@@ -29,43 +30,47 @@ _PER_ELEMENT = 8
 """The cost of passing one element through memory, in multiply-adds."""
 
 
-@cached_njit(parallel=True)
+@linked_njit
+def _gather_share(table, index, out, share, shares):  # type: ignore[no-untyped-def]
+    for n in indices_of_share(index.size, share, shares):
+        row = index[n]
+        for k in range(out.shape[1]):  # slices would take four times as long to compile
+            out[n, k] = table[row, k]
+
+
+@cached_njit
 def _gather(table, index, out, shares):  # type: ignore[no-untyped-def]
     """Copy ``table[index[n]]`` to ``out[n]``."""
-    for share in prange(shares):
-        for n in range(share * index.size // shares, (share + 1) * index.size // shares):
-            out[n, :] = table[index[n], :]
+    run_shares(_gather_share, (table, index, out), shares)
 
 
-@kernel_njit
+@linked_njit
 def sum_columns(rows, descending, total, share, shares):  # type: ignore[no-untyped-def]
     """Add the rows to ``total``, float64, one after the other, in one thread's share of the columns."""
     N, columns = rows.shape
     first, step = (N - 1, -1) if descending else (0, 1)
-    low, high = share * columns // shares, (share + 1) * columns // shares
-    of_share, whole = total[low:high], N // 4 * 4
+    whole = N // 4 * 4
     for n in range(0, whole, 4):  # four at a time, for which a total is read and written once
-        at = first + n * step
-        a, b = rows[at, low:high], rows[at + step, low:high]
-        c, d = rows[at + 2 * step, low:high], rows[at + 3 * step, low:high]
-        for k in range(high - low):
-            of_share[k] = (((of_share[k] + a[k]) + b[k]) + c[k]) + d[k]
+        a = first + n * step
+        b, c, d = a + step, a + 2 * step, a + 3 * step
+        for k in indices_of_share(columns, share, shares):
+            total[k] = (((total[k] + rows[a, k]) + rows[b, k]) + rows[c, k]) + rows[d, k]
     for n in range(whole, N):
-        row = rows[first + n * step, low:high]
-        for k in range(high - low):
-            of_share[k] += row[k]
+        row = first + n * step
+        for k in indices_of_share(columns, share, shares):
+            total[k] += rows[row, k]
 
 
-@cached_njit(parallel=True)
+@linked_njit
+def _sum_share(rows, others, descending, total, total_of_others, share, shares):  # type: ignore[no-untyped-def]
+    sum_columns(rows, descending, total, share, shares)
+    sum_columns(others, descending, total_of_others, share, shares)
+
+
+@cached_njit
 def _sum_rows(rows, others, descending, total, total_of_others, shares):  # type: ignore[no-untyped-def]
     """Add the rows of two matrices to their totals."""
-    if shares == 1:  # on the calling thread, without waking the pool
-        sum_columns(rows, descending, total, 0, 1)
-        sum_columns(others, descending, total_of_others, 0, 1)
-    else:
-        for share in prange(shares):
-            sum_columns(rows, descending, total, np.intp(share), shares)
-            sum_columns(others, descending, total_of_others, np.intp(share), shares)
+    run_shares(_sum_share, (rows, others, descending, total, total_of_others), shares)
 
 
 @functools.cache

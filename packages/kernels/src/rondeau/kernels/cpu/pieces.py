@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from numba.extending import register_jitable
-
 from rondeau.kernels.product import num_panels, packed_size
 from rondeau.kernels.product.matrix import Matrix, part
 from rondeau.kernels.product.microkernel import advance, pointer_to
@@ -24,7 +22,7 @@ from rondeau.kernels.product.operands import (
 )
 from rondeau.kernels.product.packed_product import matrix_of_rows
 from rondeau.kernels.product.tiles import TILE
-from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import linked_njit, shared_njit
 
 __all__ = ["Pieces", "columns_of_piece", "gather_pieces", "multiply_pieces", "pack_pieces"]
 
@@ -43,14 +41,14 @@ class Pieces(NamedTuple):
     width: Any
 
 
-@register_jitable
+@shared_njit
 def columns_of_piece(itemsize: int) -> int:
     """Return the number of columns of a piece for numbers of `itemsize` bytes; for Python and for kernels."""
     columns: int = _VECTORS * (_BYTES // itemsize)
     return columns
 
 
-@kernel_njit
+@linked_njit
 def pack_pieces(weight, parts, packed, packed_at):  # type: ignore[no-untyped-def]
     """Pack the transpose of ``weight`` (parts * width, K)."""
     K, width, piece = weight.shape[1], weight.shape[0] // parts, columns_of_piece(weight.itemsize)
@@ -64,7 +62,7 @@ def pack_pieces(weight, parts, packed, packed_at):  # type: ignore[no-untyped-de
             )
 
 
-@kernel_njit
+@linked_njit
 def multiply_pieces(a, count, matrix, first, last, out, out_at, accumulate, room):  # type: ignore[no-untyped-def]
     """Fill, or add to, the columns of pieces ``first`` to ``last - 1`` of ``out`` (count, parts * width).
 
@@ -86,7 +84,7 @@ def multiply_pieces(a, count, matrix, first, last, out, out_at, accumulate, room
             multiply_panels(left, count, depth, panel, columns, lanes, result, accumulate)
 
 
-@kernel_njit
+@linked_njit
 def gather_pieces(ids, matrix, first, last, out):  # type: ignore[no-untyped-def]
     """Copy the rows at ``ids`` of the packed matrix to flat ``out``: the products of one-hot rows with it."""
     parts, width, packed = matrix.parts, matrix.width, matrix.packed

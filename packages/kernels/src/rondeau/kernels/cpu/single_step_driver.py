@@ -30,7 +30,7 @@ from rondeau.kernels.cpu.storage import Products, Storage
 from rondeau.kernels.numerics.elements import ELEMENTS, PAIRS
 from rondeau.kernels.product.operands import room_for_operand
 from rondeau.kernels.product.product import multiply_serially
-from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
+from rondeau.kernels.runtime.compiling import cached_njit, linked_njit
 from rondeau.kernels.runtime.signatures import INDICES, TABLE, array_type, record_type
 
 __all__ = ["KERNELS", "Given", "Part", "Program", "StepWeights", "Wanted"]
@@ -122,14 +122,14 @@ PART = Part(*range(len(Part._fields)))
 """The column of a table for each field of a part."""
 
 
-@kernel_njit
+@linked_njit
 def _carve(memory, at, first, second, third):  # type: ignore[no-untyped-def]
     """Return the numbers from an index on as an array of three dimensions, and the index behind them."""
     end = at + first * second * third
     return memory[at:end].reshape(first, second, third), end
 
 
-@kernel_njit
+@linked_njit
 def _storage(program, given, like, bias, d_states, d_params, d_values):  # type: ignore[no-untyped-def]
     """Return the storage of a step whose states are `like` others, (K, B, H)."""
     tape, (K, B, H) = given.tape, like.shape
@@ -146,7 +146,7 @@ def _storage(program, given, like, bias, d_states, d_params, d_values):  # type:
     )  # fmt: skip
 
 
-@kernel_njit
+@linked_njit
 def _bias_of_slots(weights, joint, recurrent):  # type: ignore[no-untyped-def]
     """Return the bias of each slot, flat, as `filling.bias_of_slots` does; the arguments are numbers of units."""
     columns = weights.weight_ih.shape[0]
@@ -161,7 +161,7 @@ def _bias_of_slots(weights, joint, recurrent):  # type: ignore[no-untyped-def]
     return bias
 
 
-@kernel_njit
+@linked_njit
 def _copy(source, out):  # type: ignore[no-untyped-def]
     """Copy numbers that follow one another; Numba's own assignment of slices goes by their indices, not by vectors."""
     source, out = source.reshape(-1), out.reshape(-1)
@@ -169,7 +169,7 @@ def _copy(source, out):  # type: ignore[no-untyped-def]
         out[k] = source[k]
 
 
-@kernel_njit
+@linked_njit
 def _leaves_out_zeros(state, weight):  # type: ignore[no-untyped-def]
     """Return whether a state is zero and its product with finite weights may be left out."""
     for number in state:
@@ -202,7 +202,7 @@ def _forward(program, given, before, after, packed):  # type: ignore[no-untyped-
     return from_zero
 
 
-@kernel_njit
+@linked_njit
 def _fill_biases(gates, recurrent, joint, d_weights):  # type: ignore[no-untyped-def]
     """Fill the gradients of both biases; ``joint`` units get both."""
     of_gates, of_recurrent = np.zeros(gates.shape[1]), np.zeros(recurrent.shape[1])
@@ -214,7 +214,7 @@ def _fill_biases(gates, recurrent, joint, d_weights):  # type: ignore[no-untyped
         _copy(of_recurrent, d_weights.bias_hh[joint:])
 
 
-@kernel_njit
+@linked_njit
 def _fill_weights(program, storage, from_zero, x, d_weights, packed):  # type: ignore[no-untyped-def]
     """Fill the gradients of the weights from the adjoints of the slots, in the order of `gradients.WeightSums`."""
     B, _, H = storage.gates.shape

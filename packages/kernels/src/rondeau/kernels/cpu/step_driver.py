@@ -12,7 +12,7 @@ import functools
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numba.np.numpy_support import as_dtype
 from numpy.typing import NDArray
 
@@ -29,8 +29,9 @@ from rondeau.kernels.product import Rows, packed_size
 from rondeau.kernels.product.microkernel import pointer_to
 from rondeau.kernels.product.operands import depth_of
 from rondeau.kernels.recurrent.substreams import PER_DIRECTION
-from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
+from rondeau.kernels.runtime.compiling import cached_njit, linked_njit
 from rondeau.kernels.runtime.kept_records import memory_for, reader, write_record
+from rondeau.kernels.runtime.shares import bounds_of_share, run_alone, run_shares
 from rondeau.kernels.runtime.signatures import INDICES, TABLE, array_type, record_type
 
 __all__ = ["KERNELS", "Division", "FrozenWeights", "Kept"]
@@ -87,6 +88,36 @@ class Kept(NamedTuple):
     """`Division`."""
 
 
+class _Input(NamedTuple):
+    """The input of a layer at all steps."""
+
+    weight: Any
+    """The packed weight."""
+    rows: Any
+    """The rows that it multiplies."""
+    count: Any
+    """N."""
+    ids: Any
+    """In their place, the ids of one-hot rows; empty if there are none."""
+
+
+class _RowsOfStep(NamedTuple):
+    """The rows that a step of a layer reads and writes."""
+
+    slots: Any
+    """The first one of the slots."""
+    old: Any
+    """That of the states before the step."""
+    new: Any
+    """That of the states after it."""
+    count: Any
+    """B."""
+    from_zero: Any
+    """Whether the products with the state before are left out."""
+    backwards: Any
+    """Whether to begin with the last product."""
+
+
 @functools.cache
 def _kept_type(dtype: np.dtype[Any], packed: Element) -> Any:
     """Return Numba's type of `Kept`."""
@@ -128,7 +159,7 @@ def _pack_head(weight, packed):  # type: ignore[no-untyped-def]
     pack_pieces(weight, 1, packed, 0)
 
 
-@kernel_njit
+@linked_njit
 def _are_zero(numbers, first, last):  # type: ignore[no-untyped-def]
     for k in range(first, last):  # noqa: SIM110 - Numba has no all()
         if numbers[k] != 0:
@@ -136,7 +167,7 @@ def _are_zero(numbers, first, last):  # type: ignore[no-untyped-def]
     return True
 
 
-@kernel_njit
+@linked_njit
 def _copy(source, source_at, target, target_at, count):  # type: ignore[no-untyped-def]
     """Copy numbers from one flat array to another, or to another place."""
     from_there, to_here = pointer_to(source, source_at), pointer_to(target, target_at)
@@ -152,105 +183,120 @@ def _keep(memory, kept):  # type: ignore[no-untyped-def]
     write_record(memory, kept)
 
 
-def _run(memory, x, ids, outputs, y, time):  # type: ignore[no-untyped-def]
-    """Run one layer after the other for some steps, and the head, with what is `Kept` in memory.
+@linked_njit
+def _share_of_phase(  # type: ignore[no-untyped-def]
+    products, storage, hidden, given, division, rooms, at, of_step, share, shares
+):
+    """Run a share of a phase of a layer, if threads share it, after the products that it needs.
 
-    The rows of `x` or `ids`, `outputs` (N, P) and `y` (N, V) are B for each step in turn. The time is that of the first
-    step.
+    ``of_step`` has the numbers of the step and of the phase. Before the first phase of the first step, the products are
+    those of all inputs too.
     """
-    layers, storage, hidden, rooms, division = _read_kept(memory, x)
-    gates, states, bias, params = storage.gates, storage.states, storage.bias, storage.params
-    cuts, cuts_of_phases, phases = division.cuts, division.cuts_of_phases, layers.phases
-    L, S, H, P, V = bias.shape[0], gates.shape[1], gates.shape[2], hidden.shape[1], y.shape[1]
-    N, B, shares, piece = (
-        outputs.shape[0],
-        hidden.shape[0] // (2 * L),
-        cuts.size - 1,
-        columns_of_piece(gates.itemsize),
-    )
-    flat_x, flat_y, flat_gates, flat_outputs = (
-        x.reshape(-1),
-        y.reshape(-1),
-        gates.reshape(-1),
-        outputs.reshape(-1),
-    )
-    flat_hidden, flat_states = hidden.reshape(-1), states.reshape(-1)
-    projected, ih_at, steps = layers.packed_hr.shape[1] > 0, 0, N // B
-    num_inputs = storage.inputs.size // L
-    pieces_of_first, pieces_of_head = (P + piece - 1) // piece, (V + piece - 1) // piece
-    for layer in range(L):
-        inputs = x.shape[1] if layer == 0 else P
-        weight_ih = Pieces(layers.packed_ih, ih_at, inputs, S, H)
-        weight_hr = Pieces(layers.packed_hr[layer], 0, H, 1, P)
-        products = Products(phases, layers.table, layers.ends, hidden, layers.packed_hh[layer])
-        of_layer = Storage(
-            gates, storage.recurrent, bias[layer : layer + 1], storage.values, storage.row_values, states,
-            params[layer : layer + 1], storage.scalars, storage.carry, storage.mask, storage.d_states,
-            storage.d_params, storage.d_values, storage.inputs[layer * num_inputs : (layer + 1) * num_inputs],
-            storage.positions, storage.key, storage.substream + layer * PER_DIRECTION,
-        )  # fmt: skip
-        for step in range(steps):
-            at, turned = step * B, step % 2 * L * B
-            old, new = layer * B + turned, (L + layer) * B - turned
-            # As in a run of the layer, the product with a state of zeros is skipped.
-            from_zero = layers.leaves_out[layer] and _are_zero(flat_hidden, old * P, (old + B) * P)
-            for phase in range(phases.size):
-                for share in prange(shares):
-                    first, last = cuts[share], cuts[share + 1]
-                    if phase == 0 and step == 0:
-                        if layer > 0:
-                            multiply_pieces(
-                                Rows(flat_outputs, 0, P), N, weight_ih, first, last, flat_gates, 0, False,
-                                rooms[share],
-                            )  # fmt: skip
-                        elif ids.size > 0:
-                            gather_pieces(ids, weight_ih, first, last, flat_gates)
-                        else:
-                            multiply_pieces(
-                                Rows(flat_x, 0, inputs), N, weight_ih, first, last, flat_gates, 0, False,
-                                rooms[share],
-                            )  # fmt: skip
-                    multiply_forward(
-                        products, Shares(phase, first, last, (time + step) % 2 == 1), of_layer, hidden, from_zero,
-                        at, old, B, rooms[share],
-                    )  # fmt: skip
-                    if cuts_of_phases.size > 2:
-                        low, high = cuts_of_phases[share], cuts_of_phases[share + 1]
+    step, phase = of_step
+    first, last = division.cuts[share], division.cuts[share + 1]
+    if phase == 0 and step == 0:
+        flat_gates = storage.gates.reshape(-1)
+        if given.ids.size > 0:
+            gather_pieces(given.ids, given.weight, first, last, flat_gates)
+        else:
+            multiply_pieces(
+                given.rows, given.count, given.weight, first, last, flat_gates, 0, False, rooms[share]
+            )
+    multiply_forward(
+        products, Shares(phase, first, last, at.backwards), storage, hidden, at.from_zero, at.slots, at.old, at.count,
+        rooms[share],
+    )  # fmt: skip
+    if division.cuts_of_phases.size > 2:
+        low, high = division.cuts_of_phases[share], division.cuts_of_phases[share + 1]
+        call_phase(products.phases[phase], (storage, at.slots, at.old, at.new, 0, at.count, low, high))
+
+
+@linked_njit
+def _share_of_projection(state, count, weight_hr, hidden, hidden_at, rooms, share, shares):  # type: ignore[no-untyped-def]
+    """Compute a share of the columns of the projected state."""
+    piece = columns_of_piece(hidden.itemsize)
+    first, last = bounds_of_share((weight_hr.width + piece - 1) // piece, share, shares)
+    multiply_pieces(state, count, weight_hr, first, last, hidden, hidden_at, False, rooms[share])
+
+
+@linked_njit
+def _share_of_head(output, count, head, bias, y, rooms, share, shares):  # type: ignore[no-untyped-def]
+    """Compute a share of the columns of flat `y`."""
+    V, piece = head.width, columns_of_piece(y.itemsize)
+    first, last = bounds_of_share((V + piece - 1) // piece, share, shares)
+    for row in range(count):
+        for j in range(first * piece, min(V, last * piece)):
+            y[row * V + j] = bias[j]
+    multiply_pieces(output, count, head, first, last, y, 0, True, rooms[share])
+
+
+def _kernel_with(run: Any) -> Any:
+    """Make the kernel, which calls ``run(function, arguments, shares)`` for work that threads can share."""
+
+    def steps_of(memory, x, ids, outputs, y, time):  # type: ignore[no-untyped-def]
+        """Run one layer after the other for some steps, and the head, with what is `Kept` in memory.
+
+        The rows of `x` or `ids`, `outputs` (N, P) and `y` (N, V) are B for each step in turn. The time is that of the first
+        step.
+        """
+        layers, storage, hidden, rooms, division = _read_kept(memory, x)
+        gates, states, bias, params = storage.gates, storage.states, storage.bias, storage.params
+        cuts_of_phases, phases = division.cuts_of_phases, layers.phases
+        L, S, H, P, V = bias.shape[0], gates.shape[1], gates.shape[2], hidden.shape[1], y.shape[1]
+        N, B, shares = outputs.shape[0], hidden.shape[0] // (2 * L), division.cuts.size - 1
+        piece, flat_outputs = columns_of_piece(gates.itemsize), outputs.reshape(-1)
+        flat_hidden, flat_states = hidden.reshape(-1), states.reshape(-1)
+        projected, ih_at, steps = layers.packed_hr.shape[1] > 0, 0, N // B
+        num_inputs = storage.inputs.size // L
+        rows, ids_of_layer, inputs = Rows(x.reshape(-1), 0, x.shape[1]), ids, x.shape[1]
+        for layer in range(L):
+            given = _Input(Pieces(layers.packed_ih, ih_at, inputs, S, H), rows, N, ids_of_layer)
+            weight_hr = Pieces(layers.packed_hr[layer], 0, H, 1, P)
+            products = Products(phases, layers.table, layers.ends, hidden, layers.packed_hh[layer])
+            of_layer = Storage(
+                gates, storage.recurrent, bias[layer : layer + 1], storage.values, storage.row_values, states,
+                params[layer : layer + 1], storage.scalars, storage.carry, storage.mask, storage.d_states,
+                storage.d_params, storage.d_values, storage.inputs[layer * num_inputs : (layer + 1) * num_inputs],
+                storage.positions, storage.key, storage.substream + layer * PER_DIRECTION,
+            )  # fmt: skip
+            for step in range(steps):
+                at, turned = step * B, step % 2 * L * B
+                old, new = layer * B + turned, (L + layer) * B - turned
+                # As in a run of the layer, the product with a state of zeros is skipped.
+                from_zero = layers.leaves_out[layer] and _are_zero(flat_hidden, old * P, (old + B) * P)
+                for phase in range(phases.size):
+                    rows_of_step = _RowsOfStep(at, old, new, B, from_zero, (time + step) % 2 == 1)
+                    run(
+                        _share_of_phase,
+                        (products, of_layer, hidden, given, division, rooms, rows_of_step, (step, phase)),
+                        shares,
+                    )
+                    if cuts_of_phases.size == 2:
+                        low, high = cuts_of_phases[0], cuts_of_phases[1]
                         call_phase(phases[phase], (of_layer, at, old, new, 0, B, low, high))
-                if cuts_of_phases.size == 2:
-                    low, high = cuts_of_phases[0], cuts_of_phases[1]
-                    call_phase(phases[phase], (of_layer, at, old, new, 0, B, low, high))
-            if projected:
-                for share in prange(shares):
-                    first, last = share * pieces_of_first // shares, (share + 1) * pieces_of_first // shares
-                    multiply_pieces(
-                        Rows(flat_states, new * H, H), B, weight_hr, first, last, flat_hidden, new * P, False,
-                        rooms[share],
-                    )  # fmt: skip
-            _copy(flat_hidden, new * P, flat_outputs, at * P, B * P)
-        if steps % 2 == 0:
-            for state in range(states.shape[0]):
-                row = state * states.shape[1]
-                _copy(flat_states, (row + layer * B) * H, flat_states, (row + (L + layer) * B) * H, B * H)
-            if projected:
-                _copy(flat_hidden, layer * B * P, flat_hidden, (L + layer) * B * P, B * P)
-        ih_at += packed_size(depth_of(layers.packed_ih, inputs), S * ((H + piece - 1) // piece * piece))
-    head, head_bias, head_shares = (
-        Pieces(layers.packed_head, 0, P, 1, V),
-        layers.head_bias,
-        division.head_shares,
-    )
-    for share in prange(head_shares):
-        first, last = share * pieces_of_head // head_shares, (share + 1) * pieces_of_head // head_shares
-        for row in range(y.shape[0]):
-            for j in range(first * piece, min(V, last * piece)):
-                flat_y[row * V + j] = head_bias[j]
-        multiply_pieces(
-            Rows(flat_outputs, 0, P), y.shape[0], head, first, last, flat_y, 0, True, rooms[share]
+                if projected:
+                    state = Rows(flat_states, new * H, H)
+                    run(_share_of_projection, (state, B, weight_hr, flat_hidden, new * P, rooms), shares)
+                _copy(flat_hidden, new * P, flat_outputs, at * P, B * P)
+            if steps % 2 == 0:
+                for state in range(states.shape[0]):
+                    row = state * states.shape[1]
+                    _copy(flat_states, (row + layer * B) * H, flat_states, (row + (L + layer) * B) * H, B * H)
+                if projected:
+                    _copy(flat_hidden, layer * B * P, flat_hidden, (L + layer) * B * P, B * P)
+            ih_at += packed_size(depth_of(layers.packed_ih, inputs), S * ((H + piece - 1) // piece * piece))
+            rows, ids_of_layer, inputs = Rows(flat_outputs, 0, P), ids[:0], P
+        head = Pieces(layers.packed_head, 0, P, 1, V)
+        run(
+            _share_of_head,
+            (rows, y.shape[0], head, layers.head_bias, y.reshape(-1), rooms),
+            division.head_shares,
         )
 
+    return cached_njit(steps_of, source=run.__name__)
 
-_run_alone, _run_shared = cached_njit(_run), cached_njit(parallel=True)(_run)
+
+_run_alone, _run_shared = _kernel_with(run_alone), _kernel_with(run_shares)
 
 
 class Kernels:

@@ -23,11 +23,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from rondeau.kernels.numerics.philox import compiled_words, words_of
 from rondeau.kernels.numerics.scalar import fma
-from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import linked_njit
 
 __all__ = ["cos_of_bits", "normal", "normals", "uniform", "uniforms"]
 
-_inline = kernel_njit(forceinline=True, fastmath=False)
+_inline = linked_njit(forceinline=True, fastmath=False)
 
 _BITS = 53
 _HALF, _UNUSED = np.uint64(32), np.uint64(64 - _BITS)

@@ -25,16 +25,17 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numpy.typing import ArrayLike, NDArray
 
 from rondeau.kernels.checks import check_array, check_integer, check_number, check_one_device
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS, Element
 from rondeau.kernels.runtime import threads
-from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import linked_njit
 from rondeau.kernels.runtime.deferred import require
 from rondeau.kernels.runtime.devices import is_of_device, is_writeable, library_of
+from rondeau.kernels.runtime.shares import indices_of_share, run_shares
 from rondeau.kernels.runtime.signatures import INDICES, array_type, compiled_per_dtype
 from rondeau.kernels.runtime.transfers import on_device_of
 
@@ -100,7 +101,7 @@ def philox4x32(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     return c0 & _LOW, c1 & _LOW, c2 & _LOW, c3 & _LOW
 
 
-_inline = kernel_njit(forceinline=True)
+_inline = linked_njit(forceinline=True)
 _compiled_philox4x32 = _inline(philox4x32)
 
 
@@ -273,14 +274,14 @@ def scale_of(p: float) -> float:
     return 0.0 if _checked_probability("scale_of", p) == 1 else 1 / (1 - p)
 
 
-@kernel_njit
+@linked_njit
 def _fill_row(out, time, batch, key, substream, threshold, scale):  # type: ignore[no-untyped-def]
     for unit in range(out.size):
         kept = random_word(key, substream, time, batch, unit) >= threshold
         out[unit] = scale if kept else scale * 0
 
 
-@kernel_njit
+@linked_njit
 def _mask_row(x, out, time, batch, key, substream, threshold, scale):  # type: ignore[no-untyped-def]
     for unit in range(out.size):
         kept = random_word(key, substream, time, batch, unit) >= threshold
@@ -299,29 +300,26 @@ def _signature_of_masking(element: Element) -> Any:
     return types.void(x, *_signature_of_filling(element).args)
 
 
-# With one share the loops run on the calling thread, without waking the pool.
-@compiled_per_dtype(_signature_of_filling, parallel=True)
+@linked_njit
+def _fill_share(times, batches, key, substream, threshold, scale, out, share, shares):  # type: ignore[no-untyped-def]
+    for n in indices_of_share(len(out), share, shares):
+        _fill_row(out[n], times[n], batches[n], key, substream, threshold, scale)
+
+
+@compiled_per_dtype(_signature_of_filling)
 def _fill_rows(times, batches, key, substream, threshold, scale, out, shares):  # type: ignore[no-untyped-def]
-    N = len(out)
-    if shares == 1:
-        for n in range(N):
-            _fill_row(out[n], times[n], batches[n], key, substream, threshold, scale)
-    else:
-        for share in prange(shares):
-            for n in range(share * N // shares, (share + 1) * N // shares):
-                _fill_row(out[n], times[n], batches[n], key, substream, threshold, scale)
+    run_shares(_fill_share, (times, batches, key, substream, threshold, scale, out), shares)
 
 
-@compiled_per_dtype(_signature_of_masking, parallel=True)
+@linked_njit
+def _mask_share(x, times, batches, key, substream, threshold, scale, out, share, shares):  # type: ignore[no-untyped-def]
+    for n in indices_of_share(len(out), share, shares):
+        _mask_row(x[n], out[n], times[n], batches[n], key, substream, threshold, scale)
+
+
+@compiled_per_dtype(_signature_of_masking)
 def _mask_rows(x, times, batches, key, substream, threshold, scale, out, shares):  # type: ignore[no-untyped-def]
-    N = len(out)
-    if shares == 1:
-        for n in range(N):
-            _mask_row(x[n], out[n], times[n], batches[n], key, substream, threshold, scale)
-    else:
-        for share in prange(shares):
-            for n in range(share * N // shares, (share + 1) * N // shares):
-                _mask_row(x[n], out[n], times[n], batches[n], key, substream, threshold, scale)
+    run_shares(_mask_share, (x, times, batches, key, substream, threshold, scale, out), shares)
 
 
 def keep_mask(

@@ -36,7 +36,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import linked_njit
 
 __all__ = [
     "int8_scale",
@@ -205,7 +205,7 @@ def larger_magnitude(typingctx: Any, largest: Any, x: Any) -> Any:
     return types.int32(largest, x), generate
 
 
-@kernel_njit
+@linked_njit
 def int8_scale(largest: Any) -> Any:
     """Return the int8 scale for numbers whose largest magnitude is `largest`, in float32.
 
@@ -222,7 +222,7 @@ def int8_scale(largest: Any) -> Any:
     return largest / np.float32(INT8_LARGEST)
 
 
-@kernel_njit
+@linked_njit
 def int16_scale(largest: Any) -> Any:
     """Return the int16 scale for numbers whose largest magnitude is `largest`, as `int8_scale` does for int8."""
     return largest / np.float32(INT16_LARGEST)

@@ -32,13 +32,13 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from rondeau.kernels.product.tiles import TILE
-from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import linked_njit
 
 __all__ = ["exp", "fma", "log", "log1p", "sigmoid", "softplus", "tanh"]
 
 _I32 = ir.IntType(32)
 _F32 = np.float32
-_inline = kernel_njit(forceinline=True, fastmath=False)
+_inline = linked_njit(forceinline=True, fastmath=False)
 
 _LOG2_E = _F32(1.44269504)
 _LN2_HIGH, _LN2_LOW = _F32(0.693359375), _F32(-2.12194440e-4)

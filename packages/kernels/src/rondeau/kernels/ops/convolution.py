@@ -18,8 +18,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import prange, types
-from numba.extending import register_jitable
+from numba import types
 from numpy.typing import NDArray
 
 from rondeau.kernels.checks import (
@@ -47,8 +46,9 @@ from rondeau.kernels.product.operands import (
 from rondeau.kernels.product.pairs import as_left_operand, packed_dtype
 from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.runtime import buffers, threads
-from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import linked_njit, shared_njit
 from rondeau.kernels.runtime.linking import compiled_once
+from rondeau.kernels.runtime.shares import bounds_of_share, run_shares
 from rondeau.kernels.runtime.signatures import array_type, compiled_per_dtype
 
 __all__ = ["backward_input", "backward_weight", "forward", "sample_runs"]
@@ -68,7 +68,7 @@ MAX_PARTIAL = 2**20
 """The largest number of elements in the partial sums of those runs."""
 
 
-@kernel_njit
+@linked_njit
 def _within(start: Any, step: Any, run: Any, W: Any) -> Any:
     """Return the bounds of the range of m below `run` for which start + m * step is in [0, W)."""
     if step == 1:  # avoid a division, which would take as long as copying a short row
@@ -154,7 +154,7 @@ def _scatter(
                 source = advance(source, width)
 
 
-@register_jitable
+@shared_njit
 def _panel_width(itemsize: int) -> int:
     width: int = _VECTORS * (_BYTES // itemsize)
     return width
@@ -166,12 +166,8 @@ def _signature_of_forward(element: Element) -> Any:
     return types.void(planes, operand, flat, WINDOW, planes, types.intp, flat, types.intp)
 
 
-@compiled_per_dtype(_signature_of_forward, parallel=True)
-def _forward(x, w, b, window, y, groups, workspace, shares):  # type: ignore[no-untyped-def]
-    """Write y; `workspace` has `_forward_workspace` elements for each share, and b may be empty.
-
-    The rows of w are a left operand.
-    """
+@linked_njit
+def _forward_share(x, w, b, window, y, groups, workspace, share, shares):  # type: ignore[no-untyped-def]
     N, C, H, W = x.shape
     F, P, Q = y.shape[1:]
     L, Cg, Fg = P * Q, C // groups, F // groups
@@ -180,26 +176,35 @@ def _forward(x, w, b, window, y, groups, workspace, shares):  # type: ignore[no-
     panels = (L + width - 1) // width
     items = N * groups * panels
     weights, out, depth = w.reshape(w.size), y.reshape(y.size), w.shape[1]
-    for share in prange(shares):
-        at = workspace.size // shares * share
-        room = room_for_operand(weights, width, K)
-        for item in range(share * items // shares, (share + 1) * items // shares):
-            n, rest = item // (groups * panels), item % (groups * panels)
-            g, first = rest // panels, rest % panels * width
-            columns = min(width, L - first)
-            whole = (columns + lanes - 1) // lanes * lanes
-            _gather(
-                pointer_to(x, (n * C + g * Cg) * H * W), Cg, H, W, window, Q, first, columns,
-                pointer_to(workspace, at), whole,
-            )  # fmt: skip
-            y_at = (n * F + g * Fg) * L + first
-            if b.size > 0:
-                for f in range(Fg):
-                    start = y_at + f * L
-                    out[start : start + columns] = b[g * Fg + f]
-            left, result = Rows(weights, g * Fg * depth, depth), Rows(out, y_at, L)
-            panel, panel_at = panel_of(workspace, at, K, columns, whole, room)
-            product_rows(left, Fg, depth, panel, panel_at, columns, result, b.size > 0)
+    at = workspace.size // shares * share
+    room = room_for_operand(weights, width, K)
+    first_item, last_item = bounds_of_share(items, share, shares)
+    for item in range(first_item, last_item):
+        n, rest = item // (groups * panels), item % (groups * panels)
+        g, first = rest // panels, rest % panels * width
+        columns = min(width, L - first)
+        whole = (columns + lanes - 1) // lanes * lanes
+        _gather(
+            pointer_to(x, (n * C + g * Cg) * H * W), Cg, H, W, window, Q, first, columns,
+            pointer_to(workspace, at), whole,
+        )  # fmt: skip
+        y_at = (n * F + g * Fg) * L + first
+        if b.size > 0:
+            for f in range(Fg):
+                start = y_at + f * L
+                out[start : start + columns] = b[g * Fg + f]
+        left, result = Rows(weights, g * Fg * depth, depth), Rows(out, y_at, L)
+        panel, panel_at = panel_of(workspace, at, K, columns, whole, room)
+        product_rows(left, Fg, depth, panel, panel_at, columns, result, b.size > 0)
+
+
+@compiled_per_dtype(_signature_of_forward)
+def _forward(x, w, b, window, y, groups, workspace, shares):  # type: ignore[no-untyped-def]
+    """Write y; `workspace` has `_forward_workspace` elements for each share, and b may be empty.
+
+    The rows of w are a left operand.
+    """
+    run_shares(_forward_share, (x, w, b, window, y, groups, workspace), shares)
 
 
 def _forward_workspace(K: int) -> int:
@@ -266,52 +271,57 @@ def _signature_of_backward_input(element: Element) -> Any:
     return types.void(planes, operand, WINDOW, planes, types.intp, packed, numbers, types.intp)
 
 
-@compiled_per_dtype(_signature_of_backward_input, parallel=True)
-def _backward_input(dy, transposed, window, dx, groups, packed, sums, shares):  # type: ignore[no-untyped-def]
-    """Write dx; `transposed`, (G K, F / G), holds the weights of each group, transposed, as a left operand.
-
-    Each share has ``packed_size(F / G, COLUMNS)`` elements of `packed` and ``K * COLUMNS`` of `sums`.
-    """
+@linked_njit
+def _backward_input_share(dy, transposed, window, dx, groups, packed, sums, share, shares):  # type: ignore[no-untyped-def]
     N, C, H, W = dx.shape
     F, P, Q = dy.shape[1:]
     K, depth = transposed.shape[0] // groups, transposed.shape[1]
     L, Cg, Fg = P * Q, C // groups, F // groups
     items = N * groups
     weights, gradient, planes = transposed.reshape(transposed.size), dy.reshape(dy.size), dx.reshape(dx.size)
-    for share in prange(shares):
-        at, sums_at = packed.size // shares * share, sums.size // shares * share
-        for item in range(share * items // shares, (share + 1) * items // shares):
-            n, g = item // groups, item % groups
-            x_at = (n * C + g * Cg) * H * W
-            planes[x_at : x_at + Cg * H * W] = 0
-            for first in range(0, L, COLUMNS):
-                columns = min(COLUMNS, L - first)
-                pack_panels_of(
-                    gradient,
-                    (n * F + g * Fg) * L + first,
-                    L,
-                    1,
-                    Fg,
-                    columns,
-                    packed,
-                    at,
-                    0,
-                    num_panels(packed, columns),
-                )
-                left, result = Rows(weights, g * K * depth, depth), Rows(sums, sums_at, COLUMNS)
-                product_rows(left, K, depth, packed, at, columns, result, False)
-                _scatter(
-                    pointer_to(planes, x_at),
-                    Cg,
-                    H,
-                    W,
-                    window,
-                    Q,
-                    first,
-                    columns,
-                    pointer_to(sums, sums_at),
-                    COLUMNS,
-                )
+    at, sums_at = packed.size // shares * share, sums.size // shares * share
+    first_item, last_item = bounds_of_share(items, share, shares)
+    for item in range(first_item, last_item):
+        n, g = item // groups, item % groups
+        x_at = (n * C + g * Cg) * H * W
+        planes[x_at : x_at + Cg * H * W] = 0
+        for first in range(0, L, COLUMNS):
+            columns = min(COLUMNS, L - first)
+            pack_panels_of(
+                gradient,
+                (n * F + g * Fg) * L + first,
+                L,
+                1,
+                Fg,
+                columns,
+                packed,
+                at,
+                0,
+                num_panels(packed, columns),
+            )
+            left, result = Rows(weights, g * K * depth, depth), Rows(sums, sums_at, COLUMNS)
+            product_rows(left, K, depth, packed, at, columns, result, False)
+            _scatter(
+                pointer_to(planes, x_at),
+                Cg,
+                H,
+                W,
+                window,
+                Q,
+                first,
+                columns,
+                pointer_to(sums, sums_at),
+                COLUMNS,
+            )
+
+
+@compiled_per_dtype(_signature_of_backward_input)
+def _backward_input(dy, transposed, window, dx, groups, packed, sums, shares):  # type: ignore[no-untyped-def]
+    """Write dx; `transposed`, (G K, F / G), holds the weights of each group, transposed, as a left operand.
+
+    Each share has ``packed_size(F / G, COLUMNS)`` elements of `packed` and ``K * COLUMNS`` of `sums`.
+    """
+    run_shares(_backward_input_share, (dy, transposed, window, dx, groups, packed, sums), shares)
 
 
 def backward_input(dy: Any, weight: Any, window: Window, shape: tuple[int, ...], groups: int) -> NDArray[Any]:
@@ -360,7 +370,7 @@ def backward_input(dy: Any, weight: Any, window: Window, shape: tuple[int, ...],
     return dx
 
 
-@register_jitable
+@shared_njit
 def _channels_at_a_time(window: Any, C: int) -> int:
     positions = window.rows * window.columns
     channels: int = min(C, (ROWS + positions - 1) // positions)
@@ -373,12 +383,8 @@ def _signature_of_backward_weight(element: Element) -> Any:
     return types.void(planes, planes, WINDOW, planes, packed, numbers, types.intp)
 
 
-@compiled_per_dtype(_signature_of_backward_weight, parallel=True)
-def _backward_weight(dy, x, window, partial, packed, gathered, shares):  # type: ignore[no-untyped-def]
-    """Write `partial`, (R, G, K, F / G): the transpose of dw, summed over each of R runs of samples.
-
-    Each share has ``packed_size(DEPTH, F / G)`` elements of `packed`, and `_gathered_size` of `gathered`.
-    """
+@linked_njit
+def _backward_weight_share(dy, x, window, partial, packed, gathered, share, shares):  # type: ignore[no-untyped-def]
     N, C, H, W = x.shape
     F, P, Q = dy.shape[1:]
     runs, groups, K, Fg = partial.shape
@@ -387,38 +393,47 @@ def _backward_weight(dy, x, window, partial, packed, gathered, shares):  # type:
     pieces = (Cg + at_a_time - 1) // at_a_time
     items = runs * groups * pieces
     gradient, sums = dy.reshape(dy.size), partial.reshape(partial.size)
-    for share in prange(shares):
-        at, columns_at = packed.size // shares * share, gathered.size // shares * share
-        room = room_for_operand(packed, at_a_time * positions, DEPTH)
-        for item in range(share * items // shares, (share + 1) * items // shares):
-            run, rest = item // (groups * pieces), item % (groups * pieces)
-            g, c = rest // pieces, rest % pieces * at_a_time
-            channels = min(at_a_time, Cg - c)
-            sums_at = ((run * groups + g) * K + c * positions) * Fg
-            first_sample = run * N // runs
-            for n in range(first_sample, (run + 1) * N // runs):
-                for first in range(0, L, DEPTH):
-                    depth = min(DEPTH, L - first)
-                    _gather(
-                        pointer_to(x, (n * C + g * Cg + c) * H * W), channels, H, W, window, Q, first, depth,
-                        pointer_to(gathered, columns_at), depth,
-                    )  # fmt: skip
-                    pack_panels_of(
-                        gradient,
-                        (n * F + g * Fg) * L + first,
-                        1,
-                        L,
-                        depth,
-                        Fg,
-                        packed,
-                        at,
-                        0,
-                        num_panels(packed, Fg),
-                    )
-                    count, more = channels * positions, n > first_sample or first > 0
-                    left = left_operand(Rows(gathered, columns_at, depth), count, depth, room, True)
-                    result = Rows(sums, sums_at, Fg)
-                    product_rows(left, count, depth_of(packed, depth), packed, at, Fg, result, more)
+    at, columns_at = packed.size // shares * share, gathered.size // shares * share
+    room = room_for_operand(packed, at_a_time * positions, DEPTH)
+    first_item, last_item = bounds_of_share(items, share, shares)
+    for item in range(first_item, last_item):
+        run, rest = item // (groups * pieces), item % (groups * pieces)
+        g, c = rest // pieces, rest % pieces * at_a_time
+        channels = min(at_a_time, Cg - c)
+        sums_at = ((run * groups + g) * K + c * positions) * Fg
+        first_sample = run * N // runs
+        for n in range(first_sample, (run + 1) * N // runs):
+            for first in range(0, L, DEPTH):
+                depth = min(DEPTH, L - first)
+                _gather(
+                    pointer_to(x, (n * C + g * Cg + c) * H * W), channels, H, W, window, Q, first, depth,
+                    pointer_to(gathered, columns_at), depth,
+                )  # fmt: skip
+                pack_panels_of(
+                    gradient,
+                    (n * F + g * Fg) * L + first,
+                    1,
+                    L,
+                    depth,
+                    Fg,
+                    packed,
+                    at,
+                    0,
+                    num_panels(packed, Fg),
+                )
+                count, more = channels * positions, n > first_sample or first > 0
+                left = left_operand(Rows(gathered, columns_at, depth), count, depth, room, True)
+                result = Rows(sums, sums_at, Fg)
+                product_rows(left, count, depth_of(packed, depth), packed, at, Fg, result, more)
+
+
+@compiled_per_dtype(_signature_of_backward_weight)
+def _backward_weight(dy, x, window, partial, packed, gathered, shares):  # type: ignore[no-untyped-def]
+    """Write `partial`, (R, G, K, F / G): the transpose of dw, summed over each of R runs of samples.
+
+    Each share has ``packed_size(DEPTH, F / G)`` elements of `packed`, and `_gathered_size` of `gathered`.
+    """
+    run_shares(_backward_weight_share, (dy, x, window, partial, packed, gathered), shares)
 
 
 def _gathered_size(window: Window, C: int) -> int:

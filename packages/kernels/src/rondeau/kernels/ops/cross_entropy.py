@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numpy.typing import NDArray
 
 from rondeau.kernels.checks import (
@@ -28,8 +28,9 @@ from rondeau.kernels.numerics.elements import Element
 from rondeau.kernels.ops.arrays import cross_entropy as arrays
 from rondeau.kernels.ops.row_sums import sum_of
 from rondeau.kernels.runtime import buffers, threads
-from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import linked_njit
 from rondeau.kernels.runtime.devices import is_of_device
+from rondeau.kernels.runtime.shares import run_shares
 from rondeau.kernels.runtime.signatures import INDICES, array_type, compiled_per_dtype
 
 __all__ = ["Saved", "backward", "checked_classes", "forward", "reduce", "reduced", "share_of"]
@@ -38,7 +39,7 @@ __all__ = ["Saved", "backward", "checked_classes", "forward", "reduce", "reduced
 _ROWS = 64
 
 
-@kernel_njit
+@linked_njit
 def _largest(row):  # type: ignore[no-untyped-def]
     # Four chains of comparisons: a single chain would wait four cycles for each element.
     a = b = c = d = row[0]
@@ -85,8 +86,8 @@ def _signature_of_forward(element: Element) -> Any:
     )  # fmt: skip
 
 
-@kernel_njit
-def _forward_block(z, t, w, s, ignored, losses, e, scale, block):  # type: ignore[no-untyped-def]
+@linked_njit
+def _forward_block(z, t, w, s, ignored, losses, e, scale, block, blocks):  # type: ignore[no-untyped-def]
     N, C = z.shape
     one = scale.dtype.type(1)
     zero = scale.dtype.type(0)
@@ -109,7 +110,7 @@ def _forward_block(z, t, w, s, ignored, losses, e, scale, block):  # type: ignor
         losses[n] = loss
 
 
-@compiled_per_dtype(_signature_of_forward, parallel=True)
+@compiled_per_dtype(_signature_of_forward)
 def _forward(z, t, w, s, ignored, losses, e, scale):  # type: ignore[no-untyped-def]
     """Return the number of rows that count; or -1 - n, and write nothing, if row n is the first with no such class."""
     N, C = z.shape
@@ -119,11 +120,7 @@ def _forward(z, t, w, s, ignored, losses, e, scale):  # type: ignore[no-untyped-
             if t[n] < 0 or t[n] >= C:
                 return -1 - n
             counted += 1
-    if N <= _ROWS:  # on the calling thread, without waking the pool
-        _forward_block(z, t, w, s, ignored, losses, e, scale, 0)
-    else:
-        for block in prange((N + _ROWS - 1) // _ROWS):
-            _forward_block(z, t, w, s, ignored, losses, e, scale, np.intp(block))
+    run_shares(_forward_block, (z, t, w, s, ignored, losses, e, scale), (N + _ROWS - 1) // _ROWS)
     return counted
 
 
@@ -335,12 +332,13 @@ def _signature_of_backward(element: Element) -> Any:
     )  # fmt: skip
 
 
-@kernel_njit
-def _backward_block(e, scale, t, w, s, ignored, dlosses, dz, of_all, block):  # type: ignore[no-untyped-def]
+@linked_njit
+def _backward_block(e, scale, t, w, s, ignored, dlosses, dz, block, blocks):  # type: ignore[no-untyped-def]
     N, C = e.shape
     one = scale.dtype.type(1)
     zero = scale.dtype.type(0)
     smooth = s / C
+    of_all = smooth * sum_of(w)
     for n in range(block * _ROWS, min((block + 1) * _ROWS, N)):
         if t[n] == ignored:
             for c in range(C):
@@ -356,15 +354,9 @@ def _backward_block(e, scale, t, w, s, ignored, dlosses, dz, of_all, block):  # 
         dz[n, t[n]] -= dlosses[n] * of_class
 
 
-@compiled_per_dtype(_signature_of_backward, parallel=True)
+@compiled_per_dtype(_signature_of_backward)
 def _backward(e, scale, t, w, s, ignored, dlosses, dz):  # type: ignore[no-untyped-def]
-    N, C = e.shape
-    of_all = s / C * sum_of(w)
-    if N <= _ROWS:
-        _backward_block(e, scale, t, w, s, ignored, dlosses, dz, of_all, 0)
-    else:
-        for block in prange((N + _ROWS - 1) // _ROWS):
-            _backward_block(e, scale, t, w, s, ignored, dlosses, dz, of_all, np.intp(block))
+    run_shares(_backward_block, (e, scale, t, w, s, ignored, dlosses, dz), (len(e) + _ROWS - 1) // _ROWS)
 
 
 def backward(dlosses: Any, saved: Saved) -> NDArray[Any]:

@@ -10,7 +10,7 @@ import sys
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numpy.typing import NDArray
 
 from rondeau.kernels.checks import are_of_device, check_number, checked_array, checked_floats
@@ -18,7 +18,8 @@ from rondeau.kernels.numerics.elements import Element
 from rondeau.kernels.ops.arrays import layer_norm as arrays
 from rondeau.kernels.ops.row_sums import BLOCK, LONG, SHORT, Sums
 from rondeau.kernels.runtime import buffers, threads
-from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import linked_njit
+from rondeau.kernels.runtime.shares import run_shares
 from rondeau.kernels.runtime.signatures import array_type, compiled_per_dtype
 
 __all__ = ["Saved", "backward_input", "backward_parameters", "forward"]
@@ -28,7 +29,7 @@ _ROWS = 32
 _COLUMNS = 64
 
 
-@kernel_njit
+@linked_njit
 def _scale_beyond_range(row, centre, eps):  # type: ignore[no-untyped-def]
     """Return 1 / sqrt(mean of (row - centre)^2 + eps) if squares overflow float32; NaN if they overflow float64."""
     total = np.float64(0)
@@ -42,7 +43,7 @@ def _forward_of_rows(sums: Sums) -> Any:
     """Compile `forward` for some of the rows, in the notation of the module."""
     sum_of, sum_of_squares = sums.of, sums.of_squares
 
-    @kernel_njit
+    @linked_njit
     def forward_of_rows(x, w, b, eps, y, mean, rstd):  # type: ignore[no-untyped-def]
         C = x.shape[1]
         one, width = mean.dtype.type(1), mean.dtype.type(C)
@@ -63,7 +64,7 @@ def _backward_of_rows(sums: Sums) -> Any:
     """Compile `backward_input` for some of the rows."""
     sum_of, sum_of_products = sums.of, sums.of_products
 
-    @kernel_njit
+    @linked_njit
     def backward_of_rows(dy, x, w, mean, rstd, dx):  # type: ignore[no-untyped-def]
         C = x.shape[1]
         width = mean.dtype.type(C)
@@ -106,15 +107,19 @@ def _signature_of_forward(element: Element) -> Any:
     return types.void(rows, vector, vector, element.compute, rows, vector, vector)
 
 
-@compiled_per_dtype(_signature_of_forward, parallel=True)
-def _forward(x, w, b, eps, y, mean, rstd):  # type: ignore[no-untyped-def]
+@linked_njit
+def _forward_block(x, w, b, eps, y, mean, rstd, block, blocks):  # type: ignore[no-untyped-def]
     N, C = x.shape
-    for share in prange((N + _ROWS - 1) // _ROWS):
-        n, end = share * _ROWS, min((share + 1) * _ROWS, N)
-        if C <= BLOCK:
-            _forward_of_short(x[n:end], w, b, eps, y[n:end], mean[n:end], rstd[n:end])
-        else:
-            _forward_of_long(x[n:end], w, b, eps, y[n:end], mean[n:end], rstd[n:end])
+    n, end = block * _ROWS, min((block + 1) * _ROWS, N)
+    if C <= BLOCK:
+        _forward_of_short(x[n:end], w, b, eps, y[n:end], mean[n:end], rstd[n:end])
+    else:
+        _forward_of_long(x[n:end], w, b, eps, y[n:end], mean[n:end], rstd[n:end])
+
+
+@compiled_per_dtype(_signature_of_forward)
+def _forward(x, w, b, eps, y, mean, rstd):  # type: ignore[no-untyped-def]
+    run_shares(_forward_block, (x, w, b, eps, y, mean, rstd), (len(x) + _ROWS - 1) // _ROWS)
 
 
 def forward(x: Any, weight: Any, bias: Any, eps: float) -> tuple[NDArray[Any], Saved]:
@@ -172,15 +177,19 @@ def _signature_of_backward_input(element: Element) -> Any:
     return types.void(rows, rows, vector, vector, vector, rows)
 
 
-@compiled_per_dtype(_signature_of_backward_input, parallel=True)
-def _backward_input(dy, x, w, mean, rstd, dx):  # type: ignore[no-untyped-def]
+@linked_njit
+def _backward_block(dy, x, w, mean, rstd, dx, block, blocks):  # type: ignore[no-untyped-def]
     N, C = x.shape
-    for share in prange((N + _ROWS - 1) // _ROWS):
-        n, end = share * _ROWS, min((share + 1) * _ROWS, N)
-        if C <= BLOCK:
-            _backward_of_short(dy[n:end], x[n:end], w, mean[n:end], rstd[n:end], dx[n:end])
-        else:
-            _backward_of_long(dy[n:end], x[n:end], w, mean[n:end], rstd[n:end], dx[n:end])
+    n, end = block * _ROWS, min((block + 1) * _ROWS, N)
+    if C <= BLOCK:
+        _backward_of_short(dy[n:end], x[n:end], w, mean[n:end], rstd[n:end], dx[n:end])
+    else:
+        _backward_of_long(dy[n:end], x[n:end], w, mean[n:end], rstd[n:end], dx[n:end])
+
+
+@compiled_per_dtype(_signature_of_backward_input)
+def _backward_input(dy, x, w, mean, rstd, dx):  # type: ignore[no-untyped-def]
+    run_shares(_backward_block, (dy, x, w, mean, rstd, dx), (len(x) + _ROWS - 1) // _ROWS)
 
 
 def backward_input(dy: Any, saved: Saved) -> NDArray[Any]:
@@ -223,19 +232,23 @@ def _signature_of_backward_parameters(element: Element) -> Any:
     return types.void(rows, rows, vector, vector, vector, vector)
 
 
-@compiled_per_dtype(_signature_of_backward_parameters, parallel=True)
-def _backward_parameters(dy, x, mean, rstd, dw, db):  # type: ignore[no-untyped-def]
+@linked_njit
+def _backward_columns(dy, x, mean, rstd, dw, db, share, shares):  # type: ignore[no-untyped-def]
     N, C = x.shape
-    for share in prange((C + _COLUMNS - 1) // _COLUMNS):
-        first, last = share * _COLUMNS, min((share + 1) * _COLUMNS, C)
-        of_w, of_b = np.zeros(last - first), np.zeros(last - first)
-        for n in range(N):
-            row, g, centre, scale = x[n, first:last], dy[n, first:last], mean[n], rstd[n]
-            for c in range(last - first):
-                of_w[c] += g[c] * ((row[c] - centre) * scale)
-                of_b[c] += g[c]
+    first, last = share * _COLUMNS, min((share + 1) * _COLUMNS, C)
+    of_w, of_b = np.zeros(last - first), np.zeros(last - first)
+    for n in range(N):
+        row, g, centre, scale = x[n, first:last], dy[n, first:last], mean[n], rstd[n]
         for c in range(last - first):
-            dw[first + c], db[first + c] = of_w[c], of_b[c]
+            of_w[c] += g[c] * ((row[c] - centre) * scale)
+            of_b[c] += g[c]
+    for c in range(last - first):
+        dw[first + c], db[first + c] = of_w[c], of_b[c]
+
+
+@compiled_per_dtype(_signature_of_backward_parameters)
+def _backward_parameters(dy, x, mean, rstd, dw, db):  # type: ignore[no-untyped-def]
+    run_shares(_backward_columns, (dy, x, mean, rstd, dw, db), (x.shape[1] + _COLUMNS - 1) // _COLUMNS)
 
 
 def backward_parameters(dy: Any, saved: Saved) -> tuple[NDArray[Any], NDArray[Any]]:

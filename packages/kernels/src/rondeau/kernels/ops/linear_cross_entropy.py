@@ -26,7 +26,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numpy.typing import NDArray
 
 from rondeau.kernels.checks import are_of_device, check_number, checked_array, checked_floats, in_row_order
@@ -39,7 +39,8 @@ from rondeau.kernels.ops.row_sums import sum_of
 from rondeau.kernels.product.pairs import packed_dtype
 from rondeau.kernels.product.product import multiply_serially
 from rondeau.kernels.runtime import buffers, threads
-from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import linked_njit
+from rondeau.kernels.runtime.shares import run_shares
 from rondeau.kernels.runtime.signatures import INDICES, array_type, compiled_per_dtype, record_type
 
 __all__ = ["Gradients", "Needs", "Targets", "checked_targets", "is_blocked", "losses_and_gradients"]
@@ -171,7 +172,7 @@ def _record_types(element: Element) -> tuple[Any, Any, Any]:
     return head, block, sums
 
 
-@kernel_njit
+@linked_njit
 def _add_bias(z, bias, peak):  # type: ignore[no-untyped-def]
     """Do ``z += bias`` and ``peak = max(peak, z)``; a NaN is no peak."""
     for i in range(z.size):
@@ -179,13 +180,13 @@ def _add_bias(z, bias, peak):  # type: ignore[no-untyped-def]
         peak[i] = z[i] if z[i] > peak[i] else peak[i]
 
 
-@kernel_njit
+@linked_njit
 def _add_weighted(z, weight, shift, weighted):  # type: ignore[no-untyped-def]
     for i in range(z.size):
         weighted[i] += weight[i] * (z[i] - shift[i])
 
 
-@kernel_njit
+@linked_njit
 def _exponentiate(z, shift, total):  # type: ignore[no-untyped-def]
     for i in range(z.size):
         e = scalar.exp(z[i] - shift[i])
@@ -193,14 +194,14 @@ def _exponentiate(z, shift, total):  # type: ignore[no-untyped-def]
         total[i] += e
 
 
-@kernel_njit
+@linked_njit
 def _fill_groups(numbers, R, target):  # type: ignore[no-untyped-def]
     """Write each number R times."""
     for i in range(numbers.size):
         target[i * R : (i + 1) * R] = numbers[i]
 
 
-@kernel_njit
+@linked_njit
 def _sum_groups(values, out):  # type: ignore[no-untyped-def]
     """Add up groups of as many values as `out` has."""
     R = out.size
@@ -210,7 +211,7 @@ def _sum_groups(values, out):  # type: ignore[no-untyped-def]
             out[n] += values[first + n]
 
 
-@kernel_njit
+@linked_njit
 def _exponentials(z, first, head, block, k):  # type: ignore[no-untyped-def]
     """Replace z (C, R), the logits of chunk k without the bias, by exp(z + b - peak); it begins with class ``first``.
 
@@ -247,7 +248,7 @@ def _exponentials(z, first, head, block, k):  # type: ignore[no-untyped-def]
     _sum_groups(sums, block.sums[k])
 
 
-@kernel_njit
+@linked_njit
 def _gradients(e, first, head, block, k, db):  # type: ignore[no-untyped-def]
     """Replace e (C, R), the exponentials of chunk k, by dz, and add its sums over rows to db."""
     C, R = e.shape
@@ -268,20 +269,20 @@ def _gradients(e, first, head, block, k, db):  # type: ignore[no-untyped-def]
         db[first + c] += sum_of(e[c])
 
 
-@kernel_njit
+@linked_njit
 def _first_task(V, g, groups):  # type: ignore[no-untyped-def]
     """Return the number of the first task of a group."""
     return (V + _TASK - 1) // _TASK * g // groups
 
 
-@kernel_njit
+@linked_njit
 def _chunk(head, R, task, first, last):  # type: ignore[no-untyped-def]
     """Return the matrix (last - first, R) of some classes of the task that begins with class ``task``."""
     start = task * head.stride + (first - task) * R
     return head.room[start : start + (last - first) * R].reshape(last - first, R)
 
 
-@kernel_njit
+@linked_njit
 def _finish(head, block, sums, g, task, end, is_first, operand):  # type: ignore[no-untyped-def]
     """Turn the exponentials of a task into gradients, and add them up; the first task of a pass begins group g."""
     R = len(block.x)
@@ -298,7 +299,7 @@ def _finish(head, block, sums, g, task, end, is_first, operand):  # type: ignore
         multiply_serially(dz, block.x, sums.weight[task:end], sums.begun, operand)
 
 
-@kernel_njit
+@linked_njit
 def _begin(head, block, task, end, operand):  # type: ignore[no-untyped-def]
     """Compute the logits of a task, and their exponentials."""
     R = len(block.x)
@@ -315,24 +316,26 @@ def _signature_of_pass(element: Element) -> Any:
     return types.void(head, block, block, sums, array_type(element.dtype, 1))
 
 
-@compiled_per_dtype(_signature_of_pass, parallel=True)
+@linked_njit
+def _pass_of_group(head, block, following, sums, operand, place, groups):  # type: ignore[no-untyped-def]
+    V, g = len(head.bias), groups - 1 - place if sums.backwards else place
+    begin, past = _first_task(V, g, groups), _first_task(V, g + 1, groups)
+    for turn in range(past - begin):
+        task = _TASK * (past - 1 - turn if sums.backwards else begin + turn)
+        end = min(task + _TASK, V)
+        if len(block.x):
+            _finish(head, block, sums, g, task, end, turn == 0, operand)
+        if len(following.x):
+            _begin(head, following, task, end, operand)
+
+
+@compiled_per_dtype(_signature_of_pass)
 def _pass(head, block, following, sums, operand):  # type: ignore[no-untyped-def]
     """Finish a block, whose exponentials are there, and begin the one that follows; either may have no rows.
 
     Both read the same part of the weight, one after the other. ``operand`` is empty, of the dtype of packed operands.
     """
-    V = len(head.bias)
-    groups = len(sums.parts)
-    for place in prange(groups):
-        g = groups - 1 - np.intp(place) if sums.backwards else np.intp(place)
-        begin, past = _first_task(V, g, groups), _first_task(V, g + 1, groups)
-        for turn in range(past - begin):
-            task = _TASK * (past - 1 - turn if sums.backwards else begin + turn)
-            end = min(task + _TASK, V)
-            if len(block.x):
-                _finish(head, block, sums, g, task, end, turn == 0, operand)
-            if len(following.x):
-                _begin(head, following, task, end, operand)
+    run_shares(_pass_of_group, (head, block, following, sums, operand), len(sums.parts))
 
 
 def _signature_of_losses(element: Element) -> Any:

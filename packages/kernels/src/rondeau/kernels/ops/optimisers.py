@@ -15,13 +15,14 @@ Options that are branches in PyTorch are numbers here, so that one loop serves t
     The factor applied to the parameter first (decoupled weight decay): ``1 - lr * weight_decay``; 1 for none.
 """
 
+import functools
 import math
 import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias, get_type_hints
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numpy.typing import NDArray
 
 from rondeau.kernels.checks import check_array, check_one_device, shown
@@ -29,7 +30,9 @@ from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS, Element
 from rondeau.kernels.ops.arrays import optimisers as arrays
 from rondeau.kernels.runtime import threads
+from rondeau.kernels.runtime.compiling import linked_njit
 from rondeau.kernels.runtime.devices import is_array, is_of_device
+from rondeau.kernels.runtime.shares import indices_of_share, run_shares
 from rondeau.kernels.runtime.signatures import array_type, compiled_per_dtype, record_type
 
 __all__ = ["Adagrad", "Adam", "Amsgrad", "Momentum", "RMSprop", "Sgd", "update"]
@@ -41,7 +44,7 @@ Array: TypeAlias = NDArray[Any]
 
 
 class _Kernel:
-    """The update of one kind of rule, compiled for one thread and for all, and the indices of the rule's fields."""
+    """The update of one kind of rule, and the indices of the rule's fields."""
 
     def __init__(
         self,
@@ -65,11 +68,17 @@ class _Kernel:
             vector = array_type(element.dtype, 1)
             kinds = {Array: vector, float: element.compute, bool: types.boolean}
             record = record_type(rule, **{name: kinds[kind] for name, kind in hints.items()})
-            return types.void(vector, vector, record)
+            return types.void(vector, vector, record, types.intp)
 
         # No contraction: the bits would differ where one loop rounds a product and a sum once and another twice.
-        self.serial = compiled_per_dtype(signature_of, fastmath=False)(function)
-        self.parallel = compiled_per_dtype(signature_of, parallel=True, fastmath=False)(function)
+        share_of_update = linked_njit(fastmath=False)(function)
+
+        @functools.wraps(function)
+        def update(w: Any, g: Any, rule: Any, shares: Any) -> None:
+            run_shares(share_of_update, (w, g, rule), shares)
+
+        del update.__wrapped__
+        self.entries = compiled_per_dtype(signature_of)(update)
 
 
 _KERNELS: dict[type[Any], _Kernel] = {}
@@ -102,9 +111,9 @@ class Sgd(NamedTuple):
 
 
 @_update_of(Sgd, arrays.sgd)
-def _sgd(w: Any, g: Any, rule: Any) -> None:
+def _sgd(w: Any, g: Any, rule: Any, share: Any, shares: Any) -> None:
     sign, l2, lr = rule.sign, rule.l2, rule.lr
-    for i in prange(w.size):
+    for i in indices_of_share(w.size, share, shares):
         d = sign * g[i]
         if l2 != 0:
             d += l2 * w[i]
@@ -127,11 +136,11 @@ class Momentum(NamedTuple):
 
 
 @_update_of(Momentum, arrays.momentum)
-def _momentum(w: Any, g: Any, rule: Any) -> None:
+def _momentum(w: Any, g: Any, rule: Any, share: Any, shares: Any) -> None:
     velocity = rule.velocity
     sign, l2, lr = rule.sign, rule.l2, rule.lr
     momentum, intake, nesterov = rule.momentum, rule.intake, rule.nesterov
-    for i in prange(w.size):
+    for i in indices_of_share(w.size, share, shares):
         d = sign * g[i]
         if l2 != 0:
             d += l2 * w[i]
@@ -154,10 +163,10 @@ class Adagrad(NamedTuple):
 
 
 @_update_of(Adagrad, arrays.adagrad)
-def _adagrad(w: Any, g: Any, rule: Any) -> None:
+def _adagrad(w: Any, g: Any, rule: Any, share: Any, shares: Any) -> None:
     total = rule.total
     sign, l2, lr, eps = rule.sign, rule.l2, rule.lr, rule.eps
-    for i in prange(w.size):
+    for i in indices_of_share(w.size, share, shares):
         d = sign * g[i]
         if l2 != 0:
             d += l2 * w[i]
@@ -189,13 +198,13 @@ class RMSprop(NamedTuple):
 
 
 @_update_of(RMSprop, arrays.rmsprop, mean="centered", velocity="momentum")
-def _rmsprop(w: Any, g: Any, rule: Any) -> None:
+def _rmsprop(w: Any, g: Any, rule: Any, share: Any, shares: Any) -> None:
     square = rule.square
     mean = rule.mean
     velocity = rule.velocity
     sign, l2, lr, alpha, rest = rule.sign, rule.l2, rule.lr, rule.alpha, rule.rest
     eps, momentum, centered = rule.eps, rule.momentum, rule.centered
-    for i in prange(w.size):
+    for i in indices_of_share(w.size, share, shares):
         d = sign * g[i]
         if l2 != 0:
             d += l2 * w[i]
@@ -236,13 +245,13 @@ class Adam(NamedTuple):
 
 
 @_update_of(Adam, arrays.adam)
-def _adam(w: Any, g: Any, rule: Any) -> None:
+def _adam(w: Any, g: Any, rule: Any, share: Any, shares: Any) -> None:
     mean = rule.mean
     square = rule.square
     sign, l2, shrink = rule.sign, rule.l2, rule.shrink
     rest1, beta2, rest2 = rule.rest1, rule.beta2, rule.rest2
     rate, root, eps = rule.rate, rule.root, rule.eps
-    for i in prange(w.size):
+    for i in indices_of_share(w.size, share, shares):
         d = sign * g[i]
         if l2 != 0:
             d += l2 * w[i]
@@ -277,14 +286,14 @@ class Amsgrad(NamedTuple):
 
 
 @_update_of(Amsgrad, arrays.amsgrad)
-def _amsgrad(w: Any, g: Any, rule: Any) -> None:
+def _amsgrad(w: Any, g: Any, rule: Any, share: Any, shares: Any) -> None:
     mean = rule.mean
     square = rule.square
     largest = rule.largest
     sign, l2, shrink = rule.sign, rule.l2, rule.shrink
     rest1, beta2, rest2 = rule.rest1, rule.beta2, rule.rest2
     rate, root, eps = rule.rate, rule.root, rule.eps
-    for i in prange(w.size):
+    for i in indices_of_share(w.size, share, shares):
         d = sign * g[i]
         if l2 != 0:
             d += l2 * w[i]
@@ -353,10 +362,11 @@ def update(w: Array, g: Array, rule: Any) -> None:
                 values[i] = w.dtype.type(values[i])
         kernel.on_arrays(flat_w, flat_g, rule._make(values))
         return
+    entry = kernel.entries[w.dtype]
     if w.size < _ALONE:
-        kernel.serial[w.dtype](flat_w, flat_g, rule._make(values))
+        entry(flat_w, flat_g, rule._make(values), 1)
     else:
-        threads.launch(kernel.parallel[w.dtype], flat_w, flat_g, rule._make(values))
+        threads.launch(entry, flat_w, flat_g, rule._make(values), threads.get_num_threads())
     for array, copy in unaligned:
         array.reshape(-1)[:] = copy
 

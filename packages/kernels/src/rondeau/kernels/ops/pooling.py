@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numpy.typing import NDArray
 
 from rondeau.kernels.checks import (
@@ -27,8 +27,9 @@ from rondeau.kernels.numerics.elements import Element
 from rondeau.kernels.ops.arrays import pooling as arrays
 from rondeau.kernels.ops.windows import WINDOW, Window, check_window
 from rondeau.kernels.runtime import buffers, threads
-from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import linked_njit
 from rondeau.kernels.runtime.devices import is_of_device
+from rondeau.kernels.runtime.shares import indices_of_share, run_shares
 from rondeau.kernels.runtime.signatures import INDICES, TABLE, array_type, compiled_per_dtype, record_type
 
 __all__ = [
@@ -48,7 +49,7 @@ _PER_ADDITION = 4
 """The cost of one element of a window that is averaged, in multiply-adds."""
 
 
-@kernel_njit
+@linked_njit
 def _inside(start, dilation, count, size):  # type: ignore[no-untyped-def]
     """Return the bounds of the range of i below `count` for which start + i * dilation is in [0, size)."""
     low, high = 0, count
@@ -61,14 +62,14 @@ def _inside(start, dilation, count, size):  # type: ignore[no-untyped-def]
 
 def _signature_of_max_forward(element: Element) -> Any:
     planes = array_type(element.dtype, 3)
-    return types.void(planes, WINDOW, planes, types.Array(types.int64, 3, "C"))
+    return types.void(planes, WINDOW, planes, types.Array(types.int64, 3, "C"), types.intp)
 
 
-@compiled_per_dtype(_signature_of_max_forward, parallel=True)
-def _max_forward(x, window, y, indices):  # type: ignore[no-untyped-def]
+@linked_njit
+def _max_forward_of_planes(x, window, y, indices, share, shares):  # type: ignore[no-untyped-def]
     M, H, W = x.shape
     P, Q = y.shape[1:]
-    for m in prange(M):
+    for m in indices_of_share(M, share, shares):
         plane = x[m].reshape(H * W)
         for p in range(P):
             row = p * window.row_stride - window.top
@@ -88,6 +89,11 @@ def _max_forward(x, window, y, indices):  # type: ignore[no-untyped-def]
                         found = value if larger else found
                         index = at if larger else index
                 y[m, p, q], indices[m, p, q] = found, index
+
+
+@compiled_per_dtype(_signature_of_max_forward)
+def _max_forward(x, window, y, indices, shares):  # type: ignore[no-untyped-def]
+    run_shares(_max_forward_of_planes, (x, window, y, indices), shares)
 
 
 def max_forward(x: Any, window: Window, shape: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -131,7 +137,7 @@ def max_forward(x: Any, window: Window, shape: tuple[int, ...]) -> tuple[NDArray
         return arrays.max_forward(x, window, shape)
     y, indices = buffers.empty((M, *shape), x.dtype), buffers.empty((M, *shape), np.int64)
     shares = threads.shares_of(_PER_COMPARISON * y.size * window.rows * window.columns)
-    threads.launch(_max_forward[x.dtype], x, window, y, indices, shares=shares)
+    threads.launch(_max_forward[x.dtype], x, window, y, indices, shares, shares=shares)
     return y, indices
 
 
@@ -150,15 +156,20 @@ def _check_on_plane(size: int, before: int, number: int, window: int, stride: in
 
 def _signature_of_moving(element: Element) -> Any:
     rows = array_type(element.dtype, 2)
-    return types.void(rows, TABLE, rows)
+    return types.void(rows, TABLE, rows, types.intp)
 
 
-@compiled_per_dtype(_signature_of_moving, parallel=True)
-def _gather(planes, indices, values):  # type: ignore[no-untyped-def]
+@linked_njit
+def _gather_of_planes(planes, indices, values, share, shares):  # type: ignore[no-untyped-def]
     M, L = values.shape
-    for m in prange(M):
+    for m in indices_of_share(M, share, shares):
         for at in range(L):
             values[m, at] = planes[m, indices[m, at]]
+
+
+@compiled_per_dtype(_signature_of_moving)
+def _gather(planes, indices, values, shares):  # type: ignore[no-untyped-def]
+    run_shares(_gather_of_planes, (planes, indices, values), shares)
 
 
 def gather(planes: Any, indices: Any) -> NDArray[Any]:
@@ -198,13 +209,19 @@ def gather(planes: Any, indices: Any) -> NDArray[Any]:
     return values
 
 
-@compiled_per_dtype(_signature_of_moving, parallel=True)
-def _scatter(values, indices, planes):  # type: ignore[no-untyped-def]
+@linked_njit
+def _scatter_of_planes(values, indices, planes, share, shares):  # type: ignore[no-untyped-def]
     M, L = values.shape
-    for m in prange(M):
-        planes[m] = 0
+    for m in indices_of_share(M, share, shares):
+        for at in range(planes.shape[1]):
+            planes[m, at] = 0
         for at in range(L):
             planes[m, indices[m, at]] += values[m, at]
+
+
+@compiled_per_dtype(_signature_of_moving)
+def _scatter(values, indices, planes, shares):  # type: ignore[no-untyped-def]
+    run_shares(_scatter_of_planes, (values, indices, planes), shares)
 
 
 def scatter(values: Any, indices: Any, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -272,7 +289,7 @@ def _move(kernel: Any, read: NDArray[Any], indices: NDArray[np.int64], written: 
         return array.reshape(len(array), math.prod(array.shape[1:]))
 
     shares = threads.shares_of(_PER_COMPARISON * (read.size + written.size))
-    threads.launch(kernel[read.dtype], rows(read), rows(indices), rows(written), shares=shares)
+    threads.launch(kernel[read.dtype], rows(read), rows(indices), rows(written), shares, shares=shares)
 
 
 class Regions(NamedTuple):
@@ -416,16 +433,15 @@ def _regions(
 
 def _signature_of_averaging(element: Element) -> Any:
     planes = array_type(element.dtype, 3)
-    return types.void(planes, _region_type(element), planes)
+    return types.void(planes, _region_type(element), planes, types.intp)
 
 
-@compiled_per_dtype(_signature_of_averaging, parallel=True)
-def _average_forward(x, regions, y):  # type: ignore[no-untyped-def]
+@linked_njit
+def _average_forward_of_planes(x, regions, y, share, shares):  # type: ignore[no-untyped-def]
     first_row, last_row, divisor = regions.first_row, regions.last_row, regions.divisor
     first_column, last_column = regions.first_column, regions.last_column
-    M = x.shape[0]
     P, Q = divisor.shape
-    for m in prange(M):
+    for m in indices_of_share(x.shape[0], share, shares):
         for p in range(P):
             for q in range(Q):
                 total = np.float64(0)  # a window may be a whole image
@@ -433,6 +449,11 @@ def _average_forward(x, regions, y):  # type: ignore[no-untyped-def]
                     for column in range(first_column[q], last_column[q]):
                         total += x[m, row, column]
                 y[m, p, q] = total / np.float64(divisor[p, q])
+
+
+@compiled_per_dtype(_signature_of_averaging)
+def _average_forward(x, regions, y, shares):  # type: ignore[no-untyped-def]
+    run_shares(_average_forward_of_planes, (x, regions, y), shares)
 
 
 def average_forward(x: Any, regions: Regions) -> NDArray[Any]:
@@ -463,24 +484,31 @@ def average_forward(x: Any, regions: Regions) -> NDArray[Any]:
     if are_of_device("average pooling", x=x, regions=regions.divisor):
         return arrays.average_forward(x, regions)  # type: ignore[no-any-return]
     y = buffers.empty((len(x), *regions.divisor.shape), x.dtype)
-    threads.launch(_average_forward[x.dtype], x, regions, y, shares=_shares(len(x), regions))
+    shares = _shares(len(x), regions)
+    threads.launch(_average_forward[x.dtype], x, regions, y, shares, shares=shares)
     return y
 
 
-@compiled_per_dtype(_signature_of_averaging, parallel=True)
-def _average_backward(y, regions, x):  # type: ignore[no-untyped-def]
+@linked_njit
+def _average_backward_of_planes(y, regions, x, share, shares):  # type: ignore[no-untyped-def]
     first_row, last_row, divisor = regions.first_row, regions.last_row, regions.divisor
     first_column, last_column = regions.first_column, regions.last_column
-    M = x.shape[0]
     P, Q = divisor.shape
-    for m in prange(M):
-        x[m] = 0
+    for m in indices_of_share(x.shape[0], share, shares):
+        for row in range(x.shape[1]):
+            for column in range(x.shape[2]):
+                x[m, row, column] = 0
         for p in range(P):
             for q in range(Q):
-                share = y[m, p, q] / divisor[p, q]
+                part = y[m, p, q] / divisor[p, q]
                 for row in range(first_row[p], last_row[p]):
                     for column in range(first_column[q], last_column[q]):
-                        x[m, row, column] += share
+                        x[m, row, column] += part
+
+
+@compiled_per_dtype(_signature_of_averaging)
+def _average_backward(y, regions, x, shares):  # type: ignore[no-untyped-def]
+    run_shares(_average_backward_of_planes, (y, regions, x), shares)
 
 
 def average_backward(dy: Any, regions: Regions) -> NDArray[Any]:
@@ -511,7 +539,8 @@ def average_backward(dy: Any, regions: Regions) -> NDArray[Any]:
     if are_of_device("average pooling", dy=dy, regions=regions.divisor):
         return arrays.average_backward(dy, regions)  # type: ignore[no-any-return]
     dx = buffers.empty((len(dy), regions.height, regions.width), dy.dtype)
-    threads.launch(_average_backward[dy.dtype], dy, regions, dx, shares=_shares(len(dy), regions))
+    shares = _shares(len(dy), regions)
+    threads.launch(_average_backward[dy.dtype], dy, regions, dx, shares, shares=shares)
     return dx
 
 

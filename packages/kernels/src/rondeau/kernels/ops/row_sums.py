@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import linked_njit
 
 __all__ = ["BLOCK", "LONG", "SHORT", "Sums", "sum_of"]
 
 BLOCK = 1024
 """Elements of a block, and of the longest short row: a vector lane adds at most 64 of them."""
 
-_summing = kernel_njit(fastmath={"contract", "reassoc"})
+_summing = linked_njit(fastmath={"contract", "reassoc"})
 
 
 @_summing
@@ -48,7 +48,7 @@ def _sum_of_products_of_block(a, b):  # type: ignore[no-untyped-def]
     return total
 
 
-@kernel_njit
+@linked_njit
 def sum_of(row):  # type: ignore[no-untyped-def]
     """Return the sum of a row of any length, shape (C,)."""
     total = np.float64(0)
@@ -57,7 +57,7 @@ def sum_of(row):  # type: ignore[no-untyped-def]
     return row.dtype.type(total)
 
 
-@kernel_njit
+@linked_njit
 def _sum_of_squares(row, centre):  # type: ignore[no-untyped-def]
     total = np.float64(0)
     for first in range(0, row.size, BLOCK):
@@ -65,7 +65,7 @@ def _sum_of_squares(row, centre):  # type: ignore[no-untyped-def]
     return row.dtype.type(total)
 
 
-@kernel_njit
+@linked_njit
 def _sum_of_products(a, b):  # type: ignore[no-untyped-def]
     total = np.float64(0)
     for first in range(0, a.size, BLOCK):

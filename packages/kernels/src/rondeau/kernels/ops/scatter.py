@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numpy.typing import NDArray
 
 from rondeau.kernels.checks import are_of_device, check_array, checked_indices, in_row_order
@@ -11,7 +11,9 @@ from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS, Element
 from rondeau.kernels.ops.arrays import scatter as arrays
 from rondeau.kernels.runtime import threads
+from rondeau.kernels.runtime.compiling import linked_njit
 from rondeau.kernels.runtime.devices import is_writeable
+from rondeau.kernels.runtime.shares import run_shares
 from rondeau.kernels.runtime.signatures import INDICES, array_type, compiled_per_dtype
 
 __all__ = ["add_rows"]
@@ -29,16 +31,19 @@ def _signature_of_adding(element: Element) -> Any:
     return types.void(rows, INDICES, rows, types.boolean)
 
 
-@compiled_per_dtype(_signature_of_adding, parallel=True)
+@linked_njit
+def _add_columns(rows, ids, table, descending, share, shares):  # type: ignore[no-untyped-def]
+    first, last = np.uintp(share * _COLUMNS), np.uintp(min((share + 1) * _COLUMNS, table.shape[1]))
+    for k in range(ids.size):
+        n = ids.size - 1 - k if descending else k
+        target = ids[n]
+        for e in range(first, last):
+            table[target, e] += rows[n, e]
+
+
+@compiled_per_dtype(_signature_of_adding)
 def _add_rows(rows, ids, table, descending):  # type: ignore[no-untyped-def]
-    E = table.shape[1]
-    for share in prange((E + _COLUMNS - 1) // _COLUMNS):
-        first, last = share * _COLUMNS, min((share + 1) * _COLUMNS, E)
-        for k in range(ids.size):
-            n = ids.size - 1 - k if descending else k
-            row, target = rows[n, first:last], table[ids[n], first:last]
-            for e in range(last - first):
-                target[e] += row[e]
+    run_shares(_add_columns, (rows, ids, table, descending), (table.shape[1] + _COLUMNS - 1) // _COLUMNS)
 
 
 def add_rows(

@@ -3,7 +3,6 @@
 from typing import Any
 
 from numba import types
-from numba.extending import register_jitable
 
 from rondeau.kernels.numerics.elements import Element
 from rondeau.kernels.product.matrix import Matrix, matrix_type, part
@@ -11,6 +10,7 @@ from rondeau.kernels.product.microkernel import advance
 from rondeau.kernels.product.packed_product import DEPTH_BLOCK, multiply_packed
 from rondeau.kernels.product.packing import pack_matrix, pack_panel, packed_size
 from rondeau.kernels.product.tiles import TILE
+from rondeau.kernels.runtime.compiling import shared_njit
 from rondeau.kernels.runtime.linking import compiled_once
 
 __all__ = ["ROW_BLOCK", "block_size", "multiply_blocks"]
@@ -28,7 +28,7 @@ stays in the first-level cache. In float32, (200, 10,000) @ (10,000, 32) ran at 
 512 steps, and at 0.75 with a B that is packed first."""
 
 
-@register_jitable
+@shared_njit
 def is_panel(b: Any, N: int, lanes: int) -> bool:
     """Return whether a matrix with N columns is stored as packing would store it: a panel of whole vectors."""
     return b.column == 1 and b.row == N and TILE.vectors * lanes >= N and N % lanes == 0
@@ -67,7 +67,7 @@ def multiply_blocks(
                 )
 
 
-@register_jitable
+@shared_njit
 def block_size(M: int, N: int, K: int) -> int:
     """Return the number of elements that `multiply_blocks` needs; for Python and for kernels."""
     depth = min(K, DEPTH_BLOCK)

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.extending import register_jitable
 
 from rondeau.kernels.numerics.elements import ELEMENTS, INT8, INT32, Element
 from rondeau.kernels.numerics.rounding import (
@@ -34,7 +33,7 @@ from rondeau.kernels.product.microkernel import advance, compute_tile, pointer_a
 from rondeau.kernels.product.packed_product import Rows
 from rondeau.kernels.product.pairs import words_of
 from rondeau.kernels.product.tiles import TILE
-from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import linked_njit, shared_njit
 from rondeau.kernels.runtime.linking import compiled_once
 
 __all__ = [
@@ -61,7 +60,7 @@ _SUMS = _ROWS * _WIDTH
 """Where the rows of a left operand begin."""
 
 
-@register_jitable
+@shared_njit
 def depth_of_int8(K: int) -> int:
     """Return the number of rows of a packed (K, N) operand; for Python and for kernels.
 
@@ -74,7 +73,7 @@ def depth_of_int8(K: int) -> int:
     return depth
 
 
-@register_jitable
+@shared_njit
 def size_of_room(M: int, K: int) -> int:
     """Return the number of int32 that the left operand of M rows of K numbers needs; for Python and for kernels."""
     size: int = _SUMS + M * (1 + words_of(K))
@@ -104,7 +103,7 @@ def _round_rows(source, stride, count, K, words, numbers):  # type: ignore[no-un
             target[K] = 0
 
 
-@kernel_njit
+@linked_njit
 def as_left_operand(rows, count, K, room, is_new):  # type: ignore[no-untyped-def]
     """Return ``count`` rows of K numbers, rounded into ``room`` unless they already have been."""
     if is_new:
@@ -115,7 +114,7 @@ def as_left_operand(rows, count, K, room, is_new):  # type: ignore[no-untyped-de
     return Rows(room, _SUMS, 1 + words_of(K))
 
 
-@kernel_njit
+@linked_njit
 def pack_panels_of_int8(b, b_at, k_stride, n_stride, K, N, packed, packed_at, first, last):  # type: ignore[no-untyped-def]
     """Round and pack panels ``first`` to ``last - 1`` of a (K, N) operand, as `pack_panels` does without rounding."""
     depth = depth_of_int8(K)
@@ -168,7 +167,7 @@ def _multiply_panel(a, a_stride, M, words, panel, columns, sums, c, c_stride, ac
                         results[j] = scale * np.float32(of_row[j]) * scales[j]
 
 
-@kernel_njit
+@linked_njit
 def product_of_panels_of_int8(a, M, depth, panels, N, c, accumulate):  # type: ignore[no-untyped-def]
     """Compute C[M, N] (+)= A[M, K] @ B[K, N], as `product_of_panels` does.
 
@@ -191,7 +190,7 @@ def product_of_panels_of_int8(a, M, depth, panels, N, c, accumulate):  # type: i
         )  # fmt: skip
 
 
-@kernel_njit
+@linked_njit
 def copy_row_of_int8(packed, panel, columns, k, out, out_at):  # type: ignore[no-untyped-def]
     """Copy row k of the panel at ``panel``, dequantised."""
     whole, words = (columns + _LANES - 1) // _LANES * _LANES, pointer_to(packed, panel)

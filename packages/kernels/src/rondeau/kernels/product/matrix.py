@@ -6,7 +6,7 @@ from numba import types
 
 from rondeau.kernels.numerics.elements import Element
 from rondeau.kernels.product.microkernel import advance, pointer_to
-from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import linked_njit
 
 __all__ = ["Matrix", "matrix_of", "matrix_type", "part", "whole_elements"]
 
@@ -27,7 +27,7 @@ def matrix_type(element: Element) -> Any:
     return types.NamedTuple([types.CPointer(element.storage), types.intp, types.intp], Matrix)
 
 
-@kernel_njit
+@linked_njit
 def matrix_of(array: Any) -> Any:
     """Return a 2-D array as a `Matrix`."""
     return Matrix(
@@ -35,13 +35,13 @@ def matrix_of(array: Any) -> Any:
     )
 
 
-@kernel_njit
+@linked_njit
 def part(matrix: Any, row: Any, column: Any) -> Any:
     """Return the submatrix that starts at a row and a column."""
     return Matrix(advance(matrix.at, row * matrix.row + column * matrix.column), matrix.row, matrix.column)
 
 
-@kernel_njit
+@linked_njit
 def whole_elements(array: Any) -> Any:
     """Return whether strides and address of a 2-D array are whole elements; in structured arrays they may not be."""
     size = array.itemsize

@@ -31,7 +31,7 @@ from numba.extending import intrinsic
 
 from rondeau.kernels.numerics.elements import FORMATS, INT8, PAIRS, Element, element_of
 from rondeau.kernels.product.tiles import TILE, Tile
-from rondeau.kernels.runtime.compiling import cached_njit
+from rondeau.kernels.runtime.compiling import addressed_njit
 from rondeau.kernels.runtime.symbols import need_symbol, provide_symbol
 
 __all__ = [
@@ -357,7 +357,7 @@ def _tiles_of(typingctx: Any, element: Any) -> Any:
     return types.void(element), codegen
 
 
-@cached_njit
+@addressed_njit
 def _tile_library(element: Any) -> None:
     """Compiled for each dtype but never called: its library holds the tiles."""
     _tiles_of(element)

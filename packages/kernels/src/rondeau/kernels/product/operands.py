@@ -34,6 +34,7 @@ from rondeau.kernels.product.packed_product import Rows, product_of_panels
 from rondeau.kernels.product.packing import pack_panels
 from rondeau.kernels.product.pairs import pack_panels_of_pairs, round_rows, words_of
 from rondeau.kernels.product.tiles import TILE
+from rondeau.kernels.runtime.compiling import LINKED
 
 __all__ = [
     "by_operand",
@@ -69,7 +70,7 @@ def by_operand(
     def stub(*arguments: Any) -> Any:
         raise NotImplementedError("for compiled code only")
 
-    @overload(stub, strict=False, jit_options={"forceinline": True, "error_model": "numpy"})
+    @overload(stub, strict=False, jit_options={"forceinline": True, "error_model": "numpy", **LINKED})
     def choose(*arguments: Any) -> Any:
         return choices.get(arguments[memory].dtype, of_numbers)
 

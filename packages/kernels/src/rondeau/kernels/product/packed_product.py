@@ -8,7 +8,7 @@ from rondeau.kernels.numerics.elements import FORMATS, Element
 from rondeau.kernels.product.matrix import Matrix, matrix_type, part
 from rondeau.kernels.product.microkernel import advance, compute_tile, pointer_to
 from rondeau.kernels.product.tiles import TILE
-from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import linked_njit
 from rondeau.kernels.runtime.linking import compiled_once
 
 __all__ = ["DEPTH_BLOCK", "Rows", "matrix_of_rows", "multiply_packed", "product_of_panels", "product_rows"]
@@ -64,13 +64,13 @@ def multiply_packed(a: Any, M: Any, K: Any, packed: Any, N: Any, lanes: Any, c: 
             row += rows
 
 
-@kernel_njit
+@linked_njit
 def matrix_of_rows(rows: Any) -> Any:
     """Return rows as a matrix; the caller keeps their array alive."""
     return Matrix(pointer_to(rows.flat, rows.at), rows.stride, 1)
 
 
-@kernel_njit
+@linked_njit
 def product_of_panels(
     a: Any, M: Any, K: Any, packed: Any, N: Any, lanes: Any, c: Any, accumulate: Any
 ) -> Any:
@@ -89,9 +89,9 @@ def product_of_panels(
             )  # fmt: skip
 
 
-@kernel_njit
+@linked_njit
 def product_rows(a: Any, M: Any, K: Any, packed: Any, packed_at: Any, N: Any, c: Any, accumulate: Any) -> Any:
-    """Compute C[M, N] (+)= A[M, K] @ B[K, N] with B packed; serial and free of allocation, for use inside `prange`.
+    """Compute C[M, N] (+)= A[M, K] @ B[K, N] with B packed; serial and free of allocation, for use inside kernels.
 
     Parameters
     ----------

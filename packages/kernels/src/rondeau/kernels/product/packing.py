@@ -13,14 +13,13 @@ L and W are those of `rondeau.kernels.product.product`.
 from typing import Any
 
 from numba import types
-from numba.extending import register_jitable
 
 from rondeau.kernels.numerics.elements import ELEMENTS, FORMATS, Element
 from rondeau.kernels.product.matrix import Matrix, matrix_type, part
 from rondeau.kernels.product.microkernel import advance, pointer_to
 from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.product.transpose import transpose_square
-from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import linked_njit, shared_njit
 from rondeau.kernels.runtime.linking import compiled_once
 
 __all__ = ["num_panels", "pack", "pack_matrix", "pack_panel", "pack_panels", "packed_size"]
@@ -29,7 +28,7 @@ _VECTORS, _BYTES = TILE.vectors, TILE.vector_bytes
 _WIDEST = max(element.lanes(_BYTES) for element in ELEMENTS.values())
 
 
-@register_jitable
+@shared_njit
 def packed_size(K: int, N: int) -> int:
     """Return the number of elements of a packed (K, N) operand; for Python and for kernels.
 
@@ -41,7 +40,7 @@ def packed_size(K: int, N: int) -> int:
     return K * ((N + _WIDEST - 1) // _WIDEST * _WIDEST)
 
 
-@kernel_njit
+@linked_njit
 def num_panels(b: Any, N: Any) -> Any:
     """Return the number of panels of an operand with N columns and the dtype of the array `b`.
 
@@ -98,7 +97,7 @@ def pack_matrix(b: Any, K: Any, N: Any, lanes: Any, packed: Any) -> Any:
         pack_panel(part(b, 0, first), K, columns, lanes, whole, advance(packed, first * K))
 
 
-@kernel_njit
+@linked_njit
 def pack_panels(
     b: Any,
     b_at: Any,
@@ -129,7 +128,7 @@ def pack_panels(
     pack_matrix(source, K, stop - start, lanes, pointer_to(packed, packed_at + start * K))
 
 
-@kernel_njit
+@linked_njit
 def pack(b: Any, b_at: Any, k_stride: Any, n_stride: Any, K: Any, N: Any, packed: Any, packed_at: Any) -> Any:
     """Pack a (K, N) operand; serial, for use inside kernels.
 

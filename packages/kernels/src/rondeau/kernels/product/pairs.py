@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from rondeau.kernels.numerics.elements import ELEMENTS, PAIRS, Element
@@ -22,7 +22,7 @@ from rondeau.kernels.product.microkernel import advance, pointer_to
 from rondeau.kernels.product.packed_product import DEPTH_BLOCK, multiply_packed
 from rondeau.kernels.product.packing import pack_matrix, packed_size
 from rondeau.kernels.product.tiles import TILE
-from rondeau.kernels.runtime.compiling import kernel_njit
+from rondeau.kernels.runtime.compiling import linked_njit, shared_njit
 from rondeau.kernels.runtime.linking import compiled_once
 from rondeau.kernels.runtime.precision import CHOSEN
 from rondeau.kernels.runtime.signatures import array_type, compiled_per_dtype
@@ -51,7 +51,7 @@ def packed_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return PAIRS.dtype if CHOSEN and dtype == np.float32 and rounds_operands() else dtype
 
 
-@register_jitable
+@shared_njit
 def words_of(K: int) -> int:
     """Return the number of words of K numbers; for Python and for kernels.
 
@@ -107,7 +107,7 @@ def _round_rows(typingctx: Any, first: Any, second: Any, target: Any) -> Any:
     return types.void(first, second, target), codegen
 
 
-@kernel_njit
+@linked_njit
 def _word(first: Any, second: Any) -> Any:
     low, high = np.uint32(round_to_bfloat16(first)), np.uint32(round_to_bfloat16(second))
     return low | (high << np.uint32(16))
@@ -149,7 +149,7 @@ def _round(source: Any, R: Any, K: Any, words: Any) -> Any:
                 target[r] = _word(first[r * source.row], second[r * source.row])
 
 
-@kernel_njit
+@linked_njit
 def _round_to_words(source: Any, R: Any, K: Any, words: Any) -> Any:
     """Round R rows of K numbers of a matrix, and return the matrix of their words.
 
@@ -166,12 +166,12 @@ def _round_to_words(source: Any, R: Any, K: Any, words: Any) -> Any:
     return Matrix(words, 1, R)
 
 
-@kernel_njit
+@linked_njit
 def _transposed(matrix: Any) -> Any:
     return Matrix(matrix.at, matrix.column, matrix.row)
 
 
-@kernel_njit
+@linked_njit
 def round_rows(rows: Any, count: Any, K: Any, words: Any) -> Any:
     """Round ``count`` rows of K numbers into the flat array `words`, row by row."""
     source = Matrix(pointer_to(rows.flat, rows.at), rows.stride, 1)
@@ -208,14 +208,14 @@ def as_left_operand(matrix: NDArray[Any], packed: np.dtype[Any]) -> NDArray[Any]
     return words
 
 
-@kernel_njit
+@linked_njit
 def _pack_pairs(b: Any, K: Any, N: Any, scratch: Any, packed: Any) -> Any:
     """Round and pack a (K, N) matrix to pointer `packed`; `scratch` points to room for ``words_of(K) * N`` words."""
     words = _transposed(_round_to_words(_transposed(b), N, K, scratch))
     pack_matrix(words, words_of(K), N, _LANES, packed)
 
 
-@kernel_njit
+@linked_njit
 def pack_panels_of_pairs(
     b: Any,
     b_at: Any,
@@ -238,7 +238,7 @@ def pack_panels_of_pairs(
         _pack_pairs(part(source, 0, column), K, columns, pointer_to(scratch, 0), panel)
 
 
-@register_jitable
+@shared_njit
 def block_size(M: int, N: int, K: int) -> int:
     """Return the number of words that `multiply_pairs` needs; for Python and for kernels."""
     depth, columns = min(words_of(K), DEPTH_BLOCK), min(N, COLUMN_BLOCK)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numpy.typing import NDArray
 
 from rondeau.kernels.checks import are_of_device, check_one_device
@@ -31,9 +31,10 @@ from rondeau.kernels.product.operands import by_operand
 from rondeau.kernels.product.packed_product import DEPTH_BLOCK
 from rondeau.kernels.product.tiles import TILE
 from rondeau.kernels.runtime import buffers, threads
-from rondeau.kernels.runtime.compiling import cached_njit, kernel_njit
+from rondeau.kernels.runtime.compiling import cached_njit, linked_njit
 from rondeau.kernels.runtime.devices import is_array, is_writeable
 from rondeau.kernels.runtime.precision import CHOSEN
+from rondeau.kernels.runtime.shares import run_shares
 
 __all__ = ["affine", "matmul", "multiply_into", "multiply_serially"]
 
@@ -61,7 +62,7 @@ _multiply = by_operand(
 """Compute C[M, N] (+)= A[M, K] @ B[K, N] for matrices, given a pointer to the workspace; for compiled code."""
 
 
-@kernel_njit
+@linked_njit
 def _multiply_share(a: Any, b: Any, c: Any, workspace: Any, accumulate: Any, share: Any, shares: Any) -> Any:
     """Compute one share of C: whole tiles of rows if C is taller than wide, otherwise whole panels of columns."""
     M, N = c.shape
@@ -80,7 +81,7 @@ def _multiply_share(a: Any, b: Any, c: Any, workspace: Any, accumulate: Any, sha
     )  # fmt: skip
 
 
-@kernel_njit
+@linked_njit
 def multiply_serially(a: Any, b: Any, c: Any, accumulate: Any, operand: Any) -> Any:
     """Compute C (+)= A @ B for arrays whose strides are whole elements, C's rows contiguous; for use inside kernels.
 
@@ -94,7 +95,7 @@ def multiply_serially(a: Any, b: Any, c: Any, accumulate: Any, operand: Any) -> 
     )  # fmt: skip
 
 
-@cached_njit(parallel=True)
+@cached_njit
 def _multiply_shares(a: Any, b: Any, c: Any, workspace: Any, accumulate: Any, shares: Any) -> Any:
     """Compute C (+)= A @ B, or do nothing and return False if a stride is not a whole number of elements.
 
@@ -102,14 +103,10 @@ def _multiply_shares(a: Any, b: Any, c: Any, workspace: Any, accumulate: Any, sh
     """
     if not (whole_elements(a) and whole_elements(b) and whole_elements(c)):
         return False
-    if shares == 1:  # on the calling thread, without waking the pool
-        block = workspace
-        if workspace.size == 0:
-            block = np.empty(_size_of_block(workspace, c.shape[0], c.shape[1], a.shape[1]), workspace.dtype)
-        _multiply_share(a, b, c, block, accumulate, shares - 1, shares)
-    else:
-        for share in prange(shares):
-            _multiply_share(a, b, c, workspace, accumulate, np.intp(share), shares)
+    block = workspace
+    if workspace.size == 0:
+        block = np.empty(_size_of_block(workspace, c.shape[0], c.shape[1], a.shape[1]), workspace.dtype)
+    run_shares(_multiply_share, (a, b, c, block, accumulate), shares)
     return True
 
 

@@ -14,7 +14,7 @@ __all__ = ["announce_compiling", "announcing_with"]
 
 NOTICE = (
     "rondeau: compiling kernels for this processor, once: "
-    "up to half a minute for the first training step (RONDEAU_QUIET=1 hides this line)"
+    "ten to twenty seconds for the first training step (RONDEAU_QUIET=1 hides this line)"
 )
 
 

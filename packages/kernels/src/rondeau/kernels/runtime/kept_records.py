@@ -2,7 +2,7 @@
 
 Numba takes some 60 ns to make an array of Python's one of its own, and a record of 30 takes longer than a small kernel
 runs. So a record that stays the same is written to memory once, and a kernel reads it from there. The caller keeps its
-arrays alive. A record that was read does not own them, so counting references to them is for nothing, and costs little.
+arrays alive. A record that was read does not own them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from rondeau.kernels.runtime.compiler import borrowed
 
 __all__ = ["memory_for", "reader", "write_record"]
 
@@ -26,20 +27,6 @@ def memory_for(kind: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     context = cpu_target.target_context
     size = context.get_abi_sizeof(context.get_value_type(kind))
     return np.empty(-(-size // dtype.itemsize), dtype)
-
-
-def _without_owners(context: Any, builder: ir.IRBuilder, kind: Any, value: Any) -> Any:
-    """Return a value whose arrays own no memory."""
-    if isinstance(kind, types.Array):
-        array = context.make_array(kind)(context, builder, value)
-        for owner in ("meminfo", "parent"):
-            setattr(array, owner, cgutils.get_null_value(getattr(array, owner).type))
-        return array._getvalue()
-    if isinstance(kind, types.BaseTuple):
-        for place, of_part in enumerate(kind.types):
-            part = _without_owners(context, builder, of_part, builder.extract_value(value, place))
-            value = builder.insert_value(value, part, place)
-    return value
 
 
 def _place(context: Any, builder: ir.IRBuilder, of_memory: Any, memory: Any, kind: Any) -> Any:
@@ -53,8 +40,8 @@ def write_record(typingctx: Any, memory: Any, record: Any) -> Any:
     """Write a record to memory that `memory_for` gave."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-        owned = _without_owners(context, builder, record, values[1])
-        builder.store(owned, _place(context, builder, memory, values[0], record))
+        kept = borrowed(context, builder, record, values[1])
+        builder.store(kept, _place(context, builder, memory, values[0], record))
         return context.get_dummy_value()
 
     return types.void(memory, record), generate
@@ -75,7 +62,8 @@ def reader(kind_of: Callable[..., Any]) -> Any:
         kind = kind_of(memory, like)
 
         def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-            return builder.load(_place(context, builder, memory, values[0], kind))
+            record = builder.load(_place(context, builder, memory, values[0], kind))
+            return borrowed(context, builder, kind, record)
 
         return kind(memory, like), generate
 

@@ -10,7 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from rondeau.kernels.numerics.elements import ELEMENTS, Element
-from rondeau.kernels.runtime.compiling import address_of, cached_njit
+from rondeau.kernels.runtime.compiling import address_of, addressed_njit
 from rondeau.kernels.runtime.symbols import need_symbol, provide_symbol
 
 __all__ = ["compiled_once"]
@@ -39,7 +39,7 @@ def compiled_once(
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = cached_njit(function)
+        dispatcher = addressed_njit(function)
         signatures = {
             f"rondeau_{function.__name__.strip('_')}_{element.name}": signature_of(element)
             for element in elements

@@ -53,7 +53,7 @@ def compiled_per_dtype(signature_of: Callable[[Element], Any], **options: Any) -
     signature_of : callable
         Returns the kernel's signature for an `Element`.
     **options
-        Options of `cached_njit`, such as ``parallel=True``.
+        Options of `cached_njit`, such as ``fastmath=False``.
 
     Returns
     -------

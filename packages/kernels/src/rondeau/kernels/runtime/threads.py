@@ -215,7 +215,7 @@ def launch(function: Callable[..., Any], *arguments: Any, shares: int | None = N
     Parameters
     ----------
     function : callable
-        A compiled function with ``parallel=True``, or its entry point. The number of shares is one of its arguments.
+        A compiled function that calls `run_shares`, or its entry point. The number of shares is one of its arguments.
     *arguments
         Its arguments.
     shares : int, optional
@@ -238,15 +238,18 @@ def launch(function: Callable[..., Any], *arguments: Any, shares: int | None = N
 
     Examples
     --------
-    >>> from numba import njit, prange
     >>> import numpy as np
-    >>> @njit(parallel=True)
-    ... def fill(out, shares):
-    ...     for share in prange(shares):
-    ...         for i in range(share * out.size // shares, (share + 1) * out.size // shares):
-    ...             out[i] = i
+    >>> from rondeau.kernels.runtime.compiling import kernel_njit, linked_njit
+    >>> from rondeau.kernels.runtime.shares import indices_of_share, run_shares
+    >>> @linked_njit
+    ... def count_share(out, share, shares):
+    ...     for i in indices_of_share(out.size, share, shares):
+    ...         out[i] = i
+    >>> @kernel_njit
+    ... def count(out, shares):
+    ...     run_shares(count_share, (out,), shares)
     >>> out = np.empty(5)
-    >>> launch(fill, out, 2, shares=2)
+    >>> launch(count, out, 2, shares=2)
     >>> out
     array([0., 1., 2., 3., 4.])
     """
