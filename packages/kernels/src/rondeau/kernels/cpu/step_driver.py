@@ -212,11 +212,11 @@ def _share_of_phase(  # type: ignore[no-untyped-def]
 
 
 @linked_njit
-def _share_of_projection(state, count, weight_hr, hidden, hidden_at, rooms, share, shares):  # type: ignore[no-untyped-def]
+def _share_of_projection(unprojected, count, weight_hr, hidden, hidden_at, rooms, share, shares):  # type: ignore[no-untyped-def]
     """Compute a share of the columns of the projected state."""
     piece = columns_of_piece(hidden.itemsize)
     first, last = bounds_of_share((weight_hr.width + piece - 1) // piece, share, shares)
-    multiply_pieces(state, count, weight_hr, first, last, hidden, hidden_at, False, rooms[share])
+    multiply_pieces(unprojected, count, weight_hr, first, last, hidden, hidden_at, False, rooms[share])
 
 
 @linked_njit
@@ -236,8 +236,8 @@ def _kernel_with(run: Any) -> Any:
     def steps_of(memory, x, ids, outputs, y, time):  # type: ignore[no-untyped-def]
         """Run one layer after the other for some steps, and the head, with what is `Kept` in memory.
 
-        The rows of `x` or `ids`, `outputs` (N, P) and `y` (N, V) are B for each step in turn. The time is that of the first
-        step.
+        The rows of `x` or `ids`, `outputs` (N, P) and `y` (N, V) are B for each step in turn. The time is that of the
+        first step.
         """
         layers, storage, hidden, rooms, division = _read_kept(memory, x)
         gates, states, bias, params = storage.gates, storage.states, storage.bias, storage.params
@@ -275,8 +275,10 @@ def _kernel_with(run: Any) -> Any:
                         low, high = cuts_of_phases[0], cuts_of_phases[1]
                         call_phase(phases[phase], (of_layer, at, old, new, 0, B, low, high))
                 if projected:
-                    state = Rows(flat_states, new * H, H)
-                    run(_share_of_projection, (state, B, weight_hr, flat_hidden, new * P, rooms), shares)
+                    unprojected = Rows(flat_states, new * H, H)
+                    run(
+                        _share_of_projection, (unprojected, B, weight_hr, flat_hidden, new * P, rooms), shares
+                    )
                 _copy(flat_hidden, new * P, flat_outputs, at * P, B * P)
             if steps % 2 == 0:
                 for state in range(states.shape[0]):
