@@ -6,7 +6,8 @@ import warnings
 import numpy as np
 import pytest
 
-from onnx_graphs import Graph, distance
+from comparing import assert_close
+from onnx_graphs import Graph
 from rondeau import export, nn
 from rondeau import tensor as rt
 
@@ -63,7 +64,7 @@ def agrees_with_torch(model, x, path, write):
     chain = export.from_onnx(path)
     with torch.no_grad():
         expected = model(x).numpy()
-    assert distance(chain(rt.tensor(x.numpy())).detach().numpy(), expected) <= 2e-6
+    assert_close(chain(rt.tensor(x.numpy())).detach().numpy(), expected, rtol=2e-6, atol=2e-6)
     return chain
 
 
@@ -120,7 +121,7 @@ def test_a_chain_that_reads_the_last_step_alone(tmp_path):
     assert chain.last_step
     x = rt.randn(6, 3, 5)
     short = [chain(x[:length, row : row + 1]).detach().numpy()[0] for row, length in enumerate([6, 2, 4])]
-    assert distance(chain(x, lengths=[6, 2, 4]).detach().numpy(), np.array(short)) <= 1e-6
+    assert_close(chain(x, lengths=[6, 2, 4]).detach().numpy(), np.array(short), rtol=1e-6, atol=1e-6)
 
 
 def test_files_that_torch_writes_beside_a_model(tmp_path):
@@ -135,7 +136,7 @@ def test_files_that_torch_writes_beside_a_model(tmp_path):
         export.from_onnx(path)
     x = torch.randn(6, 3, 5)
     found = export.from_onnx(path, external_data=True)(rt.tensor(x.numpy()))
-    assert distance(found.detach().numpy(), model(x).detach().numpy()) <= 2e-6
+    assert_close(found.detach().numpy(), model(x).detach().numpy(), rtol=2e-6, atol=2e-6)
 
 
 def test_what_we_write_is_read(tmp_path):
@@ -164,7 +165,9 @@ def test_what_we_write_is_read(tmp_path):
         written = export.to_onnx(model, tmp_path, name, "sequence", lengths=True, overwrite=True)
         again = export.from_onnx(written.files[0])
         ids, lengths = rt.tensor([[1, 5], [0, 2], [3, 3]]), [3, 2]
-        assert distance(again(ids, lengths).detach().numpy(), model(ids, lengths).detach().numpy()) <= 1e-6
+        assert_close(
+            again(ids, lengths).detach().numpy(), model(ids, lengths).detach().numpy(), rtol=1e-6, atol=1e-6
+        )
         layers = [type(module).__name__ for module in again]
         assert len(layers) == 5
         assert layers[1] in ("RNN", "GRU", "LSTM", "Recurrent")
@@ -178,7 +181,7 @@ def test_one_hot_ids_are_read(tmp_path):
     ids = rt.tensor([[1, 5, 6], [0, 2, 2]])
     logits, _ = model(ids)
     found = chain(ids).transpose(0, 1).reshape(-1, 7)
-    assert distance(found.detach().numpy(), logits.detach().numpy()) <= 1e-6
+    assert_close(found.detach().numpy(), logits.detach().numpy(), rtol=1e-6, atol=1e-6)
     assert [path.suffix for path in export.to_c(chain, tmp_path, takes_ids=True).files] == [".h", ".c"]
 
 
@@ -260,7 +263,7 @@ def test_sequences_as_keras_has_them(op, gates, opset, tmp_path):
     assert [type(module) for module in chain] == [getattr(nn, op), nn.Linear, nn.Softmax]
     assert chain[0].batch_first
     x = rt.randn(2, 5, 3)
-    assert distance(chain(x).detach().numpy(), Graph(path)(x.numpy())[0]) <= 2e-6
+    assert_close(chain(x).detach().numpy(), Graph(path)(x.numpy())[0], rtol=2e-6, atol=2e-6)
 
 
 def test_the_last_step_and_both_directions_as_keras_has_them(tmp_path):
@@ -293,7 +296,7 @@ def test_the_last_step_and_both_directions_as_keras_has_them(tmp_path):
     assert chain.last_step
     ids = rng.integers(0, 9, (2, 5))
     expected = Graph(path)(ids.astype(np.int32))[0]
-    assert distance(chain(rt.tensor(ids)).detach().numpy(), expected) <= 2e-6
+    assert_close(chain(rt.tensor(ids)).detach().numpy(), expected, rtol=2e-6, atol=2e-6)
 
 
 def test_both_directions_of_one_operator_cut_apart(tmp_path):
@@ -310,7 +313,7 @@ def test_both_directions_of_one_operator_cut_apart(tmp_path):
     chain = export.from_onnx(path)
     assert chain[0].cell is nn.cells.gru_original  # the reset before the product
     x = rt.randn(5, 2, 3)
-    assert distance(chain(x).detach().numpy(), Graph(path)(x.numpy())[0]) <= 2e-6
+    assert_close(chain(x).detach().numpy(), Graph(path)(x.numpy())[0], rtol=2e-6, atol=2e-6)
 
 
 # ---------------------------------------------------------------- what is not read

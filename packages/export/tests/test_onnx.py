@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from comparing import assert_close
 from onnx_graphs import Graph, distance
 from rondeau import export, nn
 from rondeau import tensor as rt
@@ -67,7 +68,7 @@ def test_every_cell_step_by_step(name, tmp_path):
     # Every step from the library's own state: the steps are the rows of a batch.
     found = graph(x, *before, *inputs.values(), *noise)
     for value, expected in zip(found, (single.outputs, *after), strict=True):
-        assert distance(value, expected) <= 2e-6
+        assert_close(value, expected, rtol=2e-6, atol=2e-6)
     # Running free.
     states, outputs = [vector[None] for block in described.layers for vector in block.initial], []
     for t in range(STEPS):
@@ -85,7 +86,7 @@ def test_the_reference_evaluator_of_onnx_agrees(name, tmp_path):
     for case in range(2):
         found = graph.reference({key: value[case] for key, value in inputs.items()})
         for value, (key, expected) in zip(found, outputs.items(), strict=True):
-            assert distance(value, expected[case]) <= 2e-6, key
+            assert_close(value, expected[case], rtol=2e-6, atol=2e-6, what=key)
 
 
 def test_normalisation_is_one_node_for_each(tmp_path):
@@ -147,7 +148,7 @@ def test_what_onnx_lacks_or_leaves_open_is_written_out(function, closed_form, tm
     with np.errstate(all="ignore"):
         expected = closed_form(EDGES)
     found = graph(EDGES[:, None], np.zeros((len(EDGES), 1), np.float32))[0][:, 0]
-    np.testing.assert_allclose(found, expected, rtol=4e-7)
+    assert_close(found, expected, rtol=4e-7)
 
 
 @pytest.mark.parametrize(("op", "low"), [("expm1", -3.0), ("log1p", -0.9), ("softplus", -90.0)])
@@ -172,7 +173,7 @@ def test_a_language_model_with_its_tokens(tmp_path):
     logits, _ = model(rt.tensor([ids]))
     for t, token in enumerate(ids):
         y, *states = graph(np.array([token]), *states)
-        np.testing.assert_allclose(y[0], logits[t].detach().numpy(), rtol=4e-6, atol=4e-6)
+        assert_close(y[0], logits[t].detach().numpy(), rtol=4e-6, atol=4e-6)
 
 
 def test_ids_stand_for_one_hot_rows(tmp_path):
@@ -182,7 +183,7 @@ def test_ids_stand_for_one_hot_rows(tmp_path):
     expected = head(layer(rt.tensor(ids))[0]).detach().numpy()
     graph = exported(nn.Sequential(layer, head), tmp_path, form="sequence", takes_ids=True)
     zeros = np.zeros((2, 2, 5), np.float32)
-    np.testing.assert_allclose(graph(ids, zeros, zeros)[0], expected, rtol=2e-6, atol=2e-6)
+    assert_close(graph(ids, zeros, zeros)[0], expected, rtol=2e-6, atol=2e-6)
     with pytest.raises(Exception, match="out of data bounds"):
         graph(ids + 1, zeros, zeros)
 
@@ -197,7 +198,7 @@ def test_chains_of_blocks(tmp_path):
     graph = exported(model, tmp_path)
     graph.check()
     x = rt.randn(6, 3)
-    np.testing.assert_allclose(graph(x.numpy())[0], model(x).detach().numpy(), rtol=2e-6, atol=2e-7)
+    assert_close(graph(x.numpy())[0], model(x).detach().numpy(), rtol=2e-6, atol=2e-7)
 
 
 @pytest.mark.parametrize("heads", [1, 3])
@@ -220,7 +221,7 @@ def test_options_of_layers(form, heads, tmp_path):
         found = np.zeros_like(expected)
         for t in range(5):
             found[t], h = graph(x[t].numpy(), h)
-    np.testing.assert_allclose(found, expected, rtol=4e-6, atol=4e-6)
+    assert_close(found, expected, rtol=4e-6, atol=4e-6)
 
 
 def through(model, x, lengths):
@@ -273,10 +274,10 @@ def test_drawn_stacks_over_sequences(seed, tmp_path):
     begin = [np.zeros_like(state) for state in states]
     found = graph(x, *begin, lengths.astype(np.int32))
     for value, wanted in zip(found, (expected, *states), strict=True):
-        assert distance(value, wanted) <= 4e-6
+        assert_close(value, wanted, rtol=4e-6, atol=4e-6)
     swapped = exported(model, tmp_path, "batch_first", form="sequence", batch_first=True)
     whole, _ = through(model, rt.tensor(x), None)
-    assert distance(swapped(np.swapaxes(x, 0, 1), *begin)[0], np.swapaxes(whole, 0, 1)) <= 4e-6
+    assert_close(swapped(np.swapaxes(x, 0, 1), *begin)[0], np.swapaxes(whole, 0, 1), rtol=4e-6, atol=4e-6)
 
 
 def test_a_graph_of_sequences_goes_on_where_it_ended(tmp_path):
@@ -288,8 +289,8 @@ def test_a_graph_of_sequences_goes_on_where_it_ended(tmp_path):
     whole = graph(x, *zeros)
     first, *states = graph(x[:3], *zeros)
     second, *states = graph(x[3:], *states)
-    assert distance(np.concatenate([first, second]), whole[0]) <= 1e-6
-    assert distance(states[3], whole[4]) <= 1e-6
+    assert_close(np.concatenate([first, second]), whole[0], rtol=1e-6, atol=1e-6)
+    assert_close(states[3], whole[4], rtol=1e-6, atol=1e-6)
 
 
 def test_a_cell_of_ones_own_with_the_same_graph_has_the_operator(tmp_path):

@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from rondeau.export._onnx.file import shown
-
 __all__ = [
     "Affine",
     "Axis",
@@ -196,11 +194,6 @@ class Unknown(NamedTuple):
 
     reason: str
     of_states: bool = False
-
-    @classmethod
-    def of(cls, op: str, why: str = "is not read") -> Unknown:
-        """Return the value of an operator that is not read."""
-        return cls(f"operator {shown(op)} {why}")
 
 
 Value = Constant | Sizes | Filled | Data | States | Unknown
