@@ -163,14 +163,17 @@ def test_nothing_is_ever_unpickled(tmp_path, monkeypatch):
 
 def test_the_lock_is_waited_for(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from rondeau.train._sweep.shared_lock import SharedLock\n"
-        "lock = SharedLock(Path(sys.argv[1])); print('asks', flush=True); lock.acquire(); print('has it', flush=True)"
+        "import sys; from pathlib import Path\n"
+        "from rondeau.train._lock import FolderLock\n"
+        "from rondeau.train._sweep.shared_lock import SharedLock\n"
+        "path = Path(sys.argv[1])\n"
+        "print('held' if not FolderLock(path).try_acquire() else 'free', flush=True)\n"
+        "SharedLock(path).acquire(); print('has it', flush=True)"
     )
     lock = SharedLock(tmp_path / "lock")
     with lock.held():
         other = subprocess.Popen([sys.executable, "-c", code, lock.path], stdout=subprocess.PIPE, text=True)
-        assert other.stdout.readline() == "asks\n"
-        assert other.poll() is None
+        assert other.stdout.readline() == "held\n"
     assert other.communicate()[0] == "has it\n"
 
 
@@ -571,6 +574,8 @@ def test_wrong_command_lines(config, tmp_path, capsys, monkeypatch):
         (line,) = capsys.readouterr().err.splitlines()
         return line.removeprefix("rondeau sweep: ")
 
+    assert said("--trials=3").startswith("CONFIG is missing: a YAML file of options, as `")
+    assert said("nowhere.yaml", "--trials=3").startswith("cannot read the options: nowhere.yaml: ")
     path = config("cell: {choice: [gru, gruu]}")
     assert said(path, "--trials=1").startswith(f"{path}, line 8: cell: expected one of rnn, ")
     path = config("lr: {choice: [0.1]}\nheld_out: 0")

@@ -147,6 +147,11 @@ def one_line(message: str) -> str:
         f"RUN is missing: the folder of a run, as `{program()} train` names it at its end",
         line,
     )
+    line = re.sub(
+        r"^the following arguments are required: config",
+        f"CONFIG is missing: a YAML file of options, as `{program()} train --print_config` prints it",
+        line,
+    )
     line = re.sub(r'^Invalid option "(.*)" for (--\w+)$', r"\2: there is no option \1 of it", line)
     line = re.sub(r"^Option '(\w+)' is not accepted$", r"--config: there is no option \1", line)
     line = re.sub(

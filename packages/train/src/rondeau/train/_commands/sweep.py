@@ -133,6 +133,7 @@ def _folder(output: str | None, config: SweepConfig, has_seeds: bool) -> Path:
 
 def _train(arguments: Any, config: SweepConfig, folder: Path) -> int:
     """Begin or join the sweep, in one process or in several, and report at its end."""
+    from rondeau import tensor as rt
     from rondeau.train._sweep.folder import SweepFolder
     from rondeau.train._sweep.space import Range
 
@@ -147,7 +148,7 @@ def _train(arguments: Any, config: SweepConfig, folder: Path) -> int:
     fixed["corpus"] = _check_surroundings(config, folder)
     sweep = SweepFolder.begin(folder, space, fixed)
     most = arguments.trials or arguments.seeds
-    cores = os.cpu_count() or 1
+    cores = rt.get_num_threads()
     processes = arguments.processes or (min(most, cores) if arguments.seeds else 1)
     if processes > 1:
         _work_in_processes(arguments, folder, processes, arguments.threads or max(1, cores // processes))
