@@ -42,6 +42,15 @@ def check(path: str | Path) -> int:
         If a file cannot be read.
     ImportError
         If ONNX Runtime is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from rondeau import export, nn
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     exported = export.to_onnx(nn.LSTM(3, 5), folder)
+    ...     check(exported.files[0])
+    6
     """
     path = Path(path)
     inputs, outputs, tolerance = _example(path.with_suffix(".npz"))
@@ -80,7 +89,13 @@ def _example(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Check a file, say how it went, and return the exit status."""
+    """Check a file, say how it went, and return the exit status.
+
+    Examples
+    --------
+    >>> main(["no/such.onnx"])
+    2
+    """
     if len(arguments) != 1:
         print("usage: python -m rondeau.export.check FILE.onnx", file=sys.stderr)
         return 2

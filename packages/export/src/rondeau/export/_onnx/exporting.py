@@ -106,9 +106,9 @@ def to_onnx(
     --------
     >>> import tempfile
     >>> from rondeau import export, nn
-    >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +SKIP
+    >>> with tempfile.TemporaryDirectory() as folder:
     ...     exported = export.to_onnx(nn.LanguageModel(28, "gru", 16), folder, "writer")
-    >>> [path.name for path in exported.files]  # doctest: +SKIP
+    >>> [path.name for path in exported.files]
     ['writer.onnx', 'writer.npz']
     """
     _check_options(name, form, lengths, batch_first)

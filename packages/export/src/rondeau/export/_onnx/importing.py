@@ -53,10 +53,10 @@ def from_onnx(path: str | Path, *, external_data: bool = False) -> Chain:
     --------
     >>> import tempfile
     >>> from rondeau import export, nn
-    >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +SKIP
+    >>> with tempfile.TemporaryDirectory() as folder:
     ...     exported = export.to_onnx(nn.Sequential(nn.GRU(3, 5), nn.Linear(5, 2)), folder, form="sequence")
     ...     chain = export.from_onnx(exported.files[0])
-    >>> chain  # doctest: +SKIP
+    >>> chain
     Chain(
       (0): GRU(3, 5)
       (1): Linear(in_features=5, out_features=2, bias=True)

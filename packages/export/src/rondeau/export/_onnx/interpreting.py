@@ -56,15 +56,15 @@ def interpret(graph: Graph, constants: Mapping[str, Array], budget: int) -> tupl
     if not graph.outputs:
         raise ExportError("the graph has no output")
     first, *others = [_known(values, name, "the graph") for name in graph.outputs]
+    if isinstance(first, Unknown):
+        raise ExportError(f"the output of the graph depends on what is not read: {first.reason}")
+    if not isinstance(first, Data) or first.chain is None:
+        raise ExportError("the output of the graph is not computed from its input by blocks that are read")
     for name, value in zip(graph.outputs[1:], others, strict=True):
         if not (isinstance(value, States) or (isinstance(value, Unknown) and value.of_states)):
             raise ExportError(
                 f"output {shown(name)} is neither the first nor a state: a chain of modules has one output"
             )
-    if isinstance(first, Unknown):
-        raise ExportError(f"the output of the graph depends on what is not read: {first.reason}")
-    if not isinstance(first, Data) or first.chain is None:
-        raise ExportError("the output of the graph is not computed from its input by blocks that are read")
     return first, inputs
 
 
