@@ -53,6 +53,7 @@ bench: $(VENV)/bench   ## our own history (asv, quick) and the ratios against Py
 	$(COMPARE) information --pairs 3 --threads 2 --json $(BENCH)/information.json
 	$(COMPARE) streaming --json $(BENCH)/streaming.json
 	$(COMPARE) int8 --threads 1 --json $(BENCH)/int8.json
+	$(COMPARE) exported --json $(BENCH)/exported.json
 	$(COMPARE) lenet --json $(BENCH)/lenet.json
 	$(COMPARE) words --json $(BENCH)/words.json
 	$(COMPARE) stepped --threads 1 --json $(BENCH)/stepped.json

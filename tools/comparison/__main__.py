@@ -18,6 +18,7 @@ TABLES = [
     "information",
     "streaming",
     "int8",
+    "exported",
     "parts",
     "lenet",
     "words",

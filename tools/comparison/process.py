@@ -31,6 +31,7 @@ PEERS = {
     "torch.nn.LSTMCell stepping": "torch_lstm_cell_stepping",
     "torch quantised LSTM": "torch_quantised_lstm",
     "ONNX Runtime quantised LSTM": "onnxruntime_quantised_lstm",
+    "exported C": "exported_c",
     "LeNet": "lenet_step",
     "language model": "language_step",
     "stepped": "stepped",

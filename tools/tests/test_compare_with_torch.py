@@ -189,6 +189,16 @@ def test_int8(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_exported(tmp_path: Path) -> None:
+    _, rows = rows_of(tmp_path, "exported", "--inputs", "5", "--hidden", "8", *ONE_PAIR)
+    found = {(row["way"], row["weights"], row["steps"]) for row in rows}
+    assert {
+        ("rondeau's stepper", weights, steps) for weights in ("float32", "int8") for steps in (50, 1)
+    } <= found
+    assert all(row["seconds"] > 0 for row in rows)
+
+
+@pytest.mark.long
 def test_parts(tmp_path: Path) -> None:
     size = ("--size", "16", "20", "32", "64", "--threads", "1")
     _, (row,) = rows_of(tmp_path, "parts", "--cells", "GRU", *size, *ONE_PAIR)
