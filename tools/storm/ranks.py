@@ -84,7 +84,7 @@ def undisturbed(room: Path, corpus: Path) -> Path:
     """Train in one process; return what it leaves, to be compared with."""
     ended = run_job([sys.executable, "-m", "rondeau", "train", str(corpus), *OPTIONS, "--output=run"], room)
     assert ended.status == 0, ended.err
-    return copy(room / "run", room / "undisturbed")
+    return (room / "run").rename(room / "undisturbed")
 
 
 def count_calls(room: Path, corpus: Path, victim: int) -> int:

@@ -7,6 +7,7 @@ the others wait a moment for its notice.
 
 from __future__ import annotations
 
+import atexit
 import sys
 import time
 from collections.abc import Callable
@@ -30,6 +31,17 @@ _NOTICE = 32_000
 """The tag of notices; MPI has at least 32,767."""
 
 
+def import_mpi() -> Any:
+    """Return ``mpi4py.MPI``, which leaves the end of MPI to `Ending` unless the program has imported it already."""
+    import mpi4py
+
+    if "mpi4py.MPI" not in sys.modules:
+        mpi4py.rc.finalize = False
+    from mpi4py import MPI
+
+    return MPI
+
+
 class ToldElsewhereError(RuntimeError):
     """What failed, failed on rank 0, which tells it."""
 
@@ -43,9 +55,15 @@ class Ending:
         Of all ranks, those that have died too.
     MPI : module
         ``mpi4py.MPI``.
+    survives : bool
+        Whether ranks may have died: MPI's own end, in which all ranks wait for each other, may then wait for ever
+        (seen with Open MPI 5.0.11), and is left out. Open MPI takes that for no failure where ranks may die.
     """
 
-    def __init__(self, communicator: Any, MPI: Any) -> None:
+    def __init__(self, communicator: Any, MPI: Any, survives: bool) -> None:
+        self._has_failed = False
+        if not survives:
+            atexit.register(self._finalize)
         self._communicator, self._mpi = communicator, MPI
         self._sent: list[Any] = []
         self._show = sys.excepthook
@@ -71,7 +89,12 @@ class Ending:
                 with suppress(OSError, ValueError):  # there may be no reader any more
                     stream.flush()
             self._give_notice()
+        self._has_failed = True
         set_abort_status(status or 1)
+
+    def _finalize(self) -> None:
+        if not self._has_failed and not self._mpi.Is_finalized():
+            self._mpi.Finalize()
 
     def _is_told(self, error: BaseException) -> bool:
         """Return whether another rank tells, after a moment in which its notice may come."""

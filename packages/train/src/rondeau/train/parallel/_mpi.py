@@ -10,7 +10,7 @@ from typing import Any, TypeVar, final
 from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.train._errors import RunWarning
 from rondeau.train._extras import how_to_install
-from rondeau.train.parallel._ending import Ending, ToldElsewhereError
+from rondeau.train.parallel._ending import Ending, ToldElsewhereError, import_mpi
 from rondeau.train.parallel._messages import Messages
 from rondeau.train.parallel._ranks import Arrays, RankLostError, Ranks
 
@@ -47,13 +47,13 @@ class MPI(Ranks):
 
     def __init__(self, communicator: Any = None) -> None:
         try:
-            from mpi4py import MPI
+            MPI = import_mpi()
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(f"MPI needs the package mpi4py; {how_to_install('mpi')}") from error
         self._mpi = MPI
         first = MPI.COMM_WORLD if communicator is None else communicator
         first.Set_errhandler(MPI.ERRORS_RETURN)
-        self.ending = Ending(first, MPI)
+        self.ending = Ending(first, MPI, self.survives)
         try:
             self._use(first.Shrink() if self.survives else first.Dup())
             self._warn_if_pinned()
