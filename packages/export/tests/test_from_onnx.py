@@ -185,6 +185,17 @@ def test_one_hot_ids_are_read(tmp_path):
     assert [path.suffix for path in export.to_c(chain, tmp_path, takes_ids=True).files] == [".h", ".c"]
 
 
+def test_learned_states_are_not_lost_in_silence(tmp_path):
+    layer = nn.GRU(2, 3, learn_initial_state=True)
+    written = export.to_onnx(layer, tmp_path, form="sequence")
+    assert isinstance(export.from_onnx(written.files[0])[0], nn.GRU)  # they are zero so far
+    with rt.no_grad():
+        layer.initial_h_l0.fill_(0.5)
+    written = export.to_onnx(layer, tmp_path, form="sequence", overwrite=True)
+    with pytest.raises(export.ExportError, match="begins with learned states"):
+        export.from_onnx(written.files[0])
+
+
 # ---------------------------------------------------------------- the layout of Keras
 
 

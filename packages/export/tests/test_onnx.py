@@ -89,6 +89,17 @@ def test_the_reference_evaluator_of_onnx_agrees(name, tmp_path):
             assert_close(value, expected[case], rtol=2e-6, atol=2e-6, what=key)
 
 
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru_original", "rnn_tanh", "lstm_peephole"])
+def test_the_reference_evaluator_of_onnx_agrees_on_sequences(name, tmp_path):
+    """It has one direction, and ignores lengths."""
+    rt.manual_seed(4)
+    graph = exported(nn.Sequential(layer_of(name), nn.Linear(12, 2)), tmp_path, form="sequence")
+    inputs, outputs = graph.example()
+    found = graph.reference({key: value[0] for key, value in inputs.items()})
+    for value, (key, expected) in zip(found, outputs.items(), strict=True):
+        assert_close(value, expected[0], rtol=2e-6, atol=2e-6, what=key)
+
+
 def test_normalisation_is_one_node_for_each(tmp_path):
     graph = exported(layer_of("lstm_layer_norm", num_layers=1), tmp_path)
     assert graph.count("LayerNormalization") == 3

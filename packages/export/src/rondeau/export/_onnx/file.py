@@ -139,6 +139,12 @@ def read_graph(data: bytes) -> Graph:
                     version = _signed(part)
             if domain in ("", "ai.onnx"):
                 opset = version
+        elif number == 14 and kind == _BYTES:
+            key, text = _pair(value)
+            if key == "rondeau" and '"initial": [' in text:
+                raise ExportError(
+                    "a sequence begins with learned states, which are in the file's metadata and not read"
+                )
     if len(graphs) != 1 or opset < 1:
         raise ExportError("this is not a file of ONNX: it has no graph with a version of its operators")
     return _graph(graphs[0], opset)
