@@ -240,7 +240,7 @@ def test_importing_everything_neither_compiles_nor_imports_heavy_extras():
         "        importlib.import_module(module.name)\n"
         "assert {'rondeau.train._trainer', 'rondeau.tensor._ops.arithmetic'} <= set(sys.modules)\n"
         "heavy = {'torch', 'matplotlib', 'tokenizers', 'sklearn', 'optuna', 'pooch', 'tensorboardX',\n"
-        "         'onnx', 'onnxruntime'} & set(sys.modules)\n"
+        "         'onnx', 'onnxruntime', 'distributed', 'zstandard'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "from numba.core.dispatcher import Dispatcher\n"
         "import gc\n"

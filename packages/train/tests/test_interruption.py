@@ -62,9 +62,9 @@ def test_training_ends_at_once_before_its_first_step_and_after_the_present_one_f
 
 def test_the_command_says_it_in_one_line(number_and_status, monkeypatch, capsys):
     number, status = number_and_status
-    from rondeau.train import _corpus
+    from rondeau.train import _corpora
 
-    monkeypatch.setattr(_corpus, "load_corpus", lambda name: signal.raise_signal(number))
+    monkeypatch.setattr(_corpora, "load_corpus", lambda name: signal.raise_signal(number))
     assert cli.main(["train"]) == status
     captured = capsys.readouterr()
     assert captured.err == "rondeau train: interrupted\n"

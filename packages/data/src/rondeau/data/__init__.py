@@ -6,6 +6,9 @@ from ._bpe import BPETokenizer
 from ._buckets import BucketBatches
 from ._codec import Codec
 from ._collate import default_collate
+from ._corpus.build import build_corpus
+from ._corpus.built import TokenCorpus
+from ._cuts import back_to_white_space
 from ._dataset import Dataset, Subset, TensorDataset, random_split, sample_generator
 from ._loader import DataLoader
 from ._ngrams import NgramModel, NgramTable, ZipfFit, count_ngrams, fit_zipf
@@ -33,11 +36,14 @@ __all__ = [
     "ShardedBatches",
     "Subset",
     "TensorDataset",
+    "TokenCorpus",
     "TokenStream",
     "Tokenizer",
     "Vocab",
     "WordTokenizer",
     "ZipfFit",
+    "back_to_white_space",
+    "build_corpus",
     "count_ngrams",
     "cut_rows",
     "d2l_lines",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from types import ModuleType
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._checks import check_is, check_iterable, checked_integer
+from ._cuts import CutRule
 from ._text import check_text
 from ._tokenizers import Tokenizer, checked_tokens, cut_after_lines
 from ._vocab import Vocab
@@ -54,6 +56,7 @@ class BPETokenizer(Tokenizer):
     """
 
     name = "bpe"
+    cut_rule = CutRule(re.compile(rb"[A-Za-z0-9](?= [A-Za-z0-9])"))
 
     def __init__(self, model: dict[str, Any]) -> None:
         tokenizers = _tokenizers_package()

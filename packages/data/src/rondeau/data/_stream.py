@@ -22,7 +22,7 @@ from ._checks import (
 )
 from ._json import load_json, write_json
 
-_MANIFEST = "stream.json"
+MANIFEST = "stream.json"
 
 
 class TokenStream:
@@ -243,7 +243,7 @@ class TokenStream:
         vocab_size = checked_integer("vocab_size", vocab_size, 0)
         shard_tokens = checked_integer("shard_tokens", shard_tokens, 1)
         folder = Path(folder)
-        if (folder / _MANIFEST).exists():
+        if (folder / MANIFEST).exists():
             raise FileExistsError(f"{folder} already holds a stream; remove it or choose another folder")
         folder.mkdir(parents=True, exist_ok=True)
         lengths: list[int] = []
@@ -255,7 +255,7 @@ class TokenStream:
                     if file is None or lengths[-1] == shard_tokens:
                         if file is not None:
                             file.close()
-                        file = (folder / _shard_name(len(lengths))).open("wb")
+                        file = (folder / shard_name(len(lengths))).open("wb")
                         lengths.append(0)
                     part, row = np.split(row, [shard_tokens - lengths[-1]])
                     file.write(part.astype(part.dtype.newbyteorder("<"), copy=False).tobytes())
@@ -263,7 +263,7 @@ class TokenStream:
         finally:
             if file is not None:
                 file.close()
-        write_json(folder / _MANIFEST, {"vocab_size": vocab_size, "shards": lengths})
+        write_json(folder / MANIFEST, {"vocab_size": vocab_size, "shards": lengths})
         return cls.open(folder)
 
     @classmethod
@@ -279,13 +279,13 @@ class TokenStream:
         """
         check_path(folder)
         folder = Path(folder)
-        if not (folder / _MANIFEST).exists():
-            raise FileNotFoundError(f"{folder} holds no {_MANIFEST}: no stream was written there to its end")
-        vocab_size, lengths = load_json(folder / _MANIFEST, {"vocab_size", "shards"}, _checked_manifest)
+        if not (folder / MANIFEST).exists():
+            raise FileNotFoundError(f"{folder} holds no {MANIFEST}: no stream was written there to its end")
+        vocab_size, lengths = load_json(folder / MANIFEST, {"vocab_size", "shards"}, _checked_manifest)
         dtype = _storage_type(vocab_size).newbyteorder("<")
         shards = []
         for number, length in enumerate(lengths):
-            path = folder / _shard_name(number)
+            path = folder / shard_name(number)
             size = path.stat().st_size if path.exists() else 0
             if size != length * dtype.itemsize:
                 raise ValueError(
@@ -331,7 +331,7 @@ def _checked_manifest(manifest: dict[str, Any]) -> tuple[int, list[int]]:
     return checked_integer("vocab_size", manifest["vocab_size"], 0), lengths
 
 
-def _shard_name(number: int) -> str:
+def shard_name(number: int) -> str:
     return f"tokens-{number:05d}.bin"
 
 

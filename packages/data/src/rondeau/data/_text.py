@@ -118,10 +118,9 @@ def _read_lines(path: Path, chunk_bytes: int) -> Iterator[str]:
             except UnicodeDecodeError as error:
                 # The decoder was given the end of what was read, so offsets count from there.
                 offset = bytes_read - len(error.object) + error.start
-                hints = (hint for mark, hint in _NOT_TEXT if first_bytes.startswith(mark))
                 raise ValueError(
                     f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {offset:,} is invalid; "
-                    + next(hints, "convert it to UTF-8 first")
+                    + hint_at_encoding(first_bytes)
                 ) from None
             empty = empty and not text
             cut = text.rfind("\n") + 1
@@ -134,6 +133,12 @@ def _read_lines(path: Path, chunk_bytes: int) -> Iterator[str]:
         yield rest
     if empty:
         raise ValueError(f"{path} is empty; expected some text")
+
+
+def hint_at_encoding(first_bytes: bytes) -> str:
+    """Say what to do with a file that is not UTF-8, by what it begins with."""
+    hints = (hint for mark, hint in _NOT_TEXT if first_bytes.startswith(mark))
+    return next(hints, "convert it to UTF-8 first")
 
 
 def check_text(text: str) -> None:

@@ -14,11 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ._checks import check_is, check_iterable
+from ._cuts import CutRule
 from ._text import check_text
 from ._vocab import Vocab
 
 _PIECE = 1 << 20  # characters whose tokens are held as a list at a time
 _CODE_POINTS = 1 << 16  # code points looked up at a time: with their indices they stay in a core's cache
+
+_ANYWHERE = CutRule(re.compile(rb"[^\r](?=[^\x80-\xbf])", re.DOTALL))  # after a whole character in UTF-8
+_BETWEEN_LETTERS = CutRule(
+    re.compile(rb"[A-Za-z](?=[A-Za-z])")
+)  # white space at the ends of a line is dropped
+_WORDS_AND_SIGNS = r" ?\w+| ?[^\w\s]+|\s"
 
 _SPACE = ord(" ")  # above the line end and below the letters
 _LINE_END = np.array([ord("\n")], np.uint8)
@@ -77,6 +84,7 @@ class Tokenizer(ABC):
     """
 
     name: ClassVar[str]
+    cut_rule: CutRule = CutRule()
     _kinds: ClassVar[dict[str, type[Tokenizer]]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -179,6 +187,7 @@ class CharTokenizer(Tokenizer):
     def __init__(self, normalise: str | None = None) -> None:
         self._lines = _normalisation(normalise)
         self.normalise = normalise
+        self.cut_rule = _ANYWHERE if normalise is None else _BETWEEN_LETTERS
 
     def split(self, text: str) -> list[str]:
         """Return the characters of `text`."""
@@ -257,6 +266,7 @@ class WordTokenizer(Tokenizer):
     """
 
     name = "words"
+    cut_rule = CutRule(re.compile(b" "))
 
     def __init__(self, normalise: str | None = None) -> None:
         self._lines = _normalisation(normalise)
@@ -313,7 +323,7 @@ class RegexTokenizer(Tokenizer):
 
     name = "regex"
 
-    def __init__(self, pattern: str = r" ?\w+| ?[^\w\s]+|\s", separator: str = "") -> None:
+    def __init__(self, pattern: str = _WORDS_AND_SIGNS, separator: str = "") -> None:
         check_is("pattern", pattern, str)
         check_is("separator", separator, str)
         try:
@@ -326,6 +336,8 @@ class RegexTokenizer(Tokenizer):
             raise ValueError(f"{pattern!r:.80} is not a regular expression: {error}") from None
         self.pattern = pattern
         self.separator = separator
+        if pattern != _WORDS_AND_SIGNS:
+            self.cut_rule = CutRule(crosses_lines=self._crosses)
 
     def split(self, text: str) -> list[str]:
         """Return the matches of the pattern in `text` that are not empty."""
@@ -356,6 +368,10 @@ class RegexTokenizer(Tokenizer):
     def _matches(self, text: str) -> Iterator[str]:
         check_text(text)
         return filter(None, map(itemgetter(0), self._regex.finditer(text)))
+
+    def _crosses(self, before: str, after: str) -> bool:
+        cut = len(before)
+        return any(match.start() < cut < match.end() for match in self._regex.finditer(before + after))
 
 
 def checked_tokens(tokens: Iterable[str]) -> Iterator[str]:

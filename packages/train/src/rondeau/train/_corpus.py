@@ -1,9 +1,7 @@
-"""From the options of a text to its tokens: corpus, codec, streams. Nothing of the models is imported here."""
+"""From the options of a text to its tokens: codec and streams. Nothing of the models is imported here."""
 
-import hashlib
-import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -16,69 +14,21 @@ from rondeau.data import (
     Tokenizer,
     TokenStream,
     WordTokenizer,
-    datasets,
-    embedded_corpus,
-    read_text,
+    back_to_white_space,
 )
 from rondeau.train._extras import how_to_install
 from rondeau.train._options import TextOptions
 from rondeau.train._ranges import check_ranges
-from rondeau.train._usage_error import UsageError, in_words
+from rondeau.train._usage_error import UsageError
 
 TOKEN_NAMES = {"characters": "character", "words": "word", "regex": "token", "bpe": "token"}
 
-_MOST_ZEROS = (
-    0.1  # of a text; a language in UTF-16 has them in every second byte, where its letters are Latin
-)
-_LONGEST_WORD = 100  # characters; a longer run without white space may be cut anywhere
 # Scripts written without spaces between words, and the characters of a word: a text whose words something has separated
 # stays below that on average.
 _UNSPACED = (
     (re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"), 4),  # kana and Han
     (re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"), 10),  # Thai and Lao, Burmese, Khmer
 )
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """A text and what identifies it."""
-
-    name: str
-    text: str
-
-    @property
-    def identity(self) -> dict[str, str | int]:
-        """Return what a checkpoint keeps to recognise the text."""
-        return {"characters": len(self.text), "sha256": hashlib.sha256(self.text.encode()).hexdigest()}
-
-
-def load_corpus(path: str | None) -> Corpus:
-    """Read a text file, or the named data set where there is no such file, or (None) the embedded corpus.
-
-    Raises
-    ------
-    UsageError
-        If it cannot be read.
-    """
-    try:
-        if path is None:
-            return Corpus("CPython's language reference (embedded)", embedded_corpus())
-        if path in datasets.TEXTS and not os.path.exists(path):
-            return Corpus(path, datasets.load_text(path))
-        text = read_text(path)
-    except FileNotFoundError as error:
-        names = ", ".join(datasets.TEXTS)
-        raise UsageError(f"cannot read the corpus: {error}, nor a data set of that name: {names}") from error
-    except OSError as error:
-        raise UsageError(f"cannot read the corpus: {in_words(error)}") from error
-    except (ValueError, ModuleNotFoundError, datasets.DataError) as error:
-        raise UsageError(f"cannot read the corpus: {error}") from error
-    if (zeros := text.count("\0")) > _MOST_ZEROS * len(text):
-        raise UsageError(
-            f"cannot read the corpus: {path} is no UTF-8 text: {share(zeros, len(text))} of it are null characters, as "
-            "in UTF-16 without its mark, or in a file of another kind; convert it to UTF-8 first"
-        )
-    return Corpus(str(path), text)
 
 
 def split_text(text: str, options: TextOptions) -> tuple[str, str]:
@@ -96,9 +46,7 @@ def split_text(text: str, options: TextOptions) -> tuple[str, str]:
     check_ranges({"held_out": held_out})
     cut = int((1 - held_out) * len(text))
     if held_out and options.tokens != "characters":
-        before = text[max(0, cut - _LONGEST_WORD) : cut + 1]
-        space = max(before.rfind(" "), before.rfind("\n"))
-        cut -= len(before) - 1 - space if space >= 0 else 0
+        cut -= back_to_white_space(text[max(0, cut - 100) : cut + 1])
     if not cut:
         raise UsageError(
             f"--held_out: {held_out} of {len(text):,} characters leaves none to train on; "
@@ -117,16 +65,9 @@ def make_codec(text: str, options: TextOptions) -> Codec:
     UsageError
         If the options do not fit each other or the text, or a package is missing.
     """
-    for name, value, home in (
-        ("normalise", options.normalise, ("characters", "words")),
-        ("pattern", options.pattern, ("regex",)),
-    ):
-        if value is not None and options.tokens not in home:
-            raise UsageError(
-                f"--{name}: goes with --tokens {' or '.join(home)}, got --tokens {options.tokens}"
-            )
+    check_options(options)
     if options.tokens == "words" and options.normalise is None:
-        _check_spaces(text)
+        check_spaces(text)
     try:
         codec = Codec.fit(text, _make_tokenizer(text, options), min_freq=options.min_freq)
     except ModuleNotFoundError as error:
@@ -143,7 +84,19 @@ def make_codec(text: str, options: TextOptions) -> Codec:
     return codec
 
 
-def _check_spaces(text: str) -> None:
+def check_options(options: TextOptions) -> None:
+    """Raise UsageError where an option does not go with the kind of token."""
+    for name, value, home in (
+        ("normalise", options.normalise, ("characters", "words")),
+        ("pattern", options.pattern, ("regex",)),
+    ):
+        if value is not None and options.tokens not in home:
+            raise UsageError(
+                f"--{name}: goes with --tokens {' or '.join(home)}, got --tokens {options.tokens}"
+            )
+
+
+def check_spaces(text: str) -> None:
     """Raise UsageError where words should be cut at white space, but the text's script does without."""
     words = text.split()
     length = sum(map(len, words))
@@ -160,6 +113,11 @@ def _check_spaces(text: str) -> None:
 def _make_tokenizer(text: str, options: TextOptions) -> Tokenizer:
     if options.tokens == "bpe":
         return BPETokenizer.train(text, options.bpe_size)
+    return tokenizer_of(options)
+
+
+def tokenizer_of(options: TextOptions) -> Tokenizer:
+    """Return the tokenizer of all kinds of tokens but byte pairs, which are learned."""
     if options.tokens == "regex":
         return RegexTokenizer() if options.pattern is None else RegexTokenizer(options.pattern)
     return (CharTokenizer if options.tokens == "characters" else WordTokenizer)(options.normalise)
@@ -193,6 +151,11 @@ def _large_enough(text: str, codec: Codec, options: TextOptions) -> str:
         if min(len(codec.encode(part)) for part in parts) >= 2:
             return f"{fraction} or 0"
     return "0"
+
+
+def encode_whole(text: str, codec: Codec) -> TokenStream:
+    """Encode a text that was not cut."""
+    return TokenStream(codec.encode(text), len(codec))
 
 
 def count_unknown(stream: TokenStream, codec: Codec) -> int:

@@ -195,7 +195,8 @@ class RunOptions:
 
 
 CORPUS_HELP = (
-    "a UTF-8 text file, or a data set: tinyshakespeare, timemachine, names; by default Python's own text"
+    "a UTF-8 text file, a data set (tinyshakespeare, timemachine, names), or the folder of `rondeau corpus build`; by "
+    "default Python's own text"
 )
 
 

@@ -11,7 +11,7 @@ from rondeau.train._usage_error import UsageError
 
 if TYPE_CHECKING:
     from rondeau.data import Codec
-    from rondeau.train._corpus import Corpus
+    from rondeau.train._corpora import Corpus
     from rondeau.train._trained import Trained
 
 _SHOWN_TOKENS = 5

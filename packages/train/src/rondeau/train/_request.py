@@ -168,9 +168,11 @@ def parse_train(argv: Sequence[str]) -> NewRun | Resume:
         check_config_file(Path(file), NAMES)
     spelled = [*(f"--config={file}" for file in files), *_with_one_log(flags)]
     taken = _taken_over(spelled)
-    parser.set_defaults(taken)
+    for options in taken.values():
+        parser.set_defaults(options)
     namespace = parser.parse(spelled)
-    _check_taken_over(namespace, taken)
+    for origin, options in taken.items():
+        _check_taken_over(namespace, origin, options)
     if checkpoint := parser.orders.get("--checkpoint"):
         if namespace.init_from is None:
             raise UsageError("--checkpoint: goes with --resume or --init_from, which name a run")
@@ -178,12 +180,28 @@ def parse_train(argv: Sequence[str]) -> NewRun | Resume:
     return NewRun(_config(parser, namespace), "--overwrite" in parser.orders, parser.orders.get("--parallel"))
 
 
-def _taken_over(argv: Sequence[str]) -> dict[str, Any]:
-    """Return the options that a command line takes over from the run of --init_from, which are its defaults then."""
+def _taken_over(argv: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the options that a command line takes over, which are its defaults then, by where they are from."""
     quiet = [argument for argument in argv if not argument.startswith("--print")]
-    init_from = train_parser().parse(quiet).init_from
-    if init_from is None:
-        return {}
+    namespace = train_parser().parse(quiet)
+    taken = {}
+    if namespace.corpus is not None and os.path.isdir(corpus := str(namespace.corpus)):
+        taken[corpus] = _options_of_tokens(corpus)
+    if namespace.init_from is not None:
+        taken[f"--init_from {namespace.init_from}"] = _options_of_run(namespace.init_from)
+    return taken
+
+
+def _options_of_tokens(folder: str) -> dict[str, Any]:
+    """Return the options that a corpus of tokens was built with; none of another folder, which reading it says."""
+    from rondeau.data import TokenCorpus
+    from rondeau.train._corpora import open_built, options_of
+
+    return options_of(open_built(folder, verify=False)) if TokenCorpus.is_at(folder) else {}
+
+
+def _options_of_run(init_from: str) -> dict[str, Any]:
+    """Return the options that a run takes over from the one that it begins with."""
     path = Origin.parse(init_from).run / "config.yaml"
     if not path.is_file():
         raise UsageError(f"--init_from: {path.parent} is no run: it holds no config.yaml")
@@ -196,12 +214,13 @@ def _taken_over(argv: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _check_taken_over(namespace: Any, taken: Mapping[str, Any]) -> None:
+def _check_taken_over(namespace: Any, origin: str, taken: Mapping[str, Any]) -> None:
+    what = "tokens and model" if origin.startswith("--") else "tokens"
     for name, value in taken.items():
         if namespace[name] != value:
             raise UsageError(
-                f"--{name}: got {namespace[name]}, but --init_from {namespace.init_from} has {value}: a run takes its "
-                "tokens and model over; leave the option out"
+                f"--{name}: got {namespace[name]}, but {origin} has {value}: a run takes its {what} over; leave the "
+                "option out"
             )
 
 

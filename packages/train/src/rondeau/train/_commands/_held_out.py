@@ -19,7 +19,7 @@ def held_out_part(trained: Trained, path: str | None) -> tuple[str, TokenStream]
     UsageError
         If nothing was held out, or the text at `path`, or where the run found it, is not the one it was trained on.
     """
-    from rondeau.train._corpus import load_corpus, split_stream
+    from rondeau.train._corpora import load_corpus
 
     options = trained.config.text
     if not options.held_out:
@@ -33,5 +33,5 @@ def held_out_part(trained: Trained, path: str | None) -> tuple[str, TokenStream]
             f"was {how}: its held-out part cannot be told from the rest; give the text as it was with --held_out_part, "
             "or another one as CORPUS"
         )
-    held_out = split_stream(corpus.text, trained.codec, options)[1]
+    held_out = corpus.split(trained.codec, options)[1]
     return f"the last {100 * options.held_out:g} % of {corpus.name}, held out in training", held_out

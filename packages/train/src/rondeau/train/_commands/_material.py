@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from rondeau.data import Codec, TokenStream
-from rondeau.train import _corpus
+from rondeau.train import _corpora
+from rondeau.train._corpus import TOKEN_NAMES
 from rondeau.train._origin import Origin, load_origin
 from rondeau.train._request import Config
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 class Material(NamedTuple):
     """Corpus, vocabulary, the two streams of tokens, what a token is called, and the run to begin with."""
 
-    corpus: _corpus.Corpus
+    corpus: _corpora.Corpus
     codec: Codec
     train: TokenStream
     held_out: TokenStream
@@ -41,7 +42,7 @@ def gather_material(config: Config, run: RunFolder, found: Found | None) -> Mate
     UsageError
         If the text, or the run to begin with, cannot be used.
     """
-    corpus = _corpus.load_corpus(config.corpus)
+    corpus = _corpora.load_corpus(config.corpus)
     origin = None
     if found is not None and run.vocab.exists():
         codec = run.load_codec(found.snapshot)
@@ -49,6 +50,6 @@ def gather_material(config: Config, run: RunFolder, found: Found | None) -> Mate
         origin = load_origin(config.model.init_from, corpus, config.text.held_out, run.path)
         codec = origin.codec
     else:
-        codec = _corpus.make_codec(_corpus.split_text(corpus.text, config.text)[0], config.text)
-    train, held_out = _corpus.split_stream(corpus.text, codec, config.text)
-    return Material(corpus, codec, train, held_out, _corpus.TOKEN_NAMES[config.text.tokens], origin)
+        codec = corpus.make_codec(config.text)
+    train, held_out = corpus.split(codec, config.text)
+    return Material(corpus, codec, train, held_out, TOKEN_NAMES[config.text.tokens], origin)

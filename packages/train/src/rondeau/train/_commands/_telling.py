@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rondeau import tensor as rt
 from rondeau.train._commands._material import Material
+from rondeau.train._corpora import TextCorpus
 from rondeau.train._corpus import count_unknown, default_prompt, share
 from rondeau.train._evaluate import Evaluation, evaluate
 from rondeau.train._extras import how_to_install
@@ -49,12 +50,15 @@ def describe_text(material: Material) -> dict[str, str]:
         f"{len(held_out):,} held out{_unknown_in(held_out, codec)}",
     )
     lines = {
-        "corpus": f"{corpus.name}: {counted(len(corpus.text), 'character')}",
+        "corpus": f"{corpus.name}: {counted(corpus.characters, 'character')}",
         "tokens": f"{', '.join(parts)}; vocabulary of {len(codec):,}",
     }
-    unknown = None if origin is None else describe_unknown(corpus.text, codec, token)
-    if unknown is not None:
-        lines["unknown"] = unknown
+    if origin is not None and isinstance(
+        corpus, TextCorpus
+    ):  # tokens were built with the origin's vocabulary
+        unknown = describe_unknown(corpus.text, codec, token)
+        if unknown is not None:
+            lines["unknown"] = unknown
     return lines
 
 

@@ -1,4 +1,4 @@
-"""``rondeau corpus``."""
+"""``rondeau corpus``: count what a text holds; ``rondeau corpus build`` is in a file of its own."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,8 @@ def _parser() -> CommandParser:
         "corpus",
         "[CORPUS]",
         "Count what a text holds: its vocabulary, its most frequent n-grams, and how their counts fall "
-        "with their rank (Zipf's law).",
+        "with their rank (Zipf's law). `rondeau corpus build --help` is about text that does not fit in memory (a file "
+        "of the name build is ./build).",
     )
     parser.add_argument("corpus", metavar="CORPUS", nargs="?", help=CORPUS_HELP)
     parser.add_argument("--ngrams", type=int, default=3, help="count runs of up to this many tokens")
@@ -32,23 +33,30 @@ def _parser() -> CommandParser:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Print the tables; return the exit status."""
+    """Print the tables, or build a corpus; return the exit status."""
+    if argv[:1] == ["build"]:
+        from rondeau.train._commands import _corpus_build
+
+        return _corpus_build.run(argv[1:])
     arguments = _parser().parse(argv)
     from rondeau.data import TokenStream, count_ngrams, fit_zipf
-    from rondeau.train._corpus import TOKEN_NAMES, count_unknown, load_corpus, make_codec, share
+    from rondeau.train._corpora import TextCorpus, load_corpus
+    from rondeau.train._corpus import TOKEN_NAMES, count_unknown, make_codec, share
     from rondeau.train._plots import can_plot, plot_zipf
 
     if arguments.plot is not None and not can_plot():
         raise UsageError(f"--plot: needs matplotlib; {how_to_install('plot')}")
     options = pick(TextOptions, arguments)
     corpus = load_corpus(arguments.corpus)
+    if not isinstance(corpus, TextCorpus):
+        raise UsageError(f"{corpus.name} is a folder of tokens; expected a text")
     codec = make_codec(corpus.text, options)
     ids = codec.encode(corpus.text)
     if options.tokens == "words" and not arguments.line_ends and "\n" in codec.vocab:
         ids = ids[ids != codec.vocab["\n"]]
     stream = TokenStream(ids, len(codec))
     token = TOKEN_NAMES[options.tokens]
-    say(f"{corpus.name}: {counted(len(corpus.text), 'character')}, {counted(len(stream), token)}")
+    say(f"{corpus.name}: {counted(corpus.characters, 'character')}, {counted(len(stream), token)}")
     if unknown := count_unknown(stream, codec):
         say(
             f"{share(unknown, len(stream))} of them are <unk>, seen fewer than {options.min_freq} times (--min_freq)"

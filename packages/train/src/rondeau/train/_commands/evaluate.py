@@ -29,7 +29,7 @@ def _parser() -> CommandParser:
         "corpus",
         metavar="CORPUS",
         nargs="?",
-        help="a UTF-8 text file, or a data set such as timemachine, scored as a whole",
+        help="a UTF-8 text file, a data set such as timemachine, or a folder of tokens, scored as a whole",
     )
     parser.add_argument(
         "--held_out_part",
@@ -98,8 +98,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _whole(trained: Trained, path: str) -> tuple[str, TokenStream]:
     """Return a text, in words that say what of it the model has seen, and as tokens."""
-    from rondeau.data import TokenStream
-    from rondeau.train._corpus import load_corpus
+    from rondeau.train._corpora import load_corpus
 
     corpus = load_corpus(path)
     seen = ""
@@ -107,4 +106,4 @@ def _whole(trained: Trained, path: str) -> tuple[str, TokenStream]:
         seen = f", the first {100 * (1 - trained.config.text.held_out):g} % of which it was trained on"
     elif trained.config.corpus in (path, os.path.abspath(path)):
         seen = ", which has changed since the model was trained on it"
-    return f"all of {corpus.name}{seen}", TokenStream(trained.codec.encode(corpus.text), len(trained.codec))
+    return f"all of {corpus.name}{seen}", corpus.whole(trained.codec)

@@ -1,0 +1,358 @@
+"""Files of text to a corpus of tokens, in steps that go on where they were interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from .._bpe import BPETokenizer
+from .._checks import check_is, check_path, checked_integer, checked_list, checked_number
+from .._codec import Codec
+from .._cuts import CutRule
+from .._json import load_json, write_json
+from .._stream import MANIFEST as STREAM
+from .._stream import shard_name
+from .._tokenizers import CharTokenizer, Tokenizer, cut_after_lines
+from .._vocab import Vocab
+from .built import TokenCorpus
+from .manifest import BUILDING, MANIFEST, VOCABULARY, FileRecord, Manifest, fingerprint
+from .pools import Pool, make_pool
+from .sources import PIECE_BYTES
+from .survey import Part, Survey, make_survey
+from .work import count_tokens, encode_tokens
+
+_SHARD_PIECES = 64  # of a file, as long as these are few
+_MOST_SHARDS = 256  # each mapped file takes a descriptor of the process
+_MAY_BE_THERE = {"rondeau.lock"}  # of who builds
+_SAVE_EVERY = 16  # pieces
+_TRAINING_BLOCK = 1 << 14  # characters; the package of BPE holds 256 of what it is given at a time
+
+
+Tell = Callable[[str, int, int], None]
+
+
+def build_corpus(
+    texts: Iterable[str | os.PathLike[str]],
+    folder: str | os.PathLike[str],
+    tokenizer: Tokenizer | None = None,
+    *,
+    bpe_size: int | None = None,
+    min_freq: int = 0,
+    held_out: float = 0.1,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    on_progress: Tell | None = None,
+) -> TokenCorpus:
+    r"""Encode files of text that need not fit in memory, and write the tokens to a folder.
+
+    The files are read in pieces, which are counted and encoded by several processes. What is written depends on
+    neither their number nor interruptions: it is what encoding the whole text would give. Called again with the same
+    arguments after an interruption, this goes on where it was.
+
+    Parameters
+    ----------
+    texts : iterable of paths
+        UTF-8 text, one file after the other; those that end with ``.gz`` or ``.zst`` (package `zstandard`) are
+        decompressed. A file that does not end with a line end gets one, if another follows it.
+    folder : path
+        A new folder, or the one of an interrupted call.
+    tokenizer : Tokenizer, optional
+        One of this library's: a process makes its own by name.
+    bpe_size : int, optional
+        In the place of `tokenizer`: train one of byte pairs, with a vocabulary of this size.
+    min_freq : int
+        Tokens seen less often become unknown.
+    held_out : float
+        The last part of the text, as a fraction of its characters, without which the vocabulary is made.
+    workers : int, optional
+        Processes. Default: one for each core of this process.
+    scheduler : str, optional
+        The address of a dask scheduler (package `distributed`), whose workers take the place of processes.
+    on_progress : callable, optional
+        ``on_progress(stage, done, total)``, called after each piece: in the stages "read", "train" (byte pairs),
+        "count" and "encode", so many characters are done of so many, or of 0 where that is not known yet.
+
+    Returns
+    -------
+    TokenCorpus
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds a corpus, or the beginning of another one.
+    FileNotFoundError, IsADirectoryError, ModuleNotFoundError
+        If a file is not there, or needs a package.
+    ValueError
+        If a file is empty, damaged, not UTF-8 or has changed meanwhile, or the text has no tokens.
+    RuntimeError
+        If a process died.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from rondeau.data import build_corpus
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     text = Path(place, "rose.txt")
+    ...     _ = text.write_text("a rose is a rose\n" * 5)
+    ...     corpus = build_corpus([text], Path(place, "tokens"), CharTokenizer(), workers=1)
+    >>> corpus.codec.vocab.tokens
+    ('<unk>', ' ', 's', 'a', 'e', 'o', 'r', 'i', '\n')
+    """
+    files = [_checked_path(text) for text in checked_list("texts", texts, "paths")]
+    check_path(folder)
+    if not files:
+        raise ValueError("expected at least one text, got none")
+    if (tokenizer is None) == (bpe_size is None):
+        raise TypeError("expected one of tokenizer and bpe_size")
+    if tokenizer is not None:
+        check_is("tokenizer", tokenizer, Tokenizer)
+    else:
+        bpe_size = checked_integer("bpe_size", bpe_size, 256)
+    held_out = checked_number("held_out", held_out)
+    if not 0 <= held_out < 1:
+        raise ValueError(f"held_out must be at least 0 and below 1, got {held_out}")
+    workers = _cores() if workers is None else checked_integer("workers", workers, 1)
+    settings = {
+        "tokenizer": None if tokenizer is None else tokenizer.to_dict(),
+        "bpe_size": bpe_size,
+        "min_freq": checked_integer("min_freq", min_freq, 0),
+        "held_out": held_out,
+        "piece_bytes": PIECE_BYTES,
+    }
+    building = _Building(Path(folder), files, settings, on_progress or (lambda stage, done, total: None))
+    with make_pool(workers, scheduler) as pool:
+        return building.run(tokenizer, pool)
+
+
+class _Building:
+    """The steps, each of which leaves a file for the next."""
+
+    def __init__(self, folder: Path, files: Sequence[Path], settings: dict[str, Any], tell: Tell) -> None:
+        self.folder, self.files, self.settings, self.tell = folder, files, settings, tell
+        self.work = folder / BUILDING
+
+    def run(self, tokenizer: Tokenizer | None, pool: Pool) -> TokenCorpus:
+        self._begin()
+        rule = BPETokenizer.cut_rule if tokenizer is None else tokenizer.cut_rule
+        survey = self._survey(rule)
+        anywhere = isinstance(tokenizer, CharTokenizer)
+        cut = survey.cut_at(self.settings["held_out"], anywhere=anywhere)
+        if not cut:
+            raise ValueError(
+                f"held_out {self.settings['held_out']} of {survey.characters:,} characters leaves none to train on"
+            )
+        parts = survey.parts(0, cut), survey.parts(cut, survey.characters)
+        codec = self._codec(tokenizer, survey, parts[0], pool)
+        files, train_tokens = self._encode(codec, survey, *parts, pool)
+        for name in (VOCABULARY, STREAM):
+            files[name] = fingerprint(self.folder / name)
+        manifest = Manifest(
+            survey.characters,
+            survey.sha256,
+            train_tokens,
+            self.settings["held_out"],
+            self.settings["min_freq"],
+            self.settings["bpe_size"],
+            files,
+        )
+        manifest.save(self.folder)
+        shutil.rmtree(self.work)
+        return TokenCorpus.open(self.folder)
+
+    def _begin(self) -> None:
+        """Make the folder, or see that it holds the beginning of this corpus."""
+        if (self.folder / MANIFEST).exists():
+            raise FileExistsError(f"{self.folder} already holds a corpus; remove it or choose another folder")
+        if self.folder.exists() and not self.work.exists() and set(os.listdir(self.folder)) - _MAY_BE_THERE:
+            raise FileExistsError(f"{self.folder} holds other files; choose a new folder")
+        path = self.work / "settings.json"
+        now = {**self.settings, "files": [_state(file) for file in self.files]}
+        if not path.exists():
+            self.work.mkdir(parents=True, exist_ok=True)
+            write_json(path, now)
+        begun = load_json(path, now.keys(), dict)
+        for name, value in now.items():
+            if begun[name] != value:
+                raise FileExistsError(
+                    f"{self.folder} holds the beginning of another corpus, whose {name} differ{'s' * (name != 'files')}"
+                    "; remove it, or choose another folder"
+                )
+
+    def _survey(self, rule: CutRule) -> Survey:
+        path = self.work / "survey.json"
+        if not path.exists():
+            survey = make_survey(
+                self.files,
+                rule,
+                self.settings["piece_bytes"],
+                lambda done: self.tell("read", done, 0),
+            )
+            write_json(path, survey.to_dict())
+        return load_json(path, {"pieces", "sha256"}, lambda fields: Survey.from_dict(self.files, fields))
+
+    def _codec(self, tokenizer: Tokenizer | None, survey: Survey, parts: Sequence[Part], pool: Pool) -> Codec:
+        """Return the codec of the part to train on."""
+        path = self.folder / VOCABULARY
+        if path.exists():
+            return Codec.load(path)
+        tokenizer = self._trained(survey, parts) if tokenizer is None else tokenizer
+        counts = self._count(tokenizer, survey, parts, pool)
+        if not any(counts.values()):
+            raise ValueError("no token is left of the text, with this tokenizer")
+        codec = Codec(tokenizer, Vocab(counts, self.settings["min_freq"]))
+        codec.save(path)
+        return codec
+
+    def _trained(self, survey: Survey, parts: Sequence[Part]) -> Tokenizer:
+        """Return a tokenizer of byte pairs that is trained on the text."""
+        path = self.work / "tokenizer.json"
+        if not path.exists():
+            texts = self._telling("train", parts, survey.texts(parts))
+            blocks = (block for text in texts for block in cut_after_lines(text, _TRAINING_BLOCK))
+            write_json(path, BPETokenizer.train(blocks, self.settings["bpe_size"]).to_dict())
+        return load_json(path, {"tokenizer", "model"}, Tokenizer.from_dict)
+
+    def _count(self, tokenizer: Tokenizer, survey: Survey, parts: Sequence[Part], pool: Pool) -> Counter[str]:
+        """Return how often each token occurs."""
+        path = self.work / "counts.json"
+        counts: Counter[str] = Counter()
+        done = 0
+        if path.exists():
+            begun = load_json(path, {"pieces", "counts"}, dict)
+            done, counts = begun["pieces"], Counter(begun["counts"])
+        shared = json.dumps(tokenizer.to_dict()).encode()
+        answers = pool.map(count_tokens, shared, survey.contents(parts[done:]))
+        for number, answer in enumerate(self._telling("count", parts, answers, done), done + 1):
+            counts.update(json.loads(answer))
+            if number % _SAVE_EVERY == 0 or number == len(parts):
+                write_json(path, {"pieces": number, "counts": counts})
+        return counts
+
+    def _encode(
+        self, codec: Codec, survey: Survey, train: Sequence[Part], held_out: Sequence[Part], pool: Pool
+    ) -> tuple[dict[str, FileRecord], int]:
+        """Write the tokens; return the files, and how many tokens are to train on."""
+        parts = [*train, *held_out]
+        shards = _Shards(
+            self.folder, self.work / "shards.json", codec.vocab.dtype.itemsize, len(parts), len(train)
+        )
+        shared = json.dumps(codec.to_dict()).encode()
+        answers = pool.map(encode_tokens, shared, survey.contents(parts[shards.done :]))
+        try:
+            for answer in self._telling("encode", parts, answers, shards.done):
+                shards.append(answer)
+        finally:
+            shards.close()
+        write_json(self.folder / STREAM, {"vocab_size": len(codec), "shards": shards.lengths})
+        return shards.files, shards.train_tokens
+
+    def _telling(
+        self, stage: str, parts: Sequence[Part], answers: Iterable[Any], first: int = 0
+    ) -> Iterator[Any]:
+        """Yield one answer for each part, from the first that was not done before, and tell of each."""
+        total = sum(part.stop - part.start for part in parts)
+        done = sum(part.stop - part.start for part in parts[:first])
+        for part, answer in zip(parts[first:], answers, strict=True):
+            yield answer
+            done += part.stop - part.start
+            self.tell(stage, done, total)
+
+
+_COUNTERS = ("done", "train_tokens", "in_shard")
+
+
+class _Shards:
+    """The files of tokens as they are written, and the note of what is on the disk.
+
+    Parameters
+    ----------
+    folder : Path
+    note : Path
+    itemsize : int
+        Bytes of a token.
+    parts, train : int
+        How many parts of the text there are, and how many of them to train on.
+    """
+
+    def __init__(self, folder: Path, note: Path, itemsize: int, parts: int, train: int) -> None:
+        self.folder, self.note, self.itemsize, self.train = folder, note, itemsize, train
+        self.parts = parts
+        self.per_shard = max(_SHARD_PIECES, -(-parts // _MOST_SHARDS))
+        self.done = self.train_tokens = self.in_shard = 0
+        self.files: dict[str, FileRecord] = {}
+        size, sha256 = 0, hashlib.sha256().hexdigest()
+        if note.exists():
+            begun = load_json(note, {*_COUNTERS, "unfinished", "files"}, dict)
+            self.done, self.train_tokens, self.in_shard = (begun[name] for name in _COUNTERS)
+            size, sha256 = begun["unfinished"]
+            self.files = {name: FileRecord(*record) for name, record in begun["files"].items()}
+        self._open(size)
+        if self._digest.hexdigest() != sha256:
+            self._file.close()
+            raise ValueError(
+                f"{self._path} is not what was written; remove what was built, and build it anew"
+            )
+
+    @property
+    def lengths(self) -> list[int]:
+        """Return the tokens of each file."""
+        return [record.size // self.itemsize for record in self.files.values()]
+
+    def append(self, content: bytes) -> None:
+        """Write the tokens of the next part."""
+        self._file.write(content)
+        self._digest.update(content)
+        self._size += len(content)
+        self.done += 1
+        self.in_shard += 1
+        if self.done <= self.train:
+            self.train_tokens += len(content) // self.itemsize
+        is_full = self._size > 0 and (self.in_shard >= self.per_shard or self.done == self.parts)
+        if is_full or self.done % _SAVE_EVERY == 0:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            if is_full:
+                self._file.close()
+                self.files[self._path.name] = FileRecord(self._size, self._digest.hexdigest())
+                self.in_shard = 0
+                self._open(0)
+            counters = {name: getattr(self, name) for name in _COUNTERS}
+            unfinished = FileRecord(self._size, self._digest.hexdigest())
+            write_json(self.note, {**counters, "unfinished": unfinished, "files": self.files})
+
+    def close(self) -> None:
+        """Close the file that is written, and remove it where it is empty."""
+        self._file.close()
+        if not self._size:
+            self._path.unlink(missing_ok=True)
+
+    def _open(self, size: int) -> None:
+        """Go on after the first bytes of the next file, which are on the disk."""
+        self._path = self.folder / shard_name(len(self.files))
+        self._path.touch()
+        self._file = self._path.open("r+b")
+        self._file.truncate(size)
+        self._digest, self._size = hashlib.sha256(), size
+        while block := self._file.read(1 << 20):
+            self._digest.update(block)
+
+
+def _checked_path(text: Any) -> Path:
+    check_path(text)
+    return Path(text)
+
+
+def _state(file: Path) -> list[Any]:
+    """Return what tells whether a file has changed; None where there is no file, as reading it says."""
+    found = file.stat() if file.exists() else None
+    return [os.path.abspath(file), *((None, None) if found is None else (found.st_size, found.st_mtime_ns))]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,113 @@
+"""``rondeau corpus build``: text that does not fit in memory, to tokens that ``rondeau train`` reads."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rondeau.train._options import TextOptions, pick
+from rondeau.train._parser import CommandParser
+from rondeau.train._program import command_line
+from rondeau.train._showing import counted, say
+from rondeau.train._usage_error import RunFailedError, UsageError, in_words
+
+_STAGES = {"read": "reading", "train": "finding byte pairs", "count": "counting", "encode": "encoding"}
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "corpus build",
+        "TEXT... --output FOLDER",
+        "Encode text that does not fit in memory, and write its tokens to a folder, which `rondeau train FOLDER` "
+        "reads. Interrupted, the same command goes on where it was. What is written does not depend on --workers or "
+        "--scheduler.",
+    )
+    parser.add_argument(
+        "texts",
+        metavar="TEXT",
+        nargs="+",
+        help="UTF-8 text files, one after the other; names that end with .gz or .zst (extra zstd) are decompressed",
+    )
+    parser.add_argument("--output", type=str, required=True, help="the folder of the tokens")
+    parser.add_argument("--workers", type=int | None, help="processes; by default one for each core")
+    parser.add_argument(
+        "--scheduler",
+        type=str | None,
+        help="address of a dask scheduler (extra dask), whose workers take the place of processes: tcp://HOST:8786",
+    )
+    parser.add_class_arguments(TextOptions, as_group=True)
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Build the corpus; return the exit status."""
+    arguments = _parser().parse(argv)
+    from rondeau.data import build_corpus
+    from rondeau.train._corpus import TOKEN_NAMES, check_options, count_unknown, share, tokenizer_of
+    from rondeau.train._errors import RunError
+    from rondeau.train._lock import FolderLock
+
+    options = pick(TextOptions, arguments)
+    check_options(options)
+    is_bpe = options.tokens == "bpe"
+    try:
+        tokenizer = None if is_bpe else tokenizer_of(options)
+        with FolderLock(Path(arguments.output) / "rondeau.lock").held(), _Told() as told:
+            corpus = build_corpus(
+                arguments.texts,
+                arguments.output,
+                tokenizer,
+                bpe_size=options.bpe_size if is_bpe else None,
+                min_freq=options.min_freq,
+                held_out=options.held_out,
+                workers=arguments.workers,
+                scheduler=arguments.scheduler,
+                on_progress=told.show,
+            )
+    except RuntimeError as error:
+        raise (UsageError if isinstance(error, RunError) else RunFailedError)(str(error)) from error
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        raise UsageError(in_words(error) if isinstance(error, OSError) else str(error)) from error
+    token = TOKEN_NAMES[options.tokens]
+    unknown = count_unknown(corpus.stream, corpus.codec)
+    unknown_share = f" ({share(unknown, len(corpus.stream))} of all <unk>)" if unknown else ""
+    say(f"text     {counted(corpus.manifest.characters, 'character')}")
+    say(
+        f"tokens   {counted(len(corpus.train), token)} to train on, {len(corpus.held_out):,} held out"
+        f"{unknown_share}; vocabulary of {len(corpus.codec):,}"
+    )
+    say(f"next: {command_line('train', arguments.output)}")
+    return 0
+
+
+class _Told:
+    """Progress on a terminal, a bar for each stage."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._bar: Any = None
+
+    def __enter__(self) -> _Told:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        """Show how far a stage is."""
+        from tqdm import tqdm
+
+        if stage != self._stage:
+            self.__exit__()
+            self._stage = stage
+            self._bar = tqdm(
+                total=total or None,
+                desc=_STAGES[stage],
+                unit="char",
+                unit_scale=True,
+                disable=not sys.stderr.isatty(),
+            )
+        self._bar.update(done - self._bar.n)

@@ -1,0 +1,105 @@
+"""``rondeau corpus build``, and runs of what it leaves: the bits of a run of the text itself."""
+
+import json
+import random
+import re
+
+import pytest
+
+from rondeau.train import RunFolder, cli
+
+QUICK = ["--hidden_size=8", "--batch_size=4", "--num_steps=8", "--max_steps=12", "--log_every=5"]
+
+
+def rondeau(capsys, *arguments, status=0):
+    assert cli.main(list(map(str, arguments))) == status
+    told = capsys.readouterr()
+    return told.err.strip() if status else told.out
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "rose.txt"
+    rng = random.Random(0)
+    path.write_text(" ".join(rng.choice(["rose", "is", "a", "thorn,", "\n"]) for _ in range(400)))
+    return path
+
+
+@pytest.fixture
+def tokens(text, tmp_path, capsys):
+    folder = tmp_path / "tokens"
+    told = rondeau(capsys, "corpus", "build", text, "--output", folder, "--tokens=words", "--workers=1")
+    assert re.search(r"tokens +\d+ words to train on, \d+ held out; vocabulary of 6", told)
+    assert f"train {folder}" in told
+    return folder
+
+
+def weights_and_losses(run):
+    losses = [(row["step"], row["train_loss"]) for row in RunFolder(run).rows()]
+    return losses, (run / "checkpoints/step-12/weights.safetensors").read_bytes()
+
+
+def test_a_run_has_the_bits_of_the_texts_own(text, tokens, tmp_path, capsys):
+    rondeau(capsys, "train", tokens, *QUICK, "--output", tmp_path / "a")
+    rondeau(capsys, "train", text, "--tokens=words", *QUICK, "--output", tmp_path / "b")
+    assert weights_and_losses(tmp_path / "a") == weights_and_losses(tmp_path / "b")
+
+    held_out = rondeau(capsys, "evaluate", tmp_path / "a")
+    assert "the last 10 % of" in held_out
+    for corpus in (text, tokens):  # one is recognised as the other
+        score = rondeau(capsys, "evaluate", tmp_path / "b", corpus, "--held_out_part")
+        assert score.splitlines()[1:] == held_out.splitlines()[1:]
+    assert "the first 90 % of which it was trained on" in rondeau(capsys, "evaluate", tmp_path / "b", tokens)
+    assert rondeau(capsys, "generate", tmp_path / "a", "--length=5", "--seed=1", "--prompt=a")
+
+
+def test_a_run_goes_on_with_the_same_bits(tokens, tmp_path, capsys):
+    run = tmp_path / "run"
+    rondeau(capsys, "train", tokens, *QUICK, "--output", run, "--checkpoint_every=5")
+    before = weights_and_losses(run)
+    rondeau(capsys, "train", "--resume", run, "--checkpoint=step-10")
+    assert weights_and_losses(run) == before
+
+
+def test_options_that_were_settled_when_it_was_built(text, tokens, tmp_path, capsys):
+    told = rondeau(capsys, "train", tokens, "--tokens=characters", *QUICK, status=2)
+    assert re.search(r"--tokens: got characters, but .*tokens has words: a run takes its tokens over", told)
+    assert "--held_out: got 0.2, but" in rondeau(capsys, "train", tokens, "--held_out=0.2", *QUICK, status=2)
+    rondeau(capsys, "train", text, *QUICK, "--output", tmp_path / "characters")
+    told = rondeau(capsys, "evaluate", tmp_path / "characters", tokens, status=2)
+    assert "was built with another vocabulary than the run's" in told
+
+
+def test_damage_is_told_in_a_line(tokens, tmp_path, capsys):
+    shard = tokens / "tokens-00000.bin"
+    content = bytearray(shard.read_bytes())
+    content[10] ^= 1
+    shard.write_bytes(content)
+    told = rondeau(capsys, "train", tokens, *QUICK, "--output", tmp_path / "run", status=2)
+    assert "tokens-00000.bin is not what was written: its SHA-256 is another" in told
+    assert "\n" not in told
+    manifest = json.loads((tokens / "corpus.json").read_text())
+    (tokens / "corpus.json").write_text(json.dumps(manifest | {"train_tokens": 3}))
+    told = rondeau(capsys, "train", tokens, *QUICK, status=2)
+    assert "corpus.json is damaged: its SHA-256 is not the one that it holds" in told
+
+
+def test_what_cannot_be_built(text, tokens, tmp_path, capsys):
+    build = ("corpus", "build")
+    assert "already holds a corpus" in rondeau(capsys, *build, text, "--output", tokens, status=2)
+    told = rondeau(capsys, *build, text, tmp_path / "no.txt", "--output", tmp_path / "x", status=2)
+    assert "there is no file" in told
+    assert "--normalise: goes with" in rondeau(
+        capsys, *build, text, "--output", tmp_path / "y", "--tokens=bpe", "--normalise=d2l", status=2
+    )
+    (tmp_path / "bad.txt").write_bytes(b"ab\xff")
+    told = rondeau(capsys, *build, tmp_path / "bad.txt", "--output", tmp_path / "z", status=2)
+    assert "bad.txt is not UTF-8: byte 0xff at offset 2 is invalid" in told
+
+
+def test_counting_goes_on_and_a_file_may_be_called_build(text, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "build").write_text(text.read_text())
+    told = rondeau(capsys, "corpus", "./build", "--top=1")
+    assert told.startswith("./build: ")
+    assert "words: " in told
