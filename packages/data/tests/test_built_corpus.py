@@ -1,8 +1,11 @@
 """Corpora of tokens: what encoding the whole text gives, for any number of processes and through interruptions."""
 
 import gzip
+import multiprocessing
+import os
 import random
 import shutil
+import signal
 
 import pytest
 
@@ -114,6 +117,61 @@ def test_the_same_bytes_for_any_number_of_processes(tmp_path):
     for workers in (1, 2):
         build_corpus([path], tmp_path / str(workers), WordTokenizer(), workers=workers)
     assert files_of(tmp_path / "1") == files_of(tmp_path / "2")
+
+
+def test_the_same_bytes_from_a_dask_cluster(tmp_path):
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+    path = write(tmp_path / "text.txt", text(300))
+    alone = tmp_path / "alone"
+    build_corpus([path], alone, WordTokenizer(), workers=1)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        folder = tmp_path / "cluster"
+        build_corpus([path], folder, WordTokenizer(), scheduler=cluster.scheduler_address)
+    assert files_of(folder) == files_of(alone)
+    with pytest.raises(OSError, match="'nowhere:at all' is no address of a scheduler"):
+        build_corpus([path], tmp_path / "none", WordTokenizer(), scheduler="nowhere:at all")
+
+
+def killing(pids, after):
+    """Return what kills one of the processes that `pids` returns when so many pieces are done."""
+    left = [after]
+
+    def kill(stage, done, total):
+        left[0] -= stage != "read"
+        if left[0] == 0:
+            os.kill(pids()[0], signal.SIGKILL)
+
+    return kill
+
+
+@pytest.mark.long
+def test_a_worker_of_a_cluster_that_is_killed(tmp_path):
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+    path = write(tmp_path / "text.txt", text(3000))
+    build_corpus([path], tmp_path / "alone", WordTokenizer(), workers=1)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        pids = [worker.process.pid for worker in cluster.workers.values()]
+        kill = killing(lambda: pids, after=10)
+        address = cluster.scheduler_address
+        build_corpus([path], tmp_path / "cluster", WordTokenizer(), scheduler=address, on_progress=kill)
+    assert files_of(tmp_path / "cluster") == files_of(tmp_path / "alone")
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed by SIGKILL")
+def test_a_process_that_is_killed(tmp_path):
+    path = write(tmp_path / "text.txt", text(3000))
+    build_corpus([path], tmp_path / "alone", WordTokenizer(), workers=1)
+    kill = killing(lambda: [process.pid for process in multiprocessing.active_children()], after=10)
+    folder = tmp_path / "tokens"
+    with pytest.raises(
+        RuntimeError, match=r"a process that worked on the text died, .* the same command goes on"
+    ):
+        build_corpus([path], folder, WordTokenizer(), workers=2, on_progress=kill)
+    build_corpus([path], folder, WordTokenizer(), workers=2)
+    assert files_of(folder) == files_of(tmp_path / "alone")
 
 
 def test_interrupted_anywhere_it_goes_on_to_the_same_bytes(tmp_path):

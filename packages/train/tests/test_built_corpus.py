@@ -89,6 +89,12 @@ def test_what_cannot_be_built(text, tokens, tmp_path, capsys):
     assert "already holds a corpus" in rondeau(capsys, *build, text, "--output", tokens, status=2)
     told = rondeau(capsys, *build, text, tmp_path / "no.txt", "--output", tmp_path / "x", status=2)
     assert "there is no file" in told
+    rondeau(capsys, *build, text, "--output", tmp_path / "x", "--workers=1")  # nothing was done there yet
+    (tmp_path / "han.txt").write_text("床前明月光疑是地上霜\n" * 9, encoding="utf-8")
+    told = rondeau(
+        capsys, *build, tmp_path / "han.txt", "--output", tmp_path / "w", "--tokens=words", status=2
+    )
+    assert "--tokens: words are cut at white space" in told
     assert "--normalise: goes with" in rondeau(
         capsys, *build, text, "--output", tmp_path / "y", "--tokens=bpe", "--normalise=d2l", status=2
     )

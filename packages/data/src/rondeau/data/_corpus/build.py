@@ -136,6 +136,7 @@ class _Building:
     def __init__(self, folder: Path, files: Sequence[Path], settings: dict[str, Any], tell: Tell) -> None:
         self.folder, self.files, self.settings, self.tell = folder, files, settings, tell
         self.work = folder / BUILDING
+        self._survey_path = self.work / "survey.json"
 
     def run(self, tokenizer: Tokenizer | None, pool: Pool) -> TokenCorpus:
         self._begin()
@@ -173,7 +174,7 @@ class _Building:
             raise FileExistsError(f"{self.folder} holds other files; choose a new folder")
         path = self.work / "settings.json"
         now = {**self.settings, "files": [_state(file) for file in self.files]}
-        if not path.exists():
+        if not self._survey_path.exists():  # nothing was done yet, or the files could not be read
             self.work.mkdir(parents=True, exist_ok=True)
             write_json(path, now)
         begun = load_json(path, now.keys(), dict)
@@ -185,7 +186,7 @@ class _Building:
                 )
 
     def _survey(self, rule: CutRule) -> Survey:
-        path = self.work / "survey.json"
+        path = self._survey_path
         if not path.exists():
             survey = make_survey(
                 self.files,

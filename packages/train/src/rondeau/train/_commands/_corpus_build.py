@@ -13,6 +13,7 @@ from rondeau.train._program import command_line
 from rondeau.train._showing import counted, say
 from rondeau.train._usage_error import RunFailedError, UsageError, in_words
 
+_SOME = 1 << 20  # bytes
 _STAGES = {"read": "reading", "train": "finding byte pairs", "count": "counting", "encode": "encoding"}
 
 
@@ -45,7 +46,14 @@ def run(argv: Sequence[str]) -> int:
     """Build the corpus; return the exit status."""
     arguments = _parser().parse(argv)
     from rondeau.data import build_corpus
-    from rondeau.train._corpus import TOKEN_NAMES, check_options, count_unknown, share, tokenizer_of
+    from rondeau.train._corpus import (
+        TOKEN_NAMES,
+        check_options,
+        check_spaces,
+        count_unknown,
+        share,
+        tokenizer_of,
+    )
     from rondeau.train._errors import RunError
     from rondeau.train._lock import FolderLock
 
@@ -53,6 +61,8 @@ def run(argv: Sequence[str]) -> int:
     check_options(options)
     is_bpe = options.tokens == "bpe"
     try:
+        if options.tokens == "words" and options.normalise is None:
+            check_spaces(_start(arguments.texts[0]))
         tokenizer = None if is_bpe else tokenizer_of(options)
         with FolderLock(Path(arguments.output) / "rondeau.lock").held(), _Told() as told:
             corpus = build_corpus(
@@ -80,6 +90,14 @@ def run(argv: Sequence[str]) -> int:
     )
     say(f"next: {command_line('train', arguments.output)}")
     return 0
+
+
+def _start(path: str) -> str:
+    """Return some of the text of a file that is not compressed."""
+    if path.endswith((".gz", ".zst")):
+        return ""
+    with open(path, "rb") as file:
+        return file.read(_SOME).decode(errors="ignore")
 
 
 class _Told:
