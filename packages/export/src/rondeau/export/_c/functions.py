@@ -4,8 +4,8 @@ They are those of `rondeau.kernels.numerics.scalar`, without branches so that co
 ``{PREFIX}_LIBM`` defined, the C library's functions take their place; so they do under ``-ffast-math``, which would
 take the rounding out of `exp`.
 
-Measured against float64 over every exponent, `exp` is within 1 unit in the last place, `tanh` and `softplus` within
-1.5, and `sigmoid` within 2.5.
+Measured against float64 over a fifth of all numbers, of every exponent, `exp` is within 1 unit in the last place,
+`tanh` within 1.5, `softplus` within 2, and `sigmoid` within 2.5.
 """
 
 from __future__ import annotations
