@@ -70,6 +70,15 @@ def test_options_that_were_settled_when_it_was_built(text, tokens, tmp_path, cap
     assert "was built with another vocabulary than the run's" in told
 
 
+def test_the_share_of_unknown_tokens_is_told(text, tmp_path, capsys):
+    build = ("corpus", "build", text, "--output", tmp_path / "tokens", "--tokens=words", "--workers=1")
+    told = rondeau(capsys, *build, "--min_freq=75", "--held_out=0")
+    words = [*text.read_text().replace("\n", " | ").split()]
+    rare = sum(words.count(word) for word in set(words) if words.count(word) < 75)
+    assert 0 < rare < len(words)
+    assert f"{len(words)} words to train on ({100 * rare / len(words):.3g} % <unk>), 0 held out" in told
+
+
 def test_damage_is_told_in_a_line(tokens, tmp_path, capsys):
     shard = tokens / "tokens-00000.bin"
     content = bytearray(shard.read_bytes())

@@ -50,7 +50,6 @@ def run(argv: Sequence[str]) -> int:
         TOKEN_NAMES,
         check_options,
         check_spaces,
-        count_unknown,
         share,
         tokenizer_of,
     )
@@ -81,12 +80,16 @@ def run(argv: Sequence[str]) -> int:
     except (OSError, ValueError, ModuleNotFoundError) as error:
         raise UsageError(in_words(error) if isinstance(error, OSError) else str(error)) from error
     token = TOKEN_NAMES[options.tokens]
-    unknown = count_unknown(corpus.stream, corpus.codec)
-    unknown_share = f" ({share(unknown, len(corpus.stream))} of all <unk>)" if unknown else ""
+    # From the counts: reading the tokens again would bring all of them into memory.
+    vocab = corpus.codec.vocab
+    unknown = len(corpus.train) - sum(
+        vocab.counts[name] for name in vocab if name != vocab.tokens[vocab.unk or 0]
+    )
+    unknown_share = f" ({share(unknown, len(corpus.train))} <unk>)" if unknown else ""
     say(f"text     {counted(corpus.manifest.characters, 'character')}")
     say(
-        f"tokens   {counted(len(corpus.train), token)} to train on, {len(corpus.held_out):,} held out"
-        f"{unknown_share}; vocabulary of {len(corpus.codec):,}"
+        f"tokens   {counted(len(corpus.train), token)} to train on{unknown_share}, {len(corpus.held_out):,} held out"
+        f"; vocabulary of {len(corpus.codec):,}"
     )
     say(f"next: {command_line('train', arguments.output)}")
     return 0
