@@ -129,3 +129,14 @@ def test_ranks_in_a_storm(corpus, tmp_path):
     report = Report()
     storm.storm(tmp_path, corpus, report, rounds=8)
     assert report.findings == []
+
+
+def test_a_run_without_shards_is_not_for_ranks(corpus, tmp_path):
+    words = [str(corpus), "--hidden_size=2", "--max_steps=1", "--threads=1", "--output=run"]
+    assert rondeau("train", *words, folder=tmp_path).status == 0
+    ended = rondeau("train", "--resume", "run", "--parallel=mpi", folder=tmp_path)  # rank 0 of 1
+    assert ended.status == 2
+    assert ended.err.startswith(
+        "rondeau train: --parallel: run was begun without shards, and one process continues it"
+    )
+    assert ended.err.count("\n") == 1

@@ -89,6 +89,8 @@ class Ending:
                 with suppress(OSError, ValueError):  # there may be no reader any more
                     stream.flush()
             self._give_notice()
+        if self._communicator.size == 1:  # there is nobody to end
+            return
         self._has_failed = True
         set_abort_status(status or 1)
 
