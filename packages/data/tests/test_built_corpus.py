@@ -106,6 +106,18 @@ def test_several_files_of_several_kinds(tmp_path):
     assert again.codec.decode(again.stream[:]) == read_text(joined)
 
 
+@pytest.mark.parametrize("held_out", [0.3, 0.5, 0.7])
+def test_the_cut_within_a_compressed_file_that_is_named_twice(tmp_path, held_out):
+    whole = text(100)
+    path = tmp_path / "text.gz"
+    path.write_bytes(gzip.compress(whole.encode()))
+    corpus = build_corpus([path, path], tmp_path / "tokens", CharTokenizer(), held_out=held_out, workers=1)
+    twice = whole + ("" if whole.endswith("\n") else "\n") + whole
+    assert corpus.codec.decode(corpus.train[:]) == twice[: len(corpus.train)]
+    assert len(corpus.train) == int((1 - held_out) * len(twice))
+    assert len(corpus.stream) == len(twice)
+
+
 def test_line_ends_of_two_characters_are_not_cut(tmp_path):
     path = write(tmp_path / "text.txt", "ab\r\n" * 200 + "x" * 199 + "\r\n" + "y" * 500 + "\r" * 300)
     corpus = build_corpus([path], tmp_path / "tokens", CharTokenizer(), held_out=0, workers=1)

@@ -132,24 +132,25 @@ class Survey(NamedTuple):
     def contents(self, parts: Sequence[Part]) -> Iterator[bytes]:
         """Yield the text of parts in UTF-8, as `texts`."""
         source: Source | None = None
+        last: Piece | None = None
+        whole = b""
         try:
             for piece, start, stop in parts:
                 path = self.files[piece.file]
-                if source is None or source.path != path:
+                if source is None or last is None or last.file != piece.file:
                     if source is not None:
                         source.__exit__(None, None, None)
                     source = open_source(path)
-                content = as_text(
-                    source.read(Span(piece.start, piece.stop)), piece.start, line_end=piece.line_end
-                )
-                if hashlib.sha256(content).hexdigest() != piece.sha256:
+                if piece is not last:  # the cut divides one, of which both sides follow each other
+                    span = Span(piece.start, piece.stop)
+                    last, whole = piece, as_text(source.read(span), piece.start, line_end=piece.line_end)
+                if hashlib.sha256(whole).hexdigest() != piece.sha256:
                     raise ValueError(
                         f"{path} has changed since the corpus was begun, between the bytes {piece.start:,} and "
                         f"{piece.stop:,}; remove what was built, and build it anew"
                     )
-                if stop - start < piece.characters:
-                    content = content.decode()[start:stop].encode()
-                yield content
+                is_part = stop - start < piece.characters
+                yield whole.decode()[start:stop].encode() if is_part else whole
         finally:
             if source is not None:
                 source.__exit__(None, None, None)
