@@ -13,7 +13,7 @@ from rondeau.train._usage_error import UsageError
 
 PARSERS = {
     command: importlib.import_module(f"rondeau.train._commands.{command}")._parser()
-    for command in ("generate", "evaluate", "corpus")
+    for command in ("generate", "evaluate", "corpus", "sweep", "_corpus_build")
 } | {"train": train_parser()}
 
 
@@ -34,7 +34,8 @@ UNBOUNDED = {"clip_norm", "max_minutes"}  # infinity is a bound that is never re
 
 
 def refusal(command, name, value):
-    needed = ["nowhere"] if command in ("generate", "evaluate") else []
+    needed = [] if command in ("train", "corpus") else ["nowhere"]
+    needed += ["--output=nowhere"] if command == "_corpus_build" else []
     with pytest.raises(UsageError) as refused:
         PARSERS[command].parse([*needed, f"--{name}={value}"])
     return str(refused.value)

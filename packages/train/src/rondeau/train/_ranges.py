@@ -42,6 +42,7 @@ RANGES: Mapping[str, _Range] = {
     "trials": _COUNT,
     "seeds": _whole(1, 2**31),
     "processes": _whole(1, 1_024),
+    "workers": _whole(1, 1_024),
     "epochs": _COUNT,
     "max_steps": _COUNT,
     "warmup_steps": _whole(0, 10**12),

@@ -50,7 +50,7 @@ class TokenCorpus:
     @staticmethod
     def is_at(folder: str | os.PathLike[str]) -> bool:
         """Return whether a folder holds a corpus, or one that is being built."""
-        return any((Path(folder) / name).exists() for name in (MANIFEST, BUILDING))
+        return os.path.isdir(folder) and any((Path(folder) / name).exists() for name in (MANIFEST, BUILDING))
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], *, verify: bool = False) -> TokenCorpus:
