@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rondeau.train import estimators, lr_scheduler, metrics, optim, parallel
+    from rondeau.train import estimators, lr_scheduler, metrics, optim
     from rondeau.train._callback import Callback
     from rondeau.train._checkpoint import CheckpointFolder, Snapshot
     from rondeau.train._csv_log import CSVLog
@@ -67,7 +67,6 @@ __all__ = [
     "lr_scheduler",
     "metrics",
     "optim",
-    "parallel",
     "sweep",
     "token_probabilities",
 ]
@@ -99,7 +98,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("estimators", "lr_scheduler", "metrics", "optim", "parallel"):
+    if name in ("estimators", "lr_scheduler", "metrics", "optim"):
         return import_module(f"{__name__}.{name}")
     for home, names in _HOMES.items():
         if name in names:
