@@ -14,7 +14,7 @@ __all__ = ["announce_compiling", "announcing_with"]
 
 NOTICE = (
     "rondeau: compiling kernels for this processor, once: "
-    "ten to twenty seconds for the first training step (RONDEAU_QUIET=1 hides this line)"
+    "some ten seconds for the first training step (RONDEAU_QUIET=1 hides this line)"
 )
 
 
