@@ -50,6 +50,7 @@ bench: $(VENV)/bench   ## our own history (asv, quick) and the ratios against Py
 	$(COMPARE) memory --json $(BENCH)/memory.json
 	$(COMPARE) scaling --pairs 3 --threads 2 --json $(BENCH)/scaling.json
 	$(COMPARE) pauses --json $(BENCH)/pauses.json
+	$(COMPARE) cold --pairs 3 --json $(BENCH)/cold.json
 	$(COMPARE) information --pairs 3 --threads 2 --json $(BENCH)/information.json
 	$(COMPARE) streaming --json $(BENCH)/streaming.json
 	$(COMPARE) int8 --threads 1 --json $(BENCH)/int8.json

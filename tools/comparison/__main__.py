@@ -15,6 +15,7 @@ TABLES = [
     "memory",
     "scaling",
     "pauses",
+    "cold",
     "information",
     "streaming",
     "int8",

@@ -157,6 +157,16 @@ def test_pauses(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_cold(tmp_path: Path) -> None:
+    _, rows = rows_of(tmp_path, "cold", "--pairs", "1")
+    assert [(row["library"], row["compiled"]) for row in rows] == [
+        ("rondeau", "nothing"), ("rondeau", "all"), ("torch", "nothing"), ("torch", "all"),
+    ]  # fmt: skip
+    assert rows[0]["seconds"] > rows[1]["seconds"] > 0
+    assert rows[0]["files"] == rows[1]["files"] > 0
+
+
+@pytest.mark.long
 def test_information_has_sizes_of_its_own(tmp_path: Path) -> None:
     _, (row,) = rows_of(tmp_path, "information", "--cells", "LSTM", *SMALL, *ONE_PAIR)
     assert row["size"] == "B4 T3 I5 H8"

@@ -152,7 +152,9 @@ def test_more_threads_than_tiles_cost_no_memory(thread_count):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("M", "N", "K"), [(333, 129, 600), (65, 500, 130), (2, 3000, 200), (5, 1, 300_000)])
+@pytest.mark.parametrize(
+    ("M", "N", "K"), [(333, 129, 600), (65, 500, 130), (2, 12_000, 200), (5, 1, 900_000)]
+)
 def test_same_bits_for_any_number_of_threads(thread_count, dtype, M, N, K):
     assert M * N * K >= PARALLEL_FROM
     rng = np.random.default_rng(2)

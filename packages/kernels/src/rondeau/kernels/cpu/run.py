@@ -41,6 +41,8 @@ Array = NDArray[Any]
 
 MOST_KEPT = 64
 """The number of launches that a layout keeps."""
+_WITH_POINTWISE = 4
+"""How many multiply-adds of a plain product take as long as one of a sequence, whose steps are small and pointwise."""
 UNITS_FROM = 2**17
 """Multiply-adds of a step from which threads that share its hidden units gain more than they lose by synchronising."""
 
@@ -210,7 +212,7 @@ def _launch_of(run: Run, plan: Plan, direction: str) -> _Launch:
     """Return how to launch a direction; its layout keeps it for each number of threads and precision of products."""
     layout, packed = run.layout, packed_dtype(plan.dtype)
     work = plan.num_weights * layout.num_rows
-    shares = threads.shares_of(work)
+    shares = threads.shares_of(_WITH_POINTWISE * work)
     by_units = (  # if there are too few rows to divide
         layout.batch_size < shares
         and not plan.is_projected

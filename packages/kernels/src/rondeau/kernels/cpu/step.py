@@ -52,6 +52,8 @@ Array = NDArray[Any]
 _BYTES = TILE.vector_bytes
 _ROWS_AT_ONCE = 64
 """The rows of several steps that a call multiplies at once: with that many, reading the weights takes no time."""
+_READING = 8
+"""With fewer rows than this, reading the weights takes as long as this many rows."""
 _FASTER = 4
 """How many multiply-adds with weights in int8 take as long as one in float32: both are bound by reading weights."""
 
@@ -228,8 +230,8 @@ class Workspace:
         x, ids = (x, self._no_ids) if x.ndim == 2 else (self._no_x, x)
         outputs, y = (self._outputs[:N], y) if frozen.has_head else (y, self._no_y)
         work, work_of_head = frozen.work
-        head_shares = threads.shares_of(N * work_of_head)
-        division = frozen.division(threads.shares_of(self._batch_size * work), head_shares)
+        head_shares = threads.shares_of(max(N, _READING) * work_of_head)
+        division = frozen.division(threads.shares_of(max(self._batch_size, _READING) * work), head_shares)
         shares = max(division.cuts.size - 1, head_shares)
         if division is not self._division:
             if shares > len(self._rooms):
