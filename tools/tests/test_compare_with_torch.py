@@ -140,7 +140,7 @@ def test_memory(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_scaling(tmp_path: Path) -> None:
     sizes = ("--steps", "20", "200", "--batch", "16", "--inputs", "8", "--hidden", "64", "--threads", "1")
-    every = ("--checkpoint-every", "14")
+    every = ("--recompute-every", "14")
     printed, rows = rows_of(tmp_path, "scaling", "--cells", "GRU", *sizes, *every, *ONE_PAIR)
     assert "| GRU | 200 / 20 | 1 | - |" in printed
     assert "| GRU | 200 / 20 | 1 | 14 |" in printed

@@ -13,7 +13,7 @@ from rondeau import export, nn
 from rondeau import tensor as rt
 from rondeau.export._description import describe
 from rondeau.export._evaluation import evaluate, make_example
-from rondeau.export._quantisation import quantise_rows
+from rondeau.kernels.numerics.rounding import quantise_rows
 
 
 def layer_of(name: str, inputs: int = 5, hidden: int = 12, num_layers: int = 2) -> nn.Recurrent:

@@ -7,7 +7,8 @@ from comparing import assert_same_bits
 from rondeau import export, nn
 from rondeau import tensor as rt
 from rondeau.export._description import describe
-from rondeau.export._quantisation import quantise_rows, with_rounded_weights
+from rondeau.export._quantisation import with_rounded_weights
+from rondeau.kernels.numerics.rounding import quantise_rows
 
 
 @pytest.mark.parametrize("scale", [1e-42, 1e-38, 1e-20, 1.0, 1e20, 3e38])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from comparing import assert_close, assert_same_bits
+from rondeau.kernels.numerics.rounding import quantise_rows
 from rondeau.kernels.product import Rows, int8, packed_size
 from rondeau.kernels.product.microkernel import pointer_to
 from rondeau.kernels.product.packed_product import matrix_of_rows
@@ -114,9 +115,9 @@ def test_a_weight_is_off_by_half_the_scale_of_its_row():
     weight[3] = 0
     found = np.empty((K, N), np.float32)
     copy_all(packed_weight(weight), K, N, found.reshape(-1))
-    numbers, scale = quantised(weight, 127)
-    assert_same_bits(found.T.copy(), numbers.astype(np.float32) * scale)
-    exact = np.float64(scale)
+    numbers, scales = quantise_rows(weight)
+    assert_same_bits(found.T.copy(), numbers * scales[:, None])
+    exact = scales[:, None].astype(np.float64)
     assert (np.abs(weight - exact * numbers) <= exact / 2 * (1 + 2.0**-16)).all()
 
 

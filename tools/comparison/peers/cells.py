@@ -33,8 +33,8 @@ CELLS = {
 }
 
 
-def layer_of(cell: str, inputs: int, hidden: int, checkpoint_every: int | None = None) -> Any:
+def layer_of(cell: str, inputs: int, hidden: int, recompute_every: int | None = None) -> Any:
     """Return the layer that a user would take: `nn.RNN`, `nn.GRU` or `nn.LSTM` where it does, else `nn.Recurrent`."""
-    if hasattr(nn, cell) and checkpoint_every is None:
+    if hasattr(nn, cell) and recompute_every is None:
         return getattr(nn, cell)(inputs, hidden)
-    return nn.Recurrent(CELLS[cell], inputs, hidden, recompute_every=checkpoint_every)
+    return nn.Recurrent(CELLS[cell], inputs, hidden, recompute_every=recompute_every)

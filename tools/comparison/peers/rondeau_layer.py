@@ -14,17 +14,17 @@ def prepare(
     cell: str,
     size: list[int],
     threads: int,
-    checkpoint_every: int | None = None,
+    recompute_every: int | None = None,
     precision: str | None = None,
 ) -> TrainingStep:
     """Return the training step of a layer of `cell`.
 
-    With `checkpoint_every` it recomputes; `precision` is that of its products.
+    With `recompute_every` it recomputes; `precision` is that of its products.
     """
     batch, steps, inputs, hidden = Size(*size)
     rt.set_num_threads(threads)
     rng = np.random.default_rng(0)
-    layer = layer_of(cell, inputs, hidden, checkpoint_every=checkpoint_every)
+    layer = layer_of(cell, inputs, hidden, recompute_every=recompute_every)
     layer.float32_matmul_precision = precision
     x = rt.tensor(rng.standard_normal((steps, batch, inputs), np.float32), requires_grad=True)
     cotangent = rt.tensor(rng.standard_normal((steps, batch, hidden), np.float32))

@@ -1,6 +1,6 @@
 """Long sequences: time and memory of a training step at 1,000 steps / those at 100, with all else equal.
 
-"beyond" is what the long step needs besides its output and its input's gradient. With ``checkpoint_every`` every
+"beyond" is what the long step needs besides its output and its input's gradient. With ``recompute_every`` every
 k-th state is kept and the rest computed again; its time is compared with the short step that keeps everything.
 """
 
@@ -19,7 +19,7 @@ COLUMNS = {
     "cell": report.text("cell"),
     "steps": lambda row: "{1} / {0}".format(*row["steps"]),
     "threads": report.text("threads"),
-    "checkpoint_every": lambda row: str(row["checkpoint_every"] or "-"),
+    "recompute_every": lambda row: str(row["recompute_every"] or "-"),
     "time": report.times("time"),
     "range over pairs": report.span("time_range"),
     "memory": report.times("memory"),
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inputs", type=int, default=28)
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument(
-        "--checkpoint-every",
+        "--recompute-every",
         type=int,
         default=32,
         metavar="K",
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     sizes = [Size(options.batch, steps, options.inputs, options.hidden) for steps in options.steps]
     for threads in options.threads:
         for cell in options.cells:
-            for every in [None, options.checkpoint_every] if options.checkpoint_every else [None]:
+            for every in [None, options.recompute_every] if options.recompute_every else [None]:
                 figures = _measure(cell, sizes, threads, every, options.pairs)
                 table.add({"cell": cell, "steps": options.steps, "threads": threads} | figures)
     return table.rows
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
 def _measure(cell: str, sizes: list[Size], threads: int, every: int | None, pairs: int) -> dict[str, Any]:
     requests: list[dict[str, Any]] = [{"cell": cell, "size": size, "threads": threads} for size in sizes]
     if every is not None:
-        requests[1]["checkpoint_every"] = every
+        requests[1]["recompute_every"] = every
     with Process() as process:
         for name, request in zip(("short", "long"), requests, strict=True):
             process.ask("prepare", peer="rondeau", arguments=request, name=name)
@@ -71,7 +71,7 @@ def _measure(cell: str, sizes: list[Size], threads: int, every: int | None, pair
     size = sizes[1]
     results = FLOAT32 * size.batch * size.steps * (size.hidden + size.inputs)
     return ratio(long, short, "time") | {
-        "checkpoint_every": every,
+        "recompute_every": every,
         "memory": peaks[1] / peaks[0] if peaks[0] else None,
         "bytes": peaks[1],
         "beyond_bytes": peaks[1] - results,

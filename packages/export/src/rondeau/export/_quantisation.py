@@ -1,4 +1,4 @@
-"""Weights in int8, with a scale for each row: the rounding of `layer.stepper(weights="int8")`."""
+"""Models whose weights have the values that they have in int8, as in `layer.stepper(weights="int8")`."""
 
 from __future__ import annotations
 
@@ -13,39 +13,11 @@ from numpy.typing import NDArray
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.export._description import Affine, Block, Description, Layer, Lookup
+from rondeau.kernels.numerics.rounding import quantise_rows
 from rondeau.nn.freezing import frozen_array
 from rondeau.nn.utils import parametrize
 
-__all__ = ["quantise_rows", "rounded_to_int8", "with_rounded_weights"]
-
-_LARGEST = 127
-
-
-def quantise_rows(matrix: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Round every row of a matrix to int8, with a scale of its own.
-
-    Parameters
-    ----------
-    matrix : ndarray of float32, shape (O, K)
-
-    Returns
-    -------
-    numbers : ndarray of int8, shape (O, K)
-        From -127 to 127, rounded to the nearest, ties to even.
-    scales : ndarray of float32, shape (O,)
-        A row's largest magnitude divided by 127: no weight is off by more than half of it.
-
-    Examples
-    --------
-    >>> numbers, scales = quantise_rows(np.array([[0.5, -1.0, 0.0]], np.float32))
-    >>> numbers.tolist(), float(scales[0] * 127)
-    ([[64, -127, 0]], 1.0)
-    """
-    largest = np.abs(matrix).max(1, initial=0).astype(np.float32)
-    scales = largest / np.float32(_LARGEST)
-    divisors = np.where(scales > 0, scales, np.float32(1))
-    numbers = np.clip(np.rint(matrix / divisors[:, None]), -_LARGEST, _LARGEST)
-    return numbers.astype(np.int8), scales
+__all__ = ["rounded_to_int8", "with_rounded_weights"]
 
 
 def with_rounded_weights(description: Description) -> Description:

@@ -91,6 +91,19 @@ class Found(NamedTuple):
     damaged: Mapping[int, str]
     instead_of_latest: str | None
 
+    def told(self) -> tuple[Any, ...]:
+        """Return what other ranks are told, as plain values."""
+        arrays = {name: dict(of_file) for name, of_file in self.snapshot.arrays.items()}
+        path = None if self.snapshot.path is None else str(self.snapshot.path)
+        return self.step, (arrays, self.snapshot.state, path), dict(self.damaged), self.instead_of_latest
+
+    @classmethod
+    def of(cls, told: tuple[Any, ...]) -> "Found":
+        """Return what rank 0 has told."""
+        step, (arrays, state, path), damaged, instead_of_latest = told
+        snapshot = Snapshot(arrays, state, None if path is None else Path(path))
+        return cls(step, snapshot, damaged, instead_of_latest)
+
 
 class CheckpointFolder:
     """The checkpoints of one run.

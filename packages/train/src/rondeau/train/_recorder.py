@@ -113,7 +113,7 @@ class Recorder(Callback):
         from_main = trainer.parallel.from_main
         from_main(self._lock)
         try:
-            found = from_main(lambda: self.run.find_checkpoint(checkpoint))
+            found = self.run.find_checkpoint_with(trainer.parallel, checkpoint)
             if found is not None:
                 self.continue_from(found, trainer)
         except BaseException:

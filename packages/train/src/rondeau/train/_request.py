@@ -38,11 +38,7 @@ class Config(NamedTuple):
 
     def with_values(self, values: Mapping[str, Any]) -> "Config":
         """Return these options with other values for some of them, by name."""
-        parser = train_parser()
-        namespace = parser.parse_string(self.yaml)
-        for name, value in values.items():
-            namespace[name] = value
-        return _config(parser, namespace)
+        return parse_config(self.yaml, values)
 
 
 class NewRun(NamedTuple):
@@ -238,6 +234,15 @@ def read_config(path: Path) -> Config:
         return _config(parser, parser.parse([f"--config={path}"]))
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
+
+
+def parse_config(yaml: str, values: Mapping[str, Any] = MappingProxyType({})) -> Config:
+    """Return the options of a `Config`'s text, with other values for some of them, by name."""
+    parser = train_parser()
+    namespace = parser.parse_string(yaml)
+    for name, value in values.items():
+        namespace[name] = value
+    return _config(parser, namespace)
 
 
 def _parse_resume(argv: Sequence[str]) -> Resume:

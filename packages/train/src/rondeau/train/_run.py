@@ -36,6 +36,7 @@ from rondeau.train._results import Results
 from rondeau.train._run_state import LOGS, check_run_state
 from rondeau.train._sealed import parse_json
 from rondeau.train._tensorboard import remove_event_files
+from rondeau.train.parallel import Ranks
 
 
 class RunFolder:
@@ -263,6 +264,16 @@ class RunFolder:
         found = self.checkpoints.find(name)
         self._checked(found.snapshot)
         return found
+
+    def find_checkpoint_with(self, ranks: Ranks, name: str = "latest") -> Found | None:
+        """Do what `find_checkpoint` does, on rank 0, which tells the others."""
+
+        def find() -> tuple[Any, ...] | None:
+            found = self.find_checkpoint(name)
+            return None if found is None else found.told()
+
+        told = ranks.from_main(find)
+        return None if told is None else Found.of(told)
 
     def fixed_fingerprints(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of the files that stay as they are from the beginning."""

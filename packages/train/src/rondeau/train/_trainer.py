@@ -536,8 +536,8 @@ class Trainer:
         if self._sharded is None or self.parallel.size == 1:
             return
         carried = self._carried
-        snapshot = self.parallel.from_main(lambda: self._snapshot(None))
-        self._take_over(snapshot.arrays, snapshot.state)
+        arrays, state = self.parallel.from_main(lambda: self._snapshot(None)[:2])
+        self._take_over(arrays, state)
         self._carried = carried
 
     def snapshot(self) -> Snapshot:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.export._quantisation import quantise_rows
+from rondeau.kernels.numerics.rounding import quantise_rows
 
 __all__ = ["PANEL", "Memory", "packed"]
 

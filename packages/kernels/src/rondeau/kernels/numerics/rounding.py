@@ -3,7 +3,8 @@
 Each rounding is written once, as LLVM code for a number or a vector of any width, and is offered in two forms: an
 intrinsic for kernels that work number by number (`round_to_bfloat16`), and the function that emits the code, for
 kernels that are themselves written in LLVM (`write_round_to_bfloat16`). None of them branches, so loops over the
-intrinsics are vectorised, and an element has the same bits in either form.
+intrinsics are vectorised, and an element has the same bits in either form. `quantise_rows` has them too, for whole
+matrices of finite numbers in NumPy.
 
 ======== ============================== ============================================================================
 format   stored as                      value
@@ -35,6 +36,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from rondeau.kernels.runtime.compiling import linked_njit
 
@@ -42,6 +44,7 @@ __all__ = [
     "int8_scale",
     "int16_scale",
     "larger_magnitude",
+    "quantise_rows",
     "round_to_bfloat16",
     "round_to_int8",
     "round_to_int16",
@@ -226,3 +229,29 @@ def int8_scale(largest: Any) -> Any:
 def int16_scale(largest: Any) -> Any:
     """Return the int16 scale for numbers whose largest magnitude is `largest`, as `int8_scale` does for int8."""
     return largest / np.float32(INT16_LARGEST)
+
+
+def quantise_rows(matrix: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Round every row of a matrix to int8, with a scale of its own.
+
+    Parameters
+    ----------
+    matrix : ndarray of float32, shape (O, K)
+        Finite.
+
+    Returns
+    -------
+    numbers : ndarray of int8, shape (O, K)
+        From -127 to 127.
+    scales : ndarray of float32, shape (O,)
+
+    Examples
+    --------
+    >>> numbers, scales = quantise_rows(np.array([[0.5, -1.0, 0.0]], np.float32))
+    >>> numbers.tolist(), float(scales[0] * 127)
+    ([[64, -127, 0]], 1.0)
+    """
+    scales = np.abs(matrix).max(1, initial=0) / np.float32(INT8_LARGEST)
+    divisors = np.where(scales > 0, scales, np.float32(1))
+    numbers = np.clip(np.rint(matrix / divisors[:, None]), -INT8_LARGEST, INT8_LARGEST)
+    return numbers.astype(np.int8), scales

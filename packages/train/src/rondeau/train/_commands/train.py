@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.train._errors import RunWarning
 from rondeau.train._program import command_line
-from rondeau.train._request import Config, NewRun, Resume, parse_train, read_config
+from rondeau.train._request import Config, NewRun, Resume, parse_config, parse_train, read_config
 from rondeau.train._showing import one_visible_line, say
 from rondeau.train._usage_error import RunFailedError, UsageError
 
@@ -142,12 +142,11 @@ def _train_in(
     found = None
     request = attempt.request
     if isinstance(request, Resume):
-        name = request.checkpoint
-        found = ranks.from_main(lambda: run.find_checkpoint(name))
+        found = run.find_checkpoint_with(ranks, request.checkpoint)
         if found is not None:
             snapshot = found.snapshot
             ranks.from_main(lambda: run.check_unchanged("config.yaml", snapshot))
-        config = ranks.from_main(lambda: read_config(run.config))
+        config = parse_config(ranks.from_main(lambda: read_config(run.config).yaml))
         if request.corpus is not None:
             config = config._replace(corpus=request.corpus)
         elif config.corpus is not None and os.path.isabs(config.corpus) and not os.path.exists(config.corpus):

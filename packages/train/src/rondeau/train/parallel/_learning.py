@@ -37,6 +37,12 @@ class _News(NamedTuple):
     has_gradients: bytes
     buffers: list[Changes]
 
+    @classmethod
+    def of(cls, told: tuple[Any, ...]) -> _News:
+        """Return what a rank has told."""
+        losses, has_gradients, buffers = told
+        return cls(losses, has_gradients, [Changes(*of_batch) for of_batch in buffers])
+
 
 class ShardedLearning:
     """What a trainer does with the shards of this rank, and with other ranks.
@@ -127,7 +133,7 @@ class ShardedLearning:
             news.append(_News(losses, self._sums.take(shard), changes))
             after.append(carry)
         told = self.ranks.all_gather((news, clock()))
-        self._news = [one for of_rank, _ in told for one in of_rank]
+        self._news = [_News.of(one) for of_rank, _ in told for one in of_rank]
         self.seconds = told[0][1]
         return [pair for one in self._news for pair in one.losses], after
 
@@ -172,7 +178,8 @@ class ShardedLearning:
         if packed is None:
             return None
         return [
-            unpack(one.structure, one.arrays, device_of(self.model)) for one in self.shards.gather(packed)
+            unpack(structure, arrays, device_of(self.model))
+            for structure, arrays in self.shards.gather(packed)
         ]
 
     def state_dict(self) -> dict[str, int]:

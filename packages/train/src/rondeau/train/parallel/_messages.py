@@ -1,19 +1,22 @@
 """Bytes from rank to rank. MPI moves them and does nothing else: what is added, is added by us.
 
+Values go as the bytes of a file of `rondeau.tensor.save`, which whoever reads them does not execute.
+
 Whoever waits asks MPI again and again, and sleeps in between, so that signals are handled meanwhile, a rank that has
 died is noticed, and ranks that share a core leave it to those that compute.
 """
 
 from __future__ import annotations
 
+import io
 import os
-import pickle
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rondeau import tensor as rt
 from rondeau.train.parallel._ranks import Arrays, RankLostError, bytes_of
 
 _TURNS, _PAUSE = 300, 50e-6
@@ -50,9 +53,9 @@ class Messages:
 
     def all_gather(self, value: Any) -> list[Any]:
         """Return the values of all ranks, in their order."""
-        content = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        value = _plain(value)
         found = {self.communicator.rank: value}
-        requests = self._send_value(content, self._others)
+        requests = self._send_value(_encoded(value), self._others)
         found |= self._receive_values(self._others)
         self._finish(requests)
         return [found[rank] for rank in range(self.communicator.size)]
@@ -61,7 +64,8 @@ class Messages:
         """Return the value of rank 0."""
         if self.communicator.rank:
             return self._receive_values([0])[0]
-        self._finish(self._send_value(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), self._others))
+        value = _plain(value)
+        self._finish(self._send_value(_encoded(value), self._others))
         return value
 
     def exchange(self, outgoing: Arrays, incoming: Arrays) -> None:
@@ -94,7 +98,7 @@ class Messages:
 
         self._wait(have_all_come)
         self._finish(requests)
-        return {rank: pickle.loads(content) for rank, content in found.items()}
+        return {rank: rt.load(io.BytesIO(content)) for rank, content in found.items()}
 
     def _finish(self, requests: list[Any]) -> None:
         self._wait(lambda: bool(self._mpi.Request.Testall(requests)))
@@ -132,6 +136,31 @@ class Messages:
             return function(*arguments)
         except self._mpi.Exception as error:
             raise RankLostError(f"a rank has ended: {error.Get_error_string()}") from error
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with tuples in the place of named ones, of which other ranks would not know the class."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    if isinstance(value, list):
+        return list(map(_plain, value))
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _encoded(value: Any) -> bytes:
+    """Return the bytes of a value.
+
+    Raises
+    ------
+    TypeError
+        If it holds what no file can.
+    """
+    content = io.BytesIO()
+    try:
+        rt.save(value, content)
+    except TypeError as error:
+        raise TypeError(f"what ranks tell each other must be what save can write: {error}") from None
+    return content.getvalue()
 
 
 def _this_host() -> tuple[str, ...]:

@@ -30,7 +30,8 @@ class RankLostError(RuntimeError):
 class Ranks(ABC):
     """The processes of a training, numbered from 0; the same program runs in each of them.
 
-    All methods but `run` are collective: every rank calls them, in the same order.
+    All methods but `run` are collective: every rank calls them, in the same order. Values that they tell each other are
+    what `rondeau.tensor.save` can write; a named tuple arrives as a tuple.
 
     Attributes
     ----------
