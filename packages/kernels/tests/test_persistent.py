@@ -467,7 +467,7 @@ def test_what_runs_step_by_step_says_so_once(reason, all_tiers):
     name, dtype, options = STEP_BY_STEP[reason]
     sent = on_device(all_tiers, Problem(getattr(cells, name), Layout.dense(2, 2), dtype, **options))
     with pytest.warns(rt.PerformanceWarning) as seen:
-        tape = sent.forward().saved.tape
+        tape = sent.forward().saved.values[1]
     (warning,) = seen
     sizes = f"with {tape.gates.shape[2]} hidden units and a batch of 2, runs step by step"
     assert str(warning.message).startswith(f"cell {name}, {sizes}")
@@ -494,7 +494,7 @@ def test_blocks_that_the_device_cannot_hold_at_once(resident, all_tiers, monkeyp
         assert_like_the_cpu(all_tiers, problem)
     assert len(seen) == 1
     monkeypatch.setattr(EmulatedKernel, "resident_blocks", lambda kernel, threads: 6 if resident else 1)
-    tape = on_device(all_tiers, problem).forward().saved.tape
+    tape = on_device(all_tiers, problem).forward().saved.values[1]
     assert tiers.tier_of(tape, "forward", {}) is persistent
 
 

@@ -23,7 +23,7 @@ def both(problem, consume=False, needs=Needs(), initial=True):  # noqa: B008 - i
 
 def is_alone(saved):
     """Return whether the step was one call of a kernel."""
-    return hasattr(saved, "step")
+    return type(saved) is single_step._SavedStep
 
 
 def assert_all_same(found, expected):
@@ -101,3 +101,21 @@ def test_a_step_takes_what_a_run_takes(cells):
     _, saved = single_step.forward(problem.run(), np.ascontiguousarray(problem.x), problem.weights)
     with pytest.raises(ValueError, match=r"d_states of h must have shape \(4, 5\), got \(5, 4\)"):
         single_step.backward(problem.run(), saved, (problem.d_final[0].T,))
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_saved_values_serve_their_cell_until_they_are_spent(cells, set_num_threads, alone):
+    set_num_threads(1 if alone else 3)
+    problem = Problem(cells["gru"], Layout.dense(1, 9), np.float64)
+    run = problem.run()
+    _, saved = single_step.forward(run, problem.x, problem.weights)
+    assert is_alone(saved) == alone
+    name = "d_states" if alone else "d_final"
+    with pytest.raises(ValueError, match=rf"{name} must be one gradient or None per state \(1\), got 0"):
+        single_step.backward(run, saved, (), consume=True)
+    with pytest.raises(TypeError, match="saved must be what forward returned for cell rnn_tanh"):
+        single_step.backward(run._replace(cell=cells["rnn_tanh"]), saved, (None,))
+    single_step.backward(run, saved, problem.d_final, consume=True)
+    for again in (True, False):
+        with pytest.raises(ValueError, match="consume=True before, which spends what forward saved"):
+            single_step.backward(run, saved, problem.d_final, consume=again)

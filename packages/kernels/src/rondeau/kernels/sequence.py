@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rondeau.kernels.cell import InputForms, Regularisers
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.checks import check_one_device, checked_array
-from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.kernels.recurrent import recompute, truncation
 from rondeau.kernels.recurrent.checks import (
     check_devices_of_run,
@@ -32,9 +32,9 @@ from rondeau.kernels.recurrent.records import (
     Run,
     Settings,
     Sums,
-    Tape,
     Weights,
 )
+from rondeau.kernels.recurrent.saved import Saved, refusal
 from rondeau.kernels.recurrent.target import Target, WeightSums, target_of
 from rondeau.kernels.runtime import buffers
 
@@ -118,10 +118,10 @@ def forward(
     num_kept = len(run.cell.states) if every_state else 1
     if run.recompute_every is not None and run.recompute_every < run.layout.num_steps:
         every, final, pieces = recompute.forward(target, run, x, weights, inputs, initial, num_kept)
-        return Result(every, final, _Saved(target, pieces) if save else None)
+        return Result(every, final, _SavedRun(run.cell, (target, pieces)) if save else None)
     tape = target.forward(run, x, weights, inputs, initial, save=save)
     every, final = tape.results(num_kept)
-    return Result(every, final, _Saved(target, tape) if save else None)
+    return Result(every, final, _SavedRun(run.cell, (target, tape)) if save else None)
 
 
 def forward_both(
@@ -174,7 +174,7 @@ def forward_both(
     checked = [_checked(run, x, of_run, inputs, begin) for run, of_run, begin in of_directions]
     for tape in target.forward_both(checked, save=save):
         every, final = tape.results(len(tape.run.cell.states) if every_state else 1)
-        results.append(Result(every, final, _Saved(target, tape) if save else None))
+        results.append(Result(every, final, _SavedRun(tape.run.cell, (target, tape)) if save else None))
     return results
 
 
@@ -282,7 +282,7 @@ def backward_both(
     []
     """
     of_layers = list(zip(saved, d_every, d_final, needs, strict=True))
-    tapes = [_tape_of(cell, of_run) for of_run in saved]
+    tapes = [_values_of(cell, of_run)[1] for of_run in saved]
     if len(tapes) != 2 or any(isinstance(t, PiecewiseTape) or t.run.truncate is not None for t in tapes):
         return [backward(cell, *of_layer, consume=consume) for of_layer in of_layers]
     begun = [_begin_backward(cell, of_run, steps, ends, consume) for of_run, steps, ends, _ in of_layers]
@@ -319,13 +319,13 @@ def _begin_backward(
     d_final: tuple[Array | None, ...],
     consume: bool,
 ) -> _Begun:
-    tape = _tape_of(cell, saved)
+    target, tape = _values_of(cell, saved)
     d_steps, d_ends = _checked_gradients(tape.run, tape.weights, d_every, d_final)
     if consume:
-        saved.tape = None
-    weight_sums = saved.target.weight_sums(tape.run, tape.x, tape.weights)
+        saved.values = None
+    weight_sums = target.weight_sums(tape.run, tape.x, tape.weights)
     sums = Sums(weight_sums.d_params, gradients_of_inputs(cell, tape.inputs) if tape.inputs else ())
-    return saved.target, tape, d_steps, d_ends, weight_sums, sums
+    return target, tape, d_steps, d_ends, weight_sums, sums
 
 
 def _finish_backward(begun: _Begun, adjoints: Adjoints, needs: Needs) -> Gradients:
@@ -357,32 +357,18 @@ def gradients_of_inputs(cell: Cell, inputs: tuple[Array, ...]) -> tuple[Array | 
     )  # fmt: skip
 
 
-class _Saved:
-    """The value that `forward` passes to `backward`: its target, and a tape, until that is spent."""
+class _SavedRun(Saved):
+    """A target, and the tape of a run."""
 
-    __slots__ = ("tape", "target")
-
-    def __init__(self, target: Target, tape: Tape | PiecewiseTape) -> None:
-        self.target = target
-        self.tape: Tape | PiecewiseTape | None = tape
+    __slots__ = ()
 
 
-def _tape_of(cell: Cell, saved: Any) -> Tape | PiecewiseTape:
-    """Return the tape that `forward` saved for a cell."""
-    if not isinstance(saved, _Saved):
-        got = type(saved).__name__
-    elif saved.tape is None:
-        raise ArgumentValueError(
-            "backward was called with consume=True before, which spends what forward saved; omit consume to call it "
-            "again"
-        )
-    elif saved.tape.run.cell is cell:
-        return saved.tape
-    else:
-        got = f"that of cell {saved.tape.run.cell.name}"
-    raise ArgumentTypeError(
-        f"backward: saved must be what forward returned for cell {cell.name} with save=True, got {got}"
-    )
+def _values_of(cell: Cell, saved: Any) -> tuple[Target, Any]:
+    """Return the target and the tape that `forward` saved for a cell."""
+    if type(saved) is not _SavedRun or saved.values is None or saved.cell is not cell:
+        raise refusal(cell, saved)
+    target, tape = saved.values
+    return target, tape
 
 
 def _checked_gradients(

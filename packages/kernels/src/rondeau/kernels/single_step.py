@@ -6,16 +6,17 @@ small for several threads, it is one call of a kernel in each direction.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.kernels import sequence
 from rondeau.kernels.checks import are_plain, checked_array
+from rondeau.kernels.errors import ArgumentValueError
 from rondeau.kernels.numerics.elements import ELEMENTS
 from rondeau.kernels.recurrent.checks import checked_run
 from rondeau.kernels.recurrent.records import Gradients, Needs, Run, Weights
+from rondeau.kernels.recurrent.saved import Saved, refusal
 from rondeau.kernels.recurrent.target import SingleStep, target_of
 from rondeau.kernels.runtime.devices import is_array
 
@@ -56,6 +57,7 @@ def forward(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from rondeau.kernels.sequence import Cell, Layout
     >>> run = Run(Cell(lambda x, r, s: x.h + r.h, ("h",), ("h",), "sum"), Layout.dense(1, 1))
     >>> one = np.ones((1, 1), np.float32)
@@ -68,7 +70,9 @@ def forward(
         result = sequence.forward(run, x, weights, initial, inputs, save=save)
         return result.final, result.saved
     states, saved = step.forward(checked_run(run).settings, x, weights, initial, inputs)
-    return states, _Saved(step, saved, inputs, states[0].shape, x.dtype) if save else None
+    if not save:
+        return states, None
+    return states, _SavedStep(run.cell, (step, saved, inputs, states[0].shape, x.dtype))
 
 
 def backward(
@@ -99,10 +103,11 @@ def backward(
     Raises
     ------
     TypeError, ValueError
-        If a gradient does not have the dtype and shape of its state.
+        If a gradient does not have the dtype and shape of its state, or `saved` is spent.
 
     Examples
     --------
+    >>> import numpy as np
     >>> from rondeau.kernels.sequence import Cell, Layout
     >>> run = Run(Cell(lambda x, r, s: x.h + r.h, ("h",), ("h",), "sum"), Layout.dense(1, 1))
     >>> one = np.ones((1, 1), np.float32)
@@ -110,27 +115,34 @@ def backward(
     >>> backward(run, saved, (one,)).weights.weight_hh
     array([[3.]], dtype=float32)
     """
-    if type(saved) is not _Saved:
-        return sequence.backward(run.cell, saved, (), d_states, needs, consume=consume)
-    step, of_step, inputs, shape, dtype = saved
+    cell = run.cell
+    if type(saved) is not _SavedStep:
+        return sequence.backward(cell, saved, (), d_states, needs, consume=consume)
+    if saved.values is None or saved.cell is not cell:
+        raise refusal(cell, saved)
+    step, of_step, inputs, shape, dtype = saved.values
+    if len(d_states) != len(cell.states):
+        raise ArgumentValueError(
+            f"d_states must be one gradient or None per state ({len(cell.states)}), got {len(d_states)}"
+        )
     given = [
         None if d is None else checked_array(f"d_states of {state}", d, shape, dtype)
-        for state, d in zip(run.cell.states, d_states, strict=True)
+        for state, d in zip(cell.states, d_states, strict=True)
     ]
-    d_inputs = sequence.gradients_of_inputs(run.cell, inputs) if inputs else ()
-    return step.backward(of_step, tuple(given), d_inputs, needs, consume)
+    if consume:
+        saved.values = None
+    d_inputs = sequence.gradients_of_inputs(cell, inputs) if inputs else ()
+    gradients: Gradients = step.backward(of_step, tuple(given), d_inputs, needs, consume)
+    return gradients
 
 
-class _Saved(NamedTuple):
-    """The value that `forward` passes to `backward` where a target has the step in one call."""
+class _SavedStep(Saved):
+    """What `forward` saves where a target has the step in one call.
 
-    step: SingleStep
-    of_step: Any
-    """The value that its forward passes to its backward."""
-    inputs: tuple[Array, ...]
-    shape: tuple[int, ...]
-    """That of each state."""
-    dtype: np.dtype[Any]
+    The step, what its forward passes to its backward, the named inputs, and the shape and dtype of the states.
+    """
+
+    __slots__ = ()
 
 
 def _step_alone(
