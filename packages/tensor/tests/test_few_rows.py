@@ -112,6 +112,22 @@ def test_two_lookups_of_one_backward_stay_rows():
     assert few_rows(table.grad).ids.tolist() == [1, 3]
 
 
+def test_rows_that_a_function_does_not_own_are_copied():
+    class Keeping(Lookup):
+        owns_gradients = False
+
+        @staticmethod
+        def backward(ctx, g):
+            Keeping.returned = from_few_rows(summed(g.numpy(), ctx.ids, V))
+            return Keeping.returned, None
+
+    table = rt.zeros(V, E, dtype="float64", requires_grad=True)
+    Keeping.apply(table, np.array([2])).sum().backward()
+    few_rows(table.grad).values *= 3
+    assert_same_bits(table.grad.numpy(), gradient_of(2, times=3.0))
+    assert_same_bits(Keeping.returned.numpy(), gradient_of(2))
+
+
 def test_hooks_other_operations_grad_and_recorded_gradients_get_matrices():
     seen = []
     table = rt.zeros(V, E, dtype="float64", requires_grad=True)

@@ -206,7 +206,7 @@ def _accumulate(node: Node, g: Any, own: bool, create_graph: bool) -> None:
             and kind is _ndarray
             and g.dtype == tensor._array.dtype
         ):
-            add_few_rows(tensor, g)
+            add_few_rows(tensor, g if own else g.copy())
             return
         g, own = g.whole(), True
     # Only what a user's Function returned is on another device, or of another dtype.

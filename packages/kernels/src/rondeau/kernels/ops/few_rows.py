@@ -69,6 +69,10 @@ class FewRows:
         matrix[self.ids] = self.values
         return matrix
 
+    def copy(self) -> FewRows:
+        """Return one with rows of its own; the ids, which nothing changes, are shared."""
+        return FewRows(self.ids, self.values.copy(), self.number)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return the matrix, for NumPy."""
         return self.whole() if dtype is None else self.whole().astype(dtype, copy=False)
