@@ -218,3 +218,11 @@ def test_gradients_need_factors():
     x, weight, bias, classes, _, _ = problem(2, 3, 4)
     with pytest.raises(ValueError, match="factors, one per row, must be given where gradients are wanted"):
         losses_and_gradients(x, weight, bias, checked_targets(x, 4, classes), None, ALL)
+
+
+def test_targets_are_those_of_the_input():
+    x, weight, _, classes, _, _ = problem(2, 3, 4)
+    targets = checked_targets(x, 4, classes)
+    for other in (x[:1], x.astype(np.float32)):
+        with pytest.raises(ValueError, match="targets must be what checked_targets returned for this x"):
+            losses_and_gradients(other, weight.astype(other.dtype), None, targets)

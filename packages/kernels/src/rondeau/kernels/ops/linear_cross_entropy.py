@@ -513,6 +513,11 @@ def losses_and_gradients(
         factors = checked_array(f"{name}: factors", factors, (N,), x.dtype)
     elif any(needs):
         raise ArgumentValueError(f"{name}: factors, one per row, must be given where gradients are wanted")
+    if targets.classes.shape != (N,) or targets.weights.dtype != x.dtype:
+        raise ArgumentValueError(
+            f"{name}: targets must be what checked_targets returned for this x, {x.dtype} with {N} rows, got those of "
+            f"{targets.weights.dtype} with {len(targets.classes)} rows"
+        )
     if are_of_device(name, x=x, weight=weight, bias=bias, factors=factors, classes=targets.classes):
         losses, *gradients = arrays.losses_and_gradients(x, weight, bias, targets, factors, needs)
         return losses, Gradients(*gradients)
