@@ -1,18 +1,22 @@
 """Cells as objects: regularised, pickled, copied; what they say of themselves."""
 
 import copy
+import gc
 import pickle
 import re
 import sys
+import weakref
 
 import numpy as np
 import pytest
 
 from comparing import assert_same_bits
+from rondeau.kernels import single_step
 from rondeau.kernels.cell import CellError
 from rondeau.kernels.cell import cell_math as m
 from rondeau.kernels.recurrent.target import source_of
 from rondeau.kernels.sequence import Cell, Layout, Regularisers
+from rondeau.kernels.stepper import Stepper
 
 from .problem import Problem
 
@@ -99,3 +103,20 @@ def test_the_source_of_every_phase_is_python(cells):
             source = source_of(cell, direction)
             compile(source, "rows", "exec")
             assert source.count("def ") == len(getattr(cell.schedule, direction).phases)
+
+
+def test_a_cell_that_was_run_is_not_kept_alive():
+    """Nor is what was computed about it: by runs, by single steps and by steppers."""
+
+    def run():
+        cell = Cell(lambda x, r, s: x.h + r.h, ("h",), ("h",), "sum")
+        problem = Problem(cell, Layout.dense(1, 2), np.float64)
+        problem.gradients()
+        _, saved = single_step.forward(problem.run(), problem.x, problem.weights)
+        single_step.backward(problem.run(), saved, problem.d_final)
+        Stepper(cell, [problem.weights], problem.settings)(problem.x)
+        return weakref.ref(cell)
+
+    cell = run()
+    gc.collect()
+    assert cell() is None

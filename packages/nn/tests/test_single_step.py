@@ -1,5 +1,8 @@
 """Single steps: what is kept from one call for the next depends on nothing that may change in between."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -94,3 +97,14 @@ def test_a_new_state_may_be_changed_in_place():
     new.mul_(3)
     (found,) = rt.grad(new.sum(), h)
     assert_same_bits(found.numpy(), expected.numpy())
+
+
+def test_a_cell_that_was_stepped_is_not_kept_alive():
+    def step():
+        cell = nn.recurrent_cell(gates=("h",), states=("h",))(lambda x, r, s: x.h + r.h)
+        nn.RecurrentCell(cell, 1, 1)(rt.ones(2, 1)).sum().backward()
+        return weakref.ref(cell)
+
+    cell = step()
+    gc.collect()
+    assert cell() is None

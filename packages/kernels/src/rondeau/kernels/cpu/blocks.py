@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.cell.schedule import Operand, Schedule
 from rondeau.kernels.product import packed_size
+from rondeau.kernels.runtime.result_cache import cached_while_alive
 
 __all__ = [
     "COLUMN",
@@ -109,7 +110,7 @@ def unit_cuts(hidden: int, shares: int, lanes: int = 16) -> tuple[int, ...]:
     return tuple(min(hidden, vectors * share // shares * lanes) for share in range(shares + 1))
 
 
-@functools.lru_cache(maxsize=256)
+@cached_while_alive
 def forward_blocks(schedule: Schedule, hidden: int, width: int, heads: int, cuts: tuple[int, ...]) -> Blocks:
     """Return the products of a step; group g runs before phase g.
 
@@ -136,7 +137,7 @@ def forward_blocks(schedule: Schedule, hidden: int, width: int, heads: int, cuts
     return _tabulate(schedule, cuts, len(schedule.forward.phases) + 1, schedule.forward_group, blocks_of)
 
 
-@functools.lru_cache(maxsize=256)
+@cached_while_alive
 def backward_blocks(
     schedule: Schedule, hidden: int, width: int, heads: int, projected: bool, cuts: tuple[int, ...]
 ) -> Blocks:

@@ -13,6 +13,7 @@ from rondeau.kernels.cell.timeline import Program
 from rondeau.kernels.cpu.blocks import GATES, parts_of
 from rondeau.kernels.numerics.elements import PAIRS
 from rondeau.kernels.recurrent.records import Run, Weights
+from rondeau.kernels.runtime.result_cache import cached_while_alive
 
 __all__ = ["Buffers", "Contribution", "Plan", "plan_of"]
 
@@ -117,4 +118,6 @@ def plan_of(run: Run, weights: Weights) -> Plan:
     return _plan(run.cell.schedule, weight_ih.dtype, weight_ih.shape[0], P, run.settings.num_heads)
 
 
-_plan = functools.lru_cache(maxsize=256)(Plan)
+@cached_while_alive
+def _plan(schedule: Schedule, dtype: np.dtype[Any], rows: int, P: int | None, num_heads: int) -> Plan:
+    return Plan(schedule, dtype, rows, P, num_heads)

@@ -19,6 +19,7 @@ from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.ordering import in_buffer_order, in_weight_order
 from rondeau.kernels.recurrent.records import Gradients, Needs, Run, Settings, Weights
 from rondeau.kernels.runtime import buffers, threads
+from rondeau.kernels.runtime.result_cache import cached_while_alive
 
 __all__ = ["Saved", "Step", "step_alone"]
 
@@ -94,7 +95,7 @@ class Step:
             d_inputs,
         )
 
-    @functools.lru_cache(maxsize=64)  # noqa: B019 - a step is itself kept by a cache
+    @cached_while_alive
     def shapes(self, B: int, I: int) -> tuple[tuple[int, ...], ...]:  # noqa: E741
         """Return the shapes of the arguments; see `SingleStep`."""
         cell, H = self._cell, self._plan.H
@@ -179,7 +180,9 @@ def step_alone(run: Run, weights: Weights, x: Array) -> Step | None:
     return _step(run.cell, plan, packed_dtype(plan.dtype))
 
 
-_step = functools.lru_cache(maxsize=256)(Step)
+@cached_while_alive
+def _step(cell: Cell, plan: Plan, packed: np.dtype[Any]) -> Step:
+    return Step(cell, plan, packed)
 
 
 def _together(states: tuple[Array | None, ...] | None, like: Array) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from types import SimpleNamespace
 from typing import Any
 
@@ -106,7 +105,6 @@ def results_of_run(
     return every, final
 
 
-@functools.lru_cache(maxsize=256)
 def _first_input_and_state(cell: Cell) -> tuple[int, int]:
     """Return where the named inputs and the initial states begin among the tensors of `RecurrentFunction.forward`."""
     first_input = MATRICES + len(cell.params)

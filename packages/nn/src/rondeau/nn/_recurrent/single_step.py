@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import DTypeLike
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
+from rondeau.kernels.runtime.result_cache import cached_while_alive
 from rondeau.kernels.sequence import Cell, Layout, Run, Settings
 from rondeau.tensor import Tensor
 
@@ -79,9 +79,7 @@ class _SingleStep(Module):
 
     def _step(self, input: Tensor, hx: tuple[Tensor, ...] | None, inputs: Any = None) -> tuple[Tensor, ...]:
         """Return the new states, each (B, H), or (H,) for an input (I,)."""
-        own = (
-            self._parameters
-        )  # where an attribute that is no parameter is not looked for: a computed weight is one
+        own = self._parameters  # quicker than an attribute; a computed weight is not among them
         weights = [
             None if name is None else own[name] if name in own else getattr(self, name)
             for name in self._names
@@ -107,7 +105,7 @@ class _SingleStep(Module):
         return _plain_run(cell, batch_size)
 
 
-@functools.lru_cache(maxsize=256)
+@cached_while_alive
 def _plain_run(cell: Cell, batch_size: int) -> Run:
     """Return a run of one step, without settings."""
     return Run(cell, Layout.dense(1, batch_size))

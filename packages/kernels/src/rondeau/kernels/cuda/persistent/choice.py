@@ -24,6 +24,7 @@ from rondeau.kernels.cuda.persistent.plan import (
 )
 from rondeau.kernels.cuda.persistent.tile import WARP, Tile
 from rondeau.kernels.runtime.precision import OPERANDS
+from rondeau.kernels.runtime.result_cache import cached_while_alive
 
 __all__ = ["CACHE_RATE", "Limits", "Work", "choose_tile", "limits_of", "work_of"]
 
@@ -88,7 +89,7 @@ def limits_of(library: Any) -> Limits:
     return _limits(library, library.cuda.runtime.getDevice())
 
 
-@functools.lru_cache(maxsize=1024)
+@cached_while_alive
 def choose_tile(
     schedule: Schedule,
     direction: str,
@@ -98,6 +99,8 @@ def choose_tile(
     precision: str = "highest",
 ) -> Tile | None:
     """Return the tile for a direction, or None if there is none.
+
+    With several layers it is one for as many runs in a launch, where that takes less time than one after the other.
 
     Parameters
     ----------
@@ -116,13 +119,29 @@ def choose_tile(
     >>> (-(-256 // tile.units)) * (-(-32 // tile.rows)) <= 132  # all blocks are resident at once
     True
     """
+    fastest = _fastest(schedule, direction, sizes, batch_size, limits, precision)
+    if fastest is None:
+        return None
+    clocks, tile = fastest
+    if sizes.layers > 1:
+        of_one = _fastest(schedule, direction, sizes._replace(layers=1), batch_size, limits, precision)
+        assert of_one is not None  # since it takes less room
+        if clocks >= sizes.layers * of_one[0]:
+            return None
+    return tile
+
+
+def _fastest(
+    schedule: Schedule, direction: str, sizes: Sizes, batch_size: int, limits: Limits, precision: str
+) -> tuple[float, Tile] | None:
+    """Return the clocks of a step with the fastest tile, and that; the arguments are `choose_tile`'s."""
     found: list[tuple[float, Tile]] = []
     allowed = OPERANDS[precision] if limits.rounds_operands else ("float32",)
     for tile in _tiles(sizes.of_head, batch_size, allowed):
         work = work_of(schedule, direction, sizes, batch_size, tile, limits)
         if work is not None:
             found.append((work.clocks(), tile))
-    return min(found)[1] if found else None
+    return min(found, default=None)
 
 
 def _tiles(hidden: int, batch_size: int, allowed: tuple[str, ...]) -> Iterator[Tile]:

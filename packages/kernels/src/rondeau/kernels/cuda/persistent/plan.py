@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections import Counter
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from rondeau.kernels.cuda.persistent.row_sums import RowSums
 from rondeau.kernels.cuda.persistent.span import Span
 from rondeau.kernels.cuda.persistent.tf32 import Tf32
 from rondeau.kernels.cuda.persistent.tile import Tile
+from rondeau.kernels.runtime.result_cache import cached_while_alive
 
 __all__ = [
     "Sizes",
@@ -126,7 +126,7 @@ class Sum(NamedTuple):
     inner: tuple[int, ...]
 
 
-@functools.lru_cache(maxsize=256)
+@cached_while_alive
 def sums_of(schedule: Schedule, direction: str) -> dict[tuple[int, ...], list[Sum]]:
     """Return the sums over the units that a direction computes behind each loop, by the loop's own sums.
 

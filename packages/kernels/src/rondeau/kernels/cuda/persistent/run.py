@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.cuda import compiler
-from rondeau.kernels.cuda.persistent.choice import choose_tile, limits_of, work_of
+from rondeau.kernels.cuda.persistent.choice import choose_tile, limits_of
 from rondeau.kernels.cuda.persistent.emit import SECOND, PersistentKernel, emit_persistent
 from rondeau.kernels.cuda.persistent.packing import pack_matrices
 from rondeau.kernels.cuda.persistent.plan import Sizes
@@ -37,22 +37,15 @@ Array = NDArray[Any]
 
 
 def tile_of(tape: Tape, direction: str, layers: int = 1) -> Tile | None:
-    """Return the tile with which a direction of a run becomes a persistent kernel, or None if none fits.
+    """Return the tile with which a direction of a run, or of some such runs, becomes a persistent kernel, or None.
 
-    With two `layers` it is one for two such runs in one launch, where that takes less time than one after the other.
+    See `choose_tile`, which keeps what it chose.
     """
-    schedule, batch_size = tape.run.cell.schedule, tape.run.layout.batch_size
-    limits, precision = limits_of(library_of(tape.gates)), get_float32_matmul_precision()
-    sizes, alone = sizes_of(tape, layers), sizes_of(tape)
-    tile = choose_tile(schedule, direction, sizes, batch_size, limits, precision)
-    if layers > 1 and tile is not None:
-        of_one = choose_tile(schedule, direction, alone, batch_size, limits, precision)
-        assert of_one is not None  # since it takes less room
-        together = work_of(schedule, direction, sizes, batch_size, tile, limits)
-        one = work_of(schedule, direction, alone, batch_size, of_one, limits)
-        if together is None or one is None or together.clocks() >= layers * one.clocks():
-            return None
-    return tile
+    run, limits = tape.run, limits_of(library_of(tape.gates))
+    return choose_tile(
+        run.cell.schedule, direction, sizes_of(tape, layers), run.layout.batch_size, limits,
+        get_float32_matmul_precision(),
+    )  # fmt: skip
 
 
 def obstacle(tape: Tape, direction: str, arrays: dict[str, Array], layers: int = 1) -> str | None:
