@@ -1,16 +1,16 @@
 """Gradients of tables of which few rows were read: tensors that write the whole matrix only when something reads it.
 
-Until then `_array` is missing; its slot holds the rows, and the class is one in which reading `_array` fills it and
-restores the class. So everything but what asks for the rows first finds an ordinary tensor.
+Until then the slot of `_array` holds the rows, and the tensor has a class in which reading `_array` fills it (`_lazy`).
+So everything but what asks for the rows first finds an ordinary tensor.
 """
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from rondeau.kernels.ops.few_rows import FewRows
 from rondeau.tensor._graph import Recorded, wrap
+from rondeau.tensor._lazy import lazy_class, restore_class
 
 if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
@@ -29,13 +29,8 @@ class Unread:
 
     @_array.setter
     def _array(self, array: Any) -> None:
-        self.__class__ = type(self).__bases__[1]
+        restore_class(self)
         self._array = array
-
-
-@cache
-def _unread(cls: Any) -> Any:
-    return type(cls.__name__, (Unread, cls), {"__slots__": ()})
 
 
 def _read(tensor: Any) -> Any:
@@ -68,8 +63,7 @@ def from_few_rows(rows: FewRows) -> Tensor:
     """
     tensor: Any = wrap(rows.values)
     _slot.__set__(tensor, rows)
-    kind: Any = type(tensor)
-    tensor.__class__ = _unread(kind)
+    tensor.__class__ = lazy_class(Unread, tensor.__class__)
     result: Tensor = tensor
     return result
 

@@ -5,8 +5,7 @@ the root or through any view, the next reader of a view's history finds the one 
 now. If no history would be right, the reader finds a node whose backward is an error.
 
 This costs nothing as long as nothing changes: a memory holds weak references to its views, a change marks those that
-are alive by giving them a class whose ``_node`` is a property, and the first reader updates them and restores their
-class.
+are alive by giving them a class whose ``_node`` is a property (`_lazy`), and the first reader updates them.
 
 A view's ``_view`` is ``(source, op, parameters)``: the tensor it was taken from, the operation, and its parameters,
 the first of which is the function ``show(x)`` for an array or tensor `x` like `source`. No history follows a view
@@ -17,11 +16,11 @@ reference to the root, whose graph such a view must not keep alive, and the numb
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from rondeau.tensor._graph import LEAF, Memory, Node, Op, Recorded, latest, memory_of, next_number, wrap
+from rondeau.tensor._lazy import lazy_class, restore_class
 from rondeau.tensor._modes import modes
 
 if TYPE_CHECKING:
@@ -146,7 +145,7 @@ def mark_changed(tensor: Recorded, recorded: bool = False) -> None:
         for reference in views:
             view: Any = reference()
             if view is not None:
-                view.__class__ = _unlooked(view.__class__)
+                view.__class__ = lazy_class(_Unlooked, view.__class__)
 
 
 class _Unlooked:
@@ -165,17 +164,11 @@ class _Unlooked:
         self._node = node
 
 
-@cache
-def _unlooked(cls: Any) -> Any:
-    return cls if issubclass(cls, _Unlooked) else type(cls.__name__, (_Unlooked, cls), {"__slots__": ()})
-
-
 def _look(view: Tensor) -> None:
     """Update the history of a view to that of what it shows now, and restore its class."""
-    kind = type(view)
-    if not issubclass(kind, _Unlooked):  # another thread was first
+    if not isinstance(view, _Unlooked):  # another thread was first
         return
-    view.__class__ = kind.__bases__[1]
+    restore_class(view)
     assert view._memory is not None
     _watch(view, view._memory)
     if view._view is None:  # its data was replaced
