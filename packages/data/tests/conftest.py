@@ -1,9 +1,12 @@
-"""Where the real data lie: the folder RONDEAU_DATA names, or `shared/data` beside the repository."""
+"""The real data, where RONDEAU_DATA says or in `shared/data` beside the repository, and a place without any."""
 
 import os
 from pathlib import Path
 
 import pytest
+
+from rondeau.data.datasets import _source
+from rondeau.data.datasets._registry import DATASETS, Entry, File
 
 DATA = Path(os.environ.get("RONDEAU_DATA", Path(__file__).parents[4] / "shared" / "data"))
 
@@ -18,3 +21,26 @@ def real_data():
         return DATA / name
 
     return path_of
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """An environment without data sets: empty folders, and nobody to download from."""
+    monkeypatch.setenv("RONDEAU_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(_source, "_refused", set())
+    offline = {
+        name: Entry(
+            entry.what,
+            entry.licence,
+            tuple(
+                File(f.path, f.sha256, f"http://127.0.0.1:9/{f.url.rpartition('/')[2]}", f.member)
+                for f in entry.files
+            ),
+        )
+        for name, entry in DATASETS.items()
+    }
+    for name, entry in offline.items():
+        monkeypatch.setitem(DATASETS, name, entry)
+    return tmp_path
