@@ -642,7 +642,7 @@ def test_corpus_of_python_with_a_plot(tmp_path, capsys):
         (["train", "--log_every=0"], "--log_every: expected a whole number from 1 to .*, got 0"),
         (["train", "--keep=0"], "--keep: expected a whole number from 1 to .*, got 0"),
         (["train", "--seed=-1"], "--seed: expected a whole number from 0 to .*, got -1"),
-        (["train", "--resume=nowhere"], "nowhere is no run: it holds no config.yaml"),
+        (["train", "--resume=nowhere"], "nowhere is not a run: it has no config.yaml"),
         (
             ["train", "--resume=nowhere", "--lr=1"],
             "--resume: beside it go --checkpoint, --epochs, --max_steps, --max_minutes, --threads, --device, "
@@ -663,9 +663,9 @@ def test_corpus_of_python_with_a_plot(tmp_path, capsys):
         (["train", "--cell=LSTM"], r"slstm, got LSTM; did you mean lstm\?"),
         (
             ["generate", "nowhere"],
-            "nowhere is no run: it holds no config.yaml; give a folder that `rondeau train` made",
+            "nowhere is not a run: it has no config.yaml; give a folder that `rondeau train` made",
         ),
-        (["evaluate", "nowhere"], "nowhere is no run"),
+        (["evaluate", "nowhere"], "nowhere is not a run"),
         (["corpus", "nowhere.txt"], "cannot read the corpus: there is no file .*nowhere.txt"),
         (["corpus", "--ngrams=0"], "--ngrams: expected a whole number from 1 to 1,000, got 0"),
         (["corpus", "--top=0"], "--top: expected a whole number from 1 to .*, got 0"),
@@ -723,7 +723,7 @@ def test_folders_that_are_no_run(corpus, capsys, tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     for options in ([], ["--overwrite"]):
         line = refused(capsys, "train", corpus, *QUICK, f"--output={tmp_path}", *options)
-        assert "holds files that are no run; choose another --output" in line
+        assert "holds files that are not of a run; choose another --output" in line
     assert "is a file; choose another --output" in refused(
         capsys, "train", corpus, *QUICK, f"--output={corpus}"
     )

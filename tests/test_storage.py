@@ -188,7 +188,7 @@ def test_a_lost_best_checkpoint_is_said_and_counted_anew(made, part, capsys):
     assert re.search(
         r"step-4.carried.safetensors is missing; set aside as .*aside-step-4$", said, re.MULTILINE
     )
-    assert "the best checkpoint so far, step-4, is lost: from here on, the best is counted anew" in said
+    assert "the best checkpoint so far, step-4, is lost: from here on, the best is counted again" in said
     assert "with the weights of step 8" in out
     assert weights(part) == weights(RunFolder(made[0]))
 
@@ -217,9 +217,9 @@ def test_a_lost_vocabulary_is_made_of_the_corpus_again(made, part, capsys):
     vocab = part.vocab.read_bytes()
     part.vocab.unlink()
     assert cli.main(["generate", str(part.path)]) == 2
-    assert f"or remove it, and `rondeau train --resume {part.path}` makes it anew" in capsys.readouterr().err
+    assert f"or remove it, and `rondeau train --resume {part.path}` makes it again" in capsys.readouterr().err
     _, said = train(capsys, "--resume", part.path)
-    assert said.endswith("vocab.json was missing, and was made anew from the corpus")
+    assert said.endswith("vocab.json was missing, and was made again from the corpus")
     assert part.vocab.read_bytes() == vocab
     assert weights(part) == weights(RunFolder(made[0]))
 
@@ -234,7 +234,7 @@ def test_damaged_logs_name_the_checkpoint_that_they_fit(made, part, capsys, name
     _, said = train(capsys, "--resume", part.path, status=2)
     assert f"{name} was edited or damaged since the checkpoint of step 6: restore it from a copy, or " in said
     if name == "samples.txt":  # nothing was appended after step 4
-        assert said.endswith("or begin the run anew")
+        assert said.endswith("or begin the run again")
         return
     assert said.endswith("go back to where it is whole with --checkpoint step-4")
     train(capsys, "--resume", part.path, "--checkpoint=step-4")
@@ -245,12 +245,12 @@ def test_damaged_results_are_made_anew(whole, capsys):
     summary, curves = json.loads(whole.results.summary.read_bytes()), whole.results.curves.exists()
     whole.results.summary.write_text("{}")
     out, said = train(capsys, "--resume", whole.path)
-    assert "summary.json is damaged: does not end with a SHA-256; it is made anew" in said
+    assert "summary.json is damaged: does not end with a SHA-256; it is made again" in said
     assert "sample:" in out
     assert json.loads(whole.results.summary.read_bytes()) == summary
     if curves:
         whole.results.curves.unlink()
-        assert "curves.png is missing; it is made anew" in train(capsys, "--resume", whole.path)[1]
+        assert "curves.png is missing; it is made again" in train(capsys, "--resume", whole.path)[1]
         assert whole.results.find_damage() == []
 
 
@@ -324,4 +324,4 @@ def test_a_run_of_an_earlier_version_is_refused(part, capsys):
     for command in (["train", "--resume"], ["generate"], ["evaluate"]):
         assert cli.main([*command, str(part.path)]) == 2
         (said,) = capsys.readouterr().err.splitlines()
-        assert "latest has format 1; this version of rondeau reads format 3: train anew" in said
+        assert "latest has format 1; this version of rondeau reads format 3: train again" in said

@@ -91,7 +91,7 @@ def make(kind: str, folder: Path) -> tuple[train.Trainer, train.Recorder]:
         task=task,
         scheduler=lr_scheduler.CosineAnnealingLR(optimizer, 60),
         held_out=data.DataLoader(data.TensorDataset(*samples), B),
-        max_epochs=4 if workers else 6,  # workers begin anew in every epoch, which takes a second
+        max_epochs=4 if workers else 6,  # workers begin again in every epoch, which takes a second
         log_every=2,
         evaluate_every=5,
         callbacks=[recorder, train.CSVLog(folder / "log.csv")],

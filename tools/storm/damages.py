@@ -27,7 +27,7 @@ COMMANDS = {
 }
 
 _FREE = ("rondeau.lock", "metrics.csv")
-"""What says nothing of the run, or nothing more than another file: it is written anew by every process."""
+"""What says nothing of the run, or nothing more than another file: it is written again by every process."""
 
 _GROWING = ("metrics.jsonl", "samples.txt")
 """What a resume cuts back to its checkpoint: damage behind it is dropped."""
@@ -131,7 +131,7 @@ def judge(subject: Subject, name: str, run: Path, outcomes: dict[str, Outcome]) 
     if any(names_it.values()):
         return "named", None
     if name in _FREE or (name in _GROWING and subject.name == "unfinished"):
-        return "of no effect, since it is written anew", None
+        return "of no effect, since it is written again", None
     return "silent", f"nothing named {name}\n{said(list(outcomes.values()))}"
 
 

@@ -11,7 +11,7 @@ what the choice does to training, which the chapter leaves open.
 # Windows of 5 of the numbers 0 to 34
 # -----------------------------------
 # X is a batch of two windows, Y the same windows one token later: what is to be predicted. Every epoch drops
-# its first few tokens, from 0 to 4 of them here, drawn anew each time, so that no token stands forever at the
+# its first few tokens, from 0 to 4 of them here, drawn again each time, so that no token stands forever at the
 # end of a window. To print a table of the text, the offset must be its own, and for random batches the order
 # as well; both can be given.
 

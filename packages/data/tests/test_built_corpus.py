@@ -142,7 +142,7 @@ def test_the_same_bytes_from_a_dask_cluster(tmp_path):
         folder = tmp_path / "cluster"
         build_corpus([path], folder, WordTokenizer(), scheduler=cluster.scheduler_address)
     assert files_of(folder) == files_of(alone)
-    with pytest.raises(OSError, match="'nowhere:at all' is no address of a scheduler"):
+    with pytest.raises(OSError, match="'nowhere:at all' is not the address of a scheduler"):
         build_corpus([path], tmp_path / "none", WordTokenizer(), scheduler="nowhere:at all")
 
 
@@ -255,7 +255,7 @@ def test_what_is_no_text(tmp_path, content, message):
 def test_a_file_that_is_cut_short(tmp_path):
     path = tmp_path / "text.gz"
     path.write_bytes(gzip.compress(text().encode())[:-20])
-    with pytest.raises(ValueError, match=r"text\.gz is no whole \.gz file"):
+    with pytest.raises(ValueError, match=r"text\.gz is not a complete \.gz file"):
         build_corpus([path], tmp_path / "tokens", CharTokenizer(), workers=1)
 
 
@@ -286,5 +286,5 @@ def test_damage_is_found(tmp_path):
         "is damaged: its SHA-256",
     )
     (folder / "corpus.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"holds no corpus\.json: it is no corpus of tokens"):
+    with pytest.raises(FileNotFoundError, match=r"has no corpus\.json: it is not a corpus of tokens"):
         TokenCorpus.open(folder)

@@ -198,7 +198,7 @@ def test_archives_that_go_wrong(nowhere, upstream, monkeypatch, kind):
     contents, members = {"names.txt": b"ada"}, {"names.txt": "names/names.txt"}
     (served / f"data.{kind}").write_bytes(b"no archive")
     publish(monkeypatch, "names", f"{url}/data.{kind}", contents, members)
-    with pytest.raises(datasets.DataError, match="what came is no archive"):
+    with pytest.raises(datasets.DataError, match="what came is not an archive"):
         datasets.names()
     archived(served, kind, {"data/othernames/names.txt": b"ada", "data/xnames/names.txt": b"ada"})
     with pytest.raises(datasets.DataError, match=r"the archive holds no names/names.txt"):
@@ -269,7 +269,7 @@ def test_zip_members_that_cannot_be_read(nowhere, upstream, monkeypatch):
     content[content.index(b"PK\1\2") + 8] |= 1  # and the index
     (served / "data.zip").write_bytes(content)
     with pytest.raises(
-        datasets.DataError, match=r"what came is no archive, or a damaged one .*password required"
+        datasets.DataError, match=r"what came is not an archive, or a damaged one .*password required"
     ):
         datasets.names()
 

@@ -202,7 +202,7 @@ def test_stand_in_series_have_their_seasons():
     [
         (b"plain", "cannot be unpacked: Not a gzipped file"),
         (IDX["images-idx3"][:-12], "cannot be unpacked"),
-        (gzip.compress(b""), r"is no IDX file of bytes in 3 dimension\(s\): .* 00000803, got $"),
+        (gzip.compress(b""), r"is not an IDX file of bytes in 3 dimension\(s\): .* 00000803, got $"),
         (IDX["labels-idx1"], "expected it to begin with 00000803, got 00000801"),
         (idx((0, 0, 13, 3), 1, 1, 1, content=b"0000"), "got 00000d03"),
         (idx((0, 0, 8, 3), 2, 2, 3, content=bytes(11)), r"its sizes \(2, 2, 3\) need 28 bytes, got 27"),

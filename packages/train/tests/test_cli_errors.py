@@ -158,8 +158,8 @@ def test_paths_that_are_none(tmp_path, monkeypatch, capsys):
     assert refused(capsys, "train", corpus, *SMALL, f"--output={corpus}") == (
         f"rondeau train: {corpus} is a file; choose another --output\n"
     )
-    assert refused(capsys, "train", "--resume", corpus).startswith(f"rondeau train: {corpus} is no run")
-    assert refused(capsys, "generate", corpus).startswith(f"rondeau generate: {corpus} is no run")
+    assert refused(capsys, "train", "--resume", corpus).startswith(f"rondeau train: {corpus} is not a run")
+    assert refused(capsys, "generate", corpus).startswith(f"rondeau generate: {corpus} is not a run")
     assert refused(capsys, "train", "x" * 300 + ".txt").endswith("x.txt: File name too long\n")
     assert {path.name for path in tmp_path.iterdir()} == {"3", "c.yaml"}
     assert cli.main(["train", "--config=c.yaml", *SMALL, "--output=run"]) == 0

@@ -43,7 +43,7 @@ def test_what_is_no_file_of_options(content, tmp_path, capsys):
     ("content", "message"),
     [
         (b"lr: 0.1 # \xff\n", "is not UTF-8: byte 0xff at offset 10"),
-        (b"#" * 2_000_000, "is no file of options: it has more than 1,048,576 bytes"),
+        (b"#" * 2_000_000, "is not a file of options: it has more than 1,048,576 bytes"),
     ],
     ids=["encoding", "size"],
 )

@@ -31,7 +31,7 @@ class Counting(nn.Module):
 
 
 def expected_loss(model, tokens, starts):
-    """Mean loss where the state begins anew before each position in `starts`."""
+    """Mean loss where the state begins again before each position in `starts`."""
     total, age = 0.0, 0
     for i in range(len(tokens) - 1):
         age = 0 if i in starts else age

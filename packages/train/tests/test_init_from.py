@@ -131,7 +131,7 @@ def test_the_checkpoint_can_be_chosen(base, tmp_path, capsys):
 
 def test_what_is_no_run_to_begin_with(base, tmp_path, capsys):
     err = run(capsys, base[2], f"--init_from={tmp_path}", status=2)
-    assert err == f"rondeau train: --init_from: {tmp_path} is no run: it holds no config.yaml\n"
+    assert err == f"rondeau train: --init_from: {tmp_path} is not a run: it has no config.yaml\n"
     shutil.copytree(base[0], tmp_path / "run")
     err = run(
         capsys,

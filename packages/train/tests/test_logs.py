@@ -128,7 +128,7 @@ def test_values_of_other_callbacks(tmp_path):
     again = make(Plants(z=1), train.CSVLog(path), max_epochs=2)
     again.fit()
     assert {*table(path)[-1]} >= {"z", "step"}
-    assert "a" not in table(path)[-1], "a training from step 0 begins the file anew"
+    assert "a" not in table(path)[-1], "a training from step 0 starts a new file"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_values_of_other_callbacks(tmp_path):
 def test_another_file_is_left_alone(tmp_path, content, message):
     path = tmp_path / "file.csv"
     path.write_bytes(content)
-    with pytest.raises(train.RunError, match=rf"file\.csv is no log of metrics: .*{message}"):
+    with pytest.raises(train.RunError, match=rf"file\.csv is not a log of metrics: .*{message}"):
         make(train.CSVLog(path)).fit()
     assert path.read_bytes() == content
 

@@ -128,7 +128,7 @@ def test_averaged_weights_are_kept_there_without_waiting(kind):
         results.append(averaged.cpu().state_dict())
     assert_close(results[1], results[0], rtol=1e-6)
     averaged.n_averaged.zero_()
-    averaged.update_parameters(model.cpu())  # counts anew
+    averaged.update_parameters(model.cpu())  # counts again
     assert_same_bits(averaged.module.weight.detach(), model.weight.detach())
 
 

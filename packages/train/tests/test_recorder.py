@@ -83,7 +83,7 @@ def constant(optimizer):
     ],
 )
 def test_another_optimiser_or_schedule_does_not_take_over(tmp_path, change, message):
-    """Each would find the numbers that it looks for, or begin anew without a word."""
+    """Each would find the numbers that it looks for, or begin again without a word."""
     make(tmp_path, schedule=constant)[0].fit()
     trainer, recorder = make(tmp_path, 6, **{"schedule": constant} | change)
     with pytest.raises(train.CheckpointError, match=f"is of another run: {message}"):

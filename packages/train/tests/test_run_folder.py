@@ -49,7 +49,7 @@ def test_the_model_of_a_command_is_loaded_with_its_weights(tmp_path, capsys):
 
 
 def test_what_is_no_run_is_refused(tmp_path):
-    with pytest.raises(train.RunError, match=r"is no run: it holds no config\.yaml"):
+    with pytest.raises(train.RunError, match=r"is not a run: it has no config\.yaml"):
         train.load_trained(tmp_path)
     with pytest.raises(TypeError, match=r"checkpoint: expected str, got int"):
         train.load_trained(tmp_path, 3)

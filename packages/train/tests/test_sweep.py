@@ -192,7 +192,7 @@ def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
 def test_what_is_no_sweep_or_another_one(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").touch()
-    with pytest.raises(RunError, match="mine holds files that are no sweep; choose another folder"):
+    with pytest.raises(RunError, match="mine holds files that are not of a sweep; choose another folder"):
         begin(tmp_path / "mine")
     with pytest.raises(RunError, match=r"file is a file; choose another folder"):
         begin(tmp_path / "mine" / "file")
@@ -587,7 +587,7 @@ def test_wrong_command_lines(config, tmp_path, capsys, monkeypatch):
     assert said(path, "--trials=1", "--report").endswith("got --trials, --report")
     assert said(path, "--trials=0").startswith("--trials: expected a whole number from 1 to ")
     assert said(path, "--seeds=2").endswith("has several for lr; give the config.yaml of a trial")
-    assert said(path, "--report") == f"{tmp_path / 'sweep'} is no sweep: it holds no journal.log"
+    assert said(path, "--report") == f"{tmp_path / 'sweep'} is not a sweep: it has no journal.log"
     path = config("lr: 0.1")
     assert said(path, "--trials=1").startswith(
         f"{path}: expected at least one option with a range or a choice"

@@ -18,7 +18,7 @@ WRONG: tuple[Any, ...] = (2**200, 10**5000, -(2**63), -1, 2.5, *NONSENSE)
 
 
 def _maker(draw: Draw) -> Callable[[], Any]:
-    """Draw what is looped over; each call makes it anew."""
+    """Draw what is looped over; each call makes it again."""
     kind = draw.note("kind", draw.choose((SequentialBatches, RandomBatches, DataLoader)))
     batch_size, second = draw.random.randint(1, 4), draw.random.randint(1, 6)
     numbers: dict[str, Any] = {"batch_size": batch_size, "seed": draw.random.randrange(100)}

@@ -178,7 +178,7 @@ class SequentialBatches(Batches):
     seed : int
         Seed of the offsets.
     offset : int, optional
-        Tokens dropped at the start of every epoch, from 0 to ``num_steps - 1``. Default: drawn anew for each epoch.
+        Tokens dropped at the start of every epoch, from 0 to ``num_steps - 1``. Default: drawn again for each epoch.
 
     Yields
     ------
@@ -229,10 +229,10 @@ class RandomBatches(Batches):
     seed : int
         Seed of the offsets and orders.
     offset : int, optional
-        Tokens dropped at the start of every epoch, from 0 to ``num_steps - 1``. Default: drawn anew for each epoch.
+        Tokens dropped at the start of every epoch, from 0 to ``num_steps - 1``. Default: drawn again for each epoch.
     order : sequence of int, optional
         The windows of every epoch by number, window k starting at ``offset + k * num_steps``; needs `offset`.
-        Default: all of them, shuffled anew for each epoch.
+        Default: all of them, shuffled again for each epoch.
 
     Yields
     ------
@@ -244,7 +244,7 @@ class RandomBatches(Batches):
     TypeError
         If an argument is of another type.
     ValueError
-        If a number is out of its range, `order` is no order of windows, or the stream is too short for one batch.
+        If a number is out of its range, `order` is not an order of windows, or the stream is too short for one batch.
 
     Examples
     --------

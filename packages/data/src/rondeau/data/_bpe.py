@@ -44,7 +44,7 @@ class BPETokenizer(Tokenizer):
     ModuleNotFoundError
         If the package `tokenizers` is not installed.
     ValueError
-        If `model` is no such model: it lacks a byte, say, or truncates, pads or changes what it is given.
+        If `model` is not such a model: it lacks a byte, say, or truncates, pads or changes what it is given.
 
     Examples
     --------
@@ -112,7 +112,7 @@ class BPETokenizer(Tokenizer):
         return [self.tokens[i] for i in self._ids(text)]
 
     def stream(self, tokens: Iterable[str]) -> Iterator[str]:
-        """Yield the characters that each token completes; bytes that are no UTF-8 become U+FFFD."""
+        """Yield the characters that each token completes; bytes that are not UTF-8 become U+FFFD."""
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         for token in checked_tokens(tokens):
             yield decode(b"".join(_BYTE_OF.get(c) or c.encode() for c in token))

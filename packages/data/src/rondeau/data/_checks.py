@@ -134,7 +134,7 @@ def check_iterable(name: str, values: Any, what: str) -> None:
 
 
 def as_indices(name: str, values: Any) -> npt.NDArray[np.int64]:
-    """Return a row of integers as an array, or raise TypeError: 1.5 and True are no places of samples.
+    """Return a row of integers as an array, or raise TypeError: 1.5 and True are not indices of samples.
 
     Examples
     --------

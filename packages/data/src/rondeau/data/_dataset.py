@@ -64,7 +64,7 @@ class TensorDataset(Dataset):
     ValueError
         If there are none, or their lengths differ.
     TypeError
-        If one is no array with rows.
+        If one is not an array with rows.
 
     Examples
     --------
@@ -112,7 +112,7 @@ class Subset(Dataset):
     Raises
     ------
     TypeError
-        If the data set has no samples by index, or an index is no integer.
+        If the data set has no samples by index, or an index is not an integer.
 
     Examples
     --------

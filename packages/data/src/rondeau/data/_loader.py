@@ -32,7 +32,7 @@ class DataLoader:
     A loop that is left early ends its epoch, and its workers. Each loop has a position of its own: one within another
     reads the epoch after it, and `state_dict` tells where the loop stands that took a batch last.
 
-    Worker processes are spawned: they import the main script anew, which must therefore keep what it does under
+    Worker processes are spawned: they import the main script again, which must therefore keep what it does under
     ``if __name__ == "__main__":``, and the data set and functions must be picklable. They pay where reading a sample
     is slow; rows of an array are read faster without.
 

@@ -48,7 +48,7 @@ class TokenStream:
     Raises
     ------
     TypeError
-        If `tokens` are no integers.
+        If `tokens` are not integers.
     ValueError
         If `tokens` are not one row.
     IndexError
@@ -218,7 +218,7 @@ class TokenStream:
         """Write a stream to a folder as it comes, and open it; one chunk at a time is in memory.
 
         The folder gets ``tokens-00000.bin``, ``tokens-00001.bin``, ... (indices, little-endian) and, when all is
-        written, ``stream.json``; a folder without that is no stream.
+        written, ``stream.json``; a folder without that is not a stream.
 
         Parameters
         ----------
@@ -289,7 +289,7 @@ class TokenStream:
             size = path.stat().st_size if path.exists() else 0
             if size != length * dtype.itemsize:
                 raise ValueError(
-                    f"{path} holds {size:,} bytes, but {length * dtype.itemsize:,} were written; write the stream anew"
+                    f"{path} holds {size:,} bytes, but {length * dtype.itemsize:,} were written; write the stream again"
                 )
             shards.append(np.asarray(np.memmap(path, dtype, "r")))
         stream = cls.__new__(cls)
@@ -307,7 +307,7 @@ class TokenStream:
         if self._mapped and tokens.size and (largest := tokens.view(np.uint64).max()) >= self.vocab_size:
             raise ValueError(
                 f"the stream's file holds the index {largest}, but vocab_size is {self.vocab_size}: "
-                "it was changed or damaged; write the stream anew"
+                "it was changed or damaged; write the stream again"
             )
 
     def _copy_into(self, tokens: npt.NDArray[np.int64], start: int) -> None:

@@ -147,7 +147,7 @@ def check_text(text: str) -> None:
     Raises
     ------
     TypeError
-        If it is no string.
+        If it is not a string.
     ValueError
         If it holds a lone surrogate, which stands for no character and cannot be written as UTF-8.
     """

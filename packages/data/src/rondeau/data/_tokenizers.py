@@ -247,7 +247,7 @@ class WordTokenizer(Tokenizer):
     Parameters
     ----------
     normalise : {None, "d2l"}
-        What is done to the text first. With "d2l" (see :func:`d2l_lines`) line ends are no tokens.
+        What is done to the text first. With "d2l" (see :func:`d2l_lines`) line ends are not tokens.
 
     Raises
     ------
@@ -375,7 +375,7 @@ class RegexTokenizer(Tokenizer):
 
 
 def checked_tokens(tokens: Iterable[str]) -> Iterator[str]:
-    """Yield tokens one by one; TypeError where one is no string."""
+    """Yield tokens one by one; TypeError where one is not a string."""
     check_iterable("tokens", tokens, "str")
     for token in tokens:
         if not isinstance(token, str):

@@ -67,7 +67,7 @@ class Vocab:
     Raises
     ------
     TypeError
-        If a token is no string, a count or `min_freq` no integer, or `tokens` nothing of the above.
+        If a token is not a string, a count or `min_freq` not an integer, or `tokens` none of the above.
     ValueError
         If a reserved token is given twice, or `min_freq` or `order` is not one of the above.
 

@@ -121,7 +121,7 @@ class Description(NamedTuple):
     ----------
     blocks : tuple of Block
     takes_ids : bool
-        Whether a step reads an id; a first block that is no `Lookup` then stands for its column of ``weight_ih``.
+        Whether a step reads an id; a first block that is not a `Lookup` then stands for its column of ``weight_ih``.
     inputs, outputs : int
         The numbers that a step reads, or the ids that there are; and the numbers that it writes.
     """

@@ -3,7 +3,7 @@
     checkpoints/
         latest                  {"checkpoint": "step-200", ...}; swapped in one step once that is whole
         step-200/
-            manifest.json       the step, the state that is no array, and the SHA-256 of every other file
+            manifest.json       the step, the state that is not an array, and the SHA-256 of every other file
             weights.safetensors
             optimizer.safetensors
             ...
@@ -464,7 +464,7 @@ def _unseal(path: Path, content: bytes, what: str) -> dict[str, Any]:
         if version == _FORMAT:
             return fields
     raise _FormatError(
-        f"{path} has format {version!r:.20}; this version of rondeau reads format {_FORMAT}: train anew, or give "
+        f"{path} has format {version!r:.20}; this version of rondeau reads format {_FORMAT}: train again, or give "
         "the safetensors files to load_state_dict of a model"
     )
 

@@ -97,7 +97,7 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise UsageError(f"cannot read the options: {in_words(error)}") from error
     if len(content) > _MOST_BYTES:
-        raise UsageError(f"{path} is no file of options: it has more than {_MOST_BYTES:,} bytes")
+        raise UsageError(f"{path} is not a file of options: it has more than {_MOST_BYTES:,} bytes")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

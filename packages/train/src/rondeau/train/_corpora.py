@@ -211,7 +211,7 @@ def load_corpus(path: str | None) -> Corpus:
         raise UsageError(f"cannot read the corpus: {error}") from error
     if (zeros := text.count("\0")) > _MOST_ZEROS * len(text):
         raise UsageError(
-            f"cannot read the corpus: {path} is no UTF-8 text: {share(zeros, len(text))} of it are null characters, as "
-            "in UTF-16 without its mark, or in a file of another kind; convert it to UTF-8 first"
+            f"cannot read the corpus: {path} is not UTF-8 text: {share(zeros, len(text))} of it are null characters, "
+            "as in UTF-16 without its mark, or in a file of another kind; convert it to UTF-8 first"
         )
     return TextCorpus(str(path), text)

@@ -23,7 +23,7 @@ class CSVLog(Callback):
     or ``-inf``. Every line is on the disk before the training goes on.
 
     A training that continues goes on in the same file: lines of later steps than that at which it continues are
-    dropped, so that none is there twice. Likewise, one that begins at step 0 begins the file anew.
+    dropped, so that none is there twice. Likewise, one that begins at step 0 starts a new file.
 
     Parameters
     ----------
@@ -32,9 +32,9 @@ class CSVLog(Callback):
     Raises
     ------
     TypeError
-        If it is no path.
+        If it is not a path.
     RunError
-        When the training begins, and the file is no log of metrics.
+        When the training begins, and the file is not a log of metrics.
 
     Examples
     --------
@@ -136,7 +136,7 @@ class CSVLog(Callback):
         return rows
 
     def _not_a_log(self, why: str) -> RunError:
-        return RunError(f"{self.path} is no log of metrics: {why}; remove it, or choose another path")
+        return RunError(f"{self.path} is not a log of metrics: {why}; remove it, or choose another path")
 
 
 def _cells(row: Mapping[str, Any]) -> dict[str, str]:

@@ -30,7 +30,7 @@ class Evaluation:
     num_tokens : int
         How many tokens were scored.
     carried : bool
-        Whether the hidden state was carried along each row, or began anew in every window.
+        Whether the hidden state was carried along each row, or began again with the initial state in every window.
     num_rows : int
         Into how many rows, or windows, the stream was cut; each begins with the initial state.
 
@@ -135,7 +135,7 @@ def evaluate(
     Raises
     ------
     TypeError
-        If `model` is no Module, `tokens` are no integers, or a size is none.
+        If `model` is not a Module, `tokens` are not integers, or a size is not an integer.
     ValueError
         If there are fewer than 2 tokens, or a size is less than 1.
 

@@ -152,7 +152,7 @@ def token_probabilities(
     TypeError
         If an argument is of another type.
     ValueError
-        If a number is out of its range, or the logits are no vector, or no probabilities follow from them: one is NaN
+        If a number is out of its range, the logits are not a vector, or no probabilities follow from them: one is NaN
         or infinity, or all are minus infinity.
 
     Examples
@@ -233,7 +233,8 @@ def _continue_text(codec: Codec, prompt: str, ids: NDArray[np.int64], draws: Ite
     known = codec.decode(ids)
     skipped = len(known)
     pieces = codec.decode_stream(chain(ids.tolist(), draws))
-    has_space = prompt[-1:].isspace() and not known[-1:].isspace()  # the prompt's own last space is no token
+    # Whether the prompt's own last space is not a token.
+    has_space = prompt[-1:].isspace() and not known[-1:].isspace()
     for piece in pieces:
         rest = piece[skipped:]
         skipped = max(0, skipped - len(piece))

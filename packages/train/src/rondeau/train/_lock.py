@@ -125,7 +125,7 @@ class FolderLock:
             except BaseException:
                 durable.close(descriptor)
                 raise
-            # The folder was removed and made anew between the two calls: the lock is on a file that is gone.
+            # The folder was removed and made again between the two calls: the lock is on a file that is gone.
             durable.close(descriptor)
         self._descriptor = descriptor
         self._if_forgotten = weakref.finalize(self, os.close, descriptor)

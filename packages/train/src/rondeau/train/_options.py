@@ -175,7 +175,7 @@ class RunOptions:
         Steps from one evaluation on the held-out part, sample and checkpoint to the next; by default an epoch.
     checkpoint_every
         Steps from one checkpoint file to the next, beside those of evaluations. Only about files: what a layer calls
-        checkpoint_every, states computed again to save memory, is no option of this command.
+        checkpoint_every, states computed again to save memory, is not an option of this command.
     keep
         How many of the last checkpoints to keep; the best one is always kept.
     log

@@ -64,7 +64,7 @@ class Progress(Callback):
             )
 
     def on_step(self, trainer: Trainer) -> None:
-        """Move the bar; after the first step, in which kernels are compiled, start the clock anew."""
+        """Move the bar; after the first step, in which kernels are compiled, restart the clock."""
         if not self._has_stepped:
             self._has_stepped = True
             self._start_clock(trainer)

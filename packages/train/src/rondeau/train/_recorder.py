@@ -165,10 +165,12 @@ class Recorder(Callback):
             log.cut(snapshot.state["files"][log.path.name]["bytes"])
         if self.codec is not None and not self.run.vocab.exists():
             self.run.restore_codec(self.codec, snapshot)
-            _warn(f"{self.run.vocab} was missing, and was made anew from the corpus")
+            _warn(f"{self.run.vocab} was missing, and was made again from the corpus")
         is_there = best is None or best in checkpoints.steps()
         if not is_there:
-            _warn(f"the best checkpoint so far, step-{best}, is lost: from here on, the best is counted anew")
+            _warn(
+                f"the best checkpoint so far, step-{best}, is lost: from here on, the best is counted again"
+            )
         self._fixed_files = self.run.fixed_fingerprints()
         return is_there
 

@@ -200,7 +200,7 @@ def _options_of_run(init_from: str) -> dict[str, Any]:
     """Return the options that a run takes over from the one that it begins with."""
     path = Origin.parse(init_from).run / "config.yaml"
     if not path.is_file():
-        raise UsageError(f"--init_from: {path.parent} is no run: it holds no config.yaml")
+        raise UsageError(f"--init_from: {path.parent} is not a run: it has no config.yaml")
     config = read_config(path)
     return {
         field.name: getattr(group, field.name)

@@ -4,7 +4,7 @@ rondeau.lock        held by the process that writes here; its presence marks the
 config.yaml         what ``rondeau train ... --print_config`` prints; running it again is reproducing the run
 vocab.json          tokenizer and vocabulary
 metrics.jsonl       one JSON object a line
-metrics.csv         the same as a table, with --log csv; made anew from it where they differ
+metrics.csv         the same as a table, with --log csv; made again from it where they differ
 tensorboard/        the same as event files, with --log tensorboard
 samples.txt         text that the model wrote after each evaluation
 checkpoints/        see `rondeau.train._checkpoint`
@@ -88,7 +88,7 @@ class RunFolder:
             raise RunError(f"{self.path} is a file; choose another --output")
         if self.path.is_dir() and any(self.path.iterdir()) and not self.is_run:
             raise RunError(
-                f"{self.path} holds files that are no run; choose another --output (the folder of a run has a "
+                f"{self.path} holds files that are not of a run; choose another --output (the folder of a run has a "
                 f"{self.lock.path.name})"
             )
 
@@ -98,7 +98,7 @@ class RunFolder:
             remedy = f"give a folder that `{program()} train` made"
             if self.is_run:
                 remedy += "; if it was lost, the command that began the run prints it with --print_config"
-            raise RunError(f"{self.path} is no run: it holds no config.yaml; {remedy}")
+            raise RunError(f"{self.path} is not a run: it has no config.yaml; {remedy}")
         if not self.is_run:  # a copy may lack the mark, but not the checkpoints
             self.checkpoints.load()
 
@@ -201,7 +201,7 @@ class RunFolder:
             except ValueError as error:
                 raise RunError(f"{self.metrics.path}, line {number} is damaged: {error}") from None
             if not isinstance(row, dict):
-                raise RunError(f"{self.metrics.path}, line {number} is damaged: it is no JSON object")
+                raise RunError(f"{self.metrics.path}, line {number} is damaged: it is not a JSON object")
             rows.append(row)
         return rows
 
@@ -254,7 +254,7 @@ class RunFolder:
                 if log.read():
                     raise RunError(
                         f"{self.checkpoints.folder} holds no checkpoint, though {log.path} tells of training: restore "
-                        f"the folder from a copy, or begin the run anew"
+                        f"the folder from a copy, or begin the run again"
                     )
             return None
         if name == "best":
@@ -338,7 +338,7 @@ class RunFolder:
             )
         if name == "vocab.json":
             again = command_line("train", "--resume", self.path)
-            return f"restore it from a copy, or remove it, and `{again}` makes it anew"
+            return f"restore it from a copy, or remove it, and `{again}` makes it again"
         content = (self.metrics if name == "metrics.jsonl" else self.samples).read()
         for step in reversed(self.checkpoints.steps()):
             try:
@@ -349,7 +349,7 @@ class RunFolder:
                 return (
                     f"restore it from a copy, or go back to where it is whole with --checkpoint step-{step}"
                 )
-        return "restore it from a copy, or begin the run anew"
+        return "restore it from a copy, or begin the run again"
 
 
 def _fits(name: str, content: bytes, expected: Mapping[str, Any]) -> bool:

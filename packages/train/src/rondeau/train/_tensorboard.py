@@ -41,7 +41,7 @@ class TensorBoard(Callback):
     Raises
     ------
     TypeError
-        If it is no path.
+        If it is not a path.
     ModuleNotFoundError
         If the package tensorboardX is missing; the message says how to install it.
 

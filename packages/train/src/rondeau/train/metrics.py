@@ -55,7 +55,7 @@ def accuracy(
     ValueError
         If shapes do not fit, or a logit is NaN.
     TypeError
-        If targets are no integers, or logits no numbers.
+        If targets are not integers, or logits not numbers.
     IndexError
         If a class is outside [0, C) and is not `ignore_index`.
 

@@ -297,7 +297,7 @@ class _Shards:
         if self._digest.hexdigest() != sha256:
             self._file.close()
             raise ValueError(
-                f"{self._path} is not what was written; remove what was built, and build it anew"
+                f"{self._path} is not what was written; remove what was built, and build it again"
             )
 
     @property

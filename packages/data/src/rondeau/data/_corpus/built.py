@@ -76,10 +76,10 @@ class TokenCorpus:
         check_flags(verify=verify)
         folder = Path(folder)
         if not (folder / MANIFEST).exists():
-            how = "was not built to its end: give the command that began it again, and it goes on"
-            raise FileNotFoundError(
-                f"{folder} {how if (folder / BUILDING).exists() else f'holds no {MANIFEST}: it is no corpus of tokens'}"
-            )
+            why = f"has no {MANIFEST}: it is not a corpus of tokens"
+            if (folder / BUILDING).exists():
+                why = "was not built to its end: give the command that began it again, and it goes on"
+            raise FileNotFoundError(f"{folder} {why}")
         manifest = Manifest.load(folder)
         for name, record in manifest.files.items():
             path = folder / name
@@ -90,12 +90,12 @@ class TokenCorpus:
                     if size is None
                     else f"holds {size:,} bytes, but {record.size:,} were written"
                 )
-                raise ValueError(f"{path} {found}; build the corpus anew")
+                raise ValueError(f"{path} {found}; build the corpus again")
             if (verify or name.endswith(".json")) and fingerprint(path) != record:
                 raise ValueError(
-                    f"{path} is not what was written: its SHA-256 is another; build the corpus anew"
+                    f"{path} is not what was written: its SHA-256 is another; build the corpus again"
                 )
         codec, stream = Codec.load(folder / VOCABULARY), TokenStream.open(folder)
         if len(codec) != stream.vocab_size or manifest.train_tokens > len(stream):
-            raise ValueError(f"{folder / MANIFEST} is not of these files; build the corpus anew")
+            raise ValueError(f"{folder / MANIFEST} is not of these files; build the corpus again")
         return cls(folder, manifest, codec, stream)

@@ -89,7 +89,7 @@ class Processes(Pool):
 
 
 class Cluster(Pool):
-    """The workers of a dask cluster, on which this library is installed; a piece whose worker died is worked on anew.
+    """The workers of a dask cluster, on which this library is installed; a piece whose worker died is worked on again.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class Cluster(Pool):
             make: Any = Client
             self._client = make(scheduler, set_as_default=False)
         except ValueError as error:  # no address
-            raise OSError(f"{scheduler!r} is no address of a scheduler: {error}") from None
+            raise OSError(f"{scheduler!r} is not the address of a scheduler: {error}") from None
         self._close = ExitStack()
         self._close.callback(self._client.close)
         if not sum(self._client.nthreads().values()):

@@ -75,7 +75,7 @@ class Source:
             self._at += len(skipped)
         content = self._read(span.stop - span.start)
         if self._at != span.stop:
-            raise ValueError(f"{self.path} has changed: it ends at byte {self._at:,}; build the corpus anew")
+            raise ValueError(f"{self.path} has changed: it ends at byte {self._at:,}; build the corpus again")
         return content
 
     def cut(self, rule: CutRule, piece_bytes: int) -> Iterator[tuple[Span, bytes]]:
@@ -119,7 +119,7 @@ class Source:
         try:
             content: bytes = self._stream.read(count)
         except self._damage as error:
-            raise ValueError(f"{self.path} is no whole {self.path.suffix} file: {error}") from None
+            raise ValueError(f"{self.path} is not a complete {self.path.suffix} file: {error}") from None
         return content
 
 

@@ -147,7 +147,7 @@ class Survey(NamedTuple):
                 if hashlib.sha256(whole).hexdigest() != piece.sha256:
                     raise ValueError(
                         f"{path} has changed since the corpus was begun, between the bytes {piece.start:,} and "
-                        f"{piece.stop:,}; remove what was built, and build it anew"
+                        f"{piece.stop:,}; remove what was built, and build it again"
                     )
                 is_part = stop - start < piece.characters
                 yield whole.decode()[start:stop].encode() if is_part else whole
@@ -193,7 +193,7 @@ def make_survey(
             raise ValueError(f"{path} is empty; expected some text")
         if zeros > _MOST_ZEROS * characters:
             raise ValueError(
-                f"{path} is no UTF-8 text: {100 * zeros / characters:.3g} % of it are null characters, as in UTF-16 "
+                f"{path} is not UTF-8 text: {100 * zeros / characters:.3g} % of it are null characters, as in UTF-16 "
                 "without its mark, or in a file of another kind; convert it to UTF-8 first"
             )
         if last is not None and number + 1 < len(files) and not last.endswith((b"\n", b"\r")):

@@ -37,7 +37,7 @@ def unpacked(archive: Path, files: list[File]) -> list[tuple[File, bytes]]:
     try:
         contents = list(_zipped(archive, files) if archive.suffix == ".zip" else _tarred(archive, files))
     except _DAMAGE as error:
-        raise ValueError(f"what came is no archive, or a damaged one ({error})") from None
+        raise ValueError(f"what came is not an archive, or a damaged one ({error})") from None
     for file, content in contents:
         found = hashlib.sha256(content).hexdigest()
         if found != file.sha256:

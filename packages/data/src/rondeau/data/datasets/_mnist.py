@@ -101,7 +101,7 @@ def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
     Raises
     ------
     DataError
-        If it is no such file, or holds more or fewer elements than its sizes say.
+        If it is not such a file, or holds more or fewer elements than its sizes say.
     """
     try:
         content = gzip.decompress(path.read_bytes())
@@ -111,7 +111,7 @@ def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
     magic = bytes((0, 0, 8, dimensions))
     if content[:4] != magic:
         raise DataError(
-            f"{path} is no IDX file of bytes in {dimensions} dimension(s): "
+            f"{path} is not an IDX file of bytes in {dimensions} dimension(s): "
             f"expected it to begin with {magic.hex()}, got {content[:4].hex()}"
         )
     header = 4 + 4 * dimensions

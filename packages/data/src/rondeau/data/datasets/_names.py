@@ -13,7 +13,7 @@ _STAND_IN_NAMES = 2_000
 _STAND_IN_SURNAMES = 60  # of a language, times its weight below
 
 # How the stand-ins sound: onsets, vowels, codas, endings, and how many of a language there are for one of the rarest.
-# Invented for this purpose: they differ as languages do, and are no statement about any.
+# Invented for this purpose: they differ as languages do, and say nothing about any.
 _FIRST_NAMES = ("b br d f g j k l m n r s t v z", "a a e i o u ia", "l n r s", "a e ia n y lyn el son")
 _SOUNDS: dict[str, tuple[str, str, str, str, int]] = {
     "Arabic": ("b f gh h k kh m n q s sh", "a a i aa ou", "h l m r", "i ari ad een awi", 4),

@@ -69,7 +69,8 @@ def to_c(
     ExportError
         If C cannot hold a part of the model; the message names the layer.
     ValueError
-        If the name is no name of C's, `weights` is neither format, or the number of tokens is not that of the ids.
+        If the name is not an identifier of C, `weights` is neither format, or the number of tokens is not that of the
+        ids.
     FileExistsError
         If a file exists, unless `overwrite`.
 

@@ -62,8 +62,8 @@ def to_numpy(
     Raises
     ------
     ExportError
-        If the model has a part without an exported form, the message names the layer; if the name is no name of a
-        module, or one that would hide a module of Python; or if the number of tokens is not that of the ids.
+        If the model has a part without an exported form, the message names the layer; if the name is not that of a
+        possible module, or would hide a module of Python; or if the number of tokens is not that of the ids.
     FileExistsError
         If a file exists, unless `overwrite`.
 

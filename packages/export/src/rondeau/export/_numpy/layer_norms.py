@@ -91,7 +91,7 @@ def _operands(graph: Graph, index: int, op: str, count: int) -> tuple[int, ...]:
 
 
 def _terms_of_mean(graph: Graph, index: int) -> tuple[int, ...]:
-    """Return the values whose mean over the units of all of them a node is; none if it is no mean."""
+    """Return the values whose mean over the units of all of them a node is; none if it is not a mean."""
     total, count = _operands(graph, index, "div", 2)
     factor, width = _operands(graph, count, "mul", 2)
     if factor < 0 or graph.nodes[factor].op != "const" or graph.nodes[width].value != ("width", "H"):

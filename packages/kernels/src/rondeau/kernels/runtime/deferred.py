@@ -55,7 +55,7 @@ def require(condition: Any, error: Callable[[], Exception]) -> None:
 
 
 def raise_pending() -> None:
-    """Raise the first error that is pending. Whoever reads from a device calls this before.
+    """Raise the first error that is pending. Called before every read from a device.
 
     It costs nothing if no condition is pending; otherwise it waits for the device, once for all of them. If others do
     not hold either, a note of the error says so: they are not raised again.

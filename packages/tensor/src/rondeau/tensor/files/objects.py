@@ -255,7 +255,7 @@ def _structure_of(metadata: Mapping[str, str], entries: Mapping[str, Stored]) ->
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise ArgumentValueError(f"{text} is no JSON")
+    raise ArgumentValueError(f"{text} is not JSON")
 
 
 def _array_of(name: str, entry: Stored, widen_half: bool) -> NDArray[Any]:

@@ -258,7 +258,7 @@ def _tell_what_came_out(
     if not has_trained and run.results.summary.exists():
         damaged = run.results.find_damage()
         for problem in damaged:
-            warn_caller(f"{problem}; it is made anew", RunWarning)
+            warn_caller(f"{problem}; it is made again", RunWarning)
         if not damaged:
             say(f"this run has ended: {trainer.stopped_by}; what came out is in {run.results.summary}")
             say(

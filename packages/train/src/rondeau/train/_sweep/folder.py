@@ -5,7 +5,7 @@ sweep.lock          held for moments by who draws a trial, takes one over, or wr
 trials/0007/        the run of trial 7; its rondeau.lock is held by the process that trains it
 
 A trial of which the journal says that it goes on is trained by some process if the lock of its run is held, and by none
-if it is free: that process was killed or interrupted. Who looks for a trial to train holds sweep.lock, and takes the
+if it is free: that process was killed or interrupted. A process that looks for a trial holds sweep.lock, and takes the
 lock of the run before it lets go of that; what came out is in the journal before the lock of the run is given back. So
 no trial is lost, and none is trained twice, whatever is killed and whenever.
 """
@@ -102,7 +102,7 @@ class SweepFolder:
     >>> SweepFolder("no_such_sweep")
     Traceback (most recent call last):
     ...
-    rondeau.train._errors.RunError: no_such_sweep is no sweep: it holds no journal.log
+    rondeau.train._errors.RunError: no_such_sweep is not a sweep: it has no journal.log
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -111,13 +111,13 @@ class SweepFolder:
         self.journal = self.path / "journal.log"
         self._lock = SharedLock(self.path / "sweep.lock")
         if not self.journal.is_file():
-            raise RunError(f"{self.path} is no sweep: it holds no {self.journal.name}")
+            raise RunError(f"{self.path} is not a sweep: it has no {self.journal.name}")
         with _readable(self.journal), _quietly():
             self._storage = optuna.storages.JournalStorage(Journal(self.journal, self._lock))
             studies = {study.study_name: study.user_attrs for study in self._storage.get_all_studies()}
             definition = studies.get(_NAME, {}).get("definition")
             if definition is None:
-                raise RunError(f"{self.path} is no sweep: its {self.journal.name} tells of none")
+                raise RunError(f"{self.path} is not a sweep: its {self.journal.name} describes none")
             self.space = parse_space(definition["space"])
             self.fixed: dict[str, Any] = dict(definition["fixed"])
 
@@ -149,7 +149,7 @@ class SweepFolder:
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file; choose another folder for the sweep")
         if path.is_dir() and any(path.iterdir()) and not lock.path.is_file():
-            raise RunError(f"{path} holds files that are no sweep; choose another folder")
+            raise RunError(f"{path} holds files that are not of a sweep; choose another folder")
         durable.make_folder(path)
         with lock.held():
             _write_definition(journal, lock, definition)
@@ -228,7 +228,7 @@ class SweepFolder:
     def _study(
         self, sampler: BaseSampler | None = None, pruner: optuna.pruners.BasePruner | None = None
     ) -> optuna.Study:
-        # Made anew each time: a study remembers trials, and would draw from what was true before.
+        # A new one each time: a study remembers trials, and would draw from what was true before.
         return optuna.Study(_NAME, self._storage, sampler, pruner)
 
     def _trials(self) -> list[FrozenTrial]:

@@ -15,7 +15,7 @@ SamplerName = Literal["tpe", "random"]
 
 
 class SeededSampler(BaseSampler):
-    """A sampler of optuna that is made anew, with a seed of its own, for each trial and name.
+    """A sampler of optuna: a new one, with a seed of its own, for each trial and name.
 
     What it draws depends on the seed, the trial's number, the name and the trials that have ended: not on the process
     that asks, on what that drew before, or on how often it was killed.

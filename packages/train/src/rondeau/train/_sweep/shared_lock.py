@@ -57,7 +57,7 @@ class SharedLock:
             if is_file_at(self.path, descriptor):
                 self._descriptor = descriptor
                 break
-            durable.close(descriptor)  # the folder was removed and made anew meanwhile
+            durable.close(descriptor)  # the folder was removed and made again meanwhile
         self._depth += 1
         return True
 

@@ -118,7 +118,7 @@ class RecurrentEstimator(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc
             if not np.array_equal(getattr(self, name), was):
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}, and the weights were made with {was!r}: go on with that, or "
-                    "fit anew with warm_start=False"
+                    "fit again with warm_start=False"
                 )
         return True
 

@@ -123,7 +123,7 @@ class ClassEstimator(RecurrentEstimator):
         Raises
         ------
         ValueError
-            If `labels` are no classes, or others than those of the first fit.
+            If `labels` are not classes, or others than those of the first fit.
         """
         check_classification_targets(labels)
         if not goes_on:

@@ -76,7 +76,7 @@ def padded(name: str, rows: Sequence[Any]) -> tuple[NDArray[np.float64], NDArray
     Raises
     ------
     ValueError
-        If one is no array of finite numbers, has no step, or another number of features than the first.
+        If one is not an array of finite numbers, has no step, or another number of features than the first.
     """
     arrays = as_arrays(name, rows)
     width = arrays[0].shape[1]

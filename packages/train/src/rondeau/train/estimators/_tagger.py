@@ -83,7 +83,8 @@ early_stopping, validation_fraction, n_iter_no_change, tol, class_weight, warm_s
     With a y of one dimension, each row of X is a sequence of one step, with its features; a warning says so, for a
     sequence (T, I) with its T labels looks the same.
 
-    To scikit-learn it is no classifier, since y is no list of classes: searches split sequences without regard to them.
+    To scikit-learn it is not a classifier, since y is not a list of classes: searches split sequences without regard to
+    them.
 
     Examples
     --------
@@ -303,7 +304,7 @@ early_stopping, validation_fraction, n_iter_no_change, tol, class_weight, warm_s
 
 
 def _is_regular(y: Any) -> bool:
-    """Return whether an array can hold labels: they are no list of lists of several lengths."""
+    """Return whether an array can hold labels: they are not a list of lists of several lengths."""
     try:
         np.asarray(y)
     except ValueError:

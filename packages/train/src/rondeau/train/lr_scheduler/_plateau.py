@@ -110,7 +110,7 @@ class ReduceLROnPlateau:
         Raises
         ------
         TypeError
-            If it is no number.
+            If it is not a number.
         ValueError
             If the rates are to be reduced, and the groups of the optimiser are no longer those that `min_lr` was given
             for. Nothing has changed then.

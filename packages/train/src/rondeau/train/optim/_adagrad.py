@@ -35,7 +35,7 @@ class Adagrad(Optimizer):
     Raises
     ------
     TypeError
-        If an option is no number, or `params` yields no Tensors.
+        If an option is not a number, or `params` yields no Tensors.
     ValueError
         If a number is negative or not finite.
 

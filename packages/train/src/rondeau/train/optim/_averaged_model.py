@@ -112,7 +112,7 @@ class AveragedModel(nn.Module):
         Raises
         ------
         TypeError
-            If it is no module.
+            If it is not a module.
         ValueError
             If its parameters or buffers have other names, shapes or dtypes than those of the copy. Nothing has changed
             then.

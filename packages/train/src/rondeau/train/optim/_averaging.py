@@ -32,7 +32,7 @@ def get_ema_avg_fn(decay: float = 0.999) -> Average:
     Raises
     ------
     TypeError, ValueError
-        If `decay` is no number in [0, 1].
+        If `decay` is not a number in [0, 1].
 
     Examples
     --------
@@ -60,7 +60,7 @@ def get_ema_multi_avg_fn(decay: float = 0.999) -> MultiAverage:
     Raises
     ------
     TypeError, ValueError
-        If `decay` is no number in [0, 1].
+        If `decay` is not a number in [0, 1].
 
     Examples
     --------

@@ -40,7 +40,7 @@ def check_option(name: str, value: float, interval: Interval) -> None:
     Raises
     ------
     TypeError
-        If it is no number.
+        If it is not a number.
     ValueError
         If it is out of the interval, or NaN.
 
@@ -178,9 +178,9 @@ class Optimizer(ABC):
         Raises
         ------
         TypeError
-            If a parameter is no Tensor, or the group is no dict.
+            If a parameter is not a Tensor, or the group is not a dict.
         ValueError
-            If a parameter is no leaf, comes twice, or an option is unknown or out of its range.
+            If a parameter is not a leaf, comes twice, or an option is unknown or out of its range.
         """
         if not isinstance(param_group, dict) or "params" not in param_group:
             raise TypeError(f"param_group must be a dict with the key 'params', but got {shown(param_group)}")
@@ -219,7 +219,7 @@ class Optimizer(ABC):
         Parameters
         ----------
         closure : callable, optional
-            Computes the loss and its gradients anew; called first, with gradients enabled.
+            Computes the loss and its gradients again; called first, with gradients enabled.
 
         Returns
         -------

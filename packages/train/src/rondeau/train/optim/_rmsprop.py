@@ -46,7 +46,7 @@ class RMSprop(Optimizer):
     Raises
     ------
     TypeError
-        If an option is no number, or `params` yields no Tensors.
+        If an option is not a number, or `params` yields no Tensors.
     ValueError
         If a number is negative or not finite, or `alpha` above 1.
 
