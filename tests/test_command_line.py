@@ -802,7 +802,7 @@ def test_export_as_onnx(trained, tmp_path, form, capsys):
     said = capsys.readouterr().out.splitlines()
     assert [Path(line).name for line in said[:2]] == ["rose.onnx", "rose.npz"]
     done = subprocess.run([sys.executable, *said[-1].split()[4:]], capture_output=True, encoding="utf-8")
-    assert said[-1].startswith("to check it: python -m rondeau.export.check ")
+    assert said[-1].startswith(f"to check it: {python()} -m rondeau.export.check ")
     assert done.returncode == 0, done.stderr
     assert refused(capsys, *command) == (
         f"rondeau export: {tmp_path / 'rose.onnx'} exists: give --overwrite to replace it, or another folder"
@@ -816,7 +816,7 @@ def test_export_as_numpy(trained, tmp_path, capsys):
     assert cli.main(command) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[:2] == [str(tmp_path / "rose.py"), str(tmp_path / "rose.npz")]
-    assert said[-1] == f"to check it: python {tmp_path / 'rose.py'}"
+    assert said[-1] == f"to check it: {python()} {tmp_path / 'rose.py'}"
     program = (
         "import rose; model = rose.Model(); print(''.join(model.tokens[i] for i in model.generate([1], 9)))"
     )
@@ -826,6 +826,42 @@ def test_export_as_numpy(trained, tmp_path, capsys):
         )
         assert done.returncode == 0, done.stderr
     assert refused(capsys, *command, "--form=sequence").endswith("--form is not an option of --to numpy")
+
+
+@pytest.mark.parametrize(
+    "options", [["--to=c", "--weights_in_file"], ["--to=c"], ["--to=onnx"], ["--to=numpy"]]
+)
+@pytest.mark.parametrize("output", [".", '-it\'s "a b"'])
+def test_the_command_that_checks_an_export_runs_as_it_stands(
+    trained, options, output, tmp_path, monkeypatch, capsys
+):
+    if options == ["--to=onnx"]:
+        pytest.importorskip("onnxruntime")
+    if options[0] == "--to=c" and shutil.which("cc") is None:
+        pytest.skip("there is no C compiler")
+    folder, _ = trained
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["export", str(folder.resolve()), f"--output={output}", *options]) == 0
+    command = capsys.readouterr().out.splitlines()[-1].removeprefix("to check it: ")
+    done = subprocess.run(command, shell=True, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, command + done.stderr
+    assert done.stdout in ("6 steps agree with the library\n", "6 cases agree with the library\n")
+
+
+def test_export_as_onnx_without_its_package_says_how_to_install_it(trained, tmp_path, monkeypatch, capsys):
+    folder, _ = trained
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    said = refused(capsys, "export", str(folder), "--to=onnx", f"--output={tmp_path}")
+    remedy = f'in the clone of rondeau: {python()} -m pip install -e ".[onnx]"'
+    assert said == f"rondeau export: --to onnx needs packages that are missing; {remedy}"
+
+
+def test_export_to_a_place_that_is_no_folder(trained, tmp_path, capsys):
+    folder, _ = trained
+    (tmp_path / "file").write_text("")
+    assert cli.main(["export", str(folder), f"--output={tmp_path / 'file'}"]) == 1
+    said = capsys.readouterr().err
+    assert said.endswith("file: a file is where the folder should be; choose another --output\n")
 
 
 def test_export_in_int8_says_what_rounding_costs(trained, tmp_path, capsys):

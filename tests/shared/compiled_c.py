@@ -70,3 +70,14 @@ class Library:
         given = x if isinstance(x, np.ndarray) else ctypes.c_int32(int(x))
         self.call("step", self.memory, given, *others, y)
         return y
+
+
+def exported_library(model, folder: Path, name: str = "model", **options) -> Library:
+    """Export a model, compile it, and load it."""
+    from rondeau import export
+    from rondeau.export._description import describe
+
+    result = export.to_c(model, folder, name, **options)
+    layers = describe(model, options.get("takes_ids")).layers
+    widths = [vector.size for layer in layers for vector in layer.initial]
+    return Library(compile_library(folder, [name]), name, widths, result.state_bytes)

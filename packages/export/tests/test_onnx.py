@@ -342,7 +342,6 @@ def test_names_of_a_cell_may_clash_with_those_of_the_graph(tmp_path):
         (lambda: nn.GRU(3, 4), {"lengths": True}, "lengths is for graphs of whole sequences"),
         (lambda: nn.GRU(3, 4), {"form": "loop"}, 'form must be "step" or "sequence"'),
         (lambda: nn.GRU(3, 4), {"name": "a/b"}, "name must be at most 100 letters"),
-        (lambda: nn.GRU(3, 4), {"tokens": ["a"]}, "tokens must have one text for each of 3 ids"),
         (lambda: nn.GRU(3, 4), {"numbers": ["dt"]}, "no cell has an input 'dt'"),
         (lambda: nn.Conv1d(3, 3, 1), {}, "has no exported form"),
     ],
@@ -365,11 +364,56 @@ def test_the_check_is_a_command(tmp_path, capsys):
     onnx.save(model, graph.path)
     assert main([str(graph.path)]) == 1
     assert "output y of case 1 differs from the library's by" in capsys.readouterr().out
-    example = graph.path.with_suffix(".npz")
-    example.write_bytes(example.read_bytes()[:100])
-    assert main([str(graph.path)]) == 2
-    example.unlink()
-    assert main([str(graph.path)]) == main([]) == 2
+    assert main([]) == main([str(tmp_path / "none.onnx")]) == 2
+
+
+def failure(path, capsys):
+    """The line that the check prints where there is nothing to compare."""
+    assert main([str(path)]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    return said.err
+
+
+def test_the_check_of_damaged_files_says_so_in_a_line(tmp_path, capsys):
+    graph = exported(nn.LSTM(2, 3), tmp_path)
+    example, data = graph.path.with_suffix(".npz"), graph.path.read_bytes()
+    for damaged in (data[:100], b"", b"text"):
+        graph.path.write_bytes(damaged)
+        assert "ONNX Runtime does not run" in failure(graph.path, capsys)
+    graph.path.write_bytes(data)
+    whole = example.read_bytes()
+    with np.load(example) as stored:
+        arrays = dict(stored)
+    flipped = bytearray(whole)
+    flipped[whole.index(b"output.y") + 150] ^= 1
+    for damaged in (whole[:100], b"", bytes(flipped)):
+        example.write_bytes(damaged)
+        assert "model.npz is damaged, export the model again: " in failure(graph.path, capsys)
+    without = {name: array[:0] if array.ndim else array for name, array in arrays.items()}
+    for wrong in ({"a": np.zeros(3)}, without, arrays | {"tolerance": np.array(np.nan)}):
+        np.savez(example, **wrong)
+        assert "has no example of an exported graph" in failure(graph.path, capsys)
+    np.savez(example, **arrays | {"input.x": arrays["input.x"][..., :1]})
+    assert "ONNX Runtime does not run" in failure(graph.path, capsys)
+    np.savez(example, **arrays | {"output.y": arrays["output.y"][..., :1]})
+    with pytest.raises(ValueError, match=r"case 1 has the shape \(2, 3\), and the library's \(2, 1\)"):
+        check(graph.path)
+    arrays["output.y"][2, 0, 0] = np.nan
+    np.savez(example, **arrays)
+    with pytest.raises(ValueError, match="of case 3 differs from the library's where that is not finite"):
+        check(graph.path)
+
+
+def test_nan_in_the_place_of_nan_agrees(tmp_path):
+    cell = nn.recurrent_cell(gates=("a",), states=("h",))(lambda x, r, s: m.sqrt(x.a) + 0 * s.h)
+    layer = nn.Recurrent(cell, 1, 2)
+    with rt.no_grad():
+        layer.weight_ih_l0.copy_(rt.tensor([[1.0], [-1.0]]))
+        layer.bias_ih_l0.fill_(0.0)
+    graph = exported(layer, tmp_path)
+    assert np.isnan(graph.example()[1]["y"]).any()
+    assert check(graph.path) == 6
 
 
 def test_what_a_file_says_of_its_states_is_json(tmp_path):

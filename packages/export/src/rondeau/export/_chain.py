@@ -44,12 +44,12 @@ class Chain(nn.Sequential):
         lengths : sequence of int, optional
             How many steps of each sequence are valid; for every recurrent layer.
         """
-        recurrent = [module for module in self if isinstance(module, nn.Recurrent)]
-        for module in self:
+        recurrent = [position for position, module in enumerate(self) if isinstance(module, nn.Recurrent)]
+        for position, module in enumerate(self):
             if not isinstance(module, nn.Recurrent):
                 input = module(input)
                 continue
             input, state = module(input, lengths=lengths)
-            if self.last_step and module is recurrent[-1]:
+            if self.last_step and position == recurrent[-1]:
                 input = (state[0] if isinstance(state, tuple) else state)[-1]
         return input  # type: ignore[no-any-return]

@@ -6,6 +6,7 @@ block.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -14,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau import nn
+from rondeau.export._chain import Chain
 from rondeau.export._errors import ExportError
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.recurrent.records import Weights
-from rondeau.nn.freezing import frozen_array, frozen_layers
+from rondeau.nn.freezing import frozen_array, frozen_layers, has_forward_hooks
 
 __all__ = [
     "Affine",
@@ -156,7 +158,8 @@ def describe(model: nn.Module, takes_ids: bool | None = None) -> Description:
     Raises
     ------
     ExportError
-        If a module has no exported form, a weight has a value that float32 cannot hold, or nothing is left to export.
+        If a module has no exported form, or computes something of its own; if a number is not finite or beyond
+        float32; if a size is zero; or if nothing is left to export.
 
     Examples
     --------
@@ -184,11 +187,19 @@ def describe(model: nn.Module, takes_ids: bool | None = None) -> Description:
 def _blocks_of(module: nn.Module, name: str, width: int | None) -> list[Block]:
     """Return the blocks of a module; `width` is that of what the module reads, if it is known."""
     here = name or type(module).__name__
+    _check_computes_as_built(module, here)
     if isinstance(module, nn.LanguageModel):
         return _chain([(f"{name}.{part}" if name else part, getattr(module, part)) for part in _MODEL], width)
     if isinstance(module, nn.Sequential):
-        members = module.named_children()
-        return _chain([(f"{name}.{part}" if name else part, member) for part, member in members], width)
+        # `named_children` yields each module once, and a chain may use one in several places.
+        parts = [part for part, _ in module.named_modules(remove_duplicate=False) if part and "." not in part]
+        return _chain(
+            [
+                (f"{name}.{part}" if name else part, member)
+                for part, member in zip(parts, module, strict=True)
+            ],
+            width,
+        )
     if isinstance(module, nn.Recurrent):
         return [*_layers_of(module, here)]
     if type(module) is nn.Embedding:
@@ -202,6 +213,21 @@ def _blocks_of(module: nn.Module, name: str, width: int | None) -> list[Block]:
     if type(module) in (nn.Dropout, nn.Identity):
         return []
     return [_pointwise(module, here, width)]
+
+
+def _check_computes_as_built(module: nn.Module, name: str) -> None:
+    """Raise if a module computes something besides what its class in `rondeau.nn` does, which the export would lose."""
+    known = (Chain, nn.LanguageModel, nn.Sequential, nn.Recurrent)
+    base = next((kind for kind in known if isinstance(module, kind)), type(module))
+    if "forward" in vars(module) or type(module).forward is not base.forward:
+        raise ExportError(
+            f"{name} ({type(module).__name__}) has a forward of its own, which has no exported form: export the "
+            "modules that it calls, in a Sequential"
+        )
+    if has_forward_hooks(module):
+        raise ExportError(
+            f"{name} has forward hooks, which have no exported form: remove them, or export a copy without them"
+        )
 
 
 _MODEL = ("embedding", "recurrent", "head")
@@ -221,6 +247,8 @@ def _layers_of(module: nn.Recurrent, name: str) -> list[Layer]:
     frozen = frozen_layers(module)
     directions = 2 if module.bidirectional else 1
     scalars, layers = dict(frozen.settings.scalars), []
+    for number in scalars.values():
+        _check_number(name, number)
     for number in range(0, len(frozen.weights), directions):
         found: Layer | None = None
         for index in reversed(range(number, number + directions)):
@@ -266,6 +294,8 @@ def _pointwise(module: nn.Module, name: str, width: int | None) -> Pointwise:
         parameters = (float(module.beta), float(module.threshold))
     if isinstance(module, nn.Softmax | nn.LogSoftmax) and module.dim != -1:
         raise ExportError(f"{name} works along dimension {module.dim}; only the last one, -1, is exported")
+    for number in parameters:
+        _check_number(name, number)
     if width is None:
         raise ExportError(f"{name} ({kind.__name__}) comes first, where the number of its inputs is unknown")
     return Pointwise(name, width, function, parameters)
@@ -289,6 +319,12 @@ def _float32(name: str, part: str, array: Array | None) -> Array:
     return single
 
 
+def _check_number(name: str, number: float) -> None:
+    """Raise unless an option of a module is a number of float32; a limit may be infinite."""
+    if math.isnan(number) or (math.isfinite(number) and abs(number) > float(np.finfo(np.float32).max)):
+        raise ExportError(f"{name} has the option {number:g}, which is not a number of float32")
+
+
 def _inputs_of(block: Block) -> int:
     if isinstance(block, Lookup):
         return len(block.table)
@@ -308,6 +344,12 @@ def _outputs_of(block: Block) -> int:
 
 
 def _check_widths(blocks: tuple[Block, ...]) -> None:
+    for block in blocks:
+        if _inputs_of(block) < 1 or _outputs_of(block) < 1:
+            raise ExportError(
+                f"{block.name} has {_inputs_of(block)} inputs and {_outputs_of(block)} outputs: there must be at "
+                "least one of each"
+            )
     for below, block in pairwise(blocks):
         if _outputs_of(below) != _inputs_of(block):
             raise ExportError(

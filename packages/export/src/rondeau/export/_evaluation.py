@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,6 +104,8 @@ def checked_numbers(description: Description, numbers: Collection[str]) -> froze
 def make_example(description: Description, numbers: frozenset[str] = frozenset(), seed: int = 0) -> Example:
     """Draw inputs, and compute what a model makes of them.
 
+    Where it makes NaN or infinities of what is drawn, as a logarithm does of negative numbers, other inputs are tried.
+
     Parameters
     ----------
     description : Description
@@ -114,8 +116,42 @@ def make_example(description: Description, numbers: frozenset[str] = frozenset()
     Returns
     -------
     Example
+
+    Raises
+    ------
+    ExportError
+        If no output is finite, whatever is drawn: there would be nothing to compare.
     """
-    generator = np.random.default_rng(seed)
+    x, inputs = _drawn_inputs(description, numbers, np.random.default_rng(seed))
+    found: tuple[Array, Evaluation] | None = None
+    for change in _CHANGES if not description.takes_ids else _CHANGES[:1]:
+        changed = change(x)
+        expected = evaluate(description, changed, inputs, numbers)
+        arrays = _arrays(expected)
+        if all(np.isfinite(array).all() for array in arrays):
+            found = changed, expected
+            break
+        if found is None and np.isfinite(expected.outputs).any():
+            found = changed, expected
+    if found is None:
+        raise ExportError(
+            f"{description.blocks[-1].name} computes NaN or infinities alone from inputs that were drawn to check the "
+            "export: look whether the model was trained well"
+        )
+    x, expected = found
+    exact = evaluate(description, x, inputs, numbers, dtype=np.float64)
+    distance = max(map(_distance, _arrays(expected), _arrays(exact)))
+    return Example(x, inputs, expected, max(2e-6, 8 * distance))
+
+
+_CHANGES: tuple[Callable[[Array], Array], ...] = (lambda x: x, np.abs, lambda x: x * np.float32(2.0**-10))
+"""What drawn inputs are changed to, in turn, where a model makes no finite numbers of them."""
+
+
+def _drawn_inputs(
+    description: Description, numbers: frozenset[str], generator: np.random.Generator
+) -> tuple[Array, dict[str, Array]]:
+    """Return the input of some steps, and the named inputs."""
     if description.takes_ids:
         x: Array = generator.integers(0, description.inputs, TEST_STEPS)
     else:
@@ -126,13 +162,18 @@ def make_example(description: Description, numbers: frozenset[str] = frozenset()
             width = 1 if name in numbers else layer.hidden
             steps = generator.uniform(0.25, 1.0, (TEST_STEPS, width)).astype(np.float32)
             inputs.setdefault(name, steps if kind == "step" else np.repeat(steps[:1], TEST_STEPS, axis=0))
-    expected = evaluate(description, x, inputs, numbers)
-    exact = evaluate(description, x, inputs, numbers, dtype=np.float64)
-    pairs = [(expected.outputs, exact.outputs)]
-    for single, double in zip(expected.states, exact.states, strict=True):
-        pairs += zip(single, double, strict=True)
-    distance = max(float((np.abs(a - b) / (1 + np.abs(b))).max()) for a, b in pairs)
-    return Example(x, inputs, expected, max(2e-6, 8 * distance))
+    return x, inputs
+
+
+def _arrays(found: Evaluation) -> list[Array]:
+    """Return the outputs, and all states."""
+    return [found.outputs, *(state for of_layer in found.states for state in of_layer)]
+
+
+def _distance(single: Array, double: Array) -> float:
+    """Return the largest distance of two arrays where both are finite, as a share of 1 plus the magnitude."""
+    both = np.isfinite(single) & np.isfinite(double)
+    return float((np.abs(single[both] - double[both]) / (1 + np.abs(double[both]))).max(initial=0.0))
 
 
 def evaluate(

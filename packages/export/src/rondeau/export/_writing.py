@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Mapping
@@ -37,29 +38,42 @@ class Exported(NamedTuple):
 
 
 def write_files(folder: Path, contents: Mapping[str, str | bytes], overwrite: bool) -> tuple[Path, ...]:
-    """Write files to a folder, each under its name only when it is complete.
+    """Write files to a folder: none under its name before all of them are written.
 
     Raises
     ------
     FileExistsError
         If one of them exists, unless `overwrite`; nothing is then written.
+    OSError
+        If the folder is a file, or one of the files a folder; or as the system says. Files that were there are then as
+        they were.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "a file is where the folder should be", str(folder))
     paths = tuple(folder / name for name in contents)
     for path in paths:
-        if path.exists() and not overwrite:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder is where the file should be", str(path))
+        if os.path.lexists(path) and not overwrite:
             raise FileExistsError(f"{path} exists: pass overwrite=True to replace it, or another folder")
-    for path, content in zip(paths, contents.values(), strict=True):
-        data = content.encode() if isinstance(content, str) else content
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(data)
-                file.close()
-                os.chmod(file.name, 0o666 & ~_umask())
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+    folder.mkdir(parents=True, exist_ok=True)
+    mode, written = 0o666 & ~_umask(), list[str]()
+    try:
+        for path, content in zip(paths, contents.values(), strict=True):
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.name}.", delete=False) as file:
+                written.append(file.name)
+                file.write(content.encode() if isinstance(content, str) else content)
+            os.chmod(file.name, mode)
+        for path in paths:
+            os.replace(written[0], path)
+            del written[0]
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(folder)  # a full disk does not say which
+        raise
+    finally:
+        for name in written:
+            os.unlink(name)
     return paths
 
 

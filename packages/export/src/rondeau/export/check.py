@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["check", "main"]
+
+Array = NDArray[Any]
 
 
 def __dir__() -> list[str]:
@@ -39,7 +42,7 @@ def check(path: str | Path) -> int:
     ValueError
         If an output differs by more than the example allows.
     OSError
-        If a file cannot be read.
+        If a file cannot be read, or ONNX Runtime does not run the graph on the example.
     ImportError
         If ONNX Runtime is not installed.
 
@@ -58,34 +61,64 @@ def check(path: str | Path) -> int:
         import onnxruntime
     except ImportError as error:
         raise ImportError("the check runs the graph in ONNX Runtime: pip install onnxruntime") from error
-    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     names = list(outputs)
     cases = len(outputs[names[0]])
-    for case in range(cases):
-        found = session.run(names, {name: array[case] for name, array in inputs.items()})
-        for name, value in zip(names, found, strict=True):
-            expected = outputs[name][case]
-            distance = np.abs(value - expected) / (1 + np.abs(expected))
-            if value.shape != expected.shape or not (distance <= tolerance).all():
-                raise ValueError(
-                    f"output {name} of case {case + 1} differs from the library's by {distance.max():.2g} of 1 plus "
-                    f"its magnitude, where {tolerance:.2g} is allowed"
-                )
+    data = path.read_bytes()
+    try:
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        found = [
+            session.run(names, {name: array[case] for name, array in inputs.items()}) for case in range(cases)
+        ]
+    except Exception as error:  # those of ONNX Runtime have no class in common
+        reason = " ".join(str(error).split())
+        raise OSError(f"ONNX Runtime does not run {path} on its example: {reason:.300}") from error
+    for case, values in enumerate(found):
+        for name, value in zip(names, values, strict=True):
+            _compare(f"output {name} of case {case + 1}", value, outputs[name][case], tolerance)
     return cases
 
 
-def _example(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]], float]:
+def _compare(what: str, value: Array, expected: Array, tolerance: float) -> None:
+    """Raise unless an output is what the library computed; NaN and infinities must be in the same places."""
+    if value.shape != expected.shape:
+        raise ValueError(f"{what} has the shape {value.shape}, and the library's {expected.shape}")
+    finite = np.isfinite(expected)
+    same = np.array_equal(value[~finite], expected[~finite], equal_nan=True)
+    with np.errstate(all="ignore"):
+        distance = np.abs(value - expected)[finite] / (1 + np.abs(expected[finite]))
+    if not same or not (distance <= tolerance).all():
+        off = (
+            f"by {distance.max(initial=0):.2g} of 1 plus its magnitude"
+            if same
+            else "where that is not finite"
+        )
+        raise ValueError(f"{what} differs from the library's {off}; {tolerance:.2g} is allowed")
+
+
+def _example(path: Path) -> tuple[dict[str, Array], dict[str, Array], float]:
     """Return the inputs and the outputs of an example by their names, and what they may differ by."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except (zipfile.BadZipFile, ValueError) as error:
-        raise OSError(f"{path} is damaged: {error}") from error
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        ValueError,
+        EOFError,
+        KeyError,
+        AttributeError,
+        MemoryError,
+    ) as error:
+        reason = error or type(error).__name__
+        raise OSError(f"{path} is damaged, export the model again: {reason}") from error
     inputs = {name.removeprefix("input."): a for name, a in found.items() if name.startswith("input.")}
     outputs = {name.removeprefix("output."): a for name, a in found.items() if name.startswith("output.")}
-    if not outputs or "tolerance" not in found:
-        raise OSError(f"{path} has no example")
-    return inputs, outputs, float(found["tolerance"])
+    tolerance = found.get("tolerance", np.array(None))
+    cases = {len(array) if array.ndim else 0 for array in (*inputs.values(), *outputs.values())}
+    is_number = tolerance.ndim == 0 and tolerance.dtype.kind == "f" and 0 <= tolerance < np.inf
+    if not (outputs and len(cases) == 1 and cases != {0} and is_number):
+        raise OSError(f"{path} has no example of an exported graph: export the model again")
+    return inputs, outputs, float(tolerance)
 
 
 def main(arguments: Sequence[str]) -> int:

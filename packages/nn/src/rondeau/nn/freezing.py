@@ -17,7 +17,7 @@ from ._computed import in_evaluation
 from ._module import Module
 from ._recurrent.layer import Recurrent
 
-__all__ = ["FrozenLayers", "frozen_array", "frozen_layers"]
+__all__ = ["FrozenLayers", "frozen_array", "frozen_layers", "has_forward_hooks"]
 
 Array = NDArray[Any]
 
@@ -64,6 +64,20 @@ def frozen_array(module: Module, name: str) -> Array | None:
     with no_grad():
         value = in_evaluation(module, name)
     return None if value is None else np.array(value.detach().cpu().numpy())
+
+
+def has_forward_hooks(module: Module) -> bool:
+    """Return whether hooks of a module see, and may change, what it reads or returns.
+
+    Examples
+    --------
+    >>> from rondeau import nn
+    >>> layer = nn.Linear(3, 2)
+    >>> handle = layer.register_forward_hook(lambda module, args, output: 2 * output)
+    >>> has_forward_hooks(layer)
+    True
+    """
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def frozen_layers(layer: Recurrent) -> FrozenLayers:

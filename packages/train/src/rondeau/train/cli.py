@@ -154,7 +154,8 @@ def _warnings_as_lines(who: str) -> Iterator[None]:
 
 def _with_advice(error: OSError, argv: Sequence[str]) -> str:
     """Say what the system refused, and what may help."""
-    makes_a_folder = argv[:1] == ["train"] and not any(argument.startswith("--resume") for argument in argv)
+    is_resumed = any(argument.startswith("--resume") for argument in argv)
+    makes_a_folder = argv[:1] == ["export"] or (argv[:1] == ["train"] and not is_resumed)
     remedies = ["free space there"] if error.errno in (errno.ENOSPC, errno.EDQUOT) else []
     remedies += ["choose another --output"] if makes_a_folder else []
     return "; ".join([in_words(error), *([" or ".join(remedies)] if remedies else [])])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rondeau.export._c.layer import literal, product
+from rondeau.export._c.layer import product
 from rondeau.export._c.memory import Memory
+from rondeau.export._c.text import literal
 from rondeau.export._description import Affine, LayerNorm, Pointwise
 
 __all__ = ["affine", "layer_norm", "pointwise"]
@@ -23,7 +24,7 @@ def affine(block: Affine, memory: Memory, x: str, y: str) -> list[str]:
 
 def layer_norm(block: LayerNorm, memory: Memory, x: str, y: str) -> list[str]:
     """Return the statements that normalise `x` into `y`."""
-    scaled = "scale * (x[j] - mean)"
+    scaled = "scale * (row[j] - mean)"
     scaled += "" if block.weight is None else " * gain[j]"
     scaled += "" if block.bias is None else " + shift[j]"
     vectors = [("gain", block.weight), ("shift", block.bias)]
@@ -33,12 +34,12 @@ def layer_norm(block: LayerNorm, memory: Memory, x: str, y: str) -> list[str]:
     count = literal(block.width)
     return [
         "{",
-        f"    const float *const x = {x};",
+        f"    const float *const row = {x};",
         *(f"    {pointer}" for pointer in pointers),
         "    float mean = 0.0f, variance = 0.0f, scale;",
-        f"    for (j = 0; j < {block.width}; j++) mean += x[j];",
+        f"    for (j = 0; j < {block.width}; j++) mean += row[j];",
         f"    mean /= {count};",
-        f"    for (j = 0; j < {block.width}; j++) variance += (x[j] - mean) * (x[j] - mean);",
+        f"    for (j = 0; j < {block.width}; j++) variance += (row[j] - mean) * (row[j] - mean);",
         f"    scale = 1.0f / sqrtf(variance / {count} + {literal(block.eps)});",
         f"    for (j = 0; j < {block.width}; j++) {y}[j] = {scaled};",
         "}",

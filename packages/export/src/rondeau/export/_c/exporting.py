@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from rondeau import nn
 from rondeau.export._c.source import write_c
+from rondeau.export._checks import check_identifier, check_tokens
 from rondeau.export._description import describe
 from rondeau.export._errors import ExportError
 from rondeau.export._evaluation import checked_numbers, make_example
@@ -87,7 +87,7 @@ def to_c(
     >>> [path.name for path in exported.files], exported.weight_bytes
     (['writer.h', 'writer.c'], 10608)
     """
-    _check_name(name)
+    check_identifier(name)
     if weights not in ("float32", "int8"):
         raise ExportError(f'weights must be "float32" or "int8", got {weights!r}')
     description = describe(model, takes_ids)
@@ -97,10 +97,7 @@ def to_c(
                 f"{layer.name} runs in both directions, and a step in C does not know the future; export it to NumPy, "
                 "or to ONNX as a whole"
             )
-    if tokens is not None and len(tokens) != description.inputs:
-        raise ExportError(
-            f"tokens must have one text for each of {description.inputs} ids, got {len(tokens)}"
-        )
+    check_tokens(tokens, description)
     of_units = checked_numbers(description, numbers)
     tested = with_rounded_weights(description) if weights == "int8" else description
     files = write_c(
@@ -117,10 +114,3 @@ def to_c(
         contents[f"{name}.bin"] = files.weights
     paths = write_files(Path(output), contents, overwrite)
     return Exported(paths, files.weight_bytes, files.state_bytes)
-
-
-def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", name):
-        raise ExportError(
-            f"name must be a letter followed by at most 30 letters, digits and underscores of ASCII, got {name!r}"
-        )

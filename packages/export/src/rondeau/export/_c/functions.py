@@ -2,7 +2,8 @@
 
 They are those of `rondeau.kernels.numerics.scalar`, without branches so that compilers vectorise loops over them. With
 ``{PREFIX}_LIBM`` defined, the C library's functions take their place; so they do under ``-ffast-math``, which would
-take the rounding out of `exp`.
+take the rounding out of `exp`. Where sums may be put together in another way but the rest of it is not given, GCC (from
+12 on) says so by a macro, and clang can be told to leave that.
 
 Measured against float64 over a fifth of all numbers, of every exponent, `exp` is within 1 unit in the last place,
 `tanh` within 1.5, `softplus` within 2, and `sigmoid` within 2.5.
@@ -62,9 +63,12 @@ static inline float @maximum(float a, float b)
 /* 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]; within 1 unit in the last place. */
 static inline float @exp(float x)
 {
-#if defined(@@LIBM) || defined(__FAST_MATH__)
+#if defined(@@LIBM) || defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__)
     return expf(x);
 #else
+#ifdef __clang__
+#pragma clang fp reassociate(off) /* -funsafe-math-optimizations would take the rounding out */
+#endif
     const float rounder = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
     float rounded, n, r, p, low, high;
     uint32_t bits, half, other;
@@ -93,7 +97,7 @@ static inline float @exp(float x)
 /* A polynomial below 0.625, and 1 - 2 / (exp(2 |x|) + 1); within 1.5 units in the last place. */
 static inline float @tanh(float x)
 {
-#if defined(@@LIBM) || defined(__FAST_MATH__)
+#if defined(@@LIBM) || defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__)
     return tanhf(x);
 #else
     const float size = fabsf(x), s = x * x;

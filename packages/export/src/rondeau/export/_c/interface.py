@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 
 from rondeau.export._c.text import array
 from rondeau.export._description import Description
+from rondeau.export._text import LICENCE
 
 __all__ = [
     "STATE_MAGIC",
     "WEIGHTS_MAGIC",
+    "WITH_INFINITIES",
+    "Argument",
     "Model",
     "beginning",
     "header",
@@ -26,7 +29,23 @@ WEIGHTS_MAGIC, STATE_MAGIC = 0x57444E52, 0x53444E52
 """``RNDW`` and ``RNDS``, as they lie in a file whose bytes are in the order of this one's."""
 _STATE_VERSION = 1
 
-LICENCE = "SPDX-License-Identifier: 0BSD (of this code; the weights belong to whoever trained them)"
+WITH_INFINITIES = """\
+#ifdef __clang__
+#if __has_warning("-Wnan-infinity-disabled")
+#pragma clang diagnostic ignored "-Wnan-infinity-disabled" /* of -ffast-math; what that does is said in the header */
+#endif
+#endif
+#include <math.h>
+"""
+"""The beginning of a source in which there are infinities or NaN."""
+
+
+class Argument(NamedTuple):
+    """An argument of a step besides its input: how many numbers it has, and the named input that it is, if any."""
+
+    name: str
+    width: int
+    given: str | None = None
 
 
 class Model(NamedTuple):
@@ -39,8 +58,8 @@ class Model(NamedTuple):
         The name and width of each state.
     initial : list of ndarray
         What each begins with.
-    inputs : dict of str to int
-        The arguments of a step besides its input, and how many numbers each has.
+    inputs : list of Argument
+        What a step reads besides its input.
     work : int
         The numbers of the work area.
     floats, integers : int
@@ -49,19 +68,30 @@ class Model(NamedTuple):
         Of the weights: saved states and files of weights belong to one model.
     in_file : bool
         Whether the weights are in a file.
-    tokens : list of str or None
+    tokens : list of bytes or None
+        In UTF-8.
     """
 
     description: Description
     states: list[tuple[str, int]]
     initial: list[NDArray[Any]]
-    inputs: dict[str, int]
+    inputs: list[Argument]
     work: int
     floats: int
     integers: int
     fingerprint: int
     in_file: bool
-    tokens: list[str] | None
+    tokens: list[bytes] | None
+
+    @property
+    def has_zeros_in_tokens(self) -> bool:
+        """Whether the text of a token has a zero, at which a string of C would end."""
+        return any(0 in token for token in self.tokens or ())
+
+    @property
+    def file_bytes(self) -> int:
+        """What a file of the weights takes."""
+        return 16 + 4 * self.floats + self.integers
 
     @property
     def saved_bytes(self) -> int:
@@ -72,14 +102,14 @@ class Model(NamedTuple):
 def step_signature(model: Model) -> str:
     """Return the declaration of the step."""
     x = "int32_t id" if model.description.takes_ids else "const float *x"
-    others = [f"const float *{name}" for name in model.inputs]
+    others = [f"const float *{other.name}" for other in model.inputs]
     kind = "int" if model.description.takes_ids else "void"
     return f"{kind} @step({', '.join(['@state *state', x, *others, 'float *y'])})"
 
 
 def _run_signature(model: Model) -> str:
     x = "const int32_t *ids" if model.description.takes_ids else "const float *x"
-    others = [f"const float *{name}" for name in model.inputs]
+    others = [f"const float *{other.name}" for other in model.inputs]
     given = ["@state *states", "size_t batch", "size_t steps", x, *others]
     given += ["const size_t *lengths", "const unsigned char *reset", "float *y"]
     return f"{'int' if model.description.takes_ids else 'void'} @run({', '.join(given)})"
@@ -98,21 +128,28 @@ def header(model: Model) -> str:
         checked_all = (
             "\n * Return 0, or -1 at the first id that is not one; the steps before it have then been made."
         )
-    others = "".join(f", {name}: {width}" for name, width in model.inputs.items())
+    others = "".join(f", {other.name}: {other.width}" for other in model.inputs)
     state_bytes = 4 * (sum(width for _, width in model.states) + model.work)
     tokens = "" if model.tokens is None else "\nextern const char *const @tokens[@@INPUTS]; /* UTF-8 */\n"
-    weights = ""
+    if model.has_zeros_in_tokens:
+        tokens += "extern const uint32_t @token_bytes[@@INPUTS]; /* how long each is: one of them has a zero in it */\n"
+    weights = without = ""
     if model.in_file:
+        without = "; -1 if\n * there are no weights yet"
         weights = """
-/* Use weights that lie at an address that is a multiple of 4, as they lie in their file, until the last step. Return 0,
- * or -1 if they are not those of this model. To be called before any step. */
+/* Use weights that lie at an address that is a multiple of 4, as they lie in their file, until the last step. All bytes
+ * are read once, for their checksum. Return 0, or -1 if they are damaged, not those of this model, or for a machine
+ * with another order of bytes. To be called before any step. */
 int @use_weights(const void *memory, size_t bytes);
 """
     return f"""\
 /* A recurrent model, exported by rondeau. {LICENCE}
  *
  * Weights: {4 * model.floats + model.integers} bytes. A state with its work area: {state_bytes} bytes.
- * To check it:  cc -O2 -D@@MAIN FILE.c -lm && ./a.out
+ * To check it:  cc -O2 -D@@MAIN FILE.c -lm && ./a.out{" FILE.bin" * model.in_file}
+ * exp and tanh are written out, so that compilers vectorise them: within 1 and 1.5 units in the last place. They are
+ * those of math.h with -D@@LIBM, and with -ffast-math or what it consists of, under which they would not hold; NaN and
+ * infinities are then what the compiler makes of them.
  */
 #ifndef @@H
 #define @@H
@@ -124,6 +161,7 @@ int @use_weights(const void *memory, size_t bytes);
 extern "C" {{
 #endif
 
+#define @@FINGERPRINT {model.fingerprint}u /* of the weights */
 #define @@INPUTS {description.inputs}
 #define @@OUTPUTS {description.outputs}
 #define @@SAVED_BYTES {model.saved_bytes}
@@ -153,7 +191,7 @@ void @save(const @state *state, unsigned char *bytes);
 /* Read a state. Return 0, or -1 if the bytes are not a state of this model; the state is then as it was. */
 int @restore(@state *state, const unsigned char *bytes, size_t count);
 
-/* Compare with what the library computed. Return 0, or the number of the first step that differs, from 1. */
+/* Compare with what the library computed. Return 0, or the number of the first step that differs, from 1{without}. */
 int @selftest(void);
 {tokens}
 #ifdef __cplusplus
@@ -164,7 +202,7 @@ int @selftest(void);
 """
 
 
-def includes(prefix: str) -> str:
+def includes(model: Model, prefix: str) -> str:
     """Return the beginning of the source."""
     return f"""\
 /* {LICENCE} */
@@ -172,6 +210,10 @@ def includes(prefix: str) -> str:
 
 #include <math.h>
 #include <string.h>
+
+#if @@FINGERPRINT != {model.fingerprint}u
+#error "{prefix}.h and {prefix}.c are of different exports: export the model again"
+#endif
 """
 
 
@@ -179,17 +221,46 @@ def weights_from_file(model: Model) -> str:
     """Return the function that finds the weights in memory."""
     integers = "static const int8_t *@bytes;\n" if model.integers else ""
     find = f"    @bytes = (const int8_t *)(@weights + {model.floats});\n" if model.integers else ""
+    table = ", ".join(f"{word:#x}u" for word in _crc_of_nibbles())
     return f"""\
 static const float *@weights;
 {integers}
+/* CRC-32, four bits at a time. */
+static uint32_t @checksum(const unsigned char *bytes, size_t count)
+{{
+    static const uint32_t table[16] = {{
+        {table}
+    }};
+    uint32_t sum = 0xffffffffu;
+    for (; count > 0; count--) {{
+        sum ^= *bytes++;
+        sum = sum >> 4 ^ table[sum & 15u];
+        sum = sum >> 4 ^ table[sum & 15u];
+    }}
+    return ~sum;
+}}
+
 int @use_weights(const void *memory, size_t bytes)
 {{
-    static const uint32_t expected[4] = {{{WEIGHTS_MAGIC}u, {model.fingerprint}u, {model.floats}u, {model.integers}u}};
-    if (bytes < {16 + 4 * model.floats + model.integers}u || memcmp(memory, expected, sizeof expected) != 0) return -1;
-    @weights = (const float *)((const unsigned char *)memory + sizeof expected);
+    static const uint32_t expected[4] = {{{WEIGHTS_MAGIC}u, @@FINGERPRINT, {model.floats}u, {model.integers}u}};
+    const unsigned char *const body = (const unsigned char *)memory + sizeof expected;
+    if (memory == NULL || (uintptr_t)memory % sizeof(float) != 0 || bytes < {model.file_bytes}u) return -1;
+    if (memcmp(memory, expected, sizeof expected) != 0) return -1;
+    if (@checksum(body, {model.file_bytes - 16}u) != @@FINGERPRINT) return -1;
+    @weights = (const float *)(const void *)body;
 {find}    return 0;
 }}
 """
+
+
+def _crc_of_nibbles() -> list[int]:
+    """Return what each value of four bits adds to a CRC-32, as zlib computes it."""
+    words = []
+    for word in range(16):
+        for _ in range(4):
+            word = word >> 1 ^ (0xEDB88320 if word & 1 else 0)
+        words.append(word)
+    return words
 
 
 def beginning(model: Model) -> str:
@@ -220,7 +291,7 @@ void @init(@state *state)
 def run(model: Model) -> str:
     """Return the function that runs sequences."""
     x = "ids[place]" if model.description.takes_ids else "x + place * @@INPUTS"
-    others = [f"{name} + place * {width}" for name, width in model.inputs.items()]
+    others = [f"{other.name} + place * {other.width}" for other in model.inputs]
     arguments = ", ".join(["&states[b]", x, *others, "y + place * @@OUTPUTS"])
     step, end = f"@step({arguments});", ""
     if model.description.takes_ids:
@@ -246,27 +317,12 @@ def run(model: Model) -> str:
 def saving(model: Model) -> str:
     """Return the functions that save and restore a state."""
     count = sum(width for _, width in model.states)
-    head = f"{{{STATE_MAGIC}u, {_STATE_VERSION}u, {model.fingerprint}u, {count}u}}"
     parts = [(f"state->{name}", width) for name, width in model.states]
-    put = "\n".join(f"    bytes = @put(bytes, {name}, {width});" for name, width in parts)
-    get = "\n".join(f"    bytes = @get(bytes, {name}, {width});" for name, width in parts)
-    if not parts:
-        return """\
-void @save(const @state *state, unsigned char *bytes)
-{
-    (void)state;
-    memset(bytes, 0, @@SAVED_BYTES);
-}
-
-int @restore(@state *state, const unsigned char *bytes, size_t count)
-{
-    (void)state;
-    (void)bytes;
-    return count == @@SAVED_BYTES ? 0 : -1;
-}
-"""
+    put = "".join(f"    bytes = @put(bytes, {name}, {width});\n" for name, width in parts)
+    get = "".join(f"    bytes = @get(bytes, {name}, {width});\n" for name, width in parts)
+    unused = "" if parts else "    (void)state;\n"
     return f"""\
-static const uint32_t @head[4] = {head};
+static const uint32_t @head[4] = {{{STATE_MAGIC}u, {_STATE_VERSION}u, @@FINGERPRINT, {count}u}};
 
 static unsigned char *@put_word(unsigned char *bytes, uint32_t word)
 {{
@@ -279,34 +335,12 @@ static uint32_t @word_at(const unsigned char *bytes)
 {{
     return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
 }}
-
-static unsigned char *@put(unsigned char *bytes, const float *numbers, int count)
-{{
-    int j;
-    for (j = 0; j < count; j++) {{
-        uint32_t word;
-        memcpy(&word, &numbers[j], sizeof word);
-        bytes = @put_word(bytes, word);
-    }}
-    return bytes;
-}}
-
-static const unsigned char *@get(const unsigned char *bytes, float *numbers, int count)
-{{
-    int j;
-    for (j = 0; j < count; j++, bytes += 4) {{
-        const uint32_t word = @word_at(bytes);
-        memcpy(&numbers[j], &word, sizeof word);
-    }}
-    return bytes;
-}}
-
+{_PUT_AND_GET if parts else ""}
 void @save(const @state *state, unsigned char *bytes)
 {{
     int k;
     for (k = 0; k < 4; k++) bytes = @put_word(bytes, @head[k]);
-{put}
-    (void)bytes;
+{put or unused}    (void)bytes;
 }}
 
 int @restore(@state *state, const unsigned char *bytes, size_t count)
@@ -316,8 +350,31 @@ int @restore(@state *state, const unsigned char *bytes, size_t count)
     for (k = 0; k < 4; k++, bytes += 4) {{
         if (@word_at(bytes) != @head[k]) return -1;
     }}
-{get}
-    (void)bytes;
+{get or unused}    (void)bytes;
     return 0;
 }}
+"""
+
+
+_PUT_AND_GET = """
+static unsigned char *@put(unsigned char *bytes, const float *numbers, int count)
+{
+    int j;
+    for (j = 0; j < count; j++) {
+        uint32_t word;
+        memcpy(&word, &numbers[j], sizeof word);
+        bytes = @put_word(bytes, word);
+    }
+    return bytes;
+}
+
+static const unsigned char *@get(const unsigned char *bytes, float *numbers, int count)
+{
+    int j;
+    for (j = 0; j < count; j++, bytes += 4) {
+        const uint32_t word = @word_at(bytes);
+        memcpy(&numbers[j], &word, sizeof word);
+    }
+    return bytes;
+}
 """

@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.export._c.functions import CODE
+from rondeau.export._c.interface import Argument
 from rondeau.export._c.memory import Memory
+from rondeau.export._c.names import Names
+from rondeau.export._c.text import indented, literal
 from rondeau.export._description import Layer
 from rondeau.export._evaluation import cell_with_forms
 from rondeau.export._folding import fold_constants
 from rondeau.kernels.cell.graph import DISTRIBUTIONS, Rank
-from rondeau.kernels.cell.naming import name_values
 from rondeau.kernels.cell.schedule import Operand, Slot
 from rondeau.kernels.cell.timeline import Location, Loop, Phase, Read, Write
 
-__all__ = ["LayerSource", "literal", "product"]
+__all__ = ["LayerSource", "product"]
 
 Array = NDArray[Any]
-
-_TAKEN = frozenset({
-    "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float",
-    "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof",
-    "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "asm", "near", "far",
-    "j", "x", "id", "work", "NULL", "NAN", "INFINITY", "memcpy", "memset", "fabsf", "powf", "sqrtf", "expm1f", "logf",
-    "log1pf", "sinf", "cosf", "erff", "tanhf", "expf", "copysignf", "size_t", "int8_t", "int32_t", "uint32_t",
-})  # fmt: skip
-"""Names that no value may have: the words of C, and what the functions use."""
-
-
-def literal(number: Any) -> str:
-    """Return a float32 as a constant of C, which has the same value.
-
-    Examples
-    --------
-    >>> literal(0.1), literal(-2.0), literal(float("inf")), literal(1e30)
-    ('0.1f', '-2.0f', 'INFINITY', '1e+30f')
-    """
-    single = np.float32(number)
-    if np.isnan(single):
-        return "NAN"
-    if np.isinf(single):
-        return "INFINITY" if single > 0 else "-INFINITY"
-    text = str(single)
-    return f"{text}f" if re.search(r"[.e]", text) else f"{text}.0f"
 
 
 def product(memory: Memory, matrix: Array, x: str, y: str) -> str:
@@ -69,6 +45,9 @@ class LayerSource:
         The named inputs with one number for all units.
     memory : Memory
         Where its weights and its work area go.
+    names : Names
+    arguments : mapping of str to str
+        The argument of each named input.
 
     Attributes
     ----------
@@ -79,16 +58,24 @@ class LayerSource:
     """
 
     def __init__(
-        self, layer: Layer, index: int, of_ids: bool, numbers: frozenset[str], memory: Memory
+        self,
+        layer: Layer,
+        index: int,
+        of_ids: bool,
+        numbers: frozenset[str],
+        memory: Memory,
+        names: Names,
+        arguments: Mapping[str, str],
     ) -> None:
         self.layer, self.of_ids, self.numbers, self._memory = layer, of_ids, numbers, memory
+        self._choose, self._arguments = names, arguments
         self._cell = cell = cell_with_forms(layer, numbers)
         self._schedule, self._graph = cell.schedule, cell.schedule.graph
         self._program = self._schedule.evaluation
         self.operations = {self._graph.nodes[n].op for n in self._graph.reach(self._graph.outputs)}
         self.name = f"layer_{index}"
         widths = [layer.outputs] + [layer.hidden] * (len(cell.states) - 1)
-        fields = [f"layer_{index}_{_ascii(s, f'state_{i}')}" for i, s in enumerate(cell.states)]
+        fields = [f"layer_{index}_{name if name.isascii() else k}" for k, name in enumerate(cell.states)]
         self.states = list(zip(fields, widths, strict=True))
         self.index = index
         roots = [*self._graph.outputs, *self._program.vectors]
@@ -104,7 +91,7 @@ class LayerSource:
             for operand in self._schedule.operands:
                 if self._runs_before(operand) == number:
                     body += self._recurrent_products(operand)
-            body += ["{", *_indented(self._phase(phase)), "}"]
+            body += ["{", *indented(self._phase(phase)), "}"]
         body += self._end()
         pointers = [
             f"{kind} *const {name} = {address};"
@@ -113,7 +100,7 @@ class LayerSource:
         ]
         counter = ["int j;"] if any("for (j" in line for line in body) else []
         lines = [f"static void @{self.name}({self.parameters})", "{"]
-        return "\n".join([*lines, *_indented([*pointers, *counter, *body]), "}", ""])
+        return "\n".join([*lines, *indented([*pointers, *counter, *body]), "}", ""])
 
     @property
     def parameters(self) -> str:
@@ -121,22 +108,18 @@ class LayerSource:
         cell = self._cell
         x = "int32_t id" if self.of_ids else "const float *x"
         states = [f"float *{self._state(k)}" for k in range(len(cell.states))]
-        return ", ".join([x, *states, *(f"const float *{name}" for name in self.others), "float *work"])
+        return ", ".join(
+            [x, *states, *(f"const float *{other.name}" for other in self.others), "float *work"]
+        )
 
     @property
-    def others(self) -> list[str]:
+    def others(self) -> list[Argument]:
         """The arguments between the states and the work area: the named inputs, and the noise."""
-        return [name for name, _ in self.inputs] + self.draws
-
-    @property
-    def inputs(self) -> list[tuple[str, bool]]:
-        """The arguments of the named inputs, and whether each is one number for all units."""
-        return [(self._input(name), name in self.numbers) for name in self._cell.inputs]
-
-    @property
-    def draws(self) -> list[str]:
-        """The arguments with the random numbers of the step."""
-        return [self._draw(*draw) for draw in self._cell.draws]
+        H = self.layer.hidden
+        return [
+            *(Argument(self._arguments[n], 1 if n in self.numbers else H, n) for n in self._cell.inputs),
+            *(Argument(self._draw(*draw), H) for draw in self._cell.draws),
+        ]
 
     # ---------------------------------------------------------------- memory
 
@@ -170,22 +153,19 @@ class LayerSource:
         return name
 
     def _gate(self, k: int) -> str:
-        return f"gate_{_ascii(self._cell.gates[k], str(k))}"
+        return self._choose.variable("gate", self._cell.gates[k], k)
 
     def _second(self, k: int) -> str:
-        return f"recurrent_{_ascii(self._schedule.split[k], str(k))}"
+        return self._choose.variable("recurrent", self._schedule.split[k], k)
 
     def _new(self, k: int) -> str:
-        return f"new_{_ascii(self._cell.states[k], str(k))}"
+        return self._choose.variable("new", self._cell.states[k], k)
 
     def _param(self, k: int) -> str:
-        return f"param_{_ascii(self._cell.params[k], str(k))}"
+        return self._choose.variable("param", self._cell.params[k], k)
 
     def _state(self, k: int) -> str:
-        return f"state_{_ascii(self._cell.states[k], str(k))}"
-
-    def _input(self, name: str) -> str:
-        return f"input_{_ascii(name, str(list(self._cell.inputs).index(name)))}"
+        return self._choose.variable("state", self._cell.states[k], k)
 
     def _draw(self, kind: str, number: str) -> str:
         return f"{kind}_{self.index}_{number}"
@@ -262,12 +242,9 @@ class LayerSource:
     # ---------------------------------------------------------------- the pointwise part
 
     def _phase(self, phase: Phase) -> list[str]:
-        taken = {*_TAKEN, *self._addresses}
+        taken = {*self._addresses, *(other.name for other in self.others)}
         taken |= {self._state(k) for k in range(len(self._cell.states))}
-        taken |= {self._input(name) for name in self._cell.inputs}
-        taken |= {self._draw(*draw) for draw in self._cell.draws}
-        names = name_values(self._schedule, phase, taken)
-        self._names = {node: name if name.isascii() else f"v{node}" for node, name in names.items()}
+        self._names = self._choose.values(self._schedule, phase, taken)
         return [line for loop in phase.loops for line in self._loop(loop)]
 
     def _loop(self, loop: Loop) -> list[str]:
@@ -282,7 +259,7 @@ class LayerSource:
         of_unit += [f"{names[n]} += {self._operand(self._graph.nodes[n].args[0])};" for n in loop.sums]
         of_unit += [self._write(write) for write in loop.writes]
         if of_unit:
-            lines += [f"for (j = 0; j < {self.layer.hidden}; j++) {{", *_indented(of_unit), "}"]
+            lines += [f"for (j = 0; j < {self.layer.hidden}; j++) {{", *indented(of_unit), "}"]
         return lines
 
     def _declare(self, node: int, value: str) -> str:
@@ -308,7 +285,8 @@ class LayerSource:
         if kind == "row":
             return self._row(cast("int", key))
         if kind == "input":
-            return f"{self._input(name)}[0]" if name in self.numbers else self._input(name)
+            argument = self._arguments[name]
+            return f"{argument}[0]" if name in self.numbers else argument
         if kind in DISTRIBUTIONS:
             return self._draw(kind, name)
         if kind == "old":
@@ -340,14 +318,5 @@ class LayerSource:
         return self._names[index]
 
 
-def _ascii(name: str, otherwise: str) -> str:
-    """Return a name of the cell's, or another where C has no such letters."""
-    return name if name.isascii() else otherwise
-
-
 def _moved(pointer: str, offset: int) -> str:
     return f"{pointer} + {offset}" if offset else pointer
-
-
-def _indented(lines: list[str]) -> list[str]:
-    return [f"    {line}" if line else line for line in lines]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,8 +14,9 @@ from rondeau.export._c import blocks, interface
 from rondeau.export._c.functions import library_text
 from rondeau.export._c.layer import LayerSource
 from rondeau.export._c.memory import PANEL, Memory
+from rondeau.export._c.names import Names
 from rondeau.export._c.selftest import selftest
-from rondeau.export._c.text import array, comment, indented, string
+from rondeau.export._c.text import LONGEST_STRING, array, characters, comment, indented, string
 from rondeau.export._description import Affine, Description, Layer, LayerNorm, Lookup
 from rondeau.export._evaluation import Example
 
@@ -146,24 +148,24 @@ def write_c(
     Files
     """
     memory = Memory(quantise)
-    layers, step, operations = _parts(description, numbers, memory)
+    layers, step, operations = _parts(description, numbers, memory, Names(prefix))
     functions = [layer.source() for layer in layers]
     floats, integers = memory.floats, memory.bytes
-    fingerprint = zlib.crc32(integers.tobytes(), zlib.crc32(floats.tobytes()))
+    stored = floats.astype("<f4").tobytes() + integers.tobytes()
     model = interface.Model(
         description=description,
         states=[state for layer in layers for state in layer.states],
         initial=[vector for layer in description.layers for vector in layer.initial],
-        inputs=_inputs_of(layers, numbers),
+        inputs=_inputs_of(layers),
         work=memory.work,
         floats=floats.size,
         integers=integers.size,
-        fingerprint=fingerprint,
+        fingerprint=zlib.crc32(stored),
         in_file=weights_in_file,
-        tokens=None if tokens is None else list(tokens),
+        tokens=None if tokens is None else [token.encode("utf-8", "surrogatepass") for token in tokens],
     )
     parts = [
-        interface.includes(prefix),
+        interface.includes(model, prefix),
         interface.weights_from_file(model) if weights_in_file else _declared_weights(floats, integers),
         library_text(operations),
         _product(description, layers, quantise),
@@ -172,17 +174,20 @@ def write_c(
         interface.beginning(model),
         interface.run(model),
         interface.saving(model),
-        "" if model.tokens is None else _tokens(model.tokens),
+        "" if model.tokens is None else _tokens(model),
         selftest(model, test),
         "" if weights_in_file else _weights(floats, integers),
     ]
     weights = None
     if weights_in_file:
-        head = np.array([interface.WEIGHTS_MAGIC, fingerprint, floats.size, integers.size], "<u4")
-        weights = head.tobytes() + floats.astype("<f4").tobytes() + integers.tobytes()
+        head = np.array([interface.WEIGHTS_MAGIC, model.fingerprint, floats.size, integers.size], "<u4")
+        weights = head.tobytes() + stored
+    source = "\n".join(part for part in parts if part)
+    if re.search(r"\b(INFINITY|NAN)\b", source):
+        source = source.replace("#include <math.h>\n", interface.WITH_INFINITIES, 1)
     return Files(
         _named(interface.header(model), prefix),
-        _named("\n".join(part for part in parts if part), prefix),
+        _named(source, prefix),
         weights,
         floats.nbytes + integers.nbytes,
         4 * (sum(width for _, width in model.states) + memory.work),
@@ -195,11 +200,13 @@ def _named(text: str, prefix: str) -> str:
 
 
 def _parts(
-    description: Description, numbers: frozenset[str], memory: Memory
+    description: Description, numbers: frozenset[str], memory: Memory, names: Names
 ) -> tuple[list[LayerSource], list[str], set[str]]:
     """Return the functions of the layers, the statements of a step, and the operations that they use."""
     layers: list[LayerSource] = []
     operations: set[str] = set()
+    inputs = dict.fromkeys(name for layer in description.layers for name in layer.cell.inputs)
+    arguments = {name: names.variable("input", name, k) for k, name in enumerate(inputs)}
     pointers: list[str] = []
     lines: list[str] = []
     x = "id" if description.takes_ids else "x"
@@ -207,11 +214,13 @@ def _parts(
         is_last = number == len(description.blocks) - 1
         lines.append(f"/* {comment(block.name)} */")
         if isinstance(block, Layer):
-            source = LayerSource(block, len(layers), number == 0 and description.takes_ids, numbers, memory)
+            of_ids = number == 0 and description.takes_ids
+            source = LayerSource(block, len(layers), of_ids, numbers, memory, names, arguments)
             layers.append(source)
             operations |= source.operations
             states = [f"state->{name}" for name, _ in source.states]
-            lines.append(f"@{source.name}({', '.join([x, *states, *source.others, 'state->work'])});")
+            others = [other.name for other in source.others]
+            lines.append(f"@{source.name}({', '.join([x, *states, *others, 'state->work'])});")
             x = states[0]
             if is_last:
                 lines.append(f"memcpy(y, {x}, {block.outputs} * sizeof(float));")
@@ -242,14 +251,12 @@ def _width(block: Any) -> int:
     return len(block.weight) if isinstance(block, Affine) else int(block.width)
 
 
-def _inputs_of(layers: Sequence[LayerSource], numbers: frozenset[str]) -> dict[str, int]:
-    """Return the arguments of a step besides its input, and how many numbers each has."""
-    found: dict[str, int] = {}
+def _inputs_of(layers: Sequence[LayerSource]) -> list[interface.Argument]:
+    """Return the arguments of a step besides its input, each once."""
+    found: dict[str, interface.Argument] = {}
     for source in layers:
-        for name, is_number in source.inputs:
-            found[name] = 1 if is_number else source.layer.hidden
-        found |= dict.fromkeys(source.draws, source.layer.hidden)
-    return found
+        found |= {argument.name: argument for argument in source.others}
+    return list(found.values())
 
 
 def _declared_weights(floats: Array, integers: Array) -> str:
@@ -274,15 +281,25 @@ def _product(description: Description, layers: Sequence[LayerSource], quantise: 
 
 
 def _step(model: interface.Model, lines: list[str]) -> str:
-    first, last = [], []
+    first = [] if any("state->" in line for line in lines) else ["(void)state;"]
+    last = list[str]()
     if model.description.takes_ids:
-        first, last = ["if (id < 0 || id >= @@INPUTS) return -1;"], ["return 0;"]
+        first.append("if (id < 0 || id >= @@INPUTS) return -1;")
+        last.append("return 0;")
     declarations = [line for line in lines if line.startswith(("float *const", "int j;"))]
     others = lines[len(declarations) :]
-    body = indented([*declarations, *first, *others, *last])
+    body = "\n".join(indented([*declarations, *first, *others, *last]))
     return f"{interface.step_signature(model)}\n{{\n{body}\n}}\n"
 
 
-def _tokens(tokens: Sequence[str]) -> str:
-    lines = ",\n    ".join(string(token) for token in tokens)
-    return f"const char *const @tokens[{len(tokens)}] = {{\n    {lines}\n}};\n"
+def _tokens(model: interface.Model) -> str:
+    tokens = model.tokens or []
+    long = {k: token for k, token in enumerate(tokens) if len(token) > LONGEST_STRING}
+    arrays = [characters(f"static const char @token_{k}[]", token) for k, token in long.items()]
+    texts = [f"@token_{k}" if k in long else string(token) for k, token in enumerate(tokens)]
+    lines = ",\n    ".join(texts)
+    parts = [*arrays, f"const char *const @tokens[{len(tokens)}] = {{\n    {lines}\n}};"]
+    if model.has_zeros_in_tokens:
+        sizes = map(len, tokens)
+        parts.append(array(f"const uint32_t @token_bytes[{len(tokens)}]", sizes, is_float=False))
+    return "\n\n".join(parts) + "\n"

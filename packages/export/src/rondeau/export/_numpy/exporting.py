@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import keyword
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rondeau import nn
+from rondeau.export._checks import check_identifier, check_tokens
 from rondeau.export._description import Description, describe
 from rondeau.export._errors import ExportError
 from rondeau.export._evaluation import checked_numbers, make_example
@@ -85,13 +85,7 @@ def to_numpy(
     """
     _check_name(name)
     description = describe(model, takes_ids)
-    if tokens is not None and not (description.takes_ids and len(tokens) == description.inputs):
-        ids = (
-            f"each of {description.inputs} ids"
-            if description.takes_ids
-            else "each id, and this model reads none"
-        )
-        raise ExportError(f"tokens must have one text for {ids}; got {len(tokens)}")
+    check_tokens(tokens, description)
     example = make_example(description, checked_numbers(description, _inputs_of_several_widths(description)))
     files = write_numpy(description, name, example, tokens, isinstance(model, nn.LanguageModel))
     stored = io.BytesIO()
@@ -99,7 +93,8 @@ def to_numpy(
     paths = write_files(
         Path(output), {f"{name}.py": files.source, f"{name}.npz": stored.getvalue()}, overwrite
     )
-    weights = [array.nbytes for key, array in files.arrays.items() if not key.startswith("check.")]
+    others = ("check.", "tokens.")
+    weights = [array.nbytes for key, array in files.arrays.items() if not key.startswith(others)]
     state = [
         part.initial for layer in description.layers for part in (layer, layer.reverse) if part is not None
     ]
@@ -123,9 +118,6 @@ def _inputs_of_several_widths(description: Description) -> set[str]:
 
 
 def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", name):
-        raise ExportError(
-            f"name must be a letter followed by at most 30 letters, digits and underscores of ASCII, got {name!r}"
-        )
+    check_identifier(name)
     if keyword.iskeyword(name) or name.lower() in {"numpy", *map(str.lower, sys.stdlib_module_names)}:
         raise ExportError(f"name must not be a word of Python or one of its modules, got {name!r}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import builtins
 import keyword
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from rondeau.export._evaluation import Example
 from rondeau.export._numpy import templates
 from rondeau.export._numpy.step import StepSource, literal
 from rondeau.export._numpy.text import comment, identifier
+from rondeau.export._text import LICENCE
 
 __all__ = ["NumPyFiles", "write_numpy"]
 
@@ -195,20 +197,31 @@ def write_numpy(
     """
     writer = _Writer(description)
     writer.write()
+    arrays = writer.arrays | _example_arrays(writer, example)
+    arrays |= _token_arrays(tokens) if tokens is not None else {}
+    steps = [line for source in writer.steps.values() for line in source.lines]
+    fingerprint = _fingerprint(arrays, [*writer.statements, *steps])
     has_layers, has_inputs, has_noise = bool(writer.layers), bool(writer.inputs), writer.has_noise
     parts = [
         templates.HEAD.format(
-            name=name, what=_what(description, "T, B"), outputs=description.outputs, licence=templates.LICENCE
+            name=name, what=_what(description, "T, B"), outputs=description.outputs, licence=LICENCE
         ),
         *(text for function, text in templates.FUNCTIONS.items() if function in writer.functions),
         *("\n".join([*source.lines, ""]) for source in writer.steps.values()),
         *[_run_layer(writer)] * has_layers,
-        _model(writer, tokens is not None, is_language_model and not has_inputs),
+        _model(writer, fingerprint, tokens is not None, is_language_model and not has_inputs),
         *[templates.STORED] * has_noise,
         _check(writer, len(example.x)),
     ]
-    arrays = writer.arrays | _example_arrays(writer, example)
-    return NumPyFiles("\n\n".join(parts), arrays | (_token_arrays(tokens) if tokens is not None else {}))
+    return NumPyFiles("\n\n".join(parts), arrays | {"check.export": np.array(fingerprint)})
+
+
+def _fingerprint(arrays: Mapping[str, Array], lines: Sequence[str]) -> int:
+    """Return a number by which the two files of an export know each other."""
+    found = zlib.crc32("\n".join(lines).encode("utf-8", "surrogatepass"))
+    for name, array in arrays.items():
+        found = zlib.crc32(np.ascontiguousarray(array).tobytes(), zlib.crc32(name.encode(), found))
+    return found
 
 
 def _what(description: Description, shape: str) -> str:
@@ -235,7 +248,7 @@ def _run_layer(writer: _Writer) -> str:
     )
 
 
-def _model(writer: _Writer, has_tokens: bool, can_generate: bool) -> str:
+def _model(writer: _Writer, fingerprint: int, has_tokens: bool, can_generate: bool) -> str:
     description, inputs, noise = writer.description, writer.inputs, writer.has_noise
     about = [
         f"inputs has {' and '.join(inputs)}: of {' and '.join(sorted(set(inputs.values())))}s, with or without a "
@@ -251,13 +264,14 @@ def _model(writer: _Writer, has_tokens: bool, can_generate: bool) -> str:
     parameters = ", inputs=None" * bool(inputs) + ", noise=None" * noise
     text = templates.MODEL.format(
         and_direction=" and direction" if writer.is_bidirectional else "",
+        fingerprint=fingerprint,
         tokens=templates.TOKENS if has_tokens else "",
         layers=writer.layers,
         parameters=parameters,
         what=_what(description, "T, B"),
         outputs=description.outputs,
         about=_lines(about),
-        x="x = np.asarray(x)" if description.takes_ids else "x = np.asarray(x, np.float32)",
+        x=_lines(_checked_input(description)),
         checked=_lines(checked),
         blocks=_lines(writer.statements),
     )
@@ -275,6 +289,20 @@ def _model(writer: _Writer, has_tokens: bool, can_generate: bool) -> str:
     if can_generate:
         text += templates.GENERATE.format(arguments=", noise=random" * noise)
     return text
+
+
+def _checked_input(description: Description) -> list[str]:
+    if description.takes_ids:
+        return [
+            "x = np.asarray(x)",
+            "if x.ndim != 2:",
+            '    raise ValueError(f"x must be ids of shape (T, B), got the shape {x.shape}")',
+        ]
+    return [
+        "x = np.asarray(x, np.float32)",
+        f"if x.ndim != 3 or x.shape[2] != {description.inputs}:",
+        f'    raise ValueError(f"x must have the shape (T, B, {description.inputs}), got {{x.shape}}")',
+    ]
 
 
 def _lines(lines: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ __all__ = [
     "FUNCTIONS",
     "GENERATE",
     "HEAD",
-    "LICENCE",
     "MODEL",
     "RUN_BACKWARDS",
     "RUN_LAYER",
@@ -15,8 +14,6 @@ __all__ = [
     "STORED",
     "TOKENS",
 ]
-
-LICENCE = "SPDX-License-Identifier: 0BSD (of this code; the weights belong to whoever trained them)"
 
 HEAD = '''\
 """A recurrent model in NumPy alone, exported by rondeau.
@@ -111,11 +108,19 @@ class Model:
 
     def __init__(self, file=None):
         """Read the weights, by default from the .npz beside this file."""
-        self.w = {{}}
-        with np.load(file or __file__[:-3] + ".npz", allow_pickle=False) as stored:
-            for name in stored.files:
-                block, part = name.split(".")
-                self.w.setdefault(block, {{}})[part] = stored[name]
+        self.w, file = {{}}, file or __file__[:-3] + ".npz"
+        try:
+            with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
+                for name in stored.files:
+                    block, part = name.split(".")
+                    self.w.setdefault(block, {{}})[part] = stored[name]
+            is_ours = self.w["check"]["export"] == {fingerprint}
+        except OSError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{{file}} is damaged, export the model again: {{error}}") from None
+        if not is_ours:
+            raise ValueError(f"{{file}} was not exported with this file: export the model again")
 {tokens}
     def begin_state(self, batch):
         """The state that sequences begin with."""
@@ -127,8 +132,7 @@ class Model:
 
         lengths (B,) has the steps of each sequence; reset (T, B) marks steps before which a new sequence begins.
 {about}        """
-        {x}
-        lengths = np.full(x.shape[1], len(x)) if lengths is None else np.asarray(lengths)
+{x}        lengths = np.broadcast_to(len(x) if lengths is None else lengths, x.shape[1])
         inside = np.arange(len(x))[:, None] < lengths
         reset = inside & (False if reset is None else np.asarray(reset, bool))
 {checked}        state = list(self.begin_state(x.shape[1]) if state is None else state)
@@ -146,6 +150,8 @@ GENERATE = '''
     def generate(self, ids, count, temperature=1.0, seed=0):
         """Continue a list of ids by as many more, each drawn by the probability that the model gives it."""
         random, ids = np.random.default_rng(seed), list(ids)
+        if not ids or not temperature > 0:
+            raise ValueError("generate needs ids to continue, and a temperature above 0")
         logits, state = self.run(np.array(ids)[:, None]{arguments})
         for _ in range(count):
             powers = np.exp((logits[-1, 0] - logits[-1, 0].max()) / temperature).astype(float)
@@ -186,7 +192,11 @@ def check():
 
 
 if __name__ == "__main__":
-    if not check():
+    try:
+        agrees = check()
+    except (OSError, ValueError) as error:
+        raise SystemExit(error)
+    if not agrees:
         raise SystemExit("what this computes differs from the library")
     print("{steps} steps agree with the library")
 '''

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from rondeau.export._text import shortened
+
 __all__ = ["comment", "identifier"]
 
 
@@ -15,7 +17,8 @@ def comment(text: str) -> str:
     >>> print(comment("a\nimport os"))
     'a\nimport os'
     """
-    return text if text.isprintable() else ascii(text)
+    short = shortened(text)
+    return short if short.isprintable() else ascii(short)
 
 
 def identifier(name: str, taken: set[str]) -> str:
@@ -26,7 +29,7 @@ def identifier(name: str, taken: set[str]) -> str:
     >>> identifier("my cell", set()), identifier("lstm", {"lstm"}), identifier("ψ", set())
     ('my_cell', 'lstm_2', 'step')
     """
-    plain = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower()
+    plain = re.sub(r"[^A-Za-z0-9]+", "_", shortened(name)).strip("_").lower()
     base = plain if plain.isidentifier() else "step"
     found, number = base, 2
     while found in taken:

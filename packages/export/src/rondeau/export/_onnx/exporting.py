@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau import nn
+from rondeau.export._checks import check_tokens
 from rondeau.export._description import describe
 from rondeau.export._errors import ExportError
 from rondeau.export._evaluation import checked_numbers
@@ -114,10 +115,7 @@ def to_onnx(
     _check_options(name, form, lengths, batch_first)
     import_onnx()
     description = describe(model, takes_ids)
-    if tokens is not None and len(tokens) != description.inputs:
-        raise ExportError(
-            f"tokens must have one text for each of {description.inputs} ids, got {len(tokens)}"
-        )
+    check_tokens(tokens, description)
     of_units = checked_numbers(description, numbers)
     if form == "step":
         writer: StepModel | SequenceModel = StepModel(description, of_units)

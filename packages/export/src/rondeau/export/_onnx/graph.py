@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau.export._errors import ExportError
+from rondeau.export._text import shortened
 
 __all__ = ["IR_VERSION", "OPSET", "GraphBuilder", "Value", "identifier", "import_onnx"]
 
@@ -48,7 +49,7 @@ def identifier(text: str) -> str:
     >>> identifier("recurrent.0"), identifier("0 'β'")
     ('recurrent_0', '_0____')
     """
-    name = re.sub(r"[^A-Za-z0-9_]", "_", text)
+    name = re.sub(r"[^A-Za-z0-9_]", "_", shortened(text))
     return name if re.match(r"[A-Za-z_]", name) else f"_{name}"
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rondeau.train._commands._held_out import held_out_part
 from rondeau.train._commands._named_run import load_named_run
+from rondeau.train._extras import how_to_install
 from rondeau.train._parser import CommandParser
+from rondeau.train._program import python
 from rondeau.train._showing import say
 from rondeau.train._usage_error import UsageError
 
@@ -72,13 +75,17 @@ def run(argv: Sequence[str]) -> int:
     except FileExistsError as error:
         raise UsageError(str(error).replace("pass overwrite=True", "give --overwrite")) from error
     except export.ExportError as error:
+        if isinstance(error.__cause__, ImportError):
+            raise UsageError(
+                f"--to {arguments.to} needs packages that are missing; {how_to_install('onnx')}"
+            ) from error
         raise UsageError(str(error)) from error
     for path in exported.files:
         say(str(path))
     say(f"weights {exported.weight_bytes:,} bytes, state and work area {exported.state_bytes:,} bytes")
     if arguments.weights == "int8":
         say(_cost_of_int8(trained))
-    say(f"to check it: {_check_command(arguments.to, folder, arguments.name)}")
+    say(f"to check it: {_check_command(arguments.to, folder, arguments.name, arguments.weights_in_file)}")
     return 0
 
 
@@ -117,10 +124,13 @@ def _cost_of_int8(trained: Trained) -> str:
     return f"{what}: perplexity {scores[0]:.3f} with the weights as they are, {scores[1]:.3f} in int8 ({loss:+.2f} %)"
 
 
-def _check_command(format: str, folder: Path, name: str) -> str:
-    path = folder / name
+def _check_command(format: str, folder: Path, name: str, has_file: bool) -> str:
+    """Return what a shell runs to check the files, wherever they are."""
+    # A path without a folder would be looked for among the commands, and one that begins with a hyphen be an option.
+    path = folder / name if folder.is_absolute() else f"./{folder / name}"
+    source, program, data = [shlex.quote(f"{path}{ending}") for ending in (".c", "", ".bin")]
     if format == "onnx":
-        return f"python -m rondeau.export.check {path}.onnx"
+        return f"{python()} -m rondeau.export.check {shlex.quote(f'{path}.onnx')}"
     if format == "numpy":
-        return f"python {path}.py"
-    return f"cc -O2 -D{name.upper()}_MAIN {path}.c -o {path} -lm && {path}"
+        return f"{python()} {shlex.quote(f'{path}.py')}"
+    return f"cc -O2 -D{name.upper()}_MAIN {source} -o {program} -lm && {program}{f' {data}' * has_file}"

@@ -1,0 +1,123 @@
+"""What every format starts from: modules as a chain of blocks, what is refused, and the example of the check."""
+
+import numpy as np
+import pytest
+
+from comparing import assert_close
+from rondeau import export, nn
+from rondeau import tensor as rt
+from rondeau.export._description import describe
+from rondeau.export._evaluation import evaluate, make_example
+from rondeau.nn import cell_math as m
+
+
+def test_a_module_may_be_used_more_than_once():
+    rt.manual_seed(0)
+    linear, tanh = nn.Linear(3, 3), nn.Tanh()
+    model = nn.Sequential(linear, tanh, nn.Sequential(linear, tanh), nn.LayerNorm(3))
+    described = describe(model)
+    assert [block.name for block in described.blocks] == ["0", "1", "2.0", "2.1", "3"]
+    x = rt.randn(5, 3)
+    assert_close(evaluate(described, x.numpy()).outputs, model(x), rtol=2e-6, atol=2e-6)
+
+
+def test_a_chain_may_use_a_recurrent_layer_more_than_once():
+    rt.manual_seed(1)
+    layer = nn.GRU(3, 3)
+    x = rt.randn(5, 2, 3)
+    once, _ = layer(x)
+    twice, _ = layer(once)
+    found = export.Chain(layer, layer, last_step=True)(x)
+    assert_close(found, twice[-1], rtol=1e-6, atol=1e-6)
+
+
+class Doubled(nn.Sequential):
+    def forward(self, input):
+        return 2 * super().forward(input)
+
+
+class DoubledLayer(nn.GRU):
+    def forward(self, *args, **kwargs):
+        output, state = super().forward(*args, **kwargs)
+        return 2 * output, state
+
+
+class DoubledModel(nn.LanguageModel):
+    def forward(self, *args, **kwargs):
+        logits, state = super().forward(*args, **kwargs)
+        return 2 * logits, state
+
+
+def with_a_hook(module):
+    module.register_forward_hook(lambda module, args, output: 2 * output)
+    return module
+
+
+def with_a_function(module):
+    module.forward = lambda input: 2 * input
+    return module
+
+
+def with_a_weight(module, value):
+    with rt.no_grad():
+        module.weight[0, 0] = value
+    return module
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Doubled(nn.Linear(2, 3)), r"Doubled \(Doubled\) has a forward of its own"),
+        (lambda: nn.Sequential(DoubledLayer(2, 3)), r"0 \(DoubledLayer\) has a forward of its own"),
+        (lambda: DoubledModel(5, "gru", 3), r"DoubledModel \(DoubledModel\) has a forward of its own"),
+        (lambda: with_a_function(nn.Linear(2, 3)), r"Linear \(Linear\) has a forward of its own"),
+        (lambda: nn.Sequential(with_a_hook(nn.Linear(2, 3))), "0 has forward hooks, .* remove them"),
+        (lambda: nn.Linear(0, 3), "Linear has 0 inputs and 3 outputs: there must be at least one of each"),
+        (lambda: nn.Linear(3, 0), "Linear has 3 inputs and 0 outputs"),
+        (lambda: nn.Embedding(0, 3), "Embedding has 0 inputs and 3 outputs"),
+        (lambda: nn.Embedding(3, 0), "Embedding has 3 inputs and 0 outputs"),
+        (lambda: nn.LayerNorm(0), "LayerNorm has 0 inputs and 0 outputs"),
+        (
+            lambda: nn.Sequential(nn.Linear(2, 3), nn.LeakyReLU(float("nan"))),
+            "1 has the option nan, which is not a number of float32",
+        ),
+        (lambda: nn.Sequential(nn.Linear(2, 3), nn.Softplus(1e40)), "1 has the option 1e.40"),
+        (
+            lambda: with_a_weight(nn.Linear(2, 2, dtype="float64"), 1e300),
+            "a value of its weight is beyond the range of float32",
+        ),
+        (lambda: with_a_weight(nn.Linear(2, 2), float("nan")), "a value of its weight is not finite"),
+        (lambda: with_a_weight(nn.Embedding(2, 2), float("inf")), "a value of its weight is not finite"),
+    ],
+)
+def test_refused(make, message):
+    with pytest.raises(export.ExportError, match=message):
+        describe(make())
+
+
+def test_a_limit_may_be_infinite():
+    assert describe(nn.Sequential(nn.Linear(2, 3), nn.Softplus(threshold=float("inf")))).outputs == 3
+
+
+@nn.recurrent_cell(gates=("a",), states=("h",))
+def _logarithm(x, r, s):
+    return m.log(x.a) + 0 * s.h
+
+
+def test_an_example_has_finite_numbers_where_there_are_any():
+    layer = nn.Recurrent(_logarithm, 2, 2, bias=False)
+    with rt.no_grad():
+        layer.weight_ih_l0.copy_(rt.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    example = make_example(describe(layer))
+    assert (example.x > 0).all()
+    assert np.isfinite(example.expected.outputs).all()
+    assert 0 < example.tolerance < 1e-5
+    with rt.no_grad():
+        layer.weight_ih_l0[0, 0] = -1
+    example = make_example(describe(layer))  # one unit of two, in half of the steps
+    assert np.isnan(example.expected.outputs).any()
+    assert 0 < example.tolerance < 1e-5
+    with rt.no_grad():
+        layer.weight_ih_l0.fill_(0.0)
+    with pytest.raises(export.ExportError, match=r"Recurrent\.0 computes NaN or infinities alone"):
+        make_example(describe(layer))
