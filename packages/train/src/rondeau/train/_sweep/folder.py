@@ -205,8 +205,9 @@ class SweepFolder:
         ClaimedTrial or None
             None if nothing is left but what other processes train.
         """
-        with _readable(self.journal), _quietly(), self._lock.held():
-            study, trials = self._study(sampler, pruner), self._trials()
+        with _quietly(), self._lock.held():
+            with _readable(self.journal):
+                study, trials = self._study(sampler, pruner), self._trials()
             for trial in trials:
                 run = self.run(trial.number)
                 if not trial.state.is_finished() and run.lock.try_acquire():
