@@ -21,7 +21,7 @@ from rondeau.data import (
     build_corpus,
     read_text,
 )
-from rondeau.data._corpus import build
+from rondeau.data._corpus import build, shards
 
 WORDS = ["rose", "is", "a", "thorn,", "紅樓夢", "né", "  ", "\n", "\n\n", "x" * 30, "\t"]
 
@@ -33,8 +33,10 @@ def text(words=700, seed=0):
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    for name, value in {"PIECE_BYTES": 200, "_SHARD_PIECES": 5, "_SAVE_EVERY": 3}.items():
-        monkeypatch.setattr(build, name, value)
+    monkeypatch.setattr(build, "PIECE_BYTES", 200)
+    monkeypatch.setattr(shards, "_PIECES", 5)
+    for module in (build, shards):
+        monkeypatch.setattr(module, "SAVE_EVERY", 3)
 
 
 def write(path, content):

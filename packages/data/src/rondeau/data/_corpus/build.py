@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,20 +16,17 @@ from .._codec import Codec
 from .._cuts import CutRule
 from .._json import load_json, write_json
 from .._stream import MANIFEST as STREAM
-from .._stream import shard_name
 from .._tokenizers import CharTokenizer, Tokenizer, cut_after_lines
 from .._vocab import Vocab
 from .built import TokenCorpus
 from .manifest import BUILDING, MANIFEST, VOCABULARY, FileRecord, Manifest, fingerprint
 from .pools import Pool, make_pool
+from .shards import SAVE_EVERY, Shards
 from .sources import PIECE_BYTES
 from .survey import Part, Survey, make_survey
 from .work import count_tokens, encode_tokens
 
-_SHARD_PIECES = 64  # of a file, as long as these are few
-_MOST_SHARDS = 256  # each mapped file takes a descriptor of the process
 _MAY_BE_THERE = {"rondeau.lock"}  # of who builds
-_SAVE_EVERY = 16  # pieces
 _TRAINING_BLOCK = 1 << 14  # characters; the package of BPE holds 256 of what it is given at a time
 
 
@@ -231,7 +227,7 @@ class _Building:
         answers = pool.map(count_tokens, shared, survey.contents(parts[done:]))
         for number, answer in enumerate(self._telling("count", parts, answers, done), done + 1):
             counts.update(json.loads(answer))
-            if number % _SAVE_EVERY == 0 or number == len(parts):
+            if number % SAVE_EVERY == 0 or number == len(parts):
                 write_json(path, {"pieces": number, "counts": counts})
         return counts
 
@@ -240,7 +236,7 @@ class _Building:
     ) -> tuple[dict[str, FileRecord], int]:
         """Write the tokens; return the files, and how many tokens are to train on."""
         parts = [*train, *held_out]
-        shards = _Shards(
+        shards = Shards(
             self.folder, self.work / "shards.json", codec.vocab.dtype.itemsize, len(parts), len(train)
         )
         shared = json.dumps(codec.to_dict()).encode()
@@ -263,85 +259,6 @@ class _Building:
             yield answer
             done += part.stop - part.start
             self.tell(stage, done, total)
-
-
-_COUNTERS = ("done", "train_tokens", "in_shard")
-
-
-class _Shards:
-    """The files of tokens as they are written, and the note of what is on the disk.
-
-    Parameters
-    ----------
-    folder : Path
-    note : Path
-    itemsize : int
-        Bytes of a token.
-    parts, train : int
-        How many parts of the text there are, and how many of them to train on.
-    """
-
-    def __init__(self, folder: Path, note: Path, itemsize: int, parts: int, train: int) -> None:
-        self.folder, self.note, self.itemsize, self.train = folder, note, itemsize, train
-        self.parts = parts
-        self.per_shard = max(_SHARD_PIECES, -(-parts // _MOST_SHARDS))
-        self.done = self.train_tokens = self.in_shard = 0
-        self.files: dict[str, FileRecord] = {}
-        size, sha256 = 0, hashlib.sha256().hexdigest()
-        if note.exists():
-            begun = load_json(note, {*_COUNTERS, "unfinished", "files"}, dict)
-            self.done, self.train_tokens, self.in_shard = (begun[name] for name in _COUNTERS)
-            size, sha256 = begun["unfinished"]
-            self.files = {name: FileRecord(*record) for name, record in begun["files"].items()}
-        self._open(size)
-        if self._digest.hexdigest() != sha256:
-            self._file.close()
-            raise ValueError(
-                f"{self._path} is not what was written; remove what was built, and build it again"
-            )
-
-    @property
-    def lengths(self) -> list[int]:
-        """Return the tokens of each file."""
-        return [record.size // self.itemsize for record in self.files.values()]
-
-    def append(self, content: bytes) -> None:
-        """Write the tokens of the next part."""
-        self._file.write(content)
-        self._digest.update(content)
-        self._size += len(content)
-        self.done += 1
-        self.in_shard += 1
-        if self.done <= self.train:
-            self.train_tokens += len(content) // self.itemsize
-        is_full = self._size > 0 and (self.in_shard >= self.per_shard or self.done == self.parts)
-        if is_full or self.done % _SAVE_EVERY == 0:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            if is_full:
-                self._file.close()
-                self.files[self._path.name] = FileRecord(self._size, self._digest.hexdigest())
-                self.in_shard = 0
-                self._open(0)
-            counters = {name: getattr(self, name) for name in _COUNTERS}
-            unfinished = FileRecord(self._size, self._digest.hexdigest())
-            write_json(self.note, {**counters, "unfinished": unfinished, "files": self.files})
-
-    def close(self) -> None:
-        """Close the file that is written, and remove it where it is empty."""
-        self._file.close()
-        if not self._size:
-            self._path.unlink(missing_ok=True)
-
-    def _open(self, size: int) -> None:
-        """Go on after the first bytes of the next file, which are on the disk."""
-        self._path = self.folder / shard_name(len(self.files))
-        self._path.touch()
-        self._file = self._path.open("r+b")
-        self._file.truncate(size)
-        self._digest, self._size = hashlib.sha256(), size
-        while block := self._file.read(1 << 20):
-            self._digest.update(block)
 
 
 def _checked_path(text: Any) -> Path:

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
 from multiprocessing.connection import wait
 from threading import Thread
 from types import TracebackType
@@ -113,20 +112,18 @@ class Cluster(Pool):
             ) from None
         try:
             make: Any = Client
-            self._client = make(scheduler, set_as_default=False)
+            self._client: Any = make(scheduler, set_as_default=False)
         except ValueError as error:  # no address
             raise OSError(f"{scheduler!r} is not the address of a scheduler: {error}") from None
-        self._close = ExitStack()
-        self._close.callback(self._client.close)
         if not sum(self._client.nthreads().values()):
-            self._close.close()
+            self._client.close()
             raise OSError(f"the scheduler at {scheduler} has no workers")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leave the cluster."""
-        self._close.close()
+        self._client.close()
 
     def map(self, work: Work, shared: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
         """Yield what `work` makes of each piece, `shared` being sent to each worker once."""

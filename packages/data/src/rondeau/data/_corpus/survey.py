@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .._checks import check_is, checked_integer
 from .._cuts import CutRule, back_to_white_space
 from .._text import hint_at_encoding
-from .sources import Source, Span, as_text, open_source
+from .sources import Span, as_text, open_source
 
-_MOST_ZEROS = (
-    0.1  # of a file; a language in UTF-16 has them in every second byte, where its letters are Latin
-)
+_MOST_ZEROS = 0.1
+"""The largest share of null bytes of a text: in UTF-16, Latin letters have one in every second byte."""
 
 
 class Piece(NamedTuple):
@@ -131,29 +130,20 @@ class Survey(NamedTuple):
 
     def contents(self, parts: Sequence[Part]) -> Iterator[bytes]:
         """Yield the text of parts in UTF-8, as `texts`."""
-        source: Source | None = None
-        last: Piece | None = None
-        whole = b""
-        try:
-            for piece, start, stop in parts:
-                path = self.files[piece.file]
-                if source is None or last is None or last.file != piece.file:
-                    if source is not None:
-                        source.__exit__(None, None, None)
-                    source = open_source(path)
-                if piece is not last:  # the cut divides one, of which both sides follow each other
+        for number, of_file in groupby(parts, lambda part: part.piece.file):
+            path = self.files[number]
+            with open_source(path) as source:
+                for piece, sides in groupby(of_file, lambda part: part.piece):
                     span = Span(piece.start, piece.stop)
-                    last, whole = piece, as_text(source.read(span), piece.start, line_end=piece.line_end)
-                if hashlib.sha256(whole).hexdigest() != piece.sha256:
-                    raise ValueError(
-                        f"{path} has changed since the corpus was begun, between the bytes {piece.start:,} and "
-                        f"{piece.stop:,}; remove what was built, and build it again"
-                    )
-                is_part = stop - start < piece.characters
-                yield whole.decode()[start:stop].encode() if is_part else whole
-        finally:
-            if source is not None:
-                source.__exit__(None, None, None)
+                    whole = as_text(source.read(span), piece.start, line_end=piece.line_end)
+                    if hashlib.sha256(whole).hexdigest() != piece.sha256:
+                        raise ValueError(
+                            f"{path} has changed since the corpus was begun, between the bytes {piece.start:,} and "
+                            f"{piece.stop:,}; remove what was built, and build it again"
+                        )
+                    for _, start, stop in sides:  # both sides of the cut, in the piece that it divides
+                        is_part = stop - start < piece.characters
+                        yield whole.decode()[start:stop].encode() if is_part else whole
 
 
 def make_survey(
