@@ -54,9 +54,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True, help="begin none later than this")
     options = parser.parse_args()
     if options.library == "rondeau" and options.precision != "highest":
-        os.environ["CUPY_TF32"] = (
-            "1"  # the products before and after the steps; CuPy reads it at its first product
-        )
+        # The products before and after the steps; CuPy reads it at its first product.
+        os.environ["CUPY_TF32"] = "1"
     clock = clocks.of_cupy() if options.library == "rondeau" else clocks.of_torch()
     end = time.monotonic() + options.seconds
     for line in lines(options.library, options.precision, clock, end):

@@ -59,9 +59,8 @@ def default_collate(samples: Sequence[Any]) -> Any:
         if isinstance(first, list):
             return parts
         return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
-    if hasattr(first, "numpy") and hasattr(
-        first, "requires_grad"
-    ):  # a Tensor, of a package this one may not import
+    # A Tensor, of a package that this one may not import.
+    if hasattr(first, "numpy") and hasattr(first, "requires_grad"):
         return type(first)(_stacked([sample.detach().cpu().numpy() for sample in samples]))
     raise TypeError(
         f"samples of type {type(first).__name__} cannot be stacked: expected numbers, arrays, Tensors, strings, or "
@@ -72,9 +71,8 @@ def default_collate(samples: Sequence[Any]) -> Any:
 def _array(numbers: Sequence[Any]) -> np.ndarray[Any, Any]:
     array = np.array(numbers)
     integers = all(isinstance(number, int) for number in numbers)
-    if (
-        integers and array.dtype.kind not in "bi"
-    ):  # NumPy's uint64, float64 or object for what int64 cannot hold
+    # NumPy takes uint64, float64 or object for what int64 cannot hold.
+    if integers and array.dtype.kind not in "bi":
         largest = max(numbers, key=abs)
         raise ValueError(f"an integer of {largest.bit_length()} bits cannot be put into an array of int64")
     return array

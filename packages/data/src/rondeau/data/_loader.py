@@ -297,9 +297,8 @@ class DataLoader:
                     workers[asked % len(workers)].ask(task)
                     asked += 1
                 yield batch
-        except (
-            GeneratorExit
-        ):  # the loop was left; persistent workers go on, and what they then send is dropped
+        except GeneratorExit:
+            # The loop was left; persistent workers go on, and what they then send is dropped.
             kept = self.persistent_workers
             raise
         except BaseException:

@@ -22,9 +22,8 @@ _PIECE = 1 << 20  # characters whose tokens are held as a list at a time
 _CODE_POINTS = 1 << 16  # code points looked up at a time: with their indices they stay in a core's cache
 
 _ANYWHERE = CutRule(re.compile(rb"[^\r](?=[^\x80-\xbf])", re.DOTALL))  # after a whole character in UTF-8
-_BETWEEN_LETTERS = CutRule(
-    re.compile(rb"[A-Za-z](?=[A-Za-z])")
-)  # white space at the ends of a line is dropped
+# Between letters alone, for white space at the ends of a line is dropped.
+_BETWEEN_LETTERS = CutRule(re.compile(rb"[A-Za-z](?=[A-Za-z])"))
 _WORDS_AND_SIGNS = r" ?\w+| ?[^\w\s]+|\s"
 
 _SPACE = ord(" ")  # above the line end and below the letters

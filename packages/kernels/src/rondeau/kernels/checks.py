@@ -197,9 +197,8 @@ def checked_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype
         ...
     rondeau.kernels.errors.ArgumentValueError: weight must have shape (2,), got (3,)
     """
-    if (
-        type(array) is np.ndarray and array.dtype == dtype and array.shape == shape
-    ):  # a run checks a dozen arrays
+    # The usual case first: a run checks a dozen arrays.
+    if type(array) is np.ndarray and array.dtype == dtype and array.shape == shape:
         flags = array.flags
         if flags.c_contiguous and flags.aligned:
             return array

@@ -321,9 +321,8 @@ class Stepper:
         return tuple(checked)
 
     def _check_states(self, states: Any, workspace: Workspace) -> None:
-        is_sequence = type(states) is tuple or isinstance(
-            states, tuple | list
-        )  # the type first: it is quicker
+        # The type first: it is quicker.
+        is_sequence = type(states) is tuple or isinstance(states, tuple | list)
         if not is_sequence or len(states) != len(self._states):
             got = len(states) if is_sequence else type(states).__name__
             raise ArgumentValueError(

@@ -166,9 +166,8 @@ def _propagate(
                 pending[parent] += d
             else:
                 pending[parent] = d = pending[parent] + d
-                if (
-                    not create_graph and d.ndim
-                ):  # a sum of zero dimensions is a scalar, which cannot be added to in place
+                # A sum of zero dimensions is a scalar, which cannot be added to in place.
+                if not create_graph and d.ndim:
                     own.add(parent)
 
 

@@ -87,9 +87,8 @@ class Memory:
     def __init__(self) -> None:
         self.changed = 0
         self.recorded = 0  # the last change by a recorded operation
-        self.views: list[weakref.ref[Tensor]] | None = (
-            None  # the views that the next change must mark; never empty
-        )
+        # The views that the next change must mark; never empty.
+        self.views: list[weakref.ref[Tensor]] | None = None
 
 
 class InferenceMemory(Memory):

@@ -11,9 +11,8 @@ from rondeau.train._corpus import encode_whole, make_codec, share, split_stream,
 from rondeau.train._options import TextOptions
 from rondeau.train._usage_error import UsageError, in_words
 
-_MOST_ZEROS = (
-    0.1  # of a text; a language in UTF-16 has them in every second byte, where its letters are Latin
-)
+_MOST_ZEROS = 0.1
+"""The largest share of null bytes of a text: in UTF-16, Latin letters have one in every second byte."""
 
 
 class Corpus(ABC):

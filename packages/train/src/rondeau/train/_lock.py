@@ -85,9 +85,8 @@ class FolderLock:
         self._descriptor: int | None = None
 
     def __reduce__(self) -> Any:
-        return FolderLock, (
-            self.path,
-        )  # a copy holds nothing: there is one descriptor, and one who closes it
+        # A copy holds nothing: there is one descriptor, which one object closes.
+        return FolderLock, (self.path,)
 
     @property
     def is_held(self) -> bool:

@@ -162,9 +162,8 @@ class Cell:
                 self.step, self.gates, self.states, self.name, self.initialisers, self.project, regularisers,
                 self.inputs, forms,
             )  # fmt: skip
-            found = self._variants.setdefault(
-                (regularisers, forms), cell
-            )  # another thread may have been first
+            # Another thread may have been first.
+            found = self._variants.setdefault((regularisers, forms), cell)
         return found
 
     def __deepcopy__(self, memo: object) -> Cell:

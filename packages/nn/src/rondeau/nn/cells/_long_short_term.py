@@ -186,9 +186,8 @@ def slstm(x: Any, r: Any, s: Any) -> Any:
     carried = log_f + s.m
     top = m.where(s.n == 0, i, m.maximum(carried, i))
     take = m.exp(i - top)
-    keep = m.exp(
-        m.minimum(carried - top, 60)
-    )  # the exponent is above 0 only where n = 0, and then keep is multiplied by 0
+    # The exponent is above 0 only where n = 0, and then keep is multiplied by 0.
+    keep = m.exp(m.minimum(carried - top, 60))
     c = keep * s.c + take * m.tanh(x.z + r.z)
     n = keep * s.n + take
     return m.sigmoid(x.o + r.o) * c / n, c, n, top

@@ -53,9 +53,8 @@ def describe_text(material: Material) -> dict[str, str]:
         "corpus": f"{corpus.name}: {counted(corpus.characters, 'character')}",
         "tokens": f"{', '.join(parts)}; vocabulary of {len(codec):,}",
     }
-    if origin is not None and isinstance(
-        corpus, TextCorpus
-    ):  # tokens were built with the origin's vocabulary
+    # Tokens on disk were built with the origin's vocabulary.
+    if origin is not None and isinstance(corpus, TextCorpus):
         unknown = describe_unknown(corpus.text, codec, token)
         if unknown is not None:
             lines["unknown"] = unknown
