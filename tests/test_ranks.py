@@ -1,15 +1,17 @@
 """Runs shared among processes by MPI: the bits of one process, whatever the number of ranks, and one voice."""
 
 import json
+import os
+import signal
 import sys
 
 import pytest
-from tools.mpi_job import launcher, run_job
+from tools.mpi_job import is_open_mpi, launcher, run_job
 from tools.storm import ranks as storm
 from tools.storm.report import Report
 from tools.storm.scene import contents, differences, write_corpus
 
-from ranks import needs_mpi
+from ranks import needs_mpi, needs_ulfm
 
 pytestmark = needs_mpi
 
@@ -120,15 +122,89 @@ def test_what_no_rank_can_read_is_told_once(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@needs_ulfm
 def test_a_rank_dies_and_the_others_end_with_the_bits_of_an_undisturbed_run(corpus, alone, tmp_path):
-    assert storm.disturb(tmp_path, corpus, alone, "kill", 0, 500, survives=True, size=2) is None
+    assert storm.disturb(tmp_path, corpus, alone, storm.Harm("kill", 0, 500), survives=True, size=2) is None
+
+
+@pytest.mark.parametrize(
+    ("victim", "size"),
+    [(0, 2), pytest.param(1, 2, marks=pytest.mark.long), pytest.param(1, 3, marks=pytest.mark.long)],
+)
+def test_a_rank_dies_and_all_end_with_a_line_and_the_run_goes_on_with_other_ranks(
+    corpus, alone, tmp_path, victim, size
+):
+    harm = storm.Harm("kill", victim, 500)
+    assert storm.disturb(tmp_path, corpus, alone, harm, survives=False, size=size) is None
 
 
 @pytest.mark.long
+@needs_ulfm
 def test_ranks_in_a_storm(corpus, tmp_path):
     report = Report()
-    storm.storm(tmp_path, corpus, report, rounds=8)
+    storm.storm(tmp_path, corpus, report)
     assert report.findings == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are sent signals on POSIX systems alone")
+@pytest.mark.parametrize(
+    ("to", "number"),
+    [
+        ("launcher", "SIGUSR1"),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in [
+                ("launcher", "SIGTERM"),
+                ("launcher", "SIGINT"),
+                ("rank", "SIGUSR1"),
+                ("rank", "SIGTERM"),
+                ("all ranks", "SIGUSR1"),
+            ]
+        ),
+    ],
+)
+def test_a_signal_ends_all_ranks_and_the_run_goes_on(corpus, alone, tmp_path, to, number):
+    words = ["train", str(corpus), *storm.OPTIONS, "--output=run", "--parallel=mpi"]
+    ended = run_job([*launcher(2), "-c", SENDS, to, number, *words], tmp_path)
+    assert ended.status not in (None, 0)
+    assert ended.left == []
+    assert "Traceback" not in ended.err
+    lines = [line for line in ended.err.splitlines() if "interrupted" in line]
+    if to == "launcher" and number != "SIGUSR1" and is_open_mpi():
+        assert len(lines) <= 1  # it passes on no more of what ranks say
+    else:
+        assert len(lines) == 1
+        assert lines[0].endswith("continue with: rondeau train --resume run")
+        assert ended.status == 128 + getattr(signal, number)
+    if number == "SIGUSR1":
+        assert lines[0].startswith("interrupted at step 3: everything is kept; ")
+        latest = json.loads((tmp_path / "run" / "checkpoints" / "latest").read_text())
+        assert latest["checkpoint"] == "step-3"
+    resumed = rondeau("train", "--resume", "run", folder=tmp_path)
+    assert resumed.status == 0, resumed.err
+    assert differences(contents(tmp_path / "run"), contents(alone)) == []
+
+
+# The command, in which the last rank sends a signal in its third step: to the launcher, to itself, or to all ranks.
+SENDS = """
+import os, signal, sys
+from rondeau.train import Trainer, cli
+
+to, number = sys.argv[1], getattr(signal, sys.argv[2])
+learn = Trainer._learn
+
+def send(trainer, group):
+    ranks = trainer.parallel
+    processes = ranks.all_gather(os.getpid())
+    if trainer.step == 2 and ranks.rank == ranks.size - 1:
+        launcher = int(os.environ["RONDEAU_LAUNCHER"])
+        for process in {"launcher": [launcher], "rank": [os.getpid()], "all ranks": processes}[to]:
+            os.kill(process, number)
+    learn(trainer, group)
+
+Trainer._learn = send
+raise SystemExit(cli.main(sys.argv[3:]))
+"""
 
 
 def test_a_run_without_shards_is_not_for_ranks(corpus, tmp_path):

@@ -54,9 +54,8 @@ def test_a_rank_of_a_host_dies_and_the_other_goes_on(hosts, tmp_path, victim):
     corpus = write_corpus(tmp_path / "corpus.txt")
     expected = storm.undisturbed(tmp_path, corpus)
     words = ["train", str(corpus), *storm.OPTIONS, "--output=run", "--parallel=mpi"]
-    ended = run_job(
-        [*hosts.launcher(*SURVIVING), "-c", storm.CHILD, "kill", str(victim), "500", *words], tmp_path
-    )
+    harm = storm.Harm("kill", victim, 500)
+    ended = run_job([*hosts.launcher(*SURVIVING), *harm.words, *words], tmp_path)
     assert ended.status == 0, ended.err
     assert "1 of 2 ranks has ended" in ended.err
     assert differences(contents(tmp_path / "run"), contents(expected)) == []

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from tools.mpi_job import SURVIVING, Ended, launcher, run_job
 
@@ -29,30 +33,40 @@ RANKS = 3
 STOPPED_FOR = 20.0
 """Seconds that a stopped rank sleeps: far longer than a step, and no failure."""
 
+MOMENTS = {
+    "at any time": r"",
+    "in a checkpoint": r"durable|RunFolder|Recorder",
+    "in an evaluation": r"Reading|evaluate",
+    "in the reduction": r"GradientSums|exchange",
+}
+"""Calls before which a rank comes to harm, by patterns of their names."""
+
 _VARIES_BY = 10
 """From job to job, a rank makes a few calls more or less, since some repeat until a message has come."""
 
 # Runs the command; on one rank of the job, as it began, does to its own process what the first arguments say, before
-# the Nth call of what a training asks of other ranks, of what it computes, and of what it writes. "count" does
-# nothing, and prints how many calls there were.
+# the Nth call that fits a pattern, of what a training asks of other ranks, of what it computes, and of what it writes.
+# "count" does nothing, and prints how many calls there were of each pattern.
 CHILD = """
-import functools, os, signal, sys
+import functools, json, os, re, signal, sys
 from rondeau.tensor.files import durable
 from rondeau.train import Recorder, RunFolder, Trainer, _evaluate, cli, optim
 from rondeau.train.parallel import MPI, _gradients, _learning, _messages
 
-how, victim, number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-seen, rank = 0, int(os.environ.get("OMPI_COMM_WORLD_RANK", "0"))
+how, victim, number, patterns = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4])
+seen = dict.fromkeys(patterns, 0)
+rank = next((int(os.environ[name]) for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK") if name in os.environ), 0)
 
 def watched(name, function):
+    fitting = [pattern for pattern in patterns if re.search(pattern, name)]
     @functools.wraps(function)
     def call(*arguments, **options):
-        global seen
         if rank == victim:
-            seen += 1
-            if how != "count" and seen == number:
-                print(f"{how} before {name}", file=sys.stderr, flush=True)
-                os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[how])
+            for pattern in fitting:
+                seen[pattern] += 1
+                if how != "count" and seen[pattern] == number:
+                    print(f"{how} before {name}", file=sys.stderr, flush=True)
+                    os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[how])
         return function(*arguments, **options)
     return call
 
@@ -63,20 +77,43 @@ for kind in (Trainer, Recorder, RunFolder, MPI, _messages.Messages, _gradients.G
             setattr(kind, name, watched(f"{kind.__name__}.{name}", member))
 for name in ("write_file", "replace_file", "rename", "append_file", "sync_folder", "cut_file", "remove_file"):
     setattr(durable, name, watched(f"durable.{name}", getattr(durable, name)))
-status = cli.main(sys.argv[4:])
+status = cli.main(sys.argv[5:])
 if how == "count" and rank == victim:
-    print("calls:", seen)
+    print("calls:", json.dumps(seen))
 raise SystemExit(status)
 """
 
 
-def job(
-    room: Path, how: str, victim: int, number: int, *words: str, survives: bool, size: int = RANKS
-) -> Ended:
-    """Run the command on ranks, of which one comes to harm before one of its calls."""
+class Harm(NamedTuple):
+    """What is done to a rank of a job.
+
+    Attributes
+    ----------
+    how : {"kill", "stop", "count"}
+    victim : int
+        The rank.
+    number : int
+        Before which of the calls that fit.
+    patterns : sequence of str
+        Which those are.
+    """
+
+    how: str
+    victim: int
+    number: int
+    patterns: Sequence[str] = ("",)
+
+    @property
+    def words(self) -> list[str]:
+        """The arguments of `CHILD`."""
+        return ["-c", CHILD, self.how, str(self.victim), str(self.number), json.dumps(self.patterns)]
+
+
+def job(room: Path, harm: Harm, *words: str, survives: bool, size: int = RANKS) -> Ended:
+    """Run the command on ranks, of which one comes to harm."""
     options = SURVIVING if survives else ()
-    program = ["-c", CHILD, how, str(victim), str(number), "train", *words, "--parallel", "mpi"]
-    wake_after = STOPPED_FOR if how == "stop" else None
+    wake_after = STOPPED_FOR if harm.how == "stop" else None
+    program = [*harm.words, "train", *words, "--parallel", "mpi"]
     return run_job([*launcher(size, *options), *program], room, wake_after)
 
 
@@ -87,38 +124,32 @@ def undisturbed(room: Path, corpus: Path) -> Path:
     return (room / "run").rename(room / "undisturbed")
 
 
-def count_calls(room: Path, corpus: Path, victim: int) -> int:
-    """Return how many calls a rank makes that could be its last."""
+def count_calls(room: Path, corpus: Path, victim: int) -> dict[str, int]:
+    """Return how many calls a rank makes that could be its last, for each pattern of `MOMENTS`."""
     copy(room / "nothing", room / "run")
-    ended = job(room, "count", victim, 0, str(corpus), *OPTIONS, "--output=run", survives=True)
+    harm = Harm("count", victim, 0, list(MOMENTS.values()))
+    ended = job(room, harm, str(corpus), *OPTIONS, "--output=run", survives=True)
     assert ended.status == 0, ended.err
-    return int(ended.out.rpartition("calls:")[2].split()[0])
+    found: dict[str, int] = json.loads(ended.out.rpartition("calls:")[2].splitlines()[0])
+    return found
 
 
 def disturb(
-    room: Path,
-    corpus: Path,
-    expected: Path,
-    how: str,
-    victim: int,
-    number: int,
-    survives: bool,
-    size: int = RANKS,
+    room: Path, corpus: Path, expected: Path, harm: Harm, survives: bool, size: int = RANKS
 ) -> str | None:
     """Harm a rank in a new run; return what is wrong with what came of it, or None."""
     copy(room / "nothing", room / "run")
-    words = (str(corpus), *OPTIONS, "--output=run")
-    ended = job(room, how, victim, number, *words, survives=survives, size=size)
-    if f"{how} before" not in ended.err:
-        return f"nothing happened to rank {victim}\n{ended.err}"
-    if ended.status is None:
-        return f"the job hung\n{ended.out}\n{ended.err}"
-    if how == "kill" and not survives:
+    ended = job(room, harm, str(corpus), *OPTIONS, "--output=run", survives=survives, size=size)
+    if f"{harm.how} before" not in ended.err:
+        return f"nothing happened to rank {harm.victim}\n{ended.err}"
+    if ended.status is None or ended.left:
+        return f"the job hung, or processes were left: {ended.left}\n{ended.out}\n{ended.err}"
+    if harm.how == "kill" and not survives:
         if problem := _check_ending(ended):
             return problem
-        ended = run_job(
-            [*launcher(size - 1), "-m", "rondeau", "train", *_again(room, corpus), "--parallel", "mpi"], room
-        )
+        again = ["-m", "rondeau", "train", *_again(room, corpus)]
+        ranks = [*launcher(size - 1), *again, "--parallel", "mpi"] if size > 2 else [sys.executable, *again]
+        ended = run_job(ranks, room)
     if ended.status != 0:
         return f"status {ended.status}\n{ended.out}\n{ended.err}"
     if names := differences(contents(room / "run"), contents(expected)):
@@ -151,7 +182,8 @@ def storm(room: Path, corpus: Path, report: Report, *, rounds: int = 20, seed: i
         A text file.
     report : Report
     rounds : int
-        How many kills in jobs that survive them; of those that do not, a quarter as many.
+        How many kills in jobs that survive them; of those that do not, a quarter as many. A quarter of both is at
+        any time, in a checkpoint, in an evaluation and in the reduction each.
     seed : int
         Of the draws.
     """
@@ -159,11 +191,14 @@ def storm(room: Path, corpus: Path, report: Report, *, rounds: int = 20, seed: i
     expected = undisturbed(room, corpus)
     calls = [count_calls(room, corpus, victim) for victim in range(RANKS)]
     harms = [("kill", True)] * rounds + [("kill", False)] * (rounds // 4) + [("stop", True)] * RANKS
+    moments = itertools.cycle(MOMENTS)
     for i, (how, survives) in enumerate(harms):
-        victim = i % RANKS
-        number = draws.randrange(calls[victim] - _VARIES_BY) + 1
-        report.count(f"{how} a rank{'' if survives else ', the job ends'}")
-        if problem := disturb(room, corpus, expected, how, victim, number, survives):
+        victim, moment = i % RANKS, next(moments)
+        pattern = MOMENTS[moment]
+        number = draws.randrange(max(1, calls[victim][pattern] - _VARIES_BY)) + 1
+        report.count(f"{how} a rank {moment}{'' if survives else ', the job ends'}")
+        if problem := disturb(room, corpus, expected, Harm(how, victim, number, [pattern]), survives):
             report.find(
-                f"ranks, number {i}: {how} rank {victim} before call {number}, survives: {survives}", problem
+                f"ranks, number {i}: {how} rank {victim} before call {number} {moment}, survives: {survives}",
+                problem,
             )

@@ -12,6 +12,10 @@ from rondeau.kernels.runtime.interrupts import holding_signals
 
 SIGNATURE = (types.int64,)
 
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGALRM") if hasattr(signal, name)
+]
+
 
 class Function:
     """Adds 41, by an inner function, which calls an intrinsic that does `action` while it is typed.
@@ -55,7 +59,7 @@ def interrupt():
 def _usual_handlers(tmp_path, monkeypatch):
     """Python's own handlers, which a runner of tests may have exchanged, and an empty cache."""
     monkeypatch.setenv("RONDEAU_CACHE", str(tmp_path))
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for number, handler in before.items():
@@ -104,7 +108,7 @@ def test_an_interrupt_while_a_function_is_loaded_or_kept_comes_afterwards(monkey
     assert sum(again.stats.cache_hits.values()) == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_handler_of_ones_own_is_called_and_may_let_the_compiler_go_on(number):
     came = []
     function = Function(lambda: signal.raise_signal(number))

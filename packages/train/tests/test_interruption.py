@@ -1,13 +1,14 @@
-"""What SIGINT and SIGTERM do to ``rondeau train``, by signals that the tests raise themselves."""
+"""What SIGINT, SIGTERM and SIGUSR1 do to ``rondeau train``, by signals that the tests raise themselves."""
 
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
 
-from rondeau.train import cli
+from rondeau.train import _interruption, cli
 from rondeau.train._interruption import Interruption, Signals
 from rondeau.train._progress import INTERRUPTED
 
@@ -20,9 +21,16 @@ class Trainer(SimpleNamespace):
         self.stopped_by = reason
 
 
-@pytest.fixture(params=[(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
+NAMES = [name for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+
+@pytest.fixture(params=NAMES)
 def number_and_status(request):
-    return request.param
+    number = getattr(signal, request.param)
+    return number, 128 + number
+
+
+needs_usr1 = pytest.mark.skipif("SIGUSR1" not in NAMES, reason="this system has no SIGUSR1")
 
 
 def test_outside_training_the_command_ends_at_once(number_and_status):
@@ -54,10 +62,61 @@ def test_training_ends_at_once_before_its_first_step_and_after_the_present_one_f
             assert trainer.stopped_by == INTERRUPTED
             assert signals.status == status
             with pytest.raises(Interruption):
-                signal.raise_signal(number)
-        trainer.stopped_by = None
+                signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)  # what it asks for is done
+
+
+def test_signals_between_trainings_end_the_command_at_once(number_and_status):
+    signals, trainer = Signals(), Trainer()
+    with signals.handled():
+        with signals.finishing_steps(trainer):
+            trainer.stopped_by = "9 steps are done"
         with pytest.raises(Interruption):
+            signal.raise_signal(number_and_status[0])
+
+
+@needs_usr1
+def test_a_second_sigusr1_asks_for_no_more_than_the_first():
+    signals, trainer = Signals(), Trainer()
+    with signals.handled(), signals.finishing_steps(trainer):
+        trainer.step += 1
+        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGUSR1)
+        assert trainer.stopped_by == INTERRUPTED
+        with pytest.raises(Interruption) as raised:
+            signal.raise_signal(signal.SIGTERM)
+        assert raised.value.status == 143
+
+
+def test_a_step_that_was_to_be_finished_and_was_not_is_not_made_again(number_and_status):
+    number, status = number_and_status
+    signals, trainer = Signals(), Trainer()
+    with signals.handled():
+        with suppress(ZeroDivisionError), signals.finishing_steps(trainer):
+            trainer.step += 1
             signal.raise_signal(number)
+            raise ZeroDivisionError  # as where a rank is lost, and the others begin again without it
+        with pytest.raises(Interruption) as raised, signals.finishing_steps(Trainer()):
+            pass
+        assert raised.value.status == status
+
+
+@needs_usr1
+def test_under_open_mpi_a_step_is_given_up_a_moment_after_sigterm_and_not_when_the_run_has_ended(monkeypatch):
+    monkeypatch.setenv("PRTE_LAUNCHED", "1")
+    monkeypatch.setattr(_interruption, "_BEFORE_KILL", 1000.0)
+    signals, trainer = Signals(), Trainer()
+    signals.follow_launcher()
+    before = signal.getsignal(signal.SIGALRM)
+    with signals.handled(), signals.finishing_steps(trainer):
+        trainer.step += 1
+        signal.raise_signal(signal.SIGTERM)
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 1000.0
+        with pytest.raises(Interruption) as raised:
+            signal.raise_signal(signal.SIGALRM)  # as the timer would
+        assert raised.value.status == 143
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    assert signal.getsignal(signal.SIGALRM) is before
 
 
 def test_the_command_says_it_in_one_line(number_and_status, monkeypatch, capsys):

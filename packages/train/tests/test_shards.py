@@ -480,6 +480,26 @@ def test_all_ranks_stop_where_one_does():
     assert ThreadRanks.run_all(2, run) == [(3, "enough")] * 2
 
 
+def test_a_stop_that_comes_while_ranks_agree_is_for_the_next_step():
+    def run(ranks):
+        with LOCK:
+            trainer = language_model(parallel=ranks)
+        agree = trainer._sharded.agree_on_end
+
+        def stopped_meanwhile(reason):
+            agreed = agree(reason)
+            if ranks.rank == 1 and trainer.step == 3:
+                trainer.stop("enough")
+            return agreed
+
+        trainer._sharded.agree_on_end = stopped_meanwhile
+        trainer.fit()
+        return trainer.step, trainer.stopped_by
+
+    LOCK = threading.Lock()
+    assert ThreadRanks.run_all(2, run) == [(4, "enough")] * 2
+
+
 def test_all_ranks_see_that_a_loss_diverged():
     def run(ranks):
         with LOCK:

@@ -384,9 +384,13 @@ class Trainer:
 
     def _finished(self) -> bool:
         self.stopped_by = self.stopped_by or self.end_reached()
-        if self._sharded is not None:
-            self.stopped_by = self._sharded.agree_on_end(self.stopped_by)
-        return self.stopped_by is not None
+        if self._sharded is None:
+            return self.stopped_by is not None
+        agreed = self._sharded.agree_on_end(self.stopped_by)
+        if agreed is not None:
+            self.stopped_by = agreed
+        # A signal that calls `stop` while this rank waits for the others is for the next step.
+        return agreed is not None
 
     def end_reached(self) -> str | None:
         """Return why the training ends at the present step; None if it goes on."""

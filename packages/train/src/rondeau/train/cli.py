@@ -57,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         Exit status: 0; 1 if the run itself failed, as when the loss diverged; 2 for input that cannot be used;
-        130 after Ctrl-C, and for training whose output nobody reads any more; 143 after SIGTERM in training.
+        130 after Ctrl-C, and for training whose output nobody reads any more; 143 and 138 after SIGTERM and SIGUSR1 in
+        training.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     name = argv[0] if argv else "--help"

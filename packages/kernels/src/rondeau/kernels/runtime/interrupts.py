@@ -18,7 +18,12 @@ from numba.core import event
 
 __all__ = ["holding_signals"]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+]
+"""Those whose handlers end something; not those of profilers, which look at what runs."""
 
 
 class _RaisedByHandler(BaseException):
@@ -67,7 +72,7 @@ class _Compiling:
 
 @contextlib.contextmanager
 def holding_signals() -> Iterator[None]:
-    """Hold back SIGINT and SIGTERM while the main thread compiles; Python delivers no signals to other threads.
+    """Hold back SIGINT, SIGTERM and the like while the main thread compiles; other threads are delivered none.
 
     Raises
     ------

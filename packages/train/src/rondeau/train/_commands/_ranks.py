@@ -40,13 +40,14 @@ def run_on_ranks(train: Callable[[Ranks], int], signals: Signals, argv: Sequence
         raise UsageError(f"--parallel mpi: {error}") from error
     signals.follow_launcher()
     rt.set_num_threads(max(1, (os.cpu_count() or 1) // ranks.ranks_of_host))
-    try:
-        return ranks.run(lambda: _one_voice(ranks, train))
-    except RankLostError as error:
-        lost = RunFailedError(f"{error}; {signals.remedy or 'begin again'}")
-        return _end(ranks, lost, argv)
-    except FORESEEN as error:
-        return _end(ranks, error, argv)
+    with signals.handled():  # while ranks that are left leave the others, too
+        try:
+            return ranks.run(lambda: _one_voice(ranks, train))
+        except RankLostError as error:
+            lost = RunFailedError(f"{error}; {signals.remedy or 'begin again'}")
+            return _end(ranks, lost, argv)
+        except FORESEEN as error:
+            return _end(ranks, error, argv)
 
 
 def _one_voice(ranks: Ranks, train: Callable[[Ranks], int]) -> int:

@@ -233,7 +233,9 @@ def _train_in(
     began_at = trainer.step
     with signals.finishing_steps(trainer):
         trainer.fit()
-    if trainer.stopped_by == INTERRUPTED:
+    told = ranks.all_gather((trainer.stopped_by == INTERRUPTED, signals.came))
+    if any(is_interrupted for is_interrupted, _ in told):
+        signals.came = next((came for _, came in told if came is not None), None)
         message = f"interrupted at step {trainer.step:,}: everything is kept; {signals.remedy}"
         if ranks.is_main:
             print(one_visible_line(message), file=sys.stderr)

@@ -8,6 +8,7 @@ the others wait a moment for its notice.
 from __future__ import annotations
 
 import atexit
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +27,8 @@ _WHILE_BEING_ENDED = 0.05
 """The same, for each lower rank, where a launcher is about to kill all: Open MPI leaves them a quarter of a second."""
 
 _UNTIL_RANK_0_TELLS = 30.0
+
+_ASKING_TO_END = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 
 _NOTICE = 32_000
 """The tag of notices; MPI has at least 32,767."""
@@ -83,20 +86,22 @@ class Ending:
         """
         from mpi4py.run import set_abort_status
 
+        if self._communicator.size > 1:  # else there is nobody to end
+            self._has_failed = True
+            set_abort_status(status or 1)
         if not self._is_told(error):
             tell()
             for stream in filter(None, (sys.stdout, sys.stderr)):
                 with suppress(OSError, ValueError):  # there may be no reader any more
                     stream.flush()
             self._give_notice()
-        if self._communicator.size == 1:  # there is nobody to end
-            return
-        self._has_failed = True
-        set_abort_status(status or 1)
 
     def _finalize(self) -> None:
-        if not self._has_failed and not self._mpi.Is_finalized():
-            self._mpi.Finalize()
+        if self._has_failed or self._mpi.Is_finalized():
+            return
+        for number in _ASKING_TO_END:  # as it does, as soon as all ranks are here
+            signal.signal(number, signal.SIG_IGN)
+        self._mpi.Finalize()
 
     def _is_told(self, error: BaseException) -> bool:
         """Return whether another rank tells, after a moment in which its notice may come."""

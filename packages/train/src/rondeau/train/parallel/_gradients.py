@@ -45,27 +45,27 @@ class GradientSums:
         self._result: Flat | None = None
         self._received: dict[tuple[int, Node], Flat] = {}
 
-    def take(self, shard: int) -> bytes:
+    def take(self, shard: int) -> str:
         """Add the gradients of the next of this rank's shards, which are removed from their parameters.
 
         Returns
         -------
-        bytes
+        str
             For each parameter, whether it has a gradient: 1 or 0.
         """
         sums = self._unused.pop() if self._unused else self._new()
-        present = bytearray(len(self.parameters))
+        present = ["0"] * len(self.parameters)
         for i, (parameter, place) in enumerate(zip(self.parameters, self._places, strict=True)):
             mine = sums[parameter.dtype][place]
             if parameter.grad is None:
                 mine[...] = 0
             else:
-                present[i] = 1
+                present[i] = "1"
                 mine.reshape(parameter.shape)[...] = parameter.grad._array
                 parameter.grad = None
         self._sums.append((Node(shard, shard + 1), sums))
         self._add_whole_nodes()
-        return bytes(present)
+        return "".join(present)
 
     def _add_whole_nodes(self) -> None:
         nodes = parents(self.shards.count)
@@ -78,13 +78,13 @@ class GradientSums:
             self._unused.append(others)
             self._sums[-2:] = [(node, sums)]
 
-    def finish(self, weight: float, present: Iterable[bytes]) -> None:
+    def finish(self, weight: float, present: Iterable[str]) -> None:
         """Give all parameters the sum over all shards, divided by `weight`.
 
         Parameters
         ----------
         weight : float
-        present : iterable of bytes
+        present : iterable of str
             What `take` returned for every shard. A parameter that no shard has a gradient of gets none.
         """
         result = self._result = self._result or self._new()
@@ -92,9 +92,9 @@ class GradientSums:
         self._gather_slices(result)
         self._unused += [sums for _, sums in self._sums]
         self._sums = []
-        has_gradient = np.any([np.frombuffer(of_shard, np.uint8) for of_shard in present], axis=0)
-        for i, (parameter, place) in enumerate(zip(self.parameters, self._places, strict=True)):
-            if has_gradient[i]:
+        of_parameters = zip(*present, strict=True)
+        for parameter, place, of_shards in zip(self.parameters, self._places, of_parameters, strict=True):
+            if "1" in of_shards:
                 parameter.grad = rt.from_numpy(result[parameter.dtype][place].reshape(parameter.shape))
 
     def forget(self) -> None:

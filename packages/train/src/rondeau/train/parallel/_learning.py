@@ -34,14 +34,23 @@ class _News(NamedTuple):
     """What all ranks learn of a shard's part in a step, besides its gradients."""
 
     losses: Losses
-    has_gradients: bytes
+    has_gradients: str
     buffers: list[Changes]
 
+    @property
+    def told(self) -> list[Any]:
+        """What ranks tell each other of it: JSON, but for changes of buffers."""
+        return [[list(pair) for pair in self.losses], self.has_gradients, self.buffers]
+
     @classmethod
-    def of(cls, told: tuple[Any, ...]) -> _News:
+    def of(cls, told: list[Any]) -> _News:
         """Return what a rank has told."""
         losses, has_gradients, buffers = told
-        return cls(losses, has_gradients, [Changes(*of_batch) for of_batch in buffers])
+        return cls(
+            [(value, weight) for value, weight in losses],
+            has_gradients,
+            [Changes(*of_batch) for of_batch in buffers],
+        )
 
 
 class ShardedLearning:
@@ -132,7 +141,8 @@ class ShardedLearning:
                             (loss * weight).backward()
             news.append(_News(losses, self._sums.take(shard), changes))
             after.append(carry)
-        told = self.ranks.all_gather((news, clock()))
+        mine: list[Any] = [[one.told for one in news], clock()]
+        told = self.ranks.all_gather(mine)
         self._news = [_News.of(one) for of_rank, _ in told for one in of_rank]
         self.seconds = told[0][1]
         return [pair for one in self._news for pair in one.losses], after

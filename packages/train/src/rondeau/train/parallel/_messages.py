@@ -1,6 +1,7 @@
 """Bytes from rank to rank. MPI moves them and does nothing else: what is added, is added by us.
 
-Values go as the bytes of a file of `rondeau.tensor.save`, which whoever reads them does not execute.
+Values go as JSON, where that is what they are, and else as the bytes of a file of `rondeau.tensor.save`: whoever reads
+them executes neither. In a step, ranks tell each other JSON, which takes a tenth of the time.
 
 Whoever waits asks MPI again and again, and sleeps in between, so that signals are handled meanwhile, a rank that has
 died is noticed, and ranks that share a core leave it to those that compute.
@@ -9,6 +10,7 @@ died is noticed, and ranks that share a core leave it to those that compute.
 from __future__ import annotations
 
 import io
+import json
 import os
 import socket
 import time
@@ -26,6 +28,12 @@ _LOOK_EVERY = 1.0
 """Seconds between looks at whether processes of this host are still there, for a wait that does not end."""
 
 _VALUE, _ARRAY = 1, 2
+"""Tags of messages."""
+
+_JSON, _FILE = b"J", b"F"
+"""With which a value's bytes begin."""
+
+_IN_JSON = {type(None), bool, int, float, str}
 
 
 class Messages:
@@ -53,9 +61,9 @@ class Messages:
 
     def all_gather(self, value: Any) -> list[Any]:
         """Return the values of all ranks, in their order."""
-        value = _plain(value)
+        value, content = _encoded(value)
         found = {self.communicator.rank: value}
-        requests = self._send_value(_encoded(value), self._others)
+        requests = self._send_value(content, self._others)
         found |= self._receive_values(self._others)
         self._finish(requests)
         return [found[rank] for rank in range(self.communicator.size)]
@@ -64,8 +72,8 @@ class Messages:
         """Return the value of rank 0."""
         if self.communicator.rank:
             return self._receive_values([0])[0]
-        value = _plain(value)
-        self._finish(self._send_value(_encoded(value), self._others))
+        value, content = _encoded(value)
+        self._finish(self._send_value(content, self._others))
         return value
 
     def exchange(self, outgoing: Arrays, incoming: Arrays) -> None:
@@ -98,7 +106,7 @@ class Messages:
 
         self._wait(have_all_come)
         self._finish(requests)
-        return {rank: rt.load(io.BytesIO(content)) for rank, content in found.items()}
+        return {rank: _decoded(content) for rank, content in found.items()}
 
     def _finish(self, requests: list[Any]) -> None:
         self._wait(lambda: bool(self._mpi.Request.Testall(requests)))
@@ -124,12 +132,8 @@ class Messages:
 
     def _look_for_the_dead(self) -> None:
         for rank, process in self._processes.items():
-            try:
-                os.kill(process, 0)
-            except ProcessLookupError:
-                raise RankLostError(f"rank {rank} has ended: its process {process} is gone") from None
-            except OSError:  # another user's: it is there
-                continue
+            if _has_ended(process):
+                raise RankLostError(f"rank {rank} has ended: its process {process} is gone")
 
     def _called(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
@@ -147,20 +151,56 @@ def _plain(value: Any) -> Any:
     return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
-def _encoded(value: Any) -> bytes:
-    """Return the bytes of a value.
+def _encoded(value: Any) -> tuple[Any, bytes]:
+    """Return a value as the other ranks get it, and its bytes.
 
     Raises
     ------
     TypeError
         If it holds what no file can.
     """
-    content = io.BytesIO()
+    if _is_json(value):
+        return value, _JSON + json.dumps(value).encode()
+    value = _plain(value)
+    content = io.BytesIO(_FILE)
+    content.seek(len(_FILE))
     try:
         rt.save(value, content)
     except TypeError as error:
         raise TypeError(f"what ranks tell each other must be what save can write: {error}") from None
-    return content.getvalue()
+    return value, content.getvalue()
+
+
+def _decoded(content: bytes | bytearray) -> Any:
+    """Return the value whose bytes these are."""
+    if content.startswith(_JSON):
+        return json.loads(content[len(_JSON) :])
+    return rt.load(io.BytesIO(content[len(_FILE) :]))
+
+
+def _is_json(value: Any) -> bool:
+    """Return whether JSON gives back the same value: numbers have all their digits there, and NaN a name."""
+    kind = type(value)
+    if kind is list:
+        return all(map(_is_json, value))
+    if kind is dict:
+        return all(type(key) is str for key in value) and all(map(_is_json, value.values()))
+    return kind in _IN_JSON
+
+
+def _has_ended(process: int) -> bool:
+    """Return whether a process of this host is gone, or has ended and its parent has not asked how."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's: it is there
+        return False
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:  # another system, which has no such file
+        return False
+    return state in "ZX"
 
 
 def _this_host() -> tuple[str, ...]:
