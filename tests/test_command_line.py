@@ -106,7 +106,7 @@ def test_help_says_what_is_not_meant(capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert set(re.findall(r"\w+", said)) >= set(nn.LanguageModel.CELLS)
     assert "lstm_projected" not in said
-    assert "from one checkpoint file to the next" in said
+    assert "from one checkpoint to the next" in said
     assert "ends in one to three minutes" in said
     cli.main([])
     assert "A first run, of one to three minutes" in capsys.readouterr().out
@@ -658,6 +658,13 @@ def test_corpus_of_python_with_a_plot(tmp_path, capsys):
         (["trian"], r"rondeau: there is no command 'trian'; did you mean train\?$"),
         ([os.devnull], "there is no command '.*'; did you mean `rondeau train .*`"),
         (["train", "-o", "x"], "-o: there is no such option; `rondeau train --help` lists them"),
+        (
+            ["corpus", "build"],
+            "corpus: TEXT is missing: the files to read; --output is missing: the folder to write",
+        ),
+        (["corpus", "build", "one.txt"], "corpus: --output is missing: the folder to write to"),
+        (["-v"], r"rondeau: there is no option '-v'; `rondeau --help` lists what there is"),
+        (["train", "--nhid=1"], r"--nhid: there is no such option; did you mean --hidden_size\?"),
         (["train", "--learning-rate=1"], r"--learning-rate: there is no such option; did you mean --lr\?"),
         (["generate", "run", "--temp=1"], r"--temp: there is no such option; did you mean --temperature\?"),
         (["train", "--cell=LSTM"], r"slstm, got LSTM; did you mean lstm\?"),

@@ -1,6 +1,6 @@
 """The machine code of kernels, made on a machine without a GPU, and what it says about them.
 
-For tests. NVIDIA's compiler and linker come as wheels and need no GPU (``pip install 'rondeau[cuda-check]'``), but
+For tests. NVIDIA's compiler and linker come as wheels and need no GPU (extra ``cuda-check``), but
 numba-cuda asks the driver which device it compiles for; `pretended_device` answers in its place, and
 `filling_the_cache` does so for kernels that a device will find compiled. ::
 
@@ -90,7 +90,7 @@ def missing() -> str | None:
     >>> missing() is None or "pip install" in missing()
     True
     """
-    how = "pip install 'rondeau[cuda-check]'"
+    how = 'python -m pip install -e ".[cuda-check]"'
     try:
         loader = importlib.import_module("cuda.pathfinder")
     except ImportError:

@@ -46,6 +46,8 @@ MEASURE_SECONDS = 0.2
 SETTLE_SECONDS = 0.05  # lets the other library's threads stop spinning
 WARM_CALLS = 3
 
+_INSTALL = f'{sys.executable} -m pip install -e ".[bench,parity,plot]"'
+
 
 class UnavailableError(Exception):
     """What was asked for does not exist in the library at hand; the message says what is missing."""
@@ -120,6 +122,8 @@ def serve() -> None:
             answer = getattr(server, request.pop("do"))(**request)
         except UnavailableError as missing:
             answer = {"unavailable": str(missing)}
+        except ModuleNotFoundError as missing:
+            answer = {"not installed": missing.name}
         print(json.dumps(answer), file=answers, flush=True)
 
 
@@ -151,7 +155,7 @@ class Process:
         UnavailableError
             If the library lacks what the request needs.
         SystemExit
-            If the process ended.
+            If the process ended, or a library is not installed.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -163,6 +167,8 @@ class Process:
         if not line:
             raise SystemExit(f"a peer ended with status {self._process.wait()}; its message is above")
         answer: dict[str, Any] = json.loads(line)
+        if "not installed" in answer:
+            raise SystemExit(f"{answer['not installed']} is not installed: {_INSTALL}")
         if "unavailable" in answer:
             raise UnavailableError(answer["unavailable"])
         return answer

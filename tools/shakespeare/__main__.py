@@ -10,6 +10,7 @@ first step and the held-out loss.
 """
 
 import argparse
+import importlib.util
 import json
 import re
 import statistics
@@ -69,14 +70,18 @@ def run_torch(corpus: Path, cell: str, seed: int, threads: int, epochs: int) -> 
 def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
     layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
-    parser.add_argument("corpus", type=Path)
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.shakespeare", description=__doc__, formatter_class=layout
+    )
+    parser.add_argument("corpus", type=Path, help="a UTF-8 text file, such as Tiny Shakespeare")
     parser.add_argument("--cells", nargs="+", choices=sorted(RATE), default=["rnn", "gru", "lstm"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args(arguments)
+    if importlib.util.find_spec("torch") is None:
+        parser.error(f'PyTorch is not installed: {sys.executable} -m pip install -e ".[parity]"')
     rows = []
     print("| cell | seed | rondeau nats | torch nats | rondeau s | torch s |\n|---|---|---|---|---|---|")
     for cell in options.cells:

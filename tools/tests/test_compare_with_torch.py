@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,16 @@ def test_a_peer_that_fails_ends_the_comparison() -> None:
     done = run("--cells", "RNN", "--size", "4", "3", "5", "0", "--threads", "1", *ONE_PAIR)
     assert done.returncode != 0
     assert "a peer ended with status" in done.stderr
+
+
+def test_a_library_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(name='torch')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    done = run("--cells", "RNN", "--size", "4", "3", "5", "2", "--threads", "1", *ONE_PAIR)
+    assert done.returncode != 0
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("torch is not installed: ")
+    assert line.endswith('-m pip install -e ".[bench,parity,plot]"')
 
 
 def test_both_sides_compute_the_same_cells() -> None:

@@ -86,7 +86,7 @@ def test_cuda_without_cupy():
         import cupy  # noqa: F401
     except ImportError:
         with pytest.raises(
-            RuntimeError, match="device 'cuda' needs CuPy, which is not installed: pip install 'rondeau"
+            RuntimeError, match="device 'cuda' needs CuPy, which is not installed: in the clone"
         ):
             rt.ones(1, device="cuda")
         with pytest.raises(RuntimeError, match="needs CuPy"):

@@ -20,7 +20,9 @@ def test_without_a_gpu_nothing_is_there_and_asking_says_what_to_install(monkeypa
     assert not rt.cuda.is_available()
     assert (rt.cuda.device_count(), rt.cuda.memory_allocated(), rt.cuda.memory_reserved()) == (0, 0, 0)
     rt.cuda.empty_cache()
-    line = r"device 'cuda' needs CuPy, which is not installed: pip install 'rondeau\[cuda\]' .*'rondeau\[cuda12\]'"
+    line = (
+        r'device .cuda. needs CuPy, which is not installed: .* pip install -e "\.\[cuda\]" .*"\.\[cuda12\]"'
+    )
     for ask in (
         lambda: rt.ones(1).cuda(),
         lambda: rt.ones(1).pin_memory(),
@@ -40,13 +42,13 @@ def test_what_else_may_be_missing(monkeypatch):
         monkeypatch.delitem(sys.modules, "numba_cuda")
         monkeypatch.setattr(devices, "_is_installed", lambda name: False)
         assert not rt.cuda.is_available()
-        with pytest.raises(RuntimeError, match="needs numba-cuda, which is not installed: pip install"):
+        with pytest.raises(RuntimeError, match=r"needs numba-cuda, which is not installed: .* pip install"):
             rt.ones(1, device="cuda")
         monkeypatch.setattr(devices, "_is_installed", lambda name: True)
         monkeypatch.setattr(np, "__version__", "2.5.0")
         assert not rt.cuda.is_available()
         with pytest.raises(
-            RuntimeError, match=r"needs NumPy before 2\.5, for numba-cuda; got 2\.5\.0: pip install"
+            RuntimeError, match=r"needs NumPy before 2\.5, for numba-cuda; got 2\.5\.0: .* pip install"
         ):
             rt.ones(1, device="cuda")
         monkeypatch.undo()
@@ -61,7 +63,7 @@ def test_what_else_may_be_missing(monkeypatch):
         monkeypatch.delattr(sys.modules["cupy"].cuda, "cublas")
         monkeypatch.setattr(type(sys.modules["cupy"]), "__getattr__", _no_library)
         assert not rt.cuda.is_available()
-        with pytest.raises(RuntimeError, match="needs cuBLAS, which is not installed: pip install"):
+        with pytest.raises(RuntimeError, match=r"needs cuBLAS, which is not installed: .* pip install"):
             rt.ones(1, device="cuda")
 
 
@@ -86,7 +88,7 @@ def test_a_cupy_that_fails_is_not_said_to_be_missing(source, said, monkeypatch, 
     monkeypatch.syspath_prepend(tmp_path)
     assert not rt.cuda.is_available()
     with pytest.raises(
-        RuntimeError, match=rf"CuPy is installed but cannot be imported \({said}\): pip install"
+        RuntimeError, match=rf"CuPy is installed but cannot be imported \({said}\): .* pip install"
     ):
         rt.ones(1, device="cuda")
 

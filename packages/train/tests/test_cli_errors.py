@@ -60,8 +60,8 @@ def test_a_device_that_is_not_usable(tmp_path, monkeypatch, capsys):
         assert cli.main([*command, "--device=cuda"]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(
-            f"rondeau {command[0]}: --device: device 'cuda' needs CuPy, which is not installed: pip install "
-            "'rondeau[cuda]' (for CUDA 12: 'rondeau[cuda12]')"
+            f"rondeau {command[0]}: --device: device 'cuda' needs CuPy, which is not installed: in the clone "
+            'of rondeau: python -m pip install -e ".[cuda]" (for CUDA 12: ".[cuda12]")'
         )
         assert line.endswith("or use --device cpu")
         assert cli.main([*command, "--device=tpu"]) == 2

@@ -55,26 +55,50 @@ def test_a_model_that_is_worse_than_counting_says_so(text, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("tokens", "best_step", "scored", "says"),
+    ("tokens", "best_step", "scored", "limits", "says"),
     [
-        ("characters", 90, 500, "it was still learning when the run ended; try more --epochs"),
-        ("characters", 20, 500, "after step 20 it learned its own part by heart"),
+        (
+            "characters",
+            90,
+            500,
+            {},
+            "it was still learning when the run ended; try more --epochs, or a smaller",
+        ),
+        ("characters", 90, 500, {"max_steps": 100}, "try more --max_steps, or a smaller --batch_size"),
+        ("characters", 90, 500, {"max_steps": 101, "max_minutes": 1}, "try more --max_minutes, or a smaller"),
+        ("characters", 20, 500, {}, "after step 20 it learned its own part by heart"),
+        ("words", 20, 500, {}, "too rare in this text; try a longer one, or --tokens bpe or characters"),
+        ("regex", 90, 500, {}, "its words are too rare"),
         (
             "words",
-            20,
+            100,
             500,
-            "its words are too rare in this text; try a longer one, or --tokens bpe or characters",
+            {},
+            "still learning when the run ended; try more --epochs, a longer text, or --tokens",
         ),
-        ("regex", 90, 500, "its words are too rare"),
-        ("characters", 90, 50, "so short a text teaches and measures little; try a longer one"),
+        ("characters", 90, 50, {}, "so short a text teaches and measures little; try a longer one"),
     ],
 )
-def test_what_to_try_when_counting_is_better(tokens, best_step, scored, says):
+def test_what_to_try_when_counting_is_better(tokens, best_step, scored, limits, says):
     config = SimpleNamespace(text=SimpleNamespace(tokens=tokens))
-    trainer = SimpleNamespace(best_step=best_step, step=100)
+    reached = {"best_step": best_step, "step": 100, "seconds": 60.0, "max_steps": None, "max_minutes": None}
+    trainer = SimpleNamespace(**reached | limits)
     score = Evaluation(3.0, scored, True)
     assert says in compare_with_counting(config, trainer, score, 2.9)
     assert compare_with_counting(config, trainer, score, 3.0) is None
+
+
+def test_ranks_that_do_not_know_of_each_other_are_told(text, tmp_path, capsys, monkeypatch):
+    def err(rank, name):
+        monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+        monkeypatch.setenv("OMPI_COMM_WORLD_RANK", rank)
+        return run(
+            capsys, "train", text, "--hidden_size=4", "--max_steps=1", f"--output={tmp_path / name}"
+        ).err
+
+    line = "rondeau train: this command was started 2 times, as the ranks of an MPI job, and each of them trains a run "
+    assert f"{line}of its own; to share one run among them, give --parallel mpi\n" in err("0", "first")
+    assert line not in err("1", "second")
 
 
 def test_a_huge_loss_is_no_normal_end(text, tmp_path, capsys):

@@ -544,6 +544,9 @@ WRONG = {
     "lr: {lag: [0, 1]}": "line 8: lr: expected one of {log: [low, high]}, {linear: ...}, {integer: ...}, "
     "{log_integer: ...}, {choice: [...]}, got lag",
     "lr: {log: [0, 1]}": "line 8: lr: a logarithmic range begins above 0, got 0",
+    "lr: [0.1, 0.2]": "line 8: lr: expected one value, a range such as {log: [1e-4, 1e-2]}, or {choice: [...]}, "
+    "got a list",
+    "learning_rate: {log: [1e-3, 0.1]}": "line 8: there is no option 'learning_rate'; did you mean lr?",
     "lr: {log: 3}": "line 8: lr: expected {kind: [value, ...]}, such as {log: [1e-4, 1e-2]}",
     "lr: !!python/name:os {log: [1, 2]}": "line 8: lr: expected {kind: [value, ...]}, such as {log: [1e-4, 1e-2]}",
     "lr: {log: [1e-2, 1e-3]}": "line 8: lr: log: expected the lowest number first, got 0.01 and 0.001",

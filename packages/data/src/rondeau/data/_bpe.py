@@ -222,6 +222,7 @@ def _tokenizers_package() -> ModuleType:
         import tokenizers
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            "byte-pair encoding needs the package 'tokenizers': python -m pip install -e '.[bpe]'"
+            "byte-pair encoding needs the package tokenizers; "
+            'in the clone of rondeau: python -m pip install -e ".[bpe]"'
         ) from None
     return tokenizers

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from rondeau.train._options import OTHER_NAMES
 from rondeau.train._usage_error import UsageError, in_words
 
 _MOST_BYTES = 1 << 20  # options of a run take about 1,000
@@ -61,7 +62,8 @@ def read_options(
     seen: set[str] = set()
     for line, name, value in _entries(path, _read(path), read_value):
         if name not in options:
-            near = difflib.get_close_matches(name, options, n=1, cutoff=0.7)
+            other = [OTHER_NAMES[name]] if OTHER_NAMES.get(name) in options else []
+            near = other or difflib.get_close_matches(name, options, n=1, cutoff=0.7)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(f"{path}, line {line}: there is no option {name!r:.80}{hint}")
         if name in seen:
@@ -80,6 +82,12 @@ def read_plain_value(
     UsageError
         If it is something else, or too long.
     """
+    if isinstance(value, yaml.SequenceStartEvent | yaml.MappingStartEvent) and not value.tag:
+        what = "a list" if isinstance(value, yaml.SequenceStartEvent) else "a mapping"
+        raise UsageError(
+            f"{path}, line {line_of(value)}: {name:.80}: expected one value, got {what}; a file with ranges or "
+            "choices, such as 'lr: {log: [1e-4, 1e-2]}', is for `rondeau sweep`"
+        )
     if not isinstance(value, yaml.ScalarEvent) or value.tag:
         raise other_than_options(path, value)
     if len(value.value) > _LONGEST_VALUE:

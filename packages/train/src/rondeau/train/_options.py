@@ -17,13 +17,13 @@ class TextOptions:
         What the model reads and writes: characters, words, the matches of --pattern, or byte pairs (BPE).
     normalise
         d2l: reduce the text to lower-case letters and single spaces first, as the book "Dive into Deep Learning" does.
-        Of --tokens characters and words.
+        Only with --tokens characters or words.
     pattern
         The regular expression of --tokens regex. By default words and signs, with the spaces before them.
     bpe_size
         Size of the vocabulary of --tokens bpe.
     min_freq
-        Tokens that the text holds less often (without its held-out part) become the unknown token.
+        Tokens that occur fewer times in the text (without its held-out part) become the unknown token, <unk>.
     held_out
         The last part of the text, as a fraction, is never trained on: it measures the model. The vocabulary is made
         without it.
@@ -44,8 +44,8 @@ class ModelOptions:
     Parameters
     ----------
     init_from
-        Begin with the weights and the vocabulary of this run, to go on learning on another text. Options of tokens and
-        model are that run's; of those, only dropout and the like may be given. --checkpoint chooses the weights.
+        Fine-tune: begin with the weights and the vocabulary of the run in this folder. The options of tokens and model
+        are that run's; of those, only dropout and the like may be given. --checkpoint chooses the weights.
     cell
         The recurrent cell: rnn, gru, lstm; ctrnn, gru_layer_norm, gru_original, hgrn, indrnn, li_gru, linear_rnn,
         lstm_coupled, lstm_layer_norm, lstm_peephole, mgu, min_gru, min_lstm, mlstm, rg_lru, rnn_relu, rnn_tanh (the
@@ -59,9 +59,9 @@ class ModelOptions:
     dropout
         Probability of dropping an element of the embeddings, or of the output of a layer, in training.
     tie_weights
-        The output layer uses the embedding's weights, so that --embedding_size is --hidden_size.
+        The output layer uses the embedding's weights; --embedding_size is then --hidden_size.
     forget_bias
-        What the forget gates of an LSTM start with; other cells keep theirs.
+        The initial bias of an LSTM's forget gates; other cells keep theirs.
     zoneout
         Probability of a hidden unit keeping its old state at a step, in training.
     recurrent_dropout
@@ -106,15 +106,15 @@ class TrainingOptions:
         Passes through the text. The run ends with the first of --epochs, --max_steps and --max_minutes. auto: 10, more
         for a very short text, and no limit where --max_steps is given.
     max_steps
-        Batches.
+        End the run after this many steps, of one batch each.
     max_minutes
-        Minutes of training.
+        End the run after this many minutes of training.
     optimizer
-        Its other options have the defaults of rondeau.train.optim.
+        The optimiser; options that this command does not have keep the defaults of rondeau.train.optim.
     lr
         Learning rate.
     momentum
-        Of sgd and rmsprop.
+        The momentum of sgd and rmsprop.
     weight_decay
         An L2 penalty; for adamw, decoupled from the gradient.
     schedule
@@ -131,8 +131,9 @@ class TrainingOptions:
         Decay of an exponential moving average of the weights, such as 0.999, in [0, 1). Evaluations, samples,
         --init_from and the commands generate and evaluate then use the averaged weights.
     shards
-        Cut the rows of every batch into so many parts, whose gradients are added up. The bits depend on their number,
-        and not on how many ranks share them; by default as many as the ranks of --parallel mpi, and without it one.
+        Cut the rows of every batch into this many parts, whose gradients are added up. The results depend on the number
+        of shards, to the last bit, but not on how many ranks share them. By default as many as the ranks of --parallel
+        mpi, and without it one.
     """
 
     sampling: Literal["sequential", "random"] = "sequential"
@@ -163,24 +164,24 @@ class RunOptions:
     output
         The run's folder; by default a new one under runs/.
     seed
-        Of the initial weights, the batches and dropout: with the same seed, the same bits.
+        The seed of the initial weights, the batches and dropout: a run with the same seed gives the same bits.
     threads
         Cores to use; by default all, with --parallel mpi a rank's share of them. The results do not depend on it.
     device
         cuda: an NVIDIA GPU, with the extra cuda or cuda12. A run may be continued on another device; its numbers then
-        agree but for rounding.
+        agree apart from rounding.
     log_every
         Steps from one line of metrics.jsonl to the next.
     evaluate_every
-        Steps from one evaluation on the held-out part, sample and checkpoint to the next; by default an epoch.
+        Steps from one evaluation on the held-out part to the next, each with a sample and a checkpoint; by default an
+        epoch.
     checkpoint_every
-        Steps from one checkpoint file to the next, beside those of evaluations. Only about files: what a layer calls
-        checkpoint_every, states computed again to save memory, is not an option of this command.
+        Steps from one checkpoint to the next, besides those that evaluations write; by default there are no others.
     keep
         How many of the last checkpoints to keep; the best one is always kept.
     log
-        Where metrics go besides metrics.jsonl: csv, to the table metrics.csv; tensorboard, to event files in the folder
-        tensorboard; or both, as if the option is given twice.
+        Where metrics go besides metrics.jsonl. csv: to the table metrics.csv; tensorboard: to event files in the folder
+        tensorboard; both: to both, as if the option were given twice.
     """
 
     output: str | None = None
@@ -194,15 +195,44 @@ class RunOptions:
     log: Literal["csv", "tensorboard", "both"] | None = None
 
 
-CORPUS_HELP = (
-    "a UTF-8 text file, a data set (tinyshakespeare, timemachine, names), or the folder of `rondeau corpus build`; by "
-    "default Python's own text"
-)
+TEXT_HELP = "a UTF-8 text file, or a data set (tinyshakespeare, timemachine, names)"
+CORPUS_HELP = f"{TEXT_HELP}, or a folder that `rondeau corpus build` made; by default Python's own text"
 
 
 GROUPS = (TextOptions, ModelOptions, TrainingOptions, RunOptions)
 NAMES = frozenset({"corpus", *(field.name for group in GROUPS for field in fields(group))})
 """Everything that a configuration may hold."""
+
+OTHER_NAMES = {
+    "learning_rate": "lr",
+    "learning_rate_init": "lr",
+    "iterations": "max_steps",
+    "max_iter": "max_steps",
+    "max_iters": "max_steps",
+    "max_epochs": "epochs",
+    "num_epochs": "epochs",
+    "sequence_length": "num_steps",
+    "seq_length": "num_steps",
+    "seq_len": "num_steps",
+    "bptt": "num_steps",
+    "block_size": "num_steps",
+    "model": "cell",
+    "rnn_size": "hidden_size",
+    "nhid": "hidden_size",
+    "num_hiddens": "hidden_size",
+    "nlayers": "num_layers",
+    "n_layer": "num_layers",
+    "emsize": "embedding_size",
+    "embed_size": "embedding_size",
+    "tied": "tie_weights",
+    "grad_clip": "clip_norm",
+    "max_grad_norm": "clip_norm",
+    "random_state": "seed",
+    "save": "output",
+    "max_new_tokens": "length",
+    "num_samples": "length",
+}
+"""What d2l, scikit-learn, PyTorch's and other examples call an option."""
 
 _Options = TypeVar("_Options", TextOptions, ModelOptions, TrainingOptions, RunOptions)
 

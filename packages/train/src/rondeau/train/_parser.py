@@ -9,19 +9,12 @@ from typing import Any, NoReturn, get_args
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+from rondeau.train._options import OTHER_NAMES
 from rondeau.train._program import program
 from rondeau.train._ranges import check_ranges
 from rondeau.train._usage_error import UsageError
 
 _LONGEST_VALUE = 80  # characters of a wrong value that are repeated
-
-_OTHER_NAMES = {
-    "--learning_rate": "--lr",
-    "--iterations": "--max_steps",
-    "--sequence_length": "--num_steps",
-    "--max_new_tokens": "--length",
-}
-"""What other programs call an option."""
 
 _KINDS = {
     "<class 'int'>": "a whole number",
@@ -127,7 +120,7 @@ class CommandParser(ArgumentParser):
 
     def _nearest(self, name: str) -> list[str]:
         options = [option for option in self._option_string_actions if option.startswith("--")]
-        if (other := _OTHER_NAMES.get(name)) in options:
+        if (other := f"--{OTHER_NAMES.get(name.removeprefix('--'))}") in options:
             return [other]
         return difflib.get_close_matches(name, options, n=2, cutoff=0.7) or [
             option for option in options if option.startswith(name) and len(name) > len("--x")
@@ -142,16 +135,8 @@ def one_line(message: str) -> str:
     """Put what a parser says of a value into words for a user: flags, not keys; kinds of numbers, not classes."""
     line = re.sub(r'^(?:Parser key "(\w+)"|argument --(\w+)):\s*', r"--\1\2: ", " ".join(message.split()))
     line = re.sub(r"^unrecognized arguments: (.*)", r"expected no further arguments, got \1", line)
-    line = re.sub(
-        r"^the following arguments are required: run",
-        f"RUN is missing: the folder of a run, as `{program()} train` names it at its end",
-        line,
-    )
-    line = re.sub(
-        r"^the following arguments are required: config",
-        f"CONFIG is missing: a YAML file of options, as `{program()} train --print_config` prints it",
-        line,
-    )
+    if required := re.fullmatch(r"the following arguments are required: (.*)", line):
+        return "; ".join(_missing(name) for name in required[1].split(", "))
     line = re.sub(r'^Invalid option "(.*)" for (--\w+)$', r"\2: there is no option \1 of it", line)
     line = re.sub(r"^Option '(\w+)' is not accepted$", r"--config: there is no option \1", line)
     line = re.sub(
@@ -170,6 +155,16 @@ def one_line(message: str) -> str:
         kinds = dict.fromkeys(map(_kind, errors.split(" - ")))
         line = f"{flag}expected {_alternatives(list(kinds))}, got {_shortened(value)}"
     return line
+
+
+def _missing(name: str) -> str:
+    """Say what an argument is that must be given, by its name in the parser."""
+    return {
+        "run": f"RUN is missing: the folder of a run, as `{program()} train` names it at its end",
+        "config": f"CONFIG is missing: a YAML file of options, as `{program()} train --print_config` prints it",
+        "texts": "TEXT is missing: the files to read",
+        "output": "--output is missing: the folder to write to",
+    }.get(name, f"{name} is missing")
 
 
 def _alternatives(words: Sequence[str]) -> str:

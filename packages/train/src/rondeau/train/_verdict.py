@@ -51,9 +51,10 @@ def compare_with_counting(config: Config, trainer: Trainer, score: Evaluation, c
     if score.loss <= counted:
         return None
     best, last = trainer.best_step or trainer.step, trainer.step
+    words = config.text.tokens in ("words", "regex")
     if score.num_tokens < _FEW_TOKENS:
         remedy = "so short a text teaches and measures little; try a longer one"
-    elif config.text.tokens in ("words", "regex"):
+    elif words and best < last:
         remedy = "its words are too rare in this text; try a longer one, or --tokens bpe or characters"
     elif best < _EARLY * last:
         remedy = (
@@ -61,5 +62,15 @@ def compare_with_counting(config: Config, trainer: Trainer, score: Evaluation, c
             "smaller --hidden_size"
         )
     else:
-        remedy = "it was still learning when the run ended; try more --epochs, or a smaller --batch_size"
+        others = "a longer text, or --tokens bpe or characters" if words else "or a smaller --batch_size"
+        remedy = f"it was still learning when the run ended; try more {_limit_reached(trainer)}, {others}"
     return f"this model predicts worse than counted pairs (bigram): {remedy}"
+
+
+def _limit_reached(trainer: Trainer) -> str:
+    """Return the option that ended a run."""
+    if trainer.max_steps is not None and trainer.step >= trainer.max_steps:
+        return "--max_steps"
+    if trainer.max_minutes is not None and trainer.seconds >= 60 * trainer.max_minutes:
+        return "--max_minutes"
+    return "--epochs"

@@ -20,9 +20,9 @@ COMMANDS = {
     "sweep": "train with many values or seeds, and compare",
     "generate": "let a trained model write",
     "evaluate": "measure a trained model on a text",
-    "export": "write a trained model as code that runs without Python",
-    "warm": "compile the kernels of cells ahead",
-    "corpus": "count what a text holds: tokens, n-grams, Zipf's law",
+    "export": "write a trained model as C, ONNX or NumPy code",
+    "warm": "compile the kernels of cells ahead of time",
+    "corpus": "count what a text holds, or encode one that does not fit in memory",
 }
 
 FORESEEN = (UsageError, KeyboardInterrupt, OSError, MemoryError)
@@ -41,7 +41,7 @@ A first run, of one to three minutes, needs no text:
   {program} train --output runs/first
   {program} generate runs/first --prompt "The "
 
-`{program} COMMAND --help` tells a command's options.
+`{program} COMMAND --help` lists the options of a command.
 """
 
 
@@ -117,12 +117,14 @@ def _run(name: str, argv: Sequence[str]) -> int:
         commands = "\n".join(f"  {command:10}{line}" for command, line in COMMANDS.items())
         print(_OVERVIEW.format(commands=commands, program=program()), end="")
         return 0
-    if name == "--version":
+    if name in ("-V", "--version"):
         from rondeau.train import __version__
 
         print(f"rondeau {__version__}")
         return 0
     if name not in COMMANDS:
+        if name.startswith("-"):
+            raise UsageError(f"there is no option {name!r}; `{program()} --help` lists what there is")
         raise UsageError(f"there is no command {name!r}; {_meant(name)}")
     status: int = importlib.import_module(f"rondeau.train._commands.{name}").run(argv)
     return status

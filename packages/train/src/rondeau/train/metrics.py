@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.train._checks import check_integer
+from rondeau.train._extras import how_to_install
 
 _FROM_SCIKIT_LEARN = (
     "classification_report",
@@ -154,8 +155,7 @@ def __getattr__(name: str) -> Any:
         from rondeau.train._scikit_metrics import checked_function
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"rondeau.train.metrics.{name} is scikit-learn's: install the extra with "
-            "python -m pip install -e '.[sklearn]'"
+            f"rondeau.train.metrics.{name} needs scikit-learn; {how_to_install('sklearn')}"
         ) from error
     return checked_function(name)
 

@@ -108,7 +108,8 @@ class Cluster(Pool):
             from distributed import Client
         except ModuleNotFoundError:
             raise ModuleNotFoundError(
-                "a scheduler needs the package 'distributed': python -m pip install -e '.[dask]'"
+                "a scheduler needs the package distributed; "
+                'in the clone of rondeau: python -m pip install -e ".[dask]"'
             ) from None
         try:
             make: Any = Client

@@ -170,7 +170,8 @@ def _opened(path: Path) -> tuple[Any, tuple[type[Exception], ...]]:
             import zstandard
         except ModuleNotFoundError:
             raise ModuleNotFoundError(
-                f"{path} needs the package 'zstandard': python -m pip install -e '.[zstd]'"
+                f"{path} needs the package zstandard; "
+                'in the clone of rondeau: python -m pip install -e ".[zstd]"'
             ) from None
         return zstandard.open(path, "rb"), (zstandard.ZstdError, EOFError)
     return path.open("rb"), ()

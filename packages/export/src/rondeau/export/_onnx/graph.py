@@ -37,7 +37,10 @@ def import_onnx() -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise ExportError("ONNX files are written with the package onnx: pip install onnx") from error
+        raise ExportError(
+            "ONNX files are written with the package onnx; "
+            'in the clone of rondeau: python -m pip install -e ".[onnx]"'
+        ) from error
     return onnx
 
 

@@ -33,8 +33,8 @@ __all__ = [
 ]
 
 _INSTALL = (
-    "pip install 'rondeau[cuda]' (for CUDA 12: 'rondeau[cuda12]') on a machine with an NVIDIA GPU, "
-    "or use device='cpu'"
+    'in the clone of rondeau: python -m pip install -e ".[cuda]" (for CUDA 12: ".[cuda12]") on a machine with an '
+    "NVIDIA GPU, or use device='cpu'"
 )
 
 
@@ -165,7 +165,7 @@ def load_cupy() -> ModuleType:
     if not cupy.cuda.is_available():
         raise DeviceUnavailableError(
             f"device 'cuda': CuPy is installed but finds no usable GPU ({_why_no_gpu(cupy)}): it takes an NVIDIA GPU "
-            "and a driver for CUDA 13 with 'rondeau[cuda]', for CUDA 12 with 'rondeau[cuda12]'; or use device='cpu'"
+            "and a driver for CUDA 13 with the extra cuda, for CUDA 12 with cuda12; or use device='cpu'"
         )
     try:
         _ = cupy.cuda.cublas  # CuPy loads it when it is first asked for

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rondeau.train._extras import how_to_install
-from rondeau.train._options import CORPUS_HELP, TextOptions, pick
+from rondeau.train._options import TEXT_HELP, TextOptions, pick
 from rondeau.train._parser import CommandParser
 from rondeau.train._showing import counted, say
 from rondeau.train._usage_error import UsageError, in_words
@@ -18,7 +18,9 @@ def _parser() -> CommandParser:
         "with their rank (Zipf's law). `rondeau corpus build --help` is about text that does not fit in memory (a file "
         "of the name build is ./build).",
     )
-    parser.add_argument("corpus", metavar="CORPUS", nargs="?", help=CORPUS_HELP)
+    parser.add_argument(
+        "corpus", metavar="CORPUS", nargs="?", help=f"{TEXT_HELP}; by default Python's own text"
+    )
     parser.add_argument("--ngrams", type=int, default=3, help="count runs of up to this many tokens")
     parser.add_argument("--top", type=int, default=10, help="how many of the most frequent to print")
     parser.add_argument("--plot", type=str, help="a PNG file to draw the counts into")
@@ -49,14 +51,17 @@ def run(argv: Sequence[str]) -> int:
     options = pick(TextOptions, arguments)
     corpus = load_corpus(arguments.corpus)
     if not isinstance(corpus, TextCorpus):
-        raise UsageError(f"{corpus.name} is a folder of tokens; expected a text")
+        raise UsageError(
+            f"{corpus.name} is a folder of tokens; expected a text, such as one that it was built from"
+        )
     codec = make_codec(corpus.text, options)
     ids = codec.encode(corpus.text)
     if options.tokens == "words" and not arguments.line_ends and "\n" in codec.vocab:
         ids = ids[ids != codec.vocab["\n"]]
     stream = TokenStream(ids, len(codec))
     token = TOKEN_NAMES[options.tokens]
-    say(f"{corpus.name}: {counted(corpus.characters, 'character')}, {counted(len(stream), token)}")
+    sizes = dict.fromkeys([counted(corpus.characters, "character"), counted(len(stream), token)])
+    say(f"{corpus.name}: {', '.join(sizes)}")
     if unknown := count_unknown(stream, codec):
         say(
             f"{share(unknown, len(stream))} of them are <unk>, seen fewer than {options.min_freq} times (--min_freq)"

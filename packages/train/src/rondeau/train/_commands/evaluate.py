@@ -29,12 +29,13 @@ def _parser() -> CommandParser:
         "corpus",
         metavar="CORPUS",
         nargs="?",
-        help="a UTF-8 text file, a data set such as timemachine, or a folder of tokens, scored as a whole",
+        help="a UTF-8 text file, a data set such as timemachine, or a folder of tokens, to score as a whole; by "
+        "default the held-out part of the text that the model was trained on",
     )
     parser.add_argument(
         "--held_out_part",
         action="store_true",
-        help="CORPUS is the run's own text, at another path: score the part that was held out",
+        help="CORPUS is the text that the model was trained on, at another path: score the part that was held out",
     )
     parser.add_argument(
         "--checkpoint", type=str, default="best", help="best, latest, or a name such as step-200"
@@ -43,12 +44,12 @@ def _parser() -> CommandParser:
         "--batch_size",
         type=int,
         default=1,
-        help="read the text as this many rows: faster; 1 is the exact score",
+        help="cut the text into this many rows and read them side by side, which is faster; 1 gives the exact score",
     )
     parser.add_argument(
         "--windows",
         type=int | None,
-        help="begin with a fresh state every so many tokens, instead of carrying it",
+        help="reset the state every WINDOWS tokens, instead of carrying it through the whole text",
     )
     parser.add_argument("--threads", type=int | None, help="cores to use; by default all")
     parser.add_argument("--device", type=Literal["cpu", "cuda"], default="cpu", help=DEVICE_HELP)

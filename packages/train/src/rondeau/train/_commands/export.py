@@ -35,18 +35,18 @@ def _parser() -> CommandParser:
         "--form",
         type=Literal["step", "sequence"],
         default="step",
-        help="of ONNX: one step of any cell, or whole sequences of RNN, GRU and LSTM",
+        help="ONNX only: one step of any cell, or whole sequences of RNN, GRU and LSTM",
     )
     parser.add_argument(
         "--weights",
         type=Literal["float32", "int8"],
         default="float32",
-        help="of C, int8: matrices in a quarter of the memory, rounded with a scale for each row",
+        help="C only: int8 keeps the matrices in a quarter of the memory, rounded with a scale for each row",
     )
     parser.add_argument(
         "--weights_in_file",
         action="store_true",
-        help="of C: leave the weights out of the source, for a file to map",
+        help="C only: write the weights to a file of their own, to be read or mapped, instead of into the source",
     )
     parser.add_argument(
         "--checkpoint", type=str, default="best", help="best, latest, or a name such as step-200"

@@ -25,26 +25,32 @@ def _parser() -> CommandParser:
         "--temperature",
         type=float,
         default=0.8,
-        help="below 1 safer, above 1 wilder, 0: the likeliest token each time",
+        help="below 1 the text is safer, above 1 wilder; 0 takes the likeliest token each time",
     )
-    parser.add_argument("--top_k", type=int | None, help="draw among this many likeliest tokens only")
+    parser.add_argument("--top_k", type=int | None, help="draw from this many of the likeliest tokens only")
     parser.add_argument(
         "--top_p",
         type=float | None,
-        help="draw among the fewest likeliest tokens whose probabilities sum to this",
+        help="draw from the likeliest tokens only, as few as have this probability together",
     )
-    parser.add_argument("--seed", type=int | None, help="the same seed draws the same text")
+    parser.add_argument(
+        "--seed",
+        type=int | None,
+        help="the same seed draws the same text; by default it is random",
+    )
     parser.add_argument(
         "--checkpoint", type=str, default="best", help="best, latest, or a name such as step-200"
     )
     parser.add_argument(
-        "--unknown_as_unk", action="store_true", help="let what the vocabulary lacks be <unk>, not an error"
+        "--unknown_as_unk",
+        action="store_true",
+        help="read what the vocabulary lacks as <unk>",
     )
     parser.add_argument(
         "--weights",
         type=Literal["float32", "int8"],
         default="float32",
-        help="int8: draw faster with large layers, from rounded weights; float32: from the weights as they are",
+        help="int8: round the weights, which is faster with large layers; float32: the weights as they are",
     )
     parser.add_argument("--device", type=Literal["cpu", "cuda"], default="cpu", help=DEVICE_HELP)
     return parser

@@ -42,13 +42,15 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--trials",
         type=int | None,
-        help="how many trials, of all processes together; more than before: go on",
+        help="how many trials the sweep is to have, over all processes; give a larger number later to go on",
     )
     parser.add_argument(
-        "--seeds", type=int | None, help="train so many runs that differ in their seeds alone"
+        "--seeds", type=int | None, help="train this many runs that differ in their seeds alone"
     )
     parser.add_argument(
-        "--report", action="store_true", help="train nothing: print the table, and draw the plots"
+        "--report",
+        action="store_true",
+        help="train nothing: print the table, and draw the plots; CONFIG may then be the folder of the sweep",
     )
     parser.add_argument(
         "--output",
@@ -59,7 +61,7 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--processes",
         type=int | None,
-        help="processes to start; by default 1, and for --seeds one for each up to the number of cores",
+        help="processes to start; by default 1, and for --seeds one for each seed, up to the number of cores",
     )
     parser.add_argument(
         "--threads", type=int | None, help="cores of each process; by default all, shared among --processes"
@@ -69,7 +71,7 @@ def _parser() -> CommandParser:
         "--sampler",
         type=Literal["tpe", "random"],
         default="tpe",
-        help="tpe: ten trials at random, then near the best; random: all, whatever came out",
+        help="tpe: ten trials at random, the others near the best so far; random: all at random",
     )
     parser.add_argument(
         "--stop_early",

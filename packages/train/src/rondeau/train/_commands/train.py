@@ -47,10 +47,23 @@ def run(argv: Sequence[str]) -> int:
             raise RunFailedError(str(error)) from error
 
     if request.parallel is None:
+        _warn_of_ranks()
         return train(OneProcess())
     from rondeau.train._commands._ranks import run_on_ranks
 
     return run_on_ranks(train, signals, ["train", *argv])
+
+
+def _warn_of_ranks() -> None:
+    """Warn, on rank 0 of an MPI job, that its ranks do not know of each other."""
+    for launcher in ("OMPI_COMM_WORLD", "PMI"):
+        size, rank = (os.environ.get(f"{launcher}_{what}", "") for what in ("SIZE", "RANK"))
+        if size.isdigit() and int(size) > 1 and rank == "0":
+            warn_caller(
+                f"this command was started {size} times, as the ranks of an MPI job, and each of them trains a run of "
+                "its own; to share one run among them, give --parallel mpi",
+                RunWarning,
+            )
 
 
 class _Attempt:

@@ -17,11 +17,14 @@ def _parser() -> CommandParser:
     parser = CommandParser(
         "warm",
         "[CELL ...]",
-        "Compile the kernels of cells ahead, and keep them on disk: the first step of a later program takes no longer "
-        "than its second. A kernel that is there already is not compiled again.",
+        "Compile the kernels of cells ahead of time, and keep them on disk, so that the first step of a later program "
+        "takes no longer than its second. Kernels that are there already are not compiled again.",
     )
     parser.add_argument(
-        "cells", metavar="CELL", nargs="*", default=list(_USUAL), help=f"by default {', '.join(_USUAL)}"
+        "cells",
+        metavar="CELL",
+        nargs="*",
+        help=f"names of cells, as --cell of `rondeau train` lists them; by default {', '.join(_USUAL)}",
     )
     parser.add_argument(
         "--precision",
@@ -37,10 +40,11 @@ def run(argv: Sequence[str]) -> int:
     arguments = _parser().parse(argv)
     from rondeau.nn import LanguageModel
 
-    for cell in arguments.cells:
+    cells = arguments.cells or _USUAL
+    for cell in cells:
         if cell not in LanguageModel.CELLS:
             raise UsageError(f"CELL: expected some of {', '.join(LanguageModel.CELLS)}, got {cell}")
-    for cell in arguments.cells:
+    for cell in cells:
         start = time.perf_counter()
         _use(cell, arguments.precision)
         say(f"{cell:16} {time.perf_counter() - start:5.1f} s")

@@ -94,6 +94,11 @@ def read_sweep_config(path: Path) -> SweepConfig:
 
 def _read_value(path: Path, name: str, value: yaml.Event, rest: Iterator[yaml.Event]) -> Any:
     """Return a plain value as its event, and ``{kind: [value, ...]}`` as a range or a choice."""
+    if isinstance(value, yaml.SequenceStartEvent) and not value.tag:
+        raise UsageError(
+            f"{path}, line {line_of(value)}: {name:.80}: expected one value, a range such as {{log: [1e-4, 1e-2]}}, or "
+            "{choice: [...]}, got a list"
+        )
     if not isinstance(value, yaml.MappingStartEvent):
         return read_plain_value(path, name, value, rest)
     where = f"{path}, line {line_of(value)}: {name}"
