@@ -89,7 +89,7 @@ def test_the_reference_evaluator_of_onnx_agrees(name, tmp_path):
             assert_close(value, expected[case], rtol=2e-6, atol=2e-6, what=key)
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "gru_original", "rnn_tanh", "lstm_peephole"])
+@pytest.mark.parametrize("name", ["lstm", "lstm_coupled", "gru", "gru_original", "rnn_tanh", "lstm_peephole"])
 def test_the_reference_evaluator_of_onnx_agrees_on_sequences(name, tmp_path):
     """It has one direction, and ignores lengths."""
     rt.manual_seed(4)

@@ -101,7 +101,10 @@ def _activation(reader: Reader, node: Node, values: list[Value]) -> Value:
             raise NotReadError
         parameters = (slope,)
     if node.op == "Gelu" and "approximate" in attributes:
-        name = "gelu_tanh" if attributes["approximate"].string == "tanh" else name
+        how = attributes["approximate"].string
+        if how not in ("none", "tanh"):
+            raise NotReadError("is approximated in a way that is not read")
+        name = "gelu_tanh" if how == "tanh" else name
     return x._replace(chain=Chain(x.chain, Function(name, parameters)))
 
 
@@ -111,7 +114,7 @@ def _same(reader: Reader, node: Node, values: list[Value]) -> Value:
 
 def _dropout(reader: Reader, node: Node, values: list[Value]) -> Value:
     is_training = values[2] if len(values) > 2 and node.inputs[2] else Constant(np.array(False))
-    if not isinstance(is_training, Constant) or is_training.array.any():
+    if not isinstance(is_training, Constant) or is_training.array.size != 1 or is_training.array.any():
         raise NotReadError("is that of training")
     return values[0]
 
@@ -198,7 +201,9 @@ def _check_beginning(reader: Reader, given: Mapping[str, Value], x: Data, time: 
         state = given.get(name, Filled(0.0))
         is_input = isinstance(state, Data) and state.chain is None and state.source != x.source
         is_zero = isinstance(state, Filled) and state.number == 0
-        is_zero = is_zero or (isinstance(state, Constant) and not state.array.any())
+        if isinstance(state, Constant):
+            reader.spend(state.array.nbytes)
+            is_zero = not state.array.any()
         if not (is_input or is_zero):
             raise NotReadError("begins with a state that is neither zero nor an input")
     lengths = given.get("lengths")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,20 @@ class ExternalData:
             )
         self._left[path] = left - length
         with path.open("rb") as file:
+            if length and _has_hole(file.fileno(), offset, length):
+                raise ExportError(
+                    f"constant {name} is where {shown(location)} has a hole, which has a size but no data: copy the "
+                    "file without holes"
+                )
             file.seek(offset)
             return file.read(length)
+
+
+def _has_hole(file: int, offset: int, length: int) -> bool:
+    """Return whether a part of a file is sparse, where the system can tell: it would be zeros without end."""
+    if not hasattr(os, "SEEK_HOLE"):
+        return False
+    return os.lseek(file, offset, os.SEEK_HOLE) < offset + length
 
 
 def array_of(record: TensorRecord, external: ExternalData | None = None) -> Array:
@@ -125,8 +138,8 @@ def _from_numbers(record: TensorRecord, dtype: np.dtype[Any], count: int) -> Arr
                 raise ExportError(f"constant {shown(record.name)} is damaged")
             found.append(np.frombuffer(part, dtype))
         else:
-            numbers = unpacked_varints(part) if isinstance(part, memoryview) else [part - (part >> 63 << 64)]
-            found.append(np.array(numbers, np.int64))
+            is_packed = isinstance(part, memoryview)
+            found.append(unpacked_varints(part) if is_packed else np.array([part], np.uint64).view(np.int64))
     array = np.concatenate(found) if found else np.zeros(0, dtype)
     if array.size != count:
         raise ExportError(

@@ -11,6 +11,9 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rondeau.export._errors import ExportError
 
 __all__ = [
@@ -24,10 +27,13 @@ __all__ = [
     "TensorRecord",
     "read_graph",
     "shown",
+    "unpacked_varints",
 ]
 
 _MOST = 20_000
 """How many nodes, constants, inputs or attributes there may be."""
+_MOST_NAMES = 200_000
+"""How many inputs and outputs all nodes may have together."""
 _MOST_DIMENSIONS = 16
 
 INTEGERS, FLOATS = (6, 7), (1, 10, 11)
@@ -153,6 +159,7 @@ def read_graph(data: bytes) -> Graph:
 def _graph(data: memoryview, opset: int) -> Graph:
     nodes, constants, inputs, outputs = list[Node](), list[TensorRecord](), list[Input](), list[str]()
     shapes: dict[str, Dims | None] = {}
+    names = 0
     for count, (number, kind, value) in enumerate(_fields(data)):
         if count > 4 * _MOST:
             raise ExportError(f"the graph has more than {4 * _MOST:,} parts")
@@ -160,6 +167,9 @@ def _graph(data: memoryview, opset: int) -> Graph:
             continue
         if number == 1:
             nodes.append(_node(value))
+            names += len(nodes[-1].inputs) + len(nodes[-1].outputs)
+            if names > _MOST_NAMES:
+                raise ExportError(f"nodes have more than {_MOST_NAMES:,} inputs and outputs")
         elif number == 5:
             constants.append(_tensor(value))
         elif number == 11:
@@ -357,16 +367,22 @@ def _ints(kind: int, value: Any) -> list[int]:
         return [_signed(value)]
     if kind != _BYTES or len(value) > 10 * _MOST:
         raise ExportError("whole numbers in the file are damaged, or too many")
-    return unpacked_varints(value)
+    return [int(number) for number in unpacked_varints(value)]
 
 
-def unpacked_varints(data: memoryview) -> list[int]:
+def unpacked_varints(data: memoryview) -> NDArray[np.int64]:
     """Return whole numbers that lie side by side."""
-    found, position = list[int](), 0
-    while position < len(data):
-        value, position = _varint(data, position)
-        found.append(_signed(value))
-    return found
+    octets = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(octets < 128)
+    starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
+    sizes = ends - starts + 1
+    if len(octets) and (not len(ends) or ends[-1] != len(octets) - 1 or sizes.max() > 10):
+        raise ExportError("this is not a file of ONNX, or it is damaged: a number has no end")
+    found = np.zeros(len(ends), np.uint64)
+    for k in range(int(sizes.max(initial=0))):
+        longer = sizes > k
+        found[longer] |= (octets[starts[longer] + k] & 127).astype(np.uint64) << np.uint64(7 * k)
+    return found.view(np.int64)
 
 
 def _text(value: memoryview) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from rondeau.export._chain import Chain
@@ -63,6 +64,8 @@ def from_onnx(path: str | Path, *, external_data: bool = False) -> Chain:
     )
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # a pipe or a device might never end
+        raise OSError(errno.EINVAL, "not a file that could be read whole", str(path))
     if path.stat().st_size > _LARGEST:
         raise ExportError(f"a file of ONNX has at most {_LARGEST:,} bytes")
     data = path.read_bytes()

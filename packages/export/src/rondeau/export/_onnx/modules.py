@@ -133,7 +133,7 @@ def _weights(direction: Direction, name: str) -> dict[str, Array]:
 
     def ordered(array: Array) -> Array:
         of_gate = dict(zip(operator.gates, np.split(array, len(operator.gates)), strict=True))
-        return np.concatenate([-of_gate[g] if g == operator.negated else of_gate[g] for g in gates])
+        return np.concatenate([of_gate[g] if g in of_gate else -of_gate[f"-{g}"] for g in gates])
 
     found = {"weight_ih": ordered(direction.weight), "weight_hh": ordered(direction.recurrent)}
     if direction.bias is not None:

@@ -65,7 +65,7 @@ def _gather(reader: Reader, node: Node, values: list[Value]) -> Value:
     x, index = values[:2]
     axis = node.attributes["axis"].whole or 0 if "axis" in node.attributes else 0
     if isinstance(x, Constant) and isinstance(index, Data):
-        return _look_up(x.array, index, axis)
+        return _look_up(reader, x.array, index, axis)
     number = sizes_of(index)
     if number is None or len(number.numbers) != 1 or not isinstance(number.numbers[0], int):
         raise NotReadError
@@ -86,8 +86,7 @@ def _gather(reader: Reader, node: Node, values: list[Value]) -> Value:
 
 def _last_step(x: Data, axis: int) -> Value:
     (position,) = positions((axis,), len(x.axes))
-    layers = [block for block in x.chain.blocks() if isinstance(block, Layer)] if x.chain else []
-    is_forward = not any(layer.backward or layer.has_lengths for layer in layers)
+    is_forward = x.chain is not None and x.chain.runs_forwards
     if x.time is None or x.axes[position] != x.time or not is_forward:
         raise NotReadError(
             "takes a part of the data that is not the last step of layers that run forwards over all steps"
@@ -96,11 +95,13 @@ def _last_step(x: Data, axis: int) -> Value:
     return x._replace(axes=axes, is_last=True)
 
 
-def _look_up(table: Array, ids: Data, axis: int) -> Value:
+def _look_up(reader: Reader, table: Array, ids: Data, axis: int) -> Value:
     if axis != 0 or ids.chain is not None or ids.width is not None:
         raise NotReadError
-    if table.ndim == 1 and np.array_equal(table, np.arange(len(table))):
-        return ids  # a check of the range
+    if table.ndim == 1:
+        reader.spend(8 * table.size)
+        if np.array_equal(table, np.arange(len(table))):
+            return ids  # a check of the range
     if table.ndim != 2 or table.dtype.kind != "f" or 0 in table.shape:
         raise NotReadError("has no table of vectors")
     return ids._replace(axes=(*ids.axes, FEATURES), width=table.shape[1], chain=Chain(None, Lookup(table)))

@@ -25,8 +25,8 @@ class Operator(NamedTuple):
     Attributes
     ----------
     name : str
-    gates : tuple of str or None
-        The cell's gates in the operator's order; None for one that the cell lacks.
+    gates : tuple of str
+        The cell's gates in the operator's order; ``"-i"`` for one that is 1 minus the cell's gate i.
     flag : str or None
         An attribute that is 1.
     activations : tuple of str
@@ -34,17 +34,14 @@ class Operator(NamedTuple):
     slopes : tuple of float or None
     peepholes : tuple of str
         The learned vectors that multiply the memory cells, in the operator's order.
-    negated : str or None
-        The gate that is one minus the operator's.
     """
 
     name: str
-    gates: tuple[str | None, ...]
+    gates: tuple[str, ...]
     flag: str | None = None
     activations: tuple[str, ...] = ()
     slopes: tuple[float, float] | None = None
     peepholes: tuple[str, ...] = ()
-    negated: str | None = None
 
 
 _LSTM = Operator("LSTM", ("i", "o", "f", "g"))
@@ -54,9 +51,10 @@ OPERATORS = {
     "rnn_relu": Operator("RNN", ("h",), activations=("Relu",)),
     "linear_rnn": Operator("RNN", ("h",), activations=("Affine",), slopes=(1.0, 0.0)),
     "gru": Operator("GRU", ("z", "r", "n"), "linear_before_reset"),
-    "gru_original": Operator("GRU", ("z", "r", "n"), negated="z"),
+    "gru_original": Operator("GRU", ("-z", "r", "n")),
     "lstm": _LSTM,
-    "lstm_coupled": Operator("LSTM", ("i", "o", None, "g"), "input_forget"),
+    # Not by input_forget=1, which runtimes ignore without a word.
+    "lstm_coupled": Operator("LSTM", ("i", "o", "-i", "g")),
     "lstm_peephole": _LSTM._replace(peepholes=("p_i", "p_o", "p_f")),
 }
 """The operator of each cell of `nn.cells` that has one."""
@@ -178,12 +176,11 @@ def _weights(layer: Layer, operator: Operator) -> tuple[Array, Array, Array]:
 
 
 def _ordered(array: Array, layer: Layer, operator: Operator) -> Array:
-    """Return the blocks of an array's rows, one for each gate, in the operator's order and with its signs."""
+    """Return the blocks of an array's rows, one for each gate, in the operator's order."""
     of_gate = dict(zip(layer.cell.gates, np.split(array, len(layer.cell.gates)), strict=True))
-    if operator.negated is not None:
-        of_gate[operator.negated] = -of_gate[operator.negated]
-    nothing = np.zeros_like(array[: layer.hidden])
-    return np.concatenate([nothing if gate is None else of_gate[gate] for gate in operator.gates])
+    # 1 - sigmoid(x) is sigmoid(-x).
+    of_gate |= {f"-{gate}": -rows for gate, rows in of_gate.items()}
+    return np.concatenate([of_gate[gate] for gate in operator.gates])
 
 
 def _peepholes(layer: Layer, operator: Operator) -> Array:

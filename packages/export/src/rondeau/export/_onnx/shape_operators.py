@@ -71,8 +71,10 @@ def _expand(reader: Reader, node: Node, values: list[Value]) -> Value:
     x = values[0]
     if isinstance(x, Filled):
         return x
-    if isinstance(x, Constant) and x.array.size and (x.array == x.array.flat[0]).all():
-        return Filled(float(x.array.flat[0]))
+    if isinstance(x, Constant) and x.array.size:
+        reader.spend(x.array.nbytes)
+        if (x.array == x.array.flat[0]).all():
+            return Filled(float(x.array.flat[0]))
     if isinstance(x, Sizes) and len(x.numbers) == 1:
         return Filled(x.numbers[0])
     raise NotReadError

@@ -110,10 +110,18 @@ Block = Lookup | Affine | Normalisation | Function | Layer
 
 
 class Chain:
-    """Blocks that a value went through, the last one first; values share what they have in common."""
+    """Blocks that a value went through, the last one first; values share what they have in common.
+
+    Attributes
+    ----------
+    runs_forwards : bool
+        Whether no layer runs backwards, or has lengths.
+    """
 
     def __init__(self, before: Chain | None, block: Block) -> None:
         self.before, self.block = before, block
+        is_other = isinstance(block, Layer) and (block.backward is not None or block.has_lengths)
+        self.runs_forwards = not is_other and (before is None or before.runs_forwards)
 
     def blocks(self) -> list[Block]:
         """Return the blocks from the first to the last."""
