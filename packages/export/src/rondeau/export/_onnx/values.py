@@ -121,7 +121,7 @@ class Chain:
     def __init__(self, before: Chain | None, block: Block) -> None:
         self.before, self.block = before, block
         is_other = isinstance(block, Layer) and (block.backward is not None or block.has_lengths)
-        self.runs_forwards = not is_other and (before is None or before.runs_forwards)
+        self.runs_forwards: bool = not is_other and (before is None or before.runs_forwards)
 
     def blocks(self) -> list[Block]:
         """Return the blocks from the first to the last."""
