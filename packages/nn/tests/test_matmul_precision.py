@@ -14,7 +14,7 @@ from .recurrent_layers import as_tuple, randn
 
 needs_bfloat16 = pytest.mark.skipif(not MULTIPLIES_PAIRS, reason="the processor does not multiply bfloat16")
 
-T, B, I, H = 5, 3, 6, 17  # noqa: E741 - the letters of the field
+T, B, I, H, V = 5, 3, 6, 17, 11  # noqa: E741 - the letters of the field
 
 MODULES = {
     "linear": lambda: nn.Linear(I, H),
@@ -94,6 +94,32 @@ def test_an_inner_module_may_have_another():
     assert abs(outer(x) - exact).max() > 0
     inner.float32_matmul_precision = "highest"
     assert_same_bits(outer(x), exact)
+
+
+@needs_bfloat16
+def test_what_is_computed_without_a_call_has_the_precision_of_the_module():
+    rt.manual_seed(0)
+    x, targets = randn(B, I, dtype="float32"), rt.arange(B)
+    loss = nn.LinearCrossEntropyLoss(I, H)
+    exact = loss(x, targets)
+    loss.linear.float32_matmul_precision = "medium"
+    expected = nn.functional.cross_entropy(loss.linear(x), targets)
+    assert_same_bits(loss(x, targets), expected)
+    assert abs(expected - exact) > 0
+
+    model, ids = nn.LanguageModel(V, "gru", hidden_size=H), rt.arange(T * B).reshape(B, T) % V
+    model.float32_matmul_precision, model.head.float32_matmul_precision = "medium", "highest"
+    logits, _ = model(ids)
+    expected = nn.functional.cross_entropy(logits, ids.T.reshape(-1))
+    found, _ = model(ids, targets=ids)
+    assert_same_bits(found, expected)
+    for one, other in zip(*(rt.grad(y, [*model.parameters()]) for y in (found, expected)), strict=True):
+        assert_same_bits(one, other)
+
+    layer, x = nn.LSTM(I, H), randn(T, B, I, dtype="float32")
+    layer.float32_matmul_precision = "medium"
+    (output, _), _ = layer.all_states(x)
+    assert_same_bits(output, layer(x)[0])
 
 
 @needs_bfloat16

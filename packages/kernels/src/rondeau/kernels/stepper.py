@@ -79,8 +79,8 @@ class Stepper:
 
     Notes
     -----
-    The results have the same bits for any number of threads. Unless the weights are in int8, they are those of
-    `forward` for a sequence of one step.
+    The results have the same bits for any number of threads and at every precision of products. Unless the weights are
+    in int8, they are those of `forward` for a sequence of one step at the precision "highest".
 
     A stepper may be called from several Python threads at once: each works in its own memory.
 

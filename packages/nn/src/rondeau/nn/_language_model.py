@@ -252,7 +252,10 @@ class LanguageModel(Module):
         head, classes = self.head, targets.T.reshape(-1)
         if type(head) is not Linear or head._forward_hooks or head._forward_pre_hooks:
             return cross_entropy(head(rows), classes, reduction=reduction)
-        return linear_cross_entropy(rows, head.weight, classes, linear_bias=head.bias, reduction=reduction)
+        with head._at_its_precision():
+            return linear_cross_entropy(
+                rows, head.weight, classes, linear_bias=head.bias, reduction=reduction
+            )
 
     def stepper(self, weights: str = "float32") -> Stepper:
         """Return a frozen snapshot of the model that reads one token per call, to generate text fast.
@@ -268,7 +271,8 @@ class LanguageModel(Module):
         -------
         Stepper
             ``logits, state = stepper(ids, state)`` maps ids (B,), or one integer, to logits (B, V), or (V,). Unless the
-            weights are in int8, they have the same bits as those of the model, called in evaluation mode with one step.
+            weights are in int8, they have the same bits as those of the model, called in evaluation mode with one step
+            at the precision "highest".
             ``stepper.run(ids, state)`` maps ids (B, T) to logits (B, T, V): those of a prompt, for example.
 
         Raises

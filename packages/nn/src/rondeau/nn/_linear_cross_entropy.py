@@ -268,16 +268,17 @@ class LinearCrossEntropyLoss(Module):
 
     def forward(self, input: Tensor, target: Tensor | NDArray[Any]) -> Tensor:
         """Return the loss of rows (N, in_features) against classes or probabilities."""
-        return linear_cross_entropy(
-            input,
-            self.linear.weight,
-            target,
-            linear_bias=self.linear.bias,
-            weight=self.weight,
-            reduction=self.reduction,
-            ignore_index=self.ignore_index,
-            label_smoothing=self.label_smoothing,
-        )
+        with self.linear._at_its_precision():
+            return linear_cross_entropy(
+                input,
+                self.linear.weight,
+                target,
+                linear_bias=self.linear.bias,
+                weight=self.weight,
+                reduction=self.reduction,
+                ignore_index=self.ignore_index,
+                label_smoothing=self.label_smoothing,
+            )
 
     def extra_repr(self) -> str:
         """Return the configuration for ``repr``."""

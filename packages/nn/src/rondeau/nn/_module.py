@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
 import numpy as np
@@ -102,6 +103,10 @@ class Module:
         if precision is not None:
             check_precision(precision)
         self._precision = precision
+
+    def _at_its_precision(self) -> AbstractContextManager[None]:
+        """Return a context in which products have the precision of a call, for what is computed without one."""
+        return nullcontext() if self._precision is None else float32_matmul_precision(self._precision)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._precision is not None:

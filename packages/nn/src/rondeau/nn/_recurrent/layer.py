@@ -362,7 +362,8 @@ class Recurrent(Module):
         >>> h.shape, c.shape
         ((7, 2, 5), (7, 2, 5))
         """
-        every, states = self._run(input, hx, inputs, lengths, reset, every_state=True)
+        with self._at_its_precision():
+            every, states = self._run(input, hx, inputs, lengths, reset, every_state=True)
         return every, as_returned(states)
 
     def explain(self) -> str:
