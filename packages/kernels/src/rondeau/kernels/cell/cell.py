@@ -55,6 +55,8 @@ class Cell:
     ----------
     scalars : dict of str to float
         The scalars of the run, and their defaults.
+    num_params, num_inputs : int
+        The numbers of learned vectors and of named inputs.
 
     Raises
     ------
@@ -95,6 +97,7 @@ class Cell:
             )
         self.step, self.gates, self.states, self.name = step, tuple(gates), tuple(states), name
         self.params, self.initialisers, self.project = tuple(params), dict(params), project
+        self.num_params, self.num_inputs = len(self.params), len(self.inputs)
         self.regularisers, self.scalars = regularisers, scalars_of(step)
         self._variants: dict[tuple[Regularisers, InputForms], Cell] = {}
 

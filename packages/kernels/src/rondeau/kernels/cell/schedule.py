@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from rondeau.kernels.cell.derive import derive
 from rondeau.kernels.cell.graph import DISTRIBUTIONS, Graph, Node, Rank
@@ -74,6 +74,8 @@ class Schedule:
     state_adjoints, param_adjoints, input_adjoints : dict of str to int
         The node of the pointwise part of each old state's adjoint, and of one row's contribution to each parameter's
         and each named input's; absent where it is zero.
+    kept : dict
+        What a target has derived from the schedule, to find it again.
     """
 
     graph: Graph
@@ -85,6 +87,7 @@ class Schedule:
     state_adjoints: dict[str, int]
     param_adjoints: dict[str, int]
     input_adjoints: dict[str, int]
+    kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     @functools.cached_property
     def joint(self) -> tuple[str, ...]:

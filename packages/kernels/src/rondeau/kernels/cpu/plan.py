@@ -13,7 +13,7 @@ from rondeau.kernels.cell.timeline import Program
 from rondeau.kernels.cpu.blocks import GATES, parts_of
 from rondeau.kernels.numerics.elements import PAIRS
 from rondeau.kernels.recurrent.records import Run, Weights
-from rondeau.kernels.runtime.result_cache import cached_while_alive
+from rondeau.kernels.runtime.result_cache import MOST_RESULTS
 
 __all__ = ["Buffers", "Contribution", "Plan", "plan_of"]
 
@@ -113,11 +113,14 @@ class Plan:
 
 def plan_of(run: Run, weights: Weights) -> Plan:
     """Return the plan for a run with such weights; equal cell, sizes and dtype give the same object."""
-    weight_ih, weight_hr = weights.weight_ih, weights.weight_hr
+    schedule, weight_ih, weight_hr = run.cell.schedule, weights.weight_ih, weights.weight_hr
     P = None if weight_hr is None else weight_hr.shape[0]
-    return _plan(run.cell.schedule, weight_ih.dtype, weight_ih.shape[0], P, run.settings.num_heads)
-
-
-@cached_while_alive
-def _plan(schedule: Schedule, dtype: np.dtype[Any], rows: int, P: int | None, num_heads: int) -> Plan:
-    return Plan(schedule, dtype, rows, P, num_heads)
+    key = weight_ih.dtype, weight_ih.shape[0], P, run.settings.num_heads
+    try:
+        return schedule.kept[key]  # type: ignore[no-any-return]
+    except KeyError:
+        pass
+    # As `cached_while_alive` does, without a call where the plan is there: a training step asks three times.
+    if len(schedule.kept) >= MOST_RESULTS:
+        schedule.kept.clear()
+    return schedule.kept.setdefault(key, Plan(schedule, *key))  # type: ignore[no-any-return]

@@ -6,11 +6,11 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-__all__ = ["cached_while_alive"]
+__all__ = ["MOST_RESULTS", "cached_while_alive"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_MOST = 256
+MOST_RESULTS = 256
 """The number of results of a function that an object keeps."""
 
 
@@ -42,7 +42,7 @@ def cached_while_alive(function: _F) -> _F:
             pass
         results = owner.__dict__.setdefault(name, {})
         result = function(owner, *arguments)
-        if len(results) >= _MOST:
+        if len(results) >= MOST_RESULTS:
             results.clear()
         return results.setdefault(arguments, result)  # another thread may have been first
 

@@ -9,7 +9,7 @@ from rondeau import tensor as rt
 from rondeau.kernels import sequence
 from rondeau.kernels.recurrent import reference
 from rondeau.kernels.recurrent.checks import checked_run, state_widths
-from rondeau.kernels.sequence import Cell, Gradients, Layout, Needs, Result, Run, Weights
+from rondeau.kernels.sequence import Gradients, Layout, Needs, Result, Run, Weights
 from rondeau.tensor import Function, Tensor
 
 from .weights import MATRICES, as_weights
@@ -83,7 +83,8 @@ def arguments_of_run(
 ) -> tuple[Any, Weights, tuple[Any, ...] | None, tuple[Any, ...]]:
     """Return x, the weights, the initial states and the named inputs as `sequence.forward` takes them."""
     cell, B = run.cell, run.layout.batch_size
-    first_input, first_state = _first_input_and_state(cell)
+    first_input = MATRICES + cell.num_params
+    first_state = first_input + cell.num_inputs
     arrays: list[Any] = [None if t is None else t._array for t in tensors]
     states = arrays[first_state:]
     return (
@@ -105,12 +106,6 @@ def results_of_run(
     return every, final
 
 
-def _first_input_and_state(cell: Cell) -> tuple[int, int]:
-    """Return where the named inputs and the initial states begin among the tensors of `RecurrentFunction.forward`."""
-    first_input = MATRICES + len(cell.params)
-    return first_input, first_input + len(cell.inputs)
-
-
 def _as_rows(x: Any, layout: Layout) -> Any:
     return x.reshape(layout.num_rows) if x.dtype.kind == "i" else x.reshape(layout.num_rows, x.shape[-1])
 
@@ -125,7 +120,8 @@ def arguments_of_backward(
     num_every = len(cotangents) - len(run.cell.states)
     arrays = [None if d is None else d._array.reshape(-1, d._array.shape[-1]) for d in cotangents]
     need_x, *need_others = needs
-    first_input, first_state = _first_input_and_state(run.cell)
+    first_input = MATRICES + run.cell.num_params
+    first_state = first_input + run.cell.num_inputs
     weights, initial = True in need_others[:first_input], True in need_others[first_state:]
     return (
         tuple(arrays[:num_every]),
@@ -166,7 +162,8 @@ def differentiable_gradients(
     # Copies, where `rt.grad` stops: one of the arguments may have been computed from another.
     copies: list[Any] = [None if t is None else t.clone() for t in arguments]
     x, *tensors = copies
-    first_input, first_state = _first_input_and_state(run.cell)
+    first_input = MATRICES + run.cell.num_params
+    first_state = first_input + run.cell.num_inputs
     inputs, states = tuple(tensors[first_input:first_state]), tensors[first_state:]
     weights, B = as_weights(run.cell, tensors), run.layout.batch_size
     if states:
