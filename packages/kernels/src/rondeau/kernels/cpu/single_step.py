@@ -13,7 +13,14 @@ from rondeau.kernels.cpu.blocks import Blocks, backward_blocks, forward_blocks
 from rondeau.kernels.cpu.filling import addresses_of_inputs, parameters_of, scalars_of_run
 from rondeau.kernels.cpu.phases import compiled_phases
 from rondeau.kernels.cpu.plan import Plan, plan_of
-from rondeau.kernels.cpu.single_step_driver import KERNELS, Given, Part, Program, StepWeights, Wanted
+from rondeau.kernels.cpu.single_step_driver import (
+    KERNELS,
+    ContributionRow,
+    Program,
+    StepArguments,
+    StepGradients,
+    StepWeights,
+)
 from rondeau.kernels.product.pairs import packed_dtype
 from rondeau.kernels.recurrent.layout import Layout
 from rondeau.kernels.recurrent.ordering import in_buffer_order, in_weight_order
@@ -30,7 +37,7 @@ class Saved(NamedTuple):
     """The values that a step keeps for its backward."""
 
     step: Step
-    given: Given
+    given: StepArguments
     from_zero: bool
     """As for `Tape`."""
     settings: Settings
@@ -85,7 +92,7 @@ class Step:
         d_x = np.empty((B if needs.x else 0, x.shape[1]), dtype)
         d_before = np.empty((plan.num_states, B, plan.H), dtype)
         d_weights = StepWeights(*[np.empty(weight.shape, dtype) for weight in given.weights])
-        wanted = Wanted(d_x, d_before, d_weights, needs.initial, needs.weights)
+        wanted = StepGradients(d_x, d_before, d_weights, needs.initial, needs.weights)
         packed = buffers.empty(program.packed, self._packed)
         self._kernels.backward(program, given, from_zero, _together(d_states, d_before), wanted, packed)
         return Gradients(
@@ -118,7 +125,7 @@ class Step:
     def _program(self, direction: str, blocks: Blocks, lanes: int) -> Program:
         plan = self._plan
         parts = [
-            Part(
+            ContributionRow(
                 -1 if part.value is None else part.value, part.is_joint, part.slots.start, part.rows.start,
                 part.rows.stop - part.rows.start,
             )
@@ -126,7 +133,7 @@ class Step:
         ]  # fmt: skip
         return Program(
             compiled_phases(self._cell, direction, plan.dtype), blocks.table, blocks.ends,
-            np.array(parts, np.int64).reshape(-1, len(Part._fields)), blocks.packed_size, lanes,
+            np.array(parts, np.int64).reshape(-1, len(ContributionRow._fields)), blocks.packed_size, lanes,
             len(plan.schedule.joint), plan.R, plan.V, self._row_values,
         )  # fmt: skip
 
@@ -160,9 +167,9 @@ class Step:
         x: Array,
         weights: StepWeights,
         inputs: tuple[Array | None, ...],
-    ) -> Given:
+    ) -> StepArguments:
         plan = self._plan
-        return Given(
+        return StepArguments(
             tape, x, weights,
             scalars_of_run(plan.schedule, settings, plan.dtype) if plan.schedule.scalars else plan.no_scalars,
             addresses_of_inputs(*inputs) if inputs else plan.no_inputs,

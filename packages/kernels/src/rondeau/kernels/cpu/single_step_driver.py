@@ -33,7 +33,7 @@ from rondeau.kernels.product.product import multiply_serially
 from rondeau.kernels.runtime.compiling import cached_njit, linked_njit
 from rondeau.kernels.runtime.signatures import INDICES, TABLE, array_type, record_type
 
-__all__ = ["KERNELS", "Given", "Part", "Program", "StepWeights", "Wanted"]
+__all__ = ["KERNELS", "ContributionRow", "Program", "StepArguments", "StepGradients", "StepWeights"]
 
 
 class Program(NamedTuple):
@@ -45,8 +45,8 @@ class Program(NamedTuple):
     """The products before or after each; see `rondeau.kernels.cpu.blocks`."""
     ends: Any
     """(groups, 2): where the products of a group begin and end."""
-    parts: Any
-    """The parts of the gradient of the recurrent matrices, one per row; see `Part`."""
+    contributions: Any
+    """The parts of the gradient of the recurrent matrices, one per row; see `ContributionRow`."""
     packed: Any
     """The number of elements of all packed weights."""
     lanes: Any
@@ -72,7 +72,7 @@ class StepWeights(NamedTuple):
     """(1, parameters, H)."""
 
 
-class Given(NamedTuple):
+class StepArguments(NamedTuple):
     """What a step reads in both directions."""
 
     tape: Any
@@ -89,7 +89,7 @@ class Given(NamedTuple):
     substream: Any
 
 
-class Wanted(NamedTuple):
+class StepGradients(NamedTuple):
     """Where the gradients of a step go, and which are needed."""
 
     x: Any
@@ -103,7 +103,7 @@ class Wanted(NamedTuple):
     needs_weights: Any
 
 
-class Part(NamedTuple):
+class ContributionRow(NamedTuple):
     """A part of the gradient of the recurrent matrices: the adjoints of some slots times an operand."""
 
     value: int
@@ -118,7 +118,7 @@ class Part(NamedTuple):
     """The number of both."""
 
 
-PART = Part(*range(len(Part._fields)))
+FIELD = ContributionRow(*range(len(ContributionRow._fields)))
 """The column of a table for each field of a part."""
 
 
@@ -221,10 +221,10 @@ def _fill_weights(program, storage, from_zero, x, d_weights, packed):  # type: i
     gates = storage.gates.reshape(B, storage.gates.shape[1] * H)
     recurrent = storage.recurrent.reshape(B, program.recurrent * H)
     multiply_serially(gates[::-1].T, x[::-1], d_weights.weight_ih, False, packed)
-    for k in range(program.parts.shape[0]):
-        part = program.parts[k]
-        value, column, row, size = part[PART.value], part[PART.column], part[PART.row], part[PART.size]
-        slots = gates if part[PART.is_joint] != 0 else recurrent
+    for k in range(program.contributions.shape[0]):
+        part = program.contributions[k]
+        value, column, row, size = part[FIELD.value], part[FIELD.column], part[FIELD.row], part[FIELD.size]
+        slots = gates if part[FIELD.is_joint] != 0 else recurrent
         operand = storage.values[:, value] if value >= 0 else storage.states[0, :B, :H]
         if value < 0 and from_zero:
             slots, operand = slots[:0], operand[:0]
@@ -274,7 +274,7 @@ class Kernels:
             Program,
             **(
                 dict.fromkeys(Program._fields, types.intp)
-                | {"phases": INDICES, "table": TABLE, "ends": TABLE, "parts": TABLE}
+                | {"phases": INDICES, "table": TABLE, "ends": TABLE, "contributions": TABLE}
             ),
         )
         self._weights = record_type(
@@ -282,7 +282,7 @@ class Kernels:
             params=self._volume,
         )  # fmt: skip
         self._given = record_type(
-            Given, tape=vector, x=self._matrix, weights=self._weights, scalars=self._volume, inputs=INDICES,
+            StepArguments, tape=vector, x=self._matrix, weights=self._weights, scalars=self._volume, inputs=INDICES,
             positions=TABLE, key=types.uint64, substream=types.intp,
         )  # fmt: skip
 
@@ -297,7 +297,7 @@ class Kernels:
     def backward(self) -> Any:
         """Arguments: program, what is given, `Tape.from_zero`, gradients of states after, what is wanted, memory."""
         wanted = record_type(
-            Wanted, x=self._matrix, before=self._volume, weights=self._weights, needs_before=types.boolean,
+            StepGradients, x=self._matrix, before=self._volume, weights=self._weights, needs_before=types.boolean,
             needs_weights=types.boolean,
         )  # fmt: skip
         return _backward.compile(

@@ -35,7 +35,7 @@ from rondeau.kernels.cpu.filling import (
 )
 from rondeau.kernels.cpu.phases import compiled_phases
 from rondeau.kernels.cpu.pieces import columns_of_piece
-from rondeau.kernels.cpu.step_driver import KERNELS, Division, FrozenWeights, Kept
+from rondeau.kernels.cpu.step_driver import KERNELS, Division, FixedArguments, FrozenWeights
 from rondeau.kernels.cpu.storage import Storage
 from rondeau.kernels.numerics.elements import ELEMENTS, INT8
 from rondeau.kernels.product import packed_size
@@ -236,7 +236,7 @@ class Workspace:
         if division is not self._division:
             if shares > len(self._rooms):
                 self._rooms = frozen.rooms(self._rows, shares)
-            kept = Kept(self._layers, self._storage, self._hidden, self._rooms, division)
+            kept = FixedArguments(self._layers, self._storage, self._hidden, self._rooms, division)
             frozen.kernels.keep(self._memory, kept)
             self._division = division
         if shares == 1:

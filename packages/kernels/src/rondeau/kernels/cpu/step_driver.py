@@ -34,7 +34,7 @@ from rondeau.kernels.runtime.kept_records import memory_for, reader, write_recor
 from rondeau.kernels.runtime.shares import bounds_of_share, run_alone, run_shares
 from rondeau.kernels.runtime.signatures import INDICES, TABLE, array_type, record_type
 
-__all__ = ["KERNELS", "Division", "FrozenWeights", "Kept"]
+__all__ = ["KERNELS", "Division", "FixedArguments", "FrozenWeights"]
 
 
 class FrozenWeights(NamedTuple):
@@ -71,8 +71,8 @@ class Division(NamedTuple):
     """The number of shares of the head."""
 
 
-class Kept(NamedTuple):
-    """What stays the same from call to call."""
+class FixedArguments(NamedTuple):
+    """The arguments that stay the same from call to call, which are kept in memory."""
 
     layers: Any
     """`FrozenWeights`."""
@@ -120,7 +120,7 @@ class _RowsOfStep(NamedTuple):
 
 @functools.cache
 def _kept_type(dtype: np.dtype[Any], packed: Element) -> Any:
-    """Return Numba's type of `Kept`."""
+    """Return Numba's type of `FixedArguments`."""
     of_packed, of_packed_layers = (array_type(packed.dtype, dimensions) for dimensions in (1, 2))
     layers = record_type(
         FrozenWeights,
@@ -135,7 +135,7 @@ def _kept_type(dtype: np.dtype[Any], packed: Element) -> Any:
         packed_head=of_packed,
     )
     return record_type(
-        Kept,
+        FixedArguments,
         layers=layers,
         storage=storage_type(dtype),
         hidden=array_type(dtype, 2),
@@ -234,7 +234,7 @@ def _kernel_with(run: Any) -> Any:
     """Make the kernel, which calls ``run(function, arguments, shares)`` for work that threads can share."""
 
     def steps_of(memory, x, ids, outputs, y, time):  # type: ignore[no-untyped-def]
-        """Run one layer after the other for some steps, and the head, with what is `Kept` in memory.
+        """Run one layer after the other for some steps, and the head, with `FixedArguments` in memory.
 
         The rows of `x` or `ids`, `outputs` (N, P) and `y` (N, V) are B for each step in turn. The time is that of the
         first step.
@@ -332,7 +332,7 @@ class Kernels:
         return types.void(memory, matrix, INDICES, matrix, matrix, types.intp)
 
     def memory(self) -> NDArray[Any]:
-        """Return memory for what is `Kept`."""
+        """Return memory for `FixedArguments`."""
         return memory_for(_kept_type(self._dtype, self._packed), self._packed.dtype)
 
     @functools.cached_property
