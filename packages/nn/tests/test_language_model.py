@@ -227,8 +227,9 @@ def test_all_dropped_leaves_the_head_alone():
         ),
         (
             lambda: nn.LanguageModel(V, "transformer", hidden_size=H),
-            "Unknown recurrent layer 'transformer': expected rnn, ctrnn, gru, .*, slstm, a cell or a layer",
+            "Unknown recurrent layer 'transformer': expected rnn, ctrnn, gru, .*, slstm, a cell or a layer$",
         ),
+        (lambda: nn.LanguageModel(V, "LSTM", hidden_size=H), r"a cell or a layer; did you mean 'lstm'\?$"),
         (
             lambda: nn.LanguageModel(V, nn.cells.ea_lstm, hidden_size=H),
             "A language model reads tokens alone, and cell ea_lstm needs its inputs gate: use another cell",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from typing import Any, ClassVar, Unpack
 
@@ -302,8 +303,10 @@ def _cell(recurrent: str | Cell) -> Cell:
             f"recurrent must be the name of a cell, a cell or a Recurrent layer, got {_described(recurrent)}"
         )
     if recurrent not in LanguageModel.CELLS:
+        near = difflib.get_close_matches(recurrent.lower(), LanguageModel.CELLS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ArgumentValueError(
-            f"Unknown recurrent layer {recurrent!r}: expected {', '.join(LanguageModel.CELLS)}, a cell or a layer"
+            f"Unknown recurrent layer {recurrent!r}: expected {', '.join(LanguageModel.CELLS)}, a cell or a layer{hint}"
         )
     return LanguageModel.CELLS[recurrent]
 
