@@ -54,6 +54,13 @@ def test_pages_link_to_gallery_pages_that_exist(page):
     assert missing == []
 
 
+def test_a_page_that_calls_what_is_not_public_runs():
+    page = (ROOT / "docs/explanation/gpu_kernels.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^```\{code-cell\} ipython3\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert cells
+    exec("\n".join(cells), {})
+
+
 def test_every_gallery_page_is_on_the_map_of_the_texts():
     mapped = (ROOT / "docs/texts.md").read_text(encoding="utf-8")
     files = [path.relative_to(ROOT / "docs/gallery") for path in ROOT.glob("docs/gallery/*/[0-9]*.py")]
