@@ -20,6 +20,7 @@ from rondeau.data import (
     Tokenizer,
     Vocab,
     WordTokenizer,
+    _bpe,
     d2l_lines,
     read_text,
     read_text_chunks,
@@ -189,6 +190,49 @@ def test_bpe_merges_frequent_pairs_and_splits_han(bpe):
     assert [first, second] == bpe.split("玫") + bpe.split("瑰")
     assert bpe.split("a rose, 玫瑰") == ["a", "Ġrose", ",", "Ġ", first, second]
     assert bpe.split("is\na") == ["is", "Ċ", "a"]
+
+
+# Every kind of character, those that look like another kind, and what is cut otherwise where two of them meet.
+PARTS = [
+    *(
+        "a",
+        "Z",
+        "é",
+        "ß",
+        "ǅ",
+        "ª",
+        "ع",
+        "เ",
+        "a\u0301",
+        "1",
+        "²",
+        "½",
+        "Ⅷ",
+        "〇",
+        "玫",
+        "瑰",
+        "⺀",
+        "\U00020000",
+    ),
+    *("!", "-", "_", "\u200d", "\ufeff", "\0", "😀", "'", "'s", "'re", "'LL", "'ll", "’s", "<unk>", "\ue000"),
+    *(" ", "  ", "\t", "\r", "\n", "\x0b", "\x1c", "\x85", "\xa0", "\u2003", "\u2028", "\u3000"),
+]
+
+
+@given(st.lists(st.sampled_from(PARTS) | st.text(max_size=3), max_size=30).map("".join))
+def test_bpe_finds_what_its_package_finds(bpe, text):
+    assert_same_bits(bpe._ids(text), np.array(bpe._model.encode(text).ids, np.uint32))
+
+
+def test_bpe_finds_the_same_whatever_it_remembers(bpe, monkeypatch):
+    expected = np.array(bpe._model.encode(TRAINING).ids, np.uint32)
+    for most, longest in ((0, 64), (3, 64), (1 << 17, 1)):
+        monkeypatch.setattr(_bpe, "_MOST_KEPT", most)
+        monkeypatch.setattr(_bpe, "_LONGEST_KEPT", longest)
+        again = BPETokenizer(**bpe.fields())
+        for _ in range(2):
+            assert_same_bits(again._ids(TRAINING), expected)
+        assert all(len(word) <= longest for word in again._kept)
 
 
 def test_bpe_streams_whole_characters(bpe):

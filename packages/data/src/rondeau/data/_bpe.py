@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ._bpe_words import WordCutter
 from ._checks import check_is, check_iterable, checked_integer
 from ._cuts import CutRule
 from ._text import check_text
-from ._tokenizers import Tokenizer, checked_tokens, cut_after_lines
+from ._tokenizers import Tokenizer, checked_tokens
 from ._vocab import Vocab
 
-_BLOCK = 1 << 14  # characters encoded by one thread at a time
+_MOST_KEPT = 1 << 17  # words whose tokens are remembered
+_LONGEST_KEPT = 64  # characters of such a word
 _MOST_TOKENS = 1 << 24  # the package reserves memory for all of them before it counts
 
 
@@ -70,6 +72,8 @@ class BPETokenizer(Tokenizer):
             self._model = tokenizers.Tokenizer.from_str(json.dumps(model))
         except Exception as error:  # the package raises no narrower class
             raise ValueError(f"expected a model of the tokenizers package: {error}") from None
+        self._words = WordCutter(self._model.pre_tokenizer)
+        self._kept: dict[str, bytes] = {}
 
     @classmethod
     def train(cls, text: str | Iterable[str], vocab_size: int, min_frequency: int = 2) -> BPETokenizer:
@@ -140,11 +144,23 @@ class BPETokenizer(Tokenizer):
         return np.concatenate(pieces) if pieces else np.empty(0, vocab.dtype)
 
     def _ids(self, text: str) -> npt.NDArray[np.uint32]:
-        """Return the model's own numbers of the tokens, found by blocks of lines on the package's threads."""
+        """Return the model's own numbers of the tokens."""
         check_text(text)
-        blocks = list(cut_after_lines(text, _BLOCK))
-        rows = [encoding.ids for encoding in self._model.encode_batch_fast(blocks)]
-        return np.concatenate([np.array(row, np.uint32) for row in rows]) if rows else np.empty(0, np.uint32)
+        words = self._words.cut(text)
+        return np.frombuffer(b"".join(map(self._numbers_of(words).__getitem__, words)), np.uint32)
+
+    def _numbers_of(self, words: list[str]) -> dict[str, bytes]:
+        """Return a table with the numbers of the tokens of each of these words, which the package finds once."""
+        kept = self._kept
+        new = list(set(words).difference(kept))
+        if len(kept) + len(new) > _MOST_KEPT:
+            kept = self._kept = {}  # another one: a thread may still read the old table
+            new = list(set(words))
+        encoded = (np.array(encoding.ids, np.uint32) for encoding in self._model.encode_batch_fast(new))
+        found = {word: ids.tobytes() for word, ids in zip(new, encoded, strict=True)}
+        long = {word: found.pop(word) for word in new if len(word) > _LONGEST_KEPT}
+        kept.update(found)
+        return kept | long if long else kept
 
     def __repr__(self) -> str:
         return f"BPETokenizer({len(self.tokens)} tokens)"
