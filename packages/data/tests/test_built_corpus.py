@@ -16,6 +16,7 @@ from rondeau.data import (
     Codec,
     RegexTokenizer,
     TokenCorpus,
+    Vocab,
     WordTokenizer,
     back_to_white_space,
     build_corpus,
@@ -217,6 +218,26 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_bytes(tmp_path):
                     TokenCorpus.open(folder)
         assert pieces // every <= interruptions <= pieces // (every - 3)
         assert files_of(folder) == files_of(whole)
+
+
+def test_a_vocabulary_of_another_text(tmp_path):
+    path = write(tmp_path / "text.txt", whole := text())
+    codec = Codec.fit("a rose is a rose\n", WordTokenizer(), min_freq=2)
+    corpus = build_corpus([path], tmp_path / "a", codec=codec, min_freq=2, held_out=0, workers=1)
+    assert corpus.codec == codec
+    assert corpus.manifest.min_freq == 2
+    assert_same_bits(corpus.stream[:], codec.encode(whole).astype(int))
+    for codec, message in (
+        (Codec(CharTokenizer(), Vocab("a rose", unk_token=None)), "'.*' is not in the vocabulary"),
+        (Codec.fit("a rose", CharTokenizer()), "whose vocabulary differs"),
+    ):
+        error = FileExistsError if "differs" in message else ValueError
+        with pytest.raises(error, match=message):
+            build_corpus([path], tmp_path / "b", codec=codec, workers=1)
+    with pytest.raises(TypeError, match="expected one of tokenizer and codec, got both"):
+        build_corpus([path], tmp_path / "c", WordTokenizer(), codec=codec)
+    with pytest.raises(TypeError, match="expected one of tokenizer, bpe_size and codec"):
+        build_corpus([path], tmp_path / "c")
 
 
 def test_what_was_begun_otherwise_is_not_gone_on_with(tmp_path):

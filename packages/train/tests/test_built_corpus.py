@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from rondeau.data import TokenCorpus
 from rondeau.train import RunFolder, cli
 
 QUICK = ["--hidden_size=8", "--batch_size=4", "--num_steps=8", "--max_steps=12", "--log_every=5"]
@@ -118,3 +119,46 @@ def test_counting_goes_on_and_a_file_may_be_called_build(text, tmp_path, capsys,
     told = rondeau(capsys, "corpus", "./build", "--top=1")
     assert told.startswith("./build: ")
     assert "words: " in told
+
+
+@pytest.mark.parametrize("of", ["run", "tokens"])
+def test_a_corpus_with_the_vocabulary_of_a_run_is_what_that_run_goes_on_with(text, tmp_path, capsys, of):
+    run, other = tmp_path / "run", tmp_path / "other.txt"
+    other.write_text("a rose is no thorn, is it?\n" * 60)
+    rondeau(capsys, "train", text, "--tokens=words", "--min_freq=2", *QUICK, "--output", run)
+    if of == "tokens":
+        rondeau(
+            capsys, "corpus", "build", text, "--tokens=words", "--min_freq=2", "--output", tmp_path / "first"
+        )
+    vocabulary = run if of == "run" else tmp_path / "first"
+    build = (
+        "corpus",
+        "build",
+        other,
+        "--output",
+        tmp_path / "tokens",
+        "--workers=1",
+        "--vocabulary",
+        vocabulary,
+    )
+    told = rondeau(capsys, *build)
+    # "no" and "it?" of the eight tokens of a line; the last line end is held out.
+    assert "431 words to train on (25.1 % <unk>), 49 held out; vocabulary of 6" in told
+    assert TokenCorpus.open(tmp_path / "tokens").codec == RunFolder(run).load_codec()
+
+    begin = ("--init_from", run, "--max_steps=12", "--batch_size=4", "--num_steps=8")
+    rondeau(capsys, "train", tmp_path / "tokens", *begin, "--output", tmp_path / "a")
+    rondeau(capsys, "train", other, *begin, "--output", tmp_path / "b")
+    assert weights_and_losses(tmp_path / "a") == weights_and_losses(tmp_path / "b")
+
+    told = rondeau(capsys, *build, "--tokens=characters", status=2)
+    assert (
+        f"--tokens: got characters, but {vocabulary} has words, and so has what is encoded with its" in told
+    )
+
+
+def test_a_vocabulary_that_is_none(text, tmp_path, capsys):
+    build = ("corpus", "build", text, "--output", tmp_path / "x", "--vocabulary", tmp_path)
+    assert f"--vocabulary: {tmp_path} is neither a run nor a folder of tokens" in rondeau(
+        capsys, *build, status=2
+    )

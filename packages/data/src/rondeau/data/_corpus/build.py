@@ -39,6 +39,7 @@ def build_corpus(
     tokenizer: Tokenizer | None = None,
     *,
     bpe_size: int | None = None,
+    codec: Codec | None = None,
     min_freq: int = 0,
     held_out: float = 0.1,
     workers: int | None = None,
@@ -62,6 +63,9 @@ def build_corpus(
         One of this library's: a process makes its own by name.
     bpe_size : int, optional
         In the place of `tokenizer`: train one of byte pairs, with a vocabulary of this size.
+    codec : Codec, optional
+        In the place of `tokenizer`: encode with this tokenizer and vocabulary, such as those of a model that is to go
+        on learning. `min_freq` and `bpe_size` then say how they were made, for who reads the corpus.
     min_freq : int
         Tokens seen less often become unknown.
     held_out : float
@@ -85,7 +89,8 @@ def build_corpus(
     FileNotFoundError, IsADirectoryError, ModuleNotFoundError
         If a file is not there, or needs a package.
     ValueError
-        If a file is empty, damaged, not UTF-8 or has changed meanwhile, or the text has no tokens.
+        If a file is empty, damaged, not UTF-8 or has changed meanwhile, or the text has no tokens, or one that the
+        vocabulary of `codec` lacks, where that has no unknown token.
     RuntimeError
         If a process died.
 
@@ -104,11 +109,16 @@ def build_corpus(
     check_path(folder)
     if not files:
         raise ValueError("expected at least one text, got none")
-    if (tokenizer is None) == (bpe_size is None):
-        raise TypeError("expected one of tokenizer and bpe_size")
+    if codec is not None:
+        check_is("codec", codec, Codec)
+        if tokenizer is not None:
+            raise TypeError("expected one of tokenizer and codec, got both")
+        tokenizer = codec.tokenizer
+    elif (tokenizer is None) == (bpe_size is None):
+        raise TypeError("expected one of tokenizer, bpe_size and codec")
     if tokenizer is not None:
         check_is("tokenizer", tokenizer, Tokenizer)
-    else:
+    if bpe_size is not None:
         bpe_size = checked_integer("bpe_size", bpe_size, 256)
     held_out = checked_number("held_out", held_out)
     if not 0 <= held_out < 1:
@@ -116,6 +126,7 @@ def build_corpus(
     workers = _cores() if workers is None else checked_integer("workers", workers, 1)
     settings = {
         "tokenizer": None if tokenizer is None else tokenizer.to_dict(),
+        "vocabulary": None if codec is None else codec.vocab.to_dict(),
         "bpe_size": bpe_size,
         "min_freq": checked_integer("min_freq", min_freq, 0),
         "held_out": held_out,
@@ -123,7 +134,7 @@ def build_corpus(
     }
     building = _Building(Path(folder), files, settings, on_progress or (lambda stage, done, total: None))
     with make_pool(workers, scheduler) as pool:
-        return building.run(tokenizer, pool)
+        return building.run(tokenizer, codec, pool)
 
 
 class _Building:
@@ -134,7 +145,7 @@ class _Building:
         self.work = folder / BUILDING
         self._survey_path = self.work / "survey.json"
 
-    def run(self, tokenizer: Tokenizer | None, pool: Pool) -> TokenCorpus:
+    def run(self, tokenizer: Tokenizer | None, codec: Codec | None, pool: Pool) -> TokenCorpus:
         self._begin()
         rule = BPETokenizer.cut_rule if tokenizer is None else tokenizer.cut_rule
         survey = self._survey(rule)
@@ -145,7 +156,10 @@ class _Building:
                 f"held_out {self.settings['held_out']} of {survey.characters:,} characters leaves none to train on"
             )
         parts = survey.parts(0, cut), survey.parts(cut, survey.characters)
-        codec = self._codec(tokenizer, survey, parts[0], pool)
+        if codec is None:
+            codec = self._codec(tokenizer, survey, parts[0], pool)
+        else:
+            codec.save(self.folder / VOCABULARY)
         files, train_tokens = self._encode(codec, survey, *parts, pool)
         for name in (VOCABULARY, STREAM):
             files[name] = fingerprint(self.folder / name)
@@ -244,6 +258,8 @@ class _Building:
         try:
             for answer in self._telling("encode", parts, answers, shards.done):
                 shards.append(answer)
+        except KeyError as error:
+            raise ValueError(error.args[0]) from None
         finally:
             shards.close()
         write_json(self.folder / STREAM, {"vocab_size": len(codec), "shards": shards.lengths})
