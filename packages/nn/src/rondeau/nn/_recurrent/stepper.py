@@ -78,7 +78,8 @@ class Stepper:
     Notes
     -----
     ``y, state = stepper(x_t, state)`` returns the same bits as ``layer(x, state)`` for a sequence of one step, followed
-    by the head, unless the weights are in int8; nothing is recorded for gradients. The results belong to the caller:
+    by the head, at the precision "highest", unless the weights are in int8; a stepper rounds no operands to bfloat16.
+    Nothing is recorded for gradients. The results belong to the caller:
     states may be kept, changed and passed in any order, as a beam search does. A cell with noise draws other numbers at
     every call: the stepper has a key of its own, from the generator that `rondeau.tensor.manual_seed` seeds, and counts
     its steps.
