@@ -807,7 +807,7 @@ def test_export_as_onnx(trained, tmp_path, form, capsys):
     command = ["export", str(folder), "--to=onnx", f"--form={form}", f"--output={tmp_path}", "--name=rose"]
     assert cli.main(command) == 0
     said = capsys.readouterr().out.splitlines()
-    assert [Path(line).name for line in said[:2]] == ["rose.onnx", "rose.npz"]
+    assert [Path(line).name for line in said[:2]] == ["rose.onnx", "rose.onnx.npz"]
     done = subprocess.run([sys.executable, *said[-1].split()[4:]], capture_output=True, encoding="utf-8")
     assert said[-1].startswith(f"to check it: {python()} -m rondeau.export.check ")
     assert done.returncode == 0, done.stderr

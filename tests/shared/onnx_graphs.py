@@ -49,7 +49,7 @@ class Graph:
 
     def example(self):
         """Return the inputs and the outputs of the example beside the graph."""
-        with np.load(self.path.with_suffix(".npz")) as arrays:
+        with np.load(self.path.with_name(f"{self.path.name}.npz")) as arrays:
             return tuple(
                 {n.removeprefix(kind): arrays[n] for n in arrays.files if n.startswith(kind)}
                 for kind in ("input.", "output.")

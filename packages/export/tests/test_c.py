@@ -109,15 +109,21 @@ def test_options_of_layers(heads, tmp_path):
         assert_close(library.step(x[t, 0].numpy(), 9), expected[t], rtol=4e-6, atol=4e-6)
 
 
-def test_run_has_lengths_and_resets(tmp_path):
+@pytest.mark.parametrize("learned", [False, True])
+def test_run_has_lengths_and_resets(learned, tmp_path):
     rt.manual_seed(6)
-    layer = nn.LSTM(3, 4).eval()
+    layer = nn.LSTM(3, 4, learn_initial_state=learned).eval()
+    for name, parameter in layer.named_parameters():
+        if name.startswith("initial"):
+            parameter.data += rt.randn(*parameter.shape)
     library, _ = exported(layer, tmp_path)
     T, B = 6, 3
     x = rt.randn(T, B, 3)
     lengths, reset = np.array([6, 0, 4], np.uintp), np.zeros((T, B), np.uint8)
     reset[2, 0] = reset[3, 2] = 1
     states, y = np.zeros((B, len(library.memory)), np.float32), np.full((T, B, 4), np.nan, np.float32)
+    for state in states:
+        library.call("init", state)
     library.call(
         "run",
         states,

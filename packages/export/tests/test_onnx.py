@@ -337,7 +337,11 @@ def test_names_of_a_cell_may_clash_with_those_of_the_graph(tmp_path):
         (lambda: nn.GRU(3, 4, bidirectional=True), {}, "GRU.0 runs in both directions"),
         (lambda: layer_of("slstm"), {"form": "sequence"}, "since its cell is slstm"),
         (lambda: nn.LSTM(3, 4, proj_size=2), {"form": "sequence"}, "LSTM.0 has no operator .* is projected"),
-        (lambda: nn.GRU(3, 4, zoneout=0.1), {"form": "sequence"}, 'export it with form="step"'),
+        (
+            lambda: nn.GRU(3, 4, zoneout=0.1),
+            {"form": "sequence"},
+            'its cell is gru with a step that is changed, as by zoneout: export it with form="step"',
+        ),
         (lambda: nn.Linear(3, 4), {"form": "sequence"}, "without a recurrent layer has no sequences"),
         (lambda: nn.GRU(3, 4), {"lengths": True}, "lengths is for graphs of whole sequences"),
         (lambda: nn.GRU(3, 4), {"form": "loop"}, 'form must be "step" or "sequence"'),
@@ -377,7 +381,7 @@ def failure(path, capsys):
 
 def test_the_check_of_damaged_files_says_so_in_a_line(tmp_path, capsys):
     graph = exported(nn.LSTM(2, 3), tmp_path)
-    example, data = graph.path.with_suffix(".npz"), graph.path.read_bytes()
+    example, data = graph.path.with_name("model.onnx.npz"), graph.path.read_bytes()
     for damaged in (data[:100], b"", b"text"):
         graph.path.write_bytes(damaged)
         assert "ONNX Runtime does not run" in failure(graph.path, capsys)
@@ -389,7 +393,7 @@ def test_the_check_of_damaged_files_says_so_in_a_line(tmp_path, capsys):
     flipped[whole.index(b"output.y") + 150] ^= 1
     for damaged in (whole[:100], b"", bytes(flipped)):
         example.write_bytes(damaged)
-        assert "model.npz is damaged, export the model again: " in failure(graph.path, capsys)
+        assert "model.onnx.npz is damaged, export the model again: " in failure(graph.path, capsys)
     without = {name: array[:0] if array.ndim else array for name, array in arrays.items()}
     for wrong in ({"a": np.zeros(3)}, without, arrays | {"tolerance": np.array(np.nan)}):
         np.savez(example, **wrong)

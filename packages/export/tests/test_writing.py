@@ -25,6 +25,14 @@ def test_files_are_not_replaced_by_accident(tmp_path):
     assert contents(tmp_path)["model.c"] != before["model.c"]
 
 
+def test_a_model_leaves_in_every_format_to_one_folder(tmp_path):
+    pytest.importorskip("onnx")
+    for write in (export.to_c, export.to_numpy, export.to_onnx):
+        write(nn.GRU(2, 3), tmp_path)
+    names = ["model.c", "model.h", "model.npz", "model.onnx", "model.onnx.npz", "model.py"]
+    assert sorted(contents(tmp_path)) == names
+
+
 def test_nothing_is_written_where_a_file_or_a_folder_is_in_the_way(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match="a file is where the folder should be"):

@@ -30,6 +30,7 @@ __all__ = [
     "Lookup",
     "Pointwise",
     "describe",
+    "outputs_of",
 ]
 
 Array = NDArray[Any]
@@ -181,7 +182,7 @@ def describe(model: nn.Module, takes_ids: bool | None = None) -> Description:
         if isinstance(block, Lookup):
             raise ExportError(f"{block.name} reads ids, so it must come first")
     _check_widths(blocks)
-    return Description(blocks, bool(takes_ids or of_ids), _inputs_of(blocks[0]), _outputs_of(blocks[-1]))
+    return Description(blocks, bool(takes_ids or of_ids), _inputs_of(blocks[0]), outputs_of(blocks[-1]))
 
 
 def _blocks_of(module: nn.Module, name: str, width: int | None) -> list[Block]:
@@ -239,7 +240,7 @@ def _chain(members: Iterable[tuple[str, nn.Module | None]], width: int | None) -
     for name, member in members:
         if member is not None:
             found += _blocks_of(member, name, width)
-            width = _outputs_of(found[-1]) if found else width
+            width = outputs_of(found[-1]) if found else width
     return found
 
 
@@ -333,7 +334,8 @@ def _inputs_of(block: Block) -> int:
     return block.inputs if isinstance(block, Layer) else block.width
 
 
-def _outputs_of(block: Block) -> int:
+def outputs_of(block: Block) -> int:
+    """Return how many numbers a block writes in a step."""
     if isinstance(block, Lookup):
         return int(block.table.shape[1])
     if isinstance(block, Affine):
@@ -345,14 +347,14 @@ def _outputs_of(block: Block) -> int:
 
 def _check_widths(blocks: tuple[Block, ...]) -> None:
     for block in blocks:
-        if _inputs_of(block) < 1 or _outputs_of(block) < 1:
+        if _inputs_of(block) < 1 or outputs_of(block) < 1:
             raise ExportError(
-                f"{block.name} has {_inputs_of(block)} inputs and {_outputs_of(block)} outputs: there must be at "
+                f"{block.name} has {_inputs_of(block)} inputs and {outputs_of(block)} outputs: there must be at "
                 "least one of each"
             )
     for below, block in pairwise(blocks):
-        if _outputs_of(below) != _inputs_of(block):
+        if outputs_of(below) != _inputs_of(block):
             raise ExportError(
                 f"{block.name} reads {_inputs_of(block)} numbers, but {below.name} before it has "
-                f"{_outputs_of(below)}"
+                f"{outputs_of(below)}"
             )

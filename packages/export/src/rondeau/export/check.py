@@ -1,6 +1,6 @@
 """``python -m rondeau.export.check FILE.onnx``: an exported graph against what the library computed.
 
-The inputs and the expected outputs are in the file of the same name that ends in ``.npz``; the graph runs in ONNX
+The inputs and the expected outputs are in the file beside it, ``FILE.onnx.npz``; the graph runs in ONNX
 Runtime. The exit status is 0 if all agree, 1 if an output differs, and 2 if there is nothing to compare.
 """
 
@@ -31,7 +31,7 @@ def check(path: str | Path) -> int:
     Parameters
     ----------
     path : path-like
-        A file that `to_onnx` wrote, beside its ``.npz``.
+        A file that `to_onnx` wrote, beside its ``.onnx.npz``.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def check(path: str | Path) -> int:
     6
     """
     path = Path(path)
-    inputs, outputs, tolerance = _example(path.with_suffix(".npz"))
+    inputs, outputs, tolerance = _example(path.with_name(f"{path.name}.npz"))
     try:
         import onnxruntime
     except ImportError as error:

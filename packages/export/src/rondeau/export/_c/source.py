@@ -17,7 +17,7 @@ from rondeau.export._c.memory import PANEL, Memory
 from rondeau.export._c.names import Names
 from rondeau.export._c.selftest import selftest
 from rondeau.export._c.text import LONGEST_STRING, array, characters, comment, indented, string
-from rondeau.export._description import Affine, Description, Layer, LayerNorm, Lookup
+from rondeau.export._description import Affine, Description, Layer, LayerNorm, Lookup, outputs_of
 from rondeau.export._evaluation import Example
 
 __all__ = ["Files", "write_c"]
@@ -225,7 +225,7 @@ def _parts(
             if is_last:
                 lines.append(f"memcpy(y, {x}, {block.outputs} * sizeof(float));")
             continue
-        width = _width(block)
+        width = outputs_of(block)
         y = "y"
         if not is_last:
             y = f"value_{number}"
@@ -243,12 +243,6 @@ def _parts(
         x = y
     counter = ["int j;"] if any("for (j" in line for line in lines) else []
     return layers, [*pointers, *counter, *lines], operations
-
-
-def _width(block: Any) -> int:
-    if isinstance(block, Lookup):
-        return int(block.table.shape[1])
-    return len(block.weight) if isinstance(block, Affine) else int(block.width)
 
 
 def _inputs_of(layers: Sequence[LayerSource]) -> list[interface.Argument]:

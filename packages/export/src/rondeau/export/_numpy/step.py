@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from rondeau.export._description import Layer
-from rondeau.export._numpy.layer_norms import find_layer_norms
+from rondeau.export._normalisation import Normalisation, find_normalisations
 from rondeau.export._numpy.rows import has_rows
 from rondeau.kernels.cell.graph import DISTRIBUTIONS, Node, Rank
 from rondeau.kernels.cell.operations import OPERATIONS
@@ -94,7 +94,12 @@ class StepSource:
     def __init__(self, layer: Layer, name: str) -> None:
         self.name, self._layer, self._cell = name, layer, layer.cell
         self._graph = graph = layer.cell.graph
-        self._norms = find_layer_norms(graph)
+        self._norms = {
+            member: norm
+            for norm in find_normalisations(graph)
+            for member in norm.members
+            if member is not None and self._is_of_rows(norm)
+        }
         self.functions: set[str] = set()
         self._taken = {"np", "w", "x", "noise", "sigmoid", "erf", "layer_norm", "by_heads", *keyword.kwlist}
         self._texts: dict[int, _Text] = {}
@@ -146,6 +151,12 @@ class StepSource:
             *(f"    {line}" for line in body),
         ]
 
+    def _is_of_rows(self, norm: Normalisation) -> bool:
+        """Return whether values (B, H) are normalised, and the file can have eps as a number."""
+        graph = self._graph
+        is_number = graph.nodes[norm.eps].op == "const"
+        return is_number and all(graph.rank(n) == Rank.UNIT and has_rows(graph, n) for n in norm.values)
+
     # ---------------------------------------------------------------- names
 
     def _name(self, *wishes: str) -> str:
@@ -178,7 +189,7 @@ class StepSource:
 
     def _count_readers(self) -> dict[int, int]:
         readers = dict.fromkeys(self._live, 0)
-        counted = set[tuple[int, ...]]()
+        counted = set[tuple[int | None, ...]]()
         for index in self._live:
             if index in self._norms:
                 if self._norms[index].members in counted:
@@ -300,7 +311,7 @@ class StepSource:
         norm = self._norms[index]
         self.functions.add("layer_norm")
         values = [self._texts[value].text for value in norm.values]
-        eps = literal(norm.eps)
+        eps = literal(float(self._graph.nodes[norm.eps].value))
         if len(values) == 1:
             text = _Text(f"layer_norm({values[0]}, {eps})")
             label = self._graph.labels.get(index)
@@ -309,10 +320,11 @@ class StepSource:
             return self._assign(text, label or f"norm_{values[0]}", "norm")
         names = []
         for member, value in zip(norm.members, values, strict=True):
-            wishes = [self._graph.labels.get(member, ""), f"norm_{value}", "norm"]
-            name = self._name(*filter(None, wishes)) if member in self._live else "_"
-            self._texts[member] = _Text(name)
-            names.append(name)
+            if member is None or member not in self._live:
+                names.append("_")
+                continue
+            names.append(self._name(*filter(None, [self._graph.labels.get(member), f"norm_{value}", "norm"])))
+            self._texts[member] = _Text(names[-1])
         joined = self._assign(_Text(f"np.concatenate([{', '.join(values)}], axis=-1)"), "joined").text
         self._body.append(_split(names, f"layer_norm({joined}, {eps})", of_columns=True))
         return self._texts[index]

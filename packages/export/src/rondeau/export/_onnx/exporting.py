@@ -49,7 +49,7 @@ def to_onnx(
     tokens: Sequence[str] | None = None,
     overwrite: bool = False,
 ) -> Exported:
-    """Write a model as ONNX: ``name.onnx``, and ``name.npz`` with inputs and what the library computes from them.
+    """Write a model as ONNX: ``name.onnx``, and ``name.onnx.npz`` with inputs and what the library computes from them.
 
     ``python -m rondeau.export.check name.onnx`` runs the graph in ONNX Runtime on these inputs and compares. Weights
     and results are float32; the graph is of opset 22 and IR version 10, and the batch is of any size.
@@ -110,7 +110,7 @@ def to_onnx(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     exported = export.to_onnx(nn.LanguageModel(28, "gru", 16), folder, "writer")
     >>> [path.name for path in exported.files]
-    ['writer.onnx', 'writer.npz']
+    ['writer.onnx', 'writer.onnx.npz']
     """
     _check_options(name, form, lengths, batch_first)
     import_onnx()
@@ -130,7 +130,7 @@ def to_onnx(
         {"rondeau": json.dumps(metadata)},
         _STEP if form == "step" else _SEQUENCE,
     )
-    contents = {f"{name}.onnx": data, f"{name}.npz": _packed(*writer.example())}
+    contents = {f"{name}.onnx": data, f"{name}.onnx.npz": _packed(*writer.example())}
     paths = write_files(Path(output), contents, overwrite)
     state_bytes = 4 * sum(array.size for state in writer.states for array in state.initial)
     return Exported(paths, writer.builder.weight_bytes, state_bytes)

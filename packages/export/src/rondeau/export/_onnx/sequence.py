@@ -77,6 +77,8 @@ def operator_of(layer: Layer) -> Operator:
     found = _by_graph().get(str(layer.cell.graph))
     if found is None or layer.weights.weight_hr is not None:
         what = "its output is projected" if found else f"its cell is {layer.cell.name}"
+        if not found and layer.cell.name in OPERATORS:
+            what += " with a step that is changed, as by zoneout"
         raise ExportError(
             f'{layer.name} has no operator of ONNX for whole sequences, since {what}: export it with form="step"'
         )

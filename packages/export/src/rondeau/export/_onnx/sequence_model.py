@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rondeau.export._description import Description, Layer
+from rondeau.export._description import Description, Layer, outputs_of
 from rondeau.export._errors import ExportError
 from rondeau.export._evaluation import Example, evaluate, make_example
 from rondeau.export._onnx.blocks import add_block
@@ -155,11 +155,7 @@ def _padded(description: Description, outputs: Array, x: Array) -> Array:
         return outputs
     after = list(description.blocks)
     last = max(k for k, block in enumerate(after) if isinstance(block, Layer))
-    width = _width(after[last])
+    width = outputs_of(after[last])
     rest = description._replace(blocks=tuple(after[last + 1 :]), takes_ids=False)
     filled = evaluate(rest, np.zeros((missing, width), np.float32)).outputs
     return np.concatenate([outputs, filled])
-
-
-def _width(block: Any) -> int:
-    return int(block.outputs + (0 if block.reverse is None else block.reverse.outputs))

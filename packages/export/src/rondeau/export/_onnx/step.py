@@ -12,7 +12,7 @@ from rondeau.export._evaluation import cell_with_forms
 from rondeau.export._folding import fold_constants
 from rondeau.export._onnx.functions import FUNCTIONS
 from rondeau.export._onnx.graph import GraphBuilder
-from rondeau.export._onnx.normalisation import Normalisation, find_normalisations
+from rondeau.export._onnx.normalisation import ScaledNormalisation, find_scaled_normalisations
 from rondeau.kernels.cell.graph import DISTRIBUTIONS
 
 __all__ = ["StepGraph"]
@@ -120,8 +120,8 @@ class StepGraph:
                 pending.extend(self._graph.nodes[index].args)
         return sorted(needed)
 
-    def _by_result(self) -> dict[int, Normalisation]:
-        found = find_normalisations(self._graph, self._constants, self._layer.hidden)
+    def _by_result(self) -> dict[int, ScaledNormalisation]:
+        found = find_scaled_normalisations(self._graph, self._constants)
         return {index: one for one in found for index in one.results if index is not None}
 
     # ---------------------------------------------------------------- products
@@ -235,7 +235,7 @@ class StepGraph:
         shape = self._builder.node("Shape", [self._gates[0]], self._prefixed("shape"))
         return self._builder.node("Expand", [value.name, shape], self._prefixed("full"))
 
-    def _normalise(self, found: Normalisation) -> None:
+    def _normalise(self, found: ScaledNormalisation) -> None:
         """Add one layer normalisation over the values of a group side by side."""
         builder, H, count = self._builder, self._layer.hidden, len(found.values)
         values = [self._full(value) for value in found.values]

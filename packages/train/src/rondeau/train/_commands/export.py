@@ -79,7 +79,7 @@ def run(argv: Sequence[str]) -> int:
             raise UsageError(
                 f"--to {arguments.to} needs packages that are missing; {how_to_install('onnx')}"
             ) from error
-        raise UsageError(str(error)) from error
+        raise UsageError(str(error).replace('form="step"', "--form step")) from error
     for path in exported.files:
         say(str(path))
     say(f"weights {exported.weight_bytes:,} bytes, state and work area {exported.state_bytes:,} bytes")
