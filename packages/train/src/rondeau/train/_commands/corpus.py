@@ -15,8 +15,8 @@ def _parser() -> CommandParser:
         "corpus",
         "[CORPUS]",
         "Count what a text holds: its vocabulary, its most frequent n-grams, and how their counts fall "
-        "with their rank (Zipf's law). `rondeau corpus build --help` is about text that does not fit in memory (a file "
-        "of the name build is ./build).",
+        "with their rank (Zipf's law). `rondeau corpus build` encodes text that does not fit in memory: see "
+        "`rondeau corpus build --help`. (To count a file that is called build, give ./build.)",
     )
     parser.add_argument(
         "corpus", metavar="CORPUS", nargs="?", help=f"{TEXT_HELP}; by default Python's own text"
@@ -27,7 +27,7 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--line_ends",
         action="store_true",
-        help="count line ends too, with --tokens words; else they are left out",
+        help="with --tokens words, count line ends too; by default they are left out",
     )
     parser.add_class_arguments(TextOptions, as_group=True, skip={"held_out"})
     parser.set_defaults(tokens="words")

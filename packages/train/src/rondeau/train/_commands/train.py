@@ -275,7 +275,7 @@ def _tell_what_came_out(
         for problem in damaged:
             warn_caller(f"{problem}; it is made again", RunWarning)
         if not damaged:
-            say(f"this run has ended: {trainer.stopped_by}; what came out is in {run.results.summary}")
+            say(f"this run has ended: {trainer.stopped_by}; the results are in {run.results.summary}")
             say(
                 f"to go on: {command_line('train', '--resume', run.path)} with a larger --epochs, --max_steps or "
                 "--max_minutes; the learning rate then stays where its schedule ended"
