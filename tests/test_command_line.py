@@ -353,7 +353,7 @@ def test_perplexity_is_told_with_the_share_of_unknown_tokens(tmp_path, capsys):
 def test_resuming_an_ended_run_says_so_and_how_to_go_on(trained, capsys):
     assert cli.main(["train", "--resume", str(trained[0])]) == 0
     out = capsys.readouterr().out
-    assert "this run has ended: 2 epochs are done; what came out is in " in out
+    assert "this run has ended: 2 epochs are done; the results are in " in out
     assert f"to go on: rondeau train --resume {trained[0]} with a larger --epochs, --max_steps or" in out
     assert "sample:" not in out
 
