@@ -1,6 +1,7 @@
 """Tokenizers and codecs: what the tokens are, that text comes back, and the figures of real corpora."""
 
 import json
+import random
 import re
 import sys
 from collections import Counter
@@ -190,6 +191,30 @@ def test_bpe_merges_frequent_pairs_and_splits_han(bpe):
     assert [first, second] == bpe.split("玫") + bpe.split("瑰")
     assert bpe.split("a rose, 玫瑰") == ["a", "Ġrose", ",", "Ġ", first, second]
     assert bpe.split("is\na") == ["is", "Ċ", "a"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("letters", ["a", "ab", "abcé", "a玫!' "])
+def test_bpe_learns_what_its_package_learns(bpe, letters, seed):
+    rng = random.Random(seed)
+    words = ["".join(rng.choices(letters, k=rng.randrange(1, 9))) for _ in range(60)]
+    text = " ".join(rng.choices(words, k=300))
+    for vocab_size, min_frequency in ((256, 2), (270, 2), (400, 2), (400, 0), (400, 40)):
+        package = pytest.importorskip("tokenizers")
+        model = _bpe._untrained(package)
+        trainer = package.trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            min_frequency=min_frequency,
+            initial_alphabet=package.pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        model.train_from_iterator([text], trainer)
+        ours = BPETokenizer.train(text, vocab_size, min_frequency)
+        assert ours.fields()["model"] == json.loads(model.to_str())
+
+
+def test_bpe_counts_in_words_what_it_counts_in_text(bpe):
+    assert bpe.count_in(_bpe.count_words(TRAINING)) == bpe.count(TRAINING)
 
 
 # Every kind of character, those that look like another kind, and what is cut otherwise where two of them meet.

@@ -6,23 +6,25 @@ import codecs
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ._bpe_training import MOST_TOKENS, learn_merges
 from ._bpe_words import WordCutter
 from ._checks import check_is, check_iterable, checked_integer
 from ._cuts import CutRule
 from ._text import check_text
-from ._tokenizers import Tokenizer, checked_tokens
+from ._tokenizers import Tokenizer, checked_tokens, cut_after_lines
 from ._vocab import Vocab
 
 _MOST_KEPT = 1 << 17  # words whose tokens are remembered
 _LONGEST_KEPT = 64  # characters of such a word
-_MOST_TOKENS = 1 << 24  # the package reserves memory for all of them before it counts
+_PIECE = 1 << 20  # characters whose words are held as a list at a time
 
 
 class BPETokenizer(Tokenizer):
@@ -93,23 +95,18 @@ class BPETokenizer(Tokenizer):
         ModuleNotFoundError
             If the package `tokenizers` is not installed.
         ValueError
-            If `vocab_size` is below 256, one token for each byte, or above 2 ** 24.
+            If `vocab_size` is below 256, one token for each byte, or above 1,114,112.
         """
-        tokenizers = _tokenizers_package()
+        _tokenizers_package()
         check_iterable("text", text, "str")
-        vocab_size = checked_integer("vocab_size", vocab_size, most=_MOST_TOKENS)
+        vocab_size = checked_integer("vocab_size", vocab_size, most=MOST_TOKENS)
         if vocab_size < 256:
             raise ValueError(f"vocab_size must be at least 256, one for each byte; got {vocab_size}")
         min_frequency = checked_integer("min_frequency", min_frequency, 0)
-        model = _untrained(tokenizers)
-        trainer = tokenizers.trainers.BpeTrainer(
-            vocab_size=vocab_size,
-            min_frequency=min_frequency,
-            initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        )
-        model.train_from_iterator(_checked([text] if isinstance(text, str) else text), trainer)
-        return cls(json.loads(model.to_str()))
+        words: Counter[str] = Counter()
+        for piece in [text] if isinstance(text, str) else text:
+            words.update(count_words(piece))
+        return train_on_words(words, vocab_size, min_frequency)
 
     def split(self, text: str) -> list[str]:
         """Return the tokens of `text`, in the alphabet of bytes."""
@@ -134,6 +131,15 @@ class BPETokenizer(Tokenizer):
         total = np.zeros(len(self.tokens), np.int64)
         for piece in self._pieces(text):
             total += np.bincount(self._ids(piece), minlength=len(self.tokens))
+        return Counter(dict(zip(self.tokens, total.tolist(), strict=True)))
+
+    def count_in(self, words: Mapping[str, int]) -> Counter[str]:
+        """Do as `count`, of words that were counted."""
+        numbers = self._numbers_of(list(words))
+        lengths = [len(numbers[word]) // 4 for word in words]
+        ids = np.frombuffer(b"".join(map(numbers.__getitem__, words)), np.uint32)
+        total = np.zeros(len(self.tokens), np.int64)
+        np.add.at(total, ids, np.repeat(np.array(list(words.values()), np.int64), lengths))
         return Counter(dict(zip(self.tokens, total.tolist(), strict=True)))
 
     def encode(self, text: str, vocab: Vocab) -> npt.NDArray[np.unsignedinteger[Any]]:
@@ -164,6 +170,31 @@ class BPETokenizer(Tokenizer):
 
     def __repr__(self) -> str:
         return f"BPETokenizer({len(self.tokens)} tokens)"
+
+
+def count_words(text: str) -> Counter[str]:
+    """Return how often each word of a text occurs within which byte pairs are merged."""
+    check_text(text)
+    counts: Counter[str] = Counter()
+    for piece in cut_after_lines(text, _PIECE):
+        counts.update(_word_cutter().cut(piece))
+    return counts
+
+
+@cache
+def _word_cutter() -> WordCutter:
+    return WordCutter(_untrained(_tokenizers_package()).pre_tokenizer)
+
+
+def train_on_words(words: Mapping[str, int], vocab_size: int, min_frequency: int = 2) -> BPETokenizer:
+    """Do as `BPETokenizer.train`, of words that were counted."""
+    model = json.loads(_untrained(_tokenizers_package()).to_str())
+    character_of = {byte[0]: character for character, byte in _BYTE_OF.items()}
+    alphabet = [character_of[byte] for byte in range(256)]
+    learned = learn_merges(words, alphabet, vocab_size, min_frequency)
+    model["model"]["vocab"] = {token: number for number, token in enumerate(learned.tokens)}
+    model["model"]["merges"] = learned.merges
+    return BPETokenizer(model)
 
 
 def _alphabet() -> dict[str, bytes]:
@@ -225,12 +256,6 @@ def _tokens_of(vocab: Any) -> tuple[str, ...]:
     if missing := _BYTE_OF.keys() - vocab.keys():
         raise ValueError(f"expected a token for each byte, but {len(missing)} are missing in the model")
     return tuple(sorted(vocab, key=vocab.__getitem__))
-
-
-def _checked(pieces: Iterable[str]) -> Iterator[str]:
-    for piece in pieces:
-        check_text(piece)
-        yield piece
 
 
 def _tokenizers_package() -> ModuleType:

@@ -10,24 +10,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .._bpe import BPETokenizer
+from .._bpe import BPETokenizer, train_on_words
 from .._checks import check_is, check_path, checked_integer, checked_list, checked_number
 from .._codec import Codec
 from .._cuts import CutRule
 from .._json import load_json, write_json
 from .._stream import MANIFEST as STREAM
-from .._tokenizers import CharTokenizer, Tokenizer, cut_after_lines
+from .._tokenizers import CharTokenizer, Tokenizer
 from .._vocab import Vocab
 from .built import TokenCorpus
 from .manifest import BUILDING, MANIFEST, VOCABULARY, FileRecord, Manifest, fingerprint
-from .pools import Pool, make_pool
+from .pools import Pool, Work, make_pool
 from .shards import SAVE_EVERY, Shards
 from .sources import PIECE_BYTES
 from .survey import Part, Survey, make_survey
-from .work import count_tokens, encode_tokens
+from .work import count_bpe_words, count_tokens, encode_tokens
 
 _MAY_BE_THERE = {"rondeau.lock"}  # of who builds
-_TRAINING_BLOCK = 1 << 14  # characters; the package of BPE holds 256 of what it is given at a time
 
 
 Tell = Callable[[str, int, int], None]
@@ -75,8 +74,8 @@ def build_corpus(
     scheduler : str, optional
         The address of a dask scheduler (package `distributed`), whose workers take the place of processes.
     on_progress : callable, optional
-        ``on_progress(stage, done, total)``, called after each piece: in the stages "read", "train" (byte pairs),
-        "count" and "encode", so many characters are done of so many, or of 0 where that is not known yet.
+        ``on_progress(stage, done, total)``, called after each piece: in the stages "read", "count" and "encode", so
+        many characters are done of so many, or of 0 where that is not known yet.
 
     Returns
     -------
@@ -212,33 +211,30 @@ class _Building:
         path = self.folder / VOCABULARY
         if path.exists():
             return Codec.load(path)
-        tokenizer = self._trained(survey, parts) if tokenizer is None else tokenizer
-        counts = self._count(tokenizer, survey, parts, pool)
+        if tokenizer is None:
+            words = self._count("words.json", count_bpe_words, b"", survey, parts, pool)
+            trained = train_on_words(words, self.settings["bpe_size"])
+            tokenizer, counts = trained, trained.count_in(words)
+        else:
+            shared = json.dumps(tokenizer.to_dict()).encode()
+            counts = self._count("counts.json", count_tokens, shared, survey, parts, pool)
         if not any(counts.values()):
             raise ValueError("no token is left of the text, with this tokenizer")
         codec = Codec(tokenizer, Vocab(counts, self.settings["min_freq"]))
         codec.save(path)
         return codec
 
-    def _trained(self, survey: Survey, parts: Sequence[Part]) -> Tokenizer:
-        """Return a tokenizer of byte pairs that is trained on the text."""
-        path = self.work / "tokenizer.json"
-        if not path.exists():
-            texts = self._telling("train", parts, survey.texts(parts))
-            blocks = (block for text in texts for block in cut_after_lines(text, _TRAINING_BLOCK))
-            write_json(path, BPETokenizer.train(blocks, self.settings["bpe_size"]).to_dict())
-        return load_json(path, {"tokenizer", "model"}, Tokenizer.from_dict)
-
-    def _count(self, tokenizer: Tokenizer, survey: Survey, parts: Sequence[Part], pool: Pool) -> Counter[str]:
-        """Return how often each token occurs."""
-        path = self.work / "counts.json"
+    def _count(
+        self, note: str, work: Work, shared: bytes, survey: Survey, parts: Sequence[Part], pool: Pool
+    ) -> Counter[str]:
+        """Return how often each token or word occurs."""
+        path = self.work / note
         counts: Counter[str] = Counter()
         done = 0
         if path.exists():
             begun = load_json(path, {"pieces", "counts"}, dict)
             done, counts = begun["pieces"], Counter(begun["counts"])
-        shared = json.dumps(tokenizer.to_dict()).encode()
-        answers = pool.map(count_tokens, shared, survey.contents(parts[done:]))
+        answers = pool.map(work, shared, survey.contents(parts[done:]))
         for number, answer in enumerate(self._telling("count", parts, answers, done), done + 1):
             counts.update(json.loads(answer))
             if number % SAVE_EVERY == 0 or number == len(parts):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 
+from .._bpe import count_words
 from .._codec import Codec
 from .._tokenizers import Tokenizer
 
@@ -22,6 +23,11 @@ def count_tokens(tokenizer: bytes, text: bytes) -> bytes:
     text : bytes
     """
     return json.dumps(_tokenizer(tokenizer).count(text.decode())).encode()
+
+
+def count_bpe_words(_: bytes, text: bytes) -> bytes:
+    """Return how often each word occurs in a piece, within which byte pairs are merged, as a JSON object."""
+    return json.dumps(count_words(text.decode())).encode()
 
 
 def encode_tokens(codec: bytes, text: bytes) -> bytes:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rondeau.data import Codec
 
 _SOME = 1 << 20  # bytes
-_STAGES = {"read": "reading", "train": "finding byte pairs", "count": "counting", "encode": "encoding"}
+_STAGES = {"read": "reading", "count": "counting", "encode": "encoding"}
 
 
 def _parser() -> CommandParser:
