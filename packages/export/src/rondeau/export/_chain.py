@@ -17,7 +17,8 @@ class Chain(nn.Sequential):
     ----------
     *modules : Module
     last_step : bool, default False
-        Let the last recurrent layer hand on its output after the last step of each sequence alone, (B, H).
+        Let the last recurrent layer hand on its output after the last step of each sequence alone, (B, H). Exported, it
+        gives the output after every step, of which this is the last.
 
     Examples
     --------

@@ -221,7 +221,8 @@ def weights_from_file(model: Model) -> str:
     """Return the function that finds the weights in memory."""
     integers = "static const int8_t *@bytes;\n" if model.integers else ""
     find = f"    @bytes = (const int8_t *)(@weights + {model.floats});\n" if model.integers else ""
-    table = ", ".join(f"{word:#x}u" for word in _crc_of_nibbles())
+    words = [f"{word:#010x}u" for word in _crc_of_nibbles()]
+    table = ",\n        ".join(", ".join(words[first : first + 8]) for first in (0, 8))
     return f"""\
 static const float *@weights;
 {integers}
