@@ -75,14 +75,14 @@ def step_of(path):
 # The command, interrupted at its first step, as a signal on the last rank would.
 STOPS = """
 import sys
-from rondeau.train import Trainer, _progress, cli
+from rondeau.train import Trainer, _interruption, cli
 
 tell = Trainer._tell
 
 def stop_after_a_step(trainer, event, *arguments):
     tell(trainer, event, *arguments)
     if event == "on_step" and trainer.parallel.rank == trainer.parallel.size - 1:
-        trainer.stop(_progress.INTERRUPTED)
+        trainer.stop(_interruption.INTERRUPTED)
 
 Trainer._tell = stop_after_a_step
 raise SystemExit(cli.main(sys.argv[1:]))

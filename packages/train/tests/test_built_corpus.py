@@ -3,10 +3,13 @@
 import json
 import random
 import re
+import signal
 
 import pytest
 
 from rondeau.data import TokenCorpus
+from rondeau.data._corpus import build as build_module
+from rondeau.data._corpus import work
 from rondeau.train import RunFolder, cli
 
 QUICK = ["--hidden_size=8", "--batch_size=4", "--num_steps=8", "--max_steps=12", "--log_every=5"]
@@ -111,6 +114,20 @@ def test_what_cannot_be_built(text, tokens, tmp_path, capsys):
     (tmp_path / "bad.txt").write_bytes(b"ab\xff")
     told = rondeau(capsys, *build, tmp_path / "bad.txt", "--output", tmp_path / "z", status=2)
     assert "bad.txt is not UTF-8: byte 0xff at offset 2 is invalid" in told
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_it_with_a_line_and_it_goes_on(text, tmp_path, capsys, monkeypatch, name):
+    build = ("corpus", "build", text, "--output", tmp_path / "tokens", "--tokens=words", "--workers=1")
+    count = work.count_tokens
+    number = getattr(signal, name)
+    monkeypatch.setattr(
+        build_module, "count_tokens", lambda *given: signal.raise_signal(number) or count(*given)
+    )
+    told = rondeau(capsys, *build, status=128 + number)
+    assert told == "rondeau corpus: interrupted; the same command goes on where it was"
+    monkeypatch.undo()
+    assert "words to train on" in rondeau(capsys, *build)
 
 
 def test_counting_goes_on_and_a_file_may_be_called_build(text, tmp_path, capsys, monkeypatch):

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from rondeau.train import _interruption, cli
-from rondeau.train._interruption import Interruption, Signals
-from rondeau.train._progress import INTERRUPTED
+from rondeau.train._interruption import INTERRUPTED, Interruption, Signals
 
 
 class Trainer(SimpleNamespace):

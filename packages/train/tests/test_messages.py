@@ -10,6 +10,7 @@ import pytest
 
 from comparing import assert_same_bits
 from rondeau.train._checkpoint import Found, Snapshot
+from rondeau.train.parallel._learning import _News
 from rondeau.train.parallel._messages import _decoded, _encoded, _has_ended
 
 
@@ -86,3 +87,9 @@ def test_a_process_has_ended_though_its_parent_has_not_asked_how():
     child.wait()
     assert _has_ended(child.pid)
     assert not _has_ended(os.getpid())
+
+
+def test_what_ranks_tell_each_other_in_a_step_is_json():
+    news = _News([(4.25, 2048.0), (float("nan"), 1.0)], "110", [])
+    assert _encoded([[news.told], 1.5])[1].startswith(b"J")
+    assert repr(_News.of(told(news.told))) == repr(news)

@@ -6,14 +6,20 @@ checkpoints that were written are whole at any moment. SIGUSR1, which a schedule
 may come from several senders: a second one asks for no more than the first.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from rondeau.train._progress import INTERRUPTED
-from rondeau.train._trainer import Trainer
+if TYPE_CHECKING:
+    from rondeau.train._trainer import Trainer
+
+INTERRUPTED = "interrupted"
+"""Why a training ended that a signal has stopped."""
 
 _BEFORE_KILL = 0.15
 """Seconds after SIGTERM at which a rank gives up its step: the launcher of Open MPI kills it after 0.25."""

@@ -7,13 +7,11 @@ from typing import TextIO
 from tqdm import tqdm
 
 from rondeau.train._callback import Callback, Row
+from rondeau.train._interruption import INTERRUPTED
 from rondeau.train._trainer import Trainer
 
 # Seconds between plain lines; evaluations are always told.
 _PAUSE = 10.0
-
-
-INTERRUPTED = "interrupted"
 
 
 class Progress(Callback):

@@ -122,16 +122,20 @@ def run(argv: Sequence[str]) -> int:
         tokenizer_of,
     )
     from rondeau.train._errors import RunError
+    from rondeau.train._interruption import Signals
     from rondeau.train._lock import FolderLock
 
     options = pick(TextOptions, arguments)
     check_options(options)
     is_bpe = options.tokens == "bpe"
+    signals = Signals()
+    signals.remedy = "the same command goes on where it was"
     try:
         if options.tokens == "words" and options.normalise is None:
             check_spaces(_start(arguments.texts[0]))
         tokenizer = None if is_bpe or codec is not None else tokenizer_of(options)
-        with FolderLock(Path(arguments.output) / "rondeau.lock").held(), _Told() as told:
+        lock = FolderLock(Path(arguments.output) / "rondeau.lock")
+        with signals.handled(), lock.held(), _Told() as told:
             corpus = build_corpus(
                 arguments.texts,
                 arguments.output,

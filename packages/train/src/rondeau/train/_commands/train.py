@@ -146,7 +146,8 @@ def _train_in(
     from rondeau.train._commands._material import gather_material
     from rondeau.train._corpus import default_prompt
     from rondeau.train._csv_log import CSVLog
-    from rondeau.train._progress import INTERRUPTED, Progress
+    from rondeau.train._interruption import INTERRUPTED
+    from rondeau.train._progress import Progress
     from rondeau.train._recipe import make_logs, make_model, make_trainer
     from rondeau.train._recorder import Recorder
     from rondeau.train._run_state import Limits
