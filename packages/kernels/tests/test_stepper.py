@@ -243,7 +243,7 @@ def test_wrong_input(cells, x, error, message):
             ValueError,
             "x must be ids of shape (T, B) with at least one step, got shape (3,)",
         ),
-        (np.ones((2, 3, 4), np.float32), ValueError, "x must have shape (6, 3), got (6, 4)"),
+        (np.ones((2, 3, 4), np.float32), ValueError, "x must be (T, B, I) with I = 3, got shape (2, 3, 4)"),
         (np.array([[0, 3, 2]]), IndexError, "got 3"),
     ],
     ids=str,

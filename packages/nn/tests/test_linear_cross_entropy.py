@@ -293,3 +293,43 @@ def test_the_module_refuses_a_wrong_class_weight():
     ):
         nn.LinearCrossEntropyLoss(4, 6, weight=rt.ones(5))
     assert "label_smoothing=0.1" in repr(nn.LinearCrossEntropyLoss(4, 6, label_smoothing=0.1))
+
+
+def doubled_by_a_hook(layer):
+    layer.register_forward_hook(lambda module, given, logits: 2 * logits)
+
+
+def doubled_by_its_input(layer):
+    layer.register_forward_pre_hook(lambda module, given: (2 * given[0],))
+
+
+def doubled_by_its_forward(layer):
+    forward = layer.forward
+    layer.forward = lambda input: 2 * forward(input)
+
+
+@pytest.mark.parametrize("double", [doubled_by_a_hook, doubled_by_its_input, doubled_by_its_forward])
+def test_what_calling_the_layer_does_besides_counts(double, blocked):
+    rt.manual_seed(0)
+    (x, _, _), classes = problem(dtype="float32")
+    module, model = nn.LinearCrossEntropyLoss(4, 150), nn.LanguageModel(150, "rnn", 4)
+    ids = rt.tensor(np.maximum(classes, 0).reshape(7, 10))
+    expected = F.cross_entropy(2 * module.linear(rt.tensor(x)), classes), model(ids)[0]
+    double(module.linear)
+    double(model.head)
+    assert_same_bits(module(rt.tensor(x), classes).detach(), expected[0].detach())
+    if double is not doubled_by_its_input:  # which would double the bias less
+        theirs = F.cross_entropy(2 * expected[1], ids.T.reshape(-1))
+        assert_same_bits(model(ids, targets=ids)[0].detach(), theirs.detach())
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss, nn.LinearCrossEntropyLoss(3, 2)])
+def test_the_weights_of_classes_get_no_gradient(loss):
+    weight, x = rt.ones(2, requires_grad=True), rt.zeros(2, 2)
+    options = {"weight": weight}
+    if isinstance(loss, nn.Module):
+        loss.weight, x, options = weight, rt.zeros(2, 3), {}
+    with pytest.raises(RuntimeError, match=r"weight requires gradients, and .*: pass weight.detach\(\)"):
+        loss(x, rt.tensor([0, 1]), **options)
+    with rt.no_grad():
+        assert loss(x, rt.tensor([0, 1]), **options).item() >= 0

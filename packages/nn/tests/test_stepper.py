@@ -216,7 +216,17 @@ def test_refusals():
         (lambda: stepper(I), IndexError, "x must be ids from 0 to 2"),
         (lambda: stepper(2**70), IndexError, "out of range"),
         (lambda: stepper(drawn(B, I + 1)), ValueError, "x must have shape (2, 3), got (2, 4)"),
-        (lambda: stepper(drawn(1, B, I)), ValueError, "x must have shape"),
+        (
+            lambda: stepper(drawn(1, B, I)),
+            ValueError,
+            "x_t must be (B, I) or (I,), the input of one step, got shape (1, 2, 3); for several steps, call run()",
+        ),
+        (
+            lambda: stepper(np.zeros((2, B), int)),
+            ValueError,
+            "x_t must be ids (B,) or one id, the input of one step",
+        ),
+        (lambda: stepper.run([1.0]), TypeError, "x must be a Tensor or an array, got list"),
         (
             lambda: stepper(drawn(B, I), state[0]),
             ValueError,
@@ -282,7 +292,11 @@ def test_refusals():
             "x must be ids (T,), or the same with a batch dimension, got shape ()",
         ),
         (lambda: stepper.run(drawn(0, B, I)), ValueError, "with at least one step, got shape (0, 2, 3)"),
-        (lambda: stepper.run(drawn(4, B, I + 1)), ValueError, "x must have shape (8, 3), got (8, 4)"),
+        (
+            lambda: stepper.run(drawn(4, B, I + 1)),
+            ValueError,
+            "x must be (T, B, I) with I = 3, got shape (4, 2, 4)",
+        ),
         (
             lambda: stepper.run(drawn(4, I), state),
             ValueError,
@@ -358,3 +372,48 @@ def test_weights_in_int8_are_refused_where_they_cannot_be(device_stand_in):
         with pytest.raises(error, match=re.escape(message)):
             call()
     assert layer.stepper()(rt.ones(B, I, dtype="float64"))[0].dtype == np.float64
+
+
+def watched(module):
+    module.register_forward_hook(lambda *_: None)
+    return module
+
+
+def replaced(module):
+    module.forward = lambda *given: given
+    return module
+
+
+class OwnLinear(nn.Linear):
+    def forward(self, input):
+        return 2 * super().forward(input)
+
+
+class OwnLayer(nn.GRU):
+    def forward(self, *given):
+        return super().forward(*given)
+
+
+class OwnModel(nn.LanguageModel):
+    def forward(self, *given):
+        return super().forward(*given)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: nn.GRU(I, H).stepper(OwnLinear(H, V)), "head, OwnLinear, has a forward of its own"),
+        (lambda: nn.GRU(I, H).stepper(replaced(nn.Linear(H, V))), "head, Linear, has a forward of its own"),
+        (lambda: nn.GRU(I, H).stepper(watched(nn.Linear(H, V))), "head, Linear, has forward hooks"),
+        (lambda: OwnLayer(I, H).stepper(), "layer, OwnLayer, has a forward of its own"),
+        (lambda: watched(nn.GRU(I, H)).stepper(), "layer, GRU, has forward hooks"),
+        (
+            lambda: nn.Stepper(nn.GRU(I, H), embedding=watched(nn.Embedding(V, I))),
+            "embedding, Embedding, has forward hooks",
+        ),
+        (lambda: OwnModel(V, "gru", H).stepper(), "the model, OwnModel, has a forward of its own"),
+    ],
+)
+def test_what_a_stepper_would_leave_out_is_refused(make, said):
+    with pytest.raises(TypeError, match=f"^{said}, which a stepper would"):
+        make()

@@ -34,12 +34,93 @@ def test_no_grad_ends_with_an_exception():
     assert rt.is_grad_enabled()
 
 
-def test_no_grad_refuses_a_generator():
-    with pytest.raises(TypeError, match="cannot decorate a generator"):
+async def coroutine():
+    return rt.is_grad_enabled(), rt.get_float32_matmul_precision()
 
-        @rt.no_grad()
-        def generate():
-            yield 1
+
+async def asynchronous_generator():
+    yield await coroutine()
+
+
+def generator():
+    yield rt.is_grad_enabled(), rt.get_float32_matmul_precision()
+
+
+@pytest.mark.parametrize(
+    "block", [rt.no_grad(), rt.enable_grad(), rt.inference_mode(), rt.float32_matmul_precision("medium")]
+)
+@pytest.mark.parametrize(
+    ("decorated", "said"),
+    [
+        (generator, r"a generator: .*; use `with .*\): *` around the work inside generator"),
+        (asynchronous_generator, "a generator: .* inside asynchronous_generator"),
+        (coroutine, "a coroutine: .* inside coroutine, with no await in it"),
+        (dict, "a class, dict: decorate its methods"),
+        (3, "an object of type int: it decorates functions"),
+    ],
+)
+def test_a_block_decorates_only_what_works_during_its_call(block, decorated, said):
+    with pytest.raises(TypeError, match=f"^{type(block).__name__} cannot decorate {said}"):
+        block(decorated)
+    assert rt.is_grad_enabled()
+
+
+def test_a_block_without_parentheses_refuses_a_class_too():
+    with pytest.raises(TypeError, match="no_grad cannot decorate a class, dict"):
+        rt.no_grad(dict)
+
+
+def modes_of_thread():
+    return rt.is_grad_enabled(), rt.is_inference_mode_enabled(), rt.get_float32_matmul_precision()
+
+
+@pytest.mark.parametrize(
+    "make", [rt.no_grad, rt.inference_mode, lambda: rt.float32_matmul_precision("medium")]
+)
+def test_threads_may_share_the_object_of_a_block(make):
+    shared, entered, left, found = make(), threading.Event(), threading.Event(), []
+
+    def other():
+        with rt.no_grad(), rt.float32_matmul_precision("high"):
+            with shared:
+                entered.set()
+                left.wait()
+            found.append(modes_of_thread())
+        found.append(modes_of_thread())
+
+    thread = threading.Thread(target=other)
+    with shared:
+        thread.start()
+        entered.wait()
+    found.append(modes_of_thread())
+    left.set()
+    thread.join()
+    outside = True, False, "highest"
+    assert found == [outside, (False, False, "high"), outside]
+
+
+@pytest.mark.parametrize("block", [rt.no_grad(), rt.inference_mode(), rt.float32_matmul_precision("medium")])
+def test_blocks_of_generators_that_take_turns_leave_nothing(block):
+    def inside(block):
+        with block:
+            yield
+            yield
+
+    first, second = inside(rt.float32_matmul_precision("high")), inside(block)
+    third = inside(rt.enable_grad())
+    for each in (first, second, third):
+        next(each)
+    for each in (first, second, third):
+        each.close()
+    assert modes_of_thread() == (True, False, "highest")
+
+
+def test_set_grad_enabled_may_be_entered_again():
+    switch = rt.set_grad_enabled(False)
+    for _ in range(2):
+        with switch:
+            assert not rt.is_grad_enabled()
+        assert rt.is_grad_enabled()
 
 
 def test_set_grad_enabled():

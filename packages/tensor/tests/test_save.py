@@ -22,6 +22,8 @@ from tools.device_arrays import installed
 
 from comparing import assert_same_bits
 from rondeau import tensor as rt
+from rondeau.kernels.ops.few_rows import FewRows
+from rondeau.tensor.autograd import from_few_rows
 from rondeau.tensor.files import durable
 from rondeau.tensor.files.arrays import decode
 
@@ -611,3 +613,15 @@ def test_tensors_are_loaded_where_they_are_to_be(tmp_path):
         ValueError, match=r"into: the value\['w'\] is float32 of shape \(2,\), expected .* \(3,\)"
     ):
         rt.load(tmp_path / "x", into={"w": rt.zeros(3, device="cuda")})
+
+
+def test_tensors_that_nothing_has_read_yet(tmp_path):
+    rows = FewRows(np.array([1]), np.array([[5.0, 6.0]]), 3)
+    base = rt.ones(2, 3, requires_grad=True) * 1.0
+    view = base[1]
+    base.mul_(2.0)  # the view looks for its history when it is asked
+    rt.save({"rows": from_few_rows(rows), "view": view}, tmp_path / "file")
+    found = rt.load(tmp_path / "file")
+    assert_same_bits(found["rows"].numpy(), rows.whole())
+    assert found["view"].requires_grad
+    assert_same_bits(found["view"].detach().numpy(), np.full(3, 2.0, np.float32))

@@ -345,3 +345,33 @@ def test_the_text_to_be_drawn_says_how_to_have_it(codec):
     assert "".join(pieces) == "bcd"
     with pytest.raises(StopIteration):
         next(pieces)
+
+
+class Sharpened(nn.Linear):
+    def forward(self, input):
+        return 50 * super().forward(input)
+
+
+def sharpened_head(model):
+    head = Sharpened(4, model.vocab_size)
+    head.load_state_dict(model.head.state_dict())
+    model.head = head
+
+
+@pytest.mark.parametrize(
+    "sharpen",
+    [
+        sharpened_head,
+        lambda model: model.head.register_forward_hook(lambda module, given, logits: 50 * logits),
+    ],
+)
+def test_what_the_parts_of_a_model_do_besides_counts(codec, sharpen):
+    rt.manual_seed(0)
+    model = nn.LanguageModel(len(codec), "gru", 4)
+    likeliest = text_of(model, codec, "ab", 20, temperature=0)
+    assert text_of(model, codec, "ab", 20, seed=0, temperature=0.01) == likeliest
+    assert text_of(model, codec, "ab", 20, seed=0, temperature=0.5) != likeliest
+    sharpen(model)
+    assert text_of(model, codec, "ab", 20, seed=0, temperature=0.5) == likeliest
+    with pytest.raises(ValueError, match=r"int8 is for .* whose parts have"):
+        text_of(model, codec, "ab", 5, weights="int8")

@@ -230,6 +230,8 @@ class Stepper:
         wanted, dimensions = ("ids of shape (T, B)", 2) if x.dtype.kind in "iu" else ("(T, B, I)", 3)
         if x.ndim != dimensions or not x.shape[0]:
             raise ArgumentValueError(f"x must be {wanted} with at least one step, got shape {x.shape}")
+        if x.ndim == 3 and x.shape[2] != self.inputs:
+            raise ArgumentValueError(f"x must be (T, B, I) with I = {self.inputs}, got shape {x.shape}")
         (T, B), cell = x.shape[:2], self._cell
         rows = self._checked_input(x.reshape(T * B, *x.shape[2:]))
         if "cupy" in sys.modules:

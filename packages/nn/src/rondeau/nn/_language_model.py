@@ -14,12 +14,12 @@ from rondeau.kernels.sequence import Cell
 from rondeau.tensor import Tensor
 
 from . import cells
+from ._as_built import check_as_built
 from ._checks import as_array, check_probability, check_sizes
 from ._dropout import Dropout
 from ._embedding import Embedding
 from ._linear import Linear
-from ._linear_cross_entropy import linear_cross_entropy
-from ._losses import cross_entropy
+from ._linear_cross_entropy import loss_of_head
 from ._module import Module
 from ._recurrent.layer import Recurrent, State
 from ._recurrent.options import Options, refuse_unknown
@@ -250,13 +250,7 @@ class LanguageModel(Module):
 
     def _loss(self, rows: Tensor, targets: Tensor, reduction: str) -> Tensor:
         """Return the cross-entropy of the head's logits of rows (T*B, H), given targets (B, T)."""
-        head, classes = self.head, targets.T.reshape(-1)
-        if type(head) is not Linear or head._forward_hooks or head._forward_pre_hooks:
-            return cross_entropy(head(rows), classes, reduction=reduction)
-        with head._at_its_precision():
-            return linear_cross_entropy(
-                rows, head.weight, classes, linear_bias=head.bias, reduction=reduction
-            )
+        return loss_of_head(self.head, rows, targets.T.reshape(-1), reduction=reduction)
 
     def stepper(self, weights: str = "float32") -> Stepper:
         """Return a frozen snapshot of the model that reads one token per call, to generate text fast.
@@ -281,7 +275,8 @@ class LanguageModel(Module):
         ValueError
             If `weights` is neither format.
         TypeError
-            With weights in int8, if the model is float64 or on a GPU.
+            If the model or a part of it has a forward of its own or forward hooks, which a stepper would leave out; or
+            with weights in int8, if the model is float64 or on a GPU.
 
         Examples
         --------
@@ -292,6 +287,7 @@ class LanguageModel(Module):
         >>> logits.shape, state.shape
         ((28,), (1, 16))
         """
+        check_as_built("the model", self, LanguageModel)
         return Stepper(self.recurrent, self.head, self.embedding, weights, batch_first=True)
 
 

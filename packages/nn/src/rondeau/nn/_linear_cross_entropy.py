@@ -14,6 +14,7 @@ from rondeau.kernels.runtime import buffers
 from rondeau.kernels.runtime.devices import is_of_device
 from rondeau.tensor import Function, Tensor
 
+from ._as_built import is_as_built
 from ._checks import as_array, check_devices, check_integer
 from ._linear import Linear, checked_sizes, linear
 from ._losses import check_class_weight, check_smoothing, check_target, cross_entropy, recorded_gradient
@@ -118,6 +119,26 @@ def linear_cross_entropy(
         float(label_smoothing),
     )
     return loss
+
+
+def loss_of_head(head: Module, input: Tensor, target: Tensor | NDArray[Any], **options: Any) -> Tensor:
+    """Return the cross-entropy of the logits of a head.
+
+    Without the whole logits in memory, unless calling the head does more than a `Linear` layer does.
+
+    Parameters
+    ----------
+    head : Module
+        A `Linear` layer, or another module in its place.
+    input : Tensor
+        Shape (N, in).
+    target : Tensor or ndarray
+        As for `linear_cross_entropy`, like `options`, its other arguments without the bias.
+    """
+    if type(head) is not Linear or not is_as_built(head, Linear):
+        return cross_entropy(head(input), target, **options)
+    with head._at_its_precision():
+        return linear_cross_entropy(input, head.weight, target, linear_bias=head.bias, **options)
 
 
 class _LinearCrossEntropy(Function):
@@ -268,17 +289,15 @@ class LinearCrossEntropyLoss(Module):
 
     def forward(self, input: Tensor, target: Tensor | NDArray[Any]) -> Tensor:
         """Return the loss of rows (N, in_features) against classes or probabilities."""
-        with self.linear._at_its_precision():
-            return linear_cross_entropy(
-                input,
-                self.linear.weight,
-                target,
-                linear_bias=self.linear.bias,
-                weight=self.weight,
-                reduction=self.reduction,
-                ignore_index=self.ignore_index,
-                label_smoothing=self.label_smoothing,
-            )
+        return loss_of_head(
+            self.linear,
+            input,
+            target,
+            weight=self.weight,
+            reduction=self.reduction,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+        )
 
     def extra_repr(self) -> str:
         """Return the configuration for ``repr``."""

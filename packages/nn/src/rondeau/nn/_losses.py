@@ -12,7 +12,7 @@ from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.ops import cross_entropy as kernels
 from rondeau.kernels.ops import linear_cross_entropy as blocked
 from rondeau.kernels.runtime.devices import is_array
-from rondeau.tensor import Tensor, where
+from rondeau.tensor import Tensor, is_grad_enabled, where
 from rondeau.tensor.operations import Op, record
 
 from ._checks import as_array, check_devices, check_integer, check_number, check_tensor
@@ -303,6 +303,10 @@ def check_class_weight(name: str, number: int, dtype: Any, weight: Tensor | None
         raise kind(
             f"{name}: weight must have one {dtype} for each of the {number} classes, shape ({number},), "
             f"got {weight.dtype} of shape {tuple(weight.shape)}"
+        )
+    if weight.requires_grad and is_grad_enabled():
+        raise ArgumentValueError(
+            f"{name}: weight requires gradients, and the loss has none with respect to it: pass weight.detach()"
         )
 
 

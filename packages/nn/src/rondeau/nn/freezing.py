@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from rondeau.kernels.sequence import Cell, Settings, Weights
 from rondeau.tensor import Tensor, no_grad
 
+from ._as_built import has_forward_hooks, is_as_built
 from ._computed import in_evaluation
 from ._module import Module
 from ._recurrent.layer import Recurrent
 
-__all__ = ["FrozenLayers", "frozen_array", "frozen_layers", "has_forward_hooks"]
+__all__ = ["FrozenLayers", "frozen_array", "frozen_layers", "has_forward_hooks", "is_as_built"]
 
 Array = NDArray[Any]
 
@@ -64,20 +65,6 @@ def frozen_array(module: Module, name: str) -> Array | None:
     with no_grad():
         value = in_evaluation(module, name)
     return None if value is None else np.array(value.detach().cpu().numpy())
-
-
-def has_forward_hooks(module: Module) -> bool:
-    """Return whether hooks of a module see, and may change, what it reads or returns.
-
-    Examples
-    --------
-    >>> from rondeau import nn
-    >>> layer = nn.Linear(3, 2)
-    >>> handle = layer.register_forward_hook(lambda module, args, output: 2 * output)
-    >>> has_forward_hooks(layer)
-    True
-    """
-    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def frozen_layers(layer: Recurrent) -> FrozenLayers:

@@ -36,7 +36,6 @@ class inference_mode(Recording):  # noqa: N801 - torch's name
     """
 
     def __init__(self, mode: bool = True) -> None:
-        super().__init__()
         self._mode = mode
         self._inside: list[object] = []  # a mark in INFERENCE for each block that was entered
 
@@ -46,7 +45,7 @@ class inference_mode(Recording):  # noqa: N801 - torch's name
     def __enter__(self) -> Self:
         self._inside.append(object())
         INFERENCE[id(self._inside[-1])] = None
-        self._before += (modes.inference, modes.recording)
+        modes.outer.append((modes.recording, modes.inference))
         modes.inference, modes.recording = self._mode, not self._mode
         return self
 
@@ -55,7 +54,7 @@ class inference_mode(Recording):  # noqa: N801 - torch's name
     ) -> None:
         INFERENCE.pop(id(self._inside[-1]))
         self._inside.pop()
-        modes.recording, modes.inference = self._before.pop(), self._before.pop()
+        super().__exit__(kind, error, trace)
 
 
 def is_inference_mode_enabled() -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-__all__ = ["lazy_class", "restore_class"]
+__all__ = ["class_of", "lazy_class", "restore_class"]
 
 
 @cache
@@ -48,3 +48,9 @@ def restore_class(tensor: Any) -> None:
     """Give a tensor of a `lazy_class` the class that it had before; another thread may have done so."""
     lazy = type(tensor)
     tensor.__class__ = _before.get(lazy, lazy)
+
+
+def class_of(value: Any) -> Any:
+    """Return the class that an object has once all of its attributes are computed; nothing is computed here."""
+    kind = type(value)
+    return _before.get(kind, kind)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from rondeau.kernels.errors import ArgumentTypeError
+from rondeau.kernels.runtime.decorating import check_decorated
 from rondeau.kernels.runtime.quiet import quiet_runner
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ class Modes(threading.local):
     def __init__(self) -> None:
         self.recording = True
         self.inference = False  # True inside `inference_mode`, where nothing is recorded
+        self.outer: list[tuple[bool, bool]] = []  # both, outside the thread's blocks of `Recording`
         self.device: device | None = None  # the default device; None: the CPU
         self.outer_devices: list[device | None] = []  # the defaults outside the ``with`` blocks of devices
         self.quiet = quiet_runner()
@@ -41,33 +41,27 @@ class Recording:
 
     _to: ClassVar[bool]
 
-    def __new__(cls, *arguments: Any, **_options: Any) -> Any:
+    def __new__(cls, *arguments: Any, **_options: Any) -> Self:
         """Return the decorated function, if used as a decorator without parentheses."""
-        return cls()(arguments[0]) if arguments and callable(arguments[0]) else super().__new__(cls)
-
-    def __init__(self) -> None:
-        self._before: list[bool] = []
+        decorated: Any = cls()(arguments[0]) if arguments and callable(arguments[0]) else None
+        return super().__new__(cls) if decorated is None else decorated
 
     def _again(self) -> Self:
         """Return another instance like this one, for one call of a decorated function."""
         return type(self)()
 
     def __enter__(self) -> Self:
-        self._before.append(modes.recording)
+        modes.outer.append((modes.recording, modes.inference))
         modes.recording = self._to and not modes.inference
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        modes.recording = self._before.pop()
+        modes.recording, modes.inference = modes.outer.pop()
 
     def __call__(self, function: _F) -> _F:
-        if inspect.isgeneratorfunction(function):
-            raise ArgumentTypeError(
-                f"{type(self).__name__} cannot decorate a generator: it would leak into the caller between items; "
-                f"use `with {type(self).__name__}():` around the work inside {function.__name__}"
-            )
+        check_decorated(f"{type(self).__name__}()", function)
 
         @functools.wraps(function)
         def inner(*args: Any, **kwargs: Any) -> Any:
@@ -125,17 +119,18 @@ class set_grad_enabled(Recording):  # noqa: N801 - torch's name
     """
 
     def __init__(self, mode: bool) -> None:
-        super().__init__()
         self._mode = mode
-        self._before.append(modes.recording)
-        self.__enter__()
+        self._first: list[bool] = [modes.recording]  # what a first block ends with: that before this call
+        modes.recording = mode and not modes.inference
 
     def __enter__(self) -> Self:
+        modes.outer.append((self._first.pop() if self._first else modes.recording, modes.inference))
         modes.recording = self._mode and not modes.inference
         return self
 
     def __call__(self, function: _F) -> _F:
-        modes.recording = self._before.pop()
+        if self._first:
+            modes.recording = self._first.pop()
         return (enable_grad if self._mode else no_grad)()(function)
 
 

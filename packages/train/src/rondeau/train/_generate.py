@@ -12,6 +12,7 @@ from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import Codec
 from rondeau.kernels.runtime.transfers import on_host
+from rondeau.nn.freezing import is_as_built
 from rondeau.train._checks import ABOVE_ZERO_UP_TO_ONE, AT_LEAST_ZERO, check_integer, check_is, check_number
 from rondeau.train._diverged import DivergedError
 from rondeau.train._tasks.task import device_of, evaluating, sent_ids
@@ -284,8 +285,14 @@ def _scores(logits: rt.Tensor) -> NDArray[np.float64]:
 
 
 def _can_step(model: nn.Module) -> TypeGuard[nn.LanguageModel]:
-    """Return whether a stepper computes what the model does: a subclass with a forward of its own does otherwise."""
-    return isinstance(model, nn.LanguageModel) and type(model).forward is nn.LanguageModel.forward
+    """Return whether a stepper computes what the model does: no part has a forward of its own, or hooks."""
+    if not isinstance(model, nn.LanguageModel):
+        return False
+    parts = {
+        nn.LanguageModel: model, nn.Embedding: model.embedding, nn.Dropout: model.dropout,
+        nn.Recurrent: model.recurrent, nn.Linear: model.head,
+    }  # fmt: skip
+    return all(part is None or is_as_built(part, kind) for kind, part in parts.items())
 
 
 def _check_weights(model: nn.Module, weights: str) -> None:
@@ -296,7 +303,8 @@ def _check_weights(model: nn.Module, weights: str) -> None:
         return
     if not _can_step(model):
         raise ValueError(
-            f"weights: int8 is for an nn.LanguageModel with the forward of its class, got {type(model).__name__}"
+            "weights: int8 is for an nn.LanguageModel whose parts have the forwards of their classes and no forward "
+            f"hooks, got {type(model).__name__}"
         )
     device, dtype = device_of(model), model.head.weight.dtype
     if device != "cpu" or dtype != np.float32:

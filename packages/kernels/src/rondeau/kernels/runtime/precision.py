@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rondeau.kernels.errors import ArgumentValueError
+from rondeau.kernels.runtime.decorating import check_decorated
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -43,6 +44,9 @@ class _Local(threading.local):
     """The precision of a thread inside `float32_matmul_precision`; None where that of the process holds."""
 
     precision: str | None = None
+
+    def __init__(self) -> None:
+        self.outer: list[str | None] = []  # those outside the blocks that the thread is in
 
 
 local = _Local()
@@ -130,21 +134,22 @@ class float32_matmul_precision:  # noqa: N801 - a context manager, named as its 
 
     def __init__(self, precision: str) -> None:
         check_precision(precision)
-        self._precision, self._before = precision, list[str | None]()
+        self._precision = precision
 
     def __enter__(self) -> None:
         CHOSEN.add(self._precision)
         SCOPED.add(self._precision)
-        self._before.append(local.precision)
+        local.outer.append(local.precision)
         local.precision = self._precision
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        local.precision = self._before.pop()
+        local.precision = local.outer.pop()
 
     def __call__(self, function: _F) -> _F:
-        """Return a function that runs at the precision."""
+        """Return a function that runs at the precision; a generator, a coroutine or a class is a TypeError."""
+        check_decorated(f'float32_matmul_precision("{self._precision}")', function)
 
         @functools.wraps(function)
         def inner(*args: Any, **kwargs: Any) -> Any:

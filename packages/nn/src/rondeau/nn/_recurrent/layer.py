@@ -21,6 +21,7 @@ from rondeau.kernels.sequence import Cell, Layout, Settings, Weights
 from rondeau.tensor import Tensor
 
 from .. import init
+from .._as_built import check_as_built
 from .._checks import check_fits, check_flags, check_probability, check_sizes, kind_of
 from .._computed import in_evaluation
 from .._linear import Linear
@@ -403,7 +404,8 @@ class Recurrent(Module):
         ValueError
             If the layers are bidirectional, the size of the head does not match, or `weights` is neither format.
         TypeError
-            If the head is not a `Linear`, or has another dtype; or with weights in int8, if the layers are float64, or
+            If the head is not a `Linear`, or has another dtype; if the layers or the head have a forward of their own
+            or forward hooks, which a stepper would leave out; or with weights in int8, if the layers are float64, or
             on a GPU.
         """
         return Stepper(self, head, weights=weights)
@@ -594,6 +596,10 @@ class Recurrent(Module):
         if weight is None:
             weight = next(self.parameters(), None)
         return self.weight_ih_l0 if weight is None else weight
+
+    def _check_as_built(self) -> None:
+        """Raise a TypeError if calling the layers does something that their classes do not."""
+        check_as_built("layer", self, Recurrent)
 
     def _in_evaluation(self) -> tuple[Cell, list[Weights], Settings]:
         """Return what `Stepper` freezes: the cell for evaluation, the weights of every layer, and the settings."""

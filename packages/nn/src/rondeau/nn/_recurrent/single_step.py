@@ -367,6 +367,7 @@ class LSTMCell(_SingleStep):
             If the number of dimensions or a size is not as expected.
         """
         if hx is not None and (not isinstance(hx, tuple | list) or len(hx) != 2):
-            raise ArgumentTypeError(f"hx must be a pair of Tensors (h, c), got {type(hx).__name__}")
+            got = f"a {type(hx).__name__}" + (f" of {len(hx)}" if isinstance(hx, tuple | list) else "")
+            raise ArgumentTypeError(f"hx must be a pair of Tensors (h, c), got {got}")
         h, c = self._step(input, hx)
         return h, c

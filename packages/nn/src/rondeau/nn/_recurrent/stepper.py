@@ -15,6 +15,7 @@ from rondeau.kernels.runtime.devices import device_name, is_array, library_of
 from rondeau.kernels.sequence import Cell, InputForms, Settings, Weights
 from rondeau.tensor import Tensor
 
+from .._as_built import check_as_built
 from .._checks import kind_of
 from .._computed import in_evaluation
 from .._embedding import Embedding, checked_ids
@@ -32,6 +33,9 @@ class Layers(Protocol):
     batch_first: bool
     bidirectional: bool
     input_size: int
+
+    def _check_as_built(self) -> None:
+        """Raise a TypeError if calling the layers does something that their classes do not."""
 
     def _in_evaluation(self) -> tuple[Cell, list[Weights], Settings]:
         """Return the cell for evaluation, the weights of every layer, and the settings."""
@@ -72,8 +76,8 @@ class Stepper:
         If the layer is bidirectional, its sizes do not match those of the head or the embedding, parameters are on
         different devices, or `weights` is neither format.
     TypeError
-        If the layer, head or embedding has the wrong type, or dtypes differ; or with weights in int8, if the layer is
-        float64 or on a GPU.
+        If the layer, head or embedding has the wrong type, or a forward of its own or forward hooks, which a stepper
+        would leave out; if dtypes differ; or with weights in int8, if the layer is float64 or on a GPU.
 
     Notes
     -----
@@ -107,10 +111,13 @@ class Stepper:
                 raise ArgumentTypeError(
                     f"{name} must be an nn.{kind.__name__} or None, got {type(module).__name__}"
                 )
+            if module is not None:
+                check_as_built(name, module, kind)
         if not hasattr(layer, "_in_evaluation"):
             raise ArgumentTypeError(
                 f"layer must be an nn.Recurrent, nn.RNN, nn.GRU or nn.LSTM, got {type(layer).__name__}"
             )
+        layer._check_as_built()
         if layer.bidirectional:
             raise ArgumentValueError(
                 "A bidirectional layer cannot run step by step: the reverse direction begins at the end of the "
@@ -180,9 +187,15 @@ class Stepper:
         IndexError
             If an id is out of range.
         """
-        x: Any = x_t._array if isinstance(x_t, Tensor) else self._sent(x_t)
-        is_batch = x.ndim == (1 if x.dtype.kind in "iu" else 2)
+        x: Any = x_t._array if isinstance(x_t, Tensor) else self._sent("x_t", x_t)
+        dimensions = 1 if x.dtype.kind in "iu" else 2
+        is_batch = x.ndim == dimensions
         if not is_batch:
+            if x.ndim != dimensions - 1:
+                known = "ids (B,) or one id" if dimensions == 1 else "(B, I) or (I,)"
+                raise ArgumentValueError(
+                    f"x_t must be {known}, the input of one step, got shape {x.shape}; for several steps, call run()"
+                )
             x = x[None]
         if self._vectors is not None:
             x = self._embedded("x_t", x)
@@ -248,7 +261,7 @@ class Stepper:
         ((3, 28), (1, 16))
         >>> logits, state = stepper(5, state)
         """
-        steps: Any = x._array if isinstance(x, Tensor) else self._sent(x)
+        steps: Any = x._array if isinstance(x, Tensor) else self._sent("x", x)
         dimensions = 1 if steps.dtype.kind in "iu" else 2
         is_batch = steps.ndim == dimensions + 1
         if not is_batch and steps.ndim != dimensions:
@@ -313,15 +326,16 @@ class Stepper:
         rows: NDArray[Any] = vectors[checked_ids(name, ids, len(vectors))]
         return rows
 
-    def _sent(self, x: Any) -> Any:
+    def _sent(self, name: str, x: Any) -> Any:
         """Return an array that is not a Tensor, or one id, where the weights are."""
         library = library_of(self._like)
         if is_array(x):
             return library.asarray(x)
         if isinstance(x, bool) or not isinstance(x, int | np.integer):
-            raise ArgumentTypeError(f"x_t must be a Tensor, an array or an id, got {kind_of(x)}")
+            wanted = "a Tensor, an array or an id" if name == "x_t" else "a Tensor or an array"
+            raise ArgumentTypeError(f"{name} must be {wanted}, got {kind_of(x)}")
         if not -(2**63) <= x < 2**63:
-            raise IndexError(f"x_t: id {x} is out of range")
+            raise IndexError(f"{name}: id {x} is out of range")
         return library.full((), int(x), np.int64)
 
     def _arrays(self, name: str, state: Any, is_batch: bool) -> tuple[Any, ...]:
@@ -330,7 +344,11 @@ class Stepper:
         states = state if type(state) is tuple or isinstance(state, tuple | list) else (state,)
         arrays = tuple(
             [
-                part._array if isinstance(part, Tensor) else self._sent(part) if is_array(part) else part
+                part._array
+                if isinstance(part, Tensor)
+                else self._sent("state", part)
+                if is_array(part)
+                else part
                 for part in states
             ]
         )

@@ -39,6 +39,7 @@ from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 from rondeau.kernels.runtime.devices import is_of_device
 from rondeau.kernels.runtime.transfers import on_host
 from rondeau.tensor._devices import move
+from rondeau.tensor._lazy import class_of
 from rondeau.tensor._tensor import Tensor
 
 __all__ = ["MOST_IN_JSON", "Packed", "pack", "register", "unpack"]
@@ -114,7 +115,7 @@ class _Packer:
 
     def pack(self, value: Any, path: tuple[Any, ...]) -> Any:
         """Return a value as JSON; `path` is the keys that lead to it."""
-        kind = type(value)
+        kind = class_of(value)
         if value is None or kind in (bool, str):
             return value
         if kind is int:
@@ -137,7 +138,7 @@ class _Packer:
 
     def _pack_tensor(self, tensor: Tensor, path: tuple[Any, ...]) -> dict[str, Any]:
         name = self._keep(tensor._array, path)
-        packed: dict[str, Any] = {self._tag_of[type(tensor)]: name}
+        packed: dict[str, Any] = {self._tag_of[class_of(tensor)]: name}
         if tensor.requires_grad:
             packed["requires_grad"] = True
         known = self._tensors_on.setdefault(name, [])
