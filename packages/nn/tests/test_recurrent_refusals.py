@@ -291,7 +291,7 @@ def test_a_tensor_of_torch_is_called_so():
         (
             lambda: nn.LSTMCell(4, 5)(zeros(2, 4), zeros(2, 5)),
             TypeError,
-            r"hx must be a pair of Tensors \(h, c\), got Tensor",
+            r"hx must be a pair of Tensors \(h, c\), got a Tensor",
         ),
         (
             lambda: nn.RecurrentCell(nn.cells.mgu, 4, 5)(zeros(2, 4), (zeros(2, 5), zeros(2, 5))),
