@@ -6,6 +6,8 @@ Vector-Jacobian products are plain functions in NumPy's vocabulary. A backward p
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,20 @@ if TYPE_CHECKING:
     from rondeau.tensor._tensor import Tensor
 
 _ndarray = np.ndarray
+
+_accumulating = threading.RLock()
+"""Held while a gradient is added to a ``.grad``: several threads may go back through graphs of the same parameters.
+Reentrant, because a collection of garbage may run code of a user's in the midst of it."""
+
+
+def _forget_threads() -> None:
+    """Give a forked child a lock that no thread of its parent holds."""
+    global _accumulating
+    _accumulating = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
@@ -101,7 +117,8 @@ def _propagate(
         if captured is not None and node in captured:
             captured[node] = g
         elif node.holder is not None and captured is None:
-            _accumulate(node, g, node in own, create_graph)
+            with _accumulating:
+                _accumulate(node, g, node in own, create_graph)
         op = node.op
         if op is LEAF:
             continue
