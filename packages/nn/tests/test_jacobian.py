@@ -200,12 +200,15 @@ def test_refusals():
             output, state = super().forward(input, hx)
             return 2 * output, state
 
+    replaced = nn.GRU(2, 3)
+    replaced.forward = lambda input, hx=None: (input, hx)
     broken = nn.GRU(2, 3)
     broken.weight_hh_l0.data[0, 0] = np.nan
     cases = [
         (nn.Linear(2, 3), zeros, [0, 0], TypeError, "layer must be an nn.Recurrent, .* got Linear"),
         (nn.LSTMCell(2, 3), zeros, [0, 0], TypeError, "layer must be an nn.Recurrent, .* got LSTMCell"),
         (Doubled(2, 3), np.zeros(3), [0, 0], TypeError, "Doubled has a forward of its own"),
+        (replaced, np.zeros(3), [0, 0], TypeError, "GRU has a forward of its own"),
         (nn.GRU(2, 3, bidirectional=True), zeros, [0, 0], ValueError, "bidirectional layer is not a map"),
         (broken, np.zeros(3), [0, 0], ValueError, "weight_hh_l0 of the layer has elements that are NaN"),
         (lstm, np.zeros(3), [0, 0], ValueError, r"state must be state vectors \(N, 6\) or \(6,\), where 6 = 3 \+ 3"),

@@ -269,6 +269,7 @@ def test_refusals():
             TypeError,
             "embedding must be an nn.Embedding or None, got Linear",
         ),
+        (lambda: nn.Stepper(nn.GRU), TypeError, "nn.GRU or nn.LSTM, got the class GRU"),
         (
             lambda: nn.Stepper(nn.Linear(V, I)),
             TypeError,

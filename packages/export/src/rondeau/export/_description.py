@@ -19,7 +19,7 @@ from rondeau.export._chain import Chain
 from rondeau.export._errors import ExportError
 from rondeau.kernels.cell.cell import Cell
 from rondeau.kernels.recurrent.records import Weights
-from rondeau.nn.freezing import frozen_array, frozen_layers, has_forward_hooks
+from rondeau.nn.freezing import frozen_array, frozen_layers, has_forward_hooks, has_forward_of
 
 __all__ = [
     "Affine",
@@ -220,7 +220,7 @@ def _check_computes_as_built(module: nn.Module, name: str) -> None:
     """Raise if a module computes something besides what its class in `rondeau.nn` does, which the export would lose."""
     known = (Chain, nn.LanguageModel, nn.Sequential, nn.Recurrent)
     base = next((kind for kind in known if isinstance(module, kind)), type(module))
-    if "forward" in vars(module) or type(module).forward is not base.forward:
+    if not has_forward_of(module, base):
         raise ExportError(
             f"{name} ({type(module).__name__}) has a forward of its own, which has no exported form: export the "
             "modules that it calls, in a Sequential"

@@ -8,7 +8,7 @@ from rondeau.kernels.errors import ArgumentTypeError
 
 from ._module import Module
 
-__all__ = ["check_as_built", "has_forward_hooks", "is_as_built"]
+__all__ = ["check_as_built", "has_forward_hooks", "has_forward_of", "is_as_built"]
 
 
 def has_forward_hooks(module: Module) -> bool:
@@ -25,6 +25,18 @@ def has_forward_hooks(module: Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
+def has_forward_of(module: Module, kind: type[Any]) -> bool:
+    """Return whether the forward of a module is that of the class `kind`, not one of a subclass or of its own.
+
+    Examples
+    --------
+    >>> from rondeau import nn
+    >>> has_forward_of(nn.LSTM(3, 2), nn.Recurrent), has_forward_of(nn.GRUCell(3, 2), nn.Recurrent)
+    (True, False)
+    """
+    return "forward" not in vars(module) and type(module).forward is kind.forward
+
+
 def is_as_built(module: Module, kind: type[Any]) -> bool:
     """Return whether calling a module runs the forward of the class `kind`, and no hooks.
 
@@ -38,12 +50,12 @@ def is_as_built(module: Module, kind: type[Any]) -> bool:
     >>> is_as_built(layer, nn.Linear)
     False
     """
-    return _has_forward_of(module, kind) and not has_forward_hooks(module)
+    return has_forward_of(module, kind) and not has_forward_hooks(module)
 
 
 def check_as_built(name: str, module: Module, kind: type[Any]) -> None:
     """Raise a TypeError unless a stepper, which calls no module, does what calling the module would."""
-    if not _has_forward_of(module, kind):
+    if not has_forward_of(module, kind):
         raise ArgumentTypeError(
             f"{name}, {type(module).__name__}, has a forward of its own, which a stepper would leave out: step with an "
             f"nn.{kind.__name__}, and do what the forward adds yourself"
@@ -53,7 +65,3 @@ def check_as_built(name: str, module: Module, kind: type[Any]) -> None:
             f"{name}, {type(module).__name__}, has forward hooks, which a stepper would not call: make it of a copy "
             "without them"
         )
-
-
-def _has_forward_of(module: Module, kind: type[Any]) -> bool:
-    return "forward" not in vars(module) and type(module).forward is kind.forward

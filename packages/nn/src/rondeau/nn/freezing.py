@@ -13,12 +13,19 @@ from numpy.typing import NDArray
 from rondeau.kernels.sequence import Cell, Settings, Weights
 from rondeau.tensor import Tensor, no_grad
 
-from ._as_built import has_forward_hooks, is_as_built
+from ._as_built import has_forward_hooks, has_forward_of, is_as_built
 from ._computed import in_evaluation
 from ._module import Module
 from ._recurrent.layer import Recurrent
 
-__all__ = ["FrozenLayers", "frozen_array", "frozen_layers", "has_forward_hooks", "is_as_built"]
+__all__ = [
+    "FrozenLayers",
+    "frozen_array",
+    "frozen_layers",
+    "has_forward_hooks",
+    "has_forward_of",
+    "is_as_built",
+]
 
 Array = NDArray[Any]
 

@@ -113,10 +113,9 @@ class Stepper:
                 )
             if module is not None:
                 check_as_built(name, module, kind)
-        if not hasattr(layer, "_in_evaluation"):
-            raise ArgumentTypeError(
-                f"layer must be an nn.Recurrent, nn.RNN, nn.GRU or nn.LSTM, got {type(layer).__name__}"
-            )
+        if isinstance(layer, type) or not hasattr(layer, "_in_evaluation"):
+            got = f"the class {layer.__name__}" if isinstance(layer, type) else type(layer).__name__
+            raise ArgumentTypeError(f"layer must be an nn.Recurrent, nn.RNN, nn.GRU or nn.LSTM, got {got}")
         layer._check_as_built()
         if layer.bidirectional:
             raise ArgumentValueError(

@@ -8,6 +8,7 @@ import numpy as np
 
 from rondeau.kernels.errors import ArgumentTypeError, ArgumentValueError
 
+from .._as_built import has_forward_of
 from .._checks import kind_of
 from .._recurrent.layer import Recurrent
 from .._recurrent.states import state_widths
@@ -79,7 +80,7 @@ def _check_layer(layer: Any) -> None:
             f"layer must be an nn.Recurrent, nn.RNN, nn.GRU or nn.LSTM, got {kind_of(layer)}; a model has one as an "
             "attribute"
         )
-    if type(layer).forward is not Recurrent.forward:
+    if not has_forward_of(layer, Recurrent):
         raise ArgumentTypeError(
             f"layer must run the step of its cell alone, but {type(layer).__name__} has a forward of its own: pass the "
             "nn.Recurrent that it is made of"
