@@ -22,10 +22,20 @@ ROW_BLOCK = 240
 PACK_A_FROM = 128 if TILE.vector_bytes < 64 else 2**62
 """The number of columns of C from which an A with strided k is packed first. Narrow panels read A more often: with AVX2
 code, packing raised 0.72 of the peak to 0.85; with AVX-512, whose panels are 64 columns wide, it costs 3 %."""
-PANEL_DEPTH = 128
-"""Steps of k in one pass where an A with strided k is multiplied by a B that is a panel as it is: that part of A then
-stays in the first-level cache. In float32, (200, 10,000) @ (10,000, 32) ran at 0.90 of the peak of Zen 5; at 0.77 with
-512 steps, and at 0.75 with a B that is packed first."""
+STRIDED_DEPTH = 128
+"""Steps of k in one pass where an A with strided k is read as it is, as for the gradients of weights: that part of A then
+stays in the first-level cache. Shares of the peak in float32, for A stored as (K, M):
+
+=================================== ================== =========
+M, K, N                             512 steps          128 steps
+=================================== ================== =========
+200, 10,000, 32, B a panel (Zen 4)  0.77               0.90
+256, 1120, 28 (Zen 5)               0.62 - 0.66        0.70
+256, 1120, 256                      0.91               0.92
+512, 2500, 512                      0.81 - 0.85        0.87
+2048, 2500, 512                     0.81               0.84
+=================================== ================== =========
+"""
 
 
 @shared_njit
@@ -44,14 +54,14 @@ def multiply_blocks(
     a: Any, b: Any, c: Any, M: Any, N: Any, K: Any, lanes: Any, workspace: Any, accumulate: Any
 ) -> Any:
     """Compute C[M, N] (+)= A[M, K] @ B[K, N] for matrices, packing B block by block at pointer `workspace`."""
+    most = DEPTH_BLOCK if a.column == 1 or N >= PACK_A_FROM else STRIDED_DEPTH
     if is_panel(b, N, lanes):
-        most = DEPTH_BLOCK if a.column == 1 else PANEL_DEPTH
         for k in range(0, max(K, 1), most):
             depth = min(most, K - k)
             multiply_packed(part(a, 0, k), M, depth, part(b, k, 0).at, N, lanes, c, accumulate or k > 0)
         return
-    for k in range(0, max(K, 1), DEPTH_BLOCK):
-        depth = min(DEPTH_BLOCK, K - k)
+    for k in range(0, max(K, 1), most):
+        depth = min(most, K - k)
         for n in range(0, N, COLUMN_BLOCK):
             columns = min(COLUMN_BLOCK, N - n)
             pack_matrix(part(b, k, n), depth, columns, lanes, workspace)
