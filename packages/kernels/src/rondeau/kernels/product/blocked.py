@@ -23,8 +23,8 @@ PACK_A_FROM = 128 if TILE.vector_bytes < 64 else 2**62
 """The number of columns of C from which an A with strided k is packed first. Narrow panels read A more often: with AVX2
 code, packing raised 0.72 of the peak to 0.85; with AVX-512, whose panels are 64 columns wide, it costs 3 %."""
 STRIDED_DEPTH = 128
-"""Steps of k in one pass where an A with strided k is read as it is, as for the gradients of weights: that part of A then
-stays in the first-level cache. Shares of the peak in float32, for A stored as (K, M):
+"""Steps of k in one pass where an A with strided k is read as it is, as for the gradients of weights: that part of A
+then stays in the first-level cache. Shares of the peak in float32, for A stored as (K, M):
 
 =================================== ================== =========
 M, K, N                             512 steps          128 steps
