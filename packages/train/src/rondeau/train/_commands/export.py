@@ -120,7 +120,7 @@ def _cost_of_int8(trained: Trained) -> str:
     for model in (trained.model, export.rounded_to_int8(trained.model)):
         rt.manual_seed(trained.config.run.seed)  # of the noise, where the cell draws any
         scores.append(evaluate(model, stream, num_steps=1024).perplexity)
-    loss = 100 * (scores[1] / scores[0] - 1)
+    loss = round(100 * (scores[1] / scores[0] - 1), 2) + 0.0  # no "-0.00"
     return f"{what}: perplexity {scores[0]:.3f} with the weights as they are, {scores[1]:.3f} in int8 ({loss:+.2f} %)"
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondeau import tensor as rt
-from rondeau.train.parallel._ranks import slice_of
 from rondeau.train.parallel._shards import Shards
 from rondeau.train.parallel._tree import Node, largest_within, parents, total
 
@@ -136,7 +135,7 @@ class GradientSums:
         return largest_within(own.start, own.stop, self.shards.count)
 
     def _slice(self, rank: int, dtype: np.dtype[Any]) -> slice:
-        return slice_of(rank, self.shards.ranks.size, self._sizes[dtype])
+        return _slice_of(rank, self.shards.ranks.size, self._sizes[dtype])
 
     def _receiver(self, rank: int, node: Node) -> Flat:
         """Return memory for this rank's slice of a node's sum, which another rank sends."""
@@ -147,3 +146,16 @@ class GradientSums:
 
     def _new(self) -> Flat:
         return {dtype: np.empty(size, dtype) for dtype, size in self._sizes.items()}
+
+
+def _slice_of(rank: int, size: int, length: int) -> slice:
+    """Return the part of a long array that a rank sums; parts begin at whole cache lines.
+
+    Examples
+    --------
+    >>> [_slice_of(rank, 3, 100) for rank in range(3)]
+    [slice(0, 32, None), slice(32, 64, None), slice(64, 100, None)]
+    """
+    line = 16
+    bounds = [rank * length // size // line * line for rank in (rank, rank + 1)]
+    return slice(bounds[0], length if rank == size - 1 else bounds[1])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -157,10 +157,10 @@ class ShardedLearning:
 
         A task that defines `evaluate` alone does it by itself, on every rank.
         """
-        draws = [self.shards.drawing_in_evaluation(step, shard) for shard in self.shards.own]
         if not evaluates_batch_by_batch(type(self.task)):
             with self.shards.drawing_in_evaluation(step, self.shards.count).as_default():
                 return self.task.evaluate(model, held_out)
+        draws = [self.shards.drawing_in_evaluation(step, shard) for shard in self.shards.own]
         measured = self.task.measure_shards(model, held_out, self.shards, draws)
         return self.task.score_shards(model, held_out, self.shards.gather(measured))
 
@@ -172,10 +172,10 @@ class ShardedLearning:
         """Raise RuntimeError unless all ranks have the same weights."""
         if self.ranks.size == 1:
             return
-        digest = 0
+        weights = hashlib.sha256()
         for tensor in self.model.state_dict().values():
-            digest = zlib.crc32(tensor._array.tobytes(), digest)
-        digests = self.ranks.all_gather(digest)
+            weights.update(tensor._array.tobytes())
+        digests = self.ranks.all_gather(weights.hexdigest())
         if other := [rank for rank, found in enumerate(digests) if found != digests[0]]:
             raise RuntimeError(
                 f"the weights of rank {other[0]} are not those of rank 0: expected the same program and processors of "
@@ -184,9 +184,9 @@ class ShardedLearning:
 
     def gather_carried(self, carried: list[Any] | None) -> list[Any] | None:
         """Return what all shards carry, from what those of each rank do."""
-        packed = None if carried is None else [pack(one) for one in carried]
-        if packed is None:
+        if carried is None:
             return None
+        packed = [pack(one) for one in carried]
         return [
             unpack(structure, arrays, device_of(self.model))
             for structure, arrays in self.shards.gather(packed)

@@ -18,8 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rondeau import tensor as rt
-from rondeau.train.parallel._ranks import Arrays, RankLostError, bytes_of
+from rondeau.train.parallel._ranks import Arrays, RankLostError
 
 _TURNS, _PAUSE = 300, 50e-6
 """How often MPI is asked before the first pause, and how many seconds a pause is."""
@@ -82,7 +84,9 @@ class Messages:
         for arrays, post in ((incoming, self.communicator.Irecv), (outgoing, self.communicator.Isend)):
             for rank, of_rank in arrays.items():
                 requests += [
-                    self._called(post, bytes_of(array), rank, _ARRAY) for array in of_rank if array.size
+                    self._called(post, array.reshape(-1).view(np.uint8), rank, _ARRAY)
+                    for array in of_rank
+                    if array.size
                 ]
         self._finish(requests)
 

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, final
 
-import numpy as np
 from numpy.typing import NDArray
 
 _Result = TypeVar("_Result")
@@ -108,21 +107,3 @@ class OneProcess(Ranks):
     def run(self, function: Callable[[], _Result]) -> _Result:
         """Call the function once."""
         return function()
-
-
-def slice_of(rank: int, size: int, length: int) -> slice:
-    """Return the part of a long array that a rank sums; parts begin at whole cache lines.
-
-    Examples
-    --------
-    >>> [slice_of(rank, 3, 100) for rank in range(3)]
-    [slice(0, 32, None), slice(32, 64, None), slice(64, 100, None)]
-    """
-    line = 16
-    bounds = [rank * length // size // line * line for rank in (rank, rank + 1)]
-    return slice(bounds[0], length if rank == size - 1 else bounds[1])
-
-
-def bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the bytes of a contiguous array, without a copy."""
-    return array.reshape(-1).view(np.uint8)
