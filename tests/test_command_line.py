@@ -871,6 +871,20 @@ def test_export_to_a_place_that_is_no_folder(trained, tmp_path, capsys):
     assert said.endswith("file: a file is where the folder should be; choose another --output\n")
 
 
+@pytest.mark.skipif(not shutil.which("cc") or not shutil.which("size"), reason="needs a C compiler")
+def test_export_as_c_says_what_it_takes(trained, tmp_path, monkeypatch, capsys):
+    folder, _ = trained
+    sizes = r"weights ([\d,]+) bytes, state and work area ([\d,]+) bytes\n"
+    assert cli.main(["export", str(folder), f"--output={tmp_path / 'with'}"]) == 0
+    found = re.search(rf"\ncode ([\d,]+) bytes \(cc -Os\), {sizes}", capsys.readouterr().out)
+    code, weights, state = (int(number.replace(",", "")) for number in found.groups())
+    assert 1000 < code < 30_000
+    assert weights > state > 0
+    monkeypatch.setenv("PATH", "")
+    assert cli.main(["export", str(folder), f"--output={tmp_path / 'without'}"]) == 0
+    assert re.search(rf"\n{sizes}", capsys.readouterr().out)
+
+
 def test_export_in_int8_says_what_rounding_costs(trained, tmp_path, capsys):
     folder, _ = trained
     command = ["export", str(folder), "--weights=int8", f"--output={tmp_path}"]

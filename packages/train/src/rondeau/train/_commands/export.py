@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -82,7 +85,8 @@ def run(argv: Sequence[str]) -> int:
         raise UsageError(str(error).replace('form="step"', "--form step")) from error
     for path in exported.files:
         say(str(path))
-    say(f"weights {exported.weight_bytes:,} bytes, state and work area {exported.state_bytes:,} bytes")
+    code = _code_size(trained, options) if arguments.to == "c" else ""
+    say(f"{code}weights {exported.weight_bytes:,} bytes, state and work area {exported.state_bytes:,} bytes")
     if arguments.weights == "int8":
         say(_cost_of_int8(trained))
     say(f"to check it: {_check_command(arguments.to, folder, arguments.name, arguments.weights_in_file)}")
@@ -102,6 +106,23 @@ def _check(arguments: Any) -> None:
         for name, default in options.items():
             if format != arguments.to and getattr(arguments, name) != default:
                 raise UsageError(f"--{name} is not an option of --to {arguments.to}")
+
+
+def _code_size(trained: Trained, options: dict[str, Any]) -> str:
+    """Return what the code, its tokens and its check take without the weights, where a compiler is there to tell."""
+    from rondeau import export
+
+    if not shutil.which("cc") or not shutil.which("size"):
+        return ""
+    with tempfile.TemporaryDirectory() as folder:
+        files = export.to_c(trained.model, folder, **(options | {"weights_in_file": True})).files
+        source = next(path for path in files if path.suffix == ".c")
+        compiled = source.with_suffix(".o")
+        for command in (["cc", "-std=c99", "-Os", "-c", source, "-o", compiled], ["size", compiled]):
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode != 0:
+                return ""
+    return f"code {int(done.stdout.splitlines()[1].split()[0]):,} bytes (cc -Os), "
 
 
 def _cost_of_int8(trained: Trained) -> str:
