@@ -116,8 +116,8 @@ def _code_size(trained: Trained, options: dict[str, Any]) -> str:
         return ""
     with tempfile.TemporaryDirectory() as folder:
         files = export.to_c(trained.model, folder, **(options | {"weights_in_file": True})).files
-        source = next(path for path in files if path.suffix == ".c")
-        compiled = source.with_suffix(".o")
+        source = str(next(path for path in files if path.suffix == ".c"))
+        compiled = f"{source}.o"
         for command in (["cc", "-std=c99", "-Os", "-c", source, "-o", compiled], ["size", compiled]):
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode != 0:
