@@ -64,7 +64,7 @@ LOGITS, OTHERS = drawn(5, 4), drawn(4, 3, seed=1)
 LOSSES = {
     "cross_entropy": (F.cross_entropy, [LOGITS, CLASSES]),
     "cross_entropy weighted": (
-        lambda x, t, w: F.cross_entropy(x, t, w, label_smoothing=0.1),
+        lambda x, t, w: F.cross_entropy(x, t, w.detach(), label_smoothing=0.1),
         [LOGITS, CLASSES, WEIGHTS],
     ),
     "cross_entropy of rows": (lambda x, t: F.cross_entropy(x, t, reduction="none"), [LOGITS, CLASSES]),
@@ -78,7 +78,7 @@ LOSSES = {
         lambda x, t, w: F.linear_cross_entropy(x, w, t, reduction="none"),
         [drawn(5, 3), CLASSES, drawn(4, 3)],
     ),
-    "nll_loss": (lambda x, t, w: F.nll_loss(F.log_softmax(x, 1), t, w), [LOGITS, CLASSES, WEIGHTS]),
+    "nll_loss": (lambda x, t, w: F.nll_loss(F.log_softmax(x, 1), t, w.detach()), [LOGITS, CLASSES, WEIGHTS]),
     "mse_loss": (F.mse_loss, [OTHERS, ZERO_TO_ONE]),
     "l1_loss": (F.l1_loss, [OTHERS, ZERO_TO_ONE]),
     "smooth_l1_loss": (lambda x, t: F.smooth_l1_loss(x, t, beta=0.3), [OTHERS, ZERO_TO_ONE]),
