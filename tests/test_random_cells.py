@@ -268,6 +268,13 @@ def programs(draw):
         index = draw(st.integers(0, len(bounds) - 1))
         return index if bounds[index] <= LARGEST else index + 1  # the line after a large value is its tanh
 
+    def is_of_units(index):
+        """Return whether a value has a number for each unit, in whatever form the named inputs are given."""
+        if index < len(program.leaves):
+            return program.leaves[index][0] != "u"
+        op, operands, _ = lines[index - len(program.leaves)]
+        return op in ("product", "normal", "uniform") or any(map(is_of_units, operands))
+
     def add_operation(op):
         count, bound_of, _ = OPERATIONS[op]
         operands = [draw_operand() for _ in range(count)]
@@ -285,7 +292,10 @@ def programs(draw):
     todo += noise
     for what in draw(st.permutations(todo)):
         if what.startswith("product"):
-            value = add("tanh", (draw_operand(),), 0.0, 1.0)
+            operand = draw_operand()
+            if not is_of_units(operand):
+                operand = add("subtract", (operand, 0), 0.0, bounds[operand] + bounds[0])
+            value = add("tanh", (operand,), 0.0, 1.0)
             add("product", (value,), what.split()[1], 4.0)
         elif what in ("normal", "uniform"):
             a = draw_operand()
