@@ -25,7 +25,7 @@ def _as_in_a_new_process() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("name", "most"),
     [
-        ("lstm", 455),
+        ("lstm", 450),
         ("gru", 470),
         ("rnn", 465),
         ("own cell", 465),

@@ -272,7 +272,8 @@ def launch(function: Callable[..., Any], *arguments: Any, shares: int | None = N
         forking.check_pool()
         numba.set_num_threads(min(shares, config.NUMBA_NUM_THREADS))
         _of_this_thread.shares = shares
-    keep_apart(min(shares, config.NUMBA_NUM_THREADS))
+    if shares > 1:
+        keep_apart(min(shares, config.NUMBA_NUM_THREADS))
     turn = _turn()
     if turn is None:
         return function(*arguments)
