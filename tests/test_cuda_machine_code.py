@@ -130,20 +130,6 @@ PERSISTENT += [
     for precision in ("highest", "high")
 ]
 SPILLING = pytest.mark.xfail(reason="16 warps: 8 bytes are spilled", strict=True)
-SPILLING_BEFORE_HOPPER = {
-    ("gru", Sizes(1024), 16, "high"),
-    ("gru_original", Sizes(1024), 16, "high"),
-    ("lstm", Sizes(1024, heads=4), 64, "highest"),
-    ("lstm", Sizes(1024, heads=4), 64, "high"),
-    ("slstm", Sizes(1024, heads=4), 64, "highest"),
-}
-"""Of the largest layers, those whose tiles for an H200 have too many weights a thread for compute capability 8.0."""
-PERSISTENT = [
-    pytest.param(*case, marks=pytest.mark.xfail(reason="the model counts too few registers", strict=True))
-    if case in SPILLING_BEFORE_HOPPER
-    else case
-    for case in PERSISTENT
-]
 IN_BFLOAT16 = [
     pytest.param(
         name, sizes, batch_size,

@@ -189,10 +189,15 @@ def work_of(
     registers += 44 + 3 * len(schedule.slots) + 2 * len(schedule.graph.states) + len(schedule.graph.params)
     if blocks > 1:
         # Rows are fetched for each product. With 16 warps the compiler takes up to 18 more registers for a second one.
-        registers += (18 if tile.warps == 16 else 4) * len(contractions[1:])
+        registers += (18 if tile.warps == 16 else 9) * len(contractions[1:])
     if tile.operands != "float32" and tile.warps == 16:
         # The compiler fills what is left with loads, and then spills what backward keeps.
         registers += 1 + (0 if direction == "forward" else 6 * len(schedule.graph.params))
+    if tile.operands == "tf32" and direction == "backward":
+        registers += 6  # rows are loaded ahead, while the adjoints are kept
+    if tile.operands == "float32" and tile.warps == 16 and tile.rows > 16:
+        # Of a long part of the depth it loads more ahead.
+        registers += max((c.own_depth // 2 for c in contractions if c.own_depth > 8), default=0)
     if 4 * shared > _SHARED or registers > tile.max_registers:
         return None
     rounds = -(-groups * blocks // limits.multiprocessors)
