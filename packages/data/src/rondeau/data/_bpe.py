@@ -18,6 +18,7 @@ from ._bpe_training import MOST_TOKENS, learn_merges
 from ._bpe_words import WordCutter
 from ._checks import check_is, check_iterable, checked_integer
 from ._cuts import CutRule
+from ._extras import missing_package
 from ._text import check_text
 from ._tokenizers import Tokenizer, checked_tokens, cut_after_lines
 from ._vocab import Vocab
@@ -262,8 +263,5 @@ def _tokenizers_package() -> ModuleType:
     try:
         import tokenizers
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "byte-pair encoding needs the package tokenizers; "
-            'in the clone of rondeau: python -m pip install -e ".[bpe]"'
-        ) from None
+        raise missing_package("byte-pair encoding", "tokenizers", "bpe") from None
     return tokenizers

@@ -135,7 +135,7 @@ def loss_of_head(head: Module, input: Tensor, target: Tensor | NDArray[Any], **o
     target : Tensor or ndarray
         As for `linear_cross_entropy`, like `options`, its other arguments without the bias.
     """
-    if type(head) is not Linear or not is_as_built(head, Linear):
+    if not is_as_built(head, Linear):
         return cross_entropy(head(input), target, **options)
     with head._at_its_precision():
         return linear_cross_entropy(input, head.weight, target, linear_bias=head.bias, **options)

@@ -15,6 +15,8 @@ from threading import Thread
 from types import TracebackType
 from typing import Any
 
+from .._extras import missing_package
+
 Work = Callable[[bytes, bytes], bytes]
 """A function of `work`: of what all pieces share, and a piece."""
 
@@ -107,10 +109,7 @@ class Cluster(Pool):
         try:
             from distributed import Client
         except ModuleNotFoundError:
-            raise ModuleNotFoundError(
-                "a scheduler needs the package distributed; "
-                'in the clone of rondeau: python -m pip install -e ".[dask]"'
-            ) from None
+            raise missing_package("a scheduler", "distributed", "dask") from None
         try:
             make: Any = Client
             self._client: Any = make(scheduler, set_as_default=False)

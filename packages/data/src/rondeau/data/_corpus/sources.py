@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from .._checks import check_path
 from .._cuts import CutRule
+from .._extras import missing_package
 
 PIECE_BYTES = 1 << 22
 """About how many bytes of text a process counts or encodes at a time."""
@@ -169,10 +170,7 @@ def _opened(path: Path) -> tuple[Any, tuple[type[Exception], ...]]:
         try:
             import zstandard
         except ModuleNotFoundError:
-            raise ModuleNotFoundError(
-                f"{path} needs the package zstandard; "
-                'in the clone of rondeau: python -m pip install -e ".[zstd]"'
-            ) from None
+            raise missing_package(str(path), "zstandard", "zstd") from None
         return zstandard.open(path, "rb"), (zstandard.ZstdError, EOFError)
     return path.open("rb"), ()
 

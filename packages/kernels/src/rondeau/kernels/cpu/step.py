@@ -53,7 +53,7 @@ _BYTES = TILE.vector_bytes
 _ROWS_AT_ONCE = 64
 """The rows of several steps that a call multiplies at once: with that many, reading the weights takes no time."""
 _READING = 8
-"""With fewer rows than this, reading the weights takes as long as this many rows."""
+"""The rows whose multiply-adds take as long as reading the weights does; fewer rows take no less time."""
 _FASTER = 4
 """How many multiply-adds with weights in int8 take as long as one in float32: both are bound by reading weights."""
 
