@@ -253,6 +253,27 @@ def test_a_thread_queues_work_before_it_captures_it(device_stand_in):
     assert queued == ["other", "main", "main"]
 
 
+def test_streams_share_no_workspace(device_stand_in, monkeypatch):
+    """A step of one stream may still be running when that of another is queued."""
+    stepper, step = steps_of(device_stand_in, "lstm", {})
+    one, used, run = stepper(), [], step_module.Workspace.run
+
+    def noted(workspace, *given):
+        used.append((workspace, device_stand_in.cuda.get_current_stream()))
+        run(workspace, *given)
+
+    monkeypatch.setattr(step_module.Workspace, "run", noted)
+    streams = [device_stand_in.cuda.Stream(non_blocking=True) for _ in range(2)]
+    for time in range(3):
+        for stream in streams:
+            with stream:
+                step(one, time, None)
+    assert {stream: {id(w) for w, of in used if of is stream} for stream in streams} == {
+        stream: {id(workspace)} for (workspace, stream) in used[:2]
+    }
+    assert used[0][0] is not used[1][0]
+
+
 def test_a_step_that_cannot_be_captured_is_queued_each_time(device_stand_in, monkeypatch):
     stepper, step = steps_of(device_stand_in, "lstm", {})
     multiply = step_module.multiply_before

@@ -27,15 +27,15 @@ from rondeau.kernels.recurrent.checks import (
 from rondeau.kernels.recurrent.records import Settings, Weights
 from rondeau.kernels.recurrent.target import Workspace, target_of
 from rondeau.kernels.runtime import buffers
-from rondeau.kernels.runtime.devices import device_name, is_array, is_of_device
+from rondeau.kernels.runtime.devices import current_stream, device_name, is_array, is_of_device
 
 __all__ = ["Stepper"]
 
 Array = NDArray[Any]
 
 _KEPT = 8
-"""How many workspaces are kept, each for a batch size, forms of inputs, and one step or several; a beam search that
-shrinks uses several."""
+"""How many workspaces are kept, each for a batch size, forms of inputs, one step or several, and on a GPU a stream; a
+beam search that shrinks uses several."""
 
 
 class Stepper:
@@ -145,7 +145,8 @@ class Stepper:
         self._like = checked[0].weight_ih[:0]  # an array where the weights are
         _check_format(weights_format, self._like)
         self._frozen = target_of(self._like).freeze(cell, tuple(checked), settings, head, weights_format)
-        self._workspaces: dict[tuple[Cell, int, int], Workspace] = {}
+        self._is_on_device = is_of_device(self._like)
+        self._workspaces: dict[tuple[Cell, int, int, int], Workspace] = {}
 
     def __call__(
         self,
@@ -248,7 +249,8 @@ class Stepper:
     ) -> tuple[Array, tuple[Array, ...]]:
         """Run T steps of checked inputs, T*B rows; return the rows of the output, and the states."""
         at_once = 1 if T == 1 else self._frozen.steps_at_once(B)
-        key = cell, B, at_once
+        # Work that is queued on a stream may still be running when the next step of another stream is queued.
+        key = cell, B, at_once, current_stream() if self._is_on_device else 0
         # Taken out of the dict, so that no other thread has it.
         workspace = self._workspaces.pop(key, None) or self._frozen.workspace(cell, B, at_once)
         try:
