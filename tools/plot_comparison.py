@@ -94,7 +94,8 @@ def roofline(parts: Sequence[Row]) -> Figure:
     """Draw each part's arithmetic per second over its arithmetic per byte, under what the machine allows.
 
     The roofs: the peak of multiply-adds that load nothing, and reading from memory and from a core's cache at full
-    speed (Williams, Waterman, Patterson, "Roofline: an insightful visual performance model", 2009).
+    speed (Williams, Waterman, Patterson, "Roofline: an insightful visual performance model", 2009). A part without
+    products, or whose time is lost in the noise, has no place there.
     """
     rows = most_threads(parts)
     cells, sizes, names = values(rows, "cell"), values(rows, "size"), list(rows[0]["parts"])
@@ -103,7 +104,7 @@ def roofline(parts: Sequence[Row]) -> Figure:
     panels = figure.subplots(-(-len(cells) // columns), columns, squeeze=False, sharex=True, sharey=True)
     peak = max(row["peak_gflops"] for row in rows)
     reach = [1.0, 500.0]
-    reached = [part["gflops"] for row in rows for part in row["parts"].values() if part["gflops"] is not None]
+    reached = [part["gflops"] for row in rows for part in row["parts"].values() if part["gflops"]]
     bottom = min(peak / 10, 0.8 * min(reached))
     for axes in panels.flat[len(cells) :]:
         axes.set_visible(False)
@@ -119,7 +120,7 @@ def roofline(parts: Sequence[Row]) -> Figure:
             marker = MARKERS[sizes.index(row["size"]) % len(MARKERS)]
             for number, name in enumerate(names):
                 part = row["parts"][name]
-                if part["gflops"] is not None:
+                if part["gflops"]:
                     axes.plot(part["intensity"], part["gflops"], marker, color=f"C{number}", markersize=5)
             axes.plot(row["intensity"], row["gflops"], marker, color="black", markersize=5)
         axes.set(xscale="log", yscale="log", xlim=reach, ylim=(bottom, 1.4 * peak), title=cell)

@@ -44,7 +44,10 @@ def data(tmp_path: Path) -> Path:
     whole = {"gflops": 60.0, "intensity": 12.0, "peak_gflops": 100.0}
     bandwidths = {"memory_bandwidth": 2e10, "cache_bandwidth": 2e11}
     parts = [figures(*p) | whole | bandwidths | {"parts": dict.fromkeys(PARTS, part)} for p in places]
-    parts[-1]["parts"] = parts[-1]["parts"] | {"input gradient": part | {"gflops": None, "share": -0.01}}
+    no_products = dict.fromkeys(PARTS[1:3], part | {"gflops": 0.0, "intensity": 0.0})
+    parts[-1]["parts"] = (
+        parts[-1]["parts"] | no_products | {"input gradient": part | {"gflops": None, "share": -0.01}}
+    )
     keep(tmp_path, "parts", parts)
     curves = [[[1.0, 2.5], [2.0, 2.0]], [[2.0, 2.4], [4.0, 2.1]]]
     keep(tmp_path, "shakespeare", [{"cell": "gru", "seed": seed, "curves": curves} for seed in (0, 1)])
