@@ -199,6 +199,26 @@ def test_all_rows_ignored(compare, torch):
 
 
 @pytest.mark.usefixtures("blocked")
+@pytest.mark.parametrize("function", [blocks, whole])
+def test_second_derivatives_of_ignored_rows_are_zero(function):
+    (x, weight, bias), _ = problem(3, 2, 4)
+    x[0, 1] = np.inf
+    given = leaves([x, weight, bias])
+    first = rt.grad(function(*given, np.array([-100, 1, 2])), given[0], create_graph=True)[0]
+    of_x, _, of_bias = rt.grad(first.square().sum(), given)
+    assert_same_bits(of_x[0], np.zeros(2))
+    assert_close([first[0]], [np.zeros(2)])
+    assert np.isfinite(of_x).all()
+    assert np.isfinite(of_bias).all()
+
+    given = leaves([weight, weight, bias])
+    first = rt.grad(function(*given, np.full(4, -100)), given, create_graph=True)
+    squares = sum(gradient.square().sum() for gradient in first)
+    for found, array in zip(rt.grad(squares, given), given, strict=True):
+        assert_close(found, np.zeros(array.shape), atol=0)
+
+
+@pytest.mark.usefixtures("blocked")
 def test_a_weight_changed_in_place_before_backward_is_refused():
     arrays, classes = problem()
     x, weight, bias = leaves(arrays)

@@ -10,13 +10,14 @@ from tools.device_arrays import no_transfers, transfers
 from comparing import assert_close, assert_same_bits
 from rondeau import nn
 from rondeau import tensor as rt
-from rondeau.data import RandomBatches, SequentialBatches, TokenStream
+from rondeau.data import DataLoader, RandomBatches, SequentialBatches, TensorDataset, TokenStream
 from rondeau.train import (
     Callback,
     CheckpointError,
     DivergedError,
     History,
     Snapshot,
+    Supervised,
     Trainer,
     _readings,
     lr_scheduler,
@@ -396,6 +397,74 @@ def test_the_extra_state_of_a_model_is_in_its_snapshots():
         TypeError, match="'_extra_state' is of type dict: let get_extra_state return a Tensor"
     ):
         trainer.snapshot()
+
+
+def of_a_part(part, accumulate=1, **options):
+    """Return a trainer whose optimizer holds the loss's parameters besides, or leaves out the model's first layer."""
+    rt.manual_seed(0)
+    x, classes = np.random.default_rng(0).standard_normal((8, 3)), np.arange(8) % 5
+    model = nn.Sequential(nn.Linear(3, 4, dtype="float64"), nn.Tanh())
+    loss = nn.LinearCrossEntropyLoss(4, 5, bias=True, dtype="float64")
+    task = Supervised(loss)
+    if part == "more":
+        optimizer = optim.Adam([*model.parameters(), *loss.parameters()], lr=0.1)
+    else:
+        model, task = nn.Sequential(model, loss.linear), Supervised(nn.CrossEntropyLoss())
+        optimizer = optim.Adam(loss.parameters(), lr=0.1)
+    batches = DataLoader(TensorDataset(x, classes), 8 // accumulate)
+    trainer = Trainer(
+        model, optimizer, batches, task=task, accumulate=accumulate, **({"max_steps": 6} | options)
+    )
+    return trainer, loss
+
+
+@pytest.mark.parametrize("part", ["more", "fewer"])
+@pytest.mark.parametrize("options", [{"accumulate": 2}, {"shards": 1}, {"shards": 2, "accumulate": 2}])
+def test_an_optimizer_of_more_or_fewer_parameters_than_the_model(part, options):
+    """Written out, and with the gradients of a step made up of several."""
+    trainer, _ = of_a_part(part)
+    (inputs, classes), model = next(iter(trainer.batches)), trainer.model
+    loss_of = trainer.task.criterion
+    held = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    of_loss = [] if part == "fewer" else held[2:]
+    norms = []
+    for _ in range(6):
+        for parameter in (*model.parameters(), *of_loss):
+            parameter.grad = None
+        loss_of(model(rt.tensor(inputs)), rt.tensor(classes)).backward()
+        norms.append(nn.utils.clip_grad_norm_([*model.parameters(), *of_loss], 0.1).item())
+        trainer.optimizer.step()
+    for more in ({}, options):
+        rows = History()
+        found, _ = of_a_part(part, clip_norm=0.1, log_every=1, callbacks=[rows], **more)
+        found.fit()
+        assert_close([row["grad_norm"] for row in rows.rows], norms, rtol=1e-9)
+        trained = [p for group in found.optimizer.param_groups for p in group["params"]]
+        for parameter, expected in zip(trained, held, strict=True):
+            assert_close(parameter, expected, rtol=1e-7)
+
+
+def test_parameters_besides_the_models_go_on_too():
+    whole, loss = of_a_part("more")
+    whole.fit()
+    stopped, _ = of_a_part("more", max_steps=3)
+    stopped.fit()
+    kept = stopped.snapshot()
+    resumed, of_resumed = of_a_part("more")
+    resumed.restore(kept)
+    resumed.fit()
+    assert_same_bits([*of_resumed.parameters()], [*loss.parameters()])
+    assert_same_bits(weights(resumed), weights(whole))
+
+    arrays = {name: of for name, of in kept.arrays.items() if name != "besides"}
+    before = weights(stopped)
+    message = (
+        "another run: the parameters that the optimizer holds besides the model's: expected {'2': .*, got {}$"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        resumed.restore(Snapshot(arrays, kept.state))
+    assert_same_bits(weights(stopped), before)
+    assert_same_bits([*of_resumed.parameters()], [*loss.parameters()])
 
 
 def test_a_snapshot_of_another_model_is_refused():

@@ -126,9 +126,11 @@ def recorded_gradient(
     row = dloss.reshape(-1, 1) if share is None else _times(dloss, share)
     factors = _factors(targets)
     of_sum = Tensor(factors.sum(axis=1, keepdims=True))
-    # Selected, not multiplied by 0: an ignored row may contain an infinity, and 1 / (0 rows) is one.
+    # Selected, not multiplied by 0: an ignored row may contain an infinity, and 1 / (0 rows) is one. Selected before
+    # all else, for that is what second derivatives multiply by, too.
     counted = Tensor((targets.classes != targets.ignored)[:, None])
-    return where(counted, row * (logits.softmax(1) * of_sum - Tensor(factors)), 0.0)
+    probabilities = where(counted, logits, 0.0).softmax(1)
+    return where(counted, row, 0.0) * (probabilities * of_sum - Tensor(factors))
 
 
 def _times(x: Tensor, factor: Any) -> Tensor:

@@ -74,7 +74,8 @@ class Trainer:
         Called as the task does; for a language model as `nn.LanguageModel`:
         ``model(ids (B, T), state) -> (logits (T*B, V) time-major, state)``.
     optimizer : Optimizer
-        Of the model's parameters.
+        Of the model's parameters. Others that it holds besides, such as those of a loss, are trained and kept in
+        checkpoints as these are.
     batches : iterable
         One iteration is an epoch: `SequentialBatches`, `RandomBatches`, a `DataLoader`, a list. The first epoch is the
         one at which they stand when the trainer is made; whoever reads them afterwards, a callback say, changes nothing
@@ -105,8 +106,8 @@ class Trainer:
         The run ends when the first of these is reached. At least one must be given. Minutes count the time in `fit`,
         that before a resume included, and are the only thing here that depends on the clock.
     clip_norm : float, optional
-        The gradients' joint norm is scaled down to this where it is larger. ``math.inf`` leaves every gradient as it
-        is, and the norms are reported all the same.
+        The gradients' joint norm is scaled down to this where it is larger, also of parameters that the optimizer
+        leaves out. ``math.inf`` leaves every gradient as it is, and the norms are reported all the same.
     evaluate_every : int, optional
         Steps between evaluations. Default: at the end of each epoch. At the end of the run there is always one.
     log_every : int
@@ -406,7 +407,8 @@ class Trainer:
 
     def _learn(self, group: Sequence[Any]) -> None:
         """One step of training on the batches of a group."""
-        self.optimizer.zero_grad()
+        for parameter in self._parameters():
+            parameter.grad = None
         gradients = self._gradients if self._sharded is None else self._gradients_of_shards
         loss, weight, carried = gradients(group)
         self._update()
@@ -414,6 +416,16 @@ class Trainer:
         self.num_seen += weight
         self._readings.add("losses", loss, self.step)
         self._carried = carried
+
+    def _parameters(self) -> list[rt.Tensor]:
+        """Return what gets gradients: the model's parameters, and those that the optimiser holds besides, each once."""
+        return [*self.model.parameters(), *self._besides().values()]
+
+    def _besides(self) -> dict[str, rt.Tensor]:
+        """Return the parameters of the optimiser that are not the model's, such as a loss's, by their number there."""
+        ours = {id(parameter) for parameter in self.model.parameters()}
+        held = chain.from_iterable(group["params"] for group in self.optimizer.param_groups)
+        return {str(i): parameter for i, parameter in enumerate(held) if id(parameter) not in ours}
 
     def _gradients(self, group: Sequence[Any]) -> tuple[Any, Any, Any]:
         """Add the gradients of the mean loss over a group of batches; return that loss, their weight, the carry."""
@@ -430,7 +442,7 @@ class Trainer:
             losses.append((value, weight))
         whole = sum(weight for _, weight in losses)
         _check_counts(whole)
-        for parameter in self.model.parameters():
+        for parameter in self._parameters():
             if parameter.grad is not None:
                 parameter.grad.div_(whole)
         return _mean_loss(losses), whole, carried
@@ -470,7 +482,7 @@ class Trainer:
     def _update(self) -> None:
         """Change the weights by the gradients that are there, average them, and step the schedule."""
         if self.clip_norm is not None:
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+            norm = nn.utils.clip_grad_norm_(self._parameters(), self.clip_norm)
             self._readings.add("grad_norms", norm, self.step + 1)
         self.optimizer.step()
         if self.averaged is not None:
@@ -573,6 +585,8 @@ class Trainer:
             "optimizer": averages,
             "carried": carried.arrays,
         }
+        if besides := self._besides():
+            arrays["besides"] = _arrays(besides)
         if self.averaged is not None:
             arrays["averaged"] = _arrays(self.averaged.state_dict())
         state = {
@@ -644,6 +658,7 @@ class Trainer:
             index, _, kind = name.partition(".")
             averages.setdefault(index, {})[kind] = array
         self.model.load_state_dict({name: rt.from_numpy(array) for name, array in arrays["weights"].items()})
+        self._take_over_besides(arrays.get("besides", {}))
         if self.averaged is not None:
             self.averaged.load_state_dict(
                 {name: rt.from_numpy(array) for name, array in arrays["averaged"].items()}
@@ -669,6 +684,26 @@ class Trainer:
         self._bad_evaluations = state["bad_evaluations"]
         self._readings.restore({name: state[name] for name in NAMES})
         self._carried = carried
+
+    def _take_over_besides(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Write the parameters that the optimiser holds besides the model's.
+
+        Raises
+        ------
+        ValueError
+            If they are others.
+        """
+        besides = self._besides()
+        wanted, found = (
+            {name: (tuple(one.shape), str(one.dtype)) for name, one in of.items()} for of in (besides, arrays)
+        )
+        if wanted != found:
+            raise ValueError(
+                f"the parameters that the optimizer holds besides the model's: expected {wanted}, got {found}"
+            )
+        with rt.no_grad():
+            for name, parameter in besides.items():
+                parameter.copy_(rt.from_numpy(arrays[name]).to(device=parameter.device))
 
 
 def _averaged_model(averaged: Any, model: nn.Module) -> AveragedModel:

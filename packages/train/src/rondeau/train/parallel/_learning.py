@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any, NamedTuple
 
 from rondeau import nn
@@ -173,7 +174,7 @@ class ShardedLearning:
         if self.ranks.size == 1:
             return
         weights = hashlib.sha256()
-        for tensor in self.model.state_dict().values():
+        for tensor in chain(self.model.state_dict().values(), self._sums.parameters):
             weights.update(tensor._array.tobytes())
         digests = self.ranks.all_gather(weights.hexdigest())
         if other := [rank for rank, found in enumerate(digests) if found != digests[0]]:
