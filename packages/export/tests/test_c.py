@@ -83,6 +83,20 @@ def test_a_normalisation_may_come_first(tmp_path):
     assert_close(library.step(x.numpy(), 2), model(x), rtol=2e-6, atol=2e-6)
 
 
+def test_squares_in_a_normalisation_may_be_beyond_float(tmp_path):
+    """There are no weights here either, and compilers warn of what nothing reads."""
+    library, _ = exported(nn.LayerNorm(4, elementwise_affine=False), tmp_path)
+    for x in (rt.tensor([1e20, -3e20, 2e19, 0.0]), rt.tensor([1e20, 1e20, 1e20, 1e20])):
+        assert_close(library.step(x.numpy(), 4), nn.functional.layer_norm(x, (4,)), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_a_step_that_only_adds_columns(weights, tmp_path):
+    layer = nn.Recurrent(nn.cells.min_gru, 3, 2)
+    library, _ = exported(layer, tmp_path, takes_ids=True, weights=weights)
+    assert library.call("selftest") == 0
+
+
 def test_chains_of_blocks(tmp_path):
     rt.manual_seed(1)
     model = nn.Sequential(

@@ -31,6 +31,41 @@ def test_a_chain_may_use_a_recurrent_layer_more_than_once():
     assert_close(found, twice[-1], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("embedding_size", [None, 2])
+def test_what_takes_the_place_of_dropout_in_a_language_model_is_exported(embedding_size):
+    rt.manual_seed(2)
+    model = nn.LanguageModel(5, "gru", 3, embedding_size=embedding_size).eval()
+    model.dropout = nn.Tanh()
+    described = describe(nn.Sequential(model, nn.Softmax(-1)))
+    assert described.takes_ids
+    logits, _ = model(rt.tensor([[4, 0, 1]]))
+    found = evaluate(described, np.array([4, 0, 1])).outputs
+    assert_close(found, nn.functional.softmax(logits, -1), rtol=2e-6, atol=2e-6)
+
+
+class Shifted(nn.Module):
+    """A vector plus 1 in evaluation, and minus 1 in training."""
+
+    def forward(self, vector):
+        return vector - 1 if self.training else vector + 1
+
+
+def test_learned_initial_states_are_those_of_evaluation_whatever_the_mode():
+    layer = nn.GRU(2, 3, 2, bidirectional=True, learn_initial_state=True)
+    for name in ("initial_h_l0", "initial_h_l1_reverse"):
+        nn.utils.parametrize.register_parametrization(layer, name, Shifted())
+    first, second = describe(layer).layers
+    found = [direction.initial[0][0] for one in (first, second) for direction in (one, one.reverse)]
+    assert found == [1, 0, 0, 1]
+    assert layer.training
+
+
+def test_squares_in_a_normalisation_may_be_beyond_float32():
+    x = rt.tensor([[1e20, -3e20, 2e19, 0.0]])
+    found = evaluate(describe(nn.LayerNorm(4)), x.numpy()).outputs
+    assert_close(found, nn.functional.layer_norm(x, (4,)), rtol=1e-6, atol=1e-6)
+
+
 class Doubled(nn.Sequential):
     def forward(self, input):
         return 2 * super().forward(input)
@@ -53,6 +88,11 @@ def with_a_hook(module):
     return module
 
 
+def with_a_hooked_dropout(model):
+    with_a_hook(model.dropout)
+    return model
+
+
 def with_a_function(module):
     module.forward = lambda input: 2 * input
     return module
@@ -72,6 +112,7 @@ def with_a_weight(module, value):
         (lambda: DoubledModel(5, "gru", 3), r"DoubledModel \(DoubledModel\) has a forward of its own"),
         (lambda: with_a_function(nn.Linear(2, 3)), r"Linear \(Linear\) has a forward of its own"),
         (lambda: nn.Sequential(with_a_hook(nn.Linear(2, 3))), "0 has forward hooks, .* remove them"),
+        (lambda: with_a_hooked_dropout(nn.LanguageModel(5, "gru", 3)), "dropout has forward hooks"),
         (lambda: nn.Linear(0, 3), "Linear has 0 inputs and 3 outputs: there must be at least one of each"),
         (lambda: nn.Linear(3, 0), "Linear has 3 inputs and 0 outputs"),
         (lambda: nn.Embedding(0, 3), "Embedding has 0 inputs and 3 outputs"),

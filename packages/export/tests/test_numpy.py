@@ -112,6 +112,13 @@ def test_the_file_is_python_3_9_and_short(name, tmp_path):
     assert max(map(len, source.splitlines())) <= 120
 
 
+def test_squares_in_a_normalisation_may_be_beyond_float32(tmp_path):
+    model = exported(nn.LayerNorm(4), tmp_path).Model()
+    x = rt.tensor([[1e20, -3e20, 2e19, 0.0], [1e20, 1e20, 1e20, 1e20]])
+    y, _ = model.run(x.numpy()[None])
+    assert_close(y[0], nn.functional.layer_norm(x, (4,)), rtol=1e-6, atol=1e-6)
+
+
 def test_a_step_reads_as_its_author_would_write_it(tmp_path):
     source = export.to_numpy(nn.GRU(3, 4), tmp_path).files[0].read_text()
     assert (

@@ -66,3 +66,16 @@ def test_parametrised_weights_are_rounded_as_they_are_in_evaluation():
     model = nn.Sequential(layer, head)
     found, expected = describe(export.rounded_to_int8(model)), with_rounded_weights(describe(model))
     assert_same_bits(arrays(found), arrays(expected))
+
+
+class Doubled(nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+def test_a_weight_that_is_computed_from_a_shared_one_leaves_the_other_as_it_is():
+    rt.manual_seed(2)
+    model = nn.LanguageModel(5, "gru", 3, embedding_size=3, tie_weights=True)
+    nn.utils.parametrize.register_parametrization(model.embedding, "weight", Doubled())
+    found, expected = describe(export.rounded_to_int8(model)), with_rounded_weights(describe(model))
+    assert_same_bits(arrays(found), arrays(expected))

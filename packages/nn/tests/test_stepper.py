@@ -400,6 +400,12 @@ class OwnModel(nn.LanguageModel):
         return super().forward(*given)
 
 
+def with_dropout(module):
+    model = nn.LanguageModel(V, "gru", H)
+    model.dropout = module
+    return model
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -413,8 +419,27 @@ class OwnModel(nn.LanguageModel):
             "embedding, Embedding, has forward hooks",
         ),
         (lambda: OwnModel(V, "gru", H).stepper(), "the model, OwnModel, has a forward of its own"),
+        (lambda: with_dropout(nn.Tanh()).stepper(), "dropout, Tanh, has a forward of its own"),
+        (lambda: with_dropout(watched(nn.Dropout())).stepper(), "dropout, Dropout, has forward hooks"),
+        (lambda: with_dropout(watched(nn.Identity())).stepper(), "dropout, Identity, has forward hooks"),
     ],
 )
 def test_what_a_stepper_would_leave_out_is_refused(make, said):
     with pytest.raises(TypeError, match=f"^{said}, which a stepper would"):
         make()
+
+
+def test_nothing_may_take_the_place_of_dropout():
+    model = with_dropout(nn.Identity())
+    logits, _ = model(rt.tensor([[1]]))
+    assert_same_bits(model.stepper()(rt.tensor([1]))[0], logits)
+
+
+def test_weights_are_computed_at_the_highest_precision():
+    rt.manual_seed(0)
+    head = nn.utils.parametrizations.spectral_norm(nn.Linear(H, 40))
+    layer = nn.GRU(I, H)
+    with rt.float32_matmul_precision("medium"):
+        stepper = layer.stepper(head)
+    head.eval()
+    assert_same_step(_flat(stepper(drawn(B, I))), _flat(step_of(layer, drawn(B, I), None, head)))

@@ -149,7 +149,7 @@ def describe(model: nn.Module, takes_ids: bool | None = None) -> Description:
         A `LanguageModel`, recurrent layers, or a `Sequential` of modules that can be exported.
     takes_ids : bool, optional
         Whether recurrent layers that come first read ids, which stand for one-hot rows. A model that begins with an
-        `Embedding`, and a `LanguageModel`, always does.
+        `Embedding` or a `LanguageModel` always does.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def describe(model: nn.Module, takes_ids: bool | None = None) -> Description:
     blocks = tuple(_blocks_of(model, "", None))
     if not blocks:
         raise ExportError(f"{type(model).__name__} has no layer that could be exported")
-    of_ids = isinstance(blocks[0], Lookup) or isinstance(model, nn.LanguageModel)
+    of_ids = isinstance(blocks[0], Lookup) or _begins_with_language_model(model)
     if takes_ids is not None and of_ids and not takes_ids:
         raise ExportError(f"{blocks[0].name} reads ids: leave takes_ids out")
     if takes_ids and not isinstance(blocks[0], Lookup | Layer):
@@ -185,12 +185,21 @@ def describe(model: nn.Module, takes_ids: bool | None = None) -> Description:
     return Description(blocks, bool(takes_ids or of_ids), _inputs_of(blocks[0]), outputs_of(blocks[-1]))
 
 
+def _begins_with_language_model(module: nn.Module) -> bool:
+    while isinstance(module, nn.Sequential):
+        module = module[0]
+    return isinstance(module, nn.LanguageModel)
+
+
 def _blocks_of(module: nn.Module, name: str, width: int | None) -> list[Block]:
     """Return the blocks of a module; `width` is that of what the module reads, if it is known."""
     here = name or type(module).__name__
     _check_computes_as_built(module, here)
     if isinstance(module, nn.LanguageModel):
-        return _chain([(f"{name}.{part}" if name else part, getattr(module, part)) for part in _MODEL], width)
+        members = _MODEL if module.embedding is None else ("embedding", "dropout", *_MODEL)
+        return _chain(
+            [(f"{name}.{part}" if name else part, getattr(module, part)) for part in members], width
+        )
     if isinstance(module, nn.Sequential):
         # `named_children` yields each module once, and a chain may use one in several places.
         parts = [part for part, _ in module.named_modules(remove_duplicate=False) if part and "." not in part]
@@ -231,8 +240,8 @@ def _check_computes_as_built(module: nn.Module, name: str) -> None:
         )
 
 
-_MODEL = ("embedding", "recurrent", "head")
-"""The parts of a `LanguageModel`, in order; the first may be None."""
+_MODEL: tuple[str, ...] = ("recurrent", "dropout", "head")
+"""The parts of a `LanguageModel` of one-hot ids, in order."""
 
 
 def _chain(members: Iterable[tuple[str, nn.Module | None]], width: int | None) -> list[Block]:

@@ -281,7 +281,9 @@ def _apply(block: Block, x: Array, dtype: Any) -> Array:
         found = found if block.bias is None else found + block.bias.astype(dtype)
     elif isinstance(block, LayerNorm):
         centred = x - x.mean(-1, keepdims=True)
-        found = centred / np.sqrt((centred * centred).mean(-1, keepdims=True) + dtype(block.eps))
+        # In float64, as in layers: squares may be beyond float32.
+        variance = np.square(centred, dtype=np.float64).mean(-1, keepdims=True)
+        found = centred * (1 / np.sqrt(variance + block.eps)).astype(dtype)
         found = found if block.weight is None else found * block.weight.astype(dtype)
         found = found if block.bias is None else found + block.bias.astype(dtype)
     else:

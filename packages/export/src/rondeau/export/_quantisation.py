@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -72,26 +72,36 @@ def rounded_to_int8(model: nn.Module) -> nn.Module:
     True
     """
     rounded = copy.deepcopy(model).eval()
-    for module in list(rounded.modules()):
-        if isinstance(module, nn.Embedding):
-            _replace(module, "weight", by_columns=True)
-        elif isinstance(module, nn.Linear):
-            _replace(module, "weight")
-        elif isinstance(module, nn.Recurrent):
-            for number, suffix in itertools.product(range(module.num_layers), ("", "_reverse")):
-                names = [f"weight_{part}_l{number}{suffix}" for part in ("ih", "hh", "hr")]
-                for name in filter(partial(hasattr, module), names):
-                    _replace(module, name)
+    # All are computed before the first is replaced: modules that share a parameter may compute others from it.
+    found = [(module, name, _rounded_matrix(module, name)) for module, name in _matrices_of(rounded)]
+    for module, name, matrix in found:
+        _replace(module, name, matrix)
     return rounded
 
 
-def _replace(module: nn.Module, name: str, by_columns: bool = False) -> None:
-    """Put the rounded matrix of a module in the place of what it was, or was computed from."""
+def _matrices_of(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Yield the modules of a model and the names of their matrices."""
+    for module in model.modules():
+        if isinstance(module, nn.Embedding | nn.Linear):
+            yield module, "weight"
+        elif isinstance(module, nn.Recurrent):
+            for number, suffix in itertools.product(range(module.num_layers), ("", "_reverse")):
+                names = [f"weight_{part}_l{number}{suffix}" for part in ("ih", "hh", "hr")]
+                yield from ((module, name) for name in names if hasattr(module, name))
+
+
+def _rounded_matrix(module: nn.Module, name: str) -> NDArray[Any]:
+    """Return a matrix as it is in int8; a table of vectors has a scale for each column."""
     found = frozen_array(module, name)
     assert found is not None
     matrix = found.astype(np.float32)
-    matrix = _rounded(matrix.T).T if by_columns else _rounded(matrix)
+    return _rounded(matrix.T).T if isinstance(module, nn.Embedding) else _rounded(matrix)
+
+
+def _replace(module: nn.Module, name: str, matrix: NDArray[Any]) -> None:
+    """Put the rounded matrix of a module in the place of what it was, or was computed from."""
     if parametrize.is_parametrized(module, name):
-        parametrize.remove_parametrizations(module, name)
+        has_one_original = module.parametrizations[name].is_tensor
+        parametrize.remove_parametrizations(module, name, leave_parametrized=not has_one_original)
     old = getattr(module, name)
     setattr(module, name, nn.Parameter(rt.tensor(matrix.astype(old.dtype), device=old.device)))

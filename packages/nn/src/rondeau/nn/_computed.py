@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from rondeau.tensor import Tensor
+from rondeau.tensor import Tensor, float32_matmul_precision
 
 __all__ = ["PARAMETRIZATIONS", "ComputedAttribute", "computed_attribute", "computed_names", "in_evaluation"]
 
@@ -45,6 +45,9 @@ def computed_names(module: Any) -> list[str]:
 
 
 def in_evaluation(module: Any, name: str) -> Any:
-    """Return an attribute of a module as it is in evaluation, whatever the mode of the module."""
+    """Return an attribute of a module as it is in evaluation, at the precision "highest", whatever the module is in."""
     computed = computed_attribute(module.__dict__, name)
-    return getattr(module, name) if computed is None else computed.value_in_evaluation()
+    if computed is None:
+        return getattr(module, name)
+    with float32_matmul_precision("highest"):
+        return computed.value_in_evaluation()

@@ -14,6 +14,7 @@ from rondeau.kernels.sequence import Cell
 from rondeau.tensor import Tensor
 
 from . import cells
+from ._activations import Identity
 from ._as_built import check_as_built
 from ._checks import as_array, check_probability, check_sizes
 from ._dropout import Dropout
@@ -288,6 +289,8 @@ class LanguageModel(Module):
         ((28,), (1, 16))
         """
         check_as_built("the model", self, LanguageModel)
+        kind = Identity if isinstance(self.dropout, Identity) else Dropout
+        check_as_built("dropout", self.dropout, kind)
         return Stepper(self.recurrent, self.head, self.embedding, weights, batch_first=True)
 
 

@@ -88,9 +88,11 @@ def frozen_layers(layer: Recurrent) -> FrozenLayers:
     """
     with no_grad():
         cell, weights, settings = layer._in_evaluation()
-        state = layer.begin_state(1)
-    states = state if isinstance(state, tuple) else (state,)
-    arrays = [_host(part._array)[:, 0] for part in states]
+        learned = layer._initial_in_evaluation()
+        zeros = layer.begin_state(1) if learned is None else ()
+    of_states = zeros if isinstance(zeros, tuple) else (zeros,)
+    states = [part._array for part in of_states] if learned is None else learned
+    arrays = [_host(part)[:, 0] for part in states]
     initial = [tuple(part[index] for part in arrays) for index in range(len(weights))]
     return FrozenLayers(cell, [_on_host(of_layer) for of_layer in weights], settings, initial)
 

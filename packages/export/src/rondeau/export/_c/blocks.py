@@ -31,17 +31,24 @@ def layer_norm(block: LayerNorm, memory: Memory, x: str, y: str) -> list[str]:
     pointers = [
         f"const float *const {name} = {memory.vector(array)};" for name, array in vectors if array is not None
     ]
-    count = literal(block.width)
+    count, loop = literal(block.width), f"for (j = 0; j < {block.width}; j++) "
     return [
         "{",
         f"    const float *const row = {x};",
         *(f"    {pointer}" for pointer in pointers),
         "    float mean = 0.0f, variance = 0.0f, scale;",
-        f"    for (j = 0; j < {block.width}; j++) mean += row[j];",
+        f"    {loop}mean += row[j];",
         f"    mean /= {count};",
-        f"    for (j = 0; j < {block.width}; j++) variance += (row[j] - mean) * (row[j] - mean);",
+        f"    {loop}variance += (row[j] - mean) * (row[j] - mean);",
         f"    scale = 1.0f / sqrtf(variance / {count} + {literal(block.eps)});",
-        f"    for (j = 0; j < {block.width}; j++) {y}[j] = {scaled};",
+        "    if (scale == 0.0f) { /* squares are beyond the range of float: those of shares of the largest are not */",
+        "        float largest = 0.0f;",
+        f"        {loop}largest = fabsf(row[j] - mean) > largest ? fabsf(row[j] - mean) : largest;",
+        "        variance = 0.0f;",
+        f"        {loop}variance += (row[j] - mean) / largest * ((row[j] - mean) / largest);",
+        f"        scale = 1.0f / sqrtf(variance / {count}) / largest;",
+        "    }",
+        f"    {loop}{y}[j] = {scaled};",
         "}",
     ]
 

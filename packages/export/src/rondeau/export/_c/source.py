@@ -168,7 +168,7 @@ def write_c(
         interface.includes(model, prefix),
         interface.weights_from_file(model) if weights_in_file else _declared_weights(floats, integers),
         library_text(operations),
-        _product(description, layers, quantise),
+        _product("\n".join([*functions, *step]), quantise),
         *functions,
         _step(model, step),
         interface.beginning(model),
@@ -255,23 +255,23 @@ def _inputs_of(layers: Sequence[LayerSource]) -> list[interface.Argument]:
 
 def _declared_weights(floats: Array, integers: Array) -> str:
     """Return the declarations of the weights, which follow at the end of the file."""
-    lines = [f"static const float @weights[{max(1, floats.size)}];"]
+    lines = [f"static const float @weights[{floats.size}];"] if floats.size else []
     lines += [f"static const int8_t @bytes[{integers.size}];"] if integers.size else []
     return "\n".join([*lines, ""])
 
 
 def _weights(floats: Array, integers: Array) -> str:
-    parts = [array(f"static const float @weights[{max(1, floats.size)}]", floats if floats.size else [0.0])]
+    parts = [array(f"static const float @weights[{floats.size}]", floats)] if floats.size else []
     if integers.size:
         parts.append(array(f"static const int8_t @bytes[{integers.size}]", integers, is_float=False))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, ""])
 
 
-def _product(description: Description, layers: Sequence[LayerSource], quantise: bool) -> str:
-    has_column = any(layer.of_ids for layer in layers) or isinstance(description.blocks[0], Lookup)
-    has_product = any(isinstance(block, Affine | Layer) for block in description.blocks)
-    column = (_COLUMN_OF_INT8 if quantise else _COLUMN) if has_column else ""
-    return (_PRODUCT_OF_INT8 if quantise else _PRODUCT) * has_product + ("\n" if column else "") + column
+def _product(text: str, quantise: bool) -> str:
+    """Return the functions of products that other functions call: compilers warn of one that nothing does."""
+    product, column = (_PRODUCT_OF_INT8, _COLUMN_OF_INT8) if quantise else (_PRODUCT, _COLUMN)
+    called = [(product, "@multiply("), (column, "@add_column(")]
+    return "\n".join(function for function, call in called if call in text)
 
 
 def _step(model: interface.Model, lines: list[str]) -> str:

@@ -77,7 +77,9 @@ class _Writer:
             shift = "" if block.bias is None else ' + w["shift"]'
             if gain or shift:
                 self._keep_block(block.name, gain=block.weight, shift=block.bias)
-            self.statements.append(f"x = layer_norm(x, {literal(block.eps)}){gain}{shift}")
+            # In float64, as in layers: squares may be beyond float32.
+            normal = f"layer_norm(x.astype(float), {literal(block.eps)}).astype(np.float32)"
+            self.statements.append(f"x = {normal}{gain}{shift}")
         else:
             assert isinstance(block, Pointwise)
             self.functions |= {block.function} & set(templates.FUNCTIONS)
