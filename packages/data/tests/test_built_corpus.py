@@ -81,6 +81,21 @@ def test_the_tokens_are_those_of_the_whole_text(tmp_path, tokenizer, one_line):
     TokenCorpus.open(tmp_path / "tokens", verify=True)
 
 
+@pytest.mark.parametrize("pattern", [r'"[^"]*"|\w+', r"(?s)\{.*?\}|\w+", r"\s*\w+"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_tokens_that_reach_over_lines(tmp_path, pattern, line_end):
+    """Which depend on where the text begins: after a quotation mark, what is within and without changes places."""
+    rng = random.Random(0)
+    parts = ['"one\ntwo" ', "three\n", '"four"\n', "{" + "a long line\n" * 15 + "}\n"]
+    whole = "\ufeff" + "".join(rng.choice(parts) for _ in range(300)).replace("\n", line_end)
+    path = write(tmp_path / "text.txt", whole)
+    corpus = build_corpus([path], tmp_path / "tokens", RegexTokenizer(pattern), held_out=0, workers=1)
+    read = read_text(path)
+    codec = Codec.fit(read, RegexTokenizer(pattern))
+    assert corpus.codec == codec
+    assert_same_bits(corpus.stream[:], codec.encode(read).astype(int))
+
+
 def test_byte_pairs(tmp_path):
     pytest.importorskip("tokenizers")
     whole = text()
@@ -273,6 +288,13 @@ def test_what_is_no_text(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         build_corpus([path], tmp_path / "tokens", CharTokenizer(), workers=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe is a pipe or a device, and the text is read more than once"):
+        build_corpus([tmp_path / "pipe"], tmp_path / "tokens", WordTokenizer(), workers=1)
 
 
 def test_a_file_that_is_cut_short(tmp_path):

@@ -16,12 +16,13 @@ class CutRule(NamedTuple):
     ----------
     within_line : re.Pattern of bytes or None
         A long line may be cut after each match; None: only line ends will do.
-    crosses_lines : callable or None
-        ``crosses_lines(before, after)``: whether a token reaches from one line into the next. None: none ever does.
+    tokens_with_line_ends : callable or None
+        ``tokens_with_line_ends(text)``: where each token begins and ends that has a line end in it, from the first to
+        the last and as far as the text shows. None: no token reaches from one line into the next.
     """
 
     within_line: re.Pattern[bytes] | None = None
-    crosses_lines: Callable[[str, str], bool] | None = None
+    tokens_with_line_ends: Callable[[str], list[tuple[int, int]]] | None = None
 
 
 def back_to_white_space(before: str) -> int:

@@ -336,7 +336,7 @@ class RegexTokenizer(Tokenizer):
         self.pattern = pattern
         self.separator = separator
         if pattern != _WORDS_AND_SIGNS:
-            self.cut_rule = CutRule(crosses_lines=self._crosses)
+            self.cut_rule = CutRule(tokens_with_line_ends=self._with_line_ends)
 
     def split(self, text: str) -> list[str]:
         """Return the matches of the pattern in `text` that are not empty."""
@@ -368,9 +368,8 @@ class RegexTokenizer(Tokenizer):
         check_text(text)
         return filter(None, map(itemgetter(0), self._regex.finditer(text)))
 
-    def _crosses(self, before: str, after: str) -> bool:
-        cut = len(before)
-        return any(match.start() < cut < match.end() for match in self._regex.finditer(before + after))
+    def _with_line_ends(self, text: str) -> list[tuple[int, int]]:
+        return [match.span() for match in self._regex.finditer(text) if "\n" in match[0]]
 
 
 def checked_tokens(tokens: Iterable[str]) -> Iterator[str]:

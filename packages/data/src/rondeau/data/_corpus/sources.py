@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -18,8 +21,10 @@ PIECE_BYTES = 1 << 22
 
 _LONGEST = 1 << 26  # bytes of a line, where it cannot be cut
 _READ = 1 << 20
-_AROUND = 1 << 12  # bytes on either side of a cut in which a token may be found that it would divide
+_AROUND = 1 << 12  # bytes in which a place to cut a long line is looked for first
+_AHEAD = 1 << 18  # bytes behind a cut in which a token must end that reaches over lines
 _MARK = b"\xef\xbb\xbf"
+_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 class Span(NamedTuple):
@@ -40,6 +45,8 @@ class Source:
     ------
     FileNotFoundError, IsADirectoryError
         If there is no such file, or it is a directory.
+    ValueError
+        If it is a pipe or a device.
     ModuleNotFoundError
         For ``.zst`` without the package `zstandard`.
     """
@@ -50,6 +57,10 @@ class Source:
             raise IsADirectoryError(f"{path} is a directory; expected a text file")
         if not path.exists():
             raise FileNotFoundError(f"there is no file {path}")
+        if not path.is_file():
+            raise ValueError(
+                f"{path} is a pipe or a device, and the text is read more than once: write it to a file first"
+            )
         self.path = path
         self._stream, self._damage = _opened(path)
         self._at = 0
@@ -88,12 +99,13 @@ class Source:
             If the file is not whole, or a line is longer than 64 MiB and there is no place to cut it.
         """
         rest, start = b"", 0
+        ahead = _AHEAD if rule.tokens_with_line_ends else 1
         while True:
             size = piece_bytes
             while True:
-                rest += self._read(max(0, size + _AROUND - len(rest)))
-                is_last = len(rest) < size + _AROUND
-                end = len(rest) if is_last and len(rest) <= size else _place_of_cut(rest, size, rule)
+                rest += self._read(max(0, size + ahead - len(rest)))
+                is_last = len(rest) < size + ahead
+                end = len(rest) if is_last and len(rest) <= size else _place_of_cut(rest, start, size, rule)
                 if end or is_last:
                     break
                 if size >= _LONGEST:
@@ -175,15 +187,19 @@ def _opened(path: Path) -> tuple[Any, tuple[type[Exception], ...]]:
     return path.open("rb"), ()
 
 
-def _place_of_cut(raw: bytes, size: int, rule: CutRule) -> int:
-    """Return where to cut off at most `size` bytes: after the last line end, else within the line; 0 if nowhere."""
+def _place_of_cut(raw: bytes, start: int, size: int, rule: CutRule) -> int:
+    """Return where to cut off at most `size` bytes: after the last line end, else within the line; 0 if nowhere.
+
+    The bytes begin with a piece, at byte `start` of their file: what is a token depends on where the first one begins.
+    """
+    if rule.tokens_with_line_ends is not None:
+        return _last_line_end_between_tokens(rule.tokens_with_line_ends, raw, start, size)
     for mark in (b"\n", b"\r"):
         end = raw.rfind(mark, 0, size) + 1
-        while end:
-            divides = raw[end - 1 : end + 1] == b"\r\n"
-            if not divides and not (rule.crosses_lines and rule.crosses_lines(*_around(raw, end))):
-                return end
+        if end and raw[end - 1 : end + 1] == b"\r\n":
             end = raw.rfind(mark, 0, end - 1) + 1
+        if end:
+            return end
     if rule.within_line is None:
         return 0
     for first in (max(0, size - _AROUND), 0):
@@ -193,9 +209,17 @@ def _place_of_cut(raw: bytes, size: int, rule: CutRule) -> int:
     return 0
 
 
-def _around(raw: bytes, end: int) -> tuple[str, str]:
-    r"""Return the text before and after a cut: from a line's start, if there is one near, and with "\n" alone."""
-    before = raw[max(0, end - _AROUND) : end]
-    before = before[before.find(b"\n", 0, -1) + 1 :]
-    after = raw[end : end + _AROUND]
-    return tuple(as_text(part, 1).decode(errors="ignore") for part in (before, after))  # type: ignore[return-value]
+def _last_line_end_between_tokens(
+    tokens_with_line_ends: Callable[[str], list[tuple[int, int]]], raw: bytes, start: int, size: int
+) -> int:
+    """Return where the last line within `size` bytes ends at which no token goes on; 0 if there is none."""
+    text = as_text(raw, start).decode(errors="ignore")
+    tokens = tokens_with_line_ends(text)
+    ends = (match.end() for match in _LINE_END.finditer(raw, 0, size + 1))
+    in_text = (match.end() for match in re.finditer("\n", text))
+    place = 0
+    for end, at in zip(takewhile(lambda end: end <= size, ends), in_text, strict=False):
+        following = bisect_left(tokens, (at,))  # the first token that begins there or later
+        if following == 0 or tokens[following - 1][1] <= at:
+            place = end
+    return place

@@ -172,8 +172,8 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _start(path: str) -> str:
-    """Return some of the text of a file that is not compressed."""
-    if path.endswith((".gz", ".zst")):
+    """Return some of the text of a file that is there and not compressed."""
+    if path.endswith((".gz", ".zst")) or not Path(path).is_file():
         return ""
     with open(path, "rb") as file:
         return file.read(_SOME).decode(errors="ignore")
