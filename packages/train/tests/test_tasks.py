@@ -362,9 +362,69 @@ def test_batches_that_do_not_fit_are_named(task, batch, error, message):
         task.loss(Tagger(), batch, None)
 
 
+def of_classes(loss, batches=1, masked=False, **options):
+    """Train on 12 samples in so many batches; some classes are ignored, and all of the first third."""
+    rng = np.random.default_rng(0)
+    samples = {"inputs": rng.standard_normal((12, 3)), "targets": rng.integers(0, 5, 12)}
+    samples["targets"][[0, 1, 2, 3, 8]] = -100
+    if masked:
+        samples["mask"] = np.arange(12) != 11
+    parts = [{k: v[i::batches] for k, v in samples.items()} for i in range(batches)]
+    rt.manual_seed(0)
+    model = nn.Linear(3, 5, dtype="float64")
+    optimizer = train.optim.SGD(model.parameters(), lr=0.5)
+    options |= {"task": train.Supervised(loss), "held_out": parts, "max_epochs": 3, "accumulate": batches}
+    trainer = train.Trainer(model, optimizer, parts, **options)
+    trainer.fit()
+    return [model.weight, model.bias, trainer.evaluation.loss, trainer.num_seen]
+
+
+WEIGHTS = rt.tensor(np.array([0.1, 1, 2, 5, 9]))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.functional.cross_entropy,
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+        nn.CrossEntropyLoss(WEIGHTS, label_smoothing=0.1),
+        nn.LinearCrossEntropyLoss(5, 5, weight=WEIGHTS, dtype="float64"),
+    ],
+)
+@pytest.mark.parametrize("masked", [False, True])
+def test_batches_count_by_the_classes_that_count(loss, masked):
+    """However they are cut: the gradient and the held-out loss are those of all samples together."""
+    whole = of_classes(loss, masked=masked)
+    for cut in ({"batches": 2}, {"batches": 3}, {"shards": 3}, {"shards": 2, "batches": 2}):
+        assert_close(of_classes(loss, masked=masked, **cut), whole, rtol=1e-12)
+    if loss is nn.functional.cross_entropy:
+        assert whole[-1] == 3 * (6 if masked else 7)
+
+
+def test_a_task_that_chooses_its_targets_says_itself_how_much_they_count():
+    class Doubled(train.Supervised):
+        def weight(self, targets):
+            return 2 * len(targets)
+
+    batch = rt.zeros(3, 5), rt.tensor([0, -100, 2])
+    _, weight, _ = Doubled(nn.CrossEntropyLoss()).loss(nn.Sequential(), batch, None)
+    assert weight == 6
+    probabilities = rt.zeros(3, 5), rt.full((3, 5), 0.2)
+    assert train.Supervised(nn.CrossEntropyLoss()).loss(nn.Sequential(), probabilities, None)[1] == 3
+    with pytest.raises(ValueError, match="nothing counts: its classes are ignored, or weigh nothing"):
+        train.Supervised(nn.CrossEntropyLoss()).loss(
+            nn.Sequential(), (rt.zeros(3, 5), rt.full((3,), -100)), None
+        )
+
+
 @pytest.mark.parametrize(
     ("make_task", "error", "message"),
     [
+        (
+            lambda: train.Supervised(nn.CrossEntropyLoss(reduction="sum")),
+            ValueError,
+            "loss: expected one that returns a mean, .* got CrossEntropyLoss with reduction='sum'",
+        ),
         (lambda: train.Supervised("mse"), TypeError, "loss: expected a function"),
         (lambda: train.Supervised(nn.MSELoss(), {"a": 3}), TypeError, r"metrics\['a'\]: expected a function"),
         (lambda: train.Supervised(nn.MSELoss(), ["a"]), TypeError, "metrics"),

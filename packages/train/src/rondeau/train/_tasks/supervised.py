@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.train._checks import check_is
+from rondeau.train._tasks.class_means import is_of_classes, sum_of_weights
 from rondeau.train._tasks.task import (
     Mean,
     NothingCountsError,
@@ -69,7 +70,8 @@ class Supervised(Task):
     loss : callable
         ``loss(outputs, targets) -> Tensor``, the mean over what it is given: a module such as `nn.CrossEntropyLoss`, or
         a function such as `nn.functional.mse_loss`. With a mask (B, ...), it is given only the outputs and targets that
-        count, as (N, ...).
+        count, as (N, ...). Of `nn.CrossEntropyLoss` and its like, the targets of an ignored class do not count, and
+        where classes have weights, batches count by the sum of those of their targets.
     metrics : mapping of str to callable, optional
         ``metric(outputs, targets) -> float`` by name, on the NumPy arrays of everything that is held out, as those of
         `rondeau.train.metrics`.
@@ -111,6 +113,11 @@ class Supervised(Task):
     ) -> None:
         if not callable(loss):
             raise TypeError(f"loss: expected a function of outputs and targets, got {type(loss).__name__}")
+        if isinstance(loss, nn.Module) and (kind := getattr(loss, "reduction", None)) in ("sum", "none"):
+            raise ValueError(
+                f"loss: expected one that returns a mean, of which those of several batches are made up, got "
+                f"{type(loss).__name__} with reduction={kind!r}; a task of your own has another loss"
+            )
         check_is("metrics", metrics if metrics is not None else {}, Mapping)
         for name, metric in (metrics or {}).items():
             if not callable(metric):
@@ -123,7 +130,7 @@ class Supervised(Task):
     def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[rt.Tensor, float, Any]:
         """Return the mean loss of a batch and how many targets count; nothing is carried."""
         outputs, targets = self.predict(model, batch)
-        return self.criterion(outputs, targets), self.weight(targets), None
+        return self.criterion(outputs, targets), self._weight_of(batch, targets), None
 
     def evaluate(self, model: nn.Module, held_out: Any) -> Score:
         """Return the mean loss over batches, and the metrics of all outputs and targets together."""
@@ -132,7 +139,7 @@ class Supervised(Task):
     def measure(self, model: nn.Module, batch: Any, carry: Any) -> tuple[Measured, None]:
         """Return the loss of a batch and its weight, and outputs and targets where there are metrics."""
         outputs, targets = self.predict(model, batch)
-        value, weight = value_of(self.criterion(outputs, targets)), self.weight(targets)
+        value, weight = value_of(self.criterion(outputs, targets)), self._weight_of(batch, targets)
         if not self.metrics:
             return Measured(value, weight, None), None
         for name, part in (("outputs", outputs), ("targets", targets)):
@@ -175,6 +182,24 @@ class Supervised(Task):
     def weight(self, targets: rt.Tensor) -> float:
         """Return how much the targets of a batch count: how many there are, of a nesting in its first tensor."""
         return len(next(iter(tensors_of(targets)), targets))
+
+    def _weight_of(self, batch: Any, targets: rt.Tensor) -> float:
+        """Return the weight of a batch, given its targets as `predict` returns them."""
+        kind = type(self)
+        is_own = kind.predict is not Supervised.predict or kind.weight is not Supervised.weight
+        if is_own or not is_of_classes(self.criterion):  # a subclass may choose what counts
+            return self.weight(targets)
+        # Of the batch as it came: what is on a GPU need not come back.
+        given = self.entries(batch)[0]
+        classes, mask = as_array(given["targets"]), given["mask"]
+        if classes.dtype.kind == "f":  # probabilities
+            return self.weight(targets)
+        weight = sum_of_weights(self.criterion, classes if mask is None else classes[as_array(mask)])
+        if not weight:
+            raise NothingCountsError(
+                "a batch in which nothing counts: its classes are ignored, or weigh nothing"
+            )
+        return weight
 
     def select(self, outputs: rt.Tensor, targets: rt.Tensor, mask: Any) -> tuple[rt.Tensor, rt.Tensor]:
         """Return the outputs and targets at which a mask is true, each (N, ...)."""
