@@ -113,6 +113,10 @@ def with_a_weight(module, value):
         (lambda: with_a_function(nn.Linear(2, 3)), r"Linear \(Linear\) has a forward of its own"),
         (lambda: nn.Sequential(with_a_hook(nn.Linear(2, 3))), "0 has forward hooks, .* remove them"),
         (lambda: with_a_hooked_dropout(nn.LanguageModel(5, "gru", 3)), "dropout has forward hooks"),
+        (
+            lambda: export.Chain(nn.GRU(2, 3, batch_first=True), nn.GRU(3, 2)),
+            "some recurrent layers take the batch first and others the steps",
+        ),
         (lambda: nn.Linear(0, 3), "Linear has 0 inputs and 3 outputs: there must be at least one of each"),
         (lambda: nn.Linear(3, 0), "Linear has 3 inputs and 0 outputs"),
         (lambda: nn.Embedding(0, 3), "Embedding has 0 inputs and 3 outputs"),

@@ -91,6 +91,18 @@ INVENTED = {
         one_layer(extra=[SQUEEZE, node("Add", ["s", "bias"], ["y"])]),
         "is not the bias of a product",
     ),
+    "a shift of steps": (
+        one_layer(
+            extra=[
+                SQUEEZE,
+                node("MatMul", ["s", "kernel"], ["product"]),
+                node("Transpose", ["product"], ["turned"], perm=[1, 2, 0]),
+                node("Add", ["turned", "bias"], ["shifted"]),
+                node("Transpose", ["shifted"], ["y"], perm=[2, 0, 1]),
+            ]
+        ),
+        "adds a constant along another dimension than the features",
+    ),
     "a matrix": (one_layer(extra=[SQUEEZE, node("MatMul", ["s", "W"], ["y"])]), "a product has a matrix"),
     "softmax": (
         one_layer(extra=[SQUEEZE, node("Softmax", ["s"], ["y"], axis=0)]),

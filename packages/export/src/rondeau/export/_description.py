@@ -160,7 +160,8 @@ def describe(model: nn.Module, takes_ids: bool | None = None) -> Description:
     ------
     ExportError
         If a module has no exported form, or computes something of its own; if a number is not finite or beyond
-        float32; if a size is zero; or if nothing is left to export.
+        float32; if a size is zero; if some recurrent layers take the batch first and others do not; or if nothing is
+        left to export.
 
     Examples
     --------
@@ -182,6 +183,11 @@ def describe(model: nn.Module, takes_ids: bool | None = None) -> Description:
         if isinstance(block, Lookup):
             raise ExportError(f"{block.name} reads ids, so it must come first")
     _check_widths(blocks)
+    if len({layer.batch_first for layer in model.modules() if isinstance(layer, nn.Recurrent)}) > 1:
+        raise ExportError(
+            "some recurrent layers take the batch first and others the steps, but an export hands on one order: make "
+            "batch_first the same in all of them"
+        )
     return Description(blocks, bool(takes_ids or of_ids), _inputs_of(blocks[0]), outputs_of(blocks[-1]))
 
 

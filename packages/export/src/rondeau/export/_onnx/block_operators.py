@@ -187,6 +187,8 @@ def _affine(x: Data, weight: Array, bias: Array | None) -> Data:
 def _with_bias(x: Value, bias: Value) -> Value:
     if not isinstance(x, Data) or not isinstance(bias, Constant) or x.chain is None:
         raise NotReadError("adds what is not a bias")
+    if x.axes[-1:] != (FEATURES,):
+        raise NotReadError("adds a constant along another dimension than the features")
     block, array = x.chain.block, bias.array
     if not isinstance(block, Affine) or block.bias is not None or array.dtype.kind != "f":
         raise NotReadError("adds a constant that is not the bias of a product")
