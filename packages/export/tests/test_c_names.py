@@ -46,7 +46,8 @@ def _words_of_c(x, r, s, p):
 def _macros_and_later_words(x, r, s, p):
     typeof = m.tanh(x.bool + r.bool)
     constexpr = m.exp(-typeof * typeof)
-    M_E = constexpr * p.FP_NAN
+    math_errhandling = constexpr + x.bool
+    M_E = math_errhandling * p.FP_NAN
     MODEL_INPUTS = (M_E + s.nullptr) * 0.5
     _Bool = MODEL_INPUTS * s.M_PI
     return _Bool + x.true, M_E

@@ -15,11 +15,11 @@ _WORDS = frozenset({
     "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof",
     "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "asm", "near", "far",
     "alignas", "alignof", "bool", "constexpr", "false", "nullptr", "static_assert", "thread_local", "true", "typeof",
-    "typeof_unqual", "linux", "unix",
+    "typeof_unqual", "linux", "unix", "i386", "mips", "sparc", "sun", "math_errhandling",
     "j", "x", "id", "work", "memcpy", "memset", "fabsf", "powf", "sqrtf", "expm1f", "logf", "log1pf", "sinf", "cosf",
     "erff", "tanhf", "expf", "copysignf", "size_t", "int8_t", "int32_t", "uint32_t",
 })  # fmt: skip
-"""Names that no value may have: the words of C, up to C23, and what the functions use."""
+"""Names that no value may have: the words of C, up to C23, macros of compilers and headers, what the functions use."""
 
 
 class Names:
@@ -57,5 +57,5 @@ class Names:
 
     def _is_free(self, name: str) -> bool:
         """Return whether a name is one of C, and not one of a function, a macro or the compiler."""
-        is_macro = len(name) > 1 and name.isupper()
+        is_macro = (len(name) > 1 and name.isupper()) or name.startswith("M_")
         return name.isascii() and not is_macro and not name.startswith(("_", self._prefix))

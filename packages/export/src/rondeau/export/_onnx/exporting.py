@@ -98,7 +98,8 @@ def to_onnx(
     Inputs: ``x``, (B, I) of float32, or ``ids``, (B,) of int64; in a graph of sequences with T before or after B. Every
     recurrent layer has its states, named after those of the cell and the layer, as ``h_0``, (B, H) in a step and
     (directions, B, H) otherwise, and the outputs ``next_h_0``. Named inputs of cells are inputs of a step under their
-    names, and so is its noise, standard normal numbers or uniform ones, as ``normal_0_1``. The output is ``y``.
+    names, and so is its noise, standard normal numbers or uniform ones, as ``normal_0_1``. The output is ``y``. Ids are
+    for the caller to check: runtimes refuse those beyond the last, but count negative ones from the end.
 
     The metadata entry ``rondeau`` is JSON: ``states`` has the name of each state, of the output that follows it, of its
     layer, and the values of a learned initial state, or null for zeros; ``tokens`` the texts of ids.
