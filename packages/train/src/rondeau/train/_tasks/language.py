@@ -12,6 +12,7 @@ from rondeau.data import Batches, SequentialBatches
 from rondeau.kernels.runtime.transfers import on_host
 from rondeau.train._checks import check_integer, check_is
 from rondeau.train._evaluate import Evaluation, Reading, evaluate, loss_of_tokens
+from rondeau.train._tasks.class_means import sum_of_weights
 from rondeau.train._tasks.task import Task
 
 if TYPE_CHECKING:
@@ -56,10 +57,14 @@ class LanguageModelling(Task):
         return cls(isinstance(batches, SequentialBatches), batches.num_steps, evaluation_rows)
 
     def loss(self, model: nn.Module, batch: Any, carry: Any) -> tuple[rt.Tensor, float, Any]:
-        """Return the mean cross-entropy of inputs and targets (B, T), how many targets there are, and the state."""
+        """Return the mean cross-entropy of inputs and targets (B, T), how many targets count, and the state.
+
+        Those that are -100 do not. Where none does, the loss is 0.
+        """
         inputs, targets = batch
-        loss, state = loss_of_tokens(model, inputs, targets, carry, "mean")
-        return loss, targets.size, state if self.carry_state else None
+        counted = sum_of_weights(nn.functional.cross_entropy, targets)
+        loss, state = loss_of_tokens(model, inputs, targets, carry, "mean" if counted else "sum")
+        return loss, counted, state if self.carry_state else None
 
     def evaluate(self, model: nn.Module, held_out: Any) -> Evaluation:
         """Return the score of a stream of tokens."""
