@@ -401,6 +401,43 @@ def test_batches_count_by_the_classes_that_count(loss, masked):
         assert whole[-1] == 3 * (6 if masked else 7)
 
 
+def test_an_evaluation_goes_on_in_the_order_that_it_had():
+    class StopAt(train.Callback):
+        def on_step(self, trainer):
+            if trainer.step == 3:
+                trainer.stop("stopped")
+
+    def made(*callbacks, held_out_of=11):
+        rt.manual_seed(0)
+        x = np.random.default_rng(0).standard_normal((11, 4))
+        pairs = TensorDataset(x[:, :3], x[:, 3:])
+        model, history = nn.Linear(3, 1), train.History()
+        held_out = DataLoader(TensorDataset(*pairs[:held_out_of]), 3, shuffle=True, seed=4)
+        trainer = train.Trainer(
+            model,
+            train.optim.SGD(model.parameters(), lr=0.1),
+            DataLoader(pairs, 4),
+            task=train.Supervised(nn.functional.mse_loss),
+            held_out=held_out,
+            evaluate_every=1,
+            max_steps=9,
+            callbacks=[history, *callbacks],
+        )
+        return trainer, history
+
+    whole, of_whole = made()
+    whole.fit()
+    stopped, of_stopped = made(StopAt())
+    stopped.fit()
+    resumed, of_resumed = made()
+    resumed.restore(stopped.snapshot())
+    resumed.fit()
+    losses = [[row["held_out_loss"] for row in rows.rows] for rows in (of_whole, of_stopped, of_resumed)]
+    assert losses[0] == losses[1] + losses[2]
+    with pytest.warns(train.RunWarning, match="held_out is not what it was, .*: cannot resume: num_samples"):
+        made(held_out_of=10)[0].restore(stopped.snapshot())
+
+
 def test_a_task_that_chooses_its_targets_says_itself_how_much_they_count():
     class Doubled(train.Supervised):
         def weight(self, targets):

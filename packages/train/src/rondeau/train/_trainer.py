@@ -12,6 +12,7 @@ import numpy as np
 from rondeau import nn
 from rondeau import tensor as rt
 from rondeau.data import Batches
+from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.kernels.runtime.devices import is_array
 from rondeau.kernels.runtime.transfers import on_host
 from rondeau.tensor.files.structure import pack, unpack
@@ -30,7 +31,7 @@ from rondeau.train._checks import (
 )
 from rondeau.train._diverged import DivergedError, first_not_finite
 from rondeau.train._epochs import Epochs
-from rondeau.train._errors import CheckpointError
+from rondeau.train._errors import CheckpointError, RunWarning
 from rondeau.train._readings import NAMES, Readings
 from rondeau.train._showing import counted
 from rondeau.train._tasks.language import LanguageModelling
@@ -90,7 +91,8 @@ class Trainer:
         How many of its steps a schedule makes at most; from there on the rate is held: for a run that goes on beyond
         the length that its schedule was planned for.
     held_out : TokenStream, array_like or iterable, optional
-        Evaluated every `evaluate_every` steps: tokens for a language model, batches for the other tasks.
+        Evaluated every `evaluate_every` steps: tokens for a language model, batches for the other tasks. Where these
+        have `state_dict` and `load_state_dict`, a training that is interrupted goes on in their order, too.
     device : {"cpu", "cuda"}, optional
         The model moves there, with the averaged one, and keeps its parameters, which the optimiser holds. Default:
         where the model is.
@@ -607,7 +609,14 @@ class Trainer:
         }
         if self._sharded is not None:
             state["shards"] = self._sharded.state_dict()
+        if self._held_out_has_state():
+            state["held_out"] = dict(self.held_out.state_dict())
         return Snapshot(arrays, state)
+
+    def _held_out_has_state(self) -> bool:
+        """Return whether what is held out stands somewhere, as a loader that shuffles does, and by itself."""
+        has_state = hasattr(self.held_out, "state_dict") and hasattr(self.held_out, "load_state_dict")
+        return has_state and self.held_out is not self.batches
 
     def _classes(self) -> dict[str, str | None]:
         """Name the task, and what keeps a state of its own, which another class might take for its own."""
@@ -677,6 +686,8 @@ class Trainer:
         else:
             check_carried(carried, self.task.first_carry(self.model, self.batches))
         self._epochs.load_state_dict(state["batches"])
+        if self._held_out_has_state() and "held_out" in state:
+            self._take_over_held_out(state["held_out"])
         rt.default_generator().set_state(state["generator"])
         self.epoch, self.step, self.num_seen = state["epoch"], state["step"], state["seen"]
         self.seconds = state["seconds"]
@@ -684,6 +695,13 @@ class Trainer:
         self._bad_evaluations = state["bad_evaluations"]
         self._readings.restore({name: state[name] for name in NAMES})
         self._carried = carried
+
+    def _take_over_held_out(self, state: Any) -> None:
+        """Go on in the order of what is held out, unless that is something else now, which it may be."""
+        try:
+            self.held_out.load_state_dict(state)
+        except (TypeError, ValueError) as error:
+            warn_caller(f"held_out is not what it was, and is read from its beginning: {error}", RunWarning)
 
     def _take_over_besides(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """Write the parameters that the optimiser holds besides the model's.
