@@ -303,6 +303,33 @@ def test_the_bits_depend_on_shards_and_not_on_ranks(make):
             assert its_rows == rows
 
 
+def test_a_model_may_grow():
+    class Grows(Callback):
+        def on_step(self, trainer):
+            if trainer.step == 2:
+                trainer.model.append(nn.Linear(2, 2, dtype="float64"))
+                trainer.optimizer.add_param_group({"params": [*trainer.model[1].parameters()]})
+
+    def made(**options):
+        rt.manual_seed(0)
+        x = np.random.default_rng(0).standard_normal((7, 5))
+        model = nn.Sequential(nn.Linear(3, 2, dtype="float64"))
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        batches = DataLoader(TensorDataset(x[:, :3], x[:, 3:]), 7)
+        task = Supervised(nn.functional.mse_loss)
+        trainer = Trainer(
+            model, optimizer, batches, task=task, max_steps=5, clip_norm=0.5, callbacks=[Grows()], **options
+        )
+        rt.manual_seed(1)  # a training with shards has drawn a seed
+        trainer.fit()
+        return weights(trainer)
+
+    plain, cut = made(), made(shards=3)
+    assert len(plain) == 4
+    for name, array in plain.items():
+        assert_close(cut[name], array, rtol=1e-10)
+
+
 def test_other_shards_draw_other_numbers():
     a, b = (weights(trained(lambda **o: language_model(dropout=0.3, **o), shards=n)[0]) for n in (2, 3))
     assert any(a[name].tobytes() != b[name].tobytes() for name in a)

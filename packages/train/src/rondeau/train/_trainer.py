@@ -255,7 +255,7 @@ class Trainer:
         self._sharded: ShardedLearning | None = None
         if shards is not None or parallel is not None:
             count = self.parallel.size if shards is None else shards
-            self._sharded = ShardedLearning(count, self.parallel, model, optimizer, task)
+            self._sharded = ShardedLearning(count, self.parallel, model, task)
         self.scheduler, self.scheduler_steps, self.held_out = scheduler, scheduler_steps, held_out
         self.max_epochs, self.max_steps, self.max_minutes = max_epochs, max_steps, max_minutes
         self.clip_norm, self.evaluate_every, self.log_every = clip_norm, evaluate_every, log_every
@@ -453,7 +453,12 @@ class Trainer:
         """Do as `_gradients`, of batches that are lists of the parts of this rank's shards."""
         assert self._sharded is not None
         losses, carried = self._sharded.gradients(
-            group, self._carried, self.step + 1, self._loss, lambda: time.perf_counter() - self._began
+            group,
+            self._carried,
+            self.step + 1,
+            self._parameters(),
+            self._loss,
+            lambda: time.perf_counter() - self._began,
         )
         for value, _ in losses:
             if not math.isfinite(value):

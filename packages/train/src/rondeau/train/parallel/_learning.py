@@ -21,7 +21,6 @@ from rondeau.train._tasks.task import (
     device_of,
     evaluates_batch_by_batch,
 )
-from rondeau.train.optim import Optimizer
 from rondeau.train.parallel._gradients import GradientSums
 from rondeau.train.parallel._ranks import Ranks
 from rondeau.train.parallel._shards import Shards
@@ -63,7 +62,6 @@ class ShardedLearning:
         Of all shards.
     ranks : Ranks
     model : Module
-    optimizer : Optimizer
     task : Task
 
     Attributes
@@ -77,15 +75,13 @@ class ShardedLearning:
         If the model is on a GPU.
     """
 
-    def __init__(self, count: int, ranks: Ranks, model: nn.Module, optimizer: Optimizer, task: Task) -> None:
+    def __init__(self, count: int, ranks: Ranks, model: nn.Module, task: Task) -> None:
         if device_of(model).type != "cpu":
             raise ValueError(f"shards: expected a model on the CPU, got one on {device_of(model)}")
         seed = int(rt.default_generator().numpy.integers(2**63))
         self.shards, self.ranks = Shards(count, ranks, seed), ranks
         self.model, self.task = model, task
-        held = (p for group in optimizer.param_groups for p in group["params"])
-        parameters = {id(p): p for p in (*model.parameters(), *held)}
-        self._sums = GradientSums(parameters.values(), self.shards)
+        self._sums = GradientSums(model.parameters(), self.shards)
         self._buffers = Buffers(model)
         self._news: list[_News] = []
         self.seconds = 0.0
@@ -99,6 +95,7 @@ class ShardedLearning:
         group: Sequence[list[Any]],
         carried: list[Any] | None,
         step: int,
+        parameters: Sequence[rt.Tensor],
         loss_of: Callable[[Any, Any], tuple[rt.Tensor, Any, float, Any]],
         clock: Callable[[], float],
     ) -> tuple[Losses, list[Any]]:
@@ -112,6 +109,8 @@ class ShardedLearning:
             What each shard of this rank carried here.
         step : int
             Its number.
+        parameters : sequence of Tensor
+            All that get gradients, each once; without any yet.
         loss_of : callable
             ``loss_of(batch, carried) -> (loss, value, weight, carried)``.
         clock : callable
@@ -124,6 +123,8 @@ class ShardedLearning:
         carried : list
             What each shard of this rank hands on.
         """
+        if [*map(id, parameters)] != [*map(id, self._sums.parameters)]:  # as when layers are added
+            self._sums = GradientSums(parameters, self.shards)
         self._sums.forget()
         news, after = [], []
         for i, shard in enumerate(self.shards.own):
@@ -173,8 +174,9 @@ class ShardedLearning:
         """Raise RuntimeError unless all ranks have the same weights."""
         if self.ranks.size == 1:
             return
-        weights = hashlib.sha256()
-        for tensor in chain(self.model.state_dict().values(), self._sums.parameters):
+        weights, ours = hashlib.sha256(), {id(parameter) for parameter in self.model.parameters()}
+        besides = (parameter for parameter in self._sums.parameters if id(parameter) not in ours)
+        for tensor in chain(self.model.state_dict().values(), besides):
             weights.update(tensor._array.tobytes())
         digests = self.ranks.all_gather(weights.hexdigest())
         if other := [rank for rank, found in enumerate(digests) if found != digests[0]]:
