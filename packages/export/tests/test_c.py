@@ -90,6 +90,17 @@ def test_squares_in_a_normalisation_may_be_beyond_float(tmp_path):
         assert_close(library.step(x.numpy(), 4), nn.functional.layer_norm(x, (4,)), rtol=1e-6, atol=1e-6)
 
 
+@nn.recurrent_cell(gates=("a",), states=("h",), params={"decay": nn.init.ones_})
+def _constant_sigmoid(x, r, s, p):
+    return s.h * nn.cell_math.sigmoid(p.decay) + x.a
+
+
+def test_functions_of_constants_alone_are_left_out(tmp_path):
+    source = export.to_c(nn.Recurrent(_constant_sigmoid, 2, 3), tmp_path).files[1].read_text()
+    assert "model_sigmoid" not in source
+    assert "model_exp" not in source
+
+
 @pytest.mark.parametrize("weights", ["float32", "int8"])
 def test_a_step_that_only_adds_columns(weights, tmp_path):
     layer = nn.Recurrent(nn.cells.min_gru, 3, 2)

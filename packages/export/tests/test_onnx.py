@@ -147,6 +147,7 @@ EDGES = np.array(
         (lambda x: m.log1p(m.abs(x)), lambda x: np.log1p(np.abs(x))),
         (lambda x: m.log1p(-m.abs(x)), lambda x: np.log1p(-np.abs(x))),
         (m.softplus, lambda x: np.logaddexp(x, np.float32(0))),
+        (lambda x: m.log(m.sigmoid(x)), lambda x: np.log(1 / (1 + np.exp(-x)))),
         (m.sign, np.sign),
         (m.relu, lambda x: np.maximum(x, 0)),
         (lambda x: m.clamp(x, -1, 1), lambda x: np.minimum(np.maximum(x, -1), 1)),
@@ -160,6 +161,11 @@ def test_what_onnx_lacks_or_leaves_open_is_written_out(function, closed_form, tm
         expected = closed_form(EDGES)
     found = graph(EDGES[:, None], np.zeros((len(EDGES), 1), np.float32))[0][:, 0]
     assert_close(found, expected, rtol=4e-7)
+
+
+def test_sigmoid_is_one_node_where_its_error_stays_small(tmp_path):
+    assert exported(nn.GRU(2, 3), tmp_path).count("Sigmoid") == 2
+    assert exported(nn.Recurrent(nn.cells.rg_lru, 2, 3), tmp_path / "other").count("Sigmoid") == 0
 
 
 @pytest.mark.parametrize(("op", "low"), [("expm1", -3.0), ("log1p", -0.9), ("softplus", -90.0)])

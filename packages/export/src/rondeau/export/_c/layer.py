@@ -72,7 +72,6 @@ class LayerSource:
         self._cell = cell = cell_with_forms(layer, numbers)
         self._schedule, self._graph = cell.schedule, cell.schedule.graph
         self._program = self._schedule.evaluation
-        self.operations = {self._graph.nodes[n].op for n in self._graph.reach(self._graph.outputs)}
         self.name = f"layer_{index}"
         widths = [layer.outputs] + [layer.hidden] * (len(cell.states) - 1)
         fields = [f"layer_{index}_{name if name.isascii() else k}" for k, name in enumerate(cell.states)]
@@ -80,6 +79,8 @@ class LayerSource:
         self.index = index
         roots = [*self._graph.outputs, *self._program.vectors]
         self._constants = fold_constants(layer, cell, roots)
+        computed = [n for n in self._graph.reach(self._graph.outputs) if n not in self._constants]
+        self.operations = {self._graph.nodes[n].op for n in computed}
         self._addresses = self._lay_out()
         self._used: set[str] = set()
         self._names: dict[int, str] = {}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import numpy as np
 
 from rondeau.export._onnx.graph import GraphBuilder
 
-__all__ = ["FUNCTIONS", "softplus"]
+__all__ = ["functions_for", "softplus"]
 
 Function = Callable[..., str]
 
@@ -31,6 +31,13 @@ def _sign(builder: GraphBuilder, name: str, x: str) -> str:
     """Add the sign, which is NaN for NaN: ``Sign`` does not promise that."""
     is_number = builder.node("Equal", [x, x], f"{name}_is_number")
     return builder.node("Where", [is_number, builder.node("Sign", [x], f"{name}_of_number"), x], name)
+
+
+def _sigmoid(builder: GraphBuilder, name: str, x: str) -> str:
+    """Add ``1 / (1 + exp(-x))``: ``Sigmoid`` is zero where exp(x) is small."""
+    power = builder.node("Exp", [builder.node("Neg", [x], f"{name}_negative")], f"{name}_exp")
+    more = builder.node("Add", [_number(builder, 1), power], f"{name}_more")
+    return builder.node("Div", [_number(builder, 1), more], name)
 
 
 def _expm1(builder: GraphBuilder, name: str, x: str) -> str:
@@ -84,7 +91,7 @@ def _sum(builder: GraphBuilder, name: str, x: str) -> str:
     return builder.node("ReduceSum", [x, axes], name, keepdims=1)
 
 
-FUNCTIONS: dict[str, Function] = {
+_FUNCTIONS: dict[str, Function] = {
     "add": _node("Add"), "sub": _node("Sub"), "mul": _node("Mul"), "div": _node("Div"), "neg": _node("Neg"),
     "abs": _node("Abs"), "pow": _node("Pow"), "sign": _sign, "sqrt": _node("Sqrt"), "exp": _node("Exp"),
     "expm1": _expm1, "log": _node("Log"), "log1p": _log1p, "sin": _node("Sin"), "cos": _node("Cos"),
@@ -95,3 +102,13 @@ FUNCTIONS: dict[str, Function] = {
     "not": _node("Not"),
 }  # fmt: skip
 """For each operation the function that adds its nodes, given a builder, the name of the result and the operands."""
+
+
+def functions_for(operations: Container[str]) -> Mapping[str, Function]:
+    """Return the functions that add the nodes of a step with these operations.
+
+    ``Sigmoid`` is one quick node, but ONNX Runtime's has an error of some 1e-8, which may be all of a small value. It
+    is written out in steps with an operation that makes much of little.
+    """
+    enlarges = any(operation in operations for operation in ("div", "log", "pow", "sqrt"))
+    return {**_FUNCTIONS, "sigmoid": _sigmoid} if enlarges else _FUNCTIONS

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rondeau.export._description import Layer
 from rondeau.export._evaluation import cell_with_forms
 from rondeau.export._folding import fold_constants
-from rondeau.export._onnx.functions import FUNCTIONS
+from rondeau.export._onnx.functions import functions_for
 from rondeau.export._onnx.graph import GraphBuilder
 from rondeau.export._onnx.normalisation import ScaledNormalisation, find_scaled_normalisations
 from rondeau.kernels.cell.graph import DISTRIBUTIONS
@@ -80,7 +80,9 @@ class StepGraph:
             given["u", name] = _Value(value, True, name not in self._numbers)
         given |= {draw: _Value(value, True, True) for draw, value in draws.items()}
         self._begin(x, states[0])
-        for index in self._order():
+        order = self._order()
+        functions = functions_for({graph.nodes[index].op for index in order if index not in self._constants})
+        for index in order:
             if index in self._values:
                 continue
             node = graph.nodes[index]
@@ -97,7 +99,7 @@ class StepGraph:
                 self._multiply_value(node.args[0])
             else:
                 operands = [self._values[arg] for arg in node.args]
-                name = FUNCTIONS[node.op](self._builder, self._named(index), *(o.name for o in operands))
+                name = functions[node.op](self._builder, self._named(index), *(o.name for o in operands))
                 of_units = node.op != "sum" and any(o.of_units for o in operands)
                 self._values[index] = _Value(name, any(o.of_rows for o in operands), of_units)
         new = [self._full(index) for index in graph.outputs]
