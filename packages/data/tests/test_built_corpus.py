@@ -235,6 +235,27 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_bytes(tmp_path):
         assert files_of(folder) == files_of(whole)
 
 
+@pytest.mark.parametrize("name", ["settings", "survey", "counts", "vocabulary", "shards", "../vocab"])
+def test_a_build_that_was_damaged_does_not_go_on(tmp_path, name):
+    path, folder = write(tmp_path / "text.txt", text(200)), tmp_path / "tokens"
+
+    def interrupt(stage, done, total):
+        if stage == ("count" if name == "counts" else "encode") and done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_corpus([path], folder, WordTokenizer(), workers=1, on_progress=interrupt)
+    note = folder / "building" / f"{name}.json"
+    content = note.read_bytes()
+    for digit in b"23456789":  # of 1 there might come a leading 0, which is not JSON
+        if (place := content.find(digit, 0, content.rfind(b'"sha256"'))) >= 0:
+            note.write_bytes(content[:place] + bytes([digit ^ 1]) + content[place + 1 :])
+            with pytest.raises(ValueError, match=r"\.json is (damaged|not what was written): its SHA-256 is"):
+                build_corpus([path], folder, WordTokenizer(), workers=1)
+    note.write_bytes(content)
+    assert len(build_corpus([path], folder, WordTokenizer(), workers=1).stream) > 100
+
+
 def test_a_vocabulary_of_another_text(tmp_path):
     path = write(tmp_path / "text.txt", whole := text())
     codec = Codec.fit("a rose is a rose\n", WordTokenizer(), min_freq=2)

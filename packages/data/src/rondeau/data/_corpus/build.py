@@ -14,12 +14,13 @@ from .._bpe import BPETokenizer, train_on_words
 from .._checks import check_is, check_path, checked_integer, checked_list, checked_number
 from .._codec import Codec
 from .._cuts import CutRule
-from .._json import load_json, write_json
+from .._json import write_json
 from .._stream import MANIFEST as STREAM
 from .._tokenizers import CharTokenizer, Tokenizer
 from .._vocab import Vocab
 from .built import TokenCorpus
-from .manifest import BUILDING, MANIFEST, VOCABULARY, FileRecord, Manifest, fingerprint
+from .manifest import BUILDING, MANIFEST, VOCABULARY, FileRecord, Manifest, check_file, fingerprint
+from .notes import read_note, write_note
 from .pools import Pool, Work, make_pool
 from .shards import SAVE_EVERY, Shards
 from .sources import PIECE_BYTES
@@ -185,8 +186,8 @@ class _Building:
         now = {**self.settings, "files": [_state(file) for file in self.files]}
         if not self._survey_path.exists():  # nothing was done yet, or the files could not be read
             self.work.mkdir(parents=True, exist_ok=True)
-            write_json(path, now)
-        begun = load_json(path, now.keys(), dict)
+            write_note(path, now)
+        begun = read_note(path, now.keys(), dict)
         for name, value in now.items():
             if begun[name] != value:
                 raise FileExistsError(
@@ -203,13 +204,14 @@ class _Building:
                 self.settings["piece_bytes"],
                 lambda done: self.tell("read", done, 0),
             )
-            write_json(path, survey.to_dict())
-        return load_json(path, {"pieces", "sha256"}, lambda fields: Survey.from_dict(self.files, fields))
+            write_note(path, survey.to_dict())
+        return read_note(path, {"pieces", "sha256"}, lambda fields: Survey.from_dict(self.files, fields))
 
     def _codec(self, tokenizer: Tokenizer | None, survey: Survey, parts: Sequence[Part], pool: Pool) -> Codec:
         """Return the codec of the part to train on."""
-        path = self.folder / VOCABULARY
-        if path.exists():
+        path, note = self.folder / VOCABULARY, self.work / "vocabulary.json"
+        if note.exists():
+            check_file(path, read_note(note, {*FileRecord._fields}, lambda record: FileRecord(**record)))
             return Codec.load(path)
         if tokenizer is None:
             words = self._count("words.json", count_bpe_words, b"", survey, parts, pool)
@@ -222,6 +224,7 @@ class _Building:
             raise ValueError("no token is left of the text, with this tokenizer")
         codec = Codec(tokenizer, Vocab(counts, self.settings["min_freq"]))
         codec.save(path)
+        write_note(note, fingerprint(path)._asdict())
         return codec
 
     def _count(
@@ -232,13 +235,13 @@ class _Building:
         counts: Counter[str] = Counter()
         done = 0
         if path.exists():
-            begun = load_json(path, {"pieces", "counts"}, dict)
+            begun = read_note(path, {"pieces", "counts"}, dict)
             done, counts = begun["pieces"], Counter(begun["counts"])
         answers = pool.map(work, shared, survey.contents(parts[done:]))
         for number, answer in enumerate(self._telling("count", parts, answers, done), done + 1):
             counts.update(json.loads(answer))
             if number % SAVE_EVERY == 0 or number == len(parts):
-                write_json(path, {"pieces": number, "counts": counts})
+                write_note(path, {"pieces": number, "counts": counts})
         return counts
 
     def _encode(

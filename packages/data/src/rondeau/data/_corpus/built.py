@@ -8,7 +8,7 @@ from pathlib import Path
 from .._checks import check_flags, check_path
 from .._codec import Codec
 from .._stream import TokenStream
-from .manifest import BUILDING, MANIFEST, VOCABULARY, Manifest, fingerprint
+from .manifest import BUILDING, MANIFEST, VOCABULARY, Manifest, check_file
 
 
 class TokenCorpus:
@@ -82,19 +82,7 @@ class TokenCorpus:
             raise FileNotFoundError(f"{folder} {why}")
         manifest = Manifest.load(folder)
         for name, record in manifest.files.items():
-            path = folder / name
-            size = path.stat().st_size if path.is_file() else None
-            if size != record.size:
-                found = (
-                    "is missing"
-                    if size is None
-                    else f"holds {size:,} bytes, but {record.size:,} were written"
-                )
-                raise ValueError(f"{path} {found}; build the corpus again")
-            if (verify or name.endswith(".json")) and fingerprint(path) != record:
-                raise ValueError(
-                    f"{path} is not what was written: its SHA-256 is another; build the corpus again"
-                )
+            check_file(folder / name, record, verify=verify or name.endswith(".json"))
         codec, stream = Codec.load(folder / VOCABULARY), TokenStream.open(folder)
         if len(codec) != stream.vocab_size or manifest.train_tokens > len(stream):
             raise ValueError(f"{folder / MANIFEST} is not of these files; build the corpus again")

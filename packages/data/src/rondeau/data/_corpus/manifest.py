@@ -85,6 +85,16 @@ def fingerprint(path: Path) -> FileRecord:
     return FileRecord(size, digest.hexdigest())
 
 
+def check_file(path: Path, record: FileRecord, *, verify: bool = True) -> None:
+    """Raise ValueError unless a file is there, as long as it was written, and, if `verify`, with the same bytes."""
+    size = path.stat().st_size if path.is_file() else None
+    if size != record.size:
+        found = "is missing" if size is None else f"holds {size:,} bytes, but {record.size:,} were written"
+        raise ValueError(f"{path} {found}; build the corpus again")
+    if verify and fingerprint(path) != record:
+        raise ValueError(f"{path} is not what was written: its SHA-256 is another; build the corpus again")
+
+
 def _seal(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -6,9 +6,9 @@ import hashlib
 import os
 from pathlib import Path
 
-from .._json import load_json, write_json
 from .._stream import shard_name
 from .manifest import FileRecord
+from .notes import read_note, write_note
 
 SAVE_EVERY = 16
 """Pieces between notes of what is on the disk."""
@@ -42,7 +42,7 @@ class Shards:
         self.files: dict[str, FileRecord] = {}
         size, sha256 = 0, hashlib.sha256().hexdigest()
         if note.exists():
-            begun = load_json(note, {*_COUNTERS, "unfinished", "files"}, dict)
+            begun = read_note(note, {*_COUNTERS, "unfinished", "files"}, dict)
             self.done, self.train_tokens, self.in_shard = (begun[name] for name in _COUNTERS)
             size, sha256 = begun["unfinished"]
             self.files = {name: FileRecord(*record) for name, record in begun["files"].items()}
@@ -78,7 +78,7 @@ class Shards:
                 self._open(0)
             counters = {name: getattr(self, name) for name in _COUNTERS}
             unfinished = FileRecord(self._size, self._digest.hexdigest())
-            write_json(self.note, {**counters, "unfinished": unfinished, "files": self.files})
+            write_note(self.note, {**counters, "unfinished": unfinished, "files": self.files})
 
     def close(self) -> None:
         """Close the file that is written, and remove it where it is empty."""
