@@ -147,7 +147,7 @@ EDGES = np.array(
         (lambda x: m.log1p(m.abs(x)), lambda x: np.log1p(np.abs(x))),
         (lambda x: m.log1p(-m.abs(x)), lambda x: np.log1p(-np.abs(x))),
         (m.softplus, lambda x: np.logaddexp(x, np.float32(0))),
-        (lambda x: m.log(m.sigmoid(x)), lambda x: np.log(1 / (1 + np.exp(-x)))),
+        (lambda x: m.log(m.sigmoid(x)), lambda x: np.log(np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x))))),
         (m.sign, np.sign),
         (m.relu, lambda x: np.maximum(x, 0)),
         (lambda x: m.clamp(x, -1, 1), lambda x: np.minimum(np.maximum(x, -1), 1)),

@@ -34,10 +34,13 @@ def _sign(builder: GraphBuilder, name: str, x: str) -> str:
 
 
 def _sigmoid(builder: GraphBuilder, name: str, x: str) -> str:
-    """Add ``1 / (1 + exp(-x))``: ``Sigmoid`` is zero where exp(x) is small."""
-    power = builder.node("Exp", [builder.node("Neg", [x], f"{name}_negative")], f"{name}_exp")
-    more = builder.node("Add", [_number(builder, 1), power], f"{name}_more")
-    return builder.node("Div", [_number(builder, 1), more], name)
+    """Add ``exp(min(x, 0)) / (1 + exp(-|x|))``: ``Sigmoid`` is zero where exp(x) is small."""
+    below = builder.node("Min", [x, _number(builder, 0)], f"{name}_below")
+    share = builder.node("Exp", [below], f"{name}_share")
+    size = builder.node("Abs", [x], f"{name}_size")
+    power = builder.node("Exp", [builder.node("Neg", [size], f"{name}_negative")], f"{name}_exp")
+    whole = builder.node("Add", [_number(builder, 1), power], f"{name}_whole")
+    return builder.node("Div", [share, whole], name)
 
 
 def _expm1(builder: GraphBuilder, name: str, x: str) -> str:
