@@ -409,11 +409,12 @@ class Trainer:
 
     def _learn(self, group: Sequence[Any]) -> None:
         """One step of training on the batches of a group."""
-        for parameter in self._parameters():
+        parameters = self._parameters()
+        for parameter in parameters:
             parameter.grad = None
         gradients = self._gradients if self._sharded is None else self._gradients_of_shards
-        loss, weight, carried = gradients(group)
-        self._update()
+        loss, weight, carried = gradients(group, parameters)
+        self._update(parameters)
         self.step += 1
         self.num_seen += weight
         self._readings.add("losses", loss, self.step)
@@ -421,15 +422,16 @@ class Trainer:
 
     def _parameters(self) -> list[rt.Tensor]:
         """Return what gets gradients: the model's parameters, and those that the optimiser holds besides, each once."""
-        return [*self.model.parameters(), *self._besides().values()]
+        ours = list(self.model.parameters())
+        return [*ours, *self._besides(ours).values()]
 
-    def _besides(self) -> dict[str, rt.Tensor]:
-        """Return the parameters of the optimiser that are not the model's, such as a loss's, by their number there."""
-        ours = {id(parameter) for parameter in self.model.parameters()}
+    def _besides(self, parameters: Iterable[rt.Tensor]) -> dict[str, rt.Tensor]:
+        """Return the optimiser's parameters that are not the model's, such as a loss's, by their number there."""
+        ours = {id(parameter) for parameter in parameters}
         held = chain.from_iterable(group["params"] for group in self.optimizer.param_groups)
         return {str(i): parameter for i, parameter in enumerate(held) if id(parameter) not in ours}
 
-    def _gradients(self, group: Sequence[Any]) -> tuple[Any, Any, Any]:
+    def _gradients(self, group: Sequence[Any], parameters: Sequence[rt.Tensor]) -> tuple[Any, Any, Any]:
         """Add the gradients of the mean loss over a group of batches; return that loss, their weight, the carry."""
         carried = self._carried
         if len(group) == 1:
@@ -444,19 +446,21 @@ class Trainer:
             losses.append((value, weight))
         whole = sum(weight for _, weight in losses)
         _check_counts(whole)
-        for parameter in self._parameters():
+        for parameter in parameters:
             if parameter.grad is not None:
                 parameter.grad.div_(whole)
         return _mean_loss(losses), whole, carried
 
-    def _gradients_of_shards(self, group: Sequence[Any]) -> tuple[Any, Any, Any]:
+    def _gradients_of_shards(
+        self, group: Sequence[Any], parameters: Sequence[rt.Tensor]
+    ) -> tuple[Any, Any, Any]:
         """Do as `_gradients`, of batches that are lists of the parts of this rank's shards."""
         assert self._sharded is not None
         losses, carried = self._sharded.gradients(
             group,
             self._carried,
             self.step + 1,
-            self._parameters(),
+            parameters,
             self._loss,
             lambda: time.perf_counter() - self._began,
         )
@@ -486,10 +490,10 @@ class Trainer:
             raise self._diverged("the loss", value, self.step + 1)
         return found
 
-    def _update(self) -> None:
+    def _update(self, parameters: Sequence[rt.Tensor]) -> None:
         """Change the weights by the gradients that are there, average them, and step the schedule."""
         if self.clip_norm is not None:
-            norm = nn.utils.clip_grad_norm_(self._parameters(), self.clip_norm)
+            norm = nn.utils.clip_grad_norm_(parameters, self.clip_norm)
             self._readings.add("grad_norms", norm, self.step + 1)
         self.optimizer.step()
         if self.averaged is not None:
@@ -592,7 +596,7 @@ class Trainer:
             "optimizer": averages,
             "carried": carried.arrays,
         }
-        if besides := self._besides():
+        if besides := self._besides(self.model.parameters()):
             arrays["besides"] = _arrays(besides)
         if self.averaged is not None:
             arrays["averaged"] = _arrays(self.averaged.state_dict())
@@ -716,7 +720,7 @@ class Trainer:
         ValueError
             If they are others.
         """
-        besides = self._besides()
+        besides = self._besides(self.model.parameters())
         wanted, found = (
             {name: (tuple(one.shape), str(one.dtype)) for name, one in of.items()} for of in (besides, arrays)
         )
