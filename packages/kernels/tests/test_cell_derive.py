@@ -108,9 +108,9 @@ KINKS = {
 def test_ties_and_kinks_follow_torch(name):
     torch = pytest.importorskip("torch")
     ours, theirs = KINKS[name]
-    a = np.array([0.0, -0.0, 1.0, -1.0, 1.0, -1.0, 0.5])
-    b = np.array([0.0, 0.0, 1.0, 1.0, -1.0, -1.0, 2.0])
-    cotangent = np.arange(1.0, 8.0)
+    a = np.array([0.0, -0.0, 1.0, -1.0, 1.0, -1.0, 0.5, np.nan, 1.0])
+    b = np.array([0.0, 0.0, 1.0, 1.0, -1.0, -1.0, 2.0, 1.0, np.nan])
+    cotangent = np.arange(1.0, 10.0)
     values = {("x", "g"): a, ("r", "g"): b, ("d", "h"): cotangent}
     adjoints = _adjoints(lambda x, r, s: ours(x.g, r.g), ("g",), ("h",), values)
     ta, tb = (torch.from_numpy(v.copy()).requires_grad_() for v in (a, b))

@@ -144,6 +144,16 @@ def test_covariates_tell_of_the_future():
     assert_same_bits(onward, wanted)
 
 
+@pytest.mark.parametrize("pair", [(0.5, 0.5), (0.1, 0.1), (0.3, 0.1 + 0.2)], ids=["exact", "rounded", "sums"])
+def test_what_was_constant_in_fit_is_shifted_alone(pair):
+    # The mean of 0.1, 0.1, ... is not 0.1, and the numbers of 0.3, 0.1 + 0.2, ... differ, both by rounding.
+    X, known, change = waves([50, 50]), np.tile(pair, 26), np.full(52, 0.25)
+    model = small(epochs=1).fit(X, covariates=[known[:50]] * 2)
+    zero = small(epochs=1).fit(X, covariates=[np.zeros(50)] * 2)
+    found = model.predict(X, covariates=[known + change] * 2)
+    assert_close(found, zero.predict(X, covariates=[change] * 2), rtol=1e-5, atol=0)
+
+
 def test_quantiles_are_those_of_the_noise_and_never_cross():
     noise = np.random.default_rng(0).normal(3, 2, (4, 300))
     levels = (0.1, 0.45, 0.9)

@@ -55,9 +55,9 @@ def _erf(x: Any) -> Any:
     return found.astype(x.dtype) if isinstance(x, np.ndarray) else float(found)
 
 
-def _chosen(m: Any, nearer: Any, a: Any, b: Any, d: Any) -> Any:
-    """Return the adjoint of one operand of `minimum` or `maximum`: half of ``d`` at a tie."""
-    return m.where(nearer, d, m.where(a == b, 0.5 * d, 0.0))
+def _unless(m: Any, loses: Any, a: Any, b: Any, d: Any) -> Any:
+    """Return the adjoint of one operand of `minimum` or `maximum`: half of ``d`` at a tie, all of it beside NaN."""
+    return m.where(loses, 0.0, m.where(a == b, 0.5 * d, d))
 
 
 def _clamp_rule(m: Any, d: Any, y: Any, x: Any, low: Any, high: Any) -> tuple[Any, ...]:
@@ -116,13 +116,13 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType({
     "minimum": Operation(
         2,
         np.minimum,
-        lambda m, d, y, a, b: (_chosen(m, a < b, a, b, d), _chosen(m, b < a, a, b, d)),
+        lambda m, d, y, a, b: (_unless(m, a > b, a, b, d), _unless(m, b > a, a, b, d)),
         kinks="half for each at a tie",
     ),
     "maximum": Operation(
         2,
         np.maximum,
-        lambda m, d, y, a, b: (_chosen(m, a > b, a, b, d), _chosen(m, b > a, a, b, d)),
+        lambda m, d, y, a, b: (_unless(m, a < b, a, b, d), _unless(m, b < a, a, b, d)),
         kinks="half for each at a tie",
     ),
     "clamp": Operation(

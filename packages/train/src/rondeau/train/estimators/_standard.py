@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+_ROUNDING = 4 * np.finfo(np.float64).eps
+
+
 class Standard(NamedTuple):
     """The means and standard deviations of columns.
 
     A constant column has deviation 0: `apply` shifts it alone, and `revert` returns the constant, whatever it is given.
+    Constant is what varies by rounding alone, by a few units in the last place.
 
     Attributes
     ----------
@@ -34,7 +38,10 @@ class Standard(NamedTuple):
             mean, scale = columns.mean(axis=0), columns.std(axis=0)
         if not np.isfinite(scale).all():
             raise _too_large(name, columns)
-        return cls(mean, scale)
+        # The mean of 0.1, 0.1, ... is rounded, and what is left for the deviation would be divided by.
+        low, high = columns.min(axis=0), columns.max(axis=0)
+        is_constant = high - low <= _ROUNDING * np.maximum(np.abs(low), np.abs(high))
+        return cls(np.where(is_constant, low, mean), np.where(is_constant, 0.0, scale))
 
     def apply(self, name: str, values: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return values (..., D), standardised.
