@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from comparing import assert_close, assert_same_bits
+from comparing import assert_same_bits
 
 sklearn = pytest.importorskip("sklearn", reason="needs scikit-learn")
 sklearn_checks = pytest.importorskip("sklearn.utils.estimator_checks", reason="needs scikit-learn")

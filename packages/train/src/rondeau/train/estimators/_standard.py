@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-
 _ROUNDING = 4 * np.finfo(np.float64).eps
 
 
