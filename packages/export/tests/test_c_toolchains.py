@@ -67,6 +67,18 @@ def test_compilers(compiler, name, flags, tmp_path):
     )
 
 
+@pytest.mark.parametrize("compiler", ["clang", "gcc"])
+@pytest.mark.parametrize("flags", [(), ("-DMODEL_LIBM",)])
+def test_exp_is_there_for_tanh_alone(flags, compiler, tmp_path):
+    """Compilers warn of functions that nothing calls, as nothing calls exp beside the library's tanh."""
+    needs(compiler)
+    export.to_c(nn.RNN(2, 3), tmp_path)
+    assert (
+        run(compile_program(tmp_path, "model", *flags, compiler=compiler))
+        == "6 steps agree with the library\n"
+    )
+
+
 DRIVER = """
 #include "model.h"
 #include <stdlib.h>

@@ -34,6 +34,9 @@ NEEDS = {
 
 _ORDER = ("sign", "relu", "minimum", "maximum", "exp", "tanh", "sigmoid", "softplus")
 
+_OF_LIBRARY = "defined(@@LIBM) || defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__)"
+"""When the C library's functions take the place of those of this file."""
+
 _TEXT = {
     "sign": """\
 static inline float @sign(float x)
@@ -59,11 +62,11 @@ static inline float @maximum(float a, float b)
     return a > b || a != a ? a : b; /* NaN if either is */
 }
 """,
-    "exp": """\
+    "exp": f"""\
 /* 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]; within 1 unit in the last place. */
 static inline float @exp(float x)
-{
-#if defined(@@LIBM) || defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__)
+{{
+#if {_OF_LIBRARY}
     return expf(x);
 #else
 #ifdef __clang__
@@ -91,13 +94,13 @@ static inline float @exp(float x)
     memcpy(&high, &other, sizeof high);
     return p * low * high;
 #endif
-}
+}}
 """,
-    "tanh": """\
+    "tanh": f"""\
 /* A polynomial below 0.625, and 1 - 2 / (exp(2 |x|) + 1); within 1.5 units in the last place. */
 static inline float @tanh(float x)
-{
-#if defined(@@LIBM) || defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__)
+{{
+#if {_OF_LIBRARY}
     return tanhf(x);
 #else
     const float size = fabsf(x), s = x * x;
@@ -110,7 +113,7 @@ static inline float @tanh(float x)
     large = 1.0f - 2.0f / (@exp(size + size) + 1.0f);
     return copysignf(size < 0.625f ? small : large, x);
 #endif
-}
+}}
 """,
     "sigmoid": """\
 static inline float @sigmoid(float x)
@@ -131,4 +134,9 @@ static inline float @softplus(float x)
 def library_text(operations: set[str]) -> str:
     """Return the functions that these operations need, with ``@`` for the prefix, ``@@`` for it in capitals."""
     needed = {name for operation in operations for name in NEEDS.get(operation, ())}
-    return "\n".join(_TEXT[name] for name in _ORDER if name in needed)
+    texts = {name: _TEXT[name] for name in _ORDER if name in needed}
+    callers = {operation for operation in operations if "exp" in NEEDS.get(operation, ())}
+    if callers and callers <= {"tanh", "gelu_tanh"}:
+        # Nothing calls it where tanh is the C library's, and compilers warn of such a function.
+        texts["exp"] = f"#if !({_OF_LIBRARY})\n{texts['exp']}#endif\n"
+    return "\n".join(texts.values())
