@@ -57,6 +57,22 @@ def test_gradients(problem):
     assert rt.gradcheck(lambda x, *_: layer(x, mask, delta), (filled, layer.weight, layer.bias), atol=1e-7)
 
 
+def test_times_that_do_not_matter_may_be_anything(problem):
+    layer, x, mask, delta = problem
+    unused = mask.numpy() | (np.cumsum(mask.numpy(), axis=0) == 0)
+    results = []
+    for wrong in (delta.numpy(), np.nan, np.inf):
+        given = rt.tensor(np.where(unused, wrong, delta.numpy()), requires_grad=True)
+        output = layer(x, mask, given)
+        gradients = rt.grad(output.square().sum(), [x, given, layer.weight, layer.bias])
+        results.append([output, *gradients])
+        assert_same_bits(gradients[1].numpy()[unused], np.zeros(unused.sum()))
+    assert unused.any(axis=(1, 2)).all()
+    assert not unused.all()
+    for other in results[1:]:
+        assert_same_bits(other, results[0])
+
+
 def test_the_future_is_not_read(problem):
     layer, x, mask, delta = problem
     whole = layer(x, mask, delta).detach().numpy()

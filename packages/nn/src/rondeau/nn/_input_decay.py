@@ -113,7 +113,8 @@ class InputDecay(Module):
         mask : Tensor or array_like of bool or of 0 and 1, shape of `x`
             Which values were observed.
         delta : Tensor, shape of `x`
-            The time since each variable was last observed, before step t. It is ignored where the mask is true.
+            The time since each variable was last observed, before step t. Where the mask is true, and before a variable
+            was first observed, it is ignored, even NaN, and gets no gradient.
 
         Returns
         -------
@@ -150,7 +151,9 @@ class InputDecay(Module):
         time = 1 if self.batch_first and x.ndim == 3 else 0
         latest = _latest(observed, time)
         last = rt.where(Tensor(latest >= 0), rt.gather(x, time, Tensor(np.maximum(latest, 0))), mean)
-        gamma = rt.exp(-rt.relu(weight * delta + self.bias))
+        # Chosen before the product, whose gradient is NaN where a time is, even times 0.
+        since = rt.where(Tensor(~observed & (latest >= 0)), delta, rt.zeros_like(delta))
+        gamma = rt.exp(-rt.relu(weight * since + self.bias))
         return rt.where(Tensor(observed), x, mean + gamma * (last - mean))
 
     def extra_repr(self) -> str:
