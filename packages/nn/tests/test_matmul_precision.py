@@ -164,6 +164,14 @@ def test_pieces_of_an_even_number_of_rows_change_no_bit(dtype):
         assert_same_bits(differentiated(again, x), differentiated(layer, x))
 
 
+def test_a_product_of_two_vectors_is_a_sum():
+    a, b = (randn(H, seed=seed, dtype="float32", requires_grad=True) for seed in range(2))
+    expected = a @ b
+    with rt.float32_matmul_precision("medium"):
+        found = a @ b
+    assert_same_bits([found, *rt.grad(found, [a, b])], [expected, b, a])
+
+
 def test_float64_is_as_it_was():
     module = nn.GRU(I, H, dtype="float64")
     x = randn(T, B, I, dtype="float64", requires_grad=True)

@@ -61,8 +61,9 @@ def check_precision(precision: Any) -> None:
 def set_float32_matmul_precision(precision: str) -> None:
     """Set how operands of float32 products may be rounded, for all threads.
 
-    It concerns every product whose operands are float32: of recurrent layers, linear layers, convolutions and `matmul`,
-    forward and backward. Sums, states, gradients and weights are float32 at every setting.
+    It concerns every product of matrices whose operands are float32: of recurrent layers, linear layers, convolutions
+    and `matmul`, forward and backward. Sums, the product of two vectors among them, states, gradients and weights are
+    float32 at every setting.
 
     Parameters
     ----------
