@@ -159,6 +159,30 @@ def test_nothing_is_held_out_that_the_first_run_was_trained_on(base, tmp_path, c
     run(capsys, *flags)
 
 
+def test_nor_that_an_earlier_run_was_trained_on(base, fine, tmp_path, capsys):
+    flags = [base[1], *SIZES, f"--init_from={fine[0]}", f"--output={tmp_path / 'run'}"]
+    err = run(capsys, *flags, "--held_out=0.2", status=2)
+    assert err.startswith(
+        f"rondeau train: --held_out: {base[0]} was trained on all but the last 0.1 of this very text"
+    )
+    assert cli.main(["evaluate", str(fine[0]), str(base[1])]) == 0
+    assert ", the first 90 % of which it was trained on, by" in capsys.readouterr().out
+
+    config = fine[0] / "config.yaml"
+    gone = shutil.copytree(base[0], tmp_path / "gone")
+    run(capsys, base[2], *SIZES, f"--init_from={gone}", "--overwrite", f"--output={fine[0]}")
+    assert str(gone) in config.read_text(encoding="utf-8")
+    shutil.rmtree(gone)
+    assert cli.main(["evaluate", str(fine[0]), str(base[1])]) == 0
+    out, err = capsys.readouterr()
+    assert "trained on" not in out
+    assert err.startswith(
+        f"rondeau evaluate: whether {fine[0]} has learned from a text before it began with {gone} cannot be told: "
+        f"{gone} is not a run: "
+    )
+    run(capsys, *flags, "--held_out=0")
+
+
 def test_unknown_tokens():
     text, words = "to be or not to be " * 3, data.WordTokenizer()
     codec = data.Codec.fit("to be", words)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rondeau.data import RandomBatches, SequentialBatches, TokenStream
+from rondeau.train._commands._telling import describe_sizes
 from rondeau.train._options import TrainingOptions
 from rondeau.train._sizes import LONG_TEXT, STEPS_OF_AN_EPOCH, fit_sizes
 from rondeau.train._usage_error import UsageError
@@ -77,3 +78,12 @@ def test_a_refusal_names_values_that_work(given, length):
 def test_a_text_of_one_token():
     with pytest.raises(UsageError, match="expected at least 2 words to train on, got 1; give a longer text"):
         fit_sizes(TrainingOptions(), 1, "word")
+
+
+def test_what_was_given_is_not_told_as_chosen():
+    given = TrainingOptions(batch_size=4, num_steps=8, max_steps=20)
+    assert describe_sizes(fit_sizes(given, 4_000, "character"), given, "character") == {}
+    chosen = TrainingOptions(num_steps=8, max_steps=20)
+    assert describe_sizes(fit_sizes(chosen, 4_000, "character"), chosen, "character") == {
+        "batches": "4 rows of 8 characters: chosen for the length of this text (to change: --batch_size)"
+    }

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rondeau.kernels.runtime.caller import warn_caller
+from rondeau.train._errors import CheckpointError, RunError, RunWarning
 from rondeau.train._usage_error import UsageError
 
 if TYPE_CHECKING:
@@ -59,6 +62,52 @@ class Origin(NamedTuple):
         return str(self.run / "checkpoints" / checkpoint)
 
 
+class Lesson(NamedTuple):
+    """A text that a model has learned from.
+
+    Attributes
+    ----------
+    run : Path
+        The run that trained on it.
+    corpus : mapping
+        What identifies the text.
+    held_out : float
+        The last part of it, as a fraction, that the model has not seen.
+    """
+
+    run: Path
+    corpus: Mapping[str, Any]
+    held_out: float
+
+
+def lessons_of(run: str | Path, trained: Trained) -> Iterator[Lesson]:
+    """Yield what a run's model has learned from: the run's own text, that of the run it began with, and so on.
+
+    Where one of those runs is not there any more, there is a warning instead of the texts before.
+    """
+    from rondeau.train._request import read_config
+    from rondeau.train._run import RunFolder
+
+    yield Lesson(Path(run), trained.corpus, trained.config.text.held_out)
+    config, seen = trained.config, {os.path.realpath(run)}
+    while config.model.init_from is not None:
+        before = Origin.parse(config.model.init_from).run
+        if os.path.realpath(before) in seen:  # a run that has replaced one of its own origins
+            return
+        seen.add(os.path.realpath(before))
+        folder = RunFolder(before)
+        try:
+            folder.check_begun()
+            config, snapshot = read_config(folder.config), folder.load_checkpoint()
+        except (RunError, CheckpointError, UsageError) as error:
+            warn_caller(
+                f"whether {run} has learned from a text before it began with {before} cannot be told: {error}",
+                RunWarning,
+            )
+            return
+        yield Lesson(before, snapshot.state["corpus"], config.text.held_out)
+
+
 def load_origin(path: str, corpus: Corpus, held_out: float, output: Path) -> Trained:
     """Load the model and the vocabulary that a run on `corpus` begins with.
 
@@ -76,12 +125,13 @@ def load_origin(path: str, corpus: Corpus, held_out: float, output: Path) -> Tra
         trained = load_named_run(origin.run, origin.checkpoint)
     except UsageError as error:
         raise UsageError(f"--init_from: {error}") from error
-    before = trained.config.text.held_out
-    if corpus.identity == trained.corpus and held_out > before:
-        raise UsageError(
-            f"--held_out: {origin.run} was trained on all but the last {before:g} of this very text, so that the last "
-            f"{held_out:g} would not be new to the model; give at most {before:g}"
-        )
+    if held_out:
+        for run, learned, before in lessons_of(origin.run, trained):
+            if corpus.identity == learned and held_out > before:
+                raise UsageError(
+                    f"--held_out: {run} was trained on all but the last {before:g} of this very text, so that the "
+                    f"last {held_out:g} would not be new to the model; give at most {before:g}"
+                )
     return trained
 
 

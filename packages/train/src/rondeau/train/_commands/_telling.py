@@ -80,7 +80,7 @@ def describe_model(config: Config, material: Material, trainer: Trainer) -> dict
 
 def describe_sizes(sizes: Sizes, options: TrainingOptions, token: str) -> dict[str, str]:
     """Return the sizes that were chosen for the length of the text, if they are not those of a long one."""
-    chosen = [name for name, size in sizes._asdict().items() if size != getattr(options, name)]
+    chosen = [name for name, size in sizes._asdict().items() if size not in (None, getattr(options, name))]
     if not chosen or sizes == LONG_TEXT:
         return {}
     epochs = "" if sizes.epochs is None else f", {counted(sizes.epochs, 'epoch')}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rondeau.train._commands._held_out import held_out_part
 from rondeau.train._commands._named_run import DEVICE_HELP, load_named_run
+from rondeau.train._origin import lessons_of
 from rondeau.train._parser import CommandParser
 from rondeau.train._showing import counted, say
 from rondeau.train._usage_error import UsageError
@@ -71,7 +72,7 @@ def run(argv: Sequence[str]) -> int:
     if arguments.corpus is None or arguments.held_out_part:
         what, stream = held_out_part(trained, arguments.corpus)
     else:
-        what, stream = _whole(trained, arguments.corpus)
+        what, stream = _whole(arguments.run, trained, arguments.corpus)
     if len(stream) < 2:
         raise UsageError(
             f"{what} has {counted(len(stream), token)}; expected at least 2, one to read and one to predict"
@@ -97,14 +98,15 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _whole(trained: Trained, path: str) -> tuple[str, TokenStream]:
+def _whole(run: str, trained: Trained, path: str) -> tuple[str, TokenStream]:
     """Return a text, in words that say what of it the model has seen, and as tokens."""
     from rondeau.train._corpora import load_corpus
 
     corpus = load_corpus(path)
     seen = ""
-    if corpus.identity == trained.corpus:
-        seen = f", the first {100 * (1 - trained.config.text.held_out):g} % of which it was trained on"
+    parts = [1 - held_out for _, learned, held_out in lessons_of(run, trained) if learned == corpus.identity]
+    if parts:
+        seen = f", the first {100 * max(parts):g} % of which it was trained on"
     elif trained.config.corpus in (path, os.path.abspath(path)):
         seen = ", which has changed since the model was trained on it"
     return f"all of {corpus.name}{seen}", corpus.whole(trained.codec)
