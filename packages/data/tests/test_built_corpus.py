@@ -354,3 +354,12 @@ def test_damage_is_found(tmp_path):
     (folder / "corpus.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no corpus\.json: it is not a corpus of tokens"):
         TokenCorpus.open(folder)
+
+
+def test_what_cannot_be_built_says_what_to_do(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("a")
+    with pytest.raises(FileExistsError, match=r"a\.txt is a file; choose another folder"):
+        build_corpus([path], path, CharTokenizer(), held_out=0, workers=1)
+    with pytest.raises(ValueError, match="none to train on; give a longer text, or a smaller fraction"):
+        build_corpus([path], tmp_path / "tokens", CharTokenizer(), held_out=0.1, workers=1)

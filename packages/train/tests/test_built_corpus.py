@@ -74,6 +74,11 @@ def test_options_that_were_settled_when_it_was_built(text, tokens, tmp_path, cap
     assert "was built with another vocabulary than the run's" in told
 
 
+def test_a_file_is_no_folder_for_tokens(text, capsys):
+    told = rondeau(capsys, "corpus", "build", text, "--output", text, status=2)
+    assert told == f"rondeau corpus: --output: {text} is a file; choose another folder"
+
+
 def test_the_share_of_unknown_tokens_is_told(text, tmp_path, capsys):
     build = ("corpus", "build", text, "--output", tmp_path / "tokens", "--tokens=words", "--workers=1")
     told = rondeau(capsys, *build, "--min_freq=75", "--held_out=0")

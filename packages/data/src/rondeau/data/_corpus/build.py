@@ -153,7 +153,8 @@ class _Building:
         cut = survey.cut_at(self.settings["held_out"], anywhere=anywhere)
         if not cut:
             raise ValueError(
-                f"held_out {self.settings['held_out']} of {survey.characters:,} characters leaves none to train on"
+                f"held_out {self.settings['held_out']} of {survey.characters:,} characters leaves none to train on; "
+                "give a longer text, or a smaller fraction"
             )
         parts = survey.parts(0, cut), survey.parts(cut, survey.characters)
         if codec is None:
@@ -178,6 +179,8 @@ class _Building:
 
     def _begin(self) -> None:
         """Make the folder, or see that it holds the beginning of this corpus."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise FileExistsError(f"{self.folder} is a file; choose another folder")
         if (self.folder / MANIFEST).exists():
             raise FileExistsError(f"{self.folder} already holds a corpus; remove it or choose another folder")
         if self.folder.exists() and not self.work.exists() and set(os.listdir(self.folder)) - _MAY_BE_THERE:

@@ -127,6 +127,8 @@ def run(argv: Sequence[str]) -> int:
 
     options = pick(TextOptions, arguments)
     check_options(options)
+    if Path(arguments.output).is_file():
+        raise UsageError(f"--output: {arguments.output} is a file; choose another folder")
     is_bpe = options.tokens == "bpe"
     signals = Signals()
     signals.remedy = "the same command goes on where it was"
