@@ -25,7 +25,9 @@ class Trajectory(NamedTuple):
         For each recurrent layer, the states before every step.
     near : ndarray, shape (T, 1)
         How far a step from the library's own state may be from the library's, as a share of 1 plus the magnitude:
-        `NEAR`, or `FACTOR` times what the last bit of inputs and states changes, where a step amplifies it.
+        `NEAR`, or `FACTOR` times what the last bit of inputs and states changes, or what rounding changes where they
+        are nearly the same, where a step amplifies it. Exactly, two units that are normalised are 1 and -1 whatever
+        their last bits are; but what is left of their rounded mean is divided by as little as their difference.
     exact : Evaluation
         The library's run in float64.
     free : float
@@ -75,17 +77,21 @@ def make_trajectory(description: Description, rng: Any, numbers: frozenset[str] 
         if number < 2:
             other = evaluate(shaken, x, inputs, numbers, np.float64)
             free = max(free, distances(_arrays(other), _arrays(exact)).max())
+    for _ in range(8):
+        moved, given, named, states = _shaken((description, x, inputs, before), rng, 2.0**-22)
+        single, double = (evaluate(moved, given, named, numbers, t, states) for t in (np.float32, np.float64))
+        near = np.maximum(near, FACTOR * distances(_arrays(single), _arrays(double)))
     return Trajectory(description, x, inputs, expected, before, near, exact, free)
 
 
-def _shaken(value: Any, rng: Any) -> Any:
-    """Return the same with other last bits: all numbers in it round to these in float32, or nearly so."""
+def _shaken(value: Any, rng: Any, most: float = 2.0**-24) -> Any:
+    """Return the same with other last bits: by default, all numbers in it round to these in float32, or nearly so."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        return value * (1 + rng.uniform(-1, 1, value.shape) * 2.0**-24)
+        return value * (1 + rng.uniform(-1, 1, value.shape) * most)
     if isinstance(value, dict):
-        return {name: _shaken(entry, rng) for name, entry in value.items()}
+        return {name: _shaken(entry, rng, most) for name, entry in value.items()}
     if isinstance(value, tuple | list):
-        parts = [_shaken(entry, rng) for entry in value]
+        parts = [_shaken(entry, rng, most) for entry in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     return value
 

@@ -101,6 +101,20 @@ def test_functions_of_constants_alone_are_left_out(tmp_path):
     assert "model_exp" not in source
 
 
+@nn.recurrent_cell(gates=("a",), states=("h",), params={"gain": nn.init.ones_})
+def _bounded_gain(x, r, s, p):
+    math = nn.cell_math
+    return math.tanh(x.a + r.a) * math.clamp(math.relu(p.gain), 0.2, 0.8)
+
+
+def test_functions_of_learned_vectors_are_there(tmp_path):
+    """Which are the same in each step, but computed in it."""
+    layer = nn.Recurrent(_bounded_gain, 2, 3)
+    library, described = exported(layer, tmp_path)
+    x = np.array([[0.5, -1.0]], np.float32)
+    assert_close(library.step(x[0], 3), evaluate(described, x).outputs[0], rtol=2e-6, atol=2e-7)
+
+
 @pytest.mark.parametrize("weights", ["float32", "int8"])
 def test_a_step_that_only_adds_columns(weights, tmp_path):
     layer = nn.Recurrent(nn.cells.min_gru, 3, 2)

@@ -11,7 +11,7 @@ Measured against float64 over a fifth of all numbers, of every exponent, `exp` i
 
 from __future__ import annotations
 
-__all__ = ["CODE", "NEEDS", "library_text"]
+__all__ = ["CODE", "library_text"]
 
 CODE = {
     "add": "{0} + {1}", "sub": "{0} - {1}", "mul": "{0} * {1}", "div": "{0} / {1}", "neg": "-{0}",
@@ -24,13 +24,6 @@ CODE = {
     "or": "{0} | {1}", "not": "!{0}",
 }  # fmt: skip
 """An operation as an expression; ``@`` stands for the prefix of the model's functions."""
-
-NEEDS = {
-    "sign": ("sign",), "exp": ("exp",), "sigmoid": ("exp", "sigmoid"), "tanh": ("exp", "tanh"), "relu": ("relu",),
-    "softplus": ("exp", "softplus"), "minimum": ("minimum",), "maximum": ("maximum",),
-    "clamp": ("minimum", "maximum"), "softmax": ("exp",), "log_softmax": ("exp",), "gelu_tanh": ("exp", "tanh"),
-}  # fmt: skip
-"""The functions of this file that an operation needs."""
 
 _ORDER = ("sign", "relu", "minimum", "maximum", "exp", "tanh", "sigmoid", "softplus")
 
@@ -131,12 +124,26 @@ static inline float @softplus(float x)
 }
 
 
-def library_text(operations: set[str]) -> str:
-    """Return the functions that these operations need, with ``@`` for the prefix, ``@@`` for it in capitals."""
-    needed = {name for operation in operations for name in NEEDS.get(operation, ())}
-    texts = {name: _TEXT[name] for name in _ORDER if name in needed}
-    callers = {operation for operation in operations if "exp" in NEEDS.get(operation, ())}
-    if callers and callers <= {"tanh", "gelu_tanh"}:
+def library_text(text: str) -> str:
+    """Return the functions that a text calls, and those that they call; ``@`` and ``@@`` stand for the prefix."""
+    texts = {name: _TEXT[name] for name in _called(text)}
+    callers = [text, *(function for name, function in texts.items() if name not in ("exp", "tanh"))]
+    if "exp" in texts and not any(_calls(caller, "exp") for caller in callers):
         # Nothing calls it where tanh is the C library's, and compilers warn of such a function.
         texts["exp"] = f"#if !({_OF_LIBRARY})\n{texts['exp']}#endif\n"
     return "\n".join(texts.values())
+
+
+def _called(text: str) -> list[str]:
+    """Return the names of the functions that a text calls, directly or not, in the order of their definitions."""
+    found, left = set[str](), [text]
+    while left:
+        other = left.pop()
+        new = {name for name in _ORDER if _calls(other, name)} - found
+        found |= new
+        left += [_TEXT[name] for name in new]
+    return [name for name in _ORDER if name in found]
+
+
+def _calls(text: str, name: str) -> bool:
+    return f"@{name}(" in text

@@ -51,8 +51,6 @@ class LayerSource:
 
     Attributes
     ----------
-    operations : set of str
-        The operations of its step.
     states : list of (str, int)
         The name and the width of each state in the model's struct.
     """
@@ -79,8 +77,6 @@ class LayerSource:
         self.index = index
         roots = [*self._graph.outputs, *self._program.vectors]
         self._constants = fold_constants(layer, cell, roots)
-        computed = [n for n in self._graph.reach(self._graph.outputs) if n not in self._constants]
-        self.operations = {self._graph.nodes[n].op for n in computed}
         self._addresses = self._lay_out()
         self._used: set[str] = set()
         self._names: dict[int, str] = {}

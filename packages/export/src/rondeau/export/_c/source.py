@@ -148,8 +148,9 @@ def write_c(
     Files
     """
     memory = Memory(quantise)
-    layers, step, operations = _parts(description, numbers, memory, Names(prefix))
+    layers, step = _parts(description, numbers, memory, Names(prefix))
     functions = [layer.source() for layer in layers]
+    calling = "\n".join([*functions, *step])
     floats, integers = memory.floats, memory.bytes
     stored = floats.astype("<f4").tobytes() + integers.tobytes()
     model = interface.Model(
@@ -167,8 +168,8 @@ def write_c(
     parts = [
         interface.includes(model, prefix),
         interface.weights_from_file(model) if weights_in_file else _declared_weights(floats, integers),
-        library_text(operations),
-        _product("\n".join([*functions, *step]), quantise),
+        library_text(calling),
+        _product(calling, quantise),
         *functions,
         _step(model, step),
         interface.beginning(model),
@@ -201,10 +202,9 @@ def _named(text: str, prefix: str) -> str:
 
 def _parts(
     description: Description, numbers: frozenset[str], memory: Memory, names: Names
-) -> tuple[list[LayerSource], list[str], set[str]]:
-    """Return the functions of the layers, the statements of a step, and the operations that they use."""
+) -> tuple[list[LayerSource], list[str]]:
+    """Return the functions of the layers, and the statements of a step."""
     layers: list[LayerSource] = []
-    operations: set[str] = set()
     inputs = dict.fromkeys(name for layer in description.layers for name in layer.cell.inputs)
     arguments = {name: names.variable("input", name, k) for k, name in enumerate(inputs)}
     pointers: list[str] = []
@@ -217,7 +217,6 @@ def _parts(
             of_ids = number == 0 and description.takes_ids
             source = LayerSource(block, len(layers), of_ids, numbers, memory, names, arguments)
             layers.append(source)
-            operations |= source.operations
             states = [f"state->{name}" for name, _ in source.states]
             others = [other.name for other in source.others]
             lines.append(f"@{source.name}({', '.join([x, *states, *others, 'state->work'])});")
@@ -238,11 +237,10 @@ def _parts(
         elif isinstance(block, LayerNorm):
             lines += blocks.layer_norm(block, memory, x, y)
         else:
-            operations.add(block.function)
             lines += blocks.pointwise(block, x, y)
         x = y
     counter = ["int j;"] if any("for (j" in line for line in lines) else []
-    return layers, [*pointers, *counter, *lines], operations
+    return layers, [*pointers, *counter, *lines]
 
 
 def _inputs_of(layers: Sequence[LayerSource]) -> list[interface.Argument]:
