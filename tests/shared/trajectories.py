@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rondeau.export._description import Description
-from rondeau.export._evaluation import Evaluation, evaluate
+from rondeau.export._evaluation import Evaluation, evaluate, moved
 
 STEPS = 200
 NEAR = 2e-6
@@ -71,29 +71,20 @@ def make_trajectory(description: Description, rng: Any, numbers: frozenset[str] 
     exact = evaluate(description, x, inputs, numbers, np.float64)
     near, free = np.full((STEPS, 1), NEAR), distances(_arrays(expected), _arrays(exact)).max()
     for number in range(4):
-        shaken, given, named, states = _shaken((description, x, inputs, before), rng)
+        # All numbers round to the same in float32, or nearly so.
+        shaken, given, named, states = moved((description, x, inputs, before), rng, 2.0**-24)
         other = evaluate(shaken, given, named, numbers, np.float64, states)
         near = np.maximum(near, FACTOR * distances(_arrays(other), _arrays(expected)))
         if number < 2:
             other = evaluate(shaken, x, inputs, numbers, np.float64)
             free = max(free, distances(_arrays(other), _arrays(exact)).max())
     for _ in range(8):
-        moved, given, named, states = _shaken((description, x, inputs, before), rng, 2.0**-22)
-        single, double = (evaluate(moved, given, named, numbers, t, states) for t in (np.float32, np.float64))
+        near_it, given, named, states = moved((description, x, inputs, before), rng, 2.0**-22)
+        single, double = (
+            evaluate(near_it, given, named, numbers, t, states) for t in (np.float32, np.float64)
+        )
         near = np.maximum(near, FACTOR * distances(_arrays(single), _arrays(double)))
     return Trajectory(description, x, inputs, expected, before, near, exact, free)
-
-
-def _shaken(value: Any, rng: Any, most: float = 2.0**-24) -> Any:
-    """Return the same with other last bits: by default, all numbers in it round to these in float32, or nearly so."""
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        return value * (1 + rng.uniform(-1, 1, value.shape) * most)
-    if isinstance(value, dict):
-        return {name: _shaken(entry, rng, most) for name, entry in value.items()}
-    if isinstance(value, tuple | list):
-        parts = [_shaken(entry, rng, most) for entry in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    return value
 
 
 def _arrays(found: Evaluation) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ from comparing import assert_close
 from rondeau import export, nn
 from rondeau import tensor as rt
 from rondeau.export._description import describe
-from rondeau.export._evaluation import evaluate, make_example
+from rondeau.export._evaluation import evaluate, make_example, moved
 from rondeau.nn import cell_math as m
 
 
@@ -58,6 +58,21 @@ def test_learned_initial_states_are_those_of_evaluation_whatever_the_mode():
     found = [direction.initial[0][0] for one in (first, second) for direction in (one, one.reverse)]
     assert found == [1, 0, 0, 1]
     assert layer.training
+
+
+def test_the_check_of_an_export_allows_for_rounding_that_the_model_amplifies():
+    """Two nearly equal units, normalised, are 1 and -1 but for how their mean is rounded."""
+    rt.manual_seed(0)
+    linear = nn.Linear(3, 2)
+    with rt.no_grad():
+        linear.weight[1] = linear.weight[0] + 2e-3
+        linear.bias[1] = linear.bias[0] + 0.02
+    model = describe(nn.Sequential(linear, nn.LayerNorm(2)))
+    for seed in range(200):
+        example = make_example(model, seed=seed)
+        x = moved(example.x, np.random.default_rng(1000 + seed), 2.0**-22)
+        single, double = (evaluate(model, x, dtype=dtype).outputs for dtype in (np.float32, np.float64))
+        assert_close(single, double, rtol=example.tolerance, atol=example.tolerance)
 
 
 def test_squares_in_a_normalisation_may_be_beyond_float32():
