@@ -88,10 +88,10 @@ def frozen_layers(layer: Recurrent) -> FrozenLayers:
     """
     with no_grad():
         cell, weights, settings = layer._in_evaluation()
-        learned = layer._initial_in_evaluation()
-        zeros = layer.begin_state(1) if learned is None else ()
-    of_states = zeros if isinstance(zeros, tuple) else (zeros,)
-    states = [part._array for part in of_states] if learned is None else learned
+        states: Any = layer._initial_in_evaluation()
+        if states is None:
+            zeros = layer.begin_state(1)
+            states = [part._array for part in (zeros if isinstance(zeros, tuple) else (zeros,))]
     arrays = [_host(part)[:, 0] for part in states]
     initial = [tuple(part[index] for part in arrays) for index in range(len(weights))]
     return FrozenLayers(cell, [_on_host(of_layer) for of_layer in weights], settings, initial)

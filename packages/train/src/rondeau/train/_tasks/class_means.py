@@ -47,9 +47,8 @@ def sum_of_weights(loss: Callable[..., Any], classes: NDArray[Any]) -> float:
     4.5
     """
     ignored = loss.ignore_index if isinstance(loss, nn.Module) else _IGNORED_BY_FUNCTIONS
-    counted: NDArray[Any] = classes[classes != ignored]
     weight = loss.weight if isinstance(loss, nn.Module) else None
     if weight is None:
-        return len(counted)
+        return int(np.count_nonzero(classes != ignored))
     of_classes: NDArray[Any] = weight.detach().cpu().numpy()
-    return float(of_classes[counted].sum(dtype=np.float64))
+    return float(of_classes[classes[classes != ignored]].sum(dtype=np.float64))
