@@ -16,6 +16,7 @@ from rondeau.kernels.runtime.caller import warn_caller
 from rondeau.kernels.runtime.devices import is_array
 from rondeau.kernels.runtime.transfers import on_host
 from rondeau.tensor.files.structure import pack, unpack
+from rondeau.train._besides import parameters_besides, take_over_besides
 from rondeau.train._callback import Callback, Row, check_hooks
 from rondeau.train._checkpoint import Snapshot
 from rondeau.train._checks import (
@@ -423,13 +424,7 @@ class Trainer:
     def _parameters(self) -> list[rt.Tensor]:
         """Return what gets gradients: the model's parameters, and those that the optimiser holds besides, each once."""
         ours = list(self.model.parameters())
-        return [*ours, *self._besides(ours).values()]
-
-    def _besides(self, parameters: Iterable[rt.Tensor]) -> dict[str, rt.Tensor]:
-        """Return the optimiser's parameters that are not the model's, such as a loss's, by their number there."""
-        ours = {id(parameter) for parameter in parameters}
-        held = chain.from_iterable(group["params"] for group in self.optimizer.param_groups)
-        return {str(i): parameter for i, parameter in enumerate(held) if id(parameter) not in ours}
+        return [*ours, *parameters_besides(ours, self.optimizer).values()]
 
     def _gradients(self, group: Sequence[Any], parameters: Sequence[rt.Tensor]) -> tuple[Any, Any, Any]:
         """Add the gradients of the mean loss over a group of batches; return that loss, their weight, the carry."""
@@ -596,7 +591,7 @@ class Trainer:
             "optimizer": averages,
             "carried": carried.arrays,
         }
-        if besides := self._besides(self.model.parameters()):
+        if besides := parameters_besides(self.model.parameters(), self.optimizer):
             arrays["besides"] = _arrays(besides)
         if self.averaged is not None:
             arrays["averaged"] = _arrays(self.averaged.state_dict())
@@ -676,7 +671,9 @@ class Trainer:
             index, _, kind = name.partition(".")
             averages.setdefault(index, {})[kind] = array
         self.model.load_state_dict({name: rt.from_numpy(array) for name, array in arrays["weights"].items()})
-        self._take_over_besides(arrays.get("besides", {}))
+        take_over_besides(
+            parameters_besides(self.model.parameters(), self.optimizer), arrays.get("besides", {})
+        )
         if self.averaged is not None:
             self.averaged.load_state_dict(
                 {name: rt.from_numpy(array) for name, array in arrays["averaged"].items()}
@@ -711,26 +708,6 @@ class Trainer:
             self.held_out.load_state_dict(state)
         except (TypeError, ValueError) as error:
             warn_caller(f"held_out is not what it was, and is read from its beginning: {error}", RunWarning)
-
-    def _take_over_besides(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Write the parameters that the optimiser holds besides the model's.
-
-        Raises
-        ------
-        ValueError
-            If they are others.
-        """
-        besides = self._besides(self.model.parameters())
-        wanted, found = (
-            {name: (tuple(one.shape), str(one.dtype)) for name, one in of.items()} for of in (besides, arrays)
-        )
-        if wanted != found:
-            raise ValueError(
-                f"the parameters that the optimizer holds besides the model's: expected {wanted}, got {found}"
-            )
-        with rt.no_grad():
-            for name, parameter in besides.items():
-                parameter.copy_(rt.from_numpy(arrays[name]).to(device=parameter.device))
 
 
 def _averaged_model(averaged: Any, model: nn.Module) -> AveragedModel:
